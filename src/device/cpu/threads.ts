@@ -1,0 +1,268 @@
+/**
+ * A pool of threads over one shared WebAssembly memory, all running the same kernels.
+ *
+ * The calling thread works too and blocks until the job is done: an operation on the CPU device is synchronous. Workers
+ * come from a `data:` URL, so no permission is needed, and join when they are up; until then the caller does all.
+ *
+ * @module
+ */
+import { Worker } from "node:worker_threads";
+import kernels from "../../../kernels/wasm/kernels.js";
+
+/** Largest number of arguments that a kernel may take after (thread, start, end). */
+const MAX_ARGUMENTS = 32;
+const MAX_THREADS = 16;
+const PAGE = 65536;
+
+// Words (Int32) of the job descriptor at the start of the memory. What different threads write lies on different lines.
+/** Counts jobs; workers sleep on it. -1 tells them to end. */
+const JOB = 16;
+/** 1 while chunks of the job may be taken. */
+const OPEN = 32;
+/** Workers that are inside the job. */
+const ACTIVE = 48;
+/** The next chunk to take. */
+const NEXT = 64;
+/** Workers asleep: without any, no system call is needed to start a job. */
+const ASLEEP = 80;
+/** Workers that have started. */
+const STARTED = 81;
+const KERNEL = 96;
+const COUNT = 97;
+const CHUNK = 98;
+const ARGUMENTS = 99;
+/** Bytes of the error message of a worker, 0 when there is none; the text follows at ERROR_TEXT. */
+const ERROR_LENGTH = 100;
+/** Float64 index of the arguments. */
+const VALUES = 64;
+/** Byte address of the error text. */
+const ERROR_TEXT = 2048;
+const ERROR_MAX = 1024;
+
+/** How long a worker looks for the next job before it sleeps, in milliseconds. */
+const SPIN_MS = 0.04;
+
+/** What a thread needs to take part in jobs. Shared with the workers by its source text: no free variables but these. */
+type Kernel = (thread: number, start: number, end: number, ...values: number[]) => void;
+
+/**
+ * Takes chunks of the open job until none is left. The text of this function also runs in the workers, so it may use
+ * nothing from this module but what is passed in.
+ */
+function takeChunks(
+  words: Int32Array,
+  next: number,
+  kernel: Kernel,
+  thread: number,
+  count: number,
+  chunk: number,
+  values: number[],
+): void {
+  const chunks = Math.ceil(count / chunk);
+  for (;;) {
+    const i = Atomics.add(words, next, 1);
+    // Unsigned: a job that was cancelled has its counter far above any number of chunks.
+    if (i < 0 || i >= chunks) return;
+    const start = i * chunk;
+    kernel(thread, start, Math.min(count, start + chunk), ...values);
+  }
+}
+
+/** The program of a worker; `workerData` carries the memory, the module and the thread's number. */
+const WORKER = `
+import { workerData } from "node:worker_threads";
+const { memory, module, thread } = workerData;
+const takeChunks = ${takeChunks.toString()};
+const instance = new WebAssembly.Instance(module, { env: { memory } });
+const kernels = WebAssembly.Module.exports(module).map((e) => instance.exports[e.name]);
+const words = new Int32Array(memory.buffer, 0, 1024);
+const floats = new Float64Array(memory.buffer, 0, 256);
+Atomics.add(words, ${STARTED}, 1);
+let seen = 0;
+for (;;) {
+  let job = Atomics.load(words, ${JOB});
+  if (job === seen) {
+    const until = performance.now() + ${SPIN_MS};
+    while ((job = Atomics.load(words, ${JOB})) === seen && performance.now() < until) {
+      for (let i = 0; i < 64 && Atomics.load(words, ${JOB}) === seen; i++);
+    }
+    if (job === seen) {
+      Atomics.add(words, ${ASLEEP}, 1);
+      Atomics.wait(words, ${JOB}, seen);
+      Atomics.sub(words, ${ASLEEP}, 1);
+      job = Atomics.load(words, ${JOB});
+    }
+  }
+  if (job === -1) break;
+  seen = job;
+  // Enter first, look second: the caller closes the job first and counts who is inside second.
+  Atomics.add(words, ${ACTIVE}, 1);
+  if (Atomics.load(words, ${OPEN}) === 1) {
+    try {
+      const values = Array.from(floats.subarray(${VALUES}, ${VALUES} + words[${ARGUMENTS}]));
+      takeChunks(words, ${NEXT}, kernels[words[${KERNEL}]], thread, words[${COUNT}], words[${CHUNK}], values);
+    } catch (error) {
+      Atomics.store(words, ${NEXT}, 0x40000000);
+      const text = new TextEncoder().encode(String(error)).slice(0, ${ERROR_MAX});
+      if (Atomics.compareExchange(words, ${ERROR_LENGTH}, 0, text.length) === 0) {
+        new Uint8Array(memory.buffer, ${ERROR_TEXT}, text.length).set(text);
+      }
+    }
+  }
+  if (Atomics.sub(words, ${ACTIVE}, 1) === 1) Atomics.notify(words, ${ACTIVE});
+}
+`;
+
+/** Options of {@linkcode ThreadPool.start}. */
+export interface ThreadPoolOptions {
+  /** Threads that take part, the calling one included; the number of logical cores, at most 16, when left out. */
+  threads?: number;
+}
+
+/** Threads over one shared memory that run the WebAssembly kernels by name. */
+export class ThreadPool {
+  /** The memory that all threads share; it grows up to 4 GiB. */
+  readonly memory: WebAssembly.Memory;
+  /** Threads that take part in a job, the calling one included. */
+  readonly threads: number;
+  /** First byte that belongs to the user of the pool; what lies below is tables, scratch and the job descriptor. */
+  readonly heapBase: number;
+
+  readonly #kernels: Map<string, { index: number; call: Kernel }>;
+  readonly #words: Int32Array;
+  readonly #values: Float64Array;
+  readonly #workers: Worker[] = [];
+  #closed = false;
+
+  private constructor(threads: number) {
+    this.memory = new WebAssembly.Memory({ initial: 1, maximum: PAGE, shared: true });
+    const instance = new WebAssembly.Instance(kernels, { env: { memory: this.memory } });
+    this.#kernels = new Map(
+      WebAssembly.Module.exports(kernels).map(({ name }, index) => [
+        name,
+        { index, call: instance.exports[name] as Kernel },
+      ]),
+    );
+    const heapBase = instance.exports.heap_base as (threads: number) => number;
+    this.heapBase = heapBase(threads) >>> 0;
+    this.memory.grow(Math.ceil(this.heapBase / PAGE) - 1);
+    this.threads = threads;
+    this.#words = new Int32Array(this.memory.buffer, 0, 1024);
+    this.#values = new Float64Array(this.memory.buffer, 0, 256);
+    const url = new URL("data:text/javascript," + encodeURIComponent(WORKER));
+    for (let thread = 1; thread < threads; thread++) {
+      const worker = new Worker(url, {
+        workerData: { memory: this.memory, module: kernels, thread },
+      });
+      // A program that ends must not wait for its idle workers.
+      worker.unref();
+      this.#workers.push(worker);
+    }
+  }
+
+  /**
+   * Starts a pool. Kernels can run at once; workers join as they come up.
+   *
+   * @throws {RangeError} If `threads` is not a whole number from 1 to 16.
+   */
+  static start(options: ThreadPoolOptions = {}): ThreadPool {
+    const threads = options.threads ??
+      Math.min(MAX_THREADS, Math.max(1, navigator.hardwareConcurrency));
+    if (!Number.isInteger(threads) || threads < 1 || threads > MAX_THREADS) {
+      throw new RangeError(
+        `Expected threads to be a whole number from 1 to ${MAX_THREADS} but found ${threads}`,
+      );
+    }
+    return new ThreadPool(threads);
+  }
+
+  /** Workers that have come up so far; `threads - 1` in the end. */
+  get workersStarted(): number {
+    return Atomics.load(this.#words, STARTED);
+  }
+
+  /** Blocks until all workers are up, or the time is over; tells whether they are. */
+  waitForWorkers(timeoutMs = 5000): boolean {
+    const until = performance.now() + timeoutMs;
+    while (this.workersStarted < this.threads - 1) {
+      if (performance.now() > until) return false;
+      Atomics.wait(this.#words, 1, 0, 1);
+    }
+    return true;
+  }
+
+  /**
+   * Runs the kernel `name` over [0, count) in pieces of `chunk`, each as `kernel(thread, start, end, ...values)`, and
+   * returns when all are done. Threads take pieces as they become free, so a kernel's result must not depend on who
+   * computes what. A job of one piece runs on the caller without waking anyone.
+   *
+   * @throws {Error} If the kernel is unknown, if it traps on any thread, or if the pool is closed.
+   */
+  run(name: string, count: number, chunk: number, ...values: number[]): void {
+    const kernel = this.#kernels.get(name);
+    if (kernel === undefined) throw new Error(`There is no kernel "${name}"`);
+    if (this.#closed) throw new Error(`Kernel "${name}" was run on a closed thread pool`);
+    if (!(count <= 0x3fffffff && chunk > 0 && values.length <= MAX_ARGUMENTS)) {
+      throw new RangeError(
+        `Kernel "${name}": expected at most ${0x3fffffff} items, a positive chunk and at most ` +
+          `${MAX_ARGUMENTS} arguments but found ${count}, ${chunk} and ${values.length}`,
+      );
+    }
+    if (count <= 0) return;
+    if (count <= chunk || this.threads === 1) {
+      try {
+        for (let start = 0; start < count; start += chunk) {
+          kernel.call(0, start, Math.min(count, start + chunk), ...values);
+        }
+      } catch (error) {
+        throw new Error(`Kernel "${name}" failed: ${error}`, { cause: error });
+      }
+      return;
+    }
+    const words = this.#words;
+    words[KERNEL] = kernel.index;
+    words[COUNT] = count;
+    words[CHUNK] = chunk;
+    words[ARGUMENTS] = values.length;
+    words[ERROR_LENGTH] = 0;
+    this.#values.set(values, VALUES);
+    Atomics.store(words, NEXT, 0);
+    Atomics.store(words, OPEN, 1);
+    // 0 .. 2^30 - 1, so that it never meets the -1 that ends the workers.
+    Atomics.store(words, JOB, (words[JOB] + 1) & 0x3fffffff);
+    if (Atomics.load(words, ASLEEP) > 0) Atomics.notify(words, JOB);
+    let failure: unknown;
+    try {
+      takeChunks(words, NEXT, kernel.call, 0, count, chunk, values);
+    } catch (error) {
+      Atomics.store(words, NEXT, 0x40000000);
+      failure = error;
+    }
+    Atomics.store(words, OPEN, 0);
+    for (let spins = 0, active; (active = Atomics.load(words, ACTIVE)) !== 0; spins++) {
+      if (spins > 2000) Atomics.wait(words, ACTIVE, active, 1);
+    }
+    if (failure !== undefined) {
+      throw new Error(`Kernel "${name}" failed: ${failure}`, { cause: failure });
+    }
+    if (words[ERROR_LENGTH] !== 0) {
+      const text = new Uint8Array(this.memory.buffer, ERROR_TEXT, words[ERROR_LENGTH]).slice();
+      throw new Error(`Kernel "${name}" failed on a worker: ${new TextDecoder().decode(text)}`);
+    }
+  }
+
+  /** Ends the workers; the memory stays readable. Closing twice does nothing. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    Atomics.store(this.#words, JOB, -1);
+    Atomics.notify(this.#words, JOB);
+    for (const worker of this.#workers) worker.terminate();
+    this.#workers.length = 0;
+  }
+
+  /** Same as {@linkcode ThreadPool.close}. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
