@@ -1,0 +1,58 @@
+/**
+ * Compiles the AssemblyScript kernels of this folder to `kernels.wasm`.
+ *
+ *   deno run -A kernels/wasm/build.ts           rebuild
+ *   deno run -A kernels/wasm/build.ts --check   fail if the committed bytes are not what the sources give
+ *
+ * The compiler (about 100 MB from npm) is only needed here: the library loads the committed bytes.
+ */
+import asc from "npm:assemblyscript@0.28.20/asc";
+
+const folder = new URL("./", import.meta.url).pathname;
+
+const files = new Map<string, Uint8Array>();
+const { error, stderr } = await asc.main([
+  "kernels.as.ts",
+  "--baseDir",
+  folder,
+  "--outFile",
+  "kernels.wasm",
+  // Not -O3: it regroups the unrolled multiply-adds of the matrix product and costs a quarter of its speed.
+  "-O2",
+  "--noAssert",
+  "--runtime",
+  "stub",
+  "--enable",
+  "simd,relaxed-simd,threads",
+  "--importMemory",
+  "--sharedMemory",
+  "--initialMemory",
+  "1",
+  "--maximumMemory",
+  "65536",
+  // The job descriptor of the thread pool lies below.
+  "--memoryBase",
+  "4096",
+], {
+  writeFile(name: string, contents: Uint8Array | string) {
+    files.set(name, typeof contents === "string" ? new TextEncoder().encode(contents) : contents);
+  },
+});
+if (error) {
+  console.error(stderr.toString());
+  Deno.exit(1);
+}
+const built = files.get("kernels.wasm")!;
+const path = `${folder}kernels.wasm`;
+if (Deno.args.includes("--check")) {
+  const committed = Deno.readFileSync(path);
+  const same = committed.length === built.length && committed.every((b, i) => b === built[i]);
+  if (!same) {
+    console.error("kernels/wasm/kernels.wasm is not what its sources compile to: run build.ts");
+    Deno.exit(1);
+  }
+  console.log(`kernels.wasm is up to date (${built.length} bytes)`);
+} else {
+  Deno.writeFileSync(path, built);
+  console.log(`kernels.wasm: ${built.length} bytes`);
+}

@@ -1,0 +1,196 @@
+// Matrix times vector: what decoding one token at a time does. Bound by memory, so the matrix is read once, in order.
+
+import { scratch } from "./layout.as";
+
+/** Columns whose running sums stay in the L1 cache. */
+const COLUMN_BLOCK = 1024;
+
+function madd(a: v128, b: v128, c: v128): v128 {
+  return f32x4.relaxed_madd(a, b, c);
+}
+
+/** Sum of the lanes of u + v, then the tail of a dot product from element `i` on. */
+function finishDot(u: v128, v: v128, w: usize, x: usize, i: i32, k: i32): f32 {
+  const s = f32x4.add(u, v);
+  let sum = (f32x4.extract_lane(s, 0) + f32x4.extract_lane(s, 2)) +
+    (f32x4.extract_lane(s, 1) + f32x4.extract_lane(s, 3));
+  for (; i < k; i++) {
+    const at = <usize> i << 2;
+    sum += load<f32>(w + at) * load<f32>(x + at);
+  }
+  return sum;
+}
+
+/** [y +] alpha * dot [+ bias] [+ residual]. */
+
+function put(
+  y: usize,
+  dot: f32,
+  alpha: f32,
+  accumulate: bool,
+  bias: usize,
+  residual: usize,
+): void {
+  dot *= alpha;
+  if (accumulate) dot = load<f32>(y) + dot;
+  if (bias) dot += load<f32>(bias);
+  if (residual) dot += load<f32>(residual);
+  store<f32>(y, dot);
+}
+
+/**
+ * Outputs [start, end) of `batch` products y = [y +] alpha * W x [+ bias] [+ residual], n outputs each.
+ *
+ * `byRows`: W is n x k and y[j] is the dot product of row j with x; otherwise W is k x n. x is contiguous; y and
+ * residual have the element stride `incy`. All strides in elements.
+ */
+export function sgemv(
+  thread: i32,
+  start: i32,
+  end: i32,
+  n: i32,
+  k: i32,
+  alpha: f32,
+  x: usize,
+  strideX: usize,
+  w: usize,
+  ldw: usize,
+  strideW: usize,
+  byRows: bool,
+  y: usize,
+  incy: usize,
+  strideY: usize,
+  accumulate: bool,
+  bias: usize,
+  biasStep: usize,
+  residual: usize,
+  incr: usize,
+): void {
+  ldw <<= 2;
+  incy <<= 2;
+  incr <<= 2;
+  biasStep <<= 2;
+  const sums = scratch(thread);
+  while (start < end) {
+    const item = <usize> (start / n);
+    const first = start % n, last = min(n, first + end - start);
+    start += last - first;
+    const xHere = x + (item * strideX << 2), wHere = w + (item * strideW << 2);
+    const yHere = y + (item * strideY << 2);
+    const residualHere = residual ? residual + (item * strideY << 2) : 0;
+    let j = first;
+    if (byRows) {
+      for (; j + 4 <= last; j += 4) {
+        const w0 = wHere + <usize> j * ldw, w1 = w0 + ldw, w2 = w1 + ldw, w3 = w2 + ldw;
+        let u0 = f32x4.splat(0), u1 = u0, u2 = u0, u3 = u0, v0 = u0, v1 = u0, v2 = u0, v3 = u0;
+        let i = 0;
+        for (; i + 8 <= k; i += 8) {
+          const at = <usize> i << 2;
+          const x0 = v128.load(xHere + at), x1 = v128.load(xHere + at, 16);
+          u0 = madd(v128.load(w0 + at), x0, u0);
+          u1 = madd(v128.load(w1 + at), x0, u1);
+          u2 = madd(v128.load(w2 + at), x0, u2);
+          u3 = madd(v128.load(w3 + at), x0, u3);
+          v0 = madd(v128.load(w0 + at, 16), x1, v0);
+          v1 = madd(v128.load(w1 + at, 16), x1, v1);
+          v2 = madd(v128.load(w2 + at, 16), x1, v2);
+          v3 = madd(v128.load(w3 + at, 16), x1, v3);
+        }
+        for (let lane = 0; lane < 4; lane++) {
+          const u = lane == 0 ? u0 : lane == 1 ? u1 : lane == 2 ? u2 : u3;
+          const v = lane == 0 ? v0 : lane == 1 ? v1 : lane == 2 ? v2 : v3;
+          const o = <usize> (j + lane);
+          const dot = finishDot(u, v, wHere + o * ldw, xHere, i, k);
+          put(
+            yHere + o * incy,
+            dot,
+            alpha,
+            accumulate,
+            bias ? bias + o * biasStep : 0,
+            residual ? residualHere + o * incr : 0,
+          );
+        }
+      }
+      // The same sums in the same order as above, so that an output does not depend on where its chunk begins.
+      for (; j < last; j++) {
+        const o = <usize> j, row = wHere + o * ldw;
+        let u = f32x4.splat(0), v = u;
+        let i = 0;
+        for (; i + 8 <= k; i += 8) {
+          const at = <usize> i << 2;
+          u = madd(v128.load(row + at), v128.load(xHere + at), u);
+          v = madd(v128.load(row + at, 16), v128.load(xHere + at, 16), v);
+        }
+        const dot = finishDot(u, v, row, xHere, i, k);
+        put(
+          yHere + o * incy,
+          dot,
+          alpha,
+          accumulate,
+          bias ? bias + o * biasStep : 0,
+          residual ? residualHere + o * incr : 0,
+        );
+      }
+    } else {
+      while (j < last) {
+        const width = min(COLUMN_BLOCK, last - j);
+        sumRows(sums, xHere, wHere + (<usize> j << 2), ldw, width, k);
+        for (let i = 0; i < width; i++) {
+          const o = <usize> (j + i);
+          put(
+            yHere + o * incy,
+            load<f32>(sums + (<usize> i << 2)),
+            alpha,
+            accumulate,
+            bias ? bias + o * biasStep : 0,
+            residual ? residualHere + o * incr : 0,
+          );
+        }
+        j += width;
+      }
+    }
+  }
+}
+
+/** sums[i] = sum over k of x[k] * W[k, i], in the order of k; four rows of W at a time. */
+function sumRows(sums: usize, x: usize, w: usize, ldw: usize, width: i32, k: i32): void {
+  memory.fill(sums, 0, (<usize> width << 2) + 12);
+  let p = 0;
+  for (; p + 4 <= k; p += 4) {
+    const at = x + (<usize> p << 2);
+    const x0 = v128.load32_splat(at), x1 = v128.load32_splat(at, 4);
+    const x2 = v128.load32_splat(at, 8), x3 = v128.load32_splat(at, 12);
+    const w0 = w + <usize> p * ldw, w1 = w0 + ldw, w2 = w1 + ldw, w3 = w2 + ldw;
+    let i: usize = 0;
+    const whole = <usize> (width & ~3) << 2;
+    for (; i < whole; i += 16) {
+      let s = v128.load(sums + i);
+      s = madd(v128.load(w0 + i), x0, s);
+      s = madd(v128.load(w1 + i), x1, s);
+      s = madd(v128.load(w2 + i), x2, s);
+      s = madd(v128.load(w3 + i), x3, s);
+      v128.store(sums + i, s);
+    }
+    for (const total = <usize> width << 2; i < total; i += 4) {
+      let s = v128.load32_zero(sums + i);
+      s = madd(v128.load32_zero(w0 + i), x0, s);
+      s = madd(v128.load32_zero(w1 + i), x1, s);
+      s = madd(v128.load32_zero(w2 + i), x2, s);
+      s = madd(v128.load32_zero(w3 + i), x3, s);
+      v128.store32_lane(sums + i, s, 0);
+    }
+  }
+  for (; p < k; p++) {
+    const x0 = v128.load32_splat(x + (<usize> p << 2));
+    const w0 = w + <usize> p * ldw;
+    let i: usize = 0;
+    const whole = <usize> (width & ~3) << 2;
+    for (; i < whole; i += 16) {
+      v128.store(sums + i, madd(v128.load(w0 + i), x0, v128.load(sums + i)));
+    }
+    for (const total = <usize> width << 2; i < total; i += 4) {
+      const s = madd(v128.load32_zero(w0 + i), x0, v128.load32_zero(sums + i));
+      v128.store32_lane(sums + i, s, 0);
+    }
+  }
+}

@@ -1,0 +1,108 @@
+import assert from "node:assert/strict";
+import { ThreadPool } from "../../src/device/cpu/threads.ts";
+import { sgemm, type SgemmOptions } from "../../src/device/cpu/sgemm.ts";
+import { Arena, random, randoms, worst } from "./helpers.ts";
+
+interface Case extends Partial<SgemmOptions> {
+  m: number;
+  n: number;
+  k: number;
+  withBias?: boolean;
+  withResidual?: boolean;
+  pad?: number;
+}
+
+/** Runs a case on a pool; gives what the kernel wrote and what float64 loops give. */
+function multiply(pool: ThreadPool, test: Case, from?: number): [Float32Array, Float64Array] {
+  const { m, n, k, transA = false, transB = false, beta = 0, alpha = 1, batch = 1, pad = 0 } = test;
+  const arena = new Arena(pool, from);
+  const lda = (transA ? m : k) + pad, ldb = (transB ? k : n) + pad, ldc = n + pad;
+  const sizeA = lda * (transA ? k : m), sizeB = ldb * (transB ? n : k), sizeC = ldc * m;
+  const strideB = test.strideB ?? sizeB;
+  const A = randoms(sizeA * batch, 1), B = randoms(sizeB * batch, 2), C = randoms(sizeC * batch, 3);
+  const bias = randoms(n, 4), residual = randoms(sizeC * batch, 5);
+  const a = arena.put(A), b = arena.put(B), c = arena.put(C);
+  sgemm(pool, {
+    ...{ m, n, k, transA, transB, beta, alpha, batch, a, b, c, lda, ldb, ldc, strideB },
+    bias: test.withBias ? arena.put(bias) : 0,
+    residual: test.withResidual ? arena.put(residual) : 0,
+    ldr: ldc,
+  });
+  const expected = Float64Array.from(C);
+  for (let q = 0; q < batch; q++) {
+    for (let i = 0; i < m; i++) {
+      for (let j = 0; j < n; j++) {
+        let sum = 0;
+        for (let p = 0; p < k; p++) {
+          sum += A[q * sizeA + (transA ? p * lda + i : i * lda + p)] *
+            B[q * strideB + (transB ? j * ldb + p : p * ldb + j)];
+        }
+        const at = q * sizeC + i * ldc + j;
+        expected[at] = (beta ? C[at] : 0) + alpha * sum + (test.withBias ? bias[j] : 0) +
+          (test.withResidual ? residual[at] : 0);
+      }
+    }
+  }
+  return [arena.floats(c, sizeC * batch).slice(), expected];
+}
+
+const CASES: Case[] = [];
+for (const transA of [false, true]) {
+  for (const transB of [false, true]) {
+    const flags = { transA, transB };
+    CASES.push(
+      { m: 1, n: 1, k: 1, ...flags },
+      { m: 5, n: 8, k: 4, ...flags },
+      { m: 7, n: 13, k: 9, pad: 3, alpha: 0.5, ...flags },
+      { m: 11, n: 17, k: 300, beta: 1, withBias: true, withResidual: true, pad: 1, ...flags },
+      { m: 1, n: 203, k: 77, beta: 1, withBias: true, withResidual: true, ...flags },
+      { m: 1, n: 1030, k: 33, batch: 3, alpha: -2, ...flags },
+      { m: 133, n: 1, k: 50, withBias: true, withResidual: true, ...flags },
+      { m: 3, n: 5, k: 0, beta: 1, ...flags },
+      { m: 3, n: 5, k: 0, withBias: true, ...flags },
+      { m: 1, n: 5, k: 0, ...flags },
+      { m: 6, n: 10, k: 7, batch: 41, ...flags },
+      { m: 6, n: 10, k: 7, batch: 5, strideB: 0, ...flags },
+      { m: 700, n: 30, k: 20, ...flags },
+      { m: 20, n: 1100, k: 20, ...flags },
+    );
+  }
+}
+
+Deno.test("sgemm() agrees with float64 loops on every layout and odd size", () => {
+  using pool = ThreadPool.start({ threads: 2 });
+  for (const test of CASES) {
+    const [actual, expected] = multiply(pool, test);
+    const error = worst(actual, expected);
+    assert(error < 3e-6 * Math.sqrt(test.k + 1), `${JSON.stringify(test)}: error ${error}`);
+  }
+});
+
+Deno.test("sgemm() gives the same bits on 1 and 3 threads", () => {
+  using one = ThreadPool.start({ threads: 1 });
+  using three = ThreadPool.start({ threads: 3 });
+  three.waitForWorkers();
+  for (const test of [...CASES, { m: 130, n: 250, k: 530 }]) {
+    const [single] = multiply(one, test), [several] = multiply(three, test);
+    assert.deepEqual(several, single, JSON.stringify(test));
+  }
+});
+
+Deno.test("sgemm() leaves empty products alone", () => {
+  using pool = ThreadPool.start({ threads: 1 });
+  for (const [m, n, batch] of [[0, 3, 1], [3, 0, 1], [3, 3, 0]]) {
+    sgemm(pool, { m, n, k: 2, batch, a: 0xfffffff0, b: 0xfffffff0, c: 0xfffffff0 });
+  }
+});
+
+Deno.test("sgemm() works at addresses above 2 GiB", () => {
+  using pool = ThreadPool.start({ threads: 2 });
+  const next = random(9);
+  for (const transB of [false, true]) {
+    for (const m of [1, 33]) {
+      const from = 2 ** 31 + 16 * Math.floor(1000 * (1 + next()));
+      const [actual, expected] = multiply(pool, { m, n: 41, k: 29, transB, beta: 1 }, from);
+      assert(worst(actual, expected) < 1e-5);
+    }
+  }
+});

@@ -1,0 +1,66 @@
+import assert from "node:assert/strict";
+import { ThreadPool } from "../../src/device/cpu/threads.ts";
+import { sgemm } from "../../src/device/cpu/sgemm.ts";
+import { Arena, randoms } from "./helpers.ts";
+
+Deno.test("ThreadPool.start() refuses a thread count that is not 1 to 16", () => {
+  assert.throws(() => ThreadPool.start({ threads: 0 }), /from 1 to 16 but found 0/);
+  assert.throws(() => ThreadPool.start({ threads: 1.5 }), RangeError);
+  assert.throws(() => ThreadPool.start({ threads: 17 }), RangeError);
+});
+
+Deno.test("ThreadPool.run() works before any worker is up and after they are", () => {
+  using pool = ThreadPool.start({ threads: 3 });
+  const arena = new Arena(pool);
+  const a = randoms(60 * 70, 1), b = randoms(70 * 80, 2);
+  const pa = arena.put(a), pb = arena.put(b), pc = arena.out(60 * 80);
+  const multiply = () => {
+    arena.floats(pc, 60 * 80).fill(0);
+    sgemm(pool, { m: 60, n: 80, k: 70, a: pa, b: pb, c: pc });
+    return arena.floats(pc, 60 * 80).slice();
+  };
+  const first = multiply();
+  assert(pool.waitForWorkers(), "workers did not come up");
+  for (let i = 0; i < 200; i++) assert.deepEqual(multiply(), first);
+});
+
+Deno.test("ThreadPool.run() names the kernel when it is unknown, traps or the pool is closed", () => {
+  const pool = ThreadPool.start({ threads: 2 });
+  pool.waitForWorkers();
+  assert.throws(() => pool.run("no_such_kernel", 1, 1), /no kernel "no_such_kernel"/);
+  // Reads behind the end of the memory: a trap, on whichever thread takes the chunk.
+  const bad = [8, 8, 8, 1, 0xfffffff0, 8, 64, 0, 0xfffffff0, 8, 64, 0, 0xfffffff0, 8, 64, 0, 0, 0];
+  for (let i = 0; i < 20; i++) {
+    assert.throws(
+      () => pool.run("sgemm", 64, 1, ...bad, 8, 8, 8),
+      /Kernel "sgemm" failed.*out of bounds/,
+    );
+  }
+  // The pool goes on after a trap.
+  const arena = new Arena(pool);
+  const one = arena.put([2]), two = arena.put([3]), out = arena.out(1);
+  sgemm(pool, { m: 1, n: 1, k: 1, a: one, b: two, c: out });
+  assert.equal(arena.floats(out, 1)[0], 6);
+  pool.close();
+  pool.close();
+  assert.throws(() => pool.run("sgemm", 1, 1), /closed thread pool/);
+});
+
+Deno.test("ThreadPool does not keep a program alive and needs no permission", async () => {
+  const pool = new URL("../../src/device/cpu/threads.ts", import.meta.url).href;
+  const code = `import { ThreadPool } from "${pool}";
+    const pool = ThreadPool.start({ threads: 2 });
+    console.log(pool.waitForWorkers(), pool.threads);`;
+  const file = await Deno.makeTempFile({ suffix: ".ts" });
+  try {
+    await Deno.writeTextFile(file, code);
+    const { code: status, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: ["run", "--no-prompt", "--no-check", "--no-lock", file],
+      signal: AbortSignal.timeout(20_000),
+    }).output();
+    assert.equal(status, 0, new TextDecoder().decode(stderr));
+    assert.equal(new TextDecoder().decode(stdout), "true 2\n");
+  } finally {
+    await Deno.remove(file);
+  }
+});
