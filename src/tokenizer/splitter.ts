@@ -12,7 +12,7 @@ import { classAndLength, LETTER, NUMBER, OTHER, skipClass, SPACE } from "./unico
  * Source: Radford et al., "Language Models are Unsupervised Multitask Learners" (2019), its code
  * release `gpt-2/src/encoder.py`. `\s` there means the Unicode property White_Space.
  */
-export const GPT2_PATTERN =
+export const GPT2_PATTERN: string =
   "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 
 /**
@@ -21,7 +21,7 @@ export const GPT2_PATTERN =
  *
  * Source: tiktoken's `cl100k_base`, in `tiktoken_ext/openai_public.py`.
  */
-export const GPT4_PATTERN = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" +
+export const GPT4_PATTERN: string = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" +
   "\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 
 /** The names of the patterns. */
@@ -59,9 +59,8 @@ export function splitGPT2(bytes: Uint8Array, start: number, end: number): number
 export function splitGPT4(bytes: Uint8Array, start: number, end: number): number {
   const first = bytes[start];
   if (first === APOSTROPHE) {
-    // Without regard to case: `| 0x20` lowers ASCII letters, and turns no other byte into one
-    // that counts except @-row marks, none of which lands on the letters wanted. U+017F, the
-    // long s, folds to "s".
+    // Without regard to case: `| 0x20` lowers ASCII letters and makes no letter of anything else.
+    // U+017F, the long s, folds to "s" too.
     const second = bytes[start + 1];
     if (second === 0xc5 && end - start > 2 && bytes[start + 2] === 0xbf) return start + 3;
     const length = contraction(second | 0x20, bytes[start + 2] | 0x20, end - start);

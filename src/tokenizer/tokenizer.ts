@@ -55,6 +55,8 @@ export class SpecialTokenError extends Error {
   override readonly name = "SpecialTokenError";
 
   /**
+   * Tells which token stands where and what to do about it.
+   *
    * @param token the special token's text
    * @param id the special token's id
    * @param index where it stands in the text, in UTF-16 code units

@@ -1,0 +1,197 @@
+/**
+ * Which two tokens merge into which third: the part in which tokenizers differ. Everything else
+ * about byte pair encoding is in `merge_engine.ts`.
+ *
+ * @module
+ */
+import { hashBytes, hashPair, spread } from "./hash.ts";
+import type { Vocabulary } from "./vocabulary.ts";
+
+/** The merges of a tokenizer. Of two possible merges the one into the lower id comes first. */
+export interface MergeRules {
+  /** The id of each single byte: 256 entries. */
+  readonly byteIds: ArrayLike<number>;
+  /** The id that `left` followed by `right` merges into, or -1. */
+  merge(left: number, right: number): number;
+  /** The id of `bytes[start..end)` if it is known without merging, or -1. */
+  whole(bytes: Uint8Array, start: number, end: number): number;
+}
+
+/** Open-addressing map from pairs of ids to an integer from 0 up. */
+export class PairTable {
+  /** Number of pairs. */
+  size = 0;
+  #mask: number;
+  #left: Int32Array;
+  #right: Int32Array;
+  /** Value + 1; 0 is a free slot. */
+  #values: Int32Array;
+
+  /** An empty table. */
+  constructor() {
+    const slots = 1 << 10;
+    this.#mask = slots - 1;
+    this.#left = new Int32Array(slots);
+    this.#right = new Int32Array(slots);
+    this.#values = new Int32Array(slots);
+  }
+
+  /** The value of a pair, or -1. */
+  get(left: number, right: number): number {
+    return this.#values[this.#slot(left, right)] - 1;
+  }
+
+  /** Sets the value of a pair. */
+  set(left: number, right: number, value: number): void {
+    const slot = this.#slot(left, right);
+    const isNew = this.#values[slot] === 0;
+    this.#left[slot] = left;
+    this.#right[slot] = right;
+    this.#values[slot] = value + 1;
+    if (isNew && ++this.size * 2 > this.#mask) this.#grow();
+  }
+
+  #slot(left: number, right: number): number {
+    let slot = hashPair(left, right) & this.#mask;
+    while (
+      this.#values[slot] !== 0 && (this.#left[slot] !== left || this.#right[slot] !== right)
+    ) slot = slot + 1 & this.#mask;
+    return slot;
+  }
+
+  #grow(): void {
+    const left = this.#left, right = this.#right, values = this.#values;
+    const slots = values.length * 2;
+    this.#mask = slots - 1;
+    this.#left = new Int32Array(slots);
+    this.#right = new Int32Array(slots);
+    this.#values = new Int32Array(slots);
+    for (let i = 0; i < values.length; i++) {
+      if (values[i] === 0) continue;
+      const slot = this.#slot(left[i], right[i]);
+      this.#left[slot] = left[i];
+      this.#right[slot] = right[i];
+      this.#values[slot] = values[i];
+    }
+  }
+}
+
+/**
+ * Merges written down as pairs of ids, as a trainer finds them: byte `b` is id `b`, and the n-th
+ * pair merges into id `256 + n`.
+ */
+export class PairMergeRules implements MergeRules {
+  /** Byte `b` is id `b`. */
+  readonly byteIds: ArrayLike<number> = Uint8Array.from({ length: 256 }, (_, byte) => byte);
+  readonly #pairs = new PairTable();
+
+  /** @param pairs the merges in order, no pair twice */
+  constructor(pairs: ReadonlyArray<readonly [number, number]>) {
+    pairs.forEach(([left, right], rank) => this.#pairs.set(left, right, 256 + rank));
+  }
+
+  /** @inheritdoc */
+  merge(left: number, right: number): number {
+    return this.#pairs.get(left, right);
+  }
+
+  /** @inheritdoc */
+  whole(_bytes: Uint8Array, _start: number, _end: number): number {
+    return -1;
+  }
+}
+
+/**
+ * Merges given by the tokens alone, as tiktoken has them: two tokens merge if their bytes, end to
+ * end, are a token, and a word that is a token is that token.
+ */
+export class VocabularyMergeRules implements MergeRules {
+  /** The ids of the tokens of one byte. */
+  readonly byteIds: ArrayLike<number>;
+  readonly #vocabulary: Vocabulary;
+  /** Id + 1 by the hash of the bytes; 0 is a free slot. */
+  readonly #slots: Int32Array;
+  readonly #mask: number;
+  /** The hash of each token, to be continued with the bytes of its right neighbour. */
+  readonly #hashes: Int32Array;
+  readonly #longest: number;
+
+  /**
+   * @param vocabulary the tokens in the order of their ranks, special ones left out
+   * @throws {Error} if a byte has no token
+   */
+  constructor(vocabulary: Vocabulary) {
+    const { bytes, starts, size } = vocabulary;
+    let slots = 1024;
+    while (slots < size * 2) slots *= 2;
+    this.#vocabulary = vocabulary;
+    this.#mask = slots - 1;
+    this.#slots = new Int32Array(slots);
+    this.#hashes = new Int32Array(size);
+    const byteIds = new Int32Array(256).fill(-1);
+    let longest = 0;
+    for (let id = 0; id < size; id++) {
+      const start = starts[id], end = starts[id + 1];
+      if (end - start > longest) longest = end - start;
+      if (end - start === 1) byteIds[bytes[start]] = id;
+      const hash = this.#hashes[id] = hashBytes(bytes, start, end);
+      let slot = spread(hash) & this.#mask;
+      while (this.#slots[slot] !== 0) slot = slot + 1 & this.#mask;
+      this.#slots[slot] = id + 1;
+    }
+    const missing = byteIds.indexOf(-1);
+    if (missing >= 0) throw new Error(`the vocabulary has no token for the byte ${missing}`);
+    this.byteIds = byteIds;
+    this.#longest = longest;
+  }
+
+  /** @inheritdoc */
+  merge(left: number, right: number): number {
+    const { bytes, starts } = this.#vocabulary;
+    const leftStart = starts[left], leftLength = starts[left + 1] - leftStart;
+    const rightStart = starts[right], length = leftLength + starts[right + 1] - rightStart;
+    if (length > this.#longest) return -1;
+    const hash = hashBytes(bytes, rightStart, starts[right + 1], this.#hashes[left]);
+    let slot = spread(hash) & this.#mask;
+    for (;;) {
+      const id = this.#slots[slot] - 1;
+      if (id < 0) return -1;
+      const start = starts[id];
+      if (
+        this.#hashes[id] === hash && starts[id + 1] - start === length &&
+        sameBytes(bytes, start, bytes, leftStart, leftLength) &&
+        sameBytes(bytes, start + leftLength, bytes, rightStart, length - leftLength)
+      ) return id;
+      slot = slot + 1 & this.#mask;
+    }
+  }
+
+  /** @inheritdoc */
+  whole(word: Uint8Array, start: number, end: number): number {
+    if (end - start > this.#longest) return -1;
+    const { bytes, starts } = this.#vocabulary;
+    const hash = hashBytes(word, start, end);
+    let slot = spread(hash) & this.#mask;
+    for (;;) {
+      const id = this.#slots[slot] - 1;
+      if (id < 0) return -1;
+      if (
+        this.#hashes[id] === hash && starts[id + 1] - starts[id] === end - start &&
+        sameBytes(bytes, starts[id], word, start, end - start)
+      ) return id;
+      slot = slot + 1 & this.#mask;
+    }
+  }
+}
+
+/** Whether `a` from `atA` and `b` from `atB` agree over `length` bytes. */
+export function sameBytes(
+  a: Uint8Array,
+  atA: number,
+  b: Uint8Array,
+  atB: number,
+  length: number,
+): boolean {
+  for (let i = 0; i < length; i++) if (a[atA + i] !== b[atB + i]) return false;
+  return true;
+}

@@ -1,0 +1,101 @@
+/**
+ * Where the special tokens stand in a text, by tiktoken's rules.
+ *
+ * @module
+ */
+import { type EncodeOptions, SpecialTokenError } from "./tokenizer.ts";
+
+/** The special tokens of a tokenizer. */
+export class SpecialTokens {
+  /** The tokens' texts and ids. */
+  readonly ids: ReadonlyMap<string, number>;
+
+  /** @param ids the tokens' texts and ids */
+  constructor(ids: ReadonlyMap<string, number>) {
+    this.ids = ids;
+  }
+
+  /**
+   * Cuts `text` at the special tokens that `options` allows and calls `ordinary` and `special` for
+   * the parts in order. Where one special token begins another the longer is taken.
+   *
+   * @throws {SpecialTokenError} if `text` has one that `options` refuses; nothing was called then
+   */
+  split(
+    text: string,
+    options: EncodeOptions,
+    ordinary: (text: string) => void,
+    special: (id: number) => void,
+  ): void {
+    const allowed = new Set(this.#chosen(options.allowedSpecial ?? []));
+    const refused = options.disallowedSpecial ?? "all";
+    this.#refuse(
+      text,
+      this.#chosen(refused).filter((token) => refused !== "all" || !allowed.has(token)),
+    );
+    if (allowed.size === 0) return ordinary(text);
+    let from = 0;
+    for (const match of text.matchAll(patternOf([...allowed]))) {
+      if (match.index > from) ordinary(text.slice(from, match.index));
+      special(this.ids.get(match[0])!);
+      from = match.index + match[0].length;
+    }
+    if (from < text.length) ordinary(text.slice(from));
+  }
+
+  #refuse(text: string, refused: string[]): void {
+    // One look for each, before a pattern is built: nearly every text has none.
+    if (!refused.some((token) => text.includes(token))) return;
+    const match = patternOf(refused).exec(text)!;
+    throw new SpecialTokenError(match[0], this.ids.get(match[0])!, match.index);
+  }
+
+  /** The tokens of `choice` that there are. */
+  #chosen(choice: "all" | Iterable<string>): string[] {
+    if (choice === "all") return [...this.ids.keys()];
+    if (typeof choice === "string") {
+      throw new TypeError(
+        `special tokens must be "all" or a list, got the string ${JSON.stringify(choice)}`,
+      );
+    }
+    return [...choice].filter((token) => this.ids.has(token));
+  }
+}
+
+/** Texts are searched for each special token, so a file may not bring any number of them. */
+const MAX_SPECIAL_TOKENS = 4096;
+
+/**
+ * Checks the texts of special tokens.
+ *
+ * @throws {TypeError} if there are more than 4,096, or one is empty, not well-formed Unicode, or
+ * stands twice; the message begins with `where`
+ */
+export function checkSpecialTokens(tokens: readonly unknown[], where: string): void {
+  if (tokens.length > MAX_SPECIAL_TOKENS) {
+    throw new TypeError(
+      `${where}: expected at most ${MAX_SPECIAL_TOKENS} special tokens, got ${tokens.length}`,
+    );
+  }
+  const seen = new Set<string>();
+  for (let i = 0; i < tokens.length; i++) {
+    const token = tokens[i];
+    if (typeof token !== "string" || token === "" || !token.isWellFormed()) {
+      const shown = typeof token === "string" ? JSON.stringify(token) : `a ${typeof token}`;
+      throw new TypeError(
+        `${where}[${i}]: expected well-formed text that is not empty, got ${shown}`,
+      );
+    }
+    if (seen.has(token)) {
+      throw new TypeError(
+        `${where}[${i}]: the special token ${JSON.stringify(token)} stands twice`,
+      );
+    }
+    seen.add(token);
+  }
+}
+
+function patternOf(tokens: string[]): RegExp {
+  const longestFirst = tokens.toSorted((a, b) => b.length - a.length);
+  return new RegExp(longestFirst.map(RegExp.escape).join("|"), "gu");
+}
