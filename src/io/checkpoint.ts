@@ -1,0 +1,239 @@
+// Checkpoints: one safetensors file a step, so that any tool can open the weights. Its metadata
+// carries the run's state as JSON and a SHA-256 over the whole file (the digest itself counted as
+// zeros), which a load computes while it reads.
+import { createHash } from "node:crypto";
+import { join } from "node:path";
+import {
+  type AtomicWriteOptions,
+  removeStrayTemporaries,
+  writeFileAtomically,
+} from "./atomic_file.ts";
+import { toPath } from "./byte_source.ts";
+import { FileFormatError } from "./errors.ts";
+import {
+  encodeSafetensorsHeader,
+  SafetensorsFile,
+  type TensorData,
+  type TensorEntry,
+  type TensorInfo,
+  writeTensors,
+} from "./safetensors.ts";
+
+const FORMAT = "dinograd checkpoint";
+const FORMAT_VERSION = "1";
+const NO_DIGEST = "0".repeat(64);
+const FILE_NAME = /^step_(\d{8,})\.safetensors$/;
+
+/** Anything that JSON can say. */
+export type Json = string | number | boolean | null | readonly Json[] | {
+  readonly [key: string]: Json | undefined;
+};
+
+/** What a checkpoint holds. */
+export interface CheckpointContent {
+  /** All that is not an array: configuration, schedule, loader position, random state. */
+  state: Json;
+  /** Parameters and optimizer state, by names like `model.wte.weight` and `optimizer.m.wte.weight`. */
+  tensors: Iterable<TensorEntry>;
+}
+
+/** Options of {@linkcode saveCheckpoint}. */
+export interface SaveCheckpointOptions extends Pick<AtomicWriteOptions, "open"> {
+  /** How many checkpoints to keep, this one included; the older ones are removed. 3 by default. */
+  keep?: number;
+}
+
+/** A tensor of a loaded checkpoint. */
+export interface CheckpointTensor extends Pick<TensorInfo, "dtype" | "shape"> {
+  /** The elements; BF16 as its bits in a `Uint16Array`. */
+  data: TensorData;
+}
+
+/** A checkpoint that was read whole and found sound. */
+export interface Checkpoint {
+  /** Path of its file. */
+  path: string;
+  /** Number of training steps that were done when it was saved. */
+  step: number;
+  /** What was saved as `state`. */
+  state: Json;
+  /** The tensors by name, in the order in which they were saved. */
+  tensors: Map<string, CheckpointTensor>;
+}
+
+/** A checkpoint file in a folder, not yet opened. */
+export interface CheckpointFile {
+  /** Path of the file. */
+  path: string;
+  /** Step that stands in its name. */
+  step: number;
+}
+
+/** Path of the checkpoint of a step: `folder/step_00000010.safetensors`. */
+export function checkpointPath(folder: string | URL, step: number): string {
+  if (!Number.isSafeInteger(step) || step < 0) {
+    throw new RangeError(`Expected step to be a whole number of at least 0 but found ${step}`);
+  }
+  return join(toPath(folder), `step_${String(step).padStart(8, "0")}.safetensors`);
+}
+
+/**
+ * Saves a checkpoint of a step into a folder, which is made where it is missing, and returns its
+ * path. The file is written under a temporary name, synced and renamed: whatever happens, there is
+ * either the whole new checkpoint or none, and the ones before it are untouched. Then the oldest are
+ * removed until `keep` are left, and so are the leftovers of killed processes. A folder belongs to
+ * one run at a time.
+ *
+ * @throws {TypeError} where `state` holds something that JSON cannot keep (NaN, Infinity, a bigint)
+ * @throws {TypeError | RangeError} where data does not fit its type and shape, or a name comes twice
+ * @throws {FileWriteError} where the disk is full
+ */
+export async function saveCheckpoint(
+  folder: string | URL,
+  step: number,
+  content: CheckpointContent,
+  options: SaveCheckpointOptions = {},
+): Promise<string> {
+  const path = checkpointPath(folder, step);
+  const keep = options.keep ?? 3;
+  if (!(keep >= 1)) throw new RangeError(`Expected keep to be at least 1 but found ${keep}`);
+  const entries = [...content.tensors];
+  const metadata = {
+    format: FORMAT,
+    format_version: FORMAT_VERSION,
+    sha256: NO_DIGEST,
+    step: String(step),
+    state: stringifyState(content.state),
+  };
+  const { header, dataBytes } = encodeSafetensorsHeader(entries, metadata);
+  const bytesWanted = header.byteLength + dataBytes;
+
+  await Deno.mkdir(toPath(folder), { recursive: true });
+  await removeStrayTemporaries(toPath(folder));
+  await writeFileAtomically(path, async (file) => {
+    const hash = createHash("sha256").update(header);
+    await file.write(header);
+    await writeTensors({
+      write: async (bytes) => {
+        hash.update(bytes);
+        await file.write(bytes);
+      },
+    }, entries);
+    // The digest is as long as the zeros that hold its place, so it can be put in afterwards.
+    await file.writeAt(new TextEncoder().encode(hash.digest("hex")), digestOffset(header));
+  }, { open: options.open, bytesWanted });
+
+  const older = (await listCheckpoints(folder)).filter((file) => file.step < step);
+  const surplus = Math.max(0, older.length - (keep - 1));
+  for (const file of older.slice(0, surplus)) await Deno.remove(file.path);
+  return path;
+}
+
+/**
+ * The checkpoint files of a folder by step, the newest last; none where the folder does not exist.
+ * They are not opened.
+ */
+export async function listCheckpoints(folder: string | URL): Promise<CheckpointFile[]> {
+  const files: CheckpointFile[] = [];
+  try {
+    for await (const entry of Deno.readDir(toPath(folder))) {
+      const match = FILE_NAME.exec(entry.name);
+      if (match && entry.isFile) {
+        files.push({ path: join(toPath(folder), entry.name), step: Number(match[1]) });
+      }
+    }
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  return files.sort((a, b) => a.step - b.step);
+}
+
+/**
+ * Reads a checkpoint whole, once, and checks it on the way.
+ *
+ * @throws {FileFormatError} where the file is cut short, corrupted, no checkpoint, or written by a
+ * later version of this library
+ */
+export async function loadCheckpoint(path: string | URL): Promise<Checkpoint> {
+  using file = await SafetensorsFile.open(path);
+  const { metadata } = file;
+  const refuse = (message: string): never => {
+    throw new FileFormatError(message, { file: file.name });
+  };
+  if (metadata.format !== FORMAT) refuse("is a safetensors file, but not a checkpoint of dinograd");
+  if (metadata.format_version !== FORMAT_VERSION) {
+    refuse(`has checkpoint version ${metadata.format_version}, expected ${FORMAT_VERSION}`);
+  }
+
+  const header = new Uint8Array(file.dataOffset);
+  await file.readBytes(header, 0);
+  const at = digestOffset(header, metadata.sha256);
+  if (at >= 0) header.fill(NO_DIGEST.charCodeAt(0), at, at + NO_DIGEST.length);
+  const hash = createHash("sha256").update(header);
+  const tensors = new Map<string, CheckpointTensor>();
+  for (const [name, { dtype, shape }] of file.tensors) {
+    const data = await file.read(name);
+    hash.update(new Uint8Array(data.buffer));
+    tensors.set(name, { dtype, shape, data });
+  }
+  const digest = hash.digest("hex");
+  if (digest !== metadata.sha256) {
+    refuse(`is corrupted: its SHA-256 is ${digest}, expected ${metadata.sha256}`);
+  }
+  return {
+    path: file.name,
+    step: Number(metadata.step),
+    state: JSON.parse(metadata.state),
+    tensors,
+  };
+}
+
+/**
+ * Loads the newest checkpoint of a folder that is whole. One that is cut short, corrupted or foreign
+ * is reported to `onRefused` and the one before it is tried. Returns `undefined` where there is no
+ * checkpoint at all.
+ *
+ * @throws {FileFormatError} where there are checkpoints and not one of them is whole
+ */
+export async function loadNewestCheckpoint(
+  folder: string | URL,
+  options: { onRefused?: (error: FileFormatError) => void } = {},
+): Promise<Checkpoint | undefined> {
+  const files = await listCheckpoints(folder);
+  let refused: FileFormatError | undefined;
+  for (const { path } of files.toReversed()) {
+    try {
+      return await loadCheckpoint(path);
+    } catch (error) {
+      if (!(error instanceof FileFormatError)) throw error;
+      refused = error;
+      options.onRefused?.(error);
+    }
+  }
+  if (refused) {
+    throw new FileFormatError(`none of the ${files.length} checkpoints here is whole`, {
+      file: toPath(folder),
+      cause: refused,
+    });
+  }
+  return undefined;
+}
+
+/** Where in the header the digest stands. The state, which may hold any text, comes after it. */
+function digestOffset(header: Uint8Array, digest: string = NO_DIGEST): number {
+  const text = new TextDecoder("latin1").decode(header.subarray(0, 1024));
+  const key = `"sha256":"`;
+  const at = text.indexOf(`${key}${digest}"`);
+  return at < 0 ? -1 : at + key.length;
+}
+
+function stringifyState(state: Json): string {
+  const text = JSON.stringify(state, (key, value) => {
+    if (typeof value === "number" && !Number.isFinite(value)) {
+      throw new TypeError(`Checkpoint state ${JSON.stringify(key)}: JSON cannot keep ${value}`);
+    }
+    return value;
+  });
+  if (text === undefined) throw new TypeError("Checkpoint state: JSON cannot keep undefined");
+  return text;
+}
