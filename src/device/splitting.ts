@@ -1,0 +1,129 @@
+/**
+ * Cuts a launch whose bindings are longer than a device can bind into several launches over runs of
+ * independent units (see `Kernel.split`).
+ *
+ * @module
+ */
+import type { Binding } from "./device.ts";
+import { BYTES } from "./dtype.ts";
+import { DeviceError } from "./errors.ts";
+import type { Kernel, Params } from "./kernel.ts";
+
+/** The bindings of a launch by name; optional ones may be missing. */
+export type Bindings = Readonly<Record<string, Binding | undefined>>;
+
+/** One of the launches that together do what was asked for. */
+export interface Piece<P extends Params> {
+  /** The bindings, those that advance with the units narrowed to this piece. */
+  readonly bindings: Bindings;
+  /** The parameters, with this piece's number of units and, where asked for, its first unit. */
+  readonly params: P;
+}
+
+/** What limits a binding. */
+export interface BindingLimits {
+  /** The most bytes a binding may span. */
+  readonly maxBindingBytes: number;
+  /** A binding's first byte must be a multiple of this. */
+  readonly bindingAlignment: number;
+}
+
+/** Bytes that a binding spans. */
+export function bindingBytes(binding: Binding): number {
+  return binding.size * BYTES[binding.dtype];
+}
+
+/** True when some binding is longer than the limit. */
+export function needsSplit(bindings: Bindings, maxBindingBytes: number): boolean {
+  for (const name in bindings) {
+    const binding = bindings[name];
+    if (binding && bindingBytes(binding) > maxBindingBytes) return true;
+  }
+  return false;
+}
+
+/**
+ * The launches that do the work of one launch without binding more than the limit; the launch itself when
+ * it fits. Every piece but the last has the same number of units, the most that fit and keep all first
+ * bytes aligned.
+ *
+ * Throws a {@linkcode DeviceError} that names the kernel, the binding, its bytes and the limit when the
+ * kernel does not say how it is split, or when the units cannot be cut so.
+ */
+export function splitLaunch<P extends Params>(
+  kernel: Kernel<P>,
+  bindings: Bindings,
+  params: P,
+  limits: BindingLimits,
+): Piece<P>[] {
+  const { maxBindingBytes, bindingAlignment } = limits;
+  if (!needsSplit(bindings, maxBindingBytes)) return [{ bindings, params }];
+  const split = kernel.split;
+  const units = split ? params[split.along] : 0;
+  const advancing: { name: string; binding: Binding; elements: number; bytes: number }[] = [];
+  for (const [name, binding] of Object.entries(bindings)) {
+    if (!binding) continue;
+    const elements = split?.elements[name]?.(params);
+    if (split === undefined || elements === undefined) {
+      if (bindingBytes(binding) <= maxBindingBytes) continue;
+      throw new DeviceError(
+        `Kernel "${kernel.name}": binding "${name}" spans ${bindingBytes(binding)} bytes, ` +
+          `more than the ${maxBindingBytes} that this device can bind, and ` +
+          (split
+            ? "it does not advance with the split"
+            : "the kernel does not say how to split it"),
+      );
+    }
+    if (elements * units !== binding.size) {
+      throw new DeviceError(
+        `Kernel "${kernel.name}": binding "${name}" has ${binding.size} elements, ` +
+          `but its split needs ${elements} for each of ${units} ${split.along}`,
+      );
+    }
+    advancing.push({ name, binding, elements, bytes: elements * BYTES[binding.dtype] });
+  }
+  // The smallest run of units after which every advancing binding is aligned again.
+  let step = 1;
+  for (const { bytes } of advancing) {
+    step = leastCommonMultiple(
+      step,
+      bindingAlignment / greatestCommonDivisor(bindingAlignment, bytes),
+    );
+  }
+  let run = units;
+  for (const { bytes } of advancing) run = Math.min(run, Math.floor(maxBindingBytes / bytes));
+  run = Math.floor(run / step) * step;
+  if (run === 0) {
+    const widest = advancing.reduce((a, b) => a.bytes > b.bytes ? a : b);
+    throw new DeviceError(
+      `Kernel "${kernel.name}": binding "${widest.name}" needs ${widest.bytes} bytes for one of ` +
+        `${split!.along}, and ${step} at a time to stay aligned, ` +
+        `more than the ${maxBindingBytes} that this device can bind`,
+    );
+  }
+  const pieces: Piece<P>[] = [];
+  for (let first = 0; first < units; first += run) {
+    const count = Math.min(run, units - first);
+    const narrowed: Record<string, Binding | undefined> = { ...bindings };
+    for (const { name, binding, elements } of advancing) {
+      narrowed[name] = {
+        buffer: binding.buffer,
+        dtype: binding.dtype,
+        offset: binding.offset + first * elements,
+        size: count * elements,
+      };
+    }
+    const own: Params = { ...params, [split!.along]: count };
+    if (split!.start !== undefined) own[split!.start] = params[split!.start] + first;
+    pieces.push({ bindings: narrowed, params: own as P });
+  }
+  return pieces;
+}
+
+function greatestCommonDivisor(a: number, b: number): number {
+  return b === 0 ? a : greatestCommonDivisor(b, a % b);
+}
+
+function leastCommonMultiple(a: number, b: number): number {
+  return a / greatestCommonDivisor(a, b) * b;
+}

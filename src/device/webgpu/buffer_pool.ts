@@ -1,0 +1,186 @@
+/**
+ * GPU buffers by size class, kept for the next request. A buffer goes back on top of its class's stack and
+ * comes off first, so that a loop which asks for the same sizes in the same order gets the same buffers
+ * each time round, and the bind groups made for them stay good.
+ *
+ * @module
+ */
+import type { MemoryReport } from "../device.ts";
+import { OutOfMemoryError } from "../errors.ts";
+
+/** A buffer on the GPU and what the device remembers about it. */
+export interface Allocation {
+  /** Never given twice; part of a bind group's key. */
+  readonly id: number;
+  /** The buffer. */
+  readonly gpu: GPUBuffer;
+  /** Its size, that of its class. */
+  readonly bytes: number;
+  /** The batch of launches that used it last. */
+  batch: number;
+  /** Bind groups it is part of, to be dropped with it. */
+  readonly bindGroups: Set<string>;
+  /** When it was released, counted in releases. */
+  released: number;
+}
+
+/** What a {@linkcode BufferPool} needs from its device. */
+export interface PoolOptions {
+  /** Makes a GPU buffer; may throw when there is no room. */
+  create(bytes: number): GPUBuffer;
+  /** Called before buffers are destroyed, so that launches which use them are on their way. */
+  beforeDestroy(): void;
+  /** Called for each buffer that is destroyed. */
+  onDestroy(allocation: Allocation): void;
+  /** The most bytes one buffer may have. */
+  readonly maxBufferBytes: number;
+  /** The most bytes in use and pooled together. */
+  readonly memoryLimit: number;
+}
+
+/** Slack that the pool may keep however small the programs in use are. */
+const KEPT = 64 * 2 ** 20;
+
+/** The size of the class of `bytes`: a multiple of 16, above 128 bytes less than 12.5 % larger. */
+export function sizeClass(bytes: number): number {
+  const step = Math.max(16, 2 ** (Math.floor(Math.log2(Math.max(bytes, 1))) - 3));
+  return Math.max(16, Math.ceil(bytes / step) * step);
+}
+
+/** See the module's text. */
+export class BufferPool {
+  #free = new Map<number, Allocation[]>();
+  #live = 0;
+  #peak = 0;
+  #highest = 0;
+  #pooled = 0;
+  #buffers = 0;
+  #ids = 0;
+  #releases = 0;
+  #options: PoolOptions;
+
+  constructor(options: PoolOptions) {
+    this.#options = options;
+  }
+
+  /** A buffer of at least `bytes`, with undefined content. */
+  take(bytes: number): Allocation {
+    const { maxBufferBytes, memoryLimit } = this.#options;
+    if (bytes > maxBufferBytes) {
+      throw this.outOfMemory(bytes, `one buffer may have ${maxBufferBytes} bytes on this device`);
+    }
+    const size = Math.min(sizeClass(bytes), Math.floor(maxBufferBytes / 16) * 16 || bytes);
+    const allocation = this.#free.get(size)?.pop();
+    if (allocation) {
+      this.#pooled -= size;
+      return this.#count(allocation);
+    }
+    if (this.#live + this.#pooled + size > memoryLimit) {
+      this.clear();
+      if (this.#live + size > memoryLimit) {
+        throw this.outOfMemory(
+          bytes,
+          `the device was opened with a memory limit of ${memoryLimit}`,
+        );
+      }
+    }
+    return this.#count({
+      id: ++this.#ids,
+      gpu: this.#create(bytes, size),
+      bytes: size,
+      batch: 0,
+      bindGroups: new Set(),
+      released: 0,
+    });
+  }
+
+  /** Takes a buffer back. */
+  give(allocation: Allocation): void {
+    this.#live -= allocation.bytes;
+    this.#pooled += allocation.bytes;
+    this.#buffers--;
+    allocation.released = ++this.#releases;
+    const stack = this.#free.get(allocation.bytes);
+    if (stack) stack.push(allocation);
+    else this.#free.set(allocation.bytes, [allocation]);
+    if (this.#live + this.#pooled > 2 * this.#highest + KEPT) this.#trim();
+  }
+
+  /** Bytes in use, peak and pooled. */
+  report(): MemoryReport {
+    return { live: this.#live, peak: this.#peak, pooled: this.#pooled, buffers: this.#buffers };
+  }
+
+  /** Starts counting the peak afresh. */
+  resetPeak(): void {
+    this.#peak = this.#live;
+  }
+
+  /** Destroys every free buffer. */
+  clear(): void {
+    this.#destroy([...this.#free.values()].flat());
+    this.#free.clear();
+  }
+
+  /** The error for a request of `bytes`. */
+  outOfMemory(bytes: number, why: string): OutOfMemoryError {
+    return new OutOfMemoryError(
+      `No room for a buffer of ${mebibytes(bytes)}: ${why}; in use are ${
+        mebibytes(this.#live)
+      } in ` +
+        `${this.#buffers} buffers, pooled ${mebibytes(this.#pooled)}. Lower the batch size, the ` +
+        `sequence length or the model's size, or accumulate gradients over smaller batches`,
+    );
+  }
+
+  #create(bytes: number, size: number): GPUBuffer {
+    try {
+      return this.#options.create(size);
+    } catch {
+      this.clear();
+    }
+    try {
+      return this.#options.create(size);
+    } catch (error) {
+      throw this.outOfMemory(bytes, error instanceof Error ? error.message : String(error));
+    }
+  }
+
+  #count(allocation: Allocation): Allocation {
+    this.#live += allocation.bytes;
+    this.#buffers++;
+    this.#peak = Math.max(this.#peak, this.#live);
+    this.#highest = Math.max(this.#highest, this.#live);
+    return allocation;
+  }
+
+  /** Sizes that are asked for no more must not fill the memory: the longest unused go first. */
+  #trim(): void {
+    const free = [...this.#free.values()].flat().sort((a, b) => a.released - b.released);
+    const gone = new Set<Allocation>();
+    let excess = this.#live + this.#pooled - (1.5 * this.#highest + KEPT);
+    for (const allocation of free) {
+      if (excess <= 0) break;
+      excess -= allocation.bytes;
+      gone.add(allocation);
+    }
+    for (const [size, stack] of this.#free) {
+      this.#free.set(size, stack.filter((allocation) => !gone.has(allocation)));
+    }
+    this.#destroy([...gone]);
+  }
+
+  #destroy(allocations: Allocation[]): void {
+    if (allocations.length === 0) return;
+    this.#options.beforeDestroy();
+    for (const allocation of allocations) {
+      this.#pooled -= allocation.bytes;
+      this.#options.onDestroy(allocation);
+      allocation.gpu.destroy();
+    }
+  }
+}
+
+function mebibytes(bytes: number): string {
+  return bytes < 2 ** 20 ? `${bytes} bytes` : `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+}

@@ -1,0 +1,84 @@
+/**
+ * Times kernels with timestamps that the GPU takes before and after each launch.
+ *
+ * @module
+ */
+
+/** Launches that one query set can time; the batch is submitted when it is full. */
+const LAUNCHES = 256;
+/** Bytes of timestamps of one query set: two of 8 bytes for each launch. */
+const SET_BYTES = LAUNCHES * 16;
+/** Bytes of one buffer of results. */
+const RESULT_BYTES = 256 * SET_BYTES;
+
+/** Timestamps of one submitted batch. */
+export interface TimedBatch {
+  readonly buffer: GPUBuffer;
+  readonly offset: number;
+  /** The kernels launched, two timestamps for each. */
+  readonly kernels: readonly string[];
+}
+
+/** Collects timestamps on the GPU until someone asks for them. */
+export class GpuTimer {
+  #device: GPUDevice;
+  #querySet: GPUQuerySet;
+  #results: GPUBuffer[] = [];
+  #used = RESULT_BYTES;
+  #kernels: string[] = [];
+  #batches: TimedBatch[] = [];
+
+  constructor(device: GPUDevice) {
+    this.#device = device;
+    this.#querySet = device.createQuerySet({
+      label: "dinograd timings",
+      type: "timestamp",
+      count: 2 * LAUNCHES,
+    });
+  }
+
+  /** True when no further launch can be timed in this batch. */
+  get full(): boolean {
+    return this.#kernels.length >= LAUNCHES;
+  }
+
+  /** Where the next launch writes its times. */
+  next(kernel: string): GPUComputePassTimestampWrites {
+    const first = 2 * this.#kernels.length;
+    this.#kernels.push(kernel);
+    return {
+      querySet: this.#querySet,
+      beginningOfPassWriteIndex: first,
+      endOfPassWriteIndex: first + 1,
+    };
+  }
+
+  /** Keeps the times of the batch that `encoder` ends. */
+  resolve(encoder: GPUCommandEncoder): void {
+    if (this.#kernels.length === 0) return;
+    if (this.#used + SET_BYTES > RESULT_BYTES) {
+      this.#results.push(this.#device.createBuffer({
+        label: "dinograd timings",
+        size: RESULT_BYTES,
+        usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC,
+      }));
+      this.#used = 0;
+    }
+    const buffer = this.#results.at(-1)!;
+    encoder.resolveQuerySet(this.#querySet, 0, 2 * this.#kernels.length, buffer, this.#used);
+    this.#batches.push({ buffer, offset: this.#used, kernels: this.#kernels });
+    this.#used += SET_BYTES;
+    this.#kernels = [];
+  }
+
+  /** The batches timed so far. */
+  batches(): readonly TimedBatch[] {
+    return this.#batches;
+  }
+
+  /** Frees the results. */
+  destroy(): void {
+    for (const buffer of this.#results) buffer.destroy();
+    this.#querySet.destroy();
+  }
+}

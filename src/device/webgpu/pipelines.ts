@@ -1,0 +1,220 @@
+/**
+ * Compiled kernels, their layouts and bind groups, each made once.
+ *
+ * @module
+ */
+import { DeviceError } from "../errors.ts";
+import type { GpuProgram, Kernel } from "../kernel.ts";
+import { specialise } from "../template.ts";
+import type { Allocation } from "./buffer_pool.ts";
+import type { Faults } from "./faults.ts";
+
+/** What all launches of a kernel share. */
+export interface Layout {
+  /** Names of the storage bindings in order. */
+  readonly bindings: readonly string[];
+  /** Whether each is written. */
+  readonly writes: readonly boolean[];
+  /** Which may be left out. */
+  readonly optional: ReadonlySet<string>;
+  /** The uniform struct's fields in order. */
+  readonly params: readonly (readonly [name: string, type: "u32" | "i32" | "f32"])[];
+  /** Bytes of the uniform struct, 0 where there is none. */
+  readonly uniformBytes: number;
+  /** Tells layouts apart. */
+  readonly key: string;
+  readonly group: GPUBindGroupLayout;
+  readonly pipeline: GPUPipelineLayout;
+}
+
+/** A compiled program. */
+export interface Pipeline {
+  readonly gpu: GPUComputePipeline;
+  /** Why it cannot be used, once that is known. */
+  error?: DeviceError;
+}
+
+/** A storage binding of one launch, in bytes. */
+export interface BoundRange {
+  readonly allocation: Allocation;
+  readonly offset: number;
+  readonly bytes: number;
+}
+
+/** The most bind groups that are kept; shapes that change with every launch would pile them up. */
+const MOST_BIND_GROUPS = 16384;
+
+/** Compiles kernels. */
+export class Pipelines {
+  #device: GPUDevice;
+  #faults: Faults;
+  #enableSubgroups: boolean;
+  #layouts = new WeakMap<object, Layout>();
+  #shared = new Map<string, { group: GPUBindGroupLayout; pipeline: GPUPipelineLayout }>();
+  #pipelines = new Map<string, Map<string, Pipeline>>();
+
+  constructor(device: GPUDevice, faults: Faults, enableSubgroups: boolean) {
+    this.#device = device;
+    this.#faults = faults;
+    this.#enableSubgroups = enableSubgroups;
+  }
+
+  /** The layout that a kernel's declaration asks for. */
+  // deno-lint-ignore no-explicit-any -- kernels of any parameters
+  layout(kernel: Kernel<any>): Layout {
+    let layout = this.#layouts.get(kernel);
+    if (!layout) {
+      const writes = Object.values(kernel.bindings).map((access) => access !== "read");
+      const params = Object.entries(kernel.params);
+      const uniformBytes = Math.ceil(params.length * 4 / 16) * 16;
+      const key = `${writes.map((write) => write ? "w" : "r").join("")}${
+        uniformBytes > 0 ? "u" : ""
+      }`;
+      layout = {
+        bindings: Object.keys(kernel.bindings),
+        writes,
+        optional: new Set(kernel.optional),
+        params,
+        uniformBytes,
+        key: `${key}${uniformBytes}`,
+        ...this.#share(key, writes, uniformBytes > 0),
+      };
+      this.#layouts.set(kernel, layout);
+    }
+    return layout;
+  }
+
+  /** The compiled program; `beforeCompile` is called when it has to be compiled first. */
+  pipeline(name: string, layout: Layout, program: GpuProgram, beforeCompile: () => void): Pipeline {
+    let variants = this.#pipelines.get(program.wgsl);
+    if (!variants) this.#pipelines.set(program.wgsl, variants = new Map());
+    let key = `${name} ${layout.key}`;
+    for (const constant in program.constants) key += ` ${constant}=${program.constants[constant]}`;
+    let pipeline = variants.get(key);
+    if (!pipeline) {
+      beforeCompile();
+      variants.set(key, pipeline = this.#compile(name, layout, program));
+    }
+    if (pipeline.error) throw pipeline.error;
+    return pipeline;
+  }
+
+  #share(
+    key: string,
+    writes: boolean[],
+    uniform: boolean,
+  ): { group: GPUBindGroupLayout; pipeline: GPUPipelineLayout } {
+    let shared = this.#shared.get(key);
+    if (!shared) {
+      const entries: GPUBindGroupLayoutEntry[] = writes.map((write, binding) => ({
+        binding,
+        visibility: GPUShaderStage.COMPUTE,
+        buffer: { type: write ? "storage" : "read-only-storage" },
+      }));
+      if (uniform) {
+        entries.push({
+          binding: writes.length,
+          visibility: GPUShaderStage.COMPUTE,
+          buffer: { type: "uniform", hasDynamicOffset: true },
+        });
+      }
+      const group = this.#device.createBindGroupLayout({ label: key, entries });
+      const pipeline = this.#device.createPipelineLayout({ label: key, bindGroupLayouts: [group] });
+      this.#shared.set(key, shared = { group, pipeline });
+    }
+    return shared;
+  }
+
+  #compile(name: string, layout: Layout, program: GpuProgram): Pipeline {
+    const constants = JSON.stringify(program.constants ?? {});
+    let code: string;
+    try {
+      code = specialise(program.wgsl, program.constants);
+    } catch (error) {
+      throw new DeviceError(
+        `Kernel "${name}" with ${constants}: ${error instanceof Error ? error.message : error}`,
+      );
+    }
+    if (this.#enableSubgroups && /\bsubgroup\w+\(/.test(code)) code = `enable subgroups;\n${code}`;
+    const device = this.#device;
+    device.pushErrorScope("validation");
+    const module = device.createShaderModule({ label: name, code });
+    const gpu = device.createComputePipeline({
+      label: name,
+      layout: layout.pipeline,
+      compute: { module },
+    });
+    const pipeline: Pipeline = { gpu };
+    this.#faults.watch(device.popErrorScope(), (error) => {
+      pipeline.error = new DeviceError(
+        `Kernel "${name}" with ${constants} does not compile: ${error.message.trim()}` +
+          surroundings(code, error.message),
+      );
+      return pipeline.error;
+    });
+    return pipeline;
+  }
+}
+
+/** Bind groups, the most recently made are kept. */
+export class BindGroups {
+  #device: GPUDevice;
+  #arena: GPUBuffer;
+  #groups = new Map<string, { group: GPUBindGroup; ranges: readonly BoundRange[] }>();
+
+  constructor(device: GPUDevice, arena: GPUBuffer) {
+    this.#device = device;
+    this.#arena = arena;
+  }
+
+  /** How many there are. */
+  get size(): number {
+    return this.#groups.size;
+  }
+
+  /** The bind group of these ranges. */
+  get(name: string, layout: Layout, ranges: readonly BoundRange[]): GPUBindGroup {
+    let key = layout.key;
+    for (const { allocation, offset, bytes } of ranges) {
+      key += `,${allocation.id}:${offset}:${bytes}`;
+    }
+    const known = this.#groups.get(key);
+    if (known) return known.group;
+    const entries: GPUBindGroupEntry[] = ranges.map(({ allocation, offset, bytes }, binding) => ({
+      binding,
+      resource: { buffer: allocation.gpu, offset, size: bytes },
+    }));
+    if (layout.uniformBytes > 0) {
+      const resource = { buffer: this.#arena, size: layout.uniformBytes };
+      entries.push({ binding: ranges.length, resource });
+    }
+    const group = this.#device.createBindGroup({ label: name, layout: layout.group, entries });
+    if (this.#groups.size >= MOST_BIND_GROUPS) this.#drop(this.#groups.keys().next().value!);
+    this.#groups.set(key, { group, ranges });
+    for (const { allocation } of ranges) allocation.bindGroups.add(key);
+    return group;
+  }
+
+  /** Drops those that an allocation is part of. */
+  forget(allocation: Allocation): void {
+    for (const key of [...allocation.bindGroups]) this.#drop(key);
+  }
+
+  #drop(key: string): void {
+    for (const { allocation } of this.#groups.get(key)?.ranges ?? []) {
+      allocation.bindGroups.delete(key);
+    }
+    this.#groups.delete(key);
+  }
+}
+
+/** The lines of the generated program around the place that a compiler's message points to. */
+function surroundings(code: string, message: string): string {
+  const place = /wgsl:(\d+):\d+/.exec(message) ?? /:(\d+):\d+/.exec(message);
+  if (!place) return "";
+  const line = Number(place[1]);
+  const from = Math.max(1, line - 3);
+  const lines = code.split("\n").slice(from - 1, line + 3);
+  return "\nThe program there, with its constants filled in:\n" +
+    lines.map((text, i) => `${from + i === line ? ">" : " "} ${from + i} | ${text}`).join("\n");
+}

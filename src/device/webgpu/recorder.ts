@@ -1,0 +1,140 @@
+/**
+ * Records launches and copies into one command encoder and submits them in batches. What a batch needs
+ * from the host (the launches' parameters, small writes) is gathered in one arena that is uploaded once
+ * per submit.
+ *
+ * @module
+ */
+import { DeviceError } from "../errors.ts";
+import type { Faults } from "./faults.ts";
+
+/** Bytes of the arena. */
+const ARENA = 256 * 1024;
+/** Launches of the first batch after a wait, so that the GPU starts early, and the most of a later one. */
+const FIRST_BATCH = 16;
+const FULL_BATCH = 256;
+
+/** See the module's text. */
+export class Recorder {
+  /** Counts batches; an allocation whose `batch` equals it is used by launches not yet submitted. */
+  batch = 1;
+  /** Called with the encoder before a batch that had launches is finished. */
+  beforeFinish: (encoder: GPUCommandEncoder) => void = () => {};
+  /** The buffer of the arena: uniforms of the launches, sources of small copies. */
+  readonly arena: GPUBuffer;
+
+  #device: GPUDevice;
+  #faults: Faults;
+  #host = new ArrayBuffer(ARENA);
+  #bytes = new Uint8Array(this.#host);
+  #view = new DataView(this.#host);
+  #used = 0;
+  #encoder: GPUCommandEncoder | undefined;
+  #pass: GPUComputePassEncoder | undefined;
+  #pipeline: GPUComputePipeline | undefined;
+  #names: string[] = [];
+  #room = FIRST_BATCH;
+  #alignment: number;
+
+  constructor(device: GPUDevice, faults: Faults) {
+    this.#device = device;
+    this.#faults = faults;
+    this.#alignment = device.limits.minUniformBufferOffsetAlignment;
+    this.arena = device.createBuffer({
+      label: "dinograd arena",
+      size: ARENA,
+      usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
+    });
+  }
+
+  /** Makes sure that the next {@linkcode place} of `bytes` and the launch after it fall in one batch. */
+  reserve(bytes: number): void {
+    if (this.#used + bytes + this.#alignment > ARENA || this.#names.length >= this.#room) {
+      this.flush();
+    }
+  }
+
+  /** Room for `bytes` in the arena of this batch: its offset, and a view to fill from there. */
+  place(bytes: number): { offset: number; view: DataView; bytes: Uint8Array } {
+    const offset = Math.ceil(this.#used / this.#alignment) * this.#alignment;
+    this.#used = offset + bytes;
+    return { offset, view: this.#view, bytes: this.#bytes };
+  }
+
+  /** Records one dispatch. With `timestamps` it gets a pass of its own. */
+  dispatch(
+    name: string,
+    pipeline: GPUComputePipeline,
+    bindGroup: GPUBindGroup,
+    dynamicOffset: number | undefined,
+    workgroups: readonly [number, number, number],
+    timestamps?: GPUComputePassTimestampWrites,
+  ): void {
+    if (timestamps) this.#endPass();
+    if (!this.#pass) {
+      this.#pass = this.#open().beginComputePass({
+        label: timestamps ? name : "launches",
+        timestampWrites: timestamps,
+      });
+      this.#pipeline = undefined;
+    }
+    if (this.#pipeline !== pipeline) {
+      this.#pass.setPipeline(pipeline);
+      this.#pipeline = pipeline;
+    }
+    this.#pass.setBindGroup(0, bindGroup, dynamicOffset === undefined ? [] : [dynamicOffset]);
+    this.#pass.dispatchWorkgroups(workgroups[0], workgroups[1], workgroups[2]);
+    if (timestamps) this.#endPass();
+    this.#names.push(name);
+  }
+
+  /** The encoder, outside of any pass, to record copies. */
+  copies(): GPUCommandEncoder {
+    this.#endPass();
+    return this.#open();
+  }
+
+  /** Sends what was recorded to the GPU. */
+  flush(): void {
+    if (!this.#encoder) return;
+    this.#endPass();
+    this.beforeFinish(this.#encoder);
+    const commands = this.#encoder.finish();
+    if (this.#used > 0) {
+      const length = Math.ceil(this.#used / 4) * 4;
+      this.#device.queue.writeBuffer(this.arena, 0, this.#host, 0, length);
+    }
+    this.#device.queue.submit([commands]);
+    const names = this.#names;
+    this.#faults.watch(this.#device.popErrorScope(), (error) => {
+      const kernels = [...new Set(names)];
+      const listed = kernels.slice(0, 12).join(", ") + (kernels.length > 12 ? ", ..." : "");
+      return new DeviceError(
+        `The GPU refused a batch of launches (${listed || "copies only"}): ${error.message.trim()}`,
+      );
+    });
+    this.#encoder = undefined;
+    this.#used = 0;
+    this.#names = [];
+    this.#room = Math.min(this.#room * 2, FULL_BATCH);
+    this.batch++;
+  }
+
+  /** Told that the device has run dry: the next batch is a small one. */
+  idle(): void {
+    this.#room = FIRST_BATCH;
+  }
+
+  #open(): GPUCommandEncoder {
+    if (!this.#encoder) {
+      this.#device.pushErrorScope("validation");
+      this.#encoder = this.#device.createCommandEncoder({ label: "dinograd batch" });
+    }
+    return this.#encoder;
+  }
+
+  #endPass(): void {
+    this.#pass?.end();
+    this.#pass = undefined;
+  }
+}
