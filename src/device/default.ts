@@ -1,0 +1,27 @@
+/**
+ * The device that is meant where none is named.
+ *
+ * @module
+ */
+import type { Device } from "./device.ts";
+
+let current: Device | undefined;
+
+/** The default device: the first that was opened, or that given to {@linkcode setDefaultDevice}. Throws when there is none. */
+export function defaultDevice(): Device {
+  if (current) return current;
+  throw new Error("No device is open yet: call `await openDevice()` first, or name one");
+}
+
+/** True when there is a default device. */
+export function hasDefaultDevice(): boolean {
+  return current !== undefined;
+}
+
+/** Makes `device` the default; `undefined` leaves none. A device that is lost or closed is forgotten. */
+export function setDefaultDevice(device: Device | undefined): void {
+  current = device;
+  device?.lost.catch(() => {
+    if (current === device) current = undefined;
+  });
+}

@@ -1,0 +1,85 @@
+/**
+ * Chooses and opens a device.
+ *
+ * @module
+ */
+import { CpuDevice } from "./cpu/cpu_device.ts";
+import { hasDefaultDevice, setDefaultDevice } from "./default.ts";
+import type { Device } from "./device.ts";
+import { DeviceError } from "./errors.ts";
+import { adapterName, isSoftwareAdapter, WebGpuDevice } from "./webgpu/webgpu_device.ts";
+
+/** What {@linkcode openDevice} is asked for. */
+export interface OpenOptions {
+  /** Which kind; without it, WebGPU where there is a real adapter, else the CPU. */
+  readonly kind?: "webgpu" | "cpu";
+  /** Another implementation of WebGPU than the runtime's `navigator.gpu`. */
+  readonly gpu?: GPU;
+  /** Gets the one line that tells which device was opened and why; `console.error` by default, false for silence. */
+  readonly log?: ((line: string) => void) | false;
+}
+
+/**
+ * Opens a device: WebGPU where there is a real adapter, else the CPU. A software adapter (llvmpipe,
+ * SwiftShader) counts as none, as the CPU device is several times faster; `kind: "webgpu"` opens it all
+ * the same. The first device that is opened becomes the default.
+ *
+ * Throws a {@linkcode DeviceError} when `kind` is `webgpu` and there is no adapter.
+ *
+ * @example
+ * ```ts
+ * import { openDevice } from "@dinograd/dinograd";
+ * const device = await openDevice({ kind: "cpu", log: false });
+ * console.log(device.description);
+ * ```
+ */
+export async function openDevice(options: OpenOptions = {}): Promise<Device> {
+  const { device, why } = await choose(options);
+  if (!hasDefaultDevice()) setDefaultDevice(device);
+  // To stderr, so that a program's own output stays clean.
+  const log = options.log ?? ((line: string): void => console.error(line));
+  if (log) log(`dinograd runs on ${device.description}: ${why}`);
+  return device;
+}
+
+async function choose({ kind, gpu }: OpenOptions): Promise<{ device: Device; why: string }> {
+  if (kind !== undefined && kind !== "webgpu" && kind !== "cpu") {
+    throw new TypeError(`There is no device of kind "${kind}"; there are "webgpu" and "cpu"`);
+  }
+  if (kind === "cpu") return { device: CpuDevice.open(), why: "it was asked for" };
+  const found = await findAdapter(gpu);
+  if (kind === "webgpu") {
+    if (!found.adapter) {
+      throw new DeviceError(
+        `No WebGPU device: ${found.why}. A GPU needs its Vulkan, Metal or DirectX 12 driver; on Linux ` +
+          `without a GPU, the package mesa-vulkan-drivers brings a software adapter ` +
+          `("apt-get install mesa-vulkan-drivers"). Or open the device of kind "cpu"`,
+      );
+    }
+    return { device: await WebGpuDevice.open({ gpu }), why: "it was asked for" };
+  }
+  if (!found.adapter) return { device: CpuDevice.open(), why: found.why };
+  const name = adapterName(found.adapter);
+  if (isSoftwareAdapter(found.adapter)) {
+    return { device: CpuDevice.open(), why: `WebGPU has only the software adapter ${name}` };
+  }
+  try {
+    return { device: await WebGpuDevice.open({ gpu }), why: "WebGPU has a GPU" };
+  } catch (error) {
+    if (!(error instanceof DeviceError)) throw error;
+    return { device: CpuDevice.open(), why: error.message };
+  }
+}
+
+async function findAdapter(given?: GPU): Promise<{ adapter: GPUAdapter | null; why: string }> {
+  // Not every runtime has `navigator.gpu`, whatever the types say.
+  const gpu: GPU | undefined = given ?? globalThis.navigator?.gpu;
+  if (!gpu) return { adapter: null, why: "this runtime has no WebGPU (navigator.gpu is missing)" };
+  try {
+    const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
+    return { adapter, why: "WebGPU finds no adapter on this machine" };
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    return { adapter: null, why: `WebGPU finds no adapter (${message})` };
+  }
+}
