@@ -2,3 +2,27 @@
 export { heap_base } from "./layout.as";
 export { sgemm } from "./gemm.as";
 export { sgemv } from "./gemv.as";
+export * from "./elementwise.as";
+export {
+  clip_factor,
+  column_sum,
+  cross_entropy,
+  cross_entropy_backward,
+  cross_entropy_fused,
+  layer_norm,
+  layer_norm_backward,
+  layer_norm_backward_params,
+  log_softmax,
+  log_softmax_backward,
+  rms_norm,
+  rms_norm_backward,
+  rms_norm_backward_params,
+  row_dot,
+  row_max,
+  row_sum,
+  softmax,
+  softmax_backward,
+  sum_blocks,
+  sum_partials,
+} from "./rows.as";
+export * from "./moves.as";
