@@ -23,19 +23,35 @@ export function specialise(source: string, constants: Constants = {}): string {
     if (!found) {
       throw new Error(`The program has no line "const ${name} = ...;" or "alias ${name} = ...;"`);
     }
-    const suffix = typeof value === "number" ? /[0-9]([ufh])$/.exec(found[3])?.[1] ?? "" : "";
-    text = text.replace(line, `${found[1]} ${name}${found[2]}= ${value}${suffix};`);
+    const filled = `${found[1]} ${name}${found[2]}= ${literal(name, value, found[3])};`;
+    text = text.replace(line, () => filled);
   }
   const bounds: Record<string, number> = {};
   for (const [, name, value] of text.matchAll(/^const (\w+)[^=;\n]*=\s*(\d+)u?;/gm)) {
     bounds[name] = Number(value);
   }
   text = repeat(text.split("\n"), bounds).join("\n");
-  const half = /^alias \w+ = (f16|vec[234]<f16>);/m.test(text);
+  const half = !/^enable f16;/m.test(text) &&
+    /^alias \w+ = (f16|vec[234]<f16>);/m.test(text);
   return half ? `enable f16;\n${text}` : text;
 }
 
-function repeat(lines: string[], names: Record<string, number>): string[] {
+/** `value` as the source wrote the constant before: with its suffix, or its decimal point. */
+function literal(name: string, value: number | string | boolean, before: string): string {
+  if (typeof value !== "number") return String(value);
+  if (!Number.isFinite(value)) throw new Error(`The constant ${name} is ${value}, not a number`);
+  const suffix = /^-?[0-9.]+(?:e[-+]?[0-9]+)?([iufh])$/i.exec(before.trim())?.[1] ?? "";
+  const whole = Number.isInteger(value) && !String(value).includes("e");
+  const fraction = whole && suffix !== "u" && suffix !== "i" &&
+    /^-?[0-9]*[.e]/.test(before);
+  return `${value}${fraction ? ".0" : ""}${suffix}`;
+}
+
+function repeat(
+  lines: string[],
+  names: Record<string, number>,
+  loops: ReadonlySet<string> = new Set(),
+): string[] {
   const out: string[] = [];
   for (let at = 0; at < lines.length; at++) {
     const head = /^\s*\/\/#repeat (\w+) (.+?)\.\.(.+)$/.exec(lines[at]);
@@ -53,13 +69,17 @@ function repeat(lines: string[], names: Record<string, number>): string[] {
     const body = lines.slice(at + 1, end);
     const [, name, from, to] = head;
     for (let i = bound(from, names); i < bound(to, names); i++) {
-      const inner = body.map((line) =>
-        line.replaceAll(
-          /\{(\w+)((?:\s*[-+*]\s*\w+)*)\}/g,
-          (all, first, rest) => first === name ? String(bound(i + rest, names)) : all,
-        )
-      );
-      out.push(...repeat(inner, { ...names, [name]: i }));
+      const known = { ...names, [name]: i };
+      // What also names an inner loop's variable is left to that loop.
+      const fill = (all: string, expression: string): string => {
+        const words = expression.match(/\w+/g)!;
+        const ready = words.every((word) => /^\d+$/.test(word) || Object.hasOwn(known, word));
+        return ready && words.some((word) => loops.has(word) || word === name)
+          ? String(bound(expression, known))
+          : all;
+      };
+      const inner = body.map((line) => line.replaceAll(/\{(\w+(?:\s*[-+*]\s*\w+)*)\}/g, fill));
+      out.push(...repeat(inner, known, new Set([...loops, name])));
     }
     at = end;
   }

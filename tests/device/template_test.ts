@@ -1,0 +1,77 @@
+import assert from "node:assert/strict";
+import { specialise } from "../../src/device/template.ts";
+
+Deno.test("specialise() leaves a program without constants and blocks as it is", () => {
+  const source = "const TILE = 16u;\nfn f() { if (true) {return} }\n";
+  assert.equal(specialise(source), source);
+});
+
+Deno.test("specialise() keeps the suffix and the type of a constant", () => {
+  const source =
+    "const A = 16u;\nconst B: i32 = 1i;\nconst C = 1e-5;\nconst D = 0.5f;\nconst E = 1;\n" +
+    "const F = false;\nconst G: u32 = 4;\n";
+  assert.equal(
+    specialise(source, { A: 32, B: -2, C: 1, D: 3, E: 7, F: true, G: 8 }),
+    "const A = 32u;\nconst B: i32 = -2i;\nconst C = 1.0;\nconst D = 3.0f;\nconst E = 7;\n" +
+      "const F = true;\nconst G: u32 = 8;\n",
+  );
+  assert.equal(specialise("const C = 1.0;", { C: 1e-7 }), "const C = 1e-7;");
+  assert.equal(specialise("const C = 1.0;", { C: "$&" }), "const C = $&;");
+});
+
+Deno.test("specialise() enables f16 once when an alias is f16", () => {
+  assert.equal(specialise("alias T = f32;", { T: "f16" }), "enable f16;\nalias T = f16;");
+  assert.equal(
+    specialise("alias T = f32;", { T: "vec4<f16>" }),
+    "enable f16;\nalias T = vec4<f16>;",
+  );
+  assert.equal(specialise("alias T = f32;", { T: "i32" }), "alias T = i32;");
+  assert.equal(specialise("enable f16;\nalias T = f16;"), "enable f16;\nalias T = f16;");
+});
+
+Deno.test("specialise() throws when a constant is not in the program or not a number", () => {
+  assert.throws(() => specialise("const A = 1;", { B: 2 }), /no line "const B = ...;"/);
+  assert.throws(() => specialise("const AB = 1;", { A: 2 }), /no line "const A = ...;"/);
+  assert.throws(() => specialise("const A = 1;", { A: NaN }), /constant A is NaN/);
+});
+
+Deno.test("specialise() repeats a block for each value", () => {
+  const source = `const N = 2u;
+//#repeat i 0..N
+let a{i} = x[{i}u + {i*4+1}u];
+//#end
+done`;
+  assert.equal(
+    specialise(source).split("\n").slice(1).join("\n"),
+    `let a0 = x[0u + 1u];
+let a1 = x[1u + 5u];
+done`,
+  );
+  assert.match(specialise(source, { N: 3 }), /let a2 = x\[2u \+ 9u\];\ndone$/);
+  assert.equal(specialise("//#repeat i 3..3\nx\n//#end\ny"), "y");
+});
+
+Deno.test("specialise() nests blocks, with bounds and places in terms of outer ones", () => {
+  const source = `const W = 4u;
+//#repeat i 0..2
+row{i}:
+  //#repeat j i..W-2
+  m{i*W+j} {j-i} {i} {x}
+  //#end
+//#end`;
+  assert.deepEqual(specialise(source).split("\n").slice(1).map((line) => line.trim()), [
+    "row0:",
+    "m0 0 0 {x}",
+    "m1 1 0 {x}",
+    "row1:",
+    "m5 0 1 {x}",
+  ]);
+});
+
+Deno.test("specialise() names a block without an end and a bound that is not known", () => {
+  assert.throws(() => specialise("//#repeat i 0..2\nx"), /"\/\/#repeat i 0..2" has no \/\/#end/);
+  assert.throws(
+    () => specialise("//#repeat i 0..N\nx\n//#end"),
+    /"N" in "N" is not a known number/,
+  );
+});
