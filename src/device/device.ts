@@ -61,7 +61,7 @@ export interface Region {
 }
 
 /** Where tensors live and kernels run. Open one with `openDevice`. */
-export interface Device {
+export interface Device extends Disposable {
   /** `webgpu` or `cpu`. */
   readonly kind: "webgpu" | "cpu";
   /** One line for people: the adapter's name, or the CPU's threads and libraries. */

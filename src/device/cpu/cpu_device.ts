@@ -1,0 +1,250 @@
+/**
+ * The CPU device: WASM SIMD kernels on all threads over one shared memory, BLAS where it is present and
+ * permitted, and the kernels' plain TypeScript twins for the rest.
+ *
+ * @module
+ */
+import type {
+  Binding,
+  Device,
+  DeviceBuffer,
+  KernelTiming,
+  MemoryReport,
+  Region,
+} from "../device.ts";
+import { BYTES, type DType, type TypedArray, viewOf } from "../dtype.ts";
+import { DeviceError, DeviceLostError } from "../errors.ts";
+import type { Kernel, Params, SimdJob } from "../kernel.ts";
+import { type Blas, openBlas } from "./blas.ts";
+import { Heap } from "./heap.ts";
+import { ThreadPool } from "./threads.ts";
+
+/** How to open a {@linkcode CpuDevice}. */
+export interface CpuDeviceOptions {
+  /** Threads that compute, the calling one included. Default: one for each core. */
+  readonly threads?: number;
+  /** False to leave BLAS aside even where it is present and permitted. Default: true. */
+  readonly blas?: boolean;
+  /** False to run the plain TypeScript twins only, for checks. Default: true. */
+  readonly simd?: boolean;
+}
+
+/** What the kernels' WASM doors find in `SimdJob.context`. */
+export interface CpuContext {
+  /** The threads and their memory. */
+  readonly pool: ThreadPool;
+  /** `cblas_sgemm`, where there is one. */
+  readonly blas: Blas | undefined;
+}
+
+class CpuBuffer implements DeviceBuffer {
+  released = false;
+  constructor(readonly device: CpuDevice, readonly bytes: number, readonly at: number) {}
+}
+
+/** A {@linkcode Device} on the CPU. */
+export class CpuDevice implements Device {
+  readonly kind = "cpu";
+  readonly description: string;
+  readonly dtypes: ReadonlySet<DType> = new Set<DType>(["f32", "f16", "i32", "u32"]);
+  readonly maxBindingBytes = 2 ** 32;
+  readonly maxBufferBytes = 2 ** 32 - 2 ** 20;
+  readonly bindingAlignment = 4;
+  readonly lost: Promise<never>;
+  readonly #context: CpuContext;
+  readonly #heap: Heap;
+  readonly #simd: boolean;
+  #timings: Map<string, { calls: number; milliseconds: number }> | undefined;
+  #closed = false;
+  #reportLost: (error: DeviceLostError) => void = () => {};
+
+  private constructor(context: CpuContext, simd: boolean) {
+    this.#context = context;
+    this.#simd = simd;
+    this.#heap = new Heap(context.pool.memory, context.pool.heapBase);
+    const { promise, reject } = Promise.withResolvers<never>();
+    promise.catch(() => {}); // nobody has to listen
+    this.lost = promise;
+    this.#reportLost = reject;
+    const { threads } = context.pool;
+    this.description = `CPU, ${threads} thread${threads === 1 ? "" : "s"}, ` +
+      (simd ? "WASM SIMD" : "plain TypeScript") + (context.blas ? ` and ${context.blas.name}` : "");
+  }
+
+  /** Opens the CPU; needs no permission, and asks for none. */
+  static open(options: CpuDeviceOptions = {}): CpuDevice {
+    const { blas = true, simd = true } = options;
+    const pool = ThreadPool.start({ threads: options.threads });
+    return new CpuDevice({ pool, blas: blas && simd ? openBlas() : undefined }, simd);
+  }
+
+  createBuffer(bytes: number): DeviceBuffer {
+    this.#checkOpen();
+    return new CpuBuffer(this, bytes, this.#heap.allocate(bytes));
+  }
+
+  releaseBuffer(buffer: DeviceBuffer): void {
+    if (this.#closed) return;
+    const own = this.#own(buffer);
+    own.released = true;
+    this.#heap.release(own.at, own.bytes);
+  }
+
+  write(buffer: DeviceBuffer, data: TypedArray | Uint8Array, byteOffset = 0): void {
+    const { at } = this.#region(buffer, byteOffset, data.byteLength);
+    const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+    new Uint8Array(this.#context.pool.memory.buffer, at, data.byteLength).set(bytes);
+  }
+
+  copy(
+    from: DeviceBuffer,
+    fromByte: number,
+    to: DeviceBuffer,
+    toByte: number,
+    byteLength: number,
+  ): void {
+    const source = this.#region(from, fromByte, byteLength);
+    const target = this.#region(to, toByte, byteLength);
+    new Uint8Array(this.#context.pool.memory.buffer)
+      .copyWithin(target.at, source.at, source.at + byteLength);
+  }
+
+  read(regions: readonly Region[]): Promise<Uint8Array<ArrayBuffer>[]> {
+    try {
+      return Promise.resolve(regions.map((region) => this.readNow(region)));
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /** Reads a region without a promise, which only this device can. */
+  readNow({ buffer, byteOffset, byteLength }: Region): Uint8Array<ArrayBuffer> {
+    const { at } = this.#region(buffer, byteOffset, byteLength);
+    const copy = new Uint8Array(byteLength);
+    copy.set(new Uint8Array(this.#context.pool.memory.buffer, at, byteLength));
+    return copy;
+  }
+
+  launch<P extends Params>(
+    kernel: Kernel<P>,
+    bindings: Readonly<Record<string, Binding | undefined>>,
+    params: P,
+  ): void {
+    this.#checkOpen();
+    const start = this.#timings ? performance.now() : 0;
+    if (!this.#launchSimd(kernel, bindings, params)) this.#launchTwin(kernel, bindings, params);
+    if (this.#timings) {
+      const row = this.#timings.get(kernel.name) ?? { calls: 0, milliseconds: 0 };
+      row.calls++;
+      row.milliseconds += performance.now() - start;
+      this.#timings.set(kernel.name, row);
+    }
+  }
+
+  synchronize(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  memory(): MemoryReport {
+    const { live, peak, pooled, blocks } = this.#heap;
+    return { live, peak, pooled, buffers: blocks };
+  }
+
+  resetPeak(): void {
+    this.#heap.peak = this.#heap.live;
+  }
+
+  profile(on: boolean): void {
+    this.#timings = on ? new Map() : undefined;
+  }
+
+  timings(): Promise<KernelTiming[]> {
+    const rows = [...this.#timings ?? []];
+    const total = rows.reduce((sum, [, row]) => sum + row.milliseconds, 0);
+    return Promise.resolve(
+      rows.map(([kernel, row]) => ({ kernel, ...row, share: row.milliseconds / (total || 1) }))
+        .sort((a, b) => b.milliseconds - a.milliseconds),
+    );
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#context.pool.close();
+    this.#reportLost(new DeviceLostError("The CPU device was closed"));
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #launchSimd<P extends Params>(
+    kernel: Kernel<P>,
+    bindings: Readonly<Record<string, Binding | undefined>>,
+    params: P,
+  ): boolean {
+    if (!this.#simd || !kernel.simd) return false;
+    const at: Record<string, number> = {};
+    for (const name in kernel.bindings) {
+      const binding = bindings[name];
+      if (binding && BYTES[binding.dtype] !== 4) return false;
+      at[name] = binding ? this.#address(kernel.name, name, binding) : 0;
+    }
+    const { pool } = this.#context;
+    const job: SimdJob<P> = {
+      at,
+      params,
+      run: (name, count, chunk, ...args) => pool.run(name, count, chunk, ...args),
+      threads: pool.threads,
+      context: this.#context,
+    };
+    return kernel.simd(job);
+  }
+
+  #launchTwin<P extends Params>(
+    kernel: Kernel<P>,
+    bindings: Readonly<Record<string, Binding | undefined>>,
+    params: P,
+  ): void {
+    const views: Record<string, TypedArray | undefined> = {};
+    const { buffer } = this.#context.pool.memory;
+    for (const name in kernel.bindings) {
+      const binding = bindings[name];
+      views[name] = binding &&
+        viewOf(binding.dtype, buffer, this.#address(kernel.name, name, binding), binding.size);
+    }
+    kernel.cpu(views, params);
+  }
+
+  #address(kernel: string, name: string, binding: Binding): number {
+    const buffer = this.#own(binding.buffer, `${kernel}'s binding "${name}"`);
+    return buffer.at + binding.offset * BYTES[binding.dtype];
+  }
+
+  #region(buffer: DeviceBuffer, byteOffset: number, byteLength: number): { at: number } {
+    this.#checkOpen();
+    const own = this.#own(buffer);
+    if (byteOffset < 0 || byteOffset + byteLength > Math.max(own.bytes, 0)) {
+      throw new RangeError(
+        `Bytes ${byteOffset} to ${
+          byteOffset + byteLength
+        } are outside a buffer of ${own.bytes} bytes`,
+      );
+    }
+    return { at: own.at + byteOffset };
+  }
+
+  #own(buffer: DeviceBuffer, what = "a buffer"): CpuBuffer {
+    if (!(buffer instanceof CpuBuffer) || buffer.device !== this) {
+      throw new DeviceError(
+        `${what} belongs to ${buffer.device.description}, not to this CPU device`,
+      );
+    }
+    if (buffer.released) throw new DeviceError(`${what} was used after it was released`);
+    return buffer;
+  }
+
+  #checkOpen(): void {
+    if (this.#closed) throw new DeviceLostError("The CPU device was closed");
+  }
+}

@@ -1,0 +1,131 @@
+/**
+ * An allocator over a growing WebAssembly memory: best fit, neighbours merged when freed, so that one
+ * training step's buffers fit where the last one's were.
+ *
+ * @module
+ */
+import { OutOfMemoryError } from "../errors.ts";
+
+const PAGE = 65536;
+const ALIGNMENT = 64; // a cache line, and wide enough for any SIMD load
+
+interface Block {
+  at: number;
+  bytes: number;
+}
+
+/** Hands out byte addresses of a shared memory. */
+export class Heap {
+  /** Bytes handed out. */
+  live = 0;
+  /** The largest `live` so far. */
+  peak = 0;
+  /** Blocks handed out. */
+  blocks = 0;
+  readonly #memory: WebAssembly.Memory;
+  readonly #free: Block[] = []; // by address
+  #end: number;
+
+  /** A heap from byte `base` of `memory` on. */
+  constructor(memory: WebAssembly.Memory, base: number) {
+    this.#memory = memory;
+    this.#end = roundUp(base);
+  }
+
+  /** Free bytes inside the memory already grown. */
+  get pooled(): number {
+    return this.#free.reduce((sum, block) => sum + block.bytes, 0);
+  }
+
+  /** The address of `bytes` bytes with undefined content. */
+  allocate(bytes: number): number {
+    const wanted = Math.max(roundUp(bytes), ALIGNMENT);
+    let best = -1;
+    for (let i = 0; i < this.#free.length; i++) {
+      const size = this.#free[i].bytes;
+      if (size >= wanted && (best < 0 || size < this.#free[best].bytes)) best = i;
+      if (size === wanted) break;
+    }
+    const at = best < 0 ? this.#grow(wanted) : this.#take(best, wanted);
+    this.live += wanted;
+    this.blocks++;
+    this.peak = Math.max(this.peak, this.live);
+    return at;
+  }
+
+  /** Takes back what {@linkcode allocate} gave for this many bytes. */
+  release(at: number, bytes: number): void {
+    const size = Math.max(roundUp(bytes), ALIGNMENT);
+    this.live -= size;
+    this.blocks--;
+    this.#insert({ at, bytes: size });
+  }
+
+  #take(index: number, bytes: number): number {
+    const block = this.#free[index];
+    const at = block.at;
+    if (block.bytes === bytes) this.#free.splice(index, 1);
+    else {
+      block.at += bytes;
+      block.bytes -= bytes;
+    }
+    return at;
+  }
+
+  /** Extends the memory, using a free block at its very end where there is one. */
+  #grow(bytes: number): number {
+    const last = this.#free.at(-1);
+    const tail = last && last.at + last.bytes === this.#end ? last : undefined;
+    const at = tail?.at ?? this.#end;
+    const missing = at + bytes - this.#memory.buffer.byteLength;
+    if (missing > 0) {
+      try {
+        this.#memory.grow(Math.ceil(missing / PAGE));
+      } catch {
+        throw new OutOfMemoryError(
+          `The CPU device has no room for ${mebibytes(bytes)}: ${
+            mebibytes(this.live)
+          } are in use, ` +
+            `${
+              mebibytes(this.pooled)
+            } are free in smaller pieces, and its memory ends at 4,096 MiB; ` +
+            `lower the batch size, the context size or the model`,
+        );
+      }
+    }
+    if (tail) this.#free.pop();
+    this.#end = at + bytes;
+    return at;
+  }
+
+  #insert(block: Block): void {
+    const free = this.#free;
+    let low = 0;
+    let high = free.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (free[middle].at < block.at) low = middle + 1;
+      else high = middle;
+    }
+    const before = free[low - 1];
+    const after = free[low];
+    const joinsBefore = before && before.at + before.bytes === block.at;
+    const joinsAfter = after && block.at + block.bytes === after.at;
+    if (joinsBefore && joinsAfter) {
+      before.bytes += block.bytes + after.bytes;
+      free.splice(low, 1);
+    } else if (joinsBefore) before.bytes += block.bytes;
+    else if (joinsAfter) {
+      after.at = block.at;
+      after.bytes += block.bytes;
+    } else free.splice(low, 0, block);
+  }
+}
+
+function roundUp(bytes: number): number {
+  return Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
+}
+
+function mebibytes(bytes: number): string {
+  return `${(bytes / 2 ** 20).toLocaleString("en", { maximumFractionDigits: 1 })} MiB`;
+}

@@ -1,0 +1,50 @@
+/**
+ * Checks that operations make before they launch anything.
+ *
+ * @module
+ */
+import type { Device } from "../device/device.ts";
+import { isFloat } from "../device/dtype.ts";
+import { formatShape } from "../tensor/shape.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+
+/** The device of all tensors. Throws a `TypeError` when there are several. */
+export function sameDevice(op: string, ...tensors: readonly (Tensor | undefined)[]): Device {
+  const given = tensors.filter((tensor) => tensor !== undefined);
+  const other = given.find((tensor) => tensor.device !== given[0].device);
+  if (other) {
+    throw new TypeError(
+      `${op}: expected tensors on one device but got ${given.map(String).join(" and ")}`,
+    );
+  }
+  return given[0].device;
+}
+
+/** Throws a `TypeError` unless every tensor holds floating-point numbers. */
+export function checkFloat(op: string, ...tensors: readonly Tensor[]): void {
+  const wrong = tensors.find((tensor) => !isFloat(tensor.dtype));
+  if (wrong) throw new TypeError(`${op}: expected f32 or f16 but got ${wrong}`);
+}
+
+/** Throws a `TypeError` unless all tensors have the first one's element type. */
+export function sameDType(op: string, ...tensors: readonly (Tensor | undefined)[]): void {
+  const given = tensors.filter((tensor) => tensor !== undefined);
+  const other = given.find((tensor) => tensor.dtype !== given[0].dtype);
+  if (other) {
+    throw new TypeError(`${op}: expected one dtype but got ${given.map(String).join(" and ")}`);
+  }
+}
+
+/** Throws a `TypeError` unless the tensor holds ids (`i32` or `u32`). */
+export function checkIds(op: string, ids: Tensor): void {
+  if (ids.dtype !== "i32" && ids.dtype !== "u32") {
+    throw new TypeError(`${op}: expected ids of i32 or u32 but got ${ids}`);
+  }
+}
+
+/** Throws a `TypeError` unless the tensor has this rank. */
+export function checkRank(op: string, tensor: Tensor, rank: number, meaning: string): void {
+  if (tensor.shape.length !== rank) {
+    throw new TypeError(`${op}: expected ${meaning} but got shape ${formatShape(tensor.shape)}`);
+  }
+}

@@ -1,0 +1,101 @@
+/**
+ * Arithmetic on shapes: sizes, strides, axes, broadcasting.
+ *
+ * @module
+ */
+
+/** The lengths of a tensor's axes, the outermost first; `[]` is a scalar. */
+export type Shape = readonly number[];
+
+/** Number of elements of a shape. */
+export function sizeOf(shape: Shape): number {
+  return shape.reduce((size, length) => size * length, 1);
+}
+
+/** Row-major strides in elements. */
+export function stridesOf(shape: Shape): number[] {
+  const strides = new Array<number>(shape.length);
+  for (let axis = shape.length - 1, stride = 1; axis >= 0; stride *= shape[axis--]) {
+    strides[axis] = stride;
+  }
+  return strides;
+}
+
+/** As written in messages: `[2, 3]`. */
+export function formatShape(shape: Shape): string {
+  return `[${shape.join(", ")}]`;
+}
+
+/** True when the shapes are the same. */
+export function sameShape(a: Shape, b: Shape): boolean {
+  return a.length === b.length && a.every((length, axis) => length === b[axis]);
+}
+
+/** An axis counted from the front; negative ones count from the back. Throws a `RangeError`. */
+export function resolveAxis(op: string, axis: number, shape: Shape): number {
+  const resolved = axis < 0 ? axis + shape.length : axis;
+  if (!Number.isInteger(axis) || resolved < 0 || resolved >= shape.length) {
+    throw new RangeError(`${op}: axis ${axis} is outside a tensor of shape ${formatShape(shape)}`);
+  }
+  return resolved;
+}
+
+/** Several axes, each counted from the front, in ascending order; all of them when none are given. */
+export function resolveAxes(op: string, axes: number | Shape | undefined, shape: Shape): number[] {
+  if (axes === undefined) return shape.map((_, axis) => axis);
+  const list = typeof axes === "number" ? [axes] : [...axes];
+  const resolved = list.map((axis) => resolveAxis(op, axis, shape)).sort((a, b) => a - b);
+  if (new Set(resolved).size !== resolved.length) {
+    throw new RangeError(`${op}: axes ${formatShape(list)} name an axis twice`);
+  }
+  return resolved;
+}
+
+/**
+ * The shape that both shapes stretch to, by NumPy's rules: aligned at the last axis, lengths equal or one
+ * of them 1. Throws a `TypeError` with both shapes.
+ */
+export function broadcastShapes(op: string, a: Shape, b: Shape): number[] {
+  const rank = Math.max(a.length, b.length);
+  const shape = new Array<number>(rank);
+  for (let axis = 0; axis < rank; axis++) {
+    const x = a[axis - rank + a.length] ?? 1;
+    const y = b[axis - rank + b.length] ?? 1;
+    if (x !== y && x !== 1 && y !== 1) {
+      throw new TypeError(
+        `${op}: shapes ${formatShape(a)} and ${formatShape(b)} do not broadcast, ${x} against ${y}`,
+      );
+    }
+    shape[axis] = x === 1 ? y : x;
+  }
+  return shape;
+}
+
+/** Strides that read `shape` as `target`, 0 along the stretched axes. */
+export function broadcastStrides(shape: Shape, target: Shape): number[] {
+  const own = stridesOf(shape);
+  return target.map((length, axis) => {
+    const at = axis - target.length + shape.length;
+    return at < 0 || (shape[at] === 1 && length !== 1) ? 0 : own[at];
+  });
+}
+
+/** A checked shape: whole numbers, none negative. One length may be -1 where `size` tells it. */
+export function checkShape(op: string, shape: Shape, size?: number): number[] {
+  const wrong = shape.find((length) =>
+    !Number.isInteger(length) || length < (size === undefined ? 0 : -1)
+  );
+  const open = shape.filter((length) => length === -1).length;
+  if (wrong !== undefined || open > 1) {
+    throw new RangeError(
+      `${op}: expected lengths that are whole numbers of 0 or more but got ${formatShape(shape)}`,
+    );
+  }
+  if (size === undefined) return [...shape];
+  const known = shape.reduce((product, length) => length === -1 ? product : product * length, 1);
+  const resolved = shape.map((length) => length === -1 ? (known ? size / known : 0) : length);
+  if (sizeOf(resolved) !== size || resolved.some((length) => !Number.isInteger(length))) {
+    throw new TypeError(`${op}: ${size} elements do not fit the shape ${formatShape(shape)}`);
+  }
+  return resolved;
+}

@@ -1,0 +1,257 @@
+/**
+ * Tensors: shaped arrays of numbers on a device.
+ *
+ * @module
+ */
+import type { Binding, Device, DeviceBuffer } from "../device/device.ts";
+import { BYTES, type DType, type TypedArray, viewOf } from "../device/dtype.ts";
+import { formatValues } from "./format.ts";
+import { currentScope, type Scope } from "./scope.ts";
+import { checkShape, formatShape, type Shape, sizeOf } from "./shape.ts";
+
+/** What the gradient tape hangs on a tensor that was computed from others (see `tape.ts`). */
+export interface GradNode {
+  /** The operation that made the tensor. */
+  readonly name: string;
+  /** Runs the gradients backwards from `output`. */
+  backward(output: Tensor, seed: Tensor | number): void;
+  /** One holder less: the tensor was disposed of. */
+  release(): void;
+}
+
+/** Device memory with a count of the tensors that use it. */
+class Storage {
+  users = 1;
+  constructor(readonly buffer: DeviceBuffer) {}
+  release(): void {
+    if (--this.users === 0) this.buffer.device.releaseBuffer(this.buffer);
+  }
+}
+
+/** Frees what a program forgot. The net below scopes and `using`, never the plan. */
+const forgotten = new FinalizationRegistry<Storage>((storage) => storage.release());
+
+/**
+ * A shaped array of numbers on a device, contiguous in row-major order. Tensors are values: operations
+ * make new ones and never change their arguments. The memory is owned: dispose of a tensor (`using`, a
+ * {@linkcode Scope}, or {@linkcode Tensor.dispose}) when it is not needed any more.
+ */
+export class Tensor implements Binding, Disposable {
+  /** Lengths of the axes, the outermost first. */
+  readonly shape: Shape;
+  /** Type of the elements. */
+  readonly dtype: DType;
+  /** Number of elements. */
+  readonly size: number;
+  /** The first element's index in the buffer; always 0. */
+  readonly offset = 0;
+  /** A name for messages; parameters have their path. */
+  name = "";
+  /** What {@linkcode Tensor.backward} added up for this tensor, where it is a leaf that asked for it. */
+  grad: Tensor | null = null;
+  /** How it was computed, where a gradient flows through it. */
+  node: GradNode | null = null;
+  readonly #storage: Storage;
+  #requiresGrad = false;
+  #disposed = false;
+  #scope: Scope | undefined;
+
+  private constructor(storage: Storage, shape: Shape, dtype: DType) {
+    this.#storage = storage;
+    this.shape = Object.freeze([...shape]);
+    this.dtype = dtype;
+    this.size = sizeOf(shape);
+    forgotten.register(this, storage, this);
+    this.moveTo(currentScope());
+  }
+
+  /** A tensor with undefined values, for an operation to fill. Throws for a dtype the device has not. */
+  static empty(device: Device, shape: Shape, dtype: DType = "f32"): Tensor {
+    const checked = checkShape("Tensor.empty", shape);
+    if (!device.dtypes.has(dtype)) {
+      throw new TypeError(`${device.description} has no ${dtype}`);
+    }
+    // Reads and copies move whole words, so an odd number of f16 is padded.
+    const bytes = Math.ceil(sizeOf(checked) * BYTES[dtype] / 4) * 4;
+    return new Tensor(new Storage(device.createBuffer(bytes)), checked, dtype);
+  }
+
+  /** The device it lives on. */
+  get device(): Device {
+    return this.#storage.buffer.device;
+  }
+
+  /** Its memory. Throws when the tensor was disposed of. */
+  get buffer(): DeviceBuffer {
+    if (this.#disposed) throw new Error(`${this.#title()} was used after it was disposed of`);
+    return this.#storage.buffer;
+  }
+
+  /** Bytes of its elements. */
+  get bytes(): number {
+    return this.size * BYTES[this.dtype];
+  }
+
+  /** True when gradients are wanted for it, or flow through it. */
+  get requiresGrad(): boolean {
+    return this.#requiresGrad || this.node !== null;
+  }
+
+  /** Asks for a gradient of this leaf, or stops asking. Throws for whole-number types. */
+  set requiresGrad(wanted: boolean) {
+    if (wanted && this.dtype !== "f32" && this.dtype !== "f16") {
+      throw new TypeError(`A tensor of ${this.dtype} has no gradient`);
+    }
+    this.#requiresGrad = wanted;
+  }
+
+  /** True after {@linkcode Tensor.dispose}. */
+  get disposed(): boolean {
+    return this.#disposed;
+  }
+
+  /** True when no other tensor uses the same memory, so that it may be overwritten. */
+  get isOnlyUser(): boolean {
+    return this.#storage.users === 1;
+  }
+
+  /** Another tensor on the same memory, with its own shape of the same size; no gradient flows. */
+  alias(shape: Shape = this.shape): Tensor {
+    const checked = checkShape("Tensor.alias", shape, this.size);
+    void this.buffer; // throws when it is gone
+    this.#storage.users++;
+    return new Tensor(this.#storage, checked, this.dtype);
+  }
+
+  /** The same values with the gradient stopped; shares the memory. */
+  detach(): Tensor {
+    return this.alias();
+  }
+
+  /** Lets it outlive the scope it was made in. Returns itself. */
+  keep(): this {
+    this.moveTo(undefined);
+    return this;
+  }
+
+  /** Makes another scope its owner, or none. */
+  moveTo(scope: Scope | undefined): void {
+    this.#scope?.release(this);
+    this.#scope = scope;
+    scope?.own(this);
+  }
+
+  /**
+   * Adds to the `grad` of every leaf that asked for it the gradient of this tensor with respect to the
+   * leaf, times `seed` (1 where it is left out; then this must be a single number). What only the
+   * backward pass needed is freed on the way. Throws when no gradient flows here.
+   */
+  backward(seed: Tensor | number = 1): void {
+    if (!this.node) {
+      throw new Error(`${this.#title()} depends on no tensor that requires a gradient`);
+    }
+    this.node.backward(this, seed);
+  }
+
+  /** Waits for the values and copies them out. */
+  async data(): Promise<TypedArray> {
+    return (await readTensors([this]))[0];
+  }
+
+  /** The value of a tensor with one element. */
+  async item(): Promise<number> {
+    if (this.size !== 1) {
+      throw new TypeError(`item: expected one element but got shape ${formatShape(this.shape)}`);
+    }
+    return (await this.data())[0];
+  }
+
+  /** The values as nested arrays; a number for a scalar. */
+  async toArray(): Promise<NestedArray> {
+    const values = await this.data();
+    let at = 0;
+    const nest = (axis: number): NestedArray =>
+      axis === this.shape.length
+        ? values[at++]
+        : Array.from({ length: this.shape[axis] }, () => nest(axis + 1));
+    return nest(0);
+  }
+
+  /** Values (long axes abridged), shape, dtype and device, for people. */
+  async format(): Promise<string> {
+    return `${formatValues(await this.data(), this.shape)}\n${this.toString()}`;
+  }
+
+  /** Prints what {@linkcode Tensor.format} gives. */
+  async print(): Promise<void> {
+    console.log(await this.format());
+  }
+
+  /** Shape, dtype and device, without the values, which {@linkcode Tensor.format} waits for. */
+  toString(): string {
+    const grad = this.node
+      ? `, from ${this.node.name}`
+      : this.#requiresGrad
+      ? ", requiresGrad"
+      : "";
+    return `${this.#title()} ${this.dtype} on ${this.device.kind}${grad}`;
+  }
+
+  /** What `console.log` shows: values too where they can be read at once, as on the CPU. */
+  [Symbol.for("Deno.customInspect")](): string {
+    const { device } = this;
+    if (this.#disposed) return `${this.toString()}, disposed`;
+    if (!("readNow" in device)) return this.toString();
+    const region = { buffer: this.buffer, byteOffset: 0, byteLength: paddedBytes(this) };
+    const bytes = (device.readNow as (part: typeof region) => Uint8Array<ArrayBuffer>)(region);
+    return `${formatValues(viewOf(this.dtype, bytes.buffer, 0, this.size), this.shape)}\n${this}`;
+  }
+
+  /** Gives the memory back, once no other tensor uses it. Doing it twice does nothing. */
+  dispose(): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    forgotten.unregister(this);
+    this.#scope?.release(this);
+    this.grad?.dispose();
+    this.grad = null;
+    this.node?.release();
+    this.node = null;
+    this.#storage.release();
+  }
+
+  /** The same as {@linkcode Tensor.dispose}, for `using`. */
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  #title(): string {
+    return `Tensor${this.name ? ` "${this.name}"` : ""} ${formatShape(this.shape)}`;
+  }
+}
+
+/** Numbers in arrays in arrays. */
+export type NestedArray = number | NestedArray[];
+
+/** Reads several tensors with one wait per device, which on WebGPU costs as much as reading one. */
+export async function readTensors(tensors: readonly Tensor[]): Promise<TypedArray[]> {
+  const byDevice = Map.groupBy(tensors, (tensor) => tensor.device);
+  const values = new Map<Tensor, TypedArray>();
+  for (const [device, group] of byDevice) {
+    const parts = await device.read(
+      group.map((tensor) => ({
+        buffer: tensor.buffer,
+        byteOffset: 0,
+        byteLength: paddedBytes(tensor),
+      })),
+    );
+    group.forEach(({ dtype, size }, i) =>
+      values.set(group[i], viewOf(dtype, parts[i].buffer, parts[i].byteOffset, size))
+    );
+  }
+  return tensors.map((tensor) => values.get(tensor)!);
+}
+
+function paddedBytes(tensor: Tensor): number {
+  return Math.ceil(tensor.bytes / 4) * 4;
+}
