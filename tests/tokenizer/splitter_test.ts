@@ -1,0 +1,86 @@
+import assert from "node:assert/strict";
+import { Tiktoken } from "npm:tiktoken@1.0.22";
+import { BytePairTokenizer } from "../../src/tokenizer/byte_pair_tokenizer.ts";
+import {
+  GPT2_PATTERN,
+  GPT4_PATTERN,
+  splitGPT2,
+  splitGPT4,
+  type Splitter,
+} from "../../src/tokenizer/splitter.ts";
+import { randomText, realTexts, seededRandom } from "./texts.ts";
+
+/** The pattern with `\s` as Unicode's White_Space, which JavaScript's is not. */
+function regExpOf(pattern: string): RegExp {
+  const source = pattern.replaceAll("\\s", "\\p{White_Space}").replaceAll(
+    "\\S",
+    "\\P{White_Space}",
+  );
+  return new RegExp(source, "gu");
+}
+
+function wordsOf(split: Splitter, text: string): string[] {
+  const bytes = new TextEncoder().encode(text);
+  const decoder = new TextDecoder("utf-8", { ignoreBOM: true, fatal: true });
+  const words: string[] = [];
+  for (let start = 0; start < bytes.length;) {
+    const end = split(bytes, start, bytes.length);
+    assert(end > start && end <= bytes.length);
+    words.push(decoder.decode(bytes.subarray(start, end)));
+    start = end;
+  }
+  return words;
+}
+
+const SPLITTERS = [
+  { name: "splitGPT2()", split: splitGPT2, pattern: GPT2_PATTERN },
+  { name: "splitGPT4()", split: splitGPT4, pattern: GPT4_PATTERN },
+] as const;
+
+for (const { name, split, pattern } of SPLITTERS) {
+  Deno.test(`${name} cuts as its pattern does when text is random Unicode`, () => {
+    const random = seededRandom(5);
+    const regExp = regExpOf(pattern);
+    for (let i = 0; i < 10_000; i++) {
+      const text = randomText(random);
+      assert.deepEqual(wordsOf(split, text), text.match(regExp) ?? [], JSON.stringify(text));
+    }
+  });
+
+  Deno.test(`${name} cuts as its pattern does when text is real`, async () => {
+    for (const { name, text } of await realTexts()) {
+      const part = text.slice(0, 200_000);
+      assert.deepEqual(wordsOf(split, part), part.match(regExpOf(pattern)), name);
+    }
+  });
+
+  Deno.test(`${name} cuts as tiktoken does when every two bytes are a token`, () => {
+    // Tokens of any two bytes make the cuts visible in tiktoken's ids, whatever the characters.
+    const merges: [number, number][] = [];
+    const ranks: string[] = [];
+    for (let byte = 0; byte < 256; byte++) ranks.push(btoa(String.fromCharCode(byte)));
+    for (let left = 0; left < 256; left++) {
+      for (let right = 0; right < 256; right++) {
+        merges.push([left, right]);
+        ranks.push(btoa(String.fromCharCode(left, right)));
+      }
+    }
+    const oracle = new Tiktoken(`! 0 ${ranks.join(" ")}`, {}, pattern);
+    const tokenizer = BytePairTokenizer.fromJSON({
+      format: "dinograd-byte-pair-tokenizer",
+      version: 1,
+      pattern: split === splitGPT2 ? "gpt2" : "gpt4",
+      merges,
+      specialTokens: [],
+    });
+    const random = seededRandom(6);
+    for (let i = 0; i < 3000; i++) {
+      const text = randomText(random);
+      const expected = oracle.encode(text);
+      const actual = tokenizer.encode(text);
+      const same = actual.length === expected.length && actual.every((id, j) => id === expected[j]);
+      if (!same) assert.deepEqual([...actual], [...expected], JSON.stringify(text));
+    }
+    oracle.free();
+  });
+}
