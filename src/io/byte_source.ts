@@ -47,7 +47,7 @@ export class MemorySource implements ByteSource {
 }
 
 /** A file on disk as a {@linkcode ByteSource}. Needs permission to read it. */
-export class FileSource implements ByteSource {
+export class FileSource implements ByteSource, Disposable {
   readonly name: string;
   readonly size: number;
   #file: Deno.FsFile | undefined;
@@ -100,6 +100,11 @@ export class FileSource implements ByteSource {
   close(): void {
     this.#file?.close();
     this.#file = undefined;
+  }
+
+  /** Closes the file at the end of a `using` block. */
+  [Symbol.dispose](): void {
+    this.close();
   }
 }
 

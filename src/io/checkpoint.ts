@@ -115,8 +115,9 @@ export async function saveCheckpoint(
     await file.write(header);
     await writeTensors({
       write: async (bytes) => {
+        const written = file.write(bytes); // goes on in another thread while this one hashes
         hash.update(bytes);
-        await file.write(bytes);
+        await written;
       },
     }, entries);
     // The digest is as long as the zeros that hold its place, so it can be put in afterwards.

@@ -1,0 +1,263 @@
+// The training data's walk: batch after batch through the shards in order, as build-nanogpt walks
+// them, but with the shards taken as one endless ring of tokens, so that no token is skipped or
+// repeated where one shard ends and the next begins.
+import { memoryShard, openShard, type TokenArray, type TokenSource } from "./shards.ts";
+
+/** One batch: what the model reads, and the token that follows each of them. */
+export interface Batch {
+  /** Token ids, `batchSize` rows of `contextSize`, row-major. */
+  inputs: Int32Array;
+  /** The token after each of `inputs`, in the same layout. */
+  targets: Int32Array;
+}
+
+/** Options of {@linkcode TokenLoader.open}. */
+export interface TokenLoaderOptions {
+  /** Rows of a batch, B. */
+  batchSize: number;
+  /** Tokens of a row, T. */
+  contextSize: number;
+  /** Size of the vocabulary; an id at or above it is an error. Not checked where left out. */
+  vocabSize?: number;
+  /** Number of processes that share the data; 1 by default. */
+  ranks?: number;
+  /** Which of them this is, counted from 0; each takes every `ranks`-th batch. */
+  rank?: number;
+}
+
+/** Where a loader stands, as JSON keeps it. */
+export interface TokenLoaderState {
+  /** Tokens of the whole corpus, to notice that the data is not the same. */
+  corpusTokens: number;
+  /** A hash of the shards' lengths in order, to the same end. */
+  corpusHash: string;
+  /** Tokens that all ranks together have gone through, over all epochs. */
+  position: number;
+}
+
+/**
+ * Walks token shards in order and hands out batches. Inputs of one batch after the other are exactly
+ * the corpus, again and again: a batch may span shards, and the one that reaches the end goes on at
+ * the beginning. While a batch is in use, the next is read in the background.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { TokenLoader } from "@dinograd/dinograd";
+ *
+ * const tokens = Uint16Array.of(0, 1, 2, 3, 4, 5, 6);
+ * await using loader = await TokenLoader.open(tokens, { batchSize: 2, contextSize: 2 });
+ * const { inputs, targets } = await loader.next();
+ * assert.deepEqual([...inputs], [0, 1, 2, 3]);
+ * assert.deepEqual([...targets], [1, 2, 3, 4]);
+ * const state = loader.state();
+ * assert.deepEqual([...(await loader.next()).inputs], [4, 5, 6, 0]);
+ * loader.restore(state);
+ * assert.deepEqual([...(await loader.next()).inputs], [4, 5, 6, 0]);
+ * ```
+ */
+export class TokenLoader implements AsyncDisposable {
+  /** Rows of a batch, B. */
+  readonly batchSize: number;
+  /** Tokens of a row, T. */
+  readonly contextSize: number;
+  /** Tokens of the whole corpus, all shards together. */
+  readonly corpusTokens: number;
+  /** The shards in order: names and lengths. */
+  readonly shards: readonly Pick<TokenSource, "name" | "length">[];
+
+  #sources: readonly TokenSource[];
+  #starts: number[] = []; // of each source in the corpus
+  #corpusHash: string;
+  #vocabSize: number;
+  #ranks: number;
+  #rank: number;
+  #position = 0;
+  #ahead: { position: number; batch: Promise<Batch> } | undefined;
+  #openSource: TokenSource | undefined;
+  #last: Promise<unknown> = Promise.resolve();
+
+  private constructor(sources: readonly TokenSource[], options: TokenLoaderOptions) {
+    const { batchSize, contextSize, vocabSize = Infinity, ranks = 1, rank = 0 } = options;
+    for (const [name, value] of Object.entries({ batchSize, contextSize, ranks })) {
+      if (!Number.isSafeInteger(value) || value < 1) {
+        throw new RangeError(`Expected ${name} to be a whole number above 0 but found ${value}`);
+      }
+    }
+    if (!Number.isSafeInteger(rank) || rank < 0 || rank >= ranks) {
+      throw new RangeError(`Expected rank to be a whole number below ${ranks} but found ${rank}`);
+    }
+    this.batchSize = batchSize;
+    this.contextSize = contextSize;
+    this.shards = this.#sources = sources;
+    this.#vocabSize = vocabSize;
+    this.#ranks = ranks;
+    this.#rank = rank;
+    let total = 0;
+    for (const source of sources) {
+      if (source.length === 0) throw new RangeError(`${source.name}: holds no tokens`);
+      this.#starts.push(total);
+      total += source.length;
+    }
+    if (total < 2) throw new RangeError(`Expected at least 2 tokens of data but found ${total}`);
+    this.corpusTokens = total;
+    this.#corpusHash = hashLengths(sources.map((source) => source.length));
+  }
+
+  /**
+   * Opens a loader on shards, given by paths (see `findShards`) or as sources, or on tokens in
+   * memory. It stands at the first token.
+   *
+   * @throws {FileFormatError} where a shard is foreign, cut short or empty
+   * @throws {RangeError} where an option is out of range or there are fewer than two tokens
+   */
+  static async open(
+    data: TokenArray | readonly (string | URL | TokenSource)[],
+    options: TokenLoaderOptions,
+  ): Promise<TokenLoader> {
+    if (ArrayBuffer.isView(data)) return new TokenLoader([memoryShard(data)], options);
+    const sources: TokenSource[] = [];
+    for (const shard of data) {
+      const isPath = typeof shard === "string" || shard instanceof URL;
+      sources.push(isPath ? await openShard(shard) : shard);
+    }
+    return new TokenLoader(sources, options);
+  }
+
+  /** Tokens of a batch: `batchSize * contextSize`. */
+  get batchTokens(): number {
+    return this.batchSize * this.contextSize;
+  }
+
+  /** How often the data has been gone through, as a whole number; 0 at the beginning. */
+  get epoch(): number {
+    return Math.floor(this.#position / this.corpusTokens);
+  }
+
+  /** Tokens that all ranks together have gone through since the first epoch began. */
+  get position(): number {
+    return this.#position;
+  }
+
+  /**
+   * The next batch, in arrays that are the caller's to keep.
+   *
+   * @throws {RangeError} where a token id is not below `vocabSize`; the message names shard and index
+   * @throws {FileFormatError} where a shard can no longer be read
+   */
+  async next(): Promise<Batch> {
+    const position = this.#position;
+    this.#position += this.batchTokens * this.#ranks;
+    const batch = this.#ahead?.position === position ? this.#ahead.batch : this.#load(position);
+    // Awaited in turn by a later call, which is where a failure belongs.
+    const ahead = this.#load(this.#position);
+    ahead.catch(() => {});
+    this.#ahead = { position: this.#position, batch: ahead };
+    return await batch;
+  }
+
+  /** Goes back to the first token; for a validation loss over the same batches each time. */
+  reset(): void {
+    this.#position = 0;
+  }
+
+  /** Where the loader stands, for a checkpoint: the batch that `next()` gives next. */
+  state(): TokenLoaderState {
+    return {
+      corpusTokens: this.corpusTokens,
+      corpusHash: this.#corpusHash,
+      position: this.#position,
+    };
+  }
+
+  /**
+   * Goes to where a loader on the same data stood when `state()` was called. Batch and context size
+   * may be others.
+   *
+   * @throws {RangeError} where the state was saved on other data or is none
+   */
+  restore(state: TokenLoaderState): void {
+    const { corpusTokens, corpusHash, position } = state ?? {};
+    if (corpusTokens !== this.corpusTokens || corpusHash !== this.#corpusHash) {
+      throw new RangeError(
+        `Expected the position of a loader on the same ${this.shards.length} shards with ` +
+          `${this.corpusTokens} tokens, found one on ${corpusTokens} tokens (${corpusHash}, here ` +
+          `${this.#corpusHash})`,
+      );
+    }
+    if (!Number.isSafeInteger(position) || position < 0) {
+      throw new RangeError(
+        `Expected position to be a whole number of at least 0, found ${position}`,
+      );
+    }
+    this.#position = position;
+  }
+
+  /** Closes the shards, once the read that may still be under way has ended. */
+  async close(): Promise<void> {
+    this.#ahead = undefined;
+    await this.#last;
+    this.#openSource?.close();
+    this.#openSource = undefined;
+  }
+
+  /** Closes the shards at the end of an `await using` block. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #load(position: number): Promise<Batch> {
+    const load = this.#last.then(() => this.#read(position + this.#rank * this.batchTokens));
+    this.#last = load.catch(() => {});
+    return load;
+  }
+
+  async #read(position: number): Promise<Batch> {
+    const tokens = new Int32Array(this.batchTokens + 1); // one more: the last target
+    for (let filled = 0; filled < tokens.length;) {
+      const at = (position + filled) % this.corpusTokens;
+      const index = this.#sourceAt(at);
+      const source = this.#sources[index];
+      const start = at - this.#starts[index];
+      const count = Math.min(source.length - start, tokens.length - filled);
+      if (this.#openSource !== source) this.#openSource?.close();
+      this.#openSource = source;
+      const part = await source.read(start, count);
+      this.#checkIds(part, source.name, start);
+      tokens.set(part, filled);
+      filled += count;
+    }
+    return { inputs: tokens.slice(0, -1), targets: tokens.slice(1) };
+  }
+
+  /** Index of the source that holds the token `at` of the corpus. */
+  #sourceAt(at: number): number {
+    let low = 0;
+    for (let high = this.#starts.length; high - low > 1;) {
+      const middle = (low + high) >> 1;
+      if (this.#starts[middle] <= at) low = middle;
+      else high = middle;
+    }
+    return low;
+  }
+
+  #checkIds(tokens: TokenArray, name: string, start: number): void {
+    for (let i = 0; i < tokens.length; i++) {
+      if (tokens[i] >= this.#vocabSize || tokens[i] < 0) {
+        throw new RangeError(
+          `${name}: token ${start + i} is ${tokens[i]}, expected an id below the vocabulary's ` +
+            `${this.#vocabSize}`,
+        );
+      }
+    }
+  }
+}
+
+/** FNV-1a over the lengths; not for security, only to notice that shards were added or swapped. */
+function hashLengths(lengths: number[]): string {
+  let hash = 0x811c9dc5;
+  for (const char of lengths.join(",")) {
+    hash = Math.imul(hash ^ char.charCodeAt(0), 0x01000193);
+  }
+  return (hash >>> 0).toString(16).padStart(8, "0");
+}
