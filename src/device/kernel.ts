@@ -25,6 +25,8 @@ export interface GpuTarget {
   readonly software: boolean;
   /** True where `subgroupAdd` and its like may be used. */
   readonly subgroups: boolean;
+  /** Invocations of a subgroup where all have the same number of them, else 0. */
+  readonly subgroupSize: number;
 }
 
 /** One GPU program and how many workgroups of it to launch. */

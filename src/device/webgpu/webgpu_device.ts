@@ -89,6 +89,7 @@ export class WebGpuDevice implements Device {
   /** True where kernels may use subgroup operations. */
   readonly subgroups: boolean;
 
+  #subgroupSize: number;
   #gpu: GPUDevice;
   #faults = new Faults();
   #pool: BufferPool;
@@ -129,6 +130,8 @@ export class WebGpuDevice implements Device {
     this.#gpu = gpu;
     this.software = isSoftwareAdapter(adapter);
     this.subgroups = subgroups;
+    const { subgroupMinSize, subgroupMaxSize } = adapter.info;
+    this.#subgroupSize = subgroups && subgroupMinSize === subgroupMaxSize ? subgroupMinSize : 0;
     this.description = `${adapterName(adapter)} over WebGPU${this.software ? " (software)" : ""}`;
     this.dtypes = new Set<DType>(
       gpu.features.has("shader-f16") ? ["f32", "f16", "i32", "u32"] : ["f32", "i32", "u32"],
@@ -317,6 +320,10 @@ export class WebGpuDevice implements Device {
     this.#gpu.destroy();
   }
 
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
   #launch<P extends Params>(kernel: Kernel<P>, bindings: Bindings, params: P): void {
     const layout = this.#pipelines.layout(kernel);
     const dtypes: Record<string, DType> = {};
@@ -339,6 +346,7 @@ export class WebGpuDevice implements Device {
       maxWorkgroupBytes: this.#gpu.limits.maxComputeWorkgroupStorageSize,
       software: this.software,
       subgroups: this.subgroups,
+      subgroupSize: this.#subgroupSize,
     });
     const workgroups = this.#workgroups(kernel.name, program);
     if (workgroups[0] === 0 || workgroups[1] === 0 || workgroups[2] === 0) return;
