@@ -1,0 +1,216 @@
+// Downloads that can be broken off and taken up again, and that are what they claim to be.
+import { createHash } from "node:crypto";
+import { dirname, join } from "node:path";
+import { toPath } from "../io/byte_source.ts";
+
+/** Options of {@linkcode download}. */
+export interface DownloadOptions {
+  /** Length that the file must have, in bytes; not checked where left out. */
+  bytes?: number;
+  /** SHA-256 that the file must have, as 64 hexadecimal digits; not checked where left out. */
+  sha256?: string;
+  /** How often to try again after a failure that may pass; 4 by default. */
+  retries?: number;
+  /** Wait before the first retry in milliseconds, doubled for each further one; 500 by default. */
+  retryDelay?: number;
+  /** Called with the bytes so far, and with the whole length where it is known. */
+  onProgress?: (done: number, total: number | undefined) => void;
+  /** Breaks the download off; what has come stays for the next call. */
+  signal?: AbortSignal;
+}
+
+/** A download failed for good; what has come so far stays beside the path, for the next call. */
+export class DownloadError extends Error {
+  override name = "DownloadError";
+  /** Where it was to come from. */
+  readonly url: string;
+
+  /** Makes the error; `message` says what went wrong, without the address. */
+  constructor(url: string, message: string, options?: ErrorOptions) {
+    super(`${url}: ${message}`, options);
+    this.url = url;
+  }
+}
+
+/** A failure that may pass: a lost connection, a busy server. */
+class PassingError extends Error {}
+
+/**
+ * Downloads a file to a path and returns the path. A file that already stands there with the right
+ * length and hash is left as it is. What comes goes to `<path>.part` first: a broken-off download is
+ * taken up where it ended, in this call or in a later one, and `path` appears only when the whole
+ * file is there and its hash is right. Needs `--allow-net` for the host and `--allow-read` and
+ * `--allow-write` for the folder, which is made where it is missing.
+ *
+ * @throws {DownloadError} where the server refuses, the retries are used up, or length or hash are
+ * wrong
+ */
+export async function download(
+  url: string | URL,
+  path: string | URL,
+  options: DownloadOptions = {},
+): Promise<string> {
+  const { retries = 4, retryDelay = 500, signal } = options;
+  const target = toPath(path);
+  const part = `${target}.part`;
+  if (await problemOf(target, options) === undefined) return target;
+  await Deno.mkdir(dirname(target), { recursive: true });
+
+  for (let attempt = 0;; attempt++) {
+    try {
+      await fetchRest(String(url), part, options);
+      break;
+    } catch (error) {
+      if (signal?.aborted || !(error instanceof PassingError)) throw error;
+      if (attempt >= retries) {
+        const times = attempt === 0 ? "" : ` (tried ${attempt + 1} times)`;
+        throw new DownloadError(String(url), `${error.message}${times}`, { cause: error.cause });
+      }
+      await sleep(retryDelay * 2 ** attempt, signal);
+    }
+  }
+
+  const problem = await problemOf(part, options);
+  if (problem !== undefined) {
+    await Deno.remove(part); // what is wrong as a whole is no good to go on from
+    throw new DownloadError(String(url), problem);
+  }
+  await Deno.rename(part, target);
+  return target;
+}
+
+/**
+ * The folder where downloads are kept: `$DINOGRAD_CACHE`, or `dinograd` in the platform's folder for
+ * caches (`$XDG_CACHE_HOME` or `~/.cache`, `~/Library/Caches`, `%LOCALAPPDATA%`). Needs `--allow-env`
+ * for these variables.
+ *
+ * @throws {Error} where none of them is set
+ */
+export function cacheFolder(): string {
+  const own = Deno.env.get("DINOGRAD_CACHE");
+  if (own) return own;
+  const folder = platformCache();
+  if (!folder) throw new Error("There is no home folder to keep downloads in; set DINOGRAD_CACHE");
+  return join(folder, "dinograd");
+}
+
+function platformCache(): string | undefined {
+  if (Deno.build.os === "windows") return Deno.env.get("LOCALAPPDATA");
+  const home = Deno.env.get("HOME");
+  if (Deno.build.os === "darwin") return home && join(home, "Library", "Caches");
+  return Deno.env.get("XDG_CACHE_HOME") || (home && join(home, ".cache"));
+}
+
+/** Appends to `part` what is still missing of it. */
+async function fetchRest(url: string, part: string, options: DownloadOptions): Promise<void> {
+  const { bytes: wanted, signal, onProgress } = options;
+  let have = await sizeOf(part) ?? 0;
+  if (wanted !== undefined && have > wanted) {
+    await Deno.remove(part);
+    have = 0;
+  }
+  if (have > 0 && have === wanted) return;
+
+  const headers = new Headers({ "accept-encoding": "identity" }); // lengths count the file's bytes
+  if (have > 0) headers.set("range", `bytes=${have}-`);
+  const response = await passing(() => fetch(url, { headers, signal }), signal);
+  if (response.status === 416) {
+    // Nothing after what is there: it is whole, or the file on the server is another by now.
+    await response.body?.cancel();
+    if (wanted === undefined && options.sha256 === undefined) return;
+    await Deno.remove(part);
+    throw new PassingError("the server has another file than the one begun");
+  }
+  if (!response.ok) {
+    await response.body?.cancel();
+    const message = `the server answered ${response.status} ${response.statusText}`.trim();
+    const mayPass = response.status >= 500 || response.status === 429 || response.status === 408;
+    throw mayPass ? new PassingError(message) : new DownloadError(url, message);
+  }
+  const resumes = response.status === 206 && startOf(response) === have;
+  if (!resumes && response.status === 206) {
+    await response.body?.cancel();
+    throw new DownloadError(url, "the server sent another part of the file than was asked for");
+  }
+  if (!resumes) have = 0;
+
+  const length = Number(response.headers.get("content-length") ?? NaN);
+  const total = wanted ?? (Number.isFinite(length) ? have + length : undefined);
+  using file = await Deno.open(part, {
+    create: true,
+    append: resumes,
+    write: true,
+    truncate: !resumes,
+  });
+  onProgress?.(have, total);
+  const reader = response.body?.getReader();
+  for (;;) {
+    const chunk = await passing(async () => await reader?.read(), signal);
+    if (chunk === undefined || chunk.done) break;
+    have += chunk.value.byteLength;
+    if (wanted !== undefined && have > wanted) {
+      await reader?.cancel();
+      throw new DownloadError(url, `sent more than the ${wanted} bytes expected`);
+    }
+    for (let rest = chunk.value; rest.byteLength > 0;) rest = rest.subarray(await file.write(rest));
+    onProgress?.(have, total);
+  }
+  if (total !== undefined && have < total) {
+    throw new PassingError(`the connection ended after ${have} of ${total} bytes`);
+  }
+}
+
+/** Runs a piece of network work whose failures may pass. */
+async function passing<T>(work: () => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  try {
+    return await work();
+  } catch (cause) {
+    if (signal?.aborted || cause instanceof Deno.errors.NotCapable) throw cause;
+    throw new PassingError((cause as Error).message, { cause });
+  }
+}
+
+/** First byte of a partial response: `content-range: bytes 100-199/200`. */
+function startOf(response: Response): number | undefined {
+  const match = /^bytes (\d+)-/.exec(response.headers.get("content-range") ?? "");
+  return match ? Number(match[1]) : undefined;
+}
+
+/** What is wrong with a file as a whole; `undefined` where it is there and right. */
+async function problemOf(path: string, options: DownloadOptions): Promise<string | undefined> {
+  const size = await sizeOf(path);
+  if (size === undefined) return "is not there";
+  if (options.bytes !== undefined && size !== options.bytes) {
+    return `expected ${options.bytes} bytes but found ${size}`;
+  }
+  if (options.sha256 === undefined) return undefined;
+  const hash = createHash("sha256");
+  using file = await Deno.open(path, { read: true });
+  for await (const chunk of file.readable) hash.update(chunk);
+  const digest = hash.digest("hex");
+  return digest === options.sha256
+    ? undefined
+    : `expected SHA-256 ${options.sha256} but found ${digest}`;
+}
+
+async function sizeOf(path: string): Promise<number | undefined> {
+  try {
+    return (await Deno.stat(path)).size;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+}
+
+function sleep(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const timer = setTimeout(done, milliseconds);
+  signal?.addEventListener("abort", done, { once: true });
+  function done() {
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", done);
+    if (signal?.aborted) reject(signal.reason);
+    else resolve();
+  }
+  return promise;
+}
