@@ -1,7 +1,8 @@
 /**
- * GPU buffers by size class, kept for the next request. A buffer goes back on top of its class's stack and
- * comes off first, so that a loop which asks for the same sizes in the same order gets the same buffers
- * each time round, and the bind groups made for them stay good.
+ * GPU buffers by size class, kept for the next request. Of the free buffers of a class the oldest is given
+ * first: what a loop gets then depends only on which buffers are free when it starts, so that each time
+ * round it gets the same ones in the same order and the bind groups made for them stay good. (A stack,
+ * last in first out, would deal them out in another order each time round.)
  *
  * @module
  */
@@ -49,6 +50,7 @@ export function sizeClass(bytes: number): number {
 
 /** See the module's text. */
 export class BufferPool {
+  /** By class, the oldest last. */
   #free = new Map<number, Allocation[]>();
   #live = 0;
   #peak = 0;
@@ -100,8 +102,8 @@ export class BufferPool {
     this.#pooled += allocation.bytes;
     this.#buffers--;
     allocation.released = ++this.#releases;
-    const stack = this.#free.get(allocation.bytes);
-    if (stack) stack.push(allocation);
+    const free = this.#free.get(allocation.bytes);
+    if (free) insert(free, allocation);
     else this.#free.set(allocation.bytes, [allocation]);
     if (this.#live + this.#pooled > 2 * this.#highest + KEPT) this.#trim();
   }
@@ -164,8 +166,8 @@ export class BufferPool {
       excess -= allocation.bytes;
       gone.add(allocation);
     }
-    for (const [size, stack] of this.#free) {
-      this.#free.set(size, stack.filter((allocation) => !gone.has(allocation)));
+    for (const [size, kept] of this.#free) {
+      this.#free.set(size, kept.filter((allocation) => !gone.has(allocation)));
     }
     this.#destroy([...gone]);
   }
@@ -179,6 +181,18 @@ export class BufferPool {
       allocation.gpu.destroy();
     }
   }
+}
+
+/** Puts `allocation` into a list that is sorted by falling id. */
+function insert(sorted: Allocation[], allocation: Allocation): void {
+  let from = 0;
+  let to = sorted.length;
+  while (from < to) {
+    const middle = (from + to) >>> 1;
+    if (sorted[middle].id > allocation.id) from = middle + 1;
+    else to = middle;
+  }
+  sorted.splice(from, 0, allocation);
 }
 
 function mebibytes(bytes: number): string {
