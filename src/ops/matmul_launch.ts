@@ -1,0 +1,286 @@
+/**
+ * Launches matrix products, cutting those whose operands are longer than the device can bind.
+ *
+ * @module
+ */
+import { matmul as matmulKernel, type MatmulOptions, matmulParams } from "../../kernels/matmul.ts";
+import type { Binding } from "../device/device.ts";
+import { BYTES } from "../device/dtype.ts";
+import { DeviceError } from "../device/errors.ts";
+import { broadcastStrides, type Shape } from "../tensor/shape.ts";
+
+/** One product `c = alpha op(a) op(b)`, with what may be added to it. Offsets are elements of the binding. */
+export interface MatmulLaunch {
+  /** Rows of `c`. */
+  readonly m: number;
+  /** Columns of `c`. */
+  readonly n: number;
+  /** The length summed over. */
+  readonly k: number;
+  /** (m, k), or (k, m) with `transA`. */
+  readonly a: Binding;
+  /** Elements between rows of `a` as stored; default: no gap. */
+  readonly lda?: number;
+  /** The first element of `a`. Default: 0. */
+  readonly aOffset?: number;
+  /** `a` is stored transposed. */
+  readonly transA?: boolean;
+  /** (k, n), or (n, k) with `transB`. */
+  readonly b: Binding;
+  /** Elements between rows of `b` as stored. */
+  readonly ldb?: number;
+  /** The first element of `b`. */
+  readonly bOffset?: number;
+  /** `b` is stored transposed. */
+  readonly transB?: boolean;
+  /** (m, n) */
+  readonly c: Binding;
+  /** Elements between rows of `c`. */
+  readonly ldc?: number;
+  /** The first element of `c`. */
+  readonly cOffset?: number;
+  /** Adds to what `c` holds. */
+  readonly accumulate?: boolean;
+  /** Factor of the product. Default: 1. */
+  readonly alpha?: number;
+  /** (n), added to every row. */
+  readonly bias?: Binding;
+  /** (m, n) without gaps, added; `c` too must then be without gaps. */
+  readonly residual?: Binding;
+  /** Axes in front of the matrices: the shape of the whole batch and the full shapes of `a` and `b`. */
+  readonly batch?: { readonly shape: Shape; readonly a: Shape; readonly b: Shape };
+}
+
+/** Launches a product; see {@linkcode MatmulLaunch}. */
+export function launchMatmul(launch: MatmulLaunch): void {
+  const { m, n, k, a, b, c, transA = false, transB = false, residual } = launch;
+  if (c.size === 0 || m === 0 || n === 0) return;
+  const options: MatmulOptions = {
+    m,
+    n,
+    k,
+    lda: launch.lda ?? (transA ? m : k),
+    ldb: launch.ldb ?? (transB ? k : n),
+    ldc: launch.ldc ?? n,
+    a_offset: launch.aOffset ?? 0,
+    b_offset: launch.bOffset ?? 0,
+    c_offset: launch.cOffset ?? 0,
+    trans_a: Number(transA),
+    trans_b: Number(transB),
+    alpha: launch.alpha ?? 1,
+    beta: launch.accumulate ? 1 : 0,
+  };
+  if (residual) {
+    const { device } = c.buffer;
+    const bytes = Math.ceil(residual.size * BYTES[residual.dtype] / 4) * 4;
+    device.copy(residual.buffer, residual.offset * BYTES[residual.dtype], c.buffer, 0, bytes);
+    options.beta = 1;
+  }
+  const { batch } = launch;
+  const operands: Operands = { a, b, c, bias: launch.bias };
+  if (batch?.shape.length) eachBatch(batch, options, (part) => cut(operands, part));
+  else cut(operands, options);
+}
+
+interface Operands {
+  readonly a: Binding;
+  readonly b: Binding;
+  readonly c: Binding;
+  readonly bias: Binding | undefined;
+}
+
+const MAX_BATCHES = 65535;
+
+/** Calls `run` once for every run of products that two batch strides describe; usually once. */
+function eachBatch(
+  batch: NonNullable<MatmulLaunch["batch"]>,
+  options: MatmulOptions,
+  run: (part: MatmulOptions) => void,
+): void {
+  const { shape } = batch;
+  const matrixA = batch.a.slice(-2).reduce((x, y) => x * y);
+  const matrixB = batch.b.slice(-2).reduce((x, y) => x * y);
+  const stridesA = broadcastStrides(batch.a.slice(0, -2), shape).map((stride) => stride * matrixA);
+  const stridesB = broadcastStrides(batch.b.slice(0, -2), shape).map((stride) => stride * matrixB);
+  const axes = collapse(shape, stridesA, stridesB);
+  const [inner = { length: 1, a: 0, b: 0 }, outer = { length: 1, a: 0, b: 0 }, ...rest] = axes
+    .reverse();
+  const perLaunch = Math.max(1, Math.floor(MAX_BATCHES / inner.length));
+  const matrixC = options.m * options.n;
+  let offsets = [{ a: 0, b: 0 }];
+  for (const axis of rest.reverse()) {
+    offsets = offsets.flatMap((at) =>
+      Array.from(
+        { length: axis.length },
+        (_, i) => ({ a: at.a + i * axis.a, b: at.b + i * axis.b }),
+      )
+    );
+  }
+  offsets.forEach((at, group) => {
+    for (let first = 0; first < outer.length; first += perLaunch) {
+      const count = Math.min(perLaunch, outer.length - first);
+      run({
+        ...options,
+        batches: count * inner.length,
+        inner: inner.length,
+        a_offset: options.a_offset! + at.a + first * outer.a,
+        b_offset: options.b_offset! + at.b + first * outer.b,
+        c_offset: options.c_offset! + (group * outer.length + first) * inner.length * matrixC,
+        a_outer: outer.a,
+        a_inner: inner.a,
+        b_outer: outer.b,
+        b_inner: inner.b,
+        c_outer: inner.length * matrixC,
+        c_inner: matrixC,
+      });
+    }
+  });
+}
+
+/** Batch axes with neighbours merged where one stride serves both. */
+function collapse(
+  shape: Shape,
+  a: readonly number[],
+  b: readonly number[],
+): { length: number; a: number; b: number }[] {
+  const axes: { length: number; a: number; b: number }[] = [];
+  shape.forEach((length, axis) => {
+    if (length === 1) return;
+    const last = axes.at(-1);
+    if (last && last.a === a[axis] * length && last.b === b[axis] * length) {
+      last.length *= length;
+      last.a = a[axis];
+      last.b = b[axis];
+    } else axes.push({ length, a: a[axis], b: b[axis] });
+  });
+  return axes;
+}
+
+/** Launches a product, halved along a stored axis of whichever operand is too long to bind, as often as needed. */
+function cut(operands: Operands, options: MatmulOptions): void {
+  const params = matmulParams(options);
+  const { m, n, k, lda, ldb, ldc, batches, trans_a, trans_b } = params;
+  const { device } = operands.c.buffer;
+  const spans = {
+    a: span(trans_a ? k : m, trans_a ? m : k, lda, params, "a"),
+    b: span(trans_b ? n : k, trans_b ? k : n, ldb, params, "b"),
+    c: span(m, n, ldc, params, "c"),
+  };
+  const room = (operand: Binding) =>
+    (device.maxBindingBytes - device.bindingAlignment) / BYTES[operand.dtype];
+  const fits = (name: "a" | "b" | "c") =>
+    operands[name].size * BYTES[operands[name].dtype] <= device.maxBindingBytes ||
+    spans[name] <= room(operands[name]);
+  const tooLong = (["c", "a", "b"] as const).find((name) => !fits(name));
+  if (!tooLong) {
+    const { a, b, c, bias } = operands;
+    const bindings = {
+      a: narrow(a, params.a_offset, spans.a),
+      b: narrow(b, params.b_offset, spans.b),
+      c: narrow(c, params.c_offset, spans.c),
+    };
+    device.launch(
+      matmulKernel,
+      { a: bindings.a.binding, b: bindings.b.binding, c: bindings.c.binding, bias },
+      {
+        ...params,
+        a_offset: bindings.a.first,
+        b_offset: bindings.b.first,
+        c_offset: bindings.c.first,
+      },
+    );
+    return;
+  }
+  if (batches > 1) return cutBatch(operands, params);
+  const axis = tooLong === "c"
+    ? "m"
+    : tooLong === "a"
+    ? (trans_a ? "k" : "m")
+    : trans_b
+    ? "n"
+    : "k";
+  const length = params[axis];
+  if (length === 1) {
+    throw new DeviceError(
+      `matmul: one row of ${tooLong} in ${m} x ${k} x ${n} is longer than the ${device.maxBindingBytes} ` +
+        `bytes that ${device.description} can bind`,
+    );
+  }
+  // Whole 128s keep later parts, the bias among them, on boundaries that can be bound.
+  const half = length > 256 ? Math.ceil(length / 256) * 128 : Math.ceil(length / 2);
+  const at = { m: 0, n: 0, k: 0, [axis]: half };
+  const second: MatmulOptions = {
+    ...params,
+    [axis]: length - half,
+    a_offset: params.a_offset + (trans_a ? at.k * lda + at.m : at.m * lda + at.k),
+    b_offset: params.b_offset + (trans_b ? at.n * ldb + at.k : at.k * ldb + at.n),
+    c_offset: params.c_offset + at.m * ldc + at.n,
+    beta: axis === "k" ? 1 : params.beta,
+  };
+  cut(operands, { ...params, [axis]: half });
+  const { bias } = operands;
+  const biasRest = bias && axis === "n"
+    ? {
+      buffer: bias.buffer,
+      dtype: bias.dtype,
+      offset: bias.offset + half,
+      size: bias.size - half,
+    }
+    : axis === "k"
+    ? undefined
+    : bias;
+  cut({ ...operands, bias: biasRest }, second);
+}
+
+/** Halves a batch. */
+function cutBatch(operands: Operands, params: ReturnType<typeof matmulParams>): void {
+  const { batches, inner } = params;
+  const outer = batches / inner;
+  const byOuter = outer > 1;
+  const half = Math.ceil((byOuter ? outer : inner) / 2);
+  const step = (name: "a" | "b" | "c") =>
+    half * (byOuter ? params[`${name}_outer`] : params[`${name}_inner`]);
+  const first = byOuter ? { batches: half * inner } : { batches: half, inner: half };
+  const second = byOuter
+    ? { batches: batches - half * inner }
+    : { batches: inner - half, inner: inner - half };
+  cut(operands, { ...params, ...first });
+  cut(operands, {
+    ...params,
+    ...second,
+    a_offset: params.a_offset + step("a"),
+    b_offset: params.b_offset + step("b"),
+    c_offset: params.c_offset + step("c"),
+  });
+}
+
+/** Elements from the first to the last that a product touches of one operand. */
+function span(
+  rows: number,
+  columns: number,
+  ld: number,
+  params: ReturnType<typeof matmulParams>,
+  name: "a" | "b" | "c",
+): number {
+  const { batches, inner } = params;
+  if (rows === 0 || columns === 0) return 0;
+  return (batches / inner - 1) * params[`${name}_outer`] + (inner - 1) * params[`${name}_inner`] +
+    (rows - 1) * ld + columns;
+}
+
+/** The part of a binding that a launch touches, from an aligned byte on; all of it where it is short enough. */
+function narrow(
+  operand: Binding,
+  first: number,
+  length: number,
+): { binding: Binding; first: number } {
+  const { device } = operand.buffer;
+  const { buffer, dtype, offset, size } = operand;
+  if (size * BYTES[dtype] <= device.maxBindingBytes) return { binding: operand, first };
+  const step = device.bindingAlignment / BYTES[dtype];
+  const from = Math.floor(first / step) * step;
+  return {
+    binding: { buffer, dtype, offset: offset + from, size: first - from + length },
+    first: first - from,
+  };
+}
