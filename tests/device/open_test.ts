@@ -1,0 +1,102 @@
+import assert from "node:assert/strict";
+import { CpuDevice } from "../../src/device/cpu/cpu_device.ts";
+import { defaultDevice, setDefaultDevice } from "../../src/device/default.ts";
+import { DeviceError } from "../../src/device/errors.ts";
+import { openDevice } from "../../src/device/open.ts";
+import { testWebGpu } from "../support/devices.ts";
+
+/** WebGPU with an adapter of this name that gives no device, or with none. */
+function fakeGpu(adapter: Partial<GPUAdapterInfo> | null): GPU {
+  const limits = {};
+  return {
+    requestAdapter: () =>
+      Promise.resolve(
+        adapter && {
+          info: adapter,
+          limits,
+          features: new Set(),
+          requestDevice: () => Promise.reject(new Error("no driver")),
+        },
+      ),
+  } as unknown as GPU;
+}
+
+Deno.test("openDevice() opens the CPU and says why when there is no adapter", async () => {
+  const lines: string[] = [];
+  const device = await openDevice({ gpu: fakeGpu(null), log: (line) => lines.push(line) });
+  assert.equal(device.kind, "cpu");
+  assert.deepEqual(lines, [
+    `dinograd runs on ${device.description}: WebGPU finds no adapter on this machine`,
+  ]);
+  device.close();
+});
+
+Deno.test("openDevice() takes no software adapter unless asked", async () => {
+  for (
+    const info of [
+      { description: "llvmpipe (LLVM 15.0.6, 256 bits)" },
+      { vendor: "google", architecture: "swiftshader" },
+      { description: "Some GPU", isFallbackAdapter: true },
+    ]
+  ) {
+    let said = "";
+    const device = await openDevice({ gpu: fakeGpu(info), log: (line) => said = line });
+    assert.equal(device.kind, "cpu");
+    assert.match(said, /: WebGPU has only the software adapter (llvmpipe|google|Some GPU)/);
+    device.close();
+  }
+});
+
+Deno.test("openDevice() opens the CPU when the adapter gives no device", async () => {
+  let said = "";
+  const gpu = fakeGpu({ description: "Some GPU" });
+  const device = await openDevice({ gpu, log: (line) => said = line });
+  assert.equal(device.kind, "cpu");
+  assert.match(said, /The WebGPU adapter Some GPU gives no device: no driver/);
+  device.close();
+  await assert.rejects(openDevice({ kind: "webgpu", gpu, log: false }), DeviceError);
+});
+
+Deno.test("openDevice() of kind webgpu without an adapter tells how to get one", async () => {
+  await assert.rejects(
+    openDevice({ kind: "webgpu", gpu: fakeGpu(null), log: false }),
+    (error) =>
+      error instanceof DeviceError &&
+      /No WebGPU device: .*no adapter.*mesa-vulkan-drivers/.test(error.message),
+  );
+});
+
+Deno.test("openDevice() refuses a kind that does not exist", async () => {
+  await assert.rejects(
+    openDevice({ kind: "cuda" as "cpu" }),
+    /There is no device of kind "cuda"; there are "webgpu" and "cpu"/,
+  );
+});
+
+Deno.test("the first opened device is the default until it is closed", async () => {
+  setDefaultDevice(undefined);
+  assert.throws(() => defaultDevice(), /No device is open yet/);
+  const first = await openDevice({ kind: "cpu", log: false });
+  const second = await openDevice({ kind: "cpu", log: false });
+  assert.equal(defaultDevice(), first);
+  setDefaultDevice(second);
+  assert.equal(defaultDevice(), second);
+  first.close();
+  second.close();
+  await assert.rejects(second.lost);
+  assert.throws(() => defaultDevice(), /No device is open yet/);
+});
+
+Deno.test({
+  name: "openDevice() of kind webgpu opens a software adapter, too",
+  ignore: !await testWebGpu(),
+  sanitizeOps: false,
+  fn: async () => {
+    let said = "";
+    const device = await openDevice({ kind: "webgpu", log: (line) => said = line });
+    assert.equal(device.kind, "webgpu");
+    assert.match(said, /over WebGPU.*: it was asked for$/);
+    assert.ok(!(device instanceof CpuDevice));
+    device.close();
+  },
+});
