@@ -178,13 +178,17 @@ function micro(
   putRow(c, c40, c41, scale, accumulate, bias, residual);
 }
 
-/** Packed A times packed B into a block of C; `edge` is room for one tile. Strides in bytes; `ldr` is 0 without residual. */
+/**
+ * Packed A times packed B into a block of C; `edge` is room for one tile. Strides in bytes. `panel` is the number of k that B
+ * was packed with: it may be more than `k`, then the rest of it is not used.
+ */
 export function packedProduct(
   a: usize,
   b: usize,
   rows: i32,
   columns: i32,
   k: i32,
+  panel: i32,
   c: usize,
   ldc: usize,
   alpha: f32,
@@ -194,9 +198,9 @@ export function packedProduct(
   ldr: usize,
   edge: usize,
 ): void {
-  const groups = (k + 3) >> 2;
+  const groups = (k + 3) >> 2, panelBytes = <usize> ((panel + 3) >> 2) * 128;
   for (let j = 0; j < columns; j += COLUMNS) {
-    const bPanel = b + <usize> (j >> 3) * <usize> groups * 128;
+    const bPanel = b + <usize> (j >> 3) * panelBytes;
     const biasHere = bias ? bias + (<usize> j << 2) : 0;
     let aPanel = a;
     for (let i = 0; i < rows; i += ROWS) {
@@ -429,6 +433,7 @@ export function sgemm(
         bPack,
         rows,
         columns,
+        length,
         length,
         cHere,
         ldc,

@@ -52,7 +52,7 @@ const GELU_CUBE3 = 55; // 3 * 0.044715
 const NORMAL = 56; // 1 / sqrt(2 pi)
 
 const TANH_SMALL = 57;
-@inline
+
 const GELU_LIMIT = 58;
 
 const TABLE: usize = memory.data<f32>([
@@ -253,7 +253,7 @@ export function vsigmoid(x: v128): v128 {
 }
 
 /** e^(-2u) for u = sqrt(2/pi) (x + 0.044715 x^3), kept finite: (1 + tanh u) / 2 is 1 / (1 + e^(-2u)). */
-@inline
+
 function geluExp(x: v128): v128 {
   const cubed = f32x4.mul(f32x4.mul(x, x), x);
   const u = madd(cubed, k(GELU_CUBE), x);
@@ -261,13 +261,13 @@ function geluExp(x: v128): v128 {
 }
 
 /** x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), without the cancellation of 1 + tanh on the negative side. */
-@inline
+
 export function vgeluTanh(x: v128): v128 {
   return f32x4.div(x, f32x4.add(k(ONE), geluExp(x)));
 }
 
 /** Derivative of {@link vgeluTanh}. */
-@inline
+
 export function vgeluTanhSlope(x: v128): v128 {
   const one = k(ONE), e = geluExp(x);
   const s = f32x4.div(one, f32x4.add(one, e));

@@ -1,0 +1,50 @@
+/**
+ * Attention on the CPU device against its own matrix product: GFLOP/s of the work that causality leaves.
+ *
+ *   deno run bench/wasm_attention.ts
+ */
+import { attention, attentionBackward } from "../src/device/cpu/attention.ts";
+import { sgemm } from "../src/device/cpu/sgemm.ts";
+import { ThreadPool } from "../src/device/cpu/threads.ts";
+
+/** Best and median of a few runs in milliseconds. */
+function time(run: () => void): [number, number] {
+  const times: number[] = [];
+  for (let i = 0; i < 12; i++) {
+    const start = performance.now();
+    run();
+    times.push(performance.now() - start);
+  }
+  times.sort((a, b) => a - b);
+  return [times[0], times[6]];
+}
+
+const [batch, heads, d] = [2, 6, 64];
+for (const threads of [1, 2]) {
+  using pool = ThreadPool.start({ threads });
+  pool.waitForWorkers();
+  for (const t of [256, 1024]) {
+    const size = batch * heads * t * d, rows = batch * heads * t;
+    const end = pool.heapBase + 4 * (9 * size + 2 * rows);
+    pool.memory.grow(Math.max(0, Math.ceil((end - pool.memory.buffer.byteLength) / 65536)));
+    new Float32Array(pool.memory.buffer, pool.heapBase, 9 * size).forEach((_, i, x) =>
+      x[i] = Math.sin(i)
+    );
+    const at = (i: number) => pool.heapBase + 4 * i * size;
+    const [lse, delta] = [at(9), at(9) + 4 * rows];
+    const [q, k, v, o, dO, dq, dk, dv] = [0, 1, 2, 3, 4, 5, 6, 7].map(at);
+    const options = { batch, heads, queries: t, keys: t, d, causal: true, q, k, v, o, lse };
+    const flop = 2 * batch * heads * d * t * (t + 1) / 2;
+    const gflops = (factor: number, [best, median]: [number, number]) =>
+      `${(factor * flop / best / 1e6).toFixed(1)} / ${(factor * flop / median / 1e6).toFixed(1)}`;
+    const forward = time(() => attention(pool, options));
+    const backward = time(() => attentionBackward(pool, { ...options, dO, dq, dk, dv, delta }));
+    const n = 512, product = time(() => sgemm(pool, { m: n, n, k: n, a: q, b: k, c: dq }));
+    console.log(
+      `threads ${threads}, T ${t}, best / median GFLOP/s: forward ${gflops(2, forward)}, ` +
+        `backward ${gflops(5, backward)}, matrix product ${
+          (2 * n ** 3 / product[0] / 1e6).toFixed(1)
+        } / ${(2 * n ** 3 / product[1] / 1e6).toFixed(1)}`,
+    );
+  }
+}

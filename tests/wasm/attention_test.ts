@@ -1,0 +1,165 @@
+import assert from "node:assert/strict";
+import { ThreadPool } from "../../src/device/cpu/threads.ts";
+import {
+  attention,
+  attentionBackward,
+  type AttentionStrides,
+} from "../../src/device/cpu/attention.ts";
+import { Arena, randoms, worst } from "./helpers.ts";
+
+interface Case {
+  batch: number;
+  heads: number;
+  kvHeads: number;
+  queries: number;
+  keys: number;
+  d: number;
+  causal?: boolean;
+  padded?: boolean;
+  /** [batch, time, heads, d], as a projection leaves it, instead of [batch, heads, time, d]. */
+  byTime?: boolean;
+}
+
+const CASES: Case[] = [
+  { batch: 1, heads: 1, kvHeads: 1, queries: 1, keys: 1, d: 1 },
+  { batch: 2, heads: 2, kvHeads: 2, queries: 7, keys: 7, d: 5, causal: true },
+  { batch: 1, heads: 4, kvHeads: 2, queries: 33, keys: 33, d: 16, causal: true, byTime: true },
+  { batch: 2, heads: 3, kvHeads: 1, queries: 21, keys: 45, d: 12, padded: true },
+  { batch: 1, heads: 2, kvHeads: 2, queries: 150, keys: 150, d: 64, causal: true, byTime: true },
+  { batch: 1, heads: 2, kvHeads: 1, queries: 61, keys: 141, d: 8, causal: true, padded: true },
+  { batch: 1, heads: 2, kvHeads: 2, queries: 30, keys: 20, d: 8, causal: true },
+  { batch: 2, heads: 4, kvHeads: 2, queries: 1, keys: 137, d: 20, causal: true, padded: true },
+  { batch: 1, heads: 2, kvHeads: 2, queries: 3, keys: 260, d: 33, causal: true },
+  { batch: 1, heads: 1, kvHeads: 1, queries: 25, keys: 9, d: 256 },
+  { batch: 1, heads: 1, kvHeads: 1, queries: 6, keys: 0, d: 4 },
+];
+
+type Layout = { strides: AttentionStrides; size: number };
+
+function layout(test: Case, heads: number, time: number): Layout {
+  const { batch, d } = test;
+  return {
+    size: batch * heads * time * d,
+    strides: test.byTime ? [time * heads * d, d, heads * d] : [heads * time * d, time * d, d],
+  };
+}
+
+/** Everything in float64, with the weights stored. */
+function reference(
+  test: Case,
+  data: Record<"q" | "k" | "v" | "dO", Float32Array>,
+  valid: number[],
+) {
+  const { batch, heads, kvHeads, queries, keys, d } = test;
+  const ql = layout(test, heads, queries), kl = layout(test, kvHeads, keys);
+  const o = new Float64Array(ql.size), dq = new Float64Array(ql.size);
+  const dk = new Float64Array(kl.size), dv = new Float64Array(kl.size);
+  const lse = new Float64Array(batch * heads * queries);
+  const scale = 1 / Math.sqrt(d);
+  const at = (l: Layout, b: number, h: number, t: number) =>
+    b * l.strides[0] + h * l.strides[1] + t * l.strides[2];
+  for (let b = 0; b < batch; b++) {
+    for (let h = 0; h < heads; h++) {
+      const kv = Math.floor(h / (heads / kvHeads));
+      for (let i = 0; i < queries; i++) {
+        const qi = at(ql, b, h, i),
+          keysAt = Array.from({ length: keys }, (_, j) => at(kl, b, kv, j));
+        const scores = keysAt.map((kj, j) => {
+          if (!valid[b * keys + j] || (test.causal && j > i + keys - queries)) return -Infinity;
+          let s = 0;
+          for (let x = 0; x < d; x++) s += data.q[qi + x] * data.k[kj + x];
+          return s * scale;
+        });
+        const top = Math.max(...scores);
+        const row = b * heads * queries + h * queries + i;
+        if (top === -Infinity) {
+          lse[row] = Infinity;
+          continue;
+        }
+        const e = scores.map((s) => Math.exp(s - top)), sum = e.reduce((a, c) => a + c, 0);
+        lse[row] = top + Math.log(sum);
+        const p = e.map((w) => w / sum);
+        let delta = 0;
+        p.forEach((w, j) => {
+          for (let x = 0; x < d; x++) o[qi + x] += w * data.v[keysAt[j] + x];
+        });
+        for (let x = 0; x < d; x++) delta += o[qi + x] * data.dO[qi + x];
+        p.forEach((w, j) => {
+          let dp = 0;
+          for (let x = 0; x < d; x++) dp += data.dO[qi + x] * data.v[keysAt[j] + x];
+          const ds = w * (dp - delta) * scale;
+          for (let x = 0; x < d; x++) {
+            dq[qi + x] += ds * data.k[keysAt[j] + x];
+            dk[keysAt[j] + x] += ds * data.q[qi + x];
+            dv[keysAt[j] + x] += w * data.dO[qi + x];
+          }
+        });
+      }
+    }
+  }
+  return { o, lse, dq, dk, dv };
+}
+
+Deno.test("attention() and its gradients agree with float64 on 1 and 3 threads, to the same bits", () => {
+  using one = ThreadPool.start({ threads: 1 });
+  using three = ThreadPool.start({ threads: 3 });
+  three.waitForWorkers();
+  for (const test of CASES) {
+    const { batch, heads, kvHeads, queries, keys } = test;
+    const ql = layout(test, heads, queries), kl = layout(test, kvHeads, keys);
+    const data = {
+      q: randoms(ql.size, 1, 3),
+      k: randoms(kl.size, 2, 3),
+      v: randoms(kl.size, 3),
+      dO: randoms(ql.size, 4),
+    };
+    const valid = Array.from(
+      { length: batch * keys },
+      (_, j) => Number(!test.padded || j % 5 !== 1),
+    );
+    const expected = reference(test, data, valid);
+    const runs = [one, three].map((pool) => {
+      const arena = new Arena(pool, pool === three ? 2 ** 31 : undefined);
+      const rows = batch * heads * queries;
+      const options = {
+        ...test,
+        q: arena.put(data.q),
+        k: arena.put(data.k),
+        v: arena.put(data.v),
+        dO: arena.put(data.dO),
+        keyValid: test.padded ? arena.putInts(valid) : 0,
+        o: arena.out(ql.size),
+        lse: arena.out(rows),
+        dq: arena.out(ql.size),
+        dk: arena.out(kl.size),
+        dv: arena.out(kl.size),
+        delta: arena.out(rows),
+        qStrides: ql.strides,
+        kStrides: kl.strides,
+        vStrides: kl.strides,
+        oStrides: ql.strides,
+      };
+      attention(pool, options);
+      attentionBackward(pool, options);
+      return {
+        o: arena.floats(options.o, ql.size).slice(),
+        lse: arena.floats(options.lse, rows).slice(),
+        dq: arena.floats(options.dq, ql.size).slice(),
+        dk: arena.floats(options.dk, kl.size).slice(),
+        dv: arena.floats(options.dv, kl.size).slice(),
+      };
+    });
+    for (const name of ["o", "lse", "dq", "dk", "dv"] as const) {
+      const error = worst(runs[0][name], expected[name]);
+      assert(error < 1e-5, `${JSON.stringify(test)}: ${name} is off by ${error}`);
+      assert.deepEqual(runs[1][name], runs[0][name], `${name} depends on the threads`);
+    }
+  }
+});
+
+Deno.test("attention() refuses heads that cannot be shared and heads that are too large", () => {
+  using pool = ThreadPool.start({ threads: 1 });
+  const base = { batch: 1, heads: 3, queries: 1, keys: 1, d: 4, q: 0, k: 0, v: 0, o: 0, lse: 0 };
+  assert.throws(() => attention(pool, { ...base, kvHeads: 2 }), /3 heads cannot share 2 key heads/);
+  assert.throws(() => attention(pool, { ...base, d: 257 }), /from 1 to 256 but found 257/);
+});
