@@ -1,0 +1,44 @@
+// y = x - max - log(sum(exp(x - max))) along an axis
+alias X = f32; // x as stored: f32, f16 or four of them
+alias Y = f32; // y as stored
+
+struct Params {
+  outer: u32, // product of the axes before
+  columns: u32, // length of the axis
+  inner: u32, // product of the axes behind, 1 where rows are read as vectors
+}
+
+@group(0) @binding(0) var<storage, read> x: array<X>;
+@group(0) @binding(1) var<storage, read_write> y: array<Y>;
+@group(0) @binding(2) var<uniform> params: Params;
+
+@compute @workgroup_size(GROUP)
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) local: u32,
+) {
+  let row = rowOf(group.x + group.y * groups.x, local);
+  if (row >= params.outer * params.inner) {
+    return;
+  }
+  let lane = laneOf(local);
+  let stride = params.inner;
+  let first = (row / stride) * (params.columns / WIDTH) * stride + row % stride;
+  let end = first + (params.columns / WIDTH) * stride;
+
+  var top = F(LOWEST);
+  var sum = F(0.0);
+  for (var i = first + lane * stride; i < end; i += LANES * stride) {
+    let v = F(x[i]);
+    let higher = max(top, v);
+    sum = sum * exp(top - higher) + exp(v - higher);
+    top = higher;
+  }
+  let shift = maxOfLanes(largest(top), lane);
+  // Two subtractions: shift + log would round the log away where the shift is large.
+  let rest = log(sumOfLanes(total(sum * exp(top - shift)), lane));
+  for (var i = first + lane * stride; i < end; i += LANES * stride) {
+    y[i] = Y(F(x[i]) - shift - rest);
+  }
+}
