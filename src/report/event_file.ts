@@ -1,0 +1,140 @@
+// TensorBoard's event files: TFRecords (length, CRC, data, CRC) of protobuf `Event` messages.
+// Messages: tensorflow/core/util/event.proto and tensorflow/core/framework/summary.proto.
+import { join } from "node:path";
+import { toPath } from "../io/byte_source.ts";
+import { maskedCrc32c } from "./crc32c.ts";
+
+type Protobuf = typeof import("npm:@bufbuild/protobuf@2.17.0/wire");
+type Writer = InstanceType<Protobuf["BinaryWriter"]>;
+
+// Field numbers and wire types of the messages below.
+const VARINT = 0, FIXED64 = 1, BYTES = 2, FIXED32 = 5;
+const DT_STRING = 7;
+const SESSION_START = 1;
+
+/** Options of {@linkcode EventFile.open}. */
+export interface EventFileOptions {
+  /**
+   * Step at which a resumed run goes on. TensorBoard then drops what an interrupted run had written
+   * from this step on, instead of drawing a line backwards.
+   */
+  resumeStep?: number;
+}
+
+/**
+ * Writes scalars and texts for TensorBoard (`tensorboard --logdir <folder>`). Each call writes its
+ * record at once, whole, so that a killed run loses nothing and TensorBoard can look on. A resumed
+ * run opens a new file in the same folder; TensorBoard joins them.
+ */
+export class EventFile implements Disposable {
+  /** Path of the file. */
+  readonly path: string;
+  #file: Deno.FsFile | undefined;
+  #protobuf: Protobuf;
+
+  private constructor(path: string, file: Deno.FsFile, protobuf: Protobuf) {
+    this.path = path;
+    this.#file = file;
+    this.#protobuf = protobuf;
+  }
+
+  /** Starts a new event file in a folder, which is made where it is missing. */
+  static async open(folder: string | URL, options: EventFileOptions = {}): Promise<EventFile> {
+    const protobuf = await import("npm:@bufbuild/protobuf@2.17.0/wire");
+    await Deno.mkdir(toPath(folder), { recursive: true });
+    // TensorBoard wants "tfevents" in the name, and reads a folder's files in the names' order.
+    const seconds = String(Math.floor(Date.now() / 1000)).padStart(10, "0");
+    let file: Deno.FsFile | undefined;
+    let path = "";
+    for (let count = 0; file === undefined; count++) {
+      const name = `events.out.tfevents.${seconds}.dinograd.${Deno.pid}.${count}`;
+      path = join(toPath(folder), name);
+      try {
+        file = await Deno.open(path, { append: true, createNew: true });
+      } catch (error) {
+        if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+      }
+    }
+    const events = new EventFile(path, file, protobuf);
+    events.#event(0, (event) => event.tag(3, BYTES).string("brain.Event:2"));
+    if (options.resumeStep !== undefined) {
+      events.#event(options.resumeStep, (event) => {
+        event.tag(7, BYTES).fork().tag(1, VARINT).int32(SESSION_START).join();
+      });
+    }
+    return events;
+  }
+
+  /** Adds one point to a curve; a tag like `loss/train` makes a group. */
+  scalar(tag: string, value: number, step: number): void {
+    this.scalars({ [tag]: value }, step);
+  }
+
+  /** Adds one point to each of several curves. NaN and infinities are written as they are. */
+  scalars(values: Record<string, number>, step: number): void {
+    this.#event(step, (event) => {
+      const summary = event.tag(5, BYTES).fork();
+      for (const [tag, value] of Object.entries(values)) {
+        summary.tag(1, BYTES).fork().tag(1, BYTES).string(tag).tag(2, FIXED32).float(value).join();
+      }
+      summary.join();
+    });
+  }
+
+  /** Adds a text, shown as Markdown: samples, the configuration. */
+  text(tag: string, text: string, step: number): void {
+    this.#event(step, (event) => {
+      const value = event.tag(5, BYTES).fork().tag(1, BYTES).fork().tag(1, BYTES).string(tag);
+      // Value.metadata.plugin_data.plugin_name
+      value.tag(9, BYTES).fork().tag(1, BYTES).fork().tag(1, BYTES).string("text").join().join();
+      // Value.tensor: a scalar of type string
+      value.tag(8, BYTES).fork()
+        .tag(1, VARINT).int32(DT_STRING)
+        .tag(2, BYTES).fork().join()
+        .tag(8, BYTES).string(text).join();
+      value.join().join();
+    });
+  }
+
+  /** Waits until all is on the disk. */
+  async flush(): Promise<void> {
+    await this.#file?.sync();
+  }
+
+  /** Closes the file; a second call does nothing. */
+  close(): void {
+    this.#file?.close();
+    this.#file = undefined;
+  }
+
+  /** Closes the file at the end of a `using` block. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #event(step: number, fill: (event: Writer) => void): void {
+    if (this.#file === undefined) throw new Error(`${this.path}: is already closed`);
+    if (!Number.isSafeInteger(step)) {
+      throw new RangeError(`Expected step to be a whole number but found ${step}`);
+    }
+    const event = new this.#protobuf.BinaryWriter()
+      .tag(1, FIXED64).double(Date.now() / 1000)
+      .tag(2, VARINT).int64(step);
+    fill(event);
+    const record = encodeRecord(event.finish());
+    for (let rest = record; rest.byteLength > 0;) {
+      rest = rest.subarray(this.#file.writeSync(rest));
+    }
+  }
+}
+
+/** A TFRecord: length (8 bytes), its masked CRC, the data, its masked CRC. */
+function encodeRecord(data: Uint8Array): Uint8Array {
+  const record = new Uint8Array(8 + 4 + data.byteLength + 4);
+  const view = new DataView(record.buffer);
+  view.setBigUint64(0, BigInt(data.byteLength), true);
+  view.setUint32(8, maskedCrc32c(record.subarray(0, 8)), true);
+  record.set(data, 12);
+  view.setUint32(12 + data.byteLength, maskedCrc32c(data), true);
+  return record;
+}

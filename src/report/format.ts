@@ -1,0 +1,72 @@
+/**
+ * A duration in words of constant precision: `250 ms`, `12.3 s`, `4 m 05 s`, `2 h 03 m`, `3 d 04 h`.
+ * Takes seconds.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { formatDuration } from "@dinograd/dinograd";
+ *
+ * assert.equal(formatDuration(0.25), "250 ms");
+ * assert.equal(formatDuration(245), "4 m 05 s");
+ * ```
+ */
+export function formatDuration(seconds: number): string {
+  if (!Number.isFinite(seconds) || seconds < 0) return "?";
+  if (seconds < 0.9995) return `${Math.round(seconds * 1000)} ms`;
+  if (seconds < 59.95) return `${seconds.toFixed(1)} s`;
+  const parts = (large: number, small: number, a: string, b: string) => {
+    const count = Math.round(seconds / small);
+    const ratio = large / small;
+    const rest = String(count % ratio).padStart(2, "0");
+    return `${Math.floor(count / ratio)} ${a} ${rest} ${b}`;
+  };
+  if (seconds < 3599.5) return parts(60, 1, "m", "s");
+  if (seconds < 86370) return parts(3600, 60, "h", "m");
+  return parts(86400, 3600, "d", "h");
+}
+
+/**
+ * A count to three digits with a metric suffix: `950`, `1.23k`, `12.3M`, `124M`, `1.5B`.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { formatCount } from "@dinograd/dinograd";
+ *
+ * assert.equal(formatCount(124_475_904), "124M");
+ * ```
+ */
+export function formatCount(count: number): string {
+  return shorten(count, 1000, ["", "k", "M", "B", "T"]);
+}
+
+/**
+ * A size in bytes to three digits: `512 B`, `1.5 KiB`, `147 MiB`.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { formatBytes } from "@dinograd/dinograd";
+ *
+ * assert.equal(formatBytes(50_304 * 768 * 4), "147 MiB");
+ * ```
+ */
+export function formatBytes(bytes: number): string {
+  return shorten(bytes, 1024, [" B", " KiB", " MiB", " GiB", " TiB"]);
+}
+
+function shorten(value: number, base: number, suffixes: string[]): string {
+  if (!Number.isFinite(value)) return String(value);
+  let size = Math.abs(value);
+  let suffix = 0;
+  // 999.5 would be shown as 1000.
+  while (size >= Math.min(base, 999.5) && suffix < suffixes.length - 1) {
+    size /= base;
+    suffix++;
+  }
+  const digits = Number.isInteger(size) || size >= 99.95 ? 0 : size >= 9.995 ? 1 : 2;
+  let text = size.toFixed(digits);
+  if (text.includes(".")) text = text.replace(/\.?0+$/, "");
+  return `${value < 0 ? "-" : ""}${text}${suffixes[suffix]}`;
+}

@@ -1,0 +1,94 @@
+// The progress bar. The library behind it is used here and nowhere else, and is fetched only where
+// there is a terminal to draw on.
+import { formatCount, formatDuration } from "./format.ts";
+
+/** Options of {@linkcode openProgress}. */
+export interface ProgressOptions {
+  /** What is being done, before the bar. */
+  label: string;
+  /** How many units make the whole. */
+  total: number;
+  /** What is counted, `tokens` for one. */
+  unit?: string;
+  /** Where there is no terminal: seconds between plain lines; none are written by default. */
+  lineEvery?: number;
+  /** Whether there is a terminal; found out from the standard error stream by default. */
+  terminal?: boolean;
+  /** Writes a plain line; to the standard error stream by default. */
+  writeLine?: (line: string) => void;
+}
+
+/** Something that is under way. */
+export interface Progress extends Disposable {
+  /** Says how many units are done; cheap enough to call often. */
+  update(done: number, note?: string): void;
+  /** Takes the bar away; a second call does nothing. */
+  stop(): void;
+}
+
+/**
+ * Shows a bar on the standard error stream while something is under way, and clears it at the end.
+ * Where that stream is no terminal (a file, a pipe), nothing is drawn; with `lineEvery`, a plain
+ * line is written now and then.
+ */
+export async function openProgress(options: ProgressOptions): Promise<Progress> {
+  const terminal = options.terminal ?? Deno.stderr.isTerminal();
+  return terminal ? await openBar(options) : openLines(options);
+}
+
+async function openBar({ label, total, unit = "" }: ProgressOptions): Promise<Progress> {
+  const { default: cliProgress } = await import("npm:cli-progress@3.12.0");
+  const bar = new cliProgress.SingleBar({
+    format: `${label} {bar} {percentage}% | {done}/{whole} ${unit} | {left} left {note}`,
+    barCompleteChar: "█",
+    barIncompleteChar: "░",
+    barsize: 24,
+    clearOnComplete: true,
+    hideCursor: true,
+    // A device that blocks the thread starves the timer: draw on update, too.
+    synchronousUpdate: true,
+  });
+  const started = performance.now();
+  const payload = (done: number, note: string) => ({
+    done: formatCount(done),
+    whole: formatCount(total),
+    left: timeLeft(started, done, total),
+    note,
+  });
+  bar.start(total, 0, payload(0, ""));
+  let stopped = false;
+  const stop = () => {
+    if (!stopped) bar.stop();
+    stopped = true;
+  };
+  return {
+    update: (done, note = "") => bar.update(done, payload(done, note)),
+    stop,
+    [Symbol.dispose]: stop,
+  };
+}
+
+function openLines(options: ProgressOptions): Progress {
+  const { label, total, unit = "", lineEvery = Infinity } = options;
+  const writeLine = options.writeLine ?? ((line) => console.error(line));
+  const started = performance.now();
+  let last = started;
+  return {
+    update(done, note = "") {
+      const now = performance.now();
+      if (now - last < lineEvery * 1000) return;
+      last = now;
+      const percent = total > 0 ? Math.floor(100 * done / total) : 100;
+      const count = `${formatCount(done)}/${formatCount(total)} ${unit}`.trimEnd();
+      const left = timeLeft(started, done, total);
+      writeLine(`${label} ${percent}% | ${count} | ${left} left ${note}`.trimEnd());
+    },
+    stop() {},
+    [Symbol.dispose]() {},
+  };
+}
+
+function timeLeft(started: number, done: number, total: number): string {
+  const seconds = (performance.now() - started) / 1000;
+  return done > 0 ? formatDuration(seconds / done * (total - done)) : "?";
+}

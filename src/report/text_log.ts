@@ -1,0 +1,64 @@
+import { dirname } from "node:path";
+import { toPath } from "../io/byte_source.ts";
+
+/** Options of {@linkcode TextLog.open}. */
+export interface TextLogOptions {
+  /** Also receives each line, `console.log` for one. Nothing by default. */
+  echo?: (line: string) => void;
+}
+
+/**
+ * A text file that grows by lines, across restarts: what an earlier run wrote stays. Each line is
+ * written at once; a line that a killed run left half written is ended first.
+ */
+export class TextLog implements Disposable {
+  /** Path of the file. */
+  readonly path: string;
+  #file: Deno.FsFile | undefined;
+  #echo: ((line: string) => void) | undefined;
+
+  private constructor(path: string, file: Deno.FsFile, options: TextLogOptions) {
+    this.path = path;
+    this.#file = file;
+    this.#echo = options.echo;
+  }
+
+  /** Opens a log for appending, and makes it and its folder where they are missing. */
+  static async open(path: string | URL, options: TextLogOptions = {}): Promise<TextLog> {
+    const name = toPath(path);
+    await Deno.mkdir(dirname(name), { recursive: true });
+    const file = await Deno.open(name, { read: true, append: true, create: true });
+    const log = new TextLog(name, file, options);
+    if (await file.seek(0, Deno.SeekMode.End) > 0) {
+      const last = new Uint8Array(1);
+      await file.seek(-1, Deno.SeekMode.End);
+      await file.read(last);
+      if (last[0] !== "\n".charCodeAt(0)) log.#write("\n");
+    }
+    return log;
+  }
+
+  /** Writes one line, or several where `text` holds line breaks. */
+  line(text: string): void {
+    this.#write(text + "\n");
+    this.#echo?.(text);
+  }
+
+  /** Closes the file; a second call does nothing. */
+  close(): void {
+    this.#file?.close();
+    this.#file = undefined;
+  }
+
+  /** Closes the file at the end of a `using` block. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #write(text: string): void {
+    if (this.#file === undefined) throw new Error(`${this.path}: is already closed`);
+    for (let rest = new TextEncoder().encode(text); rest.byteLength > 0;) {
+      rest = rest.subarray(this.#file.writeSync(rest));
+    }
+  }
+}
