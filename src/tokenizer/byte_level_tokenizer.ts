@@ -52,7 +52,7 @@ export class ByteLevelTokenizer implements Tokenizer {
    *
    * @param parts pattern, tokens, merges and special tokens
    */
-  constructor(parts: ByteLevelParts) {
+  protected constructor(parts: ByteLevelParts) {
     const { vocabulary, specialTokens } = parts;
     this.pattern = parts.pattern;
     this.#split = SPLITTERS[parts.pattern];

@@ -54,6 +54,15 @@ for (const { name, split, pattern } of SPLITTERS) {
     }
   });
 
+  Deno.test(`${name} looks at nothing past the end when there is more`, () => {
+    const encoder = new TextEncoder();
+    for (const [part, rest] of [["'r", "e"], ["'l", "l"], ["ab", "c"], [" ", "a"], ["12", "3"]]) {
+      const bytes = encoder.encode(part + rest);
+      const alone = encoder.encode(part);
+      assert.equal(split(bytes, 0, alone.length), split(alone, 0, alone.length), part);
+    }
+  });
+
   Deno.test(`${name} cuts as tiktoken does when every two bytes are a token`, () => {
     // Tokens of any two bytes make the cuts visible in tiktoken's ids, whatever the characters.
     const merges: [number, number][] = [];
