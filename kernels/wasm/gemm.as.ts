@@ -406,7 +406,8 @@ export function sgemm(
   lda <<= 2;
   ldb <<= 2;
   ldc <<= 2;
-  ldr <<= 2;
+  // The micro-kernel steps the address of the residual without asking: 0 has to stay 0.
+  ldr = residual ? ldr << 2 : 0;
   const down = (m + tileRows - 1) / tileRows, across = (n + tileColumns - 1) / tileColumns;
   // Blocks of k of equal size, chosen by k alone: the order of the sums must not depend on the tiling.
   const blocks = max(1, (k + K_BLOCK - 1) / K_BLOCK);

@@ -106,3 +106,16 @@ Deno.test("sgemm() works at addresses above 2 GiB", () => {
     }
   }
 });
+
+Deno.test("sgemm() reads nothing below the heap when there is no bias and no residual", () => {
+  using pool = ThreadPool.start({ threads: 1 });
+  const size = 512;
+  for (const m of [1, 17]) {
+    const arena = new Arena(pool);
+    const a = arena.put(new Float32Array(m * 3)), b = arena.put(new Float32Array(3 * size));
+    const c = arena.out(m * size);
+    // Rows of C that are 2 KiB apart: a null address that is stepped by them meets the tables and the scratch.
+    sgemm(pool, { m, n: size, k: 3, a, b, c });
+    assert.deepEqual(arena.floats(c, m * size).slice(), new Float32Array(m * size));
+  }
+});
