@@ -1,0 +1,34 @@
+// Counts a step of Adam and works out its bias corrections, unless the step is refused
+
+struct Params {
+  log_beta1: f32,
+  log_beta2: f32,
+}
+
+@group(0) @binding(0) var<storage, read> grad_scale: array<f32>;
+@group(0) @binding(1) var<storage, read_write> step: array<f32>;
+@group(0) @binding(2) var<storage, read_write> correction: array<f32>;
+@group(0) @binding(3) var<uniform> params: Params;
+
+// 1 - exp(x) for x <= 0; the series where the difference would cancel.
+fn one_minus_exp(x: f32) -> f32 {
+  if (x < -0.5) {
+    return 1.0 - exp(x);
+  }
+  var sum = 0.0;
+  for (var n = 9.0; n > 1.0; n -= 1.0) {
+    sum = x / n * (1.0 + sum);
+  }
+  return -x * (1.0 + sum);
+}
+
+@compute @workgroup_size(1)
+fn main() {
+  if (grad_scale[0] == 0.0) {
+    return;
+  }
+  let done = step[0] + 1.0;
+  step[0] = done;
+  correction[0] = one_minus_exp(done * params.log_beta1);
+  correction[1] = one_minus_exp(done * params.log_beta2);
+}

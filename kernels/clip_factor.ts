@@ -1,0 +1,43 @@
+/**
+ * The second half of a norm, and the factor that clips gradients to it.
+ *
+ * @module
+ */
+import { type GpuTarget, type Kernel, kernel } from "../src/device/kernel.ts";
+import wgsl from "./clip_factor.wgsl" with { type: "text" };
+
+/** Numbers of {@linkcode clipFactor}. */
+export type ClipFactorParams = {
+  /** Sums in `partials`. */
+  count: number;
+  /** The longest norm allowed; 0 for any. */
+  maxNorm: number;
+  /** 1 where `lossScale` is given, else 0. */
+  scaled: number;
+};
+
+/**
+ * norm (1) = the root of the sum of partials (count), divided by `lossScale` (1) where it is given; factor
+ * (1) = min(1, maxNorm / norm), also divided by it: what the gradients are to be multiplied with. The factor
+ * is 0 where the norm is not finite, and only there.
+ */
+export const clipFactor: Kernel<ClipFactorParams> = kernel({
+  name: "clip_factor",
+  bindings: { partials: "read", lossScale: "read", norm: "write", factor: "write" },
+  optional: ["lossScale"],
+  params: { count: "u32", maxNorm: "f32", scaled: "u32" },
+  gpu: (_, { software }: GpuTarget) => ({
+    wgsl,
+    constants: { SIZE: software ? 8 : 256 },
+    workgroups: 1,
+  }),
+  cpu({ partials, lossScale, norm, factor }, { count, maxNorm }) {
+    const unscale = lossScale ? 1 / lossScale[0] : 1;
+    let sum = 0;
+    for (let i = 0; i < count; i++) sum += partials[i];
+    const length = Math.sqrt(sum) * unscale;
+    norm[0] = length;
+    const finite = Number.isFinite(Math.fround(sum));
+    factor[0] = finite ? unscale * (maxNorm > 0 && length > maxNorm ? maxNorm / length : 1) : 0;
+  },
+});

@@ -1,0 +1,44 @@
+// The norm from sums of squares, and what gradients are multiplied with
+const SIZE = 64u; // invocations
+
+struct Params {
+  count: u32,
+  max_norm: f32,
+  scaled: u32,
+}
+
+@group(0) @binding(0) var<storage, read> partials: array<f32>;
+@group(0) @binding(1) var<storage, read> loss_scale: array<f32>;
+@group(0) @binding(2) var<storage, read_write> norm: array<f32>;
+@group(0) @binding(3) var<storage, read_write> factor: array<f32>;
+@group(0) @binding(4) var<uniform> params: Params;
+
+var<workgroup> sums: array<f32, SIZE>;
+
+@compute @workgroup_size(SIZE)
+fn main(@builtin(local_invocation_index) lane: u32) {
+  var sum = 0.0;
+  for (var i = lane; i < params.count; i += SIZE) {
+    sum += partials[i];
+  }
+  sums[lane] = sum;
+  workgroupBarrier();
+  for (var span = SIZE / 2u; span > 0u; span /= 2u) {
+    if (lane < span) {
+      sums[lane] += sums[lane + span];
+    }
+    workgroupBarrier();
+  }
+  if (lane > 0u) {
+    return;
+  }
+  let unscale = select(1.0, 1.0 / loss_scale[0], params.scaled != 0u);
+  let total = sums[0];
+  let length = sqrt(total) * unscale;
+  norm[0] = length;
+  // By its bits: a shader may assume that no number is NaN or infinite.
+  let finite = (bitcast<u32>(total) & 0x7f800000u) != 0x7f800000u;
+  let clip = params.max_norm > 0.0 && length > params.max_norm;
+  let kept = select(1.0, params.max_norm / length, clip) * unscale;
+  factor[0] = select(0.0, kept, finite);
+}

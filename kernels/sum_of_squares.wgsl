@@ -1,0 +1,45 @@
+// partials[first + block] = the sum of the squares of a block of x
+alias V = f32; // four elements at once where the count allows
+alias X = f32; // the same of the type of x
+const WIDTH = 1u; // elements of a vector
+const SIZE = 64u; // invocations
+const BLOCK = 4096u; // elements of a block
+
+struct Params {
+  count: u32, // elements
+  first: u32,
+}
+
+@group(0) @binding(0) var<storage, read> x: array<X>;
+@group(0) @binding(1) var<storage, read_write> partials: array<f32>;
+@group(0) @binding(2) var<uniform> params: Params;
+
+var<workgroup> sums: array<f32, SIZE>;
+
+@compute @workgroup_size(SIZE)
+fn main(
+  @builtin(local_invocation_index) lane: u32,
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+) {
+  let block = group.x + group.y * groups.x;
+  let start = block * (BLOCK / WIDTH);
+  let end = min(start + BLOCK / WIDTH, params.count / WIDTH);
+  var sum = V(0.0);
+  for (var i = start + lane; i < end; i += SIZE) {
+    let value = V(x[i]);
+    sum += value * value;
+  }
+  // The dot product adds the lanes of a vector; a single number becomes four times itself.
+  sums[lane] = dot(vec4f(sum), vec4f(f32(WIDTH) / 4.0));
+  workgroupBarrier();
+  for (var span = SIZE / 2u; span > 0u; span /= 2u) {
+    if (lane < span) {
+      sums[lane] += sums[lane + span];
+    }
+    workgroupBarrier();
+  }
+  if (lane == 0u && block * BLOCK < params.count) {
+    partials[params.first + block] = sums[0];
+  }
+}

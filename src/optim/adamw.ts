@@ -1,0 +1,122 @@
+/**
+ * Adam and AdamW.
+ *
+ * @module
+ */
+import { adamw } from "../../kernels/adamw.ts";
+import { adamwCorrection } from "../../kernels/adamw_correction.ts";
+import { constant } from "../tensor/create.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { Optimizer, type OptimizerOptions, type ParameterGroup, type Slot } from "./optimizer.ts";
+import type { NamedParameters } from "./parameters.ts";
+
+/** Options of {@linkcode Adam}. */
+export interface AdamOptions extends Omit<OptimizerOptions, "weightDecay"> {
+  /** Decay rates of the moving averages of gradients and of their squares. Default: 0.9 and 0.999. */
+  readonly betas?: readonly [number, number];
+  /** Added to the root of the squares' average. Default: 1e-8. */
+  readonly eps?: number;
+}
+
+/** Options of {@linkcode AdamW}. */
+export interface AdamWOptions extends AdamOptions {
+  /** Part of a parameter that decays, times the learning rate. Default: 0.01. */
+  readonly weightDecay?: number;
+}
+
+/** Vectors (biases, the weights of norms) do not decay unless a group says otherwise. */
+const VECTORS: ParameterGroup = {
+  select: (_, parameter) => parameter.shape.length < 2,
+  weightDecay: 0,
+};
+
+/**
+ * AdamW: Adam with decoupled weight decay, which by default falls on matrices only (two or more axes,
+ * embeddings included). A step is `p -= lr weightDecay p`, then `p -= lr mHat / (sqrt(vHat) + eps)`.
+ * (Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization".)
+ *
+ * f16 parameters are updated in f32 master copies, which are part of the state.
+ *
+ * @example Find the lowest point of a parabola
+ * ```ts
+ * import { AdamW, CpuDevice, mul, scoped, sum, tensor } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * const x = tensor([3, -2], { device });
+ * x.requiresGrad = true;
+ * using optimizer = new AdamW({ x }, { lr: 0.1 });
+ * for (let step = 0; step < 200; step++) {
+ *   scoped(() => sum(mul(x, x)).backward());
+ *   optimizer.step();
+ *   optimizer.zeroGrad();
+ * }
+ * assert((await x.data()).every((value) => Math.abs(value) < 0.01));
+ * ```
+ */
+export class AdamW extends Optimizer {
+  readonly #betas: readonly [number, number];
+  readonly #eps: number;
+  readonly #step: Tensor;
+  readonly #correction: Tensor;
+
+  /** Throws a `RangeError` for rates that make no sense, a `TypeError` for parameters that cannot be trained. */
+  constructor(parameters: NamedParameters, options: AdamWOptions = {}) {
+    const { lr = 1e-3, betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01, groups = [] } =
+      options;
+    super("AdamW", parameters, ["m", "v"], { lr, weightDecay, groups: [...groups, VECTORS] });
+    if (!betas.every((beta) => beta >= 0 && beta < 1) || !(eps >= 0)) {
+      throw new RangeError(
+        `AdamW: expected betas from 0 to below 1 and an eps of at least 0 but got ${betas} and ${eps}`,
+      );
+    }
+    this.#betas = betas;
+    this.#eps = eps;
+    this.#step = constant(this.device, [], 0).keep();
+    this.#correction = constant(this.device, [2], 1).keep();
+  }
+
+  override [Symbol.dispose](): void {
+    super[Symbol.dispose]();
+    this.#correction.dispose();
+  }
+
+  protected override counters(): Iterable<[string, Tensor]> {
+    return [["step", this.#step]];
+  }
+
+  protected override begin(gradScale: Tensor): void {
+    const [logBeta1, logBeta2] = this.#betas.map((beta) => Math.max(Math.log(beta), -1000));
+    const bindings = { gradScale, step: this.#step, correction: this.#correction };
+    this.device.launch(adamwCorrection, bindings, { logBeta1, logBeta2 });
+  }
+
+  protected override update(
+    { weights, averages: { m, v }, weightDecay }: Slot,
+    { grad, copy, gradScale, lr }: Parameters<Optimizer["update"]>[1],
+  ): void {
+    const [beta1, beta2] = this.#betas;
+    this.device.launch(
+      adamw,
+      { p: weights, g: grad, m, v, gradScale, correction: this.#correction, copy },
+      {
+        count: weights.size,
+        lr,
+        beta1,
+        beta2,
+        rest1: 1 - beta1,
+        rest2: 1 - beta2,
+        eps: this.#eps,
+        weightDecay,
+      },
+    );
+  }
+}
+
+/** Adam, without weight decay. (Kingma and Ba 2015, "Adam: A Method for Stochastic Optimization".) */
+export class Adam extends AdamW {
+  /** Throws as {@linkcode AdamW} does. */
+  constructor(parameters: NamedParameters, options: AdamOptions = {}) {
+    super(parameters, { ...options, weightDecay: 0 });
+  }
+}

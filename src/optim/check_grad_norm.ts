@@ -1,0 +1,61 @@
+/**
+ * What to say when a gradient is not finite.
+ *
+ * @module
+ */
+import { entriesOf, type NamedParameters } from "./parameters.ts";
+
+/** A gradient held NaN or infinity; the step was refused. */
+export class NonFiniteGradientError extends Error {
+  override readonly name = "NonFiniteGradientError";
+
+  /** `parameters` are the names of all parameters whose gradient is not finite. */
+  constructor(message: string, readonly parameters: readonly string[]) {
+    super(message);
+  }
+}
+
+/**
+ * Resolves when the norm that was read back is finite. Otherwise reads the gradients, which takes its time,
+ * and rejects with a {@linkcode NonFiniteGradientError} that names the parameters whose gradients are not
+ * finite, how many elements, and the first one. Call it before the gradients are freed.
+ *
+ * @example
+ * ```ts
+ * import { checkGradNorm, CpuDevice, tensor } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * const bias = tensor([0, 0], { device });
+ * bias.grad = tensor([1, NaN], { device });
+ * await assert.rejects(checkGradNorm(NaN, { bias }), /"bias" \[2\].*1 of 2 elements, the first NaN at 1/);
+ * ```
+ */
+export async function checkGradNorm(norm: number, parameters: NamedParameters): Promise<void> {
+  if (Number.isFinite(norm)) return;
+  const names: string[] = [];
+  const details: string[] = [];
+  for (const [name, { grad, shape }] of entriesOf(parameters)) {
+    if (!grad) continue;
+    const values = await grad.data();
+    const first = values.findIndex((value: number) => !Number.isFinite(value));
+    if (first < 0) continue;
+    let count = 0;
+    for (const value of values) if (!Number.isFinite(value)) count++;
+    names.push(name);
+    if (details.length < 3) {
+      details.push(
+        `"${name}" [${shape.join(", ")}] (${count} of ${values.length} elements, ` +
+          `the first ${values[first]} at ${first})`,
+      );
+    }
+  }
+  const where = names.length === 0
+    ? "every gradient is finite, but the sum of their squares overflows"
+    : `not finite is the gradient of ${details.join(", ")}` +
+      (names.length > 3 ? ` and ${names.length - 3} more` : "");
+  throw new NonFiniteGradientError(
+    `The gradient norm is ${norm}, so the step was refused and changed nothing: ${where}`,
+    names,
+  );
+}

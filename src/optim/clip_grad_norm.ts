@@ -1,0 +1,95 @@
+/**
+ * The norm of all gradients together, and clipping to it, without a read-back.
+ *
+ * @module
+ */
+import { clipFactor } from "../../kernels/clip_factor.ts";
+import { SQUARES_BLOCK, sumOfSquares } from "../../kernels/sum_of_squares.ts";
+import type { Binding } from "../device/device.ts";
+import { BYTES } from "../device/dtype.ts";
+import { Scope } from "../tensor/scope.ts";
+import { Tensor } from "../tensor/tensor.ts";
+import type { LossScaler } from "./loss_scaler.ts";
+import { checkParameters, gradOf, type NamedParameters } from "./parameters.ts";
+
+/** What {@linkcode clipGradNorm} found, as tensors with one element on the device. */
+export interface ClippedGradients {
+  /** The global norm before clipping; NaN or infinite where a gradient is. Read it with the loss. */
+  readonly norm: Tensor;
+  /** What an optimizer's step must multiply gradients with; 0 where the norm is not finite. */
+  readonly factor: Tensor;
+}
+
+/** Options of {@linkcode clipGradNorm}. */
+export interface ClipOptions {
+  /** The scaler whose scale the loss was multiplied with; the norm and the factor are without it. */
+  readonly scaler?: LossScaler;
+}
+
+/**
+ * The global L2 norm of all gradients, and the factor `min(1, maxNorm / norm)` that makes it at most
+ * `maxNorm` (`Infinity` for any). The gradients stay as they are: give the factor to an optimizer's
+ * `step({ gradScale })`. Nothing waits; read the norm together with the loss. Parameters without a
+ * gradient do not count.
+ *
+ * Throws a `RangeError` for a `maxNorm` that is not above 0, a `TypeError` where no parameter has a
+ * gradient. (Pascanu et al. 2013, "On the difficulty of training recurrent neural networks".)
+ *
+ * @example
+ * ```ts
+ * import { clipGradNorm, CpuDevice, readTensors, tensor } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * const weight = tensor([0, 0], { device });
+ * weight.grad = tensor([3, 4], { device });
+ * const { norm, factor } = clipGradNorm({ weight }, 1);
+ * const [[length], [scale]] = await readTensors([norm, factor]);
+ * assert.equal(length, 5);
+ * assert.equal(scale, Math.fround(0.2));
+ * ```
+ */
+export function clipGradNorm(
+  parameters: NamedParameters,
+  maxNorm: number,
+  options: ClipOptions = {},
+): ClippedGradients {
+  if (!(maxNorm > 0)) {
+    throw new RangeError(`clipGradNorm: expected a maxNorm above 0 but got ${maxNorm}`);
+  }
+  const grads = checkParameters("clipGradNorm", parameters)
+    .map(([name, parameter]) => gradOf("clipGradNorm", name, parameter))
+    .filter((grad) => grad !== null);
+  if (grads.length === 0) throw new TypeError("clipGradNorm: no parameter has a gradient");
+  const { device } = grads[0];
+  const norm = Tensor.empty(device, []);
+  const factor = Tensor.empty(device, []);
+  using _scope = new Scope();
+  const pieces = grads.flatMap(bindable);
+  const blocks = pieces.map(({ size }) => Math.ceil(size / SQUARES_BLOCK));
+  const count = blocks.reduce((sum, some) => sum + some, 0);
+  const partials = Tensor.empty(device, [count]);
+  let first = 0;
+  pieces.forEach((x, i) => {
+    device.launch(sumOfSquares, { x, partials }, { count: x.size, first });
+    first += blocks[i];
+  });
+  const lossScale = options.scaler?.scale;
+  device.launch(clipFactor, { partials, lossScale, norm, factor }, {
+    count,
+    maxNorm: maxNorm === Infinity ? 0 : maxNorm,
+    scaled: lossScale ? 1 : 0,
+  });
+  return { norm, factor };
+}
+
+/** A tensor in pieces that the device can bind, whole blocks but for the last. */
+function bindable(tensor: Tensor): Binding[] {
+  const { buffer, dtype, size, device } = tensor;
+  const most = Math.floor(device.maxBindingBytes / (BYTES[dtype] * SQUARES_BLOCK)) * SQUARES_BLOCK;
+  const pieces: Binding[] = [];
+  for (let offset = 0; offset < size; offset += most) {
+    pieces.push({ buffer, dtype, offset, size: Math.min(most, size - offset) });
+  }
+  return pieces;
+}

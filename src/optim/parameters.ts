@@ -1,0 +1,69 @@
+/**
+ * Named parameters, as optimizers and clipping take them.
+ *
+ * @module
+ */
+import { isFloat } from "../device/dtype.ts";
+import { formatShape, sameShape } from "../tensor/shape.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+
+/** Parameters by name, as a model's `parameters()` gives them. */
+export type NamedParameters = ReadonlyMap<string, Tensor> | Readonly<Record<string, Tensor>>;
+
+/** Names and parameters in order. */
+export function entriesOf(parameters: NamedParameters): [string, Tensor][] {
+  return parameters instanceof Map
+    ? [...parameters as ReadonlyMap<string, Tensor>]
+    : Object.entries(parameters);
+}
+
+/**
+ * Names and parameters, checked: floating-point, on one device, each once. Throws a `TypeError` with the
+ * names.
+ */
+export function checkParameters(what: string, parameters: NamedParameters): [string, Tensor][] {
+  const entries = entriesOf(parameters);
+  if (entries.length === 0) throw new TypeError(`${what}: expected parameters but got none`);
+  const names = new Map<Tensor, string>();
+  const [firstName, first] = entries[0];
+  for (const [name, parameter] of entries) {
+    if (!isFloat(parameter.dtype)) {
+      throw new TypeError(`${what}: expected f32 or f16 for "${name}" but got ${parameter.dtype}`);
+    }
+    if (parameter.device !== first.device) {
+      throw new TypeError(
+        `${what}: "${name}" is on ${parameter.device.description} but "${firstName}" on ` +
+          first.device.description,
+      );
+    }
+    const other = names.get(parameter);
+    if (other !== undefined) {
+      throw new TypeError(`${what}: "${other}" and "${name}" are the same tensor, given twice`);
+    }
+    names.set(parameter, name);
+  }
+  return entries;
+}
+
+/** The gradient of a parameter, checked; `null` where it has none. Throws a `TypeError` with the name. */
+export function gradOf(what: string, name: string, parameter: Tensor): Tensor | null {
+  const { grad } = parameter;
+  if (grad && !sameShape(grad.shape, parameter.shape)) {
+    throw new TypeError(
+      `${what}: the gradient of "${name}" has shape ${formatShape(grad.shape)}, expected ` +
+        formatShape(parameter.shape),
+    );
+  }
+  if (grad && !isFloat(grad.dtype)) {
+    throw new TypeError(`${what}: the gradient of "${name}" is ${grad.dtype}, expected f32 or f16`);
+  }
+  return grad;
+}
+
+/** Frees the gradients, so that the next backward pass starts from none. */
+export function zeroGrad(parameters: NamedParameters): void {
+  for (const [, parameter] of entriesOf(parameters)) {
+    parameter.grad?.dispose();
+    parameter.grad = null;
+  }
+}

@@ -1,0 +1,54 @@
+/**
+ * Stochastic gradient descent.
+ *
+ * @module
+ */
+import { sgd } from "../../kernels/sgd.ts";
+import { Optimizer, type OptimizerOptions, type Slot } from "./optimizer.ts";
+import type { NamedParameters } from "./parameters.ts";
+
+/** Options of {@linkcode SGD}. */
+export interface SGDOptions extends OptimizerOptions {
+  /** Part of the velocity that stays; 0 keeps no velocity. Default: 0. */
+  readonly momentum?: number;
+  /** Looks ahead along the velocity. Default: false. */
+  readonly nesterov?: boolean;
+  /** Part of a parameter that is added to its gradient. Default: 0. */
+  readonly weightDecay?: number;
+}
+
+/**
+ * Stochastic gradient descent as PyTorch has it: `g += weightDecay p`, `velocity = momentum velocity + g`,
+ * `p -= lr velocity`. (Sutskever et al. 2013, "On the importance of initialization and momentum in deep
+ * learning".)
+ */
+export class SGD extends Optimizer {
+  readonly #momentum: number;
+  readonly #nesterov: boolean;
+
+  /** Throws a `RangeError` for rates that make no sense, a `TypeError` for parameters that cannot be trained. */
+  constructor(parameters: NamedParameters, options: SGDOptions = {}) {
+    const { lr = 1e-3, momentum = 0, nesterov = false, weightDecay = 0, groups = [] } = options;
+    super("SGD", parameters, momentum ? ["velocity"] : [], { lr, weightDecay, groups });
+    if (!(momentum >= 0 && momentum < 1) || (nesterov && momentum === 0)) {
+      throw new RangeError(
+        `SGD: expected a momentum from 0 to below 1, above 0 with nesterov, but got ${momentum}`,
+      );
+    }
+    this.#momentum = momentum;
+    this.#nesterov = nesterov;
+  }
+
+  protected override update(
+    { weights, averages: { velocity }, weightDecay }: Slot,
+    { grad, copy, gradScale, lr }: Parameters<Optimizer["update"]>[1],
+  ): void {
+    this.device.launch(sgd, { p: weights, g: grad, velocity, gradScale, copy }, {
+      count: weights.size,
+      lr,
+      momentum: this.#momentum,
+      weightDecay,
+      nesterov: this.#nesterov ? 1 : 0,
+    });
+  }
+}
