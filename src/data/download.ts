@@ -21,6 +21,7 @@ export interface DownloadOptions {
 
 /** A download failed for good; what has come so far stays beside the path, for the next call. */
 export class DownloadError extends Error {
+  /** Name of the class, as messages show it. */
   override name = "DownloadError";
   /** Where it was to come from. */
   readonly url: string;

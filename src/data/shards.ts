@@ -164,6 +164,25 @@ export interface ShardWriterOptions {
  * Writes a stream of tokens as shards of equal size, named as build-nanogpt names them: shard 0 is
  * `<prefix>_val_000000.npy`, the ones after it `<prefix>_train_000001.npy` and so on. `close()`
  * writes the last, shorter one.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { findShards, ShardWriter, TokenLoader } from "@dinograd/dinograd";
+ *
+ * const folder = await Deno.makeTempDir();
+ * const writer = new ShardWriter(folder, { prefix: "numbers", tokensPerShard: 4 });
+ * await writer.write([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+ * await writer.close();
+ *
+ * const paths = await findShards(folder, { split: "train" });
+ * assert.equal(paths.length, 2); // the first of three is for validation
+ * {
+ *   await using loader = await TokenLoader.open(paths, { batchSize: 1, contextSize: 5 });
+ *   assert.deepEqual([...(await loader.next()).inputs], [4, 5, 6, 7, 8]);
+ * }
+ * await Deno.remove(folder, { recursive: true });
+ * ```
  */
 export class ShardWriter {
   /** Paths of the shards written so far. */

@@ -87,6 +87,23 @@ export function checkpointPath(folder: string | URL, step: number): string {
  * @throws {TypeError} where `state` holds something that JSON cannot keep (NaN, Infinity, a bigint)
  * @throws {TypeError | RangeError} where data does not fit its type and shape, or a name comes twice
  * @throws {FileWriteError} where the disk is full
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { loadNewestCheckpoint, saveCheckpoint } from "@dinograd/dinograd";
+ *
+ * const folder = await Deno.makeTempDir();
+ * await saveCheckpoint(folder, 10, {
+ *   state: { learningRate: 6e-4 },
+ *   tensors: [{ name: "model.bias", dtype: "F32", shape: [2], data: Float32Array.of(1, 2) }],
+ * }, { keep: 2 });
+ *
+ * const checkpoint = await loadNewestCheckpoint(folder);
+ * assert.equal(checkpoint?.step, 10);
+ * assert.deepEqual(checkpoint?.tensors.get("model.bias")?.data, Float32Array.of(1, 2));
+ * await Deno.remove(folder, { recursive: true });
+ * ```
  */
 export async function saveCheckpoint(
   folder: string | URL,

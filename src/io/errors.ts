@@ -11,6 +11,7 @@ export interface FileFormatErrorOptions extends ErrorOptions {
  * that this library does not read. The message opens with the file and ends with the byte offset.
  */
 export class FileFormatError extends Error {
+  /** Name of the class, as messages show it. */
   override name = "FileFormatError";
   /** Path of the file, or a name for bytes that lie in memory. */
   readonly file: string;
@@ -31,6 +32,7 @@ export class FileFormatError extends Error {
  * under that name before still stands there. `cause` holds the system's error.
  */
 export class FileWriteError extends Error {
+  /** Name of the class, as messages show it. */
   override name = "FileWriteError";
   /** Path that was to be written. */
   readonly file: string;

@@ -4,6 +4,9 @@ import { writeFileAtomically } from "./atomic_file.ts";
 import { type ByteSource, openSource, toPath } from "./byte_source.ts";
 import { FileFormatError } from "./errors.ts";
 
+/** Element type of a `.npy` file, in NumPy's short form: `u2` is uint16, `f4` is float32. */
+export type NpyDtype = "u1" | "i1" | "u2" | "i2" | "u4" | "i4" | "u8" | "i8" | "f2" | "f4" | "f8";
+
 const ARRAY_TYPES = {
   u1: Uint8Array,
   i1: Int8Array,
@@ -16,10 +19,7 @@ const ARRAY_TYPES = {
   f2: Float16Array,
   f4: Float32Array,
   f8: Float64Array,
-};
-
-/** Element type of a `.npy` file, in NumPy's short form: `u2` is uint16, `f4` is float32. */
-export type NpyDtype = keyof typeof ARRAY_TYPES;
+} satisfies Record<NpyDtype, unknown>;
 
 /** A typed array that a `.npy` file can hold. */
 export type NpyData =

@@ -5,6 +5,22 @@ import { type AtomicFile, type AtomicWriteOptions, writeFileAtomically } from ".
 import { type ByteSource, openSource, toPath } from "./byte_source.ts";
 import { FileFormatError } from "./errors.ts";
 
+/** Element type of a tensor in a safetensors file. */
+export type SafetensorsDtype =
+  | "F64"
+  | "F32"
+  | "F16"
+  | "BF16"
+  | "I64"
+  | "U64"
+  | "I32"
+  | "U32"
+  | "I16"
+  | "U16"
+  | "I8"
+  | "U8"
+  | "BOOL";
+
 // BF16 has no typed array: its bits travel in a Uint16Array.
 const ARRAY_TYPES = {
   F64: Float64Array,
@@ -20,10 +36,7 @@ const ARRAY_TYPES = {
   I8: Int8Array,
   U8: Uint8Array,
   BOOL: Uint8Array,
-};
-
-/** Element type of a tensor in a safetensors file. */
-export type SafetensorsDtype = keyof typeof ARRAY_TYPES;
+} satisfies Record<SafetensorsDtype, unknown>;
 
 /** A typed array with the elements of a tensor; BF16 comes as its bits in a `Uint16Array`. */
 export type TensorData =
