@@ -34,7 +34,7 @@ export interface Formula {
   readonly scalars?: Readonly<Record<string, "f32" | "i32">>;
   /**
    * A WGSL expression of `a`, `b`, `c` and the scalars as `params.name`. Operands are of type `A`, `B`, `C`:
-   * `f32` for f16 too; the result is of type `R`.
+   * `f32` for f16 too; the result is of type `R`. A function `name_TYPE` stands for the one of `a`'s type.
    */
   readonly wgsl: string;
   /** WGSL functions that the expression calls. */
@@ -343,6 +343,7 @@ function write(
     ? `vec4<${result}>(${[".x", ".y", ".z", ".w"].map(call).join(", ")})`
     : call("");
   const aliases = names.map((name) => `alias ${name.toUpperCase()} = ${compute(dtypes[name])};`);
+  const typed = (wgsl: string): string => wgsl.replaceAll("_TYPE(", `_${compute(dtypes.a)}(`);
   return `${half ? "enable f16;\n" : ""}// ${formula.name}
 ${aliases.join("\n")}
 alias R = ${result};
@@ -355,9 +356,9 @@ ${storage.join("\n")}
 @group(0) @binding(${names.length}) var<storage, read_write> out: array<${vector(dtypes.y)}>;
 @group(0) @binding(${names.length + 1}) var<uniform> params: Params;
 
-${formula.functions ?? ""}
+${typed(formula.functions ?? "")}
 fn f(${names.map((name) => `${name}: ${name.toUpperCase()}`).join(", ")}) -> R {
-  return R(${formula.wgsl});
+  return R(${typed(formula.wgsl)});
 }
 
 @compute @workgroup_size(${WORKGROUP})
