@@ -1,0 +1,196 @@
+/** The options of `reproduce_gpt.ts`: presets, and a flag for every number in them. */
+import { Command, InvalidArgumentError } from "npm:commander@15.1.0";
+
+/** Everything that a run depends on. */
+export interface Options {
+  preset: Preset;
+  device: "auto" | "webgpu" | "cpu";
+  dtype: "f32" | "f16";
+  data?: string;
+  out?: string;
+  resume?: string | true;
+  prompt: string;
+  seed: number;
+  layers: number;
+  heads: number;
+  embed: number;
+  context: number;
+  vocab: number;
+  dropout: number;
+  batch: number;
+  totalBatch: number;
+  steps: number;
+  lr: number;
+  minLr: number;
+  warmup: number;
+  weightDecay: number;
+  clip: number;
+  every: number;
+  valBatches: number;
+  samples: number;
+  sampleLength: number;
+  keep: number;
+  profile?: boolean;
+}
+
+type Preset = "tiny" | "small" | "124m";
+type Sizes = Omit<Options, "preset" | "device" | "dtype" | "data" | "out" | "resume" | "profile">;
+
+const shared = {
+  prompt: "Hello, I'm a language model,",
+  seed: 1337,
+  vocab: 50304, // GPT-2's 50,257, padded to a multiple of 128
+  dropout: 0,
+  weightDecay: 0.1,
+  clip: 1,
+  samples: 2,
+  keep: 3,
+};
+
+const presets: Record<Preset, Sizes> = {
+  // Minutes on two CPU cores.
+  tiny: {
+    ...shared,
+    ...{ layers: 3, heads: 4, embed: 64, context: 128, batch: 8, totalBatch: 1024 },
+    ...{
+      steps: 250,
+      lr: 4e-3,
+      minLr: 4e-4,
+      warmup: 20,
+      every: 50,
+      valBatches: 8,
+      sampleLength: 24,
+    },
+    prompt: "The whale",
+  },
+  // An hour or so on a laptop's GPU.
+  small: {
+    ...shared,
+    ...{ layers: 6, heads: 6, embed: 384, context: 256, batch: 8, totalBatch: 16384 },
+    ...{ steps: 2000, lr: 1e-3, minLr: 1e-4, warmup: 100, every: 250, valBatches: 20 },
+    sampleLength: 32,
+  },
+  // GPT-2 124M as the reference trains it: 10 billion tokens of FineWeb-Edu.
+  "124m": {
+    ...shared,
+    ...{ layers: 12, heads: 12, embed: 768, context: 1024, batch: 8, totalBatch: 524288 },
+    ...{ steps: 19073, lr: 6e-4, minLr: 6e-5, warmup: 715, every: 250, valBatches: 20 },
+    sampleLength: 32,
+  },
+};
+
+/** The options that a command line asks for; prints the help or what is wrong, and ends, where it must. */
+export function parseOptions(args: string[]): Options {
+  const command = new Command("reproduce_gpt")
+    .description("Trains GPT-2 from scratch.")
+    // Asking for colours reads the environment, for which a permission would be needed.
+    .configureOutput({ getOutHasColors: () => false, getErrHasColors: () => false })
+    .option(
+      "--preset <tiny|small|124m>",
+      "sizes and schedule to start from",
+      choice(Object.keys(presets)),
+    )
+    .option(
+      "--device <auto|webgpu|cpu>",
+      "where to compute",
+      choice(["auto", "webgpu", "cpu"]),
+      "auto",
+    )
+    .option(
+      "--dtype <f32|f16>",
+      "f16: mixed precision where the GPU has it",
+      choice(["f32", "f16"]),
+      "f32",
+    )
+    .option(
+      "--data <folder>",
+      "token shards such as edufineweb_train_000001.npy (default: Moby Dick)",
+    )
+    .option("--out <folder>", "checkpoints, log and pictures (default: a new folder in runs/)")
+    .option("--resume [folder]", "go on from a run's newest checkpoint (default: the newest run)")
+    .option("--prompt <text>", "what the samples continue")
+    .option("--seed <n>", "of weights, dropout and samples", whole)
+    .option("--layers <n>", "transformer blocks", positive)
+    .option("--heads <n>", "attention heads", positive)
+    .option("--embed <n>", "width", positive)
+    .option("--context <n>", "tokens of a sequence", positive)
+    .option("--vocab <n>", "size of the vocabulary, at least 50257", positive)
+    .option("--dropout <p>", "probability", number)
+    .option("--batch <n>", "sequences of a micro-batch", positive)
+    .option("--total-batch <n>", "tokens of a step; a multiple of batch x context", positive)
+    .option("--steps <n>", "optimizer steps", positive)
+    .option("--lr <x>", "highest learning rate", number)
+    .option("--min-lr <x>", "last learning rate", number)
+    .option("--warmup <n>", "steps of linear warm-up", whole)
+    .option("--weight-decay <x>", "of matrices", number)
+    .option("--clip <x>", "global norm that gradients are clipped to", number)
+    .option("--every <n>", "steps between validation, samples and checkpoints", positive)
+    .option("--val-batches <n>", "batches of a validation", positive)
+    .option("--samples <n>", "samples to draw", whole)
+    .option("--sample-length <n>", "tokens of a sample", positive)
+    .option("--keep <n>", "checkpoints to keep", positive)
+    .option("--profile", "print the time spent in every kernel at the end")
+    .addHelpText("after", help())
+    .showHelpAfterError("(--help lists the options)");
+  const given = command.parse(args, { from: "user" }).opts();
+  const preset: Preset = given.preset ?? "tiny";
+  const options: Options = { ...presets[preset], ...given, preset } as Options;
+  if (given.totalBatch === undefined && (given.batch ?? given.context) !== undefined) {
+    const micro = options.batch * options.context;
+    options.totalBatch = Math.max(1, Math.round(options.totalBatch / micro)) * micro;
+  }
+  const problem = check(options);
+  if (problem) command.error(`error: ${problem}`);
+  return options;
+}
+
+function check(o: Options): string | undefined {
+  if (o.totalBatch % (o.batch * o.context) !== 0) {
+    return `--total-batch ${o.totalBatch} is no multiple of ${o.batch} x ${o.context} tokens`;
+  }
+  if (o.embed % o.heads !== 0) return `--heads ${o.heads} does not divide --embed ${o.embed}`;
+  if (o.vocab < 50257) return `--vocab ${o.vocab} is less than GPT-2's 50257 tokens`;
+  if (o.dropout < 0 || o.dropout >= 1) return `--dropout ${o.dropout} is not in [0, 1)`;
+  if (o.warmup >= o.steps && o.steps > 1) {
+    return `--warmup ${o.warmup} leaves nothing of ${o.steps} steps`;
+  }
+}
+
+function help(): string {
+  const rows = Object.entries(presets).map(([name, p]) =>
+    `  ${
+      name.padEnd(6)
+    } ${p.layers} layers of ${p.embed}, ${p.heads} heads, context ${p.context}, ` +
+    `${p.steps} steps of ${p.totalBatch.toLocaleString("en")} tokens, lr ${p.lr}`
+  );
+  return `\nPresets:\n${rows.join("\n")}`;
+}
+
+function choice(allowed: string[]): (text: string) => string {
+  return (text) => {
+    if (!allowed.includes(text)) {
+      throw new InvalidArgumentError(`It is one of ${allowed.join(", ")}.`);
+    }
+    return text;
+  };
+}
+
+function number(text: string): number {
+  const value = Number(text);
+  if (text.trim() === "" || !Number.isFinite(value) || value < 0) {
+    throw new InvalidArgumentError("It is a number of 0 or more.");
+  }
+  return value;
+}
+
+function whole(text: string): number {
+  const value = number(text);
+  if (!Number.isSafeInteger(value)) throw new InvalidArgumentError("It is a whole number.");
+  return value;
+}
+
+function positive(text: string): number {
+  const value = whole(text);
+  if (value === 0) throw new InvalidArgumentError("It is a whole number above 0.");
+  return value;
+}

@@ -1,0 +1,61 @@
+/**
+ * The loss on data that is not trained on.
+ *
+ * @module
+ */
+import type { TokenLoader } from "../data/loader.ts";
+import { tensor } from "../tensor/create.ts";
+import { Scope } from "../tensor/scope.ts";
+import { noGrad } from "../tensor/tape.ts";
+import { readTensors, type Tensor } from "../tensor/tensor.ts";
+import type { Batch } from "../data/loader.ts";
+import type { Device } from "../device/device.ts";
+
+/** A model that can score token batches. */
+export interface LanguageModel {
+  /** The mean loss in nats of targets (B, T) given ids (B, T). */
+  loss(ids: Tensor, targets: Tensor): Tensor;
+}
+
+/** The two halves of a batch as tensors (B, T) of ids on a device. */
+export function batchTensors(
+  batch: Batch,
+  shape: readonly [number, number],
+  device: Device,
+): { ids: Tensor; targets: Tensor } {
+  return {
+    ids: tensor(batch.inputs, { shape, device }),
+    targets: tensor(batch.targets, { shape, device }),
+  };
+}
+
+/**
+ * The mean loss of `model` over `batches` batches from the loader's very beginning, in nats for each token;
+ * the loader is put back where it stood. The values are read once, at the end.
+ */
+export async function validationLoss(
+  model: LanguageModel,
+  loader: TokenLoader,
+  batches: number,
+  device: Device,
+): Promise<number> {
+  if (!(batches >= 1)) {
+    throw new RangeError(`validationLoss: expected batches of 1 or more but got ${batches}`);
+  }
+  const before = loader.state();
+  loader.restore({ ...before, position: 0 });
+  const losses: Tensor[] = [];
+  try {
+    for (let i = 0; i < batches; i++) {
+      const batch = await loader.next();
+      using _scope = new Scope();
+      const { ids, targets } = batchTensors(batch, [loader.batchSize, loader.contextSize], device);
+      losses.push(noGrad(() => model.loss(ids, targets)).keep());
+    }
+    const values = await readTensors(losses);
+    return values.reduce((sum, [value]) => sum + value, 0) / batches;
+  } finally {
+    losses.forEach((loss) => loss.dispose());
+    loader.restore(before);
+  }
+}

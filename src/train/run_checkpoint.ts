@@ -1,0 +1,107 @@
+/**
+ * Saves and restores everything a training run needs to go on as if it had never stopped.
+ *
+ * @module
+ */
+import type { TokenLoader, TokenLoaderState } from "../data/loader.ts";
+import { type Checkpoint, type Json, saveCheckpoint } from "../io/checkpoint.ts";
+import type { TensorEntry } from "../io/safetensors.ts";
+import { checkStateDict } from "../nn/parameters.ts";
+import type { LossScaler } from "../optim/loss_scaler.ts";
+import type { Optimizer } from "../optim/optimizer.ts";
+import type { StoredTensor } from "../optim/stored.ts";
+import { assign } from "../tensor/create.ts";
+import type { RandomState, RandomStateJson } from "../tensor/random.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+
+/** The parts of a training run that change from step to step. */
+export interface TrainingRun {
+  /** Its parameters are saved as `model.<name>`. */
+  readonly model: { parameters(): ReadonlyMap<string, Tensor> };
+  /** Its moments are saved as `optimizer.<name>`. */
+  readonly optimizer: Optimizer;
+  /** Loss scaling of mixed precision; saved as `scaler.<name>`. */
+  readonly scaler?: LossScaler;
+  /** Where the data stands. */
+  readonly loader?: TokenLoader;
+  /** The stream of random numbers. */
+  readonly random?: RandomState;
+}
+
+/** What a checkpoint of a run says beside its tensors. */
+interface RunState {
+  readonly loader?: TokenLoaderState;
+  readonly random?: RandomStateJson;
+  readonly extra: Json;
+}
+
+/**
+ * Writes a checkpoint of `run` after `step` steps into `folder` and keeps the newest `keep` (default 3).
+ * `extra` is whatever the program wants to find again: its options, its best loss. Tensors are read from
+ * the device one at a time. Returns the file's path.
+ */
+export async function saveRun(
+  folder: string | URL,
+  step: number,
+  run: TrainingRun,
+  options: { readonly keep?: number; readonly extra?: Json } = {},
+): Promise<string> {
+  const state: Json = {
+    loader: run.loader && { ...run.loader.state() },
+    random: run.random && { ...run.random.state() },
+    extra: options.extra ?? null,
+  };
+  const tensors = [
+    ...entries("model", run.model.parameters()),
+    ...entries("optimizer", run.optimizer.state()),
+    ...entries("scaler", run.scaler?.state() ?? new Map()),
+  ];
+  return await saveCheckpoint(folder, step, { state, tensors }, { keep: options.keep });
+}
+
+/**
+ * Puts a checkpoint's values into `run`, which must be built with the same configuration. Returns the
+ * step and the `extra` that were saved. Throws, before anything is changed, when names or shapes differ.
+ */
+export function restoreRun(
+  checkpoint: Checkpoint,
+  run: TrainingRun,
+): { step: number; extra: Json } {
+  const state = checkpoint.state as unknown as RunState;
+  const model = withPrefix(checkpoint, "model.");
+  const parameters = run.model.parameters();
+  checkStateDict(parameters, model, checkpoint.path);
+  run.optimizer.restore(withPrefix(checkpoint, "optimizer.") as Map<string, StoredTensor>);
+  run.scaler?.restore(withPrefix(checkpoint, "scaler.") as Map<string, StoredTensor>);
+  for (const [name, { data }] of model) assign(parameters.get(name)!, data as Float32Array);
+  if (run.loader && state.loader) run.loader.restore(state.loader);
+  if (run.random && state.random) run.random.restore(state.random);
+  return { step: checkpoint.step, extra: state.extra };
+}
+
+/** Puts only the parameters of a checkpoint into a model, as for generating text. */
+export function restoreModel(checkpoint: Checkpoint, model: TrainingRun["model"]): void {
+  const values = withPrefix(checkpoint, "model.");
+  const parameters = model.parameters();
+  checkStateDict(parameters, values, checkpoint.path);
+  for (const [name, { data }] of values) assign(parameters.get(name)!, data as Float32Array);
+}
+
+const FILE_TYPES = { f32: "F32", f16: "F16", i32: "I32", u32: "U32" } as const;
+
+function entries(prefix: string, tensors: ReadonlyMap<string, Tensor>): TensorEntry[] {
+  return [...tensors].map(([name, tensor]) => ({
+    name: `${prefix}.${name}`,
+    dtype: FILE_TYPES[tensor.dtype],
+    shape: tensor.shape,
+    data: () => tensor.data(),
+  }));
+}
+
+function withPrefix(checkpoint: Checkpoint, prefix: string): Checkpoint["tensors"] {
+  const found: Checkpoint["tensors"] = new Map();
+  for (const [name, tensor] of checkpoint.tensors) {
+    if (name.startsWith(prefix)) found.set(name.slice(prefix.length), tensor);
+  }
+  return found;
+}
