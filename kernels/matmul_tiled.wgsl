@@ -1,0 +1,70 @@
+// For GPUs: 64 invocations compute 64 x 64 of C, each 8 x 8 of them in 16 vec4 accumulators, from tiles of A and B,
+// 16 long in k, that they share in workgroup memory. Rows and columns of an invocation are 8 apart, and rows of
+// the A tile are padded, so that neighbours read other memory banks.
+const UNROLL = 4; // how many fours of k are unrolled: all of them, unless the program must compile fast
+const STRIDE = 5u; // vec4 from one row of the A tile to the next: 4 and the padding
+
+var<workgroup> as_: array<vec4f, 320>; // [row][k / 4]
+var<workgroup> bs: array<vec4f, 256>; // [k][column / 4]
+
+@compute @workgroup_size(8, 8)
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(local_invocation_id) local: vec3u,
+  @builtin(local_invocation_index) index: u32,
+) {
+  let start = starts(group.z);
+  let first_row = group.y * 64u;
+  let first_column = group.x * 64u;
+  // The 4 x 4 that this invocation brings of each tile: neighbours bring neighbours in memory.
+  let a_row = select(index / 4u, index % 16u, TRANS_A) * 4u;
+  let a_k = select(index % 4u, index / 16u, TRANS_A);
+  let b_column = select(index % 16u, index / 4u, TRANS_B);
+  let b_k = select(index / 16u, index % 4u, TRANS_B) * 4u;
+  //#repeat i 0..8
+  var c{i}0 = vec4f();
+  var c{i}1 = vec4f();
+  //#end
+  for (var k = 0u; k < params.k; k += 16u) {
+    var x = tile_a(start.x, first_row + a_row, k + a_k * 4u);
+    var y = tile_b(start.y, k + b_k, first_column + b_column * 4u);
+    if (k + a_k * 4u >= params.k) {
+      x = mat4x4f();
+    }
+    if (k + b_k >= params.k) {
+      y = mat4x4f();
+    }
+    //#repeat i 0..4
+    as_[(a_row + {i}u) * STRIDE + a_k] = x[{i}];
+    bs[(b_k + {i}u) * 16u + b_column] = y[{i}];
+    //#end
+    workgroupBarrier();
+    for (var first = 0u; first < 4u; first += u32(UNROLL)) {
+      //#repeat q 0..UNROLL
+      {
+        let four = first + {q}u;
+        //#repeat u 0..4
+        let y{u}0 = bs[(four * 4u + {u}u) * 16u + local.x];
+        let y{u}1 = bs[(four * 4u + {u}u) * 16u + local.x + 8u];
+        //#end
+        //#repeat i 0..8
+        {
+          let x = as_[({8*i}u + local.y) * STRIDE + four];
+          c{i}0 += x.x * y00 + x.y * y10 + x.z * y20 + x.w * y30;
+          c{i}1 += x.x * y01 + x.y * y11 + x.z * y21 + x.w * y31;
+        }
+        //#end
+      }
+      //#end
+    }
+    workgroupBarrier();
+  }
+  let left = first_column + local.x * 4u;
+  let right = left + 32u;
+  let add_left = bias_of(left);
+  let add_right = bias_of(right);
+  //#repeat i 0..8
+  store(start.z, first_row + local.y + {8*i}u, left, c{i}0, add_left);
+  store(start.z, first_row + local.y + {8*i}u, right, c{i}1, add_right);
+  //#end
+}

@@ -1,0 +1,192 @@
+import assert from "node:assert/strict";
+import { matmul, type MatmulOptions, matmulParams } from "../../kernels/matmul.ts";
+import type { Device } from "../../src/device/device.ts";
+import type { GpuTarget, Kernel } from "../../src/device/kernel.ts";
+import { onEachDevice, testWebGpu } from "../support/devices.ts";
+
+/** Numbers in [-1, 1), the same on every run. */
+function randoms(count: number, seed: number): Float32Array {
+  let state = seed;
+  return Float32Array.from({ length: count }, () => {
+    state = Math.imul(state, 1664525) + 1013904223 | 0;
+    return state / 2 ** 31;
+  });
+}
+
+/** Runs a kernel on arrays and gives back the one called `c`. */
+async function run(
+  device: Device,
+  // deno-lint-ignore no-explicit-any -- kernels of any parameters
+  kernel: Kernel<any>,
+  arrays: Record<string, Float32Array | undefined>,
+  params: Record<string, number>,
+): Promise<Float32Array> {
+  const given = Object.entries(arrays).filter(([, array]) => array !== undefined);
+  const bindings = Object.fromEntries(given.map(([name, array]) => {
+    const buffer = device.createBuffer(array!.byteLength);
+    device.write(buffer, array!);
+    return [name, { buffer, dtype: "f32" as const, offset: 0, size: array!.length }];
+  }));
+  device.launch(kernel, bindings, params);
+  const { buffer } = bindings.c;
+  const [bytes] = await device.read([{ buffer, byteOffset: 0, byteLength: arrays.c!.byteLength }]);
+  for (const binding of Object.values(bindings)) device.releaseBuffer(binding.buffer);
+  return new Float32Array(bytes.buffer);
+}
+
+/** Elements that a batch of matrices spans. */
+function span(start: number, outer: number, inner: number, p: { batches: number; inner: number }) {
+  const last = p.batches - 1;
+  return start + Math.floor(last / p.inner) * outer + Math.min(last, p.inner - 1) * inner;
+}
+
+/** Runs a product on the device and holds every element of C against float64. */
+async function check(
+  device: Device,
+  options: MatmulOptions & { bias?: boolean },
+  kernel: Kernel<ReturnType<typeof matmulParams>> = matmul,
+): Promise<void> {
+  const p = matmulParams(options);
+  const [aRows, aWidth] = p.trans_a ? [p.k, p.m] : [p.m, p.k];
+  const [bRows, bWidth] = p.trans_b ? [p.n, p.k] : [p.k, p.n];
+  const size = (start: number, outer: number, inner: number, rows: number, ld: number, w: number) =>
+    Math.max(0, span(start, outer, inner, p) + (rows - 1) * ld + w);
+  const a = randoms(size(p.a_offset, p.a_outer, p.a_inner, aRows, p.lda, aWidth), 1);
+  const b = randoms(size(p.b_offset, p.b_outer, p.b_inner, bRows, p.ldb, bWidth), 2);
+  const c = randoms(size(p.c_offset, p.c_outer, p.c_inner, p.m, p.ldc, p.n), 3);
+  const bias = options.bias ? randoms(p.n, 4) : undefined;
+  const expected = Float64Array.from(c);
+  for (let batch = 0; batch < p.batches; batch++) {
+    const outer = Math.floor(batch / p.inner), inner = batch % p.inner;
+    const [aAt, bAt, cAt] = [
+      p.a_offset + outer * p.a_outer + inner * p.a_inner,
+      p.b_offset + outer * p.b_outer + inner * p.b_inner,
+      p.c_offset + outer * p.c_outer + inner * p.c_inner,
+    ];
+    for (let i = 0; i < p.m; i++) {
+      for (let j = 0; j < p.n; j++) {
+        let sum = 0;
+        for (let l = 0; l < p.k; l++) {
+          sum += a[aAt + (p.trans_a ? l * p.lda + i : i * p.lda + l)] *
+            b[bAt + (p.trans_b ? j * p.ldb + l : l * p.ldb + j)];
+        }
+        const at = cAt + i * p.ldc + j;
+        expected[at] = p.alpha * sum + (bias?.[j] ?? 0) + p.beta * c[at];
+      }
+    }
+  }
+  const actual = await run(device, kernel, { a, b, c, bias }, p);
+  const tolerance = 1e-6 * (1 + p.k ** 0.5) * Math.max(1, Math.abs(p.alpha));
+  for (let i = 0; i < expected.length; i++) {
+    if (!(Math.abs(actual[i] - expected[i]) <= tolerance)) {
+      assert.fail(`${JSON.stringify(p)}: c[${i}] is ${actual[i]}, expected ${expected[i]}`);
+    }
+  }
+}
+
+/** The product with the GPU program chosen, whatever the device and the size. */
+function variant(name: "tiled" | "direct"): typeof matmul {
+  return {
+    ...matmul,
+    gpu(params, target) {
+      const { m, n, batches } = params;
+      const tile = name === "tiled" ? 64 : 32;
+      const given: GpuTarget = { ...target, subgroupSize: 0 };
+      const program = name === "tiled"
+        ? matmul.gpu({ ...params, m: m + 64, n: n + 64 }, { ...given, software: false })
+        : matmul.gpu(params, { ...given, software: true });
+      return {
+        ...program,
+        constants: {
+          ...program.constants,
+          // Of the loops that a GPU wants unrolled, the software adapter would compile for a minute.
+          ...(name === "tiled" ? { UNROLL: 1 } : {}),
+        },
+        workgroups: [Math.ceil(n / tile), Math.ceil(m / tile), batches],
+      };
+    },
+  };
+}
+
+const transposes = [[0, 0], [0, 1], [1, 0], [1, 1]];
+
+await onEachDevice("matmul() agrees with float64 in all transposes, odd sizes", async (device) => {
+  for (const [trans_a, trans_b] of transposes) {
+    for (const [m, n, k] of [[33, 37, 19], [1, 5, 3], [7, 1, 70]]) {
+      await check(device, { m, n, k, trans_a, trans_b });
+    }
+  }
+});
+
+await onEachDevice("matmul() agrees with float64 in all transposes, even sizes", async (device) => {
+  for (const [trans_a, trans_b] of transposes) {
+    await check(device, { m: 100, n: 76, k: 52, trans_a, trans_b, bias: true });
+  }
+});
+
+await onEachDevice("matmul() accumulates, scales and adds a bias", async (device) => {
+  await check(device, { m: 12, n: 8, k: 16, alpha: -2.5, beta: 1, bias: true });
+  await check(device, { m: 12, n: 8, k: 16, beta: 1 });
+  await check(device, { m: 5, n: 9, k: 7, alpha: 0.5, beta: 1, bias: true });
+  await check(device, { m: 5, n: 9, k: 7, beta: 0.25 });
+});
+
+await onEachDevice("matmul() of no columns and rows is zero, or the bias", async (device) => {
+  await check(device, { m: 9, n: 8, k: 0 });
+  await check(device, { m: 9, n: 8, k: 0, bias: true });
+  await check(device, { m: 3, n: 5, k: 0, beta: 1 });
+});
+
+await onEachDevice("matmul() broadcasts over batches and leaves gaps alone", async (device) => {
+  // a (3, 1, m, k) with b (2, k, n): b is shared along the outer dimension, a along the inner.
+  await check(device, {
+    m: 8,
+    n: 12,
+    k: 4,
+    batches: 6,
+    inner: 2,
+    a_outer: 32,
+    a_inner: 0,
+    b_outer: 0,
+    b_inner: 48,
+  });
+  await check(device, { m: 3, n: 5, k: 6, batches: 7, b_inner: 0, b_outer: 0 });
+  // Heads inside rows: (B, T, H, D) times its transpose, c with gaps between rows.
+  await check(device, {
+    m: 10,
+    n: 10,
+    k: 4,
+    trans_b: 1,
+    lda: 12,
+    ldb: 12,
+    ldc: 13,
+    batches: 6,
+    inner: 3,
+    a_outer: 120,
+    a_inner: 4,
+    b_outer: 120,
+    b_inner: 4,
+    a_offset: 8,
+    b_offset: 4,
+    c_offset: 2,
+  });
+  await check(device, { m: 8, n: 4, k: 8, lda: 16, ldb: 8, ldc: 12, a_offset: 4, c_offset: 4 });
+});
+
+for (const name of ["tiled", "direct"] as const) {
+  Deno.test({
+    name: `matmul() as the ${name} program agrees with float64`,
+    sanitizeOps: false,
+    sanitizeResources: false,
+    fn: async () => {
+      const device = await testWebGpu();
+      if (!device) return;
+      for (const trans of [0, 1]) {
+        const flags = { trans_a: trans, trans_b: trans, beta: 1 };
+        await check(device, { m: 68, n: 132, k: 36, ...flags }, variant(name));
+      }
+      await check(device, { m: 67, n: 35, k: 21, bias: true }, variant(name));
+      await check(device, { m: 2, n: 3, k: 5, batches: 2, bias: true }, variant(name));
+    },
+  });
+}
