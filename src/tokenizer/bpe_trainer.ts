@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { PairTable } from "./merge_rules.ts";
+import { PairTable } from "./pair_table.ts";
 import type { WordCounts } from "./word_counts.ts";
 
 /** Tokens never grow beyond this many bytes, so that a file of merges cannot ask for more memory. */

@@ -17,7 +17,7 @@
  */
 import { MAX_TOKEN_BYTES } from "./bpe_trainer.ts";
 import { MAX_VOCAB_SIZE } from "./merge_engine.ts";
-import { PairTable } from "./merge_rules.ts";
+import { PairTable } from "./pair_table.ts";
 import { checkSpecialTokens } from "./special_tokens.ts";
 import type { PatternName } from "./splitter.ts";
 

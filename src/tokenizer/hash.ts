@@ -1,6 +1,6 @@
 /**
- * The hash of byte strings and id pairs. It is seeded anew in every process, so that no text or file can be made
- * to collide on purpose; ids never depend on it.
+ * Hashes of byte strings and of id pairs. They are seeded anew in every process, so that no text or
+ * file can be made to collide on purpose; ids never depend on them.
  *
  * @module
  */
@@ -25,4 +25,16 @@ export function spread(hash: number): number {
 /** The hash of two ids. */
 export function hashPair(left: number, right: number): number {
   return spread(Math.imul(left ^ HASH_SEED, 0x27d4eb2f) + Math.imul(right, 0x165667b1) | 0);
+}
+
+/** Whether `a` from `atA` and `b` from `atB` agree over `length` bytes. */
+export function sameBytes(
+  a: Uint8Array,
+  atA: number,
+  b: Uint8Array,
+  atB: number,
+  length: number,
+): boolean {
+  for (let i = 0; i < length; i++) if (a[atA + i] !== b[atB + i]) return false;
+  return true;
 }

@@ -4,8 +4,7 @@
  *
  * @module
  */
-import { spread } from "./hash.ts";
-import { sameBytes } from "./merge_rules.ts";
+import { sameBytes, spread } from "./hash.ts";
 
 /** Number of slots. */
 const SLOTS = 1 << 16;

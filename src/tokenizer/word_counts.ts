@@ -1,6 +1,5 @@
 /** Counts distinct words, for the trainer. */
-import { hashBytes, spread } from "./hash.ts";
-import { sameBytes } from "./merge_rules.ts";
+import { hashBytes, sameBytes, spread } from "./hash.ts";
 
 /** The distinct words of a text and how often each stands there. */
 export class WordCounts {
