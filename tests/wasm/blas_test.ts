@@ -1,0 +1,55 @@
+import assert from "node:assert/strict";
+import { Blas } from "../../src/device/cpu/blas.ts";
+import { sgemm } from "../../src/device/cpu/sgemm.ts";
+import { ThreadPool } from "../../src/device/cpu/threads.ts";
+import { Arena, randoms, worst } from "./helpers.ts";
+
+Deno.test("Blas.open() gives nothing without a permission, without a library or when it is off", async () => {
+  assert.equal(Blas.open({ path: "/no/such/libopenblas.so" }), undefined);
+  assert.equal(Blas.open({ path: "off" }), undefined);
+  const url = new URL("../../src/device/cpu/blas.ts", import.meta.url).href;
+  const file = await Deno.makeTempFile({ suffix: ".ts" });
+  try {
+    await Deno.writeTextFile(file, `import { Blas } from "${url}"; console.log(Blas.open());`);
+    const { code, stdout } = await new Deno.Command(Deno.execPath(), {
+      args: ["run", "--no-prompt", "--no-check", "--no-lock", file],
+    }).output();
+    assert.equal(code, 0);
+    assert.equal(new TextDecoder().decode(stdout), "undefined\n");
+  } finally {
+    await Deno.remove(file);
+  }
+});
+
+Deno.test("Blas.sgemm() agrees with the WASM kernels where a BLAS is installed", () => {
+  const blas = Blas.open({ threads: 2 });
+  if (blas === undefined) {
+    console.log("no BLAS on this machine: the products stay with the WASM kernels");
+    return;
+  }
+  using pool = ThreadPool.start({ threads: 2 });
+  for (const transA of [false, true]) {
+    for (const transB of [false, true]) {
+      for (const [m, n, k] of [[1, 9, 5], [33, 47, 65], [5, 8, 0], [30, 31, 32]]) {
+        for (const ldc of [n, n + 3]) {
+          const arena = new Arena(pool, 2 ** 31);
+          const batch = 3, start = randoms(batch * m * ldc, 3);
+          const options = {
+            ...{ m, n, k, transA, transB, batch, ldc, beta: 1 as const, alpha: 0.5 },
+            a: arena.put(randoms(batch * m * k, 1)),
+            b: arena.put(randoms(batch * k * n, 2)),
+            bias: arena.put(randoms(n, 4)),
+            residual: arena.put(randoms(batch * m * ldc, 5)),
+            ldr: ldc,
+          };
+          const c1 = arena.put(start), c2 = arena.put(start);
+          blas.sgemm(pool, { ...options, c: c1 });
+          sgemm(pool, { ...options, c: c2 });
+          const [x, y] = [c1, c2].map((c) => arena.floats(c, start.length));
+          assert(worst(x, y) < 1e-5, `${m} ${n} ${k} ${transA} ${transB} ${ldc}`);
+        }
+      }
+    }
+  }
+  blas.close();
+});
