@@ -7,7 +7,8 @@ import { CpuDevice } from "./cpu/cpu_device.ts";
 import { hasDefaultDevice, setDefaultDevice } from "./default.ts";
 import type { Device } from "./device.ts";
 import { DeviceError } from "./errors.ts";
-import { adapterName, isSoftwareAdapter, WebGpuDevice } from "./webgpu/webgpu_device.ts";
+import { adapterName, isSoftwareAdapter } from "./webgpu/adapter.ts";
+import { WebGpuDevice } from "./webgpu/webgpu_device.ts";
 
 /** What {@linkcode openDevice} is asked for. */
 export interface OpenOptions {

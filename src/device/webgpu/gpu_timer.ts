@@ -3,6 +3,9 @@
  *
  * @module
  */
+import type { KernelTiming } from "../device.ts";
+import { TimingTotals } from "../timings.ts";
+import type { GpuRegion } from "./reader.ts";
 
 /** Launches that one query set can time; the batch is submitted when it is full. */
 const LAUNCHES = 256;
@@ -12,7 +15,7 @@ const SET_BYTES = LAUNCHES * 16;
 const RESULT_BYTES = 256 * SET_BYTES;
 
 /** Timestamps of one submitted batch. */
-export interface TimedBatch {
+interface TimedBatch {
   readonly buffer: GPUBuffer;
   readonly offset: number;
   /** The kernels launched, two timestamps for each. */
@@ -71,9 +74,27 @@ export class GpuTimer {
     this.#kernels = [];
   }
 
-  /** The batches timed so far. */
-  batches(): readonly TimedBatch[] {
-    return this.#batches;
+  /** The times of all batches submitted so far, the longest kernel first. */
+  async timings(
+    read: (regions: GpuRegion[]) => Promise<Uint8Array<ArrayBuffer>[]>,
+  ): Promise<KernelTiming[]> {
+    const batches = [...this.#batches];
+    const stamps = await read(
+      batches.map(({ buffer, offset, kernels }) => ({
+        buffer,
+        offset,
+        bytes: kernels.length * 16,
+      })),
+    );
+    const totals = new TimingTotals();
+    batches.forEach(({ kernels }, i) => {
+      const times = new BigUint64Array(stamps[i].buffer);
+      kernels.forEach((kernel, k) => {
+        // Some GPUs start their clock afresh now and then; such a launch counts as taking no time.
+        totals.add(kernel, Math.max(0, Number(times[2 * k + 1] - times[2 * k])) / 1e6);
+      });
+    });
+    return totals.list();
   }
 
   /** Frees the results. */

@@ -1,0 +1,112 @@
+/**
+ * Finds the adapter and asks it for a device with all that it offers.
+ *
+ * @module
+ */
+import { DeviceError } from "../errors.ts";
+
+/** Limits a device can be opened with, to be frugal or to test that long bindings are split. */
+export interface WebGpuLimits {
+  /** The most bytes of a binding; never more than the adapter's. */
+  readonly maxStorageBufferBindingSize?: number;
+  /** The most bytes of a buffer; never more than the adapter's. */
+  readonly maxBufferSize?: number;
+  /** What a binding's first byte is a multiple of; never less than the adapter's. */
+  readonly minStorageBufferOffsetAlignment?: number;
+}
+
+/** How a {@linkcode WebGpuDevice} is opened. */
+export interface WebGpuOptions {
+  /** Where adapters come from; Deno's `navigator.gpu` by default. */
+  readonly gpu?: GPU;
+  /** Which adapter, where there are several; `high-performance` by default. */
+  readonly powerPreference?: GPUPowerPreference;
+  /** Limits below the adapter's. */
+  readonly limits?: WebGpuLimits;
+  /** The most bytes of buffers, in use and pooled together; no limit by default. */
+  readonly memoryLimit?: number;
+}
+
+/** Adapters that are a CPU in disguise. */
+const SOFTWARE = /llvmpipe|swiftshader|lavapipe|softpipe|basic render/i;
+
+/** True for an adapter that runs on the CPU: flagged as a fallback, llvmpipe, SwiftShader, WARP. */
+export function isSoftwareAdapter(adapter: GPUAdapter): boolean {
+  const info = adapter.info as GPUAdapterInfo & { isFallbackAdapter?: boolean };
+  const old = adapter as GPUAdapter & { isFallbackAdapter?: boolean };
+  return info.isFallbackAdapter === true || old.isFallbackAdapter === true ||
+    SOFTWARE.test(`${info.description} ${info.device} ${info.vendor} ${info.architecture}`);
+}
+
+/** The adapter's name as people know it. */
+export function adapterName(adapter: GPUAdapter): string {
+  const { description, device, vendor, architecture } = adapter.info;
+  return description || [vendor, architecture, device].filter((part) => part).join(" ") ||
+    "unnamed adapter";
+}
+
+/** An adapter, its device, and whether that grants subgroup operations. */
+export interface OpenedAdapter {
+  readonly adapter: GPUAdapter;
+  readonly gpu: GPUDevice;
+  readonly subgroups: boolean;
+}
+
+/** Opens an adapter. Throws a {@linkcode DeviceError} where there is none or it gives no device. */
+export async function openAdapter(options: WebGpuOptions): Promise<OpenedAdapter> {
+  const gpu = options.gpu ?? navigator.gpu;
+  if (!gpu) throw new DeviceError("This runtime has no WebGPU (navigator.gpu is missing)");
+  const powerPreference = options.powerPreference ?? "high-performance";
+  // Deno and wgpu list no `subgroups` where they grant it, so the only way to know is to ask.
+  for (const subgroups of [true, false]) {
+    const adapter = await gpu.requestAdapter({ powerPreference });
+    if (!adapter) throw new DeviceError("WebGPU found no adapter");
+    const device = await requestDevice(adapter, options.limits ?? {}, subgroups);
+    if (device) return { adapter, gpu: device, subgroups };
+  }
+  throw new DeviceError("The WebGPU adapter gives no device");
+}
+
+/** A device with all that the adapter offers; undefined where it does not grant subgroups. */
+async function requestDevice(
+  adapter: GPUAdapter,
+  asked: WebGpuLimits,
+  subgroups: boolean,
+): Promise<GPUDevice | undefined> {
+  const { limits } = adapter;
+  // Limits below these defaults need not be granted; the device keeps to lower ones by itself.
+  const atLeast = (value: number | undefined, most: number, preset: number) =>
+    value === undefined ? most : Math.min(most, Math.max(value, preset));
+  const requiredFeatures = ["shader-f16", "timestamp-query"]
+    .filter((feature) => adapter.features.has(feature as GPUFeatureName));
+  if (subgroups) requiredFeatures.push("subgroups");
+  try {
+    return await adapter.requestDevice({
+      label: "dinograd",
+      requiredFeatures: requiredFeatures as GPUFeatureName[],
+      requiredLimits: {
+        maxBufferSize: atLeast(asked.maxBufferSize, limits.maxBufferSize, 2 ** 28),
+        maxStorageBufferBindingSize: atLeast(
+          asked.maxStorageBufferBindingSize,
+          limits.maxStorageBufferBindingSize,
+          2 ** 27,
+        ),
+        minStorageBufferOffsetAlignment: limits.minStorageBufferOffsetAlignment,
+        minUniformBufferOffsetAlignment: limits.minUniformBufferOffsetAlignment,
+        maxStorageBuffersPerShaderStage: limits.maxStorageBuffersPerShaderStage,
+        maxComputeInvocationsPerWorkgroup: limits.maxComputeInvocationsPerWorkgroup,
+        maxComputeWorkgroupSizeX: limits.maxComputeWorkgroupSizeX,
+        maxComputeWorkgroupSizeY: limits.maxComputeWorkgroupSizeY,
+        maxComputeWorkgroupSizeZ: limits.maxComputeWorkgroupSizeZ,
+        maxComputeWorkgroupStorageSize: limits.maxComputeWorkgroupStorageSize,
+      },
+    });
+  } catch (error) {
+    if (subgroups) return undefined;
+    throw new DeviceError(
+      `The WebGPU adapter ${adapterName(adapter)} gives no device: ${
+        error instanceof Error ? error.message : error
+      }`,
+    );
+  }
+}
