@@ -2,6 +2,7 @@
 import { createHash } from "node:crypto";
 import { dirname, join } from "node:path";
 import { toPath } from "../io/byte_source.ts";
+import { FileWriteError } from "../io/errors.ts";
 
 /** Options of {@linkcode download}. */
 export interface DownloadOptions {
@@ -13,6 +14,8 @@ export interface DownloadOptions {
   retries?: number;
   /** Wait before the first retry in milliseconds, doubled for each further one; 500 by default. */
   retryDelay?: number;
+  /** Longest wait for the next bytes in milliseconds, before it tries again; 60,000 by default. */
+  stallTimeout?: number;
   /** Called with the bytes so far, and with the whole length where it is known. */
   onProgress?: (done: number, total: number | undefined) => void;
   /** Breaks the download off; what has come stays for the next call. */
@@ -45,6 +48,7 @@ class PassingError extends Error {}
  *
  * @throws {DownloadError} where the server refuses, the retries are used up, or length or hash are
  * wrong
+ * @throws {FileWriteError} where the disk is full
  */
 export async function download(
   url: string | URL,
@@ -104,7 +108,7 @@ function platformCache(): string | undefined {
 
 /** Appends to `part` what is still missing of it. */
 async function fetchRest(url: string, part: string, options: DownloadOptions): Promise<void> {
-  const { bytes: wanted, signal, onProgress } = options;
+  const { bytes: wanted, sha256 } = options;
   let have = await sizeOf(part) ?? 0;
   if (wanted !== undefined && have > wanted) {
     await Deno.remove(part);
@@ -112,62 +116,105 @@ async function fetchRest(url: string, part: string, options: DownloadOptions): P
   }
   if (have > 0 && have === wanted) return;
 
+  const link = new Link(options);
   const headers = new Headers({ "accept-encoding": "identity" }); // lengths count the file's bytes
   if (have > 0) headers.set("range", `bytes=${have}-`);
-  const response = await passing(() => fetch(url, { headers, signal }), signal);
+  const response = await link.wait(() => fetch(url, { headers, signal: link.signal }));
+  if (response.status === 200 || (response.status === 206 && startOf(response) === have)) {
+    return await saveBody(response, part, response.status === 206 ? have : 0, link, options);
+  }
+
+  await response.body?.cancel();
   if (response.status === 416) {
-    // Nothing after what is there: it is whole, or the file on the server is another by now.
-    await response.body?.cancel();
-    if (wanted === undefined && options.sha256 === undefined) return;
+    // There is nothing after what is there: it is whole, or was begun from another file.
+    if (wanted === undefined && sha256 === undefined) return;
     await Deno.remove(part);
     throw new PassingError("the server has another file than the one begun");
   }
-  if (!response.ok) {
-    await response.body?.cancel();
-    const message = `the server answered ${response.status} ${response.statusText}`.trim();
-    const mayPass = response.status >= 500 || response.status === 429 || response.status === 408;
-    throw mayPass ? new PassingError(message) : new DownloadError(url, message);
-  }
-  const resumes = response.status === 206 && startOf(response) === have;
-  if (!resumes && response.status === 206) {
-    await response.body?.cancel();
+  if (response.status === 206) {
     throw new DownloadError(url, "the server sent another part of the file than was asked for");
   }
-  if (!resumes) have = 0;
+  const message = `the server answered ${response.status} ${response.statusText}`.trim();
+  const mayPass = response.status >= 500 || response.status === 429 || response.status === 408;
+  throw mayPass ? new PassingError(message) : new DownloadError(url, message);
+}
 
+/** Writes what a response brings into `part`, from byte `have` on. */
+async function saveBody(
+  response: Response,
+  part: string,
+  have: number,
+  link: Link,
+  { bytes: wanted, onProgress }: DownloadOptions,
+): Promise<void> {
   const length = Number(response.headers.get("content-length") ?? NaN);
   const total = wanted ?? (Number.isFinite(length) ? have + length : undefined);
-  using file = await Deno.open(part, {
-    create: true,
-    append: resumes,
-    write: true,
-    truncate: !resumes,
-  });
-  onProgress?.(have, total);
   const reader = response.body?.getReader();
-  for (;;) {
-    const chunk = await passing(async () => await reader?.read(), signal);
-    if (chunk === undefined || chunk.done) break;
-    have += chunk.value.byteLength;
-    if (wanted !== undefined && have > wanted) {
-      await reader?.cancel();
-      throw new DownloadError(url, `sent more than the ${wanted} bytes expected`);
-    }
-    for (let rest = chunk.value; rest.byteLength > 0;) rest = rest.subarray(await file.write(rest));
+  try {
+    using file = await Deno.open(part, { create: true, write: true });
+    await file.truncate(have);
+    await file.seek(0, Deno.SeekMode.End);
     onProgress?.(have, total);
+    for (;;) {
+      const chunk = await link.wait(async () => await reader?.read());
+      if (chunk === undefined || chunk.done) break;
+      if (wanted !== undefined && have + chunk.value.byteLength > wanted) {
+        throw new DownloadError(response.url, `sent more than the ${wanted} bytes expected`);
+      }
+      for (let rest = chunk.value; rest.byteLength > 0;) {
+        const count = await writing(part, have, total, () => file.write(rest));
+        rest = rest.subarray(count);
+        have += count;
+      }
+      onProgress?.(have, total);
+    }
+  } finally {
+    await reader?.cancel().catch(() => {}); // nothing to cancel where all has come
   }
   if (total !== undefined && have < total) {
     throw new PassingError(`the connection ended after ${have} of ${total} bytes`);
   }
 }
 
-/** Runs a piece of network work whose failures may pass. */
-async function passing<T>(work: () => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+/** The network side of one attempt: tells failures that may pass from those that will not. */
+class Link {
+  /** Ends the attempt: the caller wants it so, or nothing comes any more. */
+  readonly signal: AbortSignal;
+  #caller: AbortSignal | undefined;
+  #stalled = new AbortController();
+  #stallTimeout: number;
+
+  constructor({ signal, stallTimeout = 60_000 }: DownloadOptions) {
+    this.#caller = signal;
+    this.#stallTimeout = stallTimeout;
+    this.signal = AbortSignal.any([this.#stalled.signal, ...(signal ? [signal] : [])]);
+  }
+
+  /** Waits for a piece of network work, but not for ever. */
+  async wait<T>(work: () => Promise<T>): Promise<T> {
+    const stalled = new Error(`nothing came for ${this.#stallTimeout} ms`);
+    const timer = setTimeout(() => this.#stalled.abort(stalled), this.#stallTimeout);
+    try {
+      return await work();
+    } catch (cause) {
+      if (this.#caller?.aborted || cause instanceof Deno.errors.NotCapable) throw cause;
+      throw new PassingError((cause as Error).message, { cause });
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}
+
+async function writing<T>(
+  file: string,
+  bytesWritten: number,
+  bytesWanted: number | undefined,
+  work: () => Promise<T>,
+): Promise<T> {
   try {
     return await work();
   } catch (cause) {
-    if (signal?.aborted || cause instanceof Deno.errors.NotCapable) throw cause;
-    throw new PassingError((cause as Error).message, { cause });
+    throw new FileWriteError(file, { bytesWritten, bytesWanted, cause });
   }
 }
 

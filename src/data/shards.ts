@@ -2,8 +2,8 @@
 import { join } from "node:path";
 import { type ByteSource, FileSource, toPath } from "../io/byte_source.ts";
 import { FileFormatError } from "../io/errors.ts";
-import { readLlmcHeader, writeLlmcTokens } from "../io/llmc_bin.ts";
-import { readNpyHeader, writeNpy } from "../io/npy.ts";
+import { readLlmcHeader } from "../io/llmc_bin.ts";
+import { readNpyHeader } from "../io/npy.ts";
 
 /** A stretch of tokens that can be read by ranges; a loader walks several in order. */
 export interface TokenSource {
@@ -32,8 +32,8 @@ const SHARD_NAME = /^(.+)_(\d+)\.(npy|bin)$/;
  * Paths of the token shards of a folder, in the order of their numbers: files named like
  * `edufineweb_train_000001.npy`, or `.bin` for llm.c's format.
  *
- * @throws {Error} where the folder is missing or holds no such shard; the message says what it does
- * hold
+ * @throws {Error} where the folder is missing, holds no such shard (the message says what it does
+ * hold), or holds the same number twice, as `.npy` and as `.bin`
  */
 export async function findShards(
   folder: string | URL,
@@ -65,6 +65,13 @@ export async function findShards(
     throw new Error(`${path}: no token shards named like ${wanted} (or .bin), ${there}`);
   }
   found.sort((a, b) => a.prefix < b.prefix ? -1 : a.prefix > b.prefix ? 1 : a.index - b.index);
+  for (let i = 1; i < found.length; i++) {
+    if (found[i].prefix === found[i - 1].prefix && found[i].index === found[i - 1].index) {
+      throw new Error(
+        `${path}: ${found[i - 1].name} and ${found[i].name} are the same shard twice`,
+      );
+    }
+  }
   return found.map(({ name }) => join(path, name));
 }
 
@@ -146,93 +153,4 @@ export function memoryShard(tokens: TokenArray, name = "tokens in memory"): Toke
     read: (start, count) => Promise.resolve(tokens.subarray(start, start + count)),
     close: () => {},
   };
-}
-
-/** Options of {@linkcode ShardWriter}. */
-export interface ShardWriterOptions {
-  /** First part of the file names: `edufineweb` gives `edufineweb_train_000001.npy`. */
-  prefix: string;
-  /** Tokens of each shard but the last; 100,000,000 by default, as build-nanogpt's `fineweb.py`. */
-  tokensPerShard?: number;
-  /** Shards at the beginning that are named `val`, the rest `train`; 1 by default. */
-  validationShards?: number;
-  /** File format: NumPy's, or llm.c's `.bin`; `npy` by default. */
-  format?: "npy" | "bin";
-}
-
-/**
- * Writes a stream of tokens as shards of equal size, named as build-nanogpt names them: shard 0 is
- * `<prefix>_val_000000.npy`, the ones after it `<prefix>_train_000001.npy` and so on. `close()`
- * writes the last, shorter one.
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { findShards, ShardWriter, TokenLoader } from "@dinograd/dinograd";
- *
- * const folder = await Deno.makeTempDir();
- * const writer = new ShardWriter(folder, { prefix: "numbers", tokensPerShard: 4 });
- * await writer.write([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
- * await writer.close();
- *
- * const paths = await findShards(folder, { split: "train" });
- * assert.equal(paths.length, 2); // the first of three is for validation
- * {
- *   await using loader = await TokenLoader.open(paths, { batchSize: 1, contextSize: 5 });
- *   assert.deepEqual([...(await loader.next()).inputs], [4, 5, 6, 7, 8]);
- * }
- * await Deno.remove(folder, { recursive: true });
- * ```
- */
-export class ShardWriter {
-  /** Paths of the shards written so far. */
-  readonly paths: string[] = [];
-  #folder: string;
-  #options: Required<ShardWriterOptions>;
-  #buffer: Uint16Array;
-  #used = 0;
-
-  /** Makes a writer into an existing folder. */
-  constructor(folder: string | URL, options: ShardWriterOptions) {
-    this.#options = { tokensPerShard: 1e8, validationShards: 1, format: "npy", ...options };
-    const { tokensPerShard } = this.#options;
-    if (!Number.isSafeInteger(tokensPerShard) || tokensPerShard < 1) {
-      throw new RangeError(`Expected tokensPerShard to be at least 1 but found ${tokensPerShard}`);
-    }
-    this.#folder = toPath(folder);
-    this.#buffer = new Uint16Array(tokensPerShard);
-  }
-
-  /**
-   * Adds tokens; writes a shard whenever one is full.
-   *
-   * @throws {RangeError} where an id does not fit into two bytes
-   */
-  async write(tokens: ArrayLike<number>): Promise<void> {
-    for (let i = 0; i < tokens.length; i++) {
-      const id = tokens[i];
-      if (!(id >= 0 && id <= 0xffff)) {
-        throw new RangeError(`Token id ${id} at index ${i} does not fit into uint16`);
-      }
-      this.#buffer[this.#used++] = id;
-      if (this.#used === this.#buffer.length) await this.#flush();
-    }
-  }
-
-  /** Writes what is left as a last shard, if anything is. */
-  async close(): Promise<void> {
-    if (this.#used > 0) await this.#flush();
-  }
-
-  async #flush(): Promise<void> {
-    const { prefix, validationShards, format } = this.#options;
-    const index = this.paths.length;
-    const split = index < validationShards ? "val" : "train";
-    const name = `${prefix}_${split}_${String(index).padStart(6, "0")}.${format}`;
-    const path = join(this.#folder, name);
-    const tokens = this.#buffer.subarray(0, this.#used);
-    await (format === "npy" ? writeNpy(path, tokens) : writeLlmcTokens(path, tokens));
-    this.paths.push(path);
-    this.#used = 0;
-  }
 }

@@ -33,7 +33,10 @@ export interface AtomicWriteOptions {
   open?: (path: string) => Promise<WritableFile>;
 }
 
-const TEMPORARY = /^\..+\.(\d+)-[0-9a-f]{8}\.tmp$/;
+const TEMPORARY = /^\..+\.dinograd-[0-9a-f]{16}\.tmp$/;
+/** Temporaries that this process is writing. Their names hold no process id: in a container every
+ * run may have the same. */
+const inUse = new Set<string>();
 
 /**
  * Writes a file so that it appears whole or not at all, even when the process is killed or the
@@ -49,8 +52,9 @@ export async function writeFileAtomically(
   options: AtomicWriteOptions = {},
 ): Promise<void> {
   const open = options.open ?? openNew;
-  const unique = crypto.getRandomValues(new Uint32Array(1))[0].toString(16).padStart(8, "0");
-  const temporary = join(dirname(path), `.${basename(path)}.${Deno.pid}-${unique}.tmp`);
+  const unique = crypto.getRandomValues(new Uint8Array(8)).toHex();
+  const name = `.${basename(path)}.dinograd-${unique}.tmp`;
+  const temporary = join(dirname(path), name);
   let written = 0;
   const attempt = async <T>(system: () => Promise<T>): Promise<T> => {
     try {
@@ -64,42 +68,44 @@ export async function writeFileAtomically(
     }
   };
 
-  const file = await attempt(() => open(temporary));
-  let closed = false;
+  inUse.add(name);
+  let file: WritableFile | undefined;
   try {
+    const target = file = await attempt(() => open(temporary));
     await write({
       get bytesWritten() {
         return written;
       },
-      write: (bytes) => attempt(() => writeAll(file, bytes, (count) => written += count)),
+      write: (bytes) => attempt(() => writeAll(target, bytes, (count) => written += count)),
       writeAt: (bytes, offset) =>
         attempt(async () => {
-          await file.seek(offset, 0);
-          await writeAll(file, bytes);
-          await file.seek(written, 0);
+          await target.seek(offset, Deno.SeekMode.Start);
+          await writeAll(target, bytes);
+          await target.seek(written, Deno.SeekMode.Start);
         }),
     });
-    await attempt(() => file.sync());
-    file.close();
-    closed = true;
+    await attempt(() => target.sync());
+    target.close();
+    file = undefined;
     await attempt(() => Deno.rename(temporary, path));
   } catch (error) {
-    if (!closed) file.close();
+    file?.close();
     await Deno.remove(temporary).catch(() => {});
     throw error;
+  } finally {
+    inUse.delete(name);
   }
   await syncFolder(dirname(path));
 }
 
 /**
  * Removes the temporary files that killed processes left in a folder, and returns their names. Those
- * of this process are left alone: they may be in use.
+ * that this process is writing stay; a folder must not be shared by processes that write.
  */
 export async function removeStrayTemporaries(folder: string): Promise<string[]> {
   const removed: string[] = [];
   for await (const entry of Deno.readDir(folder)) {
-    const match = TEMPORARY.exec(entry.name);
-    if (!entry.isFile || !match || Number(match[1]) === Deno.pid) continue;
+    if (!entry.isFile || !TEMPORARY.test(entry.name) || inUse.has(entry.name)) continue;
     await Deno.remove(join(folder, entry.name));
     removed.push(entry.name);
   }

@@ -10,14 +10,13 @@ import {
 } from "./atomic_file.ts";
 import { toPath } from "./byte_source.ts";
 import { FileFormatError } from "./errors.ts";
+import { SafetensorsFile, writeTensors } from "./safetensors.ts";
 import {
   encodeSafetensorsHeader,
-  SafetensorsFile,
   type TensorData,
   type TensorEntry,
   type TensorInfo,
-  writeTensors,
-} from "./safetensors.ts";
+} from "./safetensors_header.ts";
 
 const FORMAT = "dinograd checkpoint";
 const FORMAT_VERSION = "1";

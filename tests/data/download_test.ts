@@ -119,6 +119,19 @@ Deno.test("download() tries again when the server is busy, and gives up in the e
   });
 });
 
+Deno.test("download() tries again when nothing comes any more", async () => {
+  const stalls = () =>
+    new Response(
+      new ReadableStream({ start: (body) => body.enqueue(content.subarray(0, 40_000)) }),
+    );
+  const handler: Handler = (request, count) => count === 1 ? stalls() : serveRange(request);
+  await withServer(handler, async (url, path, ranges) => {
+    await download(url, path, { ...right, stallTimeout: 100 });
+    assert.deepEqual(await Deno.readFile(path), content);
+    assert.deepEqual(ranges, [null, "bytes=40000-"]);
+  });
+});
+
 Deno.test("download() gives up at once when the file is not there", async () => {
   await withServer(() => new Response("", { status: 404 }), async (url, path, ranges) => {
     await assert.rejects(download(url, path, right), /the server answered 404 Not Found$/);

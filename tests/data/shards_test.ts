@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { findShards, openShard, ShardWriter } from "../../src/data/shards.ts";
+import { ShardWriter } from "../../src/data/shard_writer.ts";
+import { findShards, openShard } from "../../src/data/shards.ts";
 import { FileFormatError } from "../../src/io/errors.ts";
 import { readLlmcTokens } from "../../src/io/llmc_bin.ts";
 import { readNpy, writeNpy } from "../../src/io/npy.ts";
@@ -37,6 +38,15 @@ Deno.test("findShards() returns a split's shards by number when others lie besid
       findShards(folder, { split: "test" }),
       /no token shards named like <name>_test_000001.npy \(or .bin\), it holds edufineweb_train_/,
     );
+  });
+});
+
+Deno.test("findShards() throws when the same shard is there in two formats", async () => {
+  await withFolder(async (folder) => {
+    for (const name of ["a_train_000001.npy", "a_train_000001.bin", "b_train_000001.bin"]) {
+      await Deno.writeFile(join(folder, name), new Uint8Array());
+    }
+    await assert.rejects(findShards(folder), /a_train_000001\.\w+ and .* are the same shard twice/);
   });
 });
 

@@ -227,7 +227,7 @@ Deno.test("saveCheckpoint() leaves whole checkpoints when its process is killed"
       first = loaded.step + 1;
     }
     await Deno.writeFile(
-      join(folder, ".step_00000099.safetensors.1-0123abcd.tmp"),
+      join(folder, ".step_00000099.safetensors.dinograd-0123456789abcdef.tmp"),
       new Uint8Array(9),
     );
     await saveCheckpoint(folder, first, content(first), { keep: 2 });
