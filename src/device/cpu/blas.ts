@@ -43,6 +43,8 @@ const SYMBOLS = {
   openblas_get_corename: { parameters: [], result: "pointer", optional: true },
   gotoblas_dynamic_quit: { parameters: [], result: "void", optional: true },
   gotoblas_dynamic_init: { parameters: [], result: "void", optional: true },
+  openblas_read_env: { parameters: [], result: "void", optional: true },
+  blas_thread_shutdown_: { parameters: [], result: "i32", optional: true },
   // Of the C library, which a lookup in OpenBLAS also reaches.
   setenv: { parameters: ["buffer", "buffer", "i32"], result: "i32", optional: true },
   memcpy: { parameters: ["buffer", "pointer", "usize"], result: "void", optional: true },
@@ -75,6 +77,7 @@ export class Blas {
   ) {
     this.#library = library;
     useCpuFeatures(library);
+    sleepSoon(library);
   }
 
   /**
@@ -162,7 +165,12 @@ function readVariable(): string | undefined {
   return permission.state === "granted" ? Deno.env.get(VARIABLE) || undefined : undefined;
 }
 
-/** A C string of up to 15 characters. */
+/** A C string for a `buffer` parameter. */
+function text(value: string): Uint8Array<ArrayBuffer> {
+  return new TextEncoder().encode(value + "\0");
+}
+
+/** Reads a C string of up to 8 characters. */
 function coreName({ symbols }: Library): string | undefined {
   const pointer = symbols.openblas_get_corename?.();
   if (!pointer || !symbols.memcpy) return undefined;
@@ -191,8 +199,20 @@ function useCpuFeatures(library: Library): void {
   const has = (word: number, ...bits: number[]) => bits.every((bit) => word >>> bit & 1);
   const avx512 = has(ebx7, 16, 17, 30, 31), avx2 = has(ebx7, 5) && has(ecx1, 12);
   if (!avx512 && !avx2) return;
-  const text = (value: string) => new TextEncoder().encode(value + "\0");
   setenv(text("OPENBLAS_CORETYPE"), text(avx512 ? "SkylakeX" : "Haswell"), 0);
   quit();
   init();
+}
+
+/**
+ * Threads of OpenBLAS look for work for a tenth of a second before they sleep, and take the cores from the WASM kernels that
+ * come next. Let them look for 2^15 cycles, which costs the products nothing measurable.
+ */
+function sleepSoon({ symbols }: Library): void {
+  const { setenv, openblas_read_env: read, blas_thread_shutdown_: stop } = symbols;
+  if (!setenv || !read || !stop) return;
+  setenv(text("OPENBLAS_THREAD_TIMEOUT"), text("15"), 0);
+  read();
+  // They start again with the next product.
+  stop();
 }
