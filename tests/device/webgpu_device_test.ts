@@ -4,6 +4,7 @@ import type { DType, TypedArray } from "../../src/device/dtype.ts";
 import { DeviceError, DeviceLostError, OutOfMemoryError } from "../../src/device/errors.ts";
 import { type Kernel, kernel } from "../../src/device/kernel.ts";
 import { formatTimings } from "../../src/device/timings.ts";
+import { Reader } from "../../src/device/webgpu/reader.ts";
 import { WebGpuDevice, type WebGpuOptions } from "../../src/device/webgpu/webgpu_device.ts";
 import { testWebGpu } from "../support/devices.ts";
 
@@ -40,15 +41,18 @@ function elementwise(name: string, line: string): Kernel<ScaleParams> {
 const scale = elementwise("scale", "y[i] = T(params.a) * x[i] + 1;");
 const iota = elementwise("iota", "y[i] = T(f32(i + params.first) + params.a * f32(x[0]));");
 
-/** A device whose `GPUDevice` the test can reach. */
+/** A device whose `GPUDevice` the test can reach, of an adapter without `features` if they are given. */
 async function openWrapped(
-  options: WebGpuOptions = {},
+  options: WebGpuOptions & { features?: string[] } = {},
 ): Promise<{ device: WebGpuDevice; gpu: GPUDevice }> {
   let gpu: GPUDevice | undefined;
   const wrapped = {
     async requestAdapter(): Promise<GPUAdapter> {
       const adapter = (await navigator.gpu.requestAdapter())!;
       const requestDevice = adapter.requestDevice.bind(adapter);
+      if (options.features) {
+        Object.defineProperty(adapter, "features", { value: new Set(options.features) });
+      }
       adapter.requestDevice = async (descriptor) => gpu = await requestDevice(descriptor);
       return adapter;
     },
@@ -293,6 +297,49 @@ gpuTest("timings() lists the kernels that ran while profiling was on", async (de
   assert.ok(Math.abs(timings.reduce((sum, { share }) => sum + share, 0) - 1) < 1e-9);
   assert.match(formatTimings(timings), /^scale +300 /m);
   assert.deepEqual(await device.timings(), []);
+});
+
+gpuTest(
+  "a device of an adapter with few features has no f16 and says that it cannot time",
+  async () => {
+    const { device } = await openWrapped({ features: [] });
+    assert.deepEqual([...device.dtypes], ["f32", "i32", "u32"]);
+    assert.throws(() => device.profile(true), /cannot time kernels: it has no "timestamp-query"/);
+    const half: Binding = { buffer: device.createBuffer(4), dtype: "f16", offset: 0, size: 2 };
+    assert.throws(
+      () => device.launch(scale, { x: half, y: empty(device, 2) }, { n: 2, a: 1, first: 0 }),
+      /Kernel "scale": binding "x" is f16, which .* does not have/,
+    );
+    await device.synchronize();
+    device.close();
+  },
+);
+
+gpuTest("Reader reads through several staging buffers what does not fit into one", async () => {
+  const { device, gpu } = await openWrapped();
+  const sizes = [40, 3, 0, 100, 8];
+  const buffers = sizes.map((_, k) => {
+    const buffer = gpu.createBuffer({
+      size: 128,
+      usage: GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
+    });
+    gpu.queue.writeBuffer(buffer, 0, Uint8Array.from({ length: 128 }, (_, i) => i + 10 * k));
+    return buffer;
+  });
+  const reader = new Reader(gpu, 64);
+  for (let round = 0; round < 2; round++) {
+    const encoder = gpu.createCommandEncoder();
+    const finish = reader.record(
+      sizes.map((bytes, k) => ({ buffer: buffers[k], offset: 8, bytes })),
+      encoder,
+    );
+    gpu.queue.submit([encoder.finish()]);
+    assert.deepEqual(
+      await finish(),
+      sizes.map((bytes, k) => Uint8Array.from({ length: bytes }, (_, i) => i + 8 + 10 * k)),
+    );
+  }
+  device.close();
 });
 
 gpuTest(

@@ -13,7 +13,7 @@ export interface GpuRegion {
   readonly bytes: number;
 }
 
-/** The most bytes of a staging buffer; what is longer is read through several. */
+/** What is longer is read through several staging buffers. */
 const CHUNK = 256 * 2 ** 20;
 /** Staging buffers up to this size are kept for the next read. */
 const KEPT = 2 ** 20;
@@ -29,10 +29,13 @@ interface Part {
 /** See the module's text. */
 export class Reader {
   #device: GPUDevice;
+  #chunk: number;
   #free: GPUBuffer[] = [];
 
-  constructor(device: GPUDevice) {
+  /** `chunk` is the most bytes of a staging buffer, a multiple of 4. */
+  constructor(device: GPUDevice, chunk: number = CHUNK) {
     this.#device = device;
+    this.#chunk = chunk;
   }
 
   /** Records the copies of `regions`; the returned function, called after the submit, waits for them. */
@@ -44,8 +47,8 @@ export class Reader {
     regions.forEach(({ buffer, offset, bytes }, target) => {
       for (let at = 0; at < bytes;) {
         let chunk = chunks.at(-1);
-        if (!chunk || chunk.bytes >= CHUNK) chunks.push(chunk = { parts: [], bytes: 0 });
-        const length = Math.min(bytes - at, CHUNK - chunk.bytes);
+        if (!chunk || chunk.bytes >= this.#chunk) chunks.push(chunk = { parts: [], bytes: 0 });
+        const length = Math.min(bytes - at, this.#chunk - chunk.bytes);
         chunk.parts.push({ target, at, source: buffer, offset: offset + at, bytes: length });
         chunk.bytes += pad(length);
         at += length;
