@@ -35,9 +35,10 @@ export const clipFactor: Kernel<ClipFactorParams> = kernel({
     const unscale = lossScale ? 1 / lossScale[0] : 1;
     let sum = 0;
     for (let i = 0; i < count; i++) sum += partials[i];
-    const length = Math.sqrt(sum) * unscale;
+    const total = Math.fround(sum); // what overflows on a GPU is to overflow here
+    const length = Math.sqrt(total) * unscale;
     norm[0] = length;
-    const finite = Number.isFinite(Math.fround(sum));
-    factor[0] = finite ? unscale * (maxNorm > 0 && length > maxNorm ? maxNorm / length : 1) : 0;
+    const kept = maxNorm > 0 && length > maxNorm ? maxNorm / length : 1;
+    factor[0] = Number.isFinite(total) ? unscale * kept : 0;
   },
 });
