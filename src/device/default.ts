@@ -7,7 +7,10 @@ import type { Device } from "./device.ts";
 
 let current: Device | undefined;
 
-/** The default device: the first that was opened, or that given to {@linkcode setDefaultDevice}. Throws when there is none. */
+/**
+ * The default device: the first that was opened, or that given to {@linkcode setDefaultDevice}. Throws when
+ * there is none.
+ */
 export function defaultDevice(): Device {
   if (current) return current;
   throw new Error("No device is open yet: call `await openDevice()` first, or name one");

@@ -16,7 +16,7 @@ export interface OpenOptions {
   readonly kind?: "webgpu" | "cpu";
   /** Another implementation of WebGPU than the runtime's `navigator.gpu`. */
   readonly gpu?: GPU;
-  /** Gets the one line that tells which device was opened and why; `console.error` by default, false for silence. */
+  /** Gets the line that tells which device was opened and why; default `console.error`, false: silence. */
   readonly log?: ((line: string) => void) | false;
 }
 
@@ -30,7 +30,7 @@ export interface OpenOptions {
  * @example
  * ```ts
  * import { openDevice } from "@dinograd/dinograd";
- * const device = await openDevice({ kind: "cpu", log: false });
+ * using device = await openDevice({ kind: "cpu", log: false });
  * console.log(device.description);
  * ```
  */

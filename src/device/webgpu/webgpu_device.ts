@@ -260,6 +260,7 @@ export class WebGpuDevice implements Device {
     this.#gpu.destroy();
   }
 
+  /** Closes the device at the end of a `using` block. */
   [Symbol.dispose](): void {
     this.close();
   }
