@@ -6,7 +6,7 @@
  * @module
  */
 import type { DType } from "../src/device/dtype.ts";
-import type { GpuProgram, GpuTarget } from "../src/device/kernel.ts";
+import type { GpuProgram, GpuTarget, SimdJob } from "../src/device/kernel.ts";
 import common from "./rows.wgsl" with { type: "text" };
 import serial from "./rows_serial.wgsl" with { type: "text" };
 import tree from "./rows_tree.wgsl" with { type: "text" };
@@ -47,6 +47,7 @@ export function rowProgram(sources: RowSources, target: GpuTarget, launch: RowLa
     ...launch.constants,
     F: vector ? "vec4<f32>" : "f32",
     VECTOR: vector,
+    ...(vector ? { I: "vec4<u32>", STEP: "vec4<u32>(0u, 1u, 2u, 3u)" } : {}),
   };
   for (const [alias, dtype = "f32"] of Object.entries(launch.along)) {
     constants[alias] = vector ? `vec4<${dtype}>` : dtype;
@@ -68,4 +69,9 @@ export function rowProgram(sources: RowSources, target: GpuTarget, launch: RowLa
 /** Rows for one thread to take at a time, so that each piece of work is worth handing out. */
 export function rowChunk(columns: number): number {
   return Math.max(1, Math.floor(16384 / Math.max(1, columns)));
+}
+
+/** The number that a WASM door finds at an address. */
+export function numberAt<P>(job: SimdJob<P>, address: number): number {
+  return new Float32Array(job.context.pool.memory.buffer, address, 1)[0];
 }

@@ -1,8 +1,10 @@
 // What the row kernels share: the elements of a row one by one, or four at a time.
 // `rows_serial.wgsl` or `rows_tree.wgsl` follows, then the kernel (see `rows.ts`).
 alias F = f32; // what is computed with: f32 or vec4<f32>
+alias I = u32; // column numbers of the elements of an F: u32 or vec4<u32>
 const VECTOR = false; // whether F is vec4<f32>
 const WIDTH = select(1u, 4u, VECTOR); // elements in an F
+const STEP = I(0u); // column numbers within an F
 const LOWEST = -3.4028234e38; // below every finite number
 
 /** The sum of the elements of `v`. */
@@ -18,4 +20,15 @@ fn total(v: F) -> f32 {
 fn largest(v: F) -> f32 {
   let w = vec4<f32>(v);
   return max(max(w.x, w.y), max(w.z, w.w));
+}
+
+/** 1 for the element in this column, 0 for the others of the `i`-th F of a row. */
+fn oneHot(i: u32, column: u32) -> F {
+  return select(F(0.0), F(1.0), I(i * WIDTH) + STEP == I(column));
+}
+
+/** A number that is none. */
+fn notANumber() -> f32 {
+  var bits = 0x7fc00000u; // a variable: constants may not be NaN
+  return bitcast<f32>(bits);
 }

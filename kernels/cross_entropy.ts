@@ -1,0 +1,76 @@
+/**
+ * Cross-entropy between logits and class ids.
+ *
+ * @module
+ */
+import { type Kernel, kernel } from "../src/device/kernel.ts";
+import wgsl from "./cross_entropy.wgsl" with { type: "text" };
+import type { ClassParams } from "./cross_entropy_count.ts";
+import { rowChunk, rowProgram, rowSources } from "./rows.ts";
+
+/** Numbers of {@linkcode crossEntropy} and its gradient. */
+export type CrossEntropyParams = ClassParams & {
+  /** What the target distribution gives to all classes alike, 0 to 1. */
+  smoothing: number;
+};
+
+const sources = rowSources(wgsl);
+
+/**
+ * loss (rows) of logits (rows, classes) and targets (rows), 0 where the target is `ignoreIndex`; lse (rows)
+ * = log(sum(exp(logits))), what the gradient needs.
+ */
+export const crossEntropy: Kernel<CrossEntropyParams> = kernel({
+  name: "cross_entropy",
+  bindings: { logits: "read", targets: "read", loss: "write", lse: "write" },
+  optional: ["lse"],
+  params: { rows: "u32", classes: "u32", ignoreIndex: "i32", smoothing: "f32" },
+  gpu: ({ rows, classes }, target) =>
+    rowProgram(sources, target, {
+      rows,
+      columns: classes,
+      along: { X: target.dtypes.logits },
+      constants: { T: target.dtypes.targets, KEEP_LSE: target.dtypes.lse !== undefined },
+    }),
+  cpu({ logits, targets, loss, lse }, { rows, classes, ignoreIndex, smoothing }) {
+    for (let row = 0; row < rows; row++) {
+      const first = row * classes;
+      const { top, log, mean } = rowStatistics(logits, first, classes);
+      if (lse) lse[row] = top + log;
+      const hit = logits[first + targets[row]];
+      loss[row] = targets[row] === ignoreIndex
+        ? 0
+        : (1 - smoothing) * (log - (hit - top)) + smoothing * (log - (mean - top));
+    }
+  },
+  simd({ at, params: { rows, classes, ignoreIndex, smoothing }, run }) {
+    // deno-fmt-ignore
+    run("cross_entropy", rows, rowChunk(classes), at.logits, classes, at.targets, at.loss, at.lse,
+      classes, ignoreIndex, smoothing);
+    return true;
+  },
+  split: {
+    along: "rows",
+    elements: {
+      logits: ({ classes }) => classes,
+      targets: () => 1,
+      loss: () => 1,
+      lse: () => 1,
+    },
+  },
+});
+
+/** The largest of a row's logits, the logarithm of the sum of exp(x - largest), and their mean. */
+export function rowStatistics(
+  logits: ArrayLike<number>,
+  first: number,
+  classes: number,
+): { top: number; log: number; mean: number } {
+  let top = -Infinity, sum = 0, all = 0;
+  for (let i = first; i < first + classes; i++) {
+    top = Math.max(top, logits[i]);
+    all += logits[i];
+  }
+  for (let i = first; i < first + classes; i++) sum += Math.exp(logits[i] - top);
+  return { top, log: Math.log(sum), mean: all / classes };
+}

@@ -1,0 +1,68 @@
+// Loss of each row, lse - x[target] with lse = log(sum(exp(x))), in one pass over the logits.
+// With smoothing s it is (1 - s) * (lse - x[target]) + s * mean(lse - x).
+alias X = f32; // logits as stored: f32, f16 or four of them
+alias T = i32; // targets
+const KEEP_LSE = true;
+
+struct Params {
+  rows: u32,
+  classes: u32,
+  ignoreIndex: i32,
+  smoothing: f32,
+}
+
+@group(0) @binding(0) var<storage, read> logits: array<X>;
+@group(0) @binding(1) var<storage, read> targets: array<T>;
+@group(0) @binding(2) var<storage, read_write> loss: array<f32>;
+@group(0) @binding(3) var<storage, read_write> lse: array<f32>;
+@group(0) @binding(4) var<uniform> params: Params;
+
+@compute @workgroup_size(GROUP)
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) local: u32,
+) {
+  let row = rowOf(group.x + group.y * groups.x, local);
+  if (row >= params.rows) {
+    return;
+  }
+  let lane = laneOf(local);
+  let units = params.classes / WIDTH;
+  let first = row * units;
+
+  var top = F(LOWEST);
+  var sum = F(0.0);
+  var all = F(0.0);
+  for (var i = lane; i < units; i += LANES) {
+    let v = F(logits[first + i]);
+    let higher = max(top, v);
+    sum = sum * exp(top - higher) + exp(v - higher);
+    top = higher;
+    all += v;
+  }
+  let shift = maxOfLanes(largest(top), lane);
+  let rest = log(sumOfLanes(total(sum * exp(top - shift)), lane));
+  let mean = sumOfLanes(total(all), lane) / f32(params.classes);
+  if (lane > 0u) {
+    return;
+  }
+  if (KEEP_LSE) {
+    lse[row] = shift + rest;
+  }
+  let chosen = i32(targets[row]);
+  if (chosen == params.ignoreIndex) {
+    loss[row] = 0.0;
+  } else if (chosen < 0 || u32(chosen) >= params.classes) {
+    loss[row] = notANumber();
+  } else {
+    let column = u32(chosen);
+    let x = vec4<f32>(F(logits[first + column / WIDTH]))[column % WIDTH];
+    // The shift is taken off first: beside a large one the logarithm would be rounded away.
+    var value = rest - (x - shift);
+    if (params.smoothing > 0.0) {
+      value = (1.0 - params.smoothing) * value + params.smoothing * (rest - (mean - shift));
+    }
+    loss[row] = value;
+  }
+}

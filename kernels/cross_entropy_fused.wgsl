@@ -1,0 +1,70 @@
+// Loss of each row, and in place of its logits their gradient times scale (Hsu et al., Liger Kernel, 2024):
+// one pass for the loss, a second for the gradient.
+alias X = f32; // logits as stored: f32, f16 or four of them
+alias T = i32; // targets
+
+struct Params {
+  rows: u32,
+  classes: u32,
+  ignoreIndex: i32,
+  smoothing: f32,
+}
+
+@group(0) @binding(0) var<storage, read_write> logits: array<X>;
+@group(0) @binding(1) var<storage, read> targets: array<T>;
+@group(0) @binding(2) var<storage, read> scale: array<f32>;
+@group(0) @binding(3) var<storage, read_write> loss: array<f32>;
+@group(0) @binding(4) var<uniform> params: Params;
+
+@compute @workgroup_size(GROUP)
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) local: u32,
+) {
+  let row = rowOf(group.x + group.y * groups.x, local);
+  if (row >= params.rows) {
+    return;
+  }
+  let lane = laneOf(local);
+  let units = params.classes / WIDTH;
+  let first = row * units;
+  let chosen = i32(targets[row]);
+  let ignored = chosen == params.ignoreIndex;
+  let known = chosen >= 0 && u32(chosen) < params.classes;
+  let column = select(0u, u32(chosen), known);
+  // Read before any lane writes: the sums below wait for all lanes.
+  let x = vec4<f32>(F(logits[first + column / WIDTH]))[column % WIDTH];
+
+  var top = F(LOWEST);
+  var sum = F(0.0);
+  var all = F(0.0);
+  for (var i = lane; i < units; i += LANES) {
+    let v = F(logits[first + i]);
+    let higher = max(top, v);
+    sum = sum * exp(top - higher) + exp(v - higher);
+    top = higher;
+    all += v;
+  }
+  let shift = maxOfLanes(largest(top), lane);
+  let denominator = sumOfLanes(total(sum * exp(top - shift)), lane);
+  let mean = sumOfLanes(total(all), lane) / f32(params.classes);
+  if (lane == 0u) {
+    let rest = log(denominator);
+    var value = rest - (x - shift);
+    if (params.smoothing > 0.0) {
+      value = (1.0 - params.smoothing) * value + params.smoothing * (rest - (mean - shift));
+    }
+    loss[row] = select(select(notANumber(), value, known), 0.0, ignored);
+  }
+
+  let factor = select(notANumber(), scale[0], known);
+  let share = 1.0 / denominator;
+  let hot = 1.0 - params.smoothing;
+  let spread = params.smoothing / f32(params.classes);
+  for (var i = lane; i < units; i += LANES) {
+    let p = exp(F(logits[first + i]) - shift) * share;
+    let d = (p - spread - oneHot(i, column) * hot) * factor;
+    logits[first + i] = X(select(d, F(0.0), ignored));
+  }
+}

@@ -1,0 +1,29 @@
+/**
+ * The mean of the losses of rows.
+ *
+ * @module
+ */
+import { type Kernel, kernel } from "../src/device/kernel.ts";
+import wgsl from "./cross_entropy_mean.wgsl" with { type: "text" };
+import { rowProgram, rowSources } from "./rows.ts";
+
+/** Numbers of {@linkcode crossEntropyMean}. */
+export type CrossEntropyMeanParams = {
+  /** Rows. */
+  rows: number;
+};
+
+const sources = rowSources(wgsl);
+
+/** mean (1) = scale (1) * sum of loss (rows). */
+export const crossEntropyMean: Kernel<CrossEntropyMeanParams> = kernel({
+  name: "cross_entropy_mean",
+  bindings: { loss: "read", scale: "read", mean: "write" },
+  params: { rows: "u32" },
+  gpu: ({ rows }, target) => rowProgram(sources, target, { rows: 1, columns: rows, along: {} }),
+  cpu({ loss, scale, mean }, { rows }) {
+    let sum = 0;
+    for (let row = 0; row < rows; row++) sum += loss[row];
+    mean[0] = sum * scale[0];
+  },
+});

@@ -1,0 +1,80 @@
+/**
+ * Layer normalisation.
+ *
+ * @module
+ */
+import { type Kernel, kernel } from "../src/device/kernel.ts";
+import wgsl from "./layer_norm.wgsl" with { type: "text" };
+import { rowChunk, rowProgram, rowSources } from "./rows.ts";
+
+/** Numbers of {@linkcode layerNorm}. */
+export type NormParams = {
+  /** Rows, each normalised by itself. */
+  rows: number;
+  /** Elements of a row. */
+  columns: number;
+  /** Added to the variance. */
+  eps: number;
+};
+
+const sources = rowSources(wgsl);
+
+/**
+ * y (rows, columns) = (x - mean) * rstd [* weight] [+ bias] with weight and bias (columns), and mean and
+ * rstd = 1 / sqrt(variance + eps) of each row, which are kept where they are given (rows).
+ */
+export const layerNorm: Kernel<NormParams> = kernel({
+  name: "layer_norm",
+  bindings: {
+    x: "read",
+    weight: "read",
+    bias: "read",
+    y: "write",
+    mean: "write",
+    rstd: "write",
+  },
+  optional: ["weight", "bias", "mean", "rstd"],
+  params: { rows: "u32", columns: "u32", eps: "f32" },
+  gpu({ rows, columns }, target) {
+    const { x, weight, bias, y, mean } = target.dtypes;
+    return rowProgram(sources, target, {
+      rows,
+      columns,
+      along: { X: x, W: weight, B: bias, Y: y },
+      constants: {
+        HAS_WEIGHT: weight !== undefined,
+        HAS_BIAS: bias !== undefined,
+        KEEP: mean !== undefined,
+      },
+    });
+  },
+  cpu({ x, weight, bias, y, mean, rstd }, { rows, columns, eps }) {
+    for (let row = 0; row < rows; row++) {
+      const first = row * columns, end = first + columns;
+      let center = 0, variance = 0;
+      for (let i = first; i < end; i++) center += x[i] / columns;
+      for (let i = first; i < end; i++) variance += (x[i] - center) ** 2 / columns;
+      const scale = 1 / Math.sqrt(variance + eps);
+      for (let i = 0; i < columns; i++) {
+        y[first + i] = (x[first + i] - center) * scale * (weight?.[i] ?? 1) + (bias?.[i] ?? 0);
+      }
+      if (mean) mean[row] = center;
+      if (rstd) rstd[row] = scale;
+    }
+  },
+  simd({ at, params: { rows, columns, eps }, run }) {
+    // deno-fmt-ignore
+    run("layer_norm", rows, rowChunk(columns), at.x, at.weight, at.bias, at.y, at.mean, at.rstd,
+      columns, eps);
+    return true;
+  },
+  split: {
+    along: "rows",
+    elements: {
+      x: ({ columns }) => columns,
+      y: ({ columns }) => columns,
+      mean: () => 1,
+      rstd: () => 1,
+    },
+  },
+});

@@ -1,0 +1,65 @@
+// y = (x - mean) / sqrt(variance + eps) * weight + bias of each row; the variance in a pass of its own
+// (Ba et al., 2016). Keeps mean and rstd = 1 / sqrt(variance + eps).
+alias X = f32; // x as stored: f32, f16 or four of them
+alias W = f32; // weight as stored
+alias B = f32; // bias as stored
+alias Y = f32; // y as stored
+const HAS_WEIGHT = true;
+const HAS_BIAS = true;
+const KEEP = true; // whether mean and rstd are wanted
+
+struct Params {
+  rows: u32,
+  columns: u32,
+  eps: f32,
+}
+
+@group(0) @binding(0) var<storage, read> x: array<X>;
+@group(0) @binding(1) var<storage, read> weight: array<W>;
+@group(0) @binding(2) var<storage, read> bias: array<B>;
+@group(0) @binding(3) var<storage, read_write> y: array<Y>;
+@group(0) @binding(4) var<storage, read_write> mean: array<f32>;
+@group(0) @binding(5) var<storage, read_write> rstd: array<f32>;
+@group(0) @binding(6) var<uniform> params: Params;
+
+@compute @workgroup_size(GROUP)
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) local: u32,
+) {
+  let row = rowOf(group.x + group.y * groups.x, local);
+  if (row >= params.rows) {
+    return;
+  }
+  let lane = laneOf(local);
+  let units = params.columns / WIDTH;
+  let first = row * units;
+  let each = 1.0 / f32(params.columns);
+
+  var sum = F(0.0);
+  for (var i = lane; i < units; i += LANES) {
+    sum += F(x[first + i]);
+  }
+  let center = sumOfLanes(total(sum), lane) * each;
+  var squares = F(0.0);
+  for (var i = lane; i < units; i += LANES) {
+    let d = F(x[first + i]) - center;
+    squares += d * d;
+  }
+  let scale = inverseSqrt(sumOfLanes(total(squares), lane) * each + params.eps);
+  for (var i = lane; i < units; i += LANES) {
+    var v = (F(x[first + i]) - center) * scale;
+    if (HAS_WEIGHT) {
+      v *= F(weight[i]);
+    }
+    if (HAS_BIAS) {
+      v += F(bias[i]);
+    }
+    y[first + i] = Y(v);
+  }
+  if (KEEP && lane == 0u) {
+    mean[row] = center;
+    rstd[row] = scale;
+  }
+}

@@ -1,0 +1,119 @@
+/**
+ * Cross-entropy.
+ *
+ * @module
+ */
+import { crossEntropy as forward, type CrossEntropyParams } from "../../kernels/cross_entropy.ts";
+import { crossEntropyBackward } from "../../kernels/cross_entropy_backward.ts";
+import { crossEntropyCount } from "../../kernels/cross_entropy_count.ts";
+import { crossEntropyMean } from "../../kernels/cross_entropy_mean.ts";
+import { formatShape, sameShape } from "../tensor/shape.ts";
+import { needsGrad, record } from "../tensor/tape.ts";
+import { Tensor } from "../tensor/tensor.ts";
+import { checkFloat, checkIds, sameDevice } from "./check.ts";
+
+/** Options of {@linkcode crossEntropy} and `linearCrossEntropy`. */
+export interface CrossEntropyOptions {
+  /** Rows with this target count for nothing, as those that only pad. Default: -100. */
+  readonly ignoreIndex?: number;
+  /**
+   * The part of the target distribution, 0 to 1, that is spread over all classes (Szegedy et al., 2016).
+   * Default: 0.
+   */
+  readonly labelSmoothing?: number;
+}
+
+/**
+ * The mean of `-log(softmax(logits)[target])` over the rows whose target is not ignored, a scalar of `f32`.
+ * logits (..., C), targets (...) class ids of `i32` or `u32`. With smoothing s a row's loss is
+ * `(1 - s) * nll + s * mean(-log p)`. All as in PyTorch; the softmax itself is never stored.
+ *
+ * When every row is ignored the loss is NaN (0 / 0, as in PyTorch) and the gradient 0.
+ *
+ * Throws a `TypeError` when shapes, dtypes or devices do not go together, a `RangeError` for options out of
+ * range and, on the CPU, for a target that is neither a class nor ignored, naming its row. On a GPU, which
+ * cannot throw, such a row makes the loss NaN, and its gradient.
+ *
+ * @example Evenly likely classes
+ * ```ts
+ * import { CpuDevice, crossEntropy, tensor } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using logits = tensor([[0, 0, 0, 0], [1, 1, 1, 1]], { device });
+ * using targets = tensor([3, 0], { device, dtype: "i32" });
+ * using loss = crossEntropy(logits, targets);
+ * assert.ok(Math.abs(await loss.item() - Math.log(4)) < 1e-6);
+ * ```
+ */
+export function crossEntropy(
+  logits: Tensor,
+  targets: Tensor,
+  options: CrossEntropyOptions = {},
+): Tensor {
+  const device = sameDevice("crossEntropy", logits, targets);
+  checkFloat("crossEntropy", logits);
+  const rows = checkTargets("crossEntropy", logits, targets);
+  const classes = logits.shape.at(-1)!;
+  const params = crossEntropyParams("crossEntropy", rows, classes, options);
+  const grad = needsGrad([logits]);
+
+  const scale = Tensor.empty(device, [1]);
+  device.launch(crossEntropyCount, { targets, scale }, params);
+  const losses = Tensor.empty(device, [rows]);
+  const lse = grad ? Tensor.empty(device, [rows]) : undefined;
+  device.launch(forward, { logits, targets, loss: losses, lse }, params);
+  const mean = meanLoss(losses, scale);
+  if (!lse) {
+    scale.dispose();
+    return mean;
+  }
+  record("crossEntropy", [logits], mean, [logits, targets, lse, scale], (dy, saved) => {
+    const [logits, targets, lse, scale] = saved;
+    const dLogits = Tensor.empty(device, logits.shape, logits.dtype);
+    device.launch(crossEntropyBackward, { logits, targets, lse, scale, dy, dLogits }, params);
+    return [dLogits];
+  });
+  lse.dispose();
+  scale.dispose();
+  return mean;
+}
+
+/** Adds up the losses of rows, times `scale` (1), and disposes of them. */
+export function meanLoss(losses: Tensor, scale: Tensor): Tensor {
+  const { device } = losses;
+  const mean = Tensor.empty(device, []);
+  device.launch(crossEntropyMean, { loss: losses, scale, mean }, { rows: losses.size });
+  losses.dispose();
+  return mean;
+}
+
+/** The number of rows of `x` (..., columns), each of which has its target. Throws a `TypeError`. */
+export function checkTargets(op: string, x: Tensor, targets: Tensor): number {
+  checkIds(op, targets);
+  if (x.shape.length === 0 || !sameShape(x.shape.slice(0, -1), targets.shape)) {
+    throw new TypeError(
+      `${op}: expected a target for each row of shape ${formatShape(x.shape)}, so of shape ` +
+        `${formatShape(x.shape.slice(0, -1))}, but got ${formatShape(targets.shape)}`,
+    );
+  }
+  return targets.size;
+}
+
+/** The kernels' parameters from the options. Throws a `RangeError`. */
+export function crossEntropyParams(
+  op: string,
+  rows: number,
+  classes: number,
+  options: CrossEntropyOptions,
+): CrossEntropyParams {
+  const { ignoreIndex = -100, labelSmoothing = 0 } = options;
+  if (classes === 0) throw new RangeError(`${op}: expected at least one class but got none`);
+  if (!Number.isInteger(ignoreIndex) || Math.abs(ignoreIndex) >= 2 ** 31) {
+    throw new RangeError(`${op}: expected a whole number to ignore but got ${ignoreIndex}`);
+  }
+  if (!(labelSmoothing >= 0 && labelSmoothing <= 1)) {
+    throw new RangeError(`${op}: expected label smoothing from 0 to 1 but got ${labelSmoothing}`);
+  }
+  return { rows, classes, ignoreIndex, smoothing: labelSmoothing };
+}
