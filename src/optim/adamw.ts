@@ -7,7 +7,13 @@ import { adamw } from "../../kernels/adamw.ts";
 import { adamwCorrection } from "../../kernels/adamw_correction.ts";
 import { constant } from "../tensor/create.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { Optimizer, type OptimizerOptions, type ParameterGroup, type Slot } from "./optimizer.ts";
+import {
+  Optimizer,
+  type OptimizerOptions,
+  type ParameterGroup,
+  type Slot,
+  type Update,
+} from "./optimizer.ts";
 import type { NamedParameters } from "./parameters.ts";
 
 /** Options of {@linkcode Adam}. */
@@ -76,24 +82,28 @@ export class AdamW extends Optimizer {
     this.#correction = constant(this.device, [2], 1).keep();
   }
 
+  /** Frees its own memory; the parameters stay. */
   override [Symbol.dispose](): void {
     super[Symbol.dispose]();
     this.#correction.dispose();
   }
 
+  /** The number of steps that were not refused. */
   protected override counters(): Iterable<[string, Tensor]> {
     return [["step", this.#step]];
   }
 
+  /** Counts the step. */
   protected override begin(gradScale: Tensor): void {
     const [logBeta1, logBeta2] = this.#betas.map((beta) => Math.max(Math.log(beta), -1000));
     const bindings = { gradScale, step: this.#step, correction: this.#correction };
     this.device.launch(adamwCorrection, bindings, { logBeta1, logBeta2 });
   }
 
+  /** Launches the update. */
   protected override update(
     { weights, averages: { m, v }, weightDecay }: Slot,
-    { grad, copy, gradScale, lr }: Parameters<Optimizer["update"]>[1],
+    { grad, copy, gradScale, lr }: Update,
   ): void {
     const [beta1, beta2] = this.#betas;
     this.device.launch(

@@ -7,11 +7,16 @@ import { entriesOf, type NamedParameters } from "./parameters.ts";
 
 /** A gradient held NaN or infinity; the step was refused. */
 export class NonFiniteGradientError extends Error {
+  /** The name of this kind of error. */
   override readonly name = "NonFiniteGradientError";
 
-  /** `parameters` are the names of all parameters whose gradient is not finite. */
-  constructor(message: string, readonly parameters: readonly string[]) {
+  /** The names of all parameters whose gradient is not finite. */
+  readonly parameters: readonly string[];
+
+  /** An error about these parameters. */
+  constructor(message: string, parameters: readonly string[]) {
     super(message);
+    this.parameters = parameters;
   }
 }
 

@@ -56,7 +56,19 @@ export interface Slot {
   readonly lrScale: number;
 }
 
-/** The base of {@linkcode AdamW}, `Adam` and `SGD`. */
+/** What one parameter is updated with. */
+export interface Update {
+  /** Its gradient. */
+  readonly grad: Tensor;
+  /** The model's f16 tensor where `weights` of the slot is its f32 master. */
+  readonly copy: Tensor | undefined;
+  /** What the gradient is multiplied with; 0 to change nothing. */
+  readonly gradScale: Tensor;
+  /** The learning rate. */
+  readonly lr: number;
+}
+
+/** The base of `AdamW`, `Adam` and `SGD`. */
 export abstract class Optimizer implements Disposable {
   /** The learning rate where a step names none. */
   lr: number;
@@ -168,11 +180,8 @@ export abstract class Optimizer implements Disposable {
   /** Runs before the parameters are updated. */
   protected begin(_gradScale: Tensor): void {}
 
-  /** Updates one parameter; `copy` is the model's f16 tensor where `slot.weights` is its master. */
-  protected abstract update(
-    slot: Slot,
-    launch: { grad: Tensor; copy: Tensor | undefined; gradScale: Tensor; lr: number },
-  ): void;
+  /** Updates one parameter. */
+  protected abstract update(slot: Slot, update: Update): void;
 
   #update(lr: number, gradScale: Tensor): void {
     const due = this.#slots.flatMap((slot) => {

@@ -4,7 +4,7 @@
  * @module
  */
 import { sgd } from "../../kernels/sgd.ts";
-import { Optimizer, type OptimizerOptions, type Slot } from "./optimizer.ts";
+import { Optimizer, type OptimizerOptions, type Slot, type Update } from "./optimizer.ts";
 import type { NamedParameters } from "./parameters.ts";
 
 /** Options of {@linkcode SGD}. */
@@ -39,9 +39,10 @@ export class SGD extends Optimizer {
     this.#nesterov = nesterov;
   }
 
+  /** Launches the update. */
   protected override update(
     { weights, averages: { velocity }, weightDecay }: Slot,
-    { grad, copy, gradScale, lr }: Parameters<Optimizer["update"]>[1],
+    { grad, copy, gradScale, lr }: Update,
   ): void {
     this.device.launch(sgd, { p: weights, g: grad, velocity, gradScale, copy }, {
       count: weights.size,
