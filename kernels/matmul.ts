@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { sgemm } from "../src/device/cpu/sgemm.ts";
 import { type GpuTarget, type Kernel, kernel } from "../src/device/kernel.ts";
 import shared from "./matmul.wgsl" with { type: "text" };
 import direct from "./matmul_direct.wgsl" with { type: "text" };
@@ -177,7 +176,7 @@ export const matmul: Kernel<MatmulParams> = kernel<MatmulParams>({
     const batch = even ? p.batches : p.inner;
     const byOuter = p.inner === 1;
     for (let outer = 0; outer < p.batches / batch; outer++) {
-      sgemm(context.pool, {
+      context.gemm({
         m: p.m,
         n: p.n,
         k: p.k,

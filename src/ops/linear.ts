@@ -61,7 +61,7 @@ export function linear(
     const dWeight = wantWeight ? Tensor.empty(device, weight.shape, weight.dtype) : null;
     if (dWeight) launchMatmul({ m: n, n: k, k: m, a: dy, transA: true, b: x, c: dWeight });
     const rest: (Tensor | null)[] = [];
-    if (bias) rest.push(wanted[2] ? sum(dy.alias([m, n]), { axes: 0 }) : null);
+    if (bias) rest.push(wanted[2] ? sum(dy.alias([m, n]), 0) : null);
     if (residual) rest.push(dy);
     return [dx, dWeight, ...rest];
   });

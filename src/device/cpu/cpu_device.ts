@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { basename } from "node:path";
 import type {
   Binding,
   Device,
@@ -15,8 +16,9 @@ import type {
 import { BYTES, type DType, type TypedArray, viewOf } from "../dtype.ts";
 import { DeviceError, DeviceLostError } from "../errors.ts";
 import type { Kernel, Params, SimdJob } from "../kernel.ts";
-import { type Blas, openBlas } from "./blas.ts";
+import { Blas } from "./blas.ts";
 import { Heap } from "./heap.ts";
+import { sgemm, type SgemmOptions } from "./sgemm.ts";
 import { ThreadPool } from "./threads.ts";
 
 /** How to open a {@linkcode CpuDevice}. */
@@ -33,8 +35,8 @@ export interface CpuDeviceOptions {
 export interface CpuContext {
   /** The threads and their memory. */
   readonly pool: ThreadPool;
-  /** `cblas_sgemm`, where there is one. */
-  readonly blas: Blas | undefined;
+  /** The matrix product: BLAS, where there is one, or the WASM kernels. */
+  gemm(options: SgemmOptions): void;
 }
 
 class CpuBuffer implements DeviceBuffer {
@@ -52,30 +54,39 @@ export class CpuDevice implements Device {
   readonly bindingAlignment = 4;
   readonly lost: Promise<never>;
   readonly #context: CpuContext;
+  readonly #blas: Blas | undefined;
   readonly #heap: Heap;
   readonly #simd: boolean;
   #timings: Map<string, { calls: number; milliseconds: number }> | undefined;
   #closed = false;
   #reportLost: (error: DeviceLostError) => void = () => {};
 
-  private constructor(context: CpuContext, simd: boolean) {
-    this.#context = context;
+  private constructor(pool: ThreadPool, blas: Blas | undefined, simd: boolean) {
+    this.#context = {
+      pool,
+      gemm: blas ? (options) => blas.sgemm(pool, options) : (options) => sgemm(pool, options),
+    };
+    this.#blas = blas;
     this.#simd = simd;
-    this.#heap = new Heap(context.pool.memory, context.pool.heapBase);
+    this.#heap = new Heap(pool.memory, pool.heapBase);
     const { promise, reject } = Promise.withResolvers<never>();
     promise.catch(() => {}); // nobody has to listen
     this.lost = promise;
     this.#reportLost = reject;
-    const { threads } = context.pool;
+    const { threads } = pool;
     this.description = `CPU, ${threads} thread${threads === 1 ? "" : "s"}, ` +
-      (simd ? "WASM SIMD" : "plain TypeScript") + (context.blas ? ` and ${context.blas.name}` : "");
+      (simd ? "WASM SIMD" : "plain TypeScript") + (blas ? ` and ${basename(blas.path)}` : "");
   }
 
   /** Opens the CPU; needs no permission, and asks for none. */
   static open(options: CpuDeviceOptions = {}): CpuDevice {
     const { blas = true, simd = true } = options;
     const pool = ThreadPool.start({ threads: options.threads });
-    return new CpuDevice({ pool, blas: blas && simd ? openBlas() : undefined }, simd);
+    return new CpuDevice(
+      pool,
+      blas && simd ? Blas.open({ threads: pool.threads }) : undefined,
+      simd,
+    );
   }
 
   createBuffer(bytes: number): DeviceBuffer {
@@ -171,6 +182,7 @@ export class CpuDevice implements Device {
     if (this.#closed) return;
     this.#closed = true;
     this.#context.pool.close();
+    this.#blas?.close();
     this.#reportLost(new DeviceLostError("The CPU device was closed"));
   }
 
