@@ -1,0 +1,121 @@
+/**
+ * dinograd: tensors, gradients and transformer language models on Deno's WebGPU and on the CPU.
+ *
+ * @example Train a line
+ * ```ts
+ * import { CpuDevice, Scope, SGD, mul, scoped, square, sub, mean, tensor } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * const slope = tensor([0], { device });
+ * slope.requiresGrad = true;
+ * using optimizer = new SGD({ slope }, { lr: 0.1 });
+ * using x = tensor([1, 2, 3], { device });
+ * using y = tensor([2, 4, 6], { device });
+ * for (let step = 0; step < 50; step++) {
+ *   using _step = new Scope();
+ *   mean(square(sub(mul(x, slope), y))).backward();
+ *   optimizer.step();
+ *   optimizer.zeroGrad();
+ * }
+ * assert(Math.abs(await slope.item() - 2) < 1e-3);
+ * scoped(() => slope.dispose());
+ * ```
+ *
+ * @module
+ */
+
+// Devices
+export * from "./src/device/cpu/cpu_device.ts";
+export * from "./src/device/default.ts";
+export * from "./src/device/device.ts";
+export * from "./src/device/dtype.ts";
+export * from "./src/device/errors.ts";
+export * from "./src/device/kernel.ts";
+export * from "./src/device/open.ts";
+export * from "./src/device/timings.ts";
+export * from "./src/device/webgpu/webgpu_device.ts";
+
+// Tensors and gradients
+export * from "./src/tensor/create.ts";
+export * from "./src/tensor/random.ts";
+export * from "./src/tensor/scope.ts";
+export { type NestedArray, readTensors, Tensor } from "./src/tensor/tensor.ts";
+export { type Shape } from "./src/tensor/shape.ts";
+export { type Backward, needsGrad, noGrad, record } from "./src/tensor/tape.ts";
+
+// Operations
+export * from "./src/ops/attention.ts";
+export * from "./src/ops/cross_entropy.ts";
+export * from "./src/ops/layer_norm.ts";
+export * from "./src/ops/linear.ts";
+export * from "./src/ops/linear_cross_entropy.ts";
+export * from "./src/ops/log_softmax.ts";
+export * from "./src/ops/matmul.ts";
+export * from "./src/ops/reshape.ts";
+export * from "./src/ops/rms_norm.ts";
+export * from "./src/ops/rotary.ts";
+export * from "./src/ops/softmax.ts";
+
+// Layers and models
+export * from "./src/nn/layer_norm.ts";
+export * from "./src/nn/linear.ts";
+export * from "./src/nn/parameters.ts";
+export * from "./src/models/gpt2.ts";
+
+// Optimizers
+export * from "./src/optim/adamw.ts";
+export * from "./src/optim/check_grad_norm.ts";
+export * from "./src/optim/clip_grad_norm.ts";
+export * from "./src/optim/loss_scaler.ts";
+export * from "./src/optim/optimizer.ts";
+export { type NamedParameters, zeroGrad } from "./src/optim/parameters.ts";
+export * from "./src/optim/schedule.ts";
+export * from "./src/optim/sgd.ts";
+export { type StoredTensor } from "./src/optim/stored.ts";
+
+// Training and decoding
+export * from "./src/train/evaluate.ts";
+export * from "./src/train/interrupt.ts";
+export * from "./src/train/run_checkpoint.ts";
+export * from "./src/decode/sample_tokens.ts";
+
+// Tokenizers
+export { type BytePairJSON, TokenizerFormatError } from "./src/tokenizer/byte_pair_json.ts";
+export { ByteLevelTokenizer } from "./src/tokenizer/byte_level_tokenizer.ts";
+export * from "./src/tokenizer/byte_pair_tokenizer.ts";
+export * from "./src/tokenizer/gpt2_tokenizer.ts";
+export { GPT2_PATTERN, GPT4_PATTERN, type PatternName } from "./src/tokenizer/splitter.ts";
+export * from "./src/tokenizer/stream_decoder.ts";
+export * from "./src/tokenizer/tokenizer.ts";
+
+// Data
+export { dataset as mobyDick, loadMobyDick } from "./data/moby_dick.ts";
+export {
+  dataset as tinyShakespeare,
+  loadTinyShakespeare,
+  type TinyShakespeareOptions,
+} from "./data/tiny_shakespeare.ts";
+export { type Dataset } from "./src/data/dataset.ts";
+export * from "./src/data/download.ts";
+export * from "./src/data/loader.ts";
+export * from "./src/data/shard_writer.ts";
+export * from "./src/data/shards.ts";
+
+// Files
+export * from "./src/io/checkpoint.ts";
+export * from "./src/io/errors.ts";
+export * from "./src/io/llmc_bin.ts";
+export * from "./src/io/npy.ts";
+export * from "./src/io/safetensors.ts";
+
+// Progress, logs and pictures
+export { EventFile, type EventFileOptions } from "./src/report/event_file.ts";
+export * from "./src/report/format.ts";
+export {
+  type LossCurvesOptions,
+  lossCurvesSvg,
+  type LossSeries,
+} from "./src/report/loss_curves.ts";
+export * from "./src/report/progress.ts";
+export { TextLog, type TextLogOptions } from "./src/report/text_log.ts";

@@ -1,0 +1,96 @@
+import assert from "node:assert/strict";
+import { add, mul } from "../../src/ops/arithmetic.ts";
+import { exp, square } from "../../src/ops/math.ts";
+import { sum } from "../../src/ops/reduce.ts";
+import { reshape } from "../../src/ops/reshape.ts";
+import { tensor } from "../../src/tensor/create.ts";
+import { Scope } from "../../src/tensor/scope.ts";
+import { noGrad, record } from "../../src/tensor/tape.ts";
+import type { Tensor } from "../../src/tensor/tensor.ts";
+import type { Device } from "../../src/device/device.ts";
+import { onEachDevice } from "../support/devices.ts";
+
+function leaf(values: number[], device: Device): Tensor {
+  const x = tensor(values, { device });
+  x.requiresGrad = true;
+  return x;
+}
+
+await onEachDevice("backward() adds up over every path to a leaf", async (device) => {
+  using _scope = new Scope();
+  const x = leaf([1, 2, 3], device);
+  const y = add(mul(x, x), x); // x^2 + x
+  sum(add(y, y)).backward();
+  assert.deepEqual(await x.grad!.toArray(), [6, 10, 14]);
+});
+
+await onEachDevice("backward() accumulates from call to call, and takes a seed", async (device) => {
+  using _scope = new Scope();
+  const x = leaf([1, 2], device);
+  sum(square(x)).backward();
+  sum(square(x)).backward(0.5);
+  assert.deepEqual(await x.grad!.toArray(), [3, 6]);
+  square(x).backward(tensor([1, 10], { device }));
+  assert.deepEqual(await x.grad!.toArray(), [5, 46]);
+});
+
+await onEachDevice("a gradient that is passed on unchanged is not overwritten", async (device) => {
+  using _scope = new Scope();
+  const a = leaf([1, 1], device);
+  const b = leaf([2, 2], device);
+  const both = add(a, b); // the same gradient goes to a and to b
+  sum(add(both, mul(a, 3))).backward();
+  sum(a).backward();
+  assert.deepEqual(await a.grad!.toArray(), [5, 5]);
+  assert.deepEqual(await b.grad!.toArray(), [1, 1]);
+});
+
+await onEachDevice("detach() and noGrad() stop gradients", async (device) => {
+  using _scope = new Scope();
+  const x = leaf([2], device);
+  sum(mul(x.detach(), x)).backward();
+  assert.deepEqual(await x.grad!.toArray(), [2]);
+  const y = noGrad(() => exp(x));
+  assert.equal(y.requiresGrad, false);
+  assert.throws(() => y.backward(), /depends on no tensor that requires a gradient/);
+  assert.throws(() => noGrad(() => Promise.resolve()), /must not be asynchronous/);
+  assert.throws(
+    () => tensor([1], { device, dtype: "i32" }).requiresGrad = true,
+    /i32 has no gradient/,
+  );
+});
+
+await onEachDevice("backward() says what is wrong", (device) => {
+  using _scope = new Scope();
+  const x = leaf([1, 2], device);
+  assert.throws(() => exp(x).backward(), /shape \[2\] needs a gradient of that shape/);
+  assert.throws(
+    () => exp(x).backward(tensor([1], { device })),
+    /expected a gradient of shape \[2\] but got \[1\]/,
+  );
+  const y = sum(exp(x));
+  y.backward();
+  assert.throws(() => y.backward(), /sum were already taken/);
+  const broken = record("half_done", [x], exp(x).detach(), [], () => [null]);
+  assert.throws(
+    () => broken.backward(tensor([1, 1], { device })),
+    /gradient of half_done with respect to input 0 does not exist/,
+  );
+});
+
+await onEachDevice("the tape frees what it kept, used or not", (device) => {
+  const x = leaf([1, 2, 3, 4], device);
+  const before = device.memory();
+  for (let i = 0; i < 3; i++) {
+    using _scope = new Scope();
+    const y = sum(reshape(exp(square(x)), [2, 2]));
+    if (i > 0) y.backward(); // the first time nobody asks
+    x.grad?.dispose();
+    x.grad = null;
+  }
+  assert.deepEqual(
+    [device.memory().live, device.memory().buffers],
+    [before.live, before.buffers],
+  );
+  x.dispose();
+});
