@@ -1,0 +1,60 @@
+// What the attention programs share; attention.ts puts attention_forward.wgsl, attention_backward_q.wgsl or
+// attention_backward_kv.wgsl behind this part.
+//
+// An invocation owns a row: a query, or in attention_backward_kv a key. The rows of the other side pass by, 8 at a
+// time, the same ones for a whole workgroup. On a GPU its invocations bring them to workgroup memory together;
+// where a CPU plays GPU and loads cost most (see matmul_subgroup.wgsl), each lane of a subgroup of 8 loads one
+// and hands it to the others.
+alias T = f32; // of q, k, v, o and their gradients
+alias V = i32; // of key_valid
+const D = 64u; // the size of a head
+const D4 = 16; // vec4 that hold it
+const CAUSAL = false;
+const MASKED = false; // there is key_valid
+const SUBGROUP = 0; // 1: rows pass by in the lanes of a subgroup of 8
+const TILED = 1; // 1 - SUBGROUP: rows pass by in workgroup memory
+const ROWS = 64u; // invocations of a workgroup
+const TILE = 32u; // rows brought at a time, a multiple of 8
+const TILE_VECTORS = 512; // TILE * D4
+const VECTOR = 1; // 1: strides and d are multiples of 4 elements, and loads take 4 at once
+const SCALAR = 0; // 1 - VECTOR
+const HIDDEN = -1e30; // the score of a key that may not be seen
+
+struct Params {
+  batch: u32,
+  heads: u32,
+  kv_heads: u32,
+  queries: u32,
+  keys: u32,
+  d: u32,
+  q_batch: u32,
+  q_head: u32,
+  q_time: u32,
+  k_batch: u32,
+  k_head: u32,
+  k_time: u32,
+  v_batch: u32,
+  v_head: u32,
+  v_time: u32,
+  o_batch: u32,
+  o_head: u32,
+  o_time: u32,
+  causal: u32,
+  scale: f32,
+}
+
+//#repeat on 0..VECTOR
+alias Element = vec4<T>;
+//#end
+//#repeat on 0..SCALAR
+alias Element = T;
+// How many of the 4 elements from 4 i on a head still has.
+fn inside(i: u32) -> vec4<bool> {
+  return vec4u(4u * i) + vec4u(0u, 1u, 2u, 3u) < vec4u(D);
+}
+//#end
+
+// Whether query i may see key j, as far as order goes.
+fn in_sight(i: u32, j: u32) -> bool {
+  return j < params.keys && (!CAUSAL || j + params.queries <= i + params.keys);
+}

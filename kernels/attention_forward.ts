@@ -1,0 +1,65 @@
+/**
+ * Attention that never holds the T x T matrix, forward.
+ *
+ * @module
+ */
+import { attention } from "../src/device/cpu/attention.ts";
+import { type Kernel, kernel } from "../src/device/kernel.ts";
+import {
+  ATTENTION_PARAMS,
+  attentionConstants,
+  type AttentionParams,
+  attentionProgram,
+  cpuAttention,
+  dot,
+  headsOf,
+  visibleKeys,
+} from "./attention.ts";
+import wgsl from "./attention_forward.wgsl" with { type: "text" };
+
+const program = attentionProgram(wgsl);
+
+/**
+ * o = softmax(scale q k^T + mask) v (FlashAttention-2, Dao 2023).
+ *
+ * q and o are (batch, heads, queries, d), k and v (batch, kv_heads, keys, d), all by strides; key_valid (batch,
+ * keys) is 0 where a key may not be seen. stats is (2, batch, heads, queries): the first half gets the log of every
+ * row's sum of exponentials for the backward pass, which uses the other half. A query that sees no key gives 0, and
+ * infinity there.
+ */
+export const attentionForward: Kernel<AttentionParams> = kernel<AttentionParams>({
+  name: "attention_forward",
+  bindings: { q: "read", k: "read", v: "read", key_valid: "read", o: "write", stats: "write" },
+  optional: ["key_valid"],
+  params: ATTENTION_PARAMS,
+  gpu(params, target) {
+    const { constants, rows } = attentionConstants(params, target);
+    return {
+      wgsl: program,
+      constants,
+      workgroups: [Math.ceil(params.queries / rows), params.batch * params.heads],
+    };
+  },
+  cpu({ q, k, v, key_valid, o, stats }, p) {
+    for (const head of headsOf(p)) {
+      for (let i = 0; i < p.queries; i++) {
+        const keys = visibleKeys(p, key_valid, head.b, i);
+        const qAt = head.q + i * p.q_time, oAt = head.o + i * p.o_time;
+        const scores = keys.map((j) => p.scale * dot(q, qAt, k, head.k + j * p.k_time, p.d));
+        const highest = scores.reduce((a, b) => Math.max(a, b), -Infinity);
+        const weights = scores.map((score) => Math.exp(score - highest));
+        const sum = weights.reduce((a, b) => a + b, 0);
+        for (let c = 0; c < p.d; c++) {
+          let mixed = 0;
+          keys.forEach((j, n) => mixed += weights[n] * v[head.v + j * p.v_time + c]);
+          o[oAt + c] = keys.length > 0 ? mixed / sum : 0;
+        }
+        stats[head.rows + i] = keys.length > 0 ? highest + Math.log(sum) : Infinity;
+      }
+    }
+  },
+  simd({ at, params, context }) {
+    attention(context.pool, cpuAttention(params, at));
+    return true;
+  },
+});

@@ -1,0 +1,249 @@
+import assert from "node:assert/strict";
+import {
+  type AttentionOptions,
+  type AttentionParams,
+  attentionParams,
+} from "../../kernels/attention.ts";
+import { launchAttentionBackward } from "../../kernels/attention_backward.ts";
+import { attentionBackwardKv } from "../../kernels/attention_backward_kv.ts";
+import { attentionBackwardQ } from "../../kernels/attention_backward_q.ts";
+import { attentionForward } from "../../kernels/attention_forward.ts";
+import { CpuDevice } from "../../src/device/cpu/cpu_device.ts";
+import type { Binding, Device } from "../../src/device/device.ts";
+import { onEachDevice, testWebGpu } from "../support/devices.ts";
+
+type Case = AttentionOptions & { mask?: (b: number, j: number) => boolean };
+type Arrays = Record<"q" | "k" | "v" | "grad_o", Float32Array> & { key_valid?: Int32Array };
+type Results = Record<"o" | "grad_q" | "grad_k" | "grad_v", ArrayLike<number>>;
+
+/** Numbers in [-1, 1), the same on every run. */
+function randoms(count: number, seed: number): Float32Array {
+  let state = seed;
+  return Float32Array.from({ length: count }, () => {
+    state = Math.imul(state, 1664525) + 1013904223 | 0;
+    return state / 2 ** 31;
+  });
+}
+
+function inputs(p: AttentionParams, { mask }: Case): Arrays {
+  const size = (batch: number, head: number, time: number, heads: number, steps: number) =>
+    (p.batch - 1) * batch + (heads - 1) * head + (steps - 1) * time + p.d;
+  return {
+    q: randoms(size(p.q_batch, p.q_head, p.q_time, p.heads, p.queries), 1),
+    k: randoms(size(p.k_batch, p.k_head, p.k_time, p.kv_heads, p.keys), 2),
+    v: randoms(size(p.v_batch, p.v_head, p.v_time, p.kv_heads, p.keys), 3),
+    grad_o: randoms(size(p.o_batch, p.o_head, p.o_time, p.heads, p.queries), 4),
+    key_valid: mask &&
+      Int32Array.from(
+        { length: p.batch * p.keys },
+        (_, at) => Number(mask(Math.floor(at / p.keys), at % p.keys)),
+      ),
+  };
+}
+
+/** Output and gradients in float64, with the whole matrix of weights. */
+function reference(p: AttentionParams, { q, k, v, grad_o, key_valid }: Arrays): Results {
+  const o = new Float64Array(grad_o.length);
+  const grad_q = new Float64Array(q.length);
+  const grad_k = new Float64Array(k.length);
+  const grad_v = new Float64Array(v.length);
+  for (let b = 0; b < p.batch; b++) {
+    for (let h = 0; h < p.heads; h++) {
+      const kv = Math.floor(h * p.kv_heads / p.heads);
+      for (let i = 0; i < p.queries; i++) {
+        const qi = b * p.q_batch + h * p.q_head + i * p.q_time;
+        const oi = b * p.o_batch + h * p.o_head + i * p.o_time;
+        const kj = (j: number) => b * p.k_batch + kv * p.k_head + j * p.k_time;
+        const vj = (j: number) => b * p.v_batch + kv * p.v_head + j * p.v_time;
+        const weights = new Float64Array(p.keys);
+        for (let j = 0; j < p.keys; j++) {
+          if (p.causal && j - i > p.keys - p.queries) continue;
+          if (key_valid && !key_valid[b * p.keys + j]) continue;
+          let score = 0;
+          for (let c = 0; c < p.d; c++) score += q[qi + c] * k[kj(j) + c];
+          weights[j] = Math.exp(score * p.scale);
+        }
+        const sum = weights.reduce((x, y) => x + y, 0);
+        if (sum === 0) continue;
+        const slopes = new Float64Array(p.keys);
+        let mean = 0;
+        for (let j = 0; j < p.keys; j++) {
+          weights[j] /= sum;
+          for (let c = 0; c < p.d; c++) {
+            o[oi + c] += weights[j] * v[vj(j) + c];
+            grad_v[vj(j) + c] += weights[j] * grad_o[oi + c];
+            slopes[j] += grad_o[oi + c] * v[vj(j) + c];
+          }
+          mean += weights[j] * slopes[j];
+        }
+        for (let j = 0; j < p.keys; j++) {
+          const slope = p.scale * weights[j] * (slopes[j] - mean);
+          for (let c = 0; c < p.d; c++) {
+            grad_q[qi + c] += slope * k[kj(j) + c];
+            grad_k[kj(j) + c] += slope * q[qi + c];
+          }
+        }
+      }
+    }
+  }
+  return { o, grad_q, grad_k, grad_v };
+}
+
+type Backward = typeof launchAttentionBackward;
+
+/** Output and gradients from the kernels on a device. */
+async function run(
+  device: Device,
+  p: AttentionParams,
+  arrays: Arrays,
+  backward: Backward = launchAttentionBackward,
+  forward: typeof attentionForward = attentionForward,
+): Promise<Results> {
+  const given = (data: Float32Array | Int32Array): Binding => {
+    const buffer = device.createBuffer(data.byteLength);
+    device.write(buffer, data);
+    return {
+      buffer,
+      dtype: data instanceof Int32Array ? "i32" : "f32",
+      offset: 0,
+      size: data.length,
+    };
+  };
+  const q = given(arrays.q), k = given(arrays.k), v = given(arrays.v);
+  const key_valid = arrays.key_valid && given(arrays.key_valid);
+  const grad_o = given(arrays.grad_o);
+  const o = given(new Float32Array(arrays.grad_o.length));
+  const stats = given(new Float32Array(2 * p.batch * p.heads * p.queries));
+  const grad_q = given(new Float32Array(arrays.q.length));
+  const grad_k = given(new Float32Array(arrays.k.length));
+  const grad_v = given(new Float32Array(arrays.v.length));
+  device.launch(forward, { q, k, v, key_valid, o, stats }, p);
+  backward(device, { q, k, v, o, grad_o, key_valid, stats, grad_q, grad_k, grad_v }, p);
+  const results = [o, grad_q, grad_k, grad_v];
+  const bytes = await device.read(results.map(({ buffer, size }) => ({
+    buffer,
+    byteOffset: 0,
+    byteLength: size * 4,
+  })));
+  for (const { buffer } of [q, k, v, grad_o, stats, ...results]) device.releaseBuffer(buffer);
+  if (key_valid) device.releaseBuffer(key_valid.buffer);
+  const names = ["o", "grad_q", "grad_k", "grad_v"];
+  return Object.fromEntries(
+    names.map((name, i) => [name, new Float32Array(bytes[i].buffer)]),
+  ) as unknown as Results;
+}
+
+function assertClose(actual: Results, expected: Results, p: AttentionParams): void {
+  for (const name of ["o", "grad_q", "grad_k", "grad_v"] as const) {
+    for (let i = 0; i < expected[name].length; i++) {
+      const error = Math.abs(actual[name][i] - expected[name][i]);
+      if (!(error <= 2e-5)) {
+        assert.fail(
+          `${name}[${i}] is ${actual[name][i]}, expected ${expected[name][i]}: ${
+            JSON.stringify(p)
+          }`,
+        );
+      }
+    }
+  }
+}
+
+async function check(device: Device, options: Case): Promise<void> {
+  const { mask: _, ...sizes } = options;
+  const p = attentionParams(sizes);
+  const arrays = inputs(p, options);
+  assertClose(await run(device, p, arrays), reference(p, arrays), p);
+}
+
+await onEachDevice("attention agrees with float64 on odd sizes", async (device) => {
+  await check(device, { batch: 2, heads: 3, queries: 19, keys: 21, d: 5 });
+  await check(device, { batch: 1, heads: 1, queries: 1, keys: 1, d: 5 });
+});
+
+await onEachDevice("attention agrees with float64, causal, on even sizes", async (device) => {
+  await check(device, { batch: 1, heads: 2, queries: 64, keys: 64, d: 16, causal: 1 });
+  await check(device, { batch: 2, heads: 2, queries: 70, keys: 70, d: 16, causal: 1, scale: 2 });
+});
+
+await onEachDevice("attention lets the last query see the last key", async (device) => {
+  await check(device, { batch: 2, heads: 2, queries: 3, keys: 23, d: 16, causal: 1 });
+  // The first queries see nothing: their outputs and gradients are 0.
+  await check(device, { batch: 1, heads: 2, queries: 21, keys: 9, d: 16, causal: 1 });
+});
+
+await onEachDevice("attention skips padded keys and shares key heads", async (device) => {
+  const mask = (b: number, j: number): boolean => b !== 1 && (j + b) % 3 !== 0;
+  const sizes = { batch: 3, heads: 6, kv_heads: 2, queries: 11, keys: 13, d: 16 };
+  await check(device, { ...sizes, mask });
+  await check(device, { ...sizes, mask, causal: 1 });
+});
+
+await onEachDevice("attention reads heads inside rows", async (device) => {
+  const [heads, time, d] = [3, 18, 16];
+  const strides = { heads, queries: time, keys: time, d, batch: 2, causal: 1 };
+  await check(device, {
+    ...strides,
+    q_batch: time * 3 * heads * d,
+    q_head: d,
+    q_time: 3 * heads * d,
+    k_batch: time * heads * d,
+    k_head: d,
+    k_time: heads * d,
+    o_batch: time * heads * d,
+    o_head: d,
+    o_time: heads * d,
+  });
+});
+
+await onEachDevice("attention of no keys is 0", async (device) => {
+  const p = attentionParams({ batch: 1, heads: 2, queries: 3, keys: 0, d: 16 });
+  const arrays = inputs({ ...p, keys: 1 }, p);
+  const results = await run(device, p, { ...arrays, k: arrays.k.fill(NaN) });
+  assert.deepEqual([...results.o as Float32Array], Array(96).fill(0));
+  assert.deepEqual([...results.grad_q as Float32Array], Array(96).fill(0));
+});
+
+Deno.test("attention's TypeScript twins agree with float64", async () => {
+  const device = CpuDevice.open({ threads: 1, simd: false });
+  await check(device, { batch: 2, heads: 4, kv_heads: 2, queries: 9, keys: 12, d: 6, causal: 1 });
+  await check(device, { batch: 2, heads: 2, queries: 5, keys: 3, d: 7, mask: (b, j) => j > b });
+  const sizes = { batch: 1, heads: 2, kv_heads: 1, queries: 5, keys: 7, d: 6 };
+  const p = attentionParams(sizes);
+  const arrays = inputs(p, sizes);
+  const parts: Backward = (device, { o, grad_q, grad_k, grad_v, ...rest }, p) => {
+    device.launch(attentionBackwardQ, { ...rest, o, grad_q }, p);
+    device.launch(attentionBackwardKv, { ...rest, grad_k, grad_v }, p);
+  };
+  assertClose(await run(device, p, arrays, parts), reference(p, arrays), p);
+  device.close();
+});
+
+Deno.test({
+  name: "attention as the programs with workgroup memory agrees with float64",
+  sanitizeOps: false,
+  sanitizeResources: false,
+  fn: async () => {
+    const device = await testWebGpu();
+    if (!device) return;
+    const tiled = <T extends typeof attentionForward>(kernel: T): T => ({
+      ...kernel,
+      gpu: (params, target) => kernel.gpu(params, { ...target, software: false }),
+    });
+    const mask = (b: number, j: number): boolean => (j + b) % 5 !== 0;
+    const sizes = { batch: 2, heads: 2, kv_heads: 1, queries: 67, keys: 73, d: 8, causal: 1 };
+    const p = attentionParams(sizes);
+    const arrays = inputs(p, { ...sizes, mask });
+    const backward: Backward = (device, { o, grad_q, grad_k, grad_v, ...rest }, p) => {
+      device.launch(tiled(attentionBackwardQ), { ...rest, o, grad_q }, p);
+      device.launch(tiled(attentionBackwardKv), { ...rest, grad_k, grad_v }, p);
+    };
+    const results = await run(device, p, arrays, backward, tiled(attentionForward));
+    assertClose(results, reference(p, arrays), p);
+  },
+});
+
+Deno.test("attentionParams() refuses heads that do not fit", () => {
+  const sizes = { batch: 1, queries: 1, keys: 1 };
+  assert.throws(() => attentionParams({ ...sizes, heads: 1, d: 257 }), RangeError);
+  assert.throws(() => attentionParams({ ...sizes, heads: 6, kv_heads: 4, d: 8 }), RangeError);
+});
