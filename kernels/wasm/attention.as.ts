@@ -6,7 +6,7 @@
 
 import { packA, packATransposed, packB, packBTransposed, packedProduct } from "./gemm.as";
 import { scratch } from "./layout.as";
-import { madd, maxLanes, sumLanes, vexpNegative, vlog } from "./math.as";
+import { largest, madd, sumLanes, vexpNegative, vlog } from "./math.as";
 
 /** Keys that are packed at once. */
 
@@ -45,17 +45,6 @@ function scaleBy(x: usize, n: i32, factor: f32): void {
     const at = x + (<usize> i << 2);
     store<f32>(at, load<f32>(at) * factor);
   }
-}
-
-/** Largest of n floats, -inf if there are none. */
-
-function largest(x: usize, n: i32): f32 {
-  let m = f32x4.splat(-Infinity);
-  let i = 0;
-  for (; i + 4 <= n; i += 4) m = f32x4.max(m, v128.load(x + (<usize> i << 2)));
-  let best = maxLanes(m);
-  for (; i < n; i++) best = max<f32>(best, load<f32>(x + (<usize> i << 2)));
-  return best;
 }
 
 /** x = exp(x - shift) over n floats, zeros from there to `width`; returns the sum. */

@@ -1,20 +1,10 @@
 // Kernels over rows [start, end) of a contiguous matrix, and sums over columns. A row is always summed in the same order,
 // so nothing depends on how rows are shared out.
 
-import { madd, maxLanes, sumLanes, vexp, vexpNegative, vlog } from "./math.as";
+import { largest, madd, sumLanes, vexp, vexpNegative, vlog } from "./math.as";
 
 function logScalar(x: f32): f32 {
   return f32x4.extract_lane(vlog(f32x4.splat(x)), 0);
-}
-
-/** Largest element of a row; NaN if there is one, -inf if the row is empty. */
-export function rowMax(x: usize, n: i32): f32 {
-  let m = f32x4.splat(-Infinity);
-  let i = 0;
-  for (; i + 4 <= n; i += 4) m = f32x4.max(m, v128.load(x + (<usize> i << 2)));
-  let best = maxLanes(m);
-  for (; i < n; i++) best = max<f32>(best, load<f32>(x + (<usize> i << 2)));
-  return best;
 }
 
 /** y = exp(x - shift) over a row; returns the sum. y may be x, or 0 to only sum. */
@@ -92,7 +82,7 @@ function rowAt(base: usize, row: i32, columns: i32): usize {
 export function softmax(thread: i32, start: i32, end: i32, x: usize, y: usize, columns: i32): void {
   for (let r = start; r < end; r++) {
     const from = rowAt(x, r, columns), to = rowAt(y, r, columns);
-    const sum = expRow(from, to, columns, rowMax(from, columns));
+    const sum = expRow(from, to, columns, largest(from, columns));
     scaleRow(to, to, columns, <f32> 1 / sum);
   }
 }
@@ -133,7 +123,7 @@ export function log_softmax(
 ): void {
   for (let r = start; r < end; r++) {
     const from = rowAt(x, r, columns), to = rowAt(y, r, columns);
-    const top = rowMax(from, columns);
+    const top = largest(from, columns);
     const log = logScalar(expRow(from, 0, columns, top));
     // Two subtractions: top + log would round away the log where top is large.
     const m = f32x4.splat(top), l = f32x4.splat(log);
@@ -467,7 +457,7 @@ export function cross_entropy(
   for (let r = start; r < end; r++) {
     const row = <usize> r << 2, from = logits + <usize> r * (ld << 2);
     const target = load<i32>(targets + row);
-    const top = rowMax(from, columns);
+    const top = largest(from, columns);
     const log = logScalar(expRow(from, 0, columns, top));
     if (lse) store<f32>(lse + row, top + log);
     if (target == ignoreIndex) store<f32>(loss + row, 0);
@@ -559,7 +549,7 @@ export function cross_entropy_fused(
   for (let r = start; r < end; r++) {
     const row = <usize> r << 2, from = logits + <usize> r * (ld << 2);
     const target = load<i32>(targets + row);
-    const top = rowMax(from, columns);
+    const top = largest(from, columns);
     if (target == ignoreIndex) {
       if (lse) store<f32>(lse + row, top + logScalar(expRow(from, 0, columns, top)));
       store<f32>(loss + row, 0);
@@ -591,7 +581,7 @@ export function row_sum(thread: i32, start: i32, end: i32, x: usize, y: usize, c
 /** y[r] = largest element of row r, NaN if it has one. */
 export function row_max(thread: i32, start: i32, end: i32, x: usize, y: usize, columns: i32): void {
   for (let r = start; r < end; r++) {
-    store<f32>(y + (<usize> r << 2), rowMax(rowAt(x, r, columns), columns));
+    store<f32>(y + (<usize> r << 2), largest(rowAt(x, r, columns), columns));
   }
 }
 

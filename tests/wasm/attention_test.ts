@@ -163,3 +163,17 @@ Deno.test("attention() refuses heads that cannot be shared and heads that are to
   assert.throws(() => attention(pool, { ...base, kvHeads: 2 }), /3 heads cannot share 2 key heads/);
   assert.throws(() => attention(pool, { ...base, d: 257 }), /from 1 to 256 but found 257/);
 });
+
+Deno.test("attention() gives NaN to a query that is NaN, masked keys or not, and to no other", () => {
+  using pool = ThreadPool.start({ threads: 1 });
+  const arena = new Arena(pool), t = 20, d = 8;
+  const q = randoms(t * d, 1).map((v, i) => i < d ? NaN : v);
+  const o = arena.out(t * d);
+  const valid = Array.from({ length: t }, (_, j) => Number(j < 11));
+  // deno-fmt-ignore
+  attention(pool, { batch: 1, heads: 1, queries: t, keys: t, d, q: arena.put(q), k: arena.put(randoms(t * d, 2)),
+    v: arena.put(randoms(t * d, 3)), o, lse: 0, keyValid: arena.putInts(valid) });
+  const rows = arena.floats(o, t * d);
+  assert(rows.subarray(0, d).every(Number.isNaN));
+  assert(rows.subarray(d).every(Number.isFinite));
+});

@@ -258,3 +258,19 @@ Deno.test("sums over rows, columns and everything agree with float64", () => {
     });
   }
 });
+
+Deno.test("row_max() and softmax() keep a NaN wherever it stands in the row", () => {
+  const columns = 23;
+  for (let at = 0; at < columns; at++) {
+    const x = randoms(columns, 1).map((v, i) => i === at ? NaN : i < at ? v : -Infinity);
+    check(`NaN at ${at}`, 0, (arena, run) => {
+      const from = arena.put(x), top = arena.out(1), y = arena.out(columns);
+      run("row_max", 1, from, top, columns);
+      run("softmax", 1, from, y, columns);
+      return {
+        rowMax: { at: top, length: 1, expected: [NaN] },
+        softmax: { at: y, length: columns, expected: new Array(columns).fill(NaN) },
+      };
+    });
+  }
+});

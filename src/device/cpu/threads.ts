@@ -156,6 +156,8 @@ export class ThreadPool {
       });
       // A program that ends must not wait for its idle workers.
       worker.unref();
+      // One that cannot start is one thread less; jobs never wait for it.
+      worker.on("error", () => {});
       this.#workers.push(worker);
     }
   }
