@@ -106,7 +106,7 @@ while (step < options.steps && !interrupt.requested) {
   const stepStarted = performance.now();
   step++;
   const lr = schedule(step);
-  const { loss, gradNorm } = await trainStep(lr);
+  const { loss, gradNorm } = await trainStep(lr).catch(explain);
   const seconds = (performance.now() - stepStarted) / 1000;
   const tokensPerSecond = options.totalBatch / seconds;
   const left = (performance.now() - started) / 1000 / (step - first) * (options.steps - step);
@@ -158,6 +158,15 @@ async function trainStep(lr: number): Promise<{ loss: number; gradNorm: number }
   if (!scaler) await checkGradNorm(gradNorm, parameters);
   optimizer.zeroGrad();
   return { loss: values.reduce((sum, [loss]) => sum + loss, 0) / microSteps, gradNorm };
+}
+
+/** Says what was saved before a step failed, and passes the failure on. */
+function explain(error: Error): never {
+  report.line(`step ${step} failed: ${error.message}`);
+  if (saved > 0) {
+    report.line(`the last checkpoint is of step ${saved}; go on with --resume ${folder}`);
+  }
+  throw error;
 }
 
 async function validate(): Promise<void> {
