@@ -1,0 +1,77 @@
+/**
+ * Rotary position embedding.
+ *
+ * @module
+ */
+import { type Kernel, kernel } from "../src/device/kernel.ts";
+import pairwise from "./rotary.wgsl" with { type: "text" };
+import vectors from "./rotary_vector.wgsl" with { type: "text" };
+
+/** Numbers of {@linkcode rotary}. */
+export type RotaryParams = {
+  /** Heads of all positions of all sequences, B * T * H. */
+  rows: number;
+  /** Positions of a sequence, T. */
+  length: number;
+  /** Heads, H. */
+  heads: number;
+  /** Elements of a head, D; even. */
+  width: number;
+  /** The position of the first of the T. */
+  start: number;
+  /** The index of the first row of x, where a launch is cut. */
+  firstRow: number;
+  /** 1, or -1 to turn back, which is the gradient. */
+  direction: number;
+  /** 1 when the pairs are (i, i + D/2), 0 when they are (2i, 2i + 1). */
+  halfSplit: number;
+};
+
+/**
+ * y (B, T, H, D) = x with the pairs of each head turned by the angles of its position. turns (positions, D)
+ * holds the cosine of pair i in column 2i and its sine in column 2i + 1.
+ */
+export const rotary: Kernel<RotaryParams> = kernel({
+  name: "rotary",
+  bindings: { x: "read", turns: "read", y: "write" },
+  params: {
+    rows: "u32",
+    length: "u32",
+    heads: "u32",
+    width: "u32",
+    start: "u32",
+    firstRow: "u32",
+    direction: "f32",
+    halfSplit: "u32",
+  },
+  gpu({ rows, width, halfSplit }, { dtypes }) {
+    const vector = width % (halfSplit ? 8 : 4) === 0;
+    const as = (type: string) => vector ? `vec4<${type}>` : type;
+    const steps = vector ? width / (halfSplit ? 8 : 4) : width / 2;
+    return {
+      wgsl: vector ? vectors : pairwise,
+      constants: { X: as(dtypes.x), Y: as(dtypes.y), HALF_SPLIT: halfSplit === 1 },
+      workgroups: Math.ceil(rows * steps / 64),
+    };
+  },
+  cpu({ x, turns, y }, { rows, length, heads, width, start, firstRow, direction, halfSplit }) {
+    const pairs = width / 2;
+    const [step, distance] = halfSplit ? [1, pairs] : [2, 1];
+    for (let row = 0; row < rows; row++) {
+      const position = start + Math.floor((firstRow + row) / heads) % length;
+      for (let pair = 0; pair < pairs; pair++) {
+        const cos = turns[position * width + 2 * pair];
+        const sin = turns[position * width + 2 * pair + 1] * direction;
+        const at = row * width + pair * step;
+        const a = x[at], b = x[at + distance];
+        y[at] = a * cos - b * sin;
+        y[at + distance] = a * sin + b * cos;
+      }
+    }
+  },
+  split: {
+    along: "rows",
+    elements: { x: ({ width }) => width, y: ({ width }) => width },
+    start: "firstRow",
+  },
+});

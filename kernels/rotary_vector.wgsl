@@ -1,0 +1,53 @@
+// As `rotary.wgsl`, where pairs lie in whole vectors: one invocation turns two neighbouring pairs, or four
+// pairs whose halves lie apart.
+alias X = vec4<f32>; // x as stored
+alias Y = vec4<f32>; // y as stored
+const HALF_SPLIT = false;
+
+struct Params {
+  rows: u32,
+  length: u32,
+  heads: u32,
+  width: u32,
+  start: u32,
+  firstRow: u32,
+  direction: f32,
+  halfSplit: u32,
+}
+
+@group(0) @binding(0) var<storage, read> x: array<X>;
+@group(0) @binding(1) var<storage, read> turns: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> y: array<Y>;
+@group(0) @binding(3) var<uniform> params: Params;
+
+@compute @workgroup_size(64)
+fn main(
+  @builtin(global_invocation_id) id: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+) {
+  let units = params.width / 4u; // vectors in a row
+  let steps = select(units, units / 2u, HALF_SPLIT); // invocations for a row
+  let i = id.x + id.y * groups.x * 64u;
+  let row = i / steps;
+  let step = i % steps;
+  if (row >= params.rows) {
+    return;
+  }
+  let position = params.start + ((params.firstRow + row) / params.heads) % params.length;
+  let at = row * units + step;
+  if (HALF_SPLIT) {
+    let t = turns[position * units + 2u * step];
+    let u = turns[position * units + 2u * step + 1u];
+    let c = vec4<f32>(t.xz, u.xz);
+    let s = vec4<f32>(t.yw, u.yw) * params.direction;
+    let a = vec4<f32>(x[at]);
+    let b = vec4<f32>(x[at + steps]);
+    y[at] = Y(a * c - b * s);
+    y[at + steps] = Y(a * s + b * c);
+  } else {
+    let t = turns[position * units + step];
+    let v = vec4<f32>(x[at]);
+    let turned = vec4<f32>(-v.y, v.x, -v.w, v.z) * params.direction;
+    y[at] = Y(v * t.xxzz + turned * t.yyww);
+  }
+}

@@ -1,0 +1,159 @@
+/**
+ * The output layer and cross-entropy in one, without the logits.
+ *
+ * @module
+ */
+import { axpy } from "../../kernels/axpy.ts";
+import { crossEntropy as forward } from "../../kernels/cross_entropy.ts";
+import { crossEntropyCount } from "../../kernels/cross_entropy_count.ts";
+import { crossEntropyFused } from "../../kernels/cross_entropy_fused.ts";
+import { crossEntropyScale } from "../../kernels/cross_entropy_scale.ts";
+import { fill } from "../../kernels/fill.ts";
+import type { Binding, Device } from "../device/device.ts";
+import type { DType } from "../device/dtype.ts";
+import { constant } from "../tensor/create.ts";
+import { formatShape } from "../tensor/shape.ts";
+import { needsGrad, record } from "../tensor/tape.ts";
+import { Tensor } from "../tensor/tensor.ts";
+import { checkFloat, sameDevice, sameDType } from "./check.ts";
+import {
+  checkTargets,
+  type CrossEntropyOptions,
+  crossEntropyParams,
+  meanLoss,
+} from "./cross_entropy.ts";
+import { launchMatmul } from "./matmul_launch.ts";
+
+/** Options of {@linkcode linearCrossEntropy}. */
+export interface LinearCrossEntropyOptions extends CrossEntropyOptions {
+  /**
+   * Rows whose logits are held at a time, rounded up to what the device can bind. Default: 64 MiB of logits,
+   * but no fewer than 64 rows.
+   */
+  readonly chunkRows?: number;
+}
+
+/** Bytes of logits that are held at a time. */
+const CHUNK_BYTES = 64 * 2 ** 20;
+
+/**
+ * `crossEntropy(hidden @ weight^T, targets)` without ever holding all logits, which are larger than all else
+ * in the training of a small model: hidden (..., E), weight (V, E), targets (...) class ids; a scalar of
+ * `f32`. Rows are taken in chunks; where a gradient is wanted, that of a chunk is worked out while its logits
+ * are there and takes their place (Hsu et al., Liger Kernel, 2024). Loss and options are those of
+ * `crossEntropy`.
+ *
+ * Throws what `crossEntropy` throws, and a `TypeError` when hidden and weight do not go together.
+ *
+ * @example The same as in two steps
+ * ```ts
+ * import { CpuDevice, crossEntropy, linearCrossEntropy, matmul, tensor } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using hidden = tensor([[1, 2], [3, 4]], { device });
+ * using weight = tensor([[1, 0], [0, 1], [1, 1]], { device });
+ * using targets = tensor([2, 0], { device, dtype: "i32" });
+ * using loss = linearCrossEntropy(hidden, weight, targets);
+ * using logits = matmul(hidden, weight, { transposeB: true });
+ * using expected = crossEntropy(logits, targets);
+ * assert.ok(Math.abs(await loss.item() - await expected.item()) < 1e-6);
+ * ```
+ */
+export function linearCrossEntropy(
+  hidden: Tensor,
+  weight: Tensor,
+  targets: Tensor,
+  options: LinearCrossEntropyOptions = {},
+): Tensor {
+  const op = "linearCrossEntropy";
+  const device = sameDevice(op, hidden, weight, targets);
+  checkFloat(op, hidden, weight);
+  sameDType(op, hidden, weight);
+  const rows = checkTargets(op, hidden, targets);
+  const width = hidden.shape.at(-1)!;
+  if (weight.shape.length !== 2 || weight.shape[1] !== width) {
+    throw new TypeError(
+      `${op}: expected a weight of shape [V, ${width}] for hidden of shape ` +
+        `${formatShape(hidden.shape)} but got ${formatShape(weight.shape)}`,
+    );
+  }
+  const classes = weight.shape[0];
+  const params = crossEntropyParams(op, rows, classes, options);
+  const chunk = chunkRows(device, rows, classes, options.chunkRows);
+
+  const scale = Tensor.empty(device, [1]);
+  device.launch(crossEntropyCount, { targets, scale }, params);
+  const losses = Tensor.empty(device, [rows]);
+  // In f32 even for f16: shares of a mean over many rows and classes are too small for it.
+  const logits = Tensor.empty(device, [chunk, classes]);
+  const dHidden = needsGrad([hidden]) ? Tensor.empty(device, hidden.shape) : undefined;
+  const dWeight = needsGrad([weight]) ? Tensor.empty(device, weight.shape) : undefined;
+  if (dWeight && rows === 0) device.launch(fill, { y: dWeight }, { count: dWeight.size, value: 0 });
+
+  for (let first = 0; first < rows; first += chunk) {
+    const count = Math.min(chunk, rows - first);
+    const part = (tensor: Tensor): Binding => ({
+      buffer: tensor.buffer,
+      dtype: tensor.dtype,
+      offset: first,
+      size: count,
+    });
+    const here: Binding = {
+      buffer: logits.buffer,
+      dtype: logits.dtype,
+      offset: 0,
+      size: count * classes,
+    };
+    const aOffset = first * width;
+    // deno-fmt-ignore
+    launchMatmul({ m: count, n: classes, k: width, a: hidden, aOffset, b: weight, transB: true, c: here });
+    const bindings = { logits: here, targets: part(targets), loss: part(losses) };
+    if (!dHidden && !dWeight) {
+      device.launch(forward, bindings, { ...params, rows: count });
+      continue;
+    }
+    device.launch(crossEntropyFused, { ...bindings, scale }, { ...params, rows: count });
+    if (dHidden) {
+      // deno-fmt-ignore
+      launchMatmul({ m: count, n: width, k: classes, a: here, b: weight, c: dHidden, cOffset: aOffset });
+    }
+    if (dWeight) {
+      // deno-fmt-ignore
+      launchMatmul({ m: classes, n: width, k: count, a: here, transA: true, b: hidden, bOffset: aOffset,
+        c: dWeight, accumulate: first > 0 });
+    }
+  }
+  logits.dispose();
+  const mean = meanLoss(losses, scale);
+  scale.dispose();
+
+  const grads = [dHidden, dWeight].filter((grad) => grad !== undefined);
+  record(op, [hidden, weight], mean, grads, (dy, saved) => {
+    const ready = saved.map((grad) => scaled(grad, dy, hidden.dtype));
+    return [dHidden ? ready[0] : null, dWeight ? ready.at(-1)! : null];
+  });
+  grads.forEach((grad) => grad.dispose());
+  return mean;
+}
+
+/** Rows at a time, so that the rows of each chunk begin where a binding may. */
+function chunkRows(device: Device, rows: number, classes: number, asked?: number): number {
+  if (asked !== undefined && !(Number.isInteger(asked) && asked > 0)) {
+    throw new RangeError(`linearCrossEntropy: expected chunkRows of 1 or more but got ${asked}`);
+  }
+  const step = Math.max(1, device.bindingAlignment / 4);
+  const bytes = Math.min(CHUNK_BYTES, device.maxBindingBytes);
+  const chunk = asked ?? Math.max(64, Math.floor(bytes / (4 * classes)));
+  return Math.max(1, Math.min(rows, Math.ceil(chunk / step) * step));
+}
+
+/** `grad` times `dy`, in its own memory where the type stays. */
+function scaled(grad: Tensor, dy: Tensor, dtype: DType): Tensor {
+  const { device, size } = grad;
+  device.launch(crossEntropyScale, { scale: dy, y: grad }, { count: size });
+  if (dtype === grad.dtype) return grad;
+  const converted = constant(device, grad.shape, 0, dtype);
+  device.launch(axpy, { x: grad, y: converted }, { count: size, a: 1 });
+  return converted;
+}

@@ -1,0 +1,100 @@
+/**
+ * Rotary position embedding.
+ *
+ * @module
+ */
+import { rotary as rotaryKernel } from "../../kernels/rotary.ts";
+import type { Device } from "../device/device.ts";
+import { tensor } from "../tensor/create.ts";
+import { formatShape } from "../tensor/shape.ts";
+import { unscoped } from "../tensor/scope.ts";
+import { record } from "../tensor/tape.ts";
+import { Tensor } from "../tensor/tensor.ts";
+import { checkFloat, checkRank } from "./check.ts";
+import { sinusoidTable } from "./sinusoid.ts";
+
+/** Options of {@linkcode rotary}. */
+export interface RotaryOptions {
+  /** How slowly the last pair turns: pair i by `theta^(-2i/D)` a position. Default: 10,000. */
+  readonly theta?: number;
+  /** The position of the first of T, as when a cache holds those before. Default: 0. */
+  readonly start?: number;
+  /**
+   * Which elements make a pair: `interleaved` (2i, 2i + 1) as in the paper and in Meta's LLaMA files,
+   * `half-split` (i, i + D/2) as in HuggingFace's. Default: `interleaved`.
+   */
+  readonly layout?: "interleaved" | "half-split";
+}
+
+/**
+ * Rotary position embedding (Su et al., 2021): x (B, T, H, D) with each pair of a head's elements turned by
+ * an angle in proportion to its position `start + t`, so that products of queries and keys depend on how
+ * far apart they are. The shape stays.
+ *
+ * Cosines and sines come from a table made in float64, which the device keeps.
+ *
+ * Throws a `TypeError` unless x has four axes of floating-point numbers, a `RangeError` when D is odd or
+ * `start` or `theta` out of range.
+ *
+ * @example The first position stays, the second is turned by 1 radian
+ * ```ts
+ * import { CpuDevice, rotary, tensor } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using x = tensor([[[[1, 0]], [[1, 0]]]], { device });
+ * using y = rotary(x);
+ * const [a, b, c, d] = await y.data();
+ * assert.deepEqual([a, b], [1, 0]);
+ * assert.ok(Math.abs(c - Math.cos(1)) < 1e-6 && Math.abs(d - Math.sin(1)) < 1e-6);
+ * ```
+ */
+export function rotary(x: Tensor, options: RotaryOptions = {}): Tensor {
+  const { theta = 10000, start = 0, layout = "interleaved" } = options;
+  checkFloat("rotary", x);
+  checkRank("rotary", x, 4, "(batch, positions, heads, width)");
+  const [batch, length, heads, width] = x.shape;
+  if (width % 2 !== 0) {
+    throw new RangeError(
+      `rotary: expected heads of even width but got x of shape ${formatShape(x.shape)}`,
+    );
+  }
+  if (!Number.isInteger(start) || start < 0) {
+    throw new RangeError(`rotary: expected a start of 0 or more but got ${start}`);
+  }
+  const { device } = x;
+  const params = {
+    rows: batch * length * heads,
+    length,
+    heads,
+    width,
+    start,
+    firstRow: 0,
+    halfSplit: Number(layout === "half-split"),
+  };
+  const turn = (input: Tensor, direction: 1 | -1): Tensor => {
+    const output = Tensor.empty(device, input.shape, input.dtype);
+    if (output.size === 0) return output;
+    const turns = turnsOf(device, start + length, width, theta);
+    device.launch(rotaryKernel, { x: input, turns, y: output }, { ...params, direction });
+    return output;
+  };
+  return record("rotary", [x], turn(x, 1), [], (dy) => [turn(dy, -1)]);
+}
+
+const tables = new WeakMap<Device, Map<string, Tensor>>();
+
+/** The device's table of cosines and sines, for at least so many positions; it grows by doubling. */
+function turnsOf(device: Device, positions: number, width: number, theta: number): Tensor {
+  let own = tables.get(device);
+  if (!own) tables.set(device, own = new Map());
+  const key = `${width} ${theta}`;
+  const known = own.get(key);
+  if (known && known.shape[0] >= positions) return known;
+  const length = 2 ** Math.ceil(Math.log2(Math.max(64, positions)));
+  const table = sinusoidTable(length, width, { theta });
+  const made = unscoped(() => tensor(table, { device, shape: [length, width] }));
+  known?.dispose();
+  own.set(key, made);
+  return made;
+}

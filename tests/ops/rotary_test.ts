@@ -1,0 +1,97 @@
+import assert from "node:assert/strict";
+import { rotary, type RotaryOptions } from "../../src/ops/rotary.ts";
+import { sinusoid, sinusoidTable } from "../../src/ops/sinusoid.ts";
+import { tensor } from "../../src/tensor/create.ts";
+import { Scope } from "../../src/tensor/scope.ts";
+import { assertClose, noise, onRowDevices } from "./row_devices.ts";
+
+function reference(
+  x: ArrayLike<number>,
+  [batch, length, heads, width]: number[],
+  { theta = 10000, start = 0, layout = "interleaved" }: RotaryOptions,
+  direction = 1,
+): Float64Array {
+  const y = new Float64Array(x.length);
+  for (let row = 0; row < batch * length * heads; row++) {
+    const position = start + Math.floor(row / heads) % length;
+    for (let i = 0; i < width / 2; i++) {
+      const angle = direction * position * theta ** (-2 * i / width);
+      const a = row * width + (layout === "interleaved" ? 2 * i : i);
+      const b = layout === "interleaved" ? a + 1 : a + width / 2;
+      y[a] = x[a] * Math.cos(angle) - x[b] * Math.sin(angle);
+      y[b] = x[a] * Math.sin(angle) + x[b] * Math.cos(angle);
+    }
+  }
+  return y;
+}
+
+await onRowDevices("rotary() agrees with float64 in both layouts", async (device) => {
+  for (const width of [2, 6, 8, 12, 64]) {
+    for (const layout of ["interleaved", "half-split"] as const) {
+      for (const [theta, start] of [[10000, 0], [500000, 3000]]) {
+        using _scope = new Scope();
+        const shape = [2, 5, 3, width], size = 30 * width;
+        const x = noise(size, 1), dy = noise(size, 2), options = { theta, start, layout };
+        const input = tensor(x, { device, shape });
+        input.requiresGrad = true;
+        const y = rotary(input, options);
+        y.backward(tensor(dy, { device, shape }));
+        const what = `${width} ${layout} from ${start}`;
+        assertClose(await y.data(), reference(x, shape, options), 1e-6, what);
+        const gradient = reference(dy, shape, options, -1);
+        assertClose(await input.grad!.data(), gradient, 1e-6, `gradient of ${what}`);
+      }
+    }
+  }
+});
+
+await onRowDevices("rotary() keeps one table when positions go on", async (device) => {
+  const live: number[] = [];
+  for (let start = 0; start < 40; start += 10) {
+    using _scope = new Scope();
+    rotary(tensor(noise(16, start), { device, shape: [1, 1, 1, 16] }), { theta: 123, start });
+    live.push(device.memory().live);
+  }
+  await device.synchronize();
+  assert.deepEqual(live.slice(1), new Array(3).fill(live[0]));
+});
+
+await onRowDevices("rotary() takes f16 and empty tensors", async (device) => {
+  using _scope = new Scope();
+  const none = rotary(tensor(new Float32Array(0), { device, shape: [0, 3, 2, 4] }));
+  assert.deepEqual(none.shape, [0, 3, 2, 4]);
+  assert.equal((await none.data()).length, 0);
+  if (!device.dtypes.has("f16")) return;
+  for (const width of [6, 8]) {
+    const shape = [1, 9, 1, width], x = Float16Array.from(noise(9 * width, 1));
+    const y = rotary(tensor(x, { device, shape }));
+    assertClose(await y.data(), reference(x, shape, {}), 6e-4);
+  }
+});
+
+await onRowDevices("rotary() throws when arguments are wrong", (device) => {
+  using _scope = new Scope();
+  const x = tensor(new Float32Array(6), { device, shape: [1, 2, 1, 3] });
+  assert.throws(() => rotary(x), {
+    name: "RangeError",
+    message: "rotary: expected heads of even width but got x of shape [1, 2, 1, 3]",
+  });
+  const even = tensor(new Float32Array(8), { device, shape: [1, 2, 1, 4] });
+  assert.throws(() => rotary(even, { start: -1 }), { name: "RangeError" });
+  assert.throws(() => rotary(even, { theta: 0 }), { name: "RangeError" });
+  assert.throws(() => rotary(tensor([1, 2], { device })), { name: "TypeError" });
+  return Promise.resolve();
+});
+
+await onRowDevices(
+  "sinusoid() is cosine and sine when columns are even and odd",
+  async (device) => {
+    using table = sinusoid(3, 4, { theta: 100, device });
+    const expected = [0, 1, 2].flatMap((p) =>
+      [p, p / 10].flatMap((angle) => [Math.cos(angle), Math.sin(angle)])
+    );
+    assert.deepEqual(table.shape, [3, 4]);
+    assertClose(await table.data(), expected, 1e-7);
+    assert.throws(() => sinusoidTable(3, 5), { name: "RangeError" });
+  },
+);
