@@ -1,0 +1,88 @@
+/**
+ * Random numbers that depend on a key and a counter only, so that both devices draw the same ones and a
+ * gradient can draw again what the forward pass drew: Philox 4x32-10 (Salmon et al. 2011, "Parallel random
+ * numbers: as easy as 1, 2, 3").
+ *
+ * @module
+ */
+import wgsl from "./philox.wgsl" with { type: "text" };
+
+/** Where a launch stands in a stream: its fields belong to the kernel's parameters. */
+export type StreamParams = {
+  /** Lower half of the key. */
+  seed_low: number;
+  /** Upper half of the key. */
+  seed_high: number;
+  /** Lower half of the index of the first block of four numbers. */
+  block_low: number;
+  /** Upper half of it. */
+  block_high: number;
+};
+
+/** {@linkcode StreamParams} as a kernel declares them. */
+export const STREAM_PARAMS = {
+  seed_low: "u32",
+  seed_high: "u32",
+  block_low: "u32",
+  block_high: "u32",
+} as const;
+
+/** WGSL that gives a program `random_block` and `unit`. */
+export const philoxWgsl: string = wgsl;
+
+/** The upper half of the product of two unsigned 32-bit numbers. */
+function mulHigh(a: number, b: number): number {
+  const [al, ah, bl, bh] = [a & 0xffff, a >>> 16, b & 0xffff, b >>> 16];
+  const middle = (Math.imul(ah, bl) >>> 0) + (Math.imul(al, bl) >>> 16);
+  const carry = (Math.imul(al, bh) >>> 0) + (middle & 0xffff);
+  // `middle` can pass 2^32, so it is shifted as a number.
+  return (Math.imul(ah, bh) + Math.floor(middle / 65536) + Math.floor(carry / 65536)) >>> 0;
+}
+
+/** Writes the four numbers of a counter under a key into `out`. */
+export function philox(
+  c0: number,
+  c1: number,
+  c2: number,
+  c3: number,
+  k0: number,
+  k1: number,
+  out: Uint32Array,
+): void {
+  for (let round = 0; round < 10; round++) {
+    const high0 = mulHigh(0xD2511F53, c0);
+    const high1 = mulHigh(0xCD9E8D57, c2);
+    const low0 = Math.imul(0xD2511F53, c0) >>> 0;
+    const low1 = Math.imul(0xCD9E8D57, c2) >>> 0;
+    c0 = (high1 ^ c1 ^ k0) >>> 0;
+    c1 = low1;
+    c2 = (high0 ^ c3 ^ k1) >>> 0;
+    c3 = low0;
+    k0 = (k0 + 0x9E3779B9) >>> 0;
+    k1 = (k1 + 0xBB67AE85) >>> 0;
+  }
+  out[0] = c0;
+  out[1] = c1;
+  out[2] = c2;
+  out[3] = c3;
+}
+
+/** Calls `visit` with the random bits of every index from 0 to `count` - 1 of a launch's stream. */
+export function eachRandom(
+  count: number,
+  { seed_low, seed_high, block_low, block_high }: StreamParams,
+  visit: (index: number, bits: number) => void,
+): void {
+  const four = new Uint32Array(4);
+  for (let block = 0; block * 4 < count; block++) {
+    const low = (block_low + block) >>> 0;
+    const high = (block_high + (block_low + block > 0xffffffff ? 1 : 0)) >>> 0;
+    philox(low, high, 0, 0, seed_low, seed_high, four);
+    for (let i = 0; i < 4 && block * 4 + i < count; i++) visit(block * 4 + i, four[i]);
+  }
+}
+
+/** [0, 1), in steps of 2^-24. */
+export function unit(bits: number): number {
+  return (bits >>> 8) * 2 ** -24;
+}

@@ -1,0 +1,58 @@
+/**
+ * Tensors of random numbers.
+ *
+ * @module
+ */
+import { randomNormal, randomUniform } from "../../kernels/random_fill.ts";
+import { defaultDevice } from "../device/default.ts";
+import { isFloat } from "../device/dtype.ts";
+import type { CreateOptions } from "../tensor/create.ts";
+import { defaultRandom, type RandomState } from "../tensor/random.ts";
+import type { Shape } from "../tensor/shape.ts";
+import { Tensor } from "../tensor/tensor.ts";
+
+/** Options of {@linkcode rand}. */
+export interface RandOptions extends CreateOptions {
+  /** The stream to draw from; default: the shared one (see `manualSeed`). */
+  readonly random?: RandomState;
+  /** The lowest number. Default: 0. */
+  readonly low?: number;
+  /** Numbers stay below this. Default: 1. */
+  readonly high?: number;
+}
+
+/** Numbers drawn uniformly from [low, high), `f32` or `f16`. */
+export function rand(shape: Shape, options: RandOptions = {}): Tensor {
+  const { low = 0, high = 1 } = options;
+  return draw("rand", randomUniform, shape, low, high - low, options);
+}
+
+/** Options of {@linkcode randn}. */
+export interface RandnOptions extends CreateOptions {
+  /** The stream to draw from; default: the shared one (see `manualSeed`). */
+  readonly random?: RandomState;
+  /** Default: 0. */
+  readonly mean?: number;
+  /** Standard deviation. Default: 1. */
+  readonly std?: number;
+}
+
+/** Numbers drawn from a normal distribution, `f32` or `f16`; the same on both devices to 1e-6 of `std`. */
+export function randn(shape: Shape, options: RandnOptions = {}): Tensor {
+  return draw("randn", randomNormal, shape, options.mean ?? 0, options.std ?? 1, options);
+}
+
+function draw(
+  op: string,
+  kernel: typeof randomUniform,
+  shape: Shape,
+  shift: number,
+  scale: number,
+  options: RandOptions,
+): Tensor {
+  const { device = defaultDevice(), dtype = "f32", random = defaultRandom() } = options;
+  if (!isFloat(dtype)) throw new TypeError(`${op}: expected f32 or f16 but got ${dtype}`);
+  const y = Tensor.empty(device, shape, dtype);
+  device.launch(kernel, { y }, { count: y.size, ...random.draw(y.size), first: 0, shift, scale });
+  return y;
+}

@@ -1,0 +1,71 @@
+/**
+ * Streams of random numbers whose position can be saved.
+ *
+ * @module
+ */
+import type { StreamParams } from "../../kernels/philox.ts";
+
+/** A {@linkcode RandomState} as JSON keeps it. */
+export interface RandomStateJson {
+  /** The key of the stream. */
+  readonly seed: number;
+  /** Numbers drawn so far. */
+  readonly drawn: number;
+}
+
+/**
+ * A stream of random numbers: a seed, and how many were drawn. The numbers are those of Philox 4x32-10, the
+ * same on every device; its state in a checkpoint makes dropout and sampling go on exactly.
+ */
+export class RandomState {
+  #seed: number;
+  #drawn: number;
+
+  /** The stream of a seed, a whole number of 0 or more, from its beginning. Throws a `RangeError`. */
+  constructor(seed = 0, drawn = 0) {
+    this.#seed = checked("seed", seed);
+    this.#drawn = checked("drawn", drawn);
+  }
+
+  /** The seed and the position. */
+  state(): RandomStateJson {
+    return { seed: this.#seed, drawn: this.#drawn };
+  }
+
+  /** Goes to a saved position, of any seed. */
+  restore({ seed, drawn }: RandomStateJson): void {
+    this.#seed = checked("seed", seed);
+    this.#drawn = checked("drawn", drawn);
+  }
+
+  /** Takes the next `count` numbers (whole blocks of four) and says where they begin, for a kernel. */
+  draw(count: number): StreamParams {
+    const block = this.#drawn / 4;
+    this.#drawn += Math.ceil(count / 4) * 4;
+    return {
+      seed_low: this.#seed % 2 ** 32,
+      seed_high: Math.floor(this.#seed / 2 ** 32),
+      block_low: block % 2 ** 32,
+      block_high: Math.floor(block / 2 ** 32),
+    };
+  }
+}
+
+function checked(name: string, value: number): number {
+  if (!Number.isSafeInteger(value) || value < 0 || (name === "drawn" && value % 4 !== 0)) {
+    throw new RangeError(`RandomState: expected ${name} to be a whole number but got ${value}`);
+  }
+  return value;
+}
+
+let shared = new RandomState(0);
+
+/** The stream that is used where none is given. */
+export function defaultRandom(): RandomState {
+  return shared;
+}
+
+/** Starts the stream that is used where none is given afresh. */
+export function manualSeed(seed: number): void {
+  shared = new RandomState(seed);
+}
