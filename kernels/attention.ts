@@ -97,28 +97,41 @@ export const ATTENTION_PARAMS: Readonly<Record<keyof AttentionParams, "u32" | "f
   causal: "u32", scale: "f32",
 };
 
-/** A program behind the shared part. */
-export function attentionProgram(wgsl: string): string {
-  return `${shared}\n${wgsl}`;
+/** Which program a GPU runs. */
+export type AttentionVariant = "tiled" | "subgroup";
+
+/** The whole programs of a kernel from its bindings and its bodies. */
+export function attentionPrograms(
+  bindings: string,
+  tiled: string,
+  subgroup: string,
+): Record<AttentionVariant, string> {
+  const head = `${shared}\n${bindings}`;
+  return { tiled: `${head}\n${tiled}`, subgroup: `${head}\n${subgroup}` };
 }
 
-/** The constants of a program on an adapter, and how many rows a workgroup has. */
-export function attentionConstants(
+/** The program for an adapter, its constants, and how many rows a workgroup has. */
+export function attentionLaunch(
   params: AttentionParams,
   { dtypes, subgroupSize, software, maxWorkgroupBytes }: GpuTarget,
-): { constants: Record<string, number | string | boolean>; rows: number } {
+): {
+  variant: AttentionVariant;
+  constants: Record<string, number | string | boolean>;
+  rows: number;
+} {
   const { d } = params;
   const d4 = Math.ceil(d / 4);
-  const subgroup = software && subgroupSize === 8;
-  const rows = subgroup ? 8 : 64;
-  // Two tiles share the workgroup memory.
-  const fit = Math.floor(maxWorkgroupBytes / (2 * 16 * d4) / 8) * 8;
-  const tile = subgroup ? 8 : Math.max(8, Math.min(32, fit));
+  const variant = software && subgroupSize === 8 ? "subgroup" : "tiled";
+  const rows = variant === "subgroup" ? 8 : 64;
+  // Two tiles share the workgroup memory; 32 rows of a head of 64 fill the 16 KiB that every GPU has.
+  const fit = Math.floor(maxWorkgroupBytes / (2 * 16 * d4 * 8));
+  const tiles = variant === "subgroup" ? 2 : Math.max(1, Math.min(4, fit));
   const strides = params.q_batch | params.q_head | params.q_time | params.k_batch | params.k_head |
     params.k_time | params.v_batch | params.v_head | params.v_time | params.o_batch |
     params.o_head | params.o_time;
   const vector = ((strides | d) & 3) === 0;
   return {
+    variant,
     rows,
     constants: {
       T: dtypes.q,
@@ -127,11 +140,9 @@ export function attentionConstants(
       D4: d4,
       CAUSAL: params.causal !== 0,
       MASKED: dtypes.key_valid !== undefined,
-      SUBGROUP: subgroup ? 1 : 0,
-      TILED: subgroup ? 0 : 1,
       ROWS: rows,
-      TILE: tile,
-      TILE_VECTORS: tile * d4,
+      TILES: tiles,
+      TILE_VECTORS: 8 * tiles * d4,
       VECTOR: vector ? 1 : 0,
       SCALAR: vector ? 0 : 1,
     },

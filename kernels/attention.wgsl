@@ -1,21 +1,18 @@
-// What the attention programs share; attention.ts puts attention_forward.wgsl, attention_backward_q.wgsl or
-// attention_backward_kv.wgsl behind this part.
+// What the attention programs share. Behind it attention.ts puts the bindings of one of them (attention_forward.wgsl) and its
+// body for a kind of adapter (attention_forward_tiled.wgsl, attention_forward_subgroup.wgsl).
 //
-// An invocation owns a row: a query, or in attention_backward_kv a key. The rows of the other side pass by, 8 at a
-// time, the same ones for a whole workgroup. On a GPU its invocations bring them to workgroup memory together;
-// where a CPU plays GPU and loads cost most (see matmul_subgroup.wgsl), each lane of a subgroup of 8 loads one
-// and hands it to the others.
+// An invocation owns a row: a query, or in attention_backward_kv a key. The rows of the other side pass by, 8 at a time,
+// the same ones for a whole workgroup. On a GPU its invocations bring them to workgroup memory together; where a
+// CPU plays GPU and loads cost most (see matmul_subgroup.wgsl), lanes hand them to each other.
 alias T = f32; // of q, k, v, o and their gradients
 alias V = i32; // of key_valid
 const D = 64u; // the size of a head
 const D4 = 16; // vec4 that hold it
 const CAUSAL = false;
 const MASKED = false; // there is key_valid
-const SUBGROUP = 0; // 1: rows pass by in the lanes of a subgroup of 8
-const TILED = 1; // 1 - SUBGROUP: rows pass by in workgroup memory
 const ROWS = 64u; // invocations of a workgroup
-const TILE = 32u; // rows brought at a time, a multiple of 8
-const TILE_VECTORS = 512; // TILE * D4
+const TILES = 4; // eights of rows that are brought at a time
+const TILE_VECTORS = 512; // 8 * TILES * D4
 const VECTOR = 1; // 1: strides and d are multiples of 4 elements, and loads take 4 at once
 const SCALAR = 0; // 1 - VECTOR
 const HIDDEN = -1e30; // the score of a key that may not be seen

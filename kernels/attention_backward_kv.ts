@@ -6,16 +6,18 @@
 import { type Kernel, kernel } from "../src/device/kernel.ts";
 import {
   ATTENTION_PARAMS,
-  attentionConstants,
+  attentionLaunch,
   type AttentionParams,
-  attentionProgram,
+  attentionPrograms,
   dot,
   headsOf,
   visibleKeys,
 } from "./attention.ts";
-import wgsl from "./attention_backward_kv.wgsl" with { type: "text" };
+import bindings from "./attention_backward_kv.wgsl" with { type: "text" };
+import subgroup from "./attention_backward_kv_subgroup.wgsl" with { type: "text" };
+import tiled from "./attention_backward_kv_tiled.wgsl" with { type: "text" };
 
-const program = attentionProgram(wgsl);
+const programs = attentionPrograms(bindings, tiled, subgroup);
 
 /**
  * grad_k and grad_v from grad_o and the stats that `attentionForward` and `attentionBackwardQ` left. Shapes are those of
@@ -36,9 +38,9 @@ export const attentionBackwardKv: Kernel<AttentionParams> = kernel<AttentionPara
   optional: ["key_valid"],
   params: ATTENTION_PARAMS,
   gpu(params, target) {
-    const { constants, rows } = attentionConstants(params, target);
+    const { variant, constants, rows } = attentionLaunch(params, target);
     return {
-      wgsl: program,
+      wgsl: programs[variant],
       constants,
       workgroups: [Math.ceil(params.keys / rows), params.batch * params.kv_heads],
     };

@@ -6,16 +6,18 @@
 import { type Kernel, kernel } from "../src/device/kernel.ts";
 import {
   ATTENTION_PARAMS,
-  attentionConstants,
+  attentionLaunch,
   type AttentionParams,
-  attentionProgram,
+  attentionPrograms,
   dot,
   headsOf,
   visibleKeys,
 } from "./attention.ts";
-import wgsl from "./attention_backward_q.wgsl" with { type: "text" };
+import bindings from "./attention_backward_q.wgsl" with { type: "text" };
+import subgroup from "./attention_backward_q_subgroup.wgsl" with { type: "text" };
+import tiled from "./attention_backward_q_tiled.wgsl" with { type: "text" };
 
-const program = attentionProgram(wgsl);
+const programs = attentionPrograms(bindings, tiled, subgroup);
 
 /**
  * grad_q from grad_o, and into the second half of stats the sum of o grad_o over every row, which
@@ -37,9 +39,9 @@ export const attentionBackwardQ: Kernel<AttentionParams> = kernel<AttentionParam
   optional: ["key_valid"],
   params: ATTENTION_PARAMS,
   gpu(params, target) {
-    const { constants, rows } = attentionConstants(params, target);
+    const { variant, constants, rows } = attentionLaunch(params, target);
     return {
-      wgsl: program,
+      wgsl: programs[variant],
       constants,
       workgroups: [Math.ceil(params.queries / rows), params.batch * params.heads],
     };

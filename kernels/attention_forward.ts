@@ -7,17 +7,19 @@ import { attention } from "../src/device/cpu/attention.ts";
 import { type Kernel, kernel } from "../src/device/kernel.ts";
 import {
   ATTENTION_PARAMS,
-  attentionConstants,
+  attentionLaunch,
   type AttentionParams,
-  attentionProgram,
+  attentionPrograms,
   cpuAttention,
   dot,
   headsOf,
   visibleKeys,
 } from "./attention.ts";
-import wgsl from "./attention_forward.wgsl" with { type: "text" };
+import bindings from "./attention_forward.wgsl" with { type: "text" };
+import subgroup from "./attention_forward_subgroup.wgsl" with { type: "text" };
+import tiled from "./attention_forward_tiled.wgsl" with { type: "text" };
 
-const program = attentionProgram(wgsl);
+const programs = attentionPrograms(bindings, tiled, subgroup);
 
 /**
  * o = softmax(scale q k^T + mask) v (FlashAttention-2, Dao 2023).
@@ -33,9 +35,9 @@ export const attentionForward: Kernel<AttentionParams> = kernel<AttentionParams>
   optional: ["key_valid"],
   params: ATTENTION_PARAMS,
   gpu(params, target) {
-    const { constants, rows } = attentionConstants(params, target);
+    const { variant, constants, rows } = attentionLaunch(params, target);
     return {
-      wgsl: program,
+      wgsl: programs[variant],
       constants,
       workgroups: [Math.ceil(params.queries / rows), params.batch * params.heads],
     };

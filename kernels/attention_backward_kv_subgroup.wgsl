@@ -1,0 +1,87 @@
+// For adapters that run on the CPU with subgroups of 8 (see attention.wgsl): each lane loads one of 8 rows of the other
+// side and hands it to the others. Loops stay loops and rows are arrays, which compiles in a quarter of the time and is
+// faster there.
+@compute @workgroup_size(ROWS)
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(local_invocation_index) index: u32,
+) {
+  let b = group.y / params.kv_heads;
+  let kv_head = group.y % params.kv_heads;
+  let share = params.heads / params.kv_heads;
+  let d4 = (params.d + 3u) / 4u; // not the constant: loops that Mesa unrolls take long to compile
+  let row = group.x * ROWS + index;
+  let key = min(row, params.keys - 1u);
+  let k_at = b * params.k_batch + kv_head * params.k_head + key * params.k_time;
+  let v_at = b * params.v_batch + kv_head * params.v_head + key * params.v_time;
+  let shown = !MASKED || key_valid[b * params.keys + key] != 0;
+  var k_row: array<vec4f, D4>;
+  var v_row: array<vec4f, D4>;
+  var dk_row: array<vec4f, D4>;
+  var dv_row: array<vec4f, D4>;
+  for (var i = 0u; i < d4; i++) {
+    k_row[i] = params.scale * load_k(k_at, i);
+    v_row[i] = load_v(v_at, i);
+    dk_row[i] = vec4f();
+    dv_row[i] = vec4f();
+  }
+  // The first query that sees some key of the workgroup.
+  let ahead = group.x * ROWS + params.queries;
+  let begin = select(0u, max(ahead, params.keys) - params.keys, CAUSAL);
+  for (var h = kv_head * share; h < (kv_head + 1u) * share; h++) {
+    let q_at = b * params.q_batch + h * params.q_head;
+    let g_at = b * params.o_batch + h * params.o_head;
+    let stat_at = (b * params.heads + h) * params.queries;
+    let delta_at = params.batch * params.heads * params.queries + stat_at;
+    for (var query = begin; query < params.queries; query += 8u * u32(TILES)) {
+      //#repeat t 0..TILES
+      let mine{t} = min(query + {8*t}u + index, params.queries - 1u);
+      let log_sum{t} = stats[stat_at + mine{t}];
+      let delta{t} = stats[delta_at + mine{t}];
+      //#repeat l 8*t..8*t+8
+      var s{l} = 0.0;
+      var t{l} = -subgroupBroadcast(delta{t}, {l - 8*t}u);
+      //#end
+      //#end
+      for (var i = 0u; i < d4; i++) {
+        let k = k_row[i];
+        let v = v_row[i];
+        //#repeat t 0..TILES
+        let q{t} = load_q(q_at + mine{t} * params.q_time, i);
+        let g{t} = load_grad_o(g_at + mine{t} * params.o_time, i);
+        //#repeat l 8*t..8*t+8
+        s{l} += dot(k, subgroupBroadcast(q{t}, {l - 8*t}u));
+        t{l} += dot(v, subgroupBroadcast(g{t}, {l - 8*t}u));
+        //#end
+        //#end
+      }
+      //#repeat t 0..TILES
+      //#repeat l 8*t..8*t+8
+      let seen{l} = shown && query + {l}u < params.queries && in_sight(query + {l}u, key);
+      let p{l} = select(0.0, exp(s{l} - subgroupBroadcast(log_sum{t}, {l - 8*t}u)), seen{l});
+      let w{l} = p{l} * t{l};
+      //#end
+      //#end
+      for (var i = 0u; i < d4; i++) {
+        var dk = dk_row[i];
+        var dv = dv_row[i];
+        //#repeat t 0..TILES
+        let q{t} = load_q(q_at + mine{t} * params.q_time, i);
+        let g{t} = load_grad_o(g_at + mine{t} * params.o_time, i);
+        //#repeat l 8*t..8*t+8
+        dk += w{l} * subgroupBroadcast(q{t}, {l - 8*t}u);
+        dv += p{l} * subgroupBroadcast(g{t}, {l - 8*t}u);
+        //#end
+        //#end
+        dk_row[i] = dk;
+        dv_row[i] = dv;
+      }
+    }
+  }
+  if (row < params.keys) {
+    for (var i = 0u; i < d4; i++) {
+      store_grad_k(k_at, i, params.scale * dk_row[i]);
+      store_grad_v(v_at, i, dv_row[i]);
+    }
+  }
+}

@@ -1,0 +1,76 @@
+// For GPUs (see attention.wgsl): rows of the other side pass by in workgroup memory; an own row is in registers, by name.
+var<workgroup> tile_q: array<vec4f, TILE_VECTORS>;
+var<workgroup> tile_g: array<vec4f, TILE_VECTORS>;
+
+@compute @workgroup_size(ROWS)
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(local_invocation_index) index: u32,
+) {
+  let b = group.y / params.kv_heads;
+  let kv_head = group.y % params.kv_heads;
+  let share = params.heads / params.kv_heads;
+  let row = group.x * ROWS + index;
+  let key = min(row, params.keys - 1u);
+  let k_at = b * params.k_batch + kv_head * params.k_head + key * params.k_time;
+  let v_at = b * params.v_batch + kv_head * params.v_head + key * params.v_time;
+  let shown = !MASKED || key_valid[b * params.keys + key] != 0;
+  //#repeat i 0..D4
+  let k{i} = params.scale * load_k(k_at, {i}u);
+  let v{i} = load_v(v_at, {i}u);
+  var dk{i} = vec4f();
+  var dv{i} = vec4f();
+  //#end
+  // The first query that sees some key of the workgroup, from a whole 8 on.
+  let ahead = group.x * ROWS + params.queries;
+  let begin = select(0u, (max(ahead, params.keys) - params.keys) / 8u * 8u, CAUSAL);
+  for (var h = kv_head * share; h < (kv_head + 1u) * share; h++) {
+    let q_at = b * params.q_batch + h * params.q_head;
+    let g_at = b * params.o_batch + h * params.o_head;
+    let stat_at = (b * params.heads + h) * params.queries;
+    let delta_at = params.batch * params.heads * params.queries + stat_at;
+    for (var first = begin; first < params.queries; first += 8u * u32(TILES)) {
+      workgroupBarrier();
+      for (var e = index; e < u32(TILE_VECTORS); e += ROWS) {
+        let query = min(first + e / u32(D4), params.queries - 1u);
+        tile_q[e] = load_q(q_at + query * params.q_time, e % u32(D4));
+        tile_g[e] = load_grad_o(g_at + query * params.o_time, e % u32(D4));
+      }
+      workgroupBarrier();
+      for (var step = 0u; step < 8u * u32(TILES) && first + step < params.queries; step += 8u) {
+        let query = first + step;
+        //#repeat l 0..8
+        let log_sum{l} = stats[stat_at + min(query + {l}u, params.queries - 1u)];
+        let delta{l} = stats[delta_at + min(query + {l}u, params.queries - 1u)];
+        //#end
+        //#repeat l 0..8
+        var s{l} = 0.0;
+        var t{l} = -delta{l};
+        //#end
+        //#repeat i 0..D4
+        //#repeat l 0..8
+        s{l} += dot(k{i}, tile_q[(step + {l}u) * u32(D4) + {i}u]);
+        t{l} += dot(v{i}, tile_g[(step + {l}u) * u32(D4) + {i}u]);
+        //#end
+        //#end
+        //#repeat l 0..8
+        let seen{l} = shown && query + {l}u < params.queries && in_sight(query + {l}u, key);
+        let p{l} = select(0.0, exp(s{l} - log_sum{l}), seen{l});
+        let w{l} = p{l} * t{l};
+        //#end
+        //#repeat i 0..D4
+        //#repeat l 0..8
+        dk{i} += w{l} * tile_q[(step + {l}u) * u32(D4) + {i}u];
+        dv{i} += p{l} * tile_g[(step + {l}u) * u32(D4) + {i}u];
+        //#end
+        //#end
+      }
+    }
+  }
+  if (row < params.keys) {
+    //#repeat i 0..D4
+    store_grad_k(k_at, {i}u, params.scale * dk{i});
+    store_grad_v(v_at, {i}u, dv{i});
+    //#end
+  }
+}

@@ -1,0 +1,81 @@
+// For adapters that run on the CPU with subgroups of 8 (see attention.wgsl): each lane loads one of 8 rows of the other
+// side and hands it to the others. Loops stay loops and rows are arrays, which compiles in a quarter of the time and is
+// faster there.
+@compute @workgroup_size(ROWS)
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(local_invocation_index) index: u32,
+) {
+  let b = group.y / params.heads;
+  let h = group.y % params.heads;
+  let kv_head = h / (params.heads / params.kv_heads);
+  let d4 = (params.d + 3u) / 4u; // not the constant: loops that Mesa unrolls take long to compile
+  let row = group.x * ROWS + index;
+  let query = min(row, params.queries - 1u);
+  let q_at = b * params.q_batch + h * params.q_head + query * params.q_time;
+  let o_at = b * params.o_batch + h * params.o_head + query * params.o_time;
+  let k_at = b * params.k_batch + kv_head * params.k_head;
+  let v_at = b * params.v_batch + kv_head * params.v_head;
+  let valid_at = b * params.keys;
+  let stat_at = group.y * params.queries + query;
+  let log_sum = stats[stat_at];
+  var delta = 0.0;
+  var q_row: array<vec4f, D4>;
+  var g_row: array<vec4f, D4>;
+  var d_row: array<vec4f, D4>;
+  for (var i = 0u; i < d4; i++) {
+    let g = load_grad_o(o_at, i);
+    delta += dot(g, load_o(o_at, i));
+    q_row[i] = params.scale * load_q(q_at, i);
+    g_row[i] = g;
+    d_row[i] = vec4f();
+  }
+  // The keys that some row of the workgroup may see.
+  let last = min(group.x * ROWS + ROWS, params.queries) + params.keys;
+  let end = select(params.keys, max(last, params.queries) - params.queries, CAUSAL);
+  for (var key = 0u; key < end; key += 8u * u32(TILES)) {
+    //#repeat t 0..TILES
+    let mine{t} = min(key + {8*t}u + index, params.keys - 1u);
+    let open{t} = u32(!MASKED || key_valid[valid_at + mine{t}] != 0);
+    //#repeat l 8*t..8*t+8
+    let shown{l} = subgroupBroadcast(open{t}, {l - 8*t}u) != 0u;
+    //#end
+    //#end
+    //#repeat l 0..8*TILES
+    var s{l} = 0.0;
+    var t{l} = -delta;
+    //#end
+    for (var i = 0u; i < d4; i++) {
+      let q = q_row[i];
+      let g = g_row[i];
+      //#repeat t 0..TILES
+      let k{t} = load_k(k_at + mine{t} * params.k_time, i);
+      let v{t} = load_v(v_at + mine{t} * params.v_time, i);
+      //#repeat l 8*t..8*t+8
+      s{l} += dot(q, subgroupBroadcast(k{t}, {l - 8*t}u));
+      t{l} += dot(g, subgroupBroadcast(v{t}, {l - 8*t}u));
+      //#end
+      //#end
+    }
+    //#repeat l 0..8*TILES
+    let seen{l} = shown{l} && in_sight(query, key + {l}u);
+    let w{l} = select(0.0, exp(s{l} - log_sum) * t{l}, seen{l});
+    //#end
+    for (var i = 0u; i < d4; i++) {
+      var d = d_row[i];
+      //#repeat t 0..TILES
+      let k{t} = load_k(k_at + mine{t} * params.k_time, i);
+      //#repeat l 8*t..8*t+8
+      d += w{l} * subgroupBroadcast(k{t}, {l - 8*t}u);
+      //#end
+      //#end
+      d_row[i] = d;
+    }
+  }
+  if (row < params.queries) {
+    stats[params.batch * params.heads * params.queries + stat_at] = delta;
+    for (var i = 0u; i < d4; i++) {
+      store_grad_q(q_at, i, params.scale * d_row[i]);
+    }
+  }
+}

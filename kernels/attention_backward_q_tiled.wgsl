@@ -1,0 +1,72 @@
+// For GPUs (see attention.wgsl): rows of the other side pass by in workgroup memory; an own row is in registers, by name.
+var<workgroup> tile_k: array<vec4f, TILE_VECTORS>;
+var<workgroup> tile_v: array<vec4f, TILE_VECTORS>;
+
+@compute @workgroup_size(ROWS)
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(local_invocation_index) index: u32,
+) {
+  let b = group.y / params.heads;
+  let h = group.y % params.heads;
+  let kv_head = h / (params.heads / params.kv_heads);
+  let row = group.x * ROWS + index;
+  let query = min(row, params.queries - 1u);
+  let q_at = b * params.q_batch + h * params.q_head + query * params.q_time;
+  let o_at = b * params.o_batch + h * params.o_head + query * params.o_time;
+  let k_at = b * params.k_batch + kv_head * params.k_head;
+  let v_at = b * params.v_batch + kv_head * params.v_head;
+  let valid_at = b * params.keys;
+  let stat_at = group.y * params.queries + query;
+  let log_sum = stats[stat_at];
+  var delta = 0.0;
+  //#repeat i 0..D4
+  let q{i} = params.scale * load_q(q_at, {i}u);
+  let g{i} = load_grad_o(o_at, {i}u);
+  delta += dot(g{i}, load_o(o_at, {i}u));
+  var d{i} = vec4f();
+  //#end
+  // The keys that some row of the workgroup may see.
+  let last = min(group.x * ROWS + ROWS, params.queries) + params.keys;
+  let end = select(params.keys, max(last, params.queries) - params.queries, CAUSAL);
+  for (var first = 0u; first < end; first += 8u * u32(TILES)) {
+    workgroupBarrier();
+    for (var e = index; e < u32(TILE_VECTORS); e += ROWS) {
+      let key = min(first + e / u32(D4), params.keys - 1u);
+      tile_k[e] = load_k(k_at + key * params.k_time, e % u32(D4));
+      tile_v[e] = load_v(v_at + key * params.v_time, e % u32(D4));
+    }
+    workgroupBarrier();
+    for (var step = 0u; step < 8u * u32(TILES) && first + step < end; step += 8u) {
+      let key = first + step;
+      //#repeat l 0..8
+      let shown{l} = !MASKED || key_valid[valid_at + min(key + {l}u, params.keys - 1u)] != 0;
+      //#end
+      //#repeat l 0..8
+      var s{l} = 0.0;
+      var t{l} = -delta;
+      //#end
+      //#repeat i 0..D4
+      //#repeat l 0..8
+      s{l} += dot(q{i}, tile_k[(step + {l}u) * u32(D4) + {i}u]);
+      t{l} += dot(g{i}, tile_v[(step + {l}u) * u32(D4) + {i}u]);
+      //#end
+      //#end
+      //#repeat l 0..8
+      let seen{l} = shown{l} && in_sight(query, key + {l}u);
+      let w{l} = select(0.0, exp(s{l} - log_sum) * t{l}, seen{l});
+      //#end
+      //#repeat i 0..D4
+      //#repeat l 0..8
+      d{i} += w{l} * tile_k[(step + {l}u) * u32(D4) + {i}u];
+      //#end
+      //#end
+    }
+  }
+  if (row < params.queries) {
+    stats[params.batch * params.heads * params.queries + stat_at] = delta;
+    //#repeat i 0..D4
+    store_grad_q(q_at, {i}u, params.scale * d{i});
+    //#end
+  }
+}

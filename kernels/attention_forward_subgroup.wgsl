@@ -1,0 +1,83 @@
+// For adapters that run on the CPU with subgroups of 8 (see attention.wgsl): each lane loads one of 8 rows of the other
+// side and hands it to the others. Loops stay loops and rows are arrays, which compiles in a quarter of the time and is
+// faster there.
+@compute @workgroup_size(ROWS)
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(local_invocation_index) index: u32,
+) {
+  let b = group.y / params.heads;
+  let h = group.y % params.heads;
+  let kv_head = h / (params.heads / params.kv_heads);
+  let d4 = (params.d + 3u) / 4u; // not the constant: loops that Mesa unrolls take long to compile
+  let row = group.x * ROWS + index;
+  let query = min(row, params.queries - 1u);
+  let q_at = b * params.q_batch + h * params.q_head + query * params.q_time;
+  let k_at = b * params.k_batch + kv_head * params.k_head;
+  let v_at = b * params.v_batch + kv_head * params.v_head;
+  let valid_at = b * params.keys;
+  var q_row: array<vec4f, D4>;
+  var o_row: array<vec4f, D4>;
+  for (var i = 0u; i < d4; i++) {
+    q_row[i] = params.scale * load_q(q_at, i);
+    o_row[i] = vec4f();
+  }
+  var highest = HIDDEN;
+  var sum = 0.0;
+  // The keys that some row of the workgroup may see.
+  let last = min(group.x * ROWS + ROWS, params.queries) + params.keys;
+  let end = select(params.keys, max(last, params.queries) - params.queries, CAUSAL);
+  for (var key = 0u; key < end; key += 8u * u32(TILES)) {
+    //#repeat t 0..TILES
+    let mine{t} = min(key + {8*t}u + index, params.keys - 1u);
+    let open{t} = u32(!MASKED || key_valid[valid_at + mine{t}] != 0);
+    //#repeat l 8*t..8*t+8
+    let shown{l} = subgroupBroadcast(open{t}, {l - 8*t}u) != 0u;
+    //#end
+    //#end
+    //#repeat l 0..8*TILES
+    var s{l} = 0.0;
+    //#end
+    for (var i = 0u; i < d4; i++) {
+      let x = q_row[i];
+      //#repeat t 0..TILES
+      let y{t} = load_k(k_at + mine{t} * params.k_time, i);
+      //#repeat l 8*t..8*t+8
+      s{l} += dot(x, subgroupBroadcast(y{t}, {l - 8*t}u));
+      //#end
+      //#end
+    }
+    var top = highest;
+    //#repeat l 0..8*TILES
+    s{l} = select(HIDDEN, s{l}, shown{l} && in_sight(query, key + {l}u));
+    top = max(top, s{l});
+    //#end
+    let shrink = exp(highest - top);
+    highest = top;
+    sum *= shrink;
+    //#repeat l 0..8*TILES
+    let p{l} = select(exp(s{l} - top), 0.0, s{l} == HIDDEN);
+    sum += p{l};
+    //#end
+    for (var i = 0u; i < d4; i++) {
+      var x = shrink * o_row[i];
+      //#repeat t 0..TILES
+      let y{t} = load_v(v_at + mine{t} * params.v_time, i);
+      //#repeat l 8*t..8*t+8
+      x += p{l} * subgroupBroadcast(y{t}, {l - 8*t}u);
+      //#end
+      //#end
+      o_row[i] = x;
+    }
+  }
+  if (row < params.queries) {
+    let o_at = b * params.o_batch + h * params.o_head + row * params.o_time;
+    let share = select(0.0, 1.0 / sum, sum > 0.0);
+    for (var i = 0u; i < d4; i++) {
+      store_o(o_at, i, share * o_row[i]);
+    }
+    var infinity = 0x7f800000u;
+    let stat = select(bitcast<f32>(infinity), highest + log(sum), sum > 0.0);
+    stats[group.y * params.queries + row] = stat;
+  }
+}

@@ -1,0 +1,85 @@
+// For GPUs (see attention.wgsl): rows of the other side pass by in workgroup memory; an own row is in registers, by name.
+var<workgroup> tile_k: array<vec4f, TILE_VECTORS>;
+var<workgroup> tile_v: array<vec4f, TILE_VECTORS>;
+
+@compute @workgroup_size(ROWS)
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(local_invocation_index) index: u32,
+) {
+  let b = group.y / params.heads;
+  let h = group.y % params.heads;
+  let kv_head = h / (params.heads / params.kv_heads);
+  let row = group.x * ROWS + index;
+  // Rows past the end keep the others company: all invocations must meet at the barriers.
+  let query = min(row, params.queries - 1u);
+  let q_at = b * params.q_batch + h * params.q_head + query * params.q_time;
+  let k_at = b * params.k_batch + kv_head * params.k_head;
+  let v_at = b * params.v_batch + kv_head * params.v_head;
+  let valid_at = b * params.keys;
+  //#repeat i 0..D4
+  let q{i} = params.scale * load_q(q_at, {i}u);
+  var o{i} = vec4f();
+  //#end
+  var highest = HIDDEN;
+  var sum = 0.0;
+  // The keys that some row of the workgroup may see.
+  let last = min(group.x * ROWS + ROWS, params.queries) + params.keys;
+  let end = select(params.keys, max(last, params.queries) - params.queries, CAUSAL);
+  for (var first = 0u; first < end; first += 8u * u32(TILES)) {
+    workgroupBarrier();
+    for (var e = index; e < u32(TILE_VECTORS); e += ROWS) {
+      let key = min(first + e / u32(D4), params.keys - 1u);
+      tile_k[e] = load_k(k_at + key * params.k_time, e % u32(D4));
+      tile_v[e] = load_v(v_at + key * params.v_time, e % u32(D4));
+    }
+    workgroupBarrier();
+    for (var step = 0u; step < 8u * u32(TILES) && first + step < end; step += 8u) {
+      let key = first + step;
+      //#repeat l 0..8
+      let shown{l} = !MASKED || key_valid[valid_at + min(key + {l}u, params.keys - 1u)] != 0;
+      //#end
+      //#repeat l 0..8
+      var s{l} = 0.0;
+      //#end
+      //#repeat i 0..D4
+      {
+        //#repeat l 0..8
+        s{l} += dot(q{i}, tile_k[(step + {l}u) * u32(D4) + {i}u]);
+        //#end
+      }
+      //#end
+      var top = highest;
+      //#repeat l 0..8
+      s{l} = select(HIDDEN, s{l}, shown{l} && in_sight(query, key + {l}u));
+      top = max(top, s{l});
+      //#end
+      let shrink = exp(highest - top);
+      highest = top;
+      sum *= shrink;
+      //#repeat l 0..8
+      let p{l} = select(exp(s{l} - top), 0.0, s{l} == HIDDEN);
+      sum += p{l};
+      //#end
+      //#repeat i 0..D4
+      {
+        o{i} *= shrink;
+        //#repeat l 0..8
+        o{i} += p{l} * tile_v[(step + {l}u) * u32(D4) + {i}u];
+        //#end
+      }
+      //#end
+    }
+  }
+  if (row < params.queries) {
+    let o_at = b * params.o_batch + h * params.o_head + row * params.o_time;
+    // A row that saw no key is 0, and its infinite sum makes its weights 0 in the backward pass.
+    let share = select(0.0, 1.0 / sum, sum > 0.0);
+    //#repeat i 0..D4
+    store_o(o_at, {i}u, share * o{i});
+    //#end
+    var infinity = 0x7f800000u;
+    let stat = select(bitcast<f32>(infinity), highest + log(sum), sum > 0.0);
+    stats[group.y * params.queries + row] = stat;
+  }
+}
