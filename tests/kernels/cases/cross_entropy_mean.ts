@@ -1,0 +1,16 @@
+import { crossEntropyMean } from "../../../kernels/cross_entropy_mean.ts";
+import { type Case, output, random } from "../case.ts";
+
+function mean(rows: number): Case {
+  const loss = random(rows, 3).map(Math.abs);
+  return {
+    kernel: crossEntropyMean,
+    name: `${rows} rows`,
+    bindings: { loss, scale: Float32Array.of(1 / 128), mean: output(1) },
+    params: { rows },
+    exact: () => ({ mean: [Array.from(loss).reduce((sum, value) => sum + value / 128, 0)] }),
+    tolerance: 2e-6,
+  };
+}
+
+export const cases: Case[] = [mean(0), mean(1), mean(130), mean(20001)];

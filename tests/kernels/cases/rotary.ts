@@ -1,0 +1,51 @@
+import { rotary } from "../../../kernels/rotary.ts";
+import { sinusoidTable } from "../../../src/ops/sinusoid.ts";
+import { type Case, output, random } from "../case.ts";
+
+function turned(
+  [batch, length, heads, width]: number[],
+  halfSplit: number,
+  direction: number,
+  more: Partial<Case> = {},
+): Case {
+  const start = 3, rows = batch * length * heads, x = random(rows * width);
+  return {
+    kernel: rotary,
+    name: `${batch} x ${length} x ${heads} x ${width}, ${halfSplit ? "half-split" : "interleaved"}`,
+    bindings: { x, turns: sinusoidTable(start + length, width), y: output(rows * width) },
+    params: { rows, length, heads, width, start, firstRow: 0, direction, halfSplit },
+    exact: () => {
+      const y = new Float64Array(x.length);
+      for (let row = 0; row < rows; row++) {
+        const position = start + Math.floor(row / heads) % length;
+        for (let i = 0; i < width / 2; i++) {
+          const angle = direction * position * 10000 ** (-2 * i / width);
+          const a = row * width + (halfSplit ? i : 2 * i), b = a + (halfSplit ? width / 2 : 1);
+          y[a] = x[a] * Math.cos(angle) - x[b] * Math.sin(angle);
+          y[b] = x[a] * Math.sin(angle) + x[b] * Math.cos(angle);
+        }
+      }
+      return { y };
+    },
+    ...more,
+  };
+}
+
+export const cases: Case[] = [
+  turned([2, 5, 3, 16], 0, 1),
+  turned([2, 5, 3, 16], 1, -1),
+  turned([2, 5, 3, 6], 0, -1),
+  turned([2, 5, 3, 12], 1, 1),
+  turned([0, 5, 3, 8], 0, 1),
+  turned([7, 30, 2, 8], 0, 1, { name: "over the binding limit", limit: 4096 }),
+  turned([1, 4, 1, 8], 0, 1, {
+    name: "f16",
+    bindings: {
+      x: Float16Array.from(random(32)),
+      turns: sinusoidTable(7, 8),
+      y: new Float16Array(32),
+    },
+    tolerance: 2e-3,
+    exact: undefined,
+  }),
+];

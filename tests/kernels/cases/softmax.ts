@@ -1,0 +1,9 @@
+import { softmax } from "../../../kernels/softmax.ts";
+import { axisCases } from "./rows.ts";
+import type { Case } from "../case.ts";
+
+export const cases: Case[] = axisCases(softmax, ["x"], "y", ({ x }) => {
+  const e = x.map((v) => Math.exp(v - Math.max(...x)));
+  const sum = e.reduce((a, b) => a + b, 0);
+  return e.map((v) => v / sum);
+});
