@@ -1,0 +1,56 @@
+/**
+ * Activation functions, of f32 and f16. All keep shape and dtype, and throw a `TypeError` for whole numbers.
+ *
+ * @module
+ */
+import type { Tensor } from "../tensor/tensor.ts";
+import { checkFloat } from "./check.ts";
+import { applyUnary } from "./math.ts";
+
+/** The hyperbolic tangent. */
+export function tanh(x: Tensor): Tensor {
+  checkFloat("tanh", x);
+  return applyUnary("tanh", x, "value");
+}
+
+/** 1 / (1 + exp(-x)). */
+export function sigmoid(x: Tensor): Tensor {
+  checkFloat("sigmoid", x);
+  return applyUnary("sigmoid", x, "value");
+}
+
+/** max(x, 0); NaN stays. */
+export function relu(x: Tensor): Tensor {
+  checkFloat("relu", x);
+  return applyUnary("relu", x, "input");
+}
+
+/** Options of {@linkcode gelu}. */
+export interface GeluOptions {
+  /** `tanh` for GPT-2's approximation, `none` for the error function. Default: `none`. */
+  readonly approximate?: "none" | "tanh";
+}
+
+/**
+ * x times the probability that a standard normal number is below x (Hendrycks and Gimpel 2016,
+ * arXiv:1606.08415).
+ */
+export function gelu(x: Tensor, { approximate = "none" }: GeluOptions = {}): Tensor {
+  checkFloat("gelu", x);
+  if (approximate !== "none" && approximate !== "tanh") {
+    throw new TypeError(`gelu: expected approximate "none" or "tanh" but got "${approximate}"`);
+  }
+  return applyUnary(approximate === "tanh" ? "geluTanh" : "geluErf", x, "input");
+}
+
+/** x * sigmoid(x), also called swish. */
+export function silu(x: Tensor): Tensor {
+  checkFloat("silu", x);
+  return applyUnary("silu", x, "input");
+}
+
+/** log(1 + exp(x)), without overflow. */
+export function softplus(x: Tensor): Tensor {
+  checkFloat("softplus", x);
+  return applyUnary("softplus", x, "input");
+}

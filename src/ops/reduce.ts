@@ -1,0 +1,153 @@
+/**
+ * Sums, means, maxima and minima along axes.
+ *
+ * @module
+ */
+import { argReduceKernels } from "../../kernels/arg_reduce.ts";
+import { scoped } from "../tensor/scope.ts";
+import { formatShape, resolveAxes, resolveAxis, type Shape, sizeOf } from "../tensor/shape.ts";
+import { record } from "../tensor/tape.ts";
+import { Tensor } from "../tensor/tensor.ts";
+import { div, mul, sub } from "./arithmetic.ts";
+import { cast } from "./cast.ts";
+import { checkFloat } from "./check.ts";
+import { equal } from "./compare.ts";
+import { expand } from "./expand.ts";
+import { square } from "./math.ts";
+import { keptShape, reduce } from "./reduce_launch.ts";
+
+/** Options of the reductions. */
+export interface ReduceOptions {
+  /** Leaves the reduced axes in the shape with length 1. Default: false. */
+  readonly keepdim?: boolean;
+}
+
+/**
+ * The sum along the axes (all by default; negative ones count from the back). f16 is added up in f32; long
+ * sums are added in parts. The sum of nothing is 0. Throws a `RangeError` for axes that do not exist.
+ *
+ * @example
+ * ```ts
+ * import { CpuDevice, sum, tensor } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using x = tensor([[1, 2, 3], [4, 5, 6]], { device });
+ * using rows = sum(x, -1);
+ * assert.deepEqual(await rows.toArray(), [6, 15]);
+ * ```
+ */
+export function sum(x: Tensor, axes?: number | Shape, options: ReduceOptions = {}): Tensor {
+  const list = resolveAxes("sum", axes, x.shape);
+  return record(
+    "sum",
+    [x],
+    reduce("sum", x, list, options, 1),
+    [],
+    (dy) => [expand(dy.alias(keptShape(x.shape, list)), x.shape)],
+  );
+}
+
+/** The mean along the axes (all by default), of floats. Of nothing it is NaN. */
+export function mean(x: Tensor, axes?: number | Shape, options: ReduceOptions = {}): Tensor {
+  checkFloat("mean", x);
+  const list = resolveAxes("mean", axes, x.shape);
+  const count = list.reduce((product, axis) => product * x.shape[axis], 1);
+  // Not 1 / 0: the sum of nothing is 0, which an infinite factor turns to NaN as wanted.
+  const scale = 1 / count;
+  return record(
+    "mean",
+    [x],
+    reduce("sum", x, list, options, scale),
+    [],
+    (dy) => [expand(mul(dy.alias(keptShape(x.shape, list)), scale), x.shape)],
+  );
+}
+
+/**
+ * The variance along the axes (all by default): the mean squared distance from the mean, divided by the
+ * number of elements less `correction` (1 by default, as in PyTorch).
+ */
+export function variance(
+  x: Tensor,
+  axes?: number | Shape,
+  options: ReduceOptions & { readonly correction?: number } = {},
+): Tensor {
+  const { correction = 1, keepdim = false } = options;
+  const list = resolveAxes("variance", axes, x.shape);
+  const count = list.reduce((product, axis) => product * x.shape[axis], 1);
+  return scoped(() => {
+    const squares = square(sub(x, mean(x, list, { keepdim: true })));
+    return div(sum(squares, list, { keepdim }), count - correction);
+  });
+}
+
+/**
+ * The largest element along the axes (all by default); a NaN wins. The gradient is shared by equals. Throws
+ * a `RangeError` when there is nothing to take it of.
+ */
+export function max(x: Tensor, axes?: number | Shape, options: ReduceOptions = {}): Tensor {
+  return extreme("max", x, axes, options);
+}
+
+/** The smallest element along the axes (all by default); otherwise as {@linkcode max}. */
+export function min(x: Tensor, axes?: number | Shape, options: ReduceOptions = {}): Tensor {
+  return extreme("min", x, axes, options);
+}
+
+/**
+ * The index (`i32`) of the largest element along an axis, or in the flattened tensor where no axis is
+ * given; the first among equals, a NaN before all. It has no gradient. Throws a `RangeError` when there is
+ * nothing to take it of.
+ */
+export function argmax(x: Tensor, axis?: number, options: ReduceOptions = {}): Tensor {
+  return argExtreme("argmax", x, axis, options);
+}
+
+/** The index of the smallest element; otherwise as {@linkcode argmax}. */
+export function argmin(x: Tensor, axis?: number, options: ReduceOptions = {}): Tensor {
+  return argExtreme("argmin", x, axis, options);
+}
+
+function extreme(
+  name: "max" | "min",
+  x: Tensor,
+  axes: number | Shape | undefined,
+  options: ReduceOptions,
+): Tensor {
+  const list = resolveAxes(name, axes, x.shape);
+  if (list.some((axis) => x.shape[axis] === 0)) {
+    throw new RangeError(
+      `${name}: there is none in a tensor of shape ${formatShape(x.shape)} along the axes ` +
+        formatShape(list),
+    );
+  }
+  const y = reduce(name, x, list, options, 1);
+  return record(name, [x], y, [x, y], (dy, [x, y]) => {
+    const kept = keptShape(x.shape, list);
+    const hits = cast(equal(x, y.alias(kept)), dy.dtype);
+    const share = div(dy.alias(kept), sum(hits, list, { keepdim: true }));
+    return [mul(hits, share)];
+  });
+}
+
+function argExtreme(
+  name: "argmax" | "argmin",
+  x: Tensor,
+  axis: number | undefined,
+  { keepdim = false }: ReduceOptions,
+): Tensor {
+  const { shape } = x;
+  const at = axis === undefined ? 0 : resolveAxis(name, axis, shape);
+  const reduced = axis === undefined ? x.size : shape[at];
+  if (reduced === 0) {
+    throw new RangeError(`${name}: there is none in a tensor of shape ${formatShape(shape)}`);
+  }
+  const inner = axis === undefined ? 1 : sizeOf(shape.slice(at + 1));
+  const ones = shape.map(() => 1);
+  const kept = axis === undefined ? ones : keptShape(shape, [at]);
+  const result = keepdim ? kept : axis === undefined ? [] : shape.toSpliced(at, 1);
+  const y = Tensor.empty(x.device, result, "i32");
+  x.device.launch(argReduceKernels[name], { x, y }, { count: y.size, reduced, inner });
+  return y;
+}
