@@ -8,6 +8,7 @@ import shared from "./matmul.wgsl" with { type: "text" };
 import direct from "./matmul_direct.wgsl" with { type: "text" };
 import subgroup from "./matmul_subgroup.wgsl" with { type: "text" };
 import tiled from "./matmul_tiled.wgsl" with { type: "text" };
+import vector from "./matmul_vector.wgsl" with { type: "text" };
 
 /** Numbers of {@linkcode matmul}; {@linkcode matmulParams} fills in those that follow from the others. */
 export type MatmulParams = {
@@ -56,7 +57,7 @@ export type MatmulParams = {
 };
 
 /** Which program a GPU runs. */
-export type MatmulVariant = "tiled" | "direct" | "subgroup";
+export type MatmulVariant = "tiled" | "direct" | "subgroup" | "vector";
 
 /** What {@linkcode matmulParams} starts from: the sizes, and what is not as usual. */
 export type MatmulOptions = Partial<MatmulParams> & Pick<MatmulParams, "m" | "n" | "k">;
@@ -88,7 +89,11 @@ export function matmulParams(options: MatmulOptions): MatmulParams {
  * cheapest way to share them; on a GPU workgroup memory is, once there is a tile to fill.
  */
 export function matmulVariant({ m, n }: MatmulParams, target: GpuTarget): MatmulVariant {
-  if (target.software) return target.subgroupSize === 8 && m > 4 ? "subgroup" : "direct";
+  if (target.software) {
+    if (m === 1) return "vector";
+    return target.subgroupSize === 8 && m > 4 ? "subgroup" : "direct";
+  }
+  if (m <= 8) return "vector";
   return m > 16 && n > 16 ? "tiled" : "direct";
 }
 
@@ -96,6 +101,7 @@ const PROGRAMS: Record<MatmulVariant, string> = {
   tiled: `${shared}\n${tiled}`,
   direct: `${shared}\n${direct}`,
   subgroup: `${shared}\n${subgroup}`,
+  vector: `${shared}\n${vector}`,
 };
 
 /** True when every row begins at a multiple of 4 elements and k and n are such, so that loads may take 4. */
@@ -127,8 +133,15 @@ export const matmul: Kernel<MatmulParams> = kernel<MatmulParams>({
     const { m, n, batches, trans_a, trans_b } = params;
     const { dtypes } = target;
     const variant = matmulVariant(params, target);
-    const vector = isVector(params);
-    const [rows, columns] = { tiled: [64, 64], direct: [32, 32], subgroup: [32, 128] }[variant];
+    const fours = isVector(params);
+    // Where workgroups are dear and barriers dearer, an invocation takes all of k; else as B lies in memory.
+    const columnLanes = target.software ? 64 : trans_b ? 2 : 16;
+    const [rows, columns] = {
+      tiled: [64, 64],
+      direct: [32, 32],
+      subgroup: [32, 128],
+      vector: [1, 4 * columnLanes],
+    }[variant];
     return {
       wgsl: PROGRAMS[variant],
       constants: {
@@ -139,8 +152,9 @@ export const matmul: Kernel<MatmulParams> = kernel<MatmulParams>({
         BIAS: dtypes.bias !== undefined,
         TRANS_A: trans_a !== 0,
         TRANS_B: trans_b !== 0,
-        VECTOR: vector ? 1 : 0,
-        SCALAR: vector ? 0 : 1,
+        VECTOR: fours ? 1 : 0,
+        SCALAR: fours ? 0 : 1,
+        ...(variant === "vector" ? { COLUMN_LANES: columnLanes, K_LANES: 64 / columnLanes } : {}),
       },
       workgroups: [Math.ceil(n / columns), Math.ceil(m / rows), batches],
     };

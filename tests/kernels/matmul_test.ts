@@ -173,6 +173,25 @@ await onEachDevice("matmul() broadcasts over batches and leaves gaps alone", asy
   await check(device, { m: 8, n: 4, k: 8, lda: 16, ldb: 8, ldc: 12, a_offset: 4, c_offset: 4 });
 });
 
+Deno.test({
+  name: "matmul() of a few rows, as on a GPU, agrees with float64",
+  sanitizeOps: false,
+  sanitizeResources: false,
+  fn: async () => {
+    const device = await testWebGpu();
+    if (!device) return;
+    const few: typeof matmul = {
+      ...matmul,
+      gpu: (params, target) => matmul.gpu(params, { ...target, software: false }),
+    };
+    for (const [trans_a, trans_b] of transposes) {
+      await check(device, { m: 4, n: 76, k: 300, trans_a, trans_b, beta: 1, batches: 2 }, few);
+    }
+    await check(device, { m: 1, n: 67, k: 131, trans_b: 1, bias: true }, few);
+    await check(device, { m: 3, n: 7, k: 9, bias: true }, few);
+  },
+});
+
 for (const name of ["tiled", "direct"] as const) {
   Deno.test({
     name: `matmul() as the ${name} program agrees with float64`,
