@@ -9,7 +9,7 @@ import { Tensor } from "../tensor/tensor.ts";
 import { checkFloat, sameDevice, sameDType } from "./check.ts";
 import { launchMatmul } from "./matmul_launch.ts";
 import { reshape } from "./reshape.ts";
-import { sumTo } from "./reduce.ts";
+import { sumTo } from "./reduce_launch.ts";
 
 /** Options of {@linkcode matmul}. */
 export interface MatmulOptions {

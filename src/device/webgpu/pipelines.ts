@@ -67,17 +67,15 @@ export class Pipelines {
       const writes = Object.values(kernel.bindings).map((access) => access !== "read");
       const params = Object.entries(kernel.params);
       const uniformBytes = Math.ceil(params.length * 4 / 16) * 16;
-      const key = `${writes.map((write) => write ? "w" : "r").join("")}${
-        uniformBytes > 0 ? "u" : ""
-      }`;
+      const key = `${writes.map((write) => write ? "w" : "r").join("")}${uniformBytes}`;
       layout = {
         bindings: Object.keys(kernel.bindings),
         writes,
         optional: new Set(kernel.optional),
         params,
         uniformBytes,
-        key: `${key}${uniformBytes}`,
-        ...this.#share(key, writes, uniformBytes > 0),
+        key,
+        ...this.#share(key, writes, uniformBytes),
       };
       this.#layouts.set(kernel, layout);
     }
@@ -102,7 +100,7 @@ export class Pipelines {
   #share(
     key: string,
     writes: boolean[],
-    uniform: boolean,
+    uniformBytes: number,
   ): { group: GPUBindGroupLayout; pipeline: GPUPipelineLayout } {
     let shared = this.#shared.get(key);
     if (!shared) {
@@ -111,11 +109,13 @@ export class Pipelines {
         visibility: GPUShaderStage.COMPUTE,
         buffer: { type: write ? "storage" : "read-only-storage" },
       }));
-      if (uniform) {
+      if (uniformBytes > 0) {
+        // With the size in the layout it is checked once. Checked at the dispatch, as it is without, wgpu
+        // 29 compares with the group that was bound before.
         entries.push({
           binding: writes.length,
           visibility: GPUShaderStage.COMPUTE,
-          buffer: { type: "uniform", hasDynamicOffset: true },
+          buffer: { type: "uniform", hasDynamicOffset: true, minBindingSize: uniformBytes },
         });
       }
       const group = this.#device.createBindGroupLayout({ label: key, entries });
