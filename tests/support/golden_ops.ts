@@ -1,0 +1,132 @@
+/**
+ * The operators against golden values: how each `op` of the manifests is called here.
+ *
+ * @module
+ */
+import type { Device } from "../../src/device/device.ts";
+import { attention } from "../../src/ops/attention.ts";
+import { add, div, mul, sub } from "../../src/ops/arithmetic.ts";
+import { concat } from "../../src/ops/concat.ts";
+import { crossEntropy } from "../../src/ops/cross_entropy.ts";
+import { embedding } from "../../src/ops/embedding.ts";
+import { layerNorm } from "../../src/ops/layer_norm.ts";
+import { linear } from "../../src/ops/linear.ts";
+import { logSoftmax } from "../../src/ops/log_softmax.ts";
+import { matmul } from "../../src/ops/matmul.ts";
+import { permute } from "../../src/ops/permute.ts";
+import { max, mean, sum } from "../../src/ops/reduce.ts";
+import { reshape } from "../../src/ops/reshape.ts";
+import { rmsNorm } from "../../src/ops/rms_norm.ts";
+import { rotary } from "../../src/ops/rotary.ts";
+import { sinusoid } from "../../src/ops/sinusoid.ts";
+import { slice } from "../../src/ops/slice.ts";
+import { softmax } from "../../src/ops/softmax.ts";
+import { gelu, relu, sigmoid, silu, tanh } from "../../src/ops/activations.ts";
+import { exp, log, rsqrt, sqrt } from "../../src/ops/math.ts";
+import { maskedFill, where } from "../../src/ops/where.ts";
+import { Scope } from "../../src/tensor/scope.ts";
+import type { Tensor } from "../../src/tensor/tensor.ts";
+import { Comparison, type GoldenCase, manifest, pick, tensorsOf, upload } from "./golden.ts";
+
+/** The inputs of a case by name; one that the case does not have is undefined. */
+type Inputs = Record<string, Tensor>;
+// deno-lint-ignore no-explicit-any -- as the manifest has them
+type Attributes = Record<string, any>;
+type Operator = (inputs: Inputs, attrs: Attributes, device: Device) => Tensor;
+
+const reduction = (reduce: typeof sum): Operator => ({ x }, { axes, keepdim }) =>
+  reduce(x, axes, { keepdim: keepdim });
+
+/** The gated unit of LLaMA's MLP. */
+const swiglu = (gate: Tensor, up: Tensor) => mul(silu(gate), up);
+
+/** Every operator of the manifests. */
+const OPERATORS: Readonly<Record<string, Operator>> = {
+  // matmul
+  matmul: ({ a, b }, attrs) =>
+    matmul(a, b, { transposeA: attrs.transpose_a, transposeB: attrs.transpose_b }),
+  linear: ({ x, weight, bias }) => linear(x, weight, bias),
+  // activation
+  gelu: ({ x }, { approximate }) => gelu(x, { approximate }),
+  silu: ({ x }) => silu(x),
+  relu: ({ x }) => relu(x),
+  sigmoid: ({ x }) => sigmoid(x),
+  tanh: ({ x }) => tanh(x),
+  exp: ({ x }) => exp(x),
+  log: ({ x }) => log(x),
+  sqrt: ({ x }) => sqrt(x),
+  rsqrt: ({ x }) => rsqrt(x),
+  swiglu: ({ gate, up }) => swiglu(gate, up),
+  swiglu_mlp: ({ x, gate_weight, up_weight, down_weight }) =>
+    linear(swiglu(linear(x, gate_weight), linear(x, up_weight)), down_weight),
+  // normalisation
+  layer_norm: ({ x, weight, bias }, { eps }) => layerNorm(x, weight, bias, { eps }),
+  rms_norm: ({ x, weight }, { eps }) => rmsNorm(x, weight, { eps }),
+  rms_norm_eps_outside: ({ x, weight }, { eps }) =>
+    mul(div(x, add(sqrt(mean(mul(x, x), -1, { keepdim: true })), eps)), weight),
+  // softmax
+  softmax: ({ x }, { axis }) => softmax(x, { axis }),
+  log_softmax: ({ x }, { axis }) => logSoftmax(x, { axis }),
+  cross_entropy: ({ x, target }, { ignore_index, label_smoothing }) =>
+    crossEntropy(x, target, {
+      ignoreIndex: ignore_index ?? undefined,
+      labelSmoothing: label_smoothing,
+    }),
+  // attention
+  attention: ({ q, k, v, key_valid }, { causal }) =>
+    attention(q, k, v, { causal, keyValid: key_valid }),
+  rotary: ({ x }, { theta, start }) => rotary(x, { theta, start }),
+  sinusoid_table: (_, { length, dim, theta }, device) => sinusoid(length, dim, { theta, device }),
+  // structure
+  embedding: ({ weight, ids }) => embedding(weight, ids),
+  sum: reduction(sum),
+  mean: reduction(mean),
+  max: reduction(max),
+  add: ({ a, b }) => add(a, b),
+  sub: ({ a, b }) => sub(a, b),
+  mul: ({ a, b }) => mul(a, b),
+  div: ({ a, b }) => div(a, b),
+  permute: ({ x }, { axes }) => permute(x, axes),
+  reshape: ({ x }, { shape }) => reshape(x, shape),
+  permute_reshape: ({ x }, { axes, shape }) => reshape(permute(x, axes), shape),
+  slice: ({ x }, { ranges }) => slice(x, ranges),
+  concat: ({ a, b }, { axis }) => concat([a, b], axis),
+  where: ({ condition, a, b }) => where(condition, a, b),
+  masked_fill: ({ x, mask }, { value }) => maskedFill(x, mask, value),
+};
+
+/** Every case of a family: outputs and gradients. */
+export async function compareOperators(family: string, device: Device): Promise<void> {
+  const { cases } = manifest(family) as { cases: GoldenCase[] };
+  const stored = await tensorsOf(family);
+  const comparison = new Comparison(family.replace(/^operators_/, ""), device.kind);
+  for (const one of cases) {
+    await comparison.run(one.name, async () => {
+      using _scope = new Scope();
+      const operator = OPERATORS[one.op];
+      if (!operator) throw new Error(`The operator "${one.op}" is not known here`);
+      const golden = (name: string) => pick(stored, `${one.name}.${name}`);
+      const inputs: Inputs = {};
+      for (const name of one.inputs) {
+        inputs[name] = upload(golden(name), device);
+        inputs[name].requiresGrad = one.grads.includes(`d${name}`);
+      }
+      const y = operator(inputs, one.attrs, device);
+      if (one.outputs.length !== 1 || one.outputs[0] !== "y") {
+        throw new Error(`It has the outputs ${one.outputs}, of which only "y" is known here`);
+      }
+      if (one.grads.length) y.backward(upload(golden("dy"), device));
+      await comparison.tensors([...one.outputs, ...one.grads].map((name) => {
+        const found = name === "y" ? y : inputs[name.slice(1)]?.grad;
+        if (!found) throw new Error(`There is no gradient "${name}"`);
+        return {
+          name: `${one.name} ${name}`,
+          found,
+          expected: golden(name),
+          tolerance: one.tolerance[name],
+        };
+      }));
+    });
+  }
+  comparison.finish();
+}
