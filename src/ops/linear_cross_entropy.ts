@@ -21,7 +21,7 @@ import {
   type CrossEntropyOptions,
   crossEntropyParams,
   meanLoss,
-} from "./cross_entropy.ts";
+} from "./cross_entropy_launch.ts";
 import { launchMatmul } from "./matmul_launch.ts";
 
 /** Options of {@linkcode linearCrossEntropy}. */

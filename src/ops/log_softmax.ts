@@ -8,8 +8,9 @@ import { logSoftmaxBackward } from "../../kernels/log_softmax_backward.ts";
 import { resolveAxis } from "../tensor/shape.ts";
 import { record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
+import { alongAxis } from "./axis_params.ts";
 import { checkFloat } from "./check.ts";
-import { alongAxis, type SoftmaxOptions } from "./softmax.ts";
+import type { SoftmaxOptions } from "./softmax.ts";
 
 /**
  * The logarithm of softmax along an axis, `x - log(sum(exp(x)))`, exact where softmax itself would round to

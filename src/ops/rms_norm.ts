@@ -8,7 +8,7 @@ import { rmsNorm as forward } from "../../kernels/rms_norm.ts";
 import { needsGrad, record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { sameDevice } from "./check.ts";
-import { type NormOptions, normParams, sumOverRows } from "./layer_norm.ts";
+import { type NormOptions, normParams, sumOverRows } from "./norm_launch.ts";
 
 /**
  * `x / sqrt(mean(x^2) + eps) * weight` over the last axis (Zhang and Sennrich, 2019). x (..., C), weight

@@ -4,11 +4,11 @@
  * @module
  */
 import { softmax as forward } from "../../kernels/softmax.ts";
-import type { AxisParams } from "../../kernels/softmax.ts";
 import { softmaxBackward } from "../../kernels/softmax_backward.ts";
-import { resolveAxis, type Shape, sizeOf } from "../tensor/shape.ts";
+import { resolveAxis } from "../tensor/shape.ts";
 import { record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
+import { alongAxis } from "./axis_params.ts";
 import { checkFloat } from "./check.ts";
 
 /** Options of {@linkcode softmax} and `logSoftmax`. */
@@ -46,13 +46,4 @@ export function softmax(x: Tensor, options: SoftmaxOptions = {}): Tensor {
     y.device.launch(softmaxBackward, { dy, y, dx }, params);
     return [dx];
   });
-}
-
-/** A shape seen as (outer, columns, inner) around an axis. */
-export function alongAxis(shape: Shape, axis: number): AxisParams {
-  return {
-    outer: sizeOf(shape.slice(0, axis)),
-    columns: shape[axis],
-    inner: sizeOf(shape.slice(axis + 1)),
-  };
 }
