@@ -100,19 +100,21 @@ class Node implements GradNode {
       this.grad = typeof seed === "number"
         ? constant(output.device, output.shape, seed, output.dtype).keep()
         : seed.alias().keep();
-      const reached = new Set<Node>([this]);
+      // Nodes that have a gradient to pass on; they are held until they have done so.
+      const reached = new Set<Node>([hold(this)]);
       while (reached.size) {
         let last: Node | undefined;
         for (const node of reached) if (!last || node.order > last.order) last = node;
         reached.delete(last!);
         using _scope = new Scope();
-        for (const next of last!.#push()) reached.add(next);
+        last!.#push(reached);
+        last!.release();
       }
     });
   }
 
-  /** Hands the gradient on to the inputs, frees what it kept, and returns the nodes reached. */
-  #push(): Node[] {
+  /** Hands the gradient on to the inputs, notes the nodes reached, and frees what it kept. */
+  #push(reached: Set<Node>): void {
     if (!this.#backward) {
       throw new Error(
         `backward: the gradients of ${this.name} were already taken, and what they need is freed`,
@@ -120,7 +122,6 @@ class Node implements GradNode {
     }
     const wanted = this.#targets.map((target) => target !== null);
     const grads = this.#backward(this.grad!, this.#saved, wanted);
-    const reached: Node[] = [];
     this.#targets.forEach((target, i) => {
       const grad = grads[i];
       if (!target) return;
@@ -128,12 +129,11 @@ class Node implements GradNode {
         throw new Error(`The gradient of ${this.name} with respect to input ${i} does not exist`);
       }
       target.grad = accumulate(target.grad, grad);
-      if (target instanceof Node) reached.push(target);
+      if (target instanceof Node && !reached.has(target)) reached.add(hold(target));
     });
     this.grad!.dispose();
     this.grad = null;
     this.#drop();
-    return reached;
   }
 
   #drop(): void {

@@ -4,7 +4,7 @@ import { exp, square } from "../../src/ops/math.ts";
 import { sum } from "../../src/ops/reduce.ts";
 import { reshape } from "../../src/ops/reshape.ts";
 import { tensor } from "../../src/tensor/create.ts";
-import { Scope } from "../../src/tensor/scope.ts";
+import { Scope, scoped } from "../../src/tensor/scope.ts";
 import { noGrad, record } from "../../src/tensor/tape.ts";
 import type { Tensor } from "../../src/tensor/tensor.ts";
 import type { Device } from "../../src/device/device.ts";
@@ -76,6 +76,17 @@ await onEachDevice("backward() says what is wrong", (device) => {
     () => broken.backward(tensor([1, 1], { device })),
     /gradient of half_done with respect to input 0 does not exist/,
   );
+});
+
+await onEachDevice("gradients pass through tensors that were disposed of", async (device) => {
+  using _scope = new Scope();
+  const x = leaf([1, 2], device);
+  const loss = scoped(() => {
+    const y = scoped(() => square(mul(x, 2)));
+    return sum(add(y, mul(y, x)));
+  });
+  loss.backward(); // 4 x^2 + 4 x^3
+  assert.deepEqual(await x.grad!.toArray(), [20, 64]);
 });
 
 await onEachDevice("the tape frees what it kept, used or not", (device) => {
