@@ -156,7 +156,9 @@ export const matmul: Kernel<MatmulParams> = kernel<MatmulParams>({
         SCALAR: fours ? 0 : 1,
         ...(variant === "vector" ? { COLUMN_LANES: columnLanes, K_LANES: 64 / columnLanes } : {}),
       },
-      workgroups: [Math.ceil(n / columns), Math.ceil(m / rows), batches],
+      workgroups: variant === "subgroup"
+        ? [Math.ceil(m / rows), Math.ceil(n / columns), batches]
+        : [Math.ceil(n / columns), Math.ceil(m / rows), batches],
     };
   },
   cpu({ a, b, c, bias }, p) {

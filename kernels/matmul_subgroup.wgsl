@@ -11,8 +11,9 @@ fn main(
 ) {
   let start = starts(group.z);
   let lane = index & 7u;
-  let first = group.y * 32u;
-  let column = (group.x * (LANES / 8u) + index / 8u) * 32u + lane * 4u;
+  // Workgroups that follow each other have the same columns: what they read of B is still in the cache.
+  let first = group.x * 32u;
+  let column = (group.y * (LANES / 8u) + index / 8u) * 32u + lane * 4u;
   // Subgroups that are wholly past the last column have nothing to do.
   let end = select(params.k, 0u, column - lane * 4u >= params.n);
   //#repeat i 0..32
