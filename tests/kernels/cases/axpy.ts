@@ -19,6 +19,8 @@ export const cases: Case[] = [
   added(0),
   added(1),
   added(1001),
+  added(1024),
+  added(70_000),
   added(5000, { name: "over the binding limit", limit: 4096 }),
   added(100, {
     name: "f16 onto f32",
