@@ -20,7 +20,7 @@ fn main(
   var dk_row: array<vec4f, D4>;
   var dv_row: array<vec4f, D4>;
   for (var i = 0u; i < d4; i++) {
-    k_row[i] = params.scale * load_k(k_at, i);
+    k_row[i] = load_k(k_at, i);
     v_row[i] = load_v(v_at, i);
     dk_row[i] = vec4f();
     dv_row[i] = vec4f();
@@ -47,7 +47,7 @@ fn main(
         let k = k_row[i];
         let v = v_row[i];
         //#repeat t 0..TILES
-        let q{t} = load_q(q_at + mine{t} * params.q_time, i);
+        let q{t} = params.scale * load_q(q_at + mine{t} * params.q_time, i);
         let g{t} = load_grad_o(g_at + mine{t} * params.o_time, i);
         //#repeat l 8*t..8*t+8
         s{l} += dot(k, subgroupBroadcast(q{t}, {l - 8*t}u));
@@ -66,7 +66,7 @@ fn main(
         var dk = dk_row[i];
         var dv = dv_row[i];
         //#repeat t 0..TILES
-        let q{t} = load_q(q_at + mine{t} * params.q_time, i);
+        let q{t} = params.scale * load_q(q_at + mine{t} * params.q_time, i);
         let g{t} = load_grad_o(g_at + mine{t} * params.o_time, i);
         //#repeat l 8*t..8*t+8
         dk += w{l} * subgroupBroadcast(q{t}, {l - 8*t}u);
@@ -80,7 +80,7 @@ fn main(
   }
   if (row < params.keys) {
     for (var i = 0u; i < d4; i++) {
-      store_grad_k(k_at, i, params.scale * dk_row[i]);
+      store_grad_k(k_at, i, dk_row[i]);
       store_grad_v(v_at, i, dv_row[i]);
     }
   }

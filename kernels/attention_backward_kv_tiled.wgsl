@@ -16,7 +16,7 @@ fn main(
   let v_at = b * params.v_batch + kv_head * params.v_head + key * params.v_time;
   let shown = !MASKED || key_valid[b * params.keys + key] != 0;
   //#repeat i 0..D4
-  let k{i} = params.scale * load_k(k_at, {i}u);
+  let k{i} = load_k(k_at, {i}u);
   let v{i} = load_v(v_at, {i}u);
   var dk{i} = vec4f();
   var dv{i} = vec4f();
@@ -33,7 +33,7 @@ fn main(
       workgroupBarrier();
       for (var e = index; e < u32(TILE_VECTORS); e += ROWS) {
         let query = min(first + e / u32(D4), params.queries - 1u);
-        tile_q[e] = load_q(q_at + query * params.q_time, e % u32(D4));
+        tile_q[e] = params.scale * load_q(q_at + query * params.q_time, e % u32(D4));
         tile_g[e] = load_grad_o(g_at + query * params.o_time, e % u32(D4));
       }
       workgroupBarrier();
@@ -69,7 +69,7 @@ fn main(
   }
   if (row < params.keys) {
     //#repeat i 0..D4
-    store_grad_k(k_at, {i}u, params.scale * dk{i});
+    store_grad_k(k_at, {i}u, dk{i});
     store_grad_v(v_at, {i}u, dv{i});
     //#end
   }
