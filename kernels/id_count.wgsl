@@ -1,0 +1,20 @@
+// counts[id] += 1 for every id of the vocabulary
+struct Params {
+  count: u32,
+  vocabulary: u32,
+}
+
+@group(0) @binding(0) var<storage, read> ids: array<i32>;
+@group(0) @binding(1) var<storage, read_write> counts: array<atomic<u32>>;
+@group(0) @binding(2) var<uniform> params: Params;
+
+@compute @workgroup_size(64)
+fn main(
+  @builtin(global_invocation_id) id: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+) {
+  let i = id.x + id.y * groups.x * 64u;
+  if (i < params.count && u32(ids[i]) < params.vocabulary) {
+    atomicAdd(&counts[u32(ids[i])], 1u);
+  }
+}
