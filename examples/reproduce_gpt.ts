@@ -2,7 +2,7 @@
  * Trains GPT-2 from scratch, as https://github.com/karpathy/build-nanogpt does, on FineWeb-Edu shards or,
  * with nothing at hand, on Moby Dick.
  *
- *     deno run --allow-read --allow-write=runs --allow-env examples/reproduce_gpt.ts
+ *     deno run --allow-read=runs --allow-write=runs examples/reproduce_gpt.ts
  *
  * All options: `--help`. Ctrl-C finishes the step and saves; `--resume` goes on.
  *
