@@ -4,9 +4,11 @@
  * @module
  */
 
-/** What a scope frees. */
-interface Owned {
+/** What a scope frees: a `Tensor`. */
+export interface Owned {
+  /** Gives its memory back. */
   dispose(): void;
+  /** Makes another scope its owner, or none. */
   moveTo(scope: Scope | undefined): void;
 }
 

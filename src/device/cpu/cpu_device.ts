@@ -186,6 +186,7 @@ export class CpuDevice implements Device {
     this.#reportLost(new DeviceLostError("The CPU device was closed"));
   }
 
+  /** Closes the device at the end of a `using` block. */
   [Symbol.dispose](): void {
     this.close();
   }
