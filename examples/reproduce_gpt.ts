@@ -180,7 +180,6 @@ async function showSamples(): Promise<void> {
   const rows = await sampleTokens(model, tokenizer.encodeOrdinary(options.prompt), {
     length: options.sampleLength,
     samples: options.samples,
-    topK: 50,
     random: new RandomState(options.seed + step),
     device,
   });

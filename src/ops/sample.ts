@@ -1,0 +1,46 @@
+/**
+ * Sampling from scores.
+ *
+ * @module
+ */
+import type { RandomState } from "../tensor/random.ts";
+import { scoped } from "../tensor/scope.ts";
+import { noGrad } from "../tensor/tape.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { add, div, neg } from "./arithmetic.ts";
+import { checkFloat, checkRank } from "./check.ts";
+import { log } from "./math.ts";
+import { rand } from "./random.ts";
+import { argmax } from "./reduce.ts";
+
+/** Options of {@linkcode sample}. */
+export interface SampleOptions {
+  /** Scores are divided by it: below 1 the likely become likelier; 0 takes the highest. Default: 1. */
+  readonly temperature?: number;
+  /** The stream to draw from; default: the shared one (see `manualSeed`). */
+  readonly random?: RandomState;
+}
+
+/**
+ * One id (B) for each row of `logits` (B, V), drawn with the probabilities of its softmax, on the device: the
+ * highest of the scores with Gumbel noise added (Gumbel 1954). Has no gradient. Throws a `RangeError` for a
+ * negative temperature.
+ */
+export function sample(logits: Tensor, options: SampleOptions = {}): Tensor {
+  const { temperature = 1, random } = options;
+  checkFloat("sample", logits);
+  checkRank("sample", logits, 2, "logits (B, V)");
+  if (!(temperature >= 0)) {
+    throw new RangeError(`sample: expected a temperature of 0 or more but got ${temperature}`);
+  }
+  return noGrad(() =>
+    scoped(() => {
+      if (temperature === 0) return argmax(logits, -1);
+      const { shape, device } = logits;
+      // In (0, 1), so that neither logarithm meets 0.
+      const uniform = rand(shape, { device, random, low: 2 ** -25, high: 1 });
+      const noise = neg(log(neg(log(uniform))));
+      return argmax(add(div(logits, temperature), noise), -1);
+    })
+  );
+}
