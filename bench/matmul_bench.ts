@@ -1,0 +1,44 @@
+/**
+ * f32 matrix products of 512, 1024 and 2048: the CPU device with its WASM kernels against jax-js's, with BLAS
+ * by FFI against onnxruntime, and WebGPU against jax-js and TensorFlow.js on the same adapter. Every contender
+ * is a process of its own, they are timed in turns, and ratios are of medians; above 1, dinograd is faster.
+ *
+ * `deno bench -A bench/matmul_bench.ts`; with `deno run -A` a part may be named: `wasm`, `blas` or `webgpu`.
+ */
+import { type Contender, type ContenderOptions, formatTable } from "./peers/contender.ts";
+import { CPU, CPU_WITH_BLAS, JAX_WASM, JAX_WEBGPU, ONNX, TENSORFLOW, WEBGPU } from "./peers/all.ts";
+import { inTurns, startAll } from "./peers/contender.ts";
+
+const ROUNDS = 9;
+/** Seconds after which no new round of a size begins. */
+const SECONDS = 12;
+
+const only = import.meta.main ? Deno.args[0] : undefined;
+if (!only || only === "wasm") await compare("without FFI", [CPU, JAX_WASM]);
+if (!only || only === "blas") await compare("with BLAS by FFI", [CPU_WITH_BLAS, ONNX]);
+if (!only || only === "webgpu") await compare("WebGPU", [WEBGPU, JAX_WEBGPU, TENSORFLOW]);
+
+/** Prints GFLOP/s of every contender, and how many times faster the first is than each of the others. */
+async function compare(title: string, options: readonly ContenderOptions[]): Promise<void> {
+  console.log(`\nf32 matrix product, ${title}`);
+  const contenders = await startAll(options);
+  try {
+    if (contenders.length > 1) await measure(contenders);
+  } finally {
+    contenders.forEach((contender) => contender[Symbol.dispose]());
+  }
+}
+
+async function measure(contenders: readonly Contender[]): Promise<void> {
+  const [own, ...peers] = contenders;
+  const ratios = peers.map(({ name }) => `against ${name}`);
+  const rows = [["GFLOP/s", ...contenders.map(({ name }) => name), ...ratios]];
+  for (const n of [512, 1024, 2048]) {
+    for (const contender of contenders) await contender.prepare("matmul", n);
+    await inTurns(contenders, ROUNDS, SECONDS);
+    const rate = ({ median }: Contender) => (2 * n ** 3 / median / 1e6).toFixed(1);
+    const ratio = (peer: Contender) => `${(peer.median / own.median).toFixed(2)}x`;
+    rows.push([`${n}`, ...contenders.map(rate), ...peers.map(ratio)]);
+  }
+  console.log(formatTable(rows));
+}

@@ -1,0 +1,133 @@
+/**
+ * dinograd itself: the matrix product and the GPT's training step.
+ * `deno run dinograd.ts cpu|webgpu`, driven by `contender.ts`; without `--allow-ffi` the CPU device has only
+ * its WASM kernels.
+ */
+import {
+  AdamW,
+  assign,
+  clipGradNorm,
+  formatTimings,
+  GPT2,
+  matmul,
+  openDevice,
+  readTensors,
+  Scope,
+  setDefaultDevice,
+  tensor,
+} from "../../mod.ts";
+import { serve, type Work } from "./serve.ts";
+import {
+  ADAMW,
+  BATCH,
+  GPT,
+  initialParameters,
+  type Parameter,
+  randomMatrix,
+  trainingTokens,
+} from "./workload.ts";
+
+const kind = Deno.args[0] === "webgpu" ? "webgpu" : "cpu";
+const device = await openDevice({ kind, log: false });
+setDefaultDevice(device);
+
+await serve(`dinograd, ${device.description}`, { matmul: product, train });
+
+function product(n: number): Work {
+  const [a, b] = [1, 2].map((seed) => tensor(randomMatrix(n, seed), { shape: [n, n] }));
+  return {
+    async run(repeats) {
+      for (let i = 0; i < repeats; i++) matmul(a, b).dispose();
+      await device.synchronize();
+    },
+    dispose: () => [a, b].forEach((x) => x.dispose()),
+  };
+}
+
+/** Forward, backward, clipping and AdamW. */
+async function train(): Promise<Work> {
+  const model = new GPT2({
+    vocabSize: GPT.vocab,
+    contextSize: GPT.context,
+    embedSize: GPT.embed,
+    layers: GPT.layers,
+    heads: GPT.heads,
+  });
+  const parameters = model.parameters();
+  if (model.parameterCount() !== 7_487_232) throw new Error(`${model.parameterCount()} parameters`);
+  const values = ownParameters();
+  for (const [name, parameter] of parameters) assign(parameter, values.get(name)!);
+  const { lr, beta1, beta2, eps, weightDecay } = ADAMW;
+  const optimizer = new AdamW(parameters, { lr, betas: [beta1, beta2], eps, weightDecay });
+  const tokens = trainingTokens();
+  const shape = [BATCH, GPT.context];
+  const [ids, targets] = [tokens.ids, tokens.targets].map((data) => tensor(data, { shape }));
+  const losses: number[] = [];
+  const step = async (): Promise<void> => {
+    using _step = new Scope();
+    const loss = model.loss(ids, targets);
+    loss.backward();
+    // A norm that is never reached: the peers, whose losses must come out, do not clip.
+    const { norm, factor } = clipGradNorm(parameters, 1e3);
+    optimizer.step({ gradScale: factor });
+    optimizer.zeroGrad();
+    const [[value]] = await readTensors([loss, norm]);
+    losses.push(value);
+  };
+  await device.synchronize();
+  return {
+    async run(repeats) {
+      for (let i = 0; i < repeats; i++) await step();
+    },
+    async report() {
+      // One more step for warmth, as profiling may compile other programs.
+      device.profile(true);
+      await step();
+      device.profile(true);
+      await step();
+      const timings = formatTimings(await device.timings());
+      device.profile(false);
+      return { losses: losses.slice(0, 3), timings, peak: device.memory().peak };
+    },
+  };
+}
+
+/** The hashed parameters in this project's layout: weights (outputs, inputs), q, k and v apart. */
+function ownParameters(): Map<string, Float32Array> {
+  const theirs = initialParameters();
+  const own = new Map<string, Float32Array>([
+    ["wte.weight", theirs.get("tok")!.data],
+    ["wpe.weight", theirs.get("pos")!.data],
+  ]);
+  const norm = (name: string, source: string): void => {
+    own.set(`${name}.weight`, theirs.get(`${source}.g`)!.data);
+    own.set(`${name}.bias`, theirs.get(`${source}.b`)!.data);
+  };
+  const linear = (names: readonly string[], source: string): void => {
+    const weight = theirs.get(`${source}.w`)!, bias = theirs.get(`${source}.b`)!;
+    const outputs = weight.shape[1] / names.length;
+    names.forEach((name, i) => {
+      own.set(`${name}.weight`, columns(weight, i * outputs, outputs));
+      own.set(`${name}.bias`, bias.data.slice(i * outputs, (i + 1) * outputs));
+    });
+  };
+  for (let i = 0; i < GPT.layers; i++) {
+    norm(`h.${i}.ln_1`, `${i}.ln1`);
+    linear(["q", "k", "v"].map((part) => `h.${i}.attn.${part}_proj`), `${i}.qkv`);
+    linear([`h.${i}.attn.o_proj`], `${i}.proj`);
+    norm(`h.${i}.ln_2`, `${i}.ln2`);
+    linear([`h.${i}.mlp.fc1`], `${i}.up`);
+    linear([`h.${i}.mlp.fc2`], `${i}.down`);
+  }
+  norm("ln_f", "ln");
+  return own;
+}
+
+/** Some columns of a matrix as rows. */
+function columns({ shape: [rows, width], data }: Parameter, first: number, count: number) {
+  const out = new Float32Array(count * rows);
+  for (let row = 0; row < rows; row++) {
+    for (let i = 0; i < count; i++) out[i * rows + row] = data[row * width + first + i];
+  }
+  return out;
+}
