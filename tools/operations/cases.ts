@@ -1,0 +1,434 @@
+/**
+ * A small call of every operation, by file of `src/ops/`. A function exported there must stand here or among
+ * the {@linkcode helpers}; a test sees to it.
+ *
+ * @module
+ */
+import { gelu, relu, sigmoid, silu, softplus, tanh } from "../../src/ops/activations.ts";
+import { add, div, maximum, minimum, mul, neg, pow, sub } from "../../src/ops/arithmetic.ts";
+import { attention } from "../../src/ops/attention.ts";
+import { attentionWeights } from "../../src/ops/attention_weights.ts";
+import { broadcastTo } from "../../src/ops/broadcast_to.ts";
+import { cast } from "../../src/ops/cast.ts";
+import {
+  equal,
+  greater,
+  greaterEqual,
+  less,
+  lessEqual,
+  logicalAnd,
+  logicalNot,
+  logicalOr,
+  notEqual,
+} from "../../src/ops/compare.ts";
+import { concat, stack } from "../../src/ops/concat.ts";
+import { crossEntropy } from "../../src/ops/cross_entropy.ts";
+import { dropout } from "../../src/ops/dropout.ts";
+import { embedding } from "../../src/ops/embedding.ts";
+import { layerNorm } from "../../src/ops/layer_norm.ts";
+import { linear } from "../../src/ops/linear.ts";
+import { linearCrossEntropy } from "../../src/ops/linear_cross_entropy.ts";
+import { logSoftmax } from "../../src/ops/log_softmax.ts";
+import * as math from "../../src/ops/math.ts";
+import { matmul } from "../../src/ops/matmul.ts";
+import { permute, transpose } from "../../src/ops/permute.ts";
+import { rand, randn } from "../../src/ops/random.ts";
+import { argmax, argmin, max, mean, min, sum, variance } from "../../src/ops/reduce.ts";
+import { reshape } from "../../src/ops/reshape.ts";
+import { rmsNorm } from "../../src/ops/rms_norm.ts";
+import { rotary } from "../../src/ops/rotary.ts";
+import { sample } from "../../src/ops/sample.ts";
+import { sinusoid } from "../../src/ops/sinusoid.ts";
+import { slice, split } from "../../src/ops/slice.ts";
+import { softmax } from "../../src/ops/softmax.ts";
+import { maskedFill, where } from "../../src/ops/where.ts";
+import { RandomState } from "../../src/tensor/random.ts";
+import type { Tensor } from "../../src/tensor/tensor.ts";
+import type { Inputs, OperationCase } from "./case.ts";
+
+/** The cases of one file of `src/ops/`. */
+export interface Group {
+  /** Its name. */
+  readonly file: string;
+  /** What the table calls it. */
+  readonly title: string;
+  /** Its operations. */
+  readonly cases: readonly OperationCase[];
+}
+
+/** Files of `src/ops/`, and functions in others, that operations share and that are none themselves. */
+export const helpers: ReadonlySet<string> = new Set([
+  "axis_params.ts",
+  "check.ts",
+  "cross_entropy_launch.ts",
+  "elementwise.ts",
+  "expand.ts",
+  "matmul_launch.ts",
+  "norm_launch.ts",
+  "reduce_launch.ts",
+  "strided.ts",
+  "applyUnary",
+  "sinusoidTable",
+]);
+
+/** Every operation. */
+export const groups: readonly Group[] = [
+  {
+    file: "arithmetic.ts",
+    title: "Arithmetic, with broadcasting",
+    cases: [
+      ...[add, sub, mul, div, pow, maximum, minimum].flatMap((op): OperationCase[] => [
+        { op, call: `${op.name}(x, row)`, run: ({ x, row }) => op(x, row) },
+        { op, call: `${op.name}(x, 2)`, run: ({ x }) => op(x, 2) },
+        ...[sub, div, pow].includes(op)
+          ? [{ op, call: `${op.name}(2, x)`, run: ({ x }: Inputs) => op(2, x) }]
+          : [],
+      ]),
+      { op: neg, call: "neg(x)", run: ({ x }) => neg(x) },
+    ],
+  },
+  {
+    file: "math.ts",
+    title: "Functions of one tensor",
+    cases: [
+      ...ofOne(math.exp, math.log, math.sqrt, math.rsqrt, math.abs, math.sign, math.square),
+      ...ofOne(math.reciprocal, math.sin, math.cos, math.floor, math.ceil, math.round),
+      { op: math.clamp, call: "clamp(x, 1, 2)", run: ({ x }) => math.clamp(x, 1, 2) },
+    ],
+  },
+  {
+    file: "activations.ts",
+    title: "Activations",
+    cases: [
+      ...ofOne(tanh, sigmoid, relu, gelu),
+      {
+        op: gelu,
+        call: 'gelu(x, { approximate: "tanh" })',
+        run: ({ x }) => gelu(x, { approximate: "tanh" }),
+      },
+      ...ofOne(silu, softplus),
+    ],
+  },
+  {
+    file: "compare.ts",
+    title: "Comparison and logic",
+    cases: [
+      ...[equal, notEqual, less, lessEqual, greater, greaterEqual, logicalAnd, logicalOr].map(
+        (op) => ({ op, call: `${op.name}(x, row)`, run: ({ x, row }: Inputs) => op(x, row) }),
+      ),
+      { op: less, call: "less(x, 2)", run: ({ x }) => less(x, 2) },
+      ...ofOne(logicalNot),
+    ],
+  },
+  {
+    file: "where.ts",
+    title: "Choice by a condition",
+    cases: [
+      {
+        op: where,
+        call: "where(condition, x, row)",
+        run: (t) => where(t.mask([1, 0, 1, 0, 0, 1, 1, 0], [2, 4]), t.x, t.row),
+      },
+      {
+        op: maskedFill,
+        call: "maskedFill(x, mask, 3)",
+        run: (t) => maskedFill(t.x, t.mask([1, 0, 0, 1]), 3),
+      },
+    ],
+  },
+  {
+    file: "cast.ts",
+    title: "Change of dtype",
+    cases: (["f32", "f16", "i32", "u32"] as const).map((dtype) => ({
+      op: cast,
+      call: `cast(x, "${dtype}")`,
+      // A tensor that was computed: of its own dtype `cast` gives back the argument.
+      run: ({ x }: Inputs) => cast(reshape(x, [4, 2]), dtype),
+    })),
+  },
+  {
+    file: "reduce.ts",
+    title: "Reductions",
+    cases: [
+      ...[sum, mean, variance, max, min].flatMap((op) => [
+        { op, call: `${op.name}(x)`, run: ({ x }: Inputs) => op(x) },
+        { op, call: `${op.name}(x, 0)`, run: ({ x }: Inputs) => op(x, 0) },
+      ]),
+      ...[argmax, argmin].flatMap((op) => [
+        { op, call: `${op.name}(x)`, run: ({ x }: Inputs) => op(x) },
+        { op, call: `${op.name}(x, 1)`, run: ({ x }: Inputs) => op(x, 1) },
+      ]),
+    ],
+  },
+  {
+    file: "reshape.ts",
+    title: "Reshaping",
+    cases: [{ op: reshape, call: "reshape(x, [4, -1])", run: ({ x }) => reshape(x, [4, -1]) }],
+  },
+  {
+    file: "broadcast_to.ts",
+    title: "Stretching",
+    cases: [
+      {
+        op: broadcastTo,
+        call: "broadcastTo(row, [3, 4])",
+        run: ({ row }) => broadcastTo(row, [3, 4]),
+      },
+    ],
+  },
+  {
+    file: "permute.ts",
+    title: "Axes in another order",
+    cases: [
+      {
+        op: permute,
+        call: "permute(x, [2, 0, 1])",
+        run: (t) => permute(t.values([2, 3, 4]), [2, 0, 1]),
+      },
+      { op: transpose, call: "transpose(x)", run: ({ x }) => transpose(x) },
+    ],
+  },
+  {
+    file: "slice.ts",
+    title: "Parts",
+    cases: [
+      {
+        op: slice,
+        call: "slice(x, [[0, 1], [1, 4, 2]])",
+        run: ({ x }) => slice(x, [[0, 1], [1, 4, 2]]),
+      },
+      { op: split, call: "split(x, [1, 3], 1)", run: ({ x }) => split(x, [1, 3], 1) },
+    ],
+  },
+  {
+    file: "concat.ts",
+    title: "Joining",
+    cases: [
+      { op: concat, call: "concat([x, y], 1)", run: ({ x, y }) => concat([x, y], 1) },
+      { op: stack, call: "stack([x, y])", run: ({ x, y }) => stack([x, y]) },
+    ],
+  },
+  {
+    file: "embedding.ts",
+    title: "Rows of a table",
+    cases: [
+      {
+        op: embedding,
+        call: "embedding(weight, ids)",
+        run: (t) => embedding(t.values([5, 4]), t.ids([3, 0, 3, 4], [2, 2])),
+      },
+    ],
+  },
+  {
+    file: "matmul.ts",
+    title: "Matrix product",
+    cases: [
+      {
+        op: matmul,
+        call: "matmul(x, y)",
+        run: (t) => matmul(t.values([3, 4]), t.values([4, 2], 1)),
+      },
+      {
+        op: matmul,
+        call: "matmul(x, y, { transposeA: true, transposeB: true })",
+        run: (t) =>
+          matmul(t.values([4, 3]), t.values([2, 4], 1), { transposeA: true, transposeB: true }),
+      },
+      {
+        op: matmul,
+        call: "matmul(batches, matrix)",
+        run: (t) => matmul(t.values([2, 1, 3, 4]), t.values([3, 4, 2], 1)),
+      },
+    ],
+  },
+  {
+    file: "linear.ts",
+    title: "Affine map",
+    cases: [
+      {
+        op: linear,
+        call: "linear(x, weight)",
+        run: (t) => linear(t.x, t.values([3, 4], 1)),
+      },
+      {
+        op: linear,
+        call: "linear(x, weight, bias, { residual })",
+        run: (t) =>
+          linear(t.x, t.values([3, 4], 1), t.values([3]), { residual: t.values([2, 3], 2) }),
+      },
+    ],
+  },
+  {
+    file: "softmax.ts",
+    title: "Softmax",
+    cases: [
+      { op: softmax, call: "softmax(x)", run: ({ x }) => softmax(x) },
+      { op: softmax, call: "softmax(x, { axis: 0 })", run: ({ x }) => softmax(x, { axis: 0 }) },
+    ],
+  },
+  {
+    file: "log_softmax.ts",
+    title: "Log-softmax",
+    cases: [
+      { op: logSoftmax, call: "logSoftmax(x)", run: ({ x }) => logSoftmax(x) },
+      {
+        op: logSoftmax,
+        call: "logSoftmax(x, { axis: 0 })",
+        run: ({ x }) => logSoftmax(x, { axis: 0 }),
+      },
+    ],
+  },
+  {
+    file: "layer_norm.ts",
+    title: "Layer normalisation",
+    cases: [
+      { op: layerNorm, call: "layerNorm(x)", run: ({ x }) => layerNorm(x) },
+      {
+        op: layerNorm,
+        call: "layerNorm(x, weight, bias)",
+        run: (t) => layerNorm(t.x, t.row, t.values([4], 1)),
+      },
+    ],
+  },
+  {
+    file: "rms_norm.ts",
+    title: "Root mean square normalisation",
+    cases: [
+      { op: rmsNorm, call: "rmsNorm(x)", run: ({ x }) => rmsNorm(x) },
+      { op: rmsNorm, call: "rmsNorm(x, weight)", run: ({ x, row }) => rmsNorm(x, row) },
+    ],
+  },
+  {
+    file: "cross_entropy.ts",
+    title: "Cross-entropy",
+    cases: [
+      {
+        op: crossEntropy,
+        call: "crossEntropy(logits, targets)",
+        run: (t) => crossEntropy(t.x, t.ids([3, 0])),
+      },
+      {
+        op: crossEntropy,
+        call: "crossEntropy(logits, targets, { ignoreIndex: 0, labelSmoothing: 0.1 })",
+        run: (t) => crossEntropy(t.x, t.ids([3, 0]), { ignoreIndex: 0, labelSmoothing: 0.1 }),
+      },
+    ],
+  },
+  {
+    file: "linear_cross_entropy.ts",
+    title: "Output layer and cross-entropy in one",
+    cases: [
+      {
+        op: linearCrossEntropy,
+        call: "linearCrossEntropy(hidden, weight, targets)",
+        run: (t) => linearCrossEntropy(t.x, t.values([3, 4], 1), t.ids([2, 0])),
+      },
+    ],
+  },
+  {
+    file: "attention.ts",
+    title: "Attention",
+    cases: [
+      {
+        op: attention,
+        call: "attention(q, k, v)",
+        run: (t) => attention(...queriesKeysValues(t, 2)),
+      },
+      {
+        op: attention,
+        call: "attention(q, k, v, { causal: true })",
+        run: (t) => attention(...queriesKeysValues(t, 2), { causal: true }),
+      },
+      {
+        op: attention,
+        call: "attention(q, groupedK, groupedV, { keyValid })",
+        run: (t) => attention(...queriesKeysValues(t, 1), { keyValid: t.mask([1, 1, 0], [1, 3]) }),
+      },
+    ],
+  },
+  {
+    file: "attention_weights.ts",
+    title: "The weights of attention",
+    cases: [
+      {
+        op: attentionWeights,
+        call: "attentionWeights(q, k, { causal: true })",
+        run: (t) => {
+          const [q, k] = queriesKeys(t, 1);
+          return attentionWeights(q, k, { causal: true });
+        },
+      },
+    ],
+  },
+  {
+    file: "rotary.ts",
+    title: "Rotary position embedding",
+    cases: [
+      {
+        op: rotary,
+        call: "rotary(x)",
+        run: (t) => rotary(t.values([1, 3, 2, 4])),
+      },
+      {
+        op: rotary,
+        call: 'rotary(x, { layout: "half-split" })',
+        run: (t) => rotary(t.values([1, 3, 2, 4]), { layout: "half-split" }),
+      },
+    ],
+  },
+  {
+    file: "dropout.ts",
+    title: "Dropout",
+    cases: [
+      {
+        op: dropout,
+        call: "dropout(x, 0.5)",
+        run: ({ x }) => dropout(x, 0.5, { random: new RandomState(1) }),
+      },
+    ],
+  },
+  {
+    file: "random.ts",
+    title: "Random numbers",
+    cases: [rand, randn].map((op) => ({
+      op,
+      call: `${op.name}([2, 4], { dtype })`,
+      run: ({ device, dtype }: Inputs) => op([2, 4], { device, dtype, random: new RandomState(1) }),
+    })),
+  },
+  {
+    file: "sample.ts",
+    title: "Sampling",
+    cases: [
+      {
+        op: sample,
+        call: "sample(logits)",
+        run: ({ x }) => sample(x, { random: new RandomState(1) }),
+      },
+    ],
+  },
+  {
+    file: "sinusoid.ts",
+    title: "Sinusoids of positions",
+    cases: [
+      {
+        op: sinusoid,
+        call: "sinusoid(3, 4, { dtype })",
+        run: ({ device, dtype }) => sinusoid(3, 4, { device, dtype }),
+      },
+    ],
+  },
+];
+
+function ofOne(...ops: readonly ((x: Tensor) => Tensor)[]): OperationCase[] {
+  return ops.map((op) => ({ op, call: `${op.name}(x)`, run: ({ x }) => op(x) }));
+}
+
+/** Two heads of queries and `kvHeads` of keys, three positions of width 4. */
+function queriesKeys(t: Inputs, kvHeads: number): [Tensor, Tensor] {
+  return [t.values([1, 2, 3, 4]), t.values([1, kvHeads, 3, 4], 1)];
+}
+
+function queriesKeysValues(t: Inputs, kvHeads: number): [Tensor, Tensor, Tensor] {
+  return [...queriesKeys(t, kvHeads), t.values([1, kvHeads, 3, 4], 2)];
+}
