@@ -168,8 +168,27 @@ function gradient(
   return flatKernel({ name: `${name}_backward`, inputs: 2, wgsl, cpu, ...more });
 }
 
+/** Functions whose gradient has a kernel of its own. */
+export type UnaryBackwardName =
+  | "log"
+  | "sqrt"
+  | "rsqrt"
+  | "abs"
+  | "square"
+  | "reciprocal"
+  | "tanh"
+  | "sigmoid"
+  | "relu"
+  | "geluTanh"
+  | "geluErf"
+  | "silu"
+  | "softplus"
+  | "sin"
+  | "cos"
+  | "clamp";
+
 /** dx: y (count) from dy: a (count) and x, or the function's value where it is simpler: b (count). */
-export const unaryBackwardKernels = {
+export const unaryBackwardKernels: Readonly<Record<UnaryBackwardName, Kernel<Params>>> = {
   log: gradient("log", "a / b", (dy, x) => dy / x, { simd: simdExport("div") }),
   sqrt: gradient("sqrt", "0.5 * a / b", (dy, y) => 0.5 * dy / y),
   rsqrt: gradient("rsqrt", "-0.5 * a * b * b * b", (dy, y) => -0.5 * dy * y ** 3),

@@ -1,0 +1,16 @@
+import { attentionBackwardQ } from "../../../kernels/attention_backward_q.ts";
+import { attentionForward } from "../../../kernels/attention_forward.ts";
+import { type Case, output, random } from "../case.ts";
+import { inputs, situations } from "./attention_forward.ts";
+
+export const cases: Case[] = situations.map(([name, options, padded]) => {
+  const { params, bindings } = inputs(options, padded);
+  attentionForward.cpu(bindings, params);
+  const { length } = bindings.q;
+  return {
+    kernel: attentionBackwardQ,
+    name,
+    params,
+    bindings: { ...bindings, grad_o: random(length, 1, 5), grad_q: output(length) },
+  };
+});

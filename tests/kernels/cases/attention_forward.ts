@@ -1,0 +1,39 @@
+import { type AttentionOptions, attentionParams } from "../../../kernels/attention.ts";
+import { attentionForward } from "../../../kernels/attention_forward.ts";
+import { type Case, output, random } from "../case.ts";
+
+/** Inputs of an attention, and the outputs of its twin. */
+export function inputs(options: AttentionOptions, padded: boolean) {
+  const params = attentionParams(options);
+  const { batch, heads, kv_heads, queries, keys, d } = params;
+  const q = random(batch * heads * queries * d, 1, 1);
+  const k = random(batch * kv_heads * keys * d, 1, 2);
+  const v = random(batch * kv_heads * keys * d, 1, 3);
+  const key_valid = padded
+    ? Int32Array.from({ length: batch * keys }, (_, i) => i % 5 === 3 ? 0 : 1)
+    : undefined;
+  const o = output(q.length);
+  const stats = new Float32Array(2 * batch * heads * queries);
+  return { params, bindings: { q, k, v, key_valid, o, stats } };
+}
+
+/** What the cases of all three kernels are about. */
+export const situations: [name: string, options: AttentionOptions, padded: boolean][] = [
+  ["all see all", { batch: 2, heads: 3, queries: 13, keys: 13, d: 8 }, false],
+  ["causal", { batch: 1, heads: 2, queries: 70, keys: 70, d: 64, causal: 1 }, false],
+  ["causal, more keys", { batch: 1, heads: 2, queries: 5, keys: 21, d: 7, causal: 1 }, false],
+  ["causal, more queries", { batch: 1, heads: 1, queries: 9, keys: 4, d: 4, causal: 1 }, false],
+  ["padded, shared keys", { batch: 2, heads: 4, kv_heads: 2, queries: 11, keys: 19, d: 12 }, true],
+];
+
+export const cases: Case[] = situations.map(([name, options, padded]) => {
+  const { params, bindings } = inputs(options, padded);
+  return {
+    kernel: attentionForward,
+    name,
+    params,
+    bindings,
+    // The second half of `stats` is the backward pass's.
+    normalise: ({ o, stats }) => ({ o, stats: stats.subarray(0, stats.length / 2) }),
+  };
+});
