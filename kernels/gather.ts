@@ -1,0 +1,67 @@
+/**
+ * Elements of each row by their positions in it.
+ *
+ * @module
+ */
+import { type Kernel, kernel } from "../src/device/kernel.ts";
+import { checkIdsInRange } from "./embedding.ts";
+import backwardWgsl from "./gather_backward.wgsl" with { type: "text" };
+import gatherWgsl from "./gather.wgsl" with { type: "text" };
+
+/** Numbers of {@linkcode gatherKernel}. */
+export type GatherParams = {
+  /** Elements of the result. */
+  count: number;
+  /** Length of a row of x. */
+  columns: number;
+  /** How many elements are taken of each row. */
+  taken: number;
+};
+
+/**
+ * y (rows, taken) from x (rows, columns) and ids (rows, taken) of `i32` or `u32`. An id outside a row throws a
+ * `RangeError` on the CPU and gives 0 on a GPU.
+ */
+export const gatherKernel: Kernel<GatherParams> = kernel<GatherParams>({
+  name: "gather",
+  bindings: { x: "read", ids: "read", y: "write" },
+  params: { count: "u32", columns: "u32", taken: "u32" },
+  gpu: ({ count }, { dtypes }) => ({
+    wgsl: gatherWgsl,
+    constants: { T: dtypes.x },
+    workgroups: Math.ceil(count / 64),
+  }),
+  cpu({ x, ids, y }, { count, columns, taken }) {
+    checkIdsInRange(ids.subarray(0, count), columns, "takeAlongAxis");
+    for (let i = 0; i < count; i++) y[i] = x[Math.floor(i / taken) * columns + ids[i]];
+  },
+});
+
+/** Numbers of {@linkcode gatherBackward}. */
+export type GatherBackwardParams = {
+  /** Rows. */
+  rows: number;
+  /** Length of a row of dx. */
+  columns: number;
+  /** Length of a row of dy and ids. */
+  taken: number;
+};
+
+/** dx (rows, columns) += dy (rows, taken) at ids (rows, taken); ids that come twice add up. */
+export const gatherBackward: Kernel<GatherBackwardParams> = kernel<GatherBackwardParams>({
+  name: "gather_backward",
+  bindings: { dy: "read", ids: "read", dx: "update" },
+  params: { rows: "u32", columns: "u32", taken: "u32" },
+  gpu: ({ rows }, { dtypes }) => ({
+    wgsl: backwardWgsl,
+    constants: { T: dtypes.dy },
+    workgroups: Math.ceil(rows / 64),
+  }),
+  cpu({ dy, ids, dx }, { rows, columns, taken }) {
+    for (let i = 0; i < rows * taken; i++) dx[Math.floor(i / taken) * columns + ids[i]] += dy[i];
+  },
+  split: {
+    along: "rows",
+    elements: { dy: ({ taken }) => taken, ids: ({ taken }) => taken, dx: ({ columns }) => columns },
+  },
+});

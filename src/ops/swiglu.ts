@@ -1,0 +1,32 @@
+/**
+ * The gated activation of LLaMA's feed-forward layers.
+ *
+ * @module
+ */
+import { swigluBackward, swigluKernel } from "../../kernels/swiglu.ts";
+import { formatShape, sameShape } from "../tensor/shape.ts";
+import { record } from "../tensor/tape.ts";
+import { Tensor } from "../tensor/tensor.ts";
+import { checkFloat, sameDType } from "./check.ts";
+import { launchFlat } from "./elementwise.ts";
+
+/**
+ * silu(gate) * up, of one shape (Shazeer 2020, arXiv:2002.05202). Throws a `TypeError` for shapes or dtypes
+ * that differ, and for whole numbers.
+ */
+export function swiglu(gate: Tensor, up: Tensor): Tensor {
+  checkFloat("swiglu", gate, up);
+  sameDType("swiglu", gate, up);
+  if (!sameShape(gate.shape, up.shape)) {
+    throw new TypeError(
+      `swiglu: expected one shape but got ${formatShape(gate.shape)} and ${formatShape(up.shape)}`,
+    );
+  }
+  const y = launchFlat(swigluKernel, [gate, up]);
+  return record("swiglu", [gate, up], y, [gate, up], (dy, [gate, up]) => {
+    const dGate = Tensor.empty(dy.device, dy.shape, dy.dtype);
+    const dUp = Tensor.empty(dy.device, dy.shape, dy.dtype);
+    dy.device.launch(swigluBackward, { dy, gate, up, dGate, dUp }, { count: dy.size });
+    return [dGate, dUp];
+  });
+}
