@@ -26,21 +26,23 @@
  */
 
 // Devices
-export * from "./src/device/cpu/cpu_device.ts";
+export { CpuDevice, type CpuDeviceOptions } from "./src/device/cpu/cpu_device.ts";
 export * from "./src/device/default.ts";
 export * from "./src/device/device.ts";
 export * from "./src/device/dtype.ts";
 export * from "./src/device/errors.ts";
 export * from "./src/device/kernel.ts";
 export * from "./src/device/open.ts";
+export { type Bindings } from "./src/device/splitting.ts";
 export * from "./src/device/timings.ts";
 export * from "./src/device/webgpu/webgpu_device.ts";
 
 // Tensors and gradients
 export * from "./src/tensor/create.ts";
 export * from "./src/tensor/random.ts";
+export { type StreamParams } from "./kernels/philox.ts";
 export * from "./src/tensor/scope.ts";
-export { type NestedArray, readTensors, Tensor } from "./src/tensor/tensor.ts";
+export { type GradNode, type NestedArray, readTensors, Tensor } from "./src/tensor/tensor.ts";
 export { type Shape } from "./src/tensor/shape.ts";
 export { type Backward, needsGrad, noGrad, record } from "./src/tensor/tape.ts";
 
@@ -120,6 +122,12 @@ export * from "./src/data/shard_writer.ts";
 export * from "./src/data/shards.ts";
 
 // Files
+export {
+  type AtomicFile,
+  type AtomicWriteOptions,
+  type WritableFile,
+} from "./src/io/atomic_file.ts";
+export { type ByteSource } from "./src/io/byte_source.ts";
 export * from "./src/io/checkpoint.ts";
 export * from "./src/io/errors.ts";
 export * from "./src/io/llmc_bin.ts";

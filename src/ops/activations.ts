@@ -5,7 +5,7 @@
  */
 import type { Tensor } from "../tensor/tensor.ts";
 import { checkFloat } from "./check.ts";
-import { applyUnary } from "./math.ts";
+import { applyUnary } from "./unary_launch.ts";
 
 /** The hyperbolic tangent. */
 export function tanh(x: Tensor): Tensor {

@@ -5,31 +5,13 @@
  * @module
  */
 import { binaryKernels } from "../../kernels/binary.ts";
-import { unaryBackwardKernels, unaryKernels } from "../../kernels/unary.ts";
+import { unaryKernels } from "../../kernels/unary.ts";
 import { isFloat } from "../device/dtype.ts";
-import type { Params } from "../device/kernel.ts";
 import { record } from "../tensor/tape.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { checkFloat } from "./check.ts";
 import { launchBroadcast, launchFlat } from "./elementwise.ts";
-
-/** Applies a function whose gradient is one kernel of dy and x, or of dy and the value. */
-export function applyUnary(
-  name: keyof typeof unaryBackwardKernels,
-  x: Tensor,
-  needs: "input" | "value",
-  scalars: Params = {},
-): Tensor {
-  const y = launchFlat(unaryKernels[name], [x], x.dtype, scalars);
-  if (!isFloat(x.dtype)) return y;
-  return record(
-    name,
-    [x],
-    y,
-    [needs === "input" ? x : y],
-    (dy, [saved]) => [launchFlat(unaryBackwardKernels[name], [dy, saved], dy.dtype, scalars)],
-  );
-}
+import { applyUnary } from "./unary_launch.ts";
 
 /** Applies a function that is constant between its jumps: asking for its gradient is a mistake. */
 function applyStep(name: "sign" | "floor" | "ceil" | "round", x: Tensor): Tensor {
