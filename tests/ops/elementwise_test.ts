@@ -1,0 +1,180 @@
+import assert from "node:assert/strict";
+import type { Device } from "../../src/device/device.ts";
+import { gelu, relu, sigmoid, silu, softplus, tanh } from "../../src/ops/activations.ts";
+import { add, div, maximum, minimum, mul, neg, pow, sub } from "../../src/ops/arithmetic.ts";
+import { cast } from "../../src/ops/cast.ts";
+import { equal, greater, less, logicalAnd, logicalNot, notEqual } from "../../src/ops/compare.ts";
+import {
+  abs,
+  clamp,
+  cos,
+  exp,
+  floor,
+  log,
+  reciprocal,
+  rsqrt,
+  sin,
+  sqrt,
+  square,
+} from "../../src/ops/math.ts";
+import { sum } from "../../src/ops/reduce.ts";
+import { swiglu } from "../../src/ops/swiglu.ts";
+import { maskedFill, where } from "../../src/ops/where.ts";
+import { tensor } from "../../src/tensor/create.ts";
+import { Scope } from "../../src/tensor/scope.ts";
+import type { Tensor } from "../../src/tensor/tensor.ts";
+import { onEachDevice } from "../support/devices.ts";
+
+/** Holds the gradient of `sum(f(x))` against differences of `g`, the same function in double precision. */
+async function checkSlope(
+  device: Device,
+  f: (x: Tensor) => Tensor,
+  g: (x: number) => number,
+  points: number[],
+): Promise<void> {
+  using _scope = new Scope();
+  const x = tensor(points, { device });
+  x.requiresGrad = true;
+  const y = f(x);
+  sum(y).backward();
+  const values = await y.data();
+  const slopes = await x.grad!.data();
+  points.forEach((point, i) => {
+    const exact = g(Math.fround(point));
+    const h = 1e-5;
+    const slope = (g(point + h) - g(point - h)) / (2 * h);
+    assert.ok(Math.abs(values[i] - exact) <= 3e-6 * Math.max(1, Math.abs(exact)), `f(${point})`);
+    assert.ok(
+      Math.abs(slopes[i] - slope) <= 1e-4 * Math.max(1, Math.abs(slope)),
+      `slope at ${point}: expected ${slope} but got ${slopes[i]}`,
+    );
+  });
+}
+
+const POINTS = [-3.2, -1.1, -0.4, 0.3, 0.9, 2.7];
+const ABOVE_ZERO = [0.05, 0.4, 1, 2.5, 9];
+const sigmoidOf = (x: number): number => 1 / (1 + Math.exp(-x));
+
+await onEachDevice("functions of one tensor have the slope of their values", async (device) => {
+  await checkSlope(device, exp, Math.exp, POINTS);
+  await checkSlope(device, log, Math.log, ABOVE_ZERO);
+  await checkSlope(device, sqrt, Math.sqrt, ABOVE_ZERO);
+  await checkSlope(device, rsqrt, (x) => 1 / Math.sqrt(x), ABOVE_ZERO);
+  await checkSlope(device, reciprocal, (x) => 1 / x, POINTS);
+  await checkSlope(device, abs, Math.abs, POINTS);
+  await checkSlope(device, square, (x) => x * x, POINTS);
+  await checkSlope(device, neg, (x) => -x, POINTS);
+  await checkSlope(device, sin, Math.sin, [...POINTS, 100, -31.5]);
+  await checkSlope(device, cos, Math.cos, [...POINTS, 100, -31.5]);
+  await checkSlope(device, tanh, Math.tanh, POINTS);
+  await checkSlope(device, sigmoid, sigmoidOf, POINTS);
+  await checkSlope(device, silu, (x) => x * sigmoidOf(x), POINTS);
+  await checkSlope(device, softplus, (x) => Math.log1p(Math.exp(x)), POINTS);
+  await checkSlope(device, relu, (x) => Math.max(x, 0), POINTS);
+  await checkSlope(device, (x) => clamp(x, -1, 1), (x) => Math.min(1, Math.max(-1, x)), POINTS);
+});
+
+await onEachDevice("arithmetic with a number on either side has its slope", async (device) => {
+  await checkSlope(device, (x) => sub(2, x), (x) => 2 - x, POINTS);
+  await checkSlope(device, (x) => sub(x, 2), (x) => x - 2, POINTS);
+  await checkSlope(device, (x) => div(2, x), (x) => 2 / x, POINTS);
+  await checkSlope(device, (x) => div(x, 4), (x) => x / 4, POINTS);
+  await checkSlope(device, (x) => pow(x, 3), (x) => x ** 3, POINTS);
+  await checkSlope(device, (x) => pow(x, -1.5), (x) => x ** -1.5, ABOVE_ZERO);
+  await checkSlope(device, (x) => pow(2, x), (x) => 2 ** x, POINTS);
+  await checkSlope(device, (x) => maximum(x, 0.5), (x) => Math.max(x, 0.5), POINTS);
+  await checkSlope(device, (x) => minimum(0.5, x), (x) => Math.min(x, 0.5), POINTS);
+});
+
+await onEachDevice("gradients of stretched operands are summed back", async (device) => {
+  using _scope = new Scope();
+  const a = tensor([[1, 2, 3], [4, 5, 6]], { device });
+  const b = tensor([[2], [3]], { device });
+  a.requiresGrad = b.requiresGrad = true;
+  const near = async (x: Tensor, expected: number[]) => {
+    const values = await x.grad!.data();
+    assert.equal(values.length, expected.length);
+    expected.forEach((value, i) => assert.ok(Math.abs(values[i] / value - 1) < 1e-5, `${values}`));
+    x.grad!.dispose();
+    x.grad = null;
+  };
+  sum(mul(a, b)).backward();
+  await near(a, [2, 2, 2, 3, 3, 3]);
+  await near(b, [6, 15]);
+  sum(div(a, b)).backward();
+  await near(a, [1 / 2, 1 / 2, 1 / 2, 1 / 3, 1 / 3, 1 / 3]);
+  await near(b, [-6 / 4, -15 / 9]);
+  sum(pow(a, b)).backward();
+  await near(a, [2, 4, 6, 48, 75, 108]);
+  const weighted = (...values: number[]) =>
+    values.reduce((total, x) => total + x ** (values.length === 2 ? 2 : 3) * Math.log(x), 0);
+  await near(b, [weighted(2, 3), weighted(4, 5, 6)]);
+  sum(maximum(a, b)).backward(); // equals share: 2 against 2
+  assert.deepEqual(await a.grad!.toArray(), [[0, 0.5, 1], [1, 1, 1]]);
+  assert.deepEqual(await b.grad!.toArray(), [[1.5], [0]]);
+});
+
+await onEachDevice("NaN survives, and tanh does not overflow", async (device) => {
+  using _scope = new Scope();
+  const x = tensor([NaN, 100, -100, Infinity, 0], { device });
+  assert.deepEqual(await relu(x).toArray(), [NaN, 100, 0, Infinity, 0]);
+  assert.deepEqual(await maximum(x, 3).toArray(), [NaN, 100, 3, Infinity, 3]);
+  assert.deepEqual(await minimum(x, 3).toArray(), [NaN, 3, -100, 3, 0]);
+  assert.deepEqual(await clamp(x, -1, 1).toArray(), [NaN, 1, -1, 1, 0]);
+  const [nan, one, minusOne, limit] = await tanh(x).data();
+  assert.ok(Number.isNaN(nan) && one > 0.999999 && minusOne < -0.999999 && limit > 0.999999);
+  assert.deepEqual(await equal(x, x).toArray(), [0, 1, 1, 1, 1]);
+  assert.deepEqual(await notEqual(x, x).toArray(), [1, 0, 0, 0, 0]);
+  assert.ok(Number.isNaN((await gelu(x).data())[0]));
+});
+
+await onEachDevice("comparisons and where choose", async (device) => {
+  using _scope = new Scope();
+  const a = tensor([[1, 5, 3], [4, 2, 6]], { device });
+  const row = tensor([3, 3, 3], { device });
+  const above = greater(a, row);
+  assert.equal(above.dtype, "u32");
+  assert.deepEqual(await above.toArray(), [[0, 1, 0], [1, 0, 1]]);
+  assert.deepEqual(await logicalNot(above).toArray(), [[1, 0, 1], [0, 1, 0]]);
+  assert.deepEqual(await logicalAnd(above, less(a, 6)).toArray(), [[0, 1, 0], [1, 0, 0]]);
+  assert.deepEqual(await where(above, a, row).toArray(), [[3, 5, 3], [4, 3, 6]]);
+  assert.deepEqual(await maskedFill(a, above, -1).toArray(), [[1, -1, 3], [-1, 2, -1]]);
+});
+
+await onEachDevice("whole numbers wrap, divide towards zero and are cast", async (device) => {
+  using _scope = new Scope();
+  const a = tensor(Int32Array.of(-7, 7, 2 ** 31 - 1), { device });
+  assert.deepEqual(await div(a, 2).toArray(), [-3, 3, 2 ** 30 - 1]);
+  assert.deepEqual(await add(a, 1).toArray(), [-6, 8, -(2 ** 31)]);
+  assert.deepEqual(await mul(a, a).toArray(), [49, 49, 1]);
+  assert.deepEqual(await cast(tensor([-1.7, 2.9], { device }), "i32").toArray(), [-1, 2]);
+});
+
+await onEachDevice("cast() carries a gradient between f32 and f16", async (device) => {
+  if (!device.dtypes.has("f16")) return;
+  using _scope = new Scope();
+  const x = tensor([1, 2, 3], { device });
+  x.requiresGrad = true;
+  const half = cast(x, "f16");
+  assert.equal(half.dtype, "f16");
+  sum(cast(square(half), "f32")).backward();
+  assert.equal(x.grad!.dtype, "f32");
+  assert.deepEqual(await x.grad!.toArray(), [2, 4, 6]);
+});
+
+await onEachDevice("elementwise operations refuse what does not fit", (device) => {
+  using _scope = new Scope();
+  const a = tensor([[1, 2, 3]], { device });
+  const whole = tensor([1, 2, 3], { device, dtype: "i32" });
+  const other = tensor([[1, 2]], { device });
+  assert.throws(() => add(a, other), /add: shapes \[1, 3\] and \[1, 2\] do not broadcast/);
+  assert.throws(() => add(a, whole), /add: expected one dtype/);
+  assert.throws(() => add(whole, 0.5), /expected a whole number/);
+  assert.throws(() => add(1, 2), /expected a tensor/);
+  assert.throws(() => gelu(whole), /gelu: expected f32 or f16/);
+  assert.throws(() => clamp(a, 2, 1), /min <= max/);
+  assert.throws(() => neg(cast(whole, "u32")), /sign/);
+  assert.throws(() => swiglu(a, other), /\[1, 3\] and \[1, 2\]/);
+  a.requiresGrad = true;
+  assert.throws(() => sum(floor(a)).backward(), /floor has no gradient/);
+});

@@ -1,0 +1,89 @@
+import assert from "node:assert/strict";
+import { mul } from "../../src/ops/arithmetic.ts";
+import { argmax, argmin, max, mean, min, sum, variance } from "../../src/ops/reduce.ts";
+import { full, tensor, zeros } from "../../src/tensor/create.ts";
+import { Scope } from "../../src/tensor/scope.ts";
+import { random } from "../kernels/case.ts";
+import { onEachDevice } from "../support/devices.ts";
+
+await onEachDevice("sum() and mean() reduce any axes", async (device) => {
+  using _scope = new Scope();
+  const x = tensor([[[1, 2], [3, 4], [5, 6]], [[7, 8], [9, 10], [11, 12]]], { device });
+  assert.equal(await sum(x).item(), 78);
+  assert.deepEqual(await sum(x, [0, 2]).toArray(), [18, 26, 34]);
+  assert.deepEqual(await sum(x, 1, { keepdim: true }).toArray(), [[[9, 12]], [[27, 30]]]);
+  assert.deepEqual(await mean(x, -1).toArray(), [[1.5, 3.5, 5.5], [7.5, 9.5, 11.5]]);
+  assert.deepEqual(await sum(x, []).toArray(), await x.toArray());
+  assert.deepEqual(await variance(tensor([1, 2, 3, 4], { device })).item(), Math.fround(5 / 3));
+});
+
+await onEachDevice("sum() of many is accurate", async (device) => {
+  using _scope = new Scope();
+  // Rows longer than one pass of either device takes, and columns likewise.
+  for (const shape of [[1, 300001], [3, 70001], [9001, 5], [2, 5001, 3]]) {
+    const size = shape.reduce((product, length) => product * length, 1);
+    const values = random(size).map((value) => value + 1);
+    const exact = values.reduce((total, value) => total + value, 0);
+    const x = tensor(values, { device, shape });
+    const axis = shape.length - 2;
+    for (const total of [sum(x), sum(sum(x, axis)), sum(sum(x, -1))]) {
+      const found = await total.item();
+      assert.ok(Math.abs(found - exact) < 1e-6 * exact, `${shape}: ${exact} but got ${found}`);
+    }
+  }
+});
+
+await onEachDevice("sum() counts whole numbers exactly", async (device) => {
+  using _scope = new Scope();
+  const ones = full([70000], 16777, { device, dtype: "i32" });
+  assert.equal(await sum(ones).item(), 70000 * 16777);
+});
+
+await onEachDevice("reductions of nothing", async (device) => {
+  using _scope = new Scope();
+  const none = zeros([2, 0], { device });
+  assert.deepEqual(await sum(none, 1).toArray(), [0, 0]);
+  assert.deepEqual(await mean(none, 1).toArray(), [NaN, NaN]);
+  assert.deepEqual(await sum(none, 0).toArray(), []);
+  assert.throws(() => max(none, 1), /max: there is none in a tensor of shape \[2, 0\]/);
+  assert.throws(() => argmax(none), /argmax: there is none/);
+  assert.deepEqual(max(none, 0).shape, [0]);
+});
+
+await onEachDevice("max() and min() share their gradient among equals", async (device) => {
+  using _scope = new Scope();
+  const x = tensor([[1, 4, 4], [7, -2, 3]], { device });
+  x.requiresGrad = true;
+  sum(mul(max(x, 1), tensor([1, 10], { device }))).backward();
+  assert.deepEqual(await x.grad!.toArray(), [[0, 0.5, 0.5], [10, 0, 0]]);
+  assert.deepEqual(await min(x, 0).toArray(), [1, -2, 3]);
+  assert.equal(await max(x).item(), 7);
+  assert.ok(Number.isNaN(await max(tensor([1, NaN, 2], { device })).item()));
+});
+
+await onEachDevice("argmax() and argmin() find the first", async (device) => {
+  using _scope = new Scope();
+  const x = tensor([[1, 4, 4], [7, -2, 3]], { device });
+  assert.deepEqual(await argmax(x, -1).toArray(), [1, 0]);
+  assert.deepEqual(await argmin(x, 0, { keepdim: true }).toArray(), [[0, 1, 1]]);
+  assert.equal(await argmax(x).item(), 3);
+  assert.equal(argmax(x, 1).dtype, "i32");
+  x.requiresGrad = true;
+  assert.throws(() => argmax(x).backward(), /depends on no tensor that requires a gradient/);
+});
+
+await onEachDevice("mean() hands its gradient to every element", async (device) => {
+  using _scope = new Scope();
+  const x = tensor([[1, 2], [3, 4]], { device });
+  x.requiresGrad = true;
+  mean(x, [0, 1]).backward();
+  assert.deepEqual(await x.grad!.toArray(), [[0.25, 0.25], [0.25, 0.25]]);
+});
+
+await onEachDevice("reductions refuse axes that are not there", (device) => {
+  using _scope = new Scope();
+  const x = tensor([[1, 2]], { device });
+  assert.throws(() => sum(x, 2), /sum: axis 2 is outside a tensor of shape \[1, 2\]/);
+  assert.throws(() => sum(x, [0, -2]), /name an axis twice/);
+  assert.throws(() => mean(tensor([1], { device, dtype: "i32" })), /expected f32 or f16/);
+});

@@ -1,0 +1,160 @@
+import assert from "node:assert/strict";
+import { WebGpuDevice } from "../../src/device/webgpu/webgpu_device.ts";
+import { mul } from "../../src/ops/arithmetic.ts";
+import { broadcastTo } from "../../src/ops/broadcast_to.ts";
+import { concat, stack } from "../../src/ops/concat.ts";
+import { embedding } from "../../src/ops/embedding.ts";
+import { take, takeAlongAxis } from "../../src/ops/gather.ts";
+import { permute, transpose } from "../../src/ops/permute.ts";
+import { sum } from "../../src/ops/reduce.ts";
+import { slice, split } from "../../src/ops/slice.ts";
+import { topK } from "../../src/ops/top_k.ts";
+import { arange, tensor } from "../../src/tensor/create.ts";
+import { Scope } from "../../src/tensor/scope.ts";
+import type { Tensor } from "../../src/tensor/tensor.ts";
+import { random, randomIds } from "../kernels/case.ts";
+import { onEachDevice, testWebGpu } from "../support/devices.ts";
+
+/** The gradient of `f(x)` weighted by 1, 2, 3, ...: shows where every element went. */
+async function gradientOf(x: Tensor, f: (x: Tensor) => Tensor): Promise<unknown> {
+  x.grad?.dispose();
+  x.grad = null;
+  x.requiresGrad = true;
+  const y = f(x);
+  const { device } = x;
+  const weights = arange(y.size, { start: 1, device, dtype: "f32" }).alias(y.shape);
+  sum(mul(y, weights)).backward();
+  return await x.grad!.toArray();
+}
+
+await onEachDevice(
+  "permute() and transpose() move axes, and their gradients back",
+  async (device) => {
+    using _scope = new Scope();
+    const x = tensor([[1, 2, 3], [4, 5, 6]], { device });
+    assert.deepEqual(await transpose(x).toArray(), [[1, 4], [2, 5], [3, 6]]);
+    assert.deepEqual(await gradientOf(x, transpose), [[1, 3, 5], [2, 4, 6]]);
+    const y = tensor(random(2 * 3 * 4 * 8), { device, shape: [2, 3, 4, 8] });
+    const back = permute(permute(y, [3, 0, 2, 1]), [1, 3, 2, 0]);
+    assert.deepEqual(await back.toArray(), await y.toArray());
+    assert.deepEqual(permute(y, [-1, 0, 2, 1]).shape, [8, 2, 4, 3]);
+    assert.throws(() => permute(y, [0, 1, 2, 2]), /each of 4 axes once/);
+  },
+);
+
+await onEachDevice("slice() takes starts, stops and steps", async (device) => {
+  using _scope = new Scope();
+  const x = tensor([[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11, 12, 13, 14]], { device });
+  assert.deepEqual(await slice(x, [[1]]).toArray(), [[5, 6, 7, 8, 9], [10, 11, 12, 13, 14]]);
+  assert.deepEqual(await slice(x, [[0, 3, 2], [1, 5, 3]]).toArray(), [[1, 4], [11, 14]]);
+  assert.deepEqual(await slice(x, [[-1], [-2, 99]]).toArray(), [[13, 14]]);
+  assert.deepEqual(slice(x, [[2, 1]]).shape, [0, 5]);
+  assert.deepEqual(await gradientOf(x, (x) => slice(x, [[0, 3, 2], [1, 5, 3]])), [
+    [0, 1, 0, 0, 2],
+    [0, 0, 0, 0, 0],
+    [0, 3, 0, 0, 4],
+  ]);
+  assert.throws(() => slice(x, [[0, 1, 0]]), /step of 1 or more/);
+  assert.throws(() => slice(x, [[0], [0], [0]]), /3 ranges for shape \[3, 5\]/);
+});
+
+await onEachDevice("concat(), stack() and split() join and cut", async (device) => {
+  using _scope = new Scope();
+  const a = tensor([[1, 2], [3, 4]], { device });
+  const b = tensor([[5], [6]], { device });
+  assert.deepEqual(await concat([a, b], { axis: 1 }).toArray(), [[1, 2, 5], [3, 4, 6]]);
+  assert.deepEqual(await concat([a, a]).toArray(), [[1, 2], [3, 4], [1, 2], [3, 4]]);
+  assert.deepEqual(await stack([a, a], { axis: 1 }).toArray(), [[[1, 2], [1, 2]], [[3, 4], [
+    3,
+    4,
+  ]]]);
+  const parts = split(concat([a, b], { axis: 1 }), [2, 1], 1);
+  assert.deepEqual(await parts[1].toArray(), [[5], [6]]);
+  assert.deepEqual(split(a, 1).map((part) => part.shape), [[1, 2], [1, 2]]);
+  assert.deepEqual(await gradientOf(b, (b) => concat([a, b], { axis: 1 })), [[3], [6]]);
+  assert.throws(() => concat([a, b]), /shapes \[2, 2\] and \[2, 1\] differ/);
+  assert.throws(() => concat([]), /one tensor at least/);
+  assert.throws(() => split(a, [1, 2]), /do not add up/);
+});
+
+await onEachDevice("broadcastTo() stretches, and sums its gradient", async (device) => {
+  using _scope = new Scope();
+  const x = tensor([[1], [2]], { device });
+  assert.deepEqual(await broadcastTo(x, [2, 2, 3]).toArray(), [
+    [[1, 1, 1], [2, 2, 2]],
+    [[1, 1, 1], [2, 2, 2]],
+  ]);
+  assert.deepEqual(await gradientOf(x, (x) => broadcastTo(x, [2, 3])), [[6], [15]]);
+  assert.throws(() => broadcastTo(x, [3, 3]), /\[2, 1\] and \[3, 3\] do not broadcast/);
+  assert.throws(() => broadcastTo(x, [1]), /does not stretch to \[1\]/);
+});
+
+await onEachDevice("odd numbers of f16 are moved whole", async (device) => {
+  if (!device.dtypes.has("f16")) return;
+  using _scope = new Scope();
+  const x = tensor([[1, 2, 3], [4, 5, 6], [7, 8, 9]], { device, dtype: "f16" });
+  assert.deepEqual(await slice(x, [[1, 2]]).toArray(), [[4, 5, 6]]);
+  assert.deepEqual(await concat([slice(x, [[0, 1]]), slice(x, [[2, 3]])]).toArray(), [
+    [1, 2, 3],
+    [7, 8, 9],
+  ]);
+});
+
+await onEachDevice("take() and takeAlongAxis() pick, and add gradients up", async (device) => {
+  using _scope = new Scope();
+  const x = tensor([[1, 2, 3], [4, 5, 6]], { device });
+  const rows = tensor([1, 1, 0], { device, dtype: "i32" });
+  assert.deepEqual(await take(x, rows).toArray(), [[4, 5, 6], [4, 5, 6], [1, 2, 3]]);
+  assert.deepEqual(await gradientOf(x, (x) => take(x, rows)), [[7, 8, 9], [5, 7, 9]]);
+  const ids = tensor([[2, 2], [0, 1]], { device, dtype: "i32" });
+  assert.deepEqual(await takeAlongAxis(x, ids).toArray(), [[3, 3], [4, 5]]);
+  assert.deepEqual(await gradientOf(x, (x) => takeAlongAxis(x, ids)), [[0, 0, 3], [3, 4, 0]]);
+  assert.throws(() => takeAlongAxis(x, rows), /differ in the last axis only/);
+});
+
+await onEachDevice("topK() finds the largest in order, with a gradient", async (device) => {
+  using _scope = new Scope();
+  const x = tensor([[1, 9, 4, 9], [-1, -5, 0, -2]], { device });
+  const { values, indices } = topK(x, 3);
+  assert.deepEqual(await values.toArray(), [[9, 9, 4], [0, -1, -2]]);
+  assert.deepEqual(await indices.toArray(), [[1, 3, 2], [2, 0, 3]]);
+  assert.deepEqual(await gradientOf(x, (x) => topK(x, 3).values), [[0, 1, 3, 2], [5, 0, 4, 6]]);
+  assert.throws(() => topK(x, 5), /k from 1 to the length of the last axis of \[2, 4\] but got 5/);
+});
+
+await onEachDevice("embedding() says what is wrong with an id", async (device) => {
+  using _scope = new Scope();
+  const weight = tensor([[1, 2], [3, 4]], { device });
+  const ids = tensor([0, 5], { device, dtype: "i32" });
+  if (device.kind === "cpu") {
+    assert.throws(() => embedding(weight, ids), /id 5 at position 1 is outside a vocabulary of 2/);
+  } else {
+    assert.deepEqual(await embedding(weight, ids).toArray(), [[1, 2], [NaN, NaN]]);
+  }
+  assert.throws(() => embedding(weight, weight), /expected ids/);
+});
+
+Deno.test({
+  name: "embedding() trains a table that is longer than the device can bind",
+  sanitizeResources: false,
+  sanitizeOps: false,
+  ignore: !(await testWebGpu()),
+  fn: async () => {
+    using device = await WebGpuDevice.open({ limits: { maxStorageBufferBindingSize: 65536 } });
+    using _scope = new Scope();
+    const values = random(1000 * 64);
+    const weight = tensor(values, { device, shape: [1000, 64] }); // 256,000 bytes
+    const list = randomIds(200, 1000);
+    weight.requiresGrad = true;
+    const rows = embedding(weight, tensor(list, { device }));
+    sum(rows).backward();
+    const found = await rows.data();
+    const counts = new Uint32Array(1000);
+    list.forEach((id, r) => {
+      counts[id]++;
+      assert.deepEqual(found.subarray(r * 64, r * 64 + 64), values.subarray(id * 64, id * 64 + 64));
+    });
+    const grad = await weight.grad!.data();
+    grad.forEach((value, i) => assert.equal(value, counts[Math.floor(i / 64)]));
+  },
+});
