@@ -8,8 +8,12 @@ import { defaultDevice } from "../device/default.ts";
 import { isFloat } from "../device/dtype.ts";
 import type { CreateOptions } from "../tensor/create.ts";
 import { defaultRandom, type RandomState } from "../tensor/random.ts";
+import { scoped } from "../tensor/scope.ts";
 import type { Shape } from "../tensor/shape.ts";
+import { noGrad } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
+import { add } from "./arithmetic.ts";
+import { cast } from "./cast.ts";
 
 /** Options of {@linkcode rand}. */
 export interface RandOptions extends CreateOptions {
@@ -40,6 +44,39 @@ export interface RandnOptions extends CreateOptions {
 /** Numbers drawn from a normal distribution, `f32` or `f16`; the same on both devices to 1e-6 of `std`. */
 export function randn(shape: Shape, options: RandnOptions = {}): Tensor {
   return draw("randn", randomNormal, shape, options.mean ?? 0, options.std ?? 1, options);
+}
+
+/** Options of {@linkcode randint}. */
+export interface RandintOptions extends CreateOptions {
+  /** The stream to draw from; default: the shared one (see `manualSeed`). */
+  readonly random?: RandomState;
+}
+
+/**
+ * Whole numbers drawn evenly from `low` to, not including, `high`; `i32` by default. Throws a `RangeError`
+ * unless both are whole numbers with 1 to 2^24 between them.
+ */
+export function randint(
+  low: number,
+  high: number,
+  shape: Shape,
+  options: RandintOptions = {},
+): Tensor {
+  const range = high - low;
+  // More would ask for more bits than the uniform numbers have.
+  if (!Number.isInteger(low) || !Number.isInteger(high) || !(range >= 1 && range <= 2 ** 24)) {
+    throw new RangeError(
+      `randint: expected whole numbers with 1 to 2^24 between them but got ${low} and ${high}`,
+    );
+  }
+  const { dtype = "i32" } = options;
+  if (isFloat(dtype)) throw new TypeError(`randint: expected i32 or u32 but got ${dtype}`);
+  return noGrad(() =>
+    scoped(() => {
+      const steps = cast(rand(shape, { ...options, dtype: "f32", low: 0, high: range }), dtype);
+      return add(steps, low);
+    })
+  );
 }
 
 function draw(
