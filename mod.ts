@@ -58,6 +58,7 @@ export * from "./src/ops/concat.ts";
 export * from "./src/ops/cross_entropy.ts";
 export * from "./src/ops/dropout.ts";
 export * from "./src/ops/embedding.ts";
+export * from "./src/ops/gather.ts";
 export * from "./src/ops/layer_norm.ts";
 export * from "./src/ops/linear.ts";
 export * from "./src/ops/linear_cross_entropy.ts";
@@ -74,6 +75,8 @@ export * from "./src/ops/sample.ts";
 export * from "./src/ops/sinusoid.ts";
 export * from "./src/ops/slice.ts";
 export * from "./src/ops/softmax.ts";
+export * from "./src/ops/swiglu.ts";
+export * from "./src/ops/top_k.ts";
 export * from "./src/ops/where.ts";
 
 // Layers and models
