@@ -32,11 +32,14 @@ export const philoxWgsl: string = wgsl;
 
 /** The upper half of the product of two unsigned 32-bit numbers. */
 function mulHigh(a: number, b: number): number {
-  const [al, ah, bl, bh] = [a & 0xffff, a >>> 16, b & 0xffff, b >>> 16];
+  const al = a & 0xffff;
+  const ah = a >>> 16;
+  const bl = b & 0xffff;
+  const bh = b >>> 16;
   const middle = (Math.imul(ah, bl) >>> 0) + (Math.imul(al, bl) >>> 16);
   const carry = (Math.imul(al, bh) >>> 0) + (middle & 0xffff);
-  // `middle` can pass 2^32, so it is shifted as a number.
-  return (Math.imul(ah, bh) + Math.floor(middle / 65536) + Math.floor(carry / 65536)) >>> 0;
+  // Neither sum passes 2^32: the largest product of halves is 2^32 - 2^17 + 1.
+  return (Math.imul(ah, bh) + (middle >>> 16) + (carry >>> 16)) >>> 0;
 }
 
 /** Writes the four numbers of a counter under a key into `out`. */
