@@ -25,6 +25,7 @@ import { concat, stack } from "../../src/ops/concat.ts";
 import { crossEntropy } from "../../src/ops/cross_entropy.ts";
 import { dropout } from "../../src/ops/dropout.ts";
 import { embedding } from "../../src/ops/embedding.ts";
+import { take, takeAlongAxis } from "../../src/ops/gather.ts";
 import { layerNorm } from "../../src/ops/layer_norm.ts";
 import { linear } from "../../src/ops/linear.ts";
 import { linearCrossEntropy } from "../../src/ops/linear_cross_entropy.ts";
@@ -32,7 +33,7 @@ import { logSoftmax } from "../../src/ops/log_softmax.ts";
 import * as math from "../../src/ops/math.ts";
 import { matmul } from "../../src/ops/matmul.ts";
 import { permute, transpose } from "../../src/ops/permute.ts";
-import { rand, randn } from "../../src/ops/random.ts";
+import { rand, randint, randn } from "../../src/ops/random.ts";
 import { argmax, argmin, max, mean, min, sum, variance } from "../../src/ops/reduce.ts";
 import { reshape } from "../../src/ops/reshape.ts";
 import { rmsNorm } from "../../src/ops/rms_norm.ts";
@@ -41,6 +42,8 @@ import { sample } from "../../src/ops/sample.ts";
 import { sinusoid } from "../../src/ops/sinusoid.ts";
 import { slice, split } from "../../src/ops/slice.ts";
 import { softmax } from "../../src/ops/softmax.ts";
+import { swiglu } from "../../src/ops/swiglu.ts";
+import { topK } from "../../src/ops/top_k.ts";
 import { maskedFill, where } from "../../src/ops/where.ts";
 import { RandomState } from "../../src/tensor/random.ts";
 import type { Tensor } from "../../src/tensor/tensor.ts";
@@ -68,6 +71,7 @@ export const helpers: ReadonlySet<string> = new Set([
   "reduce_launch.ts",
   "strided.ts",
   "applyUnary",
+  "putAlongAxis",
   "sinusoidTable",
 ]);
 
@@ -108,6 +112,11 @@ export const groups: readonly Group[] = [
       },
       ...ofOne(silu, softplus),
     ],
+  },
+  {
+    file: "swiglu.ts",
+    title: "Gated activation",
+    cases: [{ op: swiglu, call: "swiglu(gate, up)", run: ({ x, y }) => swiglu(x, y) }],
   },
   {
     file: "compare.ts",
@@ -216,6 +225,32 @@ export const groups: readonly Group[] = [
         op: embedding,
         call: "embedding(weight, ids)",
         run: (t) => embedding(t.values([5, 4]), t.ids([3, 0, 3, 4], [2, 2])),
+      },
+    ],
+  },
+  {
+    file: "gather.ts",
+    title: "Elements by their positions",
+    cases: [
+      { op: take, call: "take(x, ids)", run: (t) => take(t.x, t.ids([1, 0, 1])) },
+      {
+        op: takeAlongAxis,
+        call: "takeAlongAxis(x, ids)",
+        run: (t) => takeAlongAxis(t.x, t.ids([3, 0, 0, 2], [2, 2])),
+      },
+    ],
+  },
+  {
+    file: "top_k.ts",
+    title: "The largest",
+    cases: [
+      {
+        op: topK,
+        call: "topK(x, 2)",
+        run: ({ x }) => {
+          const { values, indices } = topK(x, 2);
+          return [values, indices];
+        },
       },
     ],
   },
@@ -390,11 +425,19 @@ export const groups: readonly Group[] = [
   {
     file: "random.ts",
     title: "Random numbers",
-    cases: [rand, randn].map((op) => ({
-      op,
-      call: `${op.name}([2, 4], { dtype })`,
-      run: ({ device, dtype }: Inputs) => op([2, 4], { device, dtype, random: new RandomState(1) }),
-    })),
+    cases: [
+      ...[rand, randn].map((op): OperationCase => ({
+        op,
+        call: `${op.name}([2, 4], { dtype })`,
+        run: ({ device, dtype }) => op([2, 4], { device, dtype, random: new RandomState(1) }),
+      })),
+      {
+        op: randint,
+        call: "randint(0, 9, [2, 4], { dtype })",
+        run: ({ device, dtype }) =>
+          randint(0, 9, [2, 4], { device, dtype, random: new RandomState(1) }),
+      },
+    ],
   },
   {
     file: "sample.ts",
@@ -404,6 +447,11 @@ export const groups: readonly Group[] = [
         op: sample,
         call: "sample(logits)",
         run: ({ x }) => sample(x, { random: new RandomState(1) }),
+      },
+      {
+        op: sample,
+        call: "sample(logits, { topK: 2 })",
+        run: ({ x }) => sample(x, { topK: 2, random: new RandomState(1) }),
       },
     ],
   },
