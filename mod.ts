@@ -83,6 +83,7 @@ export * from "./src/ops/where.ts";
 export * from "./src/nn/layer_norm.ts";
 export * from "./src/nn/linear.ts";
 export * from "./src/nn/parameters.ts";
+export * from "./src/nn/state_dict.ts";
 export * from "./src/models/gpt2.ts";
 
 // Optimizers

@@ -117,7 +117,8 @@ while (step < options.steps && !interrupt.requested) {
       `${Math.round(tokensPerSecond).toLocaleString("en")} tokens/s | ${
         formatDuration(seconds)
       } | ` +
-      `${formatDuration(left)} left`,
+      `${formatDuration(left)} left` +
+      (Number.isFinite(gradNorm) ? "" : " | overflow, step refused"),
   );
   if (isMilestone(step)) {
     await validate();
@@ -180,6 +181,8 @@ async function showSamples(): Promise<void> {
   const rows = await sampleTokens(model, tokenizer.encodeOrdinary(options.prompt), {
     length: options.sampleLength,
     samples: options.samples,
+    topK: 50,
+    vocabSize: tokenizer.vocabSize,
     random: new RandomState(options.seed + step),
     device,
   });

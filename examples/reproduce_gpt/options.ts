@@ -139,6 +139,10 @@ export function parseOptions(args: string[]): Options {
     const micro = options.batch * options.context;
     options.totalBatch = Math.max(1, Math.round(options.totalBatch / micro)) * micro;
   }
+  // A run that was made short warms up for no more than a tenth of it.
+  if (given.warmup === undefined) {
+    options.warmup = Math.min(options.warmup, Math.floor(options.steps / 10));
+  }
   const problem = check(options);
   if (problem) command.error(`error: ${problem}`);
   return options;
@@ -151,7 +155,7 @@ function check(o: Options): string | undefined {
   if (o.embed % o.heads !== 0) return `--heads ${o.heads} does not divide --embed ${o.embed}`;
   if (o.vocab < 50257) return `--vocab ${o.vocab} is less than GPT-2's 50257 tokens`;
   if (o.dropout < 0 || o.dropout >= 1) return `--dropout ${o.dropout} is not in [0, 1)`;
-  if (o.warmup >= o.steps && o.steps > 1) {
+  if (o.warmup >= o.steps) {
     return `--warmup ${o.warmup} leaves nothing of ${o.steps} steps`;
   }
 }

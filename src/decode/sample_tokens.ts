@@ -27,6 +27,8 @@ export interface SampleTokensOptions extends SampleOptions {
   readonly length: number;
   /** How many sequences to draw from the one prompt. Default: 1. */
   readonly samples?: number;
+  /** Ids from here on are never drawn, as those that only pad a vocabulary. Default: the model's size. */
+  readonly vocabSize?: number;
   /** Where the model lives. */
   readonly device: Device;
 }
@@ -41,7 +43,7 @@ export async function sampleTokens(
   prompt: ArrayLike<number>,
   options: SampleTokensOptions,
 ): Promise<Uint32Array[]> {
-  const { length, samples = 1, device, ...sampling } = options;
+  const { length, samples = 1, vocabSize, device, ...sampling } = options;
   if (prompt.length === 0) throw new RangeError("sampleTokens: the prompt is empty");
   const { contextSize } = model.config;
   const rows = Array.from({ length: samples }, () => Array.from(prompt)).flat();
@@ -54,7 +56,11 @@ export async function sampleTokens(
         const window = seen <= contextSize
           ? ids
           : slice(ids, [[0, samples], [seen - contextSize, seen]]);
-        const next = sample(model.nextLogits(window), sampling);
+        const scores = model.nextLogits(window);
+        const real = vocabSize === undefined
+          ? scores
+          : slice(scores, [[0, samples], [0, vocabSize]]);
+        const next = sample(real, sampling);
         return concat([ids, reshape(next, [samples, 1])], { axis: 1 }).keep();
       });
       ids.dispose();

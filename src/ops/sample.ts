@@ -9,6 +9,7 @@ import { noGrad } from "../tensor/tape.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { add, div, neg } from "./arithmetic.ts";
 import { checkFloat, checkRank } from "./check.ts";
+import { cast } from "./cast.ts";
 import { less } from "./compare.ts";
 import { log } from "./math.ts";
 import { rand } from "./random.ts";
@@ -46,10 +47,11 @@ export function sample(logits: Tensor, options: SampleOptions = {}): Tensor {
     scoped(() => {
       if (temperature === 0) return argmax(logits, -1);
       const { shape, device } = logits;
+      const wide = cast(logits, "f32");
       // In (0, 1), so that neither logarithm meets 0.
       const uniform = rand(shape, { device, random, low: 2 ** -25, high: 1 });
       const noise = neg(log(neg(log(uniform))));
-      const scores = most === undefined ? logits : keepHighest(logits, most);
+      const scores = most === undefined ? wide : keepHighest(wide, most);
       return argmax(add(div(scores, temperature), noise), -1);
     })
   );
