@@ -1,0 +1,52 @@
+import assert from "node:assert/strict";
+import { FileFormatError } from "../../src/io/errors.ts";
+import { GPT2 } from "../../src/models/gpt2.ts";
+import { loadStateDict, saveStateDict } from "../../src/nn/state_dict.ts";
+import { RandomState } from "../../src/tensor/random.ts";
+import { readTensors } from "../../src/tensor/tensor.ts";
+import { onEachDevice } from "../support/devices.ts";
+
+const config = { vocabSize: 20, contextSize: 8, embedSize: 16, layers: 1, heads: 2 };
+
+await onEachDevice("saveStateDict() and loadStateDict() keep every bit", async (device) => {
+  const path = await Deno.makeTempFile();
+  const model = new GPT2(config, { device, random: new RandomState(1) });
+  const copy = new GPT2(config, { device, random: new RandomState(2) });
+  await saveStateDict(model, path);
+  await loadStateDict(copy, path);
+  const values = (of: GPT2) => readTensors([...of.parameters().values()]);
+  assert.deepEqual(await values(copy), await values(model));
+
+  const other = new GPT2({ ...config, layers: 2, vocabSize: 21 }, { device });
+  const before = await values(other);
+  await assert.rejects(loadStateDict(other, path), (error: Error) => {
+    assert.match(error.message, /"wte.weight" is \[20, 16\], expected \[21, 16\]/);
+    assert.match(error.message, /"h.1.ln_1.weight" \[16\] is missing; .*and \d+ more/);
+    return true;
+  });
+  assert.deepEqual(await values(other), before);
+  await Deno.truncate(path, 3000);
+  await assert.rejects(loadStateDict(copy, path), FileFormatError);
+  await Deno.remove(path);
+  [model, copy, other].forEach((one) => one.dispose());
+});
+
+await onEachDevice(
+  "GPT2 halves the precision of its parameters where it is asked to",
+  async (device) => {
+    if (!device.dtypes.has("f16")) return;
+    const path = await Deno.makeTempFile();
+    const model = new GPT2(config, { device, dtype: "f16" });
+    const wide = new GPT2(config, { device });
+    await saveStateDict(model, path);
+    await loadStateDict(wide, path);
+    const [half, full] = await readTensors([
+      model.parameters().get("wpe.weight")!,
+      wide.parameters().get("wpe.weight")!,
+    ]);
+    assert.ok(half instanceof Float16Array);
+    assert.deepEqual(Array.from(full), Array.from(half));
+    await Deno.remove(path);
+    [model, wide].forEach((one) => one.dispose());
+  },
+);

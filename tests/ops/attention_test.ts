@@ -1,0 +1,98 @@
+import assert from "node:assert/strict";
+import { attention } from "../../src/ops/attention.ts";
+import { attentionWeights } from "../../src/ops/attention_weights.ts";
+import { mul } from "../../src/ops/arithmetic.ts";
+import { matmul } from "../../src/ops/matmul.ts";
+import { permute } from "../../src/ops/permute.ts";
+import { randn } from "../../src/ops/random.ts";
+import { sum } from "../../src/ops/reduce.ts";
+import { tensor } from "../../src/tensor/create.ts";
+import { RandomState } from "../../src/tensor/random.ts";
+import { Scope } from "../../src/tensor/scope.ts";
+import type { Tensor } from "../../src/tensor/tensor.ts";
+import { onEachDevice } from "../support/devices.ts";
+
+async function assertClose(a: Tensor, b: Tensor, tolerance = 1e-5): Promise<void> {
+  assert.deepEqual(a.shape, b.shape);
+  const [x, y] = [await a.data(), await b.data()];
+  x.forEach((value, i) => {
+    assert.ok(Math.abs(value - y[i]) <= tolerance, `at ${i}: ${value} and ${y[i]}`);
+  });
+}
+
+await onEachDevice("attention() equals the product with its stored weights", async (device) => {
+  for (const layout of ["BHTD", "BTHD"] as const) {
+    using _scope = new Scope();
+    const random = new RandomState(7);
+    const shape = (heads: number, time: number) =>
+      layout === "BHTD" ? [2, heads, time, 8] : [2, time, heads, 8];
+    const q = randn(shape(4, 9), { device, random });
+    const [k, v] = [
+      randn(shape(4, 13), { device, random }),
+      randn(shape(4, 13), { device, random }),
+    ];
+    for (const x of [q, k, v]) x.requiresGrad = true;
+    const keyValid = tensor(Int32Array.from({ length: 26 }, (_, i) => i % 4 === 2 ? 0 : 1), {
+      shape: [2, 13],
+      device,
+    });
+    const options = { causal: true, keyValid, layout };
+    const inOrder = (x: Tensor) => layout === "BHTD" ? x : permute(x, [0, 2, 1, 3]);
+    const y = attention(q, k, v, options);
+    const weights = attentionWeights(q, k, options);
+    assert.deepEqual(weights.shape, [2, 4, 9, 13]);
+    const product = inOrder(matmul(weights, inOrder(v)));
+    await assertClose(y, product);
+
+    const dy = randn(y.shape, { device, random });
+    sum(mul(y, dy)).backward();
+    const grads = [q, k, v].map((x) => x.grad!.alias());
+    for (const x of [q, k, v]) x.grad = null;
+    sum(mul(product, dy)).backward();
+    for (const [i, x] of [q, k, v].entries()) await assertClose(x.grad!, grads[i], 5e-5);
+  }
+});
+
+await onEachDevice("attentionWeights() are zero where nothing may be seen", async (device) => {
+  using _scope = new Scope();
+  const q = randn([1, 2, 3, 4], { device });
+  const keyValid = tensor([[0, 0, 0]], { device, dtype: "i32" });
+  const weights = await attentionWeights(q, q, { keyValid }).data();
+  assert.ok(weights.every((value) => value === 0));
+  const y = await attention(q, q, q, { keyValid }).data();
+  assert.ok(y.every((value) => value === 0));
+});
+
+await onEachDevice("attention() shares keys among groups of heads", async (device) => {
+  using _scope = new Scope();
+  const random = new RandomState(3);
+  const q = randn([1, 4, 5, 8], { device, random });
+  const [k, v] = [randn([1, 2, 5, 8], { device, random }), randn([1, 2, 5, 8], { device, random })];
+  const weights = attentionWeights(q, k);
+  const values = await v.data();
+  const mixed = await attention(q, k, v).data();
+  const all = await weights.data();
+  for (let h = 0; h < 4; h++) {
+    for (let i = 0; i < 5; i++) {
+      for (let c = 0; c < 8; c++) {
+        let expected = 0;
+        for (let j = 0; j < 5; j++) {
+          expected += all[(h * 5 + i) * 5 + j] * values[(Math.floor(h / 2) * 5 + j) * 8 + c];
+        }
+        assert.ok(Math.abs(mixed[(h * 5 + i) * 8 + c] - expected) < 1e-5);
+      }
+    }
+  }
+});
+
+await onEachDevice("attention() says which shapes do not fit", (device) => {
+  using _scope = new Scope();
+  const q = randn([1, 3, 5, 8], { device });
+  const k = randn([1, 2, 5, 8], { device });
+  assert.throws(() => attention(q, k, k), /Hkv divides H but got \[1, 3, 5, 8\], \[1, 2, 5, 8\]/);
+  assert.throws(
+    () => attention(q, q, q, { keyValid: tensor([1, 1], { device, dtype: "i32" }) }),
+    /expected keyValid of shape \[1, 5\] but got \[2\]/,
+  );
+  assert.throws(() => attentionWeights(q, k), /do not fit/);
+});
