@@ -206,8 +206,10 @@ function cut(operands: Operands, options: MatmulOptions): void {
         `bytes that ${device.description} can bind`,
     );
   }
-  // Whole 128s keep later parts, the bias among them, on boundaries that can be bound.
-  const half = length > 256 ? Math.ceil(length / 256) * 128 : Math.ceil(length / 2);
+  // Halves of whole steps, so that the bias of a later part still begins where it can be bound.
+  const aligned = device.bindingAlignment / BYTES[operands.bias?.dtype ?? "f16"];
+  const step = [128, aligned].find((step) => length > step && step % aligned === 0) ?? 1;
+  const half = Math.ceil(length / 2 / step) * step;
   const at = { m: 0, n: 0, k: 0, [axis]: half };
   const second: MatmulOptions = {
     ...params,

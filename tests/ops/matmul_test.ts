@@ -1,0 +1,128 @@
+import assert from "node:assert/strict";
+import type { Device } from "../../src/device/device.ts";
+import { WebGpuDevice } from "../../src/device/webgpu/webgpu_device.ts";
+import { linear } from "../../src/ops/linear.ts";
+import { matmul } from "../../src/ops/matmul.ts";
+import { launchMatmul } from "../../src/ops/matmul_launch.ts";
+import { randn } from "../../src/ops/random.ts";
+import { tensor } from "../../src/tensor/create.ts";
+import { RandomState } from "../../src/tensor/random.ts";
+import { Scope } from "../../src/tensor/scope.ts";
+import { Tensor } from "../../src/tensor/tensor.ts";
+import { onEachDevice, testWebGpu } from "../support/devices.ts";
+
+/** op(a) op(b) in double precision, for batches of one shape. */
+async function product(a: Tensor, b: Tensor, transA: boolean, transB: boolean): Promise<number[]> {
+  const [x, y] = [await a.data(), await b.data()];
+  const [m, k] = transA ? a.shape.slice(-2).reverse() : a.shape.slice(-2);
+  const n = b.shape.at(transB ? -2 : -1)!;
+  const result: number[] = [];
+  for (let p = 0; p < a.size / (m * k); p++) {
+    for (let i = 0; i < m; i++) {
+      for (let j = 0; j < n; j++) {
+        let sum = 0;
+        for (let l = 0; l < k; l++) {
+          sum += x[p * m * k + (transA ? l * m + i : i * k + l)] *
+            y[p * k * n + (transB ? j * k + l : l * n + j)];
+        }
+        result.push(sum);
+      }
+    }
+  }
+  return result;
+}
+
+function assertClose(found: ArrayLike<number>, expected: ArrayLike<number>): void {
+  assert.equal(found.length, expected.length);
+  for (let i = 0; i < found.length; i++) {
+    assert.ok(Math.abs(found[i] - expected[i]) < 1e-4, `at ${i}: ${found[i]}, not ${expected[i]}`);
+  }
+}
+
+async function checkAll(device: Device, batch: number[], m: number, k: number, n: number) {
+  for (const transposeA of [false, true]) {
+    for (const transposeB of [false, true]) {
+      using _scope = new Scope();
+      const random = new RandomState(1);
+      const a = randn([...batch, ...transposeA ? [k, m] : [m, k]], { device, random });
+      const b = randn([...batch, ...transposeB ? [n, k] : [k, n]], { device, random });
+      const y = matmul(a, b, { transposeA, transposeB });
+      assertClose(await y.data(), await product(a, b, transposeA, transposeB));
+    }
+  }
+}
+
+await onEachDevice("matmul() multiplies every way round, in batches too", async (device) => {
+  await checkAll(device, [], 19, 33, 21);
+  await checkAll(device, [2, 3], 5, 7, 9);
+});
+
+if (await testWebGpu()) {
+  Deno.test({
+    name: "matmul() cuts operands of any orientation that are too long to bind",
+    sanitizeResources: false,
+    sanitizeOps: false,
+    async fn() {
+      using device = await WebGpuDevice.open({ limits: { maxStorageBufferBindingSize: 2048 } });
+      await checkAll(device, [], 70, 40, 50);
+      await checkAll(device, [3, 2], 30, 20, 10);
+      using _scope = new Scope();
+      const x = randn([40, 33], { device });
+      const [weight, bias] = [randn([60, 33], { device }), randn([60], { device })];
+      const plain = await matmul(x, weight, { transposeB: true }).data();
+      const [y, added] = [await linear(x, weight, bias).data(), await bias.data()];
+      assertClose(y, plain.map((value, i) => value + added[i % 60]));
+      const long = randn([1, 2000], { device });
+      assert.throws(() => matmul(long, randn([2000, 1], { device })), /one row of a .* can bind/);
+    },
+  });
+}
+
+await onEachDevice("matmul() takes vectors, and stretches batches", async (device) => {
+  using _scope = new Scope();
+  const v = tensor([1, 2], { device });
+  const a = tensor([[1, 2], [3, 4]], { device });
+  assert.equal(await matmul(v, v).item(), 5);
+  assert.deepEqual(await matmul(v, a).toArray(), [7, 10]);
+  assert.deepEqual(await matmul(a, v).toArray(), [5, 11]);
+  const [x, y] = [randn([2, 1, 3, 4], { device }), randn([5, 4, 2], { device })];
+  const z = matmul(x, y);
+  assert.deepEqual(z.shape, [2, 5, 3, 2]);
+  x.requiresGrad = y.requiresGrad = true;
+  matmul(x, y).backward(randn([2, 5, 3, 2], { device }));
+  assert.deepEqual([x.grad!.shape, y.grad!.shape], [x.shape, y.shape]);
+});
+
+await onEachDevice("matmul() and linear() say which shapes do not fit", (device) => {
+  using _scope = new Scope();
+  const a = randn([2, 3], { device });
+  assert.throws(
+    () => matmul(a, a),
+    /inner lengths differ, 3 against 2, in \[2, 3\] times \[2, 3\]/,
+  );
+  assert.throws(
+    () => matmul(a, randn([4, 5], { device }), { transposeB: true }),
+    /3 against 5, in \[2, 3\] times \[4, 5\] transposed/,
+  );
+  assert.throws(
+    () => matmul(randn([2, 3, 4], { device }), randn([5, 4, 3], { device })),
+    /shapes \[2\] and \[5\] do not broadcast/,
+  );
+  assert.throws(
+    () => linear(a, a.alias([3, 2])),
+    /weight \(outputs, inputs\) but got \[2, 3\] and \[3, 2\]/,
+  );
+  assert.throws(() => linear(a, a, tensor([1], { device })), /bias of shape \[2\] but got \[1\]/);
+  assert.throws(() => linear(a, a, undefined, { residual: a }), /residual of shape \[2, 2\]/);
+  const ids = tensor(Int32Array.of(1, 2), { shape: [1, 2], device });
+  assert.throws(() => matmul(ids, ids), /expected f32 or f16 but got Tensor \[1, 2\] i32/);
+});
+
+await onEachDevice("launchMatmul() sums nothing to zero, or to what is there", async (device) => {
+  using _scope = new Scope();
+  const [a, b] = [Tensor.empty(device, [2, 0]), Tensor.empty(device, [0, 3])];
+  assert.deepEqual(await matmul(a, b).toArray(), [[0, 0, 0], [0, 0, 0]]);
+  const c = tensor([[1, 2, 3], [4, 5, 6]], { device });
+  launchMatmul({ m: 2, n: 3, k: 0, a, b, c, accumulate: true });
+  assert.deepEqual(await c.toArray(), [[1, 2, 3], [4, 5, 6]]);
+});
