@@ -9,9 +9,9 @@ import { type Contender, type ContenderOptions, formatTable } from "./peers/cont
 import { CPU, CPU_WITH_BLAS, JAX_WASM, JAX_WEBGPU, ONNX, TENSORFLOW, WEBGPU } from "./peers/all.ts";
 import { inTurns, startAll } from "./peers/contender.ts";
 
-const ROUNDS = 9;
+const ROUNDS = 41;
 /** Seconds after which no new round of a size begins. */
-const SECONDS = 12;
+const SECONDS = 8;
 
 const only = import.meta.main ? Deno.args[0] : undefined;
 if (!only || only === "wasm") await compare("without FFI", [CPU, JAX_WASM]);

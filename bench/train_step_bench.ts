@@ -13,6 +13,8 @@ import { BATCH, GPT, LOSSES } from "./peers/workload.ts";
 
 /** Steps before those that count; the first one compiles. */
 const WARM_UP = 2;
+/** Seconds after which no new round begins, once there are two. */
+const SECONDS = 30;
 
 /** What a contender tells after its steps. */
 interface Report {
@@ -33,9 +35,10 @@ async function compare(
 ): Promise<void> {
   console.log(`\nGPT-2 training step, ${BATCH} x ${GPT.context} tokens, ${title}`);
   const contenders = await startAll(options);
+  if (contenders.length === 0) return;
   try {
     for (const contender of contenders) await contender.warmUp("train", WARM_UP);
-    await inTurns(contenders, rounds);
+    await inTurns(contenders, rounds, SECONDS);
     await print(contenders);
   } finally {
     contenders.forEach((contender) => contender[Symbol.dispose]());
