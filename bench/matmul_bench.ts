@@ -11,7 +11,7 @@ import { inTurns, startAll } from "./peers/contender.ts";
 
 const ROUNDS = 41;
 /** Seconds after which no new round of a size begins. */
-const SECONDS = 8;
+const SECONDS = 12;
 
 const only = import.meta.main ? Deno.args[0] : undefined;
 if (!only || only === "wasm") await compare("without FFI", [CPU, JAX_WASM]);
