@@ -87,6 +87,13 @@ export function erf(x: number): number {
   return Math.sign(x) * (1 - Math.exp(-m * m) / (fraction * 1.7724538509055159));
 }
 
+// A NaN is neither above nor below 0, and must come out as it is.
+const SIGN = `
+fn sign_f32(a: f32) -> f32 { return select(select(a, -1.0, a < 0.0), 1.0, a > 0.0); }
+fn sign_i32(a: i32) -> i32 { return sign(a); }
+fn sign_u32(a: u32) -> u32 { return min(a, 1u); }
+`;
+
 const sigmoidOf = (x: number): number => 1 / (1 + Math.exp(-x));
 const tanhInner = (x: number): number => Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3);
 const roundHalfEven = (x: number): number => {
@@ -112,8 +119,7 @@ export const unaryKernels = {
   sqrt: unary("sqrt", "sqrt(a)", Math.sqrt, { simd: simdExport("sqrt") }),
   rsqrt: unary("rsqrt", "inverseSqrt(a)", (x) => 1 / Math.sqrt(x), { simd: simdExport("rsqrt") }),
   abs: unary("abs", "abs(a)", Math.abs, { simd: simdExport("abs") }),
-  // A NaN is neither above nor below 0, and must come out as it is.
-  sign: unary("sign", "select(select(a, A(-1), a < A(0)), A(1), a > A(0))", Math.sign),
+  sign: unary("sign", "sign_TYPE(a)", Math.sign, { functions: SIGN }),
   square: unary("square", "a * a", (x) => x * x, {
     cpuWhole: (x) => Math.imul(x, x),
     simd: simdExport("square"),

@@ -1,0 +1,55 @@
+// Keeps docs/OPERATIONS.md true: every operation has a row, and every row is what happens.
+import assert from "node:assert/strict";
+import { groups, helpers } from "../../tools/operations/cases.ts";
+import { DTYPES, renderTable, runOperations } from "../../tools/operations/table.ts";
+import { testDevices, testWebGpu } from "../support/devices.ts";
+
+const folder = new URL("../../src/ops/", import.meta.url);
+
+Deno.test("the table has every operation of src/ops", async () => {
+  const covered = new Set(groups.flatMap((group) => group.cases.map((one) => one.op)));
+  for (const { name: file } of Deno.readDirSync(folder)) {
+    if (!file.endsWith(".ts") || helpers.has(file)) continue;
+    const module: Record<string, unknown> = await import(new URL(file, folder).href);
+    for (const [name, value] of Object.entries(module)) {
+      if (typeof value !== "function" || helpers.has(name)) continue;
+      assert.ok(
+        covered.has(value as typeof groups[0]["cases"][0]["op"]),
+        `src/ops/${file} exports ${name}: give it a case in tools/operations/cases.ts`,
+      );
+    }
+  }
+});
+
+Deno.test({
+  name: "docs/OPERATIONS.md says what the operations do",
+  sanitizeResources: false, // the devices live as long as the process
+  sanitizeOps: false,
+  fn: async () => {
+    const page = await Deno.readTextFile(new URL("../../docs/OPERATIONS.md", import.meta.url));
+    const [cpu] = await testDevices();
+    const webgpu = await testWebGpu();
+    const columns = { cpu: await runOperations(cpu), webgpu: await runOperations(webgpu ?? cpu) };
+    if (webgpu?.dtypes.has("f16")) {
+      assert.equal(page, renderTable(columns), "write it anew: deno task docs");
+      return;
+    }
+    // What cannot be seen here is taken from the page.
+    console.warn(
+      `docs/OPERATIONS.md: ${
+        webgpu ? "its f16" : "the whole"
+      } WebGPU column is not checked on this machine`,
+    );
+    const blind = DTYPES.flatMap((dtype, i) => !webgpu || dtype === "f16" ? [5 + i] : []);
+    assert.equal(without(page, blind), without(renderTable(columns), blind));
+  },
+});
+
+/** The page without some columns of its tables, the call being column 0. */
+function without(page: string, columns: readonly number[]): string {
+  return page.split("\n").map((line) =>
+    line.startsWith("| `")
+      ? line.split(" | ").filter((_, column) => !columns.includes(column)).join(" | ")
+      : line
+  ).join("\n");
+}
