@@ -10,9 +10,13 @@ import { WebGpuDevice } from "../../src/device/webgpu/webgpu_device.ts";
 
 let opened: Promise<Device[]> | undefined;
 
-/** Both devices, opened once per process. */
+/** Both devices, opened once per process and closed at its end. */
 export function testDevices(): Promise<Device[]> {
-  return opened ??= open();
+  return opened ??= open().then((devices) => {
+    // A driver that is torn down under an open device can crash the process as it ends.
+    addEventListener("unload", () => devices.forEach((device) => device.close()));
+    return devices;
+  });
 }
 
 /** The WebGPU device of {@linkcode testDevices}; undefined where there is no adapter. */
