@@ -52,7 +52,8 @@ const presets: Record<Preset, Sizes> = {
   tiny: {
     ...shared,
     ...{ layers: 3, heads: 4, embed: 64, context: 128, batch: 8, totalBatch: 1024 },
-    ...{ steps: 300, lr: 4e-3, minLr: 4e-4, warmup: 20, every: 100, valBatches: 28 },
+    ...{ steps: 340, lr: 4e-3, minLr: 4e-4, warmup: 20, every: 100, valBatches: 28 },
+    weightDecay: 0.01,
     sampleLength: 24,
     prompt: "The whale",
   },

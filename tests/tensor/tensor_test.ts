@@ -63,7 +63,7 @@ await onEachDevice("Tensor.format() shows values, shape, dtype and device", asyn
     assert.ok(text.includes(part), `${part} is not in ${text}`);
   }
   using long = arange(100, { device });
-  assert.match(await long.format(), /^\[ 0,  1,  2, ..., 97, 98, 99\]\n/);
+  assert.ok((await long.format()).startsWith("[ 0,  1,  2, ..., 97, 98, 99]\n"));
 });
 
 await onEachDevice("Scope frees what was made in it, but not what was kept", (device) => {
