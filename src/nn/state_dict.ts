@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { SafetensorsFile, writeSafetensors } from "../io/safetensors.ts";
+import { SafetensorsFile, type TensorEntry, writeSafetensors } from "../io/safetensors.ts";
 import { assign } from "../tensor/create.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { checkStateDict } from "./parameters.ts";
@@ -15,6 +15,16 @@ export interface Model {
 }
 
 const FILE_TYPES = { f32: "F32", f16: "F16", i32: "I32", u32: "U32" } as const;
+
+/** Tensors as a file takes them: each is read from its device when its turn comes. */
+export function tensorEntries(tensors: ReadonlyMap<string, Tensor>, prefix = ""): TensorEntry[] {
+  return [...tensors].map(([name, tensor]) => ({
+    name: prefix + name,
+    dtype: FILE_TYPES[tensor.dtype],
+    shape: tensor.shape,
+    data: () => tensor.data(),
+  }));
+}
 
 /**
  * Writes the parameters of a model to a safetensors file under their names, one tensor in memory at a time.
@@ -40,13 +50,7 @@ const FILE_TYPES = { f32: "F32", f16: "F16", i32: "I32", u32: "U32" } as const;
  * ```
  */
 export async function saveStateDict(model: Model, path: string | URL): Promise<void> {
-  const entries = [...model.parameters()].map(([name, tensor]) => ({
-    name,
-    dtype: FILE_TYPES[tensor.dtype],
-    shape: tensor.shape,
-    data: () => tensor.data(),
-  }));
-  await writeSafetensors(path, entries);
+  await writeSafetensors(path, tensorEntries(model.parameters()));
 }
 
 /**

@@ -5,8 +5,8 @@
  */
 import type { TokenLoader, TokenLoaderState } from "../data/loader.ts";
 import { type Checkpoint, type Json, saveCheckpoint } from "../io/checkpoint.ts";
-import type { TensorEntry } from "../io/safetensors.ts";
 import { checkStateDict } from "../nn/parameters.ts";
+import { tensorEntries } from "../nn/state_dict.ts";
 import type { LossScaler } from "../optim/loss_scaler.ts";
 import type { Optimizer } from "../optim/optimizer.ts";
 import type { StoredTensor } from "../optim/stored.ts";
@@ -52,9 +52,9 @@ export async function saveRun(
     extra: options.extra ?? null,
   };
   const tensors = [
-    ...entries("model", run.model.parameters()),
-    ...entries("optimizer", run.optimizer.state()),
-    ...entries("scaler", run.scaler?.state() ?? new Map()),
+    ...tensorEntries(run.model.parameters(), "model."),
+    ...tensorEntries(run.optimizer.state(), "optimizer."),
+    ...tensorEntries(run.scaler?.state() ?? new Map(), "scaler."),
   ];
   return await saveCheckpoint(folder, step, { state, tensors }, { keep: options.keep });
 }
@@ -85,17 +85,6 @@ export function restoreModel(checkpoint: Checkpoint, model: TrainingRun["model"]
   const parameters = model.parameters();
   checkStateDict(parameters, values, checkpoint.path);
   for (const [name, { data }] of values) assign(parameters.get(name)!, data as Float32Array);
-}
-
-const FILE_TYPES = { f32: "F32", f16: "F16", i32: "I32", u32: "U32" } as const;
-
-function entries(prefix: string, tensors: ReadonlyMap<string, Tensor>): TensorEntry[] {
-  return [...tensors].map(([name, tensor]) => ({
-    name: `${prefix}.${name}`,
-    dtype: FILE_TYPES[tensor.dtype],
-    shape: tensor.shape,
-    data: () => tensor.data(),
-  }));
 }
 
 function withPrefix(checkpoint: Checkpoint, prefix: string): Checkpoint["tensors"] {

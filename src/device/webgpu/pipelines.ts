@@ -110,8 +110,8 @@ export class Pipelines {
         buffer: { type: write ? "storage" : "read-only-storage" },
       }));
       if (uniformBytes > 0) {
-        // With the size in the layout it is checked once. Checked at the dispatch, as it is without, wgpu
-        // 29 compares with the group that was bound before.
+        // With the size in the layout it is checked once. Without it wgpu 29
+        // refused dispatches after a kernel with a smaller uniform, as if that one's were still bound.
         entries.push({
           binding: writes.length,
           visibility: GPUShaderStage.COMPUTE,
