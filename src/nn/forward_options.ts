@@ -1,0 +1,26 @@
+/**
+ * What a forward pass of a model may be told.
+ *
+ * @module
+ */
+import type { RandomState } from "../tensor/random.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import type { KeyValueCache } from "./key_value_cache.ts";
+
+/** How a model reads its tokens. */
+export interface ForwardOptions {
+  /** Drops activations with these random numbers, where the model has dropout; left out: no dropout. */
+  readonly dropout?: RandomState;
+  /** What was read before: the ids go on from there, and are added to it. */
+  readonly cache?: KeyValueCache;
+  /** How many ids of each row count, where a cache is filled with rows padded on the right. */
+  readonly lengths?: readonly number[];
+  /**
+   * Is given the weights (B, H, Tq, Tk) of every attention, under the name of the layer. They are stored only
+   * for this, and freed with the scope they are made in unless they are kept.
+   */
+  readonly observe?: AttentionObserver;
+}
+
+/** Looks at the weights of attention. */
+export type AttentionObserver = (weights: Tensor, name: string) => void;

@@ -1,0 +1,309 @@
+/**
+ * The keys and values of what a decoder has read, so that the next token costs one position and not all of them.
+ *
+ * @module
+ */
+import { writeRows } from "../../kernels/write_rows.ts";
+import type { Device } from "../device/device.ts";
+import type { DType } from "../device/dtype.ts";
+import { add } from "../ops/arithmetic.ts";
+import { embedding } from "../ops/embedding.ts";
+import { constant, tensor } from "../tensor/create.ts";
+import { unscoped } from "../tensor/scope.ts";
+import { formatShape } from "../tensor/shape.ts";
+import { noGrad } from "../tensor/tape.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+
+/** The sizes of a {@linkcode KeyValueCache}. */
+export interface KeyValueCacheOptions {
+  /** Where it lives. */
+  readonly device: Device;
+  /** The type of keys and values. Default: `f32`. */
+  readonly dtype?: DType;
+  /** Sequences. */
+  readonly batch: number;
+  /** Layers of self-attention. */
+  readonly layers: number;
+  /** Heads of keys and values. */
+  readonly kvHeads: number;
+  /** The size of a head. */
+  readonly headSize: number;
+  /** The most positions a sequence may have. */
+  readonly contextSize: number;
+  /** Positions that room is made for at a time. Default: 64. */
+  readonly step?: number;
+}
+
+/** The positions that a forward pass adds. */
+export interface NewPositions {
+  /** The position of the first new token; where the rows differ, that of the row furthest on. */
+  readonly start: number;
+  /** The position of each row's new token, (B) of `i32`, where the rows differ. */
+  readonly starts: Tensor | undefined;
+}
+
+/** What attention reads: longer than what has been filled, which `keyLength` and `keyValid` tell. */
+export interface CachedKeys {
+  /** (B, capacity, Hkv, D). */
+  readonly keys: Tensor;
+  /** As `keys`. */
+  readonly values: Tensor;
+  /** Positions filled in the row furthest on. */
+  readonly keyLength: number;
+  /** (B, capacity), 0 for positions that a row has not, where the rows differ. */
+  readonly keyValid: Tensor | undefined;
+  /** As {@linkcode NewPositions.starts}. */
+  readonly starts: Tensor | undefined;
+}
+
+/** The part of a cache that belongs to one layer. */
+export interface LayerCache {
+  /** Writes keys and values (B, T, Hkv, D) of the new positions, and gives those of all positions. */
+  append(keys: Tensor, values: Tensor): CachedKeys;
+}
+
+/**
+ * Keys and values of every layer, and how far each sequence has come. It grows in steps up to the context, its
+ * rows can be reordered, repeated and dropped ({@linkcode KeyValueCache.select}), and a model may keep further
+ * tensors in it that belong to its rows, as the cross-attention of a translator.
+ *
+ * A forward pass calls {@linkcode KeyValueCache.extend} once and {@linkcode LayerCache.append} in each layer. The
+ * rows of a batch may have prompts of unequal length: they are padded on the right, and afterwards each row
+ * goes on from its own end, one token at a time.
+ */
+export class KeyValueCache implements Disposable {
+  /** The device it lives on. */
+  readonly device: Device;
+  readonly #options: Required<KeyValueCacheOptions>;
+  readonly #held = new Map<string, Tensor>();
+  #batch: number;
+  #capacity = 0;
+  #length = 0;
+  #added = 0;
+  #keys: Tensor[] = [];
+  #values: Tensor[] = [];
+  /** Where the rows differ: the next position of each (B), and which positions are filled (B, capacity). */
+  #ragged: { next: Tensor; valid: Tensor } | undefined;
+  #starts: Tensor | undefined;
+
+  /** An empty cache. */
+  constructor(options: KeyValueCacheOptions) {
+    this.#options = { dtype: "f32", step: 64, ...options };
+    this.device = options.device;
+    this.#batch = options.batch;
+  }
+
+  /** Sequences. */
+  get batch(): number {
+    return this.#batch;
+  }
+
+  /** Positions of the sequence that has come furthest. */
+  get length(): number {
+    return this.#length;
+  }
+
+  /** Positions there is room for before it grows. */
+  get capacity(): number {
+    return this.#capacity;
+  }
+
+  /**
+   * Makes room for `time` more positions in every row and says where they lie. `lengths` tells how many of them
+   * belong to each row, where they do not all; the rest is padding on the right. Throws a `RangeError` beyond
+   * the context, and an `Error` for more than one token where the rows already differ.
+   */
+  extend(time: number, lengths?: readonly number[]): NewPositions {
+    const { contextSize } = this.#options;
+    const start = this.#length;
+    if (start + time > contextSize) {
+      throw new RangeError(
+        `KeyValueCache: ${time} more after ${start} positions are over a context of ${contextSize}`,
+      );
+    }
+    if (this.#ragged && time !== 1) {
+      throw new Error(
+        `KeyValueCache: rows of unequal length take one token at a time, not ${time}`,
+      );
+    }
+    const unequal = lengths?.some((length) => length !== time);
+    if (unequal && start > 0) {
+      throw new Error("KeyValueCache: only the first tokens of a sequence may be padded");
+    }
+    if (lengths && lengths.length !== this.#batch) {
+      throw new TypeError(`KeyValueCache: ${lengths.length} lengths for ${this.#batch} rows`);
+    }
+    if (start + time > this.#capacity) this.#grow(start + time);
+    this.#length = start + time;
+    this.#added = time;
+    this.#starts?.dispose();
+    this.#starts = undefined;
+    if (unequal) this.#differ(lengths!);
+    else if (this.#ragged) this.#advance(this.#ragged);
+    return { start, starts: this.#starts };
+  }
+
+  /** The part of layer `index`, counted from 0. */
+  layer(index: number): LayerCache {
+    return {
+      append: (keys, values) => {
+        const { kvHeads, headSize } = this.#options;
+        const shape = [this.#batch, this.#added, kvHeads, headSize];
+        for (const x of [keys, values]) {
+          if (formatShape(x.shape) !== formatShape(shape)) {
+            throw new TypeError(
+              `KeyValueCache: expected ${formatShape(shape)} but got ${formatShape(x.shape)}`,
+            );
+          }
+          if (x.requiresGrad) {
+            throw new Error("KeyValueCache: no gradient flows through a cache; use noGrad");
+          }
+        }
+        this.#write(keys, this.#keys[index]);
+        this.#write(values, this.#values[index]);
+        return {
+          keys: this.#keys[index],
+          values: this.#values[index],
+          keyLength: this.#length,
+          keyValid: this.#ragged?.valid,
+          starts: this.#starts,
+        };
+      },
+    };
+  }
+
+  /** Keeps a tensor whose first axis counts the rows; the cache owns it from now on. */
+  hold(name: string, tensor: Tensor): void {
+    if (tensor.shape[0] !== this.#batch) {
+      throw new TypeError(
+        `KeyValueCache: "${name}" ${formatShape(tensor.shape)} does not have ${this.#batch} rows`,
+      );
+    }
+    this.#held.get(name)?.dispose();
+    this.#held.set(name, tensor.keep());
+  }
+
+  /** What was kept under a name. */
+  held(name: string): Tensor | undefined {
+    return this.#held.get(name);
+  }
+
+  /**
+   * Takes the given rows, in their order, in place of all: reordered, repeated or left out, as a beam search moves
+   * its paths. Throws a `RangeError` for a row that is not there.
+   */
+  select(rows: readonly number[]): void {
+    const bad = rows.find((row) => !(Number.isInteger(row) && row >= 0 && row < this.#batch));
+    if (bad !== undefined) {
+      throw new RangeError(`KeyValueCache: there is no row ${bad} among ${this.#batch}`);
+    }
+    if (rows.length === this.#batch && rows.every((row, i) => row === i)) return;
+    this.#own(() => {
+      using ids = tensor(Int32Array.from(rows), { device: this.device });
+      const taken = (x: Tensor): Tensor => {
+        using table = x.alias([this.#batch, x.size / this.#batch]);
+        using flat = embedding(table, ids);
+        x.dispose();
+        return flat.alias([rows.length, ...x.shape.slice(1)]);
+      };
+      this.#keys = this.#keys.map(taken);
+      this.#values = this.#values.map(taken);
+      for (const [name, x] of this.#held) this.#held.set(name, taken(x));
+      if (this.#ragged) {
+        this.#ragged = { next: taken(this.#ragged.next), valid: taken(this.#ragged.valid) };
+      }
+    });
+    this.#batch = rows.length;
+  }
+
+  /** Forgets all positions, and keeps the room for them and what is held. */
+  clear(): void {
+    this.#length = 0;
+    this.#even();
+  }
+
+  /** Frees everything. */
+  dispose(): void {
+    for (const x of [...this.#keys, ...this.#values, ...this.#held.values()]) x.dispose();
+    this.#keys = this.#values = [];
+    this.#held.clear();
+    this.#capacity = 0;
+    this.clear();
+  }
+
+  /** The same as {@linkcode KeyValueCache.dispose}, for `using`. */
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  /** Runs what makes tensors that live until the cache lets them go. */
+  #own<R>(body: () => R): R {
+    return unscoped(() => noGrad(body));
+  }
+
+  #grow(needed: number): void {
+    const { device, dtype, layers, kvHeads, headSize, contextSize, step } = this.#options;
+    const capacity = Math.min(contextSize, Math.ceil(needed / step) * step);
+    this.#own(() => {
+      // Zeros, since a weight of 0 would not hide what is no number.
+      const longer = (x: Tensor | undefined, shape: number[], type: DType): Tensor => {
+        const y = constant(device, [this.#batch, capacity, ...shape], 0, type);
+        if (x) {
+          const [batch, time] = x.shape;
+          const width = x.size / (batch * time);
+          device.launch(writeRows, { x, y }, { batch, time, width, capacity, start: 0 });
+          x.dispose();
+        }
+        return y;
+      };
+      const head = [kvHeads, headSize];
+      for (let i = 0; i < layers; i++) {
+        this.#keys[i] = longer(this.#keys[i], head, dtype);
+        this.#values[i] = longer(this.#values[i], head, dtype);
+      }
+      if (this.#ragged) this.#ragged.valid = longer(this.#ragged.valid, [], "i32");
+    });
+    this.#capacity = capacity;
+  }
+
+  /** The first tokens of rows of unequal length have come. */
+  #differ(lengths: readonly number[]): void {
+    const { device } = this;
+    const filled = new Int32Array(this.#batch * this.#capacity);
+    lengths.forEach((length, b) => filled.fill(1, b * this.#capacity, b * this.#capacity + length));
+    this.#own(() => {
+      const valid = tensor(filled, { shape: [this.#batch, this.#capacity], device });
+      this.#ragged = { next: tensor(Int32Array.from(lengths), { device }), valid };
+    });
+  }
+
+  /** One more token has come in each row. */
+  #advance(ragged: { next: Tensor; valid: Tensor }): void {
+    this.#own(() => {
+      using one = constant(this.device, [this.#batch], 1, "i32");
+      this.#starts = ragged.next;
+      this.#write(one, ragged.valid);
+      ragged.next = add(ragged.next, one);
+    });
+  }
+
+  /** All rows are equally long again. */
+  #even(): void {
+    for (const x of [this.#ragged?.next, this.#ragged?.valid, this.#starts]) x?.dispose();
+    this.#ragged = this.#starts = undefined;
+  }
+
+  #write(x: Tensor, y: Tensor): void {
+    const starts = this.#starts;
+    const width = x.size / (this.#batch * this.#added);
+    const start = starts ? 0 : this.#length - this.#added;
+    const params = {
+      batch: this.#batch,
+      time: this.#added,
+      width,
+      capacity: this.#capacity,
+      start,
+    };
+    this.device.launch(writeRows, { x, starts, y }, params);
+  }
+}

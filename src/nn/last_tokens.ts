@@ -1,0 +1,23 @@
+/**
+ * The end of each sequence.
+ *
+ * @module
+ */
+import { embedding } from "../ops/embedding.ts";
+import { reshape } from "../ops/reshape.ts";
+import { slice } from "../ops/slice.ts";
+import { tensor } from "../tensor/create.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+
+/** The last of `x` (B, T, E) in every row, (B, E): at `lengths` - 1 where the rows are padded on the right. */
+export function lastTokens(x: Tensor, lengths?: readonly number[]): Tensor {
+  const [batch, time, size] = x.shape;
+  if (!lengths) {
+    return reshape(slice(x, [[0, batch], [time - 1, time]]), [batch, size]);
+  }
+  const rows = lengths.map((length, b) => b * time + length - 1);
+  return embedding(
+    reshape(x, [batch * time, size]),
+    tensor(Int32Array.from(rows), { device: x.device }),
+  );
+}
