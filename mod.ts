@@ -110,6 +110,14 @@ export * from "./src/tokenizer/byte_pair_tokenizer.ts";
 export * from "./src/tokenizer/gpt2_tokenizer.ts";
 export { GPT2_PATTERN, GPT4_PATTERN, type PatternName } from "./src/tokenizer/splitter.ts";
 export * from "./src/tokenizer/stream_decoder.ts";
+export {
+  type TextSpecialTokens,
+  TextVocabulary,
+  type TextVocabularyOptions,
+  type TextVocabularySummary,
+  wordsOf,
+} from "./src/tokenizer/text_vocabulary.ts";
+export { type TextVocabularyJSON } from "./src/tokenizer/text_vocabulary_json.ts";
 export * from "./src/tokenizer/tokenizer.ts";
 
 // Data

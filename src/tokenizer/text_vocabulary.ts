@@ -1,0 +1,270 @@
+/**
+ * Words and their ids: the vocabulary of a translator, whose sentences are split at spaces.
+ *
+ * @module
+ */
+import { writeFileAtomically } from "../io/atomic_file.ts";
+import { toPath } from "../io/byte_source.ts";
+import { FileFormatError } from "../io/errors.ts";
+import { checkTextVocabularyJSON, type TextVocabularyJSON } from "./text_vocabulary_json.ts";
+
+/** The texts of the four special tokens, whose ids are 0 to 3 in this order. */
+export interface TextSpecialTokens {
+  /** Fills what a sentence leaves of its row; id 0. Default: `<PAD>`. */
+  readonly pad: string;
+  /** Stands for every word that is not in the vocabulary; id 1. Default: `<UNK>`. */
+  readonly unknown: string;
+  /** What a decoder reads first; id 2. Default: `<SOS>`. */
+  readonly start: string;
+  /** Ends every sentence; id 3. Default: `<EOS>`. */
+  readonly end: string;
+}
+
+/** Options of {@linkcode TextVocabulary.fromSentences}. */
+export interface TextVocabularyOptions {
+  /** Words that are rarer than this are unknown. Default: 1. */
+  readonly minFrequency?: number;
+  /** Other texts for the special tokens. */
+  readonly specialTokens?: Partial<TextSpecialTokens>;
+}
+
+/** What {@linkcode TextVocabulary.summary} tells. */
+export interface TextVocabularySummary {
+  /** Number of ids, the four special tokens included. */
+  readonly size: number;
+  /** Words in the text it was made from, each as often as it stands there. */
+  readonly words: number;
+  /** Different words in that text. */
+  readonly distinctWords: number;
+  /** The words that stand there most often, and how often. */
+  readonly mostCommon: readonly (readonly [word: string, count: number])[];
+  /** The share of `words` that is not in the vocabulary, from 0 to 1. */
+  readonly unknownShare: number;
+}
+
+const SPECIAL_TOKENS: TextSpecialTokens = {
+  pad: "<PAD>",
+  unknown: "<UNK>",
+  start: "<SOS>",
+  end: "<EOS>",
+};
+
+/**
+ * Turns sentences, their words apart by white space, into ids and back. The ids 0 to 3 are `<PAD>`, `<UNK>`,
+ * `<SOS>` and `<EOS>`; the words follow, the most frequent first. A word of a text that is spelled like a
+ * special token is an unknown word, so that no text can end a sentence early.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { TextVocabulary } from "@dinograd/dinograd";
+ *
+ * const vocabulary = TextVocabulary.fromSentences(["tom runs .", "tom sleeps ."]);
+ * assert.deepEqual([...vocabulary.encode("tom flies .", 6)], [5, 1, 4, 3, 0, 0]);
+ * assert.equal(vocabulary.decode([2, 5, 1, 4, 3, 0]), "tom <UNK> .");
+ * assert.deepEqual(vocabulary.summary(2).mostCommon, [[".", 2], ["tom", 2]]);
+ * ```
+ */
+export class TextVocabulary {
+  /** The text of every id. */
+  readonly tokens: readonly string[];
+  /** The texts of the special tokens. */
+  readonly specialTokens: TextSpecialTokens;
+  /** The id that fills rows. */
+  readonly padId = 0;
+  /** The id of unknown words. */
+  readonly unknownId = 1;
+  /** The id that begins what a decoder reads. */
+  readonly startId = 2;
+  /** The id that ends a sentence. */
+  readonly endId = 3;
+  readonly #ids: ReadonlyMap<string, number>;
+  readonly #json: TextVocabularyJSON;
+
+  private constructor(json: TextVocabularyJSON) {
+    this.#json = json;
+    const [pad, unknown, start, end] = json.specialTokens;
+    this.specialTokens = { pad, unknown, start, end };
+    this.tokens = [...json.specialTokens, ...json.words.map(([word]) => word)];
+    this.#ids = new Map(json.words.map(([word], i) => [word, json.specialTokens.length + i]));
+  }
+
+  /**
+   * The vocabulary of the words that stand in `sentences` often enough, ordered by their number, equals by
+   * their text. Throws a `RangeError` when no word is left, or the minimum is below 1.
+   */
+  static fromSentences(
+    sentences: Iterable<string>,
+    options: TextVocabularyOptions = {},
+  ): TextVocabulary {
+    const { minFrequency = 1 } = options;
+    if (!(minFrequency >= 1)) {
+      throw new RangeError(
+        `TextVocabulary: expected a minFrequency of 1 or more but got ${minFrequency}`,
+      );
+    }
+    const { pad, unknown, start, end } = { ...SPECIAL_TOKENS, ...options.specialTokens };
+    const special = [pad, unknown, start, end] as const;
+    const counts = countWords(sentences);
+    const words = [...counts]
+      .filter(([word, count]) => count >= minFrequency && !special.includes(word))
+      .sort(([a, m], [b, n]) => n - m || (a < b ? -1 : 1));
+    if (words.length === 0) {
+      throw new RangeError(
+        `TextVocabulary: none of the ${counts.size} different words is there ${minFrequency} times`,
+      );
+    }
+    const total = counts.values().reduce((sum, count) => sum + count, 0);
+    const known = words.reduce((sum, [, count]) => sum + count, 0);
+    return TextVocabulary.fromJSON({
+      format: "dinograd-text-vocabulary",
+      version: 1,
+      specialTokens: special,
+      words,
+      unknown: { distinct: counts.size - words.length, count: total - known },
+    });
+  }
+
+  /** The vocabulary of a JSON form; throws a {@linkcode FileFormatError} that begins with `file` when it is none. */
+  static fromJSON(value: unknown, file = "text vocabulary"): TextVocabulary {
+    return new TextVocabulary(checkTextVocabularyJSON(value, file));
+  }
+
+  /** Reads what {@linkcode TextVocabulary.save} wrote; throws a {@linkcode FileFormatError} for anything else. */
+  static async load(path: string | URL): Promise<TextVocabulary> {
+    const file = toPath(path);
+    const text = await Deno.readTextFile(file);
+    let value: unknown;
+    try {
+      value = JSON.parse(text);
+    } catch (cause) {
+      throw new FileFormatError(`is not JSON: ${(cause as Error).message}`, { file, cause });
+    }
+    return TextVocabulary.fromJSON(value, file);
+  }
+
+  /** Writes it as JSON; the file appears whole or not at all. */
+  async save(path: string | URL): Promise<void> {
+    const bytes = new TextEncoder().encode(JSON.stringify(this, null, 1) + "\n");
+    await writeFileAtomically(toPath(path), (file) => file.write(bytes));
+  }
+
+  /** The form that files have. */
+  toJSON(): TextVocabularyJSON {
+    return this.#json;
+  }
+
+  /** Number of ids: they run from 0 to `size - 1`. */
+  get size(): number {
+    return this.tokens.length;
+  }
+
+  /** True when the word has an id of its own. */
+  has(word: string): boolean {
+    return this.#ids.has(word);
+  }
+
+  /** The id of a word; that of `<UNK>` where it is not in the vocabulary. */
+  idOf(word: string): number {
+    return this.#ids.get(word) ?? this.unknownId;
+  }
+
+  /**
+   * The ids of a sentence and `<EOS>`. With a `length`, exactly so many: a longer sentence is cut so that
+   * `<EOS>` still fits, a shorter one filled with `<PAD>`. A sentence without words is `<EOS>` alone. Throws
+   * a `RangeError` for a length below 1.
+   */
+  encode(sentence: string, length?: number): Int32Array {
+    const ids = wordsOf(sentence).map((word) => this.idOf(word));
+    if (length === undefined) return Int32Array.from([...ids, this.endId]);
+    checkLength(length);
+    const row = new Int32Array(length).fill(this.padId);
+    row.set([...ids.slice(0, length - 1), this.endId]);
+    return row;
+  }
+
+  /** {@linkcode TextVocabulary.encode} of every sentence, the rows of `length` one after the other. */
+  encodeBatch(sentences: readonly string[], length: number): Int32Array {
+    checkLength(length);
+    const ids = new Int32Array(sentences.length * length);
+    sentences.forEach((sentence, row) => ids.set(this.encode(sentence, length), row * length));
+    return ids;
+  }
+
+  /**
+   * The words of `ids` up to the first `<EOS>`, a space between them, without `<PAD>` and `<SOS>`. Throws a
+   * `RangeError` for an id that is not a whole number from 0 to `size - 1`.
+   */
+  decode(ids: ArrayLike<number>): string {
+    const words: string[] = [];
+    for (const id of Array.from(ids)) {
+      const token = this.tokens[id];
+      if (token === undefined) {
+        throw new RangeError(
+          `TextVocabulary: expected ids from 0 to ${this.size - 1} but found ${id}`,
+        );
+      }
+      if (id === this.endId) break;
+      if (id !== this.padId && id !== this.startId) words.push(token);
+    }
+    return words.join(" ");
+  }
+
+  /**
+   * {@linkcode TextVocabulary.decode} of every row of `length` ids. Throws a `RangeError` when they do not
+   * fill whole rows.
+   */
+  decodeBatch(ids: Int32Array, length: number): string[] {
+    checkLength(length);
+    if (ids.length % length !== 0) {
+      throw new RangeError(`TextVocabulary: ${ids.length} ids are no whole rows of ${length}`);
+    }
+    return Array.from(
+      { length: ids.length / length },
+      (_, row) => this.decode(ids.subarray(row * length, (row + 1) * length)),
+    );
+  }
+
+  /** The share of the words of `sentences` that are not in the vocabulary; 0 where there are no words. */
+  unknownShare(sentences: Iterable<string>): number {
+    let words = 0;
+    let unknown = 0;
+    for (const [word, count] of countWords(sentences)) {
+      words += count;
+      if (!this.has(word)) unknown += count;
+    }
+    return words ? unknown / words : 0;
+  }
+
+  /** What it holds of the text it was made from, with its `mostCommon` words (10 by default). */
+  summary(mostCommon = 10): TextVocabularySummary {
+    const { words, unknown } = this.#json;
+    const total = words.reduce((sum, [, count]) => sum + count, unknown.count);
+    return {
+      size: this.size,
+      words: total,
+      distinctWords: words.length + unknown.distinct,
+      mostCommon: words.slice(0, mostCommon),
+      unknownShare: unknown.count / total,
+    };
+  }
+}
+
+/** The words of a sentence, as {@linkcode TextVocabulary} splits it: at white space. */
+export function wordsOf(sentence: string): string[] {
+  return sentence.split(/\s+/).filter((word) => word !== "");
+}
+
+function countWords(sentences: Iterable<string>): Map<string, number> {
+  const counts = new Map<string, number>();
+  for (const sentence of sentences) {
+    for (const word of wordsOf(sentence)) counts.set(word, (counts.get(word) ?? 0) + 1);
+  }
+  return counts;
+}
+
+function checkLength(length: number): void {
+  if (!(Number.isSafeInteger(length) && length >= 1)) {
+    throw new RangeError(`TextVocabulary: expected a length of 1 or more but got ${length}`);
+  }
+}
