@@ -127,11 +127,18 @@ export {
   loadTinyShakespeare,
   type TinyShakespeareOptions,
 } from "./data/tiny_shakespeare.ts";
+export {
+  dataset as englishFrench,
+  type EnglishFrenchOptions,
+  loadEnglishFrench,
+} from "./data/english_french.ts";
 export { type Dataset } from "./src/data/dataset.ts";
 export * from "./src/data/download.ts";
 export * from "./src/data/loader.ts";
 export * from "./src/data/shard_writer.ts";
 export * from "./src/data/shards.ts";
+export * from "./src/data/translation_pairs.ts";
+export * from "./src/data/translation_rows.ts";
 
 // Files
 export {

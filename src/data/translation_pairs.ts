@@ -1,0 +1,93 @@
+/**
+ * Sentences and their translations, as the files of the Tatoeba project have them.
+ *
+ * @module
+ */
+import { toPath } from "../io/byte_source.ts";
+import { FileFormatError } from "../io/errors.ts";
+import { readZipEntry } from "./zip.ts";
+
+/** A sentence and its translation. */
+export interface SentencePair {
+  /** What is translated. */
+  readonly source: string;
+  /** What it is translated to. */
+  readonly target: string;
+}
+
+/**
+ * The pairs of a text with one a line: source, tab, target. Further columns, as the licence in the files of
+ * manythings.org, are left out, and so are empty lines. `file` is the name for messages.
+ *
+ * @throws {FileFormatError} for a line with one column or with an empty sentence; the message has its number
+ */
+export function parseSentencePairs(text: string, file: string): SentencePair[] {
+  const pairs: SentencePair[] = [];
+  for (const [i, line] of text.replace(/^\uFEFF/, "").split(/\r?\n/).entries()) {
+    if (line === "") continue;
+    const columns = line.split("\t").map((column) => column.trim());
+    const [source, target] = columns;
+    if (!source || !target) {
+      const found = columns.length < 2
+        ? "no tab"
+        : `an empty ${source ? "second" : "first"} sentence`;
+      throw new FileFormatError(
+        `line ${i + 1}: expected two sentences with a tab between them but found ${found}`,
+        { file },
+      );
+    }
+    pairs.push({ source, target });
+  }
+  return pairs;
+}
+
+/**
+ * Reads the pairs of a text file, or of a zip archive with one in it: `.txt`, but none whose name begins
+ * with an underscore, as `_about.txt`. Needs `--allow-read` for the path.
+ *
+ * @throws {FileFormatError} for a malformed line, an archive that is cut short, text that is not UTF-8, and
+ * a file without pairs
+ */
+export async function readSentencePairs(path: string | URL): Promise<SentencePair[]> {
+  let file = toPath(path);
+  let bytes: Uint8Array;
+  if (/\.zip$/i.test(file)) {
+    const entry = await readZipEntry(file, (name) => /(^|\/)[^_/][^/]*\.txt$/i.test(name));
+    bytes = entry.bytes;
+    file += `/${entry.name}`;
+  } else bytes = await Deno.readFile(file);
+  let text: string;
+  try {
+    text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch (cause) {
+    throw new FileFormatError("is not UTF-8 text", { file, cause });
+  }
+  const pairs = parseSentencePairs(text, file);
+  if (pairs.length === 0) throw new FileFormatError("holds no sentence pairs", { file });
+  return pairs;
+}
+
+/**
+ * A sentence as the English-French task wants it: narrow and other no-break spaces (U+202F, U+00A0) as
+ * spaces, lower case, and a space before each of `, . ! ?` that has none, so that splitting at spaces makes
+ * them words of their own. Hyphens and apostrophes stay: `qu'est-ce` is one word. The cleaning is that of
+ * Zhang et al., "Dive into Deep Learning", section 10.5.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { cleanSentence } from "@dinograd/dinograd";
+ *
+ * assert.equal(cleanSentence("Qu'est-ce que c'est\u202f?"), "qu'est-ce que c'est ?");
+ * assert.equal(cleanSentence("Wait, Tom!"), "wait , tom !");
+ * ```
+ */
+export function cleanSentence(sentence: string): string {
+  return sentence.replaceAll(/[\u202F\u00A0]/g, " ").toLowerCase()
+    .replaceAll(/(?<=[^ ])[,.!?]/g, " $&");
+}
+
+/** {@linkcode cleanSentence} of both sides. */
+export function cleanPair({ source, target }: SentencePair): SentencePair {
+  return { source: cleanSentence(source), target: cleanSentence(target) };
+}

@@ -1,0 +1,52 @@
+// Reads zip archives. The library behind it is used here and nowhere else, and is fetched only where
+// an archive is opened.
+import { toPath } from "../io/byte_source.ts";
+import { FileFormatError } from "../io/errors.ts";
+
+/** A file of an archive. */
+export interface ZipEntry {
+  /** Its path in the archive. */
+  readonly name: string;
+  /** What it holds. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+}
+
+/**
+ * Reads one file of a zip archive: the first that `choose` accepts by its path. Its CRC is checked. Needs
+ * `--allow-read` for the archive.
+ *
+ * @throws {FileFormatError} where the archive is cut short, corrupted, encrypted or no zip at all, and where
+ * no file of it is accepted
+ */
+export async function readZipEntry(
+  path: string | URL,
+  choose: (name: string) => boolean,
+): Promise<ZipEntry> {
+  const file = toPath(path);
+  const archive = await Deno.readFile(file);
+  const { Uint8ArrayReader, Uint8ArrayWriter, ZipReader } = await import(
+    "npm:@zip.js/zip.js@2.24.0"
+  );
+  // Workers would need a permission, and outlive the call.
+  const reader = new ZipReader(new Uint8ArrayReader(archive), {
+    checkSignature: true,
+    useWebWorkers: false,
+  });
+  const broken = (cause: unknown): never => {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new FileFormatError(
+      `is no whole zip archive, it may have been cut short: ${reason.toLowerCase()}`,
+      { file, cause },
+    );
+  };
+  const entries = await reader.getEntries().catch(broken);
+  for (const entry of entries) {
+    if (entry.directory || !choose(entry.filename)) continue;
+    const bytes = await entry.getData(new Uint8ArrayWriter()).catch(broken);
+    return { name: entry.filename, bytes };
+  }
+  const names = entries.map(({ filename }) => filename).join(", ");
+  throw new FileFormatError(`holds none of the files looked for, but ${names || "nothing"}`, {
+    file,
+  });
+}
