@@ -49,6 +49,8 @@ export type AttentionParams = {
   o_head: number;
   /** As of q, of o. */
   o_time: number;
+  /** From the flags in key_valid of one sequence to those of the next; at least `keys`. */
+  valid_batch: number;
   /** 1: query i sees keys up to i + keys - queries only. */
   causal: number;
   /** The factor of the scores. */
@@ -83,7 +85,7 @@ export function attentionParams(options: AttentionOptions): AttentionParams {
     k_batch: kv_heads * keys * d, k_head: keys * d, k_time: d,
     v_batch: kv_heads * keys * d, v_head: keys * d, v_time: d,
     o_batch: heads * queries * d, o_head: queries * d, o_time: d,
-    causal: 0, scale: 1 / Math.sqrt(d),
+    valid_batch: keys, causal: 0, scale: 1 / Math.sqrt(d),
     ...options, kv_heads,
   };
 }
@@ -94,7 +96,7 @@ export const ATTENTION_PARAMS: Readonly<Record<keyof AttentionParams, "u32" | "f
   batch: "u32", heads: "u32", kv_heads: "u32", queries: "u32", keys: "u32", d: "u32",
   q_batch: "u32", q_head: "u32", q_time: "u32", k_batch: "u32", k_head: "u32", k_time: "u32",
   v_batch: "u32", v_head: "u32", v_time: "u32", o_batch: "u32", o_head: "u32", o_time: "u32",
-  causal: "u32", scale: "f32",
+  valid_batch: "u32", causal: "u32", scale: "f32",
 };
 
 /** Which program a GPU runs. */
@@ -191,7 +193,7 @@ export function visibleKeys(
 ): number[] {
   const end = p.causal ? Math.min(p.keys, i + p.keys - p.queries + 1) : p.keys;
   const keys: number[] = [];
-  for (let j = 0; j < end; j++) if (!valid || valid[b * p.keys + j] !== 0) keys.push(j);
+  for (let j = 0; j < end; j++) if (!valid || valid[b * p.valid_batch + j] !== 0) keys.push(j);
   return keys;
 }
 
@@ -230,6 +232,7 @@ export function cpuAttention(
     kStrides: [p.k_batch, p.k_head, p.k_time],
     vStrides: [p.v_batch, p.v_head, p.v_time],
     oStrides: [p.o_batch, p.o_head, p.o_time],
+    validStride: p.valid_batch,
     scale: p.scale,
     causal: p.causal !== 0,
   };

@@ -36,6 +36,7 @@ struct Params {
   o_batch: u32,
   o_head: u32,
   o_time: u32,
+  valid_batch: u32,
   causal: u32,
   scale: f32,
 }

@@ -14,7 +14,7 @@ fn main(
   let key = min(row, params.keys - 1u);
   let k_at = b * params.k_batch + kv_head * params.k_head + key * params.k_time;
   let v_at = b * params.v_batch + kv_head * params.v_head + key * params.v_time;
-  let shown = !MASKED || key_valid[b * params.keys + key] != 0;
+  let shown = !MASKED || key_valid[b * params.valid_batch + key] != 0;
   var k_row: array<vec4f, D4>;
   var v_row: array<vec4f, D4>;
   var dk_row: array<vec4f, D4>;

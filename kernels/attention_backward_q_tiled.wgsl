@@ -16,7 +16,7 @@ fn main(
   let o_at = b * params.o_batch + h * params.o_head + query * params.o_time;
   let k_at = b * params.k_batch + kv_head * params.k_head;
   let v_at = b * params.v_batch + kv_head * params.v_head;
-  let valid_at = b * params.keys;
+  let valid_at = b * params.valid_batch;
   let stat_at = group.y * params.queries + query;
   let log_sum = stats[stat_at];
   var delta = 0.0;

@@ -15,7 +15,7 @@ fn main(
   let q_at = b * params.q_batch + h * params.q_head + query * params.q_time;
   let k_at = b * params.k_batch + kv_head * params.k_head;
   let v_at = b * params.v_batch + kv_head * params.v_head;
-  let valid_at = b * params.keys;
+  let valid_at = b * params.valid_batch;
   var q_row: array<vec4f, D4>;
   var o_row: array<vec4f, D4>;
   for (var i = 0u; i < d4; i++) {

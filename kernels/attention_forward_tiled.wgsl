@@ -16,7 +16,7 @@ fn main(
   let q_at = b * params.q_batch + h * params.q_head + query * params.q_time;
   let k_at = b * params.k_batch + kv_head * params.k_head;
   let v_at = b * params.v_batch + kv_head * params.v_head;
-  let valid_at = b * params.keys;
+  let valid_at = b * params.valid_batch;
   //#repeat i 0..D4
   let q{i} = params.scale * load_q(q_at, {i}u);
   var o{i} = vec4f();

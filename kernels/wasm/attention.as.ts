@@ -156,7 +156,8 @@ function finishRow(o: usize, out: usize, state: usize, d: i32, lse: usize): void
  *
  * q is [batch, queries, heads, d] by strides (batch, head, time; the last axis contiguous), so are k and v with `kvHeads`
  * heads (query head h uses h / (heads / kvHeads)) and o. lse is [batch, heads, queries] or 0; `keyValid` is int32
- * [batch, keys], 0 where a key may not be seen, or 0 for none.
+ * [batch, keys] (`validBatch` from one
+ * batch to the next), 0 where a key may not be seen, or 0 for none.
  */
 export function attention(
   thread: i32,
@@ -185,6 +186,7 @@ export function attention(
   oBatch: usize,
   oHead: usize,
   oTime: usize,
+  validBatch: usize,
   scale: f32,
   causal: bool,
   queryBlock: i32,
@@ -211,7 +213,7 @@ export function attention(
     const qAt = q + (b * qBatch + h * qHead << 2), oAt = o + (b * oBatch + h * oHead << 2);
     const kAt = k + (b * kBatch + kvHead * kHead << 2);
     const vAt = v + (b * vBatch + kvHead * vHead << 2);
-    const valid = keyValid ? keyValid + (b * <usize> keys << 2) : 0;
+    const valid = keyValid ? keyValid + (b * validBatch << 2) : 0;
     const lseAt = lse ? lse + ((b * <usize> heads + h) * <usize> queries << 2) : 0;
     const first = block * queryBlock, rows = min(queryBlock, queries - first);
     const limit = visible(first + rows - 1, 0, keys, causal, offset);
@@ -347,6 +349,7 @@ export function attention_backward(
   oBatch: usize,
   oHead: usize,
   oTime: usize,
+  validBatch: usize,
   scale: f32,
   causal: bool,
 ): void {
@@ -376,7 +379,7 @@ export function attention_backward(
     const b = <usize> (task / kvHeads), kvHead = task % kvHeads;
     const kOffset = b * kBatch + <usize> kvHead * kHead << 2;
     const vOffset = b * vBatch + <usize> kvHead * vHead << 2;
-    const valid = keyValid ? keyValid + (b * <usize> keys << 2) : 0;
+    const valid = keyValid ? keyValid + (b * validBatch << 2) : 0;
 
     for (let g = 0; g < group; g++) {
       const h = <usize> (kvHead * group + g);

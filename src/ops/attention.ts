@@ -6,6 +6,7 @@
 import { attentionParams } from "../../kernels/attention.ts";
 import { launchAttentionBackward } from "../../kernels/attention_backward.ts";
 import { attentionForward } from "../../kernels/attention_forward.ts";
+import { zeros } from "../tensor/create.ts";
 import { formatShape, sameShape, type Shape } from "../tensor/shape.ts";
 import { record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
@@ -15,7 +16,15 @@ import { checkFloat, checkIds, sameDevice, sameDType } from "./check.ts";
 export interface AttentionOptions {
   /** A query sees no later key; the last query is aligned with the last key. Default: false. */
   readonly causal?: boolean;
-  /** (B, keys) of `i32` or `u32`: 0 for keys that nobody may see, as padding. */
+  /**
+   * Only so many of the first time steps of k and v exist, as in a cache with room for more. Default: all of
+   * them. The others are not read and get a gradient of 0.
+   */
+  readonly keyLength?: number;
+  /**
+   * (B, keyLength), or (B, Tk) of which the first keyLength count, of `i32` or `u32`: 0 for keys that nobody may
+   * see, as padding.
+   */
   readonly keyValid?: Tensor;
   /** Order of the axes: batch, heads, time, size (the default), or time before heads. */
   readonly layout?: "BHTD" | "BTHD";
@@ -28,7 +37,7 @@ export interface AttentionOptions {
  * and values v (B, Hkv, Tk, D) give (B, H, Tq, D). Hkv divides H; query head h uses key and value head
  * `floor(h / (H / Hkv))`. A query that may see no key gives zeros and no gradient.
  *
- * Throws a `TypeError` when shapes, device or dtype do not fit. (Vaswani et al. 2017; grouped queries:
+ * Throws a `TypeError` when shapes, device or dtype do not fit, a `RangeError` when keyLength is no length of k. (Vaswani et al. 2017; grouped queries:
  * Ainslie et al. 2023; computed by tiles as in Dao 2023, "FlashAttention-2".)
  */
 export function attention(
@@ -42,26 +51,20 @@ export function attention(
   checkFloat("attention", q, k, v);
   sameDType("attention", q, k, v);
   const [queries, keys] = sizesOf(q.shape, k.shape, v.shape, layout);
-  if (keyValid) {
-    checkIds("attention", keyValid);
-    if (!sameShape(keyValid.shape, [queries.batch, keys.time])) {
-      throw new TypeError(
-        `attention: expected keyValid of shape [${queries.batch}, ${keys.time}] but got ` +
-          formatShape(keyValid.shape),
-      );
-    }
-  }
+  const keyLength = checkKeyLength("attention", options.keyLength, keys.time);
+  if (keyValid) checkKeyValid("attention", keyValid, queries.batch, keyLength, keys.time);
   const params = attentionParams({
     batch: queries.batch,
     heads: queries.heads,
     kv_heads: keys.heads,
     queries: queries.time,
-    keys: keys.time,
+    keys: keyLength,
     d: queries.size,
     ...strides("q", queries, layout),
     ...strides("k", keys, layout),
     ...strides("v", keys, layout),
     ...strides("o", queries, layout),
+    ...keyValid && { valid_batch: keyValid.shape[1] },
     causal: Number(causal),
     ...scale !== undefined && { scale },
   });
@@ -72,13 +75,50 @@ export function attention(
   device.launch(attentionForward, { q, k, v, key_valid: keyValid, o, stats }, params);
   const saved = [q, k, v, o, stats, ...keyValid ? [keyValid] : []];
   record("attention", [q, k, v], o, saved, (grad_o, [q, k, v, o, stats, key_valid]) => {
-    const [grad_q, grad_k, grad_v] = [q, k, v].map((x) => Tensor.empty(device, x.shape, x.dtype));
+    const grad_q = Tensor.empty(device, q.shape, q.dtype);
+    // The kernels write the rows of the keys that exist.
+    const [grad_k, grad_v] = [k, v].map((x) =>
+      keyLength < keys.time
+        ? zeros(x.shape, { device, dtype: x.dtype })
+        : Tensor.empty(device, x.shape, x.dtype)
+    );
     const bindings = { q, k, v, o, grad_o, key_valid, stats, grad_q, grad_k, grad_v };
     launchAttentionBackward(device, bindings, params);
     return [grad_q, grad_k, grad_v];
   });
   stats.dispose();
   return o;
+}
+
+/** The number of keys that exist, of `capacity`. Throws a `RangeError` when it is not within. */
+export function checkKeyLength(
+  op: string,
+  keyLength: number | undefined,
+  capacity: number,
+): number {
+  const length = keyLength ?? capacity;
+  if (!Number.isInteger(length) || length < 0 || length > capacity) {
+    throw new RangeError(`${op}: expected a keyLength from 0 to ${capacity} but got ${length}`);
+  }
+  return length;
+}
+
+/** Throws a `TypeError` unless keyValid has a flag for each key of each sequence. */
+export function checkKeyValid(
+  op: string,
+  keyValid: Tensor,
+  batch: number,
+  keyLength: number,
+  capacity: number,
+): void {
+  checkIds(op, keyValid);
+  const lengths = keyLength === capacity ? [capacity] : [keyLength, capacity];
+  if (lengths.some((length) => sameShape(keyValid.shape, [batch, length]))) return;
+  throw new TypeError(
+    `${op}: expected keyValid of shape ${
+      lengths.map((length) => `[${batch}, ${length}]`).join(" or ")
+    } but got ${formatShape(keyValid.shape)}`,
+  );
 }
 
 interface Sizes {

@@ -8,12 +8,13 @@ import { scoped } from "../tensor/scope.ts";
 import { formatShape } from "../tensor/shape.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { mul } from "./arithmetic.ts";
-import type { AttentionOptions } from "./attention.ts";
+import { type AttentionOptions, checkKeyLength, checkKeyValid } from "./attention.ts";
 import { checkRank } from "./check.ts";
 import { equal, less } from "./compare.ts";
 import { matmul } from "./matmul.ts";
 import { permute } from "./permute.ts";
 import { reshape } from "./reshape.ts";
+import { slice } from "./slice.ts";
 import { softmax } from "./softmax.ts";
 import { maskedFill } from "./where.ts";
 
@@ -31,7 +32,11 @@ export function attentionWeights(q: Tensor, k: Tensor, options: AttentionOptions
   checkRank("attentionWeights", k, 4, "k with four axes");
   return scoped(() => {
     const inOrder = (x: Tensor) => layout === "BHTD" ? x : permute(x, [0, 2, 1, 3]);
-    const [queries, keys] = [inOrder(q), inOrder(k)];
+    const capacity = k.shape[layout === "BHTD" ? 2 : 1];
+    const existing = checkKeyLength("attentionWeights", options.keyLength, capacity);
+    const all = inOrder(k);
+    const queries = inOrder(q);
+    const keys = existing < capacity ? slice(all, [[0], [0], [0, existing]]) : all;
     const [batch, heads, time, size] = queries.shape;
     const [keyBatch, kvHeads, length, keySize] = keys.shape;
     if (heads % kvHeads !== 0 || keyBatch !== batch || keySize !== size) {
@@ -50,7 +55,11 @@ export function attentionWeights(q: Tensor, k: Tensor, options: AttentionOptions
       const last = reshape(arange(time, { start: length - time, device }), [time, 1]);
       masks.push(less(last, arange(length, { device })));
     }
-    if (keyValid) masks.push(reshape(equal(keyValid, 0), [batch, 1, 1, length]));
+    if (keyValid) {
+      checkKeyValid("attentionWeights", keyValid, batch, length, capacity);
+      const flags = keyValid.shape[1] > length ? slice(keyValid, [[0], [0, length]]) : keyValid;
+      masks.push(reshape(equal(flags, 0), [batch, 1, 1, length]));
+    }
     const hide = (x: Tensor, value: number) =>
       masks.reduce((y, mask) => maskedFill(y, mask, value), x);
     return hide(softmax(hide(scores, HIDDEN)), 0);

@@ -6,6 +6,7 @@ import { matmul } from "../../src/ops/matmul.ts";
 import { permute } from "../../src/ops/permute.ts";
 import { randn } from "../../src/ops/random.ts";
 import { sum } from "../../src/ops/reduce.ts";
+import { slice } from "../../src/ops/slice.ts";
 import { tensor } from "../../src/tensor/create.ts";
 import { RandomState } from "../../src/tensor/random.ts";
 import { Scope } from "../../src/tensor/scope.ts";
@@ -85,6 +86,45 @@ await onEachDevice("attention() shares keys among groups of heads", async (devic
   }
 });
 
+await onEachDevice("attention() sees the first keyLength keys of a cache", async (device) => {
+  for (const layout of ["BHTD", "BTHD"] as const) {
+    for (const queries of [1, 5]) {
+      using _scope = new Scope();
+      const random = new RandomState(11);
+      const time = layout === "BHTD" ? 2 : 1;
+      const shape = (heads: number, steps: number) =>
+        layout === "BHTD" ? [3, heads, steps, 8] : [3, steps, heads, 8];
+      const q = randn(shape(4, queries), { device, random });
+      const [k, v] = [1, 2].map(() => randn(shape(2, 11), { device, random }));
+      for (const x of [q, k, v]) x.requiresGrad = true;
+      const flags = Int32Array.from({ length: 33 }, (_, i) => i % 5 === 1 ? 0 : 1);
+      const keyValid = tensor(flags, { shape: [3, 11], device });
+      const first = (x: Tensor) => slice(x, [...Array(time).fill([0]), [0, 7]]);
+      const short = slice(keyValid, [[0], [0, 7]]);
+      const dy = randn(q.shape, { device, random });
+      const grads = (y: Tensor): Tensor[] => {
+        sum(mul(y, dy)).backward();
+        return [q, k, v].map((x) => {
+          const grad = x.grad!.alias();
+          x.grad = null;
+          return grad;
+        });
+      };
+      const options = { causal: true, layout };
+      const expected = attention(q, first(k), first(v), { ...options, keyValid: short });
+      const expectedGrads = grads(expected);
+      for (const flags of [short, keyValid]) {
+        const cached = { ...options, keyLength: 7, keyValid: flags };
+        const y = attention(q, k, v, cached);
+        await assertClose(y, expected);
+        for (const [i, grad] of grads(y).entries()) await assertClose(grad, expectedGrads[i]);
+        const weights = attentionWeights(q, first(k), { ...options, keyValid: short });
+        await assertClose(attentionWeights(q, k, cached), weights);
+      }
+    }
+  }
+});
+
 await onEachDevice("attention() says which shapes do not fit", (device) => {
   using _scope = new Scope();
   const q = randn([1, 3, 5, 8], { device });
@@ -95,4 +135,13 @@ await onEachDevice("attention() says which shapes do not fit", (device) => {
     /expected keyValid of shape \[1, 5\] but got \[2\]/,
   );
   assert.throws(() => attentionWeights(q, k), /do not fit/);
+  assert.throws(
+    () => attention(q, q, q, { keyLength: 6 }),
+    /expected a keyLength from 0 to 5 but got 6/,
+  );
+  const keyValid = tensor([[1, 1, 1, 1]], { device, dtype: "i32" });
+  assert.throws(
+    () => attention(q, q, q, { keyLength: 3, keyValid }),
+    /expected keyValid of shape \[1, 3\] or \[1, 5\] but got \[1, 4\]/,
+  );
 });

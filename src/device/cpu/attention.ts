@@ -34,6 +34,8 @@ export interface AttentionOptions {
   lse: number;
   /** Byte address of int32 [batch, keys], 0 where a key may not be seen; 0 (the default) for none. */
   keyValid?: number;
+  /** Elements from one batch of keyValid to the next; `keys` when left out. */
+  validStride?: number;
   /** Strides of q and dq; contiguous [batch, heads, time, d] when left out. */
   qStrides?: AttentionStrides;
   /** Strides of k and dk. */
@@ -81,8 +83,8 @@ function layout(options: AttentionOptions): number[] {
   const oStrides = options.oStrides ?? [heads * queries * d, queries * d, d];
   const scale = options.scale ?? 1 / Math.sqrt(d);
   // deno-fmt-ignore
-  return [heads, kvHeads, queries, keys, d, ...qStrides, ...kStrides, ...vStrides, ...oStrides, scale,
-    Number(options.causal ?? false)];
+  return [heads, kvHeads, queries, keys, d, ...qStrides, ...kStrides, ...vStrides, ...oStrides,
+    options.validStride ?? keys, scale, Number(options.causal ?? false)];
 }
 
 /**
