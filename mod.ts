@@ -80,11 +80,16 @@ export * from "./src/ops/top_k.ts";
 export * from "./src/ops/where.ts";
 
 // Layers and models
+export * from "./src/nn/causal_attention.ts";
+export * from "./src/nn/forward_options.ts";
+export * from "./src/nn/key_value_cache.ts";
 export * from "./src/nn/layer_norm.ts";
 export * from "./src/nn/linear.ts";
 export * from "./src/nn/parameters.ts";
+export * from "./src/nn/rms_norm.ts";
 export * from "./src/nn/state_dict.ts";
 export * from "./src/models/gpt2.ts";
+export * from "./src/models/llama.ts";
 
 // Optimizers
 export * from "./src/optim/adamw.ts";
@@ -102,6 +107,11 @@ export * from "./src/train/evaluate.ts";
 export * from "./src/train/interrupt.ts";
 export * from "./src/train/run_checkpoint.ts";
 export * from "./src/decode/sample_tokens.ts";
+
+// Metrics
+export * from "./src/eval/accuracy.ts";
+export * from "./src/eval/bleu.ts";
+export * from "./src/eval/perplexity.ts";
 
 // Tokenizers
 export { type BytePairJSON, TokenizerFormatError } from "./src/tokenizer/byte_pair_json.ts";

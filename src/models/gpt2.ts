@@ -6,10 +6,15 @@
  *
  * @module
  */
+import type { Device } from "../device/device.ts";
+import { type AttentionPattern, causalAttention } from "../nn/causal_attention.ts";
+import type { AttentionObserver, ForwardOptions } from "../nn/forward_options.ts";
+import { KeyValueCache, type LayerCache } from "../nn/key_value_cache.ts";
+import { lastTokens } from "../nn/last_tokens.ts";
 import { LayerNorm } from "../nn/layer_norm.ts";
 import { Linear } from "../nn/linear.ts";
 import { type ParameterOptions, Parameters } from "../nn/parameters.ts";
-import { attention } from "../ops/attention.ts";
+import { gelu } from "../ops/activations.ts";
 import { add } from "../ops/arithmetic.ts";
 import { dropout } from "../ops/dropout.ts";
 import { embedding } from "../ops/embedding.ts";
@@ -17,9 +22,9 @@ import { linearCrossEntropy } from "../ops/linear_cross_entropy.ts";
 import { matmul } from "../ops/matmul.ts";
 import { reshape } from "../ops/reshape.ts";
 import { slice } from "../ops/slice.ts";
-import { gelu } from "../ops/activations.ts";
 import type { RandomState } from "../tensor/random.ts";
 import { scoped } from "../tensor/scope.ts";
+import { noGrad } from "../tensor/tape.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
 /** The sizes of a GPT-2. */
@@ -40,11 +45,15 @@ export interface GPT2Config {
   readonly dropout?: number;
 }
 
-/** What a forward pass is for. */
-export interface ForwardOptions {
-  /** Drops activations with these random numbers, where the model has dropout; left out: no dropout. */
-  readonly dropout?: RandomState;
+/** What sets the blocks of GPT-3 apart. */
+export interface BlockKind {
+  /** How its tokens attend. */
+  readonly attention: AttentionPattern;
+  /** The GELU of its MLP: the tanh form, or exact. */
+  readonly gelu: "tanh" | "none";
 }
+
+const DENSE: BlockKind = { attention: causalAttention, gelu: "tanh" };
 
 /** GPT-2 of any size. */
 export class GPT2 {
@@ -59,9 +68,13 @@ export class GPT2 {
   /**
    * A model with GPT-2's initial values: weights from a normal distribution of standard deviation 0.02, those
    * that write into the residual stream divided by sqrt(2 layers), biases 0. Throws a `RangeError` when the
-   * heads do not divide the embedding.
+   * heads do not divide the embedding. `kind` is for models whose blocks differ.
    */
-  constructor(config: GPT2Config, options: ParameterOptions = {}) {
+  constructor(
+    config: GPT2Config,
+    options: ParameterOptions = {},
+    kind: (layer: number) => BlockKind = () => DENSE,
+  ) {
     const { vocabSize, contextSize, embedSize, layers, heads } = config;
     const { hiddenSize = 4 * embedSize, dropout = 0 } = config;
     if (embedSize % heads !== 0) {
@@ -73,9 +86,14 @@ export class GPT2 {
     this.#positions = p.at("wpe").create("weight", [contextSize, embedSize], { std: 0.02 });
     this.#blocks = Array.from(
       { length: layers },
-      (_, i) => new Block(p.at("h").at(i), this.config),
+      (_, i) => new Block(p.at("h").at(i), this.config, kind(i)),
     );
     this.#norm = new LayerNorm(p.at("ln_f"), embedSize);
+  }
+
+  /** Where it lives. */
+  get device(): Device {
+    return this.#tokens.device;
   }
 
   /** The parameters by name; the tied output matrix is `wte.weight`. */
@@ -88,25 +106,42 @@ export class GPT2 {
     return this.#parameters.count();
   }
 
+  /** An empty cache for decoding `batch` sequences. */
+  createCache(batch: number): KeyValueCache {
+    const { embedSize, heads, layers, contextSize } = this.config;
+    const { device, dtype } = this.#tokens;
+    const headSize = embedSize / heads;
+    return new KeyValueCache({
+      ...{ device, dtype, batch, layers, contextSize },
+      ...{ kvHeads: heads, headSize },
+    });
+  }
+
   /**
    * The residual stream after the embedding and after every block, each (B, T, E), for ids (B, T). Throws a
    * `RangeError` when the sequences are longer than the context.
    */
   hiddenStates(ids: Tensor, options: ForwardOptions = {}): Tensor[] {
-    const [, length] = ids.shape;
+    const [batch, length] = ids.shape;
     if (ids.shape.length !== 2 || length > this.config.contextSize) {
       throw new RangeError(
         `GPT2: expected ids (B, T) of at most ${this.config.contextSize} tokens but got ` +
           `[${ids.shape.join(", ")}]`,
       );
     }
+    const { cache, observe } = options;
     const drop = { p: this.config.dropout, random: options.dropout };
+    const { start, starts } = cache?.extend(length, options.lengths) ?? { start: 0 };
     const embedded = scoped(() => {
-      const positions = slice(this.#positions, [[0, length]]);
+      const positions = starts
+        ? embedding(this.#positions, reshape(starts, [batch, 1]))
+        : slice(this.#positions, [[start, start + length]]);
       return maybeDrop(add(embedding(this.#tokens, ids), positions), drop);
     });
     const states = [embedded];
-    for (const block of this.#blocks) states.push(block.forward(states.at(-1)!, drop));
+    this.#blocks.forEach((block, i) => {
+      states.push(block.forward(states[i], { drop, cache: cache?.layer(i), observe }));
+    });
     return states;
   }
 
@@ -120,14 +155,18 @@ export class GPT2 {
     return scoped(() => matmul(this.hidden(ids, options), this.#tokens, { transposeB: true }));
   }
 
-  /** Scores of the token after the last one, (B, V). */
-  nextLogits(ids: Tensor): Tensor {
-    return scoped(() => {
-      const [batch, length] = ids.shape;
-      const last = slice(this.hidden(ids), [[0, batch], [length - 1, length]]);
-      const flat = reshape(last, [batch, this.config.embedSize]);
-      return matmul(flat, this.#tokens, { transposeB: true });
-    });
+  /**
+   * Scores of the token after the last one, (B, V). With a cache the ids go on from those it has read, and are added
+   * to it; `lengths` tells how many ids of each row count. No gradient flows.
+   */
+  nextLogits(ids: Tensor, options: Pick<ForwardOptions, "cache" | "lengths"> = {}): Tensor {
+    return noGrad(() =>
+      scoped(() => {
+        const states = this.hiddenStates(ids, options);
+        const last = this.#norm.forward(lastTokens(states.at(-1)!, options.lengths));
+        return matmul(last, this.#tokens, { transposeB: true });
+      })
+    );
   }
 
   /** The mean cross-entropy in nats of `targets` (B, T), the tokens that follow `ids` (B, T). */
@@ -151,61 +190,79 @@ class Block {
   readonly #norm2: LayerNorm;
   readonly #mlp: MLP;
 
-  constructor(p: Parameters, config: Required<GPT2Config>) {
+  constructor(p: Parameters, config: Required<GPT2Config>, kind: BlockKind) {
     this.#norm1 = new LayerNorm(p.at("ln_1"), config.embedSize);
-    this.#attention = new SelfAttention(p.at("attn"), config);
+    this.#attention = new SelfAttention(p.at("attn"), config, kind.attention);
     this.#norm2 = new LayerNorm(p.at("ln_2"), config.embedSize);
-    this.#mlp = new MLP(p.at("mlp"), config);
+    this.#mlp = new MLP(p.at("mlp"), config, kind.gelu);
   }
 
-  forward(x: Tensor, drop: Drop): Tensor {
+  forward(x: Tensor, pass: Pass): Tensor {
     return scoped(() => {
-      x = this.#attention.forward(this.#norm1.forward(x), x, drop);
-      return this.#mlp.forward(this.#norm2.forward(x), x, drop);
+      x = this.#attention.forward(this.#norm1.forward(x), x, pass);
+      return this.#mlp.forward(this.#norm2.forward(x), x, pass.drop);
     });
   }
 }
 
 /** Causal self-attention over H heads. */
 class SelfAttention {
+  readonly #name: string;
   readonly #heads: number;
+  readonly #pattern: AttentionPattern;
   readonly #query: Linear;
   readonly #key: Linear;
   readonly #value: Linear;
   readonly #output: Linear;
 
-  constructor(p: Parameters, { embedSize, heads, layers }: Required<GPT2Config>) {
+  constructor(p: Parameters, config: Required<GPT2Config>, pattern: AttentionPattern) {
+    const { embedSize, heads, layers } = config;
+    this.#name = p.name;
     this.#heads = heads;
+    this.#pattern = pattern;
     this.#query = new Linear(p.at("q_proj"), embedSize, embedSize);
     this.#key = new Linear(p.at("k_proj"), embedSize, embedSize);
     this.#value = new Linear(p.at("v_proj"), embedSize, embedSize);
     this.#output = new Linear(p.at("o_proj"), embedSize, embedSize, { initial: residual(layers) });
   }
 
-  forward(x: Tensor, stream: Tensor, drop: Drop): Tensor {
+  forward(x: Tensor, stream: Tensor, { drop, cache, observe }: Pass): Tensor {
     const [batch, length, embedSize] = x.shape;
     const split = (y: Tensor) => reshape(y, [batch, length, this.#heads, embedSize / this.#heads]);
-    const [query, key, value] = [this.#query, this.#key, this.#value].map((map) =>
+    const [query, keys, values] = [this.#query, this.#key, this.#value].map((map) =>
       split(map.forward(x))
     );
-    const mixed = attention(query, key, value, { causal: true, layout: "BTHD" });
-    return addTo(stream, this.#output, reshape(mixed, x.shape), drop);
+    const seen = cache?.append(keys, values) ?? { keys, values };
+    observe?.(this.#pattern.weights(query, seen), this.#name);
+    const mixed = reshape(this.#pattern.mix(query, seen), x.shape);
+    return addTo(stream, this.#output, mixed, drop);
   }
 }
 
-/** Two linear layers with a GELU (tanh form) between them. */
+/** Two linear layers with a GELU between them. */
 class MLP {
+  readonly #approximate: "tanh" | "none";
   readonly #up: Linear;
   readonly #down: Linear;
 
-  constructor(p: Parameters, { embedSize, hiddenSize, layers }: Required<GPT2Config>) {
+  constructor(p: Parameters, config: Required<GPT2Config>, approximate: "tanh" | "none") {
+    const { embedSize, hiddenSize, layers } = config;
+    this.#approximate = approximate;
     this.#up = new Linear(p.at("fc1"), embedSize, hiddenSize);
     this.#down = new Linear(p.at("fc2"), hiddenSize, embedSize, { initial: residual(layers) });
   }
 
   forward(x: Tensor, stream: Tensor, drop: Drop): Tensor {
-    return addTo(stream, this.#down, gelu(this.#up.forward(x), { approximate: "tanh" }), drop);
+    const hidden = gelu(this.#up.forward(x), { approximate: this.#approximate });
+    return addTo(stream, this.#down, hidden, drop);
   }
+}
+
+/** What a forward pass hands to each block. */
+interface Pass {
+  readonly drop: Drop;
+  readonly cache: LayerCache | undefined;
+  readonly observe: AttentionObserver | undefined;
 }
 
 interface Drop {

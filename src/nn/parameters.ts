@@ -56,6 +56,11 @@ export class Parameters {
     );
   }
 
+  /** The path of this part, without a dot at its end; empty for the whole. */
+  get name(): string {
+    return this.#prefix.slice(0, -1);
+  }
+
   /** Creates a parameter. Throws when the name is taken. */
   create(name: string, shape: Shape, initial: Initial): Tensor {
     const path = this.#prefix + name;

@@ -1,0 +1,26 @@
+/**
+ * The check a model makes of its tokens before it launches anything.
+ *
+ * @module
+ */
+import { formatShape } from "../tensor/shape.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+
+/**
+ * Throws a `TypeError` unless ids are (B, T), and a `RangeError` when there are no sequences, when they are empty, or
+ * longer than the context. `what` names who was called, and what the ids are where there are several.
+ */
+export function checkTokens(what: string, ids: Tensor, contextSize: number): void {
+  const shape = formatShape(ids.shape);
+  if (ids.shape.length !== 2) {
+    throw new TypeError(`${what}: expected ids of shape [B, T] but got ${shape}`);
+  }
+  if (ids.size === 0) {
+    throw new RangeError(`${what}: expected one token at least but got ids of shape ${shape}`);
+  }
+  if (ids.shape[1] > contextSize) {
+    throw new RangeError(
+      `${what}: expected sequences of at most ${contextSize} tokens but got ids of shape ${shape}`,
+    );
+  }
+}

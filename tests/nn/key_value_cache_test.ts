@@ -1,0 +1,135 @@
+import assert from "node:assert/strict";
+import type { Device } from "../../src/device/device.ts";
+import { GPT2 } from "../../src/models/gpt2.ts";
+import { KeyValueCache } from "../../src/nn/key_value_cache.ts";
+import { tensor } from "../../src/tensor/create.ts";
+import { Scope } from "../../src/tensor/scope.ts";
+import { readTensors, type Tensor } from "../../src/tensor/tensor.ts";
+import { onEachDevice } from "../support/devices.ts";
+
+const CONFIG = { vocabSize: 23, contextSize: 80, embedSize: 24, layers: 2, heads: 3 };
+
+function model(device: Device): GPT2 {
+  return new GPT2(CONFIG, { device });
+}
+
+/** Repeatable ids. */
+function draw(length: number, seed: number): number[] {
+  return Array.from({ length }, (_, i) => (i * i * 7 + i * 3 + seed * 5) % CONFIG.vocabSize);
+}
+
+function batch(device: Device, rows: number[][]): Tensor {
+  return tensor(Int32Array.from(rows.flat()), { shape: [rows.length, rows[0].length], device });
+}
+
+async function close(a: Tensor, b: Tensor): Promise<void> {
+  const [x, y] = await readTensors([a, b]);
+  assert.deepEqual(a.shape, b.shape);
+  x.forEach((value, i) => assert.ok(Math.abs(value - y[i]) <= 1e-5, `${i}: ${value}, ${y[i]}`));
+}
+
+await onEachDevice("cached logits equal uncached ones while the cache grows", async (device) => {
+  using _scope = new Scope();
+  const gpt = model(device);
+  using cache = gpt.createCache(2);
+  const rows = [draw(72, 1), draw(72, 2)];
+  let seen = 0;
+  for (const count of [5, 1, 1, 55, 1, 1, 1, 1, 1, 5]) {
+    const part = rows.map((row) => row.slice(seen, seen + count));
+    const got = gpt.nextLogits(batch(device, part), { cache });
+    seen += count;
+    await close(got, gpt.nextLogits(batch(device, rows.map((row) => row.slice(0, seen)))));
+  }
+  assert.equal(cache.length, 72);
+  assert.equal(cache.capacity, 80);
+  gpt.dispose();
+});
+
+await onEachDevice("rows of unequal length go on from their own ends", async (device) => {
+  using _scope = new Scope();
+  const gpt = model(device);
+  using cache = gpt.createCache(3);
+  const lengths = [2, 61, 7];
+  const rows = lengths.map((length, seed) => draw(length, seed));
+  const padded = rows.map((row) => [...row, ...Array(61 - row.length).fill(0)]);
+  const check = async (got: Tensor) => {
+    for (const [b, row] of rows.entries()) {
+      const alone = gpt.nextLogits(batch(device, [row]));
+      const all = await got.data();
+      const mine = all.slice(b * CONFIG.vocabSize, (b + 1) * CONFIG.vocabSize);
+      await close(tensor(mine, { shape: alone.shape, device }), alone);
+    }
+  };
+  await check(gpt.nextLogits(batch(device, padded), { cache, lengths }));
+  for (let step = 0; step < 5; step++) {
+    const next = rows.map((_, b) => (b * 5 + step * 3) % CONFIG.vocabSize);
+    rows.forEach((row, b) => row.push(next[b]));
+    await check(gpt.nextLogits(batch(device, next.map((id) => [id])), { cache }));
+  }
+  gpt.dispose();
+});
+
+await onEachDevice("KeyValueCache.select() moves, repeats and drops rows", async (device) => {
+  using _scope = new Scope();
+  const gpt = model(device);
+  for (const lengths of [[6, 6, 6], [3, 6, 4]]) {
+    using cache = gpt.createCache(3);
+    const rows = [draw(6, 1), draw(6, 2), draw(6, 3)];
+    gpt.nextLogits(batch(device, rows), { cache, lengths });
+    cache.select([2, 0, 0, 1]);
+    assert.equal(cache.batch, 4);
+    cache.select([0, 1, 2, 3]);
+    cache.select([1, 3, 0]);
+    const expected = [0, 1, 2].map((row) => [...rows[row].slice(0, lengths[row]), 9]);
+    const got = gpt.nextLogits(batch(device, [[9], [9], [9]]), { cache });
+    for (const [b, row] of expected.entries()) {
+      const mine = (await got.data()).slice(b * CONFIG.vocabSize, (b + 1) * CONFIG.vocabSize);
+      const alone = gpt.nextLogits(batch(device, [row]));
+      await close(tensor(mine, { shape: alone.shape, device }), alone);
+    }
+    assert.throws(() => cache.select([3]), /no row 3 among 3/);
+  }
+  gpt.dispose();
+});
+
+await onEachDevice("KeyValueCache leaves nothing behind and can be filled anew", async (device) => {
+  const gpt = model(device);
+  const before = device.memory().live;
+  {
+    using _scope = new Scope();
+    using cache = gpt.createCache(2);
+    const ids = batch(device, [draw(4, 1), draw(4, 2)]);
+    const first = await gpt.nextLogits(ids, { cache, lengths: [2, 4] }).data();
+    cache.clear();
+    assert.deepEqual(await gpt.nextLogits(ids, { cache, lengths: [2, 4] }).data(), first);
+  }
+  assert.equal(device.memory().live, before);
+  gpt.dispose();
+});
+
+await onEachDevice("KeyValueCache refuses what it cannot hold", (device) => {
+  using _scope = new Scope();
+  const gpt = model(device);
+  const ids = (rows: number, length: number) =>
+    batch(device, Array.from({ length: rows }, () => draw(length, 1)));
+  using cache = gpt.createCache(2);
+  gpt.nextLogits(ids(2, 70), { cache });
+  assert.throws(() => gpt.nextLogits(ids(2, 11), { cache }), /11 more after 70 .* context of 80/);
+  using ragged = gpt.createCache(2);
+  assert.throws(
+    () => gpt.nextLogits(ids(2, 3), { cache: ragged, lengths: [3] }),
+    /1 lengths for 2 rows/,
+  );
+  gpt.nextLogits(ids(2, 3), { cache: ragged, lengths: [3, 1] });
+  assert.throws(() => gpt.nextLogits(ids(2, 2), { cache: ragged }), /one token at a time, not 2/);
+  using trained = gpt.createCache(2);
+  assert.throws(() => gpt.hidden(ids(2, 3), { cache: trained }), /use noGrad/);
+  using other = new KeyValueCache({
+    ...{ device, batch: 2, layers: 2, kvHeads: 3, headSize: 4, contextSize: 80 },
+  });
+  assert.throws(
+    () => gpt.nextLogits(ids(2, 3), { cache: other }),
+    /expected \[2, 3, 3, 4\] but got \[2, 3, 3, 8\]/,
+  );
+  gpt.dispose();
+});
