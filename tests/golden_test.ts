@@ -13,15 +13,16 @@
 import assert from "node:assert/strict";
 import { warmupCosine } from "../src/optim/schedule.ts";
 import { onEachDevice } from "./support/devices.ts";
+import { compareBleu } from "./support/golden_bleu.ts";
 import { Comparison, files, manifest, notThereYet, report } from "./support/golden.ts";
-import { compareGpt2, compareParameterCounts } from "./support/golden_gpt2.ts";
+import { compareModel, compareParameterCounts, isModel } from "./support/golden_models.ts";
 import { compareOperators } from "./support/golden_ops.ts";
 import { compareOptimizers } from "./support/golden_optimizer.ts";
 
 /** Families and models that later work brings. */
 const LATER = new Set([
-  ...["gpt3", "llama1", "llama2", "llama3", "transformer", "operators_sparse_attention"],
-  ...["decode_gpt2", "decode_transformer", "bleu"],
+  ...["gpt3", "transformer", "operators_sparse_attention"],
+  ...["decode_gpt2", "decode_transformer"],
 ]);
 
 const names = [...files].filter((name) => name.endsWith(".json"))
@@ -35,10 +36,12 @@ for (const name of names) {
     await onEachDevice(`golden ${name}`, (device) => compareOperators(name, device));
   } else if (name === "optimizer") {
     await onEachDevice("golden optimizer", compareOptimizers);
-  } else if (name === "gpt2") {
-    await onEachDevice("golden gpt2", compareGpt2);
+  } else if (isModel(name)) {
+    await onEachDevice(`golden ${name}`, (device) => compareModel(name, device));
   } else if (name === "lr_schedule") {
     Deno.test("golden lr_schedule", compareSchedules);
+  } else if (name === "bleu") {
+    Deno.test("golden bleu", compareBleu);
   } else if (name === "parameter_counts") {
     Deno.test("golden parameter_counts", compareParameterCounts);
   } else {

@@ -1,0 +1,127 @@
+import assert from "node:assert/strict";
+import { LLaMA, type LLaMAConfig } from "../../src/models/llama.ts";
+import { RandomState } from "../../src/tensor/random.ts";
+import { Scope } from "../../src/tensor/scope.ts";
+import { assign, tensor } from "../../src/tensor/create.ts";
+import { readTensors } from "../../src/tensor/tensor.ts";
+import { onEachDevice, testDevices } from "../support/devices.ts";
+
+const [cpu] = await testDevices();
+const sizes = { vocabSize: 11, contextSize: 8, embedSize: 24, layers: 2, heads: 6 };
+
+function shapeOf(config: LLaMAConfig, name: string): readonly number[] {
+  const model = new LLaMA(config, { device: cpu });
+  const { shape } = model.parameters().get(name)!;
+  model.dispose();
+  return shape;
+}
+
+Deno.test("LLaMA() spends on the MLP what grouped queries save", () => {
+  const up = "model.layers.1.mlp.up_proj.weight";
+  const keys = "model.layers.1.self_attn.k_proj.weight";
+  // 2/3 of 4 E, and of 4 E + E - K with K = 24 / 6 * 2 = 8.
+  assert.deepEqual(shapeOf(sizes, up), [64, 24]);
+  assert.deepEqual(shapeOf({ ...sizes, kvHeads: 2 }, up), [75, 24]);
+  assert.deepEqual(shapeOf({ ...sizes, kvHeads: 2 }, keys), [8, 24]);
+  assert.deepEqual(shapeOf({ ...sizes, hiddenSize: 30 }, up), [20, 24]);
+  assert.deepEqual(shapeOf({ ...sizes, kvHeads: 2, intermediateSize: 50 }, up), [50, 24]);
+});
+
+Deno.test("LLaMA() takes the embedding for the output matrix when tied", () => {
+  const [tied, untied] = [true, false].map((tied) =>
+    new LLaMA({ ...sizes, tied }, { device: cpu })
+  );
+  assert.equal(tied.parameters().has("lm_head.weight"), false);
+  assert.equal(untied.parameterCount() - tied.parameterCount(), 11 * 24);
+  [tied, untied].forEach((model) => model.dispose());
+});
+
+Deno.test("LLaMA() throws when heads do not divide", () => {
+  const make = (config: Partial<LLaMAConfig>) => () =>
+    new LLaMA({ ...sizes, ...config }, { device: cpu });
+  assert.throws(
+    make({ heads: 5 }),
+    RangeError("LLaMA: 5 heads do not divide an embedding of 24 into heads of even size"),
+  );
+  assert.throws(make({ heads: 8 }), /8 heads do not divide an embedding of 24/);
+  assert.throws(
+    make({ kvHeads: 4 }),
+    RangeError("LLaMA: 4 heads of keys and values do not divide 6 heads of queries"),
+  );
+});
+
+Deno.test("LLaMA.logits() throws for ids that are no sequences within the context", () => {
+  const model = new LLaMA(sizes, { device: cpu });
+  using _scope = new Scope();
+  const ids = (...shape: number[]) =>
+    tensor(new Int32Array(shape.reduce((a, b) => a * b, 1)), { shape, device: cpu });
+  assert.throws(
+    () => model.logits(ids(1, 9)),
+    RangeError("LLaMA: expected sequences of at most 8 tokens but got ids of shape [1, 9]"),
+  );
+  assert.throws(
+    () => model.logits(ids(3)),
+    TypeError("LLaMA: expected ids of shape [B, T] but got [3]"),
+  );
+  assert.throws(
+    () => model.logits(ids(2, 0)),
+    RangeError("LLaMA: expected one token at least but got ids of shape [2, 0]"),
+  );
+  model.dispose();
+});
+
+await onEachDevice(
+  "LLaMA.hiddenStates() shows attention weights that are causal",
+  async (device) => {
+    const model = new LLaMA({ ...sizes, kvHeads: 2 }, { device, random: new RandomState(1) });
+    using _scope = new Scope();
+    const ids = tensor([[1, 2, 3, 4]], { device, dtype: "i32" });
+    const seen = new Map<string, Promise<Float32Array>>();
+    model.hiddenStates(ids, {
+      observe: (weights, name) => {
+        assert.deepEqual(weights.shape, [1, 6, 4, 4]);
+        seen.set(name, weights.data() as Promise<Float32Array>);
+      },
+    });
+    assert.deepEqual([...seen.keys()], ["model.layers.0.self_attn", "model.layers.1.self_attn"]);
+    for (const weights of await Promise.all(seen.values())) {
+      for (let row = 0; row < 24; row++) {
+        const one = weights.subarray(row * 4, row * 4 + 4);
+        assert.ok(Math.abs(one.reduce((a, b) => a + b) - 1) < 1e-5);
+        assert.ok(one.every((weight, key) => (weight > 0) === (key <= row % 4)));
+      }
+    }
+    model.dispose();
+  },
+);
+
+await onEachDevice(
+  "LLaMA with half-split pairs is the interleaved one with its rows reordered",
+  async (device) => {
+    const interleaved = new LLaMA({ ...sizes, kvHeads: 3 }, { device, random: new RandomState(5) });
+    const halfSplit = new LLaMA({ ...sizes, kvHeads: 3, ropeLayout: "half-split" }, {
+      device,
+      random: new RandomState(5),
+    });
+    using _scope = new Scope();
+    const ids = tensor([[3, 1, 4, 1, 5, 9, 2, 6]], { device, dtype: "i32" });
+    const [width, embed] = [4, 24];
+    for (const [name, parameter] of interleaved.parameters()) {
+      if (!/[qk]_proj/.test(name)) continue;
+      // Large, so that attention depends on where the tokens stand.
+      const rows = (await parameter.data() as Float32Array).map((value) => 30 * value);
+      assign(parameter, rows);
+      const moved = new Float32Array(rows.length);
+      for (let row = 0; row < rows.length / embed; row++) {
+        const [head, i] = [Math.floor(row / width), row % width];
+        const to = head * width + (i % 2) * width / 2 + Math.floor(i / 2);
+        moved.set(rows.subarray(row * embed, (row + 1) * embed), to * embed);
+      }
+      assign(halfSplit.parameters().get(name)!, moved);
+    }
+    const [a, b] = await readTensors([interleaved.logits(ids), halfSplit.logits(ids)]);
+    assert.ok(a.some((value) => Math.abs(value) > 0.01));
+    assert.ok(a.every((value, i) => Math.abs(value - b[i]) < 1e-6));
+    [interleaved, halfSplit].forEach((model) => model.dispose());
+  },
+);

@@ -1,0 +1,216 @@
+/**
+ * The models against golden values.
+ *
+ * @module
+ */
+import assert from "node:assert/strict";
+import type { Device } from "../../src/device/device.ts";
+import { GPT2, type GPT2Config } from "../../src/models/gpt2.ts";
+import { LLaMA } from "../../src/models/llama.ts";
+import { checkStateDict, type ParameterOptions } from "../../src/nn/parameters.ts";
+import { Adam, AdamW } from "../../src/optim/adamw.ts";
+import { clipGradNorm } from "../../src/optim/clip_grad_norm.ts";
+import { zeroGrad } from "../../src/optim/parameters.ts";
+import { assign } from "../../src/tensor/create.ts";
+import { Scope } from "../../src/tensor/scope.ts";
+import { noGrad } from "../../src/tensor/tape.ts";
+import { readTensors, type Tensor } from "../../src/tensor/tensor.ts";
+import { Comparison, manifest, notThereYet, pick, tensorsOf, upload } from "./golden.ts";
+
+/** A model as the comparison calls it. */
+interface Subject {
+  parameters(): ReadonlyMap<string, Tensor>;
+  parameterCount(): number;
+  dispose(): void;
+  /** All that a forward pass gives, by its golden name. */
+  forward(inputs: Inputs): Record<string, Tensor>;
+  loss(inputs: Inputs): Tensor;
+}
+
+/** The ids of the golden file, by name. */
+type Inputs = Record<string, Tensor>;
+// deno-lint-ignore no-explicit-any -- as the manifest has them
+type Config = Record<string, any>;
+type Create = (config: Config, options: ParameterOptions) => Subject;
+
+/** The kinds of models, made from a golden configuration. */
+const KINDS: Readonly<Record<string, Create>> = {
+  gpt2: (config, options) => languageModel(new GPT2(sizes(config), options)),
+  llama1: llama,
+  llama2: llama,
+  llama3: llama,
+};
+
+/** Whether models of this kind are known here. */
+export function isModel(kind: string): boolean {
+  return kind in KINDS;
+}
+
+function llama(config: Config, options: ParameterOptions): Subject {
+  const kvHeads = config.attn_kv_groups || config.attn_heads;
+  return languageModel(
+    new LLaMA({ ...sizes(config), kvHeads, ropeTheta: config.rope_theta }, options),
+  );
+}
+
+/** What the language models' configurations have in common, in our names. */
+function sizes(config: Config): GPT2Config {
+  return {
+    vocabSize: config.vocab_size,
+    contextSize: config.context_size,
+    embedSize: config.embed_size,
+    hiddenSize: config.hidden_size,
+    layers: config.n_layers,
+    heads: config.attn_heads,
+  };
+}
+
+function languageModel(model: GPT2 | LLaMA): Subject {
+  return {
+    parameters: () => model.parameters(),
+    parameterCount: () => model.parameterCount(),
+    dispose: () => model.dispose(),
+    loss: ({ input_ids, targets }) => model.loss(input_ids, targets),
+    forward({ input_ids }) {
+      const [embed, ...blocks] = model.hiddenStates(input_ids);
+      return {
+        "logits": model.logits(input_ids),
+        "hidden.embed": embed,
+        ...numbered("hidden", blocks),
+      };
+    },
+  };
+}
+
+/** Tensors under `<prefix>.<index>`. */
+function numbered(prefix: string, tensors: readonly Tensor[]): Record<string, Tensor> {
+  return Object.fromEntries(tensors.map((tensor, i) => [`${prefix}.${i}`, tensor]));
+}
+
+/** The numbers of parameters in `parameter_counts.json`, of models that are built without memory. */
+export async function compareParameterCounts(): Promise<void> {
+  const comparison = new Comparison("parameter_counts", "any");
+  for (const golden of manifest("parameter_counts").models) {
+    const { name, config } = golden;
+    if (!isModel(config.kind)) {
+      notThereYet(`parameter_counts ${name}`);
+      continue;
+    }
+    await comparison.run(name, () => {
+      const model = KINDS[config.kind](config, { device: weightless() });
+      comparison.values(name, [model.parameterCount()], [golden.n_params], 0);
+      if (golden.intermediate_size) {
+        const [gated, embed] = model.parameters().get("model.layers.0.mlp.gate_proj.weight")!.shape;
+        const [keys] = model.parameters().get("model.layers.0.self_attn.k_proj.weight")!.shape;
+        const kvHeads = keys / (embed / config.attn_heads);
+        assert.deepEqual([gated, kvHeads], [golden.intermediate_size, golden.kv_heads]);
+      }
+      model.dispose();
+    });
+  }
+  comparison.finish();
+}
+
+/** A device whose buffers have no memory and whose launches do nothing. */
+function weightless(): Device {
+  const device = {
+    kind: "cpu",
+    description: "no device",
+    dtypes: new Set(["f32"]),
+    createBuffer: (bytes: number) => ({ device, bytes }),
+    releaseBuffer: () => {},
+    write: () => {},
+    launch: () => {},
+  };
+  return device as unknown as Device;
+}
+
+/** Everything a forward pass gives, loss, every gradient, and the training curve of a model of the folder. */
+export async function compareModel(name: string, device: Device): Promise<void> {
+  const golden = manifest(name);
+  const { config, tolerance } = golden;
+  const start = await tensorsOf(`${name}.params`);
+  const expected = await tensorsOf(`${name}.expect`);
+  const comparison = new Comparison(name, device.kind);
+  const model = KINDS[config.kind](config, { device });
+  const parameters = model.parameters();
+  checkStateDict(parameters, start, `${name}.params.safetensors`);
+  for (const [name, { data }] of start) assign(parameters.get(name)!, data);
+  const ids = [...expected].filter(([, { data }]) => data instanceof Int32Array);
+  const inputs: Inputs = Object.fromEntries(
+    ids.map(([name, tensor]) => [name, upload(tensor, device)]),
+  );
+  const outputs = [...expected.keys()].filter((name) =>
+    !(name in inputs) && !name.startsWith("grad.") && name !== "logits_project_quirk"
+  );
+
+  await comparison.run("size", () => {
+    comparison.values("n_params", [model.parameterCount()], [golden.n_params], 0.5);
+  });
+
+  await comparison.run("forward", async () => {
+    using _scope = new Scope();
+    const found = noGrad(() => model.forward(inputs));
+    await comparison.tensors(outputs.map((name) => {
+      if (!found[name]) throw new Error(`There is no "${name}"`);
+      const within = name === "logits" ? tolerance.logits_abs : tolerance.hidden_abs;
+      return { name, found: found[name], expected: pick(expected, name), tolerance: within };
+    }));
+  });
+
+  await comparison.run("backward", async () => {
+    using _scope = new Scope();
+    const loss = model.loss(inputs);
+    loss.backward();
+    comparison.relative("loss", await loss.item(), golden.loss, tolerance.loss_rel);
+    await comparison.tensors([...parameters].map(([name, { grad }]) => {
+      const wanted = pick(expected, `grad.${name}`);
+      let largest = 0;
+      for (const value of wanted.data) largest = Math.max(largest, Math.abs(value));
+      if (!grad) throw new Error(`"${name}" has no gradient`);
+      return {
+        name: `grad.${name}`,
+        found: grad,
+        expected: wanted,
+        tolerance: Math.max(2e-6, 1e-4 * largest),
+      };
+    }));
+    const { norm } = clipGradNorm(parameters, Infinity);
+    comparison.relative("grad_norm", await norm.item(), golden.grad_norm, tolerance.grad_norm_rel);
+    zeroGrad(parameters);
+  });
+
+  await comparison.run("training curve", async () => {
+    const { training } = golden;
+    const { lr, betas, eps, weight_decay: weightDecay } = training;
+    using optimizer = weightDecay
+      ? new AdamW(parameters, { lr, betas, eps, weightDecay })
+      : new Adam(parameters, { lr, betas, eps });
+    for (let step = 0; step < training.steps; step++) {
+      using _scope = new Scope();
+      const loss = model.loss(inputs);
+      loss.backward();
+      const { norm, factor } = clipGradNorm(parameters, training.clip_global_norm);
+      optimizer.step({ gradScale: factor });
+      optimizer.zeroGrad();
+      const [[lossValue], [normValue], ...values] = await readTensors(
+        [loss, norm, ...parameters.values()],
+      );
+      let squares = 0;
+      for (const array of values) for (const value of array) squares += value * value;
+      const at = (list: readonly number[], name: string, found: number, within: number) =>
+        comparison.relative(`${name} before step ${step + 1}`, found, list[step], within);
+      at(training.losses, "loss", lossValue, tolerance.curve_loss_rel);
+      at(training.grad_norms, "gradient norm", normValue, tolerance.curve_grad_norm_rel);
+      comparison.relative(
+        `parameter norm after step ${step + 1}`,
+        Math.sqrt(squares),
+        training.param_norms[step],
+        tolerance.final_param_norm_rel,
+      );
+    }
+  });
+  model.dispose();
+  Object.values(inputs).forEach((tensor) => tensor.dispose());
+  comparison.finish();
+}
