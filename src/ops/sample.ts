@@ -3,64 +3,78 @@
  *
  * @module
  */
-import type { RandomState } from "../tensor/random.ts";
-import { scoped } from "../tensor/scope.ts";
-import { noGrad } from "../tensor/tape.ts";
-import type { Tensor } from "../tensor/tensor.ts";
-import { add, div, neg } from "./arithmetic.ts";
-import { checkFloat, checkRank } from "./check.ts";
-import { cast } from "./cast.ts";
-import { less } from "./compare.ts";
-import { log } from "./math.ts";
-import { rand } from "./random.ts";
-import { argmax } from "./reduce.ts";
-import { slice } from "./slice.ts";
-import { topK } from "./top_k.ts";
-import { maskedFill } from "./where.ts";
+import { sampleToken } from "../../kernels/sample_token.ts";
+import { defaultRandom, type RandomState } from "../tensor/random.ts";
+import { formatShape } from "../tensor/shape.ts";
+import { Tensor } from "../tensor/tensor.ts";
+import { checkFloat, checkIds, checkRank, sameDevice } from "./check.ts";
+import { checkSampling, type SamplingOptions } from "./check_sampling.ts";
+
+export type { SamplingOptions } from "./check_sampling.ts";
 
 /** Options of {@linkcode sample}. */
-export interface SampleOptions {
-  /** Scores are divided by it: below 1 the likely become likelier; 0 takes the highest. Default: 1. */
-  readonly temperature?: number;
-  /** Draws among the so many highest scores only (and their equals). Default: all. */
-  readonly topK?: number;
+export interface SampleOptions extends SamplingOptions {
+  /** The ids that `repetitionPenalty` applies to: not 0 (B, V), of `i32` or `u32`. */
+  readonly seen?: Tensor;
   /** The stream to draw from; default: the shared one (see `manualSeed`). */
   readonly random?: RandomState;
 }
 
 /**
- * One id (B) for each row of `logits` (B, V), drawn with the probabilities of its softmax, on the device: the
- * highest of the scores with Gumbel noise added (Gumbel 1954). Has no gradient. Throws a `RangeError` for a
- * negative temperature, and for a `topK` below 1.
+ * One id (B) of `i32` for each row of `logits` (B, V), drawn with the probabilities of its softmax, on the
+ * device and in one launch: the highest of the scores with Gumbel noise added (Gumbel 1954). A seed gives the
+ * same ids on every device. -1 where no score of the row is a number. Has no gradient.
+ *
+ * Throws a `RangeError` for an option out of its range, and a `TypeError` for a penalty without `seen`.
+ *
+ * @example
+ * ```ts
+ * import { CpuDevice, RandomState, sample, tensor } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using logits = tensor([[0, 9, 0], [5, 5, 0]], { device });
+ * using ids = sample(logits, { topP: 0.9, random: new RandomState(1) });
+ * const [first, second] = await ids.data();
+ * assert.equal(first, 1);
+ * assert(second === 0 || second === 1);
+ * ```
  */
 export function sample(logits: Tensor, options: SampleOptions = {}): Tensor {
-  const { temperature = 1, topK: most, random } = options;
   checkFloat("sample", logits);
   checkRank("sample", logits, 2, "logits (B, V)");
-  if (!(temperature >= 0)) {
-    throw new RangeError(`sample: expected a temperature of 0 or more but got ${temperature}`);
-  }
-  if (most !== undefined && !(Number.isInteger(most) && most >= 1)) {
-    throw new RangeError(`sample: expected a topK of 1 or more but got ${most}`);
-  }
-  return noGrad(() =>
-    scoped(() => {
-      if (temperature === 0) return argmax(logits, -1);
-      const { shape, device } = logits;
-      const wide = cast(logits, "f32");
-      // In (0, 1), so that neither logarithm meets 0.
-      const uniform = rand(shape, { device, random, low: 2 ** -25, high: 1 });
-      const noise = neg(log(neg(log(uniform))));
-      const scores = most === undefined ? wide : keepHighest(wide, most);
-      return argmax(add(div(scores, temperature), noise), -1);
-    })
-  );
+  const [rows, columns] = logits.shape;
+  checkSampling("sample", options, columns);
+  const { repetitionPenalty = 1, temperature = 1, topK = columns, topP = 1, minP = 0 } = options;
+  const { vocabSize = columns, random = defaultRandom() } = options;
+  const seen = repetitionPenalty === 1 ? undefined : options.seen;
+  if (repetitionPenalty !== 1) checkSeen(logits, seen);
+  const device = sameDevice("sample", logits, seen);
+  const ids = Tensor.empty(device, [rows], "i32");
+  const drawn = temperature === 0 ? 0 : rows * Math.ceil(columns / 4) * 4;
+  device.launch(sampleToken, { logits, seen, ids }, {
+    rows,
+    columns,
+    choices: vocabSize,
+    ...random.draw(drawn),
+    first: 0,
+    penalty: repetitionPenalty,
+    sharpness: temperature === 0 ? 0 : Math.min(1 / temperature, 1e30),
+    topK: Math.min(topK, columns),
+    topP,
+    floor: Math.max(Math.log(minP), -3e38),
+  });
+  return ids;
 }
 
-/** The scores with all but the `most` highest of each row, and what equals them, at -Infinity. */
-function keepHighest(logits: Tensor, most: number): Tensor {
-  const [rows, columns] = logits.shape;
-  if (most >= columns) return logits;
-  const lowest = slice(topK(logits, most).values, [[0, rows], [most - 1, most]]);
-  return maskedFill(logits, less(logits, lowest), -Infinity);
+function checkSeen(logits: Tensor, seen: Tensor | undefined): void {
+  if (!seen) throw new TypeError("sample: a repetitionPenalty needs seen (B, V)");
+  checkIds("sample", seen);
+  if (formatShape(seen.shape) !== formatShape(logits.shape)) {
+    throw new TypeError(
+      `sample: expected seen of shape ${formatShape(logits.shape)} but got ${
+        formatShape(seen.shape)
+      }`,
+    );
+  }
 }

@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
-import { randint } from "../../src/ops/random.ts";
+import { randint, randn } from "../../src/ops/random.ts";
 import { broadcastTo } from "../../src/ops/broadcast_to.ts";
 import { sample } from "../../src/ops/sample.ts";
+import { slice } from "../../src/ops/slice.ts";
 import { tensor } from "../../src/tensor/create.ts";
 import { RandomState } from "../../src/tensor/random.ts";
 import { Scope } from "../../src/tensor/scope.ts";
-import { onEachDevice } from "../support/devices.ts";
+import { onEachDevice, testDevices } from "../support/devices.ts";
 
 /** How often each id was drawn. */
 function counts(ids: ArrayLike<number>, vocabulary: number): number[] {
@@ -40,6 +41,104 @@ await onEachDevice(
     assert.throws(() => sample(logits, { topK: 0 }), /topK of 1 or more/);
   },
 );
+
+/** The ids that top-k, then top-p, then min-p leave of one row, found by sorting, in double precision. */
+function left(
+  logits: readonly number[],
+  { temperature = 1, topK = logits.length, topP = 1, minP = 0 },
+): number[] {
+  const order = logits.map((_, id) => id).sort((a, b) => logits[b] - logits[a]).slice(0, topK);
+  const weights = order.map((id) => Math.exp((logits[id] - logits[order[0]]) / temperature));
+  const whole = weights.reduce((a, b) => a + b);
+  let before = 0;
+  return order.filter((_, rank) => {
+    const reached = before >= topP * whole;
+    before += weights[rank];
+    return !reached && weights[rank] >= minP;
+  });
+}
+
+await onEachDevice(
+  "sample() draws what a sort leaves, as likely as the rest lets it",
+  async (device) => {
+    using _scope = new Scope();
+    const random = new RandomState(5);
+    for (const columns of [21, 48]) {
+      const row = Array.from({ length: columns }, (_, i) => Math.fround(3 * Math.sin(i * i + 1)));
+      const logits = broadcastTo(tensor([row], { device }), [6000, columns]);
+      const settings = [
+        {},
+        { topK: 7 },
+        { topP: 0.6 },
+        { minP: 0.3 },
+        { temperature: 2, topK: 15, topP: 0.8, minP: 0.5 },
+        { temperature: 0.3, topP: 0.95 },
+      ];
+      for (const options of settings) {
+        const drawn = counts(await sample(logits, { ...options, random }).data(), columns);
+        const ids = left(row, options);
+        const { temperature = 1 } = options as { temperature?: number };
+        const weights = ids.map((id) => Math.exp(row[id] / temperature));
+        const whole = weights.reduce((a, b) => a + b);
+        let misses = 0;
+        row.forEach((_, id) => {
+          const p = ids.includes(id) ? weights[ids.indexOf(id)] / whole : 0;
+          if (p === 0) assert.equal(drawn[id], 0, `id ${id} of ${JSON.stringify(options)}`);
+          else misses += (drawn[id] - 6000 * p) ** 2 / (6000 * p);
+        });
+        // Chi-squared: its mean is the degrees of freedom, its variance twice that.
+        const free = ids.length - 1;
+        assert.ok(misses < free + 4 * Math.sqrt(2 * free) + 3, `${misses} with ${free} free`);
+      }
+    }
+  },
+);
+
+await onEachDevice(
+  "sample() makes seen ids less likely with a repetitionPenalty",
+  async (device) => {
+    using _scope = new Scope();
+    const logits = tensor([[2, 3, -1], [-1, -1.5, -4]], { device });
+    const seen = tensor(Uint32Array.of(0, 1, 0, 1, 0, 1), { shape: [2, 3], device });
+    const options = { temperature: 0, repetitionPenalty: 2, seen };
+    assert.deepEqual(await sample(logits, options).toArray(), [0, 1]);
+    assert.throws(() => sample(logits, { repetitionPenalty: 2 }), /needs seen/);
+    assert.throws(
+      () => sample(logits, { repetitionPenalty: 2, seen: slice(seen, [[0, 1]]) }),
+      /expected seen of shape \[2, 3\] but got \[1, 3\]/,
+    );
+  },
+);
+
+await onEachDevice("sample() names the option that is out of range", (device) => {
+  using _scope = new Scope();
+  const logits = tensor([[1, 2]], { device });
+  const wrong = [
+    [{ temperature: Infinity }, "a temperature of 0 or more but got Infinity"],
+    [{ topK: 1.5 }, "a topK of 1 or more but got 1.5"],
+    [{ topP: 1.1 }, "a topP from 0 to 1 but got 1.1"],
+    [{ minP: NaN }, "a minP from 0 to 1 but got NaN"],
+    [{ repetitionPenalty: 0 }, "a repetitionPenalty above 0 but got 0"],
+    [{ vocabSize: 3 }, "a vocabSize from 1 to 2 but got 3"],
+  ] as const;
+  for (const [options, message] of wrong) {
+    assert.throws(() => sample(logits, options), new RangeError(`sample: expected ${message}`));
+  }
+});
+
+Deno.test("sample() draws the same ids on every device", async () => {
+  const all: unknown[] = [];
+  for (const device of await testDevices()) {
+    using _scope = new Scope();
+    const logits = randn([50, 756], { std: 3, device, random: new RandomState(3) });
+    const random = new RandomState(4);
+    all.push([
+      await sample(logits, { random }).toArray(),
+      await sample(logits, { random, topK: 50, topP: 0.9 }).toArray(),
+    ]);
+  }
+  for (const ids of all) assert.deepEqual(ids, all[0]);
+});
 
 await onEachDevice("randint() draws every whole number alike", async (device) => {
   using _scope = new Scope();

@@ -63,6 +63,7 @@ export interface Group {
 export const helpers: ReadonlySet<string> = new Set([
   "axis_params.ts",
   "check.ts",
+  "check_sampling.ts",
   "cross_entropy_launch.ts",
   "elementwise.ts",
   "expand.ts",
@@ -452,6 +453,18 @@ export const groups: readonly Group[] = [
         op: sample,
         call: "sample(logits, { topK: 2 })",
         run: ({ x }) => sample(x, { topK: 2, random: new RandomState(1) }),
+      },
+      {
+        op: sample,
+        call: "sample(logits, { repetitionPenalty: 1.2, seen, topP: 0.9, minP: 0.05 })",
+        run: (t) =>
+          sample(t.x, {
+            repetitionPenalty: 1.2,
+            seen: t.ids([1, 0, 0, 1, 0, 0, 1, 0], [2, 4]),
+            topP: 0.9,
+            minP: 0.05,
+            random: new RandomState(1),
+          }),
       },
     ],
   },
