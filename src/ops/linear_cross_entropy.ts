@@ -12,7 +12,7 @@ import { fill } from "../../kernels/fill.ts";
 import type { Binding, Device } from "../device/device.ts";
 import type { DType } from "../device/dtype.ts";
 import { constant } from "../tensor/create.ts";
-import { formatShape } from "../tensor/shape.ts";
+import { formatShape, sameShape } from "../tensor/shape.ts";
 import { needsGrad, record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { checkFloat, sameDevice, sameDType } from "./check.ts";
@@ -26,6 +26,8 @@ import { launchMatmul } from "./matmul_launch.ts";
 
 /** Options of {@linkcode linearCrossEntropy}. */
 export interface LinearCrossEntropyOptions extends CrossEntropyOptions {
+  /** (V), added to the logits of every row. */
+  readonly bias?: Tensor;
   /**
    * Rows whose logits are held at a time, rounded up to what the device can bind. Default: 64 MiB of logits,
    * but no fewer than 64 rows.
@@ -37,13 +39,13 @@ export interface LinearCrossEntropyOptions extends CrossEntropyOptions {
 const CHUNK_BYTES = 64 * 2 ** 20;
 
 /**
- * `crossEntropy(hidden @ weight^T, targets)` without ever holding all logits, which are larger than all else
- * in the training of a small model: hidden (..., E), weight (V, E), targets (...) class ids; a scalar of
+ * `crossEntropy(hidden @ weight^T + bias, targets)` without ever holding all logits, which are larger than all
+ * else in the training of a small model: hidden (..., E), weight (V, E), targets (...) class ids; a scalar of
  * `f32`. Rows are taken in chunks; where a gradient is wanted, that of a chunk is worked out while its logits
  * are there and takes their place (Hsu et al., Liger Kernel, 2024). Loss and options are those of
  * `crossEntropy`.
  *
- * Throws what `crossEntropy` throws, and a `TypeError` when hidden and weight do not go together.
+ * Throws what `crossEntropy` throws, and a `TypeError` when hidden, weight and bias do not go together.
  *
  * @example The same as in two steps
  * ```ts
@@ -67,9 +69,10 @@ export function linearCrossEntropy(
   options: LinearCrossEntropyOptions = {},
 ): Tensor {
   const op = "linearCrossEntropy";
-  const device = sameDevice(op, hidden, weight, targets);
+  const { bias } = options;
+  const device = sameDevice(op, hidden, weight, targets, bias);
   checkFloat(op, hidden, weight);
-  sameDType(op, hidden, weight);
+  sameDType(op, hidden, weight, bias);
   const rows = checkTargets(op, hidden, targets);
   const width = hidden.shape.at(-1)!;
   if (weight.shape.length !== 2 || weight.shape[1] !== width) {
@@ -79,6 +82,11 @@ export function linearCrossEntropy(
     );
   }
   const classes = weight.shape[0];
+  if (bias && !sameShape(bias.shape, [classes])) {
+    throw new TypeError(
+      `${op}: expected a bias of shape [${classes}] but got ${formatShape(bias.shape)}`,
+    );
+  }
   const params = crossEntropyParams(op, rows, classes, options);
   const chunk = chunkRows(device, rows, classes, options.chunkRows);
 
@@ -89,7 +97,13 @@ export function linearCrossEntropy(
   const logits = Tensor.empty(device, [chunk, classes]);
   const dHidden = needsGrad([hidden]) ? Tensor.empty(device, hidden.shape) : undefined;
   const dWeight = needsGrad([weight]) ? Tensor.empty(device, weight.shape) : undefined;
-  if (dWeight && rows === 0) device.launch(fill, { y: dWeight }, { count: dWeight.size, value: 0 });
+  const dBias = bias && needsGrad([bias]) ? Tensor.empty(device, bias.shape) : undefined;
+  const ones = dBias && constant(device, [chunk], 1); // a product with them adds up columns
+  if (rows === 0) {
+    for (const y of [dWeight, dBias]) {
+      if (y) device.launch(fill, { y }, { count: y.size, value: 0 });
+    }
+  }
 
   for (let first = 0; first < rows; first += chunk) {
     const count = Math.min(chunk, rows - first);
@@ -107,9 +121,9 @@ export function linearCrossEntropy(
     };
     const aOffset = first * width;
     // deno-fmt-ignore
-    launchMatmul({ m: count, n: classes, k: width, a: hidden, aOffset, b: weight, transB: true, c: here });
+    launchMatmul({ m: count, n: classes, k: width, a: hidden, aOffset, b: weight, transB: true, c: here, bias });
     const bindings = { logits: here, targets: part(targets), loss: part(losses) };
-    if (!dHidden && !dWeight) {
+    if (!dHidden && !dWeight && !dBias) {
       device.launch(forward, bindings, { ...params, rows: count });
       continue;
     }
@@ -123,17 +137,23 @@ export function linearCrossEntropy(
       launchMatmul({ m: classes, n: width, k: count, a: here, transA: true, b: hidden, bOffset: aOffset,
         c: dWeight, accumulate: first > 0 });
     }
+    if (ones) {
+      // deno-fmt-ignore
+      launchMatmul({ m: 1, n: classes, k: count, a: ones, b: here, c: dBias!, accumulate: first > 0 });
+    }
   }
   logits.dispose();
+  ones?.dispose();
   const mean = meanLoss(losses, scale);
   scale.dispose();
 
-  const grads = [dHidden, dWeight].filter((grad) => grad !== undefined);
-  record(op, [hidden, weight], mean, grads, (dy, saved) => {
+  const grads = [dHidden, dWeight, dBias];
+  const known = grads.filter((grad) => grad !== undefined);
+  record(op, [hidden, weight, ...bias ? [bias] : []], mean, known, (dy, saved) => {
     const ready = saved.map((grad) => scaled(grad, dy, hidden.dtype));
-    return [dHidden ? ready[0] : null, dWeight ? ready.at(-1)! : null];
+    return grads.map((grad) => grad ? ready.shift()! : null);
   });
-  grads.forEach((grad) => grad.dispose());
+  known.forEach((grad) => grad.dispose());
   return mean;
 }
 

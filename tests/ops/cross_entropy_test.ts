@@ -5,7 +5,7 @@ import { crossEntropy, type CrossEntropyOptions } from "../../src/ops/cross_entr
 import { linearCrossEntropy } from "../../src/ops/linear_cross_entropy.ts";
 import { tensor } from "../../src/tensor/create.ts";
 import { Scope } from "../../src/tensor/scope.ts";
-import { testWebGpu } from "../support/devices.ts";
+import { onEachDevice, testWebGpu } from "../support/devices.ts";
 import { assertClose, noise, onRowDevices } from "./row_devices.ts";
 
 /** Loss and gradient of the logits, in float64. */
@@ -140,6 +140,41 @@ await onRowDevices("linearCrossEntropy() agrees with float64 in chunks", async (
   }
 });
 
+await onEachDevice("linearCrossEntropy() adds a bias as one more column would", async (device) => {
+  const rows = 150, width = 7, classes = 43, all = width + 1;
+  const targets = ids(rows, classes);
+  // The last column of the weight is the bias, that of hidden is 1.
+  const h = noise(rows * all, 1).map((value, i) => i % all === width ? 1 : value);
+  const w = noise(classes * all, 2);
+  const without = (values: ArrayLike<number>) =>
+    Float32Array.from(values).filter((_, i) => i % all !== width);
+  const lastOf = (values: ArrayLike<number>) =>
+    Float32Array.from(values).filter((_, i) => i % all === width);
+  for (const dtype of ["f32", "f16"] as const) {
+    if (!device.dtypes.has(dtype)) continue;
+    using _scope = new Scope();
+    const options = { ignoreIndex: 7, labelSmoothing: 0.1, chunkRows: 64 };
+    const expected = linearReference(h, w, targets, all, classes, options);
+    const inputs = { hidden: without(h), weight: without(w), bias: lastOf(w) };
+    const hidden = tensor(inputs.hidden, { device, dtype, shape: [rows, width] });
+    const weight = tensor(inputs.weight, { device, dtype, shape: [classes, width] });
+    const bias = tensor(inputs.bias, { device, dtype });
+    bias.requiresGrad = true;
+    const ids = tensor(targets, { device });
+    const loss = linearCrossEntropy(hidden, weight, ids, { ...options, bias });
+    loss.backward(64);
+    const [near, exact] = dtype === "f32" ? [1e-5, 3e-6] : [2e-2, 1e-2];
+    assertClose([await loss.item()], [expected.loss], exact);
+    const scaled = (values: Float64Array) => values.map((value) => value * 64);
+    assertClose(await bias.grad!.data(), lastOf(scaled(expected.dWeight)), near, "bias");
+    assert.deepEqual([bias.grad!.dtype, hidden.grad, weight.grad], [dtype, null, null]);
+    hidden.requiresGrad = weight.requiresGrad = true;
+    linearCrossEntropy(hidden, weight, ids, { ...options, bias }).backward(64);
+    assertClose(await hidden.grad!.data(), without(scaled(expected.dHidden)), near, "hidden");
+    assertClose(await weight.grad!.data(), without(scaled(expected.dWeight)), near, "weight");
+  }
+});
+
 await onRowDevices("linearCrossEntropy() gives one gradient when one is wanted", async (device) => {
   for (const which of ["hidden", "weight"]) {
     using _scope = new Scope();
@@ -234,6 +269,10 @@ await onRowDevices("crossEntropy() throws when shapes, dtypes or options are wro
     name: "TypeError",
     message: "linearCrossEntropy: expected a weight of shape [V, 2] for hidden of shape [2, 2] " +
       "but got [1, 3]",
+  });
+  assert.throws(() => linearCrossEntropy(logits, logits, targets, { bias: narrow }), {
+    name: "TypeError",
+    message: "linearCrossEntropy: expected a bias of shape [2] but got [1, 3]",
   });
   assert.throws(() => linearCrossEntropy(logits, logits, targets, { chunkRows: 0 }), {
     name: "RangeError",

@@ -359,6 +359,12 @@ export const groups: readonly Group[] = [
         call: "linearCrossEntropy(hidden, weight, targets)",
         run: (t) => linearCrossEntropy(t.x, t.values([3, 4], 1), t.ids([2, 0])),
       },
+      {
+        op: linearCrossEntropy,
+        call: "linearCrossEntropy(hidden, weight, targets, { bias })",
+        run: (t) =>
+          linearCrossEntropy(t.x, t.values([3, 4], 1), t.ids([2, 0]), { bias: t.values([3], 2) }),
+      },
     ],
   },
   {
