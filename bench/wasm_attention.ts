@@ -33,7 +33,7 @@ for (const threads of [1, 2]) {
     const at = (i: number) => pool.heapBase + 4 * i * size;
     const [lse, delta] = [at(9), at(9) + 4 * rows];
     const [q, k, v, o, dO, dq, dk, dv] = [0, 1, 2, 3, 4, 5, 6, 7].map(at);
-    const options = { batch, heads, queries: t, keys: t, d, causal: true, q, k, v, o, lse };
+    const options = { batch, heads, queries: t, keys: t, d, step: 1, q, k, v, o, lse };
     const flop = 2 * batch * heads * d * t * (t + 1) / 2;
     const gflops = (factor: number, [best, median]: [number, number]) =>
       `${(factor * flop / best / 1e6).toFixed(1)} / ${(factor * flop / median / 1e6).toFixed(1)}`;

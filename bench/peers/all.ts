@@ -49,5 +49,11 @@ export const TENSORFLOW: ContenderOptions = {
   env: VULKAN,
 };
 
+/** TensorFlow.js on the CPU. */
+export const TENSORFLOW_WASM: ContenderOptions = {
+  name: "TensorFlow.js WASM",
+  program: "tensorflow_wasm.ts",
+};
+
 /** onnxruntime-node, with as many threads as there are cores. */
 export const ONNX: ContenderOptions = { name: "onnxruntime", program: "onnxruntime.ts" };

@@ -1,5 +1,5 @@
 /**
- * dinograd itself: the matrix product and the GPT's training step.
+ * dinograd itself: the matrix product, the GPT's training step and its greedy decoding.
  * `deno run dinograd.ts cpu|webgpu`, driven by `contender.ts`; without `--allow-ffi` the CPU device has only
  * its WASM kernels.
  */
@@ -9,29 +9,38 @@ import {
   clipGradNorm,
   formatTimings,
   GPT2,
+  type KeyValueCache,
   matmul,
+  noGrad,
   openDevice,
   readTensors,
+  reshape,
+  sample,
   Scope,
   setDefaultDevice,
+  type Tensor,
   tensor,
 } from "../../mod.ts";
 import { serve, type Work } from "./serve.ts";
 import {
   ADAMW,
   BATCH,
+  DECODE,
   GPT,
   initialParameters,
   type Parameter,
+  prompts,
   randomMatrix,
   trainingTokens,
 } from "./workload.ts";
 
 const kind = Deno.args[0] === "webgpu" ? "webgpu" : "cpu";
 const device = await openDevice({ kind, log: false });
+/** Tokens between two reads on a GPU, where each costs 11.5 ms; the CPU reads every one, as for streaming. */
+const BLOCK = kind === "webgpu" ? 16 : 1;
 setDefaultDevice(device);
 
-await serve(`dinograd, ${device.description}`, { matmul: product, train });
+await serve(`dinograd, ${device.description}`, { matmul: product, train, decode });
 
 function product(n: number): Work {
   const [a, b] = [1, 2].map((seed) => tensor(randomMatrix(n, seed), { shape: [n, n] }));
@@ -44,8 +53,8 @@ function product(n: number): Work {
   };
 }
 
-/** Forward, backward, clipping and AdamW. */
-async function train(): Promise<Work> {
+/** The GPT with the weights that all contenders have. */
+function createModel(): GPT2 {
   const model = new GPT2({
     vocabSize: GPT.vocab,
     contextSize: GPT.context,
@@ -53,10 +62,16 @@ async function train(): Promise<Work> {
     layers: GPT.layers,
     heads: GPT.heads,
   });
-  const parameters = model.parameters();
   if (model.parameterCount() !== 7_487_232) throw new Error(`${model.parameterCount()} parameters`);
   const values = ownParameters();
-  for (const [name, parameter] of parameters) assign(parameter, values.get(name)!);
+  for (const [name, parameter] of model.parameters()) assign(parameter, values.get(name)!);
+  return model;
+}
+
+/** Forward, backward, clipping and AdamW. */
+async function train(): Promise<Work> {
+  const model = createModel();
+  const parameters = model.parameters();
   const { lr, beta1, beta2, eps, weightDecay } = ADAMW;
   const optimizer = new AdamW(parameters, { lr, betas: [beta1, beta2], eps, weightDecay });
   const tokens = trainingTokens();
@@ -89,6 +104,54 @@ async function train(): Promise<Work> {
       device.profile(false);
       return { losses: losses.slice(0, 3), timings, peak: device.memory().peak };
     },
+  };
+}
+
+/** Greedy decoding on a cache, ids fed back on the device. */
+function decode(batch: number): Work {
+  const model = createModel();
+  const prompt = Int32Array.from(prompts(batch).flatMap((row) => [...row]));
+  let ids: number[] = [];
+  let ends: number[] = [];
+  const step = (input: Tensor, cache: KeyValueCache): Tensor => {
+    using _step = new Scope();
+    const next = noGrad(() => sample(model.nextLogits(input, { cache }), { temperature: 0 }));
+    return reshape(next, [batch, 1]).keep();
+  };
+  const sequence = async (): Promise<void> => {
+    using cache = model.createCache(batch);
+    [ids, ends] = [[], []];
+    let unread: Tensor[] = [];
+    let input = tensor(prompt, { shape: [batch, DECODE.from] }).keep();
+    for (let position = DECODE.from; position < DECODE.until; position++) {
+      const next = step(input, cache);
+      if (!unread.includes(input)) input.dispose();
+      unread.push(input = next);
+      if (unread.length < BLOCK && position + 1 < DECODE.until) continue;
+      ids.push(...(await readTensors(unread)).flatMap((values) => [...values]));
+      unread.slice(0, -1).forEach((x) => x.dispose());
+      unread = [];
+      ends.push(performance.now());
+    }
+    input.dispose();
+  };
+  return {
+    async run(repeats) {
+      for (let i = 0; i < repeats; i++) await sequence();
+    },
+    report() {
+      const reads = ids.length / batch / ends.length;
+      // Milliseconds a token of the second 32 tokens and of the last 32: the first ones may wait for programs.
+      const window = 32 / reads;
+      const early = (ends[2 * window - 1] - ends[window - 1]) / 32;
+      const late = (ends.at(-1)! - ends.at(-1 - window)!) / 32;
+      return Promise.resolve({
+        tail: ids.filter((_, i) => i % batch === 0).slice(0, 8),
+        early,
+        late,
+      });
+    },
+    dispose: () => model.dispose(),
   };
 }
 

@@ -77,6 +77,17 @@ export function trainingTokens(): { ids: Int32Array; targets: Int32Array } {
   return { ids: stream.slice(0, -1), targets: stream.slice(1) };
 }
 
+/** Where greedy decoding starts and how long the sequences are at its end. */
+export const DECODE = { from: 16, until: 240 };
+
+/** A prompt of `DECODE.from` ids for each of `batch` rows. */
+export function prompts(batch: number): Int32Array[] {
+  return Array.from(
+    { length: batch },
+    (_, row) => Int32Array.from(hash(DECODE.from, 778 + row), (x) => x % GPT.vocab),
+  );
+}
+
 /** An n x n matrix of numbers in [-0.5, 0.5). */
 export function randomMatrix(n: number, seed: number): Float32Array<ArrayBuffer> {
   return Float32Array.from(hash(n * n, seed), (x) => x / 2 ** 32 - 0.5);
