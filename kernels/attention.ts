@@ -51,8 +51,19 @@ export type AttentionParams = {
   o_time: number;
   /** From the flags in key_valid of one sequence to those of the next; at least `keys`. */
   valid_batch: number;
-  /** 1: query i sees keys up to i + keys - queries only. */
-  causal: number;
+  /** Elements of k before the first key, as when only some of the rows of a tensor are keys. */
+  k_start: number;
+  /** As of k, of v. */
+  v_start: number;
+  /** The position of query 0, below 0 where the first ones see nothing; query i stands at `past + i`. */
+  past: number;
+  /**
+   * Key j stands at the position `(j + 1) step - 1`, and a query sees those up to its own position: 1 for ordinary
+   * causal attention. 0: it sees all keys.
+   */
+  step: number;
+  /** A query at position p sees no key before `floor(p / block) block`; goes with a step of 1. 0: it does. */
+  block: number;
   /** The factor of the scores. */
   scale: number;
 };
@@ -67,7 +78,8 @@ export const MAX_HEAD_SIZE = 256;
 
 /**
  * All numbers of an attention. What is left out is taken from the sizes: as many key heads as query heads, tensors
- * (batch, heads, time, d) without gaps, no causality, scale `1 / sqrt(d)`.
+ * (batch, heads, time, d) without gaps, the last query at the position of the last key, every key visible, scale
+ * `1 / sqrt(d)`.
  *
  * @throws {RangeError} If d is not 1 to 256, or heads is no multiple of kv_heads.
  */
@@ -85,18 +97,18 @@ export function attentionParams(options: AttentionOptions): AttentionParams {
     k_batch: kv_heads * keys * d, k_head: keys * d, k_time: d,
     v_batch: kv_heads * keys * d, v_head: keys * d, v_time: d,
     o_batch: heads * queries * d, o_head: queries * d, o_time: d,
-    valid_batch: keys, causal: 0, scale: 1 / Math.sqrt(d),
+    valid_batch: keys, k_start: 0, v_start: 0, past: keys - queries, step: 0, block: 0, scale: 1 / Math.sqrt(d),
     ...options, kv_heads,
   };
 }
 
 /** {@linkcode AttentionParams} as a kernel declares them. */
 // deno-fmt-ignore
-export const ATTENTION_PARAMS: Readonly<Record<keyof AttentionParams, "u32" | "f32">> = {
+export const ATTENTION_PARAMS: Readonly<Record<keyof AttentionParams, "u32" | "i32" | "f32">> = {
   batch: "u32", heads: "u32", kv_heads: "u32", queries: "u32", keys: "u32", d: "u32",
   q_batch: "u32", q_head: "u32", q_time: "u32", k_batch: "u32", k_head: "u32", k_time: "u32",
   v_batch: "u32", v_head: "u32", v_time: "u32", o_batch: "u32", o_head: "u32", o_time: "u32",
-  valid_batch: "u32", causal: "u32", scale: "f32",
+  valid_batch: "u32", k_start: "u32", v_start: "u32", past: "i32", step: "u32", block: "u32", scale: "f32",
 };
 
 /** Which program a GPU runs. */
@@ -130,7 +142,7 @@ export function attentionLaunch(
   const tiles = variant === "subgroup" ? 2 : Math.max(1, Math.min(4, fit));
   const strides = params.q_batch | params.q_head | params.q_time | params.k_batch | params.k_head |
     params.k_time | params.v_batch | params.v_head | params.v_time | params.o_batch |
-    params.o_head | params.o_time;
+    params.o_head | params.o_time | params.k_start | params.v_start;
   const vector = ((strides | d) & 3) === 0;
   return {
     variant,
@@ -140,7 +152,6 @@ export function attentionLaunch(
       V: dtypes.key_valid ?? "i32",
       D: d,
       D4: d4,
-      CAUSAL: params.causal !== 0,
       MASKED: dtypes.key_valid !== undefined,
       ROWS: rows,
       TILES: tiles,
@@ -176,24 +187,27 @@ export function* headsOf(p: AttentionParams): Generator<Head> {
         b,
         rows: (b * p.heads + h) * p.queries,
         q: b * p.q_batch + h * p.q_head,
-        k: b * p.k_batch + kv * p.k_head,
-        v: b * p.v_batch + kv * p.v_head,
+        k: p.k_start + b * p.k_batch + kv * p.k_head,
+        v: p.v_start + b * p.v_batch + kv * p.v_head,
         o: b * p.o_batch + h * p.o_head,
       };
     }
   }
 }
 
-/** The keys that query `i` of sequence `b` may see. */
+/** The keys that query `i` of sequence `b` may see, where query 0 stands at `past`. */
 export function visibleKeys(
   p: AttentionParams,
   valid: ArrayLike<number> | undefined,
   b: number,
   i: number,
+  past: number = p.past,
 ): number[] {
-  const end = p.causal ? Math.min(p.keys, i + p.keys - p.queries + 1) : p.keys;
+  const position = past + i;
+  const begin = p.block ? Math.max(0, Math.floor(position / p.block) * p.block) : 0;
+  const end = p.step ? Math.min(p.keys, Math.floor((position + 1) / p.step)) : p.keys;
   const keys: number[] = [];
-  for (let j = 0; j < end; j++) if (!valid || valid[b * p.valid_batch + j] !== 0) keys.push(j);
+  for (let j = begin; j < end; j++) if (!valid || valid[b * p.valid_batch + j] !== 0) keys.push(j);
   return keys;
 }
 
@@ -223,8 +237,8 @@ export function cpuAttention(
     keys: p.keys,
     d: p.d,
     q: at.q,
-    k: at.k,
-    v: at.v,
+    k: at.k + 4 * p.k_start,
+    v: at.v + 4 * p.v_start,
     o: at.o,
     lse: at.stats,
     keyValid: at.key_valid,
@@ -234,6 +248,8 @@ export function cpuAttention(
     oStrides: [p.o_batch, p.o_head, p.o_time],
     validStride: p.valid_batch,
     scale: p.scale,
-    causal: p.causal !== 0,
+    step: p.step,
+    block: p.block,
+    past: p.past,
   };
 }

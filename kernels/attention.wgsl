@@ -8,7 +8,6 @@ alias T = f32; // of q, k, v, o and their gradients
 alias V = i32; // of key_valid
 const D = 64u; // the size of a head
 const D4 = 16; // vec4 that hold it
-const CAUSAL = false;
 const MASKED = false; // there is key_valid
 const ROWS = 64u; // invocations of a workgroup
 const TILES = 4; // eights of rows that are brought at a time
@@ -37,7 +36,11 @@ struct Params {
   o_head: u32,
   o_time: u32,
   valid_batch: u32,
-  causal: u32,
+  k_start: u32,
+  v_start: u32,
+  past: i32,
+  step: u32,
+  block: u32,
   scale: f32,
 }
 
@@ -52,7 +55,32 @@ fn inside(i: u32) -> vec4<bool> {
 }
 //#end
 
-// Whether query i may see key j, as far as order goes.
-fn in_sight(i: u32, j: u32) -> bool {
-  return j < params.keys && (!CAUSAL || j + params.queries <= i + params.keys);
+// The keys begin..end that a query at a position may see.
+fn keys_seen(position: i32) -> vec2u {
+  var seen = vec2u(0u, params.keys);
+  if (params.step != 0u) {
+    seen.y = min(params.keys, u32(max(position + 1, 0)) / params.step);
+  }
+  if (params.block != 0u) {
+    seen.x = u32(max(position, 0)) / params.block * params.block;
+  }
+  return seen;
+}
+
+// The queries begin..end that may see a key.
+fn queries_seeing(key: u32) -> vec2u {
+  var seeing = vec2u(0u, params.queries);
+  if (params.step != 0u) {
+    seeing.x = u32(max(i32((key + 1u) * params.step) - 1 - params.past, 0));
+  }
+  if (params.block != 0u) {
+    let end = i32((key / params.block + 1u) * params.block) - params.past;
+    seeing.y = min(params.queries, u32(max(end, 0)));
+  }
+  return seeing;
+}
+
+// Whether i lies in begin..end.
+fn within(i: u32, range: vec2u) -> bool {
+  return i >= range.x && i < range.y;
 }

@@ -12,8 +12,8 @@ fn main(
   let d4 = (params.d + 3u) / 4u; // not the constant: loops that Mesa unrolls take long to compile
   let row = group.x * ROWS + index;
   let key = min(row, params.keys - 1u);
-  let k_at = b * params.k_batch + kv_head * params.k_head + key * params.k_time;
-  let v_at = b * params.v_batch + kv_head * params.v_head + key * params.v_time;
+  let k_at = params.k_start + b * params.k_batch + kv_head * params.k_head + key * params.k_time;
+  let v_at = params.v_start + b * params.v_batch + kv_head * params.v_head + key * params.v_time;
   let shown = !MASKED || key_valid[b * params.valid_batch + key] != 0;
   var k_row: array<vec4f, D4>;
   var v_row: array<vec4f, D4>;
@@ -25,15 +25,16 @@ fn main(
     dk_row[i] = vec4f();
     dv_row[i] = vec4f();
   }
-  // The first query that sees some key of the workgroup.
-  let ahead = group.x * ROWS + params.queries;
-  let begin = select(0u, max(ahead, params.keys) - params.keys, CAUSAL);
+  // The queries that see this key, and those that see some key of the workgroup.
+  let seeing = queries_seeing(key);
+  let begin = queries_seeing(group.x * ROWS).x;
+  let end = queries_seeing(min(group.x * ROWS + ROWS, params.keys) - 1u).y;
   for (var h = kv_head * share; h < (kv_head + 1u) * share; h++) {
     let q_at = b * params.q_batch + h * params.q_head;
     let g_at = b * params.o_batch + h * params.o_head;
     let stat_at = (b * params.heads + h) * params.queries;
     let delta_at = params.batch * params.heads * params.queries + stat_at;
-    for (var query = begin; query < params.queries; query += 8u * u32(TILES)) {
+    for (var query = begin; query < end; query += 8u * u32(TILES)) {
       //#repeat t 0..TILES
       let mine{t} = min(query + {8*t}u + index, params.queries - 1u);
       let log_sum{t} = stats[stat_at + mine{t}];
@@ -57,7 +58,7 @@ fn main(
       }
       //#repeat t 0..TILES
       //#repeat l 8*t..8*t+8
-      let seen{l} = shown && query + {l}u < params.queries && in_sight(query + {l}u, key);
+      let seen{l} = shown && within(query + {l}u, seeing);
       let p{l} = select(0.0, exp(s{l} - subgroupBroadcast(log_sum{t}, {l - 8*t}u)), seen{l});
       let w{l} = p{l} * t{l};
       //#end

@@ -12,8 +12,8 @@ fn main(
   let share = params.heads / params.kv_heads;
   let row = group.x * ROWS + index;
   let key = min(row, params.keys - 1u);
-  let k_at = b * params.k_batch + kv_head * params.k_head + key * params.k_time;
-  let v_at = b * params.v_batch + kv_head * params.v_head + key * params.v_time;
+  let k_at = params.k_start + b * params.k_batch + kv_head * params.k_head + key * params.k_time;
+  let v_at = params.v_start + b * params.v_batch + kv_head * params.v_head + key * params.v_time;
   let shown = !MASKED || key_valid[b * params.valid_batch + key] != 0;
   //#repeat i 0..D4
   let k{i} = load_k(k_at, {i}u);
@@ -21,15 +21,16 @@ fn main(
   var dk{i} = vec4f();
   var dv{i} = vec4f();
   //#end
-  // The first query that sees some key of the workgroup, from a whole 8 on.
-  let ahead = group.x * ROWS + params.queries;
-  let begin = select(0u, (max(ahead, params.keys) - params.keys) / 8u * 8u, CAUSAL);
+  // The queries that see this key, and those that see some key of the workgroup.
+  let seeing = queries_seeing(key);
+  let begin = queries_seeing(group.x * ROWS).x;
+  let end = queries_seeing(min(group.x * ROWS + ROWS, params.keys) - 1u).y;
   for (var h = kv_head * share; h < (kv_head + 1u) * share; h++) {
     let q_at = b * params.q_batch + h * params.q_head;
     let g_at = b * params.o_batch + h * params.o_head;
     let stat_at = (b * params.heads + h) * params.queries;
     let delta_at = params.batch * params.heads * params.queries + stat_at;
-    for (var first = begin; first < params.queries; first += 8u * u32(TILES)) {
+    for (var first = begin; first < end; first += 8u * u32(TILES)) {
       workgroupBarrier();
       for (var e = index; e < u32(TILE_VECTORS); e += ROWS) {
         let query = min(first + e / u32(D4), params.queries - 1u);
@@ -37,7 +38,7 @@ fn main(
         tile_g[e] = load_grad_o(g_at + query * params.o_time, e % u32(D4));
       }
       workgroupBarrier();
-      for (var step = 0u; step < 8u * u32(TILES) && first + step < params.queries; step += 8u) {
+      for (var step = 0u; step < 8u * u32(TILES) && first + step < end; step += 8u) {
         let query = first + step;
         //#repeat l 0..8
         let log_sum{l} = stats[stat_at + min(query + {l}u, params.queries - 1u)];
@@ -54,7 +55,7 @@ fn main(
         //#end
         //#end
         //#repeat l 0..8
-        let seen{l} = shown && query + {l}u < params.queries && in_sight(query + {l}u, key);
+        let seen{l} = shown && within(query + {l}u, seeing);
         let p{l} = select(0.0, exp(s{l} - log_sum{l}), seen{l});
         let w{l} = p{l} * t{l};
         //#end

@@ -14,8 +14,8 @@ fn main(
   let query = min(row, params.queries - 1u);
   let q_at = b * params.q_batch + h * params.q_head + query * params.q_time;
   let o_at = b * params.o_batch + h * params.o_head + query * params.o_time;
-  let k_at = b * params.k_batch + kv_head * params.k_head;
-  let v_at = b * params.v_batch + kv_head * params.v_head;
+  let k_at = params.k_start + b * params.k_batch + kv_head * params.k_head;
+  let v_at = params.v_start + b * params.v_batch + kv_head * params.v_head;
   let valid_at = b * params.valid_batch;
   let stat_at = group.y * params.queries + query;
   let log_sum = stats[stat_at];
@@ -26,10 +26,11 @@ fn main(
   delta += dot(g{i}, load_o(o_at, {i}u));
   var d{i} = vec4f();
   //#end
-  // The keys that some row of the workgroup may see.
-  let last = min(group.x * ROWS + ROWS, params.queries) + params.keys;
-  let end = select(params.keys, max(last, params.queries) - params.queries, CAUSAL);
-  for (var first = 0u; first < end; first += 8u * u32(TILES)) {
+  // The keys that this row may see, and those that some row of the workgroup may see.
+  let seen = keys_seen(params.past + i32(query));
+  let begin = keys_seen(params.past + i32(group.x * ROWS)).x;
+  let end = keys_seen(params.past + i32(min(group.x * ROWS + ROWS, params.queries)) - 1).y;
+  for (var first = begin; first < end; first += 8u * u32(TILES)) {
     workgroupBarrier();
     for (var e = index; e < u32(TILE_VECTORS); e += ROWS) {
       let key = min(first + e / u32(D4), params.keys - 1u);
@@ -53,7 +54,7 @@ fn main(
       //#end
       //#end
       //#repeat l 0..8
-      let seen{l} = shown{l} && in_sight(query, key + {l}u);
+      let seen{l} = shown{l} && within(key + {l}u, seen);
       let w{l} = select(0.0, exp(s{l} - log_sum) * t{l}, seen{l});
       //#end
       //#repeat i 0..D4

@@ -27,25 +27,33 @@ const programs = attentionPrograms(bindings, tiled, subgroup);
  * q and o are (batch, heads, queries, d), k and v (batch, kv_heads, keys, d), all by strides; key_valid (batch,
  * keys) is 0 where a key may not be seen. stats is (2, batch, heads, queries): the first half gets the log of every
  * row's sum of exponentials for the backward pass, which uses the other half. A query that sees no key gives 0, and
- * infinity there.
+ * infinity there. Where the sequences do not stand at the same position, pasts (batch) holds the `past` of each.
  */
 export const attentionForward: Kernel<AttentionParams> = kernel<AttentionParams>({
   name: "attention_forward",
-  bindings: { q: "read", k: "read", v: "read", key_valid: "read", o: "write", stats: "write" },
-  optional: ["key_valid"],
+  bindings: {
+    q: "read",
+    k: "read",
+    v: "read",
+    key_valid: "read",
+    pasts: "read",
+    o: "write",
+    stats: "write",
+  },
+  optional: ["key_valid", "pasts"],
   params: ATTENTION_PARAMS,
   gpu(params, target) {
     const { variant, constants, rows } = attentionLaunch(params, target);
     return {
       wgsl: programs[variant],
-      constants,
+      constants: { ...constants, POSITIONED: target.dtypes.pasts !== undefined },
       workgroups: [Math.ceil(params.queries / rows), params.batch * params.heads],
     };
   },
-  cpu({ q, k, v, key_valid, o, stats }, p) {
+  cpu({ q, k, v, key_valid, pasts, o, stats }, p) {
     for (const head of headsOf(p)) {
       for (let i = 0; i < p.queries; i++) {
-        const keys = visibleKeys(p, key_valid, head.b, i);
+        const keys = visibleKeys(p, key_valid, head.b, i, pasts?.[head.b]);
         const qAt = head.q + i * p.q_time, oAt = head.o + i * p.o_time;
         const scores = keys.map((j) => p.scale * dot(q, qAt, k, head.k + j * p.k_time, p.d));
         const highest = scores.reduce((a, b) => Math.max(a, b), -Infinity);
@@ -61,7 +69,7 @@ export const attentionForward: Kernel<AttentionParams> = kernel<AttentionParams>
     }
   },
   simd({ at, params, context }) {
-    attention(context.pool, cpuAttention(params, at));
+    attention(context.pool, { ...cpuAttention(params, at), pasts: at.pasts });
     return true;
   },
 });

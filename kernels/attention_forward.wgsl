@@ -4,9 +4,17 @@
 @group(0) @binding(1) var<storage, read> k: array<Element>;
 @group(0) @binding(2) var<storage, read> v: array<Element>;
 @group(0) @binding(3) var<storage, read> key_valid: array<V>;
-@group(0) @binding(4) var<storage, read_write> o: array<Element>;
-@group(0) @binding(5) var<storage, read_write> stats: array<f32>;
-@group(0) @binding(6) var<uniform> params: Params;
+@group(0) @binding(4) var<storage, read> pasts: array<i32>;
+@group(0) @binding(5) var<storage, read_write> o: array<Element>;
+@group(0) @binding(6) var<storage, read_write> stats: array<f32>;
+@group(0) @binding(7) var<uniform> params: Params;
+
+const POSITIONED = false; // sequences have their own `past`
+
+// The position of query 0 of a sequence.
+fn first_position(b: u32) -> i32 {
+  return select(params.past, pasts[b], POSITIONED);
+}
 
 //#repeat on 0..VECTOR
 fn load_q(at: u32, i: u32) -> vec4f {

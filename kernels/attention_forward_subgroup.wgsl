@@ -13,8 +13,8 @@ fn main(
   let row = group.x * ROWS + index;
   let query = min(row, params.queries - 1u);
   let q_at = b * params.q_batch + h * params.q_head + query * params.q_time;
-  let k_at = b * params.k_batch + kv_head * params.k_head;
-  let v_at = b * params.v_batch + kv_head * params.v_head;
+  let k_at = params.k_start + b * params.k_batch + kv_head * params.k_head;
+  let v_at = params.v_start + b * params.v_batch + kv_head * params.v_head;
   let valid_at = b * params.valid_batch;
   var q_row: array<vec4f, D4>;
   var o_row: array<vec4f, D4>;
@@ -24,10 +24,12 @@ fn main(
   }
   var highest = HIDDEN;
   var sum = 0.0;
-  // The keys that some row of the workgroup may see.
-  let last = min(group.x * ROWS + ROWS, params.queries) + params.keys;
-  let end = select(params.keys, max(last, params.queries) - params.queries, CAUSAL);
-  for (var key = 0u; key < end; key += 8u * u32(TILES)) {
+  let past = first_position(b);
+  // The keys that this row may see, and those that some row of the workgroup may see.
+  let seen = keys_seen(past + i32(query));
+  let begin = keys_seen(past + i32(group.x * ROWS)).x;
+  let end = keys_seen(past + i32(min(group.x * ROWS + ROWS, params.queries)) - 1).y;
+  for (var key = begin; key < end; key += 8u * u32(TILES)) {
     //#repeat t 0..TILES
     let mine{t} = min(key + {8*t}u + index, params.keys - 1u);
     let open{t} = u32(!MASKED || key_valid[valid_at + mine{t}] != 0);
@@ -49,7 +51,7 @@ fn main(
     }
     var top = highest;
     //#repeat l 0..8*TILES
-    s{l} = select(HIDDEN, s{l}, shown{l} && in_sight(query, key + {l}u));
+    s{l} = select(HIDDEN, s{l}, shown{l} && within(key + {l}u, seen));
     top = max(top, s{l});
     //#end
     let shrink = exp(highest - top);

@@ -14,8 +14,8 @@ fn main(
   // Rows past the end keep the others company: all invocations must meet at the barriers.
   let query = min(row, params.queries - 1u);
   let q_at = b * params.q_batch + h * params.q_head + query * params.q_time;
-  let k_at = b * params.k_batch + kv_head * params.k_head;
-  let v_at = b * params.v_batch + kv_head * params.v_head;
+  let k_at = params.k_start + b * params.k_batch + kv_head * params.k_head;
+  let v_at = params.v_start + b * params.v_batch + kv_head * params.v_head;
   let valid_at = b * params.valid_batch;
   //#repeat i 0..D4
   let q{i} = params.scale * load_q(q_at, {i}u);
@@ -23,10 +23,12 @@ fn main(
   //#end
   var highest = HIDDEN;
   var sum = 0.0;
-  // The keys that some row of the workgroup may see.
-  let last = min(group.x * ROWS + ROWS, params.queries) + params.keys;
-  let end = select(params.keys, max(last, params.queries) - params.queries, CAUSAL);
-  for (var first = 0u; first < end; first += 8u * u32(TILES)) {
+  let past = first_position(b);
+  // The keys that this row may see, and those that some row of the workgroup may see.
+  let seen = keys_seen(past + i32(query));
+  let begin = keys_seen(past + i32(group.x * ROWS)).x;
+  let end = keys_seen(past + i32(min(group.x * ROWS + ROWS, params.queries)) - 1).y;
+  for (var first = begin; first < end; first += 8u * u32(TILES)) {
     workgroupBarrier();
     for (var e = index; e < u32(TILE_VECTORS); e += ROWS) {
       let key = min(first + e / u32(D4), params.keys - 1u);
@@ -51,7 +53,7 @@ fn main(
       //#end
       var top = highest;
       //#repeat l 0..8
-      s{l} = select(HIDDEN, s{l}, shown{l} && in_sight(query, key + {l}u));
+      s{l} = select(HIDDEN, s{l}, shown{l} && within(key + {l}u, seen));
       top = max(top, s{l});
       //#end
       let shrink = exp(highest - top);

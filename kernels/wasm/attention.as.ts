@@ -2,7 +2,8 @@
 //
 // Keys go by in blocks whose panels are packed once for a block of queries; queries are taken in strips whose scores fit
 // the L1 cache. The order of all sums depends on the fixed block sizes alone, so results do not depend on the threads.
-// Query i sees key j where j <= i + keys - queries (causal: the last query is aligned with the last key).
+// The query i stands at the position i + past, the key j at (j + 1) * step - 1; a query sees the keys up to its own position
+// (a step of 0: all keys), and where there is a block only those in its own block of so many keys.
 
 import { packA, packATransposed, packB, packBTransposed, packedProduct } from "./gemm.as";
 import { scratch } from "./layout.as";
@@ -108,10 +109,16 @@ function maskKeys(scores: usize, valid: usize, n: i32): void {
   }
 }
 
-/** How many of `width` keys from `first` on the query `i` sees. */
+/** The first key that a query at `position` may see, counted from the key `from` on, at most `width`. */
 
-function visible(i: i32, first: i32, width: i32, causal: bool, offset: i32): i32 {
-  return causal ? max(0, min(width, i + offset - first + 1)) : width;
+function firstSeen(position: i32, block: i32, from: i32, width: i32): i32 {
+  return block ? max(0, min(width, position / block * block - from)) : 0;
+}
+
+/** The key after the last that a query at `position` may see, counted from the key `from` on, at most `width`. */
+
+function endSeen(position: i32, step: i32, from: i32, width: i32): i32 {
+  return step ? max(0, min(width, max(0, position + 1) / step - from)) : width;
 }
 
 /**
@@ -157,7 +164,8 @@ function finishRow(o: usize, out: usize, state: usize, d: i32, lse: usize): void
  * q is [batch, queries, heads, d] by strides (batch, head, time; the last axis contiguous), so are k and v with `kvHeads`
  * heads (query head h uses h / (heads / kvHeads)) and o. lse is [batch, heads, queries] or 0; `keyValid` is int32
  * [batch, keys] (`validBatch` from one
- * batch to the next), 0 where a key may not be seen, or 0 for none.
+ * batch to the next), 0 where a key may not be seen, or 0 for none. `pasts` is int32 [batch] with the `past` of each, or 0
+ * where all have the same.
  */
 export function attention(
   thread: i32,
@@ -188,7 +196,10 @@ export function attention(
   oTime: usize,
   validBatch: usize,
   scale: f32,
-  causal: bool,
+  step: i32,
+  block: i32,
+  past: i32,
+  pasts: usize,
   queryBlock: i32,
 ): void {
   const edge = scratch(thread);
@@ -200,14 +211,14 @@ export function attention(
   const out = pPack + STRIP * KEYS * 4;
   const states = out + MAX_QUERIES * MAX_HEAD * 4;
   const blocks = (queries + queryBlock - 1) / queryBlock;
-  const offset = keys - queries;
   const rowBytes = <usize> d << 2, panelBytes = <usize> ((d + 3) & ~3) * 20;
+  const kPanelBytes = <usize> ((d + 3) & ~3) * 32;
   qTime <<= 2;
   kTime <<= 2;
   vTime <<= 2;
   oTime <<= 2;
   for (let task = start; task < end; task++) {
-    const block = task % blocks, head = task / blocks % heads, item = task / (blocks * heads);
+    const head = task / blocks % heads, item = task / (blocks * heads);
     const kvHead = <usize> (head / (heads / kvHeads));
     const b = <usize> item, h = <usize> head;
     const qAt = q + (b * qBatch + h * qHead << 2), oAt = o + (b * oBatch + h * oHead << 2);
@@ -215,8 +226,10 @@ export function attention(
     const vAt = v + (b * vBatch + kvHead * vHead << 2);
     const valid = keyValid ? keyValid + (b * validBatch << 2) : 0;
     const lseAt = lse ? lse + ((b * <usize> heads + h) * <usize> queries << 2) : 0;
-    const first = block * queryBlock, rows = min(queryBlock, queries - first);
-    const limit = visible(first + rows - 1, 0, keys, causal, offset);
+    const first = task % blocks * queryBlock, rows = min(queryBlock, queries - first);
+    // The positions of the first and the last query.
+    const here = first + (pasts ? load<i32>(pasts + (b << 2)) : past), last = here + rows - 1;
+    const limit = endSeen(last, step, 0, keys);
     const direct = queries < MIN_QUERIES;
 
     memory.fill(out, 0, <usize> rows * rowBytes);
@@ -226,23 +239,26 @@ export function attention(
     }
     if (!direct) packA(qAt + <usize> first * qTime, qTime, rows, d, qPack);
 
-    for (let j = 0; j < limit; j += KEYS) {
+    // Blocks of keys lie at multiples of their size whatever the queries, for equal sums on all numbers of threads.
+    for (let j = firstSeen(here, block, 0, keys) / KEYS * KEYS; j < limit; j += KEYS) {
       const width = min(KEYS, limit - j);
       const kHere = kAt + <usize> j * kTime, vHere = vAt + <usize> j * vTime;
       const validHere = valid ? valid + (<usize> j << 2) : 0;
       if (direct) {
         for (let i = 0; i < rows; i++) {
-          const n = visible(first + i, j, width, causal, offset);
-          if (n == 0) continue;
+          const from = firstSeen(here + i, block, j, width);
+          const n = endSeen(here + i, step, j, width) - from;
+          if (n <= 0) continue;
           const row = qAt + <usize> (first + i) * qTime;
+          const kFrom = kHere + <usize> from * kTime, vFrom = vHere + <usize> from * vTime;
           for (let c = 0; c < n; c++) {
-            store<f32>(scores + (<usize> c << 2), dot(row, kHere + <usize> c * kTime, d) * scale);
+            store<f32>(scores + (<usize> c << 2), dot(row, kFrom + <usize> c * kTime, d) * scale);
           }
-          if (validHere) maskKeys(scores, validHere, n);
+          if (validHere) maskKeys(scores, validHere + (<usize> from << 2), n);
           const to = out + <usize> i * rowBytes;
           foldRow(scores, n, n, states + (<usize> i << 3), to, d);
           for (let c = 0; c < n; c++) {
-            addScaled(to, vHere + <usize> c * vTime, d, load<f32>(scores + (<usize> c << 2)));
+            addScaled(to, vFrom + <usize> c * vTime, d, load<f32>(scores + (<usize> c << 2)));
           }
         }
         continue;
@@ -251,22 +267,28 @@ export function attention(
       packB(vHere, vTime, d, width, vPack);
       for (let strip = 0; strip < rows; strip += STRIP) {
         const height = min(STRIP, rows - strip);
-        const seen = visible(first + strip + height - 1, j, width, causal, offset);
-        if (seen == 0) continue;
+        const at = here + strip;
+        // Whole panels of 8 keys that some query of the strip sees.
+        const from = firstSeen(at, block, j, width) & ~7;
+        const seen = endSeen(at + height - 1, step, j, width) - from;
+        if (seen <= 0) continue;
         const panel = qPack + <usize> (strip / 5) * panelBytes;
+        const kPanel = kPack + <usize> (from >> 3) * kPanelBytes;
         // deno-fmt-ignore
-        packedProduct(panel, kPack, height, seen, d, d, scores, KEYS * 4, scale, false, 0, 0, 0, edge);
+        packedProduct(panel, kPanel, height, seen, d, d, scores, KEYS * 4, scale, false, 0, 0, 0, edge);
         for (let i = 0; i < height; i++) {
-          const row = scores + <usize> i * (KEYS * 4);
-          const n = visible(first + strip + i, j, width, causal, offset);
-          if (validHere) maskKeys(row, validHere, n);
-          const at = <usize> (strip + i);
-          foldRow(row, n, seen, states + (at << 3), out + at * rowBytes, d);
+          const skip = min(seen, firstSeen(at + i, block, j, width) - from);
+          const n = max(0, endSeen(at + i, step, j, width) - from - skip);
+          const all = scores + <usize> i * (KEYS * 4), row = all + (<usize> skip << 2);
+          memory.fill(all, 0, <usize> skip << 2);
+          if (validHere) maskKeys(row, validHere + (<usize> (from + skip) << 2), n);
+          const own = <usize> (strip + i);
+          foldRow(row, n, seen - skip, states + (own << 3), out + own * rowBytes, d);
         }
         packA(scores, KEYS * 4, height, seen, pPack);
-        const to = out + <usize> strip * rowBytes;
+        const to = out + <usize> strip * rowBytes, vPanel = vPack + <usize> from * 32;
         // deno-fmt-ignore
-        packedProduct(pPack, vPack, height, d, seen, width, to, rowBytes, 1, true, 0, 0, 0, edge);
+        packedProduct(pPack, vPanel, height, d, seen, width, to, rowBytes, 1, true, 0, 0, 0, edge);
       }
     }
     for (let i = 0; i < rows; i++) {
@@ -351,7 +373,9 @@ export function attention_backward(
   oTime: usize,
   validBatch: usize,
   scale: f32,
-  causal: bool,
+  step: i32,
+  block: i32,
+  past: i32,
 ): void {
   const edge = scratch(thread);
   // K and V transposed for scores and dP, K as it is for dq.
@@ -369,8 +393,8 @@ export function attention_backward(
   const ds = p + BACK_STRIP * KEYS * 4;
   // Panels of 5 keys: up to 130.
   const left = ds + BACK_STRIP * KEYS * 4;
-  const group = heads / kvHeads, offset = keys - queries;
-  const rowBytes = <usize> d << 2;
+  const group = heads / kvHeads;
+  const rowBytes = <usize> d << 2, kPanelBytes = <usize> ((d + 3) & ~3) * 32;
   qTime <<= 2;
   kTime <<= 2;
   vTime <<= 2;
@@ -403,16 +427,19 @@ export function attention_backward(
       packB(kHere, kTime, d, width, kPack);
       memory.fill(dkSum, 0, <usize> width * rowBytes);
       memory.fill(dvSum, 0, <usize> width * rowBytes);
-      // The first strip with a query that sees the block's first key.
-      const from = causal ? max(0, j - offset) / BACK_STRIP * BACK_STRIP : 0;
+      // From the first strip with a query that sees the first key to the last query that sees the last one.
+      const start = step ? max(0, (j + 1) * step - 1 - past) / BACK_STRIP * BACK_STRIP : 0;
+      const until = block ? min(queries, ((j + width - 1) / block + 1) * block - past) : queries;
       for (let g = 0; g < group; g++) {
         const h = <usize> (kvHead * group + g);
         const qOffset = b * qBatch + h * qHead << 2, oOffset = b * oBatch + h * oHead << 2;
         const stats = (b * <usize> heads + h) * <usize> queries << 2;
-        for (let strip = from; strip < queries; strip += BACK_STRIP) {
-          const height = min(BACK_STRIP, queries - strip);
-          const seen = visible(strip + height - 1, j, width, causal, offset);
-          if (seen == 0) continue;
+        for (let strip = start; strip < until; strip += BACK_STRIP) {
+          const height = min(BACK_STRIP, queries - strip), here = past + strip;
+          const from = firstSeen(here, block, j, width) & ~7, fromKey = <usize> from;
+          const seen = endSeen(here + height - 1, step, j, width) - from;
+          if (seen <= 0) continue;
+          const panels = <usize> (from >> 3) * kPanelBytes;
           const qStrip = q + qOffset + <usize> strip * qTime;
           const oStrip = dO + oOffset + <usize> strip * oTime;
           packA(qStrip, qTime, height, d, qLeft);
@@ -420,18 +447,22 @@ export function attention_backward(
           packB(qStrip, qTime, d, height, qRight);
           packB(oStrip, oTime, d, height, oRight);
           // deno-fmt-ignore
-          packedProduct(qLeft, kTPack, height, seen, d, d, p, KEYS * 4, scale, false, 0, 0, 0, edge);
+          packedProduct(qLeft, kTPack + panels, height, seen, d, d, p, KEYS * 4, scale, false, 0, 0, 0, edge);
           // deno-fmt-ignore
-          packedProduct(oLeft, vTPack, height, seen, d, d, ds, KEYS * 4, 1, false, 0, 0, 0, edge);
+          packedProduct(oLeft, vTPack + panels, height, seen, d, d, ds, KEYS * 4, 1, false, 0, 0, 0, edge);
           for (let i = 0; i < height; i++) {
-            const at = <usize> i * (KEYS * 4), row = stats + (<usize> (strip + i) << 2);
-            const n = visible(strip + i, j, width, causal, offset);
-            if (validHere) maskKeys(p + at, validHere, n);
+            const row = stats + (<usize> (strip + i) << 2);
+            const skip = min(seen, firstSeen(here + i, block, j, width) - from);
+            const n = max(0, endSeen(here + i, step, j, width) - from - skip);
+            const all = <usize> i * (KEYS * 4), at = all + (<usize> skip << 2);
+            memory.fill(p + all, 0, <usize> skip << 2);
+            memory.fill(ds + all, 0, <usize> skip << 2);
+            if (validHere) maskKeys(p + at, validHere + (<usize> (from + skip) << 2), n);
             gradientRow(
               p + at,
               ds + at,
               n,
-              seen,
+              seen - skip,
               load<f32>(lse + row),
               load<f32>(delta + row),
               scale,
@@ -440,13 +471,13 @@ export function attention_backward(
           packA(ds, KEYS * 4, height, seen, left);
           const dqStrip = dq + qOffset + <usize> strip * qTime;
           // deno-fmt-ignore
-          packedProduct(left, kPack, height, d, seen, width, dqStrip, qTime, 1, true, 0, 0, 0, edge);
+          packedProduct(left, kPack + fromKey * 32, height, d, seen, width, dqStrip, qTime, 1, true, 0, 0, 0, edge);
           packATransposed(p, KEYS * 4, seen, height, left);
           // deno-fmt-ignore
-          packedProduct(left, oRight, seen, d, height, height, dvSum, rowBytes, 1, true, 0, 0, 0, edge);
+          packedProduct(left, oRight, seen, d, height, height, dvSum + fromKey * rowBytes, rowBytes, 1, true, 0, 0, 0, edge);
           packATransposed(ds, KEYS * 4, seen, height, left);
           // deno-fmt-ignore
-          packedProduct(left, qRight, seen, d, height, height, dkSum, rowBytes, 1, true, 0, 0, 0, edge);
+          packedProduct(left, qRight, seen, d, height, height, dkSum + fromKey * rowBytes, rowBytes, 1, true, 0, 0, 0, edge);
         }
       }
       for (let i = 0; i < width; i++) {

@@ -65,7 +65,7 @@ export function attention(
     ...strides("v", keys, layout),
     ...strides("o", queries, layout),
     ...keyValid && { valid_batch: keyValid.shape[1] },
-    causal: Number(causal),
+    step: Number(causal),
     ...scale !== undefined && { scale },
   });
   const o = Tensor.empty(device, q.shape, q.dtype);

@@ -57,7 +57,9 @@ function reference(p: AttentionParams, { q, k, v, grad_o, key_valid }: Arrays): 
         const vj = (j: number) => b * p.v_batch + kv * p.v_head + j * p.v_time;
         const weights = new Float64Array(p.keys);
         for (let j = 0; j < p.keys; j++) {
-          if (p.causal && j - i > p.keys - p.queries) continue;
+          const position = p.past + i;
+          if (p.step && (j + 1) * p.step - 1 > position) continue;
+          if (p.block && position - j > (position % p.block)) continue;
           if (key_valid && !key_valid[b * p.keys + j]) continue;
           let score = 0;
           for (let c = 0; c < p.d; c++) score += q[qi + c] * k[kj(j) + c];
@@ -161,26 +163,39 @@ await onEachDevice("attention agrees with float64 on odd sizes", async (device) 
 });
 
 await onEachDevice("attention agrees with float64, causal, on even sizes", async (device) => {
-  await check(device, { batch: 1, heads: 2, queries: 64, keys: 64, d: 16, causal: 1 });
-  await check(device, { batch: 2, heads: 2, queries: 70, keys: 70, d: 16, causal: 1, scale: 2 });
+  await check(device, { batch: 1, heads: 2, queries: 64, keys: 64, d: 16, step: 1 });
+  await check(device, { batch: 2, heads: 2, queries: 70, keys: 70, d: 16, step: 1, scale: 2 });
 });
 
 await onEachDevice("attention lets the last query see the last key", async (device) => {
-  await check(device, { batch: 2, heads: 2, queries: 3, keys: 23, d: 16, causal: 1 });
+  await check(device, { batch: 2, heads: 2, queries: 3, keys: 23, d: 16, step: 1 });
   // The first queries see nothing: their outputs and gradients are 0.
-  await check(device, { batch: 1, heads: 2, queries: 21, keys: 9, d: 16, causal: 1 });
+  await check(device, { batch: 1, heads: 2, queries: 21, keys: 9, d: 16, step: 1 });
 });
+
+await onEachDevice(
+  "attention keeps to the own block, and to every so many keys",
+  async (device) => {
+    const mask = (b: number, j: number): boolean => (j + b) % 4 !== 0;
+    const local = { batch: 2, heads: 2, queries: 70, keys: 70, d: 16, step: 1, block: 12 };
+    await check(device, local);
+    await check(device, { ...local, queries: 20, kv_heads: 1, mask });
+    const columns = { batch: 2, heads: 2, queries: 140, keys: 10, d: 16, step: 14, past: 0 };
+    await check(device, columns);
+    await check(device, { ...columns, queries: 33, past: 100, kv_heads: 1, mask });
+  },
+);
 
 await onEachDevice("attention skips padded keys and shares key heads", async (device) => {
   const mask = (b: number, j: number): boolean => b !== 1 && (j + b) % 3 !== 0;
   const sizes = { batch: 3, heads: 6, kv_heads: 2, queries: 11, keys: 13, d: 16 };
   await check(device, { ...sizes, mask });
-  await check(device, { ...sizes, mask, causal: 1 });
+  await check(device, { ...sizes, mask, step: 1 });
 });
 
 await onEachDevice("attention reads heads inside rows", async (device) => {
   const [heads, time, d] = [3, 18, 16];
-  const strides = { heads, queries: time, keys: time, d, batch: 2, causal: 1 };
+  const strides = { heads, queries: time, keys: time, d, batch: 2, step: 1 };
   await check(device, {
     ...strides,
     q_batch: time * 3 * heads * d,
@@ -205,7 +220,7 @@ await onEachDevice("attention of no keys is 0", async (device) => {
 
 Deno.test("attention's TypeScript twins agree with float64", async () => {
   const device = CpuDevice.open({ threads: 1, simd: false });
-  await check(device, { batch: 2, heads: 4, kv_heads: 2, queries: 9, keys: 12, d: 6, causal: 1 });
+  await check(device, { batch: 2, heads: 4, kv_heads: 2, queries: 9, keys: 12, d: 6, step: 1 });
   await check(device, { batch: 2, heads: 2, queries: 5, keys: 3, d: 7, mask: (b, j) => j > b });
   const sizes = { batch: 1, heads: 2, kv_heads: 1, queries: 5, keys: 7, d: 6 };
   const p = attentionParams(sizes);
@@ -230,15 +245,17 @@ Deno.test({
       gpu: (params, target) => kernel.gpu(params, { ...target, software: false }),
     });
     const mask = (b: number, j: number): boolean => (j + b) % 5 !== 0;
-    const sizes = { batch: 2, heads: 2, kv_heads: 1, queries: 67, keys: 73, d: 8, causal: 1 };
-    const p = attentionParams(sizes);
-    const arrays = inputs(p, { ...sizes, mask });
+    const sizes = { batch: 2, heads: 2, kv_heads: 1, queries: 67, keys: 73, d: 8 };
     const backward: Backward = (device, { o, grad_q, grad_k, grad_v, ...rest }, p) => {
       device.launch(tiled(attentionBackwardQ), { ...rest, o, grad_q }, p);
       device.launch(tiled(attentionBackwardKv), { ...rest, grad_k, grad_v }, p);
     };
-    const results = await run(device, p, arrays, backward, tiled(attentionForward));
-    assertClose(results, reference(p, arrays), p);
+    for (const limit of [{ step: 1 }, { step: 1, block: 20 }, { step: 4, past: 200 }]) {
+      const p = attentionParams({ ...sizes, ...limit });
+      const arrays = inputs(p, { ...sizes, mask });
+      const results = await run(device, p, arrays, backward, tiled(attentionForward));
+      assertClose(results, reference(p, arrays), p);
+    }
   },
 });
 

@@ -14,7 +14,9 @@ interface Case {
   queries: number;
   keys: number;
   d: number;
-  causal?: boolean;
+  step?: number;
+  block?: number;
+  past?: number;
   padded?: boolean;
   /** [batch, time, heads, d], as a projection leaves it, instead of [batch, heads, time, d]. */
   byTime?: boolean;
@@ -22,16 +24,33 @@ interface Case {
 
 const CASES: Case[] = [
   { batch: 1, heads: 1, kvHeads: 1, queries: 1, keys: 1, d: 1 },
-  { batch: 2, heads: 2, kvHeads: 2, queries: 7, keys: 7, d: 5, causal: true },
-  { batch: 1, heads: 4, kvHeads: 2, queries: 33, keys: 33, d: 16, causal: true, byTime: true },
+  { batch: 2, heads: 2, kvHeads: 2, queries: 7, keys: 7, d: 5, step: 1 },
+  { batch: 1, heads: 4, kvHeads: 2, queries: 33, keys: 33, d: 16, step: 1, byTime: true },
   { batch: 2, heads: 3, kvHeads: 1, queries: 21, keys: 45, d: 12, padded: true },
-  { batch: 1, heads: 2, kvHeads: 2, queries: 150, keys: 150, d: 64, causal: true, byTime: true },
-  { batch: 1, heads: 2, kvHeads: 1, queries: 61, keys: 141, d: 8, causal: true, padded: true },
-  { batch: 1, heads: 2, kvHeads: 2, queries: 30, keys: 20, d: 8, causal: true },
-  { batch: 2, heads: 4, kvHeads: 2, queries: 1, keys: 137, d: 20, causal: true, padded: true },
-  { batch: 1, heads: 2, kvHeads: 2, queries: 3, keys: 260, d: 33, causal: true },
+  { batch: 1, heads: 2, kvHeads: 2, queries: 150, keys: 150, d: 64, step: 1, byTime: true },
+  { batch: 1, heads: 2, kvHeads: 1, queries: 61, keys: 141, d: 8, step: 1, padded: true },
+  { batch: 1, heads: 2, kvHeads: 2, queries: 30, keys: 20, d: 8, step: 1 },
+  { batch: 2, heads: 4, kvHeads: 2, queries: 1, keys: 137, d: 20, step: 1, padded: true },
+  { batch: 1, heads: 2, kvHeads: 2, queries: 3, keys: 260, d: 33, step: 1 },
   { batch: 1, heads: 1, kvHeads: 1, queries: 25, keys: 9, d: 256 },
   { batch: 1, heads: 1, kvHeads: 1, queries: 6, keys: 0, d: 4 },
+  { batch: 1, heads: 2, kvHeads: 1, queries: 150, keys: 150, d: 12, step: 1, block: 8 },
+  {
+    batch: 1,
+    heads: 1,
+    kvHeads: 1,
+    queries: 300,
+    keys: 300,
+    d: 8,
+    step: 1,
+    block: 100,
+    padded: true,
+  },
+  { batch: 1, heads: 1, kvHeads: 1, queries: 33, keys: 290, d: 8, step: 1, block: 150 },
+  { batch: 2, heads: 2, kvHeads: 2, queries: 150, keys: 18, d: 8, step: 8, past: 0 },
+  { batch: 1, heads: 2, kvHeads: 2, queries: 300, keys: 150, d: 8, step: 2, past: 1, padded: true },
+  { batch: 2, heads: 2, kvHeads: 1, queries: 1, keys: 200, d: 8, step: 1, block: 7, padded: true },
+  { batch: 1, heads: 2, kvHeads: 1, queries: 2, keys: 24, d: 8, step: 8, past: 190 },
 ];
 
 type Layout = { strides: AttentionStrides; size: number };
@@ -65,7 +84,10 @@ function reference(
         const qi = at(ql, b, h, i),
           keysAt = Array.from({ length: keys }, (_, j) => at(kl, b, kv, j));
         const scores = keysAt.map((kj, j) => {
-          if (!valid[b * keys + j] || (test.causal && j > i + keys - queries)) return -Infinity;
+          const { step = 0, block = 0, past = keys - queries } = test, position = past + i;
+          const later = step > 0 && (j + 1) * step - 1 > position;
+          const outside = block > 0 && j < Math.floor(position / block) * block;
+          if (!valid[b * keys + j] || later || outside) return -Infinity;
           let s = 0;
           for (let x = 0; x < d; x++) s += data.q[qi + x] * data.k[kj + x];
           return s * scale;
@@ -154,6 +176,28 @@ Deno.test("attention() and its gradients agree with float64 on 1 and 3 threads, 
       assert(error < 1e-5, `${JSON.stringify(test)}: ${name} is off by ${error}`);
       assert.deepEqual(runs[1][name], runs[0][name], `${name} depends on the threads`);
     }
+  }
+});
+
+Deno.test("attention() takes each sequence at its own position", () => {
+  using pool = ThreadPool.start({ threads: 1 });
+  const arena = new Arena(pool), [batch, keys, d, block] = [4, 150, 8, 16];
+  const [q, k, v] = [batch * d, batch * keys * d, batch * keys * d].map((size, i) =>
+    arena.put(randoms(size, i))
+  );
+  const pasts = [0, 15, 64, 149];
+  for (const queries of [1, 5]) {
+    const sizes = { heads: 1, d, keys, queries, q, k, v, lse: 0, step: 1, block };
+    const shared = { ...sizes, qStrides: [d, 0, 0] as const };
+    const o = arena.out(batch * queries * d);
+    attention(pool, { ...shared, batch, o, pasts: arena.putInts(pasts) });
+    pasts.forEach((past, b) => {
+      const alone = arena.out(queries * d);
+      const here = { q: q + 4 * b * d, k: k + 4 * b * keys * d, v: v + 4 * b * keys * d };
+      attention(pool, { ...shared, ...here, batch: 1, o: alone, past });
+      const found = arena.floats(o + 4 * b * queries * d, queries * d);
+      assert.deepEqual(found, arena.floats(alone, queries * d));
+    });
   }
 });
 

@@ -46,8 +46,15 @@ export interface AttentionOptions {
   oStrides?: AttentionStrides;
   /** Factor of the scores, 1 / sqrt(d) when left out. */
   scale?: number;
-  /** Query i sees keys up to i + keys - queries only. */
-  causal?: boolean;
+  /**
+   * The key j stands at the position (j + 1) * step - 1, and a query sees those up to its own position: 1 for
+   * ordinary causal attention. 0 (the default): it sees all keys.
+   */
+  step?: number;
+  /** A query at position p sees no key before floor(p / block) * block; for a step of 1. 0 (the default): it does. */
+  block?: number;
+  /** The position of the first query; `keys - queries` when left out. */
+  past?: number;
 }
 
 /** {@linkcode AttentionOptions} with what the backward pass adds. */
@@ -84,23 +91,28 @@ function layout(options: AttentionOptions): number[] {
   const scale = options.scale ?? 1 / Math.sqrt(d);
   // deno-fmt-ignore
   return [heads, kvHeads, queries, keys, d, ...qStrides, ...kStrides, ...vStrides, ...oStrides,
-    options.validStride ?? keys, scale, Number(options.causal ?? false)];
+    options.validStride ?? keys, scale, options.step ?? 0, options.block ?? 0,
+    options.past ?? keys - queries];
 }
 
 /**
  * o = softmax(scale * q k^T + mask) v, and lse for the backward pass. A query that sees no key gives 0 (and +inf in lse).
+ * `pasts` is the byte address of int32 [batch], the `past` of each sequence where they differ.
  *
  * @throws {RangeError} If d is not 1 to 256 or heads is no multiple of kvHeads.
  */
-export function attention(pool: ThreadPool, options: AttentionOptions): void {
-  const { batch, heads, queries, q, k, v, o, lse, keyValid = 0 } = options;
+export function attention(
+  pool: ThreadPool,
+  options: AttentionOptions & { pasts?: number },
+): void {
+  const { batch, heads, queries, q, k, v, o, lse, keyValid = 0, pasts = 0 } = options;
   if (batch * heads * queries === 0) return;
   // Large blocks pack keys less often, small ones keep all threads busy.
   const most = pool.threads === 1 ? 1 : Math.ceil(4 * pool.threads / (batch * heads));
   const wanted = Math.ceil(queries / most / 20) * 20;
   const queryBlock = Math.max(60, Math.min(MAX_QUERIES, wanted));
   const tasks = batch * heads * Math.ceil(queries / queryBlock);
-  pool.run("attention", tasks, 1, q, k, v, o, lse, keyValid, ...layout(options), queryBlock);
+  pool.run("attention", tasks, 1, q, k, v, o, lse, keyValid, ...layout(options), pasts, queryBlock);
 }
 
 /**

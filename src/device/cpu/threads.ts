@@ -10,7 +10,7 @@ import { Worker } from "node:worker_threads";
 import kernels from "../../../kernels/wasm/kernels.js";
 
 /** Largest number of arguments that a kernel may take after (thread, start, end). */
-const MAX_ARGUMENTS = 32;
+const MAX_ARGUMENTS = 40;
 const MAX_THREADS = 16;
 const PAGE = 65536;
 
