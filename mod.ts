@@ -164,6 +164,9 @@ export * from "./src/io/npy.ts";
 export * from "./src/io/safetensors.ts";
 
 // Progress, logs and pictures
+export type { AttentionLayer } from "./src/report/attention_layer.ts";
+export { attentionPicture, type AttentionPictureOptions } from "./src/report/attention_picture.ts";
+export { attentionPng } from "./src/report/attention_png.ts";
 export { EventFile, type EventFileOptions } from "./src/report/event_file.ts";
 export * from "./src/report/format.ts";
 export {

@@ -1,0 +1,216 @@
+import { type AttentionLayer, attentionScale, checkLayers, headMap } from "./attention_layer.ts";
+import { axisLabels, LABEL_SIZE, widestLabel } from "./axis_labels.ts";
+import {
+  enlarged,
+  type HeatScale,
+  palette,
+  placeOnScale,
+  scaleBarPng,
+  shadesOf,
+} from "./heat_map.ts";
+import { escapeXml, THEME, themeStyle } from "./picture_theme.ts";
+import { encodePng } from "./png.ts";
+
+/** Options of {@linkcode attentionPicture}. */
+export interface AttentionPictureOptions {
+  /** Heading of the picture. */
+  title?: string;
+  /** Greatest width of the picture in pixels, where the heads find room in it; 980 by default. */
+  width?: number;
+}
+
+// Sizes in pixels.
+const MARGIN = 20;
+const GAP = 12;
+const MIN_MAP = 72;
+const MAX_MAP = 250;
+const BAR_WIDTH = 260;
+const MAX_CELLS = 512;
+
+const [BACKGROUND] = THEME.background;
+const [INK] = THEME.text;
+const [LINE] = THEME.line;
+const [EMPTY] = THEME.grid;
+
+/**
+ * Draws the attention heads of every layer as one SVG, a row a layer and a column a head. One scale
+ * of colours holds for all maps and is drawn above them; it grows with a power of the weights, such
+ * that even attention over all keys stands at a quarter of it, and long sequences and single peaks
+ * are both seen. Exact zeros, which a mask leaves, stay empty. Tokens are written with their spaces
+ * as `·` and line breaks as `↵`; where there is not room for all, every second, third ... is named.
+ * It follows the reader's colour scheme, light or dark.
+ *
+ * @throws {RangeError} where there is no layer, a layer has not as many weights or tokens as its
+ * sizes say, or a weight is negative or not finite
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { attentionPicture } from "@dinograd/dinograd";
+ *
+ * const svg = await attentionPicture([{
+ *   name: "h.0.attn",
+ *   heads: 1,
+ *   queries: 2,
+ *   keys: 2,
+ *   weights: Float32Array.of(1, 0, 0.3, 0.7),
+ *   queryTokens: ["To", " be"],
+ *   keyTokens: ["To", " be"],
+ * }]);
+ * assert.match(svg, /^<svg .*>·be<\/text>/s);
+ * ```
+ */
+export async function attentionPicture(
+  layers: readonly AttentionLayer[],
+  options: AttentionPictureOptions = {},
+): Promise<string> {
+  checkLayers(layers);
+  const scale = attentionScale(layers);
+  const colours = await palette();
+  const columns = Math.max(...layers.map(({ heads }) => heads));
+  // The labels' width depends on how many fit, and the maps' size on the labels' width: as if all fit.
+  const labelWidth = Math.max(
+    ...layers.map((layer) => widestLabel(axisLabels(layer.queries, Infinity, layer.queryTokens))),
+  );
+  const left = MARGIN + 22 + labelWidth + 8;
+  const room = (options.width ?? 980) - left - MARGIN - (columns - 1) * GAP;
+  const side = Math.max(MIN_MAP, Math.min(MAX_MAP, Math.floor(room / columns)));
+  const width = left + Math.max(columns * (side + GAP) - GAP, BAR_WIDTH) + MARGIN;
+
+  const parts: string[] = [];
+  let y = MARGIN;
+  if (options.title !== undefined) {
+    parts.push(text(MARGIN, y + 12, options.title, { size: 15, weight: 600 }));
+    y += 34;
+  }
+  parts.push(scaleBar(left, y, scale, await scaleBarPng()));
+  y += 52;
+  for (const [row, layer] of layers.entries()) {
+    const [mapWidth, mapHeight] = mapSize(layer, side);
+    const rowLabels = axisLabels(layer.queries, mapHeight, layer.queryTokens);
+    const columnLabels = axisLabels(layer.keys, mapWidth, layer.keyTokens);
+    // Rows with the same keys share the labels under the last of them.
+    const labelled = !sharesKeys(layer, layers[row + 1]);
+    parts.push(text(left, y + 11, layer.name, { size: 13, weight: 600 }));
+    y += 36;
+    for (let head = 0; head < layer.heads; head++) {
+      const x = left + head * (side + GAP);
+      parts.push(text(x, y - 6, `head ${head}`));
+      const map = shadesOf(headMap(layer, head), scale, MAX_CELLS);
+      // Not all viewers heed image-rendering: cells larger than a pixel are enlarged here already.
+      const zoom = Math.max(1, Math.floor(2 * mapWidth / map.width));
+      const png = await encodePng({ ...enlarged(map, zoom), palette: colours });
+      const isEnlarged = map.width <= mapWidth;
+      parts.push(
+        `<rect x="${x}" y="${y}" width="${mapWidth}" height="${mapHeight}" fill="${EMPTY}"/>`,
+        pngImage(x, y, mapWidth, mapHeight, png, isEnlarged),
+        ...columnLabels.map((label) => {
+          const at = x + mapWidth / layer.keys * (label.index + 0.5);
+          const mark = tick(at, y + mapHeight, at, y + mapHeight + 4);
+          if (!labelled) return mark;
+          if (!layer.keyTokens) {
+            return mark + text(at, y + mapHeight + 16, label.text, { anchor: "middle" });
+          }
+          const token = { anchor: "end", turned: true, monospace: true } as const;
+          return mark + text(at + 4, y + mapHeight + 7, label.text, token);
+        }),
+      );
+    }
+    parts.push(
+      ...rowLabels.map((label) => {
+        const at = y + mapHeight / layer.queries * (label.index + 0.5);
+        const style = { anchor: "end", monospace: layer.queryTokens !== undefined } as const;
+        return tick(left - 4, at, left, at) + text(left - 7, at + 4, label.text, style);
+      }),
+      text(MARGIN + 10, y + mapHeight / 2, "query", { anchor: "middle", turned: true }),
+    );
+    y += mapHeight + 8;
+    if (labelled) {
+      y += layer.keyTokens ? widestLabel(columnLabels) : LABEL_SIZE;
+      parts.push(text(left + mapWidth / 2, y + 16, "key", { anchor: "middle" }));
+      y += 22;
+    }
+    y += 14;
+  }
+  const height = Math.ceil(y - 14 + MARGIN);
+  return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" ` +
+    `viewBox="0 0 ${width} ${height}" font-family="sans-serif" font-size="${LABEL_SIZE}" ` +
+    `role="img"><title>${escapeXml(options.title ?? "Attention weights")}</title>${themeStyle()}` +
+    `<rect width="${width}" height="${height}" fill="${BACKGROUND}"/>${parts.join("\n")}</svg>`;
+}
+
+/** Width and height of a layer's maps: of square cells where that leaves neither side too short. */
+function mapSize({ queries, keys }: AttentionLayer, side: number): [number, number] {
+  const longer = Math.max(queries, keys);
+  const pixels = (count: number) => Math.round(Math.max(side * count / longer, side / 4));
+  return [pixels(keys), pixels(queries)];
+}
+
+/** Whether the labels under the second row name the columns of the first one, too. */
+function sharesKeys(a: AttentionLayer, b: AttentionLayer | undefined): boolean {
+  return b !== undefined && a.heads <= b.heads && a.keys === b.keys && a.queries === b.queries &&
+    a.keyTokens?.join("\0") === b.keyTokens?.join("\0");
+}
+
+/** The colours with some weights under them. */
+function scaleBar(x: number, y: number, scale: HeatScale, png: Uint8Array): string {
+  const parts = [pngImage(x, y, BAR_WIDTH, 12, png, false)];
+  let last = Infinity;
+  // Both ends, and between them each weight that stands far enough from the one before.
+  for (const weight of [scale.top, 1, 0.5, 0.25, 0.1, 0.03, 0.01, 1e-3, 1e-4, 0]) {
+    const at = placeOnScale(weight, scale) * BAR_WIDTH;
+    if (weight > 0 && Math.min(last - at, at) < 30) continue;
+    last = at;
+    const label = String(Number(weight.toPrecision(3)));
+    parts.push(
+      tick(x + at, y + 12, x + at, y + 16),
+      text(x + at, y + 28, label, { anchor: "middle" }),
+    );
+  }
+  parts.push(text(x + BAR_WIDTH + 14, y + 10, "attention weight"));
+  return parts.join("");
+}
+
+interface TextStyle {
+  size?: number;
+  weight?: number;
+  anchor?: "middle" | "end";
+  /** Reads upwards. */
+  turned?: boolean;
+  monospace?: boolean;
+}
+
+function text(x: number, y: number, content: string, style: TextStyle = {}): string {
+  const at = `${round(x)} ${round(y)}`;
+  const place = style.turned
+    ? `transform="translate(${at}) rotate(-90)"`
+    : `x="${round(x)}" y="${round(y)}"`;
+  return `<text ${place}` +
+    (style.size ? ` font-size="${style.size}"` : "") +
+    (style.weight ? ` font-weight="${style.weight}"` : "") +
+    (style.anchor ? ` text-anchor="${style.anchor}"` : "") +
+    (style.monospace ? ` font-family="monospace"` : "") +
+    ` fill="${INK}">${escapeXml(content)}</text>`;
+}
+
+function tick(x1: number, y1: number, x2: number, y2: number): string {
+  return `<path d="M${round(x1)},${round(y1)}L${round(x2)},${round(y2)}" stroke="${LINE}"/>`;
+}
+
+/** An enlarged map's cells must have sharp edges; a shrunk one must not lose every second cell. */
+function pngImage(
+  x: number,
+  y: number,
+  width: number,
+  height: number,
+  png: Uint8Array,
+  isEnlarged: boolean,
+): string {
+  return `<image x="${x}" y="${y}" width="${width}" height="${height}" ` +
+    `preserveAspectRatio="none"${isEnlarged ? ` style="image-rendering:pixelated"` : ""} ` +
+    `href="data:image/png;base64,${png.toBase64()}"/>`;
+}
+
+function round(pixels: number): number {
+  return Math.round(pixels * 10) / 10;
+}

@@ -1,0 +1,90 @@
+// Numbers as colours: the scale, the colour map, and the pixels of one map.
+import { encodePng } from "./png.ts";
+
+/** How a value becomes a place on the colour map, 0 to 1: `(value / top) ** exponent`. */
+export interface HeatScale {
+  top: number;
+  exponent: number;
+}
+
+/** A matrix, row by row. */
+export interface HeatMap {
+  rows: number;
+  columns: number;
+  values: Float32Array;
+}
+
+/** A map's pixels, row by row, as indices of {@linkcode palette}. */
+export interface Shades {
+  width: number;
+  height: number;
+  pixels: Uint8Array;
+}
+
+/** Shades besides "nothing"; more cannot be told apart, and fewer make smaller files. */
+const SHADES = 63;
+
+/** Place of a value on the colour map, 0 to 1. */
+export function placeOnScale(value: number, { top, exponent }: HeatScale): number {
+  return (value / top) ** exponent;
+}
+
+/**
+ * Shades of a map, an index of {@linkcode palette} a cell. Exact zeros, which a mask leaves, get
+ * index 0. A matrix of more than `maxSide` rows or columns is shrunk to the largest value of each
+ * block, so that single high values stay visible.
+ */
+export function shadesOf(
+  { rows, columns, values }: HeatMap,
+  scale: HeatScale,
+  maxSide: number,
+): Shades {
+  const block = Math.ceil(Math.max(rows, columns) / maxSide);
+  const width = Math.ceil(columns / block);
+  const height = Math.ceil(rows / block);
+  const pixels = new Uint8Array(width * height);
+  for (let row = 0; row < rows; row++) {
+    const line = Math.floor(row / block) * width;
+    for (let column = 0; column < columns; column++) {
+      const value = values[row * columns + column];
+      if (value === 0) continue;
+      const shade = 1 + Math.round(placeOnScale(value, scale) * (SHADES - 1));
+      const pixel = line + Math.floor(column / block);
+      pixels[pixel] = Math.max(pixels[pixel], shade);
+    }
+  }
+  return { width, height, pixels };
+}
+
+/** A map with each of its cells as `zoom` by `zoom` pixels. */
+export function enlarged(
+  { width, height, pixels }: Shades,
+  zoom: number,
+): Shades {
+  const large = { width: width * zoom, height: height * zoom };
+  const copy = new Uint8Array(large.width * large.height);
+  for (let y = 0; y < large.height; y++) {
+    const line = Math.floor(y / zoom) * width;
+    for (let x = 0; x < large.width; x++) {
+      copy[y * large.width + x] = pixels[line + Math.floor(x / zoom)];
+    }
+  }
+  return { ...large, pixels: copy };
+}
+
+/** The colours of the shades, 0 (transparent) to {@linkcode SHADES}. */
+export async function palette(): Promise<number[][]> {
+  // Viridis: even steps to the eye, to colour-blind ones too, and visible on white as on black.
+  const { interpolateViridis } = await import("npm:d3-scale-chromatic@3.1.1");
+  const colours = Array.from({ length: SHADES }, (_, shade) => {
+    const hex: string = interpolateViridis(shade / (SHADES - 1));
+    return [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16)).concat(255);
+  });
+  return [[0, 0, 0, 0], ...colours];
+}
+
+/** The colour map from left to right, a pixel high, as a PNG. */
+export async function scaleBarPng(): Promise<Uint8Array> {
+  const pixels = Uint8Array.from({ length: SHADES }, (_, shade) => shade + 1);
+  return await encodePng({ width: SHADES, height: 1, pixels, palette: await palette() });
+}
