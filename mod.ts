@@ -90,6 +90,8 @@ export * from "./src/nn/rms_norm.ts";
 export * from "./src/nn/state_dict.ts";
 export * from "./src/models/gpt2.ts";
 export * from "./src/models/llama.ts";
+export * from "./src/models/transformer.ts";
+export * from "./src/models/translator.ts";
 
 // Optimizers
 export * from "./src/optim/adamw.ts";

@@ -21,7 +21,7 @@ import { compareOptimizers } from "./support/golden_optimizer.ts";
 
 /** Families and models that later work brings. */
 const LATER = new Set([
-  ...["gpt3", "transformer", "operators_sparse_attention"],
+  ...["gpt3", "operators_sparse_attention"],
   ...["decode_gpt2", "decode_transformer"],
 ]);
 

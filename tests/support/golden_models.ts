@@ -7,6 +7,7 @@ import assert from "node:assert/strict";
 import type { Device } from "../../src/device/device.ts";
 import { GPT2, type GPT2Config } from "../../src/models/gpt2.ts";
 import { LLaMA } from "../../src/models/llama.ts";
+import { Transformer, type TransformerConfig } from "../../src/models/transformer.ts";
 import { checkStateDict, type ParameterOptions } from "../../src/nn/parameters.ts";
 import { Adam, AdamW } from "../../src/optim/adamw.ts";
 import { clipGradNorm } from "../../src/optim/clip_grad_norm.ts";
@@ -39,6 +40,7 @@ const KINDS: Readonly<Record<string, Create>> = {
   llama1: llama,
   llama2: llama,
   llama3: llama,
+  transformer: (config, options) => transformer(config, options),
 };
 
 /** Whether models of this kind are known here. */
@@ -77,6 +79,43 @@ function languageModel(model: GPT2 | LLaMA): Subject {
         "logits": model.logits(input_ids),
         "hidden.embed": embed,
         ...numbered("hidden", blocks),
+      };
+    },
+  };
+}
+
+function transformer(
+  config: Config,
+  options: ParameterOptions,
+  more: Partial<TransformerConfig> = {},
+): Subject {
+  const model = new Transformer({
+    sourceVocabSize: config.src_vocab_size,
+    targetVocabSize: config.tgt_vocab_size,
+    embedSize: config.embed_size,
+    hiddenSize: config.hidden_size,
+    layers: config.n_layers,
+    heads: config.attn_heads,
+    padId: config.pad_id,
+    ...more,
+  }, options);
+  const labelSmoothing = config.label_smoothing;
+  return {
+    parameters: () => model.parameters(),
+    parameterCount: () => model.parameterCount(),
+    dispose: () => model.dispose(),
+    loss: ({ src_ids, decoder_input_ids, targets }) =>
+      model.loss(src_ids, decoder_input_ids, targets, { labelSmoothing }),
+    forward({ src_ids, decoder_input_ids }) {
+      const [, ...encoder] = model.encoderStates(src_ids);
+      const memory = model.encode(src_ids);
+      const source = model.sourceKeys(memory);
+      const [, ...decoder] = model.decoderStates(decoder_input_ids, source);
+      return {
+        "logits": model.logits(src_ids, decoder_input_ids),
+        "encoder.memory": memory.states,
+        ...numbered("encoder.hidden", encoder),
+        ...numbered("decoder.hidden", decoder),
       };
     },
   };
@@ -179,6 +218,22 @@ export async function compareModel(name: string, device: Device): Promise<void> 
     comparison.relative("grad_norm", await norm.item(), golden.grad_norm, tolerance.grad_norm_rel);
     zeroGrad(parameters);
   });
+
+  if (expected.has("logits_project_quirk")) {
+    await comparison.run("quirk", async () => {
+      using _scope = new Scope();
+      const quirk = transformer(config, { device }, { encoderFeedForwardNorm: "branch" });
+      for (const [name, { data }] of start) assign(quirk.parameters().get(name)!, data);
+      const [{ logits }, loss] = noGrad(() => [quirk.forward(inputs), quirk.loss(inputs)]);
+      const wanted = pick(expected, "logits_project_quirk");
+      const within = tolerance.logits_abs;
+      const name = "logits_project_quirk";
+      await comparison.tensors([{ name, found: logits, expected: wanted, tolerance: within }]);
+      const lossWanted = golden.loss_project_quirk;
+      comparison.relative("loss_quirk", await loss.item(), lossWanted, tolerance.loss_rel);
+      quirk.dispose();
+    });
+  }
 
   await comparison.run("training curve", async () => {
     const { training } = golden;
