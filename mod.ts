@@ -108,7 +108,10 @@ export { type StoredTensor } from "./src/optim/stored.ts";
 export * from "./src/train/evaluate.ts";
 export * from "./src/train/interrupt.ts";
 export * from "./src/train/run_checkpoint.ts";
-export * from "./src/decode/sample_tokens.ts";
+export * from "./src/decode/beam_search.ts";
+export * from "./src/decode/generate.ts";
+export * from "./src/decode/generate_text.ts";
+export { type NextTokenModel } from "./src/decode/next_token_model.ts";
 
 // Metrics
 export * from "./src/eval/accuracy.ts";

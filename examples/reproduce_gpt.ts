@@ -15,6 +15,7 @@ import {
   clipGradNorm,
   formatDuration,
   formatTimings,
+  generate,
   GPT2,
   GPT2Tokenizer,
   Interrupt,
@@ -26,7 +27,6 @@ import {
   RandomState,
   readTensors,
   restoreRun,
-  sampleTokens,
   saveRun,
   Scope,
   type Tensor,
@@ -178,15 +178,15 @@ async function validate(): Promise<void> {
 
 async function showSamples(): Promise<void> {
   if (options.samples === 0) return;
-  const rows = await sampleTokens(model, tokenizer.encodeOrdinary(options.prompt), {
+  const rows = await generate(model, [tokenizer.encodeOrdinary(options.prompt)], {
     length: options.sampleLength,
+    overflow: "slide",
     samples: options.samples,
     topK: 50,
     vocabSize: tokenizer.vocabSize,
     random: new RandomState(options.seed + step),
-    device,
   });
-  for (const row of rows) report.sample(step, options.prompt + tokenizer.decode(row));
+  for (const { ids } of rows) report.sample(step, options.prompt + tokenizer.decode(ids));
 }
 
 async function save(): Promise<void> {

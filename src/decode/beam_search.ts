@@ -1,0 +1,161 @@
+/**
+ * Beam search.
+ *
+ * @module
+ */
+import type { KeyValueCache } from "../nn/key_value_cache.ts";
+import { cast } from "../ops/cast.ts";
+import { checkSampling } from "../ops/check_sampling.ts";
+import { logSoftmax } from "../ops/log_softmax.ts";
+import { slice } from "../ops/slice.ts";
+import { type TopK, topK } from "../ops/top_k.ts";
+import { tensor } from "../tensor/create.ts";
+import { scoped } from "../tensor/scope.ts";
+import { noGrad } from "../tensor/tape.ts";
+import { readTensors, type Tensor } from "../tensor/tensor.ts";
+import { checkedLength, checkPrompts, type NextTokenModel } from "./next_token_model.ts";
+import { readPrompts } from "./read_prompts.ts";
+
+/** Options of {@linkcode beamSearch}. */
+export interface BeamSearchOptions {
+  /** Paths that are followed for each prompt. */
+  readonly width: number;
+  /** The most tokens of a path. Default: what is left of the context. */
+  readonly length?: number;
+  /** The id that ends a path. Default: none. */
+  readonly endId?: number;
+  /** A path's score is divided by its length to this power: above 0 favours the longer. Default: 0.75. */
+  readonly alpha?: number;
+  /** Ids from here on are never taken, as those that only pad a vocabulary. Default: all may be. */
+  readonly vocabSize?: number;
+  /** Ends the work early by throwing the signal's reason. */
+  readonly signal?: AbortSignal;
+}
+
+/** A continuation that beam search found. */
+export interface BeamPath {
+  /** The new ids, with the one that ended the path. */
+  readonly ids: Uint32Array;
+  /** The logarithm of its probability divided by length^alpha. */
+  readonly score: number;
+  /** Whether it came to the `endId`. */
+  readonly ended: boolean;
+}
+
+/** A path under way. */
+interface Path {
+  readonly ids: readonly number[];
+  readonly logProbability: number;
+  readonly score: number;
+  readonly ended: boolean;
+  /** The row that the path goes on from. */
+  readonly row: number;
+}
+
+/**
+ * The `width` most likely continuations of each prompt that beam search finds, the best first. In each round every
+ * open path is continued by its `width` likeliest tokens; these and the paths that have ended are sorted by
+ * sum(log p) / length^alpha (Wu et al. 2016, "Google's Neural Machine Translation System", without its constant),
+ * and the `width` best are kept, until all have ended or have `length` tokens. `width: 1` is greedy decoding.
+ *
+ * All open paths of all prompts are one batch on the device, each with its own rows of the cache; a round reads
+ * once.
+ *
+ * Throws a `RangeError` for a width below 1 or over the vocabulary, an empty prompt, an id that the model does not
+ * have, and for paths longer than the context.
+ *
+ * @example
+ * ```ts
+ * import { beamSearch, CpuDevice, GPT2 } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * const sizes = { vocabSize: 20, contextSize: 16, embedSize: 8, layers: 1, heads: 2 };
+ * const model = new GPT2(sizes, { device });
+ * const [paths] = await beamSearch(model, [[1, 2, 3]], { width: 2, length: 5, endId: 0 });
+ * assert.equal(paths.length, 2);
+ * assert(paths[0].score >= paths[1].score);
+ * ```
+ */
+export async function beamSearch(
+  model: NextTokenModel,
+  prompts: readonly ArrayLike<number>[],
+  options: BeamSearchOptions,
+): Promise<BeamPath[][]> {
+  const length = checkOptions(model, prompts, options);
+  const { width, alpha = 0.75, endId = -1, signal } = options;
+  if (prompts.length === 0) return [];
+  let beams: Path[][] = prompts.map((_, row) => [
+    { ids: [], logProbability: 0, score: 0, ended: false, row },
+  ]);
+  using cache = model.createCache(prompts.length);
+  for (let round = 0; round < length; round++) {
+    signal?.throwIfAborted();
+    const open = beams.flat().filter((path) => !path.ended);
+    if (open.length === 0) break;
+    const best = likeliest(
+      options,
+      () => round === 0 ? readPrompts(model, cache, prompts) : stepAll(model, cache, open),
+    );
+    using values = best.values.keep();
+    using indices = best.indices.keep();
+    const [logProbabilities, ids] = await readTensors([values, indices]);
+
+    const continuations = (path: Path, row: number): Path[] =>
+      Array.from({ length: width }, (_, i) => {
+        const id = ids[row * width + i];
+        const logProbability = path.logProbability + logProbabilities[row * width + i];
+        const score = logProbability / (round + 1) ** alpha;
+        return { ids: [...path.ids, id], logProbability, score, ended: id === endId, row };
+      });
+    let row = 0;
+    beams = beams.map((beam) =>
+      beam.flatMap((path) => path.ended ? [path] : continuations(path, row++))
+        .sort((a, b) => b.score - a.score) // stable: equals stay as they are
+        .slice(0, width)
+    );
+  }
+  return beams.map((beam) =>
+    beam.map(({ ids, score, ended }) => ({ ids: Uint32Array.from(ids), score, ended }))
+  );
+}
+
+/** Scores what follows every open path, whose rows of the cache move to where the paths now stand. */
+function stepAll(model: NextTokenModel, cache: KeyValueCache, open: readonly Path[]): Tensor {
+  cache.select(open.map((path) => path.row));
+  const last = Int32Array.from(open, (path) => path.ids.at(-1)!);
+  const ids = tensor(last, { shape: [open.length, 1], device: model.device });
+  return model.nextLogits(ids, { cache });
+}
+
+/** The `width` likeliest tokens of each row, with the logarithms of their probabilities. */
+function likeliest({ width, vocabSize }: BeamSearchOptions, logits: () => Tensor): TopK {
+  return noGrad(() =>
+    scoped(() => {
+      const all = cast(logits(), "f32");
+      const [rows, columns] = all.shape;
+      const real = vocabSize === undefined || vocabSize === columns
+        ? all
+        : slice(all, [[0, rows], [0, vocabSize]]);
+      return topK(logSoftmax(real), width);
+    })
+  );
+}
+
+/** Checks what it is asked for, and gives the most tokens that a path may have. */
+function checkOptions(
+  model: NextTokenModel,
+  prompts: readonly ArrayLike<number>[],
+  options: BeamSearchOptions,
+): number {
+  const { width, alpha = 0.75, vocabSize = model.config.vocabSize } = options;
+  checkPrompts("beamSearch", prompts, model.config.vocabSize);
+  checkSampling("beamSearch", { vocabSize }, model.config.vocabSize);
+  if (!(Number.isInteger(width) && width >= 1 && width <= vocabSize)) {
+    throw new RangeError(`beamSearch: expected a width from 1 to ${vocabSize} but got ${width}`);
+  }
+  if (!Number.isFinite(alpha)) {
+    throw new RangeError(`beamSearch: expected a number as alpha but got ${alpha}`);
+  }
+  return checkedLength("beamSearch", model, prompts, options.length);
+}

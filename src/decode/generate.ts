@@ -1,0 +1,106 @@
+/**
+ * Continues sequences of ids.
+ *
+ * @module
+ */
+import type { NextTokenModel } from "./next_token_model.ts";
+import { type TokenOptions, tokenSteps } from "./token_steps.ts";
+
+export type { TokenOptions } from "./token_steps.ts";
+
+/** Options of {@linkcode generateTokens}. */
+export interface GenerateTokensOptions extends TokenOptions {
+  /** A sequence ends with the first of these ids. Default: none. */
+  readonly stopIds?: Iterable<number>;
+}
+
+/** Options of {@linkcode generate}. */
+export interface GenerateOptions extends GenerateTokensOptions {
+  /** Sequences for each prompt. Default: 1. */
+  readonly samples?: number;
+}
+
+/** What was added to a prompt. */
+export interface Generation {
+  /** The new ids, with the one that ended the sequence. */
+  readonly ids: Uint32Array;
+  /** Why it ended: one of the `stopIds`, or the `length`. */
+  readonly ended: "stop" | "length";
+}
+
+/**
+ * Continues prompts of any lengths, all of them in one batch, on a key-value cache: every id is sampled on the
+ * device and fed back there. `temperature: 0` decodes greedily. Returns the `samples` of each prompt side by
+ * side. A seed gives the same ids on every device, as far as rounding lets it.
+ *
+ * Throws a `RangeError` for an empty prompt, an id that the model does not have, an option out of its range, and
+ * for sequences longer than the context unless `overflow` says otherwise.
+ *
+ * @example
+ * ```ts
+ * import { CpuDevice, generate, GPT2, RandomState } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * const sizes = { vocabSize: 20, contextSize: 16, embedSize: 8, layers: 1, heads: 2 };
+ * const model = new GPT2(sizes, { device });
+ * const [first, second] = await generate(model, [[1, 2, 3], [4]], {
+ *   length: 5,
+ *   topK: 10,
+ *   random: new RandomState(1),
+ * });
+ * assert.equal(first.ids.length, 5);
+ * assert.equal(second.ended, "length");
+ * ```
+ */
+export async function generate(
+  model: NextTokenModel,
+  prompts: readonly ArrayLike<number>[],
+  options: GenerateOptions = {},
+): Promise<Generation[]> {
+  const { stopIds = [], samples = 1, ...rest } = options;
+  const stops = new Set(stopIds);
+  const rows = Array.from(
+    { length: prompts.length * samples },
+    () => ({ ids: [] as number[], ended: "length" as Generation["ended"] }),
+  );
+  for await (const step of tokenSteps("generate", model, prompts, samples, rest)) {
+    rows.forEach((row, r) => {
+      if (row.ended === "stop") return;
+      row.ids.push(step[r]);
+      if (stops.has(step[r])) row.ended = "stop";
+    });
+    if (rows.every((row) => row.ended === "stop")) break;
+  }
+  return rows.map(({ ids, ended }) => ({ ids: Uint32Array.from(ids), ended }));
+}
+
+/**
+ * Continues one prompt and gives the new ids as they are read: one at a time on the CPU, in blocks that grow on
+ * WebGPU. The last is the one that ended the sequence, where it was one of the `stopIds`. Otherwise as
+ * {@linkcode generate}; leaving the loop early frees everything.
+ *
+ * @example
+ * ```ts
+ * import { CpuDevice, generateTokens, GPT2 } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * const sizes = { vocabSize: 20, contextSize: 16, embedSize: 8, layers: 1, heads: 2 };
+ * const model = new GPT2(sizes, { device });
+ * const ids = await Array.fromAsync(generateTokens(model, [1, 2], { length: 4, temperature: 0 }));
+ * assert.equal(ids.length, 4);
+ * ```
+ */
+export async function* generateTokens(
+  model: NextTokenModel,
+  prompt: ArrayLike<number>,
+  options: GenerateTokensOptions = {},
+): AsyncGenerator<number, void, void> {
+  const { stopIds = [], ...rest } = options;
+  const stops = new Set(stopIds);
+  for await (const [id] of tokenSteps("generateTokens", model, [prompt], 1, rest)) {
+    yield id;
+    if (stops.has(id)) return;
+  }
+}

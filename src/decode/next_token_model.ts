@@ -1,0 +1,71 @@
+/**
+ * What a model must offer to be decoded from, and the check of what it is asked to continue.
+ *
+ * @module
+ */
+import type { Device } from "../device/device.ts";
+import type { KeyValueCache } from "../nn/key_value_cache.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+
+/** A model that scores next tokens: every language model here, and a translator's decoder. */
+export interface NextTokenModel {
+  /** Its ids run from 0 to `vocabSize` - 1, and its sequences have at most `contextSize` of them. */
+  readonly config: { readonly vocabSize: number; readonly contextSize: number };
+  /** Where it lives. */
+  readonly device: Device;
+  /** An empty cache for `batch` sequences. */
+  createCache(batch: number): KeyValueCache;
+  /**
+   * Scores (B, V) of the token after `ids` (B, T), of `i32`, which go on from what the cache holds and are added
+   * to it; `lengths` tells how many ids of each row count, where they are padded on the right.
+   */
+  nextLogits(
+    ids: Tensor,
+    options: { readonly cache?: KeyValueCache; readonly lengths?: readonly number[] },
+  ): Tensor;
+}
+
+/** Throws a `RangeError` for a prompt that is empty, or has an id that the model does not have. */
+export function checkPrompts(
+  op: string,
+  prompts: readonly ArrayLike<number>[],
+  vocabSize: number,
+): void {
+  prompts.forEach((prompt, p) => {
+    const which = prompts.length === 1 ? "the prompt" : `prompt ${p}`;
+    if (prompt.length === 0) throw new RangeError(`${op}: ${which} is empty`);
+    for (let i = 0; i < prompt.length; i++) {
+      const id = prompt[i];
+      if (!(Number.isInteger(id) && id >= 0 && id < vocabSize)) {
+        throw new RangeError(
+          `${op}: id ${id} at ${i} of ${which} is not in a vocabulary of ${vocabSize}`,
+        );
+      }
+    }
+  });
+}
+
+/**
+ * The number of tokens to add to each prompt: `length`, or what the longest leaves of the context. Throws a
+ * `RangeError` when they are over the context, unless it `slides` over them.
+ */
+export function checkedLength(
+  op: string,
+  { config: { contextSize } }: NextTokenModel,
+  prompts: readonly ArrayLike<number>[],
+  length: number | undefined,
+  slides = false,
+): number {
+  const longest = Math.max(0, ...prompts.map((prompt) => prompt.length));
+  // The last token is made and not read.
+  const made = length ?? Math.max(1, contextSize + 1 - longest);
+  if (!(Number.isInteger(made) && made >= 0)) {
+    throw new RangeError(`${op}: expected a length of 0 or more but got ${made}`);
+  }
+  if (!slides && longest + Math.max(made, 1) - 1 > contextSize) {
+    throw new RangeError(
+      `${op}: a prompt of ${longest} tokens and ${made} more are over a context of ${contextSize}`,
+    );
+  }
+  return made;
+}

@@ -1,0 +1,56 @@
+/**
+ * Ends a stream of text at given strings.
+ *
+ * @module
+ */
+
+/**
+ * Lets text through until one of some strings is complete. What may be the beginning of one is held back until
+ * the next pieces show that it is none.
+ */
+export class StopStrings {
+  readonly #stops: readonly string[];
+  #held = "";
+  #found = false;
+
+  /** Looks out for these strings. Throws a `RangeError` for an empty one. */
+  constructor(stops: readonly string[]) {
+    if (stops.includes("")) throw new RangeError("StopStrings: a stop string is empty");
+    this.#stops = stops;
+  }
+
+  /** True once a stop string was found: the text is at its end. */
+  get found(): boolean {
+    return this.#found;
+  }
+
+  /** The text that `piece` lets through. */
+  push(piece: string): string {
+    if (this.#found) return "";
+    const text = this.#held + piece;
+    const at = Math.min(
+      ...this.#stops.map((stop) => text.indexOf(stop)).filter((index) => index >= 0),
+    );
+    this.#found = at < Infinity;
+    const end = this.#found ? at : text.length - this.#begun(text);
+    this.#held = this.#found ? "" : text.slice(end);
+    return text.slice(0, end);
+  }
+
+  /** What is left when the text ends. */
+  flush(): string {
+    const rest = this.#held;
+    this.#held = "";
+    return rest;
+  }
+
+  /** How much of the end of `text` is the beginning of a stop string. */
+  #begun(text: string): number {
+    const longest = Math.max(0, ...this.#stops.map((stop) => stop.length - 1));
+    for (let size = Math.min(longest, text.length); size > 0; size--) {
+      const end = text.slice(-size);
+      if (this.#stops.some((stop) => stop.startsWith(end))) return size;
+    }
+    return 0;
+  }
+}

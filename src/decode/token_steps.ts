@@ -1,0 +1,178 @@
+/**
+ * The loop of sampling: one token for every sequence at a time, fed back on the device and read in blocks.
+ *
+ * @module
+ */
+import type { TypedArray } from "../device/dtype.ts";
+import type { KeyValueCache } from "../nn/key_value_cache.ts";
+import { maximum } from "../ops/arithmetic.ts";
+import { checkSampling } from "../ops/check_sampling.ts";
+import { equal } from "../ops/compare.ts";
+import { reshape } from "../ops/reshape.ts";
+import { sample, type SamplingOptions } from "../ops/sample.ts";
+import { arange, tensor } from "../tensor/create.ts";
+import type { RandomState } from "../tensor/random.ts";
+import { scoped } from "../tensor/scope.ts";
+import { noGrad } from "../tensor/tape.ts";
+import { readTensors, type Tensor } from "../tensor/tensor.ts";
+import { checkedLength, checkPrompts, type NextTokenModel } from "./next_token_model.ts";
+import { readPrompts, repeatRows } from "./read_prompts.ts";
+
+/** Options of every way to continue prompts by sampling. */
+export interface TokenOptions extends SamplingOptions {
+  /** The most tokens to add to a sequence. Default: what is left of the context. */
+  readonly length?: number;
+  /** The stream to draw from; default: the shared one (see `manualSeed`). */
+  readonly random?: RandomState;
+  /**
+   * What happens to sequences longer than the context: an `error`, before anything is read, or `slide`, which
+   * forgets the older half whenever the context is full and reads the rest anew. Default: `"error"`.
+   */
+  readonly overflow?: "error" | "slide";
+  /** Ends the work early: what is under way then throws the signal's reason. */
+  readonly signal?: AbortSignal;
+}
+
+/** The most tokens that are drawn before the ids are read, where reading makes the device wait. */
+const LONGEST_BLOCK = 16;
+
+/** Milliseconds of work after which other tasks get a turn, such as the one that pulls the signal. */
+const TURN = 50;
+
+/**
+ * The next id of every sequence, step by step, until `length` or until the caller stops; `samples` sequences for
+ * each prompt, those of one prompt side by side. `op` begins the messages of errors.
+ */
+export async function* tokenSteps(
+  op: string,
+  model: NextTokenModel,
+  prompts: readonly ArrayLike<number>[],
+  samples: number,
+  options: TokenOptions,
+): AsyncGenerator<TypedArray, void, void> {
+  const { vocabSize } = model.config;
+  const { signal, overflow = "error" } = options;
+  checkPrompts(op, prompts, vocabSize);
+  checkSampling(op, options, vocabSize);
+  if (!(Number.isInteger(samples) && samples >= 1)) {
+    throw new RangeError(`${op}: expected samples of 1 or more but got ${samples}`);
+  }
+  const length = checkedLength(op, model, prompts, options.length, overflow === "slide");
+  if (prompts.length === 0) return;
+  using sequences = new Sequences(model, prompts, samples, options);
+  let block = 1;
+  let rested = performance.now();
+  for (let made = 0; made < length;) {
+    const drawn: Tensor[] = [];
+    try {
+      do {
+        signal?.throwIfAborted();
+        drawn.push(sequences.step());
+      } while (drawn.length < block && made + drawn.length < length && !sequences.full);
+      for (const ids of await readTensors(drawn)) {
+        const row = ids.findIndex((id) => id < 0);
+        if (row >= 0) throw new Error(`${op}: no score of sequence ${row} is a number`);
+        sequences.remember(ids);
+        yield ids;
+      }
+    } finally {
+      for (const ids of drawn) ids.dispose();
+    }
+    made += drawn.length;
+    // What is drawn after the end of a sequence is lost: little at first, when a text may be short.
+    if (model.device.kind !== "cpu") block = Math.min(2 * block, LONGEST_BLOCK);
+    if (performance.now() - rested > TURN) {
+      await new Promise((resolve) => setTimeout(resolve));
+      rested = performance.now();
+    }
+  }
+}
+
+/** The sequences of a batch: on the host what was read of them, on the device what goes on from it. */
+class Sequences implements Disposable {
+  readonly #model: NextTokenModel;
+  readonly #options: TokenOptions;
+  readonly #samples: number;
+  readonly #cache: KeyValueCache;
+  /** All ids of each sequence, but those drawn since the last {@linkcode Sequences.remember}. */
+  readonly #known: number[][];
+  /** Where ids are penalised: which of them each sequence has had (B, V), and all of them (1, V). */
+  #seen: Tensor | undefined;
+  #all: Tensor | undefined;
+  /** The ids drawn last, (B, 1). */
+  #last: Tensor | undefined;
+
+  constructor(
+    model: NextTokenModel,
+    prompts: readonly ArrayLike<number>[],
+    samples: number,
+    options: TokenOptions,
+  ) {
+    this.#model = model;
+    this.#options = options;
+    this.#samples = samples;
+    this.#known = prompts.flatMap((prompt) =>
+      Array.from({ length: samples }, () => Array.from(prompt))
+    );
+    this.#cache = model.createCache(prompts.length);
+    if ((options.repetitionPenalty ?? 1) !== 1) {
+      const { vocabSize } = model.config;
+      const seen = new Uint32Array(this.#known.length * vocabSize);
+      this.#known.forEach((ids, row) => ids.forEach((id) => seen[row * vocabSize + id] = 1));
+      const shape = [this.#known.length, vocabSize];
+      const { device } = model;
+      this.#seen = tensor(seen, { shape, device }).keep();
+      this.#all = scoped(() => reshape(arange(vocabSize, { device }), [1, vocabSize])).keep();
+    }
+  }
+
+  /** True when the next step forgets the older half, for which everything drawn must be known. */
+  get full(): boolean {
+    return this.#cache.length >= this.#model.config.contextSize;
+  }
+
+  /** Takes down what was drawn in one step. */
+  remember(ids: ArrayLike<number>): void {
+    this.#known.forEach((known, row) => known.push(ids[row]));
+  }
+
+  /** Draws the next id of every sequence, (B). It is the caller's to dispose of. */
+  step(): Tensor {
+    return noGrad(() =>
+      scoped(() => {
+        const ids = sample(this.#logits(), { ...this.#options, seen: this.#seen }).keep();
+        this.#last?.dispose();
+        this.#last = reshape(ids, [ids.size, 1]).keep();
+        this.#mark(this.#last);
+        return ids;
+      })
+    );
+  }
+
+  /** The scores of what comes next. */
+  #logits(): Tensor {
+    const { contextSize } = this.#model.config;
+    if (!this.#last) {
+      const first = this.#known.filter((_, row) => row % this.#samples === 0)
+        .map((ids) => ids.slice(-contextSize));
+      return repeatRows(readPrompts(this.#model, this.#cache, first), this.#cache, this.#samples);
+    }
+    if (!this.full) return this.#model.nextLogits(this.#last, { cache: this.#cache });
+    this.#cache.clear();
+    const half = Math.ceil(contextSize / 2);
+    return readPrompts(this.#model, this.#cache, this.#known.map((ids) => ids.slice(-half)));
+  }
+
+  /** Notes that each sequence has had its id of `last` (B, 1). */
+  #mark(last: Tensor): void {
+    if (!this.#seen || !this.#all) return;
+    const seen = maximum(this.#seen, equal(this.#all, last));
+    this.#seen.dispose();
+    this.#seen = seen.keep();
+  }
+
+  [Symbol.dispose](): void {
+    this.#cache.dispose();
+    for (const owned of [this.#seen, this.#all, this.#last]) owned?.dispose();
+  }
+}
