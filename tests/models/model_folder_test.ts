@@ -1,0 +1,151 @@
+// A model is saved with its configuration, and what does not fit is refused with a word about it.
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { CpuDevice } from "../../src/device/cpu/cpu_device.ts";
+import { FileFormatError } from "../../src/io/errors.ts";
+import { GPT2 } from "../../src/models/gpt2.ts";
+import { LLaMA } from "../../src/models/llama.ts";
+import {
+  checkVocabSize,
+  loadLanguageModel,
+  loadModel,
+  type ModelKinds,
+  saveModel,
+} from "../../src/models/model_folder.ts";
+import { tensor } from "../../src/tensor/create.ts";
+import { RandomState } from "../../src/tensor/random.ts";
+import { Scope } from "../../src/tensor/scope.ts";
+import { BytePairTokenizer } from "../../src/tokenizer/byte_pair_tokenizer.ts";
+
+const device = CpuDevice.open({ threads: 1 });
+addEventListener("unload", () => device.close());
+const sizes = { vocabSize: 20, contextSize: 6, embedSize: 8, layers: 2, heads: 2 };
+const random = () => new RandomState(3);
+
+/** A model of each kind, none with the values that a new one has. */
+const models: { [K in keyof ModelKinds]: () => ModelKinds[K] } = {
+  gpt2: () => new GPT2({ ...sizes, hiddenSize: 12, dropout: 0.1 }, { device, random: random() }),
+  llama: () => new LLaMA({ ...sizes, kvHeads: 1, ropeTheta: 500 }, { device, random: random() }),
+};
+
+async function inFolder(body: (folder: string) => Promise<void>): Promise<void> {
+  const folder = await Deno.makeTempDir({ prefix: "dinograd" });
+  try {
+    await body(folder);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+for (const [kind, create] of Object.entries(models)) {
+  Deno.test(`loadModel() gives the ${kind} that saveModel() wrote`, () =>
+    inFolder(async (folder) => {
+      using _scope = new Scope();
+      const model = create();
+      await saveModel(join(folder, "new"), model);
+      const copy = await loadModel(join(folder, "new"), { device });
+      assert.equal(copy.constructor, model.constructor);
+      assert.deepEqual(copy.config, model.config);
+      assert.equal(copy.device, device);
+      for (const [name, parameter] of model.parameters()) {
+        assert.deepEqual(await copy.parameters().get(name)!.data(), await parameter.data(), name);
+      }
+      const ids = tensor(Int32Array.of(3, 1, 4, 1), { shape: [1, 4], device });
+      assert.deepEqual(await copy.logits(ids).data(), await model.logits(ids).data());
+    }));
+}
+
+Deno.test("saveModel() replaces the model that was there", () =>
+  inFolder(async (folder) => {
+    await saveModel(folder, models.gpt2());
+    await saveModel(folder, models.llama());
+    assert.ok(await loadModel(folder, { device, kinds: ["llama"] }) instanceof LLaMA);
+    const names = (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name);
+    assert.deepEqual(names.sort(), ["model.json", "model.safetensors"]);
+  }));
+
+Deno.test("loadModel() says which file is missing", () =>
+  inFolder(async (folder) => {
+    const missing = (name: string) => (error: unknown) =>
+      error instanceof FileFormatError && error.file === join(folder, name) &&
+      /is not there; a model's folder has model\.json/.test(error.message);
+    await assert.rejects(loadModel(folder, { device }), missing("model.json"));
+    await saveModel(folder, models.gpt2());
+    await assert.rejects(loadLanguageModel(folder, { device }), missing("tokenizer.json"));
+    await Deno.remove(join(folder, "model.safetensors"));
+    await assert.rejects(loadModel(folder, { device }), missing("model.safetensors"));
+  }));
+
+Deno.test("loadModel() refuses what model.json cannot say", () =>
+  inFolder(async (folder) => {
+    await saveModel(folder, models.gpt2());
+    const file = join(folder, "model.json");
+    const good = JSON.parse(await Deno.readTextFile(file));
+    const cases: [text: string, message: RegExp][] = [
+      ["{", /model\.json: is not JSON: /],
+      ["null", /describes no model/],
+      [`{"model": "gpt2"}`, /describes no model/],
+      [JSON.stringify({ ...good, model: "bert" }), /of the kind "bert", expected one of gpt2, /],
+      [JSON.stringify({ ...good, model: "constructor" }), /of the kind "constructor"/],
+      [
+        JSON.stringify({ ...good, config: { ...good.config, layers: "2" } }),
+        /expected "layers" to be a whole number above 0 but found "2"/,
+      ],
+      [
+        JSON.stringify({ ...good, config: { ...good.config, heads: 3 } }),
+        /model\.json: GPT2: 3 heads do not divide/,
+      ],
+    ];
+    for (const [text, message] of cases) {
+      await Deno.writeTextFile(file, text);
+      await assert.rejects(
+        loadModel(folder, { device }),
+        (error) => error instanceof FileFormatError && message.test(error.message),
+        text,
+      );
+    }
+    await Deno.writeTextFile(file, JSON.stringify(good));
+    await assert.rejects(
+      loadModel(folder, { device, kinds: ["llama"] }),
+      /model\.json: has a gpt2, expected llama/,
+    );
+  }));
+
+Deno.test("loadModel() refuses parameters of another configuration, and leaves no memory behind", () =>
+  inFolder(async (folder) => {
+    await saveModel(folder, new GPT2(sizes, { device }));
+    const file = join(folder, "model.json");
+    const json = JSON.parse(await Deno.readTextFile(file));
+    json.config.embedSize = 16;
+    await Deno.writeTextFile(file, JSON.stringify(json));
+    const before = device.memory().live;
+    await assert.rejects(
+      loadModel(folder, { device }),
+      /model\.safetensors does not fit the model: "wte\.weight" is \[20, 8\], expected \[20, 16\]/,
+    );
+    assert.equal(device.memory().live, before);
+  }));
+
+Deno.test("loadLanguageModel() brings the tokenizer, and refuses another model's", () =>
+  inFolder(async (folder) => {
+    const tokenizer = BytePairTokenizer.train("low lower lowest", { merges: 3 });
+    await tokenizer.save(join(folder, "tokenizer.json"));
+    await saveModel(folder, new GPT2({ ...sizes, vocabSize: tokenizer.vocabSize }, { device }));
+    const loaded = await loadLanguageModel(folder, { device });
+    assert.deepEqual(loaded.tokenizer.encode("slow"), tokenizer.encode("slow"));
+    assert.equal(loaded.model.config.vocabSize, 259);
+
+    await BytePairTokenizer.train("low", { merges: 1 }).save(join(folder, "tokenizer.json"));
+    await assert.rejects(
+      loadLanguageModel(folder, { device }),
+      (error) =>
+        error instanceof TypeError &&
+        /tokenizer\.json: is not the vocabulary of this model: it has 257 ids, expected 259/
+          .test(error.message),
+    );
+  }));
+
+Deno.test("checkVocabSize() takes only the size that is expected", () => {
+  checkVocabSize("words.json", 7, 7);
+  assert.throws(() => checkVocabSize("words.json", 8, 7), /words\.json: .* has 8 ids, expected 7/);
+});
