@@ -71,6 +71,11 @@ export * from "./src/ops/reduce.ts";
 export * from "./src/ops/reshape.ts";
 export * from "./src/ops/rms_norm.ts";
 export * from "./src/ops/rotary.ts";
+export {
+  sparseAttention,
+  type SparseAttentionOptions,
+  sparseAttentionWeights,
+} from "./src/ops/sparse_attention.ts";
 export * from "./src/ops/sample.ts";
 export * from "./src/ops/sinusoid.ts";
 export * from "./src/ops/slice.ts";
@@ -90,6 +95,7 @@ export * from "./src/nn/rms_norm.ts";
 export * from "./src/nn/state_dict.ts";
 export * from "./src/models/gpt2.ts";
 export * from "./src/models/llama.ts";
+export * from "./src/models/model_folder.ts";
 export * from "./src/models/transformer.ts";
 export * from "./src/models/translator.ts";
 
@@ -174,10 +180,6 @@ export { attentionPicture, type AttentionPictureOptions } from "./src/report/att
 export { attentionPng } from "./src/report/attention_png.ts";
 export { EventFile, type EventFileOptions } from "./src/report/event_file.ts";
 export * from "./src/report/format.ts";
-export {
-  type LossCurvesOptions,
-  lossCurvesSvg,
-  type LossSeries,
-} from "./src/report/loss_curves.ts";
+export { type Curve, type CurvePanel, type CurvesOptions, curvesSvg } from "./src/report/curves.ts";
 export * from "./src/report/progress.ts";
 export { TextLog, type TextLogOptions } from "./src/report/text_log.ts";

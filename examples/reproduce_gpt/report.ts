@@ -1,5 +1,5 @@
 /** What `reproduce_gpt.ts` writes while it runs: the log, TensorBoard's events, the picture of the losses. */
-import { EventFile, lossCurvesSvg, TextLog } from "../../mod.ts";
+import { curvesSvg, EventFile, TextLog } from "../../mod.ts";
 
 /** The curves so far; a checkpoint keeps them, so that a resumed run draws them whole. */
 export interface Curves {
@@ -71,12 +71,15 @@ export class Report implements Disposable {
       steps: points.map(([step]) => step),
       values: points.map(([, loss]) => loss),
     });
-    const svg = await lossCurvesSvg({
+    const svg = await curvesSvg({
       title,
-      series: [
-        { name: "train", ...series(train) },
-        { name: "validation", ...series(validation), kind: "validation" },
-      ],
+      panels: [{
+        yLabel: "loss",
+        series: [
+          { name: "train", ...series(train) },
+          { name: "validation", ...series(validation), kind: "validation" },
+        ],
+      }],
     });
     const path = `${this.#folder}/loss.svg`;
     await Deno.writeTextFile(path, svg);

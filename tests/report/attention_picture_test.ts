@@ -103,7 +103,7 @@ Deno.test("attentionPicture() stays small and shows single peaks when sequences 
   assert(svg.length < 40_000, `${svg.length} characters`);
   const [, map] = images(svg);
   assert.deepEqual([map.width, map.height], [512, 512]);
-  const brightest = map.data.reduce((a, b) => Math.max(a, b));
+  const brightest = 63; // the last index of the palette
   for (let row = 0; row < 512; row++) {
     assert(map.data.subarray(row * 512, (row + 1) * 512).includes(brightest), `row ${row}`);
   }

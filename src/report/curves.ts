@@ -1,0 +1,255 @@
+import { AXIS, COLOURS, vegaPicture } from "./vega_picture.ts";
+
+/** One curve. */
+export interface Curve {
+  /** Name in the legend; curves of one name have one colour in all panels. */
+  name: string;
+  /** Training step or epoch of each value, ascending. */
+  steps: ArrayLike<number>;
+  /** The values, as many as `steps`; where one is not finite, the line has a gap. */
+  values: ArrayLike<number>;
+  /**
+   * How it is drawn: `train` as a line, with its values faintly behind it where there are so many
+   * that it is smoothed; `validation` as a line through points. Where one name comes with both, its
+   * `train` is dashed. `train` by default.
+   */
+  kind?: "train" | "validation";
+}
+
+/** A field of curves with its own vertical axis. */
+export interface CurvePanel {
+  /** Text at the vertical axis, such as `loss`. */
+  yLabel: string;
+  /** The curves. */
+  series: readonly Curve[];
+  /** Format of the numbers at the vertical axis, as https://d3js.org/d3-format writes it: `.0%`. */
+  format?: string;
+}
+
+/** Options of {@linkcode curvesSvg}. */
+export interface CurvesOptions {
+  /** The panels, drawn side by side. */
+  panels: readonly CurvePanel[];
+  /** Heading of the picture. */
+  title?: string;
+  /** Text at the horizontal axes; `step` by default. */
+  xLabel?: string;
+  /** Width of each plotting area in pixels; by default 720, or 410 where there are several. */
+  width?: number;
+  /** Height of each plotting area in pixels; by default 380, or 320 where there are several. */
+  height?: number;
+}
+
+const MAX_POINTS = 2000;
+
+/**
+ * Draws curves, such as the loss and the accuracy of several runs, as an SVG with labelled axes and
+ * a legend. It follows the reader's colour scheme, light or dark.
+ *
+ * @throws {RangeError} where a curve has not as many steps as values, or a panel has nothing to draw
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { curvesSvg } from "@dinograd/dinograd";
+ *
+ * const svg = await curvesSvg({
+ *   title: "GPT-2 on Moby Dick",
+ *   panels: [{
+ *     yLabel: "loss",
+ *     series: [
+ *       { name: "train", steps: [1, 2, 3], values: [10.8, 9.1, 8.2] },
+ *       { name: "validation", steps: [1, 3], values: [10.8, 8.5], kind: "validation" },
+ *     ],
+ *   }],
+ * });
+ * assert.match(svg, /^<svg /);
+ * ```
+ */
+export async function curvesSvg(options: CurvesOptions): Promise<string> {
+  const { panels, title, xLabel = "step" } = options;
+  const several = panels.length > 1;
+  const { width = several ? 410 : 720, height = several ? 320 : 380 } = options;
+  if (panels.length === 0) throw new RangeError("Expected at least one panel to draw");
+  const series = panels.flatMap(({ series }) => series);
+  const names = [...new Set(series.map(({ name }) => name))];
+  const namesOf = (kind: Curve["kind"]) =>
+    new Set(series.filter((curve) => (curve.kind ?? "train") === kind).map(({ name }) => name));
+  const isPaired = !namesOf("train").isDisjointFrom(namesOf("validation"));
+  const scales: unknown[] = [
+    { name: "colour", type: "ordinal", domain: names, range: COLOURS },
+    {
+      name: "dash",
+      type: "ordinal",
+      domain: ["train", "validation"],
+      range: [isPaired ? [5, 4] : [1, 0], [1, 0]],
+    },
+  ];
+  return await vegaPicture({
+    title,
+    defaultTitle: "Curves",
+    scales,
+    legends: [{ stroke: "colour" }, ...isPaired ? [{ strokeDash: "dash" }] : []],
+    panels: panels.map((panel) => panelOf(panel, xLabel, width, height)),
+  });
+}
+
+/**
+ * The moving average that the picture draws over a training loss: the mean of up to `radius` values
+ * to either side, so that the line does not lag behind the loss. At the beginning, where a loss
+ * falls fast, there are as few after as before. Values that are not finite stay as gaps.
+ */
+export function smooth(values: ArrayLike<number>, radius: number): Float64Array {
+  const sums = new Float64Array(values.length + 1);
+  const counts = new Uint32Array(values.length + 1);
+  for (let i = 0; i < values.length; i++) {
+    const finite = Number.isFinite(values[i]);
+    sums[i + 1] = sums[i] + (finite ? values[i] : 0);
+    counts[i + 1] = counts[i] + (finite ? 1 : 0);
+  }
+  return Float64Array.from(values, (value, i) => {
+    if (!Number.isFinite(value)) return NaN;
+    const reach = Math.min(radius, i);
+    const [begin, end] = [i - reach, Math.min(i + reach + 1, values.length)];
+    return (sums[end] - sums[begin]) / (counts[end] - counts[begin]);
+  });
+}
+
+/** A point as Vega gets it; `layer` tells how its line is drawn. */
+interface Point {
+  name: string;
+  kind: "train" | "validation";
+  layer: "raw" | "line" | "dots";
+  step: number;
+  value: number;
+  /** False where the line has a gap. */
+  finite: boolean;
+}
+
+function pointsOf({ name, steps, values, kind = "train" }: Curve): Point[] {
+  if (steps.length !== values.length) {
+    throw new RangeError(
+      `Curve ${JSON.stringify(name)} has ${steps.length} steps but ${values.length} values`,
+    );
+  }
+  if (!Array.from(values).some(Number.isFinite)) return [];
+  const points = (layer: Point["layer"], values: ArrayLike<number>) =>
+    thinOut(values).map((i): Point => ({
+      name,
+      kind,
+      layer,
+      step: steps[i],
+      value: Number.isFinite(values[i]) ? values[i] : 0,
+      finite: Number.isFinite(values[i]),
+    }));
+  if (kind === "validation") return [...points("line", values), ...points("dots", values)];
+  // A twentieth of the run is averaged; a short run needs no smoothing.
+  const radius = Math.floor(values.length / 40);
+  if (values.length === 1) return points("dots", values);
+  if (radius === 0) return points("line", values);
+  return [...points("raw", values), ...points("line", smooth(values, radius))];
+}
+
+/** Indices of at most about `MAX_POINTS` values: lowest and highest of each stretch. */
+function thinOut(values: ArrayLike<number>): number[] {
+  if (values.length <= MAX_POINTS) return Array.from(values, (_, i) => i);
+  const kept = new Set<number>([0, values.length - 1]);
+  const stretches = MAX_POINTS / 2;
+  for (let s = 0; s < stretches; s++) {
+    const begin = Math.floor(s * values.length / stretches);
+    const end = Math.floor((s + 1) * values.length / stretches);
+    let low = begin;
+    let high = begin;
+    for (let i = begin; i < end; i++) {
+      if (!Number.isFinite(values[i])) kept.add(low = high = i);
+      if (values[i] < values[low]) low = i;
+      if (values[i] > values[high]) high = i;
+    }
+    kept.add(low).add(high);
+  }
+  return [...kept].sort((a, b) => a - b);
+}
+
+function panelOf(
+  { series, yLabel, format }: CurvePanel,
+  xLabel: string,
+  width: number,
+  height: number,
+): unknown {
+  const points = series.flatMap(pointsOf);
+  if (points.length === 0) throw new RangeError("Expected at least one finite value to draw");
+  const layer = (name: Point["layer"], opacity: number, strokeWidth: number) => ({
+    type: "group",
+    clip: true,
+    from: { facet: { name: `${name}_of_curve`, data: name, groupby: ["name", "kind"] } },
+    encode: { enter: { width: { value: width }, height: { value: height } } },
+    marks: [{
+      type: "line",
+      from: { data: `${name}_of_curve` },
+      encode: {
+        enter: {
+          x: { scale: "x", field: "step" },
+          y: { scale: "y", field: "value" },
+          defined: { field: "finite" },
+          stroke: { scale: "colour", field: "name" },
+          strokeDash: name === "line" ? { scale: "dash", field: "kind" } : undefined,
+          strokeOpacity: { value: opacity },
+          strokeWidth: { value: strokeWidth },
+          strokeJoin: { value: "round" },
+        },
+      },
+    }],
+  });
+  return {
+    type: "group",
+    encode: { enter: { width: { value: width }, height: { value: height } } },
+    data: [
+      { name: "points", values: points },
+      ...(["raw", "line", "dots"].map((layer) => ({
+        name: layer,
+        source: "points",
+        transform: [{ type: "filter", expr: `datum.layer === '${layer}'` }],
+      }))),
+      { name: "finite", source: "points", transform: [{ type: "filter", expr: "datum.finite" }] },
+    ],
+    scales: [
+      { name: "x", range: [0, width], domain: { data: "points", field: "step" }, zero: false },
+      {
+        name: "y",
+        range: [height, 0],
+        domain: { data: "finite", field: "value" },
+        zero: false,
+        nice: true,
+      },
+    ],
+    axes: [
+      {
+        orient: "bottom",
+        scale: "x",
+        title: xLabel,
+        tickCount: 8,
+        tickMinStep: 1,
+        format: "~s",
+        ...AXIS,
+      },
+      { orient: "left", scale: "y", title: yLabel, tickCount: 8, format, ...AXIS },
+    ],
+    marks: [
+      layer("raw", 0.3, 1),
+      layer("line", 1, 2),
+      {
+        type: "symbol",
+        from: { data: "dots" },
+        encode: {
+          enter: {
+            x: { scale: "x", field: "step" },
+            y: { scale: "y", field: "value" },
+            size: { value: 40 },
+            opacity: { signal: "datum.finite ? 1 : 0" },
+            fill: { scale: "colour", field: "name" },
+          },
+        },
+      },
+    ],
+  };
+}
