@@ -7,7 +7,7 @@ import { CpuDevice } from "./cpu/cpu_device.ts";
 import { hasDefaultDevice, setDefaultDevice } from "./default.ts";
 import type { Device } from "./device.ts";
 import { DeviceError } from "./errors.ts";
-import { adapterName, isSoftwareAdapter } from "./webgpu/adapter.ts";
+import { adapterName, isOpenGlAdapter, isSoftwareAdapter, NO_OPENGL } from "./webgpu/adapter.ts";
 import { WebGpuDevice } from "./webgpu/webgpu_device.ts";
 
 /** What {@linkcode openDevice} is asked for. */
@@ -78,6 +78,9 @@ async function findAdapter(given?: GPU): Promise<{ adapter: GPUAdapter | null; w
   if (!gpu) return { adapter: null, why: "this runtime has no WebGPU (navigator.gpu is missing)" };
   try {
     const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
+    if (adapter && isOpenGlAdapter(adapter)) {
+      return { adapter: null, why: `WebGPU is of no use here: ${NO_OPENGL}` };
+    }
     return { adapter, why: "WebGPU finds no adapter on this machine" };
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);

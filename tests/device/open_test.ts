@@ -100,3 +100,27 @@ Deno.test({
     device.close();
   },
 });
+
+Deno.test("openDevice() takes no adapter over OpenGL", async () => {
+  const info = { description: "Some GPU", subgroupMinSize: 4, subgroupMaxSize: 128 };
+  const gpu = fakeGpu(info);
+  let said = "";
+  const device = await openDevice({ gpu, log: (line) => said = line });
+  assert.equal(device.kind, "cpu");
+  assert.match(said, /its only adapter goes through OpenGL/);
+  device.close();
+  await assert.rejects(openDevice({ kind: "webgpu", gpu, log: false }), /OpenGL.*driver/);
+});
+
+Deno.test("openDevice() survives where wgpu has OpenGL only", async () => {
+  const mod = new URL("../../mod.ts", import.meta.url).href;
+  const program = `import { openDevice, tensor, sum } from "${mod}";
+    using device = await openDevice({ log: false });
+    console.log(device.kind, await sum(tensor([1, 2], { device })).item());
+    console.log(await openDevice({ kind: "webgpu", log: false }).then(() => 0, (e) => e.name));`;
+  const { code, stdout } = await new Deno.Command(Deno.execPath(), {
+    args: ["eval", "--no-check", program],
+    env: { DENO_WEBGPU_BACKEND: "gl" },
+  }).output();
+  assert.deepEqual([code, new TextDecoder().decode(stdout)], [0, "cpu 3\nDeviceError\n"]);
+});

@@ -38,6 +38,18 @@ export function isSoftwareAdapter(adapter: GPUAdapter): boolean {
     SOFTWARE.test(`${info.description} ${info.device} ${info.vendor} ${info.architecture}`);
 }
 
+/**
+ * True for an adapter over OpenGL, which wgpu takes where there is no Vulkan driver: its compute programs crash
+ * the process. It can be told by the subgroup sizes that wgpu invents for it alone.
+ */
+export function isOpenGlAdapter(adapter: GPUAdapter): boolean {
+  const { subgroupMinSize, subgroupMaxSize } = adapter.info;
+  return subgroupMinSize === 4 && subgroupMaxSize === 128 && !adapter.features.has("shader-f16");
+}
+
+/** What is said of an adapter over OpenGL. */
+export const NO_OPENGL = "its only adapter goes through OpenGL, which cannot run compute programs";
+
 /** The adapter's name as people know it. */
 export function adapterName(adapter: GPUAdapter): string {
   const { description, device, vendor, architecture } = adapter.info;
@@ -61,6 +73,7 @@ export async function openAdapter(options: WebGpuOptions): Promise<OpenedAdapter
   for (const subgroups of [true, false]) {
     const adapter = await gpu.requestAdapter({ powerPreference });
     if (!adapter) throw new DeviceError("WebGPU found no adapter");
+    if (isOpenGlAdapter(adapter)) throw new DeviceError(`WebGPU is of no use here: ${NO_OPENGL}`);
     const device = await requestDevice(adapter, options.limits ?? {}, subgroups);
     if (device) return { adapter, gpu: device, subgroups };
   }
