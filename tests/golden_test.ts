@@ -14,6 +14,7 @@ import assert from "node:assert/strict";
 import { warmupCosine } from "../src/optim/schedule.ts";
 import { onEachDevice } from "./support/devices.ts";
 import { compareBleu } from "./support/golden_bleu.ts";
+import { compareDecoding, isDecoding } from "./support/golden_decode.ts";
 import { Comparison, files, manifest, notThereYet, report } from "./support/golden.ts";
 import { compareModel, compareParameterCounts, isModel } from "./support/golden_models.ts";
 import { compareOperators } from "./support/golden_ops.ts";
@@ -21,8 +22,7 @@ import { compareOptimizers } from "./support/golden_optimizer.ts";
 
 /** Families and models that later work brings. */
 const LATER = new Set([
-  ...["gpt3", "operators_sparse_attention"],
-  ...["decode_gpt2", "decode_transformer"],
+  ...["gpt3"],
 ]);
 
 const names = [...files].filter((name) => name.endsWith(".json"))
@@ -38,6 +38,8 @@ for (const name of names) {
     await onEachDevice("golden optimizer", compareOptimizers);
   } else if (isModel(name)) {
     await onEachDevice(`golden ${name}`, (device) => compareModel(name, device));
+  } else if (isDecoding(name)) {
+    await onEachDevice(`golden ${name}`, (device) => compareDecoding(name, device));
   } else if (name === "lr_schedule") {
     Deno.test("golden lr_schedule", compareSchedules);
   } else if (name === "bleu") {

@@ -6,6 +6,7 @@
 import assert from "node:assert/strict";
 import type { Device } from "../../src/device/device.ts";
 import { GPT2, type GPT2Config } from "../../src/models/gpt2.ts";
+import { GPT3 } from "../../src/models/gpt3.ts";
 import { LLaMA } from "../../src/models/llama.ts";
 import { Transformer, type TransformerConfig } from "../../src/models/transformer.ts";
 import { checkStateDict, type ParameterOptions } from "../../src/nn/parameters.ts";
@@ -37,6 +38,10 @@ type Create = (config: Config, options: ParameterOptions) => Subject;
 /** The kinds of models, made from a golden configuration. */
 const KINDS: Readonly<Record<string, Create>> = {
   gpt2: (config, options) => languageModel(new GPT2(sizes(config), options)),
+  gpt3: (config, options) =>
+    languageModel(
+      new GPT3({ ...sizes(config), localBlockSize: config.local_block_size }, options),
+    ),
   llama1: llama,
   llama2: llama,
   llama3: llama,
@@ -56,7 +61,7 @@ function llama(config: Config, options: ParameterOptions): Subject {
 }
 
 /** What the language models' configurations have in common, in our names. */
-function sizes(config: Config): GPT2Config {
+export function sizes(config: Config): GPT2Config {
   return {
     vocabSize: config.vocab_size,
     contextSize: config.context_size,
@@ -84,12 +89,9 @@ function languageModel(model: GPT2 | LLaMA): Subject {
   };
 }
 
-function transformer(
-  config: Config,
-  options: ParameterOptions,
-  more: Partial<TransformerConfig> = {},
-): Subject {
-  const model = new Transformer({
+/** A translator's configuration, in our names. */
+export function translatorSizes(config: Config): TransformerConfig {
+  return {
     sourceVocabSize: config.src_vocab_size,
     targetVocabSize: config.tgt_vocab_size,
     embedSize: config.embed_size,
@@ -97,8 +99,15 @@ function transformer(
     layers: config.n_layers,
     heads: config.attn_heads,
     padId: config.pad_id,
-    ...more,
-  }, options);
+  };
+}
+
+function transformer(
+  config: Config,
+  options: ParameterOptions,
+  more: Partial<TransformerConfig> = {},
+): Subject {
+  const model = new Transformer({ ...translatorSizes(config), ...more }, options);
   const labelSmoothing = config.label_smoothing;
   return {
     parameters: () => model.parameters(),
