@@ -1,0 +1,59 @@
+/** How the examples read their command lines. */
+import { Command, InvalidArgumentError } from "npm:commander@15.1.0";
+
+export { type Command };
+
+/** A command that asks for no permission. */
+export function newCommand(name: string, description: string): Command {
+  return new Command(name)
+    .description(description)
+    // Asking for colours reads the environment, for which a permission would be needed.
+    .configureOutput({ getOutHasColors: () => false, getErrHasColors: () => false })
+    .showHelpAfterError("(--help lists the options)");
+}
+
+/** One of several words. */
+export function choice(allowed: readonly string[]): (text: string) => string {
+  return (text) => {
+    if (!allowed.includes(text)) {
+      throw new InvalidArgumentError(`It is one of ${allowed.join(", ")}.`);
+    }
+    return text;
+  };
+}
+
+/** Some of several words, with commas between them; in the order given, each once. */
+export function choices<T extends string>(allowed: readonly T[]): (text: string) => T[] {
+  const one = choice(allowed);
+  return (text) => [...new Set(text.split(",").map((part) => one(part.trim()) as T))];
+}
+
+/** A number of 0 or more. */
+export function number(text: string): number {
+  const value = Number(text);
+  if (text.trim() === "" || !Number.isFinite(value) || value < 0) {
+    throw new InvalidArgumentError("It is a number of 0 or more.");
+  }
+  return value;
+}
+
+/** A number from 0 to 1. */
+export function share(text: string): number {
+  const value = number(text);
+  if (value > 1) throw new InvalidArgumentError("It is a number from 0 to 1.");
+  return value;
+}
+
+/** A whole number of 0 or more. */
+export function whole(text: string): number {
+  const value = number(text);
+  if (!Number.isSafeInteger(value)) throw new InvalidArgumentError("It is a whole number.");
+  return value;
+}
+
+/** A whole number above 0. */
+export function positive(text: string): number {
+  const value = whole(text);
+  if (value === 0) throw new InvalidArgumentError("It is a whole number above 0.");
+  return value;
+}
