@@ -226,13 +226,14 @@ function panelOf(
       {
         orient: "bottom",
         scale: "x",
+        gridScale: "y",
         title: xLabel,
         tickCount: 8,
         tickMinStep: 1,
         format: "~s",
         ...AXIS,
       },
-      { orient: "left", scale: "y", title: yLabel, tickCount: 8, format, ...AXIS },
+      { orient: "left", scale: "y", gridScale: "x", title: yLabel, tickCount: 8, format, ...AXIS },
     ],
     marks: [
       layer("raw", 0.3, 1),

@@ -33,6 +33,7 @@ Deno.test("curvesSvg() draws curves, axes and legend when there is no permission
   assert.equal(svg.match(/<path [^>]*fill="#e0761a"/g)?.length, 3); // validation points
   assert.match(svg, /@media \(prefers-color-scheme: dark\)\{\[fill="#ffffff"\]\{fill:#0d1117\}/);
   assert(!svg.includes("NaN"));
+  assert((svg.match(/stroke="#e6e9ec"/g)?.length ?? 0) > 8); // lines of the grid
 });
 
 Deno.test("curvesSvg() leaves a gap when a value is not finite", async () => {

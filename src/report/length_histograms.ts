@@ -1,0 +1,208 @@
+import { AXIS, COLOURS, INK, vegaPicture } from "./vega_picture.ts";
+
+/** The lengths of one kind of sequence, such as all source sentences. */
+export interface LengthPanel {
+  /** Heading, such as `English`. */
+  name: string;
+  /** Length of each sequence: whole numbers from 0. */
+  lengths: ArrayLike<number>;
+  /** Greatest length that is kept; drawn as a line, with the lengths above it faint. */
+  limit?: number;
+}
+
+/** Options of {@linkcode lengthHistogramsSvg}. */
+export interface LengthHistogramsOptions {
+  /** The histograms, drawn side by side. */
+  panels: readonly LengthPanel[];
+  /** Heading of the picture. */
+  title?: string;
+  /** Text at the horizontal axes; `length in tokens` by default. */
+  xLabel?: string;
+  /** Text at the vertical axes; `sequences` by default. */
+  yLabel?: string;
+  /** Width of each plotting area in pixels; by default 720, or 410 where there are several. */
+  width?: number;
+  /** Height of each plotting area in pixels; 280 by default. */
+  height?: number;
+}
+
+const MAX_BARS = 60;
+
+/**
+ * Draws how many sequences have which length, as an SVG with a histogram for each kind of sequence,
+ * and how many of them a limit keeps. It follows the reader's colour scheme, light or dark.
+ *
+ * @throws {RangeError} where a panel has no lengths, or one is not a whole number from 0
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { lengthHistogramsSvg } from "@dinograd/dinograd";
+ *
+ * const svg = await lengthHistogramsSvg({
+ *   panels: [
+ *     { name: "English", lengths: [3, 4, 4, 9], limit: 8 },
+ *     { name: "French", lengths: [4, 4, 6, 11], limit: 10 },
+ *   ],
+ * });
+ * assert.match(svg, />limit 8 keeps 75%</);
+ * ```
+ */
+export async function lengthHistogramsSvg(options: LengthHistogramsOptions): Promise<string> {
+  const { panels, title, xLabel = "length in tokens", yLabel = "sequences" } = options;
+  const { width = panels.length > 1 ? 410 : 720, height = 280 } = options;
+  if (panels.length === 0) throw new RangeError("Expected at least one panel to draw");
+  return await vegaPicture({
+    title,
+    defaultTitle: "Sequence lengths",
+    panels: panels.map((panel, i) =>
+      panelOf(panel, { xLabel, yLabel, width, height, colour: COLOURS[i % COLOURS.length] })
+    ),
+  });
+}
+
+/** A bar: the sequences of length `begin` up to, without, `end`. */
+interface Bar {
+  begin: number;
+  end: number;
+  count: number;
+  kept: boolean;
+}
+
+function barsOf({ name, lengths, limit = Infinity }: LengthPanel): Bar[] {
+  if (lengths.length === 0) {
+    throw new RangeError(`${JSON.stringify(name)} has no lengths to draw`);
+  }
+  let longest = 0;
+  for (let i = 0; i < lengths.length; i++) {
+    if (!Number.isInteger(lengths[i]) || lengths[i] < 0) {
+      throw new RangeError(
+        `${JSON.stringify(name)}: expected whole lengths from 0 but found ${lengths[i]} at ${i}`,
+      );
+    }
+    longest = Math.max(longest, lengths[i]);
+  }
+  const width = niceWidth((longest + 1) / MAX_BARS);
+  const bars = Array.from({ length: Math.floor(longest / width) + 1 }, (_, i): Bar => ({
+    begin: i * width,
+    end: (i + 1) * width,
+    count: 0,
+    kept: i * width <= limit,
+  }));
+  for (let i = 0; i < lengths.length; i++) bars[Math.floor(lengths[i] / width)].count++;
+  return bars;
+}
+
+/** The least of 1, 2, 5, 10, 20, 50 ... that is not below `width`. */
+function niceWidth(width: number): number {
+  for (let power = 1;; power *= 10) {
+    for (const digit of [1, 2, 5]) if (digit * power >= width) return digit * power;
+  }
+}
+
+function keptPart({ lengths, limit = Infinity }: LengthPanel): string {
+  let kept = 0;
+  for (let i = 0; i < lengths.length; i++) if (lengths[i] <= limit) kept++;
+  // Never "100%" unless it is all.
+  const percent = Math.floor(kept / lengths.length * 1000) / 10;
+  return `limit ${limit} keeps ${percent}%`;
+}
+
+function panelOf(
+  panel: LengthPanel,
+  { xLabel, yLabel, width, height, colour }: {
+    xLabel: string;
+    yLabel: string;
+    width: number;
+    height: number;
+    colour: string;
+  },
+): unknown {
+  const { name, limit } = panel;
+  const bars = barsOf(panel);
+  const end = Math.max(bars[bars.length - 1].end, limit === undefined ? 0 : limit + 1);
+  // A length stands in the middle of its bar, as a limit stands behind the last that it keeps.
+  const middle = bars[0].end === 1 ? 0.5 : 0;
+  const isLeft = limit !== undefined && limit + 1 - middle < end / 2;
+  return {
+    type: "group",
+    encode: { enter: { width: { value: width }, height: { value: height } } },
+    title: {
+      text: name,
+      color: INK,
+      fontSize: 13,
+      fontWeight: "normal",
+      anchor: "start",
+      offset: 10,
+    },
+    data: [{ name: "bars", values: bars }],
+    scales: [
+      { name: "x", range: [0, width], domain: [-middle, end - middle], zero: false, nice: false },
+      { name: "y", range: [height, 0], domain: { data: "bars", field: "count" }, nice: true },
+    ],
+    axes: [
+      {
+        orient: "bottom",
+        scale: "x",
+        title: xLabel,
+        tickCount: 8,
+        tickMinStep: 1,
+        ...AXIS,
+        grid: false,
+      },
+      {
+        orient: "left",
+        scale: "y",
+        gridScale: "x",
+        title: yLabel,
+        tickCount: 6,
+        tickMinStep: 1,
+        format: "~s",
+        ...AXIS,
+      },
+    ],
+    marks: [
+      {
+        type: "rect",
+        from: { data: "bars" },
+        encode: {
+          enter: {
+            x: { scale: "x", signal: `datum.begin - ${middle}`, offset: 0.5 },
+            x2: { scale: "x", signal: `datum.end - ${middle}`, offset: -0.5 },
+            y: { scale: "y", field: "count" },
+            y2: { scale: "y", value: 0 },
+            fill: { value: colour },
+            fillOpacity: { signal: "datum.kept ? 1 : 0.35" },
+          },
+        },
+      },
+      ...limit === undefined ? [] : [
+        {
+          type: "rule",
+          encode: {
+            enter: {
+              x: { scale: "x", value: limit + 1 - middle },
+              y: { value: 0 },
+              y2: { value: height },
+              stroke: { value: INK },
+              strokeDash: { value: [4, 3] },
+            },
+          },
+        },
+        {
+          type: "text",
+          encode: {
+            enter: {
+              x: { scale: "x", value: limit + 1 - middle, offset: isLeft ? 6 : -6 },
+              y: { value: 12 },
+              align: { value: isLeft ? "left" : "right" },
+              fontSize: { value: 12 },
+              fill: { value: INK },
+              text: { value: keptPart(panel) },
+            },
+          },
+        },
+      ],
+    ],
+  };
+}
