@@ -64,8 +64,8 @@ const fused: Kernel<AttentionParams> = kernel<AttentionParams>({
       ...cpuAttention(params, at),
       dO: at.grad_o,
       dq: at.grad_q,
-      dk: at.grad_k,
-      dv: at.grad_v,
+      dk: at.grad_k + 4 * params.k_start,
+      dv: at.grad_v + 4 * params.v_start,
       delta: at.stats + 4 * rows,
     });
     return true;

@@ -21,9 +21,7 @@ import { compareOperators } from "./support/golden_ops.ts";
 import { compareOptimizers } from "./support/golden_optimizer.ts";
 
 /** Families and models that later work brings. */
-const LATER = new Set([
-  ...["gpt3"],
-]);
+const LATER = new Set([]);
 
 const names = [...files].filter((name) => name.endsWith(".json"))
   .map((name) => name.slice(0, -".json".length)).sort();

@@ -30,8 +30,8 @@ function inputs(p: AttentionParams, { mask }: Case): Arrays {
     (p.batch - 1) * batch + (heads - 1) * head + (steps - 1) * time + p.d;
   return {
     q: randoms(size(p.q_batch, p.q_head, p.q_time, p.heads, p.queries), 1),
-    k: randoms(size(p.k_batch, p.k_head, p.k_time, p.kv_heads, p.keys), 2),
-    v: randoms(size(p.v_batch, p.v_head, p.v_time, p.kv_heads, p.keys), 3),
+    k: randoms(p.k_start + size(p.k_batch, p.k_head, p.k_time, p.kv_heads, p.keys), 2),
+    v: randoms(p.v_start + size(p.v_batch, p.v_head, p.v_time, p.kv_heads, p.keys), 3),
     grad_o: randoms(size(p.o_batch, p.o_head, p.o_time, p.heads, p.queries), 4),
     key_valid: mask &&
       Int32Array.from(
@@ -53,8 +53,8 @@ function reference(p: AttentionParams, { q, k, v, grad_o, key_valid }: Arrays): 
       for (let i = 0; i < p.queries; i++) {
         const qi = b * p.q_batch + h * p.q_head + i * p.q_time;
         const oi = b * p.o_batch + h * p.o_head + i * p.o_time;
-        const kj = (j: number) => b * p.k_batch + kv * p.k_head + j * p.k_time;
-        const vj = (j: number) => b * p.v_batch + kv * p.v_head + j * p.v_time;
+        const kj = (j: number) => p.k_start + b * p.k_batch + kv * p.k_head + j * p.k_time;
+        const vj = (j: number) => p.v_start + b * p.v_batch + kv * p.v_head + j * p.v_time;
         const weights = new Float64Array(p.keys);
         for (let j = 0; j < p.keys; j++) {
           const position = p.past + i;
@@ -183,6 +183,8 @@ await onEachDevice(
     const columns = { batch: 2, heads: 2, queries: 140, keys: 10, d: 16, step: 14, past: 0 };
     await check(device, columns);
     await check(device, { ...columns, queries: 33, past: 100, kv_heads: 1, mask });
+    const apart = { k_start: 32, k_time: 48, k_head: 480, k_batch: 960, v_start: 16, v_time: 32 };
+    await check(device, { ...columns, ...apart, v_head: 320, v_batch: 640 });
   },
 );
 

@@ -42,6 +42,7 @@ import { sample } from "../../src/ops/sample.ts";
 import { sinusoid } from "../../src/ops/sinusoid.ts";
 import { slice, split } from "../../src/ops/slice.ts";
 import { softmax } from "../../src/ops/softmax.ts";
+import { sparseAttention, sparseAttentionWeights } from "../../src/ops/sparse_attention.ts";
 import { swiglu } from "../../src/ops/swiglu.ts";
 import { topK } from "../../src/ops/top_k.ts";
 import { maskedFill, where } from "../../src/ops/where.ts";
@@ -61,6 +62,7 @@ export interface Group {
 
 /** Files of `src/ops/`, and functions in others, that operations share and that are none themselves. */
 export const helpers: ReadonlySet<string> = new Set([
+  "attend.ts",
   "axis_params.ts",
   "check.ts",
   "check_sampling.ts",
@@ -70,10 +72,12 @@ export const helpers: ReadonlySet<string> = new Set([
   "matmul_launch.ts",
   "norm_launch.ts",
   "reduce_launch.ts",
+  "stored_weights.ts",
   "strided.ts",
   "applyUnary",
   "putAlongAxis",
   "sinusoidTable",
+  "sparseAttentionParts",
 ]);
 
 /** Every operation. */
@@ -399,6 +403,22 @@ export const groups: readonly Group[] = [
           const [q, k] = queriesKeys(t, 1);
           return attentionWeights(q, k, { causal: true });
         },
+      },
+    ],
+  },
+  {
+    file: "sparse_attention.ts",
+    title: "Sparse attention",
+    cases: [
+      {
+        op: sparseAttention,
+        call: "sparseAttention(q, k, v, { blockSize: 2 })",
+        run: (t) => sparseAttention(...queriesKeysValues(t, 2), { blockSize: 2 }),
+      },
+      {
+        op: sparseAttentionWeights,
+        call: "sparseAttentionWeights(q, k, { blockSize: 2 })",
+        run: (t) => sparseAttentionWeights(...queriesKeys(t, 2), { blockSize: 2 }),
       },
     ],
   },
