@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import type { Device } from "../../src/device/device.ts";
 import { GPT2 } from "../../src/models/gpt2.ts";
+import { GPT3 } from "../../src/models/gpt3.ts";
 import { KeyValueCache } from "../../src/nn/key_value_cache.ts";
 import { tensor } from "../../src/tensor/create.ts";
 import { Scope } from "../../src/tensor/scope.ts";
@@ -9,8 +10,8 @@ import { onEachDevice } from "../support/devices.ts";
 
 const CONFIG = { vocabSize: 23, contextSize: 80, embedSize: 24, layers: 2, heads: 3 };
 
-function model(device: Device): GPT2 {
-  return new GPT2(CONFIG, { device });
+function model(device: Device, Model: typeof GPT2 = GPT2): GPT2 {
+  return new Model(CONFIG, { device });
 }
 
 /** Repeatable ids. */
@@ -28,46 +29,51 @@ async function close(a: Tensor, b: Tensor): Promise<void> {
   x.forEach((value, i) => assert.ok(Math.abs(value - y[i]) <= 1e-5, `${i}: ${value}, ${y[i]}`));
 }
 
-await onEachDevice("cached logits equal uncached ones while the cache grows", async (device) => {
-  using _scope = new Scope();
-  const gpt = model(device);
-  using cache = gpt.createCache(2);
-  const rows = [draw(72, 1), draw(72, 2)];
-  let seen = 0;
-  for (const count of [5, 1, 1, 55, 1, 1, 1, 1, 1, 5]) {
-    const part = rows.map((row) => row.slice(seen, seen + count));
-    const got = gpt.nextLogits(batch(device, part), { cache });
-    seen += count;
-    await close(got, gpt.nextLogits(batch(device, rows.map((row) => row.slice(0, seen)))));
-  }
-  assert.equal(cache.length, 72);
-  assert.equal(cache.capacity, 80);
-  gpt.dispose();
-});
-
-await onEachDevice("rows of unequal length go on from their own ends", async (device) => {
-  using _scope = new Scope();
-  const gpt = model(device);
-  using cache = gpt.createCache(3);
-  const lengths = [2, 61, 7];
-  const rows = lengths.map((length, seed) => draw(length, seed));
-  const padded = rows.map((row) => [...row, ...Array(61 - row.length).fill(0)]);
-  const check = async (got: Tensor) => {
-    for (const [b, row] of rows.entries()) {
-      const alone = gpt.nextLogits(batch(device, [row]));
-      const all = await got.data();
-      const mine = all.slice(b * CONFIG.vocabSize, (b + 1) * CONFIG.vocabSize);
-      await close(tensor(mine, { shape: alone.shape, device }), alone);
+for (const Model of [GPT2, GPT3]) {
+  await onEachDevice(`cached logits of ${Model.name} equal uncached ones`, async (device) => {
+    using _scope = new Scope();
+    const gpt = model(device, Model);
+    using cache = gpt.createCache(2);
+    const rows = [draw(72, 1), draw(72, 2)];
+    let seen = 0;
+    for (const count of [5, 1, 1, 55, 1, 1, 1, 1, 1, 5]) {
+      const part = rows.map((row) => row.slice(seen, seen + count));
+      const got = gpt.nextLogits(batch(device, part), { cache });
+      seen += count;
+      await close(got, gpt.nextLogits(batch(device, rows.map((row) => row.slice(0, seen)))));
     }
-  };
-  await check(gpt.nextLogits(batch(device, padded), { cache, lengths }));
-  for (let step = 0; step < 5; step++) {
-    const next = rows.map((_, b) => (b * 5 + step * 3) % CONFIG.vocabSize);
-    rows.forEach((row, b) => row.push(next[b]));
-    await check(gpt.nextLogits(batch(device, next.map((id) => [id])), { cache }));
-  }
-  gpt.dispose();
-});
+    assert.equal(cache.length, 72);
+    assert.equal(cache.capacity, 80);
+    gpt.dispose();
+  });
+
+  await onEachDevice(
+    `rows of ${Model.name} of unequal length go on from their own ends`,
+    async (device) => {
+      using _scope = new Scope();
+      const gpt = model(device, Model);
+      using cache = gpt.createCache(3);
+      const lengths = [2, 61, 7];
+      const rows = lengths.map((length, seed) => draw(length, seed));
+      const padded = rows.map((row) => [...row, ...Array(61 - row.length).fill(0)]);
+      const check = async (got: Tensor) => {
+        for (const [b, row] of rows.entries()) {
+          const alone = gpt.nextLogits(batch(device, [row]));
+          const all = await got.data();
+          const mine = all.slice(b * CONFIG.vocabSize, (b + 1) * CONFIG.vocabSize);
+          await close(tensor(mine, { shape: alone.shape, device }), alone);
+        }
+      };
+      await check(gpt.nextLogits(batch(device, padded), { cache, lengths }));
+      for (let step = 0; step < 5; step++) {
+        const next = rows.map((_, b) => (b * 5 + step * 3) % CONFIG.vocabSize);
+        rows.forEach((row, b) => row.push(next[b]));
+        await check(gpt.nextLogits(batch(device, next.map((id) => [id])), { cache }));
+      }
+      gpt.dispose();
+    },
+  );
+}
 
 await onEachDevice("KeyValueCache.select() moves, repeats and drops rows", async (device) => {
   using _scope = new Scope();

@@ -1,0 +1,56 @@
+/**
+ * GPT-3 (Brown et al. 2020, "Language Models are Few-Shot Learners", section 2.1): GPT-2, except that every
+ * other block attends sparsely, in the manner of the Sparse Transformer (Child et al. 2019).
+ *
+ * A sparse block adds two attentions together. One looks at the block of `localBlockSize` tokens that a token stands
+ * in, the other at the last token of every block before: what a token learns of its own block, those after
+ * it find there. Each token thus looks at about b + T / b others instead of T.
+ *
+ * @module
+ */
+import { type AttentionPattern, causalAttention } from "../nn/causal_attention.ts";
+import type { ParameterOptions } from "../nn/parameters.ts";
+import { sparseAttention, sparseAttentionWeights } from "../ops/sparse_attention.ts";
+import { GPT2, type GPT2Config } from "./gpt2.ts";
+
+/** The sizes of a GPT-3. */
+export interface GPT3Config extends GPT2Config {
+  /** Tokens of a block of the sparse attention. Default: 8. */
+  readonly localBlockSize?: number;
+}
+
+/** GPT-3 of any size: blocks 0, 2, ... are those of GPT-2; blocks 1, 3, ... are sparse, with the exact GELU. */
+export class GPT3 extends GPT2 {
+  /** The sizes, all filled in. */
+  declare readonly config: Required<GPT3Config>;
+
+  /** A model with the initial values of {@linkcode GPT2}. Throws a `RangeError` for a block size below 1. */
+  constructor(config: GPT3Config, options: ParameterOptions = {}) {
+    const { localBlockSize = 8 } = config;
+    if (!(Number.isInteger(localBlockSize) && localBlockSize >= 1)) {
+      throw new RangeError(
+        `GPT3: expected a localBlockSize of 1 or more but got ${localBlockSize}`,
+      );
+    }
+    const dense = { attention: causalAttention, gelu: "tanh" } as const;
+    const sparse = { attention: sparsePattern(localBlockSize), gelu: "none" } as const;
+    super(config, options, (layer) => layer % 2 ? sparse : dense);
+    this.config = { ...this.config, localBlockSize };
+  }
+}
+
+/** Attention over the own block and over the last token of each block before. */
+function sparsePattern(blockSize: number): AttentionPattern {
+  return {
+    mix: (queries, { keys, values, keyLength, starts }) =>
+      sparseAttention(queries, keys, values, {
+        ...{ blockSize, layout: "BTHD", keyLength },
+        positions: starts,
+      }),
+    weights: (queries, { keys, keyLength, starts }) =>
+      sparseAttentionWeights(queries, keys, {
+        ...{ blockSize, layout: "BTHD", keyLength },
+        positions: starts,
+      }),
+  };
+}
