@@ -68,7 +68,23 @@ export interface LLaMAConfig {
   readonly tied?: boolean;
 }
 
-/** LLaMA of any size. It has no dropout. */
+/**
+ * LLaMA of any size. It has no dropout.
+ *
+ * @example The three generations at one number of parameters
+ * ```ts
+ * import { CpuDevice, LLaMA } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * const sizes = { vocabSize: 20, contextSize: 16, embedSize: 24, layers: 2, heads: 6 };
+ * const first = new LLaMA(sizes, { device });
+ * const second = new LLaMA({ ...sizes, kvHeads: 3 }, { device });
+ * const third = new LLaMA({ ...sizes, kvHeads: 3, ropeTheta: 500_000 }, { device });
+ * assert.equal(first.parameterCount(), second.parameterCount());
+ * assert.equal(first.parameterCount(), third.parameterCount());
+ * ```
+ */
 export class LLaMA {
   /** The sizes, all filled in. */
   readonly config: Required<LLaMAConfig>;

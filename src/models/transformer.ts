@@ -89,7 +89,33 @@ export interface TranslationLossOptions extends ReadOptions {
   readonly labelSmoothing?: number;
 }
 
-/** An encoder-decoder Transformer of any size. */
+/**
+ * An encoder-decoder Transformer of any size.
+ *
+ * @example Train on one pair of sentences, then translate it
+ * ```ts
+ * import { Adam, CpuDevice, generate, Scope, tensor, Transformer } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * const sizes = { sourceVocabSize: 9, targetVocabSize: 9, embedSize: 16, layers: 1, heads: 2 };
+ * const model = new Transformer(sizes, { device });
+ * using optimizer = new Adam(model.parameters(), { lr: 0.01 });
+ * const ids = (row: number[]) => tensor([row], { device, dtype: "i32" });
+ * const [sos, eos] = [2, 3];
+ * using source = ids([4, 5, eos]);
+ * for (let step = 0; step < 20; step++) {
+ *   using _step = new Scope();
+ *   model.loss(source, ids([sos, 8, 7, 6]), ids([8, 7, 6, eos])).backward();
+ *   optimizer.step();
+ *   optimizer.zeroGrad();
+ * }
+ * using translator = model.translator(source);
+ * const options = { length: 8, temperature: 0, stopIds: [eos] };
+ * const [translation] = await generate(translator, [[sos]], options);
+ * assert.deepEqual([...translation.ids], [8, 7, 6, eos]);
+ * ```
+ */
 export class Transformer {
   /** The sizes, all filled in. */
   readonly config: Required<TransformerConfig>;
