@@ -3,6 +3,8 @@
 import { join } from "node:path";
 import { toPath } from "../io/byte_source.ts";
 import { maskedCrc32c } from "./crc32c.ts";
+import { readPngHeader } from "./png.ts";
+import { countValues, type ValueHistogram } from "./value_histogram.ts";
 
 type Protobuf = typeof import("npm:@bufbuild/protobuf@2.17.0/wire");
 type Writer = InstanceType<Protobuf["BinaryWriter"]>;
@@ -22,7 +24,7 @@ export interface EventFileOptions {
 }
 
 /**
- * Writes scalars and texts for TensorBoard (`tensorboard --logdir <folder>`). Each call writes its
+ * Writes scalars, texts, histograms and images for TensorBoard (`tensorboard --logdir <folder>`). Each call writes its
  * record at once, whole, so that a killed run loses nothing and TensorBoard can look on. A resumed
  * run opens a new file in the same folder; TensorBoard joins them.
  */
@@ -96,6 +98,60 @@ export class EventFile implements Disposable {
     });
   }
 
+  /**
+   * Adds the distribution of some values, such as a weight or its gradient: TensorBoard shows them
+   * under "Histograms" and "Distributions".
+   *
+   * @throws {RangeError} where there is no value, or one is not finite
+   */
+  histogram(tag: string, values: ArrayLike<number>, step: number): void {
+    this.histograms({ [tag]: values }, step);
+  }
+
+  /**
+   * Adds several distributions at once: all weights of a model, or all gradients. A tag like
+   * `weights/h.0.attn.c_attn.weight` makes a group.
+   *
+   * @throws {RangeError} where one has no value, or a value that is not finite; nothing is written
+   */
+  histograms(values: Record<string, ArrayLike<number>>, step: number): void {
+    const histograms = Object.entries(values).map(([tag, values]) => {
+      try {
+        return [tag, countValues(values)] as const;
+      } catch (error) {
+        throw new RangeError(`Histogram ${JSON.stringify(tag)}: ${(error as Error).message}`);
+      }
+    });
+    this.#event(step, (event) => {
+      const summary = event.tag(5, BYTES).fork();
+      for (const [tag, histogram] of histograms) {
+        const value = summary.tag(1, BYTES).fork().tag(1, BYTES).string(tag);
+        writeHistogram(value.tag(5, BYTES).fork(), histogram);
+        value.join().join();
+      }
+      summary.join();
+    });
+  }
+
+  /**
+   * Adds an image, such as that of {@linkcode attentionPng}.
+   *
+   * @throws {TypeError} where the bytes are no PNG file
+   */
+  image(tag: string, png: Uint8Array, step: number): void {
+    const { width, height, channels } = readPngHeader(png);
+    this.#event(step, (event) => {
+      const value = event.tag(5, BYTES).fork().tag(1, BYTES).fork().tag(1, BYTES).string(tag);
+      value.tag(4, BYTES).fork()
+        .tag(1, VARINT).int32(height)
+        .tag(2, VARINT).int32(width)
+        .tag(3, VARINT).int32(channels)
+        .tag(4, BYTES).bytes(png)
+        .join();
+      value.join().join();
+    });
+  }
+
   /** Waits until all is on the disk. */
   async flush(): Promise<void> {
     await this.#file?.sync();
@@ -125,6 +181,22 @@ export class EventFile implements Disposable {
     for (let rest = record; rest.byteLength > 0;) {
       rest = rest.subarray(this.#file.writeSync(rest));
     }
+  }
+}
+
+/**
+ * HistogramProto, the form of TensorFlow 1 and of PyTorch. TensorBoard turns it into its own tensors
+ * as it reads (tensorboard/data_compat.py), so that it needs no metadata of the plugin.
+ */
+function writeHistogram(message: Writer, histogram: ValueHistogram): void {
+  const { min, max, num, sum, sumSquares, limits, counts } = histogram;
+  for (const [i, value] of [min, max, num, sum, sumSquares].entries()) {
+    message.tag(i + 1, FIXED64).double(value);
+  }
+  for (const [field, values] of [[6, limits], [7, counts]] as const) {
+    message.tag(field, BYTES).fork();
+    for (const value of values) message.double(value);
+    message.join();
   }
 }
 

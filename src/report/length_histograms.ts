@@ -123,7 +123,8 @@ function panelOf(
   const end = Math.max(bars[bars.length - 1].end, limit === undefined ? 0 : limit + 1);
   // A length stands in the middle of its bar, as a limit stands behind the last that it keeps.
   const middle = bars[0].end === 1 ? 0.5 : 0;
-  const isLeft = limit !== undefined && limit + 1 - middle < end / 2;
+  // The limit's text stands beyond it, where bars are low, if there is room for it.
+  const isBeyond = limit !== undefined && (1 - (limit + 1) / end) * width > 150;
   return {
     type: "group",
     encode: { enter: { width: { value: width }, height: { value: height } } },
@@ -193,9 +194,9 @@ function panelOf(
           type: "text",
           encode: {
             enter: {
-              x: { scale: "x", value: limit + 1 - middle, offset: isLeft ? 6 : -6 },
+              x: { scale: "x", value: limit + 1 - middle, offset: isBeyond ? 6 : -6 },
               y: { value: 12 },
-              align: { value: isLeft ? "left" : "right" },
+              align: { value: isBeyond ? "left" : "right" },
               fontSize: { value: 12 },
               fill: { value: INK },
               text: { value: keptPart(panel) },

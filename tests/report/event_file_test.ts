@@ -5,6 +5,7 @@ import { join } from "node:path";
 import protobuf from "npm:protobufjs@8.8.1";
 import { crc32c, maskedCrc32c } from "../../src/report/crc32c.ts";
 import { EventFile } from "../../src/report/event_file.ts";
+import { encodePng } from "../../src/report/png.ts";
 
 const { root } = protobuf.parse(
   `
@@ -16,9 +17,19 @@ const { root } = protobuf.parse(
   message TensorProto {
     int32 dtype = 1; TensorShapeProto tensor_shape = 2; repeated bytes string_val = 8;
   }
+  message HistogramProto {
+    double min = 1; double max = 2; double num = 3; double sum = 4; double sum_squares = 5;
+    repeated double bucket_limit = 6 [packed = true];
+    repeated double bucket = 7 [packed = true];
+  }
+  message Image {
+    int32 height = 1; int32 width = 2; int32 colorspace = 3; bytes encoded_image_string = 4;
+  }
   message Value {
     string tag = 1;
-    oneof value { float simple_value = 2; TensorProto tensor = 8; }
+    oneof value {
+      float simple_value = 2; Image image = 4; HistogramProto histo = 5; TensorProto tensor = 8;
+    }
     SummaryMetadata metadata = 9;
   }
   message Summary { repeated Value value = 1; }
@@ -114,5 +125,76 @@ Deno.test("EventFile marks the start of a session when a run is resumed", async 
     second.close();
     second.close();
     assert.throws(() => second.scalar("a", 1, 1), /is already closed/);
+  });
+});
+
+Deno.test("EventFile writes histograms that count every value when tags are many", async () => {
+  await withFolder(async (folder) => {
+    using file = await EventFile.open(folder);
+    const weights = Float32Array.from(
+      { length: 5000 },
+      (_, i) => Math.sin(i * i) * 2 ** (i % 40 - 20),
+    );
+    const small = [-3, 0, 0, 1e-13, -1e-13, 7.5];
+    file.histogram("weights/a", weights, 3);
+    file.histograms({ small, one: [0.25] }, 4);
+    const [, first, second] = await readEvents(file.path);
+    assert.equal(first.step, 3);
+    assert.deepEqual(second.summary.value.map(({ tag }: Parsed) => tag), ["small", "one"]);
+    const written: [Parsed, ArrayLike<number>][] = [
+      [first.summary.value[0].histo, weights],
+      [second.summary.value[0].histo, small],
+      [second.summary.value[1].histo, [0.25]],
+    ];
+    for (const [histogram, values] of written) {
+      const sorted = Array.from(values).sort((a, b) => a - b);
+      assert.equal(histogram.min, sorted[0]);
+      assert.equal(histogram.max, sorted.at(-1));
+      assert.equal(histogram.num, values.length);
+      const sum = Array.from(values).reduce((sum, value) => sum + value, 0);
+      const squares = Array.from(values).reduce((sum, value) => sum + value * value, 0);
+      assert(Math.abs(histogram.sum - sum) <= 1e-9 * squares);
+      assert(Math.abs(histogram.sum_squares - squares) <= 1e-9 * squares);
+      let below = -Infinity;
+      for (const [i, limit] of histogram.bucket_limit.entries()) {
+        assert(limit > below);
+        const inside = sorted.filter((value) => value >= below && value < limit).length;
+        assert.equal(histogram.bucket[i], inside, `from ${below} to ${limit}`);
+        below = limit;
+      }
+      assert.equal(histogram.bucket.length, histogram.bucket_limit.length);
+      assert(below > histogram.max);
+      assert(histogram.bucket[0] > 0 && histogram.bucket.at(-1) > 0);
+    }
+  });
+});
+
+Deno.test("EventFile.histograms() throws and writes nothing when a value is not finite", async () => {
+  await withFolder(async (folder) => {
+    using file = await EventFile.open(folder);
+    assert.throws(
+      () => file.histograms({ a: [1], "grads/b": [1, 2, NaN] }, 1),
+      /RangeError: Histogram "grads\/b": Expected finite values but found NaN at 2 of 3/,
+    );
+    assert.throws(() => file.histogram("a", [-Infinity], 1), RangeError);
+    assert.throws(() => file.histogram("a", new Float32Array(0), 1), /at least one value/);
+    assert.equal((await readEvents(file.path)).length, 1);
+  });
+});
+
+Deno.test("EventFile.image() writes a PNG with its size, and throws when it is none", async () => {
+  await withFolder(async (folder) => {
+    using file = await EventFile.open(folder);
+    const pixels = new Uint8Array(6);
+    const png = await encodePng({ width: 3, height: 2, pixels, palette: [[1, 2, 3, 255]] });
+    file.image("attention", png, 7);
+    const [, event] = await readEvents(file.path);
+    assert.equal(event.step, 7);
+    const [{ tag, image }] = event.summary.value;
+    assert.equal(tag, "attention");
+    assert.deepEqual([image.width, image.height, image.colorspace], [3, 2, 3]);
+    assert.deepEqual(new Uint8Array(image.encoded_image_string), new Uint8Array(png));
+    assert.throws(() => file.image("a", new Uint8Array(40), 1), /TypeError: Expected a PNG file/);
+    assert.throws(() => file.image("a", png.subarray(0, 20), 1), TypeError);
   });
 });
