@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { formatBytes, formatCount, formatDuration } from "../../src/report/format.ts";
 import { openProgress } from "../../src/report/progress.ts";
+import { formatTable } from "../../src/report/table.ts";
 import { TextLog } from "../../src/report/text_log.ts";
 
 Deno.test("formatDuration() stays readable when durations are short or long", () => {
@@ -45,6 +46,28 @@ Deno.test("formatCount() and formatBytes() keep three digits when numbers grow",
   assert.equal(formatBytes(1536), "1.5 KiB");
   assert.equal(formatBytes(1023), "1 KiB");
   assert.equal(formatBytes(128 * 2 ** 20), "128 MiB");
+});
+
+Deno.test("formatTable() aligns its columns when cells differ in length", () => {
+  const rows = [
+    { model: "GPT-2", loss: 2.0451, parameters: 7_388_160 },
+    { model: "a|b\n ü", loss: 10, note: "x" },
+    { model: "LLaMA-1", loss: NaN, parameters: 12 },
+  ];
+  const columns = [
+    { key: "model" },
+    { key: "loss", title: "val loss", digits: 2 },
+    { key: "parameters" },
+    { key: "note", title: "" },
+  ];
+  assert.deepEqual(formatTable(rows, columns).split("\n"), [
+    "| model   | val loss | parameters |     |",
+    "| ------- | -------: | ---------: | --- |",
+    "| GPT-2   |     2.05 |    7388160 |     |",
+    "| a\\|b ü  |    10.00 |            | x   |",
+    "| LLaMA-1 |      NaN |         12 |     |",
+  ]);
+  assert.equal(formatTable([], [{ key: "a" }]), "| a   |\n| --- |");
 });
 
 Deno.test("TextLog appends when a run is restarted after a half-written line", async () => {
