@@ -3,13 +3,15 @@
 alias X = f32; // x as stored
 alias Y = f32; // y as stored
 const HALF_SPLIT = false; // pairs (i, i + D/2) in place of (2i, 2i + 1)
+const OWN_STARTS = false; // sequences have their own start
 
 struct Params {
   rows: u32, // B * T * H
   length: u32, // T
   heads: u32, // H
   width: u32, // D
-  start: u32, // position of the first of T
+  start: u32, // position of the first of T, where there are no starts
+  positions: u32, // rows of turns
   firstRow: u32, // index of the first row of x
   direction: f32, // 1, or -1 to turn back
   halfSplit: u32,
@@ -17,8 +19,23 @@ struct Params {
 
 @group(0) @binding(0) var<storage, read> x: array<X>;
 @group(0) @binding(1) var<storage, read> turns: array<f32>;
-@group(0) @binding(2) var<storage, read_write> y: array<Y>;
-@group(0) @binding(3) var<uniform> params: Params;
+@group(0) @binding(2) var<storage, read> starts: array<i32>;
+@group(0) @binding(3) var<storage, read_write> y: array<Y>;
+@group(0) @binding(4) var<uniform> params: Params;
+
+// The position of a row of x; past the table where its sequence begins outside.
+fn position_of(row: u32) -> u32 {
+  let step = row / params.heads;
+  let sequence = step / params.length;
+  let start = select(params.start, u32(starts[sequence]), OWN_STARTS);
+  return min(start, params.positions) + step - sequence * params.length;
+}
+
+// The direction, or NaN at a position outside the table.
+fn direction_at(position: u32) -> f32 {
+  var nan = 0x7fc00000u;
+  return select(bitcast<f32>(nan), params.direction, position < params.positions);
+}
 
 @compute @workgroup_size(64)
 fn main(
@@ -32,9 +49,9 @@ fn main(
   if (row >= params.rows) {
     return;
   }
-  let position = params.start + ((params.firstRow + row) / params.heads) % params.length;
+  let position = position_of(params.firstRow + row);
   let c = turns[position * params.width + 2u * pair];
-  let s = turns[position * params.width + 2u * pair + 1u] * params.direction;
+  let s = turns[position * params.width + 2u * pair + 1u] * direction_at(position);
   let at = row * params.width + select(2u * pair, pair, HALF_SPLIT);
   let next = at + select(1u, pairs, HALF_SPLIT);
   let a = f32(x[at]);

@@ -3,6 +3,7 @@
 alias X = vec4<f32>; // x as stored
 alias Y = vec4<f32>; // y as stored
 const HALF_SPLIT = false;
+const OWN_STARTS = false;
 
 struct Params {
   rows: u32,
@@ -10,6 +11,7 @@ struct Params {
   heads: u32,
   width: u32,
   start: u32,
+  positions: u32,
   firstRow: u32,
   direction: f32,
   halfSplit: u32,
@@ -17,8 +19,23 @@ struct Params {
 
 @group(0) @binding(0) var<storage, read> x: array<X>;
 @group(0) @binding(1) var<storage, read> turns: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> y: array<Y>;
-@group(0) @binding(3) var<uniform> params: Params;
+@group(0) @binding(2) var<storage, read> starts: array<i32>;
+@group(0) @binding(3) var<storage, read_write> y: array<Y>;
+@group(0) @binding(4) var<uniform> params: Params;
+
+// The position of a row of x; past the table where its sequence begins outside.
+fn position_of(row: u32) -> u32 {
+  let step = row / params.heads;
+  let sequence = step / params.length;
+  let start = select(params.start, u32(starts[sequence]), OWN_STARTS);
+  return min(start, params.positions) + step - sequence * params.length;
+}
+
+// The direction, or NaN at a position outside the table.
+fn direction_at(position: u32) -> f32 {
+  var nan = 0x7fc00000u;
+  return select(bitcast<f32>(nan), params.direction, position < params.positions);
+}
 
 @compute @workgroup_size(64)
 fn main(
@@ -33,13 +50,13 @@ fn main(
   if (row >= params.rows) {
     return;
   }
-  let position = params.start + ((params.firstRow + row) / params.heads) % params.length;
+  let position = position_of(params.firstRow + row);
   let at = row * units + step;
   if (HALF_SPLIT) {
     let t = turns[position * units + 2u * step];
     let u = turns[position * units + 2u * step + 1u];
     let c = vec4<f32>(t.xz, u.xz);
-    let s = vec4<f32>(t.yw, u.yw) * params.direction;
+    let s = vec4<f32>(t.yw, u.yw) * direction_at(position);
     let a = vec4<f32>(x[at]);
     let b = vec4<f32>(x[at + steps]);
     y[at] = Y(a * c - b * s);
@@ -47,7 +64,7 @@ fn main(
   } else {
     let t = turns[position * units + step];
     let v = vec4<f32>(x[at]);
-    let turned = vec4<f32>(-v.y, v.x, -v.w, v.z) * params.direction;
+    let turned = vec4<f32>(-v.y, v.x, -v.w, v.z) * direction_at(position);
     y[at] = Y(v * t.xxzz + turned * t.yyww);
   }
 }

@@ -4,6 +4,7 @@ export { attention, attention_backward } from "./attention.as";
 export { sgemm } from "./gemm.as";
 export { sgemv } from "./gemv.as";
 export * from "./elementwise.as";
+export { rotary } from "./rotary.as";
 export {
   clip_factor,
   column_sum,

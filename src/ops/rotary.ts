@@ -6,19 +6,24 @@
 import { rotary as rotaryKernel } from "../../kernels/rotary.ts";
 import type { Device } from "../device/device.ts";
 import { tensor } from "../tensor/create.ts";
-import { formatShape } from "../tensor/shape.ts";
+import { formatShape, sameShape } from "../tensor/shape.ts";
 import { unscoped } from "../tensor/scope.ts";
 import { record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
-import { checkFloat, checkRank } from "./check.ts";
+import { checkFloat, checkRank, sameDevice } from "./check.ts";
 import { sinusoidTable } from "./sinusoid.ts";
 
 /** Options of {@linkcode rotary}. */
 export interface RotaryOptions {
   /** How slowly the last pair turns: pair i by `theta^(-2i/D)` a position. Default: 10,000. */
   readonly theta?: number;
-  /** The position of the first of T, as when a cache holds those before. Default: 0. */
+  /**
+   * The position of the first of T, as when a cache holds those before; with `starts` the largest of them.
+   * Default: 0.
+   */
   readonly start?: number;
+  /** The position of the first of T in each row, (B) of `i32`, where the rows of a batch differ. */
+  readonly starts?: Tensor;
   /**
    * Which elements make a pair: `interleaved` (2i, 2i + 1) as in the paper and in Meta's LLaMA files,
    * `half-split` (i, i + D/2) as in HuggingFace's. Default: `interleaved`.
@@ -28,13 +33,14 @@ export interface RotaryOptions {
 
 /**
  * Rotary position embedding (Su et al., 2021): x (B, T, H, D) with each pair of a head's elements turned by
- * an angle in proportion to its position `start + t`, so that products of queries and keys depend on how
+ * an angle in proportion to its position `start + t` (or `starts[b] + t`), so that products of queries and keys depend on how
  * far apart they are. The shape stays.
  *
  * Cosines and sines come from a table made in float64, which the device keeps.
  *
- * Throws a `TypeError` unless x has four axes of floating-point numbers, a `RangeError` when D is odd or
- * `start` or `theta` out of range.
+ * Throws a `TypeError` unless x has four axes of floating-point numbers and `starts` is (B) of `i32`, a `RangeError`
+ * when D is odd or `start` or `theta` out of range. One of `starts` that is far above `start` throws a `RangeError` on the
+ * CPU and gives NaN on a GPU.
  *
  * @example The first position stays, the second is turned by 1 radian
  * ```ts
@@ -50,7 +56,7 @@ export interface RotaryOptions {
  * ```
  */
 export function rotary(x: Tensor, options: RotaryOptions = {}): Tensor {
-  const { theta = 10000, start = 0, layout = "interleaved" } = options;
+  const { theta = 10000, start = 0, starts, layout = "interleaved" } = options;
   checkFloat("rotary", x);
   checkRank("rotary", x, 4, "(batch, positions, heads, width)");
   const [batch, length, heads, width] = x.shape;
@@ -62,7 +68,10 @@ export function rotary(x: Tensor, options: RotaryOptions = {}): Tensor {
   if (!Number.isInteger(start) || start < 0) {
     throw new RangeError(`rotary: expected a start of 0 or more but got ${start}`);
   }
-  const { device } = x;
+  if (starts && (starts.dtype !== "i32" || !sameShape(starts.shape, [batch]))) {
+    throw new TypeError(`rotary: expected starts [${batch}] of i32 but got ${starts}`);
+  }
+  const device = sameDevice("rotary", x, starts);
   const params = {
     rows: batch * length * heads,
     length,
@@ -72,14 +81,17 @@ export function rotary(x: Tensor, options: RotaryOptions = {}): Tensor {
     firstRow: 0,
     halfSplit: Number(layout === "half-split"),
   };
-  const turn = (input: Tensor, direction: 1 | -1): Tensor => {
+  const turn = (input: Tensor, starts: Tensor | undefined, direction: 1 | -1): Tensor => {
     const output = Tensor.empty(device, input.shape, input.dtype);
     if (output.size === 0) return output;
     const turns = turnsOf(device, start + length, width, theta);
-    device.launch(rotaryKernel, { x: input, turns, y: output }, { ...params, direction });
+    const bindings = { x: input, turns, starts, y: output };
+    const [positions] = turns.shape;
+    device.launch(rotaryKernel, bindings, { ...params, positions, direction });
     return output;
   };
-  return record("rotary", [x], turn(x, 1), [], (dy) => [turn(dy, -1)]);
+  const saved = starts ? [starts] : [];
+  return record("rotary", [x], turn(x, starts, 1), saved, (dy, [starts]) => [turn(dy, starts, -1)]);
 }
 
 const tables = new WeakMap<Device, Map<string, Tensor>>();

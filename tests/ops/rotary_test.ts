@@ -45,6 +45,45 @@ await onRowDevices("rotary() agrees with float64 in both layouts", async (device
   }
 });
 
+await onRowDevices("rotary() turns each row from its own start", async (device) => {
+  using _scope = new Scope();
+  const [length, heads, width] = [2, 3, 12], size = length * heads * width;
+  const starts = Int32Array.of(70, 0, 9, 33), batch = starts.length;
+  const shape = [batch, length, heads, width];
+  const x = noise(batch * size, 1), dy = noise(batch * size, 2);
+  for (const layout of ["interleaved", "half-split"] as const) {
+    const input = tensor(x, { device, shape });
+    input.requiresGrad = true;
+    const y = rotary(input, { start: 70, starts: tensor(starts, { device }), layout });
+    y.backward(tensor(dy, { device, shape }));
+    const rows = (z: Float32Array, direction: number) =>
+      [...starts].flatMap((start, b) => [
+        ...reference(z.subarray(b * size, (b + 1) * size), [1, length, heads, width], {
+          start,
+          layout,
+        }, direction),
+      ]);
+    assertClose(await y.data(), rows(x, 1), 1e-6, layout);
+    assertClose(await input.grad!.data(), rows(dy, -1), 1e-6, `gradient, ${layout}`);
+  }
+});
+
+await onRowDevices("rotary() says when a start is beyond the table", async (device) => {
+  using _scope = new Scope();
+  const x = tensor(new Float32Array(12).fill(1), { device, shape: [3, 1, 1, 4] });
+  const turned = () =>
+    rotary(x, { start: 9, starts: tensor(Int32Array.of(9, 5000, -1), { device }) });
+  if (device.kind === "cpu") {
+    assert.throws(turned, {
+      name: "RangeError",
+      message: "rotary: 1 positions from 5000 on, of row 1, are not within 64",
+    });
+  } else {
+    const y = [...await turned().data()];
+    assert.deepEqual(y.map(Number.isNaN), y.map((_, i) => i >= 4));
+  }
+});
+
 await onRowDevices("rotary() keeps one table when positions go on", async (device) => {
   const live: number[] = [];
   for (let start = 0; start < 40; start += 10) {
@@ -78,6 +117,10 @@ await onRowDevices("rotary() throws when arguments are wrong", (device) => {
   });
   const even = tensor(new Float32Array(8), { device, shape: [1, 2, 1, 4] });
   assert.throws(() => rotary(even, { start: -1 }), { name: "RangeError" });
+  assert.throws(() => rotary(even, { starts: tensor([1, 2], { device, dtype: "i32" }) }), {
+    name: "TypeError",
+    message: /expected starts \[1\] of i32/,
+  });
   assert.throws(() => rotary(even, { theta: 0 }), { name: "RangeError" });
   assert.throws(() => rotary(tensor([1, 2], { device })), { name: "TypeError" });
   return Promise.resolve();

@@ -7,17 +7,22 @@ function turned(
   halfSplit: number,
   direction: number,
   more: Partial<Case> = {},
+  starts?: Int32Array,
 ): Case {
-  const start = 3, rows = batch * length * heads, x = random(rows * width);
+  const start = 3,
+    positions = start + length + 2,
+    rows = batch * length * heads,
+    x = random(rows * width);
   return {
     kernel: rotary,
     name: `${batch} x ${length} x ${heads} x ${width}, ${halfSplit ? "half-split" : "interleaved"}`,
-    bindings: { x, turns: sinusoidTable(start + length, width), y: output(rows * width) },
-    params: { rows, length, heads, width, start, firstRow: 0, direction, halfSplit },
+    bindings: { x, turns: sinusoidTable(positions, width), starts, y: output(rows * width) },
+    params: { rows, length, heads, width, start, positions, firstRow: 0, direction, halfSplit },
     exact: () => {
       const y = new Float64Array(x.length);
       for (let row = 0; row < rows; row++) {
-        const position = start + Math.floor(row / heads) % length;
+        const first = starts?.[Math.floor(row / heads / length)] ?? start;
+        const position = first + Math.floor(row / heads) % length;
         for (let i = 0; i < width / 2; i++) {
           const angle = direction * position * 10000 ** (-2 * i / width);
           const a = row * width + (halfSplit ? i : 2 * i), b = a + (halfSplit ? width / 2 : 1);
@@ -36,13 +41,22 @@ export const cases: Case[] = [
   turned([2, 5, 3, 16], 1, -1),
   turned([2, 5, 3, 6], 0, -1),
   turned([2, 5, 3, 12], 1, 1),
+  turned([3, 2, 3, 16], 0, 1, { name: "own starts" }, Int32Array.of(5, 0, 2)),
+  turned([3, 1, 2, 6], 1, -1, { name: "own starts, half-split" }, Int32Array.of(1, 4, 5)),
+  turned(
+    [7, 6, 5, 8],
+    0,
+    1,
+    { name: "own starts over the limit", limit: 1024 },
+    Int32Array.of(5, 0, 2, 1, 4, 3, 5),
+  ),
   turned([0, 5, 3, 8], 0, 1),
   turned([7, 30, 2, 8], 0, 1, { name: "over the binding limit", limit: 4096 }),
   turned([1, 4, 1, 8], 0, 1, {
     name: "f16",
     bindings: {
       x: Float16Array.from(random(32)),
-      turns: sinusoidTable(7, 8),
+      turns: sinusoidTable(9, 8),
       y: new Float16Array(32),
     },
     tolerance: 2e-3,
