@@ -7,6 +7,7 @@ import { tensor } from "../../src/tensor/create.ts";
 import { RandomState } from "../../src/tensor/random.ts";
 import { Scope } from "../../src/tensor/scope.ts";
 import { onEachDevice, testDevices } from "../support/devices.ts";
+import { onRowDevices } from "./row_devices.ts";
 
 /** How often each id was drawn. */
 function counts(ids: ArrayLike<number>, vocabulary: number): number[] {
@@ -94,7 +95,7 @@ await onEachDevice(
   },
 );
 
-await onEachDevice(
+await onRowDevices(
   "sample() makes seen ids less likely with a repetitionPenalty",
   async (device) => {
     using _scope = new Scope();
@@ -126,18 +127,20 @@ await onEachDevice("sample() names the option that is out of range", (device) =>
   }
 });
 
-Deno.test("sample() draws the same ids on every device", async () => {
-  const all: unknown[] = [];
-  for (const device of await testDevices()) {
-    using _scope = new Scope();
-    const logits = randn([50, 756], { std: 3, device, random: new RandomState(3) });
-    const random = new RandomState(4);
-    all.push([
-      await sample(logits, { random }).toArray(),
-      await sample(logits, { random, topK: 50, topP: 0.9 }).toArray(),
-    ]);
+await onRowDevices("sample() draws the same ids on every device", async (device) => {
+  using _scope = new Scope();
+  const random = new RandomState(4);
+  const [cpu] = await testDevices();
+  for (const columns of [1028, 1026, 9]) {
+    const shape = [5, columns];
+    const values = await randn(shape, { std: 3, device: cpu, random }).data();
+    for (const options of [{}, { topK: 50, topP: 0.9 }, { minP: 0.1 }]) {
+      const [found, expected] = [device, cpu].map((where) =>
+        sample(tensor(values, { shape, device: where }), { ...options, random: new RandomState(6) })
+      );
+      assert.deepEqual(await found.data(), await expected.data());
+    }
   }
-  for (const ids of all) assert.deepEqual(ids, all[0]);
 });
 
 await onEachDevice("randint() draws every whole number alike", async (device) => {
