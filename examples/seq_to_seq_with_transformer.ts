@@ -1,0 +1,191 @@
+/**
+ * Trains the encoder-decoder Transformer to translate English to French, shows what it learns, and
+ * translates with it.
+ *
+ *     deno run --allow-read=runs --allow-write=runs --allow-net=www.manythings.org examples/seq_to_seq_with_transformer.ts
+ *
+ * The sentence pairs come from https://www.manythings.org/anki/, or from a file of your own: `--data`, for
+ * which it needs `--allow-read`, too. `--preset tiny` takes minutes without a GPU. All options: `--help`.
+ * Ctrl-C finishes the step and saves; `--resume` goes on. `--translate "i am happy ."` translates.
+ *
+ * @module
+ */
+import {
+  Adam,
+  checkGradNorm,
+  cleanSentence,
+  clipGradNorm,
+  formatDuration,
+  Interrupt,
+  loadNewestCheckpoint,
+  openDevice,
+  openProgress,
+  RandomState,
+  readTensors,
+  restoreRun,
+  saveRun,
+  Scope,
+  shuffledOrder,
+  Transformer,
+  type TranslationBatch,
+  warmupCosine,
+} from "../mod.ts";
+import { openCorpus, someSentences } from "./seq_to_seq_with_transformer/data.ts";
+import { evaluate, upload } from "./seq_to_seq_with_transformer/evaluate.ts";
+import { chooseModel, chooseRun, keepOptions } from "./seq_to_seq_with_transformer/folder.ts";
+import { Interpreter } from "./seq_to_seq_with_transformer/interpreter.ts";
+import { parseOptions } from "./seq_to_seq_with_transformer/options.ts";
+import { type Curves, Report } from "./seq_to_seq_with_transformer/report.ts";
+import { showcase } from "./seq_to_seq_with_transformer/showcase.ts";
+
+const line = parseOptions(Deno.args);
+const device = await openDevice(
+  line.options.device === "auto" ? {} : { kind: line.options.device },
+);
+if (line.translate !== undefined) {
+  const interpreter = await Interpreter.load(await chooseModel(line), device);
+  const sentence = cleanSentence(line.translate);
+  const unknown = interpreter.unknownWords(sentence);
+  if (unknown.length) console.error(`not in the vocabulary: ${unknown.join(", ")}`);
+  const [translation] = await interpreter.translate([sentence], line.beamWidth);
+  console.log(translation);
+  Deno.exit();
+}
+
+const { folder, options } = await chooseRun(line);
+const corpus = await openCorpus(options);
+await keepOptions(folder, options);
+const { trainRows } = corpus;
+const random = new RandomState(options.seed);
+const model = new Transformer({
+  sourceVocabSize: corpus.source.size,
+  targetVocabSize: corpus.target.size,
+  embedSize: options.embed,
+  hiddenSize: options.hidden,
+  layers: options.layers,
+  heads: options.heads,
+  dropout: options.dropout,
+  contextSize: Math.max(options.sourceLength, options.targetLength),
+}, { device, random });
+const parameters = model.parameters();
+const optimizer = new Adam(parameters);
+const interpreter = new Interpreter(model, corpus.source, corpus.target);
+const run = { model, optimizer, random };
+
+let step = 0;
+let curves: Curves = { steps: [], epochs: [] };
+const checkpoint = line.resume === undefined ? undefined : await loadNewestCheckpoint(folder, {
+  onRefused: (error) => console.error(`${error.message}; trying the one before`),
+});
+if (checkpoint) {
+  const restored = restoreRun(checkpoint, run);
+  step = restored.step;
+  curves = (restored.extra as unknown as { curves: Curves }).curves;
+}
+using report = await Report.open(folder, step, curves);
+report.line(corpus.description);
+report.vocabularies(corpus);
+report.line(`lengths of the sentences: ${await report.drawLengths(corpus, options)}`);
+report.line(
+  `Transformer with ${model.parameterCount().toLocaleString("en")} parameters on ` +
+    `${device.description}; ${options.epochs} epochs in batches of ${options.batch} pairs`,
+);
+report.line(step ? `going on after step ${step} from ${checkpoint!.path}` : `writing to ${folder}`);
+
+const batches = Math.ceil(trainRows.count / options.batch); // of an epoch
+const steps = options.epochs * batches;
+const schedule = warmupCosine({
+  maxLr: options.lr,
+  minLr: options.minLr,
+  warmupSteps: Math.min(options.warmup, Math.floor(steps / 10)),
+  totalSteps: steps,
+});
+using interrupt = new Interrupt(() =>
+  console.error("\nCtrl-C: finishing this step and saving ...")
+);
+let saved = step;
+
+while (step < steps && !interrupt.requested) {
+  const epoch = Math.floor(step / batches);
+  const started = performance.now();
+  await trainEpoch(epoch);
+  if (step % batches !== 0) break;
+  const [train, validation] = [
+    await evaluate(model, trainRows, device, { rows: corpus.validationRows.count, seed: epoch }),
+    await evaluate(model, corpus.validationRows, device),
+  ];
+  report.epoch(epoch + 1, options.epochs, step, train, validation);
+  report.line(`  took ${formatDuration((performance.now() - started) / 1000)}`);
+  await report.histograms(step, parameters);
+  for (const sentence of someSentences(corpus.validation, options.samples)) {
+    report.sample(step, await interpreter.compare(sentence));
+  }
+  await save();
+  await interpreter.save(folder);
+}
+if (saved !== step) await save();
+if (step < steps) {
+  report.line(`stopped after step ${step} of ${steps}; go on with --resume ${folder}`);
+} else {
+  // What is shown is what was saved: a model that cannot be loaded is worth nothing.
+  const loaded = await Interpreter.load(folder, device);
+  await showcase(loaded, corpus, report, options, step);
+  report.line(`translate with --translate "..." --model ${folder}`);
+}
+
+/** The rest of an epoch from the step where it stands; the order of pairs is that of seed and epoch. */
+async function trainEpoch(epoch: number): Promise<void> {
+  const order = shuffledOrder(trainRows.count, options.seed, epoch);
+  using progress = await openProgress({
+    label: `epoch ${epoch + 1}`,
+    total: batches,
+    unit: "batches",
+  });
+  for (const batch of trainRows.batches(options.batch, { order, from: step % batches })) {
+    step++;
+    const { loss, gradNorm } = await trainStep(batch, schedule(step)).catch(explain);
+    report.step(step, { loss, gradNorm, lr: schedule(step) });
+    progress.update(step - epoch * batches, `loss ${loss.toFixed(4)}`);
+    if (step % options.saveEvery === 0) await save();
+    await nextTurn();
+    if (interrupt.requested) return;
+  }
+}
+
+/** Forward, backward and update; reads the loss and the gradients' norm in one wait. */
+async function trainStep(
+  batch: TranslationBatch,
+  lr: number,
+): Promise<{ loss: number; gradNorm: number }> {
+  using _scope = new Scope();
+  // The gradients of the last step stay until now, for the histograms.
+  optimizer.zeroGrad();
+  const { sourceIds, decoderInputIds, targets } = upload(batch, device);
+  const loss = model.loss(sourceIds, decoderInputIds, targets, {
+    labelSmoothing: options.labelSmoothing,
+    dropout: random,
+  });
+  loss.backward();
+  const { norm, factor } = clipGradNorm(parameters, options.clip);
+  optimizer.step({ lr, gradScale: factor });
+  const [[lossValue], [gradNorm]] = await readTensors([loss, norm]);
+  await checkGradNorm(gradNorm, parameters);
+  return { loss: lossValue, gradNorm };
+}
+
+/** Lets Ctrl-C in: the CPU device, where nothing is waited for, never gives the thread away. */
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve));
+}
+
+async function save(): Promise<void> {
+  await saveRun(folder, step, run, { keep: 2, extra: { curves: report.state() } });
+  saved = step;
+}
+
+/** Says what was saved before a step failed, and passes the failure on. */
+function explain(error: Error): never {
+  report.line(`step ${step} failed: ${error.message}`);
+  if (saved > 0) report.line(`step ${saved} is saved; go on with --resume ${folder}`);
+  throw error;
+}

@@ -1,0 +1,112 @@
+/** The sentence pairs of `seq_to_seq_with_transformer.ts`, split and encoded. */
+import {
+  DownloadError,
+  englishFrench,
+  fittingPairs,
+  formatBytes,
+  loadEnglishFrench,
+  openProgress,
+  type SentencePair,
+  shuffledOrder,
+  TextVocabulary,
+  TranslationRows,
+} from "../../mod.ts";
+import { RUNS } from "../shared/runs.ts";
+import type { Options } from "./options.ts";
+
+/** What a run trains and validates on. */
+export interface Corpus {
+  /** All pairs that are used, as they were read. */
+  pairs: SentencePair[];
+  train: SentencePair[];
+  validation: SentencePair[];
+  source: TextVocabulary;
+  target: TextVocabulary;
+  trainRows: TranslationRows;
+  validationRows: TranslationRows;
+  /** A line for people. */
+  description: string;
+}
+
+/** An English sentence and every French one that stands for it. */
+export interface Sentence {
+  source: string;
+  references: string[];
+}
+
+/** Reads the pairs, drops what is too long, holds some sentences out, counts the words of the others. */
+export async function openCorpus(options: Options): Promise<Corpus> {
+  const all = (await readPairs(options.data)).slice(0, options.pairs);
+  const pairs = fittingPairs(all, options);
+  const { train, validation } = split(pairs, options);
+  if (train.length === 0 || validation.length === 0) {
+    throw new Error(
+      `${pairs.length} pairs of at most ${options.sourceLength - 1} and ` +
+        `${options.targetLength - 1} words are too few to train and to validate`,
+    );
+  }
+  const source = TextVocabulary.fromSentences(train.map((pair) => pair.source), options);
+  const target = TextVocabulary.fromSentences(train.map((pair) => pair.target), options);
+  const count = (n: number) => n.toLocaleString("en");
+  return {
+    pairs,
+    train,
+    validation,
+    source,
+    target,
+    trainRows: new TranslationRows(train, source, target, options),
+    validationRows: new TranslationRows(validation, source, target, options),
+    description:
+      `${count(train.length)} pairs to train on, ${count(validation.length)} to validate ` +
+      `(no English sentence in both); ${count(all.length - pairs.length)} left out as too long`,
+  };
+}
+
+/** The pairs of a file, or the download, with a bar. */
+async function readPairs(data: string | undefined): Promise<SentencePair[]> {
+  if (data !== undefined) return await loadEnglishFrench({ path: data });
+  using progress = await openProgress({ label: "download", total: 8e6, unit: "bytes" });
+  try {
+    // Beside the runs, so that no other folder has to be permitted.
+    return await loadEnglishFrench({
+      cache: RUNS,
+      onProgress: (done, total) =>
+        progress.update(done, total === undefined ? "" : `of ${formatBytes(total)}`),
+    });
+  } catch (error) {
+    if (!(error instanceof DownloadError)) throw error;
+    throw new Error(
+      `${error.message}\nDownload ${englishFrench.source} by other means and name it with --data`,
+      { cause: error },
+    );
+  }
+}
+
+/**
+ * Holds out whole English sentences with all their translations: the same sentence on both sides would make
+ * the validation a test of memory.
+ */
+function split(
+  pairs: SentencePair[],
+  { held, seed }: Options,
+): { train: SentencePair[]; validation: SentencePair[] } {
+  const sentences = [...new Set(pairs.map((pair) => pair.source))];
+  const count = Math.round(sentences.length * held);
+  const order = shuffledOrder(sentences.length, seed, 0);
+  const chosen = new Set(Array.from(order.subarray(0, count), (i) => sentences[i]));
+  const { train = [], validation = [] } = Object.groupBy(
+    pairs,
+    ({ source }) => chosen.has(source) ? "validation" : "train",
+  );
+  return { train, validation };
+}
+
+/** `count` English sentences, evenly spread over the pairs, with their references. */
+export function someSentences(pairs: SentencePair[], count: number): Sentence[] {
+  const groups = [...Map.groupBy(pairs, (pair) => pair.source)];
+  const step = Math.max(1, groups.length / count);
+  return Array.from({ length: Math.min(count, groups.length) }, (_, i) => {
+    const [source, translations] = groups[Math.floor((i + 0.5) * step)];
+    return { source, references: translations.map((pair) => pair.target) };
+  });
+}

@@ -1,0 +1,200 @@
+/** What `seq_to_seq_with_transformer.ts` writes while it runs: the log, TensorBoard's events, the pictures. */
+import {
+  type AttentionLayer,
+  attentionPicture,
+  attentionPng,
+  curvesSvg,
+  EventFile,
+  type Json,
+  lengthHistogramsSvg,
+  readTensors,
+  type Tensor,
+  TextLog,
+  type TextVocabulary,
+  wordsOf,
+} from "../../mod.ts";
+import type { Corpus } from "./data.ts";
+import type { Scores } from "./evaluate.ts";
+import type { Options } from "./options.ts";
+
+/** The figures of an epoch. */
+export interface EpochFigures {
+  train: Scores;
+  validation: Scores;
+}
+
+/** The curves so far; a checkpoint keeps them, so that a resumed run draws them whole. */
+export interface Curves {
+  steps: [step: number, loss: number][];
+  epochs: EpochFigures[];
+}
+
+/** The logs of a run in one folder. */
+export class Report implements Disposable {
+  readonly curves: Curves;
+  readonly #folder: string;
+  readonly #log: TextLog;
+  readonly #events: EventFile;
+
+  private constructor(folder: string, log: TextLog, events: EventFile, curves: Curves) {
+    this.#folder = folder;
+    this.#log = log;
+    this.#events = events;
+    this.curves = curves;
+  }
+
+  /** Opens the logs; those of a resumed run go on at `step`. */
+  static async open(folder: string, step: number, curves: Curves): Promise<Report> {
+    const log = await TextLog.open(`${folder}/log.txt`, { echo: console.log });
+    const events = await EventFile.open(folder, step > 0 ? { resumeStep: step + 1 } : {});
+    return new Report(folder, log, events, curves);
+  }
+
+  /** A line for people. */
+  line(text: string): void {
+    this.#log.line(text);
+  }
+
+  /** Size, most common words and unknown ones of both vocabularies. */
+  vocabularies({ source, target, validation }: Corpus): void {
+    const describe = (name: string, vocabulary: TextVocabulary, held: string[]) => {
+      const { size, words, distinctWords, mostCommon, unknownShare } = vocabulary.summary(8);
+      const percent = (share: number) => `${(100 * share).toFixed(2)}%`;
+      this.line(
+        `${name} vocabulary: ${size.toLocaleString("en")} tokens of ${
+          distinctWords.toLocaleString("en")
+        } different words in ${words.toLocaleString("en")}; unknown: ${percent(unknownShare)}, ` +
+          `${percent(vocabulary.unknownShare(held))} of the validation`,
+      );
+      const common = mostCommon.map(([word, count]) => `${word} (${count.toLocaleString("en")})`);
+      this.line(`  most common: ${common.join("  ")}`);
+    };
+    describe("English", source, validation.map((pair) => pair.source));
+    describe("French", target, validation.map((pair) => pair.target));
+  }
+
+  /** One step of training. */
+  step(step: number, values: { loss: number; gradNorm: number; lr: number }): void {
+    this.curves.steps.push([step, values.loss]);
+    this.#events.scalars({
+      "loss/step": values.loss,
+      "grad_norm": values.gradNorm,
+      "lr": values.lr,
+    }, step);
+  }
+
+  /** The end of an epoch. */
+  epoch(epoch: number, epochs: number, step: number, train: Scores, validation: Scores): void {
+    this.curves.epochs.push({ train, validation });
+    this.#events.scalars({
+      "loss/train": train.loss,
+      "loss/validation": validation.loss,
+      "accuracy/train": train.accuracy,
+      "accuracy/validation": validation.accuracy,
+    }, step);
+    const show = ({ loss, accuracy }: Scores) =>
+      `loss ${loss.toFixed(4)}, accuracy ${(100 * accuracy).toFixed(1)}%`;
+    this.line(
+      `epoch ${String(epoch).padStart(String(epochs).length)}/${epochs} | train ${show(train)} | ` +
+        `validation ${show(validation)}`,
+    );
+  }
+
+  /** Weights and, where there are, gradients by the parameters' names. */
+  async histograms(step: number, parameters: ReadonlyMap<string, Tensor>): Promise<void> {
+    const tensors = [...parameters].flatMap(([name, parameter]) => [
+      { name: `weights/${name}`, tensor: parameter },
+      ...(parameter.grad ? [{ name: `gradients/${name}`, tensor: parameter.grad }] : []),
+    ]);
+    const values = await readTensors(tensors.map(({ tensor }) => tensor));
+    this.#events.histograms(
+      Object.fromEntries(tensors.map(({ name }, i) => [name, values[i]])),
+      step,
+    );
+  }
+
+  /** BLEU of the held-out sentences. */
+  bleu(width: number, bleu: number, step: number): void {
+    this.#events.scalar(`bleu/beam_${width}`, bleu, step);
+  }
+
+  /** Lines about a translated sentence. */
+  sample(step: number, lines: string[]): void {
+    for (const text of lines) this.line(`  ${text}`);
+    this.#events.text("samples", lines.join("  \n"), step);
+  }
+
+  /** The lengths of the sentences as a picture; returns its path. */
+  async drawLengths({ pairs }: Corpus, options: Options): Promise<string> {
+    return await this.#save(
+      "lengths.svg",
+      await lengthHistogramsSvg({
+        title: "Words of a sentence, <EOS> included",
+        panels: [
+          {
+            name: "English",
+            lengths: pairs.map((pair) => wordsOf(pair.source).length + 1),
+            limit: options.sourceLength,
+          },
+          {
+            name: "French",
+            lengths: pairs.map((pair) => wordsOf(pair.target).length + 1),
+            limit: options.targetLength,
+          },
+        ],
+      }),
+    );
+  }
+
+  /** Loss and accuracy over the epochs; returns the file's path. */
+  async drawCurves(title: string): Promise<string> {
+    const { epochs } = this.curves;
+    const steps = epochs.map((_, i) => i + 1);
+    const series = (key: keyof Scores) =>
+      (["train", "validation"] as const).map((kind) => {
+        return { name: "Transformer", steps, values: epochs.map((each) => each[kind][key]), kind };
+      });
+    return await this.#save(
+      "curves.svg",
+      await curvesSvg({
+        title,
+        xLabel: "epoch",
+        panels: [
+          { yLabel: "loss (nats a word)", series: series("loss") },
+          { yLabel: "accuracy", series: series("accuracy"), format: ".0%" },
+        ],
+      }),
+    );
+  }
+
+  /** Where every head of some layers looks, for one sentence; returns the file's path. */
+  async drawAttention(
+    name: string,
+    layers: AttentionLayer[],
+    title: string,
+    step: number,
+  ): Promise<string> {
+    this.#events.image(`attention/${name}`, await attentionPng(layers), step);
+    return await this.#save(`attention_${name}.svg`, await attentionPicture(layers, { title }));
+  }
+
+  /** What a checkpoint keeps of it: the curves, as JSON. */
+  state(): Json {
+    const epochs = this.curves.epochs.map(({ train, validation }) => ({
+      train: { ...train },
+      validation: { ...validation },
+    }));
+    return { steps: this.curves.steps, epochs };
+  }
+
+  async #save(name: string, svg: string): Promise<string> {
+    const path = `${this.#folder}/${name}`;
+    await Deno.writeTextFile(path, svg);
+    return path;
+  }
+
+  [Symbol.dispose](): void {
+    this.#log.close();
+    this.#events.close();
+  }
+}
