@@ -243,7 +243,7 @@ class SelfAttention {
     const { heads, kvHeads, ropeTheta: theta, ropeLayout: layout } = this.#config;
     const [batch, length, embedSize] = x.shape;
     const split = (y: Tensor, n: number) => reshape(y, [batch, length, n, embedSize / heads]);
-    const turn = (y: Tensor) => rotary(y, { theta, layout, start: positions.start });
+    const turn = (y: Tensor) => rotary(y, { theta, layout, ...positions });
     const query = turn(split(this.#query.forward(x), heads));
     const keys = turn(split(this.#key.forward(x), kvHeads));
     const values = split(this.#value.forward(x), kvHeads);

@@ -1,10 +1,16 @@
 import assert from "node:assert/strict";
+import type { Device } from "../../src/device/device.ts";
 import { LLaMA, type LLaMAConfig } from "../../src/models/llama.ts";
 import { RandomState } from "../../src/tensor/random.ts";
 import { Scope } from "../../src/tensor/scope.ts";
+import { zeroGrad } from "../../src/optim/parameters.ts";
+import { concat } from "../../src/ops/concat.ts";
+import { reshape } from "../../src/ops/reshape.ts";
+import { slice } from "../../src/ops/slice.ts";
 import { assign, tensor } from "../../src/tensor/create.ts";
 import { readTensors } from "../../src/tensor/tensor.ts";
 import { onEachDevice, testDevices } from "../support/devices.ts";
+import { assertNear } from "./near.ts";
 
 const [cpu] = await testDevices();
 const sizes = { vocabSize: 11, contextSize: 8, embedSize: 24, layers: 2, heads: 6 };
@@ -125,3 +131,75 @@ await onEachDevice(
     [interleaved, halfSplit].forEach((model) => model.dispose());
   },
 );
+
+await onEachDevice(
+  "LLaMA.nextLogits() gives the scores of logits(), with and without a cache",
+  async (device) => {
+    const model = sharp(device);
+    using _scope = new Scope();
+    const rows = [[3, 1, 4, 1, 5, 9, 2, 6], [2, 7, 1, 8, 2, 8, 1, 8]];
+    const ids = (rows: number[][]) => tensor(rows, { device, dtype: "i32" });
+    const expected = model.logits(ids(rows));
+    const at = (t: number) => reshape(slice(expected, [[0, 2], [t, t + 1]]), [2, 11]);
+    using cache = model.createCache(2);
+    for (let t = 2; t < 8; t++) {
+      await assertNear(model.nextLogits(ids(rows.map((row) => row.slice(0, t + 1)))), at(t));
+      // Three tokens at once, then one by one.
+      const fed = ids(rows.map((row) => t === 2 ? row.slice(0, 3) : row.slice(t, t + 1)));
+      await assertNear(model.nextLogits(fed, { cache }), at(t));
+    }
+    assert.throws(() => model.nextLogits(ids([[1], [1]]), { cache }), /over a context of 8/);
+    model.dispose();
+  },
+);
+
+await onEachDevice(
+  "LLaMA.nextLogits() decodes prompts of unequal length on one cache",
+  async (device) => {
+    const model = sharp(device);
+    using _scope = new Scope();
+    const ids = (rows: number[][]) => tensor(rows, { device, dtype: "i32" });
+    using cache = model.createCache(3);
+    const prompts = ids([[3, 1, 4, 1, 5], [2, 0, 0, 0, 0], [6, 7, 8, 0, 0]]);
+    const first = model.nextLogits(prompts, { cache, lengths: [5, 1, 3] });
+    await assertNear(first, model.nextLogits(prompts, { lengths: [5, 1, 3] }));
+    model.nextLogits(ids([[9], [10], [2]]), { cache });
+    cache.select([2, 1, 0, 1]);
+    const next = model.nextLogits(ids([[4], [5], [6], [7]]), { cache });
+    const paths = [[6, 7, 8, 2, 4], [2, 10, 5], [3, 1, 4, 1, 5, 9, 6], [2, 10, 7]];
+    const alone = paths.map((path) => model.nextLogits(ids([path])));
+    await assertNear(next, concat(alone));
+    model.dispose();
+  },
+);
+
+await onEachDevice("LLaMA.loss() leaves nothing behind", async (device) => {
+  const model = new LLaMA({ ...sizes, kvHeads: 2 }, { device });
+  const step = () => {
+    using _step = new Scope();
+    const ids = tensor([[1, 2, 3], [4, 5, 6]], { device, dtype: "i32" });
+    const targets = tensor([[2, 3, 4], [5, 6, 7]], { device, dtype: "i32" });
+    model.loss(ids, targets).backward();
+    zeroGrad(model.parameters());
+  };
+  step(); // the first one makes the table of rotations
+  const before = device.memory().live;
+  step();
+  await device.synchronize();
+  assert.ok(device.memory().live <= before, "something is left");
+  model.dispose();
+});
+
+/** A model whose attention depends on where the tokens stand. */
+function sharp(device: Device): LLaMA {
+  const config = { ...sizes, kvHeads: 2, ropeTheta: 100 };
+  const model = new LLaMA(config, { device, random: new RandomState(7) });
+  for (const [name, parameter] of model.parameters()) {
+    if (!/[qkv]_proj|embed/.test(name)) continue;
+    assign(
+      parameter,
+      Float32Array.from({ length: parameter.size }, (_, i) => 0.5 * Math.sin(i * i)),
+    );
+  }
+  return model;
+}

@@ -205,7 +205,7 @@ await onEachDevice("Translator and its caches free what they held", async (devic
     cache.select([0, 1, 1]);
   }
   await device.synchronize();
-  assert.equal(device.memory().live, before);
+  assert.ok(device.memory().live <= before, "something is left");
   model.dispose();
 });
 
