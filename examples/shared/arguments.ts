@@ -1,7 +1,7 @@
 /** How the examples read their command lines. */
 import { Command, InvalidArgumentError } from "npm:commander@15.1.0";
 
-export { type Command };
+export type { Command };
 
 /** A command that asks for no permission. */
 export function newCommand(name: string, description: string): Command {

@@ -11,6 +11,7 @@ import type { ParameterOptions } from "../nn/parameters.ts";
 import { loadStateDict, saveStateDict } from "../nn/state_dict.ts";
 import { BytePairTokenizer } from "../tokenizer/byte_pair_tokenizer.ts";
 import { GPT2 } from "./gpt2.ts";
+import { GPT3 } from "./gpt3.ts";
 import { LLaMA } from "./llama.ts";
 import { Transformer } from "./transformer.ts";
 
@@ -18,6 +19,8 @@ import { Transformer } from "./transformer.ts";
 export interface ModelKinds {
   /** GPT-2. */
   gpt2: GPT2;
+  /** GPT-3. */
+  gpt3: GPT3;
   /** LLaMA 1, 2 and 3, which differ in their configuration. */
   llama: LLaMA;
   /** The encoder-decoder Transformer. */
@@ -30,12 +33,13 @@ export type ModelKind = keyof ModelKinds;
 /** The kinds that continue a text. */
 export type LanguageModelKind = Exclude<ModelKind, "transformer">;
 
-const CLASSES = { gpt2: GPT2, llama: LLaMA, transformer: Transformer } as const;
+const CLASSES = { gpt2: GPT2, gpt3: GPT3, llama: LLaMA, transformer: Transformer } as const;
 
 /** What has to stand in the configuration of each kind; the rest has defaults. */
 const SIZES = ["vocabSize", "contextSize", "embedSize", "layers", "heads"] as const;
 const REQUIRED: Record<ModelKind, readonly string[]> = {
   gpt2: SIZES,
+  gpt3: SIZES,
   llama: SIZES,
   transformer: ["sourceVocabSize", "targetVocabSize", "embedSize", "layers", "heads"],
 };

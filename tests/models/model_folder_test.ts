@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { CpuDevice } from "../../src/device/cpu/cpu_device.ts";
 import { FileFormatError } from "../../src/io/errors.ts";
 import { GPT2 } from "../../src/models/gpt2.ts";
+import { GPT3 } from "../../src/models/gpt3.ts";
 import { LLaMA } from "../../src/models/llama.ts";
 import {
   checkVocabSize,
@@ -27,6 +28,7 @@ const random = () => new RandomState(3);
 /** A model of each kind, none with the values that a new one has. */
 const models: { [K in keyof ModelKinds]: () => ModelKinds[K] } = {
   gpt2: () => new GPT2({ ...sizes, hiddenSize: 12, dropout: 0.1 }, { device, random: random() }),
+  gpt3: () => new GPT3({ ...sizes, localBlockSize: 3 }, { device, random: random() }),
   llama: () => new LLaMA({ ...sizes, kvHeads: 1, ropeTheta: 500 }, { device, random: random() }),
   transformer: () => new Transformer({ ...words, tied: true }, { device, random: random() }),
 };

@@ -1,0 +1,140 @@
+/** The text of `next_token_byte_pair.ts`, its tokenizer, and the windows that models read. */
+import {
+  BytePairTokenizer,
+  loadTinyShakespeare,
+  openProgress,
+  shuffledOrder,
+  tinyShakespeare,
+} from "../../mod.ts";
+import { exists, RUNS } from "../shared/runs.ts";
+import type { Options } from "./options.ts";
+
+/** What a run trains and validates on. */
+export interface Corpus {
+  tokenizer: BytePairTokenizer;
+  train: Windows;
+  validation: Windows;
+  /** What the best guess would lose, in nats, that knows how frequent each token is and nothing else. */
+  unigramEntropy: number;
+  /** A line for people. */
+  description: string;
+}
+
+/** Some windows in a row, ready for a model. */
+export interface WindowBatch {
+  /** (rows, context), row-major. */
+  inputs: Int32Array;
+  /** The token after each of `inputs`. */
+  targets: Int32Array;
+  rows: number;
+}
+
+/** Reads the text, holds out its first tenth, and trains a tokenizer on the rest, or finds it in the folder. */
+export async function openCorpus(folder: string, options: Options): Promise<Corpus> {
+  const text = await readText(options.data);
+  const tenth = text.indexOf("\n", text.length / 10) + 1;
+  const [held, rest] = [text.slice(0, tenth), text.slice(tenth)];
+  const file = `${folder}/tokenizer.json`;
+  const known = await exists(file);
+  const tokenizer = known
+    ? await BytePairTokenizer.load(file)
+    : await trainTokenizer(rest, options.merges);
+  if (!known) await tokenizer.save(file);
+  const [train, validation] = [rest, held].map((part) => tokenizer.encodeOrdinary(part));
+  const count = (n: number) => n.toLocaleString("en");
+  return {
+    tokenizer,
+    train: new Windows("the text to train on", train, { ...options, shuffled: true }),
+    validation: new Windows("the first tenth of the text", validation, options),
+    unigramEntropy: entropy([train, validation], tokenizer.vocabSize),
+    description: `${count(text.length)} characters are ${count(train.length)} tokens to train on ` +
+      `and the first ${count(validation.length)} to validate, of ${tokenizer.vocabSize} kinds`,
+  };
+}
+
+async function readText(path: string | undefined): Promise<string> {
+  if (path !== undefined) return await Deno.readTextFile(path);
+  const { bytes } = tinyShakespeare;
+  using progress = await openProgress({ label: "download", total: bytes, unit: "bytes" });
+  // Beside the runs, so that no other folder has to be permitted.
+  return await loadTinyShakespeare({ cache: RUNS, onProgress: (done) => progress.update(done) });
+}
+
+async function trainTokenizer(text: string, merges: number): Promise<BytePairTokenizer> {
+  using progress = await openProgress({ label: "tokenizer", total: merges, unit: "merges" });
+  return BytePairTokenizer.train(text, {
+    merges,
+    onProgress: ({ merge, bytes }) => {
+      progress.update(merge, JSON.stringify(new TextDecoder().decode(bytes)));
+    },
+  });
+}
+
+/**
+ * A text in windows of one token more than the context: a model reads all but the last and predicts all but the
+ * first. Each begins where the one before ends its inputs, so an epoch, which is every window once, has every
+ * token once as a target. What is left at the end is too short for a window.
+ */
+export class Windows {
+  /** Number of windows. */
+  readonly count: number;
+  /** Batches of an epoch; the last may have fewer rows. */
+  readonly batches: number;
+  readonly #tokens: ArrayLike<number>;
+  readonly #options: { context: number; batch: number; seed: number; shuffled?: boolean };
+  #order: { epoch: number; indices: ArrayLike<number> } | undefined;
+
+  constructor(
+    what: string,
+    tokens: ArrayLike<number>,
+    options: { context: number; batch: number; seed: number; shuffled?: boolean },
+  ) {
+    this.#tokens = tokens;
+    this.#options = options;
+    this.count = Math.floor((tokens.length - 1) / options.context);
+    this.batches = Math.ceil(this.count / options.batch);
+    if (this.count < 1) {
+      throw new RangeError(
+        `${what} has ${tokens.length} tokens, too few for a context of ${options.context}`,
+      );
+    }
+  }
+
+  /** Predictions of an epoch. */
+  get tokens(): number {
+    return this.count * this.#options.context;
+  }
+
+  /** Batch `index` of an epoch, both counted from 0; seed and epoch tell the order, if it is shuffled. */
+  batch(index: number, epoch = 0): WindowBatch {
+    const { context, batch } = this.#options;
+    const rows = Math.min(batch, this.count - index * batch);
+    const inputs = new Int32Array(rows * context);
+    const targets = new Int32Array(rows * context);
+    for (let row = 0; row < rows; row++) {
+      const start = this.#window(index * batch + row, epoch) * context;
+      for (let i = 0; i < context; i++) {
+        inputs[row * context + i] = this.#tokens[start + i];
+        targets[row * context + i] = this.#tokens[start + i + 1];
+      }
+    }
+    return { inputs, targets, rows };
+  }
+
+  #window(position: number, epoch: number): number {
+    const { seed, shuffled } = this.#options;
+    if (!shuffled) return position;
+    if (this.#order?.epoch !== epoch) {
+      this.#order = { epoch, indices: shuffledOrder(this.count, seed, epoch) };
+    }
+    return this.#order.indices[position];
+  }
+}
+
+/** The entropy in nats of the tokens' frequencies. */
+function entropy(parts: ArrayLike<number>[], vocabSize: number): number {
+  const counts = new Float64Array(vocabSize);
+  for (const ids of parts) for (let i = 0; i < ids.length; i++) counts[ids[i]]++;
+  const total = counts.reduce((sum, count) => sum + count, 0);
+  return counts.reduce((sum, n) => n ? sum - n / total * Math.log(n / total) : sum, 0);
+}

@@ -1,0 +1,44 @@
+/** The models that `next_token_byte_pair.ts` compares. */
+import { GPT2, GPT3, LLaMA, type ParameterOptions } from "../../mod.ts";
+import type { Options } from "./options.ts";
+
+/** The names of the models, in the order in which they were published. */
+export const MODEL_NAMES = ["gpt2", "gpt3", "llama1", "llama2", "llama3"] as const;
+
+/** One of them. */
+export type ModelName = typeof MODEL_NAMES[number];
+
+/** A model of any of these names. */
+export type Model = GPT2 | GPT3 | LLaMA;
+
+/** The names for people. */
+export const TITLES: Record<ModelName, string> = {
+  gpt2: "GPT-2",
+  gpt3: "GPT-3",
+  llama1: "LLaMA-1",
+  llama2: "LLaMA-2",
+  llama3: "LLaMA-3",
+};
+
+/** A new model of the sizes that the options say. */
+export function createModel(
+  name: ModelName,
+  vocabSize: number,
+  options: Options,
+  parameters: ParameterOptions,
+): Model {
+  const { context: contextSize, embed: embedSize, layers, heads, kvHeads, dropout } = options;
+  const sizes = { vocabSize, contextSize, embedSize, layers, heads };
+  switch (name) {
+    case "gpt2":
+      return new GPT2({ ...sizes, dropout }, parameters);
+    case "gpt3":
+      return new GPT3({ ...sizes, dropout, localBlockSize: options.localBlock }, parameters);
+    case "llama1":
+      return new LLaMA(sizes, parameters);
+    case "llama2":
+      return new LLaMA({ ...sizes, kvHeads }, parameters);
+    case "llama3":
+      return new LLaMA({ ...sizes, kvHeads, ropeTheta: 500_000 }, parameters);
+  }
+}

@@ -1,0 +1,161 @@
+/** The options of `next_token_byte_pair.ts`: presets, and a flag for every number in them. */
+import {
+  choice,
+  choices,
+  newCommand,
+  number,
+  positive,
+  share,
+  whole,
+} from "../shared/arguments.ts";
+import { MODEL_NAMES, type ModelName } from "./models.ts";
+
+/** Everything that a run depends on. */
+export interface Options {
+  preset: Preset;
+  models: ModelName[];
+  device: "auto" | "webgpu" | "cpu";
+  data?: string;
+  prompt: string;
+  seed: number;
+  merges: number;
+  context: number;
+  embed: number;
+  layers: number;
+  heads: number;
+  kvHeads: number;
+  localBlock: number;
+  dropout: number;
+  batch: number;
+  epochs: number;
+  lr: number;
+  minLr: number;
+  warmup: number;
+  weightDecay: number;
+  clip: number;
+  saveEvery: number;
+  sampleEvery: number;
+  samples: number;
+  sampleLength: number;
+  temperature: number;
+}
+
+/** What the command line says: a new run and perhaps its folder, or a folder to go on in. */
+export interface CommandLine {
+  /** The options of a new run. */
+  options: Options;
+  out?: string;
+  resume?: string | true;
+  /** The options that were given, as they were typed. */
+  given: string[];
+}
+
+type Preset = "tiny" | "full";
+
+const shared = {
+  models: [...MODEL_NAMES],
+  device: "auto" as const,
+  prompt: "KING:\nMy noble lord, the night is long, and I",
+  seed: 1337,
+  merges: 500,
+  localBlock: 8,
+  weightDecay: 0.1,
+  clip: 1,
+  samples: 2,
+  temperature: 0.8,
+};
+
+const presets: Record<Preset, Omit<Options, "preset">> = {
+  // Minutes a model on two CPU cores.
+  tiny: {
+    ...shared,
+    ...{ context: 64, embed: 128, layers: 2, heads: 4, kvHeads: 2, dropout: 0.1 },
+    ...{ batch: 32, epochs: 3, lr: 2e-3, minLr: 2e-4, warmup: 60 },
+    ...{ saveEvery: 100, sampleEvery: 1, sampleLength: 48 },
+  },
+  // For a GPU.
+  full: {
+    ...shared,
+    ...{ context: 256, embed: 384, layers: 4, heads: 6, kvHeads: 3, dropout: 0.4 },
+    ...{ batch: 64, epochs: 100, lr: 1e-3, minLr: 1e-5, warmup: 100 },
+    ...{ saveEvery: 500, sampleEvery: 10, sampleLength: 128 },
+  },
+};
+
+/** What a command line asks for; prints the help or what is wrong, and ends, where it must. */
+export function parseOptions(args: string[]): CommandLine {
+  const command = newCommand(
+    "next_token_byte_pair",
+    "Trains a tokenizer, and then GPT-2, GPT-3 and LLaMA 1, 2 and 3, on Shakespeare.",
+  )
+    .option("--models <names>", `some of ${MODEL_NAMES.join(",")}`, choices(MODEL_NAMES))
+    .option("--preset <tiny|full>", "sizes and schedule to start from", choice(["tiny", "full"]))
+    .option(
+      "--device <auto|webgpu|cpu>",
+      "where to compute",
+      choice(["auto", "webgpu", "cpu"]),
+    )
+    .option("--data <file>", "a text (default: tiny Shakespeare, downloaded into runs/)")
+    .option("--out <folder>", "models, log and pictures (default: a new folder in runs/)")
+    .option("--resume [folder]", "go on with a run that was stopped (default: the newest in runs/)")
+    .option("--prompt <text>", "what samples continue, and attention is drawn for")
+    .option("--seed <n>", "of weights, order, dropout and samples", whole)
+    .option("--merges <n>", "of the tokenizer, over the 256 bytes", whole)
+    .option("--context <n>", "tokens of a sequence", positive)
+    .option("--embed <n>", "width", positive)
+    .option("--layers <n>", "transformer blocks", positive)
+    .option("--heads <n>", "attention heads", positive)
+    .option("--kv-heads <n>", "heads of keys and values in LLaMA 2 and 3", positive)
+    .option("--local-block <n>", "tokens of a block in GPT-3's sparse attention", positive)
+    .option("--dropout <p>", "probability, in the GPTs", number)
+    .option("--batch-size <n>", "sequences of a step", positive)
+    .option("--epochs <n>", "times that the text is gone through", positive)
+    .option("--lr <x>", "highest learning rate", number)
+    .option("--min-lr <x>", "what the rate falls to", number)
+    .option("--warmup <n>", "steps of linear warm-up", whole)
+    .option("--weight-decay <x>", "of matrices", number)
+    .option("--clip <x>", "global norm that gradients are clipped to", number)
+    .option("--save-every <n>", "steps between checkpoints; each epoch ends with one", positive)
+    .option("--sample-every <n>", "epochs between samples and attention maps", positive)
+    .option("--samples <n>", "samples to draw, with a prompt and without", whole)
+    .option("--sample-length <n>", "tokens of a sample", positive)
+    .option("--temperature <x>", "of samples", share)
+    .addHelpText("after", help());
+  const { batchSize, out, resume, preset = "tiny", ...given } = command
+    .parse(args, { from: "user" }).opts();
+  if (batchSize !== undefined) given.batch = batchSize;
+  const options: Options = { ...presets[preset as Preset], ...given, preset };
+  // A lower rate was asked for: it falls to a tenth, too.
+  if (given.lr !== undefined && given.minLr === undefined) options.minLr = options.lr / 10;
+  const problem = check(options);
+  if (problem) command.error(`error: ${problem}`);
+  if (out !== undefined && resume !== undefined) {
+    command.error("error: --out names a new run, --resume goes on with one: give one of them");
+  }
+  const typed = command.options.filter(({ long }) =>
+    command.getOptionValueSource(command.createOption(long!).attributeName()) === "cli"
+  ).map(({ long }) => long!);
+  return { options, out, resume, given: typed };
+}
+
+function check(o: Options): string | undefined {
+  if (o.embed % (2 * o.heads) !== 0) {
+    return `--heads ${o.heads} does not divide --embed ${o.embed} into heads of even size`;
+  }
+  if (o.heads % o.kvHeads !== 0) {
+    return `--kv-heads ${o.kvHeads} does not divide --heads ${o.heads}`;
+  }
+  if (o.dropout >= 1) return `--dropout ${o.dropout} is not in [0, 1)`;
+  if (o.minLr > o.lr) return `--min-lr ${o.minLr} is above --lr ${o.lr}`;
+  if (o.prompt === "") return "--prompt is empty";
+}
+
+function help(): string {
+  const rows = Object.entries(presets).map(([name, p]) =>
+    `  ${
+      name.padEnd(5)
+    } ${p.layers} layers of ${p.embed}, ${p.heads} heads, context ${p.context}, ` +
+    `${p.epochs} epochs in batches of ${p.batch}, lr ${p.lr}`
+  );
+  return `\nPresets (default: tiny):\n${rows.join("\n")}`;
+}

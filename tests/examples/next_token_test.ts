@@ -1,0 +1,123 @@
+// Runs the example as a person would: with the permissions of its header, killed and resumed, stopped by Ctrl-C.
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { CpuDevice } from "../../src/device/cpu/cpu_device.ts";
+import { loadLanguageModel } from "../../src/models/model_folder.ts";
+import { readSafetensorsForTest } from "../support/safetensors.ts";
+import { finish, flagsOf, inFolder, startExample, writeText } from "../support/examples.ts";
+
+const example = "next_token_byte_pair.ts";
+const models = ["gpt2", "gpt3", "llama1", "llama2", "llama3"];
+/** Models so small that a step takes milliseconds. */
+const small = [
+  ...["--data", "runs/text.txt", "--device", "cpu", "--merges", "30", "--context", "16"],
+  ...["--embed", "16", "--layers", "2", "--heads", "2", "--kv-heads", "1", "--batch-size", "16"],
+  ...["--epochs", "2", "--save-every", "4", "--warmup", "3", "--dropout", "0.1"],
+  ...["--samples", "1", "--sample-length", "5", "--prompt", "the king"],
+];
+
+Deno.test("next_token_byte_pair: all models straight equal a run killed and resumed, by the header's permissions", () =>
+  inFolder(async (folder) => {
+    await writeText(join(folder, "runs", "text.txt"));
+    const flags = await flagsOf(example);
+    const straight = await finish(
+      startExample(folder, flags, example, ["--out", "runs/straight", ...small]),
+    );
+    assert.equal(straight.code, 0, straight.text);
+
+    // It is killed within an epoch of the second model.
+    const child = startExample(folder, flags, example, ["--out", "runs/killed", ...small]);
+    const killed = await finish(child, (text) => {
+      if (/GPT-3 epoch 1\/2/.test(text)) kill(child);
+    });
+    assert.notEqual(killed.code, 0, "the run was not killed");
+    const resumed = await finish(startExample(folder, flags, example, ["--resume", "runs/killed"]));
+    assert.equal(resumed.code, 0, resumed.text);
+    assert.match(resumed.text, /GPT-2, [\d,]+ parameters: done, best validation loss/);
+    assert.doesNotMatch(resumed.text, /GPT-2 epoch/);
+
+    const device = CpuDevice.open({ threads: 1 });
+    for (const name of models) {
+      const [a, b] = ["straight", "killed"].map((run) => join(folder, "runs", run, name));
+      assert.deepEqual(await lastCheckpoint(a), await lastCheckpoint(b), name);
+      for (const file of ["attention.svg", "model.json", "model.safetensors", "tokenizer.json"]) {
+        await Deno.stat(join(b, file));
+      }
+      const { model } = await loadLanguageModel(b, { device });
+      assert.equal(model.config.vocabSize, 286);
+      model.dispose();
+    }
+    device.close();
+    const [a, b] = await Promise.all(["straight", "killed"].map(async (run) => {
+      const text = await Deno.readTextFile(join(folder, "runs", run, "results.json"));
+      return JSON.parse(text, (key, value) => /seconds|PerSecond/.test(key) ? 0 : value);
+    }));
+    assert.deepEqual(a, b);
+    assert.deepEqual(a.results.map((result: { model: string }) => result.model), models);
+    for (const { epochs } of a.results) {
+      assert.ok(epochs[1].train.loss < epochs[0].train.loss);
+      assert.ok(epochs[1].validation.accuracy > 0 && epochs[1].validation.accuracy < 1);
+    }
+    const table = await Deno.readTextFile(join(folder, "runs", "killed", "table.md"));
+    for (const title of ["GPT-2", "GPT-3", "LLaMA-1", "LLaMA-2", "LLaMA-3"]) {
+      assert.match(table, new RegExp(`^\\| ${title} `, "m"));
+    }
+    await Deno.stat(join(folder, "runs", "killed", "curves.svg"));
+  }));
+
+Deno.test("next_token_byte_pair finishes its step, saves and says how to go on at Ctrl-C", () =>
+  inFolder(async (folder) => {
+    await writeText(join(folder, "runs", "text.txt"));
+    const args = ["--out", "runs/run", ...small, "--epochs", "100000", "--models", "llama2"];
+    const child = startExample(folder, ["-A"], example, args);
+    let sent = false;
+    const { code, text } = await finish(child, (text) => {
+      if (!sent && /LLaMA-2 epoch +1\//.test(text)) {
+        sent = true;
+        child.kill("SIGINT");
+      }
+    });
+    assert.equal(code, 0, text);
+    assert.match(text, /stopped; go on with --resume runs\/run/);
+    const names = await Array.fromAsync(Deno.readDir(join(folder, "runs/run/llama2")));
+    assert.ok(names.some(({ name }) => /^step_\d+\.safetensors$/.test(name)));
+  }));
+
+Deno.test("next_token_byte_pair refuses what cannot be", () =>
+  inFolder(async (folder) => {
+    await writeText(join(folder, "runs", "text.txt"));
+    await Deno.writeTextFile(join(folder, "runs", "short.txt"), "a few words\n");
+    await Deno.mkdir(join(folder, "runs", "used"));
+    await Deno.writeTextFile(join(folder, "runs", "used", "options.json"), "{}");
+    for (
+      const [args, message] of [
+        [["--models", "gpt2,gpt5"], /It is one of gpt2, gpt3, llama1, llama2, llama3/],
+        [["--kv-heads", "3"], /--kv-heads 3 does not divide --heads 4/],
+        [["--data", "runs/short.txt"], /too few for a context of 64/],
+        [["--out", "runs/used"], /runs\/used holds another run: go on with --resume runs\/used/],
+        [["--resume", "runs/other"], /There is no run to resume in runs\/other/],
+        [["--resume", "runs/used", "--epochs", "3"], /with its own options: leave out --epochs/],
+      ] as const
+    ) {
+      const { code, text } = await finish(
+        startExample(folder, ["-A"], example, ["--device", "cpu", ...args]),
+      );
+      assert.notEqual(code, 0, args.join(" "));
+      assert.match(text, message);
+    }
+  }));
+
+function kill(child: Deno.ChildProcess): void {
+  try {
+    child.kill("SIGKILL");
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error; // it is dead already
+  }
+}
+
+/** The tensors of the newest checkpoint: parameters and moments. */
+async function lastCheckpoint(folder: string): Promise<Map<string, unknown>> {
+  const names = (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name);
+  const last = names.filter((name) => name.startsWith("step_")).sort().at(-1)!;
+  return await readSafetensorsForTest(join(folder, last));
+}
