@@ -8,19 +8,16 @@ import {
   assign,
   clipGradNorm,
   formatTimings,
+  generate,
   GPT2,
-  type KeyValueCache,
   matmul,
-  noGrad,
   openDevice,
   readTensors,
-  reshape,
-  sample,
   Scope,
   setDefaultDevice,
-  type Tensor,
   tensor,
 } from "../../mod.ts";
+import { median } from "./contender.ts";
 import { serve, type Work } from "./serve.ts";
 import {
   ADAMW,
@@ -36,8 +33,6 @@ import {
 
 const kind = Deno.args[0] === "webgpu" ? "webgpu" : "cpu";
 const device = await openDevice({ kind, log: false });
-/** Tokens between two reads on a GPU, where each costs 11.5 ms; the CPU reads every one, as for streaming. */
-const BLOCK = kind === "webgpu" ? 16 : 1;
 setDefaultDevice(device);
 
 await serve(`dinograd, ${device.description}`, { matmul: product, train, decode });
@@ -107,50 +102,37 @@ async function train(): Promise<Work> {
   };
 }
 
-/** Greedy decoding on a cache, ids fed back on the device. */
+/** Greedy decoding on a cache. */
 function decode(batch: number): Work {
   const model = createModel();
-  const prompt = Int32Array.from(prompts(batch).flatMap((row) => [...row]));
+  const rows = prompts(batch);
+  const greedy = { length: DECODE.until - DECODE.from, temperature: 0 };
   let ids: number[] = [];
-  let ends: number[] = [];
-  const step = (input: Tensor, cache: KeyValueCache): Tensor => {
-    using _step = new Scope();
-    const next = noGrad(() => sample(model.nextLogits(input, { cache }), { temperature: 0 }));
-    return reshape(next, [batch, 1]).keep();
-  };
-  const sequence = async (): Promise<void> => {
-    using cache = model.createCache(batch);
-    [ids, ends] = [[], []];
-    let unread: Tensor[] = [];
-    let input = tensor(prompt, { shape: [batch, DECODE.from] }).keep();
-    for (let position = DECODE.from; position < DECODE.until; position++) {
-      const next = step(input, cache);
-      if (!unread.includes(input)) input.dispose();
-      unread.push(input = next);
-      if (unread.length < BLOCK && position + 1 < DECODE.until) continue;
-      ids.push(...(await readTensors(unread)).flatMap((values) => [...values]));
-      unread.slice(0, -1).forEach((x) => x.dispose());
-      unread = [];
-      ends.push(performance.now());
+  /** Milliseconds a token from one length to another, both of a prompt that is read first. */
+  const perToken = async (from: number, until: number): Promise<number> => {
+    const longer = rows.map((row) =>
+      Int32Array.from({ length: from }, (_, i) => row[i % row.length])
+    );
+    const timed = async (length: number): Promise<number> => {
+      const start = performance.now();
+      await generate(model, longer, { length, temperature: 0 });
+      return performance.now() - start;
+    };
+    const rounds = [];
+    for (let round = 0; round < 5; round++) {
+      rounds.push((await timed(until - from) - await timed(1)) / (until - from - 1));
     }
-    input.dispose();
+    return median(rounds);
   };
   return {
     async run(repeats) {
-      for (let i = 0; i < repeats; i++) await sequence();
+      for (let i = 0; i < repeats; i++) ids = [...(await generate(model, rows, greedy))[0].ids];
     },
-    report() {
-      const reads = ids.length / batch / ends.length;
-      // Milliseconds a token of the second 32 tokens and of the last 32: the first ones may wait for programs.
-      const window = 32 / reads;
-      const early = (ends[2 * window - 1] - ends[window - 1]) / 32;
-      const late = (ends.at(-1)! - ends.at(-1 - window)!) / 32;
-      return Promise.resolve({
-        tail: ids.filter((_, i) => i % batch === 0).slice(0, 8),
-        early,
-        late,
-      });
-    },
+    report: async () => ({
+      tail: ids.slice(0, 8),
+      early: await perToken(DECODE.from, DECODE.from + 16),
+      late: await perToken(DECODE.until - 16, DECODE.until),
+    }),
     dispose: () => model.dispose(),
   };
 }

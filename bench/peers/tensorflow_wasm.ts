@@ -58,8 +58,8 @@ function decode(batch: number): Work {
     report: () =>
       Promise.resolve({
         tail: ids.filter((_, i) => i % batch === 0).slice(0, 8),
-        early: (ends[63] - ends[31]) / 32,
-        late: (ends.at(-1)! - ends.at(-33)!) / 32,
+        early: (ends[16] - ends[0]) / 16,
+        late: (ends.at(-1)! - ends.at(-17)!) / 16,
       }),
   };
 }
