@@ -75,7 +75,6 @@ class Row {
 }
 
 const rows: Row[] = [];
-const absent: string[] = [];
 
 /** Collects the comparisons of a family on a device; `finish` throws what was out of tolerance. */
 export class Comparison {
@@ -149,12 +148,7 @@ export class Comparison {
   }
 }
 
-/** Notes that the library has nothing yet to hold against a part of the folder. */
-export function notThereYet(name: string): void {
-  absent.push(name);
-}
-
-/** The table of worst errors, and what is not there yet. */
+/** The table of worst errors. */
 export function report(): string {
   const cells = rows.map((row) => [
     row.family,
@@ -171,6 +165,5 @@ export function report(): string {
     line(head),
     line(widths.map((width) => "-".repeat(width))),
     ...cells.map(line),
-    ...absent.map((name) => `${name}: not there yet`),
   ].map((text) => text.trimEnd()).join("\n");
 }
