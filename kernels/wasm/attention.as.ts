@@ -25,10 +25,6 @@ const MAX_QUERIES = 240;
 
 const MAX_HEAD = 256;
 
-/** Fewer queries than this go row by row, without packing. */
-
-const MIN_QUERIES = 4;
-
 function expOf(x: f32): f32 {
   return f32x4.extract_lane(vexpNegative(f32x4.splat(x)), 0);
 }
@@ -84,19 +80,61 @@ function dot(a: usize, b: usize, n: i32): f32 {
   return sum;
 }
 
-/** y += a * x over n floats. */
+/** The products of a with four rows of `n` floats that lie `apart` bytes apart. */
 
-function addScaled(y: usize, x: usize, n: i32, a: f32): void {
-  const s = f32x4.splat(a);
+function dots(a: usize, b: usize, apart: usize, n: i32): v128 {
+  let s0 = f32x4.splat(0), s1 = s0, s2 = s0, s3 = s0;
+  const b1 = b + apart, b2 = b1 + apart, b3 = b2 + apart;
+  let i = 0;
+  for (; i + 4 <= n; i += 4) {
+    const at = <usize> i << 2, x = v128.load(a + at);
+    s0 = madd(x, v128.load(b + at), s0);
+    s1 = madd(x, v128.load(b1 + at), s1);
+    s2 = madd(x, v128.load(b2 + at), s2);
+    s3 = madd(x, v128.load(b3 + at), s3);
+  }
+  for (; i < n; i++) {
+    const at = <usize> i << 2, x = v128.load32_zero(a + at);
+    s0 = madd(x, v128.load32_zero(b + at), s0);
+    s1 = madd(x, v128.load32_zero(b1 + at), s1);
+    s2 = madd(x, v128.load32_zero(b2 + at), s2);
+    s3 = madd(x, v128.load32_zero(b3 + at), s3);
+  }
+  const l = f32x4.add(
+    v128.shuffle<f32>(s0, s1, 0, 4, 1, 5),
+    v128.shuffle<f32>(s0, s1, 2, 6, 3, 7),
+  );
+  const h = f32x4.add(
+    v128.shuffle<f32>(s2, s3, 0, 4, 1, 5),
+    v128.shuffle<f32>(s2, s3, 2, 6, 3, 7),
+  );
+  return f32x4.add(v128.shuffle<f32>(l, h, 0, 1, 4, 5), v128.shuffle<f32>(l, h, 2, 3, 6, 7));
+}
+
+/** y += the sum of `count` (1 to 4) rows of x, `apart` bytes apart, times the factors at `a`, over n floats. */
+
+function addScaled(y: usize, x: usize, apart: usize, count: i32, a: usize, n: i32): void {
+  // A row too few is the first one again, times 0.
+  const a0 = v128.load32_splat(a), none = f32x4.splat(0);
+  const a1 = count > 1 ? v128.load32_splat(a, 4) : none;
+  const a2 = count > 2 ? v128.load32_splat(a, 8) : none;
+  const a3 = count > 3 ? v128.load32_splat(a, 12) : none;
+  const x1 = count > 1 ? x + apart : x, x2 = count > 2 ? x1 + apart : x;
+  const x3 = count > 3 ? x2 + apart : x;
   let i = 0;
   for (; i + 4 <= n; i += 4) {
     const at = <usize> i << 2;
-    v128.store(y + at, madd(v128.load(x + at), s, v128.load(y + at)));
+    let sum = madd(v128.load(x + at), a0, v128.load(y + at));
+    sum = madd(v128.load(x1 + at), a1, sum);
+    sum = madd(v128.load(x2 + at), a2, sum);
+    v128.store(y + at, madd(v128.load(x3 + at), a3, sum));
   }
   for (; i < n; i++) {
     const at = <usize> i << 2;
-    const v = madd(v128.load32_zero(x + at), s, v128.load32_zero(y + at));
-    v128.store32_lane(y + at, v, 0);
+    let sum = madd(v128.load32_zero(x + at), a0, v128.load32_zero(y + at));
+    sum = madd(v128.load32_zero(x1 + at), a1, sum);
+    sum = madd(v128.load32_zero(x2 + at), a2, sum);
+    v128.store32_lane(y + at, madd(v128.load32_zero(x3 + at), a3, sum), 0);
   }
 }
 
@@ -230,39 +268,19 @@ export function attention(
     // The positions of the first and the last query.
     const here = first + (pasts ? load<i32>(pasts + (b << 2)) : past), last = here + rows - 1;
     const limit = endSeen(last, step, 0, keys);
-    const direct = queries < MIN_QUERIES;
 
     memory.fill(out, 0, <usize> rows * rowBytes);
     for (let i = 0; i < rows; i++) {
       store<f32>(states + (<usize> i << 3), -Infinity);
       store<f32>(states + (<usize> i << 3), 0, 4);
     }
-    if (!direct) packA(qAt + <usize> first * qTime, qTime, rows, d, qPack);
+    packA(qAt + <usize> first * qTime, qTime, rows, d, qPack);
 
     // Blocks of keys lie at multiples of their size whatever the queries, for equal sums on all numbers of threads.
     for (let j = firstSeen(here, block, 0, keys) / KEYS * KEYS; j < limit; j += KEYS) {
       const width = min(KEYS, limit - j);
       const kHere = kAt + <usize> j * kTime, vHere = vAt + <usize> j * vTime;
       const validHere = valid ? valid + (<usize> j << 2) : 0;
-      if (direct) {
-        for (let i = 0; i < rows; i++) {
-          const from = firstSeen(here + i, block, j, width);
-          const n = endSeen(here + i, step, j, width) - from;
-          if (n <= 0) continue;
-          const row = qAt + <usize> (first + i) * qTime;
-          const kFrom = kHere + <usize> from * kTime, vFrom = vHere + <usize> from * vTime;
-          for (let c = 0; c < n; c++) {
-            store<f32>(scores + (<usize> c << 2), dot(row, kFrom + <usize> c * kTime, d) * scale);
-          }
-          if (validHere) maskKeys(scores, validHere + (<usize> from << 2), n);
-          const to = out + <usize> i * rowBytes;
-          foldRow(scores, n, n, states + (<usize> i << 3), to, d);
-          for (let c = 0; c < n; c++) {
-            addScaled(to, vFrom + <usize> c * vTime, d, load<f32>(scores + (<usize> c << 2)));
-          }
-        }
-        continue;
-      }
       packBTransposed(kHere, kTime, width, d, kPack);
       packB(vHere, vTime, d, width, vPack);
       for (let strip = 0; strip < rows; strip += STRIP) {
@@ -296,6 +314,108 @@ export function attention(
       const row = <usize> (first + i);
       // deno-fmt-ignore
       finishRow(oAt + row * oTime, out + at * rowBytes, states + (at << 3), d, lseAt ? lseAt + (row << 2) : 0);
+    }
+  }
+}
+
+/**
+ * Forward for a few queries a sequence, as when decoding: tasks [start, end) of batch * ceil(kvHeads / groupHeads). A task has
+ * `groupHeads` key heads and the query heads that use them, side by side, so that where the heads of a time step lie
+ * together a cache is read from front to back. Arguments as in `attention`.
+ */
+export function attention_few(
+  thread: i32,
+  start: i32,
+  end: i32,
+  q: usize,
+  k: usize,
+  v: usize,
+  o: usize,
+  lse: usize,
+  keyValid: usize,
+  heads: i32,
+  kvHeads: i32,
+  queries: i32,
+  keys: i32,
+  d: i32,
+  qBatch: usize,
+  qHead: usize,
+  qTime: usize,
+  kBatch: usize,
+  kHead: usize,
+  kTime: usize,
+  vBatch: usize,
+  vHead: usize,
+  vTime: usize,
+  oBatch: usize,
+  oHead: usize,
+  oTime: usize,
+  validBatch: usize,
+  scale: f32,
+  step: i32,
+  block: i32,
+  past: i32,
+  pasts: usize,
+  groupHeads: i32,
+): void {
+  const share = heads / kvHeads, groups = (kvHeads + groupHeads - 1) / groupHeads;
+  const rowBytes = <usize> d << 2, factor = f32x4.splat(scale);
+  // For every query head of the task: scores, the sum of values, the running maximum and sum.
+  const scores = scratch(thread);
+  const out = scores + <usize> (groupHeads * share) * (KEYS * 4);
+  const states = out + <usize> (groupHeads * share) * rowBytes;
+  kTime <<= 2;
+  vTime <<= 2;
+  for (let task = start; task < end; task++) {
+    const b = <usize> (task / groups), kvFirst = task % groups * groupHeads;
+    const h0 = kvFirst * share, count = min(groupHeads, kvHeads - kvFirst) * share;
+    const here = pasts ? load<i32>(pasts + (b << 2)) : past;
+    const kAt = k + (b * kBatch << 2), vAt = v + (b * vBatch << 2);
+    for (let i = 0; i < queries; i++) {
+      const from = firstSeen(here + i, block, 0, keys), to = endSeen(here + i, step, 0, keys);
+      const qAt = q + (b * qBatch + <usize> i * qTime << 2);
+      const oAt = o + (b * oBatch + <usize> i * oTime << 2);
+      memory.fill(out, 0, <usize> count * rowBytes);
+      for (let h = 0; h < count; h++) {
+        store<f32>(states + (<usize> h << 3), -Infinity);
+        store<f32>(states + (<usize> h << 3), 0, 4);
+      }
+      for (let j = from; j < to; j += KEYS) {
+        const n = min(KEYS, to - j);
+        for (let c = 0; c < n; c += 4) {
+          const row = kAt + <usize> (j + c) * kTime;
+          for (let h = 0; h < count; h++) {
+            const own = qAt + (<usize> (h0 + h) * qHead << 2);
+            const key = row + (<usize> ((h0 + h) / share) * kHead << 2);
+            const at = scores + <usize> h * (KEYS * 4) + (<usize> c << 2);
+            if (c + 4 <= n) v128.store(at, f32x4.mul(dots(own, key, kTime, d), factor));
+            else {
+              for (let r = 0; r < n - c; r++) {
+                const score = dot(own, key + <usize> r * kTime, d) * scale;
+                store<f32>(at + (<usize> r << 2), score);
+              }
+            }
+          }
+        }
+        for (let h = 0; h < count; h++) {
+          const at = <usize> h, row = scores + at * (KEYS * 4);
+          if (keyValid) maskKeys(row, keyValid + (b * validBatch + <usize> j << 2), n);
+          foldRow(row, n, n, states + (at << 3), out + at * rowBytes, d);
+        }
+        for (let c = 0; c < n; c += 4) {
+          const row = vAt + <usize> (j + c) * vTime;
+          for (let h = 0; h < count; h++) {
+            const value = row + (<usize> ((h0 + h) / share) * vHead << 2);
+            const weights = scores + <usize> h * (KEYS * 4) + (<usize> c << 2);
+            addScaled(out + <usize> h * rowBytes, value, vTime, min(4, n - c), weights, d);
+          }
+        }
+      }
+      for (let h = 0; h < count; h++) {
+        const at = <usize> h, head = <usize> (h0 + h);
+        const log = lse ? lse + ((b * <usize> heads + head) * <usize> queries + <usize> i << 2) : 0;
+        finishRow(oAt + (head * oHead << 2), out + at * rowBytes, states + (at << 3), d, log);
+      }
     }
   }
 }

@@ -74,6 +74,15 @@ export interface AttentionBackwardOptions extends AttentionOptions {
 /** Most queries that one task may have. */
 const MAX_QUERIES = 240;
 
+/** Fewer queries than this go without packing. */
+const MIN_QUERIES = 4;
+
+/** Multiplications below which waking the other threads costs more than it gains. */
+const SMALL = 32768;
+
+/** Most query heads of a task that goes without packing. */
+const MAX_GROUP = 256;
+
 /** The arguments that both kernels share, after the addresses. */
 function layout(options: AttentionOptions): number[] {
   const { heads, queries, keys, d } = options;
@@ -107,12 +116,23 @@ export function attention(
 ): void {
   const { batch, heads, queries, q, k, v, o, lse, keyValid = 0, pasts = 0 } = options;
   if (batch * heads * queries === 0) return;
+  const shared = [q, k, v, o, lse, keyValid, ...layout(options), pasts];
+  if (queries < MIN_QUERIES) {
+    const { kvHeads = heads, keys, d } = options;
+    const small = batch * heads * queries * keys * d < SMALL;
+    const wanted = small ? 1 : Math.ceil(2 * pool.threads / batch);
+    const most = Math.max(1, Math.floor(MAX_GROUP * kvHeads / heads));
+    const groupHeads = Math.min(most, Math.ceil(kvHeads / wanted));
+    const tasks = batch * Math.ceil(kvHeads / groupHeads);
+    pool.run("attention_few", tasks, small ? tasks : 1, ...shared, groupHeads);
+    return;
+  }
   // Large blocks pack keys less often, small ones keep all threads busy.
   const most = pool.threads === 1 ? 1 : Math.ceil(4 * pool.threads / (batch * heads));
   const wanted = Math.ceil(queries / most / 20) * 20;
   const queryBlock = Math.max(60, Math.min(MAX_QUERIES, wanted));
   const tasks = batch * heads * Math.ceil(queries / queryBlock);
-  pool.run("attention", tasks, 1, q, k, v, o, lse, keyValid, ...layout(options), pasts, queryBlock);
+  pool.run("attention", tasks, 1, ...shared, queryBlock);
 }
 
 /**
