@@ -1,0 +1,68 @@
+/** Finds the model in a folder that an example wrote. */
+import {
+  type Device,
+  GPT2,
+  type GPT2Config,
+  GPT2Tokenizer,
+  listCheckpoints,
+  loadLanguageModel,
+  loadNewestCheckpoint,
+  type ModelKinds,
+  restoreModel,
+  type Tokenizer,
+} from "../../mod.ts";
+import { Interpreter } from "../seq_to_seq_with_transformer/interpreter.ts";
+import { exists } from "../shared/runs.ts";
+
+/** A model that continues texts, or one that translates. */
+export type Found =
+  | { model: ModelKinds["gpt2" | "gpt3" | "llama"]; tokenizer: Tokenizer }
+  | { interpreter: Interpreter };
+
+/** The model of a folder. Throws where there is none, with a word about what to name instead. */
+export async function findModel(folder: string, device: Device): Promise<Found> {
+  if (await exists(`${folder}/model.json`)) {
+    return await exists(`${folder}/target_vocabulary.json`)
+      ? { interpreter: await Interpreter.load(folder, device) }
+      : await loadLanguageModel(folder, { device });
+  }
+  if ((await listCheckpoints(folder)).length) return await loadReproduction(folder, device);
+  const models = await modelsIn(folder);
+  if (models.length === 1) return await findModel(models[0], device);
+  throw new Error(
+    models.length
+      ? `${folder} has several models: name ${models.join(" or ")}`
+      : `There is no model in ${folder}`,
+  );
+}
+
+/** GPT-2 out of the newest checkpoint of a run of `reproduce_gpt.ts`, which keeps its options there. */
+async function loadReproduction(folder: string, device: Device): Promise<Found> {
+  const checkpoint = await loadNewestCheckpoint(folder, {
+    onRefused: (error) => console.error(`${error.message}; trying the one before`),
+  });
+  const { extra } = checkpoint!.state as { extra?: { options?: Record<string, number> } };
+  const { options } = extra ?? {};
+  if (!options) {
+    throw new Error(`${folder} has no model yet, only checkpoints: go on with that run first`);
+  }
+  const config: GPT2Config = {
+    vocabSize: options.vocab,
+    contextSize: options.context,
+    embedSize: options.embed,
+    layers: options.layers,
+    heads: options.heads,
+  };
+  const model = new GPT2(config, { device });
+  restoreModel(checkpoint!, model);
+  return { model, tokenizer: new GPT2Tokenizer() };
+}
+
+async function modelsIn(folder: string): Promise<string[]> {
+  const found: string[] = [];
+  if (!await exists(folder)) return found;
+  for await (const { name } of Deno.readDir(folder)) {
+    if (await exists(`${folder}/${name}/model.json`)) found.push(`${folder}/${name}`);
+  }
+  return found.sort();
+}
