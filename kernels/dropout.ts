@@ -36,5 +36,22 @@ export const dropout: Kernel<DropoutParams> = kernel<DropoutParams>({
       y[i] = unit(bits) >= least ? x[i] * scale : 0;
     });
   },
+  simd({ at, params, run }) {
+    const { count, seed_low, seed_high, block_low, block_high } = params;
+    const least = Math.fround(params.p);
+    const stream = [seed_low, seed_high, block_low, block_high];
+    run(
+      "dropout",
+      Math.ceil(count / 16),
+      512,
+      count,
+      ...stream,
+      least,
+      1 / (1 - least),
+      at.x,
+      at.y,
+    );
+    return true;
+  },
   split: { along: "count", elements: { x: () => 1, y: () => 1 }, start: "first" },
 });

@@ -4,6 +4,7 @@ export { attention, attention_backward, attention_few } from "./attention.as";
 export { sgemm } from "./gemm.as";
 export { sgemv } from "./gemv.as";
 export * from "./elementwise.as";
+export { dropout } from "./random.as";
 export { rotary } from "./rotary.as";
 export {
   clip_factor,

@@ -17,6 +17,12 @@ export const cases: Case[] = [
   { kernel: dropout, name: "nothing", bindings: bindings(0), params: params(0, 0.3) },
   {
     kernel: dropout,
+    name: "over the end of the lower half of the counter",
+    bindings: bindings(77),
+    params: { ...params(77, 0.4), seed_low: 0xfedcba98, block_low: 0xfffffff9, block_high: 7 },
+  },
+  {
+    kernel: dropout,
     name: "split",
     bindings: bindings(3001),
     params: params(3001, 0.5),

@@ -1,0 +1,88 @@
+// Random numbers by counter, Philox 4x32-10 (see kernels/philox.ts): four blocks of four numbers at a time.
+
+import { scratch } from "./layout.as";
+
+/** Elements of a run: four blocks. */
+const RUN = 16;
+
+/** The lower halves of the 64-bit products of a with four lanes. */
+function low(a: v128, b: v128): v128 {
+  return i32x4.mul(a, b);
+}
+
+/** The upper halves. */
+function high(a: v128, b: v128): v128 {
+  return v128.shuffle<i32>(
+    i64x2.extmul_low_i32x4_u(a, b),
+    i64x2.extmul_high_i32x4_u(a, b),
+    1,
+    3,
+    5,
+    7,
+  );
+}
+
+/** Writes the 16 numbers of the four blocks from `index` on, counted from the launch's first one. */
+function draw(out: usize, index: i32, k0: i32, k1: i32, blockLow: i32, blockHigh: i32): void {
+  const m0 = i32x4.splat(0xD2511F53), m1 = i32x4.splat(0xCD9E8D57);
+  const first = i32x4.splat(blockLow);
+  let c0 = i32x4.add(first, i32x4.add(i32x4.splat(index), i32x4(0, 1, 2, 3)));
+  // A lane that came round is less than where it started: minus one there, to carry.
+  let c1 = i32x4.sub(i32x4.splat(blockHigh), i32x4.lt_u(c0, first));
+  let c2 = i32x4.splat(0), c3 = c2;
+  for (let round = 0; round < 10; round++) {
+    const high0 = high(m0, c0), high1 = high(m1, c2);
+    const low0 = low(m0, c0), low1 = low(m1, c2);
+    c0 = v128.xor(v128.xor(high1, c1), i32x4.splat(k0));
+    c1 = low1;
+    c2 = v128.xor(v128.xor(high0, c3), i32x4.splat(k1));
+    c3 = low0;
+    k0 += 0x9E3779B9;
+    k1 += 0xBB67AE85;
+  }
+  // A lane has the four numbers of a block; they stand one after the other in memory.
+  const a = v128.shuffle<i32>(c0, c1, 0, 4, 1, 5), b = v128.shuffle<i32>(c2, c3, 0, 4, 1, 5);
+  const c = v128.shuffle<i32>(c0, c1, 2, 6, 3, 7), d = v128.shuffle<i32>(c2, c3, 2, 6, 3, 7);
+  v128.store(out, v128.shuffle<i64>(a, b, 0, 2));
+  v128.store(out, v128.shuffle<i64>(a, b, 1, 3), 16);
+  v128.store(out, v128.shuffle<i64>(c, d, 0, 2), 32);
+  v128.store(out, v128.shuffle<i64>(c, d, 1, 3), 48);
+}
+
+/** Runs [start, end) of 16 elements each of y = x * scale where the random number is at least p, else 0. */
+export function dropout(
+  thread: i32,
+  start: i32,
+  end: i32,
+  count: i32,
+  seedLow: i32,
+  seedHigh: i32,
+  blockLow: i32,
+  blockHigh: i32,
+  p: f32,
+  scale: f32,
+  x: usize,
+  y: usize,
+): void {
+  const bits = scratch(thread);
+  const least = f32x4.splat(p), factor = f32x4.splat(scale), step = f32x4.splat(1.0 / 16777216.0);
+  for (let run = start; run < end; run++) {
+    draw(bits, run << 2, seedLow, seedHigh, blockLow, blockHigh);
+    const first = run * RUN, last = min(count, first + RUN);
+    let i = first;
+    for (; i + 4 <= last; i += 4) {
+      const at = <usize> i << 2;
+      const number = f32x4.convert_i32x4_u(
+        i32x4.shr_u(v128.load(bits + (<usize> (i - first) << 2)), 8),
+      );
+      const kept = f32x4.ge(f32x4.mul(number, step), least);
+      v128.store(y + at, v128.and(kept, f32x4.mul(v128.load(x + at), factor)));
+    }
+    for (; i < last; i++) {
+      const at = <usize> i << 2;
+      const number = <f32> (load<u32>(bits + (<usize> (i - first) << 2)) >> 8);
+      const kept = number * <f32> (1.0 / 16777216.0) >= p;
+      store<f32>(y + at, kept ? load<f32>(x + at) * scale : 0);
+    }
+  }
+}
