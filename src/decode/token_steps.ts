@@ -3,14 +3,13 @@
  *
  * @module
  */
+import { writeRows } from "../../kernels/write_rows.ts";
 import type { TypedArray } from "../device/dtype.ts";
 import type { KeyValueCache } from "../nn/key_value_cache.ts";
-import { maximum } from "../ops/arithmetic.ts";
 import { checkSampling } from "../ops/check_sampling.ts";
-import { equal } from "../ops/compare.ts";
 import { reshape } from "../ops/reshape.ts";
 import { sample, type SamplingOptions } from "../ops/sample.ts";
-import { arange, tensor } from "../tensor/create.ts";
+import { constant, tensor } from "../tensor/create.ts";
 import type { RandomState } from "../tensor/random.ts";
 import { scoped } from "../tensor/scope.ts";
 import { noGrad } from "../tensor/tape.ts";
@@ -96,9 +95,9 @@ class Sequences implements Disposable {
   readonly #cache: KeyValueCache;
   /** All ids of each sequence, but those drawn since the last {@linkcode Sequences.remember}. */
   readonly #known: number[][];
-  /** Where ids are penalised: which of them each sequence has had (B, V), and all of them (1, V). */
+  /** Where ids are penalised: 1 for those that each sequence has had (B, V), and the 1 for the next (B). */
   #seen: Tensor | undefined;
-  #all: Tensor | undefined;
+  #one: Tensor | undefined;
   /** The ids drawn last, (B, 1). */
   #last: Tensor | undefined;
 
@@ -117,12 +116,12 @@ class Sequences implements Disposable {
     this.#cache = model.createCache(prompts.length);
     if ((options.repetitionPenalty ?? 1) !== 1) {
       const { vocabSize } = model.config;
-      const seen = new Uint32Array(this.#known.length * vocabSize);
+      const seen = new Int32Array(this.#known.length * vocabSize);
       this.#known.forEach((ids, row) => ids.forEach((id) => seen[row * vocabSize + id] = 1));
       const shape = [this.#known.length, vocabSize];
       const { device } = model;
       this.#seen = tensor(seen, { shape, device }).keep();
-      this.#all = scoped(() => reshape(arange(vocabSize, { device }), [1, vocabSize])).keep();
+      this.#one = constant(device, [this.#known.length], 1, "i32").keep();
     }
   }
 
@@ -140,10 +139,10 @@ class Sequences implements Disposable {
   step(): Tensor {
     return noGrad(() =>
       scoped(() => {
+        this.#mark();
         const ids = sample(this.#logits(), { ...this.#options, seen: this.#seen }).keep();
         this.#last?.dispose();
         this.#last = reshape(ids, [ids.size, 1]).keep();
-        this.#mark(this.#last);
         return ids;
       })
     );
@@ -163,16 +162,22 @@ class Sequences implements Disposable {
     return readPrompts(this.#model, this.#cache, this.#known.map((ids) => ids.slice(-half)));
   }
 
-  /** Notes that each sequence has had its id of `last` (B, 1). */
-  #mark(last: Tensor): void {
-    if (!this.#seen || !this.#all) return;
-    const seen = maximum(this.#seen, equal(this.#all, last));
-    this.#seen.dispose();
-    this.#seen = seen.keep();
+  /** Notes that each sequence has had the id drawn last. */
+  #mark(): void {
+    if (!this.#seen || !this.#one || !this.#last) return;
+    const [batch, capacity] = this.#seen.shape;
+    const bindings = { x: this.#one, starts: this.#last, y: this.#seen };
+    this.#model.device.launch(writeRows, bindings, {
+      batch,
+      time: 1,
+      width: 1,
+      capacity,
+      start: 0,
+    });
   }
 
   [Symbol.dispose](): void {
     this.#cache.dispose();
-    for (const owned of [this.#seen, this.#all, this.#last]) owned?.dispose();
+    for (const owned of [this.#seen, this.#one, this.#last]) owned?.dispose();
   }
 }

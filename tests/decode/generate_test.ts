@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { generate, type GenerateOptions, generateTokens } from "../../src/decode/generate.ts";
 import { argmax } from "../../src/ops/reduce.ts";
-import { tensor } from "../../src/tensor/create.ts";
+import { assign, tensor } from "../../src/tensor/create.ts";
 import { RandomState } from "../../src/tensor/random.ts";
 import { Scope } from "../../src/tensor/scope.ts";
 import { onEachDevice, testDevices } from "../support/devices.ts";
@@ -48,14 +48,17 @@ await onEachDevice("generate() ends each sequence by itself with a stop id", asy
 
 await onEachDevice("generate() repeats with its seed and leaves no byte behind", async (device) => {
   const model = sharpModel(device);
-  const options = { length: 17, samples: 3, topK: 20, topP: 0.95, repetitionPenalty: 1.2 };
+  const options: GenerateOptions = {
+    ...{ length: 50, overflow: "slide", samples: 3 },
+    ...{ topK: 20, topP: 0.95, repetitionPenalty: 1.2 },
+  };
   const draw = (seed: number, more: GenerateOptions = {}) =>
     generate(model, PROMPTS, { ...options, random: new RandomState(seed), ...more });
   const before = device.memory().live;
   const first = await draw(1);
   assert.equal(device.memory().live, before);
   assert.equal(first.length, 9);
-  assert.ok(first.every(({ ids }) => ids.length === 17 && ids.every((id) => id < 40)));
+  assert.ok(first.every(({ ids }) => ids.length === 50 && ids.every((id) => id < 40)));
   assert.deepEqual(await draw(1), first);
   assert.notDeepEqual(await draw(2), first);
   assert.notDeepEqual(first[0], first[1]);
@@ -112,6 +115,19 @@ await onEachDevice("generate() never draws ids that only pad the vocabulary", as
   const options = { length: 20, vocabSize: 3, temperature: 5, random: new RandomState(0) };
   const [{ ids }] = await generate(model, [[1]], options);
   assert.deepEqual([...new Set(ids)].sort(), [0, 1, 2]);
+  model.dispose();
+});
+
+await onEachDevice("generate() says when a model has lost its numbers", async (device) => {
+  const model = sharpModel(device);
+  const weight = model.parameters().get("ln_f.weight")!;
+  assign(weight, new Float32Array(weight.size).fill(NaN));
+  for (const options of [{ temperature: 0 }, { repetitionPenalty: 2 }]) {
+    await assert.rejects(
+      generate(model, [[1, 2]], options),
+      /^Error: generate: no score of sequence 0 is a number$/,
+    );
+  }
   model.dispose();
 });
 
