@@ -118,6 +118,18 @@ await onEachDevice("generate() never draws ids that only pad the vocabulary", as
   model.dispose();
 });
 
+await onEachDevice("generate() lets other tasks run, which may end it", async (device) => {
+  const model = sharpModel(device);
+  const before = device.memory().live;
+  const signal = AbortSignal.timeout(20);
+  await assert.rejects(
+    generate(model, [[1, 2]], { length: 1e6, overflow: "slide", signal }),
+    { name: "TimeoutError" },
+  );
+  assert.equal(device.memory().live, before);
+  model.dispose();
+});
+
 await onEachDevice("generate() says when a model has lost its numbers", async (device) => {
   const model = sharpModel(device);
   const weight = model.parameters().get("ln_f.weight")!;
