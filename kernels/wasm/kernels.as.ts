@@ -1,6 +1,7 @@
 // The one entry: everything exported here is a kernel that the thread pool can run by name (see README.md).
 export { heap_base } from "./layout.as";
 export { attention, attention_backward, attention_few } from "./attention.as";
+export { sgemm_few } from "./few_rows.as";
 export { sgemm } from "./gemm.as";
 export { sgemv } from "./gemv.as";
 export * from "./elementwise.as";

@@ -63,6 +63,8 @@ for (const transA of [false, true]) {
       { m: 1, n: 5, k: 0, ...flags },
       { m: 6, n: 10, k: 7, batch: 41, ...flags },
       { m: 6, n: 10, k: 7, batch: 5, strideB: 0, ...flags },
+      { m: 8, n: 301, k: 131, beta: 1, withBias: true, withResidual: true, pad: 2, ...flags },
+      { m: 5, n: 33, k: 1030, batch: 3, alpha: -2, ...flags },
       { m: 700, n: 30, k: 20, ...flags },
       { m: 20, n: 1100, k: 20, ...flags },
     );
@@ -99,7 +101,7 @@ Deno.test("sgemm() works at addresses above 2 GiB", () => {
   using pool = ThreadPool.start({ threads: 2 });
   const next = random(9);
   for (const transB of [false, true]) {
-    for (const m of [1, 33]) {
+    for (const m of [1, 6, 33]) {
       const from = 2 ** 31 + 16 * Math.floor(1000 * (1 + next()));
       const [actual, expected] = multiply(pool, { m, n: 41, k: 29, transB, beta: 1 }, from);
       assert(worst(actual, expected) < 1e-5);
@@ -110,7 +112,7 @@ Deno.test("sgemm() works at addresses above 2 GiB", () => {
 Deno.test("sgemm() reads nothing below the heap when there is no bias and no residual", () => {
   using pool = ThreadPool.start({ threads: 1 });
   const size = 512;
-  for (const m of [1, 17]) {
+  for (const m of [1, 6, 17]) {
     const arena = new Arena(pool);
     const a = arena.put(new Float32Array(m * 3)), b = arena.put(new Float32Array(3 * size));
     const c = arena.out(m * size);

@@ -52,6 +52,8 @@ export interface SgemmOptions {
 /** Largest tile of C that one task computes; the kernel's scratch has room for no more. */
 const MAX_ROWS = 640;
 const MAX_COLUMNS = 1024;
+/** Rows for which packing a transposed B costs more than it gains. */
+const FEW_ROWS = 8;
 /** Multiply-adds below which another thread is not worth waking. */
 const MIN_WORK = 100_000;
 
@@ -113,6 +115,13 @@ export function sgemm(pool: ThreadPool, options: SgemmOptions): void {
     // deno-fmt-ignore
     pool.run("sgemv", batch * m, vectorChunk(batch * m, k, pool.threads), m, k, alpha,
       b, strideB, a, lda, strideA, Number(!transA), c, ldc, strideC, accumulate, bias, 0, residual, ldr);
+    return;
+  }
+  if (m <= FEW_ROWS && !transA && transB) {
+    const chunk = Math.ceil(vectorChunk(batch * n, k * m, pool.threads) / 2) * 2;
+    // deno-fmt-ignore
+    pool.run("sgemm_few", batch * n, chunk, m, n, k, alpha, a, lda, strideA, b, ldb, strideB,
+      c, ldc, strideC, accumulate, bias, residual, ldr);
     return;
   }
   const [rows, columns] = chooseTiles(m, n, k, batch, pool.threads);
