@@ -16,7 +16,7 @@ import type { Options } from "./options.ts";
 
 /** What a run trains and validates on. */
 export interface Corpus {
-  /** All pairs that are used, as they were read. */
+  /** All pairs that were read, those that are too long among them. */
   pairs: SentencePair[];
   train: SentencePair[];
   validation: SentencePair[];
@@ -49,7 +49,7 @@ export async function openCorpus(options: Options): Promise<Corpus> {
   const target = TextVocabulary.fromSentences(train.map((pair) => pair.target), options);
   const count = (n: number) => n.toLocaleString("en");
   return {
-    pairs,
+    pairs: all,
     train,
     validation,
     source,

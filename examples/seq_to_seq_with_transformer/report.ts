@@ -129,7 +129,8 @@ export class Report implements Disposable {
     return await this.#save(
       "lengths.svg",
       await lengthHistogramsSvg({
-        title: "Words of a sentence, <EOS> included",
+        title: "How long the sentences are, <EOS> included",
+        xLabel: "words",
         panels: [
           {
             name: "English",
