@@ -4,8 +4,9 @@
  *
  *     deno run --allow-read=runs --allow-write=runs --allow-net=raw.githubusercontent.com examples/next_token_byte_pair.ts
  *
- * With `--data` a text of your own is read (permit its folder) and nothing is downloaded. `--preset full` is for a
- * GPU. All options: `--help`. Ctrl-C finishes the step and saves; `--resume` goes on, also after a crash.
+ * The full sizes are for a GPU; `--preset tiny` takes minutes a model without one. With `--data` a text of your own
+ * is read (permit its folder) and nothing is downloaded. All options: `--help`. Ctrl-C finishes the step and saves;
+ * `--resume` goes on, also after a crash.
  *
  * An epoch is every window of the text once, in an order that the seed and the epoch tell: context + 1
  * tokens, of which the model reads all but the last and predicts all but the first; the next window begins
@@ -115,7 +116,8 @@ async function trainEpoch(training: Training, report: Report): Promise<void> {
     });
     await nextTurn();
     training.epochSeconds += (performance.now() - started) / 1000;
-    if (step % options.saveEvery === 0) {
+    // An epoch that is whole is saved with its figures, when they are known.
+    if (step % options.saveEvery === 0 && i + 1 < train.batches) {
       await reading;
       await training.save();
     }

@@ -121,11 +121,11 @@ export function parseOptions(args: string[]): CommandLine {
     .option("--sample-length <n>", "tokens of a sample", positive)
     .option("--temperature <x>", "of samples", share)
     .addHelpText("after", help());
-  const { batchSize, out, resume, preset = "tiny", ...given } = command
+  const { batchSize, out, resume, preset = "full", ...given } = command
     .parse(args, { from: "user" }).opts();
   if (batchSize !== undefined) given.batch = batchSize;
   const options: Options = { ...presets[preset as Preset], ...given, preset };
-  // A lower rate was asked for: it falls to a tenth, too.
+  // The rate that was asked for falls to a tenth.
   if (given.lr !== undefined && given.minLr === undefined) options.minLr = options.lr / 10;
   const problem = check(options);
   if (problem) command.error(`error: ${problem}`);
@@ -157,5 +157,5 @@ function help(): string {
     } ${p.layers} layers of ${p.embed}, ${p.heads} heads, context ${p.context}, ` +
     `${p.epochs} epochs in batches of ${p.batch}, lr ${p.lr}`
   );
-  return `\nPresets (default: tiny):\n${rows.join("\n")}`;
+  return `\nPresets (default: full):\n${rows.join("\n")}`;
 }

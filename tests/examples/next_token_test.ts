@@ -10,6 +10,7 @@ const example = "next_token_byte_pair.ts";
 const models = ["gpt2", "gpt3", "llama1", "llama2", "llama3"];
 /** Models so small that a step takes milliseconds. */
 const small = [
+  ...["--preset", "tiny"],
   ...["--data", "runs/text.txt", "--device", "cpu", "--merges", "30", "--context", "16"],
   ...["--embed", "16", "--layers", "2", "--heads", "2", "--kv-heads", "1", "--batch-size", "16"],
   ...["--epochs", "2", "--save-every", "4", "--warmup", "3", "--dropout", "0.1"],
@@ -25,7 +26,7 @@ Deno.test("next_token_byte_pair: all models straight equal a run killed and resu
     );
     assert.equal(straight.code, 0, straight.text);
 
-    // It is killed within an epoch of the second model.
+    // It is killed when the second model ends its first epoch, before that is saved.
     const child = startExample(folder, flags, example, ["--out", "runs/killed", ...small]);
     const killed = await finish(child, (text) => {
       if (/GPT-3 epoch 1\/2/.test(text)) kill(child);
@@ -92,11 +93,14 @@ Deno.test("next_token_byte_pair refuses what cannot be", () =>
     for (
       const [args, message] of [
         [["--models", "gpt2,gpt5"], /It is one of gpt2, gpt3, llama1, llama2, llama3/],
-        [["--kv-heads", "3"], /--kv-heads 3 does not divide --heads 4/],
-        [["--data", "runs/short.txt"], /too few for a context of 64/],
+        [["--kv-heads", "4"], /--kv-heads 4 does not divide --heads 6/],
+        [["--data", "runs/short.txt"], /too few for a context of 256/],
         [["--out", "runs/used"], /runs\/used holds another run: go on with --resume runs\/used/],
         [["--resume", "runs/other"], /There is no run to resume in runs\/other/],
-        [["--resume", "runs/used", "--epochs", "3"], /with its own options: leave out --epochs/],
+        [
+          ["--resume", "runs/used", "--epochs", "3"],
+          /with its own options: leave out --epochs/,
+        ],
       ] as const
     ) {
       const { code, text } = await finish(

@@ -58,7 +58,7 @@ export async function flagsOf(name: string): Promise<string[]> {
   return line[1].trim().split(/\s+/);
 }
 
-/** Writes a made-up text of some 400 lines, always the same; its folder is made, too. */
+/** Writes a made-up text of 200 lines, always the same; its folder is made, too. */
 export async function writeText(path: string): Promise<void> {
   const words = "the king sleeps while rain falls on old stone and no bell rings my lord".split(
     " ",
@@ -69,7 +69,7 @@ export async function writeText(path: string): Promise<void> {
     return words[state % words.length];
   };
   const lines = Array.from(
-    { length: 400 },
+    { length: 200 },
     () => Array.from({ length: 7 }, word).join(" ") + ".\n",
   );
   await Deno.mkdir(dirname(path), { recursive: true });
