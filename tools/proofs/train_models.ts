@@ -1,12 +1,12 @@
 /**
- * Proof: every model learns, on the CPU device and without BLAS, in less than an hour on two cores.
+ * Proof: every model learns, on the CPU device, in less than an hour on two cores.
  *
  *     deno task train:proof [--data ../shared/data/shakespeare.txt] [--pairs ../shared/data/fra.txt] [--out <folder>]
  *
- * The five language models train as `examples/next_token_byte_pair.ts --preset tiny` does, and have to end at least
- * one nat below the unigram entropy of the text; the translator trains as `train_translator.ts` says. Prints a table and
- * writes it with the pictures into `pictures/` of the folder (default: a new one in `runs/`). Exits 1 where a bar
- * is missed.
+ * The five language models train as `examples/next_token_byte_pair.ts --preset tiny` does, without BLAS, and have to
+ * end at least one nat below the unigram entropy of the text; the translator trains as `train_translator.ts` says.
+ * Prints a table and writes it with the pictures into `pictures/` of the folder (default: a new one in `runs/`). Exits
+ * 1 where a bar is missed.
  *
  * @module
  */
