@@ -117,9 +117,8 @@ while (step < steps && !interrupt.requested) {
   report.epoch(epoch + 1, options.epochs, step, train, validation);
   report.line(`  took ${formatDuration((performance.now() - started) / 1000)}`);
   await report.histograms(step, parameters);
-  for (const sentence of someSentences(corpus.validation, options.samples)) {
-    report.sample(step, await interpreter.compare(sentence));
-  }
+  const held = someSentences(corpus.validation, options.samples);
+  report.samples("held out", step, await interpreter.compareAll(held));
   await save();
   await interpreter.save(folder);
 }

@@ -74,20 +74,27 @@ export class Interpreter {
     return beams.map(([best]) => this.#target.decode(best.ids));
   }
 
-  /** Translations by beams of 1, 2 and 3 with their BLEU, and what the model says when told the words before. */
-  async compare({ source, references }: Sentence): Promise<string[]> {
-    const lines = [`> ${source}`, `= ${references.join(" | ")}`];
+  /**
+   * Lines about each sentence: its translations by beams of 1, 2 and 3 with their BLEU, and what the model says
+   * when it is told the words before.
+   */
+  async compareAll(sentences: readonly Sentence[]): Promise<string[][]> {
+    const lines = sentences.map(({ source, references }) => [
+      `> ${source}`,
+      `= ${references.join(" | ")}`,
+    ]);
     for (const width of [1, 2, 3]) {
-      const [found] = await this.translate([source], width);
-      const bleu = sentenceBleu(references, found);
-      const halving = sentenceBleu(references, found, { weights: halvingWeights() });
-      lines.push(
-        `beam ${width}: ${found} (BLEU-4 ${bleu.toFixed(3)}, by weights 1/2^n ${
-          halving.toFixed(3)
-        })`,
-      );
+      const found = await this.translate(sentences.map(({ source }) => source), width);
+      sentences.forEach(({ references }, i) => {
+        const bleu = sentenceBleu(references, found[i]);
+        const halving = sentenceBleu(references, found[i], { weights: halvingWeights() });
+        const scores = `BLEU-4 ${bleu.toFixed(3)}, by weights 1/2^n ${halving.toFixed(3)}`;
+        lines[i].push(`beam ${width}: ${found[i]} (${scores})`);
+      });
     }
-    lines.push(`teacher-forced: ${await this.#forced(source, references[0])}`);
+    for (const [i, { source, references }] of sentences.entries()) {
+      lines[i].push(`teacher-forced: ${await this.#forced(source, references[0])}`);
+    }
     return lines;
   }
 

@@ -118,10 +118,11 @@ export class Report implements Disposable {
     this.#events.scalar(`bleu/beam_${width}`, bleu, step);
   }
 
-  /** Lines about a translated sentence. */
-  sample(step: number, lines: string[]): void {
-    for (const text of lines) this.line(`  ${text}`);
-    this.#events.text("samples", lines.join("  \n"), step);
+  /** What is to be said of some translated sentences, several lines each. */
+  samples(name: string, step: number, sentences: string[][]): void {
+    for (const text of sentences.flat()) this.line(`  ${text}`);
+    const markdown = sentences.map((lines) => lines.join("  \n")).join("\n\n");
+    this.#events.text(`samples, ${name}`, markdown, step);
   }
 
   /** The lengths of the sentences as a picture; returns its path. */

@@ -38,11 +38,12 @@ export async function showcase(
       } on ${found.length} held-out sentences`,
     );
   }
-  for (const pairs of [corpus.validation, corpus.train]) {
-    report.line(pairs === corpus.train ? "sentences trained on:" : "held-out sentences:");
-    for (const sentence of someSentences(pairs, options.samples)) {
-      report.sample(step, await interpreter.compare(sentence));
-    }
+  for (
+    const [name, pairs] of [["held out", corpus.validation], ["trained on", corpus.train]] as const
+  ) {
+    report.line(`sentences ${name}:`);
+    const some = someSentences(pairs, options.samples);
+    report.samples(name, step, await interpreter.compareAll(some));
   }
   const [{ source }] = sentences.toSorted((a, b) => b.source.length - a.source.length);
   const [translation] = await interpreter.translate([source], 3);
