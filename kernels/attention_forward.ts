@@ -16,10 +16,15 @@ import {
   visibleKeys,
 } from "./attention.ts";
 import bindings from "./attention_forward.wgsl" with { type: "text" };
+import few from "./attention_forward_few.wgsl" with { type: "text" };
 import subgroup from "./attention_forward_subgroup.wgsl" with { type: "text" };
 import tiled from "./attention_forward_tiled.wgsl" with { type: "text" };
 
 const programs = attentionPrograms(bindings, tiled, subgroup);
+const decoding = attentionPrograms(bindings, few, subgroup);
+
+/** The most queries for which a GPU takes a workgroup for each. */
+const FEW = 4;
 
 /**
  * o = softmax(scale q k^T + mask) v (FlashAttention-2, Dao 2023).
@@ -43,9 +48,11 @@ export const attentionForward: Kernel<AttentionParams> = kernel<AttentionParams>
   optional: ["key_valid", "pasts"],
   params: ATTENTION_PARAMS,
   gpu(params, target) {
-    const { variant, constants, rows } = attentionLaunch(params, target);
+    const { variant, constants, rows: most } = attentionLaunch(params, target);
+    const each = variant === "tiled" && params.queries <= FEW;
+    const rows = each ? 1 : most;
     return {
-      wgsl: programs[variant],
+      wgsl: (each ? decoding : programs)[variant],
       constants: { ...constants, POSITIONED: target.dtypes.pasts !== undefined },
       workgroups: [Math.ceil(params.queries / rows), params.batch * params.heads],
     };

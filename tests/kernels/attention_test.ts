@@ -252,6 +252,14 @@ Deno.test({
       device.launch(tiled(attentionBackwardQ), { ...rest, o, grad_q }, p);
       device.launch(tiled(attentionBackwardKv), { ...rest, grad_k, grad_v }, p);
     };
+    const few = { ...sizes, queries: 3, keys: 150, step: 1 };
+    for (const limit of [{}, { block: 70 }, { step: 4, past: 600 }, { d: 11 }]) {
+      const p = attentionParams({ ...few, ...limit });
+      const arrays = inputs(p, { ...sizes, mask });
+      const expected = reference(p, arrays);
+      const { o } = await run(device, p, arrays, () => {}, tiled(attentionForward));
+      assertClose({ ...expected, o }, expected, p);
+    }
     for (const limit of [{ step: 1 }, { step: 1, block: 20 }, { step: 4, past: 200 }]) {
       const p = attentionParams({ ...sizes, ...limit });
       const arrays = inputs(p, { ...sizes, mask });
