@@ -61,7 +61,7 @@ const { tokenizer, train, validation, unigramEntropy } = corpus;
 log.line(`${folder}: ${corpus.description}`);
 log.line(`unigram entropy of these tokens: ${unigramEntropy.toFixed(4)} nats`);
 const steps = options.epochs * train.batches;
-/** The learning rate of an epoch, counted from 1. */
+/** The learning rate of an epoch, counted from 0. */
 const schedule = warmupCosine({
   maxLr: options.lr,
   minLr: options.minLr,
@@ -101,7 +101,7 @@ async function trainEpoch(training: Training, report: Report): Promise<void> {
   for (let i = training.step % train.batches; i < train.batches && !interrupt.requested; i++) {
     const started = performance.now();
     // The rate falls from epoch to epoch; only the warm-up goes by steps.
-    const lr = schedule(epoch + 1) * Math.min(1, (training.step + 1) / (options.warmup + 1));
+    const lr = schedule(epoch) * Math.min(1, (training.step + 1) / (options.warmup + 1));
     const scalars = trainStep(training, train.batch(i, epoch), lr);
     const step = ++training.step;
     await reading;
@@ -175,7 +175,7 @@ async function endEpoch(training: Training, report: Report): Promise<void> {
   result.epochs.push({
     train: scoreOf(sums),
     validation: await validate(model),
-    lr: schedule(step / train.batches),
+    lr: schedule(step / train.batches - 1),
     tokensPerSecond: sums.tokens / epochSeconds,
   });
   result.seconds += epochSeconds + (performance.now() - started) / 1000;
