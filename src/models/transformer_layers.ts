@@ -134,11 +134,11 @@ class Attention {
   /** What the tokens of x (B, T, E) get from what they see. */
   forward(
     x: Tensor,
-    { keys, values, keyLength, keyValid }: SeenKeys,
+    { keys, values, keyLength, keyValid, starts: positions }: SeenKeys,
     { causal, observe }: { causal: boolean; observe?: ReadOptions["observe"] },
   ): Tensor {
     const query = this.#split(this.#query.forward(x));
-    const options = { causal, keyLength, keyValid, layout: "BTHD" } as const;
+    const options = { causal, keyLength, keyValid, positions, layout: "BTHD" } as const;
     observe?.(attentionWeights(query, keys, options), this.#name);
     const mixed = attention(query, keys, values, options);
     return this.#output.forward(reshape(mixed, x.shape));

@@ -9,7 +9,10 @@ import type { Tensor } from "../tensor/tensor.ts";
 import type { CachedKeys } from "./key_value_cache.ts";
 
 /** Keys and values (B, Tk, Hkv, D) to attend to: just computed, or out of a cache. */
-export type SeenKeys = Pick<CachedKeys, "keys" | "values"> & Partial<CachedKeys>;
+export type SeenKeys = Pick<CachedKeys, "keys" | "values"> & Partial<CachedKeys> & {
+  /** (B, Tk), 0 for keys that nobody may see, as padding. */
+  readonly keyValid?: Tensor;
+};
 
 /** A way to attend. Queries are (B, T, H, D): the last of them stands where the last key does. */
 export interface AttentionPattern {
@@ -21,8 +24,8 @@ export interface AttentionPattern {
 
 /** Every token sees itself and all before it. */
 export const causalAttention: AttentionPattern = {
-  mix: (queries, { keys, values, keyLength, keyValid }) =>
-    attention(queries, keys, values, { causal: true, layout: "BTHD", keyLength, keyValid }),
-  weights: (queries, { keys, keyLength, keyValid }) =>
-    attentionWeights(queries, keys, { causal: true, layout: "BTHD", keyLength, keyValid }),
+  mix: (queries, { keys, values, keyLength, starts: positions }) =>
+    attention(queries, keys, values, { causal: true, layout: "BTHD", keyLength, positions }),
+  weights: (queries, { keys, keyLength, starts: positions }) =>
+    attentionWeights(queries, keys, { causal: true, layout: "BTHD", keyLength, positions }),
 };

@@ -42,7 +42,7 @@ export interface NewPositions {
   readonly starts: Tensor | undefined;
 }
 
-/** What attention reads: longer than what has been filled, which `keyLength` and `keyValid` tell. */
+/** What attention reads: longer than what has been filled, which `keyLength` and `starts` tell. */
 export interface CachedKeys {
   /** (B, capacity, Hkv, D). */
   readonly keys: Tensor;
@@ -50,8 +50,6 @@ export interface CachedKeys {
   readonly values: Tensor;
   /** Positions filled in the row furthest on. */
   readonly keyLength: number;
-  /** (B, capacity), 0 for positions that a row has not, where the rows differ. */
-  readonly keyValid: Tensor | undefined;
   /** As {@linkcode NewPositions.starts}. */
   readonly starts: Tensor | undefined;
 }
@@ -82,8 +80,8 @@ export class KeyValueCache implements Disposable {
   #added = 0;
   #keys: Tensor[] = [];
   #values: Tensor[] = [];
-  /** Where the rows differ: the next position of each (B), and which positions are filled (B, capacity). */
-  #ragged: { next: Tensor; valid: Tensor } | undefined;
+  /** Where the rows differ: the next position of each (B), and that of what is being added. */
+  #next: Tensor | undefined;
   #starts: Tensor | undefined;
 
   /** An empty cache. */
@@ -121,7 +119,7 @@ export class KeyValueCache implements Disposable {
         `KeyValueCache: ${time} more after ${start} positions are over a context of ${contextSize}`,
       );
     }
-    if (this.#ragged && time !== 1) {
+    if (this.#next && time !== 1) {
       throw new Error(
         `KeyValueCache: rows of unequal length take one token at a time, not ${time}`,
       );
@@ -138,8 +136,12 @@ export class KeyValueCache implements Disposable {
     this.#added = time;
     this.#starts?.dispose();
     this.#starts = undefined;
-    if (unequal) this.#differ(lengths!);
-    else if (this.#ragged) this.#advance(this.#ragged);
+    if (unequal) {
+      this.#next = this.#own(() => tensor(Int32Array.from(lengths!), { device: this.device }));
+    } else if (this.#next) {
+      this.#starts = this.#next;
+      this.#next = this.#own(() => add(this.#starts!, 1));
+    }
     return { start, starts: this.#starts };
   }
 
@@ -165,7 +167,6 @@ export class KeyValueCache implements Disposable {
           keys: this.#keys[index],
           values: this.#values[index],
           keyLength: this.#length,
-          keyValid: this.#ragged?.valid,
           starts: this.#starts,
         };
       },
@@ -209,9 +210,7 @@ export class KeyValueCache implements Disposable {
       this.#keys = this.#keys.map(taken);
       this.#values = this.#values.map(taken);
       for (const [name, x] of this.#held) this.#held.set(name, taken(x));
-      if (this.#ragged) {
-        this.#ragged = { next: taken(this.#ragged.next), valid: taken(this.#ragged.valid) };
-      }
+      this.#next &&= taken(this.#next);
     });
     this.#batch = rows.length;
   }
@@ -245,52 +244,31 @@ export class KeyValueCache implements Disposable {
     const { device, dtype, layers, kvHeads, headSize, contextSize, step } = this.#options;
     const capacity = Math.min(contextSize, Math.ceil(needed / step) * step);
     this.#own(() => {
-      // Zeros, since a weight of 0 would not hide what is no number.
-      const longer = (x: Tensor | undefined, shape: number[], type: DType): Tensor => {
-        const y = constant(device, [this.#batch, capacity, ...shape], 0, type);
+      const longer = (x: Tensor | undefined): Tensor => {
+        const shape = [this.#batch, capacity, kvHeads, headSize];
+        // Zeros: where rows differ, tiles reach past the end of a row, and a weight of 0 does not hide a NaN.
+        const y = constant(device, shape, 0, dtype);
         if (x) {
           const [batch, time] = x.shape;
-          const width = x.size / (batch * time);
+          const width = kvHeads * headSize;
           device.launch(writeRows, { x, y }, { batch, time, width, capacity, start: 0 });
           x.dispose();
         }
         return y;
       };
-      const head = [kvHeads, headSize];
       for (let i = 0; i < layers; i++) {
-        this.#keys[i] = longer(this.#keys[i], head, dtype);
-        this.#values[i] = longer(this.#values[i], head, dtype);
+        this.#keys[i] = longer(this.#keys[i]);
+        this.#values[i] = longer(this.#values[i]);
       }
-      if (this.#ragged) this.#ragged.valid = longer(this.#ragged.valid, [], "i32");
     });
     this.#capacity = capacity;
   }
 
-  /** The first tokens of rows of unequal length have come. */
-  #differ(lengths: readonly number[]): void {
-    const { device } = this;
-    const filled = new Int32Array(this.#batch * this.#capacity);
-    lengths.forEach((length, b) => filled.fill(1, b * this.#capacity, b * this.#capacity + length));
-    this.#own(() => {
-      const valid = tensor(filled, { shape: [this.#batch, this.#capacity], device });
-      this.#ragged = { next: tensor(Int32Array.from(lengths), { device }), valid };
-    });
-  }
-
-  /** One more token has come in each row. */
-  #advance(ragged: { next: Tensor; valid: Tensor }): void {
-    this.#own(() => {
-      using one = constant(this.device, [this.#batch], 1, "i32");
-      this.#starts = ragged.next;
-      this.#write(one, ragged.valid);
-      ragged.next = add(ragged.next, one);
-    });
-  }
-
   /** All rows are equally long again. */
   #even(): void {
-    for (const x of [this.#ragged?.next, this.#ragged?.valid, this.#starts]) x?.dispose();
-    this.#ragged = this.#starts = undefined;
+    this.#next?.dispose();
+    this.#starts?.dispose();
+    this.#next = this.#starts = undefined;
   }
 
   #write(x: Tensor, y: Tensor): void {
