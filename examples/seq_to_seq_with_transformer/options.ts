@@ -65,8 +65,8 @@ const presets: Record<Preset, Omit<Options, "preset">> = {
   // Minutes on two CPU cores.
   tiny: {
     ...shared,
-    ...{ pairs: 6000, embed: 96, hidden: 192, layers: 2 },
-    ...{ batch: 64, epochs: 15, lr: 2e-3, minLr: 2e-5, warmup: 100, scored: 100 },
+    ...{ pairs: 12_000, embed: 96, hidden: 192, layers: 2 },
+    ...{ batch: 64, epochs: 10, lr: 2e-3, minLr: 2e-5, warmup: 100, scored: 100 },
   },
   // All pairs of the download, for a GPU.
   full: {
