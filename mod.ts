@@ -100,6 +100,11 @@ export * from "./src/models/model_folder.ts";
 export * from "./src/models/transformer.ts";
 export * from "./src/models/translator.ts";
 
+// Weights of others, and for others
+export * from "./src/pretrained/hub.ts";
+export { loadPretrained, type LoadPretrainedOptions } from "./src/pretrained/load_pretrained.ts";
+export { savePretrained, type SavePretrainedOptions } from "./src/pretrained/save_pretrained.ts";
+
 // Optimizers
 export * from "./src/optim/adamw.ts";
 export * from "./src/optim/check_grad_norm.ts";
@@ -154,9 +159,17 @@ export {
   type EnglishFrenchOptions,
   loadEnglishFrench,
 } from "./data/english_french.ts";
+export {
+  dataset as fineWebEdu,
+  type FineWebEduOptions,
+  prepareFineWebEdu,
+} from "./data/fineweb_edu.ts";
 export { type Dataset } from "./src/data/dataset.ts";
 export * from "./src/data/download.ts";
 export * from "./src/data/loader.ts";
+export { type PageRun, type PageRunOptions, ParquetTexts } from "./src/data/parquet.ts";
+export * from "./src/data/prepare/hub.ts";
+export * from "./src/data/prepare/prepare.ts";
 export * from "./src/data/shard_writer.ts";
 export * from "./src/data/shards.ts";
 export * from "./src/data/translation_pairs.ts";

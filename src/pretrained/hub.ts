@@ -1,0 +1,217 @@
+/**
+ * Models of the Hugging Face hub, kept in a cache.
+ *
+ * @module
+ */
+import { createHash } from "node:crypto";
+import { dirname, join } from "node:path";
+import { cacheFolder as defaultCache, download, DownloadError } from "../data/download.ts";
+import type { DownloadOptions } from "../data/download.ts";
+import { writeFileAtomically } from "../io/atomic_file.ts";
+import { toPath } from "../io/byte_source.ts";
+import { FileFormatError } from "../io/errors.ts";
+import { fetchAsHolder } from "./hub_token.ts";
+import { isJsonObject, readJsonObject } from "./json_file.ts";
+import { readWeightMap, WEIGHTS, WEIGHTS_INDEX } from "./weight_files.ts";
+
+/** How far a download has come, all of its files together. */
+export interface HubProgress {
+  /** The file that is under way. */
+  readonly file: string;
+  /** Bytes so far. */
+  readonly done: number;
+  /** Bytes of all files. */
+  readonly total: number;
+}
+
+/** Options of {@linkcode downloadModel}. */
+export interface HubOptions
+  extends Pick<DownloadOptions, "retries" | "retryDelay" | "stallTimeout" | "signal"> {
+  /** Where downloads are kept. Default: `hub` in the {@linkcode cacheFolder}. */
+  readonly cacheFolder?: string | URL;
+  /** For models that want one: an access token of the hub, `Deno.env.get("HF_TOKEN")` for one. */
+  readonly token?: string;
+  /** Branch, tag or commit. Default: `main`. */
+  readonly revision?: string;
+  /** The hub. Default: `https://huggingface.co`. */
+  readonly endpoint?: string;
+  /** Is told how far it has come. */
+  readonly onProgress?: (progress: HubProgress) => void;
+}
+
+/** What of a model is wanted: its configuration and weights, its tokenizer. */
+export type ModelPart = "model" | "tokenizer";
+
+/** A file as the hub lists it. */
+interface HubFile {
+  readonly name: string;
+  readonly size: number;
+  /** Of large files. */
+  readonly sha256: string | undefined;
+  /** Of the others: the hash by which git knows them, a SHA-1 over "blob", the length and the bytes. */
+  readonly blob: string | undefined;
+}
+
+/** What the hub says of a revision. */
+interface Listing {
+  readonly commit: string;
+  readonly files: ReadonlyMap<string, HubFile>;
+}
+
+/**
+ * Downloads a model from the hub into the cache and returns its folder. What is there already is not fetched again, a
+ * download that was broken off goes on where it ended, lengths and hashes have to be those that the hub lists. Where the hub
+ * cannot be reached, what it last said of the revision holds. Needs `--allow-net` for the hub and where it sends
+ * us on to, `--allow-read` and `--allow-write` for the cache, and `--allow-env` to find it.
+ *
+ * @throws {DownloadError} where the hub refuses, does not know the model, or what came is not what it promised
+ * @throws {FileFormatError} where what the hub says makes no sense
+ */
+export async function downloadModel(
+  name: string,
+  options: HubOptions & { readonly parts?: readonly ModelPart[] } = {},
+): Promise<string> {
+  const { parts = ["model", "tokenizer"], endpoint = "https://huggingface.co" } = options;
+  const { revision = "main" } = options;
+  if (!/^\w[\w.-]*(\/\w[\w.-]*)?$/.test(name) || !/^\w[\w./-]*$/.test(revision)) {
+    throw new TypeError(`downloadModel: ${name} at ${revision} is not the name of a model`);
+  }
+  const cache = toPath(options.cacheFolder ?? join(defaultCache(), "hub"));
+  const home = join(cache, name.replace("/", "--"));
+  const listing = await readListing(
+    `${endpoint}/api/models/${name}/revision/${encodeURIComponent(revision)}?blobs=true`,
+    join(home, `${encodeURIComponent(revision)}.json`),
+    options,
+  );
+  const folder = join(home, listing.commit);
+  const fetchFiles = (files: readonly HubFile[]) =>
+    fetchAll(`${endpoint}/${name}/resolve/${listing.commit}`, folder, files, options);
+  const file = (name: string): HubFile => {
+    const found = listing.files.get(name);
+    if (found) return found;
+    throw new DownloadError(`${endpoint}/${name}`, `the model has no file ${name}`);
+  };
+
+  const wanted: HubFile[] = parts.includes("tokenizer") ? [file("tokenizer.json")] : [];
+  if (parts.includes("model")) {
+    wanted.push(file("config.json"));
+    if (!listing.files.has(WEIGHTS) && listing.files.has(WEIGHTS_INDEX)) {
+      const index = join(folder, WEIGHTS_INDEX);
+      await fetchFiles([file(WEIGHTS_INDEX)]);
+      const shards = readWeightMap(await readJsonObject(index) ?? {}, index).values();
+      wanted.push(...[...new Set(shards)].map(file));
+    } else {
+      wanted.push(file(WEIGHTS));
+    }
+  }
+  await fetchFiles(wanted);
+  return folder;
+}
+
+/** What the hub says of a revision; what it last said where it does not answer. */
+async function readListing(url: string, kept: string, options: HubOptions): Promise<Listing> {
+  const fresh = `${kept}.new`;
+  for (const path of [fresh, `${fresh}.part`]) await removeIfThere(path); // it may have changed
+  try {
+    await fetchFile(url, fresh, options, {});
+    await Deno.rename(fresh, kept);
+  } catch (error) {
+    const unreachable = error instanceof DownloadError && error.cause !== undefined;
+    if (!unreachable || await sizeOf(kept) === undefined) throw error;
+  }
+  return parseListing(await readJsonObject(kept), kept);
+}
+
+function parseListing(json: Record<string, unknown> | undefined, file: string): Listing {
+  const refuse = (what: string): never => {
+    throw new FileFormatError(`is not what the hub says of a model: ${what}`, { file });
+  };
+  const { sha, siblings } = json ?? {};
+  if (typeof sha !== "string" || !/^[0-9a-f]{40}$/.test(sha)) return refuse("it names no commit");
+  if (!Array.isArray(siblings)) return refuse("it lists no files");
+  const files = new Map<string, HubFile>();
+  for (const sibling of siblings as unknown[]) {
+    if (!isJsonObject(sibling)) return refuse("a file is not described by an object");
+    const { rfilename: name, size, blobId, lfs } = sibling;
+    if (typeof name !== "string") return refuse("a file has no name");
+    if (!Number.isSafeInteger(size)) return refuse(`${name} has no size`);
+    const sha256 = isJsonObject(lfs) ? lfs.sha256 : undefined;
+    files.set(name, {
+      name,
+      size: size as number,
+      sha256: typeof sha256 === "string" ? sha256 : undefined,
+      blob: sha256 === undefined && typeof blobId === "string" ? blobId : undefined,
+    });
+  }
+  return { commit: sha, files };
+}
+
+/** Fetches the files that are not there yet, and tells how far all of them are. */
+async function fetchAll(
+  from: string,
+  folder: string,
+  files: readonly HubFile[],
+  options: HubOptions,
+): Promise<void> {
+  const total = files.reduce((sum, { size }) => sum + size, 0);
+  let before = 0;
+  for (const { name, size, sha256, blob } of files) {
+    const path = join(folder, name);
+    const report = (bytes: number) =>
+      options.onProgress?.({ file: name, done: before + bytes, total });
+    // Folders are named after commits, and what stands in one was checked when it came.
+    if (await sizeOf(path) !== size) {
+      const expected = { bytes: size, sha256, onProgress: report };
+      await fetchFile(`${from}/${name}`, path, options, expected);
+      if (blob !== undefined && await gitHash(path, size) !== blob) {
+        await Deno.remove(path);
+        throw new DownloadError(`${from}/${name}`, `is not the file with the git hash ${blob}`);
+      }
+    }
+    report(size);
+    before += size;
+  }
+}
+
+/** Fetches one file, with the token where there is one. */
+async function fetchFile(
+  url: string,
+  path: string,
+  { token, retries, retryDelay, stallTimeout, signal }: HubOptions,
+  expected: Pick<DownloadOptions, "bytes" | "sha256" | "onProgress">,
+): Promise<void> {
+  const options = { ...expected, retries, retryDelay, stallTimeout, signal };
+  if (token === undefined) return void await download(url, path, options);
+  const place = await fetchAsHolder(url, token, { bytes: expected.bytes, signal });
+  if (typeof place === "string") return void await download(place, path, options);
+  const digest = createHash("sha256").update(place).digest("hex");
+  if (expected.sha256 !== undefined && digest !== expected.sha256) {
+    throw new DownloadError(url, `expected SHA-256 ${expected.sha256} but found ${digest}`);
+  }
+  await Deno.mkdir(dirname(path), { recursive: true });
+  await writeFileAtomically(path, (file) => file.write(place));
+}
+
+async function gitHash(path: string, size: number): Promise<string> {
+  const hash = createHash("sha1").update(`blob ${size}\0`);
+  using file = await Deno.open(path, { read: true });
+  for await (const chunk of file.readable) hash.update(chunk);
+  return hash.digest("hex");
+}
+
+async function sizeOf(path: string): Promise<number | undefined> {
+  try {
+    return (await Deno.stat(path)).size;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+}
+
+async function removeIfThere(path: string): Promise<void> {
+  try {
+    await Deno.remove(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}

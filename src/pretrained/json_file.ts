@@ -1,0 +1,32 @@
+/**
+ * JSON files of a model's folder.
+ *
+ * @module
+ */
+import { FileFormatError } from "../io/errors.ts";
+
+/** Any JSON object. */
+export type JsonObject = Record<string, unknown>;
+
+/** Whether a value of JSON is an object, and neither null nor a list. */
+export function isJsonObject(value: unknown): value is JsonObject {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/**
+ * The object that a file holds; undefined where there is no such file.
+ *
+ * @throws {FileFormatError} where it holds anything else
+ */
+export async function readJsonObject(file: string): Promise<JsonObject | undefined> {
+  let value: unknown;
+  try {
+    value = JSON.parse(await Deno.readTextFile(file));
+  } catch (cause) {
+    if (cause instanceof Deno.errors.NotFound) return undefined;
+    if (!(cause instanceof SyntaxError)) throw cause;
+    throw new FileFormatError(`is not JSON: ${cause.message}`, { file, cause });
+  }
+  if (!isJsonObject(value)) throw new FileFormatError("is not a JSON object", { file });
+  return value;
+}

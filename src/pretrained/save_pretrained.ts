@@ -1,0 +1,195 @@
+/**
+ * Weights for others.
+ *
+ * @module
+ */
+import { join } from "node:path";
+import { writeFileAtomically } from "../io/atomic_file.ts";
+import { toPath } from "../io/byte_source.ts";
+import {
+  float32ToBfloat16,
+  type TensorData,
+  type TensorEntry,
+  writeSafetensors,
+} from "../io/safetensors.ts";
+import { GPT2 } from "../models/gpt2.ts";
+import { LLaMA } from "../models/llama.ts";
+import { readTensors, type Tensor } from "../tensor/tensor.ts";
+import type { Architecture, CommonSizes } from "./architecture.ts";
+import { gpt2Files } from "./gpt2_files.ts";
+import type { JsonObject } from "./json_file.ts";
+import { llamaFiles } from "./llama_files.ts";
+import { type StoredTensor, toStored } from "./stored_tensor.ts";
+import { WEIGHTS, WEIGHTS_INDEX } from "./weight_files.ts";
+
+/** Options of {@linkcode savePretrained}. */
+export interface SavePretrainedOptions {
+  /** Element type in the file. Default: the model's. */
+  readonly dtype?: "f32" | "f16" | "bf16";
+  /** How many ids to keep, when the vocabulary was padded: 50,257 of GPT-2's 50,304. Default: all. */
+  readonly vocabSize?: number;
+  /** A file is not begun with what would make it longer than this; default: 5e9, as in `transformers`. */
+  readonly maxShardBytes?: number;
+  /** More fields for `config.json`, or other values, such as `{ eos_token_id: 50256 }`. */
+  readonly config?: Readonly<Record<string, unknown>>;
+}
+
+const STORED = {
+  f32: { type: "F32", bytes: 4, torch: "float32" },
+  f16: { type: "F16", bytes: 2, torch: "float16" },
+  bf16: { type: "BF16", bytes: 2, torch: "bfloat16" },
+} as const;
+type StoredType = keyof typeof STORED;
+
+/**
+ * Writes a model as `transformers` would, so that `AutoModelForCausalLM.from_pretrained(folder)` loads it:
+ * `config.json` and `model.safetensors`, or several such files with their index when it is large. The folder is made where
+ * it is missing; weights that were there are replaced. One tensor is in memory at a time. Needs `--allow-read` and
+ * `--allow-write` for the folder.
+ *
+ * @throws {TypeError} for a model that is not GPT-2 or LLaMA
+ * @throws {RangeError} when `vocabSize` is not within the model's, or a number is too large for `f16`
+ * @throws {FileWriteError} where the disk is full
+ *
+ * @example
+ * ```ts
+ * import { CpuDevice, LLaMA, SafetensorsFile, savePretrained } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * const config = { vocabSize: 10, contextSize: 8, embedSize: 8, layers: 1, heads: 2 };
+ * const folder = await Deno.makeTempDir();
+ * await savePretrained(new LLaMA(config, { device }), folder, { dtype: "bf16" });
+ * using file = await SafetensorsFile.open(`${folder}/model.safetensors`);
+ * assert.equal(file.info("model.layers.0.self_attn.q_proj.weight").dtype, "BF16");
+ * await Deno.remove(folder, { recursive: true });
+ * ```
+ */
+export async function savePretrained(
+  model: GPT2 | LLaMA,
+  folder: string | URL,
+  options: SavePretrainedOptions = {},
+): Promise<void> {
+  // Not instanceof: GPT-3 is a GPT2 whose blocks those of transformers are not.
+  if (model.constructor === GPT2) return await save(gpt2Files, model as GPT2, folder, options);
+  if (model.constructor === LLaMA) return await save(llamaFiles, model as LLaMA, folder, options);
+  throw new TypeError(`savePretrained: expected a GPT2 or LLaMA but got ${model.constructor.name}`);
+}
+
+/** What of a model is written. */
+interface Writable<C> {
+  readonly config: C;
+  parameters(): ReadonlyMap<string, Tensor>;
+}
+
+async function save<C extends CommonSizes>(
+  architecture: Architecture<C, unknown>,
+  model: Writable<C>,
+  folder: string | URL,
+  options: SavePretrainedOptions,
+): Promise<void> {
+  const parameters = model.parameters();
+  const [first] = parameters.values();
+  const { dtype = first.dtype as StoredType, maxShardBytes = 5e9 } = options;
+  const vocabSize = options.vocabSize ?? model.config.vocabSize;
+  if (!Number.isSafeInteger(vocabSize) || vocabSize < 1 || vocabSize > model.config.vocabSize) {
+    throw new RangeError(
+      `savePretrained: expected a vocabSize of 1 to ${model.config.vocabSize} but got ${vocabSize}`,
+    );
+  }
+  if (!(maxShardBytes > 0)) {
+    throw new RangeError(`savePretrained: expected maxShardBytes above 0 but got ${maxShardBytes}`);
+  }
+  const config = { ...model.config, vocabSize };
+  const entries = architecture.tensors(config).map((stored) =>
+    tensorEntry(stored, parameters, dtype, architecture.prefix)
+  );
+  const path = toPath(folder);
+  await Deno.mkdir(path, { recursive: true });
+  const written = await writeWeights(path, entries, STORED[dtype].bytes, maxShardBytes);
+  await removeOtherWeights(path, written);
+  await writeJson(join(path, "config.json"), {
+    architectures: [architecture.className],
+    model_type: architecture.modelType,
+    ...architecture.configFields(config),
+    torch_dtype: STORED[dtype].torch,
+    ...options.config,
+  });
+}
+
+/** One tensor of the file, read from the device when its turn comes. */
+function tensorEntry(
+  stored: StoredTensor,
+  parameters: ReadonlyMap<string, Tensor>,
+  dtype: StoredType,
+  prefix: string,
+): TensorEntry {
+  const name = prefix + stored.name;
+  const size = stored.shape.reduce((a, b) => a * b, 1) / stored.parameters.length;
+  const data = async (): Promise<TensorData> => {
+    const parts = await readTensors(stored.parameters.map((one) => parameters.get(one)!));
+    const rows = parts.map((part) => new Float32Array(part).subarray(0, size)); // without padding
+    return narrowed(toStored(stored, rows), dtype, name);
+  };
+  return { name, dtype: STORED[dtype].type, shape: stored.shape, data };
+}
+
+function narrowed(values: Float32Array, dtype: StoredType, name: string): TensorData {
+  if (dtype === "f32") return values;
+  if (dtype === "bf16") return float32ToBfloat16(values);
+  const narrow = new Float16Array(values);
+  const at = narrow.findIndex((value, i) => !Number.isFinite(value) && Number.isFinite(values[i]));
+  if (at < 0) return narrow;
+  throw new RangeError(`savePretrained: ${values[at]} in "${name}" is too large for f16`);
+}
+
+/** Writes them into one file or several, and gives the names of the files. */
+async function writeWeights(
+  folder: string,
+  entries: readonly TensorEntry[],
+  elementBytes: number,
+  maxShardBytes: number,
+): Promise<string[]> {
+  const shards: TensorEntry[][] = [[]];
+  let [shardBytes, totalBytes] = [0, 0];
+  for (const entry of entries) {
+    const bytes = entry.shape.reduce((a, b) => a * b, 1) * elementBytes;
+    if (shardBytes > 0 && shardBytes + bytes > maxShardBytes) {
+      shards.push([]);
+      shardBytes = 0;
+    }
+    shards.at(-1)!.push(entry);
+    shardBytes += bytes;
+    totalBytes += bytes;
+  }
+  const metadata = { format: "pt" }; // which transformers insists on
+  if (shards.length === 1) {
+    await writeSafetensors(join(folder, WEIGHTS), shards[0], metadata);
+    return [WEIGHTS];
+  }
+  const weightMap: Record<string, string> = {};
+  const digits = (n: number) => String(n).padStart(5, "0");
+  for (const [i, shard] of shards.entries()) {
+    const name = `model-${digits(i + 1)}-of-${digits(shards.length)}.safetensors`;
+    await writeSafetensors(join(folder, name), shard, metadata);
+    for (const entry of shard) weightMap[entry.name] = name;
+  }
+  await writeJson(join(folder, WEIGHTS_INDEX), {
+    metadata: { total_size: totalBytes },
+    weight_map: weightMap,
+  });
+  return [WEIGHTS_INDEX, ...Object.values(weightMap)];
+}
+
+/** Removes what is left of a model that was there before: a reader would mix it up with the new one. */
+async function removeOtherWeights(folder: string, written: readonly string[]): Promise<void> {
+  const isWeights = /^model(-\d+-of-\d+)?\.safetensors(\.index\.json)?$/;
+  for await (const { name } of Deno.readDir(folder)) {
+    if (isWeights.test(name) && !written.includes(name)) await Deno.remove(join(folder, name));
+  }
+}
+
+async function writeJson(path: string, value: JsonObject): Promise<void> {
+  const text = JSON.stringify(value, null, 2) + "\n";
+  await writeFileAtomically(path, (file) => file.write(new TextEncoder().encode(text)));
+}

@@ -1,0 +1,121 @@
+/**
+ * The weights of a folder in Hugging Face's layout.
+ *
+ * @module
+ */
+import { join } from "node:path";
+import { FileFormatError } from "../io/errors.ts";
+import { SafetensorsFile, type TensorInfo } from "../io/safetensors.ts";
+import { isJsonObject, type JsonObject, readJsonObject } from "./json_file.ts";
+
+/** The file of a model that is in one. */
+export const WEIGHTS = "model.safetensors";
+/** The file that says which tensor is in which of several. */
+export const WEIGHTS_INDEX = "model.safetensors.index.json";
+
+/** The tensors of `model.safetensors`, or of the files that `model.safetensors.index.json` names. */
+export class WeightFiles implements Disposable {
+  /** The path of the one file or of the index, for messages. */
+  readonly name: string;
+  /** All tensors. */
+  readonly tensors: ReadonlyMap<string, TensorInfo>;
+  readonly #files: ReadonlyMap<string, SafetensorsFile>;
+
+  private constructor(name: string, files: ReadonlyMap<string, SafetensorsFile>) {
+    this.name = name;
+    this.#files = files;
+    this.tensors = new Map([...files].map(([tensor, file]) => [tensor, file.info(tensor)]));
+  }
+
+  /**
+   * Opens them and reads their headers.
+   *
+   * @throws {FileFormatError} where a file is missing, foreign or cut short, or the index is wrong
+   */
+  static async open(folder: string): Promise<WeightFiles> {
+    const single = join(folder, WEIGHTS);
+    try {
+      const file = await SafetensorsFile.open(single);
+      return new WeightFiles(single, new Map([...file.tensors.keys()].map((name) => [name, file])));
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
+    const index = join(folder, WEIGHTS_INDEX);
+    const json = await readJsonObject(index);
+    if (!json) {
+      throw new FileFormatError(`is not there, and neither is ${WEIGHTS_INDEX}`, { file: single });
+    }
+    return new WeightFiles(index, await openShards(folder, readWeightMap(json, index), index));
+  }
+
+  /** One tensor as float32. */
+  async readFloat32(name: string): Promise<Float32Array> {
+    return await this.#files.get(name)!.readFloat32(name);
+  }
+
+  /** Closes the files. */
+  [Symbol.dispose](): void {
+    for (const file of this.#files.values()) file.close();
+  }
+}
+
+/**
+ * Which file each tensor is in, as an index says.
+ *
+ * @throws {FileFormatError} where it says none, or names files elsewhere
+ */
+export function readWeightMap(json: JsonObject, file: string): ReadonlyMap<string, string> {
+  const { weight_map: map } = json;
+  if (!isJsonObject(map)) {
+    throw new FileFormatError(`expected "weight_map" to be an object`, { file });
+  }
+  for (const [name, shard] of Object.entries(map)) {
+    // Only beside the index: a path could lead anywhere.
+    if (typeof shard === "string" && /^[^/\\]+\.safetensors$/.test(shard)) continue;
+    throw new FileFormatError(
+      `expected the file of ${JSON.stringify(name)} to be the name of a safetensors file, found ` +
+        JSON.stringify(shard),
+      { file },
+    );
+  }
+  return new Map(Object.entries(map as Record<string, string>));
+}
+
+async function openShards(
+  folder: string,
+  weightMap: ReadonlyMap<string, string>,
+  index: string,
+): Promise<Map<string, SafetensorsFile>> {
+  const opened = new Map<string, SafetensorsFile>();
+  try {
+    for (const shard of new Set(weightMap.values())) {
+      opened.set(shard, await openShard(join(folder, shard), index));
+    }
+    const files = new Map<string, SafetensorsFile>();
+    for (const [name, shard] of weightMap) {
+      const file = opened.get(shard)!;
+      if (!file.tensors.has(name)) {
+        throw new FileFormatError(
+          `has no tensor ${JSON.stringify(name)}, which ${index} promises`,
+          {
+            file: file.name,
+          },
+        );
+      }
+      files.set(name, file);
+    }
+    return files;
+  } catch (error) {
+    for (const file of opened.values()) file.close();
+    throw error;
+  }
+}
+
+async function openShard(file: string, index: string): Promise<SafetensorsFile> {
+  try {
+    return await SafetensorsFile.open(file);
+  } catch (cause) {
+    if (!(cause instanceof Deno.errors.NotFound)) throw cause;
+    throw new FileFormatError(`is not there, but ${index} names it`, { file, cause });
+  }
+}

@@ -1,0 +1,223 @@
+// Downloads, from a server on this machine that answers as the hub does.
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { join } from "node:path";
+import { CpuDevice } from "../../src/device/cpu/cpu_device.ts";
+import { DownloadError } from "../../src/data/download.ts";
+import { FileFormatError } from "../../src/io/errors.ts";
+import { GPT2 } from "../../src/models/gpt2.ts";
+import { downloadModel, type HubOptions, type HubProgress } from "../../src/pretrained/hub.ts";
+import { loadPretrained } from "../../src/pretrained/load_pretrained.ts";
+import { savePretrained } from "../../src/pretrained/save_pretrained.ts";
+import { readTensors } from "../../src/tensor/tensor.ts";
+
+const device = CpuDevice.open({ threads: 1 });
+addEventListener("unload", () => device.close());
+const commit = "0123456789abcdef0123456789abcdef01234567";
+const quick = { retries: 1, retryDelay: 1 };
+
+/** A hub with one model, `a/b`. Large files are sent by a second server, which must see no token. */
+class FakeHub implements AsyncDisposable {
+  /** What was asked for: the path, and whether the hub was shown a token. */
+  readonly asked: string[] = [];
+  /** Changes what is sent; undefined where nothing is changed. */
+  answer: (path: string, request: Request) => Response | undefined = () => undefined;
+  readonly #servers: Deno.HttpServer<Deno.NetAddr>[];
+
+  constructor(readonly files: Map<string, Uint8Array<ArrayBuffer>>) {
+    const options = { port: 0, hostname: "127.0.0.1", onListen: () => {} };
+    const store = Deno.serve(options, (request) => this.#send(new URL(request.url), request));
+    const hub = Deno.serve(options, (request) => {
+      const url = new URL(request.url);
+      const name = url.pathname.split("/").at(-1)!;
+      if (url.pathname.startsWith("/api/") || !name.endsWith(".safetensors")) {
+        return this.#send(url, request);
+      }
+      this.#note(url, request);
+      return Response.redirect(`http://127.0.0.1:${store.addr.port}${url.pathname}`, 302);
+    });
+    this.#servers = [hub, store];
+  }
+
+  get endpoint(): string {
+    return `http://127.0.0.1:${this.#servers[0].addr.port}`;
+  }
+
+  #note(url: URL, request: Request): void {
+    this.asked.push(`${url.pathname}${request.headers.has("authorization") ? " with token" : ""}`);
+  }
+
+  #send(url: URL, request: Request): Response {
+    this.#note(url, request);
+    const changed = this.answer(url.pathname, request);
+    if (changed) return changed;
+    if (url.pathname === "/api/models/a/b/revision/main") return Response.json(this.listing());
+    const body = this.files.get(url.pathname.slice(`/a/b/resolve/${commit}/`.length));
+    if (!body) return new Response("none", { status: 404 });
+    const start = Number(/^bytes=(\d+)-$/.exec(request.headers.get("range") ?? "")?.[1] ?? 0);
+    const headers = { "content-range": `bytes ${start}-${body.length - 1}/${body.length}` };
+    return start > 0
+      ? new Response(body.subarray(start), { status: 206, headers })
+      : new Response(body);
+  }
+
+  listing(): { sha: string; siblings: Record<string, unknown>[] } {
+    const siblings = [...this.files].map(([rfilename, body]) => {
+      const hash = (name: string) => createHash(name);
+      const blobId = hash("sha1").update(`blob ${body.length}\0`).update(body).digest("hex");
+      const sha256 = hash("sha256").update(body).digest("hex");
+      const lfs = rfilename.endsWith(".safetensors") ? { lfs: { sha256, size: body.length } } : {};
+      return { rfilename, size: body.length, blobId, ...lfs };
+    });
+    return { sha: commit, siblings };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.#servers.map((server) => server.shutdown()));
+  }
+}
+
+/** Runs `body` with a hub that has a small GPT-2, and the folder of a cache. */
+async function withHub(
+  body: (hub: FakeHub, options: HubOptions & { cacheFolder: string }, model: GPT2) => Promise<void>,
+  maxShardBytes?: number,
+): Promise<void> {
+  const folder = await Deno.makeTempDir({ prefix: "dinograd" });
+  const config = { vocabSize: 10, contextSize: 6, embedSize: 8, layers: 1, heads: 2 };
+  const model = new GPT2(config, { device });
+  try {
+    const source = join(folder, "source");
+    await savePretrained(model, source, { maxShardBytes });
+    await Deno.writeTextFile(join(source, "tokenizer.json"), "{}");
+    await Deno.writeTextFile(join(source, "pytorch_model.bin"), "never fetched");
+    const files = new Map<string, Uint8Array<ArrayBuffer>>();
+    for await (const { name } of Deno.readDir(source)) {
+      files.set(name, await Deno.readFile(join(source, name)));
+    }
+    await using hub = new FakeHub(files);
+    const cacheFolder = join(folder, "cache");
+    await body(hub, { endpoint: hub.endpoint, cacheFolder, ...quick }, model);
+  } finally {
+    model.dispose();
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+const valuesOf = (model: { parameters(): ReadonlyMap<string, never> }) =>
+  readTensors([...model.parameters().values()]);
+const resolved = (name: string) => `/a/b/resolve/${commit}/${name}`;
+
+Deno.test("loadPretrained() downloads a model of the hub once, and tells how far it is", () =>
+  withHub(async (hub, options, model) => {
+    const progress: HubProgress[] = [];
+    const onProgress = (one: HubProgress) => progress.push(one);
+    const first = await loadPretrained("a/b", { ...options, device, onProgress });
+    assert.deepEqual(await valuesOf(first as never), await valuesOf(model as never));
+    const total = hub.files.get("config.json")!.length + hub.files.get("model.safetensors")!.length;
+    assert.deepEqual(progress.at(-1), { file: "model.safetensors", done: total, total });
+    progress.forEach(({ done }, i) => assert(i === 0 || done >= progress[i - 1].done));
+    assert.deepEqual(hub.asked, [
+      "/api/models/a/b/revision/main",
+      resolved("config.json"),
+      resolved("model.safetensors"), // the hub leads on to the store
+      resolved("model.safetensors"),
+    ]);
+    hub.asked.length = 0;
+    const second = await loadPretrained("a/b", { ...options, device });
+    assert.deepEqual(hub.asked, ["/api/models/a/b/revision/main"]);
+    first.dispose();
+    second.dispose();
+  }));
+
+Deno.test("downloadModel() fetches the files that an index names, and the tokenizer when asked", () =>
+  withHub(async (hub, options) => {
+    const folder = await downloadModel("a/b", options);
+    assert.equal(folder, join(options.cacheFolder, "a--b", commit));
+    const names = (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name).sort();
+    const expected = [...hub.files.keys()].filter((name) => name !== "pytorch_model.bin").sort();
+    assert(expected.length > 4);
+    assert.deepEqual(names, expected);
+    for (const name of names) {
+      assert.deepEqual(await Deno.readFile(join(folder, name)), hub.files.get(name));
+    }
+  }, 1500));
+
+Deno.test("downloadModel() shows its token to the hub and to no other server", () =>
+  withHub(async (hub, options) => {
+    await downloadModel("a/b", { ...options, token: "secret" });
+    assert.deepEqual(hub.asked, [
+      "/api/models/a/b/revision/main with token",
+      `${resolved("tokenizer.json")} with token`,
+      `${resolved("config.json")} with token`,
+      `${resolved("model.safetensors")} with token`,
+      resolved("model.safetensors"),
+    ]);
+  }));
+
+Deno.test("downloadModel() goes on where it was broken off", () =>
+  withHub(async (hub, options) => {
+    const body = hub.files.get("model.safetensors")!;
+    const ranges: (string | null)[] = [];
+    hub.answer = (path, request) => {
+      if (!path.endsWith("model.safetensors")) return;
+      ranges.push(request.headers.get("range"));
+      return ranges.length === 1 ? new Response(body.subarray(0, 1000)) : undefined;
+    };
+    await assert.rejects(
+      downloadModel("a/b", { ...options, retries: 0 }),
+      /ended after 1000 of \d+ bytes$/,
+    );
+    const folder = await downloadModel("a/b", options);
+    assert.deepEqual(ranges, [null, "bytes=1000-"]);
+    assert.deepEqual(await Deno.readFile(join(folder, "model.safetensors")), body);
+  }));
+
+Deno.test("downloadModel() refuses files that are not those the hub lists", () =>
+  withHub(async (hub, options) => {
+    for (
+      const [name, message] of [
+        ["model.safetensors", /expected SHA-256 [0-9a-f]{64} but found/],
+        ["config.json", /is not the file with the git hash [0-9a-f]{40}$/],
+      ] as const
+    ) {
+      for (const token of [undefined, "secret"]) {
+        hub.answer = (path) =>
+          path.endsWith(name) ? new Response(hub.files.get(name)!.toReversed()) : undefined;
+        const cacheFolder = join(options.cacheFolder, `${name}${token}`);
+        const download = downloadModel("a/b", { ...options, token, cacheFolder });
+        await assert.rejects(download, (error: unknown) => {
+          assert(error instanceof DownloadError);
+          assert.match(error.message, message);
+          return true;
+        });
+      }
+      hub.answer = () => undefined;
+    }
+    await downloadModel("a/b", options);
+  }));
+
+Deno.test("downloadModel() takes what it has when the hub cannot be reached", () =>
+  withHub(async (hub, options) => {
+    const folder = await downloadModel("a/b", options);
+    await hub[Symbol.asyncDispose]();
+    for (const token of [undefined, "secret"]) {
+      assert.equal(await downloadModel("a/b", { ...options, token }), folder);
+    }
+    await assert.rejects(downloadModel("a/c", options), DownloadError);
+  }));
+
+Deno.test("downloadModel() says when the hub has no such model, or none that can be read", () =>
+  withHub(async (hub, options) => {
+    await assert.rejects(downloadModel("a/c", options), /the server answered 404 Not Found$/);
+    await assert.rejects(
+      downloadModel("a/c", { ...options, token: "x" }),
+      /the server answered 404 Not Found$/,
+    );
+    await assert.rejects(downloadModel("../b", options), TypeError);
+    hub.files.delete("model.safetensors");
+    await assert.rejects(downloadModel("a/b", options), /has no file model\.safetensors$/);
+    for (const listing of [{}, { sha: commit }, { sha: commit, siblings: [{}] }]) {
+      hub.answer = () => Response.json(listing);
+      await assert.rejects(downloadModel("a/b", options), FileFormatError);
+    }
+  }));

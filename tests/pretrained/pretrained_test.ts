@@ -1,0 +1,439 @@
+// The golden models, written in Hugging Face's layout and read back, give PyTorch's logits.
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { CpuDevice } from "../../src/device/cpu/cpu_device.ts";
+import { FileFormatError } from "../../src/io/errors.ts";
+import { SafetensorsFile, type TensorEntry, writeSafetensors } from "../../src/io/safetensors.ts";
+import { GPT2 } from "../../src/models/gpt2.ts";
+import { GPT3 } from "../../src/models/gpt3.ts";
+import { LLaMA } from "../../src/models/llama.ts";
+import {
+  loadPretrained,
+  type LoadPretrainedOptions,
+} from "../../src/pretrained/load_pretrained.ts";
+import { savePretrained } from "../../src/pretrained/save_pretrained.ts";
+import { assign, tensor } from "../../src/tensor/create.ts";
+import { RandomState } from "../../src/tensor/random.ts";
+import { Scope } from "../../src/tensor/scope.ts";
+import { noGrad } from "../../src/tensor/tape.ts";
+import { readTensors } from "../../src/tensor/tensor.ts";
+import { onEachDevice } from "../support/devices.ts";
+import { manifest, pick, tensorsOf, upload } from "../support/golden.ts";
+import { sizes } from "../support/golden_models.ts";
+
+type LanguageModel = GPT2 | LLaMA;
+type Values = Record<string, number[]>;
+
+const cpu = CpuDevice.open({ threads: 1 });
+addEventListener("unload", () => cpu.close());
+const small = { vocabSize: 10, contextSize: 6, embedSize: 8, layers: 1, heads: 2 };
+const random = () => new RandomState(3);
+
+async function inFolder(body: (folder: string) => Promise<void>): Promise<void> {
+  const folder = await Deno.makeTempDir({ prefix: "dinograd" });
+  try {
+    await body(folder);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+/** A golden model with its golden parameters. */
+async function goldenModel(name: string): Promise<LanguageModel> {
+  const { config } = manifest(name);
+  const model = name === "gpt2" ? new GPT2(sizes(config), { device: cpu }) : new LLaMA({
+    ...sizes(config),
+    kvHeads: config.attn_kv_groups || config.attn_heads,
+    ropeTheta: config.rope_theta,
+  }, { device: cpu });
+  for (const [parameter, { data }] of await tensorsOf(`${name}.params`)) {
+    assign(model.parameters().get(parameter)!, data);
+  }
+  return model;
+}
+
+async function valuesOf(model: LanguageModel): Promise<Values> {
+  const values = await readTensors([...model.parameters().values()]);
+  return Object.fromEntries(
+    [...model.parameters().keys()].map((name, i) => [name, Array.from(values[i])]),
+  );
+}
+
+/** Rewrites the tensors of a folder's file. */
+async function rewrite(
+  folder: string,
+  change: (entries: TensorEntry[]) => TensorEntry[],
+): Promise<void> {
+  const path = join(folder, "model.safetensors");
+  const file = await SafetensorsFile.open(path);
+  const entries = await Promise.all([...file.tensors].map(async ([name, { dtype, shape }]) => {
+    return { name, dtype, shape, data: await file.read(name) };
+  }));
+  file.close();
+  await writeSafetensors(path, change(entries), { format: "pt" });
+}
+
+for (const name of ["gpt2", "llama1", "llama2", "llama3"]) {
+  const layouts: LoadPretrainedOptions["ropeLayout"][] = name === "gpt2"
+    ? [undefined]
+    : ["half-split", "interleaved"];
+  for (const ropeLayout of layouts) {
+    const as = ropeLayout ? ` as ${ropeLayout}` : "";
+    await onEachDevice(
+      `loadPretrained() gives the golden logits of ${name}${as}`,
+      (device) =>
+        inFolder(async (folder) => {
+          using _scope = new Scope();
+          const golden = await goldenModel(name);
+          await savePretrained(golden, folder, { maxShardBytes: 50_000 });
+          const model = await loadPretrained(folder, { device, ropeLayout });
+          const expected = await tensorsOf(`${name}.expect`);
+          const logits = noGrad(() => model.logits(upload(pick(expected, "input_ids"), device)));
+          const within = manifest(name).tolerance.logits_abs;
+          const found = await logits.data();
+          pick(expected, "logits").data.forEach((value, i) =>
+            assert(Math.abs(found[i] - value) <= within, `${i}: ${found[i]}, expected ${value}`)
+          );
+          if (ropeLayout !== "half-split") {
+            assert.deepEqual(await valuesOf(model), await valuesOf(golden));
+          }
+          model.dispose();
+          golden.dispose();
+        }),
+    );
+  }
+
+  Deno.test(`savePretrained() and loadPretrained() keep every bit of ${name}`, () =>
+    inFolder(async (folder) => {
+      const golden = await goldenModel(name);
+      const paths = [join(folder, "one"), join(folder, "shards"), join(folder, "back")];
+      await savePretrained(golden, paths[0]);
+      await savePretrained(golden, paths[1], { maxShardBytes: 50_000 });
+      const [one, shards] = [
+        await loadPretrained(paths[0], { device: cpu }),
+        await loadPretrained(paths[1], { device: cpu }),
+      ];
+      assert.deepEqual(await valuesOf(shards), await valuesOf(one));
+      await savePretrained(one, paths[2]);
+      const bytes = (path: string) => Deno.readFile(join(path, "model.safetensors"));
+      assert.deepEqual(await bytes(paths[2]), await bytes(paths[0]));
+
+      const index = JSON.parse(
+        await Deno.readTextFile(join(paths[1], "model.safetensors.index.json")),
+      );
+      const names = new Set(Object.values<string>(index.weight_map));
+      assert(names.size > 2);
+      assert.deepEqual([...names][1], `model-00002-of-0000${names.size}.safetensors`);
+      assert.equal(index.metadata.total_size, golden.parameterCount() * 4);
+      // What was there before goes.
+      await savePretrained(golden, paths[1]);
+      const left = (await Array.fromAsync(Deno.readDir(paths[1]))).map(({ name }) => name).sort();
+      assert.deepEqual(left, ["config.json", "model.safetensors"]);
+      [golden, one, shards].forEach((model) => model.dispose());
+    }));
+
+  Deno.test(`savePretrained() of ${name} in half precision keeps what it can hold`, () =>
+    inFolder(async (folder) => {
+      const golden = await goldenModel(name);
+      for (const dtype of ["f16", "bf16"] as const) {
+        await savePretrained(golden, folder, { dtype });
+        const once = await loadPretrained(folder, { device: cpu, ropeLayout: "interleaved" });
+        await savePretrained(once, folder, { dtype });
+        const twice = await loadPretrained(folder, { device: cpu, ropeLayout: "interleaved" });
+        const [exact, rounded] = [await valuesOf(golden), await valuesOf(once)];
+        assert.deepEqual(await valuesOf(twice), rounded);
+        const relative = dtype === "f16" ? 2 ** -11 : 2 ** -8;
+        for (const [name, values] of Object.entries(exact)) {
+          values.forEach((value, i) => {
+            const error = Math.abs(rounded[name][i] - value);
+            assert(error <= relative * Math.abs(value) + 2 ** -25, `${name}: ${value}`);
+          });
+        }
+        if (dtype === "f16") {
+          const half = await loadPretrained(folder, { device: cpu, dtype: "f16" });
+          await savePretrained(half, folder);
+          using file = await SafetensorsFile.open(join(folder, "model.safetensors"));
+          assert([...file.tensors.values()].every((info) => info.dtype === "F16"));
+          half.dispose();
+        }
+        once.dispose();
+        twice.dispose();
+      }
+      golden.dispose();
+    }));
+}
+
+Deno.test("savePretrained() writes GPT-2 by the names and shapes of transformers", () =>
+  inFolder(async (folder) => {
+    using _scope = new Scope();
+    const model = new GPT2(small, { device: cpu, random: random() });
+    await savePretrained(model, folder, { config: { eos_token_id: 9 } });
+    using file = await SafetensorsFile.open(join(folder, "model.safetensors"));
+    assert.equal(file.metadata.format, "pt");
+    const shapes = Object.fromEntries([...file.tensors].map(([name, { shape }]) => [name, shape]));
+    // The keys of GPT2LMHeadModel.state_dict() but lm_head.weight, which is tied.
+    assert.deepEqual(shapes, {
+      "transformer.wte.weight": [10, 8],
+      "transformer.wpe.weight": [6, 8],
+      "transformer.h.0.ln_1.weight": [8],
+      "transformer.h.0.ln_1.bias": [8],
+      "transformer.h.0.attn.c_attn.weight": [8, 24],
+      "transformer.h.0.attn.c_attn.bias": [24],
+      "transformer.h.0.attn.c_proj.weight": [8, 8],
+      "transformer.h.0.attn.c_proj.bias": [8],
+      "transformer.h.0.ln_2.weight": [8],
+      "transformer.h.0.ln_2.bias": [8],
+      "transformer.h.0.mlp.c_fc.weight": [8, 32],
+      "transformer.h.0.mlp.c_fc.bias": [32],
+      "transformer.h.0.mlp.c_proj.weight": [32, 8],
+      "transformer.h.0.mlp.c_proj.bias": [8],
+      "transformer.ln_f.weight": [8],
+      "transformer.ln_f.bias": [8],
+    });
+    // Conv1D: y = x weight, so the query of input 3, output 5 is row 3, column 5; the key's is in column 8 + 5.
+    const fused = await file.readFloat32("transformer.h.0.attn.c_attn.weight");
+    const [query, key] = await readTensors(
+      ["q_proj", "k_proj"].map((name) => model.parameters().get(`h.0.attn.${name}.weight`)!),
+    );
+    assert.equal(fused[3 * 24 + 5], query[5 * 8 + 3]);
+    assert.equal(fused[3 * 24 + 8 + 5], key[5 * 8 + 3]);
+
+    const config = JSON.parse(await Deno.readTextFile(join(folder, "config.json")));
+    const { architectures, model_type, vocab_size, n_positions, n_embd, n_layer, n_head } = config;
+    assert.deepEqual(
+      { architectures, model_type, vocab_size, n_positions, n_embd, n_layer, n_head },
+      {
+        ...{ architectures: ["GPT2LMHeadModel"], model_type: "gpt2" },
+        ...{ vocab_size: 10, n_positions: 6, n_embd: 8, n_layer: 1, n_head: 2 },
+      },
+    );
+    assert.deepEqual([config.n_inner, config.activation_function], [null, "gelu_new"]);
+    assert.deepEqual([config.torch_dtype, config.eos_token_id], ["float32", 9]);
+    model.dispose();
+  }));
+
+Deno.test("savePretrained() writes LLaMA by the names and shapes of transformers", () =>
+  inFolder(async (folder) => {
+    using _scope = new Scope();
+    const config = { ...small, kvHeads: 1, intermediateSize: 12, ropeTheta: 5000 };
+    const model = new LLaMA(config, { device: cpu, random: random() });
+    await savePretrained(model, folder, { dtype: "bf16" });
+    using file = await SafetensorsFile.open(join(folder, "model.safetensors"));
+    const shapes = Object.fromEntries([...file.tensors].map(([name, { shape }]) => [name, shape]));
+    assert.deepEqual(shapes, {
+      "model.embed_tokens.weight": [10, 8],
+      "model.layers.0.input_layernorm.weight": [8],
+      "model.layers.0.self_attn.q_proj.weight": [8, 8],
+      "model.layers.0.self_attn.k_proj.weight": [4, 8],
+      "model.layers.0.self_attn.v_proj.weight": [4, 8],
+      "model.layers.0.self_attn.o_proj.weight": [8, 8],
+      "model.layers.0.post_attention_layernorm.weight": [8],
+      "model.layers.0.mlp.gate_proj.weight": [12, 8],
+      "model.layers.0.mlp.up_proj.weight": [12, 8],
+      "model.layers.0.mlp.down_proj.weight": [8, 12],
+      "model.norm.weight": [8],
+      "lm_head.weight": [10, 8],
+    });
+    const json = JSON.parse(await Deno.readTextFile(join(folder, "config.json")));
+    delete json.initializer_range;
+    assert.deepEqual(json, {
+      architectures: ["LlamaForCausalLM"],
+      model_type: "llama",
+      vocab_size: 10,
+      max_position_embeddings: 6,
+      hidden_size: 8,
+      intermediate_size: 12,
+      num_hidden_layers: 1,
+      num_attention_heads: 2,
+      num_key_value_heads: 1,
+      head_dim: 4,
+      hidden_act: "silu",
+      rms_norm_eps: 1e-5,
+      rope_theta: 5000,
+      rope_scaling: null,
+      attention_bias: false,
+      mlp_bias: false,
+      attention_dropout: 0,
+      tie_word_embeddings: false,
+      bos_token_id: null,
+      eos_token_id: null,
+      torch_dtype: "bfloat16",
+    });
+    const loaded = await loadPretrained(folder, { device: cpu });
+    assert.deepEqual(
+      { ...loaded.config, hiddenSize: 0 },
+      { ...model.config, ropeLayout: "half-split", hiddenSize: 0 },
+    );
+    loaded.dispose();
+    model.dispose();
+  }));
+
+Deno.test("loadPretrained() reads files without the prefix, with buffers, and with the tied matrix", () =>
+  inFolder(async (folder) => {
+    const model = new GPT2(small, { device: cpu, random: random() });
+    await savePretrained(model, folder);
+    const mask = { dtype: "F32" as const, shape: [1, 1, 6, 6], data: new Float32Array(36) };
+    await rewrite(folder, (entries) => [
+      ...entries.map((entry) => ({ ...entry, name: entry.name.replace("transformer.", "") })),
+      { ...mask, name: "h.0.attn.bias" },
+      { ...mask, name: "h.0.attn.masked_bias", shape: [], data: new Float32Array(1) },
+    ]);
+    const bare = await loadPretrained(folder, { device: cpu });
+    assert.deepEqual(await valuesOf(bare), await valuesOf(model));
+
+    const tied = new LLaMA({ ...small, tied: true }, { device: cpu, random: random() });
+    await savePretrained(tied, folder);
+    await rewrite(folder, (entries) => {
+      assert(!entries.some(({ name }) => name === "lm_head.weight"));
+      return [...entries, { ...entries[0], name: "lm_head.weight" }];
+    });
+    const copy = await loadPretrained(folder, { device: cpu, ropeLayout: "interleaved" });
+    assert.deepEqual(await valuesOf(copy), await valuesOf(tied));
+    [model, bare, tied, copy].forEach((one) => one.dispose());
+  }));
+
+Deno.test("loadPretrained() pads the vocabulary with ids that are never likely, savePretrained() cuts them", () =>
+  inFolder(async (folder) => {
+    using _scope = new Scope();
+    const model = new GPT2(small, { device: cpu, random: random() });
+    await savePretrained(model, folder);
+    const padded = await loadPretrained(folder, { device: cpu, vocabSize: 16 });
+    const ids = tensor([[3, 1, 4]], { device: cpu, dtype: "i32" });
+    const [logits, more] = await readTensors([model.logits(ids), padded.logits(ids)]);
+    for (let t = 0; t < 3; t++) {
+      const row = more.slice(16 * t, 16 * t + 10);
+      assert.deepEqual(row, logits.slice(10 * t, 10 * t + 10));
+      const likelihoods = Array.from(row, Math.exp);
+      const mean = likelihoods.reduce((a, b) => a + b) / 10;
+      for (const logit of more.slice(16 * t + 10, 16 * t + 16)) assert(Math.exp(logit) <= mean);
+    }
+    await savePretrained(padded, folder, { vocabSize: 10 });
+    const cut = await loadPretrained(folder, { device: cpu });
+    assert.deepEqual(await valuesOf(cut), await valuesOf(model));
+    await assert.rejects(loadPretrained(folder, { device: cpu, vocabSize: 9 }), {
+      name: "RangeError",
+      message: "loadPretrained: expected a vocabSize of 10 or more but got 9",
+    });
+    await assert.rejects(savePretrained(padded, folder, { vocabSize: 17 }), RangeError);
+    [model, padded, cut].forEach((one) => one.dispose());
+  }));
+
+Deno.test("loadPretrained() says what a configuration asks for that is not computed", () =>
+  inFolder(async (folder) => {
+    const file = join(folder, "config.json");
+    const cases: [kind: "gpt2" | "llama", change: object, message: RegExp][] = [
+      [
+        "gpt2",
+        { model_type: "bert" },
+        /expected "model_type" to be "gpt2" or "llama", found "bert"$/,
+      ],
+      ["gpt2", { activation_function: "relu" }, /"activation_function" to be "gelu_new" or /],
+      ["gpt2", { n_layer: 1e9 }, /holds 16 tensors, too few for 1000000000 layers$/],
+      ["gpt2", { n_layer: "1" }, /"n_layer" to be a whole number above 0, found "1"$/],
+      ["gpt2", { n_head: 3 }, /GPT2: 3 heads do not divide an embedding of 8$/],
+      ["gpt2", { layer_norm_epsilon: 1e-6 }, /"layer_norm_epsilon" to be 0.00001, found 0.000001$/],
+      ["llama", { attention_bias: true }, /"attention_bias" to be false, found true$/],
+      ["llama", { head_dim: 8 }, /"head_dim" to be 4, found 8$/],
+      [
+        "llama",
+        { hidden_size: null },
+        /"hidden_size" to be a whole number above 0, found nothing$/,
+      ],
+      ["llama", { rope_scaling: { rope_type: "yarn" } }, /"rope_scaling.rope_type" to be /],
+      ["llama", { rope_parameters: 5 }, /"rope_parameters" to be an object, found 5$/],
+    ];
+    for (const [kind, change, message] of cases) {
+      const model = kind === "gpt2"
+        ? new GPT2(small, { device: cpu })
+        : new LLaMA(small, { device: cpu });
+      await savePretrained(model, folder, { config: { ...change } });
+      model.dispose();
+      await assert.rejects(loadPretrained(folder, { device: cpu }), (error: unknown) => {
+        assert(error instanceof FileFormatError, String(error));
+        assert.match(error.message, message);
+        return true;
+      });
+    }
+    for (const text of ["[]", "{", `"x"`]) {
+      await Deno.writeTextFile(file, text);
+      await assert.rejects(loadPretrained(folder, { device: cpu }), FileFormatError);
+    }
+    await Deno.remove(file);
+    await assert.rejects(loadPretrained(folder, { device: cpu }), /config\.json: is not there/);
+    await assert.rejects(loadPretrained("./nothing"), /nothing: is not a folder, and not the name/);
+  }));
+
+Deno.test("loadPretrained() lists tensors that are missing, foreign or of another shape", () =>
+  inFolder(async (folder) => {
+    const before = cpu.memory().live;
+    const model = new GPT2(small, { device: cpu });
+    await savePretrained(model, folder, { config: { n_positions: 7 } });
+    model.dispose();
+    const weights = join(folder, "model.safetensors");
+    await rewrite(folder, (entries) => [
+      ...entries.slice(0, -1),
+      { ...entries.at(-1)!, name: "transformer.extra" },
+    ]);
+    await assert.rejects(loadPretrained(folder, { device: cpu }), (error: unknown) => {
+      assert(error instanceof TypeError);
+      assert.equal(
+        error.message,
+        `${weights} does not fit the model: "transformer.wpe.weight" is [6, 8], expected [7, 8]; ` +
+          `"transformer.ln_f.bias" [8] is missing; "transformer.extra" is not known`,
+      );
+      return true;
+    });
+    await Deno.truncate(weights, 3000);
+    await assert.rejects(loadPretrained(folder, { device: cpu }), FileFormatError);
+    await Deno.remove(weights);
+    await assert.rejects(loadPretrained(folder, { device: cpu }), /is not there, and neither is/);
+    assert.equal(cpu.memory().live, before);
+  }));
+
+Deno.test("loadPretrained() refuses an index that is wrong", () =>
+  inFolder(async (folder) => {
+    const model = new GPT2(small, { device: cpu });
+    await savePretrained(model, folder, { maxShardBytes: 1000 });
+    model.dispose();
+    const file = join(folder, "model.safetensors.index.json");
+    const good = JSON.parse(await Deno.readTextFile(file));
+    const wpe = "transformer.wpe.weight";
+    const cases: [map: unknown, message: RegExp][] = [
+      [[], /index\.json: expected "weight_map" to be an object$/],
+      [{ ...good.weight_map, [wpe]: "../model.safetensors" }, /to be the name of a safetensors/],
+      [
+        { ...good.weight_map, [wpe]: "other.safetensors" },
+        /other\.safetensors: is not there, but /,
+      ],
+      [
+        { ...good.weight_map, other: good.weight_map[wpe] },
+        /has no tensor "other", which .* promises/,
+      ],
+    ];
+    for (const [weight_map, message] of cases) {
+      await Deno.writeTextFile(file, JSON.stringify({ weight_map }));
+      await assert.rejects(loadPretrained(folder, { device: cpu }), (error: unknown) => {
+        assert(error instanceof FileFormatError);
+        assert.match(error.message, message);
+        return true;
+      });
+    }
+  }));
+
+Deno.test("savePretrained() refuses what it cannot write", () =>
+  inFolder(async (folder) => {
+    const other = new GPT3({ ...small, localBlockSize: 2 }, { device: cpu });
+    await assert.rejects(savePretrained(other, folder), {
+      name: "TypeError",
+      message: "savePretrained: expected a GPT2 or LLaMA but got GPT3",
+    });
+    const model = new GPT2(small, { device: cpu });
+    assign(model.parameters().get("ln_f.bias")!, new Float32Array(8).fill(70000));
+    await assert.rejects(savePretrained(model, folder, { dtype: "f16" }), {
+      name: "RangeError",
+      message: `savePretrained: 70000 in "transformer.ln_f.bias" is too large for f16`,
+    });
+    assert.deepEqual(await Array.fromAsync(Deno.readDir(folder)), []);
+    model.dispose();
+    other.dispose();
+  }));
