@@ -101,7 +101,12 @@ export * from "./src/models/transformer.ts";
 export * from "./src/models/translator.ts";
 
 // Weights of others, and for others
-export * from "./src/pretrained/hub.ts";
+export {
+  downloadModel,
+  type ModelDownloadProgress,
+  type ModelHubOptions,
+  type ModelPart,
+} from "./src/pretrained/hub.ts";
 export { loadPretrained, type LoadPretrainedOptions } from "./src/pretrained/load_pretrained.ts";
 export { savePretrained, type SavePretrainedOptions } from "./src/pretrained/save_pretrained.ts";
 

@@ -15,7 +15,7 @@ import { isJsonObject, readJsonObject } from "./json_file.ts";
 import { readWeightMap, WEIGHTS, WEIGHTS_INDEX } from "./weight_files.ts";
 
 /** How far a download has come, all of its files together. */
-export interface HubProgress {
+export interface ModelDownloadProgress {
   /** The file that is under way. */
   readonly file: string;
   /** Bytes so far. */
@@ -25,7 +25,7 @@ export interface HubProgress {
 }
 
 /** Options of {@linkcode downloadModel}. */
-export interface HubOptions
+export interface ModelHubOptions
   extends Pick<DownloadOptions, "retries" | "retryDelay" | "stallTimeout" | "signal"> {
   /** Where downloads are kept. Default: `hub` in the {@linkcode cacheFolder}. */
   readonly cacheFolder?: string | URL;
@@ -36,7 +36,7 @@ export interface HubOptions
   /** The hub. Default: `https://huggingface.co`. */
   readonly endpoint?: string;
   /** Is told how far it has come. */
-  readonly onProgress?: (progress: HubProgress) => void;
+  readonly onProgress?: (progress: ModelDownloadProgress) => void;
 }
 
 /** What of a model is wanted: its configuration and weights, its tokenizer. */
@@ -69,7 +69,7 @@ interface Listing {
  */
 export async function downloadModel(
   name: string,
-  options: HubOptions & { readonly parts?: readonly ModelPart[] } = {},
+  options: ModelHubOptions & { readonly parts?: readonly ModelPart[] } = {},
 ): Promise<string> {
   const { parts = ["model", "tokenizer"], endpoint = "https://huggingface.co" } = options;
   const { revision = "main" } = options;
@@ -109,7 +109,7 @@ export async function downloadModel(
 }
 
 /** What the hub says of a revision; what it last said where it does not answer. */
-async function readListing(url: string, kept: string, options: HubOptions): Promise<Listing> {
+async function readListing(url: string, kept: string, options: ModelHubOptions): Promise<Listing> {
   const fresh = `${kept}.new`;
   for (const path of [fresh, `${fresh}.part`]) await removeIfThere(path); // it may have changed
   try {
@@ -151,7 +151,7 @@ async function fetchAll(
   from: string,
   folder: string,
   files: readonly HubFile[],
-  options: HubOptions,
+  options: ModelHubOptions,
 ): Promise<void> {
   const total = files.reduce((sum, { size }) => sum + size, 0);
   let before = 0;
@@ -177,7 +177,7 @@ async function fetchAll(
 async function fetchFile(
   url: string,
   path: string,
-  { token, retries, retryDelay, stallTimeout, signal }: HubOptions,
+  { token, retries, retryDelay, stallTimeout, signal }: ModelHubOptions,
   expected: Pick<DownloadOptions, "bytes" | "sha256" | "onProgress">,
 ): Promise<void> {
   const options = { ...expected, retries, retryDelay, stallTimeout, signal };

@@ -14,7 +14,7 @@ import type { Tensor } from "../tensor/tensor.ts";
 import type { Architecture, CommonSizes } from "./architecture.ts";
 import { ConfigFields } from "./config_fields.ts";
 import { gpt2Files } from "./gpt2_files.ts";
-import { downloadModel, type HubOptions } from "./hub.ts";
+import { downloadModel, type ModelHubOptions } from "./hub.ts";
 import { readJsonObject } from "./json_file.ts";
 import { llamaFiles } from "./llama_files.ts";
 import { fromStored, type StoredTensor } from "./stored_tensor.ts";
@@ -22,7 +22,7 @@ import { WeightFiles } from "./weight_files.ts";
 
 /** Options of {@linkcode loadPretrained}. */
 export interface LoadPretrainedOptions
-  extends Pick<ParameterOptions, "device" | "dtype">, HubOptions {
+  extends Pick<ParameterOptions, "device" | "dtype">, ModelHubOptions {
   /**
    * Number of ids of the model, when it shall be larger than the file's for speed: 50,304 for GPT-2's 50,257. Each
    * row that is added is the mean of the others, so that none of these ids is ever likelier than one of V. Default:

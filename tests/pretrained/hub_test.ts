@@ -6,7 +6,11 @@ import { CpuDevice } from "../../src/device/cpu/cpu_device.ts";
 import { DownloadError } from "../../src/data/download.ts";
 import { FileFormatError } from "../../src/io/errors.ts";
 import { GPT2 } from "../../src/models/gpt2.ts";
-import { downloadModel, type HubOptions, type HubProgress } from "../../src/pretrained/hub.ts";
+import {
+  downloadModel,
+  type ModelDownloadProgress,
+  type ModelHubOptions,
+} from "../../src/pretrained/hub.ts";
 import { loadPretrained } from "../../src/pretrained/load_pretrained.ts";
 import { savePretrained } from "../../src/pretrained/save_pretrained.ts";
 import { readTensors } from "../../src/tensor/tensor.ts";
@@ -79,7 +83,11 @@ class FakeHub implements AsyncDisposable {
 
 /** Runs `body` with a hub that has a small GPT-2, and the folder of a cache. */
 async function withHub(
-  body: (hub: FakeHub, options: HubOptions & { cacheFolder: string }, model: GPT2) => Promise<void>,
+  body: (
+    hub: FakeHub,
+    options: ModelHubOptions & { cacheFolder: string },
+    model: GPT2,
+  ) => Promise<void>,
   maxShardBytes?: number,
 ): Promise<void> {
   const folder = await Deno.makeTempDir({ prefix: "dinograd" });
@@ -109,8 +117,8 @@ const resolved = (name: string) => `/a/b/resolve/${commit}/${name}`;
 
 Deno.test("loadPretrained() downloads a model of the hub once, and tells how far it is", () =>
   withHub(async (hub, options, model) => {
-    const progress: HubProgress[] = [];
-    const onProgress = (one: HubProgress) => progress.push(one);
+    const progress: ModelDownloadProgress[] = [];
+    const onProgress = (one: ModelDownloadProgress) => progress.push(one);
     const first = await loadPretrained("a/b", { ...options, device, onProgress });
     assert.deepEqual(await valuesOf(first as never), await valuesOf(model as never));
     const total = hub.files.get("config.json")!.length + hub.files.get("model.safetensors")!.length;
