@@ -172,7 +172,12 @@ export {
 export { type Dataset } from "./src/data/dataset.ts";
 export * from "./src/data/download.ts";
 export * from "./src/data/loader.ts";
-export { type PageRun, type PageRunOptions, ParquetTexts } from "./src/data/parquet.ts";
+export {
+  type FileSpan,
+  type PageRun,
+  type PageRunOptions,
+  ParquetTexts,
+} from "./src/data/parquet.ts";
 export * from "./src/data/prepare/hub.ts";
 export * from "./src/data/prepare/prepare.ts";
 export * from "./src/data/shard_writer.ts";

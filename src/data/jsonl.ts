@@ -1,0 +1,56 @@
+// Lines of JSON, as data sets are handed about.
+import { FileFormatError } from "../io/errors.ts";
+
+/** A line of a JSONL file. */
+export interface JsonLine {
+  /** Its number, counted from 1. */
+  line: number;
+  /** What it holds. */
+  value: Record<string, unknown>;
+}
+
+/**
+ * The objects in `text`, one a line; empty lines are left out. `file` and the number of the first line are for
+ * messages.
+ *
+ * @throws {FileFormatError} where a line is no JSON object; the message names the line
+ */
+export function* parseJsonLines(text: string, file: string, firstLine = 1): Generator<JsonLine> {
+  let line = firstLine;
+  for (let start = 0; start < text.length; line++) {
+    const newline = text.indexOf("\n", start);
+    const end = newline < 0 ? text.length : newline;
+    const part = text.slice(start, end);
+    start = end + 1;
+    if (part.trim() === "") continue;
+    yield { line, value: parseObject(part, file, line) };
+  }
+}
+
+/** The text in a field of an object; throws a `FileFormatError` where there is none. */
+export function textField({ line, value }: JsonLine, field: string, file: string): string {
+  const text = value[field];
+  if (typeof text !== "string") {
+    const found = text === undefined ? `only ${Object.keys(value).join(", ")}` : `a ${typeof text}`;
+    throw new FileFormatError(`line ${line}: expected a text in "${field}" but found ${found}`, {
+      file,
+    });
+  }
+  return text;
+}
+
+function parseObject(part: string, file: string, line: number): Record<string, unknown> {
+  let value: unknown;
+  try {
+    value = JSON.parse(line === 1 ? part.replace(/^\uFEFF/, "") : part);
+  } catch (cause) {
+    throw new FileFormatError(`line ${line}: is no JSON: ${(cause as Error).message}`, {
+      file,
+      cause,
+    });
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw new FileFormatError(`line ${line}: expected an object of JSON`, { file });
+  }
+  return value as Record<string, unknown>;
+}

@@ -1,0 +1,360 @@
+// Texts out of parquet files, a few pages at a time. The library behind it is used here and nowhere
+// else, and is fetched only where a file is opened.
+import type { FileMetaData, RowGroup } from "npm:hyparquet@1.31.5";
+import { FileSource } from "../io/byte_source.ts";
+import { FileFormatError } from "../io/errors.ts";
+
+/** Bytes of a file. */
+export interface FileSpan {
+  /** The first of them. */
+  offset: number;
+  /** How many there are. */
+  length: number;
+}
+
+type Library = Awaited<ReturnType<typeof loadLibrary>>;
+type PageHeader = ReturnType<Library["parquetHeader"]>;
+type ColumnDecoder = Parameters<Library["readPage"]>[2];
+type Texts = ReturnType<Library["readPage"]>["data"];
+
+/** Some pages of a row group, one after the other: enough to read their texts by. */
+export interface PageRun {
+  /** Number of the row group. */
+  group: number;
+  /** The pages. */
+  pages: FileSpan[];
+  /** The page with the texts that the others point to, where there is one. */
+  dictionary?: FileSpan;
+  /** Rows of these pages. */
+  rows: number;
+  /** Rows of the file before these. */
+  firstRow: number;
+  /** Bytes that they take once they are decompressed. */
+  bytes: number;
+}
+
+/** Options of {@linkcode ParquetTexts.runs}. */
+export interface PageRunOptions {
+  /** Rows of the file to leave out: where a run began, no other number. */
+  firstRow?: number;
+  /** Bytes of decompressed pages that make a run; one with a single page may have more. 4 MiB by default. */
+  bytes?: number;
+}
+
+/** A page must fit into memory, whatever its header claims. */
+const MAX_PAGE_BYTES = 256 * 2 ** 20;
+const MAX_PAGE_ROWS = 2 ** 24;
+const MAX_HEADER_BYTES = 2 ** 24;
+
+// A byte order mark is text here, as it is to the tokenizers.
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+
+/**
+ * A column of texts of a parquet file on disk. Row groups can be of any size: only the pages that are asked for
+ * are in memory. Snappy, zstd, gzip, brotli and LZ4 are read.
+ *
+ * `runs()` finds the pages, `read()` gives their texts; both may happen in different threads.
+ */
+export class ParquetTexts implements Disposable {
+  /** Path of the file. */
+  readonly path: string;
+  /** Rows of the file. */
+  readonly rows: number;
+  readonly #source: FileSource;
+  readonly #library: Library;
+  readonly #groups: RowGroup[];
+  readonly #column: number;
+  readonly #decoder: Omit<ColumnDecoder, "codec">;
+  #dictionary: { offset: number; texts: Texts } | undefined;
+
+  private constructor(
+    source: FileSource,
+    library: Library,
+    metadata: FileMetaData,
+    found: { column: number; decoder: Omit<ColumnDecoder, "codec"> },
+  ) {
+    this.path = source.name;
+    this.rows = metadata.row_groups.reduce((sum, group) => sum + Number(group.num_rows), 0);
+    this.#source = source;
+    this.#library = library;
+    this.#groups = metadata.row_groups;
+    this.#column = found.column;
+    this.#decoder = found.decoder;
+  }
+
+  /**
+   * Opens a file and finds its column, `text` by default. Needs `--allow-read` for the file.
+   *
+   * @throws {FileFormatError} where it is no parquet file, is cut short, or has no such column of texts
+   */
+  static async open(path: string | URL, column = "text"): Promise<ParquetTexts> {
+    const library = await loadLibrary();
+    const source = await FileSource.open(path);
+    try {
+      const metadata = await readMetadata(source, library);
+      return new ParquetTexts(
+        source,
+        library,
+        metadata,
+        findColumn(metadata, column, library, source),
+      );
+    } catch (error) {
+      source.close();
+      throw error;
+    }
+  }
+
+  /**
+   * The pages of the file in order, in runs of a few megabytes.
+   *
+   * @throws {FileFormatError} where a page's header is broken or the pages have other rows than their group says
+   */
+  async *runs(options: PageRunOptions = {}): AsyncGenerator<PageRun> {
+    const { firstRow = 0, bytes = 4 * 2 ** 20 } = options;
+    let row = 0;
+    for (let group = 0; group < this.#groups.length; group++) {
+      const groupRows = Number(this.#groups[group].num_rows);
+      if (row + groupRows <= firstRow) {
+        row += groupRows;
+        continue;
+      }
+      const end = row + groupRows;
+      let dictionary: FileSpan | undefined;
+      let run: PageRun | undefined;
+      for await (const { header, span } of this.#pages(group)) {
+        if (header.type === "DICTIONARY_PAGE") {
+          dictionary = span;
+          continue;
+        }
+        const rows = header.data_page_header?.num_values ?? header.data_page_header_v2?.num_values;
+        if (rows === undefined) continue; // an index page
+        if (row >= firstRow) {
+          run ??= { group, pages: [], dictionary, rows: 0, firstRow: row, bytes: 0 };
+          run.pages.push(span);
+          run.rows += rows;
+          run.bytes += header.uncompressed_page_size;
+        }
+        row += rows;
+        if (run && run.bytes >= bytes) {
+          yield run;
+          run = undefined;
+        }
+      }
+      if (run) yield run;
+      if (row !== end) {
+        throw new FileFormatError(
+          `row group ${group} says it has ${groupRows} rows but its pages have ${
+            groupRows + row - end
+          }`,
+          { file: this.path },
+        );
+      }
+    }
+  }
+
+  /**
+   * The texts of a run in order; rows without a text are left out.
+   *
+   * @throws {FileFormatError} where a page is damaged or cut short
+   */
+  async read(run: PageRun): Promise<string[]> {
+    const { codec } = this.#metadata(run.group);
+    const decoder: ColumnDecoder = { ...this.#decoder, codec };
+    const texts: string[] = [];
+    const dictionary = run.dictionary && await this.#readDictionary(run.dictionary, decoder);
+    for (const span of run.pages) {
+      for (const text of await this.#readPage(span, decoder, dictionary) ?? []) {
+        if (typeof text === "string") texts.push(text);
+        else if (text !== undefined && text !== null) {
+          throw new FileFormatError(`expected texts but found a ${typeof text}`, {
+            file: this.path,
+            offset: span.offset,
+          });
+        }
+      }
+    }
+    return texts;
+  }
+
+  /** Lets go of the file. */
+  close(): void {
+    this.#source.close();
+  }
+
+  /** Closes the file at the end of a `using` block. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #metadata(group: number): NonNullable<RowGroup["columns"][number]["meta_data"]> {
+    const metadata = this.#groups[group]?.columns[this.#column]?.meta_data;
+    if (!metadata) {
+      throw new FileFormatError(`row group ${group} does not say where its column is`, {
+        file: this.path,
+      });
+    }
+    return metadata;
+  }
+
+  /** The headers of all pages of a row group's column, and where each page is, its header included. */
+  async *#pages(group: number): AsyncGenerator<{ header: PageHeader; span: FileSpan }> {
+    const { data_page_offset, dictionary_page_offset, total_compressed_size } = this.#metadata(
+      group,
+    );
+    const first = Number(data_page_offset);
+    const start = dictionary_page_offset ? Math.min(Number(dictionary_page_offset), first) : first;
+    const end = start + Number(total_compressed_size);
+    if (!(start >= 0 && end >= start && end <= this.#source.size)) {
+      throw new FileFormatError(
+        `row group ${group} should lie at bytes ${start} to ${end}, but the file ends at ` +
+          `${this.#source.size}`,
+        { file: this.path },
+      );
+    }
+    for (let offset = start; offset < end;) {
+      const { header, headerBytes } = await this.#readHeader(offset, end);
+      const length = headerBytes + header.compressed_page_size;
+      if (offset + length > end) {
+        throw new FileFormatError(
+          `a page of ${length} bytes is longer than the ${end - offset} left of its row group`,
+          { file: this.path, offset },
+        );
+      }
+      yield { header, span: { offset, length } };
+      offset += length;
+    }
+  }
+
+  /** A page's header; its length is not known beforehand, and it may quote texts. */
+  async #readHeader(
+    offset: number,
+    end: number,
+  ): Promise<{ header: PageHeader; headerBytes: number }> {
+    for (let window = 1024;; window *= 16) {
+      const bytes = new Uint8Array(Math.min(window, end - offset));
+      await this.#source.readInto(bytes, offset);
+      const reader = { view: new DataView(bytes.buffer), offset: 0 };
+      try {
+        const header = this.#library.parquetHeader(reader);
+        checkHeader(header);
+        return { header, headerBytes: reader.offset };
+      } catch (cause) {
+        if (bytes.length < end - offset && window < MAX_HEADER_BYTES) continue;
+        throw new FileFormatError(`has a broken page header: ${(cause as Error).message}`, {
+          file: this.path,
+          offset,
+          cause,
+        });
+      }
+    }
+  }
+
+  async #readDictionary(span: FileSpan, decoder: ColumnDecoder): Promise<Texts> {
+    if (this.#dictionary?.offset !== span.offset) {
+      const data = await this.#readPage(span, decoder, undefined);
+      const texts = data && this.#library.convert(data, decoder);
+      this.#dictionary = { offset: span.offset, texts };
+    }
+    return this.#dictionary.texts;
+  }
+
+  async #readPage(span: FileSpan, decoder: ColumnDecoder, dictionary: Texts): Promise<Texts> {
+    const bytes = new Uint8Array(span.length);
+    await this.#source.readInto(bytes, span.offset);
+    const reader = { view: new DataView(bytes.buffer), offset: 0 };
+    try {
+      const header = this.#library.parquetHeader(reader);
+      checkHeader(header);
+      return this.#library.readPage(reader, header, decoder, dictionary, undefined, 0).data;
+    } catch (cause) {
+      throw new FileFormatError(`has a damaged page: ${(cause as Error).message}`, {
+        file: this.path,
+        offset: span.offset,
+        cause,
+      });
+    }
+  }
+}
+
+// The library's own entry reads a whole row group at once; what reads a single page is in its parts.
+async function loadLibrary() {
+  const [main, column, convert, schema, { compressors }] = await Promise.all([
+    import("npm:hyparquet@1.31.5"),
+    import("npm:hyparquet@1.31.5/src/column.js"),
+    import("npm:hyparquet@1.31.5/src/convert.js"),
+    import("npm:hyparquet@1.31.5/src/schema.js"),
+    import("npm:hyparquet-compressors@1.1.2"),
+  ]);
+  return { ...main, ...column, ...convert, ...schema, compressors };
+}
+
+async function readMetadata(source: FileSource, library: Library): Promise<FileMetaData> {
+  const broken = (reason: string, cause?: unknown) =>
+    new FileFormatError(`is no whole parquet file: ${reason}`, { file: source.name, cause });
+  if (source.size < 12) throw broken(`it has ${source.size} bytes`);
+  const footer = {
+    byteLength: source.size,
+    slice: async (start: number, end = source.size) => {
+      const bytes = new Uint8Array(Math.max(0, end - start));
+      await source.readInto(bytes, start);
+      return bytes.buffer;
+    },
+  };
+  try {
+    return await library.parquetMetadataAsync(footer);
+  } catch (cause) {
+    if (cause instanceof FileFormatError) throw cause;
+    throw broken((cause as Error).message, cause);
+  }
+}
+
+function findColumn(
+  metadata: FileMetaData,
+  name: string,
+  library: Library,
+  source: FileSource,
+): { column: number; decoder: Omit<ColumnDecoder, "codec"> } {
+  const columns = metadata.row_groups[0]?.columns ?? [];
+  const column = columns.findIndex(({ meta_data }) => meta_data?.path_in_schema.join(".") === name);
+  const names = columns.map(({ meta_data }) => meta_data?.path_in_schema.join(".")).join(", ");
+  if (column < 0 && columns.length > 0) {
+    throw new FileFormatError(`has no column "${name}", but ${names}`, { file: source.name });
+  }
+  const path = [name];
+  const schemaPath = library.getSchemaPath(metadata.schema, path);
+  const { element } = schemaPath[schemaPath.length - 1];
+  if (element.type !== "BYTE_ARRAY" || element.repetition_type === "REPEATED") {
+    throw new FileFormatError(`column "${name}" holds no texts but ${element.type ?? "a group"}`, {
+      file: source.name,
+    });
+  }
+  const parsers = {
+    ...library.DEFAULT_PARSERS,
+    stringFromBytes: (bytes: Uint8Array) => bytes && decoder.decode(bytes),
+  };
+  return {
+    column,
+    decoder: {
+      pathInSchema: path,
+      type: element.type,
+      element,
+      schemaPath,
+      parsers,
+      compressors: library.compressors,
+    },
+  };
+}
+
+function checkHeader(header: PageHeader): void {
+  const { compressed_page_size: compressed, uncompressed_page_size: bytes } = header;
+  const rows = header.data_page_header?.num_values ?? header.data_page_header_v2?.num_values ??
+    header.dictionary_page_header?.num_values ?? 0;
+  if (!(compressed >= 0 && bytes >= 0 && bytes <= MAX_PAGE_BYTES)) {
+    throw new RangeError(
+      `expected a page of at most ${MAX_PAGE_BYTES} bytes but it has ${bytes}, ${compressed} compressed`,
+    );
+  }
+  if (!(rows >= 0 && rows <= MAX_PAGE_ROWS)) {
+    throw new RangeError(`expected at most ${MAX_PAGE_ROWS} rows in a page but it has ${rows}`);
+  }
+}

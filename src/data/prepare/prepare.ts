@@ -1,0 +1,322 @@
+/**
+ * A corpus of texts made into token shards.
+ *
+ * @module
+ */
+import { basename, join } from "node:path";
+import { removeStrayTemporaries } from "../../io/atomic_file.ts";
+import { toPath } from "../../io/byte_source.ts";
+import { type Chunk, kindOf, readChunks } from "./chunks.ts";
+import { type Manifest, readManifest, writeManifest } from "./manifest.ts";
+import { TokenizerPool } from "./pool.ts";
+import { shardPaths, ShardStream } from "./shard_stream.ts";
+import type { Tokenized } from "./work.ts";
+
+/** A file of a corpus that is brought here when its turn comes. */
+export interface CorpusFile {
+  /** Its name, by whose ending its kind is known. */
+  readonly name: string;
+  /** Its length in bytes. */
+  readonly bytes: number;
+  /** Its SHA-256, where it is known: a preparation goes on only with the same file. */
+  readonly sha256?: string;
+  /** Brings it to this machine and returns its path; called once more where that failed. */
+  open(signal: AbortSignal): Promise<string>;
+  /** Is called when it is not needed any more. */
+  release?(): Promise<void>;
+}
+
+/** Options of {@linkcode prepareCorpus}. */
+export interface PrepareOptions {
+  /** First part of the shards' names, `corpus` by default: `corpus_train_000001.npy`. */
+  prefix?: string;
+  /** Tokens of each shard but the last; 100,000,000 by default. */
+  tokensPerShard?: number;
+  /** Shards to make; the call ends when they are full, and a later one with more goes on. All by default. */
+  shards?: number;
+  /** Column of parquet, or field of JSON, that holds a document's text; `text` by default. */
+  field?: string;
+  /**
+   * Threads that tokenize, of some 150 MB each; the number of processor cores by default, but not over 4. 0: the
+   * calling thread does it.
+   */
+  workers?: number;
+  /** Bytes of text that a thread is given at a time; 4 MiB by default. */
+  chunkBytes?: number;
+  /** Seconds between two notes of where it stands, after which a killed run goes on; 5 by default. */
+  saveEvery?: number;
+  /** Where the files come from, to be found in the manifest; see {@linkcode preparedOrigin}. */
+  origin?: string;
+  /** Called after every few megabytes. */
+  onProgress?: (progress: PrepareProgress) => void;
+  /** Ends the call at the next few megabytes, everything saved. */
+  signal?: AbortSignal;
+}
+
+/** How far {@linkcode prepareCorpus} is. */
+export interface PrepareProgress {
+  /** Bytes of the corpus's files whose tokens are in the shards, of a compressed file in compressed bytes. */
+  doneBytes: number;
+  /** Bytes of all files. */
+  totalBytes: number;
+  /** Tokens written since the beginning. */
+  tokens: number;
+  /** Documents since the beginning. */
+  documents: number;
+  /** Shards that are full. */
+  shards: number;
+  /** Name of the file that is being read. */
+  file: string;
+}
+
+/** What {@linkcode prepareCorpus} made. */
+export interface PreparedCorpus {
+  /** Paths of the shards that are full, in order; the first is for validation. */
+  paths: string[];
+  /** Tokens in all shards. */
+  tokens: number;
+  /** Documents in all shards. */
+  documents: number;
+  /** False where it ended before the corpus did. */
+  complete: boolean;
+}
+
+/**
+ * Makes a corpus into shards of token ids for `findShards` and `TokenLoader`: GPT-2's ids as uint16 in `.npy` files,
+ * `<|endoftext|>` before each document, 100 million tokens each, the first for validation, as build-nanogpt's
+ * `fineweb.py` makes them. Documents are the rows of parquet files, the lines of JSONL files, and in plain text what
+ * lies between two `<|endoftext|>`, the whole file where it has none; `.jsonl` and `.txt` may be compressed (`.gz`,
+ * `.zst`). Document after document stays in the order of the files.
+ *
+ * Whatever ends the process, a call with the same files and folder goes on where the last note of `prepare.json` in
+ * that folder stands, without a token lost or doubled. Files are read a few megabytes at a time, whatever their row
+ * groups and lines. One folder is for one call at a time.
+ *
+ * Needs `--allow-read` and `--allow-write` for the folder, `--allow-read` for the files, and, unless `workers` is 0 or
+ * the library comes from a URL, `--allow-read` for the library's own files, which the workers load.
+ *
+ * @throws {RangeError} where an option is out of range or there are no files
+ * @throws {TypeError} where a file is of no kind that can be read
+ * @throws {FileFormatError} where a file is damaged or has no such field; what came before it is in the shards
+ * @throws {Error} where the folder holds another corpus or another run's shards
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { findShards, prepareCorpus, readNpy } from "@dinograd/dinograd";
+ *
+ * const folder = await Deno.makeTempDir();
+ * await Deno.writeTextFile(`${folder}/a.jsonl`, '{"text": "Hello"}\n{"text": "Bye"}\n');
+ * const options = { prefix: "greetings", tokensPerShard: 3, workers: 0 };
+ * const { documents, tokens } = await prepareCorpus([`${folder}/a.jsonl`], folder, options);
+ * assert.deepEqual([documents, tokens], [2, 5]);
+ * const [train] = await findShards(folder, { split: "train" });
+ * assert.deepEqual([...(await readNpy(train)).data], [3886, 68]); // 50256 15496 50256 are for validation
+ * await Deno.remove(folder, { recursive: true });
+ * ```
+ */
+export async function prepareCorpus(
+  files: readonly (string | URL | CorpusFile)[],
+  folder: string | URL,
+  options: PrepareOptions = {},
+): Promise<PreparedCorpus> {
+  const { shards = Infinity, saveEvery = 5, chunkBytes = 4 * 2 ** 20, signal } = options;
+  const { workers = Math.min(4, navigator.hardwareConcurrency) } = options;
+  for (const [name, value] of Object.entries({ workers, shards, chunkBytes })) {
+    const least = name === "workers" ? 0 : 1;
+    if (!(value >= least && (Number.isSafeInteger(value) || value === Infinity))) {
+      throw new RangeError(`prepareCorpus: expected ${name} of ${least} or more but got ${value}`);
+    }
+  }
+  const path = toPath(folder);
+  const corpus = await Promise.all(files.map(asCorpusFile));
+  await Deno.mkdir(path, { recursive: true });
+  await removeStrayTemporaries(path);
+  const manifest = await begin(path, corpus, options);
+  using stream = await ShardStream.open(path, manifest, manifest);
+  const ended = () => signal?.aborted || stream.state.shard >= shards;
+  using pool = new TokenizerPool(manifest.complete || ended() ? 0 : workers);
+  await using sources = new Sources(corpus, signal);
+
+  let lastSave = performance.now();
+  let consistent = true; // whether the manifest tells of exactly what the stream was given
+  const save = async () => {
+    Object.assign(manifest, await stream.sync());
+    await writeManifest(path, manifest);
+    await stream.settle();
+    lastSave = performance.now();
+  };
+  const take = async ({ chunk, result }: Pending) => {
+    const { tokens, documents } = await result;
+    consistent = false;
+    await stream.write(tokens);
+    manifest.place = chunk.after;
+    manifest.documents += documents;
+    manifest.total += tokens.length;
+    consistent = true;
+    options.onProgress?.(progressOf(manifest, stream.state.shard, chunk.share));
+    if (performance.now() - lastSave >= saveEvery * 1000) await save();
+  };
+  /** Takes the rest of a file; false where something ended it before. */
+  const takeFile = async (file: string): Promise<boolean> => {
+    const pending: Pending[] = [];
+    const { field, place } = manifest;
+    for await (const chunk of readChunks(file, { field, place, bytes: chunkBytes })) {
+      const result = pool.run(chunk.work);
+      result.catch(() => {}); // it is met when its turn comes
+      pending.push({ chunk, result });
+      if (pending.length > 2 * workers) await take(pending.shift()!);
+      if (ended()) return false;
+    }
+    for (const next of pending) {
+      await take(next);
+      if (ended()) return next === pending.at(-1);
+    }
+    return true;
+  };
+
+  try {
+    while (manifest.file < corpus.length && !ended()) {
+      const file = await sources.open(manifest.file);
+      if (shards === Infinity) sources.prefetch(manifest.file + 1);
+      if (!await takeFile(file)) break;
+      manifest.file++;
+      manifest.place = {};
+      if (manifest.file === corpus.length) {
+        await stream.finish();
+        manifest.complete = true;
+      }
+      await save();
+      await corpus[manifest.file - 1].release?.();
+    }
+  } catch (error) {
+    if (!(signal?.aborted && consistent)) throw error;
+  } finally {
+    if (consistent) await save();
+  }
+  return {
+    paths: shardPaths(path, manifest, manifest.shard),
+    tokens: manifest.total,
+    documents: manifest.documents,
+    complete: manifest.complete,
+  };
+}
+
+/** The `origin` of the preparation in a folder; `undefined` where there is none. */
+export async function preparedOrigin(folder: string | URL): Promise<string | undefined> {
+  return (await readManifest(toPath(folder)))?.origin;
+}
+
+interface Pending {
+  chunk: Chunk;
+  result: Promise<Tokenized>;
+}
+
+/** The corpus's files, the next of which comes while one is read. */
+class Sources implements AsyncDisposable {
+  readonly #files: readonly CorpusFile[];
+  readonly #end = new AbortController();
+  readonly #signal: AbortSignal;
+  #ahead: { index: number; path: Promise<string | undefined> } | undefined;
+
+  constructor(files: readonly CorpusFile[], signal: AbortSignal | undefined) {
+    this.#files = files;
+    this.#signal = AbortSignal.any([this.#end.signal, ...(signal ? [signal] : [])]);
+  }
+
+  prefetch(index: number): void {
+    if (index >= this.#files.length) return;
+    // A failure belongs to the file's own turn, where it is tried again.
+    const path = this.#files[index].open(this.#signal).catch(() => undefined);
+    this.#ahead = { index, path };
+  }
+
+  async open(index: number): Promise<string> {
+    const ahead = this.#ahead?.index === index ? await this.#ahead.path : undefined;
+    return ahead ?? await this.#files[index].open(this.#signal);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#end.abort();
+    await this.#ahead?.path;
+  }
+}
+
+async function asCorpusFile(file: string | URL | CorpusFile): Promise<CorpusFile> {
+  if (typeof file === "string" || file instanceof URL) {
+    const path = toPath(file);
+    const { size } = await Deno.stat(path);
+    file = { name: basename(path), bytes: size, open: () => Promise.resolve(path) };
+  }
+  if (kindOf(file.name) === undefined) {
+    throw new TypeError(
+      `prepareCorpus: ${file.name}: expected a file named .parquet, .jsonl or .txt, the last two ` +
+        `also with .gz or .zst`,
+    );
+  }
+  return file;
+}
+
+/** The manifest to go on from, or a new one. */
+async function begin(
+  folder: string,
+  corpus: readonly CorpusFile[],
+  options: PrepareOptions,
+): Promise<Manifest> {
+  const { prefix = "corpus", tokensPerShard = 1e8, field = "text", origin } = options;
+  if (!(Number.isSafeInteger(tokensPerShard) && tokensPerShard >= 1)) {
+    throw new RangeError(
+      `prepareCorpus: expected tokensPerShard of 1 or more but got ${tokensPerShard}`,
+    );
+  }
+  if (corpus.length === 0) throw new RangeError("prepareCorpus: expected one file at least");
+  if (!/^[\w-]+$/.test(prefix)) {
+    throw new RangeError(
+      `prepareCorpus: expected a prefix of letters, digits, - and _ but got "${prefix}"`,
+    );
+  }
+  const files = corpus.map(({ name, bytes, sha256 }) => ({ name, bytes, sha256 }));
+  const found = await readManifest(folder);
+  if (found) {
+    const wanted = { prefix, tokensPerShard, field, origin, files };
+    for (const key of Object.keys(wanted) as (keyof typeof wanted)[]) {
+      const [here, there] = [wanted[key], found[key]].map((value) => JSON.stringify(value));
+      if (here !== there) {
+        throw new Error(
+          `${folder}: was begun with other ${key}: ${shortened(there)}, now ${shortened(here)}; ` +
+            `take another folder`,
+        );
+      }
+    }
+    return found;
+  }
+  for await (const { name } of Deno.readDir(folder)) {
+    if (name.startsWith(`${prefix}_`) && /_\d+\.(npy|bin)$/.test(name)) {
+      throw new Error(`${join(folder, name)}: is a shard of another run; take another folder`);
+    }
+  }
+  return {
+    version: 1,
+    tokenizer: "gpt2",
+    ...{ prefix, tokensPerShard, field, origin, files },
+    ...{ file: 0, place: {}, shard: 0, tokens: 0, total: 0, documents: 0, complete: false },
+  };
+}
+
+function shortened(text: string | undefined): string {
+  if (text === undefined) return "none";
+  return text.length > 200 ? `${text.slice(0, 200)}...` : text;
+}
+
+function progressOf(manifest: Manifest, shards: number, share: number): PrepareProgress {
+  const { files, file, total, documents } = manifest;
+  const sum = (part: Manifest["files"]) => part.reduce((sum, { bytes }) => sum + bytes, 0);
+  return {
+    doneBytes: sum(files.slice(0, file)) + Math.round(share * files[file].bytes),
+    totalBytes: sum(files),
+    tokens: total,
+    documents,
+    shards,
+    file: files[file].name,
+  };
+}

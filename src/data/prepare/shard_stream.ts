@@ -1,0 +1,184 @@
+// Token shards that grow on the disk and survive the end of the process at any moment.
+import { join } from "node:path";
+import { FileFormatError, FileWriteError } from "../../io/errors.ts";
+import { encodeNpyHeader } from "../../io/npy.ts";
+
+/** Where a stream of shards stands: everything before it is on the disk. */
+export interface ShardState {
+  /** Number of the shard that is being filled. */
+  shard: number;
+  /** Tokens in it. */
+  tokens: number;
+}
+
+/** Options of {@linkcode ShardStream.open}. */
+export interface ShardStreamOptions {
+  /** First part of the file names. */
+  prefix: string;
+  /** Tokens of each shard but the last. */
+  tokensPerShard: number;
+}
+
+/**
+ * Writes tokens as shards named as build-nanogpt names them, shard 0 for validation. What is being written is
+ * called `<name>.part`. A caller keeps the state that `sync()` gives in a safe place, and then lets `settle()`
+ * rename what is full; opened again with that state, the stream forgets whatever was written after it.
+ */
+export class ShardStream implements Disposable {
+  readonly #folder: string;
+  readonly #options: ShardStreamOptions;
+  #shard: number;
+  #tokens: number;
+  #settled: number;
+  #file: Deno.FsFile | undefined;
+
+  private constructor(folder: string, options: ShardStreamOptions, state: ShardState) {
+    this.#folder = folder;
+    this.#options = options;
+    this.#shard = this.#settled = state.shard;
+    this.#tokens = state.tokens;
+  }
+
+  /**
+   * Goes on from a state in its folder, or begins.
+   *
+   * @throws {FileFormatError} where less is on the disk than the state says
+   */
+  static async open(
+    folder: string,
+    options: ShardStreamOptions,
+    state: ShardState = { shard: 0, tokens: 0 },
+  ): Promise<ShardStream> {
+    for (let shard = 0; shard < state.shard; shard++) await settle(folder, options, shard);
+    await removeParts(folder, options, state.tokens > 0 ? state.shard + 1 : state.shard);
+    const stream = new ShardStream(folder, options, state);
+    if (state.tokens > 0) stream.#file = await openPart(folder, options, state);
+    return stream;
+  }
+
+  /** Where it stands, whether or not that is on the disk. */
+  get state(): ShardState {
+    return { shard: this.#shard, tokens: this.#tokens };
+  }
+
+  /** Adds tokens. */
+  async write(tokens: Uint16Array): Promise<void> {
+    const { tokensPerShard } = this.#options;
+    for (let rest = tokens; rest.length > 0;) {
+      const part = rest.subarray(0, tokensPerShard - this.#tokens);
+      this.#file ??= await openPart(this.#folder, this.#options, { shard: this.#shard, tokens: 0 });
+      await this.#write(this.#file, new Uint8Array(part.buffer, part.byteOffset, part.byteLength));
+      this.#tokens += part.length;
+      rest = rest.subarray(part.length);
+      if (this.#tokens === tokensPerShard) await this.finish();
+    }
+  }
+
+  /** Waits until all that was written is on the disk, and says where that is. */
+  async sync(): Promise<ShardState> {
+    await this.#file?.sync();
+    return this.state;
+  }
+
+  /** Ends the shard that is being filled, if anything is in it. */
+  async finish(): Promise<void> {
+    if (!this.#file) return;
+    await this.#file.seek(0, Deno.SeekMode.Start);
+    await this.#write(this.#file, header(this.#tokens));
+    await this.#file.sync();
+    this[Symbol.dispose]();
+    this.#shard++;
+    this.#tokens = 0;
+  }
+
+  /** Gives full shards their names, once a state after them is kept. */
+  async settle(): Promise<void> {
+    for (; this.#settled < this.#shard; this.#settled++) {
+      await settle(this.#folder, this.#options, this.#settled);
+    }
+  }
+
+  /** Closes the file; nothing is lost, but what was written after the last state will be forgotten. */
+  [Symbol.dispose](): void {
+    this.#file?.close();
+    this.#file = undefined;
+  }
+
+  async #write(file: Deno.FsFile, bytes: Uint8Array): Promise<void> {
+    let done = 0;
+    try {
+      while (done < bytes.length) done += await file.write(bytes.subarray(done));
+    } catch (cause) {
+      const path = partPath(this.#folder, this.#options, this.#shard);
+      const bytesWritten = HEADER_BYTES + 2 * this.#tokens + done;
+      throw new FileWriteError(path, { bytesWritten, cause });
+    }
+  }
+}
+
+/** The names of the shards that a preparation has made up to now. */
+export function shardPaths(folder: string, options: ShardStreamOptions, count: number): string[] {
+  return Array.from({ length: count }, (_, shard) => shardPath(folder, options, shard));
+}
+
+/** Removes the parts of shards from number `first` on. */
+async function removeParts(
+  folder: string,
+  { prefix }: ShardStreamOptions,
+  first: number,
+): Promise<void> {
+  for await (const { name } of Deno.readDir(folder)) {
+    const match = /^(.+)_(?:val|train)_(\d{6,})\.npy\.part$/.exec(name);
+    if (match?.[1] === prefix && Number(match[2]) >= first) await Deno.remove(join(folder, name));
+  }
+}
+
+function shardPath(folder: string, { prefix }: ShardStreamOptions, shard: number): string {
+  const split = shard === 0 ? "val" : "train";
+  return join(folder, `${prefix}_${split}_${String(shard).padStart(6, "0")}.npy`);
+}
+
+function partPath(folder: string, options: ShardStreamOptions, shard: number): string {
+  return `${shardPath(folder, options, shard)}.part`;
+}
+
+/** Opens the part at exactly the state; what is behind it came after the state was kept. */
+async function openPart(
+  folder: string,
+  options: ShardStreamOptions,
+  { shard, tokens }: ShardState,
+): Promise<Deno.FsFile> {
+  const path = partPath(folder, options, shard);
+  const bytes = HEADER_BYTES + 2 * tokens;
+  const file = await Deno.open(path, { read: true, write: true, create: true });
+  try {
+    const { size } = await file.stat();
+    if (tokens > 0 && size < bytes) {
+      const message = `should hold ${tokens} tokens in ${bytes} bytes, but has ${size} bytes`;
+      throw new FileFormatError(message, { file: path });
+    }
+    await file.truncate(bytes);
+    await file.seek(0, Deno.SeekMode.End);
+    return file;
+  } catch (error) {
+    file.close();
+    throw error;
+  }
+}
+
+async function settle(folder: string, options: ShardStreamOptions, shard: number): Promise<void> {
+  const path = shardPath(folder, options, shard);
+  try {
+    await Deno.rename(partPath(folder, options, shard), path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    await Deno.stat(path); // renamed before; throws NotFound where somebody took it away
+  }
+}
+
+/** The header of a shard; its length does not depend on the number of tokens, so that it can be written last. */
+function header(tokens: number): Uint8Array {
+  return encodeNpyHeader("u2", [tokens]);
+}
+
+const HEADER_BYTES = header(1).length;

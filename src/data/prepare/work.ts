@@ -1,0 +1,108 @@
+// What a thread is given to tokenize, and how it does it.
+import { END_OF_TEXT, GPT2Tokenizer } from "../../tokenizer/gpt2_tokenizer.ts";
+import { parseJsonLines, textField } from "../jsonl.ts";
+import { type PageRun, ParquetTexts } from "../parquet.ts";
+
+/** A few megabytes of documents, in a form that goes to another thread. */
+export type Work =
+  | { kind: "parquet"; path: string; field: string; run: PageRun }
+  | { kind: "jsonl"; path: string; field: string; bytes: Uint8Array<ArrayBuffer>; line: number }
+  | { kind: "text"; path: string; bytes: Uint8Array<ArrayBuffer>; inside: boolean };
+
+/** What came of it. */
+export interface Tokenized {
+  /** Each document's tokens, `<|endoftext|>` before them. */
+  tokens: Uint16Array<ArrayBuffer>;
+  /** Documents that begin in it. */
+  documents: number;
+}
+
+/** Tokenizes with GPT-2's tokenizer; keeps the parquet file it read last open. */
+export class WorkTokenizer implements Disposable {
+  readonly #tokenizer = new GPT2Tokenizer();
+  #parquet: { key: string; texts: Promise<ParquetTexts> } | undefined;
+
+  /**
+   * Does a piece of work.
+   *
+   * @throws {FileFormatError} where the documents are not what their file promises
+   */
+  async tokenize(work: Work): Promise<Tokenized> {
+    const out = new Tokens(this.#tokenizer);
+    switch (work.kind) {
+      case "parquet": {
+        const parquet = await this.#open(work.path, work.field);
+        for (const text of await parquet.read(work.run)) out.document(text);
+        break;
+      }
+      case "jsonl":
+        for (const line of parseJsonLines(decoder.decode(work.bytes), work.path, work.line)) {
+          out.document(textField(line, work.field, work.path));
+        }
+        break;
+      case "text":
+        decoder.decode(work.bytes).split(END_OF_TEXT).forEach((text, i) => {
+          if (i === 0 && work.inside) out.more(text);
+          else if (text.trim() !== "") out.document(text);
+        });
+    }
+    return out.done();
+  }
+
+  /** Lets go of the file. */
+  [Symbol.dispose](): void {
+    this.#parquet?.texts.then((texts) => texts.close(), () => {});
+    this.#parquet = undefined;
+  }
+
+  #open(path: string, field: string): Promise<ParquetTexts> {
+    const key = `${field} ${path}`;
+    if (this.#parquet?.key !== key) {
+      this[Symbol.dispose]();
+      this.#parquet = { key, texts: ParquetTexts.open(path, field) };
+    }
+    return this.#parquet.texts;
+  }
+}
+
+// A byte order mark is text here.
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+
+/** Documents one after the other. */
+class Tokens {
+  readonly #tokenizer: GPT2Tokenizer;
+  #tokens = new Uint16Array(2 ** 20);
+  #length = 0;
+  #documents = 0;
+
+  constructor(tokenizer: GPT2Tokenizer) {
+    this.#tokenizer = tokenizer;
+  }
+
+  /** A document, which begins here. */
+  document(text: string): void {
+    this.#push([this.#tokenizer.endOfText]);
+    this.#documents++;
+    this.more(text);
+  }
+
+  /** The rest of the document before. */
+  more(text: string): void {
+    this.#push(this.#tokenizer.encodeOrdinary(text));
+  }
+
+  done(): Tokenized {
+    return { tokens: this.#tokens.slice(0, this.#length), documents: this.#documents };
+  }
+
+  #push(ids: ArrayLike<number>): void {
+    const length = this.#length + ids.length;
+    if (length > this.#tokens.length) {
+      const grown = new Uint16Array(Math.max(length, 2 * this.#tokens.length));
+      grown.set(this.#tokens.subarray(0, this.#length));
+      this.#tokens = grown;
+    }
+    this.#tokens.set(ids, this.#length);
+    this.#length = length;
+  }
+}

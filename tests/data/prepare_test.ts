@@ -1,0 +1,258 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { gzipSync, zstdCompressSync } from "node:zlib";
+import { prepareCorpus, type PrepareOptions } from "../../src/data/prepare/prepare.ts";
+import { findShards } from "../../src/data/shards.ts";
+import { FileFormatError } from "../../src/io/errors.ts";
+import { readNpy } from "../../src/io/npy.ts";
+import { GPT2Tokenizer } from "../../src/tokenizer/gpt2_tokenizer.ts";
+import { inFolder } from "../support/examples.ts";
+import { madeUpDocuments, parquetOf, straight } from "./prepare_files.ts";
+
+/** Small pieces, so that a few kilobytes take many. */
+const small = { prefix: "made_up", tokensPerShard: 5000, chunkBytes: 3000, saveEvery: 0 };
+
+const bytesOf = (text: string) => new TextEncoder().encode(text);
+const jsonl = (documents: readonly string[]) =>
+  documents.map((text, id) => JSON.stringify({ id, text }) + "\n").join("");
+
+/** All tokens of a folder's shards, whose names, types and lengths are checked. */
+async function tokensOf(folder: string, tokensPerShard = small.tokensPerShard): Promise<number[]> {
+  const train = await findShards(folder, { split: "train" }).catch(() => []);
+  const paths = [...await findShards(folder, { split: "val" }), ...train];
+  const tokens: number[] = [];
+  for (const [i, path] of paths.entries()) {
+    const split = i === 0 ? "val" : "train";
+    const name = `made_up_${split}_${String(i).padStart(6, "0")}.npy`;
+    assert.equal(path, join(folder, name));
+    const { dtype, shape, data } = await readNpy(path);
+    assert.equal(dtype, "u2");
+    if (i < paths.length - 1) assert.deepEqual(shape, [tokensPerShard]);
+    for (const id of data as Uint16Array) tokens.push(id);
+  }
+  return tokens;
+}
+
+/** Writes a corpus of every kind of file; returns the paths and the documents. */
+async function writeCorpus(folder: string): Promise<{ paths: string[]; documents: string[] }> {
+  const parts = [1, 2, 3, 4, 5].map((seed) => madeUpDocuments(150, seed));
+  const [a, b] = [parts[3].slice(0, 70), parts[3].slice(70)].map(jsonl).map(bytesOf);
+  const files: [string, Uint8Array][] = [
+    ["a.parquet", parquetOf(parts[0])],
+    ["b.parquet", parquetOf(parts[1], { codec: "ZSTD", rowGroupSize: 40 })],
+    ["c.jsonl", bytesOf("\uFEFF" + jsonl(parts[2]).replaceAll("\n", "\r\n\n"))],
+    // Two compressed parts one after the other, as `cat` makes them.
+    ["d.jsonl.gz", new Uint8Array([...gzipSync(a), ...gzipSync(b)])],
+    ["e.jsonl.zst", new Uint8Array([...zstdCompressSync(a), ...zstdCompressSync(b)])],
+  ];
+  const paths = [];
+  for (const [name, bytes] of files) {
+    paths.push(join(folder, name));
+    await Deno.writeFile(paths.at(-1)!, bytes);
+  }
+  return { paths, documents: [parts[0], parts[1], parts[2], parts[3], parts[3]].flat() };
+}
+
+for (const workers of [0, 3]) {
+  Deno.test(`prepareCorpus() with ${workers} workers gives what one thread gives when files are of any kind`, async () => {
+    await inFolder(async (folder) => {
+      const { paths, documents } = await writeCorpus(folder);
+      const out = join(folder, "out");
+      const progress: number[] = [];
+      const result = await prepareCorpus(paths, out, {
+        ...small,
+        workers,
+        onProgress: ({ doneBytes, totalBytes }) => progress.push(doneBytes / totalBytes),
+      });
+      const expected = straight(documents);
+      assert.deepEqual(await tokensOf(out), expected);
+      assert.equal(result.tokens, expected.length);
+      assert.equal(result.documents, documents.length);
+      assert.equal(result.complete, true);
+      assert.equal(result.paths.length, Math.ceil(expected.length / small.tokensPerShard));
+      assert(progress.length > 50, `${progress.length} pieces`);
+      assert(progress.every((share, i) => share >= (progress[i - 1] ?? 0)));
+      assert.equal(progress.at(-1), 1);
+      const left = [...Deno.readDirSync(out)].filter(({ name }) => !name.endsWith(".npy"));
+      assert.deepEqual(left.map(({ name }) => name), ["prepare.json"]);
+      // Once more: nothing is left to be done.
+      assert.deepEqual(await prepareCorpus(paths, out, { ...small, workers }), result);
+    });
+  });
+}
+
+Deno.test("prepareCorpus() cuts plain text at <|endoftext|> and long documents without a trace", async () => {
+  const long = madeUpDocuments(300, 9).join("\n\n").replaceAll("<|endoftext|>", "");
+  const chinese = "海上的鯨魚。\n".repeat(2000);
+  const parts = ["\n First.", long, "\n\n", chinese, "Last one\n"];
+  await inFolder(async (folder) => {
+    const names = ["a.txt", "b.txt.gz", "c.txt"];
+    const joined = bytesOf(parts.join("<|endoftext|>"));
+    const contents = [joined, gzipSync(joined), bytesOf(long)];
+    for (const [i, name] of names.entries()) {
+      await Deno.writeFile(join(folder, name), contents[i]);
+    }
+    const documents = parts.filter((text) => text.trim() !== "");
+    const out = join(folder, "out");
+    const result = await prepareCorpus(names.map((name) => join(folder, name)), out, {
+      ...small,
+      workers: 2,
+    });
+    assert.deepEqual(await tokensOf(out), straight([...documents, ...documents, long]));
+    assert.equal(result.documents, 9);
+  });
+});
+
+Deno.test("prepareCorpus() goes on where it ended when it was told to stop or has shards enough", async () => {
+  await inFolder(async (folder) => {
+    const { paths, documents } = await writeCorpus(folder);
+    const expected = straight(documents);
+    const out = join(folder, "out");
+    const options: PrepareOptions = { ...small, workers: 2 };
+    const two = await prepareCorpus(paths, out, { ...options, shards: 2 });
+    assert.deepEqual([two.complete, two.paths.length], [false, 2]);
+    assert.deepEqual(await tokensOf(out), expected.slice(0, 10_000));
+    assert.deepEqual(await prepareCorpus(paths, out, { ...options, shards: 2 }), two);
+    for (let calls = 0;; calls++) {
+      const stop = new AbortController();
+      let pieces = 0;
+      const { complete } = await prepareCorpus(paths, out, {
+        ...options,
+        saveEvery: 1000,
+        signal: stop.signal,
+        onProgress: () => ++pieces > 12 && stop.abort(),
+      });
+      if (complete) {
+        assert(calls > 3, `${calls} calls`);
+        break;
+      }
+    }
+    assert.deepEqual(await tokensOf(out), expected);
+  });
+});
+
+Deno.test("prepareCorpus() loses and doubles nothing when it is killed at any moment", async () => {
+  const script = `
+    import { prepareCorpus } from ${
+    JSON.stringify(new URL("../../src/data/prepare/prepare.ts", import.meta.url).href)
+  };
+    const [out, ...paths] = Deno.args;
+    console.log("started");
+    const { complete } = await prepareCorpus(paths, out, {
+      ...${JSON.stringify({ ...small, tokensPerShard: 700, chunkBytes: 500 })}, workers: 0,
+    });
+    console.log(complete ? "complete" : "not complete");`;
+  await inFolder(async (folder) => {
+    const { paths, documents } = await writeCorpus(folder);
+    const out = join(folder, "out");
+    const main = join(folder, "main.ts");
+    await Deno.writeTextFile(main, script);
+    let kills = 0;
+    const places = new Set<string>();
+    for (let run = 0, complete = false; !complete; run++) {
+      assert(run < 60);
+      const child = new Deno.Command(Deno.execPath(), {
+        args: ["run", "-A", "--no-check", "--quiet", main, out, ...paths],
+        stdout: "piped",
+        stderr: "inherit",
+      }).spawn();
+      let text = "";
+      let timer: ReturnType<typeof setTimeout> | undefined;
+      for await (const part of child.stdout.pipeThrough(new TextDecoderStream())) {
+        text += part;
+        // A moment after it began, each time another one; in the end it may finish.
+        timer ??= setTimeout(() => {
+          kills++;
+          child.kill("SIGKILL");
+        }, 40 + run * 37 % 200 + (run > 8 ? 60_000 : 0));
+      }
+      clearTimeout(timer);
+      await child.status;
+      complete = text.includes("\ncomplete");
+      const { file, place } = JSON.parse(
+        await Deno.readTextFile(join(out, "prepare.json")).catch(() => "{}"),
+      );
+      places.add(JSON.stringify([file, place]));
+    }
+    assert(kills > 3 && places.size > 3, `${kills} kills at ${places.size} places`);
+    assert.deepEqual(await tokensOf(out, 700), straight(documents));
+  });
+});
+
+Deno.test("prepareCorpus() keeps a whole state when a file turns out to be damaged", async () => {
+  await inFolder(async (folder) => {
+    const documents = madeUpDocuments(200);
+    const lines = jsonl(documents).trimEnd().split("\n");
+    const path = join(folder, "a.jsonl");
+    const out = join(folder, "out");
+    // Spoilt without a change of length: the same file to the manifest.
+    const spoilt = lines.with(150, lines[150].replace("{", "["));
+    await Deno.writeTextFile(path, spoilt.join("\n"));
+    for (const workers of [0, 2]) {
+      const begun = prepareCorpus([path], out, { ...small, workers });
+      await assert.rejects(begun, (error: Error) => {
+        assert(error instanceof FileFormatError, String(error));
+        assert(error.message.startsWith(`${path}: line 151: is no JSON: `), error.message);
+        return true;
+      });
+    }
+    await Deno.writeTextFile(path, lines.join("\n"));
+    await prepareCorpus([path], out, { ...small, workers: 1 });
+    assert.deepEqual(await tokensOf(out), straight(documents));
+  });
+});
+
+Deno.test("prepareCorpus() throws when files or folder are not as they should be", async () => {
+  await inFolder(async (folder) => {
+    const path = join(folder, "a.jsonl");
+    await Deno.writeTextFile(path, '{"text": "one"}\n{"id": 2}\n');
+    const out = join(folder, "out");
+    const options = { ...small, workers: 0 };
+    const rejects = (files: string[], message: RegExp, change: PrepareOptions = {}) =>
+      assert.rejects(prepareCorpus(files, out, { ...options, ...change }), message);
+    await rejects([], /^RangeError: prepareCorpus: expected one file at least$/);
+    await rejects([path], /expected tokensPerShard of 1 or more but got 0$/, { tokensPerShard: 0 });
+    await rejects([path], /expected workers of 0 or more but got -1$/, { workers: -1 });
+    await rejects([path], /expected a prefix of letters, digits, - and _ but got "..\/x"$/, {
+      prefix: "../x",
+    });
+    const other = join(folder, "a.csv");
+    await Deno.writeTextFile(other, "");
+    await rejects(
+      [other],
+      /^TypeError: .*a\.csv: expected a file named \.parquet, \.jsonl or \.txt/,
+    );
+    await rejects([path], /a\.jsonl: line 2: expected a text in "text" but found only id$/);
+    await rejects(
+      [path],
+      /was begun with other tokensPerShard: 5000, now 7; take another folder$/,
+      {
+        tokensPerShard: 7,
+      },
+    );
+    await Deno.writeTextFile(path, '{"text": "one"}\n{"text": 2}\n');
+    await rejects([path], /was begun with other files: .*take another folder$/);
+    await Deno.writeTextFile(join(out, "prepare.json"), "{");
+    await rejects([path], /prepare\.json: is no JSON$/);
+    await Deno.remove(join(out, "prepare.json"));
+    await Deno.writeTextFile(join(out, "made_up_train_000001.npy"), "");
+    await rejects([path], /is a shard of another run; take another folder$/);
+    const broken = join(folder, "b.jsonl.gz");
+    await Deno.writeFile(broken, gzipSync(bytesOf(jsonl(madeUpDocuments(900)))).subarray(0, 9000));
+    const third = prepareCorpus([broken], join(folder, "third"), options);
+    await assert.rejects(third, /b\.jsonl\.gz: is no whole \.gz file: /);
+  });
+});
+
+Deno.test("prepareCorpus() reads a text that was cut anywhere as one", () => {
+  // What cutAtWord relies on: before a blank or line end, GPT-2's words always end.
+  const tokenizer = new GPT2Tokenizer();
+  for (const text of madeUpDocuments(60, 4)) {
+    const whole = [...tokenizer.encodeOrdinary(text)];
+    for (const match of text.matchAll(/(?<![\s\p{White_Space}])[ \n]/gu)) {
+      if (match.index === 0) continue;
+      const parts = [text.slice(0, match.index), text.slice(match.index)];
+      assert.deepEqual(parts.flatMap((part) => [...tokenizer.encodeOrdinary(part)]), whole);
+    }
+  }
+});
