@@ -44,7 +44,8 @@ export { type StreamParams } from "./kernels/philox.ts";
 export * from "./src/tensor/scope.ts";
 export { type GradNode, type NestedArray, readTensors, Tensor } from "./src/tensor/tensor.ts";
 export { type Shape } from "./src/tensor/shape.ts";
-export { type Backward, needsGrad, noGrad, record } from "./src/tensor/tape.ts";
+export { recompute, type RecomputeOptions } from "./src/tensor/recompute.ts";
+export { type Backward, enableGrad, needsGrad, noGrad, record } from "./src/tensor/tape.ts";
 
 // Operations
 export * from "./src/ops/activations.ts";
@@ -133,7 +134,9 @@ export { type NextTokenModel } from "./src/decode/next_token_model.ts";
 // Metrics
 export * from "./src/eval/accuracy.ts";
 export * from "./src/eval/bleu.ts";
+export * from "./src/eval/hellaswag.ts";
 export * from "./src/eval/perplexity.ts";
+export * from "./src/eval/text_perplexity.ts";
 
 // Tokenizers
 export { type BytePairJSON, TokenizerFormatError } from "./src/tokenizer/byte_pair_json.ts";
@@ -169,6 +172,12 @@ export {
   type FineWebEduOptions,
   prepareFineWebEdu,
 } from "./data/fineweb_edu.ts";
+export {
+  dataset as hellaSwag,
+  type HellaSwagFileOptions,
+  type HellaSwagItem,
+  loadHellaSwag,
+} from "./data/hellaswag.ts";
 export { type Dataset } from "./src/data/dataset.ts";
 export * from "./src/data/download.ts";
 export * from "./src/data/loader.ts";

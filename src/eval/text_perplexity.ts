@@ -1,0 +1,173 @@
+/**
+ * The perplexity of a text of any length.
+ *
+ * @module
+ */
+import type { Device } from "../device/device.ts";
+import { tensor } from "../tensor/create.ts";
+import { scoped } from "../tensor/scope.ts";
+import { noGrad } from "../tensor/tape.ts";
+import { readTensors, type Tensor } from "../tensor/tensor.ts";
+import type { Tokenizer } from "../tokenizer/tokenizer.ts";
+import { bitsPerByte, perplexity } from "./perplexity.ts";
+import { IGNORED } from "./token_losses.ts";
+
+/** A model that scores texts: all language models here. */
+export interface LossModel {
+  /** Its sequences have at most `contextSize` tokens. */
+  readonly config: { readonly contextSize: number };
+  /** Where it lives. */
+  readonly device: Device;
+  /** The mean loss in nats of `targets` (B, T) given `ids` (B, T); targets of -100 do not count. */
+  loss(ids: Tensor, targets: Tensor): Tensor;
+}
+
+/** Options of {@linkcode textPerplexity}. */
+export interface TextPerplexityOptions {
+  /** Tokens of a window, two or more; the model's context size by default. */
+  readonly contextSize?: number;
+  /**
+   * Tokens that a window moves on by, and so the most that each scores; the smaller, the more context every token has, and
+   * the longer it takes. Half of a window by default.
+   */
+  readonly stride?: number;
+  /**
+   * A token that is put before the text, `<|endoftext|>` for one, so that the text's first token is scored, too. None by
+   * default: the first token, which has no context, is then not scored.
+   */
+  readonly before?: number;
+  /** Called after every few windows with the tokens that are scored and all that will be. */
+  readonly onProgress?: (done: number, total: number) => void;
+  /** Ends it with an error, the signal's reason. */
+  readonly signal?: AbortSignal;
+}
+
+/** What {@linkcode textPerplexity} found. */
+export interface TextPerplexity {
+  /** The mean loss of a token in nats. */
+  readonly loss: number;
+  /** e to the power of the loss. */
+  readonly perplexity: number;
+  /** Bits for each byte of UTF-8, by which models with different tokenizers can be compared. */
+  readonly bitsPerByte: number;
+  /** Tokens that were scored. */
+  readonly tokens: number;
+  /** Bytes of UTF-8 that they stand for. */
+  readonly bytes: number;
+}
+
+/** Windows whose losses are read at once: on a GPU each read waits. */
+const WINDOWS_A_READ = 16;
+
+/**
+ * The perplexity of a model on a text, by a window that slides over it as in Hugging Face's guide "Perplexity of
+ * fixed-length models": each token is scored once, the first window scores all of its own but the first, each further one
+ * those that the one before did not reach, with all the context that fits before them. The text is encoded as ordinary text.
+ *
+ * Throws a `RangeError` where the text has fewer than two tokens (with `before`, none), the window is larger than the
+ * model's context, or the stride is not from 1 to the window's length.
+ *
+ * @example
+ * ```ts
+ * import { CpuDevice, GPT2, GPT2Tokenizer, textPerplexity } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * const sizes = { vocabSize: 50257, contextSize: 16, embedSize: 8, layers: 1, heads: 2 };
+ * const model = new GPT2(sizes, { device }); // finds all tokens about as likely
+ * const { perplexity } = await textPerplexity(model, new GPT2Tokenizer(), "A whale. ".repeat(20), { stride: 4 });
+ * assert.ok(perplexity > 49_000 && perplexity < 52_000);
+ * model.dispose();
+ * ```
+ */
+export async function textPerplexity(
+  model: LossModel,
+  tokenizer: Tokenizer,
+  text: string,
+  options: TextPerplexityOptions = {},
+): Promise<TextPerplexity> {
+  const { before, onProgress, signal } = options;
+  const { contextSize = model.config.contextSize } = options;
+  const { stride = Math.ceil(contextSize / 2) } = options;
+  if (
+    !(Number.isInteger(contextSize) && contextSize >= 2 && contextSize <= model.config.contextSize)
+  ) {
+    throw new RangeError(
+      `textPerplexity: expected windows of 2 to ${model.config.contextSize} tokens but got ${contextSize}`,
+    );
+  }
+  if (!(Number.isInteger(stride) && stride >= 1 && stride <= contextSize)) {
+    throw new RangeError(
+      `textPerplexity: expected a stride from 1 to ${contextSize} but got ${stride}`,
+    );
+  }
+  const encoded = tokenizer.encodeOrdinary(text);
+  const ids = Int32Array.from(before === undefined ? encoded : [before, ...encoded]);
+  const total = ids.length - 1;
+  if (total < 1) {
+    throw new RangeError(
+      `textPerplexity: expected a longer text but it has ${encoded.length} tokens`,
+    );
+  }
+
+  const windows = windowsOf(ids.length, contextSize, stride);
+  let [sum, done] = [0, 0];
+  for (let first = 0; first < windows.length; first += WINDOWS_A_READ) {
+    signal?.throwIfAborted();
+    const group = windows.slice(first, first + WINDOWS_A_READ);
+    const losses: Tensor[] = [];
+    try {
+      for (const window of group) losses.push(lossOf(model, ids, window));
+      const values = await readTensors(losses);
+      group.forEach(({ scored }, i) => {
+        sum += values[i][0] * scored;
+        done += scored;
+      });
+    } finally {
+      losses.forEach((loss) => loss.dispose());
+    }
+    onProgress?.(done, total);
+  }
+  const loss = sum / total;
+  const bytes = tokenizer.decodeBytes(before === undefined ? encoded.subarray(1) : encoded).length;
+  return {
+    loss,
+    perplexity: perplexity(loss),
+    bitsPerByte: bitsPerByte(loss, total, bytes),
+    tokens: total,
+    bytes,
+  };
+}
+
+/** The tokens from `start` to `end`, of which the last `scored` are scored. */
+interface Window {
+  start: number;
+  end: number;
+  scored: number;
+}
+
+function windowsOf(length: number, contextSize: number, stride: number): Window[] {
+  const windows: Window[] = [];
+  let reached = 1; // the first token has no context
+  for (let start = 0; reached < length; start += stride) {
+    const end = Math.min(length, start + contextSize);
+    // The first of a window is context only, even where windows do not overlap.
+    windows.push({ start: Math.min(start, reached - 1), end, scored: end - reached });
+    reached = end;
+  }
+  return windows;
+}
+
+function lossOf(model: LossModel, ids: Int32Array, { start, end, scored }: Window): Tensor {
+  const { device } = model;
+  const shape = [1, end - 1 - start];
+  const targets = ids.slice(start + 1, end).fill(IGNORED, 0, end - 1 - start - scored);
+  return noGrad(() =>
+    scoped(() =>
+      model.loss(
+        tensor(ids.slice(start, end - 1), { shape, device }),
+        tensor(targets, { shape, device }),
+      )
+    )
+  ).keep();
+}

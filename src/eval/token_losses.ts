@@ -1,0 +1,28 @@
+/**
+ * What each single token costs a model.
+ *
+ * @module
+ */
+import { crossEntropy } from "../../kernels/cross_entropy.ts";
+import { checkTargets, crossEntropyParams } from "../ops/cross_entropy_launch.ts";
+import { noGrad } from "../tensor/tape.ts";
+import { Tensor } from "../tensor/tensor.ts";
+
+/** Targets of this value have the loss 0. */
+export const IGNORED = -100;
+
+/**
+ * The cross-entropy in nats of each target (...) given its logits (..., V), a tensor of `f32` (...) on the device; 0
+ * where the target is {@linkcode IGNORED}. It has no gradient.
+ */
+export function tokenLosses(logits: Tensor, targets: Tensor): Tensor {
+  const rows = checkTargets("tokenLosses", logits, targets);
+  const params = crossEntropyParams("tokenLosses", rows, logits.shape.at(-1)!, {
+    ignoreIndex: IGNORED,
+  });
+  return noGrad(() => {
+    const loss = Tensor.empty(logits.device, targets.shape);
+    logits.device.launch(crossEntropy, { logits, targets, loss }, params);
+    return loss;
+  });
+}
