@@ -108,7 +108,9 @@ export {
   type ModelHubOptions,
   type ModelPart,
 } from "./src/pretrained/hub.ts";
+export * from "./src/pretrained/llama2c.ts";
 export { loadPretrained, type LoadPretrainedOptions } from "./src/pretrained/load_pretrained.ts";
+export * from "./src/pretrained/load_pretrained_tokenizer.ts";
 export { savePretrained, type SavePretrainedOptions } from "./src/pretrained/save_pretrained.ts";
 
 // Optimizers
@@ -144,6 +146,7 @@ export { ByteLevelTokenizer } from "./src/tokenizer/byte_level_tokenizer.ts";
 export * from "./src/tokenizer/byte_pair_tokenizer.ts";
 export * from "./src/tokenizer/gpt2_tokenizer.ts";
 export { GPT2_PATTERN, GPT4_PATTERN, type PatternName } from "./src/tokenizer/splitter.ts";
+export * from "./src/tokenizer/sentencepiece_bin.ts";
 export * from "./src/tokenizer/stream_decoder.ts";
 export {
   type TextSpecialTokens,
@@ -154,6 +157,8 @@ export {
 } from "./src/tokenizer/text_vocabulary.ts";
 export { type TextVocabularyJSON } from "./src/tokenizer/text_vocabulary_json.ts";
 export * from "./src/tokenizer/tokenizer.ts";
+export * from "./src/tokenizer/tokenizer_json.ts";
+export { type PretrainedTokenizer } from "./src/tokenizer/tokenizer_json_base.ts";
 
 // Data
 export { dataset as mobyDick, loadMobyDick } from "./data/moby_dick.ts";
@@ -203,6 +208,7 @@ export {
 export { type ByteSource } from "./src/io/byte_source.ts";
 export * from "./src/io/checkpoint.ts";
 export * from "./src/io/errors.ts";
+export * from "./src/io/llama2c_bin.ts";
 export * from "./src/io/llmc_bin.ts";
 export * from "./src/io/npy.ts";
 export * from "./src/io/safetensors.ts";

@@ -1,0 +1,147 @@
+/**
+ * LLaMA in llama2.c's files.
+ *
+ * @module
+ */
+import { Llama2cFile, type Llama2cVersion, writeLlama2c } from "../io/llama2c_bin.ts";
+import { LLaMA, type LLaMAConfig } from "../models/llama.ts";
+import type { ParameterOptions } from "../nn/parameters.ts";
+import { assign } from "../tensor/create.ts";
+import { fromStored, type StoredTensor } from "./stored_tensor.ts";
+
+/** Our names of the parameters of a block by llama2.c's. */
+const BLOCK: Readonly<Record<string, string>> = {
+  "attention_norm": "input_layernorm",
+  "attention.wq": "self_attn.q_proj",
+  "attention.wk": "self_attn.k_proj",
+  "attention.wv": "self_attn.v_proj",
+  "attention.wo": "self_attn.o_proj",
+  "ffn_norm": "post_attention_layernorm",
+  "feed_forward.w1": "mlp.gate_proj",
+  "feed_forward.w2": "mlp.down_proj",
+  "feed_forward.w3": "mlp.up_proj",
+};
+const WHOLE: Readonly<Record<string, string>> = {
+  "tok_embeddings.weight": "model.embed_tokens.weight",
+  "norm.weight": "model.norm.weight",
+  "output.weight": "lm_head.weight",
+};
+
+/**
+ * A LLaMA out of a llama2.c model file (`stories15M.bin` for one) of version 0 or 1, one tensor in memory at a time. Needs
+ * `--allow-read`.
+ *
+ * @throws {FileFormatError} where it is foreign, of version 2, or not as long as its sizes say
+ */
+export async function loadLlama2c(
+  path: string | URL,
+  options: Pick<ParameterOptions, "device" | "dtype"> = {},
+): Promise<LLaMA> {
+  using file = await Llama2cFile.open(path);
+  const { config } = file;
+  const model = new LLaMA({
+    vocabSize: config.vocabSize,
+    contextSize: config.seqLen,
+    embedSize: config.dim,
+    layers: config.layers,
+    heads: config.heads,
+    kvHeads: config.kvHeads,
+    intermediateSize: config.hiddenDim,
+    tied: config.sharedClassifier,
+  }, { device: options.device, dtype: options.dtype });
+  try {
+    const parameters = model.parameters();
+    for (const name of file.tensors.keys()) {
+      const ours = ourName(name);
+      if (ours === undefined) continue; // the tables of sines, which are computed anew
+      const parameter = parameters.get(ours)!;
+      const values = await file.read(name);
+      assign(parameter, parameter.dtype === "f16" ? new Float16Array(values) : values);
+    }
+    return model;
+  } catch (error) {
+    model.dispose();
+    throw error;
+  }
+}
+
+/** Options of {@linkcode saveLlama2c}. */
+export interface SaveLlama2cOptions {
+  /** The version of the format. Default: 0, which `run.c` reads. */
+  readonly version?: Llama2cVersion;
+}
+
+/**
+ * Writes a LLaMA as a llama2.c model file in float32, one tensor in memory at a time. The file appears whole or not at all.
+ * Needs `--allow-read` and `--allow-write` for its folder.
+ *
+ * @throws {RangeError} for a model whose rotary base or norm llama2.c has not: they are not in the file
+ * @throws {FileWriteError} where the disk is full or the folder is not there
+ *
+ * @example
+ * ```ts
+ * import { CpuDevice, LLaMA, loadLlama2c, saveLlama2c } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * const config = { vocabSize: 10, contextSize: 8, embedSize: 8, layers: 1, heads: 2 };
+ * const path = await Deno.makeTempFile({ suffix: ".bin" });
+ * await saveLlama2c(new LLaMA(config, { device }), path);
+ * const model = await loadLlama2c(path, { device });
+ * assert.equal(model.config.contextSize, 8);
+ * await Deno.remove(path);
+ * ```
+ */
+export async function saveLlama2c(
+  model: LLaMA,
+  path: string | URL,
+  options: SaveLlama2cOptions = {},
+): Promise<void> {
+  const { config } = model;
+  checkFixed(config);
+  const parameters = model.parameters();
+  const sizes = {
+    dim: config.embedSize,
+    hiddenDim: config.intermediateSize,
+    layers: config.layers,
+    heads: config.heads,
+    kvHeads: config.kvHeads,
+    vocabSize: config.vocabSize,
+    seqLen: config.contextSize,
+    sharedClassifier: config.tied,
+  };
+  await writeLlama2c(path, sizes, options.version ?? 0, async ({ name, shape }) => {
+    const ours = ourName(name)!;
+    const values = new Float32Array(await parameters.get(ours)!.data());
+    const heads = config.ropeLayout === "interleaved" ? undefined : turnedHeads(ours, config);
+    if (heads === undefined) return values;
+    // llama2.c has pairs side by side, this model half a head apart.
+    const stored: StoredTensor = {
+      ...{ name: ours, shape, parameters: [ours] },
+      arranged: { halfSplitHeads: heads },
+    };
+    return fromStored(stored, values)[0];
+  });
+}
+
+/** Our name of a tensor of llama2.c; undefined for what is no parameter. */
+function ourName(name: string): string | undefined {
+  const [, layer, part] = /^layers\.(\d+)\.(.+)\.weight$/.exec(name) ?? [];
+  return layer === undefined ? WHOLE[name] : `model.layers.${layer}.${BLOCK[part]}.weight`;
+}
+
+/** How many heads a parameter's rows are, where they are turned by positions. */
+function turnedHeads(name: string, { heads, kvHeads }: Required<LLaMAConfig>): number | undefined {
+  if (name.endsWith("q_proj.weight")) return heads;
+  return name.endsWith("k_proj.weight") ? kvHeads : undefined;
+}
+
+/** Throws unless the numbers that are not in the file are those of llama2.c. */
+function checkFixed(config: Required<LLaMAConfig>): void {
+  const fixed = { ropeTheta: 10000, normEps: 1e-5 } as const;
+  for (const [name, value] of Object.entries(fixed)) {
+    const found = config[name as keyof typeof fixed];
+    if (found === value) continue;
+    throw new RangeError(`saveLlama2c: expected a ${name} of ${value} but got ${found}`);
+  }
+}

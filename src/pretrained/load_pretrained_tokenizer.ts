@@ -1,0 +1,44 @@
+/**
+ * Tokenizers of models that others trained.
+ *
+ * @module
+ */
+import { join } from "node:path";
+import { toPath } from "../io/byte_source.ts";
+import { FileFormatError } from "../io/errors.ts";
+import { loadTokenizerJson } from "../tokenizer/tokenizer_json.ts";
+import type { PretrainedTokenizer } from "../tokenizer/tokenizer_json_base.ts";
+import { downloadModel, type ModelHubOptions } from "./hub.ts";
+import { isFolder } from "./load_pretrained.ts";
+
+/**
+ * The tokenizer of a model: `tokenizer.json` of a folder, or of a model on the hub, from where it is downloaded into the
+ * cache. Folders, names and permissions are those of {@linkcode loadPretrained}.
+ *
+ * @throws {FileFormatError} where there is no `tokenizer.json`
+ * @throws {TokenizerFormatError} where it describes a tokenizer that this library has not
+ * @throws {DownloadError} where the hub refuses, or what came is not what it promised
+ *
+ * @example GPT-2 from the hub
+ * ```ts ignore
+ * import { loadPretrainedTokenizer } from "@dinograd/dinograd";
+ *
+ * const tokenizer = await loadPretrainedTokenizer("openai-community/gpt2");
+ * const ids = [...tokenizer.prefix, ...tokenizer.encode("Hello")];
+ * ```
+ */
+export async function loadPretrainedTokenizer(
+  from: string | URL,
+  options: ModelHubOptions = {},
+): Promise<PretrainedTokenizer> {
+  const folder = await isFolder(from)
+    ? toPath(from)
+    : await downloadModel(String(from), { ...options, parts: ["tokenizer"] });
+  const file = join(folder, "tokenizer.json");
+  try {
+    return await loadTokenizerJson(file);
+  } catch (cause) {
+    if (!(cause instanceof Deno.errors.NotFound)) throw cause;
+    throw new FileFormatError("is not there", { file, cause });
+  }
+}

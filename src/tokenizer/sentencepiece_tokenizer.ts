@@ -1,0 +1,225 @@
+/**
+ * Byte pair encoding after SentencePiece, as LLaMA 1 and 2 have it.
+ *
+ * @module
+ */
+import type { IdBuffer } from "./id_buffer.ts";
+import { mergeSymbols } from "./sentencepiece_merges.ts";
+import { PretrainedTokenizerBase } from "./tokenizer_json_base.ts";
+import {
+  type FieldChecks,
+  type Fields,
+  type RankedMerges,
+  readParts,
+  type TokenizerParts,
+} from "./tokenizer_json_fields.ts";
+import { Vocabulary } from "./vocabulary.ts";
+
+/** What stands for a space: U+2581. */
+export const SPACE_MARK = "▁";
+
+/** Where a space is put before a text, so that its first word is like any other. */
+export interface DummyPrefix {
+  /** Before every part between special tokens, before the first of a text, or nowhere. */
+  readonly where: "always" | "first" | "never";
+  /** Whether a text that begins with a space gets another. */
+  readonly doubled: boolean;
+}
+
+/** What a {@linkcode SentencePieceTokenizer} is made of. */
+export interface SentencePieceParts extends TokenizerParts {
+  /** Where a space is put before a text. */
+  readonly dummyPrefix: DummyPrefix;
+}
+
+const BYTE_TOKEN = /^<0x([0-9A-F]{2})>$/;
+/** Words kept with their ids; then it starts anew. */
+const CACHED_WORDS = 1 << 15;
+/** Longer words are rare and seldom come back. */
+const CACHED_LENGTH = 64;
+
+const encoder = new TextEncoder();
+
+/**
+ * Byte pair encoding over characters, with spaces written as "▁" and bytes for the characters that it does not know
+ * (Kudo and Richardson 2018, "SentencePiece", https://arxiv.org/abs/1808.06226). A space is put before the text,
+ * and {@linkcode SentencePieceTokenizer.decode} takes it away again.
+ */
+export class SentencePieceTokenizer extends PretrainedTokenizerBase {
+  readonly #ids: ReadonlyMap<string, number>;
+  readonly #byteIds: Int32Array;
+  readonly #merges: RankedMerges;
+  readonly #dummyPrefix: DummyPrefix;
+  /** What a word is: up to the next space, or all of the text. */
+  readonly #word: RegExp;
+  readonly #cache = new Map<string, Uint32Array>();
+
+  /** Puts it together. Throws an `Error` unless there is a token `<0xXX>` for every byte. */
+  constructor(parts: SentencePieceParts) {
+    const { tokens, ids, merges } = parts;
+    super(parts, Vocabulary.from(tokens.map(bytesOf)));
+    this.#ids = ids;
+    this.#merges = merges;
+    this.#dummyPrefix = parts.dummyPrefix;
+    this.#byteIds = Int32Array.from({ length: 256 }, (_, byte) => {
+      const id = ids.get(byteToken(byte));
+      if (id === undefined) throw new Error(`has no token ${byteToken(byte)}`);
+      return id;
+    });
+    // Where no merge reaches over the beginning of a word, a text may be cut there, and words be remembered.
+    const crosses = new RegExp(`[^${SPACE_MARK}]${SPACE_MARK}`, "u");
+    this.#word = merges.results.some((id) => crosses.test(tokens[id]))
+      ? /^[^]+/g
+      : new RegExp(`^[^${SPACE_MARK}]+|${SPACE_MARK}+[^${SPACE_MARK}]*`, "g");
+  }
+
+  /** Reads a `tokenizer.json`; what is wrong throws a `TokenizerFormatError`. */
+  static read(json: Fields, checks: FieldChecks): SentencePieceTokenizer {
+    const model = checks.object(json.model, "model");
+    if (model.byte_fallback !== true) {
+      checks.fail("model.byte_fallback", "true", model.byte_fallback);
+    }
+    checks.only(model, "model", "ignore_merges", false);
+    checkDecoder(json, checks);
+    const dummyPrefix = readDummyPrefix(json, checks);
+    const parts = readParts(json, checks);
+    try {
+      return new SentencePieceTokenizer({ ...parts, dummyPrefix });
+    } catch (error) {
+      return checks.fail("model.vocab", "a token for every byte", (error as Error).message);
+    }
+  }
+
+  /**
+   * The text of `ids`, without the space at its beginning that {@linkcode SentencePieceTokenizer.encode} puts there. Bytes
+   * that are not UTF-8 become U+FFFD, as `TextDecoder` makes them.
+   *
+   * @throws {RangeError} if an id is not an integer from 0 to `vocabSize - 1`
+   */
+  override decode(ids: ArrayLike<number>): string {
+    const text = super.decode(ids);
+    return this.#dummyPrefix.where !== "never" && text.startsWith(" ") ? text.slice(1) : text;
+  }
+
+  /** @inheritdoc */
+  protected encodePart(text: string, first: boolean, out: IdBuffer): void {
+    let marked = text.toWellFormed().replaceAll(" ", SPACE_MARK);
+    const { where, doubled } = this.#dummyPrefix;
+    const wanted = where === "always" || (where === "first" && first);
+    if (wanted && (doubled || !marked.startsWith(SPACE_MARK))) marked = SPACE_MARK + marked;
+    for (const [word] of marked.matchAll(this.#word)) this.#encodeWord(word, out);
+  }
+
+  #encodeWord(word: string, out: IdBuffer): void {
+    const known = this.#cache.get(word);
+    if (known) {
+      out.reserve(known.length);
+      out.data.set(known, out.length);
+      out.length += known.length;
+      return;
+    }
+    const start = out.length;
+    mergeSymbols(this.#symbolsOf(word), this.#merges, out);
+    if (word.length > CACHED_LENGTH) return;
+    if (this.#cache.size >= CACHED_WORDS) this.#cache.clear();
+    this.#cache.set(word, out.data.slice(start, out.length));
+  }
+
+  /** The ids of its characters, bytes for those that are no tokens. */
+  #symbolsOf(word: string): Int32Array {
+    const symbols: number[] = [];
+    for (const character of word) {
+      const id = this.#ids.get(character);
+      if (id !== undefined) symbols.push(id);
+      else for (const byte of encoder.encode(character)) symbols.push(this.#byteIds[byte]);
+    }
+    return Int32Array.from(symbols);
+  }
+}
+
+/** The token that stands for a byte. */
+export function byteToken(byte: number): string {
+  return `<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`;
+}
+
+/** What a token stands for. */
+function bytesOf(token: string): Uint8Array {
+  const byte = BYTE_TOKEN.exec(token)?.[1];
+  if (byte !== undefined) return Uint8Array.of(parseInt(byte, 16));
+  return encoder.encode(token.replaceAll(SPACE_MARK, " "));
+}
+
+/**
+ * Where a space is put before a text: by the normalizers `Prepend` and `Replace`, or the pre-tokenizer `Metaspace`, as newer
+ * files say it.
+ */
+function readDummyPrefix(json: Fields, checks: FieldChecks): DummyPrefix {
+  let replaced = false;
+  let found: DummyPrefix = { where: "never", doubled: false };
+  for (const { step, path } of checks.steps(json.normalizer, "normalizer", "normalizers")) {
+    if (step.type === "Prepend") {
+      if (step.prepend !== SPACE_MARK) {
+        checks.fail(`${path}.prepend`, `"${SPACE_MARK}"`, step.prepend);
+      }
+      if (replaced) checks.fail(path, "Prepend before Replace", step);
+      found = { where: "always", doubled: true };
+    } else if (step.type === "Replace") {
+      checkReplace(step, path, " ", SPACE_MARK, checks);
+      replaced = true;
+    } else {
+      checks.fail(`${path}.type`, `"Prepend" or "Replace"`, step.type);
+    }
+  }
+  for (const { step, path } of checks.steps(json.pre_tokenizer, "pre_tokenizer", "pretokenizers")) {
+    if (step.type !== "Metaspace") {
+      checks.fail(`${path}.type`, `"ByteLevel" or "Metaspace"`, step.type);
+    }
+    checks.only(step, path, "replacement", SPACE_MARK);
+    if (step.split !== false) checks.fail(`${path}.split`, "false", step.split);
+    if (replaced) checks.fail(path, "nothing after the normalizer Replace", step);
+    const where = step.prepend_scheme ?? (step.add_prefix_space === false ? "never" : "always");
+    if (where !== "always" && where !== "first" && where !== "never") {
+      return checks.fail(`${path}.prepend_scheme`, `"always", "first" or "never"`, where);
+    }
+    found = { where, doubled: false };
+    replaced = true;
+  }
+  if (!replaced) checks.fail("normalizer", `spaces that become "${SPACE_MARK}"`, json.normalizer);
+  return found;
+}
+
+/** Throws unless the decoder does what this library does. */
+function checkDecoder(json: Fields, checks: FieldChecks): void {
+  for (const { step, path } of checks.steps(json.decoder, "decoder", "decoders")) {
+    switch (step.type) {
+      case "ByteFallback":
+      case "Fuse":
+        break;
+      case "Replace":
+        checkReplace(step, path, SPACE_MARK, " ", checks);
+        break;
+      case "Metaspace":
+        checks.only(step, path, "replacement", SPACE_MARK);
+        break;
+      case "Strip":
+        checks.only(step, path, "content", " ");
+        checks.only(step, path, "start", 0, 1);
+        checks.only(step, path, "stop", 0);
+        break;
+      default:
+        checks.fail(`${path}.type`, `"Replace", "ByteFallback", "Fuse" or "Strip"`, step.type);
+    }
+  }
+}
+
+function checkReplace(
+  step: Fields,
+  path: string,
+  from: string,
+  to: string,
+  checks: FieldChecks,
+): void {
+  const pattern = checks.object(step.pattern, `${path}.pattern`).String;
+  if (pattern !== from) checks.fail(`${path}.pattern.String`, JSON.stringify(from), pattern);
+  if (step.content !== to) checks.fail(`${path}.content`, JSON.stringify(to), step.content);
+}

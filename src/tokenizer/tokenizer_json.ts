@@ -1,0 +1,67 @@
+/**
+ * Tokenizers out of files that other libraries made.
+ *
+ * @module
+ */
+import { TokenizerFormatError } from "./byte_pair_json.ts";
+import { SentencePieceTokenizer } from "./sentencepiece_tokenizer.ts";
+import type { PretrainedTokenizer } from "./tokenizer_json_base.ts";
+import { PretrainedByteLevelTokenizer } from "./tokenizer_json_byte_level.ts";
+import { FieldChecks } from "./tokenizer_json_fields.ts";
+
+/**
+ * The tokenizer that a `tokenizer.json` of Hugging Face's library describes: byte pair encoding over bytes (GPT-2,
+ * LLaMA 3), or over characters with bytes for those it does not know (LLaMA 1 and 2, after SentencePiece). Truncation
+ * and padding that the file asks for are left to the caller.
+ *
+ * @param source what the messages call it
+ * @throws {TokenizerFormatError} if it is something else, contradicts itself, or does what this library does not; the
+ * message names the field
+ *
+ * @example
+ * ```ts
+ * import { tokenizerFromJson } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * const bytes = Array.from({ length: 256 }, (_, byte) => {
+ *   return [`<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`, byte];
+ * });
+ * const replace = { type: "Replace", pattern: { String: " " }, content: "▁" };
+ * const tokenizer = tokenizerFromJson({
+ *   normalizer: { type: "Sequence", normalizers: [{ type: "Prepend", prepend: "▁" }, replace] },
+ *   model: {
+ *     type: "BPE",
+ *     byte_fallback: true,
+ *     vocab: { ...Object.fromEntries(bytes), "▁": 256, h: 257, i: 258, hi: 259, "▁hi": 260 },
+ *     merges: ["h i", "▁ hi"],
+ *   },
+ * });
+ * assert.deepEqual([...tokenizer.encode("hi é")], [260, 256, 0xc3, 0xa9]);
+ * assert.equal(tokenizer.decode([260, 256, 0xc3, 0xa9]), "hi é");
+ * ```
+ */
+export function tokenizerFromJson(
+  value: unknown,
+  source: string = "tokenizer",
+): PretrainedTokenizer {
+  const checks = new FieldChecks(source);
+  const json = checks.object(value, "file");
+  const steps = checks.steps(json.pre_tokenizer, "pre_tokenizer", "pretokenizers");
+  return steps.some(({ step }) => step.type === "ByteLevel")
+    ? PretrainedByteLevelTokenizer.read(json, checks)
+    : SentencePieceTokenizer.read(json, checks);
+}
+
+/**
+ * Reads a `tokenizer.json`. Needs `--allow-read`. Throws as {@linkcode tokenizerFromJson} does; the messages name the file.
+ */
+export async function loadTokenizerJson(path: string | URL): Promise<PretrainedTokenizer> {
+  const text = await Deno.readTextFile(path);
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw new TokenizerFormatError(`${path}: not JSON: ${(error as Error).message}`);
+  }
+  return tokenizerFromJson(value, String(path));
+}

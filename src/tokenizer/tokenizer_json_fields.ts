@@ -1,0 +1,220 @@
+/**
+ * The parts of Hugging Face's `tokenizer.json` that all kinds have, checked.
+ *
+ * @module
+ */
+import { TokenizerFormatError } from "./byte_pair_json.ts";
+import { MAX_VOCAB_SIZE } from "./merge_engine.ts";
+import { PairTable } from "./pair_table.ts";
+import { checkSpecialTokens } from "./special_tokens.ts";
+
+/** Any JSON object. */
+export type Fields = Readonly<Record<string, unknown>>;
+
+/** The merges of a file: the n-th pair of ids merges into the n-th result, lower n first. */
+export interface RankedMerges {
+  /** n by the two ids. */
+  readonly ranks: PairTable;
+  /** Ids that the merges make. */
+  readonly results: Int32Array;
+}
+
+/** What a file says besides how text is cut up. */
+export interface TokenizerParts {
+  /** The texts of all ids as they stand in the file. */
+  readonly tokens: readonly string[];
+  /** The ids of the model's own tokens; some of the added ones may not be among them. */
+  readonly ids: ReadonlyMap<string, number>;
+  /** Which tokens merge. */
+  readonly merges: RankedMerges;
+  /** Tokens that text is searched for only where the caller allows it. */
+  readonly special: ReadonlyMap<string, number>;
+  /** Tokens that text is always searched for. */
+  readonly added: ReadonlyMap<string, number>;
+  /** Ids that belong before a text. */
+  readonly prefix: readonly number[];
+  /** Ids that belong after it. */
+  readonly suffix: readonly number[];
+}
+
+/** Checks values of one file; what is wrong throws a `TokenizerFormatError` that names file and field. */
+export class FieldChecks {
+  /** @param source what the messages call the file */
+  constructor(readonly source: string) {}
+
+  /** Throws. */
+  fail(field: string, expected: string, found: unknown): never {
+    let shown = found === undefined ? "nothing" : JSON.stringify(found);
+    if (shown.length > 60) shown = `${shown.slice(0, 60)}...`;
+    throw new TokenizerFormatError(`${this.source}: ${field}: expected ${expected}, got ${shown}`);
+  }
+
+  /** An object. */
+  object(value: unknown, field: string): Fields {
+    if (typeof value === "object" && value !== null && !Array.isArray(value)) {
+      return value as Fields;
+    }
+    return this.fail(field, "an object", value);
+  }
+
+  /** A list. */
+  list(value: unknown, field: string): readonly unknown[] {
+    return Array.isArray(value) ? value : this.fail(field, "a list", value);
+  }
+
+  /** Throws unless a field is missing, null or one of the values. */
+  only(fields: Fields, path: string, name: string, ...values: unknown[]): void {
+    const value = fields[name];
+    if (value === undefined || value === null || values.includes(value)) return;
+    const shown = values.map((one) => JSON.stringify(one)).join(" or ");
+    this.fail(`${path}.${name}`, values.length ? shown : "nothing", value);
+  }
+
+  /** A step that is one object or a `Sequence` of several, under the name of its list. */
+  steps(value: unknown, field: string, list: string): { step: Fields; path: string }[] {
+    if (value === null || value === undefined) return [];
+    const whole = this.object(value, field);
+    if (whole.type !== "Sequence") return [{ step: whole, path: field }];
+    return this.list(whole[list], `${field}.${list}`).map((one, i) => {
+      const path = `${field}.${list}[${i}]`;
+      return { step: this.object(one, path), path };
+    });
+  }
+}
+
+/** Reads all that does not depend on the kind. */
+export function readParts(json: Fields, checks: FieldChecks): TokenizerParts {
+  const model = checks.object(json.model, "model");
+  if (model.type !== undefined && model.type !== "BPE") {
+    checks.fail("model.type", `"BPE"`, model.type);
+  }
+  checks.only(model, "model", "dropout", 0);
+  checks.only(model, "model", "continuing_subword_prefix", "");
+  checks.only(model, "model", "end_of_word_suffix", "");
+  const ids = readVocabulary(model, checks);
+  const { tokens, special, added } = readAddedTokens(json, ids, checks);
+  return {
+    ...{ tokens, ids, special, added },
+    merges: readMerges(model, ids, tokens.length, checks),
+    ...readTemplate(json, tokens.length, checks),
+  };
+}
+
+function readVocabulary(model: Fields, checks: FieldChecks): Map<string, number> {
+  const vocab = checks.object(model.vocab, "model.vocab");
+  const ids = new Map<string, number>();
+  for (const [token, id] of Object.entries(vocab)) {
+    const field = `model.vocab[${JSON.stringify(token)}]`;
+    if (!Number.isSafeInteger(id) || (id as number) < 0) checks.fail(field, "an id", id);
+    ids.set(token, id as number);
+  }
+  return ids;
+}
+
+/** The added tokens, and with them the texts of all ids. */
+function readAddedTokens(
+  json: Fields,
+  ids: ReadonlyMap<string, number>,
+  checks: FieldChecks,
+): { tokens: string[]; special: Map<string, number>; added: Map<string, number> } {
+  const special = new Map<string, number>();
+  const added = new Map<string, number>();
+  const list = checks.list(json.added_tokens ?? [], "added_tokens");
+  for (const [i, value] of list.entries()) {
+    const path = `added_tokens[${i}]`;
+    const token = checks.object(value, path);
+    const { content, id } = token;
+    for (const name of ["single_word", "lstrip", "rstrip"]) checks.only(token, path, name, false);
+    if (typeof content !== "string") checks.fail(`${path}.content`, "a text", content);
+    if (!Number.isSafeInteger(id) || (id as number) < 0) checks.fail(`${path}.id`, "an id", id);
+    const known = ids.get(content as string);
+    if (known !== undefined && known !== id) {
+      checks.fail(`${path}.id`, `${known}, as in the vocabulary`, id);
+    }
+    (token.special === true ? special : added).set(content as string, id as number);
+  }
+  try {
+    checkSpecialTokens([...special.keys(), ...added.keys()], "added_tokens");
+  } catch (error) {
+    throw new TokenizerFormatError(`${checks.source}: ${(error as Error).message}`);
+  }
+
+  const all = new Map([...ids, ...special, ...added]);
+  if (all.size > MAX_VOCAB_SIZE) {
+    checks.fail("model.vocab", `at most ${MAX_VOCAB_SIZE} ids`, all.size);
+  }
+  // As many places as tokens: ids beyond them would have to be made room for on the word of a number.
+  const tokens = new Array<string | undefined>(all.size).fill(undefined);
+  for (const [token, id] of all) {
+    const field = `id of ${JSON.stringify(token)}`;
+    if (id >= all.size) checks.fail(field, `one below ${all.size}, the number of tokens`, id);
+    if (tokens[id] !== undefined) checks.fail(field, "one of its own", id);
+    tokens[id] = token;
+  }
+  return { tokens: tokens as string[], special, added };
+}
+
+/** Merges as pairs of texts, or as texts with a space between, which older files have. */
+function readMerges(
+  model: Fields,
+  ids: ReadonlyMap<string, number>,
+  vocabSize: number,
+  checks: FieldChecks,
+): RankedMerges {
+  const list = checks.list(model.merges, "model.merges");
+  // A merge engine numbers tokens and merges in one row.
+  if (vocabSize + list.length > MAX_VOCAB_SIZE) {
+    checks.fail("model.merges", `at most ${MAX_VOCAB_SIZE - vocabSize} merges`, list.length);
+  }
+  const ranks = new PairTable();
+  const results = new Int32Array(list.length);
+  for (let rank = 0; rank < list.length; rank++) {
+    const merge = list[rank];
+    const pair = typeof merge === "string" ? merge.split(" ") : merge;
+    const known = Array.isArray(pair) && pair.length === 2 && pair.every((part) => ids.has(part));
+    if (!known) checks.fail(`model.merges[${rank}]`, "two tokens", merge);
+    const [left, right] = pair as [string, string];
+    const result = ids.get(left + right);
+    if (result === undefined) {
+      checks.fail(`model.merges[${rank}]`, "a pair that makes a token", merge);
+    }
+    ranks.set(ids.get(left)!, ids.get(right)!, rank);
+    results[rank] = result!;
+  }
+  return { ranks, results };
+}
+
+/** The ids that the post-processor puts around a text. */
+function readTemplate(
+  json: Fields,
+  vocabSize: number,
+  checks: FieldChecks,
+): { prefix: number[]; suffix: number[] } {
+  const [prefix, suffix]: number[][] = [[], []];
+  for (const { step, path } of checks.steps(json.post_processor, "post_processor", "processors")) {
+    if (step.type === "ByteLevel") continue; // moves offsets, which nobody asks for here
+    if (step.type !== "TemplateProcessing") {
+      checks.fail(`${path}.type`, `"ByteLevel" or "TemplateProcessing"`, step.type);
+    }
+    const special = checks.object(step.special_tokens, `${path}.special_tokens`);
+    let into = prefix;
+    for (const [i, value] of checks.list(step.single, `${path}.single`).entries()) {
+      const field = `${path}.single[${i}]`;
+      const piece = checks.object(value, field);
+      if (piece.Sequence !== undefined) {
+        into = suffix;
+        continue;
+      }
+      const { id } = checks.object(piece.SpecialToken, `${field}.SpecialToken`);
+      const known = typeof id === "string" && Object.hasOwn(special, id) ? special[id] : undefined;
+      const name = `${path}.special_tokens[${JSON.stringify(id)}]`;
+      for (const one of checks.list(checks.object(known, name).ids, `${name}.ids`)) {
+        const isId = Number.isSafeInteger(one) && (one as number) >= 0 &&
+          (one as number) < vocabSize;
+        if (!isId) checks.fail(`${name}.ids`, `ids below ${vocabSize}`, one);
+        into.push(one as number);
+      }
+    }
+  }
+  return { prefix, suffix };
+}
