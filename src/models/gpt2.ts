@@ -23,6 +23,7 @@ import { matmul } from "../ops/matmul.ts";
 import { reshape } from "../ops/reshape.ts";
 import { slice } from "../ops/slice.ts";
 import type { RandomState } from "../tensor/random.ts";
+import { recompute } from "../tensor/recompute.ts";
 import { scoped } from "../tensor/scope.ts";
 import { noGrad } from "../tensor/tape.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -130,6 +131,9 @@ export class GPT2 {
       );
     }
     const { cache, observe } = options;
+    if (options.recompute && (cache || observe)) {
+      throw new TypeError("GPT2: recompute does not go together with cache or observe");
+    }
     const drop = { p: this.config.dropout, random: options.dropout };
     const { start, starts } = cache?.extend(length, options.lengths) ?? { start: 0 };
     const embedded = scoped(() => {
@@ -140,7 +144,10 @@ export class GPT2 {
     });
     const states = [embedded];
     this.#blocks.forEach((block, i) => {
-      states.push(block.forward(states[i], { drop, cache: cache?.layer(i), observe }));
+      const forward = (x: Tensor) => block.forward(x, { drop, cache: cache?.layer(i), observe });
+      states.push(
+        options.recompute ? recompute(forward, [states[i]], drop) : forward(states[i]),
+      );
     });
     return states;
   }

@@ -30,6 +30,7 @@ import { matmul } from "../ops/matmul.ts";
 import { reshape } from "../ops/reshape.ts";
 import { rotary } from "../ops/rotary.ts";
 import { swiglu } from "../ops/swiglu.ts";
+import { recompute } from "../tensor/recompute.ts";
 import { scoped } from "../tensor/scope.ts";
 import { noGrad } from "../tensor/tape.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -146,10 +147,15 @@ export class LLaMA {
   hiddenStates(ids: Tensor, options: ForwardOptions = {}): Tensor[] {
     checkTokens("LLaMA", ids, this.config.contextSize);
     const { cache, lengths, observe } = options;
+    if (options.recompute && (cache || observe)) {
+      throw new TypeError("LLaMA: recompute does not go together with cache or observe");
+    }
     const positions = cache?.extend(ids.shape[1], lengths) ?? { start: 0, starts: undefined };
     const states = [embedding(this.#tokens, ids)];
     this.#blocks.forEach((block, i) => {
-      states.push(block.forward(states[i], { positions, cache: cache?.layer(i), observe }));
+      const forward = (x: Tensor) =>
+        block.forward(x, { positions, cache: cache?.layer(i), observe });
+      states.push(options.recompute ? recompute(forward, [states[i]]) : forward(states[i]));
     });
     return states;
   }

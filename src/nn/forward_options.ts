@@ -20,6 +20,11 @@ export interface ForwardOptions {
    * for this, and freed with the scope they are made in unless they are kept.
    */
   readonly observe?: AttentionObserver;
+  /**
+   * Keeps only what goes into each block for the backward pass, which computes the rest anew (see `recompute`).
+   * Not together with `cache` or `observe`.
+   */
+  readonly recompute?: boolean;
 }
 
 /** Looks at the weights of attention. */

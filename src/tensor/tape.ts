@@ -26,11 +26,22 @@ let clock = 0;
 
 /** Runs `body` without recording gradients, as for validation and decoding. */
 export function noGrad<R>(body: () => R): R {
+  return recording(false, "noGrad", body);
+}
+
+/** Runs `body` with gradients recorded, inside {@linkcode noGrad} and in the backward pass, too. */
+export function enableGrad<R>(body: () => R): R {
+  return recording(true, "enableGrad", body);
+}
+
+function recording<R>(wanted: boolean, name: string, body: () => R): R {
   const before = enabled;
-  enabled = false;
+  enabled = wanted;
   try {
     const result = body();
-    if (result instanceof Promise) throw new TypeError("noGrad: the body must not be asynchronous");
+    if (result instanceof Promise) {
+      throw new TypeError(`${name}: the body must not be asynchronous`);
+    }
     return result;
   } finally {
     enabled = before;
