@@ -54,6 +54,7 @@ export async function vegaPicture(picture: VegaPicture): Promise<string> {
       symbolStrokeWidth: 3,
       symbolSize: 300,
       labelFontSize: 13,
+      labelLimit: 0, // whole names, however long
       labelColor: INK,
       offset: 10,
       ...(legend as Record<string, unknown>),
