@@ -127,7 +127,9 @@ export { type StoredTensor } from "./src/optim/stored.ts";
 // Training and decoding
 export * from "./src/train/evaluate.ts";
 export * from "./src/train/interrupt.ts";
+export * from "./src/train/memory.ts";
 export * from "./src/train/run_checkpoint.ts";
+export * from "./src/train/step_guard.ts";
 export * from "./src/decode/beam_search.ts";
 export * from "./src/decode/generate.ts";
 export * from "./src/decode/generate_text.ts";
@@ -197,6 +199,7 @@ export * from "./src/data/prepare/prepare.ts";
 export * from "./src/data/shard_writer.ts";
 export * from "./src/data/shards.ts";
 export * from "./src/data/translation_pairs.ts";
+export * from "./src/data/shuffled_order.ts";
 export * from "./src/data/translation_rows.ts";
 
 // Files

@@ -1,5 +1,5 @@
 /** The options of `reproduce_gpt.ts`: presets, and a flag for every number in them. */
-import { Command, InvalidArgumentError } from "npm:commander@15.1.0";
+import { choice, newCommand, number, positive, whole } from "../shared/arguments.ts";
 
 /** Everything that a run depends on. */
 export interface Options {
@@ -75,10 +75,7 @@ const presets: Record<Preset, Sizes> = {
 
 /** The options that a command line asks for; prints the help or what is wrong, and ends, where it must. */
 export function parseOptions(args: string[]): Options {
-  const command = new Command("reproduce_gpt")
-    .description("Trains GPT-2 from scratch.")
-    // Asking for colours reads the environment, for which a permission would be needed.
-    .configureOutput({ getOutHasColors: () => false, getErrHasColors: () => false })
+  const command = newCommand("reproduce_gpt", "Trains GPT-2 from scratch.")
     .option(
       "--preset <tiny|small|124m>",
       "sizes and schedule to start from",
@@ -124,8 +121,7 @@ export function parseOptions(args: string[]): Options {
     .option("--sample-length <n>", "tokens of a sample", positive)
     .option("--keep <n>", "checkpoints to keep", positive)
     .option("--profile", "print the time spent in every kernel at the end")
-    .addHelpText("after", help())
-    .showHelpAfterError("(--help lists the options)");
+    .addHelpText("after", help());
   const given = command.parse(args, { from: "user" }).opts();
   const preset: Preset = given.preset ?? "tiny";
   const options: Options = { ...presets[preset], ...given, preset } as Options;
@@ -162,33 +158,4 @@ function help(): string {
     `${p.steps} steps of ${p.totalBatch.toLocaleString("en")} tokens, lr ${p.lr}`
   );
   return `\nPresets:\n${rows.join("\n")}`;
-}
-
-function choice(allowed: string[]): (text: string) => string {
-  return (text) => {
-    if (!allowed.includes(text)) {
-      throw new InvalidArgumentError(`It is one of ${allowed.join(", ")}.`);
-    }
-    return text;
-  };
-}
-
-function number(text: string): number {
-  const value = Number(text);
-  if (text.trim() === "" || !Number.isFinite(value) || value < 0) {
-    throw new InvalidArgumentError("It is a number of 0 or more.");
-  }
-  return value;
-}
-
-function whole(text: string): number {
-  const value = number(text);
-  if (!Number.isSafeInteger(value)) throw new InvalidArgumentError("It is a whole number.");
-  return value;
-}
-
-function positive(text: string): number {
-  const value = whole(text);
-  if (value === 0) throw new InvalidArgumentError("It is a whole number above 0.");
-  return value;
 }

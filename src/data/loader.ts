@@ -2,6 +2,8 @@
 // them, but with the shards taken as one endless ring of tokens, so that no token is skipped or
 // repeated where one shard ends and the next begins.
 import { memoryShard, openShard, type TokenArray, type TokenSource } from "./shards.ts";
+import { shuffledOrder } from "./shuffled_order.ts";
+import { ShuffledShard } from "./shuffled_shard.ts";
 
 /** One batch: what the model reads, and the token that follows each of them. */
 export interface Batch {
@@ -23,6 +25,16 @@ export interface TokenLoaderOptions {
   ranks?: number;
   /** Which of them this is, counted from 0; each takes every `ranks`-th batch. */
   rank?: number;
+  /** Another order of shards, and of the documents in each, in every epoch. In order where left out. */
+  shuffle?: ShuffleOptions;
+}
+
+/** How a {@linkcode TokenLoader} shuffles. */
+export interface ShuffleOptions {
+  /** The order depends on this and the epoch alone. */
+  seed: number;
+  /** The token that every document begins with: 50256 for GPT-2's `<|endoftext|>`. */
+  separator: number;
 }
 
 /** Where a loader stands, as JSON keeps it. */
@@ -33,12 +45,23 @@ export interface TokenLoaderState {
   corpusHash: string;
   /** Tokens that all ranks together have gone through, over all epochs. */
   position: number;
+  /** The seed of the shuffled order; not there for the shards' own. */
+  seed?: number;
+}
+
+/** The shards as one epoch walks them. */
+interface Walk {
+  readonly epoch: number;
+  readonly sources: readonly TokenSource[];
+  /** Where each begins in the epoch. */
+  readonly starts: readonly number[];
 }
 
 /**
  * Walks token shards in order and hands out batches. Inputs of one batch after the other are exactly
  * the corpus, again and again: a batch may span shards, and the one that reaches the end goes on at
- * the beginning. While a batch is in use, the next is read in the background.
+ * the beginning. While a batch is in use, the next is read in the background. A shuffled loader does the
+ * same with the shards of each epoch in an order of its own.
  *
  * @example
  * ```ts
@@ -67,7 +90,8 @@ export class TokenLoader implements AsyncDisposable {
   readonly shards: readonly Pick<TokenSource, "name" | "length">[];
 
   #sources: readonly TokenSource[];
-  #starts: number[] = []; // of each source in the corpus
+  #shuffle: ShuffleOptions | undefined;
+  #walk: Walk;
   #corpusHash: string;
   #vocabSize: number;
   #ranks: number;
@@ -93,10 +117,11 @@ export class TokenLoader implements AsyncDisposable {
     this.#vocabSize = vocabSize;
     this.#ranks = ranks;
     this.#rank = rank;
+    this.#shuffle = options.shuffle;
+    this.#walk = this.#walkOf(0);
     let total = 0;
     for (const source of sources) {
       if (source.length === 0) throw new RangeError(`${source.name}: holds no tokens`);
-      this.#starts.push(total);
       total += source.length;
     }
     if (total < 2) throw new RangeError(`Expected at least 2 tokens of data but found ${total}`);
@@ -167,6 +192,7 @@ export class TokenLoader implements AsyncDisposable {
       corpusTokens: this.corpusTokens,
       corpusHash: this.#corpusHash,
       position: this.#position,
+      ...this.#shuffle && { seed: this.#shuffle.seed },
     };
   }
 
@@ -177,12 +203,21 @@ export class TokenLoader implements AsyncDisposable {
    * @throws {RangeError} where the state was saved on other data or is none
    */
   restore(state: TokenLoaderState): void {
-    const { corpusTokens, corpusHash, position } = state ?? {};
+    const { corpusTokens, corpusHash, position, seed } = state ?? {};
     if (corpusTokens !== this.corpusTokens || corpusHash !== this.#corpusHash) {
       throw new RangeError(
         `Expected the position of a loader on the same ${this.shards.length} shards with ` +
           `${this.corpusTokens} tokens, found one on ${corpusTokens} tokens (${corpusHash}, here ` +
           `${this.#corpusHash})`,
+      );
+    }
+    if (seed !== this.#shuffle?.seed) {
+      const order = (seed: number | undefined) =>
+        seed === undefined ? "in order" : `shuffled by ${seed}`;
+      throw new RangeError(
+        `Expected the position of a loader whose data is ${order(this.#shuffle?.seed)}, found one ${
+          order(seed)
+        }`,
       );
     }
     if (!Number.isSafeInteger(position) || position < 0) {
@@ -216,9 +251,12 @@ export class TokenLoader implements AsyncDisposable {
     const tokens = new Int32Array(this.batchTokens + 1); // one more: the last target
     for (let filled = 0; filled < tokens.length;) {
       const at = (position + filled) % this.corpusTokens;
-      const index = this.#sourceAt(at);
-      const source = this.#sources[index];
-      const start = at - this.#starts[index];
+      const epoch = Math.floor((position + filled) / this.corpusTokens);
+      if (this.#shuffle && epoch !== this.#walk.epoch) this.#walk = this.#walkOf(epoch);
+      const { sources, starts } = this.#walk;
+      const index = lastAtMost(starts, at);
+      const source = sources[index];
+      const start = at - starts[index];
       const count = Math.min(source.length - start, tokens.length - filled);
       if (this.#openSource !== source) this.#openSource?.close();
       this.#openSource = source;
@@ -230,15 +268,21 @@ export class TokenLoader implements AsyncDisposable {
     return { inputs: tokens.slice(0, -1), targets: tokens.slice(1) };
   }
 
-  /** Index of the source that holds the token `at` of the corpus. */
-  #sourceAt(at: number): number {
-    let low = 0;
-    for (let high = this.#starts.length; high - low > 1;) {
-      const middle = (low + high) >> 1;
-      if (this.#starts[middle] <= at) low = middle;
-      else high = middle;
-    }
-    return low;
+  #walkOf(epoch: number): Walk {
+    const shuffle = this.#shuffle;
+    const sources = shuffle
+      ? [...shuffledOrder(this.#sources.length, shuffle.seed, epoch)].map((index) =>
+        // a seed for each epoch and shard
+        new ShuffledShard(
+          this.#sources[index],
+          shuffle.separator,
+          shuffle.seed + 1 + epoch * this.#sources.length + index,
+        )
+      )
+      : this.#sources;
+    let start = 0;
+    const starts = sources.map(({ length }) => (start += length) - length);
+    return { epoch, sources, starts };
   }
 
   #checkIds(tokens: TokenArray, name: string, start: number): void {
@@ -251,6 +295,17 @@ export class TokenLoader implements AsyncDisposable {
       }
     }
   }
+}
+
+/** Index of the last of ascending `starts` that is not above `at`. */
+function lastAtMost(starts: readonly number[], at: number): number {
+  let low = 0;
+  for (let high = starts.length; high - low > 1;) {
+    const middle = (low + high) >> 1;
+    if (starts[middle] <= at) low = middle;
+    else high = middle;
+  }
+  return low;
 }
 
 /** FNV-1a over the lengths; not for security, only to notice that shards were added or swapped. */

@@ -181,3 +181,56 @@ Deno.test("TokenLoader.restore() throws when the state belongs to other data", a
   assert.throws(() => loader.restore({ ...state, position: 0.5 }), RangeError);
   assert.throws(() => loader.restore(undefined as never), RangeError);
 });
+
+Deno.test("TokenLoader shuffles shards and documents by seed and epoch, and every token comes once", async () => {
+  // Documents (0, n, n, ...), each of its own token; shards of 1 to 5 of them.
+  const shards: Uint16Array[] = [];
+  for (let shard = 0, n = 1; shard < 5; shard++) {
+    const tokens: number[] = [];
+    for (let i = 0; i <= shard; i++, n++) tokens.push(0, ...Array(1 + n % 3).fill(n));
+    shards.push(Uint16Array.from(tokens));
+  }
+  const sources = shards.map((tokens, i): TokenSource => ({
+    name: `shard ${i}`,
+    length: tokens.length,
+    read: (start, count) => Promise.resolve(tokens.slice(start, start + count)),
+    close: () => {},
+  }));
+  const total = shards.reduce((sum, { length }) => sum + length, 0);
+  const open = (seed?: number) =>
+    TokenLoader.open(sources, {
+      batchSize: 1,
+      contextSize: 3,
+      shuffle: seed === undefined ? undefined : { seed, separator: 0 },
+    });
+  const walk = async (seed: number | undefined, count: number) => {
+    await using loader = await open(seed);
+    const tokens: number[] = [];
+    while (tokens.length < count) tokens.push(...(await loader.next()).inputs);
+    return tokens.slice(0, count);
+  };
+  const plain = await walk(undefined, total);
+  const tokens = await walk(7, 2 * total);
+  const epochs = [tokens.slice(0, total), tokens.slice(total)];
+  for (const epoch of epochs) {
+    assert.deepEqual(epoch.toSorted((a, b) => a - b), plain.toSorted((a, b) => a - b));
+    // Documents stay whole: the runs between separators are those of the plain order.
+    const documents = (ids: number[]) => ids.join(" ").split(/(?:^| )0 /).slice(1).sort();
+    assert.deepEqual(documents(epoch), documents(plain));
+    assert.notDeepEqual(epoch, plain);
+  }
+  assert.notDeepEqual(epochs[0], epochs[1]);
+  assert.deepEqual(await walk(7, 2 * total), tokens);
+  assert.notDeepEqual(await walk(8, 2 * total), tokens);
+
+  // A loader that takes up a position in the second epoch gives what the first would have given.
+  await using first = await open(7);
+  for (let at = 0; at < total; at += 3) await first.next();
+  await using second = await open(7);
+  second.restore(JSON.parse(JSON.stringify(first.state())));
+  assert.deepEqual(await second.next(), await first.next());
+  await using other = await open(8);
+  assert.throws(() => other.restore(first.state()), /shuffled by 8, found one shuffled by 7/);
+  await using ordered = await open();
+  assert.throws(() => ordered.restore(first.state()), /in order, found one shuffled by 7/);
+});

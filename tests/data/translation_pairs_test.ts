@@ -8,7 +8,8 @@ import {
   parseSentencePairs,
   readSentencePairs,
 } from "../../src/data/translation_pairs.ts";
-import { fittingPairs, shuffledOrder, TranslationRows } from "../../src/data/translation_rows.ts";
+import { shuffledOrder } from "../../src/data/shuffled_order.ts";
+import { fittingPairs, TranslationRows } from "../../src/data/translation_rows.ts";
 import { FileFormatError } from "../../src/io/errors.ts";
 import { TextVocabulary } from "../../src/tokenizer/text_vocabulary.ts";
 

@@ -1,0 +1,110 @@
+/**
+ * How much memory training takes, and the largest batch that fits. `docs/MEMORY.md` derives the formula.
+ *
+ * @module
+ */
+import { BYTES } from "../device/dtype.ts";
+import type { GPT2Config } from "../models/gpt2.ts";
+
+/** How a GPT-2 is trained. */
+export interface TrainingSetup {
+  /** Sequences of a micro-batch, B. */
+  readonly batch: number;
+  /** Tokens of a sequence, T. Default: the context size. */
+  readonly context?: number;
+  /** Only the inputs of blocks are kept for the backward pass. */
+  readonly recompute?: boolean;
+  /** Of parameters, gradients and activations; moments and master copies are `f32`. Default: `f32`. */
+  readonly dtype?: "f32" | "f16";
+}
+
+/** Bytes that live on the device while a GPT-2 trains with AdamW. */
+export interface TrainingMemory {
+  /** The weights, and in f16 their master copies. */
+  readonly parameters: number;
+  /** AdamW's two moments. */
+  readonly moments: number;
+  /** The most that gradients, activations and logits take together at one moment of a step. */
+  readonly step: number;
+  /** All of it. */
+  readonly total: number;
+}
+
+/** Bytes of logits that `linearCrossEntropy` holds at a time, and its least number of rows. */
+const LOGITS_BYTES = 64 * 2 ** 20, LOGITS_ROWS = 64;
+
+/**
+ * The peak memory of a training step of a GPT-2, in bytes, from its sizes alone. What a device rounds up comes on top of
+ * it: up to an eighth on WebGPU, whose buffers come in classes of size.
+ *
+ * @example
+ * ```ts
+ * import { gpt2TrainingMemory } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * const gpt2 = { vocabSize: 50304, contextSize: 1024, embedSize: 768, layers: 12, heads: 12 };
+ * const { total } = gpt2TrainingMemory(gpt2, { batch: 8 });
+ * const { total: less } = gpt2TrainingMemory(gpt2, { batch: 8, recompute: true });
+ * assert.equal((total / 2 ** 30).toFixed(1), "6.2");
+ * assert.equal((less / 2 ** 30).toFixed(1), "2.4");
+ * ```
+ */
+export function gpt2TrainingMemory(config: GPT2Config, setup: TrainingSetup): TrainingMemory {
+  const { vocabSize, contextSize, embedSize, layers, heads } = config;
+  const { batch, context = contextSize, recompute = false, dtype = "f32" } = setup;
+  const bytes = BYTES[dtype];
+  const rows = batch * context;
+  const state = rows * embedSize * bytes; // a tensor (B, T, C)
+  const embedding = vocabSize * embedSize * bytes;
+  const block = (12 * embedSize + 13) * embedSize * bytes; // its parameters
+  const count = vocabSize * embedSize + contextSize * embedSize + 2 * embedSize +
+    layers * (12 * embedSize + 13) * embedSize;
+
+  // Of a block: two norms (4 numbers a row), q, k, v, attention (2 numbers a row and head), its projection and
+  // sum, the MLP's 4 C before and after GELU, its output and sum.
+  const saved = 16 * state + rows * (4 + 2 * heads) * 4;
+  const working = saved + 3 * state;
+  const kept = recompute ? layers * state : layers * saved;
+  const logitsRows = Math.min(
+    rows,
+    Math.max(LOGITS_ROWS, Math.floor(LOGITS_BYTES / (4 * vocabSize))),
+  );
+  const logits = logitsRows * vocabSize * 4;
+
+  const moments = [
+    recompute ? kept + working - 3 * state : 0, // the last block's forward pass
+    kept + 3 * state + embedding + logits, // the loss
+    kept + embedding + block / 3 + (recompute ? working + 2 * state : 5 * state), // the last block's backward pass
+    count * bytes - block + working + 4 * state, // the first block's
+    count * bytes + embedding + state, // the embedding's, whose two gradients are added up
+    count * bytes + (recompute ? 7 : 5) * state,
+  ];
+  const step = Math.ceil(Math.max(...moments));
+  const parameters = count * (dtype === "f16" ? BYTES.f16 + BYTES.f32 : BYTES.f32);
+  const averages = 2 * count * BYTES.f32;
+  return { parameters, moments: averages, step, total: parameters + averages + step };
+}
+
+/**
+ * The largest power of two of sequences, up to `most`, whose training fits into `bytes`, or 0 where not even one does.
+ *
+ * @example
+ * ```ts
+ * import { largestBatch } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * const gpt2 = { vocabSize: 50304, contextSize: 1024, embedSize: 768, layers: 12, heads: 12 };
+ * assert.equal(largestBatch(gpt2, { bytes: 24 * 2 ** 30 }), 32);
+ * assert.equal(largestBatch(gpt2, { bytes: 1e9 }), 0);
+ * ```
+ */
+export function largestBatch(
+  config: GPT2Config,
+  setup: Omit<TrainingSetup, "batch"> & { readonly bytes: number; readonly most?: number },
+): number {
+  const { bytes, most = 64, ...rest } = setup;
+  for (let batch = 2 ** Math.floor(Math.log2(most)); batch >= 1; batch /= 2) {
+    if (gpt2TrainingMemory(config, { ...rest, batch }).total <= bytes) return batch;
+  }
+  return 0;
+}

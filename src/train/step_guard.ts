@@ -1,0 +1,130 @@
+/**
+ * What to do about a step that would harm the model.
+ *
+ * @module
+ */
+
+/** What became of a step: its update is made, left out, or the run ends. */
+export type StepVerdict =
+  | { readonly action: "apply"; readonly warning?: string }
+  | { readonly action: "skip" | "stop"; readonly warning: string };
+
+/** Options of {@linkcode StepGuard}. */
+export interface StepGuardOptions {
+  /** Where the loss or the gradients' norm is not a finite number. Default: `stop`. */
+  readonly onNaN?: "skip" | "stop";
+  /**
+   * A loss this many standard deviations above the running mean of the last hundred steps or so is a spike.
+   * Default: `Infinity`, none is.
+   */
+  readonly spike?: number;
+  /** At a spike. Default: `skip`. */
+  readonly onSpike?: "skip" | "stop" | "warn";
+  /** Steps left out in a row at which the run ends all the same. Default: 10. */
+  readonly maxSkips?: number;
+}
+
+/** What a {@linkcode StepGuard} remembers, as JSON keeps it. */
+export interface StepGuardState {
+  /** Running mean of the loss. */
+  readonly mean: number;
+  /** Running variance of the loss. */
+  readonly variance: number;
+  /** Losses that both were taken from. */
+  readonly count: number;
+  /** Steps left out in a row. */
+  readonly skipped: number;
+}
+
+/** Steps before which nothing is known of how the loss varies. */
+const LEARNING = 20;
+/** Weight of a new loss in the running figures, once there are enough. */
+const WEIGHT = 0.01;
+/** A loss that hardly varies has no spikes smaller than this, in nats. */
+const LEAST_DEVIATION = 0.01;
+
+/**
+ * Judges every step by its loss and the norm of its gradients before the update is made, so that a step left out
+ * has changed neither weights nor moments. PaLM skipped the batches about a spike in the same way (Chowdhery et al. 2022,
+ * section 5.1).
+ *
+ * @example
+ * ```ts
+ * import { StepGuard } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * const guard = new StepGuard({ onNaN: "skip" });
+ * assert.equal(guard.judge(3.2, 0.5).action, "apply");
+ * assert.equal(guard.judge(NaN, 0.5).action, "skip");
+ * ```
+ */
+export class StepGuard {
+  readonly #options: Required<StepGuardOptions>;
+  #state: StepGuardState = { mean: 0, variance: 0, count: 0, skipped: 0 };
+
+  /** Throws a `RangeError` for a `spike` or `maxSkips` that is not above 0. */
+  constructor(options: StepGuardOptions = {}) {
+    const { onNaN = "stop", spike = Infinity, onSpike = "skip", maxSkips = 10 } = options;
+    if (!(spike > 0) || !(maxSkips > 0)) {
+      throw new RangeError(
+        `StepGuard: expected spike and maxSkips above 0 but got ${spike} and ${maxSkips}`,
+      );
+    }
+    this.#options = { onNaN, spike, onSpike, maxSkips };
+  }
+
+  /**
+   * What to do with a step of this mean loss and this global norm of its gradients. With `isScaled`, as a `LossScaler`
+   * has it, a norm that is not finite while the loss is one is how the scale is found, and no fault.
+   */
+  judge(loss: number, gradNorm: number, isScaled = false): StepVerdict {
+    const { onNaN, onSpike } = this.#options;
+    if (!Number.isFinite(loss)) return this.#refuse(onNaN, `the loss is ${loss}`);
+    if (!Number.isFinite(gradNorm) && !isScaled) {
+      return this.#refuse(onNaN, `the norm of the gradients is ${gradNorm}`);
+    }
+    const spike = this.#spike(loss);
+    if (spike && onSpike !== "warn") return this.#refuse(onSpike, spike);
+    this.#learn(loss);
+    return { action: "apply", warning: spike };
+  }
+
+  /** For a checkpoint. */
+  state(): StepGuardState {
+    return this.#state;
+  }
+
+  /** Takes up a saved state. */
+  restore(state: StepGuardState): void {
+    this.#state = { ...state };
+  }
+
+  #spike(loss: number): string | undefined {
+    const { mean, variance, count } = this.#state;
+    const deviation = Math.max(Math.sqrt(variance), LEAST_DEVIATION);
+    if (count < LEARNING || loss - mean <= this.#options.spike * deviation) return undefined;
+    return `the loss ${loss.toFixed(4)} is ${((loss - mean) / deviation).toFixed(1)} standard ` +
+      `deviations above ${mean.toFixed(4)}`;
+  }
+
+  #learn(loss: number): void {
+    const { mean, variance, count } = this.#state;
+    const weight = Math.max(WEIGHT, 1 / (count + 1));
+    const difference = loss - mean;
+    this.#state = {
+      mean: mean + weight * difference,
+      variance: (1 - weight) * (variance + weight * difference ** 2),
+      count: count + 1,
+      skipped: 0,
+    };
+  }
+
+  #refuse(policy: "skip" | "stop", why: string): StepVerdict {
+    if (policy === "stop") return { action: "stop", warning: why };
+    const skipped = this.#state.skipped + 1;
+    this.#state = { ...this.#state, skipped };
+    return skipped < this.#options.maxSkips
+      ? { action: "skip", warning: why }
+      : { action: "stop", warning: `${why}, and ${skipped - 1} steps before were left out` };
+  }
+}

@@ -1,0 +1,60 @@
+// The formula of the memory of training, held to what devices count.
+import assert from "node:assert/strict";
+import type { Device } from "../../src/device/device.ts";
+import { GPT2 } from "../../src/models/gpt2.ts";
+import { AdamW } from "../../src/optim/adamw.ts";
+import { clipGradNorm } from "../../src/optim/clip_grad_norm.ts";
+import { tensor } from "../../src/tensor/create.ts";
+import { RandomState } from "../../src/tensor/random.ts";
+import { Scope } from "../../src/tensor/scope.ts";
+import { readTensors } from "../../src/tensor/tensor.ts";
+import { gpt2TrainingMemory, largestBatch } from "../../src/train/memory.ts";
+import { onEachDevice } from "../support/devices.ts";
+
+const CASES = [
+  { layers: 4, embedSize: 64, heads: 4, contextSize: 64, vocabSize: 512, batch: 4 }, // activations
+  { layers: 2, embedSize: 128, heads: 4, contextSize: 64, vocabSize: 1024, batch: 1 }, // weights
+  { layers: 2, embedSize: 64, heads: 4, contextSize: 128, vocabSize: 4096, batch: 8 }, // logits
+];
+
+/** The most that lives from building the model to the end of its second step. */
+async function measured(device: Device, recompute: boolean, sizes: typeof CASES[number]) {
+  const { batch, ...config } = sizes;
+  const before = device.memory().live;
+  const model = new GPT2(config, { device, random: new RandomState(1) });
+  using optimizer = new AdamW(model.parameters());
+  device.resetPeak();
+  for (let step = 0; step < 2; step++) {
+    using _scope = new Scope();
+    const shape = [batch, config.contextSize];
+    const ids = tensor(new Int32Array(batch * config.contextSize), { shape, device });
+    const loss = model.loss(ids, ids, { recompute });
+    loss.backward();
+    const { norm, factor } = clipGradNorm(model.parameters(), 1);
+    optimizer.step({ lr: 1e-3, gradScale: factor });
+    await readTensors([norm, loss]);
+    optimizer.zeroGrad();
+  }
+  model.dispose();
+  return device.memory().peak - before;
+}
+
+await onEachDevice("gpt2TrainingMemory() tells the peak within 3 %", async (device) => {
+  for (const sizes of CASES) {
+    for (const recompute of [false, true]) {
+      const { total } = gpt2TrainingMemory(sizes, { batch: sizes.batch, recompute });
+      const ratio = await measured(device, recompute, sizes) / total;
+      assert.ok(Math.abs(ratio - 1) < 0.03, `${JSON.stringify(sizes)} ${recompute}: ${ratio}`);
+    }
+  }
+});
+
+Deno.test("largestBatch() is the last power of two that fits", () => {
+  const sizes = CASES[0];
+  const bytes = (batch: number) => gpt2TrainingMemory(sizes, { batch }).total;
+  assert.equal(largestBatch(sizes, { bytes: bytes(8) }), 8);
+  assert.equal(largestBatch(sizes, { bytes: bytes(8) - 1 }), 4);
+  assert.equal(largestBatch(sizes, { bytes: bytes(8), recompute: true }), 16);
+  assert.equal(largestBatch(sizes, { bytes: Infinity, most: 24 }), 16);
+  assert.equal(largestBatch(sizes, { bytes: 1000 }), 0);
+});
