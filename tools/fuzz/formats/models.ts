@@ -1,0 +1,129 @@
+/**
+ * Folders of models: ours, and Hugging Face's with one file of weights or several and their index.
+ *
+ * @module
+ */
+import { join } from "node:path";
+import { CpuDevice } from "../../../src/device/cpu/cpu_device.ts";
+import { GPT2 } from "../../../src/models/gpt2.ts";
+import { GPT3 } from "../../../src/models/gpt3.ts";
+import { LLaMA } from "../../../src/models/llama.ts";
+import { loadModel, saveModel } from "../../../src/models/model_folder.ts";
+import { Transformer } from "../../../src/models/transformer.ts";
+import { loadPretrained } from "../../../src/pretrained/load_pretrained.ts";
+import { savePretrained } from "../../../src/pretrained/save_pretrained.ts";
+import { AT_BYTE, AT_KEY, type Format, holds, type Mutant } from "../format.ts";
+import { mutateBytes, mutateJsonText } from "../mutations.ts";
+import type { Chance } from "../random.ts";
+
+const SIZES = { vocabSize: 10, contextSize: 8, embedSize: 8, layers: 2, heads: 2 };
+const PLACE = new RegExp(`${AT_BYTE.source}|${AT_KEY.source}`);
+/** Memory of the device, which grows by pages, and the buffers of numbers on their way there. */
+const ALLOWANCE = 32 << 20;
+/** Tensors that are not those of the configuration. */
+const documented = (error: Error) =>
+  error instanceof TypeError && error.message.includes("does not fit");
+
+/** The files of a folder by their names. */
+type Files = ReadonlyMap<string, Uint8Array>;
+
+/** Our own folders of models. */
+export const modelFolder: Format = {
+  name: "model-folder",
+  place: PLACE,
+  allowance: ALLOWANCE,
+  documented,
+  async prepare(folder) {
+    const device = CpuDevice.open({ threads: 1 });
+    const sizes = { sourceVocabSize: 9, targetVocabSize: 11, embedSize: 8, layers: 1, heads: 2 };
+    const models = [
+      new GPT2(SIZES, { device }),
+      new GPT3(SIZES, { device }),
+      new LLaMA({ ...SIZES, kvHeads: 1 }, { device }),
+      new Transformer({ ...sizes, contextSize: 16 }, { device }),
+    ];
+    const seeds: Files[] = [];
+    for (const [i, model] of models.entries()) {
+      const path = join(folder, `seed${i}`);
+      await saveModel(path, model);
+      seeds.push(await readFiles(path));
+      model.dispose();
+    }
+    return (chance) =>
+      spoiled(join(folder, "model"), chance.pick(seeds), chance, async (path) => {
+        const model = await loadModel(path, { device });
+        try {
+          holds(model.parameters().size > 0, "has no parameters");
+        } finally {
+          model.dispose();
+        }
+      });
+  },
+};
+
+/** Hugging Face's folders of models. */
+export const pretrained: Format = {
+  name: "pretrained",
+  place: PLACE,
+  allowance: ALLOWANCE,
+  documented,
+  async prepare(folder) {
+    const device = CpuDevice.open({ threads: 1 });
+    const seeds: Files[] = [];
+    const save = async (model: GPT2 | LLaMA, options: { maxShardBytes?: number }) => {
+      const path = join(folder, `seed${seeds.length}`);
+      await savePretrained(model, path, options);
+      seeds.push(await readFiles(path));
+      model.dispose();
+    };
+    await save(new GPT2(SIZES, { device }), {});
+    await save(new LLaMA({ ...SIZES, kvHeads: 1, tied: false }, { device }), {
+      maxShardBytes: 2000,
+    });
+    return (chance) =>
+      spoiled(join(folder, "model"), chance.pick(seeds), chance, async (path) => {
+        const model = await loadPretrained(path, { device });
+        try {
+          holds(model.parameterCount() > 0, "has no parameters");
+        } finally {
+          model.dispose();
+        }
+      });
+  },
+};
+
+async function readFiles(folder: string): Promise<Files> {
+  const files = new Map<string, Uint8Array>();
+  for await (const { name } of Deno.readDir(folder)) {
+    files.set(name, await Deno.readFile(join(folder, name)));
+  }
+  return files;
+}
+
+/** A folder with one of its files spoiled or missing; a JSON file most often, since the others have formats of their own. */
+function spoiled(
+  folder: string,
+  seed: Files,
+  chance: Chance,
+  load: (folder: string) => Promise<void>,
+): Mutant {
+  const files = new Map(seed);
+  const jsons = [...files.keys()].filter((name) => name.endsWith(".json"));
+  const name = chance.pick(chance.oneIn(6) ? [...files.keys()] : jsons);
+  const bytes = files.get(name)!;
+  if (chance.oneIn(60)) files.delete(name);
+  else if (name.endsWith(".json") && !chance.oneIn(10)) {
+    const value = JSON.parse(new TextDecoder().decode(bytes));
+    files.set(name, new TextEncoder().encode(mutateJsonText(value, chance)));
+  } else files.set(name, mutateBytes(bytes, chance));
+  return {
+    bytes: files.values().reduce((sum, { length }) => sum + length, 0),
+    file: folder,
+    async read() {
+      await Deno.remove(folder, { recursive: true }).catch(() => {});
+      await Deno.mkdir(folder);
+      for (const [name, bytes] of files) await Deno.writeFile(join(folder, name), bytes);
+      await load(folder);
+    },
+  };
+}
