@@ -126,6 +126,7 @@ export { type StoredTensor } from "./src/optim/stored.ts";
 
 // Training and decoding
 export * from "./src/train/evaluate.ts";
+export * from "./src/train/fitting_batch.ts";
 export * from "./src/train/interrupt.ts";
 export * from "./src/train/memory.ts";
 export * from "./src/train/run_checkpoint.ts";

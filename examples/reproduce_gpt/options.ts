@@ -5,7 +5,7 @@ import { choice, newCommand, number, positive, whole } from "../shared/arguments
 export interface Options {
   preset: Preset;
   device: "auto" | "webgpu" | "cpu";
-  dtype: "f32" | "f16";
+  dtype: "f32" | "f16" | "auto";
   data?: string;
   out?: string;
   resume?: string | true;
@@ -17,7 +17,9 @@ export interface Options {
   context: number;
   vocab: number;
   dropout: number;
-  batch: number;
+  /** Sequences of a micro-batch; as many as fit where it is not there. */
+  batch?: number;
+  recompute?: boolean;
   totalBatch: number;
   steps: number;
   lr: number;
@@ -25,8 +27,14 @@ export interface Options {
   warmup: number;
   weightDecay: number;
   clip: number;
+  shuffle?: boolean;
+  onNan: "skip" | "stop";
+  spike?: number;
+  onSpike: "skip" | "stop" | "warn";
   every: number;
   valBatches: number;
+  hellaswag?: string | true;
+  hellaswagEvery: number;
   samples: number;
   sampleLength: number;
   keep: number;
@@ -34,7 +42,11 @@ export interface Options {
 }
 
 type Preset = "tiny" | "small" | "124m";
-type Sizes = Omit<Options, "preset" | "device" | "dtype" | "data" | "out" | "resume" | "profile">;
+type Sizes =
+  & Omit<Options, "preset" | "device" | "data" | "out" | "resume" | "profile" | "dtype">
+  & {
+    dtype?: Options["dtype"];
+  };
 
 const shared = {
   prompt: "Hello, I'm a language model,",
@@ -43,6 +55,9 @@ const shared = {
   dropout: 0,
   weightDecay: 0.1,
   clip: 1,
+  onNan: "stop" as const,
+  onSpike: "skip" as const,
+  hellaswagEvery: 250,
   samples: 2,
   keep: 3,
 };
@@ -67,7 +82,8 @@ const presets: Record<Preset, Sizes> = {
   // GPT-2 124M as the reference trains it: 10 billion tokens of FineWeb-Edu.
   "124m": {
     ...shared,
-    ...{ layers: 12, heads: 12, embed: 768, context: 1024, batch: 8, totalBatch: 524288 },
+    ...{ layers: 12, heads: 12, embed: 768, context: 1024, totalBatch: 524288 },
+    dtype: "auto",
     ...{ steps: 19073, lr: 6e-4, minLr: 6e-5, warmup: 715, every: 250, valBatches: 20 },
     sampleLength: 32,
   },
@@ -88,10 +104,9 @@ export function parseOptions(args: string[]): Options {
       "auto",
     )
     .option(
-      "--dtype <f32|f16>",
-      "f16: mixed precision where the GPU has it",
-      choice(["f32", "f16"]),
-      "f32",
+      "--dtype <f32|f16|auto>",
+      "f16: mixed precision; auto: on GPUs that have it (default: f32, for 124m auto)",
+      choice(["f32", "f16", "auto"]),
     )
     .option(
       "--data <folder>",
@@ -107,7 +122,8 @@ export function parseOptions(args: string[]): Options {
     .option("--context <n>", "tokens of a sequence", positive)
     .option("--vocab <n>", "size of the vocabulary, at least 50257", positive)
     .option("--dropout <p>", "probability", number)
-    .option("--batch <n>", "sequences of a micro-batch", positive)
+    .option("--batch <n>", "sequences of a micro-batch (124m: as many as fit)", positive)
+    .option("--recompute", "keep less for the backward pass and compute it anew: slower, smaller")
     .option("--total-batch <n>", "tokens of a step; a multiple of batch x context", positive)
     .option("--steps <n>", "optimizer steps", positive)
     .option("--lr <x>", "highest learning rate", number)
@@ -115,8 +131,26 @@ export function parseOptions(args: string[]): Options {
     .option("--warmup <n>", "steps of linear warm-up", whole)
     .option("--weight-decay <x>", "of matrices", number)
     .option("--clip <x>", "global norm that gradients are clipped to", number)
+    .option("--shuffle", "take shards and documents in another order in every epoch, by --seed")
+    .option(
+      "--on-nan <stop|skip>",
+      "where loss or gradients are no number: save and stop, or leave the step out",
+      choice(["stop", "skip"]),
+    )
+    .option(
+      "--spike <n>",
+      "a loss this many standard deviations above the running mean is a spike (default: none is)",
+      number,
+    )
+    .option(
+      "--on-spike <skip|stop|warn>",
+      "leave its step out, save and stop, or go on (default: skip)",
+      choice(["skip", "stop", "warn"]),
+    )
     .option("--every <n>", "steps between validation, samples and checkpoints", positive)
     .option("--val-batches <n>", "batches of a validation", positive)
+    .option("--hellaswag [file]", "score HellaSwag, downloaded or from a file of its format")
+    .option("--hellaswag-every <n>", "steps between two scores (default: 250)", positive)
     .option("--samples <n>", "samples to draw", whole)
     .option("--sample-length <n>", "tokens of a sample", positive)
     .option("--keep <n>", "checkpoints to keep", positive)
@@ -124,8 +158,11 @@ export function parseOptions(args: string[]): Options {
     .addHelpText("after", help());
   const given = command.parse(args, { from: "user" }).opts();
   const preset: Preset = given.preset ?? "tiny";
-  const options: Options = { ...presets[preset], ...given, preset } as Options;
-  if (given.totalBatch === undefined && (given.batch ?? given.context) !== undefined) {
+  const options: Options = { dtype: "f32", ...presets[preset], ...given, preset } as Options;
+  if (
+    options.batch !== undefined && given.totalBatch === undefined &&
+    (given.batch ?? given.context) !== undefined
+  ) {
     const micro = options.batch * options.context;
     options.totalBatch = Math.max(1, Math.round(options.totalBatch / micro)) * micro;
   }
@@ -139,9 +176,10 @@ export function parseOptions(args: string[]): Options {
 }
 
 function check(o: Options): string | undefined {
-  if (o.totalBatch % (o.batch * o.context) !== 0) {
-    return `--total-batch ${o.totalBatch} is no multiple of ${o.batch} x ${o.context} tokens`;
+  if (o.totalBatch % ((o.batch ?? 1) * o.context) !== 0) {
+    return `--total-batch ${o.totalBatch} is no multiple of ${o.batch ?? 1} x ${o.context} tokens`;
   }
+  if (o.spike === 0) return "--spike 0 would take every loss for a spike";
   if (o.embed % o.heads !== 0) return `--heads ${o.heads} does not divide --embed ${o.embed}`;
   if (o.vocab < 50257) return `--vocab ${o.vocab} is less than GPT-2's 50257 tokens`;
   if (o.dropout < 0 || o.dropout >= 1) return `--dropout ${o.dropout} is not in [0, 1)`;

@@ -1,5 +1,5 @@
 /** What `reproduce_gpt.ts` writes while it runs: the log, TensorBoard's events, the picture of the losses. */
-import { curvesSvg, EventFile, TextLog } from "../../mod.ts";
+import { curvesSvg, EventFile, type HellaSwagScore, TextLog } from "../../mod.ts";
 
 /** The curves so far; a checkpoint keeps them, so that a resumed run draws them whole. */
 export interface Curves {
@@ -43,7 +43,7 @@ export class Report implements Disposable {
     step: number,
     values: { loss: number; gradNorm: number; lr: number; tokensPerSecond: number },
   ) {
-    this.#curves.train.push([step, values.loss]);
+    if (Number.isFinite(values.loss)) this.#curves.train.push([step, values.loss]);
     this.#events.scalars({
       "loss/train": values.loss,
       "grad_norm": values.gradNorm,
@@ -56,6 +56,13 @@ export class Report implements Disposable {
   validation(step: number, loss: number): void {
     this.#curves.validation.push([step, loss]);
     this.#events.scalar("loss/validation", loss, step);
+  }
+
+  /** A score of HellaSwag. */
+  hellaSwag(step: number, { items, accNorm }: HellaSwagScore): void {
+    this.#events.scalar("hellaswag/acc_norm", accNorm, step);
+    const right = Math.round(accNorm * items);
+    this.line(`HellaSwag accuracy ${right}/${items} = ${accNorm.toFixed(4)} after ${step} steps`);
   }
 
   /** Text that the model wrote. */

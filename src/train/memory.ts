@@ -1,5 +1,5 @@
 /**
- * How much memory training takes, and the largest batch that fits. `docs/MEMORY.md` derives the formula.
+ * How much memory training takes. `docs/MEMORY.md` derives the formula.
  *
  * @module
  */
@@ -83,28 +83,4 @@ export function gpt2TrainingMemory(config: GPT2Config, setup: TrainingSetup): Tr
   const parameters = count * (dtype === "f16" ? BYTES.f16 + BYTES.f32 : BYTES.f32);
   const averages = 2 * count * BYTES.f32;
   return { parameters, moments: averages, step, total: parameters + averages + step };
-}
-
-/**
- * The largest power of two of sequences, up to `most`, whose training fits into `bytes`, or 0 where not even one does.
- *
- * @example
- * ```ts
- * import { largestBatch } from "@dinograd/dinograd";
- * import assert from "node:assert/strict";
- *
- * const gpt2 = { vocabSize: 50304, contextSize: 1024, embedSize: 768, layers: 12, heads: 12 };
- * assert.equal(largestBatch(gpt2, { bytes: 24 * 2 ** 30 }), 32);
- * assert.equal(largestBatch(gpt2, { bytes: 1e9 }), 0);
- * ```
- */
-export function largestBatch(
-  config: GPT2Config,
-  setup: Omit<TrainingSetup, "batch"> & { readonly bytes: number; readonly most?: number },
-): number {
-  const { bytes, most = 64, ...rest } = setup;
-  for (let batch = 2 ** Math.floor(Math.log2(most)); batch >= 1; batch /= 2) {
-    if (gpt2TrainingMemory(config, { ...rest, batch }).total <= bytes) return batch;
-  }
-  return 0;
 }

@@ -2,6 +2,8 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { readSafetensorsForTest } from "../support/safetensors.ts";
+import { parseOptions } from "../../examples/reproduce_gpt/options.ts";
+import { warmupCosine } from "../../src/optim/schedule.ts";
 import { serveRepository } from "../support/serve.ts";
 
 const root = new URL("../../", import.meta.url);
@@ -131,4 +133,85 @@ Deno.test("reproduce_gpt runs from a URL with the permissions that its header na
     assert.equal(code, 0, text);
     assert.match(text, /validation loss 10\.8\d+ after 0 steps/);
     assert.match(text, /step 3\/3 .* loss 10\.\d+/);
+  }));
+
+Deno.test("reproduce_gpt's preset 124m is the reference's run", () => {
+  const options = parseOptions(["--preset", "124m"]);
+  const { layers, heads, embed, context, vocab, steps, totalBatch } = options;
+  assert.deepEqual([layers, heads, embed, context, vocab], [12, 12, 768, 1024, 50304]);
+  assert.deepEqual([steps, totalBatch, options.warmup], [19073, 524288, 715]);
+  assert.deepEqual([options.weightDecay, options.clip, options.valBatches], [0.1, 1, 20]);
+  assert.equal(options.batch, undefined);
+  const schedule = warmupCosine({
+    maxLr: options.lr,
+    minLr: options.minLr,
+    warmupSteps: options.warmup,
+    totalSteps: steps,
+  });
+  assert.equal(schedule(1).toExponential(5), "8.39161e-7");
+  assert.equal(schedule(steps).toExponential(5), "6.00000e-5");
+});
+
+Deno.test("reproduce_gpt stops at a spike, saved, or leaves its step out", () =>
+  inFolder(async (folder) => {
+    // A model that hardly learns: half of its losses are above their mean.
+    const args = ["--device", "cpu", "--steps", "60", "--lr", "1e-9", "--min-lr", "0", ...small];
+    const tight = [...args, "--spike", "0.001"];
+    const stopped = await finish(start(folder, [...tight, "--on-spike", "stop", "--out", "run"]));
+    assert.notEqual(stopped.code, 0);
+    const [, failed] =
+      /step (\d+): the loss .* standard deviations above .*; everything before it is in run\. /
+        .exec(stopped.text) ?? [];
+    assert.ok(Number(failed) > 20, stopped.text);
+    const before = `step_${String(Number(failed) - 1).padStart(8, "0")}.safetensors`;
+    await Deno.stat(join(folder, "run", before));
+
+    const skipped = await finish(start(folder, [...tight, "--resume", "run"]));
+    assert.equal(skipped.code, 0, skipped.text);
+    assert.match(skipped.text, new RegExp(`going on after step ${Number(failed) - 1} `));
+    const leftOut = skipped.text.match(/deviations above [\d.]+: step left out/g) ?? [];
+    assert.ok(leftOut.length > 1 && leftOut.length < 50, skipped.text);
+    assert.match(skipped.text, new RegExp(`step ${failed}/60 .*: step left out`));
+  }));
+
+Deno.test("reproduce_gpt does not save weights that are no numbers", () =>
+  inFolder(async (folder) => {
+    const args = ["--device", "cpu", "--steps", "4", "--lr", "1e36", "--out", "run", ...small];
+    const { code, text } = await finish(start(folder, args));
+    assert.notEqual(code, 0);
+    assert.match(text, /validation loss NaN after 1 steps/);
+    assert.match(text, /the weights are lost after step 1: lower --lr/);
+    const files = [...Deno.readDirSync(join(folder, "run"))].map(({ name }) => name);
+    assert.ok(!files.some((name) => name.endsWith(".safetensors")), files.join());
+  }));
+
+Deno.test("reproduce_gpt shuffles, recomputes and scores HellaSwag, over a restart", () =>
+  inFolder(async (folder) => {
+    const item = { ctx: "The whale", endings: ["dives.", "is a hat.", "reads", "of of"], label: 0 };
+    const items = Array(3).fill(JSON.stringify(item)).join("\n");
+    await Deno.writeTextFile(join(folder, "items.jsonl"), items);
+    const args = [
+      ...["--device", "cpu", "--shuffle", "--recompute", "--spike", "6", ...small],
+      ...["--hellaswag", "items.jsonl", "--hellaswag-every", "2"],
+    ];
+    const straight = await finish(start(folder, [...args, "--steps", "4", "--out", "straight"]));
+    assert.equal(straight.code, 0, straight.text);
+    assert.equal(
+      straight.text.match(/HellaSwag accuracy [03]\/3 = [01]\.0000 after [24] steps/g)?.length,
+      2,
+    );
+    const plain = await finish(
+      start(folder, [...args.filter((arg) => arg !== "--recompute"), "--steps", "4", "--out", "b"]),
+    );
+    const losses = (text: string) => text.match(/grad_norm \S+ \| loss \S+/g);
+    assert.equal(losses(straight.text)?.length, 4);
+    assert.deepEqual(losses(plain.text), losses(straight.text), "--recompute changes nothing");
+    const ordered = await finish(
+      start(folder, [...args.filter((arg) => arg !== "--shuffle"), "--steps", "4", "--out", "c"]),
+    );
+    assert.deepEqual(losses(ordered.text), losses(straight.text), "Moby Dick is one document");
+    const resumed = await finish(
+      start(folder, ["--resume", "c", ...args, "--steps", "5"]),
+    );
+    assert.match(resumed.text, /shuffled by 1337, found one in order/);
   }));

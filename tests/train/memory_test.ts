@@ -1,6 +1,7 @@
 // The formula of the memory of training, held to what devices count.
 import assert from "node:assert/strict";
 import type { Device } from "../../src/device/device.ts";
+import { WebGpuDevice } from "../../src/device/webgpu/webgpu_device.ts";
 import { GPT2 } from "../../src/models/gpt2.ts";
 import { AdamW } from "../../src/optim/adamw.ts";
 import { clipGradNorm } from "../../src/optim/clip_grad_norm.ts";
@@ -8,7 +9,8 @@ import { tensor } from "../../src/tensor/create.ts";
 import { RandomState } from "../../src/tensor/random.ts";
 import { Scope } from "../../src/tensor/scope.ts";
 import { readTensors } from "../../src/tensor/tensor.ts";
-import { gpt2TrainingMemory, largestBatch } from "../../src/train/memory.ts";
+import { fittingBatch } from "../../src/train/fitting_batch.ts";
+import { gpt2TrainingMemory } from "../../src/train/memory.ts";
 import { onEachDevice } from "../support/devices.ts";
 
 const CASES = [
@@ -49,12 +51,16 @@ await onEachDevice("gpt2TrainingMemory() tells the peak within 3 %", async (devi
   }
 });
 
-Deno.test("largestBatch() is the last power of two that fits", () => {
-  const sizes = CASES[0];
-  const bytes = (batch: number) => gpt2TrainingMemory(sizes, { batch }).total;
-  assert.equal(largestBatch(sizes, { bytes: bytes(8) }), 8);
-  assert.equal(largestBatch(sizes, { bytes: bytes(8) - 1 }), 4);
-  assert.equal(largestBatch(sizes, { bytes: bytes(8), recompute: true }), 16);
-  assert.equal(largestBatch(sizes, { bytes: Infinity, most: 24 }), 16);
-  assert.equal(largestBatch(sizes, { bytes: 1000 }), 0);
+Deno.test("fittingBatch() is the largest that a device has room for and that divides the step", async () => {
+  const config = CASES[0];
+  const bytes = (batch: number) => gpt2TrainingMemory(config, { batch }).total;
+  const open = (memoryLimit: number) => WebGpuDevice.open({ memoryLimit });
+  using device = await open(1.3 * bytes(8));
+  assert.equal(await fittingBatch(device, config, { sequences: 64 }), 8);
+  assert.equal(await fittingBatch(device, config, { sequences: 64, recompute: true }), 16);
+  assert.equal(await fittingBatch(device, config, { sequences: 12 }), 4);
+  assert.equal(await fittingBatch(device, config, { sequences: 64, most: 2 }), 2);
+  assert.equal(device.memory().live, 0);
+  using small = await open(1000);
+  assert.equal(await fittingBatch(small, config, { sequences: 64 }), 1);
 });
