@@ -72,6 +72,7 @@ export * from "./src/ops/reduce.ts";
 export * from "./src/ops/reshape.ts";
 export * from "./src/ops/rms_norm.ts";
 export * from "./src/ops/rotary.ts";
+export { rotaryFrequencies, type RotaryScaling } from "./src/ops/rotary_frequencies.ts";
 export {
   sparseAttention,
   type SparseAttentionOptions,

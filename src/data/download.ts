@@ -10,6 +10,8 @@ export interface DownloadOptions {
   bytes?: number;
   /** SHA-256 that the file must have, as 64 hexadecimal digits; not checked where left out. */
   sha256?: string;
+  /** Sent to the server as a bearer token, but not to another that it sends us on to. */
+  token?: string;
   /** How often to try again after a failure that may pass; 4 by default. */
   retries?: number;
   /** Wait before the first retry in milliseconds, doubled for each further one; 500 by default. */
@@ -119,6 +121,7 @@ async function fetchRest(url: string, part: string, options: DownloadOptions): P
   const link = new Link(options);
   const headers = new Headers({ "accept-encoding": "identity" }); // lengths count the file's bytes
   if (have > 0) headers.set("range", `bytes=${have}-`);
+  if (options.token !== undefined) headers.set("authorization", `Bearer ${options.token}`);
   const response = await link.wait(() => fetch(url, { headers, signal: link.signal }));
   if (response.status === 200 || (response.status === 206 && startOf(response) === have)) {
     return await saveBody(response, part, response.status === 206 ? have : 0, link, options);

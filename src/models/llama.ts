@@ -29,6 +29,7 @@ import { linearCrossEntropy } from "../ops/linear_cross_entropy.ts";
 import { matmul } from "../ops/matmul.ts";
 import { reshape } from "../ops/reshape.ts";
 import { rotary } from "../ops/rotary.ts";
+import type { RotaryScaling } from "../ops/rotary_frequencies.ts";
 import { swiglu } from "../ops/swiglu.ts";
 import { recompute } from "../tensor/recompute.ts";
 import { scoped } from "../tensor/scope.ts";
@@ -58,6 +59,8 @@ export interface LLaMAConfig {
   readonly intermediateSize?: number;
   /** How slowly the last pair of a head turns with the position. Default: 10,000. */
   readonly ropeTheta?: number;
+  /** How positions beyond those that it was first trained on are reached, as since LLaMA 3.1. Default: `null`. */
+  readonly ropeScaling?: RotaryScaling | null;
   /**
    * Which elements of a head turn together: neighbours, as in the paper and in Meta's files, or those half a head
    * apart, as in Hugging Face's files. Default: `interleaved`.
@@ -246,10 +249,11 @@ class SelfAttention {
 
   /** (B, T, E), and what is added to it, to (B, T, E). */
   forward(x: Tensor, stream: Tensor, { positions, cache, observe }: Pass): Tensor {
-    const { heads, kvHeads, ropeTheta: theta, ropeLayout: layout } = this.#config;
+    const { heads, kvHeads, ropeTheta: theta, ropeScaling: scaling, ropeLayout: layout } =
+      this.#config;
     const [batch, length, embedSize] = x.shape;
     const split = (y: Tensor, n: number) => reshape(y, [batch, length, n, embedSize / heads]);
-    const turn = (y: Tensor) => rotary(y, { theta, layout, ...positions });
+    const turn = (y: Tensor) => rotary(y, { theta, scaling, layout, ...positions });
     const query = turn(split(this.#query.forward(x), heads));
     const keys = turn(split(this.#key.forward(x), kvHeads));
     const values = split(this.#value.forward(x), kvHeads);
@@ -304,10 +308,11 @@ function withDefaults(config: LLaMAConfig): Required<LLaMAConfig> {
   const kvSize = kvHeads * embedSize / heads;
   const { hiddenSize = 4 * embedSize } = config;
   const { intermediateSize = gatedSize(hiddenSize, embedSize, kvSize) } = config;
-  const { ropeTheta = 10000, ropeLayout = "interleaved", normEps = 1e-5, tied = false } = config;
+  const { ropeTheta = 10000, ropeScaling = null, ropeLayout = "interleaved" } = config;
+  const { normEps = 1e-5, tied = false } = config;
   return {
     ...{ vocabSize, contextSize, embedSize, layers, heads, kvHeads, hiddenSize, intermediateSize },
-    ...{ ropeTheta, ropeLayout, normEps, tied },
+    ...{ ropeTheta, ropeScaling, ropeLayout, normEps, tied },
   };
 }
 

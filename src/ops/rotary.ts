@@ -11,12 +11,15 @@ import { unscoped } from "../tensor/scope.ts";
 import { record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { checkFloat, checkRank, sameDevice } from "./check.ts";
-import { sinusoidTable } from "./sinusoid.ts";
+import type { RotaryScaling } from "./rotary_frequencies.ts";
+import { type SinusoidOptions, sinusoidTable } from "./sinusoid.ts";
 
 /** Options of {@linkcode rotary}. */
 export interface RotaryOptions {
   /** How slowly the last pair turns: pair i by `theta^(-2i/D)` a position. Default: 10,000. */
   readonly theta?: number;
+  /** Slows some of the pairs down, as LLaMA 3.1 does. Default: `null`. */
+  readonly scaling?: RotaryScaling | null;
   /**
    * The position of the first of T, as when a cache holds those before; with `starts` the largest of them.
    * Default: 0.
@@ -56,7 +59,7 @@ export interface RotaryOptions {
  * ```
  */
 export function rotary(x: Tensor, options: RotaryOptions = {}): Tensor {
-  const { theta = 10000, start = 0, starts, layout = "interleaved" } = options;
+  const { theta = 10000, scaling = null, start = 0, starts, layout = "interleaved" } = options;
   checkFloat("rotary", x);
   checkRank("rotary", x, 4, "(batch, positions, heads, width)");
   const [batch, length, heads, width] = x.shape;
@@ -84,7 +87,7 @@ export function rotary(x: Tensor, options: RotaryOptions = {}): Tensor {
   const turn = (input: Tensor, starts: Tensor | undefined, direction: 1 | -1): Tensor => {
     const output = Tensor.empty(device, input.shape, input.dtype);
     if (output.size === 0) return output;
-    const turns = turnsOf(device, start + length, width, theta);
+    const turns = turnsOf(device, start + length, width, { theta, scaling });
     const bindings = { x: input, turns, starts, y: output };
     const [positions] = turns.shape;
     device.launch(rotaryKernel, bindings, { ...params, positions, direction });
@@ -97,14 +100,19 @@ export function rotary(x: Tensor, options: RotaryOptions = {}): Tensor {
 const tables = new WeakMap<Device, Map<string, Tensor>>();
 
 /** The device's table of cosines and sines, for at least so many positions; it grows by doubling. */
-function turnsOf(device: Device, positions: number, width: number, theta: number): Tensor {
+function turnsOf(
+  device: Device,
+  positions: number,
+  width: number,
+  options: Required<SinusoidOptions>,
+): Tensor {
   let own = tables.get(device);
   if (!own) tables.set(device, own = new Map());
-  const key = `${width} ${theta}`;
+  const key = JSON.stringify([width, options]);
   const known = own.get(key);
   if (known && known.shape[0] >= positions) return known;
   const length = 2 ** Math.ceil(Math.log2(Math.max(64, positions)));
-  const table = sinusoidTable(length, width, { theta });
+  const table = sinusoidTable(length, width, options);
   const made = unscoped(() => tensor(table, { device, shape: [length, width] }));
   known?.dispose();
   own.set(key, made);

@@ -6,11 +6,14 @@
 import { type CreateOptions, tensor } from "../tensor/create.ts";
 import { checkShape } from "../tensor/shape.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import { rotaryFrequencies, type RotaryScaling } from "./rotary_frequencies.ts";
 
 /** Options of {@linkcode sinusoidTable}. */
 export interface SinusoidOptions {
   /** How slowly the last pair turns: pair i by `theta^(-2i/D)` a position. Default: 10,000. */
   readonly theta?: number;
+  /** Slows some of the pairs down. Default: `null`. */
+  readonly scaling?: RotaryScaling | null;
 }
 
 /**
@@ -34,18 +37,16 @@ export function sinusoidTable(
   width: number,
   options: SinusoidOptions = {},
 ): Float32Array<ArrayBuffer> {
-  const { theta = 10000 } = options;
+  const { theta = 10000, scaling } = options;
   checkShape("sinusoidTable", [length, width]);
-  if (width % 2 !== 0) throw new RangeError(`sinusoidTable: expected an even width, got ${width}`);
-  if (!(theta > 0)) throw new RangeError(`sinusoidTable: expected a positive theta, got ${theta}`);
   const table = new Float32Array(length * width);
-  for (let column = 0; column < width; column += 2) {
-    const frequency = theta ** (-column / width);
+  rotaryFrequencies(width, theta, scaling).forEach((frequency, pair) => {
     for (let position = 0; position < length; position++) {
-      table[position * width + column] = Math.cos(position * frequency);
-      table[position * width + column + 1] = Math.sin(position * frequency);
+      const at = position * width + 2 * pair;
+      table[at] = Math.cos(position * frequency);
+      table[at + 1] = Math.sin(position * frequency);
     }
-  }
+  });
   return table;
 }
 

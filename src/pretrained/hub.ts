@@ -4,13 +4,11 @@
  * @module
  */
 import { createHash } from "node:crypto";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { cacheFolder as defaultCache, download, DownloadError } from "../data/download.ts";
 import type { DownloadOptions } from "../data/download.ts";
-import { writeFileAtomically } from "../io/atomic_file.ts";
 import { toPath } from "../io/byte_source.ts";
 import { FileFormatError } from "../io/errors.ts";
-import { fetchAsHolder } from "./hub_token.ts";
 import { isJsonObject, readJsonObject } from "./json_file.ts";
 import { readWeightMap, WEIGHTS, WEIGHTS_INDEX } from "./weight_files.ts";
 
@@ -180,16 +178,7 @@ async function fetchFile(
   { token, retries, retryDelay, stallTimeout, signal }: ModelHubOptions,
   expected: Pick<DownloadOptions, "bytes" | "sha256" | "onProgress">,
 ): Promise<void> {
-  const options = { ...expected, retries, retryDelay, stallTimeout, signal };
-  if (token === undefined) return void await download(url, path, options);
-  const place = await fetchAsHolder(url, token, { bytes: expected.bytes, signal });
-  if (typeof place === "string") return void await download(place, path, options);
-  const digest = createHash("sha256").update(place).digest("hex");
-  if (expected.sha256 !== undefined && digest !== expected.sha256) {
-    throw new DownloadError(url, `expected SHA-256 ${expected.sha256} but found ${digest}`);
-  }
-  await Deno.mkdir(dirname(path), { recursive: true });
-  await writeFileAtomically(path, (file) => file.write(place));
+  await download(url, path, { ...expected, token, retries, retryDelay, stallTimeout, signal });
 }
 
 async function gitHash(path: string, size: number): Promise<string> {

@@ -138,10 +138,12 @@ function turnedHeads(name: string, { heads, kvHeads }: Required<LLaMAConfig>): n
 
 /** Throws unless the numbers that are not in the file are those of llama2.c. */
 function checkFixed(config: Required<LLaMAConfig>): void {
-  const fixed = { ropeTheta: 10000, normEps: 1e-5 } as const;
+  const fixed = { ropeTheta: 10000, ropeScaling: null, normEps: 1e-5 } as const;
   for (const [name, value] of Object.entries(fixed)) {
     const found = config[name as keyof typeof fixed];
     if (found === value) continue;
-    throw new RangeError(`saveLlama2c: expected a ${name} of ${value} but got ${found}`);
+    throw new RangeError(
+      `saveLlama2c: expected a ${name} of ${value} but got ${JSON.stringify(found)}`,
+    );
   }
 }

@@ -4,14 +4,16 @@
  * @module
  */
 import { LLaMA, type LLaMAConfig } from "../models/llama.ts";
+import type { RotaryScaling } from "../ops/rotary_frequencies.ts";
 import type { Architecture } from "./architecture.ts";
 import type { ConfigFields } from "./config_fields.ts";
+import type { JsonObject } from "./json_file.ts";
 import type { StoredTensor } from "./stored_tensor.ts";
 
 /** All of a LLaMA's configuration that its files need. */
 export type LLaMAFileConfig = Required<Omit<LLaMAConfig, "hiddenSize">>;
 
-/** The files of LLaMA 1, 2 and 3. */
+/** The files of LLaMA 1 to 3.2. */
 export const llamaFiles: Architecture<LLaMAFileConfig, LLaMA> = {
   modelType: "llama",
   className: "LlamaForCausalLM",
@@ -32,7 +34,7 @@ export const llamaFiles: Architecture<LLaMAFileConfig, LLaMA> = {
       heads,
       kvHeads: fields.size("num_key_value_heads", heads),
       intermediateSize: fields.size("intermediate_size"),
-      ropeTheta: readTheta(fields),
+      ...readRotary(fields),
       ropeLayout: "half-split",
       normEps: fields.positive("rms_norm_eps", 1e-6),
       tied: fields.flag("tie_word_embeddings", false),
@@ -52,7 +54,7 @@ export const llamaFiles: Architecture<LLaMAFileConfig, LLaMA> = {
       hidden_act: "silu",
       rms_norm_eps: config.normEps,
       rope_theta: config.ropeTheta,
-      rope_scaling: null,
+      rope_scaling: scalingFields(config.ropeScaling),
       attention_bias: false,
       mlp_bias: false,
       attention_dropout: 0,
@@ -100,12 +102,52 @@ export const llamaFiles: Architecture<LLaMAFileConfig, LLaMA> = {
   create: (config, options) => new LLaMA(config, options),
 };
 
-/** `rope_theta`, also out of `rope_parameters`, where newer files have it. Throws where positions are scaled. */
-function readTheta(fields: ConfigFields): number {
+/** `rope_theta` and `rope_scaling`, or `rope_parameters`, in which newer files have both. */
+function readRotary(fields: ConfigFields): Pick<LLaMAFileConfig, "ropeTheta" | "ropeScaling"> {
   const both = fields.object("rope_parameters");
-  for (const scaling of [both, fields.object("rope_scaling")]) {
-    scaling?.expect("rope_type", "default");
-    scaling?.expect("type", "default");
+  return {
+    ropeTheta: (both ?? fields).positive("rope_theta", 10_000),
+    ropeScaling: readScaling(both ?? fields.object("rope_scaling"), fields),
+  };
+}
+
+function readScaling(fields: ConfigFields | undefined, whole: ConfigFields): RotaryScaling | null {
+  if (!fields) return null;
+  const type = fields.get("rope_type") ?? fields.get("type") ?? "default";
+  switch (type) {
+    case "default":
+      return null;
+    case "linear":
+      return { type: "linear", factor: fields.positive("factor") };
+    case "llama3":
+      return {
+        type: "llama3",
+        factor: fields.positive("factor"),
+        lowFrequencyFactor: fields.positive("low_freq_factor"),
+        highFrequencyFactor: fields.positive("high_freq_factor"),
+        originalContextSize: fields.size(
+          "original_max_position_embeddings",
+          whole.size("max_position_embeddings", 2048),
+        ),
+      };
+    default:
+      return fields.refuse("rope_type", `"default", "linear" or "llama3"`);
   }
-  return (both ?? fields).positive("rope_theta", 10_000);
+}
+
+function scalingFields(scaling: RotaryScaling | null): JsonObject | null {
+  switch (scaling?.type) {
+    case undefined:
+      return null;
+    case "linear":
+      return { rope_type: "linear", factor: scaling.factor };
+    case "llama3":
+      return {
+        rope_type: "llama3",
+        factor: scaling.factor,
+        low_freq_factor: scaling.lowFrequencyFactor,
+        high_freq_factor: scaling.highFrequencyFactor,
+        original_max_position_embeddings: scaling.originalContextSize,
+      };
+  }
 }

@@ -41,8 +41,8 @@ const WRITES_UNSENT = 256 * 2 ** 20;
 
 /**
  * A GPT-2 or LLaMA with weights in Hugging Face's layout: `config.json` and `model.safetensors`, or several such files
- * with their index; of F32, F16 or BF16, converted to `dtype`. They go to the device one tensor at a time. Scaled
- * positions (`rope_scaling`, as of LLaMA 3.1) are refused.
+ * with their index; of F32, F16 or BF16, converted to `dtype`. They go to the device one tensor at a time. Of scaled
+ * positions (`rope_scaling`) it knows LLaMA 3.1's and linear ones, and refuses others.
  *
  * `from` is a folder, or the name of a model on the hub, which is first downloaded into a cache (see
  * {@linkcode downloadModel}). A name that is also a folder is the folder. Needs `--allow-read` for the folder, and

@@ -100,6 +100,17 @@ Deno.test("download() begins again when the server knows no ranges or has anothe
   });
 });
 
+Deno.test("download() shows its token to the server asked, and to no other", async () => {
+  const tokens: (string | null)[] = [];
+  const noteToken = (request: Request) => tokens.push(request.headers.get("authorization"));
+  await withServer((request) => (noteToken(request), serveRange(request)), async (other, path) => {
+    await withServer((request) => (noteToken(request), Response.redirect(other)), async (url) => {
+      await download(url, path, { ...right, token: "secret" });
+    });
+  });
+  assert.deepEqual(tokens, ["Bearer secret", null]);
+});
+
 Deno.test("download() tries again when the server is busy, and gives up in the end", async () => {
   const busy = () => new Response("busy", { status: 503 });
   await withServer((request, n) => n < 3 ? busy() : serveRange(request), async (url, path) => {

@@ -340,6 +340,11 @@ Deno.test("loadPretrained() says what a configuration asks for that is not compu
         /"hidden_size" to be a whole number above 0, found nothing$/,
       ],
       ["llama", { rope_scaling: { rope_type: "yarn" } }, /"rope_scaling.rope_type" to be /],
+      [
+        "llama",
+        { rope_scaling: { rope_type: "linear" } },
+        /"rope_scaling.factor" to be a number above 0/,
+      ],
       ["llama", { rope_parameters: 5 }, /"rope_parameters" to be an object, found 5$/],
     ];
     for (const [kind, change, message] of cases) {
@@ -437,3 +442,65 @@ Deno.test("savePretrained() refuses what it cannot write", () =>
     model.dispose();
     other.dispose();
   }));
+
+Deno.test("LLaMA's scaled positions are read as old and new files say them, and written back", async () => {
+  const ropeScaling = {
+    type: "llama3",
+    factor: 8,
+    lowFrequencyFactor: 1,
+    highFrequencyFactor: 4,
+    originalContextSize: 4,
+  } as const;
+  const fields = {
+    rope_type: "llama3",
+    factor: 8,
+    low_freq_factor: 1,
+    high_freq_factor: 4,
+    original_max_position_embeddings: 4,
+  };
+  const folder = await Deno.makeTempDir({ prefix: "dinograd" });
+  try {
+    const config = {
+      vocabSize: 10,
+      contextSize: 32,
+      embedSize: 8,
+      layers: 1,
+      heads: 1,
+      ropeScaling,
+    };
+    const model = new LLaMA(config, { device: cpu, random: new RandomState(4) });
+    const plain = new LLaMA({ ...config, ropeScaling: null }, {
+      device: cpu,
+      random: new RandomState(4),
+    });
+    using ids = tensor(Int32Array.from({ length: 32 }, (_, i) => i % 10), {
+      shape: [1, 32],
+      device: cpu,
+    });
+    using expected = noGrad(() => model.logits(ids));
+    using other = noGrad(() => plain.logits(ids));
+    assert.notDeepEqual(await other.data(), await expected.data());
+    await savePretrained(model, folder);
+    const file = join(folder, "config.json");
+    const json = JSON.parse(await Deno.readTextFile(file));
+    assert.deepEqual(json.rope_scaling, fields);
+    for (
+      const change of [
+        {},
+        { rope_scaling: { ...fields, rope_type: undefined, type: "llama3" } },
+        { rope_scaling: null, rope_theta: null, rope_parameters: { ...fields, rope_theta: 10000 } },
+      ]
+    ) {
+      await Deno.writeTextFile(file, JSON.stringify({ ...json, ...change }));
+      const loaded = await loadPretrained(folder, { device: cpu });
+      assert.deepEqual((loaded as LLaMA).config.ropeScaling, ropeScaling);
+      using logits = noGrad(() => loaded.logits(ids));
+      assert.deepEqual(await logits.data(), await expected.data());
+      loaded.dispose();
+    }
+    model.dispose();
+    plain.dispose();
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
