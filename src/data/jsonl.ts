@@ -31,12 +31,18 @@ export function* parseJsonLines(text: string, file: string, firstLine = 1): Gene
 export function textField({ line, value }: JsonLine, field: string, file: string): string {
   const text = value[field];
   if (typeof text !== "string") {
-    const found = text === undefined ? `only ${Object.keys(value).join(", ")}` : `a ${typeof text}`;
+    const found = text === undefined ? `only ${namesOf(value)}` : `a ${typeof text}`;
     throw new FileFormatError(`line ${line}: expected a text in "${field}" but found ${found}`, {
       file,
     });
   }
   return text;
+}
+
+/** The first of its keys. */
+function namesOf(value: Record<string, unknown>): string {
+  const names = Object.keys(value).join(", ");
+  return names.length > 200 ? `${names.slice(0, 200)}...` : names;
 }
 
 function parseObject(part: string, file: string, line: number): Record<string, unknown> {

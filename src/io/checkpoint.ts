@@ -10,6 +10,7 @@ import {
 } from "./atomic_file.ts";
 import { toPath } from "./byte_source.ts";
 import { FileFormatError } from "./errors.ts";
+import { parseJson, shown } from "./json_text.ts";
 import { SafetensorsFile, writeTensors } from "./safetensors.ts";
 import {
   encodeSafetensorsHeader,
@@ -174,12 +175,15 @@ export async function listCheckpoints(folder: string | URL): Promise<CheckpointF
 export async function loadCheckpoint(path: string | URL): Promise<Checkpoint> {
   using file = await SafetensorsFile.open(path);
   const { metadata } = file;
-  const refuse = (message: string): never => {
-    throw new FileFormatError(message, { file: file.name });
+  // The metadata is in the header, which begins at byte 8.
+  const refuse = (message: string, offset = 8): never => {
+    throw new FileFormatError(message, { file: file.name, offset });
   };
   if (metadata.format !== FORMAT) refuse("is a safetensors file, but not a checkpoint of dinograd");
   if (metadata.format_version !== FORMAT_VERSION) {
-    refuse(`has checkpoint version ${metadata.format_version}, expected ${FORMAT_VERSION}`);
+    refuse(
+      `has checkpoint version ${metadata.format_version?.slice(0, 40)}, expected ${FORMAT_VERSION}`,
+    );
   }
 
   const header = new Uint8Array(file.dataOffset);
@@ -195,14 +199,22 @@ export async function loadCheckpoint(path: string | URL): Promise<Checkpoint> {
   }
   const digest = hash.digest("hex");
   if (digest !== metadata.sha256) {
-    refuse(`is corrupted: its SHA-256 is ${digest}, expected ${metadata.sha256}`);
+    refuse(
+      `is corrupted: its SHA-256 is ${digest}, expected ${shown(metadata.sha256, 80)}`,
+      Math.max(at, 8),
+    );
   }
-  return {
-    path: file.name,
-    step: Number(metadata.step),
-    state: JSON.parse(metadata.state),
-    tensors,
-  };
+  if (!/^\d+$/.test(metadata.step) || !Number.isSafeInteger(Number(metadata.step))) {
+    refuse(`expected a step in its metadata but found ${shown(metadata.step)}`);
+  }
+  if (metadata.state === undefined) refuse("has no state in its metadata");
+  let state: unknown;
+  try {
+    state = parseJson(metadata.state);
+  } catch (error) {
+    refuse(`has a state that is not JSON: ${(error as Error).message}`);
+  }
+  return { path: file.name, step: Number(metadata.step), state: state as Json, tensors };
 }
 
 /**

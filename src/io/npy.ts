@@ -62,6 +62,8 @@ export interface NpyArray {
 const MAGIC = [0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59]; // \x93NUMPY
 // NumPy itself refuses longer headers by default; the dict of a plain array has about 60 bytes.
 const MAX_HEADER_BYTES = 1 << 20;
+// NumPy has no arrays with more axes.
+const MAX_AXES = 64;
 
 /**
  * Reads only the header of a `.npy` file, so that a large one can be read by ranges.
@@ -196,26 +198,36 @@ function parseDict(
     );
   }
   if (descr[2] === undefined) {
-    return refuse(`holds a structured type, expected plain numbers: ${descr[1].trim()}`);
+    return refuse(
+      `holds a structured type, expected plain numbers: ${descr[1].trim().slice(0, 100)}`,
+    );
   }
   if (order[1] === "True") return refuse("is in Fortran order, expected C order");
   const [byteOrder, dtype] = [descr[2][0], descr[2].slice(1)];
   if (byteOrder === "|" && dtype === "O") return refuse("holds Python objects, expected numbers");
   if (!(Object.hasOwn(ARRAY_TYPES, dtype))) {
     return refuse(
-      `holds type '${descr[2]}', expected one of ${Object.keys(ARRAY_TYPES).join(", ")}`,
+      `holds type '${descr[2].slice(0, 60)}', expected one of ${
+        Object.keys(ARRAY_TYPES).join(", ")
+      }`,
     );
   }
   const oneByte = dtype.endsWith("1");
   if (byteOrder === ">" && !oneByte) return refuse("is big-endian, expected little-endian");
-  if (!"<=|>".includes(byteOrder)) return refuse(`has the unknown byte order in '${descr[2]}'`);
+  if (!"<=|>".includes(byteOrder)) {
+    return refuse(`has the unknown byte order in '${descr[2].slice(0, 60)}'`);
+  }
   const lengths = shape[1].split(",").map((s) => s.trim().replace(/L$/, "")).filter((s) =>
     s !== ""
   );
+  if (lengths.length > MAX_AXES) {
+    return refuse(`has ${lengths.length} axes, expected ${MAX_AXES} or fewer`);
+  }
   const numbers = lengths.map(Number);
-  if (numbers.some((n) => !Number.isSafeInteger(n))) return refuse(`has shape (${shape[1]})`);
+  const shown = shape[1].slice(0, 200);
+  if (numbers.some((n) => !Number.isSafeInteger(n))) return refuse(`has shape (${shown})`);
   if (!Number.isSafeInteger(numbers.reduce((a, b) => a * b, 1))) {
-    return refuse(`has shape (${shape[1]}), more elements than can be counted`);
+    return refuse(`has shape (${shown}), more elements than can be counted`);
   }
   return { dtype: dtype as NpyDtype, shape: numbers };
 }

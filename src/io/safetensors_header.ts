@@ -3,6 +3,7 @@
 // Format: https://github.com/huggingface/safetensors#format
 import type { ByteSource } from "./byte_source.ts";
 import { FileFormatError } from "./errors.ts";
+import { parseJson as parseJsonText, shown } from "./json_text.ts";
 
 /** Element type of a tensor in a safetensors file. */
 export type SafetensorsDtype =
@@ -173,7 +174,7 @@ export async function readSafetensorsHeader(source: ByteSource): Promise<Safeten
       Object.assign(metadata, readMetadata(value, (message) => refuse(message, 8)));
     } else {
       const info = readInfo(value, dataOffset);
-      if (typeof info === "string") refuse(`tensor ${JSON.stringify(name)} ${info}`, 8);
+      if (typeof info === "string") refuse(`tensor ${shown(name)} ${info}`, 8);
       else found.push([name, info]);
     }
   }
@@ -184,7 +185,7 @@ export async function readSafetensorsHeader(source: ByteSource): Promise<Safeten
   for (const [name, { offset, byteLength }] of found) {
     if (offset !== end) {
       const what = offset < end ? "overlaps the one before it" : "leaves a gap before it";
-      refuse(`tensor ${JSON.stringify(name)} ${what}`, offset);
+      refuse(`tensor ${shown(name)} ${what}`, offset);
     }
     end += byteLength;
   }
@@ -198,7 +199,7 @@ export async function readSafetensorsHeader(source: ByteSource): Promise<Safeten
 function parseJson(bytes: Uint8Array, refuse: (message: string) => never): object {
   let json: unknown;
   try {
-    json = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+    json = parseJsonText(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
   } catch (error) {
     refuse(`has a header that is not JSON: ${(error as Error).message}`);
   }
@@ -223,20 +224,22 @@ function readInfo(value: unknown, dataOffset: number): TensorInfo | string {
   if (typeof value !== "object" || value === null) return "is not described by an object";
   const { dtype, shape, data_offsets: offsets } = value as Record<string, unknown>;
   if (typeof dtype !== "string" || !Object.hasOwn(ARRAY_TYPES, dtype)) {
-    return `has the unknown type ${JSON.stringify(dtype)}`;
+    return `has the unknown type ${shown(dtype)}`;
   }
   const isLength = (n: unknown) => typeof n === "number" && Number.isSafeInteger(n) && n >= 0;
   if (!Array.isArray(shape) || !shape.every(isLength)) {
-    return `has the impossible shape ${JSON.stringify(shape)}`;
+    return `has the impossible shape ${shown(shape)}`;
   }
   if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isLength)) {
-    return `has the impossible data_offsets ${JSON.stringify(offsets)}`;
+    return `has the impossible data_offsets ${shown(offsets)}`;
   }
   const count = (shape as number[]).reduce((a, b) => a * b, 1);
   const [begin, end] = offsets as number[];
   const wanted = count * ARRAY_TYPES[dtype as SafetensorsDtype].BYTES_PER_ELEMENT;
   if (end - begin !== wanted) {
-    return `of type ${dtype} and shape [${shape}] needs ${wanted} bytes but spans ${end - begin}`;
+    return `of type ${dtype} and shape ${shown(shape)} needs ${wanted} bytes but spans ${
+      end - begin
+    }`;
   }
   return {
     dtype: dtype as SafetensorsDtype,

@@ -7,6 +7,8 @@ import { dirname, join } from "node:path";
 import { writeFileAtomically } from "../io/atomic_file.ts";
 import { toPath } from "../io/byte_source.ts";
 import { FileFormatError } from "../io/errors.ts";
+import { parseJson, shown } from "../io/json_text.ts";
+import { SafetensorsFile } from "../io/safetensors.ts";
 import type { ParameterOptions } from "../nn/parameters.ts";
 import { loadStateDict, saveStateDict } from "../nn/state_dict.ts";
 import { BytePairTokenizer } from "../tokenizer/byte_pair_tokenizer.ts";
@@ -43,6 +45,13 @@ const REQUIRED: Record<ModelKind, readonly string[]> = {
   llama: SIZES,
   transformer: ["sourceVocabSize", "targetVocabSize", "embedSize", "layers", "heads"],
 };
+
+/** Sizes that have defaults. */
+const OPTIONAL = [
+  ...["contextSize", "hiddenSize", "intermediateSize", "kvHeads", "localBlockSize"],
+] as const;
+/** Numbers that a model may have beyond those in its file before it is even built to be compared with it. */
+const SPARE_NUMBERS = 1 << 20;
 
 const CONFIG = "model.json";
 const PARAMETERS = "model.safetensors";
@@ -112,11 +121,13 @@ export async function loadModel<K extends ModelKind = ModelKind>(
   const { kinds = Object.keys(CLASSES) as K[], device, dtype } = options;
   const file = join(toPath(folder), CONFIG);
   const { kind, config } = await readConfig(file, kinds);
-  const model = build(file, kind, config, { device, dtype });
+  let model: ModelKinds[ModelKind] | undefined;
   try {
+    await checkSizes(file, kind, config, join(toPath(folder), PARAMETERS));
+    model = build(file, kind, config, { device, dtype });
     await loadStateDict(model, join(toPath(folder), PARAMETERS));
   } catch (error) {
-    model.dispose();
+    model?.dispose();
     throw error instanceof Deno.errors.NotFound ? missing(folder, PARAMETERS, error) : error;
   }
   return model as ModelKinds[K];
@@ -169,7 +180,7 @@ async function readConfig(
   };
   let value: { model?: unknown; config?: unknown } | null;
   try {
-    value = JSON.parse(await Deno.readTextFile(file));
+    value = parseJson(await Deno.readTextFile(file)) as typeof value;
   } catch (error) {
     if (error instanceof SyntaxError) refuse(`is not JSON: ${error.message}`, error);
     throw error instanceof Deno.errors.NotFound ? missing(dirname(file), CONFIG, error) : error;
@@ -179,17 +190,60 @@ async function readConfig(
     return refuse(`describes no model: expected "model", a name, and "config", an object`);
   }
   if (!Object.hasOwn(CLASSES, model)) {
-    refuse(`has a model of the kind ${JSON.stringify(model)}, expected one of ${known()}`);
+    refuse(`has a model of the kind ${shown(model)}, expected one of ${known()}`);
   }
   const kind = model as ModelKind;
   if (!kinds.includes(kind)) refuse(`has a ${kind}, expected ${kinds.join(" or ")}`);
   for (const name of REQUIRED[kind]) {
     const size = (config as Record<string, unknown>)[name];
     if (!Number.isSafeInteger(size) || (size as number) < 1) {
-      refuse(`expected "${name}" to be a whole number above 0 but found ${JSON.stringify(size)}`);
+      refuse(`expected "${name}" to be a whole number above 0 but found ${shown(size)}`);
     }
   }
+  for (const name of OPTIONAL) {
+    const size = (config as Record<string, unknown>)[name];
+    if (size === undefined || (Number.isSafeInteger(size) && (size as number) >= 1)) continue;
+    refuse(`expected "${name}" to be a whole number above 0 but found ${shown(size)}`);
+  }
   return { kind, config: config as Record<string, unknown> };
+}
+
+/**
+ * Throws where the configuration speaks of far more numbers than there are: a model has to be built before its
+ * parameters can be compared with the file's, and would take as much memory as a few digits ask for.
+ */
+async function checkSizes(
+  file: string,
+  kind: ModelKind,
+  config: Record<string, unknown>,
+  parameters: string,
+): Promise<void> {
+  using tensors = await SafetensorsFile.open(parameters);
+  const found = tensors.tensors.values().reduce((sum, { count }) => sum + count, 0);
+  const size = (name: string) => (config[name] ?? 0) as number;
+  const [embed, layers] = [size("embedSize"), size("layers")];
+  const matrices = ["vocabSize", "sourceVocabSize", "targetVocabSize"];
+  if (kind !== "llama") matrices.push("contextSize"); // LLaMA has no matrix of positions
+  const hidden = size("intermediateSize") || 2 / 3 * size("hiddenSize");
+  const claims: [string, number][] = [
+    ...matrices.map((name): [string, number] => [name, size(name) * embed]),
+    ["layers and embedSize", layers * embed ** 2],
+    ["layers and the hidden size", layers * embed * hidden],
+  ];
+  const wrong = claims.find(([, numbers]) => numbers > 4 * found + SPARE_NUMBERS);
+  if (wrong !== undefined) {
+    const [name, numbers] = wrong;
+    throw new FileFormatError(
+      `speaks of ${numbers} numbers by its "${name}", but "${PARAMETERS}" has ${found}`,
+      { file },
+    );
+  }
+  if (layers > tensors.tensors.size) {
+    throw new FileFormatError(
+      `has "layers" of ${layers}, but "${PARAMETERS}" has ${tensors.tensors.size} tensors`,
+      { file },
+    );
+  }
 }
 
 function build(
@@ -202,7 +256,7 @@ function build(
     return new CLASSES[kind](config as never, options);
   } catch (error) {
     // Only what stands in the file is the file's fault.
-    if (!(error instanceof RangeError)) throw error;
+    if (!(error instanceof RangeError || error instanceof TypeError)) throw error;
     throw new FileFormatError(error.message, { file, cause: error });
   }
 }

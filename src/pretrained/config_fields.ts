@@ -4,6 +4,7 @@
  * @module
  */
 import { FileFormatError } from "../io/errors.ts";
+import { shown } from "../io/json_text.ts";
 import type { JsonObject } from "./json_file.ts";
 
 /** The fields of one `config.json`; whatever is wrong throws a `FileFormatError` that names file and field. */
@@ -60,9 +61,8 @@ export class ConfigFields {
 
   /** Throws: a field is not what was expected. */
   refuse(name: string, expected: string): never {
-    const found = JSON.stringify(this.get(name)) ?? "nothing";
-    const shown = found.length > 60 ? `${found.slice(0, 60)}...` : found;
-    throw new FileFormatError(`expected "${this.#path}${name}" to be ${expected}, found ${shown}`, {
+    const found = shown(this.get(name));
+    throw new FileFormatError(`expected "${this.#path}${name}" to be ${expected}, found ${found}`, {
       file: this.#file,
     });
   }

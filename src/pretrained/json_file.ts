@@ -4,6 +4,7 @@
  * @module
  */
 import { FileFormatError } from "../io/errors.ts";
+import { parseJson, shown } from "../io/json_text.ts";
 
 /** Any JSON object. */
 export type JsonObject = Record<string, unknown>;
@@ -21,12 +22,14 @@ export function isJsonObject(value: unknown): value is JsonObject {
 export async function readJsonObject(file: string): Promise<JsonObject | undefined> {
   let value: unknown;
   try {
-    value = JSON.parse(await Deno.readTextFile(file));
+    value = parseJson(await Deno.readTextFile(file));
   } catch (cause) {
     if (cause instanceof Deno.errors.NotFound) return undefined;
     if (!(cause instanceof SyntaxError)) throw cause;
     throw new FileFormatError(`is not JSON: ${cause.message}`, { file, cause });
   }
-  if (!isJsonObject(value)) throw new FileFormatError("is not a JSON object", { file });
+  if (!isJsonObject(value)) {
+    throw new FileFormatError(`is not a JSON object but ${shown(value)}`, { file });
+  }
   return value;
 }

@@ -5,6 +5,7 @@
  */
 import { join } from "node:path";
 import { FileFormatError } from "../io/errors.ts";
+import { shown } from "../io/json_text.ts";
 import { SafetensorsFile, type TensorInfo } from "../io/safetensors.ts";
 import { isJsonObject, type JsonObject, readJsonObject } from "./json_file.ts";
 
@@ -73,8 +74,8 @@ export function readWeightMap(json: JsonObject, file: string): ReadonlyMap<strin
     // Only beside the index: a path could lead anywhere.
     if (typeof shard === "string" && /^[^/\\]+\.safetensors$/.test(shard)) continue;
     throw new FileFormatError(
-      `expected the file of ${JSON.stringify(name)} to be the name of a safetensors file, found ` +
-        JSON.stringify(shard),
+      `expected the file of ${shown(name)} to be the name of a safetensors file, found ` +
+        shown(shard),
       { file },
     );
   }
@@ -96,7 +97,7 @@ async function openShards(
       const file = opened.get(shard)!;
       if (!file.tensors.has(name)) {
         throw new FileFormatError(
-          `has no tensor ${JSON.stringify(name)}, which ${index} promises`,
+          `has no tensor ${shown(name)}, which ${index} promises`,
           {
             file: file.name,
           },

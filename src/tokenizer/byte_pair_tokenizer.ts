@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { parseJson } from "../io/json_text.ts";
 import { findMerges } from "./bpe_trainer.ts";
 import { type BytePairJSON, checkBytePairJSON, TokenizerFormatError } from "./byte_pair_json.ts";
 import { ByteLevelTokenizer } from "./byte_level_tokenizer.ts";
@@ -147,7 +148,7 @@ export class BytePairTokenizer extends ByteLevelTokenizer {
     const text = await Deno.readTextFile(path);
     let value: unknown;
     try {
-      value = JSON.parse(text);
+      value = parseJson(text);
     } catch (error) {
       throw new TokenizerFormatError(`${path}: not JSON: ${(error as Error).message}`);
     }

@@ -7,6 +7,7 @@
 import { writeFileAtomically } from "../io/atomic_file.ts";
 import { type ByteSource, openSource, toPath } from "../io/byte_source.ts";
 import { FileFormatError } from "../io/errors.ts";
+import { shown } from "../io/json_text.ts";
 import { MAX_VOCAB_SIZE } from "./merge_engine.ts";
 import { PairTable } from "./pair_table.ts";
 import { byteToken, SentencePieceTokenizer, SPACE_MARK } from "./sentencepiece_tokenizer.ts";
@@ -23,6 +24,9 @@ export interface Llama2cToken {
 
 /** Tokens never have more bytes, so that a file cannot ask for any amount of work; LLaMA's have 48 at most. */
 const MAX_TOKEN_BYTES = 256;
+/** Where the first token stands, after the length of the longest. */
+const FIRST_TOKEN = 4;
+const encoder = new TextEncoder();
 /** The special tokens of SentencePiece by id. */
 const SPECIAL = ["<unk>", "<s>", "</s>"] as const;
 
@@ -82,7 +86,6 @@ export async function writeLlama2cTokens(
   path: string | URL,
   tokens: readonly Llama2cToken[],
 ): Promise<void> {
-  const encoder = new TextEncoder();
   const encoded = tokens.map(({ text }) => encoder.encode(text));
   const longest = encoded.reduce((most, { length }) => Math.max(most, length), 0);
   if (longest > MAX_TOKEN_BYTES) {
@@ -121,7 +124,13 @@ export async function loadLlama2cTokenizer(
   const tokens = found.map(({ text }, id) => nameOf(text, id));
   for (const [id, name] of SPECIAL.entries()) {
     if (tokens[id] === name) continue;
-    throw new FileFormatError(`expected token ${id} to be ${name}, found ${tokens[id]}`, { file });
+    throw new FileFormatError(`expected token ${id} to be ${name}, found ${shown(tokens[id])}`, {
+      file,
+      offset: found.slice(0, id).reduce(
+        (at, { text }) => at + 8 + encoder.encode(text).length,
+        FIRST_TOKEN,
+      ),
+    });
   }
   const ids = new Map<string, number>();
   tokens.forEach((token, id) => ids.has(token) || ids.set(token, id));
@@ -137,7 +146,7 @@ export async function loadLlama2cTokenizer(
       dummyPrefix: { where: "always", doubled: true },
     });
   } catch (cause) {
-    throw new FileFormatError((cause as Error).message, { file, cause });
+    throw new FileFormatError((cause as Error).message, { file, offset: FIRST_TOKEN, cause });
   }
 }
 

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { shown } from "../io/json_text.ts";
 import { type EncodeOptions, SpecialTokenError } from "./tokenizer.ts";
 
 /** The special tokens of a tokenizer. */
@@ -81,14 +82,14 @@ export function checkSpecialTokens(tokens: readonly unknown[], where: string): v
   for (let i = 0; i < tokens.length; i++) {
     const token = tokens[i];
     if (typeof token !== "string" || token === "" || !token.isWellFormed()) {
-      const shown = typeof token === "string" ? JSON.stringify(token) : `a ${typeof token}`;
+      const found = typeof token === "string" ? shown(token) : `a ${typeof token}`;
       throw new TypeError(
-        `${where}[${i}]: expected well-formed text that is not empty, got ${shown}`,
+        `${where}[${i}]: expected well-formed text that is not empty, got ${found}`,
       );
     }
     if (seen.has(token)) {
       throw new TypeError(
-        `${where}[${i}]: the special token ${JSON.stringify(token)} stands twice`,
+        `${where}[${i}]: the special token ${shown(token)} stands twice`,
       );
     }
     seen.add(token);

@@ -6,6 +6,7 @@
 import { writeFileAtomically } from "../io/atomic_file.ts";
 import { toPath } from "../io/byte_source.ts";
 import { FileFormatError } from "../io/errors.ts";
+import { parseJson } from "../io/json_text.ts";
 import { checkTextVocabularyJSON, type TextVocabularyJSON } from "./text_vocabulary_json.ts";
 
 /** The texts of the four special tokens, whose ids are 0 to 3 in this order. */
@@ -136,7 +137,7 @@ export class TextVocabulary {
     const text = await Deno.readTextFile(file);
     let value: unknown;
     try {
-      value = JSON.parse(text);
+      value = parseJson(text);
     } catch (cause) {
       throw new FileFormatError(`is not JSON: ${(cause as Error).message}`, { file, cause });
     }

@@ -16,6 +16,7 @@
  * @module
  */
 import { FileFormatError } from "../io/errors.ts";
+import { shown } from "../io/json_text.ts";
 
 /** A text vocabulary as JSON. */
 export interface TextVocabularyJSON {
@@ -35,9 +36,7 @@ export interface TextVocabularyJSON {
 export function checkTextVocabularyJSON(value: unknown, file: string): TextVocabularyJSON {
   const check = (holds: boolean, field: string, expected: string, found: unknown) => {
     if (holds) return;
-    const text = JSON.stringify(found) ?? "nothing";
-    const shown = text.length > 60 ? `${text.slice(0, 60)}...` : text;
-    throw new FileFormatError(`${field}: expected ${expected} but found ${shown}`, { file });
+    throw new FileFormatError(`${field}: expected ${expected} but found ${shown(found)}`, { file });
   };
   check(isObject(value), "the file", "a JSON object", value);
   const json = value as Record<keyof TextVocabularyJSON, unknown>;

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { parseJson } from "../io/json_text.ts";
 import { TokenizerFormatError } from "./byte_pair_json.ts";
 import { SentencePieceTokenizer } from "./sentencepiece_tokenizer.ts";
 import type { PretrainedTokenizer } from "./tokenizer_json_base.ts";
@@ -59,7 +60,7 @@ export async function loadTokenizerJson(path: string | URL): Promise<PretrainedT
   const text = await Deno.readTextFile(path);
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = parseJson(text);
   } catch (error) {
     throw new TokenizerFormatError(`${path}: not JSON: ${(error as Error).message}`);
   }

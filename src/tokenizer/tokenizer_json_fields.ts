@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { shown } from "../io/json_text.ts";
 import { TokenizerFormatError } from "./byte_pair_json.ts";
 import { MAX_VOCAB_SIZE } from "./merge_engine.ts";
 import { PairTable } from "./pair_table.ts";
@@ -44,9 +45,9 @@ export class FieldChecks {
 
   /** Throws. */
   fail(field: string, expected: string, found: unknown): never {
-    let shown = found === undefined ? "nothing" : JSON.stringify(found);
-    if (shown.length > 60) shown = `${shown.slice(0, 60)}...`;
-    throw new TokenizerFormatError(`${this.source}: ${field}: expected ${expected}, got ${shown}`);
+    throw new TokenizerFormatError(
+      `${this.source}: ${field}: expected ${expected}, got ${shown(found)}`,
+    );
   }
 
   /** An object. */
@@ -66,8 +67,8 @@ export class FieldChecks {
   only(fields: Fields, path: string, name: string, ...values: unknown[]): void {
     const value = fields[name];
     if (value === undefined || value === null || values.includes(value)) return;
-    const shown = values.map((one) => JSON.stringify(one)).join(" or ");
-    this.fail(`${path}.${name}`, values.length ? shown : "nothing", value);
+    const expected = values.map((one) => JSON.stringify(one)).join(" or ");
+    this.fail(`${path}.${name}`, values.length ? expected : "nothing", value);
   }
 
   /** A step that is one object or a `Sequence` of several, under the name of its list. */
@@ -104,7 +105,7 @@ function readVocabulary(model: Fields, checks: FieldChecks): Map<string, number>
   const vocab = checks.object(model.vocab, "model.vocab");
   const ids = new Map<string, number>();
   for (const [token, id] of Object.entries(vocab)) {
-    const field = `model.vocab[${JSON.stringify(token)}]`;
+    const field = `model.vocab[${shown(token)}]`;
     if (!Number.isSafeInteger(id) || (id as number) < 0) checks.fail(field, "an id", id);
     ids.set(token, id as number);
   }
@@ -146,7 +147,7 @@ function readAddedTokens(
   // As many places as tokens: ids beyond them would have to be made room for on the word of a number.
   const tokens = new Array<string | undefined>(all.size).fill(undefined);
   for (const [token, id] of all) {
-    const field = `id of ${JSON.stringify(token)}`;
+    const field = `id of ${shown(token)}`;
     if (id >= all.size) checks.fail(field, `one below ${all.size}, the number of tokens`, id);
     if (tokens[id] !== undefined) checks.fail(field, "one of its own", id);
     tokens[id] = token;
@@ -184,6 +185,9 @@ function readMerges(
   return { ranks, results };
 }
 
+/** Ids before or after a text; each piece of a template may name a list of them, all the same one. */
+const MAX_AROUND = 1024;
+
 /** The ids that the post-processor puts around a text. */
 function readTemplate(
   json: Fields,
@@ -207,12 +211,13 @@ function readTemplate(
       }
       const { id } = checks.object(piece.SpecialToken, `${field}.SpecialToken`);
       const known = typeof id === "string" && Object.hasOwn(special, id) ? special[id] : undefined;
-      const name = `${path}.special_tokens[${JSON.stringify(id)}]`;
+      const name = `${path}.special_tokens[${shown(id)}]`;
       for (const one of checks.list(checks.object(known, name).ids, `${name}.ids`)) {
         const isId = Number.isSafeInteger(one) && (one as number) >= 0 &&
           (one as number) < vocabSize;
         if (!isId) checks.fail(`${name}.ids`, `ids below ${vocabSize}`, one);
         into.push(one as number);
+        if (into.length > MAX_AROUND) checks.fail(field, `at most ${MAX_AROUND} ids`, into.length);
       }
     }
   }

@@ -97,9 +97,9 @@ Deno.test("loadLlama2cTokenizer() refuses what is no vocabulary", () =>
       [change(8, 255, 255, 255, 127), /has a token of 2147483647 bytes, expected at most 6 \(at/],
       [change(8, 255, 255, 255, 255), /has a token of -1 bytes/],
       [change(12, 0xff), /token 0 is not UTF-8 \(at byte 12\)$/],
-      [change(13, 0x61), /expected token 0 to be <unk>, found <ank>$/],
-      [good.subarray(0, 17), /expected token 1 to be <s>, found undefined$/],
-      [good.subarray(0, 44), /has no token <0x00>$/],
+      [change(13, 0x61), /expected token 0 to be <unk>, found "<ank>" \(at byte 4\)$/],
+      [good.subarray(0, 17), /expected token 1 to be <s>, found nothing \(at byte 17\)$/],
+      [good.subarray(0, 44), /has no token <0x00> \(at byte 4\)$/],
     ];
     for (const [bytes, message] of cases) {
       await assert.rejects(loadLlama2cTokenizer(bytes as Uint8Array), (error: unknown) => {

@@ -225,7 +225,7 @@ function anyJson(chance: Chance): unknown {
     case 5:
       return Array.from({ length: 2000 }, () => chance.pick(NUMBERS));
     case 6:
-      return nested(chance.pick([20, 3000]));
+      return nested(chance.pick([20, 1000]));
     case 7:
       return { [chance.pick(TEXTS)]: chance.pick(NUMBERS) };
     default:

@@ -1,0 +1,55 @@
+// JSON that others wrote: errors that say where, values in messages that stay short.
+
+/** Longer texts are not searched for the place of their error, which takes reading them some twenty times. */
+const MAX_SEARCHED = 2 ** 20;
+
+/**
+ * `JSON.parse`, but the message always has the position of what is wrong, which V8 leaves out for unexpected tokens.
+ *
+ * @throws {SyntaxError} where it is not JSON
+ */
+export function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    const { message } = error as SyntaxError;
+    if (/ at position \d/.test(message)) throw error;
+    const position = text.length > MAX_SEARCHED ? `below ${text.length}` : `${errorPosition(text)}`;
+    throw new SyntaxError(`${message.replaceAll("\n", "\\n")} at position ${position}`);
+  }
+}
+
+/** A value of JSON in a message: as JSON, cut short. */
+export function shown(value: unknown, most: number = 60): string {
+  let text: string;
+  try {
+    text = JSON.stringify(value) ?? "nothing";
+  } catch {
+    return Array.isArray(value) ? "a list" : "an object"; // nested too deep
+  }
+  return text.length > most ? `${text.slice(0, most)}...` : text;
+}
+
+/** The length of the longest beginning that could still become JSON. */
+function errorPosition(text: string): number {
+  let [good, bad] = [0, text.length + 1];
+  while (bad - good > 1) {
+    const middle = (good + bad) >> 1;
+    if (mayGoOn(text.slice(0, middle))) good = middle;
+    else bad = middle;
+  }
+  return good;
+}
+
+function mayGoOn(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch (error) {
+    const { message } = error as SyntaxError;
+    const position = / at position (\d+)/.exec(message)?.[1];
+    return position === undefined
+      ? message.startsWith("Unexpected end")
+      : Number(position) >= text.length;
+  }
+}
