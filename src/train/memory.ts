@@ -73,7 +73,7 @@ export function gpt2TrainingMemory(config: GPT2Config, setup: TrainingSetup): Tr
 
   const moments = [
     recompute ? kept + working - 3 * state : 0, // the last block's forward pass
-    kept + 3 * state + embedding + logits, // the loss
+    kept + 2 * state + (rows + vocabSize) * embedSize * BYTES.f32 + logits, // the loss, in f32
     kept + embedding + block / 3 + (recompute ? working + 2 * state : 5 * state), // the last block's backward pass
     count * bytes - block + working + 4 * state, // the first block's
     count * bytes + embedding + state, // the embedding's, whose two gradients are added up
