@@ -1,8 +1,10 @@
 // Texts out of parquet files, a few pages at a time. The library behind it is used here and nowhere
 // else, and is fetched only where a file is opened.
-import type { FileMetaData, RowGroup } from "npm:hyparquet@1.31.5";
+import type { FileMetaData, RowGroup, SchemaElement } from "npm:hyparquet@1.31.5";
 import { FileSource } from "../io/byte_source.ts";
 import { FileFormatError } from "../io/errors.ts";
+import { checkThrift } from "./parquet_guard.ts";
+import { checkHeader, openPage, rowsOf } from "./parquet_page.ts";
 
 /** Bytes of a file. */
 export interface FileSpan {
@@ -41,10 +43,9 @@ export interface PageRunOptions {
   bytes?: number;
 }
 
-/** A page must fit into memory, whatever its header claims. */
-const MAX_PAGE_BYTES = 256 * 2 ** 20;
-const MAX_PAGE_ROWS = 2 ** 24;
 const MAX_HEADER_BYTES = 2 ** 24;
+/** Texts of a run together, in characters: a dictionary can name a long one any number of times. */
+const MAX_TEXTS = 2 ** 30;
 
 // A byte order mark is text here, as it is to the tokenizers.
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
@@ -126,7 +127,7 @@ export class ParquetTexts implements Disposable {
           dictionary = span;
           continue;
         }
-        const rows = header.data_page_header?.num_values ?? header.data_page_header_v2?.num_values;
+        const rows = rowsOf(header);
         if (rows === undefined) continue; // an index page
         if (row >= firstRow) {
           run ??= { group, pages: [], dictionary, rows: 0, firstRow: row, bytes: 0 };
@@ -146,7 +147,7 @@ export class ParquetTexts implements Disposable {
           `row group ${group} says it has ${groupRows} rows but its pages have ${
             groupRows + row - end
           }`,
-          { file: this.path },
+          { file: this.path, offset: Number(this.#metadata(group).data_page_offset) },
         );
       }
     }
@@ -161,16 +162,23 @@ export class ParquetTexts implements Disposable {
     const { codec } = this.#metadata(run.group);
     const decoder: ColumnDecoder = { ...this.#decoder, codec };
     const texts: string[] = [];
+    let length = 0;
     const dictionary = run.dictionary && await this.#readDictionary(run.dictionary, decoder);
     for (const span of run.pages) {
       for (const text of await this.#readPage(span, decoder, dictionary) ?? []) {
-        if (typeof text === "string") texts.push(text);
-        else if (text !== undefined && text !== null) {
-          throw new FileFormatError(`expected texts but found a ${typeof text}`, {
+        if (text === null) continue;
+        if (typeof text !== "string" || (length += text.length) > MAX_TEXTS) {
+          const found = text === undefined
+            ? "a text that is not in its dictionary"
+            : typeof text === "string"
+            ? `more than ${MAX_TEXTS} characters`
+            : `a ${typeof text}`;
+          throw new FileFormatError(`expected texts but found ${found}`, {
             file: this.path,
             offset: span.offset,
           });
         }
+        texts.push(text);
       }
     }
     return texts;
@@ -188,7 +196,7 @@ export class ParquetTexts implements Disposable {
 
   #metadata(group: number): NonNullable<RowGroup["columns"][number]["meta_data"]> {
     const metadata = this.#groups[group]?.columns[this.#column]?.meta_data;
-    if (!metadata) {
+    if (metadata?.path_in_schema.join(".") !== this.#decoder.pathInSchema[0]) {
       throw new FileFormatError(`row group ${group} does not say where its column is`, {
         file: this.path,
       });
@@ -235,8 +243,7 @@ export class ParquetTexts implements Disposable {
       await this.#source.readInto(bytes, offset);
       const reader = { view: new DataView(bytes.buffer), offset: 0 };
       try {
-        const header = this.#library.parquetHeader(reader);
-        checkHeader(header);
+        const header = readPageHeader(reader, this.#library);
         return { header, headerBytes: reader.offset };
       } catch (cause) {
         if (bytes.length < end - offset && window < MAX_HEADER_BYTES) continue;
@@ -263,9 +270,16 @@ export class ParquetTexts implements Disposable {
     await this.#source.readInto(bytes, span.offset);
     const reader = { view: new DataView(bytes.buffer), offset: 0 };
     try {
-      const header = this.#library.parquetHeader(reader);
-      checkHeader(header);
-      return this.#library.readPage(reader, header, decoder, dictionary, undefined, 0).data;
+      const packed = readPageHeader(reader, this.#library);
+      const { element, codec } = decoder;
+      const { header, bytes: page } = openPage(packed, bytes.subarray(reader.offset), {
+        ...{ codec, tools: this.#library },
+        optional: element.repetition_type === "OPTIONAL",
+      });
+      const view = new DataView(page.buffer, page.byteOffset, page.byteLength);
+      const plain: ColumnDecoder = { ...decoder, codec: "UNCOMPRESSED" };
+      const opened = { view, offset: 0 };
+      return this.#library.readPage(opened, header, plain, dictionary, undefined, 0).data;
     } catch (cause) {
       throw new FileFormatError(`has a damaged page: ${(cause as Error).message}`, {
         file: this.path,
@@ -278,33 +292,65 @@ export class ParquetTexts implements Disposable {
 
 // The library's own entry reads a whole row group at once; what reads a single page is in its parts.
 async function loadLibrary() {
-  const [main, column, convert, schema, { compressors }] = await Promise.all([
+  const [main, column, convert, encoding, delta, { compressors }] = await Promise.all([
     import("npm:hyparquet@1.31.5"),
     import("npm:hyparquet@1.31.5/src/column.js"),
     import("npm:hyparquet@1.31.5/src/convert.js"),
-    import("npm:hyparquet@1.31.5/src/schema.js"),
+    import("npm:hyparquet@1.31.5/src/encoding.js"),
+    import("npm:hyparquet@1.31.5/src/delta.js"),
     import("npm:hyparquet-compressors@1.1.2"),
   ]);
-  return { ...main, ...column, ...convert, ...schema, compressors };
+  return { ...main, ...column, ...convert, ...encoding, ...delta, compressors };
+}
+
+/** A page's header, its sizes checked; a library that reads on for ever is not asked before. */
+function readPageHeader(reader: { view: DataView; offset: number }, library: Library): PageHeader {
+  checkThrift(reader.view);
+  const header = library.parquetHeader(reader);
+  checkHeader(header);
+  return header;
 }
 
 async function readMetadata(source: FileSource, library: Library): Promise<FileMetaData> {
-  const broken = (reason: string, cause?: unknown) =>
-    new FileFormatError(`is no whole parquet file: ${reason}`, { file: source.name, cause });
-  if (source.size < 12) throw broken(`it has ${source.size} bytes`);
-  const footer = {
-    byteLength: source.size,
-    slice: async (start: number, end = source.size) => {
-      const bytes = new Uint8Array(Math.max(0, end - start));
-      await source.readInto(bytes, start);
-      return bytes.buffer;
-    },
-  };
+  const broken = (reason: string, offset: number, cause?: unknown) =>
+    new FileFormatError(`is no whole parquet file: ${reason}`, {
+      file: source.name,
+      offset,
+      cause,
+    });
+  if (source.size < 12) throw broken(`it has ${source.size} bytes`, source.size);
+  const end = new DataView(new ArrayBuffer(8));
+  await source.readInto(new Uint8Array(end.buffer), source.size - 8);
+  if (end.getUint32(4, true) !== MAGIC) throw broken("it does not end in PAR1", source.size - 4);
+  const length = end.getUint32(0, true);
+  if (length > source.size - 12) {
+    throw broken(`it claims ${length} bytes of metadata`, source.size - 8);
+  }
+  const start = source.size - 8 - length;
+  const footer = new Uint8Array(length + 8);
+  await source.readInto(footer, start);
   try {
-    return await library.parquetMetadataAsync(footer);
+    checkThrift(new DataView(footer.buffer, 0, length));
+    const metadata = library.parquetMetadata(footer.buffer, { geoparquet: false });
+    checkMetadata(metadata);
+    return metadata;
   } catch (cause) {
-    if (cause instanceof FileFormatError) throw cause;
-    throw broken((cause as Error).message, cause);
+    throw broken((cause as Error).message, start, cause);
+  }
+}
+
+/** "PAR1". */
+const MAGIC = 0x31524150;
+
+/** Thrift does not say what type a field has: a list may be a number. */
+function checkMetadata({ schema, row_groups: groups }: FileMetaData): void {
+  if (!Array.isArray(schema) || !Array.isArray(groups)) throw new TypeError("it lists no columns");
+  for (const [i, { columns, num_rows: rows }] of groups.entries()) {
+    const isCount = typeof rows === "bigint" && rows >= 0n && rows < 2n ** 50n;
+    if (!isCount || !Array.isArray(columns)) throw new TypeError(`row group ${i} has ${rows} rows`);
+    for (const { meta_data: data } of columns) {
+      if (data && !Array.isArray(data.path_in_schema)) throw new TypeError("a column has no name");
+    }
   }
 }
 
@@ -316,18 +362,26 @@ function findColumn(
 ): { column: number; decoder: Omit<ColumnDecoder, "codec"> } {
   const columns = metadata.row_groups[0]?.columns ?? [];
   const column = columns.findIndex(({ meta_data }) => meta_data?.path_in_schema.join(".") === name);
-  const names = columns.map(({ meta_data }) => meta_data?.path_in_schema.join(".")).join(", ");
+  const names = columns.map(({ meta_data }) => meta_data?.path_in_schema.join(".")).join(", ")
+    .slice(0, 200);
   if (column < 0 && columns.length > 0) {
     throw new FileFormatError(`has no column "${name}", but ${names}`, { file: source.name });
   }
-  const path = [name];
-  const schemaPath = library.getSchemaPath(metadata.schema, path);
-  const { element } = schemaPath[schemaPath.length - 1];
-  if (element.type !== "BYTE_ARRAY" || element.repetition_type === "REPEATED") {
-    throw new FileFormatError(`column "${name}" holds no texts but ${element.type ?? "a group"}`, {
+  // The library builds a tree of the schema, which takes the square of its length. A column of texts is next to the root.
+  const root = metadata.schema[0];
+  const element = metadata.schema.find((one, i) => i > 0 && one.name === name);
+  const kinds: readonly unknown[] = [undefined, "UTF8", "JSON", "ENUM"];
+  const isText = element?.type === "BYTE_ARRAY" && !element.num_children &&
+    element.repetition_type !== "REPEATED" && root.repetition_type !== "REPEATED" &&
+    kinds.includes(element.converted_type);
+  if (!isText) {
+    const found = element?.converted_type ?? element?.type ?? "a group";
+    throw new FileFormatError(`column "${name}" holds no texts but ${found}`, {
       file: source.name,
     });
   }
+  const { type, repetition_type } = element;
+  const plain: SchemaElement = { ...{ name, type, repetition_type }, converted_type: "UTF8" };
   const parsers = {
     ...library.DEFAULT_PARSERS,
     stringFromBytes: (bytes: Uint8Array) => bytes && decoder.decode(bytes),
@@ -335,26 +389,15 @@ function findColumn(
   return {
     column,
     decoder: {
-      pathInSchema: path,
-      type: element.type,
-      element,
-      schemaPath,
+      pathInSchema: [name],
+      type: "BYTE_ARRAY",
+      element: plain,
+      schemaPath: [
+        { count: metadata.schema.length, element: { name: "schema" }, children: [], path: [] },
+        { count: 1, element: plain, children: [], path: [name] },
+      ],
       parsers,
       compressors: library.compressors,
     },
   };
-}
-
-function checkHeader(header: PageHeader): void {
-  const { compressed_page_size: compressed, uncompressed_page_size: bytes } = header;
-  const rows = header.data_page_header?.num_values ?? header.data_page_header_v2?.num_values ??
-    header.dictionary_page_header?.num_values ?? 0;
-  if (!(compressed >= 0 && bytes >= 0 && bytes <= MAX_PAGE_BYTES)) {
-    throw new RangeError(
-      `expected a page of at most ${MAX_PAGE_BYTES} bytes but it has ${bytes}, ${compressed} compressed`,
-    );
-  }
-  if (!(rows >= 0 && rows <= MAX_PAGE_ROWS)) {
-    throw new RangeError(`expected at most ${MAX_PAGE_ROWS} rows in a page but it has ${rows}`);
-  }
 }

@@ -11,6 +11,13 @@ export interface ZipEntry {
   readonly bytes: Uint8Array<ArrayBuffer>;
 }
 
+/** What is in a file is held in memory; a few bytes of an archive can become a thousand times as many. */
+const MAX_ENTRY_BYTES = 2 ** 29;
+/** Deflate makes no more than these of one byte. */
+const MOST_PER_BYTE = 1032;
+/** The ways of compression that are read: none, and deflate. */
+const METHODS: readonly unknown[] = [0, 8];
+
 /**
  * Reads one file of a zip archive: the first that `choose` accepts by its path. Its CRC is checked. Needs
  * `--allow-read` for the archive.
@@ -32,20 +39,31 @@ export async function readZipEntry(
     checkSignature: true,
     useWebWorkers: false,
   });
-  const broken = (cause: unknown): never => {
+  const broken = (cause: unknown, offset: number): never => {
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new FileFormatError(
       `is no whole zip archive, it may have been cut short: ${reason.toLowerCase()}`,
-      { file, cause },
+      { file, offset, cause },
     );
   };
-  const entries = await reader.getEntries().catch(broken);
+  // An archive is found by its end.
+  const entries = await reader.getEntries().catch((cause) => broken(cause, archive.length));
   for (const entry of entries) {
     if (entry.directory || !choose(entry.filename)) continue;
-    const bytes = await entry.getData(new Uint8ArrayWriter()).catch(broken);
+    const { compressionMethod: method, compressedSize: packed, uncompressedSize: size } = entry;
+    const most = Math.min(MAX_ENTRY_BYTES, MOST_PER_BYTE * Math.min(packed, archive.length));
+    if (!METHODS.includes(method) || !(size <= most)) {
+      throw new FileFormatError(
+        `holds a file of ${size} bytes in ${packed} by method ${method}, expected deflate and at most ` +
+          `${MAX_ENTRY_BYTES} bytes`,
+        { file, offset: Number(entry.offset) },
+      );
+    }
+    const bytes = await entry.getData(new Uint8ArrayWriter())
+      .catch((cause) => broken(cause, Number(entry.offset)));
     return { name: entry.filename, bytes };
   }
-  const names = entries.map(({ filename }) => filename).join(", ");
+  const names = entries.map(({ filename }) => filename).join(", ").slice(0, 200);
   throw new FileFormatError(`holds none of the files looked for, but ${names || "nothing"}`, {
     file,
   });

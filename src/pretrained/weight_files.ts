@@ -72,7 +72,7 @@ export function readWeightMap(json: JsonObject, file: string): ReadonlyMap<strin
   }
   for (const [name, shard] of Object.entries(map)) {
     // Only beside the index: a path could lead anywhere.
-    if (typeof shard === "string" && /^[^/\\]+\.safetensors$/.test(shard)) continue;
+    if (typeof shard === "string" && /^[^/\\\0]{1,200}\.safetensors$/.test(shard)) continue;
     throw new FileFormatError(
       `expected the file of ${shown(name)} to be the name of a safetensors file, found ` +
         shown(shard),

@@ -2,6 +2,7 @@
 // Messages: tensorflow/core/util/event.proto and tensorflow/core/framework/summary.proto.
 import { join } from "node:path";
 import { toPath } from "../io/byte_source.ts";
+import { shown } from "../io/json_text.ts";
 import { maskedCrc32c } from "./crc32c.ts";
 import { readPngHeader } from "./png.ts";
 import { countValues, type ValueHistogram } from "./value_histogram.ts";
@@ -77,7 +78,9 @@ export class EventFile implements Disposable {
     this.#event(step, (event) => {
       const summary = event.tag(5, BYTES).fork();
       for (const [tag, value] of Object.entries(values)) {
-        summary.tag(1, BYTES).fork().tag(1, BYTES).string(tag).tag(2, FIXED32).float(value).join();
+        summary.tag(1, BYTES).fork().tag(1, BYTES).string(tag).tag(2, FIXED32).float(
+          Math.fround(value),
+        ).join();
       }
       summary.join();
     });
@@ -119,7 +122,7 @@ export class EventFile implements Disposable {
       try {
         return [tag, countValues(values)] as const;
       } catch (error) {
-        throw new RangeError(`Histogram ${JSON.stringify(tag)}: ${(error as Error).message}`);
+        throw new RangeError(`Histogram ${shown(tag)}: ${(error as Error).message}`);
       }
     });
     this.#event(step, (event) => {

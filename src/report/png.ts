@@ -54,5 +54,7 @@ export function readPngHeader(
   if (channels === undefined) {
     throw new TypeError(`PNG file has the unknown colour type ${png[25]}`);
   }
-  return { width: view.getUint32(16), height: view.getUint32(20), channels };
+  const [width, height] = [view.getInt32(16), view.getInt32(20)];
+  if (width < 1 || height < 1) throw new TypeError(`PNG file has the size ${width} x ${height}`);
+  return { width, height, channels };
 }

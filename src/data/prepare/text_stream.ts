@@ -3,6 +3,7 @@
 import { createGunzip } from "node:zlib";
 import { Readable } from "node:stream";
 import { FileFormatError } from "../../io/errors.ts";
+import { unzstd } from "./zstd.ts";
 
 /** A piece of a file. */
 export interface Piece {
@@ -148,18 +149,4 @@ async function* gunzipped(raw: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8A
   const unzip = createGunzip();
   source.on("error", (error) => unzip.destroy(error));
   yield* source.pipe(unzip);
-}
-
-// Not node:zlib, which in Deno 2.9 ends without a word after the first of several frames.
-async function* unzstd(raw: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  const { Decompress } = await import("npm:fzstd@0.1.1");
-  let parts: Uint8Array[] = [];
-  const stream = new Decompress((part) => parts.push(part));
-  for await (const bytes of raw) {
-    stream.push(bytes);
-    yield* parts;
-    parts = [];
-  }
-  stream.push(new Uint8Array(0), true);
-  yield* parts;
 }
