@@ -23,6 +23,8 @@ import { readPngHeader } from "../../src/report/png.ts";
 import { loadLlama2cTokenizer } from "../../src/tokenizer/sentencepiece_bin.ts";
 import { TextVocabulary } from "../../src/tokenizer/text_vocabulary.ts";
 import { tokenizerFromJson } from "../../src/tokenizer/tokenizer_json.ts";
+import { judge } from "../../tools/fuzz/cases.ts";
+import { AT_BYTE, type Format, holds } from "../../tools/fuzz/format.ts";
 import { parquetOf } from "../data/prepare_files.ts";
 import { inFolder } from "../support/examples.ts";
 
@@ -36,6 +38,26 @@ async function refuses(reading: Promise<unknown>, file: string, message: RegExp)
     return true;
   });
 }
+
+Deno.test("judge() finds what is wrong with a reader, and nothing where it is right", async () => {
+  const format: Format = { name: "f", place: AT_BYTE, prepare: () => assert.fail() };
+  const file = "a.bin";
+  const findingOf = async (read: () => void) =>
+    (await judge(format, { bytes: 1, file, read: () => Promise.try(read) })).finding;
+  const refuse = (message: string, file: string, offset?: number) => () => {
+    throw new FileFormatError(message, { file, offset });
+  };
+  assert.equal(await findingOf(() => {}), undefined);
+  assert.equal(await findingOf(refuse("is cut short", file, 7)), undefined);
+  assert.match(await findingOf(refuse("is cut short", file)) ?? "", /does not name the place/);
+  assert.match(await findingOf(refuse("is cut short", "b", 7)) ?? "", /does not name the file/);
+  assert.match(await findingOf(refuse("x".repeat(3000), file, 7)) ?? "", /3\d+ characters/);
+  assert.match(await findingOf(() => JSON.parse("{")) ?? "", /threw SyntaxError/);
+  assert.match(await findingOf(() => holds(false, "odd")) ?? "", /threw Inconsistent: odd/);
+  const pollute = () => void ((Object.prototype as unknown as { polluted: number }).polluted = 1);
+  assert.match(await findingOf(pollute) ?? "", /left "polluted" on a prototype/);
+  assert.equal("polluted" in {}, false);
+});
 
 function nested(depth: number): unknown {
   return JSON.parse("[".repeat(depth) + "]".repeat(depth));
