@@ -9,6 +9,7 @@ import { cacheFolder as defaultCache, download, DownloadError } from "../data/do
 import type { DownloadOptions } from "../data/download.ts";
 import { toPath } from "../io/byte_source.ts";
 import { FileFormatError } from "../io/errors.ts";
+import { shown } from "../io/json_text.ts";
 import { isJsonObject, readJsonObject } from "./json_file.ts";
 import { readWeightMap, WEIGHTS, WEIGHTS_INDEX } from "./weight_files.ts";
 
@@ -84,10 +85,10 @@ export async function downloadModel(
   const folder = join(home, listing.commit);
   const fetchFiles = (files: readonly HubFile[]) =>
     fetchAll(`${endpoint}/${name}/resolve/${listing.commit}`, folder, files, options);
-  const file = (name: string): HubFile => {
-    const found = listing.files.get(name);
+  const file = (wanted: string): HubFile => {
+    const found = listing.files.get(wanted);
     if (found) return found;
-    throw new DownloadError(`${endpoint}/${name}`, `the model has no file ${name}`);
+    throw new DownloadError(`${endpoint}/${name}`, `the model has no file ${wanted}`);
   };
 
   const wanted: HubFile[] = parts.includes("tokenizer") ? [file("tokenizer.json")] : [];
@@ -132,7 +133,7 @@ function parseListing(json: Record<string, unknown> | undefined, file: string): 
     if (!isJsonObject(sibling)) return refuse("a file is not described by an object");
     const { rfilename: name, size, blobId, lfs } = sibling;
     if (typeof name !== "string") return refuse("a file has no name");
-    if (!Number.isSafeInteger(size)) return refuse(`${name} has no size`);
+    if (!Number.isSafeInteger(size)) return refuse(`${shown(name)} has no size`);
     const sha256 = isJsonObject(lfs) ? lfs.sha256 : undefined;
     files.set(name, {
       name,

@@ -4,12 +4,14 @@
  * @module
  */
 import { join } from "node:path";
+import { DownloadError } from "../../../src/data/download.ts";
 import { CpuDevice } from "../../../src/device/cpu/cpu_device.ts";
 import { GPT2 } from "../../../src/models/gpt2.ts";
 import { GPT3 } from "../../../src/models/gpt3.ts";
 import { LLaMA } from "../../../src/models/llama.ts";
 import { loadModel, saveModel } from "../../../src/models/model_folder.ts";
 import { Transformer } from "../../../src/models/transformer.ts";
+import { downloadModel } from "../../../src/pretrained/hub.ts";
 import { loadPretrained } from "../../../src/pretrained/load_pretrained.ts";
 import { savePretrained } from "../../../src/pretrained/save_pretrained.ts";
 import { AT_BYTE, AT_KEY, type Format, holds, type Mutant } from "../format.ts";
@@ -17,7 +19,8 @@ import { mutateBytes, mutateJsonText } from "../mutations.ts";
 import type { Chance } from "../random.ts";
 
 const SIZES = { vocabSize: 10, contextSize: 8, embedSize: 8, layers: 2, heads: 2 };
-const PLACE = new RegExp(`${AT_BYTE.source}|${AT_KEY.source}`);
+// A file that is missing has no place in it.
+const PLACE = new RegExp(`${AT_BYTE.source}|${AT_KEY.source}|is not there`);
 /** Memory of the device, which grows by pages, and the buffers of numbers on their way there. */
 const ALLOWANCE = 32 << 20;
 /** Tensors that are not those of the configuration. */
@@ -89,6 +92,39 @@ export const pretrained: Format = {
           model.dispose();
         }
       });
+  },
+};
+
+/** What the hub says of a model, as the cache keeps it for when the hub is out of reach. */
+export const hubListing: Format = {
+  name: "hub-listing",
+  place: /: it |: a file|has no size|position \d+|not a JSON object|Fetch failed|has no file/,
+  documented: (error) => error instanceof DownloadError,
+  prepare(folder) {
+    const file = (rfilename: string, size: number) => ({ rfilename, size, blobId: "b".repeat(40) });
+    const seed = {
+      sha: "c".repeat(40),
+      siblings: [file("config.json", 12), file("tokenizer.json", 30), {
+        ...file("model.safetensors", 400),
+        lfs: { sha256: "d".repeat(64), size: 400 },
+      }],
+    };
+    const kept = join(folder, "a--b", "main.json");
+    return Promise.resolve((chance) => {
+      const bytes = new TextEncoder().encode(mutateJsonText(seed, chance));
+      return {
+        bytes: bytes.length,
+        // Where all is right with it, the address of a file is what could not be reached.
+        file: "",
+        async read() {
+          await Deno.mkdir(join(folder, "a--b"), { recursive: true });
+          await Deno.writeFile(kept, bytes);
+          await downloadModel("a/b", {
+            ...{ cacheFolder: folder, endpoint: "http://127.0.0.1:9", retries: 0, retryDelay: 0 },
+          });
+        },
+      };
+    });
   },
 };
 
