@@ -1,4 +1,5 @@
-/** Finds the model in a folder that an example wrote. */
+/** Finds a model: in a folder that an example wrote, in Hugging Face's layout or on the hub, in llama2.c's. */
+import { dirname, join } from "node:path";
 import {
   type Device,
   GPT2,
@@ -6,25 +7,37 @@ import {
   GPT2Tokenizer,
   listCheckpoints,
   loadLanguageModel,
+  loadLlama2c,
+  loadLlama2cTokenizer,
   loadNewestCheckpoint,
+  loadPretrained,
+  loadPretrainedTokenizer,
+  type ModelDownloadProgress,
   type ModelKinds,
+  openProgress,
   restoreModel,
   type Tokenizer,
 } from "../../mod.ts";
 import { Interpreter } from "../seq_to_seq_with_transformer/interpreter.ts";
-import { exists } from "../shared/runs.ts";
+import { exists, RUNS } from "../shared/runs.ts";
 
 /** A model that continues texts, or one that translates. */
 export type Found =
   | { model: ModelKinds["gpt2" | "gpt3" | "llama"]; tokenizer: Tokenizer }
   | { interpreter: Interpreter };
 
-/** The model of a folder. Throws where there is none, with a word about what to name instead. */
+/** The model of a folder, file or name. Throws where there is none, with a word about what to name instead. */
 export async function findModel(folder: string, device: Device): Promise<Found> {
+  if (folder.endsWith(".bin")) return await loadLlama2cFiles(folder, device);
   if (await exists(`${folder}/model.json`)) {
     return await exists(`${folder}/target_vocabulary.json`)
       ? { interpreter: await Interpreter.load(folder, device) }
       : await loadLanguageModel(folder, { device });
+  }
+  const isOnHub = !await exists(folder) && /^[\w.-]+\/[\w.-]+$/.test(folder) &&
+    !folder.startsWith(`${RUNS}/`);
+  if (isOnHub || await exists(`${folder}/config.json`)) {
+    return await loadHuggingFace(folder, device);
   }
   if ((await listCheckpoints(folder)).length) return await loadReproduction(folder, device);
   const models = await modelsIn(folder);
@@ -56,6 +69,33 @@ async function loadReproduction(folder: string, device: Device): Promise<Found> 
   const model = new GPT2(config, { device });
   restoreModel(checkpoint!, model);
   return { model, tokenizer: new GPT2Tokenizer() };
+}
+
+/** GPT-2 or LLaMA in Hugging Face's layout, with its tokenizer; GPT-2's own where there is none. */
+async function loadHuggingFace(from: string, device: Device): Promise<Found> {
+  using progress = await openProgress({ label: from, total: 100, unit: "%", lineEvery: 10 });
+  const onProgress = ({ done, total }: ModelDownloadProgress) =>
+    progress.update(Math.floor(100 * done / total));
+  const model = await loadPretrained(from, { device, onProgress });
+  try {
+    const tokenizer = await loadPretrainedTokenizer(from);
+    return { model, tokenizer };
+  } catch (error) {
+    const own = new GPT2Tokenizer();
+    const isOwn = model instanceof GPT2 && model.config.vocabSize >= own.vocabSize &&
+      (error as Error).cause instanceof Deno.errors.NotFound;
+    if (isOwn) return { model, tokenizer: own };
+    model.dispose();
+    throw error;
+  }
+}
+
+/** A model of llama2.c and the `tokenizer.bin` beside it. */
+async function loadLlama2cFiles(path: string, device: Device): Promise<Found> {
+  const model = await loadLlama2c(path, { device });
+  const file = join(dirname(path), "tokenizer.bin");
+  const tokenizer = await loadLlama2cTokenizer(file);
+  return { model, tokenizer };
 }
 
 async function modelsIn(folder: string): Promise<string[]> {

@@ -1,5 +1,13 @@
 /** The options of `generate.ts`. */
-import { choice, newCommand, number, positive, share, whole } from "../shared/arguments.ts";
+import {
+  choice,
+  type Command,
+  newCommand,
+  number,
+  positive,
+  share,
+  whole,
+} from "../shared/arguments.ts";
 
 /** Everything that a text depends on. */
 export interface Options {
@@ -24,10 +32,13 @@ export interface Options {
 /** What belongs to sampling alone. */
 const SAMPLING = ["temperature", "topK", "topP", "minP", "repetitionPenalty", "stop", "seed"];
 
-/** The options that a command line asks for; prints the help or what is wrong, and ends, where it must. */
-export function parseOptions(args: string[]): Options {
-  const command = newCommand("generate", "Continues a text with a model that an example trained.")
-    .argument("<folder>", "a model's folder, or a run of reproduce_gpt.ts")
+/** The command line, for its help and for shells to complete. */
+export function generateCommand(): Command {
+  return newCommand("generate", "Continues a text, or translates a sentence.")
+    .argument(
+      "<model>",
+      "a model's folder, a run of reproduce_gpt.ts, a model on the Hugging Face hub, or llama2.c's .bin",
+    )
     .argument("[sentence...]", "what to continue, or to translate where the model is a translator")
     .option("--prompt <text>", "the same as the sentence")
     .option("--device <auto|webgpu|cpu>", "where to compute", choice(["auto", "webgpu", "cpu"]))
@@ -54,6 +65,11 @@ export function parseOptions(args: string[]): Options {
       "texts longer than the context: forget their beginning, or refuse (default: slide)",
       choice(["slide", "error"]),
     );
+}
+
+/** The options that a command line asks for; prints the help or what is wrong, and ends, where it must. */
+export function parseOptions(args: string[]): Options {
+  const command = generateCommand();
   const given = command.parse(args, { from: "user" }).opts();
   const [folder, ...words] = command.args;
   const sentence = words.length ? words.join(" ") : undefined;

@@ -1,5 +1,5 @@
 /** The options of `reproduce_gpt.ts`: presets, and a flag for every number in them. */
-import { choice, newCommand, number, positive, whole } from "../shared/arguments.ts";
+import { choice, type Command, newCommand, number, positive, whole } from "../shared/arguments.ts";
 
 /** Everything that a run depends on. */
 export interface Options {
@@ -89,9 +89,9 @@ const presets: Record<Preset, Sizes> = {
   },
 };
 
-/** The options that a command line asks for; prints the help or what is wrong, and ends, where it must. */
-export function parseOptions(args: string[]): Options {
-  const command = newCommand("reproduce_gpt", "Trains GPT-2 from scratch.")
+/** The command line, for its help and for shells to complete. */
+export function trainCommand(): Command {
+  return newCommand("reproduce_gpt", "Trains GPT-2 from scratch.")
     .option(
       "--preset <tiny|small|124m>",
       "sizes and schedule to start from",
@@ -156,6 +156,11 @@ export function parseOptions(args: string[]): Options {
     .option("--keep <n>", "checkpoints to keep", positive)
     .option("--profile", "print the time spent in every kernel at the end")
     .addHelpText("after", help());
+}
+
+/** The options that a command line asks for; prints the help or what is wrong, and ends, where it must. */
+export function parseOptions(args: string[]): Options {
+  const command = trainCommand();
   const given = command.parse(args, { from: "user" }).opts();
   const preset: Preset = given.preset ?? "tiny";
   const options: Options = { dtype: "f32", ...presets[preset], ...given, preset } as Options;

@@ -3,12 +3,13 @@ import { Command, InvalidArgumentError } from "npm:commander@15.1.0";
 
 export type { Command };
 
-/** A command that asks for no permission. */
+/** A command that asks for no permission; wrong usage ends the process with exit code 2. */
 export function newCommand(name: string, description: string): Command {
   return new Command(name)
     .description(description)
     // Asking for colours reads the environment, for which a permission would be needed.
     .configureOutput({ getOutHasColors: () => false, getErrHasColors: () => false })
+    .exitOverride(({ exitCode }) => Deno.exit(exitCode === 0 ? 0 : 2))
     .showHelpAfterError("(--help lists the options)");
 }
 

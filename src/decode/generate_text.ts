@@ -5,6 +5,7 @@
  */
 import { StreamDecoder } from "../tokenizer/stream_decoder.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
+import type { PretrainedTokenizer } from "../tokenizer/tokenizer_json_base.ts";
 import { generateTokens, type GenerateTokensOptions } from "./generate.ts";
 import type { NextTokenModel } from "./next_token_model.ts";
 import { StopStrings } from "./stop_strings.ts";
@@ -52,7 +53,9 @@ export async function* generateText(
   const ends = new Set(stopIds);
   const decoder = new StreamDecoder(tokenizer);
   const filter = new StopStrings(stop);
-  const ids = generateTokens(model, tokenizer.encodeOrdinary(prompt), {
+  // What a file's tokenizer puts before a text, LLaMA's <s> for one.
+  const { prefix = [] } = tokenizer as Partial<PretrainedTokenizer>;
+  const ids = generateTokens(model, [...prefix, ...tokenizer.encodeOrdinary(prompt)], {
     vocabSize: tokenizer.vocabSize,
     ...rest,
     stopIds: ends,

@@ -113,7 +113,7 @@ async function live(args: string[], until?: number | "write") {
     if (until === undefined) return;
     if (until === "write") {
       const skip = 1 + Math.floor(6 * random()); // not always the first one of a life
-      let seen = 0, was = false;
+      let seen = 0, was = true; // what a killed life left does not count
       const delay = 8 * random();
       while (!isOver && seen < skip) {
         const is = files().some((name) => /tmp|\.part|~/.test(name));

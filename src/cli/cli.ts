@@ -1,0 +1,21 @@
+/**
+ * The command line: `deno run -A jsr:@dinograd/dinograd/cli --help`.
+ *
+ * Commands: `train`, `generate`, `tokenize`, `prepare`, `evaluate`, `convert`, `devices`, `completions`.
+ *
+ * @module
+ */
+import { fail } from "./failures.ts";
+import { createProgram } from "./program.ts";
+
+/** Does what the command line `args` says; where that fails it says why and ends the process. */
+export async function main(args: string[]): Promise<void> {
+  const program = createProgram();
+  try {
+    await program.parseAsync(args, { from: "user" });
+  } catch (error) {
+    fail(error, program.opts().debug === true);
+  }
+}
+
+if (import.meta.main) await main(Deno.args);

@@ -1,0 +1,110 @@
+/** `dinograd prepare`: texts into token shards. */
+import {
+  formatBytes,
+  formatCount,
+  Interrupt,
+  openProgress,
+  prepareCorpus,
+  prepareFineWebEdu,
+  type PrepareOptions,
+  type PrepareProgress,
+  type Progress,
+} from "../../mod.ts";
+import { FAILED, INTERRUPTED } from "./failures.ts";
+import { print } from "./output.ts";
+
+/** What `prepare` is asked for. */
+export interface PrepareCommandOptions {
+  readonly out: string;
+  readonly prefix?: string;
+  readonly field?: string;
+  readonly shardTokens?: number;
+  readonly shards?: number;
+  readonly workers?: number;
+  readonly keepDownloads?: boolean;
+}
+
+/** Prepares files, or FineWeb-Edu's sample of ten billion tokens where none are named. Returns the exit code. */
+export async function prepare(
+  files: readonly string[],
+  options: PrepareCommandOptions,
+): Promise<number> {
+  const { out, shardTokens: tokensPerShard, keepDownloads, ...rest } = options;
+  const stopped = new AbortController();
+  using _interrupt = new Interrupt(() => {
+    console.error("\nCtrl-C: saving where it stands ...");
+    stopped.abort();
+  });
+  using bars = new Bars();
+  const shared: PrepareOptions = {
+    ...rest,
+    tokensPerShard,
+    signal: stopped.signal,
+    onProgress: (progress) => bars.prepared(progress),
+  };
+  try {
+    const { paths, tokens, documents, complete } = files.length
+      ? await prepareCorpus(files, out, shared)
+      : await prepareFineWebEdu(out, {
+        ...shared,
+        keepDownloads,
+        onDownload: (file, done, total) => bars.downloaded(file, done, total),
+      });
+    bars[Symbol.dispose]();
+    print(
+      `${formatCount(tokens)} tokens of ${
+        formatCount(documents)
+      } documents in ${paths.length} shards in ${out}` +
+        (complete ? "" : "; there is more: the same command with more --shards goes on"),
+    );
+    return 0;
+  } catch (error) {
+    bars[Symbol.dispose]();
+    if (stopped.signal.aborted) {
+      console.error("stopped; the same command goes on from there");
+      return INTERRUPTED;
+    }
+    console.error(`error: ${(error as Error).message}`);
+    console.error("what is done is kept: the same command goes on from there");
+    return FAILED;
+  }
+}
+
+/** One bar at a time: the download of a file, or the whole. */
+class Bars implements Disposable {
+  #label = "";
+  #bar: Promise<Progress> | undefined;
+
+  downloaded(file: string, done: number, total: number): void {
+    this.#show(`downloading ${file}`, done, total, "");
+  }
+
+  prepared({ doneBytes, totalBytes, tokens, shards, file }: PrepareProgress): void {
+    this.#show(
+      "tokenizing",
+      doneBytes,
+      totalBytes,
+      `| ${formatCount(tokens)} tokens, ${shards} shards | ${file}`,
+    );
+  }
+
+  [Symbol.dispose](): void {
+    this.#bar?.then((bar) => bar.stop());
+    this.#bar = undefined;
+    this.#label = "";
+  }
+
+  #show(label: string, done: number, total: number, note: string): void {
+    if (label !== this.#label) {
+      this[Symbol.dispose]();
+      this.#label = label;
+      this.#bar = openProgress({
+        label,
+        total,
+        unit: `bytes of ${formatBytes(total)}`,
+        lineEvery: 10,
+      });
+    }
+    this.#bar?.then((bar) => bar.update(done, note));
+  }
+}

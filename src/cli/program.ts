@@ -1,0 +1,183 @@
+/** The commands of `dinograd`, their options and help. What they do is loaded when one is called. */
+import {
+  choice,
+  type Command,
+  newCommand,
+  positive,
+  whole,
+} from "../../examples/shared/arguments.ts";
+import denoJson from "../../deno.json" with { type: "json" };
+import type { ConvertOptions } from "./convert.ts";
+import type { EvaluateOptions } from "./evaluate.ts";
+import type { PrepareCommandOptions } from "./prepare.ts";
+import type { TokenizeOptions } from "./tokenize.ts";
+
+/** The name under which it is installed: `deno install -gA -n dinograd jsr:@dinograd/dinograd/cli`. */
+export const NAME = "dinograd";
+const MODEL = "a model's folder of dinograd's or Hugging Face's layout, a run of train, " +
+  "a name on the hub such as openai-community/gpt2, or llama2.c's .bin";
+const DEVICES = ["auto", "webgpu", "cpu"];
+
+/** The whole command line. */
+export function createProgram(): Command {
+  const program = newCommand(NAME, "Trains and runs small language models on WebGPU and the CPU.")
+    .version(denoJson.version)
+    .option("--debug", "show where an error comes from")
+    .enablePositionalOptions()
+    .addHelpText(
+      "after",
+      `
+Exit codes: 0 all is done, 1 it failed, 2 wrong usage, 130 ended by Ctrl-C.
+Results go to the standard output, all else to the standard error stream.`,
+    );
+
+  program.command("train")
+    .description("train GPT-2 (the options are those of examples/reproduce_gpt.ts)")
+    .argument("[options...]", "see train --help")
+    .helpOption(false)
+    .allowUnknownOption()
+    .passThroughOptions()
+    .action(async (args: string[]) => {
+      const { main } = await import("../../examples/reproduce_gpt.ts");
+      await main(args);
+    });
+
+  program.command("generate")
+    .description("continue a text, or translate a sentence (options: generate --help)")
+    .argument("[arguments...]", "see generate --help")
+    .helpOption(false)
+    .allowUnknownOption()
+    .passThroughOptions()
+    .action(async (args: string[]) => {
+      const { main } = await import("../../examples/generate.ts");
+      if (!await main(args)) Deno.exitCode = 130;
+    });
+
+  program.command("tokenize")
+    .description("turn text into token ids, and back")
+    .argument("[text...]", "the text; else --file, or the standard input")
+    .option(
+      "--tokenizer <name>",
+      "gpt2, a tokenizer.json, llama2.c's tokenizer.bin, a folder or a name on the hub",
+      "gpt2",
+    )
+    .option("--file <path>", "the text, or the ids")
+    .option("--decode", "the other way: ids into text")
+    .option("--count", "only how many tokens and bytes")
+    .option("--special", "take the text of special tokens for them")
+    .option("--json", "machine-readable")
+    .option("--out <file.npy>", "write the ids as a token shard")
+    .addHelpText(
+      "after",
+      examples("tokenize", ['"Hello, I am"', "--decode 15496 11", "--count --file book.txt"]),
+    )
+    .action(async (words: string[], options: TokenizeOptions) => {
+      const { tokenize } = await import("./tokenize.ts");
+      await tokenize(words, options);
+    });
+
+  program.command("prepare")
+    .description("make texts into token shards; without files FineWeb-Edu's ten billion tokens")
+    .argument("[files...]", ".parquet, .jsonl or .txt, the latter also .gz or .zst")
+    .option("--out <folder>", "where the shards go", "edu_fineweb10B")
+    .option("--prefix <name>", "first part of the shards' names (default: corpus, or edufineweb)")
+    .option("--field <name>", "column or field that holds the text (default: text)")
+    .option("--shard-tokens <n>", "tokens of a shard (default: 100,000,000)", positive)
+    .option("--shards <n>", "end after so many; more later go on (default: all)", positive)
+    .option("--workers <n>", "threads (default: the cores, at most 4)", whole)
+    .option("--keep-downloads", "do not remove the parquet files of FineWeb-Edu")
+    .addHelpText(
+      "after",
+      examples("prepare", [
+        "--shards 2",
+        "--out shards books/*.txt",
+        "--field content dump.jsonl.zst",
+      ]),
+    )
+    .action(async (files: string[], options: PrepareCommandOptions) => {
+      const { prepare } = await import("./prepare.ts");
+      Deno.exitCode = await prepare(files, options);
+    });
+
+  program.command("evaluate")
+    .description("score a model: HellaSwag, perplexity, bits per byte")
+    .argument("<model>", MODEL)
+    .option("--text <file>", "perplexity and bits per byte of a text; - is the standard input")
+    .option("--stride <n>", "tokens a window moves on by (default: half of it)", positive)
+    .option("--context <n>", "tokens of a window (default: the model's)", positive)
+    .option("--hellaswag [file]", "accuracy on HellaSwag, downloaded or from a file of its format")
+    .option("--limit <n>", "only the first items", positive)
+    .option("--device <auto|webgpu|cpu>", "where to compute", choice(DEVICES), "auto")
+    .option("--json", "machine-readable")
+    .addHelpText(
+      "after",
+      examples("evaluate", [
+        "openai-community/gpt2 --hellaswag",
+        "runs/my-run --text book.txt --stride 64",
+      ]),
+    )
+    .action(async (from: string, options: EvaluateOptions) => {
+      const { evaluate } = await import("./evaluate.ts");
+      await evaluate(from, options);
+    });
+
+  program.command("convert")
+    .description("write a model in another layout")
+    .argument("<model>", MODEL)
+    .argument("<target>", "the folder, for llama2c the file, to write")
+    .option(
+      "--to <dinograd|huggingface|llama2c>",
+      "the layout",
+      choice(["dinograd", "huggingface", "llama2c"]),
+      "huggingface",
+    )
+    .option(
+      "--dtype <f32|f16|bf16>",
+      "of the weights, in huggingface (default: f32)",
+      choice(["f32", "f16", "bf16"]),
+    )
+    .option("--force", "write over what is there")
+    .addHelpText(
+      "after",
+      examples("convert", [
+        "runs/my-run gpt2-mine",
+        "stories15M.bin stories --to huggingface --dtype bf16",
+      ]),
+    )
+    .action(async (from: string, target: string, options: ConvertOptions) => {
+      const { convert } = await import("./convert.ts");
+      await convert(from, target, options);
+    });
+
+  program.command("devices")
+    .description("what there is to compute on, and how fast it is")
+    .option("--quick", "without figures")
+    .option("--json", "machine-readable")
+    .addHelpText("after", examples("devices", ["", "--json"]))
+    .action(async (options: { json?: boolean; quick?: boolean }) => {
+      const { devices } = await import("./devices.ts");
+      await devices(options);
+    });
+
+  program.command("completions")
+    .description("print a script that completes commands and options in a shell")
+    .argument("<bash|zsh|fish>", "the shell", choice(["bash", "zsh", "fish"]))
+    .addHelpText(
+      "after",
+      `
+Examples:
+  source <(${NAME} completions bash)                # in ~/.bashrc
+  source <(${NAME} completions zsh)                 # in ~/.zshrc, after compinit
+  ${NAME} completions fish > ~/.config/fish/completions/${NAME}.fish`,
+    )
+    .action(async (shell: "bash" | "zsh" | "fish") => {
+      const { completions } = await import("./completions.ts");
+      const { print } = await import("./output.ts");
+      print(completions(shell, program));
+    });
+  return program;
+}
+
+function examples(command: string, lines: readonly string[]): string {
+  return "\nExamples:\n" + lines.map((line) => `  ${NAME} ${command} ${line}`.trimEnd()).join("\n");
+}
