@@ -5,6 +5,7 @@
  */
 import { join } from "node:path";
 import { gzipSync, zstdCompressSync } from "node:zlib";
+import { PYARROW_FILES } from "./parquet_files.ts";
 import { type Encoding, parquetWriteBuffer } from "./parquet_writer.ts";
 import { parseJsonLines, textField } from "../../../src/data/jsonl.ts";
 import { ParquetTexts } from "../../../src/data/parquet.ts";
@@ -39,6 +40,7 @@ export const parquet: Format = {
       }
     }
     seeds.push(parquetOf(texts.map((text) => text ?? ""), "UNCOMPRESSED", undefined));
+    seeds.push(...PYARROW_FILES.map(({ bytes }) => bytes));
     const file = join(folder, "fuzz.parquet");
     return Promise.resolve((chance) => {
       const bytes = mutateParquet(chance.pick(seeds), chance);
