@@ -14,7 +14,11 @@ export function parseJson(text: string): unknown {
   } catch (error) {
     const { message } = error as SyntaxError;
     if (/ at position \d/.test(message)) throw error;
-    const position = text.length > MAX_SEARCHED ? `below ${text.length}` : `${errorPosition(text)}`;
+    const position = message.startsWith("Unexpected end")
+      ? `${text.length}`
+      : text.length > MAX_SEARCHED
+      ? `below ${text.length}`
+      : `${errorPosition(text)}`;
     throw new SyntaxError(`${message.replaceAll("\n", "\\n")} at position ${position}`);
   }
 }

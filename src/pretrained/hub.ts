@@ -133,7 +133,9 @@ function parseListing(json: Record<string, unknown> | undefined, file: string): 
     if (!isJsonObject(sibling)) return refuse("a file is not described by an object");
     const { rfilename: name, size, blobId, lfs } = sibling;
     if (typeof name !== "string") return refuse("a file has no name");
-    if (!Number.isSafeInteger(size)) return refuse(`${shown(name)} has no size`);
+    if (!(Number.isSafeInteger(size) && size as number >= 0)) {
+      return refuse(`${shown(name)} has no size`);
+    }
     const sha256 = isJsonObject(lfs) ? lfs.sha256 : undefined;
     files.set(name, {
       name,

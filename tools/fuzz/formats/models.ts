@@ -98,7 +98,8 @@ export const pretrained: Format = {
 /** What the hub says of a model, as the cache keeps it for when the hub is out of reach. */
 export const hubListing: Format = {
   name: "hub-listing",
-  place: /: it |: a file|has no size|position \d+|not a JSON object|Fetch failed|has no file/,
+  place:
+    /: it |: a file|has no size|position (below )?\d+|not a JSON object|Fetch failed|has no file/,
   documented: (error) => error instanceof DownloadError,
   prepare(folder) {
     const file = (rfilename: string, size: number) => ({ rfilename, size, blobId: "b".repeat(40) });
