@@ -65,12 +65,16 @@ export class SpecialTokens {
 
 /** Texts are searched for each special token, so a file may not bring any number of them. */
 const MAX_SPECIAL_TOKENS = 4096;
+/** Characters of one and of all, which become one pattern: longer ones are refused by the engine, or slow. */
+const MAX_LENGTH = 1024;
+const MAX_TOTAL_LENGTH = 2 ** 18;
 
 /**
  * Checks the texts of special tokens.
  *
- * @throws {TypeError} if there are more than 4,096, or one is empty, not well-formed Unicode, or
- * stands twice; the message begins with `where`
+ * @throws {TypeError} if there are more than 4,096, or one is empty, longer than 1,024 characters, not
+ * well-formed Unicode, or stands twice, or all together have more than 262,144 characters; the message
+ * begins with `where`
  */
 export function checkSpecialTokens(tokens: readonly unknown[], where: string): void {
   if (tokens.length > MAX_SPECIAL_TOKENS) {
@@ -79,12 +83,20 @@ export function checkSpecialTokens(tokens: readonly unknown[], where: string): v
     );
   }
   const seen = new Set<string>();
+  let total = 0;
   for (let i = 0; i < tokens.length; i++) {
     const token = tokens[i];
     if (typeof token !== "string" || token === "" || !token.isWellFormed()) {
       const found = typeof token === "string" ? shown(token) : `a ${typeof token}`;
       throw new TypeError(
         `${where}[${i}]: expected well-formed text that is not empty, got ${found}`,
+      );
+    }
+    total += token.length;
+    if (token.length > MAX_LENGTH || total > MAX_TOTAL_LENGTH) {
+      throw new TypeError(
+        `${where}[${i}]: expected at most ${MAX_LENGTH} characters, and ${MAX_TOTAL_LENGTH} of all ` +
+          `special tokens, got ${token.length} and ${total}`,
       );
     }
     if (seen.has(token)) {

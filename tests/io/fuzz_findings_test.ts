@@ -22,6 +22,7 @@ import { downloadModel } from "../../src/pretrained/hub.ts";
 import { readWeightMap } from "../../src/pretrained/weight_files.ts";
 import { EventFile } from "../../src/report/event_file.ts";
 import { readPngHeader } from "../../src/report/png.ts";
+import { BytePairTokenizer } from "../../src/tokenizer/byte_pair_tokenizer.ts";
 import { loadLlama2cTokenizer } from "../../src/tokenizer/sentencepiece_bin.ts";
 import { TextVocabulary } from "../../src/tokenizer/text_vocabulary.ts";
 import { tokenizerFromJson } from "../../src/tokenizer/tokenizer_json.ts";
@@ -175,6 +176,19 @@ Deno.test("tokenizerFromJson() throws when a field is nested deep or a template 
       single: Array(1000).fill({ SpecialToken: { id: "a" } }),
     },
   }, /single\[1\]: expected at most 1024 ids, got 1025/);
+});
+
+Deno.test("BytePairTokenizer.fromJSON() refuses special tokens that are too long to search for", () => {
+  const load = (specialTokens: string[]) =>
+    BytePairTokenizer.fromJSON({
+      ...{ format: "dinograd-byte-pair-tokenizer", version: 1, pattern: "gpt4", merges: [] },
+      specialTokens,
+    }, "t.json");
+  assert.equal(load(["[".repeat(1024)]).encode("[[").length, 2);
+  const message =
+    /t\.json: specialTokens\[\d+\]: expected at most 1024 characters, and 262144 of all/;
+  assert.throws(() => load(["<|endoftext|>", "[".repeat(200_000)]), message);
+  assert.throws(() => load(Array.from({ length: 300 }, (_, i) => `${i}`.padEnd(1000))), message);
 });
 
 Deno.test("TextVocabulary.fromJSON() throws a FileFormatError when a field is nested deep", async () => {
