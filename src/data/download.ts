@@ -3,6 +3,8 @@ import { createHash } from "node:crypto";
 import { dirname, join } from "node:path";
 import { toPath } from "../io/byte_source.ts";
 import { FileWriteError } from "../io/errors.ts";
+import { fileSize } from "../io/file_size.ts";
+import { pause } from "./retry.ts";
 
 /** Options of {@linkcode download}. */
 export interface DownloadOptions {
@@ -14,7 +16,10 @@ export interface DownloadOptions {
   token?: string;
   /** How often to try again after a failure that may pass; 4 by default. */
   retries?: number;
-  /** Wait before the first retry in milliseconds, doubled for each further one; 500 by default. */
+  /**
+   * Wait before the first retry in milliseconds, doubled for each further one up to a minute; 500 by default. Where the
+   * server says how long to wait (`Retry-After`), that is kept to, up to an hour.
+   */
   retryDelay?: number;
   /** Longest wait for the next bytes in milliseconds, before it tries again; 60,000 by default. */
   stallTimeout?: number;
@@ -30,16 +35,34 @@ export class DownloadError extends Error {
   override name = "DownloadError";
   /** Where it was to come from. */
   readonly url: string;
+  /** The status that the server answered with, where that is what went wrong. */
+  readonly status: number | undefined;
 
   /** Makes the error; `message` says what went wrong, without the address. */
-  constructor(url: string, message: string, options?: ErrorOptions) {
+  constructor(
+    url: string,
+    message: string,
+    { status, ...options }: ErrorOptions & { status?: number } = {},
+  ) {
     super(`${url}: ${message}`, options);
     this.url = url;
+    this.status = status;
   }
 }
 
 /** A failure that may pass: a lost connection, a busy server. */
-class PassingError extends Error {}
+class PassingError extends Error {
+  /** The answer of a busy server. */
+  readonly response: Response | undefined;
+
+  constructor(
+    message: string,
+    { response, ...options }: ErrorOptions & { response?: Response } = {},
+  ) {
+    super(message, options);
+    this.response = response;
+  }
+}
 
 /**
  * Downloads a file to a path and returns the path. A file that already stands there with the right
@@ -71,9 +94,14 @@ export async function download(
       if (signal?.aborted || !(error instanceof PassingError)) throw error;
       if (attempt >= retries) {
         const times = attempt === 0 ? "" : ` (tried ${attempt + 1} times)`;
-        throw new DownloadError(String(url), `${error.message}${times}`, { cause: error.cause });
+        const { cause, response } = error;
+        throw new DownloadError(String(url), `${error.message}${times}`, {
+          cause,
+          status: response?.status,
+        });
       }
-      await sleep(retryDelay * 2 ** attempt, signal);
+      const retryAfter = error.response?.headers.get("retry-after");
+      await pause(attempt, { delay: retryDelay, retryAfter, signal });
     }
   }
 
@@ -111,7 +139,7 @@ function platformCache(): string | undefined {
 /** Appends to `part` what is still missing of it. */
 async function fetchRest(url: string, part: string, options: DownloadOptions): Promise<void> {
   const { bytes: wanted, sha256 } = options;
-  let have = await sizeOf(part) ?? 0;
+  let have = await fileSize(part) ?? 0;
   if (wanted !== undefined && have > wanted) {
     await Deno.remove(part);
     have = 0;
@@ -139,7 +167,8 @@ async function fetchRest(url: string, part: string, options: DownloadOptions): P
   }
   const message = `the server answered ${response.status} ${response.statusText}`.trim();
   const mayPass = response.status >= 500 || response.status === 429 || response.status === 408;
-  throw mayPass ? new PassingError(message) : new DownloadError(url, message);
+  if (mayPass) throw new PassingError(message, { response });
+  throw new DownloadError(url, message, { status: response.status });
 }
 
 /** Writes what a response brings into `part`, from byte `have` on. */
@@ -229,7 +258,7 @@ function startOf(response: Response): number | undefined {
 
 /** What is wrong with a file as a whole; `undefined` where it is there and right. */
 async function problemOf(path: string, options: DownloadOptions): Promise<string | undefined> {
-  const size = await sizeOf(path);
+  const size = await fileSize(path);
   if (size === undefined) return "is not there";
   if (options.bytes !== undefined && size !== options.bytes) {
     return `expected ${options.bytes} bytes but found ${size}`;
@@ -242,26 +271,4 @@ async function problemOf(path: string, options: DownloadOptions): Promise<string
   return digest === options.sha256
     ? undefined
     : `expected SHA-256 ${options.sha256} but found ${digest}`;
-}
-
-async function sizeOf(path: string): Promise<number | undefined> {
-  try {
-    return (await Deno.stat(path)).size;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  }
-}
-
-function sleep(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  const timer = setTimeout(done, milliseconds);
-  signal?.addEventListener("abort", done, { once: true });
-  function done() {
-    clearTimeout(timer);
-    signal?.removeEventListener("abort", done);
-    if (signal?.aborted) reject(signal.reason);
-    else resolve();
-  }
-  return promise;
 }

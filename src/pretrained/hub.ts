@@ -7,8 +7,10 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { cacheFolder as defaultCache, download, DownloadError } from "../data/download.ts";
 import type { DownloadOptions } from "../data/download.ts";
+import { escapedPath, hubAdvice, hubEndpoint, hubToken } from "../data/hub_access.ts";
 import { toPath } from "../io/byte_source.ts";
 import { FileFormatError } from "../io/errors.ts";
+import { fileSize } from "../io/file_size.ts";
 import { shown } from "../io/json_text.ts";
 import { isJsonObject, readJsonObject } from "./json_file.ts";
 import { readWeightMap, WEIGHTS, WEIGHTS_INDEX } from "./weight_files.ts";
@@ -28,7 +30,10 @@ export interface ModelHubOptions
   extends Pick<DownloadOptions, "retries" | "retryDelay" | "stallTimeout" | "signal"> {
   /** Where downloads are kept. Default: `hub` in the {@linkcode cacheFolder}. */
   readonly cacheFolder?: string | URL;
-  /** For models that want one: an access token of the hub, `Deno.env.get("HF_TOKEN")` for one. */
+  /**
+   * Access token, for models that want one. By default `HF_TOKEN` or `HUGGING_FACE_HUB_TOKEN` from the environment, where
+   * reading it is allowed. No other server than the hub is shown it.
+   */
   readonly token?: string;
   /** Branch, tag or commit. Default: `main`. */
   readonly revision?: string;
@@ -70,7 +75,8 @@ export async function downloadModel(
   name: string,
   options: ModelHubOptions & { readonly parts?: readonly ModelPart[] } = {},
 ): Promise<string> {
-  const { parts = ["model", "tokenizer"], endpoint = "https://huggingface.co" } = options;
+  const { parts = ["model", "tokenizer"] } = options;
+  const endpoint = hubEndpoint(options.endpoint);
   const { revision = "main" } = options;
   if (!/^\w[\w.-]*(\/\w[\w.-]*)?$/.test(name) || !/^\w[\w./-]*$/.test(revision)) {
     throw new TypeError(`downloadModel: ${name} at ${revision} is not the name of a model`);
@@ -116,7 +122,7 @@ async function readListing(url: string, kept: string, options: ModelHubOptions):
     await Deno.rename(fresh, kept);
   } catch (error) {
     const unreachable = error instanceof DownloadError && error.cause !== undefined;
-    if (!unreachable || await sizeOf(kept) === undefined) throw error;
+    if (!unreachable || await fileSize(kept) === undefined) throw error;
   }
   return parseListing(await readJsonObject(kept), kept);
 }
@@ -161,9 +167,9 @@ async function fetchAll(
     const report = (bytes: number) =>
       options.onProgress?.({ file: name, done: before + bytes, total });
     // Folders are named after commits, and what stands in one was checked when it came.
-    if (await sizeOf(path) !== size) {
+    if (await fileSize(path) !== size) {
       const expected = { bytes: size, sha256, onProgress: report };
-      await fetchFile(`${from}/${name}`, path, options, expected);
+      await fetchFile(`${from}/${escapedPath(name)}`, path, options, expected);
       if (blob !== undefined && await gitHash(path, size) !== blob) {
         await Deno.remove(path);
         throw new DownloadError(`${from}/${name}`, `is not the file with the git hash ${blob}`);
@@ -174,14 +180,24 @@ async function fetchAll(
   }
 }
 
-/** Fetches one file, with the token where there is one. */
+/** Fetches one file, with the token where there is one; says what to do where the hub refuses. */
 async function fetchFile(
   url: string,
   path: string,
-  { token, retries, retryDelay, stallTimeout, signal }: ModelHubOptions,
+  { token: given, retries, retryDelay, stallTimeout, signal }: ModelHubOptions,
   expected: Pick<DownloadOptions, "bytes" | "sha256" | "onProgress">,
 ): Promise<void> {
-  await download(url, path, { ...expected, token, retries, retryDelay, stallTimeout, signal });
+  const token = hubToken(given);
+  try {
+    await download(url, path, { ...expected, token, retries, retryDelay, stallTimeout, signal });
+  } catch (error) {
+    if (!(error instanceof DownloadError)) throw error;
+    const { cause, status } = error;
+    const advice = hubAdvice(status, token);
+    if (advice === "") throw error;
+    const message = error.message.slice(`${url}: `.length);
+    throw new DownloadError(url, `${message}: ${advice}`, { cause, status });
+  }
 }
 
 async function gitHash(path: string, size: number): Promise<string> {
@@ -189,15 +205,6 @@ async function gitHash(path: string, size: number): Promise<string> {
   using file = await Deno.open(path, { read: true });
   for await (const chunk of file.readable) hash.update(chunk);
   return hash.digest("hex");
-}
-
-async function sizeOf(path: string): Promise<number | undefined> {
-  try {
-    return (await Deno.stat(path)).size;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  }
 }
 
 async function removeIfThere(path: string): Promise<void> {

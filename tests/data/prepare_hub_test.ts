@@ -216,7 +216,10 @@ Deno.test("downloadHubFile() throws when the hub has another file or gives no ac
         { sha256: "0".repeat(64) },
         /expected the ETag 0+ but the hub now has [0-9a-f]{64}$/,
       );
-      await rejects({ path: "sample/10BT/none.parquet" }, /the hub answered 404 Not Found$/);
+      await rejects(
+        { path: "sample/10BT/none.parquet" },
+        /the hub answered 404 Not Found: check the name and the revision$/,
+      );
       assert(!log.some((line) => line.includes("/content/")));
     });
     const wrong = bytes.with(100, bytes[100] ^ 1);
@@ -234,11 +237,11 @@ Deno.test("downloadHubFile() throws when the hub has another file or gives no ac
     await withHub(corpus, closed, async (hub) => {
       await assert.rejects(
         downloadHubFile(file, target, { ...hub, token: "" }),
-        /answered 401 Unauthorized: set HF_TOKEN to an access token \(with --allow-env=HF_TOKEN\)$/,
+        /answered 401 Unauthorized: check the name, or set HF_TOKEN to an access token \(with --allow-env=HF_TOKEN\)$/,
       );
       await assert.rejects(
         downloadHubFile(file, target, { ...hub, token: "hf_made_up" }),
-        /the token in HF_TOKEN gives no access to it$/,
+        /the access token \(HF_TOKEN\) gives no access to it; /,
       );
     });
   });

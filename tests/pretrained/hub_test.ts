@@ -4,6 +4,7 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { CpuDevice } from "../../src/device/cpu/cpu_device.ts";
 import { DownloadError } from "../../src/data/download.ts";
+import { hubToken } from "../../src/data/hub_access.ts";
 import { FileFormatError } from "../../src/io/errors.ts";
 import { GPT2 } from "../../src/models/gpt2.ts";
 import {
@@ -162,6 +163,45 @@ Deno.test("downloadModel() shows its token to the hub and to no other server", (
     ]);
   }));
 
+Deno.test("downloadModel() takes a token from the environment, where it may read it", () =>
+  withHub(async (hub, options) => {
+    const variables = ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"];
+    const before = variables.map((variable) => Deno.env.get(variable));
+    const tokens: (string | null)[] = [];
+    hub.answer = (_, request) => {
+      tokens.push(request.headers.get("authorization"));
+      return new Response("", { status: 401 });
+    };
+    const refused = (given: string | undefined, message: RegExp) =>
+      assert.rejects(downloadModel("a/b", { ...options, token: given }), (error: unknown) => {
+        assert(error instanceof DownloadError);
+        assert.equal(error.status, 401);
+        assert.match(error.message, message);
+        return true;
+      });
+    try {
+      variables.forEach((variable) => Deno.env.delete(variable));
+      await refused(undefined, /401 Unauthorized: check the name, or set HF_TOKEN to an access/);
+      Deno.env.set("HUGGING_FACE_HUB_TOKEN", "second");
+      await refused(undefined, /401 Unauthorized: the access token \(HF_TOKEN\) gives no access/);
+      Deno.env.set("HF_TOKEN", "first");
+      await refused(undefined, /gives no access/);
+      await refused("given", /gives no access/);
+      await refused("", /check the name/);
+      assert.deepEqual(tokens, [null, "Bearer second", "Bearer first", "Bearer given", null]);
+    } finally {
+      variables.forEach((variable, i) => {
+        const value = before[i];
+        value === undefined ? Deno.env.delete(variable) : Deno.env.set(variable, value);
+      });
+    }
+  }));
+
+Deno.test("hubToken() asks for no permission", { permissions: { env: false } }, () => {
+  assert.equal(hubToken(undefined), undefined);
+  assert.equal(hubToken("given"), "given");
+});
+
 Deno.test("downloadModel() goes on where it was broken off", () =>
   withHub(async (hub, options) => {
     const body = hub.files.get("model.safetensors")!;
@@ -216,10 +256,13 @@ Deno.test("downloadModel() takes what it has when the hub cannot be reached", ()
 
 Deno.test("downloadModel() says when the hub has no such model, or none that can be read", () =>
   withHub(async (hub, options) => {
-    await assert.rejects(downloadModel("a/c", options), /the server answered 404 Not Found$/);
+    await assert.rejects(
+      downloadModel("a/c", options),
+      /the server answered 404 Not Found: check the name and the revision$/,
+    );
     await assert.rejects(
       downloadModel("a/c", { ...options, token: "x" }),
-      /the server answered 404 Not Found$/,
+      /the server answered 404 Not Found: check the name and the revision$/,
     );
     await assert.rejects(downloadModel("../b", options), TypeError);
     hub.files.delete("model.safetensors");

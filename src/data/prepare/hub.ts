@@ -4,7 +4,10 @@
  * @module
  */
 import { basename, join } from "node:path";
+import { fileSize } from "../../io/file_size.ts";
 import { download, DownloadError } from "../download.ts";
+import { escapedPath, hubAdvice, hubEndpoint, hubToken } from "../hub_access.ts";
+import { pause } from "../retry.ts";
 import type { CorpusFile } from "./prepare.ts";
 
 /** How the hub is asked. */
@@ -12,8 +15,8 @@ export interface HubOptions {
   /** Address of the hub; `https://huggingface.co` by default. */
   endpoint?: string;
   /**
-   * Access token, for data sets that need one. `HF_TOKEN` from the environment by default, where reading it is
-   * allowed.
+   * Access token, for data sets that need one. By default `HF_TOKEN` or `HUGGING_FACE_HUB_TOKEN` from the environment,
+   * where reading it is allowed.
    */
   token?: string;
   /** How often in a row to try again after a failure that may pass, without anything having come; 8 by default. */
@@ -65,14 +68,14 @@ export async function listHubFiles(
   options: ListHubOptions = {},
 ): Promise<HubFile[]> {
   const { revision = "main", folder = "" } = options;
-  const api = `${endpointOf(options)}/api/datasets/${escaped(dataset)}`;
+  const api = `${hubEndpoint(options.endpoint)}/api/datasets/${escapedPath(dataset)}`;
   const about = await json(`${api}/revision/${encodeURIComponent(revision)}`, options);
   const { sha } = about.body as { sha?: unknown };
   if (typeof sha !== "string" || !/^[0-9a-f]{40}$/.test(sha)) {
     throw new DownloadError(about.url, "the hub named no commit");
   }
   const files: HubFile[] = [];
-  let next: string | undefined = `${api}/tree/${sha}/${escaped(folder)}`.replace(/\/$/, "");
+  let next: string | undefined = `${api}/tree/${sha}/${escapedPath(folder)}`.replace(/\/$/, "");
   while (next !== undefined) {
     const { body, response, url } = await json(next, options);
     if (!Array.isArray(body)) throw new DownloadError(url, "the hub sent no list of files");
@@ -99,8 +102,8 @@ export async function downloadHubFile(
 ): Promise<string> {
   const { retries = 8, signal, onProgress } = options;
   const { bytes, sha256 } = file;
-  if (sha256 === undefined && await sizeOf(path) === bytes) return path;
-  let have = await sizeOf(`${path}.part`) ?? 0;
+  if (sha256 === undefined && await fileSize(path) === bytes) return path;
+  let have = await fileSize(`${path}.part`) ?? 0;
   let refused = 0; // how often all of it came and was another file
   for (let attempt = 0;; attempt++) {
     // Its address holds for an hour or so, and is asked for again after each failure.
@@ -116,12 +119,12 @@ export async function downloadHubFile(
       });
     } catch (error) {
       if (signal?.aborted || !(error instanceof DownloadError)) throw error;
-      const now = await sizeOf(`${path}.part`) ?? 0;
+      const now = await fileSize(`${path}.part`) ?? 0;
       if (now > have) attempt = 0; // it is slow, but it comes
       have = now;
       if (done === bytes) refused++;
       if (attempt >= retries || refused > 1) throw error;
-      await pause(undefined, attempt, options);
+      await pause(attempt, { delay: options.retryDelay ?? 1000, signal });
     }
   }
 }
@@ -150,9 +153,9 @@ export function hubCorpusFile(
 /** Where the bytes of a file are, once it is sure that they are the file's. */
 async function resolve(file: HubFile, options: HubOptions): Promise<string> {
   const { dataset, revision, path, bytes, sha256 } = file;
-  const url = `${endpointOf(options)}/datasets/${escaped(dataset)}/resolve/${revision}/${
-    escaped(path)
-  }`;
+  const url = `${hubEndpoint(options.endpoint)}/datasets/${
+    escapedPath(dataset)
+  }/resolve/${revision}/${escapedPath(path)}`;
   const response = await request(url, options, { method: "HEAD", redirect: "manual" });
   const size = response.headers.get("x-linked-size");
   if (size !== null && Number(size) !== bytes) {
@@ -184,72 +187,37 @@ async function request(
   options: HubOptions,
   init: RequestInit = {},
 ): Promise<Response> {
-  const { retries = 8, signal } = options;
-  const token = options.token ?? tokenFromEnvironment();
+  const { retries = 8, retryDelay = 1000, signal } = options;
+  const token = hubToken(options.token);
   const headers = new Headers(token ? { authorization: `Bearer ${token}` } : {});
   for (let attempt = 0;; attempt++) {
     let problem: string;
-    let wait: string | null = null;
+    let retryAfter: string | null = null;
+    let status: number | undefined;
     let cause: unknown;
     try {
       const patience = AbortSignal.timeout(60_000);
       const both = AbortSignal.any([patience, ...(signal ? [signal] : [])]);
       const response = await fetch(url, { ...init, headers, signal: both });
-      if (response.status < 400) return response;
+      status = response.status;
+      if (status < 400) return response;
       await response.body?.cancel();
-      problem = `the hub answered ${response.status} ${response.statusText}`.trim();
-      wait = response.headers.get("retry-after");
-      if (response.status === 401 || response.status === 403) {
-        throw new DownloadError(
-          url,
-          token
-            ? `${problem}: the token in HF_TOKEN gives no access to it`
-            : `${problem}: set HF_TOKEN to an access token (with --allow-env=HF_TOKEN)`,
-        );
-      }
-      const mayPass = response.status >= 500 || response.status === 429 || response.status === 408;
-      if (!mayPass) throw new DownloadError(url, problem);
+      problem = `the hub answered ${status} ${response.statusText}`.trim();
+      retryAfter = response.headers.get("retry-after");
     } catch (error) {
-      if (
-        signal?.aborted || error instanceof DownloadError ||
-        error instanceof Deno.errors.NotCapable
-      ) throw error;
+      if (signal?.aborted || error instanceof Deno.errors.NotCapable) throw error;
       problem = (error as Error).message;
       cause = error;
     }
-    if (attempt >= retries) {
-      throw new DownloadError(url, `${problem} (tried ${attempt + 1} times)`, { cause });
+    const mayPass = status === undefined || status >= 500 || status === 429 || status === 408;
+    if (!mayPass || attempt >= retries) {
+      const times = mayPass ? ` (tried ${attempt + 1} times)` : "";
+      const advice = hubAdvice(status, token);
+      const message = `${problem}${times}${advice && `: ${advice}`}`;
+      throw new DownloadError(url, message, { cause, status });
     }
-    await pause(wait, attempt, options);
+    await pause(attempt, { delay: retryDelay, retryAfter, signal });
   }
-}
-
-/** Waits as long as the server asked, or longer with each attempt. */
-async function pause(
-  retryAfter: string | null | undefined,
-  attempt: number,
-  { retryDelay = 1000, signal }: HubOptions,
-): Promise<void> {
-  const grows = Math.min(60_000, retryDelay * 2 ** attempt);
-  const asked = Math.min(3_600_000, Math.max(0, retryAfterMs(retryAfter)));
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  const stop = () => reject(signal?.reason);
-  const timer = setTimeout(resolve, Math.max(grows, asked));
-  signal?.addEventListener("abort", stop, { once: true });
-  if (signal?.aborted) stop();
-  try {
-    await promise;
-  } finally {
-    clearTimeout(timer);
-    signal?.removeEventListener("abort", stop);
-  }
-}
-
-/** Seconds, or a date. */
-function retryAfterMs(text: string | null | undefined): number {
-  if (!text) return 0;
-  const ms = /^\d+$/.test(text.trim()) ? Number(text) * 1000 : Date.parse(text) - Date.now();
-  return Number.isFinite(ms) ? ms : 0;
 }
 
 /** `link: <https://...>; rel="next"`, on the same host: the token goes there. */
@@ -277,26 +245,4 @@ function asHubFile(
     throw new DownloadError(url, "the hub sent a file without path, size or a whole SHA-256");
   }
   return { dataset, revision, path, bytes: size as number, sha256: sha256 as string | undefined };
-}
-
-function endpointOf({ endpoint = "https://huggingface.co" }: HubOptions): string {
-  return endpoint.replace(/\/+$/, "");
-}
-
-function tokenFromEnvironment(): string | undefined {
-  const { state } = Deno.permissions.querySync({ name: "env", variable: "HF_TOKEN" });
-  return state === "granted" ? Deno.env.get("HF_TOKEN") : undefined;
-}
-
-function escaped(path: string): string {
-  return path.split("/").map(encodeURIComponent).join("/");
-}
-
-async function sizeOf(path: string): Promise<number | undefined> {
-  try {
-    return (await Deno.stat(path)).size;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  }
 }
