@@ -349,7 +349,9 @@ function checkMetadata({ schema, row_groups: groups }: FileMetaData): void {
     const isCount = typeof rows === "bigint" && rows >= 0n && rows < 2n ** 50n;
     if (!isCount || !Array.isArray(columns)) throw new TypeError(`row group ${i} has ${rows} rows`);
     for (const { meta_data: data } of columns) {
-      if (data && !Array.isArray(data.path_in_schema)) throw new TypeError("a column has no name");
+      if (data !== undefined && !Array.isArray(data?.path_in_schema)) {
+        throw new TypeError(`a column of row group ${i} has no name`);
+      }
     }
   }
 }

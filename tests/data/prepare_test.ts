@@ -256,3 +256,24 @@ Deno.test("prepareCorpus() reads a text that was cut anywhere as one", () => {
     }
   }
 });
+
+Deno.test("prepareCorpus() gives long documents the tokens of the whole", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "dinograd" });
+  try {
+    // Words, runs of blanks, line ends, contractions and other scripts, 2.6 million characters; and no blank at all.
+    const parts = ["a whale ", "don't  swim\n\n", "Ωμέγα été ", "12,5 % \t", "鯨は大きい。", "so "];
+    let mixed = "";
+    for (let i = 0; mixed.length < 2.6e6; i++) mixed += parts[(i * i + i) % parts.length];
+    const documents = [mixed, "x".repeat(2 ** 21 + 5) + " end"];
+    const file = join(folder, "long.jsonl");
+    await Deno.writeTextFile(file, documents.map((text) => JSON.stringify({ text })).join("\n"));
+    await prepareCorpus([file], folder, { workers: 0, tokensPerShard: 1e7 });
+    const tokenizer = new GPT2Tokenizer();
+    const expected = documents.flatMap((text) => [50256, ...tokenizer.encodeOrdinary(text)]);
+    const { data } = await readNpy(join(folder, "corpus_val_000000.npy"));
+    assert.equal(data.length, expected.length);
+    assert.ok(expected.every((id, i) => data[i] === id));
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});

@@ -76,6 +76,7 @@ export const helpers: ReadonlySet<string> = new Set([
   "strided.ts",
   "applyUnary",
   "putAlongAxis",
+  "rotaryFrequencies",
   "sinusoidTable",
   "sparseAttentionParts",
 ]);

@@ -65,6 +65,21 @@ export class WorkTokenizer implements Disposable {
   }
 }
 
+/** Characters that the tokenizer is given at a time. */
+const PART = 2 ** 21;
+
+/**
+ * Where a part that begins at `start` may end: before a blank between two ASCII letters, where GPT-2's pattern always
+ * begins a new word. The end of the text where there is no such place.
+ */
+function nextCut(text: string, start: number): number {
+  if (text.length - start <= PART) return text.length;
+  const place = /[a-zA-Z] [a-zA-Z]/g;
+  place.lastIndex = start + PART;
+  const found = place.exec(text);
+  return found ? found.index + 1 : text.length;
+}
+
 // A byte order mark is text here.
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
@@ -86,9 +101,14 @@ class Tokens {
     this.more(text);
   }
 
-  /** The rest of the document before. */
+  /** The rest of the document before; a long one goes through the tokenizer in parts, which takes less memory. */
   more(text: string): void {
-    this.#push(this.#tokenizer.encodeOrdinary(text));
+    let start = 0;
+    for (let cut = nextCut(text, start); cut < text.length; cut = nextCut(text, start)) {
+      this.#push(this.#tokenizer.encodeOrdinary(text.slice(start, cut)));
+      start = cut;
+    }
+    this.#push(this.#tokenizer.encodeOrdinary(start ? text.slice(start) : text));
   }
 
   done(): Tokenized {
