@@ -257,7 +257,10 @@ function build(
   } catch (error) {
     // Only what stands in the file is the file's fault.
     if (!(error instanceof RangeError || error instanceof TypeError)) throw error;
-    throw new FileFormatError(error.message, { file, cause: error });
+    throw new FileFormatError(`has a "config" that makes no model: ${error.message}`, {
+      file,
+      cause: error,
+    });
   }
 }
 

@@ -190,7 +190,10 @@ function create<C extends CommonSizes, M>(
     return architecture.create(config, options);
   } catch (cause) {
     if (!(cause instanceof RangeError)) throw cause;
-    throw new FileFormatError(cause.message, { file: join(folder, "config.json"), cause });
+    throw new FileFormatError(`has "model_type" and sizes that make no model: ${cause.message}`, {
+      file: join(folder, "config.json"),
+      cause,
+    });
   }
 }
 

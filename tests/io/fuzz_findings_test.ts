@@ -315,6 +315,20 @@ Deno.test("ParquetTexts refuses pages and footers that claim what they have not"
     ]);
     await refuses(read(bytes), path, /a list of 2147483647 .*\(at byte 4\)/);
 
+    // A column whose metadata is the number 0: version, schema, rows, row groups.
+    const name = (text: string) => [text.length, ...new TextEncoder().encode(text)];
+    const numbers = Uint8Array.of(
+      ...[0x15, 2, 0x19, 0x2c, 0x48, ...name("root"), 0x15, 2, 0],
+      ...[0x15, 12, 0x25, 0, 0x18, ...name("text"), 0],
+      ...[0x16, 2, 0x19, 0x1c, 0x19, 0x1c, 0x35, 0, 0, 0x16, 0, 0x16, 2, 0, 0],
+    );
+    const file = [...good.subarray(0, 4), ...numbers, numbers.length, 0, 0, 0, ...good.slice(-4)];
+    await refuses(
+      read(Uint8Array.from(file)),
+      path,
+      /a column of row group 0 has no name \(at byte 4/,
+    );
+
     // Any one byte overwritten is read, or refused with its place.
     const [start, refused] = [performance.now(), { count: 0 }];
     for (let i = 4; i < good.length - 8; i += 2) {

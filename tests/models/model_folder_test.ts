@@ -104,7 +104,7 @@ Deno.test("loadModel() refuses what model.json cannot say", () =>
       ],
       [
         JSON.stringify({ ...good, config: { ...good.config, heads: 3 } }),
-        /model\.json: GPT2: 3 heads do not divide/,
+        /model\.json: has a "config" that makes no model: GPT2: 3 heads do not divide/,
       ],
     ];
     for (const [text, message] of cases) {
