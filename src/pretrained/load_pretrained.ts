@@ -163,7 +163,7 @@ function checkTensors<C extends CommonSizes>(
   const found = [...files.tensors.keys()];
   if (config.layers > found.length) {
     throw new FileFormatError(
-      `holds ${found.length} tensors, too few for ${config.layers} layers`,
+      `holds ${found.length} tensors, too few for the ${config.layers} "layers" of its configuration`,
       { file: files.name },
     );
   }
