@@ -328,7 +328,7 @@ Deno.test("loadPretrained() says what a configuration asks for that is not compu
         /expected "model_type" to be "gpt2" or "llama", found "bert"$/,
       ],
       ["gpt2", { activation_function: "relu" }, /"activation_function" to be "gelu_new" or /],
-      ["gpt2", { n_layer: 1e9 }, /holds 16 tensors, too few for 1000000000 layers$/],
+      ["gpt2", { n_layer: 1e9 }, /holds 16 tensors, too few for the 1000000000 "layers" of its/],
       ["gpt2", { n_layer: "1" }, /"n_layer" to be a whole number above 0, found "1"$/],
       ["gpt2", { n_head: 3 }, /GPT2: 3 heads do not divide an embedding of 8$/],
       ["gpt2", { layer_norm_epsilon: 1e-6 }, /"layer_norm_epsilon" to be 0.00001, found 0.000001$/],
