@@ -13,6 +13,7 @@ import { FileFormatError } from "../io/errors.ts";
 import { fileSize } from "../io/file_size.ts";
 import { shown } from "../io/json_text.ts";
 import { isJsonObject, readJsonObject } from "./json_file.ts";
+import { MERGES, VOCABULARY } from "./vocabulary_files.ts";
 import { readWeightMap, WEIGHTS, WEIGHTS_INDEX } from "./weight_files.ts";
 
 /** How far a download has come, all of its files together. */
@@ -97,7 +98,11 @@ export async function downloadModel(
     throw new DownloadError(`${endpoint}/${name}`, `the model has no file ${wanted}`);
   };
 
-  const wanted: HubFile[] = parts.includes("tokenizer") ? [file("tokenizer.json")] : [];
+  const wanted: HubFile[] = [];
+  if (parts.includes("tokenizer")) {
+    const old = !listing.files.has("tokenizer.json") && listing.files.has(VOCABULARY);
+    wanted.push(...(old ? [VOCABULARY, MERGES] : ["tokenizer.json"]).map(file));
+  }
   if (parts.includes("model")) {
     wanted.push(file("config.json"));
     if (!listing.files.has(WEIGHTS) && listing.files.has(WEIGHTS_INDEX)) {

@@ -10,12 +10,14 @@ import { loadTokenizerJson } from "../tokenizer/tokenizer_json.ts";
 import type { PretrainedTokenizer } from "../tokenizer/tokenizer_json_base.ts";
 import { downloadModel, type ModelHubOptions } from "./hub.ts";
 import { isFolder } from "./load_pretrained.ts";
+import { readVocabularyFiles, VOCABULARY } from "./vocabulary_files.ts";
 
 /**
  * The tokenizer of a model: `tokenizer.json` of a folder, or of a model on the hub, from where it is downloaded into the
- * cache. Folders, names and permissions are those of {@linkcode loadPretrained}.
+ * cache; where there is none, GPT-2's `vocab.json` and `merges.txt`. Folders, names and permissions are those of
+ * {@linkcode loadPretrained}.
  *
- * @throws {FileFormatError} where there is no `tokenizer.json`
+ * @throws {FileFormatError} where there are no such files
  * @throws {TokenizerFormatError} where it describes a tokenizer that this library has not
  * @throws {DownloadError} where the hub refuses, or what came is not what it promised
  *
@@ -39,6 +41,8 @@ export async function loadPretrainedTokenizer(
     return await loadTokenizerJson(file);
   } catch (cause) {
     if (!(cause instanceof Deno.errors.NotFound)) throw cause;
-    throw new FileFormatError("is not there", { file, cause });
+    const tokenizer = await readVocabularyFiles(folder);
+    if (tokenizer) return tokenizer;
+    throw new FileFormatError(`is not there, and neither is ${VOCABULARY}`, { file, cause });
   }
 }

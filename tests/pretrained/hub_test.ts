@@ -13,7 +13,10 @@ import {
   type ModelHubOptions,
 } from "../../src/pretrained/hub.ts";
 import { loadPretrained } from "../../src/pretrained/load_pretrained.ts";
+import { loadPretrainedTokenizer } from "../../src/pretrained/load_pretrained_tokenizer.ts";
 import { savePretrained } from "../../src/pretrained/save_pretrained.ts";
+import { END_OF_TEXT } from "../../src/tokenizer/gpt2_tokenizer.ts";
+import { BYTE_CHARACTERS } from "../../src/tokenizer/tokenizer_json_alphabet.ts";
 import { readTensors } from "../../src/tensor/tensor.ts";
 
 const device = CpuDevice.open({ threads: 1 });
@@ -150,6 +153,36 @@ Deno.test("downloadModel() fetches the files that an index names, and the tokeni
       assert.deepEqual(await Deno.readFile(join(folder, name)), hub.files.get(name));
     }
   }, 1500));
+
+Deno.test("loadPretrainedTokenizer() takes GPT-2's vocabulary and merges when there is no tokenizer.json", () =>
+  withHub(async (hub, options) => {
+    hub.files.delete("tokenizer.json");
+    await assert.rejects(loadPretrainedTokenizer("a/b", options), /has no file tokenizer\.json$/);
+    const text = (value: string) => new TextEncoder().encode(value);
+    const tokens = [...BYTE_CHARACTERS, "he", "ll", "hell", "hello", "\u0120hello", END_OF_TEXT];
+    const vocab = Object.fromEntries(tokens.map((token, id) => [token, id]));
+    hub.files.set("vocab.json", text(JSON.stringify(vocab)));
+    await assert.rejects(loadPretrainedTokenizer("a/b", options), /has no file merges\.txt$/);
+    const merges = "#version: 0.2\nh e\r\nl l\nhe ll\nhell o\n\u0120 hello\n";
+    hub.files.set("merges.txt", text(merges));
+    const tokenizer = await loadPretrainedTokenizer("a/b", options);
+    assert.equal(tokenizer.vocabSize, 262);
+    const ids = tokenizer.encode("hello hello<|endoftext|>é", { allowedSpecial: "all" });
+    assert.deepEqual([...ids], [259, 260, 261, 0xc3, 0xa9]);
+    assert.equal(tokenizer.decode(ids), "hello hello<|endoftext|>é");
+
+    const folder = await downloadModel("a/b", { ...options, parts: ["tokenizer"] });
+    await Deno.writeTextFile(join(folder, "merges.txt"), "#version: 0.2\nh e\nhell\n");
+    await assert.rejects(loadPretrainedTokenizer(folder), (error: unknown) => {
+      assert(error instanceof FileFormatError);
+      assert.match(error.message, /merges\.txt: line 3: expected two tokens, found "hell"/);
+      return true;
+    });
+    await Deno.remove(join(folder, "merges.txt"));
+    await assert.rejects(loadPretrainedTokenizer(folder), /is not there, but vocab\.json is/);
+    await Deno.remove(join(folder, "vocab.json"));
+    await assert.rejects(loadPretrainedTokenizer(folder), /and neither is vocab\.json/);
+  }));
 
 Deno.test("downloadModel() shows its token to the hub and to no other server", () =>
   withHub(async (hub, options) => {
