@@ -55,6 +55,12 @@ export const llamaFiles: Architecture<LLaMAFileConfig, LLaMA> = {
       rms_norm_eps: config.normEps,
       rope_theta: config.ropeTheta,
       rope_scaling: scalingFields(config.ropeScaling),
+      // The same for transformers 5, which has both in one.
+      rope_parameters: {
+        rope_type: "default",
+        ...scalingFields(config.ropeScaling),
+        rope_theta: config.ropeTheta,
+      },
       attention_bias: false,
       mlp_bias: false,
       attention_dropout: 0,
@@ -102,12 +108,13 @@ export const llamaFiles: Architecture<LLaMAFileConfig, LLaMA> = {
   create: (config, options) => new LLaMA(config, options),
 };
 
-/** `rope_theta` and `rope_scaling`, or `rope_parameters`, in which newer files have both. */
+/** `rope_theta` and `rope_scaling`, or `rope_parameters`, in which newer files have both; the older goes before. */
 function readRotary(fields: ConfigFields): Pick<LLaMAFileConfig, "ropeTheta" | "ropeScaling"> {
-  const both = fields.object("rope_parameters");
+  const scaling = fields.object("rope_scaling") ?? fields.object("rope_parameters");
+  const hasTheta = scaling?.get("rope_theta") !== undefined;
   return {
-    ropeTheta: (both ?? fields).positive("rope_theta", 10_000),
-    ropeScaling: readScaling(both ?? fields.object("rope_scaling"), fields),
+    ropeTheta: (hasTheta ? scaling! : fields).positive("rope_theta", 10_000),
+    ropeScaling: readScaling(scaling, fields),
   };
 }
 

@@ -45,6 +45,43 @@ await onRowDevices("rotary() agrees with float64 in both layouts", async (device
   }
 });
 
+await onRowDevices(
+  "rotary() turns by scaled frequencies, each scaling by a table of its own",
+  async (device) => {
+    const shape = [1, 9, 2, 16], x = noise(288, 1), start = 40;
+    const llama3 = (factor: number) => {
+      const [lowFrequencyFactor, highFrequencyFactor, originalContextSize] = [1, 4, 64];
+      return {
+        ...{ type: "llama3" as const, factor },
+        ...{ lowFrequencyFactor, highFrequencyFactor, originalContextSize },
+      };
+    };
+    /** Radians a position of pair i, by the wavelength as the Llama 3.1 code has it. */
+    const expectedFrequency = (i: number, scaling: RotaryOptions["scaling"]): number => {
+      const plain = 10000 ** (-2 * i / 16);
+      if (!scaling) return plain;
+      if (scaling.type === "linear") return plain / scaling.factor;
+      const wavelength = 2 * Math.PI / plain;
+      if (wavelength < 64 / 4) return plain;
+      if (wavelength > 64 / 1) return plain / scaling.factor;
+      const smooth = (64 / wavelength - 1) / (4 - 1);
+      return (1 - smooth) * plain / scaling.factor + smooth * plain;
+    };
+    for (const scaling of [null, { type: "linear" as const, factor: 3 }, llama3(8), llama3(32)]) {
+      using _scope = new Scope();
+      const expected = new Float64Array(x.length);
+      for (let at = 0; at < x.length; at += 2) {
+        const position = start + Math.floor(at / 32);
+        const angle = position * expectedFrequency(at % 16 / 2, scaling);
+        expected[at] = x[at] * Math.cos(angle) - x[at + 1] * Math.sin(angle);
+        expected[at + 1] = x[at] * Math.sin(angle) + x[at + 1] * Math.cos(angle);
+      }
+      const y = rotary(tensor(x, { device, shape }), { start, scaling });
+      assertClose(await y.data(), expected, 1e-6, JSON.stringify(scaling));
+    }
+  },
+);
+
 await onRowDevices("rotary() turns each row from its own start", async (device) => {
   using _scope = new Scope();
   const [length, heads, width] = [2, 3, 12], size = length * heads * width;

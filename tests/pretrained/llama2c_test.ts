@@ -119,7 +119,15 @@ Deno.test("saveLlama2c() refuses what its files cannot say", () =>
       name: "RangeError",
       message: "saveLlama2c: expected a ropeTheta of 10000 but got 500000",
     });
+    const ropeScaling = { type: "linear", factor: 2 } as const;
+    const scaled = new LLaMA({ ...small, ropeScaling }, { device: cpu });
+    await assert.rejects(saveLlama2c(scaled, path), {
+      name: "RangeError",
+      message: `saveLlama2c: expected a ropeScaling of null but got {"type":"linear","factor":2}`,
+    });
+    await assert.rejects(Deno.stat(path), Deno.errors.NotFound);
     model.dispose();
+    scaled.dispose();
   }));
 
 Deno.test("Llama2cFile.open() refuses what is no llama2.c model, or not whole", () =>

@@ -251,6 +251,7 @@ Deno.test("savePretrained() writes LLaMA by the names and shapes of transformers
       rms_norm_eps: 1e-5,
       rope_theta: 5000,
       rope_scaling: null,
+      rope_parameters: { rope_type: "default", rope_theta: 5000 },
       attention_bias: false,
       mlp_bias: false,
       attention_dropout: 0,
@@ -344,6 +345,11 @@ Deno.test("loadPretrained() says what a configuration asks for that is not compu
         "llama",
         { rope_scaling: { rope_type: "linear" } },
         /"rope_scaling.factor" to be a number above 0/,
+      ],
+      [
+        "llama",
+        { rope_parameters: { rope_type: "longrope", rope_theta: 1e4 } },
+        /config\.json: expected "rope_parameters\.rope_type" to be .*, found "longrope"$/,
       ],
       ["llama", { rope_parameters: 5 }, /"rope_parameters" to be an object, found 5$/],
     ];
@@ -484,11 +490,16 @@ Deno.test("LLaMA's scaled positions are read as old and new files say them, and 
     const file = join(folder, "config.json");
     const json = JSON.parse(await Deno.readTextFile(file));
     assert.deepEqual(json.rope_scaling, fields);
+    assert.deepEqual(json.rope_parameters, { ...fields, rope_theta: 10000 });
     for (
       const change of [
         {},
-        { rope_scaling: { ...fields, rope_type: undefined, type: "llama3" } },
-        { rope_scaling: null, rope_theta: null, rope_parameters: { ...fields, rope_theta: 10000 } },
+        { rope_parameters: null },
+        {
+          rope_parameters: null,
+          rope_scaling: { ...fields, rope_type: undefined, type: "llama3" },
+        },
+        { rope_scaling: null, rope_theta: null },
       ]
     ) {
       await Deno.writeTextFile(file, JSON.stringify({ ...json, ...change }));
@@ -504,3 +515,15 @@ Deno.test("LLaMA's scaled positions are read as old and new files say them, and 
     await Deno.remove(folder, { recursive: true });
   }
 });
+
+Deno.test("LLaMA's linearly scaled positions come back", () =>
+  inFolder(async (folder) => {
+    const ropeScaling = { type: "linear", factor: 2.5 } as const;
+    const model = new LLaMA({ ...small, ropeTheta: 5000, ropeScaling }, { device: cpu });
+    await savePretrained(model, folder);
+    const loaded = await loadPretrained(folder, { device: cpu }) as LLaMA;
+    assert.deepEqual(loaded.config.ropeScaling, ropeScaling);
+    assert.equal(loaded.config.ropeTheta, 5000);
+    model.dispose();
+    loaded.dispose();
+  }));
