@@ -6,14 +6,13 @@
  */
 import { watchAllocations } from "./allocation_watch.ts";
 
-const [name, seed, first, seconds, only] = Deno.args;
+const [name, seed, first, seconds, folder, only] = Deno.args;
 watchAllocations(); // before the readers are loaded, which would else hold the constructors as they were
 const { formats } = await import("./formats.ts");
 const { chanceOf, judge } = await import("./cases.ts");
 
 const format = formats.find((one) => one.name === name);
 if (!format) throw new Error(`no format ${name}`);
-const folder = await Deno.makeTempDir({ dir: await sharedMemory(), prefix: "dinograd-fuzz-" });
 const encoder = new TextEncoder();
 const tell = (text: string) => Deno.stdout.writeSync(encoder.encode(text + "\n"));
 
@@ -23,32 +22,19 @@ globalThis.addEventListener("unhandledrejection", (event) => {
   event.preventDefault();
   unexpected(event.reason);
 });
-try {
-  const spoil = await format.prepare(folder);
-  let [number, refused, accepted] = [Number(first), 0, 0];
-  const end = performance.now() + Number(seconds) * 1000;
-  while (only === undefined ? performance.now() < end : number === Number(first)) {
-    tell(String(number));
-    const mutant = await spoil(chanceOf(seed, format, number));
-    const verdict = await judge(format, mutant);
-    verdict.accepted ? accepted++ : refused++;
-    if (verdict.finding) tell(`!${JSON.stringify(verdict.finding)}`);
-    if (only !== undefined) {
-      console.error(verdict.accepted ? "accepted" : verdict.error);
-      if (verdict.finding) console.error(`FINDING: ${verdict.finding}`);
-    }
-    number++;
+const spoil = await format.prepare(folder);
+let [number, refused, accepted] = [Number(first), 0, 0];
+const end = performance.now() + Number(seconds) * 1000;
+while (only === undefined ? performance.now() < end : number === Number(first)) {
+  tell(String(number));
+  const mutant = await spoil(chanceOf(seed, format, number));
+  const verdict = await judge(format, mutant);
+  verdict.accepted ? accepted++ : refused++;
+  if (verdict.finding) tell(`!${JSON.stringify(verdict.finding)}`);
+  if (only !== undefined) {
+    console.error(verdict.accepted ? "accepted" : verdict.error);
+    if (verdict.finding) console.error(`FINDING: ${verdict.finding}`);
   }
-  tell(`=${JSON.stringify({ refused, accepted })}`);
-} finally {
-  await Deno.remove(folder, { recursive: true });
+  number++;
 }
-
-/** Where files are in memory, so that the disk does not set the pace. */
-async function sharedMemory(): Promise<string | undefined> {
-  try {
-    return (await Deno.stat("/dev/shm")).isDirectory ? "/dev/shm" : undefined;
-  } catch {
-    return undefined;
-  }
-}
+tell(`=${JSON.stringify({ refused, accepted })}`);

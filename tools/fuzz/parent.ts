@@ -72,11 +72,13 @@ async function runChild(
   tally: Tally,
   find: (number: number, what: string) => void,
 ): Promise<number> {
-  const script = new URL("./child.ts", import.meta.url).pathname;
+  const script = new URL("./child.ts", import.meta.url).href;
+  // Not the child's own, which may be killed.
+  const folder = await Deno.makeTempDir({ dir: await sharedMemory(), prefix: "dinograd-fuzz-" });
   const child = new Deno.Command(Deno.execPath(), {
     args: [
       ...["run", "-A", "--no-check", `--v8-flags=--max-old-space-size=${HEAP}`, script],
-      ...[name, seed, String(first), String(Math.max(1, seconds))],
+      ...[name, seed, String(first), String(Math.max(1, seconds)), folder],
       ...only === undefined ? [] : ["only"],
     ],
     stdout: "piped",
@@ -110,6 +112,16 @@ async function runChild(
     if (started === 0) throw new Error(`${name}: the cases could not be made; try --case 0:0`);
   } finally {
     clearInterval(watch);
+    await Deno.remove(folder, { recursive: true });
   }
   return number;
+}
+
+/** Where files are in memory, so that the disk does not set the pace. */
+async function sharedMemory(): Promise<string | undefined> {
+  try {
+    return (await Deno.stat("/dev/shm")).isDirectory ? "/dev/shm" : undefined;
+  } catch {
+    return undefined; // the system's folder for such files
+  }
 }
