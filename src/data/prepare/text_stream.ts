@@ -26,7 +26,7 @@ export interface PieceOptions {
   cut: Cut;
   /** Bytes of a piece, more only where there is no place to cut; 4 MiB by default. */
   size?: number;
-  /** Bytes without a place to cut that are an error; 64 MiB by default, which takes a few hundred more to tokenize. */
+  /** Bytes without a place to cut that are an error; 32 MiB by default, which takes ten times as much to tokenize. */
   longest?: number;
 }
 
@@ -40,7 +40,7 @@ const BLANK = 0x20;
  * for too long
  */
 export async function* readPieces(path: string, options: PieceOptions): AsyncGenerator<Piece> {
-  const { cut, size = 4 * 2 ** 20, longest = 64 * 2 ** 20 } = options;
+  const { cut, size = 4 * 2 ** 20, longest = 32 * 2 ** 20 } = options;
   let { offset } = options;
   let held: Uint8Array<ArrayBuffer> = new Uint8Array(size);
   let length = 0;
