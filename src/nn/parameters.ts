@@ -19,8 +19,11 @@ export interface ParameterOptions {
   readonly device?: Device;
   /** `f32`, or `f16` for mixed precision. Default: `f32`. */
   readonly dtype?: DType;
-  /** The stream that initial weights are drawn from; default: one with seed 0. */
-  readonly random?: RandomState;
+  /**
+   * The stream that initial weights are drawn from; `null` leaves them 0, for those that are read from a file. Default: one
+   * with seed 0.
+   */
+  readonly random?: RandomState | null;
 }
 
 /** How the first values of a parameter are made: all equal, or drawn from a normal distribution. */
@@ -32,7 +35,7 @@ export class Parameters {
   readonly device: Device;
   /** Their element type. */
   readonly dtype: DType;
-  readonly #random: RandomState;
+  readonly #random: RandomState | null;
   readonly #all: Map<string, Tensor>;
   readonly #prefix: string;
 
@@ -43,7 +46,7 @@ export class Parameters {
   ) {
     this.device = options.device ?? defaultDevice();
     this.dtype = options.dtype ?? "f32";
-    this.#random = options.random ?? new RandomState(0);
+    this.#random = options.random === undefined ? new RandomState(0) : options.random;
     this.#all = parent?.all ?? new Map();
     this.#prefix = parent?.prefix ?? "";
   }
@@ -66,9 +69,12 @@ export class Parameters {
     const path = this.#prefix + name;
     if (this.#all.has(path)) throw new Error(`There is a parameter "${path}" already`);
     const { device, dtype } = this;
+    const random = this.#random;
     const parameter = "value" in initial
       ? constant(device, shape, initial.value, dtype)
-      : randn(shape, { device, dtype, std: initial.std, random: this.#random });
+      : random === null
+      ? constant(device, shape, 0, dtype)
+      : randn(shape, { device, dtype, std: initial.std, random });
     parameter.keep();
     parameter.name = path;
     parameter.requiresGrad = true;

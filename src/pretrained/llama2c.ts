@@ -48,7 +48,7 @@ export async function loadLlama2c(
     kvHeads: config.kvHeads,
     intermediateSize: config.hiddenDim,
     tied: config.sharedClassifier,
-  }, { device: options.device, dtype: options.dtype });
+  }, { device: options.device, dtype: options.dtype, random: null });
   try {
     const parameters = model.parameters();
     for (const name of file.tensors.keys()) {

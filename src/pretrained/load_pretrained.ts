@@ -133,7 +133,12 @@ async function load<C extends CommonSizes, M extends GPT2 | LLaMA>(
   using files = await WeightFiles.open(folder);
   // Nothing is made before the files are known to hold all that the configuration speaks of.
   const stored = checkTensors(architecture, config, files);
-  const model = create(architecture, { ...config, vocabSize }, { device, dtype }, folder);
+  const model = create(
+    architecture,
+    { ...config, vocabSize },
+    { device, dtype, random: null },
+    folder,
+  );
   try {
     const parameters = model.parameters();
     let unsent = 0;

@@ -527,3 +527,15 @@ Deno.test("LLaMA's linearly scaled positions come back", () =>
     model.dispose();
     loaded.dispose();
   }));
+
+Deno.test("A model draws nothing when it is to be read: its matrices are 0", async () => {
+  for (const make of [GPT2, LLaMA]) {
+    const model = new make(small, { device: cpu, random: null });
+    const values = Object.entries(await valuesOf(model));
+    const drawn = values.filter(([, numbers]) =>
+      numbers.some((value) => value !== 0 && value !== 1)
+    );
+    assert.deepEqual(drawn, []);
+    model.dispose();
+  }
+});
