@@ -66,7 +66,7 @@ async function loadReproduction(folder: string, device: Device): Promise<Found> 
     layers: options.layers,
     heads: options.heads,
   };
-  const model = new GPT2(config, { device });
+  const model = new GPT2(config, { device, random: null });
   restoreModel(checkpoint!, model);
   return { model, tokenizer: new GPT2Tokenizer() };
 }

@@ -124,7 +124,7 @@ export async function loadModel<K extends ModelKind = ModelKind>(
   let model: ModelKinds[ModelKind] | undefined;
   try {
     await checkSizes(file, kind, config, join(toPath(folder), PARAMETERS));
-    model = build(file, kind, config, { device, dtype });
+    model = build(file, kind, config, { device, dtype, random: null });
     await loadStateDict(model, join(toPath(folder), PARAMETERS));
   } catch (error) {
     model?.dispose();
