@@ -77,8 +77,8 @@ export interface Device extends Disposable {
   /** Rejects (never resolves) when the device goes away, with a `DeviceLostError`. */
   readonly lost: Promise<never>;
 
-  /** Memory with undefined content. Throws `OutOfMemoryError`. */
-  createBuffer(bytes: number): DeviceBuffer;
+  /** Memory with undefined content. Throws `OutOfMemoryError`, whose message says what `purpose` tells. */
+  createBuffer(bytes: number, purpose?: () => string): DeviceBuffer;
   /** Gives memory back; launches already recorded may still use it. */
   releaseBuffer(buffer: DeviceBuffer): void;
   /** Copies `data` into a buffer; later launches see it. `byteOffset` is a multiple of 4. */
@@ -104,6 +104,8 @@ export interface Device extends Disposable {
 
   /** Bytes in use, peak and pooled. */
   memory(): MemoryReport;
+  /** Gives pooled memory back to the system, where that can be done: the CPU device keeps its own. */
+  releasePooled(): void;
   /** Starts counting the peak afresh. */
   resetPeak(): void;
   /** Turns timing of every kernel on or off (on: a little slower), and forgets what was measured. */

@@ -73,7 +73,11 @@ export class Tensor implements Binding, Disposable {
     }
     // Reads and copies move whole words, so an odd number of f16 is padded.
     const bytes = Math.ceil(sizeOf(checked) * BYTES[dtype] / 4) * 4;
-    return new Tensor(new Storage(device.createBuffer(bytes)), checked, dtype);
+    const buffer = device.createBuffer(
+      bytes,
+      () => `a tensor ${formatShape(checked)} of ${dtype}`,
+    );
+    return new Tensor(new Storage(buffer), checked, dtype);
   }
 
   /** The device it lives on. */

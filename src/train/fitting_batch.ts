@@ -62,5 +62,7 @@ async function hasRoom(device: Device, bytes: number): Promise<boolean> {
     throw error;
   } finally {
     taken.forEach((buffer) => device.releaseBuffer(buffer));
+    device.releasePooled(); // training asks for other sizes, which would come on top
+    device.resetPeak();
   }
 }

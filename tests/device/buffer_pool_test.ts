@@ -74,7 +74,7 @@ Deno.test("BufferPool drops free buffers before it goes over the memory limit", 
     () => pool.take(4 * MIB),
     (error) =>
       error instanceof OutOfMemoryError &&
-      /No room for a buffer of 4.0 MiB: .*limit of 10485760; in use are 8.0 MiB in 1 buffers/
+      /No room for a buffer, 4.0 MiB: .*limit of 10.0 MiB; 8.0 MiB are in use in 1 buffer, /
         .test(error.message) &&
       /Lower the batch size/.test(error.message),
   );
@@ -92,14 +92,14 @@ Deno.test("BufferPool drops free buffers and tries again when there is no room",
   });
   pool.give(pool.take(6 * MIB));
   const a = pool.take(8 * MIB);
-  assert.throws(() => pool.take(4 * MIB), /4.0 MiB: Not enough memory left; in use are 8.0 MiB/);
+  assert.throws(() => pool.take(4 * MIB), /4.0 MiB: Not enough memory left; 8.0 MiB are in use/);
   pool.give(a);
   assert.equal(pool.take(8 * MIB), a);
 });
 
 Deno.test("BufferPool refuses a buffer longer than the device allows", () => {
   const { pool } = countingPool({ maxBufferBytes: MIB });
-  assert.throws(() => pool.take(MIB + 1), /one buffer may have 1048576 bytes on this device/);
+  assert.throws(() => pool.take(MIB + 1), /one buffer may have 1.0 MiB on this device/);
   assert.equal(pool.take(MIB).bytes, MIB);
 });
 

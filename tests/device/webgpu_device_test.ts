@@ -407,7 +407,7 @@ gpuTest("open() with a memory limit throws an OutOfMemoryError above it", async 
   assert.equal(device.memory().pooled, 0);
   assert.throws(() => device.createBuffer(4), OutOfMemoryError);
   device.releaseBuffer(keep);
-  assert.throws(() => device.createBuffer(2 ** 19 + 1), /one buffer may have 524288 bytes/);
+  assert.throws(() => device.createBuffer(2 ** 19 + 1), /one buffer may have 524,288 bytes/);
   device.createBuffer(4);
   device.close();
   await Promise.resolve();
@@ -423,13 +423,14 @@ gpuTest(
       await popErrorScope();
       return new GPUOutOfMemoryError("Not enough memory left.");
     };
-    device.createBuffer(4096);
+    device.createBuffer(4096, () => "a tensor [1024] of f32");
     gpu.popErrorScope = popErrorScope;
     await assert.rejects(
       device.synchronize(),
       (error) =>
         error instanceof OutOfMemoryError &&
-        /buffer of 4096 bytes: Not enough memory left.*Lower the batch size/.test(error.message),
+        /a tensor \[1024\] of f32, 4,096 bytes: Not enough memory left.*Lower the batch size/
+          .test(error.message),
     );
     assert.equal(device.memory().pooled, 0);
     device.close();

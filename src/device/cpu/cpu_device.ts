@@ -89,9 +89,9 @@ export class CpuDevice implements Device {
     );
   }
 
-  createBuffer(bytes: number): DeviceBuffer {
+  createBuffer(bytes: number, purpose?: () => string): DeviceBuffer {
     this.#checkOpen();
-    return new CpuBuffer(this, bytes, this.#heap.allocate(bytes));
+    return new CpuBuffer(this, bytes, this.#heap.allocate(bytes, purpose));
   }
 
   releaseBuffer(buffer: DeviceBuffer): void {
@@ -157,8 +157,11 @@ export class CpuDevice implements Device {
   }
 
   memory(): MemoryReport {
-    const { live, peak, pooled, blocks } = this.#heap;
-    return { live, peak, pooled, buffers: blocks };
+    return this.#heap.report();
+  }
+
+  releasePooled(): void {
+    // A WebAssembly memory does not shrink; what is free serves requests of any size.
   }
 
   resetPeak(): void {

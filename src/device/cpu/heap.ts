@@ -4,9 +4,11 @@
  *
  * @module
  */
-import { OutOfMemoryError } from "../errors.ts";
+import type { MemoryReport } from "../device.ts";
+import { mebibytes, outOfMemory, type Purpose } from "../out_of_memory.ts";
 
 const PAGE = 65536;
+const MOST = 65536 * PAGE; // what 32-bit addresses reach
 const ALIGNMENT = 64; // a cache line, and wide enough for any SIMD load
 
 interface Block {
@@ -37,8 +39,13 @@ export class Heap {
     return this.#free.reduce((sum, block) => sum + block.bytes, 0);
   }
 
-  /** The address of `bytes` bytes with undefined content. */
-  allocate(bytes: number): number {
+  /** Bytes in use, peak and pooled. */
+  report(): MemoryReport {
+    return { live: this.live, peak: this.peak, pooled: this.pooled, buffers: this.blocks };
+  }
+
+  /** The address of `bytes` bytes with undefined content. Throws an `OutOfMemoryError`. */
+  allocate(bytes: number, purpose?: Purpose): number {
     const wanted = Math.max(roundUp(bytes), ALIGNMENT);
     let best = -1;
     for (let i = 0; i < this.#free.length; i++) {
@@ -46,7 +53,7 @@ export class Heap {
       if (size >= wanted && (best < 0 || size < this.#free[best].bytes)) best = i;
       if (size === wanted) break;
     }
-    const at = best < 0 ? this.#grow(wanted) : this.#take(best, wanted);
+    const at = best < 0 ? this.#grow(wanted, purpose) : this.#take(best, wanted);
     this.live += wanted;
     this.blocks++;
     this.peak = Math.max(this.peak, this.live);
@@ -73,7 +80,7 @@ export class Heap {
   }
 
   /** Extends the memory, using a free block at its very end where there is one. */
-  #grow(bytes: number): number {
+  #grow(bytes: number, purpose?: Purpose): number {
     const last = this.#free.at(-1);
     const tail = last && last.at + last.bytes === this.#end ? last : undefined;
     const at = tail?.at ?? this.#end;
@@ -82,14 +89,15 @@ export class Heap {
       try {
         this.#memory.grow(Math.ceil(missing / PAGE));
       } catch {
-        throw new OutOfMemoryError(
-          `The CPU device has no room for ${mebibytes(bytes)}: ${
-            mebibytes(this.live)
-          } are in use, ` +
-            `${
-              mebibytes(this.pooled)
-            } are free in smaller pieces, and its memory ends at 4,096 MiB; ` +
-            `lower the batch size, the context size or the model`,
+        const largest = this.#free.reduce((most, block) => Math.max(most, block.bytes), 0);
+        const end = at + bytes > MOST
+          ? `the CPU device's memory ends at ${mebibytes(MOST)}`
+          : `the system gives the CPU device no more than it has`;
+        throw outOfMemory(
+          bytes,
+          largest ? `${end} and its largest free piece has ${mebibytes(largest)}` : end,
+          this.report(),
+          purpose,
         );
       }
     }
@@ -124,8 +132,4 @@ export class Heap {
 
 function roundUp(bytes: number): number {
   return Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
-}
-
-function mebibytes(bytes: number): string {
-  return `${(bytes / 2 ** 20).toLocaleString("en", { maximumFractionDigits: 1 })} MiB`;
 }

@@ -7,7 +7,8 @@
  * @module
  */
 import type { MemoryReport } from "../device.ts";
-import { OutOfMemoryError } from "../errors.ts";
+import type { OutOfMemoryError } from "../errors.ts";
+import { mebibytes, outOfMemory, type Purpose } from "../out_of_memory.ts";
 
 /** A buffer on the GPU and what the device remembers about it. */
 export interface Allocation {
@@ -28,7 +29,7 @@ export interface Allocation {
 /** What a {@linkcode BufferPool} needs from its device. */
 export interface PoolOptions {
   /** Makes a GPU buffer; may throw when there is no room. */
-  create(bytes: number): GPUBuffer;
+  create(bytes: number, purpose?: Purpose): GPUBuffer;
   /** Called before buffers are destroyed, so that launches which use them are on their way. */
   beforeDestroy(): void;
   /** Called for each buffer that is destroyed. */
@@ -66,10 +67,11 @@ export class BufferPool {
   }
 
   /** A buffer of at least `bytes`, with undefined content. */
-  take(bytes: number): Allocation {
+  take(bytes: number, purpose?: Purpose): Allocation {
     const { maxBufferBytes, memoryLimit } = this.#options;
     if (bytes > maxBufferBytes) {
-      throw this.outOfMemory(bytes, `one buffer may have ${maxBufferBytes} bytes on this device`);
+      const why = `one buffer may have ${mebibytes(maxBufferBytes)} on this device`;
+      throw this.outOfMemory(bytes, why, purpose);
     }
     const size = Math.min(sizeClass(bytes), Math.floor(maxBufferBytes / 16) * 16 || bytes);
     const allocation = this.#free.get(size)?.pop();
@@ -80,15 +82,13 @@ export class BufferPool {
     if (this.#live + this.#pooled + size > memoryLimit) {
       this.clear();
       if (this.#live + size > memoryLimit) {
-        throw this.outOfMemory(
-          bytes,
-          `the device was opened with a memory limit of ${memoryLimit}`,
-        );
+        const why = `the device was opened with a memory limit of ${mebibytes(memoryLimit)}`;
+        throw this.outOfMemory(bytes, why, purpose);
       }
     }
     return this.#count({
       id: ++this.#ids,
-      gpu: this.#create(bytes, size),
+      gpu: this.#create(bytes, size, purpose),
       bytes: size,
       batch: 0,
       bindGroups: new Set(),
@@ -118,33 +118,32 @@ export class BufferPool {
     this.#peak = this.#live;
   }
 
-  /** Destroys every free buffer. */
+  /** Destroys every free buffer, and forgets how much was in use before. */
   clear(): void {
+    this.#highest = this.#live;
     this.#destroy([...this.#free.values()].flat());
     this.#free.clear();
   }
 
   /** The error for a request of `bytes`. */
-  outOfMemory(bytes: number, why: string): OutOfMemoryError {
-    return new OutOfMemoryError(
-      `No room for a buffer of ${mebibytes(bytes)}: ${why}; in use are ${
-        mebibytes(this.#live)
-      } in ` +
-        `${this.#buffers} buffers, pooled ${mebibytes(this.#pooled)}. Lower the batch size, the ` +
-        `sequence length or the model's size, or accumulate gradients over smaller batches`,
-    );
+  outOfMemory(bytes: number, why: string, purpose?: Purpose): OutOfMemoryError {
+    return outOfMemory(bytes, why, this.report(), purpose);
   }
 
-  #create(bytes: number, size: number): GPUBuffer {
+  #create(bytes: number, size: number, purpose?: Purpose): GPUBuffer {
     try {
-      return this.#options.create(size);
+      return this.#options.create(size, purpose);
     } catch {
       this.clear();
     }
     try {
-      return this.#options.create(size);
+      return this.#options.create(size, purpose);
     } catch (error) {
-      throw this.outOfMemory(bytes, error instanceof Error ? error.message : String(error));
+      throw this.outOfMemory(
+        bytes,
+        error instanceof Error ? error.message : String(error),
+        purpose,
+      );
     }
   }
 
@@ -193,8 +192,4 @@ function insert(sorted: Allocation[], allocation: Allocation): void {
     else to = middle;
   }
   sorted.splice(from, 0, allocation);
-}
-
-function mebibytes(bytes: number): string {
-  return bytes < 2 ** 20 ? `${bytes} bytes` : `${(bytes / 2 ** 20).toFixed(1)} MiB`;
 }

@@ -7,6 +7,7 @@ import type { Device, DeviceBuffer, KernelTiming, MemoryReport, Region } from ".
 import type { DType, TypedArray } from "../dtype.ts";
 import { DeviceError, DeviceLostError, type OutOfMemoryError } from "../errors.ts";
 import type { Kernel, Params } from "../kernel.ts";
+import type { Purpose } from "../out_of_memory.ts";
 import { type Bindings, needsSplit, splitLaunch } from "../splitting.ts";
 import {
   adapterName,
@@ -110,7 +111,7 @@ export class WebGpuDevice implements Device {
       inUse: (buffer, what) => this.#inUse(buffer, what),
     });
     this.#pool = new BufferPool({
-      create: (bytes) => this.#createGpuBuffer(bytes),
+      create: (bytes, purpose) => this.#createGpuBuffer(bytes, purpose),
       beforeDestroy: () => this.#recorder.flush(),
       onDestroy: (allocation) => this.#launcher.forget(allocation),
       maxBufferBytes: this.maxBufferBytes,
@@ -132,12 +133,12 @@ export class WebGpuDevice implements Device {
     this.lost.catch(() => {/* whoever waits for something is told there */});
   }
 
-  createBuffer(bytes: number): DeviceBuffer {
+  createBuffer(bytes: number, purpose?: () => string): DeviceBuffer {
     this.#assertOpen();
     if (!(bytes >= 0 && Number.isSafeInteger(bytes))) {
       throw new RangeError(`A buffer cannot have ${bytes} bytes`);
     }
-    return new WebGpuBuffer(this, bytes, this.#pool.take(bytes));
+    return new WebGpuBuffer(this, bytes, this.#pool.take(bytes, purpose));
   }
 
   releaseBuffer(buffer: DeviceBuffer): void {
@@ -231,6 +232,10 @@ export class WebGpuDevice implements Device {
     return this.#pool.report();
   }
 
+  releasePooled(): void {
+    if (!this.#loss) this.#pool.clear();
+  }
+
   resetPeak(): void {
     this.#pool.resetPeak();
   }
@@ -321,7 +326,7 @@ export class WebGpuDevice implements Device {
     );
   }
 
-  #createGpuBuffer(bytes: number): GPUBuffer {
+  #createGpuBuffer(bytes: number, purpose?: Purpose): GPUBuffer {
     this.#gpu.pushErrorScope("out-of-memory");
     const buffer = this.#gpu.createBuffer({
       label: `dinograd ${bytes}`,
@@ -332,6 +337,7 @@ export class WebGpuDevice implements Device {
       const report = this.#pool.outOfMemory(
         bytes,
         error.message.trim() || "the GPU's memory is full",
+        purpose,
       );
       this.#pool.clear();
       return report;

@@ -50,7 +50,10 @@ Deno.test("Heap says what was asked for when there is no room", () => {
   heap.allocate(2 ** 19);
   assert.throws(() => heap.allocate(2 ** 20), (error: Error) => {
     assert.ok(error instanceof OutOfMemoryError);
-    assert.match(error.message, /no room for 1 MiB: 0\.5 MiB are in use.*lower the batch size/);
+    assert.match(
+      error.message,
+      /No room for a buffer, 1\.0 MiB: .*524,288 bytes are in use in 1 buffer, .*Lower the batch size/,
+    );
     return true;
   });
   heap.allocate(2 ** 18);

@@ -1,0 +1,33 @@
+/**
+ * What both devices say when there is no room.
+ *
+ * @module
+ */
+import type { MemoryReport } from "./device.ts";
+import { OutOfMemoryError } from "./errors.ts";
+
+/** Tells what memory is asked for, as "a tensor [3, 4] of f32"; called only where there is no room. */
+export type Purpose = () => string;
+
+/** The error for a request of `bytes` that failed for the reason `why`, with what `memory` tells is in use. */
+export function outOfMemory(
+  bytes: number,
+  why: string,
+  memory: MemoryReport,
+  purpose: Purpose = () => "a buffer",
+): OutOfMemoryError {
+  const { live, buffers, pooled } = memory;
+  return new OutOfMemoryError(
+    `No room for ${purpose()}, ${mebibytes(bytes)}: ${why}; ${mebibytes(live)} are in use in ` +
+      `${buffers} buffer${buffers === 1 ? "" : "s"}, ${mebibytes(pooled)} are pooled. ` +
+      `Lower the batch size (and accumulate gradients over more batches), recompute activations, or ` +
+      `lower the context or the size of the model`,
+  );
+}
+
+/** As "147.4 MiB"; small sizes in bytes. */
+export function mebibytes(bytes: number): string {
+  if (bytes < 2 ** 20) return `${bytes.toLocaleString("en")} bytes`;
+  const digits = { minimumFractionDigits: 1, maximumFractionDigits: 1 };
+  return `${(bytes / 2 ** 20).toLocaleString("en", digits)} MiB`;
+}
