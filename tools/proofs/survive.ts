@@ -59,8 +59,10 @@ async function killedRun(): Promise<
         ? (temporary ? "checkpoint half written" : "as a checkpoint was written")
         : "any",
       ms: Math.round(ms),
-      last: Number([...text.matchAll(/step +(\d+)\//g)].at(-1)?.[1] ?? -1),
-      resumed: Number(/going on after step (\d+)/.exec(text)?.[1] ?? 0),
+      // "-" where it was killed before it had said anything
+      last: [...text.matchAll(/step +(\d+)\//g)].at(-1)?.[1] ?? "-",
+      resumed: /going on after step (\d+)/.exec(text)?.[1] ??
+        (text.includes("writing to") ? "0" : "-"),
     });
     if (files().some((name) => /^step_\d+\.safetensors$/.test(name))) {
       assert.ok(await loadNewestCheckpoint(join(folder, "killed"), { onRefused: fail }));
