@@ -4,7 +4,7 @@
  *
  *     deno run --allow-read=runs --allow-write=runs examples/reproduce_gpt.ts
  *
- * All options: `--help`. Ctrl-C finishes the step and saves; `--resume` goes on.
+ * All options: `--help`. Ctrl-C finishes the step and saves; `--resume` goes on, with the run's own options.
  *
  * @module
  */
@@ -12,11 +12,11 @@ import {
   AdamW,
   batchTensors,
   checkGradNorm,
+  type Checkpoint,
   clipGradNorm,
   type Device,
   evaluateHellaSwag,
   fittingBatch,
-  formatDuration,
   formatTimings,
   generate,
   GPT2,
@@ -49,13 +49,13 @@ import {
   WebGpuDevice,
 } from "../mod.ts";
 import { openCorpus } from "./reproduce_gpt/data.ts";
-import { parseOptions } from "./reproduce_gpt/options.ts";
+import { type Options, parseOptions } from "./reproduce_gpt/options.ts";
 import { type Curves, Report } from "./reproduce_gpt/report.ts";
 import { chooseFolder } from "./reproduce_gpt/folder.ts";
 
 /** Trains as the command line `args` says. */
 export async function main(args: string[]): Promise<void> {
-  const options = parseOptions(args);
+  let options = parseOptions(args);
   const folder = await chooseFolder(options);
   const checkpoint = options.resume === undefined ? undefined : await loadNewestCheckpoint(folder, {
     onRefused: (error) => console.error(`${error.message}; trying the one before`),
@@ -63,6 +63,8 @@ export async function main(args: string[]): Promise<void> {
   if (options.resume !== undefined && !checkpoint) {
     throw new Error(`There is no checkpoint in ${folder}`);
   }
+  // A run goes on as it began, but for what is said now.
+  if (checkpoint) options = parseOptions(args, extraOf(checkpoint).options);
   const items = options.hellaswag &&
     await loadHellaSwag(options.hellaswag === true ? {} : { path: options.hellaswag });
 
@@ -105,9 +107,8 @@ export async function main(args: string[]): Promise<void> {
   let step = 0;
   let curves: Curves = { train: [], validation: [] };
   if (checkpoint) {
-    const restored = restoreRun(checkpoint, { model, optimizer, scaler, loader, random });
-    const extra = restored.extra as unknown as Extra;
-    step = restored.step;
+    step = restoreRun(checkpoint, { model, optimizer, scaler, loader, random }).step;
+    const extra = extraOf(checkpoint);
     curves = extra.curves;
     if (extra.guard) guard.restore(extra.guard);
   }
@@ -149,16 +150,12 @@ export async function main(args: string[]): Promise<void> {
     const seconds = (performance.now() - stepStarted) / 1000;
     const tokensPerSecond = options.totalBatch / seconds;
     const left = (performance.now() - started) / 1000 / (step - first) * (options.steps - step);
-    report.step(step, { loss, gradNorm, lr, tokensPerSecond });
-    report.line(
-      `step ${String(step).padStart(String(options.steps).length)}/${options.steps} | ` +
-        `lr ${printed(lr)} | grad_norm ${gradNorm.toFixed(4)} | loss ${loss.toFixed(4)} | ` +
-        `${Math.round(tokensPerSecond).toLocaleString("en")} tokens/s | ` +
-        `${formatDuration(seconds)} | ${formatDuration(left)} left` +
-        (scaler && !Number.isFinite(gradNorm) ? " | overflow, step refused" : "") +
+    report.step(step, options.steps, {
+      ...{ loss, gradNorm, lr, tokensPerSecond, seconds, left },
+      note: (scaler && !Number.isFinite(gradNorm) ? " | overflow, step refused" : "") +
         (verdict.warning ? ` | ${verdict.warning}` : "") +
         (verdict.action === "skip" ? ": step left out" : ""),
-    );
+    });
     if (verdict.action === "stop") await stop(outcome.fault ?? verdict.warning, before);
     if (items && (step % options.hellaswagEvery === 0 || step === options.steps)) {
       await scoreHellaSwag(items);
@@ -314,19 +311,19 @@ interface Position {
 
 /** What a checkpoint keeps for this program. */
 interface Extra {
+  readonly options: Partial<Options>;
   readonly curves: Curves;
   readonly guard?: StepGuardState;
+}
+
+function extraOf(checkpoint: Checkpoint): Extra {
+  return (checkpoint.state as unknown as { extra: Extra }).extra;
 }
 
 /** f16 on a GPU that has it; a software adapter only emulates it. */
 function fasterDtype(device: Device): "f16" | "f32" {
   const isGpu = device instanceof WebGpuDevice && !device.software;
   return isGpu && device.dtypes.has("f16") ? "f16" : "f32";
-}
-
-/** As C prints with %.5e. */
-function printed(lr: number): string {
-  return lr.toExponential(5).replace(/e([+-])(\d)$/, "e$10$2");
 }
 
 if (import.meta.main) await main(Deno.args);

@@ -158,12 +158,23 @@ export function trainCommand(): Command {
     .addHelpText("after", help());
 }
 
-/** The options that a command line asks for; prints the help or what is wrong, and ends, where it must. */
-export function parseOptions(args: string[]): Options {
+/**
+ * The options that a command line asks for; prints the help or what is wrong, and ends, where it must. Those of the run that
+ * goes on, `begun`, take the place of the preset's.
+ */
+export function parseOptions(args: string[], begun?: Partial<Options>): Options {
   const command = trainCommand();
   const given = command.parse(args, { from: "user" }).opts();
-  const preset: Preset = given.preset ?? "tiny";
-  const options: Options = { dtype: "f32", ...presets[preset], ...given, preset } as Options;
+  const { resume: _resume, out: _out, ...before }: Partial<Options> =
+    given.preset === undefined && begun || {};
+  const preset: Preset = given.preset ?? begun?.preset ?? "tiny";
+  const options: Options = {
+    dtype: "f32",
+    ...presets[preset],
+    ...before,
+    ...given,
+    preset,
+  } as Options;
   if (
     options.batch !== undefined && given.totalBatch === undefined &&
     (given.batch ?? given.context) !== undefined
@@ -175,7 +186,8 @@ export function parseOptions(args: string[]): Options {
   if (given.warmup === undefined) {
     options.warmup = Math.min(options.warmup, Math.floor(options.steps / 10));
   }
-  const problem = check(options);
+  // What is resumed is not known at first.
+  const problem = given.resume === undefined || begun ? check(options) : undefined;
   if (problem) command.error(`error: ${problem}`);
   return options;
 }

@@ -1,10 +1,23 @@
 /** What `reproduce_gpt.ts` writes while it runs: the log, TensorBoard's events, the picture of the losses. */
-import { curvesSvg, EventFile, type HellaSwagScore, TextLog } from "../../mod.ts";
+import { curvesSvg, EventFile, formatDuration, type HellaSwagScore, TextLog } from "../../mod.ts";
 
 /** The curves so far; a checkpoint keeps them, so that a resumed run draws them whole. */
 export interface Curves {
   train: [step: number, loss: number][];
   validation: [step: number, loss: number][];
+}
+
+/** What is told of a step. */
+export interface StepValues {
+  readonly loss: number;
+  readonly gradNorm: number;
+  readonly lr: number;
+  readonly tokensPerSecond: number;
+  /** That it took, and that the run will take. */
+  readonly seconds: number;
+  readonly left: number;
+  /** What else there is to say. */
+  readonly note: string;
 }
 
 /** The three logs of a run in one folder. */
@@ -38,11 +51,8 @@ export class Report implements Disposable {
     this.#log.line(text);
   }
 
-  /** One step of training. */
-  step(
-    step: number,
-    values: { loss: number; gradNorm: number; lr: number; tokensPerSecond: number },
-  ) {
+  /** One step of training of so many. */
+  step(step: number, steps: number, values: StepValues): void {
     if (Number.isFinite(values.loss)) this.#curves.train.push([step, values.loss]);
     this.#events.scalars({
       "loss/train": values.loss,
@@ -50,6 +60,13 @@ export class Report implements Disposable {
       "lr": values.lr,
       "tokens_per_second": values.tokensPerSecond,
     }, step);
+    this.line(
+      `step ${String(step).padStart(String(steps).length)}/${steps} | ` +
+        `lr ${printed(values.lr)} | grad_norm ${values.gradNorm.toFixed(4)} | ` +
+        `loss ${values.loss.toFixed(4)} | ` +
+        `${Math.round(values.tokensPerSecond).toLocaleString("en")} tokens/s | ` +
+        `${formatDuration(values.seconds)} | ${formatDuration(values.left)} left${values.note}`,
+    );
   }
 
   /** A validation. */
@@ -97,4 +114,9 @@ export class Report implements Disposable {
     this.#log.close();
     this.#events.close();
   }
+}
+
+/** As C prints with %.5e. */
+function printed(lr: number): string {
+  return lr.toExponential(5).replace(/e([+-])(\d)$/, "e$10$2");
 }

@@ -102,6 +102,14 @@ Deno.test("reproduce_gpt finishes its step, saves and says how to go on at Ctrl-
     assert.ok(step, text);
     await Deno.stat(join(folder, "run", `step_${step.padStart(8, "0")}.safetensors`));
     await Deno.stat(join(folder, "run", "loss.svg"));
+
+    // It goes on with its own options, but for those that are given.
+    const more = await finish(
+      start(folder, ["--resume", "run", "--steps", String(Number(step) + 2)]),
+    );
+    assert.equal(more.code, 0, more.text);
+    assert.match(more.text, /GPT-2 with 808,432 parameters in f32 on CPU, .* steps of 64 tokens/);
+    assert.match(more.text, new RegExp(`going on after step ${step} `));
   }));
 
 Deno.test("reproduce_gpt refuses what cannot be", () =>
@@ -166,7 +174,9 @@ Deno.test("reproduce_gpt stops at a spike, saved, or leaves its step out", () =>
     const before = `step_${String(Number(failed) - 1).padStart(8, "0")}.safetensors`;
     await Deno.stat(join(folder, "run", before));
 
-    const skipped = await finish(start(folder, [...tight, "--resume", "run"]));
+    const skipped = await finish(
+      start(folder, [...tight, "--resume", "run", "--on-spike", "skip"]),
+    );
     assert.match(skipped.text, new RegExp(`going on after step ${Number(failed) - 1} `));
     assert.match(skipped.text, new RegExp(`step ${failed}/60 .*: step left out`));
   }));
