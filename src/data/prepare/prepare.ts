@@ -160,11 +160,18 @@ export async function prepareCorpus(
   /** Takes the rest of a file; false where something ended it before. */
   const takeFile = async (file: string): Promise<boolean> => {
     const pending: Pending[] = [];
+    const mostBytes = (2 * workers + 1) * chunkBytes;
     const { field, place } = manifest;
     for await (const chunk of readChunks(file, { field, place, bytes: chunkBytes })) {
+      // A long document takes ten times its bytes: two of them are not tokenized at the same time.
+      const bytes = sizeOf(chunk);
+      while (pending.length > 0 && bytesOf(pending) + bytes > mostBytes && !ended()) {
+        await take(pending.shift()!);
+      }
+      if (ended()) return false;
       const result = pool.run(chunk.work);
       result.catch(() => {}); // it is met when its turn comes
-      pending.push({ chunk, result });
+      pending.push({ chunk, bytes, result });
       if (pending.length > 2 * workers) await take(pending.shift()!);
       if (ended()) return false;
     }
@@ -209,7 +216,18 @@ export async function preparedOrigin(folder: string | URL): Promise<string | und
 
 interface Pending {
   chunk: Chunk;
+  /** Its text's; the chunk's own bytes have gone to a thread. */
+  bytes: number;
   result: Promise<Tokenized>;
+}
+
+/** Bytes of text in a piece, more or less. */
+function sizeOf({ work }: Chunk): number {
+  return work.kind === "parquet" ? work.run.bytes : work.bytes.length;
+}
+
+function bytesOf(pending: readonly Pending[]): number {
+  return pending.reduce((sum, { bytes }) => sum + bytes, 0);
 }
 
 /** The corpus's files, the next of which comes while one is read. */
