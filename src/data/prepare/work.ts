@@ -80,13 +80,18 @@ function nextCut(text: string, start: number): number {
   return found ? found.index + 1 : text.length;
 }
 
+/** Tokens of a piece of what comes out. */
+const PIECE = 2 ** 20;
+
 // A byte order mark is text here.
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /** Documents one after the other. */
 class Tokens {
   readonly #tokenizer: GPT2Tokenizer;
-  #tokens = new Uint16Array(2 ** 20);
+  /** What is full already: one array that grows would take three times its size. */
+  readonly #full: Uint16Array[] = [];
+  #tokens = new Uint16Array(PIECE);
   #length = 0;
   #documents = 0;
 
@@ -112,17 +117,24 @@ class Tokens {
   }
 
   done(): Tokenized {
-    return { tokens: this.#tokens.slice(0, this.#length), documents: this.#documents };
+    const all = [...this.#full, this.#tokens.subarray(0, this.#length)];
+    const tokens = new Uint16Array(all.reduce((sum, { length }) => sum + length, 0));
+    let at = 0;
+    for (const piece of all) {
+      tokens.set(piece, at);
+      at += piece.length;
+    }
+    return { tokens, documents: this.#documents };
   }
 
   #push(ids: ArrayLike<number>): void {
     const length = this.#length + ids.length;
     if (length > this.#tokens.length) {
-      const grown = new Uint16Array(Math.max(length, 2 * this.#tokens.length));
-      grown.set(this.#tokens.subarray(0, this.#length));
-      this.#tokens = grown;
+      this.#full.push(this.#tokens.subarray(0, this.#length));
+      this.#tokens = new Uint16Array(Math.max(ids.length, PIECE));
+      this.#length = 0;
     }
     this.#tokens.set(ids, this.#length);
-    this.#length = length;
+    this.#length += ids.length;
   }
 }
