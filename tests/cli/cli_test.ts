@@ -10,6 +10,7 @@ import { loadPretrained } from "../../src/pretrained/load_pretrained.ts";
 import { savePretrained } from "../../src/pretrained/save_pretrained.ts";
 import { RandomState } from "../../src/tensor/random.ts";
 import { writeLlama2cTokens } from "../../src/tokenizer/sentencepiece_bin.ts";
+import { assertSame } from "../support/compare.ts";
 
 const cli = new URL("../../src/cli/cli.ts", import.meta.url).pathname;
 
@@ -175,8 +176,8 @@ Deno.test("cli: convert takes llama2.c's file to Hugging Face's layout and back,
     ];
     for (const [name, parameter] of model.parameters()) {
       const expected = await parameter.data();
-      assert.deepEqual(await a.parameters().get(name)!.data(), expected, name);
-      assert.deepEqual(await b.parameters().get(name)!.data(), expected, name);
+      assertSame(await a.parameters().get(name)!.data(), expected, name);
+      assertSame(await b.parameters().get(name)!.data(), expected, name);
     }
     [model, a, b].forEach((one) => one.dispose());
   }));

@@ -10,7 +10,8 @@ import { attentionBackwardQ } from "../../kernels/attention_backward_q.ts";
 import { attentionForward } from "../../kernels/attention_forward.ts";
 import { CpuDevice } from "../../src/device/cpu/cpu_device.ts";
 import type { Binding, Device } from "../../src/device/device.ts";
-import { onEachDevice, testWebGpu } from "../support/devices.ts";
+import { assertCloseEach } from "../support/compare.ts";
+import { onEachDevice } from "../support/devices.ts";
 
 type Case = AttentionOptions & { mask?: (b: number, j: number) => boolean };
 type Arrays = Record<"q" | "k" | "v" | "grad_o", Float32Array> & { key_valid?: Int32Array };
@@ -99,7 +100,6 @@ async function run(
   p: AttentionParams,
   arrays: Arrays,
   backward: Backward = launchAttentionBackward,
-  forward: typeof attentionForward = attentionForward,
 ): Promise<Results> {
   const given = (data: Float32Array | Int32Array): Binding => {
     const buffer = device.createBuffer(data.byteLength);
@@ -119,7 +119,7 @@ async function run(
   const grad_q = given(new Float32Array(arrays.q.length));
   const grad_k = given(new Float32Array(arrays.k.length));
   const grad_v = given(new Float32Array(arrays.v.length));
-  device.launch(forward, { q, k, v, key_valid, o, stats }, p);
+  device.launch(attentionForward, { q, k, v, key_valid, o, stats }, p);
   backward(device, { q, k, v, o, grad_o, key_valid, stats, grad_q, grad_k, grad_v }, p);
   const results = [o, grad_q, grad_k, grad_v];
   const bytes = await device.read(results.map(({ buffer, size }) => ({
@@ -135,18 +135,9 @@ async function run(
   ) as unknown as Results;
 }
 
-function assertClose(actual: Results, expected: Results, p: AttentionParams): void {
+function assertResults(actual: Results, expected: Results, p: AttentionParams): void {
   for (const name of ["o", "grad_q", "grad_k", "grad_v"] as const) {
-    for (let i = 0; i < expected[name].length; i++) {
-      const error = Math.abs(actual[name][i] - expected[name][i]);
-      if (!(error <= 2e-5)) {
-        assert.fail(
-          `${name}[${i}] is ${actual[name][i]}, expected ${expected[name][i]}: ${
-            JSON.stringify(p)
-          }`,
-        );
-      }
-    }
+    assertCloseEach(actual[name], expected[name], 2e-5, `${name} of ${JSON.stringify(p)}`);
   }
 }
 
@@ -154,7 +145,7 @@ async function check(device: Device, options: Case): Promise<void> {
   const { mask: _, ...sizes } = options;
   const p = attentionParams(sizes);
   const arrays = inputs(p, options);
-  assertClose(await run(device, p, arrays), reference(p, arrays), p);
+  assertResults(await run(device, p, arrays), reference(p, arrays), p);
 }
 
 await onEachDevice("attention agrees with float64 on odd sizes", async (device) => {
@@ -220,7 +211,7 @@ await onEachDevice("attention of no keys is 0", async (device) => {
   assert.deepEqual([...results.grad_q as Float32Array], Array(96).fill(0));
 });
 
-Deno.test("attention's TypeScript twins agree with float64", async () => {
+Deno.test("attention's references agree with float64", async () => {
   const device = CpuDevice.open({ threads: 1, simd: false });
   await check(device, { batch: 2, heads: 4, kv_heads: 2, queries: 9, keys: 12, d: 6, step: 1 });
   await check(device, { batch: 2, heads: 2, queries: 5, keys: 3, d: 7, mask: (b, j) => j > b });
@@ -231,42 +222,54 @@ Deno.test("attention's TypeScript twins agree with float64", async () => {
     device.launch(attentionBackwardQ, { ...rest, o, grad_q }, p);
     device.launch(attentionBackwardKv, { ...rest, grad_k, grad_v }, p);
   };
-  assertClose(await run(device, p, arrays, parts), reference(p, arrays), p);
+  assertResults(await run(device, p, arrays, parts), reference(p, arrays), p);
   device.close();
 });
 
-Deno.test({
-  name: "attention as the programs with workgroup memory agrees with float64",
-  sanitizeOps: false,
-  sanitizeResources: false,
-  fn: async () => {
-    const device = await testWebGpu();
-    if (!device) return;
-    const tiled = <T extends typeof attentionForward>(kernel: T): T => ({
-      ...kernel,
-      gpu: (params, target) => kernel.gpu(params, { ...target, software: false }),
-    });
+await onEachDevice(
+  "attention agrees with float64 past a tile of keys or queries",
+  async (device) => {
     const mask = (b: number, j: number): boolean => (j + b) % 5 !== 0;
-    const sizes = { batch: 2, heads: 2, kv_heads: 1, queries: 67, keys: 73, d: 8 };
-    const backward: Backward = (device, { o, grad_q, grad_k, grad_v, ...rest }, p) => {
-      device.launch(tiled(attentionBackwardQ), { ...rest, o, grad_q }, p);
-      device.launch(tiled(attentionBackwardKv), { ...rest, grad_k, grad_v }, p);
-    };
-    const few = { ...sizes, queries: 3, keys: 150, step: 1 };
-    for (const limit of [{}, { block: 70 }, { step: 4, past: 600 }, { d: 11 }]) {
-      const p = attentionParams({ ...few, ...limit });
-      const arrays = inputs(p, { ...sizes, mask });
-      const expected = reference(p, arrays);
-      const { o } = await run(device, p, arrays, () => {}, tiled(attentionForward));
-      assertClose({ ...expected, o }, expected, p);
-    }
+    const sizes = { batch: 2, heads: 4, kv_heads: 2, queries: 67, keys: 73, d: 8, mask };
     for (const limit of [{ step: 1 }, { step: 1, block: 20 }, { step: 4, past: 200 }]) {
-      const p = attentionParams({ ...sizes, ...limit });
-      const arrays = inputs(p, { ...sizes, mask });
-      const results = await run(device, p, arrays, backward, tiled(attentionForward));
-      assertClose(results, reference(p, arrays), p);
+      await check(device, { ...sizes, ...limit });
     }
   },
+);
+
+await onEachDevice("attention of a few queries agrees with float64", async (device) => {
+  const mask = (b: number, j: number): boolean => (j + b) % 5 !== 0;
+  const few = { batch: 2, heads: 4, kv_heads: 2, queries: 3, keys: 150, d: 8, step: 1, mask };
+  for (
+    const limit of [{}, { block: 70 }, { step: 4, past: 600 }, { d: 11 }, { queries: 1, d: 64 }]
+  ) {
+    await check(device, { ...few, ...limit });
+  }
+});
+
+await onEachDevice("attention agrees with float64 for heads of every size", async (device) => {
+  // On 16 KiB of workgroup memory these take tiles of 32, 24, 16 and 8 keys.
+  for (const d of [64, 80, 100, 128, 130, 256]) {
+    await check(device, { batch: 1, heads: 2, kv_heads: 1, queries: 35, keys: 35, d, step: 1 });
+    await check(device, { batch: 1, heads: 2, kv_heads: 1, queries: 2, keys: 67, d });
+  }
+});
+
+await onEachDevice("attention reads q, k, v and o by strides of their own", async (device) => {
+  const [batch, heads, kv_heads, d] = [2, 4, 2, 8];
+  for (const time of [70, 3]) {
+    for (const odd of [0, 1]) {
+      // Rows of q, k, v and o have gaps of their own, heads lie inside rows or around them.
+      const [q, k, v, o] = [36, 20, 24, 40].map((width) => width + odd);
+      await check(device, {
+        ...{ batch, heads, kv_heads, queries: time, keys: time + 3, d, step: 1 },
+        ...{ q_head: d, q_time: q, q_batch: q * time + 4 },
+        ...{ k_head: d, k_time: k, k_batch: k * (time + 5), k_start: 4 },
+        ...{ v_head: v * (time + 4), v_time: v, v_batch: 2 * v * (time + 4) + 8, v_start: 12 },
+        ...{ o_head: d, o_time: o, o_batch: o * time + 12 },
+      });
+    }
+  }
 });
 
 Deno.test("attentionParams() refuses heads that do not fit", () => {

@@ -1,8 +1,8 @@
-import assert from "node:assert/strict";
 import { matmul, type MatmulOptions, matmulParams } from "../../kernels/matmul.ts";
 import type { Device } from "../../src/device/device.ts";
-import type { GpuTarget, Kernel } from "../../src/device/kernel.ts";
-import { onEachDevice, testWebGpu } from "../support/devices.ts";
+import type { Kernel } from "../../src/device/kernel.ts";
+import { assertCloseEach } from "../support/compare.ts";
+import { onEachDevice } from "../support/devices.ts";
 
 /** Numbers in [-1, 1), the same on every run. */
 function randoms(count: number, seed: number): Float32Array {
@@ -44,7 +44,6 @@ function span(start: number, outer: number, inner: number, p: { batches: number;
 async function check(
   device: Device,
   options: MatmulOptions & { bias?: boolean },
-  kernel: Kernel<ReturnType<typeof matmulParams>> = matmul,
 ): Promise<void> {
   const p = matmulParams(options);
   const [aRows, aWidth] = p.trans_a ? [p.k, p.m] : [p.m, p.k];
@@ -75,37 +74,9 @@ async function check(
       }
     }
   }
-  const actual = await run(device, kernel, { a, b, c, bias }, p);
+  const actual = await run(device, matmul, { a, b, c, bias }, p);
   const tolerance = 1e-6 * (1 + p.k ** 0.5) * Math.max(1, Math.abs(p.alpha));
-  for (let i = 0; i < expected.length; i++) {
-    if (!(Math.abs(actual[i] - expected[i]) <= tolerance)) {
-      assert.fail(`${JSON.stringify(p)}: c[${i}] is ${actual[i]}, expected ${expected[i]}`);
-    }
-  }
-}
-
-/** The product with the GPU program chosen, whatever the device and the size. */
-function variant(name: "tiled" | "direct"): typeof matmul {
-  return {
-    ...matmul,
-    gpu(params, target) {
-      const { m, n, batches } = params;
-      const tile = name === "tiled" ? 64 : 32;
-      const given: GpuTarget = { ...target, subgroupSize: 0 };
-      const program = name === "tiled"
-        ? matmul.gpu({ ...params, m: m + 64, n: n + 64 }, { ...given, software: false })
-        : matmul.gpu(params, { ...given, software: true });
-      return {
-        ...program,
-        constants: {
-          ...program.constants,
-          // Of the loops that a GPU wants unrolled, the software adapter would compile for a minute.
-          ...(name === "tiled" ? { UNROLL: 1 } : {}),
-        },
-        workgroups: [Math.ceil(n / tile), Math.ceil(m / tile), batches],
-      };
-    },
-  };
+  assertCloseEach(actual, expected, tolerance, `c of ${JSON.stringify(p)}`);
 }
 
 const transposes = [[0, 0], [0, 1], [1, 0], [1, 1]];
@@ -173,39 +144,23 @@ await onEachDevice("matmul() broadcasts over batches and leaves gaps alone", asy
   await check(device, { m: 8, n: 4, k: 8, lda: 16, ldb: 8, ldc: 12, a_offset: 4, c_offset: 4 });
 });
 
-Deno.test({
-  name: "matmul() of a few rows, as on a GPU, agrees with float64",
-  sanitizeOps: false,
-  sanitizeResources: false,
-  fn: async () => {
-    const device = await testWebGpu();
-    if (!device) return;
-    const few: typeof matmul = {
-      ...matmul,
-      gpu: (params, target) => matmul.gpu(params, { ...target, software: false }),
-    };
-    for (const [trans_a, trans_b] of transposes) {
-      await check(device, { m: 4, n: 76, k: 300, trans_a, trans_b, beta: 1, batches: 2 }, few);
+await onEachDevice("matmul() of a few rows agrees with float64", async (device) => {
+  for (const [trans_a, trans_b] of transposes) {
+    for (const m of [1, 4, 5, 6, 7, 8]) {
+      await check(device, { m, n: 67, k: 131, trans_a, trans_b, bias: true });
+      await check(device, { m, n: 76, k: 300, trans_a, trans_b, beta: 1, batches: 2 });
     }
-    await check(device, { m: 1, n: 67, k: 131, trans_b: 1, bias: true }, few);
-    await check(device, { m: 3, n: 7, k: 9, bias: true }, few);
-  },
+    // Vectors of 4, which need m to be a multiple of 4 where A is transposed.
+    await check(device, { m: 8, n: 132, k: 36, trans_a, trans_b, bias: true, alpha: 0.5 });
+  }
+  await check(device, { m: 3, n: 7, k: 9, bias: true });
 });
 
-for (const name of ["tiled", "direct"] as const) {
-  Deno.test({
-    name: `matmul() as the ${name} program agrees with float64`,
-    sanitizeOps: false,
-    sanitizeResources: false,
-    fn: async () => {
-      const device = await testWebGpu();
-      if (!device) return;
-      for (const trans of [0, 1]) {
-        const flags = { trans_a: trans, trans_b: trans, beta: 1 };
-        await check(device, { m: 68, n: 132, k: 36, ...flags }, variant(name));
-      }
-      await check(device, { m: 67, n: 35, k: 21, bias: true }, variant(name));
-      await check(device, { m: 2, n: 3, k: 5, batches: 2, bias: true }, variant(name));
-    },
-  });
-}
+await onEachDevice("matmul() agrees with float64 past a tile", async (device) => {
+  for (const [trans_a, trans_b] of transposes) {
+    await check(device, { m: 132, n: 68, k: 36, trans_a, trans_b, beta: 1 });
+    await check(device, { m: 67, n: 131, k: 21, trans_a, trans_b, bias: true, batches: 2 });
+    await check(device, { m: 12, n: 68, k: 20, trans_a, trans_b, bias: true });
+    await check(device, { m: 37, n: 11, k: 9, trans_a, trans_b, beta: 0.5, batches: 2 });
+  }
+});

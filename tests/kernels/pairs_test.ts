@@ -1,7 +1,7 @@
 /**
- * Walks `kernels/*.ts` and holds the doors of every kernel against each other: the plain TypeScript twin is
- * the reference, the WASM SIMD door and the GPU program must give the same, and where a case knows better
- * (float64) the twin itself is checked.
+ * Walks `kernels/*.ts` and compares the implementations of every kernel: SIMD and the GPU programs, those of software
+ * adapters and those of GPUs, must give what the reference in plain TypeScript gives, and where a case has values of
+ * its own (float64) the reference must give those.
  *
  * Every kernel that a module exports, by itself or in a record, needs cases in the file of the same name
  * under `tests/kernels/cases/`, which exports `cases: Case[]` (see `tests/kernels/case.ts`); a kernel
@@ -11,19 +11,18 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { CpuDevice } from "../../src/device/cpu/cpu_device.ts";
 import type { Binding, Device } from "../../src/device/device.ts";
 import { dtypeOf, type TypedArray, viewOf } from "../../src/device/dtype.ts";
 import type { Kernel } from "../../src/device/kernel.ts";
-import { WebGpuDevice } from "../../src/device/webgpu/webgpu_device.ts";
-import { testDevices } from "../support/devices.ts";
+import { assertCloseEach } from "../support/compare.ts";
+import { deviceName, openWebGpuDevices, testDevices } from "../support/devices.ts";
 import type { Case } from "./case.ts";
 
 const folder = new URL("../../kernels/", import.meta.url);
 const files = [...Deno.readDirSync(folder)].map((entry) => entry.name)
   .filter((name) => name.endsWith(".ts")).sort();
 const devices = await testDevices();
-const limited = new Map<number, Promise<WebGpuDevice>>();
+const limited = new Map<number, Promise<Device[]>>();
 
 for (const file of files) {
   const kernels = kernelsOf(await import(new URL(file, folder).href));
@@ -32,7 +31,7 @@ for (const file of files) {
   for (const kernel of kernels) {
     const own = cases.filter((one) => one.kernel === kernel);
     Deno.test({
-      name: `${kernel.name} gives the same through every door`,
+      name: `${kernel.name} is the same in every implementation`,
       sanitizeResources: false, // devices live as long as the process
       sanitizeOps: false,
       fn: async (context) => {
@@ -71,39 +70,38 @@ async function casesOf(file: string): Promise<readonly Case[]> {
 
 async function check(one: Case): Promise<void> {
   const { kernel, bindings, params, tolerance = 1e-5 } = one;
-  const twin = copies(bindings);
-  kernel.cpu(twin, params);
+  const reference = copies(bindings);
+  kernel.cpu(reference, params);
   const outputs = Object.keys(kernel.bindings).filter((name) =>
     bindings[name] && kernel.bindings[name] !== "read"
   );
   const normalise = one.normalise ?? ((results) => results);
-  const expected = normalise(twin as Record<string, TypedArray>);
+  const expected = normalise(reference as Record<string, TypedArray>);
   if (one.exact) {
     const exact = one.exact();
     for (const name in exact) {
-      compare(`${name} of the twin`, expected[name], exact[name], one.exactTolerance ?? tolerance);
+      const what = `${name} of the reference`;
+      assertCloseEach(expected[name], exact[name], one.exactTolerance ?? tolerance, what);
     }
   }
   for (const device of await devicesFor(one)) {
     const found = normalise(await run(device, one));
-    const which = device instanceof CpuDevice ? "the SIMD door" : "the GPU door";
     for (const name of outputs) {
-      compare(`${name} of ${which}`, found[name], expected[name], tolerance);
+      assertCloseEach(found[name], expected[name], tolerance, `${name} on ${deviceName(device)}`);
     }
   }
 }
 
-/** The devices of a case; one with low limits stands in for the GPU where the case asks for it. */
+/** The devices of a case; those over WebGPU have low limits where the case asks for it. */
 async function devicesFor({ limit, bindings }: Case): Promise<Device[]> {
-  const [cpu, gpu] = devices;
+  const [cpu, ...gpus] = devices;
   const half = Object.values(bindings).some((values) => values instanceof Float16Array);
-  if (!gpu || (half && !gpu.dtypes.has("f16"))) return [cpu];
-  if (limit === undefined) return [cpu, gpu];
+  if (gpus.length === 0 || (half && !gpus[0].dtypes.has("f16"))) return [cpu];
+  if (limit === undefined) return devices;
   if (!limited.has(limit)) {
-    const limits = { maxStorageBufferBindingSize: limit };
-    limited.set(limit, WebGpuDevice.open({ limits }));
+    limited.set(limit, openWebGpuDevices({ limits: { maxStorageBufferBindingSize: limit } }));
   }
-  return [cpu, await limited.get(limit)!];
+  return [cpu, ...await limited.get(limit)!];
 }
 
 function copies(bindings: Case["bindings"]): Record<string, TypedArray | undefined> {
@@ -137,19 +135,4 @@ async function run(device: Device, one: Case): Promise<Record<string, TypedArray
     device.releaseBuffer(buffer);
   }
   return results;
-}
-
-/** Fails unless each value is as near as `tolerance` times the larger of 1 and its size. */
-function compare(
-  what: string,
-  found: ArrayLike<number>,
-  expected: ArrayLike<number>,
-  tolerance: number,
-): void {
-  assert.equal(found.length, expected.length, `${what}: length`);
-  for (let i = 0; i < expected.length; i++) {
-    const same = Object.is(found[i], expected[i]) || found[i] === expected[i] ||
-      Math.abs(found[i] - expected[i]) <= tolerance * Math.max(1, Math.abs(expected[i]));
-    assert.ok(same, `${what} at ${i}: expected ${expected[i]} but got ${found[i]}`);
-  }
 }

@@ -6,7 +6,8 @@ import { linearCrossEntropy } from "../../src/ops/linear_cross_entropy.ts";
 import { tensor } from "../../src/tensor/create.ts";
 import { Scope } from "../../src/tensor/scope.ts";
 import { onEachDevice, testWebGpu } from "../support/devices.ts";
-import { assertClose, noise, onRowDevices } from "./row_devices.ts";
+import { assertClose } from "../support/compare.ts";
+import { noise, onRowDevices } from "./row_devices.ts";
 
 /** Loss and gradient of the logits, in float64. */
 function reference(
