@@ -5,7 +5,7 @@
  * @module
  */
 import type { AttentionOptions as CpuAttention } from "../src/device/cpu/attention.ts";
-import type { GpuTarget } from "../src/device/kernel.ts";
+import { type GpuTarget, MAX_ITERATIONS } from "../src/device/kernel.ts";
 import shared from "./attention.wgsl" with { type: "text" };
 
 /**
@@ -124,22 +124,41 @@ export function attentionPrograms(
   return { tiled: `${head}\n${tiled}`, subgroup: `${head}\n${subgroup}` };
 }
 
-/** The program for an adapter, its constants, and how many rows a workgroup has. */
+/**
+ * The program for an adapter, its constants, how many rows a workgroup has, and the iterations of an invocation.
+ * Each of its rows meets `others` rows of the other side, `repeats` times.
+ */
 export function attentionLaunch(
   params: AttentionParams,
   { dtypes, subgroupSize, software, maxWorkgroupBytes }: GpuTarget,
+  others: number,
+  repeats: number = 1,
 ): {
   variant: AttentionVariant;
   constants: Record<string, number | string | boolean>;
   rows: number;
+  iterations: number;
 } {
-  const { d } = params;
+  const { d, block } = params;
   const d4 = Math.ceil(d / 4);
-  const variant = software && subgroupSize === 8 ? "subgroup" : "tiled";
-  const rows = variant === "subgroup" ? 8 : 64;
   // Two tiles share the workgroup memory; 32 rows of a head of 64 fill the 16 KiB that every GPU has.
   const fit = Math.floor(maxWorkgroupBytes / (2 * 16 * d4 * 8));
-  const tiles = variant === "subgroup" ? 2 : Math.max(1, Math.min(4, fit));
+  const shapes = {
+    subgroup: { rows: 8, tiles: 2 },
+    tiled: { rows: 64, tiles: Math.max(1, Math.min(4, fit)) },
+  };
+  const iterationsOf = (variant: AttentionVariant): number => {
+    const { rows, tiles } = shapes[variant];
+    const met = block ? Math.min(others, block + rows) : others;
+    const each = variant === "subgroup" ? 1 + 2 * d4 : 1 + tiles + Math.ceil(8 * tiles * d4 / rows);
+    // Besides, rows are loaded and stored, up to four elements one by one.
+    return repeats * (1 + Math.ceil(met / (8 * tiles)) * each) + 12 * d4;
+  };
+  const variant: AttentionVariant =
+    software && subgroupSize === 8 && iterationsOf("subgroup") <= MAX_ITERATIONS
+      ? "subgroup"
+      : "tiled";
+  const { rows, tiles } = shapes[variant];
   const strides = params.q_batch | params.q_head | params.q_time | params.k_batch | params.k_head |
     params.k_time | params.v_batch | params.v_head | params.v_time | params.o_batch |
     params.o_head | params.o_time | params.k_start | params.v_start;
@@ -147,6 +166,7 @@ export function attentionLaunch(
   return {
     variant,
     rows,
+    iterations: iterationsOf(variant),
     constants: {
       T: dtypes.q,
       V: dtypes.key_valid ?? "i32",

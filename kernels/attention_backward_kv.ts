@@ -38,11 +38,14 @@ export const attentionBackwardKv: Kernel<AttentionParams> = kernel<AttentionPara
   optional: ["key_valid"],
   params: ATTENTION_PARAMS,
   gpu(params, target) {
-    const { variant, constants, rows } = attentionLaunch(params, target);
+    const share = params.heads / params.kv_heads;
+    const launch = attentionLaunch(params, target, params.queries, share);
+    const { variant, constants, rows, iterations } = launch;
     return {
       wgsl: programs[variant],
       constants,
       workgroups: [Math.ceil(params.keys / rows), params.batch * params.kv_heads],
+      iterations,
     };
   },
   cpu({ q, k, v, grad_o, key_valid, stats, grad_k, grad_v }, p) {

@@ -39,11 +39,12 @@ export const attentionBackwardQ: Kernel<AttentionParams> = kernel<AttentionParam
   optional: ["key_valid"],
   params: ATTENTION_PARAMS,
   gpu(params, target) {
-    const { variant, constants, rows } = attentionLaunch(params, target);
+    const { variant, constants, rows, iterations } = attentionLaunch(params, target, params.keys);
     return {
       wgsl: programs[variant],
       constants,
       workgroups: [Math.ceil(params.queries / rows), params.batch * params.heads],
+      iterations,
     };
   },
   cpu({ q, k, v, o, grad_o, key_valid, stats, grad_q }, p) {

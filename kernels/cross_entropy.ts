@@ -29,6 +29,7 @@ export const crossEntropy: Kernel<CrossEntropyParams> = kernel({
     rowProgram(sources, target, {
       rows,
       columns: classes,
+      passes: 1,
       along: { X: target.dtypes.logits },
       constants: { T: target.dtypes.targets, KEEP_LSE: target.dtypes.lse !== undefined },
     }),

@@ -29,6 +29,7 @@ export const crossEntropyBackward: Kernel<CrossEntropyParams> = kernel({
     rowProgram(sources, target, {
       rows,
       columns: classes,
+      passes: 1,
       along: { X: target.dtypes.logits, G: target.dtypes.dLogits },
       constants: { T: target.dtypes.targets },
     }),

@@ -33,6 +33,7 @@ export const crossEntropyCount: Kernel<ClassParams> = kernel({
     rowProgram(sources, target, {
       rows: 1,
       columns: rows,
+      passes: 1,
       along: {},
       constants: { T: target.dtypes.targets },
     }),

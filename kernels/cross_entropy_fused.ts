@@ -22,6 +22,7 @@ export const crossEntropyFused: Kernel<CrossEntropyParams> = kernel({
     rowProgram(sources, target, {
       rows,
       columns: classes,
+      passes: 2,
       along: { X: target.dtypes.logits },
       constants: { T: target.dtypes.targets },
     }),

@@ -20,7 +20,9 @@ export const crossEntropyMean: Kernel<CrossEntropyMeanParams> = kernel({
   name: "cross_entropy_mean",
   bindings: { loss: "read", scale: "read", mean: "write" },
   params: { rows: "u32" },
-  gpu: ({ rows }, target) => rowProgram(sources, target, { rows: 1, columns: rows, along: {} }),
+  gpu: ({ rows }, target) => 
+    // One pass, but in nested loops.
+    rowProgram(sources, target, { rows: 1, columns: rows, passes: 2, along: {} }),
   cpu({ loss, scale, mean }, { rows }) {
     let sum = 0;
     for (let row = 0; row < rows; row++) sum += loss[row];

@@ -39,6 +39,7 @@ export const embeddingBackward: Kernel<EmbeddingBackwardParams> = kernel<Embeddi
         SHIFT: width === 4 ? 2 : 0,
       },
       workgroups: Math.ceil(rows * columns / width / 64),
+      iterations: rows,
     };
   },
   cpu({ x, ids, table }, { rows, columns, firstRow, tableRows }) {

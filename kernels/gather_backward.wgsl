@@ -1,10 +1,12 @@
-// dx[r, ids[r, j]] += dy[r, j] for all j in order; an invocation per row
+// dx[r, ids[r, j]] += dy[r, j] for j from first to end in order; an invocation per row
 alias T = f32;
 
 struct Params {
   rows: u32,
   columns: u32, // of dx
   taken: u32, // columns of dy
+  first: u32,
+  end: u32,
 }
 
 @group(0) @binding(0) var<storage, read> dy: array<T>;
@@ -21,7 +23,7 @@ fn main(
   if (r >= params.rows) {
     return;
   }
-  for (var j = 0u; j < params.taken; j++) {
+  for (var j = params.first; j < params.end; j++) {
     let column = u32(ids[r * params.taken + j]);
     if (column < params.columns) {
       dx[r * params.columns + column] += dy[r * params.taken + j];

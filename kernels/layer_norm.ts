@@ -40,6 +40,7 @@ export const layerNorm: Kernel<NormParams> = kernel({
     return rowProgram(sources, target, {
       rows,
       columns,
+      passes: 3,
       along: { X: x, W: weight, B: bias, Y: y },
       constants: {
         HAS_WEIGHT: weight !== undefined,

@@ -39,6 +39,7 @@ export const layerNormBackward: Kernel<NormBackwardParams> = kernel({
     return rowProgram(sources, target, {
       rows,
       columns,
+      passes: 2,
       along: { G: dy, X: x, W: weight, D: dx },
       constants: { HAS_WEIGHT: weight !== undefined, HAS_MEAN: mean !== undefined },
     });

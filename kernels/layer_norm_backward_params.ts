@@ -61,6 +61,7 @@ export const layerNormBackwardParams: Kernel<NormBackwardSumParams> = kernel({
         Math.ceil(columns / (vector ? 128 : 32)),
         Math.max(1, Math.ceil(rows / slabRows)),
       ],
+      iterations: Math.min(rows, slabRows),
     };
   },
   cpu(views, { rows, columns, slabRows, firstSlab }) {

@@ -22,13 +22,14 @@ export const layerNormSlabs: Kernel<SlabParams> = kernel({
   name: "layer_norm_slabs",
   bindings: { x: "read", y: "write" },
   params: { slabs: "u32", columns: "u32" },
-  gpu({ columns }, { dtypes }) {
+  gpu({ slabs, columns }, { dtypes }) {
     const vector = columns % 4 === 0;
     const as = (type: string) => vector ? `vec4<${type}>` : type;
     return {
       wgsl: source,
       constants: { X: as(dtypes.x), Y: as(dtypes.y), F: as("f32"), I: as("u32"), VECTOR: vector },
       workgroups: [Math.ceil(columns / (vector ? 128 : 32))],
+      iterations: slabs,
     };
   },
   cpu({ x, y }, { slabs, columns }) {

@@ -19,6 +19,7 @@ export const logSoftmax: Kernel<AxisParams> = kernel({
     rowProgram(sources, target, {
       rows: outer * inner,
       columns,
+      passes: 2,
       contiguous: inner === 1,
       along: { X: target.dtypes.x, Y: target.dtypes.y },
     }),

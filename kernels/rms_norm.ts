@@ -24,6 +24,7 @@ export const rmsNorm: Kernel<NormParams> = kernel({
     return rowProgram(sources, target, {
       rows,
       columns,
+      passes: 2,
       along: { X: x, W: weight, Y: y },
       constants: { HAS_WEIGHT: weight !== undefined, KEEP: rstd !== undefined },
     });

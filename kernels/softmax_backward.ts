@@ -19,6 +19,7 @@ export const softmaxBackward: Kernel<AxisParams> = kernel({
     rowProgram(sources, target, {
       rows: outer * inner,
       columns,
+      passes: 2,
       contiguous: inner === 1,
       along: { G: target.dtypes.dy, Y: target.dtypes.y, X: target.dtypes.dx },
     }),
