@@ -20,7 +20,7 @@ export const crossEntropyMean: Kernel<CrossEntropyMeanParams> = kernel({
   name: "cross_entropy_mean",
   bindings: { loss: "read", scale: "read", mean: "write" },
   params: { rows: "u32" },
-  gpu: ({ rows }, target) => 
+  gpu: ({ rows }, target) =>
     // One pass, but in nested loops.
     rowProgram(sources, target, { rows: 1, columns: rows, passes: 2, along: {} }),
   cpu({ loss, scale, mean }, { rows }) {

@@ -5,9 +5,9 @@
  */
 import {
   matmul as matmulKernel,
-  MAX_K,
   type MatmulOptions,
   matmulParams,
+  MAX_K,
 } from "../../kernels/matmul.ts";
 import type { Binding } from "../device/device.ts";
 import { BYTES } from "../device/dtype.ts";

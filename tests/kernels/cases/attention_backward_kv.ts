@@ -4,7 +4,7 @@ import { attentionForward } from "../../../kernels/attention_forward.ts";
 import { type Case, output, random } from "../case.ts";
 import { inputs, situations } from "./attention_forward.ts";
 
-export const cases: Case[] = situations.map(([name, options, padded]) => {
+export const cases: Case[] = situations.map(([name, options, padded, long]) => {
   const { params, bindings } = inputs(options, padded);
   const { q, k, v, key_valid, stats } = bindings;
   const grad_o = random(q.length, 1, 5);
@@ -14,6 +14,7 @@ export const cases: Case[] = situations.map(([name, options, padded]) => {
   return {
     kernel: attentionBackwardKv,
     name,
+    long,
     params,
     bindings: { q, k, v, grad_o, key_valid, stats, grad_k, grad_v },
   };

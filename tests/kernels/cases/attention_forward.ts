@@ -18,13 +18,21 @@ export function inputs(options: AttentionOptions, padded: boolean) {
 }
 
 /** What the cases of all three kernels are about. */
-export const situations: [name: string, options: AttentionOptions, padded: boolean][] = [
+export const situations: [
+  name: string,
+  options: AttentionOptions,
+  padded: boolean,
+  long?: boolean,
+][] = [
   ["all see all", { batch: 2, heads: 3, queries: 13, keys: 13, d: 8 }, false],
   ["causal", { batch: 1, heads: 2, queries: 70, keys: 70, d: 64, step: 1 }, false],
   ["causal, more keys", { batch: 1, heads: 2, queries: 5, keys: 21, d: 7, step: 1 }, false],
   ["causal, more queries", { batch: 1, heads: 1, queries: 9, keys: 4, d: 4, step: 1 }, false],
   ["own block", { batch: 1, heads: 2, queries: 30, keys: 37, d: 8, step: 1, block: 7 }, false],
   ["every 4th key", { batch: 2, heads: 1, queries: 30, keys: 7, d: 8, step: 4, past: 0 }, false],
+  ["many keys", { batch: 1, heads: 1, queries: 8, keys: 17_000, d: 64 }, false, true],
+  ["many queries", { batch: 1, heads: 2, kv_heads: 1, queries: 9000, keys: 8, d: 64 }, false, true],
+  ["one query of many keys", { batch: 1, heads: 1, queries: 1, keys: 60_000, d: 8 }, false, true],
   ["padded, shared keys", { batch: 2, heads: 4, kv_heads: 2, queries: 11, keys: 19, d: 12 }, true],
 ];
 
@@ -35,13 +43,14 @@ const ownPositions: typeof situations[number] = [
 ];
 
 export const cases: Case[] = [...situations, ownPositions].map((situation) => {
-  const [name, options, padded] = situation;
+  const [name, options, padded, long] = situation;
   const { params, bindings: common } = inputs(options, padded);
   const pasts = situation === ownPositions ? Int32Array.of(0, 15, 31) : undefined;
   const bindings = { ...common, pasts };
   return {
     kernel: attentionForward,
     name,
+    long,
     params,
     bindings,
     // The second half of `stats` is the backward pass's.

@@ -32,6 +32,10 @@ export const cases: Case[] = [
     exact: () => ({ indices: [4, 6, 3, 5, 1, 2, 7, 0] }),
   }),
   found(2, 30, 4, Float16Array.from(random(60)), { name: "f16" }),
-  found(2, 300_001, 5),
+  found(2, 300_001, 27, undefined, { long: true }),
+  found(1, 9, 9, undefined, {
+    name: "the last ranks",
+    params: { rows: 1, columns: 9, k: 9, first: 5, end: 9 },
+  }),
   found(64, 64, 4, undefined, { name: "over the binding limit", limit: 4096 }),
 ];
