@@ -18,7 +18,10 @@ export type EqualIdsParams = {
  */
 export const equalIds: Kernel<EqualIdsParams> = kernel<EqualIdsParams>({
   name: "equal_ids",
-  bindings: { ids: "read", links: "write" },
+  bindings: {
+    ids: { read: "count", dtype: "i32" },
+    links: { write: "2 count", dtype: "u32" },
+  },
   params: { count: "u32" },
   gpu: ({ count }) => ({ wgsl, workgroups: Math.ceil(count / 64) }),
   cpu({ ids, links }, { count }) {

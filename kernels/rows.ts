@@ -5,7 +5,6 @@
  *
  * @module
  */
-import type { DType } from "../src/device/dtype.ts";
 import type { GpuProgram, GpuTarget, SimdJob } from "../src/device/kernel.ts";
 import common from "./rows.wgsl" with { type: "text" };
 import serial from "./rows_serial.wgsl" with { type: "text" };
@@ -27,8 +26,8 @@ export interface RowLaunch {
   readonly columns: number;
   /** False where a row's elements are not neighbours in memory. Default: true. */
   readonly contiguous?: boolean;
-  /** Bindings whose elements lie along the row: the name of each one's `alias`, and its type. */
-  readonly along: Readonly<Record<string, DType | undefined>>;
+  /** The axis whose elements lie along the row: bindings that end in it are read four elements at a time. */
+  readonly axis?: string;
   /** The kernel's other constants. */
   readonly constants?: Readonly<Record<string, number | string | boolean>>;
 }
@@ -40,30 +39,26 @@ export function rowSources(kernel: string): RowSources {
 
 /** The program for a launch on this device. */
 export function rowProgram(sources: RowSources, target: GpuTarget, launch: RowLaunch): GpuProgram {
-  const { rows, columns, contiguous = true } = launch;
+  const { rows, columns, contiguous = true, axis } = launch;
   // Four elements at a time: half the time on software adapters, fewer instructions everywhere.
-  const vector = contiguous && columns % 4 === 0;
+  const vec4 = contiguous && columns % 4 === 0 && axis !== undefined && axis;
   const constants: Record<string, number | string | boolean> = {
     ...launch.constants,
-    F: vector ? "vec4<f32>" : "f32",
-    VECTOR: vector,
-    ...(vector ? { I: "vec4<u32>", STEP: "vec4<u32>(0u, 1u, 2u, 3u)" } : {}),
+    ...(vec4 ? { I: "vec4<u32>", STEP: "vec4<u32>(0u, 1u, 2u, 3u)" } : {}),
   };
-  for (const [alias, dtype = "f32"] of Object.entries(launch.along)) {
-    constants[alias] = vector ? `vec4<${dtype}>` : dtype;
-  }
   if (target.software || !contiguous) {
     const group = target.software ? 8 : 64;
     return {
       wgsl: sources.serial,
+      vec4,
       constants: { ...constants, GROUP: group },
       workgroups: Math.ceil(rows / group),
     };
   }
-  const units = vector ? columns / 4 : columns;
+  const units = vec4 ? columns / 4 : columns;
   let group = 32;
   while (group < units && group < Math.min(256, target.maxInvocations)) group *= 2;
-  return { wgsl: sources.tree, constants: { ...constants, GROUP: group }, workgroups: rows };
+  return { wgsl: sources.tree, vec4, constants: { ...constants, GROUP: group }, workgroups: rows };
 }
 
 /** Rows for one thread to take at a time, so that each piece of work is worth handing out. */

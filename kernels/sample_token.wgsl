@@ -1,31 +1,7 @@
 // One id for each row of scores: the highest with Gumbel noise added (Gumbel 1954), which draws with the
 // probabilities of the softmax, among those that top-k, top-p and min-p leave. Nothing is sorted: the bits of
 // floats are ordered as the floats are, so the lowest score that stays is found bit by bit.
-alias X = f32; // logits as stored: f32, f16 or four of them
-alias S = u32; // seen as stored
-const PENALTY = false; // whether seen ids are penalised
 const NOISE = true; // false takes the highest score
-
-struct Params {
-  rows: u32,
-  columns: u32,
-  choices: u32, // columns from here on are never drawn
-  seed_low: u32,
-  seed_high: u32,
-  block_low: u32,
-  block_high: u32,
-  first: u32, // the first row's number, where a launch is split
-  penalty: f32,
-  sharpness: f32, // 1 / temperature
-  topK: u32,
-  topP: f32,
-  floor: f32, // the logarithm of min-p
-}
-
-@group(0) @binding(0) var<storage, read> logits: array<X>;
-@group(0) @binding(1) var<storage, read> seen: array<S>;
-@group(0) @binding(2) var<storage, read_write> ids: array<i32>;
-@group(0) @binding(3) var<uniform> params: Params;
 
 /** The column numbers of the i-th F of a row. */
 fn columnsOf(i: u32) -> I {
@@ -35,9 +11,9 @@ fn columnsOf(i: u32) -> I {
 /** The i-th F of the row that begins at `first`, penalised; LOWEST what is no number or cannot be drawn. */
 fn scores(first: u32, i: u32) -> F {
   var x = F(logits[first + i]);
-  if (PENALTY) {
+  if (HAS_SEEN) {
     let penalised = select(x * params.penalty, x / params.penalty, x > F(0.0));
-    x = select(x, penalised, seen[first + i] != S(0));
+    x = select(x, penalised, seen[first + i] != SEEN(0));
   }
   let number = (bitcast<I>(x) & I(0x7fffffffu)) <= I(0x7f800000u);
   x = clamp(x, F(LOWEST), F(-LOWEST));
@@ -98,21 +74,21 @@ fn main(
     top = maxOfLanes(largest(high), lane);
 
     // The largest key that at least k scores reach.
-    if (params.topK < params.choices) {
+    if (params.top_k < params.choices) {
       for (var bit = 1u << 31u; bit > 0u; bit >>= 1u) {
         let trial = I(least | bit);
         var count = F(0.0);
         for (var i = lane; i < units; i += LANES) {
           count += select(F(0.0), F(1.0), key(scores(first, i)) >= trial);
         }
-        if (sumOfLanes(total(count), lane) >= f32(params.topK)) {
+        if (sumOfLanes(total(count), lane) >= f32(params.top_k)) {
           least |= bit;
         }
       }
     }
 
     // The largest key for which the scores that reach it have a part p of what is left.
-    if (params.topP < 1.0) {
+    if (params.top_p < 1.0) {
       let left = I(least);
       least = 0u;
       // The whole first, then bit by bit.
@@ -127,7 +103,7 @@ fn main(
         }
         let sum = sumOfLanes(total(mass), lane);
         if (round == 0u) {
-          needed = max(params.topP * sum, 1.0); // the likeliest counts 1 and always stays
+          needed = max(params.top_p * sum, 1.0); // the likeliest counts 1 and always stays
         } else if (sum >= needed) {
           least |= bit;
         }

@@ -22,11 +22,15 @@ export type TopKParams = {
  */
 export const topKKernel: Kernel<TopKParams> = kernel<TopKParams>({
   name: "top_k",
-  bindings: { x: "read", values: "write", indices: "write" },
+  bindings: {
+    x: { read: "rows columns" },
+    values: { write: "rows k" },
+    indices: { write: "rows k", dtype: "i32" },
+  },
   params: { rows: "u32", columns: "u32", k: "u32" },
-  gpu: ({ rows, columns }, { dtypes }) => ({
+  gpu: ({ rows, columns }) => ({
     wgsl,
-    constants: { T: dtypes.x, WORKGROUP: columns >= 4096 ? 256 : 64 },
+    constants: { WORKGROUP: columns >= 4096 ? 256 : 64 },
     workgroups: rows,
   }),
   cpu({ x, values, indices }, { rows, columns, k }) {
@@ -39,10 +43,7 @@ export const topKKernel: Kernel<TopKParams> = kernel<TopKParams>({
       }
     }
   },
-  split: {
-    along: "rows",
-    elements: { x: ({ columns }) => columns, values: ({ k }) => k, indices: ({ k }) => k },
-  },
+  split: "rows",
 });
 
 /** Positions of the k largest, by insertion into a sorted list: most elements fail at its end. */

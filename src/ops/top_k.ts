@@ -52,6 +52,6 @@ export function topK(x: Tensor, k: number): TopK {
   const indices = Tensor.empty(x.device, [...outer, k], "i32");
   x.device.launch(topKKernel, { x, values, indices }, { rows: sizeOf(outer), columns, k });
   const { shape } = x;
-  record("topK", [x], values, [indices], (dy, [indices]) => [putAlongAxis(dy, indices, shape)]);
+  record("topK", [x], values, [indices], (dOut, [indices]) => [putAlongAxis(dOut, indices, shape)]);
   return { values, indices };
 }
