@@ -5,7 +5,7 @@
  * @module
  */
 import type { AttentionOptions as CpuAttention } from "../src/device/cpu/attention.ts";
-import type { GpuTarget } from "../src/device/kernel.ts";
+import { type GpuTarget, MAX_ITERATIONS } from "../src/device/kernel.ts";
 import shared from "./attention.wgsl" with { type: "text" };
 
 /**
@@ -126,29 +126,49 @@ export function attentionPrograms(
   return { tiled: `${head}\n${tiled}`, subgroup: `${head}\n${subgroup}` };
 }
 
-/** The program for an adapter, its constants, and how many rows a workgroup has. */
+/**
+ * The program for an adapter, its constants, how many rows a workgroup has, and the iterations of an invocation.
+ * Each of its rows meets `others` rows of the other side, `repeats` times.
+ */
 export function attentionLaunch(
   params: AttentionParams,
   { subgroupSize, software, maxWorkgroupBytes }: GpuTarget,
+  others: number,
+  repeats: number = 1,
 ): {
   variant: AttentionVariant;
   vec4: "*" | false;
   constants: Record<string, number | string | boolean>;
   rows: number;
+  iterations: number;
 } {
-  const { d } = params;
+  const { d, block } = params;
   const d4 = Math.ceil(d / 4);
-  const variant = software && subgroupSize === 8 ? "subgroup" : "tiled";
-  const rows = variant === "subgroup" ? 8 : 64;
   // Two tiles share the workgroup memory; 32 rows of a head of 64 fill the 16 KiB that every GPU has.
   const fit = Math.floor(maxWorkgroupBytes / (2 * 16 * d4 * 8));
-  const tiles = variant === "subgroup" ? 2 : Math.max(1, Math.min(4, fit));
+  const shapes = {
+    subgroup: { rows: 8, tiles: 2 },
+    tiled: { rows: 64, tiles: Math.max(1, Math.min(4, fit)) },
+  };
+  const iterationsOf = (variant: AttentionVariant): number => {
+    const { rows, tiles } = shapes[variant];
+    const met = block ? Math.min(others, block + rows) : others;
+    const each = variant === "subgroup" ? 1 + 2 * d4 : 1 + tiles + Math.ceil(8 * tiles * d4 / rows);
+    // Besides, rows are loaded and stored, up to four elements one by one.
+    return repeats * (1 + Math.ceil(met / (8 * tiles)) * each) + 12 * d4;
+  };
+  const variant: AttentionVariant =
+    software && subgroupSize === 8 && iterationsOf("subgroup") <= MAX_ITERATIONS
+      ? "subgroup"
+      : "tiled";
+  const { rows, tiles } = shapes[variant];
   const strides = params.qBatch | params.qHead | params.qTime | params.kBatch | params.kHead |
     params.kTime | params.vBatch | params.vHead | params.vTime | params.oBatch |
     params.oHead | params.oTime | params.qStart | params.kStart | params.vStart;
   return {
     variant,
     rows,
+    iterations: iterationsOf(variant),
     vec4: ((strides | d) & 3) === 0 && "*",
     constants: { D: d, D4: d4, ROWS: rows, TILES: tiles, TILE_VECTORS: 8 * tiles * d4 },
   };

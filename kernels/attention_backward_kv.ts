@@ -37,12 +37,15 @@ export const attentionBackwardKv: Kernel<AttentionParams> = kernel<AttentionPara
   },
   params: ATTENTION_PARAMS,
   gpu(params, target) {
-    const { variant, vec4, constants, rows } = attentionLaunch(params, target);
+    const share = params.heads / params.kvHeads;
+    const launch = attentionLaunch(params, target, params.queries, share);
+    const { variant, vec4, constants, rows, iterations } = launch;
     return {
       wgsl: programs[variant],
       vec4,
       constants,
       workgroups: [Math.ceil(params.keys / rows), params.batch * params.kvHeads],
+      iterations,
     };
   },
   cpu({ q, k, v, dO, keyValid, stats, dK, dV }, p) {

@@ -38,12 +38,17 @@ export const attentionBackwardQ: Kernel<AttentionParams> = kernel<AttentionParam
   },
   params: ATTENTION_PARAMS,
   gpu(params, target) {
-    const { variant, vec4, constants, rows } = attentionLaunch(params, target);
+    const { variant, vec4, constants, rows, iterations } = attentionLaunch(
+      params,
+      target,
+      params.keys,
+    );
     return {
       wgsl: programs[variant],
       vec4,
       constants,
       workgroups: [Math.ceil(params.queries / rows), params.batch * params.heads],
+      iterations,
     };
   },
   cpu({ q, k, v, o, dO, keyValid, stats, dQ }, p) {

@@ -47,14 +47,20 @@ export const attentionForward: Kernel<AttentionParams> = kernel<AttentionParams>
   },
   params: ATTENTION_PARAMS,
   gpu(params, target) {
-    const { variant, vec4, constants, rows: most } = attentionLaunch(params, target);
+    const launch = attentionLaunch(params, target, params.keys);
+    const { variant, vec4, constants } = launch;
     const each = variant === "tiled" && params.queries <= FEW;
-    const rows = each ? 1 : most;
+    const rows = each ? 1 : launch.rows;
+    const d4 = Math.ceil(params.d / 4);
+    // 64 keys at a time: their scores over d, and each part of the invocations its share of their values.
+    const parts = Math.floor(64 / d4);
+    const few = Math.ceil(params.keys / 64) * (1 + d4 + Math.ceil(64 / parts)) + parts + 4;
     return {
       wgsl: (each ? decoding : programs)[variant],
       vec4,
       constants,
       workgroups: [Math.ceil(params.queries / rows), params.batch * params.heads],
+      iterations: each ? few : launch.iterations,
     };
   },
   cpu({ q, k, v, keyValid, positions, o, stats }, p) {

@@ -37,18 +37,18 @@ fn main(
     weights[index] = score;
     workgroupBarrier();
     var top = highest;
-    for (var l = 0u; l < 64u; l++) {
-      top = max(top, weights[l]);
-    }
+    //#repeat l 0..64
+    top = max(top, weights[{l}u]);
+    //#end
     workgroupBarrier();
     weights[index] = select(exp(score - top), 0.0, score == HIDDEN);
     workgroupBarrier();
     let shrink = exp(highest - top);
     highest = top;
     sum *= shrink;
-    for (var l = 0u; l < 64u; l++) {
-      sum += weights[l];
-    }
+    //#repeat l 0..64
+    sum += weights[{l}u];
+    //#end
     mixed *= shrink;
     if (part < PARTS) {
       for (var l = part; l < 64u && first + l < seen.y; l += PARTS) {

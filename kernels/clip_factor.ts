@@ -30,11 +30,15 @@ export const clipFactor: Kernel<ClipFactorParams> = kernel<ClipFactorParams>({
     factor: { write: "1", dtype: "f32" },
   },
   params: { count: "u32", maxNorm: "f32", scaled: "u32" },
-  gpu: (_, { software }: GpuTarget) => ({
-    wgsl,
-    constants: { SIZE: software ? 8 : 256 },
-    workgroups: 1,
-  }),
+  gpu({ count }, { software }: GpuTarget) {
+    const size = software && count <= 8 * 1024 ? 8 : 256;
+    return {
+      wgsl,
+      constants: { SIZE: size },
+      workgroups: 1,
+      iterations: Math.ceil(count / size) + Math.log2(size),
+    };
+  },
   cpu({ partials, lossScale, norm, factor }, { count, maxNorm }) {
     const unscale = lossScale ? 1 / lossScale[0] : 1;
     let sum = 0;

@@ -33,6 +33,7 @@ export const crossEntropy: Kernel<CrossEntropyParams> = kernel<CrossEntropyParam
     rowProgram(sources, target, {
       rows,
       columns: classes,
+      passes: 1,
       axis: "classes",
     }),
   cpu({ logits, targets, loss, lse }, { rows, classes, ignoreIndex, smoothing }) {

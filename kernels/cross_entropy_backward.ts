@@ -29,6 +29,7 @@ export const crossEntropyBackward: Kernel<CrossEntropyParams> = kernel<CrossEntr
     rowProgram(sources, target, {
       rows,
       columns: classes,
+      passes: 1,
       axis: "classes",
     }),
   cpu(views, { rows, classes, ignoreIndex, smoothing }) {

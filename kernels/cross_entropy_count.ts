@@ -32,7 +32,7 @@ export const crossEntropyCount: Kernel<ClassParams> = kernel<ClassParams>({
     scale: { write: "1", dtype: "f32" },
   },
   params: { rows: "u32", classes: "u32", ignoreIndex: "i32" },
-  gpu: ({ rows }, target) => rowProgram(sources, target, { rows: 1, columns: rows }),
+  gpu: ({ rows }, target) => rowProgram(sources, target, { rows: 1, columns: rows, passes: 1 }),
   cpu({ targets, scale }, { rows, classes, ignoreIndex }) {
     let count = 0;
     for (let row = 0; row < rows; row++) {

@@ -27,6 +27,7 @@ export const crossEntropyFused: Kernel<CrossEntropyParams> = kernel<CrossEntropy
     rowProgram(sources, target, {
       rows,
       columns: classes,
+      passes: 2,
       axis: "classes",
     }),
   cpu({ logits, targets, scale, loss }, { rows, classes, ignoreIndex, smoothing }) {

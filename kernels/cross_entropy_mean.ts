@@ -24,7 +24,9 @@ export const crossEntropyMean: Kernel<CrossEntropyMeanParams> = kernel<CrossEntr
     mean: { write: "1", dtype: "f32" },
   },
   params: { rows: "u32" },
-  gpu: ({ rows }, target) => rowProgram(sources, target, { rows: 1, columns: rows }),
+  gpu: ({ rows }, target) =>
+    // One pass, but in nested loops.
+    rowProgram(sources, target, { rows: 1, columns: rows, passes: 2 }),
   cpu({ loss, scale, mean }, { rows }) {
     let sum = 0;
     for (let row = 0; row < rows; row++) sum += loss[row];

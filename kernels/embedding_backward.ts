@@ -34,7 +34,8 @@ export const embeddingBackward: Kernel<EmbeddingBackwardParams> = kernel<Embeddi
   params: { rows: "u32", columns: "u32", firstRow: "u32", tableRows: "u32" },
   gpu({ rows, columns }) {
     const vec4 = columns % 4 === 0 && "columns";
-    return { wgsl, vec4, workgroups: Math.ceil(rows * columns / (vec4 ? 4 : 1) / 64) };
+    const workgroups = Math.ceil(rows * columns / (vec4 ? 4 : 1) / 64);
+    return { wgsl, vec4, workgroups, iterations: rows };
   },
   cpu({ x, ids, table }, { rows, columns, firstRow, tableRows }) {
     checkIdsInRange(ids.subarray(0, rows), firstRow + tableRows, "embedding_backward");

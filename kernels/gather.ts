@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type Kernel, kernel } from "../src/device/kernel.ts";
+import { type Kernel, kernel, type MAX_ITERATIONS } from "../src/device/kernel.ts";
 import { checkIdsInRange } from "./embedding.ts";
 import backwardWgsl from "./gather_backward.wgsl" with { type: "text" };
 import gatherWgsl from "./gather.wgsl" with { type: "text" };
@@ -48,9 +48,16 @@ export type GatherBackwardParams = {
   columns: number;
   /** Length of a row of dOut and ids. */
   taken: number;
+  /** The first of a row's elements that are added. */
+  first: number;
+  /** One past the last; a GPU adds at most {@linkcode MAX_ITERATIONS} of a row in one launch. */
+  end: number;
 };
 
-/** dX (rows, columns) += dOut (rows, taken) at ids (rows, taken); ids that come twice add up. */
+/**
+ * dX (rows, columns) += dOut (rows, taken) at ids (rows, taken), of each row the elements from `first` to `end`; ids
+ * that come twice add up.
+ */
 export const gatherBackward: Kernel<GatherBackwardParams> = kernel<GatherBackwardParams>({
   name: "gather_backward",
   bindings: {
@@ -58,13 +65,18 @@ export const gatherBackward: Kernel<GatherBackwardParams> = kernel<GatherBackwar
     ids: { read: "rows taken", dtype: "i32" },
     dX: { update: "rows columns" },
   },
-  params: { rows: "u32", columns: "u32", taken: "u32" },
-  gpu: ({ rows }) => ({
+  params: { rows: "u32", columns: "u32", taken: "u32", first: "u32", end: "u32" },
+  gpu: ({ rows, first, end }) => ({
     wgsl: backwardWgsl,
     workgroups: Math.ceil(rows / 64),
+    iterations: end - first,
   }),
-  cpu({ dOut, ids, dX }, { rows, columns, taken }) {
-    for (let i = 0; i < rows * taken; i++) dX[Math.floor(i / taken) * columns + ids[i]] += dOut[i];
+  cpu({ dOut, ids, dX }, { rows, columns, taken, first, end }) {
+    for (let r = 0; r < rows; r++) {
+      for (let i = r * taken + first; i < r * taken + end; i++) {
+        dX[r * columns + ids[i]] += dOut[i];
+      }
+    }
   },
   split: "rows",
 });

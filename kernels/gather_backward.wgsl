@@ -1,4 +1,4 @@
-// d_x[r, ids[r, j]] += d_out[r, j] for all j in order; an invocation per row
+// d_x[r, ids[r, j]] += d_out[r, j] for j from first to end in order; an invocation per row
 
 @compute @workgroup_size(64)
 fn main(
@@ -9,7 +9,7 @@ fn main(
   if (r >= params.rows) {
     return;
   }
-  for (var j = 0u; j < params.taken; j++) {
+  for (var j = params.first; j < params.end; j++) {
     let column = u32(ids[r * params.taken + j]);
     if (column < params.columns) {
       d_x[r * params.columns + column] += d_out[r * params.taken + j];

@@ -35,7 +35,7 @@ export const layerNorm: Kernel<NormParams> = kernel<NormParams>({
   },
   params: { rows: "u32", columns: "u32", eps: "f32" },
   gpu: ({ rows, columns }, target) =>
-    rowProgram(sources, target, { rows, columns, axis: "columns" }),
+    rowProgram(sources, target, { rows, columns, passes: 3, axis: "columns" }),
   cpu({ x, weight, bias, y, mean, rstd }, { rows, columns, eps }) {
     for (let row = 0; row < rows; row++) {
       const first = row * columns, end = first + columns;

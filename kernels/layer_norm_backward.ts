@@ -34,7 +34,7 @@ export const layerNormBackward: Kernel<NormBackwardParams> = kernel<NormBackward
   },
   params: { rows: "u32", columns: "u32" },
   gpu: ({ rows, columns }, target) =>
-    rowProgram(sources, target, { rows, columns, axis: "columns" }),
+    rowProgram(sources, target, { rows, columns, passes: 2, axis: "columns" }),
   cpu({ dOut, x, weight, mean, rstd, dX }, { rows, columns }) {
     for (let row = 0; row < rows; row++) {
       const first = row * columns;

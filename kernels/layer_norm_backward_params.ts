@@ -43,6 +43,7 @@ export const layerNormBackwardParams: Kernel<NormBackwardSumParams> = kernel<Nor
           Math.ceil(columns / (vec4 ? 128 : 32)),
           Math.max(1, Math.ceil(rows / slabRows)),
         ],
+        iterations: Math.min(rows, slabRows),
       };
     },
     cpu(views, { rows, columns, slabRows, firstSlab }) {

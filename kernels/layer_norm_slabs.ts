@@ -22,9 +22,10 @@ export const layerNormSlabs: Kernel<SlabParams> = kernel<SlabParams>({
     y: { write: "columns" },
   },
   params: { slabs: "u32", columns: "u32" },
-  gpu({ columns }) {
+  gpu({ slabs, columns }) {
     const vec4 = columns % 4 === 0 && "columns";
-    return { wgsl, vec4, workgroups: [Math.ceil(columns / (vec4 ? 128 : 32))] };
+    const workgroups = [Math.ceil(columns / (vec4 ? 128 : 32))] as const;
+    return { wgsl, vec4, workgroups, iterations: slabs };
   },
   cpu({ x, y }, { slabs, columns }) {
     for (let column = 0; column < columns; column++) {

@@ -22,6 +22,7 @@ export const logSoftmax: Kernel<AxisParams> = kernel<AxisParams>({
     rowProgram(sources, target, {
       rows: outer * inner,
       columns,
+      passes: 2,
       contiguous: inner === 1,
       axis: "inner",
     }),

@@ -23,6 +23,7 @@ export const logSoftmaxBackward: Kernel<AxisParams> = kernel<AxisParams>({
     rowProgram(sources, target, {
       rows: outer * inner,
       columns,
+      passes: 2,
       contiguous: inner === 1,
       axis: "inner",
     }),

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type GpuTarget, type Kernel, kernel } from "../src/device/kernel.ts";
+import { type GpuTarget, type Kernel, kernel, MAX_ITERATIONS } from "../src/device/kernel.ts";
 import shared from "./matmul.wgsl" with { type: "text" };
 import direct from "./matmul_direct.wgsl" with { type: "text" };
 import subgroup from "./matmul_subgroup.wgsl" with { type: "text" };
@@ -55,6 +55,12 @@ export type MatmulParams = {
   /** Factor of what C held; with 0 that is not read. */
   beta: number;
 };
+
+/**
+ * The longest k of one launch on a GPU, so that no program loops more than `MAX_ITERATIONS` times: the shortest step
+ * of a loop over k is 4. Longer products are added up from several launches (see `src/ops/matmul_launch.ts`).
+ */
+export const MAX_K = 3 * MAX_ITERATIONS;
 
 /** Which program a GPU runs. */
 export type MatmulVariant = "tiled" | "direct" | "subgroup" | "vector";
@@ -155,6 +161,8 @@ export const matmul: Kernel<MatmulParams> = kernel<MatmulParams>({
       workgroups: variant === "subgroup"
         ? [Math.ceil(m / rows), Math.ceil(n / columns), batches]
         : [Math.ceil(n / columns), Math.ceil(m / rows), batches],
+      // Steps of 4, and 160 stores at most. The tiled program takes steps of 16, in 2 nested loops.
+      iterations: Math.ceil(params.k / 4) + 160,
     };
   },
   cpu({ a, b, c, bias }, p) {

@@ -47,13 +47,14 @@ function reduction(name: string, { code, start, combine, simd }: Reduction): Ker
       scale: "f32",
       float: "u32",
     },
-    gpu: ({ count }, { dtypes }) => ({
+    gpu: ({ count, length }, { dtypes }) => ({
       wgsl,
       constants: {
         C: dtypes.x === "f16" ? "f32" : dtypes.x,
         OP: code,
       },
       workgroups: Math.ceil(count / 64),
+      iterations: Math.ceil(length / 4) + 3,
     }),
     cpu({ x, y }, { count, reduced, inner, slabs, length, scale, float }) {
       for (let i = 0; i < count; i++) {

@@ -24,7 +24,7 @@ export const rmsNorm: Kernel<NormParams> = kernel<NormParams>({
   },
   params: { rows: "u32", columns: "u32", eps: "f32" },
   gpu: ({ rows, columns }, target) =>
-    rowProgram(sources, target, { rows, columns, axis: "columns" }),
+    rowProgram(sources, target, { rows, columns, passes: 2, axis: "columns" }),
   cpu({ x, weight, y, rstd }, { rows, columns, eps }) {
     for (let row = 0; row < rows; row++) {
       const first = row * columns;

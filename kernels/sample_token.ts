@@ -48,10 +48,13 @@ export const sampleToken: Kernel<SampleTokenParams> = kernel<SampleTokenParams>(
   // deno-fmt-ignore
   params: { rows: "u32", columns: "u32", choices: "u32", ...STREAM_PARAMS, first: "u32", penalty: "f32",
     sharpness: "f32", topK: "u32", topP: "f32", floor: "f32" },
-  gpu: ({ rows, columns, sharpness }, target) =>
-    rowProgram(sources, target, {
+  gpu: ({ rows, columns, choices, sharpness, topK, topP }, target) =>
+    // Few rows, so a workgroup for each also on software adapters.
+    rowProgram(sources, { ...target, maxInvocations: Math.min(512, target.maxInvocations) }, {
       rows,
       columns,
+      passes: 2 + (topK < choices ? 8 : 0) + (topP < 1 ? 8 : 0),
+      tree: true,
       axis: "columns",
       constants: { NOISE: sharpness > 0 },
     }),
@@ -129,7 +132,7 @@ function lowestToStay(
   for (let i = 0; i < sorted.length && sorted[i] >= least; i++) {
     masses.push(mass += Math.exp((sorted[i] - top) * sharpness));
   }
-  return sorted[masses.findIndex((sum) => sum >= Math.max(topP * mass, 1))];
+  return sorted[masses.findIndex((sum) => sum >= topP * mass)];
 }
 
 /** Gumbel noise -log(-log(1 - u)) for random bits, u in (0, 1) and finer near 0 (see the WGSL). */

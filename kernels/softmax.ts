@@ -31,6 +31,7 @@ export const softmax: Kernel<AxisParams> = kernel<AxisParams>({
     rowProgram(sources, target, {
       rows: outer * inner,
       columns,
+      passes: 2,
       contiguous: inner === 1,
       axis: "inner",
     }),

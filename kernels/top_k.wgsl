@@ -6,7 +6,7 @@ const NONE = 0xffffffffu;
 var<workgroup> keys: array<u32, WORKGROUP>;
 var<workgroup> places: array<u32, WORKGROUP>;
 
-// A whole number that is larger where the value is: the bits of a float, turned round below 0.
+// An integer that is larger where the value is: the bits of a float, turned round below 0.
 fn key(value: VALUES) -> u32 {
   let bits = bitcast<u32>(f32(value));
   if ((bits & 0x7fffffffu) > 0x7f800000u) {
@@ -39,7 +39,11 @@ fn main(
   let first = row * params.columns;
   var last_key = 0u;
   var last_place = NONE;
-  for (var round = 0u; round < params.k; round++) {
+  if (params.first > 0u) {
+    last_place = u32(indices[row * params.k + params.first - 1u]);
+    last_key = key(x[first + last_place]);
+  }
+  for (var round = params.first; round < params.end; round++) {
     var best_key = 0u;
     var best = NONE;
     for (var c = lane; c < params.columns; c += WORKGROUP) {

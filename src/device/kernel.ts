@@ -49,6 +49,13 @@ export interface GpuTarget {
   readonly subgroupSize: number;
 }
 
+/**
+ * The most iterations of one invocation, summed over all its loops (nested ones multiplied), on any adapter.
+ * Mesa's llvmpipe ends every loop without an error after 65,535 of them (`LP_MAX_TGSI_LOOP_ITERATIONS`); half of
+ * that leaves room for what a driver counts besides. More work takes more lanes or more launches.
+ */
+export const MAX_ITERATIONS = 32768;
+
 /** One GPU program and how many workgroups of it to launch. */
 export interface GpuProgram {
   /** The source, as imported from the `.wgsl` file: the header is put in front of it (see `wgslHeader`). */
@@ -63,6 +70,11 @@ export interface GpuProgram {
    * return when that is past the end.
    */
   readonly workgroups: number | readonly [number, number?, number?];
+  /**
+   * The most loop iterations of one invocation, where they grow with the parameters; software adapters refuse more
+   * than {@linkcode MAX_ITERATIONS}.
+   */
+  readonly iterations?: number;
 }
 
 /** What the WASM SIMD implementation is given. */

@@ -5,6 +5,7 @@
  */
 import { gatherBackward, gatherKernel } from "../../kernels/gather.ts";
 import { isFloat } from "../device/dtype.ts";
+import { MAX_ITERATIONS } from "../device/kernel.ts";
 import { constant } from "../tensor/create.ts";
 import { formatShape, sameShape, type Shape, sizeOf } from "../tensor/shape.ts";
 import { record } from "../tensor/tape.ts";
@@ -66,10 +67,10 @@ export function putAlongAxis(dOut: Tensor, ids: Tensor, shape: Shape): Tensor {
   const dX = constant(dOut.device, shape, 0, dOut.dtype);
   const columns = shape.at(-1)!;
   const rows = sizeOf(shape.slice(0, -1));
-  dOut.device.launch(gatherBackward, { dOut, ids, dX }, {
-    rows,
-    columns,
-    taken: ids.shape.at(-1)!,
-  });
+  const taken = ids.shape.at(-1)!;
+  for (let first = 0; first < taken; first += MAX_ITERATIONS) {
+    const end = Math.min(taken, first + MAX_ITERATIONS);
+    dOut.device.launch(gatherBackward, { dOut, ids, dX }, { rows, columns, taken, first, end });
+  }
   return dX;
 }

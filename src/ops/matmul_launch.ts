@@ -3,7 +3,12 @@
  *
  * @module
  */
-import { matmul as matmulKernel, type MatmulOptions, matmulParams } from "../../kernels/matmul.ts";
+import {
+  matmul as matmulKernel,
+  type MatmulOptions,
+  matmulParams,
+  MAX_K,
+} from "../../kernels/matmul.ts";
 import type { Binding } from "../device/device.ts";
 import { BYTES } from "../device/dtype.ts";
 import { DeviceError } from "../device/errors.ts";
@@ -156,7 +161,10 @@ function collapse(
   return axes;
 }
 
-/** Launches a product, halved along a stored axis of whichever operand is too long to bind, as often as needed. */
+/**
+ * Launches a product, halved along a stored axis of whichever operand is too long to bind, or along k where that is
+ * longer than a GPU may loop over, as often as needed.
+ */
 function cut(operands: Operands, options: MatmulOptions): void {
   const params = matmulParams(options);
   const { m, n, k, lda, ldb, ldc, batches, transposeA, transposeB } = params;
@@ -172,7 +180,8 @@ function cut(operands: Operands, options: MatmulOptions): void {
     operands[name].size * BYTES[operands[name].dtype] <= device.maxBindingBytes ||
     spans[name] <= room(operands[name]);
   const tooLong = (["c", "a", "b"] as const).find((name) => !fits(name));
-  if (!tooLong) {
+  const tooDeep = device.kind === "webgpu" && k > MAX_K;
+  if (!tooLong && !tooDeep) {
     const { a, b, c, bias } = operands;
     const bindings = {
       a: narrow(a, params.aOffset, spans.a),
@@ -191,8 +200,10 @@ function cut(operands: Operands, options: MatmulOptions): void {
     );
     return;
   }
-  if (batches > 1) return cutBatch(operands, params);
-  const axis = tooLong === "c"
+  if (tooLong && batches > 1) return cutBatch(operands, params);
+  const axis = !tooLong
+    ? "k"
+    : tooLong === "c"
     ? "m"
     : tooLong === "a"
     ? (transposeA ? "k" : "m")

@@ -7,6 +7,7 @@ import { layerNormBackwardParams } from "../../kernels/layer_norm_backward_param
 import { layerNormSlabs } from "../../kernels/layer_norm_slabs.ts";
 import type { Binding } from "../device/device.ts";
 import { BYTES, type DType } from "../device/dtype.ts";
+import { MAX_ITERATIONS } from "../device/kernel.ts";
 import { formatShape, sizeOf } from "../tensor/shape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { checkFloat } from "./check.ts";
@@ -58,7 +59,7 @@ export function sumOverRows(
   // Whole 64s keep the first byte of every slab on a boundary that can be bound.
   const slabRows = device.kind === "cpu"
     ? Math.max(1, rows)
-    : 64 * Math.max(1, Math.ceil(rows / 64 / 128));
+    : Math.min(MAX_ITERATIONS, 64 * Math.max(1, Math.ceil(rows / 64 / 128)));
   const slabs = Math.max(1, Math.ceil(rows / slabRows));
   const results = { dWeight: null as Tensor | null, dBias: null as Tensor | null };
   const sums: { dWeight?: Tensor; dBias?: Tensor } = {};

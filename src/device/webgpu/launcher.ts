@@ -7,7 +7,13 @@
 import type { Binding, DeviceBuffer } from "../device.ts";
 import { BYTES, type DType } from "../dtype.ts";
 import { DeviceError } from "../errors.ts";
-import type { GpuProgram, GpuTarget, Kernel, Params } from "../kernel.ts";
+import {
+  type GpuProgram,
+  type GpuTarget,
+  type Kernel,
+  MAX_ITERATIONS,
+  type Params,
+} from "../kernel.ts";
 import type { Bindings } from "../splitting.ts";
 import type { Allocation } from "./buffer_pool.ts";
 import type { Faults } from "./faults.ts";
@@ -77,6 +83,13 @@ export class Launcher {
     if (written > 0 && elements === 0) return;
     const program = kernel.gpu(params, { dtypes, ...this.#options.target });
     const workgroups = this.#workgroups(kernel.name, program);
+    const { iterations = 0 } = program;
+    if (this.#options.target.software && iterations > MAX_ITERATIONS) {
+      throw new DeviceError(
+        `${kernel.name}: expected at most ${MAX_ITERATIONS} loop iterations of an invocation, as software ` +
+          `adapters end loops early, but got ${iterations} for ${JSON.stringify(params)}`,
+      );
+    }
     if (workgroups[0] === 0 || workgroups[1] === 0 || workgroups[2] === 0) return;
     const recorder = this.#recorder;
     const pipeline = this.#pipelines.pipeline(
