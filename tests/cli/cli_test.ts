@@ -53,7 +53,7 @@ Deno.test("cli: help names every command, wrong usage ends with 2, failures with
         [["speak"], 2, /^error: unknown command 'speak'/],
         [["devices", "--loud"], 2, /^error: unknown option '--loud'/],
         [["convert", "a", "b", "--to", "onnx"], 2, /It is one of dinograd, huggingface, llama2c/],
-        [["train", "--layers", "0"], 2, /It is a whole number above 0/],
+        [["train", "--layers", "0"], 2, /It is an integer above 0/],
         [
           ["evaluate", "nowhere"],
           2,
