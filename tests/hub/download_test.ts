@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { dataset as tinyShakespeare, loadTinyShakespeare } from "../../data/tiny_shakespeare.ts";
-import { cacheFolder, download, DownloadError } from "../../src/data/download.ts";
+import { cacheFolder, download, DownloadError } from "../../src/hub/download.ts";
 
 const content = Uint8Array.from({ length: 100_000 }, (_, i) => (i * i) >> 3);
 const sha256 = createHash("sha256").update(content).digest("hex");
@@ -153,12 +153,15 @@ Deno.test("download() gives up at once when the file is not there", async () => 
 Deno.test("download() refuses the file when its length or hash is wrong", async () => {
   const wrong = content.with(77, content[77] ^ 1);
   await withServer((request) => serveRange(request, wrong), async (url, path) => {
-    await assert.rejects(download(url, path, right), /expected SHA-256 [0-9a-f]+ but found/);
+    await assert.rejects(download(url, path, right), /expected SHA-256 [0-9a-f]+ but got/);
     assert.deepEqual([...Deno.readDirSync(join(path, ".."))], []);
   });
   const longer = new Uint8Array([...content, 1]);
   await withServer((request) => serveRange(request, longer), async (url, path) => {
-    await assert.rejects(download(url, path, right), /sent more than the 100000 bytes expected/);
+    await assert.rejects(
+      download(url, path, right),
+      /expected 100000 bytes but the server sent more/,
+    );
   });
 });
 
