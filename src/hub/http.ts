@@ -164,7 +164,11 @@ export class Exchange implements Disposable {
         const next = URL.parse(location, at);
         if (!next || (at.protocol === "https:" && next.protocol === "http:")) {
           const shown = location.slice(0, 200);
-          throw new DownloadError(url, `expected a redirect to an https address but got ${shown}`);
+          const kind = at.protocol === "https:" ? "https" : "http";
+          throw new DownloadError(
+            url,
+            `expected a redirect to an ${kind} address but got ${shown}`,
+          );
         }
         if (next.origin !== at.origin) token = undefined;
         at = next;

@@ -305,3 +305,24 @@ Deno.test("downloadModel() says when the hub has no such model, or none that can
       await assert.rejects(downloadModel("a/b", options), DownloadError);
     }
   }));
+
+Deno.test("downloadModel() fetches each file once when it is called several times at once", () =>
+  withHub(async (hub, options) => {
+    const parts = [["model"], ["tokenizer"], ["model", "tokenizer"], ["model"]] as const;
+    const folders = await Promise.all(
+      parts.map((parts) => downloadModel("a/b", { ...options, parts })),
+    );
+    assert.equal(new Set(folders).size, 1);
+    const resolvedOnce = hub.asked.filter((path) => path.includes("/resolve/")).sort();
+    assert.deepEqual(resolvedOnce, [
+      resolved("config.json"),
+      resolved("model.safetensors"), // the hub leads on to the store
+      resolved("model.safetensors"),
+      resolved("tokenizer.json"),
+    ]);
+    for (const name of ["config.json", "model.safetensors", "tokenizer.json"]) {
+      assert.deepEqual(await Deno.readFile(join(folders[0], name)), hub.files.get(name));
+    }
+    const left = [...Deno.readDirSync(join(folders[0], ".."))].map(({ name }) => name).sort();
+    assert.deepEqual(left, [commit, "main.json"]);
+  }));
