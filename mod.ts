@@ -109,7 +109,7 @@ export {
   type ModelDownloadProgress,
   type ModelHubOptions,
   type ModelPart,
-} from "./src/pretrained/hub.ts";
+} from "./src/pretrained/download_model.ts";
 export * from "./src/pretrained/llama2c.ts";
 export { loadPretrained, type LoadPretrainedOptions } from "./src/pretrained/load_pretrained.ts";
 export * from "./src/pretrained/load_pretrained_tokenizer.ts";
@@ -190,7 +190,16 @@ export {
   loadHellaSwag,
 } from "./data/hellaswag.ts";
 export { type Dataset } from "./src/data/dataset.ts";
-export * from "./src/data/download.ts";
+export * from "./src/hub/download.ts";
+export {
+  downloadHubFile,
+  type DownloadHubOptions,
+  hubCorpusFile,
+  type HubFile,
+  type HubOptions,
+  listHubFiles,
+  type ListHubOptions,
+} from "./src/hub/hub.ts";
 export * from "./src/data/loader.ts";
 export {
   type FileSpan,
@@ -198,7 +207,6 @@ export {
   type PageRunOptions,
   ParquetTexts,
 } from "./src/data/parquet.ts";
-export * from "./src/data/prepare/hub.ts";
 export * from "./src/data/prepare/prepare.ts";
 export * from "./src/data/shard_writer.ts";
 export * from "./src/data/shards.ts";
