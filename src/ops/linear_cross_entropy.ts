@@ -147,7 +147,7 @@ export function linearCrossEntropy(
   const mean = meanLoss(losses, scale);
   scale.dispose();
 
-  const grads = [dHidden, dWeight, dBias];
+  const grads = bias ? [dHidden, dWeight, dBias] : [dHidden, dWeight];
   const known = grads.filter((grad) => grad !== undefined);
   record(op, [hidden, weight, ...bias ? [bias] : []], mean, known, (dOut, saved) => {
     const ready = saved.map((grad) => scaled(grad, dOut, hidden.dtype));
