@@ -212,7 +212,8 @@ Deno.test("cli: evaluate and prepare end at a signal with its exit code, and say
     const model = new GPT2(config, { device, random: new RandomState(1) });
     await savePretrained(model, join(folder, "gpt2"));
     model.dispose();
-    await Deno.writeTextFile(join(folder, "a.txt"), "The whale dives. ".repeat(200_000));
+    await Deno.writeTextFile(join(folder, "a.txt"), "The whale dives. ".repeat(20_000));
+    await Deno.writeTextFile(join(folder, "long.txt"), "The whale dives. ".repeat(3_000_000));
     for (
       const [args, signal, expected, message] of [
         [
@@ -220,7 +221,7 @@ Deno.test("cli: evaluate and prepare end at a signal with its exit code, and say
           ...["SIGTERM", 143, /stopped; what is known so far/] as const,
         ],
         [
-          ["prepare", "a.txt", "--out", "shards", "--workers", "1"],
+          ["prepare", "long.txt", "--out", "shards", "--workers", "1"],
           ...["SIGINT", 130, /stopped; the same command goes on from there/] as const,
         ],
       ] as const
