@@ -39,8 +39,10 @@ const held = await TokenLoader.open(tokens.subarray(end), { batchSize, contextSi
 const sizes = { vocabSize: 50304, contextSize, embedSize: 64, layers: 3, heads: 4 };
 const model = new GPT2(sizes, { device });
 const optimizer = new AdamW(model.parameters(), { betas: [0.9, 0.95], weightDecay: 0.01 });
-const steps = 340;
-const schedule = warmupCosine({ maxLr: 4e-3, minLr: 4e-4, warmupSteps: 20, totalSteps: steps });
+// Ten times through a short text.
+const steps = Math.min(340, Math.ceil(10 * end / train.batchTokens));
+const warmupSteps = Math.ceil(steps / 17);
+const schedule = warmupCosine({ maxLr: 4e-3, minLr: 4e-4, warmupSteps, totalSteps: steps });
 
 for (let step = 1; step <= steps; step++) {
   const batch = await train.next();
@@ -51,7 +53,7 @@ for (let step = 1; step <= steps; step++) {
   const { norm, factor } = clipGradNorm(model.parameters(), 1);
   optimizer.step({ lr: schedule(step), gradScale: factor });
   optimizer.zeroGrad();
-  if (step % 20 > 0 && step > 1) continue; // reading makes a GPU wait
+  if (step % 20 > 0 && step > 1 && step < steps) continue; // reading makes a GPU wait
   const [[lossValue], [normValue]] = await readTensors([loss, norm]);
   console.log(`step ${step}: loss ${lossValue.toFixed(4)}, gradient norm ${normValue.toFixed(3)}`);
 }
