@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type Kernel, kernel, type MAX_ITERATIONS } from "../src/device/kernel.ts";
+import { type Kernel, kernel } from "../src/device/kernel.ts";
 import { checkIdsInRange } from "./embedding.ts";
 import backwardWgsl from "./gather_backward.wgsl" with { type: "text" };
 import gatherWgsl from "./gather.wgsl" with { type: "text" };
@@ -50,7 +50,7 @@ export type GatherBackwardParams = {
   taken: number;
   /** The first of a row's elements that are added. */
   first: number;
-  /** One past the last; a GPU adds at most {@linkcode MAX_ITERATIONS} of a row in one launch. */
+  /** One past the last; a GPU adds at most `MAX_ITERATIONS` of a row in one launch. */
   end: number;
 };
 
