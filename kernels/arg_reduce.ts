@@ -17,9 +17,12 @@ export type ArgReduceParams = {
 };
 
 function argReduce(name: string, largest: boolean): Kernel<ArgReduceParams> {
-  return kernel({
+  return kernel<ArgReduceParams>({
     name,
-    bindings: { x: "read", y: "write" },
+    bindings: {
+      x: { read: ({ inner }) => inner === 1 ? "count reduced" : "reduced count" },
+      y: { write: "count", dtype: "i32" },
+    },
     params: { count: "u32", reduced: "u32", inner: "u32" },
     gpu({ count, reduced }, { dtypes, maxInvocations }) {
       const iterations = (lanes: number) => Math.ceil(reduced / lanes) + Math.log2(lanes);
@@ -28,7 +31,6 @@ function argReduce(name: string, largest: boolean): Kernel<ArgReduceParams> {
       return {
         wgsl,
         constants: {
-          T: dtypes.x,
           C: dtypes.x === "f16" ? "f32" : dtypes.x,
           LARGEST: largest,
           FLOAT: dtypes.x === "f32" || dtypes.x === "f16",
@@ -53,13 +55,7 @@ function argReduce(name: string, largest: boolean): Kernel<ArgReduceParams> {
         y[i] = at;
       }
     },
-    split: {
-      along: "count",
-      elements: {
-        y: () => 1,
-        x: ({ inner, reduced }) => (inner === 1 ? reduced : undefined) as number,
-      },
-    },
+    split: "count",
   });
 }
 

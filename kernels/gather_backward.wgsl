@@ -1,18 +1,4 @@
-// dx[r, ids[r, j]] += dy[r, j] for j from first to end in order; an invocation per row
-alias T = f32;
-
-struct Params {
-  rows: u32,
-  columns: u32, // of dx
-  taken: u32, // columns of dy
-  first: u32,
-  end: u32,
-}
-
-@group(0) @binding(0) var<storage, read> dy: array<T>;
-@group(0) @binding(1) var<storage, read> ids: array<i32>;
-@group(0) @binding(2) var<storage, read_write> dx: array<T>;
-@group(0) @binding(3) var<uniform> params: Params;
+// d_x[r, ids[r, j]] += d_out[r, j] for j from first to end in order; an invocation per row
 
 @compute @workgroup_size(64)
 fn main(
@@ -26,7 +12,7 @@ fn main(
   for (var j = params.first; j < params.end; j++) {
     let column = u32(ids[r * params.taken + j]);
     if (column < params.columns) {
-      dx[r * params.columns + column] += dy[r * params.taken + j];
+      d_x[r * params.columns + column] += d_out[r * params.taken + j];
     }
   }
 }

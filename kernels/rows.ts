@@ -5,7 +5,6 @@
  *
  * @module
  */
-import type { DType } from "../src/device/dtype.ts";
 import {
   type GpuProgram,
   type GpuTarget,
@@ -36,8 +35,8 @@ export interface RowLaunch {
   readonly tree?: boolean;
   /** False where a row's elements are not neighbours in memory. Default: true. */
   readonly contiguous?: boolean;
-  /** Bindings whose elements lie along the row: the name of each one's `alias`, and its type. */
-  readonly along: Readonly<Record<string, DType | undefined>>;
+  /** The axis whose elements lie along the row: bindings that end in it are read four elements at a time. */
+  readonly axis?: string;
   /** The kernel's other constants. */
   readonly constants?: Readonly<Record<string, number | string | boolean>>;
 }
@@ -55,24 +54,20 @@ export function rowSources(kernel: string): RowSources {
  * elements of a row or fours of them: with L = 256, 3 passes over 300,001 elements are 3,612.
  */
 export function rowProgram(sources: RowSources, target: GpuTarget, launch: RowLaunch): GpuProgram {
-  const { rows, columns, passes, contiguous = true, tree = false } = launch;
+  const { rows, columns, passes, contiguous = true, tree = false, axis } = launch;
   // Four elements at a time: half the time on software adapters, fewer instructions everywhere.
-  const vector = contiguous && columns % 4 === 0;
+  const vec4 = contiguous && columns % 4 === 0 && axis !== undefined && axis;
   const constants: Record<string, number | string | boolean> = {
     ...launch.constants,
-    F: vector ? "vec4<f32>" : "f32",
-    VECTOR: vector,
-    ...(vector ? { I: "vec4<u32>", STEP: "vec4<u32>(0u, 1u, 2u, 3u)" } : {}),
+    ...(vec4 ? { I: "vec4<u32>", STEP: "vec4<u32>(0u, 1u, 2u, 3u)" } : {}),
   };
-  for (const [alias, dtype = "f32"] of Object.entries(launch.along)) {
-    constants[alias] = vector ? `vec4<${dtype}>` : dtype;
-  }
-  const units = vector ? columns / 4 : columns;
+  const units = vec4 ? columns / 4 : columns;
   const iterations = (lanes: number) => passes * (Math.ceil(units / lanes) + 4 * Math.log2(lanes));
   if (!tree && (target.software || !contiguous) && iterations(1) <= MAX_ITERATIONS) {
     const group = target.software ? 8 : 64;
     return {
       wgsl: sources.serial,
+      vec4,
       constants: { ...constants, GROUP: group },
       workgroups: Math.ceil(rows / group),
       iterations: iterations(1),
@@ -87,6 +82,7 @@ export function rowProgram(sources: RowSources, target: GpuTarget, launch: RowLa
   }
   return {
     wgsl: sources.tree,
+    vec4,
     constants: { ...constants, GROUP: group },
     workgroups: rows,
     iterations: iterations(group),

@@ -40,8 +40,11 @@ const sources = rowSources(`${wgsl}\n${philoxWgsl}`);
  */
 export const sampleToken: Kernel<SampleTokenParams> = kernel<SampleTokenParams>({
   name: "sample_token",
-  bindings: { logits: "read", seen: "read", ids: "write" },
-  optional: ["seen"],
+  bindings: {
+    logits: { read: "rows columns" },
+    seen: { read: "rows columns", optional: true },
+    ids: { write: "rows", dtype: "i32" },
+  },
   // deno-fmt-ignore
   params: { rows: "u32", columns: "u32", choices: "u32", ...STREAM_PARAMS, first: "u32", penalty: "f32",
     sharpness: "f32", topK: "u32", topP: "f32", floor: "f32" },
@@ -52,8 +55,8 @@ export const sampleToken: Kernel<SampleTokenParams> = kernel<SampleTokenParams>(
       columns,
       passes: 2 + (topK < choices ? 8 : 0) + (topP < 1 ? 8 : 0),
       tree: true,
-      along: { X: target.dtypes.logits, S: target.dtypes.seen },
-      constants: { PENALTY: target.dtypes.seen !== undefined, NOISE: sharpness > 0 },
+      axis: "columns",
+      constants: { NOISE: sharpness > 0 },
     }),
   cpu({ logits, seen, ids }, params) {
     const { rows, columns, choices, penalty } = params;
@@ -69,11 +72,8 @@ export const sampleToken: Kernel<SampleTokenParams> = kernel<SampleTokenParams>(
       ids[row] = params.sharpness > 0 ? draw(scores, row, params) : highest(scores);
     }
   },
-  split: {
-    along: "rows",
-    elements: { logits: ({ columns }) => columns, seen: ({ columns }) => columns, ids: () => 1 },
-    start: "first",
-  },
+  split: "rows",
+  splitStart: "first",
 });
 
 /** Below every score; what cannot be drawn has it. */

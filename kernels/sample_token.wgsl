@@ -1,31 +1,7 @@
 // One id for each row of scores: the highest with Gumbel noise added (Gumbel 1954), which draws with the
 // probabilities of the softmax, among those that top-k, top-p and min-p leave. Nothing is sorted: the bits of
 // floats are ordered as the floats are, so the lowest score that stays is found digit by digit.
-alias X = f32; // logits as stored: f32, f16 or four of them
-alias S = u32; // seen as stored
-const PENALTY = false; // whether seen ids are penalised
 const NOISE = true; // false takes the highest score
-
-struct Params {
-  rows: u32,
-  columns: u32,
-  choices: u32, // columns from here on are never drawn
-  seed_low: u32,
-  seed_high: u32,
-  block_low: u32,
-  block_high: u32,
-  first: u32, // the first row's number, where a launch is split
-  penalty: f32,
-  sharpness: f32, // 1 / temperature
-  topK: u32,
-  topP: f32,
-  floor: f32, // the logarithm of min-p
-}
-
-@group(0) @binding(0) var<storage, read> logits: array<X>;
-@group(0) @binding(1) var<storage, read> seen: array<S>;
-@group(0) @binding(2) var<storage, read_write> ids: array<i32>;
-@group(0) @binding(3) var<uniform> params: Params;
 
 /** The column numbers of the i-th F of a row. */
 fn columnsOf(i: u32) -> I {
@@ -35,9 +11,9 @@ fn columnsOf(i: u32) -> I {
 /** The i-th F of the row that begins at `first`, penalised; LOWEST what is NaN or cannot be drawn. */
 fn scores(first: u32, i: u32) -> F {
   var x = F(logits[first + i]);
-  if (PENALTY) {
+  if (HAS_SEEN) {
     let penalised = select(x * params.penalty, x / params.penalty, x > F(0.0));
-    x = select(x, penalised, seen[first + i] != S(0));
+    x = select(x, penalised, seen[first + i] != SEEN(0));
   }
   let number = (bitcast<I>(x) & I(0x7fffffffu)) <= I(0x7f800000u);
   x = clamp(x, F(LOWEST), F(-LOWEST));
@@ -100,7 +76,7 @@ fn sumsOfLanes(values: vec4f, lane: u32) -> vec4f {
 fn lowestToStay(first: u32, lane: u32, top: f32, left: u32, byMass: bool) -> u32 {
   let units = params.columns / WIDTH;
   var least = 0u;
-  var needed = f32(params.topK);
+  var needed = f32(params.top_k);
   for (var round = 0u; round < 8u; round++) {
     let shift = 28u - 4u * round;
     //#repeat v 0..4
@@ -128,7 +104,7 @@ fn lowestToStay(first: u32, lane: u32, top: f32, left: u32, byMass: bool) -> u32
     //#repeat v 0..4
     let sum{v} = sumsOfLanes(part{v}, lane);
     if (byMass && {v}u + round == 0u) {
-      needed = params.topP * sum0.x; // of the sum of all
+      needed = params.top_p * sum0.x; // of the sum of all
     }
     reached += select(vec4f(), vec4f(1.0), (sum{v} >= vec4f(needed)) & (sum{v} > vec4f()));
     //#end
@@ -160,10 +136,10 @@ fn main(
     }
     top = maxOfLanes(largest(high), lane);
 
-    if (params.topK < params.choices) {
+    if (params.top_k < params.choices) {
       least = lowestToStay(first, lane, top, 0u, false);
     }
-    if (params.topP < 1.0) {
+    if (params.top_p < 1.0) {
       least = max(least, lowestToStay(first, lane, top, least, true));
     }
   }

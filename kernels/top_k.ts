@@ -39,11 +39,15 @@ export function topKRounds(columns: number): number {
  */
 export const topKKernel: Kernel<TopKParams> = kernel<TopKParams>({
   name: "top_k",
-  bindings: { x: "read", values: "update", indices: "update" },
+  bindings: {
+    x: { read: "rows columns" },
+    values: { update: "rows k" },
+    indices: { update: "rows k", dtype: "i32" },
+  },
   params: { rows: "u32", columns: "u32", k: "u32", first: "u32", end: "u32" },
-  gpu: ({ rows, columns, first, end }, { dtypes }) => ({
+  gpu: ({ rows, columns, first, end }) => ({
     wgsl,
-    constants: { T: dtypes.x, WORKGROUP: lanesOf(columns) },
+    constants: { WORKGROUP: lanesOf(columns) },
     workgroups: rows,
     iterations: (end - first) * iterationsOf(columns),
   }),
@@ -57,10 +61,7 @@ export const topKKernel: Kernel<TopKParams> = kernel<TopKParams>({
       }
     }
   },
-  split: {
-    along: "rows",
-    elements: { x: ({ columns }) => columns, values: ({ k }) => k, indices: ({ k }) => k },
-  },
+  split: "rows",
 });
 
 /** Positions of the k largest, by insertion into a sorted list: most elements fail at its end. */

@@ -57,6 +57,6 @@ export function topK(x: Tensor, k: number): TopK {
     x.device.launch(topKKernel, { x, values, indices }, { rows, columns, k, first, end });
   }
   const { shape } = x;
-  record("topK", [x], values, [indices], (dy, [indices]) => [putAlongAxis(dy, indices, shape)]);
+  record("topK", [x], values, [indices], (dOut, [indices]) => [putAlongAxis(dOut, indices, shape)]);
   return { values, indices };
 }

@@ -69,10 +69,11 @@ export class Launcher {
     const dtypes: Record<string, DType> = {};
     let written = 0;
     let elements = 0;
-    for (let i = 0; i < layout.bindings.length; i++) {
-      const binding = bindings[layout.bindings[i]];
+    for (let i = 0; i < layout.slots.length; i++) {
+      const { name } = layout.slots[i];
+      const binding = bindings[name];
       if (!binding) continue;
-      dtypes[layout.bindings[i]] = binding.dtype;
+      dtypes[name] = binding.dtype;
       if (layout.writes[i]) {
         written++;
         elements += binding.size;
@@ -91,7 +92,13 @@ export class Launcher {
     }
     if (workgroups[0] === 0 || workgroups[1] === 0 || workgroups[2] === 0) return;
     const recorder = this.#recorder;
-    const pipeline = this.#pipelines.pipeline(kernel.name, layout, program, () => recorder.flush());
+    const pipeline = this.#pipelines.pipeline(
+      kernel,
+      params,
+      program,
+      dtypes,
+      () => recorder.flush(),
+    );
     const group = this.#bindGroups.get(kernel.name, layout, ranges);
     recorder.reserve(layout.uniformBytes);
     if (this.timer?.full) recorder.flush();
@@ -108,11 +115,11 @@ export class Launcher {
   #bind(kernel: Kernel<any>, layout: Layout, bindings: Bindings): BoundRange[] {
     const ranges: BoundRange[] = [];
     let written = 0;
-    for (let i = 0; i < layout.bindings.length; i++) {
-      const name = layout.bindings[i];
+    for (let i = 0; i < layout.slots.length; i++) {
+      const { name, optional } = layout.slots[i];
       const binding = bindings[name];
       const write = layout.writes[i];
-      if (!binding && !layout.optional.has(name)) {
+      if (!binding && !optional) {
         throw new DeviceError(`Kernel "${kernel.name}": binding "${name}" is missing`);
       }
       if (!binding || binding.size === 0) {
@@ -127,7 +134,7 @@ export class Launcher {
         const overlap = range.offset < other.offset + other.bytes &&
           other.offset < range.offset + range.bytes;
         if (write !== layout.writes[j] || (write && overlap)) {
-          const before = layout.bindings[j];
+          const before = layout.slots[j].name;
           throw new DeviceError(
             `Kernel "${kernel.name}": bindings "${before}" and "${name}" are the same buffer, ` +
               `and "${write ? name : before}" is written`,

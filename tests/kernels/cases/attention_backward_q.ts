@@ -12,6 +12,6 @@ export const cases: Case[] = situations.map(([name, options, padded, long]) => {
     name,
     long,
     params,
-    bindings: { ...bindings, grad_o: random(length, 1, 5), grad_q: output(length) },
+    bindings: { ...bindings, dO: random(length, 1, 5), dQ: output(length) },
   };
 });

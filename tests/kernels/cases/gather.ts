@@ -19,9 +19,9 @@ function put(rows: number, columns: number, taken: number, more: Partial<Case> =
     kernel: gatherBackward,
     name: `[${rows}, ${taken}] into [${rows}, ${columns}]`,
     bindings: {
-      dy: random(rows * taken),
+      dOut: random(rows * taken),
       ids: randomIds(rows * taken, columns),
-      dx: random(rows * columns, 1, 2),
+      dX: random(rows * columns, 1, 2),
     },
     params: { rows, columns, taken, first: 0, end: taken },
     tolerance: 2e-6,
