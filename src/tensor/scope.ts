@@ -66,9 +66,7 @@ export class Scope implements Disposable {
 
   /** This scope, or the innermost one around it that is still open. */
   get innermostOpen(): Scope | undefined {
-    let scope: Scope | undefined = this;
-    while (scope && scope.#closed) scope = scope.#outer;
-    return scope;
+    return this.#closed ? this.#outer?.innermostOpen : this;
   }
 
   /** Makes this scope the owner. */
