@@ -5,8 +5,8 @@
  *
  * Every kernel that a module exports, by itself or in a record, needs cases in the file of the same name
  * under `tests/kernels/cases/`, which exports `cases: Case[]` (see `tests/kernels/case.ts`); a kernel
- * without cases fails. Kernels that walk rows have cases with `long` rows. A kernel that says how it is split needs a case with a `limit`, the bytes a binding
- * may have on the device of low limits that the case runs on.
+ * without cases fails. Kernels that walk rows have cases with `long` rows. A kernel that says how it is split needs
+ * a case with a `limit`, the bytes a binding may have on the device of low limits that the case runs on.
  *
  * @module
  */

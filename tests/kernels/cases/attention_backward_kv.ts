@@ -15,6 +15,7 @@ export const cases: Case[] = situations.map(([name, options, padded, long]) => {
     kernel: attentionBackwardKv,
     name,
     long,
+    tolerance: long ? 1e-4 : undefined,
     params,
     bindings: { q, k, v, dO, keyValid, stats, dK, dV },
   };

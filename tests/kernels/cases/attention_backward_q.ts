@@ -11,6 +11,7 @@ export const cases: Case[] = situations.map(([name, options, padded, long]) => {
     kernel: attentionBackwardQ,
     name,
     long,
+    tolerance: long ? 1e-4 : undefined,
     params,
     bindings: { ...bindings, dO: random(length, 1, 5), dQ: output(length) },
   };

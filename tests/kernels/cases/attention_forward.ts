@@ -55,6 +55,7 @@ export const cases: Case[] = [...situations, ownPositions].map((situation) => {
     kernel: attentionForward,
     name,
     long,
+    tolerance: long ? 1e-4 : undefined,
     params,
     bindings,
     // The second half of `stats` is the backward pass's.
