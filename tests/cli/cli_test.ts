@@ -213,16 +213,18 @@ Deno.test("cli: evaluate and prepare end at a signal with its exit code, and say
     await savePretrained(model, join(folder, "gpt2"));
     model.dispose();
     await Deno.writeTextFile(join(folder, "a.txt"), "The whale dives. ".repeat(20_000));
-    await Deno.writeTextFile(join(folder, "long.txt"), "The whale dives. ".repeat(3_000_000));
+    // Words that no cache knows.
+    const words = Array.from({ length: 4_000_000 }, (_, i) => (i * 7919 % 2 ** 31).toString(36));
+    await Deno.writeTextFile(join(folder, "long.txt"), words.join(" "));
     for (
-      const [args, signal, expected, message] of [
+      const [args, delay, signal, expected, message] of [
         [
           ["evaluate", "gpt2", "--text", "a.txt", "--stride", "1", "--device", "cpu"],
-          ...["SIGTERM", 143, /stopped; what is known so far/] as const,
+          ...[1200, "SIGTERM", 143, /stopped; what is known so far/] as const,
         ],
         [
           ["prepare", "long.txt", "--out", "shards", "--workers", "1"],
-          ...["SIGINT", 130, /stopped; the same command goes on from there/] as const,
+          ...[700, "SIGINT", 130, /stopped; the same command goes on from there/] as const,
         ],
       ] as const
     ) {
@@ -233,7 +235,7 @@ Deno.test("cli: evaluate and prepare end at a signal with its exit code, and say
         stderr: "piped",
       }).spawn();
       // A signal that comes before the listeners are there ends the process just so.
-      const timer = setTimeout(() => child.kill(signal), 1200);
+      const timer = setTimeout(() => child.kill(signal), delay);
       const { code, stderr } = await child.output();
       clearTimeout(timer);
       assert.equal(code, expected, new TextDecoder().decode(stderr));
