@@ -8,7 +8,7 @@ import { defaultDevice } from "../device/default.ts";
 import type { Device } from "../device/device.ts";
 import type { DType } from "../device/dtype.ts";
 import { constant } from "../tensor/create.ts";
-import { RandomState } from "../tensor/random.ts";
+import { defaultRandom, type RandomState } from "../tensor/random.ts";
 import { formatShape, sameShape, type Shape } from "../tensor/shape.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { randn } from "../ops/random.ts";
@@ -20,8 +20,8 @@ export interface ParameterOptions {
   /** `f32`, or `f16` for mixed precision. Default: `f32`. */
   readonly dtype?: DType;
   /**
-   * The stream that initial weights are drawn from; `null` leaves them 0, for those that are read from a file. Default: one
-   * with seed 0.
+   * The stream that initial weights are drawn from; `null` leaves them 0, for those that are read from a file. Default: the
+   * shared one (see `manualSeed`).
    */
   readonly random?: RandomState | null;
 }
@@ -46,7 +46,7 @@ export class Parameters {
   ) {
     this.device = options.device ?? defaultDevice();
     this.dtype = options.dtype ?? "f32";
-    this.#random = options.random === undefined ? new RandomState(0) : options.random;
+    this.#random = options.random === undefined ? defaultRandom() : options.random;
     this.#all = parent?.all ?? new Map();
     this.#prefix = parent?.prefix ?? "";
   }

@@ -6,9 +6,12 @@
  * @module
  */
 import { axpy } from "../../kernels/axpy.ts";
+import type { Device } from "../device/device.ts";
+import type { DType } from "../device/dtype.ts";
+import { runInContext, runSynchronously, taskContext } from "./async_context.ts";
 import { constant } from "./create.ts";
 import { currentScope, Scope } from "./scope.ts";
-import { formatShape, sameShape } from "./shape.ts";
+import { formatShape, sameShape, type Shape } from "./shape.ts";
 import type { GradNode, Tensor } from "./tensor.ts";
 
 /**
@@ -21,36 +24,24 @@ export type Backward = (
   wanted: readonly boolean[],
 ) => readonly (Tensor | null)[];
 
-let enabled = true;
 let clock = 0;
 
-/** Runs `body` without recording gradients, as for validation and decoding. */
+/**
+ * Runs `body` without recording gradients, as for validation and decoding. Where `body` is asynchronous, this
+ * holds until its promise settles, and for that task alone; see {@linkcode scoped} for browsers.
+ */
 export function noGrad<R>(body: () => R): R {
-  return recording(false, "noGrad", body);
+  return runInContext("noGrad", { ...taskContext(), recording: false }, body);
 }
 
 /** Runs `body` with gradients recorded, inside {@linkcode noGrad} and in the backward pass, too. */
 export function enableGrad<R>(body: () => R): R {
-  return recording(true, "enableGrad", body);
-}
-
-function recording<R>(wanted: boolean, name: string, body: () => R): R {
-  const before = enabled;
-  enabled = wanted;
-  try {
-    const result = body();
-    if (result instanceof Promise) {
-      throw new TypeError(`${name}: the body must not be asynchronous`);
-    }
-    return result;
-  } finally {
-    enabled = before;
-  }
+  return runInContext("enableGrad", { ...taskContext(), recording: true }, body);
 }
 
 /** True when an operation on these inputs must save what its gradient needs. */
 export function needsGrad(inputs: readonly Tensor[]): boolean {
-  return enabled && inputs.some((input) => input.requiresGrad);
+  return inputs.some((input) => input.requiresGrad) && taskContext().recording;
 }
 
 /**
@@ -68,13 +59,20 @@ export function record(
   return output;
 }
 
+/** An input that a gradient goes to: the node that made it, or the input itself where it is a leaf. */
+interface Target {
+  readonly at: Node | Tensor;
+  readonly shape: Shape;
+  readonly dtype: DType;
+  readonly device: Device;
+}
+
 class Node implements GradNode {
   readonly order = clock++;
   /** Holders: the output tensor, and every node computed from it. */
   holders = 1;
   grad: Tensor | null = null;
-  /** Where the gradients go: the node that made an input, or the input itself where it is a leaf. */
-  #targets: (Node | Tensor | null)[];
+  #targets: (Target | null)[];
   #saved: Tensor[];
   #backward: Backward | null;
 
@@ -84,9 +82,11 @@ class Node implements GradNode {
     saved: readonly Tensor[],
     backward: Backward,
   ) {
-    this.#targets = inputs.map((input) =>
-      input.node ? hold(input.node as Node) : input.requiresGrad ? input : null
-    );
+    this.#targets = inputs.map((input) => {
+      if (!input.requiresGrad) return null;
+      const { shape, dtype, device } = input;
+      return { at: input.node ? hold(input.node as Node) : input, shape, dtype, device };
+    });
     this.#saved = saved.map((tensor) => tensor.alias().keep());
     this.#backward = backward;
   }
@@ -96,30 +96,31 @@ class Node implements GradNode {
   }
 
   backward(output: Tensor, seed: Tensor | number): void {
-    if (typeof seed === "number" && output.size !== 1) {
+    if (typeof seed !== "number") checkGrad("backward", "the output", output, seed);
+    else if (output.size !== 1) {
       throw new TypeError(
-        `backward: a tensor of shape ${formatShape(output.shape)} needs a gradient of that shape`,
+        `backward: expected a gradient for an output of shape ${formatShape(output.shape)} but ` +
+          `got none; only one of a single element starts from 1`,
       );
     }
-    if (typeof seed !== "number" && !sameShape(seed.shape, output.shape)) {
-      throw new TypeError(
-        `backward: expected a gradient of shape ${formatShape(output.shape)} but got ` +
-          formatShape(seed.shape),
-      );
-    }
-    noGrad(() => {
+    runSynchronously({ ...taskContext(), recording: false }, () => {
       this.grad = typeof seed === "number"
         ? constant(output.device, output.shape, seed, output.dtype).keep()
         : seed.alias().keep();
       // Nodes that have a gradient to pass on; they are held until they have done so.
       const reached = new Set<Node>([hold(this)]);
-      while (reached.size) {
-        let last: Node | undefined;
-        for (const node of reached) if (!last || node.order > last.order) last = node;
-        reached.delete(last!);
-        using _scope = new Scope();
-        last!.#push(reached);
-        last!.release();
+      try {
+        while (reached.size) {
+          let last: Node | undefined;
+          for (const node of reached) if (!last || node.order > last.order) last = node;
+          using _scope = new Scope();
+          last!.#push(reached);
+          reached.delete(last!);
+          last!.release();
+        }
+      } catch (error) {
+        for (const node of reached) node.#abandon();
+        throw error;
       }
     });
   }
@@ -133,18 +134,31 @@ class Node implements GradNode {
     }
     const wanted = this.#targets.map((target) => target !== null);
     const grads = this.#backward(this.grad!, this.#saved, wanted);
+    const operation = `backward of ${this.name}`;
+    if (grads.length !== wanted.length) {
+      throw new TypeError(
+        `${operation}: expected ${wanted.length} gradients, one per input, but got ${grads.length}`,
+      );
+    }
+    this.#targets.forEach((target, i) =>
+      target && checkGrad(operation, `input ${i}`, target, grads[i])
+    );
     this.#targets.forEach((target, i) => {
-      const grad = grads[i];
       if (!target) return;
-      if (!grad) {
-        throw new Error(`The gradient of ${this.name} with respect to input ${i} does not exist`);
-      }
-      target.grad = accumulate(target.grad, grad);
-      if (target instanceof Node && !reached.has(target)) reached.add(hold(target));
+      const { at } = target;
+      at.grad = accumulate(at.grad, grads[i]!);
+      if (at instanceof Node && !reached.has(at)) reached.add(hold(at));
     });
     this.grad!.dispose();
     this.grad = null;
     this.#drop();
+  }
+
+  /** Forgets the gradient that a failed backward pass brought here. */
+  #abandon(): void {
+    this.grad?.dispose();
+    this.grad = null;
+    this.release();
   }
 
   #drop(): void {
@@ -155,8 +169,27 @@ class Node implements GradNode {
     this.#backward = null;
     this.grad?.dispose();
     this.grad = null;
-    for (const target of targets) if (target instanceof Node) target.release();
+    for (const target of targets) if (target?.at instanceof Node) target.at.release();
   }
+}
+
+/** Throws a `TypeError` unless `grad` has the shape, dtype and device of what it is the gradient of. */
+function checkGrad(
+  operation: string,
+  of: string,
+  { shape, dtype, device }: Omit<Target, "at">,
+  grad: Tensor | null,
+): void {
+  if (
+    grad && sameShape(grad.shape, shape) && grad.dtype === dtype && grad.device === device
+  ) return;
+  const elsewhere = grad && grad.device !== device ? ", on another device" : "";
+  throw new TypeError(
+    `${operation}: expected a gradient of shape ${
+      formatShape(shape)
+    } and ${dtype} for ${of} but got ` +
+      (grad ? `${formatShape(grad.shape)} and ${grad.dtype}${elsewhere}` : "none"),
+  );
 }
 
 function hold(node: Node): Node {

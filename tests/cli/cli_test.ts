@@ -9,6 +9,7 @@ import { loadLlama2c } from "../../src/pretrained/llama2c.ts";
 import { loadPretrained } from "../../src/pretrained/load_pretrained.ts";
 import { savePretrained } from "../../src/pretrained/save_pretrained.ts";
 import { RandomState } from "../../src/tensor/random.ts";
+import { finish } from "../support/examples.ts";
 import { writeLlama2cTokens } from "../../src/tokenizer/sentencepiece_bin.ts";
 import { assertSame } from "../support/compare.ts";
 
@@ -54,7 +55,7 @@ Deno.test("cli: help names every command, wrong usage ends with 2, failures with
         [["speak"], 2, /^error: unknown command 'speak'/],
         [["devices", "--loud"], 2, /^error: unknown option '--loud'/],
         [["convert", "a", "b", "--to", "onnx"], 2, /It is one of dinograd, huggingface, llama2c/],
-        [["train", "--layers", "0"], 2, /It is a whole number above 0/],
+        [["train", "--layers", "0"], 2, /It is an integer above 0/],
         [
           ["evaluate", "nowhere"],
           2,
@@ -204,4 +205,46 @@ Deno.test("cli: completions know commands, options and the words that they take"
     assert.deepEqual(await complete("dinograd", "completions", "z"), ["zsh"]);
     const { out: fish } = await run(folder, ["completions", "fish"]);
     assert.match(fish, /__fish_seen_subcommand_from convert' -l dtype .* -x -a 'f32 f16 bf16'/);
+  }));
+
+Deno.test("cli: evaluate and prepare end at a signal with its exit code, and say what is done", () =>
+  inFolder(async (folder) => {
+    using device = CpuDevice.open({ threads: 1 });
+    const config = { vocabSize: 50304, contextSize: 16, embedSize: 8, layers: 1, heads: 2 };
+    const model = new GPT2(config, { device, random: new RandomState(1) });
+    await savePretrained(model, join(folder, "gpt2"));
+    model.dispose();
+    await Deno.writeTextFile(join(folder, "a.txt"), "The whale dives. ".repeat(20_000));
+    // Words that no cache knows.
+    const words = Array.from({ length: 4_000_000 }, (_, i) => (i * 7919 % 2 ** 31).toString(36));
+    await Deno.writeTextFile(join(folder, "long.txt"), words.join(" "));
+    const started = (args: string[]) =>
+      new Deno.Command(Deno.execPath(), {
+        args: ["run", "--quiet", "-A", cli, ...args],
+        cwd: folder,
+        stdout: "piped",
+        stderr: "piped",
+      }).spawn();
+
+    const evaluating = ["evaluate", "gpt2", "--text", "a.txt", "--stride", "1", "--device", "cpu"];
+    const first = started(evaluating);
+    let isSent = false;
+    const evaluated = await finish(first, (text) => {
+      if (isSent || !text.includes("dinograd runs on")) return;
+      isSent = true;
+      setTimeout(() => first.kill("SIGTERM"), 1000); // the model is loaded, and 20,000 windows are ahead
+    });
+    assert.equal(evaluated.code, 143, evaluated.text);
+    assert.match(evaluated.text, /stopped; what is known so far/);
+
+    const second = started(["prepare", "long.txt", "--out", "shards", "--workers", "1"]);
+    const prepared = finish(second);
+    while (!await Deno.stat(join(folder, "shards/.lock")).catch(() => false)) {
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    await new Promise((resolve) => setTimeout(resolve, 200)); // it listens from now on
+    second.kill("SIGINT");
+    const { code, text } = await prepared;
+    assert.equal(code, 130, text);
+    assert.match(text, /stopped; the same command goes on from there/);
   }));

@@ -5,8 +5,8 @@
  *
  * Every kernel that a module exports, by itself or in a record, needs cases in the file of the same name
  * under `tests/kernels/cases/`, which exports `cases: Case[]` (see `tests/kernels/case.ts`); a kernel
- * without cases fails. A kernel that says how it is split needs a case with a `limit`, the bytes a binding
- * may have on the device of low limits that the case runs on.
+ * without cases fails. Kernels that walk rows have cases with `long` rows. A kernel that says how it is split needs
+ * a case with a `limit`, the bytes a binding may have on the device of low limits that the case runs on.
  *
  * @module
  */
@@ -14,8 +14,11 @@ import assert from "node:assert/strict";
 import type { Binding, Device } from "../../src/device/device.ts";
 import { dtypeOf, type TypedArray, viewOf } from "../../src/device/dtype.ts";
 import type { Kernel } from "../../src/device/kernel.ts";
+import { WebGpuDevice } from "../../src/device/webgpu/webgpu_device.ts";
 import { assertCloseEach } from "../support/compare.ts";
 import { deviceName, openWebGpuDevices, testDevices } from "../support/devices.ts";
+import { hardwareProfileGpu } from "../support/hardware_profile.ts";
+import { boundLoops, rewritingGpu } from "../support/rewriting_gpu.ts";
 import type { Case } from "./case.ts";
 
 const folder = new URL("../../kernels/", import.meta.url);
@@ -23,6 +26,14 @@ const files = [...Deno.readDirSync(folder)].map((entry) => entry.name)
   .filter((name) => name.endsWith(".ts")).sort();
 const devices = await testDevices();
 const limited = new Map<number, Promise<Device[]>>();
+/** Devices with bounded loops: the adapter as it is and with the profile of a GPU. */
+const bounded = devices.length > 1
+  ? await Promise.all(
+    [undefined, hardwareProfileGpu()].map((gpu) =>
+      WebGpuDevice.open({ gpu: rewritingGpu(boundLoops, gpu) })
+    ),
+  )
+  : [];
 
 for (const file of files) {
   const kernels = kernelsOf(await import(new URL(file, folder).href));
@@ -72,9 +83,8 @@ async function check(one: Case): Promise<void> {
   const { kernel, bindings, params, tolerance = 1e-5 } = one;
   const reference = copies(bindings);
   kernel.cpu(reference, params);
-  const outputs = Object.keys(kernel.bindings).filter((name) =>
-    bindings[name] && kernel.bindings[name] !== "read"
-  );
+  const outputs = kernel.slots.filter(({ name, access }) => bindings[name] && access !== "read")
+    .map(({ name }) => name);
   const normalise = one.normalise ?? ((results) => results);
   const expected = normalise(reference as Record<string, TypedArray>);
   if (one.exact) {
@@ -93,11 +103,11 @@ async function check(one: Case): Promise<void> {
 }
 
 /** The devices of a case; those over WebGPU have low limits where the case asks for it. */
-async function devicesFor({ limit, bindings }: Case): Promise<Device[]> {
+async function devicesFor({ limit, long, bindings }: Case): Promise<Device[]> {
   const [cpu, ...gpus] = devices;
   const half = Object.values(bindings).some((values) => values instanceof Float16Array);
   if (gpus.length === 0 || (half && !gpus[0].dtypes.has("f16"))) return [cpu];
-  if (limit === undefined) return devices;
+  if (limit === undefined) return long ? [cpu, gpus[0], ...bounded] : devices;
   if (!limited.has(limit)) {
     limited.set(limit, openWebGpuDevices({ limits: { maxStorageBufferBindingSize: limit } }));
   }
@@ -124,9 +134,10 @@ async function run(device: Device, one: Case): Promise<Record<string, TypedArray
   device.launch(kernel, bound, params);
   await device.synchronize();
   const results: Record<string, TypedArray> = {};
-  for (const [name, binding] of Object.entries(bound)) {
-    const { buffer, dtype, size } = binding!;
-    if (kernel.bindings[name] !== "read") {
+  for (const { name, access } of kernel.slots) {
+    if (!bound[name]) continue;
+    const { buffer, dtype, size } = bound[name];
+    if (access !== "read") {
       const [bytes] = size
         ? await device.read([{ buffer, byteOffset: 0, byteLength: buffer.bytes }])
         : [new Uint8Array(0)];

@@ -5,27 +5,39 @@ import { type Case, output, random } from "../case.ts";
 /** Inputs of an attention, and the outputs of its twin. */
 export function inputs(options: AttentionOptions, padded: boolean) {
   const params = attentionParams(options);
-  const { batch, heads, kv_heads, queries, keys, d } = params;
+  const { batch, heads, kvHeads, queries, keys, d } = params;
   const q = random(batch * heads * queries * d, 1, 1);
-  const k = random(batch * kv_heads * keys * d, 1, 2);
-  const v = random(batch * kv_heads * keys * d, 1, 3);
-  const key_valid = padded
+  const k = random(batch * kvHeads * keys * d, 1, 2);
+  const v = random(batch * kvHeads * keys * d, 1, 3);
+  const keyValid = padded
     ? Int32Array.from({ length: batch * keys }, (_, i) => i % 5 === 3 ? 0 : 1)
     : undefined;
   const o = output(q.length);
   const stats = new Float32Array(2 * batch * heads * queries);
-  return { params, bindings: { q, k, v, key_valid, o, stats } };
+  return { params, bindings: { q, k, v, keyValid, o, stats } };
 }
 
 /** What the cases of all three kernels are about. */
-export const situations: [name: string, options: AttentionOptions, padded: boolean][] = [
+export const situations: [
+  name: string,
+  options: AttentionOptions,
+  padded: boolean,
+  long?: boolean,
+][] = [
   ["all see all", { batch: 2, heads: 3, queries: 13, keys: 13, d: 8 }, false],
   ["causal", { batch: 1, heads: 2, queries: 70, keys: 70, d: 64, step: 1 }, false],
   ["causal, more keys", { batch: 1, heads: 2, queries: 5, keys: 21, d: 7, step: 1 }, false],
   ["causal, more queries", { batch: 1, heads: 1, queries: 9, keys: 4, d: 4, step: 1 }, false],
   ["own block", { batch: 1, heads: 2, queries: 30, keys: 37, d: 8, step: 1, block: 7 }, false],
-  ["every 4th key", { batch: 2, heads: 1, queries: 30, keys: 7, d: 8, step: 4, past: 0 }, false],
-  ["padded, shared keys", { batch: 2, heads: 4, kv_heads: 2, queries: 11, keys: 19, d: 12 }, true],
+  [
+    "every 4th key",
+    { batch: 2, heads: 1, queries: 30, keys: 7, d: 8, step: 4, position: 0 },
+    false,
+  ],
+  ["many keys", { batch: 1, heads: 1, queries: 8, keys: 17_000, d: 64 }, false, true],
+  ["many queries", { batch: 1, heads: 2, kvHeads: 1, queries: 9000, keys: 8, d: 64 }, false, true],
+  ["one query of many keys", { batch: 1, heads: 1, queries: 1, keys: 60_000, d: 8 }, false, true],
+  ["padded, shared keys", { batch: 2, heads: 4, kvHeads: 2, queries: 11, keys: 19, d: 12 }, true],
 ];
 
 const ownPositions: typeof situations[number] = [
@@ -35,13 +47,15 @@ const ownPositions: typeof situations[number] = [
 ];
 
 export const cases: Case[] = [...situations, ownPositions].map((situation) => {
-  const [name, options, padded] = situation;
+  const [name, options, padded, long] = situation;
   const { params, bindings: common } = inputs(options, padded);
-  const pasts = situation === ownPositions ? Int32Array.of(0, 15, 31) : undefined;
-  const bindings = { ...common, pasts };
+  const positions = situation === ownPositions ? Int32Array.of(0, 15, 31) : undefined;
+  const bindings = { ...common, positions };
   return {
     kernel: attentionForward,
     name,
+    long,
+    tolerance: long ? 1e-4 : undefined,
     params,
     bindings,
     // The second half of `stats` is the backward pass's.

@@ -1,5 +1,6 @@
 import { crossEntropyBackward } from "../../../kernels/cross_entropy_backward.ts";
 import { type Case, output, random } from "../case.ts";
+import { LONG } from "./rows.ts";
 import { classified } from "./cross_entropy.ts";
 
 function gradient(
@@ -21,7 +22,7 @@ function gradient(
       targets,
       lse,
       scale: Float32Array.of(0.5),
-      dy: Float32Array.of(3),
+      dOut: Float32Array.of(3),
       dLogits: output(rows * classes),
     },
     params: { rows, classes, ignoreIndex: -100, smoothing },
@@ -42,6 +43,9 @@ export const cases: Case[] = [
   gradient(9, 13, 0.1),
   gradient(3, 1, 0),
   gradient(2, 1500, 0),
+  ...LONG.map((columns) =>
+    gradient(2, columns, 0.1, { long: true, exact: undefined, tolerance: 1e-4 })
+  ),
   gradient(0, 8, 0),
   gradient(300, 12, 0.1, { name: "over the binding limit", limit: 4096 }),
   gradient(2, 12, 0, {
@@ -51,7 +55,7 @@ export const cases: Case[] = [
       targets: Uint32Array.of(3, 11),
       lse: Float32Array.of(3, 2),
       scale: Float32Array.of(0.5),
-      dy: Float32Array.of(3),
+      dOut: Float32Array.of(3),
       dLogits: new Float16Array(24),
     },
     tolerance: 2e-3,
