@@ -48,7 +48,7 @@ async function findAdapter(): Promise<string | undefined> {
   const probe = "const adapter = await navigator.gpu?.requestAdapter();" +
     "if (!adapter) Deno.exit(1);" +
     "const { vendor, device, description } = adapter.info;" +
-    "console.log([description, vendor, device].filter(Boolean).join(', '));";
+    "console.log(description || device || vendor);";
   const args = ["eval", probe];
   const child = new Deno.Command(Deno.execPath(), { args, env, stderr: "null" });
   const { success, stdout } = await child.output();

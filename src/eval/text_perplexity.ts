@@ -76,7 +76,7 @@ const WINDOWS_A_READ = 16;
  * const sizes = { vocabSize: 50257, contextSize: 16, embedSize: 8, layers: 1, heads: 2 };
  * const model = new GPT2(sizes, { device }); // finds all tokens about as likely
  * const { perplexity } = await textPerplexity(model, new GPT2Tokenizer(), "A whale. ".repeat(20), { stride: 4 });
- * assert.ok(perplexity > 49_000 && perplexity < 52_000);
+ * assert.ok(perplexity > 40_000 && perplexity < 60_000);
  * model.dispose();
  * ```
  */

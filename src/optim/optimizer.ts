@@ -175,7 +175,10 @@ export abstract class Optimizer implements Disposable {
    */
   state(): Map<string, Tensor> {
     const tensors = new Map([["step", this.#step]]);
-    for (const { name, parameter, weights, averages } of this.#slots) {
+    for (const slot of this.#slots) {
+      // One that was frozen has none until it is unfrozen.
+      if (slot.parameter.requiresGrad && !slot.parameter.disposed) this.#allocate(slot);
+      const { name, parameter, weights, averages } = slot;
       for (const [average, tensor] of Object.entries(averages)) {
         tensors.set(`${average}.${name}`, tensor);
       }

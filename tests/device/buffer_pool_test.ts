@@ -76,7 +76,7 @@ Deno.test("BufferPool drops free buffers before it goes over the memory limit", 
       error instanceof OutOfMemoryError &&
       /No room for a buffer, 4.0 MiB: .*limit of 10.0 MiB; 8.0 MiB are in use in 1 buffer, /
         .test(error.message) &&
-      /Lower the batch size/.test(error.message),
+      /lower the batch size/.test(error.message),
   );
   pool.give(a);
 });

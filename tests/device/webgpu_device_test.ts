@@ -425,7 +425,7 @@ gpuTest(
       device.synchronize(),
       (error) =>
         error instanceof OutOfMemoryError &&
-        /a tensor \[1024\] of f32, 4,096 bytes: Not enough memory left.*Lower the batch size/
+        /a tensor \[1024\] of f32, 4,096 bytes: Not enough memory left.*lower the batch size/
           .test(error.message),
     );
     assert.equal(device.memory().pooled, 0);

@@ -60,6 +60,7 @@ await onEachDevice("a frozen parameter has no moments until it is trained", asyn
   optimizer.step();
   assert.deepEqual([...optimizer.state().keys()], ["step", "m.trained", "v.trained"]);
   frozen.requiresGrad = true;
+  assert.ok(optimizer.state().has("v.frozen"), "a checkpoint would lack it");
   scoped(() => sum(mul(frozen, frozen)).backward());
   optimizer.step();
   assert.ok(optimizer.state().has("m.frozen"));

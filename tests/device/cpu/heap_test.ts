@@ -52,7 +52,7 @@ Deno.test("Heap says what was asked for when there is no room", () => {
     assert.ok(error instanceof OutOfMemoryError);
     assert.match(
       error.message,
-      /No room for a buffer, 1\.0 MiB: .*524,288 bytes are in use in 1 buffer, .*Lower the batch size/,
+      /No room for a buffer, 1\.0 MiB: .*524,288 bytes are in use in 1 buffer, .*lower the batch size/,
     );
     return true;
   });
