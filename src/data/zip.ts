@@ -1,5 +1,6 @@
 // Reads zip archives. The library behind it is used here and nowhere else, and is fetched only where
 // an archive is opened.
+import { importLate } from "../io/late_import.ts";
 import { toPath } from "../io/byte_source.ts";
 import { FileFormatError } from "../io/errors.ts";
 
@@ -31,9 +32,9 @@ export async function readZipEntry(
 ): Promise<ZipEntry> {
   const file = toPath(path);
   const archive = await Deno.readFile(file);
-  const { Uint8ArrayReader, Uint8ArrayWriter, ZipReader } = await import(
-    "npm:@zip.js/zip.js@2.24.0"
-  );
+  const { Uint8ArrayReader, Uint8ArrayWriter, ZipReader } = await importLate<
+    typeof import("npm:@zip.js/zip.js@2.24.0")
+  >("npm:@zip.js/zip.js@2.24.0");
   // Workers would need a permission, and outlive the call.
   const reader = new ZipReader(new Uint8ArrayReader(archive), {
     checkSignature: true,

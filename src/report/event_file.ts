@@ -2,6 +2,7 @@
 // Messages: tensorflow/core/util/event.proto and tensorflow/core/framework/summary.proto.
 import { join } from "node:path";
 import { toPath } from "../io/byte_source.ts";
+import { importLate } from "../io/late_import.ts";
 import { shown } from "../io/json_text.ts";
 import { writeAllSync } from "../io/write_all.ts";
 import { maskedCrc32c } from "./crc32c.ts";
@@ -44,7 +45,7 @@ export class EventFile implements Disposable {
 
   /** Starts a new event file in a folder, which is made where it is missing. */
   static async open(folder: string | URL, options: EventFileOptions = {}): Promise<EventFile> {
-    const protobuf = await import("npm:@bufbuild/protobuf@2.17.0/wire");
+    const protobuf = await importLate<Protobuf>("npm:@bufbuild/protobuf@2.17.0/wire");
     await Deno.mkdir(toPath(folder), { recursive: true });
     // TensorBoard wants "tfevents" in the name, and reads a folder's files in the names' order.
     const seconds = String(Math.floor(Date.now() / 1000)).padStart(10, "0");

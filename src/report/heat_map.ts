@@ -1,4 +1,5 @@
 // Numbers as colours: the scale, the colour map, and the pixels of one map.
+import { importLate } from "../io/late_import.ts";
 import { encodePng } from "./png.ts";
 
 /** How a value becomes a place on the colour map, 0 to 1: `(value / top) ** exponent`. */
@@ -75,7 +76,9 @@ export function enlarged(
 /** The colours of the shades, 0 (transparent) to {@linkcode SHADES}. */
 export async function palette(): Promise<number[][]> {
   // Viridis: even steps to the eye, to colour-blind ones too, and visible on white as on black.
-  const { interpolateViridis } = await import("npm:d3-scale-chromatic@3.1.1");
+  const { interpolateViridis } = await importLate<typeof import("npm:d3-scale-chromatic@3.1.1")>(
+    "npm:d3-scale-chromatic@3.1.1",
+  );
   const colours = Array.from({ length: SHADES }, (_, shade) => {
     const hex: string = interpolateViridis(shade / (SHADES - 1));
     return [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16)).concat(255);

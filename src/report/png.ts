@@ -1,5 +1,6 @@
 // PNG files by fast-png, which is used here and nowhere else, and is fetched only when there is
 // something to encode.
+import { importLate } from "../io/late_import.ts";
 
 /** A picture whose pixels are indices of a palette: one byte a pixel, which deflates well. */
 export interface IndexedImage {
@@ -13,7 +14,7 @@ export interface IndexedImage {
 
 /** Encodes a picture as a PNG file. */
 export async function encodePng({ width, height, pixels, palette }: IndexedImage) {
-  const { encode } = await import("npm:fast-png@8.0.0");
+  const { encode } = await importLate<typeof import("npm:fast-png@8.0.0")>("npm:fast-png@8.0.0");
   const image = { width, height, data: pixels, depth: 8 as const, channels: 1, palette };
   return encode(image, { zlib: { level: 9 } });
 }

