@@ -248,14 +248,15 @@ await onEachDevice("attention of a few queries agrees with float64", async (devi
   }
 });
 
-await onEachDevice("attention agrees with float64 for heads of every size", async (device) => {
-  // On 16 KiB of workgroup memory these take tiles of 24 and 8 keys. A software adapter compiles the unrolled programs
-  // for a minute where they are those with subgroups.
-  if (deviceName(device) === "webgpu" && (device as WebGpuDevice).software) return;
-  for (const d of [80, 132]) {
-    await check(device, { batch: 1, heads: 2, kvHeads: 1, queries: 35, keys: 35, d, step: 1 });
-  }
-});
+await onEachDevice(
+  "attention agrees with float64 for a head that takes smaller tiles",
+  async (device) => {
+    // On 16 KiB of workgroup memory this takes tiles of 24 keys. A software adapter compiles the unrolled programs
+    // for longer with every element of a head, and for a minute where they are those with subgroups.
+    if (deviceName(device) === "webgpu" && (device as WebGpuDevice).software) return;
+    await check(device, { batch: 1, heads: 2, kvHeads: 1, queries: 35, keys: 35, d: 68, step: 1 });
+  },
+);
 
 await onEachDevice("attention reads q, k, v and o by strides of their own", async (device) => {
   const [batch, heads, kvHeads, d] = [2, 4, 2, 8];

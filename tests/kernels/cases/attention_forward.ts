@@ -34,8 +34,8 @@ export const situations: [
     { batch: 2, heads: 1, queries: 30, keys: 7, d: 8, step: 4, position: 0 },
     false,
   ],
-  ["many keys", { batch: 1, heads: 1, queries: 8, keys: 17_000, d: 64 }, false, true],
-  ["many queries", { batch: 1, heads: 2, kvHeads: 1, queries: 9000, keys: 8, d: 64 }, false, true],
+  ["many keys", { batch: 1, heads: 1, queries: 8, keys: 17_000, d: 8 }, false, true],
+  ["many queries", { batch: 1, heads: 2, kvHeads: 1, queries: 9000, keys: 8, d: 8 }, false, true],
   ["one query of many keys", { batch: 1, heads: 1, queries: 1, keys: 60_000, d: 8 }, false, true],
   ["padded, shared keys", { batch: 2, heads: 4, kvHeads: 2, queries: 11, keys: 19, d: 12 }, true],
 ];
