@@ -45,7 +45,7 @@ export const adamw: Kernel<AdamWParams> = kernel<AdamWParams>({
     v: { update: "count", dtype: "f32" },
     gradScale: { read: "1", dtype: "f32" },
     correction: { read: "2", dtype: "f32" },
-    copy: { write: "count", dtype: "f16", optional: true },
+    copy: { update: "count", dtype: "f16", optional: true },
   },
   params: {
     count: "u32",
@@ -87,7 +87,6 @@ export const adamw: Kernel<AdamWParams> = kernel<AdamWParams>({
   simd({ at, params, run, context }) {
     const { count, lr, beta1, beta2, eps, weightDecay } = params;
     const memory: ArrayBuffer = context.pool.memory.buffer;
-    if (at.copy) return false;
     if (new Float32Array(memory, at.gradScale, 1)[0] === 0) return true;
     const [correction1, correction2] = new Float32Array(memory, at.correction, 2);
     run(
@@ -98,6 +97,7 @@ export const adamw: Kernel<AdamWParams> = kernel<AdamWParams>({
       ...[lr, beta1, beta2, eps, weightDecay, correction1, correction2],
       at.gradScale,
     );
+    if (at.copy) run("copy", count, 16_384, at.p, at.copy);
     return true;
   },
   split: "count",

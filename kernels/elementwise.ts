@@ -45,13 +45,13 @@ export interface Formula {
   cpu(...operands: number[]): number;
   /** The same for whole numbers, where 32-bit arithmetic is not double precision rounded. */
   cpuWhole?(...operands: number[]): number;
-  /** The WASM door, for operands of f32 that are not broadcast. */
+  /** The WASM SIMD implementation, for floating-point operands that are not broadcast. */
   simd?(job: SimdJob<Params>): boolean;
-  /** The WASM door where operands are broadcast. */
+  /** The WASM SIMD implementation where operands are broadcast. */
   simdBroadcast?(job: SimdJob<Params>): boolean;
 }
 
-/** True where `float` among the parameters says that the operands are f32, which WASM exports take. */
+/** True where `float` among the parameters says that the operands are f32 or f16, which WASM exports take. */
 export function isFloatJob({ params }: SimdJob<Params>): boolean {
   return params.float === 1;
 }

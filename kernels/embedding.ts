@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { isFloat } from "../src/device/dtype.ts";
+import { BYTES, isFloat } from "../src/device/dtype.ts";
 import { type Kernel, kernel } from "../src/device/kernel.ts";
 import wgsl from "./embedding.wgsl" with { type: "text" };
 
@@ -80,12 +80,14 @@ export const embeddingKernel: Kernel<EmbeddingParams> = kernel<EmbeddingParams>(
     }
   },
   simd(job) {
-    const { at, params: { rows, columns, vocabulary } } = job;
+    const { at, bindings, params: { rows, columns, vocabulary } } = job;
     checkIdsInRange(idsOfJob(job, "ids", rows), vocabulary);
     const chunk = Math.max(1, Math.floor(16384 / Math.max(1, columns)));
-    job.run("gather_rows", rows, chunk, at.table, at.ids, at.y, columns, vocabulary);
+    const half = Number(BYTES[bindings.table!.dtype] === 2);
+    job.run("gather_rows", rows, chunk, at.table, at.ids, at.y, columns, vocabulary, half);
     return true;
   },
+  moves: true,
   // A table that is too long to bind is walked through; each piece fills the rows whose ids it has.
   split: "tableRows",
   splitStart: "firstRow",

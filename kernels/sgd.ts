@@ -37,7 +37,7 @@ export const sgd: Kernel<SgdParams> = kernel<SgdParams>({
     g: { read: "count" },
     velocity: { update: "count", dtype: "f32", optional: true },
     gradScale: { read: "1", dtype: "f32" },
-    copy: { write: "count", dtype: "f16", optional: true },
+    copy: { update: "count", dtype: "f16", optional: true },
   },
   params: { count: "u32", lr: "f32", momentum: "f32", weightDecay: "f32", nesterov: "u32" },
   gpu: ({ count, nesterov }, { software }: GpuTarget) => {

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { BYTES } from "../src/device/dtype.ts";
 import { type Kernel, kernel, type SimdJob } from "../src/device/kernel.ts";
 import { mergeAxes } from "./elementwise.ts";
 import wgsl from "./strided.wgsl" with { type: "text" };
@@ -75,10 +76,10 @@ function walkStrided(params: StridedParams, visit: (dense: number, strided: numb
 
 /** Runs a WASM export of four axes over all of them. */
 function simdMoves(
-  { at, params, run }: SimdJob<StridedParams>,
+  { at, bindings, params, run }: SimdJob<StridedParams>,
   scatter: boolean,
-  add: boolean,
 ): boolean {
+  const bytes = BYTES[bindings.x!.dtype];
   const { rank, base } = params;
   const lengths = [1, 1, 1, 1];
   const strides = [0, 0, 0, 0];
@@ -93,17 +94,16 @@ function simdMoves(
   // Axes beyond four are walked here.
   const outer = { ...params, rank: Math.max(0, rank - 4), count: block ? params.count / block : 0 };
   walkStrided({ ...outer, base }, (i, strided) => {
-    const dense = 4 * i * block;
-    const x = at.x + (scatter ? dense : 4 * strided);
-    const y = at.y + (scatter ? 4 * strided : dense);
-    const more = scatter ? [add ? 1 : 0] : [];
+    const dense = bytes * i * block;
+    const x = at.x + (scatter ? dense : bytes * strided);
+    const y = at.y + (scatter ? bytes * strided : dense);
     const name = scatter ? "strided_write" : "strided_copy";
-    run(name, rows, chunk, x, y, d1, d2, d3, ...strides, ...more);
+    run(name, rows, chunk, x, y, d1, d2, d3, ...strides, bytes === 2 ? 1 : 0);
   });
   return true;
 }
 
-function strided(name: string, scatter: boolean, add: boolean): Kernel<StridedParams> {
+function strided(name: string, scatter: boolean): Kernel<StridedParams> {
   return kernel<StridedParams>({
     name,
     bindings: {
@@ -131,24 +131,24 @@ function strided(name: string, scatter: boolean, add: boolean): Kernel<StridedPa
     gpu: ({ count, rank, width }) => ({
       wgsl,
       vec4: width === 4 && "*",
-      constants: { RANK: rank, SCATTER: scatter, ADD: add },
+      constants: { RANK: rank, SCATTER: scatter },
       workgroups: Math.ceil(count / width / 64),
     }),
     cpu({ x, y }, params) {
       walkStrided(params, (dense, strided) => {
         if (!scatter) y[dense] = x[strided];
-        else if (add) y[strided] += x[dense];
         else y[strided] = x[dense];
       });
     },
-    simd: (job) => simdMoves(job, scatter, add),
+    simd: (job) => simdMoves(job, scatter),
+    moves: true,
   });
 }
 
 /** Strides count elements; one may be 0 (read only) or negative. Any dtype. */
 export const stridedKernels = {
   /** y, dense, from x by strides. */
-  gather: strided("strided_copy", false, false),
+  gather: strided("strided_copy", false),
   /** y by strides from x, dense. */
-  scatter: strided("strided_write", true, false),
+  scatter: strided("strided_write", true),
 } as const satisfies Record<string, Kernel<StridedParams>>;

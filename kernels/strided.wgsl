@@ -1,7 +1,6 @@
 // Copies between a dense order and a strided one: an invocation per element (or four, in a row)
 const RANK = 3u;
 const SCATTER = false; // the dense side is x and y is strided, instead of the other way round
-const ADD = false; // adds to y
 
 @compute @workgroup_size(64)
 fn main(
@@ -31,11 +30,7 @@ fn main(
   //#end
   let j = u32(at) / WIDTH;
   if (SCATTER) {
-    if (ADD) {
-      y[j] += x[i];
-    } else {
-      y[j] = x[i];
-    }
+    y[j] = x[i];
   } else {
     y[i] = x[j];
   }

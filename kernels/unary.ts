@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { isFloat } from "../src/device/dtype.ts";
 import type { Kernel, Params } from "../src/device/kernel.ts";
 import { flatKernel, type Formula, simdExport } from "./elementwise.ts";
 
@@ -162,7 +163,9 @@ export const unaryKernels = {
     { scalars: { min: "f32", max: "f32" } },
   ),
   logicalNot: unary("logical_not", "select(0u, 1u, a == TA(0))", (x) => x === 0 ? 1 : 0),
-  cast: unary("cast", "a", (x) => x),
+  cast: unary("cast", "a", (x) => x, {
+    simd: (job) => isFloat(job.bindings.y!.dtype) && simdExport("copy")(job),
+  }),
 } as const satisfies Record<string, Kernel<Params>>;
 
 function gradient(

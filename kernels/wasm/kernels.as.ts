@@ -6,6 +6,7 @@ export { sgemm } from "./gemm.as";
 export { sgemv } from "./gemv.as";
 export * from "./elementwise.as";
 export { dropout } from "./random.as";
+export * from "./half.as";
 export { rotary } from "./rotary.as";
 export {
   clip_factor,

@@ -1,6 +1,6 @@
 // Kernels that move data: gather and scatter of rows, transposes, strided copies.
 
-/** Rows [start, end): y[r, :] = table[ids[r], :]. Traps on an id outside [0, tableRows). */
+/** Rows [start, end): y[r, :] = table[ids[r], :], elements of 4 bytes or 2. Traps on an id outside [0, tableRows). */
 export function gather_rows(
   thread: i32,
   start: i32,
@@ -10,8 +10,9 @@ export function gather_rows(
   y: usize,
   columns: i32,
   tableRows: i32,
+  half: bool,
 ): void {
-  const bytes = <usize> columns << 2;
+  const bytes = <usize> columns << (half ? 1 : 2);
   for (let r = start; r < end; r++) {
     const id = load<i32>(ids + (<usize> r << 2));
     if (<u32> id >= <u32> tableRows) unreachable();
@@ -116,26 +117,35 @@ export function transpose(
   }
 }
 
-/** Address of row `row` of [d0, d1, d2] with element strides, which may be negative or 0. */
+/** Bytes to row `row` of [d0, d1, d2] with element strides, which may be negative or 0. */
 
 function stridedRow(
-  base: usize,
   row: i32,
   d1: i32,
   d2: i32,
   s0: i32,
   s1: i32,
   s2: i32,
+  shift: usize,
 ): usize {
   const i2 = row % d2, rest = row / d2;
   const i1 = rest % d1, i0 = rest / d1;
-  return base +
-    ((<usize> i0 * <usize> s0 + <usize> i1 * <usize> s1 + <usize> i2 * <usize> s2) << 2);
+  return (<usize> i0 * <usize> s0 + <usize> i1 * <usize> s1 + <usize> i2 * <usize> s2) << shift;
+}
+
+/** Moves `count` elements of type T, `fromStep` and `toStep` bytes apart. */
+
+function moveRow<T>(from: usize, fromStep: usize, to: usize, toStep: usize, count: i32): void {
+  for (let i = 0; i < count; i++) {
+    store<T>(to, load<T>(from));
+    from += fromStep;
+    to += toStep;
+  }
 }
 
 /**
  * Reads a strided view into a contiguous [d0, d1, d2, d3]: rows [start, end) of d0 * d1 * d2. Permutes, slices (x points at
- * the first element), broadcasts (stride 0) and reverses (negative stride).
+ * the first element), broadcasts (stride 0) and reverses (negative stride). Elements of 4 bytes or 2.
  */
 export function strided_copy(
   thread: i32,
@@ -150,24 +160,21 @@ export function strided_copy(
   s1: i32,
   s2: i32,
   s3: i32,
+  half: bool,
 ): void {
-  const step = <usize> s3 << 2;
+  const shift: usize = half ? 1 : 2;
+  const step = <usize> s3 << shift;
   for (let row = start; row < end; row++) {
-    let from = stridedRow(x, row, d1, d2, s0, s1, s2);
-    let to = y + (<usize> row * <usize> d3 << 2);
-    if (s3 == 1) memory.copy(to, from, <usize> d3 << 2);
-    else {
-      for (let i = 0; i < d3; i++) {
-        store<f32>(to, load<f32>(from));
-        from += step;
-        to += 4;
-      }
-    }
+    let from = x + stridedRow(row, d1, d2, s0, s1, s2, shift);
+    let to = y + (<usize> row * <usize> d3 << shift);
+    if (s3 == 1) memory.copy(to, from, <usize> d3 << shift);
+    else if (half) moveRow<u16>(from, step, to, 2, d3);
+    else moveRow<u32>(from, step, to, 4, d3);
   }
 }
 
 /**
- * Writes a contiguous [d0, d1, d2, d3] into a strided view of y, or adds to it: the reverse of {@link strided_copy}. The
+ * Writes a contiguous [d0, d1, d2, d3] into a strided view of y: the reverse of {@link strided_copy}. The
  * view must not overlap itself (no stride 0).
  */
 export function strided_write(
@@ -183,17 +190,15 @@ export function strided_write(
   s1: i32,
   s2: i32,
   s3: i32,
-  accumulate: bool,
+  half: bool,
 ): void {
-  const step = <usize> s3 << 2;
+  const shift: usize = half ? 1 : 2;
+  const step = <usize> s3 << shift;
   for (let row = start; row < end; row++) {
-    let to = stridedRow(y, row, d1, d2, s0, s1, s2);
-    let from = x + (<usize> row * <usize> d3 << 2);
-    for (let i = 0; i < d3; i++) {
-      const value = load<f32>(from);
-      store<f32>(to, accumulate ? load<f32>(to) + value : value);
-      to += step;
-      from += 4;
-    }
+    const to = y + stridedRow(row, d1, d2, s0, s1, s2, shift);
+    const from = x + (<usize> row * <usize> d3 << shift);
+    if (s3 == 1) memory.copy(to, from, <usize> d3 << shift);
+    else if (half) moveRow<u16>(from, 2, to, step, d3);
+    else moveRow<u32>(from, 4, to, step, d3);
   }
 }

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { Binding } from "./device.ts";
 import type { DType, TypedArray } from "./dtype.ts";
 import { type BindingSlot, slotsOf } from "./kernel_spec.ts";
 
@@ -79,8 +80,10 @@ export interface GpuProgram {
 
 /** What the WASM SIMD implementation is given. */
 export interface SimdJob<P> {
-  /** Byte address of each binding in the shared memory; 0 for one that is not given. */
+  /** Byte address of each binding in the shared memory, f16 converted to f32; 0 for one that is not given. */
   readonly at: Readonly<Record<string, number>>;
+  /** The launch's bindings. */
+  readonly bindings: Readonly<Record<string, Binding | undefined>>;
   /** The launch's parameters. */
   readonly params: P;
   /** Runs a WASM export over `[0, count)` in pieces of `chunk`, on all threads; waits for all. */
@@ -107,6 +110,8 @@ export interface KernelDefinition<P extends Params> {
   cpu(views: Record<string, any>, params: P): void;
   /** The WASM SIMD implementation, tried first; false leaves the launch to the reference. */
   simd?(job: SimdJob<P>): boolean;
+  /** True where elements are moved and not computed with: `simd` is given f16 as it is. Default: false. */
+  readonly moves?: boolean;
   /**
    * The parameter that counts independent units, and the first axis of the bindings that advance with them: a launch
    * with a binding over the device's limit is split along it. The others are bound whole. Without it such a launch is

@@ -21,6 +21,7 @@ import { Blas } from "./blas.ts";
 import { Heap } from "./heap.ts";
 import { sgemm, type SgemmOptions } from "./sgemm.ts";
 import { ThreadPool } from "./threads.ts";
+import { Widened } from "./widened.ts";
 
 /** How to open a {@linkcode CpuDevice}. */
 export interface CpuDeviceOptions {
@@ -196,21 +197,33 @@ export class CpuDevice implements Device {
     params: P,
   ): boolean {
     if (!this.#simd || !kernel.simd) return false;
-    const at: Record<string, number> = {};
-    for (const name in kernel.bindings) {
-      const binding = bindings[name];
-      if (binding && BYTES[binding.dtype] !== 4) return false;
-      at[name] = binding ? this.#address(kernel.name, name, binding) : 0;
-    }
     const { pool } = this.#context;
-    const job: SimdJob<P> = {
-      at,
-      params,
-      run: (name, count, chunk, ...args) => pool.run(name, count, chunk, ...args),
-      threads: pool.threads,
-      context: this.#context,
-    };
-    return kernel.simd(job);
+    const at: Record<string, number> = {};
+    let widened: Widened | undefined;
+    try {
+      for (const { name, access, axes } of kernel.slots) {
+        const binding = bindings[name];
+        at[name] = binding ? this.#address(kernel.name, name, binding) : 0;
+        if (binding?.dtype !== "f16" || kernel.moves) continue;
+        // What is only written and has a known size is written as a whole; other elements must stay as they are.
+        const read = access !== "write" || axes(params).includes("*");
+        widened ??= new Widened(pool, this.#heap);
+        at[name] = widened.copy(at[name], binding.size, read, access !== "read");
+      }
+      const job: SimdJob<P> = {
+        at,
+        bindings,
+        params,
+        run: (name, count, chunk, ...args) => pool.run(name, count, chunk, ...args),
+        threads: pool.threads,
+        context: this.#context,
+      };
+      const done = kernel.simd(job);
+      if (done) widened?.store();
+      return done;
+    } finally {
+      widened?.release();
+    }
   }
 
   #launchTwin<P extends Params>(
