@@ -59,6 +59,7 @@ export const hub: Format = {
       { port: 0, hostname: "127.0.0.1", onListen: () => {}, onError: () => new Response() },
       (request) => spoil(answerTo(request), request),
     );
+    server.unref(); // the child ends when its cases do
     const endpoint = `http://127.0.0.1:${server.addr.port}`;
     return Promise.resolve((chance) => {
       const inner = join(folder, "inner");
