@@ -36,7 +36,9 @@ export async function judge(format: Format, mutant: Mutant): Promise<Verdict> {
   const { largest, total } = allocations();
   const most = 4 * mutant.bytes + (1 << 20) + (format.allowance ?? 0);
   const finding = polluted() ??
-    (milliseconds > MOST_MILLISECONDS ? `took ${Math.round(milliseconds)} ms` : undefined) ??
+    (milliseconds > (format.milliseconds ?? MOST_MILLISECONDS)
+      ? `took ${Math.round(milliseconds)} ms`
+      : undefined) ??
     (largest > most ? `allocated ${largest} bytes for a file of ${mutant.bytes}` : undefined) ??
     (total > 64 * most
       ? `allocated ${total} bytes in all, the file has ${mutant.bytes}`

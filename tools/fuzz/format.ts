@@ -26,6 +26,8 @@ export interface Format {
   readonly name: string;
   /** What a message has beside the file: the byte, the line, the key. */
   readonly place: RegExp;
+  /** Milliseconds that a case may take; 2,000 by default. */
+  readonly milliseconds?: number;
   /** Bytes that its reader may take whatever the file's length: tables, buffers. */
   readonly allowance?: number;
   /** Other errors that the reader's documentation promises; with the file's name, too. */

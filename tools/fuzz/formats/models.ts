@@ -4,7 +4,7 @@
  * @module
  */
 import { join } from "node:path";
-import { DownloadError } from "../../../src/hub/download.ts";
+import { DownloadError } from "../../../src/hub/http.ts";
 import { CpuDevice } from "../../../src/device/cpu/cpu_device.ts";
 import { GPT2 } from "../../../src/models/gpt2.ts";
 import { GPT3 } from "../../../src/models/gpt3.ts";
@@ -99,7 +99,7 @@ export const pretrained: Format = {
 export const hubListing: Format = {
   name: "hub-listing",
   place:
-    /: it |: a file|has no size|position (below )?\d+|not a JSON object|Fetch failed|has no file/,
+    /expected a (commit|list|path|size|SHA-256)|position (below )?\d+|not a JSON object|Fetch failed|has no file/,
   documented: (error) => error instanceof DownloadError,
   prepare(folder) {
     const file = (rfilename: string, size: number) => ({ rfilename, size, blobId: "b".repeat(40) });
