@@ -12,6 +12,8 @@ export interface DeviceBuffer {
   readonly device: Device;
   /** Bytes asked for. */
   readonly bytes: number;
+  /** Whether it was given back. */
+  readonly released: boolean;
 }
 
 /** A run of elements in a buffer, as a kernel sees it. A tensor is one. */

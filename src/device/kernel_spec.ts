@@ -17,7 +17,7 @@ export interface BindingSlot {
   readonly access: Access;
   /** Whether a launch may leave it out. */
   readonly optional: boolean;
-  /** The only element type it takes; for `i32` and `u32` either will do. */
+  /** The only element type it takes; `i32` takes `u32` too. */
   readonly dtype: DType | undefined;
   /** The names of its axes for these parameters, the outermost first; `*` alone where any size will do. */
   axes(params: Params): readonly string[];

@@ -54,7 +54,8 @@ export function crossEntropy(
   const grad = needsGrad([logits]);
 
   const scale = Tensor.empty(device, [1]);
-  device.launch(crossEntropyCount, { targets, scale }, params);
+  const { smoothing: _, ...countParams } = params;
+  device.launch(crossEntropyCount, { targets, scale }, countParams);
   const losses = Tensor.empty(device, [rows]);
   const lse = grad ? Tensor.empty(device, [rows]) : undefined;
   device.launch(forward, { logits, targets, loss: losses, lse }, params);

@@ -91,7 +91,8 @@ export function linearCrossEntropy(
   const chunk = chunkRows(device, rows, classes, options.chunkRows);
 
   const scale = Tensor.empty(device, [1]);
-  device.launch(crossEntropyCount, { targets, scale }, params);
+  const { smoothing: _, ...countParams } = params;
+  device.launch(crossEntropyCount, { targets, scale }, countParams);
   const losses = Tensor.empty(device, [rows]);
   // In f32 even for f16: shares of a mean over many rows and classes are too small for it.
   const logits = Tensor.empty(device, [chunk, classes]);

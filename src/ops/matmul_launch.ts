@@ -190,7 +190,13 @@ function cut(operands: Operands, options: MatmulOptions): void {
     };
     device.launch(
       matmulKernel,
-      { a: bindings.a.binding, b: bindings.b.binding, c: bindings.c.binding, bias },
+      {
+        a: bindings.a.binding,
+        b: bindings.b.binding,
+        c: bindings.c.binding,
+        // The first half of a product that is cut along n has the first of the bias.
+        bias: bias && { buffer: bias.buffer, dtype: bias.dtype, offset: bias.offset, size: n },
+      },
       {
         ...params,
         aOffset: bindings.a.first,

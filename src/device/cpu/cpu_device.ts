@@ -1,10 +1,11 @@
 /**
  * The CPU device: WASM SIMD kernels on all threads over one shared memory, BLAS where it is present and
- * permitted, and the kernels' plain TypeScript twins for the rest.
+ * permitted, and the kernels' reference implementations for the rest.
  *
  * @module
  */
 import { basename } from "node:path";
+import { checkLaunch } from "../check_launch.ts";
 import type {
   Binding,
   Device,
@@ -29,11 +30,11 @@ export interface CpuDeviceOptions {
   readonly threads?: number;
   /** False to leave BLAS aside even where it is present and permitted. Default: true. */
   readonly blas?: boolean;
-  /** False to run the plain TypeScript twins only, for checks. Default: true. */
+  /** False to run the reference implementations only, for checks. Default: true. */
   readonly simd?: boolean;
 }
 
-/** What the kernels' WASM doors find in `SimdJob.context`. */
+/** What the kernels' WASM SIMD implementations find in `SimdJob.context`. */
 export interface CpuContext {
   /** The threads and their memory. */
   readonly pool: ThreadPool;
@@ -139,8 +140,11 @@ export class CpuDevice implements Device {
     params: P,
   ): void {
     this.#checkOpen();
+    checkLaunch(kernel, bindings, params, this);
     const start = this.#timings ? performance.now() : 0;
-    if (!this.#launchSimd(kernel, bindings, params)) this.#launchTwin(kernel, bindings, params);
+    if (!this.#launchSimd(kernel, bindings, params)) {
+      this.#launchReference(kernel, bindings, params);
+    }
     if (this.#timings) {
       const row = this.#timings.get(kernel.name) ?? { calls: 0, milliseconds: 0 };
       row.calls++;
@@ -203,7 +207,7 @@ export class CpuDevice implements Device {
     try {
       for (const { name, access, axes } of kernel.slots) {
         const binding = bindings[name];
-        at[name] = binding ? this.#address(kernel.name, name, binding) : 0;
+        at[name] = binding ? addressOf(binding) : 0;
         if (binding?.dtype !== "f16" || kernel.moves) continue;
         // What is only written and has a known size is written as a whole; other elements must stay as they are.
         const read = access !== "write" || axes(params).includes("*");
@@ -226,7 +230,7 @@ export class CpuDevice implements Device {
     }
   }
 
-  #launchTwin<P extends Params>(
+  #launchReference<P extends Params>(
     kernel: Kernel<P>,
     bindings: Readonly<Record<string, Binding | undefined>>,
     params: P,
@@ -236,14 +240,9 @@ export class CpuDevice implements Device {
     for (const name in kernel.bindings) {
       const binding = bindings[name];
       views[name] = binding &&
-        viewOf(binding.dtype, buffer, this.#address(kernel.name, name, binding), binding.size);
+        viewOf(binding.dtype, buffer, addressOf(binding), binding.size);
     }
     kernel.cpu(views, params);
-  }
-
-  #address(kernel: string, name: string, binding: Binding): number {
-    const buffer = this.#own(binding.buffer, `${kernel}'s binding "${name}"`);
-    return buffer.at + binding.offset * BYTES[binding.dtype];
   }
 
   #region(buffer: DeviceBuffer, byteOffset: number, byteLength: number): { at: number } {
@@ -259,17 +258,22 @@ export class CpuDevice implements Device {
     return { at: own.at + byteOffset };
   }
 
-  #own(buffer: DeviceBuffer, what = "a buffer"): CpuBuffer {
+  #own(buffer: DeviceBuffer): CpuBuffer {
     if (!(buffer instanceof CpuBuffer) || buffer.device !== this) {
       throw new DeviceError(
-        `${what} belongs to ${buffer.device.description}, not to this CPU device`,
+        `a buffer belongs to ${buffer.device.description}, not to this CPU device`,
       );
     }
-    if (buffer.released) throw new DeviceError(`${what} was used after it was released`);
+    if (buffer.released) throw new DeviceError("a buffer was used after it was released");
     return buffer;
   }
 
   #checkOpen(): void {
     if (this.#closed) throw new DeviceLostError("The CPU device was closed");
   }
+}
+
+/** The byte address of a binding that was checked. */
+function addressOf({ buffer, offset, dtype }: Binding): number {
+  return (buffer as CpuBuffer).at + offset * BYTES[dtype];
 }

@@ -1,10 +1,11 @@
 /**
- * Turns a kernel's launch into a dispatch: checks and binds its buffers, compiles its program, fills in its
+ * Turns a checked launch of a kernel into a dispatch: binds its buffers, compiles its program, fills in its
  * parameters.
  *
  * @module
  */
-import type { Binding, DeviceBuffer } from "../device.ts";
+import { spanOf } from "../check_launch.ts";
+import type { DeviceBuffer } from "../device.ts";
 import { BYTES, type DType } from "../dtype.ts";
 import { DeviceError } from "../errors.ts";
 import {
@@ -26,17 +27,14 @@ export interface LauncherOptions {
   readonly gpu: GPUDevice;
   readonly faults: Faults;
   readonly recorder: Recorder;
-  readonly description: string;
-  readonly dtypes: ReadonlySet<DType>;
-  readonly bindingAlignment: number;
   /** What kernels are told. */
   readonly target: Omit<GpuTarget, "dtypes">;
   /** The most workgroups in each dimension. */
   readonly mostWorkgroups: number;
   /** Whether programs with subgroup operations need the language's `enable` line. */
   readonly enableSubgroups: boolean;
-  /** The allocation and length of a buffer; throws, with `what` in front, when it is not to be used. */
-  inUse(buffer: DeviceBuffer, what: string): { allocation: Allocation; bytes: number };
+  /** The allocation of a buffer of the device. */
+  allocationOf(buffer: DeviceBuffer): Allocation;
 }
 
 /** See the module's text. */
@@ -63,7 +61,7 @@ export class Launcher {
     this.#bindGroups.forget(allocation);
   }
 
-  /** Records one launch that needs no splitting. */
+  /** Records one launch that was checked (`checkLaunch`) and needs no splitting. */
   launch<P extends Params>(kernel: Kernel<P>, bindings: Bindings, params: P): void {
     const layout = this.#pipelines.layout(kernel);
     const dtypes: Record<string, DType> = {};
@@ -79,7 +77,7 @@ export class Launcher {
         elements += binding.size;
       }
     }
-    const ranges = this.#bind(kernel, layout, bindings);
+    const ranges = this.#bind(layout, bindings);
     if (written > 0 && elements === 0) return;
     const program = kernel.gpu(params, { dtypes, ...this.#options.target });
     const workgroups = this.#workgroups(kernel.name, program);
@@ -102,80 +100,25 @@ export class Launcher {
     const group = this.#bindGroups.get(kernel.name, layout, ranges);
     recorder.reserve(layout.uniformBytes);
     if (this.timer?.full) recorder.flush();
-    const uniform = layout.uniformBytes > 0
-      ? this.#uniform(kernel.name, layout, params)
-      : undefined;
+    const uniform = layout.uniformBytes > 0 ? this.#uniform(layout, params) : undefined;
     const timestamps = this.timer?.next(kernel.name);
     recorder.dispatch(kernel.name, pipeline.gpu, group, uniform, workgroups, timestamps);
     for (const { allocation } of ranges) allocation.batch = recorder.batch;
   }
 
-  /** The byte ranges of a launch's bindings, checked. */
-  // deno-lint-ignore no-explicit-any -- kernels of any parameters
-  #bind(kernel: Kernel<any>, layout: Layout, bindings: Bindings): BoundRange[] {
-    const ranges: BoundRange[] = [];
-    let written = 0;
-    for (let i = 0; i < layout.slots.length; i++) {
-      const { name, optional } = layout.slots[i];
+  /** The byte ranges of a launch's bindings. */
+  #bind(layout: Layout, bindings: Bindings): BoundRange[] {
+    let empty = 0;
+    return layout.slots.map(({ name }, i) => {
       const binding = bindings[name];
-      const write = layout.writes[i];
-      if (!binding && !optional) {
-        throw new DeviceError(`Kernel "${kernel.name}": binding "${name}" is missing`);
-      }
       if (!binding || binding.size === 0) {
-        const allocation = this.#emptyAllocation(write ? ++written : 0);
-        ranges.push({ allocation, offset: 0, bytes: allocation.bytes });
-        continue;
+        const allocation = this.#emptyAllocation(layout.writes[i] ? ++empty : 0);
+        return { allocation, offset: 0, bytes: allocation.bytes };
       }
-      const range = this.#range(kernel.name, name, binding);
-      for (let j = 0; j < i; j++) {
-        if (ranges[j].allocation !== range.allocation) continue;
-        const other = ranges[j];
-        const overlap = range.offset < other.offset + other.bytes &&
-          other.offset < range.offset + range.bytes;
-        if (write !== layout.writes[j] || (write && overlap)) {
-          const before = layout.slots[j].name;
-          throw new DeviceError(
-            `Kernel "${kernel.name}": bindings "${before}" and "${name}" are the same buffer, ` +
-              `and "${write ? name : before}" is written`,
-          );
-        }
-      }
-      ranges.push(range);
-    }
-    for (const name in bindings) {
-      if (!(name in kernel.bindings)) {
-        throw new DeviceError(`Kernel "${kernel.name}" has no binding "${name}"`);
-      }
-    }
-    return ranges;
-  }
-
-  #range(kernel: string, name: string, binding: Binding): BoundRange {
-    const what = `Kernel "${kernel}": binding "${name}"`;
-    const { allocation, bytes } = this.#options.inUse(binding.buffer, what);
-    const size = BYTES[binding.dtype];
-    const offset = binding.offset * size;
-    if (!this.#options.dtypes.has(binding.dtype)) {
-      throw new DeviceError(
-        `${what} is ${binding.dtype}, which ${this.#options.description} does not have`,
-      );
-    }
-    if (offset + binding.size * size > bytes) {
-      throw new DeviceError(
-        `${what} spans elements ${binding.offset} to ${binding.offset + binding.size} ` +
-          `of a buffer of ${bytes} bytes`,
-      );
-    }
-    if (offset % this.#options.bindingAlignment !== 0) {
-      throw new DeviceError(
-        `${what} starts at byte ${offset} (element ${binding.offset}), ` +
-          `not a multiple of ${this.#options.bindingAlignment} as this device needs`,
-      );
-    }
-    // 16 bytes at least, so that a program may see the elements as vec4; the allocation has them.
-    const length = Math.max(16, Math.ceil(binding.size * size / 4) * 4);
-    return { allocation, offset, bytes: Math.min(length, allocation.bytes - offset) };
+      const allocation = this.#options.allocationOf(binding.buffer);
+      const offset = binding.offset * BYTES[binding.dtype];
+      return { allocation, offset, bytes: Math.min(spanOf(binding), allocation.bytes - offset) };
+    });
   }
 
   #workgroups(kernel: string, program: GpuProgram): [number, number, number] {
@@ -199,18 +142,14 @@ export class Launcher {
     return groups;
   }
 
-  #uniform(kernel: string, layout: Layout, params: Params): number {
-    const what = `Kernel "${kernel}": parameter`;
+  #uniform(layout: Layout, params: Params): number {
     const { offset, view } = this.#recorder.place(layout.uniformBytes);
-    for (let i = 0; i < layout.params.length; i++) {
-      const [name, type] = layout.params[i];
-      const value = params[name];
+    layout.params.forEach(([name, type], i) => {
       const at = offset + 4 * i;
-      if (type === "f32" && typeof value === "number") view.setFloat32(at, value, true);
-      else if (type === "u32" && value >>> 0 === value) view.setUint32(at, value, true);
-      else if (type === "i32" && (value | 0) === value) view.setInt32(at, value, true);
-      else throw new DeviceError(`${what} "${name}" is ${value}, not ${type}`);
-    }
+      if (type === "f32") view.setFloat32(at, params[name], true);
+      else if (type === "u32") view.setUint32(at, params[name], true);
+      else view.setInt32(at, params[name], true);
+    });
     return offset;
   }
 

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { checkLaunch } from "../check_launch.ts";
 import type { Device, DeviceBuffer, KernelTiming, MemoryReport, Region } from "../device.ts";
 import type { DType, TypedArray } from "../dtype.ts";
 import { DeviceError, DeviceLostError, type OutOfMemoryError } from "../errors.ts";
@@ -96,9 +97,6 @@ export class WebGpuDevice implements Device {
       gpu,
       faults: this.#faults,
       recorder: this.#recorder,
-      description: this.description,
-      dtypes: this.dtypes,
-      bindingAlignment: this.bindingAlignment,
       target: {
         maxInvocations: gpu.limits.maxComputeInvocationsPerWorkgroup,
         maxWorkgroupBytes: gpu.limits.maxComputeWorkgroupStorageSize,
@@ -108,7 +106,7 @@ export class WebGpuDevice implements Device {
       },
       mostWorkgroups: gpu.limits.maxComputeWorkgroupsPerDimension,
       enableSubgroups: subgroups && !naga,
-      inUse: (buffer, what) => this.#inUse(buffer, what),
+      allocationOf: (buffer) => (buffer as WebGpuBuffer).allocation,
     });
     this.#pool = new BufferPool({
       create: (bytes, purpose) => this.#createGpuBuffer(bytes, purpose),
@@ -211,6 +209,7 @@ export class WebGpuDevice implements Device {
 
   launch<P extends Params>(kernel: Kernel<P>, bindings: Bindings, params: P): void {
     this.#assertOpen();
+    checkLaunch(kernel, bindings, params, this);
     if (!needsSplit(bindings, this.maxBindingBytes)) {
       this.#launcher.launch(kernel, bindings, params);
       return;

@@ -42,7 +42,7 @@ Deno.test("CpuDevice refuses foreign and released buffers, and work after close(
   const binding = { buffer, dtype: "f32", offset: 0, size: 4 } as const;
   assert.throws(
     () => other.launch(fill, { y: binding }, { count: 4, value: 1 }),
-    /fill's binding "y" belongs to CPU.*not to this CPU device/,
+    /kernel "fill": expected binding "y" to be on this device but got a buffer of another one, CPU/,
   );
   await assert.rejects(
     device.read([{ buffer, byteOffset: 8, byteLength: 16 }]),

@@ -1,0 +1,139 @@
+/**
+ * Checks a launch against the kernel's specification, on every device alike.
+ *
+ * @module
+ */
+import type { Binding, Device } from "./device.ts";
+import { BYTES } from "./dtype.ts";
+import { DeviceError } from "./errors.ts";
+import type { Kernel, Params } from "./kernel.ts";
+import { sizeOfAxes, type Slot } from "./kernel_spec.ts";
+import type { Bindings } from "./splitting.ts";
+
+/**
+ * Throws a {@linkcode DeviceError} unless the parameters and bindings are those that the kernel declares, each
+ * parameter of its type, and each binding of its type and size, aligned, in a buffer of this device that is in use, and
+ * not written where another one reads or writes.
+ */
+export function checkLaunch<P extends Params>(
+  kernel: Kernel<P>,
+  bindings: Bindings,
+  params: P,
+  device: Device,
+): void {
+  checkParams(kernel, params);
+  const { name, slots } = kernel;
+  for (let i = 0; i < slots.length; i++) {
+    const slot = slots[i];
+    const binding = bindings[slot.name];
+    if (binding) {
+      checkBinding(name, slot, binding, params, device);
+      for (let j = 0; j < i; j++) {
+        checkOverlap(name, slots[j], bindings[slots[j].name], slot, binding);
+      }
+    } else if (!slot.optional) fail(name, `binding "${slot.name}"`, "none");
+  }
+  for (const given in bindings) {
+    if (!(given in kernel.bindings)) {
+      fail(name, `bindings ${Object.keys(kernel.bindings).join(", ")}`, `"${given}"`);
+    }
+  }
+}
+
+function checkParams<P extends Params>({ name, params: types }: Kernel<P>, params: P): void {
+  for (const key in types) {
+    const type = types[key];
+    const value: number | undefined = params[key];
+    const valid = type === "u32"
+      ? value >>> 0 === value
+      : type === "i32"
+      ? (value | 0) === value
+      : typeof value === "number";
+    if (!valid) fail(name, `parameter "${key}" to be ${type}`, `${value}`);
+  }
+  for (const key in params) {
+    if (!(key in types)) fail(name, `parameters ${Object.keys(types).join(", ")}`, `"${key}"`);
+  }
+}
+
+function checkBinding(
+  kernel: string,
+  slot: Slot,
+  binding: Binding,
+  params: Params,
+  device: Device,
+): void {
+  const { buffer, dtype, offset, size } = binding;
+  const what = `binding "${slot.name}" to`;
+  if (buffer.device !== device) {
+    fail(
+      kernel,
+      `${what} be on this device`,
+      `a buffer of another one, ${buffer.device.description}`,
+    );
+  }
+  if (buffer.released) fail(kernel, `${what} be in use`, "a buffer that was released");
+  if (slot.dtype && dtype !== slot.dtype && !(slot.dtype === "i32" && dtype === "u32")) {
+    fail(kernel, `${what} be ${slot.dtype}`, dtype);
+  }
+  if (!device.dtypes.has(dtype)) {
+    fail(
+      kernel,
+      `${what} be one of ${[...device.dtypes].join(", ")}, which this device has`,
+      dtype,
+    );
+  }
+  const axes = slot.axes(params);
+  if (!axes.includes("*")) {
+    const elements = sizeOfAxes(axes, params);
+    if (size !== elements) {
+      fail(kernel, `${what} have ${elements} elements (${axes.join(" ")})`, `${size}`);
+    }
+  }
+  if (size === 0) return;
+  const first = offset * BYTES[dtype];
+  if (!(first >= 0 && first + size * BYTES[dtype] <= buffer.bytes)) {
+    fail(
+      kernel,
+      `${what} lie within a buffer of ${buffer.bytes} bytes`,
+      `elements ${offset} to ${offset + size} of ${dtype}`,
+    );
+  }
+  if (first % device.bindingAlignment !== 0) {
+    fail(kernel, `${what} start at a multiple of ${device.bindingAlignment} bytes`, `${first}`);
+  }
+}
+
+/** A buffer that is written is bound once, or in parts that do not overlap and are all written (WebGPU's own rule). */
+function checkOverlap(
+  kernel: string,
+  slot: Slot,
+  binding: Binding | undefined,
+  later: Slot,
+  laterBinding: Binding,
+): void {
+  if (binding?.buffer !== laterBinding.buffer || !binding.size || !laterBinding.size) return;
+  const write = slot.access !== "read", laterWrite = later.access !== "read";
+  if (!write && !laterWrite) return;
+  if (write && laterWrite) {
+    const first = binding.offset * BYTES[binding.dtype];
+    const laterFirst = laterBinding.offset * BYTES[laterBinding.dtype];
+    if (first + spanOf(binding) <= laterFirst || laterFirst + spanOf(laterBinding) <= first) return;
+  }
+  fail(
+    kernel,
+    `bindings "${slot.name}" and "${later.name}" to be different buffers, as "${
+      (laterWrite ? later : slot).name
+    }" is written,`,
+    "the same",
+  );
+}
+
+/** Bytes that are bound: at least 16, so that a program may see the elements as vec4; buffers have room for them. */
+export function spanOf({ size, dtype }: Binding): number {
+  return Math.max(16, Math.ceil(size * BYTES[dtype] / 4) * 4);
+}
+
+function fail(kernel: string, expected: string, found: string): never {
+  throw new DeviceError(`kernel "${kernel}": expected ${expected} but got ${found}`);
+}
