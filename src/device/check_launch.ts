@@ -7,7 +7,7 @@ import type { Binding, Device } from "./device.ts";
 import { BYTES } from "./dtype.ts";
 import { DeviceError } from "./errors.ts";
 import type { Kernel, Params } from "./kernel.ts";
-import { sizeOfAxes, type Slot } from "./kernel_spec.ts";
+import { type BindingSlot, sizeOfAxes } from "./kernel_spec.ts";
 import type { Bindings } from "./splitting.ts";
 
 /**
@@ -40,9 +40,10 @@ export function checkLaunch<P extends Params>(
   }
 }
 
-function checkParams<P extends Params>({ name, params: types }: Kernel<P>, params: P): void {
-  for (const key in types) {
-    const type = types[key];
+function checkParams<P extends Params>(kernel: Kernel<P>, params: P): void {
+  const { name, fields, params: types } = kernel;
+  for (let i = 0; i < fields.length; i++) {
+    const [key, type] = fields[i];
     const value: number | undefined = params[key];
     const valid = type === "u32"
       ? value >>> 0 === value
@@ -58,28 +59,29 @@ function checkParams<P extends Params>({ name, params: types }: Kernel<P>, param
 
 function checkBinding(
   kernel: string,
-  slot: Slot,
+  slot: BindingSlot,
   binding: Binding,
   params: Params,
   device: Device,
 ): void {
   const { buffer, dtype, offset, size } = binding;
-  const what = `binding "${slot.name}" to`;
   if (buffer.device !== device) {
     fail(
       kernel,
-      `${what} be on this device`,
+      `binding "${slot.name}" to be on this device`,
       `a buffer of another one, ${buffer.device.description}`,
     );
   }
-  if (buffer.released) fail(kernel, `${what} be in use`, "a buffer that was released");
+  if (buffer.released) {
+    fail(kernel, `binding "${slot.name}" to be in use`, "a buffer that was released");
+  }
   if (slot.dtype && dtype !== slot.dtype && !(slot.dtype === "i32" && dtype === "u32")) {
-    fail(kernel, `${what} be ${slot.dtype}`, dtype);
+    fail(kernel, `binding "${slot.name}" to be ${slot.dtype}`, dtype);
   }
   if (!device.dtypes.has(dtype)) {
     fail(
       kernel,
-      `${what} be one of ${[...device.dtypes].join(", ")}, which this device has`,
+      `binding "${slot.name}" to be one of ${[...device.dtypes].join(", ")}, which this device has`,
       dtype,
     );
   }
@@ -87,7 +89,11 @@ function checkBinding(
   if (!axes.includes("*")) {
     const elements = sizeOfAxes(axes, params);
     if (size !== elements) {
-      fail(kernel, `${what} have ${elements} elements (${axes.join(" ")})`, `${size}`);
+      fail(
+        kernel,
+        `binding "${slot.name}" to have ${elements} elements (${axes.join(" ")})`,
+        `${size}`,
+      );
     }
   }
   if (size === 0) return;
@@ -95,21 +101,25 @@ function checkBinding(
   if (!(first >= 0 && first + size * BYTES[dtype] <= buffer.bytes)) {
     fail(
       kernel,
-      `${what} lie within a buffer of ${buffer.bytes} bytes`,
+      `binding "${slot.name}" to lie within a buffer of ${buffer.bytes} bytes`,
       `elements ${offset} to ${offset + size} of ${dtype}`,
     );
   }
   if (first % device.bindingAlignment !== 0) {
-    fail(kernel, `${what} start at a multiple of ${device.bindingAlignment} bytes`, `${first}`);
+    fail(
+      kernel,
+      `binding "${slot.name}" to start at a multiple of ${device.bindingAlignment} bytes`,
+      `${first}`,
+    );
   }
 }
 
 /** A buffer that is written is bound once, or in parts that do not overlap and are all written (WebGPU's own rule). */
 function checkOverlap(
   kernel: string,
-  slot: Slot,
+  slot: BindingSlot,
   binding: Binding | undefined,
-  later: Slot,
+  later: BindingSlot,
   laterBinding: Binding,
 ): void {
   if (binding?.buffer !== laterBinding.buffer || !binding.size || !laterBinding.size) return;

@@ -126,6 +126,8 @@ export interface KernelDefinition<P extends Params> {
 export interface Kernel<P extends Params = Params> extends KernelDefinition<P> {
   /** The bindings in `@binding` order. */
   readonly slots: readonly BindingSlot[];
+  /** The parameters with their types, in order. */
+  readonly fields: readonly (readonly [name: string, type: "u32" | "i32" | "f32"])[];
 }
 
 /** The arrays that a reference implementation is given. */
@@ -133,5 +135,9 @@ export type Views = Record<string, TypedArray>;
 
 /** Declares a kernel. */
 export function kernel<P extends Params>(definition: KernelDefinition<P>): Kernel<P> {
-  return { ...definition, slots: slotsOf(definition.bindings) };
+  return {
+    ...definition,
+    slots: slotsOf(definition.bindings),
+    fields: Object.entries(definition.params),
+  };
 }

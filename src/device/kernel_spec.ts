@@ -62,7 +62,7 @@ export function wgslHeader<P extends Params>(
   dtypes: Readonly<Record<string, DType>>,
   vec4: string | false = false,
 ): string {
-  const { slots } = kernel;
+  const { slots, fields } = kernel;
   const elements = slots.map(({ name, dtype }) => dtype ?? dtypes[name] ?? "f32");
   const lines = elements.includes("f16") ? ["enable f16;"] : [];
   lines.push(
@@ -70,7 +70,6 @@ export function wgslHeader<P extends Params>(
     `const WIDTH = ${vec4 === false ? 1 : 4}u;`,
     `alias F = ${vec4 === false ? "f32" : "vec4<f32>"};`,
   );
-  const fields = Object.entries(kernel.params);
   if (fields.length > 0) {
     lines.push(
       "struct Params {",
