@@ -9,13 +9,13 @@ import { generate } from "../../src/decode/generate.ts";
 import type { NextTokenModel } from "../../src/decode/next_token_model.ts";
 import { GPT2 } from "../../src/models/gpt2.ts";
 import { Transformer } from "../../src/models/transformer.ts";
-import { checkStateDict } from "../../src/nn/parameters.ts";
+import { checkStateDict } from "../../src/nn/state_dict.ts";
 import { logSoftmax } from "../../src/ops/log_softmax.ts";
 import { assign, tensor } from "../../src/tensor/create.ts";
 import { Scope } from "../../src/tensor/scope.ts";
 import type { Tensor } from "../../src/tensor/tensor.ts";
 import { Comparison, manifest, tensorsOf } from "./golden.ts";
-import { sizes, translatorSizes } from "./golden_models.ts";
+import { byOurNames, sizes, translatorSizes } from "./golden_models.ts";
 
 /** A decoded sequence as the manifest has it. */
 interface Expected {
