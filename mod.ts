@@ -31,6 +31,7 @@ export * from "./src/device/default.ts";
 export * from "./src/device/device.ts";
 export * from "./src/device/dtype.ts";
 export * from "./src/device/errors.ts";
+export { yieldToEventLoop } from "./src/device/event_loop.ts";
 export * from "./src/device/kernel.ts";
 export * from "./src/device/open.ts";
 export { type Bindings } from "./src/device/splitting.ts";
@@ -108,7 +109,7 @@ export {
   type ModelDownloadProgress,
   type ModelHubOptions,
   type ModelPart,
-} from "./src/pretrained/hub.ts";
+} from "./src/pretrained/download_model.ts";
 export * from "./src/pretrained/llama2c.ts";
 export { loadPretrained, type LoadPretrainedOptions } from "./src/pretrained/load_pretrained.ts";
 export * from "./src/pretrained/load_pretrained_tokenizer.ts";
@@ -131,6 +132,7 @@ export * from "./src/train/fitting_batch.ts";
 export * from "./src/train/interrupt.ts";
 export * from "./src/train/memory.ts";
 export * from "./src/train/run_checkpoint.ts";
+export * from "./src/train/run_folder.ts";
 export * from "./src/train/step_guard.ts";
 export * from "./src/decode/beam_search.ts";
 export * from "./src/decode/generate.ts";
@@ -188,7 +190,16 @@ export {
   loadHellaSwag,
 } from "./data/hellaswag.ts";
 export { type Dataset } from "./src/data/dataset.ts";
-export * from "./src/data/download.ts";
+export * from "./src/hub/download.ts";
+export {
+  downloadHubFile,
+  type DownloadHubOptions,
+  hubCorpusFile,
+  type HubFile,
+  type HubOptions,
+  listHubFiles,
+  type ListHubOptions,
+} from "./src/hub/hub.ts";
 export * from "./src/data/loader.ts";
 export {
   type FileSpan,
@@ -196,7 +207,6 @@ export {
   type PageRunOptions,
   ParquetTexts,
 } from "./src/data/parquet.ts";
-export * from "./src/data/prepare/hub.ts";
 export * from "./src/data/prepare/prepare.ts";
 export * from "./src/data/shard_writer.ts";
 export * from "./src/data/shards.ts";

@@ -1,6 +1,6 @@
 // English sentences and their French translations: downloaded once, or read from a path.
 import { join } from "node:path";
-import { cacheFolder, download, type DownloadOptions } from "../src/data/download.ts";
+import { cacheFolder, download, type DownloadOptions } from "../src/hub/download.ts";
 import { FileFormatError } from "../src/io/errors.ts";
 import { cleanPair, readSentencePairs, type SentencePair } from "../src/data/translation_pairs.ts";
 

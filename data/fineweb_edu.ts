@@ -1,6 +1,6 @@
 // FineWeb-Edu, the pages of the web that teach something: downloaded file by file and made into token shards.
 import { join } from "node:path";
-import { hubCorpusFile, type HubOptions, listHubFiles } from "../src/data/prepare/hub.ts";
+import { hubCorpusFile, type HubOptions, listHubFiles } from "../src/hub/hub.ts";
 import {
   prepareCorpus,
   type PreparedCorpus,

@@ -1,6 +1,6 @@
 // HellaSwag, stories to be ended in the one sensible way of four: downloaded once, or read from a path.
 import { join } from "node:path";
-import { cacheFolder, download, type DownloadOptions } from "../src/data/download.ts";
+import { cacheFolder, download, type DownloadOptions } from "../src/hub/download.ts";
 import { parseJsonLines, textField } from "../src/data/jsonl.ts";
 import { toPath } from "../src/io/byte_source.ts";
 import { FileFormatError } from "../src/io/errors.ts";

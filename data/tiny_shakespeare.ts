@@ -1,7 +1,7 @@
 // Tiny Shakespeare, the text that char-rnn and nanoGPT train on: downloaded once, or read from a path.
 import { join } from "node:path";
 import { checkDataset, type Dataset } from "../src/data/dataset.ts";
-import { cacheFolder, download, type DownloadOptions } from "../src/data/download.ts";
+import { cacheFolder, download, type DownloadOptions } from "../src/hub/download.ts";
 
 /** 40,000 lines from Shakespeare's plays, put together by Andrej Karpathy. */
 export const dataset: Dataset = {

@@ -50,12 +50,11 @@ import {
 } from "./next_token_byte_pair/report.ts";
 import { NOTHING, scoreOf, Training, withBatch } from "./next_token_byte_pair/training.ts";
 
-const { folder, options } = await openRun(parseOptions(Deno.args));
+const run = await openRun(parseOptions(Deno.args));
+using _folder = run.folder;
+const { folder: { path: folder }, options } = run;
 const device = await openDevice(options.device === "auto" ? {} : { kind: options.device });
 using log = await TextLog.open(`${folder}/log.txt`, { echo: console.log });
-using interrupt = new Interrupt(() =>
-  console.error("\nCtrl-C: finishing this step and saving ...")
-);
 const corpus = await openCorpus(folder, options);
 const { tokenizer, train, validation, unigramEntropy } = corpus;
 log.line(`${folder}: ${corpus.description}`);
@@ -68,12 +67,17 @@ const schedule = warmupCosine({
   decaySteps: options.epochs,
 });
 
+using interrupt = new Interrupt((signal) =>
+  console.error(`\n${signal}: finishing this step and saving; once more ends at once`)
+);
 const results: Result[] = [];
 for (const name of options.models) {
   if (!interrupt.requested) results.push(await trainModel(name));
 }
-if (interrupt.requested) log.line(`stopped; go on with --resume ${folder}`);
-else log.line(`\n${await compare(folder, unigramEntropy, results)}`);
+if (interrupt.requested) {
+  log.line(`stopped; go on with --resume ${folder}`);
+  Deno.exitCode = interrupt.exitCode;
+} else log.line(`\n${await compare(folder, unigramEntropy, results)}`);
 
 /** Trains one model, from the beginning or from where it stopped. */
 async function trainModel(name: ModelName): Promise<Result> {
@@ -114,7 +118,6 @@ async function trainEpoch(training: Training, report: Report): Promise<void> {
       report.step(step, { loss, gradNorm, lr });
       progress.update(i + 1, `| loss ${loss.toFixed(3)}`);
     });
-    await nextTurn();
     training.epochSeconds += (performance.now() - started) / 1000;
     // An epoch that is whole is saved with its figures, when they are known.
     if (step % options.saveEvery === 0 && i + 1 < train.batches) {
@@ -200,9 +203,4 @@ async function readScalars(scalars: Tensor[]): Promise<number[]> {
   const values = await readTensors(scalars);
   scalars.forEach((scalar) => scalar.dispose());
   return values.map(([value]) => value);
-}
-
-/** Lets Ctrl-C in: the CPU device, where nothing is waited for, never gives the thread away. */
-function nextTurn(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve));
 }

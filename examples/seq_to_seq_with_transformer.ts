@@ -13,6 +13,7 @@
 import {
   Adam,
   checkGradNorm,
+  checkpointExtra,
   cleanSentence,
   clipGradNorm,
   formatDuration,
@@ -32,11 +33,12 @@ import {
 } from "../mod.ts";
 import { openCorpus, someSentences } from "./seq_to_seq_with_transformer/data.ts";
 import { evaluate, upload } from "./seq_to_seq_with_transformer/evaluate.ts";
-import { chooseModel, chooseRun, keepOptions } from "./seq_to_seq_with_transformer/folder.ts";
-import { Interpreter } from "./seq_to_seq_with_transformer/interpreter.ts";
+import { chooseModel, newFolder, openResumed } from "./seq_to_seq_with_transformer/folder.ts";
+import { compareAll } from "./seq_to_seq_with_transformer/look.ts";
 import { parseOptions } from "./seq_to_seq_with_transformer/options.ts";
 import { type Curves, Report } from "./seq_to_seq_with_transformer/report.ts";
 import { showcase } from "./seq_to_seq_with_transformer/showcase.ts";
+import { Interpreter } from "../src/cli/interpreter.ts";
 
 const line = parseOptions(Deno.args);
 const device = await openDevice(
@@ -52,9 +54,11 @@ if (line.translate !== undefined) {
   Deno.exit();
 }
 
-const { folder, options } = await chooseRun(line);
+const resumed = await openResumed(line);
+const { options } = resumed ?? line;
 const corpus = await openCorpus(options);
-await keepOptions(folder, options);
+using runFolder = resumed?.folder ?? await newFolder(line);
+const folder = runFolder.path;
 const { trainRows } = corpus;
 const random = new RandomState(options.seed);
 const model = new Transformer({
@@ -74,13 +78,12 @@ const run = { model, optimizer, random };
 
 let step = 0;
 let curves: Curves = { steps: [], epochs: [] };
-const checkpoint = line.resume === undefined ? undefined : await loadNewestCheckpoint(folder, {
+const checkpoint = resumed === undefined ? undefined : await loadNewestCheckpoint(folder, {
   onRefused: (error) => console.error(`${error.message}; trying the one before`),
 });
 if (checkpoint) {
-  const restored = restoreRun(checkpoint, run);
-  step = restored.step;
-  curves = (restored.extra as unknown as { curves: Curves }).curves;
+  ({ curves } = checkpointExtra(checkpoint, ["curves"]) as unknown as { curves: Curves });
+  step = restoreRun(checkpoint, run).step;
 }
 using report = await Report.open(folder, step, curves);
 report.line(corpus.description);
@@ -101,8 +104,8 @@ const schedule = warmupCosine({
   warmupSteps: Math.min(options.warmup, Math.floor(steps / 10)),
   totalSteps: steps,
 });
-using interrupt = new Interrupt(() =>
-  console.error("\nCtrl-C: finishing this step and saving ...")
+using interrupt = new Interrupt((signal) =>
+  console.error(`\n${signal}: finishing this step and saving; once more ends at once`)
 );
 let saved = step;
 
@@ -119,13 +122,14 @@ while (step < steps && !interrupt.requested) {
   report.line(`  took ${formatDuration((performance.now() - started) / 1000)}`);
   await report.histograms(step, parameters);
   const held = someSentences(corpus.validation, options.samples);
-  report.samples("held out", step, await interpreter.compareAll(held));
+  report.samples("held out", step, await compareAll(interpreter, held));
   await save();
   await interpreter.save(folder);
 }
 if (saved !== step) await save();
 if (step < steps) {
   report.line(`stopped after step ${step} of ${steps}; go on with --resume ${folder}`);
+  Deno.exitCode = interrupt.exitCode;
 } else {
   // What is shown is what was saved: a model that cannot be loaded is worth nothing.
   const loaded = await Interpreter.load(folder, device);
@@ -147,7 +151,6 @@ async function trainEpoch(epoch: number): Promise<void> {
     report.step(step, { loss, gradNorm, lr: schedule(step) });
     progress.update(step - epoch * batches, `loss ${loss.toFixed(4)}`);
     if (step % options.saveEvery === 0) await save();
-    await nextTurn();
     if (interrupt.requested) return;
   }
 }
@@ -171,11 +174,6 @@ async function trainStep(
   const [[lossValue], [gradNorm]] = await readTensors([loss, norm]);
   await checkGradNorm(gradNorm, parameters);
   return { loss: lossValue, gradNorm };
-}
-
-/** Lets Ctrl-C in: the CPU device, where nothing is waited for, never gives the thread away. */
-function nextTurn(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve));
 }
 
 async function save(): Promise<void> {

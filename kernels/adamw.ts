@@ -36,18 +36,17 @@ export type AdamWParams = {
  *
  * Nothing changes where `gradScale[0]` is 0.
  */
-export const adamw: Kernel<AdamWParams> = kernel({
+export const adamw: Kernel<AdamWParams> = kernel<AdamWParams>({
   name: "adamw",
   bindings: {
-    p: "update",
-    g: "read",
-    m: "update",
-    v: "update",
-    gradScale: "read",
-    correction: "read",
-    copy: "write",
+    p: { update: "count", dtype: "f32" },
+    g: { read: "count" },
+    m: { update: "count", dtype: "f32" },
+    v: { update: "count", dtype: "f32" },
+    gradScale: { read: "1", dtype: "f32" },
+    correction: { read: "2", dtype: "f32" },
+    copy: { write: "count", dtype: "f16", optional: true },
   },
-  optional: ["copy"],
   params: {
     count: "u32",
     lr: "f32",
@@ -58,22 +57,15 @@ export const adamw: Kernel<AdamWParams> = kernel({
     eps: "f32",
     weightDecay: "f32",
   },
-  gpu: ({ count }, { dtypes, software }: GpuTarget) => {
-    const width = count % 4 ? 1 : 4;
-    const vector = (dtype: string) => width === 1 ? dtype : `vec4<${dtype}>`;
+  gpu: ({ count }, { software }: GpuTarget) => {
+    const vec4 = count % 4 === 0 && "count";
     // A software GPU pays for each invocation, a real one wants many.
     const perInvocation = software ? 16 : 1;
     return {
       wgsl,
-      constants: {
-        V: vector("f32"),
-        G: vector(dtypes.g),
-        H: vector(dtypes.copy ?? "f32"),
-        WIDTH: width,
-        PER_INVOCATION: perInvocation,
-        WRITES_COPY: dtypes.copy !== undefined,
-      },
-      workgroups: Math.ceil(count / (width * 64 * perInvocation)),
+      vec4,
+      constants: { PER_INVOCATION: perInvocation },
+      workgroups: Math.ceil(count / ((vec4 ? 4 : 1) * 64 * perInvocation)),
     };
   },
   cpu({ p, g, m, v, gradScale, correction, copy }, params) {
@@ -108,8 +100,5 @@ export const adamw: Kernel<AdamWParams> = kernel({
     );
     return true;
   },
-  split: {
-    along: "count",
-    elements: { p: () => 1, g: () => 1, m: () => 1, v: () => 1, copy: () => 1 },
-  },
+  split: "count",
 });

@@ -18,9 +18,13 @@ export type AdamWCorrectionParams = {
  * Unless `gradScale[0]` is 0: adds 1 to `step` (1) and sets `correction` (2) to `1 - beta1^step` and
  * `1 - beta2^step`.
  */
-export const adamwCorrection: Kernel<AdamWCorrectionParams> = kernel({
+export const adamwCorrection: Kernel<AdamWCorrectionParams> = kernel<AdamWCorrectionParams>({
   name: "adamw_correction",
-  bindings: { gradScale: "read", step: "update", correction: "update" },
+  bindings: {
+    gradScale: { read: "1", dtype: "f32" },
+    step: { update: "1", dtype: "f32" },
+    correction: { update: "2", dtype: "f32" },
+  },
   params: { logBeta1: "f32", logBeta2: "f32" },
   gpu: () => ({ wgsl, workgroups: 1 }),
   cpu({ gradScale, step, correction }, { logBeta1, logBeta2 }) {

@@ -1,15 +1,5 @@
 // Counts a step of Adam and works out its bias corrections, unless the step is refused
 
-struct Params {
-  log_beta1: f32,
-  log_beta2: f32,
-}
-
-@group(0) @binding(0) var<storage, read> grad_scale: array<f32>;
-@group(0) @binding(1) var<storage, read_write> step: array<f32>;
-@group(0) @binding(2) var<storage, read_write> correction: array<f32>;
-@group(0) @binding(3) var<uniform> params: Params;
-
 // 1 - exp(x) for x <= 0; the series where the difference would cancel.
 fn one_minus_exp(x: f32) -> f32 {
   if (x < -0.5) {

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type Kernel, kernel } from "../src/device/kernel.ts";
+import { type Kernel, kernel, MAX_ITERATIONS } from "../src/device/kernel.ts";
 import wgsl from "./arg_reduce.wgsl" with { type: "text" };
 
 /** Numbers of {@linkcode argReduceKernels}. */
@@ -17,21 +17,29 @@ export type ArgReduceParams = {
 };
 
 function argReduce(name: string, largest: boolean): Kernel<ArgReduceParams> {
-  return kernel({
+  return kernel<ArgReduceParams>({
     name,
-    bindings: { x: "read", y: "write" },
+    bindings: {
+      x: { read: ({ inner }) => inner === 1 ? "count reduced" : "reduced count" },
+      y: { write: "count", dtype: "i32" },
+    },
     params: { count: "u32", reduced: "u32", inner: "u32" },
-    gpu: ({ count, reduced }, { dtypes }) => ({
-      wgsl,
-      constants: {
-        T: dtypes.x,
-        C: dtypes.x === "f16" ? "f32" : dtypes.x,
-        LARGEST: largest,
-        FLOAT: dtypes.x === "f32" || dtypes.x === "f16",
-        WORKGROUP: reduced >= 4096 ? 256 : 64,
-      },
-      workgroups: count,
-    }),
+    gpu({ count, reduced }, { dtypes, maxInvocations }) {
+      const iterations = (lanes: number) => Math.ceil(reduced / lanes) + Math.log2(lanes);
+      let lanes = reduced >= 4096 ? 256 : 64;
+      while (iterations(lanes) > MAX_ITERATIONS && lanes * 2 <= maxInvocations) lanes *= 2;
+      return {
+        wgsl,
+        constants: {
+          C: dtypes.x === "f16" ? "f32" : dtypes.x,
+          LARGEST: largest,
+          FLOAT: dtypes.x === "f32" || dtypes.x === "f16",
+          WORKGROUP: lanes,
+        },
+        workgroups: count,
+        iterations: iterations(lanes),
+      };
+    },
     cpu({ x, y }, { count, reduced, inner }) {
       for (let i = 0; i < count; i++) {
         const base = Math.floor(i / inner) * reduced * inner + i % inner;
@@ -47,13 +55,7 @@ function argReduce(name: string, largest: boolean): Kernel<ArgReduceParams> {
         y[i] = at;
       }
     },
-    split: {
-      along: "count",
-      elements: {
-        y: () => 1,
-        x: ({ inner, reduced }) => (inner === 1 ? reduced : undefined) as number,
-      },
-    },
+    split: "count",
   });
 }
 

@@ -1,20 +1,8 @@
 // y[o, c] = the index along the reduced axis of the largest (smallest) x[o, :, c]; a workgroup per element of y
-alias T = f32; // of x
 alias C = f32; // compared in
-alias Y = i32;
 const LARGEST = true;
 const FLOAT = true;
 const WORKGROUP = 64u;
-
-struct Params {
-  count: u32, // elements of y
-  reduced: u32,
-  inner: u32,
-}
-
-@group(0) @binding(0) var<storage, read> x: array<T>;
-@group(0) @binding(1) var<storage, read_write> y: array<Y>;
-@group(0) @binding(2) var<uniform> params: Params;
 
 var<workgroup> values: array<C, WORKGROUP>;
 var<workgroup> indices: array<u32, WORKGROUP>;

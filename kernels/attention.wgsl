@@ -4,56 +4,17 @@
 // An invocation owns a row: a query, or in attention_backward_kv a key. The rows of the other side pass by, 8 at a time,
 // the same ones for a whole workgroup. On a GPU its invocations bring them to workgroup memory together; where a
 // CPU plays GPU and loads cost most (see matmul_subgroup.wgsl), lanes hand them to each other.
-alias T = f32; // of q, k, v, o and their gradients
-alias V = i32; // of key_valid
 const D = 64u; // the size of a head
 const D4 = 16; // vec4 that hold it
-const MASKED = false; // there is key_valid
 const ROWS = 64u; // invocations of a workgroup
 const TILES = 4; // eights of rows that are brought at a time
 const TILE_VECTORS = 512; // 8 * TILES * D4
-const VECTOR = 1; // 1: strides and d are multiples of 4 elements, and loads take 4 at once
-const SCALAR = 0; // 1 - VECTOR
 const HIDDEN = -1e30; // the score of a key that may not be seen
 
-struct Params {
-  batch: u32,
-  heads: u32,
-  kv_heads: u32,
-  queries: u32,
-  keys: u32,
-  d: u32,
-  q_batch: u32,
-  q_head: u32,
-  q_time: u32,
-  k_batch: u32,
-  k_head: u32,
-  k_time: u32,
-  v_batch: u32,
-  v_head: u32,
-  v_time: u32,
-  o_batch: u32,
-  o_head: u32,
-  o_time: u32,
-  valid_batch: u32,
-  k_start: u32,
-  v_start: u32,
-  past: i32,
-  step: u32,
-  block: u32,
-  scale: f32,
-}
-
-//#repeat on 0..VECTOR
-alias Element = vec4<T>;
-//#end
-//#repeat on 0..SCALAR
-alias Element = T;
 // How many of the 4 elements from 4 i on a head still has.
 fn inside(i: u32) -> vec4<bool> {
   return vec4u(4u * i) + vec4u(0u, 1u, 2u, 3u) < vec4u(D);
 }
-//#end
 
 // The keys begin..end that a query at a position may see.
 fn keys_seen(position: i32) -> vec2u {
@@ -71,10 +32,10 @@ fn keys_seen(position: i32) -> vec2u {
 fn queries_seeing(key: u32) -> vec2u {
   var seeing = vec2u(0u, params.queries);
   if (params.step != 0u) {
-    seeing.x = u32(max(i32((key + 1u) * params.step) - 1 - params.past, 0));
+    seeing.x = u32(max(i32((key + 1u) * params.step) - 1 - params.position, 0));
   }
   if (params.block != 0u) {
-    let end = i32((key / params.block + 1u) * params.block) - params.past;
+    let end = i32((key / params.block + 1u) * params.block) - params.position;
     seeing.y = min(params.queries, u32(max(end, 0)));
   }
   return seeing;

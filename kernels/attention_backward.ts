@@ -21,35 +21,34 @@ export interface AttentionBackwardBindings {
   /** What `attentionForward` gave. */
   readonly o: Binding;
   /** The gradient of `o`. */
-  readonly grad_o: Binding;
+  readonly dO: Binding;
   /** 0 where a key may not be seen. */
-  readonly key_valid?: Binding;
+  readonly keyValid?: Binding;
   /** What `attentionForward` left there. */
   readonly stats: Binding;
   /** Gets the gradient of `q`. */
-  readonly grad_q: Binding;
+  readonly dQ: Binding;
   /** Gets the gradient of `k`. */
-  readonly grad_k: Binding;
+  readonly dK: Binding;
   /** Gets the gradient of `v`. */
-  readonly grad_v: Binding;
+  readonly dV: Binding;
 }
 
 /** One thread of a CPU owns a key head and all queries that use it, so that the weights are computed only once. */
 const fused: Kernel<AttentionParams> = kernel<AttentionParams>({
   name: "attention_backward",
   bindings: {
-    q: "read",
-    k: "read",
-    v: "read",
-    o: "read",
-    grad_o: "read",
-    key_valid: "read",
-    stats: "update",
-    grad_q: "write",
-    grad_k: "write",
-    grad_v: "write",
+    q: { read: "*" },
+    k: { read: "*" },
+    v: { read: "*" },
+    o: { read: "*" },
+    dO: { read: "*" },
+    keyValid: { read: "batch validBatch", dtype: "i32", optional: true },
+    stats: { update: "2 batch heads queries", dtype: "f32" },
+    dQ: { write: "*" },
+    dK: { write: "*" },
+    dV: { write: "*" },
   },
-  optional: ["key_valid"],
   params: ATTENTION_PARAMS,
   gpu() {
     throw new Error("attention_backward is for the CPU; a GPU runs its parts one after the other");
@@ -62,27 +61,27 @@ const fused: Kernel<AttentionParams> = kernel<AttentionParams>({
     const rows = params.batch * params.heads * params.queries;
     cpuBackward(context.pool, {
       ...cpuAttention(params, at),
-      dO: at.grad_o,
-      dq: at.grad_q,
-      dk: at.grad_k + 4 * params.k_start,
-      dv: at.grad_v + 4 * params.v_start,
+      dO: at.dO,
+      dq: at.dQ + 4 * params.qStart,
+      dk: at.dK + 4 * params.kStart,
+      dv: at.dV + 4 * params.vStart,
       delta: at.stats + 4 * rows,
     });
     return true;
   },
 });
 
-/** Launches what computes grad_q, grad_k and grad_v on the device: one kernel on a CPU, two on a GPU. */
+/** Launches what computes dQ, dK and dV on the device: one kernel on a CPU, two on a GPU. */
 export function launchAttentionBackward(
   device: Device,
   bindings: AttentionBackwardBindings,
   params: AttentionParams,
 ): void {
-  const { o, grad_q, grad_k, grad_v, ...common } = bindings;
+  const { o, dQ, dK, dV, ...common } = bindings;
   if (device.kind === "cpu") {
     device.launch(fused, { ...bindings }, params);
     return;
   }
-  device.launch(attentionBackwardQ, { ...common, o, grad_q }, params);
-  device.launch(attentionBackwardKv, { ...common, grad_k, grad_v }, params);
+  device.launch(attentionBackwardQ, { ...common, o, dQ }, params);
+  device.launch(attentionBackwardKv, { ...common, dK, dV }, params);
 }

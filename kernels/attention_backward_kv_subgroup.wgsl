@@ -14,7 +14,7 @@ fn main(
   let key = min(row, params.keys - 1u);
   let k_at = params.k_start + b * params.k_batch + kv_head * params.k_head + key * params.k_time;
   let v_at = params.v_start + b * params.v_batch + kv_head * params.v_head + key * params.v_time;
-  let shown = !MASKED || key_valid[b * params.valid_batch + key] != 0;
+  let shown = !HAS_KEY_VALID || key_valid[b * params.valid_batch + key] != 0;
   var k_row: array<vec4f, D4>;
   var v_row: array<vec4f, D4>;
   var dk_row: array<vec4f, D4>;
@@ -30,7 +30,7 @@ fn main(
   let begin = queries_seeing(group.x * ROWS).x;
   let end = queries_seeing(min(group.x * ROWS + ROWS, params.keys) - 1u).y;
   for (var h = kv_head * share; h < (kv_head + 1u) * share; h++) {
-    let q_at = b * params.q_batch + h * params.q_head;
+    let q_at = params.q_start + b * params.q_batch + h * params.q_head;
     let g_at = b * params.o_batch + h * params.o_head;
     let stat_at = (b * params.heads + h) * params.queries;
     let delta_at = params.batch * params.heads * params.queries + stat_at;
@@ -49,7 +49,7 @@ fn main(
         let v = v_row[i];
         //#repeat t 0..TILES
         let q{t} = params.scale * load_q(q_at + mine{t} * params.q_time, i);
-        let g{t} = load_grad_o(g_at + mine{t} * params.o_time, i);
+        let g{t} = load_d_o(g_at + mine{t} * params.o_time, i);
         //#repeat l 8*t..8*t+8
         s{l} += dot(k, subgroupBroadcast(q{t}, {l - 8*t}u));
         t{l} += dot(v, subgroupBroadcast(g{t}, {l - 8*t}u));
@@ -68,7 +68,7 @@ fn main(
         var dv = dv_row[i];
         //#repeat t 0..TILES
         let q{t} = params.scale * load_q(q_at + mine{t} * params.q_time, i);
-        let g{t} = load_grad_o(g_at + mine{t} * params.o_time, i);
+        let g{t} = load_d_o(g_at + mine{t} * params.o_time, i);
         //#repeat l 8*t..8*t+8
         dk += w{l} * subgroupBroadcast(q{t}, {l - 8*t}u);
         dv += p{l} * subgroupBroadcast(g{t}, {l - 8*t}u);
@@ -81,8 +81,8 @@ fn main(
   }
   if (row < params.keys) {
     for (var i = 0u; i < d4; i++) {
-      store_grad_k(k_at, i, dk_row[i]);
-      store_grad_v(v_at, i, dv_row[i]);
+      store_d_k(k_at, i, dk_row[i]);
+      store_d_v(v_at, i, dv_row[i]);
     }
   }
 }

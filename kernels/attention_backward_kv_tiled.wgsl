@@ -14,7 +14,7 @@ fn main(
   let key = min(row, params.keys - 1u);
   let k_at = params.k_start + b * params.k_batch + kv_head * params.k_head + key * params.k_time;
   let v_at = params.v_start + b * params.v_batch + kv_head * params.v_head + key * params.v_time;
-  let shown = !MASKED || key_valid[b * params.valid_batch + key] != 0;
+  let shown = !HAS_KEY_VALID || key_valid[b * params.valid_batch + key] != 0;
   //#repeat i 0..D4
   let k{i} = load_k(k_at, {i}u);
   let v{i} = load_v(v_at, {i}u);
@@ -26,7 +26,7 @@ fn main(
   let begin = queries_seeing(group.x * ROWS).x;
   let end = queries_seeing(min(group.x * ROWS + ROWS, params.keys) - 1u).y;
   for (var h = kv_head * share; h < (kv_head + 1u) * share; h++) {
-    let q_at = b * params.q_batch + h * params.q_head;
+    let q_at = params.q_start + b * params.q_batch + h * params.q_head;
     let g_at = b * params.o_batch + h * params.o_head;
     let stat_at = (b * params.heads + h) * params.queries;
     let delta_at = params.batch * params.heads * params.queries + stat_at;
@@ -35,7 +35,7 @@ fn main(
       for (var e = index; e < u32(TILE_VECTORS); e += ROWS) {
         let query = min(first + e / u32(D4), params.queries - 1u);
         tile_q[e] = params.scale * load_q(q_at + query * params.q_time, e % u32(D4));
-        tile_g[e] = load_grad_o(g_at + query * params.o_time, e % u32(D4));
+        tile_g[e] = load_d_o(g_at + query * params.o_time, e % u32(D4));
       }
       workgroupBarrier();
       for (var step = 0u; step < 8u * u32(TILES) && first + step < end; step += 8u) {
@@ -70,8 +70,8 @@ fn main(
   }
   if (row < params.keys) {
     //#repeat i 0..D4
-    store_grad_k(k_at, {i}u, dk{i});
-    store_grad_v(v_at, {i}u, dv{i});
+    store_d_k(k_at, {i}u, dk{i});
+    store_d_v(v_at, {i}u, dv{i});
     //#end
   }
 }

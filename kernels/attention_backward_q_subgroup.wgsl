@@ -12,7 +12,7 @@ fn main(
   let d4 = (params.d + 3u) / 4u; // not the constant: loops that Mesa unrolls take long to compile
   let row = group.x * ROWS + index;
   let query = min(row, params.queries - 1u);
-  let q_at = b * params.q_batch + h * params.q_head + query * params.q_time;
+  let q_at = params.q_start + b * params.q_batch + h * params.q_head + query * params.q_time;
   let o_at = b * params.o_batch + h * params.o_head + query * params.o_time;
   let k_at = params.k_start + b * params.k_batch + kv_head * params.k_head;
   let v_at = params.v_start + b * params.v_batch + kv_head * params.v_head;
@@ -24,20 +24,20 @@ fn main(
   var g_row: array<vec4f, D4>;
   var d_row: array<vec4f, D4>;
   for (var i = 0u; i < d4; i++) {
-    let g = load_grad_o(o_at, i);
+    let g = load_d_o(o_at, i);
     delta += dot(g, load_o(o_at, i));
     q_row[i] = params.scale * load_q(q_at, i);
     g_row[i] = g;
     d_row[i] = vec4f();
   }
   // The keys that this row may see, and those that some row of the workgroup may see.
-  let seen = keys_seen(params.past + i32(query));
-  let begin = keys_seen(params.past + i32(group.x * ROWS)).x;
-  let end = keys_seen(params.past + i32(min(group.x * ROWS + ROWS, params.queries)) - 1).y;
+  let seen = keys_seen(params.position + i32(query));
+  let begin = keys_seen(params.position + i32(group.x * ROWS)).x;
+  let end = keys_seen(params.position + i32(min(group.x * ROWS + ROWS, params.queries)) - 1).y;
   for (var key = begin; key < end; key += 8u * u32(TILES)) {
     //#repeat t 0..TILES
     let mine{t} = min(key + {8*t}u + index, params.keys - 1u);
-    let open{t} = u32(!MASKED || key_valid[valid_at + mine{t}] != 0);
+    let open{t} = u32(!HAS_KEY_VALID || key_valid[valid_at + mine{t}] != 0);
     //#repeat l 8*t..8*t+8
     let shown{l} = subgroupBroadcast(open{t}, {l - 8*t}u) != 0u;
     //#end
@@ -76,7 +76,7 @@ fn main(
   if (row < params.queries) {
     stats[params.batch * params.heads * params.queries + stat_at] = delta;
     for (var i = 0u; i < d4; i++) {
-      store_grad_q(q_at, i, params.scale * d_row[i]);
+      store_d_q(q_at, i, params.scale * d_row[i]);
     }
   }
 }

@@ -12,7 +12,7 @@ fn main(
   let kv_head = h / (params.heads / params.kv_heads);
   let row = group.x * ROWS + index;
   let query = min(row, params.queries - 1u);
-  let q_at = b * params.q_batch + h * params.q_head + query * params.q_time;
+  let q_at = params.q_start + b * params.q_batch + h * params.q_head + query * params.q_time;
   let o_at = b * params.o_batch + h * params.o_head + query * params.o_time;
   let k_at = params.k_start + b * params.k_batch + kv_head * params.k_head;
   let v_at = params.v_start + b * params.v_batch + kv_head * params.v_head;
@@ -22,14 +22,14 @@ fn main(
   var delta = 0.0;
   //#repeat i 0..D4
   let q{i} = params.scale * load_q(q_at, {i}u);
-  let g{i} = load_grad_o(o_at, {i}u);
+  let g{i} = load_d_o(o_at, {i}u);
   delta += dot(g{i}, load_o(o_at, {i}u));
   var d{i} = vec4f();
   //#end
   // The keys that this row may see, and those that some row of the workgroup may see.
-  let seen = keys_seen(params.past + i32(query));
-  let begin = keys_seen(params.past + i32(group.x * ROWS)).x;
-  let end = keys_seen(params.past + i32(min(group.x * ROWS + ROWS, params.queries)) - 1).y;
+  let seen = keys_seen(params.position + i32(query));
+  let begin = keys_seen(params.position + i32(group.x * ROWS)).x;
+  let end = keys_seen(params.position + i32(min(group.x * ROWS + ROWS, params.queries)) - 1).y;
   for (var first = begin; first < end; first += 8u * u32(TILES)) {
     workgroupBarrier();
     for (var e = index; e < u32(TILE_VECTORS); e += ROWS) {
@@ -41,7 +41,7 @@ fn main(
     for (var step = 0u; step < 8u * u32(TILES) && first + step < end; step += 8u) {
       let key = first + step;
       //#repeat l 0..8
-      let shown{l} = !MASKED || key_valid[valid_at + min(key + {l}u, params.keys - 1u)] != 0;
+      let shown{l} = !HAS_KEY_VALID || key_valid[valid_at + min(key + {l}u, params.keys - 1u)] != 0;
       //#end
       //#repeat l 0..8
       var s{l} = 0.0;
@@ -67,7 +67,7 @@ fn main(
   if (row < params.queries) {
     stats[params.batch * params.heads * params.queries + stat_at] = delta;
     //#repeat i 0..D4
-    store_grad_q(q_at, {i}u, params.scale * d{i});
+    store_d_q(q_at, {i}u, params.scale * d{i});
     //#end
   }
 }

@@ -14,7 +14,7 @@ fn main(
   let h = group.y % params.heads;
   let kv_head = h / (params.heads / params.kv_heads);
   let query = group.x;
-  let q_at = b * params.q_batch + h * params.q_head + query * params.q_time;
+  let q_at = params.q_start + b * params.q_batch + h * params.q_head + query * params.q_time;
   let k_at = params.k_start + b * params.k_batch + kv_head * params.k_head;
   let v_at = params.v_start + b * params.v_batch + kv_head * params.v_head;
   let valid_at = b * params.valid_batch;
@@ -27,7 +27,7 @@ fn main(
   for (var first = seen.x; first < seen.y; first += 64u) {
     let key = first + index;
     var score = HIDDEN;
-    if (key < seen.y && (!MASKED || key_valid[valid_at + key] != 0)) {
+    if (key < seen.y && (!HAS_KEY_VALID || key_valid[valid_at + key] != 0)) {
       score = 0.0;
       for (var i = 0u; i < u32(D4); i++) {
         score += dot(load_q(q_at, i), load_k(k_at + key * params.k_time, i));
@@ -37,18 +37,18 @@ fn main(
     weights[index] = score;
     workgroupBarrier();
     var top = highest;
-    for (var l = 0u; l < 64u; l++) {
-      top = max(top, weights[l]);
-    }
+    //#repeat l 0..64
+    top = max(top, weights[{l}u]);
+    //#end
     workgroupBarrier();
     weights[index] = select(exp(score - top), 0.0, score == HIDDEN);
     workgroupBarrier();
     let shrink = exp(highest - top);
     highest = top;
     sum *= shrink;
-    for (var l = 0u; l < 64u; l++) {
-      sum += weights[l];
-    }
+    //#repeat l 0..64
+    sum += weights[{l}u];
+    //#end
     mixed *= shrink;
     if (part < PARTS) {
       for (var l = part; l < 64u && first + l < seen.y; l += PARTS) {

@@ -12,7 +12,7 @@ fn main(
   let d4 = (params.d + 3u) / 4u; // not the constant: loops that Mesa unrolls take long to compile
   let row = group.x * ROWS + index;
   let query = min(row, params.queries - 1u);
-  let q_at = b * params.q_batch + h * params.q_head + query * params.q_time;
+  let q_at = params.q_start + b * params.q_batch + h * params.q_head + query * params.q_time;
   let k_at = params.k_start + b * params.k_batch + kv_head * params.k_head;
   let v_at = params.v_start + b * params.v_batch + kv_head * params.v_head;
   let valid_at = b * params.valid_batch;
@@ -32,7 +32,7 @@ fn main(
   for (var key = begin; key < end; key += 8u * u32(TILES)) {
     //#repeat t 0..TILES
     let mine{t} = min(key + {8*t}u + index, params.keys - 1u);
-    let open{t} = u32(!MASKED || key_valid[valid_at + mine{t}] != 0);
+    let open{t} = u32(!HAS_KEY_VALID || key_valid[valid_at + mine{t}] != 0);
     //#repeat l 8*t..8*t+8
     let shown{l} = subgroupBroadcast(open{t}, {l - 8*t}u) != 0u;
     //#end

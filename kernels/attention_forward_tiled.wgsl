@@ -13,7 +13,7 @@ fn main(
   let row = group.x * ROWS + index;
   // Rows past the end keep the others company: all invocations must meet at the barriers.
   let query = min(row, params.queries - 1u);
-  let q_at = b * params.q_batch + h * params.q_head + query * params.q_time;
+  let q_at = params.q_start + b * params.q_batch + h * params.q_head + query * params.q_time;
   let k_at = params.k_start + b * params.k_batch + kv_head * params.k_head;
   let v_at = params.v_start + b * params.v_batch + kv_head * params.v_head;
   let valid_at = b * params.valid_batch;
@@ -39,7 +39,7 @@ fn main(
     for (var step = 0u; step < 8u * u32(TILES) && first + step < end; step += 8u) {
       let key = first + step;
       //#repeat l 0..8
-      let shown{l} = !MASKED || key_valid[valid_at + min(key + {l}u, params.keys - 1u)] != 0;
+      let shown{l} = !HAS_KEY_VALID || key_valid[valid_at + min(key + {l}u, params.keys - 1u)] != 0;
       //#end
       //#repeat l 0..8
       var s{l} = 0.0;

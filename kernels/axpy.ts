@@ -15,25 +15,22 @@ export type AxpyParams = {
 };
 
 /** y (count) += a * x (count); x may have another float type than y. */
-export const axpy: Kernel<AxpyParams> = kernel({
+export const axpy: Kernel<AxpyParams> = kernel<AxpyParams>({
   name: "axpy",
-  bindings: { x: "read", y: "update" },
+  bindings: {
+    x: { read: "count" },
+    y: { update: "count" },
+  },
   params: { count: "u32", a: "f32" },
-  gpu: ({ count }, { dtypes, software }) => {
-    const width = count % 4 ? 1 : 4;
-    const vector = (dtype: string) => width === 1 ? dtype : `vec4<${dtype}>`;
+  gpu: ({ count }, { software }) => {
+    const vec4 = count % 4 === 0 && "count";
     // A software GPU pays for each invocation, a real one wants many.
     const perInvocation = software && count >= 65536 ? 16 : 1;
     return {
       wgsl,
-      constants: {
-        Y: vector(dtypes.y),
-        X: vector(dtypes.x),
-        V: vector("f32"),
-        WIDTH: width,
-        PER_INVOCATION: perInvocation,
-      },
-      workgroups: Math.ceil(count / (width * 64 * perInvocation)),
+      vec4,
+      constants: { PER_INVOCATION: perInvocation },
+      workgroups: Math.ceil(count / ((vec4 ? 4 : 1) * 64 * perInvocation)),
     };
   },
   cpu({ x, y }, { count, a }) {
@@ -43,5 +40,5 @@ export const axpy: Kernel<AxpyParams> = kernel({
     run("axpy", count, 16_384, a, at.x, at.y);
     return true;
   },
-  split: { along: "count", elements: { x: () => 1, y: () => 1 } },
+  split: "count",
 });

@@ -1,18 +1,5 @@
 // y += a * x
-alias Y = f32; // one or four elements of y
-alias X = f32; // as many of x
-alias V = f32; // as many in f32
-const WIDTH = 1u; // elements of these types
 const PER_INVOCATION = 1u;
-
-struct Params {
-  count: u32,
-  a: f32,
-}
-
-@group(0) @binding(0) var<storage, read> x: array<X>;
-@group(0) @binding(1) var<storage, read_write> y: array<Y>;
-@group(0) @binding(2) var<uniform> params: Params;
 
 @compute @workgroup_size(64)
 fn main(
@@ -26,6 +13,6 @@ fn main(
     if (i >= params.count / WIDTH) {
       return;
     }
-    y[i] = Y(V(y[i]) + params.a * V(x[i]));
+    y[i] = Y(F(y[i]) + params.a * F(x[i]));
   }
 }

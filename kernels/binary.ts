@@ -68,11 +68,11 @@ const operators = {
   greater: { wgsl: "select(0u, 1u, a > b)", cpu: (a, b) => a > b ? 1 : 0 },
   greaterEqual: { wgsl: "select(0u, 1u, a >= b)", cpu: (a, b) => a >= b ? 1 : 0 },
   logicalAnd: {
-    wgsl: "select(1u, 0u, a == A(0) || b == B(0))",
+    wgsl: "select(1u, 0u, a == TA(0) || b == TA(0))",
     cpu: (a, b) => a !== 0 && b !== 0 ? 1 : 0,
   },
   logicalOr: {
-    wgsl: "select(1u, 0u, a == A(0) && b == B(0))",
+    wgsl: "select(1u, 0u, a == TA(0) && b == TA(0))",
     cpu: (a, b) => a !== 0 || b !== 0 ? 1 : 0,
   },
 } satisfies Record<string, Operator>;
@@ -156,8 +156,8 @@ alias B = A;
 fn number_f32() -> f32 { return params.value; }
 fn number_i32() -> i32 { return params.whole; }
 fn number_u32() -> u32 { return bitcast<u32>(params.whole); }
-fn op(a: A, b: A) -> R { return R(${wgsl}); }
-fn either(a: A) -> R {
+fn op(a: TA, b: TA) -> TY { return TY(${wgsl}); }
+fn either(a: TA) -> TY {
   let n = number_TYPE();
   if (params.swapped == 1) { return op(n, a); }
   return op(a, n);
@@ -184,44 +184,44 @@ export const ternaryKernels = {
   where: broadcastKernel({
     name: "where",
     inputs: 3,
-    wgsl: "select(b, c, a == A(0))",
+    wgsl: "select(b, c, a == TA(0))",
     cpu: (condition, a, b) => condition !== 0 ? a : b,
   }),
-  /** The gradient of maximum(b, c) to b, from dy: a; ties share it. */
+  /** The gradient of maximum(b, c) to b, from dOut: a; ties share it. */
   maximumBackward: broadcastKernel({
     name: "maximum_backward",
     inputs: 3,
     wgsl: "select(select(0.0, a, b > c), 0.5 * a, b == c)",
-    cpu: (dy, x, other) => x === other ? 0.5 * dy : x > other ? dy : 0,
+    cpu: (dOut, x, other) => x === other ? 0.5 * dOut : x > other ? dOut : 0,
   }),
-  /** The gradient of minimum(b, c) to b, from dy: a; ties share it. */
+  /** The gradient of minimum(b, c) to b, from dOut: a; ties share it. */
   minimumBackward: broadcastKernel({
     name: "minimum_backward",
     inputs: 3,
     wgsl: "select(select(0.0, a, b < c), 0.5 * a, b == c)",
-    cpu: (dy, x, other) => x === other ? 0.5 * dy : x < other ? dy : 0,
+    cpu: (dOut, x, other) => x === other ? 0.5 * dOut : x < other ? dOut : 0,
   }),
-  /** The gradient of pow(b, c) to the base b, from dy: a. */
+  /** The gradient of pow(b, c) to the base b, from dOut: a. */
   powBackward: broadcastKernel({
     name: "pow_backward",
     inputs: 3,
     functions: POWER,
     wgsl: "select(a * c * power(b, c - 1.0), 0.0, c == 0.0)",
-    cpu: (dy, x, exponent) => exponent === 0 ? 0 : dy * exponent * Math.pow(x, exponent - 1),
+    cpu: (dOut, x, exponent) => exponent === 0 ? 0 : dOut * exponent * Math.pow(x, exponent - 1),
   }),
-  /** The gradient of pow(b, c) to the exponent c, from dy: a. */
+  /** The gradient of pow(b, c) to the exponent c, from dOut: a. */
   powExponentBackward: broadcastKernel({
     name: "pow_exponent_backward",
     inputs: 3,
     functions: POWER,
     wgsl: "select(a * power(b, c) * log(b), 0.0, b == 0.0)",
-    cpu: (dy, x, exponent) => x === 0 ? 0 : dy * Math.pow(x, exponent) * Math.log(x),
+    cpu: (dOut, x, exponent) => x === 0 ? 0 : dOut * Math.pow(x, exponent) * Math.log(x),
   }),
-  /** The gradient of b / c to the divisor c, from dy: a. */
+  /** The gradient of b / c to the divisor c, from dOut: a. */
   divBackward: broadcastKernel({
     name: "div_backward",
     inputs: 3,
     wgsl: "-a * b / (c * c)",
-    cpu: (dy, a, b) => -dy * a / (b * b),
+    cpu: (dOut, a, b) => -dOut * a / (b * b),
   }),
 } as const satisfies Record<string, Kernel<Params>>;

@@ -21,16 +21,24 @@ export type ClipFactorParams = {
  * (1) = min(1, maxNorm / norm), also divided by it: what the gradients are to be multiplied with. The factor
  * is 0 where the norm is not finite, and only there.
  */
-export const clipFactor: Kernel<ClipFactorParams> = kernel({
+export const clipFactor: Kernel<ClipFactorParams> = kernel<ClipFactorParams>({
   name: "clip_factor",
-  bindings: { partials: "read", lossScale: "read", norm: "write", factor: "write" },
-  optional: ["lossScale"],
+  bindings: {
+    partials: { read: "count", dtype: "f32" },
+    lossScale: { read: "1", dtype: "f32", optional: true },
+    norm: { write: "1", dtype: "f32" },
+    factor: { write: "1", dtype: "f32" },
+  },
   params: { count: "u32", maxNorm: "f32", scaled: "u32" },
-  gpu: (_, { software }: GpuTarget) => ({
-    wgsl,
-    constants: { SIZE: software ? 8 : 256 },
-    workgroups: 1,
-  }),
+  gpu({ count }, { software }: GpuTarget) {
+    const size = software && count <= 8 * 1024 ? 8 : 256;
+    return {
+      wgsl,
+      constants: { SIZE: size },
+      workgroups: 1,
+      iterations: Math.ceil(count / size) + Math.log2(size),
+    };
+  },
   cpu({ partials, lossScale, norm, factor }, { count, maxNorm }) {
     const unscale = lossScale ? 1 / lossScale[0] : 1;
     let sum = 0;

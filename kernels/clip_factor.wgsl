@@ -1,18 +1,6 @@
 // The norm from sums of squares, and what gradients are multiplied with
 const SIZE = 64u; // invocations
 
-struct Params {
-  count: u32,
-  max_norm: f32,
-  scaled: u32,
-}
-
-@group(0) @binding(0) var<storage, read> partials: array<f32>;
-@group(0) @binding(1) var<storage, read> loss_scale: array<f32>;
-@group(0) @binding(2) var<storage, read_write> norm: array<f32>;
-@group(0) @binding(3) var<storage, read_write> factor: array<f32>;
-@group(0) @binding(4) var<uniform> params: Params;
-
 var<workgroup> sums: array<f32, SIZE>;
 
 @compute @workgroup_size(SIZE)

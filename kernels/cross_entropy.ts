@@ -20,17 +20,21 @@ const sources = rowSources(wgsl);
  * loss (rows) of logits (rows, classes) and targets (rows), 0 where the target is `ignoreIndex`; lse (rows)
  * = log(sum(exp(logits))), what the gradient needs.
  */
-export const crossEntropy: Kernel<CrossEntropyParams> = kernel({
+export const crossEntropy: Kernel<CrossEntropyParams> = kernel<CrossEntropyParams>({
   name: "cross_entropy",
-  bindings: { logits: "read", targets: "read", loss: "write", lse: "write" },
-  optional: ["lse"],
+  bindings: {
+    logits: { read: "rows classes" },
+    targets: { read: "rows", dtype: "i32" },
+    loss: { write: "rows", dtype: "f32" },
+    lse: { write: "rows", dtype: "f32", optional: true },
+  },
   params: { rows: "u32", classes: "u32", ignoreIndex: "i32", smoothing: "f32" },
   gpu: ({ rows, classes }, target) =>
     rowProgram(sources, target, {
       rows,
       columns: classes,
-      along: { X: target.dtypes.logits },
-      constants: { T: target.dtypes.targets, KEEP_LSE: target.dtypes.lse !== undefined },
+      passes: 1,
+      axis: "classes",
     }),
   cpu({ logits, targets, loss, lse }, { rows, classes, ignoreIndex, smoothing }) {
     for (let row = 0; row < rows; row++) {
@@ -49,15 +53,7 @@ export const crossEntropy: Kernel<CrossEntropyParams> = kernel({
       classes, ignoreIndex, smoothing);
     return true;
   },
-  split: {
-    along: "rows",
-    elements: {
-      logits: ({ classes }) => classes,
-      targets: () => 1,
-      loss: () => 1,
-      lse: () => 1,
-    },
-  },
+  split: "rows",
 });
 
 /** The largest of a row's logits, the logarithm of the sum of exp(x - largest), and their mean. */

@@ -1,21 +1,5 @@
 // Loss of each row, lse - x[target] with lse = log(sum(exp(x))), in one pass over the logits.
 // With smoothing s it is (1 - s) * (lse - x[target]) + s * mean(lse - x).
-alias X = f32; // logits as stored: f32, f16 or four of them
-alias T = i32; // targets
-const KEEP_LSE = true;
-
-struct Params {
-  rows: u32,
-  classes: u32,
-  ignoreIndex: i32,
-  smoothing: f32,
-}
-
-@group(0) @binding(0) var<storage, read> logits: array<X>;
-@group(0) @binding(1) var<storage, read> targets: array<T>;
-@group(0) @binding(2) var<storage, read_write> loss: array<f32>;
-@group(0) @binding(3) var<storage, read_write> lse: array<f32>;
-@group(0) @binding(4) var<uniform> params: Params;
 
 @compute @workgroup_size(GROUP)
 fn main(
@@ -47,11 +31,11 @@ fn main(
   if (lane > 0u) {
     return;
   }
-  if (KEEP_LSE) {
+  if (HAS_LSE) {
     lse[row] = shift + rest;
   }
   let chosen = i32(targets[row]);
-  if (chosen == params.ignoreIndex) {
+  if (chosen == params.ignore_index) {
     loss[row] = 0.0;
   } else if (chosen < 0 || u32(chosen) >= params.classes) {
     loss[row] = notANumber();

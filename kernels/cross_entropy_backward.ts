@@ -11,30 +11,30 @@ import { numberAt, rowChunk, rowProgram, rowSources } from "./rows.ts";
 const sources = rowSources(wgsl);
 
 /**
- * dLogits (rows, classes) = (softmax(logits) - target distribution) * scale * dy, 0 in ignored rows; lse
- * (rows) is that of `cross_entropy`, scale (1) that of `cross_entropy_count`, dy (1) the gradient of the mean.
+ * dLogits (rows, classes) = (softmax(logits) - target distribution) * scale * dOut, 0 in ignored rows; lse
+ * (rows) is that of `cross_entropy`, scale (1) that of `cross_entropy_count`, dOut (1) the gradient of the mean.
  */
-export const crossEntropyBackward: Kernel<CrossEntropyParams> = kernel({
+export const crossEntropyBackward: Kernel<CrossEntropyParams> = kernel<CrossEntropyParams>({
   name: "cross_entropy_backward",
   bindings: {
-    logits: "read",
-    targets: "read",
-    lse: "read",
-    scale: "read",
-    dy: "read",
-    dLogits: "write",
+    logits: { read: "rows classes" },
+    targets: { read: "rows", dtype: "i32" },
+    lse: { read: "rows", dtype: "f32" },
+    scale: { read: "1", dtype: "f32" },
+    dOut: { read: "1", dtype: "f32" },
+    dLogits: { write: "rows classes" },
   },
   params: { rows: "u32", classes: "u32", ignoreIndex: "i32", smoothing: "f32" },
   gpu: ({ rows, classes }, target) =>
     rowProgram(sources, target, {
       rows,
       columns: classes,
-      along: { X: target.dtypes.logits, G: target.dtypes.dLogits },
-      constants: { T: target.dtypes.targets },
+      passes: 1,
+      axis: "classes",
     }),
   cpu(views, { rows, classes, ignoreIndex, smoothing }) {
-    const { logits, targets, lse, scale, dy, dLogits } = views;
-    const factor = scale[0] * dy[0];
+    const { logits, targets, lse, scale, dOut, dLogits } = views;
+    const factor = scale[0] * dOut[0];
     for (let row = 0; row < rows; row++) {
       const first = row * classes;
       if (targets[row] === ignoreIndex) {
@@ -52,16 +52,8 @@ export const crossEntropyBackward: Kernel<CrossEntropyParams> = kernel({
     const { at, params: { rows, classes, ignoreIndex, smoothing }, run } = job;
     // deno-fmt-ignore
     run("cross_entropy_backward", rows, rowChunk(classes), at.logits, classes, at.targets, at.lse,
-      at.dLogits, classes, ignoreIndex, smoothing, numberAt(job, at.dy), at.scale, 0);
+      at.dLogits, classes, ignoreIndex, smoothing, numberAt(job, at.dOut), at.scale, 0);
     return true;
   },
-  split: {
-    along: "rows",
-    elements: {
-      logits: ({ classes }) => classes,
-      targets: () => 1,
-      lse: () => 1,
-      dLogits: ({ classes }) => classes,
-    },
-  },
+  split: "rows",
 });

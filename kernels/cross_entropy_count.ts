@@ -25,17 +25,14 @@ const sources = rowSources(wgsl);
  * On the CPU a target that is no class is a `RangeError`; a GPU cannot throw, there the loss and the
  * gradient of such a row become NaN.
  */
-export const crossEntropyCount: Kernel<ClassParams> = kernel({
+export const crossEntropyCount: Kernel<ClassParams> = kernel<ClassParams>({
   name: "cross_entropy_count",
-  bindings: { targets: "read", scale: "write" },
+  bindings: {
+    targets: { read: "rows", dtype: "i32" },
+    scale: { write: "1", dtype: "f32" },
+  },
   params: { rows: "u32", classes: "u32", ignoreIndex: "i32" },
-  gpu: ({ rows }, target) =>
-    rowProgram(sources, target, {
-      rows: 1,
-      columns: rows,
-      along: {},
-      constants: { T: target.dtypes.targets },
-    }),
+  gpu: ({ rows }, target) => rowProgram(sources, target, { rows: 1, columns: rows, passes: 1 }),
   cpu({ targets, scale }, { rows, classes, ignoreIndex }) {
     let count = 0;
     for (let row = 0; row < rows; row++) {

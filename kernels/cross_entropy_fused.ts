@@ -14,16 +14,21 @@ const sources = rowSources(wgsl);
  * loss (rows) of logits (rows, classes) and targets (rows); the logits are overwritten by their gradient,
  * (softmax(logits) - target distribution) * scale (1). Both are 0 in ignored rows.
  */
-export const crossEntropyFused: Kernel<CrossEntropyParams> = kernel({
+export const crossEntropyFused: Kernel<CrossEntropyParams> = kernel<CrossEntropyParams>({
   name: "cross_entropy_fused",
-  bindings: { logits: "update", targets: "read", scale: "read", loss: "write" },
+  bindings: {
+    logits: { update: "rows classes" },
+    targets: { read: "rows", dtype: "i32" },
+    scale: { read: "1", dtype: "f32" },
+    loss: { write: "rows", dtype: "f32" },
+  },
   params: { rows: "u32", classes: "u32", ignoreIndex: "i32", smoothing: "f32" },
   gpu: ({ rows, classes }, target) =>
     rowProgram(sources, target, {
       rows,
       columns: classes,
-      along: { X: target.dtypes.logits },
-      constants: { T: target.dtypes.targets },
+      passes: 2,
+      axis: "classes",
     }),
   cpu({ logits, targets, scale, loss }, { rows, classes, ignoreIndex, smoothing }) {
     for (let row = 0; row < rows; row++) {
@@ -49,8 +54,5 @@ export const crossEntropyFused: Kernel<CrossEntropyParams> = kernel({
       classes, ignoreIndex, smoothing, 1, at.scale, 0);
     return true;
   },
-  split: {
-    along: "rows",
-    elements: { logits: ({ classes }) => classes, targets: () => 1, loss: () => 1 },
-  },
+  split: "rows",
 });

@@ -1,20 +1,5 @@
 // Loss of each row, and in place of its logits their gradient times scale (Hsu et al., Liger Kernel, 2024):
 // one pass for the loss, a second for the gradient.
-alias X = f32; // logits as stored: f32, f16 or four of them
-alias T = i32; // targets
-
-struct Params {
-  rows: u32,
-  classes: u32,
-  ignoreIndex: i32,
-  smoothing: f32,
-}
-
-@group(0) @binding(0) var<storage, read_write> logits: array<X>;
-@group(0) @binding(1) var<storage, read> targets: array<T>;
-@group(0) @binding(2) var<storage, read> scale: array<f32>;
-@group(0) @binding(3) var<storage, read_write> loss: array<f32>;
-@group(0) @binding(4) var<uniform> params: Params;
 
 @compute @workgroup_size(GROUP)
 fn main(
@@ -30,7 +15,7 @@ fn main(
   let units = params.classes / WIDTH;
   let first = row * units;
   let chosen = i32(targets[row]);
-  let ignored = chosen == params.ignoreIndex;
+  let ignored = chosen == params.ignore_index;
   let known = chosen >= 0 && u32(chosen) < params.classes;
   let column = select(0u, u32(chosen), known);
   // Read before any lane writes: the sums below wait for all lanes.
@@ -65,6 +50,6 @@ fn main(
   for (var i = lane; i < units; i += LANES) {
     let p = exp(F(logits[first + i]) - shift) * share;
     let d = (p - spread - oneHot(i, column) * hot) * factor;
-    logits[first + i] = X(select(d, F(0.0), ignored));
+    logits[first + i] = LOGITS(select(d, F(0.0), ignored));
   }
 }

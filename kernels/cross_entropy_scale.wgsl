@@ -1,13 +1,4 @@
 // y *= scale, for a number on the device; nothing is touched when it is 1
-alias Y = f32;
-
-struct Params {
-  count: u32,
-}
-
-@group(0) @binding(0) var<storage, read> scale: array<f32>;
-@group(0) @binding(1) var<storage, read_write> y: array<Y>;
-@group(0) @binding(2) var<uniform> params: Params;
 
 @compute @workgroup_size(64)
 fn main(

@@ -22,11 +22,13 @@ const program = `${source}\n${philoxWgsl}`;
 /** y (count) = x (count) / (1 - p) where the element's random number is at least p, else 0. */
 export const dropout: Kernel<DropoutParams> = kernel<DropoutParams>({
   name: "dropout",
-  bindings: { x: "read", y: "write" },
+  bindings: {
+    x: { read: "count" },
+    y: { write: "count" },
+  },
   params: { count: "u32", ...STREAM_PARAMS, first: "u32", p: "f32" },
-  gpu: ({ count }, { dtypes }) => ({
+  gpu: ({ count }) => ({
     wgsl: program,
-    constants: { T: dtypes.x },
     workgroups: Math.ceil(count / 256),
   }),
   cpu({ x, y }, params) {
@@ -53,5 +55,6 @@ export const dropout: Kernel<DropoutParams> = kernel<DropoutParams>({
     );
     return true;
   },
-  split: { along: "count", elements: { x: () => 1, y: () => 1 }, start: "first" },
+  split: "count",
+  splitStart: "first",
 });

@@ -1,19 +1,4 @@
 // y = x / (1 - p) where the element's random number is at least p, else 0.
-alias T = f32;
-
-struct Params {
-  count: u32,
-  seed_low: u32,
-  seed_high: u32,
-  block_low: u32,
-  block_high: u32,
-  first: u32,
-  p: f32,
-}
-
-@group(0) @binding(0) var<storage, read> x: array<T>;
-@group(0) @binding(1) var<storage, read_write> y: array<T>;
-@group(0) @binding(2) var<uniform> params: Params;
 
 @compute @workgroup_size(64)
 fn main(
@@ -28,7 +13,7 @@ fn main(
   let scale = 1.0 / (1.0 - params.p);
   //#repeat i 0..4
   if (block * 4u + {i}u < params.count) {
-    y[block * 4u + {i}u] = select(T(0), T(f32(x[block * 4u + {i}u]) * scale), unit(bits[{i}]) >= params.p);
+    y[block * 4u + {i}u] = select(Y(0), Y(f32(x[block * 4u + {i}u]) * scale), unit(bits[{i}]) >= params.p);
   }
   //#end
 }

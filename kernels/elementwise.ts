@@ -8,11 +8,13 @@
  */
 import type { DType } from "../src/device/dtype.ts";
 import {
+  type BindingSpec,
   type GpuProgram,
   type GpuTarget,
   type Kernel,
   kernel,
   type Params,
+  type ShapeSpec,
   type SimdJob,
 } from "../src/device/kernel.ts";
 
@@ -33,8 +35,8 @@ export interface Formula {
   /** Numbers that are the same for every element, by name. */
   readonly scalars?: Readonly<Record<string, "f32" | "i32">>;
   /**
-   * A WGSL expression of `a`, `b`, `c` and the scalars as `params.name`. Operands are of type `A`, `B`, `C`:
-   * `f32` for f16 too; the result is of type `R`. A function `name_TYPE` stands for the one of `a`'s type.
+   * A WGSL expression of `a`, `b`, `c` and the scalars as `params.name`. Operands are of type `TA`, `TB`, `TC`:
+   * `f32` for f16 too; the result is of type `TY`. A function `name_TYPE` stands for the one of `a`'s type.
    */
   readonly wgsl: string;
   /** WGSL functions that the expression calls. */
@@ -70,14 +72,13 @@ export function flatKernel(formula: Formula): Kernel<Params> {
   const names = INPUTS.slice(0, formula.inputs);
   const scalars = Object.keys(formula.scalars ?? {});
   const programs = new Map<string, string>();
-  const fields = { count: "u32", float: "u32", ...formula.scalars } as const;
   return kernel<Params>({
     name: formula.name,
-    bindings: bindingsOf(names),
-    params: fields,
+    bindings: bindingsOf(names, () => "count"),
+    params: { count: "u32", float: "u32", ...formula.scalars },
     gpu({ count }, target) {
       const width = count % 4 === 0 ? 4 : 1;
-      return generate(programs, formula, names, fields, target, count / width, {
+      return generate(programs, formula, names, target, count / width, {
         width,
         index: names.map(() => "i"),
         splat: names.map(() => false),
@@ -95,10 +96,7 @@ export function flatKernel(formula: Formula): Kernel<Params> {
       else for (let i = 0; i < count; i++) y[i] = f(a[i], b[i], c[i], ...s);
     },
     simd: formula.simd && ((job) => isFloatJob(job) && formula.simd!(job)),
-    split: {
-      along: "count",
-      elements: Object.fromEntries([...names, "y"].map((name) => [name, () => 1])),
-    },
+    split: "count",
   });
 }
 
@@ -111,22 +109,26 @@ export function broadcastKernel(formula: Formula): Kernel<Params> {
   const scalars = Object.keys(formula.scalars ?? {});
   const programs = new Map<string, string>();
   const axes = Array.from({ length: MAX_AXES }, (_, axis) => axis);
-  const fields = {
-    count: "u32",
-    start: "u32",
-    rank: "u32",
-    float: "u32",
-    ...Object.fromEntries(
-      ["d", ...names].flatMap((name) => axes.map((axis) => [`${name}${axis}`, "u32"] as const)),
-    ),
-    ...formula.scalars,
-  } as const;
   return kernel<Params>({
     name: formula.name,
-    bindings: bindingsOf(names),
-    params: fields,
+    // An operand that is stretched does not advance with the output: it is bound whole.
+    bindings: bindingsOf(
+      names,
+      (name) => (params) =>
+        isDense(params, name) ? "count" : isSplat(params, name) ? "*" : "* count",
+    ),
+    params: {
+      count: "u32",
+      start: "u32",
+      rank: "u32",
+      float: "u32",
+      ...Object.fromEntries(
+        ["d", ...names].flatMap((name) => axes.map((axis) => [`${name}${axis}`, "u32"] as const)),
+      ),
+      ...formula.scalars,
+    },
     gpu: (params, target) =>
-      generate(programs, formula, names, fields, target, ...locateOperands(params, names)),
+      generate(programs, formula, names, target, ...locateOperands(params, names)),
     cpu(views, params) {
       const { y } = views;
       const f = params.float ? formula.cpu : formula.cpuWhole ?? formula.cpu;
@@ -156,18 +158,8 @@ export function broadcastKernel(formula: Formula): Kernel<Params> {
       }
       return formula.simdBroadcast?.(job) ?? false;
     },
-    split: {
-      along: "count",
-      start: "start",
-      // An operand that is stretched does not advance with the output: it is bound whole.
-      elements: Object.fromEntries([
-        ["y", () => 1],
-        ...names.map((name) => [
-          name,
-          (params: Params) => (isDense(params, name) ? 1 : undefined) as number,
-        ]),
-      ]),
-    },
+    split: "count",
+    splitStart: "start",
   });
 }
 
@@ -241,11 +233,19 @@ export function mergeAxes(
   return { lengths, walks };
 }
 
-function bindingsOf(names: readonly string[]): Record<string, "read" | "write"> {
-  const bindings: Record<string, "read" | "write"> = {};
-  for (const name of names) bindings[name] = "read";
-  bindings.y = "write";
-  return bindings;
+function bindingsOf(
+  names: readonly string[],
+  shapeOf: (name: string) => ShapeSpec<Params>,
+): Record<string, BindingSpec<Params>> {
+  return {
+    ...Object.fromEntries(names.map((name) => [name, { read: shapeOf(name) }])),
+    y: { write: "count" },
+  };
+}
+
+/** True when one element of an operand serves a whole run along the innermost axis. */
+function isSplat(params: Params, name: string): boolean {
+  return params[`${name}${params.rank - 1}`] === 0;
 }
 
 /** How a program finds the elements of its operands. */
@@ -266,7 +266,7 @@ function locateOperands(params: Params, names: readonly string[]): [units: numbe
   // The innermost stride of a broadcast operand is 1 or 0; others come from nowhere here.
   const width = params[`d${last}`] % 4 === 0 && count % 4 === 0 && params.start % 4 === 0 ? 4 : 1;
   const shift = width === 4 ? " >> 2u" : "";
-  const splat = names.map((name) => width === 4 && params[name + last] === 0);
+  const splat = names.map((name) => width === 4 && isSplat(params, name));
   const dense = names.map((name) => isDense(params, name));
   const lost = names.filter((_, k) => !dense[k]);
   const lines: string[] = [];
@@ -302,63 +302,51 @@ function generate(
   programs: Map<string, string>,
   formula: Formula,
   names: readonly string[],
-  fields: Readonly<Record<string, string>>,
   { dtypes, software }: GpuTarget,
   units: number,
   access: Access,
 ): GpuProgram {
-  // A CPU in disguise likes fat invocations, a GPU many of them.
+  // A software adapter pays for each invocation, a GPU wants many.
   const items = units >= (software ? 8192 : 1048576) ? (software ? 16 : 4) : 1;
   const key = [...names, "y"].map((name) => dtypes[name]).join() + access.width + items +
     access.splat.join() + access.index.join() + access.locate;
   let wgsl = programs.get(key);
-  if (!wgsl) programs.set(key, wgsl = write(formula, names, fields, dtypes, access, items));
-  return { wgsl, workgroups: Math.ceil(units / (WORKGROUP * items)) };
+  if (!wgsl) programs.set(key, wgsl = write(formula, names, dtypes, access, items));
+  return {
+    wgsl,
+    vec4: access.width === 4 && "count",
+    workgroups: Math.ceil(units / (WORKGROUP * items)),
+  };
 }
 
 function write(
   formula: Formula,
   names: readonly string[],
-  fields: Readonly<Record<string, string>>,
   dtypes: Readonly<Record<string, DType>>,
   { width, index, splat, locate }: Access,
   items: number,
 ): string {
   const compute = (dtype: DType): DType => dtype === "f16" ? "f32" : dtype;
   const vector = (dtype: DType): string => width === 4 ? `vec4<${dtype}>` : dtype;
-  const half = [...names, "y"].some((name) => dtypes[name] === "f16");
-  const storage = names.map((name, k) => {
-    const element = splat[k] ? dtypes[name] : vector(dtypes[name]);
-    return `@group(0) @binding(${k}) var<storage, read> in_${name}: array<${element}>;`;
-  });
-  const declared = Object.entries(fields).map(([name, type]) => `${name}: ${type}`);
   const loads = names.map((name, k) => {
     const type = splat[k] ? compute(dtypes[name]) : vector(compute(dtypes[name]));
-    return `    let ${name} = ${type}(in_${name}[${index[k]}]);`;
+    return `    let ${name}_i = ${type}(${name}[${index[k]}]);`;
   });
   const call = (lane: string): string =>
-    `f(${names.map((name, k) => splat[k] ? name : name + lane).join(", ")})`;
-  const result = compute(dtypes.y);
+    `f(${names.map((name, k) => `${name}_i${splat[k] ? "" : lane}`).join(", ")})`;
   const value = width === 4
-    ? `vec4<${result}>(${[".x", ".y", ".z", ".w"].map(call).join(", ")})`
+    ? `vec4<TY>(${[".x", ".y", ".z", ".w"].map(call).join(", ")})`
     : call("");
-  const aliases = names.map((name) => `alias ${name.toUpperCase()} = ${compute(dtypes[name])};`);
+  const aliases = [...names, "y"].map((name) =>
+    `alias T${name.toUpperCase()} = ${compute(dtypes[name])};`
+  );
   const typed = (wgsl: string): string => wgsl.replaceAll("_TYPE(", `_${compute(dtypes.a)}(`);
-  return `${half ? "enable f16;\n" : ""}// ${formula.name}
+  return `// ${formula.name}
 ${aliases.join("\n")}
-alias R = ${result};
-
-struct Params {
-  ${declared.join(",\n  ")},
-}
-
-${storage.join("\n")}
-@group(0) @binding(${names.length}) var<storage, read_write> out: array<${vector(dtypes.y)}>;
-@group(0) @binding(${names.length + 1}) var<uniform> params: Params;
 
 ${typed(formula.functions ?? "")}
-fn f(${names.map((name) => `${name}: ${name.toUpperCase()}`).join(", ")}) -> R {
-  return R(${typed(formula.wgsl)});
+fn f(${names.map((name) => `${name}: T${name.toUpperCase()}`).join(", ")}) -> TY {
+  return TY(${typed(formula.wgsl)});
 }
 
 @compute @workgroup_size(${WORKGROUP})
@@ -370,11 +358,11 @@ fn main(
   let first = (group.x + group.y * groups.x) * ${WORKGROUP * items}u + lane;
   for (var k = 0u; k < ${items}u; k++) {
     let i = first + k * ${WORKGROUP}u;
-    if (i >= params.count${width === 4 ? " / 4u" : ""}) {
+    if (i >= params.count / WIDTH) {
       return;
     }
 ${locate}${loads.join("\n")}
-    out[i] = ${vector(dtypes.y)}(${value});
+    y[i] = Y(${value});
   }
 }
 `;

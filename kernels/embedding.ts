@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { isFloat } from "../src/device/dtype.ts";
 import { type Kernel, kernel } from "../src/device/kernel.ts";
 import wgsl from "./embedding.wgsl" with { type: "text" };
 
@@ -51,7 +52,11 @@ export function idsOfJob(
  */
 export const embeddingKernel: Kernel<EmbeddingParams> = kernel<EmbeddingParams>({
   name: "embedding",
-  bindings: { ids: "read", table: "read", y: "write" },
+  bindings: {
+    ids: { read: "rows", dtype: "i32" },
+    table: { read: "tableRows columns" },
+    y: { write: "rows columns" },
+  },
   params: {
     rows: "u32",
     columns: "u32",
@@ -60,17 +65,12 @@ export const embeddingKernel: Kernel<EmbeddingParams> = kernel<EmbeddingParams>(
     vocabulary: "u32",
   },
   gpu({ rows, columns }, { dtypes }) {
-    const fours = columns % 4 === 0;
-    const float = dtypes.table === "f32" || dtypes.table === "f16";
+    const vec4 = columns % 4 === 0 && "columns";
     return {
       wgsl,
-      constants: {
-        T: fours ? `vec4<${dtypes.table}>` : dtypes.table,
-        S: dtypes.table,
-        SHIFT: fours ? 2 : 0,
-        POISON: float,
-      },
-      workgroups: Math.ceil(rows * columns / (fours ? 4 : 1) / 64),
+      vec4,
+      constants: { S: dtypes.table, POISON: isFloat(dtypes.table) },
+      workgroups: Math.ceil(rows * columns / (vec4 ? 4 : 1) / 64),
     };
   },
   cpu({ ids, table, y }, { rows, columns, vocabulary }) {
@@ -87,5 +87,6 @@ export const embeddingKernel: Kernel<EmbeddingParams> = kernel<EmbeddingParams>(
     return true;
   },
   // A table that is too long to bind is walked through; each piece fills the rows whose ids it has.
-  split: { along: "tableRows", start: "firstRow", elements: { table: ({ columns }) => columns } },
+  split: "tableRows",
+  splitStart: "firstRow",
 });

@@ -25,21 +25,17 @@ export type EmbeddingBackwardParams = {
  */
 export const embeddingBackward: Kernel<EmbeddingBackwardParams> = kernel<EmbeddingBackwardParams>({
   name: "embedding_backward",
-  bindings: { x: "read", ids: "read", links: "read", table: "update" },
+  bindings: {
+    x: { read: "rows columns" },
+    ids: { read: "rows", dtype: "i32" },
+    links: { read: "2 rows", dtype: "u32" },
+    table: { update: "tableRows columns" },
+  },
   params: { rows: "u32", columns: "u32", firstRow: "u32", tableRows: "u32" },
-  gpu({ rows, columns }, { dtypes }) {
-    const width = columns % 4 === 0 ? 4 : 1;
-    const type = (dtype: string) => width === 4 ? `vec4<${dtype}>` : dtype;
-    return {
-      wgsl,
-      constants: {
-        X: type(dtypes.x),
-        T: type(dtypes.table),
-        V: type("f32"),
-        SHIFT: width === 4 ? 2 : 0,
-      },
-      workgroups: Math.ceil(rows * columns / width / 64),
-    };
+  gpu({ rows, columns }) {
+    const vec4 = columns % 4 === 0 && "columns";
+    const workgroups = Math.ceil(rows * columns / (vec4 ? 4 : 1) / 64);
+    return { wgsl, vec4, workgroups, iterations: rows };
   },
   cpu({ x, ids, table }, { rows, columns, firstRow, tableRows }) {
     checkIdsInRange(ids.subarray(0, rows), firstRow + tableRows, "embedding_backward");
@@ -52,5 +48,6 @@ export const embeddingBackward: Kernel<EmbeddingBackwardParams> = kernel<Embeddi
     run("scatter_add_rows", columns, 16, at.x, at.ids, at.table, rows, columns, tableRows);
     return true;
   },
-  split: { along: "tableRows", start: "firstRow", elements: { table: ({ columns }) => columns } },
+  split: "tableRows",
+  splitStart: "firstRow",
 });

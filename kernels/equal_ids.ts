@@ -18,9 +18,13 @@ export type EqualIdsParams = {
  */
 export const equalIds: Kernel<EqualIdsParams> = kernel<EqualIdsParams>({
   name: "equal_ids",
-  bindings: { ids: "read", links: "write" },
+  bindings: {
+    ids: { read: "count", dtype: "i32" },
+    links: { write: "2 count", dtype: "u32" },
+  },
   params: { count: "u32" },
-  gpu: ({ count }) => ({ wgsl, workgroups: Math.ceil(count / 64) }),
+  // A lane loops `count` times in all; the 64 of a workgroup that run in step, as often as the slowest of them.
+  gpu: ({ count }) => ({ wgsl, workgroups: Math.ceil(count / 64), iterations: count + 64 }),
   cpu({ ids, links }, { count }) {
     const next = new Map<number, number>();
     for (let i = count - 1; i >= 0; i--) {

@@ -1,13 +1,5 @@
 // For every id the place of the next equal one, or the end, and whether it is the first of its kind.
 
-struct Params {
-  count: u32,
-}
-
-@group(0) @binding(0) var<storage, read> ids: array<i32>;
-@group(0) @binding(1) var<storage, read_write> links: array<u32>;
-@group(0) @binding(2) var<uniform> params: Params;
-
 @compute @workgroup_size(64)
 fn main(
   @builtin(global_invocation_id) id: vec3u,

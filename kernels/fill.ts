@@ -15,17 +15,18 @@ export type FillParams = {
 };
 
 /** y (count) = value, for every dtype; whole numbers up to 2^24 are exact. */
-export const fill: Kernel<FillParams> = kernel({
+export const fill: Kernel<FillParams> = kernel<FillParams>({
   name: "fill",
-  bindings: { y: "write" },
+  bindings: {
+    y: { write: "count" },
+  },
   params: { count: "u32", value: "f32" },
-  gpu: ({ count }, { dtypes }) => ({
+  gpu: ({ count }) => ({
     wgsl,
-    constants: { T: dtypes.y },
     workgroups: Math.ceil(count / 64),
   }),
   cpu({ y }, { count, value }) {
     y.fill(value, 0, count);
   },
-  split: { along: "count", elements: { y: () => 1 } },
+  split: "count",
 });

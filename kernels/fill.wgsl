@@ -1,13 +1,4 @@
 // y = value
-alias T = f32;
-
-struct Params {
-  count: u32,
-  value: f32,
-}
-
-@group(0) @binding(0) var<storage, read_write> y: array<T>;
-@group(0) @binding(1) var<uniform> params: Params;
 
 @compute @workgroup_size(64)
 fn main(
@@ -16,6 +7,6 @@ fn main(
 ) {
   let i = id.x + id.y * groups.x * 64u;
   if (i < params.count) {
-    y[i] = T(params.value);
+    y[i] = Y(params.value);
   }
 }

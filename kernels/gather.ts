@@ -24,11 +24,14 @@ export type GatherParams = {
  */
 export const gatherKernel: Kernel<GatherParams> = kernel<GatherParams>({
   name: "gather",
-  bindings: { x: "read", ids: "read", y: "write" },
+  bindings: {
+    x: { read: "*" },
+    ids: { read: "count", dtype: "i32" },
+    y: { write: "count" },
+  },
   params: { count: "u32", columns: "u32", taken: "u32" },
-  gpu: ({ count }, { dtypes }) => ({
+  gpu: ({ count }) => ({
     wgsl: gatherWgsl,
-    constants: { T: dtypes.x },
     workgroups: Math.ceil(count / 64),
   }),
   cpu({ x, ids, y }, { count, columns, taken }) {
@@ -41,27 +44,39 @@ export const gatherKernel: Kernel<GatherParams> = kernel<GatherParams>({
 export type GatherBackwardParams = {
   /** Rows. */
   rows: number;
-  /** Length of a row of dx. */
+  /** Length of a row of dX. */
   columns: number;
-  /** Length of a row of dy and ids. */
+  /** Length of a row of dOut and ids. */
   taken: number;
+  /** The first of a row's elements that are added. */
+  first: number;
+  /** One past the last; a GPU adds at most `MAX_ITERATIONS` of a row in one launch. */
+  end: number;
 };
 
-/** dx (rows, columns) += dy (rows, taken) at ids (rows, taken); ids that come twice add up. */
+/**
+ * dX (rows, columns) += dOut (rows, taken) at ids (rows, taken), of each row the elements from `first` to `end`; ids
+ * that come twice add up.
+ */
 export const gatherBackward: Kernel<GatherBackwardParams> = kernel<GatherBackwardParams>({
   name: "gather_backward",
-  bindings: { dy: "read", ids: "read", dx: "update" },
-  params: { rows: "u32", columns: "u32", taken: "u32" },
-  gpu: ({ rows }, { dtypes }) => ({
+  bindings: {
+    dOut: { read: "rows taken" },
+    ids: { read: "rows taken", dtype: "i32" },
+    dX: { update: "rows columns" },
+  },
+  params: { rows: "u32", columns: "u32", taken: "u32", first: "u32", end: "u32" },
+  gpu: ({ rows, first, end }) => ({
     wgsl: backwardWgsl,
-    constants: { T: dtypes.dy },
     workgroups: Math.ceil(rows / 64),
+    iterations: end - first,
   }),
-  cpu({ dy, ids, dx }, { rows, columns, taken }) {
-    for (let i = 0; i < rows * taken; i++) dx[Math.floor(i / taken) * columns + ids[i]] += dy[i];
+  cpu({ dOut, ids, dX }, { rows, columns, taken, first, end }) {
+    for (let r = 0; r < rows; r++) {
+      for (let i = r * taken + first; i < r * taken + end; i++) {
+        dX[r * columns + ids[i]] += dOut[i];
+      }
+    }
   },
-  split: {
-    along: "rows",
-    elements: { dy: ({ taken }) => taken, ids: ({ taken }) => taken, dx: ({ columns }) => columns },
-  },
+  split: "rows",
 });

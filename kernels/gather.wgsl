@@ -1,16 +1,4 @@
 // y[r, j] = x[r, ids[r, j]]; an id outside a row gives 0
-alias T = f32;
-
-struct Params {
-  count: u32, // elements of y
-  columns: u32, // of x
-  taken: u32, // columns of y
-}
-
-@group(0) @binding(0) var<storage, read> x: array<T>;
-@group(0) @binding(1) var<storage, read> ids: array<i32>;
-@group(0) @binding(2) var<storage, read_write> y: array<T>;
-@group(0) @binding(3) var<uniform> params: Params;
 
 @compute @workgroup_size(64)
 fn main(
@@ -22,7 +10,7 @@ fn main(
     return;
   }
   let column = u32(ids[i]);
-  var value = T(0);
+  var value = Y(0);
   if (column < params.columns) {
     value = x[i / params.taken * params.columns + column];
   }

@@ -1,16 +1,4 @@
-// dx[r, ids[r, j]] += dy[r, j] for all j in order; an invocation per row
-alias T = f32;
-
-struct Params {
-  rows: u32,
-  columns: u32, // of dx
-  taken: u32, // columns of dy
-}
-
-@group(0) @binding(0) var<storage, read> dy: array<T>;
-@group(0) @binding(1) var<storage, read> ids: array<i32>;
-@group(0) @binding(2) var<storage, read_write> dx: array<T>;
-@group(0) @binding(3) var<uniform> params: Params;
+// d_x[r, ids[r, j]] += d_out[r, j] for j from first to end in order; an invocation per row
 
 @compute @workgroup_size(64)
 fn main(
@@ -21,10 +9,10 @@ fn main(
   if (r >= params.rows) {
     return;
   }
-  for (var j = 0u; j < params.taken; j++) {
+  for (var j = params.first; j < params.end; j++) {
     let column = u32(ids[r * params.taken + j]);
     if (column < params.columns) {
-      dx[r * params.columns + column] += dy[r * params.taken + j];
+      d_x[r * params.columns + column] += d_out[r * params.taken + j];
     }
   }
 }

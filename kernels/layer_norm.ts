@@ -23,31 +23,19 @@ const sources = rowSources(wgsl);
  * y (rows, columns) = (x - mean) * rstd [* weight] [+ bias] with weight and bias (columns), and mean and
  * rstd = 1 / sqrt(variance + eps) of each row, which are kept where they are given (rows).
  */
-export const layerNorm: Kernel<NormParams> = kernel({
+export const layerNorm: Kernel<NormParams> = kernel<NormParams>({
   name: "layer_norm",
   bindings: {
-    x: "read",
-    weight: "read",
-    bias: "read",
-    y: "write",
-    mean: "write",
-    rstd: "write",
+    x: { read: "rows columns" },
+    weight: { read: "columns", optional: true },
+    bias: { read: "columns", optional: true },
+    y: { write: "rows columns" },
+    mean: { write: "rows", dtype: "f32", optional: true },
+    rstd: { write: "rows", dtype: "f32", optional: true },
   },
-  optional: ["weight", "bias", "mean", "rstd"],
   params: { rows: "u32", columns: "u32", eps: "f32" },
-  gpu({ rows, columns }, target) {
-    const { x, weight, bias, y, mean } = target.dtypes;
-    return rowProgram(sources, target, {
-      rows,
-      columns,
-      along: { X: x, W: weight, B: bias, Y: y },
-      constants: {
-        HAS_WEIGHT: weight !== undefined,
-        HAS_BIAS: bias !== undefined,
-        KEEP: mean !== undefined,
-      },
-    });
-  },
+  gpu: ({ rows, columns }, target) =>
+    rowProgram(sources, target, { rows, columns, passes: 3, axis: "columns" }),
   cpu({ x, weight, bias, y, mean, rstd }, { rows, columns, eps }) {
     for (let row = 0; row < rows; row++) {
       const first = row * columns, end = first + columns;
@@ -68,13 +56,5 @@ export const layerNorm: Kernel<NormParams> = kernel({
       columns, eps);
     return true;
   },
-  split: {
-    along: "rows",
-    elements: {
-      x: ({ columns }) => columns,
-      y: ({ columns }) => columns,
-      mean: () => 1,
-      rstd: () => 1,
-    },
-  },
+  split: "rows",
 });

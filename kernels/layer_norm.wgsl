@@ -1,26 +1,5 @@
 // y = (x - mean) / sqrt(variance + eps) * weight + bias of each row; the variance in a pass of its own
 // (Ba et al., 2016). Keeps mean and rstd = 1 / sqrt(variance + eps).
-alias X = f32; // x as stored: f32, f16 or four of them
-alias W = f32; // weight as stored
-alias B = f32; // bias as stored
-alias Y = f32; // y as stored
-const HAS_WEIGHT = true;
-const HAS_BIAS = true;
-const KEEP = true; // whether mean and rstd are wanted
-
-struct Params {
-  rows: u32,
-  columns: u32,
-  eps: f32,
-}
-
-@group(0) @binding(0) var<storage, read> x: array<X>;
-@group(0) @binding(1) var<storage, read> weight: array<W>;
-@group(0) @binding(2) var<storage, read> bias: array<B>;
-@group(0) @binding(3) var<storage, read_write> y: array<Y>;
-@group(0) @binding(4) var<storage, read_write> mean: array<f32>;
-@group(0) @binding(5) var<storage, read_write> rstd: array<f32>;
-@group(0) @binding(6) var<uniform> params: Params;
 
 @compute @workgroup_size(GROUP)
 fn main(
@@ -58,7 +37,7 @@ fn main(
     }
     y[first + i] = Y(v);
   }
-  if (KEEP && lane == 0u) {
+  if (HAS_MEAN && lane == 0u) {
     mean[row] = center;
     rstd[row] = scale;
   }

@@ -18,61 +18,44 @@ export type NormBackwardParams = {
 const sources = rowSources(wgsl);
 
 /**
- * dx (rows, columns) = rstd * (g - mean(g) - h * mean(g * h)) with g = dy [* weight] and
+ * dX (rows, columns) = rstd * (g - mean(g) - h * mean(g * h)) with g = dOut [* weight] and
  * h = (x - mean) * rstd, from the mean and rstd (rows) that `layer_norm` kept. Without a mean it is the
  * gradient of `rms_norm`: h = x * rstd and no mean(g).
  */
-export const layerNormBackward: Kernel<NormBackwardParams> = kernel({
+export const layerNormBackward: Kernel<NormBackwardParams> = kernel<NormBackwardParams>({
   name: "layer_norm_backward",
   bindings: {
-    dy: "read",
-    x: "read",
-    weight: "read",
-    mean: "read",
-    rstd: "read",
-    dx: "write",
+    dOut: { read: "rows columns" },
+    x: { read: "rows columns" },
+    weight: { read: "columns", optional: true },
+    mean: { read: "rows", dtype: "f32", optional: true },
+    rstd: { read: "rows", dtype: "f32" },
+    dX: { write: "rows columns" },
   },
-  optional: ["weight", "mean"],
   params: { rows: "u32", columns: "u32" },
-  gpu({ rows, columns }, target) {
-    const { dy, x, weight, mean, dx } = target.dtypes;
-    return rowProgram(sources, target, {
-      rows,
-      columns,
-      along: { G: dy, X: x, W: weight, D: dx },
-      constants: { HAS_WEIGHT: weight !== undefined, HAS_MEAN: mean !== undefined },
-    });
-  },
-  cpu({ dy, x, weight, mean, rstd, dx }, { rows, columns }) {
+  gpu: ({ rows, columns }, target) =>
+    rowProgram(sources, target, { rows, columns, passes: 2, axis: "columns" }),
+  cpu({ dOut, x, weight, mean, rstd, dX }, { rows, columns }) {
     for (let row = 0; row < rows; row++) {
       const first = row * columns;
       const center = mean ? mean[row] : 0, scale = rstd[row];
       let a = 0, b = 0;
       for (let i = 0; i < columns; i++) {
-        const g = dy[first + i] * (weight?.[i] ?? 1);
+        const g = dOut[first + i] * (weight?.[i] ?? 1);
         if (mean) a += g / columns;
         b += g * (x[first + i] - center) * scale / columns;
       }
       for (let i = 0; i < columns; i++) {
-        const g = dy[first + i] * (weight?.[i] ?? 1);
-        dx[first + i] = (g - a - (x[first + i] - center) * scale * b) * scale;
+        const g = dOut[first + i] * (weight?.[i] ?? 1);
+        dX[first + i] = (g - a - (x[first + i] - center) * scale * b) * scale;
       }
     }
   },
   simd({ at, params: { rows, columns }, run }) {
     // deno-fmt-ignore
-    run("layer_norm_backward", rows, rowChunk(columns), at.dy, at.x, at.weight, at.mean, at.rstd,
-      at.dx, columns);
+    run("layer_norm_backward", rows, rowChunk(columns), at.dOut, at.x, at.weight, at.mean, at.rstd,
+      at.dX, columns);
     return true;
   },
-  split: {
-    along: "rows",
-    elements: {
-      dy: ({ columns }) => columns,
-      x: ({ columns }) => columns,
-      mean: () => 1,
-      rstd: () => 1,
-      dx: ({ columns }) => columns,
-    },
-  },
+  split: "rows",
 });

@@ -1,24 +1,5 @@
-// With g = dy * weight and h = (x - mean) * rstd: dx = rstd * (g - mean(g) - h * mean(g * h)).
-// Without a mean it is the gradient of the RMS norm: h = x * rstd, dx = rstd * (g - h * mean(g * h)).
-alias G = f32; // dy as stored: f32, f16 or four of them
-alias X = f32; // x as stored
-alias W = f32; // weight as stored
-alias D = f32; // dx as stored
-const HAS_WEIGHT = true;
-const HAS_MEAN = true;
-
-struct Params {
-  rows: u32,
-  columns: u32,
-}
-
-@group(0) @binding(0) var<storage, read> dy: array<G>;
-@group(0) @binding(1) var<storage, read> x: array<X>;
-@group(0) @binding(2) var<storage, read> weight: array<W>;
-@group(0) @binding(3) var<storage, read> mean: array<f32>;
-@group(0) @binding(4) var<storage, read> rstd: array<f32>;
-@group(0) @binding(5) var<storage, read_write> dx: array<D>;
-@group(0) @binding(6) var<uniform> params: Params;
+// With g = d_out * weight and h = (x - mean) * rstd: d_x = rstd * (g - mean(g) - h * mean(g * h)).
+// Without a mean it is the gradient of the RMS norm: h = x * rstd, d_x = rstd * (g - h * mean(g * h)).
 
 @compute @workgroup_size(GROUP)
 fn main(
@@ -43,7 +24,7 @@ fn main(
   var sum = F(0.0);
   var products = F(0.0);
   for (var i = lane; i < units; i += LANES) {
-    var g = F(dy[first + i]);
+    var g = F(d_out[first + i]);
     if (HAS_WEIGHT) {
       g *= F(weight[i]);
     }
@@ -56,10 +37,10 @@ fn main(
   }
   let b = sumOfLanes(total(products), lane) * each * scale;
   for (var i = lane; i < units; i += LANES) {
-    var g = F(dy[first + i]);
+    var g = F(d_out[first + i]);
     if (HAS_WEIGHT) {
       g *= F(weight[i]);
     }
-    dx[first + i] = D((g - a - (F(x[first + i]) - center) * scale * b) * scale);
+    d_x[first + i] = D_X((g - a - (F(x[first + i]) - center) * scale * b) * scale);
   }
 }

@@ -5,7 +5,6 @@
  */
 import { type Kernel, kernel } from "../src/device/kernel.ts";
 import wgsl from "./layer_norm_slabs.wgsl" with { type: "text" };
-import common from "./rows.wgsl" with { type: "text" };
 
 /** Numbers of {@linkcode layerNormSlabs}. */
 export type SlabParams = {
@@ -15,21 +14,18 @@ export type SlabParams = {
   columns: number;
 };
 
-const source = common + wgsl;
-
 /** y (columns) = the sum of x (slabs, columns) over the slabs. */
-export const layerNormSlabs: Kernel<SlabParams> = kernel({
+export const layerNormSlabs: Kernel<SlabParams> = kernel<SlabParams>({
   name: "layer_norm_slabs",
-  bindings: { x: "read", y: "write" },
+  bindings: {
+    x: { read: "slabs columns", dtype: "f32" },
+    y: { write: "columns" },
+  },
   params: { slabs: "u32", columns: "u32" },
-  gpu({ columns }, { dtypes }) {
-    const vector = columns % 4 === 0;
-    const as = (type: string) => vector ? `vec4<${type}>` : type;
-    return {
-      wgsl: source,
-      constants: { X: as(dtypes.x), Y: as(dtypes.y), F: as("f32"), I: as("u32"), VECTOR: vector },
-      workgroups: [Math.ceil(columns / (vector ? 128 : 32))],
-    };
+  gpu({ slabs, columns }) {
+    const vec4 = columns % 4 === 0 && "columns";
+    const workgroups = [Math.ceil(columns / (vec4 ? 128 : 32))] as const;
+    return { wgsl, vec4, workgroups, iterations: slabs };
   },
   cpu({ x, y }, { slabs, columns }) {
     for (let column = 0; column < columns; column++) {

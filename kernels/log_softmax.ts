@@ -11,16 +11,20 @@ import wgsl from "./log_softmax.wgsl" with { type: "text" };
 const sources = rowSources(wgsl);
 
 /** y = log(softmax(x)), both (outer, columns, inner), along the middle axis. */
-export const logSoftmax: Kernel<AxisParams> = kernel({
+export const logSoftmax: Kernel<AxisParams> = kernel<AxisParams>({
   name: "log_softmax",
-  bindings: { x: "read", y: "write" },
+  bindings: {
+    x: { read: "outer columns inner" },
+    y: { write: "outer columns inner" },
+  },
   params: { outer: "u32", columns: "u32", inner: "u32" },
   gpu: ({ outer, columns, inner }, target) =>
     rowProgram(sources, target, {
       rows: outer * inner,
       columns,
+      passes: 2,
       contiguous: inner === 1,
-      along: { X: target.dtypes.x, Y: target.dtypes.y },
+      axis: "inner",
     }),
   cpu({ x, y }, { outer, columns, inner }) {
     for (let row = 0; row < outer * inner; row++) {
@@ -39,11 +43,5 @@ export const logSoftmax: Kernel<AxisParams> = kernel({
     run("log_softmax", outer, rowChunk(columns), at.x, at.y, columns);
     return true;
   },
-  split: {
-    along: "outer",
-    elements: {
-      x: ({ columns, inner }) => columns * inner,
-      y: ({ columns, inner }) => columns * inner,
-    },
-  },
+  split: "outer",
 });

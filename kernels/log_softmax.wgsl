@@ -1,16 +1,4 @@
 // y = x - max - log(sum(exp(x - max))) along an axis
-alias X = f32; // x as stored: f32, f16 or four of them
-alias Y = f32; // y as stored
-
-struct Params {
-  outer: u32, // product of the axes before
-  columns: u32, // length of the axis
-  inner: u32, // product of the axes behind, 1 where rows are read as vectors
-}
-
-@group(0) @binding(0) var<storage, read> x: array<X>;
-@group(0) @binding(1) var<storage, read_write> y: array<Y>;
-@group(0) @binding(2) var<uniform> params: Params;
 
 @compute @workgroup_size(GROUP)
 fn main(

@@ -20,9 +20,13 @@ export type LossScaleParams = {
  * Updates lossScale (1, kept from 1 to 2^24) and goodSteps (1) after a step whose gradients were multiplied
  * with gradScale (1), 0 where they overflowed.
  */
-export const updateLossScale: Kernel<LossScaleParams> = kernel({
+export const updateLossScale: Kernel<LossScaleParams> = kernel<LossScaleParams>({
   name: "loss_scale",
-  bindings: { gradScale: "read", lossScale: "update", goodSteps: "update" },
+  bindings: {
+    gradScale: { read: "1", dtype: "f32" },
+    lossScale: { update: "1", dtype: "f32" },
+    goodSteps: { update: "1", dtype: "f32" },
+  },
   params: { growth: "f32", backoff: "f32", interval: "f32" },
   gpu: () => ({ wgsl, workgroups: 1 }),
   cpu({ gradScale, lossScale, goodSteps }, { growth, backoff, interval }) {

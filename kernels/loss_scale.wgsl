@@ -1,16 +1,5 @@
 // Lowers the loss scale after a refused step, raises it after many good ones
 
-struct Params {
-  growth: f32,
-  backoff: f32,
-  interval: f32,
-}
-
-@group(0) @binding(0) var<storage, read> grad_scale: array<f32>;
-@group(0) @binding(1) var<storage, read_write> loss_scale: array<f32>;
-@group(0) @binding(2) var<storage, read_write> good_steps: array<f32>;
-@group(0) @binding(3) var<uniform> params: Params;
-
 const SMALLEST = 1.0;
 const LARGEST = 16777216.0;
 

@@ -17,10 +17,10 @@ fn main(
   let first_row = group.y * 64u;
   let first_column = group.x * 64u;
   // The 4 x 4 that this invocation brings of each tile: neighbours bring neighbours in memory.
-  let a_row = select(index / 4u, index % 16u, TRANS_A) * 4u;
-  let a_k = select(index % 4u, index / 16u, TRANS_A);
-  let b_column = select(index % 16u, index / 4u, TRANS_B);
-  let b_k = select(index / 16u, index % 4u, TRANS_B) * 4u;
+  let a_row = select(index / 4u, index % 16u, TRANSPOSE_A) * 4u;
+  let a_k = select(index % 4u, index / 16u, TRANSPOSE_A);
+  let b_column = select(index % 16u, index / 4u, TRANSPOSE_B);
+  let b_k = select(index / 16u, index % 4u, TRANSPOSE_B) * 4u;
   //#repeat i 0..8
   var c{i}0 = vec4f();
   var c{i}1 = vec4f();

@@ -17,7 +17,7 @@ fn main(
   var sum = vec4f();
   for (var k = lane * 4u; k < params.k; k += K_LANES * 4u) {
     var x: vec4f;
-    if (TRANS_A) {
+    if (TRANSPOSE_A) {
       x = tile_a(start.x, row / 4u * 4u, k)[row % 4u];
     } else {
       x = load_a(start.x + row * params.lda + k, params.k - k);

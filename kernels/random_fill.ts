@@ -24,11 +24,13 @@ const program = `${source}\n${philoxWgsl}`;
 function fillKernel(name: string, normal: boolean): Kernel<RandomFillParams> {
   return kernel<RandomFillParams>({
     name,
-    bindings: { y: "write" },
+    bindings: {
+      y: { write: "count" },
+    },
     params: { count: "u32", ...STREAM_PARAMS, first: "u32", shift: "f32", scale: "f32" },
-    gpu: ({ count }, { dtypes }) => ({
+    gpu: ({ count }) => ({
       wgsl: program,
-      constants: { T: dtypes.y, NORMAL: normal },
+      constants: { NORMAL: normal },
       workgroups: Math.ceil(count / 256),
     }),
     cpu({ y }, params) {
@@ -38,7 +40,8 @@ function fillKernel(name: string, normal: boolean): Kernel<RandomFillParams> {
         y[i] = shift + scale * value;
       });
     },
-    split: { along: "count", elements: { y: () => 1 }, start: "first" },
+    split: "count",
+    splitStart: "first",
   });
 }
 

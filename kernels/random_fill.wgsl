@@ -1,20 +1,5 @@
 // y = low + (high - low) * uniform, or mean + std * normal; each invocation makes four.
-alias T = f32;
 const NORMAL = false;
-
-struct Params {
-  count: u32,
-  seed_low: u32,
-  seed_high: u32,
-  block_low: u32,
-  block_high: u32,
-  first: u32,
-  shift: f32,
-  scale: f32,
-}
-
-@group(0) @binding(0) var<storage, read_write> y: array<T>;
-@group(0) @binding(1) var<uniform> params: Params;
 
 // The normal number below which a part `u` of all lie, u in (0, 1) (Giles 2010, "Approximating the erfinv
 // function", single precision): no sine or cosine, which GPUs compute coarsely.
@@ -67,7 +52,7 @@ fn main(
     } else {
       value = unit(bits[{i}]);
     }
-    y[block * 4u + {i}u] = T(params.shift + params.scale * value);
+    y[block * 4u + {i}u] = Y(params.shift + params.scale * value);
   }
   //#end
 }

@@ -34,7 +34,10 @@ interface Reduction {
 function reduction(name: string, { code, start, combine, simd }: Reduction): Kernel<ReduceParams> {
   return kernel<ReduceParams>({
     name,
-    bindings: { x: "read", y: "write" },
+    bindings: {
+      x: { read: ({ inner, slabs }) => inner === 1 && slabs === 1 ? "count reduced" : "*" },
+      y: { write: "count" },
+    },
     params: {
       count: "u32",
       reduced: "u32",
@@ -44,15 +47,14 @@ function reduction(name: string, { code, start, combine, simd }: Reduction): Ker
       scale: "f32",
       float: "u32",
     },
-    gpu: ({ count }, { dtypes }) => ({
+    gpu: ({ count, length }, { dtypes }) => ({
       wgsl,
       constants: {
-        T: dtypes.x,
         C: dtypes.x === "f16" ? "f32" : dtypes.x,
-        Y: dtypes.y,
         OP: code,
       },
       workgroups: Math.ceil(count / 64),
+      iterations: Math.ceil(length / 4) + 3,
     }),
     cpu({ x, y }, { count, reduced, inner, slabs, length, scale, float }) {
       for (let i = 0; i < count; i++) {
@@ -69,15 +71,7 @@ function reduction(name: string, { code, start, combine, simd }: Reduction): Ker
     simd: simd &&
       ((job) =>
         job.params.float === 1 && job.params.reduced > 0 && job.params.count > 0 && simd(job)),
-    split: {
-      along: "count",
-      elements: {
-        y: () => 1,
-        // Rows advance with their results; columns lie across each other and cannot be cut.
-        x: ({ inner, slabs, reduced }) =>
-          (inner === 1 && slabs === 1 ? reduced : undefined) as number,
-      },
-    },
+    split: "count",
   });
 }
 

@@ -1,22 +1,6 @@
 // y[o, s, c] = the reduction of x[o, s * length .. (s + 1) * length, c]; one invocation per element of y
-alias T = f32; // of x
 alias C = f32; // computed in
-alias Y = f32; // of y
 const OP = 0u; // 0 sum, 1 max, 2 min
-
-struct Params {
-  count: u32, // elements of y
-  reduced: u32, // length of the reduced axis
-  inner: u32,
-  slabs: u32,
-  length: u32, // of a slab
-  scale: f32,
-  float: u32,
-}
-
-@group(0) @binding(0) var<storage, read> x: array<T>;
-@group(0) @binding(1) var<storage, read_write> y: array<Y>;
-@group(0) @binding(2) var<uniform> params: Params;
 
 fn nan_bits(v: C) -> bool {
   return params.float == 1u && (bitcast<u32>(v) & 0x7fffffffu) > 0x7f800000u;

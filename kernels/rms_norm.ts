@@ -14,20 +14,17 @@ const sources = rowSources(wgsl);
  * y (rows, columns) = x * rstd [* weight (columns)] with rstd = 1 / sqrt(mean(x^2) + eps) of each row, which
  * is kept where it is given (rows). Its gradients are those of `layer_norm` without a mean.
  */
-export const rmsNorm: Kernel<NormParams> = kernel({
+export const rmsNorm: Kernel<NormParams> = kernel<NormParams>({
   name: "rms_norm",
-  bindings: { x: "read", weight: "read", y: "write", rstd: "write" },
-  optional: ["weight", "rstd"],
-  params: { rows: "u32", columns: "u32", eps: "f32" },
-  gpu({ rows, columns }, target) {
-    const { x, weight, y, rstd } = target.dtypes;
-    return rowProgram(sources, target, {
-      rows,
-      columns,
-      along: { X: x, W: weight, Y: y },
-      constants: { HAS_WEIGHT: weight !== undefined, KEEP: rstd !== undefined },
-    });
+  bindings: {
+    x: { read: "rows columns" },
+    weight: { read: "columns", optional: true },
+    y: { write: "rows columns" },
+    rstd: { write: "rows", dtype: "f32", optional: true },
   },
+  params: { rows: "u32", columns: "u32", eps: "f32" },
+  gpu: ({ rows, columns }, target) =>
+    rowProgram(sources, target, { rows, columns, passes: 2, axis: "columns" }),
   cpu({ x, weight, y, rstd }, { rows, columns, eps }) {
     for (let row = 0; row < rows; row++) {
       const first = row * columns;
@@ -42,12 +39,5 @@ export const rmsNorm: Kernel<NormParams> = kernel({
     run("rms_norm", rows, rowChunk(columns), at.x, at.weight, at.y, at.rstd, columns, eps);
     return true;
   },
-  split: {
-    along: "rows",
-    elements: {
-      x: ({ columns }) => columns,
-      y: ({ columns }) => columns,
-      rstd: () => 1,
-    },
-  },
+  split: "rows",
 });

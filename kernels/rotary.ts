@@ -48,8 +48,12 @@ function checkStarts(starts: Int32Array, { length, positions }: RotaryParams): v
  */
 export const rotary: Kernel<RotaryParams> = kernel<RotaryParams>({
   name: "rotary",
-  bindings: { x: "read", turns: "read", starts: "read", y: "write" },
-  optional: ["starts"],
+  bindings: {
+    x: { read: "rows width" },
+    turns: { read: "positions width", dtype: "f32" },
+    starts: { read: "*", dtype: "i32", optional: true },
+    y: { write: "rows width" },
+  },
   params: {
     rows: "u32",
     length: "u32",
@@ -61,18 +65,13 @@ export const rotary: Kernel<RotaryParams> = kernel<RotaryParams>({
     direction: "f32",
     halfSplit: "u32",
   },
-  gpu({ rows, width, halfSplit }, { dtypes }) {
-    const vector = width % (halfSplit ? 8 : 4) === 0;
-    const as = (type: string) => vector ? `vec4<${type}>` : type;
-    const steps = vector ? width / (halfSplit ? 8 : 4) : width / 2;
+  gpu({ rows, width, halfSplit }) {
+    const vec4 = width % (halfSplit ? 8 : 4) === 0 && "width";
+    const steps = vec4 ? width / (halfSplit ? 8 : 4) : width / 2;
     return {
-      wgsl: vector ? vectors : pairwise,
-      constants: {
-        X: as(dtypes.x),
-        Y: as(dtypes.y),
-        HALF_SPLIT: halfSplit === 1,
-        OWN_STARTS: dtypes.starts !== undefined,
-      },
+      wgsl: vec4 ? vectors : pairwise,
+      vec4,
+      constants: { HALF_SPLIT: halfSplit === 1 },
       workgroups: Math.ceil(rows * steps / 64),
     };
   },
@@ -108,9 +107,6 @@ export const rotary: Kernel<RotaryParams> = kernel<RotaryParams>({
       direction, halfSplit);
     return true;
   },
-  split: {
-    along: "rows",
-    elements: { x: ({ width }) => width, y: ({ width }) => width },
-    start: "firstRow",
-  },
+  split: "rows",
+  splitStart: "firstRow",
 });

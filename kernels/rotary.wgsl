@@ -1,33 +1,12 @@
 // Turns pairs (a, b) of each head by the angle of their position: (a cos - b sin, a sin + b cos)
 // (Su et al., 2021); one invocation a pair. `turns` holds cos and sin side by side.
-alias X = f32; // x as stored
-alias Y = f32; // y as stored
 const HALF_SPLIT = false; // pairs (i, i + D/2) in place of (2i, 2i + 1)
-const OWN_STARTS = false; // sequences have their own start
-
-struct Params {
-  rows: u32, // B * T * H
-  length: u32, // T
-  heads: u32, // H
-  width: u32, // D
-  start: u32, // position of the first of T, where there are no starts
-  positions: u32, // rows of turns
-  firstRow: u32, // index of the first row of x
-  direction: f32, // 1, or -1 to turn back
-  halfSplit: u32,
-}
-
-@group(0) @binding(0) var<storage, read> x: array<X>;
-@group(0) @binding(1) var<storage, read> turns: array<f32>;
-@group(0) @binding(2) var<storage, read> starts: array<i32>;
-@group(0) @binding(3) var<storage, read_write> y: array<Y>;
-@group(0) @binding(4) var<uniform> params: Params;
 
 // The position of a row of x; past the table where its sequence begins outside.
 fn position_of(row: u32) -> u32 {
   let step = row / params.heads;
   let sequence = step / params.length;
-  let start = select(params.start, u32(starts[sequence]), OWN_STARTS);
+  let start = select(params.start, u32(starts[sequence]), HAS_STARTS);
   return min(start, params.positions) + step - sequence * params.length;
 }
 
@@ -49,7 +28,7 @@ fn main(
   if (row >= params.rows) {
     return;
   }
-  let position = position_of(params.firstRow + row);
+  let position = position_of(params.first_row + row);
   let c = turns[position * params.width + 2u * pair];
   let s = turns[position * params.width + 2u * pair + 1u] * direction_at(position);
   let at = row * params.width + select(2u * pair, pair, HALF_SPLIT);

@@ -1,33 +1,12 @@
 // As `rotary.wgsl`, where pairs lie in whole vectors: one invocation turns two neighbouring pairs, or four
 // pairs whose halves lie apart.
-alias X = vec4<f32>; // x as stored
-alias Y = vec4<f32>; // y as stored
 const HALF_SPLIT = false;
-const OWN_STARTS = false;
-
-struct Params {
-  rows: u32,
-  length: u32,
-  heads: u32,
-  width: u32,
-  start: u32,
-  positions: u32,
-  firstRow: u32,
-  direction: f32,
-  halfSplit: u32,
-}
-
-@group(0) @binding(0) var<storage, read> x: array<X>;
-@group(0) @binding(1) var<storage, read> turns: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> starts: array<i32>;
-@group(0) @binding(3) var<storage, read_write> y: array<Y>;
-@group(0) @binding(4) var<uniform> params: Params;
 
 // The position of a row of x; past the table where its sequence begins outside.
 fn position_of(row: u32) -> u32 {
   let step = row / params.heads;
   let sequence = step / params.length;
-  let start = select(params.start, u32(starts[sequence]), OWN_STARTS);
+  let start = select(params.start, u32(starts[sequence]), HAS_STARTS);
   return min(start, params.positions) + step - sequence * params.length;
 }
 
@@ -50,7 +29,7 @@ fn main(
   if (row >= params.rows) {
     return;
   }
-  let position = position_of(params.firstRow + row);
+  let position = position_of(params.first_row + row);
   let at = row * units + step;
   if (HALF_SPLIT) {
     let t = turns[position * units + 2u * step];

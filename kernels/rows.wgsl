@@ -1,9 +1,6 @@
 // What the row kernels share: the elements of a row one by one, or four at a time.
 // `rows_serial.wgsl` or `rows_tree.wgsl` follows, then the kernel (see `rows.ts`).
-alias F = f32; // what is computed with: f32 or vec4<f32>
 alias I = u32; // column numbers of the elements of an F: u32 or vec4<u32>
-const VECTOR = false; // whether F is vec4<f32>
-const WIDTH = select(1u, 4u, VECTOR); // elements in an F
 const STEP = I(0u); // column numbers within an F
 const LOWEST = -3.4028234e38; // below every finite number
 

@@ -40,17 +40,23 @@ const sources = rowSources(`${wgsl}\n${philoxWgsl}`);
  */
 export const sampleToken: Kernel<SampleTokenParams> = kernel<SampleTokenParams>({
   name: "sample_token",
-  bindings: { logits: "read", seen: "read", ids: "write" },
-  optional: ["seen"],
+  bindings: {
+    logits: { read: "rows columns" },
+    seen: { read: "rows columns", optional: true },
+    ids: { write: "rows", dtype: "i32" },
+  },
   // deno-fmt-ignore
   params: { rows: "u32", columns: "u32", choices: "u32", ...STREAM_PARAMS, first: "u32", penalty: "f32",
     sharpness: "f32", topK: "u32", topP: "f32", floor: "f32" },
-  gpu: ({ rows, columns, sharpness }, target) =>
-    rowProgram(sources, target, {
+  gpu: ({ rows, columns, choices, sharpness, topK, topP }, target) =>
+    // Few rows, so a workgroup for each also on software adapters.
+    rowProgram(sources, { ...target, maxInvocations: Math.min(512, target.maxInvocations) }, {
       rows,
       columns,
-      along: { X: target.dtypes.logits, S: target.dtypes.seen },
-      constants: { PENALTY: target.dtypes.seen !== undefined, NOISE: sharpness > 0 },
+      passes: 2 + (topK < choices ? 8 : 0) + (topP < 1 ? 8 : 0),
+      tree: true,
+      axis: "columns",
+      constants: { NOISE: sharpness > 0 },
     }),
   cpu({ logits, seen, ids }, params) {
     const { rows, columns, choices, penalty } = params;
@@ -66,11 +72,8 @@ export const sampleToken: Kernel<SampleTokenParams> = kernel<SampleTokenParams>(
       ids[row] = params.sharpness > 0 ? draw(scores, row, params) : highest(scores);
     }
   },
-  split: {
-    along: "rows",
-    elements: { logits: ({ columns }) => columns, seen: ({ columns }) => columns, ids: () => 1 },
-    start: "first",
-  },
+  split: "rows",
+  splitStart: "first",
 });
 
 /** Below every score; what cannot be drawn has it. */
@@ -129,7 +132,7 @@ function lowestToStay(
   for (let i = 0; i < sorted.length && sorted[i] >= least; i++) {
     masses.push(mass += Math.exp((sorted[i] - top) * sharpness));
   }
-  return sorted[masses.findIndex((sum) => sum >= Math.max(topP * mass, 1))];
+  return sorted[masses.findIndex((sum) => sum >= topP * mass)];
 }
 
 /** Gumbel noise -log(-log(1 - u)) for random bits, u in (0, 1) and finer near 0 (see the WGSL). */

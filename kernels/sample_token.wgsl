@@ -1,43 +1,19 @@
 // One id for each row of scores: the highest with Gumbel noise added (Gumbel 1954), which draws with the
 // probabilities of the softmax, among those that top-k, top-p and min-p leave. Nothing is sorted: the bits of
-// floats are ordered as the floats are, so the lowest score that stays is found bit by bit.
-alias X = f32; // logits as stored: f32, f16 or four of them
-alias S = u32; // seen as stored
-const PENALTY = false; // whether seen ids are penalised
+// floats are ordered as the floats are, so the lowest score that stays is found digit by digit.
 const NOISE = true; // false takes the highest score
-
-struct Params {
-  rows: u32,
-  columns: u32,
-  choices: u32, // columns from here on are never drawn
-  seed_low: u32,
-  seed_high: u32,
-  block_low: u32,
-  block_high: u32,
-  first: u32, // the first row's number, where a launch is split
-  penalty: f32,
-  sharpness: f32, // 1 / temperature
-  topK: u32,
-  topP: f32,
-  floor: f32, // the logarithm of min-p
-}
-
-@group(0) @binding(0) var<storage, read> logits: array<X>;
-@group(0) @binding(1) var<storage, read> seen: array<S>;
-@group(0) @binding(2) var<storage, read_write> ids: array<i32>;
-@group(0) @binding(3) var<uniform> params: Params;
 
 /** The column numbers of the i-th F of a row. */
 fn columnsOf(i: u32) -> I {
   return I(i * WIDTH) + STEP;
 }
 
-/** The i-th F of the row that begins at `first`, penalised; LOWEST what is no number or cannot be drawn. */
+/** The i-th F of the row that begins at `first`, penalised; LOWEST what is NaN or cannot be drawn. */
 fn scores(first: u32, i: u32) -> F {
   var x = F(logits[first + i]);
-  if (PENALTY) {
+  if (HAS_SEEN) {
     let penalised = select(x * params.penalty, x / params.penalty, x > F(0.0));
-    x = select(x, penalised, seen[first + i] != S(0));
+    x = select(x, penalised, seen[first + i] != SEEN(0));
   }
   let number = (bitcast<I>(x) & I(0x7fffffffu)) <= I(0x7f800000u);
   x = clamp(x, F(LOWEST), F(-LOWEST));
@@ -45,7 +21,7 @@ fn scores(first: u32, i: u32) -> F {
   return select(F(LOWEST), x, number & (columnsOf(i) < I(params.choices)));
 }
 
-/** Whole numbers that are ordered as the floats are. */
+/** Integers that are ordered as the floats are. */
 fn key(x: F) -> I {
   let bits = bitcast<I>(x);
   return select(bits | I(0x80000000u), ~bits, (bits >> I(31u)) == I(1u));
@@ -74,6 +50,69 @@ fn randomBits(row: u32, i: u32) -> I {
   return bits;
 }
 
+var<workgroup> fours: array<vec4f, GROUP>;
+
+/** The sums of the lanes' values, in every lane. */
+fn sumsOfLanes(values: vec4f, lane: u32) -> vec4f {
+  workgroupBarrier(); // the last result was read
+  fours[lane] = values;
+  for (var half = GROUP / 2u; half > 0u; half /= 2u) {
+    workgroupBarrier();
+    if (lane < half) {
+      fours[lane] += fours[lane + half];
+    }
+  }
+  workgroupBarrier();
+  return fours[0];
+}
+
+/**
+ * The largest key that top-k scores reach or, by mass, that scores with a part top-p of the probability of those
+ * from the key `left` on reach. Four bits of it in each pass over the row: the sums for 16 keys decide.
+ *
+ * Nothing is taken as known but sums that were measured, as exp may be inexact: `least` only ever becomes a key
+ * with a sum above 0, so at least one score reaches it.
+ */
+fn lowestToStay(first: u32, lane: u32, top: f32, left: u32, byMass: bool) -> u32 {
+  let units = params.columns / WIDTH;
+  var least = 0u;
+  var needed = f32(params.top_k);
+  for (var round = 0u; round < 8u; round++) {
+    let shift = 28u - 4u * round;
+    //#repeat v 0..4
+    let digits{v} = vec4u({4*v}u, {4*v + 1}u, {4*v + 2}u, {4*v + 3}u);
+    let trial{v} = max(vec4u(left), vec4u(least) | (digits{v} << vec4u(shift)));
+    var part{v} = vec4f();
+    //#end
+    for (var i = lane; i < units; i += LANES) {
+      let x = scores(first, i);
+      let own = key(x);
+      var amount = F(1.0);
+      if (byMass) {
+        amount = exp((x - top) * params.sharpness);
+      }
+      //#repeat v 0..4
+      part{v} += vec4f(
+        total(select(F(0.0), amount, own >= I(trial{v}.x))),
+        total(select(F(0.0), amount, own >= I(trial{v}.y))),
+        total(select(F(0.0), amount, own >= I(trial{v}.z))),
+        total(select(F(0.0), amount, own >= I(trial{v}.w))),
+      );
+      //#end
+    }
+    var reached = vec4f();
+    //#repeat v 0..4
+    let sum{v} = sumsOfLanes(part{v}, lane);
+    if (byMass && {v}u + round == 0u) {
+      needed = params.top_p * sum0.x; // of the sum of all
+    }
+    reached += select(vec4f(), vec4f(1.0), (sum{v} >= vec4f(needed)) & (sum{v} > vec4f()));
+    //#end
+    least |= (max(1u, u32(dot(reached, vec4f(1.0)))) - 1u) << shift;
+  }
+  return least;
+}
+
 @compute @workgroup_size(GROUP)
 fn main(
   @builtin(workgroup_id) group: vec3u,
@@ -97,41 +136,11 @@ fn main(
     }
     top = maxOfLanes(largest(high), lane);
 
-    // The largest key that at least k scores reach.
-    if (params.topK < params.choices) {
-      for (var bit = 1u << 31u; bit > 0u; bit >>= 1u) {
-        let trial = I(least | bit);
-        var count = F(0.0);
-        for (var i = lane; i < units; i += LANES) {
-          count += select(F(0.0), F(1.0), key(scores(first, i)) >= trial);
-        }
-        if (sumOfLanes(total(count), lane) >= f32(params.topK)) {
-          least |= bit;
-        }
-      }
+    if (params.top_k < params.choices) {
+      least = lowestToStay(first, lane, top, 0u, false);
     }
-
-    // The largest key for which the scores that reach it have a part p of what is left.
-    if (params.topP < 1.0) {
-      let left = I(least);
-      least = 0u;
-      // The whole first, then bit by bit.
-      var needed = 0.0;
-      for (var round = 0u; round <= 32u; round++) {
-        let bit = select(0u, 1u << ((32u - round) & 31u), round > 0u);
-        let trial = max(left, I(least | bit));
-        var mass = F(0.0);
-        for (var i = lane; i < units; i += LANES) {
-          let x = scores(first, i);
-          mass += select(F(0.0), exp((x - top) * params.sharpness), key(x) >= trial);
-        }
-        let sum = sumOfLanes(total(mass), lane);
-        if (round == 0u) {
-          needed = max(params.topP * sum, 1.0); // the likeliest counts 1 and always stays
-        } else if (sum >= needed) {
-          least |= bit;
-        }
-      }
+    if (params.top_p < 1.0) {
+      least = max(least, lowestToStay(first, lane, top, least, true));
     }
   }
 
@@ -143,7 +152,8 @@ fn main(
     var stays = x > F(LOWEST);
     if (NOISE) {
       z = (x - top) * params.sharpness;
-      stays = stays & (key(x) >= I(least)) & (z >= F(params.floor));
+      // The highest is as likely as itself, whatever rounding makes of z.
+      stays = stays & (key(x) >= I(least)) & ((z >= F(params.floor)) | (x >= F(top)));
       if (any(stays)) {
         z += gumbel(randomBits(row, i));
       }

@@ -30,29 +30,25 @@ export type SgdParams = {
  *
  * Nothing changes where `gradScale[0]` is 0.
  */
-export const sgd: Kernel<SgdParams> = kernel({
+export const sgd: Kernel<SgdParams> = kernel<SgdParams>({
   name: "sgd",
-  bindings: { p: "update", g: "read", velocity: "update", gradScale: "read", copy: "write" },
-  optional: ["velocity", "copy"],
+  bindings: {
+    p: { update: "count", dtype: "f32" },
+    g: { read: "count" },
+    velocity: { update: "count", dtype: "f32", optional: true },
+    gradScale: { read: "1", dtype: "f32" },
+    copy: { write: "count", dtype: "f16", optional: true },
+  },
   params: { count: "u32", lr: "f32", momentum: "f32", weightDecay: "f32", nesterov: "u32" },
-  gpu: ({ count, nesterov }, { dtypes, software }: GpuTarget) => {
-    const width = count % 4 ? 1 : 4;
-    const vector = (dtype: string) => width === 1 ? dtype : `vec4<${dtype}>`;
+  gpu: ({ count, nesterov }, { software }: GpuTarget) => {
+    const vec4 = count % 4 === 0 && "count";
     // A software GPU pays for each invocation, a real one wants many.
     const perInvocation = software ? 16 : 1;
     return {
       wgsl,
-      constants: {
-        V: vector("f32"),
-        G: vector(dtypes.g),
-        H: vector(dtypes.copy ?? "f32"),
-        WIDTH: width,
-        PER_INVOCATION: perInvocation,
-        HAS_MOMENTUM: dtypes.velocity !== undefined,
-        NESTEROV: nesterov === 1,
-        WRITES_COPY: dtypes.copy !== undefined,
-      },
-      workgroups: Math.ceil(count / (width * 64 * perInvocation)),
+      vec4,
+      constants: { PER_INVOCATION: perInvocation, NESTEROV: nesterov === 1 },
+      workgroups: Math.ceil(count / ((vec4 ? 4 : 1) * 64 * perInvocation)),
     };
   },
   cpu({ p, g, velocity, gradScale, copy }, { count, lr, momentum, weightDecay, nesterov }) {
@@ -69,8 +65,5 @@ export const sgd: Kernel<SgdParams> = kernel({
       if (copy) copy[i] = p[i];
     }
   },
-  split: {
-    along: "count",
-    elements: { p: () => 1, g: () => 1, velocity: () => 1, copy: () => 1 },
-  },
+  split: "count",
 });

@@ -1,27 +1,6 @@
 // One step of gradient descent, elementwise
-alias V = f32; // four elements at once where the count allows
-alias G = f32; // the same of the gradient's type
-alias H = f32; // the same of the half-precision copy's type
-const WIDTH = 1u; // elements of a vector
 const PER_INVOCATION = 1u; // vectors that an invocation updates
-const HAS_MOMENTUM = false;
 const NESTEROV = false;
-const WRITES_COPY = false;
-
-struct Params {
-  count: u32, // elements
-  lr: f32,
-  momentum: f32,
-  weight_decay: f32,
-  nesterov: u32,
-}
-
-@group(0) @binding(0) var<storage, read_write> p: array<V>;
-@group(0) @binding(1) var<storage, read> g: array<G>;
-@group(0) @binding(2) var<storage, read_write> velocity: array<V>;
-@group(0) @binding(3) var<storage, read> grad_scale: array<f32>;
-@group(0) @binding(4) var<storage, read_write> p_copy: array<H>;
-@group(0) @binding(5) var<uniform> params: Params;
 
 @compute @workgroup_size(64)
 fn main(
@@ -40,8 +19,8 @@ fn main(
       return;
     }
     let old = p[i];
-    var step = V(g[i]) * scale + params.weight_decay * old;
-    if (HAS_MOMENTUM) {
+    var step = F(g[i]) * scale + params.weight_decay * old;
+    if (HAS_VELOCITY) {
       let moving = params.momentum * velocity[i] + step;
       velocity[i] = moving;
       if (NESTEROV) {
@@ -52,8 +31,8 @@ fn main(
     }
     let next = old - params.lr * step;
     p[i] = next;
-    if (WRITES_COPY) {
-      p_copy[i] = H(next);
+    if (HAS_COPY) {
+      copy[i] = COPY(next);
     }
   }
 }

@@ -20,16 +20,20 @@ export type AxisParams = {
 const sources = rowSources(wgsl);
 
 /** y = softmax(x), both (outer, columns, inner), along the middle axis. */
-export const softmax: Kernel<AxisParams> = kernel({
+export const softmax: Kernel<AxisParams> = kernel<AxisParams>({
   name: "softmax",
-  bindings: { x: "read", y: "write" },
+  bindings: {
+    x: { read: "outer columns inner" },
+    y: { write: "outer columns inner" },
+  },
   params: { outer: "u32", columns: "u32", inner: "u32" },
   gpu: ({ outer, columns, inner }, target) =>
     rowProgram(sources, target, {
       rows: outer * inner,
       columns,
+      passes: 2,
       contiguous: inner === 1,
-      along: { X: target.dtypes.x, Y: target.dtypes.y },
+      axis: "inner",
     }),
   cpu({ x, y }, { outer, columns, inner }) {
     for (let row = 0; row < outer * inner; row++) {
@@ -47,11 +51,5 @@ export const softmax: Kernel<AxisParams> = kernel({
     run("softmax", outer, rowChunk(columns), at.x, at.y, columns);
     return true;
   },
-  split: {
-    along: "outer",
-    elements: {
-      x: ({ columns, inner }) => columns * inner,
-      y: ({ columns, inner }) => columns * inner,
-    },
-  },
+  split: "outer",
 });

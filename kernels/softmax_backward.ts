@@ -10,38 +10,36 @@ import wgsl from "./softmax_backward.wgsl" with { type: "text" };
 
 const sources = rowSources(wgsl);
 
-/** dx = y * (dy - sum(dy * y)), all (outer, columns, inner), along the middle axis; y is the softmax. */
-export const softmaxBackward: Kernel<AxisParams> = kernel({
+/** dX = y * (dOut - sum(dOut * y)), all (outer, columns, inner), along the middle axis; y is the softmax. */
+export const softmaxBackward: Kernel<AxisParams> = kernel<AxisParams>({
   name: "softmax_backward",
-  bindings: { dy: "read", y: "read", dx: "write" },
+  bindings: {
+    dOut: { read: "outer columns inner" },
+    y: { read: "outer columns inner" },
+    dX: { write: "outer columns inner" },
+  },
   params: { outer: "u32", columns: "u32", inner: "u32" },
   gpu: ({ outer, columns, inner }, target) =>
     rowProgram(sources, target, {
       rows: outer * inner,
       columns,
+      passes: 2,
       contiguous: inner === 1,
-      along: { G: target.dtypes.dy, Y: target.dtypes.y, X: target.dtypes.dx },
+      axis: "inner",
     }),
-  cpu({ dy, y, dx }, { outer, columns, inner }) {
+  cpu({ dOut, y, dX }, { outer, columns, inner }) {
     for (let row = 0; row < outer * inner; row++) {
       const first = Math.floor(row / inner) * columns * inner + row % inner;
       const end = first + columns * inner;
       let shift = 0;
-      for (let i = first; i < end; i += inner) shift += dy[i] * y[i];
-      for (let i = first; i < end; i += inner) dx[i] = y[i] * (dy[i] - shift);
+      for (let i = first; i < end; i += inner) shift += dOut[i] * y[i];
+      for (let i = first; i < end; i += inner) dX[i] = y[i] * (dOut[i] - shift);
     }
   },
   simd({ at, params: { outer, columns, inner }, run }) {
     if (inner !== 1) return false;
-    run("softmax_backward", outer, rowChunk(columns), at.dy, at.y, at.dx, columns);
+    run("softmax_backward", outer, rowChunk(columns), at.dOut, at.y, at.dX, columns);
     return true;
   },
-  split: {
-    along: "outer",
-    elements: {
-      dy: ({ columns, inner }) => columns * inner,
-      y: ({ columns, inner }) => columns * inner,
-      dx: ({ columns, inner }) => columns * inner,
-    },
-  },
+  split: "outer",
 });

@@ -1,18 +1,4 @@
-// dx = y * (dy - sum(dy * y)) along an axis, y being the softmax
-alias G = f32; // dy as stored: f32, f16 or four of them
-alias Y = f32; // y as stored
-alias X = f32; // dx as stored
-
-struct Params {
-  outer: u32,
-  columns: u32,
-  inner: u32,
-}
-
-@group(0) @binding(0) var<storage, read> dy: array<G>;
-@group(0) @binding(1) var<storage, read> y: array<Y>;
-@group(0) @binding(2) var<storage, read_write> dx: array<X>;
-@group(0) @binding(3) var<uniform> params: Params;
+// d_x = y * (d_out - sum(d_out * y)) along an axis, y being the softmax
 
 @compute @workgroup_size(GROUP)
 fn main(
@@ -31,10 +17,10 @@ fn main(
 
   var products = F(0.0);
   for (var i = first + lane * stride; i < end; i += LANES * stride) {
-    products += F(dy[i]) * F(y[i]);
+    products += F(d_out[i]) * F(y[i]);
   }
   let shift = sumOfLanes(total(products), lane);
   for (var i = first + lane * stride; i < end; i += LANES * stride) {
-    dx[i] = X(F(y[i]) * (F(dy[i]) - shift));
+    d_x[i] = D_X(F(y[i]) * (F(d_out[i]) - shift));
   }
 }

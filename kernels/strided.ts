@@ -106,7 +106,10 @@ function simdMoves(
 function strided(name: string, scatter: boolean, add: boolean): Kernel<StridedParams> {
   return kernel<StridedParams>({
     name,
-    bindings: { x: "read", y: scatter ? "update" : "write" },
+    bindings: {
+      x: { read: "*" },
+      y: scatter ? { update: "*" } : { write: "*" },
+    },
     params: {
       count: "u32",
       base: "i32",
@@ -125,15 +128,10 @@ function strided(name: string, scatter: boolean, add: boolean): Kernel<StridedPa
       s4: "i32",
       s5: "i32",
     },
-    gpu: ({ count, rank, width }, { dtypes }) => ({
+    gpu: ({ count, rank, width }) => ({
       wgsl,
-      constants: {
-        T: width === 4 ? `vec4<${dtypes.y}>` : dtypes.y,
-        SHIFT: width === 4 ? 2 : 0,
-        RANK: rank,
-        SCATTER: scatter,
-        ADD: add,
-      },
+      vec4: width === 4 && "*",
+      constants: { RANK: rank, SCATTER: scatter, ADD: add },
       workgroups: Math.ceil(count / width / 64),
     }),
     cpu({ x, y }, params) {

@@ -1,32 +1,7 @@
 // Copies between a dense order and a strided one: an invocation per element (or four, in a row)
-alias T = f32;
 const RANK = 3u;
-const SHIFT = 0u; // 2 where T is four elements
 const SCATTER = false; // the dense side is x and y is strided, instead of the other way round
 const ADD = false; // adds to y
-
-struct Params {
-  count: u32,
-  base: i32,
-  rank: u32,
-  width: u32,
-  d0: u32,
-  d1: u32,
-  d2: u32,
-  d3: u32,
-  d4: u32,
-  d5: u32,
-  s0: i32,
-  s1: i32,
-  s2: i32,
-  s3: i32,
-  s4: i32,
-  s5: i32,
-}
-
-@group(0) @binding(0) var<storage, read> x: array<T>;
-@group(0) @binding(1) var<storage, read_write> y: array<T>;
-@group(0) @binding(2) var<uniform> params: Params;
 
 @compute @workgroup_size(64)
 fn main(
@@ -34,7 +9,7 @@ fn main(
   @builtin(num_workgroups) groups: vec3u,
 ) {
   let i = id.x + id.y * groups.x * 64u;
-  if (i >= params.count >> SHIFT) {
+  if (i >= params.count / WIDTH) {
     return;
   }
   let lengths = array<u32, 6>(
@@ -44,7 +19,7 @@ fn main(
     params.s0, params.s1, params.s2, params.s3, params.s4, params.s5,
   );
   // Four in a row lie side by side on the strided side too.
-  var rest = i << SHIFT;
+  var rest = i * WIDTH;
   var at = params.base;
   //#repeat axis 0..RANK
   {
@@ -54,7 +29,7 @@ fn main(
     rest = next;
   }
   //#end
-  let j = u32(at) >> SHIFT;
+  let j = u32(at) / WIDTH;
   if (SCATTER) {
     if (ADD) {
       y[j] += x[i];

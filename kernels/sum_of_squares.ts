@@ -21,24 +21,19 @@ export type SumOfSquaresParams = {
  * partials[first + b] (f32) = the sum of the squares of elements 4,096 b to 4,096 (b + 1) of x (count, f32
  * or f16). Always added in the same order.
  */
-export const sumOfSquares: Kernel<SumOfSquaresParams> = kernel({
+export const sumOfSquares: Kernel<SumOfSquaresParams> = kernel<SumOfSquaresParams>({
   name: "sum_of_squares",
-  bindings: { x: "read", partials: "write" },
-  params: { count: "u32", first: "u32" },
-  gpu: ({ count }, { dtypes, software }: GpuTarget) => {
-    const vector = (dtype: string) => count % 4 ? dtype : `vec4<${dtype}>`;
-    return {
-      wgsl,
-      constants: {
-        V: vector("f32"),
-        X: vector(dtypes.x),
-        WIDTH: count % 4 ? 1 : 4,
-        SIZE: software ? 8 : 64,
-        BLOCK: SQUARES_BLOCK,
-      },
-      workgroups: Math.ceil(count / SQUARES_BLOCK),
-    };
+  bindings: {
+    x: { read: "count" },
+    partials: { write: "*", dtype: "f32" },
   },
+  params: { count: "u32", first: "u32" },
+  gpu: ({ count }, { software }: GpuTarget) => ({
+    wgsl,
+    vec4: count % 4 === 0 && "count",
+    constants: { SIZE: software ? 8 : 64, BLOCK: SQUARES_BLOCK },
+    workgroups: Math.ceil(count / SQUARES_BLOCK),
+  }),
   cpu({ x, partials }, { count, first }) {
     for (let from = 0, block = first; from < count; from += SQUARES_BLOCK, block++) {
       const end = Math.min(from + SQUARES_BLOCK, count);

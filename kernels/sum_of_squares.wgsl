@@ -1,18 +1,6 @@
 // partials[first + block] = the sum of the squares of a block of x
-alias V = f32; // four elements at once where the count allows
-alias X = f32; // the same of the type of x
-const WIDTH = 1u; // elements of a vector
 const SIZE = 64u; // invocations
 const BLOCK = 4096u; // elements of a block
-
-struct Params {
-  count: u32, // elements
-  first: u32,
-}
-
-@group(0) @binding(0) var<storage, read> x: array<X>;
-@group(0) @binding(1) var<storage, read_write> partials: array<f32>;
-@group(0) @binding(2) var<uniform> params: Params;
 
 var<workgroup> sums: array<f32, SIZE>;
 
@@ -25,9 +13,9 @@ fn main(
   let block = group.x + group.y * groups.x;
   let start = block * (BLOCK / WIDTH);
   let end = min(start + BLOCK / WIDTH, params.count / WIDTH);
-  var sum = V(0.0);
+  var sum = F(0.0);
   for (var i = start + lane; i < end; i += SIZE) {
-    let value = V(x[i]);
+    let value = F(x[i]);
     sum += value * value;
   }
   // The dot product adds the lanes of a vector; a single number becomes four times itself.

@@ -21,26 +21,28 @@ export const swigluKernel: Kernel<Params> = flatKernel({
 /** The gradients (count) of both inputs, in one pass. */
 export const swigluBackward: Kernel<{ count: number }> = kernel<{ count: number }>({
   name: "swiglu_backward",
-  bindings: { dy: "read", gate: "read", up: "read", dGate: "write", dUp: "write" },
+  bindings: {
+    dOut: { read: "count" },
+    gate: { read: "count" },
+    up: { read: "count" },
+    dGate: { write: "count" },
+    dUp: { write: "count" },
+  },
   params: { count: "u32" },
-  gpu: ({ count }, { dtypes }) => ({
+  gpu: ({ count }) => ({
     wgsl: backwardWgsl,
-    constants: { T: dtypes.dy },
     workgroups: Math.ceil(count / 64),
   }),
-  cpu({ dy, gate, up, dGate, dUp }, { count }) {
+  cpu({ dOut, gate, up, dGate, dUp }, { count }) {
     for (let i = 0; i < count; i++) {
       const s = sigmoid(gate[i]);
-      dGate[i] = dy[i] * up[i] * s * (1 + gate[i] * (1 - s));
-      dUp[i] = dy[i] * gate[i] * s;
+      dGate[i] = dOut[i] * up[i] * s * (1 + gate[i] * (1 - s));
+      dUp[i] = dOut[i] * gate[i] * s;
     }
   },
   simd({ at, params: { count }, run }) {
-    run("swiglu_backward", count, SIMD_CHUNK, at.dy, at.gate, at.up, at.dGate, at.dUp);
+    run("swiglu_backward", count, SIMD_CHUNK, at.dOut, at.gate, at.up, at.dGate, at.dUp);
     return true;
   },
-  split: {
-    along: "count",
-    elements: { dy: () => 1, gate: () => 1, up: () => 1, dGate: () => 1, dUp: () => 1 },
-  },
+  split: "count",
 });

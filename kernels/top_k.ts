@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type Kernel, kernel } from "../src/device/kernel.ts";
+import { type Kernel, kernel, MAX_ITERATIONS } from "../src/device/kernel.ts";
 import wgsl from "./top_k.wgsl" with { type: "text" };
 
 /** Numbers of {@linkcode topKKernel}. */
@@ -14,7 +14,24 @@ export type TopKParams = {
   columns: number;
   /** How many are wanted of each, from 1 to `columns`. */
   k: number;
+  /** The rank of the first that this launch finds; `values` and `indices` hold those before. */
+  first: number;
+  /** One past the last rank; a GPU finds at most {@linkcode topKRounds} in one launch. */
+  end: number;
 };
+
+const lanesOf = (columns: number): number => columns >= 4096 ? 256 : 64;
+
+/** Loop iterations of an invocation for one rank. */
+function iterationsOf(columns: number): number {
+  const lanes = lanesOf(columns);
+  return 1 + Math.ceil(columns / lanes) + Math.log2(lanes);
+}
+
+/** How many ranks of rows of this length a GPU finds in one launch. */
+export function topKRounds(columns: number): number {
+  return Math.max(1, Math.floor(MAX_ITERATIONS / iterationsOf(columns)));
+}
 
 /**
  * values and indices (rows, k) of the largest elements of x (rows, columns), the largest first, equals from
@@ -22,27 +39,29 @@ export type TopKParams = {
  */
 export const topKKernel: Kernel<TopKParams> = kernel<TopKParams>({
   name: "top_k",
-  bindings: { x: "read", values: "write", indices: "write" },
-  params: { rows: "u32", columns: "u32", k: "u32" },
-  gpu: ({ rows, columns }, { dtypes }) => ({
+  bindings: {
+    x: { read: "rows columns" },
+    values: { update: "rows k" },
+    indices: { update: "rows k", dtype: "i32" },
+  },
+  params: { rows: "u32", columns: "u32", k: "u32", first: "u32", end: "u32" },
+  gpu: ({ rows, columns, first, end }) => ({
     wgsl,
-    constants: { T: dtypes.x, WORKGROUP: columns >= 4096 ? 256 : 64 },
+    constants: { WORKGROUP: lanesOf(columns) },
     workgroups: rows,
+    iterations: (end - first) * iterationsOf(columns),
   }),
-  cpu({ x, values, indices }, { rows, columns, k }) {
+  cpu({ x, values, indices }, { rows, columns, k, first, end }) {
     for (let r = 0; r < rows; r++) {
       const row = x.subarray(r * columns, (r + 1) * columns);
-      const best = largest(row, k);
-      for (let j = 0; j < k; j++) {
+      const best = largest(row, end);
+      for (let j = first; j < end; j++) {
         values[r * k + j] = row[best[j]];
         indices[r * k + j] = best[j];
       }
     }
   },
-  split: {
-    along: "rows",
-    elements: { x: ({ columns }) => columns, values: ({ k }) => k, indices: ({ k }) => k },
-  },
+  split: "rows",
 });
 
 /** Positions of the k largest, by insertion into a sorted list: most elements fail at its end. */

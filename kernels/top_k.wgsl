@@ -1,25 +1,13 @@
 // The k largest of each row, in order; a workgroup per row. Every round finds the largest element that comes
 // after the one found before: smaller, or equal and further right. A NaN comes before all.
-alias T = f32;
 const WORKGROUP = 64u;
-
-struct Params {
-  rows: u32,
-  columns: u32,
-  k: u32,
-}
-
-@group(0) @binding(0) var<storage, read> x: array<T>;
-@group(0) @binding(1) var<storage, read_write> values: array<T>;
-@group(0) @binding(2) var<storage, read_write> indices: array<i32>;
-@group(0) @binding(3) var<uniform> params: Params;
 
 const NONE = 0xffffffffu;
 var<workgroup> keys: array<u32, WORKGROUP>;
 var<workgroup> places: array<u32, WORKGROUP>;
 
-// A whole number that is larger where the value is: the bits of a float, turned round below 0.
-fn key(value: T) -> u32 {
+// An integer that is larger where the value is: the bits of a float, turned round below 0.
+fn key(value: VALUES) -> u32 {
   let bits = bitcast<u32>(f32(value));
   if ((bits & 0x7fffffffu) > 0x7f800000u) {
     return 0xffffffffu;
@@ -51,7 +39,11 @@ fn main(
   let first = row * params.columns;
   var last_key = 0u;
   var last_place = NONE;
-  for (var round = 0u; round < params.k; round++) {
+  if (params.first > 0u) {
+    last_place = u32(indices[row * params.k + params.first - 1u]);
+    last_key = key(x[first + last_place]);
+  }
+  for (var round = params.first; round < params.end; round++) {
     var best_key = 0u;
     var best = NONE;
     for (var c = lane; c < params.columns; c += WORKGROUP) {

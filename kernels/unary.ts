@@ -130,7 +130,7 @@ export const unaryKernels = {
     functions: SIGMOID,
     simd: simdExport("sigmoid"),
   }),
-  relu: unary("relu", "select(a, A(0), a < A(0))", (x) => x < 0 ? 0 : x, {
+  relu: unary("relu", "select(a, TA(0), a < TA(0))", (x) => x < 0 ? 0 : x, {
     simd: simdExport("relu"),
   }),
   geluTanh: unary("gelu_tanh", "gelu_tanh(a)", (x) => 0.5 * x * (1 + Math.tanh(tanhInner(x))), {
@@ -157,11 +157,11 @@ export const unaryKernels = {
   round: unary("round", "round(a)", roundHalfEven),
   clamp: unary(
     "clamp",
-    "select(select(a, A(params.min), a < A(params.min)), A(params.max), a > A(params.max))",
+    "select(select(a, TA(params.min), a < TA(params.min)), TA(params.max), a > TA(params.max))",
     (x, min, max) => x > max ? max : x < min ? min : x,
     { scalars: { min: "f32", max: "f32" } },
   ),
-  logicalNot: unary("logical_not", "select(0u, 1u, a == A(0))", (x) => x === 0 ? 1 : 0),
+  logicalNot: unary("logical_not", "select(0u, 1u, a == TA(0))", (x) => x === 0 ? 1 : 0),
   cast: unary("cast", "a", (x) => x),
 } as const satisfies Record<string, Kernel<Params>>;
 
@@ -193,49 +193,49 @@ export type UnaryBackwardName =
   | "cos"
   | "clamp";
 
-/** dx: y (count) from dy: a (count) and x, or the function's value where it is simpler: b (count). */
+/** dX: y (count) from dOut: a (count) and x, or the function's value where it is simpler: b (count). */
 export const unaryBackwardKernels: Readonly<Record<UnaryBackwardName, Kernel<Params>>> = {
-  log: gradient("log", "a / b", (dy, x) => dy / x, { simd: simdExport("div") }),
-  sqrt: gradient("sqrt", "0.5 * a / b", (dy, y) => 0.5 * dy / y),
-  rsqrt: gradient("rsqrt", "-0.5 * a * b * b * b", (dy, y) => -0.5 * dy * y ** 3),
+  log: gradient("log", "a / b", (dOut, x) => dOut / x, { simd: simdExport("div") }),
+  sqrt: gradient("sqrt", "0.5 * a / b", (dOut, y) => 0.5 * dOut / y),
+  rsqrt: gradient("rsqrt", "-0.5 * a * b * b * b", (dOut, y) => -0.5 * dOut * y ** 3),
   abs: gradient(
     "abs",
     "select(select(a, 0.0, b == 0.0), -a, b < 0.0)",
-    (dy, x) => x < 0 ? -dy : x === 0 ? 0 : dy,
+    (dOut, x) => x < 0 ? -dOut : x === 0 ? 0 : dOut,
   ),
-  square: gradient("square", "2.0 * a * b", (dy, x) => 2 * dy * x),
-  reciprocal: gradient("reciprocal", "-a * b * b", (dy, y) => -dy * y * y),
-  tanh: gradient("tanh", "a * (1.0 - b * b)", (dy, y) => dy * (1 - y * y), {
+  square: gradient("square", "2.0 * a * b", (dOut, x) => 2 * dOut * x),
+  reciprocal: gradient("reciprocal", "-a * b * b", (dOut, y) => -dOut * y * y),
+  tanh: gradient("tanh", "a * (1.0 - b * b)", (dOut, y) => dOut * (1 - y * y), {
     simd: simdExport("tanh_backward"),
   }),
-  sigmoid: gradient("sigmoid", "a * b * (1.0 - b)", (dy, y) => dy * y * (1 - y), {
+  sigmoid: gradient("sigmoid", "a * b * (1.0 - b)", (dOut, y) => dOut * y * (1 - y), {
     simd: simdExport("sigmoid_backward"),
   }),
-  relu: gradient("relu", "select(a, 0.0, b <= 0.0)", (dy, x) => x <= 0 ? 0 : dy, {
+  relu: gradient("relu", "select(a, 0.0, b <= 0.0)", (dOut, x) => x <= 0 ? 0 : dOut, {
     simd: simdExport("relu_backward"),
   }),
-  geluTanh: gradient("gelu_tanh", "a * gelu_tanh_slope(b)", (dy, x) => {
+  geluTanh: gradient("gelu_tanh", "a * gelu_tanh_slope(b)", (dOut, x) => {
     const t = Math.tanh(tanhInner(x));
     const inner = Math.sqrt(2 / Math.PI) * (1 + 3 * 0.044715 * x * x);
-    return dy * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * inner);
+    return dOut * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * inner);
   }, { functions: GELU_TANH, simd: simdExport("gelu_tanh_backward") }),
-  geluErf: gradient("gelu_erf", "a * gelu_erf_slope(b)", (dy, x) => {
+  geluErf: gradient("gelu_erf", "a * gelu_erf_slope(b)", (dOut, x) => {
     const density = Math.exp(-x * x / 2) / Math.sqrt(2 * Math.PI);
-    return dy * (0.5 * (1 + erf(x * Math.SQRT1_2)) + x * density);
+    return dOut * (0.5 * (1 + erf(x * Math.SQRT1_2)) + x * density);
   }, { functions: GELU_ERF, simd: simdExport("gelu_erf_backward") }),
-  silu: gradient("silu", "a * silu_slope(b)", (dy, x) => {
+  silu: gradient("silu", "a * silu_slope(b)", (dOut, x) => {
     const s = sigmoidOf(x);
-    return dy * s * (1 + x * (1 - s));
+    return dOut * s * (1 + x * (1 - s));
   }, { functions: SILU, simd: simdExport("silu_backward") }),
-  softplus: gradient("softplus", "a * sigmoid(b)", (dy, x) => dy * sigmoidOf(x), {
+  softplus: gradient("softplus", "a * sigmoid(b)", (dOut, x) => dOut * sigmoidOf(x), {
     functions: SIGMOID,
   }),
-  sin: gradient("sin", "a * sine(b, 1)", (dy, x) => dy * Math.cos(x), { functions: SIN }),
-  cos: gradient("cos", "-a * sine(b, 0)", (dy, x) => -dy * Math.sin(x), { functions: SIN }),
+  sin: gradient("sin", "a * sine(b, 1)", (dOut, x) => dOut * Math.cos(x), { functions: SIN }),
+  cos: gradient("cos", "-a * sine(b, 0)", (dOut, x) => -dOut * Math.sin(x), { functions: SIN }),
   clamp: gradient(
     "clamp",
     "select(a, 0.0, b < params.min || b > params.max)",
-    (dy, x, min, max) => x < min || x > max ? 0 : dy,
+    (dOut, x, min, max) => x < min || x > max ? 0 : dOut,
     { scalars: { min: "f32", max: "f32" } },
   ),
 } as const satisfies Record<string, Kernel<Params>>;

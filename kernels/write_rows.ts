@@ -26,20 +26,15 @@ export type WriteRowsParams = {
  */
 export const writeRows: Kernel<WriteRowsParams> = kernel<WriteRowsParams>({
   name: "write_rows",
-  bindings: { x: "read", starts: "read", y: "update" },
-  optional: ["starts"],
+  bindings: {
+    x: { read: "batch time width" },
+    starts: { read: "batch", dtype: "i32", optional: true },
+    y: { update: "batch capacity width" },
+  },
   params: { batch: "u32", time: "u32", width: "u32", capacity: "u32", start: "u32" },
-  gpu({ batch, time, width }, { dtypes }) {
-    const fours = width % 4 === 0;
-    return {
-      wgsl,
-      constants: {
-        T: fours ? `vec4<${dtypes.x}>` : dtypes.x,
-        SHIFT: fours ? 2 : 0,
-        RAGGED: dtypes.starts !== undefined,
-      },
-      workgroups: Math.ceil(batch * time * width / (fours ? 4 : 1) / 64),
-    };
+  gpu({ batch, time, width }) {
+    const vec4 = width % 4 === 0 && "width";
+    return { wgsl, vec4, workgroups: Math.ceil(batch * time * width / (vec4 ? 4 : 1) / 64) };
   },
   cpu({ x, starts, y }, { batch, time, width, capacity, start }) {
     for (let b = 0; b < batch; b++) {
@@ -49,12 +44,5 @@ export const writeRows: Kernel<WriteRowsParams> = kernel<WriteRowsParams>({
       y.set(x.subarray(from, from + rows * width), (b * capacity + first) * width);
     }
   },
-  split: {
-    along: "batch",
-    elements: {
-      x: ({ time, width }) => time * width,
-      y: ({ capacity, width }) => capacity * width,
-      starts: () => 1,
-    },
-  },
+  split: "batch",
 });

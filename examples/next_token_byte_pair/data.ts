@@ -6,7 +6,7 @@ import {
   shuffledOrder,
   tinyShakespeare,
 } from "../../mod.ts";
-import { exists, RUNS } from "../shared/runs.ts";
+import { exists, RUNS } from "../../src/cli/runs.ts";
 import type { Options } from "./options.ts";
 
 /** What a run trains and validates on. */

@@ -1,5 +1,6 @@
 /** Where a run of `next_token_byte_pair.ts` keeps its files. */
-import { exists, newestRun, newRun } from "../shared/runs.ts";
+import { newestRun, RunFolder } from "../../mod.ts";
+import { exists, newRunName, RUNS } from "../../src/cli/runs.ts";
 import type { CommandLine, Options } from "./options.ts";
 
 const KIND = "next-token";
@@ -7,27 +8,44 @@ const KIND = "next-token";
 /** What may be said of a run that goes on; the rest is as it was. */
 const MAY_CHANGE = ["--resume", "--device"];
 
-/** The run's folder and options: those of a new run, which are kept in the folder, or those kept there. */
-export async function openRun(line: CommandLine): Promise<{ folder: string; options: Options }> {
-  const { resume } = line;
-  if (resume === undefined) {
-    const folder = line.out ?? newRun(`${KIND}-${line.options.preset}`);
-    const path = `${folder}/options.json`;
-    if (await exists(path)) {
-      throw new Error(`${folder} holds another run: go on with --resume ${folder}`);
-    }
-    await Deno.mkdir(folder, { recursive: true });
-    await Deno.writeTextFile(path, JSON.stringify(line.options, null, 2) + "\n");
-    return { folder, options: line.options };
+/** A run's folder, which is this process's, and its options: those of a new run are kept in the folder. */
+export interface Run {
+  readonly folder: RunFolder;
+  readonly options: Options;
+}
+
+/** A new run, or the one that `--resume` names. */
+export async function openRun(line: CommandLine): Promise<Run> {
+  return line.resume === undefined ? await newRun(line) : await resumeRun(line, line.resume);
+}
+
+async function newRun({ out, options }: CommandLine): Promise<Run> {
+  const folder = out === undefined
+    ? await RunFolder.create(RUNS, newRunName(`${KIND}-${options.preset}`))
+    : await RunFolder.open(out);
+  const path = `${folder.path}/options.json`;
+  if (await exists(path)) {
+    folder[Symbol.dispose]();
+    throw new Error(`${folder.path} holds another run: go on with --resume ${folder.path}`);
   }
-  const fixed = line.given.filter((name) => !MAY_CHANGE.includes(name));
+  await Deno.writeTextFile(path, JSON.stringify(options, null, 2) + "\n");
+  return { folder, options };
+}
+
+async function resumeRun(
+  { given, options: asked }: CommandLine,
+  resume: string | true,
+): Promise<Run> {
+  const fixed = given.filter((name) => !MAY_CHANGE.includes(name));
   if (fixed.length) {
     throw new Error(`A run goes on with its own options: leave out ${fixed.join(", ")}`);
   }
-  const folder = typeof resume === "string" ? resume : await newestRun(KIND);
-  const path = `${folder}/options.json`;
-  if (!await exists(path)) throw new Error(`There is no run to resume in ${folder}`);
+  const found = resume === true ? await newestRun(RUNS, [KIND]) : resume;
+  if (found === undefined) throw new Error(`There is no run of ${KIND} in ${RUNS}/`);
+  const path = `${found}/options.json`;
+  if (!await exists(path)) throw new Error(`There is no run to resume in ${found}`);
+  const folder = await RunFolder.open(found);
   const options: Options = JSON.parse(await Deno.readTextFile(path));
-  if (line.given.includes("--device")) options.device = line.options.device;
+  if (given.includes("--device")) options.device = asked.device;
   return { folder, options };
 }

@@ -2,12 +2,12 @@
 import {
   choice,
   choices,
+  integer,
   newCommand,
   number,
   positive,
   share,
-  whole,
-} from "../shared/arguments.ts";
+} from "../../src/cli/arguments.ts";
 import { MODEL_NAMES, type ModelName } from "./models.ts";
 
 /** Everything that a run depends on. */
@@ -99,8 +99,8 @@ export function parseOptions(args: string[]): CommandLine {
     .option("--out <folder>", "models, log and pictures (default: a new folder in runs/)")
     .option("--resume [folder]", "go on with a run that was stopped (default: the newest in runs/)")
     .option("--prompt <text>", "what samples continue, and attention is drawn for")
-    .option("--seed <n>", "of weights, order, dropout and samples", whole)
-    .option("--merges <n>", "of the tokenizer, over the 256 bytes", whole)
+    .option("--seed <n>", "of weights, order, dropout and samples", integer)
+    .option("--merges <n>", "of the tokenizer, over the 256 bytes", integer)
     .option("--context <n>", "tokens of a sequence", positive)
     .option("--embed <n>", "width", positive)
     .option("--layers <n>", "transformer blocks", positive)
@@ -112,12 +112,12 @@ export function parseOptions(args: string[]): CommandLine {
     .option("--epochs <n>", "times that the text is gone through", positive)
     .option("--lr <x>", "highest learning rate", number)
     .option("--min-lr <x>", "what the rate falls to", number)
-    .option("--warmup <n>", "steps of linear warm-up", whole)
+    .option("--warmup <n>", "steps of linear warm-up", integer)
     .option("--weight-decay <x>", "of matrices", number)
     .option("--clip <x>", "global norm that gradients are clipped to", number)
     .option("--save-every <n>", "steps between checkpoints; each epoch ends with one", positive)
     .option("--sample-every <n>", "epochs between samples and attention maps", positive)
-    .option("--samples <n>", "samples to draw, with a prompt and without", whole)
+    .option("--samples <n>", "samples to draw, with a prompt and without", integer)
     .option("--sample-length <n>", "tokens of a sample", positive)
     .option("--temperature <x>", "of samples", share)
     .addHelpText("after", help());

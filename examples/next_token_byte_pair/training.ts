@@ -1,6 +1,7 @@
 /** One model in training: what a checkpoint keeps of it. */
 import {
   AdamW,
+  checkpointExtra,
   type Device,
   type Json,
   loadNewestCheckpoint,
@@ -90,8 +91,8 @@ export class Training implements Disposable {
       onRefused: (error) => console.error(`${error.message}; trying the one before`),
     });
     if (checkpoint) {
-      const { step, extra } = restoreRun(checkpoint, training);
-      training.step = step;
+      const extra = checkpointExtra(checkpoint, ["result", "sums"]);
+      training.step = restoreRun(checkpoint, training).step;
       Object.assign(training, extra as unknown as State);
     }
     return training;

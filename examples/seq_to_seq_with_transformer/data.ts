@@ -11,7 +11,7 @@ import {
   TextVocabulary,
   TranslationRows,
 } from "../../mod.ts";
-import { RUNS } from "../shared/runs.ts";
+import { RUNS } from "../../src/cli/runs.ts";
 import type { Options } from "./options.ts";
 
 /** What a run trains and validates on. */

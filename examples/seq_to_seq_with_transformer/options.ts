@@ -1,5 +1,5 @@
 /** The options of `seq_to_seq_with_transformer.ts`: presets, and a flag for every number in them. */
-import { choice, newCommand, number, positive, share, whole } from "../shared/arguments.ts";
+import { choice, integer, newCommand, number, positive, share } from "../../src/cli/arguments.ts";
 
 /** Everything that a run depends on. */
 export interface Options {
@@ -108,13 +108,13 @@ export function parseOptions(args: string[]): CommandLine {
     .option("--epochs <n>", "times that all pairs are gone through", positive)
     .option("--lr <x>", "highest learning rate", number)
     .option("--min-lr <x>", "what the rate falls to", number)
-    .option("--warmup <n>", "steps of linear warm-up", whole)
+    .option("--warmup <n>", "steps of linear warm-up", integer)
     .option("--label-smoothing <x>", "share of the loss that is spread over all words", share)
     .option("--clip <x>", "global norm that gradients are clipped to", number)
     .option("--save-every <n>", "steps between checkpoints; each epoch ends with one", positive)
     .option("--samples <n>", "held-out sentences to translate after each epoch", positive)
     .option("--scored <n>", "held-out sentences to compute BLEU on in the end", positive)
-    .option("--seed <n>", "of weights, dropout, split and order", whole)
+    .option("--seed <n>", "of weights, dropout, split and order", integer)
     .addHelpText("after", help());
   const { batchSize, out, resume, translate, model, beamWidth = 3, preset = "full", ...given } =
     command.parse(args, { from: "user" }).opts();

@@ -1,7 +1,8 @@
 /** What is shown of a translator at the end of its training. */
 import { corpusBleu, openProgress } from "../../mod.ts";
 import { type Corpus, someSentences } from "./data.ts";
-import type { Interpreter } from "./interpreter.ts";
+import type { Interpreter } from "../../src/cli/interpreter.ts";
+import { compareAll, readAttention } from "./look.ts";
 import type { Options } from "./options.ts";
 import type { Report } from "./report.ts";
 
@@ -43,11 +44,11 @@ export async function showcase(
   ) {
     report.line(`sentences ${name}:`);
     const some = someSentences(pairs, options.samples);
-    report.samples(name, step, await interpreter.compareAll(some));
+    report.samples(name, step, await compareAll(interpreter, some));
   }
   const [{ source }] = sentences.toSorted((a, b) => b.source.length - a.source.length);
   const [translation] = await interpreter.translate([source], 3);
-  const layers = [...(await interpreter.attention(source, translation)).values()];
+  const layers = [...(await readAttention(interpreter, source, translation)).values()];
   for (
     const [name, pattern] of [
       ["encoder", /^encoder/],

@@ -1,8 +1,8 @@
 /** Completion scripts, made from the commands themselves, so that they never lag behind. */
-import { generateCommand } from "../../examples/generate/options.ts";
-import { trainCommand } from "../../examples/reproduce_gpt/options.ts";
-import type { Command } from "../../examples/shared/arguments.ts";
+import type { Command } from "./arguments.ts";
+import { generateCommand } from "./generate_options.ts";
 import { NAME } from "./program.ts";
+import { trainCommand } from "./train/options.ts";
 
 /** A flag, and the words that may follow it; a file where there are none. */
 interface Flag {

@@ -6,14 +6,15 @@ import {
   formatCount,
   GPT2,
   GPT2Tokenizer,
+  Interrupt,
   LLaMA,
   saveLlama2c,
   saveModel,
   savePretrained,
 } from "../../mod.ts";
-import { findModel } from "../../examples/generate/load.ts";
-import { exists } from "../../examples/shared/runs.ts";
 import { UsageError } from "./failures.ts";
+import { findModel } from "./find_model.ts";
+import { exists } from "./runs.ts";
 
 /** What `convert` is asked for. */
 export interface ConvertOptions {
@@ -35,6 +36,12 @@ export async function convert(
   if (!force && await exists(target)) {
     throw new UsageError(`${target} is there already: name another, or give --force`);
   }
+  const isNew = !await exists(target);
+  using interrupt: Interrupt = new Interrupt(() => {
+    if (isNew) removeIfThere(target); // half a model is of no use
+    console.error("stopped");
+    Deno.exit(interrupt.exitCode);
+  });
   using device = CpuDevice.open();
   const found = await findModel(from, device);
   if ("interpreter" in found) {
@@ -76,5 +83,13 @@ export async function convert(
     return tokenizer instanceof GPT2Tokenizer && to === "huggingface"
       ? "; the tokenizer is GPT-2's own"
       : "; its tokenizer has no file in that layout";
+  }
+}
+
+function removeIfThere(path: string): void {
+  try {
+    Deno.removeSync(path, { recursive: true });
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
 }

@@ -1,12 +1,16 @@
 /** `dinograd evaluate`: HellaSwag, perplexity, bits per byte. */
 import {
   evaluateHellaSwag,
+  type HellaSwagScore,
+  Interrupt,
   loadHellaSwag,
   openDevice,
   openProgress,
+  type TextPerplexity,
   textPerplexity,
+  type Tokenizer,
 } from "../../mod.ts";
-import { findModel } from "../../examples/generate/load.ts";
+import { findModel, type TextModel } from "./find_model.ts";
 import { UsageError } from "./failures.ts";
 import { print, readText } from "./output.ts";
 
@@ -21,9 +25,9 @@ export interface EvaluateOptions {
   readonly json?: boolean;
 }
 
-/** Scores a model on a text, on HellaSwag, or on both. */
-export async function evaluate(from: string, options: EvaluateOptions): Promise<void> {
-  const { device: kind, text: file, stride, context: contextSize, hellaswag, limit } = options;
+/** Scores a model on a text, on HellaSwag, or on both. Returns the exit code. */
+export async function evaluate(from: string, options: EvaluateOptions): Promise<number> {
+  const { device: kind, text: file, hellaswag } = options;
   if (file === undefined && hellaswag === undefined) {
     throw new UsageError("nothing to evaluate: give --text, --hellaswag or both");
   }
@@ -32,25 +36,56 @@ export async function evaluate(from: string, options: EvaluateOptions): Promise<
   if ("interpreter" in found) throw new UsageError(`${from} translates; it has no perplexity`);
   const { model, tokenizer } = found;
   const result: Record<string, unknown> = { model: from, parameters: model.parameterCount() };
-  if (file !== undefined) {
-    const text = await readText(file);
-    using progress = await openProgress({ label: "perplexity", total: text.length, lineEvery: 10 });
-    result.text = await textPerplexity(model, tokenizer, text, {
-      stride,
-      contextSize,
-      onProgress: (done, total) => progress.update(Math.round(text.length * done / total)),
-    });
-  }
-  if (hellaswag !== undefined) {
-    const items = await loadHellaSwag(hellaswag === true ? {} : { path: hellaswag });
-    const total = Math.min(limit ?? items.length, items.length);
-    using progress = await openProgress({ label: "HellaSwag", total, lineEvery: 10 });
-    result.hellaswag = await evaluateHellaSwag(model, tokenizer, items, {
-      limit,
-      onProgress: (score) => progress.update(score.items),
-    });
+  using interrupt = new Interrupt();
+  const { signal } = interrupt;
+  try {
+    if (file !== undefined) {
+      result.text = await scoreText(model, tokenizer, await readText(file), options, signal);
+    }
+    if (hellaswag !== undefined) {
+      await scoreHellaSwag(model, tokenizer, options, signal, (score) => result.hellaswag = score);
+    }
+  } catch (error) {
+    if (!signal.aborted || error !== signal.reason) throw error;
+    console.error("stopped; what is known so far:");
   }
   print(options.json ? JSON.stringify(result, null, 2) : lines(result));
+  return interrupt.exitCode;
+}
+
+async function scoreText(
+  model: TextModel,
+  tokenizer: Tokenizer,
+  text: string,
+  { stride, context: contextSize }: EvaluateOptions,
+  signal: AbortSignal,
+): Promise<TextPerplexity> {
+  using progress = await openProgress({ label: "perplexity", total: text.length, lineEvery: 10 });
+  return await textPerplexity(model, tokenizer, text, {
+    ...{ stride, contextSize, signal },
+    onProgress: (done, total) => progress.update(Math.round(text.length * done / total)),
+  });
+}
+
+/** `onScore` is told the score so far. */
+async function scoreHellaSwag(
+  model: TextModel,
+  tokenizer: Tokenizer,
+  { hellaswag, limit }: EvaluateOptions,
+  signal: AbortSignal,
+  onScore: (score: HellaSwagScore) => void,
+): Promise<void> {
+  const items = await loadHellaSwag(hellaswag === true ? {} : { path: hellaswag });
+  const total = Math.min(limit ?? items.length, items.length);
+  using progress = await openProgress({ label: "HellaSwag", total, lineEvery: 10 });
+  const score = await evaluateHellaSwag(model, tokenizer, items, {
+    ...{ limit, signal },
+    onProgress: (score) => {
+      onScore(score);
+      progress.update(score.items);
+    },
+  });
+  onScore(score);
 }
 
 /** One figure a line. */

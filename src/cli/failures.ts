@@ -1,7 +1,7 @@
 /** How the command line ends. */
 
-/** Exit codes: 0 all is done, 1 it failed, 2 wrong usage, 130 ended by Ctrl-C. */
-export const FAILED = 1, WRONG_USAGE = 2, INTERRUPTED = 130;
+/** Exit codes: 0 all is done, 1 it failed, 2 wrong usage; a signal's is {@linkcode Interrupt.exitCode}. */
+export const FAILED = 1, WRONG_USAGE = 2;
 
 /** What a person did wrong. */
 export class UsageError extends Error {
@@ -12,7 +12,6 @@ export class UsageError extends Error {
 /** Ends the process with one line that says why; with `--debug` also where. */
 export function fail(error: unknown, debug: boolean): never {
   if (error instanceof Deno.errors.BrokenPipe) Deno.exit(0); // `| head` has seen enough
-  if (error instanceof Error && error.name === "AbortError") Deno.exit(INTERRUPTED);
   const message = error instanceof Error ? error.message : String(error);
   console.error(`error: ${message}`);
   if (debug && error instanceof Error) console.error(error.stack);

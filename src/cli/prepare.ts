@@ -9,8 +9,9 @@ import {
   type PrepareOptions,
   type PrepareProgress,
   type Progress,
+  RunFolder,
 } from "../../mod.ts";
-import { FAILED, INTERRUPTED } from "./failures.ts";
+import { FAILED } from "./failures.ts";
 import { print } from "./output.ts";
 
 /** What `prepare` is asked for. */
@@ -30,16 +31,15 @@ export async function prepare(
   options: PrepareCommandOptions,
 ): Promise<number> {
   const { out, shardTokens: tokensPerShard, keepDownloads, ...rest } = options;
-  const stopped = new AbortController();
-  using _interrupt = new Interrupt(() => {
-    console.error("\nCtrl-C: saving where it stands ...");
-    stopped.abort();
-  });
+  using _folder = await RunFolder.open(out);
+  using interrupt = new Interrupt((signal) =>
+    console.error(`\n${signal}: saving where it stands; once more ends at once`)
+  );
   using bars = new Bars();
   const shared: PrepareOptions = {
     ...rest,
     tokensPerShard,
-    signal: stopped.signal,
+    signal: interrupt.signal,
     onProgress: (progress) => bars.prepared(progress),
   };
   try {
@@ -60,9 +60,9 @@ export async function prepare(
     return 0;
   } catch (error) {
     bars[Symbol.dispose]();
-    if (stopped.signal.aborted) {
+    if (interrupt.requested) {
       console.error("stopped; the same command goes on from there");
-      return INTERRUPTED;
+      return interrupt.exitCode;
     }
     console.error(`error: ${(error as Error).message}`);
     console.error("what is done is kept: the same command goes on from there");

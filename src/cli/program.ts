@@ -1,11 +1,5 @@
 /** The commands of `dinograd`, their options and help. What they do is loaded when one is called. */
-import {
-  choice,
-  type Command,
-  newCommand,
-  positive,
-  whole,
-} from "../../examples/shared/arguments.ts";
+import { choice, type Command, integer, newCommand, positive } from "./arguments.ts";
 import denoJson from "../../deno.json" with { type: "json" };
 import type { ConvertOptions } from "./convert.ts";
 import type { EvaluateOptions } from "./evaluate.ts";
@@ -27,19 +21,19 @@ export function createProgram(): Command {
     .addHelpText(
       "after",
       `
-Exit codes: 0 all is done, 1 it failed, 2 wrong usage, 130 ended by Ctrl-C.
+Exit codes: 0 all is done, 1 it failed, 2 wrong usage, 130 ended by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
 Results go to the standard output, all else to the standard error stream.`,
     );
 
   program.command("train")
-    .description("train GPT-2 (the options are those of examples/reproduce_gpt.ts)")
+    .description("train GPT-2 (options: train --help)")
     .argument("[options...]", "see train --help")
     .helpOption(false)
     .allowUnknownOption()
     .passThroughOptions()
     .action(async (args: string[]) => {
-      const { main } = await import("../../examples/reproduce_gpt.ts");
-      await main(args);
+      const { train } = await import("./train.ts");
+      await train(args);
     });
 
   program.command("generate")
@@ -49,8 +43,8 @@ Results go to the standard output, all else to the standard error stream.`,
     .allowUnknownOption()
     .passThroughOptions()
     .action(async (args: string[]) => {
-      const { main } = await import("../../examples/generate.ts");
-      if (!await main(args)) Deno.exitCode = 130;
+      const { generate } = await import("./generate.ts");
+      await generate(args);
     });
 
   program.command("tokenize")
@@ -84,7 +78,7 @@ Results go to the standard output, all else to the standard error stream.`,
     .option("--field <name>", "column or field that holds the text (default: text)")
     .option("--shard-tokens <n>", "tokens of a shard (default: 100,000,000)", positive)
     .option("--shards <n>", "end after so many; more later go on (default: all)", positive)
-    .option("--workers <n>", "threads (default: the cores, at most 4)", whole)
+    .option("--workers <n>", "threads (default: the cores, at most 4)", integer)
     .option("--keep-downloads", "do not remove the parquet files of FineWeb-Edu")
     .addHelpText(
       "after",
@@ -118,7 +112,7 @@ Results go to the standard output, all else to the standard error stream.`,
     )
     .action(async (from: string, options: EvaluateOptions) => {
       const { evaluate } = await import("./evaluate.ts");
-      await evaluate(from, options);
+      Deno.exitCode = await evaluate(from, options);
     });
 
   program.command("convert")

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { yieldToEventLoop } from "../device/event_loop.ts";
 import { writeRows } from "../../kernels/write_rows.ts";
 import type { TypedArray } from "../device/dtype.ts";
 import type { KeyValueCache } from "../nn/key_value_cache.ts";
@@ -35,9 +36,6 @@ export interface TokenOptions extends SamplingOptions {
 /** The most tokens that are drawn before the ids are read, where reading makes the device wait. */
 const LONGEST_BLOCK = 16;
 
-/** Milliseconds of work after which other tasks get a turn, such as the one that pulls the signal. */
-const TURN = 50;
-
 /**
  * The next id of every sequence, step by step, until `length` or until the caller stops; `samples` sequences for
  * each prompt, those of one prompt side by side. `op` begins the messages of errors.
@@ -60,7 +58,6 @@ export async function* tokenSteps(
   if (prompts.length === 0) return;
   using sequences = new Sequences(model, prompts, samples, options);
   let block = 1;
-  let rested = performance.now();
   for (let made = 0; made < length;) {
     const drawn: Tensor[] = [];
     try {
@@ -80,10 +77,7 @@ export async function* tokenSteps(
     made += drawn.length;
     // What is drawn after the end of a sequence is lost: little at first, when a text may be short.
     if (model.device.kind !== "cpu") block = Math.min(2 * block, LONGEST_BLOCK);
-    if (performance.now() - rested > TURN) {
-      await new Promise((resolve) => setTimeout(resolve));
-      rested = performance.now();
-    }
+    await yieldToEventLoop();
   }
 }
 

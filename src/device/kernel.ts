@@ -1,11 +1,11 @@
 /**
- * The contract between a kernel and the devices that run it. A kernel is a room with two doors: a WGSL
- * program for the GPU, and the same computation in plain TypeScript for the CPU; some have a third,
- * narrow one to WASM SIMD code (or BLAS) that must give what the TypeScript gives.
+ * What a kernel is. Its specification (bindings, parameters, how it splits) is declared once; behind it stand a
+ * WGSL program for GPUs, a reference implementation in plain TypeScript, and for most a WASM SIMD one.
  *
  * @module
  */
 import type { DType, TypedArray } from "./dtype.ts";
+import { type Slot, slotsOf } from "./kernel_spec.ts";
 
 /** A kernel's numbers, by name. */
 export type Params = Record<string, number>;
@@ -13,7 +13,27 @@ export type Params = Record<string, number>;
 /** How a kernel uses a binding; `update` reads and writes. */
 export type Access = "read" | "write" | "update";
 
-/** What the GPU door is told about the launch. */
+/**
+ * The shape of a binding: names of parameters and numbers, the outermost axis first, such as `"rows columns"`. `"*"` is
+ * any number of elements. A function where the shape depends on the parameters.
+ */
+export type ShapeSpec<P> = string | ((params: P) => string);
+
+/** A storage binding of a kernel: its use, and its shape. */
+export type BindingSpec<P> =
+  & (
+    | { readonly read: ShapeSpec<P> }
+    | { readonly write: ShapeSpec<P> }
+    | { readonly update: ShapeSpec<P> }
+  )
+  & {
+    /** The only element type that the kernel takes; `i32` takes `u32` too. Default: that of the launch. */
+    readonly dtype?: DType;
+    /** Whether a launch may leave it out; a few zero bytes are bound in its place. Default: false. */
+    readonly optional?: boolean;
+  };
+
+/** What a kernel is told about the GPU and the launch when it chooses its program. */
 export interface GpuTarget {
   /** The element type of each binding that is given. */
   readonly dtypes: Readonly<Record<string, DType>>;
@@ -21,7 +41,7 @@ export interface GpuTarget {
   readonly maxInvocations: number;
   /** Bytes of workgroup memory. */
   readonly maxWorkgroupBytes: number;
-  /** True on adapters that run on the CPU (llvmpipe, SwiftShader), where barriers are dear. */
+  /** True on adapters that run on the CPU (llvmpipe, SwiftShader), where barriers are expensive. */
   readonly software: boolean;
   /** True where `subgroupAdd` and its like may be used. */
   readonly subgroups: boolean;
@@ -29,10 +49,19 @@ export interface GpuTarget {
   readonly subgroupSize: number;
 }
 
+/**
+ * The most iterations of one invocation, summed over all its loops (nested ones multiplied), on any adapter.
+ * Mesa's llvmpipe ends every loop without an error after 65,535 of them (`LP_MAX_TGSI_LOOP_ITERATIONS`); half of
+ * that leaves room for what a driver counts besides. More work takes more lanes or more launches.
+ */
+export const MAX_ITERATIONS = 32768;
+
 /** One GPU program and how many workgroups of it to launch. */
 export interface GpuProgram {
-  /** The source, as imported from the `.wgsl` file. */
+  /** The source, as imported from the `.wgsl` file: the header is put in front of it (see `wgslHeader`). */
   readonly wgsl: string;
+  /** The axis, or `*`: the program sees the bindings whose last axis it is as `vec4`. Default: none. */
+  readonly vec4?: string | false;
   /** Values for the source's `const` and `alias` lines (see `template.ts`). */
   readonly constants?: Readonly<Record<string, number | string | boolean>>;
   /**
@@ -41,9 +70,14 @@ export interface GpuProgram {
    * return when that is past the end.
    */
   readonly workgroups: number | readonly [number, number?, number?];
+  /**
+   * The most loop iterations of one invocation, where they grow with the parameters; software adapters refuse more
+   * than {@linkcode MAX_ITERATIONS}.
+   */
+  readonly iterations?: number;
 }
 
-/** What the WASM door works with. */
+/** What the WASM SIMD implementation is given. */
 export interface SimdJob<P> {
   /** Byte address of each binding in the shared memory; 0 for one that is not given. */
   readonly at: Readonly<Record<string, number>>;
@@ -58,41 +92,41 @@ export interface SimdJob<P> {
   readonly context: any;
 }
 
-/** How a launch whose bindings are longer than the device can bind is cut into several. */
-export interface Split<P> {
-  /** The parameter that counts independent units (rows, elements). */
-  readonly along: keyof P & string;
-  /** Elements per unit of each binding that advances with the units; the others are bound whole. */
-  readonly elements: Readonly<Record<string, (params: P) => number>>;
-  /** A parameter that must be told the index of the first unit, added to its value. */
-  readonly start?: keyof P & string;
-}
-
-/** A computation with a GPU program and a CPU twin. */
-export interface Kernel<P extends Params = Params> {
+/** A computation: its specification and its implementations. */
+export interface KernelDefinition<P extends Params> {
   /** As shown in errors and timings. */
   readonly name: string;
-  /** Storage bindings in `@binding` order, and how each is used; `name?` may be left out at a launch. */
-  readonly bindings: Readonly<Record<string, Access>>;
-  /** Bindings that may be left out; a few zero bytes are bound in their place. */
-  readonly optional?: readonly string[];
-  /** Fields of the uniform struct `Params` in order; it is bound after the last storage binding. */
+  /** Storage bindings in `@binding` order. */
+  readonly bindings: Readonly<Record<string, BindingSpec<P>>>;
+  /** Fields of the uniform struct `Params` in order, in WGSL in snake case; it is bound after the storage bindings. */
   readonly params: Readonly<Record<keyof P & string, "u32" | "i32" | "f32">>;
-  /** The GPU door. */
+  /** Chooses the GPU program of a launch. */
   gpu(params: P, target: GpuTarget): GpuProgram;
-  /** The CPU twin, the reference: plain TypeScript over typed arrays; a binding left out is `undefined`. */
-  // deno-lint-ignore no-explicit-any -- twins index arrays of any element type
+  /** The reference implementation: plain TypeScript over typed arrays; a binding left out is `undefined`. */
+  // deno-lint-ignore no-explicit-any -- references index arrays of any element type
   cpu(views: Record<string, any>, params: P): void;
-  /** The WASM door, tried first when every given binding is 4 bytes wide; false leaves it to the twin. */
+  /** The WASM SIMD implementation, tried first; false leaves the launch to the reference. */
   simd?(job: SimdJob<P>): boolean;
-  /** How to cut a launch that is too long to bind; without it such a launch is an error. */
-  readonly split?: Split<P>;
+  /**
+   * The parameter that counts independent units, and the first axis of the bindings that advance with them: a launch
+   * with a binding over the device's limit is split along it. The others are bound whole. Without it such a launch is
+   * an error.
+   */
+  readonly split?: keyof P & string;
+  /** The parameter that is told the index of the first unit of a split launch, added to its value. */
+  readonly splitStart?: keyof P & string;
 }
 
-/** The arrays a twin gets. */
+/** A {@linkcode KernelDefinition} with what follows from it. */
+export interface Kernel<P extends Params = Params> extends KernelDefinition<P> {
+  /** The bindings in `@binding` order. */
+  readonly slots: readonly Slot[];
+}
+
+/** The arrays that a reference implementation is given. */
 export type Views = Record<string, TypedArray>;
 
-/** Declares a kernel; only there so that its parameters are inferred. */
-export function kernel<P extends Params>(definition: Kernel<P>): Kernel<P> {
-  return definition;
+/** Declares a kernel. */
+export function kernel<P extends Params>(definition: KernelDefinition<P>): Kernel<P> {
+  return { ...definition, slots: slotsOf(definition.bindings) };
 }

@@ -1,6 +1,6 @@
 /**
  * Cuts a launch whose bindings are longer than a device can bind into several launches over runs of
- * independent units (see `Kernel.split`).
+ * independent units (see `KernelDefinition.split`).
  *
  * @module
  */
@@ -8,6 +8,7 @@ import type { Binding } from "./device.ts";
 import { BYTES } from "./dtype.ts";
 import { DeviceError } from "./errors.ts";
 import type { Kernel, Params } from "./kernel.ts";
+import { sizeOfAxes } from "./kernel_spec.ts";
 
 /** The bindings of a launch by name; optional ones may be missing. */
 export type Bindings = Readonly<Record<string, Binding | undefined>>;
@@ -58,29 +59,25 @@ export function splitLaunch<P extends Params>(
 ): Piece<P>[] {
   const { maxBindingBytes, bindingAlignment } = limits;
   if (!needsSplit(bindings, maxBindingBytes)) return [{ bindings, params }];
-  const split = kernel.split;
-  const units = split ? params[split.along] : 0;
+  const { split: along, splitStart } = kernel;
+  const units = along === undefined ? 0 : params[along];
   const advancing: { name: string; binding: Binding; elements: number; bytes: number }[] = [];
-  for (const [name, binding] of Object.entries(bindings)) {
+  for (const slot of kernel.slots) {
+    const { name } = slot;
+    const binding = bindings[name];
     if (!binding) continue;
-    const elements = split?.elements[name]?.(params);
-    if (split === undefined || elements === undefined) {
-      if (bindingBytes(binding) <= maxBindingBytes) continue;
-      throw new DeviceError(
-        `Kernel "${kernel.name}": binding "${name}" spans ${bindingBytes(binding)} bytes, ` +
-          `more than the ${maxBindingBytes} that this device can bind, and ` +
-          (split
-            ? "it does not advance with the split"
-            : "the kernel does not say how to split it"),
-      );
+    const [first, ...inner] = slot.axes(params);
+    if (first === along) {
+      const elements = sizeOfAxes(inner, params);
+      advancing.push({ name, binding, elements, bytes: elements * BYTES[binding.dtype] });
+      continue;
     }
-    if (elements * units !== binding.size) {
-      throw new DeviceError(
-        `Kernel "${kernel.name}": binding "${name}" has ${binding.size} elements, ` +
-          `but its split needs ${elements} for each of ${units} ${split.along}`,
-      );
-    }
-    advancing.push({ name, binding, elements, bytes: elements * BYTES[binding.dtype] });
+    if (bindingBytes(binding) <= maxBindingBytes) continue;
+    throw new DeviceError(
+      `Kernel "${kernel.name}": expected binding "${name}" to span at most the ${maxBindingBytes} bytes that this ` +
+        `device can bind but got ${bindingBytes(binding)}, and ` +
+        (along === undefined ? "the kernel cannot be split" : `it does not advance with ${along}`),
+    );
   }
   // The smallest run of units after which every advancing binding is aligned again.
   let step = 1;
@@ -96,9 +93,9 @@ export function splitLaunch<P extends Params>(
   if (run === 0) {
     const widest = advancing.reduce((a, b) => a.bytes > b.bytes ? a : b);
     throw new DeviceError(
-      `Kernel "${kernel.name}": binding "${widest.name}" needs ${widest.bytes} bytes for one of ` +
-        `${split!.along}, and ${step} at a time to stay aligned, ` +
-        `more than the ${maxBindingBytes} that this device can bind`,
+      `Kernel "${kernel.name}": expected ${step} of ${along} at a time, which keeps binding "${widest.name}" ` +
+        `aligned, to span at most the ${maxBindingBytes} bytes that this device can bind but got ` +
+        `${widest.bytes} bytes for each`,
     );
   }
   const pieces: Piece<P>[] = [];
@@ -113,8 +110,8 @@ export function splitLaunch<P extends Params>(
         size: count * elements,
       };
     }
-    const own: Params = { ...params, [split!.along]: count };
-    if (split!.start !== undefined) own[split!.start] = params[split!.start] + first;
+    const own: Params = { ...params, [along!]: count };
+    if (splitStart !== undefined) own[splitStart] = params[splitStart] + first;
     pieces.push({ bindings: narrowed, params: own as P });
   }
   return pieces;

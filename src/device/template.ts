@@ -1,12 +1,16 @@
 /**
- * The template step between a `.wgsl` file and the program that is compiled. A file is valid WGSL as it
- * stands; the step rewrites three things and nothing else:
+ * The template step between a `.wgsl` file and the program that is compiled. With the header of its kernel in front
+ * (see `wgslHeader`) a file is WGSL but for comments that this step acts on:
  *
- * - `alias T = f32;` takes the value of the constant `T` (`enable f16;` is put in front when one is `f16`);
- * - `const TILE = 16u;` takes the value of the constant `TILE`, with the suffix it had;
- * - the lines between `//#repeat i 0..4` and `//#end` are written once for each value, `{i}` replaced by
- *   it; the bounds may be constants and sums and products of them, and blocks nest. naga does not unroll
- *   loops, so hot ones are unrolled here.
+ * - `alias T = f32;` takes the value of the constant `T`, `const TILE = 16u;` that of the constant `TILE`, with the suffix
+ *   it had; what stands in the file is the default;
+ * - the lines between `//#repeat i 0..4` and `//#end` are written once for each value, `{i}` replaced by it; the bounds
+ *   may be constants, and sums and products of them. naga does not unroll loops, so hot ones are unrolled here;
+ * - `//#repeat x of q k v` does the same for words;
+ * - the lines between `//#if NAME` and `//#end` stay where the constant is true or not 0, those after an `//#else`
+ *   where it is not. For what would not compile otherwise: the rest is left to WGSL's own `if`.
+ *
+ * Blocks nest.
  *
  * @module
  */
@@ -27,10 +31,10 @@ export function specialise(source: string, constants: Constants = {}): string {
     text = text.replace(line, () => filled);
   }
   const bounds: Record<string, number> = {};
-  for (const [, name, value] of text.matchAll(/^const (\w+)[^=;\n]*=\s*(\d+)u?;/gm)) {
-    bounds[name] = Number(value);
+  for (const [, name, value] of text.matchAll(/^const (\w+)[^=;\n]*=\s*(\d+u?|true|false);/gm)) {
+    bounds[name] = value === "true" ? 1 : value === "false" ? 0 : parseInt(value);
   }
-  text = repeat(text.split("\n"), bounds).join("\n");
+  text = expand(text.split("\n"), bounds).join("\n");
   const half = !/^enable f16;/m.test(text) &&
     /^alias \w+ = (f16|vec[234]<f16>);/m.test(text);
   return half ? `enable f16;\n${text}` : text;
@@ -47,47 +51,77 @@ function literal(name: string, value: number | string | boolean, before: string)
   return `${value}${fraction ? ".0" : ""}${suffix}`;
 }
 
-function repeat(
-  lines: string[],
-  names: Record<string, number>,
+/** The lines with all blocks written out. */
+function expand(
+  lines: readonly string[],
+  names: Readonly<Record<string, number>>,
   loops: ReadonlySet<string> = new Set(),
 ): string[] {
   const out: string[] = [];
   for (let at = 0; at < lines.length; at++) {
-    const head = /^\s*\/\/#repeat (\w+) (.+?)\.\.(.+)$/.exec(lines[at]);
-    if (!head) {
+    const [, kind, rest] = /^\s*\/\/#(repeat|if) (.+)$/.exec(lines[at]) ?? [];
+    if (kind === undefined) {
       out.push(lines[at]);
       continue;
     }
-    let depth = 1;
-    let end = at;
-    while (depth > 0) {
-      if (++end >= lines.length) throw new Error(`"${lines[at].trim()}" has no //#end`);
-      if (/^\s*\/\/#repeat /.test(lines[end])) depth++;
-      if (/^\s*\/\/#end\b/.test(lines[end])) depth--;
-    }
-    const body = lines.slice(at + 1, end);
-    const [, name, from, to] = head;
-    for (let i = bound(from, names); i < bound(to, names); i++) {
-      const known = { ...names, [name]: i };
-      // What also names an inner loop's variable is left to that loop.
-      const fill = (all: string, expression: string): string => {
-        const words = expression.match(/\w+/g)!;
-        const ready = words.every((word) => /^\d+$/.test(word) || Object.hasOwn(known, word));
-        return ready && words.some((word) => loops.has(word) || word === name)
-          ? String(bound(expression, known))
-          : all;
-      };
-      const inner = body.map((line) => line.replaceAll(/\{(\w+(?:\s*[-+*]\s*\w+)*)\}/g, fill));
-      out.push(...repeat(inner, known, new Set([...loops, name])));
-    }
+    const { other, end } = blockAt(lines, at);
+    if (kind === "if") {
+      const value = names[rest.trim()];
+      if (value === undefined) throw new Error(`"${lines[at].trim()}": not a known constant`);
+      const taken = value ? lines.slice(at + 1, other) : lines.slice(other + 1, end);
+      out.push(...expand(taken, names, loops));
+    } else out.push(...repeat(rest, lines.slice(at + 1, end), names, loops));
     at = end;
   }
   return out;
 }
 
-/** A sum of products of whole numbers and names, such as `2*TILE+1`. */
-function bound(expression: string, names: Record<string, number>): number {
+/** Where the block that begins at line `at` ends, and where its `//#else` is: at the end where it has none. */
+function blockAt(lines: readonly string[], at: number): { other: number; end: number } {
+  let depth = 1;
+  let other: number | undefined;
+  for (let end = at + 1; end < lines.length; end++) {
+    if (/^\s*\/\/#(repeat|if) /.test(lines[end])) depth++;
+    if (/^\s*\/\/#else\b/.test(lines[end]) && depth === 1) other = end;
+    if (/^\s*\/\/#end\b/.test(lines[end]) && --depth === 0) return { other: other ?? end, end };
+  }
+  throw new Error(`"${lines[at].trim()}" has no //#end`);
+}
+
+/** A block once for each value of its variable. */
+function repeat(
+  head: string,
+  body: readonly string[],
+  names: Readonly<Record<string, number>>,
+  loops: ReadonlySet<string>,
+): string[] {
+  const [, word, list] = /^(\w+) of (.+)$/.exec(head) ?? [];
+  if (word !== undefined) {
+    return list.trim().split(/\s+/).flatMap((value) =>
+      expand(body.map((line) => line.replaceAll(`{${word}}`, () => value)), names, loops)
+    );
+  }
+  const [, name, from, to] = /^(\w+) (.+?)\.\.(.+)$/.exec(head) ?? [];
+  if (name === undefined) throw new Error(`"//#repeat ${head}": expected a name and from..to`);
+  const out: string[] = [];
+  for (let i = bound(from, names); i < bound(to, names); i++) {
+    const known = { ...names, [name]: i };
+    // What also names an inner loop's variable is left to that loop.
+    const fill = (all: string, expression: string): string => {
+      const words = expression.match(/\w+/g)!;
+      const ready = words.every((word) => /^\d+$/.test(word) || Object.hasOwn(known, word));
+      return ready && words.some((word) => loops.has(word) || word === name)
+        ? String(bound(expression, known))
+        : all;
+    };
+    const filled = body.map((line) => line.replaceAll(/\{(\w+(?:\s*[-+*]\s*\w+)*)\}/g, fill));
+    out.push(...expand(filled, known, new Set([...loops, name])));
+  }
+  return out;
+}
+
+/** A sum of products of integers and names, such as `2*TILE+1`. */
+function bound(expression: string, names: Readonly<Record<string, number>>): number {
   const factor = (text: string): number => {
     const value = /^\d+$/.test(text) ? Number(text) : names[text];
     if (value === undefined) throw new Error(`"${text}" in "${expression}" is not a known number`);

@@ -34,8 +34,7 @@ export interface AtomicWriteOptions {
 }
 
 const TEMPORARY = /^\..+\.dinograd-[0-9a-f]{16}\.tmp$/;
-/** Temporaries that this process is writing. Their names hold no process id: in a container every
- * run may have the same. */
+/** Temporary files that this process is writing; removed should it end before they have their names. */
 const inUse = new Set<string>();
 
 /**
@@ -53,8 +52,7 @@ export async function writeFileAtomically(
 ): Promise<void> {
   const open = options.open ?? openNew;
   const unique = crypto.getRandomValues(new Uint8Array(8)).toHex();
-  const name = `.${basename(path)}.dinograd-${unique}.tmp`;
-  const temporary = join(dirname(path), name);
+  const temporary = join(dirname(path), `.${basename(path)}.dinograd-${unique}.tmp`);
   let written = 0;
   const attempt = async <T>(system: () => Promise<T>): Promise<T> => {
     try {
@@ -68,7 +66,8 @@ export async function writeFileAtomically(
     }
   };
 
-  inUse.add(name);
+  addEventListener("unload", removeInUse);
+  inUse.add(temporary);
   let file: WritableFile | undefined;
   try {
     const target = file = await attempt(() => open(temporary));
@@ -85,35 +84,67 @@ export async function writeFileAtomically(
         }),
     });
     await attempt(() => target.sync());
-    target.close();
-    file = undefined;
+    // Closed after it has its name: until then its lock says that it is in use.
     await attempt(() => Deno.rename(temporary, path));
   } catch (error) {
-    file?.close();
     await Deno.remove(temporary).catch(() => {});
     throw error;
   } finally {
-    inUse.delete(name);
+    file?.close();
+    inUse.delete(temporary);
   }
   await syncFolder(dirname(path));
 }
 
 /**
- * Removes the temporary files that killed processes left in a folder, and returns their names. Those
- * that this process is writing stay; a folder must not be shared by processes that write.
+ * Removes the temporary files that killed processes left in a folder, and returns their names. Files that are being
+ * written, by this process or another, are locked and stay.
  */
 export async function removeStrayTemporaries(folder: string): Promise<string[]> {
   const removed: string[] = [];
   for await (const entry of Deno.readDir(folder)) {
-    if (!entry.isFile || !TEMPORARY.test(entry.name) || inUse.has(entry.name)) continue;
-    await Deno.remove(join(folder, entry.name));
-    removed.push(entry.name);
+    if (!entry.isFile || !TEMPORARY.test(entry.name)) continue;
+    const path = join(folder, entry.name);
+    if (await removeUnlessLocked(path)) removed.push(entry.name);
   }
   return removed;
 }
 
-function openNew(path: string): Promise<WritableFile> {
-  return Deno.open(path, { write: true, createNew: true });
+/** The system drops the lock of a process that ends, however it ends; so a file without one is a leftover. */
+async function removeUnlessLocked(path: string): Promise<boolean> {
+  try {
+    using file = await Deno.open(path, { write: true });
+    if (!await file.tryLock(true)) return false;
+    await Deno.remove(path);
+    return true;
+  } catch {
+    return false; // renamed or removed meanwhile, another user's, or on a file system without locks
+  }
+}
+
+/** Opens a new file and locks it. */
+async function openNew(path: string): Promise<WritableFile> {
+  for (;;) {
+    const file = await Deno.open(path, { write: true, createNew: true });
+    try {
+      await file.lock(true);
+    } catch {
+      return file; // a file system without locks, where nobody removes it either
+    }
+    // Before it was locked, another process may have taken it for a leftover.
+    if ((await file.stat()).nlink !== 0) return file;
+    file.close();
+  }
+}
+
+function removeInUse(): void {
+  for (const path of inUse) {
+    try {
+      Deno.removeSync(path);
+    } catch {
+      // Not made yet, or renamed already.
+    }
+  }
 }
 
 async function writeAll(

@@ -63,7 +63,7 @@ export function add(a: Operand, b: Operand): Tensor {
     return add(b, a);
   }
   if (typeof b === "number") {
-    return record("add", [a], withNumber("add", a, b), [], (dy) => [dy]);
+    return record("add", [a], withNumber("add", a, b), [], (dOut) => [dOut]);
   }
   const shapes = [a.shape, b.shape];
   return record(
@@ -71,7 +71,7 @@ export function add(a: Operand, b: Operand): Tensor {
     [a, b],
     together("add", a, b),
     [],
-    (dy, _, wanted) => shapes.map((shape, i) => wanted[i] ? sumTo(dy, shape) : null),
+    (dOut, _, wanted) => shapes.map((shape, i) => wanted[i] ? sumTo(dOut, shape) : null),
   );
 }
 
@@ -79,15 +79,15 @@ export function add(a: Operand, b: Operand): Tensor {
 export function sub(a: Operand, b: Operand): Tensor {
   if (typeof a === "number") {
     if (typeof b === "number") return twoNumbers("sub");
-    return record("sub", [b], withNumber("sub", b, a, true), [], (dy) => [neg(dy)]);
+    return record("sub", [b], withNumber("sub", b, a, true), [], (dOut) => [neg(dOut)]);
   }
   if (typeof b === "number") {
-    return record("sub", [a], withNumber("sub", a, b), [], (dy) => [dy]);
+    return record("sub", [a], withNumber("sub", a, b), [], (dOut) => [dOut]);
   }
   const shapes = [a.shape, b.shape];
-  return record("sub", [a, b], together("sub", a, b), [], (dy, _, wanted) => [
-    wanted[0] ? sumTo(dy, shapes[0]) : null,
-    wanted[1] ? neg(sumTo(dy, shapes[1])) : null,
+  return record("sub", [a, b], together("sub", a, b), [], (dOut, _, wanted) => [
+    wanted[0] ? sumTo(dOut, shapes[0]) : null,
+    wanted[1] ? neg(sumTo(dOut, shapes[1])) : null,
   ]);
 }
 
@@ -98,11 +98,11 @@ export function mul(a: Operand, b: Operand): Tensor {
     return mul(b, a);
   }
   if (typeof b === "number") {
-    return record("mul", [a], withNumber("mul", a, b), [], (dy) => [mul(dy, b)]);
+    return record("mul", [a], withNumber("mul", a, b), [], (dOut) => [mul(dOut, b)]);
   }
-  return record("mul", [a, b], together("mul", a, b), [a, b], (dy, [a, b], wanted) => [
-    wanted[0] ? sumTo(mul(dy, b), a.shape) : null,
-    wanted[1] ? sumTo(mul(dy, a), b.shape) : null,
+  return record("mul", [a, b], together("mul", a, b), [a, b], (dOut, [a, b], wanted) => [
+    wanted[0] ? sumTo(mul(dOut, b), a.shape) : null,
+    wanted[1] ? sumTo(mul(dOut, a), b.shape) : null,
   ]);
 }
 
@@ -111,15 +111,15 @@ export function div(a: Operand, b: Operand): Tensor {
   if (typeof a === "number") {
     if (typeof b === "number") return twoNumbers("div");
     const y = withNumber("div", b, a, true);
-    return record("div", [b], y, [b, y], (dy, [b, y]) => [neg(div(mul(dy, y), b))]);
+    return record("div", [b], y, [b, y], (dOut, [b, y]) => [neg(div(mul(dOut, y), b))]);
   }
   if (typeof b === "number") {
-    return record("div", [a], withNumber("div", a, b), [], (dy) => [div(dy, b)]);
+    return record("div", [a], withNumber("div", a, b), [], (dOut) => [div(dOut, b)]);
   }
-  return record("div", [a, b], together("div", a, b), [a, b], (dy, [a, b], wanted) => [
-    wanted[0] ? sumTo(div(dy, b), a.shape) : null,
+  return record("div", [a, b], together("div", a, b), [a, b], (dOut, [a, b], wanted) => [
+    wanted[0] ? sumTo(div(dOut, b), a.shape) : null,
     wanted[1]
-      ? sumTo(launchBroadcast("div", ternaryKernels.divBackward, [dy, a, b]), b.shape)
+      ? sumTo(launchBroadcast("div", ternaryKernels.divBackward, [dOut, a, b]), b.shape)
       : null,
   ]);
 }
@@ -133,23 +133,23 @@ export function pow(a: Operand, b: Operand): Tensor {
     if (typeof b === "number") return twoNumbers("pow");
     checkFloat("pow", b);
     const y = withNumber("pow", b, a, true);
-    return record("pow", [b], y, [y], (dy, [y]) => [mul(mul(dy, y), Math.log(a))]);
+    return record("pow", [b], y, [y], (dOut, [y]) => [mul(mul(dOut, y), Math.log(a))]);
   }
   checkFloat("pow", a);
   if (typeof b === "number") {
     if (b === 2) return square(a);
     if (b === 0.5) return sqrt(a);
     const y = withNumber("pow", a, b);
-    return record("pow", [a], y, [a], (dy, [a]) => [
-      b === 0 ? mul(dy, 0) : mul(mul(dy, b), withNumber("pow", a, b - 1)),
+    return record("pow", [a], y, [a], (dOut, [a]) => [
+      b === 0 ? mul(dOut, 0) : mul(mul(dOut, b), withNumber("pow", a, b - 1)),
     ]);
   }
-  return record("pow", [a, b], together("pow", a, b), [a, b], (dy, [a, b], wanted) => [
+  return record("pow", [a, b], together("pow", a, b), [a, b], (dOut, [a, b], wanted) => [
     wanted[0]
-      ? sumTo(launchBroadcast("pow", ternaryKernels.powBackward, [dy, a, b]), a.shape)
+      ? sumTo(launchBroadcast("pow", ternaryKernels.powBackward, [dOut, a, b]), a.shape)
       : null,
     wanted[1]
-      ? sumTo(launchBroadcast("pow", ternaryKernels.powExponentBackward, [dy, a, b]), b.shape)
+      ? sumTo(launchBroadcast("pow", ternaryKernels.powExponentBackward, [dOut, a, b]), b.shape)
       : null,
   ]);
 }
@@ -163,17 +163,17 @@ function pick(name: "maximum" | "minimum", a: Operand, b: Operand): Tensor {
   if (typeof b === "number") {
     const y = withNumber(name, a, b);
     // The value is the operand's own where it was picked.
-    return record(name, [a], y, [a, y], (dy, [a, y]) => [
+    return record(name, [a], y, [a, y], (dOut, [a, y]) => [
       launchBroadcast(name, ternaryKernels.where, [
         launchBroadcast(name, binaryKernels.equal, [a, y], "u32"),
-        dy,
-        mul(dy, 0),
-      ], dy.dtype),
+        dOut,
+        mul(dOut, 0),
+      ], dOut.dtype),
     ]);
   }
-  return record(name, [a, b], together(name, a, b), [a, b], (dy, [a, b], wanted) => [
-    wanted[0] ? sumTo(launchBroadcast(name, backward, [dy, a, b]), a.shape) : null,
-    wanted[1] ? sumTo(launchBroadcast(name, backward, [dy, b, a]), b.shape) : null,
+  return record(name, [a, b], together(name, a, b), [a, b], (dOut, [a, b], wanted) => [
+    wanted[0] ? sumTo(launchBroadcast(name, backward, [dOut, a, b]), a.shape) : null,
+    wanted[1] ? sumTo(launchBroadcast(name, backward, [dOut, b, a]), b.shape) : null,
   ]);
 }
 
@@ -191,5 +191,5 @@ export function minimum(a: Operand, b: Operand): Tensor {
 export function neg(x: Tensor): Tensor {
   if (x.dtype === "u32") throw new TypeError(`neg: expected numbers with a sign but got ${x}`);
   const y = launchFlat(unaryKernels.neg, [x]);
-  return isFloat(x.dtype) ? record("neg", [x], y, [], (dy) => [neg(dy)]) : y;
+  return isFloat(x.dtype) ? record("neg", [x], y, [], (dOut) => [neg(dOut)]) : y;
 }

@@ -48,24 +48,24 @@ export function attend(
   }
   // Of several keys only the last is one.
   const every = Math.max(1, step);
-  const k_strides = strides("k", keys, layout), v_strides = strides("v", keys, layout);
+  const kStrides = strides("k", keys, layout), vStrides = strides("v", keys, layout);
   const params = attentionParams({
     batch: queries.batch,
     heads: queries.heads,
-    kv_heads: keys.heads,
+    kvHeads: keys.heads,
     queries: queries.time,
     keys: Math.floor(keyLength / every),
     d: queries.size,
     ...strides("q", queries, layout),
-    ...k_strides,
-    ...v_strides,
+    ...kStrides,
+    ...vStrides,
     ...strides("o", queries, layout),
-    k_time: k_strides.k_time * every,
-    v_time: v_strides.v_time * every,
-    k_start: k_strides.k_time * (every - 1),
-    v_start: v_strides.v_time * (every - 1),
-    ...keyValid && { valid_batch: keyValid.shape[1] },
-    past: keyLength - queries.time,
+    kTime: kStrides.kTime * every,
+    vTime: vStrides.vTime * every,
+    kStart: kStrides.kTime * (every - 1),
+    vStart: vStrides.vTime * (every - 1),
+    ...keyValid && { validBatch: keyValid.shape[1] },
+    position: keyLength - queries.time,
     step,
     block,
     ...scale !== undefined && { scale },
@@ -74,20 +74,20 @@ export function attend(
   // The log of each query's sum of exponentials, from which the backward pass finds its weights again, and
   // room for as many numbers of its own.
   const stats = Tensor.empty(device, [2, queries.batch, queries.heads, queries.time]);
-  const bindings = { q, k, v, key_valid: keyValid, pasts: positions, o, stats };
+  const bindings = { q, k, v, keyValid: keyValid, positions: positions, o, stats };
   device.launch(attentionForward, bindings, params);
   const saved = [q, k, v, o, stats, ...keyValid ? [keyValid] : []];
-  record(op, [q, k, v], o, saved, (grad_o, [q, k, v, o, stats, key_valid]) => {
-    const grad_q = Tensor.empty(device, q.shape, q.dtype);
+  record(op, [q, k, v], o, saved, (dO, [q, k, v, o, stats, keyValid]) => {
+    const dQ = Tensor.empty(device, q.shape, q.dtype);
     // The kernels write only the rows that are keys.
-    const [grad_k, grad_v] = [k, v].map((x) =>
+    const [dK, dV] = [k, v].map((x) =>
       params.keys < keys.time
         ? zeros(x.shape, { device, dtype: x.dtype })
         : Tensor.empty(device, x.shape, x.dtype)
     );
-    const bindings = { q, k, v, o, grad_o, key_valid, stats, grad_q, grad_k, grad_v };
+    const bindings = { q, k, v, o, dO, keyValid, stats, dQ, dK, dV };
     launchAttentionBackward(device, bindings, params);
-    return [grad_q, grad_k, grad_v];
+    return [dQ, dK, dV];
   });
   stats.dispose();
   return o;
@@ -170,11 +170,11 @@ function strides<N extends "q" | "k" | "v" | "o">(
   name: N,
   { heads, time, size }: Sizes,
   layout: HeadLayout,
-): Record<`${N}_batch` | `${N}_head` | `${N}_time`, number> {
+): Record<`${N}${"Batch" | "Head" | "Time"}`, number> {
   const [head, step] = layout === "BHTD" ? [time * size, size] : [size, heads * size];
   return {
-    [`${name}_batch`]: heads * time * size,
-    [`${name}_head`]: head,
-    [`${name}_time`]: step,
-  } as Record<`${N}_batch` | `${N}_head` | `${N}_time`, number>;
+    [`${name}Batch`]: heads * time * size,
+    [`${name}Head`]: head,
+    [`${name}Time`]: step,
+  } as Record<`${N}${"Batch" | "Head" | "Time"}`, number>;
 }

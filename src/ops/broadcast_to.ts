@@ -21,5 +21,5 @@ export function broadcastTo(x: Tensor, shape: Shape): Tensor {
   }
   const { shape: before } = x;
   const y = sameShape(before, shape) ? x.alias() : expand(x, shape);
-  return record("broadcastTo", [x], y, [], (dy) => [sumTo(dy, before)]);
+  return record("broadcastTo", [x], y, [], (dOut) => [sumTo(dOut, before)]);
 }

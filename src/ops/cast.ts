@@ -18,5 +18,5 @@ export function cast(x: Tensor, dtype: DType): Tensor {
   const y = launchFlat(unaryKernels.cast, [x], dtype);
   if (!isFloat(dtype) || !isFloat(x.dtype)) return y;
   const from = x.dtype;
-  return record("cast", [x], y, [], (dy) => [cast(dy, from)]);
+  return record("cast", [x], y, [], (dOut) => [cast(dOut, from)]);
 }

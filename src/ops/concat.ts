@@ -46,11 +46,11 @@ export function concat(tensors: readonly Tensor[], options: JoinOptions | number
   const strides = stridesOf(y.shape);
   tensors.forEach((one, i) => writeStrided(one, y, strides, starts[i] * strides[at]));
   const lengths = tensors.map((one) => one.shape[at]);
-  return record("concat", tensors, y, [], (dy, _, wanted) =>
+  return record("concat", tensors, y, [], (dOut, _, wanted) =>
     lengths.map((length, i) => {
       if (!wanted[i]) return null;
       const range: SliceRange = [starts[i], starts[i] + length];
-      return slice(dy, dy.shape.map((all, k): SliceRange => k === at ? range : [0, all]));
+      return slice(dOut, dOut.shape.map((all, k): SliceRange => k === at ? range : [0, all]));
     }));
 }
 

@@ -63,10 +63,10 @@ export function crossEntropy(
     scale.dispose();
     return mean;
   }
-  record("crossEntropy", [logits], mean, [logits, targets, lse, scale], (dy, saved) => {
+  record("crossEntropy", [logits], mean, [logits, targets, lse, scale], (dOut, saved) => {
     const [logits, targets, lse, scale] = saved;
     const dLogits = Tensor.empty(device, logits.shape, logits.dtype);
-    device.launch(crossEntropyBackward, { logits, targets, lse, scale, dy, dLogits }, params);
+    device.launch(crossEntropyBackward, { logits, targets, lse, scale, dOut, dLogits }, params);
     return [dLogits];
   });
   lse.dispose();

@@ -30,5 +30,5 @@ export function dropout(x: Tensor, p: number, options: DropoutOptions = {}): Ten
     from.device.launch(dropoutKernel, { x: from, y }, params);
     return y;
   };
-  return record("dropout", [x], drop(x), [], (dy) => [drop(dy)]);
+  return record("dropout", [x], drop(x), [], (dOut) => [drop(dOut)]);
 }

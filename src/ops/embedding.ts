@@ -47,14 +47,14 @@ export function embedding(weight: Tensor, ids: Tensor): Tensor {
     ...table,
     vocabulary,
   });
-  return record("embedding", [weight], y, [ids], (dy, [ids]) => {
+  return record("embedding", [weight], y, [ids], (dOut, [ids]) => {
     const grad = constant(device, [vocabulary, columns], 0, weight.dtype);
     const links = Tensor.empty(device, [2, Math.min(RUN, ids.size)], "u32");
     for (let first = 0; first < ids.size; first += RUN) {
       const rows = Math.min(RUN, ids.size - first);
       const some = part(ids, first, rows);
       device.launch(equalIds, { ids: some, links: part(links, 0, 2 * rows) }, { count: rows });
-      const x = part(dy, first * columns, rows * columns);
+      const x = part(dOut, first * columns, rows * columns);
       const bindings = { x, ids: some, links: part(links, 0, 2 * rows), table: grad };
       device.launch(embeddingBackward, bindings, { rows, columns, ...table });
     }

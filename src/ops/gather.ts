@@ -5,6 +5,7 @@
  */
 import { gatherBackward, gatherKernel } from "../../kernels/gather.ts";
 import { isFloat } from "../device/dtype.ts";
+import { MAX_ITERATIONS } from "../device/kernel.ts";
 import { constant } from "../tensor/create.ts";
 import { formatShape, sameShape, type Shape, sizeOf } from "../tensor/shape.ts";
 import { record } from "../tensor/tape.ts";
@@ -58,14 +59,18 @@ export function takeAlongAxis(x: Tensor, ids: Tensor): Tensor {
   device.launch(gatherKernel, { x, ids, y }, { count: y.size, columns, taken });
   if (!isFloat(x.dtype)) return y;
   const { shape } = x;
-  return record("takeAlongAxis", [x], y, [ids], (dy, [ids]) => [putAlongAxis(dy, ids, shape)]);
+  return record("takeAlongAxis", [x], y, [ids], (dOut, [ids]) => [putAlongAxis(dOut, ids, shape)]);
 }
 
-/** A tensor of zeros to which `dy` (..., k) is added at `ids` (..., k) along the last axis: the gradient of picking. */
-export function putAlongAxis(dy: Tensor, ids: Tensor, shape: Shape): Tensor {
-  const dx = constant(dy.device, shape, 0, dy.dtype);
+/** A tensor of zeros to which `dOut` (..., k) is added at `ids` (..., k) along the last axis: the gradient of picking. */
+export function putAlongAxis(dOut: Tensor, ids: Tensor, shape: Shape): Tensor {
+  const dX = constant(dOut.device, shape, 0, dOut.dtype);
   const columns = shape.at(-1)!;
   const rows = sizeOf(shape.slice(0, -1));
-  dy.device.launch(gatherBackward, { dy, ids, dx }, { rows, columns, taken: ids.shape.at(-1)! });
-  return dx;
+  const taken = ids.shape.at(-1)!;
+  for (let first = 0; first < taken; first += MAX_ITERATIONS) {
+    const end = Math.min(taken, first + MAX_ITERATIONS);
+    dOut.device.launch(gatherBackward, { dOut, ids, dX }, { rows, columns, taken, first, end });
+  }
+  return dX;
 }

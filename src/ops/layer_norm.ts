@@ -48,16 +48,18 @@ export function layerNorm(
   const mean = Tensor.empty(device, [rows]), rstd = Tensor.empty(device, [rows]);
   device.launch(forward, { x, weight, bias, y, mean, rstd }, { rows, columns, eps });
   const saved = weight ? [x, mean, rstd, weight] : [x, mean, rstd];
-  record("layerNorm", inputs, y, saved, (dy, [x, mean, rstd, weight], wanted) => {
+  record("layerNorm", inputs, y, saved, (dOut, [x, mean, rstd, weight], wanted) => {
     const wantsWeight = weight !== undefined && wanted[1];
     const wantsBias = bias !== undefined && wanted.at(-1)!;
-    const dx = wanted[0] ? Tensor.empty(device, x.shape, x.dtype) : null;
-    if (dx) device.launch(layerNormBackward, { dy, x, weight, mean, rstd, dx }, { rows, columns });
-    const sums = sumOverRows({ dy, x, mean, rstd }, rows, columns, {
+    const dX = wanted[0] ? Tensor.empty(device, x.shape, x.dtype) : null;
+    if (dX) {
+      device.launch(layerNormBackward, { dOut, x, weight, mean, rstd, dX }, { rows, columns });
+    }
+    const sums = sumOverRows({ dOut, x, mean, rstd }, rows, columns, {
       dWeight: wantsWeight ? weight.dtype : undefined,
       dBias: wantsBias ? bias.dtype : undefined,
     });
-    return [dx, ...(weight ? [sums.dWeight] : []), ...(bias ? [sums.dBias] : [])];
+    return [dX, ...(weight ? [sums.dWeight] : []), ...(bias ? [sums.dBias] : [])];
   });
   mean.dispose();
   rstd.dispose();

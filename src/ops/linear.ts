@@ -52,17 +52,17 @@ export function linear(
   }
   const m = sizeOf(x.shape.slice(0, -1));
   const y = Tensor.empty(device, shape, x.dtype);
-  launchMatmul({ m, n, k, a: x, b: weight, transB: true, c: y, bias, residual });
+  launchMatmul({ m, n, k, a: x, b: weight, transposeB: true, c: y, bias, residual });
   const inputsOf = [x, weight, ...bias ? [bias] : [], ...residual ? [residual] : []];
-  return record("linear", inputsOf, y, [x, weight], (dy, [x, weight], wanted) => {
+  return record("linear", inputsOf, y, [x, weight], (dOut, [x, weight], wanted) => {
     const [wantX, wantWeight] = wanted;
-    const dx = wantX ? Tensor.empty(device, x.shape, x.dtype) : null;
-    if (dx) launchMatmul({ m, n: k, k: n, a: dy, b: weight, c: dx });
+    const dX = wantX ? Tensor.empty(device, x.shape, x.dtype) : null;
+    if (dX) launchMatmul({ m, n: k, k: n, a: dOut, b: weight, c: dX });
     const dWeight = wantWeight ? Tensor.empty(device, weight.shape, weight.dtype) : null;
-    if (dWeight) launchMatmul({ m: n, n: k, k: m, a: dy, transA: true, b: x, c: dWeight });
+    if (dWeight) launchMatmul({ m: n, n: k, k: m, a: dOut, transposeA: true, b: x, c: dWeight });
     const rest: (Tensor | null)[] = [];
-    if (bias) rest.push(wanted[2] ? sum(dy.alias([m, n]), 0) : null);
-    if (residual) rest.push(dy);
-    return [dx, dWeight, ...rest];
+    if (bias) rest.push(wanted[2] ? sum(dOut.alias([m, n]), 0) : null);
+    if (residual) rest.push(dOut);
+    return [dX, dWeight, ...rest];
   });
 }

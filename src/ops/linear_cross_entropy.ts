@@ -121,7 +121,7 @@ export function linearCrossEntropy(
     };
     const aOffset = first * width;
     // deno-fmt-ignore
-    launchMatmul({ m: count, n: classes, k: width, a: hidden, aOffset, b: weight, transB: true, c: here, bias });
+    launchMatmul({ m: count, n: classes, k: width, a: hidden, aOffset, b: weight, transposeB: true, c: here, bias });
     const bindings = { logits: here, targets: part(targets), loss: part(losses) };
     if (!dHidden && !dWeight && !dBias) {
       device.launch(forward, bindings, { ...params, rows: count });
@@ -134,7 +134,7 @@ export function linearCrossEntropy(
     }
     if (dWeight) {
       // deno-fmt-ignore
-      launchMatmul({ m: classes, n: width, k: count, a: here, transA: true, b: hidden, bOffset: aOffset,
+      launchMatmul({ m: classes, n: width, k: count, a: here, transposeA: true, b: hidden, bOffset: aOffset,
         c: dWeight, accumulate: first > 0 });
     }
     if (ones) {
@@ -147,10 +147,10 @@ export function linearCrossEntropy(
   const mean = meanLoss(losses, scale);
   scale.dispose();
 
-  const grads = [dHidden, dWeight, dBias];
+  const grads = bias ? [dHidden, dWeight, dBias] : [dHidden, dWeight];
   const known = grads.filter((grad) => grad !== undefined);
-  record(op, [hidden, weight, ...bias ? [bias] : []], mean, known, (dy, saved) => {
-    const ready = saved.map((grad) => scaled(grad, dy, hidden.dtype));
+  record(op, [hidden, weight, ...bias ? [bias] : []], mean, known, (dOut, saved) => {
+    const ready = saved.map((grad) => scaled(grad, dOut, hidden.dtype));
     return grads.map((grad) => grad ? ready.shift()! : null);
   });
   known.forEach((grad) => grad.dispose());
@@ -168,10 +168,10 @@ function chunkRows(device: Device, rows: number, classes: number, asked?: number
   return Math.max(1, Math.min(rows, Math.ceil(chunk / step) * step));
 }
 
-/** `grad` times `dy`, in its own memory where the type stays. */
-function scaled(grad: Tensor, dy: Tensor, dtype: DType): Tensor {
+/** `grad` times `dOut`, in its own memory where the type stays. */
+function scaled(grad: Tensor, dOut: Tensor, dtype: DType): Tensor {
   const { device, size } = grad;
-  device.launch(crossEntropyScale, { scale: dy, y: grad }, { count: size });
+  device.launch(crossEntropyScale, { scale: dOut, y: grad }, { count: size });
   if (dtype === grad.dtype) return grad;
   const converted = constant(device, grad.shape, 0, dtype);
   device.launch(axpy, { x: grad, y: converted }, { count: size, a: 1 });

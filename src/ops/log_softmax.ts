@@ -34,9 +34,9 @@ export function logSoftmax(x: Tensor, options: SoftmaxOptions = {}): Tensor {
   const params = alongAxis(x.shape, resolveAxis("logSoftmax", options.axis ?? -1, x.shape));
   const y = Tensor.empty(x.device, x.shape, x.dtype);
   x.device.launch(forward, { x, y }, params);
-  return record("logSoftmax", [x], y, [y], (dy, [y]) => {
-    const dx = Tensor.empty(y.device, y.shape, y.dtype);
-    y.device.launch(logSoftmaxBackward, { dy, y, dx }, params);
-    return [dx];
+  return record("logSoftmax", [x], y, [y], (dOut, [y]) => {
+    const dX = Tensor.empty(y.device, y.shape, y.dtype);
+    y.device.launch(logSoftmaxBackward, { dOut, y, dX }, params);
+    return [dX];
   });
 }

@@ -26,7 +26,7 @@ function applyStep(name: "sign" | "floor" | "ceil" | "round", x: Tensor): Tensor
 export function exp(x: Tensor): Tensor {
   checkFloat("exp", x);
   const y = launchFlat(unaryKernels.exp, [x]);
-  return record("exp", [x], y, [y], (dy, [y]) => [multiply(dy, y)]);
+  return record("exp", [x], y, [y], (dOut, [y]) => [multiply(dOut, y)]);
 }
 
 /** The natural logarithm; -Infinity at 0, NaN below. */

@@ -63,12 +63,14 @@ export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tenso
 }
 
 /** The product of operands with two or more axes each. */
-function product(a: Tensor, b: Tensor, transA: boolean, transB: boolean): Tensor {
-  const [m, k] = matrix(a, transA);
-  const [inner, n] = matrix(b, transB);
+function product(a: Tensor, b: Tensor, transposeA: boolean, transposeB: boolean): Tensor {
+  const [m, k] = matrix(a, transposeA);
+  const [inner, n] = matrix(b, transposeB);
   if (k !== inner) {
     throw new TypeError(
-      `matmul: the inner lengths differ, ${k} against ${inner}, in ${shapes(a, b, transA, transB)}`,
+      `matmul: the inner lengths differ, ${k} against ${inner}, in ${
+        shapes(a, b, transposeA, transposeB)
+      }`,
     );
   }
   const batch = broadcastShapes("matmul", a.shape.slice(0, -2), b.shape.slice(0, -2));
@@ -78,18 +80,24 @@ function product(a: Tensor, b: Tensor, transA: boolean, transB: boolean): Tensor
     n,
     k,
     a,
-    transA,
+    transposeA,
     b,
-    transB,
+    transposeB,
     c: y,
     batch: { shape: batch, a: a.shape, b: b.shape },
   });
-  return record("matmul", [a, b], y, [a, b], (dy, [a, b], [wantA, wantB]) => [
+  return record("matmul", [a, b], y, [a, b], (dOut, [a, b], [wantA, wantB]) => [
     wantA
-      ? sumTo(transA ? product(b, dy, transB, true) : product(dy, b, false, !transB), a.shape)
+      ? sumTo(
+        transposeA ? product(b, dOut, transposeB, true) : product(dOut, b, false, !transposeB),
+        a.shape,
+      )
       : null,
     wantB
-      ? sumTo(transB ? product(dy, a, true, transA) : product(a, dy, !transA, false), b.shape)
+      ? sumTo(
+        transposeB ? product(dOut, a, true, transposeA) : product(a, dOut, !transposeA, false),
+        b.shape,
+      )
       : null,
   ]);
 }
@@ -100,8 +108,8 @@ function matrix(x: Tensor, transposed: boolean): [number, number] {
   return transposed ? [columns, rows] : [rows, columns];
 }
 
-function shapes(a: Tensor, b: Tensor, transA: boolean, transB: boolean): string {
+function shapes(a: Tensor, b: Tensor, transposeA: boolean, transposeB: boolean): string {
   const one = (x: Tensor, transposed: boolean) =>
     formatShape(x.shape) + (transposed ? " transposed" : "");
-  return `${one(a, transA)} times ${one(b, transB)}`;
+  return `${one(a, transposeA)} times ${one(b, transposeB)}`;
 }

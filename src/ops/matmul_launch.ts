@@ -3,7 +3,12 @@
  *
  * @module
  */
-import { matmul as matmulKernel, type MatmulOptions, matmulParams } from "../../kernels/matmul.ts";
+import {
+  matmul as matmulKernel,
+  type MatmulOptions,
+  matmulParams,
+  MAX_K,
+} from "../../kernels/matmul.ts";
 import type { Binding } from "../device/device.ts";
 import { BYTES } from "../device/dtype.ts";
 import { DeviceError } from "../device/errors.ts";
@@ -17,22 +22,22 @@ export interface MatmulLaunch {
   readonly n: number;
   /** The length summed over. */
   readonly k: number;
-  /** (m, k), or (k, m) with `transA`. */
+  /** (m, k), or (k, m) with `transposeA`. */
   readonly a: Binding;
   /** Elements between rows of `a` as stored; default: no gap. */
   readonly lda?: number;
   /** The first element of `a`. Default: 0. */
   readonly aOffset?: number;
   /** `a` is stored transposed. */
-  readonly transA?: boolean;
-  /** (k, n), or (n, k) with `transB`. */
+  readonly transposeA?: boolean;
+  /** (k, n), or (n, k) with `transposeB`. */
   readonly b: Binding;
   /** Elements between rows of `b` as stored. */
   readonly ldb?: number;
   /** The first element of `b`. */
   readonly bOffset?: number;
   /** `b` is stored transposed. */
-  readonly transB?: boolean;
+  readonly transposeB?: boolean;
   /** (m, n) */
   readonly c: Binding;
   /** Elements between rows of `c`. */
@@ -53,20 +58,20 @@ export interface MatmulLaunch {
 
 /** Launches a product; see {@linkcode MatmulLaunch}. */
 export function launchMatmul(launch: MatmulLaunch): void {
-  const { m, n, k, a, b, c, transA = false, transB = false, residual } = launch;
+  const { m, n, k, a, b, c, transposeA = false, transposeB = false, residual } = launch;
   if (c.size === 0 || m === 0 || n === 0) return;
   const options: MatmulOptions = {
     m,
     n,
     k,
-    lda: launch.lda ?? (transA ? m : k),
-    ldb: launch.ldb ?? (transB ? k : n),
+    lda: launch.lda ?? (transposeA ? m : k),
+    ldb: launch.ldb ?? (transposeB ? k : n),
     ldc: launch.ldc ?? n,
-    a_offset: launch.aOffset ?? 0,
-    b_offset: launch.bOffset ?? 0,
-    c_offset: launch.cOffset ?? 0,
-    trans_a: Number(transA),
-    trans_b: Number(transB),
+    aOffset: launch.aOffset ?? 0,
+    bOffset: launch.bOffset ?? 0,
+    cOffset: launch.cOffset ?? 0,
+    transposeA: Number(transposeA),
+    transposeB: Number(transposeB),
     alpha: launch.alpha ?? 1,
     beta: launch.accumulate ? 1 : 0,
   };
@@ -123,15 +128,15 @@ function eachBatch(
         ...options,
         batches: count * inner.length,
         inner: inner.length,
-        a_offset: options.a_offset! + at.a + first * outer.a,
-        b_offset: options.b_offset! + at.b + first * outer.b,
-        c_offset: options.c_offset! + (group * outer.length + first) * inner.length * matrixC,
-        a_outer: outer.a,
-        a_inner: inner.a,
-        b_outer: outer.b,
-        b_inner: inner.b,
-        c_outer: inner.length * matrixC,
-        c_inner: matrixC,
+        aOffset: options.aOffset! + at.a + first * outer.a,
+        bOffset: options.bOffset! + at.b + first * outer.b,
+        cOffset: options.cOffset! + (group * outer.length + first) * inner.length * matrixC,
+        aOuter: outer.a,
+        aInner: inner.a,
+        bOuter: outer.b,
+        bInner: inner.b,
+        cOuter: inner.length * matrixC,
+        cInner: matrixC,
       });
     }
   });
@@ -156,14 +161,17 @@ function collapse(
   return axes;
 }
 
-/** Launches a product, halved along a stored axis of whichever operand is too long to bind, as often as needed. */
+/**
+ * Launches a product, halved along a stored axis of whichever operand is too long to bind, or along k where that is
+ * longer than a GPU may loop over, as often as needed.
+ */
 function cut(operands: Operands, options: MatmulOptions): void {
   const params = matmulParams(options);
-  const { m, n, k, lda, ldb, ldc, batches, trans_a, trans_b } = params;
+  const { m, n, k, lda, ldb, ldc, batches, transposeA, transposeB } = params;
   const { device } = operands.c.buffer;
   const spans = {
-    a: span(trans_a ? k : m, trans_a ? m : k, lda, params, "a"),
-    b: span(trans_b ? n : k, trans_b ? k : n, ldb, params, "b"),
+    a: span(transposeA ? k : m, transposeA ? m : k, lda, params, "a"),
+    b: span(transposeB ? n : k, transposeB ? k : n, ldb, params, "b"),
     c: span(m, n, ldc, params, "c"),
   };
   const room = (operand: Binding) =>
@@ -172,31 +180,34 @@ function cut(operands: Operands, options: MatmulOptions): void {
     operands[name].size * BYTES[operands[name].dtype] <= device.maxBindingBytes ||
     spans[name] <= room(operands[name]);
   const tooLong = (["c", "a", "b"] as const).find((name) => !fits(name));
-  if (!tooLong) {
+  const tooDeep = device.kind === "webgpu" && k > MAX_K;
+  if (!tooLong && !tooDeep) {
     const { a, b, c, bias } = operands;
     const bindings = {
-      a: narrow(a, params.a_offset, spans.a),
-      b: narrow(b, params.b_offset, spans.b),
-      c: narrow(c, params.c_offset, spans.c),
+      a: narrow(a, params.aOffset, spans.a),
+      b: narrow(b, params.bOffset, spans.b),
+      c: narrow(c, params.cOffset, spans.c),
     };
     device.launch(
       matmulKernel,
       { a: bindings.a.binding, b: bindings.b.binding, c: bindings.c.binding, bias },
       {
         ...params,
-        a_offset: bindings.a.first,
-        b_offset: bindings.b.first,
-        c_offset: bindings.c.first,
+        aOffset: bindings.a.first,
+        bOffset: bindings.b.first,
+        cOffset: bindings.c.first,
       },
     );
     return;
   }
-  if (batches > 1) return cutBatch(operands, params);
-  const axis = tooLong === "c"
+  if (tooLong && batches > 1) return cutBatch(operands, params);
+  const axis = !tooLong
+    ? "k"
+    : tooLong === "c"
     ? "m"
     : tooLong === "a"
-    ? (trans_a ? "k" : "m")
-    : trans_b
+    ? (transposeA ? "k" : "m")
+    : transposeB
     ? "n"
     : "k";
   const length = params[axis];
@@ -214,9 +225,9 @@ function cut(operands: Operands, options: MatmulOptions): void {
   const second: MatmulOptions = {
     ...params,
     [axis]: length - half,
-    a_offset: params.a_offset + (trans_a ? at.k * lda + at.m : at.m * lda + at.k),
-    b_offset: params.b_offset + (trans_b ? at.n * ldb + at.k : at.k * ldb + at.n),
-    c_offset: params.c_offset + at.m * ldc + at.n,
+    aOffset: params.aOffset + (transposeA ? at.k * lda + at.m : at.m * lda + at.k),
+    bOffset: params.bOffset + (transposeB ? at.n * ldb + at.k : at.k * ldb + at.n),
+    cOffset: params.cOffset + at.m * ldc + at.n,
     beta: axis === "k" ? 1 : params.beta,
   };
   cut(operands, { ...params, [axis]: half });
@@ -241,7 +252,7 @@ function cutBatch(operands: Operands, params: ReturnType<typeof matmulParams>): 
   const byOuter = outer > 1;
   const half = Math.ceil((byOuter ? outer : inner) / 2);
   const step = (name: "a" | "b" | "c") =>
-    half * (byOuter ? params[`${name}_outer`] : params[`${name}_inner`]);
+    half * (byOuter ? params[`${name}Outer`] : params[`${name}Inner`]);
   const first = byOuter ? { batches: half * inner } : { batches: half, inner: half };
   const second = byOuter
     ? { batches: batches - half * inner }
@@ -250,9 +261,9 @@ function cutBatch(operands: Operands, params: ReturnType<typeof matmulParams>): 
   cut(operands, {
     ...params,
     ...second,
-    a_offset: params.a_offset + step("a"),
-    b_offset: params.b_offset + step("b"),
-    c_offset: params.c_offset + step("c"),
+    aOffset: params.aOffset + step("a"),
+    bOffset: params.bOffset + step("b"),
+    cOffset: params.cOffset + step("c"),
   });
 }
 
@@ -266,7 +277,7 @@ function span(
 ): number {
   const { batches, inner } = params;
   if (rows === 0 || columns === 0) return 0;
-  return (batches / inner - 1) * params[`${name}_outer`] + (inner - 1) * params[`${name}_inner`] +
+  return (batches / inner - 1) * params[`${name}Outer`] + (inner - 1) * params[`${name}Inner`] +
     (rows - 1) * ld + columns;
 }
 

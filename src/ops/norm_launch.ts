@@ -7,6 +7,7 @@ import { layerNormBackwardParams } from "../../kernels/layer_norm_backward_param
 import { layerNormSlabs } from "../../kernels/layer_norm_slabs.ts";
 import type { Binding } from "../device/device.ts";
 import { BYTES, type DType } from "../device/dtype.ts";
+import { MAX_ITERATIONS } from "../device/kernel.ts";
 import { formatShape, sizeOf } from "../tensor/shape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { checkFloat } from "./check.ts";
@@ -49,16 +50,16 @@ export function normParams(
  * by side and then the slabs, always in the same order; on the CPU threads share the columns instead.
  */
 export function sumOverRows(
-  inputs: { dy: Tensor; x: Tensor; mean?: Tensor; rstd: Tensor },
+  inputs: { dOut: Tensor; x: Tensor; mean?: Tensor; rstd: Tensor },
   rows: number,
   columns: number,
   dtypes: { dWeight?: DType; dBias?: DType },
 ): { dWeight: Tensor | null; dBias: Tensor | null } {
-  const { device } = inputs.dy;
+  const { device } = inputs.dOut;
   // Whole 64s keep the first byte of every slab on a boundary that can be bound.
   const slabRows = device.kind === "cpu"
     ? Math.max(1, rows)
-    : 64 * Math.max(1, Math.ceil(rows / 64 / 128));
+    : Math.min(MAX_ITERATIONS, 64 * Math.max(1, Math.ceil(rows / 64 / 128)));
   const slabs = Math.max(1, Math.ceil(rows / slabRows));
   const results = { dWeight: null as Tensor | null, dBias: null as Tensor | null };
   const sums: { dWeight?: Tensor; dBias?: Tensor } = {};
@@ -70,7 +71,7 @@ export function sumOverRows(
   }
   if (!sums.dWeight && !sums.dBias) return results;
   // No more rows at a time than can be bound.
-  const bytes = columns * Math.max(BYTES[inputs.x.dtype], BYTES[inputs.dy.dtype]);
+  const bytes = columns * Math.max(BYTES[inputs.x.dtype], BYTES[inputs.dOut.dtype]);
   const slabsAtOnce = Math.max(1, Math.floor(device.maxBindingBytes / (bytes * slabRows || 1)));
   for (let firstSlab = 0; firstSlab < slabs; firstSlab += slabsAtOnce) {
     const first = firstSlab * slabRows;
@@ -82,7 +83,7 @@ export function sumOverRows(
       size: count * width,
     });
     device.launch(layerNormBackwardParams, {
-      dy: part(inputs.dy, columns),
+      dOut: part(inputs.dOut, columns),
       x: part(inputs.x, columns),
       mean: inputs.mean && part(inputs.mean, 1),
       rstd: part(inputs.rstd, 1),

@@ -21,8 +21,8 @@ export function permute(x: Tensor, axes: Shape): Tensor {
   }
   const strides = stridesOf(x.shape);
   const y = copyStrided(x, order.map((axis) => x.shape[axis]), order.map((a) => strides[a]), 0);
-  return record("permute", [x], y, [], (dy) => [
-    permute(dy, order.map((_, axis) => order.indexOf(axis))),
+  return record("permute", [x], y, [], (dOut) => [
+    permute(dOut, order.map((_, axis) => order.indexOf(axis))),
   ]);
 }
 

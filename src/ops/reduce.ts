@@ -44,7 +44,7 @@ export function sum(x: Tensor, axes?: number | Shape, options: ReduceOptions = {
     [x],
     reduce("sum", x, list, options, 1),
     [],
-    (dy) => [expand(dy.alias(keptShape(x.shape, list)), x.shape)],
+    (dOut) => [expand(dOut.alias(keptShape(x.shape, list)), x.shape)],
   );
 }
 
@@ -60,7 +60,7 @@ export function mean(x: Tensor, axes?: number | Shape, options: ReduceOptions = 
     [x],
     reduce("sum", x, list, options, scale),
     [],
-    (dy) => [expand(mul(dy.alias(keptShape(x.shape, list)), scale), x.shape)],
+    (dOut) => [expand(mul(dOut.alias(keptShape(x.shape, list)), scale), x.shape)],
   );
 }
 
@@ -123,10 +123,10 @@ function extreme(
     );
   }
   const y = reduce(name, x, list, options, 1);
-  return record(name, [x], y, [x, y], (dy, [x, y]) => {
+  return record(name, [x], y, [x, y], (dOut, [x, y]) => {
     const kept = keptShape(x.shape, list);
-    const hits = cast(equal(x, y.alias(kept)), dy.dtype);
-    const share = div(dy.alias(kept), sum(hits, list, { keepdim: true }));
+    const hits = cast(equal(x, y.alias(kept)), dOut.dtype);
+    const share = div(dOut.alias(kept), sum(hits, list, { keepdim: true }));
     return [mul(hits, share)];
   });
 }

@@ -13,5 +13,5 @@ import type { Tensor } from "../tensor/tensor.ts";
  */
 export function reshape(x: Tensor, shape: Shape): Tensor {
   const { shape: before } = x;
-  return record("reshape", [x], x.alias(shape), [], (dy) => [dy.alias(before)]);
+  return record("reshape", [x], x.alias(shape), [], (dOut) => [dOut.alias(before)]);
 }

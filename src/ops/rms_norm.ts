@@ -39,12 +39,12 @@ export function rmsNorm(x: Tensor, weight?: Tensor, options: NormOptions = {}): 
   }
   const rstd = Tensor.empty(device, [rows]);
   device.launch(forward, { x, weight, y, rstd }, { rows, columns, eps });
-  record("rmsNorm", inputs, y, [x, rstd, ...inputs.slice(1)], (dy, [x, rstd, weight], wanted) => {
-    const dx = wanted[0] ? Tensor.empty(device, x.shape, x.dtype) : null;
-    if (dx) device.launch(layerNormBackward, { dy, x, weight, rstd, dx }, { rows, columns });
-    if (!weight) return [dx];
+  record("rmsNorm", inputs, y, [x, rstd, ...inputs.slice(1)], (dOut, [x, rstd, weight], wanted) => {
+    const dX = wanted[0] ? Tensor.empty(device, x.shape, x.dtype) : null;
+    if (dX) device.launch(layerNormBackward, { dOut, x, weight, rstd, dX }, { rows, columns });
+    if (!weight) return [dX];
     const dtypes = { dWeight: wanted[1] ? weight.dtype : undefined };
-    return [dx, sumOverRows({ dy, x, rstd }, rows, columns, dtypes).dWeight];
+    return [dX, sumOverRows({ dOut, x, rstd }, rows, columns, dtypes).dWeight];
   });
   rstd.dispose();
   return y;

@@ -94,7 +94,13 @@ export function rotary(x: Tensor, options: RotaryOptions = {}): Tensor {
     return output;
   };
   const saved = starts ? [starts] : [];
-  return record("rotary", [x], turn(x, starts, 1), saved, (dy, [starts]) => [turn(dy, starts, -1)]);
+  return record(
+    "rotary",
+    [x],
+    turn(x, starts, 1),
+    saved,
+    (dOut, [starts]) => [turn(dOut, starts, -1)],
+  );
 }
 
 const tables = new WeakMap<Device, Map<string, Tensor>>();

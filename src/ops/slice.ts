@@ -47,10 +47,10 @@ export function slice(x: Tensor, ranges: readonly SliceRange[]): Tensor {
     strides[axis] = own[axis] * step;
     base += start * own[axis];
   });
-  return record("slice", [x], copyStrided(x, lengths, strides, base), [], (dy) => {
-    const dx = constant(dy.device, shape, 0, dy.dtype);
-    writeStrided(dy, dx, strides, base);
-    return [dx];
+  return record("slice", [x], copyStrided(x, lengths, strides, base), [], (dOut) => {
+    const dX = constant(dOut.device, shape, 0, dOut.dtype);
+    writeStrided(dOut, dX, strides, base);
+    return [dX];
   });
 }
 

@@ -41,9 +41,9 @@ export function softmax(x: Tensor, options: SoftmaxOptions = {}): Tensor {
   const params = alongAxis(x.shape, resolveAxis("softmax", options.axis ?? -1, x.shape));
   const y = Tensor.empty(x.device, x.shape, x.dtype);
   x.device.launch(forward, { x, y }, params);
-  return record("softmax", [x], y, [y], (dy, [y]) => {
-    const dx = Tensor.empty(y.device, y.shape, y.dtype);
-    y.device.launch(softmaxBackward, { dy, y, dx }, params);
-    return [dx];
+  return record("softmax", [x], y, [y], (dOut, [y]) => {
+    const dX = Tensor.empty(y.device, y.shape, y.dtype);
+    y.device.launch(softmaxBackward, { dOut, y, dX }, params);
+    return [dX];
   });
 }

@@ -23,10 +23,10 @@ export function swiglu(gate: Tensor, up: Tensor): Tensor {
     );
   }
   const y = launchFlat(swigluKernel, [gate, up]);
-  return record("swiglu", [gate, up], y, [gate, up], (dy, [gate, up]) => {
-    const dGate = Tensor.empty(dy.device, dy.shape, dy.dtype);
-    const dUp = Tensor.empty(dy.device, dy.shape, dy.dtype);
-    dy.device.launch(swigluBackward, { dy, gate, up, dGate, dUp }, { count: dy.size });
+  return record("swiglu", [gate, up], y, [gate, up], (dOut, [gate, up]) => {
+    const dGate = Tensor.empty(dOut.device, dOut.shape, dOut.dtype);
+    const dUp = Tensor.empty(dOut.device, dOut.shape, dOut.dtype);
+    dOut.device.launch(swigluBackward, { dOut, gate, up, dGate, dUp }, { count: dOut.size });
     return [dGate, dUp];
   });
 }

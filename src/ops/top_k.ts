@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { topKKernel } from "../../kernels/top_k.ts";
+import { topKKernel, topKRounds } from "../../kernels/top_k.ts";
 import { formatShape, sizeOf } from "../tensor/shape.ts";
 import { record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
@@ -50,8 +50,13 @@ export function topK(x: Tensor, k: number): TopK {
   const outer = x.shape.slice(0, -1);
   const values = Tensor.empty(x.device, [...outer, k], x.dtype);
   const indices = Tensor.empty(x.device, [...outer, k], "i32");
-  x.device.launch(topKKernel, { x, values, indices }, { rows: sizeOf(outer), columns, k });
+  const rows = sizeOf(outer);
+  const rounds = x.device.kind === "cpu" ? k : topKRounds(columns);
+  for (let first = 0; first < k; first += rounds) {
+    const end = Math.min(k, first + rounds);
+    x.device.launch(topKKernel, { x, values, indices }, { rows, columns, k, first, end });
+  }
   const { shape } = x;
-  record("topK", [x], values, [indices], (dy, [indices]) => [putAlongAxis(dy, indices, shape)]);
+  record("topK", [x], values, [indices], (dOut, [indices]) => [putAlongAxis(dOut, indices, shape)]);
   return { values, indices };
 }

@@ -10,7 +10,7 @@ import { record } from "../tensor/tape.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { launchFlat } from "./elementwise.ts";
 
-/** Applies a function whose gradient is one kernel of dy and x, or of dy and the value. */
+/** Applies a function whose gradient is one kernel of dOut and x, or of dOut and the value. */
 export function applyUnary(
   name: UnaryBackwardName,
   x: Tensor,
@@ -24,6 +24,6 @@ export function applyUnary(
     [x],
     y,
     [needs === "input" ? x : y],
-    (dy, [saved]) => [launchFlat(unaryBackwardKernels[name], [dy, saved], dy.dtype, scalars)],
+    (dOut, [saved]) => [launchFlat(unaryBackwardKernels[name], [dOut, saved], dOut.dtype, scalars)],
   );
 }

@@ -21,14 +21,14 @@ export function where(condition: Tensor, a: Tensor, b: Tensor): Tensor {
   sameDType("where", a, b);
   const y = launchBroadcast("where", ternaryKernels.where, [condition, a, b], a.dtype);
   if (!isFloat(a.dtype)) return y;
-  return record("where", [a, b], y, [condition], (dy, [condition], wanted) => {
+  return record("where", [a, b], y, [condition], (dOut, [condition], wanted) => {
     const shapes = [a.shape, b.shape];
-    const zero = constant(dy.device, [], 0, dy.dtype);
+    const zero = constant(dOut.device, [], 0, dOut.dtype);
     const pick = (...parts: [Tensor, Tensor]): Tensor =>
-      launchBroadcast("where", ternaryKernels.where, [condition, ...parts], dy.dtype);
+      launchBroadcast("where", ternaryKernels.where, [condition, ...parts], dOut.dtype);
     return [
-      wanted[0] ? sumTo(pick(dy, zero), shapes[0]) : null,
-      wanted[1] ? sumTo(pick(zero, dy), shapes[1]) : null,
+      wanted[0] ? sumTo(pick(dOut, zero), shapes[0]) : null,
+      wanted[1] ? sumTo(pick(zero, dOut), shapes[1]) : null,
     ];
   });
 }

@@ -14,7 +14,7 @@ import type { Tensor } from "../tensor/tensor.ts";
 import type { Architecture, CommonSizes } from "./architecture.ts";
 import { ConfigFields } from "./config_fields.ts";
 import { gpt2Files } from "./gpt2_files.ts";
-import { downloadModel, type ModelHubOptions } from "./hub.ts";
+import { downloadModel, type ModelHubOptions } from "./download_model.ts";
 import { readJsonObject } from "./json_file.ts";
 import { llamaFiles } from "./llama_files.ts";
 import { fromStored, type StoredTensor } from "./stored_tensor.ts";

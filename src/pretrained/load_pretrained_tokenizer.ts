@@ -8,7 +8,7 @@ import { toPath } from "../io/byte_source.ts";
 import { FileFormatError } from "../io/errors.ts";
 import { loadTokenizerJson } from "../tokenizer/tokenizer_json.ts";
 import type { PretrainedTokenizer } from "../tokenizer/tokenizer_json_base.ts";
-import { downloadModel, type ModelHubOptions } from "./hub.ts";
+import { downloadModel, type ModelHubOptions } from "./download_model.ts";
 import { isFolder } from "./load_pretrained.ts";
 import { readVocabularyFiles, VOCABULARY } from "./vocabulary_files.ts";
 

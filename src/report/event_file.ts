@@ -3,6 +3,7 @@
 import { join } from "node:path";
 import { toPath } from "../io/byte_source.ts";
 import { shown } from "../io/json_text.ts";
+import { writeAllSync } from "../io/write_all.ts";
 import { maskedCrc32c } from "./crc32c.ts";
 import { readPngHeader } from "./png.ts";
 import { countValues, type ValueHistogram } from "./value_histogram.ts";
@@ -180,10 +181,7 @@ export class EventFile implements Disposable {
       .tag(1, FIXED64).double(Date.now() / 1000)
       .tag(2, VARINT).int64(step);
     fill(event);
-    const record = encodeRecord(event.finish());
-    for (let rest = record; rest.byteLength > 0;) {
-      rest = rest.subarray(this.#file.writeSync(rest));
-    }
+    writeAllSync(this.#file, encodeRecord(event.finish()), this.path);
   }
 }
 

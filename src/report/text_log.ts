@@ -1,5 +1,6 @@
 import { dirname } from "node:path";
 import { toPath } from "../io/byte_source.ts";
+import { writeAllSync } from "../io/write_all.ts";
 
 /** Options of {@linkcode TextLog.open}. */
 export interface TextLogOptions {
@@ -57,8 +58,6 @@ export class TextLog implements Disposable {
 
   #write(text: string): void {
     if (this.#file === undefined) throw new Error(`${this.path}: is already closed`);
-    for (let rest = new TextEncoder().encode(text); rest.byteLength > 0;) {
-      rest = rest.subarray(this.#file.writeSync(rest));
-    }
+    writeAllSync(this.#file, new TextEncoder().encode(text), this.path);
   }
 }

@@ -6,9 +6,11 @@
  * @module
  */
 import { axpy } from "../../kernels/axpy.ts";
+import type { Device } from "../device/device.ts";
+import type { DType } from "../device/dtype.ts";
 import { constant } from "./create.ts";
 import { currentScope, Scope } from "./scope.ts";
-import { formatShape, sameShape } from "./shape.ts";
+import { formatShape, sameShape, type Shape } from "./shape.ts";
 import type { GradNode, Tensor } from "./tensor.ts";
 
 /**
@@ -68,13 +70,20 @@ export function record(
   return output;
 }
 
+/** An input that a gradient goes to: the node that made it, or the input itself where it is a leaf. */
+interface Target {
+  readonly at: Node | Tensor;
+  readonly shape: Shape;
+  readonly dtype: DType;
+  readonly device: Device;
+}
+
 class Node implements GradNode {
   readonly order = clock++;
   /** Holders: the output tensor, and every node computed from it. */
   holders = 1;
   grad: Tensor | null = null;
-  /** Where the gradients go: the node that made an input, or the input itself where it is a leaf. */
-  #targets: (Node | Tensor | null)[];
+  #targets: (Target | null)[];
   #saved: Tensor[];
   #backward: Backward | null;
 
@@ -84,9 +93,11 @@ class Node implements GradNode {
     saved: readonly Tensor[],
     backward: Backward,
   ) {
-    this.#targets = inputs.map((input) =>
-      input.node ? hold(input.node as Node) : input.requiresGrad ? input : null
-    );
+    this.#targets = inputs.map((input) => {
+      if (!input.requiresGrad) return null;
+      const { shape, dtype, device } = input;
+      return { at: input.node ? hold(input.node as Node) : input, shape, dtype, device };
+    });
     this.#saved = saved.map((tensor) => tensor.alias().keep());
     this.#backward = backward;
   }
@@ -96,15 +107,11 @@ class Node implements GradNode {
   }
 
   backward(output: Tensor, seed: Tensor | number): void {
-    if (typeof seed === "number" && output.size !== 1) {
+    if (typeof seed !== "number") checkGrad("backward", "the output", output, seed);
+    else if (output.size !== 1) {
       throw new TypeError(
-        `backward: a tensor of shape ${formatShape(output.shape)} needs a gradient of that shape`,
-      );
-    }
-    if (typeof seed !== "number" && !sameShape(seed.shape, output.shape)) {
-      throw new TypeError(
-        `backward: expected a gradient of shape ${formatShape(output.shape)} but got ` +
-          formatShape(seed.shape),
+        `backward: expected a gradient for an output of shape ${formatShape(output.shape)} but ` +
+          `got none; only one of a single element starts from 1`,
       );
     }
     noGrad(() => {
@@ -133,14 +140,20 @@ class Node implements GradNode {
     }
     const wanted = this.#targets.map((target) => target !== null);
     const grads = this.#backward(this.grad!, this.#saved, wanted);
+    const operation = `backward of ${this.name}`;
+    if (grads.length !== wanted.length) {
+      throw new TypeError(
+        `${operation}: expected ${wanted.length} gradients, one per input, but got ${grads.length}`,
+      );
+    }
+    this.#targets.forEach((target, i) =>
+      target && checkGrad(operation, `input ${i}`, target, grads[i])
+    );
     this.#targets.forEach((target, i) => {
-      const grad = grads[i];
       if (!target) return;
-      if (!grad) {
-        throw new Error(`The gradient of ${this.name} with respect to input ${i} does not exist`);
-      }
-      target.grad = accumulate(target.grad, grad);
-      if (target instanceof Node && !reached.has(target)) reached.add(hold(target));
+      const { at } = target;
+      at.grad = accumulate(at.grad, grads[i]!);
+      if (at instanceof Node && !reached.has(at)) reached.add(hold(at));
     });
     this.grad!.dispose();
     this.grad = null;
@@ -155,8 +168,27 @@ class Node implements GradNode {
     this.#backward = null;
     this.grad?.dispose();
     this.grad = null;
-    for (const target of targets) if (target instanceof Node) target.release();
+    for (const target of targets) if (target?.at instanceof Node) target.at.release();
   }
+}
+
+/** Throws a `TypeError` unless `grad` has the shape, dtype and device of what it is the gradient of. */
+function checkGrad(
+  operation: string,
+  of: string,
+  { shape, dtype, device }: Omit<Target, "at">,
+  grad: Tensor | null,
+): void {
+  if (
+    grad && sameShape(grad.shape, shape) && grad.dtype === dtype && grad.device === device
+  ) return;
+  const elsewhere = grad && grad.device !== device ? ", on another device" : "";
+  throw new TypeError(
+    `${operation}: expected a gradient of shape ${
+      formatShape(shape)
+    } and ${dtype} for ${of} but got ` +
+      (grad ? `${formatShape(grad.shape)} and ${grad.dtype}${elsewhere}` : "none"),
+  );
 }
 
 function hold(node: Node): Node {

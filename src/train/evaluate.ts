@@ -4,6 +4,7 @@
  * @module
  */
 import type { TokenLoader } from "../data/loader.ts";
+import { yieldToEventLoop } from "../device/event_loop.ts";
 import { tensor } from "../tensor/create.ts";
 import { Scope } from "../tensor/scope.ts";
 import { noGrad } from "../tensor/tape.ts";
@@ -31,13 +32,14 @@ export function batchTensors(
 
 /**
  * The mean loss of `model` over `batches` batches from the loader's very beginning, in nats for each token;
- * the loader is put back where it stood. The values are read once, at the end.
+ * the loader is put back where it stood. The values are read once, at the end. A signal ends it with the signal's reason.
  */
 export async function validationLoss(
   model: LanguageModel,
   loader: TokenLoader,
   batches: number,
   device: Device,
+  options: { readonly signal?: AbortSignal } = {},
 ): Promise<number> {
   if (!(batches >= 1)) {
     throw new RangeError(`validationLoss: expected batches of 1 or more but got ${batches}`);
@@ -47,6 +49,8 @@ export async function validationLoss(
   const losses: Tensor[] = [];
   try {
     for (let i = 0; i < batches; i++) {
+      options.signal?.throwIfAborted();
+      await yieldToEventLoop();
       const batch = await loader.next();
       using _scope = new Scope();
       const { ids, targets } = batchTensors(batch, [loader.batchSize, loader.contextSize], device);

@@ -4,35 +4,79 @@
  * @module
  */
 
-const SIGNALS: readonly Deno.Signal[] = Deno.build.os === "windows"
-  ? ["SIGINT"]
-  : ["SIGINT", "SIGTERM"];
+/** The signals that ask a program to end, with their numbers. */
+const SIGNALS: Readonly<Partial<Record<Deno.Signal, number>>> = Deno.build.os === "windows"
+  ? { SIGINT: 2, SIGBREAK: 21 }
+  : { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 };
 
 /**
- * Notices Ctrl-C (and SIGTERM) and lets the program finish its step; the second one ends the process at
- * once. Dispose of it to get the usual behaviour back.
+ * Notices Ctrl-C, `kill` and a terminal that is closed (SIGINT, SIGTERM, SIGHUP), so that the program can finish its step
+ * and save; the second signal ends the process at once. A SIGHUP that `nohup` ignores stays ignored where reading
+ * `/proc/self/status` is allowed. Dispose of it to get the usual behaviour back.
+ *
+ * Signals arrive in turns of the event loop. Reading a tensor gives it one, on every device.
+ *
+ * @example
+ * ```ts
+ * import { Interrupt } from "@dinograd/dinograd";
+ *
+ * using interrupt = new Interrupt((signal) => console.error(`${signal}: finishing this step ...`));
+ * for (let step = 0; step < 10 && !interrupt.requested; step++) {
+ *   // train
+ * }
+ * if (interrupt.requested) Deno.exitCode = interrupt.exitCode;
+ * ```
  */
 export class Interrupt implements Disposable {
-  #requested = false;
-  readonly #listener: () => void;
+  readonly #stopped = new AbortController();
+  readonly #listeners: readonly (readonly [Deno.Signal, () => void])[];
+  #exitCode = 0;
 
-  /** `onFirst` runs when the first signal comes, to tell the person what happens now. */
-  constructor(onFirst: () => void = () => {}) {
-    this.#listener = () => {
-      if (this.#requested) Deno.exit(130);
-      this.#requested = true;
-      onFirst();
-    };
-    for (const signal of SIGNALS) Deno.addSignalListener(signal, this.#listener);
+  /** `onFirst` runs when the first signal comes, to say what happens now. */
+  constructor(onFirst: (signal: Deno.Signal) => void = () => {}) {
+    const entries = Object.entries(SIGNALS) as [Deno.Signal, number][];
+    this.#listeners = entries
+      .filter(([signal]) => signal !== "SIGHUP" || !isHangUpIgnored())
+      .map(([signal, number]) => [signal, () => {
+        if (this.requested) Deno.exit(128 + number);
+        this.#exitCode = 128 + number;
+        this.#stopped.abort();
+        onFirst(signal);
+      }]);
+    for (const [signal, listener] of this.#listeners) Deno.addSignalListener(signal, listener);
   }
 
   /** True once a signal came. */
   get requested(): boolean {
-    return this.#requested;
+    return this.signal.aborted;
+  }
+
+  /** Aborted by the first signal. */
+  get signal(): AbortSignal {
+    return this.#stopped.signal;
+  }
+
+  /** The exit code that shells expect, 128 and the signal's number: 130 after Ctrl-C. 0 before a signal came. */
+  get exitCode(): number {
+    return this.#exitCode;
   }
 
   /** Stops listening. */
   [Symbol.dispose](): void {
-    for (const signal of SIGNALS) Deno.removeSignalListener(signal, this.#listener);
+    for (const [signal, listener] of this.#listeners) Deno.removeSignalListener(signal, listener);
+  }
+}
+
+/** Whether the process was started under `nohup`, which listening would undo. */
+function isHangUpIgnored(): boolean {
+  if (Deno.build.os !== "linux") return false;
+  const path = "/proc/self/status";
+  if (Deno.permissions.querySync({ name: "read", path }).state !== "granted") return false;
+  try {
+    const ignored = /^SigIgn:\s*[0-9a-f]*([0-9a-f])$/m.exec(Deno.readTextFileSync(path))?.[1];
+    return parseInt(ignored ?? "0", 16) % 2 === 1; // SIGHUP is the lowest bit
+  } catch (error) {
+    if (error instanceof Deno.errors.NotCapable) return false; // --allow-read alone does not do
+    throw error;
   }
 }

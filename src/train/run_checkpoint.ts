@@ -5,6 +5,8 @@
  */
 import type { TokenLoader, TokenLoaderState } from "../data/loader.ts";
 import { type Checkpoint, type Json, saveCheckpoint } from "../io/checkpoint.ts";
+import { FileFormatError } from "../io/errors.ts";
+import { shown } from "../io/json_text.ts";
 import { checkStateDict } from "../nn/parameters.ts";
 import { tensorEntries } from "../nn/state_dict.ts";
 import type { LossScaler } from "../optim/loss_scaler.ts";
@@ -61,13 +63,14 @@ export async function saveRun(
 
 /**
  * Puts a checkpoint's values into `run`, which must be built with the same configuration. Returns the
- * step and the `extra` that were saved. Throws, before anything is changed, when names or shapes differ.
+ * step and the `extra` that were saved. Throws, before anything is changed, when names or shapes differ, and a
+ * `FileFormatError` for a checkpoint that no run has written.
  */
 export function restoreRun(
   checkpoint: Checkpoint,
   run: TrainingRun,
 ): { step: number; extra: Json } {
-  const state = checkpoint.state as unknown as RunState;
+  const state = stateOf(checkpoint);
   const model = withPrefix(checkpoint, "model.");
   const parameters = run.model.parameters();
   checkStateDict(parameters, model, checkpoint.path);
@@ -85,6 +88,38 @@ export function restoreModel(checkpoint: Checkpoint, model: TrainingRun["model"]
   const parameters = model.parameters();
   checkStateDict(parameters, values, checkpoint.path);
   for (const [name, { data }] of values) assign(parameters.get(name)!, data as Float32Array);
+}
+
+/**
+ * What a program gave {@linkcode saveRun} as `extra`, where that was an object with objects under all of these names.
+ * Throws a `FileFormatError` where it is not.
+ */
+export function checkpointExtra(
+  checkpoint: Checkpoint,
+  names: readonly string[],
+): { readonly [name: string]: Json | undefined } {
+  const { extra } = stateOf(checkpoint);
+  if (isRecord(extra) && names.every((name) => isRecord(extra[name]))) return extra;
+  throw new FileFormatError(
+    `expected ${
+      names.map((name) => `"${name}"`).join(" and ")
+    } in the "extra" of its state but got ` +
+      shown(extra),
+    { file: checkpoint.path },
+  );
+}
+
+function stateOf({ state, path }: Checkpoint): RunState {
+  const fits = isRecord(state) &&
+    [state.loader, state.random].every((part) => part === undefined || isRecord(part));
+  if (fits) return state as unknown as RunState;
+  throw new FileFormatError(`expected the state of a training run but got ${shown(state)}`, {
+    file: path,
+  });
+}
+
+function isRecord(value: Json | undefined): value is { readonly [key: string]: Json | undefined } {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function withPrefix(checkpoint: Checkpoint, prefix: string): Checkpoint["tensors"] {

@@ -53,7 +53,7 @@ Deno.test("cli: help names every command, wrong usage ends with 2, failures with
         [["speak"], 2, /^error: unknown command 'speak'/],
         [["devices", "--loud"], 2, /^error: unknown option '--loud'/],
         [["convert", "a", "b", "--to", "onnx"], 2, /It is one of dinograd, huggingface, llama2c/],
-        [["train", "--layers", "0"], 2, /It is a whole number above 0/],
+        [["train", "--layers", "0"], 2, /It is an integer above 0/],
         [
           ["evaluate", "nowhere"],
           2,
@@ -203,4 +203,40 @@ Deno.test("cli: completions know commands, options and the words that they take"
     assert.deepEqual(await complete("dinograd", "completions", "z"), ["zsh"]);
     const { out: fish } = await run(folder, ["completions", "fish"]);
     assert.match(fish, /__fish_seen_subcommand_from convert' -l dtype .* -x -a 'f32 f16 bf16'/);
+  }));
+
+Deno.test("cli: evaluate and prepare end at a signal with its exit code, and say what is done", () =>
+  inFolder(async (folder) => {
+    using device = CpuDevice.open({ threads: 1 });
+    const config = { vocabSize: 50304, contextSize: 16, embedSize: 8, layers: 1, heads: 2 };
+    const model = new GPT2(config, { device, random: new RandomState(1) });
+    await savePretrained(model, join(folder, "gpt2"));
+    model.dispose();
+    await Deno.writeTextFile(join(folder, "a.txt"), "The whale dives. ".repeat(20_000));
+    await Deno.writeTextFile(join(folder, "long.txt"), "The whale dives. ".repeat(3_000_000));
+    for (
+      const [args, signal, expected, message] of [
+        [
+          ["evaluate", "gpt2", "--text", "a.txt", "--stride", "1", "--device", "cpu"],
+          ...["SIGTERM", 143, /stopped; what is known so far/] as const,
+        ],
+        [
+          ["prepare", "long.txt", "--out", "shards", "--workers", "1"],
+          ...["SIGINT", 130, /stopped; the same command goes on from there/] as const,
+        ],
+      ] as const
+    ) {
+      const child = new Deno.Command(Deno.execPath(), {
+        args: ["run", "--quiet", "-A", cli, ...args],
+        cwd: folder,
+        stdout: "piped",
+        stderr: "piped",
+      }).spawn();
+      // A signal that comes before the listeners are there ends the process just so.
+      const timer = setTimeout(() => child.kill(signal), 1200);
+      const { code, stderr } = await child.output();
+      clearTimeout(timer);
+      assert.equal(code, expected, new TextDecoder().decode(stderr));
+      assert.match(new TextDecoder().decode(stderr), message);
+    }
   }));

@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { prepareFineWebEdu } from "../../data/fineweb_edu.ts";
-import { DownloadError } from "../../src/data/download.ts";
-import { downloadHubFile, listHubFiles } from "../../src/data/prepare/hub.ts";
+import { DownloadError } from "../../src/hub/download.ts";
+import { downloadHubFile, listHubFiles } from "../../src/hub/hub.ts";
 import { findShards } from "../../src/data/shards.ts";
 import { readNpy } from "../../src/io/npy.ts";
 import { inFolder } from "../support/examples.ts";
@@ -163,7 +163,7 @@ Deno.test("prepareFineWebEdu() goes on after the network was gone", async () => 
         assert(error instanceof DownloadError, String(error));
         assert.match(
           error.message,
-          /001_00000\.parquet: the hub answered 503 Service Unavailable \(tried 3 times\)$/,
+          /001_00000\.parquet: the server answered 503 Service Unavailable \(tried 3 times\)$/,
         );
         return true;
       });
@@ -199,7 +199,7 @@ Deno.test("downloadHubFile() throws when the hub has another file or gives no ac
   const [path] = Object.keys(corpus);
   const bytes = corpus[path];
   const file = {
-    dataset: DATASET,
+    repository: `datasets/${DATASET}`,
     revision: COMMIT,
     path,
     bytes: bytes.length,
@@ -218,7 +218,7 @@ Deno.test("downloadHubFile() throws when the hub has another file or gives no ac
       );
       await rejects(
         { path: "sample/10BT/none.parquet" },
-        /the hub answered 404 Not Found: check the name and the revision$/,
+        /the server answered 404 Not Found: check the name and the revision$/,
       );
       assert(!log.some((line) => line.includes("/content/")));
     });
@@ -228,7 +228,7 @@ Deno.test("downloadHubFile() throws when the hub has another file or gives no ac
     await withHub(corpus, content, async (hub, log) => {
       await assert.rejects(
         downloadHubFile(file, target, hub),
-        /expected SHA-256 [0-9a-f]+ but found/,
+        /expected SHA-256 [0-9a-f]+ but got/,
       );
       assert.equal(log.filter((line) => line.includes("/content/")).length, 2);
       await assert.rejects(Deno.stat(target), Deno.errors.NotFound);

@@ -75,3 +75,29 @@ Deno.test("specialise() names a block without an end and a bound that is not kno
     /"N" in "N" is not a known number/,
   );
 });
+
+Deno.test("specialise() keeps the lines under //#if where the constant is true or not 0", () => {
+  const source = "const FAST = true;\nconst N = 0u;\n//#if FAST\na\n//#else\nb\n//#end\n" +
+    "//#if N\nc\n//#end\nd";
+  const lines = (constants = {}) => specialise(source, constants).split("\n").slice(2).join(" ");
+  assert.equal(lines(), "a d");
+  assert.equal(lines({ FAST: false, N: 2 }), "b c d");
+  assert.throws(() => specialise("//#if M\na\n//#end"), /"\/\/#if M": not a known constant/);
+  assert.throws(() => specialise("const M = 1;\n//#if M\na\n//#else\nb"), /"\/\/#if M" has no/);
+});
+
+Deno.test("specialise() takes the //#else of its own block, also inside //#repeat", () => {
+  const source = "const A = false;\nconst B = true;\n//#repeat i 0..2\n//#if A\n//#if B\nx\n" +
+    "//#else\ny\n//#end\n//#else\nz{i}\n//#end\n//#end";
+  assert.equal(specialise(source).split("\n").slice(2).join(" "), "z0 z1");
+  assert.equal(specialise(source, { A: true }).split("\n").slice(2).join(" "), "x x");
+  assert.equal(specialise(source, { A: true, B: false }).split("\n").slice(2).join(" "), "y y");
+});
+
+Deno.test("specialise() repeats a block for each word", () => {
+  const source = "//#repeat x of a b\nfn load_{x}() -> f32 { return {x}[{i}]; }\n//#end";
+  assert.equal(
+    specialise(source),
+    "fn load_a() -> f32 { return a[{i}]; }\nfn load_b() -> f32 { return b[{i}]; }",
+  );
+});

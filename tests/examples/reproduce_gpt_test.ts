@@ -2,8 +2,11 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { readSafetensorsForTest } from "../support/safetensors.ts";
-import { parseOptions } from "../../examples/reproduce_gpt/options.ts";
+import { type Json, loadCheckpoint, saveCheckpoint } from "../../src/io/checkpoint.ts";
+import { writeNpy } from "../../src/io/npy.ts";
+import { parseOptions } from "../../src/cli/train/options.ts";
 import { warmupCosine } from "../../src/optim/schedule.ts";
+import { finish, inFolder } from "../support/examples.ts";
 import { serveRepository } from "../support/serve.ts";
 
 const root = new URL("../../", import.meta.url);
@@ -23,32 +26,6 @@ function start(cwd: string, args: string[], deno = ["-A", example]): Deno.ChildP
     stdout: "piped",
     stderr: "piped",
   }).spawn();
-}
-
-/** Everything that a process prints, and its exit code; `onText` sees it while it grows. */
-async function finish(
-  child: Deno.ChildProcess,
-  onText: (text: string) => void = () => {},
-): Promise<{ code: number; text: string }> {
-  let text = "";
-  const collect = async (stream: ReadableStream<Uint8Array<ArrayBuffer>>) => {
-    for await (const part of stream.pipeThrough(new TextDecoderStream())) onText(text += part);
-  };
-  const [{ code }] = await Promise.all([
-    child.status,
-    collect(child.stdout),
-    collect(child.stderr),
-  ]);
-  return { code, text };
-}
-
-async function inFolder(body: (folder: string) => Promise<void>): Promise<void> {
-  const folder = await Deno.makeTempDir({ prefix: "dinograd" });
-  try {
-    await body(folder);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
 }
 
 for (const device of ["cpu", "webgpu"]) {
@@ -87,30 +64,207 @@ for (const device of ["cpu", "webgpu"]) {
     }));
 }
 
-Deno.test("reproduce_gpt finishes its step, saves and says how to go on at Ctrl-C", () =>
+for (const [signal, exitCode] of [["SIGINT", 130], ["SIGTERM", 143], ["SIGHUP", 129]] as const) {
+  Deno.test(`reproduce_gpt finishes its step, saves and says how to go on at ${signal}`, () =>
+    inFolder(async (folder) => {
+      const args = ["--device", "cpu", "--steps", "100000", "--out", "run", ...small];
+      const child = start(folder, args);
+      const { code, text } = await finish(
+        child,
+        once(/step +3\/100000 /, () => child.kill(signal)),
+      );
+      assert.equal(code, exitCode, text);
+      const [, step] = /stopped after step (\d+) of 100000; go on with --resume run/.exec(text) ??
+        [];
+      assert.ok(step, text);
+      await Deno.stat(join(folder, "run", `step_${step.padStart(8, "0")}.safetensors`));
+      await Deno.stat(join(folder, "run", "loss.svg"));
+      if (signal !== "SIGINT") return;
+
+      // It goes on with its own options, but for those that are given.
+      const more = await finish(
+        start(folder, ["--resume", "run", "--steps", String(Number(step) + 2)]),
+      );
+      assert.equal(more.code, 0, more.text);
+      assert.match(more.text, /GPT-2 with 808,432 parameters in f32 on CPU, .* steps of 64 tokens/);
+      assert.match(more.text, new RegExp(`going on after step ${step} `));
+    }));
+}
+
+Deno.test("reproduce_gpt answers Ctrl-C within a step of many micro-batches, and ends at the second", () =>
   inFolder(async (folder) => {
-    const child = start(folder, ["--device", "cpu", "--steps", "100000", "--out", "run", ...small]);
-    let sent = false;
+    // A step takes minutes.
+    const long = [...small, "--total-batch", "3200000", "--out", "run", "--samples", "0"];
+    const child = start(folder, ["--device", "cpu", ...long]);
+    let sent = 0;
+    const started = performance.now();
     const { code, text } = await finish(child, (text) => {
-      if (!sent && /step +3\/100000 /.test(text)) {
-        sent = true;
+      if (sent === 0 && /validation loss/.test(text)) {
+        sent = 1;
+        setTimeout(() => child.kill("SIGINT"), 500);
+      } else if (sent === 1 && /SIGINT: finishing this step and saving/.test(text)) {
+        sent = 2;
         child.kill("SIGINT");
       }
     });
-    assert.equal(code, 0, text);
-    const [, step] = /stopped after step (\d+) of 100000; go on with --resume run/.exec(text) ?? [];
-    assert.ok(step, text);
-    await Deno.stat(join(folder, "run", `step_${step.padStart(8, "0")}.safetensors`));
-    await Deno.stat(join(folder, "run", "loss.svg"));
-
-    // It goes on with its own options, but for those that are given.
-    const more = await finish(
-      start(folder, ["--resume", "run", "--steps", String(Number(step) + 2)]),
-    );
-    assert.equal(more.code, 0, more.text);
-    assert.match(more.text, /GPT-2 with 808,432 parameters in f32 on CPU, .* steps of 64 tokens/);
-    assert.match(more.text, new RegExp(`going on after step ${step} `));
+    assert.equal(code, 130, text);
+    assert.equal(sent, 2, text);
+    assert.ok(performance.now() - started < 60_000);
+    assert.doesNotMatch(text, /step 1\//);
   }));
+
+Deno.test("reproduce_gpt takes a step back whose data is gone, saves, and names the file", () =>
+  inFolder(async (folder) => {
+    await Deno.mkdir(join(folder, "data"));
+    for (
+      const [name, count] of [["train_000000", 400], ["train_000001", 3000], ["val_000000", 99]]
+    ) {
+      await writeNpy(join(folder, "data", `a_${name}.npy`), new Uint16Array(Number(count)).fill(9));
+    }
+    const gone = join(folder, "data", "a_train_000001.npy");
+    const args = ["--device", "cpu", "--data", "data", "--out", "run", "--steps", "40", ...small];
+    const child = start(folder, args);
+    const { code, text } = await finish(
+      child,
+      once(/writing to run/, () => Deno.renameSync(gone, `${gone}.away`)),
+    );
+    assert.equal(code, 1, text);
+    assert.match(text, /a_train_000001\.npy.*; everything before it is in run\. Go on/);
+    // 64 tokens a step: the seventh needs the second shard.
+    assert.match(text, /step +6\/40 /);
+    assert.doesNotMatch(text, /step +7\/40 /);
+    await Deno.stat(join(folder, "run", "step_00000006.safetensors"));
+    await Deno.rename(`${gone}.away`, gone);
+    const resumed = await finish(start(folder, ["--resume", "run"]));
+    assert.equal(resumed.code, 0, resumed.text);
+    assert.match(resumed.text, /going on after step 6 /);
+    const straight = await finish(start(folder, [...args, "--out", "straight"]));
+    const last = /step 40\/40 .* loss \S+/;
+    assert.equal(last.exec(straight.text)?.[0], last.exec(resumed.text)?.[0]);
+  }));
+
+Deno.test("reproduce_gpt names the file where its log's disk is full", () =>
+  inFolder(async (folder) => {
+    await Deno.mkdir(join(folder, "run"));
+    await Deno.symlink("/dev/full", join(folder, "run", "log.txt"));
+    const { code, text } = await finish(
+      start(folder, ["--device", "cpu", "--out", "run", "--steps", "4", ...small]),
+    );
+    assert.equal(code, 1, text);
+    assert.match(text, /error: run\/log\.txt: could not be written, .*No space left on device/);
+  }));
+
+/** A file system of its own, which only root may have. */
+const mounted = (folder: string, ...args: string[]) =>
+  new Deno.Command("mount", { args: ["-t", "tmpfs", ...args, "tmpfs", folder] }).output()
+    .then(({ success }) => success, () => false);
+
+Deno.test("reproduce_gpt keeps its checkpoints where the disk gets full", () =>
+  inFolder(async (folder) => {
+    const disk = join(folder, "disk");
+    await Deno.mkdir(disk);
+    const isFull = await mounted(disk, "-o", "size=64m");
+    try {
+      const args = ["--device", "cpu", "--out", "disk/run", "--steps", "100000", ...small];
+      const child = start(folder, args);
+      const fill = () => {
+        const file = Deno.openSync(join(disk, "filler"), { write: true, create: true });
+        try {
+          for (const piece of [2 ** 20, 1]) while (true) file.writeSync(new Uint8Array(piece));
+        } catch {
+          // full
+        } finally {
+          file.close();
+        }
+      };
+      // Without such a disk, a folder in the place of the next checkpoint stands for it.
+      const { code, text } = await finish(
+        child,
+        once(
+          /saved .*step_00000005/,
+          () => isFull ? fill() : Deno.mkdirSync(join(disk, "run/step_00000010.safetensors")),
+        ),
+      );
+      assert.equal(code, 1, text);
+      assert.match(
+        text,
+        isFull
+          ? /error: disk\/run\/\S+: could not be written, .*No space left on device.*; step 5 is in disk\/run/
+          : /error: disk\/run\/step_00000010\.safetensors: could not be written.*; step 5 is in disk\/run/,
+      );
+      const checkpoint = await loadCheckpoint(join(disk, "run", "step_00000005.safetensors"));
+      assert.equal(checkpoint.step, 5);
+    } finally {
+      if (isFull) await new Deno.Command("umount", { args: [disk] }).output();
+    }
+  }));
+
+Deno.test("reproduce_gpt --resume refuses another shape and order, passes over strays, names a bad checkpoint", () =>
+  inFolder(async (folder) => {
+    const first = await finish(
+      start(folder, ["--device", "cpu", ...small, "--steps", "2", "--warmup", "1"]),
+    );
+    assert.equal(first.code, 0, first.text);
+    const [, run] = /writing to (runs\/gpt2-tiny-\S+)/.exec(first.text)!;
+    // Newer than the run.
+    await Deno.writeTextFile(join(folder, "runs", "gpt2-notes.txt"), "");
+    await Deno.symlink("nowhere", join(folder, "runs", "gpt2-link"));
+    for (
+      const [args, message] of [
+        [["--heads", "1"], /--heads 1 cannot be: the run that is resumed has --heads 2/],
+        [["--layers", "2"], /--layers 2 cannot be: .* has --layers 1/],
+        [["--preset", "small"], /--layers 6 cannot be: .* has --layers 1/],
+        [["--context", "8"], /--context 8 cannot be: .* has --context 16/],
+        [["--dtype", "f16"], /--dtype f16 cannot be: .* has --dtype f32/],
+        [["--shuffle"], /--shuffle cannot be: .* has no --shuffle/],
+      ] as const
+    ) {
+      const { code, text } = await finish(start(folder, ["--resume", ...args]));
+      assert.equal(code, 2, text);
+      assert.match(text, message);
+    }
+    const path = join(folder, run, "step_00000002.safetensors");
+    const { step, state, tensors } = await loadCheckpoint(path);
+    const entries = Array.from(tensors, ([name, tensor]) => ({ name, ...tensor }));
+    for (const extra of [null, 5, { options: {} }]) {
+      const damaged = { ...state as Record<string, Json>, extra };
+      await saveCheckpoint(join(folder, run), step, { state: damaged, tensors: entries });
+      const { code, text } = await finish(start(folder, ["--resume", run]));
+      assert.equal(code, 1, text);
+      assert.match(
+        text,
+        /error: .*step_00000002\.safetensors: expected "options" and "curves" in the "extra"/,
+      );
+    }
+  }));
+
+Deno.test("reproduce_gpt refuses a folder in which another process trains", () =>
+  inFolder(async (folder) => {
+    const args = ["--device", "cpu", "--steps", "100000", "--out", "run", ...small];
+    const child = start(folder, args);
+    let second: ReturnType<typeof finish> | undefined;
+    const first = await finish(
+      child,
+      once(/step +1\/100000 /, () => {
+        second = finish(start(folder, args));
+        second.then(() => child.kill("SIGINT"));
+      }),
+    );
+    assert.equal(first.code, 130, first.text);
+    const { code, text } = await second!;
+    assert.equal(code, 1, text);
+    assert.match(text, new RegExp(`run is in use by another run \\(process ${child.pid}\\)`));
+  }));
+
+/** Calls `body` when the text of a process first matches. */
+function once(pattern: RegExp, body: () => void): (text: string) => void {
+  let done = false;
+  return (text) => {
+    if (done || !pattern.test(text)) return;
+    done = true;
+    body();
+  };
+}
 
 Deno.test("reproduce_gpt refuses what cannot be", () =>
   inFolder(async (folder) => {
@@ -220,5 +374,5 @@ Deno.test("reproduce_gpt shuffles, recomputes and scores HellaSwag, over a resta
     const resumed = await finish(
       start(folder, ["--resume", "c", ...args, "--steps", "5"]),
     );
-    assert.match(resumed.text, /shuffled by 1337, found one in order/);
+    assert.match(resumed.text, /--shuffle cannot be: the run that is resumed has no --shuffle/);
   }));

@@ -146,7 +146,7 @@ Deno.test("seq_to_seq_with_transformer goes on after Ctrl-C as if it had not bee
         child.kill("SIGINT");
       },
     });
-    assert.equal(stopped.code, 0, stopped.text);
+    assert.equal(stopped.code, 130, stopped.text);
     assert.match(stopped.text, /stopped after step \d+ of 24; go on with --resume stopped/);
     const refused = await run(folder, ["--resume", "stopped", "--epochs", "2"]);
     assert.match(refused.text, /A run goes on with its own options: leave out --epochs/);

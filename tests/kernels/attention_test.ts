@@ -13,8 +13,8 @@ import type { Binding, Device } from "../../src/device/device.ts";
 import { onEachDevice, testWebGpu } from "../support/devices.ts";
 
 type Case = AttentionOptions & { mask?: (b: number, j: number) => boolean };
-type Arrays = Record<"q" | "k" | "v" | "grad_o", Float32Array> & { key_valid?: Int32Array };
-type Results = Record<"o" | "grad_q" | "grad_k" | "grad_v", ArrayLike<number>>;
+type Arrays = Record<"q" | "k" | "v" | "dO", Float32Array> & { keyValid?: Int32Array };
+type Results = Record<"o" | "dQ" | "dK" | "dV", ArrayLike<number>>;
 
 /** Numbers in [-1, 1), the same on every run. */
 function randoms(count: number, seed: number): Float32Array {
@@ -29,11 +29,11 @@ function inputs(p: AttentionParams, { mask }: Case): Arrays {
   const size = (batch: number, head: number, time: number, heads: number, steps: number) =>
     (p.batch - 1) * batch + (heads - 1) * head + (steps - 1) * time + p.d;
   return {
-    q: randoms(size(p.q_batch, p.q_head, p.q_time, p.heads, p.queries), 1),
-    k: randoms(p.k_start + size(p.k_batch, p.k_head, p.k_time, p.kv_heads, p.keys), 2),
-    v: randoms(p.v_start + size(p.v_batch, p.v_head, p.v_time, p.kv_heads, p.keys), 3),
-    grad_o: randoms(size(p.o_batch, p.o_head, p.o_time, p.heads, p.queries), 4),
-    key_valid: mask &&
+    q: randoms(size(p.qBatch, p.qHead, p.qTime, p.heads, p.queries), 1),
+    k: randoms(p.kStart + size(p.kBatch, p.kHead, p.kTime, p.kvHeads, p.keys), 2),
+    v: randoms(p.vStart + size(p.vBatch, p.vHead, p.vTime, p.kvHeads, p.keys), 3),
+    dO: randoms(size(p.oBatch, p.oHead, p.oTime, p.heads, p.queries), 4),
+    keyValid: mask &&
       Int32Array.from(
         { length: p.batch * p.keys },
         (_, at) => Number(mask(Math.floor(at / p.keys), at % p.keys)),
@@ -42,25 +42,25 @@ function inputs(p: AttentionParams, { mask }: Case): Arrays {
 }
 
 /** Output and gradients in float64, with the whole matrix of weights. */
-function reference(p: AttentionParams, { q, k, v, grad_o, key_valid }: Arrays): Results {
-  const o = new Float64Array(grad_o.length);
-  const grad_q = new Float64Array(q.length);
-  const grad_k = new Float64Array(k.length);
-  const grad_v = new Float64Array(v.length);
+function reference(p: AttentionParams, { q, k, v, dO, keyValid }: Arrays): Results {
+  const o = new Float64Array(dO.length);
+  const dQ = new Float64Array(q.length);
+  const dK = new Float64Array(k.length);
+  const dV = new Float64Array(v.length);
   for (let b = 0; b < p.batch; b++) {
     for (let h = 0; h < p.heads; h++) {
-      const kv = Math.floor(h * p.kv_heads / p.heads);
+      const kv = Math.floor(h * p.kvHeads / p.heads);
       for (let i = 0; i < p.queries; i++) {
-        const qi = b * p.q_batch + h * p.q_head + i * p.q_time;
-        const oi = b * p.o_batch + h * p.o_head + i * p.o_time;
-        const kj = (j: number) => p.k_start + b * p.k_batch + kv * p.k_head + j * p.k_time;
-        const vj = (j: number) => p.v_start + b * p.v_batch + kv * p.v_head + j * p.v_time;
+        const qi = b * p.qBatch + h * p.qHead + i * p.qTime;
+        const oi = b * p.oBatch + h * p.oHead + i * p.oTime;
+        const kj = (j: number) => p.kStart + b * p.kBatch + kv * p.kHead + j * p.kTime;
+        const vj = (j: number) => p.vStart + b * p.vBatch + kv * p.vHead + j * p.vTime;
         const weights = new Float64Array(p.keys);
         for (let j = 0; j < p.keys; j++) {
-          const position = p.past + i;
+          const position = p.position + i;
           if (p.step && (j + 1) * p.step - 1 > position) continue;
           if (p.block && position - j > (position % p.block)) continue;
-          if (key_valid && !key_valid[b * p.keys + j]) continue;
+          if (keyValid && !keyValid[b * p.keys + j]) continue;
           let score = 0;
           for (let c = 0; c < p.d; c++) score += q[qi + c] * k[kj(j) + c];
           weights[j] = Math.exp(score * p.scale);
@@ -73,22 +73,22 @@ function reference(p: AttentionParams, { q, k, v, grad_o, key_valid }: Arrays): 
           weights[j] /= sum;
           for (let c = 0; c < p.d; c++) {
             o[oi + c] += weights[j] * v[vj(j) + c];
-            grad_v[vj(j) + c] += weights[j] * grad_o[oi + c];
-            slopes[j] += grad_o[oi + c] * v[vj(j) + c];
+            dV[vj(j) + c] += weights[j] * dO[oi + c];
+            slopes[j] += dO[oi + c] * v[vj(j) + c];
           }
           mean += weights[j] * slopes[j];
         }
         for (let j = 0; j < p.keys; j++) {
           const slope = p.scale * weights[j] * (slopes[j] - mean);
           for (let c = 0; c < p.d; c++) {
-            grad_q[qi + c] += slope * k[kj(j) + c];
-            grad_k[kj(j) + c] += slope * q[qi + c];
+            dQ[qi + c] += slope * k[kj(j) + c];
+            dK[kj(j) + c] += slope * q[qi + c];
           }
         }
       }
     }
   }
-  return { o, grad_q, grad_k, grad_v };
+  return { o, dQ, dK, dV };
 }
 
 type Backward = typeof launchAttentionBackward;
@@ -112,31 +112,31 @@ async function run(
     };
   };
   const q = given(arrays.q), k = given(arrays.k), v = given(arrays.v);
-  const key_valid = arrays.key_valid && given(arrays.key_valid);
-  const grad_o = given(arrays.grad_o);
-  const o = given(new Float32Array(arrays.grad_o.length));
+  const keyValid = arrays.keyValid && given(arrays.keyValid);
+  const dO = given(arrays.dO);
+  const o = given(new Float32Array(arrays.dO.length));
   const stats = given(new Float32Array(2 * p.batch * p.heads * p.queries));
-  const grad_q = given(new Float32Array(arrays.q.length));
-  const grad_k = given(new Float32Array(arrays.k.length));
-  const grad_v = given(new Float32Array(arrays.v.length));
-  device.launch(forward, { q, k, v, key_valid, o, stats }, p);
-  backward(device, { q, k, v, o, grad_o, key_valid, stats, grad_q, grad_k, grad_v }, p);
-  const results = [o, grad_q, grad_k, grad_v];
+  const dQ = given(new Float32Array(arrays.q.length));
+  const dK = given(new Float32Array(arrays.k.length));
+  const dV = given(new Float32Array(arrays.v.length));
+  device.launch(forward, { q, k, v, keyValid, o, stats }, p);
+  backward(device, { q, k, v, o, dO, keyValid, stats, dQ, dK, dV }, p);
+  const results = [o, dQ, dK, dV];
   const bytes = await device.read(results.map(({ buffer, size }) => ({
     buffer,
     byteOffset: 0,
     byteLength: size * 4,
   })));
-  for (const { buffer } of [q, k, v, grad_o, stats, ...results]) device.releaseBuffer(buffer);
-  if (key_valid) device.releaseBuffer(key_valid.buffer);
-  const names = ["o", "grad_q", "grad_k", "grad_v"];
+  for (const { buffer } of [q, k, v, dO, stats, ...results]) device.releaseBuffer(buffer);
+  if (keyValid) device.releaseBuffer(keyValid.buffer);
+  const names = ["o", "dQ", "dK", "dV"];
   return Object.fromEntries(
     names.map((name, i) => [name, new Float32Array(bytes[i].buffer)]),
   ) as unknown as Results;
 }
 
 function assertClose(actual: Results, expected: Results, p: AttentionParams): void {
-  for (const name of ["o", "grad_q", "grad_k", "grad_v"] as const) {
+  for (const name of ["o", "dQ", "dK", "dV"] as const) {
     for (let i = 0; i < expected[name].length; i++) {
       const error = Math.abs(actual[name][i] - expected[name][i]);
       if (!(error <= 2e-5)) {
@@ -179,18 +179,18 @@ await onEachDevice(
     const mask = (b: number, j: number): boolean => (j + b) % 4 !== 0;
     const local = { batch: 2, heads: 2, queries: 70, keys: 70, d: 16, step: 1, block: 12 };
     await check(device, local);
-    await check(device, { ...local, queries: 20, kv_heads: 1, mask });
-    const columns = { batch: 2, heads: 2, queries: 140, keys: 10, d: 16, step: 14, past: 0 };
+    await check(device, { ...local, queries: 20, kvHeads: 1, mask });
+    const columns = { batch: 2, heads: 2, queries: 140, keys: 10, d: 16, step: 14, position: 0 };
     await check(device, columns);
-    await check(device, { ...columns, queries: 33, past: 100, kv_heads: 1, mask });
-    const apart = { k_start: 32, k_time: 48, k_head: 480, k_batch: 960, v_start: 16, v_time: 32 };
-    await check(device, { ...columns, ...apart, v_head: 320, v_batch: 640 });
+    await check(device, { ...columns, queries: 33, position: 100, kvHeads: 1, mask });
+    const apart = { kStart: 32, kTime: 48, kHead: 480, kBatch: 960, vStart: 16, vTime: 32 };
+    await check(device, { ...columns, ...apart, vHead: 320, vBatch: 640 });
   },
 );
 
 await onEachDevice("attention skips padded keys and shares key heads", async (device) => {
   const mask = (b: number, j: number): boolean => b !== 1 && (j + b) % 3 !== 0;
-  const sizes = { batch: 3, heads: 6, kv_heads: 2, queries: 11, keys: 13, d: 16 };
+  const sizes = { batch: 3, heads: 6, kvHeads: 2, queries: 11, keys: 13, d: 16 };
   await check(device, { ...sizes, mask });
   await check(device, { ...sizes, mask, step: 1 });
 });
@@ -200,15 +200,15 @@ await onEachDevice("attention reads heads inside rows", async (device) => {
   const strides = { heads, queries: time, keys: time, d, batch: 2, step: 1 };
   await check(device, {
     ...strides,
-    q_batch: time * 3 * heads * d,
-    q_head: d,
-    q_time: 3 * heads * d,
-    k_batch: time * heads * d,
-    k_head: d,
-    k_time: heads * d,
-    o_batch: time * heads * d,
-    o_head: d,
-    o_time: heads * d,
+    qBatch: time * 3 * heads * d,
+    qHead: d,
+    qTime: 3 * heads * d,
+    kBatch: time * heads * d,
+    kHead: d,
+    kTime: heads * d,
+    oBatch: time * heads * d,
+    oHead: d,
+    oTime: heads * d,
   });
 });
 
@@ -217,19 +217,19 @@ await onEachDevice("attention of no keys is 0", async (device) => {
   const arrays = inputs({ ...p, keys: 1 }, p);
   const results = await run(device, p, { ...arrays, k: arrays.k.fill(NaN) });
   assert.deepEqual([...results.o as Float32Array], Array(96).fill(0));
-  assert.deepEqual([...results.grad_q as Float32Array], Array(96).fill(0));
+  assert.deepEqual([...results.dQ as Float32Array], Array(96).fill(0));
 });
 
 Deno.test("attention's TypeScript twins agree with float64", async () => {
   const device = CpuDevice.open({ threads: 1, simd: false });
-  await check(device, { batch: 2, heads: 4, kv_heads: 2, queries: 9, keys: 12, d: 6, step: 1 });
+  await check(device, { batch: 2, heads: 4, kvHeads: 2, queries: 9, keys: 12, d: 6, step: 1 });
   await check(device, { batch: 2, heads: 2, queries: 5, keys: 3, d: 7, mask: (b, j) => j > b });
-  const sizes = { batch: 1, heads: 2, kv_heads: 1, queries: 5, keys: 7, d: 6 };
+  const sizes = { batch: 1, heads: 2, kvHeads: 1, queries: 5, keys: 7, d: 6 };
   const p = attentionParams(sizes);
   const arrays = inputs(p, sizes);
-  const parts: Backward = (device, { o, grad_q, grad_k, grad_v, ...rest }, p) => {
-    device.launch(attentionBackwardQ, { ...rest, o, grad_q }, p);
-    device.launch(attentionBackwardKv, { ...rest, grad_k, grad_v }, p);
+  const parts: Backward = (device, { o, dQ, dK, dV, ...rest }, p) => {
+    device.launch(attentionBackwardQ, { ...rest, o, dQ }, p);
+    device.launch(attentionBackwardKv, { ...rest, dK, dV }, p);
   };
   assertClose(await run(device, p, arrays, parts), reference(p, arrays), p);
   device.close();
@@ -247,20 +247,20 @@ Deno.test({
       gpu: (params, target) => kernel.gpu(params, { ...target, software: false }),
     });
     const mask = (b: number, j: number): boolean => (j + b) % 5 !== 0;
-    const sizes = { batch: 2, heads: 2, kv_heads: 1, queries: 67, keys: 73, d: 8 };
-    const backward: Backward = (device, { o, grad_q, grad_k, grad_v, ...rest }, p) => {
-      device.launch(tiled(attentionBackwardQ), { ...rest, o, grad_q }, p);
-      device.launch(tiled(attentionBackwardKv), { ...rest, grad_k, grad_v }, p);
+    const sizes = { batch: 2, heads: 2, kvHeads: 1, queries: 67, keys: 73, d: 8 };
+    const backward: Backward = (device, { o, dQ, dK, dV, ...rest }, p) => {
+      device.launch(tiled(attentionBackwardQ), { ...rest, o, dQ }, p);
+      device.launch(tiled(attentionBackwardKv), { ...rest, dK, dV }, p);
     };
     const few = { ...sizes, queries: 3, keys: 150, step: 1 };
-    for (const limit of [{}, { block: 70 }, { step: 4, past: 600 }, { d: 11 }]) {
+    for (const limit of [{}, { block: 70 }, { step: 4, position: 600 }, { d: 11 }]) {
       const p = attentionParams({ ...few, ...limit });
       const arrays = inputs(p, { ...sizes, mask });
       const expected = reference(p, arrays);
       const { o } = await run(device, p, arrays, () => {}, tiled(attentionForward));
       assertClose({ ...expected, o }, expected, p);
     }
-    for (const limit of [{ step: 1 }, { step: 1, block: 20 }, { step: 4, past: 200 }]) {
+    for (const limit of [{ step: 1 }, { step: 1, block: 20 }, { step: 4, position: 200 }]) {
       const p = attentionParams({ ...sizes, ...limit });
       const arrays = inputs(p, { ...sizes, mask });
       const results = await run(device, p, arrays, backward, tiled(attentionForward));
@@ -272,5 +272,5 @@ Deno.test({
 Deno.test("attentionParams() refuses heads that do not fit", () => {
   const sizes = { batch: 1, queries: 1, keys: 1 };
   assert.throws(() => attentionParams({ ...sizes, heads: 1, d: 257 }), RangeError);
-  assert.throws(() => attentionParams({ ...sizes, heads: 6, kv_heads: 4, d: 8 }), RangeError);
+  assert.throws(() => attentionParams({ ...sizes, heads: 6, kvHeads: 4, d: 8 }), RangeError);
 });

@@ -47,28 +47,28 @@ async function check(
   kernel: Kernel<ReturnType<typeof matmulParams>> = matmul,
 ): Promise<void> {
   const p = matmulParams(options);
-  const [aRows, aWidth] = p.trans_a ? [p.k, p.m] : [p.m, p.k];
-  const [bRows, bWidth] = p.trans_b ? [p.n, p.k] : [p.k, p.n];
+  const [aRows, aWidth] = p.transposeA ? [p.k, p.m] : [p.m, p.k];
+  const [bRows, bWidth] = p.transposeB ? [p.n, p.k] : [p.k, p.n];
   const size = (start: number, outer: number, inner: number, rows: number, ld: number, w: number) =>
     Math.max(0, span(start, outer, inner, p) + (rows - 1) * ld + w);
-  const a = randoms(size(p.a_offset, p.a_outer, p.a_inner, aRows, p.lda, aWidth), 1);
-  const b = randoms(size(p.b_offset, p.b_outer, p.b_inner, bRows, p.ldb, bWidth), 2);
-  const c = randoms(size(p.c_offset, p.c_outer, p.c_inner, p.m, p.ldc, p.n), 3);
+  const a = randoms(size(p.aOffset, p.aOuter, p.aInner, aRows, p.lda, aWidth), 1);
+  const b = randoms(size(p.bOffset, p.bOuter, p.bInner, bRows, p.ldb, bWidth), 2);
+  const c = randoms(size(p.cOffset, p.cOuter, p.cInner, p.m, p.ldc, p.n), 3);
   const bias = options.bias ? randoms(p.n, 4) : undefined;
   const expected = Float64Array.from(c);
   for (let batch = 0; batch < p.batches; batch++) {
     const outer = Math.floor(batch / p.inner), inner = batch % p.inner;
     const [aAt, bAt, cAt] = [
-      p.a_offset + outer * p.a_outer + inner * p.a_inner,
-      p.b_offset + outer * p.b_outer + inner * p.b_inner,
-      p.c_offset + outer * p.c_outer + inner * p.c_inner,
+      p.aOffset + outer * p.aOuter + inner * p.aInner,
+      p.bOffset + outer * p.bOuter + inner * p.bInner,
+      p.cOffset + outer * p.cOuter + inner * p.cInner,
     ];
     for (let i = 0; i < p.m; i++) {
       for (let j = 0; j < p.n; j++) {
         let sum = 0;
         for (let l = 0; l < p.k; l++) {
-          sum += a[aAt + (p.trans_a ? l * p.lda + i : i * p.lda + l)] *
-            b[bAt + (p.trans_b ? j * p.ldb + l : l * p.ldb + j)];
+          sum += a[aAt + (p.transposeA ? l * p.lda + i : i * p.lda + l)] *
+            b[bAt + (p.transposeB ? j * p.ldb + l : l * p.ldb + j)];
         }
         const at = cAt + i * p.ldc + j;
         expected[at] = p.alpha * sum + (bias?.[j] ?? 0) + p.beta * c[at];
@@ -111,16 +111,16 @@ function variant(name: "tiled" | "direct"): typeof matmul {
 const transposes = [[0, 0], [0, 1], [1, 0], [1, 1]];
 
 await onEachDevice("matmul() agrees with float64 in all transposes, odd sizes", async (device) => {
-  for (const [trans_a, trans_b] of transposes) {
+  for (const [transposeA, transposeB] of transposes) {
     for (const [m, n, k] of [[33, 37, 19], [1, 5, 3], [7, 1, 70]]) {
-      await check(device, { m, n, k, trans_a, trans_b });
+      await check(device, { m, n, k, transposeA, transposeB });
     }
   }
 });
 
 await onEachDevice("matmul() agrees with float64 in all transposes, even sizes", async (device) => {
-  for (const [trans_a, trans_b] of transposes) {
-    await check(device, { m: 100, n: 76, k: 52, trans_a, trans_b, bias: true });
+  for (const [transposeA, transposeB] of transposes) {
+    await check(device, { m: 100, n: 76, k: 52, transposeA, transposeB, bias: true });
   }
 });
 
@@ -145,32 +145,32 @@ await onEachDevice("matmul() broadcasts over batches and leaves gaps alone", asy
     k: 4,
     batches: 6,
     inner: 2,
-    a_outer: 32,
-    a_inner: 0,
-    b_outer: 0,
-    b_inner: 48,
+    aOuter: 32,
+    aInner: 0,
+    bOuter: 0,
+    bInner: 48,
   });
-  await check(device, { m: 3, n: 5, k: 6, batches: 7, b_inner: 0, b_outer: 0 });
+  await check(device, { m: 3, n: 5, k: 6, batches: 7, bInner: 0, bOuter: 0 });
   // Heads inside rows: (B, T, H, D) times its transpose, c with gaps between rows.
   await check(device, {
     m: 10,
     n: 10,
     k: 4,
-    trans_b: 1,
+    transposeB: 1,
     lda: 12,
     ldb: 12,
     ldc: 13,
     batches: 6,
     inner: 3,
-    a_outer: 120,
-    a_inner: 4,
-    b_outer: 120,
-    b_inner: 4,
-    a_offset: 8,
-    b_offset: 4,
-    c_offset: 2,
+    aOuter: 120,
+    aInner: 4,
+    bOuter: 120,
+    bInner: 4,
+    aOffset: 8,
+    bOffset: 4,
+    cOffset: 2,
   });
-  await check(device, { m: 8, n: 4, k: 8, lda: 16, ldb: 8, ldc: 12, a_offset: 4, c_offset: 4 });
+  await check(device, { m: 8, n: 4, k: 8, lda: 16, ldb: 8, ldc: 12, aOffset: 4, cOffset: 4 });
 });
 
 Deno.test({
@@ -184,10 +184,14 @@ Deno.test({
       ...matmul,
       gpu: (params, target) => matmul.gpu(params, { ...target, software: false }),
     };
-    for (const [trans_a, trans_b] of transposes) {
-      await check(device, { m: 4, n: 76, k: 300, trans_a, trans_b, beta: 1, batches: 2 }, few);
+    for (const [transposeA, transposeB] of transposes) {
+      await check(
+        device,
+        { m: 4, n: 76, k: 300, transposeA, transposeB, beta: 1, batches: 2 },
+        few,
+      );
     }
-    await check(device, { m: 1, n: 67, k: 131, trans_b: 1, bias: true }, few);
+    await check(device, { m: 1, n: 67, k: 131, transposeB: 1, bias: true }, few);
     await check(device, { m: 3, n: 7, k: 9, bias: true }, few);
   },
 });
@@ -201,7 +205,7 @@ for (const name of ["tiled", "direct"] as const) {
       const device = await testWebGpu();
       if (!device) return;
       for (const trans of [0, 1]) {
-        const flags = { trans_a: trans, trans_b: trans, beta: 1 };
+        const flags = { transposeA: trans, transposeB: trans, beta: 1 };
         await check(device, { m: 68, n: 132, k: 36, ...flags }, variant(name));
       }
       await check(device, { m: 67, n: 35, k: 21, bias: true }, variant(name));

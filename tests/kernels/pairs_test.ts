@@ -73,9 +73,8 @@ async function check(one: Case): Promise<void> {
   const { kernel, bindings, params, tolerance = 1e-5 } = one;
   const twin = copies(bindings);
   kernel.cpu(twin, params);
-  const outputs = Object.keys(kernel.bindings).filter((name) =>
-    bindings[name] && kernel.bindings[name] !== "read"
-  );
+  const outputs = kernel.slots.filter(({ name, access }) => bindings[name] && access !== "read")
+    .map(({ name }) => name);
   const normalise = one.normalise ?? ((results) => results);
   const expected = normalise(twin as Record<string, TypedArray>);
   if (one.exact) {
@@ -126,9 +125,10 @@ async function run(device: Device, one: Case): Promise<Record<string, TypedArray
   device.launch(kernel, bound, params);
   await device.synchronize();
   const results: Record<string, TypedArray> = {};
-  for (const [name, binding] of Object.entries(bound)) {
-    const { buffer, dtype, size } = binding!;
-    if (kernel.bindings[name] !== "read") {
+  for (const { name, access } of kernel.slots) {
+    if (!bound[name]) continue;
+    const { buffer, dtype, size } = bound[name];
+    if (access !== "read") {
       const [bytes] = size
         ? await device.read([{ buffer, byteOffset: 0, byteLength: buffer.bytes }])
         : [new Uint8Array(0)];

@@ -12,18 +12,23 @@ import { Tensor } from "../../src/tensor/tensor.ts";
 import { onEachDevice, testWebGpu } from "../support/devices.ts";
 
 /** op(a) op(b) in double precision, for batches of one shape. */
-async function product(a: Tensor, b: Tensor, transA: boolean, transB: boolean): Promise<number[]> {
+async function product(
+  a: Tensor,
+  b: Tensor,
+  transposeA: boolean,
+  transposeB: boolean,
+): Promise<number[]> {
   const [x, y] = [await a.data(), await b.data()];
-  const [m, k] = transA ? a.shape.slice(-2).reverse() : a.shape.slice(-2);
-  const n = b.shape.at(transB ? -2 : -1)!;
+  const [m, k] = transposeA ? a.shape.slice(-2).reverse() : a.shape.slice(-2);
+  const n = b.shape.at(transposeB ? -2 : -1)!;
   const result: number[] = [];
   for (let p = 0; p < a.size / (m * k); p++) {
     for (let i = 0; i < m; i++) {
       for (let j = 0; j < n; j++) {
         let sum = 0;
         for (let l = 0; l < k; l++) {
-          sum += x[p * m * k + (transA ? l * m + i : i * k + l)] *
-            y[p * k * n + (transB ? j * k + l : l * n + j)];
+          sum += x[p * m * k + (transposeA ? l * m + i : i * k + l)] *
+            y[p * k * n + (transposeB ? j * k + l : l * n + j)];
         }
         result.push(sum);
       }

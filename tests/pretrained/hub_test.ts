@@ -3,15 +3,15 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { CpuDevice } from "../../src/device/cpu/cpu_device.ts";
-import { DownloadError } from "../../src/data/download.ts";
-import { hubToken } from "../../src/data/hub_access.ts";
+import { DownloadError } from "../../src/hub/download.ts";
+import { hubToken } from "../../src/hub/hub.ts";
 import { FileFormatError } from "../../src/io/errors.ts";
 import { GPT2 } from "../../src/models/gpt2.ts";
 import {
   downloadModel,
   type ModelDownloadProgress,
   type ModelHubOptions,
-} from "../../src/pretrained/hub.ts";
+} from "../../src/pretrained/download_model.ts";
 import { loadPretrained } from "../../src/pretrained/load_pretrained.ts";
 import { loadPretrainedTokenizer } from "../../src/pretrained/load_pretrained_tokenizer.ts";
 import { savePretrained } from "../../src/pretrained/save_pretrained.ts";
@@ -257,8 +257,8 @@ Deno.test("downloadModel() refuses files that are not those the hub lists", () =
   withHub(async (hub, options) => {
     for (
       const [name, message] of [
-        ["model.safetensors", /expected SHA-256 [0-9a-f]{64} but found/],
-        ["config.json", /is not the file with the git hash [0-9a-f]{40}$/],
+        ["model.safetensors", /expected SHA-256 [0-9a-f]{64} but got/],
+        ["config.json", /expected git hash [0-9a-f]{40} but got [0-9a-f]{40}$/],
       ] as const
     ) {
       for (const token of [undefined, "secret"]) {
@@ -302,6 +302,27 @@ Deno.test("downloadModel() says when the hub has no such model, or none that can
     await assert.rejects(downloadModel("a/b", options), /has no file model\.safetensors$/);
     for (const listing of [{}, { sha: commit }, { sha: commit, siblings: [{}] }]) {
       hub.answer = () => Response.json(listing);
-      await assert.rejects(downloadModel("a/b", options), FileFormatError);
+      await assert.rejects(downloadModel("a/b", options), DownloadError);
     }
+  }));
+
+Deno.test("downloadModel() fetches each file once when it is called several times at once", () =>
+  withHub(async (hub, options) => {
+    const parts = [["model"], ["tokenizer"], ["model", "tokenizer"], ["model"]] as const;
+    const folders = await Promise.all(
+      parts.map((parts) => downloadModel("a/b", { ...options, parts })),
+    );
+    assert.equal(new Set(folders).size, 1);
+    const resolvedOnce = hub.asked.filter((path) => path.includes("/resolve/")).sort();
+    assert.deepEqual(resolvedOnce, [
+      resolved("config.json"),
+      resolved("model.safetensors"), // the hub leads on to the store
+      resolved("model.safetensors"),
+      resolved("tokenizer.json"),
+    ]);
+    for (const name of ["config.json", "model.safetensors", "tokenizer.json"]) {
+      assert.deepEqual(await Deno.readFile(join(folders[0], name)), hub.files.get(name));
+    }
+    const left = [...Deno.readDirSync(join(folders[0], ".."))].map(({ name }) => name).sort();
+    assert.deepEqual(left, [commit, "main.json"]);
   }));

@@ -3,7 +3,8 @@ import { add, mul } from "../../src/ops/arithmetic.ts";
 import { exp, square } from "../../src/ops/math.ts";
 import { sum } from "../../src/ops/reduce.ts";
 import { reshape } from "../../src/ops/reshape.ts";
-import { tensor } from "../../src/tensor/create.ts";
+import { CpuDevice } from "../../src/device/cpu/cpu_device.ts";
+import { ones, tensor } from "../../src/tensor/create.ts";
 import { Scope, scoped } from "../../src/tensor/scope.ts";
 import { noGrad, record } from "../../src/tensor/tape.ts";
 import type { Tensor } from "../../src/tensor/tensor.ts";
@@ -63,20 +64,64 @@ await onEachDevice("detach() and noGrad() stop gradients", async (device) => {
 await onEachDevice("backward() says what is wrong", (device) => {
   using _scope = new Scope();
   const x = leaf([1, 2], device);
-  assert.throws(() => exp(x).backward(), /shape \[2\] needs a gradient of that shape/);
+  assert.throws(() => exp(x).backward(), /output of shape \[2\] but got none/);
   assert.throws(
     () => exp(x).backward(tensor([1], { device })),
-    /expected a gradient of shape \[2\] but got \[1\]/,
+    /backward: expected a gradient of shape \[2\] and f32 for the output but got \[1\] and f32/,
   );
   const y = sum(exp(x));
   y.backward();
   assert.throws(() => y.backward(), /sum were already taken/);
-  const broken = record("half_done", [x], exp(x).detach(), [], () => [null]);
-  assert.throws(
-    () => broken.backward(tensor([1, 1], { device })),
-    /gradient of half_done with respect to input 0 does not exist/,
-  );
 });
+
+await onEachDevice(
+  "backward() refuses what an operation wrongly gives for a gradient",
+  (device) => {
+    using _scope = new Scope();
+    using other = CpuDevice.open({ threads: 1 });
+    const x = leaf([1, 2], device);
+    const y = leaf([3, 4], device);
+    const wrong: [() => (Tensor | null)[], string][] = [
+      [() => [null], "expected 2 gradients, one per input, but got 1"],
+      [() => [ones([2], { device }), null], "[2] and f32 for input 1 but got none"],
+      [
+        () => [ones([2], { device }), ones([1, 2], { device })],
+        "[2] and f32 for input 1 but got [1, 2] and f32",
+      ],
+      [
+        () => [ones([1], { device }), ones([2], { device })],
+        "[2] and f32 for input 0 but got [1] and f32",
+      ],
+      [
+        () => [ones([2], { device }), ones([2], { device, dtype: "i32" })],
+        "[2] and f32 for input 1 but got [2] and i32",
+      ],
+      [
+        () => [ones([2], { device: other }), ones([2], { device })],
+        "[2] and f32 for input 0 but got [2] and f32, on another device",
+      ],
+    ];
+    for (const [backward, message] of wrong) {
+      const output = record("my_op", [x, y], ones([2], { device }), [], backward);
+      assert.throws(
+        () => output.backward(ones([2], { device })),
+        (error: Error) =>
+          error instanceof TypeError && error.message.startsWith("backward of my_op: expected") &&
+          error.message.endsWith(message),
+        message,
+      );
+      assert.deepEqual([x.grad, y.grad], [null, null], message);
+    }
+    // What nobody asked for may be left out, or be anything.
+    const constant = ones([3], { device });
+    record("my_op", [x, constant], ones([2], { device }), [], (g) => [g, null])
+      .backward(ones([2], { device }));
+    assert.throws(
+      () => exp(x).backward(ones([2], { device, dtype: "i32" })),
+      /backward: expected .* but got \[2\] and i32/,
+    );
+  },
+);
 
 await onEachDevice("gradients pass through tensors that were disposed of", async (device) => {
   using _scope = new Scope();

@@ -22,15 +22,16 @@ Deno.test("Blas.open() gives nothing without a permission, without a library or 
 });
 
 Deno.test("Blas.sgemm() agrees with the WASM kernels where a BLAS is installed", () => {
-  const blas = Blas.open({ threads: 2 });
+  const blas = Blas.open();
   if (blas === undefined) {
     console.log("no BLAS on this machine: the products stay with the WASM kernels");
     return;
   }
-  using pool = ThreadPool.start({ threads: 2 });
+  using pool = ThreadPool.start({ threads: 2, native: [blas.kernel] });
+  pool.waitForWorkers();
   for (const transA of [false, true]) {
     for (const transB of [false, true]) {
-      for (const [m, n, k] of [[1, 9, 5], [33, 47, 65], [5, 8, 0], [30, 31, 32]]) {
+      for (const [m, n, k] of [[1, 9, 5], [33, 47, 65], [5, 8, 0], [30, 31, 32], [141, 259, 90]]) {
         for (const ldc of [n, n + 3]) {
           const arena = new Arena(pool, 2 ** 31);
           const batch = 3, start = randoms(batch * m * ldc, 3);
@@ -39,8 +40,6 @@ Deno.test("Blas.sgemm() agrees with the WASM kernels where a BLAS is installed",
             a: arena.put(randoms(batch * m * k, 1)),
             b: arena.put(randoms(batch * k * n, 2)),
             bias: arena.put(randoms(n, 4)),
-            residual: arena.put(randoms(batch * m * ldc, 5)),
-            ldr: ldc,
           };
           const c1 = arena.put(start), c2 = arena.put(start);
           blas.sgemm(pool, { ...options, c: c1 });
@@ -52,4 +51,15 @@ Deno.test("Blas.sgemm() agrees with the WASM kernels where a BLAS is installed",
     }
   }
   blas.close();
+});
+
+Deno.test("devices in several Workers of a process multiply at the same time", async () => {
+  const program = new URL("../device/cpu/multiply_worker.ts", import.meta.url);
+  // Ends by the signal where the threads block each other, as those of OpenBLAS once did.
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "--no-check", program.href],
+    signal: AbortSignal.timeout(60_000),
+  }).output();
+  assert.equal(new TextDecoder().decode(stdout), "0,0,0,0\n", new TextDecoder().decode(stderr));
+  assert.equal(code, 0);
 });

@@ -4,7 +4,7 @@ import { sgemm } from "../../src/device/cpu/sgemm.ts";
 import { Arena, randoms } from "./helpers.ts";
 
 Deno.test("ThreadPool.start() refuses a thread count that is not 1 to 16", () => {
-  assert.throws(() => ThreadPool.start({ threads: 0 }), /from 1 to 16 but found 0/);
+  assert.throws(() => ThreadPool.start({ threads: 0 }), /from 1 to 16 but got 0/);
   assert.throws(() => ThreadPool.start({ threads: 1.5 }), RangeError);
   assert.throws(() => ThreadPool.start({ threads: 17 }), RangeError);
 });
@@ -44,6 +44,27 @@ Deno.test("ThreadPool.run() names the kernel when it is unknown, traps or the po
   pool.close();
   pool.close();
   assert.throws(() => pool.run("sgemm", 1, 1), /closed thread pool/);
+});
+
+Deno.test("ThreadPool.run() runs a native kernel on all threads, or on the caller where workers have none", () => {
+  // Writes the number of its thread at each item's place, so slowly that the worker gets some of them.
+  const record =
+    (memory: WebAssembly.Memory) => (thread: number, start: number, end: number, at: number) => {
+      for (let i = start; i < end; i++) {
+        new Int32Array(memory.buffer as ArrayBuffer, at, end)[i] = thread + 1;
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2);
+      }
+    };
+  const sources = [`(${record})(memory)`, undefined, "noSuchFunction(memory)"];
+  for (const workerSource of sources) {
+    const kernel = { name: "record", create: record, workerSource };
+    using pool = ThreadPool.start({ threads: 2, native: [kernel] });
+    assert(pool.waitForWorkers());
+    const arena = new Arena(pool), at = arena.putInts(new Int32Array(40));
+    pool.run("record", 40, 1, at);
+    const expected = workerSource === sources[0] ? [1, 2] : [1];
+    assert.deepEqual([...new Set(arena.ints(at, 40))].sort(), expected);
+  }
 });
 
 Deno.test("ThreadPool does not keep a program alive and needs no permission", async () => {

@@ -14,7 +14,7 @@ import { parseArgs } from "node:util";
 import { join } from "node:path";
 import type { Result } from "../../examples/next_token_byte_pair/report.ts";
 import { TITLES } from "../../examples/next_token_byte_pair/models.ts";
-import { newRun } from "../../examples/shared/runs.ts";
+import { newRunName, RUNS } from "../../src/cli/runs.ts";
 import { curvesSvg, formatDuration, formatTable } from "../../mod.ts";
 import { trainTranslators, type TranslatorFigures } from "./train_translator.ts";
 
@@ -39,7 +39,7 @@ const { values: options } = parseArgs({
   options: {
     data: { type: "string", default: "../shared/data/shakespeare.txt" },
     pairs: { type: "string", default: "../shared/data/fra.txt" },
-    out: { type: "string", default: newRun("proof") },
+    out: { type: "string", default: `${RUNS}/${newRunName("proof")}` },
   },
 });
 const pictures = join(options.out, "pictures");

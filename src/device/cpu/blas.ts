@@ -4,8 +4,8 @@
  *
  * @module
  */
-import { sgemm as wasmSgemm, type SgemmOptions } from "./sgemm.ts";
-import type { ThreadPool } from "./threads.ts";
+import { sgemm as wasmSgemm, type SgemmOptions, tileSize } from "./sgemm.ts";
+import type { NativeKernel, ThreadKernel, ThreadPool } from "./threads.ts";
 
 /** Where OpenBLAS (by its absolute path, so that a narrow `--allow-ffi` is enough) and Accelerate are found. */
 const LIBRARIES: Partial<Record<typeof Deno.build.os, readonly string[]>> = {
@@ -31,44 +31,58 @@ const LIBRARIES: Partial<Record<typeof Deno.build.os, readonly string[]>> = {
 /** Set to `off` to keep to the WASM kernels, or to the path of a library; read only where `--allow-env` covers it. */
 const VARIABLE = "DINOGRAD_BLAS";
 
-const SYMBOLS = {
+const PRODUCT = {
   // deno-fmt-ignore
   cblas_sgemm: {
     parameters: ["i32", "i32", "i32", "i32", "i32", "i32", "f32", "buffer", "i32", "buffer", "i32", "f32",
       "buffer", "i32"],
     result: "void",
   },
+} as const;
+
+const SYMBOLS = {
+  ...PRODUCT,
   openblas_set_num_threads: { parameters: ["i32"], result: "void", optional: true },
-  openblas_get_num_threads: { parameters: [], result: "i32", optional: true },
   openblas_get_corename: { parameters: [], result: "pointer", optional: true },
   gotoblas_dynamic_quit: { parameters: [], result: "void", optional: true },
   gotoblas_dynamic_init: { parameters: [], result: "void", optional: true },
-  openblas_read_env: { parameters: [], result: "void", optional: true },
-  blas_thread_shutdown_: { parameters: [], result: "i32", optional: true },
   // Of the C library, which a lookup in OpenBLAS also reaches.
+  getenv: { parameters: ["buffer"], result: "pointer", optional: true },
   setenv: { parameters: ["buffer", "buffer", "i32"], result: "i32", optional: true },
+  strcmp: { parameters: ["buffer", "pointer"], result: "i32", optional: true },
   memcpy: { parameters: ["buffer", "pointer", "usize"], result: "void", optional: true },
   __x86_get_cpuid_feature_leaf: { parameters: ["u32"], result: "pointer", optional: true },
 } as const;
 
-const ROW_MAJOR = 101, PLAIN = 111, TRANSPOSED = 112;
+type Library = Deno.DynamicLibrary<typeof SYMBOLS>;
+type Product = Deno.DynamicLibrary<typeof PRODUCT>["symbols"]["cblas_sgemm"];
 
 /** Multiply-adds below which the WASM kernel is as fast as a call into BLAS. */
 const MIN_WORK = 8192;
-
-type Library = Deno.DynamicLibrary<typeof SYMBOLS>;
+/** Multiply-adds below which another thread is not worth waking. */
+const MIN_TILE_WORK = 500_000;
+/** The tiles are not cut below this many rows or columns, since BLAS packs the operands of each one. */
+const MIN_TILE = 64;
 
 /** Options of {@linkcode Blas.open}. */
 export interface BlasOptions {
   /** Absolute path of the library; the usual places, or `DINOGRAD_BLAS`, when left out. */
   path?: string;
-  /** Threads of the library; its own choice when left out. Accelerate decides by itself. */
-  threads?: number;
 }
 
-/** A BLAS of the machine, opened by FFI. */
+/**
+ * A BLAS of the machine, opened by FFI.
+ *
+ * OpenBLAS computes each call on the thread that makes it, and the threads of the pool share a product by tiles of C. Its
+ * own threads would be one set for the whole process, whatever the devices in it ask for, and they take the cores from
+ * the WASM kernels that come next. Accelerate uses threads as it sees fit and gets each product in one call.
+ */
 export class Blas {
+  /** The products of the library as a kernel of a thread pool, which `ThreadPool.start` is to be given. */
+  readonly kernel: NativeKernel;
   readonly #library: Library;
+  /** True where a call uses no other thread than its own. */
+  readonly #singleThreaded: boolean;
 
   private constructor(
     /** Path of the library. */
@@ -76,8 +90,19 @@ export class Blas {
     library: Library,
   ) {
     this.#library = library;
-    useCpuFeatures(library);
-    sleepSoon(library);
+    const { cblas_sgemm, openblas_set_num_threads } = library.symbols;
+    oncePerProcess(library, () => useCpuFeatures(library));
+    // The same number for every device of the process, so that none disturbs another.
+    openblas_set_num_threads?.(1);
+    this.#singleThreaded = openblas_set_num_threads !== undefined;
+    const symbols = `Deno.dlopen(${JSON.stringify(path)}, ${JSON.stringify(PRODUCT)}).symbols`;
+    this.kernel = {
+      name: "cblas_sgemm",
+      create: (memory) => tileKernel(cblas_sgemm, memory),
+      workerSource: this.#singleThreaded
+        ? `(${tileKernel})(${symbols}.cblas_sgemm, memory)`
+        : undefined,
+    };
   }
 
   /**
@@ -95,9 +120,7 @@ export class Blas {
         // Not installed, or no CBLAS: the next one.
         continue;
       }
-      const blas = new Blas(path, library);
-      if (options.threads !== undefined) blas.setThreads(options.threads);
-      return blas;
+      return new Blas(path, library);
     }
     return undefined;
   }
@@ -107,19 +130,9 @@ export class Blas {
     return coreName(this.#library);
   }
 
-  /** Threads that the library uses, where it tells. */
-  get threads(): number | undefined {
-    return this.#library.symbols.openblas_get_num_threads?.();
-  }
-
-  /** Sets the threads of the library; does nothing for one that decides by itself. */
-  setThreads(threads: number): void {
-    this.#library.symbols.openblas_set_num_threads?.(threads);
-  }
-
   /**
    * Same as `sgemm` of `sgemm.ts`, with the products done by the library. Matrix-vector and tiny products, and layouts that
-   * BLAS does not know, stay with the WASM kernels of `pool`.
+   * BLAS does not know, stay with the WASM kernels of `pool`, which must have been started with this object's `kernel`.
    */
   sgemm(pool: ThreadPool, options: SgemmOptions): void {
     const { m, n, k, a, b, c } = options;
@@ -127,37 +140,86 @@ export class Blas {
     const lda = options.lda ?? (transA ? m : k), ldb = options.ldb ?? (transB ? k : n);
     const ldc = options.ldc ?? n;
     const batch = options.batch ?? 1;
-    const { bias = 0, residual = 0, alpha = 1, beta = 0 } = options;
-    const packed = ldc === n && (batch === 1 || (options.strideC ?? m * n) === m * n) &&
-      (options.ldr ?? n) === n;
-    if (m < 2 || n < 2 || m * n * k < MIN_WORK || ((bias || residual) && !packed)) {
+    const { bias = 0, alpha = 1, beta = 0 } = options;
+    const packed = ldc === n && (batch === 1 || (options.strideC ?? m * n) === m * n);
+    if (m < 2 || n < 2 || m * n * k < MIN_WORK || (bias && !packed)) {
       return wasmSgemm(pool, options);
     }
     const strideA = options.strideA ?? lda * (transA ? k : m);
     const strideB = options.strideB ?? ldb * (transB ? n : k);
     const strideC = options.strideC ?? ldc * m;
-    const { cblas_sgemm } = this.#library.symbols;
-    const { buffer } = pool.memory;
-    const rowsA = transA ? k : m, rowsB = transB ? n : k;
-    for (let i = 0; i < batch; i++) {
-      const view = (at: number, stride: number, rows: number, ld: number, columns: number) =>
-        new Float32Array(buffer, at + 4 * i * stride, (rows - 1) * ld + columns);
-      // deno-fmt-ignore
-      cblas_sgemm(ROW_MAJOR, transA ? TRANSPOSED : PLAIN, transB ? TRANSPOSED : PLAIN, m, n, k, alpha,
-        view(a, strideA, rowsA, lda, transA ? m : k), lda,
-        view(b, strideB, rowsB, ldb, transB ? k : n), ldb,
-        beta, view(c, strideC, m, ldc, n), ldc);
-    }
+    const threads = this.#singleThreaded ? pool.threads : 1;
+    const [rows, columns] = blasTiles(m, n, k, batch, threads);
+    const tiles = batch * Math.ceil(m / rows) * Math.ceil(n / columns);
+    const chunk = Math.max(1, Math.floor(MIN_TILE_WORK / (rows * columns * k)));
+    // deno-fmt-ignore
+    pool.run(this.kernel.name, tiles, chunk, m, n, k, alpha, beta, a, lda, strideA, Number(transA),
+      b, ldb, strideB, Number(transB), c, ldc, strideC, rows, columns);
     if (bias) {
       pool.run("row_add", batch * m, Math.max(1, Math.ceil(16384 / n)), c, bias, c, n);
     }
-    if (residual) pool.run("add", batch * m * n, 16384, c, residual, c);
   }
 
   /** Closes the library; it must not be used afterwards. */
   close(): void {
     this.#library.close();
   }
+}
+
+/** Rows and columns of the tiles of C that are computed at a time: two for each thread, or the whole of a small C. */
+function blasTiles(
+  m: number,
+  n: number,
+  k: number,
+  batch: number,
+  threads: number,
+): [rows: number, columns: number] {
+  let down = 1, across = 1;
+  const wanted = threads === 1 ? 1 : Math.min(2 * threads, m * n * k * batch / MIN_TILE_WORK);
+  while (batch * down * across < wanted) {
+    const tall = m / down, wide = n / across;
+    if (Math.max(tall, wide) < 2 * MIN_TILE) break;
+    if (tall > wide) down++;
+    else across++;
+  }
+  return [tileSize(m, down, 16), tileSize(n, across, 16)];
+}
+
+/**
+ * The tiles [start, end) of the products of a batch. Workers get it as source text, so it may use nothing but its arguments.
+ */
+function tileKernel(sgemm: Product, memory: WebAssembly.Memory): ThreadKernel {
+  const view = (address: number): Float32Array<ArrayBuffer> => {
+    // Another thread may have grown the memory: then this one is told of it now.
+    if (address >= memory.buffer.byteLength) memory.grow(0);
+    // The memory is a shared one, which `buffer` parameters take all the same.
+    return new Float32Array(memory.buffer as ArrayBuffer, address, 1);
+  };
+  // deno-fmt-ignore
+  return (_thread, start, end, m, n, k, alpha, beta, a, lda, strideA, transA, b, ldb, strideB, transB,
+    c, ldc, strideC, rows, columns) => {
+    const down = Math.ceil(m / rows), across = Math.ceil(n / columns);
+    for (let task = start; task < end; task++) {
+      const item = Math.floor(task / (down * across)), tile = task % (down * across);
+      const top = tile % down * rows, left = Math.floor(tile / down) * columns;
+      sgemm(
+        101, // row-major
+        transA ? 112 : 111,
+        transB ? 112 : 111,
+        Math.min(rows, m - top),
+        Math.min(columns, n - left),
+        k,
+        alpha,
+        view(a + 4 * (item * strideA + top * (transA ? 1 : lda))),
+        lda,
+        view(b + 4 * (item * strideB + left * (transB ? ldb : 1))),
+        ldb,
+        beta,
+        view(c + 4 * (item * strideC + top * ldc + left)),
+        ldc,
+      );
+    }
+  };
 }
 
 function readVariable(): string | undefined {
@@ -205,14 +267,26 @@ function useCpuFeatures(library: Library): void {
 }
 
 /**
- * Threads of OpenBLAS look for work for a tenth of a second before they sleep, and take the cores from the WASM kernels that
- * come next. Let them look for 2^15 cycles, which costs the products nothing measurable.
+ * Runs `change` in the first of the process's JavaScript threads that comes here; the others wait until it is done. They share
+ * no memory, but the C environment is one for the process, and `setenv` without overwriting tells who was first.
  */
-function sleepSoon({ symbols }: Library): void {
-  const { setenv, openblas_read_env: read, blas_thread_shutdown_: stop } = symbols;
-  if (!setenv || !read || !stop) return;
-  setenv(text("OPENBLAS_THREAD_TIMEOUT"), text("15"), 0);
-  read();
-  // They start again with the next product.
-  stop();
+function oncePerProcess({ symbols }: Library, change: () => void): void {
+  const { getenv, setenv, strcmp } = symbols;
+  if (!getenv || !setenv || !strcmp) return;
+  // With the number of the process, since children inherit the environment.
+  const variable = text(`DINOGRAD_BLAS_${Deno.pid}`), done = text("done");
+  const own = text(crypto.randomUUID());
+  setenv(variable, own, 0);
+  if (strcmp(own, getenv(variable)) === 0) {
+    try {
+      change();
+    } finally {
+      setenv(variable, done, 1);
+    }
+    return;
+  }
+  const sleep = new Int32Array(new SharedArrayBuffer(4));
+  for (let waited = 0; waited < 1000 && strcmp(done, getenv(variable)) !== 0; waited++) {
+    Atomics.wait(sleep, 0, 0, 1);
+  }
 }

@@ -16,6 +16,7 @@ import type {
 import { BYTES, type DType, type TypedArray, viewOf } from "../dtype.ts";
 import { DeviceError, DeviceLostError } from "../errors.ts";
 import type { Kernel, Params, SimdJob } from "../kernel.ts";
+import { yieldToEventLoop } from "../event_loop.ts";
 import { Blas } from "./blas.ts";
 import { Heap } from "./heap.ts";
 import { sgemm, type SgemmOptions } from "./sgemm.ts";
@@ -81,12 +82,9 @@ export class CpuDevice implements Device {
   /** Opens the CPU; needs no permission, and asks for none. */
   static open(options: CpuDeviceOptions = {}): CpuDevice {
     const { blas = true, simd = true } = options;
-    const pool = ThreadPool.start({ threads: options.threads });
-    return new CpuDevice(
-      pool,
-      blas && simd ? Blas.open({ threads: pool.threads }) : undefined,
-      simd,
-    );
+    const library = blas && simd ? Blas.open() : undefined;
+    const native = library && [library.kernel];
+    return new CpuDevice(ThreadPool.start({ threads: options.threads, native }), library, simd);
   }
 
   createBuffer(bytes: number, purpose?: () => string): DeviceBuffer {
@@ -120,12 +118,10 @@ export class CpuDevice implements Device {
       .copyWithin(target.at, source.at, source.at + byteLength);
   }
 
-  read(regions: readonly Region[]): Promise<Uint8Array<ArrayBuffer>[]> {
-    try {
-      return Promise.resolve(regions.map((region) => this.readNow(region)));
-    } catch (error) {
-      return Promise.reject(error);
-    }
+  async read(regions: readonly Region[]): Promise<Uint8Array<ArrayBuffer>[]> {
+    const values = regions.map((region) => this.readNow(region));
+    await yieldToEventLoop();
+    return values;
   }
 
   /** Reads a region without a promise, which only this device can. */
@@ -152,8 +148,8 @@ export class CpuDevice implements Device {
     }
   }
 
-  synchronize(): Promise<void> {
-    return Promise.resolve();
+  async synchronize(): Promise<void> {
+    await yieldToEventLoop();
   }
 
   memory(): MemoryReport {

@@ -57,8 +57,8 @@ const FEW_ROWS = 8;
 /** Multiply-adds below which another thread is not worth waking. */
 const MIN_WORK = 100_000;
 
-/** Splits `size` into equal tiles of at most `limit`, rounded up to `step`. */
-function tileSize(size: number, pieces: number, step: number): number {
+/** The size of the tiles when `size` is cut into so many equal pieces, rounded up to `step`. */
+export function tileSize(size: number, pieces: number, step: number): number {
   return Math.ceil(Math.ceil(size / pieces) / step) * step;
 }
 

@@ -42,8 +42,26 @@ const ERROR_MAX = 1024;
 /** How long a worker looks for the next job before it sleeps, in milliseconds. */
 const SPIN_MS = 0.04;
 
-/** What a thread needs to take part in jobs. Shared with the workers by its source text: no free variables but these. */
-type Kernel = (thread: number, start: number, end: number, ...values: number[]) => void;
+/** Computes the items [start, end) of a job. */
+export type ThreadKernel = (
+  thread: number,
+  start: number,
+  end: number,
+  ...values: number[]
+) => void;
+
+/** A kernel outside of the WebAssembly module, such as a product of the machine's BLAS. */
+export interface NativeKernel {
+  /** The name that {@linkcode ThreadPool.run} knows it by. */
+  readonly name: string;
+  /** The kernel for the calling thread. */
+  create(memory: WebAssembly.Memory): ThreadKernel;
+  /**
+   * A JavaScript expression whose value is a worker's own kernel; `memory` is in scope. A worker in which it throws leaves
+   * such jobs to the other threads. Without it the calling thread does them alone.
+   */
+  readonly workerSource?: string;
+}
 
 /**
  * Takes chunks of the open job until none is left. The text of this function also runs in the workers, so it may use
@@ -52,7 +70,7 @@ type Kernel = (thread: number, start: number, end: number, ...values: number[]) 
 function takeChunks(
   words: Int32Array,
   next: number,
-  kernel: Kernel,
+  kernel: ThreadKernel,
   thread: number,
   count: number,
   chunk: number,
@@ -68,13 +86,20 @@ function takeChunks(
   }
 }
 
-/** The program of a worker; `workerData` carries the memory, the module and the thread's number. */
+/** The program of a worker; `workerData` carries the memory, the module, the thread's number and native kernels. */
 const WORKER = `
 import { workerData } from "node:worker_threads";
-const { memory, module, thread } = workerData;
+const { memory, module, thread, native } = workerData;
 const takeChunks = ${takeChunks.toString()};
 const instance = new WebAssembly.Instance(module, { env: { memory } });
 const kernels = WebAssembly.Module.exports(module).map((e) => instance.exports[e.name]);
+for (const source of native) {
+  try {
+    kernels.push(new Function("memory", "return " + source)(memory));
+  } catch {
+    kernels.push(undefined);
+  }
+}
 const words = new Int32Array(memory.buffer, 0, 1024);
 const floats = new Float64Array(memory.buffer, 0, 256);
 Atomics.add(words, ${STARTED}, 1);
@@ -97,7 +122,7 @@ for (;;) {
   seen = job;
   // Enter first, look second: the caller closes the job first and counts who is inside second.
   Atomics.add(words, ${ACTIVE}, 1);
-  if (Atomics.load(words, ${OPEN}) === 1) {
+  if (Atomics.load(words, ${OPEN}) === 1 && kernels[words[${KERNEL}]]) {
     try {
       const values = Array.from(floats.subarray(${VALUES}, ${VALUES} + words[${ARGUMENTS}]));
       takeChunks(words, ${NEXT}, kernels[words[${KERNEL}]], thread, words[${COUNT}], words[${CHUNK}], values);
@@ -117,6 +142,8 @@ for (;;) {
 export interface ThreadPoolOptions {
   /** Threads that take part, the calling one included; the number of logical cores, at most 16, when left out. */
   threads?: number;
+  /** Kernels beside those of the WebAssembly module. */
+  native?: readonly NativeKernel[];
 }
 
 /** Threads over one shared memory that run the WebAssembly kernels by name. */
@@ -128,21 +155,27 @@ export class ThreadPool {
   /** First byte that belongs to the user of the pool; what lies below is tables, scratch and the job descriptor. */
   readonly heapBase: number;
 
-  readonly #kernels: Map<string, { index: number; call: Kernel }>;
+  /** Kernels by name; those that are not shared run on the calling thread alone. */
+  readonly #kernels = new Map<string, { index: number; call: ThreadKernel; shared: boolean }>();
   readonly #words: Int32Array;
   readonly #values: Float64Array;
   readonly #workers: Worker[] = [];
   #closed = false;
 
-  private constructor(threads: number) {
+  private constructor(threads: number, native: readonly NativeKernel[]) {
     this.memory = new WebAssembly.Memory({ initial: 1, maximum: PAGE, shared: true });
     const instance = new WebAssembly.Instance(kernels, { env: { memory: this.memory } });
-    this.#kernels = new Map(
-      WebAssembly.Module.exports(kernels).map(({ name }, index) => [
-        name,
-        { index, call: instance.exports[name] as Kernel },
-      ]),
-    );
+    WebAssembly.Module.exports(kernels).forEach(({ name }, index) => {
+      const call = instance.exports[name] as ThreadKernel;
+      this.#kernels.set(name, { index, call, shared: true });
+    });
+    for (const { name, create, workerSource } of native) {
+      this.#kernels.set(name, {
+        index: this.#kernels.size,
+        call: create(this.memory),
+        shared: workerSource !== undefined,
+      });
+    }
     const heapBase = instance.exports.heap_base as (threads: number) => number;
     this.heapBase = heapBase(threads) >>> 0;
     this.memory.grow(Math.ceil(this.heapBase / PAGE) - 1);
@@ -152,7 +185,12 @@ export class ThreadPool {
     const url = new URL("data:text/javascript," + encodeURIComponent(WORKER));
     for (let thread = 1; thread < threads; thread++) {
       const worker = new Worker(url, {
-        workerData: { memory: this.memory, module: kernels, thread },
+        workerData: {
+          memory: this.memory,
+          module: kernels,
+          thread,
+          native: native.map(({ workerSource }) => workerSource),
+        },
       });
       // A program that ends must not wait for its idle workers.
       worker.unref();
@@ -165,17 +203,17 @@ export class ThreadPool {
   /**
    * Starts a pool. Kernels can run at once; workers join as they come up.
    *
-   * @throws {RangeError} If `threads` is not a whole number from 1 to 16.
+   * @throws {RangeError} If `threads` is not an integer from 1 to 16.
    */
   static start(options: ThreadPoolOptions = {}): ThreadPool {
     const threads = options.threads ??
       Math.min(MAX_THREADS, Math.max(1, navigator.hardwareConcurrency));
     if (!Number.isInteger(threads) || threads < 1 || threads > MAX_THREADS) {
       throw new RangeError(
-        `Expected threads to be a whole number from 1 to ${MAX_THREADS} but found ${threads}`,
+        `ThreadPool.start: expected threads to be an integer from 1 to ${MAX_THREADS} but got ${threads}`,
       );
     }
-    return new ThreadPool(threads);
+    return new ThreadPool(threads, options.native ?? []);
   }
 
   /** Workers that have come up so far; `threads - 1` in the end. */
@@ -211,7 +249,7 @@ export class ThreadPool {
       );
     }
     if (count <= 0) return;
-    if (count <= chunk || this.threads === 1) {
+    if (count <= chunk || this.threads === 1 || !kernel.shared) {
       try {
         for (let start = 0; start < count; start += chunk) {
           kernel.call(0, start, Math.min(count, start + chunk), ...values);

@@ -7,7 +7,13 @@
 import type { Binding, DeviceBuffer } from "../device.ts";
 import { BYTES, type DType } from "../dtype.ts";
 import { DeviceError } from "../errors.ts";
-import type { GpuProgram, GpuTarget, Kernel, Params } from "../kernel.ts";
+import {
+  type GpuProgram,
+  type GpuTarget,
+  type Kernel,
+  MAX_ITERATIONS,
+  type Params,
+} from "../kernel.ts";
 import type { Bindings } from "../splitting.ts";
 import type { Allocation } from "./buffer_pool.ts";
 import type { Faults } from "./faults.ts";
@@ -63,10 +69,11 @@ export class Launcher {
     const dtypes: Record<string, DType> = {};
     let written = 0;
     let elements = 0;
-    for (let i = 0; i < layout.bindings.length; i++) {
-      const binding = bindings[layout.bindings[i]];
+    for (let i = 0; i < layout.slots.length; i++) {
+      const { name } = layout.slots[i];
+      const binding = bindings[name];
       if (!binding) continue;
-      dtypes[layout.bindings[i]] = binding.dtype;
+      dtypes[name] = binding.dtype;
       if (layout.writes[i]) {
         written++;
         elements += binding.size;
@@ -76,9 +83,22 @@ export class Launcher {
     if (written > 0 && elements === 0) return;
     const program = kernel.gpu(params, { dtypes, ...this.#options.target });
     const workgroups = this.#workgroups(kernel.name, program);
+    const { iterations = 0 } = program;
+    if (this.#options.target.software && iterations > MAX_ITERATIONS) {
+      throw new DeviceError(
+        `${kernel.name}: expected at most ${MAX_ITERATIONS} loop iterations of an invocation, as software ` +
+          `adapters end loops early, but got ${iterations} for ${JSON.stringify(params)}`,
+      );
+    }
     if (workgroups[0] === 0 || workgroups[1] === 0 || workgroups[2] === 0) return;
     const recorder = this.#recorder;
-    const pipeline = this.#pipelines.pipeline(kernel.name, layout, program, () => recorder.flush());
+    const pipeline = this.#pipelines.pipeline(
+      kernel,
+      params,
+      program,
+      dtypes,
+      () => recorder.flush(),
+    );
     const group = this.#bindGroups.get(kernel.name, layout, ranges);
     recorder.reserve(layout.uniformBytes);
     if (this.timer?.full) recorder.flush();
@@ -95,11 +115,11 @@ export class Launcher {
   #bind(kernel: Kernel<any>, layout: Layout, bindings: Bindings): BoundRange[] {
     const ranges: BoundRange[] = [];
     let written = 0;
-    for (let i = 0; i < layout.bindings.length; i++) {
-      const name = layout.bindings[i];
+    for (let i = 0; i < layout.slots.length; i++) {
+      const { name, optional } = layout.slots[i];
       const binding = bindings[name];
       const write = layout.writes[i];
-      if (!binding && !layout.optional.has(name)) {
+      if (!binding && !optional) {
         throw new DeviceError(`Kernel "${kernel.name}": binding "${name}" is missing`);
       }
       if (!binding || binding.size === 0) {
@@ -114,7 +134,7 @@ export class Launcher {
         const overlap = range.offset < other.offset + other.bytes &&
           other.offset < range.offset + range.bytes;
         if (write !== layout.writes[j] || (write && overlap)) {
-          const before = layout.bindings[j];
+          const before = layout.slots[j].name;
           throw new DeviceError(
             `Kernel "${kernel.name}": bindings "${before}" and "${name}" are the same buffer, ` +
               `and "${write ? name : before}" is written`,

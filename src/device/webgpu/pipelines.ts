@@ -4,19 +4,19 @@
  * @module
  */
 import { DeviceError } from "../errors.ts";
-import type { GpuProgram, Kernel } from "../kernel.ts";
+import type { DType } from "../dtype.ts";
+import type { GpuProgram, Kernel, Params } from "../kernel.ts";
+import { type Slot, wgslHeader } from "../kernel_spec.ts";
 import { specialise } from "../template.ts";
 import type { Allocation } from "./buffer_pool.ts";
 import type { Faults } from "./faults.ts";
 
 /** What all launches of a kernel share. */
 export interface Layout {
-  /** Names of the storage bindings in order. */
-  readonly bindings: readonly string[];
+  /** The storage bindings in order. */
+  readonly slots: readonly Slot[];
   /** Whether each is written. */
   readonly writes: readonly boolean[];
-  /** Which may be left out. */
-  readonly optional: ReadonlySet<string>;
   /** The uniform struct's fields in order. */
   readonly params: readonly (readonly [name: string, type: "u32" | "i32" | "f32"])[];
   /** Bytes of the uniform struct, 0 where there is none. */
@@ -64,14 +64,13 @@ export class Pipelines {
   layout(kernel: Kernel<any>): Layout {
     let layout = this.#layouts.get(kernel);
     if (!layout) {
-      const writes = Object.values(kernel.bindings).map((access) => access !== "read");
+      const writes = kernel.slots.map(({ access }) => access !== "read");
       const params = Object.entries(kernel.params);
       const uniformBytes = Math.ceil(params.length * 4 / 16) * 16;
       const key = `${writes.map((write) => write ? "w" : "r").join("")}${uniformBytes}`;
       layout = {
-        bindings: Object.keys(kernel.bindings),
+        slots: kernel.slots,
         writes,
-        optional: new Set(kernel.optional),
         params,
         uniformBytes,
         key,
@@ -82,16 +81,27 @@ export class Pipelines {
     return layout;
   }
 
-  /** The compiled program; `beforeCompile` is called when it has to be compiled first. */
-  pipeline(name: string, layout: Layout, program: GpuProgram, beforeCompile: () => void): Pipeline {
+  /**
+   * The compiled program for bindings of these element types; `beforeCompile` is called when it has to be compiled
+   * first.
+   */
+  pipeline(
+    // deno-lint-ignore no-explicit-any -- kernels of any parameters
+    kernel: Kernel<any>,
+    params: Params,
+    program: GpuProgram,
+    dtypes: Readonly<Record<string, DType>>,
+    beforeCompile: () => void,
+  ): Pipeline {
     let variants = this.#pipelines.get(program.wgsl);
     if (!variants) this.#pipelines.set(program.wgsl, variants = new Map());
-    let key = `${name} ${layout.key}`;
+    let key = `${kernel.name} ${program.vec4 ?? false}`;
+    for (const { name } of kernel.slots) key += ` ${dtypes[name]}`;
     for (const constant in program.constants) key += ` ${constant}=${program.constants[constant]}`;
     let pipeline = variants.get(key);
     if (!pipeline) {
       beforeCompile();
-      variants.set(key, pipeline = this.#compile(name, layout, program));
+      variants.set(key, pipeline = this.#compile(kernel, params, program, dtypes));
     }
     if (pipeline.error) throw pipeline.error;
     return pipeline;
@@ -125,11 +135,22 @@ export class Pipelines {
     return shared;
   }
 
-  #compile(name: string, layout: Layout, program: GpuProgram): Pipeline {
-    const constants = JSON.stringify(program.constants ?? {});
+  #compile(
+    // deno-lint-ignore no-explicit-any -- kernels of any parameters
+    kernel: Kernel<any>,
+    params: Params,
+    program: GpuProgram,
+    dtypes: Readonly<Record<string, DType>>,
+  ): Pipeline {
+    const { name } = kernel;
+    const layout = this.layout(kernel);
+    const constants = JSON.stringify({ ...dtypes, ...program.constants });
     let code: string;
     try {
-      code = specialise(program.wgsl, program.constants);
+      code = specialise(
+        wgslHeader(kernel, params, dtypes, program.vec4) + program.wgsl,
+        program.constants,
+      );
     } catch (error) {
       throw new DeviceError(
         `Kernel "${name}" with ${constants}: ${error instanceof Error ? error.message : error}`,

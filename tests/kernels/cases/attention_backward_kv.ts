@@ -6,15 +6,15 @@ import { inputs, situations } from "./attention_forward.ts";
 
 export const cases: Case[] = situations.map(([name, options, padded]) => {
   const { params, bindings } = inputs(options, padded);
-  const { q, k, v, key_valid, stats } = bindings;
-  const grad_o = random(q.length, 1, 5);
+  const { q, k, v, keyValid, stats } = bindings;
+  const dO = random(q.length, 1, 5);
   attentionForward.cpu(bindings, params);
-  attentionBackwardQ.cpu({ ...bindings, grad_o, grad_q: output(q.length) }, params);
-  const [grad_k, grad_v] = [output(k.length), output(v.length)];
+  attentionBackwardQ.cpu({ ...bindings, dO, dQ: output(q.length) }, params);
+  const [dK, dV] = [output(k.length), output(v.length)];
   return {
     kernel: attentionBackwardKv,
     name,
     params,
-    bindings: { q, k, v, grad_o, key_valid, stats, grad_k, grad_v },
+    bindings: { q, k, v, dO, keyValid, stats, dK, dV },
   };
 });

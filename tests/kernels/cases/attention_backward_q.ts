@@ -11,6 +11,6 @@ export const cases: Case[] = situations.map(([name, options, padded]) => {
     kernel: attentionBackwardQ,
     name,
     params,
-    bindings: { ...bindings, grad_o: random(length, 1, 5), grad_q: output(length) },
+    bindings: { ...bindings, dO: random(length, 1, 5), dQ: output(length) },
   };
 });

@@ -5,16 +5,16 @@ import { type Case, output, random } from "../case.ts";
 /** Inputs of an attention, and the outputs of its twin. */
 export function inputs(options: AttentionOptions, padded: boolean) {
   const params = attentionParams(options);
-  const { batch, heads, kv_heads, queries, keys, d } = params;
+  const { batch, heads, kvHeads, queries, keys, d } = params;
   const q = random(batch * heads * queries * d, 1, 1);
-  const k = random(batch * kv_heads * keys * d, 1, 2);
-  const v = random(batch * kv_heads * keys * d, 1, 3);
-  const key_valid = padded
+  const k = random(batch * kvHeads * keys * d, 1, 2);
+  const v = random(batch * kvHeads * keys * d, 1, 3);
+  const keyValid = padded
     ? Int32Array.from({ length: batch * keys }, (_, i) => i % 5 === 3 ? 0 : 1)
     : undefined;
   const o = output(q.length);
   const stats = new Float32Array(2 * batch * heads * queries);
-  return { params, bindings: { q, k, v, key_valid, o, stats } };
+  return { params, bindings: { q, k, v, keyValid, o, stats } };
 }
 
 /** What the cases of all three kernels are about. */
@@ -24,8 +24,12 @@ export const situations: [name: string, options: AttentionOptions, padded: boole
   ["causal, more keys", { batch: 1, heads: 2, queries: 5, keys: 21, d: 7, step: 1 }, false],
   ["causal, more queries", { batch: 1, heads: 1, queries: 9, keys: 4, d: 4, step: 1 }, false],
   ["own block", { batch: 1, heads: 2, queries: 30, keys: 37, d: 8, step: 1, block: 7 }, false],
-  ["every 4th key", { batch: 2, heads: 1, queries: 30, keys: 7, d: 8, step: 4, past: 0 }, false],
-  ["padded, shared keys", { batch: 2, heads: 4, kv_heads: 2, queries: 11, keys: 19, d: 12 }, true],
+  [
+    "every 4th key",
+    { batch: 2, heads: 1, queries: 30, keys: 7, d: 8, step: 4, position: 0 },
+    false,
+  ],
+  ["padded, shared keys", { batch: 2, heads: 4, kvHeads: 2, queries: 11, keys: 19, d: 12 }, true],
 ];
 
 const ownPositions: typeof situations[number] = [
@@ -37,8 +41,8 @@ const ownPositions: typeof situations[number] = [
 export const cases: Case[] = [...situations, ownPositions].map((situation) => {
   const [name, options, padded] = situation;
   const { params, bindings: common } = inputs(options, padded);
-  const pasts = situation === ownPositions ? Int32Array.of(0, 15, 31) : undefined;
-  const bindings = { ...common, pasts };
+  const positions = situation === ownPositions ? Int32Array.of(0, 15, 31) : undefined;
+  const bindings = { ...common, positions };
   return {
     kernel: attentionForward,
     name,

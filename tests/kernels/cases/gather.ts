@@ -19,11 +19,11 @@ function put(rows: number, columns: number, taken: number, more: Partial<Case> =
     kernel: gatherBackward,
     name: `[${rows}, ${taken}] into [${rows}, ${columns}]`,
     bindings: {
-      dy: random(rows * taken),
+      dOut: random(rows * taken),
       ids: randomIds(rows * taken, columns),
-      dx: random(rows * columns, 1, 2),
+      dX: random(rows * columns, 1, 2),
     },
-    params: { rows, columns, taken },
+    params: { rows, columns, taken, first: 0, end: taken },
     tolerance: 2e-6,
     ...more,
   };
@@ -48,5 +48,10 @@ export const cases: Case[] = [
   },
   put(5, 7, 3),
   put(70, 3, 40),
+  put(3, 5, 20, {
+    name: "some of a row",
+    params: { rows: 3, columns: 5, taken: 20, first: 4, end: 17 },
+  }),
+  put(2, 300_001, 32768),
   put(200, 8, 4, { name: "over the binding limit", limit: 2048 }),
 ];

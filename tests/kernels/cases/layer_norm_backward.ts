@@ -3,25 +3,25 @@ import { type Case, output, random } from "../case.ts";
 
 function gradient(rows: number, columns: number, parts: string, more: Partial<Case> = {}): Case {
   const size = rows * columns;
-  const dy = random(size, 1, 1), x = random(size, 2, 2), rstd = random(rows, 1, 3);
+  const dOut = random(size, 1, 1), x = random(size, 2, 2), rstd = random(rows, 1, 3);
   const weight = parts.includes("w") ? random(columns, 1, 4) : undefined;
   const mean = parts.includes("m") ? random(rows, 1, 5) : undefined;
   return {
     kernel: layerNormBackward,
     name: `${rows} x ${columns} ${parts}`,
-    bindings: { dy, x, weight, mean, rstd, dx: output(size) },
+    bindings: { dOut, x, weight, mean, rstd, dX: output(size) },
     params: { rows, columns },
     exact: () => {
-      const dx = new Float64Array(size);
+      const dX = new Float64Array(size);
       for (let row = 0; row < rows; row++) {
         const at = Array.from({ length: columns }, (_, i) => row * columns + i);
-        const g = at.map((place, i) => dy[place] * (weight?.[i] ?? 1));
+        const g = at.map((place, i) => dOut[place] * (weight?.[i] ?? 1));
         const h = at.map((place) => (x[place] - (mean?.[row] ?? 0)) * rstd[row]);
         const a = mean ? g.reduce((sum, v) => sum + v, 0) / columns : 0;
         const b = g.reduce((sum, v, i) => sum + v * h[i], 0) / columns;
-        at.forEach((place, i) => dx[place] = rstd[row] * (g[i] - a - h[i] * b));
+        at.forEach((place, i) => dX[place] = rstd[row] * (g[i] - a - h[i] * b));
       }
-      return { dx };
+      return { dX };
     },
     ...more,
   };
@@ -38,10 +38,10 @@ export const cases: Case[] = [
   gradient(3, 12, "", {
     name: "f16",
     bindings: {
-      dy: Float16Array.from(random(36)),
+      dOut: Float16Array.from(random(36)),
       x: Float16Array.from(random(36, 2, 2)),
       rstd: random(3),
-      dx: new Float16Array(36),
+      dX: new Float16Array(36),
     },
     tolerance: 2e-3,
     exact: undefined,

@@ -4,11 +4,11 @@ import { type Case, output, random } from "../case.ts";
 function sums(rows: number, columns: number, slabRows: number, parts: string): Case {
   const size = rows * columns, firstSlab = parts.includes("late") ? 2 : 0;
   const slabs = Math.max(1, Math.ceil(rows / slabRows));
-  const dy = random(size, 1, 1), x = random(size, 2, 2), rstd = random(rows, 1, 3);
+  const dOut = random(size, 1, 1), x = random(size, 2, 2), rstd = random(rows, 1, 3);
   const mean = parts.includes("m") ? random(rows, 1, 5) : undefined;
   const room = () => output((firstSlab + slabs) * columns);
   const bindings = {
-    dy,
+    dOut,
     x,
     mean,
     rstd,
@@ -27,8 +27,8 @@ function sums(rows: number, columns: number, slabRows: number, parts: string): C
       for (let i = 0; i < size; i++) {
         const row = Math.floor(i / columns);
         const at = (firstSlab + Math.floor(row / slabRows)) * columns + i % columns;
-        dWeight[at] += dy[i] * (x[i] - (mean?.[row] ?? 0)) * rstd[row];
-        dBias[at] += dy[i];
+        dWeight[at] += dOut[i] * (x[i] - (mean?.[row] ?? 0)) * rstd[row];
+        dBias[at] += dOut[i];
       }
       return {
         ...(bindings.dWeight ? { dWeight } : {}),

@@ -2,7 +2,7 @@ import { softmaxBackward } from "../../../kernels/softmax_backward.ts";
 import { axisCases } from "./rows.ts";
 import type { Case } from "../case.ts";
 
-export const cases: Case[] = axisCases(softmaxBackward, ["dy", "y"], "dx", ({ dy, y }) => {
-  const dot = dy.reduce((sum, d, i) => sum + d * y[i], 0);
-  return y.map((p, i) => p * (dy[i] - dot));
+export const cases: Case[] = axisCases(softmaxBackward, ["dOut", "y"], "dX", ({ dOut, y }) => {
+  const dot = dOut.reduce((sum, d, i) => sum + d * y[i], 0);
+  return y.map((p, i) => p * (dOut[i] - dot));
 });

@@ -17,7 +17,7 @@ function backward(count: number, more: Partial<Case> = {}): Case {
     kernel: swigluBackward,
     name: `${count} elements`,
     bindings: {
-      dy: random(count, 1, 3),
+      dOut: random(count, 1, 3),
       gate: random(count, 6),
       up: random(count, 2, 2),
       dGate: output(count),

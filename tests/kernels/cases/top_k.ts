@@ -14,7 +14,7 @@ function found(
     kernel: topKKernel,
     name: `${k} of [${rows}, ${columns}]`,
     bindings: { x, values, indices: new Int32Array(rows * k).fill(-9) },
-    params: { rows, columns, k },
+    params: { rows, columns, k, first: 0, end: k },
     tolerance: 0,
     ...more,
   };
@@ -32,5 +32,6 @@ export const cases: Case[] = [
     exact: () => ({ indices: [4, 6, 3, 5, 1, 2, 7, 0] }),
   }),
   found(2, 30, 4, Float16Array.from(random(60)), { name: "f16" }),
+  found(2, 300_001, 5),
   found(64, 64, 4, undefined, { name: "over the binding limit", limit: 4096 }),
 ];

@@ -4,14 +4,14 @@
  * @module
  */
 import { join } from "node:path";
-import { DownloadError } from "../../../src/data/download.ts";
+import { DownloadError } from "../../../src/hub/download.ts";
 import { CpuDevice } from "../../../src/device/cpu/cpu_device.ts";
 import { GPT2 } from "../../../src/models/gpt2.ts";
 import { GPT3 } from "../../../src/models/gpt3.ts";
 import { LLaMA } from "../../../src/models/llama.ts";
 import { loadModel, saveModel } from "../../../src/models/model_folder.ts";
 import { Transformer } from "../../../src/models/transformer.ts";
-import { downloadModel } from "../../../src/pretrained/hub.ts";
+import { downloadModel } from "../../../src/pretrained/download_model.ts";
 import { loadPretrained } from "../../../src/pretrained/load_pretrained.ts";
 import { savePretrained } from "../../../src/pretrained/save_pretrained.ts";
 import { AT_BYTE, AT_KEY, type Format, holds, type Mutant } from "../format.ts";

@@ -1,5 +1,15 @@
-/** What `reproduce_gpt.ts` writes while it runs: the log, TensorBoard's events, the picture of the losses. */
-import { curvesSvg, EventFile, formatDuration, type HellaSwagScore, TextLog } from "../../mod.ts";
+/** What a run writes while it trains: the log, TensorBoard's events, the picture of the losses. */
+import {
+  type Checkpoint,
+  curvesSvg,
+  EventFile,
+  formatDuration,
+  type GPT2,
+  type HellaSwagScore,
+  TextLog,
+} from "../../../mod.ts";
+import type { Options } from "./options.ts";
+import type { StepOutcome } from "./training.ts";
 
 /** The curves so far; a checkpoint keeps them, so that a resumed run draws them whole. */
 export interface Curves {
@@ -7,35 +17,44 @@ export interface Curves {
   validation: [step: number, loss: number][];
 }
 
-/** What is told of a step. */
-export interface StepValues {
-  readonly loss: number;
-  readonly gradNorm: number;
+/** What is told of a step beside its outcome. */
+export interface StepTimes {
   readonly lr: number;
-  readonly tokensPerSecond: number;
-  /** That it took, and that the run will take. */
+  /** That the step took, and that the rest of the run will take. */
   readonly seconds: number;
   readonly left: number;
-  /** What else there is to say. */
-  readonly note: string;
+}
+
+/** What is told of a run when it begins. */
+export interface RunFacts {
+  readonly dtype: string;
+  /** Sequences of a micro-batch, where they were chosen by themselves. */
+  readonly batch?: number;
+  /** The checkpoint that it goes on from. */
+  readonly from?: Checkpoint;
 }
 
 /** The three logs of a run in one folder. */
 export class Report implements Disposable {
-  readonly #folder: string;
+  /** Path of the folder. */
+  readonly folder: string;
   readonly #log: TextLog;
   readonly #events: EventFile;
   readonly #curves: Curves;
 
   private constructor(folder: string, log: TextLog, events: EventFile, curves: Curves) {
-    this.#folder = folder;
+    this.folder = folder;
     this.#log = log;
     this.#events = events;
     this.#curves = curves;
   }
 
   /** Opens the logs; those of a resumed run go on at `step`. */
-  static async open(folder: string, step: number, curves: Curves): Promise<Report> {
+  static async open(
+    folder: string,
+    step: number,
+    curves: Curves = { train: [], validation: [] },
+  ): Promise<Report> {
     const log = await TextLog.open(`${folder}/log.txt`, { echo: console.log });
     const events = await EventFile.open(folder, step > 0 ? { resumeStep: step + 1 } : {});
     return new Report(folder, log, events, curves);
@@ -51,21 +70,48 @@ export class Report implements Disposable {
     this.#log.line(text);
   }
 
-  /** One step of training of so many. */
-  step(step: number, steps: number, values: StepValues): void {
-    if (Number.isFinite(values.loss)) this.#curves.train.push([step, values.loss]);
+  /** The first lines of a run. */
+  begin(corpus: string, options: Options, model: GPT2, { dtype, batch, from }: RunFacts): void {
+    const count = (n: number) => n.toLocaleString("en");
+    this.line(corpus);
+    this.line(
+      `GPT-2 with ${count(model.parameterCount())} parameters in ${dtype} on ` +
+        `${model.device.description}; ${options.steps} steps of ${
+          count(options.totalBatch)
+        } tokens` +
+        (batch === undefined ? "" : `, ${batch} sequences at a time`),
+    );
+    this.line(
+      from ? `going on after step ${from.step} from ${from.path}` : `writing to ${this.folder}`,
+    );
+  }
+
+  /** One step of training. */
+  step(
+    step: number,
+    { steps, totalBatch }: Options,
+    { loss, gradNorm, verdict }: StepOutcome,
+    { lr, seconds, left }: StepTimes,
+  ): void {
+    const tokensPerSecond = totalBatch / seconds;
+    if (Number.isFinite(loss)) this.#curves.train.push([step, loss]);
     this.#events.scalars({
-      "loss/train": values.loss,
-      "grad_norm": values.gradNorm,
-      "lr": values.lr,
-      "tokens_per_second": values.tokensPerSecond,
+      "loss/train": loss,
+      "grad_norm": gradNorm,
+      "lr": lr,
+      "tokens_per_second": tokensPerSecond,
     }, step);
     this.line(
       `step ${String(step).padStart(String(steps).length)}/${steps} | ` +
-        `lr ${printed(values.lr)} | grad_norm ${values.gradNorm.toFixed(4)} | ` +
-        `loss ${values.loss.toFixed(4)} | ` +
-        `${Math.round(values.tokensPerSecond).toLocaleString("en")} tokens/s | ` +
-        `${formatDuration(values.seconds)} | ${formatDuration(values.left)} left${values.note}`,
+        `lr ${printed(lr)} | grad_norm ${gradNorm.toFixed(4)} | loss ${loss.toFixed(4)} | ` +
+        `${Math.round(tokensPerSecond).toLocaleString("en")} tokens/s | ` +
+        `${formatDuration(seconds)} | ${formatDuration(left)} left` +
+        // With a loss scale, a norm that overflows is how the scale is found.
+        (verdict.action === "apply" && !Number.isFinite(gradNorm)
+          ? " | overflow, step refused"
+          : "") +
+        (verdict.warning ? ` | ${verdict.warning}` : "") +
+        (verdict.action === "skip" ? ": step left out" : ""),
     );
   }
 
@@ -73,6 +119,7 @@ export class Report implements Disposable {
   validation(step: number, loss: number): void {
     this.#curves.validation.push([step, loss]);
     this.#events.scalar("loss/validation", loss, step);
+    this.line(`validation loss ${loss.toFixed(4)} after ${step} steps`);
   }
 
   /** A score of HellaSwag. */
@@ -105,7 +152,7 @@ export class Report implements Disposable {
         ],
       }],
     });
-    const path = `${this.#folder}/loss.svg`;
+    const path = `${this.folder}/loss.svg`;
     await Deno.writeTextFile(path, svg);
     return path;
   }

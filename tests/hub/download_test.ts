@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { dataset as tinyShakespeare, loadTinyShakespeare } from "../../data/tiny_shakespeare.ts";
-import { cacheFolder, download, DownloadError } from "../../src/data/download.ts";
+import { endless, withServer as startServer } from "./server.ts";
+import { cacheFolder, download, DownloadError } from "../../src/hub/download.ts";
 
 const content = Uint8Array.from({ length: 100_000 }, (_, i) => (i * i) >> 3);
 const sha256 = createHash("sha256").update(content).digest("hex");
@@ -10,24 +11,16 @@ const right = { bytes: content.length, sha256, retryDelay: 1 };
 
 type Handler = (request: Request, count: number) => Response;
 
-/** Runs `use` with a server on this machine, a fresh folder, and the ranges that were asked for. */
-async function withServer(
+/** Runs `use` with a server, a fresh path, and the ranges that were asked for. */
+function withServer(
   handler: Handler,
   use: (url: string, path: string, ranges: (string | null)[]) => Promise<void>,
 ): Promise<void> {
   const ranges: (string | null)[] = [];
-  const folder = await Deno.makeTempDir();
-  const server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen: () => {} }, (request) => {
+  return startServer((request) => {
     ranges.push(request.headers.get("range"));
     return handler(request, ranges.length);
-  });
-  try {
-    const url = `http://127.0.0.1:${server.addr.port}/a.txt`;
-    await use(url, join(folder, "new", "a.txt"), ranges);
-  } finally {
-    await server.shutdown();
-    await Deno.remove(folder, { recursive: true });
-  }
+  }, (endpoint, folder) => use(`${endpoint}/a.txt`, join(folder, "new", "a.txt"), ranges));
 }
 
 /** Serves `content` as a server that knows ranges does. */
@@ -153,12 +146,15 @@ Deno.test("download() gives up at once when the file is not there", async () => 
 Deno.test("download() refuses the file when its length or hash is wrong", async () => {
   const wrong = content.with(77, content[77] ^ 1);
   await withServer((request) => serveRange(request, wrong), async (url, path) => {
-    await assert.rejects(download(url, path, right), /expected SHA-256 [0-9a-f]+ but found/);
+    await assert.rejects(download(url, path, right), /expected SHA-256 [0-9a-f]+ but got/);
     assert.deepEqual([...Deno.readDirSync(join(path, ".."))], []);
   });
   const longer = new Uint8Array([...content, 1]);
   await withServer((request) => serveRange(request, longer), async (url, path) => {
-    await assert.rejects(download(url, path, right), /sent more than the 100000 bytes expected/);
+    await assert.rejects(
+      download(url, path, right),
+      /expected 100000 bytes but the server sent more/,
+    );
   });
 });
 
@@ -197,4 +193,154 @@ Deno.test("cacheFolder() is what DINOGRAD_CACHE says when it is set", () => {
   } finally {
     if (before !== undefined) Deno.env.set("DINOGRAD_CACHE", before);
   }
+});
+
+/** Serves versions of a file: each answer with its ETag, ranges unless `If-Range` names another version. */
+function versioned(etag: string, body: Uint8Array<ArrayBuffer>, request: Request): Response {
+  const ifRange = request.headers.get("if-range");
+  const range = request.headers.get("range");
+  const whole = range === null || (ifRange !== null && ifRange !== etag);
+  const response = whole ? new Response(body) : serveRange(request, body);
+  response.headers.set("etag", etag);
+  return response;
+}
+
+Deno.test("download() without a hash never puts two versions together", async () => {
+  const other = content.map((byte) => byte ^ 0xff);
+  const plain = { retryDelay: 1 };
+  const [body, broken] = [content, content.subarray(0, 30_000)];
+  // A server that has the same version, another one, another one but ignores If-Range, or names no version.
+  const cases: [Handler, Uint8Array, (string | null)[]][] = [
+    [(r, n) => versioned('"1"', n === 1 ? broken : body, r), body, [null, "bytes=30000-"]],
+    [(r, n) => versioned(`"${n}"`, n === 1 ? broken : other, r), other, [null, "bytes=30000-"]],
+    [
+      (request, n) => {
+        const response = n === 1 ? new Response(broken) : serveRange(request, other);
+        response.headers.set("etag", n === 1 ? '"1"' : '"2"');
+        return response;
+      },
+      other,
+      [null, "bytes=30000-", null],
+    ],
+    [(r, n) => n === 1 ? new Response(broken) : serveRange(r, other), other, [null, null]],
+    [(r, n) => versioned('W/"1"', n === 1 ? broken : other, r), other, [null, null]],
+  ];
+  for (const [handler, expected, asked] of cases) {
+    await withServer(handler, async (url, path, ranges) => {
+      // The length makes the first attempt fail; a later call, as one of a later process, goes on.
+      const bytes = content.length;
+      await assert.rejects(download(url, path, { ...plain, bytes, retries: 0 }), /after 30000 of/);
+      await download(url, path, plain);
+      assert.deepEqual(await Deno.readFile(path), expected);
+      assert.deepEqual(ranges, asked);
+      assert.deepEqual([...Deno.readDirSync(join(path, ".."))].map(({ name }) => name), ["a.txt"]);
+    });
+  }
+});
+
+Deno.test("download() takes no part of a file for all of it when the server answers 416", async () => {
+  const shorter = content.subarray(0, 20_000);
+  const handler: Handler = (request, n) =>
+    n === 1 ? versioned('"1"', content.subarray(0, 30_000), request) : serveRange(request, shorter);
+  await withServer(handler, async (url, path, ranges) => {
+    const first = download(url, path, { retries: 0, bytes: content.length });
+    await assert.rejects(first, /after 30000 of 100000 bytes$/);
+    await download(url, path, { retryDelay: 1 });
+    assert.deepEqual(await Deno.readFile(path), shorter);
+    assert.deepEqual(ranges, [null, "bytes=30000-", null]);
+  });
+  const never: Handler = () => new Response("", { status: 416 });
+  await withServer(never, async (url, path, ranges) => {
+    await Deno.mkdir(join(path, ".."));
+    await Deno.writeFile(`${path}.part`, content.subarray(0, 10));
+    await assert.rejects(download(url, path, right), (error: Error) => {
+      assert(error instanceof DownloadError, String(error));
+      assert.match(error.message, /the server answered 416 Range Not Satisfiable$/);
+      return true;
+    });
+    assert.deepEqual(ranges, ["bytes=10-", null]);
+  });
+});
+
+Deno.test("download() gives up a body that trickles", async () => {
+  await withServer(() => endless("x", 20), async (url, path, ranges) => {
+    const options = { retryDelay: 1, retries: 2, stallTimeout: 200 };
+    await assert.rejects(
+      download(url, path, options),
+      /expected 1024 bytes per second at least but got \d+ in 200 ms \(tried 3 times\)$/,
+    );
+    assert.equal(ranges.length, 3);
+  });
+});
+
+Deno.test("download() does the same file once when several ask for it", async () => {
+  const slow: Handler = (request) => {
+    return new Response(
+      new ReadableStream({
+        async start(body) {
+          await new Promise((done) => setTimeout(done, 50));
+          for await (const piece of serveRange(request).body!) body.enqueue(piece);
+          body.close();
+        },
+      }),
+    );
+  };
+  await withServer(slow, async (url, path, ranges) => {
+    const results = await Promise.all(
+      [right, { bytes: content.length }, {}, right].map((options) => download(url, path, options)),
+    );
+    assert.deepEqual(results, Array(4).fill(path));
+    assert.deepEqual(await Deno.readFile(path), content);
+    assert.deepEqual(ranges, [null]);
+    // One that is aborted leaves at once, and does not disturb the others.
+    await Deno.remove(path);
+    const reason = new Error("enough");
+    const one = download(url, path, right);
+    const signal = AbortSignal.abort(reason);
+    await assert.rejects(download(url, path, { ...right, signal }), reason);
+    await one;
+    assert.deepEqual(ranges, [null, null]);
+  });
+});
+
+Deno.test("download() waits for another process that downloads the file, and says so", async () => {
+  const { promise: bothStarted, resolve: release } = Promise.withResolvers<void>();
+  const handler: Handler = (request) =>
+    new Response(
+      new ReadableStream({
+        async start(body) {
+          await bothStarted;
+          for await (const piece of serveRange(request).body!) body.enqueue(piece);
+          body.close();
+        },
+      }),
+    );
+  await withServer(handler, async (url, path, ranges) => {
+    const program = `import { download } from ${
+      JSON.stringify(import.meta.resolve("../../src/hub/download.ts"))
+    };
+      await download(Deno.args[0], Deno.args[1], ${JSON.stringify(right)});`;
+    const file = await Deno.makeTempFile({ suffix: ".ts" });
+    await Deno.writeTextFile(file, program);
+    const processes = [1, 2].map(() =>
+      new Deno.Command(Deno.execPath(), {
+        args: ["run", "-A", "--no-check", file, url, path],
+        stderr: "piped",
+      }).spawn()
+    );
+    const said = await Promise.race(processes.map(async (child) => {
+      for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) {
+        if (text.includes("waiting for")) return text;
+      }
+      return await new Promise<never>(() => {});
+    }));
+    release();
+    const codes = await Promise.all(processes.map(async (child) => (await child.status).code));
+    await Deno.remove(file);
+    assert.equal(said, `${path}: waiting for another process that downloads it\n`);
+    assert.deepEqual(codes, [0, 0]);
+    assert.deepEqual(await Deno.readFile(path), content);
+    assert.deepEqual(ranges, [null]);
+    assert.deepEqual([...Deno.readDirSync(join(path, ".."))].map(({ name }) => name), ["a.txt"]);
+  });
 });

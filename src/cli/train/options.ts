@@ -1,5 +1,5 @@
-/** The options of `reproduce_gpt.ts`: presets, and a flag for every number in them. */
-import { choice, type Command, newCommand, number, positive, whole } from "../shared/arguments.ts";
+/** The options of `train`: presets, and a flag for every number in them. */
+import { choice, type Command, integer, newCommand, number, positive } from "../arguments.ts";
 
 /** Everything that a run depends on. */
 export interface Options {
@@ -91,7 +91,7 @@ const presets: Record<Preset, Sizes> = {
 
 /** The command line, for its help and for shells to complete. */
 export function trainCommand(): Command {
-  return newCommand("reproduce_gpt", "Trains GPT-2 from scratch.")
+  return newCommand("train", "Trains GPT-2 from scratch.")
     .option(
       "--preset <tiny|small|124m>",
       "sizes and schedule to start from",
@@ -115,7 +115,7 @@ export function trainCommand(): Command {
     .option("--out <folder>", "checkpoints, log and pictures (default: a new folder in runs/)")
     .option("--resume [folder]", "go on from a run's newest checkpoint (default: the newest run)")
     .option("--prompt <text>", "what the samples continue")
-    .option("--seed <n>", "of weights, dropout and samples", whole)
+    .option("--seed <n>", "of weights, dropout and samples", integer)
     .option("--layers <n>", "transformer blocks", positive)
     .option("--heads <n>", "attention heads", positive)
     .option("--embed <n>", "width", positive)
@@ -128,7 +128,7 @@ export function trainCommand(): Command {
     .option("--steps <n>", "optimizer steps", positive)
     .option("--lr <x>", "highest learning rate", number)
     .option("--min-lr <x>", "last learning rate", number)
-    .option("--warmup <n>", "steps of linear warm-up", whole)
+    .option("--warmup <n>", "steps of linear warm-up", integer)
     .option("--weight-decay <x>", "of matrices", number)
     .option("--clip <x>", "global norm that gradients are clipped to", number)
     .option("--shuffle", "take shards and documents in another order in every epoch, by --seed")
@@ -151,23 +151,27 @@ export function trainCommand(): Command {
     .option("--val-batches <n>", "batches of a validation", positive)
     .option("--hellaswag [file]", "score HellaSwag, downloaded or from a file of its format")
     .option("--hellaswag-every <n>", "steps between two scores (default: 250)", positive)
-    .option("--samples <n>", "samples to draw", whole)
+    .option("--samples <n>", "samples to draw", integer)
     .option("--sample-length <n>", "tokens of a sample", positive)
     .option("--keep <n>", "checkpoints to keep", positive)
     .option("--profile", "print the time spent in every kernel at the end")
     .addHelpText("after", help());
 }
 
+/** What stays as it is when a run goes on: the model's shape, and the order of the data. */
+const FIXED = ["layers", "heads", "embed", "context", "vocab", "dtype", "shuffle"] as const;
+
 /**
  * The options that a command line asks for; prints the help or what is wrong, and ends, where it must. Those of the run that
- * goes on, `begun`, take the place of the preset's.
+ * is resumed, `begun`, take the place of the preset's.
  */
 export function parseOptions(args: string[], begun?: Partial<Options>): Options {
   const command = trainCommand();
   const given = command.parse(args, { from: "user" }).opts();
-  const { resume: _resume, out: _out, ...before }: Partial<Options> =
-    given.preset === undefined && begun || {};
   const preset: Preset = given.preset ?? begun?.preset ?? "tiny";
+  const { resume: _resume, out: _out, ...before }: Partial<Options> =
+    begun && begun.preset === preset ? begun : {};
+  if (begun && given.dtype === "auto") given.dtype = begun.dtype;
   const options: Options = {
     dtype: "f32",
     ...presets[preset],
@@ -187,9 +191,23 @@ export function parseOptions(args: string[], begun?: Partial<Options>): Options 
     options.warmup = Math.min(options.warmup, Math.floor(options.steps / 10));
   }
   // What is resumed is not known at first.
-  const problem = given.resume === undefined || begun ? check(options) : undefined;
+  const problem = begun
+    ? checkResumed(options, begun) ?? check(options)
+    : given.resume === undefined
+    ? check(options)
+    : undefined;
   if (problem) command.error(`error: ${problem}`);
   return options;
+}
+
+function checkResumed(options: Options, begun: Partial<Options>): string | undefined {
+  const flag = (value: unknown, name: string) =>
+    value === undefined ? `no --${name}` : value === true ? `--${name}` : `--${name} ${value}`;
+  for (const name of begun.shuffle ? [...FIXED, "seed" as const] : FIXED) {
+    if (options[name] === begun[name]) continue;
+    const has = flag(begun[name], name);
+    return `${flag(options[name], name)} cannot be: the run that is resumed has ${has}`;
+  }
 }
 
 function check(o: Options): string | undefined {

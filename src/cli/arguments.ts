@@ -1,4 +1,4 @@
-/** How the examples read their command lines. */
+/** How programs read their command lines. */
 import { Command, InvalidArgumentError } from "npm:commander@15.1.0";
 
 export type { Command };
@@ -45,16 +45,16 @@ export function share(text: string): number {
   return value;
 }
 
-/** A whole number of 0 or more. */
-export function whole(text: string): number {
+/** An integer of 0 or more. */
+export function integer(text: string): number {
   const value = number(text);
-  if (!Number.isSafeInteger(value)) throw new InvalidArgumentError("It is a whole number.");
+  if (!Number.isSafeInteger(value)) throw new InvalidArgumentError("It is an integer.");
   return value;
 }
 
-/** A whole number above 0. */
+/** An integer above 0. */
 export function positive(text: string): number {
-  const value = whole(text);
-  if (value === 0) throw new InvalidArgumentError("It is a whole number above 0.");
+  const value = integer(text);
+  if (value === 0) throw new InvalidArgumentError("It is an integer above 0.");
   return value;
 }

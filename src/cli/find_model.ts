@@ -1,6 +1,7 @@
-/** Finds a model: in a folder that an example wrote, in Hugging Face's layout or on the hub, in llama2.c's. */
+/** Finds a model: in a folder that a program wrote, in Hugging Face's layout or on the hub, in llama2.c's. */
 import { dirname, join } from "node:path";
 import {
+  checkpointExtra,
   type Device,
   GPT2,
   type GPT2Config,
@@ -18,12 +19,15 @@ import {
   restoreModel,
   type Tokenizer,
 } from "../../mod.ts";
-import { Interpreter } from "../seq_to_seq_with_transformer/interpreter.ts";
-import { exists, RUNS } from "../shared/runs.ts";
+import { Interpreter } from "./interpreter.ts";
+import { exists, RUNS } from "./runs.ts";
+
+/** A model that continues texts. */
+export type TextModel = ModelKinds["gpt2" | "gpt3" | "llama"];
 
 /** A model that continues texts, or one that translates. */
 export type Found =
-  | { model: ModelKinds["gpt2" | "gpt3" | "llama"]; tokenizer: Tokenizer }
+  | { model: TextModel; tokenizer: Tokenizer }
   | { interpreter: Interpreter };
 
 /** The model of a folder, file or name. Throws where there is none, with a word about what to name instead. */
@@ -49,16 +53,14 @@ export async function findModel(folder: string, device: Device): Promise<Found> 
   );
 }
 
-/** GPT-2 out of the newest checkpoint of a run of `reproduce_gpt.ts`, which keeps its options there. */
+/** GPT-2 out of the newest checkpoint of a run of `train`, which keeps its options there. */
 async function loadReproduction(folder: string, device: Device): Promise<Found> {
   const checkpoint = await loadNewestCheckpoint(folder, {
     onRefused: (error) => console.error(`${error.message}; trying the one before`),
   });
-  const { extra } = checkpoint!.state as { extra?: { options?: Record<string, number> } };
-  const { options } = extra ?? {};
-  if (!options) {
-    throw new Error(`${folder} has no model yet, only checkpoints: go on with that run first`);
-  }
+  const { options } = checkpointExtra(checkpoint!, ["options"]) as {
+    options: Record<string, number>;
+  };
   const config: GPT2Config = {
     vocabSize: options.vocab,
     contextSize: options.context,

@@ -1,13 +1,5 @@
-/** The options of `generate.ts`. */
-import {
-  choice,
-  type Command,
-  newCommand,
-  number,
-  positive,
-  share,
-  whole,
-} from "../shared/arguments.ts";
+/** The options of `generate`. */
+import { choice, type Command, integer, newCommand, number, positive, share } from "./arguments.ts";
 
 /** Everything that a text depends on. */
 export interface Options {
@@ -37,7 +29,7 @@ export function generateCommand(): Command {
   return newCommand("generate", "Continues a text, or translates a sentence.")
     .argument(
       "<model>",
-      "a model's folder, a run of reproduce_gpt.ts, a model on the Hugging Face hub, or llama2.c's .bin",
+      "a model's folder, a run of train, a model on the Hugging Face hub, or llama2.c's .bin",
     )
     .argument("[sentence...]", "what to continue, or to translate where the model is a translator")
     .option("--prompt <text>", "the same as the sentence")
@@ -53,7 +45,7 @@ export function generateCommand(): Command {
     .option("--min-p <x>", "draw from tokens this likely, measured by the likeliest", share)
     .option("--repetition-penalty <x>", "above 1: tokens that were there get less likely", number)
     .option("--stop <text>", "end before this text; may be given several times", collect)
-    .option("--seed <n>", "of the samples (default: another one each time)", whole)
+    .option("--seed <n>", "of the samples (default: another one each time)", integer)
     .option("--samples <n>", "texts to write (default: 1)", positive)
     .option(
       "--beam <n>",

@@ -1,5 +1,5 @@
-/** The tokens that `reproduce_gpt.ts` trains on. */
-import { findShards, type GPT2Tokenizer, loadMobyDick, type TokenArray } from "../../mod.ts";
+/** The tokens that `train` reads. */
+import { findShards, type GPT2Tokenizer, loadMobyDick, type TokenArray } from "../../../mod.ts";
 
 /** Training and validation tokens, as paths of shards or in memory, and a line that says what they are. */
 export interface Corpus {

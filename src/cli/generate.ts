@@ -1,0 +1,132 @@
+/** `dinograd generate`: continues a text, or translates a sentence. */
+import {
+  beamSearch,
+  cleanSentence,
+  formatDuration,
+  generateText,
+  Interrupt,
+  type NextTokenModel,
+  openDevice,
+  RandomState,
+  type Tokenizer,
+} from "../../mod.ts";
+import { findModel } from "./find_model.ts";
+import { type Options, parseOptions } from "./generate_options.ts";
+import type { Interpreter } from "./interpreter.ts";
+import { print, write } from "./output.ts";
+
+/** What is continued where nothing is given: a line that has ended. */
+const BEGINNING = "\n";
+/** Most tokens of a text, where nothing else is said. */
+const LENGTH = 200;
+
+/** Writes what the command line `args` asks for. A signal ends the text. */
+export async function generate(args: string[]): Promise<void> {
+  const options = parseOptions(args);
+  const device = await openDevice(options.device === "auto" ? {} : { kind: options.device });
+  const found = await findModel(options.folder, device);
+  using interrupt = new Interrupt();
+  const { signal } = interrupt;
+  try {
+    if ("interpreter" in found) await translate(found.interpreter, options);
+    else if (options.beam === undefined) {
+      await sample(found.model, found.tokenizer, options, signal);
+    } else await search(found.model, found.tokenizer, options, options.beam, signal);
+  } catch (error) {
+    if (!signal.aborted || error !== signal.reason) throw error;
+  }
+  if (signal.aborted) Deno.exitCode = interrupt.exitCode;
+}
+
+/** Writes texts while they are drawn. */
+async function sample(
+  model: NextTokenModel,
+  tokenizer: Tokenizer,
+  options: Options,
+  signal: AbortSignal,
+): Promise<void> {
+  const { prompt = BEGINNING, length = LENGTH, samples, seed, topK, ...sampling } = options;
+  const random = new RandomState(seed);
+  const counted = withCount(model);
+  const started = performance.now();
+  try {
+    for (let i = 0; i < samples && !signal.aborted; i++) {
+      if (samples > 1) write(`${i ? "\n" : ""}--- ${i + 1} ---\n`);
+      write(options.prompt ?? "");
+      const text = generateText(counted.model, tokenizer, prompt, {
+        ...sampling,
+        ...{ length, random, signal },
+        topK: topK && Math.min(topK, tokenizer.vocabSize),
+        stopIds: endings(tokenizer),
+      });
+      for await (const piece of text) write(piece);
+      write("\n");
+    }
+  } finally {
+    if (signal.aborted) write("\n");
+    const seconds = (performance.now() - started) / 1000;
+    console.error(
+      `${counted.tokens()} tokens in ${formatDuration(seconds)}, ` +
+        `${Math.round(counted.tokens() / seconds).toLocaleString("en")} tokens/s, seed ${seed}`,
+    );
+  }
+}
+
+/** Writes the likeliest texts that beam search finds. */
+async function search(
+  model: NextTokenModel,
+  tokenizer: Tokenizer,
+  options: Options,
+  width: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const { prompt = BEGINNING, samples } = options;
+  const ids = tokenizer.encodeOrdinary(prompt);
+  // A beam keeps all it has read, so its texts end with the context.
+  const length = Math.min(options.length ?? LENGTH, model.config.contextSize - ids.length);
+  const started = performance.now();
+  const { vocabSize } = tokenizer;
+  const [paths] = await beamSearch(model, [ids], { width, length, vocabSize, signal });
+  const seconds = (performance.now() - started) / 1000;
+  for (const { ids, score } of paths.slice(0, samples)) {
+    if (samples > 1) print(`--- score ${score.toFixed(3)} ---`);
+    print(`${options.prompt ?? ""}${tokenizer.decode(ids)}`);
+  }
+  console.error(
+    `${length} tokens by ${width} paths in ${formatDuration(seconds)}, ` +
+      `${Math.round(length / seconds).toLocaleString("en")} tokens/s`,
+  );
+}
+
+/** Writes a translation. */
+async function translate(interpreter: Interpreter, { prompt, beam = 3 }: Options): Promise<void> {
+  if (prompt === undefined) throw new Error("There is no sentence to translate");
+  const sentence = cleanSentence(prompt);
+  const unknown = interpreter.unknownWords(sentence);
+  if (unknown.length) console.error(`not in the vocabulary: ${unknown.join(", ")}`);
+  const [translation] = await interpreter.translate([sentence], beam);
+  print(translation);
+}
+
+/** The ids that end a text. */
+function endings({ specialTokens }: Tokenizer): number[] {
+  return ["</s>", "<|endoftext|>", "<|end_of_text|>", "<|eot_id|>"]
+    .flatMap((name) => specialTokens.get(name) ?? []);
+}
+
+/** A model that counts the tokens that are drawn from it. */
+function withCount(model: NextTokenModel): { model: NextTokenModel; tokens: () => number } {
+  let tokens = 0;
+  return {
+    model: {
+      config: model.config,
+      device: model.device,
+      createCache: (batch) => model.createCache(batch),
+      nextLogits: (ids, options) => {
+        tokens++;
+        return model.nextLogits(ids, options);
+      },
+    },
+    tokens: () => tokens,
+  };
+}

@@ -1,0 +1,85 @@
+/** A Transformer with the vocabularies of its two languages: sentences in, sentences out. */
+import {
+  beamSearch,
+  checkVocabSize,
+  type Device,
+  loadModel,
+  saveModel,
+  Scope,
+  type Tensor,
+  tensor,
+  TextVocabulary,
+  type Transformer,
+  wordsOf,
+} from "../../mod.ts";
+
+const SOURCE = "source_vocabulary.json";
+const TARGET = "target_vocabulary.json";
+
+/** Translates cleaned sentences between the languages of two vocabularies. */
+export class Interpreter {
+  readonly model: Transformer;
+  readonly source: TextVocabulary;
+  readonly target: TextVocabulary;
+
+  /** Puts them together; the model stays with its owner. */
+  constructor(model: Transformer, source: TextVocabulary, target: TextVocabulary) {
+    this.model = model;
+    this.source = source;
+    this.target = target;
+  }
+
+  /** Reads what {@linkcode Interpreter.save} wrote. */
+  static async load(folder: string, device: Device): Promise<Interpreter> {
+    const model = await loadModel(folder, { device, kinds: ["transformer"] });
+    const [source, target] = await Promise.all(
+      [SOURCE, TARGET].map((name) => TextVocabulary.load(`${folder}/${name}`)),
+    );
+    checkVocabSize(`${folder}/${SOURCE}`, source.size, model.config.sourceVocabSize);
+    checkVocabSize(`${folder}/${TARGET}`, target.size, model.config.targetVocabSize);
+    return new Interpreter(model, source, target);
+  }
+
+  /** Writes the model and both vocabularies into a folder. */
+  async save(folder: string): Promise<void> {
+    await saveModel(folder, this.model);
+    await this.source.save(`${folder}/${SOURCE}`);
+    await this.target.save(`${folder}/${TARGET}`);
+  }
+
+  /** The words of a sentence that are not in the vocabulary. */
+  unknownWords(sentence: string): string[] {
+    return wordsOf(sentence).filter((word) => !this.source.has(word));
+  }
+
+  /**
+   * The likeliest translations that a beam of some width finds, all sentences in one batch. Throws a `RangeError`
+   * for a sentence without words and for one that is too long.
+   */
+  async translate(sentences: readonly string[], width: number): Promise<string[]> {
+    if (sentences.length === 0) return [];
+    using _scope = new Scope();
+    using translator = this.model.translator(this.read(sentences));
+    const starts = sentences.map(() => [this.target.startId]);
+    const beams = await beamSearch(translator, starts, { width, endId: this.target.endId });
+    return beams.map(([best]) => this.target.decode(best.ids));
+  }
+
+  /** The ids of sentences (rows, words) on the model's device, filled with `<PAD>` to the length of the longest. */
+  read(sentences: readonly string[]): Tensor {
+    // <EOS> takes one place.
+    const most = this.model.config.contextSize - 1;
+    const counts = sentences.map((sentence) => wordsOf(sentence).length);
+    counts.forEach((count, i) => {
+      if (count === 0) throw new RangeError("There are no words to translate");
+      if (count > most) {
+        throw new RangeError(
+          `"${sentences[i]}" has ${count} words; this translator reads ${most} at most`,
+        );
+      }
+    });
+    const length = Math.max(...counts) + 1;
+    const ids = this.source.encodeBatch(sentences, length);
+    return tensor(ids, { shape: [sentences.length, length], device: this.model.device });
+  }
+}

@@ -1,0 +1,164 @@
+/** `dinograd train`: trains GPT-2, as https://github.com/karpathy/build-nanogpt does. */
+import {
+  type Device,
+  fittingBatch,
+  formatTimings,
+  type GPT2Config,
+  GPT2Tokenizer,
+  Interrupt,
+  openDevice,
+  openProgress,
+  warmupCosine,
+  WebGpuDevice,
+} from "../../mod.ts";
+import { Checks, isMilestone, WeightsLostError } from "./train/checks.ts";
+import { openCorpus } from "./train/corpus.ts";
+import { newFolder, openResumed } from "./train/folder.ts";
+import { type Options, parseOptions } from "./train/options.ts";
+import { Report } from "./train/report.ts";
+import { type StepOutcome, StepRefusedError, Training } from "./train/training.ts";
+
+/** Trains as the command line `args` says. */
+export async function train(args: string[]): Promise<void> {
+  const asked = parseOptions(args);
+  const resumed = await openResumed(asked);
+  const options = resumed ? parseOptions(args, resumed.options) : asked;
+  const device = await openDevice(options.device === "auto" ? {} : { kind: options.device });
+  const tokenizer = new GPT2Tokenizer();
+  const corpus = await openCorpus(options.data, tokenizer);
+  using folder = resumed?.folder ?? await newFolder(options);
+
+  const dtype = options.dtype === "auto" ? fasterDtype(device) : options.dtype;
+  const config = configOf(options);
+  const { recompute } = options;
+  const sequences = options.totalBatch / options.context;
+  const batch = options.batch ??
+    await fittingBatch(device, config, { sequences, recompute, dtype });
+  await using training = await Training.open({
+    ...{ options, config, device, dtype, batch },
+    data: corpus.train,
+    separator: tokenizer.endOfText,
+    checkpoint: resumed?.checkpoint,
+  });
+  using report = await Report.open(folder.path, training.step, resumed?.curves);
+  await using checks = await Checks.open(training.model, tokenizer, options, report, {
+    data: corpus.validation,
+    batch,
+  });
+  report.begin(corpus.description, options, training.model, {
+    dtype,
+    batch: options.batch === undefined ? batch : undefined,
+    from: resumed?.checkpoint,
+  });
+  using interrupt = new Interrupt((signal) =>
+    console.error(`\n${signal}: finishing this step and saving; once more ends at once`)
+  );
+  if (options.profile) device.profile(true);
+
+  try {
+    await run(options, training, checks, report, interrupt);
+    if (training.saved !== training.step) await save(training, report);
+  } catch (error) {
+    throw await savedFailure(error as Error, training, report);
+  }
+  report.line(
+    `loss curves: ${await report.draw(`GPT-2, ${options.preset}: ${device.description}`)}`,
+  );
+  if (options.profile) report.line(formatTimings(await device.timings()));
+  if (training.step < options.steps) {
+    report.line(
+      `stopped after step ${training.step} of ${options.steps}` +
+        (training.step > 0 ? `; go on with --resume ${folder.path}` : ""),
+    );
+    Deno.exitCode = interrupt.exitCode;
+  }
+}
+
+/** The steps of the run, with what is due between them, until the last or a signal. */
+async function run(
+  options: Options,
+  training: Training,
+  checks: Checks,
+  report: Report,
+  interrupt: Interrupt,
+): Promise<void> {
+  const schedule = warmupCosine({
+    maxLr: options.lr,
+    minLr: options.minLr,
+    warmupSteps: options.warmup,
+    totalSteps: options.steps,
+  });
+  const { signal } = interrupt;
+  const first = training.step;
+  const started = performance.now();
+  try {
+    if (first === 0) await checks.validate(0, signal);
+    while (training.step < options.steps && !interrupt.requested) {
+      const lr = schedule(training.step + 1);
+      const stepStarted = performance.now();
+      const outcome = await takeStep(training, lr, options, report);
+      const now = performance.now();
+      const { step } = training;
+      report.step(step, options, outcome, {
+        lr,
+        seconds: (now - stepStarted) / 1000,
+        left: (now - started) / 1000 / (step - first) * (options.steps - step),
+      });
+      await checks.after(step, signal);
+      if (isMilestone(step, options)) await save(training, report);
+    }
+  } catch (error) {
+    if (error !== signal.reason) throw error; // a check that was not ended
+  }
+}
+
+/** A step, with a bar that shows its sequences. */
+async function takeStep(
+  training: Training,
+  lr: number,
+  { totalBatch, context }: Options,
+  report: Report,
+): Promise<StepOutcome> {
+  const label = `step ${training.step + 1}`;
+  using bar = await openProgress({ label, total: totalBatch / context, unit: "sequences" });
+  return await training.next(lr, (done) => bar.update(done), (why) => report.line(why));
+}
+
+async function save(training: Training, report: Report): Promise<void> {
+  report.line(`saved ${await training.save(report.folder, report.curves)}`);
+}
+
+/** Saves what was learned before a failure, and says in its error where that is. */
+async function savedFailure(error: Error, training: Training, report: Report): Promise<Error> {
+  let message = error.message;
+  if (training.step !== training.saved && !(error instanceof WeightsLostError)) {
+    try {
+      await training.save(report.folder, report.curves);
+    } catch (second) {
+      message += `; saving failed, too: ${(second as Error).message}`;
+    }
+  }
+  const { step, saved } = training;
+  message += saved === 0
+    ? "; nothing is saved"
+    : `; ${saved === step ? "everything before it" : `step ${saved}`} is in ${report.folder}. ` +
+      `Go on with --resume ${report.folder}`;
+  if (saved > 0 && error instanceof StepRefusedError) {
+    message += " and --on-nan skip, --on-spike skip, or a lower --lr";
+  }
+  return new Error(message, { cause: error });
+}
+
+function configOf(options: Options): GPT2Config {
+  const { vocab, context, embed, layers, heads, dropout } = options;
+  return {
+    ...{ vocabSize: vocab, contextSize: context, embedSize: embed },
+    ...{ layers, heads, dropout },
+  };
+}
+
+/** f16 on a GPU that has it; a software adapter only emulates it. */
+function fasterDtype(device: Device): "f16" | "f32" {
+  const isGpu = device instanceof WebGpuDevice && !device.software;
+  return isGpu && device.dtypes.has("f16") ? "f16" : "f32";
+}

@@ -1,0 +1,123 @@
+/** What is looked at between steps: the validation loss, HellaSwag, samples. */
+import {
+  evaluateHellaSwag,
+  generate,
+  type GPT2,
+  type GPT2Tokenizer,
+  type HellaSwagItem,
+  loadHellaSwag,
+  openProgress,
+  RandomState,
+  TokenLoader,
+  validationLoss,
+} from "../../../mod.ts";
+import type { Corpus } from "./corpus.ts";
+import type { Options } from "./options.ts";
+import type { Report } from "./report.ts";
+
+/** The validation gave NaN: an update has ruined the weights, and they are not to be saved. */
+export class WeightsLostError extends Error {
+  override readonly name = "WeightsLostError";
+}
+
+/** Whether a step is followed by validation, samples and a checkpoint: 1, 2, 5, 10, 50, 100, every N, and the last. */
+export function isMilestone(
+  step: number,
+  { steps, every }: Pick<Options, "steps" | "every">,
+): boolean {
+  return [1, 2, 5, 10, 50, 100, steps].includes(step) || step % every === 0;
+}
+
+/** Looks at a model, and reports what it finds. A signal ends that with the signal's reason. */
+export class Checks implements AsyncDisposable {
+  readonly #model: GPT2;
+  readonly #tokenizer: GPT2Tokenizer;
+  readonly #options: Options;
+  readonly #report: Report;
+  readonly #loader: TokenLoader;
+  readonly #items: HellaSwagItem[] | undefined;
+
+  private constructor(
+    model: GPT2,
+    tokenizer: GPT2Tokenizer,
+    options: Options,
+    report: Report,
+    loader: TokenLoader,
+    items: HellaSwagItem[] | undefined,
+  ) {
+    this.#model = model;
+    this.#tokenizer = tokenizer;
+    this.#options = options;
+    this.#report = report;
+    this.#loader = loader;
+    this.#items = items;
+  }
+
+  /** Opens the data to validate on. */
+  static async open(
+    model: GPT2,
+    tokenizer: GPT2Tokenizer,
+    options: Options,
+    report: Report,
+    { data, batch }: { data: Corpus["validation"]; batch: number },
+  ): Promise<Checks> {
+    const { hellaswag } = options;
+    const items = hellaswag === undefined
+      ? undefined
+      : await loadHellaSwag(hellaswag === true ? {} : { path: hellaswag });
+    const { contextSize, vocabSize } = model.config;
+    const loader = await TokenLoader.open(data, { batchSize: batch, contextSize, vocabSize });
+    return new Checks(model, tokenizer, options, report, loader, items);
+  }
+
+  /** All that is due after a step, but for saving. */
+  async after(step: number, signal: AbortSignal): Promise<void> {
+    const { steps, hellaswagEvery } = this.#options;
+    if (this.#items && (step % hellaswagEvery === 0 || step === steps)) {
+      await this.#scoreHellaSwag(this.#items, step, signal);
+    }
+    if (!isMilestone(step, this.#options)) return;
+    await this.validate(step, signal);
+    await this.#sample(step, signal);
+  }
+
+  /** The validation loss. Throws a {@linkcode WeightsLostError} where it is not a finite number. */
+  async validate(step: number, signal: AbortSignal): Promise<void> {
+    const { valBatches } = this.#options;
+    const loss = await validationLoss(this.#model, this.#loader, valBatches, this.#model.device, {
+      signal,
+    });
+    this.#report.validation(step, loss);
+    if (!Number.isFinite(loss)) {
+      throw new WeightsLostError(`the weights are lost after step ${step}: lower --lr or --clip`);
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#loader.close();
+  }
+
+  async #scoreHellaSwag(items: HellaSwagItem[], step: number, signal: AbortSignal): Promise<void> {
+    using progress = await openProgress({ label: "HellaSwag", total: items.length, unit: "items" });
+    const score = await evaluateHellaSwag(this.#model, this.#tokenizer, items, {
+      signal,
+      onProgress: ({ items }) => progress.update(items),
+    });
+    this.#report.hellaSwag(step, score);
+  }
+
+  async #sample(step: number, signal: AbortSignal): Promise<void> {
+    const { samples, prompt, sampleLength: length, seed } = this.#options;
+    if (samples === 0) return;
+    const rows = await generate(this.#model, [this.#tokenizer.encodeOrdinary(prompt)], {
+      ...{ length, samples, signal },
+      overflow: "slide",
+      topK: 50,
+      vocabSize: this.#tokenizer.vocabSize,
+      random: new RandomState(seed + step),
+    });
+    for (const { ids } of rows) {
+      this.#report.sample(step, prompt + this.#tokenizer.decode(ids));
+    }
+  }
+}

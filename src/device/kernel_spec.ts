@@ -1,0 +1,105 @@
+/**
+ * What follows from a kernel's declaration: the WGSL header of its programs, the number of elements that each
+ * binding must have, and which bindings advance when a launch is split.
+ *
+ * @module
+ */
+import type { DType } from "./dtype.ts";
+import type { Access, BindingSpec, Kernel, Params } from "./kernel.ts";
+
+/** A storage binding with what its declaration says, worked out once. */
+export interface Slot {
+  /** The name in TypeScript. */
+  readonly name: string;
+  /** The name in WGSL: `dOut` is `d_out` there, and its element type `D_OUT`. */
+  readonly variable: string;
+  /** How the kernel uses it. */
+  readonly access: Access;
+  /** Whether a launch may leave it out. */
+  readonly optional: boolean;
+  /** The only element type it takes; for `i32` and `u32` either will do. */
+  readonly dtype: DType | undefined;
+  /** The names of its axes for these parameters, the outermost first; `*` alone where any size will do. */
+  axes(params: Params): readonly string[];
+}
+
+/** The bindings of a kernel in `@binding` order. */
+export function slotsOf<P extends Params>(
+  bindings: Readonly<Record<string, BindingSpec<P>>>,
+): readonly Slot[] {
+  return Object.entries(bindings).map(([name, spec]) => {
+    const access: Access = "read" in spec ? "read" : "write" in spec ? "write" : "update";
+    const shape = (spec as Record<Access, string | ((params: P) => string)>)[access];
+    const { optional = false, dtype } = spec;
+    let axes: Slot["axes"];
+    if (typeof shape === "string") {
+      const parsed = parseAxes(shape);
+      axes = () => parsed;
+    } else axes = (params) => parseAxes(shape(params as P));
+    return { name, variable: snakeCase(name), access, optional, dtype, axes };
+  });
+}
+
+/** Elements of a binding with these axes: the product of parameters by name, and numbers. */
+export function sizeOfAxes(axes: readonly string[], params: Params): number {
+  let elements = 1;
+  for (const axis of axes) elements *= params[axis] ?? Number(axis);
+  return elements;
+}
+
+/**
+ * The lines in front of a program:
+ *
+ * - the struct of its parameters, in snake case, as `params`;
+ * - each binding `x` as an array of `X`; those whose last axis is `vec4` are seen four elements at a time;
+ * - for a binding that may be left out whether it is there, `HAS_X`;
+ * - whether there are such, `VECTOR`; how many elements that is, `WIDTH` (4 or 1), and what they are computed in,
+ *   `F` (`vec4<f32>` or `f32`).
+ */
+export function wgslHeader<P extends Params>(
+  kernel: Kernel<P>,
+  params: P,
+  dtypes: Readonly<Record<string, DType>>,
+  vec4: string | false = false,
+): string {
+  const { slots } = kernel;
+  const elements = slots.map(({ name, dtype }) => dtype ?? dtypes[name] ?? "f32");
+  const lines = elements.includes("f16") ? ["enable f16;"] : [];
+  lines.push(
+    `const VECTOR = ${vec4 !== false};`,
+    `const WIDTH = ${vec4 === false ? 1 : 4}u;`,
+    `alias F = ${vec4 === false ? "f32" : "vec4<f32>"};`,
+  );
+  const fields = Object.entries(kernel.params);
+  if (fields.length > 0) {
+    lines.push(
+      "struct Params {",
+      ...fields.map(([name, type]) => `  ${snakeCase(name)}: ${type},`),
+      "}",
+      `@group(0) @binding(${slots.length}) var<uniform> params: Params;`,
+    );
+  }
+  slots.forEach(({ name, variable, access, optional, axes }, i) => {
+    const type = variable.toUpperCase();
+    const inFours = vec4 !== false && axes(params).at(-1) === vec4;
+    const space = access === "read" ? "read" : "read_write";
+    if (optional) lines.push(`const HAS_${type} = ${name in dtypes};`);
+    lines.push(
+      `alias ${type} = ${inFours ? `vec4<${elements[i]}>` : elements[i]};`,
+      `@group(0) @binding(${i}) var<storage, ${space}> ${variable}: array<${type}>;`,
+    );
+  });
+  return lines.join("\n") + "\n";
+}
+
+const parsed = new Map<string, readonly string[]>();
+
+function parseAxes(shape: string): readonly string[] {
+  let axes = parsed.get(shape);
+  if (!axes) parsed.set(shape, axes = shape.split(" "));
+  return axes;
+}
+
+function snakeCase(name: string): string {
+  return name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}

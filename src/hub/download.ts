@@ -1,0 +1,351 @@
+// Downloads that can be interrupted and resumed, by several callers and processes at once.
+import { createHash } from "node:crypto";
+import { dirname, join, resolve } from "node:path";
+import { writeFileAtomically } from "../io/atomic_file.ts";
+import { toPath } from "../io/byte_source.ts";
+import { FileWriteError } from "../io/errors.ts";
+import { fileSize } from "../io/file_size.ts";
+import {
+  describe,
+  DownloadError,
+  Exchange,
+  type HttpOptions,
+  pause,
+  TransientError,
+  withRetries,
+} from "./http.ts";
+
+export { DownloadError, type HttpOptions } from "./http.ts";
+
+/** Options of {@linkcode download}. */
+export interface DownloadOptions extends HttpOptions {
+  /** Length that the file must have, in bytes; not checked where left out. */
+  bytes?: number;
+  /** SHA-256 that the file must have, as 64 hexadecimal digits; not checked where left out. */
+  sha256?: string;
+  /** Hash by which git knows the file: SHA-1, as 40 hexadecimal digits, over a header and the content. */
+  gitHash?: string;
+  /** Called with each answer, redirects included, before its body is read; what it throws ends the download. */
+  onResponse?: (response: Response) => void;
+  /** Called with the bytes so far, and with the file's length where it is known. */
+  onProgress?: (done: number, total: number | undefined) => void;
+}
+
+/** Bytes after which a download counts as going on, and the retries are counted anew. */
+const PROGRESS_BYTES = 2 ** 20;
+/** Milliseconds between two looks whether another download of the same file has ended. */
+const LOCK_INTERVAL = 100;
+
+/** The paths that this process is downloading to. */
+const underWay = new Set<string>();
+
+/**
+ * Downloads a file to a path and returns the path. A file that already stands there with the right
+ * length and hash is left as it is. What comes goes to `<path>.part` first: an interrupted download is
+ * resumed where it ended, in this call or in a later one, and `path` appears only when the file is
+ * complete and its hash is right. Without a hash to check, it is resumed only where the server says that the file
+ * is still the same (`ETag` or `Last-Modified`, kept in `<path>.part.version`).
+ *
+ * Several calls for one path, also in several processes, download once: the others wait. Needs `--allow-net` for
+ * the host and `--allow-read` and `--allow-write` for the folder, which is made where it is missing.
+ *
+ * @throws {DownloadError} where the server refuses, the retries are used up, or length or hash are
+ * wrong a second time
+ * @throws {FileWriteError} where the disk is full
+ */
+export async function download(
+  url: string | URL,
+  path: string | URL,
+  options: DownloadOptions = {},
+): Promise<string> {
+  const { signal } = options;
+  const target = resolve(toPath(path));
+  while (underWay.has(target)) await pause(LOCK_INTERVAL, signal);
+  underWay.add(target);
+  try {
+    if (await problemOf(target, options) === undefined) return toPath(path);
+    await Deno.mkdir(dirname(target), { recursive: true });
+    using part = await Part.open(target, signal);
+    try {
+      // Another process may have brought it in the meantime.
+      if (await problemOf(target, options) !== undefined) {
+        await fetchInto(part, String(url), options);
+        await part.finish();
+      }
+    } finally {
+      await part.discardIfEmpty();
+    }
+  } finally {
+    underWay.delete(target);
+  }
+  return toPath(path);
+}
+
+/**
+ * The folder where downloads are kept: `$DINOGRAD_CACHE`, or `dinograd` in the platform's folder for
+ * caches (`$XDG_CACHE_HOME` or `~/.cache`, `~/Library/Caches`, `%LOCALAPPDATA%`). Needs `--allow-env`
+ * for these variables.
+ *
+ * @throws {Error} where none of them is set
+ */
+export function cacheFolder(): string {
+  const own = Deno.env.get("DINOGRAD_CACHE");
+  if (own) return own;
+  const folder = platformCache();
+  if (!folder) throw new Error("There is no home folder to keep downloads in; set DINOGRAD_CACHE");
+  return join(folder, "dinograd");
+}
+
+function platformCache(): string | undefined {
+  if (Deno.build.os === "windows") return Deno.env.get("LOCALAPPDATA");
+  const home = Deno.env.get("HOME");
+  if (Deno.build.os === "darwin") return home && join(home, "Library", "Caches");
+  return Deno.env.get("XDG_CACHE_HOME") || (home && join(home, ".cache"));
+}
+
+/** The file that a download grows in, locked against other processes; the lock ends with the process. */
+class Part implements Disposable {
+  readonly path: string;
+  readonly #target: string;
+  readonly #file: Deno.FsFile;
+
+  private constructor(target: string, file: Deno.FsFile) {
+    this.#target = target;
+    this.path = `${target}.part`;
+    this.#file = file;
+  }
+
+  /** Opens it, and waits for as long as another process downloads the same file. */
+  static async open(target: string, signal: AbortSignal | undefined): Promise<Part> {
+    const path = `${target}.part`;
+    for (let said = false;;) {
+      const file = await Deno.open(path, { read: true, write: true, create: true });
+      try {
+        while (!await file.tryLock(true)) {
+          if (!said) console.error(`${target}: waiting for another process that downloads it`);
+          said = true;
+          await pause(LOCK_INTERVAL, signal);
+        }
+        // What was locked may have been renamed or removed by the process that had it before.
+        const { ino } = await file.stat();
+        if (ino === await inodeOf(path)) return new Part(target, file);
+        file.close();
+      } catch (error) {
+        file.close();
+        throw error;
+      }
+    }
+  }
+
+  async size(): Promise<number> {
+    return (await this.#file.stat()).size;
+  }
+
+  /** Cuts it to a length and goes to its end. */
+  async truncate(length: number): Promise<void> {
+    await this.#file.truncate(length);
+    await this.#file.seek(length, Deno.SeekMode.Start);
+  }
+
+  async write(bytes: Uint8Array, bytesWritten: number, bytesWanted?: number): Promise<void> {
+    try {
+      for (let done = 0; done < bytes.byteLength;) {
+        done += await this.#file.write(bytes.subarray(done));
+      }
+    } catch (cause) {
+      throw new FileWriteError(this.path, { bytesWritten, bytesWanted, cause });
+    }
+  }
+
+  /** What is wrong with what is there; undefined where it is the file wanted. */
+  problem(options: DownloadOptions): Promise<string | undefined> {
+    return problemIn(this.#file, options);
+  }
+
+  /** Version of the file that the part began with; undefined where it is not known. */
+  async version(): Promise<string | undefined> {
+    try {
+      return await Deno.readTextFile(`${this.path}.version`);
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return undefined;
+      throw error;
+    }
+  }
+
+  async setVersion(version: string | undefined): Promise<void> {
+    const file = `${this.path}.version`;
+    if (version === undefined) return await removeIfThere(file);
+    const bytes = new TextEncoder().encode(version);
+    await writeFileAtomically(file, (out) => out.write(bytes));
+  }
+
+  /** Gives it the name of the file downloaded. */
+  async finish(): Promise<void> {
+    await this.setVersion(undefined);
+    await Deno.rename(this.path, this.#target);
+  }
+
+  /** Leaves nothing behind where nothing has come. */
+  async discardIfEmpty(): Promise<void> {
+    const { size, ino } = await this.#file.stat();
+    if (size > 0 || ino !== await inodeOf(this.path)) return;
+    await this.setVersion(undefined);
+    await removeIfThere(this.path);
+  }
+
+  [Symbol.dispose](): void {
+    this.#file.close();
+  }
+}
+
+/** Completes a part, so that length and hash are right. */
+async function fetchInto(part: Part, url: string, options: DownloadOptions): Promise<void> {
+  // A wrong file may have been put together from two versions; the second time it comes in one piece.
+  for (let again = true;; again = false) {
+    await withRetries(url, options, (progressed) => fetchRest(url, part, options, progressed));
+    const problem = await part.problem(options);
+    if (problem === undefined) return;
+    await part.truncate(0);
+    if (!again) throw new DownloadError(url, problem);
+  }
+}
+
+/** Appends to a part what is still missing of it, in one request. */
+async function fetchRest(
+  url: string,
+  part: Part,
+  options: DownloadOptions,
+  progressed: () => void,
+): Promise<void> {
+  const { bytes: wanted, sha256, gitHash } = options;
+  const checked = sha256 !== undefined || gitHash !== undefined;
+  const version = checked ? undefined : await part.version();
+  let have = await part.size();
+  if (wanted !== undefined && have > wanted) have = 0;
+  if (!checked && version === undefined) have = 0; // the server may have another version now
+  if (have > 0 && have === wanted && checked) return;
+
+  using exchange = new Exchange(options);
+  const response = await exchange.get(url, {
+    "accept-encoding": "identity", // lengths count the file's bytes
+    ...(have > 0 && { range: `bytes=${have}-` }),
+    ...(have > 0 && version !== undefined && { "if-range": version }),
+  }, options.onResponse);
+  const { status } = response;
+  const start = startOf(response);
+  const found = versionOf(response);
+  if (start === 0) {
+    await part.truncate(0);
+    await part.setVersion(checked ? undefined : found);
+    return await append(part, 0, response, exchange, options, progressed);
+  }
+  if (start === have && (checked || found === version)) {
+    return await append(part, have, response, exchange, options, progressed);
+  }
+  await response.body?.cancel();
+  if (have === 0 || (status !== 416 && status !== 206)) {
+    throw new DownloadError(url, describe(response), { status });
+  }
+  await part.truncate(0);
+  throw new TransientError(`the server has another file than the one begun, of ${have} bytes`);
+}
+
+/** Writes what a response brings into a part, from byte `have` on. */
+async function append(
+  part: Part,
+  have: number,
+  response: Response,
+  exchange: Exchange,
+  { bytes: wanted, onProgress }: DownloadOptions,
+  progressed: () => void,
+): Promise<void> {
+  const total = wanted ?? totalOf(response);
+  await part.truncate(have);
+  onProgress?.(have, total);
+  let counted = have;
+  for await (const piece of exchange.read(response)) {
+    if (wanted !== undefined && have + piece.byteLength > wanted) {
+      throw new DownloadError(response.url, `expected ${wanted} bytes but the server sent more`);
+    }
+    await part.write(piece, have, total);
+    have += piece.byteLength;
+    onProgress?.(have, total);
+    if (have - counted >= PROGRESS_BYTES) {
+      progressed();
+      counted = have;
+    }
+  }
+  if (total !== undefined && have < total) {
+    throw new TransientError(`the connection ended after ${have} of ${total} bytes`);
+  }
+}
+
+/** The byte of the file with which a response begins; undefined where it brings none of it. */
+function startOf({ status, headers }: Response): number | undefined {
+  if (status !== 206) return status === 200 ? 0 : undefined;
+  const match = /^bytes (\d+)-/.exec(headers.get("content-range") ?? "");
+  return match ? Number(match[1]) : undefined;
+}
+
+/** Length of the file that a response brings, where it says so. */
+function totalOf({ status, headers }: Response): number | undefined {
+  const text = status === 206
+    ? /^bytes \d+-\d+\/(\d+)$/.exec(headers.get("content-range") ?? "")?.[1]
+    : headers.get("content-encoding") === null
+    ? headers.get("content-length")
+    : undefined;
+  return text ? Number(text) : undefined;
+}
+
+/** What tells this version of a file from others, for `If-Range`: a strong ETag, or the date of the last change. */
+function versionOf({ headers }: Response): string | undefined {
+  const etag = headers.get("etag");
+  return (etag?.startsWith('"') ? etag : headers.get("last-modified")) ?? undefined;
+}
+
+/** What is wrong with a file; undefined where it is there and right. */
+async function problemOf(path: string, options: DownloadOptions): Promise<string | undefined> {
+  if (await fileSize(path) === undefined) return "is not there";
+  using file = await Deno.open(path, { read: true });
+  return await problemIn(file, options);
+}
+
+async function problemIn(
+  file: Deno.FsFile,
+  { bytes, sha256, gitHash }: DownloadOptions,
+): Promise<string | undefined> {
+  const { size } = await file.stat();
+  if (bytes !== undefined && size !== bytes) return `expected ${bytes} bytes but got ${size}`;
+  if (sha256 === undefined && gitHash === undefined) return undefined;
+  const sha = createHash("sha256");
+  const git = createHash("sha1").update(`blob ${size}\0`);
+  const buffer = new Uint8Array(2 ** 20);
+  await file.seek(0, Deno.SeekMode.Start);
+  for (let count; (count = await file.read(buffer)) !== null;) {
+    if (sha256 !== undefined) sha.update(buffer.subarray(0, count));
+    if (gitHash !== undefined) git.update(buffer.subarray(0, count));
+  }
+  for (
+    const [name, expected, hash] of [["SHA-256", sha256, sha], ["git hash", gitHash, git]] as const
+  ) {
+    const found = expected === undefined ? undefined : hash.digest("hex");
+    if (found !== expected) return `expected ${name} ${expected} but got ${found}`;
+  }
+}
+
+async function inodeOf(path: string): Promise<number | null | undefined> {
+  try {
+    return (await Deno.stat(path)).ino;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+}
+
+async function removeIfThere(path: string): Promise<void> {
+  try {
+    await Deno.remove(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}

@@ -1,0 +1,76 @@
+/**
+ * What belongs to an asynchronous task and not to the process: the innermost open scope, and whether gradients
+ * are recorded. An `await` keeps both, whatever other tasks do in the meantime.
+ *
+ * Tasks are told apart by `AsyncLocalStorage`. A browser has none: there, everything is one task, bodies of
+ * `scoped` and `noGrad` must be synchronous, and scopes of concurrent functions must not overlap.
+ *
+ * @module
+ */
+import type { AsyncLocalStorage } from "node:async_hooks";
+import type { Scope } from "./scope.ts";
+
+/** The state of a task. Tasks may share one; what changes it for a single task makes a new one. */
+export interface TaskContext {
+  /** The innermost scope opened in the task; it may be closed by now. */
+  scope: Scope | undefined;
+  /** Whether operations record what their gradients need. */
+  readonly recording: boolean;
+}
+
+// Not by an import, which a bundle for the browser could not resolve. Needs no permission.
+const storage: AsyncLocalStorage<TaskContext> | undefined = (() => {
+  const { process } = globalThis as { process?: { getBuiltinModule?(name: string): unknown } };
+  const hooks = process?.getBuiltinModule?.("node:async_hooks") as
+    | { AsyncLocalStorage: new () => AsyncLocalStorage<TaskContext> }
+    | undefined;
+  return hooks && new hooks.AsyncLocalStorage();
+})();
+
+const initial: TaskContext = { scope: undefined, recording: true };
+
+/**
+ * Replaces the task's context while synchronous code runs: a variable, as entering an `AsyncLocalStorage` costs
+ * more than a microsecond. Without one, it is the only context.
+ */
+let synchronous: TaskContext | undefined = storage ? undefined : initial;
+
+/** The context of the running task. */
+export function taskContext(): TaskContext {
+  return synchronous ?? storage!.getStore() ?? initial;
+}
+
+/** Gives the running task another context, from here on. */
+export function enterContext(context: TaskContext): void {
+  if (synchronous) synchronous = context;
+  else storage!.enterWith(context);
+}
+
+/**
+ * Runs `body` in another context, which also holds for what an asynchronous body does later. Throws a `TypeError`
+ * for one where tasks cannot be told apart, and inside {@linkcode runSynchronously}.
+ */
+export function runInContext<R>(operation: string, context: TaskContext, body: () => R): R {
+  if (!synchronous) return storage!.run(context, body);
+  const result = runSynchronously(context, body);
+  if (result instanceof Promise) {
+    result.catch(() => {}); // what is thrown here says more
+    throw new TypeError(
+      `${operation}: expected a synchronous body ${
+        storage ? "in a backward pass" : "in a runtime without AsyncLocalStorage"
+      } but got a promise`,
+    );
+  }
+  return result;
+}
+
+/** Runs a `body` that waits for nothing in another context; costs next to nothing. */
+export function runSynchronously<R>(context: TaskContext, body: () => R): R {
+  const before = synchronous;
+  synchronous = context;
+  try {
+    return body();
+  } finally {
+    synchronous = before;
+  }
+}

@@ -1,0 +1,115 @@
+/**
+ * The folders in which training runs keep their files.
+ *
+ * @module
+ */
+import { join } from "node:path";
+
+const LOCK = ".lock";
+
+/**
+ * A folder that belongs to this process until it is disposed of or the process ends, however it ends: its file `.lock` is
+ * locked by the system. A second process that opens it is refused.
+ *
+ * @example
+ * ```ts
+ * import { RunFolder } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * const runs = await Deno.makeTempDir();
+ * {
+ *   using first = await RunFolder.create(runs, "gpt2");
+ *   using second = await RunFolder.create(runs, "gpt2");
+ *   assert.deepEqual([first.path, second.path], [`${runs}/gpt2`, `${runs}/gpt2-2`]);
+ *   await assert.rejects(RunFolder.open(first.path), /gpt2 is in use by another run/);
+ * }
+ * await Deno.remove(runs, { recursive: true });
+ * ```
+ */
+export class RunFolder implements Disposable {
+  /** Path of the folder. */
+  readonly path: string;
+  readonly #lock: Deno.FsFile;
+
+  private constructor(path: string, lock: Deno.FsFile) {
+    this.path = path;
+    this.#lock = lock;
+  }
+
+  /** Makes a new folder `parent/name`, or `parent/name-2` and so on where that is there already. */
+  static async create(parent: string, name: string): Promise<RunFolder> {
+    await Deno.mkdir(parent, { recursive: true });
+    for (let count = 1;; count++) {
+      const path = `${parent}/${name}${count > 1 ? `-${count}` : ""}`;
+      try {
+        await Deno.mkdir(path); // fails where another process was faster
+      } catch (error) {
+        if (error instanceof Deno.errors.AlreadyExists) continue;
+        throw error;
+      }
+      return await RunFolder.open(path);
+    }
+  }
+
+  /** Takes a folder, which is made where it is missing. Throws where another process, or this one, has it. */
+  static async open(path: string): Promise<RunFolder> {
+    await Deno.mkdir(path, { recursive: true });
+    const name = join(path, LOCK);
+    const lock = await Deno.open(name, { write: true, create: true });
+    if (!await tryLock(lock)) {
+      lock.close();
+      const owner = (await Deno.readTextFile(name).catch(() => "")).trim();
+      throw new Error(
+        `${path} is in use by another run${owner && ` (process ${owner})`}: ` +
+          "wait for its end, or name another folder",
+      );
+    }
+    await lock.truncate();
+    await lock.write(new TextEncoder().encode(`${Deno.pid}\n`));
+    return new RunFolder(path, lock);
+  }
+
+  /** Gives the folder free. */
+  [Symbol.dispose](): void {
+    this.#lock.close();
+  }
+}
+
+async function tryLock(file: Deno.FsFile): Promise<boolean> {
+  try {
+    return await file.tryLock(true);
+  } catch {
+    return true; // a file system without locks: no reason not to train
+  }
+}
+
+/**
+ * The newest folder in `parent` whose name begins with one of `prefixes`, by the time that it was last changed. Files and
+ * links that lead nowhere are passed over.
+ */
+export async function newestRun(
+  parent: string,
+  prefixes: readonly string[],
+): Promise<string | undefined> {
+  const found: { path: string; time: number }[] = [];
+  for (const name of await namesIn(parent)) {
+    const path = `${parent}/${name}`;
+    if (!prefixes.some((prefix) => name.startsWith(prefix))) continue;
+    const { isDirectory, mtime } = await Deno.stat(path).catch(noFile);
+    if (isDirectory) found.push({ path, time: mtime?.getTime() ?? 0 });
+  }
+  return found.toSorted((a, b) => b.time - a.time)[0]?.path;
+}
+
+async function namesIn(folder: string): Promise<string[]> {
+  try {
+    return (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return [];
+    throw error;
+  }
+}
+
+function noFile(): { isDirectory: boolean; mtime?: Date } {
+  return { isDirectory: false }; // a link that leads nowhere, or outside of what may be read
+}
