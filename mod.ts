@@ -33,6 +33,7 @@ export * from "./src/device/dtype.ts";
 export * from "./src/device/errors.ts";
 export { yieldToEventLoop } from "./src/device/event_loop.ts";
 export * from "./src/device/kernel.ts";
+export { type BindingSlot } from "./src/device/kernel_spec.ts";
 export * from "./src/device/open.ts";
 export { type Bindings } from "./src/device/splitting.ts";
 export * from "./src/device/timings.ts";

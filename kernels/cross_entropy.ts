@@ -39,12 +39,11 @@ export const crossEntropy: Kernel<CrossEntropyParams> = kernel<CrossEntropyParam
   cpu({ logits, targets, loss, lse }, { rows, classes, ignoreIndex, smoothing }) {
     for (let row = 0; row < rows; row++) {
       const first = row * classes;
-      const { top, log, mean } = rowStatistics(logits, first, classes);
-      if (lse) lse[row] = top + log;
-      const hit = logits[first + targets[row]];
+      const statistics = rowStatistics(logits, first, classes);
+      if (lse) lse[row] = statistics.top + statistics.log;
       loss[row] = targets[row] === ignoreIndex
         ? 0
-        : (1 - smoothing) * (log - (hit - top)) + smoothing * (log - (mean - top));
+        : rowLoss(statistics, logits[first + targets[row]], smoothing);
     }
   },
   simd({ at, params: { rows, classes, ignoreIndex, smoothing }, run }) {
@@ -57,11 +56,28 @@ export const crossEntropy: Kernel<CrossEntropyParams> = kernel<CrossEntropyParam
 });
 
 /** The largest of a row's logits, the logarithm of the sum of exp(x - largest), and their mean. */
+export interface RowStatistics {
+  /** The largest. */
+  readonly top: number;
+  /** log(sum(exp(x - top))). */
+  readonly log: number;
+  /** The mean, -Infinity where a logit is. */
+  readonly mean: number;
+}
+
+/** The loss of a row whose target has the logit `hit`. */
+export function rowLoss({ top, log, mean }: RowStatistics, hit: number, smoothing: number): number {
+  const loss = (1 - smoothing) * (log - (hit - top));
+  // 0 times an infinite mean is NaN.
+  return smoothing === 0 ? loss : loss + smoothing * (log - (mean - top));
+}
+
+/** See {@linkcode RowStatistics}. */
 export function rowStatistics(
   logits: ArrayLike<number>,
   first: number,
   classes: number,
-): { top: number; log: number; mean: number } {
+): RowStatistics {
   let top = -Infinity, sum = 0, all = 0;
   for (let i = first; i < first + classes; i++) {
     top = Math.max(top, logits[i]);

@@ -4,7 +4,7 @@
  * @module
  */
 import { type Kernel, kernel } from "../src/device/kernel.ts";
-import { type CrossEntropyParams, rowStatistics } from "./cross_entropy.ts";
+import { type CrossEntropyParams, rowLoss, rowStatistics } from "./cross_entropy.ts";
 import wgsl from "./cross_entropy_fused.wgsl" with { type: "text" };
 import { rowChunk, rowProgram, rowSources } from "./rows.ts";
 
@@ -38,9 +38,9 @@ export const crossEntropyFused: Kernel<CrossEntropyParams> = kernel<CrossEntropy
         logits.fill(0, first, first + classes);
         continue;
       }
-      const { top, log, mean } = rowStatistics(logits, first, classes);
-      const hit = logits[first + targets[row]];
-      loss[row] = (1 - smoothing) * (log - (hit - top)) + smoothing * (log - (mean - top));
+      const statistics = rowStatistics(logits, first, classes);
+      const { top, log } = statistics;
+      loss[row] = rowLoss(statistics, logits[first + targets[row]], smoothing);
       for (let i = 0; i < classes; i++) {
         const hot = i === targets[row] ? 1 - smoothing : 0;
         const p = Math.exp(logits[first + i] - top - log);

@@ -1,8 +1,13 @@
 /**
- * Runs all tests with a WebGPU adapter: `deno task test [arguments of deno test]`. On Debian and Ubuntu without a
- * GPU it first installs Mesa's software adapter.
+ * Runs all tests with a WebGPU adapter: `deno task test [arguments of deno test]`. On Linux that is Mesa's software
+ * adapter out of the distribution's package, whatever else the machine has, so that everyone tests on the same;
+ * on Debian and Ubuntu it is installed where it is missing. `VK_DRIVER_FILES` chooses another driver. The first line
+ * says which adapter it is.
  */
 const linux = Deno.build.os === "linux";
+/** What Debian's mesa-vulkan-drivers installs. */
+const DRIVER = `/usr/share/vulkan/icd.d/lvp_icd.${Deno.build.arch}.json`;
+const chosen = Deno.env.get("VK_DRIVER_FILES") ?? Deno.env.get("VK_ICD_FILENAMES");
 const env: Record<string, string> = {
   DINOGRAD_REQUIRE_WEBGPU: "1",
   ...linux && {
@@ -11,10 +16,13 @@ const env: Record<string, string> = {
     // Unloading the driver while Deno tears its threads down crashes about one run in twelve at its end.
     VK_LOADER_DISABLE_DYNAMIC_LIBRARY_UNLOADING: "1",
     XDG_RUNTIME_DIR: Deno.env.get("XDG_RUNTIME_DIR") ?? "/tmp",
+    // The older name too, for loaders that do not know the newer.
+    ...!chosen && { VK_DRIVER_FILES: DRIVER, VK_ICD_FILENAMES: DRIVER },
   },
 };
 
-if (!await hasAdapter()) {
+let adapter = await findAdapter();
+if (!adapter) {
   console.error("No WebGPU adapter: installing Mesa's software Vulkan driver (apt-get) ...");
   const packages = ["mesa-vulkan-drivers", "libvulkan1"];
   const root = Deno.build.os !== "windows" && Deno.uid() === 0 ? [] : ["sudo", "-n"];
@@ -22,19 +30,41 @@ if (!await hasAdapter()) {
   const installed = await run([...root, "apt-get", "update", "-qq"]) &&
     await run([...root, "apt-get", "install", ...quiet, ...packages]);
   if (!installed) fail("apt-get could not install it");
-  if (!await hasAdapter()) fail("it is installed, but WebGPU still finds no adapter");
+  adapter = await findAdapter();
+  if (!adapter) fail("it is installed, but WebGPU still finds no adapter");
 }
+console.log(`tests on ${adapter}${linux ? `, ${chosen ?? DRIVER}${await packageVersion()}` : ""}`);
 const { code } = await new Deno.Command(Deno.execPath(), {
   args: ["test", "-A", "--doc", "--quiet", ...Deno.args],
   env,
 }).spawn().status;
 Deno.exit(code);
 
-/** Asks in a process of its own: one that is running does not find a driver that came after it. */
-async function hasAdapter(): Promise<boolean> {
-  const probe = "Deno.exit(await navigator.gpu?.requestAdapter() ? 0 : 1)";
-  const child = new Deno.Command(Deno.execPath(), { args: ["eval", probe], env, stderr: "null" });
-  return (await child.output()).success;
+/**
+ * The adapter's description, undefined where there is none. Asks in a process of its own: one that is running does not
+ * find a driver that came after it.
+ */
+async function findAdapter(): Promise<string | undefined> {
+  const probe = "const adapter = await navigator.gpu?.requestAdapter();" +
+    "if (!adapter) Deno.exit(1);" +
+    "const { vendor, device, description } = adapter.info;" +
+    "console.log([description, vendor, device].filter(Boolean).join(', '));";
+  const args = ["eval", probe];
+  const child = new Deno.Command(Deno.execPath(), { args, env, stderr: "null" });
+  const { success, stdout } = await child.output();
+  return success ? new TextDecoder().decode(stdout).trim() : undefined;
+}
+
+/** The version of the package that the driver comes from, as Debian's package manager tells it. */
+async function packageVersion(): Promise<string> {
+  if (chosen) return "";
+  try {
+    const args = ["-W", "-f", "${Package} ${Version}", "mesa-vulkan-drivers"];
+    const { success, stdout } = await new Deno.Command("dpkg-query", { args }).output();
+    return success ? ` (${new TextDecoder().decode(stdout)})` : "";
+  } catch {
+    return "";
+  }
 }
 
 async function run([command, ...args]: string[]): Promise<boolean> {

@@ -51,6 +51,7 @@ export async function prepare(
         onDownload: (file, done, total) => bars.downloaded(file, done, total),
       });
     bars[Symbol.dispose]();
+    if (interrupt.requested && !complete) return stopped(interrupt);
     print(
       `${formatCount(tokens)} tokens of ${
         formatCount(documents)
@@ -60,14 +61,16 @@ export async function prepare(
     return 0;
   } catch (error) {
     bars[Symbol.dispose]();
-    if (interrupt.requested) {
-      console.error("stopped; the same command goes on from there");
-      return interrupt.exitCode;
-    }
+    if (interrupt.requested) return stopped(interrupt);
     console.error(`error: ${(error as Error).message}`);
     console.error("what is done is kept: the same command goes on from there");
     return FAILED;
   }
+}
+
+function stopped({ exitCode }: Interrupt): number {
+  console.error("stopped; the same command goes on from there");
+  return exitCode;
 }
 
 /** One bar at a time: the download of a file, or the whole. */

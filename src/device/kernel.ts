@@ -5,7 +5,7 @@
  * @module
  */
 import type { DType, TypedArray } from "./dtype.ts";
-import { type Slot, slotsOf } from "./kernel_spec.ts";
+import { type BindingSlot, slotsOf } from "./kernel_spec.ts";
 
 /** A kernel's numbers, by name. */
 export type Params = Record<string, number>;
@@ -120,7 +120,7 @@ export interface KernelDefinition<P extends Params> {
 /** A {@linkcode KernelDefinition} with what follows from it. */
 export interface Kernel<P extends Params = Params> extends KernelDefinition<P> {
   /** The bindings in `@binding` order. */
-  readonly slots: readonly Slot[];
+  readonly slots: readonly BindingSlot[];
 }
 
 /** The arrays that a reference implementation is given. */

@@ -8,7 +8,7 @@ import type { DType } from "./dtype.ts";
 import type { Access, BindingSpec, Kernel, Params } from "./kernel.ts";
 
 /** A storage binding with what its declaration says, worked out once. */
-export interface Slot {
+export interface BindingSlot {
   /** The name in TypeScript. */
   readonly name: string;
   /** The name in WGSL: `dOut` is `d_out` there, and its element type `D_OUT`. */
@@ -26,12 +26,12 @@ export interface Slot {
 /** The bindings of a kernel in `@binding` order. */
 export function slotsOf<P extends Params>(
   bindings: Readonly<Record<string, BindingSpec<P>>>,
-): readonly Slot[] {
+): readonly BindingSlot[] {
   return Object.entries(bindings).map(([name, spec]) => {
     const access: Access = "read" in spec ? "read" : "write" in spec ? "write" : "update";
     const shape = (spec as Record<Access, string | ((params: P) => string)>)[access];
     const { optional = false, dtype } = spec;
-    let axes: Slot["axes"];
+    let axes: BindingSlot["axes"];
     if (typeof shape === "string") {
       const parsed = parseAxes(shape);
       axes = () => parsed;

@@ -20,8 +20,9 @@ export function outOfMemory(
   return new OutOfMemoryError(
     `No room for ${purpose()}, ${mebibytes(bytes)}: ${why}; ${mebibytes(live)} are in use in ` +
       `${buffers} buffer${buffers === 1 ? "" : "s"}, ${mebibytes(pooled)} are pooled. ` +
-      `Lower the batch size (and accumulate gradients over more batches), recompute activations, or ` +
-      `lower the context or the size of the model`,
+      `Free what each step made (\`using _scope = new Scope()\` around it, noGrad around evaluation), lower the ` +
+      `batch size (and accumulate gradients over more batches), recompute activations, or lower the context or ` +
+      `the size of the model`,
   );
 }
 

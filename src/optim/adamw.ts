@@ -4,9 +4,6 @@
  * @module
  */
 import { adamw } from "../../kernels/adamw.ts";
-import { adamwCorrection } from "../../kernels/adamw_correction.ts";
-import { constant } from "../tensor/create.ts";
-import type { Tensor } from "../tensor/tensor.ts";
 import {
   Optimizer,
   type OptimizerOptions,
@@ -63,14 +60,15 @@ const VECTORS: ParameterGroup = {
 export class AdamW extends Optimizer {
   readonly #betas: readonly [number, number];
   readonly #eps: number;
-  readonly #step: Tensor;
-  readonly #correction: Tensor;
 
   /** Throws a `RangeError` for rates that make no sense, a `TypeError` for parameters that cannot be trained. */
   constructor(parameters: NamedParameters, options: AdamWOptions = {}) {
     const { lr = 1e-3, betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01, groups = [] } =
       options;
-    super("AdamW", parameters, ["m", "v"], { lr, weightDecay, groups: [...groups, VECTORS] });
+    super("AdamW", parameters, ["m", "v"], {
+      ...{ lr, betas, weightDecay },
+      groups: [...groups, VECTORS],
+    });
     if (!betas.every((beta) => beta >= 0 && beta < 1) || !(eps >= 0)) {
       throw new RangeError(
         `AdamW: expected betas from 0 to below 1 and an eps of at least 0 but got ${betas} and ${eps}`,
@@ -78,37 +76,17 @@ export class AdamW extends Optimizer {
     }
     this.#betas = betas;
     this.#eps = eps;
-    this.#step = constant(this.device, [], 0).keep();
-    this.#correction = constant(this.device, [2], 1).keep();
-  }
-
-  /** Frees its own memory; the parameters stay. */
-  override [Symbol.dispose](): void {
-    super[Symbol.dispose]();
-    this.#correction.dispose();
-  }
-
-  /** The number of steps that were not refused. */
-  protected override counters(): Iterable<[string, Tensor]> {
-    return [["step", this.#step]];
-  }
-
-  /** Counts the step. */
-  protected override begin(gradScale: Tensor): void {
-    const [logBeta1, logBeta2] = this.#betas.map((beta) => Math.max(Math.log(beta), -1000));
-    const bindings = { gradScale, step: this.#step, correction: this.#correction };
-    this.device.launch(adamwCorrection, bindings, { logBeta1, logBeta2 });
   }
 
   /** Launches the update. */
   protected override update(
     { weights, averages: { m, v }, weightDecay }: Slot,
-    { grad, copy, gradScale, lr }: Update,
+    { grad, copy, gradScale, correction, lr }: Update,
   ): void {
     const [beta1, beta2] = this.#betas;
     this.device.launch(
       adamw,
-      { p: weights, g: grad, m, v, gradScale, correction: this.#correction, copy },
+      { p: weights, g: grad, m, v, gradScale, correction, copy },
       {
         count: weights.size,
         lr,

@@ -3,11 +3,12 @@
  *
  * @module
  */
+import { adamwCorrection } from "../../kernels/adamw_correction.ts";
 import { axpy } from "../../kernels/axpy.ts";
 import type { Device } from "../device/device.ts";
 import { constant } from "../tensor/create.ts";
 import { formatShape } from "../tensor/shape.ts";
-import type { Tensor } from "../tensor/tensor.ts";
+import { type Tensor, watch, type Watched } from "../tensor/tensor.ts";
 import { clipGradNorm } from "./clip_grad_norm.ts";
 import { checkParameters, gradOf, type NamedParameters, zeroGrad } from "./parameters.ts";
 import { restoreTensors, type StoredTensor } from "./stored.ts";
@@ -48,7 +49,7 @@ export interface Slot {
   readonly parameter: Tensor;
   /** The f32 weights that are updated: the parameter itself, or its master copy where it is f16. */
   readonly weights: Tensor;
-  /** Moving averages and their like, by name. */
+  /** Moving averages and their like, by name; none while the parameter is frozen. */
   readonly averages: Readonly<Record<string, Tensor>>;
   /** Its weight decay. */
   readonly weightDecay: number;
@@ -64,9 +65,16 @@ export interface Update {
   readonly copy: Tensor | undefined;
   /** What the gradient is multiplied with; 0 to change nothing. */
   readonly gradScale: Tensor;
+  /** Adam's corrections of the bias of its averages, (2). */
+  readonly correction: Tensor;
   /** The learning rate. */
   readonly lr: number;
 }
+
+/** A slot under construction: `weights` and `averages` come with the first gradient of a frozen parameter. */
+type OpenSlot = {
+  -readonly [K in keyof Slot]: K extends "averages" ? Record<string, Tensor> : Slot[K];
+};
 
 /** The base of `AdamW`, `Adam` and `SGD`. */
 export abstract class Optimizer implements Disposable {
@@ -75,7 +83,18 @@ export abstract class Optimizer implements Disposable {
   /** The device of the parameters. */
   protected readonly device: Device;
   readonly #name: string;
-  readonly #slots: Slot[];
+  readonly #averages: readonly string[];
+  readonly #logBetas: readonly number[];
+  readonly #slots: OpenSlot[];
+  /** The steps that were not refused, counted on the device: only there is it known. */
+  readonly #step: Tensor;
+  readonly #correction: Tensor;
+  /** Steps launched, and the device's count, when that was last read; undefined where it is not known. */
+  #launched = 0;
+  #lastRead: { launched: number; done: number } | undefined = { launched: 0, done: 0 };
+  #warned = false;
+  /** Held here only, so that a forgotten optimizer can be collected. */
+  readonly #counter: Watched;
 
   /**
    * `averages` names the f32 tensors of its shape that each parameter needs. Throws a `TypeError` for
@@ -89,9 +108,13 @@ export abstract class Optimizer implements Disposable {
       readonly lr: number;
       readonly groups: readonly ParameterGroup[];
       readonly weightDecay: number;
+      /** Decay rates of Adam's averages. */
+      readonly betas?: readonly [number, number];
     },
   ) {
     this.#name = name;
+    this.#averages = averages;
+    this.#logBetas = (options.betas ?? [0, 0]).map((beta) => Math.max(Math.log(beta), -1000));
     this.lr = this.#checkRate(options.lr);
     const entries = checkParameters(name, parameters);
     this.device = entries[0][1].device;
@@ -103,22 +126,24 @@ export abstract class Optimizer implements Disposable {
           `${name}: expected a weightDecay of at least 0 for "${key}" but got ${weightDecay}`,
         );
       }
-      const zeros = () => constant(this.device, parameter.shape, 0).keep();
-      return {
-        name: key,
-        parameter,
-        weights: parameter.dtype === "f32" ? parameter : widened(parameter),
-        averages: Object.fromEntries(averages.map((average) => [average, zeros()])),
-        weightDecay,
-        lrScale,
-      };
+      const slot = { name: key, parameter, weights: parameter, averages: {}, weightDecay, lrScale };
+      if (parameter.requiresGrad) this.#allocate(slot);
+      return slot;
     });
+    this.#step = constant(this.device, [], 0).keep();
+    this.#correction = constant(this.device, [2], 1).keep();
+    const counter: Watched = {
+      watched: this.#step,
+      beginRead: () => this.#beginCheck(),
+    };
+    watch(this.#counter = counter);
   }
 
   /**
    * Updates every parameter that has a gradient; launches only, never waits. Where a gradient is not
-   * finite (`gradScale` is 0, as `clipGradNorm` makes it) the whole step changes nothing: read the norm
-   * and see `checkGradNorm`. Without a `gradScale` the norm is taken here, to know that.
+   * finite (`gradScale` is 0, as `clipGradNorm` makes it) the whole step changes nothing: a warning says so when
+   * anything is read from the device next, such as the loss; `checkGradNorm` tells which gradient it was. Without a
+   * `gradScale` the norm is taken here, to know that.
    *
    * Throws a `TypeError` when no parameter has a gradient, a `RangeError` for a senseless rate.
    */
@@ -149,7 +174,7 @@ export abstract class Optimizer implements Disposable {
    * of the parameter `wte.weight` is called `m.wte.weight`, its f32 master copy `master.wte.weight`.
    */
   state(): Map<string, Tensor> {
-    const tensors = new Map(this.counters());
+    const tensors = new Map([["step", this.#step]]);
     for (const { name, parameter, weights, averages } of this.#slots) {
       for (const [average, tensor] of Object.entries(averages)) {
         tensors.set(`${average}.${name}`, tensor);
@@ -164,21 +189,27 @@ export abstract class Optimizer implements Disposable {
    * that names what is missing, foreign or of another shape, and then nothing has changed.
    */
   restore(stored: ReadonlyMap<string, StoredTensor>): void {
+    for (const slot of this.#slots) {
+      // A parameter that was trained before it was frozen has averages.
+      if (this.#averages.some((average) => stored.has(`${average}.${slot.name}`))) {
+        this.#allocate(slot);
+      }
+    }
     restoreTensors(this.#name, this.state(), stored);
+    this.#lastRead = undefined;
   }
 
   /** Frees its own memory; the parameters stay. */
   [Symbol.dispose](): void {
+    void this.#counter;
     this.state().forEach((tensor) => tensor.dispose());
+    this.#correction.dispose();
   }
 
-  /** State of the whole optimizer, by name. */
-  protected counters(): Iterable<[string, Tensor]> {
-    return [];
+  /** The same as `using`: frees its own memory; the parameters stay. */
+  dispose(): void {
+    this[Symbol.dispose]();
   }
-
-  /** Runs before the parameters are updated. */
-  protected begin(_gradScale: Tensor): void {}
 
   /** Updates one parameter. */
   protected abstract update(slot: Slot, update: Update): void;
@@ -189,11 +220,44 @@ export abstract class Optimizer implements Disposable {
       return grad ? [{ slot, grad }] : [];
     });
     if (due.length === 0) throw new TypeError(`${this.#name}: no parameter has a gradient`);
-    this.begin(gradScale);
+    const [logBeta1, logBeta2] = this.#logBetas;
+    const correction = this.#correction;
+    this.#launched++;
+    const counted = { gradScale, step: this.#step, correction };
+    this.device.launch(adamwCorrection, counted, { logBeta1, logBeta2 });
     for (const { slot, grad } of due) {
+      this.#allocate(slot);
       const copy = slot.weights === slot.parameter ? undefined : slot.parameter;
-      this.update(slot, { grad, copy, gradScale, lr: lr * slot.lrScale });
+      this.update(slot, { grad, copy, gradScale, correction, lr: lr * slot.lrScale });
     }
+  }
+
+  /** Makes the averages and the master copy of a parameter, where it has none yet. */
+  #allocate(slot: OpenSlot): void {
+    const { parameter, averages } = slot;
+    for (const average of this.#averages) {
+      averages[average] ??= constant(this.device, parameter.shape, 0).keep();
+    }
+    if (parameter.dtype !== "f32" && slot.weights === parameter) slot.weights = widened(parameter);
+  }
+
+  /** Compares the steps launched with those that the device has counted, when a read comes along. */
+  #beginCheck(): (done: number) => void {
+    const launched = this.#launched;
+    return (done) => {
+      const last = this.#lastRead;
+      this.#lastRead = { launched, done };
+      const refused = last ? launched - last.launched - (done - last.done) : 0;
+      // With f16 gradients overflow now and then; the loss scaler sees to it.
+      const half = this.#slots.some(({ parameter }) => parameter.dtype === "f16");
+      if (refused <= 0 || half || this.#warned) return;
+      this.#warned = true;
+      console.warn(
+        `dinograd: ${this.#name}.step() changed nothing in ${refused} of the last ${
+          launched - last!.launched
+        } steps, as a gradient was NaN or infinite; read the norm of clipGradNorm and see checkGradNorm`,
+      );
+    };
   }
 
   #checkRate(lr: number): number {

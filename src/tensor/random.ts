@@ -21,8 +21,11 @@ export class RandomState {
   #seed: number;
   #drawn: number;
 
-  /** The stream of a seed, a whole number of 0 or more, from its beginning. Throws a `RangeError`. */
-  constructor(seed = 0, drawn = 0) {
+  /**
+   * The stream of a seed, an integer of 0 or more, from its beginning; without a seed, one that no other process has.
+   * Throws a `RangeError`.
+   */
+  constructor(seed: number = freshSeed(), drawn = 0) {
     this.#seed = checked("seed", seed);
     this.#drawn = checked("drawn", drawn);
   }
@@ -53,19 +56,30 @@ export class RandomState {
 
 function checked(name: string, value: number): number {
   if (!Number.isSafeInteger(value) || value < 0 || (name === "drawn" && value % 4 !== 0)) {
-    throw new RangeError(`RandomState: expected ${name} to be a whole number but got ${value}`);
+    throw new RangeError(
+      `RandomState: expected ${name} to be an integer of 0 or more but got ${value}`,
+    );
   }
   return value;
 }
 
-let shared = new RandomState(0);
+/** 52 bits from the system's generator. */
+function freshSeed(): number {
+  const [high, low] = crypto.getRandomValues(new Uint32Array(2));
+  return (high >>> 12) * 2 ** 32 + low;
+}
 
-/** The stream that is used where none is given. */
+const shared = new RandomState();
+
+/** The stream that is used where none is given; it starts from a fresh seed in each process. */
 export function defaultRandom(): RandomState {
   return shared;
 }
 
-/** Starts the stream that is used where none is given afresh. */
+/**
+ * Starts the stream that is used where none is given from a seed, as PyTorch's `manual_seed`: initial weights, dropout,
+ * sampling and random tensors then repeat.
+ */
 export function manualSeed(seed: number): void {
-  shared = new RandomState(seed);
+  shared.restore({ seed, drawn: 0 });
 }

@@ -8,6 +8,7 @@
 import { axpy } from "../../kernels/axpy.ts";
 import type { Device } from "../device/device.ts";
 import type { DType } from "../device/dtype.ts";
+import { runInContext, runSynchronously, taskContext } from "./async_context.ts";
 import { constant } from "./create.ts";
 import { currentScope, Scope } from "./scope.ts";
 import { formatShape, sameShape, type Shape } from "./shape.ts";
@@ -23,36 +24,24 @@ export type Backward = (
   wanted: readonly boolean[],
 ) => readonly (Tensor | null)[];
 
-let enabled = true;
 let clock = 0;
 
-/** Runs `body` without recording gradients, as for validation and decoding. */
+/**
+ * Runs `body` without recording gradients, as for validation and decoding. Where `body` is asynchronous, this
+ * holds until its promise settles, and for that task alone; see {@linkcode scoped} for browsers.
+ */
 export function noGrad<R>(body: () => R): R {
-  return recording(false, "noGrad", body);
+  return runInContext("noGrad", { ...taskContext(), recording: false }, body);
 }
 
 /** Runs `body` with gradients recorded, inside {@linkcode noGrad} and in the backward pass, too. */
 export function enableGrad<R>(body: () => R): R {
-  return recording(true, "enableGrad", body);
-}
-
-function recording<R>(wanted: boolean, name: string, body: () => R): R {
-  const before = enabled;
-  enabled = wanted;
-  try {
-    const result = body();
-    if (result instanceof Promise) {
-      throw new TypeError(`${name}: the body must not be asynchronous`);
-    }
-    return result;
-  } finally {
-    enabled = before;
-  }
+  return runInContext("enableGrad", { ...taskContext(), recording: true }, body);
 }
 
 /** True when an operation on these inputs must save what its gradient needs. */
 export function needsGrad(inputs: readonly Tensor[]): boolean {
-  return enabled && inputs.some((input) => input.requiresGrad);
+  return inputs.some((input) => input.requiresGrad) && taskContext().recording;
 }
 
 /**
@@ -114,19 +103,24 @@ class Node implements GradNode {
           `got none; only one of a single element starts from 1`,
       );
     }
-    noGrad(() => {
+    runSynchronously({ ...taskContext(), recording: false }, () => {
       this.grad = typeof seed === "number"
         ? constant(output.device, output.shape, seed, output.dtype).keep()
         : seed.alias().keep();
       // Nodes that have a gradient to pass on; they are held until they have done so.
       const reached = new Set<Node>([hold(this)]);
-      while (reached.size) {
-        let last: Node | undefined;
-        for (const node of reached) if (!last || node.order > last.order) last = node;
-        reached.delete(last!);
-        using _scope = new Scope();
-        last!.#push(reached);
-        last!.release();
+      try {
+        while (reached.size) {
+          let last: Node | undefined;
+          for (const node of reached) if (!last || node.order > last.order) last = node;
+          using _scope = new Scope();
+          last!.#push(reached);
+          reached.delete(last!);
+          last!.release();
+        }
+      } catch (error) {
+        for (const node of reached) node.#abandon();
+        throw error;
       }
     });
   }
@@ -158,6 +152,13 @@ class Node implements GradNode {
     this.grad!.dispose();
     this.grad = null;
     this.#drop();
+  }
+
+  /** Forgets the gradient that a failed backward pass brought here. */
+  #abandon(): void {
+    this.grad?.dispose();
+    this.grad = null;
+    this.release();
   }
 
   #drop(): void {

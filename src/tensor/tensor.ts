@@ -5,6 +5,7 @@
  */
 import type { Binding, Device, DeviceBuffer } from "../device/device.ts";
 import { BYTES, type DType, type TypedArray, viewOf } from "../device/dtype.ts";
+import { collectForgotten, forgotten } from "./forgotten.ts";
 import { formatValues } from "./format.ts";
 import { currentScope, type Scope } from "./scope.ts";
 import { checkShape, formatShape, type Shape, sizeOf } from "./shape.ts";
@@ -23,13 +24,13 @@ export interface GradNode {
 class Storage {
   users = 1;
   constructor(readonly buffer: DeviceBuffer) {}
+  get bytes(): number {
+    return this.buffer.bytes;
+  }
   release(): void {
     if (--this.users === 0) this.buffer.device.releaseBuffer(this.buffer);
   }
 }
-
-/** Frees what a program forgot. The net below scopes and `using`, never the plan. */
-const forgotten = new FinalizationRegistry<Storage>((storage) => storage.release());
 
 /**
  * A shaped array of numbers on a device, contiguous in row-major order. Tensors are values: operations
@@ -237,21 +238,55 @@ export class Tensor implements Binding, Disposable {
 /** Numbers in arrays in arrays. */
 export type NestedArray = number | NestedArray[];
 
+/** A tensor of one element that is read along with whatever is read next from its device, which costs no wait. */
+export interface Watched {
+  /** The tensor. */
+  readonly watched: Tensor;
+  /** Is called before each read; what it returns is given the value. */
+  beginRead(): (value: number) => void;
+}
+
+const watches = new WeakMap<Device, Set<WeakRef<Watched>>>();
+
+/** Has a tensor read along until it is disposed of or its owner forgotten. */
+export function watch(owner: Watched): void {
+  const { device } = owner.watched;
+  let all = watches.get(device);
+  if (!all) watches.set(device, all = new Set());
+  all.add(new WeakRef(owner));
+}
+
+/** What watched tensors of a device are to be read now. */
+function watchedOn(device: Device): { tensor: Tensor; check: (value: number) => void }[] {
+  const all = watches.get(device) ?? new Set();
+  const due: { tensor: Tensor; check: (value: number) => void }[] = [];
+  for (const reference of all) {
+    const owner = reference.deref();
+    if (!owner || owner.watched.disposed) all.delete(reference);
+    else due.push({ tensor: owner.watched, check: owner.beginRead() });
+  }
+  return due;
+}
+
 /** Reads several tensors with one wait per device, which on WebGPU costs as much as reading one. */
 export async function readTensors(tensors: readonly Tensor[]): Promise<TypedArray[]> {
   const byDevice = Map.groupBy(tensors, (tensor) => tensor.device);
   const values = new Map<Tensor, TypedArray>();
   for (const [device, group] of byDevice) {
+    const checks = watchedOn(device);
+    const all = [...group, ...checks.map(({ tensor }) => tensor)];
     const parts = await device.read(
-      group.map((tensor) => ({
+      all.map((tensor) => ({
         buffer: tensor.buffer,
         byteOffset: 0,
         byteLength: paddedBytes(tensor),
       })),
     );
-    group.forEach(({ dtype, size }, i) =>
-      values.set(group[i], viewOf(dtype, parts[i].buffer, parts[i].byteOffset, size))
+    all.forEach((tensor, i) =>
+      values.set(tensor, viewOf(tensor.dtype, parts[i].buffer, parts[i].byteOffset, tensor.size))
     );
+    for (const { tensor, check } of checks) check(values.get(tensor)![0]);
+    await collectForgotten(device);
   }
   return tensors.map((tensor) => values.get(tensor)!);
 }

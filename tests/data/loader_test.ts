@@ -4,6 +4,7 @@ import { type Batch, TokenLoader, type TokenLoaderOptions } from "../../src/data
 import { memoryShard, type TokenSource } from "../../src/data/shards.ts";
 import { writeLlmcTokens } from "../../src/io/llmc_bin.ts";
 import { writeNpy } from "../../src/io/npy.ts";
+import { assertSame } from "../support/compare.ts";
 
 /** Small whole numbers from a fixed stream (a linear congruential generator). */
 function randomNumbers(seed: number): (below: number) => number {
@@ -41,8 +42,8 @@ Deno.test("TokenLoader gives the corpus in a ring when shards have any sizes", a
       inputs.push(...batch.inputs);
       targets.push(...batch.targets);
     }
-    assert.deepEqual(inputs, inputs.map((_, i) => i % total), `shards of ${lengths}`);
-    assert.deepEqual(targets, inputs.map((id) => (id + 1) % total));
+    assertSame(inputs, inputs.map((_, i) => i % total), `shards of ${lengths}`);
+    assertSame(targets, inputs.map((id) => (id + 1) % total));
   }
 });
 
@@ -62,7 +63,7 @@ Deno.test("TokenLoader goes on identically when it is restored at any moment", a
       await using fresh = await TokenLoader.open(countingShards(lengths), options);
       for (const loader of [fresh, straight]) {
         loader.restore(JSON.parse(state));
-        for (const batch of wanted.slice(i, i + 3)) assert.deepEqual(await loader.next(), batch);
+        for (const batch of wanted.slice(i, i + 3)) assertSame(await loader.next(), batch);
       }
     }
   }
@@ -213,14 +214,14 @@ Deno.test("TokenLoader shuffles shards and documents by seed and epoch, and ever
   const tokens = await walk(7, 2 * total);
   const epochs = [tokens.slice(0, total), tokens.slice(total)];
   for (const epoch of epochs) {
-    assert.deepEqual(epoch.toSorted((a, b) => a - b), plain.toSorted((a, b) => a - b));
+    assertSame(epoch.toSorted((a, b) => a - b), plain.toSorted((a, b) => a - b));
     // Documents stay whole: the runs between separators are those of the plain order.
     const documents = (ids: number[]) => ids.join(" ").split(/(?:^| )0 /).slice(1).sort();
-    assert.deepEqual(documents(epoch), documents(plain));
+    assertSame(documents(epoch), documents(plain));
     assert.notDeepEqual(epoch, plain);
   }
   assert.notDeepEqual(epochs[0], epochs[1]);
-  assert.deepEqual(await walk(7, 2 * total), tokens);
+  assertSame(await walk(7, 2 * total), tokens);
   assert.notDeepEqual(await walk(8, 2 * total), tokens);
 
   // A loader that takes up a position in the second epoch gives what the first would have given.
@@ -228,7 +229,7 @@ Deno.test("TokenLoader shuffles shards and documents by seed and epoch, and ever
   for (let at = 0; at < total; at += 3) await first.next();
   await using second = await open(7);
   second.restore(JSON.parse(JSON.stringify(first.state())));
-  assert.deepEqual(await second.next(), await first.next());
+  assertSame(await second.next(), await first.next());
   await using other = await open(8);
   assert.throws(() => other.restore(first.state()), /shuffled by 8, found one shuffled by 7/);
   await using ordered = await open();

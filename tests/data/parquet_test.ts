@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { type PageRun, ParquetTexts } from "../../src/data/parquet.ts";
 import { FileFormatError } from "../../src/io/errors.ts";
+import { assertSame } from "../support/compare.ts";
 import { inFolder } from "../support/examples.ts";
 import { madeUpDocuments, parquetOf } from "./prepare_files.ts";
 
@@ -25,7 +26,7 @@ for (const codec of ["SNAPPY", "ZSTD", "GZIP", "UNCOMPRESSED"] as const) {
         assert.equal(run.firstRow, found.length);
         found.push(...await texts.read(run));
       }
-      assert.deepEqual(found, documents);
+      assertSame(found, documents);
       // From any run on, in another instance, as after a restart.
       using again = await ParquetTexts.open(path);
       const middle = runs[5];
@@ -49,7 +50,7 @@ Deno.test("ParquetTexts reads dictionaries and leaves out rows without a text", 
     const runs = await runsOf(texts, 1);
     assert(runs.some(({ dictionary }) => dictionary), "a column of four texts has a dictionary");
     const found = (await Promise.all(runs.map((run) => texts.read(run)))).flat();
-    assert.deepEqual(found, documents.filter((text) => text !== null));
+    assertSame(found, documents.filter((text) => text !== null));
   });
 });
 

@@ -6,6 +6,7 @@ import { findShards } from "../../src/data/shards.ts";
 import { FileFormatError } from "../../src/io/errors.ts";
 import { readNpy } from "../../src/io/npy.ts";
 import { GPT2Tokenizer } from "../../src/tokenizer/gpt2_tokenizer.ts";
+import { assertSame } from "../support/compare.ts";
 import { inFolder } from "../support/examples.ts";
 import { madeUpDocuments, parquetOf, straight } from "./prepare_files.ts";
 
@@ -65,7 +66,7 @@ for (const workers of [0, 3]) {
         onProgress: ({ doneBytes, totalBytes }) => progress.push(doneBytes / totalBytes),
       });
       const expected = straight(documents);
-      assert.deepEqual(await tokensOf(out), expected);
+      assertSame(await tokensOf(out), expected);
       assert.equal(result.tokens, expected.length);
       assert.equal(result.documents, documents.length);
       assert.equal(result.complete, true);
@@ -98,7 +99,7 @@ Deno.test("prepareCorpus() cuts plain text at <|endoftext|> and long documents w
       ...small,
       workers: 2,
     });
-    assert.deepEqual(await tokensOf(out), straight([...documents, ...documents, long]));
+    assertSame(await tokensOf(out), straight([...documents, ...documents, long]));
     assert.equal(result.documents, 9);
   });
 });
@@ -111,7 +112,7 @@ Deno.test("prepareCorpus() goes on where it ended when it was told to stop or ha
     const options: PrepareOptions = { ...small, workers: 2 };
     const two = await prepareCorpus(paths, out, { ...options, shards: 2 });
     assert.deepEqual([two.complete, two.paths.length], [false, 2]);
-    assert.deepEqual(await tokensOf(out), expected.slice(0, 10_000));
+    assertSame(await tokensOf(out), expected.slice(0, 10_000));
     assert.deepEqual(await prepareCorpus(paths, out, { ...options, shards: 2 }), two);
     for (let calls = 0;; calls++) {
       const stop = new AbortController();
@@ -127,7 +128,7 @@ Deno.test("prepareCorpus() goes on where it ended when it was told to stop or ha
         break;
       }
     }
-    assert.deepEqual(await tokensOf(out), expected);
+    assertSame(await tokensOf(out), expected);
   });
 });
 
@@ -175,7 +176,7 @@ Deno.test("prepareCorpus() loses and doubles nothing when it is killed at any mo
       places.add(JSON.stringify([file, place]));
     }
     assert(kills > 3 && places.size > 3, `${kills} kills at ${places.size} places`);
-    assert.deepEqual(await tokensOf(out, 700), straight(documents));
+    assertSame(await tokensOf(out, 700), straight(documents));
   });
 });
 
@@ -198,7 +199,7 @@ Deno.test("prepareCorpus() keeps a whole state when a file turns out to be damag
     }
     await Deno.writeTextFile(path, lines.join("\n"));
     await prepareCorpus([path], out, { ...small, workers: 1 });
-    assert.deepEqual(await tokensOf(out), straight(documents));
+    assertSame(await tokensOf(out), straight(documents));
   });
 });
 

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { dataset as tinyShakespeare, loadTinyShakespeare } from "../../data/tiny_shakespeare.ts";
+import { assertSame } from "../support/compare.ts";
 import { endless, withServer as startServer } from "./server.ts";
 import { cacheFolder, download, DownloadError } from "../../src/hub/download.ts";
 
@@ -46,14 +47,14 @@ Deno.test("download() fetches once and reports progress when all is well", async
       onProgress: (...p: [number, number?]) => progress.push([p[0], p[1]]),
     };
     assert.equal(await download(url, path, options), path);
-    assert.deepEqual(await Deno.readFile(path), content);
+    assertSame(await Deno.readFile(path), content);
     assert.deepEqual(progress[0], [0, 100_000]);
     assert.deepEqual(progress.at(-1), [100_000, 100_000]);
     await download(url, path, right);
     assert.deepEqual(ranges, [null]);
     await Deno.writeTextFile(path, "changed"); // what is no longer right is fetched anew
     await download(url, path, right);
-    assert.deepEqual(await Deno.readFile(path), content);
+    assertSame(await Deno.readFile(path), content);
   });
 });
 
@@ -65,7 +66,7 @@ Deno.test("download() goes on where it ended when the connection or the process 
     await assert.rejects(first, /the connection ended after 30000 of 100000 bytes$/);
     assert.equal((await Deno.stat(`${path}.part`)).size, 30_000);
     await download(url, path, right);
-    assert.deepEqual(await Deno.readFile(path), content);
+    assertSame(await Deno.readFile(path), content);
     // The second answer, empty and without a range, made it begin again.
     assert.deepEqual(ranges, [null, "bytes=30000-", null]);
   });
@@ -73,7 +74,7 @@ Deno.test("download() goes on where it ended when the connection or the process 
     count === 1 ? brokenOff(30_000) : serveRange(request);
   await withServer(breaksOnce, async (url, path, ranges) => {
     await download(url, path, right);
-    assert.deepEqual(await Deno.readFile(path), content);
+    assertSame(await Deno.readFile(path), content);
     assert.deepEqual(ranges, [null, "bytes=30000-"]);
   });
 });
@@ -82,13 +83,13 @@ Deno.test("download() begins again when the server knows no ranges or has anothe
   const noRanges: Handler = (_, count) => count === 1 ? brokenOff(10) : new Response(content);
   await withServer(noRanges, async (url, path) => {
     await download(url, path, right);
-    assert.deepEqual(await Deno.readFile(path), content);
+    assertSame(await Deno.readFile(path), content);
   });
   await withServer((request) => serveRange(request), async (url, path, ranges) => {
     await Deno.mkdir(join(path, ".."));
     await Deno.writeFile(`${path}.part`, new Uint8Array(200_000));
     await download(url, path, right);
-    assert.deepEqual(await Deno.readFile(path), content);
+    assertSame(await Deno.readFile(path), content);
     assert.deepEqual(ranges, [null]);
   });
 });
@@ -108,7 +109,7 @@ Deno.test("download() tries again when the server is busy, and gives up in the e
   const busy = () => new Response("busy", { status: 503 });
   await withServer((request, n) => n < 3 ? busy() : serveRange(request), async (url, path) => {
     await download(url, path, right);
-    assert.deepEqual(await Deno.readFile(path), content);
+    assertSame(await Deno.readFile(path), content);
   });
   await withServer(busy, async (url, path, ranges) => {
     await assert.rejects(download(url, path, { ...right, retries: 2 }), (error: Error) => {
@@ -131,7 +132,7 @@ Deno.test("download() tries again when nothing comes any more", async () => {
   const handler: Handler = (request, count) => count === 1 ? stalls() : serveRange(request);
   await withServer(handler, async (url, path, ranges) => {
     await download(url, path, { ...right, stallTimeout: 100 });
-    assert.deepEqual(await Deno.readFile(path), content);
+    assertSame(await Deno.readFile(path), content);
     assert.deepEqual(ranges, [null, "bytes=40000-"]);
   });
 });

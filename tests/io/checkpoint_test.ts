@@ -11,6 +11,7 @@ import {
 } from "../../src/io/checkpoint.ts";
 import { FileFormatError, FileWriteError } from "../../src/io/errors.ts";
 import { SafetensorsFile, writeSafetensors } from "../../src/io/safetensors.ts";
+import { assertSame } from "../support/compare.ts";
 
 async function withFolder(use: (folder: string) => Promise<void>): Promise<void> {
   const folder = await Deno.makeTempDir();
@@ -48,7 +49,7 @@ Deno.test("loadNewestCheckpoint() returns what saveCheckpoint() saved when all i
     assert.deepEqual([...loaded.tensors.keys()], ["model.wte.weight", "optimizer.step"]);
     const { dtype, shape, data } = loaded.tensors.get("model.wte.weight")!;
     assert.deepEqual([dtype, shape], ["F32", [30, 10]]);
-    assert.deepEqual(data, [...content(10).tensors][0].data);
+    assertSame(data, [...content(10).tensors][0].data);
     assert.deepEqual(loaded.tensors.get("optimizer.step")?.data, Uint32Array.of(10));
     using file = await SafetensorsFile.open(path);
     assert.equal(file.metadata.step, "10");

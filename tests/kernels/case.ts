@@ -25,6 +25,8 @@ export interface Case {
   readonly exactTolerance?: number;
   /** Bytes a binding may have: the case runs on a GPU device opened with that limit, to be split. */
   readonly limit?: number;
+  /** So long that loops must be bounded: it also runs where an invocation's loops end after `MAX_ITERATIONS`. */
+  readonly long?: boolean;
   /** Brings the outputs into a comparable form, where their order is open. */
   normalise?(outputs: Record<string, TypedArray>): Record<string, TypedArray>;
 }

@@ -1,29 +1,39 @@
 /**
- * Walks `kernels/*.ts` and holds the doors of every kernel against each other: the plain TypeScript twin is
- * the reference, the WASM SIMD door and the GPU program must give the same, and where a case knows better
- * (float64) the twin itself is checked.
+ * Walks `kernels/*.ts` and compares the implementations of every kernel: SIMD and the GPU programs, those of software
+ * adapters and those of GPUs, must give what the reference in plain TypeScript gives, and where a case has values of
+ * its own (float64) the reference must give those.
  *
  * Every kernel that a module exports, by itself or in a record, needs cases in the file of the same name
  * under `tests/kernels/cases/`, which exports `cases: Case[]` (see `tests/kernels/case.ts`); a kernel
- * without cases fails. A kernel that says how it is split needs a case with a `limit`, the bytes a binding
- * may have on the device of low limits that the case runs on.
+ * without cases fails. Kernels that walk rows have cases with `long` rows. A kernel that says how it is split needs
+ * a case with a `limit`, the bytes a binding may have on the device of low limits that the case runs on.
  *
  * @module
  */
 import assert from "node:assert/strict";
-import { CpuDevice } from "../../src/device/cpu/cpu_device.ts";
 import type { Binding, Device } from "../../src/device/device.ts";
 import { dtypeOf, type TypedArray, viewOf } from "../../src/device/dtype.ts";
 import type { Kernel } from "../../src/device/kernel.ts";
 import { WebGpuDevice } from "../../src/device/webgpu/webgpu_device.ts";
-import { testDevices } from "../support/devices.ts";
+import { assertCloseEach } from "../support/compare.ts";
+import { deviceName, openWebGpuDevices, testDevices } from "../support/devices.ts";
+import { hardwareProfileGpu } from "../support/hardware_profile.ts";
+import { boundLoops, rewritingGpu } from "../support/rewriting_gpu.ts";
 import type { Case } from "./case.ts";
 
 const folder = new URL("../../kernels/", import.meta.url);
 const files = [...Deno.readDirSync(folder)].map((entry) => entry.name)
   .filter((name) => name.endsWith(".ts")).sort();
 const devices = await testDevices();
-const limited = new Map<number, Promise<WebGpuDevice>>();
+const limited = new Map<number, Promise<Device[]>>();
+/** Devices with bounded loops: the adapter as it is and with the profile of a GPU. */
+const bounded = devices.length > 1
+  ? await Promise.all(
+    [undefined, hardwareProfileGpu()].map((gpu) =>
+      WebGpuDevice.open({ gpu: rewritingGpu(boundLoops, gpu) })
+    ),
+  )
+  : [];
 
 for (const file of files) {
   const kernels = kernelsOf(await import(new URL(file, folder).href));
@@ -32,7 +42,7 @@ for (const file of files) {
   for (const kernel of kernels) {
     const own = cases.filter((one) => one.kernel === kernel);
     Deno.test({
-      name: `${kernel.name} gives the same through every door`,
+      name: `${kernel.name} is the same in every implementation`,
       sanitizeResources: false, // devices live as long as the process
       sanitizeOps: false,
       fn: async (context) => {
@@ -71,38 +81,37 @@ async function casesOf(file: string): Promise<readonly Case[]> {
 
 async function check(one: Case): Promise<void> {
   const { kernel, bindings, params, tolerance = 1e-5 } = one;
-  const twin = copies(bindings);
-  kernel.cpu(twin, params);
+  const reference = copies(bindings);
+  kernel.cpu(reference, params);
   const outputs = kernel.slots.filter(({ name, access }) => bindings[name] && access !== "read")
     .map(({ name }) => name);
   const normalise = one.normalise ?? ((results) => results);
-  const expected = normalise(twin as Record<string, TypedArray>);
+  const expected = normalise(reference as Record<string, TypedArray>);
   if (one.exact) {
     const exact = one.exact();
     for (const name in exact) {
-      compare(`${name} of the twin`, expected[name], exact[name], one.exactTolerance ?? tolerance);
+      const what = `${name} of the reference`;
+      assertCloseEach(expected[name], exact[name], one.exactTolerance ?? tolerance, what);
     }
   }
   for (const device of await devicesFor(one)) {
     const found = normalise(await run(device, one));
-    const which = device instanceof CpuDevice ? "the SIMD door" : "the GPU door";
     for (const name of outputs) {
-      compare(`${name} of ${which}`, found[name], expected[name], tolerance);
+      assertCloseEach(found[name], expected[name], tolerance, `${name} on ${deviceName(device)}`);
     }
   }
 }
 
-/** The devices of a case; one with low limits stands in for the GPU where the case asks for it. */
-async function devicesFor({ limit, bindings }: Case): Promise<Device[]> {
-  const [cpu, gpu] = devices;
+/** The devices of a case; those over WebGPU have low limits where the case asks for it. */
+async function devicesFor({ limit, long, bindings }: Case): Promise<Device[]> {
+  const [cpu, ...gpus] = devices;
   const half = Object.values(bindings).some((values) => values instanceof Float16Array);
-  if (!gpu || (half && !gpu.dtypes.has("f16"))) return [cpu];
-  if (limit === undefined) return [cpu, gpu];
+  if (gpus.length === 0 || (half && !gpus[0].dtypes.has("f16"))) return [cpu];
+  if (limit === undefined) return long ? [cpu, gpus[0], ...bounded] : devices;
   if (!limited.has(limit)) {
-    const limits = { maxStorageBufferBindingSize: limit };
-    limited.set(limit, WebGpuDevice.open({ limits }));
+    limited.set(limit, openWebGpuDevices({ limits: { maxStorageBufferBindingSize: limit } }));
   }
-  return [cpu, await limited.get(limit)!];
+  return [cpu, ...await limited.get(limit)!];
 }
 
 function copies(bindings: Case["bindings"]): Record<string, TypedArray | undefined> {
@@ -137,19 +146,4 @@ async function run(device: Device, one: Case): Promise<Record<string, TypedArray
     device.releaseBuffer(buffer);
   }
   return results;
-}
-
-/** Fails unless each value is as near as `tolerance` times the larger of 1 and its size. */
-function compare(
-  what: string,
-  found: ArrayLike<number>,
-  expected: ArrayLike<number>,
-  tolerance: number,
-): void {
-  assert.equal(found.length, expected.length, `${what}: length`);
-  for (let i = 0; i < expected.length; i++) {
-    const same = Object.is(found[i], expected[i]) || found[i] === expected[i] ||
-      Math.abs(found[i] - expected[i]) <= tolerance * Math.max(1, Math.abs(expected[i]));
-    assert.ok(same, `${what} at ${i}: expected ${expected[i]} but got ${found[i]}`);
-  }
 }

@@ -9,8 +9,8 @@ import { reshape } from "../../src/ops/reshape.ts";
 import { slice } from "../../src/ops/slice.ts";
 import { assign, tensor } from "../../src/tensor/create.ts";
 import { readTensors } from "../../src/tensor/tensor.ts";
+import { assertTensorsClose } from "../support/compare.ts";
 import { onEachDevice, testDevices } from "../support/devices.ts";
-import { assertNear } from "./near.ts";
 
 const [cpu] = await testDevices();
 const sizes = { vocabSize: 11, contextSize: 8, embedSize: 24, layers: 2, heads: 6 };
@@ -143,10 +143,13 @@ await onEachDevice(
     const at = (t: number) => reshape(slice(expected, [[0, 2], [t, t + 1]]), [2, 11]);
     using cache = model.createCache(2);
     for (let t = 2; t < 8; t++) {
-      await assertNear(model.nextLogits(ids(rows.map((row) => row.slice(0, t + 1)))), at(t));
+      await assertTensorsClose(
+        model.nextLogits(ids(rows.map((row) => row.slice(0, t + 1)))),
+        at(t),
+      );
       // Three tokens at once, then one by one.
       const fed = ids(rows.map((row) => t === 2 ? row.slice(0, 3) : row.slice(t, t + 1)));
-      await assertNear(model.nextLogits(fed, { cache }), at(t));
+      await assertTensorsClose(model.nextLogits(fed, { cache }), at(t));
     }
     assert.throws(() => model.nextLogits(ids([[1], [1]]), { cache }), /over a context of 8/);
     model.dispose();
@@ -162,13 +165,13 @@ await onEachDevice(
     using cache = model.createCache(3);
     const prompts = ids([[3, 1, 4, 1, 5], [2, 0, 0, 0, 0], [6, 7, 8, 0, 0]]);
     const first = model.nextLogits(prompts, { cache, lengths: [5, 1, 3] });
-    await assertNear(first, model.nextLogits(prompts, { lengths: [5, 1, 3] }));
+    await assertTensorsClose(first, model.nextLogits(prompts, { lengths: [5, 1, 3] }));
     model.nextLogits(ids([[9], [10], [2]]), { cache });
     cache.select([2, 1, 0, 1]);
     const next = model.nextLogits(ids([[4], [5], [6], [7]]), { cache });
     const paths = [[6, 7, 8, 2, 4], [2, 10, 5], [3, 1, 4, 1, 5, 9, 6], [2, 10, 7]];
     const alone = paths.map((path) => model.nextLogits(ids([path])));
-    await assertNear(next, concat(alone));
+    await assertTensorsClose(next, concat(alone));
     model.dispose();
   },
 );

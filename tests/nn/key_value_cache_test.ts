@@ -5,7 +5,8 @@ import { GPT3 } from "../../src/models/gpt3.ts";
 import { KeyValueCache } from "../../src/nn/key_value_cache.ts";
 import { tensor } from "../../src/tensor/create.ts";
 import { Scope } from "../../src/tensor/scope.ts";
-import { readTensors, type Tensor } from "../../src/tensor/tensor.ts";
+import type { Tensor } from "../../src/tensor/tensor.ts";
+import { assertSame, assertTensorsClose } from "../support/compare.ts";
 import { onEachDevice } from "../support/devices.ts";
 
 const CONFIG = { vocabSize: 23, contextSize: 80, embedSize: 24, layers: 2, heads: 3 };
@@ -23,12 +24,6 @@ function batch(device: Device, rows: number[][]): Tensor {
   return tensor(Int32Array.from(rows.flat()), { shape: [rows.length, rows[0].length], device });
 }
 
-async function close(a: Tensor, b: Tensor): Promise<void> {
-  const [x, y] = await readTensors([a, b]);
-  assert.deepEqual(a.shape, b.shape);
-  x.forEach((value, i) => assert.ok(Math.abs(value - y[i]) <= 1e-5, `${i}: ${value}, ${y[i]}`));
-}
-
 for (const Model of [GPT2, GPT3]) {
   await onEachDevice(`cached logits of ${Model.name} equal uncached ones`, async (device) => {
     using _scope = new Scope();
@@ -40,7 +35,10 @@ for (const Model of [GPT2, GPT3]) {
       const part = rows.map((row) => row.slice(seen, seen + count));
       const got = gpt.nextLogits(batch(device, part), { cache });
       seen += count;
-      await close(got, gpt.nextLogits(batch(device, rows.map((row) => row.slice(0, seen)))));
+      await assertTensorsClose(
+        got,
+        gpt.nextLogits(batch(device, rows.map((row) => row.slice(0, seen)))),
+      );
     }
     assert.equal(cache.length, 72);
     assert.equal(cache.capacity, 80);
@@ -61,7 +59,7 @@ for (const Model of [GPT2, GPT3]) {
           const alone = gpt.nextLogits(batch(device, [row]));
           const all = await got.data();
           const mine = all.slice(b * CONFIG.vocabSize, (b + 1) * CONFIG.vocabSize);
-          await close(tensor(mine, { shape: alone.shape, device }), alone);
+          await assertTensorsClose(tensor(mine, { shape: alone.shape, device }), alone);
         }
       };
       await check(gpt.nextLogits(batch(device, padded), { cache, lengths }));
@@ -91,7 +89,7 @@ await onEachDevice("KeyValueCache.select() moves, repeats and drops rows", async
     for (const [b, row] of expected.entries()) {
       const mine = (await got.data()).slice(b * CONFIG.vocabSize, (b + 1) * CONFIG.vocabSize);
       const alone = gpt.nextLogits(batch(device, [row]));
-      await close(tensor(mine, { shape: alone.shape, device }), alone);
+      await assertTensorsClose(tensor(mine, { shape: alone.shape, device }), alone);
     }
     assert.throws(() => cache.select([3]), /no row 3 among 3/);
   }
@@ -107,7 +105,7 @@ await onEachDevice("KeyValueCache leaves nothing behind and can be filled anew",
     const ids = batch(device, [draw(4, 1), draw(4, 2)]);
     const first = await gpt.nextLogits(ids, { cache, lengths: [2, 4] }).data();
     cache.clear();
-    assert.deepEqual(await gpt.nextLogits(ids, { cache, lengths: [2, 4] }).data(), first);
+    assertSame(await gpt.nextLogits(ids, { cache, lengths: [2, 4] }).data(), first);
   }
   assert.equal(device.memory().live, before);
   gpt.dispose();

@@ -11,15 +11,8 @@ import { tensor } from "../../src/tensor/create.ts";
 import { RandomState } from "../../src/tensor/random.ts";
 import { Scope } from "../../src/tensor/scope.ts";
 import type { Tensor } from "../../src/tensor/tensor.ts";
+import { assertTensorsClose } from "../support/compare.ts";
 import { onEachDevice } from "../support/devices.ts";
-
-async function assertClose(a: Tensor, b: Tensor, tolerance = 1e-5): Promise<void> {
-  assert.deepEqual(a.shape, b.shape);
-  const [x, y] = [await a.data(), await b.data()];
-  x.forEach((value, i) => {
-    assert.ok(Math.abs(value - y[i]) <= tolerance, `at ${i}: ${value} and ${y[i]}`);
-  });
-}
 
 await onEachDevice("attention() equals the product with its stored weights", async (device) => {
   for (const layout of ["BHTD", "BTHD"] as const) {
@@ -43,14 +36,14 @@ await onEachDevice("attention() equals the product with its stored weights", asy
     const weights = attentionWeights(q, k, options);
     assert.deepEqual(weights.shape, [2, 4, 9, 13]);
     const product = inOrder(matmul(weights, inOrder(v)));
-    await assertClose(y, product);
+    await assertTensorsClose(y, product);
 
     const dy = randn(y.shape, { device, random });
     sum(mul(y, dy)).backward();
     const grads = [q, k, v].map((x) => x.grad!.alias());
     for (const x of [q, k, v]) x.grad = null;
     sum(mul(product, dy)).backward();
-    for (const [i, x] of [q, k, v].entries()) await assertClose(x.grad!, grads[i], 5e-5);
+    for (const [i, x] of [q, k, v].entries()) await assertTensorsClose(x.grad!, grads[i], 5e-5);
   }
 });
 
@@ -116,10 +109,12 @@ await onEachDevice("attention() sees the first keyLength keys of a cache", async
       for (const flags of [short, keyValid]) {
         const cached = { ...options, keyLength: 7, keyValid: flags };
         const y = attention(q, k, v, cached);
-        await assertClose(y, expected);
-        for (const [i, grad] of grads(y).entries()) await assertClose(grad, expectedGrads[i]);
+        await assertTensorsClose(y, expected);
+        for (const [i, grad] of grads(y).entries()) {
+          await assertTensorsClose(grad, expectedGrads[i]);
+        }
         const weights = attentionWeights(q, first(k), { ...options, keyValid: short });
-        await assertClose(attentionWeights(q, k, cached), weights);
+        await assertTensorsClose(attentionWeights(q, k, cached), weights);
       }
     }
   }

@@ -6,7 +6,8 @@ import { linearCrossEntropy } from "../../src/ops/linear_cross_entropy.ts";
 import { tensor } from "../../src/tensor/create.ts";
 import { Scope } from "../../src/tensor/scope.ts";
 import { onEachDevice, testWebGpu } from "../support/devices.ts";
-import { assertClose, noise, onRowDevices } from "./row_devices.ts";
+import { assertClose } from "../support/compare.ts";
+import { noise, onRowDevices } from "./row_devices.ts";
 
 /** Loss and gradient of the logits, in float64. */
 function reference(
@@ -340,3 +341,40 @@ function linearReference(
   });
   return { loss, dHidden, dWeight };
 }
+
+await onEachDevice(
+  "a logit of -infinity costs nothing where it is not the target",
+  async (device) => {
+    // Rows of 5 and of 8, read one by one and in fours.
+    for (const classes of [5, 8]) {
+      for (const dtype of ["f32", "f16"] as const) {
+        const row = Float32Array.from({ length: classes }, (_, i) => i === 2 ? -Infinity : i / 4);
+        const sum = row.reduce((all, x) => all + Math.exp(x), 0);
+        const p = Array.from(row, (x) => Math.exp(x) / sum);
+        const targets = tensor([1], { dtype: "i32", device });
+        const expected = p.map((x, i) => x - (i === 1 ? 1 : 0));
+        const tolerance = dtype === "f16" ? 2e-3 : 1e-6;
+
+        const logits = tensor(row, { shape: [1, classes], dtype, device });
+        logits.requiresGrad = true;
+        const loss = crossEntropy(logits, targets);
+        loss.backward();
+        const near = (found: ArrayLike<number>, wanted: ArrayLike<number>) => {
+          for (let i = 0; i < wanted.length; i++) {
+            const where = `${dtype}, ${classes} classes, at ${i}`;
+            assert.ok(Math.abs(found[i] - wanted[i]) <= tolerance, `${where}: ${found[i]}`);
+          }
+        };
+        near([await loss.item()], [-Math.log(p[1])]);
+        near(await logits.grad!.data(), expected);
+
+        // The same through a linear map whose third row gives -infinity.
+        const hidden = tensor([[1]], { dtype, device });
+        const weight = tensor(row, { shape: [classes, 1], dtype, device });
+        hidden.requiresGrad = true;
+        const fused = linearCrossEntropy(hidden, weight, targets);
+        near([await fused.item()], [-Math.log(p[1])]);
+      }
+    }
+  },
+);

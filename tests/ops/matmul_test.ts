@@ -9,6 +9,7 @@ import { tensor } from "../../src/tensor/create.ts";
 import { RandomState } from "../../src/tensor/random.ts";
 import { Scope } from "../../src/tensor/scope.ts";
 import { Tensor } from "../../src/tensor/tensor.ts";
+import { assertClose } from "../support/compare.ts";
 import { onEachDevice, testWebGpu } from "../support/devices.ts";
 
 /** op(a) op(b) in double precision, for batches of one shape. */
@@ -37,13 +38,6 @@ async function product(
   return result;
 }
 
-function assertClose(found: ArrayLike<number>, expected: ArrayLike<number>): void {
-  assert.equal(found.length, expected.length);
-  for (let i = 0; i < found.length; i++) {
-    assert.ok(Math.abs(found[i] - expected[i]) < 1e-4, `at ${i}: ${found[i]}, not ${expected[i]}`);
-  }
-}
-
 async function checkAll(device: Device, batch: number[], m: number, k: number, n: number) {
   for (const transposeA of [false, true]) {
     for (const transposeB of [false, true]) {
@@ -52,7 +46,7 @@ async function checkAll(device: Device, batch: number[], m: number, k: number, n
       const a = randn([...batch, ...transposeA ? [k, m] : [m, k]], { device, random });
       const b = randn([...batch, ...transposeB ? [n, k] : [k, n]], { device, random });
       const y = matmul(a, b, { transposeA, transposeB });
-      assertClose(await y.data(), await product(a, b, transposeA, transposeB));
+      assertClose(await y.data(), await product(a, b, transposeA, transposeB), 1e-5);
     }
   }
 }
@@ -76,7 +70,7 @@ if (await testWebGpu()) {
       const [weight, bias] = [randn([60, 33], { device }), randn([60], { device })];
       const plain = await matmul(x, weight, { transposeB: true }).data();
       const [y, added] = [await linear(x, weight, bias).data(), await bias.data()];
-      assertClose(y, plain.map((value, i) => value + added[i % 60]));
+      assertClose(y, plain.map((value, i) => value + added[i % 60]), 1e-5);
       const long = randn([1, 2000], { device });
       assert.throws(() => matmul(long, randn([2000, 1], { device })), /one row of a .* can bind/);
     },

@@ -6,7 +6,8 @@ import { tensor } from "../../src/tensor/create.ts";
 import { Scope } from "../../src/tensor/scope.ts";
 import { readTensors, type Tensor } from "../../src/tensor/tensor.ts";
 import { testWebGpu } from "../support/devices.ts";
-import { assertClose, noise, onRowDevices } from "./row_devices.ts";
+import { assertClose } from "../support/compare.ts";
+import { noise, onRowDevices } from "./row_devices.ts";
 
 interface Expected {
   y: Float64Array;

@@ -3,7 +3,8 @@ import { rotary, type RotaryOptions } from "../../src/ops/rotary.ts";
 import { sinusoid, sinusoidTable } from "../../src/ops/sinusoid.ts";
 import { tensor } from "../../src/tensor/create.ts";
 import { Scope } from "../../src/tensor/scope.ts";
-import { assertClose, noise, onRowDevices } from "./row_devices.ts";
+import { assertClose } from "../support/compare.ts";
+import { noise, onRowDevices } from "./row_devices.ts";
 
 function reference(
   x: ArrayLike<number>,

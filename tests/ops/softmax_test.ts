@@ -5,7 +5,8 @@ import { softmax } from "../../src/ops/softmax.ts";
 import { tensor } from "../../src/tensor/create.ts";
 import { Scope } from "../../src/tensor/scope.ts";
 import { sizeOf } from "../../src/tensor/shape.ts";
-import { assertClose, noise, onRowDevices } from "./row_devices.ts";
+import { assertClose } from "../support/compare.ts";
+import { noise, onRowDevices } from "./row_devices.ts";
 
 /** Softmax or its logarithm and the gradient, in float64. */
 function reference(

@@ -14,15 +14,8 @@ import { RandomState } from "../../src/tensor/random.ts";
 import { Scope } from "../../src/tensor/scope.ts";
 import { noGrad } from "../../src/tensor/tape.ts";
 import type { Tensor } from "../../src/tensor/tensor.ts";
+import { assertTensorsClose } from "../support/compare.ts";
 import { onEachDevice } from "../support/devices.ts";
-
-async function assertClose(a: Tensor, b: Tensor, tolerance = 1e-5): Promise<void> {
-  assert.deepEqual(a.shape, b.shape);
-  const [x, y] = [await a.data(), await b.data()];
-  x.forEach((value, i) => {
-    assert.ok(Math.abs(value - y[i]) <= tolerance, `at ${i}: ${value} and ${y[i]}`);
-  });
-}
 
 await onEachDevice("sparseAttention() equals the product with its weights", async (device) => {
   for (const layout of ["BHTD", "BTHD"] as const) {
@@ -47,14 +40,14 @@ await onEachDevice("sparseAttention() equals the product with its weights", asyn
         );
       });
       const product = inOrder(concat(heads, 1));
-      await assertClose(y, product);
+      await assertTensorsClose(y, product);
 
       const dy = randn(y.shape, { device, random });
       sum(mul(y, dy)).backward();
       const grads = [q, k, v].map((x) => x.grad!.alias());
       for (const x of [q, k, v]) x.grad = null;
       sum(mul(product, dy)).backward();
-      for (const [i, x] of [q, k, v].entries()) await assertClose(x.grad!, grads[i], 5e-5);
+      for (const [i, x] of [q, k, v].entries()) await assertTensorsClose(x.grad!, grads[i], 5e-5);
     }
   }
 });
@@ -94,9 +87,9 @@ await onEachDevice(
     for (const [start, end] of [[0, time], [0, 1], [3, 4], [7, 8], [20, 21], [9, 18]]) {
       const cached = { ...options, keyLength: end };
       const some = first(q, end, start);
-      await assertClose(sparseAttention(some, k, v, cached), first(all, end, start));
+      await assertTensorsClose(sparseAttention(some, k, v, cached), first(all, end, start));
       const weights = sparseAttentionWeights(q, first(k, time), options);
-      await assertClose(
+      await assertTensorsClose(
         sparseAttentionWeights(some, k, cached),
         slice(weights, [[0], [0], [start, end], [0, end]]),
       );
@@ -120,17 +113,20 @@ await onEachDevice(
     const sparse = sparseAttention(q, filled(k), filled(v), { blockSize: 4, layout });
     const ragged = { layout, keyLength, positions };
     const found = sparseAttention(rowsAt(q), k, v, { blockSize: 4, ...ragged });
-    await assertClose(found, rowsAt(sparse));
+    await assertTensorsClose(found, rowsAt(sparse));
     const dense = attention(q, filled(k), filled(v), { causal: true, layout });
-    await assertClose(attention(rowsAt(q), k, v, { causal: true, ...ragged }), rowsAt(dense));
+    await assertTensorsClose(
+      attention(rowsAt(q), k, v, { causal: true, ...ragged }),
+      rowsAt(dense),
+    );
 
     const weightsAt = (x: Tensor) =>
       concat(at.map((t, b) => slice(x, [[b, b + 1], [0], [t, t + 1]])), 0);
-    await assertClose(
+    await assertTensorsClose(
       sparseAttentionWeights(rowsAt(q), k, { blockSize: 4, ...ragged }),
       weightsAt(sparseAttentionWeights(q, filled(k), { blockSize: 4, layout })),
     );
-    await assertClose(
+    await assertTensorsClose(
       attentionWeights(rowsAt(q), k, { causal: true, ...ragged }),
       weightsAt(attentionWeights(q, filled(k), { causal: true, layout })),
     );

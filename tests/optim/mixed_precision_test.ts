@@ -7,7 +7,7 @@ import type { Optimizer } from "../../src/optim/optimizer.ts";
 import { SGD } from "../../src/optim/sgd.ts";
 import { tensor } from "../../src/tensor/create.ts";
 import { readTensors } from "../../src/tensor/tensor.ts";
-import { testDevices } from "../support/devices.ts";
+import { deviceName, testDevices } from "../support/devices.ts";
 
 const devices = (await testDevices()).filter((device) => device.dtypes.has("f16"));
 
@@ -15,7 +15,7 @@ const devices = (await testDevices()).filter((device) => device.dtypes.has("f16"
 function onEachWithHalf(name: string, body: (device: Device) => Promise<void>): void {
   for (const device of devices) {
     Deno.test({
-      name: `${name} [${device.kind}]`,
+      name: `${name} [${deviceName(device)}]`,
       sanitizeResources: false,
       sanitizeOps: false,
       fn: () => body(device),

@@ -8,6 +8,7 @@ import type { Optimizer } from "../../src/optim/optimizer.ts";
 import { SGD } from "../../src/optim/sgd.ts";
 import { tensor } from "../../src/tensor/create.ts";
 import { readTensors, type Tensor } from "../../src/tensor/tensor.ts";
+import { assertClose, assertSame } from "../support/compare.ts";
 import { onEachDevice, testWebGpu } from "../support/devices.ts";
 
 /** Numbers that look random and repeat. */
@@ -35,14 +36,7 @@ function setGrads(parameters: Record<string, Tensor>, step: number): void {
 }
 
 async function close(actual: Tensor, expected: ArrayLike<number>, tolerance = 1e-6): Promise<void> {
-  const values = await actual.data();
-  assert.equal(values.length, expected.length);
-  for (let i = 0; i < values.length; i++) {
-    assert(
-      Math.abs(values[i] - expected[i]) <= tolerance,
-      `element ${i} of ${actual.name}: ${values[i]}, expected ${expected[i]}`,
-    );
-  }
+  assertClose(await actual.data(), expected, tolerance, actual.name, 1);
 }
 
 for (const options of [{}, { momentum: 0.9 }, { momentum: 0.8, nesterov: true }]) {
@@ -143,7 +137,7 @@ for (const name of ["AdamW", "SGD"] as const) {
       const { norm, factor } = clipGradNorm(live, 1);
       optimizer.step({ gradScale: factor });
       optimizer.step(); // finds out by itself
-      assert.deepEqual(await readTensors(tensors), before);
+      assertSame(await readTensors(tensors), before);
       const length = await norm.item();
       assert(!Number.isFinite(length));
       await assert.rejects(checkGradNorm(length, live), (error: NonFiniteGradientError) => {
@@ -288,6 +282,6 @@ Deno.test({
       optimizer.step({ gradScale: factor });
       results.push([await norm.item(), await weight.data()]);
     }
-    assert.deepEqual(results[0], results[1]);
+    assertSame(results[0], results[1]);
   },
 });

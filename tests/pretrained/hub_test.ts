@@ -18,6 +18,7 @@ import { savePretrained } from "../../src/pretrained/save_pretrained.ts";
 import { END_OF_TEXT } from "../../src/tokenizer/gpt2_tokenizer.ts";
 import { BYTE_CHARACTERS } from "../../src/tokenizer/tokenizer_json_alphabet.ts";
 import { readTensors } from "../../src/tensor/tensor.ts";
+import { assertSame } from "../support/compare.ts";
 
 const device = CpuDevice.open({ threads: 1 });
 addEventListener("unload", () => device.close());
@@ -124,7 +125,7 @@ Deno.test("loadPretrained() downloads a model of the hub once, and tells how far
     const progress: ModelDownloadProgress[] = [];
     const onProgress = (one: ModelDownloadProgress) => progress.push(one);
     const first = await loadPretrained("a/b", { ...options, device, onProgress });
-    assert.deepEqual(await valuesOf(first as never), await valuesOf(model as never));
+    assertSame(await valuesOf(first as never), await valuesOf(model as never));
     const total = hub.files.get("config.json")!.length + hub.files.get("model.safetensors")!.length;
     assert.deepEqual(progress.at(-1), { file: "model.safetensors", done: total, total });
     progress.forEach(({ done }, i) => assert(i === 0 || done >= progress[i - 1].done));
@@ -150,7 +151,7 @@ Deno.test("downloadModel() fetches the files that an index names, and the tokeni
     assert(expected.length > 4);
     assert.deepEqual(names, expected);
     for (const name of names) {
-      assert.deepEqual(await Deno.readFile(join(folder, name)), hub.files.get(name));
+      assertSame(await Deno.readFile(join(folder, name)), hub.files.get(name));
     }
   }, 1500));
 
@@ -250,7 +251,7 @@ Deno.test("downloadModel() goes on where it was broken off", () =>
     );
     const folder = await downloadModel("a/b", options);
     assert.deepEqual(ranges, [null, "bytes=1000-"]);
-    assert.deepEqual(await Deno.readFile(join(folder, "model.safetensors")), body);
+    assertSame(await Deno.readFile(join(folder, "model.safetensors")), body);
   }));
 
 Deno.test("downloadModel() refuses files that are not those the hub lists", () =>

@@ -12,6 +12,7 @@ import { RandomState } from "../../src/tensor/random.ts";
 import { Scope } from "../../src/tensor/scope.ts";
 import { noGrad } from "../../src/tensor/tape.ts";
 import { readTensors } from "../../src/tensor/tensor.ts";
+import { assertSame } from "../support/compare.ts";
 import { onEachDevice } from "../support/devices.ts";
 import { manifest, pick, tensorsOf, upload } from "../support/golden.ts";
 import { sizes } from "../support/golden_models.ts";
@@ -46,7 +47,7 @@ for (const name of ["llama1", "llama2"]) {
           }
           await saveLlama2c(golden, path, { version });
           const model = await loadLlama2c(path, { device });
-          assert.deepEqual(await valuesOf(model), await valuesOf(golden));
+          assertSame(await valuesOf(model), await valuesOf(golden));
           const expected = await tensorsOf(`${name}.expect`);
           const logits = noGrad(() => model.logits(upload(pick(expected, "input_ids"), device)));
           const found = await logits.data();
@@ -55,7 +56,7 @@ for (const name of ["llama1", "llama2"]) {
           );
           const bytes = await Deno.readFile(path);
           await saveLlama2c(model, path, { version });
-          assert.deepEqual(await Deno.readFile(path), bytes);
+          assertSame(await Deno.readFile(path), bytes);
           model.dispose();
           golden.dispose();
         }),
@@ -88,7 +89,7 @@ Deno.test("saveLlama2c() lays version 0 out as run.c reads it", () =>
       ...["gate_proj", "down_proj", "up_proj"].flatMap((one) => layers(`mlp.${one}`)),
       ...value["model.norm.weight"],
     ];
-    assert.deepEqual(floats.slice(0, before.length), before);
+    assertSame(floats.slice(0, before.length), before);
     const sines = floats.slice(before.length, before.length + 24); // 6 positions of 2 pairs, twice
     assert.deepEqual(sines.slice(0, 2), [1, 1]);
     assert.equal(sines[2], Math.fround(Math.cos(1)));
@@ -105,10 +106,10 @@ Deno.test("saveLlama2c() writes a tied model, and one with half-split pairs, as 
     assert.equal(halfSplit.config.ropeLayout, "half-split");
     await saveLlama2c(model, `${path}.a`, { version: 1 });
     await saveLlama2c(halfSplit, `${path}.b`, { version: 1 });
-    assert.deepEqual(await Deno.readFile(`${path}.b`), await Deno.readFile(`${path}.a`));
+    assertSame(await Deno.readFile(`${path}.b`), await Deno.readFile(`${path}.a`));
     const copy = await loadLlama2c(`${path}.b`, { device: cpu });
     assert.equal(copy.config.tied, true);
-    assert.deepEqual(await valuesOf(copy), await valuesOf(model));
+    assertSame(await valuesOf(copy), await valuesOf(model));
     [model, halfSplit, copy].forEach((one) => one.dispose());
   }));
 

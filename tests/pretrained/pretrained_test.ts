@@ -17,6 +17,7 @@ import { RandomState } from "../../src/tensor/random.ts";
 import { Scope } from "../../src/tensor/scope.ts";
 import { noGrad } from "../../src/tensor/tape.ts";
 import { readTensors } from "../../src/tensor/tensor.ts";
+import { assertSame } from "../support/compare.ts";
 import { onEachDevice } from "../support/devices.ts";
 import { manifest, pick, tensorsOf, upload } from "../support/golden.ts";
 import { sizes } from "../support/golden_models.ts";
@@ -95,7 +96,7 @@ for (const name of ["gpt2", "llama1", "llama2", "llama3"]) {
             assert(Math.abs(found[i] - value) <= within, `${i}: ${found[i]}, expected ${value}`)
           );
           if (ropeLayout !== "half-split") {
-            assert.deepEqual(await valuesOf(model), await valuesOf(golden));
+            assertSame(await valuesOf(model), await valuesOf(golden));
           }
           model.dispose();
           golden.dispose();
@@ -113,10 +114,10 @@ for (const name of ["gpt2", "llama1", "llama2", "llama3"]) {
         await loadPretrained(paths[0], { device: cpu }),
         await loadPretrained(paths[1], { device: cpu }),
       ];
-      assert.deepEqual(await valuesOf(shards), await valuesOf(one));
+      assertSame(await valuesOf(shards), await valuesOf(one));
       await savePretrained(one, paths[2]);
       const bytes = (path: string) => Deno.readFile(join(path, "model.safetensors"));
-      assert.deepEqual(await bytes(paths[2]), await bytes(paths[0]));
+      assertSame(await bytes(paths[2]), await bytes(paths[0]));
 
       const index = JSON.parse(
         await Deno.readTextFile(join(paths[1], "model.safetensors.index.json")),
@@ -141,7 +142,7 @@ for (const name of ["gpt2", "llama1", "llama2", "llama3"]) {
         await savePretrained(once, folder, { dtype });
         const twice = await loadPretrained(folder, { device: cpu, ropeLayout: "interleaved" });
         const [exact, rounded] = [await valuesOf(golden), await valuesOf(once)];
-        assert.deepEqual(await valuesOf(twice), rounded);
+        assertSame(await valuesOf(twice), rounded);
         const relative = dtype === "f16" ? 2 ** -11 : 2 ** -8;
         for (const [name, values] of Object.entries(exact)) {
           values.forEach((value, i) => {
@@ -280,7 +281,7 @@ Deno.test("loadPretrained() reads files without the prefix, with buffers, and wi
       { ...mask, name: "h.0.attn.masked_bias", shape: [], data: new Float32Array(1) },
     ]);
     const bare = await loadPretrained(folder, { device: cpu });
-    assert.deepEqual(await valuesOf(bare), await valuesOf(model));
+    assertSame(await valuesOf(bare), await valuesOf(model));
 
     const tied = new LLaMA({ ...small, tied: true }, { device: cpu, random: random() });
     await savePretrained(tied, folder);
@@ -289,7 +290,7 @@ Deno.test("loadPretrained() reads files without the prefix, with buffers, and wi
       return [...entries, { ...entries[0], name: "lm_head.weight" }];
     });
     const copy = await loadPretrained(folder, { device: cpu, ropeLayout: "interleaved" });
-    assert.deepEqual(await valuesOf(copy), await valuesOf(tied));
+    assertSame(await valuesOf(copy), await valuesOf(tied));
     [model, bare, tied, copy].forEach((one) => one.dispose());
   }));
 
@@ -310,7 +311,7 @@ Deno.test("loadPretrained() pads the vocabulary with ids that are never likely, 
     }
     await savePretrained(padded, folder, { vocabSize: 10 });
     const cut = await loadPretrained(folder, { device: cpu });
-    assert.deepEqual(await valuesOf(cut), await valuesOf(model));
+    assertSame(await valuesOf(cut), await valuesOf(model));
     await assert.rejects(loadPretrained(folder, { device: cpu, vocabSize: 9 }), {
       name: "RangeError",
       message: "loadPretrained: expected a vocabSize of 10 or more but got 9",
@@ -506,7 +507,7 @@ Deno.test("LLaMA's scaled positions are read as old and new files say them, and 
       const loaded = await loadPretrained(folder, { device: cpu });
       assert.deepEqual((loaded as LLaMA).config.ropeScaling, ropeScaling);
       using logits = noGrad(() => loaded.logits(ids));
-      assert.deepEqual(await logits.data(), await expected.data());
+      assertSame(await logits.data(), await expected.data());
       loaded.dispose();
     }
     model.dispose();

@@ -1,16 +1,18 @@
 /**
- * The devices that tests run on: the CPU device, and WebGPU where there is an adapter (the software one in
- * CI). With DINOGRAD_REQUIRE_WEBGPU=1 a missing adapter is an error, so that CI cannot pass without it.
+ * The devices that tests run on: the CPU device, WebGPU where there is an adapter, and where that is a software one
+ * (as in CI) the same adapter again with the profile of a GPU, which runs other programs. With
+ * DINOGRAD_REQUIRE_WEBGPU=1 a missing adapter is an error, so that CI cannot pass without it.
  *
  * @module
  */
 import { CpuDevice } from "../../src/device/cpu/cpu_device.ts";
 import type { Device } from "../../src/device/device.ts";
-import { WebGpuDevice } from "../../src/device/webgpu/webgpu_device.ts";
+import { WebGpuDevice, type WebGpuOptions } from "../../src/device/webgpu/webgpu_device.ts";
+import { HARDWARE_PROFILE, hardwareProfileGpu } from "./hardware_profile.ts";
 
 let opened: Promise<Device[]> | undefined;
 
-/** Both devices, opened once per process and closed at its end. */
+/** The CPU device first, then those over WebGPU; opened once per process and closed at its end. */
 export function testDevices(): Promise<Device[]> {
   return opened ??= open().then((devices) => {
     // A driver that is torn down under an open device can crash the process as it ends.
@@ -19,9 +21,14 @@ export function testDevices(): Promise<Device[]> {
   });
 }
 
-/** The WebGPU device of {@linkcode testDevices}; undefined where there is no adapter. */
+/** The WebGPU device of {@linkcode testDevices} as its adapter is; undefined where there is no adapter. */
 export async function testWebGpu(): Promise<WebGpuDevice | undefined> {
   return (await testDevices()).find((device) => device instanceof WebGpuDevice);
+}
+
+/** What tests call a device: its kind, or that it has the profile of a GPU. */
+export function deviceName({ kind, description }: Device): string {
+  return description.startsWith(HARDWARE_PROFILE) ? HARDWARE_PROFILE : kind;
 }
 
 /** Registers one test per device, named after both. Call it with `await` at the top of a test file. */
@@ -29,24 +36,39 @@ export async function onEachDevice(
   name: string,
   test: (device: Device) => void | Promise<void>,
 ): Promise<void> {
-  for (const device of await testDevices()) {
-    Deno.test({
-      name: `${name} [${device.kind}]`,
-      // The devices and their threads live as long as the process.
-      sanitizeResources: false,
-      sanitizeOps: false,
-      fn: async () => {
-        await test(device);
-        await device.synchronize();
-      },
-    });
-  }
+  for (const device of await testDevices()) onDevice(name, device, test);
+}
+
+/** Registers a test on a device, whose name is added. */
+export function onDevice(
+  name: string,
+  device: Device,
+  test: (device: Device) => void | Promise<void>,
+  label = deviceName(device),
+): void {
+  Deno.test({
+    name: `${name} [${label}]`,
+    // The devices and their threads live as long as the process.
+    sanitizeResources: false,
+    sanitizeOps: false,
+    fn: async () => {
+      await test(device);
+      await device.synchronize();
+    },
+  });
+}
+
+/** WebGPU devices of the adapter as it is and, where that is a software one, with the profile of a GPU. */
+export async function openWebGpuDevices(options: WebGpuOptions = {}): Promise<WebGpuDevice[]> {
+  const plain = await WebGpuDevice.open(options);
+  if (!plain.software) return [plain];
+  return [plain, await WebGpuDevice.open({ ...options, gpu: hardwareProfileGpu() })];
 }
 
 async function open(): Promise<Device[]> {
   const devices: Device[] = [CpuDevice.open()];
   try {
-    devices.push(await WebGpuDevice.open());
+    devices.push(...await openWebGpuDevices());
   } catch (error) {
     const required = Deno.permissions.querySync({
       name: "env",

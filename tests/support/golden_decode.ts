@@ -14,6 +14,7 @@ import { logSoftmax } from "../../src/ops/log_softmax.ts";
 import { assign, tensor } from "../../src/tensor/create.ts";
 import { Scope } from "../../src/tensor/scope.ts";
 import type { Tensor } from "../../src/tensor/tensor.ts";
+import { deviceName } from "./devices.ts";
 import { Comparison, manifest, tensorsOf } from "./golden.ts";
 import { byOurNames, sizes, translatorSizes } from "./golden_models.ts";
 
@@ -43,7 +44,7 @@ export function isDecoding(name: string): boolean {
 /** All cases of `<name>.json` in one batch, and the first by itself. */
 export async function compareDecoding(name: string, device: Device): Promise<void> {
   const golden = manifest(name);
-  const comparison = new Comparison(name, device.kind);
+  const comparison = new Comparison(name, deviceName(device));
   const translates = name === "decode_transformer";
   const model = translates
     ? new Transformer(translatorSizes(golden.config), { device })

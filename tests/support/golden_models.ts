@@ -20,6 +20,7 @@ import { assign } from "../../src/tensor/create.ts";
 import { Scope } from "../../src/tensor/scope.ts";
 import { noGrad } from "../../src/tensor/tape.ts";
 import { readTensors, type Tensor } from "../../src/tensor/tensor.ts";
+import { deviceName } from "./devices.ts";
 import { Comparison, type GoldenTensor, manifest, pick, tensorsOf, upload } from "./golden.ts";
 
 /** A model as the comparison calls it. */
@@ -213,7 +214,7 @@ export async function compareModel(name: string, device: Device): Promise<void> 
   const { config, tolerance } = golden;
   const start = byOurNames(await tensorsOf(`${name}.params`));
   const expected = await tensorsOf(`${name}.expect`);
-  const comparison = new Comparison(name, device.kind);
+  const comparison = new Comparison(name, deviceName(device));
   const model = KINDS[config.kind](config, { device });
   const parameters = model.parameters();
   checkStateDict(parameters, start, `${name}.params.safetensors`);

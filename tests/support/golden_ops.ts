@@ -27,6 +27,7 @@ import { exp, log, rsqrt, sqrt } from "../../src/ops/math.ts";
 import { maskedFill, where } from "../../src/ops/where.ts";
 import { Scope } from "../../src/tensor/scope.ts";
 import { Tensor } from "../../src/tensor/tensor.ts";
+import { deviceName } from "./devices.ts";
 import { Comparison, type GoldenCase, manifest, pick, tensorsOf, upload } from "./golden.ts";
 
 /** The inputs of a case by name; one that the case does not have is undefined. */
@@ -105,7 +106,7 @@ const OPERATORS: Readonly<Record<string, Operator>> = {
 export async function compareOperators(family: string, device: Device): Promise<void> {
   const { cases } = manifest(family) as { cases: GoldenCase[] };
   const stored = await tensorsOf(family);
-  const comparison = new Comparison(family.replace(/^operators_/, ""), device.kind);
+  const comparison = new Comparison(family.replace(/^operators_/, ""), deviceName(device));
   for (const one of cases) {
     await comparison.run(one.name, async () => {
       using _scope = new Scope();

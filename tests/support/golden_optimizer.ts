@@ -8,6 +8,7 @@ import type { Device } from "../../src/device/device.ts";
 import { Adam, AdamW } from "../../src/optim/adamw.ts";
 import { clipGradNorm } from "../../src/optim/clip_grad_norm.ts";
 import { Scope } from "../../src/tensor/scope.ts";
+import { deviceName } from "./devices.ts";
 import { Comparison, manifest, pick, tensorsOf, upload } from "./golden.ts";
 
 /** Every run of `optimizer.json`, step by step: parameters, norms before clipping, factors. */
@@ -16,7 +17,7 @@ export async function compareOptimizers(device: Device): Promise<void> {
   const stored = await tensorsOf("optimizer");
   const names = [...stored.keys()].filter((key) => key.startsWith("start."))
     .map((key) => key.slice("start.".length));
-  const comparison = new Comparison("optimizer", device.kind);
+  const comparison = new Comparison("optimizer", deviceName(device));
   for (const run of runs) {
     await comparison.run(run.name, async () => {
       const parameters = new Map(

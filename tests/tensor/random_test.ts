@@ -1,11 +1,16 @@
+import type { Tensor } from "../../src/tensor/tensor.ts";
+import { Parameters } from "../../src/nn/parameters.ts";
+import { Linear } from "../../src/nn/linear.ts";
+import { GPT2 } from "../../src/models/gpt2.ts";
 import assert from "node:assert/strict";
 import { philox } from "../../kernels/philox.ts";
 import { dropout } from "../../src/ops/dropout.ts";
 import { sum } from "../../src/ops/reduce.ts";
 import { rand, randn } from "../../src/ops/random.ts";
 import { ones } from "../../src/tensor/create.ts";
-import { RandomState } from "../../src/tensor/random.ts";
+import { manualSeed, RandomState } from "../../src/tensor/random.ts";
 import { Scope } from "../../src/tensor/scope.ts";
+import { assertSame } from "../support/compare.ts";
 import { onEachDevice, testDevices } from "../support/devices.ts";
 
 Deno.test("philox() gives the published answers", () => {
@@ -75,7 +80,7 @@ await onEachDevice("RandomState goes on where it was saved", async (device) => {
   other.restore(state);
   assert.deepEqual(await rand([7], { device, random: other }).data(), first);
   assert.notDeepEqual(await rand([7], { device, random: other }).data(), first);
-  assert.throws(() => new RandomState(-1), /seed to be a whole number but got -1/);
+  assert.throws(() => new RandomState(-1), /seed to be an integer of 0 or more but got -1/);
 });
 
 await onEachDevice(
@@ -90,7 +95,32 @@ await onEachDevice(
     const dropped = values.filter((value) => value === 0).length;
     assert.ok(Math.abs(dropped / 20000 - 0.25) < 0.015, `${dropped} were dropped`);
     assert.ok(values.every((value) => value === 0 || Math.abs(value - 4 / 3) < 1e-6));
-    assert.deepEqual(await x.grad!.data(), values);
+    assertSame(await x.grad!.data(), values);
     assert.throws(() => dropout(x, 1), /expected p in \[0, 1\) but got 1/);
+  },
+);
+
+await onEachDevice(
+  "what draws without a stream is fresh, and manualSeed() governs it",
+  async (device) => {
+    const sizes = { vocabSize: 20, contextSize: 8, embedSize: 8, layers: 1, heads: 2 };
+    const draws: (() => Tensor)[] = [
+      () => randn([8], { device }),
+      () => dropout(ones([64], { device }), 0.5),
+      () => new GPT2(sizes, { device }).parameters().get("wte.weight")!,
+      () => new Linear(new Parameters({ device }), 4, 4).weight,
+    ];
+    for (const draw of draws) {
+      const read = async () => [...await draw().data()];
+      const [first, second] = [await read(), await read()];
+      assert.notDeepEqual(first, second, "two draws are equal");
+      manualSeed(1);
+      const one = await read();
+      manualSeed(2);
+      assert.notDeepEqual(await read(), one, "the seed does not count");
+      manualSeed(1);
+      assert.deepEqual(await read(), one, "the seed does not repeat");
+    }
+    assert.notEqual(new RandomState().state().seed, new RandomState().state().seed);
   },
 );

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { TokenizerFormatError } from "../../src/tokenizer/byte_pair_json.ts";
 import { BytePairTokenizer } from "../../src/tokenizer/byte_pair_tokenizer.ts";
+import { assertSame } from "../support/compare.ts";
 
 const good = {
   format: "dinograd-byte-pair-tokenizer",
@@ -35,7 +36,7 @@ Deno.test("BytePairTokenizer.load() gives the tokenizer that save() wrote", asyn
     assert.equal(loaded.vocabSize, saved.vocabSize);
     const options = { allowedSpecial: "all" } as const;
     const ids = saved.encode(text + "<|endoftext|>__proto__", options);
-    assert.deepEqual(loaded.encode(text + "<|endoftext|>__proto__", options), ids);
+    assertSame(loaded.encode(text + "<|endoftext|>__proto__", options), ids);
     assert.equal(loaded.decode(ids), text + "<|endoftext|>__proto__");
   } finally {
     await Deno.remove(folder, { recursive: true });

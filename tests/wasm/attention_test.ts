@@ -6,6 +6,7 @@ import {
   type AttentionStrides,
 } from "../../src/device/cpu/attention.ts";
 import { Arena, randoms, worst } from "./helpers.ts";
+import { assertSame } from "../support/compare.ts";
 
 interface Case {
   batch: number;
@@ -174,7 +175,7 @@ Deno.test("attention() and its gradients agree with float64 on 1 and 3 threads, 
     for (const name of ["o", "lse", "dq", "dk", "dv"] as const) {
       const error = worst(runs[0][name], expected[name]);
       assert(error < 1e-5, `${JSON.stringify(test)}: ${name} is off by ${error}`);
-      assert.deepEqual(runs[1][name], runs[0][name], `${name} depends on the threads`);
+      assertSame(runs[1][name], runs[0][name], `${name} depends on the threads`);
     }
   }
 });
@@ -196,7 +197,7 @@ Deno.test("attention() takes each sequence at its own position", () => {
       const here = { q: q + 4 * b * d, k: k + 4 * b * keys * d, v: v + 4 * b * keys * d };
       attention(pool, { ...shared, ...here, batch: 1, o: alone, past });
       const found = arena.floats(o + 4 * b * queries * d, queries * d);
-      assert.deepEqual(found, arena.floats(alone, queries * d));
+      assertSame(found, arena.floats(alone, queries * d));
     });
   }
 });

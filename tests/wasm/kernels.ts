@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { ThreadPool } from "../../src/device/cpu/threads.ts";
 import { Arena, worst } from "./helpers.ts";
+import { assertSame } from "../support/compare.ts";
 
 /** What a test does with one pool: places its inputs, runs, and names the outputs it wants to see. */
 export type Program = (
@@ -30,6 +31,6 @@ export function check(label: string, tolerance: number, program: Program): void 
       bits.set(name, new Uint32Array(values.buffer));
     }
     if (first === undefined) first = bits;
-    else assert.deepEqual(bits, first, `${label}: results depend on threads or chunks`);
+    else assertSame(bits, first, `${label}: results depend on threads or chunks`);
   }
 }

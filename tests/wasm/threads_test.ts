@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { ThreadPool } from "../../src/device/cpu/threads.ts";
 import { sgemm } from "../../src/device/cpu/sgemm.ts";
 import { Arena, randoms } from "./helpers.ts";
+import { assertSame } from "../support/compare.ts";
 
 Deno.test("ThreadPool.start() refuses a thread count that is not 1 to 16", () => {
   assert.throws(() => ThreadPool.start({ threads: 0 }), /from 1 to 16 but got 0/);
@@ -21,7 +22,7 @@ Deno.test("ThreadPool.run() works before any worker is up and after they are", (
   };
   const first = multiply();
   assert(pool.waitForWorkers(), "workers did not come up");
-  for (let i = 0; i < 200; i++) assert.deepEqual(multiply(), first);
+  for (let i = 0; i < 200; i++) assertSame(multiply(), first);
 });
 
 Deno.test("ThreadPool.run() names the kernel when it is unknown, traps or the pool is closed", () => {

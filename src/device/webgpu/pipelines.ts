@@ -6,7 +6,7 @@
 import { DeviceError } from "../errors.ts";
 import type { DType } from "../dtype.ts";
 import type { GpuProgram, Kernel, Params } from "../kernel.ts";
-import { type Slot, wgslHeader } from "../kernel_spec.ts";
+import { type BindingSlot, wgslHeader } from "../kernel_spec.ts";
 import { specialise } from "../template.ts";
 import type { Allocation } from "./buffer_pool.ts";
 import type { Faults } from "./faults.ts";
@@ -14,7 +14,7 @@ import type { Faults } from "./faults.ts";
 /** What all launches of a kernel share. */
 export interface Layout {
   /** The storage bindings in order. */
-  readonly slots: readonly Slot[];
+  readonly slots: readonly BindingSlot[];
   /** Whether each is written. */
   readonly writes: readonly boolean[];
   /** The uniform struct's fields in order. */

@@ -27,6 +27,9 @@ export const cases: Case[] = Object.values(argReduceKernels).flatMap((kernel) =>
   found(kernel, [1, 1, 1]),
   found(kernel, [3, 37, 5]),
   found(kernel, [2, 5000, 1]),
+  ...[[1, 50_257, 1], [2, 300_001, 1], [1, 65_537, 2]].map(([outer, reduced, inner]) =>
+    found(kernel, [outer, reduced, inner], undefined, { long: true })
+  ),
   found(kernel, [1, 40, 1], nan, { name: "NaN", exact: () => ({ y: [17] }) }),
   found(kernel, [1, 70, 1], new Float32Array(70).fill(-Infinity), {
     name: "all the same",

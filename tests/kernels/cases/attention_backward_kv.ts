@@ -4,7 +4,7 @@ import { attentionForward } from "../../../kernels/attention_forward.ts";
 import { type Case, output, random } from "../case.ts";
 import { inputs, situations } from "./attention_forward.ts";
 
-export const cases: Case[] = situations.map(([name, options, padded]) => {
+export const cases: Case[] = situations.map(([name, options, padded, long]) => {
   const { params, bindings } = inputs(options, padded);
   const { q, k, v, keyValid, stats } = bindings;
   const dO = random(q.length, 1, 5);
@@ -14,6 +14,8 @@ export const cases: Case[] = situations.map(([name, options, padded]) => {
   return {
     kernel: attentionBackwardKv,
     name,
+    long,
+    tolerance: long ? 1e-4 : undefined,
     params,
     bindings: { q, k, v, dO, keyValid, stats, dK, dV },
   };

@@ -18,7 +18,12 @@ export function inputs(options: AttentionOptions, padded: boolean) {
 }
 
 /** What the cases of all three kernels are about. */
-export const situations: [name: string, options: AttentionOptions, padded: boolean][] = [
+export const situations: [
+  name: string,
+  options: AttentionOptions,
+  padded: boolean,
+  long?: boolean,
+][] = [
   ["all see all", { batch: 2, heads: 3, queries: 13, keys: 13, d: 8 }, false],
   ["causal", { batch: 1, heads: 2, queries: 70, keys: 70, d: 64, step: 1 }, false],
   ["causal, more keys", { batch: 1, heads: 2, queries: 5, keys: 21, d: 7, step: 1 }, false],
@@ -29,6 +34,9 @@ export const situations: [name: string, options: AttentionOptions, padded: boole
     { batch: 2, heads: 1, queries: 30, keys: 7, d: 8, step: 4, position: 0 },
     false,
   ],
+  ["many keys", { batch: 1, heads: 1, queries: 8, keys: 17_000, d: 64 }, false, true],
+  ["many queries", { batch: 1, heads: 2, kvHeads: 1, queries: 9000, keys: 8, d: 64 }, false, true],
+  ["one query of many keys", { batch: 1, heads: 1, queries: 1, keys: 60_000, d: 8 }, false, true],
   ["padded, shared keys", { batch: 2, heads: 4, kvHeads: 2, queries: 11, keys: 19, d: 12 }, true],
 ];
 
@@ -39,13 +47,15 @@ const ownPositions: typeof situations[number] = [
 ];
 
 export const cases: Case[] = [...situations, ownPositions].map((situation) => {
-  const [name, options, padded] = situation;
+  const [name, options, padded, long] = situation;
   const { params, bindings: common } = inputs(options, padded);
   const positions = situation === ownPositions ? Int32Array.of(0, 15, 31) : undefined;
   const bindings = { ...common, positions };
   return {
     kernel: attentionForward,
     name,
+    long,
+    tolerance: long ? 1e-4 : undefined,
     params,
     bindings,
     // The second half of `stats` is the backward pass's.

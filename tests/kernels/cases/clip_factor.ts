@@ -27,6 +27,7 @@ const sums = random(1001).map(Math.abs);
 export const cases: Case[] = [
   clipped(sums, 1),
   clipped(sums, 1000),
+  { ...clipped(random(300_001).map(Math.abs), 1), long: true, tolerance: 1e-5 },
   clipped(sums, 0),
   clipped(Float32Array.of(0), 1),
   clipped(sums.slice(0, 4), 1),

@@ -1,5 +1,6 @@
 import { crossEntropy } from "../../../kernels/cross_entropy.ts";
 import { type Case, output, random, randomIds } from "../case.ts";
+import { LONG } from "./rows.ts";
 
 /** Logits and targets, one of them ignored. */
 export function classified(rows: number, classes: number): {
@@ -36,6 +37,9 @@ export const cases: Case[] = [
   losses(9, 13, 0.1),
   losses(3, 1, 0),
   losses(2, 1500, 0),
+  ...LONG.map((columns) =>
+    losses(2, columns, 0.1, { long: true, exact: undefined, tolerance: 1e-4 })
+  ),
   losses(0, 8, 0),
   losses(300, 12, 0.1, { name: "over the binding limit", limit: 4096 }),
   losses(2, 12, 0, {

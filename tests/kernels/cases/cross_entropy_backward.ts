@@ -1,5 +1,6 @@
 import { crossEntropyBackward } from "../../../kernels/cross_entropy_backward.ts";
 import { type Case, output, random } from "../case.ts";
+import { LONG } from "./rows.ts";
 import { classified } from "./cross_entropy.ts";
 
 function gradient(
@@ -42,6 +43,9 @@ export const cases: Case[] = [
   gradient(9, 13, 0.1),
   gradient(3, 1, 0),
   gradient(2, 1500, 0),
+  ...LONG.map((columns) =>
+    gradient(2, columns, 0.1, { long: true, exact: undefined, tolerance: 1e-4 })
+  ),
   gradient(0, 8, 0),
   gradient(300, 12, 0.1, { name: "over the binding limit", limit: 4096 }),
   gradient(2, 12, 0, {

@@ -16,4 +16,10 @@ function counted(rows: number, ignoreIndex: number): Case {
   };
 }
 
-export const cases: Case[] = [counted(0, -100), counted(1, 0), counted(1000, 3), counted(1001, -1)];
+export const cases: Case[] = [
+  counted(0, -100),
+  counted(1, 0),
+  counted(1000, 3),
+  counted(1001, -1),
+  { ...counted(300_001, 2), long: true },
+];

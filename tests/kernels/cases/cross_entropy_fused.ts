@@ -1,5 +1,6 @@
 import { crossEntropyFused } from "../../../kernels/cross_entropy_fused.ts";
 import { type Case, output, random } from "../case.ts";
+import { LONG } from "./rows.ts";
 import { classified } from "./cross_entropy.ts";
 
 function fused(rows: number, classes: number, smoothing: number, more: Partial<Case> = {}): Case {
@@ -32,6 +33,9 @@ export const cases: Case[] = [
   fused(9, 13, 0.1),
   fused(3, 1, 0),
   fused(2, 1500, 0),
+  ...LONG.map((columns) =>
+    fused(2, columns, 0.1, { long: true, exact: undefined, tolerance: 1e-4 })
+  ),
   fused(0, 8, 0),
   fused(300, 12, 0.1, { name: "over the binding limit", limit: 4096 }),
   fused(2, 12, 0, {

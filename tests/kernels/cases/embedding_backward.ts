@@ -30,5 +30,6 @@ export const cases: Case[] = [
   added(100, 16, 1000),
   added(900, 12, 2, { tolerance: 5e-5 }),
   added(0, 8, 10),
+  added(32_768, 1, 1, { long: true, tolerance: 1e-4 }),
   added(200, 16, 300, { name: "a table over the binding limit", limit: 13000 }),
 ];

@@ -52,6 +52,6 @@ export const cases: Case[] = [
     name: "some of a row",
     params: { rows: 3, columns: 5, taken: 20, first: 4, end: 17 },
   }),
-  put(2, 300_001, 32768),
+  put(2, 300_001, 32_768, { long: true }),
   put(200, 8, 4, { name: "over the binding limit", limit: 2048 }),
 ];

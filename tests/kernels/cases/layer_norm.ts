@@ -1,5 +1,6 @@
 import { layerNorm } from "../../../kernels/layer_norm.ts";
 import { type Case, output, random } from "../case.ts";
+import { LONG } from "./rows.ts";
 
 function norm(rows: number, columns: number, parts: string, more: Partial<Case> = {}): Case {
   const x = random(rows * columns, 3, 1), weight = random(columns, 1, 2);
@@ -37,6 +38,9 @@ export const cases: Case[] = [
   norm(4, 1, "wb"),
   norm(2, 1500, "k"),
   norm(3, 7, "b"),
+  ...LONG.map((columns) =>
+    norm(2, columns, "wbk", { long: true, exact: undefined, tolerance: 1e-4 })
+  ),
   norm(0, 8, "wbk"),
   norm(300, 12, "wbk", { name: "over the binding limit", limit: 4096 }),
   norm(3, 12, "", {

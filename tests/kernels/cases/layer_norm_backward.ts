@@ -1,5 +1,6 @@
 import { layerNormBackward } from "../../../kernels/layer_norm_backward.ts";
 import { type Case, output, random } from "../case.ts";
+import { LONG } from "./rows.ts";
 
 function gradient(rows: number, columns: number, parts: string, more: Partial<Case> = {}): Case {
   const size = rows * columns;
@@ -33,6 +34,9 @@ export const cases: Case[] = [
   gradient(4, 1, "m"),
   gradient(2, 1500, "w"),
   gradient(3, 7, ""),
+  ...LONG.map((columns) =>
+    gradient(2, columns, "wm", { long: true, exact: undefined, tolerance: 1e-4 })
+  ),
   gradient(0, 8, "wm"),
   gradient(300, 12, "wm", { name: "over the binding limit", limit: 4096 }),
   gradient(3, 12, "", {

@@ -45,4 +45,5 @@ export const cases: Case[] = [
   sums(1, 5, 64, "w"),
   sums(9, 260, 4, "b"),
   sums(0, 8, 64, "mwb"),
+  { ...sums(65_537, 3, 32_768, "mwb"), long: true, tolerance: 1e-4 },
 ];

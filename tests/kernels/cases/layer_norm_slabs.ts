@@ -17,4 +17,10 @@ function slabs(count: number, columns: number, half = false): Case {
   };
 }
 
-export const cases: Case[] = [slabs(5, 12), slabs(7, 301), slabs(1, 3), slabs(3, 8, true)];
+export const cases: Case[] = [
+  slabs(5, 12),
+  slabs(7, 301),
+  slabs(1, 3),
+  slabs(3, 8, true),
+  { ...slabs(32_768, 3), long: true, tolerance: 1e-4 },
+];

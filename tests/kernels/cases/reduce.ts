@@ -40,6 +40,7 @@ const low = new Float32Array(8).fill(-Infinity);
 export const cases: Case[] = [
   ...names.flatMap((name) => [
     ...SHAPES.map((shape) => reduced(name, shape)),
+    reduced(name, [1, 300_001, 1, 131_000], undefined, { long: true, tolerance: 1e-4 }),
     reduced(name, [2, 20, 1, 20], nan, { name: "NaN" }),
     reduced(name, [1, 8, 1, 8], low, { name: "all -Infinity" }),
     reduced(name, [1, 5, 1, 5], Int32Array.of(-7, 2, 100000, -3, 4), { name: "i32" }),

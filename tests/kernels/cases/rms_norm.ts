@@ -1,5 +1,6 @@
 import { rmsNorm } from "../../../kernels/rms_norm.ts";
 import { type Case, output, random } from "../case.ts";
+import { LONG } from "./rows.ts";
 
 function norm(rows: number, columns: number, parts: string, more: Partial<Case> = {}): Case {
   const x = random(rows * columns, 3, 1);
@@ -30,6 +31,9 @@ export const cases: Case[] = [
   norm(5, 13, "wk"),
   norm(2, 1500, ""),
   norm(3, 7, "k"),
+  ...LONG.map((columns) =>
+    norm(2, columns, "wk", { long: true, exact: undefined, tolerance: 1e-4 })
+  ),
   norm(0, 8, "wk"),
   norm(300, 12, "wk", { name: "over the binding limit", limit: 4096 }),
   norm(3, 12, "", {

@@ -42,6 +42,10 @@ const signed = Float32Array.of(-1, 4, 3.5, -2, 1, 2, 3, 4);
 export const cases: Case[] = [
   drawn("plain", [40, 37]),
   drawn("four at a time", [40, 756]),
+  ...[[8, 1026], [3, 50_257], [2, 65_537], [2, 300_001], [2, 50_304]].flatMap(([rows, columns]) => [
+    drawn("long, plain", [rows, columns], {}, { long: true }),
+    drawn("long, top-k and top-p", [rows, columns], { topK: 50, topP: 0.9 }, { long: true }),
+  ]),
   drawn("one score", [3, 1]),
   drawn("no rows", [0, 8]),
   drawn("hot", [16, 5000], { sharpness: 0.2 }),

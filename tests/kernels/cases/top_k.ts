@@ -20,6 +20,14 @@ function found(
   };
 }
 
+/** A launch that goes on where one of the first five ranks ended. */
+function lastRanks(): Case {
+  const begun = found(1, 9, 9);
+  topKKernel.cpu(begun.bindings, { rows: 1, columns: 9, k: 9, first: 0, end: 5 });
+  const params = { rows: 1, columns: 9, k: 9, first: 5, end: 9 };
+  return { ...begun, name: "the last ranks", params };
+}
+
 const odd = Float32Array.of(-Infinity, 0, -0, Infinity, NaN, 1, NaN, -1);
 
 export const cases: Case[] = [
@@ -32,6 +40,7 @@ export const cases: Case[] = [
     exact: () => ({ indices: [4, 6, 3, 5, 1, 2, 7, 0] }),
   }),
   found(2, 30, 4, Float16Array.from(random(60)), { name: "f16" }),
-  found(2, 300_001, 5),
+  found(2, 300_001, 27, undefined, { long: true }),
+  lastRanks(),
   found(64, 64, 4, undefined, { name: "over the binding limit", limit: 4096 }),
 ];

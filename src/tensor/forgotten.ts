@@ -1,0 +1,57 @@
+/**
+ * Tensors that a program forgot: their memory is given back once JavaScript's garbage collector has found them.
+ * V8 does not see how much memory a device's buffers hold, and runs finalizers only between tasks, so a loop
+ * that forgets its tensors needs a little help.
+ *
+ * @module
+ */
+import type { Device } from "../device/device.ts";
+import { mebibytes } from "../device/out_of_memory.ts";
+
+/** Memory that is given back when it has no user left. */
+export interface Forgettable {
+  /** Its length. */
+  readonly bytes: number;
+  /** One user less. */
+  release(): void;
+}
+
+/** Live bytes may grow by so much between two reads before the collector is asked to look. */
+const GROWTH = 64 * 2 ** 20;
+/** What V8 is told to have been allocated, so that it collects; never touched, so it takes no memory. */
+const PRESSURE = 128 * 2 ** 20;
+/** The bytes found by the collector that are worth a warning. */
+const WORTH_A_WARNING = 256 * 2 ** 20;
+
+const levels = new WeakMap<Device, number>();
+let found = 0;
+let warned = false;
+
+/** Register tensors here with their memory. */
+export const forgotten: FinalizationRegistry<Forgettable> = new FinalizationRegistry((memory) => {
+  memory.release();
+  found += memory.bytes;
+  if (warned || found < WORTH_A_WARNING) return;
+  warned = true;
+  console.warn(
+    `dinograd: ${
+      mebibytes(found)
+    } of tensors were left to the garbage collector, which is slow and may come too ` +
+      "late: open a Scope around each step (`using _scope = new Scope()`), and noGrad around evaluation",
+  );
+});
+
+/** Lets the collector find forgotten tensors where the memory in use has grown since it last did; cheap where not. */
+export async function collectForgotten(device: Device): Promise<void> {
+  const { live } = device.memory();
+  const level = levels.get(device);
+  if (level !== undefined && live <= level + GROWTH) {
+    if (live < level) levels.set(device, live);
+    return;
+  }
+  if (level !== undefined) {
+    for (let bytes = 0; bytes < PRESSURE; bytes += PRESSURE / 4) void new ArrayBuffer(PRESSURE / 4);
+    await new Promise((resolve) => setTimeout(resolve, 0)); // finalizers are tasks of their own
+  }
+  levels.set(device, device.memory().live);
+}
