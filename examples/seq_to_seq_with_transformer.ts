@@ -64,8 +64,8 @@ const random = new RandomState(options.seed);
 const model = new Transformer({
   sourceVocabSize: corpus.source.size,
   targetVocabSize: corpus.target.size,
-  embedSize: options.embed,
-  hiddenSize: options.hidden,
+  hiddenSize: options.embed,
+  intermediateSize: options.hidden,
   layers: options.layers,
   heads: options.heads,
   dropout: options.dropout,

@@ -57,7 +57,7 @@ function createModel(): GPT2 {
   const model = new GPT2({
     vocabSize: GPT.vocab,
     contextSize: GPT.context,
-    embedSize: GPT.embed,
+    hiddenSize: GPT.embed,
     layers: GPT.layers,
     heads: GPT.heads,
   });

@@ -27,8 +27,8 @@ export function createModel(
   options: Options,
   parameters: ParameterOptions,
 ): Model {
-  const { context: contextSize, embed: embedSize, layers, heads, kvHeads, dropout } = options;
-  const sizes = { vocabSize, contextSize, embedSize, layers, heads };
+  const { context: contextSize, embed: hiddenSize, layers, heads, kvHeads, dropout } = options;
+  const sizes = { vocabSize, maxPositionEmbeddings, hiddenSize, layers, heads };
   switch (name) {
     case "gpt2":
       return new GPT2({ ...sizes, dropout }, parameters);

@@ -152,7 +152,7 @@ async function savedFailure(error: Error, training: Training, report: Report): P
 function configOf(options: Options): GPT2Config {
   const { vocab, context, embed, layers, heads, dropout } = options;
   return {
-    ...{ vocabSize: vocab, contextSize: context, embedSize: embed },
+    ...{ vocabSize: vocab, maxPositionEmbeddings: context, hiddenSize: embed },
     ...{ layers, heads, dropout },
   };
 }

@@ -40,8 +40,8 @@ export interface LLaMAConfig {
   readonly maxPositionEmbeddings: number;
   /** E, the width of the residual stream. */
   readonly hiddenSize: number;
-  /** F, the width inside the MLP; {@linkcode gatedIntermediateSize} gives one that compares with a GPT's. */
-  readonly intermediateSize: number;
+  /** F, the width inside the MLP. Default: what {@linkcode gatedIntermediateSize} gives. */
+  readonly intermediateSize?: number;
   /** Number of blocks. */
   readonly numHiddenLayers: number;
   /** H; divides E into heads of an even size. */
@@ -165,17 +165,15 @@ class Stack extends Module {
  *
  * @example The three generations with equally many parameters
  * ```ts
- * import { CpuDevice, gatedIntermediateSize, LLaMA } from "@dinograd/dinograd";
+ * import { CpuDevice, LLaMA } from "@dinograd/dinograd";
  * import assert from "node:assert/strict";
  *
  * using device = CpuDevice.open({ threads: 1 });
  * const sizes = { vocabSize: 20, maxPositionEmbeddings: 16, hiddenSize: 24, numHiddenLayers: 2, numAttentionHeads: 6 };
  * const grouped = { ...sizes, numKeyValueHeads: 3 };
- * const F = { intermediateSize: gatedIntermediateSize(sizes) };
- * const groupedF = { intermediateSize: gatedIntermediateSize(grouped) };
- * using first = new LLaMA({ ...sizes, ...F }, { device });
- * using second = new LLaMA({ ...grouped, ...groupedF }, { device });
- * using third = new LLaMA({ ...grouped, ...groupedF, ropeTheta: 500_000 }, { device });
+ * using first = new LLaMA(sizes, { device });
+ * using second = new LLaMA(grouped, { device });
+ * using third = new LLaMA({ ...grouped, ropeTheta: 500_000 }, { device });
  * assert.equal(first.parameterCount(), second.parameterCount());
  * assert.equal(first.parameterCount(), third.parameterCount());
  * ```
@@ -243,9 +241,11 @@ function withDefaults(config: LLaMAConfig): Config {
   }
   const { ropeTheta = 10000, ropeScaling = null, ropeLayout = "half-split" } = config;
   const { rmsNormEps = 1e-5, tieWordEmbeddings = false } = config;
+  const { intermediateSize = gatedIntermediateSize(config) } = config;
   return {
     ...config,
-    ...{ numKeyValueHeads, ropeTheta, ropeScaling, ropeLayout, rmsNormEps, tieWordEmbeddings },
+    ...{ intermediateSize, numKeyValueHeads, rmsNormEps, tieWordEmbeddings },
+    ...{ ropeTheta, ropeScaling, ropeLayout },
   };
 }
 

@@ -10,18 +10,26 @@ import type { JsonObject } from "./json_file.ts";
 import { shapeDevice } from "./shape_device.ts";
 import type { Arrangement } from "./stored_tensor.ts";
 
+/** Sizes that every configuration has. */
+export interface Sizes {
+  /** Number of ids. */
+  readonly vocabSize: number;
+  /** Number of blocks. */
+  readonly numHiddenLayers: number;
+}
+
 /** A model with a configuration. */
 export interface Configured<C> extends Module {
   /** Its sizes. */
   readonly config: C;
 }
 
-/** A family of models as it is stored: C is its configuration with all that the files need, M the model. */
+/** A family of models as `transformers` stores it: C is its configuration with all that the files need, M the model. */
 export interface Architecture<C, M extends Configured<C>> {
   /** `model_type` of its `config.json`. */
   readonly modelType: string;
-  /** The class of `transformers` that takes the files, where there is one. */
-  readonly className?: string;
+  /** The class of `transformers` that takes the files. */
+  readonly className: string;
   /** The class that makes a model. */
   readonly model: new (config: C, options: ParameterOptions) => M;
   /** The configuration that a `config.json` gives. Throws a `FileFormatError` for what this library does not compute. */

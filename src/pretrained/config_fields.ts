@@ -25,21 +25,11 @@ export class ConfigFields {
     return Object.hasOwn(this.#json, name) ? this.#json[name] ?? undefined : undefined;
   }
 
-  /** An integer from 1 to `max`. */
-  size(name: string, missing?: number, max = Number.MAX_SAFE_INTEGER): number {
-    return this.#integer(name, missing, 1, max);
-  }
-
-  /** An integer of 0 or more. */
-  id(name: string): number {
-    return this.#integer(name, undefined, 0, Number.MAX_SAFE_INTEGER);
-  }
-
-  /** One of several texts. */
-  choice<T extends string>(name: string, values: readonly T[], missing?: T): T {
+  /** An integer above 0. */
+  size(name: string, missing?: number): number {
     const value = this.get(name) ?? missing;
-    if (values.includes(value as T)) return value as T;
-    return this.refuse(name, values.map((one) => JSON.stringify(one)).join(" or "));
+    if (Number.isSafeInteger(value) && (value as number) > 0) return value as number;
+    return this.refuse(name, "an integer above 0");
   }
 
   /** A number above 0. */
@@ -83,13 +73,5 @@ export class ConfigFields {
     if (value === undefined) return undefined;
     if (typeof value !== "object" || Array.isArray(value)) this.refuse(name, "an object");
     return new ConfigFields(value as JsonObject, this.#file, `${this.#path}${name}.`);
-  }
-
-  #integer(name: string, missing: number | undefined, min: number, max: number): number {
-    const value = this.get(name) ?? missing;
-    const fits = Number.isSafeInteger(value) && (value as number) >= min && (value as number) <= max;
-    if (fits) return value as number;
-    const upTo = max < Number.MAX_SAFE_INTEGER ? `from ${min} to ${max}` : `of ${min} or more`;
-    return this.refuse(name, `an integer ${upTo}`);
   }
 }

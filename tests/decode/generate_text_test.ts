@@ -21,7 +21,7 @@ const bytes: Tokenizer = {
 
 /** A model of 258 ids that says these after any prompt of one token, and whose padding ids score highest. */
 function scripted(device: Device, ids: readonly number[]): NextTokenModel {
-  const config = { vocabSize: 258, contextSize: 64 };
+  const config = { vocabSize: 258, maxPositionEmbeddings: 64 };
   return {
     config,
     device,

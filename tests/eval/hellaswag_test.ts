@@ -141,7 +141,7 @@ await onEachDevice(
   "evaluateHellaSwag() pads without a trace and drops the beginning of long contexts",
   async (device) => {
     using _scope = new Scope();
-    const sizes = { vocabSize: 256, contextSize: 24, embedSize: 16, layers: 2, heads: 2 };
+    const sizes = { vocabSize: 256, maxPositionEmbeddings: 24, hiddenSize: 16, numHiddenLayers: 2, numAttentionHeads: 2 };
     const random = new RandomState(5);
     const model = new GPT2(sizes, { device, random });
     await giveOpinions(model);
@@ -257,7 +257,7 @@ await onEachDevice(
   "textPerplexity() gives each token the context that its window has",
   async (device) => {
     using _scope = new Scope();
-    const sizes = { vocabSize: 256, contextSize: 16, embedSize: 16, layers: 1, heads: 2 };
+    const sizes = { vocabSize: 256, maxPositionEmbeddings: 16, hiddenSize: 16, numHiddenLayers: 1, numAttentionHeads: 2 };
     const model = new GPT2(sizes, { device, random: new RandomState(3) });
     await giveOpinions(model);
     const text = TEXT.slice(0, 40);

@@ -213,7 +213,7 @@ Deno.test("TextVocabulary.fromJSON() throws a FileFormatError when a field is ne
 Deno.test("loadModel() makes nothing when the configuration speaks of more than there is", () =>
   inFolder(async (folder) => {
     using device = CpuDevice.open({ threads: 1 });
-    const sizes = { vocabSize: 10, contextSize: 8, embedSize: 8, layers: 1, heads: 2 };
+    const sizes = { vocabSize: 10, maxPositionEmbeddings: 8, hiddenSize: 8, numHiddenLayers: 1, numAttentionHeads: 2 };
     const { vocabSize: _, ...rest } = sizes;
     const models = [
       new GPT2(sizes, { device }),
@@ -223,11 +223,11 @@ Deno.test("loadModel() makes nothing when the configuration speaks of more than 
     const cases: [model: number, fields: object, message: RegExp][] = [
       [0, { vocabSize: 2 ** 40 }, /speaks of 8796093022208 numbers by its "vocabSize"/],
       [0, { layers: 1000 }, /has "layers" of 1000, but "model\.safetensors" has \d+ tensors/],
-      [0, { embedSize: 2 ** 20 }, /speaks of/],
-      [0, { hiddenSize: 2 ** 40 }, /speaks of/],
+      [0, { hiddenSize: 2 ** 20 }, /speaks of/],
+      [0, { intermediateSize: 2 ** 40 }, /speaks of/],
       [
         0,
-        { hiddenSize: [8] },
+        { intermediateSize: [8] },
         /expected "hiddenSize" to be a whole number above 0 but found \[8\]/,
       ],
       [1, { contextSize: 2 ** 45 }, /speaks of .* by its "contextSize"/],

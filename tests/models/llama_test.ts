@@ -13,7 +13,7 @@ import { assertTensorsClose } from "../support/compare.ts";
 import { onEachDevice, testDevices } from "../support/devices.ts";
 
 const [cpu] = await testDevices();
-const sizes = { vocabSize: 11, contextSize: 8, embedSize: 24, layers: 2, heads: 6 };
+const sizes = { vocabSize: 11, maxPositionEmbeddings: 8, hiddenSize: 24, numHiddenLayers: 2, numAttentionHeads: 6 };
 
 function shapeOf(config: LLaMAConfig, name: string): readonly number[] {
   const model = new LLaMA(config, { device: cpu });
@@ -27,10 +27,10 @@ Deno.test("LLaMA() spends on the MLP what grouped queries save", () => {
   const keys = "model.layers.1.self_attn.k_proj.weight";
   // 2/3 of 4 E, and of 4 E + E - K with K = 24 / 6 * 2 = 8.
   assert.deepEqual(shapeOf(sizes, up), [64, 24]);
-  assert.deepEqual(shapeOf({ ...sizes, kvHeads: 2 }, up), [75, 24]);
-  assert.deepEqual(shapeOf({ ...sizes, kvHeads: 2 }, keys), [8, 24]);
-  assert.deepEqual(shapeOf({ ...sizes, hiddenSize: 30 }, up), [20, 24]);
-  assert.deepEqual(shapeOf({ ...sizes, kvHeads: 2, intermediateSize: 50 }, up), [50, 24]);
+  assert.deepEqual(shapeOf({ ...sizes, numKeyValueHeads: 2 }, up), [75, 24]);
+  assert.deepEqual(shapeOf({ ...sizes, numKeyValueHeads: 2 }, keys), [8, 24]);
+  assert.deepEqual(shapeOf({ ...sizes, intermediateSize: 30 }, up), [20, 24]);
+  assert.deepEqual(shapeOf({ ...sizes, numKeyValueHeads: 2, intermediateSize: 50 }, up), [50, 24]);
 });
 
 Deno.test("LLaMA() takes the embedding for the output matrix when tied", () => {
@@ -51,7 +51,7 @@ Deno.test("LLaMA() throws when heads do not divide", () => {
   );
   assert.throws(make({ heads: 8 }), /8 heads do not divide an embedding of 24/);
   assert.throws(
-    make({ kvHeads: 4 }),
+    make({ numKeyValueHeads: 4 }),
     RangeError("LLaMA: 4 heads of keys and values do not divide 6 heads of queries"),
   );
 });
@@ -79,7 +79,7 @@ Deno.test("LLaMA.logits() throws for ids that are no sequences within the contex
 await onEachDevice(
   "LLaMA.hiddenStates() shows attention weights that are causal",
   async (device) => {
-    const model = new LLaMA({ ...sizes, kvHeads: 2 }, { device, random: new RandomState(1) });
+    const model = new LLaMA({ ...sizes, numKeyValueHeads: 2 }, { device, random: new RandomState(1) });
     using _scope = new Scope();
     const ids = tensor([[1, 2, 3, 4]], { device, dtype: "i32" });
     const seen = new Map<string, Promise<Float32Array>>();
@@ -104,8 +104,8 @@ await onEachDevice(
 await onEachDevice(
   "LLaMA with half-split pairs is the interleaved one with its rows reordered",
   async (device) => {
-    const interleaved = new LLaMA({ ...sizes, kvHeads: 3 }, { device, random: new RandomState(5) });
-    const halfSplit = new LLaMA({ ...sizes, kvHeads: 3, ropeLayout: "half-split" }, {
+    const interleaved = new LLaMA({ ...sizes, numKeyValueHeads: 3 }, { device, random: new RandomState(5) });
+    const halfSplit = new LLaMA({ ...sizes, numKeyValueHeads: 3, ropeLayout: "half-split" }, {
       device,
       random: new RandomState(5),
     });
@@ -177,7 +177,7 @@ await onEachDevice(
 );
 
 await onEachDevice("LLaMA.loss() leaves nothing behind", async (device) => {
-  const model = new LLaMA({ ...sizes, kvHeads: 2 }, { device });
+  const model = new LLaMA({ ...sizes, numKeyValueHeads: 2 }, { device });
   const step = () => {
     using _step = new Scope();
     const ids = tensor([[1, 2, 3], [4, 5, 6]], { device, dtype: "i32" });
@@ -195,7 +195,7 @@ await onEachDevice("LLaMA.loss() leaves nothing behind", async (device) => {
 
 /** A model whose attention depends on where the tokens stand. */
 function sharp(device: Device): LLaMA {
-  const config = { ...sizes, kvHeads: 2, ropeTheta: 100 };
+  const config = { ...sizes, numKeyValueHeads: 2, ropeTheta: 100 };
   const model = new LLaMA(config, { device, random: new RandomState(7) });
   for (const [name, parameter] of model.parameters()) {
     if (!/[qkv]_proj|embed/.test(name)) continue;

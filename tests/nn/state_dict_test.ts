@@ -7,7 +7,7 @@ import { readTensors } from "../../src/tensor/tensor.ts";
 import { assertSame } from "../support/compare.ts";
 import { onEachDevice } from "../support/devices.ts";
 
-const config = { vocabSize: 20, contextSize: 8, embedSize: 16, layers: 1, heads: 2 };
+const config = { vocabSize: 20, maxPositionEmbeddings: 8, hiddenSize: 16, numHiddenLayers: 1, numAttentionHeads: 2 };
 
 await onEachDevice("saveStateDict() and loadStateDict() keep every bit", async (device) => {
   const path = await Deno.makeTempFile();

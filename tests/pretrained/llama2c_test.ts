@@ -19,7 +19,7 @@ import { sizes } from "../support/golden_models.ts";
 
 const cpu = CpuDevice.open({ threads: 1 });
 addEventListener("unload", () => cpu.close());
-const small = { vocabSize: 10, contextSize: 6, embedSize: 8, layers: 2, heads: 2, kvHeads: 1 };
+const small = { vocabSize: 10, maxPositionEmbeddings: 6, hiddenSize: 8, numHiddenLayers: 2, numAttentionHeads: 2, numKeyValueHeads: 1 };
 
 async function withPath(body: (path: string) => Promise<void>): Promise<void> {
   const folder = await Deno.makeTempDir({ prefix: "dinograd" });
@@ -100,7 +100,7 @@ Deno.test("saveLlama2c() lays version 0 out as run.c reads it", () =>
 
 Deno.test("saveLlama2c() writes a tied model, and one with half-split pairs, as the same model", () =>
   withPath(async (path) => {
-    const model = new LLaMA({ ...small, tied: true }, { device: cpu, random: new RandomState(2) });
+    const model = new LLaMA({ ...small, tieWordEmbeddings: true }, { device: cpu, random: new RandomState(2) });
     await savePretrained(model, path);
     const halfSplit = await loadPretrained(path, { device: cpu }) as LLaMA;
     assert.equal(halfSplit.config.ropeLayout, "half-split");
@@ -108,7 +108,7 @@ Deno.test("saveLlama2c() writes a tied model, and one with half-split pairs, as 
     await saveLlama2c(halfSplit, `${path}.b`, { version: 1 });
     assertSame(await Deno.readFile(`${path}.b`), await Deno.readFile(`${path}.a`));
     const copy = await loadLlama2c(`${path}.b`, { device: cpu });
-    assert.equal(copy.config.tied, true);
+    assert.equal(copy.config.tieWordEmbeddings, true);
     assertSame(await valuesOf(copy), await valuesOf(model));
     [model, halfSplit, copy].forEach((one) => one.dispose());
   }));

@@ -27,7 +27,7 @@ type Values = Record<string, number[]>;
 
 const cpu = CpuDevice.open({ threads: 1 });
 addEventListener("unload", () => cpu.close());
-const small = { vocabSize: 10, contextSize: 6, embedSize: 8, layers: 1, heads: 2 };
+const small = { vocabSize: 10, maxPositionEmbeddings: 6, hiddenSize: 8, numHiddenLayers: 1, numAttentionHeads: 2 };
 const random = () => new RandomState(3);
 
 async function inFolder(body: (folder: string) => Promise<void>): Promise<void> {
@@ -44,7 +44,7 @@ async function goldenModel(name: string): Promise<LanguageModel> {
   const { config } = manifest(name);
   const model = name === "gpt2" ? new GPT2(sizes(config), { device: cpu }) : new LLaMA({
     ...sizes(config),
-    kvHeads: config.attn_kv_groups || config.attn_heads,
+    numKeyValueHeads: config.attn_kv_groups || config.attn_heads,
     ropeTheta: config.rope_theta,
   }, { device: cpu });
   for (const [parameter, { data }] of await tensorsOf(`${name}.params`)) {
@@ -216,7 +216,7 @@ Deno.test("savePretrained() writes GPT-2 by the names and shapes of transformers
 Deno.test("savePretrained() writes LLaMA by the names and shapes of transformers", () =>
   inFolder(async (folder) => {
     using _scope = new Scope();
-    const config = { ...small, kvHeads: 1, intermediateSize: 12, ropeTheta: 5000 };
+    const config = { ...small, numKeyValueHeads: 1, intermediateSize: 12, ropeTheta: 5000 };
     const model = new LLaMA(config, { device: cpu, random: random() });
     await savePretrained(model, folder, { dtype: "bf16" });
     using file = await SafetensorsFile.open(join(folder, "model.safetensors"));
@@ -263,8 +263,8 @@ Deno.test("savePretrained() writes LLaMA by the names and shapes of transformers
     });
     const loaded = await loadPretrained(folder, { device: cpu });
     assert.deepEqual(
-      { ...loaded.config, hiddenSize: 0 },
-      { ...model.config, ropeLayout: "half-split", hiddenSize: 0 },
+      { ...loaded.config, intermediateSize: 0 },
+      { ...model.config, ropeLayout: "half-split", intermediateSize: 0 },
     );
     loaded.dispose();
     model.dispose();
@@ -283,7 +283,7 @@ Deno.test("loadPretrained() reads files without the prefix, with buffers, and wi
     const bare = await loadPretrained(folder, { device: cpu });
     assertSame(await valuesOf(bare), await valuesOf(model));
 
-    const tied = new LLaMA({ ...small, tied: true }, { device: cpu, random: random() });
+    const tied = new LLaMA({ ...small, tieWordEmbeddings: true }, { device: cpu, random: random() });
     await savePretrained(tied, folder);
     await rewrite(folder, (entries) => {
       assert(!entries.some(({ name }) => name === "lm_head.weight"));
@@ -470,7 +470,7 @@ Deno.test("LLaMA's scaled positions are read as old and new files say them, and 
     const config = {
       vocabSize: 10,
       contextSize: 32,
-      embedSize: 8,
+      hiddenSize: 8,
       layers: 1,
       heads: 1,
       ropeScaling,

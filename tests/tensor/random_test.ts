@@ -103,7 +103,7 @@ await onEachDevice(
 await onEachDevice(
   "what draws without a stream is fresh, and manualSeed() governs it",
   async (device) => {
-    const sizes = { vocabSize: 20, contextSize: 8, embedSize: 8, layers: 1, heads: 2 };
+    const sizes = { vocabSize: 20, maxPositionEmbeddings: 8, hiddenSize: 8, numHiddenLayers: 1, numAttentionHeads: 2 };
     const draws: (() => Tensor)[] = [
       () => randn([8], { device }),
       () => dropout(ones([64], { device }), 0.5),

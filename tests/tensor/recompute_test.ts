@@ -17,7 +17,7 @@ import { readTensors, type Tensor } from "../../src/tensor/tensor.ts";
 import { assertSame } from "../support/compare.ts";
 import { onEachDevice } from "../support/devices.ts";
 
-const sizes = { vocabSize: 61, contextSize: 64, embedSize: 32, layers: 4, heads: 4 };
+const sizes = { vocabSize: 61, maxPositionEmbeddings: 64, hiddenSize: 32, numHiddenLayers: 4, numAttentionHeads: 4 };
 
 interface Model {
   parameters(): ReadonlyMap<string, Tensor>;

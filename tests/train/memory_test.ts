@@ -14,9 +14,9 @@ import { gpt2TrainingMemory } from "../../src/train/memory.ts";
 import { onEachDevice } from "../support/devices.ts";
 
 const CASES = [
-  { layers: 4, embedSize: 64, heads: 4, contextSize: 64, vocabSize: 512, batch: 4 }, // activations
-  { layers: 2, embedSize: 128, heads: 4, contextSize: 64, vocabSize: 1024, batch: 1 }, // weights
-  { layers: 2, embedSize: 64, heads: 4, contextSize: 128, vocabSize: 4096, batch: 8 }, // logits
+  { layers: 4, hiddenSize: 64, heads: 4, contextSize: 64, vocabSize: 512, batch: 4 }, // activations
+  { layers: 2, hiddenSize: 128, heads: 4, contextSize: 64, vocabSize: 1024, batch: 1 }, // weights
+  { layers: 2, hiddenSize: 64, heads: 4, contextSize: 128, vocabSize: 4096, batch: 8 }, // logits
 ];
 
 /** The most that lives from building the model to the end of its second step. */

@@ -13,7 +13,7 @@ import { readTensors } from "../../src/tensor/tensor.ts";
 import { batchTensors, validationLoss } from "../../src/train/evaluate.ts";
 import { onEachDevice } from "../support/devices.ts";
 
-const config = { vocabSize: 61, contextSize: 16, embedSize: 32, layers: 2, heads: 4 };
+const config = { vocabSize: 61, maxPositionEmbeddings: 16, hiddenSize: 32, numHiddenLayers: 2, numAttentionHeads: 4 };
 const tokens = Uint16Array.from({ length: 400 }, (_, i) => (i * i * 7 + i) % 61);
 
 async function newRun(device: Device, dropout = 0) {
