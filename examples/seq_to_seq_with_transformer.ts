@@ -66,10 +66,10 @@ const model = new Transformer({
   targetVocabSize: corpus.target.size,
   hiddenSize: options.embed,
   intermediateSize: options.hidden,
-  layers: options.layers,
-  heads: options.heads,
+  numHiddenLayers: options.layers,
+  numAttentionHeads: options.heads,
   dropout: options.dropout,
-  contextSize: Math.max(options.sourceLength, options.targetLength),
+  maxPositionEmbeddings: Math.max(options.sourceLength, options.targetLength),
 }, { device, random });
 const parameters = model.parameters();
 const optimizer = new Adam(parameters);

@@ -153,7 +153,7 @@ function configOf(options: Options): GPT2Config {
   const { vocab, context, embed, layers, heads, dropout } = options;
   return {
     ...{ vocabSize: vocab, maxPositionEmbeddings: context, hiddenSize: embed },
-    ...{ layers, heads, dropout },
+    ...{ numHiddenLayers: layers, numAttentionHeads: heads, dropout },
   };
 }
 

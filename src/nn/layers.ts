@@ -91,7 +91,7 @@ export class Embedding extends Module {
 }
 
 /** Options of {@linkcode LayerNorm} and {@linkcode RMSNorm}. */
-export interface NormOptions extends Omit<ParameterOptions, "random"> {
+export interface NormLayerOptions extends Omit<ParameterOptions, "random"> {
   /** Added to the variance or mean square. Default: 1e-5. */
   readonly eps?: number;
 }
@@ -106,7 +106,7 @@ export class LayerNorm extends Module {
   readonly eps: number;
 
   /** Creates `weight` and `bias`. */
-  constructor(size: number, options: NormOptions = {}) {
+  constructor(size: number, options: NormLayerOptions = {}) {
     super();
     this.weight = createParameter([size], ones, options);
     this.bias = createParameter([size], zeros, options);
@@ -127,7 +127,7 @@ export class RMSNorm extends Module {
   readonly eps: number;
 
   /** Creates `weight`. */
-  constructor(size: number, options: NormOptions = {}) {
+  constructor(size: number, options: NormLayerOptions = {}) {
     super();
     this.weight = createParameter([size], ones, options);
     this.eps = options.eps ?? 1e-5;

@@ -62,9 +62,12 @@ export class ConfigFields {
   /** Throws: a field is not what was expected. */
   refuse(name: string, expected: string): never {
     const found = shown(this.get(name));
-    throw new FileFormatError(`expected "${this.#path}${name}" to be ${expected} but got ${found}`, {
-      file: this.#file,
-    });
+    throw new FileFormatError(
+      `expected "${this.#path}${name}" to be ${expected} but got ${found}`,
+      {
+        file: this.#file,
+      },
+    );
   }
 
   /** The fields of an object that a field holds; undefined where it is missing or null. */

@@ -75,12 +75,15 @@ export const llamaFiles: Architecture<Required<LLaMAConfig>, LLaMA> = {
   },
 
   isIgnored(name, { tieWordEmbeddings }) {
-    return name.endsWith(".rotary_emb.inv_freq") || (tieWordEmbeddings && name === "lm_head.weight");
+    return name.endsWith(".rotary_emb.inv_freq") ||
+      (tieWordEmbeddings && name === "lm_head.weight");
   },
 };
 
 /** `rope_theta` and `rope_scaling`, or `rope_parameters`, in which newer files have both; the older goes before. */
-function readRotary(fields: ConfigFields): Pick<Required<LLaMAConfig>, "ropeTheta" | "ropeScaling"> {
+function readRotary(
+  fields: ConfigFields,
+): Pick<Required<LLaMAConfig>, "ropeTheta" | "ropeScaling"> {
   const scaling = fields.object("rope_scaling") ?? fields.object("rope_parameters");
   const hasTheta = scaling?.get("rope_theta") !== undefined;
   return {

@@ -19,7 +19,8 @@ export function shapeDevice(): Device {
     releaseBuffer() {},
     write() {},
     copy() {},
-    read: () => Promise.reject(new Error("shapeDevice: expected a device with memory to read from")),
+    read: () =>
+      Promise.reject(new Error("shapeDevice: expected a device with memory to read from")),
     launch() {},
     synchronize: () => Promise.resolve(),
     memory: () => ({ live: 0, peak: 0, pooled: 0, buffers: 0 }),

@@ -26,7 +26,7 @@ function scripted(device: Device, ids: readonly number[]): NextTokenModel {
     config,
     device,
     createCache: (batch) =>
-      new KeyValueCache({ ...config, device, batch, layers: 0, kvHeads: 1, headSize: 1 }),
+      new KeyValueCache({ device, batch, contextSize: 64, layers: 0, kvHeads: 1, headSize: 1 }),
     nextLogits(input, { cache }) {
       const { start } = cache!.extend(input.shape[1]);
       const logits = new Float32Array(config.vocabSize);

@@ -10,10 +10,10 @@ addEventListener("unload", () => device.close());
 const tokenizer = BytePairTokenizer.train("the king sleeps while the rain falls", { merges: 20 });
 const sizes = {
   vocabSize: tokenizer.vocabSize,
-  contextSize: 16,
+  maxPositionEmbeddings: 16,
   hiddenSize: 8,
-  layers: 1,
-  heads: 2,
+  numHiddenLayers: 1,
+  numAttentionHeads: 2,
 };
 
 async function run(
@@ -76,8 +76,14 @@ Deno.test("generate.ts stops before a text, writes several samples, and searches
 
 Deno.test("generate.ts takes the newest checkpoint of a run of reproduce_gpt.ts", () =>
   inFolder(async (folder) => {
-    const options = { vocab: 50304, context: 8, embed: 8, numHiddenLayers: 1, numAttentionHeads: 2 };
-    const config = { vocabSize: 50304, maxPositionEmbeddings: 8, hiddenSize: 8, numHiddenLayers: 1, numAttentionHeads: 2 };
+    const options = { vocab: 50304, context: 8, embed: 8, layers: 1, heads: 2 };
+    const config = {
+      vocabSize: 50304,
+      maxPositionEmbeddings: 8,
+      hiddenSize: 8,
+      numHiddenLayers: 1,
+      numAttentionHeads: 2,
+    };
     const model = new GPT2(config, { device });
     using optimizer = new AdamW(model.parameters());
     await saveRun(join(folder, "run"), 3, { model, optimizer }, { extra: { options } });

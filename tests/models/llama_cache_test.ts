@@ -6,7 +6,13 @@ import { noGrad } from "../../src/tensor/tape.ts";
 import { readTensors } from "../../src/tensor/tensor.ts";
 import { onEachDevice } from "../support/devices.ts";
 
-const SIZES = { vocabSize: 23, maxPositionEmbeddings: 80, hiddenSize: 24, numHiddenLayers: 2, numAttentionHeads: 6 };
+const SIZES = {
+  vocabSize: 23,
+  maxPositionEmbeddings: 80,
+  hiddenSize: 24,
+  numHiddenLayers: 2,
+  numAttentionHeads: 6,
+};
 const MODELS = {
   "LLaMA 1": {},
   "LLaMA 2": { numKeyValueHeads: 3 },

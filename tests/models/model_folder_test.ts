@@ -22,16 +22,31 @@ import { assertSame } from "../support/compare.ts";
 
 const device = CpuDevice.open({ threads: 1 });
 addEventListener("unload", () => device.close());
-const words = { sourceVocabSize: 9, targetVocabSize: 20, hiddenSize: 8, numHiddenLayers: 1, numAttentionHeads: 2 };
-const sizes = { vocabSize: 20, maxPositionEmbeddings: 6, hiddenSize: 8, numHiddenLayers: 2, numAttentionHeads: 2 };
+const words = {
+  sourceVocabSize: 9,
+  targetVocabSize: 20,
+  hiddenSize: 8,
+  numHiddenLayers: 1,
+  numAttentionHeads: 2,
+};
+const sizes = {
+  vocabSize: 20,
+  maxPositionEmbeddings: 6,
+  hiddenSize: 8,
+  numHiddenLayers: 2,
+  numAttentionHeads: 2,
+};
 const random = () => new RandomState(3);
 
 /** A model of each kind, none with the values that a new one has. */
 const models: { [K in keyof ModelKinds]: () => ModelKinds[K] } = {
-  gpt2: () => new GPT2({ ...sizes, intermediateSize: 12, dropout: 0.1 }, { device, random: random() }),
+  gpt2: () =>
+    new GPT2({ ...sizes, intermediateSize: 12, dropout: 0.1 }, { device, random: random() }),
   gpt3: () => new GPT3({ ...sizes, localBlockSize: 3 }, { device, random: random() }),
-  llama: () => new LLaMA({ ...sizes, numKeyValueHeads: 1, ropeTheta: 500 }, { device, random: random() }),
-  transformer: () => new Transformer({ ...words, tieWordEmbeddings: true }, { device, random: random() }),
+  llama: () =>
+    new LLaMA({ ...sizes, numKeyValueHeads: 1, ropeTheta: 500 }, { device, random: random() }),
+  transformer: () =>
+    new Transformer({ ...words, tieWordEmbeddings: true }, { device, random: random() }),
 };
 
 function scores(model: ModelKinds[keyof ModelKinds]): Promise<unknown> {

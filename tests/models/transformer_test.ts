@@ -14,7 +14,7 @@ import { onEachDevice, testDevices } from "../support/devices.ts";
 const [cpu] = await testDevices();
 const sizes = {
   ...{ sourceVocabSize: 13, targetVocabSize: 11, hiddenSize: 16, intermediateSize: 24 },
-  ...{ numHiddenLayers: 2, numAttentionHeads: 4, contextSize: 8 },
+  ...{ numHiddenLayers: 2, numAttentionHeads: 4, maxPositionEmbeddings: 8 },
 };
 
 function open(device: Device, config: Partial<TransformerConfig> = {}): Transformer {
@@ -216,12 +216,12 @@ await onEachDevice("Translator and its caches free what they held", async (devic
 
 Deno.test("Transformer() throws for sizes that do not fit", () => {
   assert.throws(
-    () => open(cpu, { heads: 3 }),
-    RangeError("Transformer: 3 heads do not divide an embedding of 16"),
+    () => open(cpu, { numAttentionHeads: 3 }),
+    RangeError("Transformer: expected numAttentionHeads to divide hiddenSize but got 3 and 16"),
   );
   assert.throws(
-    () => open(cpu, { hiddenSize: 5, heads: 5 }),
-    RangeError("Transformer: sinusoids need an even embedding, not one of 5"),
+    () => open(cpu, { hiddenSize: 5, numAttentionHeads: 5 }),
+    RangeError("Transformer: expected an even hiddenSize but got 5"),
   );
 });
 

@@ -75,7 +75,7 @@ export async function compareDecoding(name: string, device: Device): Promise<voi
 }
 
 async function load(parameters: ReadonlyMap<string, Tensor>, file: string): Promise<void> {
-  const stored = await tensorsOf(file);
+  const stored = byOurNames(await tensorsOf(file));
   checkStateDict(parameters, stored, file);
   for (const [name, { data }] of stored) assign(parameters.get(name)!, data);
 }

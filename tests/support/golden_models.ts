@@ -8,7 +8,7 @@ import type { Device } from "../../src/device/device.ts";
 import type { CausalLM } from "../../src/models/causal_lm.ts";
 import { GPT2, type GPT2Config } from "../../src/models/gpt2.ts";
 import { GPT3 } from "../../src/models/gpt3.ts";
-import { gatedIntermediateSize, LLaMA } from "../../src/models/llama.ts";
+import { gatedIntermediateSize, LLaMA, type LLaMAConfig } from "../../src/models/llama.ts";
 import { Transformer, type TransformerConfig } from "../../src/models/transformer.ts";
 import type { ParameterOptions } from "../../src/nn/init.ts";
 import { checkStateDict } from "../../src/nn/state_dict.ts";
@@ -58,16 +58,19 @@ export function isModel(kind: string): boolean {
 }
 
 function llama(config: Config, options: ParameterOptions): Subject {
+  return languageModel(new LLaMA(llamaSizes(config), options));
+}
+
+/** The sizes of a golden LLaMA. */
+export function llamaSizes(config: Config): LLaMAConfig {
   const { intermediateSize: h, ...rest } = sizes(config);
   const grouped = { ...rest, numKeyValueHeads: config.attn_kv_groups || config.attn_heads };
-  return languageModel(
-    new LLaMA({
-      ...grouped,
-      intermediateSize: gatedIntermediateSize(grouped, h),
-      ropeTheta: config.rope_theta,
-      ropeLayout: "interleaved",
-    }, options),
-  );
+  return {
+    ...grouped,
+    intermediateSize: gatedIntermediateSize(grouped, h),
+    ropeTheta: config.rope_theta,
+    ropeLayout: "interleaved",
+  };
 }
 
 /** What the language models' configurations have in common, in our names. */

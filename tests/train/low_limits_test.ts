@@ -11,7 +11,13 @@ if (await testWebGpu()) {
     sanitizeResources: false,
     sanitizeOps: false,
     async fn() {
-      const config = { vocabSize: 1003, maxPositionEmbeddings: 16, hiddenSize: 32, numHiddenLayers: 2, numAttentionHeads: 2 };
+      const config = {
+        vocabSize: 1003,
+        maxPositionEmbeddings: 16,
+        hiddenSize: 32,
+        numHiddenLayers: 2,
+        numAttentionHeads: 2,
+      };
       const limits = { maxStorageBufferBindingSize: 64 * 1024 };
       assert.ok(config.vocabSize * config.hiddenSize * 4 > limits.maxStorageBufferBindingSize);
       using gpu = await WebGpuDevice.open({ limits });

@@ -6,7 +6,13 @@ import { CpuDevice, formatBytes, WebGpuDevice } from "../../mod.ts";
 import { trainedLosses } from "../../tests/support/trained_losses.ts";
 
 const MOST = 128 * 2 ** 20;
-const config = { vocabSize: 50304, maxPositionEmbeddings: 64, hiddenSize: 768, numHiddenLayers: 1, numAttentionHeads: 12 };
+const config = {
+  vocabSize: 50304,
+  maxPositionEmbeddings: 64,
+  hiddenSize: 768,
+  numHiddenLayers: 1,
+  numAttentionHeads: 12,
+};
 const options = { config, batchSize: 1, steps: 3 };
 using gpu = await WebGpuDevice.open({ limits: { maxStorageBufferBindingSize: MOST } });
 using cpu = CpuDevice.open();

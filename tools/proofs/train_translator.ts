@@ -134,7 +134,7 @@ async function train(
   const model = new Transformer({
     ...{ sourceVocabSize: source.size, targetVocabSize: target.size },
     ...{ hiddenSize: 128, intermediateSize: 256, numHiddenLayers: 2, numAttentionHeads: 4 },
-    contextSize: Math.max(sourceLength, targetLength),
+    maxPositionEmbeddings: Math.max(sourceLength, targetLength),
   }, { device, random });
   const parameters = model.parameters();
   using optimizer = new Adam(parameters, { betas: [0.9, 0.98] });
