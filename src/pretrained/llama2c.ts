@@ -83,7 +83,7 @@ export interface SaveLlama2cOptions {
  * import assert from "node:assert/strict";
  *
  * using device = CpuDevice.open({ threads: 1 });
- * const config = { vocabSize: 10, contextSize: 8, embedSize: 8, layers: 1, heads: 2 };
+ * const config = { vocabSize: 10, maxPositionEmbeddings: 8, hiddenSize: 8, numHiddenLayers: 1, numAttentionHeads: 2 };
  * const path = await Deno.makeTempFile({ suffix: ".bin" });
  * await saveLlama2c(new LLaMA(config, { device }), path);
  * const model = await loadLlama2c(path, { device });

@@ -115,11 +115,11 @@ Deno.test("loadModel() refuses what model.json cannot say", () =>
       [JSON.stringify({ ...good, model: "bert" }), /of the kind "bert", expected one of gpt2, /],
       [JSON.stringify({ ...good, model: "constructor" }), /of the kind "constructor"/],
       [
-        JSON.stringify({ ...good, config: { ...good.config, layers: "2" } }),
-        /expected "layers" to be a whole number above 0 but found "2"/,
+        JSON.stringify({ ...good, config: { ...good.config, numHiddenLayers: "2" } }),
+        /expected "numHiddenLayers" to be a integer above 0 but got "2"/,
       ],
       [
-        JSON.stringify({ ...good, config: { ...good.config, heads: 3 } }),
+        JSON.stringify({ ...good, config: { ...good.config, numAttentionHeads: 3 } }),
         /model\.json: has a "config" that makes no model: GPT2: 3 heads do not divide/,
       ],
     ];

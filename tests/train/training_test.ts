@@ -102,6 +102,6 @@ await onEachDevice("GPT2 refuses long sequences and heads that do not divide", (
     [1, 17],
     device,
   );
-  assert.throws(() => model.logits(ids), /at most 16 tokens but got \[1, 17\]/);
+  assert.throws(() => model.logits(ids), /at most 16 tokens but got ids of shape \[1, 17\]/);
   model.dispose();
 });
