@@ -116,11 +116,11 @@ Deno.test("loadModel() refuses what model.json cannot say", () =>
       [JSON.stringify({ ...good, model: "constructor" }), /of the kind "constructor"/],
       [
         JSON.stringify({ ...good, config: { ...good.config, numHiddenLayers: "2" } }),
-        /expected "numHiddenLayers" to be a integer above 0 but got "2"/,
+        /expected "numHiddenLayers" to be an integer above 0 but got "2"/,
       ],
       [
         JSON.stringify({ ...good, config: { ...good.config, numAttentionHeads: 3 } }),
-        /model\.json: has a "config" that makes no model: GPT2: 3 heads do not divide/,
+        /model\.json: has a "config" that makes no model: GPT2: expected numAttentionHeads to divide/,
       ],
     ];
     for (const [text, message] of cases) {
