@@ -177,7 +177,7 @@ Deno.test("cli: convert takes llama2.c's file to Hugging Face's layout and back,
       numHiddenLayers: 2,
       numAttentionHeads: 2,
     };
-    const model = new LLaMA({ ...config, numKeyValueHeads: 1 }, {
+    const model = new LLaMA({ ...config, numKeyValueHeads: 1, ropeLayout: "interleaved" }, {
       device,
       random: new RandomState(2),
     });
