@@ -93,7 +93,7 @@ export * from "./src/nn/causal_attention.ts";
 export * from "./src/nn/forward_options.ts";
 export * from "./src/nn/key_value_cache.ts";
 export * as init from "./src/nn/init.ts";
-export type { Initializer, ParameterOptions } from "./src/nn/init.ts";
+export type { Initializer, InitializerOptions, ParameterOptions } from "./src/nn/init.ts";
 export * from "./src/nn/layers.ts";
 export * from "./src/nn/module.ts";
 export type { StateDict } from "./src/nn/state_dict.ts";

@@ -120,8 +120,9 @@ class Block extends Module {
 }
 
 /** GPT-2 of any size. */
-export class GPT2 extends CausalLM<Config> {
-  readonly config: Config;
+export class GPT2 extends CausalLM<Required<GPT2Config>> {
+  /** The sizes, all filled in. */
+  readonly config: Required<GPT2Config>;
   /** Vectors of the tokens, (V, E), also the output matrix. */
   readonly wte: Embedding;
   /** Vectors of the positions. */
@@ -158,19 +159,23 @@ export class GPT2 extends CausalLM<Config> {
     this.ln_f = new LayerNorm(E, { ...options, eps });
   }
 
+  /** Token vectors, with what tells positions where the model adds that, (B, T, E). */
   protected embed(ids: Tensor, { positions, dropout }: Pass): Tensor {
     const places = positionRows(this.wpe.weight, ids.shape[1], positions); // (T, E)
     return this.drop.forward(add(this.wte.forward(ids), places), dropout); // (B, T, E)
   }
 
+  /** The blocks. */
   protected get blocks(): readonly Block[] {
     return this.h;
   }
 
+  /** The norm after the blocks. */
   protected get norm(): LayerNorm {
     return this.ln_f;
   }
 
+  /** The output matrix, (V, E). */
   protected get head(): Tensor {
     return this.wte.weight;
   }

@@ -179,7 +179,8 @@ class Stack extends Module {
  * ```
  */
 export class LLaMA extends CausalLM<Required<LLaMAConfig>> {
-  readonly config: Config;
+  /** The sizes, all filled in. */
+  readonly config: Required<LLaMAConfig>;
   /** The embedding, the blocks and the norm after them. */
   readonly model: Stack;
   /** The output matrix, unless it is the embedding's. */
@@ -200,18 +201,22 @@ export class LLaMA extends CausalLM<Required<LLaMAConfig>> {
       : new Linear(E, vocabSize, { ...options, ...START });
   }
 
+  /** Token vectors, with what tells positions where the model adds that, (B, T, E). */
   protected embed(ids: Tensor): Tensor {
     return this.model.embed_tokens.forward(ids); // (B, T, E)
   }
 
+  /** The blocks. */
   protected get blocks(): readonly Block[] {
     return this.model.layers;
   }
 
+  /** The norm after the blocks. */
   protected get norm(): RMSNorm {
     return this.model.norm;
   }
 
+  /** The output matrix, (V, E). */
   protected get head(): Tensor {
     return (this.lm_head ?? this.model.embed_tokens).weight;
   }
