@@ -95,7 +95,11 @@ class MLP extends Module {
   }
 }
 
-/** Each of its two parts adds to the residual stream. */
+/**
+ * Each of its two parts adds to the residual stream.
+ *
+ * @internal
+ */
 class Block extends Module {
   readonly ln_1: LayerNorm;
   readonly attn: SelfAttention;

@@ -121,7 +121,11 @@ class MLP extends Module {
   }
 }
 
-/** Each of its two parts adds to the residual stream. */
+/**
+ * Each of its two parts adds to the residual stream.
+ *
+ * @internal
+ */
 class Block extends Module {
   readonly input_layernorm: RMSNorm;
   readonly self_attn: SelfAttention;
@@ -145,7 +149,11 @@ class Block extends Module {
   }
 }
 
-/** All but the output matrix. */
+/**
+ * All but the output matrix.
+ *
+ * @internal
+ */
 class Stack extends Module {
   readonly embed_tokens: Embedding;
   readonly layers: readonly Block[];

@@ -276,7 +276,11 @@ export class Transformer extends Module {
   }
 }
 
-/** The parameters that read the source. */
+/**
+ * The parameters that read the source.
+ *
+ * @internal
+ */
 class Encoder extends Module {
   readonly embed: Embedding;
   readonly layers: readonly EncoderLayer[];
@@ -291,7 +295,11 @@ class Encoder extends Module {
   }
 }
 
-/** The parameters that write the target. */
+/**
+ * The parameters that write the target.
+ *
+ * @internal
+ */
 class Decoder extends Module {
   readonly embed: Embedding;
   readonly layers: readonly DecoderLayer[];
