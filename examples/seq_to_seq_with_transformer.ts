@@ -64,12 +64,12 @@ const random = new RandomState(options.seed);
 const model = new Transformer({
   sourceVocabSize: corpus.source.size,
   targetVocabSize: corpus.target.size,
-  embedSize: options.embed,
-  hiddenSize: options.hidden,
-  layers: options.layers,
-  heads: options.heads,
+  hiddenSize: options.embed,
+  intermediateSize: options.hidden,
+  numHiddenLayers: options.layers,
+  numAttentionHeads: options.heads,
   dropout: options.dropout,
-  contextSize: Math.max(options.sourceLength, options.targetLength),
+  maxPositionEmbeddings: Math.max(options.sourceLength, options.targetLength),
 }, { device, random });
 const parameters = model.parameters();
 const optimizer = new Adam(parameters);

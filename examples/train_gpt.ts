@@ -36,7 +36,13 @@ const train = await TokenLoader.open(tokens.subarray(0, end), { batchSize, conte
 const held = await TokenLoader.open(tokens.subarray(end), { batchSize, contextSize });
 
 // GPT-2's vocabulary, padded to a multiple of 128.
-const sizes = { vocabSize: 50304, contextSize, embedSize: 64, layers: 3, heads: 4 };
+const sizes = {
+  vocabSize: 50304,
+  maxPositionEmbeddings: contextSize,
+  hiddenSize: 64,
+  numHiddenLayers: 3,
+  numAttentionHeads: 4,
+};
 const model = new GPT2(sizes, { device });
 const optimizer = new AdamW(model.parameters(), { betas: [0.9, 0.95], weightDecay: 0.01 });
 // Ten times through a short text.

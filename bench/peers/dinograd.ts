@@ -56,10 +56,10 @@ function product(n: number): Work {
 function createModel(): GPT2 {
   const model = new GPT2({
     vocabSize: GPT.vocab,
-    contextSize: GPT.context,
-    embedSize: GPT.embed,
-    layers: GPT.layers,
-    heads: GPT.heads,
+    maxPositionEmbeddings: GPT.context,
+    hiddenSize: GPT.embed,
+    numHiddenLayers: GPT.layers,
+    numAttentionHeads: GPT.heads,
   });
   if (model.parameterCount() !== 7_487_232) throw new Error(`${model.parameterCount()} parameters`);
   const values = ownParameters();
@@ -156,31 +156,26 @@ function ownParameters(): Map<string, Float32Array> {
     own.set(`${name}.weight`, theirs.get(`${source}.g`)!.data);
     own.set(`${name}.bias`, theirs.get(`${source}.b`)!.data);
   };
-  const linear = (names: readonly string[], source: string): void => {
-    const weight = theirs.get(`${source}.w`)!, bias = theirs.get(`${source}.b`)!;
-    const outputs = weight.shape[1] / names.length;
-    names.forEach((name, i) => {
-      own.set(`${name}.weight`, columns(weight, i * outputs, outputs));
-      own.set(`${name}.bias`, bias.data.slice(i * outputs, (i + 1) * outputs));
-    });
+  const linear = (name: string, source: string): void => {
+    own.set(`${name}.weight`, transposed(theirs.get(`${source}.w`)!));
+    own.set(`${name}.bias`, theirs.get(`${source}.b`)!.data);
   };
   for (let i = 0; i < GPT.layers; i++) {
     norm(`h.${i}.ln_1`, `${i}.ln1`);
-    linear(["q", "k", "v"].map((part) => `h.${i}.attn.${part}_proj`), `${i}.qkv`);
-    linear([`h.${i}.attn.o_proj`], `${i}.proj`);
+    linear(`h.${i}.attn.c_attn`, `${i}.qkv`);
+    linear(`h.${i}.attn.c_proj`, `${i}.proj`);
     norm(`h.${i}.ln_2`, `${i}.ln2`);
-    linear([`h.${i}.mlp.fc1`], `${i}.up`);
-    linear([`h.${i}.mlp.fc2`], `${i}.down`);
+    linear(`h.${i}.mlp.c_fc`, `${i}.up`);
+    linear(`h.${i}.mlp.c_proj`, `${i}.down`);
   }
   norm("ln_f", "ln");
   return own;
 }
 
-/** Some columns of a matrix as rows. */
-function columns({ shape: [rows, width], data }: Parameter, first: number, count: number) {
-  const out = new Float32Array(count * rows);
+function transposed({ shape: [rows, columns], data }: Parameter): Float32Array {
+  const out = new Float32Array(rows * columns);
   for (let row = 0; row < rows; row++) {
-    for (let i = 0; i < count; i++) out[i * rows + row] = data[row * width + first + i];
+    for (let i = 0; i < columns; i++) out[i * rows + row] = data[row * columns + i];
   }
   return out;
 }

@@ -47,7 +47,7 @@ export async function readAttention(
   tokenizer: BytePairTokenizer,
   text: string,
 ): Promise<AttentionLayer[]> {
-  const most = Math.min(MOST_TOKENS, model.config.contextSize);
+  const most = Math.min(MOST_TOKENS, model.config.maxPositionEmbeddings);
   const ids = tokenizer.encodeOrdinary(text).slice(0, most);
   const tokens = Array.from(ids, (id) => tokenizer.decode([id]));
   using _scope = new Scope();

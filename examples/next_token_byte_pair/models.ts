@@ -27,8 +27,14 @@ export function createModel(
   options: Options,
   parameters: ParameterOptions,
 ): Model {
-  const { context: contextSize, embed: embedSize, layers, heads, kvHeads, dropout } = options;
-  const sizes = { vocabSize, contextSize, embedSize, layers, heads };
+  const { dropout, kvHeads: numKeyValueHeads } = options;
+  const sizes = {
+    vocabSize,
+    maxPositionEmbeddings: options.context,
+    hiddenSize: options.embed,
+    numHiddenLayers: options.layers,
+    numAttentionHeads: options.heads,
+  };
   switch (name) {
     case "gpt2":
       return new GPT2({ ...sizes, dropout }, parameters);
@@ -37,8 +43,8 @@ export function createModel(
     case "llama1":
       return new LLaMA(sizes, parameters);
     case "llama2":
-      return new LLaMA({ ...sizes, kvHeads }, parameters);
+      return new LLaMA({ ...sizes, numKeyValueHeads }, parameters);
     case "llama3":
-      return new LLaMA({ ...sizes, kvHeads, ropeTheta: 500_000 }, parameters);
+      return new LLaMA({ ...sizes, numKeyValueHeads, ropeTheta: 500_000 }, parameters);
   }
 }

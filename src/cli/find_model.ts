@@ -63,10 +63,10 @@ async function loadReproduction(folder: string, device: Device): Promise<Found> 
   };
   const config: GPT2Config = {
     vocabSize: options.vocab,
-    contextSize: options.context,
-    embedSize: options.embed,
-    layers: options.layers,
-    heads: options.heads,
+    maxPositionEmbeddings: options.context,
+    hiddenSize: options.embed,
+    numHiddenLayers: options.layers,
+    numAttentionHeads: options.heads,
   };
   const model = new GPT2(config, { device, random: null });
   restoreModel(checkpoint!, model);

@@ -83,7 +83,10 @@ async function search(
   const { prompt = BEGINNING, samples } = options;
   const ids = tokenizer.encodeOrdinary(prompt);
   // A beam keeps all it has read, so its texts end with the context.
-  const length = Math.min(options.length ?? LENGTH, model.config.contextSize - ids.length);
+  const length = Math.min(
+    options.length ?? LENGTH,
+    model.config.maxPositionEmbeddings - ids.length,
+  );
   const started = performance.now();
   const { vocabSize } = tokenizer;
   const [paths] = await beamSearch(model, [ids], { width, length, vocabSize, signal });

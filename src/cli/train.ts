@@ -152,8 +152,8 @@ async function savedFailure(error: Error, training: Training, report: Report): P
 function configOf(options: Options): GPT2Config {
   const { vocab, context, embed, layers, heads, dropout } = options;
   return {
-    ...{ vocabSize: vocab, contextSize: context, embedSize: embed },
-    ...{ layers, heads, dropout },
+    ...{ vocabSize: vocab, maxPositionEmbeddings: context, hiddenSize: embed },
+    ...{ numHiddenLayers: layers, numAttentionHeads: heads, dropout },
   };
 }
 

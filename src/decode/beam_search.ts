@@ -70,7 +70,7 @@ interface Path {
  * import assert from "node:assert/strict";
  *
  * using device = CpuDevice.open({ threads: 1 });
- * const sizes = { vocabSize: 20, contextSize: 16, embedSize: 8, layers: 1, heads: 2 };
+ * const sizes = { vocabSize: 20, maxPositionEmbeddings: 16, hiddenSize: 8, numHiddenLayers: 1, numAttentionHeads: 2 };
  * const model = new GPT2(sizes, { device });
  * const [paths] = await beamSearch(model, [[1, 2, 3]], { width: 2, length: 5, endId: 0 });
  * assert.equal(paths.length, 2);

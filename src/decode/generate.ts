@@ -42,7 +42,7 @@ export interface Generation {
  * import assert from "node:assert/strict";
  *
  * using device = CpuDevice.open({ threads: 1 });
- * const sizes = { vocabSize: 20, contextSize: 16, embedSize: 8, layers: 1, heads: 2 };
+ * const sizes = { vocabSize: 20, maxPositionEmbeddings: 16, hiddenSize: 8, numHiddenLayers: 1, numAttentionHeads: 2 };
  * const model = new GPT2(sizes, { device });
  * const [first, second] = await generate(model, [[1, 2, 3], [4]], {
  *   length: 5,
@@ -86,7 +86,7 @@ export async function generate(
  * import assert from "node:assert/strict";
  *
  * using device = CpuDevice.open({ threads: 1 });
- * const sizes = { vocabSize: 20, contextSize: 16, embedSize: 8, layers: 1, heads: 2 };
+ * const sizes = { vocabSize: 20, maxPositionEmbeddings: 16, hiddenSize: 8, numHiddenLayers: 1, numAttentionHeads: 2 };
  * const model = new GPT2(sizes, { device });
  * const ids = await Array.fromAsync(generateTokens(model, [1, 2], { length: 4, temperature: 0 }));
  * assert.equal(ids.length, 4);

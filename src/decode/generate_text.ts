@@ -29,7 +29,7 @@ export interface GenerateTextOptions extends GenerateTokensOptions {
  * import { CpuDevice, generateText, GPT2, GPT2Tokenizer } from "@dinograd/dinograd";
  *
  * using device = CpuDevice.open({ threads: 1 });
- * const sizes = { vocabSize: 50304, contextSize: 16, embedSize: 8, layers: 1, heads: 2 };
+ * const sizes = { vocabSize: 50304, maxPositionEmbeddings: 16, hiddenSize: 8, numHiddenLayers: 1, numAttentionHeads: 2 };
  * const model = new GPT2(sizes, { device });
  * let text = "It was";
  * for await (const piece of generateText(model, new GPT2Tokenizer(), text, { length: 4, stop: ["."] })) {

@@ -9,9 +9,9 @@ import type { Tensor } from "../tensor/tensor.ts";
 
 /** A model that scores next tokens: every language model here, and a translator's decoder. */
 export interface NextTokenModel {
-  /** Its ids run from 0 to `vocabSize` - 1, and its sequences have at most `contextSize` of them. */
-  readonly config: { readonly vocabSize: number; readonly contextSize: number };
-  /** Where it lives. */
+  /** Its ids run from 0 to `vocabSize` - 1, and its sequences have at most `maxPositionEmbeddings` of them. */
+  readonly config: { readonly vocabSize: number; readonly maxPositionEmbeddings: number };
+  /** Its device. */
   readonly device: Device;
   /** An empty cache for `batch` sequences. */
   createCache(batch: number): KeyValueCache;
@@ -51,7 +51,7 @@ export function checkPrompts(
  */
 export function checkedLength(
   op: string,
-  { config: { contextSize } }: NextTokenModel,
+  { config: { maxPositionEmbeddings: contextSize } }: NextTokenModel,
   prompts: readonly ArrayLike<number>[],
   length: number | undefined,
   slides = false,

@@ -121,7 +121,7 @@ class Sequences implements Disposable {
 
   /** True when the next step forgets the older half, for which everything drawn must be known. */
   get full(): boolean {
-    return this.#cache.length >= this.#model.config.contextSize;
+    return this.#cache.length >= this.#model.config.maxPositionEmbeddings;
   }
 
   /** Takes down what was drawn in one step. */
@@ -144,7 +144,7 @@ class Sequences implements Disposable {
 
   /** The scores of what comes next. */
   #logits(): Tensor {
-    const { contextSize } = this.#model.config;
+    const { maxPositionEmbeddings: contextSize } = this.#model.config;
     if (!this.#last) {
       const first = this.#known.filter((_, row) => row % this.#samples === 0)
         .map((ids) => ids.slice(-contextSize));

@@ -14,8 +14,8 @@ import { IGNORED, tokenLosses } from "./token_losses.ts";
 
 /** A model that scores every next token: all language models here. */
 export interface LogitsModel {
-  /** Its sequences have at most `contextSize` tokens. */
-  readonly config: { readonly contextSize: number };
+  /** Its sequences have at most `maxPositionEmbeddings` tokens. */
+  readonly config: { readonly maxPositionEmbeddings: number };
   /** Where it lives. */
   readonly device: Device;
   /** Scores (B, T, V) of the token after each of `ids` (B, T), of `i32`. */
@@ -61,7 +61,7 @@ const ITEMS_A_READ = 16;
  * import assert from "node:assert/strict";
  *
  * using device = CpuDevice.open({ threads: 1 });
- * const sizes = { vocabSize: 50257, contextSize: 32, embedSize: 8, layers: 1, heads: 2 };
+ * const sizes = { vocabSize: 50257, maxPositionEmbeddings: 32, hiddenSize: 8, numHiddenLayers: 1, numAttentionHeads: 2 };
  * const model = new GPT2(sizes, { device }); // knows nothing
  * const items = [{ context: "She opens the", endings: ["door.", "a of."], label: 0 }];
  * const { accNorm } = await evaluateHellaSwag(model, new GPT2Tokenizer(), items);
@@ -90,7 +90,7 @@ export async function evaluateHellaSwag(
     const losses: Tensor[] = [];
     try {
       const batches = group.map((item, i) => {
-        const batch = batchOf(item, first + i, tokenizer, model.config.contextSize);
+        const batch = batchOf(item, first + i, tokenizer, model.config.maxPositionEmbeddings);
         losses.push(lossesOf(model, batch));
         return batch;
       });

@@ -14,9 +14,9 @@ import { IGNORED } from "./token_losses.ts";
 
 /** A model that scores texts: all language models here. */
 export interface LossModel {
-  /** Its sequences have at most `contextSize` tokens. */
-  readonly config: { readonly contextSize: number };
-  /** Where it lives. */
+  /** Its sequences have at most `maxPositionEmbeddings` tokens. */
+  readonly config: { readonly maxPositionEmbeddings: number };
+  /** Its device. */
   readonly device: Device;
   /** The mean loss in nats of `targets` (B, T) given `ids` (B, T); targets of -100 do not count. */
   loss(ids: Tensor, targets: Tensor): Tensor;
@@ -73,7 +73,7 @@ const WINDOWS_A_READ = 16;
  * import assert from "node:assert/strict";
  *
  * using device = CpuDevice.open({ threads: 1 });
- * const sizes = { vocabSize: 50257, contextSize: 16, embedSize: 8, layers: 1, heads: 2 };
+ * const sizes = { vocabSize: 50257, maxPositionEmbeddings: 16, hiddenSize: 8, numHiddenLayers: 1, numAttentionHeads: 2 };
  * const model = new GPT2(sizes, { device }); // finds all tokens about as likely
  * const { perplexity } = await textPerplexity(model, new GPT2Tokenizer(), "A whale. ".repeat(20), { stride: 4 });
  * assert.ok(perplexity > 40_000 && perplexity < 60_000);
@@ -87,13 +87,14 @@ export async function textPerplexity(
   options: TextPerplexityOptions = {},
 ): Promise<TextPerplexity> {
   const { before, onProgress, signal } = options;
-  const { contextSize = model.config.contextSize } = options;
+  const { maxPositionEmbeddings } = model.config;
+  const { contextSize = maxPositionEmbeddings } = options;
   const { stride = Math.ceil(contextSize / 2) } = options;
   if (
-    !(Number.isInteger(contextSize) && contextSize >= 2 && contextSize <= model.config.contextSize)
+    !(Number.isInteger(contextSize) && contextSize >= 2 && contextSize <= maxPositionEmbeddings)
   ) {
     throw new RangeError(
-      `textPerplexity: expected windows of 2 to ${model.config.contextSize} tokens but got ${contextSize}`,
+      `textPerplexity: expected windows of 2 to ${maxPositionEmbeddings} tokens but got ${contextSize}`,
     );
   }
   if (!(Number.isInteger(stride) && stride >= 1 && stride <= contextSize)) {

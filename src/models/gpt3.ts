@@ -8,9 +8,8 @@
  *
  * @module
  */
-import { type AttentionPattern, causalAttention } from "../nn/causal_attention.ts";
-import type { ParameterOptions } from "../nn/parameters.ts";
-import { sparseAttention, sparseAttentionWeights } from "../ops/sparse_attention.ts";
+import type { AttentionPattern, ParameterOptions } from "../nn/mod.ts";
+import { sparseAttention, sparseAttentionWeights } from "../ops/mod.ts";
 import { GPT2, type GPT2Config } from "./gpt2.ts";
 
 /** The sizes of a GPT-3. */
@@ -32,25 +31,22 @@ export class GPT3 extends GPT2 {
         `GPT3: expected a localBlockSize of 1 or more but got ${localBlockSize}`,
       );
     }
-    const dense = { attention: causalAttention, gelu: "tanh" } as const;
-    const sparse = { attention: sparsePattern(localBlockSize), gelu: "none" } as const;
-    super(config, options, (layer) => layer % 2 ? sparse : dense);
+    super(config, options);
     this.config = { ...this.config, localBlockSize };
+    this.h.filter((_, i) => i % 2 === 1).forEach(({ attn, mlp }) => {
+      attn.pattern = sparsePattern(localBlockSize);
+      mlp.approximate = "none";
+    });
   }
 }
 
 /** Attention over the own block and over the last token of each block before. */
 function sparsePattern(blockSize: number): AttentionPattern {
+  const layout = "BTHD";
   return {
-    mix: (queries, { keys, values, keyLength, starts }) =>
-      sparseAttention(queries, keys, values, {
-        ...{ blockSize, layout: "BTHD", keyLength },
-        positions: starts,
-      }),
-    weights: (queries, { keys, keyLength, starts }) =>
-      sparseAttentionWeights(queries, keys, {
-        ...{ blockSize, layout: "BTHD", keyLength },
-        positions: starts,
-      }),
+    mix: (queries, { keys, values, keyLength, starts: positions }) =>
+      sparseAttention(queries, keys, values, { blockSize, layout, keyLength, positions }),
+    weights: (queries, { keys, keyLength, starts: positions }) =>
+      sparseAttentionWeights(queries, keys, { blockSize, layout, keyLength, positions }),
   };
 }

@@ -9,8 +9,7 @@ import { toPath } from "../io/byte_source.ts";
 import { FileFormatError } from "../io/errors.ts";
 import { parseJson, shown } from "../io/json_text.ts";
 import { SafetensorsFile } from "../io/safetensors.ts";
-import type { ParameterOptions } from "../nn/parameters.ts";
-import { loadStateDict, saveStateDict } from "../nn/state_dict.ts";
+import type { ParameterOptions } from "../nn/init.ts";
 import { BytePairTokenizer } from "../tokenizer/byte_pair_tokenizer.ts";
 import { GPT2 } from "./gpt2.ts";
 import { GPT3 } from "./gpt3.ts";
@@ -38,17 +37,18 @@ export type LanguageModelKind = Exclude<ModelKind, "transformer">;
 const CLASSES = { gpt2: GPT2, gpt3: GPT3, llama: LLaMA, transformer: Transformer } as const;
 
 /** What has to stand in the configuration of each kind; the rest has defaults. */
-const SIZES = ["vocabSize", "contextSize", "embedSize", "layers", "heads"] as const;
+const STACK_SIZES = ["hiddenSize", "numHiddenLayers", "numAttentionHeads"] as const;
+const SIZES = ["vocabSize", "maxPositionEmbeddings", ...STACK_SIZES] as const;
 const REQUIRED: Record<ModelKind, readonly string[]> = {
   gpt2: SIZES,
   gpt3: SIZES,
   llama: SIZES,
-  transformer: ["sourceVocabSize", "targetVocabSize", "embedSize", "layers", "heads"],
+  transformer: ["sourceVocabSize", "targetVocabSize", ...STACK_SIZES],
 };
 
 /** Sizes that have defaults. */
 const OPTIONAL = [
-  ...["contextSize", "hiddenSize", "intermediateSize", "kvHeads", "localBlockSize"],
+  ...["maxPositionEmbeddings", "intermediateSize", "numKeyValueHeads", "localBlockSize"],
 ] as const;
 /** Numbers that a model may have beyond those in its file before it is even built to be compared with it. */
 const SPARE_NUMBERS = 1 << 20;
@@ -84,7 +84,7 @@ export interface LoadedLanguageModel {
  * import assert from "node:assert/strict";
  *
  * using device = CpuDevice.open({ threads: 1 });
- * const config = { vocabSize: 10, contextSize: 8, embedSize: 8, layers: 1, heads: 2 };
+ * const config = { vocabSize: 10, maxPositionEmbeddings: 8, hiddenSize: 8, numHiddenLayers: 1, numAttentionHeads: 2 };
  * const folder = await Deno.makeTempDir();
  * await saveModel(folder, new GPT2(config, { device }));
  * const model = await loadModel(folder, { device });
@@ -100,7 +100,7 @@ export async function saveModel(
   const path = toPath(folder);
   const json = JSON.stringify({ model: kindOf(model), config: model.config }, null, 2);
   await Deno.mkdir(path, { recursive: true });
-  await saveStateDict(model, join(path, PARAMETERS));
+  await model.saveWeights(join(path, PARAMETERS));
   await writeFileAtomically(
     join(path, CONFIG),
     (file) => file.write(new TextEncoder().encode(json + "\n")),
@@ -125,7 +125,7 @@ export async function loadModel<K extends ModelKind = ModelKind>(
   try {
     await checkSizes(file, kind, config, join(toPath(folder), PARAMETERS));
     model = build(file, kind, config, { device, dtype, random: null });
-    await loadStateDict(model, join(toPath(folder), PARAMETERS));
+    await model.loadWeights(join(toPath(folder), PARAMETERS));
   } catch (error) {
     model?.dispose();
     throw error instanceof Deno.errors.NotFound ? missing(folder, PARAMETERS, error) : error;
@@ -197,13 +197,13 @@ async function readConfig(
   for (const name of REQUIRED[kind]) {
     const size = (config as Record<string, unknown>)[name];
     if (!Number.isSafeInteger(size) || (size as number) < 1) {
-      refuse(`expected "${name}" to be a whole number above 0 but found ${shown(size)}`);
+      refuse(`expected "${name}" to be an integer above 0 but got ${shown(size)}`);
     }
   }
   for (const name of OPTIONAL) {
     const size = (config as Record<string, unknown>)[name];
     if (size === undefined || (Number.isSafeInteger(size) && (size as number) >= 1)) continue;
-    refuse(`expected "${name}" to be a whole number above 0 but found ${shown(size)}`);
+    refuse(`expected "${name}" to be an integer above 0 but got ${shown(size)}`);
   }
   return { kind, config: config as Record<string, unknown> };
 }
@@ -221,14 +221,13 @@ async function checkSizes(
   using tensors = await SafetensorsFile.open(parameters);
   const found = tensors.tensors.values().reduce((sum, { count }) => sum + count, 0);
   const size = (name: string) => (config[name] ?? 0) as number;
-  const [embed, layers] = [size("embedSize"), size("layers")];
+  const [width, layers] = [size("hiddenSize"), size("numHiddenLayers")];
   const matrices = ["vocabSize", "sourceVocabSize", "targetVocabSize"];
-  if (kind !== "llama") matrices.push("contextSize"); // LLaMA has no matrix of positions
-  const hidden = size("intermediateSize") || 2 / 3 * size("hiddenSize");
+  if (kind !== "llama") matrices.push("maxPositionEmbeddings"); // LLaMA has no matrix of positions
   const claims: [string, number][] = [
-    ...matrices.map((name): [string, number] => [name, size(name) * embed]),
-    ["layers and embedSize", layers * embed ** 2],
-    ["layers and the hidden size", layers * embed * hidden],
+    ...matrices.map((name): [string, number] => [name, size(name) * width]),
+    ["numHiddenLayers and hiddenSize", layers * width ** 2],
+    ["numHiddenLayers and intermediateSize", layers * width * size("intermediateSize")],
   ];
   const wrong = claims.find(([, numbers]) => numbers > 4 * found + SPARE_NUMBERS);
   if (wrong !== undefined) {
@@ -240,7 +239,7 @@ async function checkSizes(
   }
   if (layers > tensors.tensors.size) {
     throw new FileFormatError(
-      `has "layers" of ${layers}, but "${PARAMETERS}" has ${tensors.tensors.size} tensors`,
+      `has "numHiddenLayers" of ${layers}, but "${PARAMETERS}" has ${tensors.tensors.size} tensors`,
       { file },
     );
   }

@@ -3,34 +3,35 @@
  * its translation and looks at what the encoder made of it (cross-attention).
  *
  * By default norms stand before the sub-layers, as later work found easier to train (Xiong et al. 2020), the
- * activation is a GELU and the output matrix one of its own; `norm: "post"`, `activation: "relu"` and `tied` are
- * as in the paper.
+ * activation is a GELU and the output matrix one of its own; `norm: "post"`, `activationFunction: "relu"` and
+ * `tieWordEmbeddings` are as in the paper.
  *
- * Sizes in the comments: B sentences, S tokens of the source, T of the target, E embedding, H heads of D = E / H,
+ * Sizes in the comments: B sentences, S tokens of the source, T of the target, E hidden size, H heads of D = E / H,
  * V vocabulary of the target.
  *
  * @module
  */
-import type { Device } from "../device/device.ts";
-import type { SeenKeys } from "../nn/causal_attention.ts";
-import { checkTokens } from "../nn/check_tokens.ts";
-import type { ForwardOptions } from "../nn/forward_options.ts";
-import type { NewPositions } from "../nn/key_value_cache.ts";
-import { LayerNorm } from "../nn/layer_norm.ts";
-import { type ParameterOptions, Parameters } from "../nn/parameters.ts";
-import { add, mul } from "../ops/arithmetic.ts";
-import { notEqual } from "../ops/compare.ts";
-import { embedding } from "../ops/embedding.ts";
-import { linear } from "../ops/linear.ts";
-import { linearCrossEntropy } from "../ops/linear_cross_entropy.ts";
-import { reshape } from "../ops/reshape.ts";
-import { sinusoid } from "../ops/sinusoid.ts";
-import { slice } from "../ops/slice.ts";
+import {
+  checkTokens,
+  Dropout,
+  Embedding,
+  type ForwardOptions,
+  init,
+  LayerNorm,
+  Linear,
+  Module,
+  type NewPositions,
+  type ParameterOptions,
+  positionRows,
+  type SeenKeys,
+} from "../nn/mod.ts";
+import { add, linearCrossEntropy, mul, notEqual, sinusoid } from "../ops/mod.ts";
 import { scoped } from "../tensor/scope.ts";
 import { formatShape, sameShape } from "../tensor/shape.ts";
 import { noGrad } from "../tensor/tape.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { DecoderLayer, EncoderLayer, glorot, maybeDrop } from "./transformer_layers.ts";
+import { byName } from "./causal_lm.ts";
+import { DecoderLayer, EncoderLayer, type LayerPass } from "./transformer_layers.ts";
 import { Translator } from "./translator.ts";
 
 /**
@@ -46,31 +47,33 @@ export interface TransformerConfig {
   /** V: target ids run from 0 to V - 1. */
   readonly targetVocabSize: number;
   /** E; even. */
-  readonly embedSize: number;
+  readonly hiddenSize: number;
   /** Layers of the encoder, and as many of the decoder. */
-  readonly layers: number;
+  readonly numHiddenLayers: number;
   /** H; divides E. */
-  readonly heads: number;
-  /** Width of the hidden layer of the feed-forward sub-layers. Default: 4 E. */
-  readonly hiddenSize?: number;
+  readonly numAttentionHeads: number;
+  /** F, the width inside the feed-forward sub-layers. Default: 4 E. */
+  readonly intermediateSize?: number;
   /** The longest sentence of either language. No parameter depends on it. Default: 512. */
-  readonly contextSize?: number;
+  readonly maxPositionEmbeddings?: number;
   /** Tokens with this id are not looked at, and as targets count for nothing. Default: 0. */
-  readonly padId?: number;
+  readonly padTokenId?: number;
   /** Where norms stand. `post` needs no norm at the end of either stack, and has none. Default: `pre`. */
   readonly norm?: NormPlace;
   /** The same for the encoder's feed-forward sub-layers alone. Default: `norm`. */
   readonly encoderFeedForwardNorm?: NormPlace;
   /** What stands between the two maps of a feed-forward sub-layer; the GELU is the exact one. Default: `gelu`. */
-  readonly activation?: "gelu" | "relu";
+  readonly activationFunction?: "gelu" | "relu";
   /**
    * Whether the target embedding is the output matrix too. Embeddings are then multiplied by sqrt(E) where they are
    * read, as in the paper, since one matrix cannot have the right size for both. Default: false.
    */
-  readonly tied?: boolean;
+  readonly tieWordEmbeddings?: boolean;
   /** Probability of dropping an embedding or what a sub-layer gives in training. Default: 0. */
   readonly dropout?: number;
 }
+
+type Config = Required<TransformerConfig>;
 
 /** What the encoder made of the source. */
 export interface Memory {
@@ -98,8 +101,10 @@ export interface TranslationLossOptions extends ReadOptions {
  * import assert from "node:assert/strict";
  *
  * using device = CpuDevice.open({ threads: 1 });
- * const sizes = { sourceVocabSize: 9, targetVocabSize: 9, embedSize: 16, layers: 1, heads: 2 };
- * const model = new Transformer(sizes, { device });
+ * const model = new Transformer({
+ *   ...{ sourceVocabSize: 9, targetVocabSize: 9, hiddenSize: 16 },
+ *   ...{ numHiddenLayers: 1, numAttentionHeads: 2 },
+ * }, { device });
  * using optimizer = new Adam(model.parameters(), { lr: 0.01 });
  * const ids = (row: number[]) => tensor([row], { device, dtype: "i32" });
  * const [sos, eos] = [2, 3];
@@ -116,76 +121,42 @@ export interface TranslationLossOptions extends ReadOptions {
  * assert.deepEqual([...translation.ids], [8, 7, 6, eos]);
  * ```
  */
-export class Transformer {
+export class Transformer extends Module {
   /** The sizes, all filled in. */
   readonly config: Required<TransformerConfig>;
-  readonly #parameters: Parameters;
-  readonly #positions: Tensor; // (context, E), no parameter
-  readonly #sourceTokens: Tensor; // (source V, E)
-  readonly #encoder: EncoderLayer[];
-  readonly #encoderNorm: LayerNorm | undefined;
-  readonly #targetTokens: Tensor; // (V, E)
-  readonly #decoder: DecoderLayer[];
-  readonly #decoderNorm: LayerNorm | undefined;
-  readonly #output: Tensor; // (V, E)
-  readonly #outputBias: Tensor; // (V)
+  /** Reads the source. */
+  readonly encoder: Encoder;
+  /** Writes the target. */
+  readonly decoder: Decoder;
+  /** Sinusoids of all positions, (maxPositionEmbeddings, E), no parameter. */
+  readonly positions: Tensor;
+  /** Dropout of the embeddings. */
+  readonly dropout: Dropout;
 
   /**
    * A model whose matrices start as Glorot and Bengio (2010) say, and whose embeddings have a standard deviation of 1
    * where they are read, like the sinusoids that are added to them. Throws a `RangeError` when the heads do not
-   * divide the embedding, or that is odd.
+   * divide the hidden size, or that is odd.
    */
   constructor(config: TransformerConfig, options: ParameterOptions = {}) {
+    super();
     this.config = withDefaults(config);
-    const { sourceVocabSize, targetVocabSize, contextSize, embedSize, layers } = this.config;
-    const { norm, tied } = this.config;
-    const all = this.#parameters = new Parameters(options);
-    const { device, dtype } = all;
-    this.#positions = sinusoid(contextSize, embedSize, { device, dtype }).keep();
-
-    const stack = <L>(p: Parameters, Layer: new (p: Parameters, c: typeof this.config) => L): L[] =>
-      Array.from({ length: layers }, (_, i) => new Layer(p.at("layers").at(i), this.config));
-    const finalNorm = (p: Parameters) =>
-      norm === "post" ? undefined : new LayerNorm(p.at("final_norm"), embedSize);
-    const tokens = (p: Parameters, size: number) =>
-      p.at("embed").create("weight", [size, embedSize], { std: tied ? embedSize ** -0.5 : 1 });
-
-    const encoder = all.at("encoder");
-    this.#sourceTokens = tokens(encoder, sourceVocabSize);
-    this.#encoder = stack(encoder, EncoderLayer);
-    this.#encoderNorm = finalNorm(encoder);
-    const decoder = all.at("decoder");
-    this.#targetTokens = tokens(decoder, targetVocabSize);
-    this.#decoder = stack(decoder, DecoderLayer);
-    this.#decoderNorm = finalNorm(decoder);
-    const out = decoder.at("out");
-    this.#output = tied
-      ? this.#targetTokens
-      : out.create("weight", [targetVocabSize, embedSize], glorot(embedSize, targetVocabSize));
-    this.#outputBias = out.create("bias", [targetVocabSize], { value: 0 });
-  }
-
-  /** Where it lives. */
-  get device(): Device {
-    return this.#sourceTokens.device;
-  }
-
-  /** The parameters by name. */
-  parameters(): ReadonlyMap<string, Tensor> {
-    return this.#parameters.all();
-  }
-
-  /** Number of parameters, tied ones counted once. */
-  parameterCount(): number {
-    return this.#parameters.count();
+    const { maxPositionEmbeddings, hiddenSize: E, dropout } = this.config;
+    this.encoder = new Encoder(this.config, options);
+    this.decoder = new Decoder(this.config, options);
+    const { device, dtype } = this.encoder.embed.weight;
+    this.positions = sinusoid(maxPositionEmbeddings, E, { device, dtype }).keep();
+    this.dropout = new Dropout(dropout);
   }
 
   /** The encoder's residual stream after the embedding and after every layer, each (B, S, E), for ids (B, S). */
   encoderStates(sourceIds: Tensor, options: ReadOptions = {}): Tensor[] {
-    checkTokens("Transformer source", sourceIds, this.config.contextSize);
-    const valid = notEqual(sourceIds, this.config.padId);
-    const states = [this.#embed(this.#sourceTokens, sourceIds, { start: 0 }, options)];
-    this.#encoder.forEach((layer, i) => states.push(layer.forward(states[i], valid, options)));
+    checkTokens("Transformer source", sourceIds, this.config.maxPositionEmbeddings);
+    const valid = notEqual(sourceIds, this.config.padTokenId);
+    const pass = this.#pass(options);
+    const beginning = { start: 0, starts: undefined };
+    const states = [this.#embed(this.encoder.embed, sourceIds, beginning, pass)];
+    this.encoder.layers.forEach((layer, i) => states.push(layer.forward(states[i], valid, pass)));
     return states;
   }
 
@@ -193,14 +164,17 @@ export class Transformer {
   encode(sourceIds: Tensor, options: ReadOptions = {}): Memory {
     return scoped(() => {
       const last = this.encoderStates(sourceIds, options).at(-1)!;
-      const states = this.#encoderNorm?.forward(last) ?? last;
-      return { states, valid: notEqual(sourceIds, this.config.padId) };
+      const states = this.encoder.final_norm?.forward(last) ?? last;
+      return { states, valid: notEqual(sourceIds, this.config.padTokenId) };
     });
   }
 
   /** What the cross-attention of each layer of the decoder sees of the source. */
   sourceKeys({ states, valid }: Memory): SeenKeys[] {
-    return this.#decoder.map((layer) => ({ ...layer.sourceKeys(states), keyValid: valid }));
+    return this.decoder.layers.map((layer) => ({
+      ...layer.cross_attn.keys(states),
+      keyValid: valid,
+    }));
   }
 
   /**
@@ -208,7 +182,7 @@ export class Transformer {
    * begin with <SOS>. Throws a `TypeError` when there are not as many sentences as in the source.
    */
   decoderStates(ids: Tensor, source: readonly SeenKeys[], options: ForwardOptions = {}): Tensor[] {
-    checkTokens("Transformer target", ids, this.config.contextSize);
+    checkTokens("Transformer target", ids, this.config.maxPositionEmbeddings);
     const [sources] = source[0].keys.shape;
     if (ids.shape[0] !== sources) {
       throw new TypeError(
@@ -217,20 +191,21 @@ export class Transformer {
       );
     }
     const { cache, lengths } = options;
-    const positions = cache?.extend(ids.shape[1], lengths) ?? { start: 0 };
+    const positions = cache?.extend(ids.shape[1], lengths) ?? { start: 0, starts: undefined };
     // A cache knows by itself what is padding.
-    const valid = cache ? undefined : notEqual(ids, this.config.padId);
-    const states = [this.#embed(this.#targetTokens, ids, positions, options)];
-    this.#decoder.forEach((layer, i) => {
+    const valid = cache ? undefined : notEqual(ids, this.config.padTokenId);
+    const pass = this.#pass(options);
+    const states = [this.#embed(this.decoder.embed, ids, positions, pass)];
+    this.decoder.layers.forEach((layer, i) => {
       const seen = { source: source[i], valid, cache: cache?.layer(i) };
-      states.push(layer.forward(states[i], seen, options));
+      states.push(layer.forward(states[i], seen, pass));
     });
     return states;
   }
 
   /** Scores (..., V) from the decoder's last state (..., E): the final norm and the output layer. */
   scores(state: Tensor): Tensor {
-    return scoped(() => linear(this.#finish(state), this.#output, this.#outputBias));
+    return scoped(() => this.decoder.out.forward(this.#finish(state)));
   }
 
   /**
@@ -260,9 +235,9 @@ export class Transformer {
     }
     return scoped(() => {
       const hidden = this.#finish(this.#lastState(sourceIds, decoderInputIds, options));
-      return linearCrossEntropy(hidden, this.#output, targets, {
-        bias: this.#outputBias,
-        ignoreIndex: this.config.padId,
+      return linearCrossEntropy(hidden, this.decoder.out.weight, targets, {
+        bias: this.decoder.out.bias,
+        ignoreIndex: this.config.padTokenId,
         labelSmoothing: options.labelSmoothing,
       });
     });
@@ -277,53 +252,98 @@ export class Transformer {
     return new Translator(this, source);
   }
 
-  /** Frees the parameters. */
-  dispose(): void {
-    this.#positions.dispose();
-    this.#parameters.dispose();
-  }
-
   #lastState(sourceIds: Tensor, decoderInputIds: Tensor, options: ReadOptions): Tensor {
     const source = this.sourceKeys(this.encode(sourceIds, options));
     return this.decoderStates(decoderInputIds, source, options).at(-1)!;
   }
 
   #finish(state: Tensor): Tensor {
-    return this.#decoderNorm?.forward(state) ?? state;
+    return this.decoder.final_norm?.forward(state) ?? state;
   }
 
-  /** Embeddings plus sinusoids of their positions. */
-  #embed(
-    tokens: Tensor,
-    ids: Tensor,
-    { start, starts }: Pick<NewPositions, "start"> & Partial<NewPositions>,
-    { dropout }: ReadOptions,
-  ): Tensor {
+  #pass({ dropout, observe }: ReadOptions): LayerPass {
+    return { dropout, observe: observe && byName(this, observe) };
+  }
+
+  /** Embeddings plus sinusoids of their positions, (B, T, E). */
+  #embed(table: Embedding, ids: Tensor, positions: NewPositions, { dropout }: LayerPass): Tensor {
     return scoped(() => {
-      const [batch, length] = ids.shape;
-      const positions = starts
-        ? embedding(this.#positions, reshape(starts, [batch, 1]))
-        : slice(this.#positions, [[start, start + length]]);
-      const read = embedding(tokens, ids);
-      const scaled = this.config.tied ? mul(read, Math.sqrt(this.config.embedSize)) : read;
-      return maybeDrop(add(scaled, positions), this.config.dropout, dropout);
+      let x = table.forward(ids);
+      if (this.config.tieWordEmbeddings) x = mul(x, Math.sqrt(this.config.hiddenSize));
+      x = add(x, positionRows(this.positions, ids.shape[1], positions));
+      return this.dropout.forward(x, dropout);
     });
   }
 }
 
-function withDefaults(config: TransformerConfig): Required<TransformerConfig> {
-  const { sourceVocabSize, targetVocabSize, embedSize, layers, heads } = config;
-  const { hiddenSize = 4 * embedSize, contextSize = 512, padId = 0, dropout = 0 } = config;
-  const { norm = "pre", encoderFeedForwardNorm = norm } = config;
-  const { activation = "gelu", tied = false } = config;
-  if (embedSize % heads !== 0) {
-    throw new RangeError(`Transformer: ${heads} heads do not divide an embedding of ${embedSize}`);
+/**
+ * The parameters that read the source.
+ *
+ * @internal
+ */
+class Encoder extends Module {
+  readonly embed: Embedding;
+  readonly layers: readonly EncoderLayer[];
+  readonly final_norm: LayerNorm | undefined;
+
+  constructor(config: Config, options: ParameterOptions) {
+    super();
+    const { sourceVocabSize, hiddenSize: E, numHiddenLayers, norm } = config;
+    this.embed = new Embedding(sourceVocabSize, E, { ...options, init: embeddingInit(config) });
+    this.layers = Array.from({ length: numHiddenLayers }, () => new EncoderLayer(config, options));
+    this.final_norm = norm === "post" ? undefined : new LayerNorm(E, options);
   }
-  if (embedSize % 2 !== 0) {
-    throw new RangeError(`Transformer: sinusoids need an even embedding, not one of ${embedSize}`);
+}
+
+/**
+ * The parameters that write the target.
+ *
+ * @internal
+ */
+class Decoder extends Module {
+  readonly embed: Embedding;
+  readonly layers: readonly DecoderLayer[];
+  readonly final_norm: LayerNorm | undefined;
+  readonly out: Linear;
+
+  constructor(config: Config, options: ParameterOptions) {
+    super();
+    const { targetVocabSize: V, hiddenSize: E, numHiddenLayers, norm } = config;
+    const { weight } = this.embed = new Embedding(V, E, {
+      ...options,
+      init: embeddingInit(config),
+    });
+    this.layers = Array.from({ length: numHiddenLayers }, () => new DecoderLayer(config, options));
+    this.final_norm = norm === "post" ? undefined : new LayerNorm(E, options);
+    this.out = new Linear(E, V, {
+      ...options,
+      init: config.tieWordEmbeddings ? () => weight : init.xavierNormal(),
+      bias: init.zeros,
+    });
+  }
+}
+
+function embeddingInit({ hiddenSize, tieWordEmbeddings }: Config): init.Initializer {
+  return init.normal(tieWordEmbeddings ? hiddenSize ** -0.5 : 1);
+}
+
+function withDefaults(config: TransformerConfig): Config {
+  const { hiddenSize, numAttentionHeads } = config;
+  const { intermediateSize = 4 * hiddenSize, maxPositionEmbeddings = 512 } = config;
+  const { padTokenId = 0, dropout = 0, tieWordEmbeddings = false } = config;
+  const { norm = "pre", encoderFeedForwardNorm = norm, activationFunction = "gelu" } = config;
+  if (hiddenSize % numAttentionHeads !== 0) {
+    throw new RangeError(
+      `Transformer: expected numAttentionHeads to divide hiddenSize but got ${numAttentionHeads} and ` +
+        hiddenSize,
+    );
+  }
+  if (hiddenSize % 2 !== 0) {
+    throw new RangeError(`Transformer: expected an even hiddenSize but got ${hiddenSize}`);
   }
   return {
-    ...{ sourceVocabSize, targetVocabSize, embedSize, layers, heads, hiddenSize, contextSize },
-    ...{ padId, dropout, norm, encoderFeedForwardNorm, activation, tied },
+    ...config,
+    ...{ intermediateSize, maxPositionEmbeddings, padTokenId, dropout, tieWordEmbeddings },
+    ...{ norm, encoderFeedForwardNorm, activationFunction },
   };
 }

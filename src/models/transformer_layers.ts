@@ -1,91 +1,105 @@
 /**
  * The layers of the Transformer, which `transformer.ts` puts together.
  *
- * Sizes in the comments: B sentences, S tokens of the source, T of the target, E embedding, H heads of D = E / H.
+ * Sizes in the comments: B sentences, S tokens of the source, T of the target, E hidden size, H heads of D = E / H,
+ * F intermediate size.
  *
  * @module
  */
-import type { SeenKeys } from "../nn/causal_attention.ts";
-import type { LayerCache } from "../nn/key_value_cache.ts";
-import { LayerNorm } from "../nn/layer_norm.ts";
-import { Linear } from "../nn/linear.ts";
-import type { Parameters } from "../nn/parameters.ts";
-import { gelu, relu } from "../ops/activations.ts";
-import { add } from "../ops/arithmetic.ts";
-import { attention } from "../ops/attention.ts";
-import { attentionWeights } from "../ops/attention_weights.ts";
-import { dropout } from "../ops/dropout.ts";
-import { reshape } from "../ops/reshape.ts";
-import type { RandomState } from "../tensor/random.ts";
+import {
+  Dropout,
+  init,
+  type LayerCache,
+  LayerNorm,
+  Linear,
+  Module,
+  type ParameterOptions,
+  type SeenKeys,
+  splitHeads,
+} from "../nn/mod.ts";
+import { add, attention, attentionWeights, gelu, relu, reshape } from "../ops/mod.ts";
 import { scoped } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import type { NormPlace, ReadOptions, TransformerConfig } from "./transformer.ts";
+import type { Pass } from "./causal_lm.ts";
+import type { NormPlace, TransformerConfig } from "./transformer.ts";
+
+type Config = Required<TransformerConfig>;
+
+/** What a forward pass hands to the layers. */
+export type LayerPass = Pick<Pass, "dropout" | "observe">;
 
 /** Self-attention over the source, then a feed-forward sub-layer. */
-export class EncoderLayer {
-  readonly #residual1: Residual;
-  readonly #attention: Attention;
-  readonly #residual2: Residual;
-  readonly #feedForward: FeedForward;
+export class EncoderLayer extends Module {
+  readonly norm1: LayerNorm;
+  readonly self_attn: Attention;
+  readonly norm2: LayerNorm;
+  readonly ff: FeedForward;
+  readonly dropout: Dropout;
+  readonly places: readonly [attention: NormPlace, feedForward: NormPlace];
 
-  /** Creates `norm1`, `self_attn`, `norm2` and `ff`. */
-  constructor(p: Parameters, config: Required<TransformerConfig>) {
-    this.#residual1 = new Residual(p.at("norm1"), config);
-    this.#attention = new Attention(p.at("self_attn"), config);
-    this.#residual2 = new Residual(p.at("norm2"), config, config.encoderFeedForwardNorm);
-    this.#feedForward = new FeedForward(p.at("ff"), config);
+  constructor(config: Config, options: ParameterOptions) {
+    super();
+    this.norm1 = new LayerNorm(config.hiddenSize, options);
+    this.self_attn = new Attention(config, options);
+    this.norm2 = new LayerNorm(config.hiddenSize, options);
+    this.ff = new FeedForward(config, options);
+    this.dropout = new Dropout(config.dropout);
+    this.places = [config.norm, config.encoderFeedForwardNorm];
   }
 
   /** x (B, S, E), and which of its tokens are not padding (B, S). */
-  forward(x: Tensor, keyValid: Tensor, options: ReadOptions): Tensor {
+  forward(x: Tensor, keyValid: Tensor, pass: LayerPass): Tensor {
+    const drop = (x: Tensor) => this.dropout.forward(x, pass.dropout);
     return scoped(() => {
-      x = this.#residual1.forward(x, options, (x) => {
-        const seen = { ...this.#attention.keys(x), keyValid };
-        return this.#attention.forward(x, seen, { causal: false, ...options });
+      x = residual(x, this.norm1, this.places[0], drop, (x) => {
+        const seen = { ...this.self_attn.keys(x), keyValid };
+        return this.self_attn.forward(x, seen, { causal: false, ...pass });
       });
-      return this.#residual2.forward(x, options, (x) => this.#feedForward.forward(x));
+      return residual(x, this.norm2, this.places[1], drop, (x) => this.ff.forward(x));
     });
   }
 }
 
 /** Causal self-attention over the target, attention over the source, then a feed-forward sub-layer. */
-export class DecoderLayer {
-  readonly #residual1: Residual;
-  readonly #selfAttention: Attention;
-  readonly #residual2: Residual;
-  readonly #crossAttention: Attention;
-  readonly #residual3: Residual;
-  readonly #feedForward: FeedForward;
+export class DecoderLayer extends Module {
+  readonly norm1: LayerNorm;
+  readonly self_attn: Attention;
+  readonly norm2: LayerNorm;
+  readonly cross_attn: Attention;
+  readonly norm3: LayerNorm;
+  readonly ff: FeedForward;
+  readonly dropout: Dropout;
+  readonly place: NormPlace;
 
-  /** Creates `norm1`, `self_attn`, `norm2`, `cross_attn`, `norm3` and `ff`. */
-  constructor(p: Parameters, config: Required<TransformerConfig>) {
-    this.#residual1 = new Residual(p.at("norm1"), config);
-    this.#selfAttention = new Attention(p.at("self_attn"), config);
-    this.#residual2 = new Residual(p.at("norm2"), config);
-    this.#crossAttention = new Attention(p.at("cross_attn"), config);
-    this.#residual3 = new Residual(p.at("norm3"), config);
-    this.#feedForward = new FeedForward(p.at("ff"), config);
-  }
-
-  /** What the cross-attention looks at, from the memory (B, S, E). */
-  sourceKeys(memory: Tensor): Pick<SeenKeys, "keys" | "values"> {
-    return this.#crossAttention.keys(memory);
+  constructor(config: Config, options: ParameterOptions) {
+    super();
+    this.norm1 = new LayerNorm(config.hiddenSize, options);
+    this.self_attn = new Attention(config, options);
+    this.norm2 = new LayerNorm(config.hiddenSize, options);
+    this.cross_attn = new Attention(config, options);
+    this.norm3 = new LayerNorm(config.hiddenSize, options);
+    this.ff = new FeedForward(config, options);
+    this.dropout = new Dropout(config.dropout);
+    this.place = config.norm;
   }
 
   /** x (B, T, E), and what it may look at. */
-  forward(x: Tensor, { source, valid, cache }: Seen, options: ReadOptions): Tensor {
+  forward(x: Tensor, { source, valid, cache }: Seen, pass: LayerPass): Tensor {
+    const drop = (x: Tensor) => this.dropout.forward(x, pass.dropout);
     return scoped(() => {
-      x = this.#residual1.forward(x, options, (x) => {
-        const { keys, values } = this.#selfAttention.keys(x);
+      x = residual(x, this.norm1, this.place, drop, (x) => {
+        const { keys, values } = this.self_attn.keys(x);
         const seen = cache?.append(keys, values) ?? { keys, values, keyValid: valid };
-        return this.#selfAttention.forward(x, seen, { causal: true, ...options });
+        return this.self_attn.forward(x, seen, { causal: true, ...pass });
       });
-      x = this.#residual2.forward(
+      x = residual(
         x,
-        options,
-        (x) => this.#crossAttention.forward(x, source, { causal: false, ...options }),
+        this.norm2,
+        this.place,
+        drop,
+        (x) => this.cross_attn.forward(x, source, { causal: false, ...pass }),
       );
-      return this.#residual3.forward(x, options, (x) => this.#feedForward.forward(x));
+      return residual(x, this.norm3, this.place, drop, (x) => this.ff.forward(x));
     });
   }
 }
@@ -101,33 +115,28 @@ export interface Seen {
 }
 
 /** Attention over H heads, without biases. */
-class Attention {
-  readonly #name: string;
-  readonly #heads: number;
-  readonly #query: Linear;
-  readonly #key: Linear;
-  readonly #value: Linear;
-  readonly #output: Linear;
+class Attention extends Module {
+  readonly q_proj: Linear;
+  readonly k_proj: Linear;
+  readonly v_proj: Linear;
+  readonly o_proj: Linear;
+  readonly heads: number;
 
-  constructor(p: Parameters, { embedSize, heads }: Required<TransformerConfig>) {
-    this.#name = p.name;
-    this.#heads = heads;
-    const map = (name: string) =>
-      new Linear(p.at(name), embedSize, embedSize, {
-        bias: false,
-        initial: glorot(embedSize, embedSize),
-      });
-    this.#query = map("q_proj");
-    this.#key = map("k_proj");
-    this.#value = map("v_proj");
-    this.#output = map("o_proj");
+  constructor({ hiddenSize: E, numAttentionHeads }: Config, options: ParameterOptions) {
+    super();
+    const start = { ...options, bias: false, init: init.xavierNormal() };
+    this.q_proj = new Linear(E, E, start);
+    this.k_proj = new Linear(E, E, start);
+    this.v_proj = new Linear(E, E, start);
+    this.o_proj = new Linear(E, E, start);
+    this.heads = numAttentionHeads;
   }
 
   /** Keys and values (B, T, H, D) of x (B, T, E). */
   keys(x: Tensor): { keys: Tensor; values: Tensor } {
     return {
-      keys: this.#split(this.#key.forward(x)),
-      values: this.#split(this.#value.forward(x)),
+      keys: splitHeads(this.k_proj.forward(x), this.heads),
+      values: splitHeads(this.v_proj.forward(x), this.heads),
     };
   }
 
@@ -135,71 +144,50 @@ class Attention {
   forward(
     x: Tensor,
     { keys, values, keyLength, keyValid, starts: positions }: SeenKeys,
-    { causal, observe }: { causal: boolean; observe?: ReadOptions["observe"] },
+    { causal, observe }: LayerPass & { readonly causal: boolean },
   ): Tensor {
-    const query = this.#split(this.#query.forward(x));
+    const queries = splitHeads(this.q_proj.forward(x), this.heads); // (B, T, H, D)
     const options = { causal, keyLength, keyValid, positions, layout: "BTHD" } as const;
-    observe?.(attentionWeights(query, keys, options), this.#name);
-    const mixed = attention(query, keys, values, options);
-    return this.#output.forward(reshape(mixed, x.shape));
-  }
-
-  #split(x: Tensor): Tensor {
-    const [batch, length, embedSize] = x.shape;
-    return reshape(x, [batch, length, this.#heads, embedSize / this.#heads]);
+    observe?.(attentionWeights(queries, keys, options), this);
+    const y = attention(queries, keys, values, options); // (B, T, H, D)
+    return this.o_proj.forward(reshape(y, x.shape)); // (B, T, E)
   }
 }
 
 /** Two linear layers with an activation between them. */
-class FeedForward {
-  readonly #up: Linear;
-  readonly #activation: (x: Tensor) => Tensor;
-  readonly #down: Linear;
+class FeedForward extends Module {
+  readonly fc1: Linear;
+  readonly fc2: Linear;
+  readonly activation: (x: Tensor) => Tensor;
 
-  constructor(p: Parameters, { embedSize, hiddenSize, activation }: Required<TransformerConfig>) {
-    const initial = glorot(embedSize, hiddenSize);
-    this.#up = new Linear(p.at("fc1"), embedSize, hiddenSize, { initial });
-    this.#activation = activation === "relu" ? relu : (x) => gelu(x);
-    this.#down = new Linear(p.at("fc2"), hiddenSize, embedSize, { initial });
+  constructor(config: Config, options: ParameterOptions) {
+    super();
+    const { hiddenSize: E, intermediateSize: F, activationFunction } = config;
+    const start = { ...options, init: init.xavierNormal(), bias: init.zeros };
+    this.fc1 = new Linear(E, F, start);
+    this.fc2 = new Linear(F, E, start);
+    this.activation = activationFunction === "relu" ? relu : (x) => gelu(x);
   }
 
   forward(x: Tensor): Tensor {
-    return this.#down.forward(this.#activation(this.#up.forward(x)));
+    return this.fc2.forward(this.activation(this.fc1.forward(x)));
   }
 }
 
-/** The way around a sub-layer, and its norm; see {@linkcode NormPlace}. */
-class Residual {
-  readonly #norm: LayerNorm;
-  readonly #place: NormPlace;
-  readonly #dropout: number;
-
-  constructor(p: Parameters, config: Required<TransformerConfig>, place = config.norm) {
-    this.#norm = new LayerNorm(p, config.embedSize);
-    this.#place = place;
-    this.#dropout = config.dropout;
+/** A sub-layer f with the residual connection around it and its norm; see {@linkcode NormPlace}. */
+function residual(
+  x: Tensor,
+  norm: LayerNorm,
+  place: NormPlace,
+  drop: (x: Tensor) => Tensor,
+  f: (x: Tensor) => Tensor,
+): Tensor {
+  switch (place) {
+    case "pre":
+      return add(x, drop(f(norm.forward(x))));
+    case "post":
+      return norm.forward(add(x, drop(f(x))));
+    case "branch":
+      return add(x, drop(norm.forward(f(x))));
   }
-
-  forward(x: Tensor, { dropout }: ReadOptions, subLayer: (x: Tensor) => Tensor): Tensor {
-    const norm = (x: Tensor) => this.#norm.forward(x);
-    const drop = (x: Tensor) => maybeDrop(x, this.#dropout, dropout);
-    switch (this.#place) {
-      case "pre":
-        return add(x, drop(subLayer(norm(x))));
-      case "post":
-        return norm(add(x, drop(subLayer(x))));
-      case "branch":
-        return add(x, drop(norm(subLayer(x))));
-    }
-  }
-}
-
-/** Drops elements of x with probability p, where random numbers are given. */
-export function maybeDrop(x: Tensor, p: number, random: RandomState | undefined): Tensor {
-  return random && p ? dropout(x, p, { random }) : x;
-}
-
-/** Keeps the size of activations and of gradients from layer to layer (Glorot and Bengio 2010). */
-export function glorot(inputs: number, outputs: number): { std: number } {
-  return { std: Math.sqrt(2 / (inputs + outputs)) };
 }

@@ -4,10 +4,7 @@
  * @module
  */
 import type { Device } from "../device/device.ts";
-import type { SeenKeys } from "../nn/causal_attention.ts";
-import type { ForwardOptions } from "../nn/forward_options.ts";
-import { KeyValueCache } from "../nn/key_value_cache.ts";
-import { lastTokens } from "../nn/last_tokens.ts";
+import { type ForwardOptions, KeyValueCache, lastTokens, type SeenKeys } from "../nn/mod.ts";
 import { scoped } from "../tensor/scope.ts";
 import { noGrad } from "../tensor/tape.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -20,7 +17,7 @@ import type { Transformer } from "./transformer.ts";
  */
 export class Translator implements Disposable {
   /** The vocabulary and the longest sentence of the target. */
-  readonly config: { readonly vocabSize: number; readonly contextSize: number };
+  readonly config: { readonly vocabSize: number; readonly maxPositionEmbeddings: number };
   /** Where it lives. */
   readonly device: Device;
   readonly #model: Transformer;
@@ -28,8 +25,8 @@ export class Translator implements Disposable {
 
   /** Keeps what the layers see of the source until it is disposed of; the model stays with its owner. */
   constructor(model: Transformer, source: readonly SeenKeys[]) {
-    const { targetVocabSize: vocabSize, contextSize } = model.config;
-    this.config = { vocabSize, contextSize };
+    const { targetVocabSize: vocabSize, maxPositionEmbeddings } = model.config;
+    this.config = { vocabSize, maxPositionEmbeddings };
     this.device = model.device;
     this.#model = model;
     this.#source = source;
@@ -51,7 +48,7 @@ export class Translator implements Disposable {
           `KeyValueCache.select() makes more`,
       );
     }
-    const { contextSize } = this.config;
+    const { maxPositionEmbeddings: contextSize } = this.config;
     const [{ keys }] = this.#source;
     const [, , kvHeads, headSize] = keys.shape;
     const layers = this.#source.length;

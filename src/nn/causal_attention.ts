@@ -5,6 +5,8 @@
  */
 import { attention } from "../ops/attention.ts";
 import { attentionWeights } from "../ops/attention_weights.ts";
+import { reshape } from "../ops/reshape.ts";
+import { split } from "../ops/slice.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { CachedKeys } from "./key_value_cache.ts";
 
@@ -29,3 +31,18 @@ export const causalAttention: AttentionPattern = {
   weights: (queries, { keys, keyLength, starts: positions }) =>
     attentionWeights(queries, keys, { causal: true, layout: "BTHD", keyLength, positions }),
 };
+
+/** x (B, T, H D) by heads, (B, T, H, D). */
+export function splitHeads(x: Tensor, heads: number): Tensor {
+  const [batch, length, width] = x.shape;
+  return reshape(x, [batch, length, heads, width / heads]);
+}
+
+/** Queries, keys and values of H heads, each (B, T, H, D), out of one tensor (B, T, 3 H D) that has them in this order. */
+export function splitQueryKeyValue(
+  x: Tensor,
+  heads: number,
+): [queries: Tensor, keys: Tensor, values: Tensor] {
+  const parts = split(x, x.shape[2] / 3, 2).map((part) => splitHeads(part, heads));
+  return parts as [Tensor, Tensor, Tensor];
+}

@@ -10,17 +10,17 @@ import type { Tensor } from "../tensor/tensor.ts";
  * Throws a `TypeError` unless ids are (B, T), and a `RangeError` when there are no sequences, when they are empty, or
  * longer than the context. `what` names who was called, and what the ids are where there are several.
  */
-export function checkTokens(what: string, ids: Tensor, contextSize: number): void {
+export function checkTokens(what: string, ids: Tensor, maxLength: number): void {
   const shape = formatShape(ids.shape);
   if (ids.shape.length !== 2) {
     throw new TypeError(`${what}: expected ids of shape [B, T] but got ${shape}`);
   }
   if (ids.size === 0) {
-    throw new RangeError(`${what}: expected one token at least but got ids of shape ${shape}`);
+    throw new RangeError(`${what}: expected one token or more but got ids of shape ${shape}`);
   }
-  if (ids.shape[1] > contextSize) {
+  if (ids.shape[1] > maxLength) {
     throw new RangeError(
-      `${what}: expected sequences of at most ${contextSize} tokens but got ids of shape ${shape}`,
+      `${what}: expected sequences of at most ${maxLength} tokens but got ids of shape ${shape}`,
     );
   }
 }

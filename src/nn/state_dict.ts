@@ -1,23 +1,20 @@
 /**
- * A model's parameters as a safetensors file.
+ * Parameters by name: how they are checked, and how they go to files and come from them.
  *
  * @module
  */
-import { SafetensorsFile, type TensorEntry, writeSafetensors } from "../io/safetensors.ts";
+import type { TensorEntry } from "../io/safetensors.ts";
 import { assign } from "../tensor/create.ts";
+import { formatShape, sameShape, type Shape } from "../tensor/shape.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { checkStateDict } from "./parameters.ts";
 
-/** Anything with named parameters. */
-export interface Model {
-  /** The parameters by name. */
-  parameters(): ReadonlyMap<string, Tensor>;
-}
+/** Parameters by name. */
+export type StateDict = ReadonlyMap<string, Tensor>;
 
 const FILE_TYPES = { f32: "F32", f16: "F16", i32: "I32", u32: "U32" } as const;
 
-/** Tensors as a file takes them: each is read from its device when its turn comes. */
-export function tensorEntries(tensors: ReadonlyMap<string, Tensor>, prefix = ""): TensorEntry[] {
+/** Tensors as a safetensors file takes them: each is read from its device when it is written. */
+export function tensorEntries(tensors: StateDict, prefix = ""): TensorEntry[] {
   return [...tensors].map(([name, tensor]) => ({
     name: prefix + name,
     dtype: FILE_TYPES[tensor.dtype],
@@ -26,44 +23,29 @@ export function tensorEntries(tensors: ReadonlyMap<string, Tensor>, prefix = "")
   }));
 }
 
-/**
- * Writes the parameters of a model to a safetensors file under their names, one tensor in memory at a time.
- * The file appears whole or not at all.
- *
- * @example Save a model and load it again
- * ```ts
- * import { CpuDevice, GPT2, loadStateDict, saveStateDict } from "@dinograd/dinograd";
- * import assert from "node:assert/strict";
- *
- * using device = CpuDevice.open({ threads: 1 });
- * const config = { vocabSize: 10, contextSize: 8, embedSize: 8, layers: 1, heads: 2 };
- * const [model, copy] = [new GPT2(config, { device }), new GPT2(config, { device })];
- * const path = await Deno.makeTempFile({ suffix: ".safetensors" });
- * await saveStateDict(model, path);
- * await loadStateDict(copy, path);
- * const name = "h.0.mlp.fc1.weight";
- * assert.deepEqual(
- *   await copy.parameters().get(name)!.data(),
- *   await model.parameters().get(name)!.data(),
- * );
- * await Deno.remove(path);
- * ```
- */
-export async function saveStateDict(model: Model, path: string | URL): Promise<void> {
-  await writeSafetensors(path, tensorEntries(model.parameters()));
+/** Writes floating-point values into a tensor, in the tensor's type. */
+export function assignFloats(tensor: Tensor, values: ArrayLike<number>): void {
+  if (tensor.dtype === "f16") {
+    assign(tensor, values instanceof Float16Array ? values : new Float16Array(values));
+  } else assign(tensor, values instanceof Float32Array ? values : new Float32Array(values));
 }
 
-/**
- * Reads a model's parameters from a safetensors file (F32, F16 or BF16, converted to the model's type), one
- * tensor in memory at a time. Throws a `TypeError` that lists what is missing, foreign or of another shape,
- * and then nothing has changed; a `FileFormatError` for a file that is not whole.
- */
-export async function loadStateDict(model: Model, path: string | URL): Promise<void> {
-  using file = await SafetensorsFile.open(path);
-  const parameters = model.parameters();
-  checkStateDict(parameters, file.tensors, String(path));
-  for (const [name, tensor] of parameters) {
-    const values = await file.readFloat32(name);
-    assign(tensor, tensor.dtype === "f16" ? new Float16Array(values) : values);
+/** Throws a `TypeError` that lists what is missing, unknown or of another shape, unless names and shapes match. */
+export function checkStateDict(
+  expected: ReadonlyMap<string, { readonly shape: Shape }>,
+  given: ReadonlyMap<string, { readonly shape: Shape }>,
+  what: string,
+): void {
+  const problems: string[] = [];
+  for (const [name, { shape }] of expected) {
+    const found = given.get(name);
+    if (!found) problems.push(`"${name}" ${formatShape(shape)} is missing`);
+    else if (!sameShape(found.shape, shape)) {
+      problems.push(`"${name}" is ${formatShape(found.shape)}, expected ${formatShape(shape)}`);
+    }
   }
+  for (const name of given.keys()) if (!expected.has(name)) problems.push(`"${name}" is not known`);
+  if (!problems.length) return;
+  const more = problems.length > 6 ? `; and ${problems.length - 6} more` : "";
+  throw new TypeError(`${what} does not fit the model: ${problems.slice(0, 6).join("; ")}${more}`);
 }

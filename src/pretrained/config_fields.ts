@@ -25,11 +25,11 @@ export class ConfigFields {
     return Object.hasOwn(this.#json, name) ? this.#json[name] ?? undefined : undefined;
   }
 
-  /** A whole number above 0. */
+  /** An integer above 0. */
   size(name: string, missing?: number): number {
     const value = this.get(name) ?? missing;
     if (Number.isSafeInteger(value) && (value as number) > 0) return value as number;
-    return this.refuse(name, "a whole number above 0");
+    return this.refuse(name, "an integer above 0");
   }
 
   /** A number above 0. */
@@ -62,9 +62,12 @@ export class ConfigFields {
   /** Throws: a field is not what was expected. */
   refuse(name: string, expected: string): never {
     const found = shown(this.get(name));
-    throw new FileFormatError(`expected "${this.#path}${name}" to be ${expected}, found ${found}`, {
-      file: this.#file,
-    });
+    throw new FileFormatError(
+      `expected "${this.#path}${name}" to be ${expected} but got ${found}`,
+      {
+        file: this.#file,
+      },
+    );
   }
 
   /** The fields of an object that a field holds; undefined where it is missing or null. */

@@ -5,9 +5,9 @@
  */
 import { Llama2cFile, type Llama2cVersion, writeLlama2c } from "../io/llama2c_bin.ts";
 import { LLaMA, type LLaMAConfig } from "../models/llama.ts";
-import type { ParameterOptions } from "../nn/parameters.ts";
-import { assign } from "../tensor/create.ts";
-import { fromStored, type StoredTensor } from "./stored_tensor.ts";
+import type { ParameterOptions } from "../nn/init.ts";
+import { assignFloats } from "../nn/state_dict.ts";
+import { fromStored } from "./stored_tensor.ts";
 
 /** Our names of the parameters of a block by llama2.c's. */
 const BLOCK: Readonly<Record<string, string>> = {
@@ -41,22 +41,21 @@ export async function loadLlama2c(
   const { config } = file;
   const model = new LLaMA({
     vocabSize: config.vocabSize,
-    contextSize: config.seqLen,
-    embedSize: config.dim,
-    layers: config.layers,
-    heads: config.heads,
-    kvHeads: config.kvHeads,
+    maxPositionEmbeddings: config.seqLen,
+    hiddenSize: config.dim,
     intermediateSize: config.hiddenDim,
-    tied: config.sharedClassifier,
+    numHiddenLayers: config.layers,
+    numAttentionHeads: config.heads,
+    numKeyValueHeads: config.kvHeads,
+    ropeLayout: "interleaved",
+    tieWordEmbeddings: config.sharedClassifier,
   }, { device: options.device, dtype: options.dtype, random: null });
   try {
     const parameters = model.parameters();
     for (const name of file.tensors.keys()) {
       const ours = ourName(name);
       if (ours === undefined) continue; // the tables of sines, which are computed anew
-      const parameter = parameters.get(ours)!;
-      const values = await file.read(name);
-      assign(parameter, parameter.dtype === "f16" ? new Float16Array(values) : values);
+      assignFloats(parameters.get(ours)!, await file.read(name));
     }
     return model;
   } catch (error) {
@@ -84,11 +83,11 @@ export interface SaveLlama2cOptions {
  * import assert from "node:assert/strict";
  *
  * using device = CpuDevice.open({ threads: 1 });
- * const config = { vocabSize: 10, contextSize: 8, embedSize: 8, layers: 1, heads: 2 };
+ * const config = { vocabSize: 10, maxPositionEmbeddings: 8, hiddenSize: 8, numHiddenLayers: 1, numAttentionHeads: 2 };
  * const path = await Deno.makeTempFile({ suffix: ".bin" });
  * await saveLlama2c(new LLaMA(config, { device }), path);
  * const model = await loadLlama2c(path, { device });
- * assert.equal(model.config.contextSize, 8);
+ * assert.equal(model.config.maxPositionEmbeddings, 8);
  * await Deno.remove(path);
  * ```
  */
@@ -101,26 +100,21 @@ export async function saveLlama2c(
   checkFixed(config);
   const parameters = model.parameters();
   const sizes = {
-    dim: config.embedSize,
+    dim: config.hiddenSize,
     hiddenDim: config.intermediateSize,
-    layers: config.layers,
-    heads: config.heads,
-    kvHeads: config.kvHeads,
+    layers: config.numHiddenLayers,
+    heads: config.numAttentionHeads,
+    kvHeads: config.numKeyValueHeads,
     vocabSize: config.vocabSize,
-    seqLen: config.contextSize,
-    sharedClassifier: config.tied,
+    seqLen: config.maxPositionEmbeddings,
+    sharedClassifier: config.tieWordEmbeddings,
   };
   await writeLlama2c(path, sizes, options.version ?? 0, async ({ name, shape }) => {
     const ours = ourName(name)!;
     const values = new Float32Array(await parameters.get(ours)!.data());
-    const heads = config.ropeLayout === "interleaved" ? undefined : turnedHeads(ours, config);
-    if (heads === undefined) return values;
+    const heads = config.ropeLayout === "interleaved" ? undefined : rotatedHeads(ours, config);
     // llama2.c has pairs side by side, this model half a head apart.
-    const stored: StoredTensor = {
-      ...{ name: ours, shape, parameters: [ours] },
-      arranged: { halfSplitHeads: heads },
-    };
-    return fromStored(stored, values)[0];
+    return heads === undefined ? values : fromStored(values, shape, { halfSplitHeads: heads });
   });
 }
 
@@ -130,15 +124,18 @@ function ourName(name: string): string | undefined {
   return layer === undefined ? WHOLE[name] : `model.layers.${layer}.${BLOCK[part]}.weight`;
 }
 
-/** How many heads a parameter's rows are, where they are turned by positions. */
-function turnedHeads(name: string, { heads, kvHeads }: Required<LLaMAConfig>): number | undefined {
-  if (name.endsWith("q_proj.weight")) return heads;
-  return name.endsWith("k_proj.weight") ? kvHeads : undefined;
+/** How many heads a parameter's rows are, where they are rotated by positions. */
+function rotatedHeads(
+  name: string,
+  { numAttentionHeads, numKeyValueHeads }: Required<LLaMAConfig>,
+): number | undefined {
+  if (name.endsWith("q_proj.weight")) return numAttentionHeads;
+  return name.endsWith("k_proj.weight") ? numKeyValueHeads : undefined;
 }
 
 /** Throws unless the numbers that are not in the file are those of llama2.c. */
 function checkFixed(config: Required<LLaMAConfig>): void {
-  const fixed = { ropeTheta: 10000, ropeScaling: null, normEps: 1e-5 } as const;
+  const fixed = { ropeTheta: 10000, ropeScaling: null, rmsNormEps: 1e-5 } as const;
   for (const [name, value] of Object.entries(fixed)) {
     const found = config[name as keyof typeof fixed];
     if (found === value) continue;

@@ -1,5 +1,5 @@
 /**
- * LLaMA as `transformers` stores it: our names, with the rotary pairs of queries and keys half a head apart.
+ * LLaMA as `transformers` stores it, with the rotary pairs of queries and keys half a head apart.
  *
  * @module
  */
@@ -8,51 +8,48 @@ import type { RotaryScaling } from "../ops/rotary_frequencies.ts";
 import type { Architecture } from "./architecture.ts";
 import type { ConfigFields } from "./config_fields.ts";
 import type { JsonObject } from "./json_file.ts";
-import type { StoredTensor } from "./stored_tensor.ts";
-
-/** All of a LLaMA's configuration that its files need. */
-export type LLaMAFileConfig = Required<Omit<LLaMAConfig, "hiddenSize">>;
 
 /** The files of LLaMA 1 to 3.2. */
-export const llamaFiles: Architecture<LLaMAFileConfig, LLaMA> = {
+export const llamaFiles: Architecture<Required<LLaMAConfig>, LLaMA> = {
   modelType: "llama",
   className: "LlamaForCausalLM",
+  model: LLaMA,
   prefix: "",
 
   readConfig(fields) {
     fields.expect("hidden_act", "silu");
     fields.expect("attention_bias", false);
     fields.expect("mlp_bias", false);
-    const embedSize = fields.size("hidden_size");
-    const heads = fields.size("num_attention_heads");
-    fields.expect("head_dim", embedSize / heads);
+    const hiddenSize = fields.size("hidden_size");
+    const numAttentionHeads = fields.size("num_attention_heads");
+    fields.expect("head_dim", hiddenSize / numAttentionHeads);
     return {
       vocabSize: fields.size("vocab_size"),
-      contextSize: fields.size("max_position_embeddings", 2048),
-      embedSize,
-      layers: fields.size("num_hidden_layers"),
-      heads,
-      kvHeads: fields.size("num_key_value_heads", heads),
+      maxPositionEmbeddings: fields.size("max_position_embeddings", 2048),
+      hiddenSize,
       intermediateSize: fields.size("intermediate_size"),
+      numHiddenLayers: fields.size("num_hidden_layers"),
+      numAttentionHeads,
+      numKeyValueHeads: fields.size("num_key_value_heads", numAttentionHeads),
       ...readRotary(fields),
       ropeLayout: "half-split",
-      normEps: fields.positive("rms_norm_eps", 1e-6),
-      tied: fields.flag("tie_word_embeddings", false),
+      rmsNormEps: fields.positive("rms_norm_eps", 1e-6),
+      tieWordEmbeddings: fields.flag("tie_word_embeddings", false),
     };
   },
 
   configFields(config) {
     return {
       vocab_size: config.vocabSize,
-      max_position_embeddings: config.contextSize,
-      hidden_size: config.embedSize,
+      max_position_embeddings: config.maxPositionEmbeddings,
+      hidden_size: config.hiddenSize,
       intermediate_size: config.intermediateSize,
-      num_hidden_layers: config.layers,
-      num_attention_heads: config.heads,
-      num_key_value_heads: config.kvHeads,
-      head_dim: config.embedSize / config.heads,
+      num_hidden_layers: config.numHiddenLayers,
+      num_attention_heads: config.numAttentionHeads,
+      num_key_value_heads: config.numKeyValueHeads,
+      head_dim: config.hiddenSize / config.numAttentionHeads,
       hidden_act: "silu",
-      rms_norm_eps: config.normEps,
+      rms_norm_eps: config.rmsNormEps,
       rope_theta: config.ropeTheta,
       rope_scaling: scalingFields(config.ropeScaling),
       // The same for transformers 5, which has both in one.
@@ -65,51 +62,28 @@ export const llamaFiles: Architecture<LLaMAFileConfig, LLaMA> = {
       mlp_bias: false,
       attention_dropout: 0,
       initializer_range: 0.02,
-      tie_word_embeddings: config.tied,
+      tie_word_embeddings: config.tieWordEmbeddings,
       bos_token_id: null, // the class has LLaMA's own ids for defaults
       eos_token_id: null,
     };
   },
 
-  tensors(config) {
-    const { vocabSize, embedSize, layers, heads, kvHeads, intermediateSize, tied } = config;
-    const kvSize = kvHeads * embedSize / heads;
-    const plain = (name: string, ...shape: number[]): StoredTensor => {
-      return { name, shape, parameters: [name] };
-    };
-    const turned = (name: string, rows: number, heads: number): StoredTensor => {
-      const stored = plain(name, rows, embedSize);
-      if (config.ropeLayout === "half-split") return stored;
-      return { ...stored, arranged: { halfSplitHeads: heads } };
-    };
-    const block = (name: string): StoredTensor[] => [
-      plain(`${name}.input_layernorm.weight`, embedSize),
-      turned(`${name}.self_attn.q_proj.weight`, embedSize, heads),
-      turned(`${name}.self_attn.k_proj.weight`, kvSize, kvHeads),
-      plain(`${name}.self_attn.v_proj.weight`, kvSize, embedSize),
-      plain(`${name}.self_attn.o_proj.weight`, embedSize, embedSize),
-      plain(`${name}.post_attention_layernorm.weight`, embedSize),
-      plain(`${name}.mlp.gate_proj.weight`, intermediateSize, embedSize),
-      plain(`${name}.mlp.up_proj.weight`, intermediateSize, embedSize),
-      plain(`${name}.mlp.down_proj.weight`, embedSize, intermediateSize),
-    ];
-    return [
-      plain("model.embed_tokens.weight", vocabSize, embedSize),
-      ...Array.from({ length: layers }, (_, i) => block(`model.layers.${i}`)).flat(),
-      plain("model.norm.weight", embedSize),
-      ...tied ? [] : [plain("lm_head.weight", vocabSize, embedSize)],
-    ];
+  arrangement(name, { ropeLayout, numAttentionHeads, numKeyValueHeads }) {
+    if (ropeLayout === "half-split") return undefined;
+    if (name.endsWith(".q_proj.weight")) return { halfSplitHeads: numAttentionHeads };
+    if (name.endsWith(".k_proj.weight")) return { halfSplitHeads: numKeyValueHeads };
   },
 
-  isIgnored(name, { tied }) {
-    return name.endsWith(".rotary_emb.inv_freq") || (tied && name === "lm_head.weight");
+  isIgnored(name, { tieWordEmbeddings }) {
+    return name.endsWith(".rotary_emb.inv_freq") ||
+      (tieWordEmbeddings && name === "lm_head.weight");
   },
-
-  create: (config, options) => new LLaMA(config, options),
 };
 
 /** `rope_theta` and `rope_scaling`, or `rope_parameters`, in which newer files have both; the older goes before. */
-function readRotary(fields: ConfigFields): Pick<LLaMAFileConfig, "ropeTheta" | "ropeScaling"> {
+function readRotary(
+  fields: ConfigFields,
+): Pick<Required<LLaMAConfig>, "ropeTheta" | "ropeScaling"> {
   const scaling = fields.object("rope_scaling") ?? fields.object("rope_parameters");
   const hasTheta = scaling?.get("rope_theta") !== undefined;
   return {

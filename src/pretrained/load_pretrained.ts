@@ -8,16 +8,16 @@ import { toPath } from "../io/byte_source.ts";
 import { FileFormatError } from "../io/errors.ts";
 import type { GPT2 } from "../models/gpt2.ts";
 import type { LLaMA, LLaMAConfig } from "../models/llama.ts";
-import { checkStateDict, type ParameterOptions } from "../nn/parameters.ts";
-import { assign } from "../tensor/create.ts";
-import type { Tensor } from "../tensor/tensor.ts";
-import type { Architecture, CommonSizes } from "./architecture.ts";
+import type { ParameterOptions } from "../nn/init.ts";
+import { assignFloats, checkStateDict } from "../nn/state_dict.ts";
+import type { Shape } from "../tensor/shape.ts";
+import { type Architecture, type Configured, shapesOf, type Sizes } from "./architecture.ts";
 import { ConfigFields } from "./config_fields.ts";
 import { gpt2Files } from "./gpt2_files.ts";
 import { downloadModel, type ModelHubOptions } from "./download_model.ts";
 import { readJsonObject } from "./json_file.ts";
 import { llamaFiles } from "./llama_files.ts";
-import { fromStored, type StoredTensor } from "./stored_tensor.ts";
+import { fromStored, storedShape } from "./stored_tensor.ts";
 import { WeightFiles } from "./weight_files.ts";
 
 /** Options of {@linkcode loadPretrained}. */
@@ -69,7 +69,7 @@ const WRITES_UNSENT = 256 * 2 ** 20;
  * import assert from "node:assert/strict";
  *
  * using device = CpuDevice.open({ threads: 1 });
- * const config = { vocabSize: 10, contextSize: 8, embedSize: 8, layers: 1, heads: 2 };
+ * const config = { vocabSize: 10, maxPositionEmbeddings: 8, hiddenSize: 8, numHiddenLayers: 1, numAttentionHeads: 2 };
  * const folder = await Deno.makeTempDir();
  * await savePretrained(new GPT2(config, { device }), folder);
  * const model = await loadPretrained(folder, { device, vocabSize: 16 });
@@ -118,7 +118,7 @@ export async function isFolder(from: string | URL): Promise<boolean> {
   throw new FileFormatError("is not a folder, and not the name of a model", { file: path });
 }
 
-async function load<C extends CommonSizes, M extends GPT2 | LLaMA>(
+async function load<C extends Sizes, M extends Configured<C>>(
   architecture: Architecture<C, M>,
   folder: string,
   config: C,
@@ -131,23 +131,21 @@ async function load<C extends CommonSizes, M extends GPT2 | LLaMA>(
     );
   }
   using files = await WeightFiles.open(folder);
-  // Nothing is made before the files are known to hold all that the configuration speaks of.
-  const stored = checkTensors(architecture, config, files);
-  const model = create(
-    architecture,
-    { ...config, vocabSize },
-    { device, dtype, random: null },
-    folder,
-  );
+  // No memory is taken before the files are known to hold all that the configuration asks for.
+  const stored = checkTensors(architecture, config, folder, files);
+  const model = new architecture.model({ ...config, vocabSize }, { device, dtype, random: null });
   try {
-    const parameters = model.parameters();
     let unsent = 0;
-    for (const [name, tensor] of stored) {
-      const parts = fromStored(tensor, await files.readFloat32(name));
-      for (const [i, parameter] of tensor.parameters.entries()) {
-        write(parameters.get(parameter)!, parts[i]);
-        unsent += parts[i].byteLength;
-      }
+    for (const [name, parameter] of model.parameters()) {
+      const { nameInFile, modelShape } = stored.get(name)!;
+      const read = await files.readFloat32(nameInFile);
+      const values = fromStored(read, modelShape, architecture.arrangement(name, config));
+      // A larger vocabulary than the file's has more rows.
+      const all = values.length < parameter.size
+        ? withMeanRows(values, parameter.shape[1], parameter.size)
+        : values;
+      assignFloats(parameter, all);
+      unsent += all.byteLength;
       if (unsent < WRITES_UNSENT) continue;
       await model.device.synchronize();
       unsent = 0;
@@ -159,40 +157,53 @@ async function load<C extends CommonSizes, M extends GPT2 | LLaMA>(
   }
 }
 
-/** The tensors that are needed by their names in the files; throws when one is missing, foreign or of another shape. */
-function checkTensors<C extends CommonSizes>(
-  { tensors, isIgnored, prefix }: Architecture<C, unknown>,
+/** Where a parameter is in the files. */
+interface Stored {
+  /** Its name there. */
+  readonly nameInFile: string;
+  /** Its shape in a model with the files' vocabulary. */
+  readonly modelShape: Shape;
+}
+
+/** The model's parameters by their names; throws when one is missing, unknown or of another shape in the files. */
+function checkTensors<C extends Sizes, M extends Configured<C>>(
+  architecture: Architecture<C, M>,
   config: C,
+  folder: string,
   files: WeightFiles,
-): Map<string, StoredTensor> {
+): Map<string, Stored> {
+  const { isIgnored, arrangement, prefix } = architecture;
   const found = [...files.tensors.keys()];
-  if (config.layers > found.length) {
+  if (config.numHiddenLayers > found.length) {
     throw new FileFormatError(
-      `holds ${found.length} tensors, too few for the ${config.layers} "layers" of its configuration`,
+      `holds ${found.length} tensors, too few for the ${config.numHiddenLayers} layers of its configuration`,
       { file: files.name },
     );
   }
   const hasPrefix = found.some((name) => prefix && name.startsWith(prefix));
-  const real = (name: string) => hasPrefix ? prefix + name : name;
-  const wanted = new Map(tensors(config).map((stored) => [real(stored.name), stored]));
-  const ours = (name: string) =>
-    hasPrefix && name.startsWith(prefix) ? name.slice(prefix.length) : name;
+  const stored = new Map<string, Stored>();
+  const wanted = new Map<string, { shape: Shape }>();
+  for (const [name, modelShape] of checkedShapes(architecture, config, folder)) {
+    const nameInFile = hasPrefix ? prefix + name : name;
+    stored.set(name, { nameInFile, modelShape });
+    wanted.set(nameInFile, { shape: storedShape(modelShape, arrangement(name, config)) });
+  }
   const given = new Map(files.tensors);
   for (const name of found) {
-    if (!wanted.has(name) && isIgnored(ours(name), config)) given.delete(name);
+    const ours = hasPrefix && name.startsWith(prefix) ? name.slice(prefix.length) : name;
+    if (!wanted.has(name) && isIgnored(ours, config)) given.delete(name);
   }
   checkStateDict(wanted, given, files.name);
-  return wanted;
+  return stored;
 }
 
-function create<C extends CommonSizes, M>(
+function checkedShapes<C, M extends Configured<C>>(
   architecture: Architecture<C, M>,
   config: C,
-  options: ParameterOptions,
   folder: string,
-): M {
+): Map<string, Shape> {
   try {
-    return architecture.create(config, options);
+    return shapesOf(architecture, config);
   } catch (cause) {
     if (!(cause instanceof RangeError)) throw cause;
     throw new FileFormatError(`has "model_type" and sizes that make no model: ${cause.message}`, {
@@ -202,15 +213,7 @@ function create<C extends CommonSizes, M>(
   }
 }
 
-/** Writes numbers into a parameter, which may have more rows than there are. */
-function write(parameter: Tensor, values: Float32Array): void {
-  const whole = values.length < parameter.size
-    ? withMeanRows(values, parameter.shape[1], parameter.size)
-    : values;
-  assign(parameter, parameter.dtype === "f16" ? new Float16Array(whole) : whole);
-}
-
-/** Rows of a matrix, and after them their mean, until it has `size` numbers. */
+/** Rows of a matrix, and after them their mean, until it has `size` elements. */
 function withMeanRows(values: Float32Array, width: number, size: number): Float32Array {
   const sums = new Float64Array(width);
   for (let i = 0; i < values.length; i++) sums[i % width] += values[i];

@@ -14,12 +14,13 @@ import {
 } from "../io/safetensors.ts";
 import { GPT2 } from "../models/gpt2.ts";
 import { LLaMA } from "../models/llama.ts";
-import { readTensors, type Tensor } from "../tensor/tensor.ts";
-import type { Architecture, CommonSizes } from "./architecture.ts";
+import type { Shape } from "../tensor/shape.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { type Architecture, type Configured, shapesOf, type Sizes } from "./architecture.ts";
 import { gpt2Files } from "./gpt2_files.ts";
 import type { JsonObject } from "./json_file.ts";
 import { llamaFiles } from "./llama_files.ts";
-import { type StoredTensor, toStored } from "./stored_tensor.ts";
+import { type Arrangement, storedShape, toStored } from "./stored_tensor.ts";
 import { WEIGHTS, WEIGHTS_INDEX } from "./weight_files.ts";
 
 /** Options of {@linkcode savePretrained}. */
@@ -57,7 +58,7 @@ type StoredType = keyof typeof STORED;
  * import assert from "node:assert/strict";
  *
  * using device = CpuDevice.open({ threads: 1 });
- * const config = { vocabSize: 10, contextSize: 8, embedSize: 8, layers: 1, heads: 2 };
+ * const config = { vocabSize: 10, maxPositionEmbeddings: 8, hiddenSize: 8, numHiddenLayers: 1, numAttentionHeads: 2 };
  * const folder = await Deno.makeTempDir();
  * await savePretrained(new LLaMA(config, { device }), folder, { dtype: "bf16" });
  * using file = await SafetensorsFile.open(`${folder}/model.safetensors`);
@@ -76,15 +77,9 @@ export async function savePretrained(
   throw new TypeError(`savePretrained: expected a GPT2 or LLaMA but got ${model.constructor.name}`);
 }
 
-/** What of a model is written. */
-interface Writable<C> {
-  readonly config: C;
-  parameters(): ReadonlyMap<string, Tensor>;
-}
-
-async function save<C extends CommonSizes>(
-  architecture: Architecture<C, unknown>,
-  model: Writable<C>,
+async function save<C extends Sizes, M extends Configured<C>>(
+  architecture: Architecture<C, M>,
+  model: M,
   folder: string | URL,
   options: SavePretrainedOptions,
 ): Promise<void> {
@@ -101,8 +96,9 @@ async function save<C extends CommonSizes>(
     throw new RangeError(`savePretrained: expected maxShardBytes above 0 but got ${maxShardBytes}`);
   }
   const config = { ...model.config, vocabSize };
-  const entries = architecture.tensors(config).map((stored) =>
-    tensorEntry(stored, parameters, dtype, architecture.prefix)
+  const { prefix, arrangement } = architecture;
+  const entries = [...shapesOf(architecture, config)].map(([name, shape]) =>
+    tensorEntry(prefix + name, parameters.get(name)!, shape, arrangement(name, config), dtype)
   );
   const path = toPath(folder);
   await Deno.mkdir(path, { recursive: true });
@@ -117,21 +113,20 @@ async function save<C extends CommonSizes>(
   });
 }
 
-/** One tensor of the file, read from the device when its turn comes. */
+/** One tensor of the file, read from the device when it is written; its shape has no rows of padding. */
 function tensorEntry(
-  stored: StoredTensor,
-  parameters: ReadonlyMap<string, Tensor>,
+  name: string,
+  parameter: Tensor,
+  shape: Shape,
+  arrangement: Arrangement | undefined,
   dtype: StoredType,
-  prefix: string,
 ): TensorEntry {
-  const name = prefix + stored.name;
-  const size = stored.shape.reduce((a, b) => a * b, 1) / stored.parameters.length;
+  const size = shape.reduce((a, b) => a * b, 1);
   const data = async (): Promise<TensorData> => {
-    const parts = await readTensors(stored.parameters.map((one) => parameters.get(one)!));
-    const rows = parts.map((part) => new Float32Array(part).subarray(0, size)); // without padding
-    return narrowed(toStored(stored, rows), dtype, name);
+    const values = new Float32Array(await parameter.data()).subarray(0, size);
+    return narrowed(toStored(values, shape, arrangement), dtype, name);
   };
-  return { name, dtype: STORED[dtype].type, shape: stored.shape, data };
+  return { name, dtype: STORED[dtype].type, shape: storedShape(shape, arrangement), data };
 }
 
 function narrowed(values: Float32Array, dtype: StoredType, name: string): TensorData {

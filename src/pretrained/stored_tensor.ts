@@ -1,54 +1,41 @@
 /**
- * How a tensor of a foreign file becomes parameters of ours, and back.
+ * How the values of a parameter are arranged in a file.
  *
  * @module
  */
 import type { Shape } from "../tensor/shape.ts";
 
-/** A tensor of a foreign file, and the parameters that its numbers are. */
-export interface StoredTensor {
-  /** Its name in the file. */
-  readonly name: string;
-  /** Its shape in the file. */
-  readonly shape: Shape;
-  /** The names of the parameters that stand in it, one after the other, each as long as the others. */
-  readonly parameters: readonly string[];
-  /**
-   * How the numbers are arranged in the file: as in the parameters where this is left out, as their transpose
-   * (in, out), or with the rows of each of so many heads in half-split order, ours being interleaved.
-   */
-  readonly arranged?: "transposed" | { readonly halfSplitHeads: number };
+/**
+ * A matrix (out, in) as its transpose (in, out), or with the rows of each of so many heads in half-split order where
+ * the model has them interleaved.
+ */
+export type Arrangement = "transposed" | { readonly halfSplitHeads: number };
+
+/** The shape in the file of a parameter of some shape. */
+export function storedShape(shape: Shape, arrangement: Arrangement | undefined): Shape {
+  return arrangement === "transposed" ? shape.toReversed() : shape;
 }
 
-/** The parameters' numbers out of the file's. */
-export function fromStored(stored: StoredTensor, values: Float32Array): Float32Array[] {
-  const { shape, parameters, arranged } = stored;
-  const whole = arranged === undefined
-    ? values
-    : arranged === "transposed"
-    ? transpose(values, shape[0], shape[1])
-    : moveHeadRows(values, shape, arranged.halfSplitHeads, "interleaved");
-  const length = whole.length / parameters.length;
-  return parameters.map((_, i) => whole.subarray(i * length, (i + 1) * length));
+/** A parameter's values, of the shape that it has in the model, out of the file's. */
+export function fromStored(
+  values: Float32Array,
+  shape: Shape,
+  arrangement: Arrangement | undefined,
+): Float32Array {
+  if (arrangement === undefined) return values;
+  if (arrangement === "transposed") return transpose(values, shape[1], shape[0]);
+  return moveHeadRows(values, shape, arrangement.halfSplitHeads, "interleaved");
 }
 
-/** The file's numbers out of the parameters'. */
-export function toStored(stored: StoredTensor, parts: readonly Float32Array[]): Float32Array {
-  const { shape, arranged } = stored;
-  const whole = parts.length === 1 ? parts[0] : concatenate(parts);
-  if (arranged === undefined) return whole;
-  if (arranged === "transposed") return transpose(whole, shape[1], shape[0]);
-  return moveHeadRows(whole, shape, arranged.halfSplitHeads, "half-split");
-}
-
-function concatenate(parts: readonly Float32Array[]): Float32Array {
-  const whole = new Float32Array(parts.reduce((length, part) => length + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
+/** The file's values out of a parameter's, of the shape that it has in the model. */
+export function toStored(
+  values: Float32Array,
+  shape: Shape,
+  arrangement: Arrangement | undefined,
+): Float32Array {
+  if (arrangement === undefined) return values;
+  if (arrangement === "transposed") return transpose(values, shape[0], shape[1]);
+  return moveHeadRows(values, shape, arrangement.halfSplitHeads, "half-split");
 }
 
 /** Tiles of this width keep rows and columns in the cache. */

@@ -30,7 +30,7 @@ export interface FittingBatchOptions extends Omit<TrainingSetup, "batch"> {
  * import assert from "node:assert/strict";
  *
  * using device = CpuDevice.open({ threads: 1 });
- * const gpt2 = { vocabSize: 512, contextSize: 64, embedSize: 32, layers: 2, heads: 2 };
+ * const gpt2 = { vocabSize: 512, maxPositionEmbeddings: 64, hiddenSize: 32, numHiddenLayers: 2, numAttentionHeads: 2 };
  * assert.equal(await fittingBatch(device, gpt2, { sequences: 24 }), 8);
  * ```
  */

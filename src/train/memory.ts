@@ -10,7 +10,7 @@ import type { GPT2Config } from "../models/gpt2.ts";
 export interface TrainingSetup {
   /** Sequences of a micro-batch, B. */
   readonly batch: number;
-  /** Tokens of a sequence, T. Default: the context size. */
+  /** Tokens of a sequence, T. Default: `maxPositionEmbeddings`. */
   readonly context?: number;
   /** Only the inputs of blocks are kept for the backward pass. */
   readonly recompute?: boolean;
@@ -42,7 +42,7 @@ const LOGITS_BYTES = 64 * 2 ** 20, LOGITS_ROWS = 64;
  * import { gpt2TrainingMemory } from "@dinograd/dinograd";
  * import assert from "node:assert/strict";
  *
- * const gpt2 = { vocabSize: 50304, contextSize: 1024, embedSize: 768, layers: 12, heads: 12 };
+ * const gpt2 = { vocabSize: 50304, maxPositionEmbeddings: 1024, hiddenSize: 768, numHiddenLayers: 12, numAttentionHeads: 12 };
  * const { total } = gpt2TrainingMemory(gpt2, { batch: 8 });
  * const { total: less } = gpt2TrainingMemory(gpt2, { batch: 8, recompute: true });
  * assert.equal((total / 2 ** 30).toFixed(1), "6.2");
@@ -50,15 +50,16 @@ const LOGITS_BYTES = 64 * 2 ** 20, LOGITS_ROWS = 64;
  * ```
  */
 export function gpt2TrainingMemory(config: GPT2Config, setup: TrainingSetup): TrainingMemory {
-  const { vocabSize, contextSize, embedSize, layers, heads } = config;
-  const { batch, context = contextSize, recompute = false, dtype = "f32" } = setup;
+  const { vocabSize, maxPositionEmbeddings, hiddenSize } = config;
+  const { numHiddenLayers: layers, numAttentionHeads: heads } = config;
+  const { batch, context = maxPositionEmbeddings, recompute = false, dtype = "f32" } = setup;
   const bytes = BYTES[dtype];
   const rows = batch * context;
-  const state = rows * embedSize * bytes; // a tensor (B, T, C)
-  const embedding = vocabSize * embedSize * bytes;
-  const block = (12 * embedSize + 13) * embedSize * bytes; // its parameters
-  const count = vocabSize * embedSize + contextSize * embedSize + 2 * embedSize +
-    layers * (12 * embedSize + 13) * embedSize;
+  const state = rows * hiddenSize * bytes; // a tensor (B, T, E)
+  const embedding = vocabSize * hiddenSize * bytes;
+  const block = (12 * hiddenSize + 13) * hiddenSize * bytes; // its parameters
+  const count = vocabSize * hiddenSize + maxPositionEmbeddings * hiddenSize + 2 * hiddenSize +
+    layers * (12 * hiddenSize + 13) * hiddenSize;
 
   // Of a block: two norms (4 numbers a row), q, k, v, attention (2 numbers a row and head), its projection and
   // sum, the MLP's 4 C before and after GELU, its output and sum.
@@ -72,7 +73,7 @@ export function gpt2TrainingMemory(config: GPT2Config, setup: TrainingSetup): Tr
   const logits = logitsRows * vocabSize * 4;
 
   const moments = [
-    kept + 2 * state + (rows + vocabSize) * embedSize * BYTES.f32 + logits, // the loss, in f32
+    kept + 2 * state + (rows + vocabSize) * hiddenSize * BYTES.f32 + logits, // the loss, in f32
     kept + embedding + block / 3 + (recompute ? working + 2 * state : 5 * state), // the last block's backward pass
     count * bytes - block + working + 4 * state, // the first block's
     count * bytes + embedding + state, // the embedding's, whose two gradients are added up

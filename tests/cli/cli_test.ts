@@ -120,7 +120,13 @@ Deno.test("cli: prepare makes shards, and evaluate, generate and convert take a 
     );
 
     using device = CpuDevice.open({ threads: 1 });
-    const config = { vocabSize: 50304, contextSize: 16, embedSize: 8, layers: 1, heads: 2 };
+    const config = {
+      vocabSize: 50304,
+      maxPositionEmbeddings: 16,
+      hiddenSize: 8,
+      numHiddenLayers: 1,
+      numAttentionHeads: 2,
+    };
     const model = new GPT2(config, { device, random: new RandomState(1) });
     await savePretrained(model, join(folder, "gpt2"));
     const on = ["--device", "cpu"];
@@ -164,8 +170,17 @@ Deno.test("cli: convert takes llama2.c's file to Hugging Face's layout and back,
       join(folder, "tokenizer.bin"),
       pieces.map((text) => ({ text, score: 0 })),
     );
-    const config = { vocabSize: pieces.length, contextSize: 8, embedSize: 8, layers: 2, heads: 2 };
-    const model = new LLaMA({ ...config, kvHeads: 1 }, { device, random: new RandomState(2) });
+    const config = {
+      vocabSize: pieces.length,
+      maxPositionEmbeddings: 8,
+      hiddenSize: 8,
+      numHiddenLayers: 2,
+      numAttentionHeads: 2,
+    };
+    const model = new LLaMA({ ...config, numKeyValueHeads: 1, ropeLayout: "interleaved" }, {
+      device,
+      random: new RandomState(2),
+    });
     await savePretrained(model, join(folder, "first"));
     const { saveLlama2c } = await import("../../src/pretrained/llama2c.ts");
     await saveLlama2c(model, join(folder, "a.bin"));
@@ -210,7 +225,13 @@ Deno.test("cli: completions know commands, options and the words that they take"
 Deno.test("cli: evaluate and prepare end at a signal with its exit code, and say what is done", () =>
   inFolder(async (folder) => {
     using device = CpuDevice.open({ threads: 1 });
-    const config = { vocabSize: 50304, contextSize: 16, embedSize: 8, layers: 1, heads: 2 };
+    const config = {
+      vocabSize: 50304,
+      maxPositionEmbeddings: 16,
+      hiddenSize: 8,
+      numHiddenLayers: 1,
+      numAttentionHeads: 2,
+    };
     const model = new GPT2(config, { device, random: new RandomState(1) });
     await savePretrained(model, join(folder, "gpt2"));
     model.dispose();

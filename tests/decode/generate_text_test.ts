@@ -21,12 +21,12 @@ const bytes: Tokenizer = {
 
 /** A model of 258 ids that says these after any prompt of one token, and whose padding ids score highest. */
 function scripted(device: Device, ids: readonly number[]): NextTokenModel {
-  const config = { vocabSize: 258, contextSize: 64 };
+  const config = { vocabSize: 258, maxPositionEmbeddings: 64 };
   return {
     config,
     device,
     createCache: (batch) =>
-      new KeyValueCache({ ...config, device, batch, layers: 0, kvHeads: 1, headSize: 1 }),
+      new KeyValueCache({ device, batch, contextSize: 64, layers: 0, kvHeads: 1, headSize: 1 }),
     nextLogits(input, { cache }) {
       const { start } = cache!.extend(input.shape[1]);
       const logits = new Float32Array(config.vocabSize);

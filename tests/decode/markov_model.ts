@@ -6,7 +6,7 @@
 import type { NextTokenModel } from "../../src/decode/next_token_model.ts";
 import type { Device } from "../../src/device/device.ts";
 import { KeyValueCache } from "../../src/nn/key_value_cache.ts";
-import { lastTokens } from "../../src/nn/last_tokens.ts";
+import { lastTokens } from "../../src/nn/sequences.ts";
 import { embedding } from "../../src/ops/embedding.ts";
 import { tensor } from "../../src/tensor/create.ts";
 import { scoped } from "../../src/tensor/scope.ts";
@@ -20,14 +20,14 @@ export function markovModel(
   table: readonly (readonly number[])[],
   contextSize = 1000,
 ): NextTokenModel & { readonly reads: Reads } {
-  const config = { vocabSize: table[0].length, contextSize };
+  const config = { vocabSize: table[0].length, maxPositionEmbeddings: contextSize };
   const reads: Reads = [];
   return {
     config,
     device,
     reads,
     createCache: (batch) =>
-      new KeyValueCache({ ...config, device, batch, layers: 0, kvHeads: 1, headSize: 1 }),
+      new KeyValueCache({ device, batch, contextSize, layers: 0, kvHeads: 1, headSize: 1 }),
     nextLogits(ids, { cache, lengths }) {
       cache!.extend(ids.shape[1], lengths);
       reads.push(ids.data());

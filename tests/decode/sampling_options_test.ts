@@ -172,7 +172,7 @@ Deno.test(
   open,
   async () => {
     for (const contextSize of [7, 8]) {
-      const model = sharpModel(device, { contextSize });
+      const model = sharpModel(device, { maxPositionEmbeddings: contextSize });
       const next = async (ids: readonly number[]): Promise<number> => {
         using _scope = new Scope();
         const row = tensor(Int32Array.from(ids), { shape: [1, ids.length], device });

@@ -10,7 +10,13 @@ import { noise } from "../ops/row_devices.ts";
 
 /** A small GPT-2 whose weights are large, so that rounding decides nothing: the same on every device. */
 export function sharpModel(device: Device, config: Partial<GPT2Config> = {}): GPT2 {
-  const sizes = { vocabSize: 40, contextSize: 24, embedSize: 16, layers: 2, heads: 2 };
+  const sizes = {
+    vocabSize: 40,
+    maxPositionEmbeddings: 24,
+    hiddenSize: 16,
+    numHiddenLayers: 2,
+    numAttentionHeads: 2,
+  };
   const model = new GPT2({ ...sizes, ...config }, { device });
   let seed = 1;
   for (const [name, parameter] of model.parameters()) {

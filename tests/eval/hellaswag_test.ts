@@ -25,13 +25,13 @@ const bytewise = BytePairTokenizer.train("", { merges: 0 });
  * probabilities are known.
  */
 class HalfAlphabet {
-  readonly config: { contextSize: number };
+  readonly config: { maxPositionEmbeddings: number };
   readonly device: Device;
   readonly #scores: Tensor;
 
   constructor(device: Device, contextSize = 64) {
     this.device = device;
-    this.config = { contextSize };
+    this.config = { maxPositionEmbeddings: contextSize };
     const row = (id: number) => Array.from({ length: 256 }, (_, next) => scoreOf(id, next));
     this.#scores = tensor(Array.from({ length: 256 }, (_, id) => row(id)), { device });
   }
@@ -141,7 +141,13 @@ await onEachDevice(
   "evaluateHellaSwag() pads without a trace and drops the beginning of long contexts",
   async (device) => {
     using _scope = new Scope();
-    const sizes = { vocabSize: 256, contextSize: 24, embedSize: 16, layers: 2, heads: 2 };
+    const sizes = {
+      vocabSize: 256,
+      maxPositionEmbeddings: 24,
+      hiddenSize: 16,
+      numHiddenLayers: 2,
+      numAttentionHeads: 2,
+    };
     const random = new RandomState(5);
     const model = new GPT2(sizes, { device, random });
     await giveOpinions(model);
@@ -257,7 +263,13 @@ await onEachDevice(
   "textPerplexity() gives each token the context that its window has",
   async (device) => {
     using _scope = new Scope();
-    const sizes = { vocabSize: 256, contextSize: 16, embedSize: 16, layers: 1, heads: 2 };
+    const sizes = {
+      vocabSize: 256,
+      maxPositionEmbeddings: 16,
+      hiddenSize: 16,
+      numHiddenLayers: 1,
+      numAttentionHeads: 2,
+    };
     const model = new GPT2(sizes, { device, random: new RandomState(3) });
     await giveOpinions(model);
     const text = TEXT.slice(0, 40);

@@ -10,10 +10,10 @@ addEventListener("unload", () => device.close());
 const tokenizer = BytePairTokenizer.train("the king sleeps while the rain falls", { merges: 20 });
 const sizes = {
   vocabSize: tokenizer.vocabSize,
-  contextSize: 16,
-  embedSize: 8,
-  layers: 1,
-  heads: 2,
+  maxPositionEmbeddings: 16,
+  hiddenSize: 8,
+  numHiddenLayers: 1,
+  numAttentionHeads: 2,
 };
 
 async function run(
@@ -77,7 +77,13 @@ Deno.test("generate.ts stops before a text, writes several samples, and searches
 Deno.test("generate.ts takes the newest checkpoint of a run of reproduce_gpt.ts", () =>
   inFolder(async (folder) => {
     const options = { vocab: 50304, context: 8, embed: 8, layers: 1, heads: 2 };
-    const config = { vocabSize: 50304, contextSize: 8, embedSize: 8, layers: 1, heads: 2 };
+    const config = {
+      vocabSize: 50304,
+      maxPositionEmbeddings: 8,
+      hiddenSize: 8,
+      numHiddenLayers: 1,
+      numAttentionHeads: 2,
+    };
     const model = new GPT2(config, { device });
     using optimizer = new AdamW(model.parameters());
     await saveRun(join(folder, "run"), 3, { model, optimizer }, { extra: { options } });
@@ -95,8 +101,8 @@ Deno.test("generate.ts translates where the model is a translator", () =>
     const source = TextVocabulary.fromSentences(["i sleep .", "you sing ."]);
     const target = TextVocabulary.fromSentences(["je dors .", "tu chantes ."]);
     const model = new Transformer({
-      ...{ sourceVocabSize: source.size, targetVocabSize: target.size, contextSize: 6 },
-      ...{ embedSize: 8, layers: 1, heads: 2 },
+      ...{ sourceVocabSize: source.size, targetVocabSize: target.size, maxPositionEmbeddings: 6 },
+      ...{ hiddenSize: 8, numHiddenLayers: 1, numAttentionHeads: 2 },
     }, { device });
     await saveModel(folder, model);
     model.dispose();

@@ -213,7 +213,13 @@ Deno.test("TextVocabulary.fromJSON() throws a FileFormatError when a field is ne
 Deno.test("loadModel() makes nothing when the configuration speaks of more than there is", () =>
   inFolder(async (folder) => {
     using device = CpuDevice.open({ threads: 1 });
-    const sizes = { vocabSize: 10, contextSize: 8, embedSize: 8, layers: 1, heads: 2 };
+    const sizes = {
+      vocabSize: 10,
+      maxPositionEmbeddings: 8,
+      hiddenSize: 8,
+      numHiddenLayers: 1,
+      numAttentionHeads: 2,
+    };
     const { vocabSize: _, ...rest } = sizes;
     const models = [
       new GPT2(sizes, { device }),
@@ -222,15 +228,19 @@ Deno.test("loadModel() makes nothing when the configuration speaks of more than 
     const path = join(folder, "model.json");
     const cases: [model: number, fields: object, message: RegExp][] = [
       [0, { vocabSize: 2 ** 40 }, /speaks of 8796093022208 numbers by its "vocabSize"/],
-      [0, { layers: 1000 }, /has "layers" of 1000, but "model\.safetensors" has \d+ tensors/],
-      [0, { embedSize: 2 ** 20 }, /speaks of/],
-      [0, { hiddenSize: 2 ** 40 }, /speaks of/],
       [
         0,
-        { hiddenSize: [8] },
-        /expected "hiddenSize" to be a whole number above 0 but found \[8\]/,
+        { numHiddenLayers: 1000 },
+        /has "numHiddenLayers" of 1000, but "model\.safetensors" has \d+ tensors/,
       ],
-      [1, { contextSize: 2 ** 45 }, /speaks of .* by its "contextSize"/],
+      [0, { hiddenSize: 2 ** 20 }, /speaks of/],
+      [0, { intermediateSize: 2 ** 40 }, /speaks of/],
+      [
+        0,
+        { intermediateSize: [8] },
+        /expected "intermediateSize" to be an integer above 0 but got \[8\]/,
+      ],
+      [1, { maxPositionEmbeddings: 2 ** 45 }, /speaks of .* by its "maxPositionEmbeddings"/],
     ];
     for (const [i, fields, message] of cases) {
       await saveModel(folder, models[i]);

@@ -6,11 +6,17 @@ import { noGrad } from "../../src/tensor/tape.ts";
 import { readTensors } from "../../src/tensor/tensor.ts";
 import { onEachDevice } from "../support/devices.ts";
 
-const SIZES = { vocabSize: 23, contextSize: 80, embedSize: 24, layers: 2, heads: 6 };
+const SIZES = {
+  vocabSize: 23,
+  maxPositionEmbeddings: 80,
+  hiddenSize: 24,
+  numHiddenLayers: 2,
+  numAttentionHeads: 6,
+};
 const MODELS = {
   "LLaMA 1": {},
-  "LLaMA 2": { kvHeads: 3 },
-  "LLaMA 3": { kvHeads: 2, ropeTheta: 500_000, ropeLayout: "half-split" },
+  "LLaMA 2": { numKeyValueHeads: 3 },
+  "LLaMA 3": { numKeyValueHeads: 2, ropeTheta: 500_000, ropeLayout: "half-split" },
 } as const;
 
 for (const [name, config] of Object.entries(MODELS)) {

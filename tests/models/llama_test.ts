@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import type { Device } from "../../src/device/device.ts";
-import { LLaMA, type LLaMAConfig } from "../../src/models/llama.ts";
+import { gatedIntermediateSize, LLaMA, type LLaMAConfig } from "../../src/models/llama.ts";
 import { RandomState } from "../../src/tensor/random.ts";
 import { Scope } from "../../src/tensor/scope.ts";
 import { zeroGrad } from "../../src/optim/parameters.ts";
@@ -13,7 +13,13 @@ import { assertTensorsClose } from "../support/compare.ts";
 import { onEachDevice, testDevices } from "../support/devices.ts";
 
 const [cpu] = await testDevices();
-const sizes = { vocabSize: 11, contextSize: 8, embedSize: 24, layers: 2, heads: 6 };
+const sizes = {
+  vocabSize: 11,
+  maxPositionEmbeddings: 8,
+  hiddenSize: 24,
+  numHiddenLayers: 2,
+  numAttentionHeads: 6,
+};
 
 function shapeOf(config: LLaMAConfig, name: string): readonly number[] {
   const model = new LLaMA(config, { device: cpu });
@@ -27,15 +33,15 @@ Deno.test("LLaMA() spends on the MLP what grouped queries save", () => {
   const keys = "model.layers.1.self_attn.k_proj.weight";
   // 2/3 of 4 E, and of 4 E + E - K with K = 24 / 6 * 2 = 8.
   assert.deepEqual(shapeOf(sizes, up), [64, 24]);
-  assert.deepEqual(shapeOf({ ...sizes, kvHeads: 2 }, up), [75, 24]);
-  assert.deepEqual(shapeOf({ ...sizes, kvHeads: 2 }, keys), [8, 24]);
-  assert.deepEqual(shapeOf({ ...sizes, hiddenSize: 30 }, up), [20, 24]);
-  assert.deepEqual(shapeOf({ ...sizes, kvHeads: 2, intermediateSize: 50 }, up), [50, 24]);
+  assert.deepEqual(shapeOf({ ...sizes, numKeyValueHeads: 2 }, up), [75, 24]);
+  assert.deepEqual(shapeOf({ ...sizes, numKeyValueHeads: 2 }, keys), [8, 24]);
+  assert.equal(gatedIntermediateSize(sizes, 30), 20);
+  assert.deepEqual(shapeOf({ ...sizes, numKeyValueHeads: 2, intermediateSize: 50 }, up), [50, 24]);
 });
 
 Deno.test("LLaMA() takes the embedding for the output matrix when tied", () => {
-  const [tied, untied] = [true, false].map((tied) =>
-    new LLaMA({ ...sizes, tied }, { device: cpu })
+  const [tied, untied] = [true, false].map((tieWordEmbeddings) =>
+    new LLaMA({ ...sizes, tieWordEmbeddings }, { device: cpu })
   );
   assert.equal(tied.parameters().has("lm_head.weight"), false);
   assert.equal(untied.parameterCount() - tied.parameterCount(), 11 * 24);
@@ -46,13 +52,17 @@ Deno.test("LLaMA() throws when heads do not divide", () => {
   const make = (config: Partial<LLaMAConfig>) => () =>
     new LLaMA({ ...sizes, ...config }, { device: cpu });
   assert.throws(
-    make({ heads: 5 }),
-    RangeError("LLaMA: 5 heads do not divide an embedding of 24 into heads of even size"),
+    make({ numAttentionHeads: 5 }),
+    RangeError(
+      "LLaMA: expected numAttentionHeads to divide hiddenSize into even sizes but got 5 and 24",
+    ),
   );
-  assert.throws(make({ heads: 8 }), /8 heads do not divide an embedding of 24/);
+  assert.throws(make({ numAttentionHeads: 8 }), /even sizes but got 8 and 24/);
   assert.throws(
-    make({ kvHeads: 4 }),
-    RangeError("LLaMA: 4 heads of keys and values do not divide 6 heads of queries"),
+    make({ numKeyValueHeads: 4 }),
+    RangeError(
+      "LLaMA: expected numKeyValueHeads to divide numAttentionHeads but got 4 and 6",
+    ),
   );
 });
 
@@ -71,7 +81,7 @@ Deno.test("LLaMA.logits() throws for ids that are no sequences within the contex
   );
   assert.throws(
     () => model.logits(ids(2, 0)),
-    RangeError("LLaMA: expected one token at least but got ids of shape [2, 0]"),
+    RangeError("LLaMA: expected one token or more but got ids of shape [2, 0]"),
   );
   model.dispose();
 });
@@ -79,7 +89,10 @@ Deno.test("LLaMA.logits() throws for ids that are no sequences within the contex
 await onEachDevice(
   "LLaMA.hiddenStates() shows attention weights that are causal",
   async (device) => {
-    const model = new LLaMA({ ...sizes, kvHeads: 2 }, { device, random: new RandomState(1) });
+    const model = new LLaMA({ ...sizes, numKeyValueHeads: 2 }, {
+      device,
+      random: new RandomState(1),
+    });
     using _scope = new Scope();
     const ids = tensor([[1, 2, 3, 4]], { device, dtype: "i32" });
     const seen = new Map<string, Promise<Float32Array>>();
@@ -104,8 +117,11 @@ await onEachDevice(
 await onEachDevice(
   "LLaMA with half-split pairs is the interleaved one with its rows reordered",
   async (device) => {
-    const interleaved = new LLaMA({ ...sizes, kvHeads: 3 }, { device, random: new RandomState(5) });
-    const halfSplit = new LLaMA({ ...sizes, kvHeads: 3, ropeLayout: "half-split" }, {
+    const interleaved = new LLaMA({ ...sizes, numKeyValueHeads: 3, ropeLayout: "interleaved" }, {
+      device,
+      random: new RandomState(5),
+    });
+    const halfSplit = new LLaMA({ ...sizes, numKeyValueHeads: 3 }, {
       device,
       random: new RandomState(5),
     });
@@ -177,7 +193,7 @@ await onEachDevice(
 );
 
 await onEachDevice("LLaMA.loss() leaves nothing behind", async (device) => {
-  const model = new LLaMA({ ...sizes, kvHeads: 2 }, { device });
+  const model = new LLaMA({ ...sizes, numKeyValueHeads: 2 }, { device });
   const step = () => {
     using _step = new Scope();
     const ids = tensor([[1, 2, 3], [4, 5, 6]], { device, dtype: "i32" });
@@ -195,7 +211,7 @@ await onEachDevice("LLaMA.loss() leaves nothing behind", async (device) => {
 
 /** A model whose attention depends on where the tokens stand. */
 function sharp(device: Device): LLaMA {
-  const config = { ...sizes, kvHeads: 2, ropeTheta: 100 };
+  const config = { ...sizes, numKeyValueHeads: 2, ropeTheta: 100 };
   const model = new LLaMA(config, { device, random: new RandomState(7) });
   for (const [name, parameter] of model.parameters()) {
     if (!/[qkv]_proj|embed/.test(name)) continue;

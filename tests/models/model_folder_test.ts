@@ -22,16 +22,31 @@ import { assertSame } from "../support/compare.ts";
 
 const device = CpuDevice.open({ threads: 1 });
 addEventListener("unload", () => device.close());
-const words = { sourceVocabSize: 9, targetVocabSize: 20, embedSize: 8, layers: 1, heads: 2 };
-const sizes = { vocabSize: 20, contextSize: 6, embedSize: 8, layers: 2, heads: 2 };
+const words = {
+  sourceVocabSize: 9,
+  targetVocabSize: 20,
+  hiddenSize: 8,
+  numHiddenLayers: 1,
+  numAttentionHeads: 2,
+};
+const sizes = {
+  vocabSize: 20,
+  maxPositionEmbeddings: 6,
+  hiddenSize: 8,
+  numHiddenLayers: 2,
+  numAttentionHeads: 2,
+};
 const random = () => new RandomState(3);
 
 /** A model of each kind, none with the values that a new one has. */
 const models: { [K in keyof ModelKinds]: () => ModelKinds[K] } = {
-  gpt2: () => new GPT2({ ...sizes, hiddenSize: 12, dropout: 0.1 }, { device, random: random() }),
+  gpt2: () =>
+    new GPT2({ ...sizes, intermediateSize: 12, dropout: 0.1 }, { device, random: random() }),
   gpt3: () => new GPT3({ ...sizes, localBlockSize: 3 }, { device, random: random() }),
-  llama: () => new LLaMA({ ...sizes, kvHeads: 1, ropeTheta: 500 }, { device, random: random() }),
-  transformer: () => new Transformer({ ...words, tied: true }, { device, random: random() }),
+  llama: () =>
+    new LLaMA({ ...sizes, numKeyValueHeads: 1, ropeTheta: 500 }, { device, random: random() }),
+  transformer: () =>
+    new Transformer({ ...words, tieWordEmbeddings: true }, { device, random: random() }),
 };
 
 function scores(model: ModelKinds[keyof ModelKinds]): Promise<unknown> {
@@ -100,12 +115,12 @@ Deno.test("loadModel() refuses what model.json cannot say", () =>
       [JSON.stringify({ ...good, model: "bert" }), /of the kind "bert", expected one of gpt2, /],
       [JSON.stringify({ ...good, model: "constructor" }), /of the kind "constructor"/],
       [
-        JSON.stringify({ ...good, config: { ...good.config, layers: "2" } }),
-        /expected "layers" to be a whole number above 0 but found "2"/,
+        JSON.stringify({ ...good, config: { ...good.config, numHiddenLayers: "2" } }),
+        /expected "numHiddenLayers" to be an integer above 0 but got "2"/,
       ],
       [
-        JSON.stringify({ ...good, config: { ...good.config, heads: 3 } }),
-        /model\.json: has a "config" that makes no model: GPT2: 3 heads do not divide/,
+        JSON.stringify({ ...good, config: { ...good.config, numAttentionHeads: 3 } }),
+        /model\.json: has a "config" that makes no model: GPT2: expected numAttentionHeads to divide/,
       ],
     ];
     for (const [text, message] of cases) {
@@ -131,7 +146,7 @@ Deno.test("loadModel() refuses parameters of another configuration, and leaves n
     await saveModel(folder, model);
     const file = join(folder, "model.json");
     const json = JSON.parse(await Deno.readTextFile(file));
-    json.config.embedSize = 16;
+    json.config.hiddenSize = 16;
     await Deno.writeTextFile(file, JSON.stringify(json));
     const before = device.memory().live;
     await assert.rejects(

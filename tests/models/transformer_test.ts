@@ -13,8 +13,8 @@ import { onEachDevice, testDevices } from "../support/devices.ts";
 
 const [cpu] = await testDevices();
 const sizes = {
-  ...{ sourceVocabSize: 13, targetVocabSize: 11, embedSize: 16, hiddenSize: 24 },
-  ...{ layers: 2, heads: 4, contextSize: 8 },
+  ...{ sourceVocabSize: 13, targetVocabSize: 11, hiddenSize: 16, intermediateSize: 24 },
+  ...{ numHiddenLayers: 2, numAttentionHeads: 4, maxPositionEmbeddings: 8 },
 };
 
 function open(device: Device, config: Partial<TransformerConfig> = {}): Transformer {
@@ -66,7 +66,7 @@ await onEachDevice("Transformer.loss() leaves out targets that pad", async (devi
 await onEachDevice(
   "Transformer with post-norm ends in the norm of its last layer",
   async (device) => {
-    const model = open(device, { norm: "post", activation: "relu", dropout: 0.2 });
+    const model = open(device, { norm: "post", activationFunction: "relu", dropout: 0.2 });
     using _scope = new Scope();
     const { source, inputs, targets } = sentences(device);
     assert.ok(![...model.parameters().keys()].some((name) => name.includes("final_norm")));
@@ -87,7 +87,7 @@ await onEachDevice(
 await onEachDevice(
   "Transformer with tied output reads and writes with one matrix",
   async (device) => {
-    const [tied, untied] = [open(device, { tied: true }), open(device)];
+    const [tied, untied] = [open(device, { tieWordEmbeddings: true }), open(device)];
     assert.equal(untied.parameterCount() - tied.parameterCount(), 11 * 16);
     using _scope = new Scope();
     const { source, inputs, targets } = sentences(device);
@@ -216,12 +216,12 @@ await onEachDevice("Translator and its caches free what they held", async (devic
 
 Deno.test("Transformer() throws for sizes that do not fit", () => {
   assert.throws(
-    () => open(cpu, { heads: 3 }),
-    RangeError("Transformer: 3 heads do not divide an embedding of 16"),
+    () => open(cpu, { numAttentionHeads: 3 }),
+    RangeError("Transformer: expected numAttentionHeads to divide hiddenSize but got 3 and 16"),
   );
   assert.throws(
-    () => open(cpu, { embedSize: 5, heads: 5 }),
-    RangeError("Transformer: sinusoids need an even embedding, not one of 5"),
+    () => open(cpu, { hiddenSize: 5, numAttentionHeads: 5 }),
+    RangeError("Transformer: expected an even hiddenSize but got 5"),
   );
 });
 

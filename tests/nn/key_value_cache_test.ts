@@ -9,7 +9,13 @@ import type { Tensor } from "../../src/tensor/tensor.ts";
 import { assertSame, assertTensorsClose } from "../support/compare.ts";
 import { onEachDevice } from "../support/devices.ts";
 
-const CONFIG = { vocabSize: 23, contextSize: 80, embedSize: 24, layers: 2, heads: 3 };
+const CONFIG = {
+  vocabSize: 23,
+  maxPositionEmbeddings: 80,
+  hiddenSize: 24,
+  numHiddenLayers: 2,
+  numAttentionHeads: 3,
+};
 
 function model(device: Device, Model: typeof GPT2 = GPT2): GPT2 {
   return new Model(CONFIG, { device });

@@ -96,7 +96,13 @@ async function withHub(
   maxShardBytes?: number,
 ): Promise<void> {
   const folder = await Deno.makeTempDir({ prefix: "dinograd" });
-  const config = { vocabSize: 10, contextSize: 6, embedSize: 8, layers: 1, heads: 2 };
+  const config = {
+    vocabSize: 10,
+    maxPositionEmbeddings: 6,
+    hiddenSize: 8,
+    numHiddenLayers: 1,
+    numAttentionHeads: 2,
+  };
   const model = new GPT2(config, { device });
   try {
     const source = join(folder, "source");

@@ -9,14 +9,14 @@ import { generate } from "../../src/decode/generate.ts";
 import type { NextTokenModel } from "../../src/decode/next_token_model.ts";
 import { GPT2 } from "../../src/models/gpt2.ts";
 import { Transformer } from "../../src/models/transformer.ts";
-import { checkStateDict } from "../../src/nn/parameters.ts";
+import { checkStateDict } from "../../src/nn/state_dict.ts";
 import { logSoftmax } from "../../src/ops/log_softmax.ts";
 import { assign, tensor } from "../../src/tensor/create.ts";
 import { Scope } from "../../src/tensor/scope.ts";
 import type { Tensor } from "../../src/tensor/tensor.ts";
 import { deviceName } from "./devices.ts";
 import { Comparison, manifest, tensorsOf } from "./golden.ts";
-import { sizes, translatorSizes } from "./golden_models.ts";
+import { byOurNames, sizes, translatorSizes } from "./golden_models.ts";
 
 /** A decoded sequence as the manifest has it. */
 interface Expected {
@@ -75,7 +75,7 @@ export async function compareDecoding(name: string, device: Device): Promise<voi
 }
 
 async function load(parameters: ReadonlyMap<string, Tensor>, file: string): Promise<void> {
-  const stored = await tensorsOf(file);
+  const stored = byOurNames(await tensorsOf(file));
   checkStateDict(parameters, stored, file);
   for (const [name, { data }] of stored) assign(parameters.get(name)!, data);
 }

@@ -5,11 +5,14 @@
  */
 import assert from "node:assert/strict";
 import type { Device } from "../../src/device/device.ts";
+import type { CausalLM } from "../../src/models/causal_lm.ts";
 import { GPT2, type GPT2Config } from "../../src/models/gpt2.ts";
 import { GPT3 } from "../../src/models/gpt3.ts";
-import { LLaMA } from "../../src/models/llama.ts";
+import { gatedIntermediateSize, LLaMA, type LLaMAConfig } from "../../src/models/llama.ts";
 import { Transformer, type TransformerConfig } from "../../src/models/transformer.ts";
-import { checkStateDict, type ParameterOptions } from "../../src/nn/parameters.ts";
+import type { ParameterOptions } from "../../src/nn/init.ts";
+import { checkStateDict } from "../../src/nn/state_dict.ts";
+import { slice } from "../../src/ops/slice.ts";
 import { Adam, AdamW } from "../../src/optim/adamw.ts";
 import { clipGradNorm } from "../../src/optim/clip_grad_norm.ts";
 import { zeroGrad } from "../../src/optim/parameters.ts";
@@ -18,7 +21,7 @@ import { Scope } from "../../src/tensor/scope.ts";
 import { noGrad } from "../../src/tensor/tape.ts";
 import { readTensors, type Tensor } from "../../src/tensor/tensor.ts";
 import { deviceName } from "./devices.ts";
-import { Comparison, manifest, pick, tensorsOf, upload } from "./golden.ts";
+import { Comparison, type GoldenTensor, manifest, pick, tensorsOf, upload } from "./golden.ts";
 
 /** A model as the comparison calls it. */
 interface Subject {
@@ -55,25 +58,62 @@ export function isModel(kind: string): boolean {
 }
 
 function llama(config: Config, options: ParameterOptions): Subject {
-  const kvHeads = config.attn_kv_groups || config.attn_heads;
-  return languageModel(
-    new LLaMA({ ...sizes(config), kvHeads, ropeTheta: config.rope_theta }, options),
-  );
+  return languageModel(new LLaMA(llamaSizes(config), options));
+}
+
+/** The sizes of a golden LLaMA. */
+export function llamaSizes(config: Config): LLaMAConfig {
+  const { intermediateSize: h, ...rest } = sizes(config);
+  const grouped = { ...rest, numKeyValueHeads: config.attn_kv_groups || config.attn_heads };
+  return {
+    ...grouped,
+    intermediateSize: gatedIntermediateSize(grouped, h),
+    ropeTheta: config.rope_theta,
+    ropeLayout: "interleaved",
+  };
 }
 
 /** What the language models' configurations have in common, in our names. */
 export function sizes(config: Config): GPT2Config {
   return {
     vocabSize: config.vocab_size,
-    contextSize: config.context_size,
-    embedSize: config.embed_size,
-    hiddenSize: config.hidden_size,
-    layers: config.n_layers,
-    heads: config.attn_heads,
+    maxPositionEmbeddings: config.context_size,
+    hiddenSize: config.embed_size,
+    intermediateSize: config.hidden_size,
+    numHiddenLayers: config.n_layers,
+    numAttentionHeads: config.attn_heads,
   };
 }
 
-function languageModel(model: GPT2 | LLaMA): Subject {
+/** Names of the golden parameters of a GPT's block that ours have otherwise. */
+const NAMES: Readonly<Record<string, string>> = {
+  "attn.o_proj": "attn.c_proj",
+  "mlp.fc1": "mlp.c_fc",
+  "mlp.fc2": "mlp.c_proj",
+};
+
+/** Our name of a golden parameter, and which third of it: ours has queries, keys and values in one. */
+function ourName(golden: string): { name: string; third?: number } {
+  const [, block, part, kind] = /^(h\.\d+)\.(\w+\.\w+)\.(\w+)$/.exec(golden) ?? [];
+  const third = ["attn.q_proj", "attn.k_proj", "attn.v_proj"].indexOf(part);
+  if (third >= 0) return { name: `${block}.attn.c_attn.${kind}`, third };
+  return { name: part in NAMES ? `${block}.${NAMES[part]}.${kind}` : golden };
+}
+
+/** Golden parameters by our names. */
+export function byOurNames(golden: ReadonlyMap<string, GoldenTensor>): Map<string, GoldenTensor> {
+  const parts = Map.groupBy(golden, ([name]) => ourName(name).name);
+  return new Map([...parts].map(([name, parts]) => {
+    const tensors = parts.map(([, tensor]) => tensor);
+    if (tensors.length === 1) return [name, tensors[0]];
+    const [{ data: { length }, shape: [rows, ...rest] }] = tensors;
+    const data = new Float32Array(3 * length);
+    tensors.forEach((part, i) => data.set(part.data, i * length));
+    return [name, { data, shape: [3 * rows, ...rest] }];
+  }));
+}
+
+function languageModel(model: CausalLM): Subject {
   return {
     parameters: () => model.parameters(),
     parameterCount: () => model.parameterCount(),
@@ -95,11 +135,11 @@ export function translatorSizes(config: Config): TransformerConfig {
   return {
     sourceVocabSize: config.src_vocab_size,
     targetVocabSize: config.tgt_vocab_size,
-    embedSize: config.embed_size,
-    hiddenSize: config.hidden_size,
-    layers: config.n_layers,
-    heads: config.attn_heads,
-    padId: config.pad_id,
+    hiddenSize: config.embed_size,
+    intermediateSize: config.hidden_size,
+    numHiddenLayers: config.n_layers,
+    numAttentionHeads: config.attn_heads,
+    padTokenId: config.pad_id,
   };
 }
 
@@ -175,7 +215,7 @@ function weightless(): Device {
 export async function compareModel(name: string, device: Device): Promise<void> {
   const golden = manifest(name);
   const { config, tolerance } = golden;
-  const start = await tensorsOf(`${name}.params`);
+  const start = byOurNames(await tensorsOf(`${name}.params`));
   const expected = await tensorsOf(`${name}.expect`);
   const comparison = new Comparison(name, deviceName(device));
   const model = KINDS[config.kind](config, { device });
@@ -209,17 +249,18 @@ export async function compareModel(name: string, device: Device): Promise<void> 
     const loss = model.loss(inputs);
     loss.backward();
     comparison.relative("loss", await loss.item(), golden.loss, tolerance.loss_rel);
-    await comparison.tensors([...parameters].map(([name, { grad }]) => {
-      const wanted = pick(expected, `grad.${name}`);
+    const gradients = [...expected].filter(([name]) => name.startsWith("grad."));
+    await comparison.tensors(gradients.map(([name, wanted]) => {
+      const our = ourName(name.slice("grad.".length));
+      const grad = parameters.get(our.name)?.grad;
+      if (!grad) throw new Error(`"${our.name}" has no gradient`);
+      const [rows] = wanted.shape;
+      const found = our.third === undefined
+        ? grad
+        : slice(grad, [[our.third * rows, (our.third + 1) * rows]]);
       let largest = 0;
       for (const value of wanted.data) largest = Math.max(largest, Math.abs(value));
-      if (!grad) throw new Error(`"${name}" has no gradient`);
-      return {
-        name: `grad.${name}`,
-        found: grad,
-        expected: wanted,
-        tolerance: Math.max(2e-6, 1e-4 * largest),
-      };
+      return { name, found, expected: wanted, tolerance: Math.max(2e-6, 1e-4 * largest) };
     }));
     const { norm } = clipGradNorm(parameters, Infinity);
     comparison.relative("grad_norm", await norm.item(), golden.grad_norm, tolerance.grad_norm_rel);

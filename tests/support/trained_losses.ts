@@ -21,13 +21,13 @@ export async function trainedLosses(
 ): Promise<number[]> {
   const model = new GPT2(config, { device, random: new RandomState(4) });
   using optimizer = new AdamW(model.parameters(), { lr: 1e-3, betas: [0.9, 0.95] });
-  const length = batchSize * config.contextSize;
+  const length = batchSize * config.maxPositionEmbeddings;
   const ids = Int32Array.from({ length: length + 1 }, (_, i) => (i * 7919 + 13) % config.vocabSize);
   const batch = { inputs: ids.slice(0, -1), targets: ids.slice(1) };
   const losses: number[] = [];
   for (let step = 0; step < steps; step++) {
     using _scope = new Scope();
-    const { ids, targets } = batchTensors(batch, [batchSize, config.contextSize], device);
+    const { ids, targets } = batchTensors(batch, [batchSize, config.maxPositionEmbeddings], device);
     const loss = model.loss(ids, targets);
     loss.backward();
     optimizer.step({ gradScale: clipGradNorm(model.parameters(), 1).factor });

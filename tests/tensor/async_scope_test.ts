@@ -253,7 +253,13 @@ test("requests to a server do not free each other's tensors", async () => {
 });
 
 Deno.test("generate() for several prompts at a time gives what each gives alone", async () => {
-  const sizes = { vocabSize: 20, contextSize: 32, embedSize: 8, layers: 1, heads: 2 };
+  const sizes = {
+    vocabSize: 20,
+    maxPositionEmbeddings: 32,
+    hiddenSize: 8,
+    numHiddenLayers: 1,
+    numAttentionHeads: 2,
+  };
   const model = new GPT2(sizes, { device, random: new RandomState(3) });
   const before = device.memory().buffers;
   const decode = (seed: number) => {

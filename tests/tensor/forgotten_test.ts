@@ -7,7 +7,7 @@ Deno.test("an evaluation loop without scopes keeps its memory bounded and is war
   const program = `
     import { CpuDevice, GPT2, tensor } from "${module}";
     using device = CpuDevice.open({ threads: 1 });
-    const sizes = { vocabSize: 500, contextSize: 64, embedSize: 64, layers: 2, heads: 2 };
+    const sizes = { vocabSize: 500, maxPositionEmbeddings: 64, hiddenSize: 64, numHiddenLayers: 2, numAttentionHeads: 2 };
     const model = new GPT2(sizes, { device });
     const ids = tensor(new Int32Array(256), { shape: [4, 64], device });
     let most = 0;

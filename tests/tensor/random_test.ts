@@ -1,6 +1,5 @@
 import type { Tensor } from "../../src/tensor/tensor.ts";
-import { Parameters } from "../../src/nn/parameters.ts";
-import { Linear } from "../../src/nn/linear.ts";
+import { Linear } from "../../src/nn/layers.ts";
 import { GPT2 } from "../../src/models/gpt2.ts";
 import assert from "node:assert/strict";
 import { philox } from "../../kernels/philox.ts";
@@ -103,12 +102,18 @@ await onEachDevice(
 await onEachDevice(
   "what draws without a stream is fresh, and manualSeed() governs it",
   async (device) => {
-    const sizes = { vocabSize: 20, contextSize: 8, embedSize: 8, layers: 1, heads: 2 };
+    const sizes = {
+      vocabSize: 20,
+      maxPositionEmbeddings: 8,
+      hiddenSize: 8,
+      numHiddenLayers: 1,
+      numAttentionHeads: 2,
+    };
     const draws: (() => Tensor)[] = [
       () => randn([8], { device }),
       () => dropout(ones([64], { device }), 0.5),
       () => new GPT2(sizes, { device }).parameters().get("wte.weight")!,
-      () => new Linear(new Parameters({ device }), 4, 4).weight,
+      () => new Linear(4, 4, { device }).weight,
     ];
     for (const draw of draws) {
       const read = async () => [...await draw().data()];

@@ -17,7 +17,13 @@ import { readTensors, type Tensor } from "../../src/tensor/tensor.ts";
 import { assertSame } from "../support/compare.ts";
 import { onEachDevice } from "../support/devices.ts";
 
-const sizes = { vocabSize: 61, contextSize: 64, embedSize: 32, layers: 4, heads: 4 };
+const sizes = {
+  vocabSize: 61,
+  maxPositionEmbeddings: 64,
+  hiddenSize: 32,
+  numHiddenLayers: 4,
+  numAttentionHeads: 4,
+};
 
 interface Model {
   parameters(): ReadonlyMap<string, Tensor>;
@@ -28,8 +34,11 @@ interface Model {
 /** Two backward passes, one upon the other: loss, gradients, the peak above what lived, the stream's end. */
 async function trained(device: Device, model: Model, recompute: boolean) {
   const random = new RandomState(9);
-  const shape = [4, sizes.contextSize];
-  const values = Int32Array.from({ length: 4 * sizes.contextSize }, (_, i) => (i * i + 3 * i) % 61);
+  const shape = [4, sizes.maxPositionEmbeddings];
+  const values = Int32Array.from(
+    { length: 4 * sizes.maxPositionEmbeddings },
+    (_, i) => (i * i + 3 * i) % 61,
+  );
   using _scope = new Scope();
   const ids = tensor(values, { shape, device });
   const targets = tensor(values.map((id) => (id * 5 + 1) % 61), { shape, device });

@@ -11,9 +11,15 @@ if (await testWebGpu()) {
     sanitizeResources: false,
     sanitizeOps: false,
     async fn() {
-      const config = { vocabSize: 1003, contextSize: 16, embedSize: 32, layers: 2, heads: 2 };
+      const config = {
+        vocabSize: 1003,
+        maxPositionEmbeddings: 16,
+        hiddenSize: 32,
+        numHiddenLayers: 2,
+        numAttentionHeads: 2,
+      };
       const limits = { maxStorageBufferBindingSize: 64 * 1024 };
-      assert.ok(config.vocabSize * config.embedSize * 4 > limits.maxStorageBufferBindingSize);
+      assert.ok(config.vocabSize * config.hiddenSize * 4 > limits.maxStorageBufferBindingSize);
       using gpu = await WebGpuDevice.open({ limits });
       using cpu = CpuDevice.open();
       const options = { config, batchSize: 4, steps: 4 };

@@ -13,10 +13,32 @@ import { fittingBatch } from "../../src/train/fitting_batch.ts";
 import { gpt2TrainingMemory } from "../../src/train/memory.ts";
 import { onEachDevice } from "../support/devices.ts";
 
+const HEADS = { numAttentionHeads: 4 };
 const CASES = [
-  { layers: 4, embedSize: 64, heads: 4, contextSize: 64, vocabSize: 512, batch: 4 }, // activations
-  { layers: 2, embedSize: 128, heads: 4, contextSize: 64, vocabSize: 1024, batch: 1 }, // weights
-  { layers: 2, embedSize: 64, heads: 4, contextSize: 128, vocabSize: 4096, batch: 8 }, // logits
+  {
+    ...HEADS,
+    numHiddenLayers: 4,
+    hiddenSize: 64,
+    maxPositionEmbeddings: 64,
+    vocabSize: 512,
+    batch: 4,
+  }, // activations
+  {
+    ...HEADS,
+    numHiddenLayers: 2,
+    hiddenSize: 128,
+    maxPositionEmbeddings: 64,
+    vocabSize: 1024,
+    batch: 1,
+  }, // weights
+  {
+    ...HEADS,
+    numHiddenLayers: 2,
+    hiddenSize: 64,
+    maxPositionEmbeddings: 128,
+    vocabSize: 4096,
+    batch: 8,
+  }, // logits
 ];
 
 /** The most that lives from building the model to the end of its second step. */
@@ -28,8 +50,8 @@ async function measured(device: Device, recompute: boolean, sizes: typeof CASES[
   device.resetPeak();
   for (let step = 0; step < 2; step++) {
     using _scope = new Scope();
-    const shape = [batch, config.contextSize];
-    const ids = tensor(new Int32Array(batch * config.contextSize), { shape, device });
+    const shape = [batch, config.maxPositionEmbeddings];
+    const ids = tensor(new Int32Array(batch * config.maxPositionEmbeddings), { shape, device });
     const loss = model.loss(ids, ids, { recompute });
     loss.backward();
     const { norm, factor } = clipGradNorm(model.parameters(), 1);

@@ -14,7 +14,14 @@ import { batchTensors, validationLoss } from "../../src/train/evaluate.ts";
 import { restoreModel, restoreRun, saveRun } from "../../src/train/run_checkpoint.ts";
 import { onEachDevice, testDevices } from "../support/devices.ts";
 
-const config = { vocabSize: 29, contextSize: 8, embedSize: 8, layers: 1, heads: 2, dropout: 0.2 };
+const config = {
+  vocabSize: 29,
+  maxPositionEmbeddings: 8,
+  hiddenSize: 8,
+  numHiddenLayers: 1,
+  numAttentionHeads: 2,
+  dropout: 0.2,
+};
 const tokens = Uint16Array.from({ length: 150 }, (_, i) => (i * i * 5 + i) % 29);
 
 /** All that a run consists of; a fresh one differs from every other by its seed. */

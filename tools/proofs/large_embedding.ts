@@ -6,12 +6,18 @@ import { CpuDevice, formatBytes, WebGpuDevice } from "../../mod.ts";
 import { trainedLosses } from "../../tests/support/trained_losses.ts";
 
 const MOST = 128 * 2 ** 20;
-const config = { vocabSize: 50304, contextSize: 64, embedSize: 768, layers: 1, heads: 12 };
+const config = {
+  vocabSize: 50304,
+  maxPositionEmbeddings: 64,
+  hiddenSize: 768,
+  numHiddenLayers: 1,
+  numAttentionHeads: 12,
+};
 const options = { config, batchSize: 1, steps: 3 };
 using gpu = await WebGpuDevice.open({ limits: { maxStorageBufferBindingSize: MOST } });
 using cpu = CpuDevice.open();
 console.log(`${gpu.description}: bindings of ${formatBytes(gpu.maxBindingBytes)} at most`);
-console.log(`the embedding has ${formatBytes(config.vocabSize * config.embedSize * 4)}`);
+console.log(`the embedding has ${formatBytes(config.vocabSize * config.hiddenSize * 4)}`);
 const found = await trainedLosses(gpu, options);
 const expected = await trainedLosses(cpu, options);
 let worst = 0;

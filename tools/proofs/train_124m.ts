@@ -23,7 +23,13 @@ import {
   WebGpuDevice,
 } from "../../mod.ts";
 
-const CONFIG = { vocabSize: 50304, contextSize: 1024, embedSize: 768, layers: 12, heads: 12 };
+const CONFIG = {
+  vocabSize: 50304,
+  maxPositionEmbeddings: 1024,
+  hiddenSize: 768,
+  numHiddenLayers: 12,
+  numAttentionHeads: 12,
+};
 const CONTEXT = 256, STEPS = 3;
 const MOST_BINDING = 128 * 2 ** 20;
 const TOLERANCE = 1e-4, MEMORY_TOLERANCE = 0.05;

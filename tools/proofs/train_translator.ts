@@ -133,8 +133,8 @@ async function train(
   const random = new RandomState(1337);
   const model = new Transformer({
     ...{ sourceVocabSize: source.size, targetVocabSize: target.size },
-    ...{ embedSize: 128, hiddenSize: 256, layers: 2, heads: 4 },
-    contextSize: Math.max(sourceLength, targetLength),
+    ...{ hiddenSize: 128, intermediateSize: 256, numHiddenLayers: 2, numAttentionHeads: 4 },
+    maxPositionEmbeddings: Math.max(sourceLength, targetLength),
   }, { device, random });
   const parameters = model.parameters();
   using optimizer = new Adam(parameters, { betas: [0.9, 0.98] });
@@ -199,7 +199,7 @@ async function trainingAccuracy(model: Transformer, rows: TranslationRows): Prom
     using _scope = new Scope();
     const { sourceIds, decoderInputIds, targets } = upload(batch, model.device);
     const logits = noGrad(() => model.logits(sourceIds, decoderInputIds));
-    const counted = accuracy(logits, targets, { ignoreIndex: model.config.padId });
+    const counted = accuracy(logits, targets, { ignoreIndex: model.config.padTokenId });
     const [[correct], [count]] = await readTensors([counted.correct, counted.count]);
     right += correct;
     all += count;

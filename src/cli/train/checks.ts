@@ -65,7 +65,7 @@ export class Checks implements AsyncDisposable {
     const items = hellaswag === undefined
       ? undefined
       : await loadHellaSwag(hellaswag === true ? {} : { path: hellaswag });
-    const { contextSize, vocabSize } = model.config;
+    const { maxPositionEmbeddings: contextSize, vocabSize } = model.config;
     const loader = await TokenLoader.open(data, { batchSize: batch, contextSize, vocabSize });
     return new Checks(model, tokenizer, options, report, loader, items);
   }

@@ -18,7 +18,13 @@ import { AT_BYTE, AT_KEY, type Format, holds, type Mutant } from "../format.ts";
 import { mutateBytes, mutateJsonText } from "../mutations.ts";
 import type { Chance } from "../random.ts";
 
-const SIZES = { vocabSize: 10, contextSize: 8, embedSize: 8, layers: 2, heads: 2 };
+const SIZES = {
+  vocabSize: 10,
+  maxPositionEmbeddings: 8,
+  hiddenSize: 8,
+  numHiddenLayers: 2,
+  numAttentionHeads: 2,
+};
 // A file that is missing has no place in it.
 const PLACE = new RegExp(`${AT_BYTE.source}|${AT_KEY.source}|is not there`);
 /** Memory of the device, which grows by pages, and the buffers of numbers on their way there. */
@@ -38,12 +44,18 @@ export const modelFolder: Format = {
   documented,
   async prepare(folder) {
     const device = CpuDevice.open({ threads: 1 });
-    const sizes = { sourceVocabSize: 9, targetVocabSize: 11, embedSize: 8, layers: 1, heads: 2 };
+    const sizes = {
+      sourceVocabSize: 9,
+      targetVocabSize: 11,
+      hiddenSize: 8,
+      numHiddenLayers: 1,
+      numAttentionHeads: 2,
+    };
     const models = [
       new GPT2(SIZES, { device }),
       new GPT3(SIZES, { device }),
-      new LLaMA({ ...SIZES, kvHeads: 1 }, { device }),
-      new Transformer({ ...sizes, contextSize: 16 }, { device }),
+      new LLaMA({ ...SIZES, numKeyValueHeads: 1 }, { device }),
+      new Transformer({ ...sizes, maxPositionEmbeddings: 16 }, { device }),
     ];
     const seeds: Files[] = [];
     for (const [i, model] of models.entries()) {
@@ -80,7 +92,7 @@ export const pretrained: Format = {
       model.dispose();
     };
     await save(new GPT2(SIZES, { device }), {});
-    await save(new LLaMA({ ...SIZES, kvHeads: 1, tied: false }, { device }), {
+    await save(new LLaMA({ ...SIZES, numKeyValueHeads: 1, tieWordEmbeddings: false }, { device }), {
       maxShardBytes: 2000,
     });
     return (chance) =>

@@ -1,5 +1,5 @@
 /**
- * The end of each sequence.
+ * The two ends of a model of sequences: where its tokens stand, and which of them is the last.
  *
  * @module
  */
@@ -8,6 +8,17 @@ import { reshape } from "../ops/reshape.ts";
 import { slice } from "../ops/slice.ts";
 import { tensor } from "../tensor/create.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import type { NewPositions } from "./key_value_cache.ts";
+
+/** The rows of a table (positions, E) for `length` new tokens: (length, E), or (B, 1, E) where the rows differ. */
+export function positionRows(
+  table: Tensor,
+  length: number,
+  { start, starts }: NewPositions,
+): Tensor {
+  if (starts) return embedding(table, reshape(starts, [starts.size, 1]));
+  return slice(table, [[start, start + length]]);
+}
 
 /** The last of `x` (B, T, E) in every row, (B, E): at `lengths` - 1 where the rows are padded on the right. */
 export function lastTokens(x: Tensor, lengths?: readonly number[]): Tensor {

@@ -1,0 +1,145 @@
+/**
+ * What causal language models share: ids in, scores of next tokens or a loss out, through an embedding, a stack of
+ * blocks, a norm and an output matrix.
+ *
+ * Sizes in the comments: B sequences, T tokens, E hidden size, V vocabulary.
+ *
+ * @module
+ */
+import {
+  type AttentionObserver,
+  checkTokens,
+  type ForwardOptions,
+  KeyValueCache,
+  lastTokens,
+  type LayerCache,
+  Module,
+  type NewPositions,
+} from "../nn/mod.ts";
+import { linearCrossEntropy, matmul, reshape } from "../ops/mod.ts";
+import type { RandomState } from "../tensor/random.ts";
+import { recompute } from "../tensor/recompute.ts";
+import { scoped } from "../tensor/scope.ts";
+import { noGrad } from "../tensor/tape.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+
+/** The sizes that every causal language model has, by the names of Hugging Face's `config.json`. */
+export interface CausalLMConfig {
+  /** V: token ids run from 0 to V - 1. */
+  readonly vocabSize: number;
+  /** The longest sequence. */
+  readonly maxPositionEmbeddings: number;
+  /** E, the width of the residual stream. */
+  readonly hiddenSize: number;
+  /** Number of blocks. */
+  readonly numHiddenLayers: number;
+  /** H; divides E. */
+  readonly numAttentionHeads: number;
+  /** Hkv, heads of keys and values; divides H. Default: H. */
+  readonly numKeyValueHeads?: number;
+}
+
+/** What a forward pass hands to the layers. */
+export interface Pass {
+  /** Where the new tokens stand. */
+  readonly positions: NewPositions;
+  /** The block's keys and values of earlier tokens. */
+  readonly cache?: LayerCache;
+  /** Where activations are dropped, the random numbers for it. */
+  readonly dropout?: RandomState;
+  /** Is given the weights of each attention, which computes them for this alone. */
+  readonly observe?: (weights: Tensor, attention: Module) => void;
+}
+
+/** A block of the stack. */
+export interface Block extends Module {
+  /** (B, T, E) to (B, T, E). */
+  forward(x: Tensor, pass: Pass): Tensor;
+}
+
+/** A causal language model; its subclasses say what stands between ids and scores. */
+export abstract class CausalLM<C extends CausalLMConfig = CausalLMConfig> extends Module {
+  /** The sizes, all filled in. */
+  abstract readonly config: C;
+
+  /** The stack. */
+  protected abstract get blocks(): readonly Block[];
+  /** The norm after the stack. */
+  protected abstract get norm(): { forward(x: Tensor): Tensor };
+  /** The output matrix, (V, E). */
+  protected abstract get head(): Tensor;
+  /** Ids (B, T) to what goes into the stack, (B, T, E). */
+  protected abstract embed(ids: Tensor, pass: Pass): Tensor;
+
+  /** An empty cache for decoding `batch` sequences. */
+  createCache(batch: number): KeyValueCache {
+    const { hiddenSize, numAttentionHeads, numHiddenLayers: layers } = this.config;
+    const { numKeyValueHeads: kvHeads = numAttentionHeads, maxPositionEmbeddings } = this.config;
+    const { device, dtype } = this.head;
+    const headSize = hiddenSize / numAttentionHeads;
+    const contextSize = maxPositionEmbeddings;
+    return new KeyValueCache({ device, dtype, batch, layers, kvHeads, headSize, contextSize });
+  }
+
+  /**
+   * The residual stream after the embedding and after every block, each (B, T, E), for ids (B, T).
+   *
+   * @throws {TypeError} unless ids are (B, T), or where `recompute` is combined with `cache` or `observe`
+   * @throws {RangeError} for empty sequences and for those longer than `maxPositionEmbeddings`
+   */
+  hiddenStates(ids: Tensor, options: ForwardOptions = {}): Tensor[] {
+    checkTokens(this.constructor.name, ids, this.config.maxPositionEmbeddings);
+    const { cache, lengths, dropout, observe } = options;
+    if (options.recompute && (cache || observe)) {
+      throw new TypeError(
+        `${this.constructor.name}: expected recompute without cache or observe but got both`,
+      );
+    }
+    const positions = cache?.extend(ids.shape[1], lengths) ?? { start: 0, starts: undefined };
+    const pass: Pass = { positions, dropout, observe: observe && byName(this, observe) };
+    const states = [scoped(() => this.embed(ids, pass))];
+    this.blocks.forEach((block, i) => {
+      const forward = (x: Tensor) => block.forward(x, { ...pass, cache: cache?.layer(i) });
+      const x = states[i];
+      states.push(options.recompute ? recompute(forward, [x], { random: dropout }) : forward(x));
+    });
+    return states;
+  }
+
+  /** The last block's output, normalised, (B, T, E). */
+  hidden(ids: Tensor, options: ForwardOptions = {}): Tensor {
+    return scoped(() => this.norm.forward(this.hiddenStates(ids, options).at(-1)!));
+  }
+
+  /** Scores of every next token, (B, T, V). All of them are stored: {@linkcode CausalLM.loss} does not need that. */
+  logits(ids: Tensor, options: ForwardOptions = {}): Tensor {
+    return scoped(() => matmul(this.hidden(ids, options), this.head, { transposeB: true }));
+  }
+
+  /**
+   * Scores of the token after the last one, (B, V). With a cache the ids go on from those it has read, and are added
+   * to it; `lengths` tells how many ids of each row count. No gradient flows.
+   */
+  nextLogits(ids: Tensor, options: Pick<ForwardOptions, "cache" | "lengths"> = {}): Tensor {
+    return noGrad(() =>
+      scoped(() => {
+        const x = lastTokens(this.hiddenStates(ids, options).at(-1)!, options.lengths);
+        return matmul(this.norm.forward(x), this.head, { transposeB: true });
+      })
+    );
+  }
+
+  /** The mean cross-entropy in nats of `targets` (B, T), the tokens that follow `ids` (B, T). */
+  loss(ids: Tensor, targets: Tensor, options: ForwardOptions = {}): Tensor {
+    return scoped(() => {
+      const x = reshape(this.hidden(ids, options), [ids.size, this.config.hiddenSize]);
+      return linearCrossEntropy(x, this.head, reshape(targets, [targets.size]));
+    });
+  }
+}
+
+/** An observer that is told the paths of a model's modules. */
+export function byName(model: Module, observe: AttentionObserver): Pass["observe"] {
+  const names = new Map([...model.modules()].map(([name, module]) => [module, name]));
+  return (weights, attention) => observe(weights, names.get(attention)!);
+}

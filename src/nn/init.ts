@@ -1,0 +1,110 @@
+/**
+ * Initial values of parameters, by PyTorch's names.
+ *
+ * @module
+ */
+import { defaultDevice } from "../device/default.ts";
+import type { Device } from "../device/device.ts";
+import type { DType } from "../device/dtype.ts";
+import { rand, randn } from "../ops/random.ts";
+import { constant as filled } from "../tensor/create.ts";
+import { defaultRandom, type RandomState } from "../tensor/random.ts";
+import type { Shape } from "../tensor/shape.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { parameter } from "./module.ts";
+
+/** Where parameters are made and how their first values are drawn. */
+export interface ParameterOptions {
+  /** The device. Default: the one opened first. */
+  readonly device?: Device;
+  /** `f32`, or `f16` for mixed precision. Default: `f32`. */
+  readonly dtype?: DType;
+  /**
+   * The stream that initial values are drawn from; `null` leaves them 0, for those that are read from a file. Default:
+   * the shared one (see `manualSeed`).
+   */
+  readonly random?: RandomState | null;
+}
+
+/** Makes the first values of a parameter of some shape; a matrix is (outputs, inputs). */
+export type Initializer = (shape: Shape, options: InitializerOptions) => Tensor;
+
+/** {@linkcode ParameterOptions}, filled in. */
+export type InitializerOptions = Required<ParameterOptions>;
+
+/** A parameter with first values. */
+export function createParameter(
+  shape: Shape,
+  init: Initializer,
+  options: ParameterOptions,
+): Tensor {
+  const { device = defaultDevice(), dtype = "f32" } = options;
+  const random = options.random === undefined ? defaultRandom() : options.random;
+  return parameter(init(shape, { device, dtype, random }));
+}
+
+/** All equal. */
+export function constant(value: number): Initializer {
+  return (shape, { device, dtype }) => filled(device, shape, value, dtype);
+}
+
+/** All 0. */
+export const zeros: Initializer = constant(0);
+
+/** All 1. */
+export const ones: Initializer = constant(1);
+
+/** From a normal distribution. */
+export function normal(std = 1, mean = 0): Initializer {
+  return (shape, { random, ...options }) =>
+    random ? randn(shape, { ...options, random, std, mean }) : zeros(shape, { random, ...options });
+}
+
+/** Evenly from [low, high). */
+export function uniform(low = 0, high = 1): Initializer {
+  return (shape, { random, ...options }) =>
+    random ? rand(shape, { ...options, random, low, high }) : zeros(shape, { random, ...options });
+}
+
+/**
+ * Keeps the variance of activations through layers with a leaky ReLU of negative slope `a`, 0 being a ReLU: uniform in
+ * +-sqrt(6 / ((1 + a^2) inputs)) (He et al. 2015, https://arxiv.org/abs/1502.01852).
+ */
+export function kaimingUniform(a = 0): Initializer {
+  return symmetric(([, inputs]) => Math.sqrt(6 / ((1 + a * a) * inputs)));
+}
+
+/** As {@linkcode kaimingUniform}, from a normal distribution of the same variance. */
+export function kaimingNormal(a = 0): Initializer {
+  return (shape, options) => normal(Math.sqrt(2 / ((1 + a * a) * fans(shape)[1])))(shape, options);
+}
+
+/**
+ * Keeps the variance of activations and of gradients: uniform in +-gain sqrt(6 / (inputs + outputs)) (Glorot and Bengio
+ * 2010).
+ */
+export function xavierUniform(gain = 1): Initializer {
+  return symmetric(([outputs, inputs]) => gain * Math.sqrt(6 / (inputs + outputs)));
+}
+
+/** As {@linkcode xavierUniform}, from a normal distribution of the same variance. */
+export function xavierNormal(gain = 1): Initializer {
+  return (shape, options) => {
+    const [outputs, inputs] = fans(shape);
+    return normal(gain * Math.sqrt(2 / (inputs + outputs)))(shape, options);
+  };
+}
+
+/** Evenly from minus a bound to that bound, which follows from the matrix. */
+function symmetric(boundOf: (fans: readonly [number, number]) => number): Initializer {
+  return (shape, options) => {
+    const bound = boundOf(fans(shape));
+    return uniform(-bound, bound)(shape, options);
+  };
+}
+
+function fans(shape: Shape): readonly [outputs: number, inputs: number] {
+  const [outputs, inputs] = shape;
+  if (shape.length === 2) return [outputs, inputs];
+  throw new TypeError(`init: expected a matrix (outputs, inputs) but got [${shape.join(", ")}]`);
+}

@@ -1,0 +1,153 @@
+/**
+ * Layers: modules with parameters of their own.
+ *
+ * @module
+ */
+import { dropout } from "../ops/dropout.ts";
+import { embedding } from "../ops/embedding.ts";
+import { layerNorm } from "../ops/layer_norm.ts";
+import { linear } from "../ops/linear.ts";
+import { rmsNorm } from "../ops/rms_norm.ts";
+import type { RandomState } from "../tensor/random.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import {
+  createParameter,
+  type Initializer,
+  kaimingUniform,
+  normal,
+  ones,
+  type ParameterOptions,
+  uniform,
+  zeros,
+} from "./init.ts";
+import { Module } from "./module.ts";
+
+/** Options of {@linkcode Linear}. */
+export interface LinearOptions extends ParameterOptions {
+  /** Whether there is a bias, or how it starts. Default: uniform in +-1 / sqrt(inputs), as in PyTorch. */
+  readonly bias?: boolean | Initializer;
+  /** How the weight starts. Default: `kaimingUniform(Math.sqrt(5))`, as in PyTorch. */
+  readonly init?: Initializer;
+}
+
+/**
+ * The affine map `y = x weight^T + bias`.
+ *
+ * @example
+ * ```ts
+ * import { CpuDevice, Linear, tensor } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using layer = new Linear(3, 2, { device });
+ * using x = tensor([[1, 2, 3], [4, 5, 6]], { device });
+ * assert.deepEqual(layer.forward(x).shape, [2, 2]);
+ * ```
+ */
+export class Linear extends Module {
+  /** (outputs, inputs) */
+  readonly weight: Tensor;
+  /** (outputs) */
+  readonly bias: Tensor | undefined;
+
+  /** Creates `weight` and `bias`. */
+  constructor(inputs: number, outputs: number, options: LinearOptions = {}) {
+    super();
+    const { bias = true, init = kaimingUniform(Math.sqrt(5)) } = options;
+    const bound = 1 / Math.sqrt(inputs);
+    this.weight = createParameter([outputs, inputs], init, options);
+    this.bias = bias === false
+      ? undefined
+      : createParameter([outputs], bias === true ? uniform(-bound, bound) : bias, options);
+  }
+
+  /** (..., inputs) to (..., outputs); `residual` (..., outputs) is added in the same kernel. */
+  forward(x: Tensor, residual?: Tensor): Tensor {
+    return linear(x, this.weight, this.bias, { residual });
+  }
+}
+
+/** Options of {@linkcode Embedding}. */
+export interface EmbeddingOptions extends ParameterOptions {
+  /** How the weight starts. Default: a normal distribution of standard deviation 1, as in PyTorch. */
+  readonly init?: Initializer;
+}
+
+/** A table of vectors, one an id. */
+export class Embedding extends Module {
+  /** (count, size) */
+  readonly weight: Tensor;
+
+  /** Creates `weight`, `count` vectors of `size`. */
+  constructor(count: number, size: number, options: EmbeddingOptions = {}) {
+    super();
+    this.weight = createParameter([count, size], options.init ?? normal(), options);
+  }
+
+  /** Ids (...) of `i32` to their vectors (..., size). */
+  forward(ids: Tensor): Tensor {
+    return embedding(this.weight, ids);
+  }
+}
+
+/** Options of {@linkcode LayerNorm} and {@linkcode RMSNorm}. */
+export interface NormLayerOptions extends Omit<ParameterOptions, "random"> {
+  /** Added to the variance or mean square. Default: 1e-5. */
+  readonly eps?: number;
+}
+
+/** Layer normalisation over the last axis (Ba et al. 2016, https://arxiv.org/abs/1607.06450). */
+export class LayerNorm extends Module {
+  /** (size), starts at 1. */
+  readonly weight: Tensor;
+  /** (size), starts at 0. */
+  readonly bias: Tensor;
+  /** Added to the variance. */
+  readonly eps: number;
+
+  /** Creates `weight` and `bias`. */
+  constructor(size: number, options: NormLayerOptions = {}) {
+    super();
+    this.weight = createParameter([size], ones, options);
+    this.bias = createParameter([size], zeros, options);
+    this.eps = options.eps ?? 1e-5;
+  }
+
+  /** (..., size) to the same shape. */
+  forward(x: Tensor): Tensor {
+    return layerNorm(x, this.weight, this.bias, { eps: this.eps });
+  }
+}
+
+/** Root mean square normalisation over the last axis (Zhang and Sennrich 2019, https://arxiv.org/abs/1910.07467). */
+export class RMSNorm extends Module {
+  /** (size), starts at 1. */
+  readonly weight: Tensor;
+  /** Added to the mean square. */
+  readonly eps: number;
+
+  /** Creates `weight`. */
+  constructor(size: number, options: NormLayerOptions = {}) {
+    super();
+    this.weight = createParameter([size], ones, options);
+    this.eps = options.eps ?? 1e-5;
+  }
+
+  /** (..., size) to the same shape. */
+  forward(x: Tensor): Tensor {
+    return rmsNorm(x, this.weight, { eps: this.eps });
+  }
+}
+
+/** Zeroes elements with probability `p` and scales the others by 1 / (1 - p), where random numbers are given. */
+export class Dropout extends Module {
+  /** A layer that drops with probability `p`, from 0 to below 1. */
+  constructor(readonly p: number) {
+    super();
+  }
+
+  /** The same shape; x itself without `random`, as in evaluation. */
+  forward(x: Tensor, random: RandomState | undefined): Tensor {
+    return random && this.p ? dropout(x, this.p, { random }) : x;
+  }
+}

@@ -1,0 +1,164 @@
+/**
+ * Modules: objects that hold parameters.
+ *
+ * @module
+ */
+import type { Device } from "../device/device.ts";
+import { SafetensorsFile, writeSafetensors } from "../io/safetensors.ts";
+import { Tensor } from "../tensor/tensor.ts";
+import { assignFloats, checkStateDict, type StateDict, tensorEntries } from "./state_dict.ts";
+
+const parameters = new WeakSet<Tensor>();
+
+/**
+ * Makes a tensor a parameter: a field of a {@linkcode Module} that holds it is trained, saved and loaded. It requires
+ * a gradient and outlives the scope that it was made in. Returns the tensor.
+ */
+export function parameter(tensor: Tensor): Tensor {
+  parameters.add(tensor.keep());
+  tensor.requiresGrad = true;
+  return tensor;
+}
+
+/**
+ * The base class of layers and models. Parameters, modules and arrays of modules in its public fields belong to
+ * it, in the order of the fields; a parameter's name is the path of fields to it (`h.0.attn.c_attn.weight`),
+ * so names in the code are the names in files. A parameter that two fields hold counts once, under its first name.
+ * Other tensors in fields are constants: they are disposed of with the module and not saved.
+ *
+ * @example A model of one's own
+ * ```ts
+ * import { CpuDevice, Linear, Module, relu, type Tensor, zeros } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ *
+ * class MLP extends Module {
+ *   readonly up = new Linear(2, 64, { device });
+ *   readonly down = new Linear(64, 1, { device });
+ *
+ *   forward(x: Tensor): Tensor { // (B, 2) to (B, 1)
+ *     return this.down.forward(relu(this.up.forward(x)));
+ *   }
+ * }
+ *
+ * using model = new MLP();
+ * assert.deepEqual([...model.parameters().keys()], ["up.weight", "up.bias", "down.weight", "down.bias"]);
+ * assert.equal(model.parameterCount(), 2 * 64 + 64 + 64 + 1);
+ * assert.deepEqual(model.forward(zeros([5, 2], { device })).shape, [5, 1]);
+ * ```
+ */
+export abstract class Module implements Disposable {
+  /** The parameters by name. They get these names for messages, unless they have one. */
+  parameters(): StateDict {
+    const found = new Map<string, Tensor>();
+    const seen = new Set<Tensor>();
+    for (const [name, tensor] of tensorsOf(this)) {
+      if (!parameters.has(tensor) || seen.has(tensor)) continue;
+      seen.add(tensor);
+      found.set(name, tensor);
+      tensor.name ||= name;
+    }
+    return found;
+  }
+
+  /** The number of elements of all parameters, tied ones counted once. */
+  parameterCount(): number {
+    return this.parameters().values().reduce((count, { size }) => count + size, 0);
+  }
+
+  /** This module, under the name "", and all modules in it by the paths of fields to them. */
+  modules(): ReadonlyMap<string, Module> {
+    return new Map(modulesOf(this));
+  }
+
+  /** The device of the first parameter. Throws an `Error` where there is none. */
+  get device(): Device {
+    for (const [, tensor] of tensorsOf(this)) if (parameters.has(tensor)) return tensor.device;
+    throw new Error(`${this.constructor.name}: expected a parameter but got none`);
+  }
+
+  /** The same as {@linkcode Module.parameters}: the tensors themselves, not copies. */
+  stateDict(): StateDict {
+    return this.parameters();
+  }
+
+  /**
+   * Copies values into the parameters, from tensors on any device, of float types. Throws a `TypeError` that lists
+   * what is missing, unknown or of another shape, and then nothing has changed.
+   */
+  async loadStateDict(values: StateDict): Promise<void> {
+    const own = this.parameters();
+    checkStateDict(own, values, "loadStateDict: the state");
+    for (const [name, tensor] of own) assignFloats(tensor, await values.get(name)!.data());
+  }
+
+  /**
+   * Writes the parameters to a safetensors file, one tensor in memory at a time. The file appears complete or not at
+   * all. Needs `--allow-write` (and `--allow-read`).
+   */
+  async saveWeights(path: string | URL): Promise<void> {
+    await writeSafetensors(path, tensorEntries(this.parameters()));
+  }
+
+  /**
+   * Reads the parameters from a safetensors file (F32, F16 or BF16, converted to the parameters' type), one tensor in
+   * memory at a time. Needs `--allow-read`.
+   *
+   * @throws {TypeError} that lists what is missing, unknown or of another shape, and then nothing has changed
+   * @throws {FileFormatError} for a file that is not complete
+   */
+  async loadWeights(path: string | URL): Promise<void> {
+    using file = await SafetensorsFile.open(path);
+    const own = this.parameters();
+    checkStateDict(own, file.tensors, String(path));
+    for (const [name, tensor] of own) assignFloats(tensor, await file.readFloat32(name));
+  }
+
+  /** Stops training: no gradient is computed for the parameters. Returns the module. */
+  freeze(): this {
+    for (const tensor of this.parameters().values()) tensor.requiresGrad = false;
+    return this;
+  }
+
+  /** Lets the parameters be trained again. Returns the module. */
+  unfreeze(): this {
+    for (const tensor of this.parameters().values()) tensor.requiresGrad = true;
+    return this;
+  }
+
+  /** Frees the memory of all tensors in it. */
+  dispose(): void {
+    for (const [, tensor] of tensorsOf(this)) tensor.dispose();
+  }
+
+  /** The same as {@linkcode Module.dispose}, for `using`. */
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+/** A module and those in its fields, depth first. */
+function* modulesOf(module: Module, path = ""): Generator<[string, Module]> {
+  yield [path, module];
+  for (const [name, value] of fieldsOf(module, path)) {
+    if (value instanceof Module) yield* modulesOf(value, name);
+  }
+}
+
+/** The tensors in the fields of a module and of those in it, in the order of the fields. */
+function* tensorsOf(module: Module, path = ""): Generator<[string, Tensor]> {
+  for (const [name, value] of fieldsOf(module, path)) {
+    if (value instanceof Tensor) yield [name, value];
+    else if (value instanceof Module) yield* tensorsOf(value, name);
+  }
+}
+
+/** The public fields by their paths, the elements of arrays one by one. */
+function* fieldsOf(module: Module, path: string): Generator<[string, unknown]> {
+  const prefix = path && `${path}.`;
+  for (const [name, value] of Object.entries(module)) {
+    if (!Array.isArray(value)) yield [prefix + name, value];
+    else for (const [i, part] of value.entries()) yield [`${prefix}${name}.${i}`, part];
+  }
+}
