@@ -140,7 +140,9 @@ Deno.test("downloadModel() takes one file of weights before several, and tokeniz
     assert.deepEqual(hub.fetched(), ["tokenizer.json", "config.json", "model.safetensors"]);
     hub.revisions.main = SECOND;
     for (const name of ["model.safetensors", "tokenizer.json"]) delete hub.files[name];
-    await load();
+    let last = {};
+    await load({ onProgress: ({ done, total }) => last = { done, total } });
+    assert.deepEqual(last, { done: 4, total: 4 }, "each file counts once");
     assert.deepEqual(hub.fetched(), [
       ...["model.safetensors.index.json", "config.json", "x.safetensors", "y.safetensors"],
     ]);
