@@ -21,7 +21,7 @@ function noting(contextSize: number) {
   const reads: { shape: readonly number[]; ids: Promise<ArrayLike<number>> }[] = [];
   return {
     reads,
-    config: { contextSize },
+    config: { maxPositionEmbeddings: contextSize },
     device,
     logits(ids: Tensor): Tensor {
       reads.push({ shape: ids.shape, ids: ids.data() });

@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { DownloadError, withRetries } from "../../src/hub/http.ts";
 import { TransientError } from "../../src/hub/http.ts";
-import { hubUrl } from "../../src/hub/hub.ts";
+import { downloadHubFile, hubToken, hubUrl } from "../../src/hub/hub.ts";
 import { downloadModel } from "../../src/pretrained/download_model.ts";
 import { withServer } from "./server.ts";
 
@@ -140,7 +140,9 @@ Deno.test("downloadModel() takes one file of weights before several, and tokeniz
     assert.deepEqual(hub.fetched(), ["tokenizer.json", "config.json", "model.safetensors"]);
     hub.revisions.main = SECOND;
     for (const name of ["model.safetensors", "tokenizer.json"]) delete hub.files[name];
-    await load();
+    let last = {};
+    await load({ onProgress: ({ done, total }) => last = { done, total } });
+    assert.deepEqual(last, { done: 4, total: 4 }, "each file counts once");
     assert.deepEqual(hub.fetched(), [
       ...["model.safetensors.index.json", "config.json", "x.safetensors", "y.safetensors"],
     ]);
@@ -220,3 +222,36 @@ Deno.test("downloadModel() tries again where the server is busy, and at nothing 
       assert.equal(hub.asked.length, times, `status ${status}`);
     }
   }));
+
+Deno.test("hubToken() takes a token without the white space about it, and an empty one for none", () => {
+  const names = ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"];
+  const before = names.map((name) => Deno.env.get(name));
+  try {
+    Deno.env.set(names[0], " \n");
+    Deno.env.set(names[1], " secret\n");
+    assert.equal(hubToken(undefined), "secret");
+    assert.equal(hubToken("given"), "given");
+    assert.equal(hubToken(""), undefined);
+  } finally {
+    names.forEach((name, i) => {
+      const value = before[i];
+      value === undefined ? Deno.env.delete(name) : Deno.env.set(name, value);
+    });
+  }
+});
+
+Deno.test("downloadHubFile() refuses a file of which the hub says another length, a shorter one too", async () => {
+  const file = { repository: "a/b", revision: FIRST, path: "x.bin", bytes: 4 };
+  let size = "4";
+  await withServer(
+    () => new Response("1234", { headers: { "x-linked-size": size } }),
+    async (endpoint, folder) => {
+      const options = { ...quick, endpoint };
+      await downloadHubFile(file, join(folder, "right"), options);
+      for (size of ["3", "5"]) {
+        const wrong = downloadHubFile(file, join(folder, size), options);
+        await assert.rejects(wrong, DownloadError);
+      }
+    },
+  );
+});

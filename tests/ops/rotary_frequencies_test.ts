@@ -37,3 +37,11 @@ Deno.test("rotaryFrequencies() refuses numbers that make no sense", () => {
   const swapped = { ...LLAMA31, lowFrequencyFactor: 4, highFrequencyFactor: 1 };
   assert.throws(() => rotaryFrequencies(4, 10, swapped), /the low frequency factor below the high/);
 });
+
+Deno.test("rotaryFrequencies() refuses a scaling whose low frequency factor is not below the high one", () => {
+  const scaling = { type: "llama3", factor: 8, originalContextSize: 64 } as const;
+  for (const [low, high] of [[4, 4], [4, 1]]) {
+    const factors = { lowFrequencyFactor: low, highFrequencyFactor: high };
+    assert.throws(() => rotaryFrequencies(8, 10_000, { ...scaling, ...factors }), RangeError);
+  }
+});

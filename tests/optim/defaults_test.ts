@@ -208,3 +208,39 @@ Deno.test("schedules follow their formulas at every step", () => {
     assert.throws(() => make({ maxLr: 1, decaySteps: 0 }), RangeError);
   }
 });
+
+await onEachDevice(
+  "a sum of squares that overflows only in all refuses the step",
+  async (device) => {
+    // Each gradient's sum is 2e38, which f32 has; both together are not.
+    const names = ["a", "b"];
+    const parameters = new Map(names.map((name) => {
+      const parameter = tensor([0], { device });
+      parameter.grad = tensor([Math.sqrt(2e38)], { device });
+      return [name, parameter];
+    }));
+    const one = clipGradNorm(new Map([...parameters].slice(0, 1)), 1);
+    const both = clipGradNorm(parameters, 1);
+    const values = await readTensors([one.norm, one.factor, both.norm, both.factor]);
+    const [[norm], [factor], [whole], [refused]] = values;
+    assert.ok(Number.isFinite(norm) && factor > 0, `${norm}, ${factor}`);
+    assert.deepEqual([whole, refused], [Infinity, 0]);
+  },
+);
+
+Deno.test("AdamW adds eps to the corrected root, in f16 as in f32", open, async () => {
+  const steps = async (dtype: "f16" | "f32") => {
+    const parameter = tensor([[1, -2]], { device, dtype });
+    parameter.grad = tensor([[0.25, -0.5]], { device });
+    using optimizer = new AdamW({ parameter }, { lr: 0.5, eps: 0.25, weightDecay: 0 });
+    optimizer.step();
+    return await parameter.data();
+  };
+  // Of the first step both averages, corrected, are the gradient and its square.
+  const wanted = [1 - 0.5 * 0.25 / (0.25 + 0.25), -2 + 0.5 * 0.5 / (0.5 + 0.25)];
+  for (const dtype of ["f32", ...device.dtypes.has("f16") ? ["f16"] as const : []] as const) {
+    (await steps(dtype)).forEach((value, i) =>
+      assert.ok(Math.abs(value - wanted[i]) < 2e-3, `${dtype}: ${value}, not ${wanted[i]}`)
+    );
+  }
+});

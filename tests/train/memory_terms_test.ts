@@ -10,10 +10,10 @@ const open = { sanitizeResources: false, sanitizeOps: false };
 
 interface Case {
   readonly what: string;
-  readonly layers: number;
-  readonly embedSize: number;
-  readonly heads: number;
-  readonly contextSize: number;
+  readonly numHiddenLayers: number;
+  readonly hiddenSize: number;
+  readonly numAttentionHeads: number;
+  readonly maxPositionEmbeddings: number;
   readonly vocabSize: number;
   readonly batch: number;
   readonly context?: number;
@@ -22,35 +22,91 @@ interface Case {
 const CASES: readonly Case[] = [
   {
     what: "figures of many heads",
-    ...{ layers: 3, embedSize: 32, heads: 16, contextSize: 64, vocabSize: 64, batch: 8 },
+    ...{
+      numHiddenLayers: 3,
+      hiddenSize: 32,
+      numAttentionHeads: 16,
+      maxPositionEmbeddings: 64,
+      vocabSize: 64,
+      batch: 8,
+    },
   },
   {
     what: "activations of many blocks",
-    ...{ layers: 6, embedSize: 32, heads: 2, contextSize: 64, vocabSize: 64, batch: 8 },
+    ...{
+      numHiddenLayers: 6,
+      hiddenSize: 32,
+      numAttentionHeads: 2,
+      maxPositionEmbeddings: 64,
+      vocabSize: 64,
+      batch: 8,
+    },
   },
   {
     what: "weights and activations of one block",
-    ...{ layers: 1, embedSize: 64, heads: 1, contextSize: 64, vocabSize: 32, batch: 1 },
+    ...{
+      numHiddenLayers: 1,
+      hiddenSize: 64,
+      numAttentionHeads: 1,
+      maxPositionEmbeddings: 64,
+      vocabSize: 32,
+      batch: 1,
+    },
   },
   {
     what: "weights",
-    ...{ layers: 1, embedSize: 192, heads: 2, contextSize: 16, vocabSize: 32, batch: 6 },
+    ...{
+      numHiddenLayers: 1,
+      hiddenSize: 192,
+      numAttentionHeads: 2,
+      maxPositionEmbeddings: 16,
+      vocabSize: 32,
+      batch: 6,
+    },
   },
   {
     what: "weights of many blocks",
-    ...{ layers: 8, embedSize: 96, heads: 2, contextSize: 8, vocabSize: 64, batch: 1 },
+    ...{
+      numHiddenLayers: 8,
+      hiddenSize: 96,
+      numAttentionHeads: 2,
+      maxPositionEmbeddings: 8,
+      vocabSize: 64,
+      batch: 1,
+    },
   },
   {
     what: "64 rows of logits",
-    ...{ layers: 1, embedSize: 8, heads: 1, contextSize: 64, vocabSize: 300_000, batch: 2 },
+    ...{
+      numHiddenLayers: 1,
+      hiddenSize: 8,
+      numAttentionHeads: 1,
+      maxPositionEmbeddings: 64,
+      vocabSize: 300_000,
+      batch: 2,
+    },
   },
   {
     what: "64 MiB of logits",
-    ...{ layers: 1, embedSize: 8, heads: 1, contextSize: 128, vocabSize: 32_768, batch: 8 },
+    ...{
+      numHiddenLayers: 1,
+      hiddenSize: 8,
+      numAttentionHeads: 1,
+      maxPositionEmbeddings: 128,
+      vocabSize: 32_768,
+      batch: 8,
+    },
   },
   {
     what: "sequences shorter than the context",
-    ...{ layers: 2, embedSize: 32, heads: 2, contextSize: 512, vocabSize: 64, batch: 8 },
+    ...{
+      numHiddenLayers: 2,
+      hiddenSize: 32,
+      numAttentionHeads: 2,
+      maxPositionEmbeddings: 512,
+      vocabSize: 64,
+      batch: 8,
+    },
     context: 64,
   },
 ];
@@ -68,7 +124,7 @@ function measured(
   device.resetPeak();
   for (let step = 0; step < 2; step++) {
     using _scope = new Scope();
-    const shape = [batch, context ?? config.contextSize];
+    const shape = [batch, context ?? config.maxPositionEmbeddings];
     const ids = tensor(new Int32Array(shape[0] * shape[1]), { shape, device });
     model.loss(ids, ids, { recompute }).backward();
     const { factor } = clipGradNorm(model.parameters(), 1);

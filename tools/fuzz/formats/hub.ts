@@ -90,7 +90,7 @@ export const hub: Format = {
   },
 };
 
-const options = { retries: 1, retryDelay: 0, stallTimeout: 100, token: "hf_secret" };
+const options = { retries: 1, retryDelay: 0, stallTimeout: 50, token: "hf_secret" };
 
 async function fetchModel(endpoint: string, cacheFolder: string): Promise<void> {
   await downloadModel("a/b", { ...options, endpoint, cacheFolder });
@@ -99,6 +99,7 @@ async function fetchModel(endpoint: string, cacheFolder: string): Promise<void> 
 async function fetchDataSet(endpoint: string, folder: string): Promise<void> {
   const { signal } = new AbortController();
   for (const file of await listHubFiles("a/b", { ...options, endpoint })) {
+    holds(join("/folder", file.path).startsWith("/folder/"), `listed ${file.path}`);
     const path = await hubCorpusFile(file, folder, { ...options, endpoint }).open(signal);
     holds((await Deno.stat(path)).size === file.bytes, `${file.path} has another length`);
   }
@@ -177,12 +178,16 @@ function spoiling(chance: Chance, endpoint: string): Spoil {
     spoilJson,
     spoilBytes,
     spoilStatus,
+    spoilRedirect,
     spoilHeaders,
     spoilFlow,
   ]);
   const rarely = chance.pick([1, 1, 2, 3]);
+  const [lists, files] = chance.pick([[true, true], [true, false], [false, true]]);
   return (good, request) =>
-    chance.oneIn(rarely) ? spoil(good, chance, endpoint) : plain(good, request);
+    (good.json === undefined ? files : lists) && chance.oneIn(rarely)
+      ? spoil(good, chance, endpoint)
+      : plain(good, request);
 }
 
 type Way = (good: Answer, chance: Chance, endpoint: string) => Response;
@@ -190,8 +195,23 @@ type Way = (good: Answer, chance: Chance, endpoint: string) => Response;
 const respond = ({ body, status, headers }: Answer) =>
   new Response([101, 204, 205, 304].includes(status) ? null : body, { status, headers });
 
-const spoilJson: Way = (good, chance) =>
-  good.json === undefined ? respond(good) : new Response(mutateJsonText(good.json, chance));
+const spoilJson: Way = (good, chance) => {
+  if (good.json === undefined) return respond(good);
+  if (!chance.oneIn(4)) return new Response(mutateJsonText(good.json, chance));
+  const path = chance.pick([
+    "../a",
+    "en/../../a",
+    "/tmp/a",
+    "a/..",
+    "..\\a",
+    "C:\\a",
+    "a\0",
+    "",
+    ".",
+  ]);
+  const text = JSON.stringify(good.json);
+  return new Response(text.replace(/"en[^"]*"/, () => JSON.stringify(path)));
+};
 
 const spoilBytes: Way = (good, chance) =>
   respond({ ...good, body: mutateBytes(good.body, chance) as Uint8Array<ArrayBuffer> });
@@ -201,31 +221,21 @@ const spoilStatus: Way = (good, chance) => {
   return respond({ ...good, status: chance.pick(statuses) });
 };
 
-const spoilHeaders: Way = (good, chance, endpoint) => {
-  const place = chance.pick([
-    ...[
-      "file:///etc/passwd",
-      "data:text/plain,root:",
-      "blob:x",
-      "//",
-      "http://",
-      "\\\\a\\b",
-      "?",
-      "",
-    ],
-    ...["/", "/etc/passwd", `${endpoint}/x`, "http://127.0.0.1:9/", "https://127.0.0.1:9/"],
-  ]);
+const spoilRedirect: Way = (good, chance, endpoint) => {
+  const places = ["data:text/plain,root:", "blob:x", "//", "http://", "\\\\a\\b", "?", "", "/"];
+  const others = ["/etc/passwd", `${endpoint}/x`, "http://127.0.0.1:9/", "https://127.0.0.1:9/"];
+  const location = chance.oneIn(2) ? "file:///etc/passwd" : chance.pick([...places, ...others]);
+  return respond({ ...good, status: chance.pick([301, 302, 307]), headers: { location } });
+};
+
+const spoilHeaders: Way = (good, chance) => {
   const number = chance.pick(["-1", "0", "7", "1e9", "9007199254740993", "x", ""]);
-  switch (chance.below(4)) {
-    case 0:
-      return respond({
-        ...good,
-        status: chance.pick([301, 302, 307]),
-        headers: { location: place },
-      });
-    case 1:
-      return respond({ ...good, headers: { link: `<${place || "?page"}>; rel="next"` } });
-    case 2: {
+  switch (chance.below(3)) {
+    case 0: {
+      const next = chance.pick(["?page", "/", "//", "file:///etc/passwd", "http://127.0.0.1:9/"]);
+      return respond({ ...good, headers: { link: `<${next}>; rel="next"` } });
+    }
+    case 1: {
       const range = `bytes ${number}-${chance.pick(["5", number])}/${chance.pick(["*", number])}`;
       const status = chance.pick([206, 416]);
       return respond({ ...good, status, headers: { etag: number, "content-range": range } });
