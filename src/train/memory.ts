@@ -35,7 +35,8 @@ const LOGITS_BYTES = 64 * 2 ** 20, LOGITS_ROWS = 64;
 
 /**
  * The peak memory of a training step of a GPT-2, in bytes, from its sizes alone. What a device rounds up comes on top of
- * it: up to an eighth on WebGPU, whose buffers come in classes of size.
+ * it: up to an eighth on WebGPU, whose buffers come in classes of size, and on the CPU device the f32 copies of f16
+ * operands that a kernel computes with.
  *
  * @example
  * ```ts
@@ -77,7 +78,7 @@ export function gpt2TrainingMemory(config: GPT2Config, setup: TrainingSetup): Tr
     kept + embedding + block / 3 + (recompute ? working + 2 * state : 5 * state), // the last block's backward pass
     count * bytes - block + working + 4 * state, // the first block's
     count * bytes + embedding + state, // the embedding's, whose two gradients are added up
-    count * bytes + (recompute ? 7 : 5) * state,
+    count * bytes + (recompute ? 9 : 7) * state, // the first map's, whose output is queries, keys and values together
   ];
   const step = Math.ceil(Math.max(...moments));
   const parameters = count * (dtype === "f16" ? BYTES.f16 + BYTES.f32 : BYTES.f32);

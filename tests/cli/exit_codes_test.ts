@@ -120,7 +120,7 @@ Deno.test("cli: evaluate scores with the window, the stride and the limit that i
     await Deno.writeTextFile(join(folder, "items.jsonl"), lines);
 
     const tokenizer = new GPT2Tokenizer();
-    const options = { maxPositionEmbeddings: 8, stride: 3 };
+    const options = { contextSize: 8, stride: 3 };
     const wanted = await textPerplexity(model, tokenizer, text, options);
     assert.notEqual(wanted.loss, (await textPerplexity(model, tokenizer, text)).loss);
     const items = await loadHellaSwag({ path: join(folder, "items.jsonl") });

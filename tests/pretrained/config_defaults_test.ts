@@ -186,7 +186,7 @@ Deno.test("loadModel() gives the type asked for, and loadLanguageModel() no tran
     }
     const path = join(folder, "model.json");
     const json = JSON.parse(await Deno.readTextFile(path));
-    json.config.layers = 3000;
+    json.config.numHiddenLayers = 3000;
     await Deno.writeTextFile(path, JSON.stringify(json));
     await assert.rejects(loadModel(folder, { device }), (error: unknown) => {
       assert.ok(error instanceof FileFormatError);
