@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { DownloadError, withRetries } from "../../src/hub/http.ts";
 import { TransientError } from "../../src/hub/http.ts";
-import { downloadHubFile, hubToken, hubUrl } from "../../src/hub/hub.ts";
+import { downloadHubFile, hubToken, hubUrl, listHubFiles } from "../../src/hub/hub.ts";
 import { downloadModel } from "../../src/pretrained/download_model.ts";
 import { withServer } from "./server.ts";
 
@@ -254,4 +254,23 @@ Deno.test("downloadHubFile() refuses a file of which the hub says another length
       }
     },
   );
+});
+
+Deno.test("listHubFiles() does not follow a list to another host, which would be shown the token", () => {
+  const other: string[] = [];
+  return withServer((request) => {
+    other.push(request.url);
+    return Response.json([]);
+  }, (elsewhere) =>
+    withServer(
+      ({ url }) =>
+        new URL(url).pathname.includes("/revision/")
+          ? Response.json({ sha: FIRST })
+          : Response.json([], { headers: { link: `<${elsewhere}/next>; rel="next"` } }),
+      async (endpoint) => {
+        const options = { ...quick, endpoint, token: "secret" };
+        await assert.rejects(listHubFiles("a/b", options), DownloadError);
+        assert.deepEqual(other, []);
+      },
+    ));
 });
