@@ -2,9 +2,10 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { join } from "node:path";
+import { download } from "../../src/hub/download.ts";
 import { DownloadError, withRetries } from "../../src/hub/http.ts";
 import { TransientError } from "../../src/hub/http.ts";
-import { downloadHubFile, hubToken, hubUrl } from "../../src/hub/hub.ts";
+import { downloadHubFile, hubToken, hubUrl, listHubFiles } from "../../src/hub/hub.ts";
 import { downloadModel } from "../../src/pretrained/download_model.ts";
 import { withServer } from "./server.ts";
 
@@ -254,4 +255,44 @@ Deno.test("downloadHubFile() refuses a file of which the hub says another length
       }
     },
   );
+});
+
+Deno.test("listHubFiles() does not follow a list to another host, which would be shown the token", () => {
+  const other: string[] = [];
+  return withServer((request) => {
+    other.push(request.url);
+    return Response.json([]);
+  }, (elsewhere) =>
+    withServer(
+      ({ url }) =>
+        new URL(url).pathname.includes("/revision/")
+          ? Response.json({ sha: FIRST })
+          : Response.json([], { headers: { link: `<${elsewhere}/next>; rel="next"` } }),
+      async (endpoint) => {
+        const options = { ...quick, endpoint, token: "secret" };
+        await assert.rejects(listHubFiles("a/b", options), DownloadError);
+        assert.deepEqual(other, []);
+      },
+    ));
+});
+
+Deno.test("download() puts no part together that the server did not begin where it was asked to", async () => {
+  const content = "0123456789";
+  const headers = { etag: '"same"' };
+  let asked = 0;
+  await withServer(({ headers: wanted }) => {
+    asked++;
+    if (!wanted.has("range")) return new Response(content, { headers });
+    return new Response(content.slice(2), {
+      status: 206,
+      headers: { ...headers, "content-range": "bytes 2-9/10" },
+    });
+  }, async (endpoint, folder) => {
+    const path = join(folder, "a.txt");
+    await Deno.writeTextFile(`${path}.part`, content.slice(0, 4));
+    await Deno.writeTextFile(`${path}.part.version`, headers.etag);
+    await download(`${endpoint}/a.txt`, path, { retries: 2, retryDelay: 1 });
+    assert.equal(asked, 2);
+    assert.equal(await Deno.readTextFile(path), content);
+  });
 });
