@@ -15,6 +15,7 @@ import {
   GPT2,
   GPT2Tokenizer,
   loadMobyDick,
+  manualSeed,
   openDevice,
   readTensors,
   Scope,
@@ -23,6 +24,7 @@ import {
   warmupCosine,
 } from "../mod.ts";
 
+manualSeed(1337); // the same run every time
 const [path] = Deno.args;
 const device = await openDevice();
 const tokenizer = new GPT2Tokenizer();
