@@ -1,6 +1,6 @@
 /**
  * What the kernels of attention share: their numbers, the constants of their GPU programs, and the walk over
- * visible keys of their CPU twins.
+ * visible keys of their reference implementations.
  *
  * @module
  */

@@ -43,7 +43,7 @@ export interface Formula {
   readonly functions?: string;
   /** The same in TypeScript: the operands, then the scalars. */
   cpu(...operands: number[]): number;
-  /** The same for whole numbers, where 32-bit arithmetic is not double precision rounded. */
+  /** The same for integers, where 32-bit arithmetic is not double precision rounded. */
   cpuWhole?(...operands: number[]): number;
   /** The WASM SIMD implementation, for floating-point operands that are not broadcast. */
   simd?(job: SimdJob<Params>): boolean;
@@ -56,7 +56,7 @@ export function isFloatJob({ params }: SimdJob<Params>): boolean {
   return params.float === 1;
 }
 
-/** A WASM door that calls an export with the addresses of `a`, `b`, ..., `y`. */
+/** A WASM SIMD implementation that calls an export with the addresses of `a`, `b`, ..., `y`. */
 export function simdExport(name: string): (job: SimdJob<Params>) => boolean {
   return (job) => {
     job.run(name, job.params.count, SIMD_CHUNK, ...Object.values(job.at));

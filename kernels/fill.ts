@@ -14,7 +14,7 @@ export type FillParams = {
   value: number;
 };
 
-/** y (count) = value, for every dtype; whole numbers up to 2^24 are exact. */
+/** y (count) = value, for every dtype; integers up to 2^24 are exact. */
 export const fill: Kernel<FillParams> = kernel<FillParams>({
   name: "fill",
   bindings: {

@@ -142,7 +142,7 @@ export const matmul: Kernel<MatmulParams> = kernel<MatmulParams>({
   gpu(params, target) {
     const { m, n, batches, transposeA, transposeB } = params;
     const variant = matmulVariant(params, target);
-    // Where workgroups are dear and barriers dearer, an invocation takes all of k; else as B lies in memory.
+    // On software adapters, where workgroups and barriers are expensive, an invocation takes all of k; else lanes go as B lies.
     const columnLanes = target.software ? 64 : transposeB ? 2 : 16;
     const [rows, columns] = {
       tiled: [64, 64],

@@ -1,7 +1,7 @@
 // For adapters that run on the CPU with subgroups of 8 (llvmpipe). There a load costs about a hundred
 // instructions whatever its address, but handing a value from one lane to all costs one. So nothing is loaded
 // twice: a subgroup computes 32 x 32 of C; each of its lanes loads 4 rows of A and 4 columns of B, 4 long in
-// k, keeps its 4 columns and hears the 32 rows from the others.
+// k, keeps its 4 columns and takes the 32 rows from the others.
 const LANES = 32u; // a workgroup, 4 subgroups side by side
 
 @compute @workgroup_size(LANES)

@@ -94,7 +94,7 @@ export function rowChunk(columns: number): number {
   return Math.max(1, Math.floor(16384 / Math.max(1, columns)));
 }
 
-/** The number that a WASM door finds at an address. */
+/** The number at an address, for a WASM SIMD implementation. */
 export function numberAt<P>(job: SimdJob<P>, address: number): number {
   return new Float32Array(job.context.pool.memory.buffer, address, 1)[0];
 }

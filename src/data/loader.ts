@@ -154,7 +154,7 @@ export class TokenLoader implements AsyncDisposable {
     return this.batchSize * this.contextSize;
   }
 
-  /** How often the data has been gone through, as a whole number; 0 at the beginning. */
+  /** How often the data has been gone through, as an integer; 0 at the beginning. */
   get epoch(): number {
     return Math.floor(this.#position / this.corpusTokens);
   }

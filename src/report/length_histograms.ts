@@ -4,7 +4,7 @@ import { AXIS, COLOURS, INK, vegaPicture } from "./vega_picture.ts";
 export interface LengthPanel {
   /** Heading, such as `English`. */
   name: string;
-  /** Length of each sequence: whole numbers from 0. */
+  /** Length of each sequence: integers from 0. */
   lengths: ArrayLike<number>;
   /** Greatest length that is kept; drawn as a line, with the lengths above it faint. */
   limit?: number;
@@ -32,7 +32,7 @@ const MAX_BARS = 60;
  * Draws how many sequences have which length, as an SVG with a histogram for each kind of sequence,
  * and how many of them a limit keeps. It follows the reader's colour scheme, light or dark.
  *
- * @throws {RangeError} where a panel has no lengths, or one is not a whole number from 0
+ * @throws {RangeError} where a panel has no lengths, or one is not an integer from 0
  *
  * @example
  * ```ts

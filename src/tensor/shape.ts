@@ -80,7 +80,7 @@ export function broadcastStrides(shape: Shape, target: Shape): number[] {
   });
 }
 
-/** A checked shape: whole numbers, none negative. One length may be -1 where `size` tells it. */
+/** A checked shape: integers, none negative. One length may be -1 where `size` tells it. */
 export function checkShape(op: string, shape: Shape, size?: number): number[] {
   const wrong = shape.find((length) =>
     !Number.isInteger(length) || length < (size === undefined ? 0 : -1)

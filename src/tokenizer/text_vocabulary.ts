@@ -194,7 +194,7 @@ export class TextVocabulary {
 
   /**
    * The words of `ids` up to the first `<EOS>`, a space between them, without `<PAD>` and `<SOS>`. Throws a
-   * `RangeError` for an id that is not a whole number from 0 to `size - 1`.
+   * `RangeError` for an id that is not an integer from 0 to `size - 1`.
    */
   decode(ids: ArrayLike<number>): string {
     const words: string[] = [];

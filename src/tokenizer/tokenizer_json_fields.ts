@@ -144,7 +144,7 @@ function readAddedTokens(
   if (all.size > MAX_VOCAB_SIZE) {
     checks.fail("model.vocab", `at most ${MAX_VOCAB_SIZE} ids`, all.size);
   }
-  // As many places as tokens: ids beyond them would have to be made room for on the word of a number.
+  // As many places as tokens: ids beyond them would take memory by a number in the file.
   const tokens = new Array<string | undefined>(all.size).fill(undefined);
   for (const [token, id] of all) {
     const field = `id of ${shown(token)}`;
