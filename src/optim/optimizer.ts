@@ -132,11 +132,8 @@ export abstract class Optimizer implements Disposable {
     });
     this.#step = constant(this.device, [], 0).keep();
     this.#correction = constant(this.device, [2], 1).keep();
-    const counter: Watched = {
-      watched: this.#step,
-      beginRead: () => this.#beginCheck(),
-    };
-    watch(this.#counter = counter);
+    this.#counter = { watched: this.#step, beginRead: () => this.#beginCheck() };
+    watch(this.#counter);
   }
 
   /**
@@ -204,7 +201,6 @@ export abstract class Optimizer implements Disposable {
 
   /** Frees its own memory; the parameters stay. */
   [Symbol.dispose](): void {
-    void this.#counter;
     this.state().forEach((tensor) => tensor.dispose());
     this.#correction.dispose();
   }
