@@ -4,6 +4,7 @@
  * @module
  */
 import { DeviceError } from "../errors.ts";
+import { chooseGpu } from "./dawn.ts";
 
 /** Limits a device can be opened with, to be frugal or to test that long bindings are split. */
 export interface WebGpuLimits {
@@ -17,8 +18,11 @@ export interface WebGpuLimits {
 
 /** How a {@linkcode WebGpuDevice} is opened. */
 export interface WebGpuOptions {
-  /** Where adapters come from; Deno's `navigator.gpu` by default. */
-  readonly gpu?: GPU;
+  /**
+   * Where adapters come from: `"dawn"`, or an object; by default what the environment variable `DINOGRAD_GPU` says, else
+   * the runtime's `navigator.gpu`.
+   */
+  readonly gpu?: GPU | "dawn";
   /** Which adapter, where there are several; `high-performance` by default. */
   readonly powerPreference?: GPUPowerPreference;
   /** Limits below the adapter's. */
@@ -40,11 +44,13 @@ export function isSoftwareAdapter(adapter: GPUAdapter): boolean {
 
 /**
  * True for an adapter over OpenGL, which wgpu takes where there is no Vulkan driver: its compute programs crash
- * the process. It can be told by the subgroup sizes that wgpu invents for it alone.
+ * the process. It can be told by what it alone lacks: subgroup sizes are unknown on other old GPUs, too, but these can
+ * store textures of `bgra8unorm`, which wgpu does not offer over OpenGL.
  */
 export function isOpenGlAdapter(adapter: GPUAdapter): boolean {
   const { subgroupMinSize, subgroupMaxSize } = adapter.info;
-  return subgroupMinSize === 4 && subgroupMaxSize === 128 && !adapter.features.has("shader-f16");
+  return subgroupMinSize === 4 && subgroupMaxSize === 128 && !adapter.features.has("shader-f16") &&
+    !adapter.features.has("bgra8unorm-storage");
 }
 
 /** What is said of an adapter over OpenGL. */
@@ -66,7 +72,7 @@ export interface OpenedAdapter {
 
 /** Opens an adapter. Throws a {@linkcode DeviceError} where there is none or it gives no device. */
 export async function openAdapter(options: WebGpuOptions): Promise<OpenedAdapter> {
-  const gpu = options.gpu ?? navigator.gpu;
+  const gpu = await chooseGpu(options.gpu);
   if (!gpu) throw new DeviceError("This runtime has no WebGPU (navigator.gpu is missing)");
   const powerPreference = options.powerPreference ?? "high-performance";
   // Deno and wgpu list no `subgroups` where they grant it, so the only way to know is to ask.

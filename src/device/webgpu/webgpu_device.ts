@@ -92,7 +92,7 @@ export class WebGpuDevice implements Device {
     const { subgroupMinSize, subgroupMaxSize } = adapter.info;
     const sameSize = subgroups && subgroupMinSize === subgroupMaxSize;
     // Only naga takes subgroup operations without (and not with) the language's `enable` line.
-    const naga = "Deno" in globalThis && (options.gpu ?? navigator.gpu) === navigator.gpu;
+    const naga = "Deno" in globalThis && gpu instanceof GPUDevice;
     this.#launcher = new Launcher({
       gpu,
       faults: this.#faults,
