@@ -35,9 +35,9 @@ var<workgroup> sums: array<vec4f, THREADS / 32u * 16u * SUM_STRIDE>;
 fn main(
   @builtin(workgroup_id) group: vec3u,
   @builtin(local_invocation_index) index: u32,
-  @builtin(subgroup_id) subgroup: u32,
-  @builtin(subgroup_invocation_id) lane: u32,
 ) {
+  let subgroup = index / 32u;
+  let lane = index % 32u;
   let start = starts(group.z);
   let first_row = group.y * TILE_M;
   let first_column = group.x * TILE_N;
