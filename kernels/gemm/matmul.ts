@@ -111,14 +111,18 @@ export function matmulVariant(params: MatmulParams, target: GpuTarget): MatmulVa
   if (m <= 8) return "vector";
   if (m <= 16 || n <= 16) return "direct";
   const { a, b } = target.dtypes;
-  if (target.matrixUnits && a === "f16" && b === "f16" && isVector(params)) return "matrix";
+  const { maxInvocations, maxWorkgroupBytes } = target;
+  const half = a === "f16" && b === "f16";
+  if (target.matrixUnits && half && isVector(params) && maxWorkgroupBytes >= 16 * 1024) {
+    return "matrix";
+  }
   const tiles = Math.ceil(m / 128) * Math.ceil(n / 128) * batches;
-  const fits = target.maxInvocations >= 256 && target.maxWorkgroupBytes >= 2 * 16 * 32 * 16;
+  const fits = maxInvocations >= 256 && maxWorkgroupBytes >= 2 * 16 * 32 * 16;
   return fits && 2 * tiles > MANY_WORKGROUPS ? "large" : "tiled";
 }
 
 /** What a workgroup of a program for matrix units computes. */
-export interface MatrixTile {
+interface MatrixTile {
   readonly rows: number;
   readonly columns: number;
   readonly constants: Readonly<Record<string, number>>;
@@ -127,19 +131,22 @@ export interface MatrixTile {
 /** Tiles for matrix units, the largest first: matrices of 16 x 16 a subgroup, subgroups a workgroup. */
 const MATRIX_TILES = [[4, 4, 2, 4], [4, 2, 2, 4], [2, 2, 2, 2]] as const;
 
-/** The largest tile that leaves enough workgroups. */
-export function matrixTile({ m, n, batches }: MatmulParams): MatrixTile {
+/** The largest tile that leaves enough workgroups and fits into their memory. */
+function matrixTile({ m, n, batches }: MatmulParams, maxWorkgroupBytes: number): MatrixTile {
   const tiles = MATRIX_TILES.map(([ROWS, COLUMNS, SUBGROUPS_M, SUBGROUPS_N]) => {
     const rows = 16 * ROWS * SUBGROUPS_M, columns = 16 * COLUMNS * SUBGROUPS_N;
     const THREADS = 32 * SUBGROUPS_M * SUBGROUPS_N;
     const TILE_K = 32;
     const A_LOADS = rows * TILE_K / 4 / THREADS, B_LOADS = columns * TILE_K / 4 / THREADS;
     const shape = { ROWS, COLUMNS, SUBGROUPS_M, SUBGROUPS_N, THREADS, A_LOADS, B_LOADS };
-    return { rows, columns, constants: shape };
+    // Two bytes an element and the padding of rows, at most TILE_K ends of 16 bytes or one a row or column; and the sums.
+    const bytes = (rows + columns) * (2 * TILE_K + 16) + THREADS / 32 * 16 * 20 * 4;
+    return { rows, columns, bytes, constants: shape };
   });
+  const fitting = tiles.filter(({ bytes }) => bytes <= maxWorkgroupBytes);
   const enough = ({ rows, columns }: MatrixTile) =>
     2 * Math.ceil(m / rows) * Math.ceil(n / columns) * batches >= MANY_WORKGROUPS;
-  return tiles.find(enough) ?? tiles[tiles.length - 1];
+  return fitting.find(enough) ?? fitting[fitting.length - 1];
 }
 
 const PROGRAMS: Record<MatmulVariant, string> = {
@@ -185,9 +192,9 @@ export const matmul: Kernel<MatmulParams> = kernel<MatmulParams>({
     const variant = matmulVariant(params, target);
     // On software adapters, where workgroups and barriers are expensive, an invocation takes all of k; else lanes go as B lies.
     const columnLanes = target.software ? 64 : transposeB ? 2 : 16;
-    const tile = matrixTile(params);
+    const tile = variant === "matrix" ? matrixTile(params, target.maxWorkgroupBytes) : undefined;
     const [rows, columns] = {
-      matrix: [tile.rows, tile.columns],
+      matrix: [tile?.rows ?? 1, tile?.columns ?? 1],
       large: [128, 128],
       tiled: [64, 64],
       direct: [32, 32],
@@ -200,7 +207,7 @@ export const matmul: Kernel<MatmulParams> = kernel<MatmulParams>({
     };
     if (variant === "vector") {
       Object.assign(constants, { COLUMN_LANES: columnLanes, K_LANES: 64 / columnLanes });
-    } else if (variant === "matrix") Object.assign(constants, tile.constants);
+    } else if (variant === "matrix") Object.assign(constants, tile?.constants);
     else if (variant === "large") {
       constants.PADDING = Number(target.maxWorkgroupBytes >= 2 * 16 * 33 * 16);
     }

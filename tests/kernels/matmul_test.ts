@@ -167,9 +167,7 @@ await onEachDevice("matmul() agrees with float64 past a tile", async (device) =>
 
 await onEachDevice("matmul() of many tiles agrees with float64", async (device) => {
   // More than half of MANY_WORKGROUPS tiles of 128 x 128: on a GPU the program with the largest.
-  for (const [transposeA, transposeB] of transposes) {
-    await check(device, { m: 132, n: 36, k: 20, transposeA, transposeB, batches: 67, bias: true });
-  }
+  await check(device, { m: 132, n: 36, k: 20, transposeA: 1, batches: 67, bias: true });
+  await check(device, { m: 132, n: 200, k: 36, transposeB: 1, batches: 34, alpha: 0.5 });
   await check(device, { m: 129, n: 33, k: 19, batches: 67, beta: 1 });
-  await check(device, { m: 132, n: 200, k: 36, batches: 34, alpha: 0.5 });
 });

@@ -43,7 +43,9 @@ async function load(): Promise<GPU> {
   } catch (error) {
     throw new DeviceError(
       `loadDawn: expected the package ${PACKAGE} and --allow-ffi, which its native code needs, but got ` +
-        `"${error instanceof Error ? error.message.split("\n")[0] : error}"; without Dawn, the runtime's own ` +
+        `"${
+          error instanceof Error ? error.message.split("\n")[0] : error
+        }"; without Dawn, the runtime's own ` +
         `WebGPU does the same`,
       { cause: error },
     );
