@@ -3,17 +3,14 @@
  *
  * @module
  */
-import { logSoftmax as logSoftmaxKernel } from "../../kernels/rows/log_softmax.ts";
-import { logSoftmaxBackward } from "../../kernels/rows/log_softmax_backward.ts";
-import { softmax as softmaxKernel } from "../../kernels/rows/softmax.ts";
-import { softmaxBackward } from "../../kernels/rows/softmax_backward.ts";
+import { softmax as softmaxKernel, softmaxBackward } from "../../kernels/rows/softmax.ts";
 import { resolveAxis } from "../tensor/shape.ts";
 import { record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { checkFloat } from "./check.ts";
 import { alongAxis } from "./launch.ts";
 
-/** Options of {@linkcode softmax} and `logSoftmax`. */
+/** Options of {@linkcode softmax} and {@linkcode logSoftmax}. */
 export interface SoftmaxOptions {
   /** The axis whose elements compete; negative ones count from the back. Default: -1. */
   readonly axis?: number;
@@ -39,15 +36,7 @@ export interface SoftmaxOptions {
  * ```
  */
 export function softmax(x: Tensor, options: SoftmaxOptions = {}): Tensor {
-  checkFloat("softmax", x);
-  const params = alongAxis(x.shape, resolveAxis("softmax", options.axis ?? -1, x.shape));
-  const y = Tensor.empty(x.device, x.shape, x.dtype);
-  x.device.launch(softmaxKernel, { x, y }, params);
-  return record("softmax", [x], y, [y], (dOut, [y]) => {
-    const dX = Tensor.empty(y.device, y.shape, y.dtype);
-    y.device.launch(softmaxBackward, { dOut, y, dX }, params);
-    return [dX];
-  });
+  return alongRows("softmax", x, options, 0);
 }
 
 /**
@@ -68,13 +57,17 @@ export function softmax(x: Tensor, options: SoftmaxOptions = {}): Tensor {
  * ```
  */
 export function logSoftmax(x: Tensor, options: SoftmaxOptions = {}): Tensor {
-  checkFloat("logSoftmax", x);
-  const params = alongAxis(x.shape, resolveAxis("logSoftmax", options.axis ?? -1, x.shape));
+  return alongRows("logSoftmax", x, options, 1);
+}
+
+function alongRows(op: string, x: Tensor, { axis = -1 }: SoftmaxOptions, log: 0 | 1): Tensor {
+  checkFloat(op, x);
+  const params = { ...alongAxis(x.shape, resolveAxis(op, axis, x.shape)), log };
   const y = Tensor.empty(x.device, x.shape, x.dtype);
-  x.device.launch(logSoftmaxKernel, { x, y }, params);
-  return record("logSoftmax", [x], y, [y], (dOut, [y]) => {
+  x.device.launch(softmaxKernel, { x, y }, params);
+  return record(op, [x], y, [y], (dOut, [y]) => {
     const dX = Tensor.empty(y.device, y.shape, y.dtype);
-    y.device.launch(logSoftmaxBackward, { dOut, y, dX }, params);
+    y.device.launch(softmaxBackward, { dOut, y, dX }, params);
     return [dX];
   });
 }
