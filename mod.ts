@@ -67,7 +67,6 @@ export * from "./src/models/gpt3.ts";
 export * from "./src/models/llama.ts";
 export * from "./src/models/model_folder.ts";
 export * from "./src/models/transformer.ts";
-export * from "./src/models/translator.ts";
 
 // Weights of others, and for others
 export {
