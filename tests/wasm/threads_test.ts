@@ -33,7 +33,7 @@ Deno.test("ThreadPool.run() names the kernel when it is unknown, traps or the po
   const bad = [8, 8, 8, 1, 0xfffffff0, 8, 64, 0, 0xfffffff0, 8, 64, 0, 0xfffffff0, 8, 64, 0, 0, 0];
   for (let i = 0; i < 20; i++) {
     assert.throws(
-      () => pool.run("sgemm", 64, 1, ...bad, 8, 8, 8),
+      () => pool.run("sgemm", 64, 1, ...bad, 8, 8),
       /Kernel "sgemm" failed.*out of bounds/,
     );
   }
