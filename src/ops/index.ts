@@ -3,9 +3,7 @@
  *
  * @module
  */
-import { embeddingKernel } from "../../kernels/indexing/embedding.ts";
-import { embeddingBackward } from "../../kernels/indexing/embedding_backward.ts";
-import { equalIds } from "../../kernels/indexing/equal_ids.ts";
+import { embeddingBackward, embeddingKernel, equalIds } from "../../kernels/indexing/embedding.ts";
 import { gatherBackward, gatherKernel } from "../../kernels/indexing/gather.ts";
 import { topKKernel, topKRounds } from "../../kernels/sampling/top_k.ts";
 import type { Binding } from "../device/device.ts";

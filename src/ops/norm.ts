@@ -3,11 +3,13 @@
  *
  * @module
  */
-import { layerNorm as layerNormKernel } from "../../kernels/rows/layer_norm.ts";
-import { layerNormBackward } from "../../kernels/rows/layer_norm_backward.ts";
-import { layerNormBackwardParams } from "../../kernels/rows/layer_norm_backward_params.ts";
-import { layerNormSlabs } from "../../kernels/rows/layer_norm_slabs.ts";
-import { rmsNorm as rmsNormKernel } from "../../kernels/rows/rms_norm.ts";
+import {
+  layerNorm as layerNormKernel,
+  layerNormBackward,
+  layerNormBackwardParams,
+  layerNormSlabs,
+  rmsNorm as rmsNormKernel,
+} from "../../kernels/rows/norm.ts";
 import type { Binding } from "../device/device.ts";
 import { BYTES, type DType } from "../device/dtype.ts";
 import { MAX_ITERATIONS } from "../device/kernel.ts";
