@@ -203,7 +203,8 @@ export function attentionLaunch(
       const { own, other } = blocks!;
       return {
         rows: own,
-        iterations: iterationsOf(own, other, 1 + 2 * d4 + other) + 4 * d4,
+        iterations:
+          iterationsOf(own, other, 1 + d4 + Math.ceil(other * d4 / (2 * own)) + other / 4) + 4 * d4,
         constants: {
           OWN: own,
           OTHER: other,

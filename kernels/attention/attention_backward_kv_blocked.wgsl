@@ -82,18 +82,22 @@ fn main(
       slopes[(x + {8*j}u) * W_STRIDE + y] = p{j} * (t{j} - stats[delta_at + stat{j}]);
       //#end
       workgroupBarrier();
-      for (var l = 0u; l < OTHER; l++) {
-        let w = weights[l * W_STRIDE + y];
-        let u = slopes[l * W_STRIDE + y];
-        //#repeat c 0..COLUMNS
-        let g{c} = vec4f(tile_g[l * STRIDE + x + {8*c}u]);
-        let q{c} = vec4f(tile_q[l * STRIDE + x + {8*c}u]);
-        //#end
-        //#repeat i 0..4
-        //#repeat c 0..COLUMNS
-        dv{i}_{c} += w[{i}] * g{c};
-        dk{i}_{c} += u[{i}] * q{c};
-        //#end
+      for (var l = 0u; l < OTHER; l += 4u) {
+        //#repeat u 0..4
+        {
+          let w = weights[(l + {u}u) * W_STRIDE + y];
+          let u = slopes[(l + {u}u) * W_STRIDE + y];
+          //#repeat c 0..COLUMNS
+          let g{c} = vec4f(tile_g[(l + {u}u) * STRIDE + x + {8*c}u]);
+          let q{c} = vec4f(tile_q[(l + {u}u) * STRIDE + x + {8*c}u]);
+          //#end
+          //#repeat i 0..4
+          //#repeat c 0..COLUMNS
+          dv{i}_{c} += w[{i}] * g{c};
+          dk{i}_{c} += u[{i}] * q{c};
+          //#end
+          //#end
+        }
         //#end
       }
     }

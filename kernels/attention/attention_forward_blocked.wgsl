@@ -94,15 +94,19 @@ fn main(
     o{i}_{c} *= shrink[{i}];
     //#end
     //#end
-    for (var l = 0u; l < OTHER; l++) {
-      let w = weights[l * W_STRIDE + y];
-      //#repeat c 0..COLUMNS
-      let v{c} = vec4f(tile_v[l * STRIDE + x + {8*c}u]);
-      //#end
-      //#repeat i 0..4
-      //#repeat c 0..COLUMNS
-      o{i}_{c} += w[{i}] * v{c};
-      //#end
+    for (var l = 0u; l < OTHER; l += 4u) {
+      //#repeat u 0..4
+      {
+        let w = weights[(l + {u}u) * W_STRIDE + y];
+        //#repeat c 0..COLUMNS
+        let v{c} = vec4f(tile_v[(l + {u}u) * STRIDE + x + {8*c}u]);
+        //#end
+        //#repeat i 0..4
+        //#repeat c 0..COLUMNS
+        o{i}_{c} += w[{i}] * v{c};
+        //#end
+        //#end
+      }
       //#end
     }
   }
