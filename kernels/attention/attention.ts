@@ -232,6 +232,13 @@ export function attentionLaunch(
   };
 }
 
+/** Floating-point operations of so many products of queries by keys by the size of a head. */
+export function attentionFlops(params: AttentionParams, products: number): number {
+  const { batch, heads, queries, keys, d, step, block } = params;
+  const seen = block ? Math.min(block, keys) : step ? keys / 2 : keys;
+  return 2 * products * batch * heads * queries * seen * d;
+}
+
 /** A query head of a sequence: where its rows and those of its keys begin. */
 export interface Head {
   /** The sequence. */

@@ -6,6 +6,7 @@
 import { type Kernel, kernel } from "../../src/device/kernel.ts";
 import {
   ATTENTION_PARAMS,
+  attentionFlops,
   attentionLaunch,
   type AttentionParams,
   attentionPrograms,
@@ -45,6 +46,7 @@ export const attentionBackwardKv: Kernel<AttentionParams> = kernel<AttentionPara
       wgsl: programs[variant],
       vec4,
       constants,
+      flops: attentionFlops(params, 4),
       workgroups: [Math.ceil(params.keys / rows), params.batch * params.kvHeads],
       iterations,
     };

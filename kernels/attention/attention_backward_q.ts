@@ -6,6 +6,7 @@
 import { type Kernel, kernel } from "../../src/device/kernel.ts";
 import {
   ATTENTION_PARAMS,
+  attentionFlops,
   attentionLaunch,
   type AttentionParams,
   attentionPrograms,
@@ -45,6 +46,7 @@ export const attentionBackwardQ: Kernel<AttentionParams> = kernel<AttentionParam
       wgsl: programs[variant],
       vec4,
       constants,
+      flops: attentionFlops(params, 3),
       workgroups: [Math.ceil(params.queries / rows), params.batch * params.heads],
       iterations,
     };

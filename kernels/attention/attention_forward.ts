@@ -7,6 +7,7 @@ import { attention } from "../../src/device/cpu/attention.ts";
 import { type Kernel, kernel } from "../../src/device/kernel.ts";
 import {
   ATTENTION_PARAMS,
+  attentionFlops,
   attentionLaunch,
   type AttentionParams,
   attentionPrograms,
@@ -60,6 +61,7 @@ export const attentionForward: Kernel<AttentionParams> = kernel<AttentionParams>
       wgsl: each ? decoding : programs[variant],
       vec4,
       constants: each ? { D: params.d, D4: d4 } : launch.constants,
+      flops: attentionFlops(params, 2),
       workgroups: [Math.ceil(params.queries / rows), params.batch * params.heads],
       iterations: each ? few : launch.iterations,
     };
