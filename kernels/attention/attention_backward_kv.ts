@@ -16,10 +16,11 @@ import {
 } from "./attention.ts";
 import bindings from "./attention_backward_kv.wgsl" with { type: "text" };
 import blocked from "./attention_backward_kv_blocked.wgsl" with { type: "text" };
+import matrix from "./attention_backward_kv_matrix.wgsl" with { type: "text" };
 import subgroup from "./attention_backward_kv_subgroup.wgsl" with { type: "text" };
 import tiled from "./attention_backward_kv_tiled.wgsl" with { type: "text" };
 
-const programs = attentionPrograms(bindings, { blocked, tiled, subgroup });
+const programs = attentionPrograms(bindings, { matrix, blocked, tiled, subgroup });
 
 /**
  * dK and dV from dO and the stats that `attentionForward` and `attentionBackwardQ` left. Shapes are those of

@@ -16,10 +16,11 @@ import {
 } from "./attention.ts";
 import bindings from "./attention_backward_q.wgsl" with { type: "text" };
 import blocked from "./attention_backward_q_blocked.wgsl" with { type: "text" };
+import matrix from "./attention_backward_q_matrix.wgsl" with { type: "text" };
 import subgroup from "./attention_backward_q_subgroup.wgsl" with { type: "text" };
 import tiled from "./attention_backward_q_tiled.wgsl" with { type: "text" };
 
-const programs = attentionPrograms(bindings, { blocked, tiled, subgroup });
+const programs = attentionPrograms(bindings, { matrix, blocked, tiled, subgroup });
 
 /**
  * dQ from dO, and into the second half of stats the sum of o dO over every row, which

@@ -19,11 +19,17 @@ import {
 import bindings from "./attention_forward.wgsl" with { type: "text" };
 import blocked from "./attention_forward_blocked.wgsl" with { type: "text" };
 import few from "./attention_forward_few.wgsl" with { type: "text" };
+import matrix from "./attention_forward_matrix.wgsl" with { type: "text" };
 import subgroup from "./attention_forward_subgroup.wgsl" with { type: "text" };
 import tiled from "./attention_forward_tiled.wgsl" with { type: "text" };
 
-const programs = attentionPrograms(bindings, { blocked, tiled, subgroup });
-const decoding = attentionPrograms(bindings, { blocked: "", tiled: few, subgroup }).tiled;
+const programs = attentionPrograms(bindings, { matrix, blocked, tiled, subgroup });
+const decoding = attentionPrograms(bindings, {
+  matrix: "",
+  blocked: "",
+  tiled: few,
+  subgroup,
+}).tiled;
 
 /** The most queries for which a GPU takes a workgroup for each. */
 const FEW = 4;
