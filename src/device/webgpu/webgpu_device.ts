@@ -51,6 +51,8 @@ export class WebGpuDevice implements Device {
   readonly software: boolean;
   /** True where kernels may use subgroup operations. */
   readonly subgroups: boolean;
+  /** What the adapter lists beyond the minimum, in WebGPU's names. */
+  readonly features: readonly string[];
 
   #gpu: GPUDevice;
   #faults = new Faults();
@@ -73,6 +75,7 @@ export class WebGpuDevice implements Device {
     this.#gpu = gpu;
     this.software = isSoftwareAdapter(adapter);
     this.subgroups = subgroups;
+    this.features = [...adapter.features].sort();
     this.description = `${adapterName(adapter)} over WebGPU${this.software ? " (software)" : ""}`;
     this.dtypes = new Set<DType>(
       gpu.features.has("shader-f16") ? ["f32", "f16", "i32", "u32"] : ["f32", "i32", "u32"],
