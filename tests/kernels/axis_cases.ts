@@ -5,13 +5,13 @@
  */
 import type { Kernel } from "../../src/device/kernel.ts";
 import type { AxisParams } from "../../kernels/rows/softmax.ts";
+import { isDawn } from "../support/gpu.ts";
 import { type Case, output, random } from "./case.ts";
 
-const SHAPES = [[66_000, 2, 1], [3, 12, 1], [5, 13, 1], [2, 1500, 1], [3, 5, 4], [2, 7, 3], [
-  0,
-  8,
-  1,
-], [4, 0, 1]];
+// deno-fmt-ignore
+const SHAPES = [[3, 12, 1], [5, 13, 1], [2, 1500, 1], [3, 5, 4], [2, 7, 3], [0, 8, 1], [4, 0, 1]];
+// More rows than a dimension has workgroups; SwiftShader takes many seconds for them.
+if (!isDawn) SHAPES.push([66_000, 2, 1]);
 
 /** Lengths of rows that software adapters did not walk to the end: GPT-2's vocabulary, 2^16 + 1 and more. */
 export const LONG = [50_257, 65_537, 300_001];
