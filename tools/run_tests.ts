@@ -16,6 +16,7 @@ const ON_DAWN = [
   "tests/kernels/",
   "tests/ops/",
   "tests/device/",
+  "tests/train/device_loss_test.ts",
 ];
 const linux = Deno.build.os === "linux";
 const dawn = Deno.args.includes("--dawn");
