@@ -10,23 +10,16 @@ import {
   positive,
   share,
 } from "../../src/cli/arguments.ts";
-import { MODEL_NAMES, type ModelName } from "./models.ts";
+import { MODEL_NAMES, type ModelName, type ModelOptions } from "./models.ts";
 
 /** Everything that a run depends on. */
-export interface Options extends DeviceOptions {
+export interface Options extends ModelOptions, DeviceOptions {
   preset: Preset;
   models: ModelName[];
   data?: string;
   prompt: string;
   seed: number;
   merges: number;
-  context: number;
-  embed: number;
-  layers: number;
-  heads: number;
-  kvHeads: number;
-  localBlock: number;
-  dropout: number;
   batch: number;
   epochs: number;
   lr: number;

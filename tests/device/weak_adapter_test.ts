@@ -10,7 +10,7 @@ import { RandomState } from "../../src/tensor/random.ts";
 import { Scope } from "../../src/tensor/scope.ts";
 import { testWebGpu } from "../support/devices.ts";
 import { weakProfileGpu } from "../support/hardware_profile.ts";
-import { trainedLosses } from "../support/trained_losses.ts";
+import { trainedLosses } from "../../tools/proofs/trained_losses.ts";
 
 const available = await testWebGpu() !== undefined;
 

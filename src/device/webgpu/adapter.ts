@@ -31,6 +31,9 @@ export interface WebGpuOptions {
   readonly memoryLimit?: number;
 }
 
+/** Dawn's name of the feature that gives access to matrix units. */
+export const SUBGROUP_MATRIX = "chromium-experimental-subgroup-matrix";
+
 /** Adapters that are a CPU in disguise. */
 const SOFTWARE = /llvmpipe|swiftshader|lavapipe|softpipe|basic render/i;
 
@@ -55,6 +58,25 @@ export function isOpenGlAdapter(adapter: GPUAdapter): boolean {
 
 /** What is said of an adapter over OpenGL. */
 export const NO_OPENGL = "its only adapter goes through OpenGL, which cannot run compute programs";
+
+/** True where kernels may multiply matrices of 16 x 16 in f16 with sums in f32, by subgroups of 32 invocations. */
+export function hasMatrixUnits(adapter: GPUAdapter, gpu: GPUDevice): boolean {
+  const { subgroupMatrixConfigs = [], subgroupMinSize, subgroupMaxSize } = adapter
+    .info as GPUAdapterInfo & { subgroupMatrixConfigs?: Iterable<SubgroupMatrixConfig> };
+  return subgroupMinSize === 32 && subgroupMaxSize === 32 && gpu.features.has("shader-f16") &&
+    gpu.features.has(SUBGROUP_MATRIX as GPUFeatureName) &&
+    [...subgroupMatrixConfigs].some(({ componentType, resultComponentType, M, N, K }) =>
+      componentType === "f16" && resultComponentType === "f32" && M === 16 && N === 16 && K === 16
+    );
+}
+
+interface SubgroupMatrixConfig {
+  readonly componentType: string;
+  readonly resultComponentType: string;
+  readonly M: number;
+  readonly N: number;
+  readonly K: number;
+}
 
 /** The adapter's name as people know it. */
 export function adapterName(adapter: GPUAdapter): string {
@@ -96,7 +118,7 @@ async function requestDevice(
   // Limits below these defaults need not be granted; the device keeps to lower ones by itself.
   const atLeast = (value: number | undefined, most: number, preset: number) =>
     value === undefined ? most : Math.min(most, Math.max(value, preset));
-  const requiredFeatures = ["shader-f16", "timestamp-query"]
+  const requiredFeatures = ["shader-f16", "timestamp-query", SUBGROUP_MATRIX]
     .filter((feature) => adapter.features.has(feature as GPUFeatureName));
   if (subgroups) requiredFeatures.push("subgroups");
   try {

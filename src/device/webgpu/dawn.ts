@@ -54,8 +54,9 @@ async function load(): Promise<GPU> {
   for (const [name, value] of Object.entries(dawn.globals)) {
     if (!(name in globalThis)) Object.defineProperty(globalThis, name, { value });
   }
-  // Matrix units are an experimental extension, which Dawn counts among the unsafe.
-  return dawn.create(["enable-dawn-features=allow_unsafe_apis"]);
+  // Matrix units are an experimental extension, which Dawn counts among the unsafe; f16 on NVIDIA's GPUs is off by default,
+  // for corner cases of conversions in old drivers.
+  return dawn.create(["enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia"]);
 }
 
 /** Milliseconds of a wait in which Dawn looks for results in every turn of the event loop; later once in a millisecond. */

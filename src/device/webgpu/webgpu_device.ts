@@ -12,6 +12,7 @@ import type { Purpose } from "../out_of_memory.ts";
 import { type Bindings, needsSplit, splitLaunch } from "../splitting.ts";
 import {
   adapterName,
+  hasMatrixUnits,
   isSoftwareAdapter,
   openAdapter,
   type OpenedAdapter,
@@ -53,6 +54,8 @@ export class WebGpuDevice implements Device {
   readonly subgroups: boolean;
   /** What the adapter lists beyond the minimum, in WebGPU's names. */
   readonly features: readonly string[];
+  /** True where matrix products in f16 run on the GPU's matrix units. */
+  readonly matrixUnits: boolean;
 
   #gpu: GPUDevice;
   #faults = new Faults();
@@ -76,6 +79,7 @@ export class WebGpuDevice implements Device {
     this.software = isSoftwareAdapter(adapter);
     this.subgroups = subgroups;
     this.features = [...adapter.features].sort();
+    this.matrixUnits = hasMatrixUnits(adapter, gpu);
     this.description = `${adapterName(adapter)} over WebGPU${this.software ? " (software)" : ""}`;
     this.dtypes = new Set<DType>(
       gpu.features.has("shader-f16") ? ["f32", "f16", "i32", "u32"] : ["f32", "i32", "u32"],
@@ -105,6 +109,7 @@ export class WebGpuDevice implements Device {
         maxWorkgroupBytes: gpu.limits.maxComputeWorkgroupStorageSize,
         software: this.software,
         subgroups,
+        matrixUnits: this.matrixUnits,
         subgroupSize: sameSize ? subgroupMinSize ?? 0 : 0,
       },
       mostWorkgroups: gpu.limits.maxComputeWorkgroupsPerDimension,
