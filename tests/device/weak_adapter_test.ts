@@ -4,7 +4,7 @@ import { CpuDevice } from "../../src/device/cpu/cpu_device.ts";
 import { DeviceError } from "../../src/device/errors.ts";
 import { openDevice } from "../../src/device/open.ts";
 import { WebGpuDevice } from "../../src/device/webgpu/webgpu_device.ts";
-import { sample } from "../../src/ops/sample.ts";
+import { sample } from "../../src/ops/sampling.ts";
 import { tensor } from "../../src/tensor/create.ts";
 import { RandomState } from "../../src/tensor/random.ts";
 import { Scope } from "../../src/tensor/scope.ts";
