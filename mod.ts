@@ -37,6 +37,7 @@ export { type BindingSlot } from "./src/device/kernel_spec.ts";
 export * from "./src/device/open.ts";
 export { type Bindings } from "./src/device/splitting.ts";
 export * from "./src/device/timings.ts";
+export { loadDawn } from "./src/device/webgpu/dawn.ts";
 export * from "./src/device/webgpu/webgpu_device.ts";
 
 // Tensors and gradients

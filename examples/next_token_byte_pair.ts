@@ -24,7 +24,6 @@ import {
   crossEntropy,
   Interrupt,
   noGrad,
-  openDevice,
   openProgress,
   type RandomState,
   readTensors,
@@ -36,6 +35,7 @@ import {
   TextLog,
   warmupCosine,
 } from "../mod.ts";
+import { openChosenDevice } from "../src/cli/open_device.ts";
 import { openCorpus, type WindowBatch } from "./next_token_byte_pair/data.ts";
 import { openRun } from "./next_token_byte_pair/folder.ts";
 import { drawSamples, readAttention, readParameters } from "./next_token_byte_pair/look.ts";
@@ -53,7 +53,7 @@ import { NOTHING, scoreOf, Training, withBatch } from "./next_token_byte_pair/tr
 const run = await openRun(parseOptions(Deno.args));
 using _folder = run.folder;
 const { folder: { path: folder }, options } = run;
-const device = await openDevice(options.device === "auto" ? {} : { kind: options.device });
+const device = await openChosenDevice(options);
 using log = await TextLog.open(`${folder}/log.txt`, { echo: console.log });
 const corpus = await openCorpus(folder, options);
 const { tokenizer, train, validation, unigramEntropy } = corpus;

@@ -19,7 +19,6 @@ import {
   formatDuration,
   Interrupt,
   loadNewestCheckpoint,
-  openDevice,
   openProgress,
   RandomState,
   readTensors,
@@ -39,11 +38,10 @@ import { parseOptions } from "./seq_to_seq_with_transformer/options.ts";
 import { type Curves, Report } from "./seq_to_seq_with_transformer/report.ts";
 import { showcase } from "./seq_to_seq_with_transformer/showcase.ts";
 import { Interpreter } from "../src/cli/interpreter.ts";
+import { openChosenDevice } from "../src/cli/open_device.ts";
 
 const line = parseOptions(Deno.args);
-const device = await openDevice(
-  line.options.device === "auto" ? {} : { kind: line.options.device },
-);
+const device = await openChosenDevice(line.options);
 if (line.translate !== undefined) {
   const interpreter = await Interpreter.load(await chooseModel(line), device);
   const sentence = cleanSentence(line.translate);

@@ -6,7 +6,7 @@ import type { CommandLine, Options } from "./options.ts";
 const KIND = "next-token";
 
 /** What may be said of a run that goes on; the rest is as it was. */
-const MAY_CHANGE = ["--resume", "--device"];
+const MAY_CHANGE = ["--resume", "--device", "--gpu"];
 
 /** A run's folder, which is this process's, and its options: those of a new run are kept in the folder. */
 export interface Run {
@@ -47,5 +47,6 @@ async function resumeRun(
   const folder = await RunFolder.open(found);
   const options: Options = JSON.parse(await Deno.readTextFile(path));
   if (given.includes("--device")) options.device = asked.device;
+  if (given.includes("--gpu")) options.gpu = asked.gpu;
   return { folder, options };
 }

@@ -1,7 +1,9 @@
 /** The options of `next_token_byte_pair.ts`: presets, and a flag for every number in them. */
 import {
+  addDeviceOptions,
   choice,
   choices,
+  type DeviceOptions,
   integer,
   newCommand,
   number,
@@ -11,10 +13,9 @@ import {
 import { MODEL_NAMES, type ModelName, type ModelOptions } from "./models.ts";
 
 /** Everything that a run depends on. */
-export interface Options extends ModelOptions {
+export interface Options extends ModelOptions, DeviceOptions {
   preset: Preset;
   models: ModelName[];
-  device: "auto" | "webgpu" | "cpu";
   data?: string;
   prompt: string;
   seed: number;
@@ -82,12 +83,8 @@ export function parseOptions(args: string[]): CommandLine {
     "Trains a tokenizer, and then GPT-2, GPT-3 and LLaMA 1, 2 and 3, on Shakespeare.",
   )
     .option("--models <names>", `some of ${MODEL_NAMES.join(",")}`, choices(MODEL_NAMES))
-    .option("--preset <tiny|full>", "sizes and schedule to start from", choice(["tiny", "full"]))
-    .option(
-      "--device <auto|webgpu|cpu>",
-      "where to compute",
-      choice(["auto", "webgpu", "cpu"]),
-    )
+    .option("--preset <tiny|full>", "sizes and schedule to start from", choice(["tiny", "full"]));
+  addDeviceOptions(command)
     .option("--data <file>", "a text (default: tiny Shakespeare, downloaded into runs/)")
     .option("--out <folder>", "models, log and pictures (default: a new folder in runs/)")
     .option("--resume [folder]", "go on with a run that was stopped (default: the newest in runs/)")

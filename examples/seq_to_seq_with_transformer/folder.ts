@@ -7,7 +7,7 @@ const KIND = "translator";
 const OPTIONS = "options.json";
 
 /** What may be said of a run that goes on; the rest is as it was. */
-const MAY_CHANGE = ["--resume", "--device"];
+const MAY_CHANGE = ["--resume", "--device", "--gpu"];
 
 /** The run that `--resume` names, or undefined for a new one. */
 export async function openResumed(
@@ -24,6 +24,7 @@ export async function openResumed(
   const folder = await RunFolder.open(found);
   const options: Options = JSON.parse(await Deno.readTextFile(path));
   if (given.includes("--device")) options.device = asked.device;
+  if (given.includes("--gpu")) options.gpu = asked.gpu;
   return { folder, options };
 }
 

@@ -1,10 +1,18 @@
 /** The options of `seq_to_seq_with_transformer.ts`: presets, and a flag for every number in them. */
-import { choice, integer, newCommand, number, positive, share } from "../../src/cli/arguments.ts";
+import {
+  addDeviceOptions,
+  choice,
+  type DeviceOptions,
+  integer,
+  newCommand,
+  number,
+  positive,
+  share,
+} from "../../src/cli/arguments.ts";
 
 /** Everything that a run depends on. */
-export interface Options {
+export interface Options extends DeviceOptions {
   preset: Preset;
-  device: "auto" | "webgpu" | "cpu";
   data?: string;
   /** Left out: all pairs. */
   pairs?: number;
@@ -82,8 +90,8 @@ export function parseOptions(args: string[]): CommandLine {
     "seq_to_seq_with_transformer",
     "Trains an encoder-decoder Transformer to translate English to French, or translates with it.",
   )
-    .option("--preset <tiny|full>", "sizes and schedule to start from", choice(["tiny", "full"]))
-    .option("--device <auto|webgpu|cpu>", "where to compute", choice(["auto", "webgpu", "cpu"]))
+    .option("--preset <tiny|full>", "sizes and schedule to start from", choice(["tiny", "full"]));
+  addDeviceOptions(command)
     .option("--data <file>", "pairs, tab-separated, .txt or .zip (default: downloaded into runs/)")
     .option("--out <folder>", "model, log and pictures (default: a new folder in runs/)")
     .option("--resume [folder]", "go on with a run that was stopped (default: the newest in runs/)")

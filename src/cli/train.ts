@@ -6,11 +6,11 @@ import {
   type GPT2Config,
   GPT2Tokenizer,
   Interrupt,
-  openDevice,
   openProgress,
   warmupCosine,
   WebGpuDevice,
 } from "../../mod.ts";
+import { openChosenDevice } from "./open_device.ts";
 import { Checks, isMilestone, WeightsLostError } from "./train/checks.ts";
 import { openCorpus } from "./train/corpus.ts";
 import { newFolder, openResumed } from "./train/folder.ts";
@@ -23,7 +23,7 @@ export async function train(args: string[]): Promise<void> {
   const asked = parseOptions(args);
   const resumed = await openResumed(asked);
   const options = resumed ? parseOptions(args, resumed.options) : asked;
-  const device = await openDevice(options.device === "auto" ? {} : { kind: options.device });
+  const device = await openChosenDevice(options);
   const tokenizer = new GPT2Tokenizer();
   const corpus = await openCorpus(options.data, tokenizer);
   using folder = resumed?.folder ?? await newFolder(options);

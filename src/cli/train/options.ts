@@ -1,10 +1,18 @@
 /** The options of `train`: presets, and a flag for every number in them. */
-import { choice, type Command, integer, newCommand, number, positive } from "../arguments.ts";
+import {
+  addDeviceOptions,
+  choice,
+  type Command,
+  type DeviceOptions,
+  integer,
+  newCommand,
+  number,
+  positive,
+} from "../arguments.ts";
 
 /** Everything that a run depends on. */
-export interface Options {
+export interface Options extends DeviceOptions {
   preset: Preset;
-  device: "auto" | "webgpu" | "cpu";
   dtype: "f32" | "f16" | "auto";
   data?: string;
   out?: string;
@@ -43,7 +51,7 @@ export interface Options {
 
 type Preset = "tiny" | "small" | "124m";
 type Sizes =
-  & Omit<Options, "preset" | "device" | "data" | "out" | "resume" | "profile" | "dtype">
+  & Omit<Options, "preset" | keyof DeviceOptions | "data" | "out" | "resume" | "profile" | "dtype">
   & {
     dtype?: Options["dtype"];
   };
@@ -91,18 +99,13 @@ const presets: Record<Preset, Sizes> = {
 
 /** The command line, for its help and for shells to complete. */
 export function trainCommand(): Command {
-  return newCommand("train", "Trains GPT-2 from scratch.")
+  const command = newCommand("train", "Trains GPT-2 from scratch.")
     .option(
       "--preset <tiny|small|124m>",
       "sizes and schedule to start from",
       choice(Object.keys(presets)),
-    )
-    .option(
-      "--device <auto|webgpu|cpu>",
-      "where to compute",
-      choice(["auto", "webgpu", "cpu"]),
-      "auto",
-    )
+    );
+  return addDeviceOptions(command, "auto")
     .option(
       "--dtype <f32|f16|auto>",
       "f16: mixed precision; auto: on GPUs that have it (default: f32, for 124m auto)",

@@ -57,6 +57,8 @@ export class WebGpuDevice implements Device {
   readonly software: boolean;
   /** True where kernels may use subgroup operations. */
   readonly subgroups: boolean;
+  /** What the adapter lists beyond the minimum, in WebGPU's names. */
+  readonly features: readonly string[];
   /** True where matrix products in f16 run on the GPU's matrix units. */
   readonly matrixUnits: boolean;
 
@@ -82,6 +84,7 @@ export class WebGpuDevice implements Device {
     this.software = isSoftwareAdapter(adapter);
     this.minWorkgroups = this.software ? 1 : GPU_WORKGROUPS;
     this.subgroups = subgroups;
+    this.features = [...adapter.features].sort();
     this.matrixUnits = hasMatrixUnits(adapter, gpu);
     this.description = `${adapterName(adapter)} over WebGPU${this.software ? " (software)" : ""}`;
     this.dtypes = new Set<DType>(
