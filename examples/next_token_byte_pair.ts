@@ -40,7 +40,7 @@ import {
   TextLog,
   weightNorm,
 } from "../mod.ts";
-import { openRun } from "../src/cli/runs.ts";
+import { findRun } from "../src/cli/runs.ts";
 import { openCorpus, type WindowBatch, type Windows } from "./next_token_byte_pair/data.ts";
 import { drawSamples, readBeginning } from "./next_token_byte_pair/look.ts";
 import { type Model, type ModelName, TITLES } from "./next_token_byte_pair/models.ts";
@@ -55,9 +55,10 @@ import {
 import { epochSchedule, isShown } from "./next_token_byte_pair/schedule.ts";
 import { Training } from "./next_token_byte_pair/training.ts";
 
-const run = await openRun("next-token", parseOptions(Deno.args));
-using _folder = run.folder;
-const { folder: { path: folder }, options } = run;
+const found = await findRun("next-token", parseOptions(Deno.args));
+const { options } = found;
+using runFolder = await found.open();
+const folder = runFolder.path;
 const device = await openDevice(options.device === "auto" ? {} : { kind: options.device });
 using log = await TextLog.open(`${folder}/log.txt`, { echo: console.log });
 const corpus = await openCorpus(folder, options, (text) => log.line(text));

@@ -36,11 +36,12 @@ import {
 } from "../mod.ts";
 import { openCorpus } from "./seq_to_seq_with_transformer/data.ts";
 import { evaluate, upload } from "./seq_to_seq_with_transformer/evaluate.ts";
+import { LEGEND } from "./seq_to_seq_with_transformer/look.ts";
 import { parseOptions } from "./seq_to_seq_with_transformer/options.ts";
 import { type Curves, Report } from "./seq_to_seq_with_transformer/report.ts";
 import { isShown, showcase, showEpoch } from "./seq_to_seq_with_transformer/showcase.ts";
 import { Interpreter } from "../src/cli/interpreter.ts";
-import { newestOf, openRun } from "../src/cli/runs.ts";
+import { findRun, newestOf } from "../src/cli/runs.ts";
 
 const KIND = "translator";
 
@@ -58,10 +59,11 @@ if (line.translate !== undefined) {
   Deno.exit();
 }
 
-const opened = await openRun(KIND, line);
-using _folder = opened.folder;
-const { folder: { path: folder }, options } = opened;
+const found = await findRun(KIND, line);
+const { options } = found;
 const corpus = await openCorpus(options);
+using runFolder = await found.open();
+const folder = runFolder.path;
 const { trainRows } = corpus;
 const random = new RandomState(options.seed);
 const model = new Transformer({
@@ -96,6 +98,7 @@ report.line(
   `Transformer with ${model.parameterCount().toLocaleString("en")} parameters on ` +
     `${device.description}; ${options.epochs} epochs in batches of ${options.batch} pairs`,
 );
+report.line(LEGEND);
 report.line(step ? `going on after step ${step} from ${checkpoint!.path}` : `writing to ${folder}`);
 
 const batches = Math.ceil(trainRows.count / options.batch); // of an epoch

@@ -17,7 +17,8 @@ import { upload } from "./evaluate.ts";
 
 /** What the figures of {@linkcode compareAll} are. */
 export const LEGEND =
-  `score: log-probability / words^${LENGTH_EXPONENT}; BLEU: up to four words in a row, and with weights 1/2^n`;
+  `score: log-probability / words^${LENGTH_EXPONENT}; BLEU-4, 0 where no four words in a row are ` +
+  "right, and BLEU with weights 1/2^n";
 
 /**
  * Lines about each sentence: the expected translations, those by beams of 1, 2 and 3 with their scores, and what the

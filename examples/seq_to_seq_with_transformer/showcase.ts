@@ -2,7 +2,7 @@
 import { corpusBleu, openProgress } from "../../mod.ts";
 import type { Interpreter } from "../../src/cli/interpreter.ts";
 import { type Corpus, type Sentence, someSentences } from "./data.ts";
-import { compareAll, LEGEND, readTranslation } from "./look.ts";
+import { compareAll, readTranslation } from "./look.ts";
 import type { Options } from "./options.ts";
 import type { Report } from "./report.ts";
 
@@ -23,7 +23,7 @@ export async function showEpoch(
   { epoch, step }: { epoch: number; step: number },
 ): Promise<void> {
   const sentences = someSentences(pairs, options.samples);
-  report.line(`translations of sentences ${name} after epoch ${epoch}; ${LEGEND}`);
+  report.line(`translations of sentences ${name}, after epoch ${epoch}:`);
   report.samples(name, step, await compareAll(interpreter, sentences));
   const file = `cross_epoch_${String(epoch).padStart(3, "0")}`;
   await drawAttention(interpreter, report, longest(sentences), { epoch, step }, [
@@ -48,7 +48,7 @@ export async function showcase(
     report.line(`beam ${width}: corpus BLEU-4 ${percent} on ${scored.length} sentences ${name}`);
   }
   for (const { name, pairs } of shown) {
-    report.line(`translations of sentences ${name}; ${LEGEND}`);
+    report.line(`translations of sentences ${name}:`);
     const some = someSentences(pairs, options.samples);
     report.samples(name, step, await compareAll(interpreter, some));
   }

@@ -35,22 +35,23 @@ export interface RunRequest<O> {
   given: string[];
 }
 
-/** A run's folder, which is this process's, and its options: those of a new run are kept in the folder. */
+/** A run before it begins or goes on. */
 export interface Run<O> {
-  readonly folder: RunFolder;
   readonly options: O;
+  /** Takes its folder, which is this process's from then on. A new one is made, and the options are kept in it. */
+  open(): Promise<RunFolder>;
 }
 
 /** What may be said of a run that goes on; the rest is as it was. */
 const MAY_CHANGE = ["--resume", "--device"];
 
 /** A new run, or the one that `--resume` names. `kind` begins the names of folders in `runs/`. */
-export async function openRun<O extends { preset: string; device: string }>(
+export async function findRun<O extends { preset: string; device: string }>(
   kind: string,
   request: RunRequest<O>,
 ): Promise<Run<O>> {
   const { options, out, resume, given } = request;
-  if (resume === undefined) return await newRun(kind, options, out);
+  if (resume === undefined) return { options, open: () => newFolder(kind, options, out) };
   const fixed = given.filter((name) => !MAY_CHANGE.includes(name));
   if (fixed.length) {
     throw new Error(`A run goes on with its own options: leave out ${fixed.join(", ")}`);
@@ -58,12 +59,9 @@ export async function openRun<O extends { preset: string; device: string }>(
   const found = resume === true ? await newestOf(kind) : resume;
   const path = `${found}/options.json`;
   if (!await exists(path)) throw new Error(`There is no run to resume in ${found}`);
-  const folder = await RunFolder.open(found);
   const begun: O = JSON.parse(await Deno.readTextFile(path));
-  return {
-    folder,
-    options: given.includes("--device") ? { ...begun, device: options.device } : begun,
-  };
+  if (given.includes("--device")) begun.device = options.device;
+  return { options: begun, open: () => RunFolder.open(found) };
 }
 
 /** The newest run of a kind. Throws where there is none. */
@@ -73,11 +71,11 @@ export async function newestOf(kind: string): Promise<string> {
   return found;
 }
 
-async function newRun<O extends { preset: string }>(
+async function newFolder<O extends { preset: string }>(
   kind: string,
   options: O,
   out: string | undefined,
-): Promise<Run<O>> {
+): Promise<RunFolder> {
   const folder = out === undefined
     ? await RunFolder.create(RUNS, newRunName(`${kind}-${options.preset}`))
     : await RunFolder.open(out);
@@ -87,5 +85,5 @@ async function newRun<O extends { preset: string }>(
     throw new Error(`${folder.path} holds another run: go on with --resume ${folder.path}`);
   }
   await Deno.writeTextFile(path, JSON.stringify(options, null, 2) + "\n");
-  return { folder, options };
+  return folder;
 }
