@@ -46,6 +46,11 @@ for (const device of ["cpu", "webgpu"]) {
         }
       });
       assert.notEqual(killed.code, 0, "the run was not killed");
+      // Drawn at milestones, not only at the end.
+      assert.match(await Deno.readTextFile(join(folder, "killed/loss.svg")), /GPT-2, tiny/);
+      const attention = await Deno.readTextFile(join(folder, "killed/attention/step_00000010.svg"));
+      assert.match(attention, /self-attention after step 10/);
+      assert.match(killed.text, /^\[The whale\].*[^]*^saved /m);
       const resumed = await finish(start(folder, ["--resume", "killed", ...args]));
       assert.equal(resumed.code, 0, resumed.text);
       assert.match(resumed.text, /going on after step 10 /);
