@@ -115,7 +115,7 @@ export class Report implements Disposable {
   /** Text that the model wrote. */
   sample(step: number, { after, text }: Sample): void {
     this.line(`--- ${TITLES[this.#name]} ${after}:\n${text}\n`);
-    this.#events.text(`samples, ${after}`, text, step);
+    this.#events.lines(`samples, ${after}`, text, step);
   }
 
   /**

@@ -114,7 +114,7 @@ export class Report implements Disposable {
   samples(name: string, step: number, sentences: string[][]): void {
     const text = sentences.map((lines) => lines.join("\n"));
     this.line(text.join(`\n${"-".repeat(42)}\n`));
-    this.#events.text(`samples, ${name}`, `\`\`\`\n${text.join("\n\n")}\n\`\`\``, step);
+    this.#events.lines(`samples, ${name}`, text.join("\n\n"), step);
   }
 
   /** The lengths of the sentences as a picture; returns its path. */

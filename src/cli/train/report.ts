@@ -153,7 +153,7 @@ export class Report implements Disposable {
   sample(step: number, text: string, prompt: string): void {
     const lines = formatSample(text, prompt);
     this.line(lines);
-    this.#events.text("samples", lines, step);
+    this.#events.lines("samples", lines, step);
   }
 
   /** Where every head of every layer looks; returns the file's path. */
