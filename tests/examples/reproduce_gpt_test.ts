@@ -48,6 +48,9 @@ for (const device of ["cpu", "webgpu"]) {
       assert.notEqual(killed.code, 0, "the run was not killed");
       // Drawn at milestones, not only at the end.
       assert.match(await Deno.readTextFile(join(folder, "killed/loss.svg")), /GPT-2, tiny/);
+      const names = [...Deno.readDirSync(join(folder, "killed"))].map(({ name }) => name);
+      const events = names.find((name) => name.includes("tfevents"))!;
+      assert.match(await Deno.readTextFile(join(folder, "killed", events)), /weight_norm/);
       const attention = await Deno.readTextFile(join(folder, "killed/attention/step_00000010.svg"));
       assert.match(attention, /self-attention after step 10/);
       assert.match(killed.text, /^\[The whale\].*[^]*^saved /m);

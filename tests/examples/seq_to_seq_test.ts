@@ -102,6 +102,11 @@ Deno.test("seq_to_seq_with_transformer trains, saves, and translates with its he
         ...["lengths.svg", "curves.svg", "log.txt"],
       ]
     ) assert.ok(names.includes(name), `${name} is not among ${names}`);
+    const events = names.find((name) => name.includes("tfevents"))!;
+    const written = await Deno.readTextFile(join(folder, out, events));
+    for (const tag of ["perplexity/train", "perplexity/validation", "weight_norm"]) {
+      assert.ok(written.includes(tag), tag);
+    }
     const pictures = [...Deno.readDirSync(join(folder, out, "attention"))].map(({ name }) => name);
     assert.deepEqual(pictures.sort(), [
       ...["cross.svg", "cross_epoch_001.svg", "cross_epoch_010.svg", "cross_epoch_020.svg"],
