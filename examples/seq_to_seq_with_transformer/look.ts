@@ -18,7 +18,7 @@ import { upload } from "./evaluate.ts";
 /** What the figures of {@linkcode compareAll} are. */
 export const LEGEND =
   `score: log-probability / words^${LENGTH_EXPONENT}; BLEU-4, 0 where no four words in a row are ` +
-  "right, and BLEU with weights 1/2^n";
+  "right, and by weights 1/2^n";
 
 /**
  * Lines about each sentence: the expected translations, those by beams of 1, 2 and 3 with their scores, and what the
@@ -38,8 +38,8 @@ export async function compareAll(
       const bleu = sentenceBleu(references, text);
       const halving = sentenceBleu(references, text, { weights: halvingWeights() });
       lines[i].push(
-        `-> beam ${width} | score ${score.toFixed(4).padStart(8)} | BLEU ${bleu.toFixed(3)} ` +
-          `${halving.toFixed(3)} | ${text}`,
+        `-> beam ${width} | score ${score.toFixed(4).padStart(8)} | BLEU-4 ${bleu.toFixed(3)}, ` +
+          `by 1/2^n ${halving.toFixed(3)} | ${text}`,
       );
     });
   }

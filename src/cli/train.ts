@@ -93,9 +93,9 @@ async function run(
   });
   const { signal } = interrupt;
   const first = training.step;
-  const started = performance.now();
   try {
     if (first === 0) await checks.validate(0, signal);
+    const started = performance.now();
     while (training.step < options.steps && !interrupt.requested) {
       const lr = schedule(training.step + 1);
       const stepStarted = performance.now();

@@ -89,7 +89,7 @@ Deno.test("seq_to_seq_with_transformer trains, saves, and translates with its he
     assert.match(text, /^\S+ \S+ \S+ [.!] \(expected: \S+ \S+ \S+ [.!]\)$/m);
     assert.match(
       text,
-      /^-> beam 3 \| score +-\d\.\d{4} \| BLEU \d\.\d{3} \d\.\d{3} \| \S+ \S+ \S+ [.!]$/m,
+      /^-> beam 3 \| score +-\d\.\d{4} \| BLEU-4 \d\.\d{3}, by 1\/2\^n \d\.\d{3} \| \S+ \S+ \S+ [.!]$/m,
     );
     assert.match(text, /^-> teacher forcing \| \S+ \S+ \S+ [.!] <EOS>( \S+){11}$/m);
     assert.match(text, /beam 2: corpus BLEU-4 \d+\.\d\d on 3 sentences held out/);
