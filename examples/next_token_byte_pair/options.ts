@@ -1,10 +1,10 @@
 /** The options of `next_token_byte_pair.ts`: presets, and a flag for every number in them. */
 import { choice, choices, integer, newCommand, number, positive } from "../../src/cli/arguments.ts";
 import type { RunRequest } from "../../src/cli/runs.ts";
-import { MODEL_NAMES, type ModelName } from "./models.ts";
+import { MODEL_NAMES, type ModelName, type ModelOptions } from "./models.ts";
 
 /** Everything that a run depends on. */
-export interface Options {
+export interface Options extends ModelOptions {
   preset: Preset;
   models: ModelName[];
   device: "auto" | "webgpu" | "cpu";
@@ -14,13 +14,6 @@ export interface Options {
   merges: number;
   /** Whether the tokenizer learns from the validation text, too. */
   wholeText?: boolean;
-  context: number;
-  embed: number;
-  layers: number;
-  heads: number;
-  kvHeads: number;
-  localBlock: number;
-  dropout: number;
   batch: number;
   epochs: number;
   lr: number;

@@ -16,8 +16,8 @@ import { Checks, isMilestone, WeightsLostError } from "./train/checks.ts";
 import { openCorpus } from "./train/corpus.ts";
 import { newFolder, openResumed } from "./train/folder.ts";
 import { type Options, parseOptions } from "./train/options.ts";
-import { Report } from "./train/report.ts";
-import { type StepOutcome, StepRefusedError, Training } from "./train/training.ts";
+import { Report, type StepOutcome } from "./train/report.ts";
+import { StepRefusedError, Training } from "./train/training.ts";
 
 /** Milliseconds between two looks at the loss inside a step: each makes a GPU wait. */
 const READ_EVERY = 2000;

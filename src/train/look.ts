@@ -5,10 +5,7 @@
  */
 import type { CausalLM } from "../models/causal_lm.ts";
 import type { AttentionObserver } from "../nn/forward_options.ts";
-import { add } from "../ops/arithmetic.ts";
-import { cast } from "../ops/cast.ts";
-import { sqrt, square } from "../ops/math.ts";
-import { sum } from "../ops/reduce.ts";
+import { add, cast, sqrt, square, sum } from "../ops/mod.ts";
 import type { AttentionLayer } from "../report/attention_layer.ts";
 import { tensor } from "../tensor/create.ts";
 import { Scope, scoped } from "../tensor/scope.ts";

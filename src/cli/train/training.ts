@@ -19,7 +19,6 @@ import {
   Scope,
   StepGuard,
   type StepGuardState,
-  type StepVerdict,
   type Tensor,
   TokenLoader,
   type TokenLoaderState,
@@ -27,14 +26,7 @@ import {
 } from "../../../mod.ts";
 import type { Corpus } from "./corpus.ts";
 import type { Options } from "./options.ts";
-import type { Curves } from "./report.ts";
-
-/** What became of a step. */
-export interface StepOutcome {
-  readonly loss: number;
-  readonly gradNorm: number;
-  readonly verdict: StepVerdict;
-}
+import type { Curves, StepOutcome } from "./report.ts";
 
 /** Is told after each micro-batch how many sequences of the step are done, and the micro-batches' losses. */
 type OnProgress = (sequences: number, losses: readonly Tensor[]) => Promise<void>;

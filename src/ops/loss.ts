@@ -1,0 +1,286 @@
+/**
+ * Cross-entropy, of logits and of hidden states without the logits.
+ *
+ * @module
+ */
+import { axpy } from "../../kernels/elementwise/axpy.ts";
+import { fill } from "../../kernels/elementwise/fill.ts";
+import {
+  crossEntropy as crossEntropyKernel,
+  crossEntropyBackward,
+  crossEntropyCount,
+  crossEntropyFused,
+  crossEntropyMean,
+  type CrossEntropyParams,
+  crossEntropyScale,
+} from "../../kernels/rows/cross_entropy.ts";
+import type { Binding, Device } from "../device/device.ts";
+import type { DType } from "../device/dtype.ts";
+import { constant } from "../tensor/create.ts";
+import { formatShape, sameShape } from "../tensor/shape.ts";
+import { needsGrad, record } from "../tensor/tape.ts";
+import { Tensor } from "../tensor/tensor.ts";
+import { checkFloat, checkIds, sameDevice, sameDType } from "./check.ts";
+import { launchMatmul } from "./matmul.ts";
+
+/**
+ * The mean of `-log(softmax(logits)[target])` over the rows whose target is not ignored, a scalar of `f32`.
+ * logits (..., C), targets (...) class ids of `i32` or `u32`. With smoothing s a row's loss is
+ * `(1 - s) * nll + s * mean(-log p)`. All as in PyTorch; the softmax itself is never stored.
+ *
+ * When every row is ignored the loss is NaN (0 / 0, as in PyTorch) and the gradient 0.
+ *
+ * Throws a `TypeError` when shapes, dtypes or devices do not go together, a `RangeError` for options out of
+ * range and, on the CPU, for a target that is neither a class nor ignored, naming its row. On a GPU, which
+ * cannot throw, such a row makes the loss NaN, and its gradient.
+ *
+ * @example Evenly likely classes
+ * ```ts
+ * import { CpuDevice, crossEntropy, tensor } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using logits = tensor([[0, 0, 0, 0], [1, 1, 1, 1]], { device });
+ * using targets = tensor([3, 0], { device, dtype: "i32" });
+ * using loss = crossEntropy(logits, targets);
+ * assert.ok(Math.abs(await loss.item() - Math.log(4)) < 1e-6);
+ * ```
+ */
+export function crossEntropy(
+  logits: Tensor,
+  targets: Tensor,
+  options: CrossEntropyOptions = {},
+): Tensor {
+  const device = sameDevice("crossEntropy", logits, targets);
+  checkFloat("crossEntropy", logits);
+  const rows = checkTargets("crossEntropy", logits, targets);
+  const classes = logits.shape.at(-1)!;
+  const params = crossEntropyParams("crossEntropy", rows, classes, options);
+  const grad = needsGrad([logits]);
+
+  const scale = Tensor.empty(device, [1]);
+  const { smoothing: _, ...countParams } = params;
+  device.launch(crossEntropyCount, { targets, scale }, countParams);
+  const losses = Tensor.empty(device, [rows]);
+  const lse = grad ? Tensor.empty(device, [rows]) : undefined;
+  device.launch(crossEntropyKernel, { logits, targets, loss: losses, lse }, params);
+  const mean = meanLoss(losses, scale);
+  if (!lse) {
+    scale.dispose();
+    return mean;
+  }
+  record("crossEntropy", [logits], mean, [logits, targets, lse, scale], (dOut, saved) => {
+    const [logits, targets, lse, scale] = saved;
+    const dLogits = Tensor.empty(device, logits.shape, logits.dtype);
+    device.launch(crossEntropyBackward, { logits, targets, lse, scale, dOut, dLogits }, params);
+    return [dLogits];
+  });
+  lse.dispose();
+  scale.dispose();
+  return mean;
+}
+
+/** Options of {@linkcode linearCrossEntropy}. */
+export interface LinearCrossEntropyOptions extends CrossEntropyOptions {
+  /** (V), added to the logits of every row. */
+  readonly bias?: Tensor;
+  /**
+   * Rows whose logits are held at a time, rounded up to what the device can bind. Default: 64 MiB of logits,
+   * but no fewer than 64 rows.
+   */
+  readonly chunkRows?: number;
+}
+
+/** Bytes of logits that are held at a time. */
+const CHUNK_BYTES = 64 * 2 ** 20;
+
+/**
+ * `crossEntropy(hidden @ weight^T + bias, targets)` without ever holding all logits, which are larger than all
+ * else in the training of a small model: hidden (..., E), weight (V, E), targets (...) class ids; a scalar of
+ * `f32`. Rows are taken in chunks; where a gradient is wanted, that of a chunk is worked out while its logits
+ * are there and takes their place (Hsu et al., Liger Kernel, 2024). Loss and options are those of
+ * `crossEntropy`.
+ *
+ * Throws what `crossEntropy` throws, and a `TypeError` when hidden, weight and bias do not go together.
+ *
+ * @example The same as in two steps
+ * ```ts
+ * import { CpuDevice, crossEntropy, linearCrossEntropy, matmul, tensor } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using hidden = tensor([[1, 2], [3, 4]], { device });
+ * using weight = tensor([[1, 0], [0, 1], [1, 1]], { device });
+ * using targets = tensor([2, 0], { device, dtype: "i32" });
+ * using loss = linearCrossEntropy(hidden, weight, targets);
+ * using logits = matmul(hidden, weight, { transposeB: true });
+ * using expected = crossEntropy(logits, targets);
+ * assert.ok(Math.abs(await loss.item() - await expected.item()) < 1e-6);
+ * ```
+ */
+export function linearCrossEntropy(
+  hidden: Tensor,
+  weight: Tensor,
+  targets: Tensor,
+  options: LinearCrossEntropyOptions = {},
+): Tensor {
+  const op = "linearCrossEntropy";
+  const { bias } = options;
+  const device = sameDevice(op, hidden, weight, targets, bias);
+  checkFloat(op, hidden, weight);
+  sameDType(op, hidden, weight, bias);
+  const rows = checkTargets(op, hidden, targets);
+  const width = hidden.shape.at(-1)!;
+  if (weight.shape.length !== 2 || weight.shape[1] !== width) {
+    throw new TypeError(
+      `${op}: expected a weight of shape [V, ${width}] for hidden of shape ` +
+        `${formatShape(hidden.shape)} but got ${formatShape(weight.shape)}`,
+    );
+  }
+  const classes = weight.shape[0];
+  if (bias && !sameShape(bias.shape, [classes])) {
+    throw new TypeError(
+      `${op}: expected a bias of shape [${classes}] but got ${formatShape(bias.shape)}`,
+    );
+  }
+  const params = crossEntropyParams(op, rows, classes, options);
+  const chunk = chunkRows(device, rows, classes, options.chunkRows);
+
+  const scale = Tensor.empty(device, [1]);
+  const { smoothing: _, ...countParams } = params;
+  device.launch(crossEntropyCount, { targets, scale }, countParams);
+  const losses = Tensor.empty(device, [rows]);
+  // In f32 even for f16: shares of a mean over many rows and classes are too small for it.
+  const logits = Tensor.empty(device, [chunk, classes]);
+  const dHidden = needsGrad([hidden]) ? Tensor.empty(device, hidden.shape) : undefined;
+  const dWeight = needsGrad([weight]) ? Tensor.empty(device, weight.shape) : undefined;
+  const dBias = bias && needsGrad([bias]) ? Tensor.empty(device, bias.shape) : undefined;
+  const ones = dBias && constant(device, [chunk], 1); // a product with them adds up columns
+  if (rows === 0) {
+    for (const y of [dWeight, dBias]) {
+      if (y) device.launch(fill, { y }, { count: y.size, value: 0 });
+    }
+  }
+
+  for (let first = 0; first < rows; first += chunk) {
+    const count = Math.min(chunk, rows - first);
+    const part = (tensor: Tensor): Binding => ({
+      buffer: tensor.buffer,
+      dtype: tensor.dtype,
+      offset: first,
+      size: count,
+    });
+    const here: Binding = {
+      buffer: logits.buffer,
+      dtype: logits.dtype,
+      offset: 0,
+      size: count * classes,
+    };
+    const aOffset = first * width;
+    // deno-fmt-ignore
+    launchMatmul({ m: count, n: classes, k: width, a: hidden, aOffset, b: weight, transposeB: true, c: here, bias });
+    const bindings = { logits: here, targets: part(targets), loss: part(losses) };
+    if (!dHidden && !dWeight && !dBias) {
+      device.launch(crossEntropyKernel, bindings, { ...params, rows: count });
+      continue;
+    }
+    device.launch(crossEntropyFused, { ...bindings, scale }, { ...params, rows: count });
+    if (dHidden) {
+      // deno-fmt-ignore
+      launchMatmul({ m: count, n: width, k: classes, a: here, b: weight, c: dHidden, cOffset: aOffset });
+    }
+    if (dWeight) {
+      // deno-fmt-ignore
+      launchMatmul({ m: classes, n: width, k: count, a: here, transposeA: true, b: hidden, bOffset: aOffset,
+        c: dWeight, accumulate: first > 0 });
+    }
+    if (ones) {
+      // deno-fmt-ignore
+      launchMatmul({ m: 1, n: classes, k: count, a: ones, b: here, c: dBias!, accumulate: first > 0 });
+    }
+  }
+  logits.dispose();
+  ones?.dispose();
+  const mean = meanLoss(losses, scale);
+  scale.dispose();
+
+  const grads = bias ? [dHidden, dWeight, dBias] : [dHidden, dWeight];
+  const known = grads.filter((grad) => grad !== undefined);
+  record(op, [hidden, weight, ...bias ? [bias] : []], mean, known, (dOut, saved) => {
+    const ready = saved.map((grad) => scaled(grad, dOut, hidden.dtype));
+    return grads.map((grad) => grad ? ready.shift()! : null);
+  });
+  known.forEach((grad) => grad.dispose());
+  return mean;
+}
+
+/** Rows at a time, so that the rows of each chunk begin where a binding may. */
+function chunkRows(device: Device, rows: number, classes: number, asked?: number): number {
+  if (asked !== undefined && !(Number.isInteger(asked) && asked > 0)) {
+    throw new RangeError(`linearCrossEntropy: expected chunkRows of 1 or more but got ${asked}`);
+  }
+  const step = Math.max(1, device.bindingAlignment / 4);
+  const bytes = Math.min(CHUNK_BYTES, device.maxBindingBytes);
+  const chunk = asked ?? Math.max(64, Math.floor(bytes / (4 * classes)));
+  return Math.max(1, Math.min(rows, Math.ceil(chunk / step) * step));
+}
+
+/** `grad` times `dOut`, in its own memory where the type stays. */
+function scaled(grad: Tensor, dOut: Tensor, dtype: DType): Tensor {
+  const { device, size } = grad;
+  device.launch(crossEntropyScale, { scale: dOut, y: grad }, { count: size });
+  if (dtype === grad.dtype) return grad;
+  const converted = constant(device, grad.shape, 0, dtype);
+  device.launch(axpy, { x: grad, y: converted }, { count: size, a: 1 });
+  return converted;
+}
+
+/** Options of `crossEntropy` and `linearCrossEntropy`. */
+export interface CrossEntropyOptions {
+  /** Rows with this target count for nothing, as those that only pad. Default: -100. */
+  readonly ignoreIndex?: number;
+  /**
+   * The part of the target distribution, 0 to 1, that is spread over all classes (Szegedy et al., 2016).
+   * Default: 0.
+   */
+  readonly labelSmoothing?: number;
+}
+
+/** Adds up the losses of rows, times `scale` (1), and disposes of them. */
+function meanLoss(losses: Tensor, scale: Tensor): Tensor {
+  const { device } = losses;
+  const mean = Tensor.empty(device, []);
+  device.launch(crossEntropyMean, { loss: losses, scale, mean }, { rows: losses.size });
+  losses.dispose();
+  return mean;
+}
+
+/** The number of rows of `x` (..., columns), each of which has its target. Throws a `TypeError`. */
+export function checkTargets(op: string, x: Tensor, targets: Tensor): number {
+  checkIds(op, targets);
+  if (x.shape.length === 0 || !sameShape(x.shape.slice(0, -1), targets.shape)) {
+    throw new TypeError(
+      `${op}: expected a target for each row of shape ${formatShape(x.shape)}, so of shape ` +
+        `${formatShape(x.shape.slice(0, -1))}, but got ${formatShape(targets.shape)}`,
+    );
+  }
+  return targets.size;
+}
+
+/** The kernels' parameters from the options. Throws a `RangeError`. */
+export function crossEntropyParams(
+  op: string,
+  rows: number,
+  classes: number,
+  options: CrossEntropyOptions,
+): CrossEntropyParams {
+  const { ignoreIndex = -100, labelSmoothing = 0 } = options;
+  if (classes === 0) throw new RangeError(`${op}: expected at least one class but got none`);
+  if (!Number.isInteger(ignoreIndex) || Math.abs(ignoreIndex) >= 2 ** 31) {
+    throw new RangeError(`${op}: expected a whole number to ignore but got ${ignoreIndex}`);
+  }
+  if (!(labelSmoothing >= 0 && labelSmoothing <= 1)) {
+    throw new RangeError(`${op}: expected label smoothing from 0 to 1 but got ${labelSmoothing}`);
+  }
+  return { rows, classes, ignoreIndex, smoothing: labelSmoothing };
+}
