@@ -108,7 +108,7 @@ async function translate(interpreter: Interpreter, { prompt, beam = 3 }: Options
   const unknown = interpreter.unknownWords(sentence);
   if (unknown.length) console.error(`not in the vocabulary: ${unknown.join(", ")}`);
   const [translation] = await interpreter.translate([sentence], beam);
-  print(translation);
+  print(translation.text);
 }
 
 /** The ids that end a text. */
