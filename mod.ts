@@ -101,11 +101,10 @@ export { type Block, CausalLM, type CausalLMConfig, type Pass } from "./src/mode
 export * from "./src/models/gpt2.ts";
 export * from "./src/models/gpt3.ts";
 export * from "./src/models/llama.ts";
-export * from "./src/models/model_folder.ts";
 export * from "./src/models/transformer.ts";
 export * from "./src/models/translator.ts";
 
-// Weights of others, and for others
+// Folders of models, and the hub
 export {
   downloadModel,
   type ModelDownloadProgress,
@@ -113,9 +112,14 @@ export {
   type ModelPart,
 } from "./src/pretrained/download_model.ts";
 export * from "./src/pretrained/llama2c.ts";
-export { loadPretrained, type LoadPretrainedOptions } from "./src/pretrained/load_pretrained.ts";
-export * from "./src/pretrained/load_pretrained_tokenizer.ts";
-export { savePretrained, type SavePretrainedOptions } from "./src/pretrained/save_pretrained.ts";
+export { loadModel, type LoadModelOptions } from "./src/pretrained/load_model.ts";
+export { loadTokenizer } from "./src/pretrained/load_tokenizer.ts";
+export {
+  type LanguageModelKind,
+  type ModelKind,
+  type ModelKinds,
+} from "./src/pretrained/model_kinds.ts";
+export { saveModel, type SaveModelOptions } from "./src/pretrained/save_model.ts";
 
 // Optimizers
 export * from "./src/optim/adamw.ts";
@@ -149,7 +153,6 @@ export * from "./src/eval/perplexity.ts";
 export * from "./src/eval/text_perplexity.ts";
 
 // Tokenizers
-export { type BytePairJSON, TokenizerFormatError } from "./src/tokenizer/byte_pair_json.ts";
 export { ByteLevelTokenizer } from "./src/tokenizer/byte_level_tokenizer.ts";
 export * from "./src/tokenizer/byte_pair_tokenizer.ts";
 export * from "./src/tokenizer/gpt2_tokenizer.ts";
@@ -165,8 +168,8 @@ export {
 } from "./src/tokenizer/text_vocabulary.ts";
 export { type TextVocabularyJSON } from "./src/tokenizer/text_vocabulary_json.ts";
 export * from "./src/tokenizer/tokenizer.ts";
-export * from "./src/tokenizer/tokenizer_json.ts";
-export { type PretrainedTokenizer } from "./src/tokenizer/tokenizer_json_base.ts";
+export { type PretrainedTokenizer } from "./src/tokenizer/tokenizer_base.ts";
+export { tokenizerFromJson } from "./src/tokenizer/tokenizer_json.ts";
 
 // Data
 export { dataset as mobyDick, loadMobyDick } from "./data/moby_dick.ts";

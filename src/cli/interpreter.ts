@@ -1,7 +1,6 @@
 /** A Transformer with the vocabularies of its two languages: sentences in, sentences out. */
 import {
   beamSearch,
-  checkVocabSize,
   type Device,
   loadModel,
   saveModel,
@@ -82,4 +81,11 @@ export class Interpreter {
     const ids = this.source.encodeBatch(sentences, length);
     return tensor(ids, { shape: [sentences.length, length], device: this.model.device });
   }
+}
+
+function checkVocabSize(file: string, found: number, expected: number): void {
+  if (found === expected) return;
+  throw new TypeError(
+    `${file}: is not the vocabulary of this model: it has ${found} ids, expected ${expected}`,
+  );
 }

@@ -8,7 +8,7 @@ import type { TokenizeOptions } from "./tokenize.ts";
 
 /** The name under which it is installed: `deno install -gA -n dinograd jsr:@dinograd/dinograd/cli`. */
 export const NAME = "dinograd";
-const MODEL = "a model's folder of dinograd's or Hugging Face's layout, a run of train, " +
+const MODEL = "a model's folder in Hugging Face's layout, a run of train, " +
   "a name on the hub such as openai-community/gpt2, or llama2.c's .bin";
 const DEVICES = ["auto", "webgpu", "cpu"];
 
@@ -120,9 +120,9 @@ Results go to the standard output, all else to the standard error stream.`,
     .argument("<model>", MODEL)
     .argument("<target>", "the folder, for llama2c the file, to write")
     .option(
-      "--to <dinograd|huggingface|llama2c>",
+      "--to <huggingface|llama2c>",
       "the layout",
-      choice(["dinograd", "huggingface", "llama2c"]),
+      choice(["huggingface", "llama2c"]),
       "huggingface",
     )
     .option(

@@ -5,7 +5,7 @@
  */
 import { StreamDecoder } from "../tokenizer/stream_decoder.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
-import type { PretrainedTokenizer } from "../tokenizer/tokenizer_json_base.ts";
+import type { PretrainedTokenizer } from "../tokenizer/tokenizer_base.ts";
 import { generateTokens, type GenerateTokensOptions } from "./generate.ts";
 import type { NextTokenModel } from "./next_token_model.ts";
 import { StopStrings } from "./stop_strings.ts";

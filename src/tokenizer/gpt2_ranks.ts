@@ -41,3 +41,8 @@ export function parseGPT2Ranks(): Vocabulary {
   }
   return new Vocabulary(bytes.slice(0, length), starts);
 }
+
+/** The merges, each two tokens with a space between. */
+export function gpt2Merges(): string[] {
+  return merges.split("\n").slice(1).filter((line) => line !== "");
+}

@@ -5,7 +5,7 @@
  * @module
  */
 import type { IdBuffer } from "./id_buffer.ts";
-import type { RankedMerges } from "./tokenizer_json_fields.ts";
+import type { RankedMerges } from "./merge_rules.ts";
 
 /** A heap's keys are `rank * 2^32 + position`, which a double holds exactly for ranks below 2^21. */
 const POSITIONS = 2 ** 32;

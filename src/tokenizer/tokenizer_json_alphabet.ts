@@ -23,6 +23,13 @@ export function bytesOfAlphabet(text: string): Uint8Array | undefined {
   return bytes;
 }
 
+/** Bytes as a text of this alphabet. */
+export function textOfBytes(bytes: Uint8Array): string {
+  let text = "";
+  for (const byte of bytes) text += BYTE_CHARACTERS[byte];
+  return text;
+}
+
 function makeCharacters(): string[] {
   let next = 0x100;
   return Array.from({ length: 256 }, (_, byte) => {

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { CpuDevice } from "../../src/device/cpu/cpu_device.ts";
-import { loadLanguageModel } from "../../src/models/model_folder.ts";
+import { loadModel } from "../../src/pretrained/load_model.ts";
 import { assertSame } from "../support/compare.ts";
 import { readSafetensorsForTest } from "../support/safetensors.ts";
 import { finish, flagsOf, inFolder, startExample, writeText } from "../support/examples.ts";
@@ -42,10 +42,10 @@ Deno.test("next_token_byte_pair: all models straight equal a run killed and resu
     for (const name of models) {
       const [a, b] = ["straight", "killed"].map((run) => join(folder, "runs", run, name));
       assertSame(await lastCheckpoint(a), await lastCheckpoint(b), name);
-      for (const file of ["attention.svg", "model.json", "model.safetensors", "tokenizer.json"]) {
+      for (const file of ["attention.svg", "config.json", "model.safetensors", "tokenizer.json"]) {
         await Deno.stat(join(b, file));
       }
-      const { model } = await loadLanguageModel(b, { device });
+      const model = await loadModel(b, { device });
       assert.equal(model.config.vocabSize, 286);
       model.dispose();
     }

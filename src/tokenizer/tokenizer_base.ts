@@ -1,5 +1,5 @@
 /**
- * What the tokenizers of other people's files share.
+ * What all byte pair tokenizers share: special and added tokens, and ids back to text.
  *
  * @module
  */
@@ -13,7 +13,7 @@ import type { Vocabulary } from "./vocabulary.ts";
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /**
- * A tokenizer out of a file that another library made. `encode` gives the ids of the text alone: what a model wants
+ * A tokenizer as a `tokenizer.json` describes one. `encode` gives the ids of the text alone: what a model wants
  * before and after it is in `prefix` and `suffix`, and chat templates are left to the caller.
  */
 export interface PretrainedTokenizer extends Tokenizer {
@@ -24,10 +24,14 @@ export interface PretrainedTokenizer extends Tokenizer {
 }
 
 /** All of a {@linkcode PretrainedTokenizer} but how a text without added tokens is cut up and merged. */
-export abstract class PretrainedTokenizerBase implements PretrainedTokenizer {
+export abstract class TokenizerBase implements PretrainedTokenizer {
+  /** Number of ids, special tokens included. */
   readonly vocabSize: number;
+  /** The special tokens and their ids. */
   readonly specialTokens: ReadonlyMap<string, number>;
+  /** Ids that belong before a text. */
   readonly prefix: readonly number[];
+  /** Ids that belong after a text. */
   readonly suffix: readonly number[];
   readonly #vocabulary: Vocabulary;
   readonly #specials: SpecialTokens;
@@ -75,7 +79,7 @@ export abstract class PretrainedTokenizerBase implements PretrainedTokenizer {
     return out.toArray();
   }
 
-  /** {@linkcode PretrainedTokenizerBase.encode} of every text. */
+  /** {@linkcode TokenizerBase.encode} of every text. */
   encodeBatch(texts: Iterable<string>, options: EncodeOptions = {}): Uint32Array<ArrayBuffer>[] {
     return Array.from(texts, (text) => this.encode(text, options));
   }
