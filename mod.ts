@@ -42,7 +42,7 @@ export * from "./src/device/webgpu/webgpu_device.ts";
 // Tensors and gradients
 export * from "./src/tensor/create.ts";
 export * from "./src/tensor/random.ts";
-export { type StreamParams } from "./kernels/philox.ts";
+export { type StreamParams } from "./kernels/sampling/philox.ts";
 export * from "./src/tensor/scope.ts";
 export { type GradNode, type NestedArray, readTensors, Tensor } from "./src/tensor/tensor.ts";
 export { type Shape } from "./src/tensor/shape.ts";

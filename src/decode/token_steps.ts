@@ -4,7 +4,7 @@
  * @module
  */
 import { yieldToEventLoop } from "../device/event_loop.ts";
-import { writeRows } from "../../kernels/write_rows.ts";
+import { writeRows } from "../../kernels/indexing/write_rows.ts";
 import type { TypedArray } from "../device/dtype.ts";
 import type { KeyValueCache } from "../nn/key_value_cache.ts";
 import { checkSampling } from "../ops/check_sampling.ts";

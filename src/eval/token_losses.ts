@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { crossEntropy } from "../../kernels/cross_entropy.ts";
+import { crossEntropy } from "../../kernels/rows/cross_entropy.ts";
 import { checkTargets, crossEntropyParams } from "../ops/cross_entropy_launch.ts";
 import { noGrad } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";

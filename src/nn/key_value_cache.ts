@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { writeRows } from "../../kernels/write_rows.ts";
+import { writeRows } from "../../kernels/indexing/write_rows.ts";
 import type { Device } from "../device/device.ts";
 import type { DType } from "../device/dtype.ts";
 import { add } from "../ops/arithmetic.ts";

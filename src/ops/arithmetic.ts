@@ -8,8 +8,8 @@ import {
   type BinaryName,
   binaryNumberKernels,
   ternaryKernels,
-} from "../../kernels/binary.ts";
-import { unaryKernels } from "../../kernels/unary.ts";
+} from "../../kernels/elementwise/binary.ts";
+import { unaryKernels } from "../../kernels/elementwise/unary.ts";
 import { isFloat } from "../device/dtype.ts";
 import { record } from "../tensor/tape.ts";
 import type { Tensor } from "../tensor/tensor.ts";

@@ -3,9 +3,9 @@
  *
  * @module
  */
-import { attentionParams } from "../../kernels/attention.ts";
-import { launchAttentionBackward } from "../../kernels/attention_backward.ts";
-import { attentionForward } from "../../kernels/attention_forward.ts";
+import { attentionParams } from "../../kernels/attention/attention.ts";
+import { launchAttentionBackward } from "../../kernels/attention/attention_backward.ts";
+import { attentionForward } from "../../kernels/attention/attention_forward.ts";
 import { zeros } from "../tensor/create.ts";
 import { formatShape, sameShape, type Shape } from "../tensor/shape.ts";
 import { needsGrad, record } from "../tensor/tape.ts";

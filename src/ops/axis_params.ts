@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { AxisParams } from "../../kernels/softmax.ts";
+import type { AxisParams } from "../../kernels/rows/softmax.ts";
 import { type Shape, sizeOf } from "../tensor/shape.ts";
 
 /** A shape seen as (outer, columns, inner) around an axis. */

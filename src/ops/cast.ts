@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { unaryKernels } from "../../kernels/unary.ts";
+import { unaryKernels } from "../../kernels/elementwise/unary.ts";
 import { type DType, isFloat } from "../device/dtype.ts";
 import { record } from "../tensor/tape.ts";
 import type { Tensor } from "../tensor/tensor.ts";

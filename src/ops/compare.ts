@@ -3,8 +3,12 @@
  *
  * @module
  */
-import { binaryKernels, type BinaryName, binaryNumberKernels } from "../../kernels/binary.ts";
-import { unaryKernels } from "../../kernels/unary.ts";
+import {
+  binaryKernels,
+  type BinaryName,
+  binaryNumberKernels,
+} from "../../kernels/elementwise/binary.ts";
+import { unaryKernels } from "../../kernels/elementwise/unary.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { sameDType } from "./check.ts";
 import { launchBroadcast, launchFlat, numberScalars } from "./elementwise.ts";

@@ -3,9 +3,9 @@
  *
  * @module
  */
-import { crossEntropy as forward } from "../../kernels/cross_entropy.ts";
-import { crossEntropyBackward } from "../../kernels/cross_entropy_backward.ts";
-import { crossEntropyCount } from "../../kernels/cross_entropy_count.ts";
+import { crossEntropy as forward } from "../../kernels/rows/cross_entropy.ts";
+import { crossEntropyBackward } from "../../kernels/rows/cross_entropy_backward.ts";
+import { crossEntropyCount } from "../../kernels/rows/cross_entropy_count.ts";
 import { needsGrad, record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { checkFloat, sameDevice } from "./check.ts";

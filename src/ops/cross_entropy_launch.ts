@@ -3,8 +3,8 @@
  *
  * @module
  */
-import type { CrossEntropyParams } from "../../kernels/cross_entropy.ts";
-import { crossEntropyMean } from "../../kernels/cross_entropy_mean.ts";
+import type { CrossEntropyParams } from "../../kernels/rows/cross_entropy.ts";
+import { crossEntropyMean } from "../../kernels/rows/cross_entropy_mean.ts";
 import { formatShape, sameShape } from "../tensor/shape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { checkIds } from "./check.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { dropout as dropoutKernel } from "../../kernels/dropout.ts";
+import { dropout as dropoutKernel } from "../../kernels/sampling/dropout.ts";
 import { defaultRandom, type RandomState } from "../tensor/random.ts";
 import { record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";

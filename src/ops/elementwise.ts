@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { broadcastParams } from "../../kernels/elementwise.ts";
+import { broadcastParams } from "../../kernels/elementwise/elementwise.ts";
 import { type DType, isFloat } from "../device/dtype.ts";
 import type { Kernel, Params } from "../device/kernel.ts";
 import { broadcastShapes, broadcastStrides, type Shape } from "../tensor/shape.ts";

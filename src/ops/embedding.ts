@@ -3,9 +3,9 @@
  *
  * @module
  */
-import { embeddingKernel } from "../../kernels/embedding.ts";
-import { embeddingBackward } from "../../kernels/embedding_backward.ts";
-import { equalIds } from "../../kernels/equal_ids.ts";
+import { embeddingKernel } from "../../kernels/indexing/embedding.ts";
+import { embeddingBackward } from "../../kernels/indexing/embedding_backward.ts";
+import { equalIds } from "../../kernels/indexing/equal_ids.ts";
 import type { Binding } from "../device/device.ts";
 import { constant } from "../tensor/create.ts";
 import { record } from "../tensor/tape.ts";

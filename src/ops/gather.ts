@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { gatherBackward, gatherKernel } from "../../kernels/gather.ts";
+import { gatherBackward, gatherKernel } from "../../kernels/indexing/gather.ts";
 import { isFloat } from "../device/dtype.ts";
 import { MAX_ITERATIONS } from "../device/kernel.ts";
 import { constant } from "../tensor/create.ts";

@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { layerNorm as forward } from "../../kernels/layer_norm.ts";
-import { layerNormBackward } from "../../kernels/layer_norm_backward.ts";
+import { layerNorm as forward } from "../../kernels/rows/layer_norm.ts";
+import { layerNormBackward } from "../../kernels/rows/layer_norm_backward.ts";
 import { needsGrad, record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { sameDevice } from "./check.ts";

@@ -3,12 +3,12 @@
  *
  * @module
  */
-import { axpy } from "../../kernels/axpy.ts";
-import { crossEntropy as forward } from "../../kernels/cross_entropy.ts";
-import { crossEntropyCount } from "../../kernels/cross_entropy_count.ts";
-import { crossEntropyFused } from "../../kernels/cross_entropy_fused.ts";
-import { crossEntropyScale } from "../../kernels/cross_entropy_scale.ts";
-import { fill } from "../../kernels/fill.ts";
+import { axpy } from "../../kernels/elementwise/axpy.ts";
+import { crossEntropy as forward } from "../../kernels/rows/cross_entropy.ts";
+import { crossEntropyCount } from "../../kernels/rows/cross_entropy_count.ts";
+import { crossEntropyFused } from "../../kernels/rows/cross_entropy_fused.ts";
+import { crossEntropyScale } from "../../kernels/rows/cross_entropy_scale.ts";
+import { fill } from "../../kernels/elementwise/fill.ts";
 import type { Binding, Device } from "../device/device.ts";
 import type { DType } from "../device/dtype.ts";
 import { constant } from "../tensor/create.ts";

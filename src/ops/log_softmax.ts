@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { logSoftmax as forward } from "../../kernels/log_softmax.ts";
-import { logSoftmaxBackward } from "../../kernels/log_softmax_backward.ts";
+import { logSoftmax as forward } from "../../kernels/rows/log_softmax.ts";
+import { logSoftmaxBackward } from "../../kernels/rows/log_softmax_backward.ts";
 import { resolveAxis } from "../tensor/shape.ts";
 import { record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";

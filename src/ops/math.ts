@@ -4,8 +4,8 @@
  *
  * @module
  */
-import { binaryKernels } from "../../kernels/binary.ts";
-import { unaryKernels } from "../../kernels/unary.ts";
+import { binaryKernels } from "../../kernels/elementwise/binary.ts";
+import { unaryKernels } from "../../kernels/elementwise/unary.ts";
 import { isFloat } from "../device/dtype.ts";
 import { record } from "../tensor/tape.ts";
 import type { Tensor } from "../tensor/tensor.ts";

@@ -8,7 +8,7 @@ import {
   type MatmulOptions,
   matmulParams,
   MAX_K,
-} from "../../kernels/matmul.ts";
+} from "../../kernels/gemm/matmul.ts";
 import type { Binding } from "../device/device.ts";
 import { BYTES } from "../device/dtype.ts";
 import { DeviceError } from "../device/errors.ts";

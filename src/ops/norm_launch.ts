@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { layerNormBackwardParams } from "../../kernels/layer_norm_backward_params.ts";
-import { layerNormSlabs } from "../../kernels/layer_norm_slabs.ts";
+import { layerNormBackwardParams } from "../../kernels/rows/layer_norm_backward_params.ts";
+import { layerNormSlabs } from "../../kernels/rows/layer_norm_slabs.ts";
 import type { Binding } from "../device/device.ts";
 import { BYTES, type DType } from "../device/dtype.ts";
 import { MAX_ITERATIONS } from "../device/kernel.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { randomNormal, randomUniform } from "../../kernels/random_fill.ts";
+import { randomNormal, randomUniform } from "../../kernels/sampling/random_fill.ts";
 import { defaultDevice } from "../device/default.ts";
 import { isFloat } from "../device/dtype.ts";
 import type { CreateOptions } from "../tensor/create.ts";

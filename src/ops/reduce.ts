@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { argReduceKernels } from "../../kernels/arg_reduce.ts";
+import { argReduceKernels } from "../../kernels/rows/arg_reduce.ts";
 import { scoped } from "../tensor/scope.ts";
 import { formatShape, resolveAxes, resolveAxis, type Shape, sizeOf } from "../tensor/shape.ts";
 import { record } from "../tensor/tape.ts";

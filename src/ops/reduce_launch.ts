@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { reduceKernels } from "../../kernels/reduce.ts";
+import { reduceKernels } from "../../kernels/rows/reduce.ts";
 import type { Device } from "../device/device.ts";
 import { type DType, isFloat } from "../device/dtype.ts";
 import { scoped } from "../tensor/scope.ts";

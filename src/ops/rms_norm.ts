@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { layerNormBackward } from "../../kernels/layer_norm_backward.ts";
-import { rmsNorm as forward } from "../../kernels/rms_norm.ts";
+import { layerNormBackward } from "../../kernels/rows/layer_norm_backward.ts";
+import { rmsNorm as forward } from "../../kernels/rows/rms_norm.ts";
 import { needsGrad, record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { sameDevice } from "./check.ts";

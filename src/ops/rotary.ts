@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { rotary as rotaryKernel } from "../../kernels/rotary.ts";
+import { rotary as rotaryKernel } from "../../kernels/attention/rotary.ts";
 import type { Device } from "../device/device.ts";
 import { tensor } from "../tensor/create.ts";
 import { formatShape, sameShape } from "../tensor/shape.ts";

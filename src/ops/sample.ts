@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { sampleToken } from "../../kernels/sample_token.ts";
+import { sampleToken } from "../../kernels/sampling/sample_token.ts";
 import { defaultRandom, type RandomState } from "../tensor/random.ts";
 import { formatShape } from "../tensor/shape.ts";
 import { Tensor } from "../tensor/tensor.ts";

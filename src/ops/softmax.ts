@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { softmax as forward } from "../../kernels/softmax.ts";
-import { softmaxBackward } from "../../kernels/softmax_backward.ts";
+import { softmax as forward } from "../../kernels/rows/softmax.ts";
+import { softmaxBackward } from "../../kernels/rows/softmax_backward.ts";
 import { resolveAxis } from "../tensor/shape.ts";
 import { record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { stridedKernels, stridedParams } from "../../kernels/strided.ts";
+import { stridedKernels, stridedParams } from "../../kernels/indexing/strided.ts";
 import { BYTES } from "../device/dtype.ts";
 import { type Shape, stridesOf } from "../tensor/shape.ts";
 import { Tensor } from "../tensor/tensor.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { swigluBackward, swigluKernel } from "../../kernels/swiglu.ts";
+import { swigluBackward, swigluKernel } from "../../kernels/elementwise/swiglu.ts";
 import { formatShape, sameShape } from "../tensor/shape.ts";
 import { record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";

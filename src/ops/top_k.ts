@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { topKKernel, topKRounds } from "../../kernels/top_k.ts";
+import { topKKernel, topKRounds } from "../../kernels/sampling/top_k.ts";
 import { formatShape, sizeOf } from "../tensor/shape.ts";
 import { record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";

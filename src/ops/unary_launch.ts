@@ -3,7 +3,11 @@
  *
  * @module
  */
-import { unaryBackwardKernels, type UnaryBackwardName, unaryKernels } from "../../kernels/unary.ts";
+import {
+  unaryBackwardKernels,
+  type UnaryBackwardName,
+  unaryKernels,
+} from "../../kernels/elementwise/unary.ts";
 import { isFloat } from "../device/dtype.ts";
 import type { Params } from "../device/kernel.ts";
 import { record } from "../tensor/tape.ts";

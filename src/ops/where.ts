@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { ternaryKernels } from "../../kernels/binary.ts";
+import { ternaryKernels } from "../../kernels/elementwise/binary.ts";
 import { isFloat } from "../device/dtype.ts";
 import { constant } from "../tensor/create.ts";
 import { scoped } from "../tensor/scope.ts";

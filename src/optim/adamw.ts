@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { adamw } from "../../kernels/adamw.ts";
+import { adamw } from "../../kernels/optimizer/adamw.ts";
 import {
   Optimizer,
   type OptimizerOptions,

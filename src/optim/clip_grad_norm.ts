@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { clipFactor } from "../../kernels/clip_factor.ts";
-import { SQUARES_BLOCK, sumOfSquares } from "../../kernels/sum_of_squares.ts";
+import { clipFactor } from "../../kernels/optimizer/clip_factor.ts";
+import { SQUARES_BLOCK, sumOfSquares } from "../../kernels/optimizer/sum_of_squares.ts";
 import type { Binding } from "../device/device.ts";
 import { BYTES } from "../device/dtype.ts";
 import { Scope } from "../tensor/scope.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { updateLossScale } from "../../kernels/loss_scale.ts";
+import { updateLossScale } from "../../kernels/optimizer/loss_scale.ts";
 import type { Device } from "../device/device.ts";
 import { constant } from "../tensor/create.ts";
 import type { Tensor } from "../tensor/tensor.ts";

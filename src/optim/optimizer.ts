@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { adamwCorrection } from "../../kernels/adamw_correction.ts";
-import { axpy } from "../../kernels/axpy.ts";
+import { adamwCorrection } from "../../kernels/optimizer/adamw_correction.ts";
+import { axpy } from "../../kernels/elementwise/axpy.ts";
 import type { Device } from "../device/device.ts";
 import { constant } from "../tensor/create.ts";
 import { formatShape } from "../tensor/shape.ts";

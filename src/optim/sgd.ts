@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { sgd } from "../../kernels/sgd.ts";
+import { sgd } from "../../kernels/optimizer/sgd.ts";
 import { Optimizer, type OptimizerOptions, type Slot, type Update } from "./optimizer.ts";
 import type { NamedParameters } from "./parameters.ts";
 

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { fill } from "../../kernels/fill.ts";
+import { fill } from "../../kernels/elementwise/fill.ts";
 import { defaultDevice } from "../device/default.ts";
 import type { Device } from "../device/device.ts";
 import { arrayOf, type DType, dtypeOf, type TypedArray } from "../device/dtype.ts";

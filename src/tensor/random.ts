@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { StreamParams } from "../../kernels/philox.ts";
+import type { StreamParams } from "../../kernels/sampling/philox.ts";
 
 /** A {@linkcode RandomState} as JSON keeps it. */
 export interface RandomStateJson {

@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { axpy } from "../../kernels/axpy.ts";
+import { axpy } from "../../kernels/elementwise/axpy.ts";
 import type { Device } from "../device/device.ts";
 import type { DType } from "../device/dtype.ts";
 import { runInContext, runSynchronously, taskContext } from "./async_context.ts";

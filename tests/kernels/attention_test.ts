@@ -3,11 +3,11 @@ import {
   type AttentionOptions,
   type AttentionParams,
   attentionParams,
-} from "../../kernels/attention.ts";
-import { launchAttentionBackward } from "../../kernels/attention_backward.ts";
-import { attentionBackwardKv } from "../../kernels/attention_backward_kv.ts";
-import { attentionBackwardQ } from "../../kernels/attention_backward_q.ts";
-import { attentionForward } from "../../kernels/attention_forward.ts";
+} from "../../kernels/attention/attention.ts";
+import { launchAttentionBackward } from "../../kernels/attention/attention_backward.ts";
+import { attentionBackwardKv } from "../../kernels/attention/attention_backward_kv.ts";
+import { attentionBackwardQ } from "../../kernels/attention/attention_backward_q.ts";
+import { attentionForward } from "../../kernels/attention/attention_forward.ts";
 import { CpuDevice } from "../../src/device/cpu/cpu_device.ts";
 import type { Binding, Device } from "../../src/device/device.ts";
 import { assertCloseEach } from "../support/compare.ts";

@@ -1,4 +1,4 @@
-import { matmul, type MatmulOptions, matmulParams } from "../../kernels/matmul.ts";
+import { matmul, type MatmulOptions, matmulParams } from "../../kernels/gemm/matmul.ts";
 import type { Device } from "../../src/device/device.ts";
 import type { Kernel } from "../../src/device/kernel.ts";
 import { assertCloseEach } from "../support/compare.ts";

@@ -1,12 +1,12 @@
 /**
- * Walks `kernels/*.ts` and compares the implementations of every kernel: SIMD and the GPU programs, those of software
- * adapters and those of GPUs, must give what the reference in plain TypeScript gives, and where a case has values of
- * its own (float64) the reference must give those.
+ * Walks `kernels/<family>/*.ts` and compares the implementations of every kernel: SIMD and the GPU programs, those of
+ * software adapters and those of GPUs, must give what the reference in plain TypeScript gives, and where a case has
+ * values of its own (float64) the reference must give those.
  *
- * Every kernel that a module exports, by itself or in a record, needs cases in the file of the same name
- * under `tests/kernels/cases/`, which exports `cases: Case[]` (see `tests/kernels/case.ts`); a kernel
- * without cases fails. Kernels that walk rows have cases with `long` rows. A kernel that says how it is split needs
- * a case with a `limit`, the bytes a binding may have on the device of low limits that the case runs on.
+ * Every kernel that a module exports, by itself or in a record, needs cases in a file under `tests/kernels/cases/`,
+ * which exports `cases: Case[]` (see `tests/kernels/case.ts`); a kernel without cases fails. Kernels that walk rows
+ * have cases with `long` rows. A kernel that says how it is split needs a case with a `limit`, the bytes a binding
+ * may have on the device of low limits that the case runs on.
  *
  * @module
  */
@@ -22,8 +22,13 @@ import { boundLoops, rewritingGpu } from "../support/rewriting_gpu.ts";
 import type { Case } from "./case.ts";
 
 const folder = new URL("../../kernels/", import.meta.url);
-const files = [...Deno.readDirSync(folder)].map((entry) => entry.name)
-  .filter((name) => name.endsWith(".ts")).sort();
+const files = [...Deno.readDirSync(folder)]
+  .filter((family) => family.isDirectory && family.name !== "wasm")
+  .flatMap(({ name }) =>
+    [...Deno.readDirSync(new URL(`${name}/`, folder))].map((file) => `${name}/${file.name}`)
+  )
+  .filter((file) => file.endsWith(".ts")).sort();
+const allCases = await casesIn(new URL("./cases/", import.meta.url));
 const devices = await testDevices();
 const limited = new Map<number, Promise<Device[]>>();
 /** Devices with bounded loops: the adapter as it is and with the profile of a GPU. */
@@ -37,10 +42,8 @@ const bounded = devices.length > 1
 
 for (const file of files) {
   const kernels = kernelsOf(await import(new URL(file, folder).href));
-  if (kernels.length === 0) continue;
-  const cases = await casesOf(file);
   for (const kernel of kernels) {
-    const own = cases.filter((one) => one.kernel === kernel);
+    const own = allCases.filter((one) => one.kernel === kernel);
     Deno.test({
       name: `${kernel.name} is the same in every implementation`,
       sanitizeResources: false, // devices live as long as the process
@@ -69,14 +72,11 @@ function kernelsOf(module: Record<string, unknown>): Kernel<any>[] {
   return [...new Set(values.filter(isKernel))];
 }
 
-async function casesOf(file: string): Promise<readonly Case[]> {
-  const path = new URL(`./cases/${file}`, import.meta.url);
-  try {
-    Deno.statSync(path);
-  } catch {
-    return [];
-  }
-  return (await import(path.href)).cases;
+async function casesIn(folder: URL): Promise<Case[]> {
+  const modules = await Promise.all(
+    [...Deno.readDirSync(folder)].map(({ name }) => import(new URL(name, folder).href)),
+  );
+  return modules.flatMap(({ cases }) => cases as Case[]);
 }
 
 async function check(one: Case): Promise<void> {

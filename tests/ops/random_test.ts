@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { philox } from "../../kernels/philox.ts";
+import { philox } from "../../kernels/sampling/philox.ts";
 import { dropout } from "../../src/ops/dropout.ts";
 import { rand, randn } from "../../src/ops/random.ts";
 import { sum } from "../../src/ops/reduce.ts";

@@ -2,7 +2,7 @@ import type { Tensor } from "../../src/tensor/tensor.ts";
 import { Linear } from "../../src/nn/layers.ts";
 import { GPT2 } from "../../src/models/gpt2.ts";
 import assert from "node:assert/strict";
-import { philox } from "../../kernels/philox.ts";
+import { philox } from "../../kernels/sampling/philox.ts";
 import { dropout } from "../../src/ops/dropout.ts";
 import { sum } from "../../src/ops/reduce.ts";
 import { rand, randn } from "../../src/ops/random.ts";

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { fill } from "../../../kernels/fill.ts";
+import { fill } from "../../../kernels/elementwise/fill.ts";
 import { CpuDevice } from "../../../src/device/cpu/cpu_device.ts";
 import { DeviceError, DeviceLostError } from "../../../src/device/errors.ts";
 

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { matmul, matmulParams } from "../../../kernels/matmul.ts";
+import { matmul, matmulParams } from "../../../kernels/gemm/matmul.ts";
 import { CpuDevice } from "../../../src/device/cpu/cpu_device.ts";
 
 /** Opens a device, multiplies `products` times and returns the number of wrong elements. */

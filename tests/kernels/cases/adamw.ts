@@ -1,4 +1,4 @@
-import { adamw } from "../../../kernels/adamw.ts";
+import { adamw } from "../../../kernels/optimizer/adamw.ts";
 import { type Case, output, random } from "../case.ts";
 
 interface Options extends Partial<Case> {

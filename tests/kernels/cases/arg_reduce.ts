@@ -1,4 +1,4 @@
-import { argReduceKernels } from "../../../kernels/arg_reduce.ts";
+import { argReduceKernels } from "../../../kernels/rows/arg_reduce.ts";
 import type { TypedArray } from "../../../src/device/dtype.ts";
 import type { Kernel } from "../../../src/device/kernel.ts";
 import { type Case, random } from "../case.ts";

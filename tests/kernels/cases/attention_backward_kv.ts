@@ -1,6 +1,6 @@
-import { attentionBackwardKv } from "../../../kernels/attention_backward_kv.ts";
-import { attentionBackwardQ } from "../../../kernels/attention_backward_q.ts";
-import { attentionForward } from "../../../kernels/attention_forward.ts";
+import { attentionBackwardKv } from "../../../kernels/attention/attention_backward_kv.ts";
+import { attentionBackwardQ } from "../../../kernels/attention/attention_backward_q.ts";
+import { attentionForward } from "../../../kernels/attention/attention_forward.ts";
 import { type Case, output, random } from "../case.ts";
 import { inputs, situations } from "./attention_forward.ts";
 

@@ -1,5 +1,5 @@
-import { attentionBackwardQ } from "../../../kernels/attention_backward_q.ts";
-import { attentionForward } from "../../../kernels/attention_forward.ts";
+import { attentionBackwardQ } from "../../../kernels/attention/attention_backward_q.ts";
+import { attentionForward } from "../../../kernels/attention/attention_forward.ts";
 import { type Case, output, random } from "../case.ts";
 import { inputs, situations } from "./attention_forward.ts";
 

@@ -1,5 +1,5 @@
-import { type AttentionOptions, attentionParams } from "../../../kernels/attention.ts";
-import { attentionForward } from "../../../kernels/attention_forward.ts";
+import { type AttentionOptions, attentionParams } from "../../../kernels/attention/attention.ts";
+import { attentionForward } from "../../../kernels/attention/attention_forward.ts";
 import { type Case, output, random } from "../case.ts";
 
 /** Inputs of an attention, and the outputs of its twin. */

@@ -1,4 +1,4 @@
-import { axpy } from "../../../kernels/axpy.ts";
+import { axpy } from "../../../kernels/elementwise/axpy.ts";
 import { type Case, random } from "../case.ts";
 
 function added(count: number, more: Partial<Case> = {}): Case {

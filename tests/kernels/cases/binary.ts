@@ -3,8 +3,8 @@ import {
   type BinaryName,
   binaryNumberKernels,
   ternaryKernels,
-} from "../../../kernels/binary.ts";
-import { broadcastParams } from "../../../kernels/elementwise.ts";
+} from "../../../kernels/elementwise/binary.ts";
+import { broadcastParams } from "../../../kernels/elementwise/elementwise.ts";
 import type { TypedArray } from "../../../src/device/dtype.ts";
 import type { Kernel, Params } from "../../../src/device/kernel.ts";
 import {

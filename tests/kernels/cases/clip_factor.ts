@@ -1,4 +1,4 @@
-import { clipFactor } from "../../../kernels/clip_factor.ts";
+import { clipFactor } from "../../../kernels/optimizer/clip_factor.ts";
 import { type Case, output, random } from "../case.ts";
 
 function clipped(partials: Float32Array, maxNorm: number, lossScale?: number): Case {

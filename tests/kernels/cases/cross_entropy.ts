@@ -1,6 +1,6 @@
-import { crossEntropy } from "../../../kernels/cross_entropy.ts";
+import { crossEntropy } from "../../../kernels/rows/cross_entropy.ts";
 import { type Case, output, random, randomIds } from "../case.ts";
-import { LONG } from "./rows.ts";
+import { LONG } from "../axis_cases.ts";
 
 /** Logits and targets, one of them ignored. */
 export function classified(rows: number, classes: number): {

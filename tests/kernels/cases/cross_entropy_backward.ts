@@ -1,6 +1,6 @@
-import { crossEntropyBackward } from "../../../kernels/cross_entropy_backward.ts";
+import { crossEntropyBackward } from "../../../kernels/rows/cross_entropy_backward.ts";
 import { type Case, output, random } from "../case.ts";
-import { LONG } from "./rows.ts";
+import { LONG } from "../axis_cases.ts";
 import { classified } from "./cross_entropy.ts";
 
 function gradient(

@@ -1,4 +1,4 @@
-import { dropout } from "../../../kernels/dropout.ts";
+import { dropout } from "../../../kernels/sampling/dropout.ts";
 import { type Case, output, random } from "../case.ts";
 
 const stream = { seed_low: 1, seed_high: 0, block_low: 5, block_high: 0 };

@@ -1,4 +1,4 @@
-import { embeddingKernel } from "../../../kernels/embedding.ts";
+import { embeddingKernel } from "../../../kernels/indexing/embedding.ts";
 import { type Case, output, random, randomIds } from "../case.ts";
 
 function looked(rows: number, columns: number, vocabulary: number, more: Partial<Case> = {}): Case {

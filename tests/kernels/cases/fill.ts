@@ -1,4 +1,4 @@
-import { fill } from "../../../kernels/fill.ts";
+import { fill } from "../../../kernels/elementwise/fill.ts";
 import { type Case, output } from "../case.ts";
 
 export const cases: Case[] = [

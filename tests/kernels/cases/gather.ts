@@ -1,4 +1,4 @@
-import { gatherBackward, gatherKernel } from "../../../kernels/gather.ts";
+import { gatherBackward, gatherKernel } from "../../../kernels/indexing/gather.ts";
 import { type Case, output, random, randomIds } from "../case.ts";
 
 function picked(rows: number, columns: number, taken: number): Case {

@@ -1,6 +1,6 @@
-import { layerNorm } from "../../../kernels/layer_norm.ts";
+import { layerNorm } from "../../../kernels/rows/layer_norm.ts";
 import { type Case, output, random } from "../case.ts";
-import { LONG } from "./rows.ts";
+import { LONG } from "../axis_cases.ts";
 
 function norm(rows: number, columns: number, parts: string, more: Partial<Case> = {}): Case {
   const x = random(rows * columns, 3, 1), weight = random(columns, 1, 2);

@@ -1,6 +1,6 @@
-import { layerNormBackward } from "../../../kernels/layer_norm_backward.ts";
+import { layerNormBackward } from "../../../kernels/rows/layer_norm_backward.ts";
 import { type Case, output, random } from "../case.ts";
-import { LONG } from "./rows.ts";
+import { LONG } from "../axis_cases.ts";
 
 function gradient(rows: number, columns: number, parts: string, more: Partial<Case> = {}): Case {
   const size = rows * columns;

@@ -1,5 +1,5 @@
-import { logSoftmax } from "../../../kernels/log_softmax.ts";
-import { axisCases } from "./rows.ts";
+import { logSoftmax } from "../../../kernels/rows/log_softmax.ts";
+import { axisCases } from "../axis_cases.ts";
 import type { Case } from "../case.ts";
 
 export const cases: Case[] = axisCases(logSoftmax, ["x"], "y", ({ x }) => {

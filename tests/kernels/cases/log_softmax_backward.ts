@@ -1,5 +1,5 @@
-import { logSoftmaxBackward } from "../../../kernels/log_softmax_backward.ts";
-import { axisCases } from "./rows.ts";
+import { logSoftmaxBackward } from "../../../kernels/rows/log_softmax_backward.ts";
+import { axisCases } from "../axis_cases.ts";
 import type { Case } from "../case.ts";
 
 export const cases: Case[] = axisCases(logSoftmaxBackward, ["dOut", "y"], "dX", ({ dOut, y }) => {

@@ -1,4 +1,4 @@
-import { updateLossScale } from "../../../kernels/loss_scale.ts";
+import { updateLossScale } from "../../../kernels/optimizer/loss_scale.ts";
 import type { Case } from "../case.ts";
 
 function adapted(

@@ -1,4 +1,4 @@
-import { matmul, type MatmulOptions, matmulParams } from "../../../kernels/matmul.ts";
+import { matmul, type MatmulOptions, matmulParams } from "../../../kernels/gemm/matmul.ts";
 import { type Case, output, random } from "../case.ts";
 
 function product(name: string, options: MatmulOptions, more: Partial<Case> = {}): Case {

@@ -1,4 +1,4 @@
-import { randomNormal, randomUniform } from "../../../kernels/random_fill.ts";
+import { randomNormal, randomUniform } from "../../../kernels/sampling/random_fill.ts";
 import { type Case, output } from "../case.ts";
 
 const stream = { seed_low: 7, seed_high: 9, block_low: 0xffffff00, block_high: 3 };

@@ -1,4 +1,4 @@
-import { reduceKernels } from "../../../kernels/reduce.ts";
+import { reduceKernels } from "../../../kernels/rows/reduce.ts";
 import type { TypedArray } from "../../../src/device/dtype.ts";
 import { type Case, output, random } from "../case.ts";
 

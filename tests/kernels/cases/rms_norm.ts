@@ -1,6 +1,6 @@
-import { rmsNorm } from "../../../kernels/rms_norm.ts";
+import { rmsNorm } from "../../../kernels/rows/rms_norm.ts";
 import { type Case, output, random } from "../case.ts";
-import { LONG } from "./rows.ts";
+import { LONG } from "../axis_cases.ts";
 
 function norm(rows: number, columns: number, parts: string, more: Partial<Case> = {}): Case {
   const x = random(rows * columns, 3, 1);

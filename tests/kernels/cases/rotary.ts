@@ -1,4 +1,4 @@
-import { rotary } from "../../../kernels/rotary.ts";
+import { rotary } from "../../../kernels/attention/rotary.ts";
 import { sinusoidTable } from "../../../src/ops/sinusoid.ts";
 import { type Case, output, random } from "../case.ts";
 

@@ -1,4 +1,4 @@
-import { sampleToken } from "../../../kernels/sample_token.ts";
+import { sampleToken } from "../../../kernels/sampling/sample_token.ts";
 import type { TypedArray } from "../../../src/device/dtype.ts";
 import { type Case, random, randomIds } from "../case.ts";
 

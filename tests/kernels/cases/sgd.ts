@@ -1,4 +1,4 @@
-import { sgd } from "../../../kernels/sgd.ts";
+import { sgd } from "../../../kernels/optimizer/sgd.ts";
 import { type Case, output, random } from "../case.ts";
 
 interface Options extends Partial<Case> {

@@ -1,5 +1,5 @@
-import { softmax } from "../../../kernels/softmax.ts";
-import { axisCases } from "./rows.ts";
+import { softmax } from "../../../kernels/rows/softmax.ts";
+import { axisCases } from "../axis_cases.ts";
 import type { Case } from "../case.ts";
 
 export const cases: Case[] = axisCases(softmax, ["x"], "y", ({ x }) => {

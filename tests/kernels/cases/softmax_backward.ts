@@ -1,5 +1,5 @@
-import { softmaxBackward } from "../../../kernels/softmax_backward.ts";
-import { axisCases } from "./rows.ts";
+import { softmaxBackward } from "../../../kernels/rows/softmax_backward.ts";
+import { axisCases } from "../axis_cases.ts";
 import type { Case } from "../case.ts";
 
 export const cases: Case[] = axisCases(softmaxBackward, ["dOut", "y"], "dX", ({ dOut, y }) => {

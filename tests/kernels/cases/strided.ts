@@ -1,4 +1,4 @@
-import { stridedKernels, stridedParams } from "../../../kernels/strided.ts";
+import { stridedKernels, stridedParams } from "../../../kernels/indexing/strided.ts";
 import type { TypedArray } from "../../../src/device/dtype.ts";
 import { type Case, output, random } from "../case.ts";
 

@@ -1,4 +1,4 @@
-import { swigluBackward, swigluKernel } from "../../../kernels/swiglu.ts";
+import { swigluBackward, swigluKernel } from "../../../kernels/elementwise/swiglu.ts";
 import { type Case, output, random } from "../case.ts";
 
 function forward(count: number, more: Partial<Case> = {}): Case {

@@ -1,4 +1,4 @@
-import { topKKernel } from "../../../kernels/top_k.ts";
+import { topKKernel } from "../../../kernels/sampling/top_k.ts";
 import type { TypedArray } from "../../../src/device/dtype.ts";
 import { type Case, output, random } from "../case.ts";
 

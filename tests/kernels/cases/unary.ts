@@ -1,4 +1,4 @@
-import { unaryBackwardKernels, unaryKernels } from "../../../kernels/unary.ts";
+import { unaryBackwardKernels, unaryKernels } from "../../../kernels/elementwise/unary.ts";
 import type { TypedArray } from "../../../src/device/dtype.ts";
 import type { Kernel, Params } from "../../../src/device/kernel.ts";
 import { type Case, output, random } from "../case.ts";

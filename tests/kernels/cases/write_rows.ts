@@ -1,4 +1,4 @@
-import { writeRows } from "../../../kernels/write_rows.ts";
+import { writeRows } from "../../../kernels/indexing/write_rows.ts";
 import { type Case, random } from "../case.ts";
 
 function written(

@@ -1,0 +1,267 @@
+/**
+ * What the kernels of attention share: their numbers, the constants of their GPU programs, and the walk over
+ * visible keys of their reference implementations.
+ *
+ * @module
+ */
+import type { AttentionOptions as CpuAttention } from "../../src/device/cpu/attention.ts";
+import { type GpuTarget, MAX_ITERATIONS } from "../../src/device/kernel.ts";
+import shared from "./attention.wgsl" with { type: "text" };
+
+/**
+ * Numbers of an attention; {@linkcode attentionParams} fills in those that follow from the others. Strides are in
+ * elements, and neighbours in a head lie side by side. Gradients have the strides of what they are gradients of.
+ */
+export type AttentionParams = {
+  /** Sequences. */
+  batch: number;
+  /** Heads of q and o. */
+  heads: number;
+  /** Heads of k and v, a divisor of `heads`: query head h uses `floor(h / (heads / kvHeads))`. */
+  kvHeads: number;
+  /** Time steps of q and o. */
+  queries: number;
+  /** Time steps of k and v. */
+  keys: number;
+  /** The size of a head, 1 to 256. */
+  d: number;
+  /** From one sequence of q to the next. */
+  qBatch: number;
+  /** From one head of q to the next. */
+  qHead: number;
+  /** From one time step of q to the next. */
+  qTime: number;
+  /** As of q, of k. */
+  kBatch: number;
+  /** As of q, of k. */
+  kHead: number;
+  /** As of q, of k. */
+  kTime: number;
+  /** As of q, of v. */
+  vBatch: number;
+  /** As of q, of v. */
+  vHead: number;
+  /** As of q, of v. */
+  vTime: number;
+  /** As of q, of o. */
+  oBatch: number;
+  /** As of q, of o. */
+  oHead: number;
+  /** As of q, of o. */
+  oTime: number;
+  /** From the flags in keyValid of one sequence to those of the next; at least `keys`. */
+  validBatch: number;
+  /** Elements of q before the first query, as where queries, keys and values are parts of one tensor. */
+  qStart: number;
+  /** As of q, of k; or where only some of the rows of a tensor are keys. */
+  kStart: number;
+  /** As of q, of v. */
+  vStart: number;
+  /** The position of query 0, below 0 where the first ones see nothing; query i stands at `position + i`. */
+  position: number;
+  /**
+   * Key j stands at the position `(j + 1) step - 1`, and a query sees those up to its own position: 1 for ordinary
+   * causal attention. 0: it sees all keys.
+   */
+  step: number;
+  /** A query at position p sees no key before `floor(p / block) block`; goes with a step of 1. 0: it does. */
+  block: number;
+  /** The factor of the scores. */
+  scale: number;
+};
+
+/** What {@linkcode attentionParams} starts from: the sizes, and what is not as usual. */
+export type AttentionOptions =
+  & Partial<AttentionParams>
+  & Pick<AttentionParams, "batch" | "heads" | "queries" | "keys" | "d">;
+
+/** The most elements of a head. */
+export const MAX_HEAD_SIZE = 256;
+
+/**
+ * All numbers of an attention. What is left out is taken from the sizes: as many key heads as query heads, tensors
+ * (batch, heads, time, d) without gaps, the last query at the position of the last key, every key visible, scale
+ * `1 / sqrt(d)`.
+ *
+ * @throws {RangeError} If d is not 1 to 256, or heads is no multiple of kvHeads.
+ */
+export function attentionParams(options: AttentionOptions): AttentionParams {
+  const { heads, kvHeads = heads, queries, keys, d } = options;
+  if (!(d >= 1 && d <= MAX_HEAD_SIZE)) {
+    throw new RangeError(`attention: a head has 1 to ${MAX_HEAD_SIZE} elements, not ${d}`);
+  }
+  if (!(kvHeads >= 1 && heads % kvHeads === 0)) {
+    throw new RangeError(`attention: ${heads} query heads cannot share ${kvHeads} key heads`);
+  }
+  // deno-fmt-ignore
+  return {
+    qBatch: heads * queries * d, qHead: queries * d, qTime: d,
+    kBatch: kvHeads * keys * d, kHead: keys * d, kTime: d,
+    vBatch: kvHeads * keys * d, vHead: keys * d, vTime: d,
+    oBatch: heads * queries * d, oHead: queries * d, oTime: d,
+    validBatch: keys, qStart: 0, kStart: 0, vStart: 0, position: keys - queries, step: 0, block: 0, scale: 1 / Math.sqrt(d),
+    ...options, kvHeads,
+  };
+}
+
+/** {@linkcode AttentionParams} as a kernel declares them. */
+// deno-fmt-ignore
+export const ATTENTION_PARAMS: Readonly<Record<keyof AttentionParams, "u32" | "i32" | "f32">> = {
+  batch: "u32", heads: "u32", kvHeads: "u32", queries: "u32", keys: "u32", d: "u32",
+  qBatch: "u32", qHead: "u32", qTime: "u32", kBatch: "u32", kHead: "u32", kTime: "u32",
+  vBatch: "u32", vHead: "u32", vTime: "u32", oBatch: "u32", oHead: "u32", oTime: "u32",
+  validBatch: "u32", qStart: "u32", kStart: "u32", vStart: "u32", position: "i32", step: "u32", block: "u32", scale: "f32",
+};
+
+/** Which program a GPU runs. */
+export type AttentionVariant = "tiled" | "subgroup";
+
+/** The whole programs of a kernel from its bindings and its bodies. */
+export function attentionPrograms(
+  bindings: string,
+  tiled: string,
+  subgroup: string,
+): Record<AttentionVariant, string> {
+  const head = `${shared}\n${bindings}`;
+  return { tiled: `${head}\n${tiled}`, subgroup: `${head}\n${subgroup}` };
+}
+
+/**
+ * The program for an adapter, its constants, how many rows a workgroup has, and the iterations of an invocation.
+ * Each of its rows meets `others` rows of the other side, `repeats` times.
+ */
+export function attentionLaunch(
+  params: AttentionParams,
+  { subgroupSize, software, maxWorkgroupBytes }: GpuTarget,
+  others: number,
+  repeats: number = 1,
+): {
+  variant: AttentionVariant;
+  vec4: "*" | false;
+  constants: Record<string, number | string | boolean>;
+  rows: number;
+  iterations: number;
+} {
+  const { d, block } = params;
+  const d4 = Math.ceil(d / 4);
+  // Two tiles share the workgroup memory; 32 rows of a head of 64 fill the 16 KiB that every GPU has.
+  const fit = Math.floor(maxWorkgroupBytes / (2 * 16 * d4 * 8));
+  const shapes = {
+    subgroup: { rows: 8, tiles: 2 },
+    tiled: { rows: 64, tiles: Math.max(1, Math.min(4, fit)) },
+  };
+  const iterationsOf = (variant: AttentionVariant): number => {
+    const { rows, tiles } = shapes[variant];
+    const met = block ? Math.min(others, block + rows) : others;
+    const each = variant === "subgroup" ? 1 + 2 * d4 : 1 + tiles + Math.ceil(8 * tiles * d4 / rows);
+    // Besides, rows are loaded and stored, up to four elements one by one.
+    return repeats * (1 + Math.ceil(met / (8 * tiles)) * each) + 12 * d4;
+  };
+  const variant: AttentionVariant =
+    software && subgroupSize === 8 && iterationsOf("subgroup") <= MAX_ITERATIONS
+      ? "subgroup"
+      : "tiled";
+  const { rows, tiles } = shapes[variant];
+  const strides = params.qBatch | params.qHead | params.qTime | params.kBatch | params.kHead |
+    params.kTime | params.vBatch | params.vHead | params.vTime | params.oBatch |
+    params.oHead | params.oTime | params.qStart | params.kStart | params.vStart;
+  return {
+    variant,
+    rows,
+    iterations: iterationsOf(variant),
+    vec4: ((strides | d) & 3) === 0 && "*",
+    constants: { D: d, D4: d4, ROWS: rows, TILES: tiles, TILE_VECTORS: 8 * tiles * d4 },
+  };
+}
+
+/** A query head of a sequence: where its rows and those of its keys begin. */
+export interface Head {
+  /** The sequence. */
+  readonly b: number;
+  /** Rows of stats before this head. */
+  readonly rows: number;
+  /** The first elements of q, k, v and o. */
+  readonly q: number;
+  /** See `q`. */
+  readonly k: number;
+  /** See `q`. */
+  readonly v: number;
+  /** See `q`. */
+  readonly o: number;
+}
+
+/** All query heads of all sequences. */
+export function* headsOf(p: AttentionParams): Generator<Head> {
+  for (let b = 0; b < p.batch; b++) {
+    for (let h = 0; h < p.heads; h++) {
+      const kv = Math.floor(h / (p.heads / p.kvHeads));
+      yield {
+        b,
+        rows: (b * p.heads + h) * p.queries,
+        q: p.qStart + b * p.qBatch + h * p.qHead,
+        k: p.kStart + b * p.kBatch + kv * p.kHead,
+        v: p.vStart + b * p.vBatch + kv * p.vHead,
+        o: b * p.oBatch + h * p.oHead,
+      };
+    }
+  }
+}
+
+/** The keys that query `i` of sequence `b` may see, where query 0 stands at `first`. */
+export function visibleKeys(
+  p: AttentionParams,
+  valid: ArrayLike<number> | undefined,
+  b: number,
+  i: number,
+  first: number = p.position,
+): number[] {
+  const position = first + i;
+  const begin = p.block ? Math.max(0, Math.floor(position / p.block) * p.block) : 0;
+  const end = p.step ? Math.min(p.keys, Math.floor((position + 1) / p.step)) : p.keys;
+  const keys: number[] = [];
+  for (let j = begin; j < end; j++) if (!valid || valid[b * p.validBatch + j] !== 0) keys.push(j);
+  return keys;
+}
+
+/** The product of two rows of `d` elements. */
+export function dot(
+  x: ArrayLike<number>,
+  xAt: number,
+  y: ArrayLike<number>,
+  yAt: number,
+  d: number,
+): number {
+  let sum = 0;
+  for (let c = 0; c < d; c++) sum += x[xAt + c] * y[yAt + c];
+  return sum;
+}
+
+/** The options of the CPU device's attention. */
+export function cpuAttention(
+  p: AttentionParams,
+  at: Readonly<Record<string, number>>,
+): CpuAttention {
+  return {
+    batch: p.batch,
+    heads: p.heads,
+    kvHeads: p.kvHeads,
+    queries: p.queries,
+    keys: p.keys,
+    d: p.d,
+    q: at.q + 4 * p.qStart,
+    k: at.k + 4 * p.kStart,
+    v: at.v + 4 * p.vStart,
+    o: at.o,
+    lse: at.stats,
+    keyValid: at.keyValid,
+    qStrides: [p.qBatch, p.qHead, p.qTime],
+    kStrides: [p.kBatch, p.kHead, p.kTime],
+    vStrides: [p.vBatch, p.vHead, p.vTime],
+    oStrides: [p.oBatch, p.oHead, p.oTime],
+    validStride: p.validBatch,
+    scale: p.scale,
+    step: p.step,
+    block: p.block,
+    past: p.position,
+  };
+}

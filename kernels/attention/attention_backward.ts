@@ -1,0 +1,87 @@
+/**
+ * All of attention's gradients at once, as the CPU device computes them.
+ *
+ * @module
+ */
+import type { Binding, Device } from "../../src/device/device.ts";
+import { attentionBackward as cpuBackward } from "../../src/device/cpu/attention.ts";
+import { type Kernel, kernel } from "../../src/device/kernel.ts";
+import { ATTENTION_PARAMS, type AttentionParams, cpuAttention } from "./attention.ts";
+import { attentionBackwardKv } from "./attention_backward_kv.ts";
+import { attentionBackwardQ } from "./attention_backward_q.ts";
+
+/** What {@linkcode launchAttentionBackward} reads and writes; shapes are those of `attentionForward`. */
+export interface AttentionBackwardBindings {
+  /** The queries. */
+  readonly q: Binding;
+  /** The keys. */
+  readonly k: Binding;
+  /** The values. */
+  readonly v: Binding;
+  /** What `attentionForward` gave. */
+  readonly o: Binding;
+  /** The gradient of `o`. */
+  readonly dO: Binding;
+  /** 0 where a key may not be seen. */
+  readonly keyValid?: Binding;
+  /** What `attentionForward` left there. */
+  readonly stats: Binding;
+  /** Gets the gradient of `q`. */
+  readonly dQ: Binding;
+  /** Gets the gradient of `k`. */
+  readonly dK: Binding;
+  /** Gets the gradient of `v`. */
+  readonly dV: Binding;
+}
+
+/** One thread of a CPU owns a key head and all queries that use it, so that the weights are computed only once. */
+const fused: Kernel<AttentionParams> = kernel<AttentionParams>({
+  name: "attention_backward",
+  bindings: {
+    q: { read: "*" },
+    k: { read: "*" },
+    v: { read: "*" },
+    o: { read: "*" },
+    dO: { read: "*" },
+    keyValid: { read: "batch validBatch", dtype: "i32", optional: true },
+    stats: { update: "2 batch heads queries", dtype: "f32" },
+    dQ: { write: "*" },
+    dK: { write: "*" },
+    dV: { write: "*" },
+  },
+  params: ATTENTION_PARAMS,
+  gpu() {
+    throw new Error("attention_backward is for the CPU; a GPU runs its parts one after the other");
+  },
+  cpu(views, params) {
+    attentionBackwardQ.cpu(views, params);
+    attentionBackwardKv.cpu(views, params);
+  },
+  simd({ at, params, context }) {
+    const rows = params.batch * params.heads * params.queries;
+    cpuBackward(context.pool, {
+      ...cpuAttention(params, at),
+      dO: at.dO,
+      dq: at.dQ + 4 * params.qStart,
+      dk: at.dK + 4 * params.kStart,
+      dv: at.dV + 4 * params.vStart,
+      delta: at.stats + 4 * rows,
+    });
+    return true;
+  },
+});
+
+/** Launches what computes dQ, dK and dV on the device: one kernel on a CPU, two on a GPU. */
+export function launchAttentionBackward(
+  device: Device,
+  bindings: AttentionBackwardBindings,
+  params: AttentionParams,
+): void {
+  const { o, dQ, dK, dV, ...common } = bindings;
+  if (device.kind === "cpu") {
+    device.launch(fused, { ...bindings }, params);
+    return;
+  }
+  device.launch(attentionBackwardQ, { ...common, o, dQ }, params);
+  device.launch(attentionBackwardKv, { ...common, dK, dV }, params);
+}

@@ -1,0 +1,81 @@
+/**
+ * Attention's gradients for the keys and values.
+ *
+ * @module
+ */
+import { type Kernel, kernel } from "../../src/device/kernel.ts";
+import {
+  ATTENTION_PARAMS,
+  attentionLaunch,
+  type AttentionParams,
+  attentionPrograms,
+  dot,
+  headsOf,
+  visibleKeys,
+} from "./attention.ts";
+import bindings from "./attention_backward_kv.wgsl" with { type: "text" };
+import subgroup from "./attention_backward_kv_subgroup.wgsl" with { type: "text" };
+import tiled from "./attention_backward_kv_tiled.wgsl" with { type: "text" };
+
+const programs = attentionPrograms(bindings, tiled, subgroup);
+
+/**
+ * dK and dV from dO and the stats that `attentionForward` and `attentionBackwardQ` left. Shapes are those of
+ * `attentionForward`; dK has the strides of k, dV those of v, dO those of o. Heads that share a key add up.
+ */
+export const attentionBackwardKv: Kernel<AttentionParams> = kernel<AttentionParams>({
+  name: "attention_backward_kv",
+  bindings: {
+    q: { read: "*" },
+    k: { read: "*" },
+    v: { read: "*" },
+    dO: { read: "*" },
+    keyValid: { read: "batch validBatch", dtype: "i32", optional: true },
+    stats: { read: "2 batch heads queries", dtype: "f32" },
+    dK: { write: "*" },
+    dV: { write: "*" },
+  },
+  params: ATTENTION_PARAMS,
+  gpu(params, target) {
+    const share = params.heads / params.kvHeads;
+    const launch = attentionLaunch(params, target, params.queries, share);
+    const { variant, vec4, constants, rows, iterations } = launch;
+    return {
+      wgsl: programs[variant],
+      vec4,
+      constants,
+      workgroups: [Math.ceil(params.keys / rows), params.batch * params.kvHeads],
+      iterations,
+    };
+  },
+  cpu({ q, k, v, dO, keyValid, stats, dK, dV }, p) {
+    const deltas = p.batch * p.heads * p.queries;
+    const share = p.heads / p.kvHeads;
+    const kSums = new Float64Array(p.keys * p.d), vSums = new Float64Array(p.keys * p.d);
+    let sharing = 0;
+    for (const head of headsOf(p)) {
+      for (let i = 0; i < p.queries; i++) {
+        const qAt = head.q + i * p.qTime, oAt = head.o + i * p.oTime;
+        const row = head.rows + i;
+        for (const j of visibleKeys(p, keyValid, head.b, i)) {
+          const kAt = head.k + j * p.kTime, vAt = head.v + j * p.vTime;
+          const weight = Math.exp(p.scale * dot(q, qAt, k, kAt, p.d) - stats[row]);
+          const slope = weight * (dot(dO, oAt, v, vAt, p.d) - stats[deltas + row]);
+          for (let c = 0; c < p.d; c++) {
+            kSums[j * p.d + c] += p.scale * slope * q[qAt + c];
+            vSums[j * p.d + c] += weight * dO[oAt + c];
+          }
+        }
+      }
+      if (++sharing % share !== 0) continue;
+      for (let j = 0; j < p.keys; j++) {
+        for (let c = 0; c < p.d; c++) {
+          dK[head.k + j * p.kTime + c] = kSums[j * p.d + c];
+          dV[head.v + j * p.vTime + c] = vSums[j * p.d + c];
+        }
+      }
+      kSums.fill(0);
+      vSums.fill(0);
+    }
+  },
+});

@@ -1,0 +1,73 @@
+/**
+ * Attention's gradient for the queries.
+ *
+ * @module
+ */
+import { type Kernel, kernel } from "../../src/device/kernel.ts";
+import {
+  ATTENTION_PARAMS,
+  attentionLaunch,
+  type AttentionParams,
+  attentionPrograms,
+  dot,
+  headsOf,
+  visibleKeys,
+} from "./attention.ts";
+import bindings from "./attention_backward_q.wgsl" with { type: "text" };
+import subgroup from "./attention_backward_q_subgroup.wgsl" with { type: "text" };
+import tiled from "./attention_backward_q_tiled.wgsl" with { type: "text" };
+
+const programs = attentionPrograms(bindings, tiled, subgroup);
+
+/**
+ * dQ from dO, and into the second half of stats the sum of o dO over every row, which
+ * `attentionBackwardKv` needs: launch this one first. Shapes are those of `attentionForward`; dQ has the strides of q,
+ * dO those of o.
+ */
+export const attentionBackwardQ: Kernel<AttentionParams> = kernel<AttentionParams>({
+  name: "attention_backward_q",
+  bindings: {
+    q: { read: "*" },
+    k: { read: "*" },
+    v: { read: "*" },
+    o: { read: "*" },
+    dO: { read: "*" },
+    keyValid: { read: "batch validBatch", dtype: "i32", optional: true },
+    stats: { update: "2 batch heads queries", dtype: "f32" },
+    dQ: { write: "*" },
+  },
+  params: ATTENTION_PARAMS,
+  gpu(params, target) {
+    const { variant, vec4, constants, rows, iterations } = attentionLaunch(
+      params,
+      target,
+      params.keys,
+    );
+    return {
+      wgsl: programs[variant],
+      vec4,
+      constants,
+      workgroups: [Math.ceil(params.queries / rows), params.batch * params.heads],
+      iterations,
+    };
+  },
+  cpu({ q, k, v, o, dO, keyValid, stats, dQ }, p) {
+    const deltas = p.batch * p.heads * p.queries;
+    for (const head of headsOf(p)) {
+      for (let i = 0; i < p.queries; i++) {
+        const qAt = head.q + i * p.qTime, oAt = head.o + i * p.oTime;
+        const row = head.rows + i;
+        const delta = dot(o, oAt, dO, oAt, p.d);
+        stats[deltas + row] = delta;
+        const sums = new Float64Array(p.d);
+        for (const j of visibleKeys(p, keyValid, head.b, i)) {
+          const kAt = head.k + j * p.kTime;
+          const weight = Math.exp(p.scale * dot(q, qAt, k, kAt, p.d) - stats[row]);
+          const slope = weight * (dot(dO, oAt, v, head.v + j * p.vTime, p.d) - delta);
+          for (let c = 0; c < p.d; c++) sums[c] += slope * k[kAt + c];
+        }
+        for (let c = 0; c < p.d; c++) dQ[qAt + c] = p.scale * sums[c];
+      }
+    }
+  },
+});

@@ -1,0 +1,88 @@
+/**
+ * Attention that never holds the T x T matrix, forward.
+ *
+ * @module
+ */
+import { attention } from "../../src/device/cpu/attention.ts";
+import { type Kernel, kernel } from "../../src/device/kernel.ts";
+import {
+  ATTENTION_PARAMS,
+  attentionLaunch,
+  type AttentionParams,
+  attentionPrograms,
+  cpuAttention,
+  dot,
+  headsOf,
+  visibleKeys,
+} from "./attention.ts";
+import bindings from "./attention_forward.wgsl" with { type: "text" };
+import few from "./attention_forward_few.wgsl" with { type: "text" };
+import subgroup from "./attention_forward_subgroup.wgsl" with { type: "text" };
+import tiled from "./attention_forward_tiled.wgsl" with { type: "text" };
+
+const programs = attentionPrograms(bindings, tiled, subgroup);
+const decoding = attentionPrograms(bindings, few, subgroup);
+
+/** The most queries for which a GPU takes a workgroup for each. */
+const FEW = 4;
+
+/**
+ * o = softmax(scale q k^T + mask) v (FlashAttention-2, Dao 2023).
+ *
+ * q and o are (batch, heads, queries, d), k and v (batch, kvHeads, keys, d), all by strides; keyValid (batch,
+ * keys) is 0 where a key may not be seen. stats is (2, batch, heads, queries): the first half gets the log of every
+ * row's sum of exponentials for the backward pass, which uses the other half. A query that sees no key gives 0, and
+ * infinity there. Where the sequences do not stand at the same position, positions (batch) holds the `past` of each.
+ */
+export const attentionForward: Kernel<AttentionParams> = kernel<AttentionParams>({
+  name: "attention_forward",
+  bindings: {
+    q: { read: "*" },
+    k: { read: "*" },
+    v: { read: "*" },
+    keyValid: { read: "batch validBatch", dtype: "i32", optional: true },
+    positions: { read: "batch", dtype: "i32", optional: true },
+    o: { write: "*" },
+    stats: { write: "2 batch heads queries", dtype: "f32" },
+  },
+  params: ATTENTION_PARAMS,
+  gpu(params, target) {
+    const launch = attentionLaunch(params, target, params.keys);
+    const { variant, vec4, constants } = launch;
+    const each = variant === "tiled" && params.queries <= FEW;
+    const rows = each ? 1 : launch.rows;
+    const d4 = Math.ceil(params.d / 4);
+    // 64 keys at a time: their scores over d, and each part of the invocations its share of their values.
+    const parts = Math.floor(64 / d4);
+    const few = Math.ceil(params.keys / 64) * (1 + d4 + Math.ceil(64 / parts)) + parts + 4;
+    return {
+      wgsl: (each ? decoding : programs)[variant],
+      vec4,
+      constants,
+      workgroups: [Math.ceil(params.queries / rows), params.batch * params.heads],
+      iterations: each ? few : launch.iterations,
+    };
+  },
+  cpu({ q, k, v, keyValid, positions, o, stats }, p) {
+    for (const head of headsOf(p)) {
+      for (let i = 0; i < p.queries; i++) {
+        const keys = visibleKeys(p, keyValid, head.b, i, positions?.[head.b]);
+        const qAt = head.q + i * p.qTime, oAt = head.o + i * p.oTime;
+        const scores = keys.map((j) => p.scale * dot(q, qAt, k, head.k + j * p.kTime, p.d));
+        const highest = scores.reduce((a, b) => Math.max(a, b), -Infinity);
+        const weights = scores.map((score) => Math.exp(score - highest));
+        const sum = weights.reduce((a, b) => a + b, 0);
+        for (let c = 0; c < p.d; c++) {
+          let mixed = 0;
+          keys.forEach((j, n) => mixed += weights[n] * v[head.v + j * p.vTime + c]);
+          o[oAt + c] = keys.length > 0 ? mixed / sum : 0;
+        }
+        stats[head.rows + i] = keys.length > 0 ? highest + Math.log(sum) : Infinity;
+      }
+    }
+  },
+  simd({ at, params, context }) {
+    attention(context.pool, { ...cpuAttention(params, at), pasts: at.positions });
+    return true;
+  },
+});

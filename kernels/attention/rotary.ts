@@ -1,0 +1,112 @@
+/**
+ * Rotary position embedding.
+ *
+ * @module
+ */
+import { type Kernel, kernel } from "../../src/device/kernel.ts";
+import pairwise from "./rotary.wgsl" with { type: "text" };
+import vectors from "./rotary_vector.wgsl" with { type: "text" };
+
+/** Numbers of {@linkcode rotary}. */
+export type RotaryParams = {
+  /** Heads of all positions of all sequences, B * T * H. */
+  rows: number;
+  /** Positions of a sequence, T. */
+  length: number;
+  /** Heads, H. */
+  heads: number;
+  /** Elements of a head, D; even. */
+  width: number;
+  /** The position of the first of the T, where there are no `starts`. */
+  start: number;
+  /** Rows of `turns`. */
+  positions: number;
+  /** The index of the first row of x, where a launch is cut. */
+  firstRow: number;
+  /** 1, or -1 to turn back, which is the gradient. */
+  direction: number;
+  /** 1 when the pairs are (i, i + D/2), 0 when they are (2i, 2i + 1). */
+  halfSplit: number;
+};
+
+/** Throws a `RangeError` when a sequence begins or ends outside the table. */
+function checkStarts(starts: Int32Array, { length, positions }: RotaryParams): void {
+  const row = starts.findIndex((start) => start < 0 || start + length > positions);
+  if (row < 0) return;
+  throw new RangeError(
+    `rotary: ${length} positions from ${
+      starts[row]
+    } on, of row ${row}, are not within ${positions}`,
+  );
+}
+
+/**
+ * y (B, T, H, D) = x with the pairs of each head turned by the angles of its position. turns (positions, D)
+ * holds the cosine of pair i in column 2i and its sine in column 2i + 1. starts (B) of `i32` has the position of the
+ * first of the T of each sequence, where they differ: one beyond the table throws a `RangeError` on the CPU, and gives NaN
+ * on a GPU, which cannot throw.
+ */
+export const rotary: Kernel<RotaryParams> = kernel<RotaryParams>({
+  name: "rotary",
+  bindings: {
+    x: { read: "rows width" },
+    turns: { read: "positions width", dtype: "f32" },
+    starts: { read: "*", dtype: "i32", optional: true },
+    y: { write: "rows width" },
+  },
+  params: {
+    rows: "u32",
+    length: "u32",
+    heads: "u32",
+    width: "u32",
+    start: "u32",
+    positions: "u32",
+    firstRow: "u32",
+    direction: "f32",
+    halfSplit: "u32",
+  },
+  gpu({ rows, width, halfSplit }) {
+    const vec4 = width % (halfSplit ? 8 : 4) === 0 && "width";
+    const steps = vec4 ? width / (halfSplit ? 8 : 4) : width / 2;
+    return {
+      wgsl: vec4 ? vectors : pairwise,
+      vec4,
+      constants: { HALF_SPLIT: halfSplit === 1 },
+      workgroups: Math.ceil(rows * steps / 64),
+    };
+  },
+  cpu({ x, turns, starts, y }, params) {
+    const { rows, length, heads, width, start, firstRow, direction, halfSplit } = params;
+    if (starts) checkStarts(starts, params);
+    const pairs = width / 2;
+    const [step, distance] = halfSplit ? [1, pairs] : [2, 1];
+    for (let row = 0; row < rows; row++) {
+      const time = Math.floor((firstRow + row) / heads);
+      const position = (starts ? starts[Math.floor(time / length)] : start) + time % length;
+      for (let pair = 0; pair < pairs; pair++) {
+        const cos = turns[position * width + 2 * pair];
+        const sin = turns[position * width + 2 * pair + 1] * direction;
+        const at = row * width + pair * step;
+        const a = x[at], b = x[at + distance];
+        y[at] = a * cos - b * sin;
+        y[at + distance] = a * sin + b * cos;
+      }
+    }
+  },
+  simd(job) {
+    const { at, params } = job;
+    const { rows, length, heads, width, start, firstRow, direction, halfSplit } = params;
+    if (at.starts) {
+      const { buffer } = job.context.pool.memory;
+      const sequences = Math.ceil((firstRow + rows) / (length * heads));
+      checkStarts(new Int32Array(buffer, at.starts, sequences), params);
+    }
+    const chunk = Math.max(1, Math.floor(16384 / width));
+    // deno-fmt-ignore
+    job.run("rotary", rows, chunk, at.x, at.turns, at.starts, at.y, firstRow, length, heads, width, start,
+      direction, halfSplit);
+    return true;
+  },
+  split: "rows",
+  splitStart: "firstRow",
+});

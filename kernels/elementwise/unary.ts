@@ -1,0 +1,244 @@
+/**
+ * Elementwise functions of one tensor, and their gradients.
+ *
+ * @module
+ */
+import { isFloat } from "../../src/device/dtype.ts";
+import type { Kernel, Params } from "../../src/device/kernel.ts";
+import { flatKernel, type Formula, simdExport } from "./elementwise.ts";
+
+/** WGSL functions for what the built-in ones do inaccurately, or not at all. */
+const TANH = `// The built-in one may overflow to NaN, and is inaccurate near 0.
+fn tanh_(x: f32) -> f32 {
+  let m = abs(x);
+  if (m < 0.25) {
+    let q = x * x;
+    return x * (1.0 + q * (-0.33333333 + q * (0.13333333 + q * (-0.053968254 + q * 0.021869489))));
+  }
+  let t = 1.0 - 2.0 / (exp(2.0 * m) + 1.0);
+  return select(t, -t, x < 0.0);
+}
+`;
+const SIGMOID = `fn sigmoid(x: f32) -> f32 {
+  return 1.0 / (1.0 + exp(-x));
+}
+`;
+const GELU_TANH = `${TANH}
+fn gelu_tanh(x: f32) -> f32 {
+  return 0.5 * x * (1.0 + tanh_(0.7978845608 * (x + 0.044715 * x * x * x)));
+}
+fn gelu_tanh_slope(x: f32) -> f32 {
+  // Far out the slope is 0 or 1, and the cubes below would overflow.
+  let c = clamp(x, -20.0, 20.0);
+  let t = tanh_(0.7978845608 * (c + 0.044715 * c * c * c));
+  return 0.5 * (1.0 + t) + 0.5 * c * (1.0 - t * t) * 0.7978845608 * (1.0 + 0.134145 * c * c);
+}
+`;
+const GELU_ERF = `// Abramowitz and Stegun 7.1.26; absolute error 1.5e-7
+fn erf(x: f32) -> f32 {
+  let m = abs(x);
+  let t = 1.0 / (1.0 + 0.3275911 * m);
+  let p = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))));
+  let e = 1.0 - p * exp(-m * m);
+  return select(e, -e, x < 0.0);
+}
+fn gelu_erf(x: f32) -> f32 {
+  return 0.5 * x * (1.0 + erf(x * 0.7071067812));
+}
+fn gelu_erf_slope(x: f32) -> f32 {
+  return 0.5 * (1.0 + erf(x * 0.7071067812)) + x * 0.3989422804 * exp(-0.5 * x * x);
+}
+`;
+const SILU = `${SIGMOID}
+fn silu_slope(x: f32) -> f32 {
+  let s = sigmoid(x);
+  return s * (1.0 + x * (1.0 - s));
+}
+`;
+const SIN =
+  `// Reduced to a quarter turn in three steps, then Taylor-like polynomials (Cephes): the built-in ones are
+// allowed an error of 2^-11.
+fn sine(x: f32, quarter: i32) -> f32 {
+  let k = round(x * 0.6366197724);
+  let r = ((x - k * 1.5703125) - k * 4.837512969970703e-4) - k * 7.549789948768648e-8;
+  let q = r * r;
+  let turn = (i32(k) + quarter) & 3;
+  let s = r + r * q * (-1.6666654611e-1 + q * (8.3321608736e-3 - q * 1.9515295891e-4));
+  let c = 1.0 - 0.5 * q + q * q * (4.166664568298827e-2 + q * (-1.388731625493765e-3 + q * 2.443315711809948e-5));
+  let v = select(s, c, (turn & 1) == 1);
+  return select(v, -v, turn >= 2);
+}
+`;
+
+/** The error function in double precision: a series near 0, a continued fraction for the tails. */
+export function erf(x: number): number {
+  const m = Math.abs(x);
+  if (m < 2.5) {
+    let term = x;
+    let sum = x;
+    for (let n = 1; Math.abs(term) > 1e-17 * Math.abs(sum); n++) {
+      term *= -x * x / n;
+      sum += term / (2 * n + 1);
+    }
+    return sum * 1.1283791670955126;
+  }
+  if (m > 6) return Math.sign(x);
+  let fraction = m;
+  for (let n = 60; n > 0; n--) fraction = m + n / 2 / fraction;
+  return Math.sign(x) * (1 - Math.exp(-m * m) / (fraction * 1.7724538509055159));
+}
+
+// A NaN is neither above nor below 0, and must come out as it is.
+const SIGN = `
+fn sign_f32(a: f32) -> f32 { return select(select(a, -1.0, a < 0.0), 1.0, a > 0.0); }
+fn sign_i32(a: i32) -> i32 { return sign(a); }
+fn sign_u32(a: u32) -> u32 { return min(a, 1u); }
+`;
+
+const sigmoidOf = (x: number): number => 1 / (1 + Math.exp(-x));
+const tanhInner = (x: number): number => Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3);
+const roundHalfEven = (x: number): number => {
+  const down = Math.floor(x);
+  if (x - down !== 0.5) return Math.round(x);
+  return down % 2 === 0 ? down : down + 1;
+};
+
+function unary(
+  name: string,
+  wgsl: string,
+  cpu: Formula["cpu"],
+  more: Partial<Formula> = {},
+): Kernel<Params> {
+  return flatKernel({ name, inputs: 1, wgsl, cpu, ...more });
+}
+
+/** y (count) = f(a (count)). Floats, and where it makes sense `i32` and `u32`. */
+export const unaryKernels = {
+  neg: unary("neg", "-a", (x) => -x, { simd: simdExport("neg") }),
+  exp: unary("exp", "exp(a)", Math.exp, { simd: simdExport("exp") }),
+  log: unary("log", "log(a)", Math.log, { simd: simdExport("log") }),
+  sqrt: unary("sqrt", "sqrt(a)", Math.sqrt, { simd: simdExport("sqrt") }),
+  rsqrt: unary("rsqrt", "inverseSqrt(a)", (x) => 1 / Math.sqrt(x), { simd: simdExport("rsqrt") }),
+  abs: unary("abs", "abs(a)", Math.abs, { simd: simdExport("abs") }),
+  sign: unary("sign", "sign_TYPE(a)", Math.sign, { functions: SIGN }),
+  square: unary("square", "a * a", (x) => x * x, {
+    cpuWhole: (x) => Math.imul(x, x),
+    simd: simdExport("square"),
+  }),
+  reciprocal: unary("reciprocal", "1.0 / a", (x) => 1 / x, { simd: simdExport("reciprocal") }),
+  tanh: unary("tanh", "tanh_(a)", Math.tanh, { functions: TANH, simd: simdExport("tanh") }),
+  sigmoid: unary("sigmoid", "sigmoid(a)", sigmoidOf, {
+    functions: SIGMOID,
+    simd: simdExport("sigmoid"),
+  }),
+  relu: unary("relu", "select(a, TA(0), a < TA(0))", (x) => x < 0 ? 0 : x, {
+    simd: simdExport("relu"),
+  }),
+  geluTanh: unary("gelu_tanh", "gelu_tanh(a)", (x) => 0.5 * x * (1 + Math.tanh(tanhInner(x))), {
+    functions: GELU_TANH,
+    simd: simdExport("gelu_tanh"),
+  }),
+  geluErf: unary("gelu_erf", "gelu_erf(a)", (x) => 0.5 * x * (1 + erf(x * Math.SQRT1_2)), {
+    functions: GELU_ERF,
+    simd: simdExport("gelu_erf"),
+  }),
+  silu: unary("silu", "a * sigmoid(a)", (x) => x * sigmoidOf(x), {
+    functions: SIGMOID,
+    simd: simdExport("silu"),
+  }),
+  softplus: unary(
+    "softplus",
+    "select(max(a, 0.0) + log(1.0 + exp(-abs(a))), a, a > 30.0)",
+    (x) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x))),
+  ),
+  sin: unary("sin", "sine(a, 0)", Math.sin, { functions: SIN }),
+  cos: unary("cos", "sine(a, 1)", Math.cos, { functions: SIN }),
+  floor: unary("floor", "floor(a)", Math.floor),
+  ceil: unary("ceil", "ceil(a)", Math.ceil),
+  round: unary("round", "round(a)", roundHalfEven),
+  clamp: unary(
+    "clamp",
+    "select(select(a, TA(params.min), a < TA(params.min)), TA(params.max), a > TA(params.max))",
+    (x, min, max) => x > max ? max : x < min ? min : x,
+    { scalars: { min: "f32", max: "f32" } },
+  ),
+  logicalNot: unary("logical_not", "select(0u, 1u, a == TA(0))", (x) => x === 0 ? 1 : 0),
+  cast: unary("cast", "a", (x) => x, {
+    simd: (job) => isFloat(job.bindings.y!.dtype) && simdExport("copy")(job),
+  }),
+} as const satisfies Record<string, Kernel<Params>>;
+
+function gradient(
+  name: string,
+  wgsl: string,
+  cpu: Formula["cpu"],
+  more: Partial<Formula> = {},
+): Kernel<Params> {
+  return flatKernel({ name: `${name}_backward`, inputs: 2, wgsl, cpu, ...more });
+}
+
+/** Functions whose gradient has a kernel of its own. */
+export type UnaryBackwardName =
+  | "log"
+  | "sqrt"
+  | "rsqrt"
+  | "abs"
+  | "square"
+  | "reciprocal"
+  | "tanh"
+  | "sigmoid"
+  | "relu"
+  | "geluTanh"
+  | "geluErf"
+  | "silu"
+  | "softplus"
+  | "sin"
+  | "cos"
+  | "clamp";
+
+/** dX: y (count) from dOut: a (count) and x, or the function's value where it is simpler: b (count). */
+export const unaryBackwardKernels: Readonly<Record<UnaryBackwardName, Kernel<Params>>> = {
+  log: gradient("log", "a / b", (dOut, x) => dOut / x, { simd: simdExport("div") }),
+  sqrt: gradient("sqrt", "0.5 * a / b", (dOut, y) => 0.5 * dOut / y),
+  rsqrt: gradient("rsqrt", "-0.5 * a * b * b * b", (dOut, y) => -0.5 * dOut * y ** 3),
+  abs: gradient(
+    "abs",
+    "select(select(a, 0.0, b == 0.0), -a, b < 0.0)",
+    (dOut, x) => x < 0 ? -dOut : x === 0 ? 0 : dOut,
+  ),
+  square: gradient("square", "2.0 * a * b", (dOut, x) => 2 * dOut * x),
+  reciprocal: gradient("reciprocal", "-a * b * b", (dOut, y) => -dOut * y * y),
+  tanh: gradient("tanh", "a * (1.0 - b * b)", (dOut, y) => dOut * (1 - y * y), {
+    simd: simdExport("tanh_backward"),
+  }),
+  sigmoid: gradient("sigmoid", "a * b * (1.0 - b)", (dOut, y) => dOut * y * (1 - y), {
+    simd: simdExport("sigmoid_backward"),
+  }),
+  relu: gradient("relu", "select(a, 0.0, b <= 0.0)", (dOut, x) => x <= 0 ? 0 : dOut, {
+    simd: simdExport("relu_backward"),
+  }),
+  geluTanh: gradient("gelu_tanh", "a * gelu_tanh_slope(b)", (dOut, x) => {
+    const t = Math.tanh(tanhInner(x));
+    const inner = Math.sqrt(2 / Math.PI) * (1 + 3 * 0.044715 * x * x);
+    return dOut * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * inner);
+  }, { functions: GELU_TANH, simd: simdExport("gelu_tanh_backward") }),
+  geluErf: gradient("gelu_erf", "a * gelu_erf_slope(b)", (dOut, x) => {
+    const density = Math.exp(-x * x / 2) / Math.sqrt(2 * Math.PI);
+    return dOut * (0.5 * (1 + erf(x * Math.SQRT1_2)) + x * density);
+  }, { functions: GELU_ERF, simd: simdExport("gelu_erf_backward") }),
+  silu: gradient("silu", "a * silu_slope(b)", (dOut, x) => {
+    const s = sigmoidOf(x);
+    return dOut * s * (1 + x * (1 - s));
+  }, { functions: SILU, simd: simdExport("silu_backward") }),
+  softplus: gradient("softplus", "a * sigmoid(b)", (dOut, x) => dOut * sigmoidOf(x), {
+    functions: SIGMOID,
+  }),
+  sin: gradient("sin", "a * sine(b, 1)", (dOut, x) => dOut * Math.cos(x), { functions: SIN }),
+  cos: gradient("cos", "-a * sine(b, 0)", (dOut, x) => -dOut * Math.sin(x), { functions: SIN }),
+  clamp: gradient(
+    "clamp",
+    "select(a, 0.0, b < params.min || b > params.max)",
+    (dOut, x, min, max) => x < min || x > max ? 0 : dOut,
+    { scalars: { min: "f32", max: "f32" } },
+  ),
+} as const satisfies Record<string, Kernel<Params>>;

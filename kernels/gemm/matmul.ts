@@ -1,0 +1,222 @@
+/**
+ * The matrix product C = alpha op(A) op(B) [+ beta C] [+ bias], once or for a batch.
+ *
+ * @module
+ */
+import { type GpuTarget, type Kernel, kernel, MAX_ITERATIONS } from "../../src/device/kernel.ts";
+import shared from "./matmul.wgsl" with { type: "text" };
+import direct from "./matmul_direct.wgsl" with { type: "text" };
+import subgroup from "./matmul_subgroup.wgsl" with { type: "text" };
+import tiled from "./matmul_tiled.wgsl" with { type: "text" };
+import vector from "./matmul_vector.wgsl" with { type: "text" };
+
+/** Numbers of {@linkcode matmul}; {@linkcode matmulParams} fills in those that follow from the others. */
+export type MatmulParams = {
+  /** Rows of C and of op(A). */
+  m: number;
+  /** Columns of C and of op(B). */
+  n: number;
+  /** Columns of op(A) and rows of op(B); with 0 the product is zero. */
+  k: number;
+  /** Elements from one row of A, as stored, to the next. */
+  lda: number;
+  /** Elements from one row of B, as stored, to the next. */
+  ldb: number;
+  /** Elements from one row of C to the next. */
+  ldc: number;
+  /** The first element of A in its binding. */
+  aOffset: number;
+  /** The first element of B in its binding. */
+  bOffset: number;
+  /** The first element of C in its binding. */
+  cOffset: number;
+  /** Number of products. Product p reads A at `aOffset + floor(p / inner) aOuter + (p mod inner) aInner`. */
+  batches: number;
+  /** Products of the inner batch dimension. */
+  inner: number;
+  /** Elements from one A to the next along the outer batch dimension; 0 shares it. */
+  aOuter: number;
+  /** The same along the inner batch dimension. */
+  aInner: number;
+  /** As `aOuter`, of B. */
+  bOuter: number;
+  /** As `aInner`, of B. */
+  bInner: number;
+  /** As `aOuter`, of C. */
+  cOuter: number;
+  /** As `aInner`, of C. */
+  cInner: number;
+  /** 1 when A is stored as k x m. */
+  transposeA: number;
+  /** 1 when B is stored as n x k. */
+  transposeB: number;
+  /** Factor of the product. */
+  alpha: number;
+  /** Factor of what C held; with 0 that is not read. */
+  beta: number;
+};
+
+/**
+ * The longest k of one launch on a GPU, so that no program loops more than `MAX_ITERATIONS` times: the shortest step
+ * of a loop over k is 4. Longer products are added up from several launches (see `src/ops/matmul_launch.ts`).
+ */
+export const MAX_K = 3 * MAX_ITERATIONS;
+
+/** Which program a GPU runs. */
+export type MatmulVariant = "tiled" | "direct" | "subgroup" | "vector";
+
+/** What {@linkcode matmulParams} starts from: the sizes, and what is not as usual. */
+export type MatmulOptions = Partial<MatmulParams> & Pick<MatmulParams, "m" | "n" | "k">;
+
+/**
+ * All numbers of a product. What is left out is taken from the sizes: rows without gaps, matrices of a
+ * batch one after the other, alpha 1, beta 0.
+ */
+export function matmulParams(options: MatmulOptions): MatmulParams {
+  const { m, n, k, transposeA = 0, transposeB = 0, batches = 1, inner = batches } = options;
+  const { lda = transposeA ? m : k, ldb = transposeB ? k : n, ldc = n } = options;
+  const aInner = options.aInner ?? lda * (transposeA ? k : m);
+  const bInner = options.bInner ?? ldb * (transposeB ? n : k);
+  const cInner = options.cInner ?? ldc * m;
+  // deno-fmt-ignore
+  return {
+    m, n, k, lda, ldb, ldc,
+    aOffset: options.aOffset ?? 0, bOffset: options.bOffset ?? 0, cOffset: options.cOffset ?? 0,
+    batches, inner,
+    aOuter: options.aOuter ?? aInner * inner, aInner,
+    bOuter: options.bOuter ?? bInner * inner, bInner,
+    cOuter: options.cOuter ?? cInner * inner, cInner,
+    transposeA, transposeB, alpha: options.alpha ?? 1, beta: options.beta ?? 0,
+  };
+}
+
+/**
+ * The program for a product on an adapter. On a CPU in disguise loads cost most and subgroups are the
+ * cheapest way to share them; on a GPU workgroup memory is, once there is a tile to fill.
+ */
+export function matmulVariant({ m, n }: MatmulParams, target: GpuTarget): MatmulVariant {
+  if (target.software) {
+    if (m === 1) return "vector";
+    return target.subgroupSize === 8 && m > 4 ? "subgroup" : "direct";
+  }
+  if (m <= 8) return "vector";
+  return m > 16 && n > 16 ? "tiled" : "direct";
+}
+
+const PROGRAMS: Record<MatmulVariant, string> = {
+  tiled: `${shared}\n${tiled}`,
+  direct: `${shared}\n${direct}`,
+  subgroup: `${shared}\n${subgroup}`,
+  vector: `${shared}\n${vector}`,
+};
+
+/** True when every row begins at a multiple of 4 elements and k and n are such, so that loads may take 4. */
+function isVector(p: MatmulParams): boolean {
+  const { k, lda, ldb, ldc, aOffset, bOffset, cOffset, m, n } = p;
+  const batch = p.aOuter | p.aInner | p.bOuter | p.bInner | p.cOuter | p.cInner;
+  return ((k | n | lda | ldb | ldc | aOffset | bOffset | cOffset | batch) & 3) === 0 &&
+    (!p.transposeA || m % 4 === 0);
+}
+
+/**
+ * c = alpha op(a) op(b) [+ beta c] [+ bias], for `batches` matrices.
+ *
+ * a holds op(a) as m x k, or k x m with `transposeA`; b holds op(b) as k x n, or n x k with `transposeB` (as the weight
+ * of a linear layer is); bias (n) is added to every row. Sums are in f32 whatever the types of the elements.
+ */
+export const matmul: Kernel<MatmulParams> = kernel<MatmulParams>({
+  name: "matmul",
+  bindings: {
+    a: { read: "*" },
+    b: { read: "*" },
+    c: { update: "*" },
+    bias: { read: "n", optional: true },
+  },
+  // deno-fmt-ignore
+  params: {
+    m: "u32", n: "u32", k: "u32", lda: "u32", ldb: "u32", ldc: "u32",
+    aOffset: "u32", bOffset: "u32", cOffset: "u32", batches: "u32", inner: "u32",
+    aOuter: "u32", aInner: "u32", bOuter: "u32", bInner: "u32", cOuter: "u32", cInner: "u32",
+    transposeA: "u32", transposeB: "u32", alpha: "f32", beta: "f32",
+  },
+  gpu(params, target) {
+    const { m, n, batches, transposeA, transposeB } = params;
+    const variant = matmulVariant(params, target);
+    // On software adapters, where workgroups and barriers are expensive, an invocation takes all of k; else lanes go as B lies.
+    const columnLanes = target.software ? 64 : transposeB ? 2 : 16;
+    const [rows, columns] = {
+      tiled: [64, 64],
+      direct: [32, 32],
+      subgroup: [32, 128],
+      vector: [1, 4 * columnLanes],
+    }[variant];
+    return {
+      wgsl: PROGRAMS[variant],
+      vec4: isVector(params) && "*",
+      constants: {
+        TRANSPOSE_A: transposeA !== 0,
+        TRANSPOSE_B: transposeB !== 0,
+        ...(variant === "vector" ? { COLUMN_LANES: columnLanes, K_LANES: 64 / columnLanes } : {}),
+      },
+      workgroups: variant === "subgroup"
+        ? [Math.ceil(m / rows), Math.ceil(n / columns), batches]
+        : [Math.ceil(n / columns), Math.ceil(m / rows), batches],
+      // Steps of 4, and 160 stores at most. The tiled program takes steps of 16, in 2 nested loops.
+      iterations: Math.ceil(params.k / 4) + 160,
+    };
+  },
+  cpu({ a, b, c, bias }, p) {
+    const { m, n, k, lda, ldb, ldc, alpha, beta } = p;
+    const [aRow, aColumn] = p.transposeA ? [1, lda] : [lda, 1];
+    const [bRow, bColumn] = p.transposeB ? [1, ldb] : [ldb, 1];
+    for (let batch = 0; batch < p.batches; batch++) {
+      const outer = Math.floor(batch / p.inner), inner = batch % p.inner;
+      const aStart = p.aOffset + outer * p.aOuter + inner * p.aInner;
+      const bStart = p.bOffset + outer * p.bOuter + inner * p.bInner;
+      const cStart = p.cOffset + outer * p.cOuter + inner * p.cInner;
+      for (let i = 0; i < m; i++) {
+        for (let j = 0; j < n; j++) {
+          let sum = 0;
+          for (let l = 0; l < k; l++) {
+            sum += a[aStart + i * aRow + l * aColumn] * b[bStart + l * bRow + j * bColumn];
+          }
+          const at = cStart + i * ldc + j;
+          c[at] = alpha * sum + (bias ? bias[j] : 0) + (beta === 0 ? 0 : beta * c[at]);
+        }
+      }
+    }
+  },
+  simd({ at, params, context }) {
+    const p = params;
+    if (p.beta !== 0 && p.beta !== 1) return false;
+    // The helper knows one batch dimension: the whole batch where its matrices are evenly spaced.
+    const even = p.batches === p.inner || p.inner === 1 ||
+      (p.aOuter === p.inner * p.aInner && p.bOuter === p.inner * p.bInner &&
+        p.cOuter === p.inner * p.cInner);
+    const batch = even ? p.batches : p.inner;
+    const byOuter = p.inner === 1;
+    for (let outer = 0; outer < p.batches / batch; outer++) {
+      context.gemm({
+        m: p.m,
+        n: p.n,
+        k: p.k,
+        a: at.a + 4 * (p.aOffset + outer * p.aOuter),
+        lda: p.lda,
+        transA: p.transposeA !== 0,
+        b: at.b + 4 * (p.bOffset + outer * p.bOuter),
+        ldb: p.ldb,
+        transB: p.transposeB !== 0,
+        c: at.c + 4 * (p.cOffset + outer * p.cOuter),
+        ldc: p.ldc,
+        beta: p.beta,
+        alpha: p.alpha,
+        bias: at.bias,
+        batch,
+        strideA: byOuter ? p.aOuter : p.aInner,
+        strideB: byOuter ? p.bOuter : p.bInner,
+        strideC: byOuter ? p.cOuter : p.cInner,
+      });
+    }
+    return true;
+  },
+});

@@ -1,0 +1,48 @@
+/**
+ * Writes rows into the sequences of a longer tensor, as a key-value cache is filled.
+ *
+ * @module
+ */
+import { type Kernel, kernel } from "../../src/device/kernel.ts";
+import wgsl from "./write_rows.wgsl" with { type: "text" };
+
+/** Numbers of {@linkcode writeRows}. */
+export type WriteRowsParams = {
+  /** Sequences. */
+  batch: number;
+  /** Rows to write into each. */
+  time: number;
+  /** Elements of a row. */
+  width: number;
+  /** Rows that each sequence of y has room for. */
+  capacity: number;
+  /** Where the first row goes; added to `starts` where that is given. */
+  start: number;
+};
+
+/**
+ * y (batch, capacity, width) at rows `start + starts[b] + t` of sequence b = x (batch, time, width), of any one
+ * type; `starts` (batch) of `i32`. Rows past the capacity are left out.
+ */
+export const writeRows: Kernel<WriteRowsParams> = kernel<WriteRowsParams>({
+  name: "write_rows",
+  bindings: {
+    x: { read: "batch time width" },
+    starts: { read: "batch", dtype: "i32", optional: true },
+    y: { update: "batch capacity width" },
+  },
+  params: { batch: "u32", time: "u32", width: "u32", capacity: "u32", start: "u32" },
+  gpu({ batch, time, width }) {
+    const vec4 = width % 4 === 0 && "width";
+    return { wgsl, vec4, workgroups: Math.ceil(batch * time * width / (vec4 ? 4 : 1) / 64) };
+  },
+  cpu({ x, starts, y }, { batch, time, width, capacity, start }) {
+    for (let b = 0; b < batch; b++) {
+      const first = start + (starts?.[b] ?? 0);
+      const rows = Math.max(0, Math.min(time, capacity - first));
+      const from = b * time * width;
+      y.set(x.subarray(from, from + rows * width), (b * capacity + first) * width);
+    }
+  },
+  split: "batch",
+});

@@ -1,0 +1,104 @@
+/**
+ * The AdamW update.
+ *
+ * @module
+ */
+import { type GpuTarget, type Kernel, kernel } from "../../src/device/kernel.ts";
+import wgsl from "./adamw.wgsl" with { type: "text" };
+
+/** Numbers of {@linkcode adamw}. */
+export type AdamWParams = {
+  /** Elements. */
+  count: number;
+  /** The learning rate. */
+  lr: number;
+  /** Decay of the mean of gradients. */
+  beta1: number;
+  /** Decay of the mean of squared gradients. */
+  beta2: number;
+  /** 1 - beta1, which 32 bits cannot take from `beta1`. */
+  rest1: number;
+  /** 1 - beta2. */
+  rest2: number;
+  /** Added to the root. */
+  eps: number;
+  /** The part of a parameter that decays, times the learning rate. */
+  weightDecay: number;
+};
+
+/**
+ * p, m, v (count, f32) from g (count, f32 or f16), and the new p once more as `copy` (count, f16) where it
+ * is given:
+ *
+ *     g' = gradScale[0] g
+ *     m = beta1 m + rest1 g',   v = beta2 v + rest2 g'^2
+ *     p = p - lr weightDecay p - lr (m / correction[0]) / (sqrt(v / correction[1]) + eps)
+ *
+ * Nothing changes where `gradScale[0]` is 0.
+ */
+export const adamw: Kernel<AdamWParams> = kernel<AdamWParams>({
+  name: "adamw",
+  bindings: {
+    p: { update: "count", dtype: "f32" },
+    g: { read: "count" },
+    m: { update: "count", dtype: "f32" },
+    v: { update: "count", dtype: "f32" },
+    gradScale: { read: "1", dtype: "f32" },
+    correction: { read: "2", dtype: "f32" },
+    copy: { update: "count", dtype: "f16", optional: true },
+  },
+  params: {
+    count: "u32",
+    lr: "f32",
+    beta1: "f32",
+    beta2: "f32",
+    rest1: "f32",
+    rest2: "f32",
+    eps: "f32",
+    weightDecay: "f32",
+  },
+  gpu: ({ count }, { software }: GpuTarget) => {
+    const vec4 = count % 4 === 0 && "count";
+    // A software GPU pays for each invocation, a real one wants many.
+    const perInvocation = software ? 16 : 1;
+    return {
+      wgsl,
+      vec4,
+      constants: { PER_INVOCATION: perInvocation },
+      workgroups: Math.ceil(count / ((vec4 ? 4 : 1) * 64 * perInvocation)),
+    };
+  },
+  cpu({ p, g, m, v, gradScale, correction, copy }, params) {
+    const { count, lr, beta1, beta2, rest1, rest2, eps, weightDecay } = params;
+    const scale = gradScale[0];
+    if (scale === 0) return;
+    const step = lr / correction[0];
+    const root = 1 / Math.sqrt(correction[1]);
+    for (let i = 0; i < count; i++) {
+      const gradient = g[i] * scale;
+      const mean = beta1 * m[i] + rest1 * gradient;
+      const square = beta2 * v[i] + rest2 * gradient * gradient;
+      p[i] -= lr * weightDecay * p[i] + step * mean / (Math.sqrt(square) * root + eps);
+      m[i] = mean;
+      v[i] = square;
+      if (copy) copy[i] = p[i];
+    }
+  },
+  simd({ at, params, run, context }) {
+    const { count, lr, beta1, beta2, eps, weightDecay } = params;
+    const memory: ArrayBuffer = context.pool.memory.buffer;
+    if (new Float32Array(memory, at.gradScale, 1)[0] === 0) return true;
+    const [correction1, correction2] = new Float32Array(memory, at.correction, 2);
+    run(
+      "adamw",
+      count,
+      16_384,
+      ...[at.p, at.g, at.m, at.v],
+      ...[lr, beta1, beta2, eps, weightDecay, correction1, correction2],
+      at.gradScale,
+    );
+    if (at.copy) run("copy", count, 16_384, at.p, at.copy);
+    return true;
+  },
+  split: "count",
+});

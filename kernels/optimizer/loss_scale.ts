@@ -1,0 +1,44 @@
+/**
+ * The rule of dynamic loss scaling, on the device: only there is it known whether a gradient overflowed.
+ *
+ * @module
+ */
+import { type Kernel, kernel } from "../../src/device/kernel.ts";
+import wgsl from "./loss_scale.wgsl" with { type: "text" };
+
+/** Numbers of {@linkcode updateLossScale}. */
+export type LossScaleParams = {
+  /** What the scale is multiplied with after `interval` good steps in a row. */
+  growth: number;
+  /** What it is multiplied with after an overflow. */
+  backoff: number;
+  /** Good steps before it grows. */
+  interval: number;
+};
+
+/**
+ * Updates lossScale (1, kept from 1 to 2^24) and goodSteps (1) after a step whose gradients were multiplied
+ * with gradScale (1), 0 where they overflowed.
+ */
+export const updateLossScale: Kernel<LossScaleParams> = kernel<LossScaleParams>({
+  name: "loss_scale",
+  bindings: {
+    gradScale: { read: "1", dtype: "f32" },
+    lossScale: { update: "1", dtype: "f32" },
+    goodSteps: { update: "1", dtype: "f32" },
+  },
+  params: { growth: "f32", backoff: "f32", interval: "f32" },
+  gpu: () => ({ wgsl, workgroups: 1 }),
+  cpu({ gradScale, lossScale, goodSteps }, { growth, backoff, interval }) {
+    const good = goodSteps[0] + 1;
+    if (gradScale[0] === 0) {
+      lossScale[0] = Math.max(lossScale[0] * backoff, 1);
+      goodSteps[0] = 0;
+    } else if (good >= interval) {
+      lossScale[0] = Math.min(lossScale[0] * growth, 2 ** 24);
+      goodSteps[0] = 0;
+    } else {
+      goodSteps[0] = good;
+    }
+  },
+});

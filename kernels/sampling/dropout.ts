@@ -1,0 +1,60 @@
+/**
+ * Drops elements at random. The same launch on a gradient is its own backward pass.
+ *
+ * @module
+ */
+import { type Kernel, kernel } from "../../src/device/kernel.ts";
+import source from "./dropout.wgsl" with { type: "text" };
+import { eachRandom, philoxWgsl, STREAM_PARAMS, type StreamParams, unit } from "./philox.ts";
+
+/** Numbers of {@linkcode dropout}. */
+export type DropoutParams = StreamParams & {
+  /** Elements. */
+  count: number;
+  /** The first element's index in the stream, a multiple of 4; 0 but where a launch is split. */
+  first: number;
+  /** The part that is dropped, in [0, 1). */
+  p: number;
+};
+
+const program = `${source}\n${philoxWgsl}`;
+
+/** y (count) = x (count) / (1 - p) where the element's random number is at least p, else 0. */
+export const dropout: Kernel<DropoutParams> = kernel<DropoutParams>({
+  name: "dropout",
+  bindings: {
+    x: { read: "count" },
+    y: { write: "count" },
+  },
+  params: { count: "u32", ...STREAM_PARAMS, first: "u32", p: "f32" },
+  gpu: ({ count }) => ({
+    wgsl: program,
+    workgroups: Math.ceil(count / 256),
+  }),
+  cpu({ x, y }, params) {
+    const least = Math.fround(params.p);
+    const scale = 1 / (1 - least);
+    eachRandom(params.count, params, (i, bits) => {
+      y[i] = unit(bits) >= least ? x[i] * scale : 0;
+    });
+  },
+  simd({ at, params, run }) {
+    const { count, seed_low, seed_high, block_low, block_high } = params;
+    const least = Math.fround(params.p);
+    const stream = [seed_low, seed_high, block_low, block_high];
+    run(
+      "dropout",
+      Math.ceil(count / 16),
+      512,
+      count,
+      ...stream,
+      least,
+      1 / (1 - least),
+      at.x,
+      at.y,
+    );
+    return true;
+  },
+  split: "count",
+  splitStart: "first",
+});

@@ -1,0 +1,142 @@
+/**
+ * Drawing an id from scores.
+ *
+ * @module
+ */
+import { type Kernel, kernel } from "../../src/device/kernel.ts";
+import { philox, philoxWgsl, STREAM_PARAMS, type StreamParams } from "./philox.ts";
+import { rowProgram, rowSources } from "../rows/rows.ts";
+import wgsl from "./sample_token.wgsl" with { type: "text" };
+
+/** Numbers of {@linkcode sampleToken}. */
+export type SampleTokenParams = StreamParams & {
+  /** Rows. */
+  rows: number;
+  /** Scores of a row. */
+  columns: number;
+  /** Columns from here on are never drawn. */
+  choices: number;
+  /** The first row's number; 0 but where a launch is split. */
+  first: number;
+  /** What positive scores of seen ids are divided by, and negative ones multiplied. */
+  penalty: number;
+  /** 1 / temperature; 0 stands for the temperature 0, which takes the highest score. */
+  sharpness: number;
+  /** Only the so many highest scores, and their equals, are drawn from. */
+  topK: number;
+  /** Only the fewest likeliest that have this part of the probability, and their equals. */
+  topP: number;
+  /** Only those that are as likely as this, as a logarithm, relative to the likeliest. */
+  floor: number;
+};
+
+const sources = rowSources(`${wgsl}\n${philoxWgsl}`);
+
+/**
+ * ids (rows): for each row of logits (rows, columns) one column, drawn with the probabilities of the softmax
+ * after penalty, temperature, top-k, top-p and min-p, in this order; -1 where no score is a number. Where `seen`
+ * (rows, columns) is given, the penalty applies to the columns in which it is not 0. Draws (columns + 3) / 4
+ * blocks of the stream for each row.
+ */
+export const sampleToken: Kernel<SampleTokenParams> = kernel<SampleTokenParams>({
+  name: "sample_token",
+  bindings: {
+    logits: { read: "rows columns" },
+    seen: { read: "rows columns", optional: true },
+    ids: { write: "rows", dtype: "i32" },
+  },
+  // deno-fmt-ignore
+  params: { rows: "u32", columns: "u32", choices: "u32", ...STREAM_PARAMS, first: "u32", penalty: "f32",
+    sharpness: "f32", topK: "u32", topP: "f32", floor: "f32" },
+  gpu: ({ rows, columns, choices, sharpness, topK, topP }, target) =>
+    // Few rows, so a workgroup for each also on software adapters.
+    rowProgram(sources, { ...target, maxInvocations: Math.min(512, target.maxInvocations) }, {
+      rows,
+      columns,
+      passes: 2 + (topK < choices ? 8 : 0) + (topP < 1 ? 8 : 0),
+      tree: true,
+      axis: "columns",
+      constants: { NOISE: sharpness > 0 },
+    }),
+  cpu({ logits, seen, ids }, params) {
+    const { rows, columns, choices, penalty } = params;
+    const scores = new Float32Array(choices);
+    for (let row = 0; row < rows; row++) {
+      for (let i = 0; i < choices; i++) {
+        const x = logits[row * columns + i];
+        const penalised = seen?.[row * columns + i] ? (x > 0 ? x / penalty : x * penalty) : x;
+        scores[i] = Number.isNaN(penalised)
+          ? LOWEST
+          : Math.min(Math.max(penalised, LOWEST), -LOWEST);
+      }
+      ids[row] = params.sharpness > 0 ? draw(scores, row, params) : highest(scores);
+    }
+  },
+  split: "rows",
+  splitStart: "first",
+});
+
+/** Below every score; what cannot be drawn has it. */
+const LOWEST = Math.fround(-3.4028234e38);
+
+/** No noise is higher: the smallest random number is 2^-33. */
+const MOST_NOISE = -Math.log(2 ** -33);
+
+/** The first of the highest scores. */
+function highest(scores: Float32Array): number {
+  let best = LOWEST;
+  let at = -1;
+  for (let i = 0; i < scores.length; i++) if (scores[i] > best) best = scores[at = i];
+  return at;
+}
+
+/** The column with the highest score once noise is added. */
+function draw(scores: Float32Array, row: number, params: SampleTokenParams): number {
+  const { columns, first, seed_low, seed_high, block_low, block_high, sharpness, floor } = params;
+  const top = scores.reduce((high, x) => Math.max(high, x), LOWEST);
+  const least = lowestToStay(scores, top, params);
+  const start = (first + row) * Math.ceil(columns / 4);
+  const four = new Uint32Array(4);
+  let drawn = -1;
+  let best = -Infinity;
+  let at = -1;
+  for (let i = 0; i < scores.length; i++) {
+    const z = (scores[i] - top) * sharpness;
+    const stays = scores[i] > LOWEST && scores[i] >= least && z >= floor;
+    if (!stays || z + MOST_NOISE < best) continue;
+    const block = start + (i >> 2);
+    if (block !== drawn) {
+      const low = block_low + block;
+      const high = block_high + Math.floor(low / 2 ** 32);
+      philox(low >>> 0, high >>> 0, 0, 0, seed_low, seed_high, four);
+      drawn = block;
+    }
+    const noisy = z + gumbel(four[i & 3]);
+    if (noisy > best) [best, at] = [noisy, i];
+  }
+  return at;
+}
+
+/** The lowest score that top-k and then top-p leave. */
+function lowestToStay(
+  scores: Float32Array,
+  top: number,
+  { topK, topP, sharpness }: SampleTokenParams,
+): number {
+  if (topK >= scores.length && topP >= 1) return LOWEST;
+  const sorted = scores.slice().sort().reverse();
+  const least = sorted[Math.min(topK, sorted.length) - 1];
+  if (topP >= 1) return least;
+  const masses: number[] = [];
+  let mass = 0;
+  for (let i = 0; i < sorted.length && sorted[i] >= least; i++) {
+    masses.push(mass += Math.exp((sorted[i] - top) * sharpness));
+  }
+  return sorted[masses.findIndex((sum) => sum >= topP * mass)];
+}
+
+/** Gumbel noise -log(-log(1 - u)) for random bits, u in (0, 1) and finer near 0 (see the WGSL). */
+function gumbel(bits: number): number {
+  const u = bits < 2 ** 23 ? (bits + 0.5) * 2 ** -32 : ((bits >>> 9) + 0.5) * 2 ** -23;
+  return -Math.log(-Math.log1p(-u));
+}
