@@ -1,5 +1,5 @@
 // English sentences and their French translations: downloaded once, or read from a path.
-import { join } from "node:path";
+import { join } from "../src/io/node_builtins.ts";
 import { cacheFolder, download, type DownloadOptions } from "../src/hub/download.ts";
 import { FileFormatError } from "../src/io/errors.ts";
 import { cleanPair, readSentencePairs, type SentencePair } from "../src/data/translation_pairs.ts";

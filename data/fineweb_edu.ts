@@ -1,5 +1,5 @@
 // FineWeb-Edu, the pages of the web that teach something: downloaded file by file and made into token shards.
-import { join } from "node:path";
+import { join } from "../src/io/node_builtins.ts";
 import { hubCorpusFile, type HubOptions, listHubFiles } from "../src/hub/hub.ts";
 import {
   prepareCorpus,

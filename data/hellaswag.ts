@@ -1,5 +1,5 @@
 // HellaSwag, stories to be ended in the one sensible way of four: downloaded once, or read from a path.
-import { join } from "node:path";
+import { join } from "../src/io/node_builtins.ts";
 import { cacheFolder, download, type DownloadOptions } from "../src/hub/download.ts";
 import { parseJsonLines, textField } from "../src/data/jsonl.ts";
 import { toPath } from "../src/io/byte_source.ts";

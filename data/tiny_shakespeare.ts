@@ -1,5 +1,5 @@
 // Tiny Shakespeare, the text that char-rnn and nanoGPT train on: downloaded once, or read from a path.
-import { join } from "node:path";
+import { join } from "../src/io/node_builtins.ts";
 import { checkDataset, type Dataset } from "../src/data/dataset.ts";
 import { cacheFolder, download, type DownloadOptions } from "../src/hub/download.ts";
 

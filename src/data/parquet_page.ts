@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { brotliDecompressSync, gunzipSync, zstdDecompressSync } from "node:zlib";
 import type { PageHeader } from "npm:hyparquet@1.31.5";
+import { zlib } from "../io/node_builtins.ts";
 import { checkDeltas, checkRuns } from "./parquet_guard.ts";
 
 /** What the library brings that is needed here. */
@@ -219,11 +219,11 @@ function inflate(
     case "UNCOMPRESSED":
       return bytes;
     case "GZIP":
-      return gunzipSync(bytes, options);
+      return zlib.gunzipSync(bytes, options);
     case "ZSTD":
-      return zstdDecompressSync(bytes, options);
+      return zlib.zstdDecompressSync(bytes, options);
     case "BROTLI":
-      return brotliDecompressSync(bytes, options);
+      return zlib.brotliDecompressSync(bytes, options);
   }
   const decompressor = compressors[codec === "LZ4" && !isHadoopLz4(bytes) ? "LZ4_RAW" : codec];
   if (!Object.hasOwn(MOST_PER_BYTE, codec) || !decompressor) {

@@ -1,5 +1,5 @@
 // Token shards written as build-nanogpt's fineweb.py and llm.c's dev/data name and cut them.
-import { join } from "node:path";
+import { join } from "../io/node_builtins.ts";
 import { toPath } from "../io/byte_source.ts";
 import { writeLlmcTokens } from "../io/llmc_bin.ts";
 import { writeNpy } from "../io/npy.ts";

@@ -1,5 +1,5 @@
 // Token shards on disk: found by their names, opened by their kind, read by ranges.
-import { join } from "node:path";
+import { join } from "../io/node_builtins.ts";
 import { type ByteSource, FileSource, toPath } from "../io/byte_source.ts";
 import { FileFormatError } from "../io/errors.ts";
 import { readLlmcHeader } from "../io/llmc_bin.ts";

@@ -1,6 +1,5 @@
 // Downloads that can be interrupted and resumed, by several callers and processes at once.
-import { createHash } from "node:crypto";
-import { dirname, join, resolve } from "node:path";
+import { createHash, dirname, join, resolve } from "../io/node_builtins.ts";
 import { writeFileAtomically } from "../io/atomic_file.ts";
 import { toPath } from "../io/byte_source.ts";
 import { FileWriteError } from "../io/errors.ts";

@@ -3,8 +3,7 @@
  *
  * @module
  */
-import { createHash } from "node:crypto";
-import { basename, join } from "node:path";
+import { basename, createHash, join } from "../io/node_builtins.ts";
 import type { CorpusFile } from "../data/prepare/prepare.ts";
 import { shown } from "../io/json_text.ts";
 import { download } from "./download.ts";

@@ -1,6 +1,6 @@
 // A file appears under its name whole or not at all: written beside it under a temporary name,
 // synced, renamed. The rename is atomic only within one folder, hence "beside it".
-import { basename, dirname, join } from "node:path";
+import { basename, dirname, join } from "./node_builtins.ts";
 import { FileWriteError } from "./errors.ts";
 
 /** The part of `Deno.FsFile` that a write needs; a test hands in one whose disk is full. */

@@ -1,13 +1,12 @@
 // Checkpoints: one safetensors file a step, so that any tool can open the weights. Its metadata
 // carries the run's state as JSON and a SHA-256 over the whole file (the digest itself counted as
 // zeros), which a load computes while it reads.
-import { createHash } from "node:crypto";
-import { join } from "node:path";
 import {
   type AtomicWriteOptions,
   removeStrayTemporaries,
   writeFileAtomically,
 } from "./atomic_file.ts";
+import { createHash, join } from "./node_builtins.ts";
 import { toPath } from "./byte_source.ts";
 import { FileFormatError } from "./errors.ts";
 import { parseJson, shown } from "./json_text.ts";

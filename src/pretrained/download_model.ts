@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { dirname, join } from "node:path";
+import { dirname, join } from "../io/node_builtins.ts";
 import { cacheFolder as defaultCache } from "../hub/download.ts";
 import { DownloadError } from "../hub/http.ts";
 import { askRevision, downloadHubFile, filesOfRevision, hubUrl } from "../hub/hub.ts";

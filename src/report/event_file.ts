@@ -1,6 +1,6 @@
 // TensorBoard's event files: TFRecords (length, CRC, data, CRC) of protobuf `Event` messages.
 // Messages: tensorflow/core/util/event.proto and tensorflow/core/framework/summary.proto.
-import { join } from "node:path";
+import { join } from "../io/node_builtins.ts";
 import { toPath } from "../io/byte_source.ts";
 import { importLate } from "../io/late_import.ts";
 import { shown } from "../io/json_text.ts";

@@ -1,4 +1,4 @@
-import { dirname } from "node:path";
+import { dirname } from "../io/node_builtins.ts";
 import { toPath } from "../io/byte_source.ts";
 import { writeAllSync } from "../io/write_all.ts";
 

@@ -1,5 +1,5 @@
 // What a preparation of token shards remembers, in a file that is always whole.
-import { join } from "node:path";
+import { join } from "../../io/node_builtins.ts";
 import { writeFileAtomically } from "../../io/atomic_file.ts";
 import { FileFormatError } from "../../io/errors.ts";
 import type { ShardState } from "./shard_stream.ts";

@@ -1,7 +1,6 @@
+import { stream, zlib } from "../../io/node_builtins.ts";
 // Zstandard by node:zlib, which in Deno 2.9 ends without a word after the first of several frames, and does not say when a
 // frame is cut short. So the frames are told apart here. Format: RFC 8878, section 3.1.
-import { Readable } from "node:stream";
-import { createZstdDecompress } from "node:zlib";
 
 const MAGIC = 0xfd2fb528;
 const SKIPPABLE = 0x184d2a50; // and the 15 after it
@@ -20,8 +19,8 @@ export async function* unzstd(raw: AsyncIterable<Uint8Array>): AsyncGenerator<Ui
       const length = viewOf(await reader.take(4)).getUint32(0, true);
       for await (const _ of reader.parts(length));
     } else if (magic === MAGIC) {
-      const source = Readable.from(frame(reader));
-      const unzip = createZstdDecompress();
+      const source = stream.Readable.from(frame(reader));
+      const unzip = zlib.createZstdDecompress();
       source.on("error", (error) => unzip.destroy(error));
       yield* source.pipe(unzip);
     } else {

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { basename } from "node:path";
+import { basename } from "../../io/node_builtins.ts";
 import { checkLaunch } from "../check_launch.ts";
 import type {
   Binding,

@@ -6,8 +6,9 @@
  *
  * @module
  */
-import { Worker } from "node:worker_threads";
-import kernels from "../../../kernels/wasm/kernels.js";
+import type { Worker } from "node:worker_threads";
+import { hasNodeBuiltins, workerThreads } from "../../io/node_builtins.ts";
+import { KERNELS } from "../../../kernels/wasm/compiled.ts";
 
 /** Largest number of arguments that a kernel may take after (thread, start, end). */
 const MAX_ARGUMENTS = 40;
@@ -146,6 +147,14 @@ export interface ThreadPoolOptions {
   native?: readonly NativeKernel[];
 }
 
+let compiled: WebAssembly.Module | undefined;
+
+/** The kernels, compiled when they are first needed. */
+function compiledKernels(): WebAssembly.Module {
+  compiled ??= new WebAssembly.Module(Uint8Array.fromBase64(KERNELS));
+  return compiled;
+}
+
 /** Threads over one shared memory that run the WebAssembly kernels by name. */
 export class ThreadPool {
   /** The memory that all threads share; it grows up to 4 GiB. */
@@ -164,6 +173,7 @@ export class ThreadPool {
 
   private constructor(threads: number, native: readonly NativeKernel[]) {
     this.memory = new WebAssembly.Memory({ initial: 1, maximum: PAGE, shared: true });
+    const kernels = compiledKernels();
     const instance = new WebAssembly.Instance(kernels, { env: { memory: this.memory } });
     WebAssembly.Module.exports(kernels).forEach(({ name }, index) => {
       const call = instance.exports[name] as ThreadKernel;
@@ -184,7 +194,7 @@ export class ThreadPool {
     this.#values = new Float64Array(this.memory.buffer, 0, 256);
     const url = new URL("data:text/javascript," + encodeURIComponent(WORKER));
     for (let thread = 1; thread < threads; thread++) {
-      const worker = new Worker(url, {
+      const worker = new workerThreads.Worker(url, {
         workerData: {
           memory: this.memory,
           module: kernels,
@@ -207,7 +217,7 @@ export class ThreadPool {
    */
   static start(options: ThreadPoolOptions = {}): ThreadPool {
     const threads = options.threads ??
-      Math.min(MAX_THREADS, Math.max(1, navigator.hardwareConcurrency));
+      (hasNodeBuiltins ? Math.min(MAX_THREADS, Math.max(1, navigator.hardwareConcurrency)) : 1);
     if (!Number.isInteger(threads) || threads < 1 || threads > MAX_THREADS) {
       throw new RangeError(
         `ThreadPool.start: expected threads to be an integer from 1 to ${MAX_THREADS} but got ${threads}`,
