@@ -29,25 +29,32 @@
 export { CpuDevice, type CpuDeviceOptions } from "./src/device/cpu/cpu_device.ts";
 export * from "./src/device/default.ts";
 export * from "./src/device/device.ts";
-export * from "./src/device/dtype.ts";
+export type { DType, TypedArray } from "./src/device/dtype.ts";
 export * from "./src/device/errors.ts";
 export { yieldToEventLoop } from "./src/device/event_loop.ts";
-export * from "./src/device/kernel.ts";
-export { type BindingSlot } from "./src/device/kernel_spec.ts";
 export * from "./src/device/open.ts";
-export { type Bindings } from "./src/device/splitting.ts";
-export * from "./src/device/timings.ts";
+export { formatTimings } from "./src/device/timings.ts";
 export * from "./src/device/webgpu/webgpu_device.ts";
 
 // Tensors and gradients
-export * from "./src/tensor/create.ts";
+export {
+  arange,
+  assign,
+  type CreateOptions,
+  type ForeignArray,
+  full,
+  ones,
+  tensor,
+  type TensorOptions,
+  zeros,
+} from "./src/tensor/create.ts";
 export * from "./src/tensor/random.ts";
 export { type StreamParams } from "./kernels/sampling/philox.ts";
 export * from "./src/tensor/scope.ts";
 export { type GradNode, type NestedArray, readTensors, Tensor } from "./src/tensor/tensor.ts";
 export { type Shape } from "./src/tensor/shape.ts";
 export { recompute, type RecomputeOptions } from "./src/tensor/recompute.ts";
-export { type Backward, enableGrad, needsGrad, noGrad, record } from "./src/tensor/tape.ts";
+export { enableGrad, noGrad } from "./src/tensor/tape.ts";
 
 // Operations
 export * from "./src/ops/activations.ts";
@@ -226,11 +233,28 @@ export {
   type WritableFile,
 } from "./src/io/atomic_file.ts";
 export { type ByteSource } from "./src/io/byte_source.ts";
-export * from "./src/io/checkpoint.ts";
+export {
+  type Checkpoint,
+  type CheckpointFile,
+  type CheckpointTensor,
+  type Json,
+  listCheckpoints,
+  loadCheckpoint,
+  loadNewestCheckpoint,
+} from "./src/io/checkpoint.ts";
 export * from "./src/io/errors.ts";
 export * from "./src/io/llama2c_bin.ts";
 export * from "./src/io/llmc_bin.ts";
-export * from "./src/io/npy.ts";
+export {
+  encodeNpy,
+  type NpyArray,
+  type NpyData,
+  type NpyDtype,
+  type NpyHeader,
+  readNpy,
+  readNpyHeader,
+  writeNpy,
+} from "./src/io/npy.ts";
 export * from "./src/io/safetensors.ts";
 
 // Progress, logs and pictures

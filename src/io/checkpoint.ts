@@ -90,7 +90,7 @@ export function checkpointPath(folder: string | URL, step: number): string {
  * @example
  * ```ts
  * import assert from "node:assert/strict";
- * import { loadNewestCheckpoint, saveCheckpoint } from "@dinograd/dinograd";
+ * import { loadNewestCheckpoint, saveCheckpoint } from "./checkpoint.ts";
  *
  * const folder = await Deno.makeTempDir();
  * await saveCheckpoint(folder, 10, {

@@ -65,7 +65,11 @@ export abstract class ByteLevelTokenizer extends TokenizerBase {
     await writeFileAtomically(toPath(path), (file) => file.write(encoder.encode(text)));
   }
 
-  /** Appends the ids of a text without added tokens. */
+  /**
+   * Appends the ids of a text without added tokens.
+   *
+   * @internal
+   */
   protected encodePart(text: string, _first: boolean, out: IdBuffer): void {
     const bytes = encoder.encode(text);
     const split = this.#split, cache = this.#cache, known = cache.words;

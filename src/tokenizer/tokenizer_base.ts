@@ -23,7 +23,11 @@ export interface PretrainedTokenizer extends Tokenizer {
   readonly suffix: readonly number[];
 }
 
-/** All of a {@linkcode PretrainedTokenizer} but how a text without added tokens is cut up and merged. */
+/**
+ * All of a {@linkcode PretrainedTokenizer} but how a text without added tokens is cut up and merged.
+ *
+ * @internal
+ */
 export abstract class TokenizerBase implements PretrainedTokenizer {
   /** Number of ids, special tokens included. */
   readonly vocabSize: number;
