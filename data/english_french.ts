@@ -42,9 +42,9 @@ export interface EnglishFrenchOptions extends
  * @throws {FileFormatError} where the archive is too small or cut short, or a line is malformed
  */
 export async function loadEnglishFrench(
-  options: EnglishFrenchOptions = {},
+  options?: EnglishFrenchOptions,
 ): Promise<SentencePair[]> {
-  const { path, url = dataset.source, minBytes = dataset.minBytes, cache, ...rest } = options;
+  const { path, url = dataset.source, minBytes = dataset.minBytes, cache, ...rest } = options ?? {};
   if (path !== undefined) return (await readSentencePairs(path)).map(cleanPair);
   const file = await download(url, join(cache ?? cacheFolder(), "fra-eng.zip"), rest);
   try {

@@ -46,9 +46,9 @@ export interface FineWebEduOptions extends Omit<PrepareOptions, "origin"> {
  */
 export async function prepareFineWebEdu(
   folder: string | URL,
-  options: FineWebEduOptions = {},
+  options?: FineWebEduOptions,
 ): Promise<PreparedCorpus> {
-  const { hub = {}, revision = "main", keepDownloads, onDownload, ...rest } = options;
+  const { hub = {}, revision = "main", keepDownloads, onDownload, ...rest } = options ?? {};
   const begun = (await preparedOrigin(folder))?.split("@").at(-1);
   const { signal } = rest;
   const listed = await listHubFiles(dataset.source, {

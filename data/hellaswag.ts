@@ -50,8 +50,8 @@ export interface HellaSwagFileOptions extends
  * @throws {DownloadError} where it cannot be downloaded
  * @throws {FileFormatError} where a line is no such item; the message names the line
  */
-export async function loadHellaSwag(options: HellaSwagFileOptions = {}): Promise<HellaSwagItem[]> {
-  const { path, url = dataset.source, cache, ...rest } = options;
+export async function loadHellaSwag(options?: HellaSwagFileOptions): Promise<HellaSwagItem[]> {
+  const { path, url = dataset.source, cache, ...rest } = options ?? {};
   const file = toPath(
     path ??
       await download(url, join(cache ?? cacheFolder(), "hellaswag_val.jsonl"), {

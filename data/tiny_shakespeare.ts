@@ -35,8 +35,8 @@ export interface TinyShakespeareOptions extends
  * @throws {DownloadError} where it cannot be downloaded
  * @throws {Error} where the file at `path` is another text
  */
-export async function loadTinyShakespeare(options: TinyShakespeareOptions = {}): Promise<string> {
-  const { path, url = dataset.source, cache, ...rest } = options;
+export async function loadTinyShakespeare(options?: TinyShakespeareOptions): Promise<string> {
+  const { path, url = dataset.source, cache, ...rest } = options ?? {};
   const file = path ??
     await download(url, join(cache ?? cacheFolder(), "tiny_shakespeare.txt"), {
       ...rest,

@@ -111,8 +111,8 @@ export class ParquetTexts implements Disposable {
    *
    * @throws {FileFormatError} where a page's header is broken or the pages have other rows than their group says
    */
-  async *runs(options: PageRunOptions = {}): AsyncGenerator<PageRun> {
-    const { firstRow = 0, bytes = 4 * 2 ** 20 } = options;
+  async *runs(options?: PageRunOptions): AsyncGenerator<PageRun> {
+    const { firstRow = 0, bytes = 4 * 2 ** 20 } = options ?? {};
     let row = 0;
     for (let group = 0; group < this.#groups.length; group++) {
       const groupRows = Number(this.#groups[group].num_rows);

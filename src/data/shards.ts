@@ -37,9 +37,9 @@ const SHARD_NAME = /^(.+)_(\d+)\.(npy|bin)$/;
  */
 export async function findShards(
   folder: string | URL,
-  options: FindShardsOptions = {},
+  options?: FindShardsOptions,
 ): Promise<string[]> {
-  const { split } = options;
+  const { split } = options ?? {};
   const path = toPath(folder);
   const found: { name: string; prefix: string; index: number }[] = [];
   const others: string[] = [];

@@ -93,9 +93,9 @@ export class TranslationRows implements TranslationLengths {
    */
   *batches(
     size: number,
-    options: { readonly order?: Uint32Array; readonly from?: number } = {},
+    options?: { readonly order?: Uint32Array; readonly from?: number },
   ): Generator<TranslationBatch> {
-    const { order = Uint32Array.from(Array(this.count).keys()), from = 0 } = options;
+    const { order = Uint32Array.from(Array(this.count).keys()), from = 0 } = options ?? {};
     for (let at = from * size; at < order.length; at += size) {
       yield this.batch(order.subarray(at, at + size));
     }

@@ -56,9 +56,9 @@ export interface Generation {
 export async function generate(
   model: NextTokenModel,
   prompts: readonly ArrayLike<number>[],
-  options: GenerateOptions = {},
+  options?: GenerateOptions,
 ): Promise<Generation[]> {
-  const { stopIds = [], samples = 1, ...rest } = options;
+  const { stopIds = [], samples = 1, ...rest } = options ?? {};
   const stops = new Set(stopIds);
   const rows = Array.from(
     { length: prompts.length * samples },
@@ -95,9 +95,9 @@ export async function generate(
 export async function* generateTokens(
   model: NextTokenModel,
   prompt: ArrayLike<number>,
-  options: GenerateTokensOptions = {},
+  options?: GenerateTokensOptions,
 ): AsyncGenerator<number, void, void> {
-  const { stopIds = [], ...rest } = options;
+  const { stopIds = [], ...rest } = options ?? {};
   const stops = new Set(stopIds);
   for await (const [id] of tokenSteps("generateTokens", model, [prompt], 1, rest)) {
     yield id;

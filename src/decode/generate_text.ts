@@ -41,9 +41,9 @@ export async function* generateText(
   model: NextTokenModel,
   tokenizer: Tokenizer,
   prompt: string,
-  options: GenerateTextOptions = {},
+  options?: GenerateTextOptions,
 ): AsyncGenerator<string, void, void> {
-  const { stop = [], stopIds = [], ...rest } = options;
+  const { stop = [], stopIds = [], ...rest } = options ?? {};
   if (tokenizer.vocabSize > model.config.vocabSize) {
     throw new RangeError(
       `generateText: the tokenizer has ${tokenizer.vocabSize} ids, the model only ` +

@@ -34,11 +34,11 @@ export interface OpenOptions {
  * console.log(device.description);
  * ```
  */
-export async function openDevice(options: OpenOptions = {}): Promise<Device> {
-  const { device, why } = await choose(options);
+export async function openDevice(options?: OpenOptions): Promise<Device> {
+  const { device, why } = await choose(options ?? {});
   if (!hasDefaultDevice()) setDefaultDevice(device);
   // To stderr, so that a program's own output stays clean.
-  const log = options.log ?? ((line: string): void => console.error(line));
+  const log = options?.log ?? ((line: string): void => console.error(line));
   if (log) log(`dinograd runs on ${device.description}: ${why}`);
   return device;
 }

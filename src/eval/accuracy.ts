@@ -48,7 +48,7 @@ export interface Accuracy {
 export function accuracy(
   logits: Tensor,
   targets: Tensor,
-  options: AccuracyOptions = {},
+  options?: AccuracyOptions,
 ): Accuracy {
   const classes = logits.shape.at(-1);
   if (classes === undefined || !sameShape(logits.shape.slice(0, -1), targets.shape)) {
@@ -60,7 +60,7 @@ export function accuracy(
   if (targets.dtype !== "i32") {
     throw new TypeError(`accuracy: expected targets of i32 but got ${targets.dtype}`);
   }
-  const { ignoreIndex } = options;
+  const { ignoreIndex } = options ?? {};
   const [correct, count] = noGrad(() =>
     scoped(() => {
       const rows = reshape(logits, [targets.size, classes]);

@@ -47,9 +47,9 @@ export function halvingWeights(maxOrder = 4): number[] {
 export function sentenceBleu(
   reference: string | readonly string[],
   hypothesis: string,
-  options: BleuOptions = {},
+  options?: BleuOptions,
 ): number {
-  return bleu("sentenceBleu", [reference], [hypothesis], options);
+  return bleu("sentenceBleu", [reference], [hypothesis], options ?? {});
 }
 
 /**
@@ -71,9 +71,9 @@ export function sentenceBleu(
 export function corpusBleu(
   references: readonly (string | readonly string[])[],
   hypotheses: readonly string[],
-  options: BleuOptions = {},
+  options?: BleuOptions,
 ): number {
-  return bleu("corpusBleu", references, hypotheses, options);
+  return bleu("corpusBleu", references, hypotheses, options ?? {});
 }
 
 function bleu(

@@ -73,9 +73,9 @@ export async function evaluateHellaSwag(
   model: LogitsModel,
   tokenizer: Tokenizer,
   items: readonly HellaSwagItem[],
-  options: HellaSwagOptions = {},
+  options?: HellaSwagOptions,
 ): Promise<HellaSwagScore> {
-  const { limit = items.length, onProgress, signal } = options;
+  const { limit = items.length, onProgress, signal } = options ?? {};
   if (!(Number.isInteger(limit) && limit >= 1 && items.length > 0)) {
     throw new RangeError(
       `evaluateHellaSwag: expected one item at least but got ${items.length}, limited to ${limit}`,

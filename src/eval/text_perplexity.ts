@@ -84,12 +84,12 @@ export async function textPerplexity(
   model: LossModel,
   tokenizer: Tokenizer,
   text: string,
-  options: TextPerplexityOptions = {},
+  options?: TextPerplexityOptions,
 ): Promise<TextPerplexity> {
-  const { before, onProgress, signal } = options;
+  const { before, onProgress, signal } = options ?? {};
   const { maxPositionEmbeddings } = model.config;
-  const { contextSize = maxPositionEmbeddings } = options;
-  const { stride = Math.ceil(contextSize / 2) } = options;
+  const { contextSize = maxPositionEmbeddings } = options ?? {};
+  const { stride = Math.ceil(contextSize / 2) } = options ?? {};
   if (
     !(Number.isInteger(contextSize) && contextSize >= 2 && contextSize <= maxPositionEmbeddings)
   ) {

@@ -55,20 +55,20 @@ const underWay = new Set<string>();
 export async function download(
   url: string | URL,
   path: string | URL,
-  options: DownloadOptions = {},
+  options?: DownloadOptions,
 ): Promise<string> {
-  const { signal } = options;
+  const { signal } = options ?? {};
   const target = resolve(toPath(path));
   while (underWay.has(target)) await pause(LOCK_INTERVAL, signal);
   underWay.add(target);
   try {
-    if (await problemOf(target, options) === undefined) return toPath(path);
+    if (await problemOf(target, options ?? {}) === undefined) return toPath(path);
     await Deno.mkdir(dirname(target), { recursive: true });
     using part = await Part.open(target, signal);
     try {
       // Another process may have brought it in the meantime.
-      if (await problemOf(target, options) !== undefined) {
-        await fetchInto(part, String(url), options);
+      if (await problemOf(target, options ?? {}) !== undefined) {
+        await fetchInto(part, String(url), options ?? {});
         await part.finish();
       }
     } finally {

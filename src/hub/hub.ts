@@ -69,11 +69,11 @@ const PATIENCE = { retries: 8, retryDelay: 1000 };
  */
 export async function listHubFiles(
   dataset: string,
-  options: ListHubOptions = {},
+  options?: ListHubOptions,
 ): Promise<HubFile[]> {
-  const { folder = "" } = options;
+  const { folder = "" } = options ?? {};
   const repository = `datasets/${dataset}`;
-  const about = await askHub(revisionUrl(repository, options), { ...PATIENCE, ...options });
+  const about = await askHub(revisionUrl(repository, options ?? {}), { ...PATIENCE, ...options });
   const refuse = (message: string) => new DownloadError(about.url, message);
   const commit = commitOf(about.value, refuse);
   const files: HubFile[] = [];
@@ -138,12 +138,12 @@ export function filesOfRevision(repository: string, about: unknown, refuse: Refu
 export async function downloadHubFile(
   file: HubFile,
   path: string,
-  options: DownloadHubOptions = {},
+  options?: DownloadHubOptions,
 ): Promise<string> {
   const { repository, revision, bytes, sha256, gitHash } = file;
   const url = hubUrl(`${repository}/resolve/${revision}/${file.path}`, options);
-  const token = hubToken(options.token);
-  const { onProgress } = options;
+  const token = hubToken(options?.token);
+  const { onProgress } = options ?? {};
   return await withAdvice(url, token, () =>
     download(url, path, {
       ...{ ...PATIENCE, ...options, token, bytes, sha256, gitHash },
@@ -165,7 +165,7 @@ export async function downloadHubFile(
 export function hubCorpusFile(
   file: HubFile,
   folder: string,
-  options: DownloadHubOptions & { keep?: boolean } = {},
+  options?: DownloadHubOptions & { keep?: boolean },
 ): CorpusFile {
   const { repository, revision, path: name, bytes, sha256 } = file;
   // Two folders may have files of one name, two revisions files of one path.
@@ -177,7 +177,7 @@ export function hubCorpusFile(
     sha256,
     open: (signal) => downloadHubFile(file, path, { ...options, signal }),
     release: async () => {
-      if (!options.keep) await Deno.remove(path);
+      if (!options?.keep) await Deno.remove(path);
     },
   };
 }

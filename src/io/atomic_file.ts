@@ -48,9 +48,9 @@ const inUse = new Set<string>();
 export async function writeFileAtomically(
   path: string,
   write: (file: AtomicFile) => Promise<void>,
-  options: AtomicWriteOptions = {},
+  options?: AtomicWriteOptions,
 ): Promise<void> {
-  const open = options.open ?? openNew;
+  const open = options?.open ?? openNew;
   const unique = crypto.getRandomValues(new Uint8Array(8)).toHex();
   const temporary = join(dirname(path), `.${basename(path)}.dinograd-${unique}.tmp`);
   let written = 0;
@@ -60,7 +60,7 @@ export async function writeFileAtomically(
     } catch (cause) {
       throw new FileWriteError(path, {
         bytesWritten: written,
-        bytesWanted: options.bytesWanted,
+        bytesWanted: options?.bytesWanted,
         cause,
       });
     }

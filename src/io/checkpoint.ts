@@ -108,10 +108,10 @@ export async function saveCheckpoint(
   folder: string | URL,
   step: number,
   content: CheckpointContent,
-  options: SaveCheckpointOptions = {},
+  options?: SaveCheckpointOptions,
 ): Promise<string> {
   const path = checkpointPath(folder, step);
-  const keep = options.keep ?? 3;
+  const keep = options?.keep ?? 3;
   if (!(keep >= 1)) throw new RangeError(`Expected keep to be at least 1 but found ${keep}`);
   const entries = [...content.tensors];
   const metadata = {
@@ -138,7 +138,7 @@ export async function saveCheckpoint(
     }, entries);
     // The digest is as long as the zeros that hold its place, so it can be put in afterwards.
     await file.writeAt(new TextEncoder().encode(hash.digest("hex")), digestOffset(header));
-  }, { open: options.open, bytesWanted });
+  }, { open: options?.open, bytesWanted });
 
   const older = (await listCheckpoints(folder)).filter((file) => file.step < step);
   const surplus = Math.max(0, older.length - (keep - 1));
@@ -225,7 +225,7 @@ export async function loadCheckpoint(path: string | URL): Promise<Checkpoint> {
  */
 export async function loadNewestCheckpoint(
   folder: string | URL,
-  options: { onRefused?: (error: FileFormatError) => void } = {},
+  options?: { onRefused?: (error: FileFormatError) => void },
 ): Promise<Checkpoint | undefined> {
   const files = await listCheckpoints(folder);
   let refused: FileFormatError | undefined;
@@ -235,7 +235,7 @@ export async function loadNewestCheckpoint(
     } catch (error) {
       if (!(error instanceof FileFormatError)) throw error;
       refused = error;
-      options.onRefused?.(error);
+      options?.onRefused?.(error);
     }
   }
   if (refused) {

@@ -110,7 +110,7 @@ export async function writeLlama2c(
   config: Llama2cConfig,
   version: Llama2cVersion,
   read: (tensor: Llama2cTensor) => Float32Array | Promise<Float32Array>,
-  options: AtomicWriteOptions = {},
+  options?: AtomicWriteOptions,
 ): Promise<void> {
   const { tensors, bytes } = llama2cLayout(config, version);
   await writeFileAtomically(toPath(path), async (file) => {

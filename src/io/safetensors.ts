@@ -152,7 +152,7 @@ export async function writeSafetensors(
   path: string | URL,
   tensors: Iterable<TensorEntry>,
   metadata: Record<string, string> = {},
-  options: AtomicWriteOptions = {},
+  options?: AtomicWriteOptions,
 ): Promise<void> {
   const entries = [...tensors];
   const { header, dataBytes } = encodeSafetensorsHeader(entries, metadata);

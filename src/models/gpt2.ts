@@ -144,7 +144,7 @@ export class GPT2 extends CausalLM<Required<GPT2Config>> {
    * sqrt(2 numHiddenLayers), biases 0. (OpenAI's code has 0.01 for positions.) Throws a `RangeError` when the heads
    * do not divide the hidden size.
    */
-  constructor(config: GPT2Config, options: ParameterOptions = {}) {
+  constructor(config: GPT2Config, options?: ParameterOptions) {
     super();
     const { vocabSize, maxPositionEmbeddings, hiddenSize: E, numHiddenLayers } = config;
     const { numAttentionHeads, layerNormEpsilon: eps = 1e-5, dropout = 0 } = config;
@@ -159,7 +159,7 @@ export class GPT2 extends CausalLM<Required<GPT2Config>> {
     this.wte = new Embedding(vocabSize, E, start);
     this.wpe = new Embedding(maxPositionEmbeddings, E, start);
     this.drop = new Dropout(dropout);
-    this.h = Array.from({ length: numHiddenLayers }, () => new Block(this.config, options));
+    this.h = Array.from({ length: numHiddenLayers }, () => new Block(this.config, options ?? {}));
     this.ln_f = new LayerNorm(E, { ...options, eps });
   }
 

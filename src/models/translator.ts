@@ -68,8 +68,8 @@ export class Translator implements Disposable {
    * Scores of the token after the last one, (B, V), for ids (B, T) that begin with <SOS>. With a cache the ids go on
    * from those it has read, and are added to it; `lengths` tells how many ids of each row count. No gradient flows.
    */
-  nextLogits(ids: Tensor, options: Pick<ForwardOptions, "cache" | "lengths"> = {}): Tensor {
-    const { cache, lengths } = options;
+  nextLogits(ids: Tensor, options?: Pick<ForwardOptions, "cache" | "lengths">): Tensor {
+    const { cache, lengths } = options ?? {};
     return noGrad(() =>
       scoped(() => {
         const source = cache ? this.#sourceOf(cache) : this.#source;

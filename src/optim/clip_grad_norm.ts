@@ -52,7 +52,7 @@ export interface ClipOptions {
 export function clipGradNorm(
   parameters: NamedParameters,
   maxNorm: number,
-  options: ClipOptions = {},
+  options?: ClipOptions,
 ): ClippedGradients {
   if (!(maxNorm > 0)) {
     throw new RangeError(`clipGradNorm: expected a maxNorm above 0 but got ${maxNorm}`);
@@ -74,7 +74,7 @@ export function clipGradNorm(
     device.launch(sumOfSquares, { x, partials }, { count: x.size, first });
     first += blocks[i];
   });
-  const lossScale = options.scaler?.scale;
+  const lossScale = options?.scaler?.scale;
   device.launch(clipFactor, { partials, lossScale, norm, factor }, {
     count,
     maxNorm: maxNorm === Infinity ? 0 : maxNorm,

@@ -144,9 +144,9 @@ export abstract class Optimizer implements Disposable {
    *
    * Throws a `TypeError` when no parameter has a gradient, a `RangeError` for a senseless rate.
    */
-  step(options: StepOptions = {}): void {
-    const lr = this.#checkRate(options.lr ?? this.lr);
-    const { gradScale } = options;
+  step(options?: StepOptions): void {
+    const lr = this.#checkRate(options?.lr ?? this.lr);
+    const { gradScale } = options ?? {};
     if (gradScale && (gradScale.size !== 1 || gradScale.dtype !== "f32")) {
       throw new TypeError(
         `${this.#name}: expected a gradScale of one f32 but got ${gradScale.dtype} of shape ` +

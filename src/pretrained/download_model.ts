@@ -51,16 +51,18 @@ export type ModelPart = "model" | "tokenizer";
  */
 export async function downloadModel(
   name: string,
-  options: ModelHubOptions & { readonly parts?: readonly ModelPart[] } = {},
+  options?: ModelHubOptions & { readonly parts?: readonly ModelPart[] },
 ): Promise<string> {
-  const { parts = ["model", "tokenizer"], revision = "main" } = options;
+  const { parts = ["model", "tokenizer"], revision = "main" } = options ?? {};
   if (!/^\w[\w.-]*(\/\w[\w.-]*)?$/.test(name) || !/^\w[\w./-]*$/.test(revision)) {
     throw new TypeError(`downloadModel: ${name} at ${revision} is not the name of a model`);
   }
-  const cache = toPath(options.cacheFolder ?? join(defaultCache(), "hub"));
+  const cache = toPath(options?.cacheFolder ?? join(defaultCache(), "hub"));
   const folder = join(cache, name.replace("/", "--"));
   const kept = join(folder, `${encodeURIComponent(revision)}.json`);
-  const files = new Map((await listModel(name, kept, options)).map((file) => [file.path, file]));
+  const files = new Map(
+    (await listModel(name, kept, options ?? {})).map((file) => [file.path, file]),
+  );
   const fetchFiles = (wanted: Iterable<string>) =>
     fetchAll(
       folder,
@@ -69,7 +71,7 @@ export async function downloadModel(
         if (file) return file;
         throw new DownloadError(hubUrl(name, options), `the model has no file ${path}`);
       }),
-      options,
+      options ?? {},
     );
 
   const wanted: string[] = [];

@@ -87,9 +87,9 @@ const WRITES_UNSENT = 256 * 2 ** 20;
  */
 export async function loadModel<K extends ModelKind = LanguageModelKind>(
   from: string | URL,
-  options: LoadModelOptions<K> = {},
+  options?: LoadModelOptions<K>,
 ): Promise<ModelKinds[K]> {
-  const { kinds = LANGUAGE_MODELS, ropeLayout = "half-split" } = options;
+  const { kinds = LANGUAGE_MODELS, ropeLayout = "half-split" } = options ?? {};
   const folder = await isFolder(from)
     ? toPath(from)
     : await downloadModel(String(from), { ...options, parts: ["model"] });
@@ -101,7 +101,7 @@ export async function loadModel<K extends ModelKind = LanguageModelKind>(
   const architecture = ARCHITECTURES[kind];
   const config = architecture.readConfig(fields);
   const layout = kind === "llama" ? { ropeLayout } : {};
-  return await load(architecture, folder, { ...config, ...layout }, options) as ModelKinds[K];
+  return await load(architecture, folder, { ...config, ...layout }, options ?? {}) as ModelKinds[K];
 }
 
 const LANGUAGE_MODELS: readonly LanguageModelKind[] = ["gpt2", "gpt3", "llama"];

@@ -31,7 +31,7 @@ import { readVocabularyFiles, VOCABULARY } from "./vocabulary_files.ts";
  */
 export async function loadTokenizer(
   from: string | URL,
-  options: ModelHubOptions = {},
+  options?: ModelHubOptions,
 ): Promise<PretrainedTokenizer> {
   if (toPath(from).endsWith(".json")) return await loadTokenizerJson(from);
   const folder = await isFolder(from)

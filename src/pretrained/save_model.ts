@@ -77,16 +77,16 @@ type StoredType = keyof typeof STORED;
 export async function saveModel(
   folder: string | URL,
   model: ModelKinds[ModelKind],
-  options: SaveModelOptions = {},
+  options?: SaveModelOptions,
 ): Promise<void> {
   const architecture = architectureOf(model);
   const parameters = model.parameters();
   const [first] = parameters.values();
-  const { dtype = first.dtype as StoredType, maxShardBytes = 5e9, tokenizer } = options;
+  const { dtype = first.dtype as StoredType, maxShardBytes = 5e9, tokenizer } = options ?? {};
   if (!(maxShardBytes > 0)) {
     throw new RangeError(`saveModel: expected maxShardBytes above 0 but got ${maxShardBytes}`);
   }
-  const config = withVocabSize(model.config, options.vocabSize);
+  const config = withVocabSize(model.config, options?.vocabSize);
   const { prefix, arrangement } = architecture;
   const entries = [...shapesOf(architecture, config)].map(([name, shape]) =>
     tensorEntry(prefix + name, parameters.get(name)!, shape, arrangement(name, config), dtype)
@@ -101,7 +101,7 @@ export async function saveModel(
     model_type: architecture.modelType,
     ...architecture.configFields(config),
     torch_dtype: STORED[dtype].torch,
-    ...options.config,
+    ...options?.config,
   });
 }
 

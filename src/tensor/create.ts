@@ -44,16 +44,16 @@ export interface TensorOptions extends CreateOptions {
  */
 export function tensor(
   values: NestedArray | TypedArray | ForeignArray,
-  options: TensorOptions = {},
+  options?: TensorOptions,
 ): Tensor {
-  const { device = defaultDevice() } = options;
+  const { device = defaultDevice() } = options ?? {};
   const typed = ArrayBuffer.isView(values);
   const natural = typed ? [values.length] : shapeOf(values);
-  const dtype = options.dtype ?? (typed ? closestDType(values) : "f32");
+  const dtype = options?.dtype ?? (typed ? closestDType(values) : "f32");
   const data = typed && isTypedArray(values) && dtypeOf(values) === dtype
     ? values
     : converted(dtype, typed ? values : flatten(values, natural));
-  const shape = checkShape("tensor", options.shape ?? natural, data.length);
+  const shape = checkShape("tensor", options?.shape ?? natural, data.length);
   const result = Tensor.empty(device, shape, dtype);
   if (data.length) device.write(result.buffer, padded(data));
   return result;
@@ -109,26 +109,26 @@ export function constant(
 }
 
 /** A tensor filled with one value. */
-export function full(shape: Shape, value: number, options: CreateOptions = {}): Tensor {
-  return constant(options.device ?? defaultDevice(), shape, value, options.dtype);
+export function full(shape: Shape, value: number, options?: CreateOptions): Tensor {
+  return constant(options?.device ?? defaultDevice(), shape, value, options?.dtype);
 }
 
 /** A tensor of zeros. */
-export function zeros(shape: Shape, options: CreateOptions = {}): Tensor {
+export function zeros(shape: Shape, options?: CreateOptions): Tensor {
   return full(shape, 0, options);
 }
 
 /** A tensor of ones. */
-export function ones(shape: Shape, options: CreateOptions = {}): Tensor {
+export function ones(shape: Shape, options?: CreateOptions): Tensor {
   return full(shape, 1, options);
 }
 
 /** The numbers `0, 1, ... length - 1` (or from `start` on, by `step`) in one axis; `i32` by default. */
 export function arange(
   length: number,
-  options: CreateOptions & { readonly start?: number; readonly step?: number } = {},
+  options?: CreateOptions & { readonly start?: number; readonly step?: number },
 ): Tensor {
-  const { start = 0, step = 1, dtype = "i32" } = options;
+  const { start = 0, step = 1, dtype = "i32" } = options ?? {};
   checkShape("arange", [length]);
   return tensor(Array.from({ length }, (_, i) => start + i * step), { ...options, dtype });
 }

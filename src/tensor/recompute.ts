@@ -47,10 +47,10 @@ export interface RecomputeOptions {
 export function recompute(
   body: (...inputs: Tensor[]) => Tensor,
   inputs: readonly Tensor[],
-  options: RecomputeOptions = {},
+  options?: RecomputeOptions,
 ): Tensor {
   if (!needsGrad(inputs)) return scoped(() => body(...inputs));
-  const streams = [...new Set([defaultRandom(), options.random ?? defaultRandom()])];
+  const streams = [...new Set([defaultRandom(), options?.random ?? defaultRandom()])];
   const begin = streams.map((stream) => stream.state());
   const output = noGrad(() =>
     scoped(() => {

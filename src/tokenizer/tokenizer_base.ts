@@ -63,10 +63,10 @@ export abstract class TokenizerBase implements PretrainedTokenizer {
    *
    * @throws {SpecialTokenError} if `text` holds the text of a special token that is not allowed
    */
-  encode(text: string, options: EncodeOptions = {}): Uint32Array<ArrayBuffer> {
+  encode(text: string, options?: EncodeOptions): Uint32Array<ArrayBuffer> {
     const out = new IdBuffer((text.length >> 1) + 16);
     let first = true;
-    this.#specials.split(text, options, (part) => {
+    this.#specials.split(text, options ?? {}, (part) => {
       this.#encodeOrdinary(part, first, out);
       first = false;
     }, (id) => {
@@ -84,7 +84,7 @@ export abstract class TokenizerBase implements PretrainedTokenizer {
   }
 
   /** {@linkcode TokenizerBase.encode} of every text. */
-  encodeBatch(texts: Iterable<string>, options: EncodeOptions = {}): Uint32Array<ArrayBuffer>[] {
+  encodeBatch(texts: Iterable<string>, options?: EncodeOptions): Uint32Array<ArrayBuffer>[] {
     return Array.from(texts, (text) => this.encode(text, options));
   }
 

@@ -45,19 +45,19 @@ export async function saveRun(
   folder: string | URL,
   step: number,
   run: TrainingRun,
-  options: { readonly keep?: number; readonly extra?: Json } = {},
+  options?: { readonly keep?: number; readonly extra?: Json },
 ): Promise<string> {
   const state: Json = {
     loader: run.loader && { ...run.loader.state() },
     random: run.random && { ...run.random.state() },
-    extra: options.extra ?? null,
+    extra: options?.extra ?? null,
   };
   const tensors = [
     ...tensorEntries(run.model.parameters(), "model."),
     ...tensorEntries(run.optimizer.state(), "optimizer."),
     ...tensorEntries(run.scaler?.state() ?? new Map(), "scaler."),
   ];
-  return await saveCheckpoint(folder, step, { state, tensors }, { keep: options.keep });
+  return await saveCheckpoint(folder, step, { state, tensors }, { keep: options?.keep });
 }
 
 /**

@@ -63,8 +63,8 @@ export class StepGuard {
   #state: StepGuardState = { mean: 0, variance: 0, count: 0, skipped: 0 };
 
   /** Throws a `RangeError` for a `spike` or `maxSkips` that is not above 0. */
-  constructor(options: StepGuardOptions = {}) {
-    const { onNaN = "stop", spike = Infinity, onSpike = "skip", maxSkips = 10 } = options;
+  constructor(options?: StepGuardOptions) {
+    const { onNaN = "stop", spike = Infinity, onSpike = "skip", maxSkips = 10 } = options ?? {};
     if (!(spike > 0) || !(maxSkips > 0)) {
       throw new RangeError(
         `StepGuard: expected spike and maxSkips above 0 but got ${spike} and ${maxSkips}`,

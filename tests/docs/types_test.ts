@@ -59,4 +59,7 @@ Deno.test("deno doc tells of Tensor.requiresGrad, and which options may be left 
     return new TextDecoder().decode((await command.output()).stdout);
   };
   assert.match(await doc("Tensor"), /requiresGrad: boolean/);
+  for (const name of ["AdamW", "loadModel", "openDevice", "saveModel", "tensor"]) {
+    assert.match(await doc(name), /options\?: /, name);
+  }
 });

@@ -118,10 +118,10 @@ export interface PreparedCorpus {
 export async function prepareCorpus(
   files: readonly (string | URL | CorpusFile)[],
   folder: string | URL,
-  options: PrepareOptions = {},
+  options?: PrepareOptions,
 ): Promise<PreparedCorpus> {
-  const { shards = Infinity, saveEvery = 5, chunkBytes = 4 * 2 ** 20, signal } = options;
-  const { workers = Math.min(4, navigator.hardwareConcurrency) } = options;
+  const { shards = Infinity, saveEvery = 5, chunkBytes = 4 * 2 ** 20, signal } = options ?? {};
+  const { workers = Math.min(4, navigator.hardwareConcurrency) } = options ?? {};
   for (const [name, value] of Object.entries({ workers, shards, chunkBytes })) {
     const least = name === "workers" ? 0 : 1;
     if (!(value >= least && (Number.isSafeInteger(value) || value === Infinity))) {
@@ -132,7 +132,7 @@ export async function prepareCorpus(
   const corpus = await Promise.all(files.map(asCorpusFile));
   await Deno.mkdir(path, { recursive: true });
   await removeStrayTemporaries(path);
-  const manifest = await begin(path, corpus, options);
+  const manifest = await begin(path, corpus, options ?? {});
   using stream = await ShardStream.open(path, manifest, manifest);
   const ended = () => signal?.aborted || stream.state.shard >= shards;
   using pool = new TokenizerPool(manifest.complete || ended() ? 0 : workers);
@@ -154,7 +154,7 @@ export async function prepareCorpus(
     manifest.documents += documents;
     manifest.total += tokens.length;
     consistent = true;
-    options.onProgress?.(progressOf(manifest, stream.state.shard, chunk.share));
+    options?.onProgress?.(progressOf(manifest, stream.state.shard, chunk.share));
     if (performance.now() - lastSave >= saveEvery * 1000) await save();
   };
   /** Takes the rest of a file; false where something ended it before. */

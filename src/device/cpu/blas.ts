@@ -108,9 +108,9 @@ export class Blas {
   /**
    * Opens the first BLAS that is there and that `--allow-ffi` already covers; `undefined` where none is. Never prompts.
    */
-  static open(options: BlasOptions = {}): Blas | undefined {
+  static open(options?: BlasOptions): Blas | undefined {
     if (!("Deno" in globalThis)) return undefined; // a browser
-    const wanted = options.path ?? readVariable();
+    const wanted = options?.path ?? readVariable();
     if (wanted === "off") return undefined;
     for (const path of wanted ? [wanted] : LIBRARIES[Deno.build.os] ?? []) {
       if (Deno.permissions.querySync({ name: "ffi", path }).state !== "granted") continue;

@@ -82,11 +82,11 @@ export class CpuDevice implements Device {
   }
 
   /** Opens the CPU; needs no permission, and asks for none. */
-  static open(options: CpuDeviceOptions = {}): CpuDevice {
-    const { blas = true, simd = true } = options;
+  static open(options?: CpuDeviceOptions): CpuDevice {
+    const { blas = true, simd = true } = options ?? {};
     const library = blas && simd ? Blas.open() : undefined;
     const native = library && [library.kernel];
-    return new CpuDevice(ThreadPool.start({ threads: options.threads, native }), library, simd);
+    return new CpuDevice(ThreadPool.start({ threads: options?.threads, native }), library, simd);
   }
 
   createBuffer(bytes: number, purpose?: () => string): DeviceBuffer {

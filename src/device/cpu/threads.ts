@@ -215,15 +215,15 @@ export class ThreadPool {
    *
    * @throws {RangeError} If `threads` is not an integer from 1 to 16.
    */
-  static start(options: ThreadPoolOptions = {}): ThreadPool {
-    const threads = options.threads ??
+  static start(options?: ThreadPoolOptions): ThreadPool {
+    const threads = options?.threads ??
       (hasNodeBuiltins ? Math.min(MAX_THREADS, Math.max(1, navigator.hardwareConcurrency)) : 1);
     if (!Number.isInteger(threads) || threads < 1 || threads > MAX_THREADS) {
       throw new RangeError(
         `ThreadPool.start: expected threads to be an integer from 1 to ${MAX_THREADS} but got ${threads}`,
       );
     }
-    return new ThreadPool(threads, options.native ?? []);
+    return new ThreadPool(threads, options?.native ?? []);
   }
 
   /** Workers that have come up so far; `threads - 1` in the end. */

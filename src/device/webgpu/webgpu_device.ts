@@ -64,8 +64,8 @@ export class WebGpuDevice implements Device {
    * Asks for an adapter and all that it offers. Throws a {@linkcode DeviceError} where there is no adapter
    * or it gives no device.
    */
-  static async open(options: WebGpuOptions = {}): Promise<WebGpuDevice> {
-    return new WebGpuDevice(await openAdapter(options), options);
+  static async open(options?: WebGpuOptions): Promise<WebGpuDevice> {
+    return new WebGpuDevice(await openAdapter(options ?? {}), options ?? {});
   }
 
   private constructor({ adapter, gpu, subgroups }: OpenedAdapter, options: WebGpuOptions) {
