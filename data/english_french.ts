@@ -29,7 +29,7 @@ export interface EnglishFrenchOptions extends
   /** Fewest bytes that a download must have; `dataset.minBytes` by default. */
   readonly minBytes?: number;
   /** Folder to keep the download in; `cacheFolder()` by default. */
-  readonly cache?: string;
+  readonly cache?: string | undefined;
 }
 
 /**

@@ -38,7 +38,7 @@ export interface HellaSwagFileOptions extends
   /** Where to download from instead of `dataset.source`; the file must be the same. */
   readonly url?: string | URL;
   /** Folder to keep the download in; `cacheFolder()` by default. */
-  readonly cache?: string;
+  readonly cache?: string | undefined;
 }
 
 /**

@@ -24,7 +24,7 @@ export interface TinyShakespeareOptions extends
   /** Where to download from instead of `dataset.source`. */
   url?: string | URL;
   /** Folder to keep the download in; `cacheFolder()` by default. */
-  cache?: string;
+  cache?: string | undefined;
 }
 
 /**

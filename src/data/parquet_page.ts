@@ -185,10 +185,10 @@ function checkLengths(prefixes: Int32Array | undefined, suffixes: Int32Array): v
   let [before, total] = [0, 0];
   for (let i = 0; i < suffixes.length; i++) {
     const prefix = prefixes?.[i] ?? 0;
-    if (prefix < 0 || prefix > before || suffixes[i] < 0) {
+    if (prefix < 0 || prefix > before || suffixes[i]! < 0) {
       throw new RangeError(`text ${i} has ${prefix} bytes of ${before}, and ${suffixes[i]} more`);
     }
-    before = prefix + suffixes[i];
+    before = prefix + suffixes[i]!;
     total += before;
     if (total > MAX_PAGE_BYTES) throw new RangeError(`texts of more than ${MAX_PAGE_BYTES} bytes`);
   }
@@ -230,7 +230,7 @@ function inflate(
     throw new RangeError(`pages compressed by ${codec}`);
   }
   const claimed = codec === "SNAPPY" ? snappyLength(bytes) : length;
-  if (claimed !== length || length > MOST_PER_BYTE[codec] * bytes.length) {
+  if (claimed !== length || length > MOST_PER_BYTE[codec]! * bytes.length) {
     throw new RangeError(`${bytes.length} bytes of ${codec} that claim to be ${length}`);
   }
   return decompressor(bytes, length);
@@ -240,8 +240,8 @@ function inflate(
 function snappyLength(bytes: Uint8Array): number {
   let length = 0;
   for (let i = 0; i < 5 && i < bytes.length; i++) {
-    length += (bytes[i] & 0x7f) * 2 ** (7 * i);
-    if (bytes[i] < 0x80) return length;
+    length += (bytes[i]! & 0x7f) * 2 ** (7 * i);
+    if (bytes[i]! < 0x80) return length;
   }
   return -1;
 }

@@ -66,7 +66,7 @@ export class ShardWriter {
    */
   async write(tokens: ArrayLike<number>): Promise<void> {
     for (let i = 0; i < tokens.length; i++) {
-      const id = tokens[i];
+      const id = tokens[i]!;
       if (!(id >= 0 && id <= 0xffff)) {
         throw new RangeError(`Token id ${id} at index ${i} does not fit into uint16`);
       }

@@ -47,8 +47,8 @@ export async function findShards(
     for await (const { name, isDirectory } of Deno.readDir(path)) {
       const match = SHARD_NAME.exec(name);
       const fits = match && !isDirectory &&
-        (split === undefined || match[1].split("_").includes(split));
-      if (fits) found.push({ name, prefix: match[1], index: Number(match[2]) });
+        (split === undefined || match[1]!.split("_").includes(split));
+      if (fits) found.push({ name, prefix: match[1]!, index: Number(match[2]) });
       else others.push(name);
     }
   } catch (cause) {
@@ -66,9 +66,9 @@ export async function findShards(
   }
   found.sort((a, b) => a.prefix < b.prefix ? -1 : a.prefix > b.prefix ? 1 : a.index - b.index);
   for (let i = 1; i < found.length; i++) {
-    if (found[i].prefix === found[i - 1].prefix && found[i].index === found[i - 1].index) {
+    if (found[i]!.prefix === found[i - 1]!.prefix && found[i]!.index === found[i - 1]!.index) {
       throw new Error(
-        `${path}: ${found[i - 1].name} and ${found[i].name} are the same shard twice`,
+        `${path}: ${found[i - 1]!.name} and ${found[i]!.name} are the same shard twice`,
       );
     }
   }

@@ -29,7 +29,7 @@ export interface BeamSearchOptions {
   /** Ids from here on are never taken, as those that only pad a vocabulary. Default: all may be. */
   readonly vocabSize?: number;
   /** Ends the work early by throwing the signal's reason. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** A continuation that beam search found. */
@@ -104,10 +104,10 @@ export async function beamSearch(
     const continuations = (path: Path, row: number): Path[] =>
       Array.from({ length: width }, (_, i) => {
         const id = ids[row * width + i];
-        const logProbability = path.logProbability + logProbabilities[row * width + i];
+        const logProbability = path.logProbability + logProbabilities[row * width + i]!;
         const score = logProbability / (round + 1) ** alpha;
         return { ids: [...path.ids, id], logProbability, score, ended: id === endId, row };
-      });
+      })!;
     let row = 0;
     beams = beams.map((beam) =>
       beam.flatMap((path) => path.ended ? [path] : continuations(path, row++))
@@ -133,7 +133,7 @@ function likeliest({ width, vocabSize }: BeamSearchOptions, logits: () => Tensor
   return noGrad(() =>
     scoped(() => {
       const all = cast(logits(), "f32");
-      const [rows, columns] = all.shape;
+      const [rows, columns] = all.shape as [number, number];
       const real = vocabSize === undefined || vocabSize === columns
         ? all
         : slice(all, [[0, rows], [0, vocabSize]]);

@@ -67,8 +67,8 @@ export async function generate(
   for await (const step of tokenSteps("generate", model, prompts, samples, rest)) {
     rows.forEach((row, r) => {
       if (row.ended === "stop") return;
-      row.ids.push(step[r]);
-      if (stops.has(step[r])) row.ended = "stop";
+      row.ids.push(step[r]!);
+      if (stops.has(step[r]!)) row.ended = "stop";
     });
     if (rows.every((row) => row.ended === "stop")) break;
   }
@@ -100,7 +100,7 @@ export async function* generateTokens(
   const { stopIds = [], ...rest } = options ?? {};
   const stops = new Set(stopIds);
   for await (const [id] of tokenSteps("generateTokens", model, [prompt], 1, rest)) {
-    yield id;
-    if (stops.has(id)) return;
+    yield id!;
+    if (stops.has(id!)) return;
   }
 }

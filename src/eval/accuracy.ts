@@ -61,15 +61,15 @@ export function accuracy(
     throw new TypeError(`accuracy: expected targets of i32 but got ${targets.dtype}`);
   }
   const { ignoreIndex } = options ?? {};
-  const [correct, count] = noGrad(() =>
+  return noGrad(() =>
     scoped(() => {
       const rows = reshape(logits, [targets.size, classes]);
       const wanted = reshape(targets, [targets.size]);
       // No id is below 0, so that without an ignored one all of them count.
       const counted = notEqual(wanted, ignoreIndex ?? -1);
       const right = logicalAnd(equal(argmax(rows, -1), wanted), counted);
-      return [right, counted].map((flags) => sum(cast(flags, "f32")));
+      const [correct, count] = [sum(cast(right, "f32")), sum(cast(counted, "f32"))];
+      return { correct, count };
     })
   );
-  return { correct, count };
 }

@@ -27,9 +27,9 @@ export interface HellaSwagOptions {
   /** How many of the items to take, from the first on. Default: all. */
   readonly limit?: number;
   /** Called after every few items. */
-  readonly onProgress?: (score: HellaSwagScore, total: number) => void;
+  readonly onProgress?: ((score: HellaSwagScore, total: number) => void) | undefined;
   /** Ends it with an error, the signal's reason. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** How many items a model got right. */
@@ -96,7 +96,7 @@ export async function evaluateHellaSwag(
       });
       const values = await readTensors(losses);
       group.forEach(({ label }, i) => {
-        const { sums, means } = endLosses(values[i] as Float32Array, batches[i]);
+        const { sums, means } = endLosses(values[i] as Float32Array, batches[i]!);
         if (lowest(sums) === label) right++;
         if (lowest(means) === label) rightNorm++;
       });
@@ -162,10 +162,10 @@ function endLosses(
   targets.forEach((target, i) => {
     if (target === IGNORED) return;
     const row = Math.floor(i / length);
-    sums[row] += losses[i];
-    counts[row]++;
+    sums[row]! += losses[i]!;
+    counts[row]!++;
   });
-  return { sums, means: sums.map((sum, row) => sum / counts[row]) };
+  return { sums, means: sums.map((sum, row) => sum / counts[row]!) };
 }
 
 function lowest(values: readonly number[]): number {

@@ -37,9 +37,9 @@ export interface TextPerplexityOptions {
    */
   readonly before?: number;
   /** Called after every few windows with the tokens that are scored and all that will be. */
-  readonly onProgress?: (done: number, total: number) => void;
+  readonly onProgress?: ((done: number, total: number) => void) | undefined;
   /** Ends it with an error, the signal's reason. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** What {@linkcode textPerplexity} found. */
@@ -121,7 +121,7 @@ export async function textPerplexity(
       for (const window of group) losses.push(lossOf(model, ids, window));
       const values = await readTensors(losses);
       group.forEach(({ scored }, i) => {
-        sum += values[i][0] * scored;
+        sum += values[i]![0]! * scored;
         done += scored;
       });
     } finally {

@@ -21,13 +21,13 @@ export interface DownloadOptions extends HttpOptions {
   /** Length that the file must have, in bytes; not checked where left out. */
   bytes?: number;
   /** SHA-256 that the file must have, as 64 hexadecimal digits; not checked where left out. */
-  sha256?: string;
+  sha256?: string | undefined;
   /** Hash by which git knows the file: SHA-1, as 40 hexadecimal digits, over a header and the content. */
-  gitHash?: string;
+  gitHash?: string | undefined;
   /** Called with each answer, redirects included, before its body is read; what it throws ends the download. */
   onResponse?: (response: Response) => void;
   /** Called with the bytes so far, and with the file's length where it is known. */
-  onProgress?: (done: number, total: number | undefined) => void;
+  onProgress?: ((done: number, total: number | undefined) => void) | undefined;
 }
 
 /** Bytes after which a download counts as going on, and the retries are counted anew. */

@@ -17,7 +17,7 @@ export interface HubOptions extends HttpOptions {
    * Access token, for models and data sets that need one. By default `HF_TOKEN` or `HUGGING_FACE_HUB_TOKEN` from the
    * environment, where reading it is allowed. No other server than the hub is shown it.
    */
-  token?: string;
+  token?: string | undefined;
 }
 
 /** A file of a model or a data set on the hub. */
@@ -31,9 +31,9 @@ export interface HubFile {
   /** Length in bytes. */
   bytes: number;
   /** SHA-256 of the content, as 64 hexadecimal digits; not there for small files, which git keeps itself. */
-  sha256?: string;
+  sha256?: string | undefined;
   /** Of those small files: SHA-1 by which git knows the content, as 40 hexadecimal digits. */
-  gitHash?: string;
+  gitHash?: string | undefined;
 }
 
 /** Options of {@linkcode listHubFiles}. */
@@ -47,7 +47,7 @@ export interface ListHubOptions extends HubOptions {
 /** Options of {@linkcode downloadHubFile}. */
 export interface DownloadHubOptions extends HubOptions {
   /** Called with the bytes so far and all bytes. */
-  onProgress?: (done: number, total: number) => void;
+  onProgress?: ((done: number, total: number) => void) | undefined;
 }
 
 /** Bytes of JSON that a listing may have, all of its pages together; the hub's own have 300 bytes a file. */
@@ -165,7 +165,7 @@ export async function downloadHubFile(
 export function hubCorpusFile(
   file: HubFile,
   folder: string,
-  options?: DownloadHubOptions & { keep?: boolean },
+  options?: DownloadHubOptions & { keep?: boolean | undefined },
 ): CorpusFile {
   const { repository, revision, path: name, bytes, sha256 } = file;
   // Two folders may have files of one name, two revisions files of one path.
@@ -270,7 +270,7 @@ function adviceOn(status: number | undefined, token: string | undefined): string
 function nextPage(headers: Headers, url: string): string | undefined {
   const match = /<([^>]+)>\s*;\s*rel="?next"?/.exec(headers.get("link") ?? "");
   if (!match) return undefined;
-  const next = URL.parse(match[1], url);
+  const next = URL.parse(match[1]!, url);
   if (next?.origin !== new URL(url).origin) {
     throw new DownloadError(url, `expected the next page on the same host but got ${next?.origin}`);
   }

@@ -28,9 +28,9 @@ export interface AtomicFile {
 /** Options of {@linkcode writeFileAtomically}. */
 export interface AtomicWriteOptions {
   /** Bytes that the whole file will have, for the message when the disk is full. */
-  bytesWanted?: number;
+  bytesWanted?: number | undefined;
   /** Opens the temporary file; `Deno.open` by default. */
-  open?: (path: string) => Promise<WritableFile>;
+  open?: ((path: string) => Promise<WritableFile>) | undefined;
 }
 
 const TEMPORARY = /^\..+\.dinograd-[0-9a-f]{16}\.tmp$/;

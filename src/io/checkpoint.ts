@@ -39,7 +39,7 @@ export interface CheckpointContent {
 /** Options of {@linkcode saveCheckpoint}. */
 export interface SaveCheckpointOptions extends Pick<AtomicWriteOptions, "open"> {
   /** How many checkpoints to keep, this one included; the older ones are removed. 3 by default. */
-  keep?: number;
+  keep?: number | undefined;
 }
 
 /** A tensor of a loaded checkpoint. */
@@ -203,13 +203,13 @@ export async function loadCheckpoint(path: string | URL): Promise<Checkpoint> {
       Math.max(at, 8),
     );
   }
-  if (!/^\d+$/.test(metadata.step) || !Number.isSafeInteger(Number(metadata.step))) {
+  if (!/^\d+$/.test(metadata.step!) || !Number.isSafeInteger(Number(metadata.step))) {
     refuse(`expected a step in its metadata but found ${shown(metadata.step)}`);
   }
   if (metadata.state === undefined) refuse("has no state in its metadata");
   let state: unknown;
   try {
-    state = parseJson(metadata.state);
+    state = parseJson(metadata.state!);
   } catch (error) {
     refuse(`has a state that is not JSON: ${(error as Error).message}`);
   }

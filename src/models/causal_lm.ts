@@ -44,11 +44,11 @@ export interface Pass {
   /** Where the new tokens stand. */
   readonly positions: NewPositions;
   /** The block's keys and values of earlier tokens. */
-  readonly cache?: LayerCache;
+  readonly cache?: LayerCache | undefined;
   /** Where activations are dropped, the random numbers for it. */
-  readonly dropout?: RandomState;
+  readonly dropout?: RandomState | undefined;
   /** Is given the weights of each attention, which computes them for this alone. */
-  readonly observe?: (weights: Tensor, attention: Module) => void;
+  readonly observe?: ((weights: Tensor, attention: Module) => void) | undefined;
 }
 
 /** A block of the stack. */
@@ -95,12 +95,12 @@ export abstract class CausalLM<C extends CausalLMConfig = CausalLMConfig> extend
         `${this.constructor.name}: expected recompute without cache or observe but got both`,
       );
     }
-    const positions = cache?.extend(ids.shape[1], lengths) ?? { start: 0, starts: undefined };
+    const positions = cache?.extend(ids.shape[1]!, lengths) ?? { start: 0, starts: undefined };
     const pass: Pass = { positions, dropout, observe: observe && byName(this, observe) };
     const states = [scoped(() => this.embed(ids, pass))];
     this.blocks.forEach((block, i) => {
       const forward = (x: Tensor) => block.forward(x, { ...pass, cache: cache?.layer(i) });
-      const x = states[i];
+      const x = states[i]!;
       states.push(options?.recompute ? recompute(forward, [x], { random: dropout }) : forward(x));
     });
     return states;

@@ -89,7 +89,7 @@ export type ReadOptions = Pick<ForwardOptions, "dropout" | "observe">;
 /** Options of {@linkcode Transformer.loss}. */
 export interface TranslationLossOptions extends ReadOptions {
   /** The part of the target distribution, 0 to 1, that is spread over the vocabulary. Default: 0. */
-  readonly labelSmoothing?: number;
+  readonly labelSmoothing?: number | undefined;
 }
 
 /**
@@ -156,7 +156,7 @@ export class Transformer extends Module {
     const pass = this.#pass(options ?? {});
     const beginning = { start: 0, starts: undefined };
     const states = [this.#embed(this.encoder.embed, sourceIds, beginning, pass)];
-    this.encoder.layers.forEach((layer, i) => states.push(layer.forward(states[i], valid, pass)));
+    this.encoder.layers.forEach((layer, i) => states.push(layer.forward(states[i]!, valid, pass)));
     return states;
   }
 
@@ -183,7 +183,7 @@ export class Transformer extends Module {
    */
   decoderStates(ids: Tensor, source: readonly SeenKeys[], options?: ForwardOptions): Tensor[] {
     checkTokens("Transformer target", ids, this.config.maxPositionEmbeddings);
-    const [sources] = source[0].keys.shape;
+    const [sources] = source[0]!.keys.shape;
     if (ids.shape[0] !== sources) {
       throw new TypeError(
         `Transformer: expected ids of shape [${sources}, T] for ${sources} source sentences but got ` +
@@ -191,14 +191,14 @@ export class Transformer extends Module {
       );
     }
     const { cache, lengths } = options ?? {};
-    const positions = cache?.extend(ids.shape[1], lengths) ?? { start: 0, starts: undefined };
+    const positions = cache?.extend(ids.shape[1]!, lengths) ?? { start: 0, starts: undefined };
     // A cache knows by itself what is padding.
     const valid = cache ? undefined : notEqual(ids, this.config.padTokenId);
     const pass = this.#pass(options ?? {});
     const states = [this.#embed(this.decoder.embed, ids, positions, pass)];
     this.decoder.layers.forEach((layer, i) => {
-      const seen = { source: source[i], valid, cache: cache?.layer(i) };
-      states.push(layer.forward(states[i], seen, pass));
+      const seen = { source: source[i]!, valid, cache: cache?.layer(i) };
+      states.push(layer.forward(states[i]!, seen, pass));
     });
     return states;
   }
@@ -270,7 +270,7 @@ export class Transformer extends Module {
     return scoped(() => {
       let x = table.forward(ids);
       if (this.config.tieWordEmbeddings) x = mul(x, Math.sqrt(this.config.hiddenSize));
-      x = add(x, positionRows(this.positions, ids.shape[1], positions));
+      x = add(x, positionRows(this.positions, ids.shape[1]!, positions));
       return this.dropout.forward(x, dropout);
     });
   }

@@ -25,7 +25,7 @@ import { Module } from "./module.ts";
 /** Options of {@linkcode Linear}. */
 export interface LinearOptions extends ParameterOptions {
   /** Whether there is a bias, or how it starts. Default: uniform in +-1 / sqrt(inputs), as in PyTorch. */
-  readonly bias?: boolean | Initializer;
+  readonly bias?: boolean | Initializer | undefined;
   /** How the weight starts. Default: `kaimingUniform(Math.sqrt(5))`, as in PyTorch. */
   readonly init?: Initializer;
 }

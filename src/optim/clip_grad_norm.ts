@@ -61,7 +61,7 @@ export function clipGradNorm(
     .map(([name, parameter]) => gradOf("clipGradNorm", name, parameter))
     .filter((grad) => grad !== null);
   if (grads.length === 0) throw new TypeError("clipGradNorm: no parameter has a gradient");
-  const { device } = grads[0];
+  const { device } = grads[0]!;
   const norm = Tensor.empty(device, []);
   const factor = Tensor.empty(device, []);
   using _scope = new Scope();
@@ -72,7 +72,7 @@ export function clipGradNorm(
   let first = 0;
   pieces.forEach((x, i) => {
     device.launch(sumOfSquares, { x, partials }, { count: x.size, first });
-    first += blocks[i];
+    first += blocks[i]!;
   });
   const lossScale = options?.scaler?.scale;
   device.launch(clipFactor, { partials, lossScale, norm, factor }, {

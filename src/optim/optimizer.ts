@@ -117,7 +117,7 @@ export abstract class Optimizer implements Disposable {
     this.#logBetas = (options.betas ?? [0, 0]).map((beta) => Math.max(Math.log(beta), -1000));
     this.lr = this.#checkRate(options.lr);
     const entries = checkParameters(name, parameters);
-    this.device = entries[0][1].device;
+    this.device = entries[0]![1].device;
     this.#slots = entries.map(([key, parameter]) => {
       const group = options.groups.find(({ select }) => select(key, parameter));
       const { weightDecay = options.weightDecay, lrScale = 1 } = group ?? {};

@@ -33,7 +33,7 @@ export interface ModelHubOptions extends HubOptions {
   /** Branch, tag or commit. Default: `main`. */
   readonly revision?: string;
   /** Is told how far it has come. */
-  readonly onProgress?: (progress: ModelDownloadProgress) => void;
+  readonly onProgress?: ((progress: ModelDownloadProgress) => void) | undefined;
 }
 
 /** What of a model is wanted: its configuration and weights, its tokenizer. */
@@ -120,7 +120,7 @@ async function fetchAll(
   { onProgress, ...options }: ModelHubOptions,
 ): Promise<string> {
   const total = files.reduce((sum, { bytes }) => sum + bytes, 0);
-  const folder = join(home, files[0].revision);
+  const folder = join(home, files[0]!.revision);
   let before = 0;
   for (const file of files) {
     const path = join(folder, file.path);

@@ -121,7 +121,7 @@ export async function saveLlama2c(
 /** Our name of a tensor of llama2.c; undefined for what is no parameter. */
 function ourName(name: string): string | undefined {
   const [, layer, part] = /^layers\.(\d+)\.(.+)\.weight$/.exec(name) ?? [];
-  return layer === undefined ? WHOLE[name] : `model.layers.${layer}.${BLOCK[part]}.weight`;
+  return layer === undefined ? WHOLE[name] : `model.layers.${layer}.${BLOCK[part!]}.weight`;
 }
 
 /** How many heads a parameter's rows are, where they are rotated by positions. */

@@ -145,7 +145,7 @@ async function load(
       const values = fromStored(read, modelShape, architecture.arrangement(name, config));
       // A larger vocabulary than the file's has more rows.
       const all = values.length < parameter.size
-        ? withMeanRows(values, parameter.shape[1], parameter.size)
+        ? withMeanRows(values, parameter.shape[1]!, parameter.size)
         : values;
       assignFloats(parameter, all);
       unsent += all.byteLength;
@@ -230,7 +230,7 @@ function checkedShapes(
 /** Rows of a matrix, and after them their mean, until it has `size` elements. */
 function withMeanRows(values: Float32Array, width: number, size: number): Float32Array {
   const sums = new Float64Array(width);
-  for (let i = 0; i < values.length; i++) sums[i % width] += values[i];
+  for (let i = 0; i < values.length; i++) sums[i % width]! += values[i]!;
   const rows = values.length / width;
   const mean = Float32Array.from(sums, (sum) => sum / rows);
   const longer = new Float32Array(size);

@@ -30,7 +30,7 @@ export interface SaveModelOptions {
   /** What writes `tokenizer.json` into the folder, such as a {@linkcode BytePairTokenizer}. Default: no such file. */
   readonly tokenizer?: { save(path: string | URL): Promise<void> };
   /** Element type in the file. Default: the model's. */
-  readonly dtype?: "f32" | "f16" | "bf16";
+  readonly dtype?: "f32" | "f16" | "bf16" | undefined;
   /** How many ids to keep, when the vocabulary was padded: 50,257 of GPT-2's 50,304. Default: all. */
   readonly vocabSize?: number;
   /** A file is not begun with what would make it longer than this; default: 5e9, as in `transformers`. */
@@ -82,7 +82,7 @@ export async function saveModel(
   const architecture = architectureOf(model);
   const parameters = model.parameters();
   const [first] = parameters.values();
-  const { dtype = first.dtype as StoredType, maxShardBytes = 5e9, tokenizer } = options ?? {};
+  const { dtype = first!.dtype as StoredType, maxShardBytes = 5e9, tokenizer } = options ?? {};
   if (!(maxShardBytes > 0)) {
     throw new RangeError(`saveModel: expected maxShardBytes above 0 but got ${maxShardBytes}`);
   }
@@ -168,7 +168,7 @@ async function writeWeights(
   }
   const metadata = { format: "pt" }; // which transformers insists on
   if (shards.length === 1) {
-    await writeSafetensors(join(folder, WEIGHTS), shards[0], metadata);
+    await writeSafetensors(join(folder, WEIGHTS), shards[0]!, metadata);
     return [WEIGHTS];
   }
   const weightMap: Record<string, string> = {};

@@ -48,7 +48,7 @@ async function readMerges(file: string): Promise<string[]> {
     throw new FileFormatError(`is not there, but ${VOCABULARY} is`, { file, cause });
   }
   const lines = text.split("\n").map((line) => line.replace(/\r$/, ""));
-  if (lines[0].startsWith("#version")) lines[0] = "";
+  if (lines[0]!.startsWith("#version")) lines[0] = "";
   return lines.filter((line, i) => {
     if (line === "" || /^[^ ]+ [^ ]+$/.test(line)) return line !== "";
     throw new FileFormatError(`line ${i + 1}: expected two tokens, found ${shown(line)}`, { file });

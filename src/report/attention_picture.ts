@@ -14,7 +14,7 @@ import { encodePng } from "./png.ts";
 /** Options of {@linkcode attentionPicture}. */
 export interface AttentionPictureOptions {
   /** Heading of the picture. */
-  title?: string;
+  title?: string | undefined;
   /** Greatest width of the picture in pixels, where the heads find room in it; 980 by default. */
   width?: number;
 }

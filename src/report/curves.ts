@@ -31,7 +31,7 @@ export interface CurvesOptions {
   /** The panels, drawn side by side. */
   panels: readonly CurvePanel[];
   /** Heading of the picture. */
-  title?: string;
+  title?: string | undefined;
   /** Text at the horizontal axes; `step` by default. */
   xLabel?: string;
   /** Width of each plotting area in pixels; by default 720, or 410 where there are several. */

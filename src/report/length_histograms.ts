@@ -15,7 +15,7 @@ export interface LengthHistogramsOptions {
   /** The histograms, drawn side by side. */
   panels: readonly LengthPanel[];
   /** Heading of the picture. */
-  title?: string;
+  title?: string | undefined;
   /** Text at the horizontal axes; `length in tokens` by default. */
   xLabel?: string;
   /** Text at the vertical axes; `sequences` by default. */

@@ -3,7 +3,7 @@ export interface TableColumn {
   /** Name of the rows' property. */
   key: string;
   /** Heading; the key by default. */
-  title?: string;
+  title?: string | undefined;
   /** Digits after the point of the column's numbers; by default as many as each number needs. */
   digits?: number;
 }

@@ -13,9 +13,9 @@ import { type NestedArray, Tensor } from "./tensor.ts";
 /** Where a new tensor lives and what it holds. */
 export interface CreateOptions {
   /** The device; default: the one opened first (see `openDevice`). */
-  readonly device?: Device;
+  readonly device?: Device | undefined;
   /** The element type; default: the data's own, or `f32`. */
-  readonly dtype?: DType;
+  readonly dtype?: DType | undefined;
 }
 
 /** Options of {@linkcode tensor}. */

@@ -141,7 +141,7 @@ class Node implements GradNode {
       );
     }
     this.#targets.forEach((target, i) =>
-      target && checkGrad(operation, `input ${i}`, target, grads[i])
+      target && checkGrad(operation, `input ${i}`, target, grads[i]!)
     );
     this.#targets.forEach((target, i) => {
       if (!target) return;

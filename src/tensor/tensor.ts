@@ -169,7 +169,7 @@ export class Tensor implements Binding, Disposable {
 
   /** Waits for the values and copies them out. */
   async data(): Promise<TypedArray> {
-    return (await readTensors([this]))[0];
+    return (await readTensors([this]))[0]!;
   }
 
   /** The value of a tensor with one element. */
@@ -177,7 +177,7 @@ export class Tensor implements Binding, Disposable {
     if (this.size !== 1) {
       throw new TypeError(`item: expected one element but got shape ${formatShape(this.shape)}`);
     }
-    return (await this.data())[0];
+    return (await this.data())[0]!;
   }
 
   /**
@@ -190,8 +190,8 @@ export class Tensor implements Binding, Disposable {
     let at = 0;
     const nest = (axis: number): NestedArray =>
       axis === this.shape.length
-        ? values[at++]
-        : Array.from({ length: this.shape[axis] }, () => nest(axis + 1));
+        ? values[at++]!
+        : Array.from({ length: this.shape[axis]! }, () => nest(axis + 1));
     return nest(0) as T;
   }
 
@@ -282,7 +282,9 @@ function watchedOn(device: Device): { tensor: Tensor; check: (value: number) => 
 }
 
 /** Reads several tensors with one wait per device, which on WebGPU costs as much as reading one. */
-export async function readTensors(tensors: readonly Tensor[]): Promise<TypedArray[]> {
+export async function readTensors<const T extends readonly Tensor[]>(
+  tensors: T,
+): Promise<{ -readonly [I in keyof T]: TypedArray }> {
   const byDevice = Map.groupBy(tensors, (tensor) => tensor.device);
   const values = new Map<Tensor, TypedArray>();
   for (const [device, group] of byDevice) {
@@ -296,12 +298,12 @@ export async function readTensors(tensors: readonly Tensor[]): Promise<TypedArra
       })),
     );
     all.forEach((tensor, i) =>
-      values.set(tensor, viewOf(tensor.dtype, parts[i].buffer, parts[i].byteOffset, tensor.size))
+      values.set(tensor, viewOf(tensor.dtype, parts[i]!.buffer, parts[i]!.byteOffset, tensor.size))
     );
-    for (const { tensor, check } of checks) check(values.get(tensor)![0]);
+    for (const { tensor, check } of checks) check(values.get(tensor)![0]!);
     await collectForgotten(device);
   }
-  return tensors.map((tensor) => values.get(tensor)!);
+  return tensors.map((tensor) => values.get(tensor)!) as { -readonly [I in keyof T]: TypedArray };
 }
 
 function paddedBytes(tensor: Tensor): number {

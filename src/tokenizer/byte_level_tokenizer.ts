@@ -78,13 +78,13 @@ export abstract class ByteLevelTokenizer extends TokenizerBase {
       const hash = hashBytes(bytes, start, end);
       const record = cache.find(bytes, start, end, hash);
       if (record > 0) {
-        const count = known[record + 2];
+        const count = known[record + 2]!;
         out.reserve(count);
-        for (let i = 0; i < count; i++) out.data[out.length++] = known[record + 3 + i];
+        for (let i = 0; i < count; i++) out.data[out.length++] = known[record + 3 + i]!;
       } else {
         const first = out.length;
         const count = this.#engine.encodeWord(bytes, start, end, out);
-        for (let i = first; i < out.length; i++) out.data[i] = this.#rules.idOf(out.data[i]);
+        for (let i = first; i < out.length; i++) out.data[i] = this.#rules.idOf(out.data[i]!);
         cache.add(bytes, start, end, hash, out.data, first, count);
       }
       start = end;

@@ -38,7 +38,7 @@ export interface BytePairTrainOptions {
   /** How text is cut into words: GPT-4's pattern or GPT-2's. Default: `"gpt4"`. */
   pattern?: PatternName;
   /** Called after every merge. */
-  onProgress?: (progress: BytePairProgress) => void;
+  onProgress?: ((progress: BytePairProgress) => void) | undefined;
 }
 
 /** What {@linkcode BytePairTrainOptions.onProgress} is told. */
@@ -105,7 +105,7 @@ export class BytePairTokenizer extends ByteLevelTokenizer {
   /** The pairs of ids that merge, in order. Of a trained tokenizer the n-th makes id `256 + n`. */
   get merges(): [number, number][] {
     const { pairs, results } = this.#parts.merges;
-    return Array.from(results, (_, rank) => [pairs[2 * rank], pairs[2 * rank + 1]]);
+    return Array.from(results, (_, rank) => [pairs[2 * rank]!, pairs[2 * rank + 1]!]);
   }
 
   /**
@@ -137,8 +137,8 @@ export class BytePairTokenizer extends ByteLevelTokenizer {
     findMerges(words, wanted, minFrequency, ({ pair, count }) => {
       const id = tokens.length;
       merges.push(pair);
-      tokens.push(concatenated(tokens[pair[0]], tokens[pair[1]]));
-      onProgress?.({ merge: merges.length, merges: wanted, id, pair, count, bytes: tokens[id] });
+      tokens.push(concatenated(tokens[pair[0]]!, tokens[pair[1]]!));
+      onProgress?.({ merge: merges.length, merges: wanted, id, pair, count, bytes: tokens[id]! });
     });
     const texts = tokens.map(textOfBytes);
     const ids = new Map(texts.map((text, id) => [text, id]));

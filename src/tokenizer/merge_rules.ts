@@ -60,7 +60,7 @@ export class RankedMergeRules implements MergeRules {
 
   /** @inheritdoc */
   idOf(number: number): number {
-    return number < this.#vocabSize ? number : this.#merges.results[number - this.#vocabSize];
+    return number < this.#vocabSize ? number : this.#merges.results[number - this.#vocabSize]!;
   }
 
   /** @inheritdoc */
@@ -105,9 +105,9 @@ export class VocabularyMergeRules implements MergeRules {
     const byteIds = new Int32Array(256).fill(-1);
     let longest = 0;
     for (let id = 0; id < size; id++) {
-      const start = starts[id], end = starts[id + 1];
+      const start = starts[id]!, end = starts[id + 1]!;
       if (end - start > longest) longest = end - start;
-      if (end - start === 1) byteIds[bytes[start]] = id;
+      if (end - start === 1) byteIds[bytes[start]!] = id;
       const hash = this.#hashes[id] = hashBytes(bytes, start, end);
       let slot = spread(hash) & this.#mask;
       while (this.#slots[slot] !== 0) slot = slot + 1 & this.#mask;
@@ -122,17 +122,17 @@ export class VocabularyMergeRules implements MergeRules {
   /** @inheritdoc */
   merge(left: number, right: number): number {
     const { bytes, starts } = this.#vocabulary;
-    const leftStart = starts[left], leftLength = starts[left + 1] - leftStart;
-    const rightStart = starts[right], length = leftLength + starts[right + 1] - rightStart;
+    const leftStart = starts[left]!, leftLength = starts[left + 1]! - leftStart;
+    const rightStart = starts[right]!, length = leftLength + starts[right + 1]! - rightStart;
     if (length > this.#longest) return -1;
-    const hash = hashBytes(bytes, rightStart, starts[right + 1], this.#hashes[left]);
+    const hash = hashBytes(bytes, rightStart, starts[right + 1]!, this.#hashes[left]);
     let slot = spread(hash) & this.#mask;
     for (;;) {
-      const id = this.#slots[slot] - 1;
+      const id = this.#slots[slot]! - 1;
       if (id < 0) return -1;
-      const start = starts[id];
+      const start = starts[id]!;
       if (
-        this.#hashes[id] === hash && starts[id + 1] - start === length &&
+        this.#hashes[id] === hash && starts[id + 1]! - start === length &&
         sameBytes(bytes, start, bytes, leftStart, leftLength) &&
         sameBytes(bytes, start + leftLength, bytes, rightStart, length - leftLength)
       ) return id;
@@ -152,11 +152,11 @@ export class VocabularyMergeRules implements MergeRules {
     const hash = hashBytes(word, start, end);
     let slot = spread(hash) & this.#mask;
     for (;;) {
-      const id = this.#slots[slot] - 1;
+      const id = this.#slots[slot]! - 1;
       if (id < 0) return -1;
       if (
-        this.#hashes[id] === hash && starts[id + 1] - starts[id] === end - start &&
-        sameBytes(bytes, starts[id], word, start, end - start)
+        this.#hashes[id] === hash && starts[id + 1]! - starts[id]! === end - start &&
+        sameBytes(bytes, starts[id]!, word, start, end - start)
       ) return id;
       slot = slot + 1 & this.#mask;
     }

@@ -98,7 +98,7 @@ export async function writeLlama2cTokens(
   view.setInt32(0, longest, true);
   let at = 4;
   encoded.forEach((token, id) => {
-    view.setFloat32(at, tokens[id].score, true);
+    view.setFloat32(at, tokens[id]!.score, true);
     view.setInt32(at + 4, token.length, true);
     bytes.set(token, at + 8);
     at += 8 + token.length;
@@ -168,12 +168,12 @@ function mergesByScore(
   scores: readonly Llama2cToken[],
 ): RankedMerges {
   const order = [...tokens.keys()].slice(SPECIAL.length)
-    .filter((id) => ids.get(tokens[id]) === id && !Number.isNaN(scores[id].score))
-    .sort((a, b) => scores[b].score - scores[a].score || a - b);
+    .filter((id) => ids.get(tokens[id]!) === id && !Number.isNaN(scores[id]!.score))
+    .sort((a, b) => scores[b]!.score - scores[a]!.score || a - b);
   const ranks = new PairTable();
-  const [pairs, results]: number[][] = [[], []];
+  const pairs: number[] = [], results: number[] = [];
   for (const id of order) {
-    const token = tokens[id];
+    const token = tokens[id]!;
     for (let cut = 1; cut < token.length; cut++) {
       const left = ids.get(token.slice(0, cut));
       const right = left === undefined ? undefined : ids.get(token.slice(cut));

@@ -68,7 +68,7 @@ export class SentencePieceTokenizer extends TokenizerBase {
     });
     // Where no merge reaches over the beginning of a word, a text may be cut there, and words be remembered.
     const crosses = new RegExp(`[^${SPACE_MARK}]${SPACE_MARK}`, "u");
-    this.#word = merges.results.some((id) => crosses.test(tokens[id]))
+    this.#word = merges.results.some((id) => crosses.test(tokens[id]!))
       ? /^[^]+/g
       : new RegExp(`^[^${SPACE_MARK}]+|${SPACE_MARK}+[^${SPACE_MARK}]*`, "g");
   }
@@ -131,7 +131,7 @@ export class SentencePieceTokenizer extends TokenizerBase {
     for (const character of word) {
       const id = this.#ids.get(character);
       if (id !== undefined) symbols.push(id);
-      else for (const byte of encoder.encode(character)) symbols.push(this.#byteIds[byte]);
+      else for (const byte of encoder.encode(character)) symbols.push(this.#byteIds[byte]!);
     }
     return Int32Array.from(symbols);
   }

@@ -16,7 +16,7 @@ const BYTES: ReadonlyMap<string, number> = new Map(
 export function bytesOfAlphabet(text: string): Uint8Array | undefined {
   const bytes = new Uint8Array(text.length);
   for (let i = 0; i < text.length; i++) {
-    const byte = BYTES.get(text[i]);
+    const byte = BYTES.get(text[i]!);
     if (byte === undefined) return undefined;
     bytes[i] = byte;
   }

@@ -103,7 +103,7 @@ export function readPattern(json: Fields, checks: FieldChecks): PatternName {
     checks.only(last, path, "use_regex", true);
     return "gpt2";
   }
-  const [{ step: split, path: splitPath }] = steps;
+  const { step: split, path: splitPath } = steps[0]!;
   if (split.type !== "Split") checks.fail(`${splitPath}.type`, `"Split"`, split.type);
   if (last.use_regex !== false) checks.fail(`${path}.use_regex`, "false", last.use_regex);
   checks.only(split, splitPath, "behavior", "Isolated");

@@ -199,7 +199,7 @@ function readTemplate(
   vocabSize: number,
   checks: FieldChecks,
 ): { prefix: number[]; suffix: number[] } {
-  const [prefix, suffix]: number[][] = [[], []];
+  const prefix: number[] = [], suffix: number[] = [];
   for (const { step, path } of checks.steps(json.post_processor, "post_processor", "processors")) {
     if (step.type === "ByteLevel") continue; // moves offsets, which nobody asks for here
     if (step.type !== "TemplateProcessing") {
@@ -222,7 +222,9 @@ function readTemplate(
           (one as number) < vocabSize;
         if (!isId) checks.fail(`${name}.ids`, `ids below ${vocabSize}`, one);
         into.push(one as number);
-        if (into.length > MAX_AROUND) checks.fail(field, `at most ${MAX_AROUND} ids`, into.length);
+        if (into.length > MAX_AROUND) {
+          checks.fail(field, `at most ${MAX_AROUND} ids`, into.length);
+        }
       }
     }
   }

@@ -26,13 +26,13 @@ export interface TrainingRun {
   /** Where the data stands. */
   readonly loader?: TokenLoader;
   /** The stream of random numbers. */
-  readonly random?: RandomState;
+  readonly random?: RandomState | undefined;
 }
 
 /** What a checkpoint of a run says beside its tensors. */
 interface RunState {
   readonly loader?: TokenLoaderState;
-  readonly random?: RandomStateJson;
+  readonly random?: RandomStateJson | undefined;
   readonly extra: Json;
 }
 
@@ -45,7 +45,7 @@ export async function saveRun(
   folder: string | URL,
   step: number,
   run: TrainingRun,
-  options?: { readonly keep?: number; readonly extra?: Json },
+  options?: { readonly keep?: number | undefined; readonly extra?: Json },
 ): Promise<string> {
   const state: Json = {
     loader: run.loader && { ...run.loader.state() },

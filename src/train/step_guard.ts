@@ -6,7 +6,7 @@
 
 /** What became of a step: its update is made, left out, or the run ends. */
 export type StepVerdict =
-  | { readonly action: "apply"; readonly warning?: string }
+  | { readonly action: "apply"; readonly warning?: string | undefined }
   | { readonly action: "skip" | "stop"; readonly warning: string };
 
 /** Options of {@linkcode StepGuard}. */

@@ -20,9 +20,9 @@ export interface Manifest extends ShardState {
   /** Where the text of a document is: a column of parquet, a field of JSON. */
   field: string;
   /** Where the files came from, a revision of a repository for one. */
-  origin?: string;
+  origin?: string | undefined;
   /** The files of the corpus in order. */
-  files: { name: string; bytes: number; sha256?: string }[];
+  files: { name: string; bytes: number; sha256?: string | undefined }[];
   /** The file that is being read; their number when all are read. */
   file: number;
   /** Where in that file the next document is. */

@@ -19,7 +19,7 @@ export interface CorpusFile {
   /** Its length in bytes. */
   readonly bytes: number;
   /** Its SHA-256, where it is known: a preparation goes on only with the same file. */
-  readonly sha256?: string;
+  readonly sha256?: string | undefined;
   /** Brings it to this machine and returns its path; called once more where that failed. */
   open(signal: AbortSignal): Promise<string>;
   /** Is called when it is not needed any more. */
@@ -46,11 +46,11 @@ export interface PrepareOptions {
   /** Seconds between two notes of where it stands, after which a killed run goes on; 5 by default. */
   saveEvery?: number;
   /** Where the files come from, to be found in the manifest; see {@linkcode preparedOrigin}. */
-  origin?: string;
+  origin?: string | undefined;
   /** Called after every few megabytes. */
-  onProgress?: (progress: PrepareProgress) => void;
+  onProgress?: ((progress: PrepareProgress) => void) | undefined;
   /** Ends the call at the next few megabytes, everything saved. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 
 /** How far {@linkcode prepareCorpus} is. */
@@ -194,7 +194,7 @@ export async function prepareCorpus(
         manifest.complete = true;
       }
       await save();
-      await corpus[manifest.file - 1].release?.();
+      await corpus[manifest.file - 1]!.release?.();
     }
   } catch (error) {
     if (!(signal?.aborted && consistent)) throw error;
@@ -245,13 +245,13 @@ class Sources implements AsyncDisposable {
   prefetch(index: number): void {
     if (index >= this.#files.length) return;
     // A failure belongs to the file's own turn, where it is tried again.
-    const path = this.#files[index].open(this.#signal).catch(() => undefined);
+    const path = this.#files[index]!.open(this.#signal).catch(() => undefined);
     this.#ahead = { index, path };
   }
 
   async open(index: number): Promise<string> {
     const ahead = this.#ahead?.index === index ? await this.#ahead.path : undefined;
-    return ahead ?? await this.#files[index].open(this.#signal);
+    return ahead ?? await this.#files[index]!.open(this.#signal);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -330,11 +330,11 @@ function progressOf(manifest: Manifest, shards: number, share: number): PrepareP
   const { files, file, total, documents } = manifest;
   const sum = (part: Manifest["files"]) => part.reduce((sum, { bytes }) => sum + bytes, 0);
   return {
-    doneBytes: sum(files.slice(0, file)) + Math.round(share * files[file].bytes),
+    doneBytes: sum(files.slice(0, file)) + Math.round(share * files[file]!.bytes),
     totalBytes: sum(files),
     tokens: total,
     documents,
     shards,
-    file: files[file].name,
+    file: files[file]!.name,
   };
 }

@@ -78,7 +78,7 @@ export function cutAtWord(bytes: Uint8Array): number {
   for (let i = bytes.length - 1; i > 0; i--) {
     if (bytes[i] !== NEWLINE && bytes[i] !== BLANK) continue;
     let start = i - 1;
-    while (start > 0 && i - start < 4 && (bytes[start] & 0xc0) === 0x80) start--;
+    while (start > 0 && i - start < 4 && (bytes[start]! & 0xc0) === 0x80) start--;
     if (!WHITE_SPACE.test(decoder.decode(bytes.subarray(start, i)))) return i;
   }
   return 0;

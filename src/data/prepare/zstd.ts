@@ -36,14 +36,14 @@ async function* frame(reader: ByteReader): AsyncGenerator<Uint8Array> {
   yield magic;
   const descriptor = await reader.take(1);
   yield descriptor;
-  const [flags] = descriptor;
+  const [flags = 0] = descriptor;
   const single = (flags >> 5) & 1;
   const sizeBytes = flags >> 6 ? 1 << (flags >> 6) : single;
-  yield await reader.take(1 - single + [0, 1, 2, 4][flags & 3] + sizeBytes);
+  yield await reader.take(1 - single + [0, 1, 2, 4][flags & 3]! + sizeBytes);
   for (let last = false; !last;) {
     const header = await reader.take(3);
     yield header;
-    const bits = header[0] | header[1] << 8 | header[2] << 16;
+    const bits = header[0]! | header[1]! << 8 | header[2]! << 16;
     const type = (bits >> 1) & 3;
     if (type === RESERVED) throw new Error("a block of an unknown type");
     last = (bits & 1) === 1;
