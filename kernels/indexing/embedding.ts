@@ -1,11 +1,13 @@
 /**
- * Rows of a table by their ids.
+ * Rows of a table by id, and the gradient of the table.
  *
  * @module
  */
 import { BYTES, isFloat } from "../../src/device/dtype.ts";
 import { type Kernel, kernel } from "../../src/device/kernel.ts";
-import wgsl from "./embedding.wgsl" with { type: "text" };
+import embeddingWgsl from "./embedding.wgsl" with { type: "text" };
+import equalIdsWgsl from "./equal_ids.wgsl" with { type: "text" };
+import embeddingBackwardWgsl from "./embedding_backward.wgsl" with { type: "text" };
 
 /** Numbers of {@linkcode embeddingKernel}. */
 export type EmbeddingParams = {
@@ -37,7 +39,7 @@ export function checkIdsInRange(
 }
 
 /** The ids of a WASM job, which lie in its shared memory. */
-export function idsOfJob(
+function idsOfJob(
   // deno-lint-ignore no-explicit-any -- the CPU device's own
   job: { readonly at: Readonly<Record<string, number>>; readonly context: any },
   name: string,
@@ -67,7 +69,7 @@ export const embeddingKernel: Kernel<EmbeddingParams> = kernel<EmbeddingParams>(
   gpu({ rows, columns }, { dtypes }) {
     const vec4 = columns % 4 === 0 && "columns";
     return {
-      wgsl,
+      wgsl: embeddingWgsl,
       vec4,
       constants: { S: dtypes.table, POISON: isFloat(dtypes.table) },
       workgroups: Math.ceil(rows * columns / (vec4 ? 4 : 1) / 64),
@@ -89,6 +91,84 @@ export const embeddingKernel: Kernel<EmbeddingParams> = kernel<EmbeddingParams>(
   },
   moves: true,
   // A table that is too long to bind is walked through; each piece fills the rows whose ids it has.
+  split: "tableRows",
+  splitStart: "firstRow",
+});
+
+/** Numbers of {@linkcode equalIds}. */
+export type EqualIdsParams = {
+  /** How many ids; the work on a GPU grows with its square, so they come in runs of some thousands. */
+  count: number;
+};
+
+/**
+ * links (2, count) of ids (count): the index of the next equal id, or `count` where there is none, and then 1
+ * for the first of its kind, else 0.
+ */
+export const equalIds: Kernel<EqualIdsParams> = kernel<EqualIdsParams>({
+  name: "equal_ids",
+  bindings: {
+    ids: { read: "count", dtype: "i32" },
+    links: { write: "2 count", dtype: "u32" },
+  },
+  params: { count: "u32" },
+  // A lane loops `count` times in all; the 64 of a workgroup that run in step, as often as the slowest of them.
+  gpu: ({ count }) => ({
+    wgsl: equalIdsWgsl,
+    workgroups: Math.ceil(count / 64),
+    iterations: count + 64,
+  }),
+  cpu({ ids, links }, { count }) {
+    const next = new Map<number, number>();
+    for (let i = count - 1; i >= 0; i--) {
+      links[i] = next.get(ids[i]) ?? count;
+      next.set(ids[i], i);
+    }
+    for (let i = 0; i < count; i++) links[count + i] = next.get(ids[i]) === i ? 1 : 0;
+  },
+});
+
+/** Numbers of {@linkcode embeddingBackward}. */
+export type EmbeddingBackwardParams = {
+  /** How many ids. */
+  rows: number;
+  /** Length of a row. */
+  columns: number;
+  /** The table's first row that is bound; 0 but where a launch is split. */
+  firstRow: number;
+  /** How many rows of the table are bound. */
+  tableRows: number;
+};
+
+/**
+ * table (tableRows, columns) += x (rows, columns) at ids (rows); links is what `equalIds` gives for them. Rows
+ * of one id are added in their order, so that the sum is the same every time.
+ */
+export const embeddingBackward: Kernel<EmbeddingBackwardParams> = kernel<EmbeddingBackwardParams>({
+  name: "embedding_backward",
+  bindings: {
+    x: { read: "rows columns" },
+    ids: { read: "rows", dtype: "i32" },
+    links: { read: "2 rows", dtype: "u32" },
+    table: { update: "tableRows columns" },
+  },
+  params: { rows: "u32", columns: "u32", firstRow: "u32", tableRows: "u32" },
+  gpu({ rows, columns }) {
+    const vec4 = columns % 4 === 0 && "columns";
+    const workgroups = Math.ceil(rows * columns / (vec4 ? 4 : 1) / 64);
+    return { wgsl: embeddingBackwardWgsl, vec4, workgroups, iterations: rows };
+  },
+  cpu({ x, ids, table }, { rows, columns, firstRow, tableRows }) {
+    checkIdsInRange(ids.subarray(0, rows), firstRow + tableRows, "embedding_backward");
+    for (let r = 0; r < rows; r++) {
+      const at = (ids[r] - firstRow) * columns;
+      for (let c = 0; c < columns; c++) table[at + c] += x[r * columns + c];
+    }
+  },
+  simd({ at, params: { rows, columns, tableRows }, run }) {
+    run("scatter_add_rows", columns, 16, at.x, at.ids, at.table, rows, columns, tableRows);
+    return true;
+  },
   split: "tableRows",
   splitStart: "firstRow",
 });

@@ -47,7 +47,7 @@ export async function tokenize(words: readonly string[], options: TokenizeOption
 }
 
 /** `gpt2`, a `tokenizer.json`, llama2.c's `.bin`, a folder or a name on the hub. */
-export async function openTokenizer(name: string): Promise<Tokenizer> {
+async function openTokenizer(name: string): Promise<Tokenizer> {
   if (name === "gpt2") return new GPT2Tokenizer();
   if (name.endsWith(".bin")) return await loadLlama2cTokenizer(name);
   return await loadTokenizer(name);

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { adamwCorrection } from "../../kernels/optimizer/adamw_correction.ts";
+import { adamwCorrection } from "../../kernels/optimizer/adamw.ts";
 import { axpy } from "../../kernels/elementwise/axpy.ts";
 import type { Device } from "../device/device.ts";
 import { constant } from "../tensor/create.ts";

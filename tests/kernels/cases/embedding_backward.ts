@@ -1,5 +1,4 @@
-import { embeddingBackward } from "../../../kernels/indexing/embedding_backward.ts";
-import { equalIds } from "../../../kernels/indexing/equal_ids.ts";
+import { embeddingBackward, equalIds } from "../../../kernels/indexing/embedding.ts";
 import { type Case, random, randomIds } from "../case.ts";
 
 function added(rows: number, columns: number, tableRows: number, more: Partial<Case> = {}): Case {

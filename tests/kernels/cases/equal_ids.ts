@@ -1,4 +1,4 @@
-import { equalIds } from "../../../kernels/indexing/equal_ids.ts";
+import { equalIds } from "../../../kernels/indexing/embedding.ts";
 import { type Case, randomIds } from "../case.ts";
 
 const chained = (name: string, ids: Int32Array): Case => ({

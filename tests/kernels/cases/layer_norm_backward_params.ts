@@ -1,4 +1,4 @@
-import { layerNormBackwardParams } from "../../../kernels/rows/layer_norm_backward_params.ts";
+import { layerNormBackwardParams } from "../../../kernels/rows/norm.ts";
 import { type Case, output, random } from "../case.ts";
 
 function sums(rows: number, columns: number, slabRows: number, parts: string): Case {

@@ -1,4 +1,4 @@
-import { layerNormSlabs } from "../../../kernels/rows/layer_norm_slabs.ts";
+import { layerNormSlabs } from "../../../kernels/rows/norm.ts";
 import { type Case, output, random } from "../case.ts";
 
 function slabs(count: number, columns: number, half = false): Case {
