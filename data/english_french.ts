@@ -23,7 +23,7 @@ export interface EnglishFrenchOptions extends
     "onProgress" | "signal" | "retries"
   > {
   /** A copy that is already on this machine, `.txt` or `.zip`; nothing is downloaded then. */
-  readonly path?: string | URL;
+  readonly path?: string | URL | undefined;
   /** Where to download from instead of `dataset.source`. */
   readonly url?: string | URL;
   /** Fewest bytes that a download must have; `dataset.minBytes` by default. */

@@ -28,7 +28,7 @@ export interface FineWebEduOptions extends Omit<PrepareOptions, "origin"> {
   /** Branch, tag or commit; `main` by default. A preparation that was begun goes on with its own. */
   revision?: string;
   /** Keeps the parquet files, 28 GB in all; by default each is removed when it is in the shards. */
-  keepDownloads?: boolean;
+  keepDownloads?: boolean | undefined;
   /** Called while a file comes, with its name, the bytes so far and all bytes. */
   onDownload?: (file: string, done: number, total: number) => void;
 }

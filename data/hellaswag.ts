@@ -34,7 +34,7 @@ export interface HellaSwagFileOptions extends
     "onProgress" | "signal" | "retries"
   > {
   /** A file of this format that is already on this machine; nothing is downloaded then. */
-  readonly path?: string | URL;
+  readonly path?: string | URL | undefined;
   /** Where to download from instead of `dataset.source`; the file must be the same. */
   readonly url?: string | URL;
   /** Folder to keep the download in; `cacheFolder()` by default. */

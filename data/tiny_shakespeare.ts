@@ -20,7 +20,7 @@ export interface TinyShakespeareOptions extends
     "onProgress" | "signal" | "retries"
   > {
   /** A copy that is already on this machine; nothing is downloaded then. */
-  path?: string | URL;
+  path?: string | URL | undefined;
   /** Where to download from instead of `dataset.source`. */
   url?: string | URL;
   /** Folder to keep the download in; `cacheFolder()` by default. */

@@ -232,7 +232,7 @@ export function dot(
   d: number,
 ): number {
   let sum = 0;
-  for (let c = 0; c < d; c++) sum += x[xAt + c] * y[yAt + c];
+  for (let c = 0; c < d; c++) sum += x[xAt + c]! * y[yAt + c]!;
   return sum;
 }
 
@@ -248,11 +248,11 @@ export function cpuAttention(
     queries: p.queries,
     keys: p.keys,
     d: p.d,
-    q: at.q + 4 * p.qStart,
-    k: at.k + 4 * p.kStart,
-    v: at.v + 4 * p.vStart,
-    o: at.o,
-    lse: at.stats,
+    q: at.q! + 4 * p.qStart,
+    k: at.k! + 4 * p.kStart,
+    v: at.v! + 4 * p.vStart,
+    o: at.o!,
+    lse: at.stats!,
     keyValid: at.keyValid,
     qStrides: [p.qBatch, p.qHead, p.qTime],
     kStrides: [p.kBatch, p.kHead, p.kTime],

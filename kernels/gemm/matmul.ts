@@ -159,8 +159,8 @@ export const matmul: Kernel<MatmulParams> = kernel<MatmulParams>({
         ...(variant === "vector" ? { COLUMN_LANES: columnLanes, K_LANES: 64 / columnLanes } : {}),
       },
       workgroups: variant === "subgroup"
-        ? [Math.ceil(m / rows), Math.ceil(n / columns), batches]
-        : [Math.ceil(n / columns), Math.ceil(m / rows), batches],
+        ? [Math.ceil(m / rows!), Math.ceil(n / columns!), batches]
+        : [Math.ceil(n / columns!), Math.ceil(m / rows!), batches],
       // Steps of 4, and 160 stores at most. The tiled program takes steps of 16, in 2 nested loops.
       iterations: Math.ceil(params.k / 4) + 160,
     };
@@ -200,13 +200,13 @@ export const matmul: Kernel<MatmulParams> = kernel<MatmulParams>({
         m: p.m,
         n: p.n,
         k: p.k,
-        a: at.a + 4 * (p.aOffset + outer * p.aOuter),
+        a: at.a! + 4 * (p.aOffset + outer * p.aOuter),
         lda: p.lda,
         transA: p.transposeA !== 0,
-        b: at.b + 4 * (p.bOffset + outer * p.bOuter),
+        b: at.b! + 4 * (p.bOffset + outer * p.bOuter),
         ldb: p.ldb,
         transB: p.transposeB !== 0,
-        c: at.c + 4 * (p.cOffset + outer * p.cOuter),
+        c: at.c! + 4 * (p.cOffset + outer * p.cOuter),
         ldc: p.ldc,
         beta: p.beta,
         alpha: p.alpha,

@@ -17,7 +17,7 @@ import { exists } from "./runs.ts";
 /** What `convert` is asked for. */
 export interface ConvertOptions {
   readonly to: "huggingface" | "llama2c";
-  readonly dtype?: "f32" | "f16" | "bf16";
+  readonly dtype?: "f32" | "f16" | "bf16" | undefined;
   readonly force?: boolean;
 }
 

@@ -42,7 +42,7 @@ export async function findModel(folder: string, device: Device): Promise<Found> 
   }
   if ((await listCheckpoints(folder)).length) return await loadReproduction(folder, device);
   const models = await modelsIn(folder);
-  if (models.length === 1) return await findModel(models[0], device);
+  if (models.length === 1) return await findModel(models[0]!, device);
   throw new Error(
     models.length
       ? `${folder} has several models: name ${models.join(" or ")}`
@@ -59,11 +59,11 @@ async function loadReproduction(folder: string, device: Device): Promise<Found> 
     options: Record<string, number>;
   };
   const config: GPT2Config = {
-    vocabSize: options.vocab,
-    maxPositionEmbeddings: options.context,
-    hiddenSize: options.embed,
-    numHiddenLayers: options.layers,
-    numAttentionHeads: options.heads,
+    vocabSize: options.vocab!,
+    maxPositionEmbeddings: options.context!,
+    hiddenSize: options.embed!,
+    numHiddenLayers: options.layers!,
+    numAttentionHeads: options.heads!,
   };
   const model = new GPT2(config, { device, random: null });
   restoreModel(checkpoint!, model);

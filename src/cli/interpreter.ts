@@ -34,9 +34,9 @@ export class Interpreter {
     const [source, target] = await Promise.all(
       [SOURCE, TARGET].map((name) => TextVocabulary.load(`${folder}/${name}`)),
     );
-    checkVocabSize(`${folder}/${SOURCE}`, source.size, model.config.sourceVocabSize);
-    checkVocabSize(`${folder}/${TARGET}`, target.size, model.config.targetVocabSize);
-    return new Interpreter(model, source, target);
+    checkVocabSize(`${folder}/${SOURCE}`, source!.size, model.config.sourceVocabSize);
+    checkVocabSize(`${folder}/${TARGET}`, target!.size, model.config.targetVocabSize);
+    return new Interpreter(model, source!, target!);
   }
 
   /** Writes the model and both vocabularies into a folder. */
@@ -61,7 +61,7 @@ export class Interpreter {
     using translator = this.model.translator(this.read(sentences));
     const starts = sentences.map(() => [this.target.startId]);
     const beams = await beamSearch(translator, starts, { width, endId: this.target.endId });
-    return beams.map(([best]) => this.target.decode(best.ids));
+    return beams.map(([best]) => this.target.decode(best!.ids));
   }
 
   /** The ids of sentences (rows, words) on the model's device, filled with `<PAD>` to the length of the longest. */

@@ -20,13 +20,13 @@ export interface TokenLoaderOptions {
   /** Tokens of a row, T. */
   contextSize: number;
   /** Size of the vocabulary; an id at or above it is an error. Not checked where left out. */
-  vocabSize?: number;
+  vocabSize?: number | undefined;
   /** Number of processes that share the data; 1 by default. */
   ranks?: number;
   /** Which of them this is, counted from 0; each takes every `ranks`-th batch. */
   rank?: number;
   /** Another order of shards, and of the documents in each, in every epoch. In order where left out. */
-  shuffle?: ShuffleOptions;
+  shuffle?: ShuffleOptions | undefined;
 }
 
 /** How a {@linkcode TokenLoader} shuffles. */

@@ -93,7 +93,7 @@ export class TranslationRows implements TranslationLengths {
    */
   *batches(
     size: number,
-    options?: { readonly order?: Uint32Array; readonly from?: number },
+    options?: { readonly order?: Uint32Array; readonly from?: number | undefined },
   ): Generator<TranslationBatch> {
     const { order = Uint32Array.from(Array(this.count).keys()), from = 0 } = options ?? {};
     for (let at = from * size; at < order.length; at += size) {

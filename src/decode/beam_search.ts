@@ -27,7 +27,7 @@ export interface BeamSearchOptions {
   /** A path's score is divided by its length to this power: above 0 favours the longer. Default: 0.75. */
   readonly alpha?: number;
   /** Ids from here on are never taken, as those that only pad a vocabulary. Default: all may be. */
-  readonly vocabSize?: number;
+  readonly vocabSize?: number | undefined;
   /** Ends the work early by throwing the signal's reason. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -103,11 +103,11 @@ export async function beamSearch(
 
     const continuations = (path: Path, row: number): Path[] =>
       Array.from({ length: width }, (_, i) => {
-        const id = ids[row * width + i];
+        const id = ids[row * width + i]!;
         const logProbability = path.logProbability + logProbabilities[row * width + i]!;
         const score = logProbability / (round + 1) ** alpha;
         return { ids: [...path.ids, id], logProbability, score, ended: id === endId, row };
-      })!;
+      });
     let row = 0;
     beams = beams.map((beam) =>
       beam.flatMap((path) => path.ended ? [path] : continuations(path, row++))

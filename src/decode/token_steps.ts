@@ -158,7 +158,7 @@ class Sequences implements Disposable {
   /** Notes that each sequence has had the id drawn last. */
   #mark(): void {
     if (!this.#seen || !this.#one || !this.#last) return;
-    const [batch, capacity] = this.#seen.shape;
+    const [batch, capacity] = this.#seen.shape as [number, number];
     const bindings = { x: this.#one, starts: this.#last, y: this.#seen };
     this.#model.device.launch(writeRows, bindings, {
       batch,

@@ -15,7 +15,7 @@ export interface OpenOptions {
   /** Which kind; without it, WebGPU where there is a real adapter, else the CPU. */
   readonly kind?: "webgpu" | "cpu";
   /** Another implementation of WebGPU than the runtime's `navigator.gpu`. */
-  readonly gpu?: GPU;
+  readonly gpu?: GPU | undefined;
   /** Gets the line that tells which device was opened and why; default `console.error`, false: silence. */
   readonly log?: ((line: string) => void) | false;
 }

@@ -25,7 +25,7 @@ export interface LogitsModel {
 /** Options of {@linkcode evaluateHellaSwag}. */
 export interface HellaSwagOptions {
   /** How many of the items to take, from the first on. Default: all. */
-  readonly limit?: number;
+  readonly limit?: number | undefined;
   /** Called after every few items. */
   readonly onProgress?: ((score: HellaSwagScore, total: number) => void) | undefined;
   /** Ends it with an error, the signal's reason. */

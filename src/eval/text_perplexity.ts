@@ -25,12 +25,12 @@ export interface LossModel {
 /** Options of {@linkcode textPerplexity}. */
 export interface TextPerplexityOptions {
   /** Tokens of a window, two or more; the model's context size by default. */
-  readonly contextSize?: number;
+  readonly contextSize?: number | undefined;
   /**
    * Tokens that a window moves on by, and so the most that each scores; the smaller, the more context every token has, and
    * the longer it takes. Half of a window by default.
    */
-  readonly stride?: number;
+  readonly stride?: number | undefined;
   /**
    * A token that is put before the text, `<|endoftext|>` for one, so that the text's first token is scored, too. None by
    * default: the first token, which has no context, is then not scored.

@@ -274,7 +274,7 @@ export class Translator implements Disposable {
 
   /** The number of source sentences. */
   get batch(): number {
-    return this.#source[0].keys.shape[0];
+    return this.#source[0]!.keys.shape[0]!;
   }
 
   /** An empty cache for a translation of each sentence. Throws a `RangeError` for another number of them. */
@@ -286,8 +286,8 @@ export class Translator implements Disposable {
       );
     }
     const { maxPositionEmbeddings: contextSize } = this.config;
-    const [{ keys }] = this.#source;
-    const [, , kvHeads, headSize] = keys.shape;
+    const { keys } = this.#source[0]!;
+    const [, , kvHeads, headSize] = keys.shape as [number, number, number, number];
     const layers = this.#source.length;
     const { device } = this;
     const cache = new KeyValueCache({

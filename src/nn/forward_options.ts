@@ -24,7 +24,7 @@ export interface ForwardOptions {
    * Keeps only what goes into each block for the backward pass, which computes the rest anew (see `recompute`).
    * Not together with `cache` or `observe`.
    */
-  readonly recompute?: boolean;
+  readonly recompute?: boolean | undefined;
 }
 
 /** Looks at the weights of attention. */

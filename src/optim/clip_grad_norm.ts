@@ -22,7 +22,7 @@ export interface ClippedGradients {
 /** Options of {@linkcode clipGradNorm}. */
 export interface ClipOptions {
   /** The scaler whose scale the loss was multiplied with; the norm and the factor are without it. */
-  readonly scaler?: LossScaler;
+  readonly scaler?: LossScaler | undefined;
 }
 
 /**

@@ -84,7 +84,7 @@ export abstract class Optimizer implements Disposable {
   protected readonly device: Device;
   readonly #name: string;
   readonly #averages: readonly string[];
-  readonly #logBetas: readonly number[];
+  readonly #logBetas: readonly [number, number];
   readonly #slots: OpenSlot[];
   /** The steps that were not refused, counted on the device: only there is it known. */
   readonly #step: Tensor;
@@ -114,7 +114,9 @@ export abstract class Optimizer implements Disposable {
   ) {
     this.#name = name;
     this.#averages = averages;
-    this.#logBetas = (options.betas ?? [0, 0]).map((beta) => Math.max(Math.log(beta), -1000));
+    const [beta1, beta2] = options.betas ?? [0, 0];
+    const logOf = (beta: number) => Math.max(Math.log(beta), -1000);
+    this.#logBetas = [logOf(beta1), logOf(beta2)];
     this.lr = this.#checkRate(options.lr);
     const entries = checkParameters(name, parameters);
     this.device = entries[0]![1].device;

@@ -13,7 +13,7 @@ import type { Arrangement } from "./stored_tensor.ts";
 /** Sizes that every configuration has. */
 export interface Sizes {
   /** Number of ids of a language model. */
-  readonly vocabSize?: number;
+  readonly vocabSize?: number | undefined;
   /** Number of blocks. */
   readonly numHiddenLayers: number;
 }

@@ -34,7 +34,7 @@ export interface LoadModelOptions<K extends ModelKind = LanguageModelKind>
    * row that is added is the mean of the others, so that none of these ids is ever likelier than one of V. Default:
    * the file's.
    */
-  readonly vocabSize?: number;
+  readonly vocabSize?: number | undefined;
   /**
    * Order of the rotary pairs in LLaMA's heads. In `interleaved` the rows of queries and keys are moved, which
    * changes no result. Default: `half-split`, as in the files.

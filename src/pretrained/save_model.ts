@@ -28,11 +28,11 @@ import { WEIGHTS, WEIGHTS_INDEX } from "./weight_files.ts";
 /** Options of {@linkcode saveModel}. */
 export interface SaveModelOptions {
   /** What writes `tokenizer.json` into the folder, such as a {@linkcode BytePairTokenizer}. Default: no such file. */
-  readonly tokenizer?: { save(path: string | URL): Promise<void> };
+  readonly tokenizer?: { save(path: string | URL): Promise<void> } | undefined;
   /** Element type in the file. Default: the model's. */
   readonly dtype?: "f32" | "f16" | "bf16" | undefined;
   /** How many ids to keep, when the vocabulary was padded: 50,257 of GPT-2's 50,304. Default: all. */
-  readonly vocabSize?: number;
+  readonly vocabSize?: number | undefined;
   /** A file is not begun with what would make it longer than this; default: 5e9, as in `transformers`. */
   readonly maxShardBytes?: number;
   /** More fields for `config.json`, or other values, such as `{ eos_token_id: 50256 }`. */

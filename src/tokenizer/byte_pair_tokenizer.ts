@@ -25,7 +25,7 @@ import { WordCounts } from "./word_counts.ts";
 /** How {@linkcode BytePairTokenizer.train} trains. */
 export interface BytePairTrainOptions {
   /** Number of ids wanted: 256 bytes, the merges, the special tokens. Give this or `merges`. */
-  vocabSize?: number;
+  vocabSize?: number | undefined;
   /** Number of merges wanted. Give this or `vocabSize`. */
   merges?: number;
   /**

@@ -22,7 +22,7 @@ export interface TrainingRun {
   /** Its moments are saved as `optimizer.<name>`. */
   readonly optimizer: Optimizer;
   /** Loss scaling of mixed precision; saved as `scaler.<name>`. */
-  readonly scaler?: LossScaler;
+  readonly scaler?: LossScaler | undefined;
   /** Where the data stands. */
   readonly loader?: TokenLoader;
   /** The stream of random numbers. */

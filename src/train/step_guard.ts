@@ -17,7 +17,7 @@ export interface StepGuardOptions {
    * A loss this many standard deviations above the running mean of the last hundred steps or so is a spike.
    * Default: `Infinity`, none is.
    */
-  readonly spike?: number;
+  readonly spike?: number | undefined;
   /** At a spike. Default: `skip`. */
   readonly onSpike?: "skip" | "stop" | "warn";
   /** Steps left out in a row at which the run ends all the same. Default: 10. */
@@ -102,7 +102,7 @@ export class StepGuard {
   #spike(loss: number): string | undefined {
     const { mean, variance, count } = this.#state;
     const deviation = Math.max(Math.sqrt(variance), LEAST_DEVIATION);
-    if (count < LEARNING || loss - mean <= this.#options.spike * deviation) return undefined;
+    if (count < LEARNING || loss - mean <= this.#options.spike! * deviation) return undefined;
     return `the loss ${loss.toFixed(4)} is ${((loss - mean) / deviation).toFixed(1)} standard ` +
       `deviations above ${mean.toFixed(4)}`;
   }

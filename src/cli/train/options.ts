@@ -18,8 +18,8 @@ export interface Options {
   vocab: number;
   dropout: number;
   /** Sequences of a micro-batch; as many as fit where it is not there. */
-  batch?: number;
-  recompute?: boolean;
+  batch?: number | undefined;
+  recompute?: boolean | undefined;
   totalBatch: number;
   steps: number;
   lr: number;
@@ -27,9 +27,9 @@ export interface Options {
   warmup: number;
   weightDecay: number;
   clip: number;
-  shuffle?: boolean;
+  shuffle?: boolean | undefined;
   onNan: "skip" | "stop";
-  spike?: number;
+  spike?: number | undefined;
   onSpike: "skip" | "stop" | "warn";
   every: number;
   valBatches: number;
@@ -45,7 +45,7 @@ type Preset = "tiny" | "small" | "124m";
 type Sizes =
   & Omit<Options, "preset" | "device" | "data" | "out" | "resume" | "profile" | "dtype">
   & {
-    dtype?: Options["dtype"];
+    dtype?: Options["dtype"] | undefined;
   };
 
 const shared = {

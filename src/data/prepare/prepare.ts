@@ -31,7 +31,7 @@ export interface PrepareOptions {
   /** First part of the shards' names, `corpus` by default: `corpus_train_000001.npy`. */
   prefix?: string;
   /** Tokens of each shard but the last; 100,000,000 by default. */
-  tokensPerShard?: number;
+  tokensPerShard?: number | undefined;
   /** Shards to make; the call ends when they are full, and a later one with more goes on. All by default. */
   shards?: number;
   /** Column of parquet, or field of JSON, that holds a document's text; `text` by default. */

@@ -67,7 +67,7 @@ const MIN_TILE = 64;
 /** Options of {@linkcode Blas.open}. */
 export interface BlasOptions {
   /** Absolute path of the library; the usual places, or `DINOGRAD_BLAS`, when left out. */
-  path?: string;
+  path?: string | undefined;
 }
 
 /**
@@ -256,7 +256,7 @@ function useCpuFeatures(library: Library): void {
   const active = (index: number, word: number): number => {
     const words = new Uint32Array(8);
     memcpy(new Uint8Array(words.buffer), leaf(index), 32n);
-    return words[4 + word];
+    return words[4 + word]!;
   };
   const ebx7 = active(1, 1), ecx1 = active(0, 2);
   const has = (word: number, ...bits: number[]) => bits.every((bit) => word >>> bit & 1);

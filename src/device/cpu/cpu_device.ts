@@ -27,11 +27,11 @@ import { Widened } from "./widened.ts";
 /** How to open a {@linkcode CpuDevice}. */
 export interface CpuDeviceOptions {
   /** Threads that compute, the calling one included. Default: one for each core. */
-  readonly threads?: number;
+  readonly threads?: number | undefined;
   /** False to leave BLAS aside even where it is present and permitted. Default: true. */
   readonly blas?: boolean;
   /** False to run the reference implementations only, for checks. Default: true. */
-  readonly simd?: boolean;
+  readonly simd?: boolean | undefined;
 }
 
 /** What the kernels' WASM SIMD implementations find in `SimdJob.context`. */

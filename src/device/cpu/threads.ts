@@ -61,7 +61,7 @@ export interface NativeKernel {
    * A JavaScript expression whose value is a worker's own kernel; `memory` is in scope. A worker in which it throws leaves
    * such jobs to the other threads. Without it the calling thread does them alone.
    */
-  readonly workerSource?: string;
+  readonly workerSource?: string | undefined;
 }
 
 /**
@@ -142,9 +142,9 @@ for (;;) {
 /** Options of {@linkcode ThreadPool.start}. */
 export interface ThreadPoolOptions {
   /** Threads that take part, the calling one included; the number of logical cores, at most 16, when left out. */
-  threads?: number;
+  threads?: number | undefined;
   /** Kernels beside those of the WebAssembly module. */
-  native?: readonly NativeKernel[];
+  native?: readonly NativeKernel[] | undefined;
 }
 
 let compiled: WebAssembly.Module | undefined;
@@ -279,7 +279,7 @@ export class ThreadPool {
     Atomics.store(words, NEXT, 0);
     Atomics.store(words, OPEN, 1);
     // 0 .. 2^30 - 1, so that it never meets the -1 that ends the workers.
-    Atomics.store(words, JOB, (words[JOB] + 1) & 0x3fffffff);
+    Atomics.store(words, JOB, (words[JOB]! + 1) & 0x3fffffff);
     if (Atomics.load(words, ASLEEP) > 0) Atomics.notify(words, JOB);
     let failure: unknown;
     try {

@@ -18,7 +18,7 @@ export interface WebGpuLimits {
 /** How a {@linkcode WebGpuDevice} is opened. */
 export interface WebGpuOptions {
   /** Where adapters come from; Deno's `navigator.gpu` by default. */
-  readonly gpu?: GPU;
+  readonly gpu?: GPU | undefined;
   /** Which adapter, where there are several; `high-performance` by default. */
   readonly powerPreference?: GPUPowerPreference;
   /** Limits below the adapter's. */

@@ -91,12 +91,12 @@ export class GpuTimer {
     const period = this.#period ??= await this.#measurePeriod(read);
     const totals = new TimingTotals();
     batches.forEach(({ kernels }, i) => {
-      const times = new BigUint64Array(stamps[i].buffer);
+      const times = new BigUint64Array(stamps[i]!.buffer);
       kernels.forEach((kernel, k) => {
         // Some GPUs start their clock afresh now and then; such a launch counts as taking no time.
         totals.add(
           kernel,
-          Math.max(0, Number(times[2 * k + 1] - times[2 * k])) * period / 1e6,
+          Math.max(0, Number(times[2 * k + 1]! - times[2 * k]!)) * period / 1e6,
         );
       });
     });
@@ -131,7 +131,7 @@ export class GpuTimer {
     this.#device.queue.submit([encoder.finish()]);
     const [bytes] = await read([{ buffer, offset: 0, bytes: 8 }]);
     buffer.destroy();
-    return { ticks: new BigUint64Array(bytes.buffer)[0], host };
+    return { ticks: new BigUint64Array(bytes!.buffer)[0]!, host };
   }
 
   /** Frees the results. */

@@ -68,7 +68,7 @@ export class Launcher {
     let written = 0;
     let elements = 0;
     for (let i = 0; i < layout.slots.length; i++) {
-      const { name } = layout.slots[i];
+      const { name } = layout.slots[i]!;
       const binding = bindings[name];
       if (!binding) continue;
       dtypes[name] = binding.dtype;
@@ -151,9 +151,9 @@ export class Launcher {
     const { offset, view } = this.#recorder.place(layout.uniformBytes);
     layout.params.forEach(([name, type], i) => {
       const at = offset + 4 * i;
-      if (type === "f32") view.setFloat32(at, params[name], true);
-      else if (type === "u32") view.setUint32(at, params[name], true);
-      else view.setInt32(at, params[name], true);
+      if (type === "f32") view.setFloat32(at, params[name]!, true);
+      else if (type === "u32") view.setUint32(at, params[name]!, true);
+      else view.setInt32(at, params[name]!, true);
     });
     return offset;
   }

@@ -74,7 +74,7 @@ export class Reader {
           const mapped = new Uint8Array(staging.getMappedRange(0, chunk.bytes));
           let from = 0;
           for (const part of chunk.parts) {
-            results[part.target].set(mapped.subarray(from, from + part.bytes), part.at);
+            results[part.target]!.set(mapped.subarray(from, from + part.bytes), part.at);
             from += pad(part.bytes);
           }
           staging.unmap();
@@ -96,7 +96,7 @@ export class Reader {
 
   #take(bytes: number): GPUBuffer {
     const fitting = this.#free.findIndex((buffer) => buffer.size >= bytes);
-    if (fitting >= 0) return this.#free.splice(fitting, 1)[0];
+    if (fitting >= 0) return this.#free.splice(fitting, 1)[0]!;
     return this.#device.createBuffer({
       label: "dinograd staging",
       size: bytes > KEPT ? bytes : Math.max(4096, 2 ** Math.ceil(Math.log2(bytes))),

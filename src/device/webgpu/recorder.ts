@@ -74,7 +74,7 @@ export class Recorder {
     if (!this.#pass) {
       this.#pass = this.#open().beginComputePass({
         label: timestamps ? name : "launches",
-        timestampWrites: timestamps,
+        ...(timestamps && { timestampWrites: timestamps }),
       });
       this.#pipeline = undefined;
     }
