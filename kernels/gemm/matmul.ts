@@ -146,7 +146,7 @@ function matrixTile({ m, n, batches }: MatmulParams, maxWorkgroupBytes: number):
   const fitting = tiles.filter(({ bytes }) => bytes <= maxWorkgroupBytes);
   const enough = ({ rows, columns }: MatrixTile) =>
     2 * Math.ceil(m / rows) * Math.ceil(n / columns) * batches >= MANY_WORKGROUPS;
-  return fitting.find(enough) ?? fitting[fitting.length - 1];
+  return fitting.find(enough) ?? fitting[fitting.length - 1]!;
 }
 
 const PROGRAMS: Record<MatmulVariant, string> = {
