@@ -9,11 +9,10 @@ Deno.test("the library type-checks in a project with the strictest flags", () =>
   inFolder(async (folder) => {
     const compilerOptions = {
       ...{ strict: true, noUncheckedIndexedAccess: true, exactOptionalPropertyTypes: true },
+      lib: ["esnext", "dom", "dom.iterable", "dom.asynciterable", "deno.ns"], // no deno.webgpu
     };
     await Deno.writeTextFile(join(folder, "deno.json"), JSON.stringify({ compilerOptions }));
-    const program = ["mod.ts", "kernel.ts", "src/cli/cli.ts"].map((entry) =>
-      `import "${root}${entry}";`
-    );
+    const program = ["mod.ts", "kernel.ts"].map((entry) => `import "${root}${entry}";`);
     await Deno.writeTextFile(join(folder, "program.ts"), program.join("\n"));
     const args = ["check", "program.ts"];
     const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {

@@ -6,6 +6,7 @@
 import type { KernelTiming } from "../device.ts";
 import { TimingTotals } from "../timings.ts";
 import type { GpuRegion } from "./reader.ts";
+import { BufferUsage } from "./flags.ts";
 
 /** Launches that one query set can time; the batch is submitted when it is full. */
 const LAUNCHES = 256;
@@ -67,7 +68,7 @@ export class GpuTimer {
       this.#results.push(this.#device.createBuffer({
         label: "dinograd timings",
         size: RESULT_BYTES,
-        usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC,
+        usage: BufferUsage.QUERY_RESOLVE | BufferUsage.COPY_SRC,
       }));
       this.#used = 0;
     }
@@ -121,7 +122,7 @@ export class GpuTimer {
     const buffer = this.#device.createBuffer({
       label: "dinograd clock",
       size: 256,
-      usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC,
+      usage: BufferUsage.QUERY_RESOLVE | BufferUsage.COPY_SRC,
     });
     const encoder = this.#device.createCommandEncoder({ label: "dinograd clock" });
     const timestampWrites = { querySet: this.#querySet, beginningOfPassWriteIndex: 0 };

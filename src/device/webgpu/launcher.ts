@@ -21,6 +21,7 @@ import type { Faults } from "./faults.ts";
 import type { GpuTimer } from "./gpu_timer.ts";
 import { BindGroups, type BoundRange, type Layout, Pipelines } from "./pipelines.ts";
 import type { Recorder } from "./recorder.ts";
+import { BufferUsage } from "./flags.ts";
 
 /** What a {@linkcode Launcher} needs to know of its device. */
 export interface LauncherOptions {
@@ -165,7 +166,7 @@ export class Launcher {
       gpu: this.#options.gpu.createBuffer({
         label: "dinograd empty",
         size: 256,
-        usage: GPUBufferUsage.STORAGE,
+        usage: BufferUsage.STORAGE,
       }),
       bytes: 256,
       batch: 0,

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { BufferUsage, MapMode } from "./flags.ts";
 
 /** A part of a GPU buffer. */
 export interface GpuRegion {
@@ -68,7 +69,7 @@ export class Reader {
       const results = regions.map(({ bytes }) => new Uint8Array(bytes));
       try {
         await Promise.all(
-          staged.map(({ staging, chunk }) => staging.mapAsync(GPUMapMode.READ, 0, chunk.bytes)),
+          staged.map(({ staging, chunk }) => staging.mapAsync(MapMode.READ, 0, chunk.bytes)),
         );
         for (const { staging, chunk } of staged) {
           const mapped = new Uint8Array(staging.getMappedRange(0, chunk.bytes));
@@ -100,7 +101,7 @@ export class Reader {
     return this.#device.createBuffer({
       label: "dinograd staging",
       size: bytes > KEPT ? bytes : Math.max(4096, 2 ** Math.ceil(Math.log2(bytes))),
-      usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
+      usage: BufferUsage.MAP_READ | BufferUsage.COPY_DST,
     });
   }
 

@@ -7,6 +7,7 @@
  */
 import { DeviceError } from "../errors.ts";
 import type { Faults } from "./faults.ts";
+import { BufferUsage } from "./flags.ts";
 
 /** Bytes of the arena. */
 const ARENA = 256 * 1024;
@@ -43,7 +44,7 @@ export class Recorder {
     this.arena = device.createBuffer({
       label: "dinograd arena",
       size: ARENA,
-      usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
+      usage: BufferUsage.UNIFORM | BufferUsage.COPY_SRC | BufferUsage.COPY_DST,
     });
   }
 

@@ -24,6 +24,7 @@ import { GpuTimer } from "./gpu_timer.ts";
 import { Launcher } from "./launcher.ts";
 import { type GpuRegion, Reader } from "./reader.ts";
 import { Recorder } from "./recorder.ts";
+import { BufferUsage } from "./flags.ts";
 
 export type { WebGpuLimits, WebGpuOptions } from "./adapter.ts";
 
@@ -335,7 +336,7 @@ export class WebGpuDevice implements Device {
     const buffer = this.#gpu.createBuffer({
       label: `dinograd ${bytes}`,
       size: bytes,
-      usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
+      usage: BufferUsage.STORAGE | BufferUsage.COPY_SRC | BufferUsage.COPY_DST,
     });
     this.#faults.watch(this.#gpu.popErrorScope(), (error): OutOfMemoryError => {
       const report = this.#pool.outOfMemory(
