@@ -47,7 +47,7 @@ export interface TrainingSetup {
   readonly data: Corpus["train"];
   /** The token that documents begin with, for a shuffled order. */
   readonly separator: number;
-  readonly checkpoint?: Checkpoint;
+  readonly checkpoint?: Checkpoint | undefined;
 }
 
 /** What a step must put back where it fails; its update comes last. */
@@ -183,8 +183,8 @@ export class Training implements AsyncDisposable {
       await onProgress((micro + 1) * this.#loader.batchSize, losses);
     }
     const { norm, factor } = clipGradNorm(parameters, clip, { scaler });
-    const [[gradNorm], ...values] = await readTensors([norm, ...losses]);
-    const loss = values.reduce((sum, [loss]) => sum + loss, 0) / microSteps;
+    const [[gradNorm = NaN], ...values] = await readTensors([norm, ...losses]);
+    const loss = values.reduce((sum, [loss]) => sum + loss!, 0) / microSteps;
     const verdict = this.guard.judge(loss, gradNorm, scaler !== undefined);
     if (verdict.action === "stop") {
       const culprit = await checkGradNorm(gradNorm, parameters).catch((error: Error) =>
