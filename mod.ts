@@ -50,43 +50,7 @@ export { recompute, type RecomputeOptions } from "./src/tensor/recompute.ts";
 export { type Backward, enableGrad, needsGrad, noGrad, record } from "./src/tensor/tape.ts";
 
 // Operations
-export * from "./src/ops/activations.ts";
-export * from "./src/ops/arithmetic.ts";
-export * from "./src/ops/attention.ts";
-export * from "./src/ops/attention_weights.ts";
-export * from "./src/ops/broadcast_to.ts";
-export * from "./src/ops/cast.ts";
-export * from "./src/ops/compare.ts";
-export * from "./src/ops/concat.ts";
-export * from "./src/ops/cross_entropy.ts";
-export * from "./src/ops/dropout.ts";
-export * from "./src/ops/embedding.ts";
-export * from "./src/ops/gather.ts";
-export * from "./src/ops/layer_norm.ts";
-export * from "./src/ops/linear.ts";
-export * from "./src/ops/linear_cross_entropy.ts";
-export * from "./src/ops/log_softmax.ts";
-export * from "./src/ops/math.ts";
-export * from "./src/ops/matmul.ts";
-export * from "./src/ops/permute.ts";
-export * from "./src/ops/random.ts";
-export * from "./src/ops/reduce.ts";
-export * from "./src/ops/reshape.ts";
-export * from "./src/ops/rms_norm.ts";
-export * from "./src/ops/rotary.ts";
-export { rotaryFrequencies, type RotaryScaling } from "./src/ops/rotary_frequencies.ts";
-export {
-  sparseAttention,
-  type SparseAttentionOptions,
-  sparseAttentionWeights,
-} from "./src/ops/sparse_attention.ts";
-export * from "./src/ops/sample.ts";
-export * from "./src/ops/sinusoid.ts";
-export * from "./src/ops/slice.ts";
-export * from "./src/ops/softmax.ts";
-export * from "./src/ops/swiglu.ts";
-export * from "./src/ops/top_k.ts";
-export * from "./src/ops/where.ts";
+export * from "./src/ops/mod.ts";
 
 // Layers and models
 export * from "./src/nn/causal_attention.ts";
@@ -103,7 +67,6 @@ export * from "./src/models/gpt3.ts";
 export * from "./src/models/llama.ts";
 export * from "./src/models/model_folder.ts";
 export * from "./src/models/transformer.ts";
-export * from "./src/models/translator.ts";
 
 // Weights of others, and for others
 export {

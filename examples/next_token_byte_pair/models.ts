@@ -1,6 +1,5 @@
 /** The models that `next_token_byte_pair.ts` compares. */
 import { GPT2, GPT3, LLaMA, type ParameterOptions } from "../../mod.ts";
-import type { Options } from "./options.ts";
 
 /** The names of the models, in the order in which they were published. */
 export const MODEL_NAMES = ["gpt2", "gpt3", "llama1", "llama2", "llama3"] as const;
@@ -20,11 +19,22 @@ export const TITLES: Record<ModelName, string> = {
   llama3: "LLaMA-3",
 };
 
+/** The options that say how large a model is. */
+export interface ModelOptions {
+  context: number;
+  embed: number;
+  layers: number;
+  heads: number;
+  kvHeads: number;
+  localBlock: number;
+  dropout: number;
+}
+
 /** A new model of the sizes that the options say. */
 export function createModel(
   name: ModelName,
   vocabSize: number,
-  options: Options,
+  options: ModelOptions,
   parameters: ParameterOptions,
 ): Model {
   const { dropout, kvHeads: numKeyValueHeads } = options;

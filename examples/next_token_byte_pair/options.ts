@@ -8,10 +8,10 @@ import {
   positive,
   share,
 } from "../../src/cli/arguments.ts";
-import { MODEL_NAMES, type ModelName } from "./models.ts";
+import { MODEL_NAMES, type ModelName, type ModelOptions } from "./models.ts";
 
 /** Everything that a run depends on. */
-export interface Options {
+export interface Options extends ModelOptions {
   preset: Preset;
   models: ModelName[];
   device: "auto" | "webgpu" | "cpu";
@@ -19,13 +19,6 @@ export interface Options {
   prompt: string;
   seed: number;
   merges: number;
-  context: number;
-  embed: number;
-  layers: number;
-  heads: number;
-  kvHeads: number;
-  localBlock: number;
-  dropout: number;
   batch: number;
   epochs: number;
   lr: number;

@@ -52,7 +52,7 @@ export interface Formula {
 }
 
 /** True where `float` among the parameters says that the operands are f32 or f16, which WASM exports take. */
-export function isFloatJob({ params }: SimdJob<Params>): boolean {
+function isFloatJob({ params }: SimdJob<Params>): boolean {
   return params.float === 1;
 }
 

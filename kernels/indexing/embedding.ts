@@ -37,7 +37,7 @@ export function checkIdsInRange(
 }
 
 /** The ids of a WASM job, which lie in its shared memory. */
-export function idsOfJob(
+function idsOfJob(
   // deno-lint-ignore no-explicit-any -- the CPU device's own
   job: { readonly at: Readonly<Record<string, number>>; readonly context: any },
   name: string,

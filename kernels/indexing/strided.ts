@@ -9,7 +9,7 @@ import { mergeAxes } from "../elementwise/elementwise.ts";
 import wgsl from "./strided.wgsl" with { type: "text" };
 
 /** The most axes that are left once neighbours that lie alike are merged. */
-export const MAX_STRIDED_AXES = 6;
+const MAX_STRIDED_AXES = 6;
 
 /** Numbers of {@linkcode stridedKernels}; {@linkcode stridedParams} makes them. */
 export type StridedParams = {

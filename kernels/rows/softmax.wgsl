@@ -1,4 +1,5 @@
-// y = exp(x - max) / sum(exp(x - max)) along an axis, in two passes over x (Milakov and Gimelshein, 2018)
+// y = exp(x - max) / sum(exp(x - max)) along an axis, or its logarithm, in two passes over x (Milakov and Gimelshein, 2018)
+const LOG = false;
 
 @compute @workgroup_size(GROUP)
 fn main(
@@ -24,8 +25,16 @@ fn main(
     top = higher;
   }
   let shift = maxOfLanes(largest(top), lane);
-  let scale = 1.0 / sumOfLanes(total(sum * exp(top - shift)), lane);
+  let rowSum = sumOfLanes(total(sum * exp(top - shift)), lane);
+  let scale = 1.0 / rowSum;
+  let logSum = log(rowSum);
   for (var i = first + lane * stride; i < end; i += LANES * stride) {
-    y[i] = Y(exp(F(x[i]) - shift) * scale);
+    let v = F(x[i]) - shift;
+    if (LOG) {
+      // Two subtractions: shift + logSum would round logSum away where the shift is large.
+      y[i] = Y(v - logSum);
+    } else {
+      y[i] = Y(exp(v) * scale);
+    }
   }
 }

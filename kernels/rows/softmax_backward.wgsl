@@ -1,4 +1,6 @@
-// d_x = y * (d_out - sum(d_out * y)) along an axis, y being the softmax
+// d_x = y * (d_out - sum(d_out * y)) along an axis, y being the softmax,
+// or d_x = d_out - exp(y) * sum(d_out), y being the log-softmax
+const LOG = false;
 
 @compute @workgroup_size(GROUP)
 fn main(
@@ -15,12 +17,20 @@ fn main(
   let first = (row / stride) * (params.columns / WIDTH) * stride + row % stride;
   let end = first + (params.columns / WIDTH) * stride;
 
-  var products = F(0.0);
+  var sums = F(0.0);
   for (var i = first + lane * stride; i < end; i += LANES * stride) {
-    products += F(d_out[i]) * F(y[i]);
+    if (LOG) {
+      sums += F(d_out[i]);
+    } else {
+      sums += F(d_out[i]) * F(y[i]);
+    }
   }
-  let shift = sumOfLanes(total(products), lane);
+  let sum = sumOfLanes(total(sums), lane);
   for (var i = first + lane * stride; i < end; i += LANES * stride) {
-    d_x[i] = D_X(F(y[i]) * (F(d_out[i]) - shift));
+    if (LOG) {
+      d_x[i] = D_X(F(d_out[i]) - exp(F(y[i])) * sum);
+    } else {
+      d_x[i] = D_X(F(y[i]) * (F(d_out[i]) - sum));
+    }
   }
 }

@@ -293,7 +293,7 @@ export function attention(
         const panel = qPack + <usize> (strip / 5) * panelBytes;
         const kPanel = kPack + <usize> (from >> 3) * kPanelBytes;
         // deno-fmt-ignore
-        packedProduct(panel, kPanel, height, seen, d, d, scores, KEYS * 4, scale, false, 0, 0, 0, edge);
+        packedProduct(panel, kPanel, height, seen, d, d, scores, KEYS * 4, scale, false, 0, edge);
         for (let i = 0; i < height; i++) {
           const skip = min(seen, firstSeen(at + i, block, j, width) - from);
           const n = max(0, endSeen(at + i, step, j, width) - from - skip);
@@ -306,7 +306,7 @@ export function attention(
         packA(scores, KEYS * 4, height, seen, pPack);
         const to = out + <usize> strip * rowBytes, vPanel = vPack + <usize> from * 32;
         // deno-fmt-ignore
-        packedProduct(pPack, vPanel, height, d, seen, width, to, rowBytes, 1, true, 0, 0, 0, edge);
+        packedProduct(pPack, vPanel, height, d, seen, width, to, rowBytes, 1, true, 0, edge);
       }
     }
     for (let i = 0; i < rows; i++) {
@@ -567,9 +567,9 @@ export function attention_backward(
           packB(qStrip, qTime, d, height, qRight);
           packB(oStrip, oTime, d, height, oRight);
           // deno-fmt-ignore
-          packedProduct(qLeft, kTPack + panels, height, seen, d, d, p, KEYS * 4, scale, false, 0, 0, 0, edge);
+          packedProduct(qLeft, kTPack + panels, height, seen, d, d, p, KEYS * 4, scale, false, 0, edge);
           // deno-fmt-ignore
-          packedProduct(oLeft, vTPack + panels, height, seen, d, d, ds, KEYS * 4, 1, false, 0, 0, 0, edge);
+          packedProduct(oLeft, vTPack + panels, height, seen, d, d, ds, KEYS * 4, 1, false, 0, edge);
           for (let i = 0; i < height; i++) {
             const row = stats + (<usize> (strip + i) << 2);
             const skip = min(seen, firstSeen(here + i, block, j, width) - from);
@@ -591,13 +591,13 @@ export function attention_backward(
           packA(ds, KEYS * 4, height, seen, left);
           const dqStrip = dq + qOffset + <usize> strip * qTime;
           // deno-fmt-ignore
-          packedProduct(left, kPack + fromKey * 32, height, d, seen, width, dqStrip, qTime, 1, true, 0, 0, 0, edge);
+          packedProduct(left, kPack + fromKey * 32, height, d, seen, width, dqStrip, qTime, 1, true, 0, edge);
           packATransposed(p, KEYS * 4, seen, height, left);
           // deno-fmt-ignore
-          packedProduct(left, oRight, seen, d, height, height, dvSum + fromKey * rowBytes, rowBytes, 1, true, 0, 0, 0, edge);
+          packedProduct(left, oRight, seen, d, height, height, dvSum + fromKey * rowBytes, rowBytes, 1, true, 0, edge);
           packATransposed(ds, KEYS * 4, seen, height, left);
           // deno-fmt-ignore
-          packedProduct(left, qRight, seen, d, height, height, dkSum + fromKey * rowBytes, rowBytes, 1, true, 0, 0, 0, edge);
+          packedProduct(left, qRight, seen, d, height, height, dkSum + fromKey * rowBytes, rowBytes, 1, true, 0, edge);
         }
       }
       for (let i = 0; i < width; i++) {

@@ -17,7 +17,7 @@ function finish(s: v128, x: usize, w: usize, i: i32, k: i32): f32 {
 }
 
 /**
- * Columns [start, end) of `batch` products C = [C +] alpha A B^T [+ bias] [+ residual] with A (m, k), B (n, k) and
+ * Columns [start, end) of `batch` products C = [C +] alpha A B^T [+ bias] with A (m, k), B (n, k) and
  * C (m, n); all strides in elements. Two columns and four rows at a time; every output is summed in the same order
  * whichever of them it is among.
  */
@@ -40,8 +40,6 @@ export function sgemm_few(
   strideC: usize,
   accumulate: bool,
   bias: usize,
-  residual: usize,
-  ldr: usize,
 ): void {
   const whole = k & ~3;
   const stepA = lda << 2, stepB = ldb << 2;
@@ -54,7 +52,6 @@ export function sgemm_few(
     const w1 = pair ? w0 + stepB : w0;
     const rows = a + (item * strideA << 2);
     const out = c + (item * strideC << 2);
-    const added = residual ? residual + (item * strideC << 2) : 0;
     for (let row = 0; row < m; row += 4) {
       const left = m - row;
       const x0 = rows + <usize> row * stepA;
@@ -86,7 +83,6 @@ export function sgemm_few(
           let dot = alpha * finish(second ? q : p, x, second ? w1 : w0, whole, k);
           if (accumulate) dot = load<f32>(y) + dot;
           if (bias) dot += load<f32>(bias + (o << 2));
-          if (added) dot += load<f32>(added + (i * ldr + o << 2));
           store<f32>(y, dot);
         }
       }

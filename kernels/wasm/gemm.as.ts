@@ -39,7 +39,7 @@ function madd(a: v128, b: v128, c: v128): v128 {
   return f32x4.relaxed_madd(a, b, c);
 }
 
-/** One row of a full tile: C = [C +] alpha * x [+ bias] [+ residual]. */
+/** One row of a full tile: C = [C +] alpha * x [+ bias]. */
 
 function putRow(
   c: usize,
@@ -48,7 +48,6 @@ function putRow(
   alpha: v128,
   accumulate: bool,
   bias: usize,
-  residual: usize,
 ): void {
   x0 = f32x4.mul(x0, alpha);
   x1 = f32x4.mul(x1, alpha);
@@ -59,10 +58,6 @@ function putRow(
   if (bias) {
     x0 = f32x4.add(x0, v128.load(bias));
     x1 = f32x4.add(x1, v128.load(bias, 16));
-  }
-  if (residual) {
-    x0 = f32x4.add(x0, v128.load(residual));
-    x1 = f32x4.add(x1, v128.load(residual, 16));
   }
   v128.store(c, x0);
   v128.store(c, x1, 16);
@@ -78,8 +73,6 @@ function micro(
   alpha: f32,
   accumulate: bool,
   bias: usize,
-  residual: usize,
-  ldr: usize,
 ): void {
   let c00 = f32x4.splat(0), c01 = c00, c10 = c00, c11 = c00, c20 = c00;
   let c21 = c00, c30 = c00, c31 = c00, c40 = c00, c41 = c00;
@@ -163,19 +156,15 @@ function micro(
     b += 128;
   }
   const scale = f32x4.splat(alpha);
-  putRow(c, c00, c01, scale, accumulate, bias, residual);
+  putRow(c, c00, c01, scale, accumulate, bias);
   c += ldc;
-  residual += ldr;
-  putRow(c, c10, c11, scale, accumulate, bias, residual);
+  putRow(c, c10, c11, scale, accumulate, bias);
   c += ldc;
-  residual += ldr;
-  putRow(c, c20, c21, scale, accumulate, bias, residual);
+  putRow(c, c20, c21, scale, accumulate, bias);
   c += ldc;
-  residual += ldr;
-  putRow(c, c30, c31, scale, accumulate, bias, residual);
+  putRow(c, c30, c31, scale, accumulate, bias);
   c += ldc;
-  residual += ldr;
-  putRow(c, c40, c41, scale, accumulate, bias, residual);
+  putRow(c, c40, c41, scale, accumulate, bias);
 }
 
 /**
@@ -194,8 +183,6 @@ export function packedProduct(
   alpha: f32,
   accumulate: bool,
   bias: usize,
-  residual: usize,
-  ldr: usize,
   edge: usize,
 ): void {
   const groups = (k + 3) >> 2, panelBytes = <usize> ((panel + 3) >> 2) * 128;
@@ -205,20 +192,18 @@ export function packedProduct(
     let aPanel = a;
     for (let i = 0; i < rows; i += ROWS) {
       const cHere = c + <usize> i * ldc + (<usize> j << 2);
-      const residualHere = residual ? residual + <usize> i * ldr + (<usize> j << 2) : 0;
       if (i + ROWS <= rows && j + COLUMNS <= columns) {
-        micro(aPanel, bPanel, groups, cHere, ldc, alpha, accumulate, biasHere, residualHere, ldr);
+        micro(aPanel, bPanel, groups, cHere, ldc, alpha, accumulate, biasHere);
       } else {
-        micro(aPanel, bPanel, groups, edge, 32, alpha, false, 0, 0, 0);
+        micro(aPanel, bPanel, groups, edge, 32, alpha, false, 0);
         const height = min(ROWS, rows - i), width = min(COLUMNS, columns - j);
         for (let y = 0; y < height; y++) {
-          const to = cHere + <usize> y * ldc, add = residualHere + <usize> y * ldr;
+          const to = cHere + <usize> y * ldc;
           for (let x = 0; x < width; x++) {
             const at = <usize> x << 2;
             let value = load<f32>(edge + <usize> y * 32 + at);
             if (accumulate) value = load<f32>(to + at) + value;
             if (bias) value += load<f32>(biasHere + at);
-            if (residual) value += load<f32>(add + at);
             store<f32>(to + at, value);
           }
         }
@@ -370,11 +355,11 @@ export function packBTransposed(from: usize, ldb: usize, columns: i32, k: i32, t
 }
 
 /**
- * Tiles [start, end) of `batch` products C = [C +] alpha * op(A) op(B) [+ bias] [+ residual].
+ * Tiles [start, end) of `batch` products C = [C +] alpha * op(A) op(B) [+ bias].
  *
  * A tile is `tileRows` x `tileColumns` of one product; tiles count down the rows first, then across, then through the
- * batch. Leading dimensions and batch strides are in elements. `bias` is n floats, `residual` has the shape of C, with
- * its own leading dimension and C's batch stride; 0 means none. `accumulate` keeps what C holds.
+ * batch. Leading dimensions and batch strides are in elements. `bias` is n floats, or 0 for none. `accumulate` keeps what C
+ * holds.
  */
 export function sgemm(
   thread: i32,
@@ -397,8 +382,6 @@ export function sgemm(
   strideC: usize,
   accumulate: bool,
   bias: usize,
-  residual: usize,
-  ldr: usize,
   tileRows: i32,
   tileColumns: i32,
 ): void {
@@ -406,8 +389,6 @@ export function sgemm(
   lda <<= 2;
   ldb <<= 2;
   ldc <<= 2;
-  // The micro-kernel steps the address of the residual without asking: 0 has to stay 0.
-  ldr = residual ? ldr << 2 : 0;
   const down = (m + tileRows - 1) / tileRows, across = (n + tileColumns - 1) / tileColumns;
   // Blocks of k of equal size, chosen by k alone: the order of the sums must not depend on the tiling.
   const blocks = max(1, (k + K_BLOCK - 1) / K_BLOCK);
@@ -419,7 +400,6 @@ export function sgemm(
     const aHere = a + (item * strideA << 2), bHere = b + (item * strideB << 2);
     const at = <usize> j << 2;
     const cHere = c + (item * strideC << 2) + <usize> i * ldc + at;
-    const residualHere = residual ? residual + (item * strideC << 2) + <usize> i * ldr + at : 0;
     for (let block = 0; block < blocks; block++) {
       const p = block * kBlock, length = min(kBlock, k - p);
       if (transB) {
@@ -441,8 +421,6 @@ export function sgemm(
         alpha,
         accumulate || !first,
         first && bias ? bias + at : 0,
-        first ? residualHere : 0,
-        ldr,
         edge,
       );
     }

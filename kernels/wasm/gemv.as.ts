@@ -21,7 +21,7 @@ function finishDot(u: v128, v: v128, w: usize, x: usize, i: i32, k: i32): f32 {
   return sum;
 }
 
-/** [y +] alpha * dot [+ bias] [+ residual]. */
+/** [y +] alpha * dot [+ bias]. */
 
 function put(
   y: usize,
@@ -29,20 +29,18 @@ function put(
   alpha: f32,
   accumulate: bool,
   bias: usize,
-  residual: usize,
 ): void {
   dot *= alpha;
   if (accumulate) dot = load<f32>(y) + dot;
   if (bias) dot += load<f32>(bias);
-  if (residual) dot += load<f32>(residual);
   store<f32>(y, dot);
 }
 
 /**
- * Outputs [start, end) of `batch` products y = [y +] alpha * W x [+ bias] [+ residual], n outputs each.
+ * Outputs [start, end) of `batch` products y = [y +] alpha * W x [+ bias], n outputs each.
  *
- * `byRows`: W is n x k and y[j] is the dot product of row j with x; otherwise W is k x n. x is contiguous; y and
- * residual have the element stride `incy`. All strides in elements.
+ * `byRows`: W is n x k and y[j] is the dot product of row j with x; otherwise W is k x n. x is contiguous; y has the
+ * element stride `incy`. All strides in elements.
  */
 export function sgemv(
   thread: i32,
@@ -63,12 +61,9 @@ export function sgemv(
   accumulate: bool,
   bias: usize,
   biasStep: usize,
-  residual: usize,
-  incr: usize,
 ): void {
   ldw <<= 2;
   incy <<= 2;
-  incr <<= 2;
   biasStep <<= 2;
   const sums = scratch(thread);
   while (start < end) {
@@ -77,7 +72,6 @@ export function sgemv(
     start += last - first;
     const xHere = x + (item * strideX << 2), wHere = w + (item * strideW << 2);
     const yHere = y + (item * strideY << 2);
-    const residualHere = residual ? residual + (item * strideY << 2) : 0;
     let j = first;
     if (byRows) {
       for (; j + 4 <= last; j += 4) {
@@ -107,7 +101,6 @@ export function sgemv(
             alpha,
             accumulate,
             bias ? bias + o * biasStep : 0,
-            residual ? residualHere + o * incr : 0,
           );
         }
       }
@@ -128,7 +121,6 @@ export function sgemv(
           alpha,
           accumulate,
           bias ? bias + o * biasStep : 0,
-          residual ? residualHere + o * incr : 0,
         );
       }
     } else {
@@ -143,7 +135,6 @@ export function sgemv(
             alpha,
             accumulate,
             bias ? bias + o * biasStep : 0,
-            residual ? residualHere + o * incr : 0,
           );
         }
         j += width;

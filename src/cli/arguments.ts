@@ -3,6 +3,9 @@ import { Command, InvalidArgumentError } from "npm:commander@15.1.0";
 
 export type { Command };
 
+/** The name under which it is installed: `deno install -gA -n dinograd jsr:@dinograd/dinograd/cli`. */
+export const NAME = "dinograd";
+
 /** A command that asks for no permission; wrong usage ends the process with exit code 2. */
 export function newCommand(name: string, description: string): Command {
   return new Command(name)

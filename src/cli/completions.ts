@@ -1,7 +1,6 @@
 /** Completion scripts, made from the commands themselves, so that they never lag behind. */
-import type { Command } from "./arguments.ts";
+import { type Command, NAME } from "./arguments.ts";
 import { generateCommand } from "./generate_options.ts";
-import { NAME } from "./program.ts";
 import { trainCommand } from "./train/options.ts";
 
 /** A flag, and the words that may follow it; a file where there are none. */

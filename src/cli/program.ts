@@ -1,13 +1,11 @@
 /** The commands of `dinograd`, their options and help. What they do is loaded when one is called. */
-import { choice, type Command, integer, newCommand, positive } from "./arguments.ts";
+import { choice, type Command, integer, NAME, newCommand, positive } from "./arguments.ts";
 import denoJson from "../../deno.json" with { type: "json" };
 import type { ConvertOptions } from "./convert.ts";
 import type { EvaluateOptions } from "./evaluate.ts";
 import type { PrepareCommandOptions } from "./prepare.ts";
 import type { TokenizeOptions } from "./tokenize.ts";
 
-/** The name under which it is installed: `deno install -gA -n dinograd jsr:@dinograd/dinograd/cli`. */
-export const NAME = "dinograd";
 const MODEL = "a model's folder of dinograd's or Hugging Face's layout, a run of train, " +
   "a name on the hub such as openai-community/gpt2, or llama2.c's .bin";
 const DEVICES = ["auto", "webgpu", "cpu"];

@@ -50,7 +50,7 @@ export async function tokenize(words: readonly string[], options: TokenizeOption
 }
 
 /** `gpt2`, a `tokenizer.json` of ours or Hugging Face's, llama2.c's `.bin`, a folder or a name on the hub. */
-export async function openTokenizer(name: string): Promise<Tokenizer> {
+async function openTokenizer(name: string): Promise<Tokenizer> {
   if (name === "gpt2") return new GPT2Tokenizer();
   if (name.endsWith(".bin")) return await loadLlama2cTokenizer(name);
   if (!name.endsWith(".json")) return await loadPretrainedTokenizer(name);

@@ -15,8 +15,8 @@ import { Checks, isMilestone, WeightsLostError } from "./train/checks.ts";
 import { openCorpus } from "./train/corpus.ts";
 import { newFolder, openResumed } from "./train/folder.ts";
 import { type Options, parseOptions } from "./train/options.ts";
-import { Report } from "./train/report.ts";
-import { type StepOutcome, StepRefusedError, Training } from "./train/training.ts";
+import { Report, type StepOutcome } from "./train/report.ts";
+import { StepRefusedError, Training } from "./train/training.ts";
 
 /** Trains as the command line `args` says. */
 export async function train(args: string[]): Promise<void> {

@@ -4,11 +4,11 @@
  * @module
  */
 import type { KeyValueCache } from "../nn/key_value_cache.ts";
-import { cast } from "../ops/cast.ts";
-import { checkSampling } from "../ops/check_sampling.ts";
-import { logSoftmax } from "../ops/log_softmax.ts";
-import { slice } from "../ops/slice.ts";
-import { type TopK, topK } from "../ops/top_k.ts";
+import { cast } from "../ops/elementwise.ts";
+import { checkSampling } from "../ops/sampling.ts";
+import { logSoftmax } from "../ops/softmax.ts";
+import { slice } from "../ops/shape.ts";
+import { type TopK, topK } from "../ops/index.ts";
 import { tensor } from "../tensor/create.ts";
 import { scoped } from "../tensor/scope.ts";
 import { noGrad } from "../tensor/tape.ts";

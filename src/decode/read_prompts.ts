@@ -4,7 +4,7 @@
  * @module
  */
 import type { KeyValueCache } from "../nn/key_value_cache.ts";
-import { embedding } from "../ops/embedding.ts";
+import { embedding } from "../ops/index.ts";
 import { tensor } from "../tensor/create.ts";
 import { scoped } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";

@@ -4,35 +4,17 @@
  *
  * @module
  */
-import type { Binding } from "./device.ts";
 import type { DType, TypedArray } from "./dtype.ts";
-import { type BindingSlot, slotsOf } from "./kernel_spec.ts";
+import {
+  type Access,
+  type BindingSpec,
+  type Params,
+  type ShapeSpec,
+  slotsOf,
+  type Specification,
+} from "./kernel_spec.ts";
 
-/** A kernel's numbers, by name. */
-export type Params = Record<string, number>;
-
-/** How a kernel uses a binding; `update` reads and writes. */
-export type Access = "read" | "write" | "update";
-
-/**
- * The shape of a binding: names of parameters and numbers, the outermost axis first, such as `"rows columns"`. `"*"` is
- * any number of elements. A function where the shape depends on the parameters.
- */
-export type ShapeSpec<P> = string | ((params: P) => string);
-
-/** A storage binding of a kernel: its use, and its shape. */
-export type BindingSpec<P> =
-  & (
-    | { readonly read: ShapeSpec<P> }
-    | { readonly write: ShapeSpec<P> }
-    | { readonly update: ShapeSpec<P> }
-  )
-  & {
-    /** The only element type that the kernel takes; `i32` takes `u32` too. Default: that of the launch. */
-    readonly dtype?: DType;
-    /** Whether a launch may leave it out; a few zero bytes are bound in its place. Default: false. */
-    readonly optional?: boolean;
-  };
+export type { Access, BindingSpec, Params, ShapeSpec };
 
 /** What a kernel is told about the GPU and the launch when it chooses its program. */
 export interface GpuTarget {
@@ -82,8 +64,8 @@ export interface GpuProgram {
 export interface SimdJob<P> {
   /** Byte address of each binding in the shared memory, f16 converted to f32; 0 for one that is not given. */
   readonly at: Readonly<Record<string, number>>;
-  /** The launch's bindings. */
-  readonly bindings: Readonly<Record<string, Binding | undefined>>;
+  /** The element types of the launch's bindings. */
+  readonly bindings: Readonly<Record<string, { readonly dtype: DType } | undefined>>;
   /** The launch's parameters. */
   readonly params: P;
   /** Runs a WASM export over `[0, count)` in pieces of `chunk`, on all threads; waits for all. */
@@ -123,12 +105,7 @@ export interface KernelDefinition<P extends Params> {
 }
 
 /** A {@linkcode KernelDefinition} with what follows from it. */
-export interface Kernel<P extends Params = Params> extends KernelDefinition<P> {
-  /** The bindings in `@binding` order. */
-  readonly slots: readonly BindingSlot[];
-  /** The parameters with their types, in order. */
-  readonly fields: readonly (readonly [name: string, type: "u32" | "i32" | "f32"])[];
-}
+export interface Kernel<P extends Params = Params> extends KernelDefinition<P>, Specification {}
 
 /** The arrays that a reference implementation is given. */
 export type Views = Record<string, TypedArray>;

@@ -5,7 +5,32 @@
  * @module
  */
 import type { DType } from "./dtype.ts";
-import type { Access, BindingSpec, Kernel, Params } from "./kernel.ts";
+
+/** A kernel's numbers, by name. */
+export type Params = Record<string, number>;
+
+/** How a kernel uses a binding; `update` reads and writes. */
+export type Access = "read" | "write" | "update";
+
+/**
+ * The shape of a binding: names of parameters and numbers, the outermost axis first, such as `"rows columns"`. `"*"` is
+ * any number of elements. A function where the shape depends on the parameters.
+ */
+export type ShapeSpec<P> = string | ((params: P) => string);
+
+/** A storage binding of a kernel: its use, and its shape. */
+export type BindingSpec<P> =
+  & (
+    | { readonly read: ShapeSpec<P> }
+    | { readonly write: ShapeSpec<P> }
+    | { readonly update: ShapeSpec<P> }
+  )
+  & {
+    /** The only element type that the kernel takes; `i32` takes `u32` too. Default: that of the launch. */
+    readonly dtype?: DType;
+    /** Whether a launch may leave it out; a few zero bytes are bound in its place. Default: false. */
+    readonly optional?: boolean;
+  };
 
 /** A storage binding with what its declaration says, worked out once. */
 export interface BindingSlot {
@@ -21,6 +46,14 @@ export interface BindingSlot {
   readonly dtype: DType | undefined;
   /** The names of its axes for these parameters, the outermost first; `*` alone where any size will do. */
   axes(params: Params): readonly string[];
+}
+
+/** What a kernel's declaration says of its bindings and parameters. */
+export interface Specification {
+  /** The bindings in `@binding` order. */
+  readonly slots: readonly BindingSlot[];
+  /** The parameters with their types, in order. */
+  readonly fields: readonly (readonly [name: string, type: "u32" | "i32" | "f32"])[];
 }
 
 /** The bindings of a kernel in `@binding` order. */
@@ -56,13 +89,12 @@ export function sizeOfAxes(axes: readonly string[], params: Params): number {
  * - whether there are such, `VECTOR`; how many elements that is, `WIDTH` (4 or 1), and what they are computed in,
  *   `F` (`vec4<f32>` or `f32`).
  */
-export function wgslHeader<P extends Params>(
-  kernel: Kernel<P>,
-  params: P,
+export function wgslHeader(
+  { slots, fields }: Specification,
+  params: Params,
   dtypes: Readonly<Record<string, DType>>,
   vec4: string | false = false,
 ): string {
-  const { slots, fields } = kernel;
   const elements = slots.map(({ name, dtype }) => dtype ?? dtypes[name] ?? "f32");
   const lines = elements.includes("f16") ? ["enable f16;"] : [];
   lines.push(

@@ -30,7 +30,7 @@ export interface BindingLimits {
 }
 
 /** Bytes that a binding spans. */
-export function bindingBytes(binding: Binding): number {
+function bindingBytes(binding: Binding): number {
   return binding.size * BYTES[binding.dtype];
 }
 

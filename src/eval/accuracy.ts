@@ -3,10 +3,9 @@
  *
  * @module
  */
-import { cast } from "../ops/cast.ts";
-import { equal, logicalAnd, notEqual } from "../ops/compare.ts";
+import { cast, equal, logicalAnd, notEqual } from "../ops/elementwise.ts";
 import { argmax, sum } from "../ops/reduce.ts";
-import { reshape } from "../ops/reshape.ts";
+import { reshape } from "../ops/shape.ts";
 import { scoped } from "../tensor/scope.ts";
 import { formatShape, sameShape } from "../tensor/shape.ts";
 import { noGrad } from "../tensor/tape.ts";

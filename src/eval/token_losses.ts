@@ -4,7 +4,7 @@
  * @module
  */
 import { crossEntropy } from "../../kernels/rows/cross_entropy.ts";
-import { checkTargets, crossEntropyParams } from "../ops/cross_entropy_launch.ts";
+import { checkTargets, crossEntropyParams } from "../ops/loss.ts";
 import { noGrad } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 

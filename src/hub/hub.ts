@@ -52,7 +52,7 @@ export interface DownloadHubOptions extends HubOptions {
 }
 
 /** Bytes of JSON that a listing may have, all of its pages together; the hub's own have 300 bytes a file. */
-export const MAX_LISTING_BYTES = 2 ** 25;
+const MAX_LISTING_BYTES = 2 ** 25;
 /** Pages that a listing may have; the hub's own have 1,000 files a page. */
 const MAX_LISTING_PAGES = 1000;
 

@@ -27,7 +27,7 @@ import {
   splitHeads,
 } from "../nn/mod.ts";
 import { add, reshape, rotary, swiglu } from "../ops/mod.ts";
-import type { RotaryScaling } from "../ops/rotary_frequencies.ts";
+import type { RotaryScaling } from "../ops/rotary.ts";
 import { scoped } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { CausalLM, type Pass } from "./causal_lm.ts";

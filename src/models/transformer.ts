@@ -17,6 +17,8 @@ import {
   Embedding,
   type ForwardOptions,
   init,
+  KeyValueCache,
+  lastTokens,
   LayerNorm,
   Linear,
   Module,
@@ -25,53 +27,22 @@ import {
   positionRows,
   type SeenKeys,
 } from "../nn/mod.ts";
+import type { Device } from "../device/device.ts";
 import { add, linearCrossEntropy, mul, notEqual, sinusoid } from "../ops/mod.ts";
 import { scoped } from "../tensor/scope.ts";
 import { formatShape, sameShape } from "../tensor/shape.ts";
 import { noGrad } from "../tensor/tape.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { byName } from "./causal_lm.ts";
-import { DecoderLayer, EncoderLayer, type LayerPass } from "./transformer_layers.ts";
-import { Translator } from "./translator.ts";
+import {
+  DecoderLayer,
+  EncoderLayer,
+  type LayerPass,
+  type NormPlace,
+  type TransformerConfig,
+} from "./transformer_layers.ts";
 
-/**
- * Where the norm of a sub-layer f stands: `pre` x + f(norm(x)), `post` norm(x + f(x)) as in the paper, or `branch`
- * x + norm(f(x)).
- */
-export type NormPlace = "pre" | "post" | "branch";
-
-/** The sizes of a Transformer. */
-export interface TransformerConfig {
-  /** Source ids run from 0 to this, exclusive. */
-  readonly sourceVocabSize: number;
-  /** V: target ids run from 0 to V - 1. */
-  readonly targetVocabSize: number;
-  /** E; even. */
-  readonly hiddenSize: number;
-  /** Layers of the encoder, and as many of the decoder. */
-  readonly numHiddenLayers: number;
-  /** H; divides E. */
-  readonly numAttentionHeads: number;
-  /** F, the width inside the feed-forward sub-layers. Default: 4 E. */
-  readonly intermediateSize?: number;
-  /** The longest sentence of either language. No parameter depends on it. Default: 512. */
-  readonly maxPositionEmbeddings?: number;
-  /** Tokens with this id are not looked at, and as targets count for nothing. Default: 0. */
-  readonly padTokenId?: number;
-  /** Where norms stand. `post` needs no norm at the end of either stack, and has none. Default: `pre`. */
-  readonly norm?: NormPlace;
-  /** The same for the encoder's feed-forward sub-layers alone. Default: `norm`. */
-  readonly encoderFeedForwardNorm?: NormPlace;
-  /** What stands between the two maps of a feed-forward sub-layer; the GELU is the exact one. Default: `gelu`. */
-  readonly activationFunction?: "gelu" | "relu";
-  /**
-   * Whether the target embedding is the output matrix too. Embeddings are then multiplied by sqrt(E) where they are
-   * read, as in the paper, since one matrix cannot have the right size for both. Default: false.
-   */
-  readonly tieWordEmbeddings?: boolean;
-  /** Probability of dropping an embedding or what a sub-layer gives in training. Default: 0. */
-  readonly dropout?: number;
-}
+export type { NormPlace, TransformerConfig };
 
 type Config = Required<TransformerConfig>;
 
@@ -272,6 +243,100 @@ export class Transformer extends Module {
       if (this.config.tieWordEmbeddings) x = mul(x, Math.sqrt(this.config.hiddenSize));
       x = add(x, positionRows(this.positions, ids.shape[1], positions));
       return this.dropout.forward(x, dropout);
+    });
+  }
+}
+
+/**
+ * Translations of B source sentences, decoded as the text of a language model is: the first token of each is <SOS>.
+ * Keys and values of the source are computed once. A cache holds them too, for each of its rows, so that a beam search
+ * can reorder and repeat the rows of the cache alone. {@linkcode Transformer.translator} makes one.
+ */
+export class Translator implements Disposable {
+  /** The vocabulary and the longest sentence of the target. */
+  readonly config: { readonly vocabSize: number; readonly maxPositionEmbeddings: number };
+  /** The device of the model. */
+  readonly device: Device;
+  readonly #model: Transformer;
+  readonly #source: readonly SeenKeys[];
+
+  /** Keeps what the layers see of the source until it is disposed of; the model stays with its owner. */
+  constructor(model: Transformer, source: readonly SeenKeys[]) {
+    const { targetVocabSize: vocabSize, maxPositionEmbeddings } = model.config;
+    this.config = { vocabSize, maxPositionEmbeddings };
+    this.device = model.device;
+    this.#model = model;
+    this.#source = source;
+    for (const { keys, values, keyValid } of source) {
+      for (const tensor of [keys, values, keyValid]) tensor?.keep();
+    }
+  }
+
+  /** The number of source sentences. */
+  get batch(): number {
+    return this.#source[0].keys.shape[0];
+  }
+
+  /** An empty cache for a translation of each sentence. Throws a `RangeError` for another number of them. */
+  createCache(batch: number = this.batch): KeyValueCache {
+    if (batch !== this.batch) {
+      throw new RangeError(
+        `Translator: expected a cache of ${this.batch} rows, one a source sentence, but got ${batch}; ` +
+          `KeyValueCache.select() makes more`,
+      );
+    }
+    const { maxPositionEmbeddings: contextSize } = this.config;
+    const [{ keys }] = this.#source;
+    const [, , kvHeads, headSize] = keys.shape;
+    const layers = this.#source.length;
+    const { device } = this;
+    const cache = new KeyValueCache({
+      ...{ device, dtype: keys.dtype, batch, layers, kvHeads, headSize, contextSize },
+    });
+    this.#source.forEach(({ keys, values, keyValid }, i) => {
+      cache.hold(`source.${i}.keys`, keys.alias());
+      cache.hold(`source.${i}.values`, values.alias());
+      if (i === 0) cache.hold("source.valid", keyValid!.alias());
+    });
+    return cache;
+  }
+
+  /**
+   * Scores of the token after the last one, (B, V), for ids (B, T) that begin with <SOS>. With a cache the ids go on
+   * from those it has read, and are added to it; `lengths` tells how many ids of each row count. No gradient flows.
+   */
+  nextLogits(ids: Tensor, options: Pick<ForwardOptions, "cache" | "lengths"> = {}): Tensor {
+    const { cache, lengths } = options;
+    return noGrad(() =>
+      scoped(() => {
+        const source = cache ? this.#sourceOf(cache) : this.#source;
+        const last = this.#model.decoderStates(ids, source, options).at(-1)!;
+        return this.#model.scores(lastTokens(last, lengths));
+      })
+    );
+  }
+
+  /** Frees what was kept of the source. */
+  dispose(): void {
+    for (const { keys, values, keyValid } of this.#source) {
+      for (const tensor of [keys, values, keyValid]) tensor?.dispose();
+    }
+  }
+
+  /** The same as {@linkcode Translator.dispose}, for `using`. */
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  #sourceOf(cache: KeyValueCache): SeenKeys[] {
+    return this.#source.map((_, i) => {
+      const [keys, values, keyValid] = [`${i}.keys`, `${i}.values`, "valid"].map((name) =>
+        cache.held(`source.${name}`)
+      );
+      if (!keys || !values) {
+        throw new TypeError("Translator: the cache was not made by a translator");
+      }
+      return { keys, values, keyValid };
     });
   }
 }

@@ -1,5 +1,5 @@
 /**
- * The layers of the Transformer, which `transformer.ts` puts together.
+ * The sizes and the layers of the Transformer, which `transformer.ts` puts together.
  *
  * Sizes in the comments: B sentences, S tokens of the source, T of the target, E hidden size, H heads of D = E / H,
  * F intermediate size.
@@ -21,7 +21,45 @@ import { add, attention, attentionWeights, gelu, relu, reshape } from "../ops/mo
 import { scoped } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { Pass } from "./causal_lm.ts";
-import type { NormPlace, TransformerConfig } from "./transformer.ts";
+
+/**
+ * Where the norm of a sub-layer f stands: `pre` x + f(norm(x)), `post` norm(x + f(x)) as in the paper, or `branch`
+ * x + norm(f(x)).
+ */
+export type NormPlace = "pre" | "post" | "branch";
+
+/** The sizes of a Transformer. */
+export interface TransformerConfig {
+  /** Source ids run from 0 to this, exclusive. */
+  readonly sourceVocabSize: number;
+  /** V: target ids run from 0 to V - 1. */
+  readonly targetVocabSize: number;
+  /** E; even. */
+  readonly hiddenSize: number;
+  /** Layers of the encoder, and as many of the decoder. */
+  readonly numHiddenLayers: number;
+  /** H; divides E. */
+  readonly numAttentionHeads: number;
+  /** F, the width inside the feed-forward sub-layers. Default: 4 E. */
+  readonly intermediateSize?: number;
+  /** The longest sentence of either language. No parameter depends on it. Default: 512. */
+  readonly maxPositionEmbeddings?: number;
+  /** Tokens with this id are not looked at, and as targets count for nothing. Default: 0. */
+  readonly padTokenId?: number;
+  /** Where norms stand. `post` needs no norm at the end of either stack, and has none. Default: `pre`. */
+  readonly norm?: NormPlace;
+  /** The same for the encoder's feed-forward sub-layers alone. Default: `norm`. */
+  readonly encoderFeedForwardNorm?: NormPlace;
+  /** What stands between the two maps of a feed-forward sub-layer; the GELU is the exact one. Default: `gelu`. */
+  readonly activationFunction?: "gelu" | "relu";
+  /**
+   * Whether the target embedding is the output matrix too. Embeddings are then multiplied by sqrt(E) where they are
+   * read, as in the paper, since one matrix cannot have the right size for both. Default: false.
+   */
+  readonly tieWordEmbeddings?: boolean;
+  /** Probability of dropping an embedding or what a sub-layer gives in training. Default: 0. */
+  readonly dropout?: number;
+}
 
 type Config = Required<TransformerConfig>;
 

@@ -3,10 +3,8 @@
  *
  * @module
  */
-import { attention } from "../ops/attention.ts";
-import { attentionWeights } from "../ops/attention_weights.ts";
-import { reshape } from "../ops/reshape.ts";
-import { split } from "../ops/slice.ts";
+import { attention, attentionWeights } from "../ops/attention.ts";
+import { reshape, split } from "../ops/shape.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { CachedKeys } from "./key_value_cache.ts";
 

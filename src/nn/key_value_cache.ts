@@ -6,8 +6,8 @@
 import { writeRows } from "../../kernels/indexing/write_rows.ts";
 import type { Device } from "../device/device.ts";
 import type { DType } from "../device/dtype.ts";
-import { add } from "../ops/arithmetic.ts";
-import { embedding } from "../ops/embedding.ts";
+import { add } from "../ops/elementwise.ts";
+import { embedding } from "../ops/index.ts";
 import { constant, tensor } from "../tensor/create.ts";
 import { unscoped } from "../tensor/scope.ts";
 import { formatShape } from "../tensor/shape.ts";

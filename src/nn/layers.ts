@@ -3,11 +3,10 @@
  *
  * @module
  */
-import { dropout } from "../ops/dropout.ts";
-import { embedding } from "../ops/embedding.ts";
-import { layerNorm } from "../ops/layer_norm.ts";
-import { linear } from "../ops/linear.ts";
-import { rmsNorm } from "../ops/rms_norm.ts";
+import { dropout } from "../ops/random.ts";
+import { embedding } from "../ops/index.ts";
+import { layerNorm, rmsNorm } from "../ops/norm.ts";
+import { linear } from "../ops/matmul.ts";
 import type { RandomState } from "../tensor/random.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import {

@@ -3,9 +3,8 @@
  *
  * @module
  */
-import { embedding } from "../ops/embedding.ts";
-import { reshape } from "../ops/reshape.ts";
-import { slice } from "../ops/slice.ts";
+import { embedding } from "../ops/index.ts";
+import { reshape, slice } from "../ops/shape.ts";
 import { tensor } from "../tensor/create.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { NewPositions } from "./key_value_cache.ts";

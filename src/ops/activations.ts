@@ -1,11 +1,14 @@
 /**
- * Activation functions, of f32 and f16. All keep shape and dtype, and throw a `TypeError` for whole numbers.
+ * Activation functions, of f32 and f16. All keep shape and dtype, and throw a `TypeError` for integers.
  *
  * @module
  */
-import type { Tensor } from "../tensor/tensor.ts";
-import { checkFloat } from "./check.ts";
-import { applyUnary } from "./unary_launch.ts";
+import { swigluBackward, swigluKernel } from "../../kernels/elementwise/swiglu.ts";
+import { formatShape, sameShape } from "../tensor/shape.ts";
+import { record } from "../tensor/tape.ts";
+import { Tensor } from "../tensor/tensor.ts";
+import { checkFloat, sameDType } from "./check.ts";
+import { applyUnary, launchFlat } from "./launch.ts";
 
 /** The hyperbolic tangent. */
 export function tanh(x: Tensor): Tensor {
@@ -53,4 +56,25 @@ export function silu(x: Tensor): Tensor {
 export function softplus(x: Tensor): Tensor {
   checkFloat("softplus", x);
   return applyUnary("softplus", x, "input");
+}
+
+/**
+ * silu(gate) * up, of one shape (Shazeer 2020, arXiv:2002.05202). Throws a `TypeError` for shapes or dtypes
+ * that differ, and for integers.
+ */
+export function swiglu(gate: Tensor, up: Tensor): Tensor {
+  checkFloat("swiglu", gate, up);
+  sameDType("swiglu", gate, up);
+  if (!sameShape(gate.shape, up.shape)) {
+    throw new TypeError(
+      `swiglu: expected one shape but got ${formatShape(gate.shape)} and ${formatShape(up.shape)}`,
+    );
+  }
+  const y = launchFlat(swigluKernel, [gate, up]);
+  return record("swiglu", [gate, up], y, [gate, up], (dOut, [gate, up]) => {
+    const dGate = Tensor.empty(dOut.device, dOut.shape, dOut.dtype);
+    const dUp = Tensor.empty(dOut.device, dOut.shape, dOut.dtype);
+    dOut.device.launch(swigluBackward, { dOut, gate, up, dGate, dUp }, { count: dOut.size });
+    return [dGate, dUp];
+  });
 }

@@ -1,10 +1,22 @@
 /**
- * Attention.
+ * Attention, sparse attention, and the weights of both.
  *
  * @module
  */
-import type { Tensor } from "../tensor/tensor.ts";
-import { attend } from "./attend.ts";
+import { attentionParams } from "../../kernels/attention/attention.ts";
+import { launchAttentionBackward } from "../../kernels/attention/attention_backward.ts";
+import { attentionForward } from "../../kernels/attention/attention_forward.ts";
+import { arange, tensor, zeros } from "../tensor/create.ts";
+import { scoped } from "../tensor/scope.ts";
+import { formatShape, sameShape, type Shape } from "../tensor/shape.ts";
+import { needsGrad, record } from "../tensor/tape.ts";
+import { Tensor } from "../tensor/tensor.ts";
+import { checkFloat, checkIds, checkRank, sameDevice, sameDType } from "./check.ts";
+import { add, equal, maskedFill, mul } from "./elementwise.ts";
+import { embedding } from "./index.ts";
+import { matmul } from "./matmul.ts";
+import { permute, reshape, slice } from "./shape.ts";
+import { softmax } from "./softmax.ts";
 
 /** Options of {@linkcode attention}. */
 export interface AttentionOptions {
@@ -48,4 +60,344 @@ export function attention(
 ): Tensor {
   const { causal = false, ...rest } = options;
   return attend("attention", q, k, v, { ...rest, step: causal ? 1 : 0 });
+}
+
+/** Options of {@linkcode sparseAttention}. */
+export interface SparseAttentionOptions
+  extends Omit<AttentionOptions, "causal" | "keyValid" | "keyLength" | "positions"> {
+  /** Positions of a block. */
+  readonly blockSize: number;
+  /**
+   * Only so many of the first time steps of k and v exist, as in a cache with room for more; the last query is
+   * aligned with the last of them. Default: all of them.
+   */
+  readonly keyLength?: number;
+  /**
+   * (B) of `i32`, for sequences of unequal length: where the first query of each stands among its keys. Without
+   * gradients.
+   */
+  readonly positions?: Tensor;
+}
+
+/**
+ * The sum of two causal attentions of its own softmax each: one over the keys of the query's own block of
+ * `blockSize` positions, one over the last key of each block, at `blockSize - 1, 2 blockSize - 1, ...`; a query
+ * before the first of those gets nothing from the second. Queries q (B, H, Tq, D), keys k and values v
+ * (B, Hkv, Tk, D) give (B, H, Tq, D); any lengths. The work of a query is that of at most
+ * `blockSize + Tk / blockSize` keys.
+ *
+ * Throws a `TypeError` when shapes, device or dtype do not fit, a `RangeError` for a blockSize below 1 or a keyLength
+ * that is no length of k. (Brown et al. 2020, after the fixed pattern of Child et al. 2019, "Generating Long
+ * Sequences with Sparse Transformers".)
+ *
+ * @example The third query sees itself, and the second key as the last of its block
+ * ```ts
+ * import { CpuDevice, sparseAttention, tensor } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using x = tensor([[[[0], [0], [0]]]], { device });
+ * using v = tensor([[[[1], [3], [10]]]], { device });
+ * using y = sparseAttention(x, x, v, { blockSize: 2 });
+ * // The first sees itself; the second (1 + 3) / 2 in its block and 3 at the block's end.
+ * assert.deepEqual([...await y.data()], [1, 5, 13]);
+ * ```
+ */
+export function sparseAttention(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  options: SparseAttentionOptions,
+): Tensor {
+  return scoped(() => add(...sparseAttentionParts(q, k, v, options)));
+}
+
+/** The two attentions that {@linkcode sparseAttention} adds: over the own block, and over the ends of blocks. */
+export function sparseAttentionParts(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  options: SparseAttentionOptions,
+): [local: Tensor, column: Tensor] {
+  const { blockSize, ...rest } = options;
+  checkBlockSize("sparseAttention", blockSize);
+  return [
+    attend("sparseAttention", q, k, v, { ...rest, step: 1, block: blockSize }),
+    attend("sparseAttention", q, k, v, { ...rest, step: blockSize }),
+  ];
+}
+
+/**
+ * The weights (B, H, Tq, Tk) with which {@linkcode sparseAttention} of the same arguments mixes the values, Tk being
+ * keyLength where there is one: both softmaxes added, so that a row adds up to 2 once a block has ended. All of
+ * them are stored, for pictures. Throws as {@linkcode sparseAttention}.
+ */
+export function sparseAttentionWeights(
+  q: Tensor,
+  k: Tensor,
+  options: SparseAttentionOptions,
+): Tensor {
+  const { blockSize, ...rest } = options;
+  checkBlockSize("sparseAttentionWeights", blockSize);
+  return scoped(() => {
+    const blockOf = (at: number) => Math.floor(at / blockSize);
+    const [local, column] = storedWeights("sparseAttentionWeights", q, k, rest, [
+      (position, key) => key <= position && blockOf(key) === blockOf(position),
+      (position, key) => key <= position && blockOf(key + 1) > blockOf(key),
+    ]);
+    return add(local, column);
+  });
+}
+
+function checkBlockSize(op: string, blockSize: number): void {
+  if (!Number.isInteger(blockSize) || blockSize < 1) {
+    throw new RangeError(`${op}: expected a blockSize of 1 or more but got ${blockSize}`);
+  }
+}
+
+/**
+ * The weights (B, H, Tq, Tk) with which `attention` of the same arguments mixes the values, Tk being keyLength
+ * where there is one; zeros where a query may see no key. All of them are stored: for pictures and for gradients
+ * through the weights. Throws a `TypeError` when the shapes do not fit.
+ */
+export function attentionWeights(q: Tensor, k: Tensor, options: AttentionOptions = {}): Tensor {
+  return scoped(() => {
+    const sight = options.causal ? (position: number, key: number) => key <= position : null;
+    return storedWeights("attentionWeights", q, k, options, [sight])[0];
+  });
+}
+
+/** The order of the axes of queries and keys. */
+type HeadLayout = "BHTD" | "BTHD";
+
+/** What is seen; the rest as in {@linkcode AttentionOptions}. */
+interface AttendOptions extends Omit<AttentionOptions, "causal"> {
+  /** Only the keys at `step - 1, 2 step - 1, ...` up to the query's position; 0: all keys. */
+  readonly step: number;
+  /** Only the keys of the query's own block of so many positions; with a step of 1. */
+  readonly block?: number;
+}
+
+/**
+ * Attention to the keys that `step` and `block` leave. `op` is the name for errors: a `TypeError` when shapes,
+ * devices or dtypes do not fit, a `RangeError` for a keyLength that is none.
+ */
+function attend(
+  op: string,
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  options: AttendOptions,
+): Tensor {
+  const { keyValid, positions, layout = "BHTD", scale, step, block = 0 } = options;
+  const device = sameDevice(op, q, k, v, keyValid, positions);
+  checkFloat(op, q, k, v);
+  sameDType(op, q, k, v);
+  const [queries, keys] = sizesOf(op, q.shape, k.shape, v.shape, layout);
+  const keyLength = checkKeyLength(op, options.keyLength, keys.time);
+  if (keyValid) checkKeyValid(op, keyValid, queries.batch, keyLength, keys.time);
+  if (positions) checkPositions(op, positions, queries.batch, step > 0);
+  if (positions && needsGrad([q, k, v])) {
+    throw new Error(`${op}: no gradient flows where rows have their own positions; use noGrad`);
+  }
+  // Of several keys only the last is one.
+  const every = Math.max(1, step);
+  const kStrides = strides("k", keys, layout), vStrides = strides("v", keys, layout);
+  const params = attentionParams({
+    batch: queries.batch,
+    heads: queries.heads,
+    kvHeads: keys.heads,
+    queries: queries.time,
+    keys: Math.floor(keyLength / every),
+    d: queries.size,
+    ...strides("q", queries, layout),
+    ...kStrides,
+    ...vStrides,
+    ...strides("o", queries, layout),
+    kTime: kStrides.kTime * every,
+    vTime: vStrides.vTime * every,
+    kStart: kStrides.kTime * (every - 1),
+    vStart: vStrides.vTime * (every - 1),
+    ...keyValid && { validBatch: keyValid.shape[1] },
+    position: keyLength - queries.time,
+    step,
+    block,
+    ...scale !== undefined && { scale },
+  });
+  const o = Tensor.empty(device, q.shape, q.dtype);
+  // The log of each query's sum of exponentials, from which the backward pass finds its weights again, and
+  // room for as many numbers of its own.
+  const stats = Tensor.empty(device, [2, queries.batch, queries.heads, queries.time]);
+  const bindings = { q, k, v, keyValid: keyValid, positions: positions, o, stats };
+  device.launch(attentionForward, bindings, params);
+  const saved = [q, k, v, o, stats, ...keyValid ? [keyValid] : []];
+  record(op, [q, k, v], o, saved, (dO, [q, k, v, o, stats, keyValid]) => {
+    const dQ = Tensor.empty(device, q.shape, q.dtype);
+    // The kernels write only the rows that are keys.
+    const [dK, dV] = [k, v].map((x) =>
+      params.keys < keys.time
+        ? zeros(x.shape, { device, dtype: x.dtype })
+        : Tensor.empty(device, x.shape, x.dtype)
+    );
+    const bindings = { q, k, v, o, dO, keyValid, stats, dQ, dK, dV };
+    launchAttentionBackward(device, bindings, params);
+    return [dQ, dK, dV];
+  });
+  stats.dispose();
+  return o;
+}
+
+/** The number of keys that exist, of `capacity`. Throws a `RangeError` when it is not within. */
+function checkKeyLength(
+  op: string,
+  keyLength: number | undefined,
+  capacity: number,
+): number {
+  const length = keyLength ?? capacity;
+  if (!Number.isInteger(length) || length < 0 || length > capacity) {
+    throw new RangeError(`${op}: expected a keyLength from 0 to ${capacity} but got ${length}`);
+  }
+  return length;
+}
+
+/** Throws a `TypeError` unless keyValid has a flag for each key of each sequence. */
+function checkKeyValid(
+  op: string,
+  keyValid: Tensor,
+  batch: number,
+  keyLength: number,
+  capacity: number,
+): void {
+  checkIds(op, keyValid);
+  const lengths = keyLength === capacity ? [capacity] : [keyLength, capacity];
+  if (lengths.some((length) => sameShape(keyValid.shape, [batch, length]))) return;
+  const shapes = lengths.map((length) => `[${batch}, ${length}]`).join(" or ");
+  throw new TypeError(
+    `${op}: expected keyValid of shape ${shapes} but got ${formatShape(keyValid.shape)}`,
+  );
+}
+
+/** Throws a `TypeError` unless there is a position for each sequence, and order counts. */
+function checkPositions(
+  op: string,
+  positions: Tensor,
+  batch: number,
+  ordered: boolean,
+): void {
+  if (positions.dtype !== "i32" || !sameShape(positions.shape, [batch])) {
+    throw new TypeError(`${op}: expected positions [${batch}] of i32 but got ${positions}`);
+  }
+  if (!ordered) throw new TypeError(`${op}: positions go with causal attention only`);
+}
+
+interface Sizes {
+  readonly batch: number;
+  readonly heads: number;
+  readonly time: number;
+  readonly size: number;
+}
+
+/** The axes of the queries and of the keys by name. */
+function sizesOf(op: string, q: Shape, k: Shape, v: Shape, layout: HeadLayout): [Sizes, Sizes] {
+  const named = ([batch, second, third, size]: Shape): Sizes =>
+    layout === "BHTD"
+      ? { batch, heads: second, time: third, size }
+      : { batch, heads: third, time: second, size };
+  const [queries, keys] = [named(q), named(k)];
+  const fits = q.length === 4 && k.length === 4 && sameShape(k, v) &&
+    queries.batch === keys.batch && queries.size === keys.size &&
+    queries.heads % keys.heads === 0;
+  if (!fits) {
+    const kv = layout.replace("H", "Hkv");
+    throw new TypeError(
+      `${op}: expected q (${
+        [...layout].join(", ")
+      }) and equal k and v (${kv}) whose Hkv divides H ` +
+        `but got ${[q, k, v].map(formatShape).join(", ")}`,
+    );
+  }
+  return [queries, keys];
+}
+
+/** Elements from one sequence, head and time step to the next, as the kernels name them. */
+function strides<N extends "q" | "k" | "v" | "o">(
+  name: N,
+  { heads, time, size }: Sizes,
+  layout: HeadLayout,
+): Record<`${N}${"Batch" | "Head" | "Time"}`, number> {
+  const [head, step] = layout === "BHTD" ? [time * size, size] : [size, heads * size];
+  return {
+    [`${name}Batch`]: heads * time * size,
+    [`${name}Head`]: head,
+    [`${name}Time`]: step,
+  } as Record<`${N}${"Batch" | "Head" | "Time"}`, number>;
+}
+
+/** The score of a key that may not be seen; finite, so that a row of them gives no NaN. */
+const HIDDEN = -1e30;
+
+/** Whether a query at a position sees a key. */
+type Sight = (position: number, key: number) => boolean;
+
+/**
+ * For every kind of sight (null: all keys) the weights (B, H, Tq, Tk) of q and k. Makes tensors that the caller's
+ * scope frees. Throws a `TypeError` when the shapes do not fit.
+ */
+function storedWeights(
+  op: string,
+  q: Tensor,
+  k: Tensor,
+  options: AttentionOptions,
+  sights: readonly (Sight | null)[],
+): Tensor[] {
+  const { keyValid, positions, layout = "BHTD" } = options;
+  const device = sameDevice(op, q, k, keyValid, positions);
+  checkRank(op, q, 4, "q with four axes");
+  checkRank(op, k, 4, "k with four axes");
+  const inOrder = (x: Tensor) => layout === "BHTD" ? x : permute(x, [0, 2, 1, 3]);
+  const [queries, all] = [inOrder(q), inOrder(k)];
+  const [batch, heads, time, size] = queries.shape;
+  const [keyBatch, kvHeads, capacity, keySize] = all.shape;
+  if (heads % kvHeads !== 0 || keyBatch !== batch || keySize !== size) {
+    throw new TypeError(
+      `${op}: q ${formatShape(q.shape)} and k ${formatShape(k.shape)} do not fit`,
+    );
+  }
+  const length = checkKeyLength(op, options.keyLength, capacity);
+  const keys = length < capacity ? slice(all, [[0], [0], [0, length]]) : all;
+  if (positions) checkPositions(op, positions, batch, !sights.includes(null));
+
+  // Heads that share keys stand together, as rows of one product.
+  const grouped = reshape(queries, [batch, kvHeads, heads / kvHeads * time, size]);
+  const { scale = 1 / Math.sqrt(size) } = options;
+  const product = mul(matmul(grouped, keys, { transposeB: true }), scale);
+  const scores = reshape(product, [batch, heads, time, length]);
+
+  let padding: Tensor | undefined;
+  if (keyValid) {
+    checkKeyValid(op, keyValid, batch, length, capacity);
+    const flags = keyValid.shape[1] > length ? slice(keyValid, [[0], [0, length]]) : keyValid;
+    padding = reshape(equal(flags, 0), [batch, 1, 1, length]);
+  }
+
+  /** What each query may not see: (Tq, Tk), or (B, 1, Tq, Tk) where the sequences have their own positions. */
+  const hidden = (sees: Sight): Tensor => {
+    const table = (first: number, count: number): Tensor => {
+      const flags = Float32Array.from(
+        { length: count * length },
+        (_, i) => Number(!sees(first + Math.floor(i / length), i % length)),
+      );
+      return tensor(flags, { shape: [count, length], device });
+    };
+    if (!positions) return table(length - time, time);
+    const ids = add(reshape(positions, [batch, 1]), arange(time, { device }));
+    return reshape(embedding(table(0, length + time), ids), [batch, 1, time, length]);
+  };
+
+  return sights.map((sees) => {
+    const masks = [...padding ? [padding] : [], ...sees ? [hidden(sees)] : []];
+    const hide = (x: Tensor, value: number) =>
+      masks.reduce((y, mask) => maskedFill(y, mask, value), x);
+    return hide(softmax(hide(scores, HIDDEN)), 0);
+  });
 }

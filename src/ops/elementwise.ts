@@ -1,60 +1,388 @@
 /**
- * What the elementwise operations share: they launch a kernel over tensors of one shape, or over tensors
- * that are stretched to one.
+ * Operations element by element. Operands broadcast: shapes are aligned at the last axis, and axes of length 1 are
+ * stretched.
  *
  * @module
  */
-import { broadcastParams } from "../../kernels/elementwise/elementwise.ts";
+import {
+  binaryKernels,
+  type BinaryName,
+  binaryNumberKernels,
+  ternaryKernels,
+} from "../../kernels/elementwise/binary.ts";
+import { unaryKernels } from "../../kernels/elementwise/unary.ts";
 import { type DType, isFloat } from "../device/dtype.ts";
-import type { Kernel, Params } from "../device/kernel.ts";
-import { broadcastShapes, broadcastStrides, type Shape } from "../tensor/shape.ts";
-import { Tensor } from "../tensor/tensor.ts";
-import { sameDevice } from "./check.ts";
+import { constant } from "../tensor/create.ts";
+import { scoped } from "../tensor/scope.ts";
+import { record } from "../tensor/tape.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { checkFloat, sameDType } from "./check.ts";
+import { applyUnary, launchBroadcast, launchFlat, numberScalars, sumTo } from "./launch.ts";
 
-/** A tensor of the operands' shape, filled by a flat kernel. */
-export function launchFlat(
-  kernel: Kernel<Params>,
-  operands: readonly Tensor[],
-  dtype: DType = operands[0].dtype,
-  scalars: Params = {},
-): Tensor {
-  const device = sameDevice(kernel.name, ...operands);
-  const [a, b, c] = operands;
-  const y = Tensor.empty(device, a.shape, dtype);
-  device.launch(kernel, { a, ...(b && { b }), ...(c && { c }), y }, {
-    count: a.size,
-    float: operands.every((operand) => isFloat(operand.dtype)) ? 1 : 0,
-    ...scalars,
-  });
-  return y;
-}
+/** A tensor, or a number that stands for a tensor full of it. */
+export type Operand = Tensor | number;
 
-/** A tensor of the shape that the operands stretch to, filled by a broadcasting kernel. */
-export function launchBroadcast(
-  name: string,
-  kernel: Kernel<Params>,
-  operands: readonly Tensor[],
-  dtype: DType = operands[0].dtype,
-): Tensor {
-  const device = sameDevice(name, ...operands);
-  const shape = operands.reduce<Shape>(
-    (all, operand) => broadcastShapes(name, all, operand.shape),
-    [],
+function withNumber(name: BinaryName, x: Tensor, number: number, swapped = false): Tensor {
+  return launchFlat(
+    binaryNumberKernels[name],
+    [x],
+    x.dtype,
+    numberScalars(name, x, number, swapped),
   );
-  const strides = operands.map((operand) => broadcastStrides(operand.shape, shape));
-  const float = operands.every((operand) => isFloat(operand.dtype));
-  const params = broadcastParams(name, shape, strides, float);
-  const y = Tensor.empty(device, shape, dtype);
-  const [a, b, c] = operands;
-  device.launch(kernel, { a, ...(b && { b }), ...(c && { c }), y }, params);
-  return y;
 }
 
-/** Parameters of a kernel that takes a tensor and a number. Throws a `TypeError` for a fraction among whole numbers. */
-export function numberScalars(name: string, x: Tensor, number: number, swapped: boolean): Params {
-  const float = isFloat(x.dtype);
-  if (!float && !Number.isInteger(number)) {
-    throw new TypeError(`${name}: expected a whole number for ${x} but got ${number}`);
+function together(name: BinaryName, a: Tensor, b: Tensor): Tensor {
+  sameDType(name, a, b);
+  return launchBroadcast(name, binaryKernels[name], [a, b]);
+}
+
+function twoNumbers(name: string): never {
+  throw new TypeError(`${name}: expected a tensor but got two numbers`);
+}
+
+/**
+ * a + b, stretched to one shape; one of them may be a number. Any dtype, the same for both; integers
+ * wrap around.
+ *
+ * Throws a `TypeError` with both shapes when they do not broadcast, or when dtypes or devices differ.
+ *
+ * @example
+ * ```ts
+ * import { add, CpuDevice, tensor } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using x = tensor([[1, 2], [3, 4]], { device });
+ * using row = tensor([10, 20], { device });
+ * using y = add(x, row);
+ * assert.deepEqual(await y.toArray(), [[11, 22], [13, 24]]);
+ * ```
+ */
+export function add(a: Operand, b: Operand): Tensor {
+  if (typeof a === "number") {
+    if (typeof b === "number") return twoNumbers("add");
+    return add(b, a);
   }
-  return { value: float ? number : 0, whole: float ? 0 : number | 0, swapped: swapped ? 1 : 0 };
+  if (typeof b === "number") {
+    return record("add", [a], withNumber("add", a, b), [], (dOut) => [dOut]);
+  }
+  const shapes = [a.shape, b.shape];
+  return record(
+    "add",
+    [a, b],
+    together("add", a, b),
+    [],
+    (dOut, _, wanted) => shapes.map((shape, i) => wanted[i] ? sumTo(dOut, shape) : null),
+  );
+}
+
+/** a - b; otherwise as {@linkcode add}. */
+export function sub(a: Operand, b: Operand): Tensor {
+  if (typeof a === "number") {
+    if (typeof b === "number") return twoNumbers("sub");
+    return record("sub", [b], withNumber("sub", b, a, true), [], (dOut) => [neg(dOut)]);
+  }
+  if (typeof b === "number") {
+    return record("sub", [a], withNumber("sub", a, b), [], (dOut) => [dOut]);
+  }
+  const shapes = [a.shape, b.shape];
+  return record("sub", [a, b], together("sub", a, b), [], (dOut, _, wanted) => [
+    wanted[0] ? sumTo(dOut, shapes[0]) : null,
+    wanted[1] ? neg(sumTo(dOut, shapes[1])) : null,
+  ]);
+}
+
+/** a * b; otherwise as {@linkcode add}. */
+export function mul(a: Operand, b: Operand): Tensor {
+  if (typeof a === "number") {
+    if (typeof b === "number") return twoNumbers("mul");
+    return mul(b, a);
+  }
+  if (typeof b === "number") {
+    return record("mul", [a], withNumber("mul", a, b), [], (dOut) => [mul(dOut, b)]);
+  }
+  return record("mul", [a, b], together("mul", a, b), [a, b], (dOut, [a, b], wanted) => [
+    wanted[0] ? sumTo(mul(dOut, b), a.shape) : null,
+    wanted[1] ? sumTo(mul(dOut, a), b.shape) : null,
+  ]);
+}
+
+/** a / b; otherwise as {@linkcode add}. Integers are cut towards zero; by zero they stay as they are. */
+export function div(a: Operand, b: Operand): Tensor {
+  if (typeof a === "number") {
+    if (typeof b === "number") return twoNumbers("div");
+    const y = withNumber("div", b, a, true);
+    return record("div", [b], y, [b, y], (dOut, [b, y]) => [neg(div(mul(dOut, y), b))]);
+  }
+  if (typeof b === "number") {
+    return record("div", [a], withNumber("div", a, b), [], (dOut) => [div(dOut, b)]);
+  }
+  return record("div", [a, b], together("div", a, b), [a, b], (dOut, [a, b], wanted) => [
+    wanted[0] ? sumTo(div(dOut, b), a.shape) : null,
+    wanted[1]
+      ? sumTo(launchBroadcast("div", ternaryKernels.divBackward, [dOut, a, b]), b.shape)
+      : null,
+  ]);
+}
+
+/**
+ * a to the power b, of floats; otherwise as {@linkcode add}. A negative base has a power where b is an
+ * integer, else NaN.
+ */
+export function pow(a: Operand, b: Operand): Tensor {
+  if (typeof a === "number") {
+    if (typeof b === "number") return twoNumbers("pow");
+    checkFloat("pow", b);
+    const y = withNumber("pow", b, a, true);
+    return record("pow", [b], y, [y], (dOut, [y]) => [mul(mul(dOut, y), Math.log(a))]);
+  }
+  checkFloat("pow", a);
+  if (typeof b === "number") {
+    if (b === 2) return square(a);
+    if (b === 0.5) return sqrt(a);
+    const y = withNumber("pow", a, b);
+    return record("pow", [a], y, [a], (dOut, [a]) => [
+      b === 0 ? mul(dOut, 0) : mul(mul(dOut, b), withNumber("pow", a, b - 1)),
+    ]);
+  }
+  return record("pow", [a, b], together("pow", a, b), [a, b], (dOut, [a, b], wanted) => [
+    wanted[0]
+      ? sumTo(launchBroadcast("pow", ternaryKernels.powBackward, [dOut, a, b]), a.shape)
+      : null,
+    wanted[1]
+      ? sumTo(launchBroadcast("pow", ternaryKernels.powExponentBackward, [dOut, a, b]), b.shape)
+      : null,
+  ]);
+}
+
+function pick(name: "maximum" | "minimum", a: Operand, b: Operand): Tensor {
+  if (typeof a === "number") {
+    if (typeof b === "number") return twoNumbers(name);
+    return pick(name, b, a);
+  }
+  const backward = ternaryKernels[`${name}Backward`];
+  if (typeof b === "number") {
+    const y = withNumber(name, a, b);
+    // The value is the operand's own where it was picked.
+    return record(name, [a], y, [a, y], (dOut, [a, y]) => [
+      launchBroadcast(name, ternaryKernels.where, [
+        launchBroadcast(name, binaryKernels.equal, [a, y], "u32"),
+        dOut,
+        mul(dOut, 0),
+      ], dOut.dtype),
+    ]);
+  }
+  return record(name, [a, b], together(name, a, b), [a, b], (dOut, [a, b], wanted) => [
+    wanted[0] ? sumTo(launchBroadcast(name, backward, [dOut, a, b]), a.shape) : null,
+    wanted[1] ? sumTo(launchBroadcast(name, backward, [dOut, b, a]), b.shape) : null,
+  ]);
+}
+
+/** The larger of a and b, NaN where one is; otherwise as {@linkcode add}. Equals share the gradient. */
+export function maximum(a: Operand, b: Operand): Tensor {
+  return pick("maximum", a, b);
+}
+
+/** The smaller of a and b, NaN where one is; otherwise as {@linkcode add}. Equals share the gradient. */
+export function minimum(a: Operand, b: Operand): Tensor {
+  return pick("minimum", a, b);
+}
+
+/** -x. Throws a `TypeError` for `u32`. */
+export function neg(x: Tensor): Tensor {
+  if (x.dtype === "u32") throw new TypeError(`neg: expected numbers with a sign but got ${x}`);
+  const y = launchFlat(unaryKernels.neg, [x]);
+  return isFloat(x.dtype) ? record("neg", [x], y, [], (dOut) => [neg(dOut)]) : y;
+}
+
+/** Applies a function that is constant between its jumps: asking for its gradient is a mistake. */
+function applyStep(name: "sign" | "floor" | "ceil" | "round", x: Tensor): Tensor {
+  const y = launchFlat(unaryKernels[name], [x]);
+  if (!isFloat(x.dtype)) return y;
+  return record(name, [x], y, [], () => {
+    throw new Error(`${name} has no gradient; stop it with detach() or noGrad()`);
+  });
+}
+
+/** e to the power x. */
+export function exp(x: Tensor): Tensor {
+  checkFloat("exp", x);
+  const y = launchFlat(unaryKernels.exp, [x]);
+  return record("exp", [x], y, [y], (dOut, [y]) => [multiply(dOut, y)]);
+}
+
+/** The natural logarithm; -Infinity at 0, NaN below. */
+export function log(x: Tensor): Tensor {
+  checkFloat("log", x);
+  return applyUnary("log", x, "input");
+}
+
+/** The square root; NaN below 0. */
+export function sqrt(x: Tensor): Tensor {
+  checkFloat("sqrt", x);
+  return applyUnary("sqrt", x, "value");
+}
+
+/** 1 / sqrt(x). */
+export function rsqrt(x: Tensor): Tensor {
+  checkFloat("rsqrt", x);
+  return applyUnary("rsqrt", x, "value");
+}
+
+/** The size without the sign. Its gradient at 0 is 0. */
+export function abs(x: Tensor): Tensor {
+  return applyUnary("abs", x, "input");
+}
+
+/** -1, 0 or 1 by the sign. It has no gradient. */
+export function sign(x: Tensor): Tensor {
+  return applyStep("sign", x);
+}
+
+/** x * x. */
+export function square(x: Tensor): Tensor {
+  return applyUnary("square", x, "input");
+}
+
+/** 1 / x. */
+export function reciprocal(x: Tensor): Tensor {
+  checkFloat("reciprocal", x);
+  return applyUnary("reciprocal", x, "value");
+}
+
+/** The sine of x in radians. */
+export function sin(x: Tensor): Tensor {
+  checkFloat("sin", x);
+  return applyUnary("sin", x, "input");
+}
+
+/** The cosine of x in radians. */
+export function cos(x: Tensor): Tensor {
+  checkFloat("cos", x);
+  return applyUnary("cos", x, "input");
+}
+
+/** The next integer below. It has no gradient. */
+export function floor(x: Tensor): Tensor {
+  checkFloat("floor", x);
+  return applyStep("floor", x);
+}
+
+/** The next integer above. It has no gradient. */
+export function ceil(x: Tensor): Tensor {
+  checkFloat("ceil", x);
+  return applyStep("ceil", x);
+}
+
+/** The nearest integer, the even one of two. It has no gradient. */
+export function round(x: Tensor): Tensor {
+  checkFloat("round", x);
+  return applyStep("round", x);
+}
+
+/** x, but not below `min` nor above `max`; NaN stays. The gradient outside is 0. */
+export function clamp(x: Tensor, min: number, max: number): Tensor {
+  if (!(min <= max)) throw new RangeError(`clamp: expected min <= max but got ${min} and ${max}`);
+  return applyUnary("clamp", x, "input", { min, max });
+}
+
+/** The product of two tensors of one shape, without a gradient. */
+function multiply(a: Tensor, b: Tensor): Tensor {
+  return launchBroadcast("mul", binaryKernels.mul, [a, b]);
+}
+
+function compare(name: BinaryName, a: Operand, b: Operand): Tensor {
+  if (typeof b === "number") {
+    if (typeof a === "number") {
+      throw new TypeError(`${name}: expected a tensor but got two numbers`);
+    }
+    return launchFlat(binaryNumberKernels[name], [a], "u32", numberScalars(name, a, b, false));
+  }
+  if (typeof a === "number") {
+    return launchFlat(binaryNumberKernels[name], [b], "u32", numberScalars(name, b, a, true));
+  }
+  sameDType(name, a, b);
+  return launchBroadcast(name, binaryKernels[name], [a, b], "u32");
+}
+
+/** a == b, stretched to one shape; one of them may be a number. Throws a `TypeError` for shapes or dtypes that do not fit. */
+export function equal(a: Operand, b: Operand): Tensor {
+  return compare("equal", a, b);
+}
+
+/** a != b; otherwise as {@linkcode equal}. */
+export function notEqual(a: Operand, b: Operand): Tensor {
+  return compare("notEqual", a, b);
+}
+
+/** a < b; otherwise as {@linkcode equal}. */
+export function less(a: Operand, b: Operand): Tensor {
+  return compare("less", a, b);
+}
+
+/** a <= b; otherwise as {@linkcode equal}. */
+export function lessEqual(a: Operand, b: Operand): Tensor {
+  return compare("lessEqual", a, b);
+}
+
+/** a > b; otherwise as {@linkcode equal}. */
+export function greater(a: Operand, b: Operand): Tensor {
+  return compare("greater", a, b);
+}
+
+/** a >= b; otherwise as {@linkcode equal}. */
+export function greaterEqual(a: Operand, b: Operand): Tensor {
+  return compare("greaterEqual", a, b);
+}
+
+/** 1 where both are not 0; otherwise as {@linkcode equal}. */
+export function logicalAnd(a: Operand, b: Operand): Tensor {
+  return compare("logicalAnd", a, b);
+}
+
+/** 1 where one or both are not 0; otherwise as {@linkcode equal}. */
+export function logicalOr(a: Operand, b: Operand): Tensor {
+  return compare("logicalOr", a, b);
+}
+
+/** 1 where `x` is 0, else 0. */
+export function logicalNot(x: Tensor): Tensor {
+  return launchFlat(unaryKernels.logicalNot, [x], "u32");
+}
+
+/**
+ * `a` where the condition is not 0, else `b`; all stretched to one shape. The condition is of any dtype and
+ * has no gradient. Throws a `TypeError` when the shapes do not broadcast or a and b differ in dtype.
+ */
+export function where(condition: Tensor, a: Tensor, b: Tensor): Tensor {
+  sameDType("where", a, b);
+  const y = launchBroadcast("where", ternaryKernels.where, [condition, a, b], a.dtype);
+  if (!isFloat(a.dtype)) return y;
+  return record("where", [a, b], y, [condition], (dOut, [condition], wanted) => {
+    const shapes = [a.shape, b.shape];
+    const zero = constant(dOut.device, [], 0, dOut.dtype);
+    const pick = (...parts: [Tensor, Tensor]): Tensor =>
+      launchBroadcast("where", ternaryKernels.where, [condition, ...parts], dOut.dtype);
+    return [
+      wanted[0] ? sumTo(pick(dOut, zero), shapes[0]) : null,
+      wanted[1] ? sumTo(pick(zero, dOut), shapes[1]) : null,
+    ];
+  });
+}
+
+/** `x` with `value` where the mask is not 0; the mask is stretched to x. Otherwise as {@linkcode where}. */
+export function maskedFill(x: Tensor, mask: Tensor, value: number): Tensor {
+  return scoped(() => where(mask, constant(x.device, [], value, x.dtype), x));
+}
+
+/**
+ * The values of `x` as `dtype`; `x` itself where it already is. Floats are cut towards zero to become integers.
+ * A gradient flows between `f32` and `f16`; integers have none.
+ */
+export function cast(x: Tensor, dtype: DType): Tensor {
+  if (x.dtype === dtype) return x;
+  const y = launchFlat(unaryKernels.cast, [x], dtype);
+  if (!isFloat(dtype) || !isFloat(x.dtype)) return y;
+  const from = x.dtype;
+  return record("cast", [x], y, [], (dOut) => [cast(dOut, from)]);
 }

@@ -1,15 +1,32 @@
 /**
- * The matrix product.
+ * The matrix product, the affine map of a layer, and how products are launched: those whose operands are longer than
+ * the device can bind are cut.
  *
  * @module
  */
-import { broadcastShapes, formatShape, sizeOf } from "../tensor/shape.ts";
+import {
+  matmul as matmulKernel,
+  type MatmulOptions as PartialMatmulParams,
+  matmulParams,
+  MAX_K,
+} from "../../kernels/gemm/matmul.ts";
+import type { Binding } from "../device/device.ts";
+import { BYTES } from "../device/dtype.ts";
+import { DeviceError } from "../device/errors.ts";
+import {
+  broadcastShapes,
+  broadcastStrides,
+  formatShape,
+  sameShape,
+  type Shape,
+  sizeOf,
+} from "../tensor/shape.ts";
 import { record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { checkFloat, sameDevice, sameDType } from "./check.ts";
-import { launchMatmul } from "./matmul_launch.ts";
-import { reshape } from "./reshape.ts";
-import { sumTo } from "./reduce_launch.ts";
+import { sumTo } from "./launch.ts";
+import { sum } from "./reduce.ts";
+import { reshape } from "./shape.ts";
 
 /** Options of {@linkcode matmul}. */
 export interface MatmulOptions {
@@ -112,4 +129,351 @@ function shapes(a: Tensor, b: Tensor, transposeA: boolean, transposeB: boolean):
   const one = (x: Tensor, transposed: boolean) =>
     formatShape(x.shape) + (transposed ? " transposed" : "");
   return `${one(a, transposeA)} times ${one(b, transposeB)}`;
+}
+
+/** Options of {@linkcode linear}. */
+export interface LinearCall {
+  /** (..., outputs), added to the result. */
+  readonly residual?: Tensor;
+}
+
+/**
+ * `x weight^T + bias`, and `residual` where it is given: x (..., inputs), weight (outputs, inputs), bias
+ * (outputs) gives (..., outputs), in one kernel. Throws a `TypeError` when the shapes do not fit.
+ */
+export function linear(
+  x: Tensor,
+  weight: Tensor,
+  bias?: Tensor,
+  { residual }: LinearCall = {},
+): Tensor {
+  const device = sameDevice("linear", x, weight, bias, residual);
+  checkFloat("linear", x, weight);
+  sameDType("linear", x, weight, residual);
+  const k = x.shape.at(-1);
+  const [n, inputs] = weight.shape;
+  if (weight.shape.length !== 2 || k !== inputs) {
+    throw new TypeError(
+      `linear: expected x (..., inputs) and weight (outputs, inputs) but got ` +
+        `${formatShape(x.shape)} and ${formatShape(weight.shape)}`,
+    );
+  }
+  const shape = [...x.shape.slice(0, -1), n];
+  if (bias && !sameShape(bias.shape, [n])) {
+    throw new TypeError(
+      `linear: expected a bias of shape [${n}] but got ${formatShape(bias.shape)}`,
+    );
+  }
+  if (residual && !sameShape(residual.shape, shape)) {
+    throw new TypeError(
+      `linear: expected a residual of shape ${formatShape(shape)} but got ${
+        formatShape(residual.shape)
+      }`,
+    );
+  }
+  const m = sizeOf(x.shape.slice(0, -1));
+  const y = Tensor.empty(device, shape, x.dtype);
+  launchMatmul({ m, n, k, a: x, b: weight, transposeB: true, c: y, bias, residual });
+  const inputsOf = [x, weight, ...bias ? [bias] : [], ...residual ? [residual] : []];
+  return record("linear", inputsOf, y, [x, weight], (dOut, [x, weight], wanted) => {
+    const [wantX, wantWeight] = wanted;
+    const dX = wantX ? Tensor.empty(device, x.shape, x.dtype) : null;
+    if (dX) launchMatmul({ m, n: k, k: n, a: dOut, b: weight, c: dX });
+    const dWeight = wantWeight ? Tensor.empty(device, weight.shape, weight.dtype) : null;
+    if (dWeight) launchMatmul({ m: n, n: k, k: m, a: dOut, transposeA: true, b: x, c: dWeight });
+    const rest: (Tensor | null)[] = [];
+    if (bias) rest.push(wanted[2] ? sum(dOut.alias([m, n]), 0) : null);
+    if (residual) rest.push(dOut);
+    return [dX, dWeight, ...rest];
+  });
+}
+
+/** One product `c = alpha op(a) op(b)`, with what may be added to it. Offsets are elements of the binding. */
+interface MatmulLaunch {
+  /** Rows of `c`. */
+  readonly m: number;
+  /** Columns of `c`. */
+  readonly n: number;
+  /** The length summed over. */
+  readonly k: number;
+  /** (m, k), or (k, m) with `transposeA`. */
+  readonly a: Binding;
+  /** Elements between rows of `a` as stored; default: no gap. */
+  readonly lda?: number;
+  /** The first element of `a`. Default: 0. */
+  readonly aOffset?: number;
+  /** `a` is stored transposed. */
+  readonly transposeA?: boolean;
+  /** (k, n), or (n, k) with `transposeB`. */
+  readonly b: Binding;
+  /** Elements between rows of `b` as stored. */
+  readonly ldb?: number;
+  /** The first element of `b`. */
+  readonly bOffset?: number;
+  /** `b` is stored transposed. */
+  readonly transposeB?: boolean;
+  /** (m, n) */
+  readonly c: Binding;
+  /** Elements between rows of `c`. */
+  readonly ldc?: number;
+  /** The first element of `c`. */
+  readonly cOffset?: number;
+  /** Adds to what `c` holds. */
+  readonly accumulate?: boolean;
+  /** Factor of the product. Default: 1. */
+  readonly alpha?: number;
+  /** (n), added to every row. */
+  readonly bias?: Binding;
+  /** (m, n) without gaps, added; `c` too must then be without gaps. */
+  readonly residual?: Binding;
+  /** Axes in front of the matrices: the shape of the whole batch and the full shapes of `a` and `b`. */
+  readonly batch?: { readonly shape: Shape; readonly a: Shape; readonly b: Shape };
+}
+
+/** Launches a product; see {@linkcode MatmulLaunch}. */
+export function launchMatmul(launch: MatmulLaunch): void {
+  const { m, n, k, a, b, c, transposeA = false, transposeB = false, residual } = launch;
+  if (c.size === 0 || m === 0 || n === 0) return;
+  const options: PartialMatmulParams = {
+    m,
+    n,
+    k,
+    lda: launch.lda ?? (transposeA ? m : k),
+    ldb: launch.ldb ?? (transposeB ? k : n),
+    ldc: launch.ldc ?? n,
+    aOffset: launch.aOffset ?? 0,
+    bOffset: launch.bOffset ?? 0,
+    cOffset: launch.cOffset ?? 0,
+    transposeA: Number(transposeA),
+    transposeB: Number(transposeB),
+    alpha: launch.alpha ?? 1,
+    beta: launch.accumulate ? 1 : 0,
+  };
+  if (residual) {
+    const { device } = c.buffer;
+    const bytes = Math.ceil(residual.size * BYTES[residual.dtype] / 4) * 4;
+    device.copy(residual.buffer, residual.offset * BYTES[residual.dtype], c.buffer, 0, bytes);
+    options.beta = 1;
+  }
+  const { batch } = launch;
+  const operands: Operands = { a, b, c, bias: launch.bias };
+  if (batch?.shape.length) eachBatch(batch, options, (part) => cut(operands, part));
+  else cut(operands, options);
+}
+
+interface Operands {
+  readonly a: Binding;
+  readonly b: Binding;
+  readonly c: Binding;
+  readonly bias: Binding | undefined;
+}
+
+const MAX_BATCHES = 65535;
+
+/** Calls `run` once for every run of products that two batch strides describe; usually once. */
+function eachBatch(
+  batch: NonNullable<MatmulLaunch["batch"]>,
+  options: PartialMatmulParams,
+  run: (part: PartialMatmulParams) => void,
+): void {
+  const { shape } = batch;
+  const matrixA = batch.a.slice(-2).reduce((x, y) => x * y);
+  const matrixB = batch.b.slice(-2).reduce((x, y) => x * y);
+  const stridesA = broadcastStrides(batch.a.slice(0, -2), shape).map((stride) => stride * matrixA);
+  const stridesB = broadcastStrides(batch.b.slice(0, -2), shape).map((stride) => stride * matrixB);
+  const axes = collapse(shape, stridesA, stridesB);
+  const [inner = { length: 1, a: 0, b: 0 }, outer = { length: 1, a: 0, b: 0 }, ...rest] = axes
+    .reverse();
+  const perLaunch = Math.max(1, Math.floor(MAX_BATCHES / inner.length));
+  const matrixC = options.m * options.n;
+  let offsets = [{ a: 0, b: 0 }];
+  for (const axis of rest.reverse()) {
+    offsets = offsets.flatMap((at) =>
+      Array.from(
+        { length: axis.length },
+        (_, i) => ({ a: at.a + i * axis.a, b: at.b + i * axis.b }),
+      )
+    );
+  }
+  offsets.forEach((at, group) => {
+    for (let first = 0; first < outer.length; first += perLaunch) {
+      const count = Math.min(perLaunch, outer.length - first);
+      run({
+        ...options,
+        batches: count * inner.length,
+        inner: inner.length,
+        aOffset: options.aOffset! + at.a + first * outer.a,
+        bOffset: options.bOffset! + at.b + first * outer.b,
+        cOffset: options.cOffset! + (group * outer.length + first) * inner.length * matrixC,
+        aOuter: outer.a,
+        aInner: inner.a,
+        bOuter: outer.b,
+        bInner: inner.b,
+        cOuter: inner.length * matrixC,
+        cInner: matrixC,
+      });
+    }
+  });
+}
+
+/** Batch axes with neighbours merged where one stride serves both. */
+function collapse(
+  shape: Shape,
+  a: readonly number[],
+  b: readonly number[],
+): { length: number; a: number; b: number }[] {
+  const axes: { length: number; a: number; b: number }[] = [];
+  shape.forEach((length, axis) => {
+    if (length === 1) return;
+    const last = axes.at(-1);
+    if (last && last.a === a[axis] * length && last.b === b[axis] * length) {
+      last.length *= length;
+      last.a = a[axis];
+      last.b = b[axis];
+    } else axes.push({ length, a: a[axis], b: b[axis] });
+  });
+  return axes;
+}
+
+/**
+ * Launches a product, halved along a stored axis of whichever operand is too long to bind, or along k where that is
+ * longer than a GPU may loop over, as often as needed.
+ */
+function cut(operands: Operands, options: PartialMatmulParams): void {
+  const params = matmulParams(options);
+  const { m, n, k, lda, ldb, ldc, batches, transposeA, transposeB } = params;
+  const { device } = operands.c.buffer;
+  const spans = {
+    a: span(transposeA ? k : m, transposeA ? m : k, lda, params, "a"),
+    b: span(transposeB ? n : k, transposeB ? k : n, ldb, params, "b"),
+    c: span(m, n, ldc, params, "c"),
+  };
+  const room = (operand: Binding) =>
+    (device.maxBindingBytes - device.bindingAlignment) / BYTES[operand.dtype];
+  const fits = (name: "a" | "b" | "c") =>
+    operands[name].size * BYTES[operands[name].dtype] <= device.maxBindingBytes ||
+    spans[name] <= room(operands[name]);
+  const tooLong = (["c", "a", "b"] as const).find((name) => !fits(name));
+  const tooDeep = device.kind === "webgpu" && k > MAX_K;
+  if (!tooLong && !tooDeep) {
+    const { a, b, c, bias } = operands;
+    const bindings = {
+      a: narrow(a, params.aOffset, spans.a),
+      b: narrow(b, params.bOffset, spans.b),
+      c: narrow(c, params.cOffset, spans.c),
+    };
+    device.launch(
+      matmulKernel,
+      {
+        a: bindings.a.binding,
+        b: bindings.b.binding,
+        c: bindings.c.binding,
+        // The first half of a product that is cut along n has the first of the bias.
+        bias: bias && { buffer: bias.buffer, dtype: bias.dtype, offset: bias.offset, size: n },
+      },
+      {
+        ...params,
+        aOffset: bindings.a.first,
+        bOffset: bindings.b.first,
+        cOffset: bindings.c.first,
+      },
+    );
+    return;
+  }
+  if (tooLong && batches > 1) return cutBatch(operands, params);
+  const axis = !tooLong
+    ? "k"
+    : tooLong === "c"
+    ? "m"
+    : tooLong === "a"
+    ? (transposeA ? "k" : "m")
+    : transposeB
+    ? "n"
+    : "k";
+  const length = params[axis];
+  if (length === 1) {
+    throw new DeviceError(
+      `matmul: one row of ${tooLong} in ${m} x ${k} x ${n} is longer than the ${device.maxBindingBytes} ` +
+        `bytes that ${device.description} can bind`,
+    );
+  }
+  // Halves of whole steps, so that the bias of a later part still begins where it can be bound.
+  const aligned = device.bindingAlignment / BYTES[operands.bias?.dtype ?? "f16"];
+  const step = [128, aligned].find((step) => length > step && step % aligned === 0) ?? 1;
+  const half = Math.ceil(length / 2 / step) * step;
+  const at = { m: 0, n: 0, k: 0, [axis]: half };
+  const second: PartialMatmulParams = {
+    ...params,
+    [axis]: length - half,
+    aOffset: params.aOffset + (transposeA ? at.k * lda + at.m : at.m * lda + at.k),
+    bOffset: params.bOffset + (transposeB ? at.n * ldb + at.k : at.k * ldb + at.n),
+    cOffset: params.cOffset + at.m * ldc + at.n,
+    beta: axis === "k" ? 1 : params.beta,
+  };
+  cut(operands, { ...params, [axis]: half });
+  const { bias } = operands;
+  const biasRest = bias && axis === "n"
+    ? {
+      buffer: bias.buffer,
+      dtype: bias.dtype,
+      offset: bias.offset + half,
+      size: bias.size - half,
+    }
+    : axis === "k"
+    ? undefined
+    : bias;
+  cut({ ...operands, bias: biasRest }, second);
+}
+
+/** Halves a batch. */
+function cutBatch(operands: Operands, params: ReturnType<typeof matmulParams>): void {
+  const { batches, inner } = params;
+  const outer = batches / inner;
+  const byOuter = outer > 1;
+  const half = Math.ceil((byOuter ? outer : inner) / 2);
+  const step = (name: "a" | "b" | "c") =>
+    half * (byOuter ? params[`${name}Outer`] : params[`${name}Inner`]);
+  const first = byOuter ? { batches: half * inner } : { batches: half, inner: half };
+  const second = byOuter
+    ? { batches: batches - half * inner }
+    : { batches: inner - half, inner: inner - half };
+  cut(operands, { ...params, ...first });
+  cut(operands, {
+    ...params,
+    ...second,
+    aOffset: params.aOffset + step("a"),
+    bOffset: params.bOffset + step("b"),
+    cOffset: params.cOffset + step("c"),
+  });
+}
+
+/** Elements from the first to the last that a product touches of one operand. */
+function span(
+  rows: number,
+  columns: number,
+  ld: number,
+  params: ReturnType<typeof matmulParams>,
+  name: "a" | "b" | "c",
+): number {
+  const { batches, inner } = params;
+  if (rows === 0 || columns === 0) return 0;
+  return (batches / inner - 1) * params[`${name}Outer`] + (inner - 1) * params[`${name}Inner`] +
+    (rows - 1) * ld + columns;
+}
+
+/** The part of a binding that a launch touches, from an aligned byte on; all of it where it is short enough. */
+function narrow(
+  operand: Binding,
+  first: number,
+  length: number,
+): { binding: Binding; first: number } {
+  const { device } = operand.buffer;
+  const { buffer, dtype, offset, size } = operand;
+  if (size * BYTES[dtype] <= device.maxBindingBytes) return { binding: operand, first };
+  const step = device.bindingAlignment / BYTES[dtype];
+  const from = Math.floor(first / step) * step;
+  return {
+    binding: { buffer, dtype, offset: offset + from, size: first - from + length },
+    first: first - from,
+  };
 }

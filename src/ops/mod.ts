@@ -1,20 +1,30 @@
 /**
- * The operations that models are made of, for one import.
+ * The operations.
  *
  * @module
  */
-export { gelu, relu } from "./activations.ts";
-export { add, mul } from "./arithmetic.ts";
-export { attention } from "./attention.ts";
-export { attentionWeights } from "./attention_weights.ts";
-export { notEqual } from "./compare.ts";
-export { embedding } from "./embedding.ts";
-export { linear } from "./linear.ts";
-export { linearCrossEntropy } from "./linear_cross_entropy.ts";
-export { matmul } from "./matmul.ts";
-export { reshape } from "./reshape.ts";
-export { rotary } from "./rotary.ts";
-export { sinusoid } from "./sinusoid.ts";
-export { slice, split } from "./slice.ts";
-export { sparseAttention, sparseAttentionWeights } from "./sparse_attention.ts";
-export { swiglu } from "./swiglu.ts";
+export * from "./elementwise.ts";
+export * from "./activations.ts";
+export * from "./reduce.ts";
+export * from "./shape.ts";
+export * from "./index.ts";
+export { linear, type LinearCall, matmul, type MatmulOptions } from "./matmul.ts";
+export * from "./norm.ts";
+export * from "./softmax.ts";
+export {
+  attention,
+  type AttentionOptions,
+  attentionWeights,
+  sparseAttention,
+  type SparseAttentionOptions,
+  sparseAttentionWeights,
+} from "./attention.ts";
+export * from "./rotary.ts";
+export {
+  crossEntropy,
+  type CrossEntropyOptions,
+  linearCrossEntropy,
+  type LinearCrossEntropyOptions,
+} from "./loss.ts";
+export * from "./random.ts";
+export { sample, type SampleOptions, type SamplingOptions } from "./sampling.ts";

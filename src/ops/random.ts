@@ -1,8 +1,9 @@
 /**
- * Tensors of random numbers.
+ * Tensors of random numbers, and dropout.
  *
  * @module
  */
+import { dropout as dropoutKernel } from "../../kernels/sampling/dropout.ts";
 import { randomNormal, randomUniform } from "../../kernels/sampling/random_fill.ts";
 import { defaultDevice } from "../device/default.ts";
 import { isFloat } from "../device/dtype.ts";
@@ -10,10 +11,10 @@ import type { CreateOptions } from "../tensor/create.ts";
 import { defaultRandom, type RandomState } from "../tensor/random.ts";
 import { scoped } from "../tensor/scope.ts";
 import type { Shape } from "../tensor/shape.ts";
-import { noGrad } from "../tensor/tape.ts";
+import { noGrad, record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
-import { add } from "./arithmetic.ts";
-import { cast } from "./cast.ts";
+import { checkFloat } from "./check.ts";
+import { add, cast } from "./elementwise.ts";
 
 /** Options of {@linkcode rand}. */
 export interface RandOptions extends CreateOptions {
@@ -54,7 +55,7 @@ export interface RandintOptions extends CreateOptions {
 
 /**
  * Whole numbers drawn evenly from `low` to, not including, `high`; `i32` by default. Throws a `RangeError`
- * unless both are whole numbers with 1 to 2^24 between them.
+ * unless both are integers with 1 to 2^24 between them.
  */
 export function randint(
   low: number,
@@ -66,7 +67,7 @@ export function randint(
   // More would ask for more bits than the uniform numbers have.
   if (!Number.isInteger(low) || !Number.isInteger(high) || !(range >= 1 && range <= 2 ** 24)) {
     throw new RangeError(
-      `randint: expected whole numbers with 1 to 2^24 between them but got ${low} and ${high}`,
+      `randint: expected integers with 1 to 2^24 between them but got ${low} and ${high}`,
     );
   }
   const { dtype = "i32" } = options;
@@ -92,4 +93,28 @@ function draw(
   const y = Tensor.empty(device, shape, dtype);
   device.launch(kernel, { y }, { count: y.size, ...random.draw(y.size), first: 0, shift, scale });
   return y;
+}
+
+/** Options of {@linkcode dropout}. */
+export interface DropoutOptions {
+  /** The stream to draw from; default: the shared one (see `manualSeed`). */
+  readonly random?: RandomState;
+}
+
+/**
+ * Sets each element to 0 with probability `p` and divides the others by 1 - p, for training. No mask is stored:
+ * the gradient draws the same numbers again. Throws a `RangeError` unless p is in [0, 1). (Srivastava et al.
+ * 2014.)
+ */
+export function dropout(x: Tensor, p: number, options: DropoutOptions = {}): Tensor {
+  checkFloat("dropout", x);
+  if (!(p >= 0 && p < 1)) throw new RangeError(`dropout: expected p in [0, 1) but got ${p}`);
+  const { random = defaultRandom() } = options;
+  const params = { count: x.size, ...random.draw(x.size), first: 0, p };
+  const drop = (from: Tensor): Tensor => {
+    const y = Tensor.empty(from.device, from.shape, from.dtype);
+    from.device.launch(dropoutKernel, { x: from, y }, params);
+    return y;
+  };
+  return record("dropout", [x], drop(x), [], (dOut) => [drop(dOut)]);
 }

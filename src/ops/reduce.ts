@@ -8,13 +8,9 @@ import { scoped } from "../tensor/scope.ts";
 import { formatShape, resolveAxes, resolveAxis, type Shape, sizeOf } from "../tensor/shape.ts";
 import { record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
-import { div, mul, sub } from "./arithmetic.ts";
-import { cast } from "./cast.ts";
 import { checkFloat } from "./check.ts";
-import { equal } from "./compare.ts";
-import { expand } from "./expand.ts";
-import { square } from "./math.ts";
-import { keptShape, reduce } from "./reduce_launch.ts";
+import { cast, div, equal, mul, square, sub } from "./elementwise.ts";
+import { expand, keptShape, reduce } from "./launch.ts";
 
 /** Options of the reductions. */
 export interface ReduceOptions {

@@ -1,18 +1,16 @@
 /**
- * Rotary position embedding.
+ * Positions: rotary embeddings and tables of sinusoids.
  *
  * @module
  */
 import { rotary as rotaryKernel } from "../../kernels/attention/rotary.ts";
 import type { Device } from "../device/device.ts";
-import { tensor } from "../tensor/create.ts";
-import { formatShape, sameShape } from "../tensor/shape.ts";
+import { type CreateOptions, tensor } from "../tensor/create.ts";
 import { unscoped } from "../tensor/scope.ts";
+import { checkShape, formatShape, sameShape } from "../tensor/shape.ts";
 import { record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { checkFloat, checkRank, sameDevice } from "./check.ts";
-import type { RotaryScaling } from "./rotary_frequencies.ts";
-import { type SinusoidOptions, sinusoidTable } from "./sinusoid.ts";
 
 /** Options of {@linkcode rotary}. */
 export interface RotaryOptions {
@@ -123,4 +121,125 @@ function turnsOf(
   known?.dispose();
   own.set(key, made);
   return made;
+}
+
+/** How a model that was trained on short sequences is made to read longer ones. */
+export type RotaryScaling =
+  /** All positions are divided by `factor` (Chen et al. 2023, "Position Interpolation"). */
+  | { readonly type: "linear"; readonly factor: number }
+  /**
+   * LLaMA 3.1's: pairs that turn less than `lowFrequencyFactor` times in the original context turn `factor` times
+   * slower, those that turn more than `highFrequencyFactor` times as before, and those between in between
+   * (Grattafiori et al. 2024, "The Llama 3 Herd of Models"; the formula is that of Meta's `apply_scaling`).
+   */
+  | {
+    readonly type: "llama3";
+    readonly factor: number;
+    readonly lowFrequencyFactor: number;
+    readonly highFrequencyFactor: number;
+    readonly originalContextSize: number;
+  };
+
+/**
+ * Radians a position by which each of the `width / 2` pairs of a head turns: `theta^(-2i/width)`, scaled.
+ *
+ * Throws a `RangeError` for an odd width, and for a theta or numbers of the scaling that make no sense.
+ *
+ * @example
+ * ```ts
+ * import { rotaryFrequencies } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * assert.deepEqual(rotaryFrequencies(4, 100), [1, 0.1]);
+ * assert.deepEqual(rotaryFrequencies(4, 100, { type: "linear", factor: 2 }), [0.5, 0.05]);
+ * ```
+ */
+export function rotaryFrequencies(
+  width: number,
+  theta: number,
+  scaling: RotaryScaling | null = null,
+): number[] {
+  if (width % 2 !== 0) throw new RangeError(`rotary: expected an even width but got ${width}`);
+  if (!(theta > 0)) throw new RangeError(`rotary: expected a positive theta but got ${theta}`);
+  checkScaling(scaling);
+  return Array.from({ length: width / 2 }, (_, i) => scaled(theta ** (-2 * i / width), scaling));
+}
+
+function scaled(frequency: number, scaling: RotaryScaling | null): number {
+  if (!scaling) return frequency;
+  const slow = frequency / scaling.factor;
+  if (scaling.type === "linear") return slow;
+  const turns = scaling.originalContextSize * frequency / (2 * Math.PI);
+  const { lowFrequencyFactor: low, highFrequencyFactor: high } = scaling;
+  const share = Math.min(1, Math.max(0, (turns - low) / (high - low)));
+  return (1 - share) * slow + share * frequency;
+}
+
+function checkScaling(scaling: RotaryScaling | null): void {
+  if (!scaling) return;
+  const { type: _, ...numbers } = scaling;
+  const positive = Object.values(numbers).every((value) => value > 0 && value < Infinity);
+  const ordered = scaling.type === "linear" ||
+    scaling.lowFrequencyFactor < scaling.highFrequencyFactor;
+  if (positive && ordered) return;
+  throw new RangeError(
+    `rotary: expected a scaling by positive numbers, the low frequency factor below the high one, but got ${
+      JSON.stringify(scaling)
+    }`,
+  );
+}
+
+/** Options of {@linkcode sinusoidTable}. */
+export interface SinusoidOptions {
+  /** How slowly the last pair turns: pair i by `theta^(-2i/D)` a position. Default: 10,000. */
+  readonly theta?: number;
+  /** Slows some of the pairs down. Default: `null`. */
+  readonly scaling?: RotaryScaling | null;
+}
+
+/**
+ * Cosines and sines of positions 0 to `length - 1`, (length, D) in row-major order: column 2i holds
+ * `cos(p * theta^(-2i/D))`, column 2i + 1 the sine of the same angle (after Vaswani et al., 2017, who have
+ * the sine first). Worked out in float64, since a GPU's sine of a large angle is off.
+ *
+ * Throws a `RangeError` for lengths that are not integers, an odd width, or a theta that is not
+ * positive.
+ *
+ * @example The first position is turned by nothing
+ * ```ts
+ * import { sinusoidTable } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * assert.deepEqual([...sinusoidTable(1, 4)], [1, 0, 1, 0]);
+ * ```
+ */
+export function sinusoidTable(
+  length: number,
+  width: number,
+  options: SinusoidOptions = {},
+): Float32Array<ArrayBuffer> {
+  const { theta = 10000, scaling } = options;
+  checkShape("sinusoidTable", [length, width]);
+  const table = new Float32Array(length * width);
+  rotaryFrequencies(width, theta, scaling).forEach((frequency, pair) => {
+    for (let position = 0; position < length; position++) {
+      const at = position * width + 2 * pair;
+      table[at] = Math.cos(position * frequency);
+      table[at + 1] = Math.sin(position * frequency);
+    }
+  });
+  return table;
+}
+
+/** {@linkcode sinusoidTable} as a tensor (length, width), which embeddings of positions are read from. */
+export function sinusoid(
+  length: number,
+  width: number,
+  options: SinusoidOptions & CreateOptions = {},
+): Tensor {
+  return tensor(sinusoidTable(length, width, options), {
+    dtype: options.dtype,
+    device: options.device,
+    shape: [length, width],
+  });
 }

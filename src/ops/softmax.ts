@@ -1,17 +1,16 @@
 /**
- * Softmax.
+ * Softmax and its logarithm.
  *
  * @module
  */
-import { softmax as forward } from "../../kernels/rows/softmax.ts";
-import { softmaxBackward } from "../../kernels/rows/softmax_backward.ts";
+import { softmax as softmaxKernel, softmaxBackward } from "../../kernels/rows/softmax.ts";
 import { resolveAxis } from "../tensor/shape.ts";
 import { record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
-import { alongAxis } from "./axis_params.ts";
 import { checkFloat } from "./check.ts";
+import { alongAxis } from "./launch.ts";
 
-/** Options of {@linkcode softmax} and `logSoftmax`. */
+/** Options of {@linkcode softmax} and {@linkcode logSoftmax}. */
 export interface SoftmaxOptions {
   /** The axis whose elements compete; negative ones count from the back. Default: -1. */
   readonly axis?: number;
@@ -23,7 +22,7 @@ export interface SoftmaxOptions {
  *
  * As in PyTorch, -inf becomes 0 and a row of nothing but -inf NaN.
  *
- * Throws a `TypeError` for whole numbers and a `RangeError` for an axis that `x` does not have.
+ * Throws a `TypeError` for integers and a `RangeError` for an axis that `x` does not have.
  *
  * @example Along the last axis
  * ```ts
@@ -37,11 +36,36 @@ export interface SoftmaxOptions {
  * ```
  */
 export function softmax(x: Tensor, options: SoftmaxOptions = {}): Tensor {
-  checkFloat("softmax", x);
-  const params = alongAxis(x.shape, resolveAxis("softmax", options.axis ?? -1, x.shape));
+  return alongRows("softmax", x, options, 0);
+}
+
+/**
+ * The logarithm of softmax along an axis, `x - log(sum(exp(x)))`, exact where softmax itself would round to
+ * 0. The shape stays.
+ *
+ * Throws a `TypeError` for integers and a `RangeError` for an axis that `x` does not have.
+ *
+ * @example Along the last axis
+ * ```ts
+ * import { CpuDevice, logSoftmax, tensor } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using x = tensor([1000, 0], { device });
+ * using y = logSoftmax(x);
+ * assert.deepEqual(await y.toArray(), [0, -1000]);
+ * ```
+ */
+export function logSoftmax(x: Tensor, options: SoftmaxOptions = {}): Tensor {
+  return alongRows("logSoftmax", x, options, 1);
+}
+
+function alongRows(op: string, x: Tensor, { axis = -1 }: SoftmaxOptions, log: 0 | 1): Tensor {
+  checkFloat(op, x);
+  const params = { ...alongAxis(x.shape, resolveAxis(op, axis, x.shape)), log };
   const y = Tensor.empty(x.device, x.shape, x.dtype);
-  x.device.launch(forward, { x, y }, params);
-  return record("softmax", [x], y, [y], (dOut, [y]) => {
+  x.device.launch(softmaxKernel, { x, y }, params);
+  return record(op, [x], y, [y], (dOut, [y]) => {
     const dX = Tensor.empty(y.device, y.shape, y.dtype);
     y.device.launch(softmaxBackward, { dOut, y, dX }, params);
     return [dX];

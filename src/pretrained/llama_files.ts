@@ -4,7 +4,7 @@
  * @module
  */
 import { LLaMA, type LLaMAConfig } from "../models/llama.ts";
-import type { RotaryScaling } from "../ops/rotary_frequencies.ts";
+import type { RotaryScaling } from "../ops/rotary.ts";
 import type { Architecture } from "./architecture.ts";
 import type { ConfigFields } from "./config_fields.ts";
 import type { JsonObject } from "./json_file.ts";

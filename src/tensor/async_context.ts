@@ -8,12 +8,11 @@
  * @module
  */
 import type { AsyncLocalStorage } from "node:async_hooks";
-import type { Scope } from "./scope.ts";
 
 /** The state of a task. Tasks may share one; what changes it for a single task makes a new one. */
 export interface TaskContext {
-  /** The innermost scope opened in the task; it may be closed by now. */
-  scope: Scope | undefined;
+  /** The innermost `Scope` opened in the task; it may be closed by now. Typed by `scope.ts`, which imports this file. */
+  scope: unknown;
   /** Whether operations record what their gradients need. */
   readonly recording: boolean;
 }

@@ -105,7 +105,9 @@ export class Scope implements Disposable {
 export function currentScope(): Scope | undefined {
   const context = taskContext();
   // Whoever shares this context has left a scope that is closed.
-  return context.scope = context.scope?.innermostOpen;
+  const current = (context.scope as Scope | undefined)?.innermostOpen;
+  context.scope = current;
+  return current;
 }
 
 /**

@@ -37,7 +37,7 @@ function fillPage(page: number): Uint8Array {
 }
 
 /** The class of every ASCII byte. */
-export const ASCII_CLASS: Uint8Array = fillPage(0).slice(0, 128);
+const ASCII_CLASS: Uint8Array = fillPage(0).slice(0, 128);
 
 /**
  * The class and the byte length of the character that begins at `bytes[at]`, packed as

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { beamSearch, type BeamSearchOptions } from "../../src/decode/beam_search.ts";
 import { generate } from "../../src/decode/generate.ts";
 import type { GPT2 } from "../../src/models/gpt2.ts";
-import { logSoftmax } from "../../src/ops/log_softmax.ts";
+import { logSoftmax } from "../../src/ops/softmax.ts";
 import { tensor } from "../../src/tensor/create.ts";
 import { Scope } from "../../src/tensor/scope.ts";
 import { onEachDevice, testDevices } from "../support/devices.ts";

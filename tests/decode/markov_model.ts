@@ -7,7 +7,7 @@ import type { NextTokenModel } from "../../src/decode/next_token_model.ts";
 import type { Device } from "../../src/device/device.ts";
 import { KeyValueCache } from "../../src/nn/key_value_cache.ts";
 import { lastTokens } from "../../src/nn/sequences.ts";
-import { embedding } from "../../src/ops/embedding.ts";
+import { embedding } from "../../src/ops/index.ts";
 import { tensor } from "../../src/tensor/create.ts";
 import { scoped } from "../../src/tensor/scope.ts";
 

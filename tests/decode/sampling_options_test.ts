@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { generate, generateTokens } from "../../src/decode/generate.ts";
 import { argmax } from "../../src/ops/reduce.ts";
-import type { SamplingOptions } from "../../src/ops/sample.ts";
+import type { SamplingOptions } from "../../src/ops/sampling.ts";
 import { tensor } from "../../src/tensor/create.ts";
 import { RandomState } from "../../src/tensor/random.ts";
 import { Scope } from "../../src/tensor/scope.ts";

@@ -6,8 +6,8 @@ import { evaluateHellaSwag, type HellaSwagScore } from "../../src/eval/hellaswag
 import { textPerplexity } from "../../src/eval/text_perplexity.ts";
 import { FileFormatError } from "../../src/io/errors.ts";
 import { GPT2 } from "../../src/models/gpt2.ts";
-import { crossEntropy } from "../../src/ops/cross_entropy.ts";
-import { embedding } from "../../src/ops/embedding.ts";
+import { crossEntropy } from "../../src/ops/loss.ts";
+import { embedding } from "../../src/ops/index.ts";
 import type { Device } from "../../src/device/device.ts";
 import { tensor } from "../../src/tensor/create.ts";
 import { RandomState } from "../../src/tensor/random.ts";

@@ -6,7 +6,7 @@
 import type { TypedArray } from "../../src/device/dtype.ts";
 import type { Kernel } from "../../src/device/kernel.ts";
 
-/** One launch of a kernel, to be made through all its doors. */
+/** One launch of a kernel, made by every implementation. */
 export interface Case {
   /** The kernel. */
   // deno-lint-ignore no-explicit-any -- kernels of any parameters
@@ -17,9 +17,9 @@ export interface Case {
   readonly bindings: Readonly<Record<string, TypedArray | undefined>>;
   /** The parameters. */
   readonly params: Readonly<Record<string, number>>;
-  /** Largest difference from the twin, relative to the larger of 1 and the value; 1e-5 where it is left out. */
+  /** Largest difference from the reference, relative to the larger of 1 and the value; 1e-5 where it is left out. */
   readonly tolerance?: number;
-  /** What the outputs should be by an independent computation in double precision; the twin is held to it. */
+  /** What the outputs should be by an independent computation in double precision; the reference is held to it. */
   exact?(): Record<string, ArrayLike<number>>;
   /** The tolerance of `exact`; `tolerance` where it is left out. */
   readonly exactTolerance?: number;
@@ -40,7 +40,7 @@ export function random(size: number, scale = 1, seed = 1): Float32Array<ArrayBuf
   });
 }
 
-/** Repeatable random whole numbers in [0, below). */
+/** Repeatable random integers in [0, below). */
 export function randomIds(size: number, below: number, seed = 1): Int32Array<ArrayBuffer> {
   return Int32Array.from(random(size, 1, seed), (x) => Math.floor((x + 1) / 2 * below) % below);
 }
@@ -49,3 +49,6 @@ export function randomIds(size: number, below: number, seed = 1): Int32Array<Arr
 export function output(size: number): Float32Array<ArrayBuffer> {
   return new Float32Array(size).fill(-12345.678);
 }
+
+/** Lengths of rows that software adapters did not walk to the end: GPT-2's vocabulary, 2^16 + 1 and more. */
+export const LONG = [50_257, 65_537, 300_001];

@@ -4,9 +4,7 @@ import { gatedIntermediateSize, LLaMA, type LLaMAConfig } from "../../src/models
 import { RandomState } from "../../src/tensor/random.ts";
 import { Scope } from "../../src/tensor/scope.ts";
 import { zeroGrad } from "../../src/optim/parameters.ts";
-import { concat } from "../../src/ops/concat.ts";
-import { reshape } from "../../src/ops/reshape.ts";
-import { slice } from "../../src/ops/slice.ts";
+import { concat, reshape, slice } from "../../src/ops/shape.ts";
 import { assign, tensor } from "../../src/tensor/create.ts";
 import { readTensors } from "../../src/tensor/tensor.ts";
 import { assertTensorsClose } from "../support/compare.ts";

@@ -1,9 +1,8 @@
 import assert from "node:assert/strict";
 import type { Device } from "../../src/device/device.ts";
 import { Transformer, type TransformerConfig } from "../../src/models/transformer.ts";
-import { crossEntropy } from "../../src/ops/cross_entropy.ts";
-import { reshape } from "../../src/ops/reshape.ts";
-import { slice } from "../../src/ops/slice.ts";
+import { crossEntropy } from "../../src/ops/loss.ts";
+import { reshape, slice } from "../../src/ops/shape.ts";
 import { tensor } from "../../src/tensor/create.ts";
 import { RandomState } from "../../src/tensor/random.ts";
 import { Scope } from "../../src/tensor/scope.ts";

@@ -1,12 +1,10 @@
 import assert from "node:assert/strict";
-import { attention } from "../../src/ops/attention.ts";
-import { attentionWeights } from "../../src/ops/attention_weights.ts";
-import { mul } from "../../src/ops/arithmetic.ts";
+import { attention, attentionWeights } from "../../src/ops/attention.ts";
+import { mul } from "../../src/ops/elementwise.ts";
 import { matmul } from "../../src/ops/matmul.ts";
-import { permute } from "../../src/ops/permute.ts";
+import { permute, slice } from "../../src/ops/shape.ts";
 import { randn } from "../../src/ops/random.ts";
 import { sum } from "../../src/ops/reduce.ts";
-import { slice } from "../../src/ops/slice.ts";
 import { tensor } from "../../src/tensor/create.ts";
 import { RandomState } from "../../src/tensor/random.ts";
 import { Scope } from "../../src/tensor/scope.ts";

@@ -1,8 +1,7 @@
 import assert from "node:assert/strict";
 import type { Device } from "../../src/device/device.ts";
 import { WebGpuDevice } from "../../src/device/webgpu/webgpu_device.ts";
-import { crossEntropy, type CrossEntropyOptions } from "../../src/ops/cross_entropy.ts";
-import { linearCrossEntropy } from "../../src/ops/linear_cross_entropy.ts";
+import { crossEntropy, type CrossEntropyOptions, linearCrossEntropy } from "../../src/ops/loss.ts";
 import { tensor } from "../../src/tensor/create.ts";
 import { Scope } from "../../src/tensor/scope.ts";
 import { onEachDevice, testWebGpu } from "../support/devices.ts";

@@ -1,9 +1,7 @@
 import assert from "node:assert/strict";
 import type { Device } from "../../src/device/device.ts";
 import { WebGpuDevice } from "../../src/device/webgpu/webgpu_device.ts";
-import { linear } from "../../src/ops/linear.ts";
-import { matmul } from "../../src/ops/matmul.ts";
-import { launchMatmul } from "../../src/ops/matmul_launch.ts";
+import { launchMatmul, linear, matmul } from "../../src/ops/matmul.ts";
 import { randn } from "../../src/ops/random.ts";
 import { tensor } from "../../src/tensor/create.ts";
 import { RandomState } from "../../src/tensor/random.ts";

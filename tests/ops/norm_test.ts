@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { WebGpuDevice } from "../../src/device/webgpu/webgpu_device.ts";
-import { layerNorm } from "../../src/ops/layer_norm.ts";
-import { rmsNorm } from "../../src/ops/rms_norm.ts";
+import { layerNorm, rmsNorm } from "../../src/ops/norm.ts";
 import { tensor } from "../../src/tensor/create.ts";
 import { Scope } from "../../src/tensor/scope.ts";
 import { readTensors, type Tensor } from "../../src/tensor/tensor.ts";

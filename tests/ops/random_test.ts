@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { philox } from "../../kernels/sampling/philox.ts";
-import { dropout } from "../../src/ops/dropout.ts";
-import { rand, randn } from "../../src/ops/random.ts";
+import { dropout, rand, randn } from "../../src/ops/random.ts";
 import { sum } from "../../src/ops/reduce.ts";
 import { RandomState } from "../../src/tensor/random.ts";
 import { ones } from "../../src/tensor/create.ts";

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mul } from "../../src/ops/arithmetic.ts";
+import { mul } from "../../src/ops/elementwise.ts";
 import { argmax, argmin, max, mean, min, sum, variance } from "../../src/ops/reduce.ts";
 import { full, tensor, zeros } from "../../src/tensor/create.ts";
 import { Scope } from "../../src/tensor/scope.ts";

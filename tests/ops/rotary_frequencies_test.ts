@@ -1,6 +1,6 @@
 // LLaMA 3.1's frequencies, held to the rule as Meta's code states it, in wavelengths.
 import assert from "node:assert/strict";
-import { rotaryFrequencies } from "../../src/ops/rotary_frequencies.ts";
+import { rotaryFrequencies } from "../../src/ops/rotary.ts";
 
 const LLAMA31 = {
   type: "llama3",

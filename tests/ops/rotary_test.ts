@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
-import { rotary, type RotaryOptions } from "../../src/ops/rotary.ts";
-import { sinusoid, sinusoidTable } from "../../src/ops/sinusoid.ts";
+import { rotary, type RotaryOptions, sinusoid, sinusoidTable } from "../../src/ops/rotary.ts";
 import { tensor } from "../../src/tensor/create.ts";
 import { Scope } from "../../src/tensor/scope.ts";
 import { assertClose } from "../support/compare.ts";

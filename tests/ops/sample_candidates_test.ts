@@ -1,7 +1,7 @@
 // Sampling must not rely on what adapters do not promise of exp() and of sums.
 import assert from "node:assert/strict";
 import { WebGpuDevice } from "../../src/device/webgpu/webgpu_device.ts";
-import { sample } from "../../src/ops/sample.ts";
+import { sample } from "../../src/ops/sampling.ts";
 import { tensor } from "../../src/tensor/create.ts";
 import { RandomState } from "../../src/tensor/random.ts";
 import { Scope } from "../../src/tensor/scope.ts";

@@ -1,8 +1,7 @@
 import assert from "node:assert/strict";
 import { randint, randn } from "../../src/ops/random.ts";
-import { broadcastTo } from "../../src/ops/broadcast_to.ts";
-import { sample } from "../../src/ops/sample.ts";
-import { slice } from "../../src/ops/slice.ts";
+import { broadcastTo, slice } from "../../src/ops/shape.ts";
+import { sample } from "../../src/ops/sampling.ts";
 import { tensor } from "../../src/tensor/create.ts";
 import { RandomState } from "../../src/tensor/random.ts";
 import { Scope } from "../../src/tensor/scope.ts";

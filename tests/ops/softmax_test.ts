@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
-import { logSoftmax } from "../../src/ops/log_softmax.ts";
-import { alongAxis } from "../../src/ops/axis_params.ts";
-import { softmax } from "../../src/ops/softmax.ts";
+import { logSoftmax, softmax } from "../../src/ops/softmax.ts";
+import { alongAxis } from "../../src/ops/launch.ts";
 import { tensor } from "../../src/tensor/create.ts";
 import { Scope } from "../../src/tensor/scope.ts";
 import { sizeOf } from "../../src/tensor/shape.ts";

@@ -1,14 +1,17 @@
 import assert from "node:assert/strict";
 import { WebGpuDevice } from "../../src/device/webgpu/webgpu_device.ts";
-import { mul } from "../../src/ops/arithmetic.ts";
-import { broadcastTo } from "../../src/ops/broadcast_to.ts";
-import { concat, stack } from "../../src/ops/concat.ts";
-import { embedding } from "../../src/ops/embedding.ts";
-import { take, takeAlongAxis } from "../../src/ops/gather.ts";
-import { permute, transpose } from "../../src/ops/permute.ts";
+import { mul } from "../../src/ops/elementwise.ts";
+import {
+  broadcastTo,
+  concat,
+  permute,
+  slice,
+  split,
+  stack,
+  transpose,
+} from "../../src/ops/shape.ts";
+import { embedding, take, takeAlongAxis, topK } from "../../src/ops/index.ts";
 import { sum } from "../../src/ops/reduce.ts";
-import { slice, split } from "../../src/ops/slice.ts";
-import { topK } from "../../src/ops/top_k.ts";
 import { arange, tensor } from "../../src/tensor/create.ts";
 import { Scope } from "../../src/tensor/scope.ts";
 import type { Tensor } from "../../src/tensor/tensor.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { AdamW } from "../../src/optim/adamw.ts";
 import { SGD } from "../../src/optim/sgd.ts";
-import { mul } from "../../src/ops/arithmetic.ts";
+import { mul } from "../../src/ops/elementwise.ts";
 import { sum } from "../../src/ops/reduce.ts";
 import { tensor } from "../../src/tensor/create.ts";
 import { scoped } from "../../src/tensor/scope.ts";

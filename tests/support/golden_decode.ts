@@ -10,7 +10,7 @@ import type { NextTokenModel } from "../../src/decode/next_token_model.ts";
 import { GPT2 } from "../../src/models/gpt2.ts";
 import { Transformer } from "../../src/models/transformer.ts";
 import { checkStateDict } from "../../src/nn/state_dict.ts";
-import { logSoftmax } from "../../src/ops/log_softmax.ts";
+import { logSoftmax } from "../../src/ops/softmax.ts";
 import { assign, tensor } from "../../src/tensor/create.ts";
 import { Scope } from "../../src/tensor/scope.ts";
 import type { Tensor } from "../../src/tensor/tensor.ts";

@@ -12,7 +12,7 @@ import { gatedIntermediateSize, LLaMA, type LLaMAConfig } from "../../src/models
 import { Transformer, type TransformerConfig } from "../../src/models/transformer.ts";
 import type { ParameterOptions } from "../../src/nn/init.ts";
 import { checkStateDict } from "../../src/nn/state_dict.ts";
-import { slice } from "../../src/ops/slice.ts";
+import { slice } from "../../src/ops/shape.ts";
 import { Adam, AdamW } from "../../src/optim/adamw.ts";
 import { clipGradNorm } from "../../src/optim/clip_grad_norm.ts";
 import { zeroGrad } from "../../src/optim/parameters.ts";

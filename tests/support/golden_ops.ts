@@ -4,27 +4,28 @@
  * @module
  */
 import type { Device } from "../../src/device/device.ts";
-import { attention } from "../../src/ops/attention.ts";
-import { add, div, mul, sub } from "../../src/ops/arithmetic.ts";
-import { concat } from "../../src/ops/concat.ts";
-import { crossEntropy } from "../../src/ops/cross_entropy.ts";
-import { embedding } from "../../src/ops/embedding.ts";
-import { layerNorm } from "../../src/ops/layer_norm.ts";
-import { linear } from "../../src/ops/linear.ts";
-import { logSoftmax } from "../../src/ops/log_softmax.ts";
-import { matmul } from "../../src/ops/matmul.ts";
-import { permute } from "../../src/ops/permute.ts";
+import { attention, sparseAttention, sparseAttentionParts } from "../../src/ops/attention.ts";
+import {
+  add,
+  div,
+  exp,
+  log,
+  maskedFill,
+  mul,
+  rsqrt,
+  sqrt,
+  sub,
+  where,
+} from "../../src/ops/elementwise.ts";
+import { concat, permute, reshape, slice } from "../../src/ops/shape.ts";
+import { crossEntropy } from "../../src/ops/loss.ts";
+import { embedding } from "../../src/ops/index.ts";
+import { layerNorm, rmsNorm } from "../../src/ops/norm.ts";
+import { linear, matmul } from "../../src/ops/matmul.ts";
+import { logSoftmax, softmax } from "../../src/ops/softmax.ts";
 import { max, mean, sum } from "../../src/ops/reduce.ts";
-import { reshape } from "../../src/ops/reshape.ts";
-import { rmsNorm } from "../../src/ops/rms_norm.ts";
-import { rotary } from "../../src/ops/rotary.ts";
-import { sinusoid } from "../../src/ops/sinusoid.ts";
-import { slice } from "../../src/ops/slice.ts";
-import { sparseAttention, sparseAttentionParts } from "../../src/ops/sparse_attention.ts";
-import { softmax } from "../../src/ops/softmax.ts";
+import { rotary, sinusoid } from "../../src/ops/rotary.ts";
 import { gelu, relu, sigmoid, silu, tanh } from "../../src/ops/activations.ts";
-import { exp, log, rsqrt, sqrt } from "../../src/ops/math.ts";
-import { maskedFill, where } from "../../src/ops/where.ts";
 import { Scope } from "../../src/tensor/scope.ts";
 import { Tensor } from "../../src/tensor/tensor.ts";
 import { deviceName } from "./devices.ts";

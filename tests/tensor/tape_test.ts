@@ -1,8 +1,7 @@
 import assert from "node:assert/strict";
-import { add, mul } from "../../src/ops/arithmetic.ts";
-import { exp, square } from "../../src/ops/math.ts";
+import { add, exp, mul, square } from "../../src/ops/elementwise.ts";
 import { sum } from "../../src/ops/reduce.ts";
-import { reshape } from "../../src/ops/reshape.ts";
+import { reshape } from "../../src/ops/shape.ts";
 import { CpuDevice } from "../../src/device/cpu/cpu_device.ts";
 import { ones, tensor } from "../../src/tensor/create.ts";
 import { Scope, scoped } from "../../src/tensor/scope.ts";

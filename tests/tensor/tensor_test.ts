@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { add } from "../../src/ops/arithmetic.ts";
+import { add } from "../../src/ops/elementwise.ts";
 import { arange, assign, full, ones, tensor, zeros } from "../../src/tensor/create.ts";
 import { Scope, scoped, unscoped } from "../../src/tensor/scope.ts";
 import { readTensors, type Tensor } from "../../src/tensor/tensor.ts";

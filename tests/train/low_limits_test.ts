@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { CpuDevice } from "../../src/device/cpu/cpu_device.ts";
 import { WebGpuDevice } from "../../src/device/webgpu/webgpu_device.ts";
-import { trainedLosses } from "../support/trained_losses.ts";
+import { trainedLosses } from "../../tools/proofs/trained_losses.ts";
 import { testWebGpu } from "../support/devices.ts";
 
 if (await testWebGpu()) {

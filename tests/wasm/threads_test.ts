@@ -30,10 +30,10 @@ Deno.test("ThreadPool.run() names the kernel when it is unknown, traps or the po
   pool.waitForWorkers();
   assert.throws(() => pool.run("no_such_kernel", 1, 1), /no kernel "no_such_kernel"/);
   // Reads behind the end of the memory: a trap, on whichever thread takes the chunk.
-  const bad = [8, 8, 8, 1, 0xfffffff0, 8, 64, 0, 0xfffffff0, 8, 64, 0, 0xfffffff0, 8, 64, 0, 0, 0];
+  const bad = [8, 8, 8, 1, 0xfffffff0, 8, 64, 0, 0xfffffff0, 8, 64, 0, 0xfffffff0, 8, 64, 0, 0];
   for (let i = 0; i < 20; i++) {
     assert.throws(
-      () => pool.run("sgemm", 64, 1, ...bad, 8, 8, 8),
+      () => pool.run("sgemm", 64, 1, ...bad, 8, 8),
       /Kernel "sgemm" failed.*out of bounds/,
     );
   }

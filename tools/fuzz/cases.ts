@@ -8,7 +8,7 @@ import { faultOf, type Format, type Mutant } from "./format.ts";
 import { Chance } from "./random.ts";
 
 /** Milliseconds that a case may take. */
-export const MOST_MILLISECONDS = 2000;
+const MOST_MILLISECONDS = 2000;
 
 /** How a case ended. */
 export interface Verdict {

@@ -141,13 +141,13 @@ export function splice(
 }
 
 /** A number that a file should not have, or one that is merely another. */
-export function mutateNumber(value: number, chance: Chance): number {
+function mutateNumber(value: number, chance: Chance): number {
   const near = value + chance.pick([-1, 1, 0.5, -value * 2, value]);
   return chance.oneIn(3) ? near : chance.pick(NUMBERS);
 }
 
 /** A JSON value with something in it replaced, removed, doubled, renamed or wrapped. */
-export function mutateJson(value: unknown, chance: Chance): unknown {
+function mutateJson(value: unknown, chance: Chance): unknown {
   // A place is drawn evenly among all, but a long list would hide the rest: it counts as a few.
   const isLeaf = typeof value !== "object" || value === null;
   if (isLeaf || chance.oneIn(6)) return replaceJson(value, chance);

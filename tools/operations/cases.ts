@@ -4,13 +4,11 @@
  *
  * @module
  */
-import { gelu, relu, sigmoid, silu, softplus, tanh } from "../../src/ops/activations.ts";
-import { add, div, maximum, minimum, mul, neg, pow, sub } from "../../src/ops/arithmetic.ts";
-import { attention } from "../../src/ops/attention.ts";
-import { attentionWeights } from "../../src/ops/attention_weights.ts";
-import { broadcastTo } from "../../src/ops/broadcast_to.ts";
-import { cast } from "../../src/ops/cast.ts";
+import { gelu, relu, sigmoid, silu, softplus, swiglu, tanh } from "../../src/ops/activations.ts";
 import {
+  add,
+  cast,
+  div,
   equal,
   greater,
   greaterEqual,
@@ -19,33 +17,42 @@ import {
   logicalAnd,
   logicalNot,
   logicalOr,
+  maskedFill,
+  maximum,
+  minimum,
+  mul,
+  neg,
   notEqual,
-} from "../../src/ops/compare.ts";
-import { concat, stack } from "../../src/ops/concat.ts";
-import { crossEntropy } from "../../src/ops/cross_entropy.ts";
-import { dropout } from "../../src/ops/dropout.ts";
-import { embedding } from "../../src/ops/embedding.ts";
-import { take, takeAlongAxis } from "../../src/ops/gather.ts";
-import { layerNorm } from "../../src/ops/layer_norm.ts";
-import { linear } from "../../src/ops/linear.ts";
-import { linearCrossEntropy } from "../../src/ops/linear_cross_entropy.ts";
-import { logSoftmax } from "../../src/ops/log_softmax.ts";
-import * as math from "../../src/ops/math.ts";
-import { matmul } from "../../src/ops/matmul.ts";
-import { permute, transpose } from "../../src/ops/permute.ts";
-import { rand, randint, randn } from "../../src/ops/random.ts";
+  pow,
+  sub,
+  where,
+} from "../../src/ops/elementwise.ts";
+import {
+  attention,
+  attentionWeights,
+  sparseAttention,
+  sparseAttentionWeights,
+} from "../../src/ops/attention.ts";
+import {
+  broadcastTo,
+  concat,
+  permute,
+  reshape,
+  slice,
+  split,
+  stack,
+  transpose,
+} from "../../src/ops/shape.ts";
+import { crossEntropy, linearCrossEntropy } from "../../src/ops/loss.ts";
+import { dropout, rand, randint, randn } from "../../src/ops/random.ts";
+import { embedding, take, takeAlongAxis, topK } from "../../src/ops/index.ts";
+import { layerNorm, rmsNorm } from "../../src/ops/norm.ts";
+import { linear, matmul } from "../../src/ops/matmul.ts";
+import { logSoftmax, softmax } from "../../src/ops/softmax.ts";
+import * as math from "../../src/ops/elementwise.ts";
 import { argmax, argmin, max, mean, min, sum, variance } from "../../src/ops/reduce.ts";
-import { reshape } from "../../src/ops/reshape.ts";
-import { rmsNorm } from "../../src/ops/rms_norm.ts";
-import { rotary } from "../../src/ops/rotary.ts";
-import { sample } from "../../src/ops/sample.ts";
-import { sinusoid } from "../../src/ops/sinusoid.ts";
-import { slice, split } from "../../src/ops/slice.ts";
-import { softmax } from "../../src/ops/softmax.ts";
-import { sparseAttention, sparseAttentionWeights } from "../../src/ops/sparse_attention.ts";
-import { swiglu } from "../../src/ops/swiglu.ts";
-import { topK } from "../../src/ops/top_k.ts";
-import { maskedFill, where } from "../../src/ops/where.ts";
+import { rotary, sinusoid } from "../../src/ops/rotary.ts";
+import { sample } from "../../src/ops/sampling.ts";
 import { RandomState } from "../../src/tensor/random.ts";
 import type { Tensor } from "../../src/tensor/tensor.ts";
 import type { Inputs, OperationCase } from "./case.ts";
@@ -60,31 +67,17 @@ export interface Group {
   readonly cases: readonly OperationCase[];
 }
 
-/** Files of `src/ops/`, and functions in others, that operations share and that are none themselves. */
+/** Functions of `src/ops/mod.ts` that compute no tensor, or are the gradient of another and stand with it. */
 export const helpers: ReadonlySet<string> = new Set([
-  "attend.ts",
-  "axis_params.ts",
-  "check.ts",
-  "check_sampling.ts",
-  "cross_entropy_launch.ts",
-  "elementwise.ts",
-  "expand.ts",
-  "matmul_launch.ts",
-  "norm_launch.ts",
-  "reduce_launch.ts",
-  "stored_weights.ts",
-  "strided.ts",
-  "applyUnary",
   "putAlongAxis",
   "rotaryFrequencies",
   "sinusoidTable",
-  "sparseAttentionParts",
 ]);
 
 /** Every operation. */
 export const groups: readonly Group[] = [
   {
-    file: "arithmetic.ts",
+    file: "elementwise.ts",
     title: "Arithmetic, with broadcasting",
     cases: [
       ...[add, sub, mul, div, pow, maximum, minimum].flatMap((op): OperationCase[] => [
@@ -98,7 +91,7 @@ export const groups: readonly Group[] = [
     ],
   },
   {
-    file: "math.ts",
+    file: "elementwise.ts",
     title: "Functions of one tensor",
     cases: [
       ...ofOne(math.exp, math.log, math.sqrt, math.rsqrt, math.abs, math.sign, math.square),
@@ -120,12 +113,12 @@ export const groups: readonly Group[] = [
     ],
   },
   {
-    file: "swiglu.ts",
+    file: "activations.ts",
     title: "Gated activation",
     cases: [{ op: swiglu, call: "swiglu(gate, up)", run: ({ x, y }) => swiglu(x, y) }],
   },
   {
-    file: "compare.ts",
+    file: "elementwise.ts",
     title: "Comparison and logic",
     cases: [
       ...[equal, notEqual, less, lessEqual, greater, greaterEqual, logicalAnd, logicalOr].map(
@@ -136,7 +129,7 @@ export const groups: readonly Group[] = [
     ],
   },
   {
-    file: "where.ts",
+    file: "elementwise.ts",
     title: "Choice by a condition",
     cases: [
       {
@@ -152,7 +145,7 @@ export const groups: readonly Group[] = [
     ],
   },
   {
-    file: "cast.ts",
+    file: "elementwise.ts",
     title: "Change of dtype",
     cases: (["f32", "f16", "i32", "u32"] as const).map((dtype) => ({
       op: cast,
@@ -176,12 +169,12 @@ export const groups: readonly Group[] = [
     ],
   },
   {
-    file: "reshape.ts",
+    file: "shape.ts",
     title: "Reshaping",
     cases: [{ op: reshape, call: "reshape(x, [4, -1])", run: ({ x }) => reshape(x, [4, -1]) }],
   },
   {
-    file: "broadcast_to.ts",
+    file: "shape.ts",
     title: "Stretching",
     cases: [
       {
@@ -192,7 +185,7 @@ export const groups: readonly Group[] = [
     ],
   },
   {
-    file: "permute.ts",
+    file: "shape.ts",
     title: "Axes in another order",
     cases: [
       {
@@ -204,7 +197,7 @@ export const groups: readonly Group[] = [
     ],
   },
   {
-    file: "slice.ts",
+    file: "shape.ts",
     title: "Parts",
     cases: [
       {
@@ -216,7 +209,7 @@ export const groups: readonly Group[] = [
     ],
   },
   {
-    file: "concat.ts",
+    file: "shape.ts",
     title: "Joining",
     cases: [
       { op: concat, call: "concat([x, y], 1)", run: ({ x, y }) => concat([x, y], 1) },
@@ -224,7 +217,7 @@ export const groups: readonly Group[] = [
     ],
   },
   {
-    file: "embedding.ts",
+    file: "index.ts",
     title: "Rows of a table",
     cases: [
       {
@@ -235,7 +228,7 @@ export const groups: readonly Group[] = [
     ],
   },
   {
-    file: "gather.ts",
+    file: "index.ts",
     title: "Elements by their positions",
     cases: [
       { op: take, call: "take(x, ids)", run: (t) => take(t.x, t.ids([1, 0, 1])) },
@@ -247,7 +240,7 @@ export const groups: readonly Group[] = [
     ],
   },
   {
-    file: "top_k.ts",
+    file: "index.ts",
     title: "The largest",
     cases: [
       {
@@ -283,7 +276,7 @@ export const groups: readonly Group[] = [
     ],
   },
   {
-    file: "linear.ts",
+    file: "matmul.ts",
     title: "Affine map",
     cases: [
       {
@@ -308,7 +301,7 @@ export const groups: readonly Group[] = [
     ],
   },
   {
-    file: "log_softmax.ts",
+    file: "softmax.ts",
     title: "Log-softmax",
     cases: [
       { op: logSoftmax, call: "logSoftmax(x)", run: ({ x }) => logSoftmax(x) },
@@ -320,7 +313,7 @@ export const groups: readonly Group[] = [
     ],
   },
   {
-    file: "layer_norm.ts",
+    file: "norm.ts",
     title: "Layer normalisation",
     cases: [
       { op: layerNorm, call: "layerNorm(x)", run: ({ x }) => layerNorm(x) },
@@ -332,7 +325,7 @@ export const groups: readonly Group[] = [
     ],
   },
   {
-    file: "rms_norm.ts",
+    file: "norm.ts",
     title: "Root mean square normalisation",
     cases: [
       { op: rmsNorm, call: "rmsNorm(x)", run: ({ x }) => rmsNorm(x) },
@@ -340,7 +333,7 @@ export const groups: readonly Group[] = [
     ],
   },
   {
-    file: "cross_entropy.ts",
+    file: "loss.ts",
     title: "Cross-entropy",
     cases: [
       {
@@ -356,7 +349,7 @@ export const groups: readonly Group[] = [
     ],
   },
   {
-    file: "linear_cross_entropy.ts",
+    file: "loss.ts",
     title: "Output layer and cross-entropy in one",
     cases: [
       {
@@ -394,7 +387,7 @@ export const groups: readonly Group[] = [
     ],
   },
   {
-    file: "attention_weights.ts",
+    file: "attention.ts",
     title: "The weights of attention",
     cases: [
       {
@@ -408,7 +401,7 @@ export const groups: readonly Group[] = [
     ],
   },
   {
-    file: "sparse_attention.ts",
+    file: "attention.ts",
     title: "Sparse attention",
     cases: [
       {
@@ -440,7 +433,7 @@ export const groups: readonly Group[] = [
     ],
   },
   {
-    file: "dropout.ts",
+    file: "random.ts",
     title: "Dropout",
     cases: [
       {
@@ -468,7 +461,7 @@ export const groups: readonly Group[] = [
     ],
   },
   {
-    file: "sample.ts",
+    file: "sampling.ts",
     title: "Sampling",
     cases: [
       {
@@ -496,7 +489,7 @@ export const groups: readonly Group[] = [
     ],
   },
   {
-    file: "sinusoid.ts",
+    file: "rotary.ts",
     title: "Sinusoids of positions",
     cases: [
       {

@@ -3,7 +3,7 @@
  * most, with the losses of the CPU device. `deno task proof:embedding`; a minute or two on two cores.
  */
 import { CpuDevice, formatBytes, WebGpuDevice } from "../../mod.ts";
-import { trainedLosses } from "../../tests/support/trained_losses.ts";
+import { trainedLosses } from "./trained_losses.ts";
 
 const MOST = 128 * 2 ** 20;
 const config = {

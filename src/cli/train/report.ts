@@ -6,15 +6,22 @@ import {
   formatDuration,
   type GPT2,
   type HellaSwagScore,
+  type StepVerdict,
   TextLog,
 } from "../../../mod.ts";
 import type { Options } from "./options.ts";
-import type { StepOutcome } from "./training.ts";
 
 /** The curves so far; a checkpoint keeps them, so that a resumed run draws them whole. */
 export interface Curves {
   train: [step: number, loss: number][];
   validation: [step: number, loss: number][];
+}
+
+/** What became of a step. */
+export interface StepOutcome {
+  readonly loss: number;
+  readonly gradNorm: number;
+  readonly verdict: StepVerdict;
 }
 
 /** What is told of a step beside its outcome. */

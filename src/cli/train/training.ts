@@ -19,7 +19,6 @@ import {
   Scope,
   StepGuard,
   type StepGuardState,
-  type StepVerdict,
   type Tensor,
   TokenLoader,
   type TokenLoaderState,
@@ -27,14 +26,7 @@ import {
 } from "../../../mod.ts";
 import type { Corpus } from "./corpus.ts";
 import type { Options } from "./options.ts";
-import type { Curves } from "./report.ts";
-
-/** What became of a step. */
-export interface StepOutcome {
-  readonly loss: number;
-  readonly gradNorm: number;
-  readonly verdict: StepVerdict;
-}
+import type { Curves, StepOutcome } from "./report.ts";
 
 /** The guard ended the run at a step, whose update was not made. */
 export class StepRefusedError extends Error {

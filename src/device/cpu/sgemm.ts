@@ -35,17 +35,13 @@ export interface SgemmOptions {
   alpha?: number;
   /** Byte address of n floats added to every row; 0 for none. */
   bias?: number;
-  /** Byte address of an m x n matrix that is added; 0 for none. */
-  residual?: number;
-  /** Elements from one row of the residual to the next; n when left out. */
-  ldr?: number;
   /** Number of products, 1 when left out. */
   batch?: number;
   /** Elements from one A to the next (0 shares it); lda times the rows stored when left out. */
   strideA?: number;
   /** Elements from one B to the next (0 shares it). */
   strideB?: number;
-  /** Elements from one C to the next, and from one residual to the next. */
+  /** Elements from one C to the next. */
   strideC?: number;
 }
 
@@ -88,7 +84,7 @@ function chooseTiles(
 }
 
 /**
- * C = [C +] alpha * op(A) op(B) [+ bias] [+ residual], once or for a whole batch.
+ * C = [C +] alpha * op(A) op(B) [+ bias], once or for a whole batch.
  *
  * Results do not depend on the number of threads. With k = 0 the product is zero.
  */
@@ -96,9 +92,9 @@ export function sgemm(pool: ThreadPool, options: SgemmOptions): void {
   const { m, n, k, a, b, c } = options;
   const transA = options.transA ?? false, transB = options.transB ?? false;
   const lda = options.lda ?? (transA ? m : k), ldb = options.ldb ?? (transB ? k : n);
-  const ldc = options.ldc ?? n, ldr = options.ldr ?? n;
+  const ldc = options.ldc ?? n;
   const alpha = options.alpha ?? 1, accumulate = options.beta ?? 0;
-  const bias = options.bias ?? 0, residual = options.residual ?? 0;
+  const bias = options.bias ?? 0;
   const batch = options.batch ?? 1;
   const strideA = options.strideA ?? lda * (transA ? k : m);
   const strideB = options.strideB ?? ldb * (transB ? n : k);
@@ -108,20 +104,20 @@ export function sgemm(pool: ThreadPool, options: SgemmOptions): void {
   if (m === 1 && (!transA || lda === 1)) {
     // deno-fmt-ignore
     pool.run("sgemv", batch * n, vectorChunk(batch * n, k, pool.threads), n, k, alpha,
-      a, strideA, b, ldb, strideB, Number(transB), c, 1, strideC, accumulate, bias, 1, residual, 1);
+      a, strideA, b, ldb, strideB, Number(transB), c, 1, strideC, accumulate, bias, 1);
     return;
   }
   if (n === 1 && (transB || ldb === 1)) {
     // deno-fmt-ignore
     pool.run("sgemv", batch * m, vectorChunk(batch * m, k, pool.threads), m, k, alpha,
-      b, strideB, a, lda, strideA, Number(!transA), c, ldc, strideC, accumulate, bias, 0, residual, ldr);
+      b, strideB, a, lda, strideA, Number(!transA), c, ldc, strideC, accumulate, bias, 0);
     return;
   }
   if (m <= FEW_ROWS && !transA && transB) {
     const chunk = Math.ceil(vectorChunk(batch * n, k * m, pool.threads) / 2) * 2;
     // deno-fmt-ignore
     pool.run("sgemm_few", batch * n, chunk, m, n, k, alpha, a, lda, strideA, b, ldb, strideB,
-      c, ldc, strideC, accumulate, bias, residual, ldr);
+      c, ldc, strideC, accumulate, bias);
     return;
   }
   const [rows, columns] = chooseTiles(m, n, k, batch, pool.threads);
@@ -136,7 +132,7 @@ export function sgemm(pool: ThreadPool, options: SgemmOptions): void {
   );
   // deno-fmt-ignore
   pool.run("sgemm", tiles, chunk, m, n, k, alpha, a, lda, strideA, Number(transA),
-    b, ldb, strideB, Number(transB), c, ldc, strideC, accumulate, bias, residual, ldr, rows, columns);
+    b, ldb, strideB, Number(transB), c, ldc, strideC, accumulate, bias, rows, columns);
 }
 
 /** Outputs of a matrix-vector product that a thread takes at once. */

@@ -1,6 +1,5 @@
 import { crossEntropy } from "../../../kernels/rows/cross_entropy.ts";
-import { type Case, output, random, randomIds } from "../case.ts";
-import { LONG } from "../axis_cases.ts";
+import { type Case, LONG, output, random, randomIds } from "../case.ts";
 
 /** Logits and targets, one of them ignored. */
 export function classified(rows: number, classes: number): {

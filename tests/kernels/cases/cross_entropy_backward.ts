@@ -1,6 +1,5 @@
 import { crossEntropyBackward } from "../../../kernels/rows/cross_entropy_backward.ts";
-import { type Case, output, random } from "../case.ts";
-import { LONG } from "../axis_cases.ts";
+import { type Case, LONG, output, random } from "../case.ts";
 import { classified } from "./cross_entropy.ts";
 
 function gradient(

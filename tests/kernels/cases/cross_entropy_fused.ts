@@ -1,6 +1,5 @@
 import { crossEntropyFused } from "../../../kernels/rows/cross_entropy_fused.ts";
-import { type Case, output, random } from "../case.ts";
-import { LONG } from "../axis_cases.ts";
+import { type Case, LONG, output, random } from "../case.ts";
 import { classified } from "./cross_entropy.ts";
 
 function fused(rows: number, classes: number, smoothing: number, more: Partial<Case> = {}): Case {

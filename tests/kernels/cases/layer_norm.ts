@@ -1,6 +1,5 @@
 import { layerNorm } from "../../../kernels/rows/layer_norm.ts";
-import { type Case, output, random } from "../case.ts";
-import { LONG } from "../axis_cases.ts";
+import { type Case, LONG, output, random } from "../case.ts";
 
 function norm(rows: number, columns: number, parts: string, more: Partial<Case> = {}): Case {
   const x = random(rows * columns, 3, 1), weight = random(columns, 1, 2);

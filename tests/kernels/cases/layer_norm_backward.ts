@@ -1,6 +1,5 @@
 import { layerNormBackward } from "../../../kernels/rows/layer_norm_backward.ts";
-import { type Case, output, random } from "../case.ts";
-import { LONG } from "../axis_cases.ts";
+import { type Case, LONG, output, random } from "../case.ts";
 
 function gradient(rows: number, columns: number, parts: string, more: Partial<Case> = {}): Case {
   const size = rows * columns;

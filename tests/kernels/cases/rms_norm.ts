@@ -1,6 +1,5 @@
 import { rmsNorm } from "../../../kernels/rows/rms_norm.ts";
-import { type Case, output, random } from "../case.ts";
-import { LONG } from "../axis_cases.ts";
+import { type Case, LONG, output, random } from "../case.ts";
 
 function norm(rows: number, columns: number, parts: string, more: Partial<Case> = {}): Case {
   const x = random(rows * columns, 3, 1);

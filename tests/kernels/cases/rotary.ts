@@ -1,5 +1,5 @@
 import { rotary } from "../../../kernels/attention/rotary.ts";
-import { sinusoidTable } from "../../../src/ops/sinusoid.ts";
+import { sinusoidTable } from "../../../src/ops/rotary.ts";
 import { type Case, output, random } from "../case.ts";
 
 function turned(

@@ -1,28 +1,84 @@
 /**
- * The output layer and cross-entropy in one, without the logits.
+ * Cross-entropy, of logits and of hidden states without the logits.
  *
  * @module
  */
 import { axpy } from "../../kernels/elementwise/axpy.ts";
-import { crossEntropy as forward } from "../../kernels/rows/cross_entropy.ts";
+import { fill } from "../../kernels/elementwise/fill.ts";
+import {
+  crossEntropy as crossEntropyKernel,
+  type CrossEntropyParams,
+} from "../../kernels/rows/cross_entropy.ts";
+import { crossEntropyBackward } from "../../kernels/rows/cross_entropy_backward.ts";
 import { crossEntropyCount } from "../../kernels/rows/cross_entropy_count.ts";
 import { crossEntropyFused } from "../../kernels/rows/cross_entropy_fused.ts";
+import { crossEntropyMean } from "../../kernels/rows/cross_entropy_mean.ts";
 import { crossEntropyScale } from "../../kernels/rows/cross_entropy_scale.ts";
-import { fill } from "../../kernels/elementwise/fill.ts";
 import type { Binding, Device } from "../device/device.ts";
 import type { DType } from "../device/dtype.ts";
 import { constant } from "../tensor/create.ts";
 import { formatShape, sameShape } from "../tensor/shape.ts";
 import { needsGrad, record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
-import { checkFloat, sameDevice, sameDType } from "./check.ts";
-import {
-  checkTargets,
-  type CrossEntropyOptions,
-  crossEntropyParams,
-  meanLoss,
-} from "./cross_entropy_launch.ts";
-import { launchMatmul } from "./matmul_launch.ts";
+import { checkFloat, checkIds, sameDevice, sameDType } from "./check.ts";
+import { launchMatmul } from "./matmul.ts";
+
+/**
+ * The mean of `-log(softmax(logits)[target])` over the rows whose target is not ignored, a scalar of `f32`.
+ * logits (..., C), targets (...) class ids of `i32` or `u32`. With smoothing s a row's loss is
+ * `(1 - s) * nll + s * mean(-log p)`. All as in PyTorch; the softmax itself is never stored.
+ *
+ * When every row is ignored the loss is NaN (0 / 0, as in PyTorch) and the gradient 0.
+ *
+ * Throws a `TypeError` when shapes, dtypes or devices do not go together, a `RangeError` for options out of
+ * range and, on the CPU, for a target that is neither a class nor ignored, naming its row. On a GPU, which
+ * cannot throw, such a row makes the loss NaN, and its gradient.
+ *
+ * @example Evenly likely classes
+ * ```ts
+ * import { CpuDevice, crossEntropy, tensor } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using logits = tensor([[0, 0, 0, 0], [1, 1, 1, 1]], { device });
+ * using targets = tensor([3, 0], { device, dtype: "i32" });
+ * using loss = crossEntropy(logits, targets);
+ * assert.ok(Math.abs(await loss.item() - Math.log(4)) < 1e-6);
+ * ```
+ */
+export function crossEntropy(
+  logits: Tensor,
+  targets: Tensor,
+  options: CrossEntropyOptions = {},
+): Tensor {
+  const device = sameDevice("crossEntropy", logits, targets);
+  checkFloat("crossEntropy", logits);
+  const rows = checkTargets("crossEntropy", logits, targets);
+  const classes = logits.shape.at(-1)!;
+  const params = crossEntropyParams("crossEntropy", rows, classes, options);
+  const grad = needsGrad([logits]);
+
+  const scale = Tensor.empty(device, [1]);
+  const { smoothing: _, ...countParams } = params;
+  device.launch(crossEntropyCount, { targets, scale }, countParams);
+  const losses = Tensor.empty(device, [rows]);
+  const lse = grad ? Tensor.empty(device, [rows]) : undefined;
+  device.launch(crossEntropyKernel, { logits, targets, loss: losses, lse }, params);
+  const mean = meanLoss(losses, scale);
+  if (!lse) {
+    scale.dispose();
+    return mean;
+  }
+  record("crossEntropy", [logits], mean, [logits, targets, lse, scale], (dOut, saved) => {
+    const [logits, targets, lse, scale] = saved;
+    const dLogits = Tensor.empty(device, logits.shape, logits.dtype);
+    device.launch(crossEntropyBackward, { logits, targets, lse, scale, dOut, dLogits }, params);
+    return [dLogits];
+  });
+  lse.dispose();
+  scale.dispose();
+  return mean;
+}
 
 /** Options of {@linkcode linearCrossEntropy}. */
 export interface LinearCrossEntropyOptions extends CrossEntropyOptions {
@@ -125,7 +181,7 @@ export function linearCrossEntropy(
     launchMatmul({ m: count, n: classes, k: width, a: hidden, aOffset, b: weight, transposeB: true, c: here, bias });
     const bindings = { logits: here, targets: part(targets), loss: part(losses) };
     if (!dHidden && !dWeight && !dBias) {
-      device.launch(forward, bindings, { ...params, rows: count });
+      device.launch(crossEntropyKernel, bindings, { ...params, rows: count });
       continue;
     }
     device.launch(crossEntropyFused, { ...bindings, scale }, { ...params, rows: count });
@@ -177,4 +233,54 @@ function scaled(grad: Tensor, dOut: Tensor, dtype: DType): Tensor {
   const converted = constant(device, grad.shape, 0, dtype);
   device.launch(axpy, { x: grad, y: converted }, { count: size, a: 1 });
   return converted;
+}
+
+/** Options of `crossEntropy` and `linearCrossEntropy`. */
+export interface CrossEntropyOptions {
+  /** Rows with this target count for nothing, as those that only pad. Default: -100. */
+  readonly ignoreIndex?: number;
+  /**
+   * The part of the target distribution, 0 to 1, that is spread over all classes (Szegedy et al., 2016).
+   * Default: 0.
+   */
+  readonly labelSmoothing?: number;
+}
+
+/** Adds up the losses of rows, times `scale` (1), and disposes of them. */
+function meanLoss(losses: Tensor, scale: Tensor): Tensor {
+  const { device } = losses;
+  const mean = Tensor.empty(device, []);
+  device.launch(crossEntropyMean, { loss: losses, scale, mean }, { rows: losses.size });
+  losses.dispose();
+  return mean;
+}
+
+/** The number of rows of `x` (..., columns), each of which has its target. Throws a `TypeError`. */
+export function checkTargets(op: string, x: Tensor, targets: Tensor): number {
+  checkIds(op, targets);
+  if (x.shape.length === 0 || !sameShape(x.shape.slice(0, -1), targets.shape)) {
+    throw new TypeError(
+      `${op}: expected a target for each row of shape ${formatShape(x.shape)}, so of shape ` +
+        `${formatShape(x.shape.slice(0, -1))}, but got ${formatShape(targets.shape)}`,
+    );
+  }
+  return targets.size;
+}
+
+/** The kernels' parameters from the options. Throws a `RangeError`. */
+export function crossEntropyParams(
+  op: string,
+  rows: number,
+  classes: number,
+  options: CrossEntropyOptions,
+): CrossEntropyParams {
+  const { ignoreIndex = -100, labelSmoothing = 0 } = options;
+  if (classes === 0) throw new RangeError(`${op}: expected at least one class but got none`);
+  if (!Number.isInteger(ignoreIndex) || Math.abs(ignoreIndex) >= 2 ** 31) {
+    throw new RangeError(`${op}: expected a whole number to ignore but got ${ignoreIndex}`);
+  }
+  if (!(labelSmoothing >= 0 && labelSmoothing <= 1)) {
+    throw new RangeError(`${op}: expected label smoothing from 0 to 1 but got ${labelSmoothing}`);
+  }
+  return { rows, classes, ignoreIndex, smoothing: labelSmoothing };
 }

@@ -1,0 +1,186 @@
+/**
+ * Rows and elements taken by index, and the largest elements of rows.
+ *
+ * @module
+ */
+import { embeddingKernel } from "../../kernels/indexing/embedding.ts";
+import { embeddingBackward } from "../../kernels/indexing/embedding_backward.ts";
+import { equalIds } from "../../kernels/indexing/equal_ids.ts";
+import { gatherBackward, gatherKernel } from "../../kernels/indexing/gather.ts";
+import { topKKernel, topKRounds } from "../../kernels/sampling/top_k.ts";
+import type { Binding } from "../device/device.ts";
+import { isFloat } from "../device/dtype.ts";
+import { MAX_ITERATIONS } from "../device/kernel.ts";
+import { constant } from "../tensor/create.ts";
+import { formatShape, sameShape, type Shape, sizeOf } from "../tensor/shape.ts";
+import { record } from "../tensor/tape.ts";
+import { Tensor } from "../tensor/tensor.ts";
+import { checkFloat, checkIds, checkRank, sameDevice } from "./check.ts";
+import { reshape } from "./shape.ts";
+
+/** Ids whose gradients are added up in one launch: chaining them costs the square of their number. */
+const RUN = 8192;
+
+/**
+ * The rows of `weight` (V, E) that `ids` (...), of `i32` or `u32`, name: (..., E). `weight` may be longer than
+ * the device can bind. Its gradient adds up the rows of equal ids in their order.
+ *
+ * Throws a `TypeError` for ids that are no whole numbers or a weight without two axes. An id outside the
+ * vocabulary is a `RangeError` on the CPU; a GPU cannot throw and gives a row of NaN.
+ *
+ * @example Look up two rows
+ * ```ts
+ * import { CpuDevice, embedding, tensor } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using weight = tensor([[1, 2], [3, 4], [5, 6]], { device });
+ * using ids = tensor([2, 0], { device, dtype: "i32" });
+ * using rows = embedding(weight, ids);
+ * assert.deepEqual(await rows.toArray(), [[5, 6], [1, 2]]);
+ * ```
+ */
+export function embedding(weight: Tensor, ids: Tensor): Tensor {
+  const device = sameDevice("embedding", weight, ids);
+  checkIds("embedding", ids);
+  checkRank("embedding", weight, 2, "a weight (V, E)");
+  const [vocabulary, columns] = weight.shape;
+  const y = Tensor.empty(device, [...ids.shape, columns], weight.dtype);
+  const table = { firstRow: 0, tableRows: vocabulary };
+  device.launch(embeddingKernel, { ids, table: weight, y }, {
+    rows: ids.size,
+    columns,
+    ...table,
+    vocabulary,
+  });
+  return record("embedding", [weight], y, [ids], (dOut, [ids]) => {
+    const grad = constant(device, [vocabulary, columns], 0, weight.dtype);
+    const links = Tensor.empty(device, [2, Math.min(RUN, ids.size)], "u32");
+    for (let first = 0; first < ids.size; first += RUN) {
+      const rows = Math.min(RUN, ids.size - first);
+      const some = part(ids, first, rows);
+      device.launch(equalIds, { ids: some, links: part(links, 0, 2 * rows) }, { count: rows });
+      const x = part(dOut, first * columns, rows * columns);
+      const bindings = { x, ids: some, links: part(links, 0, 2 * rows), table: grad };
+      device.launch(embeddingBackward, bindings, { rows, columns, ...table });
+    }
+    return [grad];
+  });
+}
+
+/** A run of a tensor's elements. */
+function part({ buffer, dtype }: Tensor, offset: number, size: number): Binding {
+  return { buffer, dtype, offset, size };
+}
+
+/**
+ * The parts of `x` (n, ...) at `ids` (any shape, `i32` or `u32`) along its first axis: the shape of `ids`, then
+ * the other axes of `x`. Ids as in `embedding`.
+ */
+export function take(x: Tensor, ids: Tensor): Tensor {
+  if (x.shape.length === 0) throw new TypeError(`take: expected one axis at least but got ${x}`);
+  const [rows, ...rest] = x.shape;
+  const found = embedding(reshape(x, [rows, sizeOf(rest)]), ids);
+  return reshape(found, [...ids.shape, ...rest]);
+}
+
+/**
+ * The elements of `x` (..., n) at `ids` (..., k) along the last axis, of `i32` or `u32`: shape of `ids`. An
+ * element that is picked twice gets both gradients.
+ *
+ * Throws a `TypeError` when the other axes differ. An id outside the axis throws a `RangeError` on the CPU
+ * device; a GPU cannot throw and gives 0.
+ *
+ * @example
+ * ```ts
+ * import { CpuDevice, takeAlongAxis, tensor } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using x = tensor([[1, 2, 3], [4, 5, 6]], { device });
+ * using ids = tensor([[2], [0]], { device, dtype: "i32" });
+ * using picked = takeAlongAxis(x, ids);
+ * assert.deepEqual(await picked.toArray(), [[3], [4]]);
+ * ```
+ */
+export function takeAlongAxis(x: Tensor, ids: Tensor): Tensor {
+  checkIds("takeAlongAxis", ids);
+  const device = sameDevice("takeAlongAxis", x, ids);
+  if (x.shape.length === 0 || !sameShape(x.shape.slice(0, -1), ids.shape.slice(0, -1))) {
+    throw new TypeError(
+      `takeAlongAxis: expected shapes that differ in the last axis only but got ` +
+        `${formatShape(x.shape)} and ${formatShape(ids.shape)}`,
+    );
+  }
+  const columns = x.shape.at(-1)!;
+  const taken = ids.shape.at(-1)!;
+  const y = Tensor.empty(device, ids.shape, x.dtype);
+  device.launch(gatherKernel, { x, ids, y }, { count: y.size, columns, taken });
+  if (!isFloat(x.dtype)) return y;
+  const { shape } = x;
+  return record("takeAlongAxis", [x], y, [ids], (dOut, [ids]) => [putAlongAxis(dOut, ids, shape)]);
+}
+
+/** A tensor of zeros to which `dOut` (..., k) is added at `ids` (..., k) along the last axis: the gradient of picking. */
+export function putAlongAxis(dOut: Tensor, ids: Tensor, shape: Shape): Tensor {
+  const dX = constant(dOut.device, shape, 0, dOut.dtype);
+  const columns = shape.at(-1)!;
+  const rows = sizeOf(shape.slice(0, -1));
+  const taken = ids.shape.at(-1)!;
+  for (let first = 0; first < taken; first += MAX_ITERATIONS) {
+    const end = Math.min(taken, first + MAX_ITERATIONS);
+    dOut.device.launch(gatherBackward, { dOut, ids, dX }, { rows, columns, taken, first, end });
+  }
+  return dX;
+}
+
+/** What {@linkcode topK} finds. */
+export interface TopK {
+  /** The elements (..., k), the largest first. */
+  readonly values: Tensor;
+  /** Where they are (..., k), of `i32`. */
+  readonly indices: Tensor;
+}
+
+/**
+ * The `k` largest elements of each row of `x` (..., n) and their positions; equals from left to right, a NaN
+ * before all. The gradient of the values goes to where they came from; positions have none. Made for small k:
+ * a GPU goes through the rows k times.
+ *
+ * Throws a `RangeError` unless 1 <= k <= n, and a `TypeError` for whole numbers.
+ *
+ * @example
+ * ```ts
+ * import { CpuDevice, tensor, topK } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using x = tensor([[1, 9, 4]], { device });
+ * const { values, indices } = topK(x, 2);
+ * assert.deepEqual(await values.toArray(), [[9, 4]]);
+ * assert.deepEqual(await indices.toArray(), [[1, 2]]);
+ * ```
+ */
+export function topK(x: Tensor, k: number): TopK {
+  checkFloat("topK", x);
+  const columns = x.shape.at(-1) ?? 0;
+  if (!Number.isInteger(k) || k < 1 || k > columns) {
+    throw new RangeError(
+      `topK: expected k from 1 to the length of the last axis of ${
+        formatShape(x.shape)
+      } but got ${k}`,
+    );
+  }
+  const outer = x.shape.slice(0, -1);
+  const values = Tensor.empty(x.device, [...outer, k], x.dtype);
+  const indices = Tensor.empty(x.device, [...outer, k], "i32");
+  const rows = sizeOf(outer);
+  const rounds = x.device.kind === "cpu" ? k : topKRounds(columns);
+  for (let first = 0; first < k; first += rounds) {
+    const end = Math.min(k, first + rounds);
+    x.device.launch(topKKernel, { x, values, indices }, { rows, columns, k, first, end });
+  }
+  const { shape } = x;
+  record("topK", [x], values, [indices], (dOut, [indices]) => [putAlongAxis(dOut, indices, shape)]);
+  return { values, indices };
+}

@@ -1,0 +1,234 @@
+/**
+ * What families of operations share: launches of elementwise kernels, of reductions and of strided copies.
+ *
+ * @module
+ */
+import {
+  unaryBackwardKernels,
+  type UnaryBackwardName,
+  unaryKernels,
+} from "../../kernels/elementwise/unary.ts";
+import { broadcastParams } from "../../kernels/elementwise/elementwise.ts";
+import { stridedKernels, stridedParams } from "../../kernels/indexing/strided.ts";
+import { reduceKernels } from "../../kernels/rows/reduce.ts";
+import type { AxisParams } from "../../kernels/rows/softmax.ts";
+import type { Device } from "../device/device.ts";
+import { BYTES, type DType, isFloat } from "../device/dtype.ts";
+import type { Kernel, Params } from "../device/kernel.ts";
+import { scoped } from "../tensor/scope.ts";
+import {
+  broadcastShapes,
+  broadcastStrides,
+  sameShape,
+  type Shape,
+  sizeOf,
+  stridesOf,
+} from "../tensor/shape.ts";
+import { record } from "../tensor/tape.ts";
+import { Tensor } from "../tensor/tensor.ts";
+import { sameDevice } from "./check.ts";
+
+/** A tensor of the operands' shape, filled by a flat kernel. */
+export function launchFlat(
+  kernel: Kernel<Params>,
+  operands: readonly Tensor[],
+  dtype: DType = operands[0].dtype,
+  scalars: Params = {},
+): Tensor {
+  const device = sameDevice(kernel.name, ...operands);
+  const [a, b, c] = operands;
+  const y = Tensor.empty(device, a.shape, dtype);
+  device.launch(kernel, { a, ...(b && { b }), ...(c && { c }), y }, {
+    count: a.size,
+    float: operands.every((operand) => isFloat(operand.dtype)) ? 1 : 0,
+    ...scalars,
+  });
+  return y;
+}
+
+/** A tensor of the shape that the operands stretch to, filled by a broadcasting kernel. */
+export function launchBroadcast(
+  name: string,
+  kernel: Kernel<Params>,
+  operands: readonly Tensor[],
+  dtype: DType = operands[0].dtype,
+): Tensor {
+  const device = sameDevice(name, ...operands);
+  const shape = operands.reduce<Shape>(
+    (all, operand) => broadcastShapes(name, all, operand.shape),
+    [],
+  );
+  const strides = operands.map((operand) => broadcastStrides(operand.shape, shape));
+  const float = operands.every((operand) => isFloat(operand.dtype));
+  const params = broadcastParams(name, shape, strides, float);
+  const y = Tensor.empty(device, shape, dtype);
+  const [a, b, c] = operands;
+  device.launch(kernel, { a, ...(b && { b }), ...(c && { c }), y }, params);
+  return y;
+}
+
+/** Applies a function whose gradient is one kernel of dOut and x, or of dOut and the value. */
+export function applyUnary(
+  name: UnaryBackwardName,
+  x: Tensor,
+  needs: "input" | "value",
+  scalars: Params = {},
+): Tensor {
+  const y = launchFlat(unaryKernels[name], [x], x.dtype, scalars);
+  if (!isFloat(x.dtype)) return y;
+  return record(
+    name,
+    [x],
+    y,
+    [needs === "input" ? x : y],
+    (dOut, [saved]) => [launchFlat(unaryBackwardKernels[name], [dOut, saved], dOut.dtype, scalars)],
+  );
+}
+
+/** Parameters of a kernel that takes a tensor and a number. Throws a `TypeError` for a fraction among integers. */
+export function numberScalars(name: string, x: Tensor, number: number, swapped: boolean): Params {
+  const float = isFloat(x.dtype);
+  if (!float && !Number.isInteger(number)) {
+    throw new TypeError(`${name}: expected an integer for ${x} but got ${number}`);
+  }
+  return { value: float ? number : 0, whole: float ? 0 : number | 0, swapped: swapped ? 1 : 0 };
+}
+
+/**
+ * The sum along the axes over which `shape` was stretched to that of `x`: what the gradient of a broadcast
+ * needs. Returns `x` itself where the shapes are the same.
+ */
+export function sumTo(x: Tensor, shape: Shape): Tensor {
+  const extra = x.shape.length - shape.length;
+  const axes = x.shape.map((_, axis) => axis).filter((axis) =>
+    axis < extra || (shape[axis - extra] === 1 && x.shape[axis] !== 1)
+  );
+  if (axes.length === 0) return x;
+  return scoped(() => reduce("sum", x, axes, {}, 1).alias(shape));
+}
+
+/** The shape with the reduced axes of length 1. */
+export function keptShape(shape: Shape, axes: Shape): number[] {
+  return shape.map((length, axis) => axes.includes(axis) ? 1 : length);
+}
+
+/** Reduces groups of neighbouring axes one after the other, the last first, in f32 between. */
+export function reduce(
+  name: keyof typeof reduceKernels,
+  x: Tensor,
+  axes: readonly number[],
+  { keepdim = false }: { readonly keepdim?: boolean },
+  scale: number,
+): Tensor {
+  const kept = keptShape(x.shape, axes);
+  const shape = keepdim ? kept : x.shape.filter((_, axis) => !axes.includes(axis));
+  return scoped(() => {
+    const groups: [first: number, end: number][] = [];
+    for (const axis of axes) {
+      const last = groups.at(-1);
+      if (last?.[1] === axis) last[1] = axis + 1;
+      else groups.push([axis, axis + 1]);
+    }
+    if (groups.length === 0) groups.push([0, 0]); // nothing to reduce: one pass copies
+    let part = x;
+    for (let g = groups.length - 1; g >= 0; g--) {
+      const [first, end] = groups[g];
+      const outer = sizeOf(x.shape.slice(0, first));
+      const reduced = sizeOf(x.shape.slice(first, end));
+      const inner = sizeOf(kept.slice(end));
+      part = reduceOne(name, part, [outer, reduced, inner], g > 0, scale, x.dtype);
+    }
+    return part.alias(shape);
+  });
+}
+
+/** Reduces `x` seen as [outer, reduced, inner], in as many passes as it takes. */
+function reduceOne(
+  name: keyof typeof reduceKernels,
+  x: Tensor,
+  [outer, reduced, inner]: readonly [number, number, number],
+  more: boolean,
+  scale: number,
+  dtype: DType,
+): Tensor {
+  const float = isFloat(dtype);
+  const length = slabLength(x.device, outer, reduced, inner);
+  const slabs = Math.max(1, Math.ceil(reduced / length));
+  const last = slabs === 1 && !more;
+  const y = Tensor.empty(
+    x.device,
+    [outer, slabs, inner],
+    last ? dtype : float ? "f32" : dtype,
+  );
+  x.device.launch(reduceKernels[name], { x, y }, {
+    count: y.size,
+    reduced,
+    inner,
+    slabs,
+    length,
+    scale: last ? scale : 1,
+    float: float ? 1 : 0,
+  });
+  return slabs === 1 ? y : reduceOne(name, y, [outer, slabs, inner], more, scale, dtype);
+}
+
+/** How much one invocation, or one call on the CPU, reduces: enough in parallel, and short chains. */
+function slabLength(device: Device, outer: number, reduced: number, inner: number): number {
+  if (device.kind === "cpu") return Math.max(1, Math.min(reduced, inner === 1 ? 65536 : 4096));
+  const parallel = Math.ceil(outer * reduced * inner / 65536);
+  return Math.max(1, Math.min(reduced, Math.max(32, Math.min(512, parallel))));
+}
+
+/** True where elements by these strides lie one after the other. */
+function isRun(shape: Shape, strides: readonly number[]): boolean {
+  const own = stridesOf(shape);
+  return shape.every((length, axis) => length === 1 || strides[axis] === own[axis]);
+}
+
+/** Copies elements byte for byte, which needs no binding; false where they do not fill whole words. */
+function copyRun(from: Tensor, at: number, to: Tensor, toAt: number, count: number): boolean {
+  const bytes = BYTES[from.dtype];
+  if (at * bytes % 4 || toAt * bytes % 4 || count * bytes % 4) return false;
+  from.device.copy(from.buffer, at * bytes, to.buffer, toAt * bytes, count * bytes);
+  return true;
+}
+
+/** A new tensor of `shape` that reads `x` by strides from the element `base` on. No gradient is recorded. */
+export function copyStrided(
+  x: Tensor,
+  shape: Shape,
+  strides: readonly number[],
+  base: number,
+): Tensor {
+  const y = Tensor.empty(x.device, shape, x.dtype);
+  if (y.size === 0) return y;
+  if (isRun(shape, strides) && copyRun(x, base, y, 0, y.size)) return y;
+  x.device.launch(stridedKernels.gather, { x, y }, stridedParams("copy", shape, strides, base));
+  return y;
+}
+
+/** Writes `x` into `y` by strides from the element `base` on. */
+export function writeStrided(x: Tensor, y: Tensor, strides: readonly number[], base: number): void {
+  if (x.size === 0) return;
+  if (isRun(x.shape, strides) && copyRun(x, 0, y, base, x.size)) return;
+  x.device.launch(
+    stridedKernels.scatter,
+    { x, y },
+    stridedParams("copy", x.shape, strides, base),
+  );
+}
+
+/** `broadcastTo` without a gradient, for the gradients of reductions. */
+export function expand(x: Tensor, shape: Shape): Tensor {
+  if (sameShape(x.shape, shape)) return x;
+  return copyStrided(x, shape, broadcastStrides(x.shape, shape), 0);
+}
+
+/** A shape seen as (outer, columns, inner) around an axis. */
+export function alongAxis(shape: Shape, axis: number): AxisParams {
+  return {
+    outer: sizeOf(shape.slice(0, axis)),
+    columns: shape[axis],
+    inner: sizeOf(shape.slice(axis + 1)),
+  };
+}
