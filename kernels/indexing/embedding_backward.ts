@@ -5,6 +5,7 @@
  */
 import { type Kernel, kernel } from "../../src/device/kernel.ts";
 import { checkIdsInRange } from "./embedding.ts";
+import { SORT_BLOCK } from "./sort_ids.ts";
 import wgsl from "./embedding_backward.wgsl" with { type: "text" };
 
 /** Numbers of {@linkcode embeddingBackward}. */
@@ -20,7 +21,7 @@ export type EmbeddingBackwardParams = {
 };
 
 /**
- * table (tableRows, columns) += x (rows, columns) at ids (rows); links is what `equalIds` gives for them. Rows
+ * table (tableRows, columns) += x (rows, columns) at ids (rows); sorted is what `sortIds` gives for them. Rows
  * of one id are added in their order, so that the sum is the same every time.
  */
 export const embeddingBackward: Kernel<EmbeddingBackwardParams> = kernel<EmbeddingBackwardParams>({
@@ -28,14 +29,16 @@ export const embeddingBackward: Kernel<EmbeddingBackwardParams> = kernel<Embeddi
   bindings: {
     x: { read: "rows columns" },
     ids: { read: "rows", dtype: "i32" },
-    links: { read: "2 rows", dtype: "u32" },
+    sorted: { read: "2 rows", dtype: "u32" },
     table: { update: "tableRows columns" },
   },
   params: { rows: "u32", columns: "u32", firstRow: "u32", tableRows: "u32" },
   gpu({ rows, columns }) {
     const vec4 = columns % 4 === 0 && "columns";
     const workgroups = Math.ceil(rows * columns / (vec4 ? 4 : 1) / 64);
-    return { wgsl, vec4, workgroups, iterations: rows };
+    // Of each block all of its rows at most, and 11 steps of two searches.
+    const iterations = rows + 24 * Math.ceil(rows / SORT_BLOCK);
+    return { wgsl, vec4, constants: { BLOCK: SORT_BLOCK }, workgroups, iterations };
   },
   cpu({ x, ids, table }, { rows, columns, firstRow, tableRows }) {
     checkIdsInRange(ids.subarray(0, rows), firstRow + tableRows, "embedding_backward");

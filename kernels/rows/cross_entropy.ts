@@ -12,6 +12,8 @@ import { rowChunk, rowProgram, rowSources } from "./rows.ts";
 export type CrossEntropyParams = ClassParams & {
   /** What the target distribution gives to all classes alike, 0 to 1. */
   smoothing: number;
+  /** Classes that a target may name; others only pad the rows. */
+  known: number;
 };
 
 const sources = rowSources(wgsl);
@@ -28,7 +30,7 @@ export const crossEntropy: Kernel<CrossEntropyParams> = kernel<CrossEntropyParam
     loss: { write: "rows", dtype: "f32" },
     lse: { write: "rows", dtype: "f32", optional: true },
   },
-  params: { rows: "u32", classes: "u32", ignoreIndex: "i32", smoothing: "f32" },
+  params: { rows: "u32", classes: "u32", ignoreIndex: "i32", smoothing: "f32", known: "u32" },
   gpu: ({ rows, classes }, target) =>
     rowProgram(sources, target, {
       rows,

@@ -37,7 +37,7 @@ fn main(
   let chosen = i32(targets[row]);
   if (chosen == params.ignore_index) {
     loss[row] = 0.0;
-  } else if (chosen < 0 || u32(chosen) >= params.classes) {
+  } else if (chosen < 0 || u32(chosen) >= params.known) {
     loss[row] = notANumber();
   } else {
     let column = u32(chosen);

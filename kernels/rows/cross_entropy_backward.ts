@@ -24,7 +24,7 @@ export const crossEntropyBackward: Kernel<CrossEntropyParams> = kernel<CrossEntr
     dOut: { read: "1", dtype: "f32" },
     dLogits: { write: "rows classes" },
   },
-  params: { rows: "u32", classes: "u32", ignoreIndex: "i32", smoothing: "f32" },
+  params: { rows: "u32", classes: "u32", ignoreIndex: "i32", smoothing: "f32", known: "u32" },
   gpu: ({ rows, classes }, target) =>
     rowProgram(sources, target, {
       rows,

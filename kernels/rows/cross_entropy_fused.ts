@@ -22,7 +22,7 @@ export const crossEntropyFused: Kernel<CrossEntropyParams> = kernel<CrossEntropy
     scale: { read: "1", dtype: "f32" },
     loss: { write: "rows", dtype: "f32" },
   },
-  params: { rows: "u32", classes: "u32", ignoreIndex: "i32", smoothing: "f32" },
+  params: { rows: "u32", classes: "u32", ignoreIndex: "i32", smoothing: "f32", known: "u32" },
   gpu: ({ rows, classes }, target) =>
     rowProgram(sources, target, {
       rows,

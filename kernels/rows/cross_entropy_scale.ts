@@ -11,29 +11,31 @@ import wgsl from "./cross_entropy_scale.wgsl" with { type: "text" };
 export type CrossEntropyScaleParams = {
   /** Elements. */
   count: number;
+  /** 1 to add to what y holds. */
+  accumulate: number;
 };
 
-/** y (count) *= scale (1). Costs next to nothing when the scale is 1, as it mostly is. */
+/** y (count) = scale (1) x (count), or y + scale x; computed in f32. */
 export const crossEntropyScale: Kernel<CrossEntropyScaleParams> = kernel<CrossEntropyScaleParams>({
   name: "cross_entropy_scale",
   bindings: {
     scale: { read: "1", dtype: "f32" },
+    x: { read: "count" },
     y: { update: "count" },
   },
-  params: { count: "u32" },
-  gpu: ({ count }) => ({
-    wgsl,
-    vec4: count % 4 === 0 && "count",
-    workgroups: Math.min(4096, Math.ceil(count / 1024)),
-  }),
-  cpu({ scale, y }, { count }) {
-    const factor = scale[0];
-    if (factor !== 1) { for (let i = 0; i < count; i++) y[i] *= factor; }
+  params: { count: "u32", accumulate: "u32" },
+  gpu: ({ count }) => {
+    const vec4 = count % 4 === 0 && "count";
+    return { wgsl, vec4, workgroups: Math.ceil(count / (vec4 ? 1024 : 256)) };
+  },
+  cpu({ scale, x, y }, { count, accumulate }) {
+    for (let i = 0; i < count; i++) y[i] = scale[0] * x[i] + (accumulate ? y[i] : 0);
   },
   simd(job) {
-    const { at, params: { count }, run } = job;
+    const { at, params: { count, accumulate }, run } = job;
     const factor = numberAt(job, at.scale);
-    if (factor !== 1) run("mul_scalar", count, 16384, at.y, factor, at.y);
+    if (accumulate) run("axpy", count, 16384, factor, at.x, at.y);
+    else run("mul_scalar", count, 16384, at.x, factor, at.y);
     return true;
   },
   split: "count",
