@@ -50,9 +50,6 @@ const fused: Kernel<AttentionParams> = kernel<AttentionParams>({
     dV: { write: "*" },
   },
   params: ATTENTION_PARAMS,
-  gpu() {
-    throw new Error("attention_backward is for the CPU; a GPU runs its parts one after the other");
-  },
   cpu(views, params) {
     attentionBackwardQ.cpu(views, params);
     attentionBackwardKv.cpu(views, params);

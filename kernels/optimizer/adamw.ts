@@ -1,10 +1,11 @@
 /**
- * The AdamW update.
+ * AdamW (Loshchilov and Hutter 2019), and the bias correction of its moments.
  *
  * @module
  */
 import { type GpuTarget, type Kernel, kernel } from "../../src/device/kernel.ts";
-import wgsl from "./adamw.wgsl" with { type: "text" };
+import adamwWgsl from "./adamw.wgsl" with { type: "text" };
+import adamwCorrectionWgsl from "./adamw_correction.wgsl" with { type: "text" };
 
 /** Numbers of {@linkcode adamw}. */
 export type AdamWParams = {
@@ -62,7 +63,7 @@ export const adamw: Kernel<AdamWParams> = kernel<AdamWParams>({
     // A software GPU pays for each invocation, a real one wants many.
     const perInvocation = software ? 16 : 1;
     return {
-      wgsl,
+      wgsl: adamwWgsl,
       vec4,
       constants: { PER_INVOCATION: perInvocation },
       workgroups: Math.ceil(count / ((vec4 ? 4 : 1) * 64 * perInvocation)),
@@ -101,4 +102,33 @@ export const adamw: Kernel<AdamWParams> = kernel<AdamWParams>({
     return true;
   },
   split: "count",
+});
+
+/** Numbers of {@linkcode adamwCorrection}. */
+export type AdamWCorrectionParams = {
+  /** Natural logarithm of beta1; at least -1000, as for a beta of 0. */
+  logBeta1: number;
+  /** Natural logarithm of beta2. */
+  logBeta2: number;
+};
+
+/**
+ * Unless `gradScale[0]` is 0: adds 1 to `step` (1) and sets `correction` (2) to `1 - beta1^step` and
+ * `1 - beta2^step`.
+ */
+export const adamwCorrection: Kernel<AdamWCorrectionParams> = kernel<AdamWCorrectionParams>({
+  name: "adamw_correction",
+  bindings: {
+    gradScale: { read: "1", dtype: "f32" },
+    step: { update: "1", dtype: "f32" },
+    correction: { update: "2", dtype: "f32" },
+  },
+  params: { logBeta1: "f32", logBeta2: "f32" },
+  gpu: () => ({ wgsl: adamwCorrectionWgsl, workgroups: 1 }),
+  cpu({ gradScale, step, correction }, { logBeta1, logBeta2 }) {
+    if (gradScale[0] === 0) return;
+    step[0] += 1;
+    correction[0] = -Math.expm1(step[0] * logBeta1);
+    correction[1] = -Math.expm1(step[0] * logBeta2);
+  },
 });

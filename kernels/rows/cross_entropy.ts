@@ -1,12 +1,16 @@
 /**
- * Cross-entropy between logits and class ids.
+ * Cross-entropy of rows of logits: the scale of a mean, losses, gradients, and both in one pass.
  *
  * @module
  */
 import { type Kernel, kernel } from "../../src/device/kernel.ts";
-import wgsl from "./cross_entropy.wgsl" with { type: "text" };
-import type { ClassParams } from "./cross_entropy_count.ts";
-import { rowChunk, rowProgram, rowSources } from "./rows.ts";
+import { numberAt, rowChunk, rowProgram, rowSources } from "./rows.ts";
+import crossEntropyWgsl from "./cross_entropy.wgsl" with { type: "text" };
+import crossEntropyCountWgsl from "./cross_entropy_count.wgsl" with { type: "text" };
+import crossEntropyMeanWgsl from "./cross_entropy_mean.wgsl" with { type: "text" };
+import crossEntropyBackwardWgsl from "./cross_entropy_backward.wgsl" with { type: "text" };
+import crossEntropyFusedWgsl from "./cross_entropy_fused.wgsl" with { type: "text" };
+import crossEntropyScaleWgsl from "./cross_entropy_scale.wgsl" with { type: "text" };
 
 /** Numbers of {@linkcode crossEntropy} and its gradient. */
 export type CrossEntropyParams = ClassParams & {
@@ -16,7 +20,7 @@ export type CrossEntropyParams = ClassParams & {
   known: number;
 };
 
-const sources = rowSources(wgsl);
+const crossEntropySources = rowSources(crossEntropyWgsl);
 
 /**
  * loss (rows) of logits (rows, classes) and targets (rows), 0 where the target is `ignoreIndex`; lse (rows)
@@ -32,7 +36,7 @@ export const crossEntropy: Kernel<CrossEntropyParams> = kernel<CrossEntropyParam
   },
   params: { rows: "u32", classes: "u32", ignoreIndex: "i32", smoothing: "f32", known: "u32" },
   gpu: ({ rows, classes }, target) =>
-    rowProgram(sources, target, {
+    rowProgram(crossEntropySources, target, {
       rows,
       columns: classes,
       passes: 1,
@@ -88,3 +92,212 @@ export function rowStatistics(
   for (let i = first; i < first + classes; i++) sum += Math.exp(logits[i] - top);
   return { top, log: Math.log(sum), mean: all / classes };
 }
+
+/** Numbers of the cross-entropy kernels. */
+export type ClassParams = {
+  /** Rows of logits. */
+  rows: number;
+  /** Classes, the length of a row. */
+  classes: number;
+  /** Rows with this target are left out. */
+  ignoreIndex: number;
+};
+
+const crossEntropyCountSources = rowSources(crossEntropyCountWgsl);
+
+/**
+ * scale (1) = 1 / number of the targets (rows) that are not `ignoreIndex`, NaN when there are none.
+ *
+ * On the CPU a target that is no class is a `RangeError`; a GPU cannot throw, there the loss and the
+ * gradient of such a row become NaN.
+ */
+export const crossEntropyCount: Kernel<ClassParams> = kernel<ClassParams>({
+  name: "cross_entropy_count",
+  bindings: {
+    targets: { read: "rows", dtype: "i32" },
+    scale: { write: "1", dtype: "f32" },
+  },
+  params: { rows: "u32", classes: "u32", ignoreIndex: "i32" },
+  gpu: ({ rows }, target) =>
+    rowProgram(crossEntropyCountSources, target, { rows: 1, columns: rows, passes: 1 }),
+  cpu({ targets, scale }, { rows, classes, ignoreIndex }) {
+    let count = 0;
+    for (let row = 0; row < rows; row++) {
+      const target = targets[row];
+      if (target === ignoreIndex) continue;
+      if (!(target >= 0 && target < classes)) {
+        throw new RangeError(
+          `cross-entropy: the target of row ${row} is ${target}, expected a class from 0 to ${
+            classes - 1
+          }` + (ignoreIndex < 0 || ignoreIndex >= classes ? ` or ${ignoreIndex} to ignore it` : ""),
+        );
+      }
+      count++;
+    }
+    scale[0] = count ? 1 / count : NaN;
+  },
+});
+
+/** Numbers of {@linkcode crossEntropyMean}. */
+export type CrossEntropyMeanParams = {
+  /** Rows. */
+  rows: number;
+};
+
+const crossEntropyMeanSources = rowSources(crossEntropyMeanWgsl);
+
+/** mean (1) = scale (1) * sum of loss (rows). */
+export const crossEntropyMean: Kernel<CrossEntropyMeanParams> = kernel<CrossEntropyMeanParams>({
+  name: "cross_entropy_mean",
+  bindings: {
+    loss: { read: "rows", dtype: "f32" },
+    scale: { read: "1", dtype: "f32" },
+    mean: { write: "1", dtype: "f32" },
+  },
+  params: { rows: "u32" },
+  gpu: ({ rows }, target) =>
+    // One pass, but in nested loops.
+    rowProgram(crossEntropyMeanSources, target, { rows: 1, columns: rows, passes: 2 }),
+  cpu({ loss, scale, mean }, { rows }) {
+    let sum = 0;
+    for (let row = 0; row < rows; row++) sum += loss[row];
+    mean[0] = sum * scale[0];
+  },
+});
+
+const crossEntropyBackwardSources = rowSources(crossEntropyBackwardWgsl);
+
+/**
+ * dLogits (rows, classes) = (softmax(logits) - target distribution) * scale * dOut, 0 in ignored rows; lse
+ * (rows) is that of `cross_entropy`, scale (1) that of `cross_entropy_count`, dOut (1) the gradient of the mean.
+ */
+export const crossEntropyBackward: Kernel<CrossEntropyParams> = kernel<CrossEntropyParams>({
+  name: "cross_entropy_backward",
+  bindings: {
+    logits: { read: "rows classes" },
+    targets: { read: "rows", dtype: "i32" },
+    lse: { read: "rows", dtype: "f32" },
+    scale: { read: "1", dtype: "f32" },
+    dOut: { read: "1", dtype: "f32" },
+    dLogits: { write: "rows classes" },
+  },
+  params: { rows: "u32", classes: "u32", ignoreIndex: "i32", smoothing: "f32", known: "u32" },
+  gpu: ({ rows, classes }, target) =>
+    rowProgram(crossEntropyBackwardSources, target, {
+      rows,
+      columns: classes,
+      passes: 1,
+      axis: "classes",
+    }),
+  cpu(views, { rows, classes, ignoreIndex, smoothing }) {
+    const { logits, targets, lse, scale, dOut, dLogits } = views;
+    const factor = scale[0] * dOut[0];
+    for (let row = 0; row < rows; row++) {
+      const first = row * classes;
+      if (targets[row] === ignoreIndex) {
+        dLogits.fill(0, first, first + classes);
+        continue;
+      }
+      for (let i = 0; i < classes; i++) {
+        const hot = i === targets[row] ? 1 - smoothing : 0;
+        const p = Math.exp(logits[first + i] - lse[row]);
+        dLogits[first + i] = (p - smoothing / classes - hot) * factor;
+      }
+    }
+  },
+  simd(job) {
+    const { at, params: { rows, classes, ignoreIndex, smoothing }, run } = job;
+    // deno-fmt-ignore
+    run("cross_entropy_backward", rows, rowChunk(classes), at.logits, classes, at.targets, at.lse,
+      at.dLogits, classes, ignoreIndex, smoothing, numberAt(job, at.dOut), at.scale, 0);
+    return true;
+  },
+  split: "rows",
+});
+
+const crossEntropyFusedSources = rowSources(crossEntropyFusedWgsl);
+
+/**
+ * loss (rows) of logits (rows, classes) and targets (rows); the logits are overwritten by their gradient,
+ * (softmax(logits) - target distribution) * scale (1). Both are 0 in ignored rows.
+ */
+export const crossEntropyFused: Kernel<CrossEntropyParams> = kernel<CrossEntropyParams>({
+  name: "cross_entropy_fused",
+  bindings: {
+    logits: { update: "rows classes" },
+    targets: { read: "rows", dtype: "i32" },
+    scale: { read: "1", dtype: "f32" },
+    loss: { write: "rows", dtype: "f32" },
+  },
+  params: { rows: "u32", classes: "u32", ignoreIndex: "i32", smoothing: "f32", known: "u32" },
+  gpu: ({ rows, classes }, target) =>
+    rowProgram(crossEntropyFusedSources, target, {
+      rows,
+      columns: classes,
+      passes: 2,
+      axis: "classes",
+    }),
+  cpu({ logits, targets, scale, loss }, { rows, classes, ignoreIndex, smoothing }) {
+    for (let row = 0; row < rows; row++) {
+      const first = row * classes;
+      if (targets[row] === ignoreIndex) {
+        loss[row] = 0;
+        logits.fill(0, first, first + classes);
+        continue;
+      }
+      const statistics = rowStatistics(logits, first, classes);
+      const { top, log } = statistics;
+      loss[row] = rowLoss(statistics, logits[first + targets[row]], smoothing);
+      for (let i = 0; i < classes; i++) {
+        const hot = i === targets[row] ? 1 - smoothing : 0;
+        const p = Math.exp(logits[first + i] - top - log);
+        logits[first + i] = (p - smoothing / classes - hot) * scale[0];
+      }
+    }
+  },
+  simd({ at, params: { rows, classes, ignoreIndex, smoothing }, run }) {
+    // deno-fmt-ignore
+    run("cross_entropy_fused", rows, rowChunk(classes), at.logits, classes, at.targets, at.loss, 0,
+      classes, ignoreIndex, smoothing, 1, at.scale, 0);
+    return true;
+  },
+  split: "rows",
+});
+
+/** Numbers of {@linkcode crossEntropyScale}. */
+export type CrossEntropyScaleParams = {
+  /** Elements. */
+  count: number;
+  /** 1 to add to what y holds. */
+  accumulate: number;
+};
+
+/** y (count) = scale (1) x (count), or y + scale x; computed in f32. */
+export const crossEntropyScale: Kernel<CrossEntropyScaleParams> = kernel<CrossEntropyScaleParams>({
+  name: "cross_entropy_scale",
+  bindings: {
+    scale: { read: "1", dtype: "f32" },
+    x: { read: "count" },
+    y: { update: "count" },
+  },
+  params: { count: "u32", accumulate: "u32" },
+  gpu: ({ count }) => {
+    const vec4 = count % 4 === 0 && "count";
+    return {
+      wgsl: crossEntropyScaleWgsl,
+      vec4,
+      workgroups: Math.ceil(count / (vec4 ? 1024 : 256)),
+    };
+  },
+  cpu({ scale, x, y }, { count, accumulate }) {
+    for (let i = 0; i < count; i++) y[i] = scale[0] * x[i] + (accumulate ? y[i] : 0);
+  },
+  simd(job) {
+    const { at, params: { count, accumulate }, run } = job;
+    const factor = numberAt(job, at.scale);
+    if (accumulate) run("axpy", count, 16384, factor, at.x, at.y);
+    else run("mul_scalar", count, 16384, at.x, factor, at.y);
+    return true;
+  },
+  split: "count",
+});

@@ -8,13 +8,13 @@ import type { DType, TypedArray } from "./dtype.ts";
 import {
   type Access,
   type BindingSpec,
+  type KernelSpecification,
   type Params,
   type ShapeSpec,
   slotsOf,
-  type Specification,
 } from "./kernel_spec.ts";
 
-export type { Access, BindingSpec, Params, ShapeSpec };
+export type { Access, BindingSpec, KernelSpecification, Params, ShapeSpec };
 
 /** What a kernel is told about the GPU and the launch when it chooses its program. */
 export interface GpuTarget {
@@ -85,8 +85,8 @@ export interface KernelDefinition<P extends Params> {
   readonly bindings: Readonly<Record<string, BindingSpec<P>>>;
   /** Fields of the uniform struct `Params` in order, in WGSL in snake case; it is bound after the storage bindings. */
   readonly params: Readonly<Record<keyof P & string, "u32" | "i32" | "f32">>;
-  /** Chooses the GPU program of a launch. */
-  gpu(params: P, target: GpuTarget): GpuProgram;
+  /** Chooses the GPU program of a launch; left out by a kernel that is launched on the CPU device only. */
+  gpu?(params: P, target: GpuTarget): GpuProgram;
   /** The reference implementation: plain TypeScript over typed arrays; a binding left out is `undefined`. */
   // deno-lint-ignore no-explicit-any -- references index arrays of any element type
   cpu(views: Record<string, any>, params: P): void;
@@ -105,7 +105,8 @@ export interface KernelDefinition<P extends Params> {
 }
 
 /** A {@linkcode KernelDefinition} with what follows from it. */
-export interface Kernel<P extends Params = Params> extends KernelDefinition<P>, Specification {}
+export interface Kernel<P extends Params = Params>
+  extends KernelDefinition<P>, KernelSpecification {}
 
 /** The arrays that a reference implementation is given. */
 export type Views = Record<string, TypedArray>;

@@ -49,7 +49,7 @@ export interface BindingSlot {
 }
 
 /** What a kernel's declaration says of its bindings and parameters. */
-export interface Specification {
+export interface KernelSpecification {
   /** The bindings in `@binding` order. */
   readonly slots: readonly BindingSlot[];
   /** The parameters with their types, in order. */
@@ -90,7 +90,7 @@ export function sizeOfAxes(axes: readonly string[], params: Params): number {
  *   `F` (`vec4<f32>` or `f32`).
  */
 export function wgslHeader(
-  { slots, fields }: Specification,
+  { slots, fields }: KernelSpecification,
   params: Params,
   dtypes: Readonly<Record<string, DType>>,
   vec4: string | false = false,

@@ -4,10 +4,8 @@
  * @module
  */
 import { fill } from "../../kernels/elementwise/fill.ts";
-import { embeddingKernel } from "../../kernels/indexing/embedding.ts";
-import { embeddingBackward } from "../../kernels/indexing/embedding_backward.ts";
+import { embeddingBackward, embeddingKernel, sortIds } from "../../kernels/indexing/embedding.ts";
 import { gatherBackward, gatherKernel } from "../../kernels/indexing/gather.ts";
-import { sortIds } from "../../kernels/indexing/sort_ids.ts";
 import { topKKernel, topKRounds } from "../../kernels/sampling/top_k.ts";
 import { isFloat } from "../device/dtype.ts";
 import { MAX_ITERATIONS } from "../device/kernel.ts";

@@ -10,7 +10,7 @@ import {
 } from "../../kernels/elementwise/unary.ts";
 import { broadcastParams } from "../../kernels/elementwise/elementwise.ts";
 import { stridedKernels, stridedParams } from "../../kernels/indexing/strided.ts";
-import { columnSums } from "../../kernels/rows/column_sums.ts";
+import { columnSums } from "../../kernels/rows/norm.ts";
 import { reduceKernels } from "../../kernels/rows/reduce.ts";
 import type { AxisParams } from "../../kernels/rows/softmax.ts";
 import type { Binding, Device } from "../device/device.ts";

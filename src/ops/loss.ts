@@ -7,13 +7,13 @@ import { axpy } from "../../kernels/elementwise/axpy.ts";
 import { fill } from "../../kernels/elementwise/fill.ts";
 import {
   crossEntropy as crossEntropyKernel,
+  crossEntropyBackward,
+  crossEntropyCount,
+  crossEntropyFused,
+  crossEntropyMean,
   type CrossEntropyParams,
+  crossEntropyScale,
 } from "../../kernels/rows/cross_entropy.ts";
-import { crossEntropyBackward } from "../../kernels/rows/cross_entropy_backward.ts";
-import { crossEntropyCount } from "../../kernels/rows/cross_entropy_count.ts";
-import { crossEntropyFused } from "../../kernels/rows/cross_entropy_fused.ts";
-import { crossEntropyMean } from "../../kernels/rows/cross_entropy_mean.ts";
-import { crossEntropyScale } from "../../kernels/rows/cross_entropy_scale.ts";
 import type { Device } from "../device/device.ts";
 import { BYTES } from "../device/dtype.ts";
 import { constant } from "../tensor/create.ts";

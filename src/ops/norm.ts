@@ -3,9 +3,11 @@
  *
  * @module
  */
-import { layerNorm as layerNormKernel } from "../../kernels/rows/layer_norm.ts";
-import { layerNormBackward } from "../../kernels/rows/layer_norm_backward.ts";
-import { rmsNorm as rmsNormKernel } from "../../kernels/rows/rms_norm.ts";
+import {
+  layerNorm as layerNormKernel,
+  layerNormBackward,
+  rmsNorm as rmsNormKernel,
+} from "../../kernels/rows/norm.ts";
 import { formatShape, sizeOf } from "../tensor/shape.ts";
 import { type GradPlace, needsGrad, record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";

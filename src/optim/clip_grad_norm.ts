@@ -3,8 +3,7 @@
  *
  * @module
  */
-import { clipFactor } from "../../kernels/optimizer/clip_factor.ts";
-import { SQUARES_BLOCK, sumOfSquares } from "../../kernels/optimizer/sum_of_squares.ts";
+import { clipFactor, SQUARES_BLOCK, sumOfSquares } from "../../kernels/optimizer/grad_norm.ts";
 import type { Binding } from "../device/device.ts";
 import { BYTES } from "../device/dtype.ts";
 import { Scope } from "../tensor/scope.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { adamwCorrection } from "../../kernels/optimizer/adamw_correction.ts";
+import { adamwCorrection } from "../../kernels/optimizer/adamw.ts";
 import { axpy } from "../../kernels/elementwise/axpy.ts";
 import { fill } from "../../kernels/elementwise/fill.ts";
 import type { Binding, Device } from "../device/device.ts";

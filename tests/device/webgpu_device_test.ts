@@ -133,11 +133,21 @@ gpuTest("launch() lays more than 65,535 workgroups out over x and y", async (dev
   const three = kernel<ScaleParams>({
     ...iota,
     name: "three",
-    gpu: (params, target) => ({ ...iota.gpu(params, target), workgroups: [1, 65_536] }),
+    gpu: (params, target) => ({ ...iota.gpu!(params, target), workgroups: [1, 65_536] }),
   });
   assert.throws(
     () => device.launch(three, { x, y }, { n, a: 0, first: 0 }),
     /Kernel "three" asks for 1,65536 workgroups/,
+  );
+});
+
+gpuTest("launch() refuses a kernel that is for the CPU only", (device) => {
+  const { gpu: _, ...declaration } = iota;
+  const cpuOnly = kernel<ScaleParams>({ ...declaration, name: "cpu_only" });
+  const [x, y] = [empty(device, 1), empty(device, 1)];
+  assert.throws(
+    () => device.launch(cpuOnly, { x, y }, { n: 1, a: 0, first: 0 }),
+    /cpu_only: expected a kernel with a GPU program/,
   );
 });
 
@@ -229,7 +239,7 @@ gpuTest("read() throws what the GPU refused, with the kernel's name", async (dev
   const fixed: Kernel<ScaleParams> = {
     ...strict,
     gpu: (params, target) => {
-      const program = strict.gpu(params, target);
+      const program = strict.gpu!(params, target);
       return { ...program, constants: { ...program.constants, X: "array<f32, 4096>" } };
     },
   };

@@ -79,6 +79,11 @@ export class Launcher {
     }
     const ranges = this.#bind(layout, bindings);
     if (written > 0 && elements === 0) return;
+    if (!kernel.gpu) {
+      throw new TypeError(
+        `${kernel.name}: expected a kernel with a GPU program but got one for the CPU`,
+      );
+    }
     const program = kernel.gpu(params, { dtypes, ...this.#options.target });
     const workgroups = this.#workgroups(kernel.name, program);
     const { iterations = 0 } = program;

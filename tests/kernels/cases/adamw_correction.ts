@@ -1,4 +1,4 @@
-import { adamwCorrection } from "../../../kernels/optimizer/adamw_correction.ts";
+import { adamwCorrection } from "../../../kernels/optimizer/adamw.ts";
 import { type Case, output } from "../case.ts";
 
 interface Options extends Partial<Case> {

@@ -1,4 +1,4 @@
-import { clipFactor } from "../../../kernels/optimizer/clip_factor.ts";
+import { clipFactor } from "../../../kernels/optimizer/grad_norm.ts";
 import { type Case, output, random } from "../case.ts";
 
 function clipped(partials: Float32Array, maxNorm: number, lossScale?: number): Case {

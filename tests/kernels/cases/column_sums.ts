@@ -1,4 +1,4 @@
-import { columnSums } from "../../../kernels/rows/column_sums.ts";
+import { columnSums } from "../../../kernels/rows/norm.ts";
 import { type Case, output, random } from "../case.ts";
 
 function sums(rows: number, columns: number, parts: string, more: Partial<Case> = {}): Case {

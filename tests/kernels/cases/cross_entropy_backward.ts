@@ -1,4 +1,4 @@
-import { crossEntropyBackward } from "../../../kernels/rows/cross_entropy_backward.ts";
+import { crossEntropyBackward } from "../../../kernels/rows/cross_entropy.ts";
 import { type Case, LONG, output, random } from "../case.ts";
 import { classified } from "./cross_entropy.ts";
 

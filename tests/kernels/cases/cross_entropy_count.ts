@@ -1,4 +1,4 @@
-import { crossEntropyCount } from "../../../kernels/rows/cross_entropy_count.ts";
+import { crossEntropyCount } from "../../../kernels/rows/cross_entropy.ts";
 import { type Case, output, randomIds } from "../case.ts";
 
 function counted(rows: number, ignoreIndex: number): Case {

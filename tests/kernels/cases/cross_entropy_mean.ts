@@ -1,4 +1,4 @@
-import { crossEntropyMean } from "../../../kernels/rows/cross_entropy_mean.ts";
+import { crossEntropyMean } from "../../../kernels/rows/cross_entropy.ts";
 import { type Case, output, random } from "../case.ts";
 
 function mean(rows: number): Case {

@@ -1,4 +1,4 @@
-import { crossEntropyScale } from "../../../kernels/rows/cross_entropy_scale.ts";
+import { crossEntropyScale } from "../../../kernels/rows/cross_entropy.ts";
 import { type Case, output, random } from "../case.ts";
 
 function scaled(count: number, factor: number, accumulate = 0, more: Partial<Case> = {}): Case {

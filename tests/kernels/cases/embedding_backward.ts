@@ -1,5 +1,4 @@
-import { embeddingBackward } from "../../../kernels/indexing/embedding_backward.ts";
-import { sortIds } from "../../../kernels/indexing/sort_ids.ts";
+import { embeddingBackward, sortIds } from "../../../kernels/indexing/embedding.ts";
 import { type Case, random, randomIds } from "../case.ts";
 
 function added(rows: number, columns: number, tableRows: number, more: Partial<Case> = {}): Case {

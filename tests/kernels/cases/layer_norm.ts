@@ -1,4 +1,4 @@
-import { layerNorm } from "../../../kernels/rows/layer_norm.ts";
+import { layerNorm } from "../../../kernels/rows/norm.ts";
 import { type Case, LONG, output, random } from "../case.ts";
 
 function norm(rows: number, columns: number, parts: string, more: Partial<Case> = {}): Case {

@@ -1,4 +1,4 @@
-import { layerNormBackward } from "../../../kernels/rows/layer_norm_backward.ts";
+import { layerNormBackward } from "../../../kernels/rows/norm.ts";
 import { type Case, LONG, output, random } from "../case.ts";
 
 function gradient(rows: number, columns: number, parts: string, more: Partial<Case> = {}): Case {

@@ -1,4 +1,4 @@
-import { rmsNorm } from "../../../kernels/rows/rms_norm.ts";
+import { rmsNorm } from "../../../kernels/rows/norm.ts";
 import { type Case, LONG, output, random } from "../case.ts";
 
 function norm(rows: number, columns: number, parts: string, more: Partial<Case> = {}): Case {

@@ -1,4 +1,4 @@
-import { sortIds } from "../../../kernels/indexing/sort_ids.ts";
+import { sortIds } from "../../../kernels/indexing/embedding.ts";
 import { type Case, randomIds } from "../case.ts";
 
 const sorting = (name: string, ids: Int32Array): Case => ({

@@ -1,4 +1,4 @@
-import { sumOfSquares } from "../../../kernels/optimizer/sum_of_squares.ts";
+import { sumOfSquares } from "../../../kernels/optimizer/grad_norm.ts";
 import { type Case, output, random } from "../case.ts";
 
 function summed(x: Float32Array | Float16Array, first = 0, more: Partial<Case> = {}): Case {

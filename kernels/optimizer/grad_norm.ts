@@ -1,10 +1,54 @@
 /**
- * The second half of a norm, and the factor that clips gradients to it.
+ * The norm of all gradients, and the factor that clips it.
  *
  * @module
  */
 import { type GpuTarget, type Kernel, kernel } from "../../src/device/kernel.ts";
-import wgsl from "./clip_factor.wgsl" with { type: "text" };
+import sumOfSquaresWgsl from "./sum_of_squares.wgsl" with { type: "text" };
+import clipFactorWgsl from "./clip_factor.wgsl" with { type: "text" };
+
+/** Elements whose squares one partial sum holds. */
+export const SQUARES_BLOCK = 4096;
+
+/** Numbers of {@linkcode sumOfSquares}. */
+export type SumOfSquaresParams = {
+  /** Elements of x. */
+  count: number;
+  /** Where in `partials` the first sum goes. */
+  first: number;
+};
+
+/**
+ * partials[first + b] (f32) = the sum of the squares of elements 4,096 b to 4,096 (b + 1) of x (count, f32
+ * or f16). Always added in the same order.
+ */
+export const sumOfSquares: Kernel<SumOfSquaresParams> = kernel<SumOfSquaresParams>({
+  name: "sum_of_squares",
+  bindings: {
+    x: { read: "count" },
+    partials: { write: "*", dtype: "f32" },
+  },
+  params: { count: "u32", first: "u32" },
+  gpu: ({ count }, { software }: GpuTarget) => ({
+    wgsl: sumOfSquaresWgsl,
+    vec4: count % 4 === 0 && "count",
+    constants: { SIZE: software ? 8 : 64, BLOCK: SQUARES_BLOCK },
+    workgroups: Math.ceil(count / SQUARES_BLOCK),
+  }),
+  cpu({ x, partials }, { count, first }) {
+    for (let from = 0, block = first; from < count; from += SQUARES_BLOCK, block++) {
+      const end = Math.min(from + SQUARES_BLOCK, count);
+      let sum = 0;
+      for (let i = from; i < end; i++) sum += x[i] * x[i];
+      partials[block] = sum;
+    }
+  },
+  simd({ at, params: { count, first }, run }) {
+    const blocks = Math.ceil(count / SQUARES_BLOCK);
+    run("sum_blocks", blocks, 4, at.x, count, at.partials + 4 * first, 1);
+    return true;
+  },
+});
 
 /** Numbers of {@linkcode clipFactor}. */
 export type ClipFactorParams = {
@@ -33,7 +77,7 @@ export const clipFactor: Kernel<ClipFactorParams> = kernel<ClipFactorParams>({
   gpu({ count }, { software }: GpuTarget) {
     const size = software && count <= 8 * 1024 ? 8 : 256;
     return {
-      wgsl,
+      wgsl: clipFactorWgsl,
       constants: { SIZE: size },
       workgroups: 1,
       iterations: Math.ceil(count / size) + Math.log2(size),
