@@ -42,6 +42,8 @@ export interface StepOptions {
   readonly lr?: number;
   /** What gradients are multiplied with, one element on the device: `factor` of `clipGradNorm`. */
   readonly gradScale?: Tensor;
+  /** The caller finds out by itself where a step changed nothing, as with a `DeviceStepGuard`: no warning. Default: false. */
+  readonly judged?: boolean;
 }
 
 /** Parameters that are updated in one launch, as their elements lie side by side. */
@@ -165,7 +167,11 @@ export abstract class Optimizer implements Disposable {
           formatShape(gradScale.shape),
       );
     }
-    if (gradScale) return this.#update(lr, gradScale);
+    if (gradScale) {
+      this.#update(lr, gradScale);
+      if (options.judged) this.#lastRead = undefined;
+      return;
+    }
     const all = new Map(this.#slots.map(({ name, parameter }) => [name, parameter]));
     const { norm, factor } = clipGradNorm(all, Infinity);
     this.#update(lr, factor);

@@ -68,7 +68,10 @@ await onEachDevice("selfAttention() is attention() of its three parts", async (d
     await assertTensorsClose(qkv.grad!, grad, 1e-5);
   }
   const qkv = randn([2, 7, 30], { device });
-  assert.throws(() => selfAttention(qkv, { heads: 4 }), /3 times 4 heads divide but got \[2, 7, 30\]/);
+  assert.throws(
+    () => selfAttention(qkv, { heads: 4 }),
+    /3 times 4 heads divide but got \[2, 7, 30\]/,
+  );
 });
 
 await onEachDevice("attentionWeights() are zero where nothing may be seen", async (device) => {
