@@ -65,7 +65,7 @@ export class Tensor implements Binding, Disposable {
 
   private constructor(storage: Storage, shape: Shape, dtype: DType) {
     this.#storage = storage;
-    this.shape = Object.freeze([...shape]);
+    this.shape = Object.isFrozen(shape) ? shape : Object.freeze([...shape]);
     this.dtype = dtype;
     this.size = sizeOf(shape);
     forgotten.register(this, storage, this);
