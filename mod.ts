@@ -37,6 +37,7 @@ export { type BindingSlot } from "./src/device/kernel_spec.ts";
 export * from "./src/device/open.ts";
 export { type Bindings } from "./src/device/splitting.ts";
 export * from "./src/device/timings.ts";
+export { loadDawn } from "./src/device/webgpu/dawn.ts";
 export * from "./src/device/webgpu/webgpu_device.ts";
 
 // Tensors and gradients
@@ -95,6 +96,7 @@ export { type StoredTensor } from "./src/optim/stored.ts";
 export * from "./src/train/evaluate.ts";
 export * from "./src/train/fitting_batch.ts";
 export * from "./src/train/interrupt.ts";
+export * from "./src/train/look.ts";
 export * from "./src/train/memory.ts";
 export * from "./src/train/run_checkpoint.ts";
 export * from "./src/train/run_folder.ts";
@@ -198,7 +200,13 @@ export type { AttentionLayer } from "./src/report/attention_layer.ts";
 export { attentionPicture, type AttentionPictureOptions } from "./src/report/attention_picture.ts";
 export { attentionPng } from "./src/report/attention_png.ts";
 export { EventFile, type EventFileOptions } from "./src/report/event_file.ts";
-export * from "./src/report/format.ts";
+export {
+  formatBytes,
+  formatCount,
+  formatDuration,
+  formatRate,
+  formatSample,
+} from "./src/report/format.ts";
 export { type Curve, type CurvePanel, type CurvesOptions, curvesSvg } from "./src/report/curves.ts";
 export * from "./src/report/length_histograms.ts";
 export * from "./src/report/progress.ts";

@@ -10,13 +10,14 @@ const gates: [name: string, ...args: string[]][] = [
   ["WASM kernels are those of their sources", "run", "-A", "kernels/wasm/build.ts", "--check"],
   ["publishing", "publish", "--dry-run", "--allow-dirty", "--quiet"],
   ["tests", "task", "--quiet", "test"],
+  ["tests on Dawn", "task", "--quiet", "test:dawn"],
 ];
 
 let passed = 0;
 let failed = 0;
 for (const [name, ...args] of gates) {
   const started = performance.now();
-  const isTests = name === "tests";
+  const isTests = name.startsWith("tests");
   const { success, text } = await run(args, isTests);
   const seconds = ((performance.now() - started) / 1000).toFixed(1);
   const counts = /(\d+) passed.*?\| (\d+) failed/.exec(text);

@@ -6,6 +6,7 @@
 import { type Kernel, kernel } from "../../src/device/kernel.ts";
 import {
   ATTENTION_PARAMS,
+  attentionFlops,
   attentionLaunch,
   type AttentionParams,
   attentionPrograms,
@@ -14,10 +15,12 @@ import {
   visibleKeys,
 } from "./attention.ts";
 import bindings from "./attention_backward_q.wgsl" with { type: "text" };
+import blocked from "./attention_backward_q_blocked.wgsl" with { type: "text" };
+import matrix from "./attention_backward_q_matrix.wgsl" with { type: "text" };
 import subgroup from "./attention_backward_q_subgroup.wgsl" with { type: "text" };
 import tiled from "./attention_backward_q_tiled.wgsl" with { type: "text" };
 
-const programs = attentionPrograms(bindings, tiled, subgroup);
+const programs = attentionPrograms(bindings, { matrix, blocked, tiled, subgroup });
 
 /**
  * dQ from dO, and into the second half of stats the sum of o dO over every row, which
@@ -38,15 +41,13 @@ export const attentionBackwardQ: Kernel<AttentionParams> = kernel<AttentionParam
   },
   params: ATTENTION_PARAMS,
   gpu(params, target) {
-    const { variant, vec4, constants, rows, iterations } = attentionLaunch(
-      params,
-      target,
-      params.keys,
-    );
+    const walk = { tiles: [2, 2, 1], others: params.keys } as const;
+    const { variant, vec4, constants, rows, iterations } = attentionLaunch(params, target, walk);
     return {
       wgsl: programs[variant],
       vec4,
       constants,
+      flops: attentionFlops(params, 3),
       workgroups: [Math.ceil(params.queries / rows), params.batch * params.heads],
       iterations,
     };

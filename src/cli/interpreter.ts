@@ -16,6 +16,16 @@ import {
 const SOURCE = "source_vocabulary.json";
 const TARGET = "target_vocabulary.json";
 
+/** The scores of translations are divided by their length to this power. */
+export const LENGTH_EXPONENT = 0.75;
+
+/** A translation that beam search found. */
+export interface Translation {
+  readonly text: string;
+  /** The logarithm of its probability divided by length^{@linkcode LENGTH_EXPONENT}, `<EOS>` counted. */
+  readonly score: number;
+}
+
 /** Translates cleaned sentences between the languages of two vocabularies. */
 export class Interpreter {
   readonly model: Transformer;
@@ -56,13 +66,14 @@ export class Interpreter {
    * The likeliest translations that a beam of some width finds, all sentences in one batch. Throws a `RangeError`
    * for a sentence without words and for one that is too long.
    */
-  async translate(sentences: readonly string[], width: number): Promise<string[]> {
+  async translate(sentences: readonly string[], width: number): Promise<Translation[]> {
     if (sentences.length === 0) return [];
     using _scope = new Scope();
     using translator = this.model.translator(this.read(sentences));
     const starts = sentences.map(() => [this.target.startId]);
-    const beams = await beamSearch(translator, starts, { width, endId: this.target.endId });
-    return beams.map(([best]) => this.target.decode(best.ids));
+    const { endId } = this.target;
+    const beams = await beamSearch(translator, starts, { width, endId, alpha: LENGTH_EXPONENT });
+    return beams.map(([{ ids, score }]) => ({ text: this.target.decode(ids), score }));
   }
 
   /** The ids of sentences (rows, words) on the model's device, filled with `<PAD>` to the length of the longest. */

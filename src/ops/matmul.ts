@@ -7,9 +7,12 @@
 import {
   matmul as matmulKernel,
   type MatmulOptions as PartialMatmulParams,
+  type MatmulParams,
   matmulParams,
+  matmulSplits,
   MAX_K,
 } from "../../kernels/gemm/matmul.ts";
+import { matmulSum } from "../../kernels/gemm/matmul_sum.ts";
 import type { Binding } from "../device/device.ts";
 import { BYTES } from "../device/dtype.ts";
 import { DeviceError } from "../device/errors.ts";
@@ -371,8 +374,7 @@ function cut(operands: Operands, options: PartialMatmulParams): void {
       b: narrow(b, params.bOffset, spans.b),
       c: narrow(c, params.cOffset, spans.c),
     };
-    device.launch(
-      matmulKernel,
+    launchWhole(
       {
         a: bindings.a.binding,
         b: bindings.b.binding,
@@ -432,6 +434,38 @@ function cut(operands: Operands, options: PartialMatmulParams): void {
     ? undefined
     : bias;
   cut({ ...operands, bias: biasRest }, second);
+}
+
+/** Launches a product that the device can bind: in one launch, or in parts along k and their sum. */
+function launchWhole(operands: Operands, params: MatmulParams): void {
+  const { a, b, c, bias } = operands;
+  const { device } = c.buffer;
+  const { m, n, beta, lda, ldb, transposeA, transposeB } = params;
+  const parts = params.ldc === n && c.size === m * n
+    ? matmulSplits(params, device.minWorkgroups)
+    : 1;
+  if (parts === 1) {
+    device.launch(matmulKernel, { a, b, c, bias }, params);
+    return;
+  }
+  const k = params.k / parts;
+  const buffer = device.createBuffer(
+    4 * parts * m * n,
+    () => `matmul: ${parts} parts of ${m} x ${n}`,
+  );
+  const partials: Binding = { buffer, dtype: "f32", offset: 0, size: parts * m * n };
+  device.launch(matmulKernel, { a, b, c: partials }, {
+    ...params,
+    k,
+    beta: 0,
+    batches: parts,
+    inner: parts,
+    aInner: k * (transposeA ? lda : 1),
+    bInner: k * (transposeB ? 1 : ldb),
+    cInner: m * n,
+  });
+  device.launch(matmulSum, { partials, c, bias }, { parts, m, n, beta });
+  device.releaseBuffer(buffer);
 }
 
 /** Halves a batch. */

@@ -103,6 +103,11 @@ export class EventFile implements Disposable {
     });
   }
 
+  /** Adds a text as it is, line by line: verse, a table. */
+  lines(tag: string, text: string, step: number): void {
+    this.text(tag, `~~~\n${text}\n~~~`, step);
+  }
+
   /**
    * Adds the distribution of some values, such as a weight or its gradient: TensorBoard shows them
    * under "Histograms" and "Distributions".

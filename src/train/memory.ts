@@ -55,7 +55,6 @@ export function gpt2TrainingMemory(config: GPT2Config, setup: TrainingSetup): Tr
   const bytes = BYTES[dtype];
   const rows = batch * context;
   const state = rows * hiddenSize * bytes; // a tensor (B, T, E)
-  const block = (12 * hiddenSize + 13) * hiddenSize * bytes; // its parameters
   const count = vocabSize * hiddenSize + maxPositionEmbeddings * hiddenSize + 2 * hiddenSize +
     layers * (12 * hiddenSize + 13) * hiddenSize;
 

@@ -24,7 +24,7 @@ function open(device: Device, args: string[]): Promise<Training> {
   });
 }
 
-const next = (training: Training) => training.next(1e-3, () => {}, () => {});
+const next = (training: Training) => training.next(1e-3, async () => {}, () => {});
 
 /** All that a checkpoint would hold. */
 async function everything(training: Training): Promise<unknown> {
@@ -58,7 +58,7 @@ await onEachDevice("a step to stop at ends the run at the weights before it", as
   for (let i = 0; i < 3; i++) await next(training);
   while ((await training.settle()).length > 0);
   assert.equal(training.step, 3);
-  // From here on every gradient of the output's norm is NaN; its bias takes no part in other gradients' being finite.
+  // From here on the loss is NaN, and with it every gradient.
   const { weight } = training.model.ln_f;
   const spoilt = new Float32Array(weight.size).fill(1);
   spoilt[3] = NaN;

@@ -30,6 +30,9 @@ import type { Corpus } from "./corpus.ts";
 import type { Options } from "./options.ts";
 import type { Curves, StepOutcome } from "./report.ts";
 
+/** Is told after each micro-batch how many sequences of the step are done, and the micro-batches' losses. */
+type OnProgress = (sequences: number, losses: readonly Tensor[]) => Promise<void>;
+
 /** The guard ended the run at a step, whose update was not made. */
 export class StepRefusedError extends Error {
   override readonly name = "StepRefusedError";
@@ -144,7 +147,7 @@ export class Training implements AsyncDisposable {
    */
   async next(
     lr: number,
-    onProgress: (sequences: number) => void,
+    onProgress: OnProgress,
     onHalved: (why: string) => void,
   ): Promise<StepOutcome[]> {
     const outcomes: StepOutcome[] = [];
@@ -244,7 +247,7 @@ export class Training implements AsyncDisposable {
   async #launch(
     begin: Position,
     lr: number,
-    onProgress: (sequences: number) => void,
+    onProgress: OnProgress,
   ): Promise<StepOutcome | undefined> {
     const { optimizer, scaler } = this;
     const parameters = this.model.parameters();
@@ -275,7 +278,7 @@ export class Training implements AsyncDisposable {
   }
 
   /** The gradients of a step, and the losses of its micro-batches, which `scope` owns. */
-  async #backward(scope: Scope, onProgress: (sequences: number) => void): Promise<Tensor[]> {
+  async #backward(scope: Scope, onProgress: OnProgress): Promise<Tensor[]> {
     const { model, scaler, random } = this;
     const { totalBatch, context, recompute } = this.#setup.options;
     const microSteps = totalBatch / this.#loader.batchTokens;
@@ -290,7 +293,7 @@ export class Training implements AsyncDisposable {
       loss.backward(scaler ? mul(scaler.scale, 1 / microSteps) : 1 / microSteps);
       loss.moveTo(scope);
       losses.push(loss);
-      onProgress((micro + 1) * this.#loader.batchSize);
+      await onProgress((micro + 1) * this.#loader.batchSize, losses);
     }
     return losses;
   }
@@ -311,7 +314,7 @@ export class Training implements AsyncDisposable {
   async #takeBack({ begin }: LaunchedStep, outcome: StepOutcome): Promise<StepRefusedError> {
     this.#rewind(begin);
     using scope = new Scope();
-    if (!Number.isFinite(outcome.gradNorm)) await this.#backward(scope, () => {});
+    if (!Number.isFinite(outcome.gradNorm)) await this.#backward(scope, async () => {});
     const error = await refusal(outcome, this.model.parameters());
     this.#rewind(begin);
     this.#deviceGuard.reset(this.guard.state().skipped);

@@ -55,6 +55,7 @@ export class CpuDevice implements Device {
   readonly maxBindingBytes = 2 ** 32;
   readonly maxBufferBytes = 2 ** 32 - 2 ** 20;
   readonly bindingAlignment = 4;
+  readonly minWorkgroups = 1;
   readonly lost: Promise<never>;
   readonly #context: CpuContext;
   readonly #blas: Blas | undefined;

@@ -19,6 +19,7 @@ import type { Bindings } from "../splitting.ts";
 import type { Allocation } from "./buffer_pool.ts";
 import type { Faults } from "./faults.ts";
 import type { GpuTimer } from "./gpu_timer.ts";
+import type { Pace } from "./pace.ts";
 import { BindGroups, type BoundRange, type Layout, Pipelines } from "./pipelines.ts";
 import type { Recorder } from "./recorder.ts";
 
@@ -27,6 +28,7 @@ export interface LauncherOptions {
   readonly gpu: GPUDevice;
   readonly faults: Faults;
   readonly recorder: Recorder;
+  readonly pace: Pace;
   /** What kernels are told. */
   readonly target: Omit<GpuTarget, "dtypes">;
   /** The most workgroups in each dimension. */
@@ -107,7 +109,9 @@ export class Launcher {
       () => recorder.flush(),
     );
     const group = this.#bindGroups.get(kernel.name, layout, ranges);
-    recorder.reserve(layout.uniformBytes);
+    let bytes = 0;
+    for (const range of ranges) bytes += range.bytes;
+    recorder.reserve(layout.uniformBytes, this.#options.pace.estimate(program.flops ?? 0, bytes));
     if (this.timer?.full) recorder.flush();
     const uniform = layout.uniformBytes > 0 ? this.#uniform(layout, params) : undefined;
     const timestamps = this.timer?.next(kernel.name);

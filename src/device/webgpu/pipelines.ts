@@ -41,6 +41,12 @@ export interface BoundRange {
   readonly bytes: number;
 }
 
+/**
+ * In front of programs with subgroup operations where the compiler is Tint. It cannot see that a bound is the same for the
+ * lanes of a subgroup and not for those of a workgroup, and would refuse the loop.
+ */
+const SUBGROUPS = "enable subgroups;\ndiagnostic(off, subgroup_uniformity);\n";
+
 /** The most bind groups that are kept; shapes that change with every launch would pile them up. */
 const MOST_BIND_GROUPS = 16384;
 
@@ -156,7 +162,12 @@ export class Pipelines {
         `Kernel "${name}" with ${constants}: ${error instanceof Error ? error.message : error}`,
       );
     }
-    if (this.#enableSubgroups && /\bsubgroup\w+\(/.test(code)) code = `enable subgroups;\n${code}`;
+    if (this.#enableSubgroups && /\bsubgroup\w+\(/.test(code)) code = SUBGROUPS + code;
+    if (/\bsubgroupMatrix\w+[<(]/.test(code)) {
+      code = "enable chromium_experimental_subgroup_matrix;\n" +
+        // Tint cannot tell that the invocations of a subgroup take the same way.
+        `diagnostic(off, chromium.subgroup_matrix_uniformity);\n${code}`;
+    }
     const device = this.#device;
     device.pushErrorScope("validation");
     const module = device.createShaderModule({ label: name, code });

@@ -12,6 +12,7 @@ import type { Purpose } from "../out_of_memory.ts";
 import { type Bindings, needsSplit, splitLaunch } from "../splitting.ts";
 import {
   adapterName,
+  hasMatrixUnits,
   isSoftwareAdapter,
   openAdapter,
   type OpenedAdapter,
@@ -21,10 +22,14 @@ import { type Allocation, BufferPool } from "./buffer_pool.ts";
 import { Faults } from "./faults.ts";
 import { GpuTimer } from "./gpu_timer.ts";
 import { Launcher } from "./launcher.ts";
+import { Pace } from "./pace.ts";
 import { type GpuRegion, Reader } from "./reader.ts";
 import { Recorder } from "./recorder.ts";
 
 export type { WebGpuLimits, WebGpuOptions } from "./adapter.ts";
+
+/** Two for each of the 132 multiprocessors of an H200: WebGPU does not tell how many a GPU has, and more do no harm. */
+const GPU_WORKGROUPS = 264;
 
 /** Writes up to this size go with the batch; longer ones are not worth the detour through its arena. */
 const SMALL_WRITE = 16 * 1024;
@@ -46,11 +51,16 @@ export class WebGpuDevice implements Device {
   readonly maxBindingBytes: number;
   readonly maxBufferBytes: number;
   readonly bindingAlignment: number;
+  readonly minWorkgroups: number;
   readonly lost: Promise<never>;
   /** True on adapters that run on the CPU. */
   readonly software: boolean;
   /** True where kernels may use subgroup operations. */
   readonly subgroups: boolean;
+  /** What the adapter lists beyond the minimum, in WebGPU's names. */
+  readonly features: readonly string[];
+  /** True where matrix products in f16 run on the GPU's matrix units. */
+  readonly matrixUnits: boolean;
 
   #gpu: GPUDevice;
   #faults = new Faults();
@@ -72,7 +82,10 @@ export class WebGpuDevice implements Device {
     const asked = options.limits ?? {};
     this.#gpu = gpu;
     this.software = isSoftwareAdapter(adapter);
+    this.minWorkgroups = this.software ? 1 : GPU_WORKGROUPS;
     this.subgroups = subgroups;
+    this.features = [...adapter.features].sort();
+    this.matrixUnits = hasMatrixUnits(adapter, gpu);
     this.description = `${adapterName(adapter)} over WebGPU${this.software ? " (software)" : ""}`;
     this.dtypes = new Set<DType>(
       gpu.features.has("shader-f16") ? ["f32", "f16", "i32", "u32"] : ["f32", "i32", "u32"],
@@ -87,21 +100,25 @@ export class WebGpuDevice implements Device {
       asked.maxStorageBufferBindingSize ?? Infinity,
     );
     this.maxBindingBytes = longest - longest % 4;
-    this.#recorder = new Recorder(gpu, this.#faults);
+    const pace = new Pace();
+    this.#recorder = new Recorder(gpu, this.#faults, pace);
     this.#reader = new Reader(gpu);
     const { subgroupMinSize, subgroupMaxSize } = adapter.info;
     const sameSize = subgroups && subgroupMinSize === subgroupMaxSize;
     // Only naga takes subgroup operations without (and not with) the language's `enable` line.
-    const naga = "Deno" in globalThis && (options.gpu ?? navigator.gpu) === navigator.gpu;
+    const naga = "Deno" in globalThis && gpu instanceof GPUDevice;
     this.#launcher = new Launcher({
       gpu,
       faults: this.#faults,
       recorder: this.#recorder,
+      pace,
       target: {
         maxInvocations: gpu.limits.maxComputeInvocationsPerWorkgroup,
         maxWorkgroupBytes: gpu.limits.maxComputeWorkgroupStorageSize,
         software: this.software,
+        minWorkgroups: this.minWorkgroups,
         subgroups,
+        matrixUnits: this.matrixUnits,
         subgroupSize: sameSize ? subgroupMinSize ?? 0 : 0,
       },
       mostWorkgroups: gpu.limits.maxComputeWorkgroupsPerDimension,
