@@ -6,7 +6,7 @@ const gates: [name: string, ...args: string[]][] = [
   ["formatting", "fmt", "--check", "--quiet"],
   ["lint", "lint", "--quiet"],
   ["types", "check", "--quiet", "."],
-  ["documentation", "doc", "--lint", "mod.ts"],
+  ["documentation", "doc", "--lint", "mod.ts", "kernel.ts"],
   ["WASM kernels are those of their sources", "run", "-A", "kernels/wasm/build.ts", "--check"],
   ["publishing", "publish", "--dry-run", "--allow-dirty", "--quiet"],
   ["tests", "task", "--quiet", "test"],

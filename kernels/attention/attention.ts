@@ -166,6 +166,9 @@ function blocksThatFit(
   return fitting && { own: fitting[0], other: fitting[1] };
 }
 
+/** Own and other rows of the programs for matrix units, the best first. */
+const MATRIX_BLOCKS = [[64, 32], [64, 16], [32, 16]] as const;
+
 /** The largest blocks of the programs for matrix units that fit, undefined where none do. */
 function matricesThatFit(
   d: number,
@@ -175,7 +178,7 @@ function matricesThatFit(
   const { q, k, v } = target.dtypes;
   const halves = q === "f16" && k === "f16" && v === "f16";
   if (!target.matrixUnits || !halves || d % 16 !== 0 || d > 128) return undefined;
-  const fitting = [[64, 32], [64, 16], [32, 16]].find(([owned, others]) => {
+  const fitting = MATRIX_BLOCKS.find(([owned, others]) => {
     // Own rows of one operand after the other; scores and, in the backward pass, what they are multiplied with.
     const bytes = (2 * d + 16) * (owned + 2 * others) +
       owned * (2 * (4 * others + 16) + weights * (2 * others + 16) + 16) + 8 * others;
@@ -342,7 +345,7 @@ export function dot(
   d: number,
 ): number {
   let sum = 0;
-  for (let c = 0; c < d; c++) sum += x[xAt + c] * y[yAt + c];
+  for (let c = 0; c < d; c++) sum += x[xAt + c]! * y[yAt + c]!;
   return sum;
 }
 
@@ -358,11 +361,11 @@ export function cpuAttention(
     queries: p.queries,
     keys: p.keys,
     d: p.d,
-    q: at.q + 4 * p.qStart,
-    k: at.k + 4 * p.kStart,
-    v: at.v + 4 * p.vStart,
-    o: at.o,
-    lse: at.stats,
+    q: at.q! + 4 * p.qStart,
+    k: at.k! + 4 * p.kStart,
+    v: at.v! + 4 * p.vStart,
+    o: at.o!,
+    lse: at.stats!,
     keyValid: at.keyValid,
     qStrides: [p.qBatch, p.qHead, p.qTime],
     kStrides: [p.kBatch, p.kHead, p.kTime],

@@ -66,8 +66,8 @@ export const attentionBackwardKv: Kernel<AttentionParams> = kernel<AttentionPara
           const weight = Math.exp(p.scale * dot(q, qAt, k, kAt, p.d) - stats[row]);
           const slope = weight * (dot(dO, oAt, v, vAt, p.d) - stats[deltas + row]);
           for (let c = 0; c < p.d; c++) {
-            kSums[j * p.d + c] += p.scale * slope * q[qAt + c];
-            vSums[j * p.d + c] += weight * dO[oAt + c];
+            kSums[j * p.d + c]! += p.scale * slope * q[qAt + c];
+            vSums[j * p.d + c]! += weight * dO[oAt + c];
           }
         }
       }

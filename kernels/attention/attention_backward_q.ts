@@ -65,9 +65,9 @@ export const attentionBackwardQ: Kernel<AttentionParams> = kernel<AttentionParam
           const kAt = head.k + j * p.kTime;
           const weight = Math.exp(p.scale * dot(q, qAt, k, kAt, p.d) - stats[row]);
           const slope = weight * (dot(dO, oAt, v, head.v + j * p.vTime, p.d) - delta);
-          for (let c = 0; c < p.d; c++) sums[c] += slope * k[kAt + c];
+          for (let c = 0; c < p.d; c++) sums[c]! += slope * k[kAt + c];
         }
-        for (let c = 0; c < p.d; c++) dQ[qAt + c] = p.scale * sums[c];
+        for (let c = 0; c < p.d; c++) dQ[qAt + c] = p.scale * sums[c]!;
       }
     }
   },

@@ -83,7 +83,7 @@ export const attentionForward: Kernel<AttentionParams> = kernel<AttentionParams>
         const sum = weights.reduce((a, b) => a + b, 0);
         for (let c = 0; c < p.d; c++) {
           let mixed = 0;
-          keys.forEach((j, n) => mixed += weights[n] * v[head.v + j * p.vTime + c]);
+          keys.forEach((j, n) => mixed += weights[n]! * v[head.v + j * p.vTime + c]);
           o[oAt + c] = keys.length > 0 ? mixed / sum : 0;
         }
         stats[head.rows + i] = keys.length > 0 ? highest + Math.log(sum) : Infinity;

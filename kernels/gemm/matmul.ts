@@ -163,7 +163,7 @@ function matrixTile(
   const fitting = tiles.filter(({ bytes }) => bytes <= maxWorkgroupBytes);
   const enough = ({ rows, columns }: MatrixTile) =>
     2 * Math.ceil(m / rows) * Math.ceil(n / columns) * batches >= minWorkgroups;
-  return fitting.find(enough) ?? fitting[fitting.length - 1];
+  return fitting.find(enough) ?? fitting[fitting.length - 1]!;
 }
 
 const PROGRAMS: Record<MatmulVariant, string> = {
@@ -233,8 +233,8 @@ export const matmul: Kernel<MatmulParams> = kernel<MatmulParams>({
       vec4: isVector(params) && "*",
       constants,
       workgroups: variant === "subgroup"
-        ? [Math.ceil(m / rows), Math.ceil(n / columns), batches]
-        : [Math.ceil(n / columns), Math.ceil(m / rows), batches],
+        ? [Math.ceil(m / rows!), Math.ceil(n / columns!), batches]
+        : [Math.ceil(n / columns!), Math.ceil(m / rows!), batches],
       flops: 2 * m * n * params.k * batches,
       // Steps of 4, and 160 stores at most. The tiled program takes steps of 16, in 2 nested loops.
       iterations: Math.ceil(params.k / 4) + 160,
@@ -275,13 +275,13 @@ export const matmul: Kernel<MatmulParams> = kernel<MatmulParams>({
         m: p.m,
         n: p.n,
         k: p.k,
-        a: at.a + 4 * (p.aOffset + outer * p.aOuter),
+        a: at.a! + 4 * (p.aOffset + outer * p.aOuter),
         lda: p.lda,
         transA: p.transposeA !== 0,
-        b: at.b + 4 * (p.bOffset + outer * p.bOuter),
+        b: at.b! + 4 * (p.bOffset + outer * p.bOuter),
         ldb: p.ldb,
         transB: p.transposeB !== 0,
-        c: at.c + 4 * (p.cOffset + outer * p.cOuter),
+        c: at.c! + 4 * (p.cOffset + outer * p.cOuter),
         ldc: p.ldc,
         beta: p.beta,
         alpha: p.alpha,

@@ -55,7 +55,7 @@ export const layerNorm: Kernel<NormParams> = kernel<NormParams>({
   },
   simd({ at, params: { rows, columns, eps }, run }) {
     // deno-fmt-ignore
-    run("layer_norm", rows, rowChunk(columns), at.x, at.weight, at.bias, at.y, at.mean, at.rstd,
+    run("layer_norm", rows, rowChunk(columns), at.x!, at.weight!, at.bias!, at.y!, at.mean!, at.rstd!,
       columns, eps);
     return true;
   },
@@ -90,7 +90,7 @@ export const rmsNorm: Kernel<NormParams> = kernel<NormParams>({
     }
   },
   simd({ at, params: { rows, columns, eps }, run }) {
-    run("rms_norm", rows, rowChunk(columns), at.x, at.weight, at.y, at.rstd, columns, eps);
+    run("rms_norm", rows, rowChunk(columns), at.x!, at.weight!, at.y!, at.rstd!, columns, eps);
     return true;
   },
   split: "rows",
@@ -146,8 +146,8 @@ export const layerNormBackward: Kernel<NormBackwardParams> = kernel<NormBackward
   simd({ at, params: { rows, columns, accumulate }, run }) {
     if (accumulate) return false;
     // deno-fmt-ignore
-    run("layer_norm_backward", rows, rowChunk(columns), at.dOut, at.x, at.weight, at.mean, at.rstd,
-      at.dX, columns);
+    run("layer_norm_backward", rows, rowChunk(columns), at.dOut!, at.x!, at.weight!, at.mean!, at.rstd!,
+      at.dX!, columns);
     return true;
   },
   split: "rows",
@@ -205,12 +205,12 @@ export const columnSums: Kernel<ColumnSumParams> = kernel<ColumnSumParams>({
   },
   simd({ at, params: { rows, columns, addWeight, addBias }, run }) {
     if (!at.dWeight) {
-      run("column_sum", columns, 64, at.dOut, at.dBias, rows, columns, addBias);
+      run("column_sum", columns, 64, at.dOut!, at.dBias!, rows, columns, addBias);
       return true;
     }
     if (addWeight || addBias) return false;
     // deno-fmt-ignore
-    run("layer_norm_backward_params", columns, 64, at.dOut, at.x, at.mean, at.rstd, at.dWeight, at.dBias,
+    run("layer_norm_backward_params", columns, 64, at.dOut!, at.x!, at.mean!, at.rstd!, at.dWeight!, at.dBias!,
       rows, columns);
     return true;
   },

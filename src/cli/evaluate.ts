@@ -18,10 +18,10 @@ import { print, readText } from "./output.ts";
 /** What `evaluate` is asked for. */
 export interface EvaluateOptions extends DeviceOptions {
   readonly text?: string;
-  readonly stride?: number;
+  readonly stride?: number | undefined;
   readonly context?: number;
   readonly hellaswag?: string | true;
-  readonly limit?: number;
+  readonly limit?: number | undefined;
   readonly json?: boolean;
 }
 

@@ -91,7 +91,7 @@ async function search(
   const { vocabSize } = tokenizer;
   const [paths] = await beamSearch(model, [ids], { width, length, vocabSize, signal });
   const seconds = (performance.now() - started) / 1000;
-  for (const { ids, score } of paths.slice(0, samples)) {
+  for (const { ids, score } of paths!.slice(0, samples)) {
     if (samples > 1) print(`--- score ${score.toFixed(3)} ---`);
     print(`${options.prompt ?? ""}${tokenizer.decode(ids)}`);
   }
@@ -108,7 +108,7 @@ async function translate(interpreter: Interpreter, { prompt, beam = 3 }: Options
   const unknown = interpreter.unknownWords(sentence);
   if (unknown.length) console.error(`not in the vocabulary: ${unknown.join(", ")}`);
   const [translation] = await interpreter.translate([sentence], beam);
-  print(translation.text);
+  print(translation!.text);
 }
 
 /** The ids that end a text. */

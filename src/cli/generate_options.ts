@@ -18,7 +18,7 @@ export interface Options extends DeviceOptions {
   prompt?: string;
   length?: number;
   temperature: number;
-  topK?: number;
+  topK?: number | undefined;
   topP: number;
   minP: number;
   repetitionPenalty: number;
@@ -72,7 +72,7 @@ export function generateCommand(): Command {
 export function parseOptions(args: string[]): Options {
   const command = generateCommand();
   const given = command.parse(args, { from: "user" }).opts();
-  const [folder, ...words] = command.args;
+  const [folder = "", ...words] = command.args;
   const sentence = words.length ? words.join(" ") : undefined;
   if (sentence !== undefined && given.prompt !== undefined) {
     command.error("error: there is a sentence and a --prompt: give one of them");
@@ -94,7 +94,7 @@ export function parseOptions(args: string[]): Options {
     minP: 0,
     repetitionPenalty: 1,
     stop: [],
-    seed: crypto.getRandomValues(new Uint32Array(1))[0],
+    seed: crypto.getRandomValues(new Uint32Array(1))[0]!,
     samples: 1,
     overflow: "slide",
     ...given,

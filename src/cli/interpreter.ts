@@ -1,7 +1,6 @@
 /** A Transformer with the vocabularies of its two languages: sentences in, sentences out. */
 import {
   beamSearch,
-  checkVocabSize,
   type Device,
   loadModel,
   saveModel,
@@ -45,9 +44,9 @@ export class Interpreter {
     const [source, target] = await Promise.all(
       [SOURCE, TARGET].map((name) => TextVocabulary.load(`${folder}/${name}`)),
     );
-    checkVocabSize(`${folder}/${SOURCE}`, source.size, model.config.sourceVocabSize);
-    checkVocabSize(`${folder}/${TARGET}`, target.size, model.config.targetVocabSize);
-    return new Interpreter(model, source, target);
+    checkVocabSize(`${folder}/${SOURCE}`, source!.size, model.config.sourceVocabSize);
+    checkVocabSize(`${folder}/${TARGET}`, target!.size, model.config.targetVocabSize);
+    return new Interpreter(model, source!, target!);
   }
 
   /** Writes the model and both vocabularies into a folder. */
@@ -73,7 +72,7 @@ export class Interpreter {
     const starts = sentences.map(() => [this.target.startId]);
     const { endId } = this.target;
     const beams = await beamSearch(translator, starts, { width, endId, alpha: LENGTH_EXPONENT });
-    return beams.map(([{ ids, score }]) => ({ text: this.target.decode(ids), score }));
+    return beams.map(([best]) => ({ text: this.target.decode(best!.ids), score: best!.score }));
   }
 
   /** The ids of sentences (rows, words) on the model's device, filled with `<PAD>` to the length of the longest. */
@@ -93,4 +92,11 @@ export class Interpreter {
     const ids = this.source.encodeBatch(sentences, length);
     return tensor(ids, { shape: [sentences.length, length], device: this.model.device });
   }
+}
+
+function checkVocabSize(file: string, found: number, expected: number): void {
+  if (found === expected) return;
+  throw new TypeError(
+    `${file}: is not the vocabulary of this model: it has ${found} ids, expected ${expected}`,
+  );
 }

@@ -16,7 +16,7 @@ import type { EvaluateOptions } from "./evaluate.ts";
 import type { PrepareCommandOptions } from "./prepare.ts";
 import type { TokenizeOptions } from "./tokenize.ts";
 
-const MODEL = "a model's folder of dinograd's or Hugging Face's layout, a run of train, " +
+const MODEL = "a model's folder in Hugging Face's layout, a run of train, " +
   "a name on the hub such as openai-community/gpt2, or llama2.c's .bin";
 
 /** The whole command line. */
@@ -126,9 +126,9 @@ Results go to the standard output, all else to the standard error stream.`,
     .argument("<model>", MODEL)
     .argument("<target>", "the folder, for llama2c the file, to write")
     .option(
-      "--to <dinograd|huggingface|llama2c>",
+      "--to <huggingface|llama2c>",
       "the layout",
-      choice(["dinograd", "huggingface", "llama2c"]),
+      choice(["huggingface", "llama2c"]),
       "huggingface",
     )
     .option(

@@ -76,7 +76,7 @@ export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tenso
     // One matrix for the whole batch: its rows are the rows of one large product.
     const rows = sizeOf(a.shape.slice(0, -1));
     const y = product(reshape(a, [rows, a.shape.at(-1)!]), b, false, transposeB);
-    return reshape(y, [...a.shape.slice(0, -1), y.shape[1]]);
+    return reshape(y, [...a.shape.slice(0, -1), y.shape[1]!]);
   }
   return product(a, b, transposeA, transposeB);
 }
@@ -108,14 +108,14 @@ function product(a: Tensor, b: Tensor, transposeA: boolean, transposeB: boolean)
   return record("matmul", [a, b], y, [a, b], (dOut, [a, b], [wantA, wantB]) => [
     wantA
       ? sumTo(
-        transposeA ? product(b, dOut, transposeB, true) : product(dOut, b, false, !transposeB),
-        a.shape,
+        transposeA ? product(b!, dOut, transposeB, true) : product(dOut, b!, false, !transposeB),
+        a!.shape,
       )
       : null,
     wantB
       ? sumTo(
-        transposeB ? product(dOut, a, true, transposeA) : product(a, dOut, !transposeA, false),
-        b.shape,
+        transposeB ? product(dOut, a!, true, transposeA) : product(a!, dOut, !transposeA, false),
+        b!.shape,
       )
       : null,
   ]);
@@ -124,7 +124,7 @@ function product(a: Tensor, b: Tensor, transposeA: boolean, transposeB: boolean)
 /** Rows and columns of an operand after its transposition. */
 function matrix(x: Tensor, transposed: boolean): [number, number] {
   const [rows, columns] = x.shape.slice(-2);
-  return transposed ? [columns, rows] : [rows, columns];
+  return transposed ? [columns!, rows!] : [rows!, columns!];
 }
 
 function shapes(a: Tensor, b: Tensor, transposeA: boolean, transposeB: boolean): string {
@@ -136,7 +136,7 @@ function shapes(a: Tensor, b: Tensor, transposeA: boolean, transposeB: boolean):
 /** Options of {@linkcode linear}. */
 export interface LinearCall {
   /** (..., outputs), added to the result. */
-  readonly residual?: Tensor;
+  readonly residual?: Tensor | undefined;
 }
 
 /**
@@ -153,7 +153,7 @@ export function linear(
   checkFloat("linear", x, weight);
   sameDType("linear", x, weight, residual);
   const k = x.shape.at(-1);
-  const [n, inputs] = weight.shape;
+  const [n, inputs] = weight.shape as [number, number];
   if (weight.shape.length !== 2 || k !== inputs) {
     throw new TypeError(
       `linear: expected x (..., inputs) and weight (outputs, inputs) but got ` +
@@ -234,11 +234,11 @@ interface MatmulLaunch {
   /** Factor of the product. Default: 1. */
   readonly alpha?: number;
   /** (n), added to every row. */
-  readonly bias?: Binding;
+  readonly bias?: Binding | undefined;
   /** (m, n) without gaps, added; `c` too must then be without gaps. */
-  readonly residual?: Binding;
+  readonly residual?: Binding | undefined;
   /** Axes in front of the matrices: the shape of the whole batch and the full shapes of `a` and `b`. */
-  readonly batch?: { readonly shape: Shape; readonly a: Shape; readonly b: Shape };
+  readonly batch?: { readonly shape: Shape; readonly a: Shape; readonly b: Shape } | undefined;
 }
 
 /** Launches a product; see {@linkcode MatmulLaunch}. */
@@ -338,11 +338,11 @@ function collapse(
   shape.forEach((length, axis) => {
     if (length === 1) return;
     const last = axes.at(-1);
-    if (last && last.a === a[axis] * length && last.b === b[axis] * length) {
+    if (last && last.a === a[axis]! * length && last.b === b[axis]! * length) {
       last.length *= length;
-      last.a = a[axis];
-      last.b = b[axis];
-    } else axes.push({ length, a: a[axis], b: b[axis] });
+      last.a = a[axis]!;
+      last.b = b[axis]!;
+    } else axes.push({ length, a: a[axis]!, b: b[axis]! });
   });
   return axes;
 }

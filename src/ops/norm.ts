@@ -49,7 +49,7 @@ export function layerNorm(
   }
   const mean = Tensor.empty(device, [rows]), rstd = Tensor.empty(device, [rows]);
   device.launch(layerNormKernel, { x, weight, bias, y, mean, rstd }, { rows, columns, eps });
-  const saved = weight ? [x, mean, rstd, weight] : [x, mean, rstd];
+  const saved = [x, mean, rstd, weight] as const;
   record("layerNorm", inputs, y, saved, (dOut, [x, mean, rstd, weight], wanted, places) => {
     const last = inputs.length - 1;
     const adds = device.kind !== "cpu"; // its SIMD code writes only
@@ -93,7 +93,7 @@ export function rmsNorm(x: Tensor, weight?: Tensor, options: NormOptions = {}): 
   }
   const rstd = Tensor.empty(device, [rows]);
   device.launch(rmsNormKernel, { x, weight, y, rstd }, { rows, columns, eps });
-  const saved = [x, rstd, ...inputs.slice(1)];
+  const saved = [x, rstd, weight] as const;
   record("rmsNorm", inputs, y, saved, (dOut, [x, rstd, weight], wanted, places) => {
     const dX = wanted[0] ? normBackward({ dOut, x, weight, rstd }, places[0]) : null;
     if (!weight) return [dX];

@@ -95,7 +95,7 @@ export abstract class Optimizer implements Disposable {
   protected readonly device: Device;
   readonly #name: string;
   readonly #averages: readonly string[];
-  readonly #logBetas: readonly number[];
+  readonly #logBetas: readonly [number, number];
   readonly #slots: readonly Slot[];
   /** The steps that were not refused, counted on the device: only there is it known. */
   readonly #step: Tensor;
@@ -125,10 +125,12 @@ export abstract class Optimizer implements Disposable {
   ) {
     this.#name = name;
     this.#averages = averages;
-    this.#logBetas = (options.betas ?? [0, 0]).map((beta) => Math.max(Math.log(beta), -1000));
+    const [beta1, beta2] = options.betas ?? [0, 0];
+    const logOf = (beta: number) => Math.max(Math.log(beta), -1000);
+    this.#logBetas = [logOf(beta1), logOf(beta2)];
     this.lr = this.#checkRate(options.lr);
     const entries = checkParameters(name, parameters);
-    this.device = entries[0][1].device;
+    this.device = entries[0]![1].device;
     this.#slots = entries.map(([key, parameter]) => {
       const group = options.groups.find(({ select }) => select(key, parameter));
       const { weightDecay = options.weightDecay, lrScale = 1 } = group ?? {};
@@ -158,9 +160,9 @@ export abstract class Optimizer implements Disposable {
    *
    * Throws a `TypeError` when no parameter has a gradient, a `RangeError` for a senseless rate.
    */
-  step(options: StepOptions = {}): void {
-    const lr = this.#checkRate(options.lr ?? this.lr);
-    const { gradScale } = options;
+  step(options?: StepOptions): void {
+    const lr = this.#checkRate(options?.lr ?? this.lr);
+    const { gradScale, judged = false } = options ?? {};
     if (gradScale && (gradScale.size !== 1 || gradScale.dtype !== "f32")) {
       throw new TypeError(
         `${this.#name}: expected a gradScale of one f32 but got ${gradScale.dtype} of shape ` +
@@ -169,7 +171,7 @@ export abstract class Optimizer implements Disposable {
     }
     if (gradScale) {
       this.#update(lr, gradScale);
-      if (options.judged) this.#lastRead = undefined;
+      if (judged) this.#lastRead = undefined;
       return;
     }
     const all = new Map(this.#slots.map(({ name, parameter }) => [name, parameter]));

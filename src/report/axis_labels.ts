@@ -32,7 +32,7 @@ export function axisLabels(
   const step = tokens ? Math.max(1, Math.ceil(room)) : 2 ** Math.max(0, Math.ceil(Math.log2(room)));
   return Array.from({ length: Math.ceil(size / step) }, (_, i) => {
     const index = i * step;
-    return { index, text: tokens ? visibleText(tokens[index]) : String(index) };
+    return { index, text: tokens ? visibleText(tokens[index]!) : String(index) };
   });
 }
 

@@ -69,10 +69,11 @@ export async function readAttention(
     )
   );
   const values = await readTensors(seen);
-  return seen.map(({ shape: [, heads, queries, keys] }, i) => ({
-    ...{ name: names[i], heads, queries, keys, weights: values[i] as Float32Array },
-    ...tokensOf(names[i]),
-  }));
+  return seen.map(({ shape }, i) => {
+    const [, heads, queries, keys] = shape as [number, number, number, number];
+    const name = names[i]!;
+    return { name, heads, queries, keys, weights: values[i] as Float32Array, ...tokensOf(name) };
+  });
 }
 
 /** {@linkcode readAttention} of a language model that reads `ids`, which its tokenizer names. */

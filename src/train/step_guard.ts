@@ -11,7 +11,7 @@ import { Tensor } from "../tensor/tensor.ts";
 
 /** What became of a step: its update is made, left out, or the run ends. */
 export type StepVerdict =
-  | { readonly action: "apply"; readonly warning?: string }
+  | { readonly action: "apply"; readonly warning?: string | undefined }
   | { readonly action: "skip" | "stop"; readonly warning: string };
 
 /** Options of {@linkcode StepGuard}. */
@@ -22,7 +22,7 @@ export interface StepGuardOptions {
    * A loss this many standard deviations above the running mean of the last hundred steps or so is a spike.
    * Default: `Infinity`, none is.
    */
-  readonly spike?: number;
+  readonly spike?: number | undefined;
   /** At a spike. Default: `skip`. */
   readonly onSpike?: "skip" | "stop" | "warn";
   /** Steps left out in a row at which the run ends all the same. Default: 10. */
@@ -70,8 +70,9 @@ export class StepGuard {
   #state: StepGuardState = { mean: 0, variance: 0, count: 0, skipped: 0 };
 
   /** Throws a `RangeError` for a `spike` or `maxSkips` that is not above 0. */
-  constructor(options: StepGuardOptions = {}) {
-    const { onNaN = "stop", spike = Infinity, onSpike = "skip", maxSkips = MAX_SKIPS } = options;
+  constructor(options?: StepGuardOptions) {
+    const { onNaN = "stop", spike = Infinity, onSpike = "skip", maxSkips = MAX_SKIPS } = options ??
+      {};
     if (!(spike > 0) || !(maxSkips > 0)) {
       throw new RangeError(
         `StepGuard: expected spike and maxSkips above 0 but got ${spike} and ${maxSkips}`,
@@ -109,7 +110,7 @@ export class StepGuard {
   #spike(loss: number): string | undefined {
     const { mean, variance, count } = this.#state;
     const deviation = Math.max(Math.sqrt(variance), LEAST_DEVIATION);
-    if (count < LEARNING || loss - mean <= this.#options.spike * deviation) return undefined;
+    if (count < LEARNING || loss - mean <= this.#options.spike! * deviation) return undefined;
     return `the loss ${loss.toFixed(4)} is ${((loss - mean) / deviation).toFixed(1)} standard ` +
       `deviations above ${mean.toFixed(4)}`;
   }

@@ -6,7 +6,7 @@ import { parseOptions } from "../../examples/next_token_byte_pair/options.ts";
 import { epochSchedule, isShown } from "../../examples/next_token_byte_pair/schedule.ts";
 import { formatRate } from "../../src/report/format.ts";
 import { CpuDevice } from "../../src/device/cpu/cpu_device.ts";
-import { loadLanguageModel } from "../../src/models/model_folder.ts";
+import { loadModel } from "../../src/pretrained/load_model.ts";
 import { assertSame } from "../support/compare.ts";
 import { readSafetensorsForTest } from "../support/safetensors.ts";
 import { finish, flagsOf, inFolder, startExample, writeText } from "../support/examples.ts";
@@ -57,10 +57,10 @@ Deno.test("next_token_byte_pair: all models straight equal a run killed and resu
       assertSame(await lastCheckpoint(a), await lastCheckpoint(b), name);
       const pictures = ["epoch_001", "epoch_002", "attention_over_a_whole_context"];
       for (const picture of pictures) await Deno.stat(join(b, `attention/${picture}.svg`));
-      for (const file of ["model.json", "model.safetensors", "tokenizer.json"]) {
+      for (const file of ["config.json", "model.safetensors", "tokenizer.json"]) {
         await Deno.stat(join(b, file));
       }
-      const { model } = await loadLanguageModel(b, { device });
+      const model = await loadModel(b, { device });
       assert.equal(model.config.vocabSize, 286);
       model.dispose();
     }

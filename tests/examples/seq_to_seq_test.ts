@@ -98,7 +98,7 @@ Deno.test("seq_to_seq_with_transformer trains, saves, and translates with its he
     const names = [...Deno.readDirSync(join(folder, out))].map(({ name }) => name);
     for (
       const name of [
-        ...["model.json", "model.safetensors", "source_vocabulary.json", "target_vocabulary.json"],
+        ...["config.json", "model.safetensors", "source_vocabulary.json", "target_vocabulary.json"],
         ...["lengths.svg", "curves.svg", "log.txt"],
       ]
     ) assert.ok(names.includes(name), `${name} is not among ${names}`);

@@ -26,8 +26,8 @@ export interface Options extends DeviceOptions {
   vocab: number;
   dropout: number;
   /** Sequences of a micro-batch; as many as fit where it is not there. */
-  batch?: number;
-  recompute?: boolean;
+  batch?: number | undefined;
+  recompute?: boolean | undefined;
   totalBatch: number;
   steps: number;
   lr: number;
@@ -35,9 +35,9 @@ export interface Options extends DeviceOptions {
   warmup: number;
   weightDecay: number;
   clip: number;
-  shuffle?: boolean;
+  shuffle?: boolean | undefined;
   onNan: "skip" | "stop";
-  spike?: number;
+  spike?: number | undefined;
   onSpike: "skip" | "stop" | "warn";
   every: number;
   valTokens: number;
@@ -55,7 +55,7 @@ type Preset = "tiny" | "small" | "124m";
 type Sizes =
   & Omit<Options, "preset" | keyof DeviceOptions | "data" | "out" | "resume" | "profile" | "dtype">
   & {
-    dtype?: Options["dtype"];
+    dtype?: Options["dtype"] | undefined;
   };
 
 const shared = {

@@ -45,9 +45,9 @@ export interface StepTimes {
 export interface RunFacts {
   readonly dtype: string;
   /** Sequences of a micro-batch, where they were chosen by themselves. */
-  readonly batch?: number;
+  readonly batch?: number | undefined;
   /** The checkpoint that it goes on from. */
-  readonly from?: Checkpoint;
+  readonly from?: Checkpoint | undefined;
 }
 
 /** The three logs of a run in one folder. */

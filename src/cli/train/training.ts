@@ -49,7 +49,7 @@ export interface TrainingSetup {
   readonly data: Corpus["train"];
   /** The token that documents begin with, for a shuffled order. */
   readonly separator: number;
-  readonly checkpoint?: Checkpoint;
+  readonly checkpoint?: Checkpoint | undefined;
 }
 
 /** Where a step begins. */

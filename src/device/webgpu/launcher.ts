@@ -22,6 +22,7 @@ import type { GpuTimer } from "./gpu_timer.ts";
 import type { Pace } from "./pace.ts";
 import { BindGroups, type BoundRange, type Layout, Pipelines } from "./pipelines.ts";
 import type { Recorder } from "./recorder.ts";
+import { BufferUsage } from "./flags.ts";
 
 /** What a {@linkcode Launcher} needs to know of its device. */
 export interface LauncherOptions {
@@ -73,7 +74,7 @@ export class Launcher {
     let written = 0;
     let elements = 0;
     for (let i = 0; i < layout.slots.length; i++) {
-      const { name } = layout.slots[i];
+      const { name } = layout.slots[i]!;
       const binding = bindings[name];
       if (!binding) continue;
       dtypes[name] = binding.dtype;
@@ -159,11 +160,11 @@ export class Launcher {
     const { offset, view } = this.#recorder.place(layout.uniformBytes);
     const { params: fields } = layout;
     for (let i = 0; i < fields.length; i++) {
-      const [name, type] = fields[i];
+      const [name, type] = fields[i]!;
       const at = offset + 4 * i;
-      if (type === "f32") view.setFloat32(at, params[name], true);
-      else if (type === "u32") view.setUint32(at, params[name], true);
-      else view.setInt32(at, params[name], true);
+      if (type === "f32") view.setFloat32(at, params[name]!, true);
+      else if (type === "u32") view.setUint32(at, params[name]!, true);
+      else view.setInt32(at, params[name]!, true);
     }
     return offset;
   }
@@ -175,7 +176,7 @@ export class Launcher {
       gpu: this.#options.gpu.createBuffer({
         label: "dinograd empty",
         size: 256,
-        usage: GPUBufferUsage.STORAGE,
+        usage: BufferUsage.STORAGE,
       }),
       bytes: 256,
       batch: 0,

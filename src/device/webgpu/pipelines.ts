@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { ShaderStage } from "./flags.ts";
 import { DeviceError } from "../errors.ts";
 import type { DType } from "../dtype.ts";
 import type { GpuProgram, Kernel, Params } from "../kernel.ts";
@@ -122,7 +123,7 @@ export class Pipelines {
     if (!shared) {
       const entries: GPUBindGroupLayoutEntry[] = writes.map((write, binding) => ({
         binding,
-        visibility: GPUShaderStage.COMPUTE,
+        visibility: ShaderStage.COMPUTE,
         buffer: { type: write ? "storage" : "read-only-storage" },
       }));
       if (uniformBytes > 0) {
@@ -130,7 +131,7 @@ export class Pipelines {
         // refused dispatches after a kernel with a smaller uniform, as if that one's were still bound.
         entries.push({
           binding: writes.length,
-          visibility: GPUShaderStage.COMPUTE,
+          visibility: ShaderStage.COMPUTE,
           buffer: { type: "uniform", hasDynamicOffset: true, minBindingSize: uniformBytes },
         });
       }

@@ -7,6 +7,7 @@
  */
 import { DeviceError } from "../errors.ts";
 import type { Faults } from "./faults.ts";
+import { BufferUsage } from "./flags.ts";
 import { MAX_SUBMIT, type Pace } from "./pace.ts";
 
 /** Bytes of the arena. */
@@ -50,7 +51,7 @@ export class Recorder {
     this.arena = device.createBuffer({
       label: "dinograd arena",
       size: ARENA,
-      usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
+      usage: BufferUsage.UNIFORM | BufferUsage.COPY_SRC | BufferUsage.COPY_DST,
     });
   }
 
@@ -85,7 +86,7 @@ export class Recorder {
     if (!this.#pass) {
       this.#pass = this.#open().beginComputePass({
         label: timestamps ? name : "launches",
-        timestampWrites: timestamps,
+        ...(timestamps && { timestampWrites: timestamps }),
       });
       this.#pipeline = undefined;
     }

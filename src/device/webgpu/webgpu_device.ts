@@ -25,6 +25,7 @@ import { Launcher } from "./launcher.ts";
 import { Pace } from "./pace.ts";
 import { type GpuRegion, Reader } from "./reader.ts";
 import { Recorder } from "./recorder.ts";
+import { BufferUsage } from "./flags.ts";
 
 export type { WebGpuLimits, WebGpuOptions } from "./adapter.ts";
 
@@ -74,8 +75,8 @@ export class WebGpuDevice implements Device {
    * Asks for an adapter and all that it offers. Throws a {@linkcode DeviceError} where there is no adapter
    * or it gives no device.
    */
-  static async open(options: WebGpuOptions = {}): Promise<WebGpuDevice> {
-    return new WebGpuDevice(await openAdapter(options), options);
+  static async open(options?: WebGpuOptions): Promise<WebGpuDevice> {
+    return new WebGpuDevice(await openAdapter(options ?? {}), options ?? {});
   }
 
   private constructor({ adapter, gpu, subgroups }: OpenedAdapter, options: WebGpuOptions) {
@@ -347,7 +348,7 @@ export class WebGpuDevice implements Device {
     const buffer = this.#gpu.createBuffer({
       label: `dinograd ${bytes}`,
       size: bytes,
-      usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
+      usage: BufferUsage.STORAGE | BufferUsage.COPY_SRC | BufferUsage.COPY_DST,
     });
     this.#faults.watch(this.#gpu.popErrorScope(), (error): OutOfMemoryError => {
       const report = this.#pool.outOfMemory(
