@@ -79,7 +79,7 @@ class SelfAttention extends Module {
     const seen = cache?.append(keys, values) ?? { keys, values };
     observe?.(pattern.weights(queries, seen), this); // (B, H, T, T)
     const y = pattern.mix(queries, seen); // (B, T, H, D)
-    return reshape(y, [...y.shape.slice(0, 2), qkv.shape[2] / 3]);
+    return reshape(y, [...y.shape.slice(0, 2), qkv.shape[2]! / 3]);
   }
 }
 

@@ -93,7 +93,7 @@ export function selfAttention(qkv: Tensor, options: SelfAttentionOptions): Tenso
   checkRank(op, qkv, 3, "queries, keys and values (B, T, 3 E)");
   const { heads, causal = false, scale } = options;
   const { device, dtype, shape } = qkv;
-  const [batch, time, columns] = shape;
+  const [batch, time, columns] = shape as readonly [number, number, number];
   if (!(Number.isInteger(heads) && heads >= 1 && columns % (3 * heads) === 0)) {
     throw new TypeError(
       `${op}: expected a last axis that 3 times ${heads} heads divide but got ${
@@ -117,7 +117,8 @@ export function selfAttention(qkv: Tensor, options: SelfAttentionOptions): Tenso
   const step = device.bindingAlignment / BYTES[dtype];
   const next = Math.ceil(size / step) * step;
   const packed = { shape: [batch * time, 3, width], strides: [width, next, 1] };
-  const parts = (x: Tensor) => [0, 1, 2].map((i) => part(x, i * next, size));
+  const parts = (x: Tensor) =>
+    [part(x, 0, size), part(x, next, size), part(x, 2 * next, size)] as const;
 
   const apart = Tensor.empty(device, [3 * next], dtype);
   using rows = qkv.alias(packed.shape);
@@ -126,7 +127,7 @@ export function selfAttention(qkv: Tensor, options: SelfAttentionOptions): Tenso
   const stats = Tensor.empty(device, [2, batch, heads, time]);
   const [q, k, v] = parts(apart);
   device.launch(attentionForward, { q, k, v, o, stats }, params);
-  record(op, [qkv], o, [apart, o, stats], (dO, [apart, o, stats]) => {
+  record(op, [qkv], o, [apart, o, stats] as const, (dO, [apart, o, stats]) => {
     const [q, k, v] = parts(apart);
     using grads = Tensor.empty(device, [3 * next], dtype);
     const [dQ, dK, dV] = parts(grads);

@@ -56,7 +56,7 @@ const SUM_ROWS = 2 ** 17;
  */
 export function sumColumns(
   { dOut, x, mean, rstd }: { dOut: Binding; x?: Binding; mean?: Binding; rstd?: Binding },
-  { dWeight, dBias }: { dWeight?: GradPlace; dBias?: GradPlace },
+  { dWeight, dBias }: { dWeight?: GradPlace | undefined; dBias?: GradPlace | undefined },
 ): void {
   if (!dWeight && !dBias) return;
   const { device } = dOut.buffer;

@@ -210,9 +210,9 @@ export function linearCrossEntropy(
     let next = 0;
     return grads.map((grad, i) => {
       if (!grad) return null;
-      const { y, accumulate } = placeFor(wants[i], places[i]);
+      const { y, accumulate } = placeFor(wants[i]!, places[i]);
       const count = y.size; // without what pads it
-      const x = part(saved[next++], 0, count);
+      const x = part(saved[next++]!, 0, count);
       device.launch(crossEntropyScale, { scale: dOut, x, y }, {
         count,
         accumulate: Number(accumulate),
@@ -240,7 +240,8 @@ const LOWEST = { f32: -1e30, f16: -60_000 };
  * only where rows begin at a multiple of four; GPT-2's 50,257 do not.
  */
 function paddedHead({ weight, bias }: Omit<Head, "classes">): Head {
-  const { device, dtype, size, shape: [known, width] } = weight;
+  const { device, dtype, size } = weight;
+  const [known, width] = weight.shape as readonly [number, number];
   const classes = Math.ceil(known / 64) * 64;
   const zero = { value: 0 };
   const padded = Tensor.empty(device, [classes, width], dtype);

@@ -140,7 +140,13 @@ function normParams(
 
 /** The gradient with respect to x, in or added to its place. */
 function normBackward(
-  inputs: { dOut: Tensor; x: Tensor; weight?: Tensor; mean?: Tensor; rstd: Tensor },
+  inputs: {
+    dOut: Tensor;
+    x: Tensor;
+    weight?: Tensor | undefined;
+    mean?: Tensor;
+    rstd: Tensor;
+  },
   given: GradPlace | undefined,
 ): Tensor {
   const { x, rstd } = inputs;

@@ -246,7 +246,7 @@ export abstract class Optimizer implements Disposable {
     const counted = { gradScale, step: this.#step, correction };
     this.device.launch(adamwCorrection, counted, { logBeta1, logBeta2 });
     for (const slots of Map.groupBy(due, ({ group }) => group.key).values()) {
-      const { weightDecay, lrScale } = slots[0].group;
+      const { weightDecay, lrScale } = slots[0]!.group;
       for (const bindings of joinNeighbours(slots.map(bindingsOf))) {
         const run = { bindings, count: bindings.p!.size, weightDecay, lr: lr * lrScale };
         this.update(run, { gradScale, correction });
@@ -268,7 +268,7 @@ export abstract class Optimizer implements Disposable {
 
   #allocateTogether(slots: readonly Slot[]): void {
     const { device } = this;
-    const { dtype } = slots[0].parameter;
+    const { dtype } = slots[0]!.parameter;
     const shapes = slots.map(({ parameter }) => parameter.shape);
     const step = stepOf(dtype, device);
     const slab = (dtype: DType) => new Slab(device, shapes, dtype, step);
@@ -291,7 +291,7 @@ export abstract class Optimizer implements Disposable {
       if (masters) device.launch(axpy, { x: parameter, y: weights }, { count: weights.size, a: 1 });
       slot.state = {
         weights,
-        averages: Object.fromEntries(averages.map(([name, all]) => [name, all[i]])),
+        averages: Object.fromEntries(averages.map(([name, all]) => [name, all[i]!])),
       };
     });
   }
@@ -337,7 +337,7 @@ function stepOf(dtype: DType, { bindingAlignment }: Device): number {
 
 /** Cuts a list into slabs that are not too long; what ends where the next could begin comes first. */
 function inSlabs(slots: readonly Slot[], device: Device): Slot[][] {
-  const step = stepOf(slots[0].parameter.dtype, device);
+  const step = stepOf(slots[0]!.parameter.dtype, device);
   const isEven = ({ parameter }: Slot) => parameter.size % step === 0 && parameter.size % 4 === 0;
   const most = Math.min(SLAB_BYTES, device.maxBindingBytes) / BYTES.f32;
   const slabs: Slot[][] = [];

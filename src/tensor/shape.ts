@@ -82,7 +82,7 @@ export function broadcastStrides(shape: Shape, target: Shape): number[] {
 
 function isSound(shape: Shape): boolean {
   for (let axis = 0; axis < shape.length; axis++) {
-    if (!(Number.isInteger(shape[axis]) && shape[axis] >= 0)) return false;
+    if (!(Number.isInteger(shape[axis]) && shape[axis]! >= 0)) return false;
   }
   return true;
 }

@@ -38,7 +38,7 @@ export class Slab {
       () => `${this.#shapes.length} tensors of ${this.#dtype} side by side`,
     );
     this.#taken.add(index);
-    return Tensor.within(buffer, this.#offsets[index], this.#shapes[index], this.#dtype, () => {
+    return Tensor.within(buffer, this.#offsets[index]!, this.#shapes[index]!, this.#dtype, () => {
       this.#taken.delete(index);
       if (this.#taken.size > 0) return;
       this.#device.releaseBuffer(buffer);

@@ -344,8 +344,8 @@ export async function readTensors<const T extends readonly Tensor[]>(
 /** Copies the values of `x` into `y`, which has the same shape and dtype. */
 export function copyInto(y: Tensor, x: Tensor): void {
   if (x.size === 0) return;
-  const [from, to] = [x, y].map(({ offset, dtype }) => offset * BYTES[dtype]);
-  x.device.copy(x.buffer, from, y.buffer, to, paddedBytes(x));
+  const scale = BYTES[x.dtype];
+  x.device.copy(x.buffer, x.offset * scale, y.buffer, y.offset * scale, paddedBytes(x));
 }
 
 function regionOf(tensor: Tensor): Region {

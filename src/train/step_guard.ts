@@ -196,7 +196,7 @@ export class DeviceStepGuard implements Disposable {
   judge({ losses, norm, factor, isScaled = false }: StepNumbers): Tensor {
     const { device } = norm;
     const gradScale = Tensor.empty(device, []);
-    using all = losses.length === 1 ? losses[0].alias() : stack(losses);
+    using all = losses.length === 1 ? losses[0]!.alias() : stack(losses);
     device.launch(
       stepVerdict,
       { losses: all, norm, factor, skipped: this.#skipped, halted: this.halted, gradScale },
