@@ -6,6 +6,7 @@
 import { attentionParams } from "../../kernels/attention/attention.ts";
 import { launchAttentionBackward } from "../../kernels/attention/attention_backward.ts";
 import { attentionForward } from "../../kernels/attention/attention_forward.ts";
+import { BYTES } from "../device/dtype.ts";
 import { arange, tensor, zeros } from "../tensor/create.ts";
 import { scoped } from "../tensor/scope.ts";
 import { formatShape, sameShape, type Shape } from "../tensor/shape.ts";
@@ -14,6 +15,7 @@ import { Tensor } from "../tensor/tensor.ts";
 import { checkFloat, checkIds, checkRank, sameDevice, sameDType } from "./check.ts";
 import { add, equal, maskedFill, mul } from "./elementwise.ts";
 import { embedding } from "./index.ts";
+import { copyStrided, part, writeStrided } from "./launch.ts";
 import { matmul } from "./matmul.ts";
 import { permute, reshape, slice } from "./shape.ts";
 import { softmax } from "./softmax.ts";
@@ -60,6 +62,81 @@ export function attention(
 ): Tensor {
   const { causal = false, ...rest } = options;
   return attend("attention", q, k, v, { ...rest, step: causal ? 1 : 0 });
+}
+
+/** Options of {@linkcode selfAttention}. */
+export interface SelfAttentionOptions extends Pick<AttentionOptions, "causal" | "scale"> {
+  /** H, of queries, keys and values alike. */
+  readonly heads: number;
+}
+
+/**
+ * {@linkcode attention} of a sequence to itself, where one tensor (B, T, 3 E) has queries, keys and values side by side,
+ * each of H heads of E / H: (B, T, E). They are taken apart in one launch, and their gradients put together in one.
+ *
+ * Throws a `TypeError` for other shapes and dtypes.
+ *
+ * @example A token that sees itself alone gets its own value
+ * ```ts
+ * import { CpuDevice, selfAttention, tensor } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using qkv = tensor([[[1, 2, 3, 4, 5, 6]]], { device });
+ * using y = selfAttention(qkv, { heads: 2 });
+ * assert.deepEqual(await y.toArray(), [[[5, 6]]]);
+ * ```
+ */
+export function selfAttention(qkv: Tensor, options: SelfAttentionOptions): Tensor {
+  const op = "selfAttention";
+  checkFloat(op, qkv);
+  checkRank(op, qkv, 3, "queries, keys and values (B, T, 3 E)");
+  const { heads, causal = false, scale } = options;
+  const { device, dtype, shape } = qkv;
+  const [batch, time, columns] = shape as readonly [number, number, number];
+  if (!(Number.isInteger(heads) && heads >= 1 && columns % (3 * heads) === 0)) {
+    throw new TypeError(
+      `${op}: expected a last axis that 3 times ${heads} heads divide but got ${
+        formatShape(qkv.shape)
+      }`,
+    );
+  }
+  const width = columns / 3, size = batch * time * width;
+  const sizes = { batch, heads, time, size: width / heads };
+  const layout = "BTHD";
+  const params = attentionParams({
+    ...{ batch, heads, queries: time, keys: time, d: sizes.size },
+    ...strides("q", sizes, layout),
+    ...strides("k", sizes, layout),
+    ...strides("v", sizes, layout),
+    ...strides("o", sizes, layout),
+    step: causal ? 1 : 0,
+    ...scale !== undefined && { scale },
+  });
+  // Queries, then keys, then values, each beginning where it can be bound.
+  const step = device.bindingAlignment / BYTES[dtype];
+  const next = Math.ceil(size / step) * step;
+  const packed = { shape: [batch * time, 3, width], strides: [width, next, 1] };
+  const parts = (x: Tensor) =>
+    [part(x, 0, size), part(x, next, size), part(x, 2 * next, size)] as const;
+
+  const apart = Tensor.empty(device, [3 * next], dtype);
+  using rows = qkv.alias(packed.shape);
+  writeStrided(rows, apart, packed.strides, 0);
+  const o = Tensor.empty(device, [batch, time, width], dtype);
+  const stats = Tensor.empty(device, [2, batch, heads, time]);
+  const [q, k, v] = parts(apart);
+  device.launch(attentionForward, { q, k, v, o, stats }, params);
+  record(op, [qkv], o, [apart, o, stats] as const, (dO, [apart, o, stats]) => {
+    const [q, k, v] = parts(apart);
+    using grads = Tensor.empty(device, [3 * next], dtype);
+    const [dQ, dK, dV] = parts(grads);
+    launchAttentionBackward(device, { q, k, v, o, dO, stats, dQ, dK, dV }, params);
+    return [copyStrided(grads, packed.shape, packed.strides, 0).alias(shape)];
+  });
+  apart.dispose();
+  stats.dispose();
+  return o;
 }
 
 /** Options of {@linkcode sparseAttention}. */

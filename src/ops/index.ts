@@ -3,10 +3,10 @@
  *
  * @module
  */
-import { embeddingBackward, embeddingKernel, equalIds } from "../../kernels/indexing/embedding.ts";
+import { fill } from "../../kernels/elementwise/fill.ts";
+import { embeddingBackward, embeddingKernel, sortIds } from "../../kernels/indexing/embedding.ts";
 import { gatherBackward, gatherKernel } from "../../kernels/indexing/gather.ts";
 import { topKKernel, topKRounds } from "../../kernels/sampling/top_k.ts";
-import type { Binding } from "../device/device.ts";
 import { isFloat } from "../device/dtype.ts";
 import { MAX_ITERATIONS } from "../device/kernel.ts";
 import { constant } from "../tensor/create.ts";
@@ -14,10 +14,11 @@ import { formatShape, sameShape, type Shape, sizeOf } from "../tensor/shape.ts";
 import { record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { checkFloat, checkIds, checkRank, sameDevice } from "./check.ts";
+import { part, placeFor } from "./launch.ts";
 import { reshape } from "./shape.ts";
 
-/** Ids whose gradients are added up in one launch: chaining them costs the square of their number. */
-const RUN = 8192;
+/** Ids whose gradients are added up in one launch: all may be equal, and loops have their limit. */
+const RUN = MAX_ITERATIONS / 2;
 
 /**
  * The rows of `weight` (V, E) that `ids` (...), of `i32` or `u32`, name: (..., E). `weight` may be longer than
@@ -51,24 +52,20 @@ export function embedding(weight: Tensor, ids: Tensor): Tensor {
     ...table,
     vocabulary,
   });
-  return record("embedding", [weight], y, [ids], (dOut, [ids]) => {
-    const grad = constant(device, [vocabulary, columns], 0, weight.dtype);
-    const links = Tensor.empty(device, [2, Math.min(RUN, ids!.size)], "u32");
-    for (let first = 0; first < ids!.size; first += RUN) {
-      const rows = Math.min(RUN, ids!.size - first);
-      const some = part(ids!, first, rows);
-      device.launch(equalIds, { ids: some, links: part(links, 0, 2 * rows) }, { count: rows });
+  const wanted = { device, shape: weight.shape, dtype: weight.dtype };
+  return record("embedding", [weight], y, [ids], (dOut, [ids], _, places) => {
+    const { y: grad, accumulate } = placeFor(wanted, places[0]);
+    if (!accumulate) device.launch(fill, { y: grad }, { count: grad.size, value: 0 });
+    const sorted = Tensor.empty(device, [2, Math.min(RUN, ids.size)], "u32");
+    for (let first = 0; first < ids.size; first += RUN) {
+      const rows = Math.min(RUN, ids.size - first);
+      const own = { ids: part(ids, first, rows), sorted: part(sorted, 0, 2 * rows) };
+      device.launch(sortIds, own, { count: rows });
       const x = part(dOut, first * columns, rows * columns);
-      const bindings = { x, ids: some, links: part(links, 0, 2 * rows), table: grad };
-      device.launch(embeddingBackward, bindings, { rows, columns, ...table });
+      device.launch(embeddingBackward, { x, ...own, table: grad }, { rows, columns, ...table });
     }
     return [grad];
   });
-}
-
-/** A run of a tensor's elements. */
-function part({ buffer, dtype }: Tensor, offset: number, size: number): Binding {
-  return { buffer, dtype, offset, size };
 }
 
 /**

@@ -27,8 +27,7 @@ import {
 import { record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { checkFloat, sameDevice, sameDType } from "./check.ts";
-import { sumTo } from "./launch.ts";
-import { sum } from "./reduce.ts";
+import { placeFor, sumColumns, sumTo } from "./launch.ts";
 import { reshape } from "./shape.ts";
 
 /** Options of {@linkcode matmul}. */
@@ -178,16 +177,25 @@ export function linear(
   const y = Tensor.empty(device, shape, x.dtype);
   launchMatmul({ m, n, k, a: x, b: weight, transposeB: true, c: y, bias, residual });
   const inputsOf = [x, weight, ...bias ? [bias] : [], ...residual ? [residual] : []];
-  return record("linear", inputsOf, y, [x, weight], (dOut, [x, weight], wanted) => {
-    const [wantX, wantWeight] = wanted;
-    const dX = wantX ? Tensor.empty(device, x!.shape, x!.dtype) : null;
-    if (dX) launchMatmul({ m, n: k, k: n, a: dOut, b: weight!, c: dX });
-    const dWeight = wantWeight ? Tensor.empty(device, weight!.shape, weight!.dtype) : null;
-    if (dWeight) launchMatmul({ m: n, n: k, k: m, a: dOut, transposeA: true, b: x!, c: dWeight });
-    const rest: (Tensor | null)[] = [];
-    if (bias) rest.push(wanted[2] ? sum(dOut.alias([m, n]), 0) : null);
-    if (residual) rest.push(dOut);
-    return [dX, dWeight, ...rest];
+  return record("linear", inputsOf, y, [x, weight], (dOut, [x, weight], wanted, places) => {
+    const grads: (Tensor | null)[] = wanted.map(() => null);
+    if (wanted[0]) {
+      const { y: c, accumulate } = placeFor(x, places[0]);
+      launchMatmul({ m, n: k, k: n, a: dOut, b: weight, c, accumulate });
+      grads[0] = c;
+    }
+    if (wanted[1]) {
+      const { y: c, accumulate } = placeFor(weight, places[1]);
+      launchMatmul({ m: n, n: k, k: m, a: dOut, transposeA: true, b: x, c, accumulate });
+      grads[1] = c;
+    }
+    if (bias && wanted[2]) {
+      const dBias = placeFor(bias, places[2]);
+      sumColumns({ dOut }, { dBias });
+      grads[2] = dBias.y;
+    }
+    if (residual) grads[grads.length - 1] = dOut;
+    return grads;
   });
 }
 
@@ -255,7 +263,8 @@ export function launchMatmul(launch: MatmulLaunch): void {
   if (residual) {
     const { device } = c.buffer;
     const bytes = Math.ceil(residual.size * BYTES[residual.dtype] / 4) * 4;
-    device.copy(residual.buffer, residual.offset * BYTES[residual.dtype], c.buffer, 0, bytes);
+    const scale = BYTES[c.dtype];
+    device.copy(residual.buffer, residual.offset * scale, c.buffer, c.offset * scale, bytes);
     options.beta = 1;
   }
   const { batch } = launch;

@@ -15,6 +15,8 @@ export {
   attention,
   type AttentionOptions,
   attentionWeights,
+  selfAttention,
+  type SelfAttentionOptions,
   sparseAttention,
   type SparseAttentionOptions,
   sparseAttentionWeights,

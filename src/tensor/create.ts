@@ -6,7 +6,7 @@
 import { fill } from "../../kernels/elementwise/fill.ts";
 import { defaultDevice } from "../device/default.ts";
 import type { Device } from "../device/device.ts";
-import { arrayOf, type DType, dtypeOf, type TypedArray } from "../device/dtype.ts";
+import { arrayOf, BYTES, type DType, dtypeOf, type TypedArray } from "../device/dtype.ts";
 import { checkShape, formatShape, type Shape, sizeOf } from "./shape.ts";
 import { type NestedArray, Tensor } from "./tensor.ts";
 
@@ -141,7 +141,8 @@ export function assign(target: Tensor, values: TypedArray): void {
         dtypeOf(values),
     );
   }
-  if (values.length) target.device.write(target.buffer, padded(values));
+  if (values.length === 0) return;
+  target.device.write(target.buffer, padded(values), target.offset * BYTES[target.dtype]);
 }
 
 /** Writes go by whole words; an odd number of f16 gets one more. */

@@ -80,8 +80,16 @@ export function broadcastStrides(shape: Shape, target: Shape): number[] {
   });
 }
 
+function isSound(shape: Shape): boolean {
+  for (let axis = 0; axis < shape.length; axis++) {
+    if (!(Number.isInteger(shape[axis]) && shape[axis]! >= 0)) return false;
+  }
+  return true;
+}
+
 /** A checked shape: integers, none negative. One length may be -1 where `size` tells it. */
-export function checkShape(op: string, shape: Shape, size?: number): number[] {
+export function checkShape(op: string, shape: Shape, size?: number): Shape {
+  if (isSound(shape) && (size === undefined || sizeOf(shape) === size)) return shape;
   const wrong = shape.find((length) =>
     !Number.isInteger(length) || length < (size === undefined ? 0 : -1)
   );
@@ -91,9 +99,8 @@ export function checkShape(op: string, shape: Shape, size?: number): number[] {
       `${op}: expected lengths that are whole numbers of 0 or more but got ${formatShape(shape)}`,
     );
   }
-  if (size === undefined) return [...shape];
   const known = shape.reduce((product, length) => length === -1 ? product : product * length, 1);
-  const resolved = shape.map((length) => length === -1 ? (known ? size / known : 0) : length);
+  const resolved = shape.map((length) => length === -1 ? (known ? size! / known : 0) : length);
   if (sizeOf(resolved) !== size || resolved.some((length) => !Number.isInteger(length))) {
     throw new TypeError(`${op}: ${size} elements do not fit the shape ${formatShape(shape)}`);
   }

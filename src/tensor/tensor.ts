@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Binding, Device, DeviceBuffer } from "../device/device.ts";
+import type { Binding, Device, DeviceBuffer, Region } from "../device/device.ts";
 import { BYTES, type DType, type TypedArray, viewOf } from "../device/dtype.ts";
 import { collectForgotten, forgotten } from "./forgotten.ts";
 import { formatValues } from "./format.ts";
@@ -20,15 +20,21 @@ export interface GradNode {
   release(): void;
 }
 
-/** Device memory with a count of the tensors that use it. */
+/** A buffer, or a part of one, with a count of the tensors that use it. */
 class Storage {
   users = 1;
-  constructor(readonly buffer: DeviceBuffer) {}
-  get bytes(): number {
-    return this.buffer.bytes;
-  }
+  constructor(
+    readonly buffer: DeviceBuffer,
+    readonly bytes: number,
+    /** The first element's index in the buffer. */
+    readonly offset = 0,
+    /** Gives a part of a buffer back. */
+    readonly free?: () => void,
+  ) {}
   release(): void {
-    if (--this.users === 0) this.buffer.device.releaseBuffer(this.buffer);
+    if (--this.users > 0) return;
+    if (this.free) this.free();
+    else this.buffer.device.releaseBuffer(this.buffer);
   }
 }
 
@@ -44,8 +50,6 @@ export class Tensor implements Binding, Disposable {
   readonly dtype: DType;
   /** Number of elements. */
   readonly size: number;
-  /** The first element's index in the buffer; always 0. */
-  readonly offset = 0;
   /**
    * True when gradients are wanted for it, or flow through it. Set it to ask for a gradient of a leaf, or to stop
    * asking; integer types throw a `TypeError`.
@@ -55,9 +59,11 @@ export class Tensor implements Binding, Disposable {
   name = "";
   /** What {@linkcode Tensor.backward} added up for this tensor, where it is a leaf that asked for it. */
   grad: Tensor | null = null;
+  /** Makes the tensor that the gradient of this leaf is put into, where it has a place; null while that is taken. */
+  gradPlace: (() => Tensor | null) | null = null;
   /** How it was computed, where a gradient flows through it. */
   node: GradNode | null = null;
-  readonly #storage: Storage;
+  #storage: Storage;
   #requiresGrad = false;
   #disposed = false;
   #scope: Scope | undefined;
@@ -81,7 +87,7 @@ export class Tensor implements Binding, Disposable {
 
   private constructor(storage: Storage, shape: Shape, dtype: DType) {
     this.#storage = storage;
-    this.shape = Object.freeze([...shape]);
+    this.shape = Object.isFrozen(shape) ? shape : Object.freeze([...shape]);
     this.dtype = dtype;
     this.size = sizeOf(shape);
     forgotten.register(this, storage, this);
@@ -100,7 +106,22 @@ export class Tensor implements Binding, Disposable {
       bytes,
       () => `a tensor ${formatShape(checked)} of ${dtype}`,
     );
-    return new Tensor(new Storage(buffer), checked, dtype);
+    return new Tensor(new Storage(buffer, bytes), checked, dtype);
+  }
+
+  /** A tensor over a part of a buffer, from the element `offset` on; `free` is called when nothing uses it any more. */
+  static within(
+    buffer: DeviceBuffer,
+    offset: number,
+    shape: Shape,
+    dtype: DType,
+    free: () => void,
+  ): Tensor {
+    return new Tensor(
+      new Storage(buffer, sizeOf(shape) * BYTES[dtype], offset, free),
+      shape,
+      dtype,
+    );
   }
 
   /** The device it lives on. */
@@ -112,6 +133,11 @@ export class Tensor implements Binding, Disposable {
   get buffer(): DeviceBuffer {
     if (this.#disposed) throw new Error(`${this.#title()} was used after it was disposed of`);
     return this.#storage.buffer;
+  }
+
+  /** The first element's index in the buffer; 0 but where several tensors lie in one (see `Slab`). */
+  get offset(): number {
+    return this.#storage.offset;
   }
 
   /** Bytes of its elements. */
@@ -135,6 +161,21 @@ export class Tensor implements Binding, Disposable {
     void this.buffer; // throws when it is gone
     this.#storage.users++;
     return new Tensor(this.#storage, checked, this.dtype);
+  }
+
+  /**
+   * Moves the values into the memory of `place`, a tensor of the same shape and dtype, which is disposed of. Throws
+   * where other tensors use the present memory: they would be left behind.
+   */
+  moveInto(place: Tensor): void {
+    if (!this.isOnlyUser) throw new Error(`${this.#title()} shares its memory and cannot be moved`);
+    copyInto(place, this);
+    forgotten.unregister(this);
+    this.#storage.release();
+    this.#storage = place.#storage;
+    this.#storage.users++;
+    forgotten.register(this, this.#storage, this);
+    place.dispose();
   }
 
   /** The same values with the gradient stopped; shares the memory. */
@@ -220,8 +261,8 @@ export class Tensor implements Binding, Disposable {
     const { device } = this;
     if (this.#disposed) return `${this.toString()}, disposed`;
     if (!("readNow" in device)) return this.toString();
-    const region = { buffer: this.buffer, byteOffset: 0, byteLength: paddedBytes(this) };
-    const bytes = (device.readNow as (part: typeof region) => Uint8Array<ArrayBuffer>)(region);
+    const region = regionOf(this);
+    const bytes = (device.readNow as (part: Region) => Uint8Array<ArrayBuffer>)(region);
     return `${formatValues(viewOf(this.dtype, bytes.buffer, 0, this.size), this.shape)}\n${this}`;
   }
 
@@ -290,13 +331,7 @@ export async function readTensors<const T extends readonly Tensor[]>(
   for (const [device, group] of byDevice) {
     const checks = watchedOn(device);
     const all = [...group, ...checks.map(({ tensor }) => tensor)];
-    const parts = await device.read(
-      all.map((tensor) => ({
-        buffer: tensor.buffer,
-        byteOffset: 0,
-        byteLength: paddedBytes(tensor),
-      })),
-    );
+    const parts = await device.read(all.map(regionOf));
     all.forEach((tensor, i) =>
       values.set(tensor, viewOf(tensor.dtype, parts[i]!.buffer, parts[i]!.byteOffset, tensor.size))
     );
@@ -306,6 +341,19 @@ export async function readTensors<const T extends readonly Tensor[]>(
   return tensors.map((tensor) => values.get(tensor)!) as { -readonly [I in keyof T]: TypedArray };
 }
 
+/** Copies the values of `x` into `y`, which has the same shape and dtype. */
+export function copyInto(y: Tensor, x: Tensor): void {
+  if (x.size === 0) return;
+  const scale = BYTES[x.dtype];
+  x.device.copy(x.buffer, x.offset * scale, y.buffer, y.offset * scale, paddedBytes(x));
+}
+
+function regionOf(tensor: Tensor): Region {
+  const byteOffset = tensor.offset * BYTES[tensor.dtype];
+  return { buffer: tensor.buffer, byteOffset, byteLength: paddedBytes(tensor) };
+}
+
+/** Reads and copies move whole words: an odd number of f16 comes with what pads it. */
 function paddedBytes(tensor: Tensor): number {
   return Math.ceil(tensor.bytes / 4) * 4;
 }

@@ -30,6 +30,7 @@ import {
 import {
   attention,
   attentionWeights,
+  selfAttention,
   sparseAttention,
   sparseAttentionWeights,
 } from "../../src/ops/attention.ts";
@@ -383,6 +384,11 @@ export const groups: readonly Group[] = [
         op: attention,
         call: "attention(q, groupedK, groupedV, { keyValid })",
         run: (t) => attention(...queriesKeysValues(t, 1), { keyValid: t.mask([1, 1, 0], [1, 3]) }),
+      },
+      {
+        op: selfAttention,
+        call: "selfAttention(qkv, { heads: 2, causal: true })",
+        run: (t) => selfAttention(t.values([1, 3, 12]), { heads: 2, causal: true }),
       },
     ],
   },
