@@ -87,7 +87,7 @@ export const adamw: Kernel<AdamWParams> = kernel<AdamWParams>({
   },
   simd({ at, params, run, context }) {
     const { count, lr, beta1, beta2, eps, weightDecay } = params;
-    const memory: ArrayBuffer = context.pool.memory.buffer;
+    const memory = context.pool.memory.buffer;
     if (new Float32Array(memory, at.gradScale, 1)[0] === 0) return true;
     const [correction1, correction2] = new Float32Array(memory, at.correction, 2);
     run(

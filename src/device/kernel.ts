@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { CpuContext } from "./cpu/context.ts";
 import type { DType, TypedArray } from "./dtype.ts";
 import {
   type Access,
@@ -62,10 +63,13 @@ export interface GpuProgram {
   readonly iterations?: number;
 }
 
+/** Byte addresses of bindings in the memory that all threads share; 0 for one that is not given. */
+export type Addresses = Readonly<Record<string, number>>;
+
 /** What the WASM SIMD implementation is given. */
 export interface SimdJob<P> {
-  /** Byte address of each binding in the shared memory, f16 converted to f32; 0 for one that is not given. */
-  readonly at: Readonly<Record<string, number>>;
+  /** Where each binding lies, f16 converted to f32. */
+  readonly at: Addresses;
   /** The element types of the launch's bindings. */
   readonly bindings: Readonly<Record<string, { readonly dtype: DType } | undefined>>;
   /** The launch's parameters. */
@@ -74,9 +78,8 @@ export interface SimdJob<P> {
   run(name: string, count: number, chunk: number, ...args: number[]): void;
   /** Threads that take part. */
   readonly threads: number;
-  /** The pool and BLAS, for the helpers of `src/device/cpu/`. */
-  // deno-lint-ignore no-explicit-any -- the CPU device narrows it; kernels only hand it on
-  readonly context: any;
+  /** The threads with their memory, and BLAS where there is one. */
+  readonly context: CpuContext;
 }
 
 /** A computation: its specification and its implementations. */

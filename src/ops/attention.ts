@@ -227,11 +227,11 @@ function attend(
   const o = Tensor.empty(device, q.shape, q.dtype);
   // The log of each query's sum of exponentials, from which the backward pass finds its weights again, and
   // room for as many numbers of its own.
-  const stats = Tensor.empty(device, [2, queries.batch, queries.heads, queries.time]);
-  const bindings = { q, k, v, keyValid: keyValid, positions: positions, o, stats };
+  const lse = Tensor.empty(device, [2, queries.batch, queries.heads, queries.time]);
+  const bindings = { q, k, v, keyValid, positions, o, lse };
   device.launch(attentionForward, bindings, params);
-  const saved = [q, k, v, o, stats, ...keyValid ? [keyValid] : []];
-  record(op, [q, k, v], o, saved, (dO, [q, k, v, o, stats, keyValid]) => {
+  const saved = [q, k, v, o, lse, ...keyValid ? [keyValid] : []];
+  record(op, [q, k, v], o, saved, (dO, [q, k, v, o, lse, keyValid]) => {
     const dQ = Tensor.empty(device, q.shape, q.dtype);
     // The kernels write only the rows that are keys.
     const [dK, dV] = [k, v].map((x) =>
@@ -239,11 +239,11 @@ function attend(
         ? zeros(x.shape, { device, dtype: x.dtype })
         : Tensor.empty(device, x.shape, x.dtype)
     );
-    const bindings = { q, k, v, o, dO, keyValid, stats, dQ, dK, dV };
+    const bindings = { q, k, v, o, dO, keyValid, lse, dQ, dK, dV };
     launchAttentionBackward(device, bindings, params);
     return [dQ, dK, dV];
   });
-  stats.dispose();
+  lse.dispose();
   return o;
 }
 

@@ -163,7 +163,7 @@ export function linearCrossEntropy(
   }
 
   for (let first = 0; first < rows; first += chunk) {
-    const count = Math.min(chunk, rows - first);
+    const count = Math.min(chunk, rows - first), beta = Number(first > 0);
     const part = (tensor: Tensor): Binding => ({
       buffer: tensor.buffer,
       dtype: tensor.dtype,
@@ -178,7 +178,7 @@ export function linearCrossEntropy(
     };
     const aOffset = first * width;
     // deno-fmt-ignore
-    launchMatmul({ m: count, n: classes, k: width, a: hidden, aOffset, b: weight, transposeB: true, c: here, bias });
+    launchMatmul({ a: hidden, b: weight, c: here, bias }, { m: count, n: classes, k: width, aOffset, transposeB: 1 });
     const bindings = { logits: here, targets: part(targets), loss: part(losses) };
     if (!dHidden && !dWeight && !dBias) {
       device.launch(crossEntropyKernel, bindings, { ...params, rows: count });
@@ -187,16 +187,15 @@ export function linearCrossEntropy(
     device.launch(crossEntropyFused, { ...bindings, scale }, { ...params, rows: count });
     if (dHidden) {
       // deno-fmt-ignore
-      launchMatmul({ m: count, n: width, k: classes, a: here, b: weight, c: dHidden, cOffset: aOffset });
+      launchMatmul({ a: here, b: weight, c: dHidden }, { m: count, n: width, k: classes, cOffset: aOffset });
     }
     if (dWeight) {
       // deno-fmt-ignore
-      launchMatmul({ m: classes, n: width, k: count, a: here, transposeA: true, b: hidden, bOffset: aOffset,
-        c: dWeight, accumulate: first > 0 });
+      launchMatmul({ a: here, b: hidden, c: dWeight },
+        { m: classes, n: width, k: count, bOffset: aOffset, transposeA: 1, beta });
     }
     if (ones) {
-      // deno-fmt-ignore
-      launchMatmul({ m: 1, n: classes, k: count, a: ones, b: here, c: dBias!, accumulate: first > 0 });
+      launchMatmul({ a: ones, b: here, c: dBias! }, { m: 1, n: classes, k: count, beta });
     }
   }
   logits.dispose();

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { matmul, type MatmulOptions, matmulParams } from "../../kernels/gemm/matmul.ts";
+import { matmul } from "../../kernels/gemm/matmul.ts";
+import { matmulParams, type PartialMatmulParams } from "../../kernels/gemm/params.ts";
 import type { Binding } from "../../src/device/device.ts";
 import type { DType, TypedArray } from "../../src/device/dtype.ts";
 import { WebGpuDevice } from "../../src/device/webgpu/webgpu_device.ts";
@@ -17,7 +18,10 @@ function halves(count: number, seed: number): Float16Array<ArrayBuffer> {
 }
 
 /** A product on the device against float64. */
-async function check(device: WebGpuDevice, options: MatmulOptions & { c?: DType }): Promise<void> {
+async function check(
+  device: WebGpuDevice,
+  options: PartialMatmulParams & { c?: DType },
+): Promise<void> {
   const { c: dtype = "f32", ...sizes } = options;
   const p = matmulParams(sizes);
   const { m, n, k, batches, lda, ldb, transposeA, transposeB, alpha, beta } = p;

@@ -19,8 +19,8 @@ import { DeviceError, DeviceLostError } from "../errors.ts";
 import type { Kernel, Params, SimdJob } from "../kernel.ts";
 import { yieldToEventLoop } from "../event_loop.ts";
 import { Blas } from "./blas.ts";
+import type { CpuContext } from "./context.ts";
 import { Heap } from "./heap.ts";
-import { sgemm, type SgemmOptions } from "./sgemm.ts";
 import { ThreadPool } from "./threads.ts";
 import { Widened } from "./widened.ts";
 
@@ -32,14 +32,6 @@ export interface CpuDeviceOptions {
   readonly blas?: boolean;
   /** False to run the reference implementations only, for checks. Default: true. */
   readonly simd?: boolean;
-}
-
-/** What the kernels' WASM SIMD implementations find in `SimdJob.context`. */
-export interface CpuContext {
-  /** The threads and their memory. */
-  readonly pool: ThreadPool;
-  /** The matrix product: BLAS, where there is one, or the WASM kernels. */
-  gemm(options: SgemmOptions): void;
 }
 
 class CpuBuffer implements DeviceBuffer {
@@ -57,7 +49,6 @@ export class CpuDevice implements Device {
   readonly bindingAlignment = 4;
   readonly lost: Promise<never>;
   readonly #context: CpuContext;
-  readonly #blas: Blas | undefined;
   readonly #heap: Heap;
   readonly #simd: boolean;
   #timings: Map<string, { calls: number; milliseconds: number }> | undefined;
@@ -65,11 +56,7 @@ export class CpuDevice implements Device {
   #reportLost: (error: DeviceLostError) => void = () => {};
 
   private constructor(pool: ThreadPool, blas: Blas | undefined, simd: boolean) {
-    this.#context = {
-      pool,
-      gemm: blas ? (options) => blas.sgemm(pool, options) : (options) => sgemm(pool, options),
-    };
-    this.#blas = blas;
+    this.#context = { pool, blas };
     this.#simd = simd;
     this.#heap = new Heap(pool.memory, pool.heapBase);
     const { promise, reject } = Promise.withResolvers<never>();
@@ -186,7 +173,7 @@ export class CpuDevice implements Device {
     if (this.#closed) return;
     this.#closed = true;
     this.#context.pool.close();
-    this.#blas?.close();
+    this.#context.blas?.close();
     this.#reportLost(new DeviceLostError("The CPU device was closed"));
   }
 
