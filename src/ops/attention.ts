@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { attentionParams } from "../../kernels/attention/attention.ts";
+import { attentionParams, type PartialAttentionParams } from "../../kernels/attention/attention.ts";
 import { launchAttentionBackward } from "../../kernels/attention/attention_backward.ts";
 import { attentionForward } from "../../kernels/attention/attention_forward.ts";
 import { arange, tensor, zeros } from "../tensor/create.ts";
@@ -63,20 +63,9 @@ export function attention(
 }
 
 /** Options of {@linkcode sparseAttention}. */
-export interface SparseAttentionOptions
-  extends Omit<AttentionOptions, "causal" | "keyValid" | "keyLength" | "positions"> {
+export interface SparseAttentionOptions extends Omit<AttentionOptions, "causal" | "keyValid"> {
   /** Positions of a block. */
   readonly blockSize: number;
-  /**
-   * Only so many of the first time steps of k and v exist, as in a cache with room for more; the last query is
-   * aligned with the last of them. Default: all of them.
-   */
-  readonly keyLength?: number;
-  /**
-   * (B) of `i32`, for sequences of unequal length: where the first query of each stands among its keys. Without
-   * gradients.
-   */
-  readonly positions?: Tensor;
 }
 
 /**
@@ -170,13 +159,10 @@ export function attentionWeights(q: Tensor, k: Tensor, options: AttentionOptions
 /** The order of the axes of queries and keys. */
 type HeadLayout = "BHTD" | "BTHD";
 
-/** What is seen; the rest as in {@linkcode AttentionOptions}. */
-interface AttendOptions extends Omit<AttentionOptions, "causal"> {
-  /** Only the keys at `step - 1, 2 step - 1, ...` up to the query's position; 0: all keys. */
-  readonly step: number;
-  /** Only the keys of the query's own block of so many positions; with a step of 1. */
-  readonly block?: number;
-}
+/** What is seen, by `step` and `block` of `AttentionParams`; the rest as in {@linkcode AttentionOptions}. */
+type AttendOptions =
+  & Omit<AttentionOptions, "causal">
+  & Pick<PartialAttentionParams, "step" | "block">;
 
 /**
  * Attention to the keys that `step` and `block` leave. `op` is the name for errors: a `TypeError` when shapes,
@@ -189,7 +175,7 @@ function attend(
   v: Tensor,
   options: AttendOptions,
 ): Tensor {
-  const { keyValid, positions, layout = "BHTD", scale, step, block = 0 } = options;
+  const { keyValid, positions, layout = "BHTD", scale, step = 0, block = 0 } = options;
   const device = sameDevice(op, q, k, v, keyValid, positions);
   checkFloat(op, q, k, v);
   sameDType(op, q, k, v);
