@@ -191,9 +191,9 @@ interface Operands {
   /** (m, n) */
   readonly c: Binding;
   /** (n), added to every row. */
-  readonly bias?: Binding;
+  readonly bias?: Binding | undefined;
   /** (m, n) without gaps, added; `c` too must then be without gaps. */
-  readonly residual?: Binding;
+  readonly residual?: Binding | undefined;
 }
 
 /** Axes in front of the matrices: the shape of the whole batch and the full shapes of `a` and `b`. */
