@@ -22,7 +22,7 @@ const MAX_GROUP = 256;
 /** The arguments that all three kernels begin with. */
 function tensors(p: AttentionParams, at: Addresses): number[] {
   const { q, k, v, o, lse, keyValid = 0 } = at;
-  return [q + 4 * p.qStart, k + 4 * p.kStart, v + 4 * p.vStart, o, lse, keyValid];
+  return [q! + 4 * p.qStart, k! + 4 * p.kStart, v! + 4 * p.vStart, o!, lse!, keyValid];
 }
 
 /** The arguments that all three kernels share behind the addresses. */
@@ -66,8 +66,8 @@ export function attentionBackwardSimd(
 ): void {
   const { batch, heads, kvHeads, queries, qStart, kStart, vStart } = params;
   const { lse, dO, dQ, dK, dV } = at;
-  const delta = lse + 4 * batch * heads * queries;
+  const delta = lse! + 4 * batch * heads * queries;
   // deno-fmt-ignore
   pool.run("attention_backward", batch * kvHeads, 1, ...tensors(params, at),
-    dO, dQ + 4 * qStart, dK + 4 * kStart, dV + 4 * vStart, delta, ...layout(params));
+    dO!, dQ! + 4 * qStart, dK! + 4 * kStart, dV! + 4 * vStart, delta, ...layout(params));
 }

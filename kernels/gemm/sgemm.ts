@@ -34,9 +34,9 @@ export function sgemm(
   const { m, n, k, lda, ldb, ldc, batches, inner, alpha, beta, transposeA, transposeB } = params;
   const { aOuter, aInner, bOuter, bInner, cOuter, cInner } = params;
   if (m * n * batches === 0) return;
-  const a = addresses.a + 4 * params.aOffset;
-  const b = addresses.b + 4 * params.bOffset;
-  const c = addresses.c + 4 * params.cOffset;
+  const a = addresses.a! + 4 * params.aOffset;
+  const b = addresses.b! + 4 * params.bOffset;
+  const c = addresses.c! + 4 * params.cOffset;
   const { bias = 0 } = addresses;
 
   if (m === 1 && (!transposeA || lda === 1)) {
