@@ -42,7 +42,7 @@ for (const threads of [1, 2]) {
     const forward = time(() => attentionSimd(pool, params, addresses));
     const backward = time(() => attentionBackwardSimd(pool, params, addresses));
     const n = 512, square = matmulParams({ m: n, n, k: n });
-    const product = time(() => sgemm({ pool, blas: undefined }, square, { a: q, b: k, c: dQ }));
+    const product = time(() => sgemm(pool, square, { a: q, b: k, c: dQ }));
     console.log(
       `threads ${threads}, T ${t}, best / median GFLOP/s: forward ${gflops(2, forward)}, ` +
         `backward ${gflops(5, backward)}, matrix product ${

@@ -84,7 +84,7 @@ for (const [label, shape] of shapes) {
   const params = matmulParams(shape);
   const cells = [single, pool].map((pool) => {
     const [a, b, c] = [0, 1, 2].map((i) => pool.heapBase + (i << 24));
-    return (flop / time(() => sgemm({ pool, blas: undefined }, params, { a, b, c })) / 1e6).toFixed(
+    return (flop / time(() => sgemm(pool, params, { a, b, c })) / 1e6).toFixed(
       1,
     );
   });

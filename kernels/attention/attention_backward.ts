@@ -54,8 +54,8 @@ const fused: Kernel<AttentionParams> = kernel<AttentionParams>({
     attentionBackwardQ.cpu(views, params);
     attentionBackwardKv.cpu(views, params);
   },
-  simd({ at, params, context }) {
-    attentionBackwardSimd(context.pool, params, at);
+  simd(job) {
+    attentionBackwardSimd(job, job.params, job.at);
     return true;
   },
 });

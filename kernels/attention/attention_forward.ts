@@ -81,8 +81,8 @@ export const attentionForward: Kernel<AttentionParams> = kernel<AttentionParams>
       }
     }
   },
-  simd({ at, params, context }) {
-    attentionSimd(context.pool, params, at);
+  simd(job) {
+    attentionSimd(job, job.params, job.at);
     return true;
   },
 });

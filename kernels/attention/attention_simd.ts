@@ -3,8 +3,7 @@
  *
  * @module
  */
-import type { ThreadPool } from "../../src/device/cpu/threads.ts";
-import type { Addresses } from "../../src/device/kernel.ts";
+import type { Addresses, CpuContext } from "../../src/device/kernel.ts";
 import type { AttentionParams } from "./attention.ts";
 
 /** Most queries that one task may have. */
@@ -33,26 +32,26 @@ function layout(p: AttentionParams): number[] {
 }
 
 /** What `attentionForward` computes, of float32; `lse` may be 0, and only its first half is written. */
-export function attentionSimd(pool: ThreadPool, params: AttentionParams, at: Addresses): void {
+export function attentionSimd(context: CpuContext, params: AttentionParams, at: Addresses): void {
   const { batch, heads, kvHeads, queries, keys, d } = params;
   if (batch * heads * queries === 0) return;
   const { positions = 0 } = at;
   const shared = [...tensors(params, at), ...layout(params), positions];
   if (queries < MIN_QUERIES) {
     const small = batch * heads * queries * keys * d < SMALL;
-    const wanted = small ? 1 : Math.ceil(2 * pool.threads / batch);
+    const wanted = small ? 1 : Math.ceil(2 * context.threads / batch);
     const most = Math.max(1, Math.floor(MAX_GROUP * kvHeads / heads));
     const groupHeads = Math.min(most, Math.ceil(kvHeads / wanted));
     const tasks = batch * Math.ceil(kvHeads / groupHeads);
-    pool.run("attention_few", tasks, small ? tasks : 1, ...shared, groupHeads);
+    context.run("attention_few", tasks, small ? tasks : 1, ...shared, groupHeads);
     return;
   }
   // Large blocks pack keys less often, small ones keep all threads busy.
-  const most = pool.threads === 1 ? 1 : Math.ceil(4 * pool.threads / (batch * heads));
+  const most = context.threads === 1 ? 1 : Math.ceil(4 * context.threads / (batch * heads));
   const wanted = Math.ceil(queries / most / 20) * 20;
   const queryBlock = Math.max(60, Math.min(MAX_QUERIES, wanted));
   const tasks = batch * heads * Math.ceil(queries / queryBlock);
-  pool.run("attention", tasks, 1, ...shared, queryBlock);
+  context.run("attention", tasks, 1, ...shared, queryBlock);
 }
 
 /**
@@ -60,7 +59,7 @@ export function attentionSimd(pool: ThreadPool, params: AttentionParams, at: Add
  * `lse`.
  */
 export function attentionBackwardSimd(
-  pool: ThreadPool,
+  context: CpuContext,
   params: AttentionParams,
   at: Addresses,
 ): void {
@@ -68,6 +67,6 @@ export function attentionBackwardSimd(
   const { lse, dO, dQ, dK, dV } = at;
   const delta = lse! + 4 * batch * heads * queries;
   // deno-fmt-ignore
-  pool.run("attention_backward", batch * kvHeads, 1, ...tensors(params, at),
+  context.run("attention_backward", batch * kvHeads, 1, ...tensors(params, at),
     dO!, dQ! + 4 * qStart, dK! + 4 * kStart, dV! + 4 * vStart, delta, ...layout(params));
 }

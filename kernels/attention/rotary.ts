@@ -98,7 +98,7 @@ export const rotary: Kernel<RotaryParams> = kernel<RotaryParams>({
     const { at, params } = job;
     const { rows, length, heads, width, position, firstRow, direction, halfSplit } = params;
     if (at.positions) {
-      const { buffer } = job.context.pool.memory;
+      const { buffer } = job.memory;
       const sequences = Math.ceil((firstRow + rows) / (length * heads));
       checkPositions(new Int32Array(buffer, at.positions, sequences), params);
     }

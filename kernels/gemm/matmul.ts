@@ -174,9 +174,10 @@ export const matmul: Kernel<MatmulParams> = kernel<MatmulParams>({
       }
     }
   },
-  simd({ at, params, context }) {
+  simd(job) {
+    const { at, params } = job;
     if (params.beta !== 0 && params.beta !== 1) return false;
-    sgemm(context, params, at);
+    sgemm(job, params, at);
     return true;
   },
 });

@@ -3,8 +3,7 @@
  *
  * @module
  */
-import type { CpuContext } from "../../src/device/cpu/context.ts";
-import type { Addresses } from "../../src/device/kernel.ts";
+import type { Addresses, CpuContext } from "../../src/device/kernel.ts";
 import type { MatmulParams } from "./params.ts";
 
 /** Largest tile of C that one task computes; the WASM kernel's scratch has room for no more. */
@@ -26,11 +25,8 @@ const MIN_BLAS_TILE = 64;
  * C = [beta C +] alpha op(A) op(B) [+ bias], once or for a whole batch, of float32 at the addresses of `a`, `b`, `c` and
  * `bias`; `beta` is 0 or 1. Without BLAS the results do not depend on the number of threads.
  */
-export function sgemm(
-  { pool, blas }: CpuContext,
-  params: MatmulParams,
-  addresses: Addresses,
-): void {
+export function sgemm(context: CpuContext, params: MatmulParams, addresses: Addresses): void {
+  const { threads, blas } = context;
   const { m, n, k, lda, ldb, ldc, batches, inner, alpha, beta, transposeA, transposeB } = params;
   const { aOuter, aInner, bOuter, bInner, cOuter, cInner } = params;
   if (m * n * batches === 0) return;
@@ -41,34 +37,34 @@ export function sgemm(
 
   if (m === 1 && (!transposeA || lda === 1)) {
     // deno-fmt-ignore
-    pool.run("sgemv", batches * n, vectorChunk(batches * n, k, pool.threads), n, k, alpha, inner,
+    context.run("sgemv", batches * n, vectorChunk(batches * n, k, threads), n, k, alpha, inner,
       a, aOuter, aInner, b, ldb, bOuter, bInner, transposeB, c, 1, cOuter, cInner, beta, bias, 1);
     return;
   }
   if (n === 1 && (transposeB || ldb === 1)) {
     // deno-fmt-ignore
-    pool.run("sgemv", batches * m, vectorChunk(batches * m, k, pool.threads), m, k, alpha, inner,
+    context.run("sgemv", batches * m, vectorChunk(batches * m, k, threads), m, k, alpha, inner,
       b, bOuter, bInner, a, lda, aOuter, aInner, 1 - transposeA, c, ldc, cOuter, cInner, beta, bias, 0);
     return;
   }
   const byBlas = blas && suitsBlas(params, bias);
   if (!byBlas && m <= FEW_ROWS && !transposeA && transposeB) {
-    const chunk = Math.ceil(vectorChunk(batches * n, k * m, pool.threads) / 2) * 2;
+    const chunk = Math.ceil(vectorChunk(batches * n, k * m, threads) / 2) * 2;
     // deno-fmt-ignore
-    pool.run("sgemm_few", batches * n, chunk, m, n, k, alpha, inner,
+    context.run("sgemm_few", batches * n, chunk, m, n, k, alpha, inner,
       a, lda, aOuter, aInner, b, ldb, bOuter, bInner, c, ldc, cOuter, cInner, beta, bias);
     return;
   }
   const { rows, columns, chunk } = byBlas
-    ? blasTiles(params, blas.singleThreaded ? pool.threads : 1)
-    : wasmTiles(params, pool.threads);
+    ? blasTiles(params, blas.singleThreaded ? threads : 1)
+    : wasmTiles(params, threads);
   const tiles = batches * Math.ceil(m / rows) * Math.ceil(n / columns);
   // deno-fmt-ignore
-  pool.run(byBlas ? blas.kernel.name : "sgemm", tiles, chunk, m, n, k, alpha, inner,
+  context.run(byBlas ? blas.kernel.name : "sgemm", tiles, chunk, m, n, k, alpha, inner,
     a, lda, aOuter, aInner, transposeA, b, ldb, bOuter, bInner, transposeB, c, ldc, cOuter, cInner,
     beta, bias, rows, columns);
   if (byBlas && bias) {
-    pool.run("row_add", batches * m, Math.max(1, Math.ceil(16384 / n)), c, bias, c, n);
+    context.run("row_add", batches * m, Math.max(1, Math.ceil(16384 / n)), c, bias, c, n);
   }
 }
 

@@ -39,8 +39,8 @@ export function checkIdsInRange(
 }
 
 /** The ids of a WASM job, which lie in its shared memory. */
-function idsOfJob<P>({ at, context }: SimdJob<P>, name: string, count: number): Int32Array {
-  return new Int32Array(context.pool.memory.buffer, at[name], count);
+function idsOfJob<P>({ at, memory }: SimdJob<P>, name: string, count: number): Int32Array {
+  return new Int32Array(memory.buffer, at[name], count);
 }
 
 /**

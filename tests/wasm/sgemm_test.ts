@@ -21,7 +21,7 @@ function multiply(pool: ThreadPool, test: Case, from?: number): [Float32Array, F
   const C = randoms(sizeC * batches, 3);
   const bias = randoms(n, 4);
   const a = arena.put(A), b = arena.put(B), c = arena.put(C);
-  sgemm({ pool, blas: undefined }, p, { a, b, c, bias: withBias ? arena.put(bias) : 0 });
+  sgemm(pool, p, { a, b, c, bias: withBias ? arena.put(bias) : 0 });
   // The first elements of the matrices of product q.
   const at = (q: number, outer: number, inner: number) =>
     Math.floor(q / p.inner) * outer + q % p.inner * inner;
@@ -97,7 +97,7 @@ Deno.test("sgemm() leaves empty products alone", () => {
   using pool = ThreadPool.start({ threads: 1 });
   const nowhere = { a: 0xfffffff0, b: 0xfffffff0, c: 0xfffffff0 };
   for (const [m, n, batches] of [[0, 3, 1], [3, 0, 1], [3, 3, 0]]) {
-    sgemm({ pool, blas: undefined }, matmulParams({ m, n, k: 2, batches }), nowhere);
+    sgemm(pool, matmulParams({ m, n, k: 2, batches }), nowhere);
   }
 });
 
@@ -121,7 +121,7 @@ Deno.test("sgemm() reads nothing below the heap when there is no bias", () => {
     const a = arena.put(new Float32Array(m * 3)), b = arena.put(new Float32Array(3 * size));
     const c = arena.out(m * size);
     // Rows of C that are 2 KiB apart: a null address that is stepped by them meets the tables and the scratch.
-    sgemm({ pool, blas: undefined }, matmulParams({ m, n: size, k: 3 }), { a, b, c });
+    sgemm(pool, matmulParams({ m, n: size, k: 3 }), { a, b, c });
     assertSame(arena.floats(c, m * size).slice(), new Float32Array(m * size));
   }
 });

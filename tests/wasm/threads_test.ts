@@ -19,7 +19,7 @@ Deno.test("ThreadPool.run() works before any worker is up and after they are", (
   const params = matmulParams({ m: 60, n: 80, k: 70 });
   const multiply = () => {
     arena.floats(pc, 60 * 80).fill(0);
-    sgemm({ pool, blas: undefined }, params, { a: pa, b: pb, c: pc });
+    sgemm(pool, params, { a: pa, b: pb, c: pc });
     return arena.floats(pc, 60 * 80).slice();
   };
   const first = multiply();
@@ -43,7 +43,7 @@ Deno.test("ThreadPool.run() names the kernel when it is unknown, traps or the po
   // The pool goes on after a trap.
   const arena = new Arena(pool);
   const one = arena.put([2]), two = arena.put([3]), out = arena.out(1);
-  sgemm({ pool, blas: undefined }, matmulParams({ m: 1, n: 1, k: 1 }), { a: one, b: two, c: out });
+  sgemm(pool, matmulParams({ m: 1, n: 1, k: 1 }), { a: one, b: two, c: out });
   assert.equal(arena.floats(out, 1)[0], 6);
   pool.close();
   pool.close();

@@ -19,7 +19,6 @@ import { DeviceError, DeviceLostError } from "../errors.ts";
 import type { Kernel, Params, SimdJob } from "../kernel.ts";
 import { yieldToEventLoop } from "../event_loop.ts";
 import { Blas } from "./blas.ts";
-import type { CpuContext } from "./context.ts";
 import { Heap } from "./heap.ts";
 import { ThreadPool } from "./threads.ts";
 import { Widened } from "./widened.ts";
@@ -48,7 +47,8 @@ export class CpuDevice implements Device {
   readonly maxBufferBytes = 2 ** 32 - 2 ** 20;
   readonly bindingAlignment = 4;
   readonly lost: Promise<never>;
-  readonly #context: CpuContext;
+  readonly #pool: ThreadPool;
+  readonly #blas: Blas | undefined;
   readonly #heap: Heap;
   readonly #simd: boolean;
   #timings: Map<string, { calls: number; milliseconds: number }> | undefined;
@@ -56,7 +56,8 @@ export class CpuDevice implements Device {
   #reportLost: (error: DeviceLostError) => void = () => {};
 
   private constructor(pool: ThreadPool, blas: Blas | undefined, simd: boolean) {
-    this.#context = { pool, blas };
+    this.#pool = pool;
+    this.#blas = blas;
     this.#simd = simd;
     this.#heap = new Heap(pool.memory, pool.heapBase);
     const { promise, reject } = Promise.withResolvers<never>();
@@ -91,7 +92,7 @@ export class CpuDevice implements Device {
   write(buffer: DeviceBuffer, data: TypedArray | Uint8Array, byteOffset = 0): void {
     const { at } = this.#region(buffer, byteOffset, data.byteLength);
     const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-    new Uint8Array(this.#context.pool.memory.buffer, at, data.byteLength).set(bytes);
+    new Uint8Array(this.#pool.memory.buffer, at, data.byteLength).set(bytes);
   }
 
   copy(
@@ -103,7 +104,7 @@ export class CpuDevice implements Device {
   ): void {
     const source = this.#region(from, fromByte, byteLength);
     const target = this.#region(to, toByte, byteLength);
-    new Uint8Array(this.#context.pool.memory.buffer)
+    new Uint8Array(this.#pool.memory.buffer)
       .copyWithin(target.at, source.at, source.at + byteLength);
   }
 
@@ -117,7 +118,7 @@ export class CpuDevice implements Device {
   readNow({ buffer, byteOffset, byteLength }: Region): Uint8Array<ArrayBuffer> {
     const { at } = this.#region(buffer, byteOffset, byteLength);
     const copy = new Uint8Array(byteLength);
-    copy.set(new Uint8Array(this.#context.pool.memory.buffer, at, byteLength));
+    copy.set(new Uint8Array(this.#pool.memory.buffer, at, byteLength));
     return copy;
   }
 
@@ -172,8 +173,8 @@ export class CpuDevice implements Device {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#context.pool.close();
-    this.#context.blas?.close();
+    this.#pool.close();
+    this.#blas?.close();
     this.#reportLost(new DeviceLostError("The CPU device was closed"));
   }
 
@@ -188,7 +189,7 @@ export class CpuDevice implements Device {
     params: P,
   ): boolean {
     if (!this.#simd || !kernel.simd) return false;
-    const { pool } = this.#context;
+    const pool = this.#pool;
     const at: Record<string, number> = {};
     let widened: Widened | undefined;
     try {
@@ -205,9 +206,10 @@ export class CpuDevice implements Device {
         at,
         bindings,
         params,
-        run: (name, count, chunk, ...args) => pool.run(name, count, chunk, ...args),
+        memory: pool.memory,
         threads: pool.threads,
-        context: this.#context,
+        run: (name, count, chunk, ...values) => pool.run(name, count, chunk, ...values),
+        blas: this.#blas,
       };
       const done = kernel.simd(job);
       if (done) widened?.store();
@@ -223,7 +225,7 @@ export class CpuDevice implements Device {
     params: P,
   ): void {
     const views: Record<string, TypedArray | undefined> = {};
-    const { buffer } = this.#context.pool.memory;
+    const { buffer } = this.#pool.memory;
     for (const name in kernel.bindings) {
       const binding = bindings[name];
       views[name] = binding &&
