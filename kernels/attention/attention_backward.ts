@@ -23,7 +23,7 @@ export interface AttentionBackwardBindings {
   /** The gradient of `o`. */
   readonly dO: Binding;
   /** 0 where a key may not be seen. */
-  readonly keyValid?: Binding;
+  readonly keyValid?: Binding | undefined;
   /** What `attentionForward` left there. */
   readonly lse: Binding;
   /** Gets the gradient of `q`. */

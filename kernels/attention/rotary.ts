@@ -104,7 +104,7 @@ export const rotary: Kernel<RotaryParams> = kernel<RotaryParams>({
     }
     const chunk = Math.max(1, Math.floor(16384 / width));
     // deno-fmt-ignore
-    job.run("rotary", rows, chunk, at.x, at.turns, at.positions, at.y, firstRow, length, heads, width, position,
+    job.run("rotary", rows, chunk, at.x!, at.turns!, at.positions!, at.y!, firstRow, length, heads, width, position,
       direction, halfSplit);
     return true;
   },

@@ -88,16 +88,16 @@ export const adamw: Kernel<AdamWParams> = kernel<AdamWParams>({
   simd({ at, params, run, memory: { buffer } }) {
     const { count, lr, beta1, beta2, eps, weightDecay } = params;
     if (new Float32Array(buffer, at.gradScale, 1)[0] === 0) return true;
-    const [correction1, correction2] = new Float32Array(buffer, at.correction, 2);
+    const [correction1 = 1, correction2 = 1] = new Float32Array(buffer, at.correction, 2);
     run(
       "adamw",
       count,
       16_384,
-      ...[at.p, at.g, at.m, at.v],
+      ...[at.p!, at.g!, at.m!, at.v!],
       ...[lr, beta1, beta2, eps, weightDecay, correction1, correction2],
-      at.gradScale,
+      at.gradScale!,
     );
-    if (at.copy) run("copy", count, 16_384, at.p, at.copy);
+    if (at.copy) run("copy", count, 16_384, at.p!, at.copy);
     return true;
   },
   split: "count",

@@ -50,8 +50,8 @@ export const dropout: Kernel<DropoutParams> = kernel<DropoutParams>({
       ...stream,
       least,
       1 / (1 - least),
-      at.x,
-      at.y,
+      at.x!,
+      at.y!,
     );
     return true;
   },

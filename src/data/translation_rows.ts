@@ -70,10 +70,10 @@ export class TranslationRows implements TranslationLengths {
     const pick = (rows: Int32Array, length: number) => {
       const picked = new Int32Array(pairs.length * length);
       for (let i = 0; i < pairs.length; i++) {
-        if (!(pairs[i] >= 0 && pairs[i] < count)) {
+        if (!(pairs[i]! >= 0 && pairs[i]! < count)) {
           throw new RangeError(`TranslationRows: there is no pair ${pairs[i]} of ${count}`);
         }
-        picked.set(rows.subarray(pairs[i] * length, (pairs[i] + 1) * length), i * length);
+        picked.set(rows.subarray(pairs[i]! * length, (pairs[i]! + 1) * length), i * length);
       }
       return picked;
     };
@@ -93,9 +93,9 @@ export class TranslationRows implements TranslationLengths {
    */
   *batches(
     size: number,
-    options: { readonly order?: Uint32Array; readonly from?: number } = {},
+    options?: { readonly order?: Uint32Array; readonly from?: number | undefined },
   ): Generator<TranslationBatch> {
-    const { order = Uint32Array.from(Array(this.count).keys()), from = 0 } = options;
+    const { order = Uint32Array.from(Array(this.count).keys()), from = 0 } = options ?? {};
     for (let at = from * size; at < order.length; at += size) {
       yield this.batch(order.subarray(at, at + size));
     }

@@ -21,7 +21,7 @@ export interface NextTokenModel {
    */
   nextLogits(
     ids: Tensor,
-    options: { readonly cache?: KeyValueCache; readonly lengths?: readonly number[] },
+    options: { readonly cache?: KeyValueCache | undefined; readonly lengths?: readonly number[] },
   ): Tensor;
 }
 
@@ -35,7 +35,7 @@ export function checkPrompts(
     const which = prompts.length === 1 ? "the prompt" : `prompt ${p}`;
     if (prompt.length === 0) throw new RangeError(`${op}: ${which} is empty`);
     for (let i = 0; i < prompt.length; i++) {
-      const id = prompt[i];
+      const id = prompt[i]!;
       if (!(Number.isInteger(id) && id >= 0 && id < vocabSize)) {
         throw new RangeError(
           `${op}: id ${id} at ${i} of ${which} is not in a vocabulary of ${vocabSize}`,

@@ -24,7 +24,7 @@ export interface RotaryOptions {
    */
   readonly position?: number;
   /** The position of the first of T in each row, (B) of `i32`, where the rows of a batch differ. */
-  readonly positions?: Tensor;
+  readonly positions?: Tensor | undefined;
   /**
    * Which elements make a pair: `interleaved` (2i, 2i + 1) as in the paper and in Meta's LLaMA files,
    * `half-split` (i, i + D/2) as in HuggingFace's. Default: `interleaved`.
@@ -34,14 +34,14 @@ export interface RotaryOptions {
 
 /**
  * Rotary position embedding (Su et al., 2021): x (B, T, H, D) with each pair of a head's elements turned by
- * an angle in proportion to its position `position + t` (or `positions[b] + t`), so that products of queries and keys depend on how
- * far apart they are. The shape stays.
+ * an angle in proportion to its position `position + t` (or `positions[b] + t`), so that products of queries and keys
+ * depend on how far apart they are. The shape stays.
  *
  * Cosines and sines come from a table made in float64, which the device keeps.
  *
  * Throws a `TypeError` unless x has four axes of floating-point numbers and `positions` is (B) of `i32`, a `RangeError`
- * when D is odd or `position` or `theta` out of range. One of `positions` that is far above `position` throws a `RangeError` on the
- * CPU and gives NaN on a GPU.
+ * when D is odd or `position` or `theta` out of range. One of `positions` that is far above `position` throws a
+ * `RangeError` on the CPU and gives NaN on a GPU.
  *
  * @example The first position stays, the second is turned by 1 radian
  * ```ts
@@ -61,7 +61,7 @@ export function rotary(x: Tensor, options: RotaryOptions = {}): Tensor {
   const { layout = "interleaved" } = options;
   checkFloat("rotary", x);
   checkRank("rotary", x, 4, "(batch, positions, heads, width)");
-  const [batch, length, heads, width] = x.shape;
+  const [batch, length, heads, width] = x.shape as [number, number, number, number];
   if (width % 2 !== 0) {
     throw new RangeError(
       `rotary: expected heads of even width but got x of shape ${formatShape(x.shape)}`,
@@ -88,7 +88,7 @@ export function rotary(x: Tensor, options: RotaryOptions = {}): Tensor {
     if (output.size === 0) return output;
     const turns = turnsOf(device, position + length, width, { theta, scaling });
     const bindings = { x: input, turns, positions, y: output };
-    const [tableRows] = turns.shape;
+    const tableRows = turns.shape[0]!;
     device.launch(rotaryKernel, bindings, { ...params, tableRows, direction });
     return output;
   };
@@ -115,7 +115,7 @@ function turnsOf(
   if (!own) tables.set(device, own = new Map());
   const key = JSON.stringify([width, options]);
   const known = own.get(key);
-  if (known && known.shape[0] >= positions) return known;
+  if (known && known.shape[0]! >= positions) return known;
   const length = 2 ** Math.ceil(Math.log2(Math.max(64, positions)));
   const table = sinusoidTable(length, width, options);
   const made = unscoped(() => tensor(table, { device, shape: [length, width] }));

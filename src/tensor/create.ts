@@ -13,9 +13,9 @@ import { type NestedArray, Tensor } from "./tensor.ts";
 /** Where a new tensor lives and what it holds. */
 export interface CreateOptions {
   /** The device; default: the one opened first (see `openDevice`). */
-  readonly device?: Device;
+  readonly device?: Device | undefined;
   /** The element type; default: the data's own, or `f32`. */
-  readonly dtype?: DType;
+  readonly dtype?: DType | undefined;
 }
 
 /** Options of {@linkcode tensor}. */
@@ -26,9 +26,10 @@ export interface TensorOptions extends CreateOptions {
 
 /**
  * A tensor of the given values: a number, nested arrays, or a typed array (`Float32Array` gives `f32`,
- * `Float16Array` `f16`, `Int32Array` `i32`, `Uint32Array` `u32`).
+ * `Float16Array` `f16`, `Int32Array` `i32`, `Uint32Array` `u32`; other floats become `f32`, other integers `i32`).
  *
- * Throws a `TypeError` for ragged arrays and for a shape that the values do not fill.
+ * Throws a `TypeError` for ragged arrays and for a shape that the values do not fill, a `RangeError` for values that an
+ * integer type does not have.
  *
  * @example From nested arrays
  * ```ts
@@ -42,19 +43,57 @@ export interface TensorOptions extends CreateOptions {
  * ```
  */
 export function tensor(
-  values: NestedArray | readonly NestedArray[] | TypedArray,
-  options: TensorOptions = {},
+  values: NestedArray | TypedArray | ForeignArray,
+  options?: TensorOptions,
 ): Tensor {
-  const { device = defaultDevice() } = options;
+  const { device = defaultDevice() } = options ?? {};
   const typed = ArrayBuffer.isView(values);
-  const natural = typed ? [values.length] : shapeOf(values as NestedArray);
-  const dtype = options.dtype ?? (typed ? dtypeOf(values) : "f32");
-  const flat = typed ? values : flatten(values as NestedArray, natural);
-  const data = typed && dtypeOf(values) === dtype ? values : arrayOf(dtype, flat);
-  const shape = checkShape("tensor", options.shape ?? natural, data.length);
+  const natural = typed ? [values.length] : shapeOf(values);
+  const dtype = options?.dtype ?? (typed ? closestDType(values) : "f32");
+  const data = typed && isTypedArray(values) && dtypeOf(values) === dtype
+    ? values
+    : converted(dtype, typed ? values : flatten(values, natural));
+  const shape = checkShape("tensor", options?.shape ?? natural, data.length);
   const result = Tensor.empty(device, shape, dtype);
   if (data.length) device.write(result.buffer, padded(data));
   return result;
+}
+
+/** Typed arrays of elements that no tensor has, as `.npy` files may hold them. */
+export type ForeignArray =
+  | Float64Array
+  | Int8Array
+  | Uint8Array
+  | Int16Array
+  | Uint16Array
+  | BigInt64Array
+  | BigUint64Array;
+
+function isTypedArray(array: TypedArray | ForeignArray): array is TypedArray {
+  return array instanceof Float32Array || array instanceof Float16Array ||
+    array instanceof Int32Array || array instanceof Uint32Array;
+}
+
+function closestDType(array: TypedArray | ForeignArray): DType {
+  if (isTypedArray(array)) return dtypeOf(array);
+  return array instanceof Float64Array ? "f32" : "i32";
+}
+
+const RANGES = { i32: [-(2 ** 31), 2 ** 31 - 1], u32: [0, 2 ** 32 - 1] } as const;
+
+function converted(dtype: DType, values: ArrayLike<number> | ForeignArray): TypedArray {
+  const isBig = values instanceof BigInt64Array || values instanceof BigUint64Array;
+  const numbers = isBig ? Array.from(values, Number) : values;
+  if (dtype === "i32" || dtype === "u32") {
+    const [minimum, maximum] = RANGES[dtype];
+    for (const value of Array.from(numbers)) {
+      if (value >= minimum && value <= maximum) continue;
+      throw new RangeError(
+        `tensor: expected values from ${minimum} to ${maximum} for ${dtype} but got ${value}`,
+      );
+    }
+  }
+  return arrayOf(dtype, numbers);
 }
 
 /** A tensor filled with one value, on a given device. */
@@ -70,26 +109,26 @@ export function constant(
 }
 
 /** A tensor filled with one value. */
-export function full(shape: Shape, value: number, options: CreateOptions = {}): Tensor {
-  return constant(options.device ?? defaultDevice(), shape, value, options.dtype);
+export function full(shape: Shape, value: number, options?: CreateOptions): Tensor {
+  return constant(options?.device ?? defaultDevice(), shape, value, options?.dtype);
 }
 
 /** A tensor of zeros. */
-export function zeros(shape: Shape, options: CreateOptions = {}): Tensor {
+export function zeros(shape: Shape, options?: CreateOptions): Tensor {
   return full(shape, 0, options);
 }
 
 /** A tensor of ones. */
-export function ones(shape: Shape, options: CreateOptions = {}): Tensor {
+export function ones(shape: Shape, options?: CreateOptions): Tensor {
   return full(shape, 1, options);
 }
 
 /** The numbers `0, 1, ... length - 1` (or from `start` on, by `step`) in one axis; `i32` by default. */
 export function arange(
   length: number,
-  options: CreateOptions & { readonly start?: number; readonly step?: number } = {},
+  options?: CreateOptions & { readonly start?: number; readonly step?: number },
 ): Tensor {
-  const { start = 0, step = 1, dtype = "i32" } = options;
+  const { start = 0, step = 1, dtype = "i32" } = options ?? {};
   checkShape("arange", [length]);
   return tensor(Array.from({ length }, (_, i) => start + i * step), { ...options, dtype });
 }
@@ -115,11 +154,15 @@ function padded(data: TypedArray): TypedArray {
 
 function shapeOf(values: NestedArray): number[] {
   const shape: number[] = [];
-  for (let part = values; Array.isArray(part); part = part[0]) {
+  for (let part: NestedArray | undefined = values; isList(part); part = part[0]) {
     shape.push(part.length);
-    if (part.length === 0) break;
   }
   return shape;
+}
+
+/** `Array.isArray` for readonly arrays. */
+function isList(part: NestedArray | undefined): part is readonly NestedArray[] {
+  return Array.isArray(part);
 }
 
 function flatten(values: NestedArray, shape: Shape): number[] {
@@ -127,11 +170,11 @@ function flatten(values: NestedArray, shape: Shape): number[] {
   const visit = (part: NestedArray, axis: number): void => {
     const fits = axis === shape.length
       ? typeof part === "number"
-      : Array.isArray(part) && part.length === shape[axis];
+      : isList(part) && part.length === shape[axis];
     if (!fits) {
       throw new TypeError(
         `tensor: ragged arrays: expected shape ${formatShape(shape)} but found ` +
-          (Array.isArray(part) ? `an array of ${part.length}` : String(part)) + ` at axis ${axis}`,
+          (isList(part) ? `an array of ${part.length}` : String(part)) + ` at axis ${axis}`,
       );
     }
     if (typeof part === "number") flat.push(part);
