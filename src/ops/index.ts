@@ -1,5 +1,5 @@
 /**
- * Rows and elements taken by index, and the largest elements of rows.
+ * Rows and elements taken by index, the largest elements of rows, and one-hot rows.
  *
  * @module
  */
@@ -7,14 +7,16 @@ import { embeddingBackward, embeddingKernel, equalIds } from "../../kernels/inde
 import { gatherBackward, gatherKernel } from "../../kernels/indexing/gather.ts";
 import { topKKernel, topKRounds } from "../../kernels/sampling/top_k.ts";
 import type { Binding } from "../device/device.ts";
-import { isFloat } from "../device/dtype.ts";
+import { type DType, isFloat } from "../device/dtype.ts";
 import { MAX_ITERATIONS } from "../device/kernel.ts";
-import { constant } from "../tensor/create.ts";
+import { arange, constant } from "../tensor/create.ts";
+import { scoped } from "../tensor/scope.ts";
 import { formatShape, sameShape, type Shape, sizeOf } from "../tensor/shape.ts";
 import { record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { checkFloat, checkIds, checkRank, sameDevice } from "./check.ts";
-import { reshape } from "./shape.ts";
+import { cast, equal } from "./elementwise.ts";
+import { reshape, unsqueeze } from "./shape.ts";
 
 /** Ids whose gradients are added up in one launch: chaining them costs the square of their number. */
 const RUN = 8192;
@@ -181,4 +183,35 @@ export function topK(x: Tensor, k: number): TopK {
   const { shape } = x;
   record("topK", [x], values, [indices], (dOut, [indices]) => [putAlongAxis(dOut, indices, shape)]);
   return { values, indices };
+}
+
+/**
+ * A row of `classes` elements for each id (...) of `i32` or `u32`, 1 at the id and 0 elsewhere: (..., classes), `i32` by
+ * default. A row is all 0 where the id is not a class. It has no gradient. Throws a `RangeError` unless `classes` is an
+ * integer of 1 or more.
+ *
+ * @example
+ * ```ts
+ * import { CpuDevice, oneHot, tensor } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using ids = tensor([2, 0], { device, dtype: "i32" });
+ * using rows = oneHot(ids, 3, { dtype: "f32" });
+ * assert.deepEqual(await rows.toArray(), [[0, 0, 1], [1, 0, 0]]);
+ * ```
+ */
+export function oneHot(
+  ids: Tensor,
+  classes: number,
+  { dtype = "i32" }: { readonly dtype?: DType } = {},
+): Tensor {
+  checkIds("oneHot", ids);
+  if (!Number.isInteger(classes) || classes < 1) {
+    throw new RangeError(`oneHot: expected 1 class or more but got ${classes}`);
+  }
+  const { device, dtype: type } = ids;
+  return scoped(() =>
+    cast(equal(unsqueeze(ids, -1), arange(classes, { device, dtype: type })), dtype)
+  );
 }

@@ -7,9 +7,11 @@ import { constant } from "../tensor/create.ts";
 import {
   broadcastShapes,
   formatShape,
+  resolveAxes,
   resolveAxis,
   sameShape,
   type Shape,
+  sizeOf,
   stridesOf,
 } from "../tensor/shape.ts";
 import { record } from "../tensor/tape.ts";
@@ -24,6 +26,72 @@ import { copyStrided, expand, sumTo, writeStrided } from "./launch.ts";
 export function reshape(x: Tensor, shape: Shape): Tensor {
   const { shape: before } = x;
   return record("reshape", [x], x.alias(shape), [], (dOut) => [dOut.alias(before)]);
+}
+
+/**
+ * `x` without the axes of length 1, all of them or those that are named, as far as their length is 1. Shares the memory
+ * of `x`. Throws a `RangeError` for axes that do not exist.
+ *
+ * @example
+ * ```ts
+ * import { CpuDevice, squeeze, zeros } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using x = zeros([1, 3, 1], { device });
+ * assert.deepEqual(squeeze(x).shape, [3]);
+ * assert.deepEqual(squeeze(x, -1).shape, [1, 3]);
+ * ```
+ */
+export function squeeze(x: Tensor, axes?: number | Shape): Tensor {
+  const named = resolveAxes("squeeze", axes, x.shape);
+  return reshape(x, x.shape.filter((length, axis) => length !== 1 || !named.includes(axis)));
+}
+
+/**
+ * `x` with an axis of length 1 put in before `axis`, from 0 to the number of axes; -1 puts it behind the last. Shares the
+ * memory of `x`. Throws a `RangeError` for an axis that does not exist.
+ *
+ * @example
+ * ```ts
+ * import { CpuDevice, unsqueeze, zeros } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using x = zeros([2, 3], { device });
+ * assert.deepEqual(unsqueeze(x, 0).shape, [1, 2, 3]);
+ * assert.deepEqual(unsqueeze(x, -1).shape, [2, 3, 1]);
+ * ```
+ */
+export function unsqueeze(x: Tensor, axis: number): Tensor {
+  const at = resolveAxis("unsqueeze", axis, [...x.shape, 1]);
+  return reshape(x, x.shape.toSpliced(at, 0, 1));
+}
+
+/**
+ * `x` with the axes from `start` to `end`, both included, joined into one; a scalar becomes one axis of length 1.
+ * Shares the memory of `x`. Throws a `RangeError` for axes that do not exist or are in the wrong order.
+ *
+ * @example
+ * ```ts
+ * import { CpuDevice, flatten, zeros } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using x = zeros([2, 3, 4], { device });
+ * assert.deepEqual(flatten(x).shape, [24]);
+ * assert.deepEqual(flatten(x, 1).shape, [2, 12]);
+ * ```
+ */
+export function flatten(x: Tensor, start = 0, end = -1): Tensor {
+  const shape = x.shape.length ? x.shape : [1];
+  const first = resolveAxis("flatten", start, shape);
+  const last = resolveAxis("flatten", end, shape);
+  if (first > last) {
+    throw new RangeError(`flatten: expected start before end but got ${start} and ${end}`);
+  }
+  const joined = sizeOf(shape.slice(first, last + 1));
+  return reshape(x, shape.toSpliced(first, last - first + 1, joined));
 }
 
 /**
