@@ -26,9 +26,9 @@ export function viewOf(
   return new arrays[dtype](buffer as ArrayBuffer, byteOffset, length);
 }
 
-/** A new typed array from a list of numbers, converted as JavaScript's typed arrays convert. */
-export function arrayOf(dtype: DType, values: ArrayLike<number>): TypedArray {
-  return new arrays[dtype](values);
+/** A new typed array of zeros, or of a list of numbers, converted as JavaScript's typed arrays convert. */
+export function arrayOf(dtype: DType, values: ArrayLike<number> | number): TypedArray {
+  return new arrays[dtype](values as number);
 }
 
 /** The element type of a typed array; throws a `TypeError` for any other array. */

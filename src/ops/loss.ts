@@ -360,7 +360,7 @@ export function binaryCrossEntropy(p: Tensor, target: Tensor, options: LossOptio
   return scoped(() => {
     const losses = noGrad(() => {
       const [yes, no] = logarithms(p);
-      return neg(add(mul(target, yes), mul(sub(1, target), no)));
+      return sub(mul(sub(target, 1), no), mul(target, yes));
     });
     record(op, [p, target], losses, [p, target], (dOut, [p, target], wanted) => {
       const slope = () => div(sub(p, target), maximum(mul(p, sub(1, p)), 1e-12));

@@ -6,11 +6,38 @@
 import { fill } from "../../kernels/elementwise/fill.ts";
 import { defaultDevice } from "../device/default.ts";
 import type { Device } from "../device/device.ts";
-import { arrayOf, type DType, dtypeOf, type TypedArray } from "../device/dtype.ts";
+import { arrayOf, BYTES, type DType, dtypeOf, isFloat, type TypedArray } from "../device/dtype.ts";
 import { checkShape, formatShape, type Shape, sizeOf } from "./shape.ts";
-import { type NestedArray, Tensor } from "./tensor.ts";
+import { Tensor } from "./tensor.ts";
 
-/** Where a new tensor lives and what it holds. */
+/** Numbers or booleans in arrays in arrays. */
+export type NestedValues = number | boolean | readonly NestedValues[];
+
+/** Typed arrays that a tensor can be made of. */
+export type TensorSource =
+  | TypedArray
+  | Float64Array
+  | Int8Array
+  | Uint8Array
+  | Uint8ClampedArray
+  | Int16Array
+  | Uint16Array
+  | BigInt64Array
+  | BigUint64Array;
+
+/** The dtypes of those that no dtype of ours has as its array. */
+const WIDENED = [
+  [Float64Array, "f32"],
+  [Int8Array, "i32"],
+  [Int16Array, "i32"],
+  [BigInt64Array, "i32"],
+  [Uint8Array, "u32"],
+  [Uint8ClampedArray, "u32"],
+  [Uint16Array, "u32"],
+  [BigUint64Array, "u32"],
+] as const;
+
+/** The device and the element type of a new tensor. */
 export interface CreateOptions {
   /** The device; default: the one opened first (see `openDevice`). */
   readonly device?: Device;
@@ -25,10 +52,12 @@ export interface TensorOptions extends CreateOptions {
 }
 
 /**
- * A tensor of the given values: a number, nested arrays, or a typed array (`Float32Array` gives `f32`,
- * `Float16Array` `f16`, `Int32Array` `i32`, `Uint32Array` `u32`).
+ * A tensor of the given values: a number, nested arrays, or a typed array. Where no dtype is asked for, numbers and `Float64Array`
+ * give `f32`, booleans `u32` (0 and 1, as comparisons do), `BigInt64Array`, `Int8Array` and `Int16Array` `i32`, unsigned arrays
+ * `u32`, and the arrays of our own dtypes those. Fractions are cut towards zero to become integers.
  *
- * Throws a `TypeError` for ragged arrays and for a shape that the values do not fill.
+ * Throws a `TypeError` for ragged arrays and for a shape that the values do not fill, and a `RangeError` for a value
+ * that the dtype cannot hold: outside the range of an integer, or finite but infinite as a float.
  *
  * @example From nested arrays
  * ```ts
@@ -42,19 +71,44 @@ export interface TensorOptions extends CreateOptions {
  * ```
  */
 export function tensor(
-  values: NestedArray | readonly NestedArray[] | TypedArray,
+  values: NestedValues | TensorSource,
   options: TensorOptions = {},
 ): Tensor {
   const { device = defaultDevice() } = options;
   const typed = ArrayBuffer.isView(values);
-  const natural = typed ? [values.length] : shapeOf(values as NestedArray);
-  const dtype = options.dtype ?? (typed ? dtypeOf(values) : "f32");
-  const flat = typed ? values : flatten(values as NestedArray, natural);
-  const data = typed && dtypeOf(values) === dtype ? values : arrayOf(dtype, flat);
+  const natural = typed ? [values.length] : shapeOf(values);
+  const flat = typed ? values : flatten(values, natural);
+  const widened = typed
+    ? WIDENED.find(([source]) => values instanceof source)?.[1]
+    : typeof flat[0] === "boolean"
+    ? "u32"
+    : "f32";
+  const { dtype = widened ?? dtypeOf(values as TypedArray) } = options;
+  const own = !widened && dtypeOf(values as TypedArray) === dtype;
+  const data = own ? values as TypedArray : convert(dtype, flat);
   const shape = checkShape("tensor", options.shape ?? natural, data.length);
   const result = Tensor.empty(device, shape, dtype);
   if (data.length) device.write(result.buffer, padded(data));
   return result;
+}
+
+/** The values as `dtype`. Throws a `RangeError` for the first one that it cannot hold. */
+function convert(dtype: DType, values: ArrayLike<number | bigint | boolean>): TypedArray {
+  const data = arrayOf(dtype, values.length);
+  const [low, high] = dtype === "i32" ? [-(2 ** 31), 2 ** 31 - 1] : [0, 2 ** 32 - 1];
+  const float = isFloat(dtype);
+  for (let i = 0; i < values.length; i++) {
+    const value = Number(values[i]);
+    data[i] = value;
+    const fits = float
+      ? Number.isFinite(data[i]) || !Number.isFinite(value)
+      : Math.trunc(value) >= low && Math.trunc(value) <= high;
+    if (fits) continue;
+    throw new RangeError(
+      `tensor: expected values in the range of ${dtype} but got ${values[i]} at index ${i}`,
+    );
+  }
+  return data;
 }
 
 /** A tensor filled with one value, on a given device. */
@@ -82,6 +136,29 @@ export function zeros(shape: Shape, options: CreateOptions = {}): Tensor {
 /** A tensor of ones. */
 export function ones(shape: Shape, options: CreateOptions = {}): Tensor {
   return full(shape, 1, options);
+}
+
+/** A tensor of zeros with the shape of `x`, on its device and of its dtype unless the options say otherwise. */
+export function zerosLike(x: Tensor, options: CreateOptions = {}): Tensor {
+  return zeros(x.shape, { device: x.device, dtype: x.dtype, ...options });
+}
+
+/**
+ * A tensor of ones with the shape of `x`, on its device and of its dtype unless the options say otherwise.
+ *
+ * @example
+ * ```ts
+ * import { CpuDevice, onesLike, tensor } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using x = tensor([[5, 6]], { device });
+ * using y = onesLike(x);
+ * assert.deepEqual(await y.toArray(), [[1, 1]]);
+ * ```
+ */
+export function onesLike(x: Tensor, options: CreateOptions = {}): Tensor {
+  return ones(x.shape, { device: x.device, dtype: x.dtype, ...options });
 }
 
 /** The numbers `0, 1, ... length - 1` (or from `start` on, by `step`) in one axis; `i32` by default. */
@@ -113,28 +190,28 @@ function padded(data: TypedArray): TypedArray {
   return longer;
 }
 
-function shapeOf(values: NestedArray): number[] {
+function shapeOf(values: NestedValues): number[] {
   const shape: number[] = [];
-  for (let part = values; Array.isArray(part); part = part[0]) {
+  for (let part = values; typeof part === "object"; part = part[0]) {
     shape.push(part.length);
     if (part.length === 0) break;
   }
   return shape;
 }
 
-function flatten(values: NestedArray, shape: Shape): number[] {
-  const flat: number[] = [];
-  const visit = (part: NestedArray, axis: number): void => {
+function flatten(values: NestedValues, shape: Shape): (number | boolean)[] {
+  const flat: (number | boolean)[] = [];
+  const visit = (part: NestedValues, axis: number): void => {
     const fits = axis === shape.length
-      ? typeof part === "number"
-      : Array.isArray(part) && part.length === shape[axis];
+      ? typeof part === "number" || typeof part === "boolean"
+      : typeof part === "object" && part.length === shape[axis];
     if (!fits) {
       throw new TypeError(
         `tensor: ragged arrays: expected shape ${formatShape(shape)} but found ` +
-          (Array.isArray(part) ? `an array of ${part.length}` : String(part)) + ` at axis ${axis}`,
+          (typeof part === "object" ? `an array of ${part.length}` : part) + ` at axis ${axis}`,
       );
     }
-    if (typeof part === "number") flat.push(part);
+    if (typeof part !== "object") flat.push(part);
     else part.forEach((inner) => visit(inner, axis + 1));
   };
   visit(values, 0);

@@ -158,6 +158,31 @@ export class Tensor implements Binding, Disposable {
     this.node.backward(this, seed);
   }
 
+  /**
+   * A copy on another device, of the same dtype (`cast` changes that); on the same device another tensor on the same memory. No
+   * gradient flows through it. Throws a `TypeError` for a dtype that the device has not.
+   *
+   * @example
+   * ```ts
+   * import { CpuDevice, tensor } from "@dinograd/dinograd";
+   * import assert from "node:assert/strict";
+   *
+   * using first = CpuDevice.open({ threads: 1 });
+   * using second = CpuDevice.open({ threads: 1 });
+   * using x = tensor([1, 2, 3], { device: first });
+   * using y = await x.to(second);
+   * assert.equal(y.device, second);
+   * assert.deepEqual(await y.toArray(), [1, 2, 3]);
+   * ```
+   */
+  async to(device: Device): Promise<Tensor> {
+    if (device === this.device) return this.alias();
+    const { buffer, byteOffset } = await this.data();
+    const copy = Tensor.empty(device, this.shape, this.dtype);
+    if (this.size) device.write(copy.buffer, new Uint8Array(buffer, byteOffset, paddedBytes(this)));
+    return copy;
+  }
+
   /** Waits for the values and copies them out. */
   async data(): Promise<TypedArray> {
     return (await readTensors([this]))[0];

@@ -4,15 +4,18 @@ import { mul } from "../../src/ops/elementwise.ts";
 import {
   broadcastTo,
   concat,
+  flatten,
   permute,
   slice,
   split,
+  squeeze,
   stack,
   transpose,
+  unsqueeze,
 } from "../../src/ops/shape.ts";
-import { embedding, take, takeAlongAxis, topK } from "../../src/ops/index.ts";
+import { embedding, oneHot, take, takeAlongAxis, topK } from "../../src/ops/index.ts";
 import { sum } from "../../src/ops/reduce.ts";
-import { arange, tensor } from "../../src/tensor/create.ts";
+import { arange, tensor, zeros } from "../../src/tensor/create.ts";
 import { Scope } from "../../src/tensor/scope.ts";
 import type { Tensor } from "../../src/tensor/tensor.ts";
 import { random, randomIds } from "../kernels/case.ts";
@@ -160,4 +163,41 @@ Deno.test({
     const grad = await weight.grad!.data();
     grad.forEach((value, i) => assert.equal(value, counts[Math.floor(i / 64)]));
   },
+});
+
+await onEachDevice("squeeze(), unsqueeze() and flatten() change the shape only", async (device) => {
+  using _scope = new Scope();
+  const x = zeros([1, 2, 1, 3], { device });
+  assert.deepEqual(squeeze(x).shape, [2, 3]);
+  assert.deepEqual(squeeze(x, 0).shape, [2, 1, 3]);
+  assert.deepEqual(squeeze(x, [0, -2]).shape, [2, 3]);
+  assert.deepEqual(squeeze(x, 1).shape, [1, 2, 1, 3]);
+  assert.throws(() => squeeze(x, 4), /squeeze: axis 4 is outside/);
+  assert.deepEqual(unsqueeze(x, 1).shape, [1, 1, 2, 1, 3]);
+  assert.deepEqual(unsqueeze(x, -1).shape, [1, 2, 1, 3, 1]);
+  assert.deepEqual(unsqueeze(x, 4).shape, [1, 2, 1, 3, 1]);
+  assert.deepEqual(unsqueeze(x, -5).shape, [1, 1, 2, 1, 3]);
+  assert.throws(() => unsqueeze(x, 5), /unsqueeze: axis 5 is outside/);
+  assert.deepEqual(flatten(x).shape, [6]);
+  assert.deepEqual(flatten(x, 1, 2).shape, [1, 2, 3]);
+  assert.deepEqual(flatten(x, -2).shape, [1, 2, 3]);
+  assert.deepEqual(flatten(zeros([], { device })).shape, [1]);
+  assert.deepEqual(flatten(zeros([2, 0, 3], { device }), 1).shape, [2, 0]);
+  assert.throws(() => flatten(x, 2, 1), /flatten: expected start before end but got 2 and 1/);
+  const y = tensor([[1, 2], [3, 4]], { device });
+  const changed = (y: Tensor) => flatten(unsqueeze(y, 0), 1);
+  assert.deepEqual(await changed(y).toArray(), [[1, 2, 3, 4]]);
+  assert.deepEqual(await gradientOf(y, changed), [[1, 2], [3, 4]]);
+});
+
+await onEachDevice("oneHot() has a row for each id", async (device) => {
+  using _scope = new Scope();
+  const ids = tensor([[2, 0], [1, 5]], { device, dtype: "i32" });
+  const rows = oneHot(ids, 3);
+  assert.equal(rows.dtype, "i32");
+  assert.deepEqual(await rows.toArray(), [[[0, 0, 1], [1, 0, 0]], [[0, 1, 0], [0, 0, 0]]]);
+  const unsigned = tensor(Uint32Array.of(1), { device });
+  assert.deepEqual(await oneHot(unsigned, 2, { dtype: "f32" }).toArray(), [[0, 1]]);
+  assert.throws(() => oneHot(zeros([2], { device }), 3), /oneHot: expected ids of i32 or u32/);
+  assert.throws(() => oneHot(ids, 0), /oneHot: expected 1 class or more but got 0/);
 });
