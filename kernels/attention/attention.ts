@@ -7,6 +7,7 @@
 import type { AttentionOptions as CpuAttention } from "../../src/device/cpu/attention.ts";
 import { type GpuTarget, MAX_ITERATIONS } from "../../src/device/kernel.ts";
 import shared from "./attention.wgsl" with { type: "text" };
+import blocked from "./attention_blocked.wgsl" with { type: "text" };
 
 /**
  * Numbers of an attention; {@linkcode attentionParams} fills in those that follow from the others. Strides are in
@@ -113,28 +114,61 @@ export const ATTENTION_PARAMS: Readonly<Record<keyof AttentionParams, "u32" | "i
   validBatch: "u32", qStart: "u32", kStart: "u32", vStart: "u32", position: "i32", step: "u32", block: "u32", scale: "f32",
 };
 
-/** Which program a GPU runs. */
-export type AttentionVariant = "tiled" | "subgroup";
+/**
+ * Which program a GPU runs: `blocked` multiplies blocks of rows out of workgroup memory; `tiled`, for GPUs without room for
+ * the blocks, gives an invocation a row; `subgroup` is for software adapters.
+ */
+export type AttentionVariant = "blocked" | "tiled" | "subgroup";
 
 /** The whole programs of a kernel from its bindings and its bodies. */
 export function attentionPrograms(
   bindings: string,
-  tiled: string,
-  subgroup: string,
+  bodies: Readonly<Record<AttentionVariant, string>>,
 ): Record<AttentionVariant, string> {
   const head = `${shared}\n${bindings}`;
-  return { tiled: `${head}\n${tiled}`, subgroup: `${head}\n${subgroup}` };
+  return {
+    blocked: `${head}\n${blocked}\n${bodies.blocked}`,
+    tiled: `${head}\n${bodies.tiled}`,
+    subgroup: `${head}\n${bodies.subgroup}`,
+  };
 }
 
-/**
- * The program for an adapter, its constants, how many rows a workgroup has, and the iterations of an invocation.
- * Each of its rows meets `others` rows of the other side, `repeats` times.
- */
+/** How a kernel walks: what its workgroups hold, and how much passes by. */
+export interface AttentionWalk {
+  /** Tiles of own rows that the blocked program holds, of other rows, and matrices of weights. */
+  readonly tiles: readonly [own: number, other: number, weights: number];
+  /** Rows of the other side. */
+  readonly others: number;
+  /** How often they pass by. Default: 1. */
+  readonly repeats?: number;
+}
+
+/** Own and other rows of the blocked programs, the best first. */
+const BLOCKS = [[64, 32], [32, 32], [32, 16], [16, 16]] as const;
+/** The longest head, in vec4, whose sums the blocked programs can hold in registers. */
+const MAX_BLOCKED_D4 = 32;
+
+/** The largest blocks that fit into the workgroup memory, undefined where none do. */
+function blocksThatFit(
+  d4: number,
+  vec4Bytes: number,
+  [own, other, weights]: AttentionWalk["tiles"],
+  { maxInvocations, maxWorkgroupBytes }: GpuTarget,
+): { own: number; other: number } | undefined {
+  if (d4 > MAX_BLOCKED_D4) return undefined;
+  const fitting = BLOCKS.find(([owned, others]) => {
+    const bytes = (d4 | 1) * vec4Bytes * (own * owned + other * others) +
+      weights * others * (owned / 4 + 1) * 16 + 2 * owned * 16;
+    return bytes <= maxWorkgroupBytes && 2 * owned <= maxInvocations;
+  });
+  return fitting && { own: fitting[0], other: fitting[1] };
+}
+
+/** The program for an adapter, its constants, how many rows a workgroup has, and the iterations of an invocation. */
 export function attentionLaunch(
   params: AttentionParams,
-  { subgroupSize, software, maxWorkgroupBytes }: GpuTarget,
-  others: number,
-  repeats: number = 1,
+  target: GpuTarget,
+  { tiles, others, repeats = 1 }: AttentionWalk,
 ): {
   variant: AttentionVariant;
   vec4: "*" | false;
@@ -143,34 +177,58 @@ export function attentionLaunch(
   iterations: number;
 } {
   const { d, block } = params;
+  const { subgroupSize, software, maxWorkgroupBytes } = target;
   const d4 = Math.ceil(d / 4);
+  const half = target.dtypes.q === "f16";
+  const blocks = software ? undefined : blocksThatFit(d4, half ? 8 : 16, tiles, target);
   // Two tiles share the workgroup memory; 32 rows of a head of 64 fill the 16 KiB that every GPU has.
   const fit = Math.floor(maxWorkgroupBytes / (2 * 16 * d4 * 8));
-  const shapes = {
-    subgroup: { rows: 8, tiles: 2 },
-    tiled: { rows: 64, tiles: Math.max(1, Math.min(4, fit)) },
+  const passing = Math.max(1, Math.min(4, fit));
+  const met = (rows: number) => block ? Math.min(others, block + rows) : others;
+  // Besides, rows are loaded and stored, up to four elements one by one.
+  const iterationsOf = (rows: number, step: number, each: number) =>
+    repeats * (1 + Math.ceil(met(rows) / step) * each) + 12 * d4;
+  const launches = {
+    subgroup: () => ({
+      rows: 8,
+      iterations: iterationsOf(8, 8, 1 + 2 * d4),
+      constants: { ROWS: 8, TILES: 2, TILE_VECTORS: 16 * d4 },
+    }),
+    tiled: () => ({
+      rows: 64,
+      iterations: iterationsOf(64, 8 * passing, 1 + passing + Math.ceil(passing * d4 / 8)),
+      constants: { ROWS: 64, TILES: passing, TILE_VECTORS: 8 * passing * d4 },
+    }),
+    blocked: () => {
+      const { own, other } = blocks!;
+      return {
+        rows: own,
+        iterations:
+          iterationsOf(own, other, 1 + d4 + Math.ceil(other * d4 / (2 * own)) + other / 4) + 4 * d4,
+        constants: {
+          OWN: own,
+          OTHER: other,
+          THREADS: 2 * own,
+          OTHERS: other / 8,
+          COLUMNS: Math.ceil(d4 / 8),
+          STRIDE: d4 | 1,
+          Tile: half ? "vec4<f16>" : "vec4<f32>",
+        },
+      };
+    },
   };
-  const iterationsOf = (variant: AttentionVariant): number => {
-    const { rows, tiles } = shapes[variant];
-    const met = block ? Math.min(others, block + rows) : others;
-    const each = variant === "subgroup" ? 1 + 2 * d4 : 1 + tiles + Math.ceil(8 * tiles * d4 / rows);
-    // Besides, rows are loaded and stored, up to four elements one by one.
-    return repeats * (1 + Math.ceil(met / (8 * tiles)) * each) + 12 * d4;
-  };
-  const variant: AttentionVariant =
-    software && subgroupSize === 8 && iterationsOf("subgroup") <= MAX_ITERATIONS
-      ? "subgroup"
-      : "tiled";
-  const { rows, tiles } = shapes[variant];
+  const few = software && subgroupSize === 8 && launches.subgroup().iterations <= MAX_ITERATIONS;
+  const variant: AttentionVariant = few ? "subgroup" : blocks ? "blocked" : "tiled";
+  const { rows, iterations, constants } = launches[variant]();
   const strides = params.qBatch | params.qHead | params.qTime | params.kBatch | params.kHead |
     params.kTime | params.vBatch | params.vHead | params.vTime | params.oBatch |
     params.oHead | params.oTime | params.qStart | params.kStart | params.vStart;
   return {
     variant,
     rows,
-    iterations: iterationsOf(variant),
+    iterations,
     vec4: ((strides | d) & 3) === 0 && "*",
-    constants: { D: d, D4: d4, ROWS: rows, TILES: tiles, TILE_VECTORS: 8 * tiles * d4 },
+    constants: { D: d, D4: d4, ...constants },
   };
 }
 

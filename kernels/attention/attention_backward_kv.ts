@@ -14,10 +14,11 @@ import {
   visibleKeys,
 } from "./attention.ts";
 import bindings from "./attention_backward_kv.wgsl" with { type: "text" };
+import blocked from "./attention_backward_kv_blocked.wgsl" with { type: "text" };
 import subgroup from "./attention_backward_kv_subgroup.wgsl" with { type: "text" };
 import tiled from "./attention_backward_kv_tiled.wgsl" with { type: "text" };
 
-const programs = attentionPrograms(bindings, tiled, subgroup);
+const programs = attentionPrograms(bindings, { blocked, tiled, subgroup });
 
 /**
  * dK and dV from dO and the stats that `attentionForward` and `attentionBackwardQ` left. Shapes are those of
@@ -37,9 +38,9 @@ export const attentionBackwardKv: Kernel<AttentionParams> = kernel<AttentionPara
   },
   params: ATTENTION_PARAMS,
   gpu(params, target) {
-    const share = params.heads / params.kvHeads;
-    const launch = attentionLaunch(params, target, params.queries, share);
-    const { variant, vec4, constants, rows, iterations } = launch;
+    const repeats = params.heads / params.kvHeads;
+    const walk = { tiles: [2, 2, 2], others: params.queries, repeats } as const;
+    const { variant, vec4, constants, rows, iterations } = attentionLaunch(params, target, walk);
     return {
       wgsl: programs[variant],
       vec4,

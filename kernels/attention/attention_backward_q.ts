@@ -14,10 +14,11 @@ import {
   visibleKeys,
 } from "./attention.ts";
 import bindings from "./attention_backward_q.wgsl" with { type: "text" };
+import blocked from "./attention_backward_q_blocked.wgsl" with { type: "text" };
 import subgroup from "./attention_backward_q_subgroup.wgsl" with { type: "text" };
 import tiled from "./attention_backward_q_tiled.wgsl" with { type: "text" };
 
-const programs = attentionPrograms(bindings, tiled, subgroup);
+const programs = attentionPrograms(bindings, { blocked, tiled, subgroup });
 
 /**
  * dQ from dO, and into the second half of stats the sum of o dO over every row, which
@@ -38,11 +39,8 @@ export const attentionBackwardQ: Kernel<AttentionParams> = kernel<AttentionParam
   },
   params: ATTENTION_PARAMS,
   gpu(params, target) {
-    const { variant, vec4, constants, rows, iterations } = attentionLaunch(
-      params,
-      target,
-      params.keys,
-    );
+    const walk = { tiles: [2, 2, 1], others: params.keys } as const;
+    const { variant, vec4, constants, rows, iterations } = attentionLaunch(params, target, walk);
     return {
       wgsl: programs[variant],
       vec4,

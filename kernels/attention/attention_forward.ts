@@ -16,12 +16,13 @@ import {
   visibleKeys,
 } from "./attention.ts";
 import bindings from "./attention_forward.wgsl" with { type: "text" };
+import blocked from "./attention_forward_blocked.wgsl" with { type: "text" };
 import few from "./attention_forward_few.wgsl" with { type: "text" };
 import subgroup from "./attention_forward_subgroup.wgsl" with { type: "text" };
 import tiled from "./attention_forward_tiled.wgsl" with { type: "text" };
 
-const programs = attentionPrograms(bindings, tiled, subgroup);
-const decoding = attentionPrograms(bindings, few, subgroup);
+const programs = attentionPrograms(bindings, { blocked, tiled, subgroup });
+const decoding = attentionPrograms(bindings, { blocked: "", tiled: few, subgroup }).tiled;
 
 /** The most queries for which a GPU takes a workgroup for each. */
 const FEW = 4;
@@ -47,18 +48,18 @@ export const attentionForward: Kernel<AttentionParams> = kernel<AttentionParams>
   },
   params: ATTENTION_PARAMS,
   gpu(params, target) {
-    const launch = attentionLaunch(params, target, params.keys);
-    const { variant, vec4, constants } = launch;
-    const each = variant === "tiled" && params.queries <= FEW;
+    const launch = attentionLaunch(params, target, { tiles: [1, 2, 1], others: params.keys });
+    const { variant, vec4 } = launch;
+    const each = variant !== "subgroup" && params.queries <= FEW;
     const rows = each ? 1 : launch.rows;
     const d4 = Math.ceil(params.d / 4);
     // 64 keys at a time: their scores over d, and each part of the invocations its share of their values.
     const parts = Math.floor(64 / d4);
     const few = Math.ceil(params.keys / 64) * (1 + d4 + Math.ceil(64 / parts)) + parts + 4;
     return {
-      wgsl: (each ? decoding : programs)[variant],
+      wgsl: each ? decoding : programs[variant],
       vec4,
-      constants,
+      constants: each ? { D: params.d, D4: d4 } : launch.constants,
       workgroups: [Math.ceil(params.queries / rows), params.batch * params.heads],
       iterations: each ? few : launch.iterations,
     };

@@ -10,10 +10,9 @@ fn position_of(row: u32) -> u32 {
   return min(start, params.positions) + step - sequence * params.length;
 }
 
-// The direction, or NaN at a position outside the table.
-fn direction_at(position: u32) -> f32 {
-  var nan = 0x7fc00000u;
-  return select(bitcast<f32>(nan), params.direction, position < params.positions);
+// A result, or NaN at a position outside the table. By bits: a driver may assume that no float is NaN.
+fn at_position(value: f32, position: u32) -> f32 {
+  return bitcast<f32>(select(0x7fc00000u, bitcast<u32>(value), position < params.positions));
 }
 
 @compute @workgroup_size(64)
@@ -30,11 +29,11 @@ fn main(
   }
   let position = position_of(params.first_row + row);
   let c = turns[position * params.width + 2u * pair];
-  let s = turns[position * params.width + 2u * pair + 1u] * direction_at(position);
+  let s = turns[position * params.width + 2u * pair + 1u] * params.direction;
   let at = row * params.width + select(2u * pair, pair, HALF_SPLIT);
   let next = at + select(1u, pairs, HALF_SPLIT);
   let a = f32(x[at]);
   let b = f32(x[next]);
-  y[at] = Y(a * c - b * s);
-  y[next] = Y(a * s + b * c);
+  y[at] = Y(at_position(a * c - b * s, position));
+  y[next] = Y(at_position(a * s + b * c, position));
 }

@@ -10,10 +10,10 @@ fn position_of(row: u32) -> u32 {
   return min(start, params.positions) + step - sequence * params.length;
 }
 
-// The direction, or NaN at a position outside the table.
-fn direction_at(position: u32) -> f32 {
-  var nan = 0x7fc00000u;
-  return select(bitcast<f32>(nan), params.direction, position < params.positions);
+// Results, or NaN at a position outside the table. By bits: a driver may assume that no float is NaN.
+fn at_position(value: vec4f, position: u32) -> vec4f {
+  let nan = vec4u(0x7fc00000u);
+  return bitcast<vec4f>(select(nan, bitcast<vec4u>(value), position < params.positions));
 }
 
 @compute @workgroup_size(64)
@@ -35,15 +35,15 @@ fn main(
     let t = turns[position * units + 2u * step];
     let u = turns[position * units + 2u * step + 1u];
     let c = vec4<f32>(t.xz, u.xz);
-    let s = vec4<f32>(t.yw, u.yw) * direction_at(position);
+    let s = vec4<f32>(t.yw, u.yw) * params.direction;
     let a = vec4<f32>(x[at]);
     let b = vec4<f32>(x[at + steps]);
-    y[at] = Y(a * c - b * s);
-    y[at + steps] = Y(a * s + b * c);
+    y[at] = Y(at_position(a * c - b * s, position));
+    y[at + steps] = Y(at_position(a * s + b * c, position));
   } else {
     let t = turns[position * units + step];
     let v = vec4<f32>(x[at]);
-    let turned = vec4<f32>(-v.y, v.x, -v.w, v.z) * direction_at(position);
-    y[at] = Y(v * t.xxzz + turned * t.yyww);
+    let turned = vec4<f32>(-v.y, v.x, -v.w, v.z) * params.direction;
+    y[at] = Y(at_position(v * t.xxzz + turned * t.yyww, position));
   }
 }

@@ -16,7 +16,9 @@ fn tanh_(x: f32) -> f32 {
     return x * (1.0 + q * (-0.33333333 + q * (0.13333333 + q * (-0.053968254 + q * 0.021869489))));
   }
   let t = 1.0 - 2.0 / (exp(2.0 * m) + 1.0);
-  return select(t, -t, x < 0.0);
+  // Some drivers' exp and divisions lose a NaN.
+  let known = (bitcast<u32>(x) & 0x7fffffffu) <= 0x7f800000u;
+  return select(x, select(t, -t, x < 0.0), known);
 }
 `;
 const SIGMOID = `fn sigmoid(x: f32) -> f32 {

@@ -6,6 +6,8 @@
 import { type GpuTarget, type Kernel, kernel, MAX_ITERATIONS } from "../../src/device/kernel.ts";
 import shared from "./matmul.wgsl" with { type: "text" };
 import direct from "./matmul_direct.wgsl" with { type: "text" };
+import large from "./matmul_large.wgsl" with { type: "text" };
+import matrix from "./matmul_matrix.wgsl" with { type: "text" };
 import subgroup from "./matmul_subgroup.wgsl" with { type: "text" };
 import tiled from "./matmul_tiled.wgsl" with { type: "text" };
 import vector from "./matmul_vector.wgsl" with { type: "text" };
@@ -63,7 +65,7 @@ export type MatmulParams = {
 export const MAX_K = 3 * MAX_ITERATIONS;
 
 /** Which program a GPU runs. */
-export type MatmulVariant = "tiled" | "direct" | "subgroup" | "vector";
+export type MatmulVariant = "matrix" | "large" | "tiled" | "direct" | "subgroup" | "vector";
 
 /** What {@linkcode matmulParams} starts from: the sizes, and what is not as usual. */
 export type MatmulOptions = Partial<MatmulParams> & Pick<MatmulParams, "m" | "n" | "k">;
@@ -91,19 +93,65 @@ export function matmulParams(options: MatmulOptions): MatmulParams {
 }
 
 /**
+ * Workgroups that keep every GPU busy: two on each of the 132 multiprocessors of the largest that was measured. Products
+ * with fewer take smaller tiles, or are cut along k (see `src/ops/matmul_launch.ts`).
+ */
+export const MANY_WORKGROUPS = 264;
+
+/**
  * The program for a product on an adapter. On a CPU in disguise loads cost most and subgroups are the
  * cheapest way to share them; on a GPU workgroup memory is, once there is a tile to fill.
  */
-export function matmulVariant({ m, n }: MatmulParams, target: GpuTarget): MatmulVariant {
+export function matmulVariant(params: MatmulParams, target: GpuTarget): MatmulVariant {
+  const { m, n, batches } = params;
   if (target.software) {
     if (m === 1) return "vector";
     return target.subgroupSize === 8 && m > 4 ? "subgroup" : "direct";
   }
   if (m <= 8) return "vector";
-  return m > 16 && n > 16 ? "tiled" : "direct";
+  if (m <= 16 || n <= 16) return "direct";
+  const { a, b } = target.dtypes;
+  const { maxInvocations, maxWorkgroupBytes } = target;
+  const half = a === "f16" && b === "f16";
+  if (target.matrixUnits && half && isVector(params) && maxWorkgroupBytes >= 16 * 1024) {
+    return "matrix";
+  }
+  const tiles = Math.ceil(m / 128) * Math.ceil(n / 128) * batches;
+  const fits = maxInvocations >= 256 && maxWorkgroupBytes >= 2 * 16 * 32 * 16;
+  return fits && 2 * tiles > MANY_WORKGROUPS ? "large" : "tiled";
+}
+
+/** What a workgroup of a program for matrix units computes. */
+interface MatrixTile {
+  readonly rows: number;
+  readonly columns: number;
+  readonly constants: Readonly<Record<string, number>>;
+}
+
+/** Tiles for matrix units, the largest first: matrices of 16 x 16 a subgroup, subgroups a workgroup. */
+const MATRIX_TILES = [[4, 4, 2, 4], [4, 2, 2, 4], [2, 2, 2, 2]] as const;
+
+/** The largest tile that leaves enough workgroups and fits into their memory. */
+function matrixTile({ m, n, batches }: MatmulParams, maxWorkgroupBytes: number): MatrixTile {
+  const tiles = MATRIX_TILES.map(([ROWS, COLUMNS, SUBGROUPS_M, SUBGROUPS_N]) => {
+    const rows = 16 * ROWS * SUBGROUPS_M, columns = 16 * COLUMNS * SUBGROUPS_N;
+    const THREADS = 32 * SUBGROUPS_M * SUBGROUPS_N;
+    const TILE_K = 32;
+    const A_LOADS = rows * TILE_K / 4 / THREADS, B_LOADS = columns * TILE_K / 4 / THREADS;
+    const shape = { ROWS, COLUMNS, SUBGROUPS_M, SUBGROUPS_N, THREADS, A_LOADS, B_LOADS };
+    // Two bytes an element and the padding of rows, at most TILE_K ends of 16 bytes or one a row or column; and the sums.
+    const bytes = (rows + columns) * (2 * TILE_K + 16) + THREADS / 32 * 16 * 20 * 4;
+    return { rows, columns, bytes, constants: shape };
+  });
+  const fitting = tiles.filter(({ bytes }) => bytes <= maxWorkgroupBytes);
+  const enough = ({ rows, columns }: MatrixTile) =>
+    2 * Math.ceil(m / rows) * Math.ceil(n / columns) * batches >= MANY_WORKGROUPS;
+  return fitting.find(enough) ?? fitting[fitting.length - 1];
 }
 
 const PROGRAMS: Record<MatmulVariant, string> = {
+  matrix: `${shared}\n${matrix}`,
+  large: `${shared}\n${large}`,
   tiled: `${shared}\n${tiled}`,
   direct: `${shared}\n${direct}`,
   subgroup: `${shared}\n${subgroup}`,
@@ -144,20 +192,29 @@ export const matmul: Kernel<MatmulParams> = kernel<MatmulParams>({
     const variant = matmulVariant(params, target);
     // On software adapters, where workgroups and barriers are expensive, an invocation takes all of k; else lanes go as B lies.
     const columnLanes = target.software ? 64 : transposeB ? 2 : 16;
+    const tile = variant === "matrix" ? matrixTile(params, target.maxWorkgroupBytes) : undefined;
     const [rows, columns] = {
+      matrix: [tile?.rows ?? 1, tile?.columns ?? 1],
+      large: [128, 128],
       tiled: [64, 64],
       direct: [32, 32],
       subgroup: [32, 128],
       vector: [1, 4 * columnLanes],
     }[variant];
+    const constants: Record<string, number | boolean> = {
+      TRANSPOSE_A: transposeA !== 0,
+      TRANSPOSE_B: transposeB !== 0,
+    };
+    if (variant === "vector") {
+      Object.assign(constants, { COLUMN_LANES: columnLanes, K_LANES: 64 / columnLanes });
+    } else if (variant === "matrix") Object.assign(constants, tile?.constants);
+    else if (variant === "large") {
+      constants.PADDING = Number(target.maxWorkgroupBytes >= 2 * 16 * 33 * 16);
+    }
     return {
       wgsl: PROGRAMS[variant],
       vec4: isVector(params) && "*",
-      constants: {
-        TRANSPOSE_A: transposeA !== 0,
-        TRANSPOSE_B: transposeB !== 0,
-        ...(variant === "vector" ? { COLUMN_LANES: columnLanes, K_LANES: 64 / columnLanes } : {}),
-      },
+      constants,
       workgroups: variant === "subgroup"
         ? [Math.ceil(m / rows), Math.ceil(n / columns), batches]
         : [Math.ceil(n / columns), Math.ceil(m / rows), batches],

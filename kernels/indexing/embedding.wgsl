@@ -17,7 +17,7 @@ fn main(
   if (token - params.first_row < params.table_rows) {
     y[i] = table[(token - params.first_row) * columns + i % columns];
   } else if (POISON && token >= params.vocabulary) {
-    // The root of a negative number is NaN; one that the compiler knew would not compile.
-    y[i] = Y(S(sqrt(-1.0 - f32(params.rows))));
+    // A NaN by its bits, as a driver may fold one that is computed; one that is constant would not compile.
+    y[i] = Y(S(bitcast<f32>(0x7fc00000u | min(params.rows, 1u))));
   }
 }

@@ -37,16 +37,15 @@ fn main(
   let chosen = i32(targets[row]);
   if (chosen == params.ignore_index) {
     loss[row] = 0.0;
-  } else if (chosen < 0 || u32(chosen) >= params.classes) {
-    loss[row] = notANumber();
   } else {
-    let column = u32(chosen);
+    let known = chosen >= 0 && u32(chosen) < params.classes;
+    let column = select(0u, u32(chosen), known);
     let x = vec4<f32>(F(logits[first + column / WIDTH]))[column % WIDTH];
     // The shift is taken off first: beside a large one the logarithm would be rounded away.
     var value = rest - (x - shift);
     if (params.smoothing > 0.0) {
       value = (1.0 - params.smoothing) * value + params.smoothing * (rest - (mean - shift));
     }
-    loss[row] = value;
+    loss[row] = nanIf(value, !known);
   }
 }

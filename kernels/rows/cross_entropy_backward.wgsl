@@ -15,13 +15,13 @@ fn main(
   let chosen = i32(targets[row]);
   let ignored = chosen == params.ignore_index;
   let known = chosen >= 0 && u32(chosen) < params.classes;
-  let factor = select(notANumber(), scale[0] * d_out[0], known);
+  let factor = scale[0] * d_out[0];
   let shift = lse[row];
   let hot = 1.0 - params.smoothing;
   let spread = params.smoothing / f32(params.classes);
   for (var i = laneOf(local); i < units; i += LANES) {
     let p = exp(F(logits[first + i]) - shift);
     let d = (p - spread - oneHot(i, u32(chosen)) * hot) * factor;
-    d_logits[first + i] = D_LOGITS(select(d, F(0.0), ignored));
+    d_logits[first + i] = D_LOGITS(select(nansIf(d, !known), F(0.0), ignored));
   }
 }

@@ -12,6 +12,6 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
   }
   let all = sumOfLanes(count, lane);
   if (lane == 0u) {
-    scale[0] = select(1.0 / all, notANumber(), all == 0.0);
+    scale[0] = nanIf(1.0 / max(all, 1.0), all < 0.5);
   }
 }

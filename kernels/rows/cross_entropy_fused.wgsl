@@ -18,7 +18,7 @@ fn main(
   let ignored = chosen == params.ignore_index;
   let known = chosen >= 0 && u32(chosen) < params.classes;
   let column = select(0u, u32(chosen), known);
-  // Read before any lane writes: the sums below wait for all lanes.
+  // Read before any lane writes.
   let x = vec4<f32>(F(logits[first + column / WIDTH]))[column % WIDTH];
 
   var top = F(LOWEST);
@@ -40,16 +40,17 @@ fn main(
     if (params.smoothing > 0.0) {
       value = (1.0 - params.smoothing) * value + params.smoothing * (rest - (mean - shift));
     }
-    loss[row] = select(select(notANumber(), value, known), 0.0, ignored);
+    loss[row] = select(nanIf(value, !known), 0.0, ignored);
   }
+  storageBarrierOfLanes();
 
-  let factor = select(notANumber(), scale[0], known);
+  let factor = scale[0];
   let share = 1.0 / denominator;
   let hot = 1.0 - params.smoothing;
   let spread = params.smoothing / f32(params.classes);
   for (var i = lane; i < units; i += LANES) {
     let p = exp(F(logits[first + i]) - shift) * share;
     let d = (p - spread - oneHot(i, column) * hot) * factor;
-    logits[first + i] = LOGITS(select(d, F(0.0), ignored));
+    logits[first + i] = LOGITS(select(nansIf(d, !known), F(0.0), ignored));
   }
 }

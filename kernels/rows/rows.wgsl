@@ -24,8 +24,15 @@ fn oneHot(i: u32, column: u32) -> F {
   return select(F(0.0), F(1.0), I(i * WIDTH) + STEP == I(column));
 }
 
-/** A number that is none. */
-fn notANumber() -> f32 {
-  var bits = 0x7fc00000u; // a variable: constants may not be NaN
-  return bitcast<f32>(bits);
+/**
+ * `value`, or NaN where `condition` holds. By bits: a driver may assume that no float is NaN, and fold one that is
+ * computed or selected.
+ */
+fn nanIf(value: f32, condition: bool) -> f32 {
+  return bitcast<f32>(select(bitcast<u32>(value), 0x7fc00000u, condition));
+}
+
+/** As `nanIf`, for the elements of an F. */
+fn nansIf(value: F, condition: bool) -> F {
+  return bitcast<F>(select(bitcast<I>(value), I(0x7fc00000u), condition));
 }

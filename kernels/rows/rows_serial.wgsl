@@ -11,6 +11,9 @@ fn laneOf(local: u32) -> u32 {
   return 0u;
 }
 
+/** Orders what the lanes of a row read and write of storage. */
+fn storageBarrierOfLanes() {}
+
 fn sumOfLanes(value: f32, lane: u32) -> f32 {
   return value;
 }

@@ -12,6 +12,11 @@ fn laneOf(local: u32) -> u32 {
   return local;
 }
 
+/** Orders what the lanes of a row read and write of storage. */
+fn storageBarrierOfLanes() {
+  storageBarrier();
+}
+
 /** The sum of the lanes' values, in every lane. */
 fn sumOfLanes(value: f32, lane: u32) -> f32 {
   workgroupBarrier(); // the last result was read

@@ -28,6 +28,8 @@ export interface GpuTarget {
   readonly software: boolean;
   /** True where `subgroupAdd` and its like may be used. */
   readonly subgroups: boolean;
+  /** True where there are subgroup matrices of 16 x 16 in f16 with sums in f32, and subgroups of 32. */
+  readonly matrixUnits: boolean;
   /** Invocations of a subgroup where all have the same number of them, else 0. */
   readonly subgroupSize: number;
 }

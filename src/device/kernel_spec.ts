@@ -95,7 +95,10 @@ export function wgslHeader(
   dtypes: Readonly<Record<string, DType>>,
   vec4: string | false = false,
 ): string {
-  const elements = slots.map(({ name, dtype }) => dtype ?? dtypes[name] ?? "f32");
+  // What is left out must not ask for f16, which the device may not have.
+  const elements = slots.map(({ name, dtype = dtypes[name] }) =>
+    dtype === undefined || (dtype === "f16" && !(name in dtypes)) ? "f32" : dtype
+  );
   const lines = elements.includes("f16") ? ["enable f16;"] : [];
   lines.push(
     `const VECTOR = ${vec4 !== false};`,

@@ -8,14 +8,18 @@ import { hasDefaultDevice, setDefaultDevice } from "./default.ts";
 import type { Device } from "./device.ts";
 import { DeviceError } from "./errors.ts";
 import { adapterName, isOpenGlAdapter, isSoftwareAdapter, NO_OPENGL } from "./webgpu/adapter.ts";
+import { chooseGpu } from "./webgpu/dawn.ts";
 import { WebGpuDevice } from "./webgpu/webgpu_device.ts";
 
 /** What {@linkcode openDevice} is asked for. */
 export interface OpenOptions {
   /** Which kind; without it, WebGPU where there is a real adapter, else the CPU. */
   readonly kind?: "webgpu" | "cpu";
-  /** Another implementation of WebGPU than the runtime's `navigator.gpu`. */
-  readonly gpu?: GPU;
+  /**
+   * Another implementation of WebGPU than the runtime's `navigator.gpu`; `"dawn"` loads `npm:webgpu` (see
+   * {@linkcode loadDawn}). Without it, the environment variable `DINOGRAD_GPU` may say `dawn`, where reading it is allowed.
+   */
+  readonly gpu?: GPU | "dawn";
   /** Gets the line that tells which device was opened and why; default `console.error`, false: silence. */
   readonly log?: ((line: string) => void) | false;
 }
@@ -25,7 +29,8 @@ export interface OpenOptions {
  * SwiftShader) counts as none, as the CPU device is several times faster; `kind: "webgpu"` opens it all
  * the same. The first device that is opened becomes the default.
  *
- * Throws a {@linkcode DeviceError} when `kind` is `webgpu` and there is no adapter.
+ * Throws a {@linkcode DeviceError} when `kind` is `webgpu` and there is no adapter, or when Dawn is asked for and cannot
+ * be loaded.
  *
  * @example
  * ```ts
@@ -43,11 +48,14 @@ export async function openDevice(options: OpenOptions = {}): Promise<Device> {
   return device;
 }
 
-async function choose({ kind, gpu }: OpenOptions): Promise<{ device: Device; why: string }> {
+async function choose(
+  { kind, gpu: asked }: OpenOptions,
+): Promise<{ device: Device; why: string }> {
   if (kind !== undefined && kind !== "webgpu" && kind !== "cpu") {
     throw new TypeError(`There is no device of kind "${kind}"; there are "webgpu" and "cpu"`);
   }
   if (kind === "cpu") return { device: CpuDevice.open(), why: "it was asked for" };
+  const gpu = await chooseGpu(asked);
   const found = await findAdapter(gpu);
   if (kind === "webgpu") {
     if (!found.adapter) {
@@ -72,9 +80,9 @@ async function choose({ kind, gpu }: OpenOptions): Promise<{ device: Device; why
   }
 }
 
-async function findAdapter(given?: GPU): Promise<{ adapter: GPUAdapter | null; why: string }> {
-  // Not every runtime has `navigator.gpu`, whatever the types say.
-  const gpu: GPU | undefined = given ?? globalThis.navigator?.gpu;
+async function findAdapter(
+  gpu: GPU | undefined,
+): Promise<{ adapter: GPUAdapter | null; why: string }> {
   if (!gpu) return { adapter: null, why: "this runtime has no WebGPU (navigator.gpu is missing)" };
   try {
     const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });

@@ -7,6 +7,7 @@ import { formatTimings } from "../../src/device/timings.ts";
 import { Reader } from "../../src/device/webgpu/reader.ts";
 import { WebGpuDevice, type WebGpuOptions } from "../../src/device/webgpu/webgpu_device.ts";
 import { testWebGpu } from "../support/devices.ts";
+import { testGpu } from "../support/gpu.ts";
 
 const head = `
 alias T = f32;
@@ -44,7 +45,7 @@ async function openWrapped(
   let gpu: GPUDevice | undefined;
   const wrapped = {
     async requestAdapter(): Promise<GPUAdapter> {
-      const adapter = (await navigator.gpu.requestAdapter())!;
+      const adapter = (await testGpu.requestAdapter())!;
       const requestDevice = adapter.requestDevice.bind(adapter);
       if (options.features) {
         Object.defineProperty(adapter, "features", { value: new Set(options.features) });

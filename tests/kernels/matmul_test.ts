@@ -164,3 +164,10 @@ await onEachDevice("matmul() agrees with float64 past a tile", async (device) =>
     await check(device, { m: 37, n: 11, k: 9, transposeA, transposeB, beta: 0.5, batches: 2 });
   }
 });
+
+await onEachDevice("matmul() of many tiles agrees with float64", async (device) => {
+  // More than half of MANY_WORKGROUPS tiles of 128 x 128: on a GPU the program with the largest.
+  await check(device, { m: 132, n: 36, k: 20, transposeA: 1, batches: 67, bias: true });
+  await check(device, { m: 132, n: 200, k: 36, transposeB: 1, batches: 34, alpha: 0.5 });
+  await check(device, { m: 129, n: 33, k: 19, batches: 67, beta: 1 });
+});

@@ -6,6 +6,7 @@ import { tensor } from "../../src/tensor/create.ts";
 import { RandomState } from "../../src/tensor/random.ts";
 import { Scope } from "../../src/tensor/scope.ts";
 import { testWebGpu } from "../support/devices.ts";
+import { testGpu } from "../support/gpu.ts";
 import { hardwareProfileGpu } from "../support/hardware_profile.ts";
 import { rewritingGpu } from "../support/rewriting_gpu.ts";
 import { noise } from "./row_devices.ts";
@@ -31,7 +32,7 @@ Deno.test({
   sanitizeOps: false,
   sanitizeResources: false,
   fn: async () => {
-    for (const gpu of [navigator.gpu, hardwareProfileGpu()]) {
+    for (const gpu of [testGpu, hardwareProfileGpu()]) {
       let rewritten = 0;
       const rewrite = (code: string) => {
         const low = lowExp(code);

@@ -8,6 +8,7 @@
 import { CpuDevice } from "../../src/device/cpu/cpu_device.ts";
 import type { Device } from "../../src/device/device.ts";
 import { WebGpuDevice, type WebGpuOptions } from "../../src/device/webgpu/webgpu_device.ts";
+import { isDawn } from "./gpu.ts";
 import { HARDWARE_PROFILE, hardwareProfileGpu } from "./hardware_profile.ts";
 
 let opened: Promise<Device[]> | undefined;
@@ -31,12 +32,16 @@ export function deviceName({ kind, description }: Device): string {
   return description.startsWith(HARDWARE_PROFILE) ? HARDWARE_PROFILE : kind;
 }
 
-/** Registers one test per device, named after both. Call it with `await` at the top of a test file. */
+/**
+ * Registers one test per device, named after both. Call it with `await` at the top of a test file. On Dawn it is one
+ * test, of the programs of GPUs: the CPU device has had its turn in the first pass.
+ */
 export async function onEachDevice(
   name: string,
   test: (device: Device) => void | Promise<void>,
 ): Promise<void> {
-  for (const device of await testDevices()) onDevice(name, device, test);
+  const devices = await testDevices();
+  for (const device of isDawn ? devices.slice(-1) : devices) onDevice(name, device, test);
 }
 
 /** Registers a test on a device, whose name is added. */

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { testGpu } from "./gpu.ts";
 
 /** What every GPU offers: WebGPU's default limits, less than the software adapters have. */
 const LIMITS: Readonly<Record<string, number>> = {
@@ -11,24 +12,65 @@ const LIMITS: Readonly<Record<string, number>> = {
   maxComputeInvocationsPerWorkgroup: 256,
 };
 
+/** The limits that WebGPU promises, and no more, of a GPU without anything optional. */
+const WEAK_LIMITS: Readonly<Record<string, number>> = {
+  ...LIMITS,
+  maxBufferSize: 256 * 2 ** 20,
+  maxStorageBufferBindingSize: 128 * 2 ** 20,
+  maxStorageBuffersPerShaderStage: 8,
+  minStorageBufferOffsetAlignment: 256,
+  minUniformBufferOffsetAlignment: 256,
+};
+
 /** The name of its adapters. */
 export const HARDWARE_PROFILE = "hardware profile";
 
-/** `navigator.gpu` with adapters that do not say that they are software, and have no more than WebGPU's default limits. */
+/** What an adapter says of itself in place of the truth. */
+interface Profile {
+  readonly info: Partial<GPUAdapterInfo>;
+  readonly limits: Readonly<Record<string, number>>;
+  /** All features, where they are fewer. */
+  readonly features?: ReadonlySet<string>;
+}
+
+/** Adapters that do not say that they are software, and have no more than WebGPU's default limits. */
 export function hardwareProfileGpu(): GPU {
+  return profiledGpu(({ info: { subgroupMinSize, subgroupMaxSize } }) => ({
+    info: { description: HARDWARE_PROFILE, subgroupMinSize, subgroupMaxSize },
+    limits: LIMITS,
+  }));
+}
+
+/**
+ * The weakest adapter that WebGPU allows: its default limits, no f16, no timestamps, no subgroups, so their sizes are
+ * unknown. It grants nothing that it does not list.
+ */
+export function weakProfileGpu(): GPU {
+  return profiledGpu(() => ({
+    info: { description: "weak profile", subgroupMinSize: 4, subgroupMaxSize: 128 },
+    limits: WEAK_LIMITS,
+    features: new Set(["bgra8unorm-storage"]),
+  }));
+}
+
+function profiledGpu(profileOf: (adapter: GPUAdapter) => Profile): GPU {
   return {
     requestAdapter: async (options?: GPURequestAdapterOptions) => {
-      const adapter = await navigator.gpu.requestAdapter(options);
-      return adapter && withProfile(adapter);
+      const adapter = await testGpu.requestAdapter(options);
+      return adapter && withProfile(adapter, profileOf(adapter));
     },
   } as GPU;
 }
 
-function withProfile(adapter: GPUAdapter): GPUAdapter {
-  const { subgroupMinSize, subgroupMaxSize } = adapter.info;
-  const info = { description: HARDWARE_PROFILE, subgroupMinSize, subgroupMaxSize };
-  const limits = replacing(adapter.limits, LIMITS);
-  return replacing(adapter, { info, limits });
+function withProfile(adapter: GPUAdapter, { info, limits, features }: Profile): GPUAdapter {
+  const values = { info, limits: replacing(adapter.limits, limits) };
+  if (!features) return replacing(adapter, values);
+  const requestDevice = async (descriptor: GPUDeviceDescriptor = {}) => {
+    const missing = [...descriptor.requiredFeatures ?? []].filter((name) => !features.has(name));
+    if (missing.length) throw new TypeError(`the adapter has no ${missing.join(", ")}`);
+    return await adapter.requestDevice(descriptor);
+  };
+  return replacing(adapter, { ...values, features, requestDevice });
 }
 
 /** `target` with other values of some properties. */

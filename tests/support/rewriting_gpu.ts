@@ -5,9 +5,10 @@
  * @module
  */
 import { MAX_ITERATIONS } from "../../src/device/kernel.ts";
+import { testGpu } from "./gpu.ts";
 
 /** `gpu` with devices that compile `rewrite(code)` in place of each program's code. */
-export function rewritingGpu(rewrite: (code: string) => string, gpu: GPU = navigator.gpu): GPU {
+export function rewritingGpu(rewrite: (code: string) => string, gpu: GPU = testGpu): GPU {
   return {
     requestAdapter: async (options?: GPURequestAdapterOptions) => {
       const adapter = await gpu.requestAdapter(options);
@@ -17,11 +18,7 @@ export function rewritingGpu(rewrite: (code: string) => string, gpu: GPU = navig
         const device = await requestDevice(descriptor);
         const createShaderModule = device.createShaderModule.bind(device);
         device.createShaderModule = (module) =>
-          // Deno's own implementation under another name: it does not take the line that others need.
-          createShaderModule({
-            ...module,
-            code: rewrite(module.code.replace(/^enable subgroups;\n/, "")),
-          });
+          createShaderModule({ ...module, code: rewrite(module.code) });
         return device;
       };
       return adapter;

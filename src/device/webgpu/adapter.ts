@@ -4,6 +4,7 @@
  * @module
  */
 import { DeviceError } from "../errors.ts";
+import { chooseGpu } from "./dawn.ts";
 
 /** Limits a device can be opened with, to be frugal or to test that long bindings are split. */
 export interface WebGpuLimits {
@@ -17,8 +18,11 @@ export interface WebGpuLimits {
 
 /** How a {@linkcode WebGpuDevice} is opened. */
 export interface WebGpuOptions {
-  /** Where adapters come from; Deno's `navigator.gpu` by default. */
-  readonly gpu?: GPU;
+  /**
+   * Where adapters come from: `"dawn"`, or an object; by default what the environment variable `DINOGRAD_GPU` says, else
+   * the runtime's `navigator.gpu`.
+   */
+  readonly gpu?: GPU | "dawn";
   /** Which adapter, where there are several; `high-performance` by default. */
   readonly powerPreference?: GPUPowerPreference;
   /** Limits below the adapter's. */
@@ -26,6 +30,9 @@ export interface WebGpuOptions {
   /** The most bytes of buffers, in use and pooled together; no limit by default. */
   readonly memoryLimit?: number;
 }
+
+/** Dawn's name of the feature that gives access to matrix units. */
+export const SUBGROUP_MATRIX = "chromium-experimental-subgroup-matrix";
 
 /** Adapters that are a CPU in disguise. */
 const SOFTWARE = /llvmpipe|swiftshader|lavapipe|softpipe|basic render/i;
@@ -40,15 +47,36 @@ export function isSoftwareAdapter(adapter: GPUAdapter): boolean {
 
 /**
  * True for an adapter over OpenGL, which wgpu takes where there is no Vulkan driver: its compute programs crash
- * the process. It can be told by the subgroup sizes that wgpu invents for it alone.
+ * the process. It can be told by what it alone lacks: subgroup sizes are unknown on other old GPUs, too, but these can
+ * store textures of `bgra8unorm`, which wgpu does not offer over OpenGL.
  */
 export function isOpenGlAdapter(adapter: GPUAdapter): boolean {
   const { subgroupMinSize, subgroupMaxSize } = adapter.info;
-  return subgroupMinSize === 4 && subgroupMaxSize === 128 && !adapter.features.has("shader-f16");
+  return subgroupMinSize === 4 && subgroupMaxSize === 128 && !adapter.features.has("shader-f16") &&
+    !adapter.features.has("bgra8unorm-storage");
 }
 
 /** What is said of an adapter over OpenGL. */
 export const NO_OPENGL = "its only adapter goes through OpenGL, which cannot run compute programs";
+
+/** True where kernels may multiply matrices of 16 x 16 in f16 with sums in f32, by subgroups of 32 invocations. */
+export function hasMatrixUnits(adapter: GPUAdapter, gpu: GPUDevice): boolean {
+  const { subgroupMatrixConfigs = [], subgroupMinSize, subgroupMaxSize } = adapter
+    .info as GPUAdapterInfo & { subgroupMatrixConfigs?: Iterable<SubgroupMatrixConfig> };
+  return subgroupMinSize === 32 && subgroupMaxSize === 32 && gpu.features.has("shader-f16") &&
+    gpu.features.has(SUBGROUP_MATRIX as GPUFeatureName) &&
+    [...subgroupMatrixConfigs].some(({ componentType, resultComponentType, M, N, K }) =>
+      componentType === "f16" && resultComponentType === "f32" && M === 16 && N === 16 && K === 16
+    );
+}
+
+interface SubgroupMatrixConfig {
+  readonly componentType: string;
+  readonly resultComponentType: string;
+  readonly M: number;
+  readonly N: number;
+  readonly K: number;
+}
 
 /** The adapter's name as people know it. */
 export function adapterName(adapter: GPUAdapter): string {
@@ -66,7 +94,7 @@ export interface OpenedAdapter {
 
 /** Opens an adapter. Throws a {@linkcode DeviceError} where there is none or it gives no device. */
 export async function openAdapter(options: WebGpuOptions): Promise<OpenedAdapter> {
-  const gpu = options.gpu ?? navigator.gpu;
+  const gpu = await chooseGpu(options.gpu);
   if (!gpu) throw new DeviceError("This runtime has no WebGPU (navigator.gpu is missing)");
   const powerPreference = options.powerPreference ?? "high-performance";
   // Deno and wgpu list no `subgroups` where they grant it, so the only way to know is to ask.
@@ -90,7 +118,7 @@ async function requestDevice(
   // Limits below these defaults need not be granted; the device keeps to lower ones by itself.
   const atLeast = (value: number | undefined, most: number, preset: number) =>
     value === undefined ? most : Math.min(most, Math.max(value, preset));
-  const requiredFeatures = ["shader-f16", "timestamp-query"]
+  const requiredFeatures = ["shader-f16", "timestamp-query", SUBGROUP_MATRIX]
     .filter((feature) => adapter.features.has(feature as GPUFeatureName));
   if (subgroups) requiredFeatures.push("subgroups");
   try {

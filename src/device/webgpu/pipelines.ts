@@ -157,6 +157,11 @@ export class Pipelines {
       );
     }
     if (this.#enableSubgroups && /\bsubgroup\w+\(/.test(code)) code = `enable subgroups;\n${code}`;
+    if (/\bsubgroupMatrix\w+[<(]/.test(code)) {
+      code = "enable chromium_experimental_subgroup_matrix;\n" +
+        // Tint cannot tell that the invocations of a subgroup take the same way.
+        `diagnostic(off, chromium.subgroup_matrix_uniformity);\n${code}`;
+    }
     const device = this.#device;
     device.pushErrorScope("validation");
     const module = device.createShaderModule({ label: name, code });

@@ -12,6 +12,7 @@ import type { Purpose } from "../out_of_memory.ts";
 import { type Bindings, needsSplit, splitLaunch } from "../splitting.ts";
 import {
   adapterName,
+  hasMatrixUnits,
   isSoftwareAdapter,
   openAdapter,
   type OpenedAdapter,
@@ -51,6 +52,8 @@ export class WebGpuDevice implements Device {
   readonly software: boolean;
   /** True where kernels may use subgroup operations. */
   readonly subgroups: boolean;
+  /** True where matrix products in f16 run on the GPU's matrix units. */
+  readonly matrixUnits: boolean;
 
   #gpu: GPUDevice;
   #faults = new Faults();
@@ -73,6 +76,7 @@ export class WebGpuDevice implements Device {
     this.#gpu = gpu;
     this.software = isSoftwareAdapter(adapter);
     this.subgroups = subgroups;
+    this.matrixUnits = hasMatrixUnits(adapter, gpu);
     this.description = `${adapterName(adapter)} over WebGPU${this.software ? " (software)" : ""}`;
     this.dtypes = new Set<DType>(
       gpu.features.has("shader-f16") ? ["f32", "f16", "i32", "u32"] : ["f32", "i32", "u32"],
@@ -92,7 +96,7 @@ export class WebGpuDevice implements Device {
     const { subgroupMinSize, subgroupMaxSize } = adapter.info;
     const sameSize = subgroups && subgroupMinSize === subgroupMaxSize;
     // Only naga takes subgroup operations without (and not with) the language's `enable` line.
-    const naga = "Deno" in globalThis && (options.gpu ?? navigator.gpu) === navigator.gpu;
+    const naga = "Deno" in globalThis && gpu instanceof GPUDevice;
     this.#launcher = new Launcher({
       gpu,
       faults: this.#faults,
@@ -102,6 +106,7 @@ export class WebGpuDevice implements Device {
         maxWorkgroupBytes: gpu.limits.maxComputeWorkgroupStorageSize,
         software: this.software,
         subgroups,
+        matrixUnits: this.matrixUnits,
         subgroupSize: sameSize ? subgroupMinSize ?? 0 : 0,
       },
       mostWorkgroups: gpu.limits.maxComputeWorkgroupsPerDimension,

@@ -46,9 +46,9 @@ export const cases: Case[] = [
     reduced(name, [1, 5, 1, 5], Int32Array.of(-7, 2, 100000, -3, 4), { name: "i32" }),
     reduced(name, [1, 5, 1, 5], Uint32Array.of(7, 2, 3000000000, 3, 4), { name: "u32" }),
     reduced(name, [3, 50, 1, 50], Float16Array.from(random(150)), { name: "f16" }),
-    reduced(name, [64, 37, 1, 37], random(64 * 37), {
+    reduced(name, [150, 37, 1, 37], random(150 * 37), {
       name: "over the binding limit",
-      limit: 4096,
+      limit: 10_000,
     }),
   ]),
   reduced("sum", [3, 0, 2, 1], new Float32Array(0), {

@@ -79,5 +79,5 @@ export const cases: Case[] = [
     exact: () => ({ ids: [-1, 1] }),
   }),
   drawn("f16", [9, 36], { topK: 9 }, { logits: Float16Array.from(random(9 * 36, 4)) }),
-  drawn("over the binding limit", [33, 64], { topK: 20 }, { limit: 4096 }),
+  drawn("over the binding limit", [130, 64], { topK: 20 }, { limit: 16_384 }),
 ];

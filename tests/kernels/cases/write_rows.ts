@@ -39,8 +39,8 @@ export const cases: Case[] = [
   written([4, 1, 12, 9], 0, [0, 8, 3, 5]),
   written([3, 4, 4, 6], 1, [4, 0, 2]),
   written([2, 0, 4, 6], 1),
-  written([40, 2, 8, 16], 4, Array.from({ length: 40 }, (_, b) => b % 10), {
+  written([150, 2, 8, 16], 4, Array.from({ length: 150 }, (_, b) => b % 10), {
     name: "sequences over the binding limit",
-    limit: 4096,
+    limit: 32_768,
   }),
 ];

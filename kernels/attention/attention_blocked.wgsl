@@ -1,0 +1,16 @@
+// What the programs for GPUs with enough workgroup memory share. A workgroup owns OWN rows (queries, or keys in
+// attention_backward_kv), which stay in workgroup memory; OTHER rows of the other side pass by at a time. Its
+// invocations stand in a grid of OWN / 4 by 8: one at (y, x) computes the products of the own rows 4 y to 4 y + 3 and the other
+// rows x, x + 8, ..., and for its own rows the columns x, x + 8, ... (in vec4) of what is added up over the other rows.
+const OWN = 64u;
+const OTHER = 32u;
+const THREADS = 128u; // 8 * OWN / 4
+const OTHERS = 4u; // OTHER / 8: other rows of an invocation
+const COLUMNS = 2u; // vec4 columns of an invocation
+const STRIDE = 17u; // vec4 from one row of a tile to the next: odd, so that rows begin in different banks
+alias Tile = vec4<f32>; // what tiles hold
+
+const OWN4 = OWN / 4u;
+const W_STRIDE = OWN4 + 1u; // vec4 from one other row of the weights to the next
+
+var<workgroup> weights: array<vec4f, OTHER * W_STRIDE>; // [other row][own row / 4]

@@ -1,0 +1,71 @@
+import assert from "node:assert/strict";
+import { matmul, type MatmulOptions, matmulParams } from "../../kernels/gemm/matmul.ts";
+import type { Binding } from "../../src/device/device.ts";
+import type { DType, TypedArray } from "../../src/device/dtype.ts";
+import { WebGpuDevice } from "../../src/device/webgpu/webgpu_device.ts";
+import { assertCloseEach } from "../support/compare.ts";
+import { isDawn } from "../support/gpu.ts";
+import { matrixUnitGpu } from "../support/matrix_unit_gpu.ts";
+
+/** Numbers in [-1, 1) that f16 holds exactly, so that only sums round. */
+function halves(count: number, seed: number): Float16Array<ArrayBuffer> {
+  let state = seed;
+  return Float16Array.from({ length: count }, () => {
+    state = Math.imul(state, 1664525) + 1013904223 | 0;
+    return (state >> 21) / 2 ** 10;
+  });
+}
+
+/** A product on the device against float64. */
+async function check(device: WebGpuDevice, options: MatmulOptions & { c?: DType }): Promise<void> {
+  const { c: dtype = "f32", ...sizes } = options;
+  const p = matmulParams(sizes);
+  const { m, n, k, batches, lda, ldb, transposeA, transposeB, alpha, beta } = p;
+  const a = halves(batches * m * k, 1), b = halves(batches * n * k, 2), bias = halves(n, 3);
+  const c = halves(batches * m * n, 4);
+  const expected = Float64Array.from(c, (before, at) => {
+    const batch = Math.floor(at / (m * n)), i = Math.floor(at / n) % m, j = at % n;
+    let sum = 0;
+    for (let l = 0; l < k; l++) {
+      sum += a[batch * m * k + (transposeA ? l * lda + i : i * lda + l)] *
+        b[batch * n * k + (transposeB ? j * ldb + l : l * ldb + j)];
+    }
+    return alpha * sum + bias[j] + beta * before;
+  });
+  const buffers: Binding[] = [];
+  const given = (data: TypedArray, dtype: DType): Binding => {
+    const buffer = device.createBuffer(data.byteLength);
+    device.write(buffer, data);
+    const binding = { buffer, dtype, offset: 0, size: data.length };
+    buffers.push(binding);
+    return binding;
+  };
+  const out = dtype === "f16" ? c : Float32Array.from(c);
+  const bindings = { a: given(a, "f16"), b: given(b, "f16"), c: given(out, dtype) };
+  device.launch(matmul, { ...bindings, bias: given(bias, "f16") }, p);
+  const region = { buffer: bindings.c.buffer, byteOffset: 0, byteLength: out.byteLength };
+  const [{ buffer }] = await device.read([region]);
+  buffers.forEach((binding) => device.releaseBuffer(binding.buffer));
+  const actual = dtype === "f16" ? new Float16Array(buffer) : new Float32Array(buffer);
+  const tolerance = dtype === "f16" ? 4e-3 * Math.sqrt(k) : 1e-6 * k;
+  assertCloseEach(actual, expected, tolerance, `c of ${JSON.stringify(options)}`);
+}
+
+Deno.test({
+  name: "matmul() on matrix units agrees with float64",
+  // SwiftShader, which Dawn is tested on, has no f16.
+  ignore: isDawn,
+  sanitizeResources: false,
+  sanitizeOps: false,
+  fn: async () => {
+    const device = await WebGpuDevice.open({ gpu: matrixUnitGpu() });
+    assert(device.matrixUnits);
+    for (const [transposeA, transposeB] of [[0, 0], [0, 1], [1, 0], [1, 1]]) {
+      const transposes = { transposeA, transposeB };
+      // Edges in all directions, a k that ends inside a tile, and products with gaps.
+      await check(device, { m: 76, n: 84, k: 68, ...transposes, alpha: 0.5, beta: 1 });
+    }
+    await check(device, { m: 20, n: 132, k: 4, transposeB: 1, batches: 3, c: "f16" });
+    device.close();
+  },
+});
