@@ -87,7 +87,7 @@ async function findAdapter(
   try {
     const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
     if (adapter && isOpenGlAdapter(adapter)) {
-      return { adapter: null, why: `WebGPU is of no use here: ${NO_OPENGL}` };
+      return { adapter: null, why: `WebGPU cannot be used here: ${NO_OPENGL}` };
     }
     return { adapter, why: "WebGPU finds no adapter on this machine" };
   } catch (error) {

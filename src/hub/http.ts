@@ -198,10 +198,10 @@ export class Exchange implements Disposable {
         windowBytes += piece.value.byteLength;
         const now = performance.now();
         if (now < windowEnd) continue;
-        const least = MIN_RATE * this.#stallTimeout / 1000;
-        if (windowBytes < least) {
+        const minBytes = MIN_RATE * this.#stallTimeout / 1000;
+        if (windowBytes < minBytes) {
           throw new TransientError(
-            `expected ${MIN_RATE} bytes per second at least but got ${windowBytes} in ${this.#stallTimeout} ms`,
+            `expected ${MIN_RATE} bytes per second or more but got ${windowBytes} in ${this.#stallTimeout} ms`,
           );
         }
         windowEnd = now + this.#stallTimeout;

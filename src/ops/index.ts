@@ -25,7 +25,7 @@ const RUN = 8192;
  * The rows of `weight` (V, E) that `ids` (...), of `i32` or `u32`, name: (..., E). `weight` may be longer than
  * the device can bind. Its gradient adds up the rows of equal ids in their order.
  *
- * Throws a `TypeError` for ids that are no whole numbers or a weight without two axes. An id outside the
+ * Throws a `TypeError` for ids that are not integers or a weight without two axes. An id outside the
  * vocabulary is a `RangeError` on the CPU; a GPU cannot throw and gives a row of NaN.
  *
  * @example Look up two rows
@@ -147,7 +147,7 @@ export interface TopK {
  * before all. The gradient of the values goes to where they came from; positions have none. Made for small k:
  * a GPU goes through the rows k times.
  *
- * Throws a `RangeError` unless 1 <= k <= n, and a `TypeError` for whole numbers.
+ * Throws a `RangeError` unless 1 <= k <= n, and a `TypeError` for integers.
  *
  * @example
  * ```ts

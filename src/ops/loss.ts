@@ -292,7 +292,7 @@ export function crossEntropyParams(
   const { ignoreIndex = -100, labelSmoothing = 0 } = options;
   if (classes === 0) throw new RangeError(`${op}: expected at least one class but got none`);
   if (!Number.isInteger(ignoreIndex) || Math.abs(ignoreIndex) >= 2 ** 31) {
-    throw new RangeError(`${op}: expected a whole number to ignore but got ${ignoreIndex}`);
+    throw new RangeError(`${op}: expected an integer ignoreIndex but got ${ignoreIndex}`);
   }
   if (!(labelSmoothing >= 0 && labelSmoothing <= 1)) {
     throw new RangeError(`${op}: expected label smoothing from 0 to 1 but got ${labelSmoothing}`);

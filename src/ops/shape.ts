@@ -145,7 +145,7 @@ export type SliceRange = readonly [start: number, stop?: number, step?: number];
  * The elements of `x` within one range per axis, the first axes first; axes without a range are taken
  * whole. Stops beyond the end mean the end.
  *
- * Throws a `RangeError` for more ranges than axes, numbers that are not whole, and steps below 1.
+ * Throws a `RangeError` for more ranges than axes, numbers that are not integers, and steps below 1.
  */
 export function slice(x: Tensor, ranges: readonly SliceRange[]): Tensor {
   const { shape } = x;
@@ -161,9 +161,7 @@ export function slice(x: Tensor, ranges: readonly SliceRange[]): Tensor {
     const end = to ?? length;
     if (![from, end, step].every(Number.isInteger) || step < 1) {
       throw new RangeError(
-        `slice: expected whole numbers and a step of 1 or more but got [${
-          ranges[axis]
-        }] for axis ` +
+        `slice: expected integers and a step of 1 or more but got [${ranges[axis]}] for axis ` +
           axis,
       );
     }

@@ -88,7 +88,7 @@ export function checkShape(op: string, shape: Shape, size?: number): number[] {
   const open = shape.filter((length) => length === -1).length;
   if (wrong !== undefined || open > 1) {
     throw new RangeError(
-      `${op}: expected lengths that are whole numbers of 0 or more but got ${formatShape(shape)}`,
+      `${op}: expected integer lengths of 0 or more but got ${formatShape(shape)}`,
     );
   }
   if (size === undefined) return [...shape];

@@ -81,7 +81,7 @@ export class Tensor implements Binding, Disposable {
     return new Tensor(new Storage(buffer), checked, dtype);
   }
 
-  /** The device it lives on. */
+  /** Its device. */
   get device(): Device {
     return this.#storage.buffer.device;
   }
@@ -102,10 +102,10 @@ export class Tensor implements Binding, Disposable {
     return this.#requiresGrad || this.node !== null;
   }
 
-  /** Asks for a gradient of this leaf, or stops asking. Throws for whole-number types. */
+  /** Asks for a gradient of this leaf, or stops asking. Throws a `TypeError` for integer types. */
   set requiresGrad(wanted: boolean) {
     if (wanted && this.dtype !== "f32" && this.dtype !== "f16") {
-      throw new TypeError(`A tensor of ${this.dtype} has no gradient`);
+      throw new TypeError(`requiresGrad: expected f32 or f16 but got ${this}`);
     }
     this.#requiresGrad = wanted;
   }

@@ -174,16 +174,19 @@ export class BytePairTokenizer extends ByteLevelTokenizer {
 
 function wantedMerges({ vocabSize, merges }: BytePairTrainOptions, specials: number): number {
   if ((vocabSize === undefined) === (merges === undefined)) {
-    throw new TypeError("train needs either vocabSize or merges");
+    throw new TypeError(
+      "train: expected either vocabSize or merges but got " +
+        (merges === undefined ? "neither" : "both"),
+    );
   }
-  const [name, value, least] = vocabSize === undefined
+  const [name, value, min] = vocabSize === undefined
     ? ["merges", merges!, 0]
     : ["vocabSize", vocabSize, 256 + specials];
-  const most = vocabSize === undefined ? MAX_VOCAB_SIZE - 256 - specials : MAX_VOCAB_SIZE;
-  if (!Number.isInteger(value) || value < least || value > most) {
-    throw new RangeError(`${name} is ${value}, expected an integer from ${least} to ${most}`);
+  const max = vocabSize === undefined ? MAX_VOCAB_SIZE - 256 - specials : MAX_VOCAB_SIZE;
+  if (!Number.isInteger(value) || value < min || value > max) {
+    throw new RangeError(`train: expected ${name} from ${min} to ${max} but got ${value}`);
   }
-  return value - least;
+  return value - min;
 }
 
 function countWords(

@@ -6,7 +6,7 @@ import { writeLlmcTokens } from "../../src/io/llmc_bin.ts";
 import { writeNpy } from "../../src/io/npy.ts";
 import { assertSame } from "../support/compare.ts";
 
-/** Small whole numbers from a fixed stream (a linear congruential generator). */
+/** Small integers from a fixed stream (a linear congruential generator). */
 function randomNumbers(seed: number): (below: number) => number {
   let state = seed >>> 0;
   return (below) => {

@@ -168,7 +168,7 @@ await onEachDevice("comparisons and where choose", async (device) => {
   assert.deepEqual(await maskedFill(a, above, -1).toArray(), [[1, -1, 3], [-1, 2, -1]]);
 });
 
-await onEachDevice("whole numbers wrap, divide towards zero and are cast", async (device) => {
+await onEachDevice("integers wrap, divide towards zero and are cast", async (device) => {
   using _scope = new Scope();
   const a = tensor(Int32Array.of(-7, 7, 2 ** 31 - 1), { device });
   assert.deepEqual(await div(a, 2).toArray(), [-3, 3, 2 ** 30 - 1]);

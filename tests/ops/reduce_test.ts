@@ -45,7 +45,7 @@ await onEachDevice("sum() of many is accurate", async (device) => {
   }
 });
 
-await onEachDevice("sum() counts whole numbers exactly", async (device) => {
+await onEachDevice("sum() of integers is exact", async (device) => {
   using _scope = new Scope();
   const ones = full([70000], 16777, { device, dtype: "i32" });
   assert.equal(await sum(ones).item(), 70000 * 16777);

@@ -143,7 +143,7 @@ await onRowDevices("sample() draws the same ids on every device", async (device)
   }
 });
 
-await onEachDevice("randint() draws every whole number alike", async (device) => {
+await onEachDevice("randint() draws every integer evenly", async (device) => {
   using _scope = new Scope();
   const drawn = randint(-3, 2, [5000], { device, random: new RandomState(1) });
   assert.equal(drawn.dtype, "i32");

@@ -48,7 +48,7 @@ await onEachDevice("tensor() refuses ragged arrays and shapes that do not fit", 
     () => tensor([1, 2, 3], { shape: [2, 2], device }),
     /3 elements do not fit .*\[2, 2\]/,
   );
-  assert.throws(() => zeros([2, -1], { device }), /whole numbers of 0 or more but got \[2, -1\]/);
+  assert.throws(() => zeros([2, -1], { device }), /integer lengths of 0 or more but got \[2, -1\]/);
   assert.throws(() => zeros([1.5], { device }), RangeError);
 });
 

@@ -121,15 +121,15 @@ export function attention(
     const { kvHeads = heads, keys, d } = options;
     const small = batch * heads * queries * keys * d < SMALL;
     const wanted = small ? 1 : Math.ceil(2 * pool.threads / batch);
-    const most = Math.max(1, Math.floor(MAX_GROUP * kvHeads / heads));
-    const groupHeads = Math.min(most, Math.ceil(kvHeads / wanted));
+    const maxHeads = Math.max(1, Math.floor(MAX_GROUP * kvHeads / heads));
+    const groupHeads = Math.min(maxHeads, Math.ceil(kvHeads / wanted));
     const tasks = batch * Math.ceil(kvHeads / groupHeads);
     pool.run("attention_few", tasks, small ? tasks : 1, ...shared, groupHeads);
     return;
   }
   // Large blocks pack keys less often, small ones keep all threads busy.
-  const most = pool.threads === 1 ? 1 : Math.ceil(4 * pool.threads / (batch * heads));
-  const wanted = Math.ceil(queries / most / 20) * 20;
+  const maxBlocks = pool.threads === 1 ? 1 : Math.ceil(4 * pool.threads / (batch * heads));
+  const wanted = Math.ceil(queries / maxBlocks / 20) * 20;
   const queryBlock = Math.max(60, Math.min(MAX_QUERIES, wanted));
   const tasks = batch * heads * Math.ceil(queries / queryBlock);
   pool.run("attention", tasks, 1, ...shared, queryBlock);

@@ -137,6 +137,6 @@ export function sgemm(pool: ThreadPool, options: SgemmOptions): void {
 
 /** Outputs of a matrix-vector product that a thread takes at once. */
 function vectorChunk(outputs: number, k: number, threads: number): number {
-  const least = Math.ceil(MIN_WORK / Math.max(1, k));
-  return Math.ceil(Math.max(least, outputs / (4 * threads)) / 16) * 16;
+  const min = Math.ceil(MIN_WORK / Math.max(1, k));
+  return Math.ceil(Math.max(min, outputs / (4 * threads)) / 16) * 16;
 }

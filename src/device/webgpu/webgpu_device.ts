@@ -109,7 +109,7 @@ export class WebGpuDevice implements Device {
         matrixUnits: this.matrixUnits,
         subgroupSize: sameSize ? subgroupMinSize ?? 0 : 0,
       },
-      mostWorkgroups: gpu.limits.maxComputeWorkgroupsPerDimension,
+      maxWorkgroups: gpu.limits.maxComputeWorkgroupsPerDimension,
       enableSubgroups: subgroups && !naga,
       allocationOf: (buffer) => (buffer as WebGpuBuffer).allocation,
     });

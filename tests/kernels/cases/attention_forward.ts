@@ -2,7 +2,7 @@ import { type AttentionOptions, attentionParams } from "../../../kernels/attenti
 import { attentionForward } from "../../../kernels/attention/attention_forward.ts";
 import { type Case, output, random } from "../case.ts";
 
-/** Inputs of an attention, and the outputs of its twin. */
+/** Inputs of an attention, and the outputs of the reference. */
 export function inputs(options: AttentionOptions, padded: boolean) {
   const params = attentionParams(options);
   const { batch, heads, kvHeads, queries, keys, d } = params;
