@@ -38,7 +38,7 @@ export function dtypeOf(array: ArrayBufferView): DType {
   if (array instanceof Uint32Array) return "u32";
   if (array instanceof Float16Array) return "f16";
   throw new TypeError(
-    `Expected a Float32Array, Float16Array, Int32Array or Uint32Array but got ${array.constructor.name}`,
+    `dtypeOf: expected a Float32Array, Float16Array, Int32Array or Uint32Array but got ${array.constructor.name}`,
   );
 }
 

@@ -52,7 +52,7 @@ async function choose(
   { kind, gpu: asked }: OpenOptions,
 ): Promise<{ device: Device; why: string }> {
   if (kind !== undefined && kind !== "webgpu" && kind !== "cpu") {
-    throw new TypeError(`There is no device of kind "${kind}"; there are "webgpu" and "cpu"`);
+    throw new TypeError(`openDevice: expected kind "webgpu" or "cpu" but got "${kind}"`);
   }
   if (kind === "cpu") return { device: CpuDevice.open(), why: "it was asked for" };
   const gpu = await chooseGpu(asked);

@@ -116,20 +116,24 @@ export class KeyValueCache implements Disposable {
     const start = this.#length;
     if (start + time > contextSize) {
       throw new RangeError(
-        `KeyValueCache: ${time} more after ${start} positions are over a context of ${contextSize}`,
+        `KeyValueCache: expected at most ${contextSize} positions but got ${time} after ${start}`,
       );
     }
     if (this.#next && time !== 1) {
       throw new Error(
-        `KeyValueCache: rows of unequal length take one token at a time, not ${time}`,
+        `KeyValueCache: expected one token at a time, as rows are of unequal length, but got ${time}`,
       );
     }
     const unequal = lengths?.some((length) => length !== time);
     if (unequal && start > 0) {
-      throw new Error("KeyValueCache: only the first tokens of a sequence may be padded");
+      throw new Error(
+        "KeyValueCache: expected padding in the first tokens of a sequence only but got some later",
+      );
     }
     if (lengths && lengths.length !== this.#batch) {
-      throw new TypeError(`KeyValueCache: ${lengths.length} lengths for ${this.#batch} rows`);
+      throw new TypeError(
+        `KeyValueCache: expected ${this.#batch} lengths, one a row, but got ${lengths.length}`,
+      );
     }
     if (start + time > this.#capacity) this.#grow(start + time);
     this.#length = start + time;
@@ -158,7 +162,9 @@ export class KeyValueCache implements Disposable {
             );
           }
           if (x.requiresGrad) {
-            throw new Error("KeyValueCache: no gradient flows through a cache; use noGrad");
+            throw new Error(
+              "KeyValueCache: expected keys and values without a gradient but got some with one; use noGrad",
+            );
           }
         }
         this.#write(keys, this.#keys[index]);
@@ -177,7 +183,9 @@ export class KeyValueCache implements Disposable {
   hold(name: string, tensor: Tensor): void {
     if (tensor.shape[0] !== this.#batch) {
       throw new TypeError(
-        `KeyValueCache: "${name}" ${formatShape(tensor.shape)} does not have ${this.#batch} rows`,
+        `KeyValueCache: expected ${this.#batch} rows in "${name}" but got ${
+          formatShape(tensor.shape)
+        }`,
       );
     }
     this.#held.get(name)?.dispose();
@@ -196,7 +204,9 @@ export class KeyValueCache implements Disposable {
   select(rows: readonly number[]): void {
     const bad = rows.find((row) => !(Number.isInteger(row) && row >= 0 && row < this.#batch));
     if (bad !== undefined) {
-      throw new RangeError(`KeyValueCache: there is no row ${bad} among ${this.#batch}`);
+      throw new RangeError(
+        `KeyValueCache: expected rows from 0 to ${this.#batch - 1} but got ${bad}`,
+      );
     }
     if (rows.length === this.#batch && rows.every((row, i) => row === i)) return;
     this.#own(() => {

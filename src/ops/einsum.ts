@@ -45,7 +45,9 @@ interface Term {
  * ```
  */
 export function einsum(equation: string, ...operands: readonly Tensor[]): Tensor {
-  if (operands.length === 0) throw new TypeError("einsum: expected at least one tensor");
+  if (operands.length === 0) {
+    throw new TypeError("einsum: expected at least one tensor but got none");
+  }
   sameDevice("einsum", ...operands);
   checkFloat("einsum", ...operands);
   sameDType("einsum", ...operands);

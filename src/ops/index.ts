@@ -78,7 +78,7 @@ function part({ buffer, dtype }: Tensor, offset: number, size: number): Binding 
  * the other axes of `x`. Ids as in `embedding`.
  */
 export function take(x: Tensor, ids: Tensor): Tensor {
-  if (x.shape.length === 0) throw new TypeError(`take: expected one axis at least but got ${x}`);
+  if (x.shape.length === 0) throw new TypeError(`take: expected at least one axis but got ${x}`);
   const [rows, ...rest] = x.shape;
   const found = embedding(reshape(x, [rows, sizeOf(rest)]), ids);
   return reshape(found, [...ids.shape, ...rest]);

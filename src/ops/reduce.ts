@@ -184,7 +184,9 @@ function extreme(
   const list = resolveAxes(name, axes, x.shape);
   if (list.some((axis) => x.shape[axis] === 0)) {
     throw new RangeError(
-      `${name}: there is none in a tensor of shape ${formatShape(x.shape)} along the axes ` +
+      `${name}: expected at least one element but got shape ${
+        formatShape(x.shape)
+      } along the axes ` +
         formatShape(list),
     );
   }
@@ -207,7 +209,9 @@ function argExtreme(
   const at = axis === undefined ? 0 : resolveAxis(name, axis, shape);
   const reduced = axis === undefined ? x.size : shape[at];
   if (reduced === 0) {
-    throw new RangeError(`${name}: there is none in a tensor of shape ${formatShape(shape)}`);
+    throw new RangeError(
+      `${name}: expected at least one element but got shape ${formatShape(shape)}`,
+    );
   }
   const inner = axis === undefined ? 1 : sizeOf(shape.slice(at + 1));
   const ones = shape.map(() => 1);

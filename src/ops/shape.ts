@@ -6,6 +6,7 @@
 import { constant } from "../tensor/create.ts";
 import {
   broadcastShapes,
+  checkShape,
   formatShape,
   resolveAxes,
   resolveAxis,
@@ -25,7 +26,13 @@ import { copyStrided, expand, sumTo, writeStrided } from "./launch.ts";
  */
 export function reshape(x: Tensor, shape: Shape): Tensor {
   const { shape: before } = x;
-  return record("reshape", [x], x.alias(shape), [], (dOut) => [dOut.alias(before)]);
+  return record(
+    "reshape",
+    [x],
+    x.alias(checkShape("reshape", shape, x.size)),
+    [],
+    (dOut) => [dOut.alias(before)],
+  );
 }
 
 /**
@@ -101,7 +108,9 @@ export function flatten(x: Tensor, start = 0, end = -1): Tensor {
 export function broadcastTo(x: Tensor, shape: Shape): Tensor {
   if (!sameShape(broadcastShapes("broadcastTo", x.shape, shape), shape)) {
     throw new TypeError(
-      `broadcastTo: shape ${formatShape(x.shape)} does not stretch to ${formatShape(shape)}`,
+      `broadcastTo: expected a shape that broadcasts to ${formatShape(shape)} but got ${
+        formatShape(x.shape)
+      }`,
     );
   }
   const { shape: before } = x;
@@ -150,7 +159,11 @@ export type SliceRange = readonly [start: number, stop?: number, step?: number];
 export function slice(x: Tensor, ranges: readonly SliceRange[]): Tensor {
   const { shape } = x;
   if (ranges.length > shape.length) {
-    throw new RangeError(`slice: got ${ranges.length} ranges for shape ${formatShape(shape)}`);
+    throw new RangeError(
+      `slice: expected at most ${shape.length} ranges for shape ${
+        formatShape(shape)
+      } but got ${ranges.length}`,
+    );
   }
   const own = stridesOf(shape);
   let base = 0;
@@ -196,7 +209,9 @@ export function split(x: Tensor, lengths: number | readonly number[], axis = 0):
     : lengths;
   if (parts.reduce((sum, length) => sum + length, 0) !== whole) {
     throw new RangeError(
-      `split: lengths ${formatShape(parts)} do not add up to axis ${at} of ${formatShape(x.shape)}`,
+      `split: expected lengths that add up to axis ${at} of ${formatShape(x.shape)} but got ${
+        formatShape(parts)
+      }`,
     );
   }
   let start = 0;
@@ -220,7 +235,9 @@ export interface JoinOptions {
  * the shapes when they are not, and when dtypes or devices differ.
  */
 export function concat(tensors: readonly Tensor[], options: JoinOptions | number = {}): Tensor {
-  if (tensors.length === 0) throw new TypeError("concat: expected one tensor at least");
+  if (tensors.length === 0) {
+    throw new TypeError("concat: expected at least one tensor but got none");
+  }
   const { axis = 0 } = typeof options === "number" ? { axis: options } : options;
   const [{ shape: first, dtype }] = tensors;
   const at = resolveAxis("concat", axis, first);
@@ -229,8 +246,8 @@ export function concat(tensors: readonly Tensor[], options: JoinOptions | number
   for (const { shape } of tensors) {
     if (shape.length !== first.length || shape.some((n, i) => i !== at && n !== first[i])) {
       throw new TypeError(
-        `concat: shapes ${tensors.map((one) => formatShape(one.shape)).join(" and ")} ` +
-          `differ in other axes than ${at}`,
+        `concat: expected shapes that differ in axis ${at} only but got ` +
+          tensors.map((one) => formatShape(one.shape)).join(" and "),
       );
     }
   }
@@ -254,7 +271,7 @@ export function concat(tensors: readonly Tensor[], options: JoinOptions | number
 
 /** Tensors of one shape, joined along a new axis. */
 export function stack(tensors: readonly Tensor[], options: JoinOptions | number = {}): Tensor {
-  if (tensors.length === 0) throw new TypeError("stack: expected one tensor at least");
+  if (tensors.length === 0) throw new TypeError("stack: expected at least one tensor but got none");
   const { axis = 0 } = typeof options === "number" ? { axis: options } : options;
   const [{ shape }] = tensors;
   const at = resolveAxis("stack", axis, [...shape, 1]);

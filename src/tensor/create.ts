@@ -6,7 +6,7 @@
 import { fill } from "../../kernels/elementwise/fill.ts";
 import { defaultDevice } from "../device/default.ts";
 import type { Device } from "../device/device.ts";
-import { arrayOf, BYTES, type DType, dtypeOf, isFloat, type TypedArray } from "../device/dtype.ts";
+import { arrayOf, type DType, dtypeOf, isFloat, type TypedArray } from "../device/dtype.ts";
 import { checkShape, formatShape, type Shape, sizeOf } from "./shape.ts";
 import { Tensor } from "./tensor.ts";
 
@@ -207,7 +207,7 @@ function flatten(values: NestedValues, shape: Shape): (number | boolean)[] {
       : typeof part === "object" && part.length === shape[axis];
     if (!fits) {
       throw new TypeError(
-        `tensor: ragged arrays: expected shape ${formatShape(shape)} but found ` +
+        `tensor: expected nested arrays of shape ${formatShape(shape)} but got ` +
           (typeof part === "object" ? `an array of ${part.length}` : part) + ` at axis ${axis}`,
       );
     }
@@ -215,6 +215,12 @@ function flatten(values: NestedValues, shape: Shape): (number | boolean)[] {
     else part.forEach((inner) => visit(inner, axis + 1));
   };
   visit(values, 0);
-  if (flat.length !== sizeOf(shape)) throw new TypeError("tensor: ragged arrays");
+  if (flat.length !== sizeOf(shape)) {
+    throw new TypeError(
+      `tensor: expected nested arrays of shape ${
+        formatShape(shape)
+      } but got ${flat.length} numbers`,
+    );
+  }
   return flat;
 }

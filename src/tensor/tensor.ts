@@ -70,7 +70,9 @@ export class Tensor implements Binding, Disposable {
   static empty(device: Device, shape: Shape, dtype: DType = "f32"): Tensor {
     const checked = checkShape("Tensor.empty", shape);
     if (!device.dtypes.has(dtype)) {
-      throw new TypeError(`${device.description} has no ${dtype}`);
+      throw new TypeError(
+        `Tensor.empty: expected a dtype of ${device.description} but got ${dtype}`,
+      );
     }
     // Reads and copies move whole words, so an odd number of f16 is padded.
     const bytes = Math.ceil(sizeOf(checked) * BYTES[dtype] / 4) * 4;
@@ -88,7 +90,11 @@ export class Tensor implements Binding, Disposable {
 
   /** Its memory. Throws when the tensor was disposed of. */
   get buffer(): DeviceBuffer {
-    if (this.#disposed) throw new Error(`${this.#title()} was used after it was disposed of`);
+    if (this.#disposed) {
+      throw new Error(
+        `${this.#title()} was used after it was disposed of; keep() lets it outlive its Scope`,
+      );
+    }
     return this.#storage.buffer;
   }
 
@@ -153,7 +159,9 @@ export class Tensor implements Binding, Disposable {
    */
   backward(seed: Tensor | number = 1): void {
     if (!this.node) {
-      throw new Error(`${this.#title()} depends on no tensor that requires a gradient`);
+      throw new Error(
+        `backward: ${this.#title()} depends on no tensor that requires a gradient; set requiresGrad before computing it, outside of noGrad`,
+      );
     }
     this.node.backward(this, seed);
   }

@@ -108,10 +108,12 @@ export class BytePairTokenizer extends ByteLevelTokenizer {
     checkSpecialTokens(specialTokens, "specialTokens");
     const wanted = wantedMerges(options, specialTokens.length);
     if (!(minFrequency >= 1)) {
-      throw new RangeError(`minFrequency is ${minFrequency}, expected a number from 1 up`);
+      throw new RangeError(`train: expected minFrequency of 1 or more but got ${minFrequency}`);
     }
     if (!Object.hasOwn(SPLITTERS, pattern)) {
-      throw new TypeError(`pattern is ${JSON.stringify(pattern)}, expected "gpt2" or "gpt4"`);
+      throw new TypeError(
+        `train: expected pattern "gpt2" or "gpt4" but got ${JSON.stringify(pattern)}`,
+      );
     }
     const words = countWords(typeof text === "string" ? [text] : text, pattern, specialTokens);
     const merges: [number, number][] = [];
@@ -184,7 +186,9 @@ function wantedMerges({ vocabSize, merges }: BytePairTrainOptions, specials: num
     : ["vocabSize", vocabSize, 256 + specials];
   const max = vocabSize === undefined ? MAX_VOCAB_SIZE - 256 - specials : MAX_VOCAB_SIZE;
   if (!Number.isInteger(value) || value < min || value > max) {
-    throw new RangeError(`train: expected ${name} from ${min} to ${max} but got ${value}`);
+    throw new RangeError(
+      `train: expected an integer ${name} from ${min} to ${max} but got ${value}`,
+    );
   }
   return value - min;
 }

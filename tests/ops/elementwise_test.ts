@@ -194,7 +194,10 @@ await onEachDevice("elementwise operations refuse what does not fit", (device) =
   const a = tensor([[1, 2, 3]], { device });
   const whole = tensor([1, 2, 3], { device, dtype: "i32" });
   const other = tensor([[1, 2]], { device });
-  assert.throws(() => add(a, other), /add: shapes \[1, 3\] and \[1, 2\] do not broadcast/);
+  assert.throws(
+    () => add(a, other),
+    /add: expected shapes that broadcast but got \[1, 3\] and \[1, 2\]/,
+  );
   assert.throws(() => add(a, whole), /add: expected one dtype/);
   assert.throws(() => add(whole, 0.5), /expected an integer/);
   assert.throws(() => add(1, 2), /expected a tensor/);
@@ -203,7 +206,7 @@ await onEachDevice("elementwise operations refuse what does not fit", (device) =
   assert.throws(() => neg(cast(whole, "u32")), /sign/);
   assert.throws(() => swiglu(a, other), /\[1, 3\] and \[1, 2\]/);
   a.requiresGrad = true;
-  assert.throws(() => sum(floor(a)).backward(), /floor has no gradient/);
+  assert.throws(() => sum(floor(a)).backward(), /floor: the operation has no gradient/);
 });
 
 await onEachDevice("isNaN() finds NaN of every dtype", async (device) => {

@@ -57,8 +57,8 @@ await onEachDevice("reductions of nothing", async (device) => {
   assert.deepEqual(await sum(none, 1).toArray(), [0, 0]);
   assert.deepEqual(await mean(none, 1).toArray(), [NaN, NaN]);
   assert.deepEqual(await sum(none, 0).toArray(), []);
-  assert.throws(() => max(none, 1), /max: there is none in a tensor of shape \[2, 0\]/);
-  assert.throws(() => argmax(none), /argmax: there is none/);
+  assert.throws(() => max(none, 1), /max: expected at least one element but got shape \[2, 0\]/);
+  assert.throws(() => argmax(none), /argmax: expected at least one element/);
   assert.deepEqual(max(none, 0).shape, [0]);
 });
 
@@ -95,8 +95,8 @@ await onEachDevice("mean() hands its gradient to every element", async (device) 
 await onEachDevice("reductions refuse axes that are not there", (device) => {
   using _scope = new Scope();
   const x = tensor([[1, 2]], { device });
-  assert.throws(() => sum(x, 2), /sum: axis 2 is outside a tensor of shape \[1, 2\]/);
-  assert.throws(() => sum(x, [0, -2]), /name an axis twice/);
+  assert.throws(() => sum(x, 2), /sum: expected an axis of shape \[1, 2\] but got 2/);
+  assert.throws(() => sum(x, [0, -2]), /expected different axes but got \[0, -2\]/);
   assert.throws(() => mean(tensor([1], { device, dtype: "i32" })), /expected f32 or f16/);
 });
 
@@ -163,5 +163,5 @@ await onEachDevice("cumsum() along any axis, and its gradient", async (device) =
   const ids = tensor([3, -4, 5], { device, dtype: "i32" });
   assert.deepEqual(await cumsum(ids, 0).toArray(), [3, -1, 4]);
   assert.deepEqual(cumsum(zeros([0, 3], { device }), 0).shape, [0, 3]);
-  assert.throws(() => cumsum(ids, 1), /cumsum: axis 1 is outside/);
+  assert.throws(() => cumsum(ids, 1), /cumsum: expected an axis of shape \[3\] but got 1/);
 });

@@ -75,7 +75,7 @@ function problemOf(manifest: Manifest | null): string | undefined {
   const counts = { file, shard, tokens, total, documents, tokensPerShard, ...place };
   for (const [name, value] of Object.entries(counts)) {
     if (!Number.isSafeInteger(value) || value < 0) {
-      return `expected a whole number as ${name} but found ${value}`;
+      return `expected an integer as ${name} but got ${value}`;
     }
   }
   if (!Array.isArray(files) || file > files.length) return `has no file of number ${file}`;
