@@ -206,7 +206,7 @@ export class TokenLoader implements AsyncDisposable {
    * Goes to where a loader on the same data stood when `state()` was called. Batch and context size
    * may be others.
    *
-   * @throws {RangeError} where the state was saved on other data or is none
+   * @throws {RangeError} for an invalid state, or one that was saved on other data
    */
   restore(state: TokenLoaderState): void {
     const { corpusTokens, corpusHash, position, seed } = state ?? {};

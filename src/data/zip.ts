@@ -43,7 +43,7 @@ export async function readZipEntry(
   const broken = (cause: unknown, offset: number): never => {
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new FileFormatError(
-      `is no whole zip archive, it may have been cut short: ${reason.toLowerCase()}`,
+      `is not a complete zip archive, it may have been cut short: ${reason.toLowerCase()}`,
       { file, offset, cause },
     );
   };

@@ -163,7 +163,7 @@ export class Transformer extends Module {
     }
     const { cache, lengths } = options;
     const positions = cache?.extend(ids.shape[1], lengths) ?? { start: 0, starts: undefined };
-    // A cache knows by itself what is padding.
+    // A cache keeps track of padding.
     const valid = cache ? undefined : notEqual(ids, this.config.padTokenId);
     const pass = this.#pass(options);
     const states = [this.#embed(this.decoder.embed, ids, positions, pass)];

@@ -16,7 +16,7 @@ import type { Tensor } from "../tensor/tensor.ts";
 
 /** The sizes of a {@linkcode KeyValueCache}. */
 export interface KeyValueCacheOptions {
-  /** Where it lives. */
+  /** The device. */
   readonly device: Device;
   /** The type of keys and values. Default: `f32`. */
   readonly dtype?: DType;
@@ -61,7 +61,7 @@ export interface LayerCache {
 }
 
 /**
- * Keys and values of every layer, and how far each sequence has come. It grows in steps up to the context, its
+ * Keys and values of every layer, and how long each sequence is. It grows in steps up to the context, its
  * rows can be reordered, repeated and dropped ({@linkcode KeyValueCache.select}), and a model may keep further
  * tensors in it that belong to its rows, as the cross-attention of a translator.
  *
@@ -70,7 +70,7 @@ export interface LayerCache {
  * goes on from its own end, one token at a time.
  */
 export class KeyValueCache implements Disposable {
-  /** The device it lives on. */
+  /** The device. */
   readonly device: Device;
   readonly #options: Required<KeyValueCacheOptions>;
   readonly #held = new Map<string, Tensor>();
@@ -96,7 +96,7 @@ export class KeyValueCache implements Disposable {
     return this.#batch;
   }
 
-  /** Positions of the sequence that has come furthest. */
+  /** Length of the longest sequence. */
   get length(): number {
     return this.#length;
   }
@@ -245,7 +245,7 @@ export class KeyValueCache implements Disposable {
     this.dispose();
   }
 
-  /** Runs what makes tensors that live until the cache lets them go. */
+  /** Runs what makes tensors that the cache owns. */
   #own<R>(body: () => R): R {
     return unscoped(() => noGrad(body));
   }

@@ -289,7 +289,7 @@ export function watch(owner: Watched): void {
   all.add(new WeakRef(owner));
 }
 
-/** What watched tensors of a device are to be read now. */
+/** The watched tensors of a device that are due to be read. */
 function watchedOn(device: Device): { tensor: Tensor; check: (value: number) => void }[] {
   const all = watches.get(device) ?? new Set();
   const due: { tensor: Tensor; check: (value: number) => void }[] = [];

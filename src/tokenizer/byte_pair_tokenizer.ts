@@ -97,7 +97,7 @@ export class BytePairTokenizer extends ByteLevelTokenizer {
    * merges than asked for, and tokens stay within 1,024 bytes.
    *
    * @throws {TypeError} if not exactly one of `vocabSize` and `merges` is given, or special tokens
-   * are empty or stand twice
+   * are empty or duplicates
    * @throws {RangeError} if a number is out of range
    */
   static train(

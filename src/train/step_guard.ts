@@ -44,8 +44,8 @@ const WEIGHT = 0.01;
 const MIN_DEVIATION = 0.01;
 
 /**
- * Judges every step by its loss and the norm of its gradients before the update is made, so that a step left out
- * has changed neither weights nor moments. PaLM skipped the batches about a spike in the same way (Chowdhery et al. 2022,
+ * Checks every step by its loss and the norm of its gradients before the update, so that a skipped step has
+ * changed neither weights nor moments. PaLM skipped the batches about a spike in the same way (Chowdhery et al. 2022,
  * section 5.1).
  *
  * @example

@@ -117,7 +117,7 @@ Deno.test("BytePairTokenizer.fromJSON() names the field when it is wrong", () =>
   );
   assertRefused(
     { specialTokens: ["a", "a"] },
-    `t.json: specialTokens[1]: the special token "a" stands twice`,
+    `t.json: specialTokens[1]: expected each special token once but got "a" twice`,
   );
 });
 

@@ -55,7 +55,7 @@ export async function readManifest(folder: string): Promise<Manifest | undefined
   try {
     manifest = JSON.parse(text);
   } catch (cause) {
-    throw new FileFormatError("is no JSON", { file, cause });
+    throw new FileFormatError("is not JSON", { file, cause });
   }
   const problem = problemOf(manifest);
   if (problem) throw new FileFormatError(problem, { file });

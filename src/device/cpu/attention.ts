@@ -108,7 +108,7 @@ function layout(options: AttentionOptions): number[] {
  * o = softmax(scale * q k^T + mask) v, and lse for the backward pass. A query that sees no key gives 0 (and +inf in lse).
  * `pasts` is the byte address of int32 [batch], the `past` of each sequence where they differ.
  *
- * @throws {RangeError} If d is not 1 to 256 or heads is no multiple of kvHeads.
+ * @throws {RangeError} If d is not 1 to 256 or heads is not a multiple of kvHeads.
  */
 export function attention(
   pool: ThreadPool,
@@ -138,7 +138,7 @@ export function attention(
 /**
  * dq, dk and dv of {@linkcode attention} from dO, o and lse, recomputing the weights tile by tile.
  *
- * @throws {RangeError} If d is not 1 to 256 or heads is no multiple of kvHeads.
+ * @throws {RangeError} If d is not 1 to 256 or heads is not a multiple of kvHeads.
  */
 export function attentionBackward(pool: ThreadPool, options: AttentionBackwardOptions): void {
   const { batch, heads, kvHeads = heads, q, k, v, o, lse, keyValid = 0 } = options;

@@ -78,7 +78,7 @@ export interface BlasOptions {
  * the WASM kernels that come next. Accelerate uses threads as it sees fit and gets each product in one call.
  */
 export class Blas {
-  /** The products of the library as a kernel of a thread pool, which `ThreadPool.start` is to be given. */
+  /** The matrix products of the library as a kernel for `ThreadPool.start`. */
   readonly kernel: NativeKernel;
   readonly #library: Library;
   /** True where a call uses no other thread than its own. */

@@ -298,7 +298,7 @@ export class WebGpuDevice implements Device {
       if (this.#loss) throw this.#loss;
       return result;
     } catch (error) {
-      // The loss is told by another promise, which may settle a little later.
+      // Another promise reports the loss, and may settle a little later.
       if (!this.#loss) {
         await Promise.race([
           this.lost.catch(() => {}),
