@@ -29,25 +29,36 @@
 export { CpuDevice, type CpuDeviceOptions } from "./src/device/cpu/cpu_device.ts";
 export * from "./src/device/default.ts";
 export * from "./src/device/device.ts";
-export * from "./src/device/dtype.ts";
+export type { DType, TypedArray } from "./src/device/dtype.ts";
 export * from "./src/device/errors.ts";
 export { yieldToEventLoop } from "./src/device/event_loop.ts";
-export * from "./src/device/kernel.ts";
-export { type BindingSlot } from "./src/device/kernel_spec.ts";
 export * from "./src/device/open.ts";
-export { type Bindings } from "./src/device/splitting.ts";
-export * from "./src/device/timings.ts";
+export { formatTimings } from "./src/device/timings.ts";
+export { loadDawn } from "./src/device/webgpu/dawn.ts";
 export * from "./src/device/webgpu/webgpu_device.ts";
 
 // Tensors and gradients
-export * from "./src/tensor/create.ts";
+export {
+  arange,
+  assign,
+  type CreateOptions,
+  type ForeignArray,
+  full,
+  type NestedValues,
+  ones,
+  onesLike,
+  tensor,
+  type TensorOptions,
+  zeros,
+  zerosLike,
+} from "./src/tensor/create.ts";
 export * from "./src/tensor/random.ts";
 export { type StreamParams } from "./kernels/sampling/philox.ts";
 export * from "./src/tensor/scope.ts";
 export { type GradNode, type NestedArray, readTensors, Tensor } from "./src/tensor/tensor.ts";
 export { type Shape } from "./src/tensor/shape.ts";
 export { recompute, type RecomputeOptions } from "./src/tensor/recompute.ts";
-export { type Backward, enableGrad, needsGrad, noGrad, record } from "./src/tensor/tape.ts";
+export { enableGrad, noGrad } from "./src/tensor/tape.ts";
 
 // Operations
 export * from "./src/ops/mod.ts";
@@ -65,10 +76,9 @@ export { type Block, CausalLM, type CausalLMConfig, type Pass } from "./src/mode
 export * from "./src/models/gpt2.ts";
 export * from "./src/models/gpt3.ts";
 export * from "./src/models/llama.ts";
-export * from "./src/models/model_folder.ts";
 export * from "./src/models/transformer.ts";
 
-// Weights of others, and for others
+// Folders of models, and the hub
 export {
   downloadModel,
   type ModelDownloadProgress,
@@ -76,9 +86,14 @@ export {
   type ModelPart,
 } from "./src/pretrained/download_model.ts";
 export * from "./src/pretrained/llama2c.ts";
-export { loadPretrained, type LoadPretrainedOptions } from "./src/pretrained/load_pretrained.ts";
-export * from "./src/pretrained/load_pretrained_tokenizer.ts";
-export { savePretrained, type SavePretrainedOptions } from "./src/pretrained/save_pretrained.ts";
+export { loadModel, type LoadModelOptions } from "./src/pretrained/load_model.ts";
+export { loadTokenizer } from "./src/pretrained/load_tokenizer.ts";
+export {
+  type LanguageModelKind,
+  type ModelKind,
+  type ModelKinds,
+} from "./src/pretrained/model_kinds.ts";
+export { saveModel, type SaveModelOptions } from "./src/pretrained/save_model.ts";
 
 // Optimizers
 export * from "./src/optim/adamw.ts";
@@ -95,6 +110,7 @@ export { type StoredTensor } from "./src/optim/stored.ts";
 export * from "./src/train/evaluate.ts";
 export * from "./src/train/fitting_batch.ts";
 export * from "./src/train/interrupt.ts";
+export * from "./src/train/look.ts";
 export * from "./src/train/memory.ts";
 export * from "./src/train/run_checkpoint.ts";
 export * from "./src/train/run_folder.ts";
@@ -112,7 +128,6 @@ export * from "./src/eval/perplexity.ts";
 export * from "./src/eval/text_perplexity.ts";
 
 // Tokenizers
-export { type BytePairJSON, TokenizerFormatError } from "./src/tokenizer/byte_pair_json.ts";
 export { ByteLevelTokenizer } from "./src/tokenizer/byte_level_tokenizer.ts";
 export * from "./src/tokenizer/byte_pair_tokenizer.ts";
 export * from "./src/tokenizer/gpt2_tokenizer.ts";
@@ -128,8 +143,8 @@ export {
 } from "./src/tokenizer/text_vocabulary.ts";
 export { type TextVocabularyJSON } from "./src/tokenizer/text_vocabulary_json.ts";
 export * from "./src/tokenizer/tokenizer.ts";
-export * from "./src/tokenizer/tokenizer_json.ts";
-export { type PretrainedTokenizer } from "./src/tokenizer/tokenizer_json_base.ts";
+export { type PretrainedTokenizer } from "./src/tokenizer/tokenizer_base.ts";
+export { tokenizerFromJson } from "./src/tokenizer/tokenizer_json.ts";
 
 // Data
 export { dataset as mobyDick, loadMobyDick } from "./data/moby_dick.ts";
@@ -186,11 +201,28 @@ export {
   type WritableFile,
 } from "./src/io/atomic_file.ts";
 export { type ByteSource } from "./src/io/byte_source.ts";
-export * from "./src/io/checkpoint.ts";
+export {
+  type Checkpoint,
+  type CheckpointFile,
+  type CheckpointTensor,
+  type Json,
+  listCheckpoints,
+  loadCheckpoint,
+  loadNewestCheckpoint,
+} from "./src/io/checkpoint.ts";
 export * from "./src/io/errors.ts";
 export * from "./src/io/llama2c_bin.ts";
 export * from "./src/io/llmc_bin.ts";
-export * from "./src/io/npy.ts";
+export {
+  encodeNpy,
+  type NpyArray,
+  type NpyData,
+  type NpyDtype,
+  type NpyHeader,
+  readNpy,
+  readNpyHeader,
+  writeNpy,
+} from "./src/io/npy.ts";
 export * from "./src/io/safetensors.ts";
 
 // Progress, logs and pictures
@@ -198,7 +230,13 @@ export type { AttentionLayer } from "./src/report/attention_layer.ts";
 export { attentionPicture, type AttentionPictureOptions } from "./src/report/attention_picture.ts";
 export { attentionPng } from "./src/report/attention_png.ts";
 export { EventFile, type EventFileOptions } from "./src/report/event_file.ts";
-export * from "./src/report/format.ts";
+export {
+  formatBytes,
+  formatCount,
+  formatDuration,
+  formatRate,
+  formatSample,
+} from "./src/report/format.ts";
 export { type Curve, type CurvePanel, type CurvesOptions, curvesSvg } from "./src/report/curves.ts";
 export * from "./src/report/length_histograms.ts";
 export * from "./src/report/progress.ts";

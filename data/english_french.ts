@@ -1,5 +1,5 @@
 // English sentences and their French translations: downloaded once, or read from a path.
-import { join } from "node:path";
+import { join } from "../src/io/node_builtins.ts";
 import { cacheFolder, download, type DownloadOptions } from "../src/hub/download.ts";
 import { FileFormatError } from "../src/io/errors.ts";
 import { cleanPair, readSentencePairs, type SentencePair } from "../src/data/translation_pairs.ts";
@@ -23,13 +23,13 @@ export interface EnglishFrenchOptions extends
     "onProgress" | "signal" | "retries"
   > {
   /** A copy that is already on this machine, `.txt` or `.zip`; nothing is downloaded then. */
-  readonly path?: string | URL;
+  readonly path?: string | URL | undefined;
   /** Where to download from instead of `dataset.source`. */
   readonly url?: string | URL;
   /** Fewest bytes that a download must have; `dataset.minBytes` by default. */
   readonly minBytes?: number;
   /** Folder to keep the download in; `cacheFolder()` by default. */
-  readonly cache?: string;
+  readonly cache?: string | undefined;
 }
 
 /**
@@ -42,9 +42,9 @@ export interface EnglishFrenchOptions extends
  * @throws {FileFormatError} where the archive is too small or cut short, or a line is malformed
  */
 export async function loadEnglishFrench(
-  options: EnglishFrenchOptions = {},
+  options?: EnglishFrenchOptions,
 ): Promise<SentencePair[]> {
-  const { path, url = dataset.source, minBytes = dataset.minBytes, cache, ...rest } = options;
+  const { path, url = dataset.source, minBytes = dataset.minBytes, cache, ...rest } = options ?? {};
   if (path !== undefined) return (await readSentencePairs(path)).map(cleanPair);
   const file = await download(url, join(cache ?? cacheFolder(), "fra-eng.zip"), rest);
   try {

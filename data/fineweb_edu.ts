@@ -1,5 +1,5 @@
 // FineWeb-Edu, the pages of the web that teach something: downloaded file by file and made into token shards.
-import { join } from "node:path";
+import { join } from "../src/io/node_builtins.ts";
 import { hubCorpusFile, type HubOptions, listHubFiles } from "../src/hub/hub.ts";
 import {
   prepareCorpus,
@@ -28,7 +28,7 @@ export interface FineWebEduOptions extends Omit<PrepareOptions, "origin"> {
   /** Branch, tag or commit; `main` by default. A preparation that was begun goes on with its own. */
   revision?: string;
   /** Keeps the parquet files, 28 GB in all; by default each is removed when it is in the shards. */
-  keepDownloads?: boolean;
+  keepDownloads?: boolean | undefined;
   /** Called while a file comes, with its name, the bytes so far and all bytes. */
   onDownload?: (file: string, done: number, total: number) => void;
 }
@@ -46,9 +46,9 @@ export interface FineWebEduOptions extends Omit<PrepareOptions, "origin"> {
  */
 export async function prepareFineWebEdu(
   folder: string | URL,
-  options: FineWebEduOptions = {},
+  options?: FineWebEduOptions,
 ): Promise<PreparedCorpus> {
-  const { hub = {}, revision = "main", keepDownloads, onDownload, ...rest } = options;
+  const { hub = {}, revision = "main", keepDownloads, onDownload, ...rest } = options ?? {};
   const begun = (await preparedOrigin(folder))?.split("@").at(-1);
   const { signal } = rest;
   const listed = await listHubFiles(dataset.source, {

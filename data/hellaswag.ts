@@ -1,5 +1,5 @@
 // HellaSwag, stories to be ended in the one sensible way of four: downloaded once, or read from a path.
-import { join } from "node:path";
+import { join } from "../src/io/node_builtins.ts";
 import { cacheFolder, download, type DownloadOptions } from "../src/hub/download.ts";
 import { parseJsonLines, textField } from "../src/data/jsonl.ts";
 import { toPath } from "../src/io/byte_source.ts";
@@ -34,11 +34,11 @@ export interface HellaSwagFileOptions extends
     "onProgress" | "signal" | "retries"
   > {
   /** A file of this format that is already on this machine; nothing is downloaded then. */
-  readonly path?: string | URL;
+  readonly path?: string | URL | undefined;
   /** Where to download from instead of `dataset.source`; the file must be the same. */
   readonly url?: string | URL;
   /** Folder to keep the download in; `cacheFolder()` by default. */
-  readonly cache?: string;
+  readonly cache?: string | undefined;
 }
 
 /**
@@ -50,8 +50,8 @@ export interface HellaSwagFileOptions extends
  * @throws {DownloadError} where it cannot be downloaded
  * @throws {FileFormatError} where a line is no such item; the message names the line
  */
-export async function loadHellaSwag(options: HellaSwagFileOptions = {}): Promise<HellaSwagItem[]> {
-  const { path, url = dataset.source, cache, ...rest } = options;
+export async function loadHellaSwag(options?: HellaSwagFileOptions): Promise<HellaSwagItem[]> {
+  const { path, url = dataset.source, cache, ...rest } = options ?? {};
   const file = toPath(
     path ??
       await download(url, join(cache ?? cacheFolder(), "hellaswag_val.jsonl"), {

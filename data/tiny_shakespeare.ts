@@ -1,5 +1,5 @@
 // Tiny Shakespeare, the text that char-rnn and nanoGPT train on: downloaded once, or read from a path.
-import { join } from "node:path";
+import { join } from "../src/io/node_builtins.ts";
 import { checkDataset, type Dataset } from "../src/data/dataset.ts";
 import { cacheFolder, download, type DownloadOptions } from "../src/hub/download.ts";
 
@@ -20,11 +20,11 @@ export interface TinyShakespeareOptions extends
     "onProgress" | "signal" | "retries"
   > {
   /** A copy that is already on this machine; nothing is downloaded then. */
-  path?: string | URL;
+  path?: string | URL | undefined;
   /** Where to download from instead of `dataset.source`. */
   url?: string | URL;
   /** Folder to keep the download in; `cacheFolder()` by default. */
-  cache?: string;
+  cache?: string | undefined;
 }
 
 /**
@@ -35,8 +35,8 @@ export interface TinyShakespeareOptions extends
  * @throws {DownloadError} where it cannot be downloaded
  * @throws {Error} where the file at `path` is another text
  */
-export async function loadTinyShakespeare(options: TinyShakespeareOptions = {}): Promise<string> {
-  const { path, url = dataset.source, cache, ...rest } = options;
+export async function loadTinyShakespeare(options?: TinyShakespeareOptions): Promise<string> {
+  const { path, url = dataset.source, cache, ...rest } = options ?? {};
   const file = path ??
     await download(url, join(cache ?? cacheFolder(), "tiny_shakespeare.txt"), {
       ...rest,

@@ -4,17 +4,20 @@
  *
  *     deno run --allow-read=runs --allow-write=runs --allow-net=raw.githubusercontent.com examples/next_token_byte_pair.ts
  *
- * The full sizes are for a GPU; `--preset tiny` takes minutes a model without one. With `--data` a text of your own
- * is read (permit its folder) and nothing is downloaded. All options: `--help`. Ctrl-C finishes the step and saves;
- * `--resume` goes on, also after a crash.
+ * Without options it takes minutes a model without a GPU; `--preset spec`, of 7.5 million parameters and 100 epochs, is for
+ * one. With `--data` a text of your own is read (permit its folder) and nothing is downloaded. All options: `--help`.
+ * Ctrl-C finishes the step and saves; `--resume` goes on, also after a crash.
  *
  * An epoch is every window of the text once, in an order that the seed and the epoch tell: context + 1
  * tokens, of which the model reads all but the last and predicts all but the first; the next window begins
- * `context` tokens further on.
+ * `context` tokens further on. AdamW has the betas 0.9 and 0.95 and weight decay 0.1 on matrices (PyTorch's defaults are 0.9,
+ * 0.999 and 0.01 on all); the GPTs start as GPT-2 does, from a deviation of 0.02, less where a block writes its result.
+ * Losses and accuracies are measured after the epoch and without dropout, those of training on as many windows as are
+ * held out.
  *
  * A run's folder has `tokenizer.json`, `table.md` and `curves.svg`, and for each model a folder that
  * `examples/generate.ts` continues texts with (the parameters of the epoch with the best validation loss), the
- * checkpoints, TensorBoard's events and a picture of the attention.
+ * checkpoints, TensorBoard's events and pictures of the attention.
  *
  * @module
  */
@@ -24,9 +27,9 @@ import {
   crossEntropy,
   Interrupt,
   noGrad,
-  openDevice,
   openProgress,
-  type RandomState,
+  readParameters,
+  readSelfAttention,
   readTensors,
   reshape,
   saveModel,
@@ -34,11 +37,12 @@ import {
   type Tensor,
   tensor,
   TextLog,
-  warmupCosine,
+  weightNorm,
 } from "../mod.ts";
-import { openCorpus, type WindowBatch } from "./next_token_byte_pair/data.ts";
-import { openRun } from "./next_token_byte_pair/folder.ts";
-import { drawSamples, readAttention, readParameters } from "./next_token_byte_pair/look.ts";
+import { openChosenDevice } from "../src/cli/open_device.ts";
+import { findRun } from "../src/cli/runs.ts";
+import { openCorpus, type WindowBatch, type Windows } from "./next_token_byte_pair/data.ts";
+import { drawSamples, readBeginning } from "./next_token_byte_pair/look.ts";
 import { type Model, type ModelName, TITLES } from "./next_token_byte_pair/models.ts";
 import { parseOptions } from "./next_token_byte_pair/options.ts";
 import {
@@ -48,24 +52,21 @@ import {
   type Result,
   type Score,
 } from "./next_token_byte_pair/report.ts";
-import { NOTHING, scoreOf, Training, withBatch } from "./next_token_byte_pair/training.ts";
+import { epochSchedule, isShown } from "./next_token_byte_pair/schedule.ts";
+import { Training } from "./next_token_byte_pair/training.ts";
 
-const run = await openRun(parseOptions(Deno.args));
-using _folder = run.folder;
-const { folder: { path: folder }, options } = run;
-const device = await openDevice(options.device === "auto" ? {} : { kind: options.device });
+const found = await findRun("next-token", parseOptions(Deno.args));
+const { options } = found;
+using runFolder = await found.open();
+const folder = runFolder.path;
+const device = await openChosenDevice(options);
 using log = await TextLog.open(`${folder}/log.txt`, { echo: console.log });
-const corpus = await openCorpus(folder, options);
+const corpus = await openCorpus(folder, options, (text) => log.line(text));
 const { tokenizer, train, validation, unigramEntropy } = corpus;
 log.line(`${folder}: ${corpus.description}`);
 log.line(`unigram entropy of these tokens: ${unigramEntropy.toFixed(4)} nats`);
 const steps = options.epochs * train.batches;
-/** The learning rate of an epoch, counted from 0. */
-const schedule = warmupCosine({
-  maxLr: options.lr,
-  minLr: options.minLr,
-  decaySteps: options.epochs,
-});
+const schedule = epochSchedule(options, train.batches);
 
 using interrupt = new Interrupt((signal) =>
   console.error(`\n${signal}: finishing this step and saving; once more ends at once`)
@@ -104,17 +105,15 @@ async function trainEpoch(training: Training, report: Report): Promise<void> {
   let reading = Promise.resolve();
   for (let i = training.step % train.batches; i < train.batches && !interrupt.requested; i++) {
     const started = performance.now();
-    // The rate falls from epoch to epoch; only the warm-up goes by steps.
-    const lr = schedule(epoch) * Math.min(1, (training.step + 1) / (options.warmup + 1));
+    const lr = schedule(training.step);
     const scalars = trainStep(training, train.batch(i, epoch), lr);
     const step = ++training.step;
     await reading;
     // The next step begins while these are read, so that the device need not wait.
-    reading = readScalars(scalars).then(([loss, correct, tokens, gradNorm]) => {
+    reading = readScalars(scalars).then(([loss, gradNorm]) => {
       if (!Number.isFinite(gradNorm)) {
         throw new Error(`${TITLES[training.name]}: the gradient of step ${step} is ${gradNorm}`);
       }
-      training.sums = withBatch(training.sums, loss, correct, tokens);
       report.step(step, { loss, gradNorm, lr });
       progress.update(i + 1, `| loss ${loss.toFixed(3)}`);
     });
@@ -128,75 +127,84 @@ async function trainEpoch(training: Training, report: Report): Promise<void> {
   await reading;
 }
 
-/** Forward, backward and update. Loss, right answers, predictions and gradient norm stay on the device. */
+/** Forward, backward and update. Loss and gradient norm stay on the device. */
 function trainStep(
-  { model, optimizer, random }: Training,
+  { model, optimizer, random: dropout }: Training,
   batch: WindowBatch,
   lr: number,
 ): Tensor[] {
   return scoped(() => {
     // The gradients of the last step stay until now, for the histograms.
     optimizer.zeroGrad();
-    const { loss, correct, count } = score(model, batch, random);
+    const { ids, targets } = upload(batch);
+    const loss = model.loss(ids, targets, { dropout });
     loss.backward();
     const { norm, factor } = clipGradNorm(model.parameters(), options.clip);
     optimizer.step({ lr, gradScale: factor });
-    return [loss, correct, count, norm];
+    return [loss, norm];
   });
 }
 
-/** The mean loss of a batch, how many tokens were guessed right, and of how many. */
-function score(
-  model: Model,
-  { inputs, targets, rows }: WindowBatch,
-  dropout?: RandomState,
-): { loss: Tensor; correct: Tensor; count: Tensor } {
-  return scoped(() => {
-    const ids = tensor(inputs, { shape: [rows, options.context], device });
-    const expected = tensor(targets, { device });
-    const logits = model.logits(ids, { dropout });
-    const flat = reshape(logits, [expected.size, tokenizer.vocabSize]);
-    return { loss: crossEntropy(flat, expected), ...accuracy(flat, expected) };
-  });
+/** A batch on the device, both sides (rows, context). */
+function upload({ inputs, targets, rows }: WindowBatch): { ids: Tensor; targets: Tensor } {
+  const put = (ids: Int32Array) => tensor(ids, { shape: [rows, options.context], device });
+  return { ids: put(inputs), targets: put(targets) };
 }
 
-/** The score of the whole held-out text. */
-async function validate(model: Model): Promise<Score> {
-  let sums = NOTHING;
-  for (let i = 0; i < validation.batches; i++) {
-    const { loss, correct, count } = noGrad(() => score(model, validation.batch(i)));
-    const [mean, right, tokens] = await readScalars([loss, correct, count]);
-    sums = withBatch(sums, mean, right, tokens);
+/** The score of some windows, without dropout: as many batches as the held-out text has. */
+async function evaluate(model: Model, windows: Windows, epoch = 0): Promise<Score> {
+  const sums = { loss: 0, correct: 0, tokens: 0 };
+  const batches = Math.min(windows.batches, validation.batches);
+  for (let i = 0; i < batches; i++) {
+    const [loss, correct, tokens] = await readScalars(noGrad(() =>
+      scoped(() => {
+        const { ids, targets } = upload(windows.batch(i, epoch));
+        const logits = reshape(model.logits(ids), [ids.size, tokenizer.vocabSize]);
+        const expected = reshape(targets, [targets.size]);
+        const { correct, count } = accuracy(logits, expected);
+        return [crossEntropy(logits, expected), correct, count];
+      })
+    ));
+    sums.loss += loss * tokens;
+    sums.correct += correct;
+    sums.tokens += tokens;
   }
-  return scoreOf(sums);
+  return { loss: sums.loss / sums.tokens, accuracy: sums.correct / sums.tokens };
 }
 
-/** Validates, writes what is to be seen, and saves the model if it is the best so far. */
+/** Measures, writes what is to be seen, and saves the model if it is the best so far. */
 async function endEpoch(training: Training, report: Report): Promise<void> {
-  const { model, sums, step, result, epochSeconds } = training;
+  const { model, step, result, epochSeconds } = training;
   const started = performance.now();
+  const epoch = step / train.batches;
   result.epochs.push({
-    train: scoreOf(sums),
-    validation: await validate(model),
-    lr: schedule(step / train.batches - 1),
-    tokensPerSecond: sums.tokens / epochSeconds,
+    train: await evaluate(model, train, epoch),
+    validation: await evaluate(model, validation),
+    lr: schedule(step - 1),
+    tokensPerSecond: train.tokens / epochSeconds,
   });
   result.seconds += epochSeconds + (performance.now() - started) / 1000;
-  training.sums = NOTHING;
   training.epochSeconds = 0;
-  report.epoch(step, options.epochs, result);
-  report.histograms(step, await readParameters(model));
-  const epoch = result.epochs.length;
-  if (epoch % options.sampleEvery === 0 || step === steps) {
-    for (const { after, text } of await drawSamples(model, tokenizer, step, options)) {
-      report.sample(step, after, text);
-    }
-    await report.attention(step, await readAttention(model, tokenizer, options.prompt));
-  }
+  const [norm] = await readScalars([weightNorm(model.parameters())]);
+  report.epoch(step, options.epochs, result, norm);
+  report.histograms(step, await readParameters(model.parameters()));
+  if (isShown(epoch, options.epochs)) await show(training, report, epoch);
   if (bestEpoch(result.epochs) === epoch - 1) {
     await saveModel(training.folder, model);
     await tokenizer.save(`${training.folder}/tokenizer.json`);
   }
+}
+
+/** Samples and attention maps; after the last epoch a map over a whole window of the held-out text, too. */
+async function show({ model, step }: Training, report: Report, epoch: number): Promise<void> {
+  for (const sample of await drawSamples(model, tokenizer, step, options)) {
+    report.sample(step, sample);
+  }
+  await report.attention(step, epoch, await readBeginning(model, tokenizer, options.prompt));
+  if (epoch < options.epochs) return;
+  const whole = validation.batch(0).inputs.subarray(0, options.context);
+  const layers = await readSelfAttention(model, tokenizer, whole);
+  await report.attention(step, epoch, layers, "attention over a whole context");
 }
 
 async function readScalars(scalars: Tensor[]): Promise<number[]> {

@@ -6,17 +6,18 @@ const gates: [name: string, ...args: string[]][] = [
   ["formatting", "fmt", "--check", "--quiet"],
   ["lint", "lint", "--quiet"],
   ["types", "check", "--quiet", "."],
-  ["documentation", "doc", "--lint", "mod.ts"],
+  ["documentation", "doc", "--lint", "mod.ts", "kernel.ts"],
   ["WASM kernels are those of their sources", "run", "-A", "kernels/wasm/build.ts", "--check"],
   ["publishing", "publish", "--dry-run", "--allow-dirty", "--quiet"],
   ["tests", "task", "--quiet", "test"],
+  ["tests on Dawn", "task", "--quiet", "test:dawn"],
 ];
 
 let passed = 0;
 let failed = 0;
 for (const [name, ...args] of gates) {
   const started = performance.now();
-  const isTests = name === "tests";
+  const isTests = name.startsWith("tests");
   const { success, text } = await run(args, isTests);
   const seconds = ((performance.now() - started) / 1000).toFixed(1);
   const counts = /(\d+) passed.*?\| (\d+) failed/.exec(text);

@@ -3,13 +3,43 @@
  * adapter out of the distribution's package, whatever else the machine has, so that everyone tests on the same;
  * on Debian and Ubuntu it is installed where it is missing. `VK_DRIVER_FILES` chooses another driver. The first line
  * says which adapter it is.
+ *
+ * `--dawn` runs those of kernels, operations, the WebGPU device and the golden values on the other implementation of
+ * WebGPU, Dawn, with the other software driver, SwiftShader (`deno task test:dawn`). On Debian that is taken out of the
+ * package of Chromium, which is not installed, and kept in `.swiftshader/`.
  */
+import { fileURLToPath } from "node:url";
+
+/** What takes minutes on SwiftShader for kernels whose ids `pairs_test.ts` compares. */
+const SLOW = ["sample_test.ts", "sample_candidates_test.ts"];
+/** What of the tests runs on Dawn, where no other files are named. */
+const ON_DAWN = [
+  "tests/golden_test.ts",
+  "tests/kernels/pairs_test.ts",
+  "tests/kernels/tint_test.ts",
+  ...[...Deno.readDirSync(new URL("../tests/ops/", import.meta.url))]
+    .filter(({ name }) => name.endsWith("_test.ts") && !SLOW.includes(name))
+    .map(({ name }) => `tests/ops/${name}`),
+  "tests/device/webgpu_device_test.ts",
+  "tests/train/device_loss_test.ts",
+];
 const linux = Deno.build.os === "linux";
-/** What Debian's mesa-vulkan-drivers installs. */
-const DRIVER = `/usr/share/vulkan/icd.d/lvp_icd.${Deno.build.arch}.json`;
+const dawn = Deno.args.includes("--dawn");
+const args = Deno.args.filter((arg) => arg !== "--dawn");
+/** Where SwiftShader is kept. */
+const FOLDER = fileURLToPath(new URL("../.swiftshader/", import.meta.url));
+/** The two files of the package that are SwiftShader. */
+const SWIFTSHADER = ["libvk_swiftshader.so", "vk_swiftshader_icd.json"]
+  .map((name) => `usr/lib/chromium/${name}`);
+const MESA = "mesa-vulkan-drivers";
+/** The package of the driver, and the file that names the driver to the Vulkan loader. */
+const [PACKAGE, DRIVER] = dawn
+  ? ["chromium-common", FOLDER + SWIFTSHADER[1]]
+  : [MESA, `/usr/share/vulkan/icd.d/lvp_icd.${Deno.build.arch}.json`];
 const chosen = Deno.env.get("VK_DRIVER_FILES") ?? Deno.env.get("VK_ICD_FILENAMES");
 const env: Record<string, string> = {
   DINOGRAD_REQUIRE_WEBGPU: "1",
+  ...dawn && { DINOGRAD_GPU: "dawn" },
   ...linux && {
     // Without it Deno may take Mesa's OpenGL adapter, on which our kernels crash it.
     DENO_WEBGPU_BACKEND: "vulkan",
@@ -23,19 +53,17 @@ const env: Record<string, string> = {
 
 let adapter = await findAdapter();
 if (!adapter) {
-  console.error("No WebGPU adapter: installing Mesa's software Vulkan driver (apt-get) ...");
-  const packages = ["mesa-vulkan-drivers", "libvulkan1"];
-  const root = Deno.build.os !== "windows" && Deno.uid() === 0 ? [] : ["sudo", "-n"];
-  const quiet = ["-y", "-qq", "--no-install-recommends"];
-  const installed = await run([...root, "apt-get", "update", "-qq"]) &&
-    await run([...root, "apt-get", "install", ...quiet, ...packages]);
-  if (!installed) fail("apt-get could not install it");
+  console.error(`No WebGPU adapter: taking a software driver from ${PACKAGE} (apt-get) ...`);
+  if (!await (dawn ? unpackSwiftShader() : installMesa())) fail("apt-get could not bring it");
   adapter = await findAdapter();
-  if (!adapter) fail("it is installed, but WebGPU still finds no adapter");
+  if (!adapter) fail("it is there, but WebGPU still finds no adapter");
 }
-console.log(`tests on ${adapter}${linux ? `, ${chosen ?? DRIVER}${await packageVersion()}` : ""}`);
+const driver = linux ? `, ${chosen ?? DRIVER}${await packageVersion()}` : "";
+console.log(`tests on ${adapter}${dawn ? " by Dawn" : ""}${driver}`);
+// The code in doc comments is the same everywhere; it has its turn in the first pass.
+const files = dawn ? args.some((arg) => arg.startsWith("tests/")) ? [] : ON_DAWN : ["--doc"];
 const { code } = await new Deno.Command(Deno.execPath(), {
-  args: ["test", "-A", "--doc", "--quiet", ...Deno.args],
+  args: ["test", "-A", "--quiet", ...files, ...args],
   env,
 }).spawn().status;
 Deno.exit(code);
@@ -45,21 +73,50 @@ Deno.exit(code);
  * find a driver that came after it.
  */
 async function findAdapter(): Promise<string | undefined> {
-  const probe = "const adapter = await navigator.gpu?.requestAdapter();" +
+  const { href } = new URL("../src/device/webgpu/dawn.ts", import.meta.url);
+  const probe = `const { chooseGpu } = await import("${href}");` +
+    "const adapter = await (await chooseGpu())?.requestAdapter();" +
     "if (!adapter) Deno.exit(1);" +
     "const { vendor, device, description } = adapter.info;" +
     "console.log(description || device || vendor);";
-  const args = ["eval", probe];
+  const args = ["eval", "--no-check", probe];
   const child = new Deno.Command(Deno.execPath(), { args, env, stderr: "null" });
   const { success, stdout } = await child.output();
   return success ? new TextDecoder().decode(stdout).trim() : undefined;
 }
 
+/** Installs Mesa's driver and the Vulkan loader. */
+async function installMesa(): Promise<boolean> {
+  const root = Deno.build.os !== "windows" && Deno.uid() === 0 ? [] : ["sudo", "-n"];
+  const quiet = ["-y", "-qq", "--no-install-recommends"];
+  return await run([...root, "apt-get", "update", "-qq"]) &&
+    await run([...root, "apt-get", "install", ...quiet, MESA, "libvulkan1"]);
+}
+
+/** Downloads the package (32 MB) and takes the driver (5 MB) out of it. Dawn needs Mesa's Vulkan loader, too. */
+async function unpackSwiftShader(): Promise<boolean> {
+  const downloads = await Deno.makeTempDir();
+  try {
+    if (!await run(["apt-get", "download", "-qq", PACKAGE], downloads)) {
+      if (!await installMesa() || !await run(["apt-get", "download", "-qq", PACKAGE], downloads)) {
+        return false;
+      }
+    }
+    const [{ name }] = Deno.readDirSync(downloads);
+    await Deno.mkdir(FOLDER, { recursive: true });
+    const names = SWIFTSHADER.map((name) => `./${name}`).join(" ");
+    const unpack = `dpkg-deb --fsys-tarfile "${name}" | tar -x -C "${FOLDER}" ${names}`;
+    return await run(["sh", "-c", unpack], downloads);
+  } finally {
+    await Deno.remove(downloads, { recursive: true });
+  }
+}
+
 /** The version of the package that the driver comes from, as Debian's package manager tells it. */
 async function packageVersion(): Promise<string> {
-  if (chosen) return "";
+  if (chosen || dawn) return "";
   try {
-    const args = ["-W", "-f", "${Package} ${Version}", "mesa-vulkan-drivers"];
+    const args = ["-W", "-f", "${Package} ${Version}", MESA];
     const { success, stdout } = await new Deno.Command("dpkg-query", { args }).output();
     return success ? ` (${new TextDecoder().decode(stdout)})` : "";
   } catch {
@@ -67,10 +124,10 @@ async function packageVersion(): Promise<string> {
   }
 }
 
-async function run([command, ...args]: string[]): Promise<boolean> {
+async function run([command, ...args]: string[], cwd?: string): Promise<boolean> {
   try {
     const env = { DEBIAN_FRONTEND: "noninteractive" };
-    return (await new Deno.Command(command, { args, env, stdout: "null" }).output()).success;
+    return (await new Deno.Command(command, { args, cwd, env, stdout: "null" }).output()).success;
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return false;
     throw error;
@@ -79,7 +136,8 @@ async function run([command, ...args]: string[]): Promise<boolean> {
 
 function fail(reason: string): never {
   console.error(
-    `${reason}; install a Vulkan driver (a GPU's own, or on Debian mesa-vulkan-drivers and libvulkan1)`,
+    `${reason}; install a Vulkan driver (a GPU's own, or on Debian mesa-vulkan-drivers and libvulkan1), or name the ` +
+      `.json of one in VK_DRIVER_FILES`,
   );
   Deno.exit(1);
 }

@@ -29,8 +29,15 @@ export interface WindowBatch {
   rows: number;
 }
 
-/** Reads the text, holds out its first tenth, and trains a tokenizer on the rest, or finds it in the folder. */
-export async function openCorpus(folder: string, options: Options): Promise<Corpus> {
+/**
+ * Reads the text, holds out its first tenth, and trains a tokenizer on the rest, or on all of it with `wholeText`; or finds
+ * one in the folder. What is to be told meanwhile goes to `line`.
+ */
+export async function openCorpus(
+  folder: string,
+  options: Options,
+  line: (text: string) => void,
+): Promise<Corpus> {
   const text = await readText(options.data);
   const tenth = text.indexOf("\n", text.length / 10) + 1;
   const [held, rest] = [text.slice(0, tenth), text.slice(tenth)];
@@ -38,7 +45,7 @@ export async function openCorpus(folder: string, options: Options): Promise<Corp
   const known = await exists(file);
   const tokenizer = known
     ? await BytePairTokenizer.load(file)
-    : await trainTokenizer(rest, options.merges);
+    : await trainTokenizer(options.wholeText ? text : rest, options.merges, line);
   if (!known) await tokenizer.save(file);
   const [train, validation] = [rest, held].map((part) => tokenizer.encodeOrdinary(part));
   const count = (n: number) => n.toLocaleString("en");
@@ -60,12 +67,23 @@ async function readText(path: string | undefined): Promise<string> {
   return await loadTinyShakespeare({ cache: RUNS, onProgress: (done) => progress.update(done) });
 }
 
-async function trainTokenizer(text: string, merges: number): Promise<BytePairTokenizer> {
+/** Finds the merges; tells of five of them, evenly spread up to the last. */
+async function trainTokenizer(
+  text: string,
+  merges: number,
+  line: (text: string) => void,
+): Promise<BytePairTokenizer> {
   using progress = await openProgress({ label: "tokenizer", total: merges, unit: "merges" });
+  line(`byte pair merges of ${text.length.toLocaleString("en")} characters:`);
+  const every = Math.ceil(merges / 5);
   return BytePairTokenizer.train(text, {
     merges,
-    onProgress: ({ merge, bytes }) => {
-      progress.update(merge, JSON.stringify(new TextDecoder().decode(bytes)));
+    onProgress: ({ merge, count, pair: [left, right], id, bytes }) => {
+      const token = JSON.stringify(new TextDecoder().decode(bytes));
+      progress.update(merge, token);
+      if (merge % every > 0 && merge < merges) return;
+      const times = count.toLocaleString("en");
+      line(`  merge ${merge}/${merges}: ${times} times (${left}, ${right}) -> ${id} ${token}`);
     },
   });
 }

@@ -2,81 +2,58 @@
 import {
   type AttentionLayer,
   type BytePairTokenizer,
+  formatSample,
   generate,
-  noGrad,
   RandomState,
-  readTensors,
-  Scope,
-  type Tensor,
-  tensor,
+  readSelfAttention,
+  shuffledOrder,
 } from "../../mod.ts";
 import type { Model } from "./models.ts";
 import type { Options } from "./options.ts";
 
-/** Without a prompt a text begins after a line that has ended. */
-const BEGINNING = "\n";
-
 /** A picture of more tokens cannot be read. */
 const MOST_TOKENS = 24;
 
-/** Continuations of the prompt, and texts without one. */
+/** Text that a model wrote, for a log. */
+export interface Sample {
+  /** What it began with, in words. */
+  readonly after: string;
+  readonly text: string;
+}
+
+/** Continuations of the prompt, and texts that begin with any token of the vocabulary. */
 export async function drawSamples(
   model: Model,
   tokenizer: BytePairTokenizer,
   seed: number,
-  { prompt, samples, sampleLength: length, temperature }: Options,
-): Promise<{ after: string; text: string }[]> {
-  const drawn: { after: string; text: string }[] = [];
+  { prompt, samples, sampleLength: length, temperature, ...options }: Options,
+): Promise<Sample[]> {
+  const drawn: Sample[] = [];
   if (samples === 0) return drawn;
+  const topK = Math.min(options.topK, tokenizer.vocabSize);
   const random = new RandomState(seed);
-  for (const [after, start] of [["with the prompt", prompt], ["without a prompt", BEGINNING]]) {
-    const texts = await generate(model, [tokenizer.encodeOrdinary(start)], {
-      ...{ length, samples, temperature, topK: 50, random },
-      overflow: "slide",
-    });
-    for (const { ids } of texts) {
-      drawn.push({ after, text: (start === prompt ? prompt : "") + tokenizer.decode(ids) });
-    }
+  const draw = (prompts: ArrayLike<number>[], samples: number) =>
+    generate(model, prompts, { length, samples, topK, temperature, random, overflow: "slide" });
+  const starts = Array.from(
+    shuffledOrder(tokenizer.vocabSize, seed, 0).subarray(0, samples),
+    (id) => [id],
+  );
+  for (const [i, { ids }] of (await draw(starts, 1)).entries()) {
+    const text = tokenizer.decode([...starts[i], ...ids]);
+    drawn.push({ after: "after a random token", text: formatSample(text) });
+  }
+  for (const { ids } of await draw([tokenizer.encodeOrdinary(prompt)], samples)) {
+    drawn.push({ after: "after the prompt", text: formatSample(tokenizer.decode(ids), prompt) });
   }
   return drawn;
 }
 
-/** The attention weights of all layers while the model reads a text. */
-export async function readAttention(
+/** The attention weights of all layers while the model reads the beginning of a text. */
+export async function readBeginning(
   model: Model,
   tokenizer: BytePairTokenizer,
   text: string,
 ): Promise<AttentionLayer[]> {
   const most = Math.min(MOST_TOKENS, model.config.maxPositionEmbeddings);
-  const ids = tokenizer.encodeOrdinary(text).slice(0, most);
-  const tokens = Array.from(ids, (id) => tokenizer.decode([id]));
-  using _scope = new Scope();
-  const seen: { name: string; weights: Tensor }[] = [];
-  noGrad(() => {
-    const batch = tensor(Int32Array.from(ids), { shape: [1, ids.length], device: model.device });
-    model.hidden(batch, {
-      observe: (weights, name) => seen.push({ name, weights: weights.keep() }),
-    });
-  });
-  const values = await readTensors(seen.map(({ weights }) => weights));
-  return seen.map(({ name, weights }, i) => {
-    const [, heads, queries, keys] = weights.shape;
-    weights.dispose();
-    return {
-      ...{ name, heads, queries, keys },
-      weights: values[i] as Float32Array,
-      queryTokens: tokens,
-      keyTokens: tokens,
-    };
-  });
-}
-
-/** The values and the gradients of all parameters, by names for TensorBoard. */
-export async function readParameters(model: Model): Promise<Record<string, Float32Array>> {
-  const entries = [...model.parameters()].flatMap(([name, parameter]) => [
-    { name: `weights/${name}`, tensor: parameter },
-    ...(parameter.grad ? [{ name: `gradients/${name}`, tensor: parameter.grad }] : []),
-  ]);
-  const values = await readTensors(entries.map(({ tensor }) => tensor));
-  return Object.fromEntries(entries.map(({ name }, i) => [name, values[i] as Float32Array]));
+  return await readSelfAttention(model, tokenizer, tokenizer.encodeOrdinary(text).slice(0, most));
 }

@@ -1,61 +1,56 @@
 /** The options of `next_token_byte_pair.ts`: presets, and a flag for every number in them. */
 import {
+  addDeviceOptions,
   choice,
   choices,
+  type DeviceOptions,
   integer,
   newCommand,
   number,
   positive,
-  share,
 } from "../../src/cli/arguments.ts";
+import type { RunRequest } from "../../src/cli/runs.ts";
 import { MODEL_NAMES, type ModelName, type ModelOptions } from "./models.ts";
 
 /** Everything that a run depends on. */
-export interface Options extends ModelOptions {
+export interface Options extends ModelOptions, DeviceOptions {
   preset: Preset;
   models: ModelName[];
-  device: "auto" | "webgpu" | "cpu";
   data?: string;
   prompt: string;
   seed: number;
   merges: number;
+  /** Whether the tokenizer learns from the validation text, too. */
+  wholeText?: boolean;
   batch: number;
   epochs: number;
   lr: number;
   minLr: number;
+  /** Epochs; a fraction is as many steps. */
   warmup: number;
   weightDecay: number;
   clip: number;
   saveEvery: number;
-  sampleEvery: number;
   samples: number;
   sampleLength: number;
+  topK: number;
   temperature: number;
 }
 
-/** What the command line says: a new run and perhaps its folder, or a folder to go on in. */
-export interface CommandLine {
-  /** The options of a new run. */
-  options: Options;
-  out?: string;
-  resume?: string | true;
-  /** The options that were given, as they were typed. */
-  given: string[];
-}
-
-type Preset = "tiny" | "full";
+type Preset = "tiny" | "spec";
 
 const shared = {
   models: [...MODEL_NAMES],
   device: "auto" as const,
-  prompt: "KING:\nMy noble lord, the night is long, and I",
+  prompt: "Now that we have learned how to work with probability",
   seed: 1337,
   merges: 500,
   localBlock: 8,
   weightDecay: 0.1,
   clip: 1,
-  samples: 2,
-  temperature: 0.8,
+  samples: 1,
+  topK: 100,
+  temperature: 1,
 };
 
 const presets: Record<Preset, Omit<Options, "preset">> = {
@@ -63,37 +58,34 @@ const presets: Record<Preset, Omit<Options, "preset">> = {
   tiny: {
     ...shared,
     ...{ context: 64, embed: 128, layers: 2, heads: 4, kvHeads: 2, dropout: 0.1 },
-    ...{ batch: 32, epochs: 3, lr: 2e-3, minLr: 2e-4, warmup: 60 },
-    ...{ saveEvery: 100, sampleEvery: 1, sampleLength: 48 },
+    ...{ batch: 32, epochs: 3, lr: 2e-3, minLr: 2e-4, warmup: 0.3 },
+    ...{ saveEvery: 100, sampleLength: 64 },
   },
-  // For a GPU.
-  full: {
+  // The sizes and the schedule of the run that this example answers to; for a GPU.
+  spec: {
     ...shared,
     ...{ context: 256, embed: 384, layers: 4, heads: 6, kvHeads: 3, dropout: 0.4 },
-    ...{ batch: 64, epochs: 100, lr: 1e-3, minLr: 1e-5, warmup: 100 },
-    ...{ saveEvery: 500, sampleEvery: 10, sampleLength: 128 },
+    ...{ batch: 64, epochs: 100, lr: 1e-3, minLr: 1e-5, warmup: 5 },
+    ...{ saveEvery: 500, sampleLength: 100, wholeText: true },
   },
 };
 
 /** What a command line asks for; prints the help or what is wrong, and ends, where it must. */
-export function parseOptions(args: string[]): CommandLine {
+export function parseOptions(args: string[]): RunRequest<Options> {
   const command = newCommand(
     "next_token_byte_pair",
     "Trains a tokenizer, and then GPT-2, GPT-3 and LLaMA 1, 2 and 3, on Shakespeare.",
   )
     .option("--models <names>", `some of ${MODEL_NAMES.join(",")}`, choices(MODEL_NAMES))
-    .option("--preset <tiny|full>", "sizes and schedule to start from", choice(["tiny", "full"]))
-    .option(
-      "--device <auto|webgpu|cpu>",
-      "where to compute",
-      choice(["auto", "webgpu", "cpu"]),
-    )
+    .option("--preset <tiny|spec>", "sizes and schedule to start from", choice(["tiny", "spec"]));
+  addDeviceOptions(command)
     .option("--data <file>", "a text (default: tiny Shakespeare, downloaded into runs/)")
     .option("--out <folder>", "models, log and pictures (default: a new folder in runs/)")
     .option("--resume [folder]", "go on with a run that was stopped (default: the newest in runs/)")
     .option("--prompt <text>", "what samples continue, and attention is drawn for")
     .option("--seed <n>", "of weights, order, dropout and samples", integer)
     .option("--merges <n>", "of the tokenizer, over the 256 bytes", integer)
+    .option("--whole-text", "the tokenizer learns from the validation text, too")
     .option("--context <n>", "tokens of a sequence", positive)
     .option("--embed <n>", "width", positive)
     .option("--layers <n>", "transformer blocks", positive)
@@ -105,16 +97,20 @@ export function parseOptions(args: string[]): CommandLine {
     .option("--epochs <n>", "times that the text is gone through", positive)
     .option("--lr <x>", "highest learning rate", number)
     .option("--min-lr <x>", "what the rate falls to", number)
-    .option("--warmup <n>", "steps of linear warm-up", integer)
+    .option(
+      "--warmup <n>",
+      "epochs of linear warm-up; the rate then changes from epoch to epoch",
+      number,
+    )
     .option("--weight-decay <x>", "of matrices", number)
     .option("--clip <x>", "global norm that gradients are clipped to", number)
     .option("--save-every <n>", "steps between checkpoints; each epoch ends with one", positive)
-    .option("--sample-every <n>", "epochs between samples and attention maps", positive)
     .option("--samples <n>", "samples to draw, with a prompt and without", integer)
     .option("--sample-length <n>", "tokens of a sample", positive)
-    .option("--temperature <x>", "of samples", share)
+    .option("--top-k <n>", "samples are drawn from so many likeliest tokens", positive)
+    .option("--temperature <x>", "of samples; 0: always the likeliest token", number)
     .addHelpText("after", help());
-  const { batchSize, out, resume, preset = "full", ...given } = command
+  const { batchSize, out, resume, preset = "tiny", ...given } = command
     .parse(args, { from: "user" }).opts();
   if (batchSize !== undefined) given.batch = batchSize;
   const options: Options = { ...presets[preset as Preset], ...given, preset };
@@ -139,6 +135,7 @@ function check(o: Options): string | undefined {
     return `--kv-heads ${o.kvHeads} does not divide --heads ${o.heads}`;
   }
   if (o.dropout >= 1) return `--dropout ${o.dropout} is not in [0, 1)`;
+  if (o.warmup >= o.epochs) return `--warmup ${o.warmup} leaves nothing of ${o.epochs} epochs`;
   if (o.minLr > o.lr) return `--min-lr ${o.minLr} is above --lr ${o.lr}`;
   if (o.prompt === "") return "--prompt is empty";
 }
@@ -150,5 +147,5 @@ function help(): string {
     } ${p.layers} layers of ${p.embed}, ${p.heads} heads, context ${p.context}, ` +
     `${p.epochs} epochs in batches of ${p.batch}, lr ${p.lr}`
   );
-  return `\nPresets (default: full):\n${rows.join("\n")}`;
+  return `\nPresets (default: tiny):\n${rows.join("\n")}`;
 }

@@ -6,10 +6,12 @@ import {
   curvesSvg,
   EventFile,
   formatDuration,
+  formatRate,
   formatTable,
   perplexity,
   type TextLog,
 } from "../../mod.ts";
+import type { Sample } from "./look.ts";
 import { type ModelName, TITLES } from "./models.ts";
 
 /** Mean loss in nats for each token, and the share of tokens for which the highest score was right. */
@@ -58,6 +60,7 @@ export class Report implements Disposable {
     step: number,
   ): Promise<Report> {
     const events = await EventFile.open(folder, step > 0 ? { resumeStep: step + 1 } : {});
+    await Deno.mkdir(`${folder}/attention`, { recursive: true });
     return new Report(name, folder, log, events);
   }
 
@@ -83,8 +86,8 @@ export class Report implements Disposable {
     this.#events.scalars({ "step/loss": loss, "step/grad_norm": gradNorm, "step/lr": lr }, step);
   }
 
-  /** The end of an epoch. */
-  epoch(step: number, epochs: number, result: Result): void {
+  /** The end of an epoch, with the norm of the weights. */
+  epoch(step: number, epochs: number, result: Result, weightNorm: number): void {
     const done = result.epochs.length;
     const { train, validation, lr, tokensPerSecond } = result.epochs[done - 1];
     this.#events.scalars({
@@ -93,11 +96,12 @@ export class Report implements Disposable {
       "accuracy/train": train.accuracy,
       "accuracy/validation": validation.accuracy,
       "tokens_per_second": tokensPerSecond,
+      "weight_norm": weightNorm,
     }, step);
     const left = result.seconds / done * (epochs - done);
     this.line(
       `${TITLES[this.#name]} epoch ${String(done).padStart(String(epochs).length)}/${epochs} | ` +
-        `train ${shown(train)} | validation ${shown(validation)} | lr ${lr.toExponential(2)} | ` +
+        `lr ${formatRate(lr)} | train ${shown(train)} | validation ${shown(validation)} | ` +
         `${Math.round(tokensPerSecond).toLocaleString("en")} tokens/s | ` +
         `${formatDuration(left)} left`,
     );
@@ -108,17 +112,25 @@ export class Report implements Disposable {
     this.#events.histograms(values, step);
   }
 
-  /** Text that the model wrote; `after` says after what. */
-  sample(step: number, after: string, text: string): void {
-    this.line(`  ${after}: ${JSON.stringify(text)}`);
-    this.#events.text(`samples, ${after}`, text, step);
+  /** Text that the model wrote. */
+  sample(step: number, { after, text }: Sample): void {
+    this.line(`--- ${TITLES[this.#name]} ${after}:\n${text}\n`);
+    this.#events.lines(`samples, ${after}`, text, step);
   }
 
-  /** Where every head of every layer looks; returns the file's path. */
-  async attention(step: number, layers: AttentionLayer[]): Promise<string> {
-    this.#events.image("attention", await attentionPng(layers), step);
-    const path = `${this.#folder}/attention.svg`;
-    const title = `Attention of ${TITLES[this.#name]} after ${step} steps`;
+  /**
+   * Where every head of every layer looks, in a picture with the epoch's number, or `name`; returns the file's path.
+   */
+  async attention(
+    step: number,
+    epoch: number,
+    layers: AttentionLayer[],
+    name?: string,
+  ): Promise<string> {
+    this.#events.image(name ?? "attention", await attentionPng(layers), step);
+    const file = name?.replaceAll(" ", "_") ?? `epoch_${String(epoch).padStart(3, "0")}`;
+    const path = `${this.#folder}/attention/${file}.svg`;
+    const title = `${TITLES[this.#name]}, epoch ${epoch}: ${name ?? "attention"}`;
     await Deno.writeTextFile(path, await attentionPicture(layers, { title }));
     return path;
   }
@@ -200,9 +212,9 @@ export function bestEpoch(epochs: Epoch[]): number {
 }
 
 function shown({ loss, accuracy }: Score): string {
-  return `${loss.toFixed(4)} ${percent(accuracy)}`;
+  return `loss ${loss.toFixed(4)}, accuracy ${percent(accuracy)}`;
 }
 
 function percent(share: number): string {
-  return `${(100 * share).toFixed(1)}%`;
+  return `${(100 * share).toFixed(2)}%`;
 }

@@ -11,36 +11,11 @@ import {
 } from "../../mod.ts";
 import { createModel, type Model, type ModelName } from "./models.ts";
 import type { Options } from "./options.ts";
-import type { Result, Score } from "./report.ts";
-
-/** Sums over some predictions. */
-export interface Sums {
-  loss: number;
-  correct: number;
-  tokens: number;
-}
-
-/** No predictions. */
-export const NOTHING: Sums = { loss: 0, correct: 0, tokens: 0 };
-
-/** The sums with one batch more, of which the mean loss is known. */
-export function withBatch(sums: Sums, loss: number, correct: number, tokens: number): Sums {
-  return {
-    loss: sums.loss + loss * tokens,
-    correct: sums.correct + correct,
-    tokens: sums.tokens + tokens,
-  };
-}
-
-/** Mean loss and accuracy. */
-export function scoreOf({ loss, correct, tokens }: Sums): Score {
-  return { loss: loss / tokens, accuracy: correct / tokens };
-}
+import type { Result } from "./report.ts";
 
 /** The parts of a checkpoint that are no tensors. */
 interface State {
   result: Result;
-  sums: Sums;
   epochSeconds: number;
 }
 
@@ -53,9 +28,7 @@ export class Training implements Disposable {
   readonly random: RandomState;
   /** Steps done. */
   step = 0;
-  /** Over the training batches of the epoch that is under way. */
-  sums: Sums = NOTHING;
-  /** Time spent on them. */
+  /** Time spent on the steps of the epoch that is under way. */
   epochSeconds = 0;
   result: Result;
 
@@ -91,7 +64,7 @@ export class Training implements Disposable {
       onRefused: (error) => console.error(`${error.message}; trying the one before`),
     });
     if (checkpoint) {
-      const extra = checkpointExtra(checkpoint, ["result", "sums"]);
+      const extra = checkpointExtra(checkpoint, ["result"]);
       training.step = restoreRun(checkpoint, training).step;
       Object.assign(training, extra as unknown as State);
     }
@@ -100,8 +73,8 @@ export class Training implements Disposable {
 
   /** Writes a checkpoint; the one before is kept until the next. */
   async save(): Promise<void> {
-    const { result, sums, epochSeconds } = this;
-    const state: State = { result, sums, epochSeconds };
+    const { result, epochSeconds } = this;
+    const state: State = { result, epochSeconds };
     const extra = structuredClone(state) as unknown as Json;
     await saveRun(this.folder, this.step, this, { keep: 2, extra });
   }

@@ -24,6 +24,8 @@ export interface Corpus {
   target: TextVocabulary;
   trainRows: TranslationRows;
   validationRows: TranslationRows;
+  /** Pairs to show translations of, none of them cut: those held out, if any, before those trained on. */
+  shown: { name: string; pairs: SentencePair[] }[];
   /** A line for people. */
   description: string;
 }
@@ -34,12 +36,16 @@ export interface Sentence {
   references: string[];
 }
 
-/** Reads the pairs, drops what is too long, holds some sentences out, counts the words of the others. */
+/** Reads the pairs, drops what is too long or cuts it, holds some sentences out, counts the words of the others. */
 export async function openCorpus(options: Options): Promise<Corpus> {
   const all = (await readPairs(options.data)).slice(0, options.pairs);
-  const pairs = fittingPairs(all, options);
+  const fitting = fittingPairs(all, options);
+  const pairs = options.cut ? all : fitting;
   const { train, validation } = split(pairs, options);
-  if (train.length === 0 || validation.length === 0) {
+  const shown = [{ name: "held out", pairs: validation }, { name: "trained on", pairs: train }]
+    .map(({ name, pairs }) => ({ name, pairs: fittingPairs(pairs, options) }))
+    .filter(({ pairs }) => pairs.length > 0);
+  if (shown.length < (options.held === 0 ? 1 : 2)) {
     throw new Error(
       `${pairs.length} pairs of at most ${options.sourceLength - 1} and ` +
         `${options.targetLength - 1} words are too few to train and to validate`,
@@ -56,9 +62,11 @@ export async function openCorpus(options: Options): Promise<Corpus> {
     target,
     trainRows: new TranslationRows(train, source, target, options),
     validationRows: new TranslationRows(validation, source, target, options),
+    shown,
     description:
       `${count(train.length)} pairs to train on, ${count(validation.length)} to validate ` +
-      `(no English sentence in both); ${count(all.length - pairs.length)} left out as too long`,
+      `(no English sentence in both); ${count(all.length - fitting.length)} are too long and ` +
+      (options.cut ? "cut" : "left out"),
   };
 }
 

@@ -4,102 +4,89 @@ import {
   type AttentionLayer,
   halvingWeights,
   noGrad,
-  readTensors,
+  readAttention,
   Scope,
   sentenceBleu,
-  type Tensor,
   tensor,
   TranslationRows,
   wordsOf,
 } from "../../mod.ts";
-import type { Interpreter } from "../../src/cli/interpreter.ts";
+import { type Interpreter, LENGTH_EXPONENT } from "../../src/cli/interpreter.ts";
 import type { Sentence } from "./data.ts";
 import { upload } from "./evaluate.ts";
 
+/** What the figures of {@linkcode compareAll} are. */
+export const LEGEND =
+  `score: log-probability / words^${LENGTH_EXPONENT}; BLEU-4, 0 where no four words in a row are ` +
+  "right, and by weights 1/2^n";
+
 /**
- * Lines about each sentence: its translations by beams of 1, 2 and 3 with their BLEU, and what the model says
- * when it is told the words before.
+ * Lines about each sentence: the expected translations, those by beams of 1, 2 and 3 with their scores, and what the
+ * model says at every place when it is told the right words before.
  */
 export async function compareAll(
   interpreter: Interpreter,
   sentences: readonly Sentence[],
 ): Promise<string[][]> {
   const lines = sentences.map(({ source, references }) => [
-    `> ${source}`,
-    `= ${references.join(" | ")}`,
+    `${source} (expected: ${references.join(" | ")})`,
   ]);
   for (const width of [1, 2, 3]) {
     const found = await interpreter.translate(sentences.map(({ source }) => source), width);
     sentences.forEach(({ references }, i) => {
-      const bleu = sentenceBleu(references, found[i]);
-      const halving = sentenceBleu(references, found[i], { weights: halvingWeights() });
-      const scores = `BLEU-4 ${bleu.toFixed(3)}, by weights 1/2^n ${halving.toFixed(3)}`;
-      lines[i].push(`beam ${width}: ${found[i]} (${scores})`);
+      const { text, score } = found[i];
+      const bleu = sentenceBleu(references, text);
+      const halving = sentenceBleu(references, text, { weights: halvingWeights() });
+      lines[i].push(
+        `-> beam ${width} | score ${score.toFixed(4).padStart(8)} | BLEU-4 ${bleu.toFixed(3)}, ` +
+          `by 1/2^n ${halving.toFixed(3)} | ${text}`,
+      );
     });
   }
   for (const [i, { source, references }] of sentences.entries()) {
-    lines[i].push(`teacher-forced: ${await forced(interpreter, source, references[0])}`);
+    lines[i].push(`-> teacher forcing | ${await forced(interpreter, source, references[0])}`);
   }
   return lines;
 }
 
-/** The weights of every attention while a sentence and its translation are read, by the layers' names. */
-export async function readAttention(
+/**
+ * The weights of every attention while a sentence and its translation are read. Rows of self-attention are the words
+ * read, those of cross-attention the words that are produced there.
+ */
+export async function readTranslation(
   interpreter: Interpreter,
   sentence: string,
   translation: string,
-): Promise<Map<string, AttentionLayer>> {
+): Promise<AttentionLayer[]> {
+  const { model, source, target } = interpreter;
   using _scope = new Scope();
-  const seen: { name: string; weights: Tensor }[] = [];
-  const read = interpreter.target.encode(translation).slice(0, -1);
-  const inputs = Int32Array.of(interpreter.target.startId, ...read);
-  noGrad(() =>
-    interpreter.model.logits(
-      interpreter.read([sentence]),
-      tensor(inputs, { shape: [1, inputs.length], device: interpreter.model.device }),
-      {
-        observe: (weights, name) => seen.push({ name, weights: weights.keep() }),
-      },
-    )
+  const french = wordsOf(translation).slice(0, model.config.maxPositionEmbeddings - 1);
+  const inputs = Int32Array.from([target.startId, ...french.map((word) => target.idOf(word))]);
+  const ids = tensor(inputs, { shape: [1, inputs.length], device: model.device });
+  const english = [...wordsOf(sentence), source.specialTokens.end];
+  const read = [target.specialTokens.start, ...french];
+  const produced = [...french, target.specialTokens.end];
+  return await readAttention(
+    (observe) => model.logits(interpreter.read([sentence]), ids, { observe }),
+    (name) => ({
+      queryTokens: name.startsWith("encoder") ? english : name.includes("cross") ? produced : read,
+      keyTokens: /encoder|cross/.test(name) ? english : read,
+    }),
   );
-  try {
-    const values = await readTensors(seen.map(({ weights }) => weights));
-    const words = {
-      source: [...wordsOf(sentence), interpreter.source.specialTokens.end],
-      target: [interpreter.target.specialTokens.start, ...wordsOf(translation)],
-    };
-    return new Map(seen.map(({ name, weights }, i) => {
-      const [, heads, queries, keys] = weights.shape;
-      return [name, {
-        ...{ name, heads, queries, keys },
-        weights: values[i] as Float32Array,
-        queryTokens: name.startsWith("encoder") ? words.source : words.target,
-        keyTokens: /encoder|cross/.test(name) ? words.source : words.target,
-      }];
-    }));
-  } finally {
-    for (const { weights } of seen) weights.dispose();
-  }
 }
 
-/** What the model says for each word of the translation, told the right ones before it. */
+/** What the model says at every place of a row, told the right words before it; behind the translation it is told `<PAD>`. */
 async function forced(
-  interpreter: Interpreter,
-  source: string,
-  target: string,
+  { model, source, target }: Interpreter,
+  sentence: string,
+  translation: string,
 ): Promise<string> {
   using _scope = new Scope();
-  const lengths = {
-    sourceLength: wordsOf(source).length + 1,
-    targetLength: wordsOf(target).length + 1,
-  };
-  const rows = new TranslationRows(
-    [{ source, target }],
-    interpreter.source,
-    interpreter.target,
-    lengths,
-  );
-  const { sourceIds, decoderInputIds } = upload(rows.batch([0]), interpreter.model.device);
-  const said = noGrad(() => argmax(interpreter.model.logits(sourceIds, decoderInputIds), -1));
-  return interpreter.target.decode(await said.data());
+  const length = model.config.maxPositionEmbeddings;
+  const lengths = { sourceLength: length, targetLength: length };
+  const pair = { source: sentence, target: translation };
+  const row = new TranslationRows([pair], source, target, lengths).batch([0]);
+  const { sourceIds, decoderInputIds } = upload(row, model.device);
+  const said = noGrad(() => argmax(model.logits(sourceIds, decoderInputIds), -1));
+  return Array.from(await said.data(), (id) => target.tokens[id]).join(" ");
 }

@@ -7,8 +7,7 @@ import {
   EventFile,
   type Json,
   lengthHistogramsSvg,
-  readTensors,
-  type Tensor,
+  perplexity,
   TextLog,
   type TextVocabulary,
   wordsOf,
@@ -20,7 +19,8 @@ import type { Options } from "./options.ts";
 /** The figures of an epoch. */
 export interface EpochFigures {
   train: Scores;
-  validation: Scores;
+  /** Where pairs are held out. */
+  validation?: Scores;
 }
 
 /** The curves so far; a checkpoint keeps them, so that a resumed run draws them whole. */
@@ -47,6 +47,7 @@ export class Report implements Disposable {
   static async open(folder: string, step: number, curves: Curves): Promise<Report> {
     const log = await TextLog.open(`${folder}/log.txt`, { echo: console.log });
     const events = await EventFile.open(folder, step > 0 ? { resumeStep: step + 1 } : {});
+    await Deno.mkdir(`${folder}/attention`, { recursive: true });
     return new Report(folder, log, events, curves);
   }
 
@@ -63,8 +64,8 @@ export class Report implements Disposable {
       this.line(
         `${name} vocabulary: ${size.toLocaleString("en")} tokens of ${
           distinctWords.toLocaleString("en")
-        } different words in ${words.toLocaleString("en")}; unknown: ${percent(unknownShare)}, ` +
-          `${percent(vocabulary.unknownShare(held))} of the validation`,
+        } different words in ${words.toLocaleString("en")}; unknown: ${percent(unknownShare)}` +
+          (held.length ? `, ${percent(vocabulary.unknownShare(held))} of the validation` : ""),
       );
       const common = mostCommon.map(([word, count]) => `${word} (${count.toLocaleString("en")})`);
       this.line(`  most common: ${common.join("  ")}`);
@@ -83,34 +84,25 @@ export class Report implements Disposable {
     }, step);
   }
 
-  /** The end of an epoch. */
-  epoch(epoch: number, epochs: number, step: number, train: Scores, validation: Scores): void {
-    this.curves.epochs.push({ train, validation });
-    this.#events.scalars({
-      "loss/train": train.loss,
-      "loss/validation": validation.loss,
-      "accuracy/train": train.accuracy,
-      "accuracy/validation": validation.accuracy,
-    }, step);
-    const show = ({ loss, accuracy }: Scores) =>
-      `loss ${loss.toFixed(4)}, accuracy ${(100 * accuracy).toFixed(1)}%`;
-    this.line(
-      `epoch ${String(epoch).padStart(String(epochs).length)}/${epochs} | train ${show(train)} | ` +
-        `validation ${show(validation)}`,
-    );
+  /** The end of an epoch, with the norm of the weights. */
+  epoch(epoch: number, epochs: number, step: number, figures: EpochFigures, norm: number): void {
+    this.curves.epochs.push(figures);
+    const parts = Object.entries(figures).map(([kind, { loss, accuracy }]: [string, Scores]) => {
+      this.#events.scalars({
+        [`loss/${kind}`]: loss,
+        [`perplexity/${kind}`]: perplexity(loss),
+        [`accuracy/${kind}`]: accuracy,
+      }, step);
+      return `${kind} loss ${loss.toFixed(4)}, accuracy ${(100 * accuracy).toFixed(1)}%`;
+    });
+    this.#events.scalar("weight_norm", norm, step);
+    const count = `epoch ${String(epoch).padStart(String(epochs).length)}/${epochs}`;
+    this.line([count, ...parts].join(" | "));
   }
 
   /** Weights and, where there are, gradients by the parameters' names. */
-  async histograms(step: number, parameters: ReadonlyMap<string, Tensor>): Promise<void> {
-    const tensors = [...parameters].flatMap(([name, parameter]) => [
-      { name: `weights/${name}`, tensor: parameter },
-      ...(parameter.grad ? [{ name: `gradients/${name}`, tensor: parameter.grad }] : []),
-    ]);
-    const values = await readTensors(tensors.map(({ tensor }) => tensor));
-    this.#events.histograms(
-      Object.fromEntries(tensors.map(({ name }, i) => [name, values[i]])),
-      step,
-    );
+  histograms(step: number, values: Record<string, Float32Array>): void {
+    this.#events.histograms(values, step);
   }
 
   /** BLEU of the held-out sentences. */
@@ -120,9 +112,9 @@ export class Report implements Disposable {
 
   /** What is to be said of some translated sentences, several lines each. */
   samples(name: string, step: number, sentences: string[][]): void {
-    for (const text of sentences.flat()) this.line(`  ${text}`);
-    const markdown = sentences.map((lines) => lines.join("  \n")).join("\n\n");
-    this.#events.text(`samples, ${name}`, markdown, step);
+    const text = sentences.map((lines) => lines.join("\n"));
+    this.line(text.join(`\n${"-".repeat(42)}\n`));
+    this.#events.lines(`samples, ${name}`, text.join("\n\n"), step);
   }
 
   /** The lengths of the sentences as a picture; returns its path. */
@@ -151,11 +143,13 @@ export class Report implements Disposable {
   /** Loss and accuracy over the epochs; returns the file's path. */
   async drawCurves(title: string): Promise<string> {
     const { epochs } = this.curves;
-    const steps = epochs.map((_, i) => i + 1);
     const series = (key: keyof Scores) =>
-      (["train", "validation"] as const).map((kind) => {
-        return { name: "Transformer", steps, values: epochs.map((each) => each[kind][key]), kind };
-      });
+      (["train", "validation"] as const).filter((kind) => epochs[0][kind]).map((kind) => ({
+        name: "Transformer",
+        kind,
+        steps: epochs.map((_, i) => i + 1),
+        values: epochs.map((each) => each[kind]![key]),
+      }));
     return await this.#save(
       "curves.svg",
       await curvesSvg({
@@ -169,24 +163,19 @@ export class Report implements Disposable {
     );
   }
 
-  /** Where every head of some layers looks, for one sentence; returns the file's path. */
+  /** Where every head of some layers looks, for one sentence, in `attention/<file>.svg`; returns the path. */
   async drawAttention(
-    name: string,
+    { tag, file = tag, title }: { tag: string; file?: string; title: string },
     layers: AttentionLayer[],
-    title: string,
     step: number,
   ): Promise<string> {
-    this.#events.image(`attention/${name}`, await attentionPng(layers), step);
-    return await this.#save(`attention_${name}.svg`, await attentionPicture(layers, { title }));
+    this.#events.image(`attention/${tag}`, await attentionPng(layers), step);
+    return await this.#save(`attention/${file}.svg`, await attentionPicture(layers, { title }));
   }
 
   /** What a checkpoint keeps of it: the curves, as JSON. */
   state(): Json {
-    const epochs = this.curves.epochs.map(({ train, validation }) => ({
-      train: { ...train },
-      validation: { ...validation },
-    }));
-    return { steps: this.curves.steps, epochs };
+    return structuredClone(this.curves) as unknown as Json;
   }
 
   async #save(name: string, svg: string): Promise<string> {

@@ -1,68 +1,104 @@
-/** What is shown of a translator at the end of its training. */
+/** What is shown of a translator, now and then and at the end of its training. */
 import { corpusBleu, openProgress } from "../../mod.ts";
-import { type Corpus, someSentences } from "./data.ts";
 import type { Interpreter } from "../../src/cli/interpreter.ts";
-import { compareAll, readAttention } from "./look.ts";
+import { type Corpus, type Sentence, someSentences } from "./data.ts";
+import { compareAll, readTranslation } from "./look.ts";
 import type { Options } from "./options.ts";
 import type { Report } from "./report.ts";
 
 /** Sentences that are translated at a time. */
 const BATCH = 64;
 
-/** BLEU of held-out sentences by beams of 1, 2 and 3, more samples, the maps of attention, the curves. */
+/** Whether translations are shown after an epoch, counted from 1: the first and every tenth. */
+export function isShown(epoch: number): boolean {
+  return epoch === 1 || epoch % 10 === 0;
+}
+
+/** Some translations after an epoch, and where the decoder looks in the longest of these sentences. */
+export async function showEpoch(
+  interpreter: Interpreter,
+  { shown: [{ name, pairs }] }: Corpus,
+  report: Report,
+  options: Options,
+  { epoch, step }: { epoch: number; step: number },
+): Promise<void> {
+  const sentences = someSentences(pairs, options.samples);
+  report.line(`translations of sentences ${name}, after epoch ${epoch}:`);
+  report.samples(name, step, await compareAll(interpreter, sentences));
+  const file = `cross_epoch_${String(epoch).padStart(3, "0")}`;
+  await drawAttention(interpreter, report, longest(sentences), { epoch, step }, [
+    { tag: "cross", file, pattern: /cross_attn/ },
+  ]);
+}
+
+/** BLEU by beams of 1, 2 and 3, more translations, the maps of attention, the curves. */
 export async function showcase(
   interpreter: Interpreter,
-  corpus: Corpus,
+  { shown }: Corpus,
   report: Report,
   options: Options,
   step: number,
 ): Promise<void> {
-  const sentences = someSentences(corpus.validation, options.scored);
-  const references = sentences.map((sentence) => sentence.references);
+  const [{ name, pairs }] = shown;
+  const scored = someSentences(pairs, options.scored);
   for (const width of [1, 2, 3]) {
-    using progress = await openProgress({
-      label: `BLEU, beam ${width}`,
-      total: sentences.length,
-      unit: "sentences",
-    });
-    const found: string[] = [];
-    while (found.length < sentences.length) {
-      const next = sentences.slice(found.length, found.length + BATCH);
-      found.push(...await interpreter.translate(next.map(({ source }) => source), width));
-      progress.update(found.length);
-    }
-    const bleu = corpusBleu(references, found);
+    const bleu = await scoreBleu(interpreter, scored, width);
     report.bleu(width, bleu, step);
-    report.line(
-      `beam ${width}: corpus BLEU-4 ${
-        (100 * bleu).toFixed(2)
-      } on ${found.length} held-out sentences`,
-    );
+    const percent = (100 * bleu).toFixed(2);
+    report.line(`beam ${width}: corpus BLEU-4 ${percent} on ${scored.length} sentences ${name}`);
   }
-  for (
-    const [name, pairs] of [["held out", corpus.validation], ["trained on", corpus.train]] as const
-  ) {
-    report.line(`sentences ${name}:`);
+  for (const { name, pairs } of shown) {
+    report.line(`translations of sentences ${name}:`);
     const some = someSentences(pairs, options.samples);
     report.samples(name, step, await compareAll(interpreter, some));
   }
-  const [{ source }] = sentences.toSorted((a, b) => b.source.length - a.source.length);
-  const [translation] = await interpreter.translate([source], 3);
-  const layers = [...(await readAttention(interpreter, source, translation)).values()];
-  for (
-    const [name, pattern] of [
-      ["encoder", /^encoder/],
-      ["decoder", /^decoder.*self_attn/],
-      ["cross", /cross_attn/],
-    ] as const
-  ) {
-    const path = await report.drawAttention(
-      name,
-      layers.filter((layer) => pattern.test(layer.name)),
-      `${source} → ${translation}`,
-      step,
-    );
-    report.line(`attention of the ${name === "cross" ? "decoder to the encoder" : name}: ${path}`);
-  }
+  const { epochs: epoch } = options;
+  await drawAttention(interpreter, report, longest(scored), { epoch, step }, [
+    { tag: "encoder", pattern: /^encoder/ },
+    { tag: "decoder", pattern: /^decoder.*self_attn/ },
+    { tag: "cross", pattern: /cross_attn/ },
+  ]);
   report.line(`curves: ${await report.drawCurves("English to French")}`);
+}
+
+async function scoreBleu(
+  interpreter: Interpreter,
+  sentences: Sentence[],
+  width: number,
+): Promise<number> {
+  using progress = await openProgress({
+    label: `BLEU, beam ${width}`,
+    total: sentences.length,
+    unit: "sentences",
+  });
+  const found: string[] = [];
+  while (found.length < sentences.length) {
+    const next = sentences.slice(found.length, found.length + BATCH);
+    const translations = await interpreter.translate(next.map(({ source }) => source), width);
+    found.push(...translations.map(({ text }) => text));
+    progress.update(found.length);
+  }
+  return corpusBleu(sentences.map(({ references }) => references), found);
+}
+
+/** Draws the attentions whose names match a pattern, a picture each, while a sentence and its translation are read. */
+async function drawAttention(
+  interpreter: Interpreter,
+  report: Report,
+  { source }: Sentence,
+  { epoch, step }: { epoch: number; step: number },
+  pictures: { tag: string; file?: string; pattern: RegExp }[],
+): Promise<void> {
+  const [{ text }] = await interpreter.translate([source], 3);
+  const layers = await readTranslation(interpreter, source, text);
+  const title = `${source} → ${text} (epoch ${epoch})`;
+  for (const { tag, file, pattern } of pictures) {
+    const some = layers.filter(({ name }) => pattern.test(name));
+    const path = await report.drawAttention({ tag, file, title }, some, step);
+    report.line(`attention, ${tag}: ${path}`);
+  }
+}
+
+function longest(sentences: Sentence[]): Sentence {
+  return sentences.toSorted((a, b) => b.source.length - a.source.length)[0];
 }

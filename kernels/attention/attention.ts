@@ -8,6 +8,7 @@ import type { AttentionOptions as CpuAttention } from "../../src/device/cpu/atte
 import { type GpuTarget, MAX_ITERATIONS } from "../../src/device/kernel.ts";
 import shared from "./attention.wgsl" with { type: "text" };
 import blocked from "./attention_blocked.wgsl" with { type: "text" };
+import matrix from "./attention_matrix.wgsl" with { type: "text" };
 
 /**
  * Numbers of an attention; {@linkcode attentionParams} fills in those that follow from the others. Strides are in
@@ -115,10 +116,10 @@ export const ATTENTION_PARAMS: Readonly<Record<keyof AttentionParams, "u32" | "i
 };
 
 /**
- * Which program a GPU runs: `blocked` multiplies blocks of rows out of workgroup memory; `tiled`, for GPUs without room for
- * the blocks, gives an invocation a row; `subgroup` is for software adapters.
+ * Which program a GPU runs: `matrix` has its matrix units multiply; `blocked` multiplies blocks of rows out of workgroup memory;
+ * `tiled`, for GPUs without room for the blocks, gives an invocation a row; `subgroup` is for software adapters.
  */
-export type AttentionVariant = "blocked" | "tiled" | "subgroup";
+export type AttentionVariant = "matrix" | "blocked" | "tiled" | "subgroup";
 
 /** The whole programs of a kernel from its bindings and its bodies. */
 export function attentionPrograms(
@@ -127,6 +128,7 @@ export function attentionPrograms(
 ): Record<AttentionVariant, string> {
   const head = `${shared}\n${bindings}`;
   return {
+    matrix: `${head}\n${matrix}\n${bodies.matrix}`,
     blocked: `${head}\n${blocked}\n${bodies.blocked}`,
     tiled: `${head}\n${bodies.tiled}`,
     subgroup: `${head}\n${bodies.subgroup}`,
@@ -160,6 +162,27 @@ function blocksThatFit(
     const bytes = (d4 | 1) * vec4Bytes * (own * owned + other * others) +
       weights * others * (owned / 4 + 1) * 16 + 2 * owned * 16;
     return bytes <= maxWorkgroupBytes && 2 * owned <= maxInvocations;
+  });
+  return fitting && { own: fitting[0], other: fitting[1] };
+}
+
+/** Own and other rows of the programs for matrix units, the best first. */
+const MATRIX_BLOCKS = [[64, 32], [64, 16], [32, 16]] as const;
+
+/** The largest blocks of the programs for matrix units that fit, undefined where none do. */
+function matricesThatFit(
+  d: number,
+  weights: number,
+  target: GpuTarget,
+): { own: number; other: number } | undefined {
+  const { q, k, v } = target.dtypes;
+  const halves = q === "f16" && k === "f16" && v === "f16";
+  if (!target.matrixUnits || !halves || d % 16 !== 0 || d > 128) return undefined;
+  const fitting = MATRIX_BLOCKS.find(([owned, others]) => {
+    // Own rows of one operand after the other; scores and, in the backward pass, what they are multiplied with.
+    const bytes = (2 * d + 16) * (owned + 2 * others) +
+      owned * (2 * (4 * others + 16) + weights * (2 * others + 16) + 16) + 8 * others;
+    return bytes <= target.maxWorkgroupBytes;
   });
   return fitting && { own: fitting[0], other: fitting[1] };
 }
@@ -199,6 +222,23 @@ export function attentionLaunch(
       iterations: iterationsOf(64, 8 * passing, 1 + passing + Math.ceil(passing * d4 / 8)),
       constants: { ROWS: 64, TILES: passing, TILE_VECTORS: 8 * passing * d4 },
     }),
+    matrix: () => {
+      const { own, other } = matrices!;
+      return {
+        rows: own,
+        // The forward program walks twice.
+        iterations: 2 * iterationsOf(own, other, 1 + Math.ceil(other * d4 / (2 * own))),
+        constants: {
+          OWN: own,
+          OTHER: other,
+          THREADS: 2 * own,
+          D16: d / 16,
+          OTHER16: other / 16,
+          EIGHTHS: other / 8,
+          STRIDE: d4 + 2,
+        },
+      };
+    },
     blocked: () => {
       const { own, other } = blocks!;
       return {
@@ -217,19 +257,34 @@ export function attentionLaunch(
       };
     },
   };
-  const few = software && subgroupSize === 8 && launches.subgroup().iterations <= MAX_ITERATIONS;
-  const variant: AttentionVariant = few ? "subgroup" : blocks ? "blocked" : "tiled";
-  const { rows, iterations, constants } = launches[variant]();
   const strides = params.qBatch | params.qHead | params.qTime | params.kBatch | params.kHead |
     params.kTime | params.vBatch | params.vHead | params.vTime | params.oBatch |
     params.oHead | params.oTime | params.qStart | params.kStart | params.vStart;
+  const inFours = ((strides | d) & 3) === 0;
+  const matrices = inFours ? matricesThatFit(d, tiles[2], target) : undefined;
+  const few = software && subgroupSize === 8 && launches.subgroup().iterations <= MAX_ITERATIONS;
+  const variant: AttentionVariant = few
+    ? "subgroup"
+    : matrices
+    ? "matrix"
+    : blocks
+    ? "blocked"
+    : "tiled";
+  const { rows, iterations, constants } = launches[variant]();
   return {
     variant,
     rows,
     iterations,
-    vec4: ((strides | d) & 3) === 0 && "*",
+    vec4: inFours && "*",
     constants: { D: d, D4: d4, ...constants },
   };
+}
+
+/** Floating-point operations of so many products of queries by keys by the size of a head. */
+export function attentionFlops(params: AttentionParams, products: number): number {
+  const { batch, heads, queries, keys, d, step, block } = params;
+  const seen = block ? Math.min(block, keys) : step ? keys / 2 : keys;
+  return 2 * products * batch * heads * queries * seen * d;
 }
 
 /** A query head of a sequence: where its rows and those of its keys begin. */
@@ -290,7 +345,7 @@ export function dot(
   d: number,
 ): number {
   let sum = 0;
-  for (let c = 0; c < d; c++) sum += x[xAt + c] * y[yAt + c];
+  for (let c = 0; c < d; c++) sum += x[xAt + c]! * y[yAt + c]!;
   return sum;
 }
 
@@ -306,11 +361,11 @@ export function cpuAttention(
     queries: p.queries,
     keys: p.keys,
     d: p.d,
-    q: at.q + 4 * p.qStart,
-    k: at.k + 4 * p.kStart,
-    v: at.v + 4 * p.vStart,
-    o: at.o,
-    lse: at.stats,
+    q: at.q! + 4 * p.qStart,
+    k: at.k! + 4 * p.kStart,
+    v: at.v! + 4 * p.vStart,
+    o: at.o!,
+    lse: at.stats!,
     keyValid: at.keyValid,
     qStrides: [p.qBatch, p.qHead, p.qTime],
     kStrides: [p.kBatch, p.kHead, p.kTime],

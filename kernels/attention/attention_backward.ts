@@ -23,7 +23,7 @@ export interface AttentionBackwardBindings {
   /** The gradient of `o`. */
   readonly dO: Binding;
   /** 0 where a key may not be seen. */
-  readonly keyValid?: Binding;
+  readonly keyValid?: Binding | undefined;
   /** What `attentionForward` left there. */
   readonly stats: Binding;
   /** Gets the gradient of `q`. */
@@ -58,11 +58,11 @@ const fused: Kernel<AttentionParams> = kernel<AttentionParams>({
     const rows = params.batch * params.heads * params.queries;
     cpuBackward(context.pool, {
       ...cpuAttention(params, at),
-      dO: at.dO,
-      dq: at.dQ + 4 * params.qStart,
-      dk: at.dK + 4 * params.kStart,
-      dv: at.dV + 4 * params.vStart,
-      delta: at.stats + 4 * rows,
+      dO: at.dO!,
+      dq: at.dQ! + 4 * params.qStart,
+      dk: at.dK! + 4 * params.kStart,
+      dv: at.dV! + 4 * params.vStart,
+      delta: at.stats! + 4 * rows,
     });
     return true;
   },

@@ -6,6 +6,7 @@
 import { type Kernel, kernel } from "../../src/device/kernel.ts";
 import {
   ATTENTION_PARAMS,
+  attentionFlops,
   attentionLaunch,
   type AttentionParams,
   attentionPrograms,
@@ -15,10 +16,11 @@ import {
 } from "./attention.ts";
 import bindings from "./attention_backward_kv.wgsl" with { type: "text" };
 import blocked from "./attention_backward_kv_blocked.wgsl" with { type: "text" };
+import matrix from "./attention_backward_kv_matrix.wgsl" with { type: "text" };
 import subgroup from "./attention_backward_kv_subgroup.wgsl" with { type: "text" };
 import tiled from "./attention_backward_kv_tiled.wgsl" with { type: "text" };
 
-const programs = attentionPrograms(bindings, { blocked, tiled, subgroup });
+const programs = attentionPrograms(bindings, { matrix, blocked, tiled, subgroup });
 
 /**
  * dK and dV from dO and the stats that `attentionForward` and `attentionBackwardQ` left. Shapes are those of
@@ -45,6 +47,7 @@ export const attentionBackwardKv: Kernel<AttentionParams> = kernel<AttentionPara
       wgsl: programs[variant],
       vec4,
       constants,
+      flops: attentionFlops(params, 4),
       workgroups: [Math.ceil(params.keys / rows), params.batch * params.kvHeads],
       iterations,
     };
@@ -63,8 +66,8 @@ export const attentionBackwardKv: Kernel<AttentionParams> = kernel<AttentionPara
           const weight = Math.exp(p.scale * dot(q, qAt, k, kAt, p.d) - stats[row]);
           const slope = weight * (dot(dO, oAt, v, vAt, p.d) - stats[deltas + row]);
           for (let c = 0; c < p.d; c++) {
-            kSums[j * p.d + c] += p.scale * slope * q[qAt + c];
-            vSums[j * p.d + c] += weight * dO[oAt + c];
+            kSums[j * p.d + c]! += p.scale * slope * q[qAt + c];
+            vSums[j * p.d + c]! += weight * dO[oAt + c];
           }
         }
       }

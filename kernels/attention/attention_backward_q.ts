@@ -6,6 +6,7 @@
 import { type Kernel, kernel } from "../../src/device/kernel.ts";
 import {
   ATTENTION_PARAMS,
+  attentionFlops,
   attentionLaunch,
   type AttentionParams,
   attentionPrograms,
@@ -15,10 +16,11 @@ import {
 } from "./attention.ts";
 import bindings from "./attention_backward_q.wgsl" with { type: "text" };
 import blocked from "./attention_backward_q_blocked.wgsl" with { type: "text" };
+import matrix from "./attention_backward_q_matrix.wgsl" with { type: "text" };
 import subgroup from "./attention_backward_q_subgroup.wgsl" with { type: "text" };
 import tiled from "./attention_backward_q_tiled.wgsl" with { type: "text" };
 
-const programs = attentionPrograms(bindings, { blocked, tiled, subgroup });
+const programs = attentionPrograms(bindings, { matrix, blocked, tiled, subgroup });
 
 /**
  * dQ from dO, and into the second half of stats the sum of o dO over every row, which
@@ -45,6 +47,7 @@ export const attentionBackwardQ: Kernel<AttentionParams> = kernel<AttentionParam
       wgsl: programs[variant],
       vec4,
       constants,
+      flops: attentionFlops(params, 3),
       workgroups: [Math.ceil(params.queries / rows), params.batch * params.heads],
       iterations,
     };
@@ -62,9 +65,9 @@ export const attentionBackwardQ: Kernel<AttentionParams> = kernel<AttentionParam
           const kAt = head.k + j * p.kTime;
           const weight = Math.exp(p.scale * dot(q, qAt, k, kAt, p.d) - stats[row]);
           const slope = weight * (dot(dO, oAt, v, head.v + j * p.vTime, p.d) - delta);
-          for (let c = 0; c < p.d; c++) sums[c] += slope * k[kAt + c];
+          for (let c = 0; c < p.d; c++) sums[c]! += slope * k[kAt + c];
         }
-        for (let c = 0; c < p.d; c++) dQ[qAt + c] = p.scale * sums[c];
+        for (let c = 0; c < p.d; c++) dQ[qAt + c] = p.scale * sums[c]!;
       }
     }
   },

@@ -7,6 +7,7 @@ import { attention } from "../../src/device/cpu/attention.ts";
 import { type Kernel, kernel } from "../../src/device/kernel.ts";
 import {
   ATTENTION_PARAMS,
+  attentionFlops,
   attentionLaunch,
   type AttentionParams,
   attentionPrograms,
@@ -18,11 +19,17 @@ import {
 import bindings from "./attention_forward.wgsl" with { type: "text" };
 import blocked from "./attention_forward_blocked.wgsl" with { type: "text" };
 import few from "./attention_forward_few.wgsl" with { type: "text" };
+import matrix from "./attention_forward_matrix.wgsl" with { type: "text" };
 import subgroup from "./attention_forward_subgroup.wgsl" with { type: "text" };
 import tiled from "./attention_forward_tiled.wgsl" with { type: "text" };
 
-const programs = attentionPrograms(bindings, { blocked, tiled, subgroup });
-const decoding = attentionPrograms(bindings, { blocked: "", tiled: few, subgroup }).tiled;
+const programs = attentionPrograms(bindings, { matrix, blocked, tiled, subgroup });
+const decoding = attentionPrograms(bindings, {
+  matrix: "",
+  blocked: "",
+  tiled: few,
+  subgroup,
+}).tiled;
 
 /** The most queries for which a GPU takes a workgroup for each. */
 const FEW = 4;
@@ -60,6 +67,7 @@ export const attentionForward: Kernel<AttentionParams> = kernel<AttentionParams>
       wgsl: each ? decoding : programs[variant],
       vec4,
       constants: each ? { D: params.d, D4: d4 } : launch.constants,
+      flops: attentionFlops(params, 2),
       workgroups: [Math.ceil(params.queries / rows), params.batch * params.heads],
       iterations: each ? few : launch.iterations,
     };
@@ -75,7 +83,7 @@ export const attentionForward: Kernel<AttentionParams> = kernel<AttentionParams>
         const sum = weights.reduce((a, b) => a + b, 0);
         for (let c = 0; c < p.d; c++) {
           let mixed = 0;
-          keys.forEach((j, n) => mixed += weights[n] * v[head.v + j * p.vTime + c]);
+          keys.forEach((j, n) => mixed += weights[n]! * v[head.v + j * p.vTime + c]);
           o[oAt + c] = keys.length > 0 ? mixed / sum : 0;
         }
         stats[head.rows + i] = keys.length > 0 ? highest + Math.log(sum) : Infinity;

@@ -103,7 +103,7 @@ export const rotary: Kernel<RotaryParams> = kernel<RotaryParams>({
     }
     const chunk = Math.max(1, Math.floor(16384 / width));
     // deno-fmt-ignore
-    job.run("rotary", rows, chunk, at.x, at.turns, at.starts, at.y, firstRow, length, heads, width, start,
+    job.run("rotary", rows, chunk, at.x!, at.turns!, at.starts!, at.y!, firstRow, length, heads, width, start,
       direction, halfSplit);
     return true;
   },

@@ -37,7 +37,7 @@ export const axpy: Kernel<AxpyParams> = kernel<AxpyParams>({
     for (let i = 0; i < count; i++) y[i] += a * x[i];
   },
   simd({ at, params: { count, a }, run }) {
-    run("axpy", count, 16_384, a, at.x, at.y);
+    run("axpy", count, 16_384, a, at.x!, at.y!);
     return true;
   },
   split: "count",

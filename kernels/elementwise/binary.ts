@@ -106,12 +106,12 @@ function simdRow(name: BinaryName): Formula["simdBroadcast"] {
   return (job) => {
     const { at, params } = job;
     if (isRow(job)) {
-      const rows = Math.max(1, Math.floor(SIMD_CHUNK / params.d1));
-      job.run(`row_${name}`, params.d0, rows, at.a, at.b, at.y, params.d1);
+      const rows = Math.max(1, Math.floor(SIMD_CHUNK / params.d1!));
+      job.run(`row_${name}`, params.d0!, rows, at.a!, at.b!, at.y!, params.d1!);
       return true;
     }
     if (name === "mul" && params.rank === 1 && params.a0 === 1 && params.b0 === 0) {
-      job.run("mul_device_scalar", params.count, SIMD_CHUNK, at.a, at.b, at.y);
+      job.run("mul_device_scalar", params.count!, SIMD_CHUNK, at.a!, at.b!, at.y!);
       return true;
     }
     return false;
@@ -167,11 +167,11 @@ fn either(a: TA) -> TY {
     cpuWhole: (a, _value, whole, swapped) => apply(cpuWhole, a, whole, swapped),
     simd({ at, params, run }) {
       const { count, value, swapped } = params;
-      if (name === "sub" && !swapped) run("add_scalar", count, SIMD_CHUNK, at.a, -value, at.y);
+      if (name === "sub" && !swapped) run("add_scalar", count!, SIMD_CHUNK, at.a!, -value!, at.y!);
       else {
-        const found = SIMD_NUMBER[name]?.[swapped];
+        const found = SIMD_NUMBER[name]?.[swapped!];
         if (!found) return false;
-        run(found, count, SIMD_CHUNK, at.a, value, at.y);
+        run(found, count!, SIMD_CHUNK, at.a!, value!, at.y!);
       }
       return true;
     },

@@ -46,9 +46,9 @@ export interface Formula {
   /** The same for integers, where 32-bit arithmetic is not double precision rounded. */
   cpuWhole?(...operands: number[]): number;
   /** The WASM SIMD implementation, for floating-point operands that are not broadcast. */
-  simd?(job: SimdJob<Params>): boolean;
+  readonly simd?: ((job: SimdJob<Params>) => boolean) | undefined;
   /** The WASM SIMD implementation where operands are broadcast. */
-  simdBroadcast?(job: SimdJob<Params>): boolean;
+  readonly simdBroadcast?: ((job: SimdJob<Params>) => boolean) | undefined;
 }
 
 /** True where `float` among the parameters says that the operands are f32 or f16, which WASM exports take. */
@@ -59,7 +59,7 @@ function isFloatJob({ params }: SimdJob<Params>): boolean {
 /** A WASM SIMD implementation that calls an export with the addresses of `a`, `b`, ..., `y`. */
 export function simdExport(name: string): (job: SimdJob<Params>) => boolean {
   return (job) => {
-    job.run(name, job.params.count, SIMD_CHUNK, ...Object.values(job.at));
+    job.run(name, job.params.count!, SIMD_CHUNK, ...Object.values(job.at));
     return true;
   };
 }
@@ -69,6 +69,7 @@ export function simdExport(name: string): (job: SimdJob<Params>) => boolean {
  * numbers) and the scalars.
  */
 export function flatKernel(formula: Formula): Kernel<Params> {
+  const { simd } = formula;
   const names = INPUTS.slice(0, formula.inputs);
   const scalars = Object.keys(formula.scalars ?? {});
   const programs = new Map<string, string>();
@@ -77,8 +78,8 @@ export function flatKernel(formula: Formula): Kernel<Params> {
     bindings: bindingsOf(names, () => "count"),
     params: { count: "u32", float: "u32", ...formula.scalars },
     gpu({ count }, target) {
-      const width = count % 4 === 0 ? 4 : 1;
-      return generate(programs, formula, names, target, count / width, {
+      const width = count! % 4 === 0 ? 4 : 1;
+      return generate(programs, formula, names, target, count! / width, {
         width,
         index: names.map(() => "i"),
         splat: names.map(() => false),
@@ -88,14 +89,14 @@ export function flatKernel(formula: Formula): Kernel<Params> {
     cpu(views, params) {
       const { y } = views;
       const f = params.float ? formula.cpu : formula.cpuWhole ?? formula.cpu;
-      const s = scalars.map((name) => params[name]);
+      const s = scalars.map((name) => params[name]!);
       const [a, b, c] = names.map((name) => views[name]);
       const { count } = params;
-      if (!b) { for (let i = 0; i < count; i++) y[i] = f(a[i], ...s); }
-      else if (!c) { for (let i = 0; i < count; i++) y[i] = f(a[i], b[i], ...s); }
-      else for (let i = 0; i < count; i++) y[i] = f(a[i], b[i], c[i], ...s);
+      if (!b) { for (let i = 0; i < count!; i++) y[i] = f(a[i], ...s); }
+      else if (!c) { for (let i = 0; i < count!; i++) y[i] = f(a[i], b[i], ...s); }
+      else for (let i = 0; i < count!; i++) y[i] = f(a[i], b[i], c[i], ...s);
     },
-    simd: formula.simd && ((job) => isFloatJob(job) && formula.simd!(job)),
+    ...(simd && { simd: (job: SimdJob<Params>) => isFloatJob(job) && simd(job) }),
     split: "count",
   });
 }
@@ -132,20 +133,20 @@ export function broadcastKernel(formula: Formula): Kernel<Params> {
     cpu(views, params) {
       const { y } = views;
       const f = params.float ? formula.cpu : formula.cpuWhole ?? formula.cpu;
-      const s = scalars.map((name) => params[name]);
+      const s = scalars.map((name) => params[name]!);
       const { rank, count } = params;
       const at = names.map(() => 0);
-      const coordinates = new Array<number>(rank).fill(0);
+      const coordinates = new Array<number>(rank!).fill(0);
       const inputs = names.map((name) => views[name]);
       const operands = [...names.map(() => 0), ...s];
-      for (let i = 0; i < count; i++) {
-        for (let k = 0; k < names.length; k++) operands[k] = inputs[k][at[k]];
+      for (let i = 0; i < count!; i++) {
+        for (let k = 0; k < names.length; k++) operands[k] = inputs[k][at[k]!];
         y[i] = f(...operands);
-        for (let axis = rank - 1; axis >= 0; axis--) {
-          for (let k = 0; k < names.length; k++) at[k] += params[names[k] + axis];
-          if (++coordinates[axis] < params[`d${axis}`]) break;
+        for (let axis = rank! - 1; axis >= 0; axis--) {
+          for (let k = 0; k < names.length; k++) at[k]! += params[names[k]! + axis]!;
+          if (++coordinates[axis]! < params[`d${axis}`]!) break;
           for (let k = 0; k < names.length; k++) {
-            at[k] -= params[names[k] + axis] * coordinates[axis];
+            at[k]! -= params[names[k]! + axis]! * coordinates[axis]!;
           }
           coordinates[axis] = 0;
         }
@@ -166,9 +167,9 @@ export function broadcastKernel(formula: Formula): Kernel<Params> {
 /** True when an operand has an element for each of the output, in the same order. */
 export function isDense(params: Params, name: string): boolean {
   let stride = 1;
-  for (let axis = params.rank - 1; axis >= 0; axis--) {
+  for (let axis = params.rank! - 1; axis >= 0; axis--) {
     if (params[name + axis] !== stride) return false;
-    stride *= params[`d${axis}`];
+    stride *= params[`d${axis}`]!;
   }
   return true;
 }
@@ -200,7 +201,7 @@ export function broadcastParams(
   };
   for (let axis = 0; axis < MAX_AXES; axis++) {
     params[`d${axis}`] = lengths[axis] ?? 1;
-    walks.forEach((walk, k) => params[INPUTS[k] + axis] = walk[axis] ?? 0);
+    walks.forEach((walk, k) => params[INPUTS[k]! + axis] = walk[axis] ?? 0);
   }
   return params;
 }
@@ -213,17 +214,17 @@ export function mergeAxes(
   const lengths: number[] = [];
   const walks: number[][] = strides.map(() => []);
   for (let axis = 0; axis < shape.length; axis++) {
-    const length = shape[axis];
+    const length = shape[axis]!;
     if (length === 1) continue;
     const last = lengths.length - 1;
     const alike = last >= 0 &&
-      strides.every((walk, k) => walks[k][last] === walk[axis] * length);
+      strides.every((walk, k) => walks[k]![last] === walk[axis]! * length);
     if (alike) {
-      lengths[last] *= length;
-      strides.forEach((walk, k) => walks[k][last] = walk[axis]);
+      lengths[last]! *= length;
+      strides.forEach((walk, k) => walks[k]![last] = walk[axis]!);
     } else {
       lengths.push(length);
-      strides.forEach((walk, k) => walks[k].push(walk[axis]));
+      strides.forEach((walk, k) => walks[k]!.push(walk[axis]!));
     }
   }
   if (lengths.length === 0) {
@@ -245,7 +246,7 @@ function bindingsOf(
 
 /** True when one element of an operand serves a whole run along the innermost axis. */
 function isSplat(params: Params, name: string): boolean {
-  return params[`${name}${params.rank - 1}`] === 0;
+  return params[`${name}${params.rank! - 1}`] === 0;
 }
 
 /** How a program finds the elements of its operands. */
@@ -262,9 +263,11 @@ interface Access {
 
 function locateOperands(params: Params, names: readonly string[]): [units: number, Access] {
   const { rank, count } = params;
-  const last = rank - 1;
+  const last = rank! - 1;
   // The innermost stride of a broadcast operand is 1 or 0; others come from nowhere here.
-  const width = params[`d${last}`] % 4 === 0 && count % 4 === 0 && params.start % 4 === 0 ? 4 : 1;
+  const width = params[`d${last}`]! % 4 === 0 && count! % 4 === 0 && params.start! % 4 === 0
+    ? 4
+    : 1;
   const shift = width === 4 ? " >> 2u" : "";
   const splat = names.map((name) => width === 4 && isSplat(params, name));
   const dense = names.map((name) => isDense(params, name));
@@ -290,7 +293,7 @@ function locateOperands(params: Params, names: readonly string[]): [units: numbe
       lines.push(`at_${name} += rest * ${stride};`);
     }
   }
-  return [count / width, {
+  return [count! / width, {
     width,
     index: names.map((name, k) => dense[k] ? "i" : `at_${name}`),
     splat,
@@ -329,7 +332,7 @@ function write(
   const compute = (dtype: DType): DType => dtype === "f16" ? "f32" : dtype;
   const vector = (dtype: DType): string => width === 4 ? `vec4<${dtype}>` : dtype;
   const loads = names.map((name, k) => {
-    const type = splat[k] ? compute(dtypes[name]) : vector(compute(dtypes[name]));
+    const type = splat[k] ? compute(dtypes[name]!) : vector(compute(dtypes[name]!));
     return `    let ${name}_i = ${type}(${name}[${index[k]}]);`;
   });
   const call = (lane: string): string =>
@@ -338,9 +341,9 @@ function write(
     ? `vec4<TY>(${[".x", ".y", ".z", ".w"].map(call).join(", ")})`
     : call("");
   const aliases = [...names, "y"].map((name) =>
-    `alias T${name.toUpperCase()} = ${compute(dtypes[name])};`
+    `alias T${name.toUpperCase()} = ${compute(dtypes[name]!)};`
   );
-  const typed = (wgsl: string): string => wgsl.replaceAll("_TYPE(", `_${compute(dtypes.a)}(`);
+  const typed = (wgsl: string): string => wgsl.replaceAll("_TYPE(", `_${compute(dtypes.a!)}(`);
   return `// ${formula.name}
 ${aliases.join("\n")}
 

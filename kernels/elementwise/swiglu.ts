@@ -41,7 +41,7 @@ export const swigluBackward: Kernel<{ count: number }> = kernel<{ count: number 
     }
   },
   simd({ at, params: { count }, run }) {
-    run("swiglu_backward", count, SIMD_CHUNK, at.dOut, at.gate, at.up, at.dGate, at.dUp);
+    run("swiglu_backward", count, SIMD_CHUNK, at.dOut!, at.gate!, at.up!, at.dGate!, at.dUp!);
     return true;
   },
   split: "count",

@@ -93,12 +93,6 @@ export function matmulParams(options: MatmulOptions): MatmulParams {
 }
 
 /**
- * Workgroups that keep every GPU busy: two on each of the 132 multiprocessors of the largest that was measured. Products
- * with fewer take smaller tiles, or are cut along k (see `src/ops/matmul_launch.ts`).
- */
-export const MANY_WORKGROUPS = 264;
-
-/**
  * The program for a product on an adapter. On a CPU in disguise loads cost most and subgroups are the
  * cheapest way to share them; on a GPU workgroup memory is, once there is a tile to fill.
  */
@@ -118,7 +112,27 @@ export function matmulVariant(params: MatmulParams, target: GpuTarget): MatmulVa
   }
   const tiles = Math.ceil(m / 128) * Math.ceil(n / 128) * batches;
   const fits = maxInvocations >= 256 && maxWorkgroupBytes >= 2 * 16 * 32 * 16;
-  return fits && 2 * tiles > MANY_WORKGROUPS ? "large" : "tiled";
+  return fits && 2 * tiles > target.minWorkgroups ? "large" : "tiled";
+}
+
+/** The shortest part of a product that is cut along k. */
+const MIN_SPLIT_K = 512;
+/** The most bytes of the parts together. */
+const MAX_SPLIT_BYTES = 2 ** 26;
+
+/**
+ * Into how many equal parts a product is cut along k, which are added up by `matmulSum`: several where whole tiles would
+ * leave most of a GPU idle, as for the gradients of weights.
+ */
+export function matmulSplits({ m, n, k, batches }: MatmulParams, minWorkgroups: number): number {
+  if (batches !== 1) return 1;
+  const tiles = Math.ceil(m / 128) * Math.ceil(n / 128);
+  const room = Math.floor(MAX_SPLIT_BYTES / (4 * m * n));
+  const wanted = Math.ceil(minWorkgroups / tiles);
+  for (let parts = Math.min(wanted, room, Math.floor(k / MIN_SPLIT_K)); parts > 1; parts--) {
+    if (k % (4 * parts) === 0) return parts;
+  }
+  return 1;
 }
 
 /** What a workgroup of a program for matrix units computes. */
@@ -132,7 +146,10 @@ interface MatrixTile {
 const MATRIX_TILES = [[4, 4, 2, 4], [4, 2, 2, 4], [2, 2, 2, 2]] as const;
 
 /** The largest tile that leaves enough workgroups and fits into their memory. */
-function matrixTile({ m, n, batches }: MatmulParams, maxWorkgroupBytes: number): MatrixTile {
+function matrixTile(
+  { m, n, batches }: MatmulParams,
+  { maxWorkgroupBytes, minWorkgroups }: GpuTarget,
+): MatrixTile {
   const tiles = MATRIX_TILES.map(([ROWS, COLUMNS, SUBGROUPS_M, SUBGROUPS_N]) => {
     const rows = 16 * ROWS * SUBGROUPS_M, columns = 16 * COLUMNS * SUBGROUPS_N;
     const THREADS = 32 * SUBGROUPS_M * SUBGROUPS_N;
@@ -145,8 +162,8 @@ function matrixTile({ m, n, batches }: MatmulParams, maxWorkgroupBytes: number):
   });
   const fitting = tiles.filter(({ bytes }) => bytes <= maxWorkgroupBytes);
   const enough = ({ rows, columns }: MatrixTile) =>
-    2 * Math.ceil(m / rows) * Math.ceil(n / columns) * batches >= MANY_WORKGROUPS;
-  return fitting.find(enough) ?? fitting[fitting.length - 1];
+    2 * Math.ceil(m / rows) * Math.ceil(n / columns) * batches >= minWorkgroups;
+  return fitting.find(enough) ?? fitting[fitting.length - 1]!;
 }
 
 const PROGRAMS: Record<MatmulVariant, string> = {
@@ -192,7 +209,7 @@ export const matmul: Kernel<MatmulParams> = kernel<MatmulParams>({
     const variant = matmulVariant(params, target);
     // On software adapters, where workgroups and barriers are expensive, an invocation takes all of k; else lanes go as B lies.
     const columnLanes = target.software ? 64 : transposeB ? 2 : 16;
-    const tile = variant === "matrix" ? matrixTile(params, target.maxWorkgroupBytes) : undefined;
+    const tile = variant === "matrix" ? matrixTile(params, target) : undefined;
     const [rows, columns] = {
       matrix: [tile?.rows ?? 1, tile?.columns ?? 1],
       large: [128, 128],
@@ -216,8 +233,9 @@ export const matmul: Kernel<MatmulParams> = kernel<MatmulParams>({
       vec4: isVector(params) && "*",
       constants,
       workgroups: variant === "subgroup"
-        ? [Math.ceil(m / rows), Math.ceil(n / columns), batches]
-        : [Math.ceil(n / columns), Math.ceil(m / rows), batches],
+        ? [Math.ceil(m / rows!), Math.ceil(n / columns!), batches]
+        : [Math.ceil(n / columns!), Math.ceil(m / rows!), batches],
+      flops: 2 * m * n * params.k * batches,
       // Steps of 4, and 160 stores at most. The tiled program takes steps of 16, in 2 nested loops.
       iterations: Math.ceil(params.k / 4) + 160,
     };
@@ -257,13 +275,13 @@ export const matmul: Kernel<MatmulParams> = kernel<MatmulParams>({
         m: p.m,
         n: p.n,
         k: p.k,
-        a: at.a + 4 * (p.aOffset + outer * p.aOuter),
+        a: at.a! + 4 * (p.aOffset + outer * p.aOuter),
         lda: p.lda,
         transA: p.transposeA !== 0,
-        b: at.b + 4 * (p.bOffset + outer * p.bOuter),
+        b: at.b! + 4 * (p.bOffset + outer * p.bOuter),
         ldb: p.ldb,
         transB: p.transposeB !== 0,
-        c: at.c + 4 * (p.cOffset + outer * p.cOuter),
+        c: at.c! + 4 * (p.cOffset + outer * p.cOuter),
         ldc: p.ldc,
         beta: p.beta,
         alpha: p.alpha,

@@ -30,7 +30,7 @@ export function checkIdsInRange(
   op = "embedding",
 ): void {
   for (let i = 0; i < ids.length; i++) {
-    if (!(ids[i] >= 0 && ids[i] < vocabulary)) {
+    if (!(ids[i]! >= 0 && ids[i]! < vocabulary)) {
       throw new RangeError(
         `${op}: id ${ids[i]} at position ${i} is outside a vocabulary of ${vocabulary}`,
       );
@@ -71,7 +71,7 @@ export const embeddingKernel: Kernel<EmbeddingParams> = kernel<EmbeddingParams>(
     return {
       wgsl: embeddingWgsl,
       vec4,
-      constants: { S: dtypes.table, POISON: isFloat(dtypes.table) },
+      constants: { S: dtypes.table!, POISON: isFloat(dtypes.table!) },
       workgroups: Math.ceil(rows * columns / (vec4 ? 4 : 1) / 64),
     };
   },
@@ -86,7 +86,7 @@ export const embeddingKernel: Kernel<EmbeddingParams> = kernel<EmbeddingParams>(
     checkIdsInRange(idsOfJob(job, "ids", rows), vocabulary);
     const chunk = Math.max(1, Math.floor(16384 / Math.max(1, columns)));
     const half = Number(BYTES[bindings.table!.dtype] === 2);
-    job.run("gather_rows", rows, chunk, at.table, at.ids, at.y, columns, vocabulary, half);
+    job.run("gather_rows", rows, chunk, at.table!, at.ids!, at.y!, columns, vocabulary, half);
     return true;
   },
   moves: true,
@@ -166,7 +166,7 @@ export const embeddingBackward: Kernel<EmbeddingBackwardParams> = kernel<Embeddi
     }
   },
   simd({ at, params: { rows, columns, tableRows }, run }) {
-    run("scatter_add_rows", columns, 16, at.x, at.ids, at.table, rows, columns, tableRows);
+    run("scatter_add_rows", columns, 16, at.x!, at.ids!, at.table!, rows, columns, tableRows);
     return true;
   },
   split: "tableRows",

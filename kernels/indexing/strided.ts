@@ -43,8 +43,8 @@ export function stridedParams(
     );
   }
   const last = lengths.length - 1;
-  const fours = walk[last] === 1 && lengths[last] % 4 === 0 && base % 4 === 0 &&
-    walk.every((stride, axis) => axis === last || stride % 4 === 0);
+  const fours = walk![last] === 1 && lengths[last]! % 4 === 0 && base % 4 === 0 &&
+    walk!.every((stride, axis) => axis === last || stride % 4 === 0);
   const params: StridedParams = {
     count: lengths.reduce((product, length) => product * length, 1),
     base,
@@ -53,7 +53,7 @@ export function stridedParams(
   };
   for (let axis = 0; axis < MAX_STRIDED_AXES; axis++) {
     params[`d${axis}`] = lengths[axis] ?? 1;
-    params[`s${axis}`] = walk[axis] ?? 0;
+    params[`s${axis}`] = walk![axis] ?? 0;
   }
   return params;
 }
@@ -66,9 +66,9 @@ function walkStrided(params: StridedParams, visit: (dense: number, strided: numb
   for (let i = 0; i < count; i++) {
     visit(i, strided);
     for (let axis = rank - 1; axis >= 0; axis--) {
-      strided += params[`s${axis}`];
-      if (++at[axis] < params[`d${axis}`]) break;
-      strided -= params[`s${axis}`] * at[axis];
+      strided += params[`s${axis}`]!;
+      if (++at[axis]! < params[`d${axis}`]!) break;
+      strided -= params[`s${axis}`]! * at[axis]!;
       at[axis] = 0;
     }
   }
@@ -84,21 +84,21 @@ function simdMoves(
   const lengths = [1, 1, 1, 1];
   const strides = [0, 0, 0, 0];
   for (let axis = 0; axis < Math.min(rank, 4); axis++) {
-    lengths[4 - Math.min(rank, 4) + axis] = params[`d${rank - Math.min(rank, 4) + axis}`];
-    strides[4 - Math.min(rank, 4) + axis] = params[`s${rank - Math.min(rank, 4) + axis}`];
+    lengths[4 - Math.min(rank, 4) + axis] = params[`d${rank - Math.min(rank, 4) + axis}`]!;
+    strides[4 - Math.min(rank, 4) + axis] = params[`s${rank - Math.min(rank, 4) + axis}`]!;
   }
   const [d0, d1, d2, d3] = lengths;
-  const rows = d0 * d1 * d2;
-  const chunk = Math.max(1, Math.floor(16384 / Math.max(1, d3)));
-  const block = rows * d3;
+  const rows = d0! * d1! * d2!;
+  const chunk = Math.max(1, Math.floor(16384 / Math.max(1, d3!)));
+  const block = rows * d3!;
   // Axes beyond four are walked here.
   const outer = { ...params, rank: Math.max(0, rank - 4), count: block ? params.count / block : 0 };
   walkStrided({ ...outer, base }, (i, strided) => {
     const dense = bytes * i * block;
-    const x = at.x + (scatter ? dense : bytes * strided);
-    const y = at.y + (scatter ? bytes * strided : dense);
+    const x = at.x! + (scatter ? dense : bytes * strided);
+    const y = at.y! + (scatter ? bytes * strided : dense);
     const name = scatter ? "strided_write" : "strided_copy";
-    run(name, rows, chunk, x, y, d1, d2, d3, ...strides, bytes === 2 ? 1 : 0);
+    run(name, rows, chunk, x, y, d1!, d2!, d3!, ...strides, bytes === 2 ? 1 : 0);
   });
   return true;
 }

@@ -89,16 +89,16 @@ export const adamw: Kernel<AdamWParams> = kernel<AdamWParams>({
     const { count, lr, beta1, beta2, eps, weightDecay } = params;
     const memory: ArrayBuffer = context.pool.memory.buffer;
     if (new Float32Array(memory, at.gradScale, 1)[0] === 0) return true;
-    const [correction1, correction2] = new Float32Array(memory, at.correction, 2);
+    const [correction1 = 1, correction2 = 1] = new Float32Array(memory, at.correction, 2);
     run(
       "adamw",
       count,
       16_384,
-      ...[at.p, at.g, at.m, at.v],
+      ...[at.p!, at.g!, at.m!, at.v!],
       ...[lr, beta1, beta2, eps, weightDecay, correction1, correction2],
-      at.gradScale,
+      at.gradScale!,
     );
-    if (at.copy) run("copy", count, 16_384, at.p, at.copy);
+    if (at.copy) run("copy", count, 16_384, at.p!, at.copy);
     return true;
   },
   split: "count",

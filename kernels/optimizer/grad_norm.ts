@@ -45,7 +45,7 @@ export const sumOfSquares: Kernel<SumOfSquaresParams> = kernel<SumOfSquaresParam
   },
   simd({ at, params: { count, first }, run }) {
     const blocks = Math.ceil(count / SQUARES_BLOCK);
-    run("sum_blocks", blocks, 4, at.x, count, at.partials + 4 * first, 1);
+    run("sum_blocks", blocks, 4, at.x!, count, at.partials! + 4 * first, 1);
     return true;
   },
 });

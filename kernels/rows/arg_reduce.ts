@@ -31,7 +31,7 @@ function argReduce(name: string, largest: boolean): Kernel<ArgReduceParams> {
       return {
         wgsl,
         constants: {
-          C: dtypes.x === "f16" ? "f32" : dtypes.x,
+          C: dtypes.x === "f16" ? "f32" : dtypes.x!,
           LARGEST: largest,
           FLOAT: dtypes.x === "f32" || dtypes.x === "f16",
           WORKGROUP: lanes,

@@ -52,7 +52,7 @@ export const crossEntropy: Kernel<CrossEntropyParams> = kernel<CrossEntropyParam
   },
   simd({ at, params: { rows, classes, ignoreIndex, smoothing }, run }) {
     // deno-fmt-ignore
-    run("cross_entropy", rows, rowChunk(classes), at.logits, classes, at.targets, at.loss, at.lse,
+    run("cross_entropy", rows, rowChunk(classes), at.logits!, classes, at.targets!, at.loss!, at.lse!,
       classes, ignoreIndex, smoothing);
     return true;
   },
@@ -84,10 +84,10 @@ export function rowStatistics(
 ): RowStatistics {
   let top = -Infinity, sum = 0, all = 0;
   for (let i = first; i < first + classes; i++) {
-    top = Math.max(top, logits[i]);
-    all += logits[i];
+    top = Math.max(top, logits[i]!);
+    all += logits[i]!;
   }
-  for (let i = first; i < first + classes; i++) sum += Math.exp(logits[i] - top);
+  for (let i = first; i < first + classes; i++) sum += Math.exp(logits[i]! - top);
   return { top, log: Math.log(sum), mean: all / classes };
 }
 
@@ -206,8 +206,8 @@ export const crossEntropyBackward: Kernel<CrossEntropyParams> = kernel<CrossEntr
   simd(job) {
     const { at, params: { rows, classes, ignoreIndex, smoothing }, run } = job;
     // deno-fmt-ignore
-    run("cross_entropy_backward", rows, rowChunk(classes), at.logits, classes, at.targets, at.lse,
-      at.dLogits, classes, ignoreIndex, smoothing, numberAt(job, at.dOut), at.scale, 0);
+    run("cross_entropy_backward", rows, rowChunk(classes), at.logits!, classes, at.targets!, at.lse!,
+      at.dLogits!, classes, ignoreIndex, smoothing, numberAt(job, at.dOut!), at.scale!, 0);
     return true;
   },
   split: "rows",
@@ -255,8 +255,8 @@ export const crossEntropyFused: Kernel<CrossEntropyParams> = kernel<CrossEntropy
   },
   simd({ at, params: { rows, classes, ignoreIndex, smoothing }, run }) {
     // deno-fmt-ignore
-    run("cross_entropy_fused", rows, rowChunk(classes), at.logits, classes, at.targets, at.loss, 0,
-      classes, ignoreIndex, smoothing, 1, at.scale, 0);
+    run("cross_entropy_fused", rows, rowChunk(classes), at.logits!, classes, at.targets!, at.loss!, 0,
+      classes, ignoreIndex, smoothing, 1, at.scale!, 0);
     return true;
   },
   split: "rows",
@@ -287,8 +287,8 @@ export const crossEntropyScale: Kernel<CrossEntropyScaleParams> = kernel<CrossEn
   },
   simd(job) {
     const { at, params: { count }, run } = job;
-    const factor = numberAt(job, at.scale);
-    if (factor !== 1) run("mul_scalar", count, 16384, at.y, factor, at.y);
+    const factor = numberAt(job, at.scale!);
+    if (factor !== 1) run("mul_scalar", count, 16384, at.y!, factor, at.y!);
     return true;
   },
   split: "count",

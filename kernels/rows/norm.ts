@@ -56,7 +56,7 @@ export const layerNorm: Kernel<NormParams> = kernel<NormParams>({
   },
   simd({ at, params: { rows, columns, eps }, run }) {
     // deno-fmt-ignore
-    run("layer_norm", rows, rowChunk(columns), at.x, at.weight, at.bias, at.y, at.mean, at.rstd,
+    run("layer_norm", rows, rowChunk(columns), at.x!, at.weight!, at.bias!, at.y!, at.mean!, at.rstd!,
       columns, eps);
     return true;
   },
@@ -91,7 +91,7 @@ export const rmsNorm: Kernel<NormParams> = kernel<NormParams>({
     }
   },
   simd({ at, params: { rows, columns, eps }, run }) {
-    run("rms_norm", rows, rowChunk(columns), at.x, at.weight, at.y, at.rstd, columns, eps);
+    run("rms_norm", rows, rowChunk(columns), at.x!, at.weight!, at.y!, at.rstd!, columns, eps);
     return true;
   },
   split: "rows",
@@ -143,8 +143,8 @@ export const layerNormBackward: Kernel<NormBackwardParams> = kernel<NormBackward
   },
   simd({ at, params: { rows, columns }, run }) {
     // deno-fmt-ignore
-    run("layer_norm_backward", rows, rowChunk(columns), at.dOut, at.x, at.weight, at.mean, at.rstd,
-      at.dX, columns);
+    run("layer_norm_backward", rows, rowChunk(columns), at.dOut!, at.x!, at.weight!, at.mean!, at.rstd!,
+      at.dX!, columns);
     return true;
   },
   split: "rows",
@@ -212,7 +212,7 @@ export const layerNormBackwardParams: Kernel<NormBackwardSumParams> = kernel<Nor
     simd({ at, params: { rows, columns, slabRows, firstSlab }, run }) {
       if (rows > slabRows || firstSlab > 0) return false;
       // deno-fmt-ignore
-      run("layer_norm_backward_params", columns, 64, at.dOut, at.x, at.mean, at.rstd, at.dWeight, at.dBias,
+      run("layer_norm_backward_params", columns, 64, at.dOut!, at.x!, at.mean!, at.rstd!, at.dWeight!, at.dBias!,
       rows, columns);
       return true;
     },
@@ -248,7 +248,7 @@ export const layerNormSlabs: Kernel<SlabParams> = kernel<SlabParams>({
     }
   },
   simd({ at, params: { slabs, columns }, run }) {
-    run("column_sum", columns, 64, at.x, at.y, slabs, columns, 0);
+    run("column_sum", columns, 64, at.x!, at.y!, slabs, columns, 0);
     return true;
   },
 });

@@ -50,7 +50,7 @@ function reduction(name: string, { code, start, combine, simd }: Reduction): Ker
     gpu: ({ count, length }, { dtypes }) => ({
       wgsl,
       constants: {
-        C: dtypes.x === "f16" ? "f32" : dtypes.x,
+        C: dtypes.x === "f16" ? "f32" : dtypes.x!,
         OP: code,
       },
       workgroups: Math.ceil(count / 64),
@@ -68,9 +68,12 @@ function reduction(name: string, { code, start, combine, simd }: Reduction): Ker
         y[i] = code === 0 && float ? result * scale : result;
       }
     },
-    simd: simd &&
-      ((job) =>
-        job.params.float === 1 && job.params.reduced > 0 && job.params.count > 0 && simd(job)),
+    ...(simd && {
+      simd(job: SimdJob<ReduceParams>): boolean {
+        const { float, reduced, count } = job.params;
+        return float === 1 && reduced > 0 && count > 0 && simd(job);
+      },
+    }),
     split: "count",
   });
 }
@@ -79,7 +82,14 @@ function reduction(name: string, { code, start, combine, simd }: Reduction): Ker
 function simdRows({ at, params, run }: SimdJob<ReduceParams>, name: string): void {
   const { count, reduced, slabs, length } = params;
   const rows = (x: number, y: number, many: number, columns: number): void =>
-    run(name, many, Math.max(1, Math.floor(16384 / columns)), at.x + 4 * x, at.y + 4 * y, columns);
+    run(
+      name,
+      many,
+      Math.max(1, Math.floor(16384 / columns)),
+      at.x! + 4 * x,
+      at.y! + 4 * y,
+      columns,
+    );
   if (slabs * length === reduced) return rows(0, 0, count, length);
   for (let o = 0; o < count / slabs; o++) {
     const last = (slabs - 1) * length;
@@ -94,9 +104,9 @@ function simdColumns({ at, params, run, threads }: SimdJob<ReduceParams>): void 
   const chunk = Math.max(16, Math.ceil(inner / threads / 16) * 16);
   for (let i = 0; i * inner < count; i++) {
     const from = (i % slabs) * length;
-    const x = at.x + 4 * (Math.floor(i / slabs) * reduced + from) * inner;
+    const x = at.x! + 4 * (Math.floor(i / slabs) * reduced + from) * inner;
     const rows = Math.min(length, reduced - from);
-    run("column_sum", inner, chunk, x, at.y + 4 * i * inner, rows, inner, 0);
+    run("column_sum", inner, chunk, x, at.y! + 4 * i * inner, rows, inner, 0);
   }
 }
 
@@ -111,7 +121,7 @@ export const reduceKernels = {
       const { at, params, run } = job;
       if (params.inner === 1) simdRows(job, "row_sum");
       else simdColumns(job);
-      if (params.scale !== 1) run("mul_scalar", params.count, 16384, at.y, params.scale, at.y);
+      if (params.scale !== 1) run("mul_scalar", params.count, 16384, at.y!, params.scale, at.y!);
       return true;
     },
   }),

@@ -62,7 +62,7 @@ export const softmax: Kernel<SoftmaxParams> = kernel<SoftmaxParams>({
   },
   simd({ at, params: { outer, columns, inner, log }, run }) {
     if (inner !== 1) return false;
-    run(log ? "log_softmax" : "softmax", outer, rowChunk(columns), at.x, at.y, columns);
+    run(log ? "log_softmax" : "softmax", outer, rowChunk(columns), at.x!, at.y!, columns);
     return true;
   },
   split: "outer",
@@ -95,7 +95,7 @@ export const softmaxBackward: Kernel<SoftmaxParams> = kernel<SoftmaxParams>({
   simd({ at, params: { outer, columns, inner, log }, run }) {
     if (inner !== 1) return false;
     const name = log ? "log_softmax_backward" : "softmax_backward";
-    run(name, outer, rowChunk(columns), at.dOut, at.y, at.dX, columns);
+    run(name, outer, rowChunk(columns), at.dOut!, at.y!, at.dX!, columns);
     return true;
   },
   split: "outer",

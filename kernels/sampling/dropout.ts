@@ -50,8 +50,8 @@ export const dropout: Kernel<DropoutParams> = kernel<DropoutParams>({
       ...stream,
       threshold,
       1 / (1 - threshold),
-      at.x,
-      at.y,
+      at.x!,
+      at.y!,
     );
     return true;
   },

@@ -81,7 +81,7 @@ export function eachRandom(
     const low = (block_low + block) >>> 0;
     const high = (block_high + (block_low + block > 0xffffffff ? 1 : 0)) >>> 0;
     philox(low, high, 0, 0, seed_low, seed_high, four);
-    for (let i = 0; i < 4 && block * 4 + i < count; i++) visit(block * 4 + i, four[i]);
+    for (let i = 0; i < 4 && block * 4 + i < count; i++) visit(block * 4 + i, four[i]!);
   }
 }
 

@@ -65,6 +65,6 @@ function normalQuantile(u: number): number {
   const w = -Math.log(4 * u * (1 - u));
   const [coefficients, t] = w < 5 ? [CENTRE, w - 2.5] : [TAIL, Math.sqrt(w) - 3];
   let p = 0;
-  for (let i = 0; i < coefficients.length; i++) p = coefficients[i] + p * t;
+  for (let i = 0; i < coefficients.length; i++) p = coefficients[i]! + p * t;
   return Math.SQRT2 * p * (2 * u - 1);
 }

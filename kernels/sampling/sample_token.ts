@@ -86,7 +86,7 @@ const MAX_NOISE = -Math.log(2 ** -33);
 function highest(scores: Float32Array): number {
   let best = LOWEST;
   let at = -1;
-  for (let i = 0; i < scores.length; i++) if (scores[i] > best) best = scores[at = i];
+  for (let i = 0; i < scores.length; i++) if (scores[i]! > best) best = scores[at = i]!;
   return at;
 }
 
@@ -101,8 +101,8 @@ function draw(scores: Float32Array, row: number, params: SampleTokenParams): num
   let best = -Infinity;
   let at = -1;
   for (let i = 0; i < scores.length; i++) {
-    const z = (scores[i] - top) * sharpness;
-    const stays = scores[i] > LOWEST && scores[i] >= lowest && z >= floor;
+    const z = (scores[i]! - top) * sharpness;
+    const stays = scores[i]! > LOWEST && scores[i]! >= lowest && z >= floor;
     if (!stays || z + MAX_NOISE < best) continue;
     const block = start + (i >> 2);
     if (block !== drawn) {
@@ -111,7 +111,7 @@ function draw(scores: Float32Array, row: number, params: SampleTokenParams): num
       philox(low >>> 0, high >>> 0, 0, 0, seed_low, seed_high, four);
       drawn = block;
     }
-    const noisy = z + gumbel(four[i & 3]);
+    const noisy = z + gumbel(four[i & 3]!);
     if (noisy > best) [best, at] = [noisy, i];
   }
   return at;
@@ -125,14 +125,14 @@ function lowestToStay(
 ): number {
   if (topK >= scores.length && topP >= 1) return LOWEST;
   const sorted = scores.slice().sort().reverse();
-  const lowest = sorted[Math.min(topK, sorted.length) - 1];
+  const lowest = sorted[Math.min(topK, sorted.length) - 1]!;
   if (topP >= 1) return lowest;
   const masses: number[] = [];
   let mass = 0;
-  for (let i = 0; i < sorted.length && sorted[i] >= lowest; i++) {
-    masses.push(mass += Math.exp((sorted[i] - top) * sharpness));
+  for (let i = 0; i < sorted.length && sorted[i]! >= lowest; i++) {
+    masses.push(mass += Math.exp((sorted[i]! - top) * sharpness));
   }
-  return sorted[masses.findIndex((sum) => sum >= topP * mass)];
+  return sorted[masses.findIndex((sum) => sum >= topP * mass)]!;
 }
 
 /** Gumbel noise -log(-log(1 - u)) for random bits, u in (0, 1) and finer near 0 (see the WGSL). */

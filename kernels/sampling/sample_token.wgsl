@@ -66,6 +66,35 @@ fn sumsOfLanes(values: vec4f, lane: u32) -> vec4f {
   return fours[0];
 }
 
+/** Of two scores with their columns the higher one, of equals that of the lower column. */
+fn higher(a: vec2f, b: vec2f) -> vec2f {
+  return select(a, b, b.x > a.x || (b.x == a.x && b.y < a.y));
+}
+
+/** The best element of an F, with its column. */
+fn bestOf(scores: F, columns: I) -> vec2f {
+  let s = vec4f(scores);
+  let c = vec4f(vec4u(columns));
+  var best = vec2f(s.x, c.x);
+  if (VECTOR) {
+    best = higher(higher(best, vec2f(s.y, c.y)), higher(vec2f(s.z, c.z), vec2f(s.w, c.w)));
+  }
+  return best;
+}
+
+/** The best of the lanes' scores with their columns, in lane 0: found by its place, as no value need be found twice. */
+fn winnerOfLanes(own: vec2f, lane: u32) -> vec2f {
+  workgroupBarrier();
+  fours[lane] = vec4f(own, 0.0, 0.0);
+  for (var half = GROUP / 2u; half > 0u; half /= 2u) {
+    workgroupBarrier();
+    if (lane < half) {
+      fours[lane] = vec4f(higher(fours[lane].xy, fours[lane + half].xy), 0.0, 0.0);
+    }
+  }
+  return fours[lane].xy;
+}
+
 /**
  * The largest key that top-k scores reach or, by mass, that scores with a part top-p of the probability of those
  * from the key `left` on reach. Four bits of it in each pass over the row: the sums for 16 keys decide.
@@ -162,10 +191,8 @@ fn main(
     best = select(best, z, better);
     places = select(places, columnsOf(i), better);
   }
-  let winner = maxOfLanes(largest(best), lane);
-  // The leftmost among equals.
-  let place = -maxOfLanes(largest(select(F(LOWEST), -F(places), best == F(winner))), lane);
+  let winner = winnerOfLanes(bestOf(best, places), lane);
   if (lane == 0u) {
-    ids[row] = select(-1, i32(place), winner > LOWEST);
+    ids[row] = select(-1, i32(winner.y), winner.x > LOWEST);
   }
 }

@@ -56,7 +56,7 @@ export const topKKernel: Kernel<TopKParams> = kernel<TopKParams>({
       const row = x.subarray(r * columns, (r + 1) * columns);
       const best = largest(row, end);
       for (let j = first; j < end; j++) {
-        values[r * k + j] = row[best[j]];
+        values[r * k + j] = row[best[j]!];
         indices[r * k + j] = best[j];
       }
     }
@@ -68,11 +68,11 @@ export const topKKernel: Kernel<TopKParams> = kernel<TopKParams>({
 function largest(row: ArrayLike<number>, k: number): number[] {
   const best: number[] = [];
   const above = (i: number, j: number): boolean =>
-    row[i] > row[j] || (Number.isNaN(row[i]) && !Number.isNaN(row[j]));
+    row[i]! > row[j]! || (Number.isNaN(row[i]) && !Number.isNaN(row[j]));
   for (let i = 0; i < row.length; i++) {
-    if (best.length === k && !above(i, best[k - 1])) continue;
+    if (best.length === k && !above(i, best[k - 1]!)) continue;
     let at = best.length;
-    while (at > 0 && above(i, best[at - 1])) at--;
+    while (at > 0 && above(i, best[at - 1]!)) at--;
     best.splice(at, 0, i);
     if (best.length > k) best.pop();
   }

@@ -1,5 +1,5 @@
 /**
- * Compiles the AssemblyScript kernels of this folder to `kernels.wasm`.
+ * Compiles the AssemblyScript kernels of this folder to WebAssembly, in `compiled.ts`.
  *
  *   deno run -A kernels/wasm/build.ts           rebuild
  *   deno run -A kernels/wasm/build.ts --check   fail if the committed bytes are not what the sources give
@@ -42,17 +42,22 @@ if (error) {
   console.error(stderr.toString());
   Deno.exit(1);
 }
-const built = files.get("kernels.wasm")!;
-const path = `${folder}kernels.wasm`;
+const wasm = files.get("kernels.wasm")!;
+const path = `${folder}compiled.ts`;
+// In a module and not in a .wasm file: bundlers and browsers do not know `import source`, and reading a file or a URL needs a
+// permission.
+const built = `// Made by build.ts from *.as.ts. deno-fmt-ignore-file
+/** The WebAssembly of the kernels in base64. */
+export const KERNELS =
+  "${wasm.toBase64()}";
+`;
 if (Deno.args.includes("--check")) {
-  const committed = Deno.readFileSync(path);
-  const same = committed.length === built.length && committed.every((b, i) => b === built[i]);
-  if (!same) {
-    console.error("kernels/wasm/kernels.wasm is not what its sources compile to: run build.ts");
+  if (Deno.readTextFileSync(path) !== built) {
+    console.error("kernels/wasm/compiled.ts is not what its sources compile to: run build.ts");
     Deno.exit(1);
   }
-  console.log(`kernels.wasm is up to date (${built.length} bytes)`);
+  console.log(`compiled.ts is up to date (${wasm.length} bytes of WebAssembly)`);
 } else {
-  Deno.writeFileSync(path, built);
-  console.log(`kernels.wasm: ${built.length} bytes`);
+  Deno.writeTextFileSync(path, built);
+  console.log(`compiled.ts: ${wasm.length} bytes of WebAssembly`);
 }

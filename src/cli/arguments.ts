@@ -61,3 +61,27 @@ export function positive(text: string): number {
   if (value === 0) throw new InvalidArgumentError("It is an integer above 0.");
   return value;
 }
+
+/** Where to compute. */
+export interface DeviceOptions {
+  device: "auto" | "webgpu" | "cpu";
+  /** Another implementation of WebGPU than the runtime's. */
+  gpu?: "dawn";
+}
+
+/** Adds `--device` and `--gpu`; `preset` is the device where none is named. */
+export function addDeviceOptions(command: Command, preset?: "auto"): Command {
+  const devices = ["auto", "webgpu", "cpu"];
+  return addGpuOption(
+    command.option("--device <auto|webgpu|cpu>", "where to compute", choice(devices), preset),
+  );
+}
+
+/** Adds `--gpu`. */
+export function addGpuOption(command: Command): Command {
+  return command.option(
+    "--gpu <dawn>",
+    "WebGPU by Dawn, Chrome's implementation, in place of Deno's (needs --allow-ffi; 132 MB once)",
+    choice(["dawn"]),
+  );
+}

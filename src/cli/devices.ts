@@ -24,18 +24,27 @@ interface DeviceReport {
   readonly gigabytesPerSecond?: number;
 }
 
-/** Lists the devices; `quick` leaves the figures out. */
-export async function devices(options: { json?: boolean; quick?: boolean }): Promise<void> {
+/** What `devices` is asked for. */
+export interface DevicesOptions {
+  readonly json?: boolean;
+  /** Leaves the figures out. */
+  readonly quick?: boolean;
+  /** Another implementation of WebGPU than the runtime's. */
+  readonly gpu?: "dawn";
+}
+
+/** Lists the devices. */
+export async function devices(options: DevicesOptions): Promise<void> {
   const reports: DeviceReport[] = [];
   {
     using cpu = CpuDevice.open();
     reports.push(await reportOf(cpu, options.quick));
   }
-  const problem = await withWebGpu(async (gpu) => {
+  const problem = await withWebGpu(options.gpu, async (gpu) => {
     reports.push({
       ...await reportOf(gpu, options.quick),
       software: gpu.software,
-      features: await adapterFeatures(),
+      features: gpu.features,
     });
   });
   if (options.json) return print(JSON.stringify(reports, null, 2));
@@ -44,10 +53,13 @@ export async function devices(options: { json?: boolean; quick?: boolean }): Pro
 }
 
 /** Runs `body` with the WebGPU device; says why where there is none. */
-async function withWebGpu(body: (gpu: WebGpuDevice) => Promise<void>): Promise<string | undefined> {
+async function withWebGpu(
+  implementation: "dawn" | undefined,
+  body: (gpu: WebGpuDevice) => Promise<void>,
+): Promise<string | undefined> {
   let gpu: WebGpuDevice;
   try {
-    gpu = await WebGpuDevice.open();
+    gpu = await WebGpuDevice.open({ gpu: implementation });
   } catch (error) {
     return (error as Error).message;
   }
@@ -90,11 +102,6 @@ async function secondsOf(device: Device, operation: () => { dispose(): void }): 
   while (await timed(repeats) < 0.2 && repeats < 1024) repeats *= 2;
   const times = [await timed(repeats), await timed(repeats), await timed(repeats)];
   return Math.min(...times) / repeats;
-}
-
-async function adapterFeatures(): Promise<string[]> {
-  const adapter = await navigator.gpu.requestAdapter({ powerPreference: "high-performance" });
-  return adapter ? [...adapter.features].sort() : [];
 }
 
 function text(report: DeviceReport): string {

@@ -4,34 +4,34 @@ import {
   type HellaSwagScore,
   Interrupt,
   loadHellaSwag,
-  openDevice,
   openProgress,
   type TextPerplexity,
   textPerplexity,
   type Tokenizer,
 } from "../../mod.ts";
+import type { DeviceOptions } from "./arguments.ts";
 import { findModel, type TextModel } from "./find_model.ts";
 import { UsageError } from "./failures.ts";
+import { openChosenDevice } from "./open_device.ts";
 import { print, readText } from "./output.ts";
 
 /** What `evaluate` is asked for. */
-export interface EvaluateOptions {
-  readonly device: "auto" | "webgpu" | "cpu";
+export interface EvaluateOptions extends DeviceOptions {
   readonly text?: string;
-  readonly stride?: number;
+  readonly stride?: number | undefined;
   readonly context?: number;
   readonly hellaswag?: string | true;
-  readonly limit?: number;
+  readonly limit?: number | undefined;
   readonly json?: boolean;
 }
 
 /** Scores a model on a text, on HellaSwag, or on both. Returns the exit code. */
 export async function evaluate(from: string, options: EvaluateOptions): Promise<number> {
-  const { device: kind, text: file, hellaswag } = options;
+  const { text: file, hellaswag } = options;
   if (file === undefined && hellaswag === undefined) {
     throw new UsageError("nothing to evaluate: give --text, --hellaswag or both");
   }
-  const device = await openDevice({ ...kind === "auto" ? {} : { kind }, log: console.error });
+  const device = await openChosenDevice(options);
   const found = await findModel(from, device);
   if ("interpreter" in found) throw new UsageError(`${from} translates; it has no perplexity`);
   const { model, tokenizer } = found;

@@ -1,4 +1,4 @@
-/** Finds a model: in a folder that a program wrote, in Hugging Face's layout or on the hub, in llama2.c's. */
+/** Finds a model: in a folder of Hugging Face's layout, ours or another's, on the hub, in llama2.c's file. */
 import { dirname, join } from "node:path";
 import {
   checkpointExtra,
@@ -7,12 +7,11 @@ import {
   type GPT2Config,
   GPT2Tokenizer,
   listCheckpoints,
-  loadLanguageModel,
   loadLlama2c,
   loadLlama2cTokenizer,
+  loadModel,
   loadNewestCheckpoint,
-  loadPretrained,
-  loadPretrainedTokenizer,
+  loadTokenizer,
   type ModelDownloadProgress,
   type ModelKinds,
   openProgress,
@@ -33,19 +32,17 @@ export type Found =
 /** The model of a folder, file or name. Throws where there is none; the message says what to name instead. */
 export async function findModel(folder: string, device: Device): Promise<Found> {
   if (folder.endsWith(".bin")) return await loadLlama2cFiles(folder, device);
-  if (await exists(`${folder}/model.json`)) {
-    return await exists(`${folder}/target_vocabulary.json`)
-      ? { interpreter: await Interpreter.load(folder, device) }
-      : await loadLanguageModel(folder, { device });
+  if (await exists(`${folder}/target_vocabulary.json`)) {
+    return { interpreter: await Interpreter.load(folder, device) };
   }
   const isOnHub = !await exists(folder) && /^[\w.-]+\/[\w.-]+$/.test(folder) &&
     !folder.startsWith(`${RUNS}/`);
   if (isOnHub || await exists(`${folder}/config.json`)) {
-    return await loadHuggingFace(folder, device);
+    return await loadFolder(folder, device);
   }
   if ((await listCheckpoints(folder)).length) return await loadReproduction(folder, device);
   const models = await modelsIn(folder);
-  if (models.length === 1) return await findModel(models[0], device);
+  if (models.length === 1) return await findModel(models[0]!, device);
   throw new Error(
     models.length
       ? `${folder} has several models: name ${models.join(" or ")}`
@@ -62,34 +59,51 @@ async function loadReproduction(folder: string, device: Device): Promise<Found> 
     options: Record<string, number>;
   };
   const config: GPT2Config = {
-    vocabSize: options.vocab,
-    maxPositionEmbeddings: options.context,
-    hiddenSize: options.embed,
-    numHiddenLayers: options.layers,
-    numAttentionHeads: options.heads,
+    vocabSize: options.vocab!,
+    maxPositionEmbeddings: options.context!,
+    hiddenSize: options.embed!,
+    numHiddenLayers: options.layers!,
+    numAttentionHeads: options.heads!,
   };
   const model = new GPT2(config, { device, random: null });
   restoreModel(checkpoint!, model);
   return { model, tokenizer: new GPT2Tokenizer() };
 }
 
-/** GPT-2 or LLaMA in Hugging Face's layout, with its tokenizer; GPT-2's own where there is none. */
-async function loadHuggingFace(from: string, device: Device): Promise<Found> {
+/** A language model in Hugging Face's layout, with its tokenizer; GPT-2's own where there is none. */
+async function loadFolder(from: string, device: Device): Promise<Found> {
   using progress = await openProgress({ label: from, total: 100, unit: "%", lineEvery: 10 });
   const onProgress = ({ done, total }: ModelDownloadProgress) =>
     progress.update(Math.floor(100 * done / total));
-  const model = await loadPretrained(from, { device, onProgress });
+  const model = await loadModel(from, { device, onProgress });
   try {
-    const tokenizer = await loadPretrainedTokenizer(from);
+    const tokenizer = await tokenizerOf(from, model);
+    checkVocabSize(`${from}/tokenizer.json`, tokenizer.vocabSize, model.config.vocabSize);
     return { model, tokenizer };
+  } catch (error) {
+    model.dispose();
+    throw error;
+  }
+}
+
+async function tokenizerOf(from: string, model: TextModel): Promise<Tokenizer> {
+  try {
+    return await loadTokenizer(from);
   } catch (error) {
     const own = new GPT2Tokenizer();
     const isOwn = model instanceof GPT2 && model.config.vocabSize >= own.vocabSize &&
       (error as Error).cause instanceof Deno.errors.NotFound;
-    if (isOwn) return { model, tokenizer: own };
-    model.dispose();
+    if (isOwn) return own;
     throw error;
   }
+}
+
+/** Throws unless a model has scores for all ids of a vocabulary; it may have more, by which it is padded. */
+function checkVocabSize(file: string, found: number, most: number): void {
+  if (found <= most) return;
+  throw new Error(
+    `${file}: is not the vocabulary of this model: it has ${found} ids, expected ${most} at most`,
+  );
 }
 
 /** A model of llama2.c and the `tokenizer.bin` beside it. */
@@ -104,7 +118,7 @@ async function modelsIn(folder: string): Promise<string[]> {
   const found: string[] = [];
   if (!await exists(folder)) return found;
   for await (const { name } of Deno.readDir(folder)) {
-    if (await exists(`${folder}/${name}/model.json`)) found.push(`${folder}/${name}`);
+    if (await exists(`${folder}/${name}/config.json`)) found.push(`${folder}/${name}`);
   }
   return found.sort();
 }

@@ -6,13 +6,13 @@ import {
   generateText,
   Interrupt,
   type NextTokenModel,
-  openDevice,
   RandomState,
   type Tokenizer,
 } from "../../mod.ts";
 import { findModel } from "./find_model.ts";
 import { type Options, parseOptions } from "./generate_options.ts";
 import type { Interpreter } from "./interpreter.ts";
+import { openChosenDevice } from "./open_device.ts";
 import { print, write } from "./output.ts";
 
 /** What is continued where nothing is given: a line that has ended. */
@@ -23,7 +23,7 @@ const LENGTH = 200;
 /** Writes what the command line `args` asks for. A signal ends the text. */
 export async function generate(args: string[]): Promise<void> {
   const options = parseOptions(args);
-  const device = await openDevice(options.device === "auto" ? {} : { kind: options.device });
+  const device = await openChosenDevice(options);
   const found = await findModel(options.folder, device);
   using interrupt = new Interrupt();
   const { signal } = interrupt;
@@ -91,7 +91,7 @@ async function search(
   const { vocabSize } = tokenizer;
   const [paths] = await beamSearch(model, [ids], { width, length, vocabSize, signal });
   const seconds = (performance.now() - started) / 1000;
-  for (const { ids, score } of paths.slice(0, samples)) {
+  for (const { ids, score } of paths!.slice(0, samples)) {
     if (samples > 1) print(`--- score ${score.toFixed(3)} ---`);
     print(`${options.prompt ?? ""}${tokenizer.decode(ids)}`);
   }
@@ -108,7 +108,7 @@ async function translate(interpreter: Interpreter, { prompt, beam = 3 }: Options
   const unknown = interpreter.unknownWords(sentence);
   if (unknown.length) console.error(`not in the vocabulary: ${unknown.join(", ")}`);
   const [translation] = await interpreter.translate([sentence], beam);
-  print(translation);
+  print(translation!.text);
 }
 
 /** The ids that end a text. */

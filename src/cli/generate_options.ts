@@ -1,15 +1,24 @@
 /** The options of `generate`. */
-import { choice, type Command, integer, newCommand, number, positive, share } from "./arguments.ts";
+import {
+  addDeviceOptions,
+  choice,
+  type Command,
+  type DeviceOptions,
+  integer,
+  newCommand,
+  number,
+  positive,
+  share,
+} from "./arguments.ts";
 
 /** Everything that a text depends on. */
-export interface Options {
+export interface Options extends DeviceOptions {
   folder: string;
   /** What to continue or to translate; undefined where nothing was said. */
   prompt?: string;
-  device: "auto" | "webgpu" | "cpu";
   length?: number;
   temperature: number;
-  topK?: number;
+  topK?: number | undefined;
   topP: number;
   minP: number;
   repetitionPenalty: number;
@@ -26,14 +35,14 @@ const SAMPLING = ["temperature", "topK", "topP", "minP", "repetitionPenalty", "s
 
 /** The command line, for its help and for shells to complete. */
 export function generateCommand(): Command {
-  return newCommand("generate", "Continues a text, or translates a sentence.")
+  const command = newCommand("generate", "Continues a text, or translates a sentence.")
     .argument(
       "<model>",
       "a model's folder, a run of train, a model on the Hugging Face hub, or llama2.c's .bin",
     )
     .argument("[sentence...]", "what to continue, or to translate where the model is a translator")
-    .option("--prompt <text>", "the same as the sentence")
-    .option("--device <auto|webgpu|cpu>", "where to compute", choice(["auto", "webgpu", "cpu"]))
+    .option("--prompt <text>", "the same as the sentence");
+  return addDeviceOptions(command)
     .option(
       "--length <n>",
       "most tokens to add (default: 200; a translation may be of any length)",
@@ -63,7 +72,7 @@ export function generateCommand(): Command {
 export function parseOptions(args: string[]): Options {
   const command = generateCommand();
   const given = command.parse(args, { from: "user" }).opts();
-  const [folder, ...words] = command.args;
+  const [folder = "", ...words] = command.args;
   const sentence = words.length ? words.join(" ") : undefined;
   if (sentence !== undefined && given.prompt !== undefined) {
     command.error("error: there is a sentence and a --prompt: give one of them");
@@ -85,7 +94,7 @@ export function parseOptions(args: string[]): Options {
     minP: 0,
     repetitionPenalty: 1,
     stop: [],
-    seed: crypto.getRandomValues(new Uint32Array(1))[0],
+    seed: crypto.getRandomValues(new Uint32Array(1))[0]!,
     samples: 1,
     overflow: "slide",
     ...given,

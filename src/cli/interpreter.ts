@@ -1,7 +1,6 @@
 /** A Transformer with the vocabularies of its two languages: sentences in, sentences out. */
 import {
   beamSearch,
-  checkVocabSize,
   type Device,
   loadModel,
   saveModel,
@@ -15,6 +14,16 @@ import {
 
 const SOURCE = "source_vocabulary.json";
 const TARGET = "target_vocabulary.json";
+
+/** The scores of translations are divided by their length to this power. */
+export const LENGTH_EXPONENT = 0.75;
+
+/** A translation that beam search found. */
+export interface Translation {
+  readonly text: string;
+  /** The logarithm of its probability divided by length^{@linkcode LENGTH_EXPONENT}, `<EOS>` counted. */
+  readonly score: number;
+}
 
 /** Translates cleaned sentences between the languages of two vocabularies. */
 export class Interpreter {
@@ -35,9 +44,9 @@ export class Interpreter {
     const [source, target] = await Promise.all(
       [SOURCE, TARGET].map((name) => TextVocabulary.load(`${folder}/${name}`)),
     );
-    checkVocabSize(`${folder}/${SOURCE}`, source.size, model.config.sourceVocabSize);
-    checkVocabSize(`${folder}/${TARGET}`, target.size, model.config.targetVocabSize);
-    return new Interpreter(model, source, target);
+    checkVocabSize(`${folder}/${SOURCE}`, source!.size, model.config.sourceVocabSize);
+    checkVocabSize(`${folder}/${TARGET}`, target!.size, model.config.targetVocabSize);
+    return new Interpreter(model, source!, target!);
   }
 
   /** Writes the model and both vocabularies into a folder. */
@@ -56,13 +65,14 @@ export class Interpreter {
    * The likeliest translations that a beam of some width finds, all sentences in one batch. Throws a `RangeError`
    * for a sentence without words and for one that is too long.
    */
-  async translate(sentences: readonly string[], width: number): Promise<string[]> {
+  async translate(sentences: readonly string[], width: number): Promise<Translation[]> {
     if (sentences.length === 0) return [];
     using _scope = new Scope();
     using translator = this.model.translator(this.read(sentences));
     const starts = sentences.map(() => [this.target.startId]);
-    const beams = await beamSearch(translator, starts, { width, endId: this.target.endId });
-    return beams.map(([best]) => this.target.decode(best.ids));
+    const { endId } = this.target;
+    const beams = await beamSearch(translator, starts, { width, endId, alpha: LENGTH_EXPONENT });
+    return beams.map(([best]) => ({ text: this.target.decode(best!.ids), score: best!.score }));
   }
 
   /** The ids of sentences (rows, words) on the model's device, filled with `<PAD>` to the length of the longest. */
@@ -82,4 +92,11 @@ export class Interpreter {
     const ids = this.source.encodeBatch(sentences, length);
     return tensor(ids, { shape: [sentences.length, length], device: this.model.device });
   }
+}
+
+function checkVocabSize(file: string, found: number, expected: number): void {
+  if (found === expected) return;
+  throw new TypeError(
+    `${file}: is not the vocabulary of this model: it has ${found} ids, expected ${expected}`,
+  );
 }

@@ -22,7 +22,7 @@ export interface PrepareCommandOptions {
   readonly shardTokens?: number;
   readonly shards?: number;
   readonly workers?: number;
-  readonly keepDownloads?: boolean;
+  readonly keepDownloads?: boolean | undefined;
 }
 
 /** Prepares files, or FineWeb-Edu's sample of ten billion tokens where none are named. Returns the exit code. */

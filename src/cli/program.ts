@@ -1,14 +1,23 @@
 /** The commands of `dinograd`, their options and help. What they do is loaded when one is called. */
-import { choice, type Command, integer, NAME, newCommand, positive } from "./arguments.ts";
+import {
+  addDeviceOptions,
+  addGpuOption,
+  choice,
+  type Command,
+  integer,
+  NAME,
+  newCommand,
+  positive,
+} from "./arguments.ts";
 import denoJson from "../../deno.json" with { type: "json" };
 import type { ConvertOptions } from "./convert.ts";
+import type { DevicesOptions } from "./devices.ts";
 import type { EvaluateOptions } from "./evaluate.ts";
 import type { PrepareCommandOptions } from "./prepare.ts";
 import type { TokenizeOptions } from "./tokenize.ts";
 
-const MODEL = "a model's folder of dinograd's or Hugging Face's layout, a run of train, " +
+const MODEL = "a model's folder in Hugging Face's layout, a run of train, " +
   "a name on the hub such as openai-community/gpt2, or llama2.c's .bin";
-const DEVICES = ["auto", "webgpu", "cpu"];
 
 /** The whole command line. */
 export function createProgram(): Command {
@@ -91,7 +100,7 @@ Results go to the standard output, all else to the standard error stream.`,
       Deno.exitCode = await prepare(files, options);
     });
 
-  program.command("evaluate")
+  addDeviceOptions(program.command("evaluate"), "auto")
     .description("score a model: HellaSwag, perplexity, bits per byte")
     .argument("<model>", MODEL)
     .option("--text <file>", "perplexity and bits per byte of a text; - is the standard input")
@@ -99,7 +108,6 @@ Results go to the standard output, all else to the standard error stream.`,
     .option("--context <n>", "tokens of a window (default: the model's)", positive)
     .option("--hellaswag [file]", "accuracy on HellaSwag, downloaded or from a file of its format")
     .option("--limit <n>", "only the first items", positive)
-    .option("--device <auto|webgpu|cpu>", "where to compute", choice(DEVICES), "auto")
     .option("--json", "machine-readable")
     .addHelpText(
       "after",
@@ -118,9 +126,9 @@ Results go to the standard output, all else to the standard error stream.`,
     .argument("<model>", MODEL)
     .argument("<target>", "the folder, for llama2c the file, to write")
     .option(
-      "--to <dinograd|huggingface|llama2c>",
+      "--to <huggingface|llama2c>",
       "the layout",
-      choice(["dinograd", "huggingface", "llama2c"]),
+      choice(["huggingface", "llama2c"]),
       "huggingface",
     )
     .option(
@@ -141,12 +149,12 @@ Results go to the standard output, all else to the standard error stream.`,
       await convert(from, target, options);
     });
 
-  program.command("devices")
+  addGpuOption(program.command("devices"))
     .description("what there is to compute on, and how fast it is")
     .option("--quick", "without figures")
     .option("--json", "machine-readable")
-    .addHelpText("after", examples("devices", ["", "--json"]))
-    .action(async (options: { json?: boolean; quick?: boolean }) => {
+    .addHelpText("after", examples("devices", ["", "--json", "--gpu dawn"]))
+    .action(async (options: DevicesOptions) => {
       const { devices } = await import("./devices.ts");
       await devices(options);
     });

@@ -1,4 +1,5 @@
 /** The folders in which programs keep their runs. */
+import { newestRun, RunFolder } from "../../mod.ts";
 
 /** The folder of all runs. */
 export const RUNS = "runs";
@@ -20,4 +21,72 @@ export async function exists(path: string): Promise<boolean> {
     }
     throw error;
   }
+}
+
+/** What a command line says of a run. */
+export interface RunRequest<O> {
+  /** The options of a new run. */
+  options: O;
+  /** The folder of a new run. */
+  out?: string;
+  /** The folder of a run to go on with; true for the newest. */
+  resume?: string | true;
+  /** The options that were given, as they were typed. */
+  given: string[];
+}
+
+/** A run before it begins or goes on. */
+export interface Run<O> {
+  readonly options: O;
+  /** Takes its folder, which is this process's from then on. A new one is made, and the options are kept in it. */
+  open(): Promise<RunFolder>;
+}
+
+/** What may be said of a run that goes on; the rest is as it was. */
+const MAY_CHANGE = ["--resume", "--device", "--gpu"];
+
+/** A new run, or the one that `--resume` names. `kind` begins the names of folders in `runs/`. */
+export async function findRun<
+  O extends { preset: string; device: string; gpu?: "dawn" | undefined },
+>(
+  kind: string,
+  request: RunRequest<O>,
+): Promise<Run<O>> {
+  const { options, out, resume, given } = request;
+  if (resume === undefined) return { options, open: () => newFolder(kind, options, out) };
+  const fixed = given.filter((name) => !MAY_CHANGE.includes(name));
+  if (fixed.length) {
+    throw new Error(`A run goes on with its own options: leave out ${fixed.join(", ")}`);
+  }
+  const found = resume === true ? await newestOf(kind) : resume;
+  const path = `${found}/options.json`;
+  if (!await exists(path)) throw new Error(`There is no run to resume in ${found}`);
+  const begun: O = JSON.parse(await Deno.readTextFile(path));
+  if (given.includes("--device")) begun.device = options.device;
+  if (given.includes("--gpu")) begun.gpu = options.gpu;
+  return { options: begun, open: () => RunFolder.open(found) };
+}
+
+/** The newest run of a kind. Throws where there is none. */
+export async function newestOf(kind: string): Promise<string> {
+  const found = await newestRun(RUNS, [kind]);
+  if (found === undefined) throw new Error(`There is no run of ${kind} in ${RUNS}/`);
+  return found;
+}
+
+async function newFolder<O extends { preset: string }>(
+  kind: string,
+  options: O,
+  out: string | undefined,
+): Promise<RunFolder> {
+  const folder = out === undefined
+    ? await RunFolder.create(RUNS, newRunName(`${kind}-${options.preset}`))
+    : await RunFolder.open(out);
+  const path = `${folder.path}/options.json`;
+  if (await exists(path)) {
+    folder[Symbol.dispose]();
+    throw new Error(`${folder.path} holds another run: go on with --resume ${folder.path}`);
+  }
+  await Deno.writeTextFile(path, JSON.stringify(options, null, 2) + "\n");
+  return folder;
 }

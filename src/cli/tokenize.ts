@@ -1,12 +1,9 @@
 /** `dinograd tokenize`: text into ids and back. */
 import {
-  BytePairTokenizer,
   GPT2Tokenizer,
   loadLlama2cTokenizer,
-  loadPretrainedTokenizer,
-  loadTokenizerJson,
+  loadTokenizer,
   type Tokenizer,
-  TokenizerFormatError,
   writeNpy,
 } from "../../mod.ts";
 import { UsageError } from "./failures.ts";
@@ -49,17 +46,11 @@ export async function tokenize(words: readonly string[], options: TokenizeOption
   } else print(options.json ? JSON.stringify([...ids]) : ids.join(" "));
 }
 
-/** `gpt2`, a `tokenizer.json` of ours or Hugging Face's, llama2.c's `.bin`, a folder or a name on the hub. */
+/** `gpt2`, a `tokenizer.json`, llama2.c's `.bin`, a folder or a name on the hub. */
 async function openTokenizer(name: string): Promise<Tokenizer> {
   if (name === "gpt2") return new GPT2Tokenizer();
   if (name.endsWith(".bin")) return await loadLlama2cTokenizer(name);
-  if (!name.endsWith(".json")) return await loadPretrainedTokenizer(name);
-  try {
-    return await BytePairTokenizer.load(name);
-  } catch (error) {
-    if (!(error instanceof TokenizerFormatError)) throw error;
-    return await loadTokenizerJson(name);
-  }
+  return await loadTokenizer(name);
 }
 
 function readIds(text: string, vocabSize: number): number[] {

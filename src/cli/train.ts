@@ -6,11 +6,12 @@ import {
   type GPT2Config,
   GPT2Tokenizer,
   Interrupt,
-  openDevice,
   openProgress,
+  readTensors,
   warmupCosine,
   WebGpuDevice,
 } from "../../mod.ts";
+import { openChosenDevice } from "./open_device.ts";
 import { Checks, isMilestone, WeightsLostError } from "./train/checks.ts";
 import { openCorpus } from "./train/corpus.ts";
 import { newFolder, openResumed } from "./train/folder.ts";
@@ -18,12 +19,15 @@ import { type Options, parseOptions } from "./train/options.ts";
 import { Report, type StepOutcome } from "./train/report.ts";
 import { StepRefusedError, Training } from "./train/training.ts";
 
+/** Milliseconds between two looks at the loss inside a step: each makes a GPU wait. */
+const READ_EVERY = 2000;
+
 /** Trains as the command line `args` says. */
 export async function train(args: string[]): Promise<void> {
   const asked = parseOptions(args);
   const resumed = await openResumed(asked);
   const options = resumed ? parseOptions(args, resumed.options) : asked;
-  const device = await openDevice(options.device === "auto" ? {} : { kind: options.device });
+  const device = await openChosenDevice(options);
   const tokenizer = new GPT2Tokenizer();
   const corpus = await openCorpus(options.data, tokenizer);
   using folder = resumed?.folder ?? await newFolder(options);
@@ -40,7 +44,8 @@ export async function train(args: string[]): Promise<void> {
     separator: tokenizer.endOfText,
     checkpoint: resumed?.checkpoint,
   });
-  using report = await Report.open(folder.path, training.step, resumed?.curves);
+  const title = `GPT-2, ${options.preset}: ${device.description}`;
+  using report = await Report.open(folder.path, title, training.step, resumed?.curves);
   await using checks = await Checks.open(training.model, tokenizer, options, report, {
     data: corpus.validation,
     batch,
@@ -61,9 +66,7 @@ export async function train(args: string[]): Promise<void> {
   } catch (error) {
     throw await savedFailure(error as Error, training, report);
   }
-  report.line(
-    `loss curves: ${await report.draw(`GPT-2, ${options.preset}: ${device.description}`)}`,
-  );
+  report.line(`loss curves: ${await report.draw()}; attention: ${folder.path}/attention`);
   if (options.profile) report.line(formatTimings(await device.timings()));
   if (training.step < options.steps) {
     report.line(
@@ -90,9 +93,9 @@ async function run(
   });
   const { signal } = interrupt;
   const first = training.step;
-  const started = performance.now();
   try {
     if (first === 0) await checks.validate(0, signal);
+    const started = performance.now();
     while (training.step < options.steps && !interrupt.requested) {
       const lr = schedule(training.step + 1);
       const stepStarted = performance.now();
@@ -112,7 +115,7 @@ async function run(
   }
 }
 
-/** A step, with a bar that shows its sequences. */
+/** A step, with a bar, or where there is no terminal now and then a line, of its sequences, speed and mean loss so far. */
 async function takeStep(
   training: Training,
   lr: number,
@@ -120,8 +123,21 @@ async function takeStep(
   report: Report,
 ): Promise<StepOutcome> {
   const label = `step ${training.step + 1}`;
-  using bar = await openProgress({ label, total: totalBatch / context, unit: "sequences" });
-  return await training.next(lr, (done) => bar.update(done), (why) => report.line(why));
+  const total = totalBatch / context;
+  using bar = await openProgress({ label, total, unit: "sequences", lineEvery: 30 });
+  const started = performance.now();
+  let [lastRead, loss] = [started, ""];
+  return await training.next(lr, async (done, losses) => {
+    const now = performance.now();
+    if (now - lastRead > READ_EVERY && done < total) {
+      lastRead = now;
+      const values = await readTensors(losses);
+      const mean = values.reduce((sum, [value]) => sum + value, 0) / values.length;
+      loss = `| loss ${mean.toFixed(6)} `;
+    }
+    const speed = Math.round(done * context / (now - started) * 1000).toLocaleString("en");
+    bar.update(done, `${loss}| ${speed} tokens/s`);
+  }, (why) => report.line(why));
 }
 
 async function save(training: Training, report: Report): Promise<void> {

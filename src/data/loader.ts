@@ -20,13 +20,13 @@ export interface TokenLoaderOptions {
   /** Tokens of a row, T. */
   contextSize: number;
   /** Size of the vocabulary; an id at or above it is an error. Not checked where left out. */
-  vocabSize?: number;
+  vocabSize?: number | undefined;
   /** Number of processes that share the data; 1 by default. */
   ranks?: number;
   /** Which of them this is, counted from 0; each takes every `ranks`-th batch. */
   rank?: number;
   /** Another order of shards, and of the documents in each, in every epoch. In order where left out. */
-  shuffle?: ShuffleOptions;
+  shuffle?: ShuffleOptions | undefined;
 }
 
 /** How a {@linkcode TokenLoader} shuffles. */
@@ -261,8 +261,8 @@ export class TokenLoader implements AsyncDisposable {
       if (this.#shuffle && epoch !== this.#walk.epoch) this.#walk = this.#walkOf(epoch);
       const { sources, starts } = this.#walk;
       const index = lastAtMost(starts, at);
-      const source = sources[index];
-      const start = at - starts[index];
+      const source = sources[index]!;
+      const start = at - starts[index]!;
       const count = Math.min(source.length - start, tokens.length - filled);
       if (this.#openSource !== source) this.#openSource?.close();
       this.#openSource = source;
@@ -280,7 +280,7 @@ export class TokenLoader implements AsyncDisposable {
       ? [...shuffledOrder(this.#sources.length, shuffle.seed, epoch)].map((index) =>
         // a seed for each epoch and shard
         new ShuffledShard(
-          this.#sources[index],
+          this.#sources[index]!,
           shuffle.separator,
           shuffle.seed + 1 + epoch * this.#sources.length + index,
         )
@@ -293,7 +293,7 @@ export class TokenLoader implements AsyncDisposable {
 
   #checkIds(tokens: TokenArray, name: string, start: number): void {
     for (let i = 0; i < tokens.length; i++) {
-      if (tokens[i] >= this.#vocabSize || tokens[i] < 0) {
+      if (tokens[i]! >= this.#vocabSize || tokens[i]! < 0) {
         throw new RangeError(
           `${name}: token ${start + i} is ${tokens[i]}, expected an id below the vocabulary's ` +
             `${this.#vocabSize}`,
@@ -308,7 +308,7 @@ function lastAtMost(starts: readonly number[], at: number): number {
   let low = 0;
   for (let high = starts.length; high - low > 1;) {
     const middle = (low + high) >> 1;
-    if (starts[middle] <= at) low = middle;
+    if (starts[middle]! <= at) low = middle;
     else high = middle;
   }
   return low;

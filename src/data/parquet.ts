@@ -27,7 +27,7 @@ export interface PageRun {
   /** The pages. */
   pages: FileSpan[];
   /** The page with the texts that the others point to, where there is one. */
-  dictionary?: FileSpan;
+  dictionary?: FileSpan | undefined;
   /** Rows of these pages. */
   rows: number;
   /** Rows of the file before these. */
@@ -39,7 +39,7 @@ export interface PageRun {
 /** Options of {@linkcode ParquetTexts.runs}. */
 export interface PageRunOptions {
   /** Rows of the file to leave out: where a run began, no other number. */
-  firstRow?: number;
+  firstRow?: number | undefined;
   /** Bytes of decompressed pages that make a run; one with a single page may have more. 4 MiB by default. */
   bytes?: number;
 }
@@ -111,11 +111,11 @@ export class ParquetTexts implements Disposable {
    *
    * @throws {FileFormatError} where a page's header is broken or the pages have other rows than their group says
    */
-  async *runs(options: PageRunOptions = {}): AsyncGenerator<PageRun> {
-    const { firstRow = 0, bytes = 4 * 2 ** 20 } = options;
+  async *runs(options?: PageRunOptions): AsyncGenerator<PageRun> {
+    const { firstRow = 0, bytes = 4 * 2 ** 20 } = options ?? {};
     let row = 0;
     for (let group = 0; group < this.#groups.length; group++) {
-      const groupRows = Number(this.#groups[group].num_rows);
+      const groupRows = Number(this.#groups[group]!.num_rows);
       if (row + groupRows <= firstRow) {
         row += groupRows;
         continue;
@@ -197,7 +197,7 @@ export class ParquetTexts implements Disposable {
 
   #metadata(group: number): NonNullable<RowGroup["columns"][number]["meta_data"]> {
     const metadata = this.#groups[group]?.columns[this.#column]?.meta_data;
-    if (metadata?.path_in_schema.join(".") !== this.#decoder.pathInSchema[0]) {
+    if (!metadata || metadata.path_in_schema.join(".") !== this.#decoder.pathInSchema[0]) {
       throw new FileFormatError(`row group ${group} does not say where its column is`, {
         file: this.path,
       });
@@ -379,7 +379,7 @@ function findColumn(
     throw new FileFormatError(`has no column "${name}", but ${names}`, { file: source.name });
   }
   // The library builds a tree of the schema, which takes the square of its length. A column of texts is next to the root.
-  const root = metadata.schema[0];
+  const root = metadata.schema[0]!;
   const element = metadata.schema.find((one, i) => i > 0 && one.name === name);
   const kinds: readonly unknown[] = [undefined, "UTF8", "JSON", "ENUM"];
   const isText = element?.type === "BYTE_ARRAY" && !element.num_children &&
@@ -392,7 +392,9 @@ function findColumn(
     });
   }
   const { type, repetition_type } = element;
-  const plain: SchemaElement = { ...{ name, type, repetition_type }, converted_type: "UTF8" };
+  const plain: SchemaElement = { name, converted_type: "UTF8" };
+  if (type !== undefined) plain.type = type;
+  if (repetition_type !== undefined) plain.repetition_type = repetition_type;
   const parsers = {
     ...library.DEFAULT_PARSERS,
     stringFromBytes: (bytes: Uint8Array) => bytes && decoder.decode(bytes),

@@ -150,7 +150,7 @@ export function checkDeltas(view: DataView, at: number): void {
     numbers.push(number);
   }
   const [block, parts] = numbers;
-  if (block < 1 || parts < 1 || block % parts !== 0) {
+  if (block! < 1 || parts! < 1 || block! % parts! !== 0) {
     throw new RangeError(`blocks of ${block} differences in ${parts} parts`);
   }
 }

@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { brotliDecompressSync, gunzipSync, zstdDecompressSync } from "node:zlib";
 import type { PageHeader } from "npm:hyparquet@1.31.5";
+import { zlib } from "../io/node_builtins.ts";
 import { checkDeltas, checkRuns } from "./parquet_guard.ts";
 
 /** What the library brings that is needed here. */
@@ -185,10 +185,10 @@ function checkLengths(prefixes: Int32Array | undefined, suffixes: Int32Array): v
   let [before, total] = [0, 0];
   for (let i = 0; i < suffixes.length; i++) {
     const prefix = prefixes?.[i] ?? 0;
-    if (prefix < 0 || prefix > before || suffixes[i] < 0) {
+    if (prefix < 0 || prefix > before || suffixes[i]! < 0) {
       throw new RangeError(`text ${i} has ${prefix} bytes of ${before}, and ${suffixes[i]} more`);
     }
-    before = prefix + suffixes[i];
+    before = prefix + suffixes[i]!;
     total += before;
     if (total > MAX_PAGE_BYTES) throw new RangeError(`texts of more than ${MAX_PAGE_BYTES} bytes`);
   }
@@ -219,18 +219,18 @@ function inflate(
     case "UNCOMPRESSED":
       return bytes;
     case "GZIP":
-      return gunzipSync(bytes, options);
+      return zlib.gunzipSync(bytes, options);
     case "ZSTD":
-      return zstdDecompressSync(bytes, options);
+      return zlib.zstdDecompressSync(bytes, options);
     case "BROTLI":
-      return brotliDecompressSync(bytes, options);
+      return zlib.brotliDecompressSync(bytes, options);
   }
   const decompressor = compressors[codec === "LZ4" && !isHadoopLz4(bytes) ? "LZ4_RAW" : codec];
   if (!Object.hasOwn(MAX_PER_BYTE, codec) || !decompressor) {
     throw new RangeError(`pages compressed by ${codec}`);
   }
   const claimed = codec === "SNAPPY" ? snappyLength(bytes) : length;
-  if (claimed !== length || length > MAX_PER_BYTE[codec] * bytes.length) {
+  if (claimed !== length || length > MAX_PER_BYTE[codec]! * bytes.length) {
     throw new RangeError(`${bytes.length} bytes of ${codec} that claim to be ${length}`);
   }
   return decompressor(bytes, length);
@@ -240,8 +240,8 @@ function inflate(
 function snappyLength(bytes: Uint8Array): number {
   let length = 0;
   for (let i = 0; i < 5 && i < bytes.length; i++) {
-    length += (bytes[i] & 0x7f) * 2 ** (7 * i);
-    if (bytes[i] < 0x80) return length;
+    length += (bytes[i]! & 0x7f) * 2 ** (7 * i);
+    if (bytes[i]! < 0x80) return length;
   }
   return -1;
 }

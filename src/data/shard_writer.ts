@@ -1,5 +1,5 @@
 // Token shards written as build-nanogpt's fineweb.py and llm.c's dev/data name and cut them.
-import { join } from "node:path";
+import { join } from "../io/node_builtins.ts";
 import { toPath } from "../io/byte_source.ts";
 import { writeLlmcTokens } from "../io/llmc_bin.ts";
 import { writeNpy } from "../io/npy.ts";
@@ -68,7 +68,7 @@ export class ShardWriter {
    */
   async write(tokens: ArrayLike<number>): Promise<void> {
     for (let i = 0; i < tokens.length; i++) {
-      const id = tokens[i];
+      const id = tokens[i]!;
       if (!(id >= 0 && id <= 0xffff)) {
         throw new RangeError(`ShardWriter: expected ids below 65,536 but got ${id} at index ${i}`);
       }

@@ -1,5 +1,5 @@
 // Token shards on disk: found by their names, opened by their kind, read by ranges.
-import { join } from "node:path";
+import { join } from "../io/node_builtins.ts";
 import { type ByteSource, FileSource, toPath } from "../io/byte_source.ts";
 import { FileFormatError } from "../io/errors.ts";
 import { readLlmcHeader } from "../io/llmc_bin.ts";
@@ -37,9 +37,9 @@ const SHARD_NAME = /^(.+)_(\d+)\.(npy|bin)$/;
  */
 export async function findShards(
   folder: string | URL,
-  options: FindShardsOptions = {},
+  options?: FindShardsOptions,
 ): Promise<string[]> {
-  const { split } = options;
+  const { split } = options ?? {};
   const path = toPath(folder);
   const found: { name: string; prefix: string; index: number }[] = [];
   const others: string[] = [];
@@ -47,8 +47,8 @@ export async function findShards(
     for await (const { name, isDirectory } of Deno.readDir(path)) {
       const match = SHARD_NAME.exec(name);
       const fits = match && !isDirectory &&
-        (split === undefined || match[1].split("_").includes(split));
-      if (fits) found.push({ name, prefix: match[1], index: Number(match[2]) });
+        (split === undefined || match[1]!.split("_").includes(split));
+      if (fits) found.push({ name, prefix: match[1]!, index: Number(match[2]) });
       else others.push(name);
     }
   } catch (cause) {
@@ -66,9 +66,9 @@ export async function findShards(
   }
   found.sort((a, b) => a.prefix < b.prefix ? -1 : a.prefix > b.prefix ? 1 : a.index - b.index);
   for (let i = 1; i < found.length; i++) {
-    if (found[i].prefix === found[i - 1].prefix && found[i].index === found[i - 1].index) {
+    if (found[i]!.prefix === found[i - 1]!.prefix && found[i]!.index === found[i - 1]!.index) {
       throw new Error(
-        `${path}: ${found[i - 1].name} and ${found[i].name} are the same shard twice`,
+        `${path}: ${found[i - 1]!.name} and ${found[i]!.name} are the same shard twice`,
       );
     }
   }

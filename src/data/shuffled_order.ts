@@ -10,7 +10,7 @@ export function shuffledOrder(count: number, seed: number, epoch: number): Uint3
   for (let i = count - 1; i > 0; i--) {
     const random = mixed(key + Math.imul(i, 0x9E3779B9)) / 2 ** 32;
     const j = Math.floor(random * (i + 1));
-    [order[i], order[j]] = [order[j], order[i]];
+    [order[i], order[j]] = [order[j]!, order[i]!];
   }
   return order;
 }

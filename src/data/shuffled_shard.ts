@@ -45,7 +45,7 @@ export class ShuffledShard implements TokenSource {
     }
     if (starts.length < 2) return tokens;
     const shuffled = tokens.slice();
-    let at = starts[0];
+    let at = starts[0]!;
     for (const document of shuffledOrder(starts.length, this.#seed, 0)) {
       const part = tokens.subarray(starts[document], starts[document + 1] ?? tokens.length);
       shuffled.set(part, at);

@@ -69,9 +69,9 @@ export async function readSentencePairs(path: string | URL): Promise<SentencePai
 
 /**
  * A sentence as the English-French task wants it: narrow and other no-break spaces (U+202F, U+00A0) as
- * spaces, lower case, and a space before each of `, . ! ?` that has none, so that splitting at spaces makes
- * them words of their own. Hyphens and apostrophes stay: `qu'est-ce` is one word. The cleaning is that of
- * Zhang et al., "Dive into Deep Learning", section 10.5.
+ * spaces, lower case, and a space on both sides of each of `, . ! ?`, so that splitting at spaces makes them words
+ * of their own. Hyphens and apostrophes stay: `qu'est-ce` is one word. The cleaning follows Zhang et al., "Dive into
+ * Deep Learning", section 10.5, which puts no space behind a mark.
  *
  * @example
  * ```ts
@@ -84,7 +84,7 @@ export async function readSentencePairs(path: string | URL): Promise<SentencePai
  */
 export function cleanSentence(sentence: string): string {
   return sentence.replaceAll(/[\u202F\u00A0]/g, " ").toLowerCase()
-    .replaceAll(/(?<=[^ ])[,.!?]/g, " $&");
+    .replaceAll(/[,.!?]/g, " $& ").replaceAll(/ +/g, " ").trim();
 }
 
 /** {@linkcode cleanSentence} of both sides. */

@@ -70,12 +70,12 @@ export class TranslationRows implements TranslationLengths {
     const pick = (rows: Int32Array, length: number) => {
       const picked = new Int32Array(pairs.length * length);
       for (let i = 0; i < pairs.length; i++) {
-        if (!(pairs[i] >= 0 && pairs[i] < count)) {
+        if (!(pairs[i]! >= 0 && pairs[i]! < count)) {
           throw new RangeError(
             `TranslationRows: expected pairs from 0 to ${count - 1} but got ${pairs[i]}`,
           );
         }
-        picked.set(rows.subarray(pairs[i] * length, (pairs[i] + 1) * length), i * length);
+        picked.set(rows.subarray(pairs[i]! * length, (pairs[i]! + 1) * length), i * length);
       }
       return picked;
     };
@@ -95,9 +95,9 @@ export class TranslationRows implements TranslationLengths {
    */
   *batches(
     size: number,
-    options: { readonly order?: Uint32Array; readonly from?: number } = {},
+    options?: { readonly order?: Uint32Array; readonly from?: number | undefined },
   ): Generator<TranslationBatch> {
-    const { order = Uint32Array.from(Array(this.count).keys()), from = 0 } = options;
+    const { order = Uint32Array.from(Array(this.count).keys()), from = 0 } = options ?? {};
     for (let at = from * size; at < order.length; at += size) {
       yield this.batch(order.subarray(at, at + size));
     }

@@ -27,9 +27,9 @@ export interface BeamSearchOptions {
   /** A path's score is divided by its length to this power: above 0 favours the longer. Default: 0.75. */
   readonly alpha?: number;
   /** Ids from here on are never taken, as those that only pad a vocabulary. Default: all may be. */
-  readonly vocabSize?: number;
+  readonly vocabSize?: number | undefined;
   /** Ends the work early by throwing the signal's reason. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** A continuation that beam search found. */
@@ -103,8 +103,8 @@ export async function beamSearch(
 
     const continuations = (path: Path, row: number): Path[] =>
       Array.from({ length: width }, (_, i) => {
-        const id = ids[row * width + i];
-        const logProbability = path.logProbability + logProbabilities[row * width + i];
+        const id = ids[row * width + i]!;
+        const logProbability = path.logProbability + logProbabilities[row * width + i]!;
         const score = logProbability / (round + 1) ** alpha;
         return { ids: [...path.ids, id], logProbability, score, ended: id === endId, row };
       });
@@ -133,7 +133,7 @@ function likeliest({ width, vocabSize }: BeamSearchOptions, logits: () => Tensor
   return noGrad(() =>
     scoped(() => {
       const all = cast(logits(), "f32");
-      const [rows, columns] = all.shape;
+      const [rows, columns] = all.shape as [number, number];
       const real = vocabSize === undefined || vocabSize === columns
         ? all
         : slice(all, [[0, rows], [0, vocabSize]]);

@@ -56,9 +56,9 @@ export interface Generation {
 export async function generate(
   model: NextTokenModel,
   prompts: readonly ArrayLike<number>[],
-  options: GenerateOptions = {},
+  options?: GenerateOptions,
 ): Promise<Generation[]> {
-  const { stopIds = [], samples = 1, ...rest } = options;
+  const { stopIds = [], samples = 1, ...rest } = options ?? {};
   const stops = new Set(stopIds);
   const rows = Array.from(
     { length: prompts.length * samples },
@@ -67,8 +67,8 @@ export async function generate(
   for await (const step of tokenSteps("generate", model, prompts, samples, rest)) {
     rows.forEach((row, r) => {
       if (row.ended === "stop") return;
-      row.ids.push(step[r]);
-      if (stops.has(step[r])) row.ended = "stop";
+      row.ids.push(step[r]!);
+      if (stops.has(step[r]!)) row.ended = "stop";
     });
     if (rows.every((row) => row.ended === "stop")) break;
   }
@@ -95,12 +95,12 @@ export async function generate(
 export async function* generateTokens(
   model: NextTokenModel,
   prompt: ArrayLike<number>,
-  options: GenerateTokensOptions = {},
+  options?: GenerateTokensOptions,
 ): AsyncGenerator<number, void, void> {
-  const { stopIds = [], ...rest } = options;
+  const { stopIds = [], ...rest } = options ?? {};
   const stops = new Set(stopIds);
   for await (const [id] of tokenSteps("generateTokens", model, [prompt], 1, rest)) {
-    yield id;
-    if (stops.has(id)) return;
+    yield id!;
+    if (stops.has(id!)) return;
   }
 }

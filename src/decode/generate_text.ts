@@ -5,7 +5,7 @@
  */
 import { StreamDecoder } from "../tokenizer/stream_decoder.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
-import type { PretrainedTokenizer } from "../tokenizer/tokenizer_json_base.ts";
+import type { PretrainedTokenizer } from "../tokenizer/tokenizer_base.ts";
 import { generateTokens, type GenerateTokensOptions } from "./generate.ts";
 import type { NextTokenModel } from "./next_token_model.ts";
 import { StopStrings } from "./stop_strings.ts";
@@ -41,9 +41,9 @@ export async function* generateText(
   model: NextTokenModel,
   tokenizer: Tokenizer,
   prompt: string,
-  options: GenerateTextOptions = {},
+  options?: GenerateTextOptions,
 ): AsyncGenerator<string, void, void> {
-  const { stop = [], stopIds = [], ...rest } = options;
+  const { stop = [], stopIds = [], ...rest } = options ?? {};
   if (tokenizer.vocabSize > model.config.vocabSize) {
     throw new RangeError(
       `generateText: the tokenizer has ${tokenizer.vocabSize} ids, the model only ` +

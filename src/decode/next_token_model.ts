@@ -21,7 +21,7 @@ export interface NextTokenModel {
    */
   nextLogits(
     ids: Tensor,
-    options: { readonly cache?: KeyValueCache; readonly lengths?: readonly number[] },
+    options: { readonly cache?: KeyValueCache | undefined; readonly lengths?: readonly number[] },
   ): Tensor;
 }
 
@@ -37,7 +37,7 @@ export function checkPrompts(
       throw new RangeError(`${op}: expected tokens in ${which} but got none`);
     }
     for (let i = 0; i < prompt.length; i++) {
-      const id = prompt[i];
+      const id = prompt[i]!;
       if (!(Number.isInteger(id) && id >= 0 && id < vocabSize)) {
         throw new RangeError(
           `${op}: expected ids from 0 to ${vocabSize - 1} but got ${id} at ${i} of ${which}`,

@@ -30,7 +30,10 @@ export function readPrompts(
 /** Makes several sequences out of each that was read, in the cache and in the scores of what follows. */
 export function repeatRows(logits: Tensor, cache: KeyValueCache, times: number): Tensor {
   if (times === 1) return logits;
-  const rows = Array.from({ length: logits.shape[0] * times }, (_, row) => Math.floor(row / times));
+  const rows = Array.from(
+    { length: logits.shape[0]! * times },
+    (_, row) => Math.floor(row / times),
+  );
   cache.select(rows);
   return scoped(() => embedding(logits, tensor(Int32Array.from(rows), { device: logits.device })));
 }

@@ -22,14 +22,14 @@ export interface TokenOptions extends SamplingOptions {
   /** The most tokens to add to a sequence. Default: what is left of the context. */
   readonly length?: number;
   /** The stream to draw from; default: the shared one (see `manualSeed`). */
-  readonly random?: RandomState;
+  readonly random?: RandomState | undefined;
   /**
    * What happens to sequences longer than the context: an `error`, before anything is read, or `slide`, which
    * forgets the older half whenever the context is full and reads the rest anew. Default: `"error"`.
    */
   readonly overflow?: "error" | "slide";
   /** Ends the work early: what is under way then throws the signal's reason. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** The most tokens that are drawn before the ids are read, where reading makes the device wait. */
@@ -125,7 +125,7 @@ class Sequences implements Disposable {
 
   /** Takes down what was drawn in one step. */
   remember(ids: ArrayLike<number>): void {
-    this.#known.forEach((known, row) => known.push(ids[row]));
+    this.#known.forEach((known, row) => known.push(ids[row]!));
   }
 
   /** Draws the next id of every sequence, (B). It is the caller's to dispose of. */
@@ -158,7 +158,7 @@ class Sequences implements Disposable {
   /** Notes that each sequence has had the id drawn last. */
   #mark(): void {
     if (!this.#seen || !this.#one || !this.#last) return;
-    const [batch, capacity] = this.#seen.shape;
+    const [batch, capacity] = this.#seen.shape as [number, number];
     const bindings = { x: this.#one, starts: this.#last, y: this.#seen };
     this.#model.device.launch(writeRows, bindings, {
       batch,

@@ -24,12 +24,12 @@ export function checkLaunch<P extends Params>(
   checkParams(kernel, params);
   const { name, slots } = kernel;
   for (let i = 0; i < slots.length; i++) {
-    const slot = slots[i];
+    const slot = slots[i]!;
     const binding = bindings[slot.name];
     if (binding) {
       checkBinding(name, slot, binding, params, device);
       for (let j = 0; j < i; j++) {
-        checkOverlap(name, slots[j], bindings[slots[j].name], slot, binding);
+        checkOverlap(name, slots[j]!, bindings[slots[j]!.name], slot, binding);
       }
     } else if (!slot.optional) fail(name, `binding "${slot.name}"`, "none");
   }
@@ -42,9 +42,8 @@ export function checkLaunch<P extends Params>(
 
 function checkParams<P extends Params>(kernel: Kernel<P>, params: P): void {
   const { name, fields, params: types } = kernel;
-  for (let i = 0; i < fields.length; i++) {
-    const [key, type] = fields[i];
-    const value: number | undefined = params[key];
+  for (const [key, type] of fields) {
+    const value: number | undefined = params[key]!;
     const valid = type === "u32"
       ? value >>> 0 === value
       : type === "i32"

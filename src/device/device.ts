@@ -76,6 +76,8 @@ export interface Device extends Disposable {
   readonly maxBufferBytes: number;
   /** A binding's first byte must be a multiple of this. */
   readonly bindingAlignment: number;
+  /** Workgroups below which a launch leaves parts of the device idle; 1 on CPUs. */
+  readonly minWorkgroups: number;
   /** Rejects (never resolves) when the device goes away, with a `DeviceLostError`. */
   readonly lost: Promise<never>;
 

@@ -26,6 +26,8 @@ export interface GpuTarget {
   readonly maxWorkgroupBytes: number;
   /** True on adapters that run on the CPU (llvmpipe, SwiftShader), where barriers are expensive. */
   readonly software: boolean;
+  /** Workgroups below which a launch leaves parts of the GPU idle; 1 on software adapters. */
+  readonly minWorkgroups: number;
   /** True where `subgroupAdd` and its like may be used. */
   readonly subgroups: boolean;
   /** True where there are subgroup matrices of 16 x 16 in f16 with sums in f32, and subgroups of 32. */
@@ -55,6 +57,8 @@ export interface GpuProgram {
    * return when that is past the end.
    */
   readonly workgroups: number | readonly [number, number?, number?];
+  /** Floating-point operations of the launch, where they and not its bytes decide how long it takes. */
+  readonly flops?: number;
   /**
    * The most loop iterations of one invocation, where they grow with the parameters; software adapters refuse more
    * than {@linkcode MAX_ITERATIONS}.

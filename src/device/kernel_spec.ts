@@ -27,7 +27,7 @@ export type BindingSpec<P> =
   )
   & {
     /** The only element type that the kernel takes; `i32` takes `u32` too. Default: that of the launch. */
-    readonly dtype?: DType;
+    readonly dtype?: DType | undefined;
     /** Whether a launch may leave it out; a few zero bytes are bound in its place. Default: false. */
     readonly optional?: boolean;
   };

@@ -19,7 +19,7 @@ export interface OpenOptions {
    * Another implementation of WebGPU than the runtime's `navigator.gpu`; `"dawn"` loads `npm:webgpu` (see
    * {@linkcode loadDawn}). Without it, the environment variable `DINOGRAD_GPU` may say `dawn`, where reading it is allowed.
    */
-  readonly gpu?: GPU | "dawn";
+  readonly gpu?: GPU | "dawn" | undefined;
   /** Gets the line that tells which device was opened and why; default `console.error`, false: silence. */
   readonly log?: ((line: string) => void) | false;
 }
@@ -39,11 +39,11 @@ export interface OpenOptions {
  * console.log(device.description);
  * ```
  */
-export async function openDevice(options: OpenOptions = {}): Promise<Device> {
-  const { device, why } = await choose(options);
+export async function openDevice(options?: OpenOptions): Promise<Device> {
+  const { device, why } = await choose(options ?? {});
   if (!hasDefaultDevice()) setDefaultDevice(device);
   // To stderr, so that a program's own output stays clean.
-  const log = options.log ?? ((line: string): void => console.error(line));
+  const log = options?.log ?? ((line: string): void => console.error(line));
   if (log) log(`dinograd runs on ${device.description}: ${why}`);
   return device;
 }

@@ -88,8 +88,8 @@ export function splitLaunch<P extends Params>(
     );
   }
   let run = units;
-  for (const { bytes } of advancing) run = Math.min(run, Math.floor(maxBindingBytes / bytes));
-  run = Math.floor(run / step) * step;
+  for (const { bytes } of advancing) run = Math.min(run!, Math.floor(maxBindingBytes / bytes));
+  run = Math.floor(run! / step) * step;
   if (run === 0) {
     const widest = advancing.reduce((a, b) => a.bytes > b.bytes ? a : b);
     throw new DeviceError(
@@ -99,8 +99,8 @@ export function splitLaunch<P extends Params>(
     );
   }
   const pieces: Piece<P>[] = [];
-  for (let first = 0; first < units; first += run) {
-    const count = Math.min(run, units - first);
+  for (let first = 0; first < units!; first += run) {
+    const count = Math.min(run, units! - first);
     const narrowed: Record<string, Binding | undefined> = { ...bindings };
     for (const { name, binding, elements } of advancing) {
       narrowed[name] = {
@@ -111,7 +111,7 @@ export function splitLaunch<P extends Params>(
       };
     }
     const own: Params = { ...params, [along!]: count };
-    if (splitStart !== undefined) own[splitStart] = params[splitStart] + first;
+    if (splitStart !== undefined) own[splitStart] = params[splitStart]! + first;
     pieces.push({ bindings: narrowed, params: own as P });
   }
   return pieces;

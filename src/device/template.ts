@@ -27,12 +27,12 @@ export function specialise(source: string, constants: Constants = {}): string {
     if (!found) {
       throw new Error(`The program has no line "const ${name} = ...;" or "alias ${name} = ...;"`);
     }
-    const filled = `${found[1]} ${name}${found[2]}= ${literal(name, value, found[3])};`;
+    const filled = `${found[1]} ${name}${found[2]}= ${literal(name, value, found[3]!)};`;
     text = text.replace(line, () => filled);
   }
   const bounds: Record<string, number> = {};
   for (const [, name, value] of text.matchAll(/^const (\w+)[^=;\n]*=\s*(\d+u?|true|false);/gm)) {
-    bounds[name] = value === "true" ? 1 : value === "false" ? 0 : parseInt(value);
+    bounds[name!] = value === "true" ? 1 : value === "false" ? 0 : parseInt(value!);
   }
   text = expand(text.split("\n"), bounds).join("\n");
   const half = !/^enable f16;/m.test(text) &&
@@ -59,18 +59,18 @@ function expand(
 ): string[] {
   const out: string[] = [];
   for (let at = 0; at < lines.length; at++) {
-    const [, kind, rest] = /^\s*\/\/#(repeat|if) (.+)$/.exec(lines[at]) ?? [];
+    const [, kind, rest] = /^\s*\/\/#(repeat|if) (.+)$/.exec(lines[at]!) ?? [];
     if (kind === undefined) {
-      out.push(lines[at]);
+      out.push(lines[at]!);
       continue;
     }
     const { other, end } = blockAt(lines, at);
     if (kind === "if") {
-      const value = names[rest.trim()];
-      if (value === undefined) throw new Error(`"${lines[at].trim()}": not a known constant`);
+      const value = names[rest!.trim()];
+      if (value === undefined) throw new Error(`"${lines[at]!.trim()}": not a known constant`);
       const taken = value ? lines.slice(at + 1, other) : lines.slice(other + 1, end);
       out.push(...expand(taken, names, loops));
-    } else out.push(...repeat(rest, lines.slice(at + 1, end), names, loops));
+    } else out.push(...repeat(rest!, lines.slice(at + 1, end), names, loops));
     at = end;
   }
   return out;
@@ -81,11 +81,11 @@ function blockAt(lines: readonly string[], at: number): { other: number; end: nu
   let depth = 1;
   let other: number | undefined;
   for (let end = at + 1; end < lines.length; end++) {
-    if (/^\s*\/\/#(repeat|if) /.test(lines[end])) depth++;
-    if (/^\s*\/\/#else\b/.test(lines[end]) && depth === 1) other = end;
-    if (/^\s*\/\/#end\b/.test(lines[end]) && --depth === 0) return { other: other ?? end, end };
+    if (/^\s*\/\/#(repeat|if) /.test(lines[end]!)) depth++;
+    if (/^\s*\/\/#else\b/.test(lines[end]!) && depth === 1) other = end;
+    if (/^\s*\/\/#end\b/.test(lines[end]!) && --depth === 0) return { other: other ?? end, end };
   }
-  throw new Error(`"${lines[at].trim()}" has no //#end`);
+  throw new Error(`"${lines[at]!.trim()}" has no //#end`);
 }
 
 /** A block once for each value of its variable. */
@@ -97,14 +97,14 @@ function repeat(
 ): string[] {
   const [, word, list] = /^(\w+) of (.+)$/.exec(head) ?? [];
   if (word !== undefined) {
-    return list.trim().split(/\s+/).flatMap((value) =>
+    return list!.trim().split(/\s+/).flatMap((value) =>
       expand(body.map((line) => line.replaceAll(`{${word}}`, () => value)), names, loops)
     );
   }
   const [, name, from, to] = /^(\w+) (.+?)\.\.(.+)$/.exec(head) ?? [];
   if (name === undefined) throw new Error(`"//#repeat ${head}": expected a name and from..to`);
   const out: string[] = [];
-  for (let i = bound(from, names); i < bound(to, names); i++) {
+  for (let i = bound(from!, names); i < bound(to!, names); i++) {
     const known = { ...names, [name]: i };
     // What also names an inner loop's variable is left to that loop.
     const fill = (all: string, expression: string): string => {

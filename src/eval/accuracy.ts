@@ -47,7 +47,7 @@ export interface Accuracy {
 export function accuracy(
   logits: Tensor,
   targets: Tensor,
-  options: AccuracyOptions = {},
+  options?: AccuracyOptions,
 ): Accuracy {
   const classes = logits.shape.at(-1);
   if (classes === undefined || !sameShape(logits.shape.slice(0, -1), targets.shape)) {
@@ -59,16 +59,16 @@ export function accuracy(
   if (targets.dtype !== "i32") {
     throw new TypeError(`accuracy: expected targets of i32 but got ${targets.dtype}`);
   }
-  const { ignoreIndex } = options;
-  const [correct, count] = noGrad(() =>
+  const { ignoreIndex } = options ?? {};
+  return noGrad(() =>
     scoped(() => {
       const rows = reshape(logits, [targets.size, classes]);
       const wanted = reshape(targets, [targets.size]);
       // No id is below 0, so that without an ignored one all of them count.
       const counted = notEqual(wanted, ignoreIndex ?? -1);
       const right = logicalAnd(equal(argmax(rows, -1), wanted), counted);
-      return [right, counted].map((flags) => sum(cast(flags, "f32")));
+      const [correct, count] = [sum(cast(right, "f32")), sum(cast(counted, "f32"))];
+      return { correct, count };
     })
   );
-  return { correct, count };
 }

@@ -47,9 +47,9 @@ export function halvingWeights(maxOrder = 4): number[] {
 export function sentenceBleu(
   reference: string | readonly string[],
   hypothesis: string,
-  options: BleuOptions = {},
+  options?: BleuOptions,
 ): number {
-  return bleu("sentenceBleu", [reference], [hypothesis], options);
+  return bleu("sentenceBleu", [reference], [hypothesis], options ?? {});
 }
 
 /**
@@ -71,9 +71,9 @@ export function sentenceBleu(
 export function corpusBleu(
   references: readonly (string | readonly string[])[],
   hypotheses: readonly string[],
-  options: BleuOptions = {},
+  options?: BleuOptions,
 ): number {
-  return bleu("corpusBleu", references, hypotheses, options);
+  return bleu("corpusBleu", references, hypotheses, options ?? {});
 }
 
 function bleu(
@@ -95,21 +95,21 @@ function bleu(
   let referenceWords = 0;
   hypotheses.forEach((hypothesis, i) => {
     const words = wordsOf(hypothesis);
-    const ways = [references[i]].flat().map(wordsOf);
+    const ways = [references[i]!].flat().map(wordsOf);
     if (ways.length === 0) {
       throw new RangeError(`${what}: pair ${i} has no reference`);
     }
     hypothesisWords += words.length;
     referenceWords += closest(words.length, ways.map((way) => way.length));
     for (let n = 1; n <= weights.length; n++) {
-      matches[n - 1] += clippedMatches(words, ways, n);
-      totals[n - 1] += Math.max(0, words.length - n + 1);
+      matches[n - 1]! += clippedMatches(words, ways, n);
+      totals[n - 1]! += Math.max(0, words.length - n + 1);
     }
   });
 
-  if (matches.some((count, i) => count === 0 && weights[i] > 0)) return 0;
+  if (matches.some((count, i) => count === 0 && weights[i]! > 0)) return 0;
   const logPrecision = weights.reduce(
-    (sum, weight, i) => weight > 0 ? sum + weight * Math.log(matches[i] / totals[i]) : sum,
+    (sum, weight, i) => weight > 0 ? sum + weight * Math.log(matches[i]! / totals[i]!) : sum,
     0,
   );
   const logPenalty = Math.min(0, 1 - referenceWords / hypothesisWords);

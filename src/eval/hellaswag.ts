@@ -25,11 +25,11 @@ export interface LogitsModel {
 /** Options of {@linkcode evaluateHellaSwag}. */
 export interface HellaSwagOptions {
   /** How many of the items to take, from the first on. Default: all. */
-  readonly limit?: number;
+  readonly limit?: number | undefined;
   /** Called after every few items. */
-  readonly onProgress?: (score: HellaSwagScore, total: number) => void;
+  readonly onProgress?: ((score: HellaSwagScore, total: number) => void) | undefined;
   /** Ends it with an error, the signal's reason. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** How many items a model got right. */
@@ -73,9 +73,9 @@ export async function evaluateHellaSwag(
   model: LogitsModel,
   tokenizer: Tokenizer,
   items: readonly HellaSwagItem[],
-  options: HellaSwagOptions = {},
+  options?: HellaSwagOptions,
 ): Promise<HellaSwagScore> {
-  const { limit = items.length, onProgress, signal } = options;
+  const { limit = items.length, onProgress, signal } = options ?? {};
   if (!(Number.isInteger(limit) && limit >= 1 && items.length > 0)) {
     throw new RangeError(
       `evaluateHellaSwag: expected one item at least but got ${items.length}, limited to ${limit}`,
@@ -96,7 +96,7 @@ export async function evaluateHellaSwag(
       });
       const values = await readTensors(losses);
       group.forEach(({ label }, i) => {
-        const { sums, means } = endLosses(values[i] as Float32Array, batches[i]);
+        const { sums, means } = endLosses(values[i] as Float32Array, batches[i]!);
         if (lowest(sums) === label) right++;
         if (lowest(means) === label) rightNorm++;
       });
@@ -162,10 +162,10 @@ function endLosses(
   targets.forEach((target, i) => {
     if (target === IGNORED) return;
     const row = Math.floor(i / length);
-    sums[row] += losses[i];
-    counts[row]++;
+    sums[row]! += losses[i]!;
+    counts[row]!++;
   });
-  return { sums, means: sums.map((sum, row) => sum / counts[row]) };
+  return { sums, means: sums.map((sum, row) => sum / counts[row]!) };
 }
 
 function lowest(values: readonly number[]): number {

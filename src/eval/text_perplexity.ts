@@ -25,21 +25,21 @@ export interface LossModel {
 /** Options of {@linkcode textPerplexity}. */
 export interface TextPerplexityOptions {
   /** Tokens of a window, two or more; the model's context size by default. */
-  readonly contextSize?: number;
+  readonly contextSize?: number | undefined;
   /**
    * Tokens that a window moves on by, and so the most that each scores; the smaller, the more context every token has, and
    * the longer it takes. Half of a window by default.
    */
-  readonly stride?: number;
+  readonly stride?: number | undefined;
   /**
    * A token that is put before the text, `<|endoftext|>` for one, so that the text's first token is scored, too. None by
    * default: the first token, which has no context, is then not scored.
    */
   readonly before?: number;
   /** Called after every few windows with the tokens that are scored and all that will be. */
-  readonly onProgress?: (done: number, total: number) => void;
+  readonly onProgress?: ((done: number, total: number) => void) | undefined;
   /** Ends it with an error, the signal's reason. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** What {@linkcode textPerplexity} found. */
@@ -84,12 +84,12 @@ export async function textPerplexity(
   model: LossModel,
   tokenizer: Tokenizer,
   text: string,
-  options: TextPerplexityOptions = {},
+  options?: TextPerplexityOptions,
 ): Promise<TextPerplexity> {
-  const { before, onProgress, signal } = options;
+  const { before, onProgress, signal } = options ?? {};
   const { maxPositionEmbeddings } = model.config;
-  const { contextSize = maxPositionEmbeddings } = options;
-  const { stride = Math.ceil(contextSize / 2) } = options;
+  const { contextSize = maxPositionEmbeddings } = options ?? {};
+  const { stride = Math.ceil(contextSize / 2) } = options ?? {};
   if (
     !(Number.isInteger(contextSize) && contextSize >= 2 && contextSize <= maxPositionEmbeddings)
   ) {
@@ -121,7 +121,7 @@ export async function textPerplexity(
       for (const window of group) losses.push(lossOf(model, ids, window));
       const values = await readTensors(losses);
       group.forEach(({ scored }, i) => {
-        sum += values[i][0] * scored;
+        sum += values[i]![0]! * scored;
         done += scored;
       });
     } finally {

@@ -1,6 +1,5 @@
 // Downloads that can be interrupted and resumed, by several callers and processes at once.
-import { createHash } from "node:crypto";
-import { dirname, join, resolve } from "node:path";
+import { createHash, dirname, join, resolve } from "../io/node_builtins.ts";
 import { writeFileAtomically } from "../io/atomic_file.ts";
 import { toPath } from "../io/byte_source.ts";
 import { FileWriteError } from "../io/errors.ts";
@@ -22,13 +21,13 @@ export interface DownloadOptions extends HttpOptions {
   /** Length that the file must have, in bytes; not checked where left out. */
   bytes?: number;
   /** SHA-256 that the file must have, as 64 hexadecimal digits; not checked where left out. */
-  sha256?: string;
+  sha256?: string | undefined;
   /** Hash by which git knows the file: SHA-1, as 40 hexadecimal digits, over a header and the content. */
-  gitHash?: string;
+  gitHash?: string | undefined;
   /** Called with each answer, redirects included, before its body is read; what it throws ends the download. */
   onResponse?: (response: Response) => void;
   /** Called with the bytes so far, and with the file's length where it is known. */
-  onProgress?: (done: number, total: number | undefined) => void;
+  onProgress?: ((done: number, total: number | undefined) => void) | undefined;
 }
 
 /** Bytes after which a download counts as going on, and the retries are counted anew. */
@@ -56,20 +55,20 @@ const underWay = new Set<string>();
 export async function download(
   url: string | URL,
   path: string | URL,
-  options: DownloadOptions = {},
+  options?: DownloadOptions,
 ): Promise<string> {
-  const { signal } = options;
+  const { signal } = options ?? {};
   const target = resolve(toPath(path));
   while (underWay.has(target)) await pause(LOCK_INTERVAL, signal);
   underWay.add(target);
   try {
-    if (await problemOf(target, options) === undefined) return toPath(path);
+    if (await problemOf(target, options ?? {}) === undefined) return toPath(path);
     await Deno.mkdir(dirname(target), { recursive: true });
     using part = await Part.open(target, signal);
     try {
       // Another process may have brought it in the meantime.
-      if (await problemOf(target, options) !== undefined) {
-        await fetchInto(part, String(url), options);
+      if (await problemOf(target, options ?? {}) !== undefined) {
+        await fetchInto(part, String(url), options ?? {});
         await part.finish();
       }
     } finally {

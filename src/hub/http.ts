@@ -9,7 +9,7 @@ import { parseJson } from "../io/json_text.ts";
 /** How a server is asked. */
 export interface HttpOptions {
   /** Sent to the server as a bearer token, but not to another that it redirects to. */
-  token?: string;
+  token?: string | undefined;
   /** How often in a row to try again after a failure that may pass; 4 by default. */
   retries?: number;
   /**
@@ -23,7 +23,7 @@ export interface HttpOptions {
    */
   stallTimeout?: number;
   /** Aborts it; what a download received stays for the next call. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 
 /** A download failed for good; what was received stays beside the path for the next call. */
@@ -39,7 +39,7 @@ export class DownloadError extends Error {
   constructor(
     url: string,
     message: string,
-    { status, ...options }: ErrorOptions & { status?: number } = {},
+    { status, ...options }: ErrorOptions & { status?: number | undefined } = {},
   ) {
     super(`${url}: ${message}`, options);
     this.url = url;

@@ -3,8 +3,7 @@
  *
  * @module
  */
-import { createHash } from "node:crypto";
-import { basename, join } from "node:path";
+import { basename, createHash, join } from "../io/node_builtins.ts";
 import type { CorpusFile } from "../data/prepare/prepare.ts";
 import { shown } from "../io/json_text.ts";
 import { download } from "./download.ts";
@@ -18,7 +17,7 @@ export interface HubOptions extends HttpOptions {
    * Access token, for models and data sets that need one. By default `HF_TOKEN` or `HUGGING_FACE_HUB_TOKEN` from the
    * environment, where reading it is allowed. No other server than the hub is shown it.
    */
-  token?: string;
+  token?: string | undefined;
 }
 
 /** A file of a model or a data set on the hub. */
@@ -32,9 +31,9 @@ export interface HubFile {
   /** Length in bytes. */
   bytes: number;
   /** SHA-256 of the content, as 64 hexadecimal digits; not there for small files, which git keeps itself. */
-  sha256?: string;
+  sha256?: string | undefined;
   /** Of those small files: SHA-1 by which git knows the content, as 40 hexadecimal digits. */
-  gitHash?: string;
+  gitHash?: string | undefined;
 }
 
 /** Options of {@linkcode listHubFiles}. */
@@ -48,7 +47,7 @@ export interface ListHubOptions extends HubOptions {
 /** Options of {@linkcode downloadHubFile}. */
 export interface DownloadHubOptions extends HubOptions {
   /** Called with the bytes so far and all bytes. */
-  onProgress?: (done: number, total: number) => void;
+  onProgress?: ((done: number, total: number) => void) | undefined;
 }
 
 /** Bytes of JSON that a listing may have, all of its pages together; the hub's own have 300 bytes a file. */
@@ -70,11 +69,11 @@ const PATIENCE = { retries: 8, retryDelay: 1000 };
  */
 export async function listHubFiles(
   dataset: string,
-  options: ListHubOptions = {},
+  options?: ListHubOptions,
 ): Promise<HubFile[]> {
-  const { folder = "" } = options;
+  const { folder = "" } = options ?? {};
   const repository = `datasets/${dataset}`;
-  const about = await askHub(revisionUrl(repository, options), { ...PATIENCE, ...options });
+  const about = await askHub(revisionUrl(repository, options ?? {}), { ...PATIENCE, ...options });
   const refuse = (message: string) => new DownloadError(about.url, message);
   const commit = commitOf(about.value, refuse);
   const files: HubFile[] = [];
@@ -139,12 +138,12 @@ export function filesOfRevision(repository: string, about: unknown, refuse: Refu
 export async function downloadHubFile(
   file: HubFile,
   path: string,
-  options: DownloadHubOptions = {},
+  options?: DownloadHubOptions,
 ): Promise<string> {
   const { repository, revision, bytes, sha256, gitHash } = file;
   const url = hubUrl(`${repository}/resolve/${revision}/${file.path}`, options);
-  const token = hubToken(options.token);
-  const { onProgress } = options;
+  const token = hubToken(options?.token);
+  const { onProgress } = options ?? {};
   return await withAdvice(url, token, () =>
     download(url, path, {
       ...{ ...PATIENCE, ...options, token, bytes, sha256, gitHash },
@@ -166,7 +165,7 @@ export async function downloadHubFile(
 export function hubCorpusFile(
   file: HubFile,
   folder: string,
-  options: DownloadHubOptions & { keep?: boolean } = {},
+  options?: DownloadHubOptions & { keep?: boolean | undefined },
 ): CorpusFile {
   const { repository, revision, path: name, bytes, sha256 } = file;
   // Two folders may have files of one name, two revisions files of one path.
@@ -178,7 +177,7 @@ export function hubCorpusFile(
     sha256,
     open: (signal) => downloadHubFile(file, path, { ...options, signal }),
     release: async () => {
-      if (!options.keep) await Deno.remove(path);
+      if (!options?.keep) await Deno.remove(path);
     },
   };
 }
@@ -271,7 +270,7 @@ function adviceOn(status: number | undefined, token: string | undefined): string
 function nextPage(headers: Headers, url: string): string | undefined {
   const match = /<([^>]+)>\s*;\s*rel="?next"?/.exec(headers.get("link") ?? "");
   if (!match) return undefined;
-  const next = URL.parse(match[1], url);
+  const next = URL.parse(match[1]!, url);
   if (next?.origin !== new URL(url).origin) {
     throw new DownloadError(url, `expected the next page on the same host but got ${next?.origin}`);
   }

@@ -1,6 +1,6 @@
 // A file appears under its name whole or not at all: written beside it under a temporary name,
 // synced, renamed. The rename is atomic only within one folder, hence "beside it".
-import { basename, dirname, join } from "node:path";
+import { basename, dirname, join } from "./node_builtins.ts";
 import { FileWriteError } from "./errors.ts";
 
 /** The part of `Deno.FsFile` that a write needs; a test hands in one whose disk is full. */
@@ -28,9 +28,9 @@ export interface AtomicFile {
 /** Options of {@linkcode writeFileAtomically}. */
 export interface AtomicWriteOptions {
   /** Bytes that the whole file will have, for the message when the disk is full. */
-  bytesWanted?: number;
+  bytesWanted?: number | undefined;
   /** Opens the temporary file; `Deno.open` by default. */
-  open?: (path: string) => Promise<WritableFile>;
+  open?: ((path: string) => Promise<WritableFile>) | undefined;
 }
 
 const TEMPORARY = /^\..+\.dinograd-[0-9a-f]{16}\.tmp$/;
@@ -48,9 +48,9 @@ const inUse = new Set<string>();
 export async function writeFileAtomically(
   path: string,
   write: (file: AtomicFile) => Promise<void>,
-  options: AtomicWriteOptions = {},
+  options?: AtomicWriteOptions,
 ): Promise<void> {
-  const open = options.open ?? openNew;
+  const open = options?.open ?? openNew;
   const unique = crypto.getRandomValues(new Uint8Array(8)).toHex();
   const temporary = join(dirname(path), `.${basename(path)}.dinograd-${unique}.tmp`);
   let written = 0;
@@ -60,7 +60,7 @@ export async function writeFileAtomically(
     } catch (cause) {
       throw new FileWriteError(path, {
         bytesWritten: written,
-        bytesWanted: options.bytesWanted,
+        bytesWanted: options?.bytesWanted,
         cause,
       });
     }

@@ -1,6 +1,6 @@
 // One way to read ranges of bytes, from a file on disk or from memory, so that every format has a
 // single reader. Files are never read whole on the word of a length that stands inside them.
-import { fileURLToPath } from "node:url";
+import { fileURLToPath } from "./node_builtins.ts";
 import { FileFormatError } from "./errors.ts";
 
 /** Bytes that can be read by ranges. */

@@ -1,13 +1,12 @@
 // Checkpoints: one safetensors file a step, so that any tool can open the weights. Its metadata
 // carries the run's state as JSON and a SHA-256 over the whole file (the digest itself counted as
 // zeros), which a load computes while it reads.
-import { createHash } from "node:crypto";
-import { join } from "node:path";
 import {
   type AtomicWriteOptions,
   removeStrayTemporaries,
   writeFileAtomically,
 } from "./atomic_file.ts";
+import { createHash, join } from "./node_builtins.ts";
 import { toPath } from "./byte_source.ts";
 import { FileFormatError } from "./errors.ts";
 import { parseJson, shown } from "./json_text.ts";
@@ -40,7 +39,7 @@ export interface CheckpointContent {
 /** Options of {@linkcode saveCheckpoint}. */
 export interface SaveCheckpointOptions extends Pick<AtomicWriteOptions, "open"> {
   /** How many checkpoints to keep, this one included; the older ones are removed. 3 by default. */
-  keep?: number;
+  keep?: number | undefined;
 }
 
 /** A tensor of a loaded checkpoint. */
@@ -91,7 +90,7 @@ export function checkpointPath(folder: string | URL, step: number): string {
  * @example
  * ```ts
  * import assert from "node:assert/strict";
- * import { loadNewestCheckpoint, saveCheckpoint } from "@dinograd/dinograd";
+ * import { loadNewestCheckpoint, saveCheckpoint } from "./checkpoint.ts";
  *
  * const folder = await Deno.makeTempDir();
  * await saveCheckpoint(folder, 10, {
@@ -109,10 +108,10 @@ export async function saveCheckpoint(
   folder: string | URL,
   step: number,
   content: CheckpointContent,
-  options: SaveCheckpointOptions = {},
+  options?: SaveCheckpointOptions,
 ): Promise<string> {
   const path = checkpointPath(folder, step);
-  const keep = options.keep ?? 3;
+  const keep = options?.keep ?? 3;
   if (!(keep >= 1)) {
     throw new RangeError(`saveCheckpoint: expected keep of 1 or more but got ${keep}`);
   }
@@ -141,7 +140,7 @@ export async function saveCheckpoint(
     }, entries);
     // The digest is as long as the zeros that hold its place, so it can be put in afterwards.
     await file.writeAt(new TextEncoder().encode(hash.digest("hex")), digestOffset(header));
-  }, { open: options.open, bytesWanted });
+  }, { open: options?.open, bytesWanted });
 
   const older = (await listCheckpoints(folder)).filter((file) => file.step < step);
   const surplus = Math.max(0, older.length - (keep - 1));
@@ -206,13 +205,13 @@ export async function loadCheckpoint(path: string | URL): Promise<Checkpoint> {
       Math.max(at, 8),
     );
   }
-  if (!/^\d+$/.test(metadata.step) || !Number.isSafeInteger(Number(metadata.step))) {
+  if (!/^\d+$/.test(metadata.step!) || !Number.isSafeInteger(Number(metadata.step))) {
     refuse(`expected a step in its metadata but found ${shown(metadata.step)}`);
   }
   if (metadata.state === undefined) refuse("has no state in its metadata");
   let state: unknown;
   try {
-    state = parseJson(metadata.state);
+    state = parseJson(metadata.state!);
   } catch (error) {
     refuse(`has a state that is not JSON: ${(error as Error).message}`);
   }
@@ -228,7 +227,7 @@ export async function loadCheckpoint(path: string | URL): Promise<Checkpoint> {
  */
 export async function loadNewestCheckpoint(
   folder: string | URL,
-  options: { onRefused?: (error: FileFormatError) => void } = {},
+  options?: { onRefused?: (error: FileFormatError) => void },
 ): Promise<Checkpoint | undefined> {
   const files = await listCheckpoints(folder);
   let refused: FileFormatError | undefined;
@@ -238,7 +237,7 @@ export async function loadNewestCheckpoint(
     } catch (error) {
       if (!(error instanceof FileFormatError)) throw error;
       refused = error;
-      options.onRefused?.(error);
+      options?.onRefused?.(error);
     }
   }
   if (refused) {

@@ -44,7 +44,7 @@ export class FileWriteError extends Error {
   /** Makes the error from the system's `cause`. */
   constructor(
     file: string,
-    options: { bytesWritten: number; bytesWanted?: number; cause: unknown },
+    options: { bytesWritten: number; bytesWanted?: number | undefined; cause: unknown },
   ) {
     const { bytesWritten, bytesWanted, cause } = options;
     const size = bytesWanted === undefined

@@ -110,7 +110,7 @@ export async function writeLlama2c(
   config: Llama2cConfig,
   version: Llama2cVersion,
   read: (tensor: Llama2cTensor) => Float32Array | Promise<Float32Array>,
-  options: AtomicWriteOptions = {},
+  options?: AtomicWriteOptions,
 ): Promise<void> {
   const { tensors, bytes } = llama2cLayout(config, version);
   await writeFileAtomically(toPath(path), async (file) => {
@@ -207,10 +207,9 @@ async function readHeader(
     refuse(`is not a llama2.c model: expected a header of ${HEADER_BYTES[1]} bytes`, 4);
   }
   const at = versioned ? 8 : 0;
-  const [dim, hiddenDim, layers, heads, kvHeads, vocab, seqLen] = Array.from(
-    { length: 7 },
-    (_, i) => view.getInt32(at + 4 * i, true),
-  );
+  const field = (i: number) => view.getInt32(at + 4 * i, true);
+  const [dim, hiddenDim, layers, heads] = [field(0), field(1), field(2), field(3)];
+  const [kvHeads, vocab, seqLen] = [field(4), field(5), field(6)];
   const vocabSize = version === 0 ? Math.abs(vocab) : vocab; // the sign tells of the classifier
   const sharedClassifier = version === 0 ? vocab > 0 : bytes[at + 28] !== 0;
   const config = { dim, hiddenDim, layers, heads, kvHeads, vocabSize, seqLen, sharedClassifier };

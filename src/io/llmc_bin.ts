@@ -36,7 +36,7 @@ export async function readLlmcHeader(
     }
     const header = new Int32Array(256);
     await source.readInto(new Uint8Array(header.buffer), 0);
-    const [magic, version, tokenCount] = header;
+    const [magic, version, tokenCount = 0] = header;
     if (magic === LLAMA3_MAGIC) refuse("holds Llama 3 tokens of 4 bytes, expected GPT-2 tokens", 0);
     if (magic !== MAGIC) refuse(`is not an llm.c shard: magic ${magic}, expected ${MAGIC}`, 0);
     if (version !== VERSION) refuse(`has llm.c version ${version}, expected ${VERSION}`, 4);

@@ -156,7 +156,7 @@ async function parseHeader(source: ByteSource): Promise<NpyHeader> {
   const startLength = Math.min(start.length, source.size);
   await source.readInto(start.subarray(0, startLength), 0);
   if (MAGIC.some((byte, i) => start[i] !== byte)) refuse("is not a .npy file", 0);
-  const major = start[6];
+  const major = start[6]!;
   if (major < 1 || major > 3) refuse(`has .npy format version ${major}, expected 1, 2 or 3`, 6);
   const prefix = major === 1 ? 10 : 12;
   if (startLength < prefix) refuse("ends inside its .npy header", startLength);
@@ -199,7 +199,7 @@ function parseDict(
   }
   if (descr[2] === undefined) {
     return refuse(
-      `holds a structured type, expected plain numbers: ${descr[1].trim().slice(0, 100)}`,
+      `holds a structured type, expected plain numbers: ${descr[1]!.trim().slice(0, 100)}`,
     );
   }
   if (order[1] === "True") return refuse("is in Fortran order, expected C order");
@@ -214,17 +214,17 @@ function parseDict(
   }
   const oneByte = dtype.endsWith("1");
   if (byteOrder === ">" && !oneByte) return refuse("is big-endian, expected little-endian");
-  if (!"<=|>".includes(byteOrder)) {
+  if (!"<=|>".includes(byteOrder!)) {
     return refuse(`has the unknown byte order in '${descr[2].slice(0, 60)}'`);
   }
-  const lengths = shape[1].split(",").map((s) => s.trim().replace(/L$/, "")).filter((s) =>
+  const lengths = shape[1]!.split(",").map((s) => s.trim().replace(/L$/, "")).filter((s) =>
     s !== ""
   );
   if (lengths.length > MAX_AXES) {
     return refuse(`has ${lengths.length} axes, expected ${MAX_AXES} or fewer`);
   }
   const numbers = lengths.map(Number);
-  const shown = shape[1].slice(0, 200);
+  const shown = shape[1]!.slice(0, 200);
   if (numbers.some((n) => !Number.isSafeInteger(n))) return refuse(`has shape (${shown})`);
   if (!Number.isSafeInteger(numbers.reduce((a, b) => a * b, 1))) {
     return refuse(`has shape (${shown}), more elements than can be counted`);

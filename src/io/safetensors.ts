@@ -124,7 +124,7 @@ export class SafetensorsFile implements Disposable {
 /** Widens bfloat16, given as bits, to float32; exact. */
 export function bfloat16ToFloat32(bits: Uint16Array): Float32Array {
   const wide = new Uint32Array(bits.length);
-  for (let i = 0; i < bits.length; i++) wide[i] = bits[i] << 16;
+  for (let i = 0; i < bits.length; i++) wide[i] = bits[i]! << 16;
   return new Float32Array(wide.buffer);
 }
 
@@ -133,7 +133,7 @@ export function float32ToBfloat16(values: Float32Array): Uint16Array {
   const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
   const narrow = new Uint16Array(values.length);
   for (let i = 0; i < narrow.length; i++) {
-    const b = bits[i];
+    const b = bits[i]!;
     narrow[i] = values[i] !== values[i]
       ? (b >>> 16) | 0x40 // rounding could carry a NaN into infinity
       : (b + 0x7fff + ((b >>> 16) & 1)) >>> 16;
@@ -152,7 +152,7 @@ export async function writeSafetensors(
   path: string | URL,
   tensors: Iterable<TensorEntry>,
   metadata: Record<string, string> = {},
-  options: AtomicWriteOptions = {},
+  options?: AtomicWriteOptions,
 ): Promise<void> {
   const entries = [...tensors];
   const { header, dataBytes } = encodeSafetensorsHeader(entries, metadata);

@@ -234,7 +234,7 @@ function readInfo(value: unknown, dataOffset: number): TensorInfo | string {
     return `has the impossible data_offsets ${shown(offsets)}`;
   }
   const count = (shape as number[]).reduce((a, b) => a * b, 1);
-  const [begin, end] = offsets as number[];
+  const [begin, end] = offsets as [number, number];
   const wanted = count * ARRAY_TYPES[dtype as SafetensorsDtype].BYTES_PER_ELEMENT;
   if (end - begin !== wanted) {
     return `of type ${dtype} and shape ${shown(shape)} needs ${wanted} bytes but spans ${

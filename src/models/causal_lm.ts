@@ -44,11 +44,11 @@ export interface Pass {
   /** Where the new tokens stand. */
   readonly positions: NewPositions;
   /** The block's keys and values of earlier tokens. */
-  readonly cache?: LayerCache;
+  readonly cache?: LayerCache | undefined;
   /** Where activations are dropped, the random numbers for it. */
-  readonly dropout?: RandomState;
+  readonly dropout?: RandomState | undefined;
   /** Is given the weights of each attention, which computes them for this alone. */
-  readonly observe?: (weights: Tensor, attention: Module) => void;
+  readonly observe?: ((weights: Tensor, attention: Module) => void) | undefined;
 }
 
 /** A block of the stack. */
@@ -87,32 +87,32 @@ export abstract class CausalLM<C extends CausalLMConfig = CausalLMConfig> extend
    * @throws {TypeError} unless ids are (B, T), or where `recompute` is combined with `cache` or `observe`
    * @throws {RangeError} for empty sequences and for those longer than `maxPositionEmbeddings`
    */
-  hiddenStates(ids: Tensor, options: ForwardOptions = {}): Tensor[] {
+  hiddenStates(ids: Tensor, options?: ForwardOptions): Tensor[] {
     checkTokens(this.constructor.name, ids, this.config.maxPositionEmbeddings);
-    const { cache, lengths, dropout, observe } = options;
-    if (options.recompute && (cache || observe)) {
+    const { cache, lengths, dropout, observe } = options ?? {};
+    if (options?.recompute && (cache || observe)) {
       throw new TypeError(
         `${this.constructor.name}: expected recompute without cache or observe but got both`,
       );
     }
-    const positions = cache?.extend(ids.shape[1], lengths) ?? { start: 0, starts: undefined };
+    const positions = cache?.extend(ids.shape[1]!, lengths) ?? { start: 0, starts: undefined };
     const pass: Pass = { positions, dropout, observe: observe && byName(this, observe) };
     const states = [scoped(() => this.embed(ids, pass))];
     this.blocks.forEach((block, i) => {
       const forward = (x: Tensor) => block.forward(x, { ...pass, cache: cache?.layer(i) });
-      const x = states[i];
-      states.push(options.recompute ? recompute(forward, [x], { random: dropout }) : forward(x));
+      const x = states[i]!;
+      states.push(options?.recompute ? recompute(forward, [x], { random: dropout }) : forward(x));
     });
     return states;
   }
 
   /** The last block's output, normalised, (B, T, E). */
-  hidden(ids: Tensor, options: ForwardOptions = {}): Tensor {
+  hidden(ids: Tensor, options?: ForwardOptions): Tensor {
     return scoped(() => this.norm.forward(this.hiddenStates(ids, options).at(-1)!));
   }
 
   /** Scores of every next token, (B, T, V). All of them are stored: {@linkcode CausalLM.loss} does not need that. */
-  logits(ids: Tensor, options: ForwardOptions = {}): Tensor {
+  logits(ids: Tensor, options?: ForwardOptions): Tensor {
     return scoped(() => matmul(this.hidden(ids, options), this.head, { transposeB: true }));
   }
 
@@ -120,17 +120,17 @@ export abstract class CausalLM<C extends CausalLMConfig = CausalLMConfig> extend
    * Scores of the token after the last one, (B, V). With a cache the ids go on from those it has read, and are added
    * to it; `lengths` tells how many ids of each row count. No gradient flows.
    */
-  nextLogits(ids: Tensor, options: Pick<ForwardOptions, "cache" | "lengths"> = {}): Tensor {
+  nextLogits(ids: Tensor, options?: Pick<ForwardOptions, "cache" | "lengths">): Tensor {
     return noGrad(() =>
       scoped(() => {
-        const x = lastTokens(this.hiddenStates(ids, options).at(-1)!, options.lengths);
+        const x = lastTokens(this.hiddenStates(ids, options).at(-1)!, options?.lengths);
         return matmul(this.norm.forward(x), this.head, { transposeB: true });
       })
     );
   }
 
   /** The mean cross-entropy in nats of `targets` (B, T), the tokens that follow `ids` (B, T). */
-  loss(ids: Tensor, targets: Tensor, options: ForwardOptions = {}): Tensor {
+  loss(ids: Tensor, targets: Tensor, options?: ForwardOptions): Tensor {
     return scoped(() => {
       const x = reshape(this.hidden(ids, options), [ids.size, this.config.hiddenSize]);
       return linearCrossEntropy(x, this.head, reshape(targets, [targets.size]));

@@ -144,7 +144,7 @@ export class GPT2 extends CausalLM<Required<GPT2Config>> {
    * sqrt(2 numHiddenLayers), biases 0. (OpenAI's code has 0.01 for positions.) Throws a `RangeError` when the heads
    * do not divide the hidden size.
    */
-  constructor(config: GPT2Config, options: ParameterOptions = {}) {
+  constructor(config: GPT2Config, options?: ParameterOptions) {
     super();
     const { vocabSize, maxPositionEmbeddings, hiddenSize: E, numHiddenLayers } = config;
     const { numAttentionHeads, layerNormEpsilon: eps = 1e-5, dropout = 0 } = config;
@@ -159,13 +159,13 @@ export class GPT2 extends CausalLM<Required<GPT2Config>> {
     this.wte = new Embedding(vocabSize, E, start);
     this.wpe = new Embedding(maxPositionEmbeddings, E, start);
     this.drop = new Dropout(dropout);
-    this.h = Array.from({ length: numHiddenLayers }, () => new Block(this.config, options));
+    this.h = Array.from({ length: numHiddenLayers }, () => new Block(this.config, options ?? {}));
     this.ln_f = new LayerNorm(E, { ...options, eps });
   }
 
   /** Token vectors, with what tells positions where the model adds that, (B, T, E). */
   protected embed(ids: Tensor, { positions, dropout }: Pass): Tensor {
-    const places = positionRows(this.wpe.weight, ids.shape[1], positions); // (T, E)
+    const places = positionRows(this.wpe.weight, ids.shape[1]!, positions); // (T, E)
     return this.drop.forward(add(this.wte.forward(ids), places), dropout); // (B, T, E)
   }
 

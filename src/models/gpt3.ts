@@ -24,7 +24,7 @@ export class GPT3 extends GPT2 {
   declare readonly config: Required<GPT3Config>;
 
   /** A model with the initial values of {@linkcode GPT2}. Throws a `RangeError` for a block size below 1. */
-  constructor(config: GPT3Config, options: ParameterOptions = {}) {
+  constructor(config: GPT3Config, options?: ParameterOptions) {
     const { localBlockSize = 8 } = config;
     if (!(Number.isInteger(localBlockSize) && localBlockSize >= 1)) {
       throw new RangeError(

@@ -199,11 +199,11 @@ export class LLaMA extends CausalLM<Required<LLaMAConfig>> {
    * residual stream divided by sqrt(2 numHiddenLayers). Throws a `RangeError` when the heads do not divide the hidden
    * size into even sizes, or the heads of keys and values do not divide the heads.
    */
-  constructor(config: LLaMAConfig, options: ParameterOptions = {}) {
+  constructor(config: LLaMAConfig, options?: ParameterOptions) {
     super();
     this.config = withDefaults(config);
     const { vocabSize, hiddenSize: E, tieWordEmbeddings } = this.config;
-    this.model = new Stack(this.config, options);
+    this.model = new Stack(this.config, options ?? {});
     this.lm_head = tieWordEmbeddings
       ? undefined
       : new Linear(E, vocabSize, { ...options, ...START });

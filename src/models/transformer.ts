@@ -60,7 +60,7 @@ export type ReadOptions = Pick<ForwardOptions, "dropout" | "observe">;
 /** Options of {@linkcode Transformer.loss}. */
 export interface TranslationLossOptions extends ReadOptions {
   /** The part of the target distribution, 0 to 1, that is spread over the vocabulary. Default: 0. */
-  readonly labelSmoothing?: number;
+  readonly labelSmoothing?: number | undefined;
 }
 
 /**
@@ -109,30 +109,30 @@ export class Transformer extends Module {
    * where they are read, like the sinusoids that are added to them. Throws a `RangeError` when the heads do not
    * divide the hidden size, or that is odd.
    */
-  constructor(config: TransformerConfig, options: ParameterOptions = {}) {
+  constructor(config: TransformerConfig, options?: ParameterOptions) {
     super();
     this.config = withDefaults(config);
     const { maxPositionEmbeddings, hiddenSize: E, dropout } = this.config;
-    this.encoder = new Encoder(this.config, options);
-    this.decoder = new Decoder(this.config, options);
+    this.encoder = new Encoder(this.config, options ?? {});
+    this.decoder = new Decoder(this.config, options ?? {});
     const { device, dtype } = this.encoder.embed.weight;
     this.positions = sinusoid(maxPositionEmbeddings, E, { device, dtype }).keep();
     this.dropout = new Dropout(dropout);
   }
 
   /** The encoder's residual stream after the embedding and after every layer, each (B, S, E), for ids (B, S). */
-  encoderStates(sourceIds: Tensor, options: ReadOptions = {}): Tensor[] {
+  encoderStates(sourceIds: Tensor, options?: ReadOptions): Tensor[] {
     checkTokens("Transformer source", sourceIds, this.config.maxPositionEmbeddings);
     const valid = notEqual(sourceIds, this.config.padTokenId);
-    const pass = this.#pass(options);
+    const pass = this.#pass(options ?? {});
     const beginning = { start: 0, starts: undefined };
     const states = [this.#embed(this.encoder.embed, sourceIds, beginning, pass)];
-    this.encoder.layers.forEach((layer, i) => states.push(layer.forward(states[i], valid, pass)));
+    this.encoder.layers.forEach((layer, i) => states.push(layer.forward(states[i]!, valid, pass)));
     return states;
   }
 
   /** Reads the source, ids (B, S). */
-  encode(sourceIds: Tensor, options: ReadOptions = {}): Memory {
+  encode(sourceIds: Tensor, options?: ReadOptions): Memory {
     return scoped(() => {
       const last = this.encoderStates(sourceIds, options).at(-1)!;
       const states = this.encoder.final_norm?.forward(last) ?? last;
@@ -152,24 +152,24 @@ export class Transformer extends Module {
    * The decoder's residual stream after the embedding and after every layer, each (B, T, E), for ids (B, T) that
    * begin with <SOS>. Throws a `TypeError` when there are not as many sentences as in the source.
    */
-  decoderStates(ids: Tensor, source: readonly SeenKeys[], options: ForwardOptions = {}): Tensor[] {
+  decoderStates(ids: Tensor, source: readonly SeenKeys[], options?: ForwardOptions): Tensor[] {
     checkTokens("Transformer target", ids, this.config.maxPositionEmbeddings);
-    const [sources] = source[0].keys.shape;
+    const [sources] = source[0]!.keys.shape;
     if (ids.shape[0] !== sources) {
       throw new TypeError(
         `Transformer: expected ids of shape [${sources}, T] for ${sources} source sentences but got ` +
           formatShape(ids.shape),
       );
     }
-    const { cache, lengths } = options;
-    const positions = cache?.extend(ids.shape[1], lengths) ?? { start: 0, starts: undefined };
+    const { cache, lengths } = options ?? {};
+    const positions = cache?.extend(ids.shape[1]!, lengths) ?? { start: 0, starts: undefined };
     // A cache keeps track of padding.
     const valid = cache ? undefined : notEqual(ids, this.config.padTokenId);
-    const pass = this.#pass(options);
+    const pass = this.#pass(options ?? {});
     const states = [this.#embed(this.decoder.embed, ids, positions, pass)];
     this.decoder.layers.forEach((layer, i) => {
-      const seen = { source: source[i], valid, cache: cache?.layer(i) };
-      states.push(layer.forward(states[i], seen, pass));
+      const seen = { source: source[i]!, valid, cache: cache?.layer(i) };
+      states.push(layer.forward(states[i]!, seen, pass));
     });
     return states;
   }
@@ -183,8 +183,8 @@ export class Transformer extends Module {
    * Scores of every next token, (B, T, V), of translations whose tokens before are known ("teacher forcing"):
    * `sourceIds` (B, S), `decoderInputIds` (B, T), which is <SOS> and the translation without its last token.
    */
-  logits(sourceIds: Tensor, decoderInputIds: Tensor, options: ReadOptions = {}): Tensor {
-    return scoped(() => this.scores(this.#lastState(sourceIds, decoderInputIds, options)));
+  logits(sourceIds: Tensor, decoderInputIds: Tensor, options?: ReadOptions): Tensor {
+    return scoped(() => this.scores(this.#lastState(sourceIds, decoderInputIds, options ?? {})));
   }
 
   /**
@@ -195,7 +195,7 @@ export class Transformer extends Module {
     sourceIds: Tensor,
     decoderInputIds: Tensor,
     targets: Tensor,
-    options: TranslationLossOptions = {},
+    options?: TranslationLossOptions,
   ): Tensor {
     if (!sameShape(targets.shape, decoderInputIds.shape)) {
       throw new TypeError(
@@ -205,11 +205,11 @@ export class Transformer extends Module {
       );
     }
     return scoped(() => {
-      const hidden = this.#finish(this.#lastState(sourceIds, decoderInputIds, options));
+      const hidden = this.#finish(this.#lastState(sourceIds, decoderInputIds, options ?? {}));
       return linearCrossEntropy(hidden, this.decoder.out.weight, targets, {
         bias: this.decoder.out.bias,
         ignoreIndex: this.config.padTokenId,
-        labelSmoothing: options.labelSmoothing,
+        labelSmoothing: options?.labelSmoothing,
       });
     });
   }
@@ -241,7 +241,7 @@ export class Transformer extends Module {
     return scoped(() => {
       let x = table.forward(ids);
       if (this.config.tieWordEmbeddings) x = mul(x, Math.sqrt(this.config.hiddenSize));
-      x = add(x, positionRows(this.positions, ids.shape[1], positions));
+      x = add(x, positionRows(this.positions, ids.shape[1]!, positions));
       return this.dropout.forward(x, dropout);
     });
   }
@@ -274,7 +274,7 @@ export class Translator implements Disposable {
 
   /** The number of source sentences. */
   get batch(): number {
-    return this.#source[0].keys.shape[0];
+    return this.#source[0]!.keys.shape[0]!;
   }
 
   /** An empty cache for a translation of each sentence. Throws a `RangeError` for another number of them. */
@@ -286,8 +286,8 @@ export class Translator implements Disposable {
       );
     }
     const { maxPositionEmbeddings: contextSize } = this.config;
-    const [{ keys }] = this.#source;
-    const [, , kvHeads, headSize] = keys.shape;
+    const { keys } = this.#source[0]!;
+    const [, , kvHeads, headSize] = keys.shape as [number, number, number, number];
     const layers = this.#source.length;
     const { device } = this;
     const cache = new KeyValueCache({

@@ -11,7 +11,7 @@ import type { CachedKeys } from "./key_value_cache.ts";
 /** Keys and values (B, Tk, Hkv, D) to attend to: just computed, or out of a cache. */
 export type SeenKeys = Pick<CachedKeys, "keys" | "values"> & Partial<CachedKeys> & {
   /** (B, Tk), 0 for keys that nobody may see, as padding. */
-  readonly keyValid?: Tensor;
+  readonly keyValid?: Tensor | undefined;
 };
 
 /** A way to attend. Queries are (B, T, H, D): the last of them stands where the last key does. */
@@ -32,7 +32,7 @@ export const causalAttention: AttentionPattern = {
 
 /** x (B, T, H D) by heads, (B, T, H, D). */
 export function splitHeads(x: Tensor, heads: number): Tensor {
-  const [batch, length, width] = x.shape;
+  const [batch, length, width] = x.shape as [number, number, number];
   return reshape(x, [batch, length, heads, width / heads]);
 }
 
@@ -41,6 +41,6 @@ export function splitQueryKeyValue(
   x: Tensor,
   heads: number,
 ): [queries: Tensor, keys: Tensor, values: Tensor] {
-  const parts = split(x, x.shape[2] / 3, 2).map((part) => splitHeads(part, heads));
+  const parts = split(x, x.shape[2]! / 3, 2).map((part) => splitHeads(part, heads));
   return parts as [Tensor, Tensor, Tensor];
 }

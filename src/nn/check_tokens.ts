@@ -18,7 +18,7 @@ export function checkTokens(what: string, ids: Tensor, maxLength: number): void 
   if (ids.size === 0) {
     throw new RangeError(`${what}: expected one token or more but got ids of shape ${shape}`);
   }
-  if (ids.shape[1] > maxLength) {
+  if (ids.shape[1]! > maxLength) {
     throw new RangeError(
       `${what}: expected sequences of at most ${maxLength} tokens but got ids of shape ${shape}`,
     );

@@ -16,21 +16,23 @@ import { parameter } from "./module.ts";
 /** Where parameters are made and how their first values are drawn. */
 export interface ParameterOptions {
   /** The device. Default: the one opened first. */
-  readonly device?: Device;
+  readonly device?: Device | undefined;
   /** `f32`, or `f16` for mixed precision. Default: `f32`. */
-  readonly dtype?: DType;
+  readonly dtype?: DType | undefined;
   /**
    * The stream that initial values are drawn from; `null` leaves them 0, for those that are read from a file. Default:
    * the shared one (see `manualSeed`).
    */
-  readonly random?: RandomState | null;
+  readonly random?: RandomState | null | undefined;
 }
 
 /** Makes the first values of a parameter of some shape; a matrix is (outputs, inputs). */
 export type Initializer = (shape: Shape, options: InitializerOptions) => Tensor;
 
 /** {@linkcode ParameterOptions}, filled in. */
-export type InitializerOptions = Required<ParameterOptions>;
+export type InitializerOptions = {
+  readonly [K in keyof ParameterOptions]-?: Exclude<ParameterOptions[K], undefined>;
+};
 
 /** A parameter with first values. */
 export function createParameter(
@@ -104,7 +106,7 @@ function symmetric(boundOf: (fans: readonly [number, number]) => number): Initia
 }
 
 function fans(shape: Shape): readonly [outputs: number, inputs: number] {
-  const [outputs, inputs] = shape;
+  const [outputs, inputs] = shape as [number, number];
   if (shape.length === 2) return [outputs, inputs];
   throw new TypeError(`init: expected a matrix (outputs, inputs) but got [${shape.join(", ")}]`);
 }

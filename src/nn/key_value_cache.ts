@@ -19,7 +19,7 @@ export interface KeyValueCacheOptions {
   /** The device. */
   readonly device: Device;
   /** The type of keys and values. Default: `f32`. */
-  readonly dtype?: DType;
+  readonly dtype?: DType | undefined;
   /** Sequences. */
   readonly batch: number;
   /** Layers of self-attention. */
@@ -167,11 +167,11 @@ export class KeyValueCache implements Disposable {
             );
           }
         }
-        this.#write(keys, this.#keys[index]);
-        this.#write(values, this.#values[index]);
+        this.#write(keys, this.#keys[index]!);
+        this.#write(values, this.#values[index]!);
         return {
-          keys: this.#keys[index],
-          values: this.#values[index],
+          keys: this.#keys[index]!,
+          values: this.#values[index]!,
           keyLength: this.#length,
           starts: this.#starts,
         };
@@ -259,7 +259,7 @@ export class KeyValueCache implements Disposable {
         // Zeros: where rows differ, tiles reach past the end of a row, and a weight of 0 does not hide a NaN.
         const y = constant(device, shape, 0, dtype);
         if (x) {
-          const [batch, time] = x.shape;
+          const [batch, time] = x.shape as [number, number];
           const width = kvHeads * headSize;
           device.launch(writeRows, { x, y }, { batch, time, width, capacity, start: 0 });
           x.dispose();

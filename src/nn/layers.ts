@@ -24,7 +24,7 @@ import { Module } from "./module.ts";
 /** Options of {@linkcode Linear}. */
 export interface LinearOptions extends ParameterOptions {
   /** Whether there is a bias, or how it starts. Default: uniform in +-1 / sqrt(inputs), as in PyTorch. */
-  readonly bias?: boolean | Initializer;
+  readonly bias?: boolean | Initializer | undefined;
   /** How the weight starts. Default: `kaimingUniform(Math.sqrt(5))`, as in PyTorch. */
   readonly init?: Initializer;
 }
@@ -50,14 +50,14 @@ export class Linear extends Module {
   readonly bias: Tensor | undefined;
 
   /** Creates `weight` and `bias`. */
-  constructor(inputs: number, outputs: number, options: LinearOptions = {}) {
+  constructor(inputs: number, outputs: number, options?: LinearOptions) {
     super();
-    const { bias = true, init = kaimingUniform(Math.sqrt(5)) } = options;
+    const { bias = true, init = kaimingUniform(Math.sqrt(5)) } = options ?? {};
     const bound = 1 / Math.sqrt(inputs);
-    this.weight = createParameter([outputs, inputs], init, options);
+    this.weight = createParameter([outputs, inputs], init, options ?? {});
     this.bias = bias === false
       ? undefined
-      : createParameter([outputs], bias === true ? uniform(-bound, bound) : bias, options);
+      : createParameter([outputs], bias === true ? uniform(-bound, bound) : bias, options ?? {});
   }
 
   /** (..., inputs) to (..., outputs); `residual` (..., outputs) is added in the same kernel. */
@@ -78,9 +78,9 @@ export class Embedding extends Module {
   readonly weight: Tensor;
 
   /** Creates `weight`, `count` vectors of `size`. */
-  constructor(count: number, size: number, options: EmbeddingOptions = {}) {
+  constructor(count: number, size: number, options?: EmbeddingOptions) {
     super();
-    this.weight = createParameter([count, size], options.init ?? normal(), options);
+    this.weight = createParameter([count, size], options?.init ?? normal(), options ?? {});
   }
 
   /** Ids (...) of `i32` to their vectors (..., size). */
@@ -105,11 +105,11 @@ export class LayerNorm extends Module {
   readonly eps: number;
 
   /** Creates `weight` and `bias`. */
-  constructor(size: number, options: NormLayerOptions = {}) {
+  constructor(size: number, options?: NormLayerOptions) {
     super();
-    this.weight = createParameter([size], ones, options);
-    this.bias = createParameter([size], zeros, options);
-    this.eps = options.eps ?? 1e-5;
+    this.weight = createParameter([size], ones, options ?? {});
+    this.bias = createParameter([size], zeros, options ?? {});
+    this.eps = options?.eps ?? 1e-5;
   }
 
   /** (..., size) to the same shape. */
@@ -126,10 +126,10 @@ export class RMSNorm extends Module {
   readonly eps: number;
 
   /** Creates `weight`. */
-  constructor(size: number, options: NormLayerOptions = {}) {
+  constructor(size: number, options?: NormLayerOptions) {
     super();
-    this.weight = createParameter([size], ones, options);
-    this.eps = options.eps ?? 1e-5;
+    this.weight = createParameter([size], ones, options ?? {});
+    this.eps = options?.eps ?? 1e-5;
   }
 
   /** (..., size) to the same shape. */

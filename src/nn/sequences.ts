@@ -21,7 +21,7 @@ export function positionRows(
 
 /** The last of `x` (B, T, E) in every row, (B, E): at `lengths` - 1 where the rows are padded on the right. */
 export function lastTokens(x: Tensor, lengths?: readonly number[]): Tensor {
-  const [batch, time, size] = x.shape;
+  const [batch, time, size] = x.shape as [number, number, number];
   if (!lengths) {
     return reshape(slice(x, [[0, batch], [time - 1, time]]), [batch, size]);
   }

@@ -26,17 +26,17 @@ export interface AttentionOptions {
    * Only so many of the first time steps of k and v exist, as in a cache with room for more. Default: all of
    * them. The others are not read and get a gradient of 0.
    */
-  readonly keyLength?: number;
+  readonly keyLength?: number | undefined;
   /**
    * (B, keyLength), or (B, Tk) of which the first keyLength count, of `i32` or `u32`: 0 for keys that nobody may
    * see, as padding.
    */
-  readonly keyValid?: Tensor;
+  readonly keyValid?: Tensor | undefined;
   /**
    * (B) of `i32`, for sequences of unequal length: where the first query of each stands among its keys. For
    * causal attention without gradients. Default: all stand so that the last query is aligned with the last key.
    */
-  readonly positions?: Tensor;
+  readonly positions?: Tensor | undefined;
   /** Order of the axes: batch, heads, time, size (the default), or time before heads. */
   readonly layout?: "BHTD" | "BTHD";
   /** Factor of the scores. Default: 1 / sqrt(D). */
@@ -71,12 +71,12 @@ export interface SparseAttentionOptions
    * Only so many of the first time steps of k and v exist, as in a cache with room for more; the last query is
    * aligned with the last of them. Default: all of them.
    */
-  readonly keyLength?: number;
+  readonly keyLength?: number | undefined;
   /**
    * (B) of `i32`, for sequences of unequal length: where the first query of each stands among its keys. Without
    * gradients.
    */
-  readonly positions?: Tensor;
+  readonly positions?: Tensor | undefined;
 }
 
 /**
@@ -145,7 +145,7 @@ export function sparseAttentionWeights(
       (position, key) => key <= position && blockOf(key) === blockOf(position),
       (position, key) => key <= position && blockOf(key + 1) > blockOf(key),
     ]);
-    return add(local, column);
+    return add(local!, column!);
   });
 }
 
@@ -164,7 +164,7 @@ export function attentionWeights(q: Tensor, k: Tensor, options: AttentionOptions
   return scoped(() => {
     const sight = options.causal ? (position: number, key: number) => key <= position : null;
     return storedWeights("attentionWeights", q, k, options, [sight])[0];
-  });
+  })!;
 }
 
 /** The order of the axes of queries and keys. */
@@ -230,17 +230,14 @@ function attend(
   const stats = Tensor.empty(device, [2, queries.batch, queries.heads, queries.time]);
   const bindings = { q, k, v, keyValid: keyValid, positions: positions, o, stats };
   device.launch(attentionForward, bindings, params);
-  const saved = [q, k, v, o, stats, ...keyValid ? [keyValid] : []];
+  const saved = [q, k, v, o, stats, keyValid] as const;
+  const gradientOf = ({ shape, dtype }: Tensor) =>
+    params.keys < keys.time ? zeros(shape, { device, dtype }) : Tensor.empty(device, shape, dtype);
   record(op, [q, k, v], o, saved, (dO, [q, k, v, o, stats, keyValid]) => {
     const dQ = Tensor.empty(device, q.shape, q.dtype);
     // The kernels write only the rows that are keys.
-    const [dK, dV] = [k, v].map((x) =>
-      params.keys < keys.time
-        ? zeros(x.shape, { device, dtype: x.dtype })
-        : Tensor.empty(device, x.shape, x.dtype)
-    );
-    const bindings = { q, k, v, o, dO, keyValid, stats, dQ, dK, dV };
-    launchAttentionBackward(device, bindings, params);
+    const [dK, dV] = [gradientOf(k), gradientOf(v)];
+    launchAttentionBackward(device, { q, k, v, o, dO, keyValid, stats, dQ, dK, dV }, params);
     return [dQ, dK, dV];
   });
   stats.dispose();
@@ -299,10 +296,12 @@ interface Sizes {
 
 /** The axes of the queries and of the keys by name. */
 function sizesOf(op: string, q: Shape, k: Shape, v: Shape, layout: HeadLayout): [Sizes, Sizes] {
-  const named = ([batch, second, third, size]: Shape): Sizes =>
-    layout === "BHTD"
+  const named = (shape: Shape): Sizes => {
+    const [batch, second, third, size] = shape as [number, number, number, number];
+    return layout === "BHTD"
       ? { batch, heads: second, time: third, size }
       : { batch, heads: third, time: second, size };
+  };
   const [queries, keys] = [named(q), named(k)];
   const fits = q.length === 4 && k.length === 4 && sameShape(k, v) &&
     queries.batch === keys.batch && queries.size === keys.size &&
@@ -356,8 +355,8 @@ function storedWeights(
   checkRank(op, k, 4, "k with four axes");
   const inOrder = (x: Tensor) => layout === "BHTD" ? x : permute(x, [0, 2, 1, 3]);
   const [queries, all] = [inOrder(q), inOrder(k)];
-  const [batch, heads, time, size] = queries.shape;
-  const [keyBatch, kvHeads, capacity, keySize] = all.shape;
+  const [batch, heads, time, size] = queries.shape as [number, number, number, number];
+  const [keyBatch, kvHeads, capacity, keySize] = all.shape as [number, number, number, number];
   if (heads % kvHeads !== 0 || keyBatch !== batch || keySize !== size) {
     throw new TypeError(
       `${op}: q ${formatShape(q.shape)} and k ${formatShape(k.shape)} do not fit`,
@@ -376,7 +375,7 @@ function storedWeights(
   let padding: Tensor | undefined;
   if (keyValid) {
     checkKeyValid(op, keyValid, batch, length, capacity);
-    const flags = keyValid.shape[1] > length ? slice(keyValid, [[0], [0, length]]) : keyValid;
+    const flags = keyValid.shape[1]! > length ? slice(keyValid, [[0], [0, length]]) : keyValid;
     padding = reshape(equal(flags, 0), [batch, 1, 1, length]);
   }
 

@@ -11,13 +11,13 @@ import type { Tensor } from "../tensor/tensor.ts";
 /** The device of all tensors. Throws a `TypeError` when there are several. */
 export function sameDevice(op: string, ...tensors: readonly (Tensor | undefined)[]): Device {
   const given = tensors.filter((tensor) => tensor !== undefined);
-  const other = given.find((tensor) => tensor.device !== given[0].device);
+  const other = given.find((tensor) => tensor.device !== given[0]!.device);
   if (other) {
     throw new TypeError(
       `${op}: expected tensors on one device but got ${given.map(String).join(" and ")}`,
     );
   }
-  return given[0].device;
+  return given[0]!.device;
 }
 
 /** Throws a `TypeError` unless every tensor holds floating-point numbers. */
@@ -29,7 +29,7 @@ export function checkFloat(op: string, ...tensors: readonly Tensor[]): void {
 /** Throws a `TypeError` unless all tensors have the first one's element type. */
 export function sameDType(op: string, ...tensors: readonly (Tensor | undefined)[]): void {
   const given = tensors.filter((tensor) => tensor !== undefined);
-  const other = given.find((tensor) => tensor.dtype !== given[0].dtype);
+  const other = given.find((tensor) => tensor.dtype !== given[0]!.dtype);
   if (other) {
     throw new TypeError(`${op}: expected one dtype but got ${given.map(String).join(" and ")}`);
   }

@@ -88,8 +88,8 @@ export function sub(a: Operand, b: Operand): Tensor {
   }
   const shapes = [a.shape, b.shape];
   return record("sub", [a, b], together("sub", a, b), [], (dOut, _, wanted) => [
-    wanted[0] ? sumTo(dOut, shapes[0]) : null,
-    wanted[1] ? neg(sumTo(dOut, shapes[1])) : null,
+    wanted[0] ? sumTo(dOut, shapes[0]!) : null,
+    wanted[1] ? neg(sumTo(dOut, shapes[1]!)) : null,
   ]);
 }
 
@@ -103,8 +103,8 @@ export function mul(a: Operand, b: Operand): Tensor {
     return record("mul", [a], withNumber("mul", a, b), [], (dOut) => [mul(dOut, b)]);
   }
   return record("mul", [a, b], together("mul", a, b), [a, b], (dOut, [a, b], wanted) => [
-    wanted[0] ? sumTo(mul(dOut, b), a.shape) : null,
-    wanted[1] ? sumTo(mul(dOut, a), b.shape) : null,
+    wanted[0] ? sumTo(mul(dOut, b!), a!.shape) : null,
+    wanted[1] ? sumTo(mul(dOut, a!), b!.shape) : null,
   ]);
 }
 
@@ -113,15 +113,15 @@ export function div(a: Operand, b: Operand): Tensor {
   if (typeof a === "number") {
     if (typeof b === "number") return twoNumbers("div");
     const y = withNumber("div", b, a, true);
-    return record("div", [b], y, [b, y], (dOut, [b, y]) => [neg(div(mul(dOut, y), b))]);
+    return record("div", [b], y, [b, y], (dOut, [b, y]) => [neg(div(mul(dOut, y!), b!))]);
   }
   if (typeof b === "number") {
     return record("div", [a], withNumber("div", a, b), [], (dOut) => [div(dOut, b)]);
   }
   return record("div", [a, b], together("div", a, b), [a, b], (dOut, [a, b], wanted) => [
-    wanted[0] ? sumTo(div(dOut, b), a.shape) : null,
+    wanted[0] ? sumTo(div(dOut, b!), a!.shape) : null,
     wanted[1]
-      ? sumTo(launchBroadcast("div", ternaryKernels.divBackward, [dOut, a, b]), b.shape)
+      ? sumTo(launchBroadcast("div", ternaryKernels.divBackward, [dOut, a!, b!]), b!.shape)
       : null,
   ]);
 }
@@ -135,7 +135,7 @@ export function pow(a: Operand, b: Operand): Tensor {
     if (typeof b === "number") return twoNumbers("pow");
     checkFloat("pow", b);
     const y = withNumber("pow", b, a, true);
-    return record("pow", [b], y, [y], (dOut, [y]) => [mul(mul(dOut, y), Math.log(a))]);
+    return record("pow", [b], y, [y], (dOut, [y]) => [mul(mul(dOut, y!), Math.log(a))]);
   }
   checkFloat("pow", a);
   if (typeof b === "number") {
@@ -143,15 +143,15 @@ export function pow(a: Operand, b: Operand): Tensor {
     if (b === 0.5) return sqrt(a);
     const y = withNumber("pow", a, b);
     return record("pow", [a], y, [a], (dOut, [a]) => [
-      b === 0 ? mul(dOut, 0) : mul(mul(dOut, b), withNumber("pow", a, b - 1)),
+      b === 0 ? mul(dOut, 0) : mul(mul(dOut, b), withNumber("pow", a!, b - 1)),
     ]);
   }
   return record("pow", [a, b], together("pow", a, b), [a, b], (dOut, [a, b], wanted) => [
     wanted[0]
-      ? sumTo(launchBroadcast("pow", ternaryKernels.powBackward, [dOut, a, b]), a.shape)
+      ? sumTo(launchBroadcast("pow", ternaryKernels.powBackward, [dOut, a!, b!]), a!.shape)
       : null,
     wanted[1]
-      ? sumTo(launchBroadcast("pow", ternaryKernels.powExponentBackward, [dOut, a, b]), b.shape)
+      ? sumTo(launchBroadcast("pow", ternaryKernels.powExponentBackward, [dOut, a!, b!]), b!.shape)
       : null,
   ]);
 }
@@ -167,15 +167,15 @@ function pick(name: "maximum" | "minimum", a: Operand, b: Operand): Tensor {
     // The value is the operand's own where it was picked.
     return record(name, [a], y, [a, y], (dOut, [a, y]) => [
       launchBroadcast(name, ternaryKernels.where, [
-        launchBroadcast(name, binaryKernels.equal, [a, y], "u32"),
+        launchBroadcast(name, binaryKernels.equal, [a!, y!], "u32"),
         dOut,
         mul(dOut, 0),
       ], dOut.dtype),
     ]);
   }
   return record(name, [a, b], together(name, a, b), [a, b], (dOut, [a, b], wanted) => [
-    wanted[0] ? sumTo(launchBroadcast(name, backward, [dOut, a, b]), a.shape) : null,
-    wanted[1] ? sumTo(launchBroadcast(name, backward, [dOut, b, a]), b.shape) : null,
+    wanted[0] ? sumTo(launchBroadcast(name, backward, [dOut, a!, b!]), a!.shape) : null,
+    wanted[1] ? sumTo(launchBroadcast(name, backward, [dOut, b!, a!]), b!.shape) : null,
   ]);
 }
 
@@ -209,7 +209,7 @@ function applyStep(name: "sign" | "floor" | "ceil" | "round", x: Tensor): Tensor
 export function exp(x: Tensor): Tensor {
   checkFloat("exp", x);
   const y = launchFlat(unaryKernels.exp, [x]);
-  return record("exp", [x], y, [y], (dOut, [y]) => [multiply(dOut, y)]);
+  return record("exp", [x], y, [y], (dOut, [y]) => [multiply(dOut, y!)]);
 }
 
 /** The natural logarithm; -Infinity at 0, NaN below. */
@@ -382,10 +382,10 @@ export function where(condition: Tensor, a: Tensor, b: Tensor): Tensor {
     const shapes = [a.shape, b.shape];
     const zero = constant(dOut.device, [], 0, dOut.dtype);
     const pick = (...parts: [Tensor, Tensor]): Tensor =>
-      launchBroadcast("where", ternaryKernels.where, [condition, ...parts], dOut.dtype);
+      launchBroadcast("where", ternaryKernels.where, [condition!, ...parts], dOut.dtype);
     return [
-      wanted[0] ? sumTo(pick(dOut, zero), shapes[0]) : null,
-      wanted[1] ? sumTo(pick(zero, dOut), shapes[1]) : null,
+      wanted[0] ? sumTo(pick(dOut, zero), shapes[0]!) : null,
+      wanted[1] ? sumTo(pick(zero, dOut), shapes[1]!) : null,
     ];
   });
 }

@@ -44,7 +44,7 @@ export function embedding(weight: Tensor, ids: Tensor): Tensor {
   const device = sameDevice("embedding", weight, ids);
   checkIds("embedding", ids);
   checkRank("embedding", weight, 2, "a weight (V, E)");
-  const [vocabulary, columns] = weight.shape;
+  const [vocabulary, columns] = weight.shape as [number, number];
   const y = Tensor.empty(device, [...ids.shape, columns], weight.dtype);
   const table = { firstRow: 0, tableRows: vocabulary };
   device.launch(embeddingKernel, { ids, table: weight, y }, {
@@ -55,10 +55,10 @@ export function embedding(weight: Tensor, ids: Tensor): Tensor {
   });
   return record("embedding", [weight], y, [ids], (dOut, [ids]) => {
     const grad = constant(device, [vocabulary, columns], 0, weight.dtype);
-    const links = Tensor.empty(device, [2, Math.min(RUN, ids.size)], "u32");
-    for (let first = 0; first < ids.size; first += RUN) {
-      const rows = Math.min(RUN, ids.size - first);
-      const some = part(ids, first, rows);
+    const links = Tensor.empty(device, [2, Math.min(RUN, ids!.size)], "u32");
+    for (let first = 0; first < ids!.size; first += RUN) {
+      const rows = Math.min(RUN, ids!.size - first);
+      const some = part(ids!, first, rows);
       device.launch(equalIds, { ids: some, links: part(links, 0, 2 * rows) }, { count: rows });
       const x = part(dOut, first * columns, rows * columns);
       const bindings = { x, ids: some, links: part(links, 0, 2 * rows), table: grad };
@@ -80,7 +80,7 @@ function part({ buffer, dtype }: Tensor, offset: number, size: number): Binding 
 export function take(x: Tensor, ids: Tensor): Tensor {
   if (x.shape.length === 0) throw new TypeError(`take: expected at least one axis but got ${x}`);
   const [rows, ...rest] = x.shape;
-  const found = embedding(reshape(x, [rows, sizeOf(rest)]), ids);
+  const found = embedding(reshape(x, [rows!, sizeOf(rest)]), ids);
   return reshape(found, [...ids.shape, ...rest]);
 }
 
@@ -118,7 +118,7 @@ export function takeAlongAxis(x: Tensor, ids: Tensor): Tensor {
   device.launch(gatherKernel, { x, ids, y }, { count: y.size, columns, taken });
   if (!isFloat(x.dtype)) return y;
   const { shape } = x;
-  return record("takeAlongAxis", [x], y, [ids], (dOut, [ids]) => [putAlongAxis(dOut, ids, shape)]);
+  return record("takeAlongAxis", [x], y, [ids], (dOut, [ids]) => [putAlongAxis(dOut, ids!, shape)]);
 }
 
 /** A tensor of zeros to which `dOut` (..., k) is added at `ids` (..., k) along the last axis: the gradient of picking. */
@@ -181,7 +181,13 @@ export function topK(x: Tensor, k: number): TopK {
     x.device.launch(topKKernel, { x, values, indices }, { rows, columns, k, first, end });
   }
   const { shape } = x;
-  record("topK", [x], values, [indices], (dOut, [indices]) => [putAlongAxis(dOut, indices, shape)]);
+  record(
+    "topK",
+    [x],
+    values,
+    [indices],
+    (dOut, [indices]) => [putAlongAxis(dOut, indices!, shape)],
+  );
   return { values, indices };
 }
 

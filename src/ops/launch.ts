@@ -32,14 +32,14 @@ import { sameDevice } from "./check.ts";
 export function launchFlat(
   kernel: Kernel<Params>,
   operands: readonly Tensor[],
-  dtype: DType = operands[0].dtype,
+  dtype: DType = operands[0]!.dtype,
   scalars: Params = {},
 ): Tensor {
   const device = sameDevice(kernel.name, ...operands);
   const [a, b, c] = operands;
-  const y = Tensor.empty(device, a.shape, dtype);
+  const y = Tensor.empty(device, a!.shape, dtype);
   device.launch(kernel, { a, ...(b && { b }), ...(c && { c }), y }, {
-    count: a.size,
+    count: a!.size,
     float: operands.every((operand) => isFloat(operand.dtype)) ? 1 : 0,
     ...scalars,
   });
@@ -51,7 +51,7 @@ export function launchBroadcast(
   name: string,
   kernel: Kernel<Params>,
   operands: readonly Tensor[],
-  dtype: DType = operands[0].dtype,
+  dtype: DType = operands[0]!.dtype,
 ): Tensor {
   const device = sameDevice(name, ...operands);
   const shape = operands.reduce<Shape>(
@@ -81,7 +81,10 @@ export function applyUnary(
     [x],
     y,
     [needs === "input" ? x : y],
-    (dOut, [saved]) => [launchFlat(unaryBackwardKernels[name], [dOut, saved], dOut.dtype, scalars)],
+    (
+      dOut,
+      [saved],
+    ) => [launchFlat(unaryBackwardKernels[name], [dOut, saved!], dOut.dtype, scalars)],
   );
 }
 
@@ -131,8 +134,7 @@ export function reduce(
     }
     if (groups.length === 0) groups.push([0, 0]); // nothing to reduce: one pass copies
     let part = x;
-    for (let g = groups.length - 1; g >= 0; g--) {
-      const [first, end] = groups[g];
+    for (const [g, [first, end]] of [...groups.entries()].reverse()) {
       const outer = sizeOf(x.shape.slice(0, first));
       const reduced = sizeOf(x.shape.slice(first, end));
       const inner = sizeOf(kept.slice(end));
@@ -228,7 +230,7 @@ export function expand(x: Tensor, shape: Shape): Tensor {
 export function alongAxis(shape: Shape, axis: number): AxisParams {
   return {
     outer: sizeOf(shape.slice(0, axis)),
-    columns: shape[axis],
+    columns: shape[axis]!,
     inner: sizeOf(shape.slice(axis + 1)),
   };
 }

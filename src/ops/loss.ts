@@ -86,7 +86,7 @@ export function crossEntropy(
   }
   record("crossEntropy", [logits], mean, [logits, targets, lse, scale], (dOut, saved) => {
     const [logits, targets, lse, scale] = saved;
-    const dLogits = Tensor.empty(device, logits.shape, logits.dtype);
+    const dLogits = Tensor.empty(device, logits!.shape, logits!.dtype);
     device.launch(crossEntropyBackward, { logits, targets, lse, scale, dOut, dLogits }, params);
     return [dLogits];
   });
@@ -98,7 +98,7 @@ export function crossEntropy(
 /** Options of {@linkcode linearCrossEntropy}. */
 export interface LinearCrossEntropyOptions extends CrossEntropyOptions {
   /** (V), added to the logits of every row. */
-  readonly bias?: Tensor;
+  readonly bias?: Tensor | undefined;
   /**
    * Rows whose logits are held at a time, rounded up to what the device can bind. Default: 64 MiB of logits,
    * but no fewer than 64 rows.
@@ -152,7 +152,7 @@ export function linearCrossEntropy(
         `${formatShape(hidden.shape)} but got ${formatShape(weight.shape)}`,
     );
   }
-  const classes = weight.shape[0];
+  const classes = weight.shape[0]!;
   if (bias && !sameShape(bias.shape, [classes])) {
     throw new TypeError(
       `${op}: expected a bias of shape [${classes}] but got ${formatShape(bias.shape)}`,
@@ -258,7 +258,7 @@ export interface CrossEntropyOptions {
    * The part of the target distribution, 0 to 1, that is spread over all classes (Szegedy et al., 2016).
    * Default: 0.
    */
-  readonly labelSmoothing?: number;
+  readonly labelSmoothing?: number | undefined;
 }
 
 /** Adds up the losses of rows, times `scale` (1), and disposes of them. */

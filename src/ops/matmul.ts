@@ -7,9 +7,12 @@
 import {
   matmul as matmulKernel,
   type MatmulOptions as PartialMatmulParams,
+  type MatmulParams,
   matmulParams,
+  matmulSplits,
   MAX_K,
 } from "../../kernels/gemm/matmul.ts";
+import { matmulSum } from "../../kernels/gemm/matmul_sum.ts";
 import type { Binding } from "../device/device.ts";
 import { BYTES } from "../device/dtype.ts";
 import { DeviceError } from "../device/errors.ts";
@@ -74,7 +77,7 @@ export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tenso
     // One matrix for the whole batch: its rows are the rows of one large product.
     const rows = sizeOf(a.shape.slice(0, -1));
     const y = product(reshape(a, [rows, a.shape.at(-1)!]), b, false, transposeB);
-    return reshape(y, [...a.shape.slice(0, -1), y.shape[1]]);
+    return reshape(y, [...a.shape.slice(0, -1), y.shape[1]!]);
   }
   return product(a, b, transposeA, transposeB);
 }
@@ -106,14 +109,14 @@ function product(a: Tensor, b: Tensor, transposeA: boolean, transposeB: boolean)
   return record("matmul", [a, b], y, [a, b], (dOut, [a, b], [wantA, wantB]) => [
     wantA
       ? sumTo(
-        transposeA ? product(b, dOut, transposeB, true) : product(dOut, b, false, !transposeB),
-        a.shape,
+        transposeA ? product(b!, dOut, transposeB, true) : product(dOut, b!, false, !transposeB),
+        a!.shape,
       )
       : null,
     wantB
       ? sumTo(
-        transposeB ? product(dOut, a, true, transposeA) : product(a, dOut, !transposeA, false),
-        b.shape,
+        transposeB ? product(dOut, a!, true, transposeA) : product(a!, dOut, !transposeA, false),
+        b!.shape,
       )
       : null,
   ]);
@@ -122,7 +125,7 @@ function product(a: Tensor, b: Tensor, transposeA: boolean, transposeB: boolean)
 /** Rows and columns of an operand after its transposition. */
 function matrix(x: Tensor, transposed: boolean): [number, number] {
   const [rows, columns] = x.shape.slice(-2);
-  return transposed ? [columns, rows] : [rows, columns];
+  return transposed ? [columns!, rows!] : [rows!, columns!];
 }
 
 function shapes(a: Tensor, b: Tensor, transposeA: boolean, transposeB: boolean): string {
@@ -134,7 +137,7 @@ function shapes(a: Tensor, b: Tensor, transposeA: boolean, transposeB: boolean):
 /** Options of {@linkcode linear}. */
 export interface LinearCall {
   /** (..., outputs), added to the result. */
-  readonly residual?: Tensor;
+  readonly residual?: Tensor | undefined;
 }
 
 /**
@@ -151,7 +154,7 @@ export function linear(
   checkFloat("linear", x, weight);
   sameDType("linear", x, weight, residual);
   const k = x.shape.at(-1);
-  const [n, inputs] = weight.shape;
+  const [n, inputs] = weight.shape as [number, number];
   if (weight.shape.length !== 2 || k !== inputs) {
     throw new TypeError(
       `linear: expected x (..., inputs) and weight (outputs, inputs) but got ` +
@@ -177,10 +180,10 @@ export function linear(
   const inputsOf = [x, weight, ...bias ? [bias] : [], ...residual ? [residual] : []];
   return record("linear", inputsOf, y, [x, weight], (dOut, [x, weight], wanted) => {
     const [wantX, wantWeight] = wanted;
-    const dX = wantX ? Tensor.empty(device, x.shape, x.dtype) : null;
-    if (dX) launchMatmul({ m, n: k, k: n, a: dOut, b: weight, c: dX });
-    const dWeight = wantWeight ? Tensor.empty(device, weight.shape, weight.dtype) : null;
-    if (dWeight) launchMatmul({ m: n, n: k, k: m, a: dOut, transposeA: true, b: x, c: dWeight });
+    const dX = wantX ? Tensor.empty(device, x!.shape, x!.dtype) : null;
+    if (dX) launchMatmul({ m, n: k, k: n, a: dOut, b: weight!, c: dX });
+    const dWeight = wantWeight ? Tensor.empty(device, weight!.shape, weight!.dtype) : null;
+    if (dWeight) launchMatmul({ m: n, n: k, k: m, a: dOut, transposeA: true, b: x!, c: dWeight });
     const rest: (Tensor | null)[] = [];
     if (bias) rest.push(wanted[2] ? sum(dOut.alias([m, n]), 0) : null);
     if (residual) rest.push(dOut);
@@ -223,11 +226,11 @@ interface MatmulLaunch {
   /** Factor of the product. Default: 1. */
   readonly alpha?: number;
   /** (n), added to every row. */
-  readonly bias?: Binding;
+  readonly bias?: Binding | undefined;
   /** (m, n) without gaps, added; `c` too must then be without gaps. */
-  readonly residual?: Binding;
+  readonly residual?: Binding | undefined;
   /** Axes in front of the matrices: the shape of the whole batch and the full shapes of `a` and `b`. */
-  readonly batch?: { readonly shape: Shape; readonly a: Shape; readonly b: Shape };
+  readonly batch?: { readonly shape: Shape; readonly a: Shape; readonly b: Shape } | undefined;
 }
 
 /** Launches a product; see {@linkcode MatmulLaunch}. */
@@ -326,11 +329,11 @@ function collapse(
   shape.forEach((length, axis) => {
     if (length === 1) return;
     const last = axes.at(-1);
-    if (last && last.a === a[axis] * length && last.b === b[axis] * length) {
+    if (last && last.a === a[axis]! * length && last.b === b[axis]! * length) {
       last.length *= length;
-      last.a = a[axis];
-      last.b = b[axis];
-    } else axes.push({ length, a: a[axis], b: b[axis] });
+      last.a = a[axis]!;
+      last.b = b[axis]!;
+    } else axes.push({ length, a: a[axis]!, b: b[axis]! });
   });
   return axes;
 }
@@ -362,8 +365,7 @@ function cut(operands: Operands, options: PartialMatmulParams): void {
       b: narrow(b, params.bOffset, spans.b),
       c: narrow(c, params.cOffset, spans.c),
     };
-    device.launch(
-      matmulKernel,
+    launchWhole(
       {
         a: bindings.a.binding,
         b: bindings.b.binding,
@@ -423,6 +425,38 @@ function cut(operands: Operands, options: PartialMatmulParams): void {
     ? undefined
     : bias;
   cut({ ...operands, bias: biasRest }, second);
+}
+
+/** Launches a product that the device can bind: in one launch, or in parts along k and their sum. */
+function launchWhole(operands: Operands, params: MatmulParams): void {
+  const { a, b, c, bias } = operands;
+  const { device } = c.buffer;
+  const { m, n, beta, lda, ldb, transposeA, transposeB } = params;
+  const parts = params.ldc === n && c.size === m * n
+    ? matmulSplits(params, device.minWorkgroups)
+    : 1;
+  if (parts === 1) {
+    device.launch(matmulKernel, { a, b, c, bias }, params);
+    return;
+  }
+  const k = params.k / parts;
+  const buffer = device.createBuffer(
+    4 * parts * m * n,
+    () => `matmul: ${parts} parts of ${m} x ${n}`,
+  );
+  const partials: Binding = { buffer, dtype: "f32", offset: 0, size: parts * m * n };
+  device.launch(matmulKernel, { a, b, c: partials }, {
+    ...params,
+    k,
+    beta: 0,
+    batches: parts,
+    inner: parts,
+    aInner: k * (transposeA ? lda : 1),
+    bInner: k * (transposeB ? 1 : ldb),
+    cInner: m * n,
+  });
+  device.launch(matmulSum, { partials, c, bias }, { parts, m, n, beta });
+  device.releaseBuffer(buffer);
 }
 
 /** Halves a batch. */

@@ -53,7 +53,7 @@ export function layerNorm(
   }
   const mean = Tensor.empty(device, [rows]), rstd = Tensor.empty(device, [rows]);
   device.launch(layerNormKernel, { x, weight, bias, y, mean, rstd }, { rows, columns, eps });
-  const saved = weight ? [x, mean, rstd, weight] : [x, mean, rstd];
+  const saved = [x, mean, rstd, weight] as const;
   record("layerNorm", inputs, y, saved, (dOut, [x, mean, rstd, weight], wanted) => {
     const wantsWeight = weight !== undefined && wanted[1];
     const wantsBias = bias !== undefined && wanted.at(-1)!;
@@ -101,7 +101,8 @@ export function rmsNorm(x: Tensor, weight?: Tensor, options: NormOptions = {}): 
   }
   const rstd = Tensor.empty(device, [rows]);
   device.launch(rmsNormKernel, { x, weight, y, rstd }, { rows, columns, eps });
-  record("rmsNorm", inputs, y, [x, rstd, ...inputs.slice(1)], (dOut, [x, rstd, weight], wanted) => {
+  const saved = [x, rstd, weight] as const;
+  record("rmsNorm", inputs, y, saved, (dOut, [x, rstd, weight], wanted) => {
     const dX = wanted[0] ? Tensor.empty(device, x.shape, x.dtype) : null;
     if (dX) device.launch(layerNormBackward, { dOut, x, weight, rstd, dX }, { rows, columns });
     if (!weight) return [dX];
@@ -153,7 +154,7 @@ function sumOverRows(
   inputs: { dOut: Tensor; x: Tensor; mean?: Tensor; rstd: Tensor },
   rows: number,
   columns: number,
-  dtypes: { dWeight?: DType; dBias?: DType },
+  dtypes: { dWeight?: DType | undefined; dBias?: DType | undefined },
 ): { dWeight: Tensor | null; dBias: Tensor | null } {
   const { device } = inputs.dOut;
   // Whole 64s keep the first byte of every slab on a boundary that can be bound.

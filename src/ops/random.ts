@@ -19,7 +19,7 @@ import { add, cast } from "./elementwise.ts";
 /** Options of {@linkcode rand}. */
 export interface RandOptions extends CreateOptions {
   /** The stream to draw from; default: the shared one (see `manualSeed`). */
-  readonly random?: RandomState;
+  readonly random?: RandomState | undefined;
   /** The lowest number. Default: 0. */
   readonly low?: number;
   /** Numbers stay below this. Default: 1. */
@@ -35,7 +35,7 @@ export function rand(shape: Shape, options: RandOptions = {}): Tensor {
 /** Options of {@linkcode randn}. */
 export interface RandnOptions extends CreateOptions {
   /** The stream to draw from; default: the shared one (see `manualSeed`). */
-  readonly random?: RandomState;
+  readonly random?: RandomState | undefined;
   /** Default: 0. */
   readonly mean?: number;
   /** Standard deviation. Default: 1. */
@@ -50,7 +50,7 @@ export function randn(shape: Shape, options: RandnOptions = {}): Tensor {
 /** Options of {@linkcode randint}. */
 export interface RandintOptions extends CreateOptions {
   /** The stream to draw from; default: the shared one (see `manualSeed`). */
-  readonly random?: RandomState;
+  readonly random?: RandomState | undefined;
 }
 
 /**
@@ -98,7 +98,7 @@ function draw(
 /** Options of {@linkcode dropout}. */
 export interface DropoutOptions {
   /** The stream to draw from; default: the shared one (see `manualSeed`). */
-  readonly random?: RandomState;
+  readonly random?: RandomState | undefined;
 }
 
 /**

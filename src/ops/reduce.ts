@@ -50,7 +50,7 @@ export function sum(x: Tensor, axes?: number | Shape, options: ReduceOptions = {
 export function mean(x: Tensor, axes?: number | Shape, options: ReduceOptions = {}): Tensor {
   checkFloat("mean", x);
   const list = resolveAxes("mean", axes, x.shape);
-  const count = list.reduce((product, axis) => product * x.shape[axis], 1);
+  const count = list.reduce((product, axis) => product * x.shape[axis]!, 1);
   // Not 1 / 0: the sum of nothing is 0, which an infinite factor turns to NaN as wanted.
   const scale = 1 / count;
   return record(
@@ -73,7 +73,7 @@ export function variance(
 ): Tensor {
   const { correction = 1, keepdim = false } = options;
   const list = resolveAxes("variance", axes, x.shape);
-  const count = list.reduce((product, axis) => product * x.shape[axis], 1);
+  const count = list.reduce((product, axis) => product * x.shape[axis]!, 1);
   return scoped(() => {
     const squares = square(sub(x, mean(x, list, { keepdim: true })));
     return div(sum(squares, list, { keepdim }), count - correction);
@@ -192,8 +192,8 @@ function extreme(
   }
   const y = reduce(name, x, list, options, 1);
   return record(name, [x], y, [x, y], (dOut, [x, y]) => {
-    const kept = keptShape(x.shape, list);
-    const hits = cast(equal(x, y.alias(kept)), dOut.dtype);
+    const kept = keptShape(x!.shape, list);
+    const hits = cast(equal(x!, y!.alias(kept)), dOut.dtype);
     const share = div(dOut.alias(kept), sum(hits, list, { keepdim: true }));
     return [mul(hits, share)];
   });
@@ -207,7 +207,7 @@ function argExtreme(
 ): Tensor {
   const { shape } = x;
   const at = axis === undefined ? 0 : resolveAxis(name, axis, shape);
-  const reduced = axis === undefined ? x.size : shape[at];
+  const reduced = axis === undefined ? x.size : shape[at]!;
   if (reduced === 0) {
     throw new RangeError(
       `${name}: expected at least one element but got shape ${formatShape(shape)}`,

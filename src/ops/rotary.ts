@@ -24,7 +24,7 @@ export interface RotaryOptions {
    */
   readonly start?: number;
   /** The position of the first of T in each row, (B) of `i32`, where the rows of a batch differ. */
-  readonly starts?: Tensor;
+  readonly starts?: Tensor | undefined;
   /**
    * Which elements make a pair: `interleaved` (2i, 2i + 1) as in the paper and in Meta's LLaMA files,
    * `half-split` (i, i + D/2) as in HuggingFace's. Default: `interleaved`.
@@ -60,7 +60,7 @@ export function rotary(x: Tensor, options: RotaryOptions = {}): Tensor {
   const { theta = 10000, scaling = null, start = 0, starts, layout = "interleaved" } = options;
   checkFloat("rotary", x);
   checkRank("rotary", x, 4, "(batch, positions, heads, width)");
-  const [batch, length, heads, width] = x.shape;
+  const [batch, length, heads, width] = x.shape as [number, number, number, number];
   if (width % 2 !== 0) {
     throw new RangeError(
       `rotary: expected heads of even width but got x of shape ${formatShape(x.shape)}`,
@@ -87,7 +87,7 @@ export function rotary(x: Tensor, options: RotaryOptions = {}): Tensor {
     if (output.size === 0) return output;
     const turns = turnsOf(device, start + length, width, { theta, scaling });
     const bindings = { x: input, turns, starts, y: output };
-    const [positions] = turns.shape;
+    const positions = turns.shape[0]!;
     device.launch(rotaryKernel, bindings, { ...params, positions, direction });
     return output;
   };
@@ -114,7 +114,7 @@ function turnsOf(
   if (!own) tables.set(device, own = new Map());
   const key = JSON.stringify([width, options]);
   const known = own.get(key);
-  if (known && known.shape[0] >= positions) return known;
+  if (known && known.shape[0]! >= positions) return known;
   const length = 2 ** Math.ceil(Math.log2(Math.max(64, positions)));
   const table = sinusoidTable(length, width, options);
   const made = unscoped(() => tensor(table, { device, shape: [length, width] }));

@@ -19,7 +19,7 @@ export interface SamplingOptions {
   /** Scores are divided by it: below 1 the likely become likelier; 0 takes the highest. Default: 1. */
   readonly temperature?: number;
   /** Draws among the so many highest scores only (and their equals). Default: all. */
-  readonly topK?: number;
+  readonly topK?: number | undefined;
   /**
    * Draws among the fewest likeliest ids only (and their equals) that together have this probability (Holtzman
    * et al. 2020, "The Curious Case of Neural Text Degeneration"). Default: 1.
@@ -28,7 +28,7 @@ export interface SamplingOptions {
   /** Draws among the ids only that have this part of the likeliest one's probability. Default: 0. */
   readonly minP?: number;
   /** Ids from here on are never drawn, as those that only pad a vocabulary. Default: all may be. */
-  readonly vocabSize?: number;
+  readonly vocabSize?: number | undefined;
 }
 
 /**
@@ -63,9 +63,9 @@ export function checkSampling(op: string, options: SamplingOptions, columns: num
 /** Options of {@linkcode sample}. */
 export interface SampleOptions extends SamplingOptions {
   /** The ids that `repetitionPenalty` applies to: not 0 (B, V), of `i32` or `u32`. */
-  readonly seen?: Tensor;
+  readonly seen?: Tensor | undefined;
   /** The stream to draw from; default: the shared one (see `manualSeed`). */
-  readonly random?: RandomState;
+  readonly random?: RandomState | undefined;
 }
 
 /**
@@ -91,7 +91,7 @@ export interface SampleOptions extends SamplingOptions {
 export function sample(logits: Tensor, options: SampleOptions = {}): Tensor {
   checkFloat("sample", logits);
   checkRank("sample", logits, 2, "logits (B, V)");
-  const [rows, columns] = logits.shape;
+  const [rows, columns] = logits.shape as [number, number];
   checkSampling("sample", options, columns);
   const { repetitionPenalty = 1, temperature = 1, topK = columns, topP = 1, minP = 0 } = options;
   const { vocabSize = columns, random = defaultRandom() } = options;

@@ -130,7 +130,7 @@ export function permute(x: Tensor, axes: Shape): Tensor {
     );
   }
   const strides = stridesOf(x.shape);
-  const y = copyStrided(x, order.map((axis) => x.shape[axis]), order.map((a) => strides[a]), 0);
+  const y = copyStrided(x, order.map((axis) => x.shape[axis]!), order.map((a) => strides[a]!), 0);
   return record("permute", [x], y, [], (dOut) => [
     permute(dOut, order.map((_, axis) => order.indexOf(axis))),
   ]);
@@ -170,7 +170,7 @@ export function slice(x: Tensor, ranges: readonly SliceRange[]): Tensor {
   const lengths = [...shape];
   const strides = [...own];
   ranges.forEach(([from, to, step = 1], axis) => {
-    const length = shape[axis];
+    const length = shape[axis]!;
     const end = to ?? length;
     if (![from, end, step].every(Number.isInteger) || step < 1) {
       throw new RangeError(
@@ -181,8 +181,8 @@ export function slice(x: Tensor, ranges: readonly SliceRange[]): Tensor {
     const start = Math.max(0, Math.min(length, from < 0 ? from + length : from));
     const stop = Math.max(start, Math.min(length, end < 0 ? end + length : end));
     lengths[axis] = Math.ceil((stop - start) / step);
-    strides[axis] = own[axis] * step;
-    base += start * own[axis];
+    strides[axis] = own[axis]! * step;
+    base += start * own[axis]!;
   });
   return record("slice", [x], copyStrided(x, lengths, strides, base), [], (dOut) => {
     const dX = constant(dOut.device, shape, 0, dOut.dtype);
@@ -197,7 +197,7 @@ export function slice(x: Tensor, ranges: readonly SliceRange[]): Tensor {
  */
 export function split(x: Tensor, lengths: number | readonly number[], axis = 0): Tensor[] {
   const at = resolveAxis("split", axis, x.shape);
-  const whole = x.shape[at];
+  const whole = x.shape[at]!;
   if (typeof lengths === "number" && !(lengths >= 1)) {
     throw new RangeError(`split: expected a length of 1 or more but got ${lengths}`);
   }
@@ -239,7 +239,7 @@ export function concat(tensors: readonly Tensor[], options: JoinOptions | number
     throw new TypeError("concat: expected at least one tensor but got none");
   }
   const { axis = 0 } = typeof options === "number" ? { axis: options } : options;
-  const [{ shape: first, dtype }] = tensors;
+  const { shape: first, dtype } = tensors[0]!;
   const at = resolveAxis("concat", axis, first);
   const device = sameDevice("concat", ...tensors);
   sameDType("concat", ...tensors);
@@ -255,16 +255,16 @@ export function concat(tensors: readonly Tensor[], options: JoinOptions | number
   let total = 0;
   for (const { shape } of tensors) {
     starts.push(total);
-    total += shape[at];
+    total += shape[at]!;
   }
   const y = Tensor.empty(device, first.with(at, total), dtype);
   const strides = stridesOf(y.shape);
-  tensors.forEach((one, i) => writeStrided(one, y, strides, starts[i] * strides[at]));
+  tensors.forEach((one, i) => writeStrided(one, y, strides, starts[i]! * strides[at]!));
   const lengths = tensors.map((one) => one.shape[at]);
   return record("concat", tensors, y, [], (dOut, _, wanted) =>
     lengths.map((length, i) => {
       if (!wanted[i]) return null;
-      const range: SliceRange = [starts[i], starts[i] + length];
+      const range: SliceRange = [starts[i]!, starts[i]! + length!];
       return slice(dOut, dOut.shape.map((all, k): SliceRange => k === at ? range : [0, all]));
     }));
 }
@@ -273,7 +273,7 @@ export function concat(tensors: readonly Tensor[], options: JoinOptions | number
 export function stack(tensors: readonly Tensor[], options: JoinOptions | number = {}): Tensor {
   if (tensors.length === 0) throw new TypeError("stack: expected at least one tensor but got none");
   const { axis = 0 } = typeof options === "number" ? { axis: options } : options;
-  const [{ shape }] = tensors;
+  const { shape } = tensors[0]!;
   const at = resolveAxis("stack", axis, [...shape, 1]);
   const longer = shape.toSpliced(at, 0, 1);
   return concat(tensors.map((one) => reshape(one, longer)), { axis: at });

@@ -66,8 +66,8 @@ function alongRows(op: string, x: Tensor, { axis = -1 }: SoftmaxOptions, log: 0 
   const y = Tensor.empty(x.device, x.shape, x.dtype);
   x.device.launch(softmaxKernel, { x, y }, params);
   return record(op, [x], y, [y], (dOut, [y]) => {
-    const dX = Tensor.empty(y.device, y.shape, y.dtype);
-    y.device.launch(softmaxBackward, { dOut, y, dX }, params);
+    const dX = Tensor.empty(y!.device, y!.shape, y!.dtype);
+    y!.device.launch(softmaxBackward, { dOut, y, dX }, params);
     return [dX];
   });
 }

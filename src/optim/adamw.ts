@@ -62,9 +62,9 @@ export class AdamW extends Optimizer {
   readonly #eps: number;
 
   /** Throws a `RangeError` for rates that make no sense, a `TypeError` for parameters that cannot be trained. */
-  constructor(parameters: NamedParameters, options: AdamWOptions = {}) {
+  constructor(parameters: NamedParameters, options?: AdamWOptions) {
     const { lr = 1e-3, betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01, groups = [] } =
-      options;
+      options ?? {};
     super("AdamW", parameters, ["m", "v"], {
       ...{ lr, betas, weightDecay },
       groups: [...groups, VECTORS],
@@ -104,7 +104,7 @@ export class AdamW extends Optimizer {
 /** Adam, without weight decay. (Kingma and Ba 2015, "Adam: A Method for Stochastic Optimization".) */
 export class Adam extends AdamW {
   /** Throws as {@linkcode AdamW} does. */
-  constructor(parameters: NamedParameters, options: AdamOptions = {}) {
+  constructor(parameters: NamedParameters, options?: AdamOptions) {
     super(parameters, { ...options, weightDecay: 0 });
   }
 }

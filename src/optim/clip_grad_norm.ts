@@ -22,7 +22,7 @@ export interface ClippedGradients {
 /** Options of {@linkcode clipGradNorm}. */
 export interface ClipOptions {
   /** The scaler whose scale the loss was multiplied with; the norm and the factor are without it. */
-  readonly scaler?: LossScaler;
+  readonly scaler?: LossScaler | undefined;
 }
 
 /**
@@ -51,7 +51,7 @@ export interface ClipOptions {
 export function clipGradNorm(
   parameters: NamedParameters,
   maxNorm: number,
-  options: ClipOptions = {},
+  options?: ClipOptions,
 ): ClippedGradients {
   if (!(maxNorm > 0)) {
     throw new RangeError(`clipGradNorm: expected a maxNorm above 0 but got ${maxNorm}`);
@@ -60,7 +60,7 @@ export function clipGradNorm(
     .map(([name, parameter]) => gradOf("clipGradNorm", name, parameter))
     .filter((grad) => grad !== null);
   if (grads.length === 0) throw new TypeError("clipGradNorm: no parameter has a gradient");
-  const { device } = grads[0];
+  const { device } = grads[0]!;
   const norm = Tensor.empty(device, []);
   const factor = Tensor.empty(device, []);
   using _scope = new Scope();
@@ -71,9 +71,9 @@ export function clipGradNorm(
   let first = 0;
   pieces.forEach((x, i) => {
     device.launch(sumOfSquares, { x, partials }, { count: x.size, first });
-    first += blocks[i];
+    first += blocks[i]!;
   });
-  const lossScale = options.scaler?.scale;
+  const lossScale = options?.scaler?.scale;
   device.launch(clipFactor, { partials, lossScale, norm, factor }, {
     count,
     maxNorm: maxNorm === Infinity ? 0 : maxNorm,

@@ -36,9 +36,9 @@ export class LossScaler implements Disposable {
   readonly #rule: { growth: number; backoff: number; interval: number };
 
   /** A scaler on the device of the model. Throws a `RangeError` for factors that make no sense. */
-  constructor(device: Device, options: LossScalerOptions = {}) {
+  constructor(device: Device, options?: LossScalerOptions) {
     const { initialScale = 2 ** 16, growthFactor = 2, backoffFactor = 0.5, growthInterval = 2000 } =
-      options;
+      options ?? {};
     const sound = initialScale >= 1 && initialScale <= 2 ** 24 && growthFactor >= 1 &&
       backoffFactor > 0 && backoffFactor < 1 && growthInterval >= 1;
     if (!sound) {

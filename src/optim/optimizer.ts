@@ -84,7 +84,7 @@ export abstract class Optimizer implements Disposable {
   protected readonly device: Device;
   readonly #name: string;
   readonly #averages: readonly string[];
-  readonly #logBetas: readonly number[];
+  readonly #logBetas: readonly [number, number];
   readonly #slots: OpenSlot[];
   /** The steps that were not refused, counted on the device: only there is it known. */
   readonly #step: Tensor;
@@ -114,10 +114,12 @@ export abstract class Optimizer implements Disposable {
   ) {
     this.#name = name;
     this.#averages = averages;
-    this.#logBetas = (options.betas ?? [0, 0]).map((beta) => Math.max(Math.log(beta), -1000));
+    const [beta1, beta2] = options.betas ?? [0, 0];
+    const logOf = (beta: number) => Math.max(Math.log(beta), -1000);
+    this.#logBetas = [logOf(beta1), logOf(beta2)];
     this.lr = this.#checkRate(options.lr);
     const entries = checkParameters(name, parameters);
-    this.device = entries[0][1].device;
+    this.device = entries[0]![1].device;
     this.#slots = entries.map(([key, parameter]) => {
       const group = options.groups.find(({ select }) => select(key, parameter));
       const { weightDecay = options.weightDecay, lrScale = 1 } = group ?? {};
@@ -144,9 +146,9 @@ export abstract class Optimizer implements Disposable {
    *
    * Throws a `TypeError` when no parameter has a gradient, a `RangeError` for a senseless rate.
    */
-  step(options: StepOptions = {}): void {
-    const lr = this.#checkRate(options.lr ?? this.lr);
-    const { gradScale } = options;
+  step(options?: StepOptions): void {
+    const lr = this.#checkRate(options?.lr ?? this.lr);
+    const { gradScale } = options ?? {};
     if (gradScale && (gradScale.size !== 1 || gradScale.dtype !== "f32")) {
       throw new TypeError(
         `${this.#name}: expected a gradScale of one f32 but got ${gradScale.dtype} of shape ` +

@@ -23,9 +23,9 @@ export function entriesOf(parameters: NamedParameters): [string, Tensor][] {
  */
 export function checkParameters(what: string, parameters: NamedParameters): [string, Tensor][] {
   const entries = entriesOf(parameters);
-  if (entries.length === 0) throw new TypeError(`${what}: expected parameters but got none`);
   const names = new Map<Tensor, string>();
-  const [firstName, first] = entries[0];
+  const [[firstName, first] = []] = entries;
+  if (!first) throw new TypeError(`${what}: expected parameters but got none`);
   for (const [name, parameter] of entries) {
     if (!isFloat(parameter.dtype)) {
       throw new TypeError(`${what}: expected f32 or f16 for "${name}" but got ${parameter.dtype}`);

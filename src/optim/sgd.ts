@@ -27,8 +27,9 @@ export class SGD extends Optimizer {
   readonly #nesterov: boolean;
 
   /** Throws a `RangeError` for rates that make no sense, a `TypeError` for parameters that cannot be trained. */
-  constructor(parameters: NamedParameters, options: SGDOptions = {}) {
-    const { lr = 1e-3, momentum = 0, nesterov = false, weightDecay = 0, groups = [] } = options;
+  constructor(parameters: NamedParameters, options?: SGDOptions) {
+    const { lr = 1e-3, momentum = 0, nesterov = false, weightDecay = 0, groups = [] } = options ??
+      {};
     super("SGD", parameters, momentum ? ["velocity"] : [], { lr, weightDecay, groups });
     if (!(momentum >= 0 && momentum < 1) || (nesterov && momentum === 0)) {
       throw new RangeError(

@@ -12,8 +12,8 @@ import type { Arrangement } from "./stored_tensor.ts";
 
 /** Sizes that every configuration has. */
 export interface Sizes {
-  /** Number of ids. */
-  readonly vocabSize: number;
+  /** Number of ids of a language model. */
+  readonly vocabSize?: number | undefined;
   /** Number of blocks. */
   readonly numHiddenLayers: number;
 }
@@ -28,7 +28,7 @@ export interface Configured<C> extends Module {
 export interface Architecture<C, M extends Configured<C>> {
   /** `model_type` of its `config.json`. */
   readonly modelType: string;
-  /** The class of `transformers` that takes the files. */
+  /** The class of `transformers` that takes the files, where it has one. */
   readonly className: string;
   /** The class that makes a model. */
   readonly model: new (config: C, options: ParameterOptions) => M;
@@ -40,6 +40,8 @@ export interface Architecture<C, M extends Configured<C>> {
   arrangement(name: string, config: C): Arrangement | undefined;
   /** Tensors that files may have besides: tables that models compute for themselves, tied matrices. */
   isIgnored(name: string, config: C): boolean;
+  /** How many numbers its tables take that are no parameters, which a file could make any number. Default: none. */
+  tableSize?(config: C): number;
   /** What some files have before the names of all tensors but the output matrix. */
   readonly prefix: string;
 }

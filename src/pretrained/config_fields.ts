@@ -46,6 +46,13 @@ export class ConfigFields {
     return this.refuse(name, "a number from 0 to below 1");
   }
 
+  /** One of some texts. */
+  oneOf<T extends string>(name: string, ...values: readonly T[]): T {
+    const value = this.get(name);
+    if (values.includes(value as T)) return value as T;
+    return this.refuse(name, values.map((one) => JSON.stringify(one)).join(" or "));
+  }
+
   /** True or false. */
   flag(name: string, missing: boolean): boolean {
     const value = this.get(name) ?? missing;

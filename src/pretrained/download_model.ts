@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { dirname, join } from "node:path";
+import { dirname, join } from "../io/node_builtins.ts";
 import { cacheFolder as defaultCache } from "../hub/download.ts";
 import { DownloadError } from "../hub/http.ts";
 import { askRevision, downloadHubFile, filesOfRevision, hubUrl } from "../hub/hub.ts";
@@ -33,7 +33,7 @@ export interface ModelHubOptions extends HubOptions {
   /** Branch, tag or commit. Default: `main`. */
   readonly revision?: string;
   /** Receives the progress. */
-  readonly onProgress?: (progress: ModelDownloadProgress) => void;
+  readonly onProgress?: ((progress: ModelDownloadProgress) => void) | undefined;
 }
 
 /** What of a model is wanted: its configuration and weights, its tokenizer. */
@@ -51,16 +51,18 @@ export type ModelPart = "model" | "tokenizer";
  */
 export async function downloadModel(
   name: string,
-  options: ModelHubOptions & { readonly parts?: readonly ModelPart[] } = {},
+  options?: ModelHubOptions & { readonly parts?: readonly ModelPart[] },
 ): Promise<string> {
-  const { parts = ["model", "tokenizer"], revision = "main" } = options;
+  const { parts = ["model", "tokenizer"], revision = "main" } = options ?? {};
   if (!/^\w[\w.-]*(\/\w[\w.-]*)?$/.test(name) || !/^\w[\w./-]*$/.test(revision)) {
     throw new TypeError(`downloadModel: ${name} at ${revision} is not the name of a model`);
   }
-  const cache = toPath(options.cacheFolder ?? join(defaultCache(), "hub"));
+  const cache = toPath(options?.cacheFolder ?? join(defaultCache(), "hub"));
   const folder = join(cache, name.replace("/", "--"));
   const kept = join(folder, `${encodeURIComponent(revision)}.json`);
-  const files = new Map((await listModel(name, kept, options)).map((file) => [file.path, file]));
+  const files = new Map(
+    (await listModel(name, kept, options ?? {})).map((file) => [file.path, file]),
+  );
   const fetchFiles = (wanted: Iterable<string>) =>
     fetchAll(
       folder,
@@ -69,7 +71,7 @@ export async function downloadModel(
         if (file) return file;
         throw new DownloadError(hubUrl(name, options), `the model has no file ${path}`);
       }),
-      options,
+      options ?? {},
     );
 
   const wanted: string[] = [];
@@ -118,7 +120,7 @@ async function fetchAll(
   { onProgress, ...options }: ModelHubOptions,
 ): Promise<string> {
   const total = files.reduce((sum, { bytes }) => sum + bytes, 0);
-  const folder = join(home, files[0].revision);
+  const folder = join(home, files[0]!.revision);
   let before = 0;
   for (const file of files) {
     const path = join(folder, file.path);

@@ -1,9 +1,10 @@
 /**
- * GPT-2 as `transformers` stores it, which has matrices transposed (its `Conv1D` has weights (in, out)).
+ * GPT-2, and GPT-3 after it, as `transformers` stores it, which has matrices transposed (its `Conv1D` has weights (in, out)).
  *
  * @module
  */
 import { GPT2, type GPT2Config } from "../models/gpt2.ts";
+import { GPT3, type GPT3Config } from "../models/gpt3.ts";
 import type { Architecture } from "./architecture.ts";
 
 /** The files of GPT-2. */
@@ -62,5 +63,21 @@ export const gpt2Files: Architecture<Required<GPT2Config>, GPT2> = {
   isIgnored(name) {
     // Causal masks, which old files carry, and the embedding under its second name.
     return /^h\.\d+\.attn\.(bias|masked_bias)$/.test(name) || name === "lm_head.weight";
+  },
+};
+
+/** The files of GPT-3: those of GPT-2, and the block size of its sparse attention. */
+export const gpt3Files: Architecture<Required<GPT3Config>, GPT3> = {
+  ...gpt2Files,
+  modelType: "gpt3",
+  className: "GPT3LMHeadModel",
+  model: GPT3,
+
+  readConfig(fields) {
+    return { ...gpt2Files.readConfig(fields), localBlockSize: fields.size("local_block_size") };
+  },
+
+  configFields(config) {
+    return { ...gpt2Files.configFields(config), local_block_size: config.localBlockSize };
   },
 };

@@ -35,7 +35,7 @@ const WHOLE: Readonly<Record<string, string>> = {
  */
 export async function loadLlama2c(
   path: string | URL,
-  options: Pick<ParameterOptions, "device" | "dtype"> = {},
+  options?: Pick<ParameterOptions, "device" | "dtype">,
 ): Promise<LLaMA> {
   using file = await Llama2cFile.open(path);
   const { config } = file;
@@ -49,7 +49,7 @@ export async function loadLlama2c(
     numKeyValueHeads: config.kvHeads,
     ropeLayout: "interleaved",
     tieWordEmbeddings: config.sharedClassifier,
-  }, { device: options.device, dtype: options.dtype, random: null });
+  }, { device: options?.device, dtype: options?.dtype, random: null });
   try {
     const parameters = model.parameters();
     for (const name of file.tensors.keys()) {
@@ -94,7 +94,7 @@ export interface SaveLlama2cOptions {
 export async function saveLlama2c(
   model: LLaMA,
   path: string | URL,
-  options: SaveLlama2cOptions = {},
+  options?: SaveLlama2cOptions,
 ): Promise<void> {
   const { config } = model;
   checkFixed(config);
@@ -109,7 +109,7 @@ export async function saveLlama2c(
     seqLen: config.maxPositionEmbeddings,
     sharedClassifier: config.tieWordEmbeddings,
   };
-  await writeLlama2c(path, sizes, options.version ?? 0, async ({ name, shape }) => {
+  await writeLlama2c(path, sizes, options?.version ?? 0, async ({ name, shape }) => {
     const ours = ourName(name)!;
     const values = new Float32Array(await parameters.get(ours)!.data());
     const heads = config.ropeLayout === "interleaved" ? undefined : rotatedHeads(ours, config);
@@ -121,7 +121,7 @@ export async function saveLlama2c(
 /** Our name of a tensor of llama2.c; undefined for what is no parameter. */
 function ourName(name: string): string | undefined {
   const [, layer, part] = /^layers\.(\d+)\.(.+)\.weight$/.exec(name) ?? [];
-  return layer === undefined ? WHOLE[name] : `model.layers.${layer}.${BLOCK[part]}.weight`;
+  return layer === undefined ? WHOLE[name] : `model.layers.${layer}.${BLOCK[part!]}.weight`;
 }
 
 /** How many heads a parameter's rows are, where they are rotated by positions. */

@@ -14,6 +14,7 @@ export function shapeDevice(): Device {
     maxBindingBytes: Infinity,
     maxBufferBytes: Infinity,
     bindingAlignment: 1,
+    minWorkgroups: 1,
     lost: new Promise(() => {}),
     createBuffer: (bytes) => ({ device, bytes, released: false }),
     releaseBuffer() {},

@@ -23,7 +23,7 @@ export function fromStored(
   arrangement: Arrangement | undefined,
 ): Float32Array {
   if (arrangement === undefined) return values;
-  if (arrangement === "transposed") return transpose(values, shape[1], shape[0]);
+  if (arrangement === "transposed") return transpose(values, shape[1]!, shape[0]!);
   return moveHeadRows(values, shape, arrangement.halfSplitHeads, "interleaved");
 }
 
@@ -34,7 +34,7 @@ export function toStored(
   arrangement: Arrangement | undefined,
 ): Float32Array {
   if (arrangement === undefined) return values;
-  if (arrangement === "transposed") return transpose(values, shape[0], shape[1]);
+  if (arrangement === "transposed") return transpose(values, shape[0]!, shape[1]!);
   return moveHeadRows(values, shape, arrangement.halfSplitHeads, "half-split");
 }
 
@@ -50,7 +50,7 @@ function transpose(values: Float32Array, rows: number, columns: number): Float32
       const right = Math.min(left + TILE, columns);
       for (let row = top; row < bottom; row++) {
         for (let column = left; column < right; column++) {
-          turned[column * rows + row] = values[row * columns + column];
+          turned[column * rows + row] = values[row * columns + column]!;
         }
       }
     }
@@ -64,11 +64,12 @@ function transpose(values: Float32Array, rows: number, columns: number): Float32
  */
 function moveHeadRows(
   values: Float32Array,
-  [rows, columns]: Shape,
+  shape: Shape,
   heads: number,
   to: "interleaved" | "half-split",
 ): Float32Array {
   const moved = new Float32Array(values.length);
+  const [rows, columns] = shape as [number, number];
   const size = rows / heads;
   for (let row = 0; row < rows; row++) {
     const within = row % size;

@@ -3,12 +3,12 @@
  *
  * @module
  */
-import { join } from "node:path";
+import { join } from "../io/node_builtins.ts";
 import { FileFormatError } from "../io/errors.ts";
 import { shown } from "../io/json_text.ts";
 import { END_OF_TEXT } from "../tokenizer/gpt2_tokenizer.ts";
 import { tokenizerFromJson } from "../tokenizer/tokenizer_json.ts";
-import type { PretrainedTokenizer } from "../tokenizer/tokenizer_json_base.ts";
+import type { PretrainedTokenizer } from "../tokenizer/tokenizer_base.ts";
 import { readJsonObject } from "./json_file.ts";
 
 /** The file of ids. */
@@ -48,7 +48,7 @@ async function readMerges(file: string): Promise<string[]> {
     throw new FileFormatError(`is not there, but ${VOCABULARY} is`, { file, cause });
   }
   const lines = text.split("\n").map((line) => line.replace(/\r$/, ""));
-  if (lines[0].startsWith("#version")) lines[0] = "";
+  if (lines[0]!.startsWith("#version")) lines[0] = "";
   return lines.filter((line, i) => {
     if (line === "" || /^[^ ]+ [^ ]+$/.test(line)) return line !== "";
     throw new FileFormatError(`line ${i + 1}: expected two tokens, found ${shown(line)}`, { file });

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { join } from "node:path";
+import { join } from "../io/node_builtins.ts";
 import { FileFormatError } from "../io/errors.ts";
 import { shown } from "../io/json_text.ts";
 import { SafetensorsFile, type TensorInfo } from "../io/safetensors.ts";

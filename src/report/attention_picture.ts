@@ -14,7 +14,7 @@ import { encodePng } from "./png.ts";
 /** Options of {@linkcode attentionPicture}. */
 export interface AttentionPictureOptions {
   /** Heading of the picture. */
-  title?: string;
+  title?: string | undefined;
   /** Greatest width of the picture in pixels, where the heads find room in it; 980 by default. */
   width?: number;
 }
@@ -62,7 +62,7 @@ const [EMPTY] = THEME.grid;
  */
 export async function attentionPicture(
   layers: readonly AttentionLayer[],
-  options: AttentionPictureOptions = {},
+  options?: AttentionPictureOptions,
 ): Promise<string> {
   checkLayers(layers);
   const scale = attentionScale(layers);
@@ -73,14 +73,14 @@ export async function attentionPicture(
     ...layers.map((layer) => widestLabel(axisLabels(layer.queries, Infinity, layer.queryTokens))),
   );
   const left = MARGIN + 22 + labelWidth + 8;
-  const room = (options.width ?? 980) - left - MARGIN - (columns - 1) * GAP;
+  const room = (options?.width ?? 980) - left - MARGIN - (columns - 1) * GAP;
   const side = Math.max(MIN_MAP, Math.min(MAX_MAP, Math.floor(room / columns)));
   const width = left + Math.max(columns * (side + GAP) - GAP, BAR_WIDTH) + MARGIN;
 
   const parts: string[] = [];
   let y = MARGIN;
-  if (options.title !== undefined) {
-    parts.push(text(MARGIN, y + 12, options.title, { size: 15, weight: 600 }));
+  if (options?.title !== undefined) {
+    parts.push(text(MARGIN, y + 12, options?.title, { size: 15, weight: 600 }));
     y += 34;
   }
   parts.push(scaleBar(left, y, scale, await scaleBarPng()));
@@ -135,7 +135,7 @@ export async function attentionPicture(
   const height = Math.ceil(y - 14 + MARGIN);
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" ` +
     `viewBox="0 0 ${width} ${height}" font-family="sans-serif" font-size="${LABEL_SIZE}" ` +
-    `role="img"><title>${escapeXml(options.title ?? "Attention weights")}</title>${themeStyle()}` +
+    `role="img"><title>${escapeXml(options?.title ?? "Attention weights")}</title>${themeStyle()}` +
     `<rect width="${width}" height="${height}" fill="${BACKGROUND}"/>${parts.join("\n")}</svg>`;
 }
 

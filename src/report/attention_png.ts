@@ -23,9 +23,9 @@ export async function attentionPng(layers: readonly AttentionLayer[]): Promise<U
       return enlarged(map, Math.max(1, Math.floor(SIDE / Math.max(map.width, map.height))));
     });
   });
-  const mapWidth = Math.max(...rows.map(([{ width }]) => width));
+  const mapWidth = Math.max(...rows.map(([head]) => head!.width));
   const width = GAP + Math.max(...layers.map(({ heads }) => heads)) * (mapWidth + GAP);
-  const height = rows.reduce((sum, [{ height }]) => sum + height + GAP, GAP);
+  const height = rows.reduce((sum, [head]) => sum + head!.height + GAP, GAP);
   const pixels = new Uint8Array(width * height);
   let top = GAP;
   for (const maps of rows) {
@@ -36,7 +36,7 @@ export async function attentionPng(layers: readonly AttentionLayer[]): Promise<U
         pixels.set(line, (top + y) * width + left);
       }
     }
-    top += maps[0].height + GAP;
+    top += maps[0]!.height + GAP;
   }
   return await encodePng({ width, height, pixels, palette: await palette() });
 }

@@ -1,4 +1,5 @@
 // Labels of a heat map's axis: tokens, or positions where there are none.
+import { escapedControl } from "./format.ts";
 
 /** Pixels: size of the text, width of one of its (monospaced) characters. */
 export const LABEL_SIZE = 11;
@@ -31,7 +32,7 @@ export function axisLabels(
   const step = tokens ? Math.max(1, Math.ceil(room)) : 2 ** Math.max(0, Math.ceil(Math.log2(room)));
   return Array.from({ length: Math.ceil(size / step) }, (_, i) => {
     const index = i * step;
-    return { index, text: tokens ? visibleText(tokens[index]) : String(index) };
+    return { index, text: tokens ? visibleText(tokens[index]!) : String(index) };
   });
 }
 
@@ -48,12 +49,8 @@ export function visibleText(token: string): string {
   const visible = token.toWellFormed()
     .replaceAll("\r\n", "↵").replaceAll("\n", "↵").replaceAll("\t", "→").replaceAll(" ", "·")
     // deno-lint-ignore no-control-regex -- XML cannot hold them
-    .replace(/[\x00-\x1f\x7f-\x9f\ufffe\uffff]/g, codeOf);
+    .replace(/[\x00-\x1f\x7f-\x9f\ufffe\uffff]/g, escapedControl);
   const characters = [...visible];
   if (characters.length <= MAX_LENGTH) return visible;
   return characters.slice(0, MAX_LENGTH - 1).join("") + "…";
-}
-
-function codeOf(character: string): string {
-  return `\\x${character.charCodeAt(0).toString(16).padStart(2, "0")}`;
 }

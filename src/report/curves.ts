@@ -31,7 +31,7 @@ export interface CurvesOptions {
   /** The panels, drawn side by side. */
   panels: readonly CurvePanel[];
   /** Heading of the picture. */
-  title?: string;
+  title?: string | undefined;
   /** Text at the horizontal axes; `step` by default. */
   xLabel?: string;
   /** Width of each plotting area in pixels; by default 720, or 410 where there are several. */
@@ -106,14 +106,14 @@ export function smooth(values: ArrayLike<number>, radius: number): Float64Array 
   const counts = new Uint32Array(values.length + 1);
   for (let i = 0; i < values.length; i++) {
     const finite = Number.isFinite(values[i]);
-    sums[i + 1] = sums[i] + (finite ? values[i] : 0);
-    counts[i + 1] = counts[i] + (finite ? 1 : 0);
+    sums[i + 1] = sums[i]! + (finite ? values[i]! : 0);
+    counts[i + 1] = counts[i]! + (finite ? 1 : 0);
   }
   return Float64Array.from(values, (value, i) => {
     if (!Number.isFinite(value)) return NaN;
     const reach = Math.min(radius, i);
     const [begin, end] = [i - reach, Math.min(i + reach + 1, values.length)];
-    return (sums[end] - sums[begin]) / (counts[end] - counts[begin]);
+    return (sums[end]! - sums[begin]!) / (counts[end]! - counts[begin]!);
   });
 }
 
@@ -140,8 +140,8 @@ function pointsOf({ name, steps, values, kind = "train" }: Curve): Point[] {
       name,
       kind,
       layer,
-      step: steps[i],
-      value: Number.isFinite(values[i]) ? values[i] : 0,
+      step: steps[i]!,
+      value: Number.isFinite(values[i]) ? values[i]! : 0,
       finite: Number.isFinite(values[i]),
     }));
   if (kind === "validation") return [...points("line", values), ...points("dots", values)];
@@ -164,8 +164,8 @@ function thinOut(values: ArrayLike<number>): number[] {
     let high = begin;
     for (let i = begin; i < end; i++) {
       if (!Number.isFinite(values[i])) kept.add(low = high = i);
-      if (values[i] < values[low]) low = i;
-      if (values[i] > values[high]) high = i;
+      if (values[i]! < values[low]!) low = i;
+      if (values[i]! > values[high]!) high = i;
     }
     kept.add(low).add(high);
   }

@@ -1,6 +1,6 @@
 // TensorBoard's event files: TFRecords (length, CRC, data, CRC) of protobuf `Event` messages.
 // Messages: tensorflow/core/util/event.proto and tensorflow/core/framework/summary.proto.
-import { join } from "node:path";
+import { join } from "../io/node_builtins.ts";
 import { toPath } from "../io/byte_source.ts";
 import { importLate } from "../io/late_import.ts";
 import { shown } from "../io/json_text.ts";
@@ -44,7 +44,7 @@ export class EventFile implements Disposable {
   }
 
   /** Starts a new event file in a folder, which is made where it is missing. */
-  static async open(folder: string | URL, options: EventFileOptions = {}): Promise<EventFile> {
+  static async open(folder: string | URL, options?: EventFileOptions): Promise<EventFile> {
     const protobuf = await importLate<Protobuf>("npm:@bufbuild/protobuf@2.17.0/wire");
     await Deno.mkdir(toPath(folder), { recursive: true });
     // TensorBoard wants "tfevents" in the name, and reads a folder's files in the names' order.
@@ -62,8 +62,8 @@ export class EventFile implements Disposable {
     }
     const events = new EventFile(path, file, protobuf);
     events.#event(0, (event) => event.tag(3, BYTES).string("brain.Event:2"));
-    if (options.resumeStep !== undefined) {
-      events.#event(options.resumeStep, (event) => {
+    if (options?.resumeStep !== undefined) {
+      events.#event(options?.resumeStep, (event) => {
         event.tag(7, BYTES).fork().tag(1, VARINT).int32(SESSION_START).join();
       });
     }
@@ -101,6 +101,11 @@ export class EventFile implements Disposable {
         .tag(8, BYTES).string(text).join();
       value.join().join();
     });
+  }
+
+  /** Adds a text as it is, line by line: verse, a table. */
+  lines(tag: string, text: string, step: number): void {
+    this.text(tag, `~~~\n${text}\n~~~`, step);
   }
 
   /**

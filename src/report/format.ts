@@ -56,6 +56,46 @@ export function formatBytes(bytes: number): string {
   return shorten(bytes, 1024, [" B", " KiB", " MiB", " GiB", " TiB"]);
 }
 
+/**
+ * A learning rate as C prints it with `%.5e`: `8.39161e-07`.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { formatRate } from "@dinograd/dinograd";
+ *
+ * assert.equal(formatRate(6e-5), "6.00000e-05");
+ * ```
+ */
+export function formatRate(rate: number): string {
+  return rate.toExponential(5).replace(/e([+-])(\d)$/, "e$10$2");
+}
+
+/**
+ * What a language model wrote, as lines of text for a log: the prompt in brackets, line breaks as they are, other control
+ * characters, which would command a terminal, by their code.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { formatSample } from "@dinograd/dinograd";
+ *
+ * assert.equal(formatSample(" fair lord,\nwell met\x07", "My"), "[My] fair lord,\nwell met\\x07");
+ * assert.equal(formatSample("ROMEO:"), "ROMEO:");
+ * ```
+ */
+export function formatSample(text: string, prompt = ""): string {
+  const visible = text.trimEnd().replaceAll(/\r\n?/g, "\n")
+    // deno-lint-ignore no-control-regex -- terminals act on them
+    .replace(/[\x00-\x08\x0b-\x1f\x7f-\x9f]/g, escapedControl);
+  return (prompt && `[${prompt}]`) + visible;
+}
+
+/** A control character by its code, `\\x07`. */
+export function escapedControl(character: string): string {
+  return `\\x${character.charCodeAt(0).toString(16).padStart(2, "0")}`;
+}
+
 function shorten(value: number, base: number, suffixes: string[]): string {
   if (!Number.isFinite(value)) return String(value);
   let size = Math.abs(value);

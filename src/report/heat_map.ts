@@ -47,11 +47,11 @@ export function shadesOf(
   for (let row = 0; row < rows; row++) {
     const line = Math.floor(row / block) * width;
     for (let column = 0; column < columns; column++) {
-      const value = values[row * columns + column];
+      const value = values[row * columns + column]!;
       if (value === 0) continue;
       const shade = 1 + Math.round(placeOnScale(value, scale) * (SHADES - 1));
       const pixel = line + Math.floor(column / block);
-      pixels[pixel] = Math.max(pixels[pixel], shade);
+      pixels[pixel] = Math.max(pixels[pixel]!, shade);
     }
   }
   return { width, height, pixels };
@@ -67,7 +67,7 @@ export function enlarged(
   for (let y = 0; y < large.height; y++) {
     const line = Math.floor(y / zoom) * width;
     for (let x = 0; x < large.width; x++) {
-      copy[y * large.width + x] = pixels[line + Math.floor(x / zoom)];
+      copy[y * large.width + x] = pixels[line + Math.floor(x / zoom)]!;
     }
   }
   return { ...large, pixels: copy };

@@ -7,7 +7,7 @@ export interface LengthPanel {
   /** Length of each sequence: integers from 0. */
   lengths: ArrayLike<number>;
   /** Greatest length that is kept; drawn as a line, with the lengths above it faint. */
-  limit?: number;
+  limit?: number | undefined;
 }
 
 /** Options of {@linkcode lengthHistogramsSvg}. */
@@ -15,7 +15,7 @@ export interface LengthHistogramsOptions {
   /** The histograms, drawn side by side. */
   panels: readonly LengthPanel[];
   /** Heading of the picture. */
-  title?: string;
+  title?: string | undefined;
   /** Text at the horizontal axes; `length in tokens` by default. */
   xLabel?: string;
   /** Text at the vertical axes; `sequences` by default. */
@@ -58,7 +58,7 @@ export async function lengthHistogramsSvg(options: LengthHistogramsOptions): Pro
     title,
     defaultTitle: "Sequence lengths",
     panels: panels.map((panel, i) =>
-      panelOf(panel, { xLabel, yLabel, width, height, colour: COLOURS[i % COLOURS.length] })
+      panelOf(panel, { xLabel, yLabel, width, height, colour: COLOURS[i % COLOURS.length]! })
     ),
   });
 }
@@ -77,12 +77,12 @@ function barsOf({ name, lengths, limit = Infinity }: LengthPanel): Bar[] {
   }
   let longest = 0;
   for (let i = 0; i < lengths.length; i++) {
-    if (!Number.isInteger(lengths[i]) || lengths[i] < 0) {
+    if (!Number.isInteger(lengths[i]) || lengths[i]! < 0) {
       throw new RangeError(
         `${JSON.stringify(name)}: expected whole lengths from 0 but found ${lengths[i]} at ${i}`,
       );
     }
-    longest = Math.max(longest, lengths[i]);
+    longest = Math.max(longest, lengths[i]!);
   }
   const width = niceWidth((longest + 1) / MAX_BARS);
   const bars = Array.from({ length: Math.floor(longest / width) + 1 }, (_, i): Bar => ({
@@ -91,7 +91,7 @@ function barsOf({ name, lengths, limit = Infinity }: LengthPanel): Bar[] {
     count: 0,
     kept: i * width <= limit,
   }));
-  for (let i = 0; i < lengths.length; i++) bars[Math.floor(lengths[i] / width)].count++;
+  for (let i = 0; i < lengths.length; i++) bars[Math.floor(lengths[i]! / width)]!.count++;
   return bars;
 }
 
@@ -104,7 +104,7 @@ function niceWidth(width: number): number {
 
 function keptPart({ lengths, limit = Infinity }: LengthPanel): string {
   let kept = 0;
-  for (let i = 0; i < lengths.length; i++) if (lengths[i] <= limit) kept++;
+  for (let i = 0; i < lengths.length; i++) if (lengths[i]! <= limit) kept++;
   // Never "100%" unless it is all.
   const percent = Math.floor(kept / lengths.length * 1000) / 10;
   return `limit ${limit} keeps ${percent}%`;
@@ -122,9 +122,9 @@ function panelOf(
 ): unknown {
   const { name, limit } = panel;
   const bars = barsOf(panel);
-  const end = Math.max(bars[bars.length - 1].end, limit === undefined ? 0 : limit + 1);
+  const end = Math.max(bars[bars.length - 1]!.end, limit === undefined ? 0 : limit + 1);
   // A length stands in the middle of its bar, as a limit stands behind the last that it keeps.
-  const middle = bars[0].end === 1 ? 0.5 : 0;
+  const middle = bars[0]!.end === 1 ? 0.5 : 0;
   // The limit's text stands beyond it, where bars are low, if there is room for it.
   const isBeyond = limit !== undefined && (1 - (limit + 1) / end) * width > 150;
   return {

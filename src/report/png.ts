@@ -51,7 +51,7 @@ export function readPngHeader(
   }
   const view = new DataView(png.buffer, png.byteOffset);
   // Greyscale, colours, a palette of colours, greyscale with opacity, colours with opacity.
-  const channels = ({ 0: 1, 2: 3, 3: 3, 4: 2, 6: 4 } as Record<number, number>)[png[25]];
+  const channels = ({ 0: 1, 2: 3, 3: 3, 4: 2, 6: 4 } as Record<number, number>)[png[25]!];
   if (channels === undefined) {
     throw new TypeError(`PNG file has the unknown colour type ${png[25]}`);
   }

@@ -3,7 +3,7 @@ export interface TableColumn {
   /** Name of the rows' property. */
   key: string;
   /** Heading; the key by default. */
-  title?: string;
+  title?: string | undefined;
   /** Digits after the point of the column's numbers; by default as many as each number needs. */
   digits?: number;
 }
@@ -33,12 +33,12 @@ export function formatTable(rows: readonly TableRow[], columns: readonly TableCo
   const heads = columns.map(({ key, title = key }) => cellText(title));
   const cells = rows.map((row) => columns.map(({ key, digits }) => cellText(row[key], digits)));
   const widths = columns.map((_, i) =>
-    Math.max(3, ...[heads, ...cells].map((cells) => widthOf(cells[i])))
+    Math.max(3, ...[heads, ...cells].map((cells) => widthOf(cells[i]!)))
   );
   const line = (cells: string[]) => `| ${cells.join(" | ")} |`;
   const aligned = (cells: string[]) =>
     line(cells.map((cell, i) => {
-      const space = " ".repeat(widths[i] - widthOf(cell));
+      const space = " ".repeat(widths[i]! - widthOf(cell));
       return isNumeric[i] ? space + cell : cell + space;
     }));
   const rule = line(

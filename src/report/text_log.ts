@@ -1,4 +1,4 @@
-import { dirname } from "node:path";
+import { dirname } from "../io/node_builtins.ts";
 import { toPath } from "../io/byte_source.ts";
 import { writeAllSync } from "../io/write_all.ts";
 
@@ -25,11 +25,11 @@ export class TextLog implements Disposable {
   }
 
   /** Opens a log for appending, and makes it and its folder where they are missing. */
-  static async open(path: string | URL, options: TextLogOptions = {}): Promise<TextLog> {
+  static async open(path: string | URL, options?: TextLogOptions): Promise<TextLog> {
     const name = toPath(path);
     await Deno.mkdir(dirname(name), { recursive: true });
     const file = await Deno.open(name, { read: true, append: true, create: true });
-    const log = new TextLog(name, file, options);
+    const log = new TextLog(name, file, options ?? {});
     if (await file.seek(0, Deno.SeekMode.End) > 0) {
       const last = new Uint8Array(1);
       await file.seek(-1, Deno.SeekMode.End);

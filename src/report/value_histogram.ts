@@ -34,7 +34,7 @@ export function countValues(values: ArrayLike<number>): ValueHistogram {
   const buckets = new Float64Array(LIMITS.length);
   let [min, max, sum, sumSquares] = [Infinity, -Infinity, 0, 0];
   for (let i = 0; i < values.length; i++) {
-    const value = values[i];
+    const value = values[i]!;
     if (!Number.isFinite(value)) {
       throw new RangeError(
         `expected finite values but got ${value} at ${i} of ${values.length}`,
@@ -44,7 +44,7 @@ export function countValues(values: ArrayLike<number>): ValueHistogram {
     max = Math.max(max, value);
     sum += value;
     sumSquares += value * value;
-    buckets[bucketOf(value)]++;
+    buckets[bucketOf(value)]!++;
   }
   const begin = bucketOf(min);
   const end = bucketOf(max) + 1;
@@ -65,7 +65,7 @@ function bucketOf(value: number): number {
   let high = LIMITS.length - 1;
   while (low < high) {
     const middle = (low + high) >> 1;
-    if (LIMITS[middle] > value) high = middle;
+    if (LIMITS[middle]! > value) high = middle;
     else low = middle + 1;
   }
   return low;

@@ -26,7 +26,7 @@ export const AXIS = {
 /** A picture of panels side by side. */
 export interface VegaPicture {
   /** Heading of the picture. */
-  title?: string;
+  title?: string | undefined;
   /** Name of the picture for screen readers, where it has no heading. */
   defaultTitle: string;
   /** Group marks, one a panel, each with its own width, height, data, scales and axes. */

@@ -13,9 +13,8 @@ import { Tensor } from "./tensor.ts";
 /** Numbers or booleans in arrays in arrays. */
 export type NestedValues = number | boolean | readonly NestedValues[];
 
-/** Typed arrays that a tensor can be made of. */
-export type TensorSource =
-  | TypedArray
+/** Typed arrays of elements that no tensor has, as `.npy` files may hold them. */
+export type ForeignArray =
   | Float64Array
   | Int8Array
   | Uint8Array
@@ -25,24 +24,12 @@ export type TensorSource =
   | BigInt64Array
   | BigUint64Array;
 
-/** The dtypes of those that no dtype of ours has as its array. */
-const WIDENED = [
-  [Float64Array, "f32"],
-  [Int8Array, "i32"],
-  [Int16Array, "i32"],
-  [BigInt64Array, "i32"],
-  [Uint8Array, "u32"],
-  [Uint8ClampedArray, "u32"],
-  [Uint16Array, "u32"],
-  [BigUint64Array, "u32"],
-] as const;
-
 /** The device and the element type of a new tensor. */
 export interface CreateOptions {
   /** The device; default: the one opened first (see `openDevice`). */
-  readonly device?: Device;
+  readonly device?: Device | undefined;
   /** The element type; default: the data's own, or `f32`. */
-  readonly dtype?: DType;
+  readonly dtype?: DType | undefined;
 }
 
 /** Options of {@linkcode tensor}. */
@@ -52,9 +39,9 @@ export interface TensorOptions extends CreateOptions {
 }
 
 /**
- * A tensor of the given values: a number, nested arrays, or a typed array. Where no dtype is asked for, numbers and `Float64Array`
- * give `f32`, booleans `u32` (0 and 1, as comparisons do), `BigInt64Array`, `Int8Array` and `Int16Array` `i32`, unsigned arrays
- * `u32`, and the arrays of our own dtypes those. Fractions are cut towards zero to become integers.
+ * A tensor of the given values: a number, nested arrays, or a typed array. Where no dtype is asked for, nested arrays of
+ * numbers give `f32`, booleans `u32` (0 and 1, as comparisons do), `Float32Array` `f32`, `Float16Array` `f16`, `Int32Array` `i32`,
+ * `Uint32Array` `u32`, other arrays of floats `f32` and other arrays of integers `i32`. Fractions are cut towards zero to become integers.
  *
  * Throws a `TypeError` for ragged arrays and for a shape that the values do not fill, and a `RangeError` for a value
  * that the dtype cannot hold: outside the range of an integer, or finite but infinite as a float.
@@ -71,41 +58,51 @@ export interface TensorOptions extends CreateOptions {
  * ```
  */
 export function tensor(
-  values: NestedValues | TensorSource,
-  options: TensorOptions = {},
+  values: NestedValues | TypedArray | ForeignArray,
+  options?: TensorOptions,
 ): Tensor {
-  const { device = defaultDevice() } = options;
+  const { device = defaultDevice() } = options ?? {};
   const typed = ArrayBuffer.isView(values);
   const natural = typed ? [values.length] : shapeOf(values);
   const flat = typed ? values : flatten(values, natural);
-  const widened = typed
-    ? WIDENED.find(([source]) => values instanceof source)?.[1]
-    : typeof flat[0] === "boolean"
-    ? "u32"
-    : "f32";
-  const { dtype = widened ?? dtypeOf(values as TypedArray) } = options;
-  const own = !widened && dtypeOf(values as TypedArray) === dtype;
-  const data = own ? values as TypedArray : convert(dtype, flat);
-  const shape = checkShape("tensor", options.shape ?? natural, data.length);
+  const dtype = options?.dtype ?? naturalDType(flat);
+  const data = typed && isTypedArray(values) && dtypeOf(values) === dtype
+    ? values
+    : convert(dtype, flat);
+  const shape = checkShape("tensor", options?.shape ?? natural, data.length);
   const result = Tensor.empty(device, shape, dtype);
   if (data.length) device.write(result.buffer, padded(data));
   return result;
 }
 
+function isTypedArray(array: ArrayLike<unknown>): array is TypedArray {
+  return array instanceof Float32Array || array instanceof Float16Array ||
+    array instanceof Int32Array || array instanceof Uint32Array;
+}
+
+/** The dtype of values where none is asked for. */
+function naturalDType(values: TypedArray | ForeignArray | readonly (number | boolean)[]): DType {
+  if (isTypedArray(values)) return dtypeOf(values);
+  if (ArrayBuffer.isView(values)) return values instanceof Float64Array ? "f32" : "i32";
+  return typeof values[0] === "boolean" ? "u32" : "f32";
+}
+
+const RANGES = { i32: [-(2 ** 31), 2 ** 31 - 1], u32: [0, 2 ** 32 - 1] } as const;
+
 /** The values as `dtype`. Throws a `RangeError` for the first one that it cannot hold. */
 function convert(dtype: DType, values: ArrayLike<number | bigint | boolean>): TypedArray {
   const data = arrayOf(dtype, values.length);
-  const [low, high] = dtype === "i32" ? [-(2 ** 31), 2 ** 31 - 1] : [0, 2 ** 32 - 1];
-  const float = isFloat(dtype);
+  const [minimum, maximum] = RANGES[dtype as keyof typeof RANGES] ?? [-Infinity, Infinity];
   for (let i = 0; i < values.length; i++) {
     const value = Number(values[i]);
     data[i] = value;
-    const fits = float
-      ? Number.isFinite(data[i]) || !Number.isFinite(value)
-      : Math.trunc(value) >= low && Math.trunc(value) <= high;
-    if (fits) continue;
+    if (isFloat(dtype)) {
+      if (Number.isFinite(data[i]) || !Number.isFinite(value)) continue;
+      throw new RangeError(`tensor: expected values in the range of ${dtype} but got ${value}`);
+    }
+    if (value >= minimum && value <= maximum) continue;
     throw new RangeError(
-      `tensor: expected values in the range of ${dtype} but got ${values[i]} at index ${i}`,
+      `tensor: expected values from ${minimum} to ${maximum} for ${dtype} but got ${value}`,
     );
   }
   return data;
@@ -124,22 +121,22 @@ export function constant(
 }
 
 /** A tensor filled with one value. */
-export function full(shape: Shape, value: number, options: CreateOptions = {}): Tensor {
-  return constant(options.device ?? defaultDevice(), shape, value, options.dtype);
+export function full(shape: Shape, value: number, options?: CreateOptions): Tensor {
+  return constant(options?.device ?? defaultDevice(), shape, value, options?.dtype);
 }
 
 /** A tensor of zeros. */
-export function zeros(shape: Shape, options: CreateOptions = {}): Tensor {
+export function zeros(shape: Shape, options?: CreateOptions): Tensor {
   return full(shape, 0, options);
 }
 
 /** A tensor of ones. */
-export function ones(shape: Shape, options: CreateOptions = {}): Tensor {
+export function ones(shape: Shape, options?: CreateOptions): Tensor {
   return full(shape, 1, options);
 }
 
 /** A tensor of zeros with the shape of `x`, on its device and of its dtype unless the options say otherwise. */
-export function zerosLike(x: Tensor, options: CreateOptions = {}): Tensor {
+export function zerosLike(x: Tensor, options?: CreateOptions): Tensor {
   return zeros(x.shape, { device: x.device, dtype: x.dtype, ...options });
 }
 
@@ -157,16 +154,16 @@ export function zerosLike(x: Tensor, options: CreateOptions = {}): Tensor {
  * assert.deepEqual(await y.toArray(), [[1, 1]]);
  * ```
  */
-export function onesLike(x: Tensor, options: CreateOptions = {}): Tensor {
+export function onesLike(x: Tensor, options?: CreateOptions): Tensor {
   return ones(x.shape, { device: x.device, dtype: x.dtype, ...options });
 }
 
 /** The numbers `0, 1, ... length - 1` (or from `start` on, by `step`) in one axis; `i32` by default. */
 export function arange(
   length: number,
-  options: CreateOptions & { readonly start?: number; readonly step?: number } = {},
+  options?: CreateOptions & { readonly start?: number; readonly step?: number },
 ): Tensor {
-  const { start = 0, step = 1, dtype = "i32" } = options;
+  const { start = 0, step = 1, dtype = "i32" } = options ?? {};
   checkShape("arange", [length]);
   return tensor(Array.from({ length }, (_, i) => start + i * step), { ...options, dtype });
 }
@@ -192,9 +189,8 @@ function padded(data: TypedArray): TypedArray {
 
 function shapeOf(values: NestedValues): number[] {
   const shape: number[] = [];
-  for (let part = values; typeof part === "object"; part = part[0]) {
+  for (let part: NestedValues | undefined = values; typeof part === "object"; part = part[0]) {
     shape.push(part.length);
-    if (part.length === 0) break;
   }
   return shape;
 }

@@ -13,13 +13,13 @@ const LONG = 2 * EDGE + 1; // axes up to this length are shown whole
 export function formatValues(values: TypedArray, shape: Shape): string {
   const strides = stridesOf(shape);
   const shown: number[] = [];
-  visit(shape, (at) => shown.push(values[at]), strides, 0, 0);
+  visit(shape, (at) => shown.push(values[at]!), strides, 0, 0);
   const texts = shown.map((value) => formatNumber(value, values instanceof Float32Array));
   const width = Math.max(0, ...texts.map((text) => text.length));
   let next = 0;
   const write = (axis: number, indent: string): string => {
-    if (axis === shape.length) return texts[next++].padStart(width);
-    const length = shape[axis];
+    if (axis === shape.length) return texts[next++]!.padStart(width);
+    const length = shape[axis]!;
     const parts: string[] = [];
     for (let i = 0; i < length; i++) {
       if (length > LONG && i === EDGE) {
@@ -42,9 +42,9 @@ function visit(
   at: number,
 ): void {
   if (axis === shape.length) return show(at);
-  for (let i = 0; i < shape[axis]; i++) {
-    if (shape[axis] > LONG && i === EDGE) i = shape[axis] - EDGE;
-    visit(shape, show, strides, axis + 1, at + i * strides[axis]);
+  for (let i = 0; i < shape[axis]!; i++) {
+    if (shape[axis]! > LONG && i === EDGE) i = shape[axis]! - EDGE;
+    visit(shape, show, strides, axis + 1, at + i * strides[axis]!);
   }
 }
 

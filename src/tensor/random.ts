@@ -65,7 +65,7 @@ function checked(name: string, value: number): number {
 
 /** 52 bits from the system's generator. */
 function freshSeed(): number {
-  const [high, low] = crypto.getRandomValues(new Uint32Array(2));
+  const [high = 0, low = 0] = crypto.getRandomValues(new Uint32Array(2));
   return (high >>> 12) * 2 ** 32 + low;
 }
 

@@ -12,7 +12,7 @@ import type { Tensor } from "./tensor.ts";
 /** Options of {@linkcode recompute}. */
 export interface RecomputeOptions {
   /** The stream that the body draws from, beside the shared one (see `manualSeed`). */
-  readonly random?: RandomState;
+  readonly random?: RandomState | undefined;
 }
 
 /**
@@ -47,10 +47,10 @@ export interface RecomputeOptions {
 export function recompute(
   body: (...inputs: Tensor[]) => Tensor,
   inputs: readonly Tensor[],
-  options: RecomputeOptions = {},
+  options?: RecomputeOptions,
 ): Tensor {
   if (!needsGrad(inputs)) return scoped(() => body(...inputs));
-  const streams = [...new Set([defaultRandom(), options.random ?? defaultRandom()])];
+  const streams = [...new Set([defaultRandom(), options?.random ?? defaultRandom()])];
   const begin = streams.map((stream) => stream.state());
   const output = noGrad(() =>
     scoped(() => {
@@ -68,7 +68,7 @@ export function recompute(
       return leaf;
     });
     const now = streams.map((stream) => stream.state());
-    streams.forEach((stream, i) => stream.restore(begin[i]));
+    streams.forEach((stream, i) => stream.restore(begin[i]!));
     try {
       enableGrad(() =>
         scoped(() => {
@@ -77,7 +77,7 @@ export function recompute(
         })
       );
     } finally {
-      streams.forEach((stream, i) => stream.restore(now[i]));
+      streams.forEach((stream, i) => stream.restore(now[i]!));
     }
     return leaves.map((leaf, i) => wanted[i] ? takeGrad(leaf) : null);
   });

@@ -15,7 +15,7 @@ export function sizeOf(shape: Shape): number {
 /** Row-major strides in elements. */
 export function stridesOf(shape: Shape): number[] {
   const strides = new Array<number>(shape.length);
-  for (let axis = shape.length - 1, stride = 1; axis >= 0; stride *= shape[axis--]) {
+  for (let axis = shape.length - 1, stride = 1; axis >= 0; stride *= shape[axis--]!) {
     strides[axis] = stride;
   }
   return strides;
@@ -76,7 +76,7 @@ export function broadcastStrides(shape: Shape, target: Shape): number[] {
   const own = stridesOf(shape);
   return target.map((length, axis) => {
     const at = axis - target.length + shape.length;
-    return at < 0 || (shape[at] === 1 && length !== 1) ? 0 : own[at];
+    return at < 0 || (shape[at] === 1 && length !== 1) ? 0 : own[at]!;
   });
 }
 

@@ -14,13 +14,16 @@ import { currentScope, Scope } from "./scope.ts";
 import { formatShape, sameShape, type Shape } from "./shape.ts";
 import type { GradNode, Tensor } from "./tensor.ts";
 
+/** Tensors that a backward pass needs, some of which may be left out. */
+export type Saved = readonly (Tensor | undefined)[];
+
 /**
  * The gradient of an operation: from the gradient of its output and the tensors it saved to the gradients of
  * its inputs, in their order; `null` where an input has none or `wanted` says that nobody asks for it.
  */
-export type Backward = (
+export type Backward<S extends Saved = Saved> = (
   outputGrad: Tensor,
-  saved: readonly Tensor[],
+  saved: S,
   wanted: readonly boolean[],
 ) => readonly (Tensor | null)[];
 
@@ -48,14 +51,16 @@ export function needsGrad(inputs: readonly Tensor[]): boolean {
  * Records that `output` was computed from `inputs` by the operation `name`, unless nobody wants a gradient.
  * `saved` are kept alive until `backward` ran. Returns `output`.
  */
-export function record(
+export function record<const S extends Saved>(
   name: string,
   inputs: readonly Tensor[],
   output: Tensor,
-  saved: readonly Tensor[],
-  backward: Backward,
+  saved: S,
+  backward: Backward<S>,
 ): Tensor {
-  if (needsGrad(inputs)) output.node = new Node(name, inputs, saved, backward);
+  if (needsGrad(inputs)) {
+    output.node = new Node(name, inputs, saved, backward as unknown as Backward);
+  }
   return output;
 }
 
@@ -73,13 +78,13 @@ class Node implements GradNode {
   holders = 1;
   grad: Tensor | null = null;
   #targets: (Target | null)[];
-  #saved: Tensor[];
+  #saved: Saved;
   #backward: Backward | null;
 
   constructor(
     readonly name: string,
     inputs: readonly Tensor[],
-    saved: readonly Tensor[],
+    saved: Saved,
     backward: Backward,
   ) {
     this.#targets = inputs.map((input) => {
@@ -87,7 +92,7 @@ class Node implements GradNode {
       const { shape, dtype, device } = input;
       return { at: input.node ? hold(input.node as Node) : input, shape, dtype, device };
     });
-    this.#saved = saved.map((tensor) => tensor.alias().keep());
+    this.#saved = saved.map((tensor) => tensor?.alias().keep());
     this.#backward = backward;
   }
 
@@ -141,7 +146,7 @@ class Node implements GradNode {
       );
     }
     this.#targets.forEach((target, i) =>
-      target && checkGrad(operation, `input ${i}`, target, grads[i])
+      target && checkGrad(operation, `input ${i}`, target, grads[i]!)
     );
     this.#targets.forEach((target, i) => {
       if (!target) return;
@@ -163,7 +168,7 @@ class Node implements GradNode {
 
   #drop(): void {
     const targets = this.#targets;
-    this.#saved.forEach((tensor) => tensor.dispose());
+    this.#saved.forEach((tensor) => tensor?.dispose());
     this.#saved = [];
     this.#targets = [];
     this.#backward = null;

@@ -46,6 +46,11 @@ export class Tensor implements Binding, Disposable {
   readonly size: number;
   /** The first element's index in the buffer; always 0. */
   readonly offset = 0;
+  /**
+   * True when gradients are wanted for it, or flow through it. Set it to ask for a gradient of a leaf, or to stop
+   * asking; integer types throw a `TypeError`.
+   */
+  declare requiresGrad: boolean;
   /** A name for messages; parameters have their path. */
   name = "";
   /** What {@linkcode Tensor.backward} added up for this tensor, where it is a leaf that asked for it. */
@@ -56,6 +61,23 @@ export class Tensor implements Binding, Disposable {
   #requiresGrad = false;
   #disposed = false;
   #scope: Scope | undefined;
+
+  static {
+    // Not `get` and `set` in the class: deno doc leaves out a property that has both.
+    Object.defineProperty(this.prototype, "requiresGrad", {
+      get(this: Tensor): boolean {
+        return this.#requiresGrad || this.node !== null;
+      },
+      set(this: Tensor, wanted: boolean) {
+        if (wanted && this.dtype !== "f32" && this.dtype !== "f16") {
+          throw new TypeError(
+            `requiresGrad: expected a tensor of f32 or f16 but got ${this.dtype}`,
+          );
+        }
+        this.#requiresGrad = wanted;
+      },
+    });
+  }
 
   private constructor(storage: Storage, shape: Shape, dtype: DType) {
     this.#storage = storage;
@@ -101,19 +123,6 @@ export class Tensor implements Binding, Disposable {
   /** Bytes of its elements. */
   get bytes(): number {
     return this.size * BYTES[this.dtype];
-  }
-
-  /** True when gradients are wanted for it, or flow through it. */
-  get requiresGrad(): boolean {
-    return this.#requiresGrad || this.node !== null;
-  }
-
-  /** Asks for a gradient of this leaf, or stops asking. Throws a `TypeError` for integer types. */
-  set requiresGrad(wanted: boolean) {
-    if (wanted && this.dtype !== "f32" && this.dtype !== "f16") {
-      throw new TypeError(`requiresGrad: expected f32 or f16 but got ${this}`);
-    }
-    this.#requiresGrad = wanted;
   }
 
   /** True after {@linkcode Tensor.dispose}. */
@@ -193,7 +202,7 @@ export class Tensor implements Binding, Disposable {
 
   /** Waits for the values and copies them out. */
   async data(): Promise<TypedArray> {
-    return (await readTensors([this]))[0];
+    return (await readTensors([this]))[0]!;
   }
 
   /** The value of a tensor with one element. */
@@ -201,18 +210,22 @@ export class Tensor implements Binding, Disposable {
     if (this.size !== 1) {
       throw new TypeError(`item: expected one element but got shape ${formatShape(this.shape)}`);
     }
-    return (await this.data())[0];
+    return (await this.data())[0]!;
   }
 
-  /** The values as nested arrays; a number for a scalar. */
-  async toArray(): Promise<NestedArray> {
+  /**
+   * The values as nested arrays; a number for a scalar. How deep they are is known at run time alone: as with `JSON.parse`
+   * the type is what the caller says, such as `toArray<number[][]>()`.
+   */
+  // deno-lint-ignore no-explicit-any
+  async toArray<T extends NestedArray = any>(): Promise<T> {
     const values = await this.data();
     let at = 0;
     const nest = (axis: number): NestedArray =>
       axis === this.shape.length
-        ? values[at++]
-        : Array.from({ length: this.shape[axis] }, () => nest(axis + 1));
-    return nest(0);
+        ? values[at++]!
+        : Array.from({ length: this.shape[axis]! }, () => nest(axis + 1));
+    return nest(0) as T;
   }
 
   /** Values (long axes abridged), shape, dtype and device, for people. */
@@ -269,7 +282,7 @@ export class Tensor implements Binding, Disposable {
 }
 
 /** Numbers in arrays in arrays. */
-export type NestedArray = number | NestedArray[];
+export type NestedArray = number | readonly NestedArray[];
 
 /** A tensor of one element that is read along with whatever is read next from its device, which costs no wait. */
 export interface Watched {
@@ -302,7 +315,9 @@ function watchedOn(device: Device): { tensor: Tensor; check: (value: number) => 
 }
 
 /** Reads several tensors with one wait per device, which on WebGPU costs as much as reading one. */
-export async function readTensors(tensors: readonly Tensor[]): Promise<TypedArray[]> {
+export async function readTensors<const T extends readonly Tensor[]>(
+  tensors: T,
+): Promise<{ -readonly [I in keyof T]: TypedArray }> {
   const byDevice = Map.groupBy(tensors, (tensor) => tensor.device);
   const values = new Map<Tensor, TypedArray>();
   for (const [device, group] of byDevice) {
@@ -316,12 +331,12 @@ export async function readTensors(tensors: readonly Tensor[]): Promise<TypedArra
       })),
     );
     all.forEach((tensor, i) =>
-      values.set(tensor, viewOf(tensor.dtype, parts[i].buffer, parts[i].byteOffset, tensor.size))
+      values.set(tensor, viewOf(tensor.dtype, parts[i]!.buffer, parts[i]!.byteOffset, tensor.size))
     );
-    for (const { tensor, check } of checks) check(values.get(tensor)![0]);
+    for (const { tensor, check } of checks) check(values.get(tensor)![0]!);
     await collectForgotten(device);
   }
-  return tensors.map((tensor) => values.get(tensor)!);
+  return tensors.map((tensor) => values.get(tensor)!) as { -readonly [I in keyof T]: TypedArray };
 }
 
 function paddedBytes(tensor: Tensor): number {

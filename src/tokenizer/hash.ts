@@ -8,11 +8,11 @@
 const PRIME = 0x01000193;
 
 /** What the hash of an empty byte string is in this process. */
-const HASH_SEED: number = crypto.getRandomValues(new Int32Array(1))[0];
+const HASH_SEED: number = crypto.getRandomValues(new Int32Array(1))[0]!;
 
 /** FNV-1a over `bytes[start..end)`; `hash` continues the hash of the bytes before. */
 export function hashBytes(bytes: Uint8Array, start: number, end: number, hash = HASH_SEED): number {
-  for (let i = start; i < end; i++) hash = Math.imul(hash ^ bytes[i], PRIME);
+  for (let i = start; i < end; i++) hash = Math.imul(hash ^ bytes[i]!, PRIME);
   return hash;
 }
 

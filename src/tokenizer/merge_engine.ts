@@ -43,23 +43,23 @@ export class MergeEngine {
   #mergeShort(bytes: Uint8Array, start: number, end: number, out: IdBuffer): void {
     const ids = this.#ids, merged = this.#merged;
     let count = end - start;
-    for (let i = 0; i < count; i++) ids[i] = this.#rules.byteIds[bytes[start + i]];
-    for (let i = 0; i + 1 < count; i++) merged[i] = this.#mergeOf(ids[i], ids[i + 1]);
+    for (let i = 0; i < count; i++) ids[i] = this.#rules.byteIds[bytes[start + i]!]!;
+    for (let i = 0; i + 1 < count; i++) merged[i] = this.#mergeOf(ids[i]!, ids[i + 1]!);
     while (count > 1) {
       let best = 0;
-      for (let i = 1; i + 1 < count; i++) if (merged[i] < merged[best]) best = i;
+      for (let i = 1; i + 1 < count; i++) if (merged[i]! < merged[best]!) best = i;
       if (merged[best] === NO_MERGE) break;
-      ids[best] = merged[best];
+      ids[best] = merged[best]!;
       count--;
       for (let i = best + 1; i < count; i++) {
-        ids[i] = ids[i + 1];
-        merged[i - 1] = merged[i];
+        ids[i] = ids[i + 1]!;
+        merged[i - 1] = merged[i]!;
       }
-      if (best + 1 < count) merged[best] = this.#mergeOf(ids[best], ids[best + 1]);
-      if (best > 0) merged[best - 1] = this.#mergeOf(ids[best - 1], ids[best]);
+      if (best + 1 < count) merged[best] = this.#mergeOf(ids[best]!, ids[best + 1]!);
+      if (best > 0) merged[best - 1] = this.#mergeOf(ids[best - 1]!, ids[best]!);
     }
     out.reserve(count);
-    for (let i = 0; i < count; i++) out.data[out.length++] = ids[i];
+    for (let i = 0; i < count; i++) out.data[out.length++] = ids[i]!;
   }
 
   /** The same in n log n: the parts are a linked list, their merges a heap. */
@@ -72,11 +72,11 @@ export class MergeEngine {
     const merged = new Int32Array(count).fill(NO_MERGE);
     const heap = new KeyHeap(count);
     const consider = (at: number): void => {
-      merged[at] = next[at] < count ? this.#mergeOf(ids[at], ids[next[at]]) : NO_MERGE;
+      merged[at] = next[at]! < count ? this.#mergeOf(ids[at]!, ids[next[at]!]!) : NO_MERGE;
       if (merged[at] !== NO_MERGE) heap.push(merged[at] * POSITIONS + at);
     };
     for (let i = 0; i < count; i++) {
-      ids[i] = this.#rules.byteIds[bytes[start + i]];
+      ids[i] = this.#rules.byteIds[bytes[start + i]!]!;
       next[i] = i + 1;
       previous[i] = i - 1;
     }
@@ -84,15 +84,15 @@ export class MergeEngine {
     for (let key = heap.pop(); key >= 0; key = heap.pop()) {
       const at = key % POSITIONS;
       if (merged[at] !== (key - at) / POSITIONS) continue;
-      const right = next[at];
+      const right = next[at]!;
       ids[at] = merged[at];
       merged[right] = NO_MERGE;
-      next[at] = next[right];
-      if (next[at] < count) previous[next[at]] = at;
+      next[at] = next[right]!;
+      if (next[at]! < count) previous[next[at]!] = at;
       consider(at);
-      if (previous[at] >= 0) consider(previous[at]);
+      if (previous[at]! >= 0) consider(previous[at]!);
     }
-    for (let i = 0; i < count; i = next[i]) out.push(ids[i]);
+    for (let i = 0; i < count; i = next[i]!) out.push(ids[i]!);
   }
 
   #mergeOf(left: number, right: number): number {
@@ -120,8 +120,8 @@ class KeyHeap {
     let at = this.#size++;
     while (at > 0) {
       const parent = at - 1 >> 1;
-      if (keys[parent] <= key) break;
-      keys[at] = keys[parent];
+      if (keys[parent]! <= key) break;
+      keys[at] = keys[parent]!;
       at = parent;
     }
     keys[at] = key;
@@ -131,15 +131,15 @@ class KeyHeap {
   pop(): number {
     if (this.#size === 0) return -1;
     const keys = this.#keys;
-    const top = keys[0];
-    const last = keys[--this.#size];
+    const top = keys[0]!;
+    const last = keys[--this.#size]!;
     let at = 0;
     for (;;) {
       let child = at * 2 + 1;
       if (child >= this.#size) break;
-      if (child + 1 < this.#size && keys[child + 1] < keys[child]) child++;
-      if (keys[child] >= last) break;
-      keys[at] = keys[child];
+      if (child + 1 < this.#size && keys[child + 1]! < keys[child]!) child++;
+      if (keys[child]! >= last) break;
+      keys[at] = keys[child]!;
       at = child;
     }
     keys[at] = last;

@@ -5,41 +5,73 @@
  * @module
  */
 import { hashBytes, sameBytes, spread } from "./hash.ts";
-import { PairTable } from "./pair_table.ts";
+import type { PairTable } from "./pair_table.ts";
+import { textOfBytes } from "./tokenizer_json_alphabet.ts";
 import type { Vocabulary } from "./vocabulary.ts";
 
-/** The merges of a tokenizer. Of two possible merges the one into the lower id comes first. */
+/**
+ * The merges of a tokenizer, in numbers of which the lower merges first: a token's number is its id, or another one
+ * that `idOf` knows.
+ */
 export interface MergeRules {
   /** The id of each single byte: 256 entries. */
   readonly byteIds: ArrayLike<number>;
-  /** The id that `left` followed by `right` merges into, or -1. */
+  /** The number that `left` followed by `right` merges into, or -1. */
   merge(left: number, right: number): number;
   /** The id of `bytes[start..end)` if it is known without merging, or -1. */
   whole(bytes: Uint8Array, start: number, end: number): number;
+  /** The id that a number stands for. */
+  idOf(number: number): number;
 }
 
-/**
- * Merges written down as pairs of ids, as a trainer finds them: byte `b` is id `b`, and the n-th
- * pair merges into id `256 + n`.
- */
-export class PairMergeRules implements MergeRules {
-  /** Byte `b` is id `b`. */
-  readonly byteIds: ArrayLike<number> = Uint8Array.from({ length: 256 }, (_, byte) => byte);
-  readonly #pairs = new PairTable();
+/** The merges of a file: the n-th pair of ids merges into the n-th result, lower n first. */
+export interface RankedMerges {
+  /** n by the two ids. */
+  readonly ranks: PairTable;
+  /** The pairs of ids end to end. */
+  readonly pairs: Int32Array;
+  /** Ids that the merges make. */
+  readonly results: Int32Array;
+}
 
-  /** @param pairs the merges in order, no pair twice */
-  constructor(pairs: ReadonlyArray<readonly [number, number]>) {
-    pairs.forEach(([left, right], rank) => this.#pairs.set(left, right, 256 + rank));
+/** Merges by rank: token t is number t, and what the n-th merge makes is number V + n, whatever its id. */
+export class RankedMergeRules implements MergeRules {
+  /** The id of each single byte. */
+  readonly byteIds: ArrayLike<number>;
+  readonly #merges: RankedMerges;
+  readonly #vocabSize: number;
+  readonly #whole: ReadonlyMap<string, number> | undefined;
+
+  /**
+   * @param vocabSize V
+   * @param whole ids of tokens, as `tokenizer.json` writes them, that a word may be without being merged
+   */
+  constructor(
+    merges: RankedMerges,
+    vocabSize: number,
+    byteIds: ArrayLike<number>,
+    whole?: ReadonlyMap<string, number>,
+  ) {
+    this.byteIds = byteIds;
+    this.#merges = merges;
+    this.#vocabSize = vocabSize;
+    this.#whole = whole;
+  }
+
+  /** @inheritdoc */
+  idOf(number: number): number {
+    return number < this.#vocabSize ? number : this.#merges.results[number - this.#vocabSize]!;
   }
 
   /** @inheritdoc */
   merge(left: number, right: number): number {
-    return this.#pairs.get(left, right);
+    const rank = this.#merges.ranks.get(this.idOf(left), this.idOf(right));
+    return rank < 0 ? -1 : this.#vocabSize + rank;
   }
 
   /** @inheritdoc */
-  whole(_bytes: Uint8Array, _start: number, _end: number): number {
-    return -1;
+  whole(bytes: Uint8Array, start: number, end: number): number {
+    return this.#whole?.get(textOfBytes(bytes.subarray(start, end))) ?? -1;
   }
 }
 
@@ -73,9 +105,9 @@ export class VocabularyMergeRules implements MergeRules {
     const byteIds = new Int32Array(256).fill(-1);
     let longest = 0;
     for (let id = 0; id < size; id++) {
-      const start = starts[id], end = starts[id + 1];
+      const start = starts[id]!, end = starts[id + 1]!;
       if (end - start > longest) longest = end - start;
-      if (end - start === 1) byteIds[bytes[start]] = id;
+      if (end - start === 1) byteIds[bytes[start]!] = id;
       const hash = this.#hashes[id] = hashBytes(bytes, start, end);
       let slot = spread(hash) & this.#mask;
       while (this.#slots[slot] !== 0) slot = slot + 1 & this.#mask;
@@ -90,22 +122,27 @@ export class VocabularyMergeRules implements MergeRules {
   /** @inheritdoc */
   merge(left: number, right: number): number {
     const { bytes, starts } = this.#vocabulary;
-    const leftStart = starts[left], leftLength = starts[left + 1] - leftStart;
-    const rightStart = starts[right], length = leftLength + starts[right + 1] - rightStart;
+    const leftStart = starts[left]!, leftLength = starts[left + 1]! - leftStart;
+    const rightStart = starts[right]!, length = leftLength + starts[right + 1]! - rightStart;
     if (length > this.#longest) return -1;
-    const hash = hashBytes(bytes, rightStart, starts[right + 1], this.#hashes[left]);
+    const hash = hashBytes(bytes, rightStart, starts[right + 1]!, this.#hashes[left]);
     let slot = spread(hash) & this.#mask;
     for (;;) {
-      const id = this.#slots[slot] - 1;
+      const id = this.#slots[slot]! - 1;
       if (id < 0) return -1;
-      const start = starts[id];
+      const start = starts[id]!;
       if (
-        this.#hashes[id] === hash && starts[id + 1] - start === length &&
+        this.#hashes[id] === hash && starts[id + 1]! - start === length &&
         sameBytes(bytes, start, bytes, leftStart, leftLength) &&
         sameBytes(bytes, start + leftLength, bytes, rightStart, length - leftLength)
       ) return id;
       slot = slot + 1 & this.#mask;
     }
+  }
+
+  /** @inheritdoc */
+  idOf(number: number): number {
+    return number;
   }
 
   /** @inheritdoc */
@@ -115,11 +152,11 @@ export class VocabularyMergeRules implements MergeRules {
     const hash = hashBytes(word, start, end);
     let slot = spread(hash) & this.#mask;
     for (;;) {
-      const id = this.#slots[slot] - 1;
+      const id = this.#slots[slot]! - 1;
       if (id < 0) return -1;
       if (
-        this.#hashes[id] === hash && starts[id + 1] - starts[id] === end - start &&
-        sameBytes(bytes, starts[id], word, start, end - start)
+        this.#hashes[id] === hash && starts[id + 1]! - starts[id]! === end - start &&
+        sameBytes(bytes, starts[id]!, word, start, end - start)
       ) return id;
       slot = slot + 1 & this.#mask;
     }

@@ -22,7 +22,7 @@ export class PairTable {
 
   /** The value of a pair, or -1. */
   get(left: number, right: number): number {
-    return this.#values[this.#slot(left, right)] - 1;
+    return this.#values[this.#slot(left, right)]! - 1;
   }
 
   /** Sets the value of a pair. */
@@ -52,10 +52,10 @@ export class PairTable {
     this.#values = new Int32Array(slots);
     for (let i = 0; i < values.length; i++) {
       if (values[i] === 0) continue;
-      const slot = this.#slot(left[i], right[i]);
-      this.#left[slot] = left[i];
-      this.#right[slot] = right[i];
-      this.#values[slot] = values[i];
+      const slot = this.#slot(left[i]!, right[i]!);
+      this.#left[slot] = left[i]!;
+      this.#right[slot] = right[i]!;
+      this.#values[slot] = values[i]!;
     }
   }
 }

@@ -11,8 +11,8 @@ import { shown } from "../io/json_text.ts";
 import { MAX_VOCAB_SIZE } from "./merge_engine.ts";
 import { PairTable } from "./pair_table.ts";
 import { byteToken, SentencePieceTokenizer, SPACE_MARK } from "./sentencepiece_tokenizer.ts";
-import type { PretrainedTokenizer } from "./tokenizer_json_base.ts";
-import type { RankedMerges } from "./tokenizer_json_fields.ts";
+import type { PretrainedTokenizer } from "./tokenizer_base.ts";
+import type { RankedMerges } from "./merge_rules.ts";
 
 /** A token of a llama2.c vocabulary. */
 export interface Llama2cToken {
@@ -98,7 +98,7 @@ export async function writeLlama2cTokens(
   view.setInt32(0, longest, true);
   let at = 4;
   encoded.forEach((token, id) => {
-    view.setFloat32(at, tokens[id].score, true);
+    view.setFloat32(at, tokens[id]!.score, true);
     view.setInt32(at + 4, token.length, true);
     bytes.set(token, at + 8);
     at += 8 + token.length;
@@ -168,20 +168,21 @@ function mergesByScore(
   scores: readonly Llama2cToken[],
 ): RankedMerges {
   const order = [...tokens.keys()].slice(SPECIAL.length)
-    .filter((id) => ids.get(tokens[id]) === id && !Number.isNaN(scores[id].score))
-    .sort((a, b) => scores[b].score - scores[a].score || a - b);
+    .filter((id) => ids.get(tokens[id]!) === id && !Number.isNaN(scores[id]!.score))
+    .sort((a, b) => scores[b]!.score - scores[a]!.score || a - b);
   const ranks = new PairTable();
-  const results: number[] = [];
+  const pairs: number[] = [], results: number[] = [];
   for (const id of order) {
-    const token = tokens[id];
+    const token = tokens[id]!;
     for (let cut = 1; cut < token.length; cut++) {
       const left = ids.get(token.slice(0, cut));
       const right = left === undefined ? undefined : ids.get(token.slice(cut));
       if (right === undefined) continue;
       ranks.set(left!, right, results.length);
+      pairs.push(left!, right);
       results.push(id);
     }
   }
   if (results.length > MAX_VOCAB_SIZE) throw new Error(`has more than ${MAX_VOCAB_SIZE} merges`);
-  return { ranks, results: Int32Array.from(results) };
+  return { ranks, pairs: Int32Array.from(pairs), results: Int32Array.from(results) };
 }

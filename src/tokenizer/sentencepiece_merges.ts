@@ -5,7 +5,7 @@
  * @module
  */
 import type { IdBuffer } from "./id_buffer.ts";
-import type { RankedMerges } from "./tokenizer_json_fields.ts";
+import type { RankedMerges } from "./merge_rules.ts";
 
 /** A heap's keys are `rank * 2^32 + position`, which a double holds exactly for ranks below 2^21. */
 const POSITIONS = 2 ** 32;
@@ -23,8 +23,8 @@ export function mergeSymbols(
   const current = new Int32Array(count).fill(-1);
   const heap: number[] = [];
   const consider = (at: number): void => {
-    const right = next[at];
-    current[at] = right < count ? ranks.get(ids[at], ids[right]) : -1;
+    const right = next[at]!;
+    current[at] = right < count ? ranks.get(ids[at]!, ids[right]!) : -1;
     if (current[at] >= 0) pushKey(heap, current[at] * POSITIONS + at);
   };
   for (let at = 0; at < count; at++) consider(at);
@@ -33,15 +33,15 @@ export function mergeSymbols(
     const at = key % POSITIONS;
     const rank = (key - at) / POSITIONS;
     if (current[at] !== rank) continue;
-    const right = next[at];
-    ids[at] = results[rank];
+    const right = next[at]!;
+    ids[at] = results[rank]!;
     current[right] = -1;
-    next[at] = next[right];
-    if (next[at] < count) previous[next[at]] = at;
+    next[at] = next[right]!;
+    if (next[at]! < count) previous[next[at]!] = at;
     consider(at);
-    if (previous[at] >= 0) consider(previous[at]);
+    if (previous[at]! >= 0) consider(previous[at]!);
   }
-  for (let at = 0; at < count; at = next[at]) out.push(ids[at]);
+  for (let at = 0; at < count; at = next[at]!) out.push(ids[at]!);
 }
 
 /** Puts a key into a binary heap, the lowest on top. */
@@ -49,8 +49,8 @@ function pushKey(heap: number[], key: number): void {
   let at = heap.push(key) - 1;
   while (at > 0) {
     const parent = at - 1 >> 1;
-    if (heap[parent] <= key) break;
-    heap[at] = heap[parent];
+    if (heap[parent]! <= key) break;
+    heap[at] = heap[parent]!;
     at = parent;
   }
   heap[at] = key;
@@ -58,16 +58,16 @@ function pushKey(heap: number[], key: number): void {
 
 /** Takes the lowest key out of a heap that is not empty. */
 function popKey(heap: number[]): number {
-  const top = heap[0];
+  const top = heap[0]!;
   const last = heap.pop()!;
   if (heap.length === 0) return top;
   let at = 0;
   for (;;) {
     let child = at * 2 + 1;
     if (child >= heap.length) break;
-    if (child + 1 < heap.length && heap[child + 1] < heap[child]) child++;
-    if (heap[child] >= last) break;
-    heap[at] = heap[child];
+    if (child + 1 < heap.length && heap[child + 1]! < heap[child]!) child++;
+    if (heap[child]! >= last) break;
+    heap[at] = heap[child]!;
     at = child;
   }
   heap[at] = last;

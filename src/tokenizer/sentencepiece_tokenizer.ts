@@ -4,12 +4,12 @@
  * @module
  */
 import type { IdBuffer } from "./id_buffer.ts";
+import type { RankedMerges } from "./merge_rules.ts";
 import { mergeSymbols } from "./sentencepiece_merges.ts";
-import { PretrainedTokenizerBase } from "./tokenizer_json_base.ts";
+import { TokenizerBase } from "./tokenizer_base.ts";
 import {
   type FieldChecks,
   type Fields,
-  type RankedMerges,
   readParts,
   type TokenizerParts,
 } from "./tokenizer_json_fields.ts";
@@ -45,7 +45,7 @@ const encoder = new TextEncoder();
  * (Kudo and Richardson 2018, "SentencePiece", https://arxiv.org/abs/1808.06226). A space is put before the text,
  * and {@linkcode SentencePieceTokenizer.decode} takes it away again.
  */
-export class SentencePieceTokenizer extends PretrainedTokenizerBase {
+export class SentencePieceTokenizer extends TokenizerBase {
   readonly #ids: ReadonlyMap<string, number>;
   readonly #byteIds: Int32Array;
   readonly #merges: RankedMerges;
@@ -68,7 +68,7 @@ export class SentencePieceTokenizer extends PretrainedTokenizerBase {
     });
     // Where no merge reaches over the beginning of a word, a text may be cut there, and words be remembered.
     const crosses = new RegExp(`[^${SPACE_MARK}]${SPACE_MARK}`, "u");
-    this.#word = merges.results.some((id) => crosses.test(tokens[id]))
+    this.#word = merges.results.some((id) => crosses.test(tokens[id]!))
       ? /^[^]+/g
       : new RegExp(`^[^${SPACE_MARK}]+|${SPACE_MARK}+[^${SPACE_MARK}]*`, "g");
   }
@@ -131,7 +131,7 @@ export class SentencePieceTokenizer extends PretrainedTokenizerBase {
     for (const character of word) {
       const id = this.#ids.get(character);
       if (id !== undefined) symbols.push(id);
-      else for (const byte of encoder.encode(character)) symbols.push(this.#byteIds[byte]);
+      else for (const byte of encoder.encode(character)) symbols.push(this.#byteIds[byte]!);
     }
     return Int32Array.from(symbols);
   }

@@ -45,7 +45,7 @@ const D = 0x64, E = 0x65, L = 0x6c, M = 0x6d, R = 0x72, S = 0x73, T = 0x74, V = 
 export function splitGPT2(bytes: Uint8Array, start: number, end: number): number {
   const first = bytes[start];
   if (first === APOSTROPHE) {
-    const length = contraction(bytes[start + 1], bytes[start + 2], end - start);
+    const length = contraction(bytes[start + 1]!, bytes[start + 2]!, end - start);
     if (length > 0) return start + length;
   }
   const body = first === BLANK && start + 1 < end ? start + 1 : start;
@@ -61,9 +61,9 @@ export function splitGPT4(bytes: Uint8Array, start: number, end: number): number
   if (first === APOSTROPHE) {
     // Without regard to case: `| 0x20` lowers ASCII letters and makes no letter of anything else.
     // U+017F, the long s, folds to "s" too.
-    const second = bytes[start + 1];
+    const second = bytes[start + 1]!;
     if (second === 0xc5 && end - start > 2 && bytes[start + 2] === 0xbf) return start + 3;
-    const length = contraction(second | 0x20, bytes[start + 2] | 0x20, end - start);
+    const length = contraction(second | 0x20, bytes[start + 2]! | 0x20, end - start);
     if (length > 0) return start + length;
   }
   const packed = classAndLength(bytes, start);
@@ -103,7 +103,7 @@ function endOfSpace(bytes: Uint8Array, start: number, end: number): number {
   const runEnd = skipClass(bytes, start, end, SPACE);
   if (runEnd === end) return runEnd;
   let last = runEnd - 1;
-  while ((bytes[last] & 0xc0) === 0x80) last--;
+  while ((bytes[last]! & 0xc0) === 0x80) last--;
   return last > start ? last : runEnd;
 }
 

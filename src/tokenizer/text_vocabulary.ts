@@ -96,15 +96,15 @@ export class TextVocabulary {
    */
   static fromSentences(
     sentences: Iterable<string>,
-    options: TextVocabularyOptions = {},
+    options?: TextVocabularyOptions,
   ): TextVocabulary {
-    const { minFrequency = 1 } = options;
+    const { minFrequency = 1 } = options ?? {};
     if (!(minFrequency >= 1)) {
       throw new RangeError(
         `TextVocabulary: expected a minFrequency of 1 or more but got ${minFrequency}`,
       );
     }
-    const { pad, unknown, start, end } = { ...SPECIAL_TOKENS, ...options.specialTokens };
+    const { pad, unknown, start, end } = { ...SPECIAL_TOKENS, ...options?.specialTokens };
     const special = [pad, unknown, start, end] as const;
     const counts = countWords(sentences);
     const words = [...counts]

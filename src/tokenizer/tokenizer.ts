@@ -49,6 +49,12 @@ export interface Tokenizer {
   decodeBytes(ids: ArrayLike<number>): Uint8Array;
 }
 
+/** Thrown when a file is not a tokenizer's; the message names the file and the field. */
+export class TokenizerFormatError extends Error {
+  /** Always `"TokenizerFormatError"`. */
+  override readonly name = "TokenizerFormatError";
+}
+
 /** Thrown when a text holds the text of a special token that was not allowed. */
 export class SpecialTokenError extends Error {
   /** Always `"SpecialTokenError"`. */

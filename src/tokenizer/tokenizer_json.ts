@@ -1,14 +1,12 @@
 /**
- * Tokenizers out of files that other libraries made.
+ * Tokenizers out of a `tokenizer.json`.
  *
  * @module
  */
-import { parseJson } from "../io/json_text.ts";
-import { TokenizerFormatError } from "./byte_pair_json.ts";
+import { BytePairTokenizer } from "./byte_pair_tokenizer.ts";
 import { SentencePieceTokenizer } from "./sentencepiece_tokenizer.ts";
-import type { PretrainedTokenizer } from "./tokenizer_json_base.ts";
-import { PretrainedByteLevelTokenizer } from "./tokenizer_json_byte_level.ts";
-import { FieldChecks } from "./tokenizer_json_fields.ts";
+import type { PretrainedTokenizer } from "./tokenizer_base.ts";
+import { FieldChecks, readTokenizerFile } from "./tokenizer_json_fields.ts";
 
 /**
  * The tokenizer that a `tokenizer.json` of Hugging Face's library describes: byte pair encoding over bytes (GPT-2,
@@ -49,7 +47,7 @@ export function tokenizerFromJson(
   const json = checks.object(value, "file");
   const steps = checks.steps(json.pre_tokenizer, "pre_tokenizer", "pretokenizers");
   return steps.some(({ step }) => step.type === "ByteLevel")
-    ? PretrainedByteLevelTokenizer.read(json, checks)
+    ? BytePairTokenizer.fromJSON(json, source)
     : SentencePieceTokenizer.read(json, checks);
 }
 
@@ -57,12 +55,5 @@ export function tokenizerFromJson(
  * Reads a `tokenizer.json`. Needs `--allow-read`. Throws as {@linkcode tokenizerFromJson} does; the messages name the file.
  */
 export async function loadTokenizerJson(path: string | URL): Promise<PretrainedTokenizer> {
-  const text = await Deno.readTextFile(path);
-  let value: unknown;
-  try {
-    value = parseJson(text);
-  } catch (error) {
-    throw new TokenizerFormatError(`${path}: not JSON: ${(error as Error).message}`);
-  }
-  return tokenizerFromJson(value, String(path));
+  return tokenizerFromJson(await readTokenizerFile(path), String(path));
 }

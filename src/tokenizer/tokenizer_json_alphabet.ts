@@ -16,11 +16,18 @@ const BYTES: ReadonlyMap<string, number> = new Map(
 export function bytesOfAlphabet(text: string): Uint8Array | undefined {
   const bytes = new Uint8Array(text.length);
   for (let i = 0; i < text.length; i++) {
-    const byte = BYTES.get(text[i]);
+    const byte = BYTES.get(text[i]!);
     if (byte === undefined) return undefined;
     bytes[i] = byte;
   }
   return bytes;
+}
+
+/** Bytes as a text of this alphabet. */
+export function textOfBytes(bytes: Uint8Array): string {
+  let text = "";
+  for (const byte of bytes) text += BYTE_CHARACTERS[byte];
+  return text;
 }
 
 function makeCharacters(): string[] {

@@ -1,141 +1,83 @@
 /**
- * Byte-level byte pair encoding out of a `tokenizer.json`, as GPT-2 and LLaMA 3 have it.
+ * Byte-level byte pair encoding in a `tokenizer.json`, as GPT-2 and LLaMA 3 have it.
  *
  * @module
  */
-import { TokenizerFormatError } from "./byte_pair_json.ts";
-import { hashBytes } from "./hash.ts";
-import type { IdBuffer } from "./id_buffer.ts";
-import { MergeEngine } from "./merge_engine.ts";
-import type { MergeRules } from "./merge_rules.ts";
-import { GPT2_PATTERN, GPT4_PATTERN, type PatternName, SPLITTERS } from "./splitter.ts";
-import { BYTE_CHARACTERS, bytesOfAlphabet } from "./tokenizer_json_alphabet.ts";
-import { PretrainedTokenizerBase } from "./tokenizer_json_base.ts";
-import {
-  type FieldChecks,
-  type Fields,
-  type RankedMerges,
-  readParts,
-  type TokenizerParts,
-} from "./tokenizer_json_fields.ts";
-import { Vocabulary } from "./vocabulary.ts";
-import { WordCache } from "./word_cache.ts";
+import { GPT2_PATTERN, GPT4_PATTERN, type PatternName } from "./splitter.ts";
+import type { FieldChecks, Fields, TokenizerParts } from "./tokenizer_json_fields.ts";
 
-const encoder = new TextEncoder();
-
-/**
- * Byte-level byte pair encoding of another library's file. Like {@linkcode ByteLevelTokenizer}, but its ids may stand in
- * any order, and several pairs may merge into one token.
- */
-export class PretrainedByteLevelTokenizer extends PretrainedTokenizerBase {
-  /** The pattern that cuts text into words. */
+/** What is written of a byte-level tokenizer. */
+export interface ByteLevelFile
+  extends Pick<TokenizerParts, "special" | "added" | "prefix" | "suffix"> {
+  /** How text is cut into words. */
   readonly pattern: PatternName;
-  readonly #rules: RankedMergeRules;
-  readonly #engine: MergeEngine;
-  readonly #cache = new WordCache();
-
-  private constructor(
-    parts: TokenizerParts,
-    vocabulary: Vocabulary,
-    rules: RankedMergeRules,
-    pattern: PatternName,
-  ) {
-    super(parts, vocabulary);
-    this.pattern = pattern;
-    this.#rules = rules;
-    this.#engine = new MergeEngine(rules);
-  }
-
-  /** Reads it; what is wrong throws a `TokenizerFormatError`. */
-  static read(json: Fields, checks: FieldChecks): PretrainedByteLevelTokenizer {
-    if (json.normalizer !== null && json.normalizer !== undefined) {
-      checks.fail("normalizer", "none", json.normalizer);
-    }
-    const model = checks.object(json.model, "model");
-    checks.only(model, "model", "byte_fallback", false);
-    const pattern = readPattern(json, checks);
-    const parts = readParts(json, checks);
-    const { tokens, ids, merges } = parts;
-    const bytes = tokens.map((token) => {
-      if (!ids.has(token)) return encoder.encode(token); // added, and so its text as it is
-      return bytesOfAlphabet(token) ??
-        (parts.special.has(token) || parts.added.has(token)
-          ? encoder.encode(token)
-          : checks.fail("model.vocab", "tokens in the alphabet of bytes", token));
-    });
-    const byteIds = BYTE_CHARACTERS.map((character, byte) => {
-      const id = ids.get(character);
-      if (id !== undefined) return id;
-      throw new TokenizerFormatError(
-        `${checks.source}: model.vocab: has no token for the byte ${byte}`,
-      );
-    });
-    const whole = model.ignore_merges === true ? ids : undefined;
-    const rules = new RankedMergeRules(merges, tokens.length, byteIds, whole);
-    return new PretrainedByteLevelTokenizer(parts, Vocabulary.from(bytes), rules, pattern);
-  }
-
-  /** @inheritdoc */
-  protected encodePart(text: string, _first: boolean, out: IdBuffer): void {
-    const bytes = encoder.encode(text);
-    const split = SPLITTERS[this.pattern], cache = this.#cache, known = cache.words;
-    for (let start = 0; start < bytes.length;) {
-      const end = split(bytes, start, bytes.length);
-      const hash = hashBytes(bytes, start, end);
-      const record = cache.find(bytes, start, end, hash);
-      if (record > 0) {
-        const count = known[record + 2];
-        out.reserve(count);
-        for (let i = 0; i < count; i++) out.data[out.length++] = known[record + 3 + i];
-      } else {
-        const first = out.length;
-        const count = this.#engine.encodeWord(bytes, start, end, out);
-        for (let i = first; i < out.length; i++) out.data[i] = this.#rules.idOf(out.data[i]);
-        cache.add(bytes, start, end, hash, out.data, first, count);
-      }
-      start = end;
-    }
-  }
+  /** Ids of the tokens in the alphabet of bytes. */
+  readonly vocab: Iterable<readonly [string, number]>;
+  /** Pairs of tokens with a space between, which all versions of the library read. */
+  readonly merges: readonly string[];
+  /** Whether a word that is a token is not merged. */
+  readonly ignoreMerges: boolean;
 }
 
-/**
- * Merges by rank for the engine, which takes what merges first for the lower number: token t is number t, and what the n-th
- * merge makes is number V + n, whatever its id.
- */
-class RankedMergeRules implements MergeRules {
-  readonly byteIds: readonly number[];
-  readonly #merges: RankedMerges;
-  readonly #vocabSize: number;
-  readonly #whole: ReadonlyMap<string, number> | undefined;
+/** The content of the file. */
+export function byteLevelJson(file: ByteLevelFile): Fields {
+  const { special, added, pattern, prefix, suffix } = file;
+  const byteLevel = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true };
+  const split = {
+    ...{ type: "Split", pattern: { Regex: GPT4_PATTERN }, behavior: "Isolated", invert: false },
+  };
+  const flags = { single_word: false, lstrip: false, rstrip: false, normalized: false };
+  const all = [...special, ...added].sort(([, a], [, b]) => a - b);
+  return {
+    version: "1.0",
+    truncation: null,
+    padding: null,
+    added_tokens: all.map(([content, id]) => ({
+      ...{ id, content, ...flags, special: special.has(content) },
+    })),
+    normalizer: null,
+    pre_tokenizer: pattern === "gpt2" ? { ...byteLevel, use_regex: true } : {
+      type: "Sequence",
+      pretokenizers: [split, { ...byteLevel, use_regex: false }],
+    },
+    post_processor: prefix.length + suffix.length > 0
+      ? templateJson(all, prefix, suffix)
+      : { ...byteLevel, use_regex: false },
+    decoder: { ...byteLevel, use_regex: false },
+    model: {
+      ...{ type: "BPE", dropout: null, unk_token: null, fuse_unk: false, byte_fallback: false },
+      ...{ continuing_subword_prefix: null, end_of_word_suffix: null },
+      ignore_merges: file.ignoreMerges,
+      vocab: Object.fromEntries(file.vocab),
+      merges: file.merges,
+    },
+  };
+}
 
-  constructor(
-    merges: RankedMerges,
-    vocabSize: number,
-    byteIds: readonly number[],
-    whole: ReadonlyMap<string, number> | undefined,
-  ) {
-    this.byteIds = byteIds;
-    this.#merges = merges;
-    this.#vocabSize = vocabSize;
-    this.#whole = whole;
-  }
-
-  /** The id that a number of the engine stands for. */
-  idOf(number: number): number {
-    return number < this.#vocabSize ? number : this.#merges.results[number - this.#vocabSize];
-  }
-
-  merge(left: number, right: number): number {
-    const rank = this.#merges.ranks.get(this.idOf(left), this.idOf(right));
-    return rank < 0 ? -1 : this.#vocabSize + rank;
-  }
-
-  whole(bytes: Uint8Array, start: number, end: number): number {
-    if (!this.#whole) return -1;
-    let word = "";
-    for (let i = start; i < end; i++) word += BYTE_CHARACTERS[bytes[i]];
-    return this.#whole.get(word) ?? -1;
-  }
+/** Ids around a text; the names of pieces that are no added tokens are made up. */
+function templateJson(
+  added: readonly (readonly [string, number])[],
+  prefix: readonly number[],
+  suffix: readonly number[],
+): Fields {
+  const names = new Map(added.map(([content, id]) => [id, content]));
+  const nameOf = (id: number) => names.get(id) ?? `<id ${id}>`;
+  const pieces = (ids: readonly number[], type_id: number) =>
+    ids.map((id) => ({ SpecialToken: { id: nameOf(id), type_id } }));
+  const around = (id: string, type_id: number) => [
+    ...pieces(prefix, type_id),
+    { Sequence: { id, type_id } },
+    ...pieces(suffix, type_id),
+  ];
+  const used = [...new Set([...prefix, ...suffix])].map((id) => [nameOf(id), id] as const);
+  return {
+    type: "TemplateProcessing",
+    single: around("A", 0),
+    pair: [...around("A", 0), ...around("B", 1)],
+    special_tokens: Object.fromEntries(
+      used.map(([name, id]) => [name, { id: name, ids: [id], tokens: [name] }]),
+    ),
+  };
 }
 
 const PATTERNS: ReadonlyMap<unknown, PatternName> = new Map([
@@ -144,7 +86,7 @@ const PATTERNS: ReadonlyMap<unknown, PatternName> = new Map([
 ]);
 
 /** How text is cut into words. */
-function readPattern(json: Fields, checks: FieldChecks): PatternName {
+export function readPattern(json: Fields, checks: FieldChecks): PatternName {
   const steps = checks.steps(json.pre_tokenizer, "pre_tokenizer", "pretokenizers");
   const { step: last, path } = steps.at(-1)!; // the caller found a ByteLevel among them
   if (steps.length > 2 || last.type !== "ByteLevel") {
@@ -161,7 +103,7 @@ function readPattern(json: Fields, checks: FieldChecks): PatternName {
     checks.only(last, path, "use_regex", true);
     return "gpt2";
   }
-  const [{ step: split, path: splitPath }] = steps;
+  const { step: split, path: splitPath } = steps[0]!;
   if (split.type !== "Split") checks.fail(`${splitPath}.type`, `"Split"`, split.type);
   if (last.use_regex !== false) checks.fail(`${path}.use_regex`, "false", last.use_regex);
   checks.only(split, splitPath, "behavior", "Isolated");

@@ -3,22 +3,15 @@
  *
  * @module
  */
-import { shown } from "../io/json_text.ts";
-import { TokenizerFormatError } from "./byte_pair_json.ts";
+import { parseJson, shown } from "../io/json_text.ts";
 import { MAX_VOCAB_SIZE } from "./merge_engine.ts";
+import type { RankedMerges } from "./merge_rules.ts";
 import { PairTable } from "./pair_table.ts";
 import { checkSpecialTokens } from "./special_tokens.ts";
+import { TokenizerFormatError } from "./tokenizer.ts";
 
 /** Any JSON object. */
 export type Fields = Readonly<Record<string, unknown>>;
-
-/** The merges of a file: the n-th pair of ids merges into the n-th result, lower n first. */
-export interface RankedMerges {
-  /** n by the two ids. */
-  readonly ranks: PairTable;
-  /** Ids that the merges make. */
-  readonly results: Int32Array;
-}
 
 /** What a file says besides how text is cut up. */
 export interface TokenizerParts {
@@ -80,6 +73,16 @@ export class FieldChecks {
       const path = `${field}.${list}[${i}]`;
       return { step: this.object(one, path), path };
     });
+  }
+}
+
+/** The JSON of a file. Throws a `TokenizerFormatError` where it is none. */
+export async function readTokenizerFile(path: string | URL): Promise<unknown> {
+  const text = await Deno.readTextFile(path);
+  try {
+    return parseJson(text);
+  } catch (error) {
+    throw new TokenizerFormatError(`${path}: not JSON: ${(error as Error).message}`);
   }
 }
 
@@ -168,6 +171,7 @@ function readMerges(
     checks.fail("model.merges", `at most ${MAX_VOCAB_SIZE - vocabSize} merges`, list.length);
   }
   const ranks = new PairTable();
+  const pairs = new Int32Array(2 * list.length);
   const results = new Int32Array(list.length);
   for (let rank = 0; rank < list.length; rank++) {
     const merge = list[rank];
@@ -179,10 +183,11 @@ function readMerges(
     if (result === undefined) {
       checks.fail(`model.merges[${rank}]`, "a pair that makes a token", merge);
     }
+    pairs.set([ids.get(left)!, ids.get(right)!], 2 * rank);
     ranks.set(ids.get(left)!, ids.get(right)!, rank);
     results[rank] = result!;
   }
-  return { ranks, results };
+  return { ranks, pairs, results };
 }
 
 /** Ids before or after a text; each piece of a template may name a list of them, all the same one. */
@@ -194,7 +199,7 @@ function readTemplate(
   vocabSize: number,
   checks: FieldChecks,
 ): { prefix: number[]; suffix: number[] } {
-  const [prefix, suffix]: number[][] = [[], []];
+  const prefix: number[] = [], suffix: number[] = [];
   for (const { step, path } of checks.steps(json.post_processor, "post_processor", "processors")) {
     if (step.type === "ByteLevel") continue; // moves offsets, which nobody asks for here
     if (step.type !== "TemplateProcessing") {
@@ -217,7 +222,9 @@ function readTemplate(
           (one as number) < vocabSize;
         if (!isId) checks.fail(`${name}.ids`, `ids below ${vocabSize}`, one);
         into.push(one as number);
-        if (into.length > MAX_AROUND) checks.fail(field, `at most ${MAX_AROUND} ids`, into.length);
+        if (into.length > MAX_AROUND) {
+          checks.fail(field, `at most ${MAX_AROUND} ids`, into.length);
+        }
       }
     }
   }

@@ -44,29 +44,29 @@ const ASCII_CLASS: Uint8Array = fillPage(0).slice(0, 128);
  * `length * 4 + class`. `bytes` must be valid UTF-8 and `at` the first byte of a character.
  */
 export function classAndLength(bytes: Uint8Array, at: number): number {
-  const lead = bytes[at];
-  if (lead < 0x80) return 4 | ASCII_CLASS[lead];
+  const lead = bytes[at]!;
+  if (lead < 0x80) return 4 | ASCII_CLASS[lead]!;
   let codePoint: number;
   let length: number;
   if (lead < 0xe0) {
     length = 2;
-    codePoint = (lead & 0x1f) << 6 | bytes[at + 1] & 0x3f;
+    codePoint = (lead & 0x1f) << 6 | bytes[at + 1]! & 0x3f;
   } else if (lead < 0xf0) {
     length = 3;
-    codePoint = (lead & 0x0f) << 12 | (bytes[at + 1] & 0x3f) << 6 | bytes[at + 2] & 0x3f;
+    codePoint = (lead & 0x0f) << 12 | (bytes[at + 1]! & 0x3f) << 6 | bytes[at + 2]! & 0x3f;
   } else {
     length = 4;
-    codePoint = (lead & 0x07) << 18 | (bytes[at + 1] & 0x3f) << 12 |
-      (bytes[at + 2] & 0x3f) << 6 | bytes[at + 3] & 0x3f;
+    codePoint = (lead & 0x07) << 18 | (bytes[at + 1]! & 0x3f) << 12 |
+      (bytes[at + 2]! & 0x3f) << 6 | bytes[at + 3]! & 0x3f;
   }
   const page = pages[codePoint >> PAGE_BITS] ?? fillPage(codePoint >> PAGE_BITS);
-  return length << 2 | page[codePoint & (1 << PAGE_BITS) - 1];
+  return length << 2 | page[codePoint & (1 << PAGE_BITS) - 1]!;
 }
 
 /** The end of the run of characters of class `wanted` that begins at `at`; `at` if there is none. */
 export function skipClass(bytes: Uint8Array, at: number, end: number, wanted: number): number {
   while (at < end) {
-    const byte = bytes[at];
+    const byte = bytes[at]!;
     if (byte < 0x80) {
       if (ASCII_CLASS[byte] !== wanted) return at;
       at++;

@@ -20,9 +20,9 @@ export class Vocabulary {
   /** The vocabulary of `tokens`, in their order. */
   static from(tokens: readonly Uint8Array[]): Vocabulary {
     const starts = new Uint32Array(tokens.length + 1);
-    for (let id = 0; id < tokens.length; id++) starts[id + 1] = starts[id] + tokens[id].length;
-    const bytes = new Uint8Array(starts[tokens.length]);
-    for (let id = 0; id < tokens.length; id++) bytes.set(tokens[id], starts[id]);
+    for (let id = 0; id < tokens.length; id++) starts[id + 1] = starts[id]! + tokens[id]!.length;
+    const bytes = new Uint8Array(starts[tokens.length]!);
+    for (let id = 0; id < tokens.length; id++) bytes.set(tokens[id]!, starts[id]);
     return new Vocabulary(bytes, starts);
   }
 
@@ -35,7 +35,7 @@ export class Vocabulary {
     const starts = new Uint32Array(this.size + added.size + 1);
     starts.set(this.starts);
     for (let i = 1; i <= added.size; i++) {
-      starts[this.size + i] = this.bytes.length + added.starts[i];
+      starts[this.size + i] = this.bytes.length + added.starts[i]!;
     }
     return new Vocabulary(bytes, starts);
   }
@@ -59,16 +59,16 @@ export class Vocabulary {
     const { bytes, starts } = this;
     let length = 0;
     for (let i = 0; i < ids.length; i++) {
-      const id = ids[i];
+      const id = ids[i]!;
       if (!this.#has(id)) throw new RangeError(`ids[${i}] is ${id}, expected ${this.#range()}`);
-      length += starts[id + 1] - starts[id];
+      length += starts[id + 1]! - starts[id]!;
     }
     const joined = new Uint8Array(length);
     let at = 0;
     for (let i = 0; i < ids.length; i++) {
-      const end = starts[ids[i] + 1];
+      const end = starts[ids[i]! + 1]!;
       // Tokens are a few bytes long: a loop beats a call of `set`.
-      for (let from = starts[ids[i]]; from < end; from++) joined[at++] = bytes[from];
+      for (let from = starts[ids[i]!]!; from < end; from++) joined[at++] = bytes[from]!;
     }
     return joined;
   }

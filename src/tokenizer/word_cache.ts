@@ -32,11 +32,11 @@ export class WordCache {
     const length = end - start;
     let slot = spread(hash) & SLOTS - 1;
     for (let probe = 0; probe < PROBES; probe++) {
-      const record = this.#slots[slot];
+      const record = this.#slots[slot]!;
       if (record === 0) return 0;
       if (
         words[record] === hash && words[record + 1] === length &&
-        sameBytes(this.#bytes, (record + HEADER + words[record + 2]) * 4, bytes, start, length)
+        sameBytes(this.#bytes, (record + HEADER + words[record + 2]!) * 4, bytes, start, length)
       ) return record;
       slot = slot + 1 & SLOTS - 1;
     }
@@ -65,9 +65,9 @@ export class WordCache {
     this.words[record] = hash;
     this.words[record + 1] = length;
     this.words[record + 2] = count;
-    for (let i = 0; i < count; i++) this.words[record + HEADER + i] = ids[firstId + i];
+    for (let i = 0; i < count; i++) this.words[record + HEADER + i] = ids[firstId + i]!;
     const at = (record + HEADER + count) * 4;
-    for (let i = 0; i < length; i++) this.#bytes[at + i] = bytes[start + i];
+    for (let i = 0; i < length; i++) this.#bytes[at + i] = bytes[start + i]!;
     this.#slots[this.#freeSlot(hash)] = record;
   }
 

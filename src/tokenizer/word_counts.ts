@@ -21,19 +21,19 @@ export class WordCounts {
     const length = end - start;
     let slot = spread(hash) & this.#slots.length - 1;
     for (; this.#slots[slot] !== 0; slot = slot + 1 & this.#slots.length - 1) {
-      const word = this.#slots[slot] - 1;
-      const at = this.starts[word];
+      const word = this.#slots[slot]! - 1;
+      const at = this.starts[word]!;
       if (
-        this.#hashes[word] === hash && this.starts[word + 1] - at === length &&
+        this.#hashes[word] === hash && this.starts[word + 1]! - at === length &&
         sameBytes(this.bytes, at, source, start, length)
       ) {
-        this.counts[word]++;
+        this.counts[word]!++;
         return;
       }
     }
-    const at = this.starts[this.size];
+    const at = this.starts[this.size]!;
     this.#reserve(at + length);
-    for (let i = 0; i < length; i++) this.bytes[at + i] = source[start + i];
+    for (let i = 0; i < length; i++) this.bytes[at + i] = source[start + i]!;
     this.#hashes[this.size] = hash;
     this.counts[this.size] = 1;
     this.#slots[slot] = ++this.size;
@@ -61,7 +61,7 @@ export class WordCounts {
     this.#hashes = hashes;
     this.#slots = new Int32Array(room * 2);
     for (let word = 0; word < this.size; word++) {
-      let slot = spread(hashes[word]) & this.#slots.length - 1;
+      let slot = spread(hashes[word]!) & this.#slots.length - 1;
       while (this.#slots[slot] !== 0) slot = slot + 1 & this.#slots.length - 1;
       this.#slots[slot] = word + 1;
     }

@@ -39,7 +39,7 @@ export async function validationLoss(
   loader: TokenLoader,
   batches: number,
   device: Device,
-  options: { readonly signal?: AbortSignal } = {},
+  options?: { readonly signal?: AbortSignal | undefined },
 ): Promise<number> {
   if (!(batches >= 1)) {
     throw new RangeError(`validationLoss: expected batches of 1 or more but got ${batches}`);
@@ -49,7 +49,7 @@ export async function validationLoss(
   const losses: Tensor[] = [];
   try {
     for (let i = 0; i < batches; i++) {
-      options.signal?.throwIfAborted();
+      options?.signal?.throwIfAborted();
       await yieldToEventLoop();
       const batch = await loader.next();
       using _scope = new Scope();
@@ -57,7 +57,7 @@ export async function validationLoss(
       losses.push(noGrad(() => model.loss(ids, targets)).keep());
     }
     const values = await readTensors(losses);
-    return values.reduce((sum, [value]) => sum + value, 0) / batches;
+    return values.reduce((sum, [value]) => sum + value!, 0) / batches;
   } finally {
     losses.forEach((loss) => loss.dispose());
     loader.restore(before);

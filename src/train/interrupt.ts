@@ -5,9 +5,11 @@
  */
 
 /** The signals that ask a program to end, with their numbers. */
-const SIGNALS: Readonly<Partial<Record<Deno.Signal, number>>> = Deno.build.os === "windows"
-  ? { SIGINT: 2, SIGBREAK: 21 }
-  : { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 };
+function signals(): [Deno.Signal, number][] {
+  return Deno.build.os === "windows"
+    ? [["SIGINT", 2], ["SIGBREAK", 21]]
+    : [["SIGHUP", 1], ["SIGINT", 2], ["SIGTERM", 15]];
+}
 
 /**
  * Notices Ctrl-C, `kill` and a terminal that is closed (SIGINT, SIGTERM, SIGHUP), so that the program can finish its step
@@ -34,8 +36,7 @@ export class Interrupt implements Disposable {
 
   /** `onFirst` runs when the first signal comes, to say what happens now. */
   constructor(onFirst: (signal: Deno.Signal) => void = () => {}) {
-    const entries = Object.entries(SIGNALS) as [Deno.Signal, number][];
-    this.#listeners = entries
+    this.#listeners = signals()
       .filter(([signal]) => signal !== "SIGHUP" || !isHangUpIgnored())
       .map(([signal, number]) => [signal, () => {
         if (this.requested) Deno.exit(128 + number);

@@ -13,9 +13,9 @@ export interface TrainingSetup {
   /** Tokens of a sequence, T. Default: `maxPositionEmbeddings`. */
   readonly context?: number;
   /** Only the inputs of blocks are kept for the backward pass. */
-  readonly recompute?: boolean;
+  readonly recompute?: boolean | undefined;
   /** Of parameters, gradients and activations; moments and master copies are `f32`. Default: `f32`. */
-  readonly dtype?: "f32" | "f16";
+  readonly dtype?: "f32" | "f16" | undefined;
 }
 
 /** Bytes that live on the device while a GPT-2 trains with AdamW. */

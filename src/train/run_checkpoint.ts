@@ -22,17 +22,17 @@ export interface TrainingRun {
   /** Its moments are saved as `optimizer.<name>`. */
   readonly optimizer: Optimizer;
   /** Loss scaling of mixed precision; saved as `scaler.<name>`. */
-  readonly scaler?: LossScaler;
+  readonly scaler?: LossScaler | undefined;
   /** Where the data stands. */
   readonly loader?: TokenLoader;
   /** The stream of random numbers. */
-  readonly random?: RandomState;
+  readonly random?: RandomState | undefined;
 }
 
 /** What a checkpoint of a run says beside its tensors. */
 interface RunState {
   readonly loader?: TokenLoaderState;
-  readonly random?: RandomStateJson;
+  readonly random?: RandomStateJson | undefined;
   readonly extra: Json;
 }
 
@@ -45,19 +45,19 @@ export async function saveRun(
   folder: string | URL,
   step: number,
   run: TrainingRun,
-  options: { readonly keep?: number; readonly extra?: Json } = {},
+  options?: { readonly keep?: number | undefined; readonly extra?: Json },
 ): Promise<string> {
   const state: Json = {
     loader: run.loader && { ...run.loader.state() },
     random: run.random && { ...run.random.state() },
-    extra: options.extra ?? null,
+    extra: options?.extra ?? null,
   };
   const tensors = [
     ...tensorEntries(run.model.parameters(), "model."),
     ...tensorEntries(run.optimizer.state(), "optimizer."),
     ...tensorEntries(run.scaler?.state() ?? new Map(), "scaler."),
   ];
-  return await saveCheckpoint(folder, step, { state, tensors }, { keep: options.keep });
+  return await saveCheckpoint(folder, step, { state, tensors }, { keep: options?.keep });
 }
 
 /**

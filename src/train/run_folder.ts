@@ -1,9 +1,9 @@
+import { join } from "../io/node_builtins.ts";
 /**
  * The folders in which training runs keep their files.
  *
  * @module
  */
-import { join } from "node:path";
 
 const LOCK = ".lock";
 

@@ -6,7 +6,7 @@
 
 /** What became of a step: its update is made, left out, or the run ends. */
 export type StepVerdict =
-  | { readonly action: "apply"; readonly warning?: string }
+  | { readonly action: "apply"; readonly warning?: string | undefined }
   | { readonly action: "skip" | "stop"; readonly warning: string };
 
 /** Options of {@linkcode StepGuard}. */
@@ -17,7 +17,7 @@ export interface StepGuardOptions {
    * A loss this many standard deviations above the running mean of the last hundred steps or so is a spike.
    * Default: `Infinity`, none is.
    */
-  readonly spike?: number;
+  readonly spike?: number | undefined;
   /** At a spike. Default: `skip`. */
   readonly onSpike?: "skip" | "stop" | "warn";
   /** Steps left out in a row at which the run ends all the same. Default: 10. */
@@ -63,8 +63,8 @@ export class StepGuard {
   #state: StepGuardState = { mean: 0, variance: 0, count: 0, skipped: 0 };
 
   /** Throws a `RangeError` for a `spike` or `maxSkips` that is not above 0. */
-  constructor(options: StepGuardOptions = {}) {
-    const { onNaN = "stop", spike = Infinity, onSpike = "skip", maxSkips = 10 } = options;
+  constructor(options?: StepGuardOptions) {
+    const { onNaN = "stop", spike = Infinity, onSpike = "skip", maxSkips = 10 } = options ?? {};
     if (!(spike > 0) || !(maxSkips > 0)) {
       throw new RangeError(
         `StepGuard: expected spike and maxSkips above 0 but got ${spike} and ${maxSkips}`,
@@ -102,7 +102,7 @@ export class StepGuard {
   #spike(loss: number): string | undefined {
     const { mean, variance, count } = this.#state;
     const deviation = Math.max(Math.sqrt(variance), MIN_DEVIATION);
-    if (count < LEARNING || loss - mean <= this.#options.spike * deviation) return undefined;
+    if (count < LEARNING || loss - mean <= this.#options.spike! * deviation) return undefined;
     return `the loss ${loss.toFixed(4)} is ${((loss - mean) / deviation).toFixed(1)} standard ` +
       `deviations above ${mean.toFixed(4)}`;
   }

@@ -6,8 +6,8 @@ import { readNpy } from "../../src/io/npy.ts";
 import { GPT2 } from "../../src/models/gpt2.ts";
 import { LLaMA } from "../../src/models/llama.ts";
 import { loadLlama2c } from "../../src/pretrained/llama2c.ts";
-import { loadPretrained } from "../../src/pretrained/load_pretrained.ts";
-import { savePretrained } from "../../src/pretrained/save_pretrained.ts";
+import { loadModel } from "../../src/pretrained/load_model.ts";
+import { saveModel } from "../../src/pretrained/save_model.ts";
 import { RandomState } from "../../src/tensor/random.ts";
 import { finish } from "../support/examples.ts";
 import { writeLlama2cTokens } from "../../src/tokenizer/sentencepiece_bin.ts";
@@ -54,7 +54,7 @@ Deno.test("cli: help names every command, wrong usage ends with 2, failures with
       const [args, code, message] of [
         [["speak"], 2, /^error: unknown command 'speak'/],
         [["devices", "--loud"], 2, /^error: unknown option '--loud'/],
-        [["convert", "a", "b", "--to", "onnx"], 2, /It is one of dinograd, huggingface, llama2c/],
+        [["convert", "a", "b", "--to", "onnx"], 2, /It is one of huggingface, llama2c/],
         [["train", "--layers", "0"], 2, /It is an integer above 0/],
         [
           ["evaluate", "nowhere"],
@@ -128,7 +128,7 @@ Deno.test("cli: prepare makes shards, and evaluate, generate and convert take a 
       numAttentionHeads: 2,
     };
     const model = new GPT2(config, { device, random: new RandomState(1) });
-    await savePretrained(model, join(folder, "gpt2"));
+    await saveModel(join(folder, "gpt2"), model);
     const on = ["--device", "cpu"];
 
     const evaluated = await run(folder, ["evaluate", "gpt2", "--text", "a.txt", "--json", ...on]);
@@ -152,9 +152,17 @@ Deno.test("cli: prepare makes shards, and evaluate, generate and convert take a 
     const refused = await run(folder, ["convert", "gpt2", "x.bin", "--to", "llama2c"]);
     assert.equal(refused.code, 2);
     assert.match(refused.err, /llama2\.c has only LLaMA/);
-    const converted = await run(folder, ["convert", "gpt2", "own", "--to", "dinograd"]);
+    const converted = await run(folder, ["convert", "gpt2", "own"]);
     assert.equal(converted.code, 0, converted.err);
     assert.match(converted.err, /parameters of gpt2 written to own/);
+    const continued = await run(folder, greedy.with(1, "own"));
+    assert.equal(continued.out, first.out, continued.err);
+    const counting = ["tokenize", "The whale", "--tokenizer"];
+    const [theirs, ours] = [
+      await run(folder, [...counting, "own"]),
+      await run(folder, [...counting, "gpt2"]),
+    ];
+    assert.equal(theirs.out, ours.out, theirs.err);
     model.dispose();
   }));
 
@@ -181,13 +189,13 @@ Deno.test("cli: convert takes llama2.c's file to Hugging Face's layout and back,
       device,
       random: new RandomState(2),
     });
-    await savePretrained(model, join(folder, "first"));
+    await saveModel(join(folder, "first"), model);
     const { saveLlama2c } = await import("../../src/pretrained/llama2c.ts");
     await saveLlama2c(model, join(folder, "a.bin"));
     const there = await run(folder, ["convert", "a.bin", "hf"]);
     assert.equal(there.code, 0, there.err);
     const [a, b] = [
-      await loadPretrained(join(folder, "hf"), { device, ropeLayout: "interleaved" }),
+      await loadModel(join(folder, "hf"), { device, ropeLayout: "interleaved" }),
       await loadLlama2c(join(folder, "a.bin"), { device }),
     ];
     for (const [name, parameter] of model.parameters()) {
@@ -213,7 +221,7 @@ Deno.test("cli: completions know commands, options and the words that they take"
     assert.deepEqual(await complete("dinograd", "de"), ["devices"]);
     assert.deepEqual(await complete("dinograd", "convert", "--d"), ["--dtype"]);
     assert.deepEqual(await complete("dinograd", "convert", "a", "--to", ""), [
-      ...["dinograd", "huggingface", "llama2c"],
+      ...["huggingface", "llama2c"],
     ]);
     assert.deepEqual(await complete("dinograd", "train", "--on-n"), ["--on-nan"]);
     assert.deepEqual(await complete("dinograd", "train", "--on-nan", ""), ["stop", "skip"]);
@@ -233,7 +241,7 @@ Deno.test("cli: evaluate and prepare end at a signal with its exit code, and say
       numAttentionHeads: 2,
     };
     const model = new GPT2(config, { device, random: new RandomState(1) });
-    await savePretrained(model, join(folder, "gpt2"));
+    await saveModel(join(folder, "gpt2"), model);
     model.dispose();
     await Deno.writeTextFile(join(folder, "a.txt"), "The whale dives. ".repeat(20_000));
     // Words that no cache knows.

@@ -13,7 +13,6 @@ import {
   RandomState,
   SafetensorsFile,
   saveModel,
-  savePretrained,
   textPerplexity,
 } from "../../mod.ts";
 import { inFolder } from "../support/examples.ts";
@@ -113,7 +112,7 @@ Deno.test("cli: evaluate scores with the window, the stride and the limit that i
       numAttentionHeads: 2,
     };
     const model = new GPT2(config, { device, random: new RandomState(1) });
-    await savePretrained(model, join(folder, "gpt2"));
+    await saveModel(join(folder, "gpt2"), model);
     const text = "The whale dives, and the sea is calm again. ".repeat(3);
     const item = (label: number) => ({ ctx: "The whale", endings: ["dives", "is a hat"], label });
     const lines = [0, 1, 0, 0, 1].map((label) => JSON.stringify(item(label))).join("\n");
@@ -165,17 +164,10 @@ Deno.test("cli: convert keeps to its options", () =>
       numAttentionHeads: 2,
     };
     const model = new GPT2(config, { device, random: new RandomState(1) });
-    await saveModel(join(folder, "own"), model);
-    await savePretrained(model, join(folder, "gpt2"));
+    await saveModel(join(folder, "gpt2"), model);
     model.dispose();
     const wrong = await run(folder, [
-      "convert",
-      "gpt2",
-      "new",
-      "--to",
-      "dinograd",
-      "--dtype",
-      "f16",
+      ...["convert", "gpt2", "new", "--to", "llama2c", "--dtype", "f16"],
     ]);
     assert.equal(wrong.code, 2, wrong.err);
     await assert.rejects(Deno.stat(join(folder, "new")), Deno.errors.NotFound);
@@ -204,9 +196,8 @@ Deno.test("cli: generate ends a text at its end token, and takes every --stop an
       device,
       random: new RandomState(5),
     });
-    await saveModel(join(folder, "llama"), model);
+    await saveModel(join(folder, "llama"), model, { tokenizer });
     model.dispose();
-    await tokenizer.save(join(folder, "llama", "tokenizer.json"));
     const all = ["generate", "llama", "x", "--device", "cpu", "--length", "600", "--seed", "1"];
     const flat = ["--temperature", "100000", "--top-k", "1000"];
     const free = await run(folder, [...all, ...flat]);

@@ -5,7 +5,7 @@ import { number, positive, share } from "../../src/cli/arguments.ts";
 import { parseOptions as generateOptions } from "../../src/cli/generate_options.ts";
 import { parseOptions } from "../../src/cli/train/options.ts";
 import { Report } from "../../src/cli/train/report.ts";
-import { isMilestone } from "../../src/cli/train/checks.ts";
+import { isMilestone, validationBatches } from "../../src/cli/train/checks.ts";
 import { inFolder } from "../support/examples.ts";
 
 /** Runs `body` with nothing written to the console. */
@@ -27,7 +27,7 @@ Deno.test("Report writes a step with its share, rates and times, and what was le
     inFolder(async (folder) => {
       const curves = { train: [] as [number, number][], validation: [] as [number, number][] };
       {
-        using report = await Report.open(folder, 0, curves);
+        using report = await Report.open(folder, "A run", 0, curves);
         const apply = { action: "apply" } as const;
         report.step(7, options, { loss: 3.14159, gradNorm: 0.5, verdict: apply }, times);
         const skip = { action: "skip", warning: "the loss is NaN" } as const;
@@ -37,16 +37,25 @@ Deno.test("Report writes a step with its share, rates and times, and what was le
         report.step(200, options, { loss: 3, gradNorm: Infinity, verdict: apply }, times);
         report.hellaSwag(200, { items: 8, acc: 0.25, accNorm: 0.375 });
         report.validation(200, 2.5);
-        await report.draw("A run");
+        report.sample(200, " once\n\nmore\x1b[2J\n", "The whale");
+        const weights = Float32Array.of(1, 0, 0.5, 0.5);
+        const layer = { name: "h.0.attn", heads: 1, queries: 2, keys: 2, weights };
+        const path = await report.attention(200, [layer]);
+        assert.equal(path, `${folder}/attention/step_00000200.svg`);
+        assert.match(await Deno.readTextFile(path), /A run: self-attention after step 200/);
+        await report.draw();
       }
       assert.deepEqual((await Deno.readTextFile(join(folder, "log.txt"))).trimEnd().split("\n"), [
-        "step   7/200 | lr 6.00000e-04 | grad_norm 0.5000 | loss 3.1416 | 2,048 tokens/s | 500 ms | 1 m 30 s left",
+        "step   7/200 | lr 6.00000e-04 | grad_norm 0.5000 | loss 3.141590 | 2,048 tokens/s | 500 ms | 1 m 30 s left",
         "step   8/200 | lr 1.50000e-10 | grad_norm 2.0000 | loss NaN | 512 tokens/s | 2.0 s | 1 h 02 m left" +
         " | the loss is NaN: step left out",
-        "step 200/200 | lr 6.00000e-04 | grad_norm Infinity | loss 3.0000 | 2,048 tokens/s | 500 ms | 1 m 30 s left" +
+        "step 200/200 | lr 6.00000e-04 | grad_norm Infinity | loss 3.000000 | 2,048 tokens/s | 500 ms | 1 m 30 s left" +
         " | overflow, step refused",
         "HellaSwag accuracy 3/8 = 0.3750 after 200 steps",
         "validation loss 2.5000 after 200 steps",
+        "[The whale] once",
+        "",
+        "more\\x1b[2J",
       ]);
       assert.deepEqual(curves, { train: [[7, 3.14159], [200, 3]], validation: [[200, 2.5]] });
       assert.doesNotMatch(await Deno.readTextFile(join(folder, "loss.svg")), /NaN/);
@@ -76,6 +85,12 @@ Deno.test("isMilestone() is true at the first steps, every N and the last", () =
   const found = Array.from({ length: 260 }, (_, i) => i + 1)
     .filter((step) => isMilestone(step, { steps: 257, every: 60 }));
   assert.deepEqual(found, [1, 2, 5, 10, 50, 60, 100, 120, 180, 240, 257]);
+});
+
+Deno.test("validationBatches() has as many tokens as asked for, in equal batches", () => {
+  assert.deepEqual(validationBatches(524_288, 1024, 64), { batchSize: 64, batches: 8 });
+  assert.deepEqual(validationBatches(524_288, 1024, 48), { batchSize: 32, batches: 16 });
+  assert.deepEqual(validationBatches(100, 16, 64), { batchSize: 7, batches: 1 });
 });
 
 Deno.test("parseOptions() of generate has the defaults that its help names", () => {

@@ -48,7 +48,8 @@ Deno.test("cleanSentence() makes words of , . ! ? and keeps hyphens and apostrop
       ["Quoi ?!", "quoi ? !"],
       ["Well...", "well . . ."],
       [". a", ". a"],
-      ["3,000 francs", "3 ,000 francs"],
+      ["3,000 francs", "3 , 000 francs"],
+      ["Oui,non ,peut-être , si.", "oui , non , peut-être , si ."],
       ["", ""],
     ]
   ) assert.equal(cleanSentence(sentence), expected);

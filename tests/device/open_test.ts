@@ -120,7 +120,7 @@ Deno.test("openDevice() survives where wgpu has OpenGL only", async () => {
     console.log(await openDevice({ kind: "webgpu", log: false }).then(() => 0, (e) => e.name));`;
   const { code, stdout } = await new Deno.Command(Deno.execPath(), {
     args: ["eval", "--no-check", program],
-    env: { DENO_WEBGPU_BACKEND: "gl" },
+    env: { DENO_WEBGPU_BACKEND: "gl", DINOGRAD_GPU: "" },
   }).output();
   assert.deepEqual([code, new TextDecoder().decode(stdout)], [0, "cpu 3\nDeviceError\n"]);
 });

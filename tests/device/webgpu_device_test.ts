@@ -415,8 +415,10 @@ gpuTest("close() rejects what waits and what comes later", async () => {
   const waiting = values(device, y);
   const synchronizing = device.synchronize();
   device.close();
-  await assert.rejects(waiting, DeviceLostError);
-  await assert.rejects(synchronizing, DeviceLostError);
+  await Promise.all([
+    assert.rejects(waiting, DeviceLostError),
+    assert.rejects(synchronizing, DeviceLostError),
+  ]);
   await assert.rejects(device.lost, /was closed/);
   await assert.rejects(values(device, y), DeviceLostError);
   assert.throws(

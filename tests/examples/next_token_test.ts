@@ -1,8 +1,12 @@
 // Runs the example as a person would: with the permissions of its header, killed and resumed, stopped by Ctrl-C.
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { createModel } from "../../examples/next_token_byte_pair/models.ts";
+import { parseOptions } from "../../examples/next_token_byte_pair/options.ts";
+import { epochSchedule, isShown } from "../../examples/next_token_byte_pair/schedule.ts";
+import { formatRate } from "../../src/report/format.ts";
 import { CpuDevice } from "../../src/device/cpu/cpu_device.ts";
-import { loadLanguageModel } from "../../src/models/model_folder.ts";
+import { loadModel } from "../../src/pretrained/load_model.ts";
 import { assertSame } from "../support/compare.ts";
 import { readSafetensorsForTest } from "../support/safetensors.ts";
 import { finish, flagsOf, inFolder, startExample, writeText } from "../support/examples.ts";
@@ -14,7 +18,7 @@ const small = [
   ...["--preset", "tiny"],
   ...["--data", "runs/text.txt", "--device", "cpu", "--merges", "30", "--context", "16"],
   ...["--embed", "16", "--layers", "2", "--heads", "2", "--kv-heads", "1", "--batch-size", "16"],
-  ...["--epochs", "2", "--save-every", "4", "--warmup", "3", "--dropout", "0.1"],
+  ...["--epochs", "2", "--save-every", "4", "--warmup", "0.3", "--dropout", "0.1"],
   ...["--samples", "1", "--sample-length", "5", "--prompt", "the king"],
 ];
 
@@ -26,6 +30,15 @@ Deno.test("next_token_byte_pair: all models straight equal a run killed and resu
       startExample(folder, flags, example, ["--out", "runs/straight", ...small]),
     );
     assert.equal(straight.code, 0, straight.text);
+    assert.match(straight.text, /merge 30\/30: [\d,]+ times \(\d+, \d+\) -> 285 "/);
+    assert.match(
+      straight.text,
+      /GPT-2 epoch 2\/2 \| lr \d\.\d{5}e-0\d \| train loss \d\.\d{4}, accuracy \S+% \| validation loss/,
+    );
+    assert.match(
+      straight.text,
+      /--- GPT-2 after a random token:\n[^]*\n--- GPT-2 after the prompt:\n\[the king\]/,
+    );
 
     // It is killed when the second model ends its first epoch, before that is saved.
     const child = startExample(folder, flags, example, ["--out", "runs/killed", ...small]);
@@ -42,10 +55,12 @@ Deno.test("next_token_byte_pair: all models straight equal a run killed and resu
     for (const name of models) {
       const [a, b] = ["straight", "killed"].map((run) => join(folder, "runs", run, name));
       assertSame(await lastCheckpoint(a), await lastCheckpoint(b), name);
-      for (const file of ["attention.svg", "model.json", "model.safetensors", "tokenizer.json"]) {
+      const pictures = ["epoch_001", "epoch_002", "attention_over_a_whole_context"];
+      for (const picture of pictures) await Deno.stat(join(b, `attention/${picture}.svg`));
+      for (const file of ["config.json", "model.safetensors", "tokenizer.json"]) {
         await Deno.stat(join(b, file));
       }
-      const { model } = await loadLanguageModel(b, { device });
+      const model = await loadModel(b, { device });
       assert.equal(model.config.vocabSize, 286);
       model.dispose();
     }
@@ -94,8 +109,9 @@ Deno.test("next_token_byte_pair refuses what cannot be", () =>
     for (
       const [args, message] of [
         [["--models", "gpt2,gpt5"], /It is one of gpt2, gpt3, llama1, llama2, llama3/],
-        [["--kv-heads", "4"], /--kv-heads 4 does not divide --heads 6/],
-        [["--data", "runs/short.txt"], /too few for a context of 256/],
+        [["--kv-heads", "3"], /--kv-heads 3 does not divide --heads 4/],
+        [["--data", "runs/short.txt"], /too few for a context of 64/],
+        [["--warmup", "3"], /--warmup 3 leaves nothing of 3 epochs/],
         [["--out", "runs/used"], /runs\/used holds another run: go on with --resume runs\/used/],
         [["--resume", "runs/other"], /There is no run to resume in runs\/other/],
         [
@@ -111,6 +127,31 @@ Deno.test("next_token_byte_pair refuses what cannot be", () =>
       assert.match(text, message);
     }
   }));
+
+Deno.test("next_token_byte_pair's preset spec has the sizes and the rates of the run it answers to", () => {
+  assert.equal(parseOptions([]).options.preset, "tiny");
+  const { options } = parseOptions(["--preset", "spec"]);
+  const device = CpuDevice.open({ threads: 1 });
+  const counts = (["gpt2", "gpt3", "llama1"] as const).map((name) => {
+    const model = createModel(name, 256 + options.merges, options, { device, random: null });
+    const count = model.parameterCount();
+    model.dispose();
+    return count;
+  });
+  device.close();
+  assert.deepEqual(counts, [7_487_232, 7_487_232, 7_661_952]);
+
+  const batches = 7;
+  const schedule = epochSchedule(options, batches);
+  const rates = Array.from({ length: 100 }, (_, epoch) => schedule((epoch + 1) * batches - 1));
+  assert.deepEqual(rates.slice(0, 6).map((rate) => rate.toFixed(6)), [
+    ...["0.000200", "0.000400", "0.000600", "0.000800", "0.001000", "0.001000"],
+  ]);
+  assert.equal(formatRate(rates[99]), "1.02706e-05");
+  assert.equal(schedule(99 * batches), rates[99], "one rate for a whole epoch");
+  const shown = Array.from({ length: 35 }, (_, i) => i + 1).filter((epoch) => isShown(epoch, 35));
+  assert.deepEqual(shown, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 20, 30, 35]);
+});
 
 function kill(child: Deno.ChildProcess): void {
   try {

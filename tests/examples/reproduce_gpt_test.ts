@@ -14,7 +14,7 @@ const example = new URL("examples/reproduce_gpt.ts", root).pathname;
 /** A model so small that a step takes milliseconds; the vocabulary has to stay. */
 const small = [
   ...["--layers", "1", "--embed", "16", "--heads", "2", "--context", "16", "--batch", "2"],
-  ...["--total-batch", "64", "--warmup", "2", "--every", "10", "--val-batches", "1"],
+  ...["--total-batch", "64", "--warmup", "2", "--every", "10", "--val-tokens", "32"],
   ...["--samples", "1", "--sample-length", "3", "--dropout", "0.1"],
 ];
 
@@ -46,6 +46,14 @@ for (const device of ["cpu", "webgpu"]) {
         }
       });
       assert.notEqual(killed.code, 0, "the run was not killed");
+      // Drawn at milestones, not only at the end.
+      assert.match(await Deno.readTextFile(join(folder, "killed/loss.svg")), /GPT-2, tiny/);
+      const names = [...Deno.readDirSync(join(folder, "killed"))].map(({ name }) => name);
+      const events = names.find((name) => name.includes("tfevents"))!;
+      assert.match(await Deno.readTextFile(join(folder, "killed", events)), /weight_norm/);
+      const attention = await Deno.readTextFile(join(folder, "killed/attention/step_00000010.svg"));
+      assert.match(attention, /self-attention after step 10/);
+      assert.match(killed.text, /^\[The whale\].*[^]*^saved /m);
       const resumed = await finish(start(folder, ["--resume", "killed", ...args]));
       assert.equal(resumed.code, 0, resumed.text);
       assert.match(resumed.text, /going on after step 10 /);
@@ -273,6 +281,7 @@ Deno.test("reproduce_gpt refuses what cannot be", () =>
         [["--heads", "5"], /--heads 5 does not divide --embed 64/],
         [["--total-batch", "1000"], /1000 is no multiple of 8 x 128/],
         [["--preset", "huge"], /It is one of tiny, small, 124m/],
+        [["--preset", "124m"], /--preset 124m needs --data: `deno task prepare:fineweb`/],
         [["--data", "nowhere"], /nowhere: there is no such folder of token shards/],
         [["--resume"], /There is no run to resume in runs\//],
       ] as const
@@ -298,11 +307,11 @@ Deno.test("reproduce_gpt runs from a URL with the permissions that its header na
   }));
 
 Deno.test("reproduce_gpt's preset 124m is the reference's run", () => {
-  const options = parseOptions(["--preset", "124m"]);
+  const options = parseOptions(["--preset", "124m", "--data", "shards"]);
   const { layers, heads, embed, context, vocab, steps, totalBatch } = options;
   assert.deepEqual([layers, heads, embed, context, vocab], [12, 12, 768, 1024, 50304]);
   assert.deepEqual([steps, totalBatch, options.warmup], [19073, 524288, 715]);
-  assert.deepEqual([options.weightDecay, options.clip, options.valBatches], [0.1, 1, 20]);
+  assert.deepEqual([options.weightDecay, options.clip, options.valTokens], [0.1, 1, 524_288]);
   assert.equal(options.batch, undefined);
   const schedule = warmupCosine({
     maxLr: options.lr,

@@ -1,6 +1,7 @@
 // Runs the example as a person would: trained, stopped and resumed, and asked to translate.
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { parseOptions } from "../../examples/seq_to_seq_with_transformer/options.ts";
 import { assertSame } from "../support/compare.ts";
 import { readSafetensorsForTest } from "../support/safetensors.ts";
 
@@ -81,24 +82,45 @@ Deno.test("seq_to_seq_with_transformer trains, saves, and translates with its he
       deno,
     });
     assert.equal(code, 0, text);
-    assert.match(text, /27 pairs to train on, 3 to validate .*; 0 left out/);
+    assert.match(text, /27 pairs to train on, 3 to validate .*; 0 are too long and left out/);
     assert.match(text, /English vocabulary: 16 tokens/);
     assert.match(text, /epoch 30\/30 \| train loss \d+\.\d+, accuracy 100\.0% \| validation loss/);
-    assert.match(text, /beam 3: .* \(BLEU-4 \d\.\d{3}, by weights 1\/2\^n \d\.\d{3}\)/);
-    assert.match(text, /teacher-forced: \S+ \S+ \S+ [.!]/);
-    assert.match(text, /beam 2: corpus BLEU-4 \d+\.\d\d on 3 held-out sentences/);
+    assert.match(text, /score: log-probability \/ words\^0\.75/);
+    assert.match(text, /^\S+ \S+ \S+ [.!] \(expected: \S+ \S+ \S+ [.!]\)$/m);
+    assert.match(
+      text,
+      /^-> beam 3 \| score +-\d\.\d{4} \| BLEU-4 \d\.\d{3}, by 1\/2\^n \d\.\d{3} \| \S+ \S+ \S+ [.!]$/m,
+    );
+    assert.match(text, /^-> teacher forcing \| \S+ \S+ \S+ [.!] <EOS>( \S+){11}$/m);
+    assert.match(text, /beam 2: corpus BLEU-4 \d+\.\d\d on 3 sentences held out/);
 
     const [, out] = /writing to (runs\/\S+)/.exec(text)!;
     const names = [...Deno.readDirSync(join(folder, out))].map(({ name }) => name);
     for (
       const name of [
-        ...["model.json", "model.safetensors", "source_vocabulary.json", "target_vocabulary.json"],
+        ...["config.json", "model.safetensors", "source_vocabulary.json", "target_vocabulary.json"],
         ...["lengths.svg", "curves.svg", "log.txt"],
-        ...["attention_encoder.svg", "attention_decoder.svg", "attention_cross.svg"],
       ]
     ) assert.ok(names.includes(name), `${name} is not among ${names}`);
-    const svg = await Deno.readTextFile(join(folder, out, "attention_cross.svg"));
-    for (const word of ["SOS", "EOS", "ici"]) assert.ok(svg.includes(word), word);
+    const events = names.find((name) => name.includes("tfevents"))!;
+    const written = await Deno.readTextFile(join(folder, out, events));
+    for (const tag of ["perplexity/train", "perplexity/validation", "weight_norm"]) {
+      assert.ok(written.includes(tag), tag);
+    }
+    const pictures = [...Deno.readDirSync(join(folder, out, "attention"))].map(({ name }) => name);
+    assert.deepEqual(pictures.sort(), [
+      ...["cross.svg", "cross_epoch_001.svg", "cross_epoch_010.svg", "cross_epoch_020.svg"],
+      ...["cross_epoch_030.svg", "decoder.svg", "encoder.svg"],
+    ]);
+    // Rows of cross-attention are the words produced, which <SOS> is not.
+    const [cross, decoder] = await Promise.all(
+      ["cross_epoch_030", "decoder"].map((name) =>
+        Deno.readTextFile(join(folder, out, "attention", `${name}.svg`))
+      ),
+    );
+    assert.match(cross, /\(epoch 30\)/);
+    assert.ok(!cross.includes("SOS") && cross.includes("EOS"));
+    assert.ok(decoder.includes("SOS"));
 
     // The newest model in runs/, without the data; "Tom" and "!" want cleaning.
     const translated = await run(folder, ["--translate", "Tom sleep here!", "--device", "cpu"], {
@@ -163,6 +185,31 @@ Deno.test("seq_to_seq_with_transformer goes on after Ctrl-C as if it had not bee
     assertSame(a, b); // the CPU device repeats bit by bit
   }));
 
+Deno.test("seq_to_seq_with_transformer --held 0 --cut trains on all pairs, the long ones cut", () =>
+  inFolder(async (folder) => {
+    const lengths = ["--source-length", "5", "--target-length", "5"];
+    await Deno.writeTextFile(
+      join(folder, "pairs.txt"),
+      "you run now here !\ttu cours ici !\n",
+      { append: true },
+    );
+    const { code, text } = await run(folder, [
+      ...[...small, ...lengths, "--held", "0", "--cut", "--epochs", "1"],
+    ]);
+    assert.equal(code, 0, text);
+    assert.match(text, /31 pairs to train on, 0 to validate .*; 1 are too long and cut/);
+  }));
+
+Deno.test("seq_to_seq_with_transformer's preset spec is the run it answers to", () => {
+  assert.equal(parseOptions([]).options.preset, "tiny");
+  const { options } = parseOptions(["--preset", "spec"]);
+  const { held, cut, epochs, batch, lr, minLr, warmup, pairs } = options;
+  assert.deepEqual({ held, cut, epochs, batch, lr, minLr, warmup, pairs }, {
+    ...{ held: 0, cut: true, epochs: 400, batch: 1024, pairs: undefined },
+    ...{ lr: 1e-3, minLr: 1e-3, warmup: 0 },
+  });
+});
+
 Deno.test("seq_to_seq_with_transformer refuses what cannot be", () =>
   inFolder(async (folder) => {
     await Deno.writeTextFile(join(folder, "bad.txt"), "Go.\tVa !\nRun!\n");
@@ -171,7 +218,7 @@ Deno.test("seq_to_seq_with_transformer refuses what cannot be", () =>
       [["--data", "bad.txt"], /bad\.txt: line 2: expected two sentences with a tab between them/],
       [["--data", "cut.zip"], /cut\.zip: is not a complete zip archive/],
       [["--data", "pairs.txt", "--source-length", "2"], /0 pairs .* are too few to train/],
-      [["--heads", "5"], /--heads 5 does not divide --embed 256/],
+      [["--heads", "5"], /--heads 5 does not divide --embed 96/],
       [["--translate", "i run now ."], /There is no run of translator in runs\//],
       [["--model", "x"], /--model goes with --translate/],
     ] as const;

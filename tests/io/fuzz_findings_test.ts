@@ -16,7 +16,8 @@ import { parseJson, shown } from "../../src/io/json_text.ts";
 import { encodeNpy, readNpy } from "../../src/io/npy.ts";
 import { SafetensorsFile } from "../../src/io/safetensors.ts";
 import { GPT2 } from "../../src/models/gpt2.ts";
-import { loadModel, saveModel } from "../../src/models/model_folder.ts";
+import { loadModel } from "../../src/pretrained/load_model.ts";
+import { saveModel } from "../../src/pretrained/save_model.ts";
 import { Transformer } from "../../src/models/transformer.ts";
 import { downloadModel } from "../../src/pretrained/download_model.ts";
 import { readWeightMap } from "../../src/pretrained/weight_files.ts";
@@ -188,15 +189,11 @@ Deno.test("tokenizerFromJson() throws when a field is nested deep or a template 
   }, /single\[1\]: expected at most 1024 ids, got 1025/);
 });
 
-Deno.test("BytePairTokenizer.fromJSON() refuses special tokens that are too long to search for", () => {
+Deno.test("BytePairTokenizer.train() refuses special tokens that are too long to search for", () => {
   const load = (specialTokens: string[]) =>
-    BytePairTokenizer.fromJSON({
-      ...{ format: "dinograd-byte-pair-tokenizer", version: 1, pattern: "gpt4", merges: [] },
-      specialTokens,
-    }, "t.json");
+    BytePairTokenizer.train("", { merges: 0, specialTokens });
   assert.equal(load(["[".repeat(1024)]).encode("[[").length, 2);
-  const message =
-    /t\.json: specialTokens\[\d+\]: expected at most 1024 characters, and 262144 of all/;
+  const message = /specialTokens\[\d+\]: expected at most 1024 characters, and 262144 of all/;
   assert.throws(() => load(["<|endoftext|>", "[".repeat(200_000)]), message);
   assert.throws(() => load(Array.from({ length: 300 }, (_, i) => `${i}`.padEnd(1000))), message);
 });
@@ -225,30 +222,29 @@ Deno.test("loadModel() makes nothing when the configuration speaks of more than 
       new GPT2(sizes, { device }),
       new Transformer({ ...rest, sourceVocabSize: 9, targetVocabSize: 9 }, { device }),
     ];
-    const path = join(folder, "model.json");
-    const cases: [model: number, fields: object, message: RegExp][] = [
-      [0, { vocabSize: 2 ** 40 }, /speaks of 8796093022208 numbers by its "vocabSize"/],
-      [
-        0,
-        { numHiddenLayers: 1000 },
-        /has "numHiddenLayers" of 1000, but "model\.safetensors" has \d+ tensors/,
-      ],
-      [0, { hiddenSize: 2 ** 20 }, /speaks of/],
-      [0, { intermediateSize: 2 ** 40 }, /speaks of/],
-      [
-        0,
-        { intermediateSize: [8] },
-        /expected "intermediateSize" to be an integer above 0 but got \[8\]/,
-      ],
-      [1, { maxPositionEmbeddings: 2 ** 45 }, /speaks of .* by its "maxPositionEmbeddings"/],
+    const path = join(folder, "config.json");
+    const weights = join(folder, "model.safetensors");
+    const cases: [model: number, fields: object, file: string, message: RegExp][] = [
+      [0, { n_layer: 1000 }, weights, /too few for the 1000 layers/],
+      [0, { n_inner: [8] }, path, /expected "n_inner" to be an integer above 0 but got \[8\]/],
+      [1, { max_position_embeddings: 2 ** 45 }, path, /by its "max_position_embeddings"/],
     ];
-    for (const [i, fields, message] of cases) {
+    const kinds = ["gpt2", "transformer"] as const;
+    const change = async (i: number, fields: object) => {
       await saveModel(folder, models[i]);
       const json = JSON.parse(await Deno.readTextFile(path));
-      Object.assign(json.config, fields);
-      await Deno.writeTextFile(path, JSON.stringify(json));
-      const before = device.memory().live;
-      await refuses(loadModel(folder, { device }), path, message);
+      await Deno.writeTextFile(path, JSON.stringify({ ...json, ...fields }));
+    };
+    const before = device.memory().live;
+    for (const [i, fields, file, message] of cases) {
+      await change(i, fields);
+      await refuses(loadModel(folder, { device, kinds }), file, message);
+      assert.equal(device.memory().live, before);
+    }
+    const large = [{ vocab_size: 2 ** 40 }, { n_embd: 2 ** 20 }, { n_inner: 2 ** 40 }];
+    for (const fields of large) {
+      await change(0, fields);
+      await assert.rejects(loadModel(folder, { device, kinds }), /does not fit the model/);
       assert.equal(device.memory().live, before);
     }
     for (const model of models) model.dispose();

@@ -1,5 +1,10 @@
 import assert from "node:assert/strict";
 import { matmul, type MatmulOptions, matmulParams } from "../../kernels/gemm/matmul.ts";
+import { launchAttentionBackward } from "../../kernels/attention/attention_backward.ts";
+import { attentionForward } from "../../kernels/attention/attention_forward.ts";
+import { type AttentionOptions, attentionParams } from "../../kernels/attention/attention.ts";
+import { CpuDevice } from "../../src/device/cpu/cpu_device.ts";
+import type { Device } from "../../src/device/device.ts";
 import type { Binding } from "../../src/device/device.ts";
 import type { DType, TypedArray } from "../../src/device/dtype.ts";
 import { WebGpuDevice } from "../../src/device/webgpu/webgpu_device.ts";
@@ -58,7 +63,8 @@ Deno.test({
   sanitizeResources: false,
   sanitizeOps: false,
   fn: async () => {
-    const device = await WebGpuDevice.open({ gpu: matrixUnitGpu() });
+    const used = new Set<string>();
+    const device = await WebGpuDevice.open({ gpu: matrixUnitGpu(used) });
     assert(device.matrixUnits);
     for (const [transposeA, transposeB] of [[0, 0], [0, 1], [1, 0], [1, 1]]) {
       const transposes = { transposeA, transposeB };
@@ -66,6 +72,68 @@ Deno.test({
       await check(device, { m: 76, n: 84, k: 68, ...transposes, alpha: 0.5, beta: 1 });
     }
     await check(device, { m: 20, n: 132, k: 4, transposeB: 1, batches: 3, c: "f16" });
+    assert.deepEqual([...used], ["matmul"]);
     device.close();
+  },
+});
+
+/** Output, stats and gradients of an attention on a device, in f32. */
+async function attend(
+  device: Device,
+  options: AttentionOptions & { valid?: boolean },
+): Promise<Float32Array[]> {
+  const { valid, ...sizes } = options;
+  const p = attentionParams(sizes);
+  const given = (data: TypedArray, dtype: DType): Binding => {
+    const buffer = device.createBuffer(data.byteLength);
+    device.write(buffer, data);
+    return { buffer, dtype, offset: 0, size: data.length };
+  };
+  const { batch, heads, kvHeads, queries, keys, d } = p;
+  const [ofQueries, ofKeys] = [batch * heads * queries * d, batch * kvHeads * keys * d];
+  const q = given(halves(ofQueries, 1), "f16"), k = given(halves(ofKeys, 2), "f16");
+  const v = given(halves(ofKeys, 3), "f16"), dO = given(halves(ofQueries, 4), "f16");
+  const mask = Int32Array.from({ length: batch * keys }, (_, i) => Number(i % 3 !== 1));
+  const keyValid = valid ? given(mask, "i32") : undefined;
+  const [o, dQ] = [1, 2].map(() => given(new Float16Array(ofQueries), "f16"));
+  const [dK, dV] = [1, 2].map(() => given(new Float16Array(ofKeys), "f16"));
+  const stats = given(new Float32Array(2 * batch * heads * queries), "f32");
+  device.launch(attentionForward, { q, k, v, keyValid, o, stats }, p);
+  launchAttentionBackward(device, { q, k, v, o, dO, keyValid, stats, dQ, dK, dV }, p);
+  const bytes = await device.read([o, dQ, dK, dV].map(({ buffer, size }) => (
+    { buffer, byteOffset: 0, byteLength: 2 * size }
+  )));
+  return bytes.map(({ buffer }) => Float32Array.from(new Float16Array(buffer)));
+}
+
+Deno.test({
+  name: "attention on matrix units agrees with the CPU's",
+  ignore: isDawn,
+  sanitizeResources: false,
+  sanitizeOps: false,
+  fn: async () => {
+    const used = new Set<string>();
+    const device = await WebGpuDevice.open({ gpu: matrixUnitGpu(used) });
+    const cpu = CpuDevice.open({ threads: 1, simd: false });
+    const sizes = { batch: 2, heads: 2, kvHeads: 1, queries: 70, keys: 75, d: 16 };
+    for (
+      const more of [
+        { step: 1 },
+        { valid: true },
+        { step: 1, block: 20, queries: 33, valid: true },
+        { step: 1, keys: 20, queries: 41 }, // the first queries see nothing
+      ]
+    ) {
+      const options = { ...sizes, ...more };
+      const expected = await attend(cpu, options);
+      const actual = await attend(device, options);
+      expected.forEach((values, i) => {
+        const what = `${["o", "dQ", "dK", "dV"][i]} of ${JSON.stringify(options)}`;
+        assertCloseEach(actual[i], values, 4e-3, what);
+      });
+    }
+    assert.equal(used.size, 3, [...used].join());
+    device.close();
+    cpu.close();
   },
 });

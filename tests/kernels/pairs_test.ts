@@ -11,16 +11,17 @@
  * @module
  */
 import assert from "node:assert/strict";
-import type { Binding, Device } from "../../src/device/device.ts";
-import { dtypeOf, type TypedArray, viewOf } from "../../src/device/dtype.ts";
+import type { Device } from "../../src/device/device.ts";
+import { type TypedArray, viewOf } from "../../src/device/dtype.ts";
 import type { Kernel } from "../../src/device/kernel.ts";
 import { WebGpuDevice } from "../../src/device/webgpu/webgpu_device.ts";
 import { assertCloseEach } from "../support/compare.ts";
 import { deviceName, openWebGpuDevices, testDevices } from "../support/devices.ts";
-import { hardwareProfileGpu } from "../support/hardware_profile.ts";
 import { isDawn } from "../support/gpu.ts";
+import { hardwareProfileGpu } from "../support/hardware_profile.ts";
 import { boundLoops, rewritingGpu } from "../support/rewriting_gpu.ts";
 import type { Case } from "./case.ts";
+import { launchCase } from "./launch_case.ts";
 
 const folder = new URL("../../kernels/", import.meta.url);
 const files = [...Deno.readDirSync(folder)]
@@ -128,20 +129,10 @@ function copies(bindings: Case["bindings"]): Record<string, TypedArray | undefin
 }
 
 async function run(device: Device, one: Case): Promise<Record<string, TypedArray>> {
-  const { kernel, bindings, params } = one;
-  const bound: Record<string, Binding | undefined> = {};
-  for (const [name, values] of Object.entries(bindings)) {
-    if (!values) continue;
-    const bytes = new Uint8Array(Math.ceil(values.byteLength / 4) * 4);
-    bytes.set(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
-    const buffer = device.createBuffer(bytes.length);
-    if (bytes.length) device.write(buffer, bytes);
-    bound[name] = { buffer, dtype: dtypeOf(values), offset: 0, size: values.length };
-  }
-  device.launch(kernel, bound, params);
+  const bound = launchCase(device, one);
   await device.synchronize();
   const results: Record<string, TypedArray> = {};
-  for (const { name, access } of kernel.slots) {
+  for (const { name, access } of one.kernel.slots) {
     if (!bound[name]) continue;
     const { buffer, dtype, size } = bound[name];
     if (access !== "read") {

@@ -289,7 +289,7 @@ Deno.test({
     const limits = { maxStorageBufferBindingSize: 16384 };
     using device: Device = await WebGpuDevice.open({ limits });
     using _scope = new Scope();
-    const rows = 300, width = 16, classes = 60, targets = ids(rows, classes);
+    const rows = 300, width = 80, classes = 60, targets = ids(rows, classes);
     const x = noise(rows * classes, 1);
     const logits = tensor(x, { device, shape: [rows, classes] });
     logits.requiresGrad = true;
@@ -297,14 +297,13 @@ Deno.test({
     const expected = reference(x, targets, classes);
     assertClose(await logits.grad!.data(), expected.dLogits, 1e-5);
 
-    const h = noise(rows * width, 2), w = noise(classes * 8 * width, 3);
-    const many = ids(rows, classes * 8);
+    const h = noise(rows * width, 2), w = noise(classes * width, 3);
     const hidden = tensor(h, { device, shape: [rows, width] });
-    const weight = tensor(w, { device, shape: [classes * 8, width] });
+    const weight = tensor(w, { device, shape: [classes, width] });
     hidden.requiresGrad = weight.requiresGrad = true;
-    const loss = linearCrossEntropy(hidden, weight, tensor(many, { device }));
+    const loss = linearCrossEntropy(hidden, weight, tensor(targets, { device }));
     loss.backward();
-    const whole = linearReference(h, w, many, width, classes * 8, {});
+    const whole = linearReference(h, w, targets, width, classes, {});
     assertClose([await loss.item()], [whole.loss], 3e-6);
     assertClose(await hidden.grad!.data(), whole.dHidden, 1e-5, "hidden");
     assertClose(await weight.grad!.data(), whole.dWeight, 1e-5, "weight");
@@ -346,7 +345,7 @@ await onEachDevice(
   async (device) => {
     // Rows of 5 and of 8, read one by one and in fours.
     for (const classes of [5, 8]) {
-      for (const dtype of ["f32", "f16"] as const) {
+      for (const dtype of (["f32", "f16"] as const).filter((dtype) => device.dtypes.has(dtype))) {
         const row = Float32Array.from({ length: classes }, (_, i) => i === 2 ? -Infinity : i / 4);
         const sum = row.reduce((all, x) => all + Math.exp(x), 0);
         const p = Array.from(row, (x) => Math.exp(x) / sum);

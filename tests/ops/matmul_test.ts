@@ -6,8 +6,8 @@ import { randn } from "../../src/ops/random.ts";
 import { tensor } from "../../src/tensor/create.ts";
 import { RandomState } from "../../src/tensor/random.ts";
 import { Scope } from "../../src/tensor/scope.ts";
-import { Tensor } from "../../src/tensor/tensor.ts";
-import { assertClose } from "../support/compare.ts";
+import { readTensors, Tensor } from "../../src/tensor/tensor.ts";
+import { assertClose, assertCloseEach } from "../support/compare.ts";
 import { onEachDevice, testWebGpu } from "../support/devices.ts";
 
 /** op(a) op(b) in double precision, for batches of one shape. */
@@ -64,11 +64,16 @@ if (await testWebGpu()) {
       await checkAll(device, [], 70, 40, 50);
       await checkAll(device, [3, 2], 30, 20, 10);
       using _scope = new Scope();
-      const x = randn([40, 33], { device });
-      const [weight, bias] = [randn([60, 33], { device }), randn([60], { device })];
-      const plain = await matmul(x, weight, { transposeB: true }).data();
-      const [y, added] = [await linear(x, weight, bias).data(), await bias.data()];
-      assertClose(y, plain.map((value, i) => value + added[i % 60]), 1e-5);
+      {
+        // A part begins where its bias can be bound: 64 columns on, at most.
+        using device = await WebGpuDevice.open({ limits: { maxStorageBufferBindingSize: 16384 } });
+        using _scope = new Scope();
+        const x = randn([40, 33], { device });
+        const [weight, bias] = [randn([200, 33], { device }), randn([200], { device })];
+        const plain = await matmul(x, weight, { transposeB: true }).data();
+        const [y, added] = [await linear(x, weight, bias).data(), await bias.data()];
+        assertClose(y, plain.map((value, i) => value + added[i % 200]), 1e-5);
+      }
       const long = randn([1, 2000], { device });
       assert.throws(() => matmul(long, randn([2000, 1], { device })), /one row of a .* can bind/);
     },
@@ -122,4 +127,20 @@ await onEachDevice("launchMatmul() sums nothing to zero, or to what is there", a
   const c = tensor([[1, 2, 3], [4, 5, 6]], { device });
   launchMatmul({ m: 2, n: 3, k: 0, a, b, c, accumulate: true });
   assert.deepEqual(await c.toArray(), [[1, 2, 3], [4, 5, 6]]);
+});
+
+await onEachDevice("a product with a long k and few rows adds up its parts", async (device) => {
+  using _scope = new Scope();
+  for (const [m, n, k] of [[20, 12, 4096], [7, 5, 3072], [9, 8, 2053]]) {
+    const a = randn([m, k], { device, random: new RandomState(1) });
+    const b = randn([n, k], { device, random: new RandomState(2) });
+    const bias = randn([n], { device, random: new RandomState(3) });
+    const [x, y, z, actual] = await readTensors([a, b, bias, linear(a, b, bias)]);
+    const expected = Float64Array.from({ length: m * n }, (_, at) => {
+      let sum = z[at % n];
+      for (let l = 0; l < k; l++) sum += x[Math.floor(at / n) * k + l] * y[at % n * k + l];
+      return sum;
+    });
+    assertCloseEach(actual, expected, 2e-4, `${m} x ${n} x ${k}`);
+  }
 });

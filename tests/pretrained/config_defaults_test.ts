@@ -7,12 +7,9 @@ import {
   type GPT2Config,
   LLaMA,
   type LLaMAConfig,
-  loadLanguageModel,
   loadModel,
-  loadPretrained,
   readTensors,
   saveModel,
-  savePretrained,
   Transformer,
 } from "../../mod.ts";
 import { FileFormatError } from "../../src/io/errors.ts";
@@ -36,17 +33,17 @@ async function configOf<M extends GPT2 | LLaMA>(
   model: M,
   change: Fields = {},
 ): Promise<{ config: M["config"]; fields: Fields }> {
-  await savePretrained(model, folder);
+  await saveModel(folder, model);
   const path = join(folder, "config.json");
   const fields: Fields = JSON.parse(await Deno.readTextFile(path));
   await Deno.writeTextFile(path, JSON.stringify({ ...fields, ...change }));
-  const loaded = await loadPretrained(folder, { device });
+  const loaded = await loadModel(folder, { device });
   const { config } = loaded;
   loaded.dispose();
   return { config, fields };
 }
 
-Deno.test("loadPretrained() takes GPT-2's defaults for what is missing", () =>
+Deno.test("loadModel() takes GPT-2's defaults for what is missing", () =>
   inFolder(async (folder) => {
     const options: Partial<GPT2Config>[] = [{}, { intermediateSize: 20, dropout: 0.25 }];
     for (const more of options) {
@@ -72,7 +69,7 @@ Deno.test("loadPretrained() takes GPT-2's defaults for what is missing", () =>
     model.dispose();
   }));
 
-Deno.test("loadPretrained() takes LLaMA's defaults for what is missing", () =>
+Deno.test("loadModel() takes LLaMA's defaults for what is missing", () =>
   inFolder(async (folder) => {
     const rich: Partial<LLaMAConfig> = {
       ...{
@@ -135,11 +132,11 @@ Deno.test("loadPretrained() takes LLaMA's defaults for what is missing", () =>
     model.dispose();
   }));
 
-Deno.test("loadPretrained() passes over GPT-2's output matrix, which is the embedding", () =>
+Deno.test("loadModel() passes over GPT-2's output matrix, which is the embedding", () =>
   inFolder(async (folder) => {
     const { SafetensorsFile, writeSafetensors } = await import("../../mod.ts");
     const model = new GPT2(sizes, { device });
-    await savePretrained(model, folder);
+    await saveModel(folder, model);
     const path = join(folder, "model.safetensors");
     const file = await SafetensorsFile.open(path);
     const entries = await Promise.all(
@@ -150,19 +147,19 @@ Deno.test("loadPretrained() passes over GPT-2's output matrix, which is the embe
     file.close();
     const embedding = entries.find(({ name }) => name === "transformer.wte.weight")!;
     await writeSafetensors(path, [...entries, { ...embedding, name: "lm_head.weight" }]);
-    const loaded = await loadPretrained(folder, { device });
+    const loaded = await loadModel(folder, { device });
     const values = (one: GPT2 | LLaMA) => readTensors([...one.parameters().values()]);
     assert.deepEqual(await values(loaded), await values(model));
     model.dispose();
     loaded.dispose();
   }));
 
-Deno.test("savePretrained() begins another file only where the one before would get too long", () =>
+Deno.test("saveModel() begins another file only where the one before would get too long", () =>
   inFolder(async (folder) => {
     const model = new GPT2(sizes, { device });
     const all = 4 * model.parameterCount();
     const files = async (maxShardBytes: number) => {
-      await savePretrained(model, folder, { maxShardBytes });
+      await saveModel(folder, model, { maxShardBytes });
       const names = (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name);
       return names.filter((name) => name.endsWith(".safetensors")).sort();
     };
@@ -175,7 +172,7 @@ Deno.test("savePretrained() begins another file only where the one before would 
     model.dispose();
   }));
 
-Deno.test("loadModel() gives the type asked for, and loadLanguageModel() no translator", () =>
+Deno.test("loadModel() gives the type asked for, and no translator unless asked for one", () =>
   inFolder(async (folder) => {
     const model = new GPT2(sizes, { device });
     await saveModel(folder, model);
@@ -184,9 +181,9 @@ Deno.test("loadModel() gives the type asked for, and loadLanguageModel() no tran
       for (const { dtype: found } of loaded.parameters().values()) assert.equal(found, dtype);
       loaded.dispose();
     }
-    const path = join(folder, "model.json");
+    const path = join(folder, "config.json");
     const json = JSON.parse(await Deno.readTextFile(path));
-    json.config.numHiddenLayers = 3000;
+    json.n_layer = 3000;
     await Deno.writeTextFile(path, JSON.stringify(json));
     await assert.rejects(loadModel(folder, { device }), (error: unknown) => {
       assert.ok(error instanceof FileFormatError);
@@ -203,8 +200,8 @@ Deno.test("loadModel() gives the type asked for, and loadLanguageModel() no tran
     translator.dispose();
     const before = device.memory().live;
     await assert.rejects(
-      loadLanguageModel(join(folder, "translator"), { device }),
-      /has a transformer, expected gpt2 or gpt3 or llama/,
+      loadModel(join(folder, "translator"), { device }),
+      /expected "model_type" to be "gpt2" or "gpt3" or "llama" but got "transformer"/,
     );
     assert.equal(device.memory().live, before);
   }));

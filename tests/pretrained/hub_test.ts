@@ -12,9 +12,9 @@ import {
   type ModelDownloadProgress,
   type ModelHubOptions,
 } from "../../src/pretrained/download_model.ts";
-import { loadPretrained } from "../../src/pretrained/load_pretrained.ts";
-import { loadPretrainedTokenizer } from "../../src/pretrained/load_pretrained_tokenizer.ts";
-import { savePretrained } from "../../src/pretrained/save_pretrained.ts";
+import { loadModel } from "../../src/pretrained/load_model.ts";
+import { loadTokenizer } from "../../src/pretrained/load_tokenizer.ts";
+import { saveModel } from "../../src/pretrained/save_model.ts";
 import { END_OF_TEXT } from "../../src/tokenizer/gpt2_tokenizer.ts";
 import { BYTE_CHARACTERS } from "../../src/tokenizer/tokenizer_json_alphabet.ts";
 import { readTensors } from "../../src/tensor/tensor.ts";
@@ -106,7 +106,7 @@ async function withHub(
   const model = new GPT2(config, { device });
   try {
     const source = join(folder, "source");
-    await savePretrained(model, source, { maxShardBytes });
+    await saveModel(source, model, { maxShardBytes });
     await Deno.writeTextFile(join(source, "tokenizer.json"), "{}");
     await Deno.writeTextFile(join(source, "pytorch_model.bin"), "never fetched");
     const files = new Map<string, Uint8Array<ArrayBuffer>>();
@@ -126,11 +126,11 @@ const valuesOf = (model: { parameters(): ReadonlyMap<string, never> }) =>
   readTensors([...model.parameters().values()]);
 const resolved = (name: string) => `/a/b/resolve/${commit}/${name}`;
 
-Deno.test("loadPretrained() downloads a model of the hub once, and tells how far it is", () =>
+Deno.test("loadModel() downloads a model of the hub once, and tells how far it is", () =>
   withHub(async (hub, options, model) => {
     const progress: ModelDownloadProgress[] = [];
     const onProgress = (one: ModelDownloadProgress) => progress.push(one);
-    const first = await loadPretrained("a/b", { ...options, device, onProgress });
+    const first = await loadModel("a/b", { ...options, device, onProgress });
     assertSame(await valuesOf(first as never), await valuesOf(model as never));
     const total = hub.files.get("config.json")!.length + hub.files.get("model.safetensors")!.length;
     assert.deepEqual(progress.at(-1), { file: "model.safetensors", done: total, total });
@@ -142,7 +142,7 @@ Deno.test("loadPretrained() downloads a model of the hub once, and tells how far
       resolved("model.safetensors"),
     ]);
     hub.asked.length = 0;
-    const second = await loadPretrained("a/b", { ...options, device });
+    const second = await loadModel("a/b", { ...options, device });
     assert.deepEqual(hub.asked, ["/api/models/a/b/revision/main"]);
     first.dispose();
     second.dispose();
@@ -161,18 +161,18 @@ Deno.test("downloadModel() fetches the files that an index names, and the tokeni
     }
   }, 1500));
 
-Deno.test("loadPretrainedTokenizer() takes GPT-2's vocabulary and merges when there is no tokenizer.json", () =>
+Deno.test("loadTokenizer() takes GPT-2's vocabulary and merges when there is no tokenizer.json", () =>
   withHub(async (hub, options) => {
     hub.files.delete("tokenizer.json");
-    await assert.rejects(loadPretrainedTokenizer("a/b", options), /has no file tokenizer\.json$/);
+    await assert.rejects(loadTokenizer("a/b", options), /has no file tokenizer\.json$/);
     const text = (value: string) => new TextEncoder().encode(value);
     const tokens = [...BYTE_CHARACTERS, "he", "ll", "hell", "hello", "\u0120hello", END_OF_TEXT];
     const vocab = Object.fromEntries(tokens.map((token, id) => [token, id]));
     hub.files.set("vocab.json", text(JSON.stringify(vocab)));
-    await assert.rejects(loadPretrainedTokenizer("a/b", options), /has no file merges\.txt$/);
+    await assert.rejects(loadTokenizer("a/b", options), /has no file merges\.txt$/);
     const merges = "#version: 0.2\nh e\r\nl l\nhe ll\nhell o\n\u0120 hello\n";
     hub.files.set("merges.txt", text(merges));
-    const tokenizer = await loadPretrainedTokenizer("a/b", options);
+    const tokenizer = await loadTokenizer("a/b", options);
     assert.equal(tokenizer.vocabSize, 262);
     const ids = tokenizer.encode("hello hello<|endoftext|>é", { allowedSpecial: "all" });
     assert.deepEqual([...ids], [259, 260, 261, 0xc3, 0xa9]);
@@ -180,15 +180,15 @@ Deno.test("loadPretrainedTokenizer() takes GPT-2's vocabulary and merges when th
 
     const folder = await downloadModel("a/b", { ...options, parts: ["tokenizer"] });
     await Deno.writeTextFile(join(folder, "merges.txt"), "#version: 0.2\nh e\nhell\n");
-    await assert.rejects(loadPretrainedTokenizer(folder), (error: unknown) => {
+    await assert.rejects(loadTokenizer(folder), (error: unknown) => {
       assert(error instanceof FileFormatError);
       assert.match(error.message, /merges\.txt: line 3: expected two tokens, found "hell"/);
       return true;
     });
     await Deno.remove(join(folder, "merges.txt"));
-    await assert.rejects(loadPretrainedTokenizer(folder), /is not there, but vocab\.json is/);
+    await assert.rejects(loadTokenizer(folder), /is not there, but vocab\.json is/);
     await Deno.remove(join(folder, "vocab.json"));
-    await assert.rejects(loadPretrainedTokenizer(folder), /and neither is vocab\.json/);
+    await assert.rejects(loadTokenizer(folder), /and neither is vocab\.json/);
   }));
 
 Deno.test("downloadModel() shows its token to the hub and to no other server", () =>

@@ -5,8 +5,8 @@ import { FileFormatError } from "../../src/io/errors.ts";
 import { Llama2cFile } from "../../src/io/llama2c_bin.ts";
 import { LLaMA } from "../../src/models/llama.ts";
 import { loadLlama2c, saveLlama2c } from "../../src/pretrained/llama2c.ts";
-import { loadPretrained } from "../../src/pretrained/load_pretrained.ts";
-import { savePretrained } from "../../src/pretrained/save_pretrained.ts";
+import { loadModel } from "../../src/pretrained/load_model.ts";
+import { saveModel } from "../../src/pretrained/save_model.ts";
 import { assign } from "../../src/tensor/create.ts";
 import { RandomState } from "../../src/tensor/random.ts";
 import { Scope } from "../../src/tensor/scope.ts";
@@ -110,8 +110,8 @@ Deno.test("saveLlama2c() writes a tied model, and one with half-split pairs, as 
       device: cpu,
       random: new RandomState(2),
     });
-    await savePretrained(model, path);
-    const halfSplit = await loadPretrained(path, { device: cpu }) as LLaMA;
+    await saveModel(path, model);
+    const halfSplit = await loadModel(path, { device: cpu }) as LLaMA;
     assert.equal(halfSplit.config.ropeLayout, "half-split");
     await saveLlama2c(model, `${path}.a`, { version: 1 });
     await saveLlama2c(halfSplit, `${path}.b`, { version: 1 });

@@ -26,7 +26,7 @@ const WEAK_LIMITS: Readonly<Record<string, number>> = {
 export const HARDWARE_PROFILE = "hardware profile";
 
 /** What an adapter says of itself in place of the truth. */
-interface Profile {
+export interface Profile {
   readonly info: Partial<GPUAdapterInfo>;
   readonly limits: Readonly<Record<string, number>>;
   /** All features, where they are fewer. */
@@ -53,7 +53,8 @@ export function weakProfileGpu(): GPU {
   }));
 }
 
-function profiledGpu(profileOf: (adapter: GPUAdapter) => Profile): GPU {
+/** The adapters that the tests run on, with what `profileOf` says in place of the truth. */
+export function profiledGpu(profileOf: (adapter: GPUAdapter) => Profile): GPU {
   return {
     requestAdapter: async (options?: GPURequestAdapterOptions) => {
       const adapter = await testGpu.requestAdapter(options);

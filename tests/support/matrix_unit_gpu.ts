@@ -9,8 +9,11 @@ import { testGpu } from "./gpu.ts";
 
 const CONFIG = { componentType: "f16", resultComponentType: "f32", M: 16, N: 16, K: 16 };
 
-/** Adapters over the one that tests run on, with subgroups of 32 and matrices of 16 x 16. */
-export function matrixUnitGpu(): GPU {
+/**
+ * Adapters over the one that tests run on, with subgroups of 32 and matrices of 16 x 16. The names of the kernels that used
+ * them are added to `used`.
+ */
+export function matrixUnitGpu(used: Set<string>): GPU {
   return {
     requestAdapter: async (options?: GPURequestAdapterOptions) => {
       const adapter = await testGpu.requestAdapter(options);
@@ -28,8 +31,10 @@ export function matrixUnitGpu(): GPU {
         const device = await adapter.requestDevice({ ...descriptor, requiredFeatures });
         Object.defineProperty(device, "features", { value: features });
         const createShaderModule = device.createShaderModule.bind(device);
-        device.createShaderModule = (module) =>
-          createShaderModule({ ...module, code: writeOut(module.code) });
+        device.createShaderModule = (module) => {
+          if (module.code.includes("subgroupMatrix")) used.add(module.label ?? "");
+          return createShaderModule({ ...module, code: writeOut(module.code) });
+        };
         return device;
       };
       const values: Record<string, unknown> = { info, features, requestDevice };
@@ -45,62 +50,72 @@ export function matrixUnitGpu(): GPU {
 }
 
 /**
- * The program with plain WGSL in place of subgroup matrices. An operand is where it lies in workgroup memory, read when it
- * is multiplied; of a sum each of the 32 invocations holds 8 elements.
+ * The program with plain WGSL in place of subgroup matrices: each of the 32 invocations of a subgroup holds 8 elements of a
+ * matrix, and factors meet in workgroup memory.
  */
 export function writeOut(code: string): string {
   if (!code.includes("subgroupMatrix")) return code;
-  const operands = new Set<string>();
-  const arrays = new Set<string>();
+  const loaded = new Set<string>();
+  const stored = new Set<string>();
   const text = code
     .replace(/^enable chromium_experimental_subgroup_matrix;$/m, "")
     .replace(/^diagnostic\(.*subgroup_matrix_uniformity\);$/m, "")
-    .replace(/subgroup_matrix_(left|right)<f16, 16, 16>/g, "MatrixOperand")
-    .replace(/subgroup_matrix_result<f32, 16, 16>/g, "array<f32, 8>")
+    .replace(/subgroup_matrix_\w+<f\d+, 16, 16>/g, "array<f32, 8>")
     .replace(/subgroupMatrixLoad<\w+, (row|col)_major>\(&(\w+), /g, (_, major, array) => {
-      operands.add(array);
-      const number = [...operands].indexOf(array);
-      return `MatrixOperand(${number}u, ${major === "col"}, `;
+      loaded.add(array);
+      return `load_matrix_${array}(${major === "col"}, `;
     })
     .replace(/subgroupMatrixStore<row_major>\(&(\w+), /g, (_, array) => {
-      arrays.add(array);
+      stored.add(array);
       return `store_matrix_${array}(`;
     })
     .replaceAll("subgroupMatrixMultiplyAccumulate(", "multiply_matrices(")
     .replace(
       /@builtin\(local_invocation_index\) (\w+): u32,\n\) \{/,
-      "$&\n  matrix_lane = $1 % 32u;",
+      "$&\n  matrix_invocation = $1;",
     );
-  const reads = [...operands].map((array, number) =>
-    `case ${number}u: { return f32(${array}[at / 4u][at % 4u]); }`
+  const [, threads] = /const THREADS = (\d+)u/.exec(code)!;
+  const loads = [...loaded].map((array) =>
+    `fn load_matrix_${array}(columns: bool, offset: u32, stride: u32) -> array<f32, 8> {
+  var x: array<f32, 8>;
+  for (var e = 0u; e < 8u; e++) {
+    let row = matrix_invocation % 32u / 2u;
+    let column = matrix_invocation % 2u * 8u + e;
+    let at = 4u * offset + select(row * 4u * stride + column, column * 4u * stride + row, columns);
+    x[e] = f32(${array}[at / 4u][at % 4u]);
+  }
+  return x;
+}`
   );
-  const stores = [...arrays].map((array) =>
-    `fn store_matrix_${array}(offset: u32, sum: array<f32, 8>, stride: u32) {
-  let at = offset + matrix_lane / 2u * stride + matrix_lane % 2u * 2u;
-  ${array}[at] = vec4f(sum[0], sum[1], sum[2], sum[3]);
-  ${array}[at + 1u] = vec4f(sum[4], sum[5], sum[6], sum[7]);
+  const stores = [...stored].map((array) =>
+    `fn store_matrix_${array}(offset: u32, x: array<f32, 8>, stride: u32) {
+  let at = offset + matrix_invocation % 32u / 2u * stride + matrix_invocation % 2u * 2u;
+  ${array}[at] = vec4f(x[0], x[1], x[2], x[3]);
+  ${array}[at + 1u] = vec4f(x[4], x[5], x[6], x[7]);
 }`
   );
   return `${text}
-struct MatrixOperand { array: u32, columns: bool, offset: u32, stride: u32 }
-var<private> matrix_lane: u32;
-fn element_of_matrix(x: MatrixOperand, row: u32, column: u32) -> f32 {
-  let at = 4u * x.offset + select(row * 4u * x.stride + column, column * 4u * x.stride + row, x.columns);
-  switch x.array {
-    ${reads.join("\n    ")}
-    default: { return 0.0; }
-  }
-}
-fn multiply_matrices(x: MatrixOperand, y: MatrixOperand, sum: array<f32, 8>) -> array<f32, 8> {
-  var out = sum;
+var<private> matrix_invocation: u32;
+var<workgroup> left_matrix: array<f16, 8 * ${threads}>;
+var<workgroup> right_matrix: array<f16, 8 * ${threads}>;
+fn multiply_matrices(x: array<f32, 8>, y: array<f32, 8>, sum: array<f32, 8>) -> array<f32, 8> {
+  workgroupBarrier();
   for (var e = 0u; e < 8u; e++) {
-    for (var k = 0u; k < 16u; k++) {
-      out[e] += element_of_matrix(x, matrix_lane / 2u, k) *
-        element_of_matrix(y, k, matrix_lane % 2u * 8u + e);
+    left_matrix[matrix_invocation * 8u + e] = f16(x[e]);
+    right_matrix[matrix_invocation * 8u + e] = f16(y[e]);
+  }
+  workgroupBarrier();
+  let first = matrix_invocation / 32u * 256u;
+  var out = sum;
+  for (var k = 0u; k < 16u; k++) {
+    let factor = f32(left_matrix[first + matrix_invocation % 32u / 2u * 16u + k]);
+    for (var e = 0u; e < 8u; e++) {
+      out[e] += factor * f32(right_matrix[first + k * 16u + matrix_invocation % 2u * 8u + e]);
     }
   }
   return out;
 }
+${loads.join("\n")}
 ${stores.join("\n")}
 `;
 }

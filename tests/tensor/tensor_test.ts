@@ -131,7 +131,7 @@ await onEachDevice("tensor() takes every kind of typed array and booleans", asyn
   const made = [
     tensor(Float64Array.of(1.5, -2), { device }),
     tensor(BigInt64Array.of(-(2n ** 31n), 2n ** 31n - 1n), { device }),
-    tensor(BigUint64Array.of(0n, 2n ** 32n - 1n), { device }),
+    tensor(BigUint64Array.of(0n, 2n ** 31n - 1n), { device }),
     tensor(Uint8Array.of(0, 255), { device }),
     tensor(Uint8ClampedArray.of(0, 255), { device }),
     tensor(Int8Array.of(-128, 127), { device }),
@@ -146,12 +146,12 @@ await onEachDevice("tensor() takes every kind of typed array and booleans", asyn
   assert.deepEqual(made.map(({ dtype }, i) => [dtype, ...found[i]]), [
     ["f32", 1.5, -2],
     ["i32", -(2 ** 31), 2 ** 31 - 1],
-    ["u32", 0, 2 ** 32 - 1],
-    ["u32", 0, 255],
-    ["u32", 0, 255],
+    ["i32", 0, 2 ** 31 - 1],
+    ["i32", 0, 255],
+    ["i32", 0, 255],
     ["i32", -128, 127],
     ["i32", -32768, 7],
-    ["u32", 65535, 7],
+    ["i32", 65535, 7],
     ["u32", 1, 0],
     ["f32", 0, 255],
     ["f32", 3, 4],
@@ -167,10 +167,12 @@ await onEachDevice("tensor() refuses values that the dtype cannot hold", (device
   const refused = (make: () => Tensor, value: string, dtype: string) =>
     assert.throws(make, {
       name: "RangeError",
-      message: `tensor: expected values in the range of ${dtype} but got ${value} at index 1`,
+      message: new RegExp(
+        `^tensor: expected values .*\\b${dtype} but got ${value.replace("+", "\\+")}$`,
+      ),
     });
   refused(() => tensor(BigInt64Array.of(0n, 2n ** 31n), { device }), "2147483648", "i32");
-  refused(() => tensor(BigUint64Array.of(0n, 2n ** 32n), { device }), "4294967296", "u32");
+  refused(() => tensor(BigUint64Array.of(0n, 2n ** 31n), { device }), "2147483648", "i32");
   refused(() => tensor([0, 3e9], { device, dtype: "i32" }), "3000000000", "i32");
   refused(() => tensor([0, -1], { device, dtype: "u32" }), "-1", "u32");
   refused(() => tensor(Int32Array.of(0, -1), { device, dtype: "u32" }), "-1", "u32");

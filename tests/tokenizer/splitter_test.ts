@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import { Tiktoken } from "npm:tiktoken@1.0.22";
+import { BYTE_CHARACTERS } from "../../src/tokenizer/tokenizer_json_alphabet.ts";
+import { byteLevelJson } from "../../src/tokenizer/tokenizer_json_byte_level.ts";
 import { BytePairTokenizer } from "../../src/tokenizer/byte_pair_tokenizer.ts";
 import {
   GPT2_PATTERN,
@@ -65,23 +67,24 @@ for (const { name, split, pattern } of SPLITTERS) {
 
   Deno.test(`${name} cuts as tiktoken does when every two bytes are a token`, () => {
     // Tokens of any two bytes make the cuts visible in tiktoken's ids, whatever the characters.
-    const merges: [number, number][] = [];
+    const merges: string[] = [];
+    const vocab = new Map(BYTE_CHARACTERS.map((character, byte) => [character, byte]));
     const ranks: string[] = [];
     for (let byte = 0; byte < 256; byte++) ranks.push(btoa(String.fromCharCode(byte)));
     for (let left = 0; left < 256; left++) {
       for (let right = 0; right < 256; right++) {
-        merges.push([left, right]);
+        const pair = [BYTE_CHARACTERS[left], BYTE_CHARACTERS[right]];
+        merges.push(pair.join(" "));
+        vocab.set(pair.join(""), vocab.size);
         ranks.push(btoa(String.fromCharCode(left, right)));
       }
     }
     const oracle = new Tiktoken(`! 0 ${ranks.join(" ")}`, {}, pattern);
-    const tokenizer = BytePairTokenizer.fromJSON({
-      format: "dinograd-byte-pair-tokenizer",
-      version: 1,
+    const none = new Map<string, number>();
+    const tokenizer = BytePairTokenizer.fromJSON(byteLevelJson({
       pattern: split === splitGPT2 ? "gpt2" : "gpt4",
-      merges,
-      specialTokens: [],
-    });
+      ...{ vocab, merges, ignoreMerges: false, special: none, added: none, prefix: [], suffix: [] },
+    }));
     const random = seededRandom(6);
     for (let i = 0; i < 3000; i++) {
       const text = randomText(random);

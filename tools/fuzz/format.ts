@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { TokenizerFormatError } from "../../src/tokenizer/byte_pair_json.ts";
+import { TokenizerFormatError } from "../../src/tokenizer/tokenizer.ts";
 import { FileFormatError } from "../../src/io/errors.ts";
 import type { Chance } from "./random.ts";
 

@@ -7,14 +7,14 @@ import type { Format } from "./format.ts";
 import { jsonl, pairs, parquet } from "./formats/corpora.ts";
 import { events } from "./formats/events.ts";
 import { hub } from "./formats/hub.ts";
-import { hubListing, modelFolder, pretrained } from "./formats/models.ts";
+import { hubListing, modelFolder } from "./formats/models.ts";
 import { checkpoint, npy, safetensors } from "./formats/tensors.ts";
 import { llama2c, llama2cVocabulary, llmc } from "./formats/plain_bins.ts";
-import { ownTokenizer, tokenizerJson, vocabulary } from "./formats/tokenizers.ts";
+import { tokenizerJson, vocabulary } from "./formats/tokenizers.ts";
 
 /** The formats by their order. */
 export const formats: readonly Format[] = [
   ...[safetensors, checkpoint, npy, llmc, llama2c, llama2cVocabulary],
-  ...[ownTokenizer, tokenizerJson, vocabulary],
-  ...[parquet, jsonl, pairs, modelFolder, pretrained, hubListing, hub, events],
+  ...[tokenizerJson, vocabulary],
+  ...[parquet, jsonl, pairs, modelFolder, hubListing, hub, events],
 ];

@@ -15,7 +15,7 @@ const EXAMPLE = new URL("../../examples/reproduce_gpt.ts", import.meta.url).path
 const ARGS = [
   ...["--device", "cpu", "--steps", String(STEPS), "--every", "7", "--keep", "2"],
   ...["--layers", "1", "--embed", "16", "--heads", "2", "--context", "16", "--batch", "2"],
-  ...["--total-batch", "64", "--warmup", "20", "--val-batches", "1", "--dropout", "0.1"],
+  ...["--total-batch", "64", "--warmup", "20", "--val-tokens", "32", "--dropout", "0.1"],
   ...["--samples", "0", "--shuffle", "--spike", "6"],
 ];
 

@@ -80,7 +80,7 @@ async function languageModels(): Promise<Row[]> {
   await Deno.copyFile(join(folder, "curves.svg"), join(pictures, "curves.svg"));
   await Deno.copyFile(join(folder, "table.md"), join(pictures, "next_token.md"));
   for (const { model } of results) {
-    const picture = join(folder, model, "attention.svg");
+    const picture = join(folder, model, "attention", "epoch_003.svg");
     await Deno.copyFile(picture, join(pictures, `attention_${model}.svg`));
   }
   return results.map(({ model, epochs }) => {

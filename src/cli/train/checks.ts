@@ -1,4 +1,4 @@
-/** What is looked at between steps: the validation loss, HellaSwag, samples. */
+/** What is looked at between steps: the validation loss, HellaSwag, samples, attention, the norm of the weights. */
 import {
   evaluateHellaSwag,
   generate,
@@ -8,8 +8,10 @@ import {
   loadHellaSwag,
   openProgress,
   RandomState,
+  readSelfAttention,
   TokenLoader,
   validationLoss,
+  weightNorm,
 } from "../../../mod.ts";
 import type { Corpus } from "./corpus.ts";
 import type { Options } from "./options.ts";
@@ -28,6 +30,18 @@ export function isMilestone(
   return [1, 2, 5, 10, 50, 100, steps].includes(step) || step % every === 0;
 }
 
+/** Sequences of a batch, at most `most` and each batch as large, and batches of a validation of `tokens` tokens. */
+export function validationBatches(
+  tokens: number,
+  contextSize: number,
+  most: number,
+): { batchSize: number; batches: number } {
+  const sequences = Math.ceil(tokens / contextSize);
+  let batchSize = Math.min(most, sequences);
+  while (sequences % batchSize !== 0) batchSize--;
+  return { batchSize, batches: sequences / batchSize };
+}
+
 /** Looks at a model, and reports what it finds. A signal ends that with the signal's reason. */
 export class Checks implements AsyncDisposable {
   readonly #model: GPT2;
@@ -35,6 +49,7 @@ export class Checks implements AsyncDisposable {
   readonly #options: Options;
   readonly #report: Report;
   readonly #loader: TokenLoader;
+  readonly #batches: number;
   readonly #items: HellaSwagItem[] | undefined;
 
   private constructor(
@@ -42,7 +57,7 @@ export class Checks implements AsyncDisposable {
     tokenizer: GPT2Tokenizer,
     options: Options,
     report: Report,
-    loader: TokenLoader,
+    { loader, batches }: { loader: TokenLoader; batches: number },
     items: HellaSwagItem[] | undefined,
   ) {
     this.#model = model;
@@ -50,6 +65,7 @@ export class Checks implements AsyncDisposable {
     this.#options = options;
     this.#report = report;
     this.#loader = loader;
+    this.#batches = batches;
     this.#items = items;
   }
 
@@ -66,8 +82,9 @@ export class Checks implements AsyncDisposable {
       ? undefined
       : await loadHellaSwag(hellaswag === true ? {} : { path: hellaswag });
     const { maxPositionEmbeddings: contextSize, vocabSize } = model.config;
-    const loader = await TokenLoader.open(data, { batchSize: batch, contextSize, vocabSize });
-    return new Checks(model, tokenizer, options, report, loader, items);
+    const { batchSize, batches } = validationBatches(options.valTokens, contextSize, batch);
+    const loader = await TokenLoader.open(data, { batchSize, contextSize, vocabSize });
+    return new Checks(model, tokenizer, options, report, { loader, batches }, items);
   }
 
   /** All that is due after a step, but for saving. */
@@ -78,15 +95,16 @@ export class Checks implements AsyncDisposable {
     }
     if (!isMilestone(step, this.#options)) return;
     await this.validate(step, signal);
+    using norm = weightNorm(this.#model.parameters());
+    this.#report.weightNorm(step, await norm.item());
     await this.#sample(step, signal);
+    await this.#report.draw();
   }
 
   /** The validation loss. Throws a {@linkcode WeightsLostError} where it is not a finite number. */
   async validate(step: number, signal: AbortSignal): Promise<void> {
-    const { valBatches } = this.#options;
-    const loss = await validationLoss(this.#model, this.#loader, valBatches, this.#model.device, {
-      signal,
-    });
+    const { device } = this.#model;
+    const loss = await validationLoss(this.#model, this.#loader, this.#batches, device, { signal });
     this.#report.validation(step, loss);
     if (!Number.isFinite(loss)) {
       throw new WeightsLostError(`the weights are lost after step ${step}: lower --lr or --clip`);
@@ -106,18 +124,22 @@ export class Checks implements AsyncDisposable {
     this.#report.hellaSwag(step, score);
   }
 
+  /** Draws samples, and looks where the attention looks on the prompt with the first of them. */
   async #sample(step: number, signal: AbortSignal): Promise<void> {
-    const { samples, prompt, sampleLength: length, seed } = this.#options;
+    const { samples, prompt, sampleLength: length, seed, topK, temperature } = this.#options;
     if (samples === 0) return;
-    const rows = await generate(this.#model, [this.#tokenizer.encodeOrdinary(prompt)], {
-      ...{ length, samples, signal },
+    const start = this.#tokenizer.encodeOrdinary(prompt);
+    const rows = await generate(this.#model, [start], {
+      ...{ length, samples, signal, topK, temperature },
       overflow: "slide",
-      topK: 50,
       vocabSize: this.#tokenizer.vocabSize,
       random: new RandomState(seed + step),
     });
-    for (const { ids } of rows) {
-      this.#report.sample(step, prompt + this.#tokenizer.decode(ids));
-    }
+    for (const { ids } of rows) this.#report.sample(step, this.#tokenizer.decode(ids), prompt);
+    const read = [...start, ...rows[0].ids].slice(0, this.#model.config.maxPositionEmbeddings);
+    await this.#report.attention(
+      step,
+      await readSelfAttention(this.#model, this.#tokenizer, read),
+    );
   }
 }

@@ -14,9 +14,10 @@ export async function openCorpus(
   tokenizer: GPT2Tokenizer,
 ): Promise<Corpus> {
   if (folder !== undefined) {
-    const [train, validation] = await Promise.all(
-      ["train", "val"].map((split) => findShards(folder, { split })),
-    );
+    const [train, validation] = await Promise.all([
+      findShards(folder, { split: "train" }),
+      findShards(folder, { split: "val" }),
+    ]);
     const description = `found ${train.length} shards for training and ${validation.length} for ` +
       `validation in ${folder}`;
     return { train, validation, description };

@@ -1,10 +1,18 @@
 /** The options of `train`: presets, and a flag for every number in them. */
-import { choice, type Command, integer, newCommand, number, positive } from "../arguments.ts";
+import {
+  addDeviceOptions,
+  choice,
+  type Command,
+  type DeviceOptions,
+  integer,
+  newCommand,
+  number,
+  positive,
+} from "../arguments.ts";
 
 /** Everything that a run depends on. */
-export interface Options {
+export interface Options extends DeviceOptions {
   preset: Preset;
-  device: "auto" | "webgpu" | "cpu";
   dtype: "f32" | "f16" | "auto";
   data?: string;
   out?: string;
@@ -18,8 +26,8 @@ export interface Options {
   vocab: number;
   dropout: number;
   /** Sequences of a micro-batch; as many as fit where it is not there. */
-  batch?: number;
-  recompute?: boolean;
+  batch?: number | undefined;
+  recompute?: boolean | undefined;
   totalBatch: number;
   steps: number;
   lr: number;
@@ -27,29 +35,31 @@ export interface Options {
   warmup: number;
   weightDecay: number;
   clip: number;
-  shuffle?: boolean;
+  shuffle?: boolean | undefined;
   onNan: "skip" | "stop";
-  spike?: number;
+  spike?: number | undefined;
   onSpike: "skip" | "stop" | "warn";
   every: number;
-  valBatches: number;
+  valTokens: number;
   hellaswag?: string | true;
   hellaswagEvery: number;
   samples: number;
   sampleLength: number;
+  topK: number;
+  temperature: number;
   keep: number;
   profile?: boolean;
 }
 
 type Preset = "tiny" | "small" | "124m";
 type Sizes =
-  & Omit<Options, "preset" | "device" | "data" | "out" | "resume" | "profile" | "dtype">
+  & Omit<Options, "preset" | keyof DeviceOptions | "data" | "out" | "resume" | "profile" | "dtype">
   & {
-    dtype?: Options["dtype"];
+    dtype?: Options["dtype"] | undefined;
   };
 
 const shared = {
-  prompt: "Hello, I'm a language model,",
+  prompt: "Neural networks are",
   seed: 1337,
   vocab: 50304, // GPT-2's 50,257, padded to a multiple of 128
   dropout: 0,
@@ -58,7 +68,10 @@ const shared = {
   onNan: "stop" as const,
   onSpike: "skip" as const,
   hellaswagEvery: 250,
-  samples: 2,
+  samples: 5,
+  sampleLength: 50,
+  topK: 100,
+  temperature: 1,
   keep: 3,
 };
 
@@ -67,42 +80,33 @@ const presets: Record<Preset, Sizes> = {
   tiny: {
     ...shared,
     ...{ layers: 3, heads: 4, embed: 64, context: 128, batch: 8, totalBatch: 1024 },
-    ...{ steps: 340, lr: 4e-3, minLr: 4e-4, warmup: 20, every: 100, valBatches: 28 },
-    weightDecay: 0.01,
-    sampleLength: 24,
-    prompt: "The whale",
+    ...{ steps: 340, lr: 4e-3, minLr: 4e-4, warmup: 20, every: 100, valTokens: 28_672 },
+    ...{ weightDecay: 0.01, prompt: "The whale", samples: 2 },
   },
   // An hour or so on a laptop's GPU.
   small: {
     ...shared,
     ...{ layers: 6, heads: 6, embed: 384, context: 256, batch: 8, totalBatch: 16384 },
-    ...{ steps: 2000, lr: 1e-3, minLr: 1e-4, warmup: 100, every: 250, valBatches: 20 },
-    sampleLength: 32,
+    ...{ steps: 2000, lr: 1e-3, minLr: 1e-4, warmup: 100, every: 250, valTokens: 40_960 },
   },
   // GPT-2 124M as the reference trains it: 10 billion tokens of FineWeb-Edu.
   "124m": {
     ...shared,
     ...{ layers: 12, heads: 12, embed: 768, context: 1024, totalBatch: 524288 },
     dtype: "auto",
-    ...{ steps: 19073, lr: 6e-4, minLr: 6e-5, warmup: 715, every: 250, valBatches: 20 },
-    sampleLength: 32,
+    ...{ steps: 19073, lr: 6e-4, minLr: 6e-5, warmup: 715, every: 250, valTokens: 524_288 },
   },
 };
 
 /** The command line, for its help and for shells to complete. */
 export function trainCommand(): Command {
-  return newCommand("train", "Trains GPT-2 from scratch.")
+  const command = newCommand("train", "Trains GPT-2 from scratch.")
     .option(
       "--preset <tiny|small|124m>",
       "sizes and schedule to start from",
       choice(Object.keys(presets)),
-    )
-    .option(
-      "--device <auto|webgpu|cpu>",
-      "where to compute",
-      choice(["auto", "webgpu", "cpu"]),
-      "auto",
-    )
+    );
+  return addDeviceOptions(command, "auto")
     .option(
       "--dtype <f32|f16|auto>",
       "f16: mixed precision; auto: on GPUs that have it (default: f32, for 124m auto)",
@@ -110,7 +114,7 @@ export function trainCommand(): Command {
     )
     .option(
       "--data <folder>",
-      "token shards such as edufineweb_train_000001.npy (default: Moby Dick)",
+      "token shards such as edufineweb_train_000001.npy (default: Moby Dick; 124m has none)",
     )
     .option("--out <folder>", "checkpoints, log and pictures (default: a new folder in runs/)")
     .option("--resume [folder]", "go on from a run's newest checkpoint (default: the newest run)")
@@ -148,11 +152,13 @@ export function trainCommand(): Command {
       choice(["skip", "stop", "warn"]),
     )
     .option("--every <n>", "steps between validation, samples and checkpoints", positive)
-    .option("--val-batches <n>", "batches of a validation", positive)
+    .option("--val-tokens <n>", "tokens of a validation", positive)
     .option("--hellaswag [file]", "score HellaSwag, downloaded or from a file of its format")
     .option("--hellaswag-every <n>", "steps between two scores (default: 250)", positive)
     .option("--samples <n>", "samples to draw", integer)
     .option("--sample-length <n>", "tokens of a sample", positive)
+    .option("--top-k <n>", "samples are drawn from so many likeliest tokens", positive)
+    .option("--temperature <x>", "of samples; 0: always the likeliest token", number)
     .option("--keep <n>", "checkpoints to keep", positive)
     .option("--profile", "print the time spent in every kernel at the end")
     .addHelpText("after", help());
@@ -211,6 +217,10 @@ function checkResumed(options: Options, begun: Partial<Options>): string | undef
 }
 
 function check(o: Options): string | undefined {
+  if (o.preset === "124m" && o.data === undefined) {
+    return "--preset 124m needs --data: `deno task prepare:fineweb` writes FineWeb-Edu's ten billion tokens " +
+      "to edu_fineweb10B/, then add --data edu_fineweb10B";
+  }
   if (o.totalBatch % ((o.batch ?? 1) * o.context) !== 0) {
     return `--total-batch ${o.totalBatch} is no multiple of ${o.batch ?? 1} x ${o.context} tokens`;
   }

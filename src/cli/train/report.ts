@@ -1,9 +1,14 @@
 /** What a run writes while it trains: the log, TensorBoard's events, the picture of the losses. */
 import {
+  type AttentionLayer,
+  attentionPicture,
+  attentionPng,
   type Checkpoint,
   curvesSvg,
   EventFile,
   formatDuration,
+  formatRate,
+  formatSample,
   type GPT2,
   type HellaSwagScore,
   type StepVerdict,
@@ -36,35 +41,45 @@ export interface StepTimes {
 export interface RunFacts {
   readonly dtype: string;
   /** Sequences of a micro-batch, where they were chosen by themselves. */
-  readonly batch?: number;
+  readonly batch?: number | undefined;
   /** The checkpoint that it goes on from. */
-  readonly from?: Checkpoint;
+  readonly from?: Checkpoint | undefined;
 }
 
 /** The three logs of a run in one folder. */
 export class Report implements Disposable {
   /** Path of the folder. */
   readonly folder: string;
+  readonly #title: string;
   readonly #log: TextLog;
   readonly #events: EventFile;
   readonly #curves: Curves;
 
-  private constructor(folder: string, log: TextLog, events: EventFile, curves: Curves) {
+  private constructor(
+    folder: string,
+    title: string,
+    log: TextLog,
+    events: EventFile,
+    curves: Curves,
+  ) {
     this.folder = folder;
+    this.#title = title;
     this.#log = log;
     this.#events = events;
     this.#curves = curves;
   }
 
-  /** Opens the logs; those of a resumed run go on at `step`. */
+  /** Opens the logs; those of a resumed run go on at `step`. Pictures are headed by `title`. */
   static async open(
     folder: string,
+    title: string,
     step: number,
     curves: Curves = { train: [], validation: [] },
   ): Promise<Report> {
     const log = await TextLog.open(`${folder}/log.txt`, { echo: console.log });
     const events = await EventFile.open(folder, step > 0 ? { resumeStep: step + 1 } : {});
-    return new Report(folder, log, events, curves);
+    await Deno.mkdir(`${folder}/attention`, { recursive: true });
+    return new Report(folder, title, log, events, curves);
   }
 
   /** The points drawn so far. */
@@ -85,7 +100,7 @@ export class Report implements Disposable {
       `GPT-2 with ${count(model.parameterCount())} parameters in ${dtype} on ` +
         `${model.device.description}; ${options.steps} steps of ${
           count(options.totalBatch)
-        } tokens` +
+        } tokens, ${count(options.valTokens)} to validate` +
         (batch === undefined ? "" : `, ${batch} sequences at a time`),
     );
     this.line(
@@ -110,7 +125,7 @@ export class Report implements Disposable {
     }, step);
     this.line(
       `step ${String(step).padStart(String(steps).length)}/${steps} | ` +
-        `lr ${printed(lr)} | grad_norm ${gradNorm.toFixed(4)} | loss ${loss.toFixed(4)} | ` +
+        `lr ${formatRate(lr)} | grad_norm ${gradNorm.toFixed(4)} | loss ${loss.toFixed(6)} | ` +
         `${Math.round(tokensPerSecond).toLocaleString("en")} tokens/s | ` +
         `${formatDuration(seconds)} | ${formatDuration(left)} left` +
         // With a loss scale, a norm that overflows is how the scale is found.
@@ -136,21 +151,36 @@ export class Report implements Disposable {
     this.line(`HellaSwag accuracy ${right}/${items} = ${accNorm.toFixed(4)} after ${step} steps`);
   }
 
-  /** Text that the model wrote. */
-  sample(step: number, text: string): void {
-    this.line(`  > ${text.replaceAll(/\s+/g, " ").trim()}`);
-    this.#events.text("samples", text, step);
+  /** The global norm of the weights. */
+  weightNorm(step: number, norm: number): void {
+    this.#events.scalar("weight_norm", norm, step);
+  }
+
+  /** Text that the model wrote after a prompt. */
+  sample(step: number, text: string, prompt: string): void {
+    const lines = formatSample(text, prompt);
+    this.line(lines);
+    this.#events.lines("samples", lines, step);
+  }
+
+  /** Where every head of every layer looks; returns the file's path. */
+  async attention(step: number, layers: AttentionLayer[]): Promise<string> {
+    this.#events.image("attention", await attentionPng(layers), step);
+    const path = `${this.folder}/attention/step_${String(step).padStart(8, "0")}.svg`;
+    const title = `${this.#title}: self-attention after step ${step}`;
+    await Deno.writeTextFile(path, await attentionPicture(layers, { title }));
+    return path;
   }
 
   /** Draws the loss curves; returns the file's path. */
-  async draw(title: string): Promise<string> {
+  async draw(): Promise<string> {
     const { train, validation } = this.#curves;
     const series = (points: [number, number][]) => ({
       steps: points.map(([step]) => step),
       values: points.map(([, loss]) => loss),
     });
     const svg = await curvesSvg({
-      title,
+      title: this.#title,
       panels: [{
         yLabel: "loss",
         series: [
@@ -168,9 +198,4 @@ export class Report implements Disposable {
     this.#log.close();
     this.#events.close();
   }
-}
-
-/** As C prints with %.5e. */
-function printed(lr: number): string {
-  return lr.toExponential(5).replace(/e([+-])(\d)$/, "e$10$2");
 }

@@ -28,6 +28,9 @@ import type { Corpus } from "./corpus.ts";
 import type { Options } from "./options.ts";
 import type { Curves, StepOutcome } from "./report.ts";
 
+/** Is told after each micro-batch how many sequences of the step are done, and the micro-batches' losses. */
+type OnProgress = (sequences: number, losses: readonly Tensor[]) => Promise<void>;
+
 /** The guard ended the run at a step, whose update was not made. */
 export class StepRefusedError extends Error {
   override readonly name = "StepRefusedError";
@@ -44,7 +47,7 @@ export interface TrainingSetup {
   readonly data: Corpus["train"];
   /** The token that documents begin with, for a shuffled order. */
   readonly separator: number;
-  readonly checkpoint?: Checkpoint;
+  readonly checkpoint?: Checkpoint | undefined;
 }
 
 /** What a step must put back where it fails; its update comes last. */
@@ -115,7 +118,7 @@ export class Training implements AsyncDisposable {
    */
   async next(
     lr: number,
-    onProgress: (sequences: number) => void,
+    onProgress: OnProgress,
     onHalved: (why: string) => void,
   ): Promise<StepOutcome> {
     const before = this.#position();
@@ -159,7 +162,7 @@ export class Training implements AsyncDisposable {
   /** Forward and backward; one wait for the loss and the gradients' norm, which decide on the update. */
   async #attempt(
     lr: number,
-    onProgress: (sequences: number) => void,
+    onProgress: OnProgress,
   ): Promise<StepOutcome> {
     const { model, optimizer, scaler, random } = this;
     const { clip, totalBatch, context, recompute } = this.#setup.options;
@@ -177,11 +180,11 @@ export class Training implements AsyncDisposable {
       loss.backward(scaler ? mul(scaler.scale, 1 / microSteps) : 1 / microSteps);
       loss.moveTo(scope);
       losses.push(loss);
-      onProgress((micro + 1) * this.#loader.batchSize);
+      await onProgress((micro + 1) * this.#loader.batchSize, losses);
     }
     const { norm, factor } = clipGradNorm(parameters, clip, { scaler });
-    const [[gradNorm], ...values] = await readTensors([norm, ...losses]);
-    const loss = values.reduce((sum, [loss]) => sum + loss, 0) / microSteps;
+    const [[gradNorm = NaN], ...values] = await readTensors([norm, ...losses]);
+    const loss = values.reduce((sum, [loss]) => sum + loss!, 0) / microSteps;
     const verdict = this.guard.judge(loss, gradNorm, scaler !== undefined);
     if (verdict.action === "stop") {
       const culprit = await checkGradNorm(gradNorm, parameters).catch((error: Error) =>

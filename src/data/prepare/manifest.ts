@@ -1,5 +1,5 @@
 // What a preparation of token shards remembers, in a file that is always whole.
-import { join } from "node:path";
+import { join } from "../../io/node_builtins.ts";
 import { writeFileAtomically } from "../../io/atomic_file.ts";
 import { FileFormatError } from "../../io/errors.ts";
 import type { ShardState } from "./shard_stream.ts";
@@ -20,9 +20,9 @@ export interface Manifest extends ShardState {
   /** Where the text of a document is: a column of parquet, a field of JSON. */
   field: string;
   /** Where the files came from, a revision of a repository for one. */
-  origin?: string;
+  origin?: string | undefined;
   /** The files of the corpus in order. */
-  files: { name: string; bytes: number; sha256?: string }[];
+  files: { name: string; bytes: number; sha256?: string | undefined }[];
   /** The file that is being read; their number when all are read. */
   file: number;
   /** Where in that file the next document is. */

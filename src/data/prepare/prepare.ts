@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { basename, join } from "node:path";
+import { basename, join } from "../../io/node_builtins.ts";
 import { removeStrayTemporaries } from "../../io/atomic_file.ts";
 import { toPath } from "../../io/byte_source.ts";
 import { type Chunk, kindOf, readChunks } from "./chunks.ts";
@@ -19,7 +19,7 @@ export interface CorpusFile {
   /** Its length in bytes. */
   readonly bytes: number;
   /** Its SHA-256, where it is known: a preparation goes on only with the same file. */
-  readonly sha256?: string;
+  readonly sha256?: string | undefined;
   /** Brings it to this machine and returns its path; called once more where that failed. */
   open(signal: AbortSignal): Promise<string>;
   /** Is called when it is not needed any more. */
@@ -31,7 +31,7 @@ export interface PrepareOptions {
   /** First part of the shards' names, `corpus` by default: `corpus_train_000001.npy`. */
   prefix?: string;
   /** Tokens of each shard but the last; 100,000,000 by default. */
-  tokensPerShard?: number;
+  tokensPerShard?: number | undefined;
   /** Shards to make; the call ends when they are full, and a later one with more goes on. All by default. */
   shards?: number;
   /** Column of parquet, or field of JSON, that holds a document's text; `text` by default. */
@@ -46,11 +46,11 @@ export interface PrepareOptions {
   /** Seconds between two notes of where it stands, after which a killed run goes on; 5 by default. */
   saveEvery?: number;
   /** Where the files come from, to be found in the manifest; see {@linkcode preparedOrigin}. */
-  origin?: string;
+  origin?: string | undefined;
   /** Called after every few megabytes. */
-  onProgress?: (progress: PrepareProgress) => void;
+  onProgress?: ((progress: PrepareProgress) => void) | undefined;
   /** Ends the call at the next few megabytes, everything saved. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 
 /** How far {@linkcode prepareCorpus} is. */
@@ -118,10 +118,10 @@ export interface PreparedCorpus {
 export async function prepareCorpus(
   files: readonly (string | URL | CorpusFile)[],
   folder: string | URL,
-  options: PrepareOptions = {},
+  options?: PrepareOptions,
 ): Promise<PreparedCorpus> {
-  const { shards = Infinity, saveEvery = 5, chunkBytes = 4 * 2 ** 20, signal } = options;
-  const { workers = Math.min(4, navigator.hardwareConcurrency) } = options;
+  const { shards = Infinity, saveEvery = 5, chunkBytes = 4 * 2 ** 20, signal } = options ?? {};
+  const { workers = Math.min(4, navigator.hardwareConcurrency) } = options ?? {};
   for (const [name, value] of Object.entries({ workers, shards, chunkBytes })) {
     const min = name === "workers" ? 0 : 1;
     if (!(value >= min && (Number.isSafeInteger(value) || value === Infinity))) {
@@ -132,7 +132,7 @@ export async function prepareCorpus(
   const corpus = await Promise.all(files.map(asCorpusFile));
   await Deno.mkdir(path, { recursive: true });
   await removeStrayTemporaries(path);
-  const manifest = await begin(path, corpus, options);
+  const manifest = await begin(path, corpus, options ?? {});
   using stream = await ShardStream.open(path, manifest, manifest);
   const ended = () => signal?.aborted || stream.state.shard >= shards;
   using pool = new TokenizerPool(manifest.complete || ended() ? 0 : workers);
@@ -154,7 +154,7 @@ export async function prepareCorpus(
     manifest.documents += documents;
     manifest.total += tokens.length;
     consistent = true;
-    options.onProgress?.(progressOf(manifest, stream.state.shard, chunk.share));
+    options?.onProgress?.(progressOf(manifest, stream.state.shard, chunk.share));
     if (performance.now() - lastSave >= saveEvery * 1000) await save();
   };
   /** Takes the rest of a file; false where something ended it before. */
@@ -194,7 +194,7 @@ export async function prepareCorpus(
         manifest.complete = true;
       }
       await save();
-      await corpus[manifest.file - 1].release?.();
+      await corpus[manifest.file - 1]!.release?.();
     }
   } catch (error) {
     if (!(signal?.aborted && consistent)) throw error;
@@ -245,13 +245,13 @@ class Sources implements AsyncDisposable {
   prefetch(index: number): void {
     if (index >= this.#files.length) return;
     // A failure belongs to the file's own turn, where it is tried again.
-    const path = this.#files[index].open(this.#signal).catch(() => undefined);
+    const path = this.#files[index]!.open(this.#signal).catch(() => undefined);
     this.#ahead = { index, path };
   }
 
   async open(index: number): Promise<string> {
     const ahead = this.#ahead?.index === index ? await this.#ahead.path : undefined;
-    return ahead ?? await this.#files[index].open(this.#signal);
+    return ahead ?? await this.#files[index]!.open(this.#signal);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -330,11 +330,11 @@ function progressOf(manifest: Manifest, shards: number, share: number): PrepareP
   const { files, file, total, documents } = manifest;
   const sum = (part: Manifest["files"]) => part.reduce((sum, { bytes }) => sum + bytes, 0);
   return {
-    doneBytes: sum(files.slice(0, file)) + Math.round(share * files[file].bytes),
+    doneBytes: sum(files.slice(0, file)) + Math.round(share * files[file]!.bytes),
     totalBytes: sum(files),
     tokens: total,
     documents,
     shards,
-    file: files[file].name,
+    file: files[file]!.name,
   };
 }

@@ -1,5 +1,5 @@
 // Token shards that grow on the disk and survive the end of the process at any moment.
-import { join } from "node:path";
+import { join } from "../../io/node_builtins.ts";
 import { FileFormatError, FileWriteError } from "../../io/errors.ts";
 import { encodeNpyHeader } from "../../io/npy.ts";
 

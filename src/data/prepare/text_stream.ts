@@ -1,7 +1,6 @@
 // The bytes of a text file in pieces of a few megabytes, decompressed where its name ends in .gz or .zst, and
 // cut where it does no harm.
-import { createGunzip } from "node:zlib";
-import { Readable } from "node:stream";
+import { stream, zlib } from "../../io/node_builtins.ts";
 import { FileFormatError } from "../../io/errors.ts";
 import { unzstd } from "./zstd.ts";
 
@@ -79,7 +78,7 @@ export function cutAtWord(bytes: Uint8Array): number {
   for (let i = bytes.length - 1; i > 0; i--) {
     if (bytes[i] !== NEWLINE && bytes[i] !== BLANK) continue;
     let start = i - 1;
-    while (start > 0 && i - start < 4 && (bytes[start] & 0xc0) === 0x80) start--;
+    while (start > 0 && i - start < 4 && (bytes[start]! & 0xc0) === 0x80) start--;
     if (!WHITE_SPACE.test(decoder.decode(bytes.subarray(start, i)))) return i;
   }
   return 0;
@@ -145,8 +144,8 @@ async function* readDecompressed(
 
 // node:zlib reads files of several members one after the other, as `cat a.gz b.gz` makes them.
 async function* gunzipped(raw: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  const source = Readable.from(raw);
-  const unzip = createGunzip();
+  const source = stream.Readable.from(raw);
+  const unzip = zlib.createGunzip();
   source.on("error", (error) => unzip.destroy(error));
   yield* source.pipe(unzip);
 }

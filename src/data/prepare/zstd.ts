@@ -1,7 +1,6 @@
+import { stream, zlib } from "../../io/node_builtins.ts";
 // Zstandard by node:zlib, which in Deno 2.9 ends silently after the first of several frames, and does not say when a
 // frame is cut short. So the frames are told apart here. Format: RFC 8878, section 3.1.
-import { Readable } from "node:stream";
-import { createZstdDecompress } from "node:zlib";
 
 const MAGIC = 0xfd2fb528;
 const SKIPPABLE = 0x184d2a50; // and the 15 after it
@@ -20,8 +19,8 @@ export async function* unzstd(raw: AsyncIterable<Uint8Array>): AsyncGenerator<Ui
       const length = viewOf(await reader.take(4)).getUint32(0, true);
       for await (const _ of reader.parts(length));
     } else if (magic === MAGIC) {
-      const source = Readable.from(frame(reader));
-      const unzip = createZstdDecompress();
+      const source = stream.Readable.from(frame(reader));
+      const unzip = zlib.createZstdDecompress();
       source.on("error", (error) => unzip.destroy(error));
       yield* source.pipe(unzip);
     } else {
@@ -37,14 +36,14 @@ async function* frame(reader: ByteReader): AsyncGenerator<Uint8Array> {
   yield magic;
   const descriptor = await reader.take(1);
   yield descriptor;
-  const [flags] = descriptor;
+  const [flags = 0] = descriptor;
   const single = (flags >> 5) & 1;
   const sizeBytes = flags >> 6 ? 1 << (flags >> 6) : single;
-  yield await reader.take(1 - single + [0, 1, 2, 4][flags & 3] + sizeBytes);
+  yield await reader.take(1 - single + [0, 1, 2, 4][flags & 3]! + sizeBytes);
   for (let last = false; !last;) {
     const header = await reader.take(3);
     yield header;
-    const bits = header[0] | header[1] << 8 | header[2] << 16;
+    const bits = header[0]! | header[1]! << 8 | header[2]! << 16;
     const type = (bits >> 1) & 3;
     if (type === RESERVED) throw new Error("a block of an unknown type");
     last = (bits & 1) === 1;

@@ -33,7 +33,7 @@ export interface AttentionOptions {
   /** Byte address of [batch, heads, queries] logs of the sums of exponentials; the forward pass may go without (0). */
   lse: number;
   /** Byte address of int32 [batch, keys], 0 where a key may not be seen; 0 (the default) for none. */
-  keyValid?: number;
+  keyValid?: number | undefined;
   /** Elements from one batch of keyValid to the next; `keys` when left out. */
   validStride?: number;
   /** Strides of q and dq; contiguous [batch, heads, time, d] when left out. */
@@ -112,7 +112,7 @@ function layout(options: AttentionOptions): number[] {
  */
 export function attention(
   pool: ThreadPool,
-  options: AttentionOptions & { pasts?: number },
+  options: AttentionOptions & { pasts?: number | undefined },
 ): void {
   const { batch, heads, queries, q, k, v, o, lse, keyValid = 0, pasts = 0 } = options;
   if (batch * heads * queries === 0) return;

@@ -67,7 +67,7 @@ const MIN_TILE = 64;
 /** Options of {@linkcode Blas.open}. */
 export interface BlasOptions {
   /** Absolute path of the library; the usual places, or `DINOGRAD_BLAS`, when left out. */
-  path?: string;
+  path?: string | undefined;
 }
 
 /**
@@ -108,8 +108,9 @@ export class Blas {
   /**
    * Opens the first BLAS that is there and that `--allow-ffi` already covers; `undefined` where none is. Never prompts.
    */
-  static open(options: BlasOptions = {}): Blas | undefined {
-    const wanted = options.path ?? readVariable();
+  static open(options?: BlasOptions): Blas | undefined {
+    if (!("Deno" in globalThis)) return undefined; // a browser
+    const wanted = options?.path ?? readVariable();
     if (wanted === "off") return undefined;
     for (const path of wanted ? [wanted] : LIBRARIES[Deno.build.os] ?? []) {
       if (Deno.permissions.querySync({ name: "ffi", path }).state !== "granted") continue;
@@ -255,7 +256,7 @@ function useCpuFeatures(library: Library): void {
   const active = (index: number, word: number): number => {
     const words = new Uint32Array(8);
     memcpy(new Uint8Array(words.buffer), leaf(index), 32n);
-    return words[4 + word];
+    return words[4 + word]!;
   };
   const ebx7 = active(1, 1), ecx1 = active(0, 2);
   const has = (word: number, ...bits: number[]) => bits.every((bit) => word >>> bit & 1);

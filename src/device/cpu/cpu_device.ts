@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { basename } from "node:path";
+import { basename } from "../../io/node_builtins.ts";
 import { checkLaunch } from "../check_launch.ts";
 import type {
   Binding,
@@ -27,11 +27,11 @@ import { Widened } from "./widened.ts";
 /** How to open a {@linkcode CpuDevice}. */
 export interface CpuDeviceOptions {
   /** Threads that compute, the calling one included. Default: one for each core. */
-  readonly threads?: number;
+  readonly threads?: number | undefined;
   /** False to leave BLAS aside even where it is present and permitted. Default: true. */
   readonly blas?: boolean;
   /** False to run the reference implementations only, for checks. Default: true. */
-  readonly simd?: boolean;
+  readonly simd?: boolean | undefined;
 }
 
 /** What the kernels' WASM SIMD implementations find in `SimdJob.context`. */
@@ -55,6 +55,7 @@ export class CpuDevice implements Device {
   readonly maxBindingBytes = 2 ** 32;
   readonly maxBufferBytes = 2 ** 32 - 2 ** 20;
   readonly bindingAlignment = 4;
+  readonly minWorkgroups = 1;
   readonly lost: Promise<never>;
   readonly #context: CpuContext;
   readonly #blas: Blas | undefined;
@@ -82,11 +83,11 @@ export class CpuDevice implements Device {
   }
 
   /** Opens the CPU; needs no permission, and asks for none. */
-  static open(options: CpuDeviceOptions = {}): CpuDevice {
-    const { blas = true, simd = true } = options;
+  static open(options?: CpuDeviceOptions): CpuDevice {
+    const { blas = true, simd = true } = options ?? {};
     const library = blas && simd ? Blas.open() : undefined;
     const native = library && [library.kernel];
-    return new CpuDevice(ThreadPool.start({ threads: options.threads, native }), library, simd);
+    return new CpuDevice(ThreadPool.start({ threads: options?.threads, native }), library, simd);
   }
 
   createBuffer(bytes: number, purpose?: () => string): DeviceBuffer {

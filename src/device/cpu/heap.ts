@@ -49,8 +49,8 @@ export class Heap {
     const wanted = Math.max(roundUp(bytes), ALIGNMENT);
     let best = -1;
     for (let i = 0; i < this.#free.length; i++) {
-      const size = this.#free[i].bytes;
-      if (size >= wanted && (best < 0 || size < this.#free[best].bytes)) best = i;
+      const size = this.#free[i]!.bytes;
+      if (size >= wanted && (best < 0 || size < this.#free[best]!.bytes)) best = i;
       if (size === wanted) break;
     }
     const at = best < 0 ? this.#grow(wanted, purpose) : this.#take(best, wanted);
@@ -69,7 +69,7 @@ export class Heap {
   }
 
   #take(index: number, bytes: number): number {
-    const block = this.#free[index];
+    const block = this.#free[index]!;
     const at = block.at;
     if (block.bytes === bytes) this.#free.splice(index, 1);
     else {
@@ -112,7 +112,7 @@ export class Heap {
     let high = free.length;
     while (low < high) {
       const middle = (low + high) >> 1;
-      if (free[middle].at < block.at) low = middle + 1;
+      if (free[middle]!.at < block.at) low = middle + 1;
       else high = middle;
     }
     const before = free[low - 1];

@@ -34,9 +34,9 @@ export interface SgemmOptions {
   /** Factor of the product, 1 when left out. */
   alpha?: number;
   /** Byte address of n floats added to every row; 0 for none. */
-  bias?: number;
+  bias?: number | undefined;
   /** Number of products, 1 when left out. */
-  batch?: number;
+  batch?: number | undefined;
   /** Elements from one A to the next (0 shares it); lda times the rows stored when left out. */
   strideA?: number;
   /** Elements from one B to the next (0 shares it). */

@@ -6,8 +6,9 @@
  *
  * @module
  */
-import { Worker } from "node:worker_threads";
-import kernels from "../../../kernels/wasm/kernels.js";
+import type { Worker } from "node:worker_threads";
+import { hasNodeBuiltins, workerThreads } from "../../io/node_builtins.ts";
+import { KERNELS } from "../../../kernels/wasm/compiled.ts";
 
 /** Largest number of arguments that a kernel may take after (thread, start, end). */
 const MAX_ARGUMENTS = 40;
@@ -60,7 +61,7 @@ export interface NativeKernel {
    * A JavaScript expression whose value is a worker's own kernel; `memory` is in scope. A worker in which it throws leaves
    * such jobs to the other threads. Without it the calling thread does them alone.
    */
-  readonly workerSource?: string;
+  readonly workerSource?: string | undefined;
 }
 
 /**
@@ -141,9 +142,17 @@ for (;;) {
 /** Options of {@linkcode ThreadPool.start}. */
 export interface ThreadPoolOptions {
   /** Threads that take part, the calling one included; the number of logical cores, at most 16, when left out. */
-  threads?: number;
+  threads?: number | undefined;
   /** Kernels beside those of the WebAssembly module. */
-  native?: readonly NativeKernel[];
+  native?: readonly NativeKernel[] | undefined;
+}
+
+let compiled: WebAssembly.Module | undefined;
+
+/** The kernels, compiled when they are first needed. */
+function compiledKernels(): WebAssembly.Module {
+  compiled ??= new WebAssembly.Module(Uint8Array.fromBase64(KERNELS));
+  return compiled;
 }
 
 /** Threads over one shared memory that run the WebAssembly kernels by name. */
@@ -164,6 +173,7 @@ export class ThreadPool {
 
   private constructor(threads: number, native: readonly NativeKernel[]) {
     this.memory = new WebAssembly.Memory({ initial: 1, maximum: PAGE, shared: true });
+    const kernels = compiledKernels();
     const instance = new WebAssembly.Instance(kernels, { env: { memory: this.memory } });
     WebAssembly.Module.exports(kernels).forEach(({ name }, index) => {
       const call = instance.exports[name] as ThreadKernel;
@@ -184,7 +194,7 @@ export class ThreadPool {
     this.#values = new Float64Array(this.memory.buffer, 0, 256);
     const url = new URL("data:text/javascript," + encodeURIComponent(WORKER));
     for (let thread = 1; thread < threads; thread++) {
-      const worker = new Worker(url, {
+      const worker = new workerThreads.Worker(url, {
         workerData: {
           memory: this.memory,
           module: kernels,
@@ -205,15 +215,15 @@ export class ThreadPool {
    *
    * @throws {RangeError} If `threads` is not an integer from 1 to 16.
    */
-  static start(options: ThreadPoolOptions = {}): ThreadPool {
-    const threads = options.threads ??
-      Math.min(MAX_THREADS, Math.max(1, navigator.hardwareConcurrency));
+  static start(options?: ThreadPoolOptions): ThreadPool {
+    const threads = options?.threads ??
+      (hasNodeBuiltins ? Math.min(MAX_THREADS, Math.max(1, navigator.hardwareConcurrency)) : 1);
     if (!Number.isInteger(threads) || threads < 1 || threads > MAX_THREADS) {
       throw new RangeError(
         `ThreadPool.start: expected threads to be an integer from 1 to ${MAX_THREADS} but got ${threads}`,
       );
     }
-    return new ThreadPool(threads, options.native ?? []);
+    return new ThreadPool(threads, options?.native ?? []);
   }
 
   /** Workers that have come up so far; `threads - 1` in the end. */
@@ -269,7 +279,7 @@ export class ThreadPool {
     Atomics.store(words, NEXT, 0);
     Atomics.store(words, OPEN, 1);
     // 0 .. 2^30 - 1, so that it never meets the -1 that ends the workers.
-    Atomics.store(words, JOB, (words[JOB] + 1) & 0x3fffffff);
+    Atomics.store(words, JOB, (words[JOB]! + 1) & 0x3fffffff);
     if (Atomics.load(words, ASLEEP) > 0) Atomics.notify(words, JOB);
     let failure: unknown;
     try {

@@ -22,7 +22,7 @@ export interface WebGpuOptions {
    * Where adapters come from: `"dawn"`, or an object; by default what the environment variable `DINOGRAD_GPU` says, else
    * the runtime's `navigator.gpu`.
    */
-  readonly gpu?: GPU | "dawn";
+  readonly gpu?: GPU | "dawn" | undefined;
   /** Which adapter, where there are several; `high-performance` by default. */
   readonly powerPreference?: GPUPowerPreference;
   /** Limits below the adapter's. */

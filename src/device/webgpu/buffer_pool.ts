@@ -188,7 +188,7 @@ function insert(sorted: Allocation[], allocation: Allocation): void {
   let to = sorted.length;
   while (from < to) {
     const middle = (from + to) >>> 1;
-    if (sorted[middle].id > allocation.id) from = middle + 1;
+    if (sorted[middle]!.id > allocation.id) from = middle + 1;
     else to = middle;
   }
   sorted.splice(from, 0, allocation);

@@ -37,6 +37,7 @@ export function loadDawn(): Promise<GPU> {
 }
 
 async function load(): Promise<GPU> {
+  slowDownTurns();
   let dawn: DawnModule;
   try {
     dawn = await importLate<DawnModule>(PACKAGE);
@@ -56,6 +57,38 @@ async function load(): Promise<GPU> {
   // Matrix units are an experimental extension, which Dawn counts among the unsafe; f16 on NVIDIA's GPUs is off by default,
   // for corner cases of conversions in old drivers.
   return dawn.create(["enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia"]);
+}
+
+/** Milliseconds of a wait in which Dawn looks for results in every turn of the event loop; later once in a millisecond. */
+const EAGER = 5;
+
+/**
+ * Dawn looks for results in turns of `setImmediate` for as long as something is awaited, each with a new native function.
+ * Deno frees these in a time that grows with the square of their number: after a wait of a minute it stood still for
+ * several. Native functions that are scheduled for longer than {@linkcode EAGER} get their turns from a timer.
+ */
+function slowDownTurns(): void {
+  if (!("Deno" in globalThis)) return;
+  const { setImmediate } = globalThis;
+  let began = 0;
+  let inTurn = false;
+  const slower = (callback: (...args: unknown[]) => void, ...args: unknown[]) => {
+    if (callback.name !== "" || !/\[native code\]/.test(String(callback))) {
+      return setImmediate(callback, ...args);
+    }
+    const now = performance.now();
+    if (!inTurn) began = now; // a wait begins
+    const turn = () => {
+      inTurn = true;
+      try {
+        callback(...args);
+      } finally {
+        inTurn = false;
+      }
+    };
+    return now - began > EAGER ? setTimeout(turn, 1) : setImmediate(turn);
+  };
+  globalThis.setImmediate = Object.assign(slower, setImmediate);
 }
 
 /**

@@ -6,6 +6,7 @@
 import type { KernelTiming } from "../device.ts";
 import { TimingTotals } from "../timings.ts";
 import type { GpuRegion } from "./reader.ts";
+import { BufferUsage } from "./flags.ts";
 
 /** Launches that one query set can time; the batch is submitted when it is full. */
 const LAUNCHES = 256;
@@ -67,7 +68,7 @@ export class GpuTimer {
       this.#results.push(this.#device.createBuffer({
         label: "dinograd timings",
         size: RESULT_BYTES,
-        usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC,
+        usage: BufferUsage.QUERY_RESOLVE | BufferUsage.COPY_SRC,
       }));
       this.#used = 0;
     }
@@ -91,12 +92,12 @@ export class GpuTimer {
     const period = this.#period ??= await this.#measurePeriod(read);
     const totals = new TimingTotals();
     batches.forEach(({ kernels }, i) => {
-      const times = new BigUint64Array(stamps[i].buffer);
+      const times = new BigUint64Array(stamps[i]!.buffer);
       kernels.forEach((kernel, k) => {
         // Some GPUs start their clock afresh now and then; such a launch counts as taking no time.
         totals.add(
           kernel,
-          Math.max(0, Number(times[2 * k + 1] - times[2 * k])) * period / 1e6,
+          Math.max(0, Number(times[2 * k + 1]! - times[2 * k]!)) * period / 1e6,
         );
       });
     });
@@ -121,7 +122,7 @@ export class GpuTimer {
     const buffer = this.#device.createBuffer({
       label: "dinograd clock",
       size: 256,
-      usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC,
+      usage: BufferUsage.QUERY_RESOLVE | BufferUsage.COPY_SRC,
     });
     const encoder = this.#device.createCommandEncoder({ label: "dinograd clock" });
     const timestampWrites = { querySet: this.#querySet, beginningOfPassWriteIndex: 0 };
@@ -131,7 +132,7 @@ export class GpuTimer {
     this.#device.queue.submit([encoder.finish()]);
     const [bytes] = await read([{ buffer, offset: 0, bytes: 8 }]);
     buffer.destroy();
-    return { ticks: new BigUint64Array(bytes.buffer)[0], host };
+    return { ticks: new BigUint64Array(bytes!.buffer)[0]!, host };
   }
 
   /** Frees the results. */

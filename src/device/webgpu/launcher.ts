@@ -19,14 +19,17 @@ import type { Bindings } from "../splitting.ts";
 import type { Allocation } from "./buffer_pool.ts";
 import type { Faults } from "./faults.ts";
 import type { GpuTimer } from "./gpu_timer.ts";
+import type { Pace } from "./pace.ts";
 import { BindGroups, type BoundRange, type Layout, Pipelines } from "./pipelines.ts";
 import type { Recorder } from "./recorder.ts";
+import { BufferUsage } from "./flags.ts";
 
 /** What a {@linkcode Launcher} needs to know of its device. */
 export interface LauncherOptions {
   readonly gpu: GPUDevice;
   readonly faults: Faults;
   readonly recorder: Recorder;
+  readonly pace: Pace;
   /** What kernels are told. */
   readonly target: Omit<GpuTarget, "dtypes">;
   /** Maximum number of workgroups in each dimension. */
@@ -68,7 +71,7 @@ export class Launcher {
     let written = 0;
     let elements = 0;
     for (let i = 0; i < layout.slots.length; i++) {
-      const { name } = layout.slots[i];
+      const { name } = layout.slots[i]!;
       const binding = bindings[name];
       if (!binding) continue;
       dtypes[name] = binding.dtype;
@@ -103,7 +106,9 @@ export class Launcher {
       () => recorder.flush(),
     );
     const group = this.#bindGroups.get(kernel.name, layout, ranges);
-    recorder.reserve(layout.uniformBytes);
+    let bytes = 0;
+    for (const range of ranges) bytes += range.bytes;
+    recorder.reserve(layout.uniformBytes, this.#options.pace.estimate(program.flops ?? 0, bytes));
     if (this.timer?.full) recorder.flush();
     const uniform = layout.uniformBytes > 0 ? this.#uniform(layout, params) : undefined;
     const timestamps = this.timer?.next(kernel.name);
@@ -151,9 +156,9 @@ export class Launcher {
     const { offset, view } = this.#recorder.place(layout.uniformBytes);
     layout.params.forEach(([name, type], i) => {
       const at = offset + 4 * i;
-      if (type === "f32") view.setFloat32(at, params[name], true);
-      else if (type === "u32") view.setUint32(at, params[name], true);
-      else view.setInt32(at, params[name], true);
+      if (type === "f32") view.setFloat32(at, params[name]!, true);
+      else if (type === "u32") view.setUint32(at, params[name]!, true);
+      else view.setInt32(at, params[name]!, true);
     });
     return offset;
   }
@@ -165,7 +170,7 @@ export class Launcher {
       gpu: this.#options.gpu.createBuffer({
         label: "dinograd empty",
         size: 256,
-        usage: GPUBufferUsage.STORAGE,
+        usage: BufferUsage.STORAGE,
       }),
       bytes: 256,
       batch: 0,

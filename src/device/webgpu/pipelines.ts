@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { ShaderStage } from "./flags.ts";
 import { DeviceError } from "../errors.ts";
 import type { DType } from "../dtype.ts";
 import type { GpuProgram, Kernel, Params } from "../kernel.ts";
@@ -40,6 +41,12 @@ export interface BoundRange {
   readonly offset: number;
   readonly bytes: number;
 }
+
+/**
+ * In front of programs with subgroup operations where the compiler is Tint. It cannot see that a bound is the same for the
+ * lanes of a subgroup and not for those of a workgroup, and would refuse the loop.
+ */
+const SUBGROUPS = "enable subgroups;\ndiagnostic(off, subgroup_uniformity);\n";
 
 /** The most bind groups that are kept; shapes that change with every launch would pile them up. */
 const MAX_BIND_GROUPS = 16384;
@@ -116,7 +123,7 @@ export class Pipelines {
     if (!shared) {
       const entries: GPUBindGroupLayoutEntry[] = writes.map((write, binding) => ({
         binding,
-        visibility: GPUShaderStage.COMPUTE,
+        visibility: ShaderStage.COMPUTE,
         buffer: { type: write ? "storage" : "read-only-storage" },
       }));
       if (uniformBytes > 0) {
@@ -124,7 +131,7 @@ export class Pipelines {
         // refused dispatches after a kernel with a smaller uniform, as if that one's were still bound.
         entries.push({
           binding: writes.length,
-          visibility: GPUShaderStage.COMPUTE,
+          visibility: ShaderStage.COMPUTE,
           buffer: { type: "uniform", hasDynamicOffset: true, minBindingSize: uniformBytes },
         });
       }
@@ -156,7 +163,7 @@ export class Pipelines {
         `Kernel "${name}" with ${constants}: ${error instanceof Error ? error.message : error}`,
       );
     }
-    if (this.#enableSubgroups && /\bsubgroup\w+\(/.test(code)) code = `enable subgroups;\n${code}`;
+    if (this.#enableSubgroups && /\bsubgroup\w+\(/.test(code)) code = SUBGROUPS + code;
     if (/\bsubgroupMatrix\w+[<(]/.test(code)) {
       code = "enable chromium_experimental_subgroup_matrix;\n" +
         // Tint cannot tell that the invocations of a subgroup take the same way.

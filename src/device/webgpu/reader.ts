@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { BufferUsage, MapMode } from "./flags.ts";
 
 /** A part of a GPU buffer. */
 export interface GpuRegion {
@@ -68,13 +69,13 @@ export class Reader {
       const results = regions.map(({ bytes }) => new Uint8Array(bytes));
       try {
         await Promise.all(
-          staged.map(({ staging, chunk }) => staging.mapAsync(GPUMapMode.READ, 0, chunk.bytes)),
+          staged.map(({ staging, chunk }) => staging.mapAsync(MapMode.READ, 0, chunk.bytes)),
         );
         for (const { staging, chunk } of staged) {
           const mapped = new Uint8Array(staging.getMappedRange(0, chunk.bytes));
           let from = 0;
           for (const part of chunk.parts) {
-            results[part.target].set(mapped.subarray(from, from + part.bytes), part.at);
+            results[part.target]!.set(mapped.subarray(from, from + part.bytes), part.at);
             from += pad(part.bytes);
           }
           staging.unmap();
@@ -96,11 +97,11 @@ export class Reader {
 
   #take(bytes: number): GPUBuffer {
     const fitting = this.#free.findIndex((buffer) => buffer.size >= bytes);
-    if (fitting >= 0) return this.#free.splice(fitting, 1)[0];
+    if (fitting >= 0) return this.#free.splice(fitting, 1)[0]!;
     return this.#device.createBuffer({
       label: "dinograd staging",
       size: bytes > KEPT ? bytes : Math.max(4096, 2 ** Math.ceil(Math.log2(bytes))),
-      usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
+      usage: BufferUsage.MAP_READ | BufferUsage.COPY_DST,
     });
   }
 

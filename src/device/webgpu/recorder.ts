@@ -7,6 +7,8 @@
  */
 import { DeviceError } from "../errors.ts";
 import type { Faults } from "./faults.ts";
+import { BufferUsage } from "./flags.ts";
+import { MAX_SUBMIT, type Pace } from "./pace.ts";
 
 /** Bytes of the arena. */
 const ARENA = 256 * 1024;
@@ -35,23 +37,33 @@ export class Recorder {
   #names: string[] = [];
   #room = FIRST_BATCH;
   #alignment: number;
+  #pace: Pace;
+  /** Estimated milliseconds of this batch, and of all since the device was last idle. */
+  #milliseconds = 0;
+  #submitted = 0;
+  #busySince = 0;
 
-  constructor(device: GPUDevice, faults: Faults) {
+  constructor(device: GPUDevice, faults: Faults, pace: Pace) {
     this.#device = device;
     this.#faults = faults;
+    this.#pace = pace;
     this.#alignment = device.limits.minUniformBufferOffsetAlignment;
     this.arena = device.createBuffer({
       label: "dinograd arena",
       size: ARENA,
-      usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
+      usage: BufferUsage.UNIFORM | BufferUsage.COPY_SRC | BufferUsage.COPY_DST,
     });
   }
 
-  /** Makes sure that the next {@linkcode place} of `bytes` and the launch after it fall in one batch. */
-  reserve(bytes: number): void {
-    if (this.#used + bytes + this.#alignment > ARENA || this.#names.length >= this.#room) {
-      this.flush();
-    }
+  /**
+   * Makes sure that the next {@linkcode place} of `bytes` and the launch after it, which takes so many `milliseconds`, fall in
+   * one batch.
+   */
+  reserve(bytes: number, milliseconds = 0): void {
+    const full = this.#used + bytes + this.#alignment > ARENA || this.#names.length >= this.#room;
+    const long = this.#milliseconds > 0 && this.#milliseconds + milliseconds > MAX_SUBMIT;
+    if (full || long) this.flush();
+    this.#milliseconds += milliseconds;
   }
 
   /** Room for `bytes` in the arena of this batch: its offset, and a view to fill from there. */
@@ -74,7 +86,7 @@ export class Recorder {
     if (!this.#pass) {
       this.#pass = this.#open().beginComputePass({
         label: timestamps ? name : "launches",
-        timestampWrites: timestamps,
+        ...(timestamps && { timestampWrites: timestamps }),
       });
       this.#pipeline = undefined;
     }
@@ -105,6 +117,9 @@ export class Recorder {
       this.#device.queue.writeBuffer(this.arena, 0, this.#host, 0, length);
     }
     this.#device.queue.submit([commands]);
+    if (this.#submitted === 0) this.#busySince = performance.now();
+    this.#submitted += this.#milliseconds;
+    this.#milliseconds = 0;
     const names = this.#names;
     this.#faults.watch(this.#device.popErrorScope(), (error) => {
       const kernels = [...new Set(names)];
@@ -120,9 +135,11 @@ export class Recorder {
     this.batch++;
   }
 
-  /** Told that the device has run dry: the next batch is a small one. */
+  /** Told that the device has nothing left to do: the next batch is a small one. */
   idle(): void {
     this.#room = FIRST_BATCH;
+    this.#pace.measured(this.#submitted, performance.now() - this.#busySince);
+    this.#submitted = 0;
   }
 
   #open(): GPUCommandEncoder {

@@ -22,10 +22,15 @@ import { type Allocation, BufferPool } from "./buffer_pool.ts";
 import { Faults } from "./faults.ts";
 import { GpuTimer } from "./gpu_timer.ts";
 import { Launcher } from "./launcher.ts";
+import { Pace } from "./pace.ts";
 import { type GpuRegion, Reader } from "./reader.ts";
 import { Recorder } from "./recorder.ts";
+import { BufferUsage } from "./flags.ts";
 
 export type { WebGpuLimits, WebGpuOptions } from "./adapter.ts";
+
+/** Two for each of the 132 multiprocessors of an H200: WebGPU does not tell how many a GPU has, and more do no harm. */
+const GPU_WORKGROUPS = 264;
 
 /** Writes up to this size go with the batch; longer ones are not worth the detour through its arena. */
 const SMALL_WRITE = 16 * 1024;
@@ -47,11 +52,14 @@ export class WebGpuDevice implements Device {
   readonly maxBindingBytes: number;
   readonly maxBufferBytes: number;
   readonly bindingAlignment: number;
+  readonly minWorkgroups: number;
   readonly lost: Promise<never>;
   /** True on adapters that run on the CPU. */
   readonly software: boolean;
   /** True where kernels may use subgroup operations. */
   readonly subgroups: boolean;
+  /** What the adapter lists beyond the minimum, in WebGPU's names. */
+  readonly features: readonly string[];
   /** True where matrix products in f16 run on the GPU's matrix units. */
   readonly matrixUnits: boolean;
 
@@ -67,15 +75,17 @@ export class WebGpuDevice implements Device {
    * Asks for an adapter and all that it offers. Throws a {@linkcode DeviceError} where there is no adapter
    * or it gives no device.
    */
-  static async open(options: WebGpuOptions = {}): Promise<WebGpuDevice> {
-    return new WebGpuDevice(await openAdapter(options), options);
+  static async open(options?: WebGpuOptions): Promise<WebGpuDevice> {
+    return new WebGpuDevice(await openAdapter(options ?? {}), options ?? {});
   }
 
   private constructor({ adapter, gpu, subgroups }: OpenedAdapter, options: WebGpuOptions) {
     const asked = options.limits ?? {};
     this.#gpu = gpu;
     this.software = isSoftwareAdapter(adapter);
+    this.minWorkgroups = this.software ? 1 : GPU_WORKGROUPS;
     this.subgroups = subgroups;
+    this.features = [...adapter.features].sort();
     this.matrixUnits = hasMatrixUnits(adapter, gpu);
     this.description = `${adapterName(adapter)} over WebGPU${this.software ? " (software)" : ""}`;
     this.dtypes = new Set<DType>(
@@ -91,7 +101,8 @@ export class WebGpuDevice implements Device {
       asked.maxStorageBufferBindingSize ?? Infinity,
     );
     this.maxBindingBytes = longest - longest % 4;
-    this.#recorder = new Recorder(gpu, this.#faults);
+    const pace = new Pace();
+    this.#recorder = new Recorder(gpu, this.#faults, pace);
     this.#reader = new Reader(gpu);
     const { subgroupMinSize, subgroupMaxSize } = adapter.info;
     const sameSize = subgroups && subgroupMinSize === subgroupMaxSize;
@@ -101,10 +112,12 @@ export class WebGpuDevice implements Device {
       gpu,
       faults: this.#faults,
       recorder: this.#recorder,
+      pace,
       target: {
         maxInvocations: gpu.limits.maxComputeInvocationsPerWorkgroup,
         maxWorkgroupBytes: gpu.limits.maxComputeWorkgroupStorageSize,
         software: this.software,
+        minWorkgroups: this.minWorkgroups,
         subgroups,
         matrixUnits: this.matrixUnits,
         subgroupSize: sameSize ? subgroupMinSize ?? 0 : 0,
@@ -335,7 +348,7 @@ export class WebGpuDevice implements Device {
     const buffer = this.#gpu.createBuffer({
       label: `dinograd ${bytes}`,
       size: bytes,
-      usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
+      usage: BufferUsage.STORAGE | BufferUsage.COPY_SRC | BufferUsage.COPY_DST,
     });
     this.#faults.watch(this.#gpu.popErrorScope(), (error): OutOfMemoryError => {
       const report = this.#pool.outOfMemory(

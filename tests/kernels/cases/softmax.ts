@@ -1,12 +1,12 @@
 import { softmax, softmaxBackward, type SoftmaxParams } from "../../../kernels/rows/softmax.ts";
 import type { Kernel } from "../../../src/device/kernel.ts";
+import { isDawn } from "../../support/gpu.ts";
 import { type Case, LONG, output, random } from "../case.ts";
 
-const SHAPES = [[66_000, 2, 1], [3, 12, 1], [5, 13, 1], [2, 1500, 1], [3, 5, 4], [2, 7, 3], [
-  0,
-  8,
-  1,
-], [4, 0, 1]];
+// deno-fmt-ignore
+const SHAPES = [[3, 12, 1], [5, 13, 1], [2, 1500, 1], [3, 5, 4], [2, 7, 3], [0, 8, 1], [4, 0, 1]];
+// More rows than a dimension has workgroups; SwiftShader takes many seconds for them.
+if (!isDawn) SHAPES.push([66_000, 2, 1]);
 
 const sum = (values: number[]): number => values.reduce((a, b) => a + b, 0);
 

@@ -1,5 +1,5 @@
 /**
- * Folders of models: ours, and Hugging Face's with one file of weights or several and their index.
+ * Folders of models, with one file of weights or several and their index.
  *
  * @module
  */
@@ -9,15 +9,15 @@ import { CpuDevice } from "../../../src/device/cpu/cpu_device.ts";
 import { GPT2 } from "../../../src/models/gpt2.ts";
 import { GPT3 } from "../../../src/models/gpt3.ts";
 import { LLaMA } from "../../../src/models/llama.ts";
-import { loadModel, saveModel } from "../../../src/models/model_folder.ts";
 import { Transformer } from "../../../src/models/transformer.ts";
 import { downloadModel } from "../../../src/pretrained/download_model.ts";
-import { loadPretrained } from "../../../src/pretrained/load_pretrained.ts";
-import { savePretrained } from "../../../src/pretrained/save_pretrained.ts";
+import { loadModel } from "../../../src/pretrained/load_model.ts";
+import { saveModel } from "../../../src/pretrained/save_model.ts";
 import { AT_BYTE, AT_KEY, type Format, holds, type Mutant } from "../format.ts";
 import { mutateBytes, mutateJsonText } from "../mutations.ts";
 import type { Chance } from "../random.ts";
 
+const KINDS = ["gpt2", "gpt3", "llama", "transformer"] as const;
 const SIZES = {
   vocabSize: 10,
   maxPositionEmbeddings: 8,
@@ -36,7 +36,7 @@ const documented = (error: Error) =>
 /** The files of a folder by their names. */
 type Files = ReadonlyMap<string, Uint8Array>;
 
-/** Our own folders of models. */
+/** Folders of models. */
 export const modelFolder: Format = {
   name: "model-folder",
   place: PLACE,
@@ -60,46 +60,15 @@ export const modelFolder: Format = {
     const seeds: Files[] = [];
     for (const [i, model] of models.entries()) {
       const path = join(folder, `seed${i}`);
-      await saveModel(path, model);
+      await saveModel(path, model, { maxShardBytes: i === 2 ? 2000 : undefined });
       seeds.push(await readFiles(path));
       model.dispose();
     }
     return (chance) =>
       spoiled(join(folder, "model"), chance.pick(seeds), chance, async (path) => {
-        const model = await loadModel(path, { device });
+        const model = await loadModel(path, { device, kinds: KINDS });
         try {
           holds(model.parameters().size > 0, "has no parameters");
-        } finally {
-          model.dispose();
-        }
-      });
-  },
-};
-
-/** Hugging Face's folders of models. */
-export const pretrained: Format = {
-  name: "pretrained",
-  place: PLACE,
-  allowance: ALLOWANCE,
-  documented,
-  async prepare(folder) {
-    const device = CpuDevice.open({ threads: 1 });
-    const seeds: Files[] = [];
-    const save = async (model: GPT2 | LLaMA, options: { maxShardBytes?: number }) => {
-      const path = join(folder, `seed${seeds.length}`);
-      await savePretrained(model, path, options);
-      seeds.push(await readFiles(path));
-      model.dispose();
-    };
-    await save(new GPT2(SIZES, { device }), {});
-    await save(new LLaMA({ ...SIZES, numKeyValueHeads: 1, tieWordEmbeddings: false }, { device }), {
-      maxShardBytes: 2000,
-    });
-    return (chance) =>
-      spoiled(join(folder, "model"), chance.pick(seeds), chance, async (path) => {
-        const model = await loadPretrained(path, { device });
-        try {
-          holds(model.parameterCount() > 0, "has no parameters");
         } finally {
           model.dispose();
         }

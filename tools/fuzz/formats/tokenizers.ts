@@ -68,17 +68,16 @@ const trained = BytePairTokenizer.train("low lower lowest slow slower slowest ".
   specialTokens: ["<|endoftext|>", "<|pad|>"],
 });
 
-/** Our own tokenizers. */
-export const ownTokenizer: Format = jsonFormat(
-  "tokenizer",
-  [JSON.parse(JSON.stringify(trained))],
-  async (path) => tryOut(await BytePairTokenizer.load(path)),
-);
-
 /** Hugging Face's `tokenizer.json`, over bytes and after SentencePiece. */
 export const tokenizerJson: Format = jsonFormat(
   "tokenizer.json",
-  [byteLevel("gpt2"), byteLevel("gpt4"), sentencePiece(false), sentencePiece(true)],
+  [
+    JSON.parse(JSON.stringify(trained)),
+    byteLevel("gpt2"),
+    byteLevel("gpt4"),
+    sentencePiece(false),
+    sentencePiece(true),
+  ],
   async (path) => {
     const tokenizer = await loadTokenizerJson(path);
     holds(

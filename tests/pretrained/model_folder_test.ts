@@ -6,14 +6,11 @@ import { FileFormatError } from "../../src/io/errors.ts";
 import { GPT2 } from "../../src/models/gpt2.ts";
 import { GPT3 } from "../../src/models/gpt3.ts";
 import { LLaMA } from "../../src/models/llama.ts";
-import {
-  checkVocabSize,
-  loadLanguageModel,
-  loadModel,
-  type ModelKinds,
-  saveModel,
-} from "../../src/models/model_folder.ts";
 import { Transformer } from "../../src/models/transformer.ts";
+import { loadModel } from "../../src/pretrained/load_model.ts";
+import { loadTokenizer } from "../../src/pretrained/load_tokenizer.ts";
+import type { ModelKind, ModelKinds } from "../../src/pretrained/model_kinds.ts";
+import { saveModel } from "../../src/pretrained/save_model.ts";
 import { tensor } from "../../src/tensor/create.ts";
 import { RandomState } from "../../src/tensor/random.ts";
 import { Scope } from "../../src/tensor/scope.ts";
@@ -70,7 +67,7 @@ for (const [kind, create] of Object.entries(models)) {
       using _scope = new Scope();
       const model = create();
       await saveModel(join(folder, "new"), model);
-      const copy = await loadModel(join(folder, "new"), { device });
+      const copy = await loadModel(join(folder, "new"), { device, kinds: [kind as ModelKind] });
       assert.equal(copy.constructor, model.constructor);
       assert.deepEqual(copy.config, model.config);
       assert.equal(copy.device, device);
@@ -88,54 +85,40 @@ Deno.test("saveModel() replaces the model that was there", () =>
     const model: LLaMA = await loadModel(folder, { device, kinds: ["llama"] });
     assert.ok(model instanceof LLaMA);
     const names = (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name);
-    assert.deepEqual(names.sort(), ["model.json", "model.safetensors"]);
+    assert.deepEqual(names.sort(), ["config.json", "model.safetensors"]);
   }));
 
-Deno.test("loadModel() says which file is missing", () =>
+Deno.test("loadModel() and loadTokenizer() say which file is missing", () =>
   inFolder(async (folder) => {
     const missing = (name: string) => (error: unknown) =>
       error instanceof FileFormatError && error.file === join(folder, name) &&
-      /is not there; a model's folder has model\.json/.test(error.message);
-    await assert.rejects(loadModel(folder, { device }), missing("model.json"));
+      /is not there/.test(error.message);
+    await assert.rejects(loadModel(folder, { device }), missing("config.json"));
     await saveModel(folder, models.gpt2());
-    await assert.rejects(loadLanguageModel(folder, { device }), missing("tokenizer.json"));
+    await assert.rejects(loadTokenizer(folder), missing("tokenizer.json"));
     await Deno.remove(join(folder, "model.safetensors"));
     await assert.rejects(loadModel(folder, { device }), missing("model.safetensors"));
   }));
 
-Deno.test("loadModel() refuses what model.json cannot say", () =>
+Deno.test("loadModel() refuses what the fields of our own kinds cannot be", () =>
   inFolder(async (folder) => {
-    await saveModel(folder, models.gpt2());
-    const file = join(folder, "model.json");
-    const good = JSON.parse(await Deno.readTextFile(file));
-    const cases: [text: string, message: RegExp][] = [
-      ["{", /model\.json: is not JSON: /],
-      ["null", /describes no model/],
-      [`{"model": "gpt2"}`, /describes no model/],
-      [JSON.stringify({ ...good, model: "bert" }), /of the kind "bert", expected one of gpt2, /],
-      [JSON.stringify({ ...good, model: "constructor" }), /of the kind "constructor"/],
-      [
-        JSON.stringify({ ...good, config: { ...good.config, numHiddenLayers: "2" } }),
-        /expected "numHiddenLayers" to be an integer above 0 but got "2"/,
-      ],
-      [
-        JSON.stringify({ ...good, config: { ...good.config, numAttentionHeads: 3 } }),
-        /model\.json: has a "config" that makes no model: GPT2: expected numAttentionHeads to divide/,
-      ],
+    const file = join(folder, "config.json");
+    const cases: [kind: ModelKind, fields: object, message: RegExp][] = [
+      ["gpt3", { local_block_size: 0 }, /"local_block_size" to be an integer above 0 but got 0/],
+      ["transformer", { norm: "none" }, /"norm" to be "pre" or "post" or "branch" but got "none"/],
+      ["transformer", { pad_token_id: -1 }, /"pad_token_id" to be an id but got -1/],
+      ["transformer", { model_type: "gpt2" }, /"model_type" to be "transformer" but got "gpt2"/],
+      ["transformer", { num_attention_heads: 3 }, /sizes that make no model: Transformer: /],
     ];
-    for (const [text, message] of cases) {
-      await Deno.writeTextFile(file, text);
+    for (const [kind, fields, message] of cases) {
+      await saveModel(folder, models[kind](), { config: { ...fields } });
       await assert.rejects(
-        loadModel(folder, { device }),
-        (error) => error instanceof FileFormatError && message.test(error.message),
-        text,
+        loadModel(folder, { device, kinds: [kind] }),
+        (error) =>
+          error instanceof FileFormatError && error.file === file && message.test(error.message),
+        message.source,
       );
     }
-    await Deno.writeTextFile(file, JSON.stringify(good));
-    await assert.rejects(
-      loadModel(folder, { device, kinds: ["llama"] }),
-      /model\.json: has a gpt2, expected llama/,
-    );
   }));
 
 Deno.test("loadModel() refuses parameters of another configuration, and leaves no memory behind", () =>
@@ -144,39 +127,25 @@ Deno.test("loadModel() refuses parameters of another configuration, and leaves n
     using device = CpuDevice.open({ threads: 1 });
     const model = new GPT2(sizes, { device });
     await saveModel(folder, model);
-    const file = join(folder, "model.json");
+    const file = join(folder, "config.json");
     const json = JSON.parse(await Deno.readTextFile(file));
-    json.config.hiddenSize = 16;
+    json.n_embd = 16;
     await Deno.writeTextFile(file, JSON.stringify(json));
     const before = device.memory().live;
     await assert.rejects(
       loadModel(folder, { device }),
-      /model\.safetensors does not fit the model: "wte\.weight" is \[20, 8\], expected \[20, 16\]/,
+      /model\.safetensors does not fit the model: "transformer\.wte\.weight" is \[20, 8\], expected \[20, 16\]/,
     );
     assert.equal(device.memory().live, before);
     model.dispose();
   }));
 
-Deno.test("loadLanguageModel() brings the tokenizer, and refuses another model's", () =>
+Deno.test("saveModel() writes the tokenizer, which loadTokenizer() reads", () =>
   inFolder(async (folder) => {
     const tokenizer = BytePairTokenizer.train("low lower lowest", { merges: 3 });
-    await tokenizer.save(join(folder, "tokenizer.json"));
-    await saveModel(folder, new GPT2({ ...sizes, vocabSize: tokenizer.vocabSize }, { device }));
-    const loaded = await loadLanguageModel(folder, { device });
-    assert.deepEqual(loaded.tokenizer.encode("slow"), tokenizer.encode("slow"));
-    assert.equal(loaded.model.config.vocabSize, 259);
-
-    await BytePairTokenizer.train("low", { merges: 1 }).save(join(folder, "tokenizer.json"));
-    await assert.rejects(
-      loadLanguageModel(folder, { device }),
-      (error) =>
-        error instanceof TypeError &&
-        /tokenizer\.json: is not the vocabulary of this model: it has 257 ids, expected 259/
-          .test(error.message),
-    );
+    const model = new GPT2({ ...sizes, vocabSize: tokenizer.vocabSize }, { device });
+    await saveModel(folder, model, { tokenizer });
+    for (const from of [folder, join(folder, "tokenizer.json")]) {
+      assert.deepEqual((await loadTokenizer(from)).encode("slow"), tokenizer.encode("slow"));
+    }
   }));
-
-Deno.test("checkVocabSize() takes only the size that is expected", () => {
-  checkVocabSize("words.json", 7, 7);
-  assert.throws(() => checkVocabSize("words.json", 8, 7), /words\.json: .* has 8 ids, expected 7/);
-});

@@ -1,9 +1,9 @@
 /**
- * Weights for others.
+ * Models into folders of Hugging Face's layout.
  *
  * @module
  */
-import { join } from "node:path";
+import { join } from "../io/node_builtins.ts";
 import { writeFileAtomically } from "../io/atomic_file.ts";
 import { toPath } from "../io/byte_source.ts";
 import {
@@ -12,23 +12,27 @@ import {
   type TensorEntry,
   writeSafetensors,
 } from "../io/safetensors.ts";
-import { GPT2 } from "../models/gpt2.ts";
-import { LLaMA } from "../models/llama.ts";
 import type { Shape } from "../tensor/shape.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { type Architecture, type Configured, shapesOf, type Sizes } from "./architecture.ts";
-import { gpt2Files } from "./gpt2_files.ts";
+import { shapesOf, type Sizes } from "./architecture.ts";
 import type { JsonObject } from "./json_file.ts";
-import { llamaFiles } from "./llama_files.ts";
+import {
+  type AnyArchitecture,
+  ARCHITECTURES,
+  type ModelKind,
+  type ModelKinds,
+} from "./model_kinds.ts";
 import { type Arrangement, storedShape, toStored } from "./stored_tensor.ts";
 import { WEIGHTS, WEIGHTS_INDEX } from "./weight_files.ts";
 
-/** Options of {@linkcode savePretrained}. */
-export interface SavePretrainedOptions {
+/** Options of {@linkcode saveModel}. */
+export interface SaveModelOptions {
+  /** What writes `tokenizer.json` into the folder, such as a {@linkcode BytePairTokenizer}. Default: no such file. */
+  readonly tokenizer?: { save(path: string | URL): Promise<void> } | undefined;
   /** Element type in the file. Default: the model's. */
-  readonly dtype?: "f32" | "f16" | "bf16";
+  readonly dtype?: "f32" | "f16" | "bf16" | undefined;
   /** How many ids to keep, when the vocabulary was padded: 50,257 of GPT-2's 50,304. Default: all. */
-  readonly vocabSize?: number;
+  readonly vocabSize?: number | undefined;
   /** A file is not begun with what would make it longer than this; default: 5e9, as in `transformers`. */
   readonly maxShardBytes?: number;
   /** More fields for `config.json`, or other values, such as `{ eos_token_id: 50256 }`. */
@@ -43,59 +47,46 @@ const STORED = {
 type StoredType = keyof typeof STORED;
 
 /**
- * Writes a model as `transformers` would, so that `AutoModelForCausalLM.from_pretrained(folder)` loads it:
- * `config.json` and `model.safetensors`, or several such files with their index when it is large. The folder is made where
- * it is missing; weights that were there are replaced. One tensor is in memory at a time. Needs `--allow-read` and
- * `--allow-write` for the folder.
+ * Writes a model into a folder of Hugging Face's layout: `config.json`, `model.safetensors` (or several such files with
+ * their index when it is large) and `tokenizer.json`. `AutoModelForCausalLM.from_pretrained(folder)` of `transformers`
+ * loads a GPT-2 and a LLaMA out of it; GPT-3 and the Transformer, which it does not have, are laid out in the same way. The
+ * folder is made where it is missing; a model that was there is replaced. Each file appears whole or not at all, and
+ * one tensor is in memory at a time. Needs `--allow-read` and `--allow-write` for the folder.
  *
- * @throws {TypeError} for a model that is not GPT-2 or LLaMA
+ * @throws {TypeError} for a model that is none of these
  * @throws {RangeError} when `vocabSize` is not within the model's, or a number is too large for `f16`
  * @throws {FileWriteError} where the disk is full
  *
- * @example
+ * @example Save a model and load it again
  * ```ts
- * import { CpuDevice, LLaMA, SafetensorsFile, savePretrained } from "@dinograd/dinograd";
+ * import { BytePairTokenizer, CpuDevice, LLaMA, loadModel, loadTokenizer, saveModel } from "@dinograd/dinograd";
  * import assert from "node:assert/strict";
  *
  * using device = CpuDevice.open({ threads: 1 });
- * const config = { vocabSize: 10, maxPositionEmbeddings: 8, hiddenSize: 8, numHiddenLayers: 1, numAttentionHeads: 2 };
+ * const tokenizer = BytePairTokenizer.train("low lower lowest", { merges: 3 });
+ * const sizes = { maxPositionEmbeddings: 8, hiddenSize: 8, numHiddenLayers: 1, numAttentionHeads: 2 };
  * const folder = await Deno.makeTempDir();
- * await savePretrained(new LLaMA(config, { device }), folder, { dtype: "bf16" });
- * using file = await SafetensorsFile.open(`${folder}/model.safetensors`);
- * assert.equal(file.info("model.layers.0.self_attn.q_proj.weight").dtype, "BF16");
+ * const model = new LLaMA({ vocabSize: tokenizer.vocabSize, ...sizes }, { device });
+ * await saveModel(folder, model, { tokenizer, dtype: "bf16" });
+ * const loaded = await loadModel(folder, { device });
+ * assert(loaded instanceof LLaMA);
+ * assert.deepEqual((await loadTokenizer(folder)).encode("slow"), tokenizer.encode("slow"));
  * await Deno.remove(folder, { recursive: true });
  * ```
  */
-export async function savePretrained(
-  model: GPT2 | LLaMA,
+export async function saveModel(
   folder: string | URL,
-  options: SavePretrainedOptions = {},
+  model: ModelKinds[ModelKind],
+  options?: SaveModelOptions,
 ): Promise<void> {
-  // Not instanceof: GPT-3 is a GPT2 whose blocks those of transformers are not.
-  if (model.constructor === GPT2) return await save(gpt2Files, model as GPT2, folder, options);
-  if (model.constructor === LLaMA) return await save(llamaFiles, model as LLaMA, folder, options);
-  throw new TypeError(`savePretrained: expected a GPT2 or LLaMA but got ${model.constructor.name}`);
-}
-
-async function save<C extends Sizes, M extends Configured<C>>(
-  architecture: Architecture<C, M>,
-  model: M,
-  folder: string | URL,
-  options: SavePretrainedOptions,
-): Promise<void> {
+  const architecture = architectureOf(model);
   const parameters = model.parameters();
   const [first] = parameters.values();
-  const { dtype = first.dtype as StoredType, maxShardBytes = 5e9 } = options;
-  const vocabSize = options.vocabSize ?? model.config.vocabSize;
-  if (!Number.isSafeInteger(vocabSize) || vocabSize < 1 || vocabSize > model.config.vocabSize) {
-    throw new RangeError(
-      `savePretrained: expected a vocabSize of 1 to ${model.config.vocabSize} but got ${vocabSize}`,
-    );
-  }
+  const { dtype = first!.dtype as StoredType, maxShardBytes = 5e9, tokenizer } = options ?? {};
   if (!(maxShardBytes > 0)) {
-    throw new RangeError(`savePretrained: expected maxShardBytes above 0 but got ${maxShardBytes}`);
+    throw new RangeError(`saveModel: expected maxShardBytes above 0 but got ${maxShardBytes}`);
   }
-  const config = { ...model.config, vocabSize };
+  const config = withVocabSize(model.config, options?.vocabSize);
   const { prefix, arrangement } = architecture;
   const entries = [...shapesOf(architecture, config)].map(([name, shape]) =>
     tensorEntry(prefix + name, parameters.get(name)!, shape, arrangement(name, config), dtype)
@@ -104,13 +95,31 @@ async function save<C extends Sizes, M extends Configured<C>>(
   await Deno.mkdir(path, { recursive: true });
   const written = await writeWeights(path, entries, STORED[dtype].bytes, maxShardBytes);
   await removeOtherWeights(path, written);
+  await tokenizer?.save(join(path, "tokenizer.json"));
   await writeJson(join(path, "config.json"), {
     architectures: [architecture.className],
     model_type: architecture.modelType,
     ...architecture.configFields(config),
     torch_dtype: STORED[dtype].torch,
-    ...options.config,
+    ...options?.config,
   });
+}
+
+/** Not by `instanceof`: a GPT-3 is a GPT-2 of another kind. */
+function architectureOf(model: ModelKinds[ModelKind]): AnyArchitecture {
+  const found = Object.values(ARCHITECTURES).find((one) => model.constructor === one.model);
+  if (found) return found;
+  const kinds = Object.values(ARCHITECTURES).map((one) => one.model.name).join(", ");
+  throw new TypeError(`saveModel: expected one of ${kinds} but got ${model.constructor.name}`);
+}
+
+function withVocabSize(config: Sizes, vocabSize: number | undefined): Sizes {
+  if (vocabSize === undefined) return config;
+  const most = config.vocabSize ?? 0;
+  if (!Number.isSafeInteger(vocabSize) || vocabSize < 1 || vocabSize > most) {
+    throw new RangeError(`saveModel: expected a vocabSize of 1 to ${most} but got ${vocabSize}`);
+  }
+  return { ...config, vocabSize };
 }
 
 /** One tensor of the file, read from the device when it is written; its shape has no rows of padding. */
@@ -135,7 +144,7 @@ function narrowed(values: Float32Array, dtype: StoredType, name: string): Tensor
   const narrow = new Float16Array(values);
   const at = narrow.findIndex((value, i) => !Number.isFinite(value) && Number.isFinite(values[i]));
   if (at < 0) return narrow;
-  throw new RangeError(`savePretrained: ${values[at]} in "${name}" is too large for f16`);
+  throw new RangeError(`saveModel: ${values[at]} in "${name}" is too large for f16`);
 }
 
 /** Writes them into one file or several, and gives the names of the files. */
@@ -159,7 +168,7 @@ async function writeWeights(
   }
   const metadata = { format: "pt" }; // which transformers insists on
   if (shards.length === 1) {
-    await writeSafetensors(join(folder, WEIGHTS), shards[0], metadata);
+    await writeSafetensors(join(folder, WEIGHTS), shards[0]!, metadata);
     return [WEIGHTS];
   }
   const weightMap: Record<string, string> = {};

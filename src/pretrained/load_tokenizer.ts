@@ -1,21 +1,21 @@
 /**
- * Tokenizers of models that others trained.
+ * Tokenizers of models.
  *
  * @module
  */
-import { join } from "node:path";
+import { join } from "../io/node_builtins.ts";
 import { toPath } from "../io/byte_source.ts";
 import { FileFormatError } from "../io/errors.ts";
 import { loadTokenizerJson } from "../tokenizer/tokenizer_json.ts";
-import type { PretrainedTokenizer } from "../tokenizer/tokenizer_json_base.ts";
+import type { PretrainedTokenizer } from "../tokenizer/tokenizer_base.ts";
 import { downloadModel, type ModelHubOptions } from "./download_model.ts";
-import { isFolder } from "./load_pretrained.ts";
+import { isFolder } from "./load_model.ts";
 import { readVocabularyFiles, VOCABULARY } from "./vocabulary_files.ts";
 
 /**
  * The tokenizer of a model: `tokenizer.json` of a folder, or of a model on the hub, from where it is downloaded into the
- * cache; where there is none, GPT-2's `vocab.json` and `merges.txt`. Folders, names and permissions are those of
- * {@linkcode loadPretrained}.
+ * cache; where there is none, GPT-2's `vocab.json` and `merges.txt`. A path that ends in `.json` is the file itself.
+ * Folders, names and permissions are those of {@linkcode loadModel}.
  *
  * @throws {FileFormatError} where there are no such files
  * @throws {TokenizerFormatError} where it describes a tokenizer that this library has not
@@ -23,16 +23,17 @@ import { readVocabularyFiles, VOCABULARY } from "./vocabulary_files.ts";
  *
  * @example GPT-2 from the hub
  * ```ts ignore
- * import { loadPretrainedTokenizer } from "@dinograd/dinograd";
+ * import { loadTokenizer } from "@dinograd/dinograd";
  *
- * const tokenizer = await loadPretrainedTokenizer("openai-community/gpt2");
+ * const tokenizer = await loadTokenizer("openai-community/gpt2");
  * const ids = [...tokenizer.prefix, ...tokenizer.encode("Hello")];
  * ```
  */
-export async function loadPretrainedTokenizer(
+export async function loadTokenizer(
   from: string | URL,
-  options: ModelHubOptions = {},
+  options?: ModelHubOptions,
 ): Promise<PretrainedTokenizer> {
+  if (toPath(from).endsWith(".json")) return await loadTokenizerJson(from);
   const folder = await isFolder(from)
     ? toPath(from)
     : await downloadModel(String(from), { ...options, parts: ["tokenizer"] });

@@ -1,34 +1,40 @@
 /**
- * Weights that others trained.
+ * Models out of folders of Hugging Face's layout, and from the hub.
  *
  * @module
  */
-import { join } from "node:path";
+import { join } from "../io/node_builtins.ts";
 import { toPath } from "../io/byte_source.ts";
 import { FileFormatError } from "../io/errors.ts";
-import type { GPT2 } from "../models/gpt2.ts";
-import type { LLaMA, LLaMAConfig } from "../models/llama.ts";
+import type { LLaMAConfig } from "../models/llama.ts";
 import type { ParameterOptions } from "../nn/init.ts";
 import { assignFloats, checkStateDict } from "../nn/state_dict.ts";
 import type { Shape } from "../tensor/shape.ts";
-import { type Architecture, type Configured, shapesOf, type Sizes } from "./architecture.ts";
+import { type Configured, shapesOf, type Sizes } from "./architecture.ts";
 import { ConfigFields } from "./config_fields.ts";
-import { gpt2Files } from "./gpt2_files.ts";
 import { downloadModel, type ModelHubOptions } from "./download_model.ts";
 import { readJsonObject } from "./json_file.ts";
-import { llamaFiles } from "./llama_files.ts";
+import {
+  type AnyArchitecture,
+  ARCHITECTURES,
+  type LanguageModelKind,
+  type ModelKind,
+  type ModelKinds,
+} from "./model_kinds.ts";
 import { fromStored, storedShape } from "./stored_tensor.ts";
 import { WeightFiles } from "./weight_files.ts";
 
-/** Options of {@linkcode loadPretrained}. */
-export interface LoadPretrainedOptions
+/** Options of {@linkcode loadModel}. */
+export interface LoadModelOptions<K extends ModelKind = LanguageModelKind>
   extends Pick<ParameterOptions, "device" | "dtype">, ModelHubOptions {
+  /** The kinds that will do. Default: the language models. */
+  readonly kinds?: readonly K[];
   /**
    * Number of ids of the model, when it shall be larger than the file's for speed: 50,304 for GPT-2's 50,257. Each
    * row that is added is the mean of the others, so that none of these ids is ever likelier than one of V. Default:
    * the file's.
    */
-  readonly vocabSize?: number;
+  readonly vocabSize?: number | undefined;
   /**
    * Order of the rotary pairs in LLaMA's heads. In `interleaved` the rows of queries and keys are moved, which
    * changes no result. Default: `half-split`, as in the files.
@@ -36,13 +42,16 @@ export interface LoadPretrainedOptions
   readonly ropeLayout?: LLaMAConfig["ropeLayout"];
 }
 
+/** Numbers that a model may compute beyond those in its files. */
+const SPARE_NUMBERS = 1 << 20;
 /** Writes to a GPU wait in memory until something is done; after so many bytes they are sent off. */
 const WRITES_UNSENT = 256 * 2 ** 20;
 
 /**
- * A GPT-2 or LLaMA with weights in Hugging Face's layout: `config.json` and `model.safetensors`, or several such files
- * with their index; of F32, F16 or BF16, converted to `dtype`. They go to the device one tensor at a time. Of scaled
- * positions (`rope_scaling`) it knows LLaMA 3.1's and linear ones, and refuses others.
+ * The model of a folder in Hugging Face's layout, as {@linkcode saveModel} and `transformers` write it: `config.json` and
+ * `model.safetensors`, or several such files with their index; of F32, F16 or BF16, converted to `dtype`. They go to the
+ * device one tensor at a time. Of scaled positions (`rope_scaling`) it knows LLaMA 3.1's and linear ones, and refuses
+ * others.
  *
  * `from` is a folder, or the name of a model on the hub, which is first downloaded into a cache (see
  * {@linkcode downloadModel}). A name that is also a folder is the folder. Needs `--allow-read` for the folder, and
@@ -50,37 +59,37 @@ const WRITES_UNSENT = 256 * 2 ** 20;
  *
  * The model drops as its configuration says (`resid_pdrop`) when training goes on, but never attention weights.
  *
- * @throws {FileFormatError} where a file is missing, cut short or foreign, or the configuration is of another
- * architecture or asks for what this library does not compute
- * @throws {TypeError} where the tensors are not those of the configuration; it lists them
- * @throws {RangeError} when `vocabSize` is less than the file's
+ * @throws {FileFormatError} where a file is missing, cut short or foreign, or the configuration is of a model that is not
+ * among `kinds`, or asks for what this library does not compute
+ * @throws {TypeError} that lists the tensors that are missing, unknown or of another shape
  * @throws {DownloadError} where the hub refuses, or what came is not what it promised
  *
  * @example GPT-2 from the hub
  * ```ts ignore
- * import { loadPretrained } from "@dinograd/dinograd";
+ * import { loadModel } from "@dinograd/dinograd";
  *
- * const model = await loadPretrained("openai-community/gpt2");
+ * const model = await loadModel("openai-community/gpt2");
  * ```
  *
  * @example From a folder
  * ```ts
- * import { CpuDevice, GPT2, loadPretrained, savePretrained } from "@dinograd/dinograd";
+ * import { CpuDevice, GPT2, loadModel, saveModel } from "@dinograd/dinograd";
  * import assert from "node:assert/strict";
  *
  * using device = CpuDevice.open({ threads: 1 });
  * const config = { vocabSize: 10, maxPositionEmbeddings: 8, hiddenSize: 8, numHiddenLayers: 1, numAttentionHeads: 2 };
  * const folder = await Deno.makeTempDir();
- * await savePretrained(new GPT2(config, { device }), folder);
- * const model = await loadPretrained(folder, { device, vocabSize: 16 });
+ * await saveModel(folder, new GPT2(config, { device }));
+ * const model = await loadModel(folder, { device, vocabSize: 16, kinds: ["gpt2"] });
  * assert.equal(model.config.vocabSize, 16);
  * await Deno.remove(folder, { recursive: true });
  * ```
  */
-export async function loadPretrained(
+export async function loadModel<K extends ModelKind = LanguageModelKind>(
   from: string | URL,
-  options: LoadPretrainedOptions = {},
-): Promise<GPT2 | LLaMA> {
+  options?: LoadModelOptions<K>,
+): Promise<ModelKinds[K]> {
+  const { kinds = LANGUAGE_MODELS, ropeLayout = "half-split" } = options ?? {};
   const folder = await isFolder(from)
     ? toPath(from)
     : await downloadModel(String(from), { ...options, parts: ["model"] });
@@ -88,22 +97,14 @@ export async function loadPretrained(
   const json = await readJsonObject(file);
   if (!json) throw new FileFormatError("is not there; it says what model this is", { file });
   const fields = new ConfigFields(json, file);
-  switch (fields.get("model_type")) {
-    case gpt2Files.modelType:
-      return await load(gpt2Files, folder, gpt2Files.readConfig(fields), options);
-    case llamaFiles.modelType: {
-      const { ropeLayout = "half-split" } = options;
-      return await load(
-        llamaFiles,
-        folder,
-        { ...llamaFiles.readConfig(fields), ropeLayout },
-        options,
-      );
-    }
-    default:
-      return fields.refuse("model_type", `"gpt2" or "llama"`);
-  }
+  const kind = fields.oneOf<ModelKind>("model_type", ...kinds);
+  const architecture = ARCHITECTURES[kind];
+  const config = architecture.readConfig(fields);
+  const layout = kind === "llama" ? { ropeLayout } : {};
+  return await load(architecture, folder, { ...config, ...layout }, options ?? {}) as ModelKinds[K];
 }
+
+const LANGUAGE_MODELS: readonly LanguageModelKind[] = ["gpt2", "gpt3", "llama"];
 
 /** Whether a string or URL leads to a folder; a string that names a path but leads nowhere throws. */
 export async function isFolder(from: string | URL): Promise<boolean> {
@@ -118,22 +119,24 @@ export async function isFolder(from: string | URL): Promise<boolean> {
   throw new FileFormatError("is not a folder, and not the name of a model", { file: path });
 }
 
-async function load<C extends Sizes, M extends Configured<C>>(
-  architecture: Architecture<C, M>,
+async function load(
+  architecture: AnyArchitecture,
   folder: string,
-  config: C,
-  options: LoadPretrainedOptions,
-): Promise<M> {
-  const { device, dtype, vocabSize = config.vocabSize } = options;
-  if (!Number.isSafeInteger(vocabSize) || vocabSize < config.vocabSize) {
+  config: Sizes,
+  options: LoadModelOptions<ModelKind>,
+): Promise<Configured<Sizes>> {
+  const { device, dtype, vocabSize } = options;
+  const least = config.vocabSize ?? Infinity;
+  if (vocabSize !== undefined && !(Number.isSafeInteger(vocabSize) && vocabSize >= least)) {
     throw new RangeError(
-      `loadPretrained: expected a vocabSize of ${config.vocabSize} or more but got ${vocabSize}`,
+      `loadModel: expected a vocabSize of ${least} or more but got ${vocabSize}`,
     );
   }
+  const sizes = vocabSize === undefined ? config : { ...config, vocabSize };
   using files = await WeightFiles.open(folder);
   // No memory is taken before the files are known to hold all that the configuration asks for.
   const stored = checkTensors(architecture, config, folder, files);
-  const model = new architecture.model({ ...config, vocabSize }, { device, dtype, random: null });
+  const model = new architecture.model(sizes, { device, dtype, random: null });
   try {
     let unsent = 0;
     for (const [name, parameter] of model.parameters()) {
@@ -142,7 +145,7 @@ async function load<C extends Sizes, M extends Configured<C>>(
       const values = fromStored(read, modelShape, architecture.arrangement(name, config));
       // A larger vocabulary than the file's has more rows.
       const all = values.length < parameter.size
-        ? withMeanRows(values, parameter.shape[1], parameter.size)
+        ? withMeanRows(values, parameter.shape[1]!, parameter.size)
         : values;
       assignFloats(parameter, all);
       unsent += all.byteLength;
@@ -166,9 +169,9 @@ interface Stored {
 }
 
 /** The model's parameters by their names; throws when one is missing, unknown or of another shape in the files. */
-function checkTensors<C extends Sizes, M extends Configured<C>>(
-  architecture: Architecture<C, M>,
-  config: C,
+function checkTensors(
+  architecture: AnyArchitecture,
+  config: Sizes,
   folder: string,
   files: WeightFiles,
 ): Map<string, Stored> {
@@ -180,6 +183,7 @@ function checkTensors<C extends Sizes, M extends Configured<C>>(
       { file: files.name },
     );
   }
+  checkTables(architecture.tableSize?.(config) ?? 0, folder, files);
   const hasPrefix = found.some((name) => prefix && name.startsWith(prefix));
   const stored = new Map<string, Stored>();
   const wanted = new Map<string, { shape: Shape }>();
@@ -197,9 +201,19 @@ function checkTensors<C extends Sizes, M extends Configured<C>>(
   return stored;
 }
 
-function checkedShapes<C, M extends Configured<C>>(
-  architecture: Architecture<C, M>,
-  config: C,
+/** A table of positions is computed, and would take as much memory as a few digits ask for. */
+function checkTables(size: number, folder: string, files: WeightFiles): void {
+  const stored = files.tensors.values().reduce((sum, { count }) => sum + count, 0);
+  if (size <= 4 * stored + SPARE_NUMBERS) return;
+  throw new FileFormatError(
+    `speaks of ${size} numbers by its "max_position_embeddings", but the weights have ${stored}`,
+    { file: join(folder, "config.json") },
+  );
+}
+
+function checkedShapes(
+  architecture: AnyArchitecture,
+  config: Sizes,
   folder: string,
 ): Map<string, Shape> {
   try {
@@ -216,7 +230,7 @@ function checkedShapes<C, M extends Configured<C>>(
 /** Rows of a matrix, and after them their mean, until it has `size` elements. */
 function withMeanRows(values: Float32Array, width: number, size: number): Float32Array {
   const sums = new Float64Array(width);
-  for (let i = 0; i < values.length; i++) sums[i % width] += values[i];
+  for (let i = 0; i < values.length; i++) sums[i % width]! += values[i]!;
   const rows = values.length / width;
   const mean = Float32Array.from(sums, (sum) => sum / rows);
   const longer = new Float32Array(size);

@@ -1,5 +1,5 @@
 /**
- * What the tokenizers of other people's files share.
+ * What all byte pair tokenizers share: special and added tokens, and ids back to text.
  *
  * @module
  */
@@ -13,7 +13,7 @@ import type { Vocabulary } from "./vocabulary.ts";
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /**
- * A tokenizer out of a file that another library made. `encode` gives the ids of the text alone: what a model wants
+ * A tokenizer as a `tokenizer.json` describes one. `encode` gives the ids of the text alone: what a model wants
  * before and after it is in `prefix` and `suffix`, and chat templates are left to the caller.
  */
 export interface PretrainedTokenizer extends Tokenizer {
@@ -23,11 +23,19 @@ export interface PretrainedTokenizer extends Tokenizer {
   readonly suffix: readonly number[];
 }
 
-/** All of a {@linkcode PretrainedTokenizer} but how a text without added tokens is cut up and merged. */
-export abstract class PretrainedTokenizerBase implements PretrainedTokenizer {
+/**
+ * All of a {@linkcode PretrainedTokenizer} but how a text without added tokens is cut up and merged.
+ *
+ * @internal
+ */
+export abstract class TokenizerBase implements PretrainedTokenizer {
+  /** Number of ids, special tokens included. */
   readonly vocabSize: number;
+  /** The special tokens and their ids. */
   readonly specialTokens: ReadonlyMap<string, number>;
+  /** Ids that belong before a text. */
   readonly prefix: readonly number[];
+  /** Ids that belong after a text. */
   readonly suffix: readonly number[];
   readonly #vocabulary: Vocabulary;
   readonly #specials: SpecialTokens;
@@ -55,10 +63,10 @@ export abstract class PretrainedTokenizerBase implements PretrainedTokenizer {
    *
    * @throws {SpecialTokenError} if `text` holds the text of a special token that is not allowed
    */
-  encode(text: string, options: EncodeOptions = {}): Uint32Array<ArrayBuffer> {
+  encode(text: string, options?: EncodeOptions): Uint32Array<ArrayBuffer> {
     const out = new IdBuffer((text.length >> 1) + 16);
     let first = true;
-    this.#specials.split(text, options, (part) => {
+    this.#specials.split(text, options ?? {}, (part) => {
       this.#encodeOrdinary(part, first, out);
       first = false;
     }, (id) => {
@@ -75,8 +83,8 @@ export abstract class PretrainedTokenizerBase implements PretrainedTokenizer {
     return out.toArray();
   }
 
-  /** {@linkcode PretrainedTokenizerBase.encode} of every text. */
-  encodeBatch(texts: Iterable<string>, options: EncodeOptions = {}): Uint32Array<ArrayBuffer>[] {
+  /** {@linkcode TokenizerBase.encode} of every text. */
+  encodeBatch(texts: Iterable<string>, options?: EncodeOptions): Uint32Array<ArrayBuffer>[] {
     return Array.from(texts, (text) => this.encode(text, options));
   }
 

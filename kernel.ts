@@ -1,0 +1,66 @@
+/**
+ * For authors of operations: kernels of one's own, and their gradients.
+ *
+ * A kernel has one specification, in TypeScript, and several implementations. {@linkcode kernel} declares the bindings,
+ * with their use and their shape in the names of parameters, and the parameters with their types; from that follow the
+ * header of the WGSL program, the checks of a launch on both devices, and how a launch over the limit of a binding is
+ * split. `Device.launch(kernel, bindings, params)` runs it; a tensor is a binding.
+ *
+ * In front of the WGSL stands a header: `struct Params`, an `alias` for the element type of each binding (`X` of `x`), the
+ * bindings, `HAS_X` for what may be left out, and for bindings that `vec4` names `VECTOR`, `WIDTH` and `F`. Names are in
+ * snake case there (`dOut` is `d_out`). Comments of the body are a small template language:
+ *
+ * - `alias T = f32;` and `const TILE = 16u;` take the values of `T` and `TILE` in the program's `constants`; what stands
+ *   there is the default;
+ * - the lines between `//#if NAME` and `//#end` stay where the constant is true or not 0, those after an `//#else` where
+ *   it is not;
+ * - the lines between `//#repeat i 0..4` and `//#end` are written once for each value, `{i}` replaced by it;
+ *   `//#repeat x of q k v` does the same for words.
+ *
+ * @example An operation with a gradient
+ * ```ts
+ * import { CpuDevice, mul, tensor, Tensor } from "@dinograd/dinograd";
+ * import { kernel, record } from "@dinograd/dinograd/kernel";
+ * import assert from "node:assert/strict";
+ *
+ * const cubes = kernel({
+ *   name: "cube",
+ *   bindings: { x: { read: "count" }, y: { write: "count" } },
+ *   params: { count: "u32" },
+ *   gpu: ({ count }) => ({
+ *     workgroups: Math.ceil(count / 64),
+ *     wgsl: `
+ *       @compute @workgroup_size(64)
+ *       fn main(@builtin(global_invocation_id) id: vec3u) {
+ *         let i = id.x;
+ *         if (i < params.count) { y[i] = x[i] * x[i] * x[i]; }
+ *       }`,
+ *   }),
+ *   cpu({ x, y }, { count }) {
+ *     for (let i = 0; i < count; i++) y[i] = x[i] ** 3;
+ *   },
+ * });
+ *
+ * function cube(x: Tensor): Tensor {
+ *   const y = Tensor.empty(x.device, x.shape, x.dtype);
+ *   x.device.launch(cubes, { x, y }, { count: x.size });
+ *   return record("cube", [x], y, [x], (dY) => [mul(dY, mul(mul(x, x), 3))]);
+ * }
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using x = tensor([1, 2, 3], { device });
+ * x.requiresGrad = true;
+ * using y = cube(x);
+ * y.backward(tensor([1, 1, 1], { device }));
+ * assert.deepEqual(await y.toArray(), [1, 8, 27]);
+ * assert.deepEqual(await x.grad!.toArray(), [3, 12, 27]);
+ * ```
+ *
+ * @module
+ */
+export * from "./src/device/device.ts";
+export type { DType, TypedArray } from "./src/device/dtype.ts";
+export * from "./src/device/kernel.ts";
+export type { BindingSlot } from "./src/device/kernel_spec.ts";
+export type { Bindings } from "./src/device/splitting.ts";
+export { type Backward, needsGrad, record, type Saved } from "./src/tensor/tape.ts";

@@ -1,0 +1,46 @@
+/**
+ * Adds up the parts of a matrix product that was cut along k.
+ *
+ * @module
+ */
+import { type Kernel, kernel } from "../../src/device/kernel.ts";
+import wgsl from "./matmul_sum.wgsl" with { type: "text" };
+
+/** Numbers of {@linkcode matmulSum}. */
+export type MatmulSumParams = {
+  /** Partial products. */
+  parts: number;
+  /** Rows of c. */
+  m: number;
+  /** Columns of c. */
+  n: number;
+  /** Factor of what c held; with 0 that is not read. */
+  beta: number;
+};
+
+/** c (m, n) = the sum of partials (parts, m, n) over the parts [+ beta c] [+ bias (n)]. */
+export const matmulSum: Kernel<MatmulSumParams> = kernel<MatmulSumParams>({
+  name: "matmul_sum",
+  bindings: {
+    partials: { read: "parts m n", dtype: "f32" },
+    c: { update: "m n" },
+    bias: { read: "n", optional: true },
+  },
+  params: { parts: "u32", m: "u32", n: "u32", beta: "f32" },
+  gpu({ parts, m, n }) {
+    const vec4 = n % 4 === 0 && "n";
+    return {
+      wgsl,
+      vec4,
+      workgroups: Math.ceil(m * n / (vec4 ? 256 : 64)),
+      iterations: parts,
+    };
+  },
+  cpu({ partials, c, bias }, { parts, m, n, beta }) {
+    for (let i = 0; i < m * n; i++) {
+      let sum = bias ? bias[i % n] : 0;
+      for (let p = 0; p < parts; p++) sum += partials[p * m * n + i];
+      c[i] = sum + (beta === 0 ? 0 : beta * c[i]);
+    }
+  },
+});

@@ -1,0 +1,24 @@
+// c = sum of the partial products [+ beta c] [+ bias], an invocation for each element, or four of a row.
+@compute @workgroup_size(64)
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let i = (group.x + group.y * groups.x) * 64u + lane;
+  let width = params.n / WIDTH;
+  if (i >= params.m * width) {
+    return;
+  }
+  var sum = F();
+  for (var p = 0u; p < params.parts; p++) {
+    sum += partials[p * params.m * width + i];
+  }
+  if (HAS_BIAS) {
+    sum += F(bias[i % width]);
+  }
+  if (params.beta != 0.0) {
+    sum += params.beta * F(c[i]);
+  }
+  c[i] = C(sum);
+}

@@ -1,0 +1,8 @@
+/** Opens the device that a command line asks for. */
+import { type Device, openDevice } from "../../mod.ts";
+import type { DeviceOptions } from "./arguments.ts";
+
+/** See the module's text. */
+export function openChosenDevice({ device, gpu }: DeviceOptions): Promise<Device> {
+  return openDevice({ kind: device === "auto" ? undefined : device, gpu });
+}

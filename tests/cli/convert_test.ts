@@ -1,0 +1,66 @@
+// What is trained here, with a tokenizer of its own, converts and goes on with a text everywhere.
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import {
+  AdamW,
+  BytePairTokenizer,
+  CpuDevice,
+  GPT2,
+  GPT3,
+  LLaMA,
+  RandomState,
+  saveModel,
+  Scope,
+  tensor,
+} from "../../mod.ts";
+import { inFolder } from "../support/examples.ts";
+
+const cli = new URL("../../src/cli/cli.ts", import.meta.url).pathname;
+const text = "The whale dives, and the sea is calm again. ".repeat(4);
+const tokenizer = BytePairTokenizer.train(text, { merges: 20, specialTokens: ["<|endoftext|>"] });
+const sizes = {
+  vocabSize: tokenizer.vocabSize,
+  maxPositionEmbeddings: 32,
+  hiddenSize: 16,
+  numHiddenLayers: 2,
+  numAttentionHeads: 2,
+};
+
+async function run(folder: string, args: string[]): Promise<string> {
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "--quiet", "-A", cli, ...args],
+    cwd: folder,
+  }).output();
+  assert.equal(code, 0, new TextDecoder().decode(stderr));
+  return new TextDecoder().decode(stdout);
+}
+
+for (const Model of [GPT2, GPT3, LLaMA]) {
+  Deno.test(`cli: a ${Model.name} that was trained with its own tokenizer converts and generates`, () =>
+    inFolder(async (folder) => {
+      using device = CpuDevice.open({ threads: 1 });
+      const model = new Model(sizes, { device, random: new RandomState(4) });
+      using optimizer = new AdamW(model.parameters(), { lr: 0.01 });
+      const ids = Int32Array.from(tokenizer.encode(text)).subarray(0, 33);
+      for (let step = 0; step < 30; step++) {
+        using _step = new Scope();
+        const inputs = tensor(ids.subarray(0, 32), { shape: [1, 32], device });
+        const targets = tensor(ids.subarray(1), { shape: [1, 32], device });
+        model.loss(inputs, targets).backward();
+        optimizer.step();
+        optimizer.zeroGrad();
+      }
+      await saveModel(join(folder, "trained"), model, { tokenizer });
+      model.dispose();
+      await run(folder, ["convert", "trained", "half", "--dtype", "f16"]);
+      const continued = (name: string) =>
+        run(folder, [
+          ...["generate", name, "The whale", "--length", "8"],
+          ...["--temperature", "0", "--device", "cpu"],
+        ]);
+      const first = await continued("trained");
+      assert.match(first, /^The whale dives, /);
+      assert.equal(await continued("half"), first);
+      if (Model === LLaMA) await run(folder, ["convert", "half", "llama.bin", "--to", "llama2c"]);
+    }));
+}
