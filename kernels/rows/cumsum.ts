@@ -32,7 +32,7 @@ export const cumsum: Kernel<CumsumParams> = kernel<CumsumParams>({
     }
     return {
       wgsl,
-      constants: { C: dtypes.x === "f16" ? "f32" : dtypes.x, WORKGROUP: lanes },
+      constants: { C: dtypes.x === "f16" ? "f32" : dtypes.x!, WORKGROUP: lanes },
       workgroups: outer * inner,
       iterations: iterations(lanes),
     };
@@ -43,7 +43,7 @@ export const cumsum: Kernel<CumsumParams> = kernel<CumsumParams>({
       let at = Math.floor(row / inner) * columns * inner + row % inner;
       if (reverse) at += (columns - 1) * inner;
       let sum = 0;
-      for (let k = 0; k < columns; k++, at += step) y[at] = sum += x[at];
+      for (let k = 0; k < columns; k++, at += step) y[at] = sum += x[at]!;
     }
   },
   split: "outer",

@@ -54,11 +54,11 @@ export function einsum(equation: string, ...operands: readonly Tensor[]): Tensor
   const { inputs, output } = parse(equation, operands);
   const sizes = sizesOf(equation, operands, inputs);
   return scoped(() => {
-    const terms = operands.map((x, i) => prepare({ x, labels: inputs[i] }, sizes));
-    let result = terms[0];
+    const terms = operands.map((x, i) => prepare({ x, labels: inputs[i]! }, sizes));
+    let result = terms[0]!;
     for (let i = 1; i < terms.length; i++) {
       const later = terms.slice(i + 1).flatMap(({ labels }) => labels);
-      result = multiply(result, terms[i], new Set([...output, ...later]));
+      result = multiply(result, terms[i]!, new Set([...output, ...later]));
     }
     const { x } = arrange(sumExcept(result, new Set(output)), output);
     return reshape(x, x.shape); // never an operand itself
@@ -71,7 +71,7 @@ function parse(
   operands: readonly Tensor[],
 ): { inputs: string[][]; output: string[] } {
   const wrong = (what: string) => new TypeError(`einsum: expected ${what} but got "${equation}"`);
-  const [left, right, ...more] = equation.replaceAll(/\s/g, "").split("->");
+  const [left = "", right, ...more] = equation.replaceAll(/\s/g, "").split("->");
   const subscripts = left.split(",");
   const wellFormed = [...subscripts, right ?? ""].every((part) =>
     /^[a-zA-Z]*(\.\.\.[a-zA-Z]*)?$/.test(part)
@@ -82,19 +82,20 @@ function parse(
   }
   const letters = (part: string) => [...part.replace("...", "")];
   const further = subscripts.map((part, i) => {
-    const count = operands[i].shape.length - letters(part).length;
+    const { shape } = operands[i]!;
+    const count = shape.length - letters(part).length;
     if (count === 0 || (count > 0 && part.includes("..."))) return count;
     throw wrong(
-      `as many letters as operand ${i} of shape ${formatShape(operands[i].shape)} has axes`,
+      `as many letters as operand ${i} of shape ${formatShape(shape)} has axes`,
     );
   });
   // The axes of an ellipsis are numbered from the right.
   const ellipsis = (count: number) => Array.from({ length: count }, (_, i) => `${count - i}`);
   const expand = (part: string, count: number): string[] => {
-    const [before, after = ""] = part.split("...");
+    const [before = "", after = ""] = part.split("...");
     return [...before, ...part.includes("...") ? ellipsis(count) : [], ...after];
   };
-  const inputs = subscripts.map((part, i) => expand(part, further[i]));
+  const inputs = subscripts.map((part, i) => expand(part, further[i]!));
   const furthest = Math.max(...further);
   if (right === undefined) {
     const all = subscripts.flatMap(letters);
@@ -116,19 +117,21 @@ function sizesOf(
   inputs: readonly (readonly string[])[],
 ): Map<string, number> {
   const sizes = new Map<string, number>();
-  operands.forEach(({ shape }, i) =>
-    inputs[i].forEach((label, axis) => {
+  operands.forEach(({ shape }, i) => {
+    const labels = inputs[i]!;
+    labels.forEach((label, axis) => {
       const known = sizes.get(label) ?? 1;
-      const twice = inputs[i].indexOf(label) !== axis && shape[inputs[i].indexOf(label)];
-      if (shape[axis] !== known && (twice !== false || (known !== 1 && shape[axis] !== 1))) {
+      const length = shape[axis]!;
+      const broadcasts = labels.indexOf(label) === axis && (known === 1 || length === 1);
+      if (length !== known && !broadcasts) {
         throw new TypeError(
           `einsum: expected axes of one length for each letter of "${equation}" but got shapes ` +
             operands.map((one) => formatShape(one.shape)).join(" and "),
         );
       }
-      if (known === 1) sizes.set(label, shape[axis]);
-    })
-  );
+      if (known === 1) sizes.set(label, length);
+    });
+  });
   return sizes;
 }
 
@@ -138,9 +141,9 @@ function prepare({ x, labels }: Term, sizes: ReadonlyMap<string, number>): Term 
   if (own.length < labels.length) {
     const steps = stridesOf(x.shape);
     const strides = own.map((label) =>
-      labels.reduce((total, other, axis) => other === label ? total + steps[axis] : total, 0)
+      labels.reduce((total, other, axis) => other === label ? total + steps[axis]! : total, 0)
     );
-    x = diagonal(x, own.map((label) => x.shape[labels.indexOf(label)]), strides);
+    x = diagonal(x, own.map((label) => x.shape[labels.indexOf(label)]!), strides);
   }
   const { shape } = x;
   const kept = own.filter((label, axis) => shape[axis] === sizes.get(label));
@@ -168,7 +171,7 @@ function multiply(left: Term, right: Term, needed: ReadonlySet<string>): Term {
   const columns = b.labels.filter((label) => !shared.includes(label));
   const lengths = new Map(
     [a, b].flatMap(({ x, labels }) =>
-      labels.map((label, axis): [string, number] => [label, x.shape[axis]])
+      labels.map((label, axis): [string, number] => [label, x.shape[axis]!])
     ),
   );
   const [x, transposeA] = matrices(a, batch, rows, summed);

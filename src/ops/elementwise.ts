@@ -432,7 +432,7 @@ function triangle(
     );
   }
   const { device } = x;
-  const [rows, columns] = x.shape.slice(-2);
+  const [rows, columns] = x.shape.slice(-2) as [number, number];
   return scoped(() => {
     const row = arange(rows, { device, start: diagonal }).alias([rows, 1]);
     const mask = inside(arange(columns, { device }), row);
