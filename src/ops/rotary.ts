@@ -5,6 +5,7 @@
  */
 import { rotary as rotaryKernel } from "../../kernels/attention/rotary.ts";
 import type { Device } from "../device/device.ts";
+import { isFloat } from "../device/dtype.ts";
 import { type CreateOptions, tensor } from "../tensor/create.ts";
 import { unscoped } from "../tensor/scope.ts";
 import { checkShape, formatShape, sameShape } from "../tensor/shape.ts";
@@ -237,9 +238,7 @@ export function sinusoid(
   width: number,
   options: SinusoidOptions & CreateOptions = {},
 ): Tensor {
-  return tensor(sinusoidTable(length, width, options), {
-    dtype: options.dtype,
-    device: options.device,
-    shape: [length, width],
-  });
+  const { dtype = "f32", device } = options;
+  if (!isFloat(dtype)) throw new TypeError(`sinusoid: expected f32 or f16 but got ${dtype}`);
+  return tensor(sinusoidTable(length, width, options), { dtype, device, shape: [length, width] });
 }
