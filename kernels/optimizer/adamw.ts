@@ -60,7 +60,7 @@ export const adamw: Kernel<AdamWParams> = kernel<AdamWParams>({
   },
   gpu: ({ count }, { software }: GpuTarget) => {
     const vec4 = count % 4 === 0 && "count";
-    // A software GPU pays for each invocation, a real one wants many.
+    // Each invocation costs on a software adapter; a GPU needs many.
     const perInvocation = software ? 16 : 1;
     return {
       wgsl: adamwWgsl,

@@ -322,7 +322,7 @@ function readPageHeader(reader: { view: DataView; offset: number }, library: Lib
 
 async function readMetadata(source: FileSource, library: Library): Promise<FileMetaData> {
   const broken = (reason: string, offset: number, cause?: unknown) =>
-    new FileFormatError(`is no whole parquet file: ${reason}`, {
+    new FileFormatError(`is not a complete parquet file: ${reason}`, {
       file: source.name,
       offset,
       cause,

@@ -162,7 +162,7 @@ export class Transformer extends Module {
     }
     const { cache, lengths } = options ?? {};
     const added = cache?.extend(ids.shape[1]!, lengths) ?? { position: 0 };
-    // A cache knows by itself what is padding.
+    // A cache keeps track of padding.
     const valid = cache ? undefined : notEqual(ids, this.config.padTokenId);
     const pass = this.#pass(options ?? {});
     const states = [this.#embed(this.decoder.embed, ids, added, pass)];

@@ -16,7 +16,7 @@ import type { Tensor } from "../tensor/tensor.ts";
 
 /** The sizes of a {@linkcode KeyValueCache}. */
 export interface KeyValueCacheOptions {
-  /** Where it lives. */
+  /** The device. */
   readonly device: Device;
   /** The type of keys and values. Default: `f32`. */
   readonly dtype?: DType | undefined;
@@ -61,7 +61,7 @@ export interface LayerCache {
 }
 
 /**
- * Keys and values of every layer, and how far each sequence has come. It grows in steps up to the context, its
+ * Keys and values of every layer, and how long each sequence is. It grows in steps up to the context, its
  * rows can be reordered, repeated and dropped ({@linkcode KeyValueCache.select}), and a model may keep further
  * tensors in it that belong to its rows, as the cross-attention of a translator.
  *
@@ -70,7 +70,7 @@ export interface LayerCache {
  * goes on from its own end, one token at a time.
  */
 export class KeyValueCache implements Disposable {
-  /** The device it lives on. */
+  /** The device. */
   readonly device: Device;
   readonly #options: Required<KeyValueCacheOptions>;
   readonly #held = new Map<string, Tensor>();
@@ -96,7 +96,7 @@ export class KeyValueCache implements Disposable {
     return this.#batch;
   }
 
-  /** Positions of the sequence that has come furthest. */
+  /** Length of the longest sequence. */
   get length(): number {
     return this.#length;
   }
@@ -116,20 +116,24 @@ export class KeyValueCache implements Disposable {
     const position = this.#length;
     if (position + time > contextSize) {
       throw new RangeError(
-        `KeyValueCache: ${time} more after ${position} positions are over a context of ${contextSize}`,
+        `KeyValueCache: expected at most ${contextSize} positions but got ${time} after ${position}`,
       );
     }
     if (this.#next && time !== 1) {
       throw new Error(
-        `KeyValueCache: rows of unequal length take one token at a time, not ${time}`,
+        `KeyValueCache: expected one token at a time, as rows are of unequal length, but got ${time}`,
       );
     }
     const unequal = lengths?.some((length) => length !== time);
     if (unequal && position > 0) {
-      throw new Error("KeyValueCache: only the first tokens of a sequence may be padded");
+      throw new Error(
+        "KeyValueCache: expected padding in the first tokens of a sequence only but got some later",
+      );
     }
     if (lengths && lengths.length !== this.#batch) {
-      throw new TypeError(`KeyValueCache: ${lengths.length} lengths for ${this.#batch} rows`);
+      throw new TypeError(
+        `KeyValueCache: expected ${this.#batch} lengths, one a row, but got ${lengths.length}`,
+      );
     }
     if (position + time > this.#capacity) this.#grow(position + time);
     this.#length = position + time;
@@ -158,7 +162,9 @@ export class KeyValueCache implements Disposable {
             );
           }
           if (x.requiresGrad) {
-            throw new Error("KeyValueCache: no gradient flows through a cache; use noGrad");
+            throw new Error(
+              "KeyValueCache: expected keys and values without a gradient but got some with one; use noGrad",
+            );
           }
         }
         this.#write(keys, this.#keys[index]!);
@@ -177,7 +183,9 @@ export class KeyValueCache implements Disposable {
   hold(name: string, tensor: Tensor): void {
     if (tensor.shape[0] !== this.#batch) {
       throw new TypeError(
-        `KeyValueCache: "${name}" ${formatShape(tensor.shape)} does not have ${this.#batch} rows`,
+        `KeyValueCache: expected ${this.#batch} rows in "${name}" but got ${
+          formatShape(tensor.shape)
+        }`,
       );
     }
     this.#held.get(name)?.dispose();
@@ -196,7 +204,9 @@ export class KeyValueCache implements Disposable {
   select(rows: readonly number[]): void {
     const bad = rows.find((row) => !(Number.isInteger(row) && row >= 0 && row < this.#batch));
     if (bad !== undefined) {
-      throw new RangeError(`KeyValueCache: there is no row ${bad} among ${this.#batch}`);
+      throw new RangeError(
+        `KeyValueCache: expected rows from 0 to ${this.#batch - 1} but got ${bad}`,
+      );
     }
     if (rows.length === this.#batch && rows.every((row, i) => row === i)) return;
     this.#own(() => {
@@ -235,7 +245,7 @@ export class KeyValueCache implements Disposable {
     this.dispose();
   }
 
-  /** Runs what makes tensors that live until the cache lets them go. */
+  /** Runs what makes tensors that the cache owns. */
   #own<R>(body: () => R): R {
     return unscoped(() => noGrad(body));
   }

@@ -50,7 +50,7 @@ export interface AttentionOptions {
  * and values v (B, Hkv, Tk, D) give (B, H, Tq, D). Hkv divides H; query head h uses key and value head
  * `floor(h / (H / Hkv))`. A query that may see no key gives zeros and no gradient.
  *
- * Throws a `TypeError` when shapes, device or dtype do not fit, a `RangeError` when keyLength is no length of k.
+ * Throws a `TypeError` when shapes, device or dtype do not fit, a `RangeError` when keyLength is not a length of k.
  * (Vaswani et al. 2017; grouped queries: Ainslie et al. 2023; computed by tiles as in Dao 2023,
  * "FlashAttention-2".)
  */
@@ -153,7 +153,7 @@ export interface SparseAttentionOptions extends Omit<AttentionOptions, "causal" 
  * `blockSize + Tk / blockSize` keys.
  *
  * Throws a `TypeError` when shapes, device or dtype do not fit, a `RangeError` for a blockSize below 1 or a keyLength
- * that is no length of k. (Brown et al. 2020, after the fixed pattern of Child et al. 2019, "Generating Long
+ * that is not a length of k. (Brown et al. 2020, after the fixed pattern of Child et al. 2019, "Generating Long
  * Sequences with Sparse Transformers".)
  *
  * @example The third query sees itself, and the second key as the last of its block
@@ -243,7 +243,7 @@ type AttendOptions =
 
 /**
  * Attention to the keys that `step` and `block` leave. `op` is the name for errors: a `TypeError` when shapes,
- * devices or dtypes do not fit, a `RangeError` for a keyLength that is none.
+ * devices or dtypes do not fit, a `RangeError` for an invalid keyLength.
  */
 function attend(
   op: string,

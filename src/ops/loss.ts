@@ -1,5 +1,5 @@
 /**
- * Cross-entropy, of logits and of hidden states without the logits.
+ * Losses: cross-entropy, of logits and of hidden states without the logits, binary cross-entropy, squared error.
  *
  * @module
  */
@@ -18,11 +18,26 @@ import type { Device } from "../device/device.ts";
 import { BYTES } from "../device/dtype.ts";
 import { constant } from "../tensor/create.ts";
 import { formatShape, sameShape } from "../tensor/shape.ts";
-import { needsGrad, record } from "../tensor/tape.ts";
+import { scoped } from "../tensor/scope.ts";
+import { needsGrad, noGrad, record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { checkFloat, checkIds, sameDevice, sameDType } from "./check.ts";
+import { softplus } from "./activations.ts";
+import {
+  add,
+  cast,
+  div,
+  log,
+  maximum,
+  mul,
+  neg,
+  type Operand,
+  square,
+  sub,
+} from "./elementwise.ts";
 import { copyRun, part, placeFor, sumColumns } from "./launch.ts";
 import { launchMatmul } from "./matmul.ts";
+import { mean as meanOf, sum } from "./reduce.ts";
 
 /**
  * The mean of `-log(softmax(logits)[target])` over the rows whose target is not ignored, a scalar of `f32`.
@@ -323,10 +338,136 @@ export function crossEntropyParams(
   const { ignoreIndex = -100, labelSmoothing = 0 } = options;
   if (classes === 0) throw new RangeError(`${op}: expected at least one class but got none`);
   if (!Number.isInteger(ignoreIndex) || Math.abs(ignoreIndex) >= 2 ** 31) {
-    throw new RangeError(`${op}: expected a whole number to ignore but got ${ignoreIndex}`);
+    throw new RangeError(`${op}: expected an integer ignoreIndex but got ${ignoreIndex}`);
   }
   if (!(labelSmoothing >= 0 && labelSmoothing <= 1)) {
     throw new RangeError(`${op}: expected label smoothing from 0 to 1 but got ${labelSmoothing}`);
   }
   return { rows, classes, ignoreIndex, smoothing: labelSmoothing, known: classes };
+}
+
+/** Options of the losses of elements. */
+export interface LossOptions {
+  /** How the losses of the elements are joined: `none` keeps their shape. Default: `mean`. */
+  readonly reduction?: "mean" | "sum" | "none";
+}
+
+/**
+ * The squared differences of `x` and `target`, of one shape and float dtype: their mean, or by `reduction`. Throws a
+ * `TypeError` for shapes, dtypes or devices that differ.
+ *
+ * @example
+ * ```ts
+ * import { CpuDevice, mseLoss, tensor } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using x = tensor([1, 2], { device });
+ * using target = tensor([1, 4], { device });
+ * using loss = mseLoss(x, target);
+ * assert.equal(await loss.item(), 2);
+ * ```
+ */
+export function mseLoss(x: Tensor, target: Tensor, options: LossOptions = {}): Tensor {
+  checkElements("mseLoss", x, target);
+  return scoped(() => joinLosses("mseLoss", square(sub(x, target)), options));
+}
+
+/**
+ * `-(target log p + (1 - target) log(1 - p))` of probabilities `p` and targets from 0 to 1, of one shape and float dtype: the mean,
+ * or by `reduction`. As in PyTorch logarithms are -100 at least, so that the loss stays finite; f16 is computed in f32.
+ * Where there are logits, {@linkcode binaryCrossEntropyWithLogits} is more accurate. A probability outside 0 to 1 gives
+ * NaN. Throws a `TypeError` for shapes, dtypes or devices that differ.
+ *
+ * @example
+ * ```ts
+ * import { binaryCrossEntropy, CpuDevice, tensor } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using p = tensor([0.5, 0.5], { device });
+ * using target = tensor([1, 0], { device });
+ * using loss = binaryCrossEntropy(p, target);
+ * assert.ok(Math.abs(await loss.item() - Math.log(2)) < 1e-6);
+ * ```
+ */
+export function binaryCrossEntropy(p: Tensor, target: Tensor, options: LossOptions = {}): Tensor {
+  const op = "binaryCrossEntropy";
+  checkElements(op, p, target);
+  if (p.dtype === "f16") {
+    return scoped(() =>
+      cast(binaryCrossEntropy(cast(p, "f32"), cast(target, "f32"), options), "f16")
+    );
+  }
+  const logarithms = (p: Tensor): [yes: Tensor, no: Tensor] => [
+    maximum(log(p), -100),
+    maximum(log(sub(1, p)), -100),
+  ];
+  return scoped(() => {
+    const losses = noGrad(() => {
+      const [yes, no] = logarithms(p);
+      return sub(mul(sub(target, 1), no), mul(target, yes));
+    });
+    record(op, [p, target], losses, [p, target], (dOut, [p, target], wanted) => {
+      const slope = () => div(sub(p, target), maximum(mul(p, sub(1, p)), 1e-12));
+      const [yes, no] = wanted[1] ? logarithms(p) : [];
+      return [wanted[0] ? mul(dOut, slope()) : null, yes ? mul(dOut, sub(no!, yes)) : null];
+    });
+    return joinLosses(op, losses, options);
+  });
+}
+
+/** Options of {@linkcode binaryCrossEntropyWithLogits}. */
+export interface BinaryCrossEntropyWithLogitsOptions extends LossOptions {
+  /** Weight of the loss of positives, a number or a tensor that broadcasts to the logits. Default: 1. */
+  readonly posWeight?: Operand;
+}
+
+/**
+ * {@linkcode binaryCrossEntropy} of `sigmoid(logits)`, accurate for logits of any size: `posWeight * target *
+ * softplus(-logits) + (1 - target) * softplus(logits)`.
+ *
+ * @example
+ * ```ts
+ * import { binaryCrossEntropyWithLogits, CpuDevice, tensor } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using logits = tensor([0, 200], { device });
+ * using target = tensor([1, 0], { device });
+ * using losses = binaryCrossEntropyWithLogits(logits, target, { reduction: "none" });
+ * assert.deepEqual(await losses.toArray(), [Math.fround(Math.log(2)), 200]);
+ * ```
+ */
+export function binaryCrossEntropyWithLogits(
+  logits: Tensor,
+  target: Tensor,
+  options: BinaryCrossEntropyWithLogitsOptions = {},
+): Tensor {
+  const op = "binaryCrossEntropyWithLogits";
+  checkElements(op, logits, target);
+  const { posWeight = 1 } = options;
+  return scoped(() => {
+    const yes = mul(target, softplus(neg(logits)));
+    const no = mul(sub(1, target), softplus(logits));
+    return joinLosses(op, add(posWeight === 1 ? yes : mul(yes, posWeight), no), options);
+  });
+}
+
+function checkElements(op: string, x: Tensor, target: Tensor): void {
+  sameDevice(op, x, target);
+  checkFloat(op, x, target);
+  sameDType(op, x, target);
+  if (!sameShape(x.shape, target.shape)) {
+    throw new TypeError(
+      `${op}: expected one shape but got ${formatShape(x.shape)} and ${formatShape(target.shape)}`,
+    );
+  }
+}
+
+function joinLosses(op: string, losses: Tensor, { reduction = "mean" }: LossOptions): Tensor {
+  if (reduction === "none") return losses;
+  if (reduction === "sum") return sum(losses);
+  if (reduction === "mean") return meanOf(losses);
+  throw new TypeError(`${op}: expected reduction "mean", "sum" or "none" but got "${reduction}"`);
 }

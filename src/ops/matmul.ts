@@ -85,7 +85,7 @@ function product(a: Tensor, b: Tensor, transposeA: boolean, transposeB: boolean)
   const [inner, n] = matrix(b, transposeB);
   if (k !== inner) {
     throw new TypeError(
-      `matmul: the inner lengths differ, ${k} against ${inner}, in ${
+      `matmul: expected equal inner lengths but got ${k} and ${inner} in ${
         shapes(a, b, transposeA, transposeB)
       }`,
     );

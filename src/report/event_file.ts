@@ -181,7 +181,7 @@ export class EventFile implements Disposable {
   #event(step: number, fill: (event: Writer) => void): void {
     if (this.#file === undefined) throw new Error(`${this.path}: is already closed`);
     if (!Number.isSafeInteger(step)) {
-      throw new RangeError(`Expected step to be a whole number but found ${step}`);
+      throw new RangeError(`EventFile: expected an integer step but got ${step}`);
     }
     const event = new this.#protobuf.BinaryWriter()
       .tag(1, FIXED64).double(Date.now() / 1000)

@@ -98,7 +98,9 @@ export class Tensor implements Binding, Disposable {
   static empty(device: Device, shape: Shape, dtype: DType = "f32"): Tensor {
     const checked = checkShape("Tensor.empty", shape);
     if (!device.dtypes.has(dtype)) {
-      throw new TypeError(`${device.description} has no ${dtype}`);
+      throw new TypeError(
+        `Tensor.empty: expected a dtype of ${device.description} but got ${dtype}`,
+      );
     }
     // Reads and copies move whole words, so an odd number of f16 is padded.
     const bytes = Math.ceil(sizeOf(checked) * BYTES[dtype] / 4) * 4;
@@ -124,14 +126,18 @@ export class Tensor implements Binding, Disposable {
     );
   }
 
-  /** The device it lives on. */
+  /** Its device. */
   get device(): Device {
     return this.#storage.buffer.device;
   }
 
   /** Its memory. Throws when the tensor was disposed of. */
   get buffer(): DeviceBuffer {
-    if (this.#disposed) throw new Error(`${this.#title()} was used after it was disposed of`);
+    if (this.#disposed) {
+      throw new Error(
+        `${this.#title()} was used after it was disposed of; keep() lets it outlive its Scope`,
+      );
+    }
     return this.#storage.buffer;
   }
 
@@ -203,9 +209,36 @@ export class Tensor implements Binding, Disposable {
    */
   backward(seed: Tensor | number = 1): void {
     if (!this.node) {
-      throw new Error(`${this.#title()} depends on no tensor that requires a gradient`);
+      throw new Error(
+        `backward: ${this.#title()} depends on no tensor that requires a gradient; set requiresGrad before computing it, outside of noGrad`,
+      );
     }
     this.node.backward(this, seed);
+  }
+
+  /**
+   * A copy on another device, of the same dtype (`cast` changes that); on the same device another tensor on the same memory. No
+   * gradient flows through it. Throws a `TypeError` for a dtype that the device has not.
+   *
+   * @example
+   * ```ts
+   * import { CpuDevice, tensor } from "@dinograd/dinograd";
+   * import assert from "node:assert/strict";
+   *
+   * using first = CpuDevice.open({ threads: 1 });
+   * using second = CpuDevice.open({ threads: 1 });
+   * using x = tensor([1, 2, 3], { device: first });
+   * using y = await x.to(second);
+   * assert.equal(y.device, second);
+   * assert.deepEqual(await y.toArray(), [1, 2, 3]);
+   * ```
+   */
+  async to(device: Device): Promise<Tensor> {
+    if (device === this.device) return this.alias();
+    const { buffer, byteOffset } = await this.data();
+    const copy = Tensor.empty(device, this.shape, this.dtype);
+    if (this.size) device.write(copy.buffer, new Uint8Array(buffer, byteOffset, paddedBytes(this)));
+    return copy;
   }
 
   /** Waits for the values and copies them out. */
@@ -310,7 +343,7 @@ export function watch(owner: Watched): void {
   all.add(new WeakRef(owner));
 }
 
-/** What watched tensors of a device are to be read now. */
+/** The watched tensors of a device that are due to be read. */
 function watchedOn(device: Device): { tensor: Tensor; check: (value: number) => void }[] {
   const all = watches.get(device) ?? new Set();
   const due: { tensor: Tensor; check: (value: number) => void }[] = [];

@@ -218,7 +218,7 @@ export class TextVocabulary {
   decodeBatch(ids: Int32Array, length: number): string[] {
     checkLength(length);
     if (ids.length % length !== 0) {
-      throw new RangeError(`TextVocabulary: ${ids.length} ids are no whole rows of ${length}`);
+      throw new RangeError(`TextVocabulary: ${ids.length} ids do not fill rows of ${length}`);
     }
     return Array.from(
       { length: ids.length / length },

@@ -48,11 +48,11 @@ const LEARNING = 20;
 /** Weight of a new loss in the running figures, once there are enough. */
 const WEIGHT = 0.01;
 /** A loss that hardly varies has no spikes smaller than this, in nats. */
-const LEAST_DEVIATION = 0.01;
+const MIN_DEVIATION = 0.01;
 
 /**
- * Judges every step by its loss and the norm of its gradients before the update is made, so that a step left out
- * has changed neither weights nor moments. PaLM skipped the batches about a spike in the same way (Chowdhery et al. 2022,
+ * Checks every step by its loss and the norm of its gradients before the update, so that a skipped step has
+ * changed neither weights nor moments. PaLM skipped the batches about a spike in the same way (Chowdhery et al. 2022,
  * section 5.1).
  *
  * @example
@@ -109,7 +109,7 @@ export class StepGuard {
 
   #spike(loss: number): string | undefined {
     const { mean, variance, count } = this.#state;
-    const deviation = Math.max(Math.sqrt(variance), LEAST_DEVIATION);
+    const deviation = Math.max(Math.sqrt(variance), MIN_DEVIATION);
     if (count < LEARNING || loss - mean <= this.#options.spike! * deviation) return undefined;
     return `the loss ${loss.toFixed(4)} is ${((loss - mean) / deviation).toFixed(1)} standard ` +
       `deviations above ${mean.toFixed(4)}`;

@@ -84,7 +84,7 @@ await onEachDevice("generateText() says what is wrong", async (device) => {
     name: "RangeError",
     message: "generateText: the tokenizer has 300 ids, the model only 258",
   });
-  await assert.rejects(run(bytes, ""), /the prompt is empty/);
+  await assert.rejects(run(bytes, ""), /expected tokens in the prompt but got none/);
   await assert.rejects(run(bytes, "x", { stop: [""] }), /a stop string is empty/);
 });
 

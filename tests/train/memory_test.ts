@@ -81,7 +81,7 @@ Deno.test("fittingBatch() is the largest that a device has room for and that div
   assert.equal(await fittingBatch(device, config, { sequences: 64 }), 8);
   assert.equal(await fittingBatch(device, config, { sequences: 64, recompute: true }), 16);
   assert.equal(await fittingBatch(device, config, { sequences: 12 }), 4);
-  assert.equal(await fittingBatch(device, config, { sequences: 64, most: 2 }), 2);
+  assert.equal(await fittingBatch(device, config, { sequences: 64, maxBatch: 2 }), 2);
   assert.deepEqual(device.memory(), { live: 0, peak: 0, pooled: 0, buffers: 0 });
   using small = await open(1000);
   assert.equal(await fittingBatch(small, config, { sequences: 64 }), 1);

@@ -7,7 +7,7 @@ import type { Work } from "./work.ts";
 
 /** A piece of a corpus file. */
 export interface Chunk {
-  /** What is to be tokenized. */
+  /** The text to tokenize. */
   work: Work;
   /** Where the next piece begins. */
   after: Place;

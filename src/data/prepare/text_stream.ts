@@ -136,7 +136,7 @@ async function* readDecompressed(
   } catch (cause) {
     if (cause instanceof FileFormatError) throw cause;
     throw new FileFormatError(
-      `is no whole .${compression} file: ${(cause as Error).message ?? cause}`,
+      `is not a complete .${compression} file: ${(cause as Error).message ?? cause}`,
       { file: path, offset: read, cause },
     );
   }

@@ -1,5 +1,5 @@
 import { stream, zlib } from "../../io/node_builtins.ts";
-// Zstandard by node:zlib, which in Deno 2.9 ends without a word after the first of several frames, and does not say when a
+// Zstandard by node:zlib, which in Deno 2.9 ends silently after the first of several frames, and does not say when a
 // frame is cut short. So the frames are told apart here. Format: RFC 8878, section 3.1.
 
 const MAGIC = 0xfd2fb528;

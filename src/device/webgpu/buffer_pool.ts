@@ -30,7 +30,7 @@ export interface Allocation {
 export interface PoolOptions {
   /** Makes a GPU buffer; may throw when there is no room. */
   create(bytes: number, purpose?: Purpose): GPUBuffer;
-  /** Called before buffers are destroyed, so that launches which use them are on their way. */
+  /** Called before buffers are destroyed, so that launches that use them are submitted. */
   beforeDestroy(): void;
   /** Called for each buffer that is destroyed. */
   onDestroy(allocation: Allocation): void;

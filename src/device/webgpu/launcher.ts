@@ -32,8 +32,8 @@ export interface LauncherOptions {
   readonly pace: Pace;
   /** What kernels are told. */
   readonly target: Omit<GpuTarget, "dtypes">;
-  /** The most workgroups in each dimension. */
-  readonly mostWorkgroups: number;
+  /** Maximum number of workgroups in each dimension. */
+  readonly maxWorkgroups: number;
   /** Whether programs with subgroup operations need the language's `enable` line. */
   readonly enableSubgroups: boolean;
   /** The allocation of a buffer of the device. */
@@ -136,20 +136,20 @@ export class Launcher {
   }
 
   #workgroups(kernel: string, program: GpuProgram): [number, number, number] {
-    const most = this.#options.mostWorkgroups;
+    const max = this.#options.maxWorkgroups;
     const asked = program.workgroups;
     let groups: [number, number, number];
     if (typeof asked === "number") {
-      const rows = Math.ceil(asked / most) || 0;
+      const rows = Math.ceil(asked / max) || 0;
       groups = rows <= 1 ? [asked, 1, 1] : [Math.ceil(asked / rows), rows, 1];
     } else {
       groups = [asked[0], asked[1] ?? 1, asked[2] ?? 1];
     }
     for (const count of groups) {
-      if (!(Number.isInteger(count) && count >= 0 && count <= most)) {
+      if (!(Number.isInteger(count) && count >= 0 && count <= max)) {
         throw new DeviceError(
           `Kernel "${kernel}" asks for ${asked} workgroups; ` +
-            `each dimension takes a whole number up to ${most}`,
+            `each dimension takes an integer up to ${max}`,
         );
       }
     }

@@ -5,7 +5,7 @@ import {
 import { attentionForward } from "../../../kernels/attention/attention_forward.ts";
 import { type Case, output, random } from "../case.ts";
 
-/** Inputs of an attention, and the outputs of its twin. */
+/** Inputs of an attention, and the outputs of the reference. */
 export function inputs(options: PartialAttentionParams, padded: boolean) {
   const params = attentionParams(options);
   const { batch, heads, kvHeads, queries, keys, d } = params;
