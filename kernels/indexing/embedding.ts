@@ -4,7 +4,7 @@
  * @module
  */
 import { BYTES, isFloat } from "../../src/device/dtype.ts";
-import { type Kernel, kernel } from "../../src/device/kernel.ts";
+import { type Kernel, kernel, type SimdJob } from "../../src/device/kernel.ts";
 import embeddingWgsl from "./embedding.wgsl" with { type: "text" };
 import sortIdsWgsl from "./sort_ids.wgsl" with { type: "text" };
 import embeddingBackwardWgsl from "./embedding_backward.wgsl" with { type: "text" };
@@ -39,13 +39,8 @@ export function checkIdsInRange(
 }
 
 /** The ids of a WASM job, which lie in its shared memory. */
-function idsOfJob(
-  // deno-lint-ignore no-explicit-any -- the CPU device's own
-  job: { readonly at: Readonly<Record<string, number>>; readonly context: any },
-  name: string,
-  count: number,
-): Int32Array {
-  return new Int32Array(job.context.pool.memory.buffer, job.at[name], count);
+function idsOfJob<P>({ at, memory }: SimdJob<P>, name: string, count: number): Int32Array {
+  return new Int32Array(memory.buffer, at[name], count);
 }
 
 /**

@@ -174,9 +174,9 @@ export class GPT2 extends CausalLM<Required<GPT2Config>> {
   }
 
   /** Token vectors, with what tells positions where the model adds that, (B, T, E). */
-  protected embed(ids: Tensor, { positions, dropout }: Pass): Tensor {
-    const places = positionRows(this.wpe.weight, ids.shape[1]!, positions); // (T, E)
-    return this.drop.forward(add(this.wte.forward(ids), places), dropout); // (B, T, E)
+  protected embed(ids: Tensor, pass: Pass): Tensor {
+    const places = positionRows(this.wpe.weight, ids.shape[1]!, pass); // (T, E)
+    return this.drop.forward(add(this.wte.forward(ids), places), pass.dropout); // (B, T, E)
   }
 
   /** The blocks. */

@@ -29,10 +29,10 @@ export interface AttentionPattern {
 
 /** Every token sees itself and all before it. */
 export const causalAttention: AttentionPattern = {
-  mix: (queries, { keys, values, keyLength, starts: positions }) =>
+  mix: (queries, { keys, values, keyLength, positions }) =>
     attention(queries, keys, values, { causal: true, layout: "BTHD", keyLength, positions }),
   mixPacked: (qkv, heads) => selfAttention(qkv, { heads, causal: true }),
-  weights: (queries, { keys, keyLength, starts: positions }) =>
+  weights: (queries, { keys, keyLength, positions }) =>
     attentionWeights(queries, keys, { causal: true, layout: "BTHD", keyLength, positions }),
 };
 

@@ -37,12 +37,12 @@ export interface KeyValueCacheOptions {
 /** The positions that a forward pass adds. */
 export interface NewPositions {
   /** The position of the first new token; where the rows differ, that of the row furthest on. */
-  readonly start: number;
+  readonly position: number;
   /** The position of each row's new token, (B) of `i32`, where the rows differ. */
-  readonly starts: Tensor | undefined;
+  readonly positions?: Tensor | undefined;
 }
 
-/** What attention reads: longer than what has been filled, which `keyLength` and `starts` tell. */
+/** What attention reads: longer than what has been filled, which `keyLength` and `positions` tell. */
 export interface CachedKeys {
   /** (B, capacity, Hkv, D). */
   readonly keys: Tensor;
@@ -50,8 +50,8 @@ export interface CachedKeys {
   readonly values: Tensor;
   /** Positions filled in the row furthest on. */
   readonly keyLength: number;
-  /** As {@linkcode NewPositions.starts}. */
-  readonly starts: Tensor | undefined;
+  /** As {@linkcode NewPositions.positions}. */
+  readonly positions: Tensor | undefined;
 }
 
 /** The part of a cache that belongs to one layer. */
@@ -82,7 +82,7 @@ export class KeyValueCache implements Disposable {
   #values: Tensor[] = [];
   /** Where the rows differ: the next position of each (B), and that of what is being added. */
   #next: Tensor | undefined;
-  #starts: Tensor | undefined;
+  #positions: Tensor | undefined;
 
   /** An empty cache. */
   constructor(options: KeyValueCacheOptions) {
@@ -113,10 +113,10 @@ export class KeyValueCache implements Disposable {
    */
   extend(time: number, lengths?: readonly number[]): NewPositions {
     const { contextSize } = this.#options;
-    const start = this.#length;
-    if (start + time > contextSize) {
+    const position = this.#length;
+    if (position + time > contextSize) {
       throw new RangeError(
-        `KeyValueCache: ${time} more after ${start} positions are over a context of ${contextSize}`,
+        `KeyValueCache: ${time} more after ${position} positions are over a context of ${contextSize}`,
       );
     }
     if (this.#next && time !== 1) {
@@ -125,24 +125,24 @@ export class KeyValueCache implements Disposable {
       );
     }
     const unequal = lengths?.some((length) => length !== time);
-    if (unequal && start > 0) {
+    if (unequal && position > 0) {
       throw new Error("KeyValueCache: only the first tokens of a sequence may be padded");
     }
     if (lengths && lengths.length !== this.#batch) {
       throw new TypeError(`KeyValueCache: ${lengths.length} lengths for ${this.#batch} rows`);
     }
-    if (start + time > this.#capacity) this.#grow(start + time);
-    this.#length = start + time;
+    if (position + time > this.#capacity) this.#grow(position + time);
+    this.#length = position + time;
     this.#added = time;
-    this.#starts?.dispose();
-    this.#starts = undefined;
+    this.#positions?.dispose();
+    this.#positions = undefined;
     if (unequal) {
       this.#next = this.#own(() => tensor(Int32Array.from(lengths!), { device: this.device }));
     } else if (this.#next) {
-      this.#starts = this.#next;
-      this.#next = this.#own(() => add(this.#starts!, 1));
+      this.#positions = this.#next;
+      this.#next = this.#own(() => add(this.#positions!, 1));
     }
-    return { start, starts: this.#starts };
+    return { position, positions: this.#positions };
   }
 
   /** The part of layer `index`, counted from 0. */
@@ -167,7 +167,7 @@ export class KeyValueCache implements Disposable {
           keys: this.#keys[index]!,
           values: this.#values[index]!,
           keyLength: this.#length,
-          starts: this.#starts,
+          positions: this.#positions,
         };
       },
     };
@@ -251,7 +251,7 @@ export class KeyValueCache implements Disposable {
         if (x) {
           const [batch, time] = x.shape as [number, number];
           const width = kvHeads * headSize;
-          device.launch(writeRows, { x, y }, { batch, time, width, capacity, start: 0 });
+          device.launch(writeRows, { x, y }, { batch, time, width, capacity, position: 0 });
           x.dispose();
         }
         return y;
@@ -267,21 +267,21 @@ export class KeyValueCache implements Disposable {
   /** All rows are equally long again. */
   #even(): void {
     this.#next?.dispose();
-    this.#starts?.dispose();
-    this.#next = this.#starts = undefined;
+    this.#positions?.dispose();
+    this.#next = this.#positions = undefined;
   }
 
   #write(x: Tensor, y: Tensor): void {
-    const starts = this.#starts;
+    const positions = this.#positions;
     const width = x.size / (this.#batch * this.#added);
-    const start = starts ? 0 : this.#length - this.#added;
+    const position = positions ? 0 : this.#length - this.#added;
     const params = {
       batch: this.#batch,
       time: this.#added,
       width,
       capacity: this.#capacity,
-      start,
+      position,
     };
-    this.device.launch(writeRows, { x, starts, y }, params);
+    this.device.launch(writeRows, { x, positions, y }, params);
   }
 }

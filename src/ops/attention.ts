@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { attentionParams } from "../../kernels/attention/attention.ts";
+import { attentionParams, type PartialAttentionParams } from "../../kernels/attention/attention.ts";
 import { launchAttentionBackward } from "../../kernels/attention/attention_backward.ts";
 import { attentionForward } from "../../kernels/attention/attention_forward.ts";
 import { BYTES } from "../device/dtype.ts";
@@ -124,36 +124,25 @@ export function selfAttention(qkv: Tensor, options: SelfAttentionOptions): Tenso
   using rows = qkv.alias(packed.shape);
   writeStrided(rows, apart, packed.strides, 0);
   const o = Tensor.empty(device, [batch, time, width], dtype);
-  const stats = Tensor.empty(device, [2, batch, heads, time]);
+  const lse = Tensor.empty(device, [2, batch, heads, time]);
   const [q, k, v] = parts(apart);
-  device.launch(attentionForward, { q, k, v, o, stats }, params);
-  record(op, [qkv], o, [apart, o, stats] as const, (dO, [apart, o, stats]) => {
+  device.launch(attentionForward, { q, k, v, o, lse }, params);
+  record(op, [qkv], o, [apart, o, lse] as const, (dO, [apart, o, lse]) => {
     const [q, k, v] = parts(apart);
     using grads = Tensor.empty(device, [3 * next], dtype);
     const [dQ, dK, dV] = parts(grads);
-    launchAttentionBackward(device, { q, k, v, o, dO, stats, dQ, dK, dV }, params);
+    launchAttentionBackward(device, { q, k, v, o, dO, lse, dQ, dK, dV }, params);
     return [copyStrided(grads, packed.shape, packed.strides, 0).alias(shape)];
   });
   apart.dispose();
-  stats.dispose();
+  lse.dispose();
   return o;
 }
 
 /** Options of {@linkcode sparseAttention}. */
-export interface SparseAttentionOptions
-  extends Omit<AttentionOptions, "causal" | "keyValid" | "keyLength" | "positions"> {
+export interface SparseAttentionOptions extends Omit<AttentionOptions, "causal" | "keyValid"> {
   /** Positions of a block. */
   readonly blockSize: number;
-  /**
-   * Only so many of the first time steps of k and v exist, as in a cache with room for more; the last query is
-   * aligned with the last of them. Default: all of them.
-   */
-  readonly keyLength?: number | undefined;
-  /**
-   * (B) of `i32`, for sequences of unequal length: where the first query of each stands among its keys. Without
-   * gradients.
-   */
-  readonly positions?: Tensor | undefined;
 }
 
 /**
@@ -247,13 +236,10 @@ export function attentionWeights(q: Tensor, k: Tensor, options: AttentionOptions
 /** The order of the axes of queries and keys. */
 type HeadLayout = "BHTD" | "BTHD";
 
-/** What is seen; the rest as in {@linkcode AttentionOptions}. */
-interface AttendOptions extends Omit<AttentionOptions, "causal"> {
-  /** Only the keys at `step - 1, 2 step - 1, ...` up to the query's position; 0: all keys. */
-  readonly step: number;
-  /** Only the keys of the query's own block of so many positions; with a step of 1. */
-  readonly block?: number;
-}
+/** What is seen, by `step` and `block` of `AttentionParams`; the rest as in {@linkcode AttentionOptions}. */
+type AttendOptions =
+  & Omit<AttentionOptions, "causal">
+  & Pick<PartialAttentionParams, "step" | "block">;
 
 /**
  * Attention to the keys that `step` and `block` leave. `op` is the name for errors: a `TypeError` when shapes,
@@ -266,7 +252,7 @@ function attend(
   v: Tensor,
   options: AttendOptions,
 ): Tensor {
-  const { keyValid, positions, layout = "BHTD", scale, step, block = 0 } = options;
+  const { keyValid, positions, layout = "BHTD", scale, step = 0, block = 0 } = options;
   const device = sameDevice(op, q, k, v, keyValid, positions);
   checkFloat(op, q, k, v);
   sameDType(op, q, k, v);
@@ -304,20 +290,20 @@ function attend(
   const o = Tensor.empty(device, q.shape, q.dtype);
   // The log of each query's sum of exponentials, from which the backward pass finds its weights again, and
   // room for as many numbers of its own.
-  const stats = Tensor.empty(device, [2, queries.batch, queries.heads, queries.time]);
-  const bindings = { q, k, v, keyValid: keyValid, positions: positions, o, stats };
+  const lse = Tensor.empty(device, [2, queries.batch, queries.heads, queries.time]);
+  const bindings = { q, k, v, keyValid, positions, o, lse };
   device.launch(attentionForward, bindings, params);
-  const saved = [q, k, v, o, stats, keyValid] as const;
+  const saved = [q, k, v, o, lse, keyValid] as const;
   const gradientOf = ({ shape, dtype }: Tensor) =>
     params.keys < keys.time ? zeros(shape, { device, dtype }) : Tensor.empty(device, shape, dtype);
-  record(op, [q, k, v], o, saved, (dO, [q, k, v, o, stats, keyValid]) => {
+  record(op, [q, k, v], o, saved, (dO, [q, k, v, o, lse, keyValid]) => {
     const dQ = Tensor.empty(device, q.shape, q.dtype);
     // The kernels write only the rows that are keys.
     const [dK, dV] = [gradientOf(k), gradientOf(v)];
-    launchAttentionBackward(device, { q, k, v, o, dO, keyValid, stats, dQ, dK, dV }, params);
+    launchAttentionBackward(device, { q, k, v, o, dO, keyValid, lse, dQ, dK, dV }, params);
     return [dQ, dK, dV];
   });
-  stats.dispose();
+  lse.dispose();
   return o;
 }
 

@@ -168,13 +168,12 @@ export function linearCrossEntropy(
   }
 
   for (let first = 0; first < rows; first += chunk) {
-    const count = Math.min(chunk, rows - first);
-    const accumulate = first > 0;
+    const count = Math.min(chunk, rows - first), beta = Number(first > 0);
     const some = part(logits, 0, count * head.classes);
     const aOffset = first * width;
     // deno-fmt-ignore
-    launchMatmul({ m: count, n: head.classes, k: width, a: hidden, aOffset, b: head.weight, transposeB: true,
-      c: some, bias: head.bias });
+    launchMatmul({ a: hidden, b: head.weight, c: some, bias: head.bias },
+      { m: count, n: head.classes, k: width, aOffset, transposeB: 1 });
     const bindings = {
       logits: some,
       targets: part(targets, first, count),
@@ -188,14 +187,14 @@ export function linearCrossEntropy(
     device.launch(crossEntropyFused, { ...bindings, scale }, own);
     if (dHidden) {
       // deno-fmt-ignore
-      launchMatmul({ m: count, n: width, k: head.classes, a: some, b: head.weight, c: dHidden, cOffset: aOffset });
+      launchMatmul({ a: some, b: head.weight, c: dHidden }, { m: count, n: width, k: head.classes, cOffset: aOffset });
     }
     if (dWeight) {
       // deno-fmt-ignore
-      launchMatmul({ m: head.classes, n: width, k: count, a: some, transposeA: true, b: hidden, bOffset: aOffset,
-        c: dWeight, accumulate });
+      launchMatmul({ a: some, b: hidden, c: dWeight },
+        { m: head.classes, n: width, k: count, bOffset: aOffset, transposeA: 1, beta });
     }
-    if (dBias) sumColumns({ dOut: some }, { dBias: { y: dBias, accumulate } });
+    if (dBias) sumColumns({ dOut: some }, { dBias: { y: dBias, accumulate: first > 0 } });
   }
   logits.dispose();
   if (head.weight !== weight) [head.weight, head.bias].forEach((padded) => padded!.dispose());

@@ -67,7 +67,7 @@ await onEachDevice(
     assert.equal(cache.length, 6);
     cache.clear();
     assert.deepEqual([cache.length, cache.capacity], [0, 6]);
-    assert.equal(cache.extend(2, [1, 2]).starts, undefined);
-    assert.equal(cache.extend(1).start, 2);
+    assert.equal(cache.extend(2, [1, 2]).positions, undefined);
+    assert.equal(cache.extend(1).position, 2);
   },
 );

@@ -125,7 +125,7 @@ await onEachDevice("launchMatmul() sums nothing to zero, or to what is there", a
   const [a, b] = [Tensor.empty(device, [2, 0]), Tensor.empty(device, [0, 3])];
   assert.deepEqual(await matmul(a, b).toArray(), [[0, 0, 0], [0, 0, 0]]);
   const c = tensor([[1, 2, 3], [4, 5, 6]], { device });
-  launchMatmul({ m: 2, n: 3, k: 0, a, b, c, accumulate: true });
+  launchMatmul({ a, b, c }, { m: 2, n: 3, k: 0, beta: 1 });
   assert.deepEqual(await c.toArray(), [[1, 2, 3], [4, 5, 6]]);
 });
 
