@@ -33,7 +33,7 @@ export interface TrainingMemory {
 
 /**
  * The peak memory of a training step of a GPT-2, in bytes, from its sizes alone. What a device rounds up comes on top of
- * it: up to an eighth on WebGPU, whose buffers come in classes of size, and on the CPU device the f32 copies of f16
+ * it: up to 3 % on WebGPU, whose buffers come in classes of size, and on the CPU device the f32 copies of f16
  * operands that a kernel computes with.
  *
  * @example

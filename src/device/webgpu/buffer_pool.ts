@@ -43,9 +43,9 @@ export interface PoolOptions {
 /** Slack that the pool may keep however small the programs in use are. */
 const KEPT = 64 * 2 ** 20;
 
-/** The size of the class of `bytes`: a multiple of 16, above 128 bytes less than 12.5 % larger. */
+/** The size of the class of `bytes`: a multiple of 16, above 512 bytes less than 3.2 % larger. */
 export function sizeClass(bytes: number): number {
-  const step = Math.max(16, 2 ** (Math.floor(Math.log2(Math.max(bytes, 1))) - 3));
+  const step = Math.max(16, 2 ** (Math.floor(Math.log2(Math.max(bytes, 1))) - 5));
   return Math.max(16, Math.ceil(bytes / step) * step);
 }
 
