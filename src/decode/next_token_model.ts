@@ -47,14 +47,14 @@ export function checkPrompts(
 
 /**
  * The number of tokens to add to each prompt: `length`, or what the longest leaves of the context. Throws a
- * `RangeError` when they are over the context, unless it `slides` over them.
+ * `RangeError` when they are over the context, unless it `slides` over them; `what` is what that calls a prompt.
  */
 export function checkedLength(
   op: string,
   { config: { maxPositionEmbeddings: contextSize } }: NextTokenModel,
   prompts: readonly ArrayLike<number>[],
   length: number | undefined,
-  slides = false,
+  { slides = false, what = "a prompt" }: { slides?: boolean; what?: string } = {},
 ): number {
   const longest = Math.max(0, ...prompts.map((prompt) => prompt.length));
   // The last token is made and not read.
@@ -64,7 +64,7 @@ export function checkedLength(
   }
   if (!slides && longest + Math.max(made, 1) - 1 > contextSize) {
     throw new RangeError(
-      `${op}: a prompt of ${longest} tokens and ${made} more are over a context of ${contextSize}`,
+      `${op}: ${what} of ${longest} tokens and ${made} more are over a context of ${contextSize}`,
     );
   }
   return made;
