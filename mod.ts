@@ -125,22 +125,20 @@ export * from "./src/eval/perplexity.ts";
 export * from "./src/eval/text_perplexity.ts";
 
 // Tokenizers
-export { ByteLevelTokenizer } from "./src/tokenizer/byte_level_tokenizer.ts";
 export * from "./src/tokenizer/byte_pair_tokenizer.ts";
 export * from "./src/tokenizer/gpt2_tokenizer.ts";
 export { GPT2_PATTERN, GPT4_PATTERN, type PatternName } from "./src/tokenizer/splitter.ts";
 export * from "./src/tokenizer/sentencepiece_bin.ts";
-export * from "./src/tokenizer/stream_decoder.ts";
 export {
   type TextSpecialTokens,
   TextVocabulary,
+  type TextVocabularyJSON,
   type TextVocabularyOptions,
   type TextVocabularySummary,
   wordsOf,
 } from "./src/tokenizer/text_vocabulary.ts";
-export { type TextVocabularyJSON } from "./src/tokenizer/text_vocabulary_json.ts";
 export * from "./src/tokenizer/tokenizer.ts";
-export { type PretrainedTokenizer } from "./src/tokenizer/tokenizer_base.ts";
+export { ByteLevelTokenizer } from "./src/tokenizer/tokenizer_base.ts";
 export { tokenizerFromJson } from "./src/tokenizer/tokenizer_json.ts";
 
 // Data

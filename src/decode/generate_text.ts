@@ -4,9 +4,7 @@
  * @module
  */
 import type { KeyValueCache } from "../nn/key_value_cache.ts";
-import { StreamDecoder } from "../tokenizer/stream_decoder.ts";
-import type { Tokenizer } from "../tokenizer/tokenizer.ts";
-import type { PretrainedTokenizer } from "../tokenizer/tokenizer_base.ts";
+import { type PretrainedTokenizer, StreamDecoder, type Tokenizer } from "../tokenizer/tokenizer.ts";
 import { generateTokens, type GenerateTokensOptions } from "./generate.ts";
 import { checkPrompts, type NextTokenModel } from "./next_token_model.ts";
 import { StopStrings } from "./stop_strings.ts";

@@ -6,11 +6,11 @@
  *
  * @module
  */
-import { PairTable } from "./pair_table.ts";
-import type { WordCounts } from "./word_counts.ts";
+import { PairTable, type WordCounts } from "./hash_tables.ts";
+import { Heap } from "./heap.ts";
 
-/** Tokens never grow beyond this many bytes, so that a file of merges cannot ask for more memory. */
-export const MAX_TOKEN_BYTES = 1024;
+/** Tokens never grow beyond this many bytes. */
+const MAX_TOKEN_BYTES = 1024;
 
 /** A merge as it is found. */
 export interface FoundMerge {
@@ -119,7 +119,7 @@ class PairCounts {
   /** Words in which a pair stood when it was made; some may have lost it since. */
   readonly words: number[][] = [];
   readonly #index = new PairTable();
-  readonly #heap: number[] = [];
+  readonly #heap = new Heap((a, b) => this.#before(a, b));
   /** Each pair's count as the heap knows it. */
   readonly #heapCounts: number[] = [];
 
@@ -146,43 +146,18 @@ class PairCounts {
   enqueueNew(): void {
     for (let pair = this.#heapCounts.length; pair < this.counts.length; pair++) {
       this.#heapCounts.push(this.counts[pair]!);
-      let at = this.#heap.push(pair) - 1;
-      while (at > 0 && this.#before(pair, this.#heap[at - 1 >> 1]!)) {
-        this.#heap[at] = this.#heap[at - 1 >> 1]!;
-        at = at - 1 >> 1;
-      }
-      this.#heap[at] = pair;
+      this.#heap.push(pair);
     }
   }
 
   /** Takes the pair that comes first out of the heap; -1 if none is left. */
   takeBest(): number {
-    while (this.#heap.length > 0) {
-      const top = this.#heap[0]!;
-      if (this.#heapCounts[top] === this.counts[top]) {
-        const last = this.#heap.pop()!;
-        if (this.#heap.length > 0) this.#sink(last);
-        return top;
-      }
+    for (let top = this.#heap.top; top !== undefined; top = this.#heap.top) {
+      if (this.#heapCounts[top] === this.counts[top]) return this.#heap.pop()!;
       this.#heapCounts[top] = this.counts[top]!;
-      this.#sink(top);
+      this.#heap.replaceTop(top);
     }
     return -1;
-  }
-
-  /** Puts `pair` in the place of the top and moves it down to where it belongs. */
-  #sink(pair: number): void {
-    const heap = this.#heap;
-    let at = 0;
-    for (;;) {
-      let child = at * 2 + 1;
-      if (child >= heap.length) break;
-      if (child + 1 < heap.length && this.#before(heap[child + 1]!, heap[child]!)) child++;
-      if (!this.#before(heap[child]!, pair)) break;
-      heap[at] = heap[child]!;
-      at = child;
-    }
-    heap[at] = pair;
   }
 
   #before(a: number, b: number): boolean {

@@ -4,23 +4,21 @@
  * @module
  */
 import { findMerges } from "./bpe_trainer.ts";
-import { ByteLevelTokenizer } from "./byte_level_tokenizer.ts";
-import { MAX_VOCAB_SIZE } from "./merge_engine.ts";
-import { RankedMergeRules } from "./merge_rules.ts";
-import { PairTable } from "./pair_table.ts";
+import { PairTable, WordCounts } from "./hash_tables.ts";
+import { MAX_VOCAB_SIZE, RankedMergeRules } from "./merges.ts";
 import { checkSpecialTokens, SpecialTokens } from "./special_tokens.ts";
 import { type PatternName, SPLITTERS } from "./splitter.ts";
 import { TokenizerFormatError } from "./tokenizer.ts";
-import { BYTE_CHARACTERS, bytesOfAlphabet, textOfBytes } from "./tokenizer_json_alphabet.ts";
-import { byteLevelJson, readPattern } from "./tokenizer_json_byte_level.ts";
+import { ByteLevelTokenizer } from "./tokenizer_base.ts";
 import {
+  byteLevelJson,
   FieldChecks,
   readParts,
+  readPattern,
   readTokenizerFile,
   type TokenizerParts,
 } from "./tokenizer_json_fields.ts";
-import { Vocabulary } from "./vocabulary.ts";
-import { WordCounts } from "./word_counts.ts";
+import { BYTE_CHARACTERS, bytesOfAlphabet, textOfBytes, Vocabulary } from "./vocabulary.ts";
 
 /** How {@linkcode BytePairTokenizer.train} trains. */
 export interface BytePairTrainOptions {

@@ -5,7 +5,7 @@
  */
 import { BytePairTokenizer } from "./byte_pair_tokenizer.ts";
 import { SentencePieceTokenizer } from "./sentencepiece_tokenizer.ts";
-import type { PretrainedTokenizer } from "./tokenizer_base.ts";
+import type { PretrainedTokenizer } from "./tokenizer.ts";
 import { FieldChecks, readTokenizerFile } from "./tokenizer_json_fields.ts";
 
 /**
