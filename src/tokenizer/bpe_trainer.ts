@@ -8,6 +8,7 @@
  */
 import { PairTable, type WordCounts } from "./hash_tables.ts";
 import { Heap } from "./heap.ts";
+import { MAX_VOCAB_SIZE } from "./merges.ts";
 
 /** Tokens never grow beyond this many bytes. */
 const MAX_TOKEN_BYTES = 1024;
@@ -119,9 +120,10 @@ class PairCounts {
   /** Words in which a pair stood when it was made; some may have lost it since. */
   readonly words: number[][] = [];
   readonly #index = new PairTable();
-  readonly #heap = new Heap((a, b) => this.#before(a, b));
-  /** Each pair's count as the heap knows it. */
-  readonly #heapCounts: number[] = [];
+  /** The pairs by their counts, as these were when the heap last looked, then by left and right id. */
+  readonly #heap = new Heap(1 << 12);
+  /** Pairs that have been put into the heap. */
+  #enqueued = 0;
 
   add(left: number, right: number, times: number, word: number): void {
     let pair = this.#index.get(left, right);
@@ -144,24 +146,25 @@ class PairCounts {
 
   /** Puts the pairs made since the last call into the heap. */
   enqueueNew(): void {
-    for (let pair = this.#heapCounts.length; pair < this.counts.length; pair++) {
-      this.#heapCounts.push(this.counts[pair]!);
-      this.#heap.push(pair);
+    for (; this.#enqueued < this.counts.length; this.#enqueued++) {
+      const pair = this.#enqueued;
+      this.#heap.push(-this.counts[pair]!, this.left[pair]! * MAX_VOCAB_SIZE + this.right[pair]!);
     }
   }
 
   /** Takes the pair that comes first out of the heap; -1 if none is left. */
   takeBest(): number {
-    for (let top = this.#heap.top; top !== undefined; top = this.#heap.top) {
-      if (this.#heapCounts[top] === this.counts[top]) return this.#heap.pop()!;
-      this.#heapCounts[top] = this.counts[top]!;
-      this.#heap.replaceTop(top);
+    const heap = this.#heap;
+    while (heap.size > 0) {
+      const { key, tie } = heap;
+      const right = tie % MAX_VOCAB_SIZE;
+      const pair = this.#index.get((tie - right) / MAX_VOCAB_SIZE, right);
+      if (this.counts[pair] === -key) {
+        heap.pop();
+        return pair;
+      }
+      heap.replace(-this.counts[pair]!, tie);
     }
     return -1;
-  }
-
-  #before(a: number, b: number): boolean {
-    return (this.#heapCounts[b]! - this.#heapCounts[a]! || this.left[a]! - this.left[b]! ||
-      this.right[a]! - this.right[b]!) < 0;
   }
 }

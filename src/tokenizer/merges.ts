@@ -167,8 +167,6 @@ export class VocabularyMergeRules implements MergeRules {
 const SHORT = 48;
 /** Higher than any id. */
 const NO_MERGE = 0x7fffffff;
-/** Heap keys are `id * 2^32 + position`, which a double holds exactly for ids below 2^21. */
-const POSITIONS = 2 ** 32;
 
 /** Highest number of ids that {@linkcode MergeEngine} takes. */
 export const MAX_VOCAB_SIZE: number = 2 ** 21;
@@ -191,10 +189,7 @@ export class MergeEngine {
     const whole = this.#rules.whole(bytes, start, end);
     if (whole >= 0) out.push(whole);
     else if (end - start <= SHORT) this.#mergeShort(bytes, start, end, out);
-    else {this.mergeLong(
-        Int32Array.from(bytes.subarray(start, end), (b) => this.#rules.byteIds[b]!),
-        out,
-      );}
+    else this.mergeLong(this.#numbersOf(bytes, start, end), out);
     return out.length - before;
   }
 
@@ -226,21 +221,25 @@ export class MergeEngine {
    */
   mergeLong(numbers: Int32Array, out: IdBuffer): void {
     const count = numbers.length;
-    const next = Int32Array.from(numbers, (_, i) => i + 1);
-    const previous = Int32Array.from(numbers, (_, i) => i - 1);
+    const next = new Int32Array(count), previous = new Int32Array(count);
     // A part's merge as it stands; a heap entry that says otherwise is out of date.
     const merged = new Int32Array(count).fill(NO_MERGE);
-    const heap = new Heap((a, b) => a < b);
+    const heap = new Heap(count);
     const consider = (at: number): void => {
       merged[at] = next[at]! < count ? this.#mergeOf(numbers[at]!, numbers[next[at]!]!) : NO_MERGE;
-      if (merged[at] !== NO_MERGE) heap.push(merged[at] * POSITIONS + at);
+      if (merged[at] !== NO_MERGE) heap.push(merged[at], at);
     };
+    for (let i = 0; i < count; i++) {
+      next[i] = i + 1;
+      previous[i] = i - 1;
+    }
     for (let i = 0; i < count; i++) consider(i);
-    for (let key = heap.pop(); key !== undefined; key = heap.pop()) {
-      const at = key % POSITIONS;
-      if (merged[at] !== (key - at) / POSITIONS) continue;
+    while (heap.size > 0) {
+      const { key, tie: at } = heap;
+      heap.pop();
+      if (merged[at] !== key) continue;
       const right = next[at]!;
-      numbers[at] = merged[at];
+      numbers[at] = key;
       merged[right] = NO_MERGE;
       next[at] = next[right]!;
       if (next[at]! < count) previous[next[at]!] = at;
@@ -248,6 +247,12 @@ export class MergeEngine {
       if (previous[at]! >= 0) consider(previous[at]!);
     }
     for (let i = 0; i < count; i = next[i]!) out.push(numbers[i]!);
+  }
+
+  #numbersOf(bytes: Uint8Array, start: number, end: number): Int32Array {
+    const numbers = new Int32Array(end - start);
+    for (let i = 0; i < numbers.length; i++) numbers[i] = this.#rules.byteIds[bytes[start + i]!]!;
+    return numbers;
   }
 
   #mergeOf(left: number, right: number): number {
