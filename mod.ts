@@ -221,9 +221,12 @@ export {
 export * from "./src/io/safetensors.ts";
 
 // Progress, logs and pictures
-export type { AttentionLayer } from "./src/report/attention_layer.ts";
-export { attentionPicture, type AttentionPictureOptions } from "./src/report/attention_picture.ts";
-export { attentionPng } from "./src/report/attention_png.ts";
+export {
+  type AttentionLayer,
+  attentionPicture,
+  type AttentionPictureOptions,
+  attentionPng,
+} from "./src/report/attention_picture.ts";
 export { EventFile, type EventFileOptions } from "./src/report/event_file.ts";
 export {
   formatBytes,
@@ -231,9 +234,11 @@ export {
   formatDuration,
   formatRate,
   formatSample,
+  formatTable,
+  type TableColumn,
+  type TableRow,
 } from "./src/report/format.ts";
 export { type Curve, type CurvePanel, type CurvesOptions, curvesSvg } from "./src/report/curves.ts";
 export * from "./src/report/length_histograms.ts";
 export * from "./src/report/progress.ts";
-export { formatTable, type TableColumn, type TableRow } from "./src/report/table.ts";
 export { TextLog, type TextLogOptions } from "./src/report/text_log.ts";
