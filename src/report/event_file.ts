@@ -220,7 +220,7 @@ function encodeRecord(data: Uint8Array): Uint8Array {
 // own do (tensorflow/core/lib/histogram/histogram.cc), so that tiny gradients are told apart, too.
 
 /** Counts of values, with the sums that TensorBoard's `HistogramProto` names. */
-export interface ValueHistogram {
+interface ValueHistogram {
   min: number;
   max: number;
   /** Number of values. */
@@ -245,7 +245,7 @@ const LIMITS = (() => {
  *
  * @throws {RangeError} where there is no value, or one is not finite
  */
-export function countValues(values: ArrayLike<number>): ValueHistogram {
+function countValues(values: ArrayLike<number>): ValueHistogram {
   if (values.length === 0) throw new RangeError("Expected at least one value to count");
   const buckets = new Float64Array(LIMITS.length);
   let [min, max, sum, sumSquares] = [Infinity, -Infinity, 0, 0];

@@ -17,7 +17,7 @@ export interface HeatMap {
 }
 
 /** A map's pixels, row by row, as indices of {@linkcode palette}. */
-export interface Shades {
+interface Shades {
   width: number;
   height: number;
   pixels: Uint8Array;
@@ -103,7 +103,7 @@ const POSITION_PITCH = 32;
 const MAX_LENGTH = 14;
 
 /** One label. */
-export interface AxisLabel {
+interface AxisLabel {
   /** Index on the axis. */
   index: number;
   /** What is written there. */

@@ -49,7 +49,7 @@ export const AXIS = {
 } as const;
 
 /** A picture of panels side by side. */
-export interface VegaPicture {
+interface VegaPicture {
   /** Heading of the picture. */
   title?: string | undefined;
   /** Name of the picture for screen readers, where it has no heading. */
@@ -103,7 +103,7 @@ export async function vegaPicture(picture: VegaPicture): Promise<string> {
 }
 
 /** A picture whose pixels are indices of a palette: one byte a pixel, which deflates well. */
-export interface IndexedImage {
+interface IndexedImage {
   width: number;
   height: number;
   /** An index a pixel, row by row. */

@@ -14,7 +14,7 @@ import { MAX_VOCAB_SIZE } from "./merges.ts";
 const MAX_TOKEN_BYTES = 1024;
 
 /** A merge as it is found. */
-export interface FoundMerge {
+interface FoundMerge {
   /** The two ids that merge. */
   pair: [number, number];
   /** How often they stood side by side. */

@@ -31,7 +31,7 @@ export function kindOf(name: string): Kind | undefined {
 }
 
 /** How a file is read. */
-export interface ChunkOptions {
+interface ChunkOptions {
   /** Column of parquet, or field of JSON, with the texts. */
   field: string;
   /** Where to begin; the empty place is the beginning. */
@@ -125,7 +125,7 @@ export interface Piece {
 export type Cut = (bytes: Uint8Array) => number;
 
 /** Options of {@linkcode readPieces}. */
-export interface PieceOptions {
+interface PieceOptions {
   /** Decompressed bytes to leave out at the beginning. */
   offset: number;
   /** Where a piece may end. */
@@ -269,7 +269,7 @@ const RLE = 1, RESERVED = 3;
  *
  * @throws {Error} where a frame is foreign, damaged or cut short
  */
-export async function* unzstd(raw: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+async function* unzstd(raw: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   const reader = new ByteReader(raw);
   while (await reader.has(1)) {
     const magic = viewOf(await reader.take(4)).getUint32(0, true);

@@ -6,7 +6,7 @@ import { join } from "../../io/node_builtins.ts";
 import { encodeNpyHeader } from "../../io/npy.ts";
 
 /** Where a stream of shards stands: everything before it is on the disk. */
-export interface ShardState {
+interface ShardState {
   /** Number of the shard that is being filled. */
   shard: number;
   /** Tokens in it. */
@@ -14,7 +14,7 @@ export interface ShardState {
 }
 
 /** Options of {@linkcode ShardStream.open}. */
-export interface ShardStreamOptions {
+interface ShardStreamOptions {
   /** First part of the file names. */
   prefix: string;
   /** Tokens of each shard but the last. */
