@@ -44,10 +44,13 @@ export {
   type CreateOptions,
   type ForeignArray,
   full,
+  type NestedValues,
   ones,
+  onesLike,
   tensor,
   type TensorOptions,
   zeros,
+  zerosLike,
 } from "./src/tensor/create.ts";
 export * from "./src/tensor/random.ts";
 export { type StreamParams } from "./kernels/sampling/philox.ts";

@@ -3,8 +3,10 @@
  *
  *   deno run bench/wasm_attention.ts
  */
-import { attention, attentionBackward } from "../src/device/cpu/attention.ts";
-import { sgemm } from "../src/device/cpu/sgemm.ts";
+import { attentionParams } from "../kernels/attention/attention.ts";
+import { attentionBackwardSimd, attentionSimd } from "../kernels/attention/attention_simd.ts";
+import { matmulParams } from "../kernels/gemm/params.ts";
+import { sgemm } from "../kernels/gemm/sgemm.ts";
 import { ThreadPool } from "../src/device/cpu/threads.ts";
 
 /** Best and median of a few runs in milliseconds. */
@@ -31,15 +33,16 @@ for (const threads of [1, 2]) {
       x[i] = Math.sin(i)
     );
     const at = (i: number) => pool.heapBase + 4 * i * size;
-    const [lse, delta] = [at(9), at(9) + 4 * rows];
-    const [q, k, v, o, dO, dq, dk, dv] = [0, 1, 2, 3, 4, 5, 6, 7].map(at);
-    const options = { batch, heads, queries: t, keys: t, d, step: 1, q, k, v, o, lse };
+    const [q, k, v, o, dO, dQ, dK, dV] = [0, 1, 2, 3, 4, 5, 6, 7].map(at);
+    const addresses = { q, k, v, o, lse: at(9), dO, dQ, dK, dV };
+    const params = attentionParams({ batch, heads, queries: t, keys: t, d, step: 1 });
     const flop = 2 * batch * heads * d * t * (t + 1) / 2;
     const gflops = (factor: number, [best, median]: [number, number]) =>
       `${(factor * flop / best / 1e6).toFixed(1)} / ${(factor * flop / median / 1e6).toFixed(1)}`;
-    const forward = time(() => attention(pool, options));
-    const backward = time(() => attentionBackward(pool, { ...options, dO, dq, dk, dv, delta }));
-    const n = 512, product = time(() => sgemm(pool, { m: n, n, k: n, a: q, b: k, c: dq }));
+    const forward = time(() => attentionSimd(pool, params, addresses));
+    const backward = time(() => attentionBackwardSimd(pool, params, addresses));
+    const n = 512, square = matmulParams({ m: n, n, k: n });
+    const product = time(() => sgemm(pool, square, { a: q, b: k, c: dQ }));
     console.log(
       `threads ${threads}, T ${t}, best / median GFLOP/s: forward ${gflops(2, forward)}, ` +
         `backward ${gflops(5, backward)}, matrix product ${

@@ -4,7 +4,8 @@
  *
  *   deno run bench/wasm_kernels.ts
  */
-import { sgemm, type SgemmOptions } from "../src/device/cpu/sgemm.ts";
+import { matmulParams, type PartialMatmulParams } from "../kernels/gemm/params.ts";
+import { sgemm } from "../kernels/gemm/sgemm.ts";
 import { ThreadPool } from "../src/device/cpu/threads.ts";
 
 /** Median of `rounds` runs in milliseconds. */
@@ -68,21 +69,24 @@ const inline = time(() => {
 });
 console.log(`a job: ${empty.toFixed(2)} us on 2 threads, ${inline.toFixed(2)} us of one piece`);
 
-const shapes: [string, Partial<SgemmOptions> & { m: number; n: number; k: number }][] = [
-  ["linear forward", { m: 1024, n: 1536, k: 384, transB: true }],
+const shapes: [string, PartialMatmulParams][] = [
+  ["linear forward", { m: 1024, n: 1536, k: 384, transposeB: 1 }],
   ["linear dx", { m: 1024, n: 384, k: 1536 }],
-  ["linear dweight", { m: 1536, n: 384, k: 1024, transA: true }],
-  ["narrow forward", { m: 1024, n: 64, k: 64, transB: true }],
-  ["narrow dweight", { m: 64, n: 64, k: 1024, transA: true }],
-  ["decode, weight by rows", { m: 1, n: 3072, k: 768, transB: true }],
+  ["linear dweight", { m: 1536, n: 384, k: 1024, transposeA: 1 }],
+  ["narrow forward", { m: 1024, n: 64, k: 64, transposeB: 1 }],
+  ["narrow dweight", { m: 64, n: 64, k: 1024, transposeA: 1 }],
+  ["decode, weight by rows", { m: 1, n: 3072, k: 768, transposeB: 1 }],
   ["decode, weight by columns", { m: 1, n: 3072, k: 768 }],
-  ["many small products", { m: 32, n: 32, k: 32, batch: 512 }],
+  ["many small products", { m: 32, n: 32, k: 32, batches: 512 }],
 ];
 for (const [label, shape] of shapes) {
-  const flop = 2 * shape.m * shape.n * shape.k * (shape.batch ?? 1);
+  const flop = 2 * shape.m * shape.n * shape.k * (shape.batches ?? 1);
+  const params = matmulParams(shape);
   const cells = [single, pool].map((pool) => {
     const [a, b, c] = [0, 1, 2].map((i) => pool.heapBase + (i << 24));
-    return (flop / time(() => sgemm(pool, { ...shape, a, b, c })) / 1e6).toFixed(1);
+    return (flop / time(() => sgemm(pool, params, { a, b, c })) / 1e6).toFixed(
+      1,
+    );
   });
   const { m, n, k } = shape;
   console.log(`${label} ${m} x ${n} x ${k}: ${cells[0]} GFLOP/s on 1 thread, ${cells[1]} on 2`);

@@ -11,7 +11,8 @@ import { parseArgs } from "node:util";
 import { launchAttentionBackward } from "../../kernels/attention/attention_backward.ts";
 import { attentionForward } from "../../kernels/attention/attention_forward.ts";
 import { attentionParams } from "../../kernels/attention/attention.ts";
-import { matmul, matmulParams } from "../../kernels/gemm/matmul.ts";
+import { matmul } from "../../kernels/gemm/matmul.ts";
+import { matmulParams } from "../../kernels/gemm/params.ts";
 import {
   AdamW,
   add,
@@ -182,11 +183,11 @@ async function attention(): Promise<void> {
       const shape = [batch, heads, time, d];
       const [q, k, v, dO] = Array.from({ length: 4 }, () => cast(randn(shape, { device }), dtype));
       const [o, dQ, dK, dV] = Array.from({ length: 4 }, () => Tensor.empty(device, shape, dtype));
-      const stats = Tensor.empty(device, [2, batch, heads, time]);
+      const lse = Tensor.empty(device, [2, batch, heads, time]);
       const params = attentionParams({ batch, heads, queries: time, keys: time, d, step: 1 });
-      const forward = () => device.launch(attentionForward, { q, k, v, o, stats }, params);
+      const forward = () => device.launch(attentionForward, { q, k, v, o, lse }, params);
       const backward = () =>
-        launchAttentionBackward(device, { q, k, v, o, dO, stats, dQ, dK, dV }, params);
+        launchAttentionBackward(device, { q, k, v, o, dO, lse, dQ, dK, dV }, params);
       // Causal: half of the products, two forward and five backward, count.
       const product = batch * heads * time * time * d;
       const name = `${dtype} ${batch} x ${heads} x ${time} x ${d}`;

@@ -4,7 +4,6 @@
  *
  * @module
  */
-import type { AttentionOptions as CpuAttention } from "../../src/device/cpu/attention.ts";
 import { type GpuTarget, MAX_ITERATIONS } from "../../src/device/kernel.ts";
 import shared from "./attention.wgsl" with { type: "text" };
 import blocked from "./attention_blocked.wgsl" with { type: "text" };
@@ -73,7 +72,7 @@ export type AttentionParams = {
 };
 
 /** What {@linkcode attentionParams} starts from: the sizes, and what is not as usual. */
-export type AttentionOptions =
+export type PartialAttentionParams =
   & Partial<AttentionParams>
   & Pick<AttentionParams, "batch" | "heads" | "queries" | "keys" | "d">;
 
@@ -87,7 +86,7 @@ export const MAX_HEAD_SIZE = 256;
  *
  * @throws {RangeError} If d is not 1 to 256, or heads is no multiple of kvHeads.
  */
-export function attentionParams(options: AttentionOptions): AttentionParams {
+export function attentionParams(options: PartialAttentionParams): AttentionParams {
   const { heads, kvHeads = heads, queries, keys, d } = options;
   if (!(d >= 1 && d <= MAX_HEAD_SIZE)) {
     throw new RangeError(`attention: a head has 1 to ${MAX_HEAD_SIZE} elements, not ${d}`);
@@ -291,7 +290,7 @@ export function attentionFlops(params: AttentionParams, products: number): numbe
 export interface Head {
   /** The sequence. */
   readonly b: number;
-  /** Rows of stats before this head. */
+  /** Rows of lse before this head. */
   readonly rows: number;
   /** The first elements of q, k, v and o. */
   readonly q: number;
@@ -347,34 +346,4 @@ export function dot(
   let sum = 0;
   for (let c = 0; c < d; c++) sum += x[xAt + c]! * y[yAt + c]!;
   return sum;
-}
-
-/** The options of the CPU device's attention. */
-export function cpuAttention(
-  p: AttentionParams,
-  at: Readonly<Record<string, number>>,
-): CpuAttention {
-  return {
-    batch: p.batch,
-    heads: p.heads,
-    kvHeads: p.kvHeads,
-    queries: p.queries,
-    keys: p.keys,
-    d: p.d,
-    q: at.q! + 4 * p.qStart,
-    k: at.k! + 4 * p.kStart,
-    v: at.v! + 4 * p.vStart,
-    o: at.o!,
-    lse: at.stats!,
-    keyValid: at.keyValid,
-    qStrides: [p.qBatch, p.qHead, p.qTime],
-    kStrides: [p.kBatch, p.kHead, p.kTime],
-    vStrides: [p.vBatch, p.vHead, p.vTime],
-    oStrides: [p.oBatch, p.oHead, p.oTime],
-    validStride: p.validBatch,
-    scale: p.scale,
-    step: p.step,
-    block: p.block,
-    past: p.position,
-  };
 }

@@ -4,11 +4,11 @@
  * @module
  */
 import type { Binding, Device } from "../../src/device/device.ts";
-import { attentionBackward as cpuBackward } from "../../src/device/cpu/attention.ts";
 import { type Kernel, kernel } from "../../src/device/kernel.ts";
-import { ATTENTION_PARAMS, type AttentionParams, cpuAttention } from "./attention.ts";
+import { ATTENTION_PARAMS, type AttentionParams } from "./attention.ts";
 import { attentionBackwardKv } from "./attention_backward_kv.ts";
 import { attentionBackwardQ } from "./attention_backward_q.ts";
+import { attentionBackwardSimd } from "./attention_simd.ts";
 
 /** What {@linkcode launchAttentionBackward} reads and writes; shapes are those of `attentionForward`. */
 export interface AttentionBackwardBindings {
@@ -25,7 +25,7 @@ export interface AttentionBackwardBindings {
   /** 0 where a key may not be seen. */
   readonly keyValid?: Binding | undefined;
   /** What `attentionForward` left there. */
-  readonly stats: Binding;
+  readonly lse: Binding;
   /** Gets the gradient of `q`. */
   readonly dQ: Binding;
   /** Gets the gradient of `k`. */
@@ -44,7 +44,7 @@ const fused: Kernel<AttentionParams> = kernel<AttentionParams>({
     o: { read: "*" },
     dO: { read: "*" },
     keyValid: { read: "batch validBatch", dtype: "i32", optional: true },
-    stats: { update: "2 batch heads queries", dtype: "f32" },
+    lse: { update: "2 batch heads queries", dtype: "f32" },
     dQ: { write: "*" },
     dK: { write: "*" },
     dV: { write: "*" },
@@ -54,16 +54,8 @@ const fused: Kernel<AttentionParams> = kernel<AttentionParams>({
     attentionBackwardQ.cpu(views, params);
     attentionBackwardKv.cpu(views, params);
   },
-  simd({ at, params, context }) {
-    const rows = params.batch * params.heads * params.queries;
-    cpuBackward(context.pool, {
-      ...cpuAttention(params, at),
-      dO: at.dO!,
-      dq: at.dQ! + 4 * params.qStart,
-      dk: at.dK! + 4 * params.kStart,
-      dv: at.dV! + 4 * params.vStart,
-      delta: at.stats! + 4 * rows,
-    });
+  simd(job) {
+    attentionBackwardSimd(job, job.params, job.at);
     return true;
   },
 });

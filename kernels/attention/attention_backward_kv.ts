@@ -23,7 +23,7 @@ import tiled from "./attention_backward_kv_tiled.wgsl" with { type: "text" };
 const programs = attentionPrograms(bindings, { matrix, blocked, tiled, subgroup });
 
 /**
- * dK and dV from dO and the stats that `attentionForward` and `attentionBackwardQ` left. Shapes are those of
+ * dK and dV from dO and the lse that `attentionForward` and `attentionBackwardQ` left. Shapes are those of
  * `attentionForward`; dK has the strides of k, dV those of v, dO those of o. Heads that share a key add up.
  */
 export const attentionBackwardKv: Kernel<AttentionParams> = kernel<AttentionParams>({
@@ -34,7 +34,7 @@ export const attentionBackwardKv: Kernel<AttentionParams> = kernel<AttentionPara
     v: { read: "*" },
     dO: { read: "*" },
     keyValid: { read: "batch validBatch", dtype: "i32", optional: true },
-    stats: { read: "2 batch heads queries", dtype: "f32" },
+    lse: { read: "2 batch heads queries", dtype: "f32" },
     dK: { write: "*" },
     dV: { write: "*" },
   },
@@ -52,7 +52,7 @@ export const attentionBackwardKv: Kernel<AttentionParams> = kernel<AttentionPara
       iterations,
     };
   },
-  cpu({ q, k, v, dO, keyValid, stats, dK, dV }, p) {
+  cpu({ q, k, v, dO, keyValid, lse, dK, dV }, p) {
     const deltas = p.batch * p.heads * p.queries;
     const share = p.heads / p.kvHeads;
     const kSums = new Float64Array(p.keys * p.d), vSums = new Float64Array(p.keys * p.d);
@@ -63,8 +63,8 @@ export const attentionBackwardKv: Kernel<AttentionParams> = kernel<AttentionPara
         const row = head.rows + i;
         for (const j of visibleKeys(p, keyValid, head.b, i)) {
           const kAt = head.k + j * p.kTime, vAt = head.v + j * p.vTime;
-          const weight = Math.exp(p.scale * dot(q, qAt, k, kAt, p.d) - stats[row]);
-          const slope = weight * (dot(dO, oAt, v, vAt, p.d) - stats[deltas + row]);
+          const weight = Math.exp(p.scale * dot(q, qAt, k, kAt, p.d) - lse[row]);
+          const slope = weight * (dot(dO, oAt, v, vAt, p.d) - lse[deltas + row]);
           for (let c = 0; c < p.d; c++) {
             kSums[j * p.d + c]! += p.scale * slope * q[qAt + c];
             vSums[j * p.d + c]! += weight * dO[oAt + c];

@@ -1,5 +1,5 @@
 // dk and dv: an invocation owns a key, and the queries of all heads that use it pass by, so that nothing is added up by
-// two. stats (2, batch, heads, queries) comes from attention_backward_q.
+// two. lse (2, batch, heads, queries) comes from attention_backward_q.
 
 // 4 elements from 4 i on of the row that begins at `at`; zeros behind its end.
 //#repeat x of q k v d_o

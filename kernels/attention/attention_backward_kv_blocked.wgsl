@@ -41,8 +41,8 @@ fn main(
   for (var h = kv_head * share; h < (kv_head + 1u) * share; h++) {
     let q_at = params.q_start + b * params.q_batch + h * params.q_head;
     let g_at = b * params.o_batch + h * params.o_head;
-    let stat_at = (b * params.heads + h) * params.queries;
-    let delta_at = params.batch * params.heads * params.queries + stat_at;
+    let lse_at = (b * params.heads + h) * params.queries;
+    let delta_at = params.batch * params.heads * params.queries + lse_at;
     for (var first = begin; first < end; first += OTHER) {
       workgroupBarrier();
       for (var e = index; e < OTHER * u32(D4); e += THREADS) {
@@ -72,14 +72,14 @@ fn main(
       }
       //#repeat j 0..OTHERS
       let query{j} = first + x + {8*j}u;
-      let stat{j} = min(query{j}, params.queries - 1u);
+      let row{j} = min(query{j}, params.queries - 1u);
       let p{j} = select(
         vec4f(),
-        exp(params.scale * s{j} - stats[stat_at + stat{j}]),
+        exp(params.scale * s{j} - lse[lse_at + row{j}]),
         (vec4u(query{j}) >= from_query) & (vec4u(query{j}) < to_query) & shown,
       );
       weights[(x + {8*j}u) * W_STRIDE + y] = p{j};
-      slopes[(x + {8*j}u) * W_STRIDE + y] = p{j} * (t{j} - stats[delta_at + stat{j}]);
+      slopes[(x + {8*j}u) * W_STRIDE + y] = p{j} * (t{j} - lse[delta_at + row{j}]);
       //#end
       workgroupBarrier();
       for (var l = 0u; l < OTHER; l += 4u) {

@@ -48,8 +48,8 @@ fn main(
   for (var h = kv_head * share; h < (kv_head + 1u) * share; h++) {
     let q_at = params.q_start + b * params.q_batch + h * params.q_head;
     let g_at = b * params.o_batch + h * params.o_head;
-    let stat_at = (b * params.heads + h) * params.queries;
-    let delta_at = params.batch * params.heads * params.queries + stat_at;
+    let lse_at = (b * params.heads + h) * params.queries;
+    let delta_at = params.batch * params.heads * params.queries + lse_at;
     for (var first = begin; first < end; first += OTHER) {
       for (var e = index; e < OTHER * u32(D4); e += THREADS) {
         let query = min(first + e / u32(D4), params.queries - 1u);
@@ -59,8 +59,8 @@ fn main(
       }
       for (var e = index; e < OTHER; e += THREADS) {
         let query = min(first + e, params.queries - 1u);
-        log_sums[e] = stats[stat_at + query];
-        deltas[e] = stats[delta_at + query];
+        log_sums[e] = lse[lse_at + query];
+        deltas[e] = lse[delta_at + query];
       }
       workgroupBarrier();
       //#repeat n 0..OTHER16

@@ -32,13 +32,13 @@ fn main(
   for (var h = kv_head * share; h < (kv_head + 1u) * share; h++) {
     let q_at = params.q_start + b * params.q_batch + h * params.q_head;
     let g_at = b * params.o_batch + h * params.o_head;
-    let stat_at = (b * params.heads + h) * params.queries;
-    let delta_at = params.batch * params.heads * params.queries + stat_at;
+    let lse_at = (b * params.heads + h) * params.queries;
+    let delta_at = params.batch * params.heads * params.queries + lse_at;
     for (var query = begin; query < end; query += 8u * u32(TILES)) {
       //#repeat t 0..TILES
       let mine{t} = min(query + {8*t}u + index, params.queries - 1u);
-      let log_sum{t} = stats[stat_at + mine{t}];
-      let delta{t} = stats[delta_at + mine{t}];
+      let log_sum{t} = lse[lse_at + mine{t}];
+      let delta{t} = lse[delta_at + mine{t}];
       //#repeat l 8*t..8*t+8
       var s{l} = 0.0;
       var t{l} = -subgroupBroadcast(delta{t}, {l - 8*t}u);

@@ -28,8 +28,8 @@ fn main(
   for (var h = kv_head * share; h < (kv_head + 1u) * share; h++) {
     let q_at = params.q_start + b * params.q_batch + h * params.q_head;
     let g_at = b * params.o_batch + h * params.o_head;
-    let stat_at = (b * params.heads + h) * params.queries;
-    let delta_at = params.batch * params.heads * params.queries + stat_at;
+    let lse_at = (b * params.heads + h) * params.queries;
+    let delta_at = params.batch * params.heads * params.queries + lse_at;
     for (var first = begin; first < end; first += 8u * u32(TILES)) {
       workgroupBarrier();
       for (var e = index; e < u32(TILE_VECTORS); e += ROWS) {
@@ -41,8 +41,8 @@ fn main(
       for (var step = 0u; step < 8u * u32(TILES) && first + step < end; step += 8u) {
         let query = first + step;
         //#repeat l 0..8
-        let log_sum{l} = stats[stat_at + min(query + {l}u, params.queries - 1u)];
-        let delta{l} = stats[delta_at + min(query + {l}u, params.queries - 1u)];
+        let log_sum{l} = lse[lse_at + min(query + {l}u, params.queries - 1u)];
+        let delta{l} = lse[delta_at + min(query + {l}u, params.queries - 1u)];
         //#end
         //#repeat l 0..8
         var s{l} = 0.0;

@@ -23,7 +23,7 @@ import tiled from "./attention_backward_q_tiled.wgsl" with { type: "text" };
 const programs = attentionPrograms(bindings, { matrix, blocked, tiled, subgroup });
 
 /**
- * dQ from dO, and into the second half of stats the sum of o dO over every row, which
+ * dQ from dO, and into the second half of lse the sum of o dO over every row, which
  * `attentionBackwardKv` needs: launch this one first. Shapes are those of `attentionForward`; dQ has the strides of q,
  * dO those of o.
  */
@@ -36,7 +36,7 @@ export const attentionBackwardQ: Kernel<AttentionParams> = kernel<AttentionParam
     o: { read: "*" },
     dO: { read: "*" },
     keyValid: { read: "batch validBatch", dtype: "i32", optional: true },
-    stats: { update: "2 batch heads queries", dtype: "f32" },
+    lse: { update: "2 batch heads queries", dtype: "f32" },
     dQ: { write: "*" },
   },
   params: ATTENTION_PARAMS,
@@ -52,18 +52,18 @@ export const attentionBackwardQ: Kernel<AttentionParams> = kernel<AttentionParam
       iterations,
     };
   },
-  cpu({ q, k, v, o, dO, keyValid, stats, dQ }, p) {
+  cpu({ q, k, v, o, dO, keyValid, lse, dQ }, p) {
     const deltas = p.batch * p.heads * p.queries;
     for (const head of headsOf(p)) {
       for (let i = 0; i < p.queries; i++) {
         const qAt = head.q + i * p.qTime, oAt = head.o + i * p.oTime;
         const row = head.rows + i;
         const delta = dot(o, oAt, dO, oAt, p.d);
-        stats[deltas + row] = delta;
+        lse[deltas + row] = delta;
         const sums = new Float64Array(p.d);
         for (const j of visibleKeys(p, keyValid, head.b, i)) {
           const kAt = head.k + j * p.kTime;
-          const weight = Math.exp(p.scale * dot(q, qAt, k, kAt, p.d) - stats[row]);
+          const weight = Math.exp(p.scale * dot(q, qAt, k, kAt, p.d) - lse[row]);
           const slope = weight * (dot(dO, oAt, v, head.v + j * p.vTime, p.d) - delta);
           for (let c = 0; c < p.d; c++) sums[c]! += slope * k[kAt + c];
         }

@@ -1,5 +1,5 @@
 // dq, and delta = sum(o do) of every row for attention_backward_kv: weights are computed again from the saved logs of
-// sums, stats (2, batch, heads, queries), which holds those in its first half and delta in its second.
+// sums, lse (2, batch, heads, queries), which holds those in its first half and delta in its second.
 
 // 4 elements from 4 i on of the row that begins at `at`; zeros behind its end.
 //#repeat x of q k v o d_o

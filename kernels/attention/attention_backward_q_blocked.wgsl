@@ -22,8 +22,8 @@ fn main(
   let k_at = params.k_start + b * params.k_batch + kv_head * params.k_head;
   let v_at = params.v_start + b * params.v_batch + kv_head * params.v_head;
   let valid_at = b * params.valid_batch;
-  let stat_at = group.y * params.queries;
-  let delta_at = params.batch * params.heads * params.queries + stat_at;
+  let lse_at = group.y * params.queries;
+  let delta_at = params.batch * params.heads * params.queries + lse_at;
   for (var e = index; e < OWN * u32(D4); e += THREADS) {
     let query = min(first_row + e / u32(D4), params.queries - 1u);
     let at = e / u32(D4) * STRIDE + e % u32(D4);
@@ -35,7 +35,7 @@ fn main(
   //#repeat i 0..4
   let row{i} = min(first_row + 4u * y + {i}u, params.queries - 1u);
   let seen{i} = keys_seen(params.position + i32(row{i}));
-  log_sum[{i}] = stats[stat_at + row{i}];
+  log_sum[{i}] = lse[lse_at + row{i}];
   for (var c = x; c < u32(D4); c += 8u) {
     let at = o_at + row{i} * params.o_time;
     delta[{i}] += dot(load_d_o(at, c), load_o(at, c));
@@ -118,7 +118,7 @@ fn main(
     }
     //#end
     if (x == 0u) {
-      stats[delta_at + row{i}] = delta[{i}];
+      lse[delta_at + row{i}] = delta[{i}];
     }
   }
   //#end

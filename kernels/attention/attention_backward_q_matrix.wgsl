@@ -24,8 +24,8 @@ fn main(
   let row = index / 2u;
   let half = index % 2u;
   let query = min(first_row + row, params.queries - 1u);
-  let stat_at = group.y * params.queries + query;
-  let delta_at = params.batch * params.heads * params.queries + stat_at;
+  let lse_at = group.y * params.queries + query;
+  let delta_at = params.batch * params.heads * params.queries + lse_at;
   for (var e = index; e < OWN * u32(D4); e += THREADS) {
     let other = min(first_row + e / u32(D4), params.queries - 1u);
     tile_own[e / u32(D4) * STRIDE + e % u32(D4)] = q[(q_at + other * params.q_time) / 4u + e % u32(D4)];
@@ -50,7 +50,7 @@ fn main(
   let g{c} = subgroupMatrixLoad<Left, row_major>(&tile_own, top * STRIDE + {4*c}u, STRIDE);
   //#end
   let delta = part + parts[index ^ 1u];
-  let log_sum = stats[stat_at];
+  let log_sum = lse[lse_at];
   // The keys that the own row may see, and those that some row of the workgroup may see.
   let seen = keys_seen(params.position + i32(query));
   let begin = keys_seen(params.position + i32(first_row)).x;
@@ -95,7 +95,7 @@ fn main(
   }
   let inside = first_row + row < params.queries;
   if (half == 0u && inside) {
-    stats[delta_at] = delta;
+    lse[delta_at] = delta;
   }
   //#repeat c 0..D16
   subgroupMatrixStore<row_major>(&scores, top * S_STRIDE, d{c}, S_STRIDE);

@@ -17,8 +17,8 @@ fn main(
   let k_at = params.k_start + b * params.k_batch + kv_head * params.k_head;
   let v_at = params.v_start + b * params.v_batch + kv_head * params.v_head;
   let valid_at = b * params.valid_batch;
-  let stat_at = group.y * params.queries + query;
-  let log_sum = stats[stat_at];
+  let lse_at = group.y * params.queries + query;
+  let log_sum = lse[lse_at];
   var delta = 0.0;
   //#repeat i 0..D4
   let q{i} = params.scale * load_q(q_at, {i}u);
@@ -65,7 +65,7 @@ fn main(
     }
   }
   if (row < params.queries) {
-    stats[params.batch * params.heads * params.queries + stat_at] = delta;
+    lse[params.batch * params.heads * params.queries + lse_at] = delta;
     //#repeat i 0..D4
     store_d_q(q_at, {i}u, params.scale * d{i});
     //#end

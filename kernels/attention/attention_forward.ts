@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { attention } from "../../src/device/cpu/attention.ts";
 import { type Kernel, kernel } from "../../src/device/kernel.ts";
 import {
   ATTENTION_PARAMS,
@@ -11,11 +10,11 @@ import {
   attentionLaunch,
   type AttentionParams,
   attentionPrograms,
-  cpuAttention,
   dot,
   headsOf,
   visibleKeys,
 } from "./attention.ts";
+import { attentionSimd } from "./attention_simd.ts";
 import bindings from "./attention_forward.wgsl" with { type: "text" };
 import blocked from "./attention_forward_blocked.wgsl" with { type: "text" };
 import few from "./attention_forward_few.wgsl" with { type: "text" };
@@ -38,9 +37,9 @@ const FEW = 4;
  * o = softmax(scale q k^T + mask) v (FlashAttention-2, Dao 2023).
  *
  * q and o are (batch, heads, queries, d), k and v (batch, kvHeads, keys, d), all by strides; keyValid (batch,
- * keys) is 0 where a key may not be seen. stats is (2, batch, heads, queries): the first half gets the log of every
+ * keys) is 0 where a key may not be seen. lse is (2, batch, heads, queries): the first half gets the log of every
  * row's sum of exponentials for the backward pass, which uses the other half. A query that sees no key gives 0, and
- * infinity there. Where the sequences do not stand at the same position, positions (batch) holds the `past` of each.
+ * infinity there. Where the sequences do not stand at the same position, positions (batch) holds the `position` of each.
  */
 export const attentionForward: Kernel<AttentionParams> = kernel<AttentionParams>({
   name: "attention_forward",
@@ -51,7 +50,7 @@ export const attentionForward: Kernel<AttentionParams> = kernel<AttentionParams>
     keyValid: { read: "batch validBatch", dtype: "i32", optional: true },
     positions: { read: "batch", dtype: "i32", optional: true },
     o: { write: "*" },
-    stats: { write: "2 batch heads queries", dtype: "f32" },
+    lse: { write: "2 batch heads queries", dtype: "f32" },
   },
   params: ATTENTION_PARAMS,
   gpu(params, target) {
@@ -72,7 +71,7 @@ export const attentionForward: Kernel<AttentionParams> = kernel<AttentionParams>
       iterations: each ? few : launch.iterations,
     };
   },
-  cpu({ q, k, v, keyValid, positions, o, stats }, p) {
+  cpu({ q, k, v, keyValid, positions, o, lse }, p) {
     for (const head of headsOf(p)) {
       for (let i = 0; i < p.queries; i++) {
         const keys = visibleKeys(p, keyValid, head.b, i, positions?.[head.b]);
@@ -86,12 +85,12 @@ export const attentionForward: Kernel<AttentionParams> = kernel<AttentionParams>
           keys.forEach((j, n) => mixed += weights[n]! * v[head.v + j * p.vTime + c]);
           o[oAt + c] = keys.length > 0 ? mixed / sum : 0;
         }
-        stats[head.rows + i] = keys.length > 0 ? highest + Math.log(sum) : Infinity;
+        lse[head.rows + i] = keys.length > 0 ? highest + Math.log(sum) : Infinity;
       }
     }
   },
-  simd({ at, params, context }) {
-    attention(context.pool, { ...cpuAttention(params, at), pasts: at.positions });
+  simd(job) {
+    attentionSimd(job, job.params, job.at);
     return true;
   },
 });

@@ -24,15 +24,15 @@ fn main(
     let query = min(first_row + e / u32(D4), params.queries - 1u);
     tile_q[e / u32(D4) * STRIDE + e % u32(D4)] = Tile(load_q(q_at + query * params.q_time, e % u32(D4)));
   }
-  let past = first_position(b);
+  let position = first_position(b);
   // The keys that the own rows may see, and those that some row of the workgroup may see.
   //#repeat i 0..4
-  let seen{i} = keys_seen(past + i32(min(first_row + 4u * y + {i}u, params.queries - 1u)));
+  let seen{i} = keys_seen(position + i32(min(first_row + 4u * y + {i}u, params.queries - 1u)));
   //#end
   let from_key = vec4u(seen0.x, seen1.x, seen2.x, seen3.x);
   let to_key = vec4u(seen0.y, seen1.y, seen2.y, seen3.y);
-  let begin = keys_seen(past + i32(first_row)).x;
-  let end = keys_seen(past + i32(min(first_row + OWN, params.queries)) - 1).y;
+  let begin = keys_seen(position + i32(first_row)).x;
+  let end = keys_seen(position + i32(min(first_row + OWN, params.queries)) - 1).y;
   var highest = vec4f(HIDDEN);
   var sum = vec4f(); // of the keys of this invocation
   //#repeat i 0..4
@@ -120,7 +120,7 @@ fn main(
   // A row that saw no key is 0, and its infinite sum makes its weights 0 in the backward pass.
   let share = select(vec4f(), 1.0 / total, total > vec4f());
   var infinity = 0x7f800000u;
-  let stat = select(vec4f(bitcast<f32>(infinity)), highest + log(total), total > vec4f());
+  let log_sum = select(vec4f(bitcast<f32>(infinity)), highest + log(total), total > vec4f());
   let o_at = b * params.o_batch + h * params.o_head;
   //#repeat i 0..4
   {
@@ -132,7 +132,7 @@ fn main(
       }
       //#end
       if (x == 0u) {
-        stats[group.y * params.queries + row] = stat[{i}];
+        lse[group.y * params.queries + row] = log_sum[{i}];
       }
     }
   }

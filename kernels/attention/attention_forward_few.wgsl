@@ -69,7 +69,7 @@ fn main(
   }
   if (index == 0u) {
     var infinity = 0x7f800000u;
-    let stat = select(bitcast<f32>(infinity), highest + log(sum), sum > 0.0);
-    stats[group.y * params.queries + query] = stat;
+    let log_sum = select(bitcast<f32>(infinity), highest + log(sum), sum > 0.0);
+    lse[group.y * params.queries + query] = log_sum;
   }
 }

@@ -31,11 +31,11 @@ fn main(
   //#end
   let row = index / 2u;
   let half = index % 2u;
-  let past = first_position(b);
+  let position = first_position(b);
   // The keys that the own row may see, and those that some row of the workgroup may see.
-  let seen = keys_seen(past + i32(min(first_row + row, params.queries - 1u)));
-  let begin = keys_seen(past + i32(first_row)).x;
-  let end = keys_seen(past + i32(min(first_row + OWN, params.queries)) - 1).y;
+  let seen = keys_seen(position + i32(min(first_row + row, params.queries - 1u)));
+  let begin = keys_seen(position + i32(first_row)).x;
+  let end = keys_seen(position + i32(min(first_row + OWN, params.queries)) - 1).y;
   var highest = HIDDEN;
   var sum = 0.0;
   var log_sum = 0.0;
@@ -102,7 +102,7 @@ fn main(
     }
   }
   if (half == 0u && first_row + row < params.queries) {
-    stats[group.y * params.queries + first_row + row] = log_sum;
+    lse[group.y * params.queries + first_row + row] = log_sum;
   }
   let o_at = b * params.o_batch + h * params.o_head + (first_row + row) * params.o_time;
   //#repeat c 0..D16

@@ -24,11 +24,11 @@ fn main(
   }
   var highest = HIDDEN;
   var sum = 0.0;
-  let past = first_position(b);
+  let position = first_position(b);
   // The keys that this row may see, and those that some row of the workgroup may see.
-  let seen = keys_seen(past + i32(query));
-  let begin = keys_seen(past + i32(group.x * ROWS)).x;
-  let end = keys_seen(past + i32(min(group.x * ROWS + ROWS, params.queries)) - 1).y;
+  let seen = keys_seen(position + i32(query));
+  let begin = keys_seen(position + i32(group.x * ROWS)).x;
+  let end = keys_seen(position + i32(min(group.x * ROWS + ROWS, params.queries)) - 1).y;
   for (var key = begin; key < end; key += 8u * u32(TILES)) {
     //#repeat t 0..TILES
     let mine{t} = min(key + {8*t}u + index, params.keys - 1u);
@@ -79,7 +79,7 @@ fn main(
       store_o(o_at, i, share * o_row[i]);
     }
     var infinity = 0x7f800000u;
-    let stat = select(bitcast<f32>(infinity), highest + log(sum), sum > 0.0);
-    stats[group.y * params.queries + row] = stat;
+    let log_sum = select(bitcast<f32>(infinity), highest + log(sum), sum > 0.0);
+    lse[group.y * params.queries + row] = log_sum;
   }
 }

@@ -11,7 +11,7 @@ fn main(
   let h = group.y % params.heads;
   let kv_head = h / (params.heads / params.kv_heads);
   let row = group.x * ROWS + index;
-  // Rows past the end keep the others company: all invocations must meet at the barriers.
+  // Rows past the end take part too: all invocations must meet at the barriers.
   let query = min(row, params.queries - 1u);
   let q_at = params.q_start + b * params.q_batch + h * params.q_head + query * params.q_time;
   let k_at = params.k_start + b * params.k_batch + kv_head * params.k_head;
@@ -23,11 +23,11 @@ fn main(
   //#end
   var highest = HIDDEN;
   var sum = 0.0;
-  let past = first_position(b);
+  let position = first_position(b);
   // The keys that this row may see, and those that some row of the workgroup may see.
-  let seen = keys_seen(past + i32(query));
-  let begin = keys_seen(past + i32(group.x * ROWS)).x;
-  let end = keys_seen(past + i32(min(group.x * ROWS + ROWS, params.queries)) - 1).y;
+  let seen = keys_seen(position + i32(query));
+  let begin = keys_seen(position + i32(group.x * ROWS)).x;
+  let end = keys_seen(position + i32(min(group.x * ROWS + ROWS, params.queries)) - 1).y;
   for (var first = begin; first < end; first += 8u * u32(TILES)) {
     workgroupBarrier();
     for (var e = index; e < u32(TILE_VECTORS); e += ROWS) {
@@ -81,7 +81,7 @@ fn main(
     store_o(o_at, {i}u, share * o{i});
     //#end
     var infinity = 0x7f800000u;
-    let stat = select(bitcast<f32>(infinity), highest + log(sum), sum > 0.0);
-    stats[group.y * params.queries + row] = stat;
+    let log_sum = select(bitcast<f32>(infinity), highest + log(sum), sum > 0.0);
+    lse[group.y * params.queries + row] = log_sum;
   }
 }

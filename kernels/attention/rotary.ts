@@ -17,10 +17,10 @@ export type RotaryParams = {
   heads: number;
   /** Elements of a head, D; even. */
   width: number;
-  /** The position of the first of the T, where there are no `starts`. */
-  start: number;
+  /** The position of the first of the T, where there are no `positions`. */
+  position: number;
   /** Rows of `turns`. */
-  positions: number;
+  tableRows: number;
   /** The index of the first row of x, where a launch is cut. */
   firstRow: number;
   /** 1, or -1 to turn back, which is the gradient. */
@@ -30,19 +30,19 @@ export type RotaryParams = {
 };
 
 /** Throws a `RangeError` when a sequence begins or ends outside the table. */
-function checkStarts(starts: Int32Array, { length, positions }: RotaryParams): void {
-  const row = starts.findIndex((start) => start < 0 || start + length > positions);
+function checkPositions(positions: Int32Array, { length, tableRows }: RotaryParams): void {
+  const row = positions.findIndex((position) => position < 0 || position + length > tableRows);
   if (row < 0) return;
   throw new RangeError(
-    `rotary: ${length} positions from ${
-      starts[row]
-    } on, of row ${row}, are not within ${positions}`,
+    `rotary: expected ${length} positions within ${tableRows} but got those from ${
+      positions[row]
+    } on in row ${row}`,
   );
 }
 
 /**
- * y (B, T, H, D) = x with the pairs of each head turned by the angles of its position. turns (positions, D)
- * holds the cosine of pair i in column 2i and its sine in column 2i + 1. starts (B) of `i32` has the position of the
+ * y (B, T, H, D) = x with the pairs of each head turned by the angles of its position. turns (tableRows, D)
+ * holds the cosine of pair i in column 2i and its sine in column 2i + 1. positions (B) of `i32` has the position of the
  * first of the T of each sequence, where they differ: one beyond the table throws a `RangeError` on the CPU, and gives NaN
  * on a GPU, which cannot throw.
  */
@@ -50,8 +50,8 @@ export const rotary: Kernel<RotaryParams> = kernel<RotaryParams>({
   name: "rotary",
   bindings: {
     x: { read: "rows width" },
-    turns: { read: "positions width", dtype: "f32" },
-    starts: { read: "*", dtype: "i32", optional: true },
+    turns: { read: "tableRows width", dtype: "f32" },
+    positions: { read: "*", dtype: "i32", optional: true },
     y: { write: "rows width" },
   },
   params: {
@@ -59,8 +59,8 @@ export const rotary: Kernel<RotaryParams> = kernel<RotaryParams>({
     length: "u32",
     heads: "u32",
     width: "u32",
-    start: "u32",
-    positions: "u32",
+    position: "u32",
+    tableRows: "u32",
     firstRow: "u32",
     direction: "f32",
     halfSplit: "u32",
@@ -75,17 +75,18 @@ export const rotary: Kernel<RotaryParams> = kernel<RotaryParams>({
       workgroups: Math.ceil(rows * steps / 64),
     };
   },
-  cpu({ x, turns, starts, y }, params) {
-    const { rows, length, heads, width, start, firstRow, direction, halfSplit } = params;
-    if (starts) checkStarts(starts, params);
+  cpu({ x, turns, positions, y }, params) {
+    const { rows, length, heads, width, position, firstRow, direction, halfSplit } = params;
+    if (positions) checkPositions(positions, params);
     const pairs = width / 2;
     const [step, distance] = halfSplit ? [1, pairs] : [2, 1];
     for (let row = 0; row < rows; row++) {
       const time = Math.floor((firstRow + row) / heads);
-      const position = (starts ? starts[Math.floor(time / length)] : start) + time % length;
+      const first = positions ? positions[Math.floor(time / length)] : position;
+      const turn = (first + time % length) * width;
       for (let pair = 0; pair < pairs; pair++) {
-        const cos = turns[position * width + 2 * pair];
-        const sin = turns[position * width + 2 * pair + 1] * direction;
+        const cos = turns[turn + 2 * pair];
+        const sin = turns[turn + 2 * pair + 1] * direction;
         const at = row * width + pair * step;
         const a = x[at], b = x[at + distance];
         y[at] = a * cos - b * sin;
@@ -95,15 +96,15 @@ export const rotary: Kernel<RotaryParams> = kernel<RotaryParams>({
   },
   simd(job) {
     const { at, params } = job;
-    const { rows, length, heads, width, start, firstRow, direction, halfSplit } = params;
-    if (at.starts) {
-      const { buffer } = job.context.pool.memory;
+    const { rows, length, heads, width, position, firstRow, direction, halfSplit } = params;
+    if (at.positions) {
+      const { buffer } = job.memory;
       const sequences = Math.ceil((firstRow + rows) / (length * heads));
-      checkStarts(new Int32Array(buffer, at.starts, sequences), params);
+      checkPositions(new Int32Array(buffer, at.positions, sequences), params);
     }
     const chunk = Math.max(1, Math.floor(16384 / width));
     // deno-fmt-ignore
-    job.run("rotary", rows, chunk, at.x!, at.turns!, at.starts!, at.y!, firstRow, length, heads, width, start,
+    job.run("rotary", rows, chunk, at.x!, at.turns!, at.positions!, at.y!, firstRow, length, heads, width, position,
       direction, halfSplit);
     return true;
   },

@@ -6,13 +6,13 @@ const HALF_SPLIT = false; // pairs (i, i + D/2) in place of (2i, 2i + 1)
 fn position_of(row: u32) -> u32 {
   let step = row / params.heads;
   let sequence = step / params.length;
-  let start = select(params.start, u32(starts[sequence]), HAS_STARTS);
-  return min(start, params.positions) + step - sequence * params.length;
+  let first = select(params.position, u32(positions[sequence]), HAS_POSITIONS);
+  return min(first, params.table_rows) + step - sequence * params.length;
 }
 
 // A result, or NaN at a position outside the table. By bits: a driver may assume that no float is NaN.
 fn at_position(value: f32, position: u32) -> f32 {
-  return bitcast<f32>(select(0x7fc00000u, bitcast<u32>(value), position < params.positions));
+  return bitcast<f32>(select(0x7fc00000u, bitcast<u32>(value), position < params.table_rows));
 }
 
 @compute @workgroup_size(64)

@@ -6,14 +6,14 @@ const HALF_SPLIT = false;
 fn position_of(row: u32) -> u32 {
   let step = row / params.heads;
   let sequence = step / params.length;
-  let start = select(params.start, u32(starts[sequence]), HAS_STARTS);
-  return min(start, params.positions) + step - sequence * params.length;
+  let first = select(params.position, u32(positions[sequence]), HAS_POSITIONS);
+  return min(first, params.table_rows) + step - sequence * params.length;
 }
 
 // Results, or NaN at a position outside the table. By bits: a driver may assume that no float is NaN.
 fn at_position(value: vec4f, position: u32) -> vec4f {
   let nan = vec4u(0x7fc00000u);
-  return bitcast<vec4f>(select(nan, bitcast<vec4u>(value), position < params.positions));
+  return bitcast<vec4f>(select(nan, bitcast<vec4u>(value), position < params.table_rows));
 }
 
 @compute @workgroup_size(64)

@@ -24,7 +24,7 @@ export const axpy: Kernel<AxpyParams> = kernel<AxpyParams>({
   params: { count: "u32", a: "f32" },
   gpu: ({ count }, { software }) => {
     const vec4 = count % 4 === 0 && "count";
-    // A software GPU pays for each invocation, a real one wants many.
+    // Each invocation costs on a software adapter; a GPU needs many.
     const perInvocation = software && count >= 65536 ? 16 : 1;
     return {
       wgsl,

@@ -309,7 +309,7 @@ function generate(
   units: number,
   access: Access,
 ): GpuProgram {
-  // A software adapter pays for each invocation, a GPU wants many.
+  // Each invocation costs on a software adapter; a GPU needs many.
   const items = units >= (software ? 8192 : 1048576) ? (software ? 16 : 4) : 1;
   const key = [...names, "y"].map((name) => dtypes[name]).join() + access.width + items +
     access.splat.join() + access.index.join() + access.locate;

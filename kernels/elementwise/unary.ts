@@ -97,6 +97,13 @@ fn sign_i32(a: i32) -> i32 { return sign(a); }
 fn sign_u32(a: u32) -> u32 { return min(a, 1u); }
 `;
 
+// By the bits: compilers may assume that no float is NaN.
+const IS_NAN = `
+fn is_nan_f32(a: f32) -> bool { return (bitcast<u32>(a) & 0x7fffffffu) > 0x7f800000u; }
+fn is_nan_i32(a: i32) -> bool { return false; }
+fn is_nan_u32(a: u32) -> bool { return false; }
+`;
+
 const sigmoidOf = (x: number): number => 1 / (1 + Math.exp(-x));
 const tanhInner = (x: number): number => Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3);
 const roundHalfEven = (x: number): number => {
@@ -136,6 +143,12 @@ export const unaryKernels = {
   relu: unary("relu", "select(a, TA(0), a < TA(0))", (x) => x < 0 ? 0 : x, {
     simd: simdExport("relu"),
   }),
+  leakyRelu: unary(
+    "leaky_relu",
+    "select(a, a * params.slope, a < 0.0)",
+    (x, slope) => x < 0 ? x * slope : x,
+    { scalars: { slope: "f32" } },
+  ),
   geluTanh: unary("gelu_tanh", "gelu_tanh(a)", (x) => 0.5 * x * (1 + Math.tanh(tanhInner(x))), {
     functions: GELU_TANH,
     simd: simdExport("gelu_tanh"),
@@ -164,6 +177,9 @@ export const unaryKernels = {
     (x, min, max) => x > max ? max : x < min ? min : x,
     { scalars: { min: "f32", max: "f32" } },
   ),
+  isNaN: unary("is_nan", "select(0u, 1u, is_nan_TYPE(a))", (x) => Number.isNaN(x) ? 1 : 0, {
+    functions: IS_NAN,
+  }),
   logicalNot: unary("logical_not", "select(0u, 1u, a == TA(0))", (x) => x === 0 ? 1 : 0),
   cast: unary("cast", "a", (x) => x, {
     simd: (job) => isFloat(job.bindings.y!.dtype) && simdExport("copy")(job),
@@ -190,6 +206,7 @@ export type UnaryBackwardName =
   | "tanh"
   | "sigmoid"
   | "relu"
+  | "leakyRelu"
   | "geluTanh"
   | "geluErf"
   | "silu"
@@ -219,6 +236,12 @@ export const unaryBackwardKernels: Readonly<Record<UnaryBackwardName, Kernel<Par
   relu: gradient("relu", "select(a, 0.0, b <= 0.0)", (dOut, x) => x <= 0 ? 0 : dOut, {
     simd: simdExport("relu_backward"),
   }),
+  leakyRelu: gradient(
+    "leaky_relu",
+    "select(a, a * params.slope, b <= 0.0)",
+    (dOut, x, slope) => x <= 0 ? dOut * slope : dOut,
+    { scalars: { slope: "f32" } },
+  ),
   geluTanh: gradient("gelu_tanh", "a * gelu_tanh_slope(b)", (dOut, x) => {
     const t = Math.tanh(tanhInner(x));
     const inner = Math.sqrt(2 / Math.PI) * (1 + 3 * 0.044715 * x * x);

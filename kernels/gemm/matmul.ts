@@ -11,86 +11,17 @@ import matrix from "./matmul_matrix.wgsl" with { type: "text" };
 import subgroup from "./matmul_subgroup.wgsl" with { type: "text" };
 import tiled from "./matmul_tiled.wgsl" with { type: "text" };
 import vector from "./matmul_vector.wgsl" with { type: "text" };
-
-/** Numbers of {@linkcode matmul}; {@linkcode matmulParams} fills in those that follow from the others. */
-export type MatmulParams = {
-  /** Rows of C and of op(A). */
-  m: number;
-  /** Columns of C and of op(B). */
-  n: number;
-  /** Columns of op(A) and rows of op(B); with 0 the product is zero. */
-  k: number;
-  /** Elements from one row of A, as stored, to the next. */
-  lda: number;
-  /** Elements from one row of B, as stored, to the next. */
-  ldb: number;
-  /** Elements from one row of C to the next. */
-  ldc: number;
-  /** The first element of A in its binding. */
-  aOffset: number;
-  /** The first element of B in its binding. */
-  bOffset: number;
-  /** The first element of C in its binding. */
-  cOffset: number;
-  /** Number of products. Product p reads A at `aOffset + floor(p / inner) aOuter + (p mod inner) aInner`. */
-  batches: number;
-  /** Products of the inner batch dimension. */
-  inner: number;
-  /** Elements from one A to the next along the outer batch dimension; 0 shares it. */
-  aOuter: number;
-  /** The same along the inner batch dimension. */
-  aInner: number;
-  /** As `aOuter`, of B. */
-  bOuter: number;
-  /** As `aInner`, of B. */
-  bInner: number;
-  /** As `aOuter`, of C. */
-  cOuter: number;
-  /** As `aInner`, of C. */
-  cInner: number;
-  /** 1 when A is stored as k x m. */
-  transposeA: number;
-  /** 1 when B is stored as n x k. */
-  transposeB: number;
-  /** Factor of the product. */
-  alpha: number;
-  /** Factor of what C held; with 0 that is not read. */
-  beta: number;
-};
+import type { MatmulParams } from "./params.ts";
+import { sgemm } from "./sgemm.ts";
 
 /**
  * The longest k of one launch on a GPU, so that no program loops more than `MAX_ITERATIONS` times: the shortest step
- * of a loop over k is 4. Longer products are added up from several launches (see `src/ops/matmul_launch.ts`).
+ * of a loop over k is 4. Longer products are added up from several launches (see `src/ops/matmul.ts`).
  */
 export const MAX_K = 3 * MAX_ITERATIONS;
 
 /** Which program a GPU runs. */
 export type MatmulVariant = "matrix" | "large" | "tiled" | "direct" | "subgroup" | "vector";
-
-/** What {@linkcode matmulParams} starts from: the sizes, and what is not as usual. */
-export type MatmulOptions = Partial<MatmulParams> & Pick<MatmulParams, "m" | "n" | "k">;
-
-/**
- * All numbers of a product. What is left out is taken from the sizes: rows without gaps, matrices of a
- * batch one after the other, alpha 1, beta 0.
- */
-export function matmulParams(options: MatmulOptions): MatmulParams {
-  const { m, n, k, transposeA = 0, transposeB = 0, batches = 1, inner = batches } = options;
-  const { lda = transposeA ? m : k, ldb = transposeB ? k : n, ldc = n } = options;
-  const aInner = options.aInner ?? lda * (transposeA ? k : m);
-  const bInner = options.bInner ?? ldb * (transposeB ? n : k);
-  const cInner = options.cInner ?? ldc * m;
-  // deno-fmt-ignore
-  return {
-    m, n, k, lda, ldb, ldc,
-    aOffset: options.aOffset ?? 0, bOffset: options.bOffset ?? 0, cOffset: options.cOffset ?? 0,
-    batches, inner,
-    aOuter: options.aOuter ?? aInner * inner, aInner,
-    bOuter: options.bOuter ?? bInner * inner, bInner,
-    cOuter: options.cOuter ?? cInner * inner, cInner,
-    transposeA, transposeB, alpha: options.alpha ?? 1, beta: options.beta ?? 0,
-  };
-}
 
 /**
  * The program for a product on an adapter. On a CPU in disguise loads cost most and subgroups are the
@@ -261,37 +192,10 @@ export const matmul: Kernel<MatmulParams> = kernel<MatmulParams>({
       }
     }
   },
-  simd({ at, params, context }) {
-    const p = params;
-    if (p.beta !== 0 && p.beta !== 1) return false;
-    // The helper knows one batch dimension: the whole batch where its matrices are evenly spaced.
-    const even = p.batches === p.inner || p.inner === 1 ||
-      (p.aOuter === p.inner * p.aInner && p.bOuter === p.inner * p.bInner &&
-        p.cOuter === p.inner * p.cInner);
-    const batch = even ? p.batches : p.inner;
-    const byOuter = p.inner === 1;
-    for (let outer = 0; outer < p.batches / batch; outer++) {
-      context.gemm({
-        m: p.m,
-        n: p.n,
-        k: p.k,
-        a: at.a! + 4 * (p.aOffset + outer * p.aOuter),
-        lda: p.lda,
-        transA: p.transposeA !== 0,
-        b: at.b! + 4 * (p.bOffset + outer * p.bOuter),
-        ldb: p.ldb,
-        transB: p.transposeB !== 0,
-        c: at.c! + 4 * (p.cOffset + outer * p.cOuter),
-        ldc: p.ldc,
-        beta: p.beta,
-        alpha: p.alpha,
-        bias: at.bias,
-        batch,
-        strideA: byOuter ? p.aOuter : p.aInner,
-        strideB: byOuter ? p.bOuter : p.bInner,
-        strideC: byOuter ? p.cOuter : p.cInner,
-      });
-    }
+  simd(job) {
+    const { at, params } = job;
+    if (params.beta !== 0 && params.beta !== 1) return false;
+    sgemm(job, params, at);
     return true;
   },
 });

@@ -4,9 +4,9 @@
  * @module
  */
 import { BYTES, isFloat } from "../../src/device/dtype.ts";
-import { type Kernel, kernel } from "../../src/device/kernel.ts";
+import { type Kernel, kernel, type SimdJob } from "../../src/device/kernel.ts";
 import embeddingWgsl from "./embedding.wgsl" with { type: "text" };
-import equalIdsWgsl from "./equal_ids.wgsl" with { type: "text" };
+import sortIdsWgsl from "./sort_ids.wgsl" with { type: "text" };
 import embeddingBackwardWgsl from "./embedding_backward.wgsl" with { type: "text" };
 
 /** Numbers of {@linkcode embeddingKernel}. */
@@ -39,13 +39,8 @@ export function checkIdsInRange(
 }
 
 /** The ids of a WASM job, which lie in its shared memory. */
-function idsOfJob(
-  // deno-lint-ignore no-explicit-any -- the CPU device's own
-  job: { readonly at: Readonly<Record<string, number>>; readonly context: any },
-  name: string,
-  count: number,
-): Int32Array {
-  return new Int32Array(job.context.pool.memory.buffer, job.at[name], count);
+function idsOfJob<P>({ at, memory }: SimdJob<P>, name: string, count: number): Int32Array {
+  return new Int32Array(memory.buffer, at[name], count);
 }
 
 /**
@@ -95,36 +90,45 @@ export const embeddingKernel: Kernel<EmbeddingParams> = kernel<EmbeddingParams>(
   splitStart: "firstRow",
 });
 
-/** Numbers of {@linkcode equalIds}. */
-export type EqualIdsParams = {
-  /** How many ids; the work on a GPU grows with its square, so they come in runs of some thousands. */
+/** Ids that are sorted together: an invocation finds the place of its own by counting the smaller ones. */
+export const SORT_BLOCK = 1024;
+
+/** Numbers of {@linkcode sortIds}. */
+export type SortIdsParams = {
+  /** How many ids. */
   count: number;
 };
 
 /**
- * links (2, count) of ids (count): the index of the next equal id, or `count` where there is none, and then 1
- * for the first of its kind, else 0.
+ * sorted (2, count) of ids (count), each block of 1,024 by itself: the ids in rising order, and then their indices, which
+ * rise among equal ids.
  */
-export const equalIds: Kernel<EqualIdsParams> = kernel<EqualIdsParams>({
-  name: "equal_ids",
+export const sortIds: Kernel<SortIdsParams> = kernel<SortIdsParams>({
+  name: "sort_ids",
   bindings: {
     ids: { read: "count", dtype: "i32" },
-    links: { write: "2 count", dtype: "u32" },
+    sorted: { write: "2 count", dtype: "u32" },
   },
   params: { count: "u32" },
-  // A lane loops `count` times in all; the 64 of a workgroup that run in step, as often as the slowest of them.
   gpu: ({ count }) => ({
-    wgsl: equalIdsWgsl,
+    wgsl: sortIdsWgsl,
+    constants: { BLOCK: SORT_BLOCK },
     workgroups: Math.ceil(count / 64),
-    iterations: count + 64,
+    iterations: SORT_BLOCK,
   }),
-  cpu({ ids, links }, { count }) {
-    const next = new Map<number, number>();
-    for (let i = count - 1; i >= 0; i--) {
-      links[i] = next.get(ids[i]) ?? count;
-      next.set(ids[i], i);
+  cpu({ ids, sorted }, { count }) {
+    for (let first = 0; first < count; first += SORT_BLOCK) {
+      const indices = Array.from(
+        { length: Math.min(SORT_BLOCK, count - first) },
+        (_, i) => first + i,
+      );
+      // As u32, in which ids below 0 come last.
+      indices.sort((a, b) => (ids[a] >>> 0) - (ids[b] >>> 0));
+      indices.forEach((index, i) => {
+        sorted[first + i] = ids[index] >>> 0;
+        sorted[count + first + i] = index;
+      });
     }
-    for (let i = 0; i < count; i++) links[count + i] = next.get(ids[i]) === i ? 1 : 0;
   },
 });
 
@@ -141,7 +145,7 @@ export type EmbeddingBackwardParams = {
 };
 
 /**
- * table (tableRows, columns) += x (rows, columns) at ids (rows); links is what `equalIds` gives for them. Rows
+ * table (tableRows, columns) += x (rows, columns) at ids (rows); sorted is what `sortIds` gives for them. Rows
  * of one id are added in their order, so that the sum is the same every time.
  */
 export const embeddingBackward: Kernel<EmbeddingBackwardParams> = kernel<EmbeddingBackwardParams>({
@@ -149,14 +153,22 @@ export const embeddingBackward: Kernel<EmbeddingBackwardParams> = kernel<Embeddi
   bindings: {
     x: { read: "rows columns" },
     ids: { read: "rows", dtype: "i32" },
-    links: { read: "2 rows", dtype: "u32" },
+    sorted: { read: "2 rows", dtype: "u32" },
     table: { update: "tableRows columns" },
   },
   params: { rows: "u32", columns: "u32", firstRow: "u32", tableRows: "u32" },
   gpu({ rows, columns }) {
     const vec4 = columns % 4 === 0 && "columns";
     const workgroups = Math.ceil(rows * columns / (vec4 ? 4 : 1) / 64);
-    return { wgsl: embeddingBackwardWgsl, vec4, workgroups, iterations: rows };
+    // Of each block all of its rows at most, and 11 steps of two searches.
+    const iterations = rows + 24 * Math.ceil(rows / SORT_BLOCK);
+    return {
+      wgsl: embeddingBackwardWgsl,
+      vec4,
+      constants: { BLOCK: SORT_BLOCK },
+      workgroups,
+      iterations,
+    };
   },
   cpu({ x, ids, table }, { rows, columns, firstRow, tableRows }) {
     checkIdsInRange(ids.subarray(0, rows), firstRow + tableRows, "embedding_backward");

@@ -16,29 +16,29 @@ export type WriteRowsParams = {
   width: number;
   /** Rows that each sequence of y has room for. */
   capacity: number;
-  /** Where the first row goes; added to `starts` where that is given. */
-  start: number;
+  /** Where the first row goes; added to `positions` where that is given. */
+  position: number;
 };
 
 /**
- * y (batch, capacity, width) at rows `start + starts[b] + t` of sequence b = x (batch, time, width), of any one
- * type; `starts` (batch) of `i32`. Rows past the capacity are left out.
+ * y (batch, capacity, width) at rows `position + positions[b] + t` of sequence b = x (batch, time, width), of any one
+ * type; `positions` (batch) of `i32`. Rows past the capacity are left out.
  */
 export const writeRows: Kernel<WriteRowsParams> = kernel<WriteRowsParams>({
   name: "write_rows",
   bindings: {
     x: { read: "batch time width" },
-    starts: { read: "batch", dtype: "i32", optional: true },
+    positions: { read: "batch", dtype: "i32", optional: true },
     y: { update: "batch capacity width" },
   },
-  params: { batch: "u32", time: "u32", width: "u32", capacity: "u32", start: "u32" },
+  params: { batch: "u32", time: "u32", width: "u32", capacity: "u32", position: "u32" },
   gpu({ batch, time, width }) {
     const vec4 = width % 4 === 0 && "width";
     return { wgsl, vec4, workgroups: Math.ceil(batch * time * width / (vec4 ? 4 : 1) / 64) };
   },
-  cpu({ x, starts, y }, { batch, time, width, capacity, start }) {
+  cpu({ x, positions, y }, { batch, time, width, capacity, position }) {
     for (let b = 0; b < batch; b++) {
-      const first = start + (starts?.[b] ?? 0);
+      const first = position + (positions?.[b] ?? 0);
       const rows = Math.max(0, Math.min(time, capacity - first));
       const from = b * time * width;
       y.set(x.subarray(from, from + rows * width), (b * capacity + first) * width);

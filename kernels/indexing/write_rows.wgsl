@@ -1,4 +1,4 @@
-// y[b, starts[b] + start + t] = x[b, t]; an invocation per element, or four
+// y[b, positions[b] + position + t] = x[b, t]; an invocation per element, or four
 
 @compute @workgroup_size(64)
 fn main(
@@ -12,9 +12,9 @@ fn main(
     return;
   }
   let b = i / run;
-  var first = params.start;
-  if (HAS_STARTS) {
-    first += u32(starts[b]);
+  var first = params.position;
+  if (HAS_POSITIONS) {
+    first += u32(positions[b]);
   }
   // A row past the end would land in the next sequence.
   if (first + (i % run) / width < params.capacity) {

@@ -60,7 +60,7 @@ export const adamw: Kernel<AdamWParams> = kernel<AdamWParams>({
   },
   gpu: ({ count }, { software }: GpuTarget) => {
     const vec4 = count % 4 === 0 && "count";
-    // A software GPU pays for each invocation, a real one wants many.
+    // Each invocation costs on a software adapter; a GPU needs many.
     const perInvocation = software ? 16 : 1;
     return {
       wgsl: adamwWgsl,
@@ -85,11 +85,10 @@ export const adamw: Kernel<AdamWParams> = kernel<AdamWParams>({
       if (copy) copy[i] = p[i];
     }
   },
-  simd({ at, params, run, context }) {
+  simd({ at, params, run, memory: { buffer } }) {
     const { count, lr, beta1, beta2, eps, weightDecay } = params;
-    const memory: ArrayBuffer = context.pool.memory.buffer;
-    if (new Float32Array(memory, at.gradScale, 1)[0] === 0) return true;
-    const [correction1 = 1, correction2 = 1] = new Float32Array(memory, at.correction, 2);
+    if (new Float32Array(buffer, at.gradScale, 1)[0] === 0) return true;
+    const [correction1 = 1, correction2 = 1] = new Float32Array(buffer, at.correction, 2);
     run(
       "adamw",
       count,

@@ -62,7 +62,7 @@ export type ClipFactorParams = {
 
 /**
  * norm (1) = the root of the sum of partials (count), divided by `lossScale` (1) where it is given; factor
- * (1) = min(1, maxNorm / norm), also divided by it: what the gradients are to be multiplied with. The factor
+ * (1) = min(1, maxNorm / norm), also divided by it: the factor for the gradients. The factor
  * is 0 where the norm is not finite, and only there.
  */
 export const clipFactor: Kernel<ClipFactorParams> = kernel<ClipFactorParams>({

@@ -18,7 +18,7 @@ export type LossScaleParams = {
 
 /**
  * Updates lossScale (1, kept from 1 to 2^24) and goodSteps (1) after a step whose gradients were multiplied
- * with gradScale (1), 0 where they overflowed.
+ * with gradScale (1), 0 where they overflowed. Where halted (1) is given and not 0, nothing changes.
  */
 export const updateLossScale: Kernel<LossScaleParams> = kernel<LossScaleParams>({
   name: "loss_scale",
@@ -26,10 +26,12 @@ export const updateLossScale: Kernel<LossScaleParams> = kernel<LossScaleParams>(
     gradScale: { read: "1", dtype: "f32" },
     lossScale: { update: "1", dtype: "f32" },
     goodSteps: { update: "1", dtype: "f32" },
+    halted: { read: "1", dtype: "f32", optional: true },
   },
   params: { growth: "f32", backoff: "f32", interval: "f32" },
   gpu: () => ({ wgsl, workgroups: 1 }),
-  cpu({ gradScale, lossScale, goodSteps }, { growth, backoff, interval }) {
+  cpu({ gradScale, lossScale, goodSteps, halted }, { growth, backoff, interval }) {
+    if (halted && halted[0] !== 0) return;
     const good = goodSteps[0] + 1;
     if (gradScale[0] === 0) {
       lossScale[0] = Math.max(lossScale[0] * backoff, 1);

@@ -5,6 +5,9 @@ const LARGEST = 16777216.0;
 
 @compute @workgroup_size(1)
 fn main() {
+  if (HAS_HALTED && halted[0] != 0.0) {
+    return;
+  }
   let good = good_steps[0] + 1.0;
   if (grad_scale[0] == 0.0) {
     loss_scale[0] = max(loss_scale[0] * params.backoff, SMALLEST);

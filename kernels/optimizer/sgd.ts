@@ -42,7 +42,7 @@ export const sgd: Kernel<SgdParams> = kernel<SgdParams>({
   params: { count: "u32", lr: "f32", momentum: "f32", weightDecay: "f32", nesterov: "u32" },
   gpu: ({ count, nesterov }, { software }: GpuTarget) => {
     const vec4 = count % 4 === 0 && "count";
-    // A software GPU pays for each invocation, a real one wants many.
+    // Each invocation costs on a software adapter; a GPU needs many.
     const perInvocation = software ? 16 : 1;
     return {
       wgsl,

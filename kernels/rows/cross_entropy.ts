@@ -16,6 +16,8 @@ import crossEntropyScaleWgsl from "./cross_entropy_scale.wgsl" with { type: "tex
 export type CrossEntropyParams = ClassParams & {
   /** What the target distribution gives to all classes alike, 0 to 1. */
   smoothing: number;
+  /** Classes that a target may name; others only pad the rows. */
+  known: number;
 };
 
 const crossEntropySources = rowSources(crossEntropyWgsl);
@@ -32,7 +34,7 @@ export const crossEntropy: Kernel<CrossEntropyParams> = kernel<CrossEntropyParam
     loss: { write: "rows", dtype: "f32" },
     lse: { write: "rows", dtype: "f32", optional: true },
   },
-  params: { rows: "u32", classes: "u32", ignoreIndex: "i32", smoothing: "f32" },
+  params: { rows: "u32", classes: "u32", ignoreIndex: "i32", smoothing: "f32", known: "u32" },
   gpu: ({ rows, classes }, target) =>
     rowProgram(crossEntropySources, target, {
       rows,
@@ -179,7 +181,7 @@ export const crossEntropyBackward: Kernel<CrossEntropyParams> = kernel<CrossEntr
     dOut: { read: "1", dtype: "f32" },
     dLogits: { write: "rows classes" },
   },
-  params: { rows: "u32", classes: "u32", ignoreIndex: "i32", smoothing: "f32" },
+  params: { rows: "u32", classes: "u32", ignoreIndex: "i32", smoothing: "f32", known: "u32" },
   gpu: ({ rows, classes }, target) =>
     rowProgram(crossEntropyBackwardSources, target, {
       rows,
@@ -227,7 +229,7 @@ export const crossEntropyFused: Kernel<CrossEntropyParams> = kernel<CrossEntropy
     scale: { read: "1", dtype: "f32" },
     loss: { write: "rows", dtype: "f32" },
   },
-  params: { rows: "u32", classes: "u32", ignoreIndex: "i32", smoothing: "f32" },
+  params: { rows: "u32", classes: "u32", ignoreIndex: "i32", smoothing: "f32", known: "u32" },
   gpu: ({ rows, classes }, target) =>
     rowProgram(crossEntropyFusedSources, target, {
       rows,
@@ -266,29 +268,35 @@ export const crossEntropyFused: Kernel<CrossEntropyParams> = kernel<CrossEntropy
 export type CrossEntropyScaleParams = {
   /** Elements. */
   count: number;
+  /** 1 to add to what y holds. */
+  accumulate: number;
 };
 
-/** y (count) *= scale (1). Costs next to nothing when the scale is 1, as it mostly is. */
+/** y (count) = scale (1) x (count), or y + scale x; computed in f32. */
 export const crossEntropyScale: Kernel<CrossEntropyScaleParams> = kernel<CrossEntropyScaleParams>({
   name: "cross_entropy_scale",
   bindings: {
     scale: { read: "1", dtype: "f32" },
+    x: { read: "count" },
     y: { update: "count" },
   },
-  params: { count: "u32" },
-  gpu: ({ count }) => ({
-    wgsl: crossEntropyScaleWgsl,
-    vec4: count % 4 === 0 && "count",
-    workgroups: Math.min(4096, Math.ceil(count / 1024)),
-  }),
-  cpu({ scale, y }, { count }) {
-    const factor = scale[0];
-    if (factor !== 1) { for (let i = 0; i < count; i++) y[i] *= factor; }
+  params: { count: "u32", accumulate: "u32" },
+  gpu: ({ count }) => {
+    const vec4 = count % 4 === 0 && "count";
+    return {
+      wgsl: crossEntropyScaleWgsl,
+      vec4,
+      workgroups: Math.ceil(count / (vec4 ? 1024 : 256)),
+    };
+  },
+  cpu({ scale, x, y }, { count, accumulate }) {
+    for (let i = 0; i < count; i++) y[i] = scale[0] * x[i] + (accumulate ? y[i] : 0);
   },
   simd(job) {
-    const { at, params: { count }, run } = job;
+    const { at, params: { count, accumulate }, run } = job;
     const factor = numberAt(job, at.scale!);
-    if (factor !== 1) run("mul_scalar", count, 16384, at.y!, factor, at.y!);
+    if (accumulate) run("axpy", count, 16384, factor, at.x!, at.y!);
+    else run("mul_scalar", count, 16384, at.x!, factor, at.y!);
     return true;
   },
   split: "count",

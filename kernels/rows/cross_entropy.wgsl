@@ -38,7 +38,7 @@ fn main(
   if (chosen == params.ignore_index) {
     loss[row] = 0.0;
   } else {
-    let known = chosen >= 0 && u32(chosen) < params.classes;
+    let known = chosen >= 0 && u32(chosen) < params.known;
     let column = select(0u, u32(chosen), known);
     let x = vec4<f32>(F(logits[first + column / WIDTH]))[column % WIDTH];
     // The shift is taken off first: beside a large one the logarithm would be rounded away.

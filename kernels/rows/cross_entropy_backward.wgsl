@@ -14,7 +14,7 @@ fn main(
   let first = row * units;
   let chosen = i32(targets[row]);
   let ignored = chosen == params.ignore_index;
-  let known = chosen >= 0 && u32(chosen) < params.classes;
+  let known = chosen >= 0 && u32(chosen) < params.known;
   let factor = scale[0] * d_out[0];
   let shift = lse[row];
   let hot = 1.0 - params.smoothing;

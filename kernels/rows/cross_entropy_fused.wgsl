@@ -16,7 +16,7 @@ fn main(
   let first = row * units;
   let chosen = i32(targets[row]);
   let ignored = chosen == params.ignore_index;
-  let known = chosen >= 0 && u32(chosen) < params.classes;
+  let known = chosen >= 0 && u32(chosen) < params.known;
   let column = select(0u, u32(chosen), known);
   // Read before any lane writes.
   let x = vec4<f32>(F(logits[first + column / WIDTH]))[column % WIDTH];

@@ -1,4 +1,4 @@
-// y *= scale, for a number on the device; nothing is touched when it is 1
+// y = scale * x, or added to y, for a number on the device; four elements (or vectors) an invocation
 
 @compute @workgroup_size(64)
 fn main(
@@ -7,11 +7,12 @@ fn main(
   @builtin(local_invocation_index) local: u32,
 ) {
   let factor = scale[0];
-  if (factor == 1.0) {
-    return;
-  }
-  let all = groups.x * groups.y * 64u;
-  for (var i = (group.x + group.y * groups.x) * 64u + local; i < params.count / WIDTH; i += all) {
-    y[i] = Y(F(y[i]) * factor);
+  let first = (group.x + group.y * groups.x) * 256u + local;
+  for (var i = first; i < min(first + 256u, params.count / WIDTH); i += 64u) {
+    var value = factor * F(x[i]);
+    if (params.accumulate != 0u) {
+      value += F(y[i]);
+    }
+    y[i] = Y(value);
   }
 }

@@ -41,6 +41,10 @@ fn main(
     if (HAS_WEIGHT) {
       g *= F(weight[i]);
     }
-    d_x[first + i] = D_X((g - a - (F(x[first + i]) - center) * scale * b) * scale);
+    var d = (g - a - (F(x[first + i]) - center) * scale * b) * scale;
+    if (params.accumulate != 0u) {
+      d += F(d_x[first + i]);
+    }
+    d_x[first + i] = D_X(d);
   }
 }

@@ -3,13 +3,12 @@
  *
  * @module
  */
-import { type Kernel, kernel } from "../../src/device/kernel.ts";
+import { type GpuTarget, type Kernel, kernel } from "../../src/device/kernel.ts";
 import { rowChunk, rowProgram, rowSources } from "./rows.ts";
 import layerNormWgsl from "./layer_norm.wgsl" with { type: "text" };
 import rmsNormWgsl from "./rms_norm.wgsl" with { type: "text" };
 import layerNormBackwardWgsl from "./layer_norm_backward.wgsl" with { type: "text" };
-import layerNormBackwardParamsWgsl from "./layer_norm_backward_params.wgsl" with { type: "text" };
-import layerNormSlabsWgsl from "./layer_norm_slabs.wgsl" with { type: "text" };
+import columnSumsWgsl from "./column_sums.wgsl" with { type: "text" };
 
 /** Numbers of {@linkcode layerNorm}. */
 export type NormParams = {
@@ -103,6 +102,8 @@ export type NormBackwardParams = {
   rows: number;
   /** Elements of a row. */
   columns: number;
+  /** 1 to add to what dX holds. */
+  accumulate: number;
 };
 
 const layerNormBackwardSources = rowSources(layerNormBackwardWgsl);
@@ -110,7 +111,7 @@ const layerNormBackwardSources = rowSources(layerNormBackwardWgsl);
 /**
  * dX (rows, columns) = rstd * (g - mean(g) - h * mean(g * h)) with g = dOut [* weight] and
  * h = (x - mean) * rstd, from the mean and rstd (rows) that `layer_norm` kept. Without a mean it is the
- * gradient of `rms_norm`: h = x * rstd and no mean(g).
+ * gradient of `rms_norm`: h = x * rstd and no mean(g). With `accumulate` it is added to what dX holds.
  */
 export const layerNormBackward: Kernel<NormBackwardParams> = kernel<NormBackwardParams>({
   name: "layer_norm_backward",
@@ -120,12 +121,12 @@ export const layerNormBackward: Kernel<NormBackwardParams> = kernel<NormBackward
     weight: { read: "columns", optional: true },
     mean: { read: "rows", dtype: "f32", optional: true },
     rstd: { read: "rows", dtype: "f32" },
-    dX: { write: "rows columns" },
+    dX: { update: "rows columns" },
   },
-  params: { rows: "u32", columns: "u32" },
+  params: { rows: "u32", columns: "u32", accumulate: "u32" },
   gpu: ({ rows, columns }, target) =>
     rowProgram(layerNormBackwardSources, target, { rows, columns, passes: 2, axis: "columns" }),
-  cpu({ dOut, x, weight, mean, rstd, dX }, { rows, columns }) {
+  cpu({ dOut, x, weight, mean, rstd, dX }, { rows, columns, accumulate }) {
     for (let row = 0; row < rows; row++) {
       const first = row * columns;
       const center = mean ? mean[row] : 0, scale = rstd[row];
@@ -137,11 +138,13 @@ export const layerNormBackward: Kernel<NormBackwardParams> = kernel<NormBackward
       }
       for (let i = 0; i < columns; i++) {
         const g = dOut[first + i] * (weight?.[i] ?? 1);
-        dX[first + i] = (g - a - (x[first + i] - center) * scale * b) * scale;
+        const d = (g - a - (x[first + i] - center) * scale * b) * scale;
+        dX[first + i] = d + (accumulate ? dX[first + i] : 0);
       }
     }
   },
-  simd({ at, params: { rows, columns }, run }) {
+  simd({ at, params: { rows, columns, accumulate }, run }) {
+    if (accumulate) return false;
     // deno-fmt-ignore
     run("layer_norm_backward", rows, rowChunk(columns), at.dOut!, at.x!, at.weight!, at.mean!, at.rstd!,
       at.dX!, columns);
@@ -150,105 +153,65 @@ export const layerNormBackward: Kernel<NormBackwardParams> = kernel<NormBackward
   split: "rows",
 });
 
-/** Numbers of {@linkcode layerNormBackwardParams}. */
-export type NormBackwardSumParams = {
+/** Numbers of {@linkcode columnSums}. */
+export type ColumnSumParams = {
   /** Rows. */
   rows: number;
   /** Elements of a row. */
   columns: number;
-  /** Rows that are added up into one slab. At most 65,535 slabs. */
-  slabRows: number;
-  /** The slab of the outputs that the first row belongs to. */
-  firstSlab: number;
+  /** 1 to add to what dWeight holds. */
+  addWeight: number;
+  /** 1 to add to what dBias holds. */
+  addBias: number;
 };
 
 /**
- * dWeight (slabs, columns) = sums of dOut * (x - mean) * rstd over runs of `slabRows` rows, dBias (slabs,
- * columns) those of dOut; either may be left out. Without a mean, that of `rms_norm`.
+ * dBias (columns) = the sum of dOut (rows, columns) over the rows, dWeight (columns) that of dOut * (x - mean) * rstd,
+ * or added to them; either may be left out, and without dWeight x and rstd, too. Without a mean, that of `rms_norm`.
  */
-export const layerNormBackwardParams: Kernel<NormBackwardSumParams> = kernel<NormBackwardSumParams>(
-  {
-    name: "layer_norm_backward_params",
-    bindings: {
-      dOut: { read: "rows columns" },
-      x: { read: "rows columns" },
-      mean: { read: "rows", dtype: "f32", optional: true },
-      rstd: { read: "rows", dtype: "f32" },
-      dWeight: { write: "* columns", optional: true },
-      dBias: { write: "* columns", optional: true },
-    },
-    params: { rows: "u32", columns: "u32", slabRows: "u32", firstSlab: "u32" },
-    gpu({ rows, columns, slabRows }) {
-      const vec4 = columns % 4 === 0 && "columns";
-      return {
-        wgsl: layerNormBackwardParamsWgsl,
-        vec4,
-        workgroups: [
-          Math.ceil(columns / (vec4 ? 128 : 32)),
-          Math.max(1, Math.ceil(rows / slabRows)),
-        ],
-        iterations: Math.min(rows, slabRows),
-      };
-    },
-    cpu(views, { rows, columns, slabRows, firstSlab }) {
-      const { dOut, x, mean, rstd, dWeight, dBias } = views;
-      // No rows make one slab all the same: of zeros.
-      const slabs = Math.max(1, Math.ceil(rows / slabRows));
-      for (let slab = 0; slab < slabs; slab++) {
-        const end = Math.min(rows, (slab + 1) * slabRows);
-        for (let column = 0; column < columns; column++) {
-          let weights = 0, biases = 0;
-          for (let row = slab * slabRows; row < end; row++) {
-            const at = row * columns + column;
-            weights += dOut[at] * (x[at] - (mean ? mean[row] : 0)) * rstd[row];
-            biases += dOut[at];
-          }
-          const at = (firstSlab + slab) * columns + column;
-          if (dWeight) dWeight[at] = weights;
-          if (dBias) dBias[at] = biases;
-        }
-      }
-    },
-    simd({ at, params: { rows, columns, slabRows, firstSlab }, run }) {
-      if (rows > slabRows || firstSlab > 0) return false;
-      // deno-fmt-ignore
-      run("layer_norm_backward_params", columns, 64, at.dOut!, at.x!, at.mean!, at.rstd!, at.dWeight!, at.dBias!,
-      rows, columns);
-      return true;
-    },
-  },
-);
-
-/** Numbers of {@linkcode layerNormSlabs}. */
-export type SlabParams = {
-  /** Slabs. */
-  slabs: number;
-  /** Elements of a slab. */
-  columns: number;
-};
-
-/** y (columns) = the sum of x (slabs, columns) over the slabs. */
-export const layerNormSlabs: Kernel<SlabParams> = kernel<SlabParams>({
-  name: "layer_norm_slabs",
+export const columnSums: Kernel<ColumnSumParams> = kernel<ColumnSumParams>({
+  name: "column_sums",
   bindings: {
-    x: { read: "slabs columns", dtype: "f32" },
-    y: { write: "columns" },
+    dOut: { read: "rows columns" },
+    x: { read: "rows columns", optional: true },
+    mean: { read: "rows", dtype: "f32", optional: true },
+    rstd: { read: "rows", dtype: "f32", optional: true },
+    dWeight: { update: "columns", optional: true },
+    dBias: { update: "columns", optional: true },
   },
-  params: { slabs: "u32", columns: "u32" },
-  gpu({ slabs, columns }) {
+  params: { rows: "u32", columns: "u32", addWeight: "u32", addBias: "u32" },
+  gpu({ rows, columns }, { software }: GpuTarget) {
     const vec4 = columns % 4 === 0 && "columns";
-    const workgroups = [Math.ceil(columns / (vec4 ? 128 : 32))] as const;
-    return { wgsl: layerNormSlabsWgsl, vec4, workgroups, iterations: slabs };
+    const rowLanes = software ? 8 : 64;
+    return {
+      wgsl: columnSumsWgsl,
+      vec4,
+      constants: { ROW_LANES: rowLanes, SIZE: 4 * rowLanes },
+      workgroups: Math.ceil(columns / (vec4 ? 16 : 4)),
+      iterations: Math.ceil(rows / rowLanes) + 8,
+    };
   },
-  cpu({ x, y }, { slabs, columns }) {
+  cpu({ dOut, x, mean, rstd, dWeight, dBias }, { rows, columns, addWeight, addBias }) {
     for (let column = 0; column < columns; column++) {
-      let sum = 0;
-      for (let slab = 0; slab < slabs; slab++) sum += x[slab * columns + column];
-      y[column] = sum;
+      let weights = 0, biases = 0;
+      for (let row = 0; row < rows; row++) {
+        const at = row * columns + column;
+        if (dWeight) weights += dOut[at] * (x[at] - (mean ? mean[row] : 0)) * rstd[row];
+        biases += dOut[at];
+      }
+      if (dWeight) dWeight[column] = weights + (addWeight ? dWeight[column] : 0);
+      if (dBias) dBias[column] = biases + (addBias ? dBias[column] : 0);
     }
   },
-  simd({ at, params: { slabs, columns }, run }) {
-    run("column_sum", columns, 64, at.x!, at.y!, slabs, columns, 0);
+  simd({ at, params: { rows, columns, addWeight, addBias }, run }) {
+    if (!at.dWeight) {
+      run("column_sum", columns, 64, at.dOut!, at.dBias!, rows, columns, addBias);
+      return true;
+    }
+    if (addWeight || addBias) return false;
+    // deno-fmt-ignore
+    run("layer_norm_backward_params", columns, 64, at.dOut!, at.x!, at.mean!, at.rstd!, at.dWeight!, at.dBias!,
+      rows, columns);
     return true;
   },
 });

@@ -96,5 +96,5 @@ export function rowChunk(columns: number): number {
 
 /** The number at an address, for a WASM SIMD implementation. */
 export function numberAt<P>(job: SimdJob<P>, address: number): number {
-  return new Float32Array(job.context.pool.memory.buffer, address, 1)[0]!;
+  return new Float32Array(job.memory.buffer, address, 1)[0]!;
 }

@@ -32,15 +32,15 @@ export const dropout: Kernel<DropoutParams> = kernel<DropoutParams>({
     workgroups: Math.ceil(count / 256),
   }),
   cpu({ x, y }, params) {
-    const least = Math.fround(params.p);
-    const scale = 1 / (1 - least);
+    const threshold = Math.fround(params.p);
+    const scale = 1 / (1 - threshold);
     eachRandom(params.count, params, (i, bits) => {
-      y[i] = unit(bits) >= least ? x[i] * scale : 0;
+      y[i] = unit(bits) >= threshold ? x[i] * scale : 0;
     });
   },
   simd({ at, params, run }) {
     const { count, seed_low, seed_high, block_low, block_high } = params;
-    const least = Math.fround(params.p);
+    const threshold = Math.fround(params.p);
     const stream = [seed_low, seed_high, block_low, block_high];
     run(
       "dropout",
@@ -48,8 +48,8 @@ export const dropout: Kernel<DropoutParams> = kernel<DropoutParams>({
       512,
       count,
       ...stream,
-      least,
-      1 / (1 - least),
+      threshold,
+      1 / (1 - threshold),
       at.x!,
       at.y!,
     );

@@ -80,7 +80,7 @@ export const sampleToken: Kernel<SampleTokenParams> = kernel<SampleTokenParams>(
 const LOWEST = Math.fround(-3.4028234e38);
 
 /** No noise is higher: the smallest random number is 2^-33. */
-const MOST_NOISE = -Math.log(2 ** -33);
+const MAX_NOISE = -Math.log(2 ** -33);
 
 /** The first of the highest scores. */
 function highest(scores: Float32Array): number {
@@ -94,7 +94,7 @@ function highest(scores: Float32Array): number {
 function draw(scores: Float32Array, row: number, params: SampleTokenParams): number {
   const { columns, first, seed_low, seed_high, block_low, block_high, sharpness, floor } = params;
   const top = scores.reduce((high, x) => Math.max(high, x), LOWEST);
-  const least = lowestToStay(scores, top, params);
+  const lowest = lowestToStay(scores, top, params);
   const start = (first + row) * Math.ceil(columns / 4);
   const four = new Uint32Array(4);
   let drawn = -1;
@@ -102,8 +102,8 @@ function draw(scores: Float32Array, row: number, params: SampleTokenParams): num
   let at = -1;
   for (let i = 0; i < scores.length; i++) {
     const z = (scores[i]! - top) * sharpness;
-    const stays = scores[i]! > LOWEST && scores[i]! >= least && z >= floor;
-    if (!stays || z + MOST_NOISE < best) continue;
+    const stays = scores[i]! > LOWEST && scores[i]! >= lowest && z >= floor;
+    if (!stays || z + MAX_NOISE < best) continue;
     const block = start + (i >> 2);
     if (block !== drawn) {
       const low = block_low + block;
@@ -125,11 +125,11 @@ function lowestToStay(
 ): number {
   if (topK >= scores.length && topP >= 1) return LOWEST;
   const sorted = scores.slice().sort().reverse();
-  const least = sorted[Math.min(topK, sorted.length) - 1]!;
-  if (topP >= 1) return least;
+  const lowest = sorted[Math.min(topK, sorted.length) - 1]!;
+  if (topP >= 1) return lowest;
   const masses: number[] = [];
   let mass = 0;
-  for (let i = 0; i < sorted.length && sorted[i]! >= least; i++) {
+  for (let i = 0; i < sorted.length && sorted[i]! >= lowest; i++) {
     masses.push(mass += Math.exp((sorted[i]! - top) * sharpness));
   }
   return sorted[masses.findIndex((sum) => sum >= topP * mass)]!;

@@ -99,18 +99,18 @@ fn winnerOfLanes(own: vec2f, lane: u32) -> vec2f {
  * The largest key that top-k scores reach or, by mass, that scores with a part top-p of the probability of those
  * from the key `left` on reach. Four bits of it in each pass over the row: the sums for 16 keys decide.
  *
- * Nothing is taken as known but sums that were measured, as exp may be inexact: `least` only ever becomes a key
+ * Nothing is taken as known but sums that were measured, as exp may be inexact: `lowest` only ever becomes a key
  * with a sum above 0, so at least one score reaches it.
  */
 fn lowestToStay(first: u32, lane: u32, top: f32, left: u32, byMass: bool) -> u32 {
   let units = params.columns / WIDTH;
-  var least = 0u;
+  var lowest = 0u;
   var needed = f32(params.top_k);
   for (var round = 0u; round < 8u; round++) {
     let shift = 28u - 4u * round;
     //#repeat v 0..4
     let digits{v} = vec4u({4*v}u, {4*v + 1}u, {4*v + 2}u, {4*v + 3}u);
-    let trial{v} = max(vec4u(left), vec4u(least) | (digits{v} << vec4u(shift)));
+    let trial{v} = max(vec4u(left), vec4u(lowest) | (digits{v} << vec4u(shift)));
     var part{v} = vec4f();
     //#end
     for (var i = lane; i < units; i += LANES) {
@@ -137,9 +137,9 @@ fn lowestToStay(first: u32, lane: u32, top: f32, left: u32, byMass: bool) -> u32
     }
     reached += select(vec4f(), vec4f(1.0), (sum{v} >= vec4f(needed)) & (sum{v} > vec4f()));
     //#end
-    least |= (max(1u, u32(dot(reached, vec4f(1.0)))) - 1u) << shift;
+    lowest |= (max(1u, u32(dot(reached, vec4f(1.0)))) - 1u) << shift;
   }
-  return least;
+  return lowest;
 }
 
 @compute @workgroup_size(GROUP)
@@ -157,7 +157,7 @@ fn main(
   let first = row * units;
 
   var top = 0.0;
-  var least = 0u; // the key of the lowest score that stays
+  var lowest = 0u; // the key of the lowest score that stays
   if (NOISE) {
     var high = F(LOWEST);
     for (var i = lane; i < units; i += LANES) {
@@ -166,10 +166,10 @@ fn main(
     top = maxOfLanes(largest(high), lane);
 
     if (params.top_k < params.choices) {
-      least = lowestToStay(first, lane, top, 0u, false);
+      lowest = lowestToStay(first, lane, top, 0u, false);
     }
     if (params.top_p < 1.0) {
-      least = max(least, lowestToStay(first, lane, top, least, true));
+      lowest = max(lowest, lowestToStay(first, lane, top, lowest, true));
     }
   }
 
@@ -182,7 +182,7 @@ fn main(
     if (NOISE) {
       z = (x - top) * params.sharpness;
       // The highest is as likely as itself, whatever rounding makes of z.
-      stays = stays & (key(x) >= I(least)) & ((z >= F(params.floor)) | (x >= F(top)));
+      stays = stays & (key(x) >= I(lowest)) & ((z >= F(params.floor)) | (x >= F(top)));
       if (any(stays)) {
         z += gumbel(randomBits(row, i));
       }

@@ -2,7 +2,7 @@
 //
 // Keys go by in blocks whose panels are packed once for a block of queries; queries are taken in strips whose scores fit
 // the L1 cache. The order of all sums depends on the fixed block sizes alone, so results do not depend on the threads.
-// The query i stands at the position i + past, the key j at (j + 1) * step - 1; a query sees the keys up to its own position
+// Query i stands at `position + i`, key j at `(j + 1) * step - 1`; a query sees the keys up to its own position
 // (a step of 0: all keys), and where there is a block only those in its own block of so many keys.
 
 import { packA, packATransposed, packB, packBTransposed, packedProduct } from "./gemm.as";
@@ -202,8 +202,8 @@ function finishRow(o: usize, out: usize, state: usize, d: i32, lse: usize): void
  * q is [batch, queries, heads, d] by strides (batch, head, time; the last axis contiguous), so are k and v with `kvHeads`
  * heads (query head h uses h / (heads / kvHeads)) and o. lse is [batch, heads, queries] or 0; `keyValid` is int32
  * [batch, keys] (`validBatch` from one
- * batch to the next), 0 where a key may not be seen, or 0 for none. `pasts` is int32 [batch] with the `past` of each, or 0
- * where all have the same.
+ * batch to the next), 0 where a key may not be seen, or 0 for none. `positions` is int32 [batch] with the `position` of
+ * each, or 0 where all have the same.
  */
 export function attention(
   thread: i32,
@@ -236,8 +236,8 @@ export function attention(
   scale: f32,
   step: i32,
   block: i32,
-  past: i32,
-  pasts: usize,
+  position: i32,
+  positions: usize,
   queryBlock: i32,
 ): void {
   const edge = scratch(thread);
@@ -266,7 +266,8 @@ export function attention(
     const lseAt = lse ? lse + ((b * <usize> heads + h) * <usize> queries << 2) : 0;
     const first = task % blocks * queryBlock, rows = min(queryBlock, queries - first);
     // The positions of the first and the last query.
-    const here = first + (pasts ? load<i32>(pasts + (b << 2)) : past), last = here + rows - 1;
+    const here = first + (positions ? load<i32>(positions + (b << 2)) : position);
+    const last = here + rows - 1;
     const limit = endSeen(last, step, 0, keys);
 
     memory.fill(out, 0, <usize> rows * rowBytes);
@@ -354,8 +355,8 @@ export function attention_few(
   scale: f32,
   step: i32,
   block: i32,
-  past: i32,
-  pasts: usize,
+  position: i32,
+  positions: usize,
   groupHeads: i32,
 ): void {
   const share = heads / kvHeads, groups = (kvHeads + groupHeads - 1) / groupHeads;
@@ -369,7 +370,7 @@ export function attention_few(
   for (let task = start; task < end; task++) {
     const b = <usize> (task / groups), kvFirst = task % groups * groupHeads;
     const h0 = kvFirst * share, count = min(groupHeads, kvHeads - kvFirst) * share;
-    const here = pasts ? load<i32>(pasts + (b << 2)) : past;
+    const here = positions ? load<i32>(positions + (b << 2)) : position;
     const kAt = k + (b * kBatch << 2), vAt = v + (b * vBatch << 2);
     for (let i = 0; i < queries; i++) {
       const from = firstSeen(here + i, block, 0, keys), to = endSeen(here + i, step, 0, keys);
@@ -454,10 +455,10 @@ function gradientRow(
 }
 
 /**
- * Backward, tasks [start, end) of batch * kvHeads: dq, dk and dv from dO, the output and lse of the forward pass.
+ * Backward, tasks [start, end) of batch * kvHeads: dQ, dK and dV from dO, the output and lse of the forward pass.
  *
  * One task owns a key head and all query heads that use it, so that every gradient is summed by one thread in one order.
- * dq, dk and dv have the strides of q, k and v; dO has those of o. `delta` is workspace, [batch, heads, queries].
+ * dQ, dK and dV have the strides of q, k and v; dO has those of o. `delta` is workspace, [batch, heads, queries].
  */
 export function attention_backward(
   thread: i32,
@@ -470,9 +471,9 @@ export function attention_backward(
   lse: usize,
   keyValid: usize,
   dO: usize,
-  dq: usize,
-  dk: usize,
-  dv: usize,
+  dQ: usize,
+  dK: usize,
+  dV: usize,
   delta: usize,
   heads: i32,
   kvHeads: i32,
@@ -495,17 +496,17 @@ export function attention_backward(
   scale: f32,
   step: i32,
   block: i32,
-  past: i32,
+  position: i32,
 ): void {
   const edge = scratch(thread);
-  // K and V transposed for scores and dP, K as it is for dq.
+  // K and V transposed for scores and dP, K as it is for dQ.
   const kTPack = edge + 256;
   const vTPack = kTPack + KEYS * MAX_HEAD * 4;
   const kPack = vTPack + KEYS * MAX_HEAD * 4;
-  const dkSum = kPack + KEYS * MAX_HEAD * 4;
-  const dvSum = dkSum + KEYS * MAX_HEAD * 4;
+  const dKSum = kPack + KEYS * MAX_HEAD * 4;
+  const dVSum = dKSum + KEYS * MAX_HEAD * 4;
   // A strip of q and dO, as left and as right factor.
-  const qLeft = dvSum + KEYS * MAX_HEAD * 4;
+  const qLeft = dVSum + KEYS * MAX_HEAD * 4;
   const oLeft = qLeft + BACK_STRIP * MAX_HEAD * 4;
   const qRight = oLeft + BACK_STRIP * MAX_HEAD * 4;
   const oRight = qRight + BACK_STRIP * MAX_HEAD * 4;
@@ -527,12 +528,12 @@ export function attention_backward(
 
     for (let g = 0; g < group; g++) {
       const h = <usize> (kvHead * group + g);
-      const dqAt = dq + (b * qBatch + h * qHead << 2);
+      const dQAt = dQ + (b * qBatch + h * qHead << 2);
       const oOffset = b * oBatch + h * oHead << 2;
       const deltaAt = delta + ((b * <usize> heads + h) * <usize> queries << 2);
       for (let i = 0; i < queries; i++) {
         const row = <usize> i;
-        memory.fill(dqAt + row * qTime, 0, rowBytes);
+        memory.fill(dQAt + row * qTime, 0, rowBytes);
         const at = oOffset + row * oTime;
         store<f32>(deltaAt + (row << 2), dot(o + at, dO + at, d));
       }
@@ -545,17 +546,17 @@ export function attention_backward(
       packBTransposed(kHere, kTime, width, d, kTPack);
       packBTransposed(vHere, vTime, width, d, vTPack);
       packB(kHere, kTime, d, width, kPack);
-      memory.fill(dkSum, 0, <usize> width * rowBytes);
-      memory.fill(dvSum, 0, <usize> width * rowBytes);
+      memory.fill(dKSum, 0, <usize> width * rowBytes);
+      memory.fill(dVSum, 0, <usize> width * rowBytes);
       // From the first strip with a query that sees the first key to the last query that sees the last one.
-      const start = step ? max(0, (j + 1) * step - 1 - past) / BACK_STRIP * BACK_STRIP : 0;
-      const until = block ? min(queries, ((j + width - 1) / block + 1) * block - past) : queries;
+      const start = step ? max(0, (j + 1) * step - 1 - position) / BACK_STRIP * BACK_STRIP : 0;
+      const until = block ? min(queries, ((j + width - 1) / block + 1) * block - position) : queries;
       for (let g = 0; g < group; g++) {
         const h = <usize> (kvHead * group + g);
         const qOffset = b * qBatch + h * qHead << 2, oOffset = b * oBatch + h * oHead << 2;
-        const stats = (b * <usize> heads + h) * <usize> queries << 2;
+        const rows = (b * <usize> heads + h) * <usize> queries << 2;
         for (let strip = start; strip < until; strip += BACK_STRIP) {
-          const height = min(BACK_STRIP, queries - strip), here = past + strip;
+          const height = min(BACK_STRIP, queries - strip), here = position + strip;
           const from = firstSeen(here, block, j, width) & ~7, fromKey = <usize> from;
           const seen = endSeen(here + height - 1, step, j, width) - from;
           if (seen <= 0) continue;
@@ -571,7 +572,7 @@ export function attention_backward(
           // deno-fmt-ignore
           packedProduct(oLeft, vTPack + panels, height, seen, d, d, ds, KEYS * 4, 1, false, 0, edge);
           for (let i = 0; i < height; i++) {
-            const row = stats + (<usize> (strip + i) << 2);
+            const row = rows + (<usize> (strip + i) << 2);
             const skip = min(seen, firstSeen(here + i, block, j, width) - from);
             const n = max(0, endSeen(here + i, step, j, width) - from - skip);
             const all = <usize> i * (KEYS * 4), at = all + (<usize> skip << 2);
@@ -589,21 +590,21 @@ export function attention_backward(
             );
           }
           packA(ds, KEYS * 4, height, seen, left);
-          const dqStrip = dq + qOffset + <usize> strip * qTime;
+          const dQStrip = dQ + qOffset + <usize> strip * qTime;
           // deno-fmt-ignore
-          packedProduct(left, kPack + fromKey * 32, height, d, seen, width, dqStrip, qTime, 1, true, 0, edge);
+          packedProduct(left, kPack + fromKey * 32, height, d, seen, width, dQStrip, qTime, 1, true, 0, edge);
           packATransposed(p, KEYS * 4, seen, height, left);
           // deno-fmt-ignore
-          packedProduct(left, oRight, seen, d, height, height, dvSum + fromKey * rowBytes, rowBytes, 1, true, 0, edge);
+          packedProduct(left, oRight, seen, d, height, height, dVSum + fromKey * rowBytes, rowBytes, 1, true, 0, edge);
           packATransposed(ds, KEYS * 4, seen, height, left);
           // deno-fmt-ignore
-          packedProduct(left, qRight, seen, d, height, height, dkSum + fromKey * rowBytes, rowBytes, 1, true, 0, edge);
+          packedProduct(left, qRight, seen, d, height, height, dKSum + fromKey * rowBytes, rowBytes, 1, true, 0, edge);
         }
       }
       for (let i = 0; i < width; i++) {
         const row = <usize> i, time = <usize> (j + i);
-        memory.copy(dk + kOffset + time * kTime, dkSum + row * rowBytes, rowBytes);
-        memory.copy(dv + vOffset + time * vTime, dvSum + row * rowBytes, rowBytes);
+        memory.copy(dK + kOffset + time * kTime, dKSum + row * rowBytes, rowBytes);
+        memory.copy(dV + vOffset + time * vTime, dVSum + row * rowBytes, rowBytes);
       }
     }
   }

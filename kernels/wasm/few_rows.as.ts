@@ -1,6 +1,8 @@
 // A few rows times a transposed matrix: what decoding several sequences at once does. Packing the matrix, as `sgemm`
 // does, would cost as much as the product; here its rows are read once, as they lie.
 
+import { matrixAt } from "./layout.as";
+
 function madd(a: v128, b: v128, c: v128): v128 {
   return f32x4.relaxed_madd(a, b, c);
 }
@@ -17,7 +19,7 @@ function finish(s: v128, x: usize, w: usize, i: i32, k: i32): f32 {
 }
 
 /**
- * Columns [start, end) of `batch` products C = [C +] alpha A B^T [+ bias] with A (m, k), B (n, k) and
+ * Columns [start, end) of a batch of products C = [C +] alpha A B^T [+ bias] with A (m, k), B (n, k) and
  * C (m, n); all strides in elements. Two columns and four rows at a time; every output is summed in the same order
  * whichever of them it is among.
  */
@@ -29,15 +31,19 @@ export function sgemm_few(
   n: i32,
   k: i32,
   alpha: f32,
+  inner: usize,
   a: usize,
   lda: usize,
-  strideA: usize,
+  aOuter: usize,
+  aInner: usize,
   b: usize,
   ldb: usize,
-  strideB: usize,
+  bOuter: usize,
+  bInner: usize,
   c: usize,
   ldc: usize,
-  strideC: usize,
+  cOuter: usize,
+  cInner: usize,
   accumulate: bool,
   bias: usize,
 ): void {
@@ -47,11 +53,11 @@ export function sgemm_few(
     const item = <usize> (column / n);
     const j = column % n;
     const pair = j + 1 < n && column + 1 < end;
-    const w0 = b + (item * strideB << 2) + <usize> j * stepB;
+    const w0 = matrixAt(b, item, inner, bOuter, bInner) + <usize> j * stepB;
     // Without a second column the first stands in for it, and is not stored twice.
     const w1 = pair ? w0 + stepB : w0;
-    const rows = a + (item * strideA << 2);
-    const out = c + (item * strideC << 2);
+    const rows = matrixAt(a, item, inner, aOuter, aInner);
+    const out = matrixAt(c, item, inner, cOuter, cInner);
     for (let row = 0; row < m; row += 4) {
       const left = m - row;
       const x0 = rows + <usize> row * stepA;

@@ -7,7 +7,7 @@
 // Every element of C sees the same operations in the same order whatever the tile it falls into, so results depend
 // neither on the number of threads nor on who computes which tile.
 
-import { scratch } from "./layout.as";
+import { matrixAt, scratch } from "./layout.as";
 
 const ROWS = 5;
 const COLUMNS = 8;
@@ -355,11 +355,11 @@ export function packBTransposed(from: usize, ldb: usize, columns: i32, k: i32, t
 }
 
 /**
- * Tiles [start, end) of `batch` products C = [C +] alpha * op(A) op(B) [+ bias].
+ * Tiles [start, end) of a batch of products C = [C +] alpha * op(A) op(B) [+ bias]; names as in `MatmulParams`.
  *
  * A tile is `tileRows` x `tileColumns` of one product; tiles count down the rows first, then across, then through the
  * batch. Leading dimensions and batch strides are in elements. `bias` is n floats, or 0 for none. `accumulate` keeps what C
- * holds.
+ * holds: a beta of 1.
  */
 export function sgemm(
   thread: i32,
@@ -369,17 +369,21 @@ export function sgemm(
   n: i32,
   k: i32,
   alpha: f32,
+  inner: usize,
   a: usize,
   lda: usize,
-  strideA: usize,
-  transA: bool,
+  aOuter: usize,
+  aInner: usize,
+  transposeA: bool,
   b: usize,
   ldb: usize,
-  strideB: usize,
-  transB: bool,
+  bOuter: usize,
+  bInner: usize,
+  transposeB: bool,
   c: usize,
   ldc: usize,
-  strideC: usize,
+  cOuter: usize,
+  cInner: usize,
   accumulate: bool,
   bias: usize,
   tileRows: i32,
@@ -397,15 +401,16 @@ export function sgemm(
     const item = <usize> (tile / (down * across)), rest = tile % (down * across);
     const i = (rest % down) * tileRows, j = (rest / down) * tileColumns;
     const rows = min(tileRows, m - i), columns = min(tileColumns, n - j);
-    const aHere = a + (item * strideA << 2), bHere = b + (item * strideB << 2);
+    const aHere = matrixAt(a, item, inner, aOuter, aInner);
+    const bHere = matrixAt(b, item, inner, bOuter, bInner);
     const at = <usize> j << 2;
-    const cHere = c + (item * strideC << 2) + <usize> i * ldc + at;
+    const cHere = matrixAt(c, item, inner, cOuter, cInner) + <usize> i * ldc + at;
     for (let block = 0; block < blocks; block++) {
       const p = block * kBlock, length = min(kBlock, k - p);
-      if (transB) {
+      if (transposeB) {
         packBTransposed(bHere + <usize> j * ldb + (<usize> p << 2), ldb, columns, length, bPack);
       } else packB(bHere + <usize> p * ldb + at, ldb, columns, length, bPack);
-      if (transA) {
+      if (transposeA) {
         packATransposed(aHere + <usize> p * lda + (<usize> i << 2), lda, rows, length, aPack);
       } else packA(aHere + <usize> i * lda + (<usize> p << 2), lda, rows, length, aPack);
       const first = block == 0;

@@ -1,6 +1,6 @@
 // Matrix times vector: what decoding one token at a time does. Bound by memory, so the matrix is read once, in order.
 
-import { scratch } from "./layout.as";
+import { matrixAt, scratch } from "./layout.as";
 
 /** Columns whose running sums stay in the L1 cache. */
 const COLUMN_BLOCK = 1024;
@@ -37,7 +37,7 @@ function put(
 }
 
 /**
- * Outputs [start, end) of `batch` products y = [y +] alpha * W x [+ bias], n outputs each.
+ * Outputs [start, end) of a batch of products y = [y +] alpha * W x [+ bias], n outputs each.
  *
  * `byRows`: W is n x k and y[j] is the dot product of row j with x; otherwise W is k x n. x is contiguous; y has the
  * element stride `incy`. All strides in elements.
@@ -49,15 +49,19 @@ export function sgemv(
   n: i32,
   k: i32,
   alpha: f32,
+  inner: usize,
   x: usize,
-  strideX: usize,
+  xOuter: usize,
+  xInner: usize,
   w: usize,
   ldw: usize,
-  strideW: usize,
+  wOuter: usize,
+  wInner: usize,
   byRows: bool,
   y: usize,
   incy: usize,
-  strideY: usize,
+  yOuter: usize,
+  yInner: usize,
   accumulate: bool,
   bias: usize,
   biasStep: usize,
@@ -70,8 +74,9 @@ export function sgemv(
     const item = <usize> (start / n);
     const first = start % n, last = min(n, first + end - start);
     start += last - first;
-    const xHere = x + (item * strideX << 2), wHere = w + (item * strideW << 2);
-    const yHere = y + (item * strideY << 2);
+    const xHere = matrixAt(x, item, inner, xOuter, xInner);
+    const wHere = matrixAt(w, item, inner, wOuter, wInner);
+    const yHere = matrixAt(y, item, inner, yOuter, yInner);
     let j = first;
     if (byRows) {
       for (; j + 4 <= last; j += 4) {

@@ -19,6 +19,17 @@ export function scratch(thread: i32): usize {
   return scratchStart() + <usize> thread * SCRATCH_BYTES;
 }
 
+/** The address of product `item`'s matrix; a batch has two strides, in elements, as in `MatmulParams`. */
+export function matrixAt(
+  base: usize,
+  item: usize,
+  inner: usize,
+  outerStride: usize,
+  innerStride: usize,
+): usize {
+  return base + (item / inner * outerStride + item % inner * innerStride << 2);
+}
+
 /** First byte that belongs to the caller when `threads` threads run. */
 export function heap_base(threads: i32): usize {
   return scratch(threads);

@@ -3,7 +3,7 @@
 
 const LOG2E = 0;
 
-const ROUND = 1; // 1.5 * 2^23: adding it rounds to a whole number that lies in the low bits
+const ROUND = 1; // 1.5 * 2^23: adding it rounds to an integer, which is in the low bits
 
 const LN2_HIGH = 2;
 

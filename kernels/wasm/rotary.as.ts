@@ -1,9 +1,9 @@
 // Rotary position embedding: pairs of a head's elements turned by the angle of their position (Su et al., 2021).
 
 /**
- * Rows [start, end), the heads of (batch, length, heads, width): y = x turned. `turns` (positions, width) holds the cosine of
- * pair i in column 2 i and its sine in column 2 i + 1. A row's position is its time step plus `first`, or plus its sequence's
- * number of `starts` (int32) where those are not 0. `direction` is 1, or -1 to turn back.
+ * Rows [start, end), the heads of (batch, length, heads, width): y = x turned. `turns` (tableRows, width) holds the cosine of
+ * pair i in column 2 i and its sine in column 2 i + 1. A row's position is its time step plus `position`, or plus its
+ * sequence's number of `positions` (int32) where those are not 0. `direction` is 1, or -1 to turn back.
  */
 export function rotary(
   thread: i32,
@@ -11,13 +11,13 @@ export function rotary(
   end: i32,
   x: usize,
   turns: usize,
-  starts: usize,
+  positions: usize,
   y: usize,
   firstRow: i32,
   length: i32,
   heads: i32,
   width: i32,
-  first: i32,
+  position: i32,
   direction: f32,
   halfSplit: bool,
 ): void {
@@ -27,7 +27,7 @@ export function rotary(
   const signs = f32x4(-direction, direction, -direction, direction);
   for (let r = start; r < end; r++) {
     const step = (firstRow + r) / heads, sequence = step / length;
-    const from = starts ? load<i32>(starts + (<usize> sequence << 2)) : first;
+    const from = positions ? load<i32>(positions + (<usize> sequence << 2)) : position;
     const t = turns + <usize> (from + step - sequence * length) * bytes;
     const xRow = x + <usize> r * bytes, yRow = y + <usize> r * bytes;
     if (halfSplit) {

@@ -36,7 +36,7 @@ export async function convert(
   }
   const isNew = !await exists(target);
   using interrupt: Interrupt = new Interrupt(() => {
-    if (isNew) removeIfThere(target); // half a model is of no use
+    if (isNew) removeIfThere(target); // half a model is useless
     console.error("stopped");
     Deno.exit(interrupt.exitCode);
   });

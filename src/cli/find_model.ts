@@ -29,7 +29,7 @@ export type Found =
   | { model: TextModel; tokenizer: Tokenizer }
   | { interpreter: Interpreter };
 
-/** The model of a folder, file or name. Throws where there is none, with a word about what to name instead. */
+/** The model of a folder, file or name. Throws where there is none; the message says what to name instead. */
 export async function findModel(folder: string, device: Device): Promise<Found> {
   if (folder.endsWith(".bin")) return await loadLlama2cFiles(folder, device);
   if (await exists(`${folder}/target_vocabulary.json`)) {

@@ -78,13 +78,13 @@ export class Interpreter {
   /** The ids of sentences (rows, words) on the model's device, filled with `<PAD>` to the length of the longest. */
   read(sentences: readonly string[]): Tensor {
     // <EOS> takes one place.
-    const most = this.model.config.maxPositionEmbeddings - 1;
+    const maxWords = this.model.config.maxPositionEmbeddings - 1;
     const counts = sentences.map((sentence) => wordsOf(sentence).length);
     counts.forEach((count, i) => {
       if (count === 0) throw new RangeError("There are no words to translate");
-      if (count > most) {
+      if (count > maxWords) {
         throw new RangeError(
-          `"${sentences[i]}" has ${count} words; this translator reads ${most} at most`,
+          `"${sentences[i]}" has ${count} words; this translator reads ${maxWords} at most`,
         );
       }
     });

@@ -57,6 +57,6 @@ function readIds(text: string, vocabSize: number): number[] {
   return text.split(/[\s,\[\]]+/).filter(Boolean).map((word) => {
     const id = Number(word);
     if (Number.isInteger(id) && id >= 0 && id < vocabSize) return id;
-    throw new UsageError(`"${word}" is no id from 0 to ${vocabSize - 1}`);
+    throw new UsageError(`"${word}" is not an id from 0 to ${vocabSize - 1}`);
   });
 }

@@ -93,26 +93,42 @@ async function run(
   });
   const { signal } = interrupt;
   const first = training.step;
+  let started = 0, told = 0;
+  const tell = (outcomes: readonly StepOutcome[]) => {
+    if (outcomes.length === 0) return;
+    const now = performance.now();
+    const seconds = (now - told) / 1000 / outcomes.length;
+    told = now;
+    for (const outcome of outcomes) {
+      const perStep = (now - started) / 1000 / (training.step - first);
+      const { step, lr } = outcome;
+      report.step(step, options, outcome, { lr, seconds, left: perStep * (options.steps - step) });
+    }
+  };
   try {
     if (first === 0) await checks.validate(0, signal);
-    const started = performance.now();
-    while (training.step < options.steps && !interrupt.requested) {
-      const lr = schedule(training.step + 1);
-      const stepStarted = performance.now();
-      const outcome = await takeStep(training, lr, options, report);
-      const now = performance.now();
-      const { step } = training;
-      report.step(step, options, outcome, {
-        lr,
-        seconds: (now - stepStarted) / 1000,
-        left: (now - started) / 1000 / (step - first) * (options.steps - step),
-      });
+    started = told = performance.now();
+    while (training.launched < options.steps && !interrupt.requested) {
+      tell(await takeStep(training, schedule(training.launched + 1), options, report));
+      const step = training.launched;
+      if (!isMilestone(step, options) && !checks.isDue(step)) continue;
+      await settle(training, tell);
       await checks.after(step, signal);
       if (isMilestone(step, options)) await save(training, report);
+      told = performance.now();
     }
+    await settle(training, tell);
   } catch (error) {
     if (error !== signal.reason) throw error; // a check that was not ended
   }
+}
+
+/** Waits for what is launched; throws what ended the run. */
+async function settle(
+  training: Training,
+  tell: (outcomes: readonly StepOutcome[]) => void,
+): Promise<void> {
+  for (let some; (some = await training.settle()).length > 0;) tell(some);
 }
 
 /** A step, with a bar, or where there is no terminal now and then a line, of its sequences, speed and mean loss so far. */
@@ -121,8 +137,8 @@ async function takeStep(
   lr: number,
   { totalBatch, context }: Options,
   report: Report,
-): Promise<StepOutcome> {
-  const label = `step ${training.step + 1}`;
+): Promise<StepOutcome[]> {
+  const label = `step ${training.launched + 1}`;
   const total = totalBatch / context;
   using bar = await openProgress({ label, total, unit: "sequences", lineEvery: 30 });
   const started = performance.now();

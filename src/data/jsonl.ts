@@ -13,7 +13,7 @@ export interface JsonLine {
  * The objects in `text`, one a line; empty lines are left out. `file` and the number of the first line are for
  * messages.
  *
- * @throws {FileFormatError} where a line is no JSON object; the message names the line
+ * @throws {FileFormatError} where a line is not JSON object; the message names the line
  */
 export function* parseJsonLines(text: string, file: string, firstLine = 1): Generator<JsonLine> {
   let line = firstLine;
@@ -50,7 +50,7 @@ function parseObject(part: string, file: string, line: number): Record<string, u
   try {
     value = JSON.parse(line === 1 ? part.replace(/^\uFEFF/, "") : part);
   } catch (cause) {
-    throw new FileFormatError(`line ${line}: is no JSON: ${(cause as Error).message}`, {
+    throw new FileFormatError(`line ${line}: is not JSON: ${(cause as Error).message}`, {
       file,
       cause,
     });

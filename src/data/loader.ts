@@ -105,11 +105,15 @@ export class TokenLoader implements AsyncDisposable {
     const { batchSize, contextSize, vocabSize = Infinity, ranks = 1, rank = 0 } = options;
     for (const [name, value] of Object.entries({ batchSize, contextSize, ranks })) {
       if (!Number.isSafeInteger(value) || value < 1) {
-        throw new RangeError(`Expected ${name} to be a whole number above 0 but found ${value}`);
+        throw new RangeError(
+          `TokenLoader: expected an integer ${name} of 1 or more but got ${value}`,
+        );
       }
     }
     if (!Number.isSafeInteger(rank) || rank < 0 || rank >= ranks) {
-      throw new RangeError(`Expected rank to be a whole number below ${ranks} but found ${rank}`);
+      throw new RangeError(
+        `TokenLoader: expected an integer rank from 0 to ${ranks - 1} but got ${rank}`,
+      );
     }
     this.batchSize = batchSize;
     this.contextSize = contextSize;
@@ -124,7 +128,9 @@ export class TokenLoader implements AsyncDisposable {
       if (source.length === 0) throw new RangeError(`${source.name}: holds no tokens`);
       total += source.length;
     }
-    if (total < 2) throw new RangeError(`Expected at least 2 tokens of data but found ${total}`);
+    if (total < 2) {
+      throw new RangeError(`TokenLoader: expected at least 2 tokens of data but got ${total}`);
+    }
     this.corpusTokens = total;
     this.#corpusHash = hashLengths(sources.map((source) => source.length));
   }
@@ -200,14 +206,14 @@ export class TokenLoader implements AsyncDisposable {
    * Goes to where a loader on the same data stood when `state()` was called. Batch and context size
    * may be others.
    *
-   * @throws {RangeError} where the state was saved on other data or is none
+   * @throws {RangeError} for an invalid state, or one that was saved on other data
    */
   restore(state: TokenLoaderState): void {
     const { corpusTokens, corpusHash, position, seed } = state ?? {};
     if (corpusTokens !== this.corpusTokens || corpusHash !== this.#corpusHash) {
       throw new RangeError(
-        `Expected the position of a loader on the same ${this.shards.length} shards with ` +
-          `${this.corpusTokens} tokens, found one on ${corpusTokens} tokens (${corpusHash}, here ` +
+        `TokenLoader: expected the position of a loader on the same ${this.shards.length} shards with ` +
+          `${this.corpusTokens} tokens but got one on ${corpusTokens} tokens (${corpusHash}, here ` +
           `${this.#corpusHash})`,
       );
     }
@@ -215,14 +221,14 @@ export class TokenLoader implements AsyncDisposable {
       const order = (seed: number | undefined) =>
         seed === undefined ? "in order" : `shuffled by ${seed}`;
       throw new RangeError(
-        `Expected the position of a loader whose data is ${order(this.#shuffle?.seed)}, found one ${
-          order(seed)
-        }`,
+        `TokenLoader: expected the position of a loader whose data is ${
+          order(this.#shuffle?.seed)
+        } but got one ${order(seed)}`,
       );
     }
     if (!Number.isSafeInteger(position) || position < 0) {
       throw new RangeError(
-        `Expected position to be a whole number of at least 0, found ${position}`,
+        `TokenLoader: expected an integer position of 0 or more but got ${position}`,
       );
     }
     this.#position = position;

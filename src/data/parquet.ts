@@ -89,7 +89,7 @@ export class ParquetTexts implements Disposable {
    *
    * @throws {FileFormatError} where it is no parquet file, is cut short, or has no such column of texts
    */
-  static async open(path: string | URL, column = "text"): Promise<ParquetTexts> {
+  static async open(path: string | URL, column?: string): Promise<ParquetTexts> {
     const library = await loadLibrary();
     const source = await FileSource.open(path);
     try {
@@ -98,7 +98,7 @@ export class ParquetTexts implements Disposable {
         source,
         library,
         metadata,
-        findColumn(metadata, column, library, source),
+        findColumn(metadata, column ?? "text", library, source),
       );
     } catch (error) {
       source.close();
@@ -322,7 +322,7 @@ function readPageHeader(reader: { view: DataView; offset: number }, library: Lib
 
 async function readMetadata(source: FileSource, library: Library): Promise<FileMetaData> {
   const broken = (reason: string, offset: number, cause?: unknown) =>
-    new FileFormatError(`is no whole parquet file: ${reason}`, {
+    new FileFormatError(`is not a complete parquet file: ${reason}`, {
       file: source.name,
       offset,
       cause,

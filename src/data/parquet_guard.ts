@@ -88,15 +88,15 @@ class ThriftCheck {
     return this.#view.getUint8(this.#at - 1);
   }
 
-  /** A number of so many bytes at most. */
-  #varint(most: number): number {
+  /** A number of at most `max` bytes. */
+  #varint(max: number): number {
     let value = 0;
-    for (let i = 0; i < most; i++) {
+    for (let i = 0; i < max; i++) {
       const byte = this.#byte();
       value += (byte & 0x7f) * 2 ** (7 * i);
       if (byte < 0x80) return value;
     }
-    throw new RangeError(`a number of more than ${most} bytes at byte ${this.#at - most}`);
+    throw new RangeError(`a number of more than ${max} bytes at byte ${this.#at - max}`);
   }
 }
 

@@ -33,7 +33,7 @@ const MAX_PAGE_BYTES = 256 * 2 ** 20;
 /** A few bytes can name any number of rows: all without a text, or all with the same one. */
 const MAX_CHEAP_ROWS = 2 ** 20;
 /** No byte can become more than these many in the formats that have to be told the length. */
-const MOST_PER_BYTE: Readonly<Record<string, number>> = { SNAPPY: 24, LZ4: 256, LZ4_RAW: 256 };
+const MAX_PER_BYTE: Readonly<Record<string, number>> = { SNAPPY: 24, LZ4: 256, LZ4_RAW: 256 };
 const ENCODINGS: readonly unknown[] = [
   ...["PLAIN", "PLAIN_DICTIONARY", "RLE_DICTIONARY"],
   ...["DELTA_LENGTH_BYTE_ARRAY", "DELTA_BYTE_ARRAY"],
@@ -50,10 +50,10 @@ export function checkHeader(header: PageHeader): void {
       `expected a page of at most ${MAX_PAGE_BYTES} bytes but it has ${bytes}, ${compressed} compressed`,
     );
   }
-  const most = MAX_CHEAP_ROWS + 8 * bytes;
+  const maxRows = MAX_CHEAP_ROWS + 8 * bytes;
   const rows = rowsOf(header) ?? header.dictionary_page_header?.num_values ?? 0;
-  if (!(isSize(rows) && rows <= most)) {
-    throw new RangeError(`expected at most ${most} rows in a page but it has ${rows}`);
+  if (!(isSize(rows) && rows <= maxRows)) {
+    throw new RangeError(`expected at most ${maxRows} rows in a page but it has ${rows}`);
   }
 }
 
@@ -226,11 +226,11 @@ function inflate(
       return zlib.brotliDecompressSync(bytes, options);
   }
   const decompressor = compressors[codec === "LZ4" && !isHadoopLz4(bytes) ? "LZ4_RAW" : codec];
-  if (!Object.hasOwn(MOST_PER_BYTE, codec) || !decompressor) {
+  if (!Object.hasOwn(MAX_PER_BYTE, codec) || !decompressor) {
     throw new RangeError(`pages compressed by ${codec}`);
   }
   const claimed = codec === "SNAPPY" ? snappyLength(bytes) : length;
-  if (claimed !== length || length > MOST_PER_BYTE[codec]! * bytes.length) {
+  if (claimed !== length || length > MAX_PER_BYTE[codec]! * bytes.length) {
     throw new RangeError(`${bytes.length} bytes of ${codec} that claim to be ${length}`);
   }
   return decompressor(bytes, length);

@@ -53,7 +53,9 @@ export class ShardWriter {
     this.#options = { tokensPerShard: 1e8, validationShards: 1, format: "npy", ...options };
     const { tokensPerShard } = this.#options;
     if (!Number.isSafeInteger(tokensPerShard) || tokensPerShard < 1) {
-      throw new RangeError(`Expected tokensPerShard to be at least 1 but found ${tokensPerShard}`);
+      throw new RangeError(
+        `ShardWriter: expected tokensPerShard of 1 or more but got ${tokensPerShard}`,
+      );
     }
     this.#folder = toPath(folder);
     this.#buffer = new Uint16Array(tokensPerShard);
@@ -68,7 +70,7 @@ export class ShardWriter {
     for (let i = 0; i < tokens.length; i++) {
       const id = tokens[i]!;
       if (!(id >= 0 && id <= 0xffff)) {
-        throw new RangeError(`Token id ${id} at index ${i} does not fit into uint16`);
+        throw new RangeError(`ShardWriter: expected ids below 65,536 but got ${id} at index ${i}`);
       }
       this.#buffer[this.#used++] = id;
       if (this.#used === this.#buffer.length) await this.#flush();

@@ -71,7 +71,9 @@ export class TranslationRows implements TranslationLengths {
       const picked = new Int32Array(pairs.length * length);
       for (let i = 0; i < pairs.length; i++) {
         if (!(pairs[i]! >= 0 && pairs[i]! < count)) {
-          throw new RangeError(`TranslationRows: there is no pair ${pairs[i]} of ${count}`);
+          throw new RangeError(
+            `TranslationRows: expected pairs from 0 to ${count - 1} but got ${pairs[i]}`,
+          );
         }
         picked.set(rows.subarray(pairs[i]! * length, (pairs[i]! + 1) * length), i * length);
       }

@@ -15,7 +15,7 @@ export interface ZipEntry {
 /** What is in a file is held in memory; a few bytes of an archive can become a thousand times as many. */
 const MAX_ENTRY_BYTES = 2 ** 29;
 /** Deflate makes no more than these of one byte. */
-const MOST_PER_BYTE = 1032;
+const MAX_PER_BYTE = 1032;
 /** The ways of compression that are read: none, and deflate. */
 const METHODS: readonly unknown[] = [0, 8];
 
@@ -43,7 +43,7 @@ export async function readZipEntry(
   const broken = (cause: unknown, offset: number): never => {
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new FileFormatError(
-      `is no whole zip archive, it may have been cut short: ${reason.toLowerCase()}`,
+      `is not a complete zip archive, it may have been cut short: ${reason.toLowerCase()}`,
       { file, offset, cause },
     );
   };
@@ -52,8 +52,8 @@ export async function readZipEntry(
   for (const entry of entries) {
     if (entry.directory || !choose(entry.filename)) continue;
     const { compressionMethod: method, compressedSize: packed, uncompressedSize: size } = entry;
-    const most = Math.min(MAX_ENTRY_BYTES, MOST_PER_BYTE * Math.min(packed, archive.length));
-    if (!METHODS.includes(method) || !(size <= most)) {
+    const maxBytes = Math.min(MAX_ENTRY_BYTES, MAX_PER_BYTE * Math.min(packed, archive.length));
+    if (!METHODS.includes(method) || !(size <= maxBytes)) {
       throw new FileFormatError(
         `holds a file of ${size} bytes in ${packed} by method ${method}, expected deflate and at most ` +
           `${MAX_ENTRY_BYTES} bytes`,

@@ -33,12 +33,14 @@ export function checkPrompts(
 ): void {
   prompts.forEach((prompt, p) => {
     const which = prompts.length === 1 ? "the prompt" : `prompt ${p}`;
-    if (prompt.length === 0) throw new RangeError(`${op}: ${which} is empty`);
+    if (prompt.length === 0) {
+      throw new RangeError(`${op}: expected tokens in ${which} but got none`);
+    }
     for (let i = 0; i < prompt.length; i++) {
       const id = prompt[i]!;
       if (!(Number.isInteger(id) && id >= 0 && id < vocabSize)) {
         throw new RangeError(
-          `${op}: id ${id} at ${i} of ${which} is not in a vocabulary of ${vocabSize}`,
+          `${op}: expected ids from 0 to ${vocabSize - 1} but got ${id} at ${i} of ${which}`,
         );
       }
     }
@@ -64,7 +66,7 @@ export function checkedLength(
   }
   if (!slides && longest + Math.max(made, 1) - 1 > contextSize) {
     throw new RangeError(
-      `${op}: ${what} of ${longest} tokens and ${made} more are over a context of ${contextSize}`,
+      `${op}: expected at most ${contextSize} tokens of context but got ${what} of ${longest} and ${made} more`,
     );
   }
   return made;

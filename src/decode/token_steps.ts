@@ -191,13 +191,13 @@ export class Sequences implements Disposable {
   #mark(): void {
     if (!this.#seen || !this.#one || !this.#last) return;
     const [batch, capacity] = this.#seen.shape as [number, number];
-    const bindings = { x: this.#one, starts: this.#last, y: this.#seen };
+    const bindings = { x: this.#one, positions: this.#last, y: this.#seen };
     this.#model.device.launch(writeRows, bindings, {
       batch,
       time: 1,
       width: 1,
       capacity,
-      start: 0,
+      position: 0,
     });
   }
 

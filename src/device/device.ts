@@ -62,7 +62,7 @@ export interface Region {
   readonly byteLength: number;
 }
 
-/** Where tensors live and kernels run. Open one with `openDevice`. */
+/** Holds tensors and runs kernels. Open one with `openDevice`. */
 export interface Device extends Disposable {
   /** `webgpu` or `cpu`. */
   readonly kind: "webgpu" | "cpu";

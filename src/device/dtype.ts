@@ -26,9 +26,9 @@ export function viewOf(
   return new arrays[dtype](buffer as ArrayBuffer, byteOffset, length);
 }
 
-/** A new typed array from a list of numbers, converted as JavaScript's typed arrays convert. */
-export function arrayOf(dtype: DType, values: ArrayLike<number>): TypedArray {
-  return new arrays[dtype](values);
+/** A new typed array of zeros, or of a list of numbers, converted as JavaScript's typed arrays convert. */
+export function arrayOf(dtype: DType, values: ArrayLike<number> | number): TypedArray {
+  return new arrays[dtype](values as number);
 }
 
 /** The element type of a typed array; throws a `TypeError` for any other array. */
@@ -38,7 +38,7 @@ export function dtypeOf(array: ArrayBufferView): DType {
   if (array instanceof Uint32Array) return "u32";
   if (array instanceof Float16Array) return "f16";
   throw new TypeError(
-    `Expected a Float32Array, Float16Array, Int32Array or Uint32Array but got ${array.constructor.name}`,
+    `dtypeOf: expected a Float32Array, Float16Array, Int32Array or Uint32Array but got ${array.constructor.name}`,
   );
 }
 

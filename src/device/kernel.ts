@@ -66,21 +66,32 @@ export interface GpuProgram {
   readonly iterations?: number;
 }
 
+/** Byte addresses of bindings in the memory that all threads share; 0 for one that is not given. */
+export type Addresses = Readonly<Record<string, number>>;
+
+/** What SIMD implementations compute with: threads that run WASM kernels over one shared memory, and BLAS. */
+export interface CpuContext {
+  /** The memory that all threads share; bindings lie in it. */
+  readonly memory: WebAssembly.Memory;
+  /** Threads that take part, the calling one included. */
+  readonly threads: number;
+  /** Runs a kernel over `[0, count)` in pieces of `chunk`, on all threads; waits for all. */
+  run(name: string, count: number, chunk: number, ...values: number[]): void;
+  /** The machine's BLAS, where there is one: the kernel of its products, and whether a call uses its own thread alone. */
+  readonly blas?: {
+    readonly kernel: { readonly name: string };
+    readonly singleThreaded: boolean;
+  } | undefined;
+}
+
 /** What the WASM SIMD implementation is given. */
-export interface SimdJob<P> {
-  /** Byte address of each binding in the shared memory, f16 converted to f32; 0 for one that is not given. */
-  readonly at: Readonly<Record<string, number>>;
+export interface SimdJob<P> extends CpuContext {
+  /** Where each binding lies, f16 converted to f32. */
+  readonly at: Addresses;
   /** The element types of the launch's bindings. */
   readonly bindings: Readonly<Record<string, { readonly dtype: DType } | undefined>>;
   /** The launch's parameters. */
   readonly params: P;
-  /** Runs a WASM export over `[0, count)` in pieces of `chunk`, on all threads; waits for all. */
-  run(name: string, count: number, chunk: number, ...args: number[]): void;
-  /** Threads that take part. */
-  readonly threads: number;
-  /** The pool and BLAS, for the helpers of `src/device/cpu/`. */
-  // deno-lint-ignore no-explicit-any -- the CPU device narrows it; kernels only hand it on
-  readonly context: any;
 }
 
 /** A computation: its specification and its implementations. */

@@ -52,7 +52,7 @@ async function choose(
   { kind, gpu: asked }: OpenOptions,
 ): Promise<{ device: Device; why: string }> {
   if (kind !== undefined && kind !== "webgpu" && kind !== "cpu") {
-    throw new TypeError(`There is no device of kind "${kind}"; there are "webgpu" and "cpu"`);
+    throw new TypeError(`openDevice: expected kind "webgpu" or "cpu" but got "${kind}"`);
   }
   if (kind === "cpu") return { device: CpuDevice.open(), why: "it was asked for" };
   const gpu = await chooseGpu(asked);
@@ -87,7 +87,7 @@ async function findAdapter(
   try {
     const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
     if (adapter && isOpenGlAdapter(adapter)) {
-      return { adapter: null, why: `WebGPU is of no use here: ${NO_OPENGL}` };
+      return { adapter: null, why: `WebGPU cannot be used here: ${NO_OPENGL}` };
     }
     return { adapter, why: "WebGPU finds no adapter on this machine" };
   } catch (error) {

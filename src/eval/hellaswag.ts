@@ -16,7 +16,7 @@ import { IGNORED, tokenLosses } from "./token_losses.ts";
 export interface LogitsModel {
   /** Its sequences have at most `maxPositionEmbeddings` tokens. */
   readonly config: { readonly maxPositionEmbeddings: number };
-  /** Where it lives. */
+  /** The device. */
   readonly device: Device;
   /** Scores (B, T, V) of the token after each of `ids` (B, T), of `i32`. */
   logits(ids: Tensor): Tensor;

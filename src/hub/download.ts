@@ -184,7 +184,7 @@ class Part implements Disposable {
     await Deno.rename(this.path, this.#target);
   }
 
-  /** Leaves nothing behind where nothing has come. */
+  /** Removes the part file where nothing was received. */
   async discardIfEmpty(): Promise<void> {
     const { size, ino } = await this.#file.stat();
     if (size > 0 || ino !== await inodeOf(this.path)) return;

@@ -22,11 +22,11 @@ export interface HttpOptions {
    * 1 KiB per second has to come, or the attempt counts as failed.
    */
   stallTimeout?: number;
-  /** Aborts it; of a download, what has come stays for the next call. */
+  /** Aborts it; what a download received stays for the next call. */
   signal?: AbortSignal | undefined;
 }
 
-/** A download failed for good; what has come so far stays beside the path, for the next call. */
+/** A download failed for good; what was received stays beside the path for the next call. */
 export class DownloadError extends Error {
   /** Name of the class, as messages show it. */
   override name = "DownloadError";
@@ -198,17 +198,17 @@ export class Exchange implements Disposable {
         windowBytes += piece.value.byteLength;
         const now = performance.now();
         if (now < windowEnd) continue;
-        const least = MIN_RATE * this.#stallTimeout / 1000;
-        if (windowBytes < least) {
+        const minBytes = MIN_RATE * this.#stallTimeout / 1000;
+        if (windowBytes < minBytes) {
           throw new TransientError(
-            `expected ${MIN_RATE} bytes per second at least but got ${windowBytes} in ${this.#stallTimeout} ms`,
+            `expected ${MIN_RATE} bytes per second or more but got ${windowBytes} in ${this.#stallTimeout} ms`,
           );
         }
         windowEnd = now + this.#stallTimeout;
         windowBytes = 0;
       }
     } finally {
-      await reader?.cancel().catch(() => {}); // nothing to cancel where all has come
+      await reader?.cancel().catch(() => {}); // nothing to cancel after the last byte
     }
   }
 

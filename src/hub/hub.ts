@@ -55,7 +55,7 @@ const MAX_LISTING_BYTES = 2 ** 25;
 /** Pages that a listing may have; the hub's own have 1,000 files a page. */
 const MAX_LISTING_PAGES = 1000;
 
-/** Makes the error about a listing that is none. */
+/** Makes the error about an invalid listing. */
 type Refuse = (message: string) => Error;
 
 /** Retries of what takes hours without anyone there. */
@@ -64,7 +64,7 @@ const PATIENCE = { retries: 8, retryDelay: 1000 };
 /**
  * The files in a folder of a data set, in the order of their paths, all of one commit. Needs `--allow-net` for the hub.
  *
- * @throws {DownloadError} where the hub refuses, the retries are used up, or the answer is no list of files, names a
+ * @throws {DownloadError} where the hub refuses, the retries are used up, or the answer is not a list of files, names a
  * path outside the data set, or has more than 32 MiB or 1,000 pages
  */
 export async function listHubFiles(
@@ -114,7 +114,7 @@ export async function askRevision(
 /**
  * The files that {@linkcode askRevision} brought.
  *
- * @throws what `refuse` makes of a message, where it is no list of files
+ * @throws what `refuse` makes of a message, where it is not a list of files
  */
 export function filesOfRevision(repository: string, about: unknown, refuse: Refuse): HubFile[] {
   const commit = commitOf(about, refuse);

@@ -71,7 +71,7 @@ export interface CheckpointFile {
 /** Path of the checkpoint of a step: `folder/step_00000010.safetensors`. */
 export function checkpointPath(folder: string | URL, step: number): string {
   if (!Number.isSafeInteger(step) || step < 0) {
-    throw new RangeError(`Expected step to be a whole number of at least 0 but found ${step}`);
+    throw new RangeError(`checkpointPath: expected an integer step of 0 or more but got ${step}`);
   }
   return join(toPath(folder), `step_${String(step).padStart(8, "0")}.safetensors`);
 }
@@ -112,7 +112,9 @@ export async function saveCheckpoint(
 ): Promise<string> {
   const path = checkpointPath(folder, step);
   const keep = options?.keep ?? 3;
-  if (!(keep >= 1)) throw new RangeError(`Expected keep to be at least 1 but found ${keep}`);
+  if (!(keep >= 1)) {
+    throw new RangeError(`saveCheckpoint: expected keep of 1 or more but got ${keep}`);
+  }
   const entries = [...content.tensors];
   const metadata = {
     format: FORMAT,

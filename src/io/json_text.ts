@@ -24,23 +24,23 @@ export function parseJson(text: string): unknown {
 }
 
 /** A value of JSON in a message: as JSON, cut short. Takes no longer for a value that is large or nested deep. */
-export function shown(value: unknown, most: number = 60): string {
-  const text = beginning(value, most);
-  return text.length > most ? `${text.slice(0, most)}...` : text;
+export function shown(value: unknown, maxLength: number = 60): string {
+  const text = beginning(value, maxLength);
+  return text.length > maxLength ? `${text.slice(0, maxLength)}...` : text;
 }
 
-/** The beginning of a value's JSON, at least `most + 1` characters of it where there are so many. */
-function beginning(value: unknown, most: number): string {
-  if (typeof value === "string") return JSON.stringify(value.slice(0, most + 1));
+/** The beginning of a value's JSON, at least `maxLength + 1` characters of it where there are so many. */
+function beginning(value: unknown, maxLength: number): string {
+  if (typeof value === "string") return JSON.stringify(value.slice(0, maxLength + 1));
   if (typeof value !== "object" || value === null) return JSON.stringify(value) ?? "nothing";
   const isArray = Array.isArray(value);
   let text = isArray ? "[" : "{";
   // Each level takes a character of what is left, which bounds the depth, too.
   for (const [key, item] of isArray ? value.entries() : Object.entries(value)) {
-    if (text.length > most) return text;
+    if (text.length > maxLength) return text;
     if (text.length > 1) text += ",";
-    if (!isArray) text += `${beginning(key, most)}:`;
-    text += beginning(item, most - text.length);
+    if (!isArray) text += `${beginning(key, maxLength)}:`;
+    text += beginning(item, maxLength - text.length);
   }
   return text + (isArray ? "]" : "}");
 }

@@ -248,14 +248,16 @@ function npyDtype(data: NpyData): NpyDtype {
   for (const [dtype, type] of Object.entries(ARRAY_TYPES)) {
     if (data instanceof type) return dtype as NpyDtype;
   }
-  throw new TypeError(`Expected a typed array but found ${Object.prototype.toString.call(data)}`);
+  throw new TypeError(
+    `npy: expected a typed array but got ${Object.prototype.toString.call(data)}`,
+  );
 }
 
 function checkCount(data: NpyData, shape: readonly number[]): void {
   const count = shape.reduce((a, b) => a * b, 1);
   if (count !== data.length) {
     throw new RangeError(
-      `Shape (${shape.join(", ")}) holds ${count} elements, but the data has ${data.length}`,
+      `npy: expected ${count} elements for shape (${shape.join(", ")}) but got ${data.length}`,
     );
   }
 }

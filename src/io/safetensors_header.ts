@@ -52,7 +52,7 @@ export type TensorData =
   | Int8Array
   | Uint8Array;
 
-/** A tensor that is to be written. */
+/** A tensor to write. */
 export interface TensorEntry {
   /** Name in the file; any text but `__metadata__`. */
   name: string;

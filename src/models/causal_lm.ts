@@ -39,10 +39,8 @@ export interface CausalLMConfig {
   readonly numKeyValueHeads?: number;
 }
 
-/** What a forward pass hands to the layers. */
-export interface Pass {
-  /** Where the new tokens stand. */
-  readonly positions: NewPositions;
+/** What a forward pass hands to the layers, with where the new tokens stand. */
+export interface Pass extends NewPositions {
   /** The block's keys and values of earlier tokens. */
   readonly cache?: LayerCache | undefined;
   /** Where activations are dropped, the random numbers for it. */
@@ -95,8 +93,8 @@ export abstract class CausalLM<C extends CausalLMConfig = CausalLMConfig> extend
         `${this.constructor.name}: expected recompute without cache or observe but got both`,
       );
     }
-    const positions = cache?.extend(ids.shape[1]!, lengths) ?? { start: 0, starts: undefined };
-    const pass: Pass = { positions, dropout, observe: observe && byName(this, observe) };
+    const added = cache?.extend(ids.shape[1]!, lengths) ?? { position: 0 };
+    const pass: Pass = { ...added, dropout, observe: observe && byName(this, observe) };
     const states = [scoped(() => this.embed(ids, pass))];
     this.blocks.forEach((block, i) => {
       const forward = (x: Tensor) => block.forward(x, { ...pass, cache: cache?.layer(i) });

@@ -9,6 +9,7 @@
  * @module
  */
 import {
+  addTo,
   causalAttention,
   Dropout,
   Embedding,
@@ -64,13 +65,21 @@ class SelfAttention extends Module {
     this.heads = numAttentionHeads;
   }
 
-  forward(x: Tensor, { cache, dropout, observe }: Pass): Tensor {
-    // (B, T, E) to (B, T, 3 E), then three times (B, T, H, D)
-    const [queries, keys, values] = splitQueryKeyValue(this.c_attn.forward(x), this.heads);
+  /** What is added to `residual`, and that, both (B, T, E). */
+  forward(x: Tensor, pass: Pass, residual: Tensor): Tensor {
+    const y = this.#mix(this.c_attn.forward(x), pass);
+    return addTo(residual, this.c_proj, y, this.dropout, pass.dropout);
+  }
+
+  /** (B, T, 3 E) to (B, T, E) */
+  #mix(qkv: Tensor, { cache, observe }: Pass): Tensor {
+    const { pattern, heads } = this;
+    if (pattern.mixPacked && !cache && !observe) return pattern.mixPacked(qkv, heads);
+    const [queries, keys, values] = splitQueryKeyValue(qkv, heads); // each (B, T, H, D)
     const seen = cache?.append(keys, values) ?? { keys, values };
-    observe?.(this.pattern.weights(queries, seen), this); // (B, H, T, T)
-    const y = reshape(this.pattern.mix(queries, seen), x.shape); // (B, T, H, D) to (B, T, E)
-    return this.dropout.forward(this.c_proj.forward(y), dropout);
+    observe?.(pattern.weights(queries, seen), this); // (B, H, T, T)
+    const y = pattern.mix(queries, seen); // (B, T, H, D)
+    return reshape(y, [...y.shape.slice(0, 2), qkv.shape[2]! / 3]);
   }
 }
 
@@ -89,9 +98,10 @@ class MLP extends Module {
     this.dropout = new Dropout(dropout);
   }
 
-  forward(x: Tensor, { dropout }: Pass): Tensor {
+  /** What is added to `residual`, and that, both (B, T, E). */
+  forward(x: Tensor, { dropout }: Pass, residual: Tensor): Tensor {
     x = gelu(this.c_fc.forward(x), { approximate: this.approximate }); // (B, T, F)
-    return this.dropout.forward(this.c_proj.forward(x), dropout); // (B, T, E)
+    return addTo(residual, this.c_proj, x, this.dropout, dropout);
   }
 }
 
@@ -117,8 +127,8 @@ class Block extends Module {
 
   forward(x: Tensor, pass: Pass): Tensor {
     return scoped(() => {
-      x = add(x, this.attn.forward(this.ln_1.forward(x), pass)); // (B, T, E)
-      return add(x, this.mlp.forward(this.ln_2.forward(x), pass)); // (B, T, E)
+      x = this.attn.forward(this.ln_1.forward(x), pass, x); // (B, T, E)
+      return this.mlp.forward(this.ln_2.forward(x), pass, x); // (B, T, E)
     });
   }
 }
@@ -164,9 +174,9 @@ export class GPT2 extends CausalLM<Required<GPT2Config>> {
   }
 
   /** Token vectors, with what tells positions where the model adds that, (B, T, E). */
-  protected embed(ids: Tensor, { positions, dropout }: Pass): Tensor {
-    const places = positionRows(this.wpe.weight, ids.shape[1]!, positions); // (T, E)
-    return this.drop.forward(add(this.wte.forward(ids), places), dropout); // (B, T, E)
+  protected embed(ids: Tensor, pass: Pass): Tensor {
+    const places = positionRows(this.wpe.weight, ids.shape[1]!, pass); // (T, E)
+    return this.drop.forward(add(this.wte.forward(ids), places), pass.dropout); // (B, T, E)
   }
 
   /** The blocks. */

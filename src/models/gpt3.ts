@@ -44,9 +44,9 @@ export class GPT3 extends GPT2 {
 function sparsePattern(blockSize: number): AttentionPattern {
   const layout = "BTHD";
   return {
-    mix: (queries, { keys, values, keyLength, starts: positions }) =>
+    mix: (queries, { keys, values, keyLength, positions }) =>
       sparseAttention(queries, keys, values, { blockSize, layout, keyLength, positions }),
-    weights: (queries, { keys, keyLength, starts: positions }) =>
+    weights: (queries, { keys, keyLength, positions }) =>
       sparseAttentionWeights(queries, keys, { blockSize, layout, keyLength, positions }),
   };
 }

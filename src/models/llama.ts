@@ -87,10 +87,10 @@ class SelfAttention extends Module {
     this.config = config;
   }
 
-  forward(x: Tensor, { positions, cache, observe }: Pass): Tensor {
+  forward(x: Tensor, { position, positions, cache, observe }: Pass): Tensor {
     const { numAttentionHeads: H, numKeyValueHeads: Hkv } = this.config;
     const { ropeTheta: theta, ropeScaling: scaling, ropeLayout: layout } = this.config;
-    const rope = { theta, scaling, layout, ...positions };
+    const rope = { theta, scaling, layout, position, positions };
     const queries = rotary(splitHeads(this.q_proj.forward(x), H), rope); // (B, T, H, D)
     const keys = rotary(splitHeads(this.k_proj.forward(x), Hkv), rope); // (B, T, Hkv, D)
     const values = splitHeads(this.v_proj.forward(x), Hkv); // (B, T, Hkv, D)

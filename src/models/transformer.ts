@@ -125,8 +125,7 @@ export class Transformer extends Module {
     checkTokens("Transformer source", sourceIds, this.config.maxPositionEmbeddings);
     const valid = notEqual(sourceIds, this.config.padTokenId);
     const pass = this.#pass(options ?? {});
-    const beginning = { start: 0, starts: undefined };
-    const states = [this.#embed(this.encoder.embed, sourceIds, beginning, pass)];
+    const states = [this.#embed(this.encoder.embed, sourceIds, { position: 0 }, pass)];
     this.encoder.layers.forEach((layer, i) => states.push(layer.forward(states[i]!, valid, pass)));
     return states;
   }
@@ -162,11 +161,11 @@ export class Transformer extends Module {
       );
     }
     const { cache, lengths } = options ?? {};
-    const positions = cache?.extend(ids.shape[1]!, lengths) ?? { start: 0, starts: undefined };
-    // A cache knows by itself what is padding.
+    const added = cache?.extend(ids.shape[1]!, lengths) ?? { position: 0 };
+    // A cache keeps track of padding.
     const valid = cache ? undefined : notEqual(ids, this.config.padTokenId);
     const pass = this.#pass(options ?? {});
-    const states = [this.#embed(this.decoder.embed, ids, positions, pass)];
+    const states = [this.#embed(this.decoder.embed, ids, added, pass)];
     this.decoder.layers.forEach((layer, i) => {
       const seen = { source: source[i]!, valid, cache: cache?.layer(i) };
       states.push(layer.forward(states[i]!, seen, pass));
@@ -237,11 +236,11 @@ export class Transformer extends Module {
   }
 
   /** Embeddings plus sinusoids of their positions, (B, T, E). */
-  #embed(table: Embedding, ids: Tensor, positions: NewPositions, { dropout }: LayerPass): Tensor {
+  #embed(table: Embedding, ids: Tensor, added: NewPositions, { dropout }: LayerPass): Tensor {
     return scoped(() => {
       let x = table.forward(ids);
       if (this.config.tieWordEmbeddings) x = mul(x, Math.sqrt(this.config.hiddenSize));
-      x = add(x, positionRows(this.positions, ids.shape[1]!, positions));
+      x = add(x, positionRows(this.positions, ids.shape[1]!, added));
       return this.dropout.forward(x, dropout);
     });
   }

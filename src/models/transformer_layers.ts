@@ -181,7 +181,7 @@ class Attention extends Module {
   /** What the tokens of x (B, T, E) get from what they see. */
   forward(
     x: Tensor,
-    { keys, values, keyLength, keyValid, starts: positions }: SeenKeys,
+    { keys, values, keyLength, keyValid, positions }: SeenKeys,
     { causal, observe }: LayerPass & { readonly causal: boolean },
   ): Tensor {
     const queries = splitHeads(this.q_proj.forward(x), this.heads); // (B, T, H, D)

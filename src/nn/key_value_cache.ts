@@ -16,7 +16,7 @@ import type { Tensor } from "../tensor/tensor.ts";
 
 /** The sizes of a {@linkcode KeyValueCache}. */
 export interface KeyValueCacheOptions {
-  /** Where it lives. */
+  /** The device. */
   readonly device: Device;
   /** The type of keys and values. Default: `f32`. */
   readonly dtype?: DType | undefined;
@@ -37,12 +37,12 @@ export interface KeyValueCacheOptions {
 /** The positions that a forward pass adds. */
 export interface NewPositions {
   /** The position of the first new token; where the rows differ, that of the row furthest on. */
-  readonly start: number;
+  readonly position: number;
   /** The position of each row's new token, (B) of `i32`, where the rows differ. */
-  readonly starts: Tensor | undefined;
+  readonly positions?: Tensor | undefined;
 }
 
-/** What attention reads: longer than what has been filled, which `keyLength` and `starts` tell. */
+/** What attention reads: longer than what has been filled, which `keyLength` and `positions` tell. */
 export interface CachedKeys {
   /** (B, capacity, Hkv, D). */
   readonly keys: Tensor;
@@ -50,8 +50,8 @@ export interface CachedKeys {
   readonly values: Tensor;
   /** Positions filled in the row furthest on. */
   readonly keyLength: number;
-  /** As {@linkcode NewPositions.starts}. */
-  readonly starts: Tensor | undefined;
+  /** As {@linkcode NewPositions.positions}. */
+  readonly positions: Tensor | undefined;
 }
 
 /** The part of a cache that belongs to one layer. */
@@ -61,7 +61,7 @@ export interface LayerCache {
 }
 
 /**
- * Keys and values of every layer, and how far each sequence has come. It grows in steps up to the context, its
+ * Keys and values of every layer, and how long each sequence is. It grows in steps up to the context, its
  * rows can be reordered, repeated and dropped ({@linkcode KeyValueCache.select}), and a model may keep further
  * tensors in it that belong to its rows, as the cross-attention of a translator.
  *
@@ -70,7 +70,7 @@ export interface LayerCache {
  * goes on from its own end, one token at a time.
  */
 export class KeyValueCache implements Disposable {
-  /** The device it lives on. */
+  /** The device. */
   readonly device: Device;
   readonly #options: Required<KeyValueCacheOptions>;
   readonly #held = new Map<string, Tensor>();
@@ -82,7 +82,7 @@ export class KeyValueCache implements Disposable {
   #values: Tensor[] = [];
   /** Where the rows differ: the next position of each (B), and that of what is being added. */
   #next: Tensor | undefined;
-  #starts: Tensor | undefined;
+  #positions: Tensor | undefined;
 
   /** An empty cache. */
   constructor(options: KeyValueCacheOptions) {
@@ -96,7 +96,7 @@ export class KeyValueCache implements Disposable {
     return this.#batch;
   }
 
-  /** Positions of the sequence that has come furthest. */
+  /** Length of the longest sequence. */
   get length(): number {
     return this.#length;
   }
@@ -113,36 +113,40 @@ export class KeyValueCache implements Disposable {
    */
   extend(time: number, lengths?: readonly number[]): NewPositions {
     const { contextSize } = this.#options;
-    const start = this.#length;
-    if (start + time > contextSize) {
+    const position = this.#length;
+    if (position + time > contextSize) {
       throw new RangeError(
-        `KeyValueCache: ${time} more after ${start} positions are over a context of ${contextSize}`,
+        `KeyValueCache: expected at most ${contextSize} positions but got ${time} after ${position}`,
       );
     }
     if (this.#next && time !== 1) {
       throw new Error(
-        `KeyValueCache: rows of unequal length take one token at a time, not ${time}`,
+        `KeyValueCache: expected one token at a time, as rows are of unequal length, but got ${time}`,
       );
     }
     const unequal = lengths?.some((length) => length !== time);
-    if (unequal && start > 0) {
-      throw new Error("KeyValueCache: only the first tokens of a sequence may be padded");
+    if (unequal && position > 0) {
+      throw new Error(
+        "KeyValueCache: expected padding in the first tokens of a sequence only but got some later",
+      );
     }
     if (lengths && lengths.length !== this.#batch) {
-      throw new TypeError(`KeyValueCache: ${lengths.length} lengths for ${this.#batch} rows`);
+      throw new TypeError(
+        `KeyValueCache: expected ${this.#batch} lengths, one a row, but got ${lengths.length}`,
+      );
     }
-    if (start + time > this.#capacity) this.#grow(start + time);
-    this.#length = start + time;
+    if (position + time > this.#capacity) this.#grow(position + time);
+    this.#length = position + time;
     this.#added = time;
-    this.#starts?.dispose();
-    this.#starts = undefined;
+    this.#positions?.dispose();
+    this.#positions = undefined;
     if (unequal) {
       this.#next = this.#own(() => tensor(Int32Array.from(lengths!), { device: this.device }));
     } else if (this.#next) {
-      this.#starts = this.#next;
-      this.#next = this.#own(() => add(this.#starts!, 1));
+      this.#positions = this.#next;
+      this.#next = this.#own(() => add(this.#positions!, 1));
     }
-    return { start, starts: this.#starts };
+    return { position, positions: this.#positions };
   }
 
   /** The part of layer `index`, counted from 0. */
@@ -158,7 +162,9 @@ export class KeyValueCache implements Disposable {
             );
           }
           if (x.requiresGrad) {
-            throw new Error("KeyValueCache: no gradient flows through a cache; use noGrad");
+            throw new Error(
+              "KeyValueCache: expected keys and values without a gradient but got some with one; use noGrad",
+            );
           }
         }
         this.#write(keys, this.#keys[index]!);
@@ -167,7 +173,7 @@ export class KeyValueCache implements Disposable {
           keys: this.#keys[index]!,
           values: this.#values[index]!,
           keyLength: this.#length,
-          starts: this.#starts,
+          positions: this.#positions,
         };
       },
     };
@@ -177,7 +183,9 @@ export class KeyValueCache implements Disposable {
   hold(name: string, tensor: Tensor): void {
     if (tensor.shape[0] !== this.#batch) {
       throw new TypeError(
-        `KeyValueCache: "${name}" ${formatShape(tensor.shape)} does not have ${this.#batch} rows`,
+        `KeyValueCache: expected ${this.#batch} rows in "${name}" but got ${
+          formatShape(tensor.shape)
+        }`,
       );
     }
     this.#held.get(name)?.dispose();
@@ -196,7 +204,9 @@ export class KeyValueCache implements Disposable {
   select(rows: readonly number[]): void {
     const bad = rows.find((row) => !(Number.isInteger(row) && row >= 0 && row < this.#batch));
     if (bad !== undefined) {
-      throw new RangeError(`KeyValueCache: there is no row ${bad} among ${this.#batch}`);
+      throw new RangeError(
+        `KeyValueCache: expected rows from 0 to ${this.#batch - 1} but got ${bad}`,
+      );
     }
     if (rows.length === this.#batch && rows.every((row, i) => row === i)) return;
     this.#own(() => {
@@ -249,7 +259,7 @@ export class KeyValueCache implements Disposable {
     this.dispose();
   }
 
-  /** Runs what makes tensors that live until the cache lets them go. */
+  /** Runs what makes tensors that the cache owns. */
   #own<R>(body: () => R): R {
     return unscoped(() => noGrad(body));
   }
@@ -265,7 +275,7 @@ export class KeyValueCache implements Disposable {
         if (x) {
           const [batch, time] = x.shape as [number, number];
           const width = kvHeads * headSize;
-          device.launch(writeRows, { x, y }, { batch, time, width, capacity, start: 0 });
+          device.launch(writeRows, { x, y }, { batch, time, width, capacity, position: 0 });
           x.dispose();
         }
         return y;
@@ -281,21 +291,21 @@ export class KeyValueCache implements Disposable {
   /** All rows are equally long again. */
   #even(): void {
     this.#next?.dispose();
-    this.#starts?.dispose();
-    this.#next = this.#starts = undefined;
+    this.#positions?.dispose();
+    this.#next = this.#positions = undefined;
   }
 
   #write(x: Tensor, y: Tensor): void {
-    const starts = this.#starts;
+    const positions = this.#positions;
     const width = x.size / (this.#batch * this.#added);
-    const start = starts ? 0 : this.#length - this.#added;
+    const position = positions ? 0 : this.#length - this.#added;
     const params = {
       batch: this.#batch,
       time: this.#added,
       width,
       capacity: this.#capacity,
-      start,
+      position,
     };
-    this.device.launch(writeRows, { x, starts, y }, params);
+    this.device.launch(writeRows, { x, positions, y }, params);
   }
 }

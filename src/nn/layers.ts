@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { add } from "../ops/elementwise.ts";
 import { dropout } from "../ops/random.ts";
 import { embedding } from "../ops/index.ts";
 import { layerNorm, rmsNorm } from "../ops/norm.ts";
@@ -149,4 +150,16 @@ export class Dropout extends Module {
   forward(x: Tensor, random: RandomState | undefined): Tensor {
     return random && this.p ? dropout(x, this.p, { random }) : x;
   }
+}
+
+/** `residual + dropout(layer(x))`, where nothing is dropped in one kernel. */
+export function addTo(
+  residual: Tensor,
+  layer: Linear,
+  x: Tensor,
+  drop: Dropout,
+  random: RandomState | undefined,
+): Tensor {
+  if (random && drop.p) return add(residual, drop.forward(layer.forward(x), random));
+  return layer.forward(x, residual);
 }

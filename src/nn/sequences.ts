@@ -13,10 +13,10 @@ import type { NewPositions } from "./key_value_cache.ts";
 export function positionRows(
   table: Tensor,
   length: number,
-  { start, starts }: NewPositions,
+  { position, positions }: NewPositions,
 ): Tensor {
-  if (starts) return embedding(table, reshape(starts, [starts.size, 1]));
-  return slice(table, [[start, start + length]]);
+  if (positions) return embedding(table, reshape(positions, [positions.size, 1]));
+  return slice(table, [[position, position + length]]);
 }
 
 /** The last of `x` (B, T, E) in every row, (B, E): at `lengths` - 1 where the rows are padded on the right. */

@@ -28,6 +28,31 @@ export function relu(x: Tensor): Tensor {
   return applyUnary("relu", x, "input");
 }
 
+/** Options of {@linkcode leakyRelu}. */
+export interface LeakyReluOptions {
+  /** The slope below 0. Default: 0.01. */
+  readonly negativeSlope?: number;
+}
+
+/**
+ * x above 0, `negativeSlope * x` below (Maas et al. 2013); NaN stays.
+ *
+ * @example
+ * ```ts
+ * import { CpuDevice, leakyRelu, tensor } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using x = tensor([-4, 0, 3], { device });
+ * using y = leakyRelu(x, { negativeSlope: 0.25 });
+ * assert.deepEqual(await y.toArray(), [-1, 0, 3]);
+ * ```
+ */
+export function leakyRelu(x: Tensor, { negativeSlope = 0.01 }: LeakyReluOptions = {}): Tensor {
+  checkFloat("leakyRelu", x);
+  return applyUnary("leakyRelu", x, "input", { slope: negativeSlope });
+}
+
 /** Options of {@linkcode gelu}. */
 export interface GeluOptions {
   /** `tanh` for GPT-2's approximation, `none` for the error function. Default: `none`. */

@@ -3,9 +3,10 @@
  *
  * @module
  */
-import { attentionParams } from "../../kernels/attention/attention.ts";
+import { attentionParams, type PartialAttentionParams } from "../../kernels/attention/attention.ts";
 import { launchAttentionBackward } from "../../kernels/attention/attention_backward.ts";
 import { attentionForward } from "../../kernels/attention/attention_forward.ts";
+import { BYTES } from "../device/dtype.ts";
 import { arange, tensor, zeros } from "../tensor/create.ts";
 import { scoped } from "../tensor/scope.ts";
 import { formatShape, sameShape, type Shape } from "../tensor/shape.ts";
@@ -14,6 +15,7 @@ import { Tensor } from "../tensor/tensor.ts";
 import { checkFloat, checkIds, checkRank, sameDevice, sameDType } from "./check.ts";
 import { add, equal, maskedFill, mul } from "./elementwise.ts";
 import { embedding } from "./index.ts";
+import { copyStrided, part, writeStrided } from "./launch.ts";
 import { matmul } from "./matmul.ts";
 import { permute, reshape, slice } from "./shape.ts";
 import { softmax } from "./softmax.ts";
@@ -48,7 +50,7 @@ export interface AttentionOptions {
  * and values v (B, Hkv, Tk, D) give (B, H, Tq, D). Hkv divides H; query head h uses key and value head
  * `floor(h / (H / Hkv))`. A query that may see no key gives zeros and no gradient.
  *
- * Throws a `TypeError` when shapes, device or dtype do not fit, a `RangeError` when keyLength is no length of k.
+ * Throws a `TypeError` when shapes, device or dtype do not fit, a `RangeError` when keyLength is not a length of k.
  * (Vaswani et al. 2017; grouped queries: Ainslie et al. 2023; computed by tiles as in Dao 2023,
  * "FlashAttention-2".)
  */
@@ -62,21 +64,85 @@ export function attention(
   return attend("attention", q, k, v, { ...rest, step: causal ? 1 : 0 });
 }
 
+/** Options of {@linkcode selfAttention}. */
+export interface SelfAttentionOptions extends Pick<AttentionOptions, "causal" | "scale"> {
+  /** H, of queries, keys and values alike. */
+  readonly heads: number;
+}
+
+/**
+ * {@linkcode attention} of a sequence to itself, where one tensor (B, T, 3 E) has queries, keys and values side by side,
+ * each of H heads of E / H: (B, T, E). They are taken apart in one launch, and their gradients put together in one.
+ *
+ * Throws a `TypeError` for other shapes and dtypes.
+ *
+ * @example A token that sees itself alone gets its own value
+ * ```ts
+ * import { CpuDevice, selfAttention, tensor } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using qkv = tensor([[[1, 2, 3, 4, 5, 6]]], { device });
+ * using y = selfAttention(qkv, { heads: 2 });
+ * assert.deepEqual(await y.toArray(), [[[5, 6]]]);
+ * ```
+ */
+export function selfAttention(qkv: Tensor, options: SelfAttentionOptions): Tensor {
+  const op = "selfAttention";
+  checkFloat(op, qkv);
+  checkRank(op, qkv, 3, "queries, keys and values (B, T, 3 E)");
+  const { heads, causal = false, scale } = options;
+  const { device, dtype, shape } = qkv;
+  const [batch, time, columns] = shape as readonly [number, number, number];
+  if (!(Number.isInteger(heads) && heads >= 1 && columns % (3 * heads) === 0)) {
+    throw new TypeError(
+      `${op}: expected a last axis that 3 times ${heads} heads divide but got ${
+        formatShape(qkv.shape)
+      }`,
+    );
+  }
+  const width = columns / 3, size = batch * time * width;
+  const sizes = { batch, heads, time, size: width / heads };
+  const layout = "BTHD";
+  const params = attentionParams({
+    ...{ batch, heads, queries: time, keys: time, d: sizes.size },
+    ...strides("q", sizes, layout),
+    ...strides("k", sizes, layout),
+    ...strides("v", sizes, layout),
+    ...strides("o", sizes, layout),
+    step: causal ? 1 : 0,
+    ...scale !== undefined && { scale },
+  });
+  // Queries, then keys, then values, each beginning where it can be bound.
+  const step = device.bindingAlignment / BYTES[dtype];
+  const next = Math.ceil(size / step) * step;
+  const packed = { shape: [batch * time, 3, width], strides: [width, next, 1] };
+  const parts = (x: Tensor) =>
+    [part(x, 0, size), part(x, next, size), part(x, 2 * next, size)] as const;
+
+  const apart = Tensor.empty(device, [3 * next], dtype);
+  using rows = qkv.alias(packed.shape);
+  writeStrided(rows, apart, packed.strides, 0);
+  const o = Tensor.empty(device, [batch, time, width], dtype);
+  const lse = Tensor.empty(device, [2, batch, heads, time]);
+  const [q, k, v] = parts(apart);
+  device.launch(attentionForward, { q, k, v, o, lse }, params);
+  record(op, [qkv], o, [apart, o, lse] as const, (dO, [apart, o, lse]) => {
+    const [q, k, v] = parts(apart);
+    using grads = Tensor.empty(device, [3 * next], dtype);
+    const [dQ, dK, dV] = parts(grads);
+    launchAttentionBackward(device, { q, k, v, o, dO, lse, dQ, dK, dV }, params);
+    return [copyStrided(grads, packed.shape, packed.strides, 0).alias(shape)];
+  });
+  apart.dispose();
+  lse.dispose();
+  return o;
+}
+
 /** Options of {@linkcode sparseAttention}. */
-export interface SparseAttentionOptions
-  extends Omit<AttentionOptions, "causal" | "keyValid" | "keyLength" | "positions"> {
+export interface SparseAttentionOptions extends Omit<AttentionOptions, "causal" | "keyValid"> {
   /** Positions of a block. */
   readonly blockSize: number;
-  /**
-   * Only so many of the first time steps of k and v exist, as in a cache with room for more; the last query is
-   * aligned with the last of them. Default: all of them.
-   */
-  readonly keyLength?: number | undefined;
-  /**
-   * (B) of `i32`, for sequences of unequal length: where the first query of each stands among its keys. Without
-   * gradients.
-   */
-  readonly positions?: Tensor | undefined;
 }
 
 /**
@@ -87,7 +153,7 @@ export interface SparseAttentionOptions
  * `blockSize + Tk / blockSize` keys.
  *
  * Throws a `TypeError` when shapes, device or dtype do not fit, a `RangeError` for a blockSize below 1 or a keyLength
- * that is no length of k. (Brown et al. 2020, after the fixed pattern of Child et al. 2019, "Generating Long
+ * that is not a length of k. (Brown et al. 2020, after the fixed pattern of Child et al. 2019, "Generating Long
  * Sequences with Sparse Transformers".)
  *
  * @example The third query sees itself, and the second key as the last of its block
@@ -170,17 +236,14 @@ export function attentionWeights(q: Tensor, k: Tensor, options: AttentionOptions
 /** The order of the axes of queries and keys. */
 type HeadLayout = "BHTD" | "BTHD";
 
-/** What is seen; the rest as in {@linkcode AttentionOptions}. */
-interface AttendOptions extends Omit<AttentionOptions, "causal"> {
-  /** Only the keys at `step - 1, 2 step - 1, ...` up to the query's position; 0: all keys. */
-  readonly step: number;
-  /** Only the keys of the query's own block of so many positions; with a step of 1. */
-  readonly block?: number;
-}
+/** What is seen, by `step` and `block` of `AttentionParams`; the rest as in {@linkcode AttentionOptions}. */
+type AttendOptions =
+  & Omit<AttentionOptions, "causal">
+  & Pick<PartialAttentionParams, "step" | "block">;
 
 /**
  * Attention to the keys that `step` and `block` leave. `op` is the name for errors: a `TypeError` when shapes,
- * devices or dtypes do not fit, a `RangeError` for a keyLength that is none.
+ * devices or dtypes do not fit, a `RangeError` for an invalid keyLength.
  */
 function attend(
   op: string,
@@ -189,7 +252,7 @@ function attend(
   v: Tensor,
   options: AttendOptions,
 ): Tensor {
-  const { keyValid, positions, layout = "BHTD", scale, step, block = 0 } = options;
+  const { keyValid, positions, layout = "BHTD", scale, step = 0, block = 0 } = options;
   const device = sameDevice(op, q, k, v, keyValid, positions);
   checkFloat(op, q, k, v);
   sameDType(op, q, k, v);
@@ -227,20 +290,20 @@ function attend(
   const o = Tensor.empty(device, q.shape, q.dtype);
   // The log of each query's sum of exponentials, from which the backward pass finds its weights again, and
   // room for as many numbers of its own.
-  const stats = Tensor.empty(device, [2, queries.batch, queries.heads, queries.time]);
-  const bindings = { q, k, v, keyValid: keyValid, positions: positions, o, stats };
+  const lse = Tensor.empty(device, [2, queries.batch, queries.heads, queries.time]);
+  const bindings = { q, k, v, keyValid, positions, o, lse };
   device.launch(attentionForward, bindings, params);
-  const saved = [q, k, v, o, stats, keyValid] as const;
+  const saved = [q, k, v, o, lse, keyValid] as const;
   const gradientOf = ({ shape, dtype }: Tensor) =>
     params.keys < keys.time ? zeros(shape, { device, dtype }) : Tensor.empty(device, shape, dtype);
-  record(op, [q, k, v], o, saved, (dO, [q, k, v, o, stats, keyValid]) => {
+  record(op, [q, k, v], o, saved, (dO, [q, k, v, o, lse, keyValid]) => {
     const dQ = Tensor.empty(device, q.shape, q.dtype);
     // The kernels write only the rows that are keys.
     const [dK, dV] = [gradientOf(k), gradientOf(v)];
-    launchAttentionBackward(device, { q, k, v, o, dO, keyValid, stats, dQ, dK, dV }, params);
+    launchAttentionBackward(device, { q, k, v, o, dO, keyValid, lse, dQ, dK, dV }, params);
     return [dQ, dK, dV];
   });
-  stats.dispose();
+  lse.dispose();
   return o;
 }
 

@@ -12,9 +12,10 @@ import {
 } from "../../kernels/elementwise/binary.ts";
 import { unaryKernels } from "../../kernels/elementwise/unary.ts";
 import { type DType, isFloat } from "../device/dtype.ts";
-import { constant } from "../tensor/create.ts";
+import { arange, constant } from "../tensor/create.ts";
 import { scoped } from "../tensor/scope.ts";
 import { record } from "../tensor/tape.ts";
+import { formatShape } from "../tensor/shape.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { checkFloat, sameDType } from "./check.ts";
 import { applyUnary, launchBroadcast, launchFlat, numberScalars, sumTo } from "./launch.ts";
@@ -200,7 +201,7 @@ function applyStep(name: "sign" | "floor" | "ceil" | "round", x: Tensor): Tensor
   const y = launchFlat(unaryKernels[name], [x]);
   if (!isFloat(x.dtype)) return y;
   return record(name, [x], y, [], () => {
-    throw new Error(`${name} has no gradient; stop it with detach() or noGrad()`);
+    throw new Error(`${name}: the operation has no gradient; stop it with detach() or noGrad()`);
   });
 }
 
@@ -351,6 +352,25 @@ export function logicalNot(x: Tensor): Tensor {
 }
 
 /**
+ * 1 where `x` is NaN, else 0, of `u32`. Integers never are.
+ *
+ * @example Zeros in place of NaN
+ * ```ts
+ * import { CpuDevice, isNaN, maskedFill, tensor } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using x = tensor([1, NaN, 3], { device });
+ * using mask = isNaN(x);
+ * using y = maskedFill(x, mask, 0);
+ * assert.deepEqual(await y.toArray(), [1, 0, 3]);
+ * ```
+ */
+export function isNaN(x: Tensor): Tensor {
+  return launchFlat(unaryKernels.isNaN, [x], "u32");
+}
+
+/**
  * `a` where the condition is not 0, else `b`; all stretched to one shape. The condition is of any dtype and
  * has no gradient. Throws a `TypeError` when the shapes do not broadcast or a and b differ in dtype.
  */
@@ -373,6 +393,51 @@ export function where(condition: Tensor, a: Tensor, b: Tensor): Tensor {
 /** `x` with `value` where the mask is not 0; the mask is stretched to x. Otherwise as {@linkcode where}. */
 export function maskedFill(x: Tensor, mask: Tensor, value: number): Tensor {
   return scoped(() => where(mask, constant(x.device, [], value, x.dtype), x));
+}
+
+/**
+ * The lower triangle of the last two axes of `x` (..., rows, columns), the others 0: element (i, j) stays where
+ * `j <= i + diagonal`. Throws a `TypeError` for fewer than two axes.
+ *
+ * @example A causal mask
+ * ```ts
+ * import { CpuDevice, ones, tril } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using all = ones([3, 3], { device, dtype: "u32" });
+ * using mask = tril(all);
+ * assert.deepEqual(await mask.toArray(), [[1, 0, 0], [1, 1, 0], [1, 1, 1]]);
+ * ```
+ */
+export function tril(x: Tensor, diagonal = 0): Tensor {
+  return triangle("tril", x, diagonal, lessEqual);
+}
+
+/** The upper triangle: element (i, j) stays where `j >= i + diagonal`. Otherwise as {@linkcode tril}. */
+export function triu(x: Tensor, diagonal = 0): Tensor {
+  return triangle("triu", x, diagonal, greaterEqual);
+}
+
+function triangle(
+  name: string,
+  x: Tensor,
+  diagonal: number,
+  inside: (column: Tensor, row: Tensor) => Tensor,
+): Tensor {
+  if (x.shape.length < 2 || !Number.isInteger(diagonal)) {
+    throw new TypeError(
+      `${name}: expected two axes or more and an integer diagonal but got shape ` +
+        `${formatShape(x.shape)} and ${diagonal}`,
+    );
+  }
+  const { device } = x;
+  const [rows, columns] = x.shape.slice(-2) as [number, number];
+  return scoped(() => {
+    const row = arange(rows, { device, start: diagonal }).alias([rows, 1]);
+    const mask = inside(arange(columns, { device }), row);
+    return where(mask, x, constant(device, [], 0, x.dtype));
+  });
 }
 
 /**

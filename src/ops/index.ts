@@ -1,29 +1,32 @@
 /**
- * Rows and elements taken by index, and the largest elements of rows.
+ * Rows and elements taken by index, the largest elements of rows, and one-hot rows.
  *
  * @module
  */
-import { embeddingBackward, embeddingKernel, equalIds } from "../../kernels/indexing/embedding.ts";
+import { fill } from "../../kernels/elementwise/fill.ts";
+import { embeddingBackward, embeddingKernel, sortIds } from "../../kernels/indexing/embedding.ts";
 import { gatherBackward, gatherKernel } from "../../kernels/indexing/gather.ts";
 import { topKKernel, topKRounds } from "../../kernels/sampling/top_k.ts";
-import type { Binding } from "../device/device.ts";
-import { isFloat } from "../device/dtype.ts";
+import { type DType, isFloat } from "../device/dtype.ts";
 import { MAX_ITERATIONS } from "../device/kernel.ts";
-import { constant } from "../tensor/create.ts";
+import { arange, constant } from "../tensor/create.ts";
+import { scoped } from "../tensor/scope.ts";
 import { formatShape, sameShape, type Shape, sizeOf } from "../tensor/shape.ts";
 import { record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { checkFloat, checkIds, checkRank, sameDevice } from "./check.ts";
-import { reshape } from "./shape.ts";
+import { cast, equal } from "./elementwise.ts";
+import { part, placeFor } from "./launch.ts";
+import { reshape, unsqueeze } from "./shape.ts";
 
-/** Ids whose gradients are added up in one launch: chaining them costs the square of their number. */
-const RUN = 8192;
+/** Ids whose gradients are added up in one launch: all may be equal, and loops have their limit. */
+const RUN = MAX_ITERATIONS / 2;
 
 /**
  * The rows of `weight` (V, E) that `ids` (...), of `i32` or `u32`, name: (..., E). `weight` may be longer than
  * the device can bind. Its gradient adds up the rows of equal ids in their order.
  *
- * Throws a `TypeError` for ids that are no whole numbers or a weight without two axes. An id outside the
+ * Throws a `TypeError` for ids that are not integers or a weight without two axes. An id outside the
  * vocabulary is a `RangeError` on the CPU; a GPU cannot throw and gives a row of NaN.
  *
  * @example Look up two rows
@@ -51,24 +54,20 @@ export function embedding(weight: Tensor, ids: Tensor): Tensor {
     ...table,
     vocabulary,
   });
-  return record("embedding", [weight], y, [ids], (dOut, [ids]) => {
-    const grad = constant(device, [vocabulary, columns], 0, weight.dtype);
-    const links = Tensor.empty(device, [2, Math.min(RUN, ids!.size)], "u32");
-    for (let first = 0; first < ids!.size; first += RUN) {
-      const rows = Math.min(RUN, ids!.size - first);
-      const some = part(ids!, first, rows);
-      device.launch(equalIds, { ids: some, links: part(links, 0, 2 * rows) }, { count: rows });
+  const wanted = { device, shape: weight.shape, dtype: weight.dtype };
+  return record("embedding", [weight], y, [ids], (dOut, [ids], _, places) => {
+    const { y: grad, accumulate } = placeFor(wanted, places[0]);
+    if (!accumulate) device.launch(fill, { y: grad }, { count: grad.size, value: 0 });
+    const sorted = Tensor.empty(device, [2, Math.min(RUN, ids.size)], "u32");
+    for (let first = 0; first < ids.size; first += RUN) {
+      const rows = Math.min(RUN, ids.size - first);
+      const own = { ids: part(ids, first, rows), sorted: part(sorted, 0, 2 * rows) };
+      device.launch(sortIds, own, { count: rows });
       const x = part(dOut, first * columns, rows * columns);
-      const bindings = { x, ids: some, links: part(links, 0, 2 * rows), table: grad };
-      device.launch(embeddingBackward, bindings, { rows, columns, ...table });
+      device.launch(embeddingBackward, { x, ...own, table: grad }, { rows, columns, ...table });
     }
     return [grad];
   });
-}
-
-/** A run of a tensor's elements. */
-function part({ buffer, dtype }: Tensor, offset: number, size: number): Binding {
-  return { buffer, dtype, offset, size };
 }
 
 /**
@@ -76,7 +75,7 @@ function part({ buffer, dtype }: Tensor, offset: number, size: number): Binding 
  * the other axes of `x`. Ids as in `embedding`.
  */
 export function take(x: Tensor, ids: Tensor): Tensor {
-  if (x.shape.length === 0) throw new TypeError(`take: expected one axis at least but got ${x}`);
+  if (x.shape.length === 0) throw new TypeError(`take: expected at least one axis but got ${x}`);
   const [rows, ...rest] = x.shape;
   const found = embedding(reshape(x, [rows!, sizeOf(rest)]), ids);
   return reshape(found, [...ids.shape, ...rest]);
@@ -145,7 +144,7 @@ export interface TopK {
  * before all. The gradient of the values goes to where they came from; positions have none. Made for small k:
  * a GPU goes through the rows k times.
  *
- * Throws a `RangeError` unless 1 <= k <= n, and a `TypeError` for whole numbers.
+ * Throws a `RangeError` unless 1 <= k <= n, and a `TypeError` for integers.
  *
  * @example
  * ```ts
@@ -187,4 +186,35 @@ export function topK(x: Tensor, k: number): TopK {
     (dOut, [indices]) => [putAlongAxis(dOut, indices!, shape)],
   );
   return { values, indices };
+}
+
+/**
+ * A row of `classes` elements for each id (...) of `i32` or `u32`, 1 at the id and 0 elsewhere: (..., classes), `i32` by
+ * default. A row is all 0 where the id is not a class. It has no gradient. Throws a `RangeError` unless `classes` is an
+ * integer of 1 or more.
+ *
+ * @example
+ * ```ts
+ * import { CpuDevice, oneHot, tensor } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using ids = tensor([2, 0], { device, dtype: "i32" });
+ * using rows = oneHot(ids, 3, { dtype: "f32" });
+ * assert.deepEqual(await rows.toArray(), [[0, 0, 1], [1, 0, 0]]);
+ * ```
+ */
+export function oneHot(
+  ids: Tensor,
+  classes: number,
+  { dtype = "i32" }: { readonly dtype?: DType } = {},
+): Tensor {
+  checkIds("oneHot", ids);
+  if (!Number.isInteger(classes) || classes < 1) {
+    throw new RangeError(`oneHot: expected 1 class or more but got ${classes}`);
+  }
+  const { device, dtype: type } = ids;
+  return scoped(() =>
+    cast(equal(unsqueeze(ids, -1), arange(classes, { device, dtype: type })), dtype)
+  );
 }

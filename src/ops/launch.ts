@@ -10,9 +10,10 @@ import {
 } from "../../kernels/elementwise/unary.ts";
 import { broadcastParams } from "../../kernels/elementwise/elementwise.ts";
 import { stridedKernels, stridedParams } from "../../kernels/indexing/strided.ts";
+import { columnSums } from "../../kernels/rows/norm.ts";
 import { reduceKernels } from "../../kernels/rows/reduce.ts";
 import type { AxisParams } from "../../kernels/rows/softmax.ts";
-import type { Device } from "../device/device.ts";
+import type { Binding, Device } from "../device/device.ts";
 import { BYTES, type DType, isFloat } from "../device/dtype.ts";
 import type { Kernel, Params } from "../device/kernel.ts";
 import { scoped } from "../tensor/scope.ts";
@@ -24,9 +25,64 @@ import {
   sizeOf,
   stridesOf,
 } from "../tensor/shape.ts";
-import { record } from "../tensor/tape.ts";
+import { type GradPlace, record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { sameDevice } from "./check.ts";
+
+/** Some of a tensor's elements. */
+export function part({ buffer, dtype, offset }: Binding, first: number, size: number): Binding {
+  return { buffer, dtype, offset: offset + first, size };
+}
+
+/**
+ * The place for the gradient of `x`: the one that is given, unless it would have to be added to and the operation
+ * cannot (`adds`); else a new tensor.
+ */
+export function placeFor(
+  x: Pick<Tensor, "device" | "shape" | "dtype">,
+  given: GradPlace | undefined,
+  adds = true,
+): GradPlace {
+  if (given && (adds || !given.accumulate)) return given;
+  return { y: Tensor.empty(x.device, x.shape, x.dtype), accumulate: false };
+}
+
+/** Rows that are added up in one launch at most, so that loops stay short on every device. */
+const SUM_ROWS = 2 ** 17;
+
+/**
+ * The gradients of a bias (columns) from dOut (rows, columns), and of the weight of a normalisation, where their places
+ * are given; see `columnSums`.
+ */
+export function sumColumns(
+  { dOut, x, mean, rstd }: { dOut: Binding; x?: Binding; mean?: Binding; rstd?: Binding },
+  { dWeight, dBias }: { dWeight?: GradPlace | undefined; dBias?: GradPlace | undefined },
+): void {
+  if (!dWeight && !dBias) return;
+  const { device } = dOut.buffer;
+  const columns = (dWeight ?? dBias)!.y.size;
+  const rows = columns ? dOut.size / columns : 0;
+  // No more at a time than can be bound; multiples of 64 keep every part where it can begin.
+  const bound = Math.floor(device.maxBindingBytes / (4 * columns || 1) / 64) * 64;
+  const most = Math.min(device.kind === "cpu" ? Infinity : SUM_ROWS, Math.max(64, bound));
+  for (let first = 0; first === 0 || first < rows; first += most) {
+    const count = Math.min(most, rows - first);
+    const some = (tensor: Binding, width: number) => part(tensor, first * width, count * width);
+    device.launch(columnSums, {
+      dOut: some(dOut, columns),
+      x: dWeight && some(x!, columns),
+      mean: mean && dWeight && some(mean, 1),
+      rstd: dWeight && some(rstd!, 1),
+      dWeight: dWeight?.y,
+      dBias: dBias?.y,
+    }, {
+      rows: count,
+      columns,
+      addWeight: Number(first > 0 || dWeight?.accumulate === true),
+      addBias: Number(first > 0 || dBias?.accumulate === true),
+    });
+  }
+}
 
 /** A tensor of the operands' shape, filled by a flat kernel. */
 export function launchFlat(
@@ -188,10 +244,17 @@ function isRun(shape: Shape, strides: readonly number[]): boolean {
 }
 
 /** Copies elements byte for byte, which needs no binding; false where they do not fill whole words. */
-function copyRun(from: Tensor, at: number, to: Tensor, toAt: number, count: number): boolean {
+export function copyRun(
+  from: Tensor,
+  at: number,
+  to: Tensor,
+  toAt: number,
+  count: number,
+): boolean {
   const bytes = BYTES[from.dtype];
   if (at * bytes % 4 || toAt * bytes % 4 || count * bytes % 4) return false;
-  from.device.copy(from.buffer, at * bytes, to.buffer, toAt * bytes, count * bytes);
+  const [fromByte, toByte] = [(from.offset + at) * bytes, (to.offset + toAt) * bytes];
+  from.device.copy(from.buffer, fromByte, to.buffer, toByte, count * bytes);
   return true;
 }
 

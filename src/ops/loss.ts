@@ -1,5 +1,5 @@
 /**
- * Cross-entropy, of logits and of hidden states without the logits.
+ * Losses: cross-entropy, of logits and of hidden states without the logits, binary cross-entropy, squared error.
  *
  * @module
  */
@@ -14,14 +14,30 @@ import {
   type CrossEntropyParams,
   crossEntropyScale,
 } from "../../kernels/rows/cross_entropy.ts";
-import type { Binding, Device } from "../device/device.ts";
-import type { DType } from "../device/dtype.ts";
+import type { Device } from "../device/device.ts";
+import { BYTES } from "../device/dtype.ts";
 import { constant } from "../tensor/create.ts";
 import { formatShape, sameShape } from "../tensor/shape.ts";
-import { needsGrad, record } from "../tensor/tape.ts";
+import { scoped } from "../tensor/scope.ts";
+import { needsGrad, noGrad, record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { checkFloat, checkIds, sameDevice, sameDType } from "./check.ts";
+import { softplus } from "./activations.ts";
+import {
+  add,
+  cast,
+  div,
+  log,
+  maximum,
+  mul,
+  neg,
+  type Operand,
+  square,
+  sub,
+} from "./elementwise.ts";
+import { copyRun, part, placeFor, sumColumns } from "./launch.ts";
 import { launchMatmul } from "./matmul.ts";
+import { mean as meanOf, sum } from "./reduce.ts";
 
 /**
  * The mean of `-log(softmax(logits)[target])` over the rows whose target is not ignored, a scalar of `f32`.
@@ -59,7 +75,8 @@ export function crossEntropy(
   const grad = needsGrad([logits]);
 
   const scale = Tensor.empty(device, [1]);
-  const { smoothing: _, ...countParams } = params;
+  const { ignoreIndex } = params;
+  const countParams = { rows, classes, ignoreIndex };
   device.launch(crossEntropyCount, { targets, scale }, countParams);
   const losses = Tensor.empty(device, [rows]);
   const lse = grad ? Tensor.empty(device, [rows]) : undefined;
@@ -85,14 +102,14 @@ export interface LinearCrossEntropyOptions extends CrossEntropyOptions {
   /** (V), added to the logits of every row. */
   readonly bias?: Tensor | undefined;
   /**
-   * Rows whose logits are held at a time, rounded up to what the device can bind. Default: 64 MiB of logits,
-   * but no fewer than 64 rows.
+   * Rows whose logits are held at a time, rounded up to what the device can bind. Default: 64 MiB of logits, or a
+   * quarter of the rows up to 2,048; no fewer than 64 rows.
    */
   readonly chunkRows?: number;
 }
 
-/** Bytes of logits that are held at a time. */
-const CHUNK_BYTES = 64 * 2 ** 20;
+/** Bytes of logits that are held at a time; or rows, where many are to be done. */
+const CHUNK_BYTES = 64 * 2 ** 20, CHUNK_ROWS = 2048;
 
 /**
  * `crossEntropy(hidden @ weight^T + bias, targets)` without ever holding all logits, which are larger than all
@@ -145,17 +162,20 @@ export function linearCrossEntropy(
   }
   const params = crossEntropyParams(op, rows, classes, options);
   const chunk = chunkRows(device, rows, classes, options.chunkRows);
+  const pads = device.kind === "webgpu" && classes % 4 > 0 && weight.bytes % 4 === 0 &&
+    params.smoothing === 0;
+  const head = pads ? paddedHead({ weight, bias }) : { weight, bias, classes };
 
   const scale = Tensor.empty(device, [1]);
-  const { smoothing: _, ...countParams } = params;
+  const { ignoreIndex } = params;
+  const countParams = { rows, classes, ignoreIndex };
   device.launch(crossEntropyCount, { targets, scale }, countParams);
   const losses = Tensor.empty(device, [rows]);
   // In f32 even for f16: shares of a mean over many rows and classes are too small for it.
-  const logits = Tensor.empty(device, [chunk, classes]);
+  const logits = Tensor.empty(device, [chunk, head.classes]);
   const dHidden = needsGrad([hidden]) ? Tensor.empty(device, hidden.shape) : undefined;
-  const dWeight = needsGrad([weight]) ? Tensor.empty(device, weight.shape) : undefined;
-  const dBias = bias && needsGrad([bias]) ? Tensor.empty(device, bias.shape) : undefined;
-  const ones = dBias && constant(device, [chunk], 1); // a product with them adds up columns
+  const dWeight = needsGrad([weight]) ? Tensor.empty(device, head.weight.shape) : undefined;
+  const dBias = bias && needsGrad([bias]) ? Tensor.empty(device, [head.classes]) : undefined;
   if (rows === 0) {
     for (const y of [dWeight, dBias]) {
       if (y) device.launch(fill, { y }, { count: y.size, value: 0 });
@@ -163,55 +183,92 @@ export function linearCrossEntropy(
   }
 
   for (let first = 0; first < rows; first += chunk) {
-    const count = Math.min(chunk, rows - first);
-    const part = (tensor: Tensor): Binding => ({
-      buffer: tensor.buffer,
-      dtype: tensor.dtype,
-      offset: first,
-      size: count,
-    });
-    const here: Binding = {
-      buffer: logits.buffer,
-      dtype: logits.dtype,
-      offset: 0,
-      size: count * classes,
-    };
+    const count = Math.min(chunk, rows - first), beta = Number(first > 0);
+    const some = part(logits, 0, count * head.classes);
     const aOffset = first * width;
     // deno-fmt-ignore
-    launchMatmul({ m: count, n: classes, k: width, a: hidden, aOffset, b: weight, transposeB: true, c: here, bias });
-    const bindings = { logits: here, targets: part(targets), loss: part(losses) };
+    launchMatmul({ a: hidden, b: head.weight, c: some, bias: head.bias },
+      { m: count, n: head.classes, k: width, aOffset, transposeB: 1 });
+    const bindings = {
+      logits: some,
+      targets: part(targets, first, count),
+      loss: part(losses, first, count),
+    };
+    const own = { ...params, rows: count, classes: head.classes };
     if (!dHidden && !dWeight && !dBias) {
-      device.launch(crossEntropyKernel, bindings, { ...params, rows: count });
+      device.launch(crossEntropyKernel, bindings, own);
       continue;
     }
-    device.launch(crossEntropyFused, { ...bindings, scale }, { ...params, rows: count });
+    device.launch(crossEntropyFused, { ...bindings, scale }, own);
     if (dHidden) {
       // deno-fmt-ignore
-      launchMatmul({ m: count, n: width, k: classes, a: here, b: weight, c: dHidden, cOffset: aOffset });
+      launchMatmul({ a: some, b: head.weight, c: dHidden }, { m: count, n: width, k: head.classes, cOffset: aOffset });
     }
     if (dWeight) {
       // deno-fmt-ignore
-      launchMatmul({ m: classes, n: width, k: count, a: here, transposeA: true, b: hidden, bOffset: aOffset,
-        c: dWeight, accumulate: first > 0 });
+      launchMatmul({ a: some, b: hidden, c: dWeight },
+        { m: head.classes, n: width, k: count, bOffset: aOffset, transposeA: 1, beta });
     }
-    if (ones) {
-      // deno-fmt-ignore
-      launchMatmul({ m: 1, n: classes, k: count, a: ones, b: here, c: dBias!, accumulate: first > 0 });
-    }
+    if (dBias) sumColumns({ dOut: some }, { dBias: { y: dBias, accumulate: first > 0 } });
   }
   logits.dispose();
-  ones?.dispose();
+  if (head.weight !== weight) [head.weight, head.bias].forEach((padded) => padded!.dispose());
   const mean = meanLoss(losses, scale);
   scale.dispose();
 
+  const inputs = [hidden, weight, ...bias ? [bias] : []];
   const grads = bias ? [dHidden, dWeight, dBias] : [dHidden, dWeight];
   const known = grads.filter((grad) => grad !== undefined);
-  record(op, [hidden, weight, ...bias ? [bias] : []], mean, known, (dOut, saved) => {
-    const ready = saved.map((grad) => scaled(grad, dOut, hidden.dtype));
-    return grads.map((grad) => grad ? ready.shift()! : null);
+  const wants = inputs.map(({ shape, dtype }) => ({ device, shape, dtype }));
+  record(op, inputs, mean, known, (dOut, saved, _, places) => {
+    let next = 0;
+    return grads.map((grad, i) => {
+      if (!grad) return null;
+      const { y, accumulate } = placeFor(wants[i]!, places[i]);
+      const count = y.size; // without what pads it
+      const x = part(saved[next++]!, 0, count);
+      device.launch(crossEntropyScale, { scale: dOut, x, y }, {
+        count,
+        accumulate: Number(accumulate),
+      });
+      return y;
+    });
   });
   known.forEach((grad) => grad.dispose());
   return mean;
+}
+
+/** An output layer. */
+interface Head {
+  readonly weight: Tensor;
+  readonly bias: Tensor | undefined;
+  /** Rows of the weight. */
+  readonly classes: number;
+}
+
+/** What padded logits are biased with: their share of a softmax is 0. */
+const LOWEST = { f32: -1e30, f16: -60_000 };
+
+/**
+ * The same output layer with rows of zeros up to a multiple of 64, as products on a GPU take four elements at a time
+ * only where rows begin at a multiple of four; GPT-2's 50,257 do not.
+ */
+function paddedHead({ weight, bias }: Omit<Head, "classes">): Head {
+  const { device, dtype, size } = weight;
+  const [known, width] = weight.shape as readonly [number, number];
+  const classes = Math.ceil(known / 64) * 64;
+  const zero = { value: 0 };
+  const padded = Tensor.empty(device, [classes, width], dtype);
+  const step = device.bindingAlignment / BYTES[dtype];
+  const from = Math.floor(size / step) * step;
+  const rest = part(padded, from, padded.size - from);
+  device.launch(fill, { y: rest }, { count: rest.size, ...zero });
+  copyRun(weight, 0, padded, 0, size);
+  const low = constant(device, [classes], LOWEST[dtype as "f32" | "f16"], dtype);
+  const own = part(low, 0, known);
+  device.launch(fill, { y: own }, { count: known, ...zero });
+  if (bias) device.launch(axpy, { x: bias, y: own }, { count: known, a: 1 });
+  return { weight: padded, bias: low, classes };
 }
 
 /** Rows at a time, so that the rows of each chunk begin where a binding may. */
@@ -220,19 +277,23 @@ function chunkRows(device: Device, rows: number, classes: number, asked?: number
     throw new RangeError(`linearCrossEntropy: expected chunkRows of 1 or more but got ${asked}`);
   }
   const step = Math.max(1, device.bindingAlignment / 4);
-  const bytes = Math.min(CHUNK_BYTES, device.maxBindingBytes);
-  const chunk = asked ?? Math.max(64, Math.floor(bytes / (4 * classes)));
+  const chunk = asked ?? defaultChunkRows(rows, classes, device.maxBindingBytes);
   return Math.max(1, Math.min(rows, Math.ceil(chunk / step) * step));
 }
 
-/** `grad` times `dOut`, in its own memory where the type stays. */
-function scaled(grad: Tensor, dOut: Tensor, dtype: DType): Tensor {
-  const { device, size } = grad;
-  device.launch(crossEntropyScale, { scale: dOut, y: grad }, { count: size });
-  if (dtype === grad.dtype) return grad;
-  const converted = constant(device, grad.shape, 0, dtype);
-  device.launch(axpy, { x: grad, y: converted }, { count: size, a: 1 });
-  return converted;
+/**
+ * The rows that {@linkcode linearCrossEntropy} takes at a time, of so many: 64 MiB of logits, or a quarter of the rows up
+ * to 2,048, as a GPU needs some to be busy; but no more than can be bound, and no fewer than 64.
+ */
+export function defaultChunkRows(
+  rows: number,
+  classes: number,
+  maxBindingBytes = Infinity,
+): number {
+  const quarter = Math.min(CHUNK_ROWS, Math.ceil(rows / 4));
+  const asked = Math.max(Math.floor(CHUNK_BYTES / (4 * classes)), quarter);
+  const most = Math.max(64, Math.min(asked, Math.floor(maxBindingBytes / (4 * classes))));
+  return most >= 128 ? Math.floor(most / 128) * 128 : most;
 }
 
 /** Options of `crossEntropy` and `linearCrossEntropy`. */
@@ -277,10 +338,136 @@ export function crossEntropyParams(
   const { ignoreIndex = -100, labelSmoothing = 0 } = options;
   if (classes === 0) throw new RangeError(`${op}: expected at least one class but got none`);
   if (!Number.isInteger(ignoreIndex) || Math.abs(ignoreIndex) >= 2 ** 31) {
-    throw new RangeError(`${op}: expected a whole number to ignore but got ${ignoreIndex}`);
+    throw new RangeError(`${op}: expected an integer ignoreIndex but got ${ignoreIndex}`);
   }
   if (!(labelSmoothing >= 0 && labelSmoothing <= 1)) {
     throw new RangeError(`${op}: expected label smoothing from 0 to 1 but got ${labelSmoothing}`);
   }
-  return { rows, classes, ignoreIndex, smoothing: labelSmoothing };
+  return { rows, classes, ignoreIndex, smoothing: labelSmoothing, known: classes };
+}
+
+/** Options of the losses of elements. */
+export interface LossOptions {
+  /** How the losses of the elements are joined: `none` keeps their shape. Default: `mean`. */
+  readonly reduction?: "mean" | "sum" | "none";
+}
+
+/**
+ * The squared differences of `x` and `target`, of one shape and float dtype: their mean, or by `reduction`. Throws a
+ * `TypeError` for shapes, dtypes or devices that differ.
+ *
+ * @example
+ * ```ts
+ * import { CpuDevice, mseLoss, tensor } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using x = tensor([1, 2], { device });
+ * using target = tensor([1, 4], { device });
+ * using loss = mseLoss(x, target);
+ * assert.equal(await loss.item(), 2);
+ * ```
+ */
+export function mseLoss(x: Tensor, target: Tensor, options: LossOptions = {}): Tensor {
+  checkElements("mseLoss", x, target);
+  return scoped(() => joinLosses("mseLoss", square(sub(x, target)), options));
+}
+
+/**
+ * `-(target log p + (1 - target) log(1 - p))` of probabilities `p` and targets from 0 to 1, of one shape and float dtype: the mean,
+ * or by `reduction`. As in PyTorch logarithms are -100 at least, so that the loss stays finite; f16 is computed in f32.
+ * Where there are logits, {@linkcode binaryCrossEntropyWithLogits} is more accurate. A probability outside 0 to 1 gives
+ * NaN. Throws a `TypeError` for shapes, dtypes or devices that differ.
+ *
+ * @example
+ * ```ts
+ * import { binaryCrossEntropy, CpuDevice, tensor } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using p = tensor([0.5, 0.5], { device });
+ * using target = tensor([1, 0], { device });
+ * using loss = binaryCrossEntropy(p, target);
+ * assert.ok(Math.abs(await loss.item() - Math.log(2)) < 1e-6);
+ * ```
+ */
+export function binaryCrossEntropy(p: Tensor, target: Tensor, options: LossOptions = {}): Tensor {
+  const op = "binaryCrossEntropy";
+  checkElements(op, p, target);
+  if (p.dtype === "f16") {
+    return scoped(() =>
+      cast(binaryCrossEntropy(cast(p, "f32"), cast(target, "f32"), options), "f16")
+    );
+  }
+  const logarithms = (p: Tensor): [yes: Tensor, no: Tensor] => [
+    maximum(log(p), -100),
+    maximum(log(sub(1, p)), -100),
+  ];
+  return scoped(() => {
+    const losses = noGrad(() => {
+      const [yes, no] = logarithms(p);
+      return sub(mul(sub(target, 1), no), mul(target, yes));
+    });
+    record(op, [p, target], losses, [p, target], (dOut, [p, target], wanted) => {
+      const slope = () => div(sub(p, target), maximum(mul(p, sub(1, p)), 1e-12));
+      const [yes, no] = wanted[1] ? logarithms(p) : [];
+      return [wanted[0] ? mul(dOut, slope()) : null, yes ? mul(dOut, sub(no!, yes)) : null];
+    });
+    return joinLosses(op, losses, options);
+  });
+}
+
+/** Options of {@linkcode binaryCrossEntropyWithLogits}. */
+export interface BinaryCrossEntropyWithLogitsOptions extends LossOptions {
+  /** Weight of the loss of positives, a number or a tensor that broadcasts to the logits. Default: 1. */
+  readonly posWeight?: Operand;
+}
+
+/**
+ * {@linkcode binaryCrossEntropy} of `sigmoid(logits)`, accurate for logits of any size: `posWeight * target *
+ * softplus(-logits) + (1 - target) * softplus(logits)`.
+ *
+ * @example
+ * ```ts
+ * import { binaryCrossEntropyWithLogits, CpuDevice, tensor } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using logits = tensor([0, 200], { device });
+ * using target = tensor([1, 0], { device });
+ * using losses = binaryCrossEntropyWithLogits(logits, target, { reduction: "none" });
+ * assert.deepEqual(await losses.toArray(), [Math.fround(Math.log(2)), 200]);
+ * ```
+ */
+export function binaryCrossEntropyWithLogits(
+  logits: Tensor,
+  target: Tensor,
+  options: BinaryCrossEntropyWithLogitsOptions = {},
+): Tensor {
+  const op = "binaryCrossEntropyWithLogits";
+  checkElements(op, logits, target);
+  const { posWeight = 1 } = options;
+  return scoped(() => {
+    const yes = mul(target, softplus(neg(logits)));
+    const no = mul(sub(1, target), softplus(logits));
+    return joinLosses(op, add(posWeight === 1 ? yes : mul(yes, posWeight), no), options);
+  });
+}
+
+function checkElements(op: string, x: Tensor, target: Tensor): void {
+  sameDevice(op, x, target);
+  checkFloat(op, x, target);
+  sameDType(op, x, target);
+  if (!sameShape(x.shape, target.shape)) {
+    throw new TypeError(
+      `${op}: expected one shape but got ${formatShape(x.shape)} and ${formatShape(target.shape)}`,
+    );
+  }
+}
+
+function joinLosses(op: string, losses: Tensor, { reduction = "mean" }: LossOptions): Tensor {
+  if (reduction === "none") return losses;
+  if (reduction === "sum") return sum(losses);
+  if (reduction === "mean") return meanOf(losses);
+  throw new TypeError(`${op}: expected reduction "mean", "sum" or "none" but got "${reduction}"`);
 }

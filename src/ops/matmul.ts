@@ -4,15 +4,13 @@
  *
  * @module
  */
+import { matmul as matmulKernel, matmulSplits, MAX_K } from "../../kernels/gemm/matmul.ts";
+import { matmulSum } from "../../kernels/gemm/matmul_sum.ts";
 import {
-  matmul as matmulKernel,
-  type MatmulOptions as PartialMatmulParams,
   type MatmulParams,
   matmulParams,
-  matmulSplits,
-  MAX_K,
-} from "../../kernels/gemm/matmul.ts";
-import { matmulSum } from "../../kernels/gemm/matmul_sum.ts";
+  type PartialMatmulParams,
+} from "../../kernels/gemm/params.ts";
 import type { Binding } from "../device/device.ts";
 import { BYTES } from "../device/dtype.ts";
 import { DeviceError } from "../device/errors.ts";
@@ -27,8 +25,7 @@ import {
 import { record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { checkFloat, sameDevice, sameDType } from "./check.ts";
-import { sumTo } from "./launch.ts";
-import { sum } from "./reduce.ts";
+import { placeFor, sumColumns, sumTo } from "./launch.ts";
 import { reshape } from "./shape.ts";
 
 /** Options of {@linkcode matmul}. */
@@ -88,24 +85,18 @@ function product(a: Tensor, b: Tensor, transposeA: boolean, transposeB: boolean)
   const [inner, n] = matrix(b, transposeB);
   if (k !== inner) {
     throw new TypeError(
-      `matmul: the inner lengths differ, ${k} against ${inner}, in ${
+      `matmul: expected equal inner lengths but got ${k} and ${inner} in ${
         shapes(a, b, transposeA, transposeB)
       }`,
     );
   }
   const batch = broadcastShapes("matmul", a.shape.slice(0, -2), b.shape.slice(0, -2));
   const y = Tensor.empty(a.device, [...batch, m, n], a.dtype);
-  launchMatmul({
-    m,
-    n,
-    k,
-    a,
-    transposeA,
-    b,
-    transposeB,
-    c: y,
-    batch: { shape: batch, a: a.shape, b: b.shape },
-  });
+  launchMatmul(
+    { a, b, c: y },
+    { m, n, k, transposeA: Number(transposeA), transposeB: Number(transposeB) },
+    { shape: batch, a: a.shape, b: b.shape },
+  );
   return record("matmul", [a, b], y, [a, b], (dOut, [a, b], [wantA, wantB]) => [
     wantA
       ? sumTo(
@@ -176,108 +167,79 @@ export function linear(
   }
   const m = sizeOf(x.shape.slice(0, -1));
   const y = Tensor.empty(device, shape, x.dtype);
-  launchMatmul({ m, n, k, a: x, b: weight, transposeB: true, c: y, bias, residual });
+  launchMatmul({ a: x, b: weight, c: y, bias, residual }, { m, n, k, transposeB: 1 });
   const inputsOf = [x, weight, ...bias ? [bias] : [], ...residual ? [residual] : []];
-  return record("linear", inputsOf, y, [x, weight], (dOut, [x, weight], wanted) => {
-    const [wantX, wantWeight] = wanted;
-    const dX = wantX ? Tensor.empty(device, x!.shape, x!.dtype) : null;
-    if (dX) launchMatmul({ m, n: k, k: n, a: dOut, b: weight!, c: dX });
-    const dWeight = wantWeight ? Tensor.empty(device, weight!.shape, weight!.dtype) : null;
-    if (dWeight) launchMatmul({ m: n, n: k, k: m, a: dOut, transposeA: true, b: x!, c: dWeight });
-    const rest: (Tensor | null)[] = [];
-    if (bias) rest.push(wanted[2] ? sum(dOut.alias([m, n]), 0) : null);
-    if (residual) rest.push(dOut);
-    return [dX, dWeight, ...rest];
+  return record("linear", inputsOf, y, [x, weight], (dOut, [x, weight], wanted, places) => {
+    const grads: (Tensor | null)[] = wanted.map(() => null);
+    if (wanted[0]) {
+      const { y: c, accumulate } = placeFor(x!, places[0]);
+      launchMatmul({ a: dOut, b: weight!, c }, { m, n: k, k: n, beta: Number(accumulate) });
+      grads[0] = c;
+    }
+    if (wanted[1]) {
+      const { y: c, accumulate } = placeFor(weight!, places[1]);
+      const beta = Number(accumulate);
+      launchMatmul({ a: dOut, b: x!, c }, { m: n, n: k, k: m, transposeA: 1, beta });
+      grads[1] = c;
+    }
+    if (bias && wanted[2]) {
+      const dBias = placeFor(bias, places[2]);
+      sumColumns({ dOut }, { dBias });
+      grads[2] = dBias.y;
+    }
+    if (residual) grads[grads.length - 1] = dOut;
+    return grads;
   });
 }
 
-/** One product `c = alpha op(a) op(b)`, with what may be added to it. Offsets are elements of the binding. */
-interface MatmulLaunch {
-  /** Rows of `c`. */
-  readonly m: number;
-  /** Columns of `c`. */
-  readonly n: number;
-  /** The length summed over. */
-  readonly k: number;
+/** What {@linkcode launchMatmul} reads and writes. */
+interface Operands {
   /** (m, k), or (k, m) with `transposeA`. */
   readonly a: Binding;
-  /** Elements between rows of `a` as stored; default: no gap. */
-  readonly lda?: number;
-  /** The first element of `a`. Default: 0. */
-  readonly aOffset?: number;
-  /** `a` is stored transposed. */
-  readonly transposeA?: boolean;
   /** (k, n), or (n, k) with `transposeB`. */
   readonly b: Binding;
-  /** Elements between rows of `b` as stored. */
-  readonly ldb?: number;
-  /** The first element of `b`. */
-  readonly bOffset?: number;
-  /** `b` is stored transposed. */
-  readonly transposeB?: boolean;
   /** (m, n) */
   readonly c: Binding;
-  /** Elements between rows of `c`. */
-  readonly ldc?: number;
-  /** The first element of `c`. */
-  readonly cOffset?: number;
-  /** Adds to what `c` holds. */
-  readonly accumulate?: boolean;
-  /** Factor of the product. Default: 1. */
-  readonly alpha?: number;
   /** (n), added to every row. */
   readonly bias?: Binding | undefined;
   /** (m, n) without gaps, added; `c` too must then be without gaps. */
   readonly residual?: Binding | undefined;
-  /** Axes in front of the matrices: the shape of the whole batch and the full shapes of `a` and `b`. */
-  readonly batch?: { readonly shape: Shape; readonly a: Shape; readonly b: Shape } | undefined;
 }
 
-/** Launches a product; see {@linkcode MatmulLaunch}. */
-export function launchMatmul(launch: MatmulLaunch): void {
-  const { m, n, k, a, b, c, transposeA = false, transposeB = false, residual } = launch;
-  if (c.size === 0 || m === 0 || n === 0) return;
-  const options: PartialMatmulParams = {
-    m,
-    n,
-    k,
-    lda: launch.lda ?? (transposeA ? m : k),
-    ldb: launch.ldb ?? (transposeB ? k : n),
-    ldc: launch.ldc ?? n,
-    aOffset: launch.aOffset ?? 0,
-    bOffset: launch.bOffset ?? 0,
-    cOffset: launch.cOffset ?? 0,
-    transposeA: Number(transposeA),
-    transposeB: Number(transposeB),
-    alpha: launch.alpha ?? 1,
-    beta: launch.accumulate ? 1 : 0,
-  };
+/** Axes in front of the matrices: the shape of the whole batch and the full shapes of `a` and `b`. */
+interface Batch {
+  readonly shape: Shape;
+  readonly a: Shape;
+  readonly b: Shape;
+}
+
+/** Launches `c = [beta c +] alpha op(a) op(b) [+ bias] [+ residual]`, once or for a batch without gaps. */
+export function launchMatmul(
+  { residual, ...operands }: Operands,
+  options: PartialMatmulParams,
+  batch?: Batch,
+): void {
+  const { c } = operands;
+  if (c.size === 0 || options.m === 0 || options.n === 0) return;
+  const params = matmulParams(options);
   if (residual) {
     const { device } = c.buffer;
     const bytes = Math.ceil(residual.size * BYTES[residual.dtype] / 4) * 4;
-    device.copy(residual.buffer, residual.offset * BYTES[residual.dtype], c.buffer, 0, bytes);
-    options.beta = 1;
+    const scale = BYTES[c.dtype];
+    device.copy(residual.buffer, residual.offset * scale, c.buffer, c.offset * scale, bytes);
+    params.beta = 1;
   }
-  const { batch } = launch;
-  const operands: Operands = { a, b, c, bias: launch.bias };
-  if (batch?.shape.length) eachBatch(batch, options, (part) => cut(operands, part));
-  else cut(operands, options);
-}
-
-interface Operands {
-  readonly a: Binding;
-  readonly b: Binding;
-  readonly c: Binding;
-  readonly bias: Binding | undefined;
+  if (batch?.shape.length) eachBatch(batch, params, (part) => cut(operands, part));
+  else cut(operands, params);
 }
 
 const MAX_BATCHES = 65535;
 
 /** Calls `run` once for every run of products that two batch strides describe; usually once. */
 function eachBatch(
-  batch: NonNullable<MatmulLaunch["batch"]>,
-  options: PartialMatmulParams,
-  run: (part: PartialMatmulParams) => void,
+  batch: Batch,
+  params: MatmulParams,
+  run: (part: MatmulParams) => void,
 ): void {
   const { shape } = batch;
   const matrixA = batch.a.slice(-2).reduce((x, y) => x * y);
@@ -288,7 +250,7 @@ function eachBatch(
   const [inner = { length: 1, a: 0, b: 0 }, outer = { length: 1, a: 0, b: 0 }, ...rest] = axes
     .reverse();
   const perLaunch = Math.max(1, Math.floor(MAX_BATCHES / inner.length));
-  const matrixC = options.m * options.n;
+  const matrixC = params.m * params.n;
   let offsets = [{ a: 0, b: 0 }];
   for (const axis of rest.reverse()) {
     offsets = offsets.flatMap((at) =>
@@ -302,12 +264,12 @@ function eachBatch(
     for (let first = 0; first < outer.length; first += perLaunch) {
       const count = Math.min(perLaunch, outer.length - first);
       run({
-        ...options,
+        ...params,
         batches: count * inner.length,
         inner: inner.length,
-        aOffset: options.aOffset! + at.a + first * outer.a,
-        bOffset: options.bOffset! + at.b + first * outer.b,
-        cOffset: options.cOffset! + (group * outer.length + first) * inner.length * matrixC,
+        aOffset: params.aOffset + at.a + first * outer.a,
+        bOffset: params.bOffset + at.b + first * outer.b,
+        cOffset: params.cOffset + (group * outer.length + first) * inner.length * matrixC,
         aOuter: outer.a,
         aInner: inner.a,
         bOuter: outer.b,
@@ -342,8 +304,7 @@ function collapse(
  * Launches a product, halved along a stored axis of whichever operand is too long to bind, or along k where that is
  * longer than a GPU may loop over, as often as needed.
  */
-function cut(operands: Operands, options: PartialMatmulParams): void {
-  const params = matmulParams(options);
+function cut(operands: Operands, params: MatmulParams): void {
   const { m, n, k, lda, ldb, ldc, batches, transposeA, transposeB } = params;
   const { device } = operands.c.buffer;
   const spans = {
@@ -404,7 +365,7 @@ function cut(operands: Operands, options: PartialMatmulParams): void {
   const step = [128, aligned].find((step) => length > step && step % aligned === 0) ?? 1;
   const half = Math.ceil(length / 2 / step) * step;
   const at = { m: 0, n: 0, k: 0, [axis]: half };
-  const second: PartialMatmulParams = {
+  const second: MatmulParams = {
     ...params,
     [axis]: length - half,
     aOffset: params.aOffset + (transposeA ? at.k * lda + at.m : at.m * lda + at.k),
@@ -460,7 +421,7 @@ function launchWhole(operands: Operands, params: MatmulParams): void {
 }
 
 /** Halves a batch. */
-function cutBatch(operands: Operands, params: ReturnType<typeof matmulParams>): void {
+function cutBatch(operands: Operands, params: MatmulParams): void {
   const { batches, inner } = params;
   const outer = batches / inner;
   const byOuter = outer > 1;
@@ -486,7 +447,7 @@ function span(
   rows: number,
   columns: number,
   ld: number,
-  params: ReturnType<typeof matmulParams>,
+  params: MatmulParams,
   name: "a" | "b" | "c",
 ): number {
   const { batches, inner } = params;

@@ -8,6 +8,7 @@ export * from "./activations.ts";
 export * from "./reduce.ts";
 export * from "./shape.ts";
 export * from "./index.ts";
+export * from "./einsum.ts";
 export { linear, type LinearCall, matmul, type MatmulOptions } from "./matmul.ts";
 export * from "./norm.ts";
 export * from "./softmax.ts";
@@ -15,16 +16,23 @@ export {
   attention,
   type AttentionOptions,
   attentionWeights,
+  selfAttention,
+  type SelfAttentionOptions,
   sparseAttention,
   type SparseAttentionOptions,
   sparseAttentionWeights,
 } from "./attention.ts";
 export * from "./rotary.ts";
 export {
+  binaryCrossEntropy,
+  binaryCrossEntropyWithLogits,
+  type BinaryCrossEntropyWithLogitsOptions,
   crossEntropy,
   type CrossEntropyOptions,
   linearCrossEntropy,
   type LinearCrossEntropyOptions,
+  type LossOptions,
+  mseLoss,
 } from "./loss.ts";
 export * from "./random.ts";
 export { sample, type SampleOptions, type SamplingOptions } from "./sampling.ts";

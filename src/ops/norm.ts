@@ -6,17 +6,13 @@
 import {
   layerNorm as layerNormKernel,
   layerNormBackward,
-  layerNormBackwardParams,
-  layerNormSlabs,
   rmsNorm as rmsNormKernel,
 } from "../../kernels/rows/norm.ts";
-import type { Binding } from "../device/device.ts";
-import { BYTES, type DType } from "../device/dtype.ts";
-import { MAX_ITERATIONS } from "../device/kernel.ts";
 import { formatShape, sizeOf } from "../tensor/shape.ts";
-import { needsGrad, record } from "../tensor/tape.ts";
+import { type GradPlace, needsGrad, record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { checkFloat, sameDevice } from "./check.ts";
+import { placeFor, sumColumns } from "./launch.ts";
 
 /**
  * `(x - mean) / sqrt(variance + eps) * weight + bias` over the last axis (Ba et al., 2016), the variance
@@ -54,18 +50,14 @@ export function layerNorm(
   const mean = Tensor.empty(device, [rows]), rstd = Tensor.empty(device, [rows]);
   device.launch(layerNormKernel, { x, weight, bias, y, mean, rstd }, { rows, columns, eps });
   const saved = [x, mean, rstd, weight] as const;
-  record("layerNorm", inputs, y, saved, (dOut, [x, mean, rstd, weight], wanted) => {
-    const wantsWeight = weight !== undefined && wanted[1];
-    const wantsBias = bias !== undefined && wanted.at(-1)!;
-    const dX = wanted[0] ? Tensor.empty(device, x.shape, x.dtype) : null;
-    if (dX) {
-      device.launch(layerNormBackward, { dOut, x, weight, mean, rstd, dX }, { rows, columns });
-    }
-    const sums = sumOverRows({ dOut, x, mean, rstd }, rows, columns, {
-      dWeight: wantsWeight ? weight.dtype : undefined,
-      dBias: wantsBias ? bias.dtype : undefined,
-    });
-    return [dX, ...(weight ? [sums.dWeight] : []), ...(bias ? [sums.dBias] : [])];
+  record("layerNorm", inputs, y, saved, (dOut, [x, mean, rstd, weight], wanted, places) => {
+    const last = inputs.length - 1;
+    const adds = device.kind !== "cpu"; // its SIMD code writes only
+    const dX = wanted[0] ? normBackward({ dOut, x, weight, mean, rstd }, places[0]) : null;
+    const dWeight = weight && wanted[1] ? placeFor(weight, places[1], adds) : undefined;
+    const dBias = bias && wanted[last] ? placeFor(bias, places[last], adds) : undefined;
+    sumColumns({ dOut, x, mean, rstd }, { dWeight, dBias });
+    return [dX, ...(weight ? [dWeight?.y ?? null] : []), ...(bias ? [dBias?.y ?? null] : [])];
   });
   mean.dispose();
   rstd.dispose();
@@ -102,12 +94,12 @@ export function rmsNorm(x: Tensor, weight?: Tensor, options: NormOptions = {}): 
   const rstd = Tensor.empty(device, [rows]);
   device.launch(rmsNormKernel, { x, weight, y, rstd }, { rows, columns, eps });
   const saved = [x, rstd, weight] as const;
-  record("rmsNorm", inputs, y, saved, (dOut, [x, rstd, weight], wanted) => {
-    const dX = wanted[0] ? Tensor.empty(device, x.shape, x.dtype) : null;
-    if (dX) device.launch(layerNormBackward, { dOut, x, weight, rstd, dX }, { rows, columns });
+  record("rmsNorm", inputs, y, saved, (dOut, [x, rstd, weight], wanted, places) => {
+    const dX = wanted[0] ? normBackward({ dOut, x, weight, rstd }, places[0]) : null;
     if (!weight) return [dX];
-    const dtypes = { dWeight: wanted[1] ? weight.dtype : undefined };
-    return [dX, sumOverRows({ dOut, x, rstd }, rows, columns, dtypes).dWeight];
+    const dWeight = wanted[1] ? placeFor(weight, places[1], device.kind !== "cpu") : undefined;
+    sumColumns({ dOut, x, rstd }, { dWeight });
+    return [dX, dWeight?.y ?? null];
   });
   rstd.dispose();
   return y;
@@ -146,57 +138,24 @@ function normParams(
   return { rows: sizeOf(x.shape.slice(0, -1)), columns, eps };
 }
 
-/**
- * The gradients of weight and bias, of the dtypes that are given. On a GPU rows are added up in slabs side
- * by side and then the slabs, always in the same order; on the CPU threads share the columns instead.
- */
-function sumOverRows(
-  inputs: { dOut: Tensor; x: Tensor; mean?: Tensor; rstd: Tensor },
-  rows: number,
-  columns: number,
-  dtypes: { dWeight?: DType | undefined; dBias?: DType | undefined },
-): { dWeight: Tensor | null; dBias: Tensor | null } {
-  const { device } = inputs.dOut;
-  // Whole 64s keep the first byte of every slab on a boundary that can be bound.
-  const slabRows = device.kind === "cpu"
-    ? Math.max(1, rows)
-    : Math.min(MAX_ITERATIONS, 64 * Math.max(1, Math.ceil(rows / 64 / 128)));
-  const slabs = Math.max(1, Math.ceil(rows / slabRows));
-  const results = { dWeight: null as Tensor | null, dBias: null as Tensor | null };
-  const sums: { dWeight?: Tensor; dBias?: Tensor } = {};
-  for (const name of ["dWeight", "dBias"] as const) {
-    const dtype = dtypes[name];
-    if (!dtype) continue;
-    results[name] = Tensor.empty(device, [columns], dtype);
-    sums[name] = slabs === 1 ? results[name]! : Tensor.empty(device, [slabs, columns]);
-  }
-  if (!sums.dWeight && !sums.dBias) return results;
-  // No more rows at a time than can be bound.
-  const bytes = columns * Math.max(BYTES[inputs.x.dtype], BYTES[inputs.dOut.dtype]);
-  const slabsAtOnce = Math.max(1, Math.floor(device.maxBindingBytes / (bytes * slabRows || 1)));
-  for (let firstSlab = 0; firstSlab < slabs; firstSlab += slabsAtOnce) {
-    const first = firstSlab * slabRows;
-    const count = Math.min(rows - first, slabsAtOnce * slabRows);
-    const part = (whole: Tensor, width: number): Binding => ({
-      buffer: whole.buffer,
-      dtype: whole.dtype,
-      offset: first * width,
-      size: count * width,
-    });
-    device.launch(layerNormBackwardParams, {
-      dOut: part(inputs.dOut, columns),
-      x: part(inputs.x, columns),
-      mean: inputs.mean && part(inputs.mean, 1),
-      rstd: part(inputs.rstd, 1),
-      ...sums,
-    }, { rows: count, columns, slabRows, firstSlab });
-  }
-  if (slabs > 1) {
-    for (const name of ["dWeight", "dBias"] as const) {
-      if (!sums[name]) continue;
-      device.launch(layerNormSlabs, { x: sums[name], y: results[name]! }, { slabs, columns });
-      sums[name].dispose();
-    }
-  }
-  return results;
+/** The gradient with respect to x, in or added to its place. */
+function normBackward(
+  inputs: {
+    dOut: Tensor;
+    x: Tensor;
+    weight?: Tensor | undefined;
+    mean?: Tensor;
+    rstd: Tensor;
+  },
+  given: GradPlace | undefined,
+): Tensor {
+  const { x, rstd } = inputs;
+  const { y: dX, accumulate } = placeFor(x, given, x.device.kind !== "cpu");
+  const columns = x.shape.at(-1)!;
+  x.device.launch(layerNormBackward, { ...inputs, dX }, {
+    rows: rstd.size,
+    columns,
+    accumulate: Number(accumulate),
+  });
+  return dX;
 }

@@ -54,7 +54,7 @@ export interface RandintOptions extends CreateOptions {
 }
 
 /**
- * Whole numbers drawn evenly from `low` to, not including, `high`; `i32` by default. Throws a `RangeError`
+ * Integers drawn evenly from `low` to, not including, `high`; `i32` by default. Throws a `RangeError`
  * unless both are integers with 1 to 2^24 between them.
  */
 export function randint(

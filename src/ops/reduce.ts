@@ -1,16 +1,18 @@
 /**
- * Sums, means, maxima and minima along axes.
+ * Sums, means, norms, maxima and minima along axes, and cumulative sums.
  *
  * @module
  */
 import { argReduceKernels } from "../../kernels/rows/arg_reduce.ts";
+import { cumsum as cumsumKernel } from "../../kernels/rows/cumsum.ts";
+import { isFloat } from "../device/dtype.ts";
 import { scoped } from "../tensor/scope.ts";
 import { formatShape, resolveAxes, resolveAxis, type Shape, sizeOf } from "../tensor/shape.ts";
-import { record } from "../tensor/tape.ts";
+import { noGrad, record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { checkFloat } from "./check.ts";
-import { cast, div, equal, mul, square, sub } from "./elementwise.ts";
-import { expand, keptShape, reduce } from "./launch.ts";
+import { abs, cast, div, equal, maskedFill, mul, pow, sign, square, sub } from "./elementwise.ts";
+import { alongAxis, expand, keptShape, reduce } from "./launch.ts";
 
 /** Options of the reductions. */
 export interface ReduceOptions {
@@ -78,6 +80,74 @@ export function variance(
   });
 }
 
+/** Options of {@linkcode norm}. */
+export interface VectorNormOptions extends ReduceOptions {
+  /** The order: 2 for the Euclidean norm, 1 for the sum of sizes, Infinity for the largest size. Default: 2. */
+  readonly p?: number;
+}
+
+/**
+ * The vector norm `(sum |x|^p)^(1/p)` along the axes (all by default), of floats; f16 is computed in f32. Where the norm is 0 its
+ * gradient is 0, as in PyTorch. Throws a `RangeError` unless p is above 0.
+ *
+ * @example
+ * ```ts
+ * import { CpuDevice, norm, tensor } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using x = tensor([[3, -4], [0, 1]], { device });
+ * using lengths = norm(x, -1);
+ * assert.deepEqual(await lengths.toArray(), [5, 1]);
+ * ```
+ */
+export function norm(x: Tensor, axes?: number | Shape, options: VectorNormOptions = {}): Tensor {
+  checkFloat("norm", x);
+  const { p = 2, keepdim = false } = options;
+  if (!(p > 0)) throw new RangeError(`norm: expected p above 0 but got ${p}`);
+  const list = resolveAxes("norm", axes, x.shape);
+  if (x.dtype === "f16") {
+    return scoped(() => cast(norm(cast(x, "f32"), list, options), "f16"));
+  }
+  if (p === 1) return scoped(() => sum(abs(x), list, { keepdim }));
+  if (p === Infinity) return scoped(() => max(abs(x), list, { keepdim }));
+  const powers = () => p === 2 ? square(x) : pow(abs(x), p);
+  const y = noGrad(() => scoped(() => pow(sum(powers(), list, { keepdim }), 1 / p)));
+  return record("norm", [x], y, [x, y], (dOut, [x, y]) => {
+    // d|x|_p / dx = sign(x) |x|^(p - 1) / |x|_p^(p - 1)
+    const slope = p === 2 ? x : mul(sign(x), pow(abs(x), p - 1));
+    const scale = maskedFill(div(dOut, p === 2 ? y : pow(y, p - 1)), equal(y, 0), 0);
+    const dX = mul(slope, scale.alias(keptShape(x.shape, list)));
+    return [p < 1 ? maskedFill(dX, equal(x, 0), 0) : dX];
+  });
+}
+
+/**
+ * The sums of the elements up to each one along an axis, in the dtype of `x`; f16 is added up in f32, integers wrap
+ * around. Throws a `RangeError` for an axis that does not exist.
+ *
+ * @example
+ * ```ts
+ * import { CpuDevice, cumsum, tensor } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using x = tensor([[1, 2, 3], [4, 5, 6]], { device });
+ * using y = cumsum(x, 1);
+ * assert.deepEqual(await y.toArray(), [[1, 3, 6], [4, 9, 15]]);
+ * ```
+ */
+export function cumsum(x: Tensor, axis: number): Tensor {
+  const at = resolveAxis("cumsum", axis, x.shape);
+  const run = (x: Tensor, reverse: number): Tensor => {
+    const y = Tensor.empty(x.device, x.shape, x.dtype);
+    x.device.launch(cumsumKernel, { x, y }, { ...alongAxis(x.shape, at), reverse });
+    return y;
+  };
+  const y = run(x, 0);
+  return isFloat(x.dtype) ? record("cumsum", [x], y, [], (dOut) => [run(dOut, 1)]) : y;
+}
+
 /**
  * The largest element along the axes (all by default); a NaN wins. The gradient is shared by equals. Throws
  * a `RangeError` when there is nothing to take it of.
@@ -114,7 +184,9 @@ function extreme(
   const list = resolveAxes(name, axes, x.shape);
   if (list.some((axis) => x.shape[axis] === 0)) {
     throw new RangeError(
-      `${name}: there is none in a tensor of shape ${formatShape(x.shape)} along the axes ` +
+      `${name}: expected at least one element but got shape ${
+        formatShape(x.shape)
+      } along the axes ` +
         formatShape(list),
     );
   }
@@ -137,7 +209,9 @@ function argExtreme(
   const at = axis === undefined ? 0 : resolveAxis(name, axis, shape);
   const reduced = axis === undefined ? x.size : shape[at]!;
   if (reduced === 0) {
-    throw new RangeError(`${name}: there is none in a tensor of shape ${formatShape(shape)}`);
+    throw new RangeError(
+      `${name}: expected at least one element but got shape ${formatShape(shape)}`,
+    );
   }
   const inner = axis === undefined ? 1 : sizeOf(shape.slice(at + 1));
   const ones = shape.map(() => 1);

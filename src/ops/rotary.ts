@@ -5,6 +5,7 @@
  */
 import { rotary as rotaryKernel } from "../../kernels/attention/rotary.ts";
 import type { Device } from "../device/device.ts";
+import { isFloat } from "../device/dtype.ts";
 import { type CreateOptions, tensor } from "../tensor/create.ts";
 import { unscoped } from "../tensor/scope.ts";
 import { checkShape, formatShape, sameShape } from "../tensor/shape.ts";
@@ -19,12 +20,12 @@ export interface RotaryOptions {
   /** Slows some of the pairs down, as LLaMA 3.1 does. Default: `null`. */
   readonly scaling?: RotaryScaling | null;
   /**
-   * The position of the first of T, as when a cache holds those before; with `starts` the largest of them.
+   * The position of the first of T, as when a cache holds those before; with `positions` the largest of them.
    * Default: 0.
    */
-  readonly start?: number;
+  readonly position?: number;
   /** The position of the first of T in each row, (B) of `i32`, where the rows of a batch differ. */
-  readonly starts?: Tensor | undefined;
+  readonly positions?: Tensor | undefined;
   /**
    * Which elements make a pair: `interleaved` (2i, 2i + 1) as in the paper and in Meta's LLaMA files,
    * `half-split` (i, i + D/2) as in HuggingFace's. Default: `interleaved`.
@@ -34,14 +35,14 @@ export interface RotaryOptions {
 
 /**
  * Rotary position embedding (Su et al., 2021): x (B, T, H, D) with each pair of a head's elements turned by
- * an angle in proportion to its position `start + t` (or `starts[b] + t`), so that products of queries and keys depend on how
- * far apart they are. The shape stays.
+ * an angle in proportion to its position `position + t` (or `positions[b] + t`), so that products of queries and keys
+ * depend on how far apart they are. The shape stays.
  *
  * Cosines and sines come from a table made in float64, which the device keeps.
  *
- * Throws a `TypeError` unless x has four axes of floating-point numbers and `starts` is (B) of `i32`, a `RangeError`
- * when D is odd or `start` or `theta` out of range. One of `starts` that is far above `start` throws a `RangeError` on the
- * CPU and gives NaN on a GPU.
+ * Throws a `TypeError` unless x has four axes of floating-point numbers and `positions` is (B) of `i32`, a `RangeError`
+ * when D is odd or `position` or `theta` out of range. One of `positions` that is far above `position` throws a
+ * `RangeError` on the CPU and gives NaN on a GPU.
  *
  * @example The first position stays, the second is turned by 1 radian
  * ```ts
@@ -57,7 +58,8 @@ export interface RotaryOptions {
  * ```
  */
 export function rotary(x: Tensor, options: RotaryOptions = {}): Tensor {
-  const { theta = 10000, scaling = null, start = 0, starts, layout = "interleaved" } = options;
+  const { theta = 10000, scaling = null, position = 0, positions } = options;
+  const { layout = "interleaved" } = options;
   checkFloat("rotary", x);
   checkRank("rotary", x, 4, "(batch, positions, heads, width)");
   const [batch, length, heads, width] = x.shape as [number, number, number, number];
@@ -66,38 +68,38 @@ export function rotary(x: Tensor, options: RotaryOptions = {}): Tensor {
       `rotary: expected heads of even width but got x of shape ${formatShape(x.shape)}`,
     );
   }
-  if (!Number.isInteger(start) || start < 0) {
-    throw new RangeError(`rotary: expected a start of 0 or more but got ${start}`);
+  if (!Number.isInteger(position) || position < 0) {
+    throw new RangeError(`rotary: expected a position of 0 or more but got ${position}`);
   }
-  if (starts && (starts.dtype !== "i32" || !sameShape(starts.shape, [batch]))) {
-    throw new TypeError(`rotary: expected starts [${batch}] of i32 but got ${starts}`);
+  if (positions && (positions.dtype !== "i32" || !sameShape(positions.shape, [batch]))) {
+    throw new TypeError(`rotary: expected positions [${batch}] of i32 but got ${positions}`);
   }
-  const device = sameDevice("rotary", x, starts);
+  const device = sameDevice("rotary", x, positions);
   const params = {
     rows: batch * length * heads,
     length,
     heads,
     width,
-    start,
+    position,
     firstRow: 0,
     halfSplit: Number(layout === "half-split"),
   };
-  const turn = (input: Tensor, starts: Tensor | undefined, direction: 1 | -1): Tensor => {
+  const turn = (input: Tensor, positions: Tensor | undefined, direction: 1 | -1): Tensor => {
     const output = Tensor.empty(device, input.shape, input.dtype);
     if (output.size === 0) return output;
-    const turns = turnsOf(device, start + length, width, { theta, scaling });
-    const bindings = { x: input, turns, starts, y: output };
-    const positions = turns.shape[0]!;
-    device.launch(rotaryKernel, bindings, { ...params, positions, direction });
+    const turns = turnsOf(device, position + length, width, { theta, scaling });
+    const bindings = { x: input, turns, positions, y: output };
+    const tableRows = turns.shape[0]!;
+    device.launch(rotaryKernel, bindings, { ...params, tableRows, direction });
     return output;
   };
-  const saved = starts ? [starts] : [];
+  const saved = positions ? [positions] : [];
   return record(
     "rotary",
     [x],
-    turn(x, starts, 1),
+    turn(x, positions, 1),
     saved,
-    (dOut, [starts]) => [turn(dOut, starts, -1)],
+    (dOut, [positions]) => [turn(dOut, positions, -1)],
   );
 }
 
@@ -237,9 +239,7 @@ export function sinusoid(
   width: number,
   options: SinusoidOptions & CreateOptions = {},
 ): Tensor {
-  return tensor(sinusoidTable(length, width, options), {
-    dtype: options.dtype,
-    device: options.device,
-    shape: [length, width],
-  });
+  const { dtype = "f32", device } = options;
+  if (!isFloat(dtype)) throw new TypeError(`sinusoid: expected f32 or f16 but got ${dtype}`);
+  return tensor(sinusoidTable(length, width, options), { dtype, device, shape: [length, width] });
 }

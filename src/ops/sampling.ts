@@ -116,7 +116,9 @@ export function sample(logits: Tensor, options: SampleOptions = {}): Tensor {
 }
 
 function checkSeen(logits: Tensor, seen: Tensor | undefined): void {
-  if (!seen) throw new TypeError("sample: a repetitionPenalty needs seen (B, V)");
+  if (!seen) {
+    throw new TypeError("sample: expected seen (B, V) with a repetitionPenalty but got none");
+  }
   checkIds("sample", seen);
   if (formatShape(seen.shape) !== formatShape(logits.shape)) {
     throw new TypeError(

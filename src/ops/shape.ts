@@ -6,10 +6,13 @@
 import { constant } from "../tensor/create.ts";
 import {
   broadcastShapes,
+  checkShape,
   formatShape,
+  resolveAxes,
   resolveAxis,
   sameShape,
   type Shape,
+  sizeOf,
   stridesOf,
 } from "../tensor/shape.ts";
 import { record } from "../tensor/tape.ts";
@@ -23,7 +26,79 @@ import { copyStrided, expand, sumTo, writeStrided } from "./launch.ts";
  */
 export function reshape(x: Tensor, shape: Shape): Tensor {
   const { shape: before } = x;
-  return record("reshape", [x], x.alias(shape), [], (dOut) => [dOut.alias(before)]);
+  return record(
+    "reshape",
+    [x],
+    x.alias(checkShape("reshape", shape, x.size)),
+    [],
+    (dOut) => [dOut.alias(before)],
+  );
+}
+
+/**
+ * `x` without the axes of length 1, all of them or those that are named, as far as their length is 1. Shares the memory
+ * of `x`. Throws a `RangeError` for axes that do not exist.
+ *
+ * @example
+ * ```ts
+ * import { CpuDevice, squeeze, zeros } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using x = zeros([1, 3, 1], { device });
+ * assert.deepEqual(squeeze(x).shape, [3]);
+ * assert.deepEqual(squeeze(x, -1).shape, [1, 3]);
+ * ```
+ */
+export function squeeze(x: Tensor, axes?: number | Shape): Tensor {
+  const named = resolveAxes("squeeze", axes, x.shape);
+  return reshape(x, x.shape.filter((length, axis) => length !== 1 || !named.includes(axis)));
+}
+
+/**
+ * `x` with an axis of length 1 put in before `axis`, from 0 to the number of axes; -1 puts it behind the last. Shares the
+ * memory of `x`. Throws a `RangeError` for an axis that does not exist.
+ *
+ * @example
+ * ```ts
+ * import { CpuDevice, unsqueeze, zeros } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using x = zeros([2, 3], { device });
+ * assert.deepEqual(unsqueeze(x, 0).shape, [1, 2, 3]);
+ * assert.deepEqual(unsqueeze(x, -1).shape, [2, 3, 1]);
+ * ```
+ */
+export function unsqueeze(x: Tensor, axis: number): Tensor {
+  const at = resolveAxis("unsqueeze", axis, [...x.shape, 1]);
+  return reshape(x, x.shape.toSpliced(at, 0, 1));
+}
+
+/**
+ * `x` with the axes from `start` to `end`, both included, joined into one; a scalar becomes one axis of length 1.
+ * Shares the memory of `x`. Throws a `RangeError` for axes that do not exist or are in the wrong order.
+ *
+ * @example
+ * ```ts
+ * import { CpuDevice, flatten, zeros } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using x = zeros([2, 3, 4], { device });
+ * assert.deepEqual(flatten(x).shape, [24]);
+ * assert.deepEqual(flatten(x, 1).shape, [2, 12]);
+ * ```
+ */
+export function flatten(x: Tensor, start = 0, end = -1): Tensor {
+  const shape = x.shape.length ? x.shape : [1];
+  const first = resolveAxis("flatten", start, shape);
+  const last = resolveAxis("flatten", end, shape);
+  if (first > last) {
+    throw new RangeError(`flatten: expected start before end but got ${start} and ${end}`);
+  }
+  const joined = sizeOf(shape.slice(first, last + 1));
+  return reshape(x, shape.toSpliced(first, last - first + 1, joined));
 }
 
 /**
@@ -33,7 +108,9 @@ export function reshape(x: Tensor, shape: Shape): Tensor {
 export function broadcastTo(x: Tensor, shape: Shape): Tensor {
   if (!sameShape(broadcastShapes("broadcastTo", x.shape, shape), shape)) {
     throw new TypeError(
-      `broadcastTo: shape ${formatShape(x.shape)} does not stretch to ${formatShape(shape)}`,
+      `broadcastTo: expected a shape that broadcasts to ${formatShape(shape)} but got ${
+        formatShape(x.shape)
+      }`,
     );
   }
   const { shape: before } = x;
@@ -77,12 +154,16 @@ export type SliceRange = readonly [start: number, stop?: number, step?: number];
  * The elements of `x` within one range per axis, the first axes first; axes without a range are taken
  * whole. Stops beyond the end mean the end.
  *
- * Throws a `RangeError` for more ranges than axes, numbers that are not whole, and steps below 1.
+ * Throws a `RangeError` for more ranges than axes, numbers that are not integers, and steps below 1.
  */
 export function slice(x: Tensor, ranges: readonly SliceRange[]): Tensor {
   const { shape } = x;
   if (ranges.length > shape.length) {
-    throw new RangeError(`slice: got ${ranges.length} ranges for shape ${formatShape(shape)}`);
+    throw new RangeError(
+      `slice: expected at most ${shape.length} ranges for shape ${
+        formatShape(shape)
+      } but got ${ranges.length}`,
+    );
   }
   const own = stridesOf(shape);
   let base = 0;
@@ -93,9 +174,7 @@ export function slice(x: Tensor, ranges: readonly SliceRange[]): Tensor {
     const end = to ?? length;
     if (![from, end, step].every(Number.isInteger) || step < 1) {
       throw new RangeError(
-        `slice: expected whole numbers and a step of 1 or more but got [${
-          ranges[axis]
-        }] for axis ` +
+        `slice: expected integers and a step of 1 or more but got [${ranges[axis]}] for axis ` +
           axis,
       );
     }
@@ -106,6 +185,7 @@ export function slice(x: Tensor, ranges: readonly SliceRange[]): Tensor {
     base += start * own[axis]!;
   });
   return record("slice", [x], copyStrided(x, lengths, strides, base), [], (dOut) => {
+    if (sameShape(lengths, shape)) return [dOut];
     const dX = constant(dOut.device, shape, 0, dOut.dtype);
     writeStrided(dOut, dX, strides, base);
     return [dX];
@@ -130,7 +210,9 @@ export function split(x: Tensor, lengths: number | readonly number[], axis = 0):
     : lengths;
   if (parts.reduce((sum, length) => sum + length, 0) !== whole) {
     throw new RangeError(
-      `split: lengths ${formatShape(parts)} do not add up to axis ${at} of ${formatShape(x.shape)}`,
+      `split: expected lengths that add up to axis ${at} of ${formatShape(x.shape)} but got ${
+        formatShape(parts)
+      }`,
     );
   }
   let start = 0;
@@ -154,7 +236,9 @@ export interface JoinOptions {
  * the shapes when they are not, and when dtypes or devices differ.
  */
 export function concat(tensors: readonly Tensor[], options: JoinOptions | number = {}): Tensor {
-  if (tensors.length === 0) throw new TypeError("concat: expected one tensor at least");
+  if (tensors.length === 0) {
+    throw new TypeError("concat: expected at least one tensor but got none");
+  }
   const { axis = 0 } = typeof options === "number" ? { axis: options } : options;
   const { shape: first, dtype } = tensors[0]!;
   const at = resolveAxis("concat", axis, first);
@@ -163,8 +247,8 @@ export function concat(tensors: readonly Tensor[], options: JoinOptions | number
   for (const { shape } of tensors) {
     if (shape.length !== first.length || shape.some((n, i) => i !== at && n !== first[i])) {
       throw new TypeError(
-        `concat: shapes ${tensors.map((one) => formatShape(one.shape)).join(" and ")} ` +
-          `differ in other axes than ${at}`,
+        `concat: expected shapes that differ in axis ${at} only but got ` +
+          tensors.map((one) => formatShape(one.shape)).join(" and "),
       );
     }
   }
@@ -188,7 +272,7 @@ export function concat(tensors: readonly Tensor[], options: JoinOptions | number
 
 /** Tensors of one shape, joined along a new axis. */
 export function stack(tensors: readonly Tensor[], options: JoinOptions | number = {}): Tensor {
-  if (tensors.length === 0) throw new TypeError("stack: expected one tensor at least");
+  if (tensors.length === 0) throw new TypeError("stack: expected at least one tensor but got none");
   const { axis = 0 } = typeof options === "number" ? { axis: options } : options;
   const { shape } = tensors[0]!;
   const at = resolveAxis("stack", axis, [...shape, 1]);

@@ -8,7 +8,7 @@ import {
   Optimizer,
   type OptimizerOptions,
   type ParameterGroup,
-  type Slot,
+  type Run,
   type Update,
 } from "./optimizer.ts";
 import type { NamedParameters } from "./parameters.ts";
@@ -79,25 +79,15 @@ export class AdamW extends Optimizer {
   }
 
   /** Launches the update. */
-  protected override update(
-    { weights, averages: { m, v }, weightDecay }: Slot,
-    { grad, copy, gradScale, correction, lr }: Update,
-  ): void {
+  protected override update(run: Run, { gradScale, correction }: Update): void {
     const [beta1, beta2] = this.#betas;
-    this.device.launch(
-      adamw,
-      { p: weights, g: grad, m, v, gradScale, correction, copy },
-      {
-        count: weights.size,
-        lr,
-        beta1,
-        beta2,
-        rest1: 1 - beta1,
-        rest2: 1 - beta2,
-        eps: this.#eps,
-        weightDecay,
-      },
-    );
+    const { bindings, count, lr, weightDecay } = run;
+    this.device.launch(adamw, { ...bindings, gradScale, correction }, {
+      ...{ count, lr, beta1, beta2, weightDecay },
+      rest1: 1 - beta1,
+      rest2: 1 - beta2,
+      eps: this.#eps,
+    });
   }
 }
 

@@ -7,6 +7,7 @@ import { clipFactor, SQUARES_BLOCK, sumOfSquares } from "../../kernels/optimizer
 import type { Binding } from "../device/device.ts";
 import { BYTES } from "../device/dtype.ts";
 import { Scope } from "../tensor/scope.ts";
+import { joinNeighbours } from "../tensor/slab.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import type { LossScaler } from "./loss_scaler.ts";
 import { checkParameters, gradOf, type NamedParameters } from "./parameters.ts";
@@ -64,7 +65,7 @@ export function clipGradNorm(
   const norm = Tensor.empty(device, []);
   const factor = Tensor.empty(device, []);
   using _scope = new Scope();
-  const pieces = grads.flatMap(bindable);
+  const pieces = joinNeighbours(grads.map((x) => ({ x }))).flatMap(({ x }) => bindable(x));
   const blocks = pieces.map(({ size }) => Math.ceil(size / SQUARES_BLOCK));
   const count = blocks.reduce((sum, some) => sum + some, 0);
   const partials = Tensor.empty(device, [count]);
@@ -82,13 +83,13 @@ export function clipGradNorm(
   return { norm, factor };
 }
 
-/** A tensor in pieces that the device can bind, whole blocks but for the last. */
-function bindable(tensor: Tensor): Binding[] {
-  const { buffer, dtype, size, device } = tensor;
+/** Elements in pieces that the device can bind, whole blocks but for the last. */
+function bindable({ buffer, dtype, offset: start, size }: Binding): Binding[] {
+  const { device } = buffer;
   const most = Math.floor(device.maxBindingBytes / (BYTES[dtype] * SQUARES_BLOCK)) * SQUARES_BLOCK;
   const pieces: Binding[] = [];
   for (let offset = 0; offset < size; offset += most) {
-    pieces.push({ buffer, dtype, offset, size: Math.min(most, size - offset) });
+    pieces.push({ buffer, dtype, offset: start + offset, size: Math.min(most, size - offset) });
   }
   return pieces;
 }

@@ -52,11 +52,14 @@ export class LossScaler implements Disposable {
     this.#goodSteps = constant(device, [], 0).keep();
   }
 
-  /** Adapts the scale to a step whose gradients were multiplied with `factor`, 0 for a refused one. */
-  update(factor: Tensor): void {
+  /**
+   * Adapts the scale to a step whose gradients were multiplied with `factor`, 0 for a refused one; not where `halted`, one
+   * number on the device, is not 0 (see `DeviceStepGuard`).
+   */
+  update(factor: Tensor, halted?: Tensor): void {
     this.scale.device.launch(
       updateLossScale,
-      { gradScale: factor, lossScale: this.scale, goodSteps: this.#goodSteps },
+      { gradScale: factor, lossScale: this.scale, goodSteps: this.#goodSteps, halted },
       this.#rule,
     );
   }

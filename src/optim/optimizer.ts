@@ -5,9 +5,12 @@
  */
 import { adamwCorrection } from "../../kernels/optimizer/adamw.ts";
 import { axpy } from "../../kernels/elementwise/axpy.ts";
-import type { Device } from "../device/device.ts";
+import { fill } from "../../kernels/elementwise/fill.ts";
+import type { Binding, Device } from "../device/device.ts";
+import { BYTES, type DType } from "../device/dtype.ts";
 import { constant } from "../tensor/create.ts";
 import { formatShape } from "../tensor/shape.ts";
+import { joinNeighbours, Slab } from "../tensor/slab.ts";
 import { type Tensor, watch, type Watched } from "../tensor/tensor.ts";
 import { clipGradNorm } from "./clip_grad_norm.ts";
 import { checkParameters, gradOf, type NamedParameters, zeroGrad } from "./parameters.ts";
@@ -39,42 +42,50 @@ export interface StepOptions {
   readonly lr?: number;
   /** What gradients are multiplied with, one element on the device: `factor` of `clipGradNorm`. */
   readonly gradScale?: Tensor;
+  /** The caller finds out by itself where a step changed nothing, as with a `DeviceStepGuard`: no warning. Default: false. */
+  readonly judged?: boolean;
 }
 
-/** A parameter and what is known of it. */
-export interface Slot {
-  /** Its name. */
-  readonly name: string;
-  /** The tensor that the model uses. */
-  readonly parameter: Tensor;
-  /** The f32 weights that are updated: the parameter itself, or its master copy where it is f16. */
-  readonly weights: Tensor;
-  /** Moving averages and their like, by name; none while the parameter is frozen. */
-  readonly averages: Readonly<Record<string, Tensor>>;
-  /** Its weight decay. */
+/** Parameters that are updated in one launch, as their elements lie side by side. */
+export interface Run {
+  /** The f32 weights `p`, the gradients `g`, the averages by name, and where `p` are f32 masters the f16 `copy`. */
+  readonly bindings: Readonly<Record<string, Binding | undefined>>;
+  /** How many elements each has. */
+  readonly count: number;
+  /** Their weight decay. */
   readonly weightDecay: number;
-  /** What the learning rate is multiplied with. */
-  readonly lrScale: number;
-}
-
-/** What one parameter is updated with. */
-export interface Update {
-  /** Its gradient. */
-  readonly grad: Tensor;
-  /** The model's f16 tensor where `weights` of the slot is its f32 master. */
-  readonly copy: Tensor | undefined;
-  /** What the gradient is multiplied with; 0 to change nothing. */
-  readonly gradScale: Tensor;
-  /** Adam's corrections of the bias of its averages, (2). */
-  readonly correction: Tensor;
   /** The learning rate. */
   readonly lr: number;
 }
 
-/** A slot under construction: `weights` and `averages` come with the first gradient of a frozen parameter. */
-type OpenSlot = {
-  -readonly [K in keyof Slot]: K extends "averages" ? Record<string, Tensor> : Slot[K];
-};
+/** What all runs of a step share. */
+export interface Update {
+  /** What the gradients are multiplied with; 0 to change nothing. */
+  readonly gradScale: Tensor;
+  /** Adam's corrections of the bias of its averages, (2). */
+  readonly correction: Tensor;
+}
+
+/** A parameter and what is known of it. */
+interface Slot {
+  readonly name: string;
+  /** The tensor that the model uses. */
+  readonly parameter: Tensor;
+  /** What is updated alike. */
+  readonly group: { readonly key: string; readonly weightDecay: number; readonly lrScale: number };
+  /** The state, once the parameter is to be trained. */
+  state?: SlotState;
+}
+
+interface SlotState {
+  /** The f32 weights that are updated: the parameter itself, or its master copy where it is f16. */
+  readonly weights: Tensor;
+  /** Moving averages and their like, by name. */
+  readonly averages: Readonly<Record<string, Tensor>>;
+}
+
+/** The most bytes of f32 that lie in one buffer: what is moved there is twice in memory for a moment. */
+const SLAB_BYTES = 256 * 2 ** 20;
 
 /** The base of `AdamW`, `Adam` and `SGD`. */
 export abstract class Optimizer implements Disposable {
@@ -85,7 +96,7 @@ export abstract class Optimizer implements Disposable {
   readonly #name: string;
   readonly #averages: readonly string[];
   readonly #logBetas: readonly [number, number];
-  readonly #slots: OpenSlot[];
+  readonly #slots: readonly Slot[];
   /** The steps that were not refused, counted on the device: only there is it known. */
   readonly #step: Tensor;
   readonly #correction: Tensor;
@@ -128,10 +139,13 @@ export abstract class Optimizer implements Disposable {
           `${name}: expected a weightDecay of at least 0 for "${key}" but got ${weightDecay}`,
         );
       }
-      const slot = { name: key, parameter, weights: parameter, averages: {}, weightDecay, lrScale };
-      if (parameter.requiresGrad) this.#allocate(slot);
-      return slot;
+      return {
+        name: key,
+        parameter,
+        group: { key: `${weightDecay} ${lrScale}`, weightDecay, lrScale },
+      };
     });
+    this.#allocate(this.#slots.filter(({ parameter }) => parameter.requiresGrad));
     this.#step = constant(this.device, [], 0).keep();
     this.#correction = constant(this.device, [2], 1).keep();
     this.#counter = { watched: this.#step, beginRead: () => this.#beginCheck() };
@@ -148,14 +162,18 @@ export abstract class Optimizer implements Disposable {
    */
   step(options?: StepOptions): void {
     const lr = this.#checkRate(options?.lr ?? this.lr);
-    const { gradScale } = options ?? {};
+    const { gradScale, judged = false } = options ?? {};
     if (gradScale && (gradScale.size !== 1 || gradScale.dtype !== "f32")) {
       throw new TypeError(
         `${this.#name}: expected a gradScale of one f32 but got ${gradScale.dtype} of shape ` +
           formatShape(gradScale.shape),
       );
     }
-    if (gradScale) return this.#update(lr, gradScale);
+    if (gradScale) {
+      this.#update(lr, gradScale);
+      if (judged) this.#lastRead = undefined;
+      return;
+    }
     const all = new Map(this.#slots.map(({ name, parameter }) => [name, parameter]));
     const { norm, factor } = clipGradNorm(all, Infinity);
     this.#update(lr, factor);
@@ -173,15 +191,17 @@ export abstract class Optimizer implements Disposable {
    * of the parameter `wte.weight` is called `m.wte.weight`, its f32 master copy `master.wte.weight`.
    */
   state(): Map<string, Tensor> {
+    // One that was frozen has none until it is unfrozen.
+    this.#allocate(
+      this.#slots.filter(({ parameter }) => parameter.requiresGrad && !parameter.disposed),
+    );
     const tensors = new Map([["step", this.#step]]);
-    for (const slot of this.#slots) {
-      // One that was frozen has none until it is unfrozen.
-      if (slot.parameter.requiresGrad && !slot.parameter.disposed) this.#allocate(slot);
-      const { name, parameter, weights, averages } = slot;
-      for (const [average, tensor] of Object.entries(averages)) {
+    for (const { name, parameter, state } of this.#slots) {
+      if (!state) continue;
+      for (const [average, tensor] of Object.entries(state.averages)) {
         tensors.set(`${average}.${name}`, tensor);
       }
-      if (weights !== parameter) tensors.set(`master.${name}`, weights);
+      if (state.weights !== parameter) tensors.set(`master.${name}`, state.weights);
     }
     return tensors;
   }
@@ -191,12 +211,12 @@ export abstract class Optimizer implements Disposable {
    * that names what is missing, foreign or of another shape, and then nothing has changed.
    */
   restore(stored: ReadonlyMap<string, StoredTensor>): void {
-    for (const slot of this.#slots) {
-      // A parameter that was trained before it was frozen has averages.
-      if (this.#averages.some((average) => stored.has(`${average}.${slot.name}`))) {
-        this.#allocate(slot);
-      }
-    }
+    // A parameter that was trained before it was frozen has averages.
+    this.#allocate(
+      this.#slots.filter(({ name }) =>
+        this.#averages.some((average) => stored.has(`${average}.${name}`))
+      ),
+    );
     restoreTensors(this.#name, this.state(), stored);
     this.#lastRead = undefined;
   }
@@ -204,6 +224,7 @@ export abstract class Optimizer implements Disposable {
   /** Frees its own memory; the parameters stay. */
   [Symbol.dispose](): void {
     this.state().forEach((tensor) => tensor.dispose());
+    this.#slots.forEach(({ parameter }) => parameter.gradPlace = null);
     this.#correction.dispose();
   }
 
@@ -212,34 +233,67 @@ export abstract class Optimizer implements Disposable {
     this[Symbol.dispose]();
   }
 
-  /** Updates one parameter. */
-  protected abstract update(slot: Slot, update: Update): void;
+  /** Updates the parameters of a run. */
+  protected abstract update(run: Run, update: Update): void;
 
   #update(lr: number, gradScale: Tensor): void {
-    const due = this.#slots.flatMap((slot) => {
-      const grad = gradOf(this.#name, slot.name, slot.parameter);
-      return grad ? [{ slot, grad }] : [];
-    });
+    const due = this.#slots.filter(({ name, parameter }) => gradOf(this.#name, name, parameter));
     if (due.length === 0) throw new TypeError(`${this.#name}: no parameter has a gradient`);
+    this.#allocate(due);
     const [logBeta1, logBeta2] = this.#logBetas;
     const correction = this.#correction;
     this.#launched++;
     const counted = { gradScale, step: this.#step, correction };
     this.device.launch(adamwCorrection, counted, { logBeta1, logBeta2 });
-    for (const { slot, grad } of due) {
-      this.#allocate(slot);
-      const copy = slot.weights === slot.parameter ? undefined : slot.parameter;
-      this.update(slot, { grad, copy, gradScale, correction, lr: lr * slot.lrScale });
+    for (const slots of Map.groupBy(due, ({ group }) => group.key).values()) {
+      const { weightDecay, lrScale } = slots[0]!.group;
+      for (const bindings of joinNeighbours(slots.map(bindingsOf))) {
+        const run = { bindings, count: bindings.p!.size, weightDecay, lr: lr * lrScale };
+        this.update(run, { gradScale, correction });
+      }
     }
   }
 
-  /** Makes the averages and the master copy of a parameter, where it has none yet. */
-  #allocate(slot: OpenSlot): void {
-    const { parameter, averages } = slot;
-    for (const average of this.#averages) {
-      averages[average] ??= constant(this.device, parameter.shape, 0).keep();
+  /**
+   * Makes the state of parameters that have none yet. What is updated alike comes to lie side by side, the parameters
+   * themselves included, and so do the gradients that the next backward pass makes.
+   */
+  #allocate(slots: readonly Slot[]): void {
+    const fresh = slots.filter(({ state }) => !state);
+    const kinds = Map.groupBy(fresh, ({ group, parameter }) => `${group.key} ${parameter.dtype}`);
+    for (const alike of kinds.values()) {
+      for (const together of inSlabs(alike, this.device)) this.#allocateTogether(together);
     }
-    if (parameter.dtype !== "f32" && slot.weights === parameter) slot.weights = widened(parameter);
+  }
+
+  #allocateTogether(slots: readonly Slot[]): void {
+    const { device } = this;
+    const { dtype } = slots[0]!.parameter;
+    const shapes = slots.map(({ parameter }) => parameter.shape);
+    const step = stepOf(dtype, device);
+    const slab = (dtype: DType) => new Slab(device, shapes, dtype, step);
+    const zeros = (): Tensor[] => {
+      const memory = slab("f32");
+      const tensors = slots.map((_, i) => memory.take(i)!.keep());
+      for (const { y } of joinNeighbours(tensors.map((y) => ({ y })))) {
+        device.launch(fill, { y }, { count: y.size, value: 0 });
+      }
+      return tensors;
+    };
+    const averages = this.#averages.map((name) => [name, zeros()] as const);
+    const masters = dtype === "f32" ? undefined : zeros();
+    const places = slab(dtype), grads = slab(dtype);
+    slots.forEach((slot, i) => {
+      const { parameter } = slot;
+      if (parameter.isOnlyUser) parameter.moveInto(places.take(i)!);
+      parameter.gradPlace = () => grads.take(i);
+      const weights = masters?.[i] ?? parameter;
+      if (masters) device.launch(axpy, { x: parameter, y: weights }, { count: weights.size, a: 1 });
+      slot.state = {
+        weights,
+        averages: Object.fromEntries(averages.map(([name, all]) => [name, all[i]!])),
+      };
+    });
   }
 
   /** Compares the steps launched with those that the device has counted, when a read comes along. */
@@ -269,9 +323,32 @@ export abstract class Optimizer implements Disposable {
   }
 }
 
-/** An f32 copy. */
-function widened(half: Tensor): Tensor {
-  const copy = constant(half.device, half.shape, 0).keep();
-  half.device.launch(axpy, { x: half, y: copy }, { count: half.size, a: 1 });
-  return copy;
+/** What an update binds of a parameter. */
+function bindingsOf({ parameter, state }: Slot): Run["bindings"] {
+  const { weights, averages } = state!;
+  const copy = weights === parameter ? undefined : parameter;
+  return { p: weights, g: parameter.grad!, ...averages, copy };
+}
+
+/** What tensors of a slab begin at multiples of, in elements, so that they and their f32 masters can be bound. */
+function stepOf(dtype: DType, { bindingAlignment }: Device): number {
+  return Math.ceil(bindingAlignment / BYTES[dtype]);
+}
+
+/** Cuts a list into slabs that are not too long; what ends where the next could begin comes first. */
+function inSlabs(slots: readonly Slot[], device: Device): Slot[][] {
+  const step = stepOf(slots[0]!.parameter.dtype, device);
+  const isEven = ({ parameter }: Slot) => parameter.size % step === 0 && parameter.size % 4 === 0;
+  const most = Math.min(SLAB_BYTES, device.maxBindingBytes) / BYTES.f32;
+  const slabs: Slot[][] = [];
+  let size = Infinity;
+  for (const slot of [...slots.filter(isEven), ...slots.filter((slot) => !isEven(slot))]) {
+    size += Math.ceil(slot.parameter.size / step) * step;
+    if (size > most) {
+      slabs.push([]);
+      size = slot.parameter.size;
+    }
+    slabs.at(-1)!.push(slot);
+  }
+  return slabs;
 }

@@ -4,7 +4,7 @@
  * @module
  */
 import { sgd } from "../../kernels/optimizer/sgd.ts";
-import { Optimizer, type OptimizerOptions, type Slot, type Update } from "./optimizer.ts";
+import { Optimizer, type OptimizerOptions, type Run, type Update } from "./optimizer.ts";
 import type { NamedParameters } from "./parameters.ts";
 
 /** Options of {@linkcode SGD}. */
@@ -42,14 +42,12 @@ export class SGD extends Optimizer {
 
   /** Launches the update. */
   protected override update(
-    { weights, averages: { velocity }, weightDecay }: Slot,
-    { grad, copy, gradScale, lr }: Update,
+    { bindings, count, lr, weightDecay }: Run,
+    { gradScale }: Update,
   ): void {
-    this.device.launch(sgd, { p: weights, g: grad, velocity, gradScale, copy }, {
-      count: weights.size,
-      lr,
+    this.device.launch(sgd, { ...bindings, gradScale }, {
+      ...{ count, lr, weightDecay },
       momentum: this.#momentum,
-      weightDecay,
       nesterov: this.#nesterov ? 1 : 0,
     });
   }

@@ -16,7 +16,7 @@ import { readJsonObject } from "./json_file.ts";
 import { MERGES, VOCABULARY } from "./vocabulary_files.ts";
 import { readWeightMap, WEIGHTS, WEIGHTS_INDEX } from "./weight_files.ts";
 
-/** How far a download has come, all of its files together. */
+/** The progress of a download, over all its files. */
 export interface ModelDownloadProgress {
   /** The file that is under way. */
   readonly file: string;
@@ -32,7 +32,7 @@ export interface ModelHubOptions extends HubOptions {
   readonly cacheFolder?: string | URL;
   /** Branch, tag or commit. Default: `main`. */
   readonly revision?: string;
-  /** Is told how far it has come. */
+  /** Receives the progress. */
   readonly onProgress?: ((progress: ModelDownloadProgress) => void) | undefined;
 }
 

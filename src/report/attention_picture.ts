@@ -275,7 +275,9 @@ export async function attentionPng(layers: readonly AttentionLayer[]): Promise<U
 
 /** Throws where there is no layer, or one is not what its sizes say. */
 function checkLayers(layers: readonly AttentionLayer[]): void {
-  if (layers.length === 0) throw new RangeError("Expected at least one layer to draw");
+  if (layers.length === 0) {
+    throw new RangeError("attentionPicture: expected at least one layer but got none");
+  }
   for (const layer of layers) {
     const problem = problemOf(layer);
     if (problem) throw new RangeError(`Attention ${JSON.stringify(layer.name)}: ${problem}`);

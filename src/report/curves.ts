@@ -70,7 +70,9 @@ export async function curvesSvg(options: CurvesOptions): Promise<string> {
   const { panels, title, xLabel = "step" } = options;
   const several = panels.length > 1;
   const { width = several ? 410 : 720, height = several ? 320 : 380 } = options;
-  if (panels.length === 0) throw new RangeError("Expected at least one panel to draw");
+  if (panels.length === 0) {
+    throw new RangeError("curvesSvg: expected at least one panel but got none");
+  }
   const series = panels.flatMap(({ series }) => series);
   const names = [...new Set(series.map(({ name }) => name))];
   const namesOf = (kind: Curve["kind"]) =>
@@ -177,7 +179,9 @@ function panelOf(
   height: number,
 ): unknown {
   const points = series.flatMap(pointsOf);
-  if (points.length === 0) throw new RangeError("Expected at least one finite value to draw");
+  if (points.length === 0) {
+    throw new RangeError("curvesSvg: expected at least one finite value but got none");
+  }
   const layer = (name: Point["layer"], opacity: number, strokeWidth: number) => ({
     type: "group",
     clip: true,

@@ -179,7 +179,7 @@ export class EventFile implements Disposable {
   #event(step: number, fill: (event: Writer) => void): void {
     if (this.#file === undefined) throw new Error(`${this.path}: is already closed`);
     if (!Number.isSafeInteger(step)) {
-      throw new RangeError(`Expected step to be a whole number but found ${step}`);
+      throw new RangeError(`EventFile: expected an integer step but got ${step}`);
     }
     const event = new this.#protobuf.BinaryWriter()
       .tag(1, FIXED64).double(Date.now() / 1000)
@@ -246,13 +246,13 @@ const LIMITS = (() => {
  * @throws {RangeError} where there is no value, or one is not finite
  */
 function countValues(values: ArrayLike<number>): ValueHistogram {
-  if (values.length === 0) throw new RangeError("Expected at least one value to count");
+  if (values.length === 0) throw new RangeError("expected at least one value but got none");
   const buckets = new Float64Array(LIMITS.length);
   let [min, max, sum, sumSquares] = [Infinity, -Infinity, 0, 0];
   for (let i = 0; i < values.length; i++) {
     const value = values[i]!;
     if (!Number.isFinite(value)) {
-      throw new RangeError(`Expected finite values but found ${value} at ${i} of ${values.length}`);
+      throw new RangeError(`expected finite values but got ${value} at ${i} of ${values.length}`);
     }
     min = Math.min(min, value);
     max = Math.max(max, value);

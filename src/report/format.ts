@@ -84,11 +84,11 @@ export function formatRate(rate: number): string {
  * assert.equal(formatSample("ROMEO:"), "ROMEO:");
  * ```
  */
-export function formatSample(text: string, prompt = ""): string {
+export function formatSample(text: string, prompt?: string): string {
   const visible = text.trimEnd().replaceAll(/\r\n?/g, "\n")
     // deno-lint-ignore no-control-regex -- terminals act on them
     .replace(/[\x00-\x08\x0b-\x1f\x7f-\x9f]/g, escapedControl);
-  return (prompt && `[${prompt}]`) + visible;
+  return (prompt ? `[${prompt}]` : "") + visible;
 }
 
 /** A control character by its code, `\\x07`. */

@@ -51,7 +51,9 @@ const MAX_BARS = 60;
 export async function lengthHistogramsSvg(options: LengthHistogramsOptions): Promise<string> {
   const { panels, title, xLabel = "length in tokens", yLabel = "sequences" } = options;
   const { width = panels.length > 1 ? 410 : 720, height = 280 } = options;
-  if (panels.length === 0) throw new RangeError("Expected at least one panel to draw");
+  if (panels.length === 0) {
+    throw new RangeError("lengthHistogramsSvg: expected at least one panel but got none");
+  }
   return await vegaPicture({
     title,
     defaultTitle: "Sequence lengths",

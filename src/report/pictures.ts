@@ -147,7 +147,7 @@ export function readPngHeader(
     0x52,
   ];
   if (png.length < 33 || start.some((byte, i) => png[i] !== byte)) {
-    throw new TypeError(`Expected a PNG file but found ${png.length} bytes of something else`);
+    throw new TypeError(`image: expected a PNG file but got ${png.length} bytes of something else`);
   }
   const view = new DataView(png.buffer, png.byteOffset);
   // Greyscale, colours, a palette of colours, greyscale with opacity, colours with opacity.

@@ -55,7 +55,9 @@ export function recompute(
   const output = noGrad(() =>
     scoped(() => {
       const made = body(...inputs);
-      if (inputs.includes(made)) throw new TypeError("recompute: the body returned an input");
+      if (inputs.includes(made)) {
+        throw new TypeError("recompute: expected a result that the body made but got an input");
+      }
       return made.alias(); // what the body returned may have a gradient of its own
     })
   );

@@ -35,7 +35,7 @@ export function sameShape(a: Shape, b: Shape): boolean {
 export function resolveAxis(op: string, axis: number, shape: Shape): number {
   const resolved = axis < 0 ? axis + shape.length : axis;
   if (!Number.isInteger(axis) || resolved < 0 || resolved >= shape.length) {
-    throw new RangeError(`${op}: axis ${axis} is outside a tensor of shape ${formatShape(shape)}`);
+    throw new RangeError(`${op}: expected an axis of shape ${formatShape(shape)} but got ${axis}`);
   }
   return resolved;
 }
@@ -46,7 +46,7 @@ export function resolveAxes(op: string, axes: number | Shape | undefined, shape:
   const list = typeof axes === "number" ? [axes] : [...axes];
   const resolved = list.map((axis) => resolveAxis(op, axis, shape)).sort((a, b) => a - b);
   if (new Set(resolved).size !== resolved.length) {
-    throw new RangeError(`${op}: axes ${formatShape(list)} name an axis twice`);
+    throw new RangeError(`${op}: expected different axes but got ${formatShape(list)}`);
   }
   return resolved;
 }
@@ -63,7 +63,7 @@ export function broadcastShapes(op: string, a: Shape, b: Shape): number[] {
     const y = b[axis - rank + b.length] ?? 1;
     if (x !== y && x !== 1 && y !== 1) {
       throw new TypeError(
-        `${op}: shapes ${formatShape(a)} and ${formatShape(b)} do not broadcast, ${x} against ${y}`,
+        `${op}: expected shapes that broadcast but got ${formatShape(a)} and ${formatShape(b)}`,
       );
     }
     shape[axis] = x === 1 ? y : x;
@@ -80,22 +80,31 @@ export function broadcastStrides(shape: Shape, target: Shape): number[] {
   });
 }
 
+function isSound(shape: Shape): boolean {
+  for (let axis = 0; axis < shape.length; axis++) {
+    if (!(Number.isInteger(shape[axis]) && shape[axis]! >= 0)) return false;
+  }
+  return true;
+}
+
 /** A checked shape: integers, none negative. One length may be -1 where `size` tells it. */
-export function checkShape(op: string, shape: Shape, size?: number): number[] {
+export function checkShape(op: string, shape: Shape, size?: number): Shape {
+  if (isSound(shape) && (size === undefined || sizeOf(shape) === size)) return shape;
   const wrong = shape.find((length) =>
     !Number.isInteger(length) || length < (size === undefined ? 0 : -1)
   );
   const open = shape.filter((length) => length === -1).length;
   if (wrong !== undefined || open > 1) {
     throw new RangeError(
-      `${op}: expected lengths that are whole numbers of 0 or more but got ${formatShape(shape)}`,
+      `${op}: expected integer lengths of 0 or more but got ${formatShape(shape)}`,
     );
   }
-  if (size === undefined) return [...shape];
   const known = shape.reduce((product, length) => length === -1 ? product : product * length, 1);
-  const resolved = shape.map((length) => length === -1 ? (known ? size / known : 0) : length);
+  const resolved = shape.map((length) => length === -1 ? (known ? size! / known : 0) : length);
   if (sizeOf(resolved) !== size || resolved.some((length) => !Number.isInteger(length))) {
-    throw new TypeError(`${op}: ${size} elements do not fit the shape ${formatShape(shape)}`);
+    throw new TypeError(
+      `${op}: expected a shape of ${size} elements but got ${formatShape(shape)}`,
+    );
   }
   return resolved;
 }

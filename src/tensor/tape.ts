@@ -12,19 +12,29 @@ import { runInContext, runSynchronously, taskContext } from "./async_context.ts"
 import { constant } from "./create.ts";
 import { currentScope, Scope } from "./scope.ts";
 import { formatShape, sameShape, type Shape } from "./shape.ts";
-import type { GradNode, Tensor } from "./tensor.ts";
+import { copyInto, type GradNode, Tensor } from "./tensor.ts";
+
+/** Where an operation may put the gradient of an input instead of making a tensor for it. */
+export interface GradPlace {
+  /** Takes the gradient; is returned in its place. */
+  readonly y: Tensor;
+  /** True where `y` holds a gradient that the new one is to be added to; else its values are undefined. */
+  readonly accumulate: boolean;
+}
 
 /** Tensors that a backward pass needs, some of which may be left out. */
 export type Saved = readonly (Tensor | undefined)[];
 
 /**
  * The gradient of an operation: from the gradient of its output and the tensors it saved to the gradients of
- * its inputs, in their order; `null` where an input has none or `wanted` says that nobody asks for it.
+ * its inputs, in their order; `null` where an input has none or `wanted` says that nobody asks for it. An operation that
+ * can write or add to a given tensor does so with those of `places`, and returns them: that saves an addition.
  */
 export type Backward<S extends Saved = Saved> = (
   outputGrad: Tensor,
   saved: S,
   wanted: readonly boolean[],
+  places: readonly (GradPlace | undefined)[],
 ) => readonly (Tensor | null)[];
 
 let clock = 0;
@@ -138,7 +148,8 @@ class Node implements GradNode {
       );
     }
     const wanted = this.#targets.map((target) => target !== null);
-    const grads = this.#backward(this.grad!, this.#saved, wanted);
+    const places = this.#targets.map((target, i) => this.#placeOf(target, i));
+    const grads = this.#backward(this.grad!, this.#saved, wanted, places);
     const operation = `backward of ${this.name}`;
     if (grads.length !== wanted.length) {
       throw new TypeError(
@@ -151,12 +162,23 @@ class Node implements GradNode {
     this.#targets.forEach((target, i) => {
       if (!target) return;
       const { at } = target;
-      at.grad = accumulate(at.grad, grads[i]!);
+      at.grad = settle(at.grad, grads[i]!, places[i]);
       if (at instanceof Node && !reached.has(at)) reached.add(hold(at));
     });
     this.grad!.dispose();
     this.grad = null;
     this.#drop();
+  }
+
+  /** Where the gradient of an input may go: what it has already, or the place that an optimizer keeps for it. */
+  #placeOf(target: Target | null, index: number): GradPlace | undefined {
+    if (!target) return undefined;
+    const { at } = target;
+    // An input that is there twice gets two gradients.
+    if (this.#targets.some((other, i) => i !== index && other?.at === at)) return undefined;
+    if (at.grad) return at.grad.isOnlyUser ? { y: at.grad, accumulate: true } : undefined;
+    const y = at instanceof Node ? null : at.gradPlace?.();
+    return y ? { y, accumulate: false } : undefined;
   }
 
   /** Forgets the gradient that a failed backward pass brought here. */
@@ -202,6 +224,14 @@ function hold(node: Node): Node {
   return node;
 }
 
+/** The gradient of an input with a new one, kept outside the scope. */
+function settle(sum: Tensor | null, grad: Tensor, place: GradPlace | undefined): Tensor {
+  if (!place || (place.accumulate && grad !== place.y)) return accumulate(sum, grad);
+  if (place.accumulate) return grad;
+  if (grad !== place.y) copyInto(place.y, grad);
+  return place.y.keep();
+}
+
 /** The sum of the gradients so far and a new one, kept outside the scope. */
 function accumulate(sum: Tensor | null, grad: Tensor): Tensor {
   if (!sum) {
@@ -210,8 +240,8 @@ function accumulate(sum: Tensor | null, grad: Tensor): Tensor {
     return currentScope()!.owns(grad) ? grad.keep() : grad.alias().keep();
   }
   if (!sum.isOnlyUser) {
-    const copy = constant(sum.device, sum.shape, 0, sum.dtype).keep();
-    sum.device.launch(axpy, { x: sum, y: copy }, { count: sum.size, a: 1 });
+    const copy = Tensor.empty(sum.device, sum.shape, sum.dtype).keep();
+    copyInto(copy, sum);
     sum.dispose();
     sum = copy;
   }

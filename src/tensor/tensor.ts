@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Binding, Device, DeviceBuffer } from "../device/device.ts";
+import type { Binding, Device, DeviceBuffer, Region } from "../device/device.ts";
 import { BYTES, type DType, type TypedArray, viewOf } from "../device/dtype.ts";
 import { collectForgotten, forgotten } from "./forgotten.ts";
 import { formatValues } from "./format.ts";
@@ -20,15 +20,21 @@ export interface GradNode {
   release(): void;
 }
 
-/** Device memory with a count of the tensors that use it. */
+/** A buffer, or a part of one, with a count of the tensors that use it. */
 class Storage {
   users = 1;
-  constructor(readonly buffer: DeviceBuffer) {}
-  get bytes(): number {
-    return this.buffer.bytes;
-  }
+  constructor(
+    readonly buffer: DeviceBuffer,
+    readonly bytes: number,
+    /** The first element's index in the buffer. */
+    readonly offset = 0,
+    /** Gives a part of a buffer back. */
+    readonly free?: () => void,
+  ) {}
   release(): void {
-    if (--this.users === 0) this.buffer.device.releaseBuffer(this.buffer);
+    if (--this.users > 0) return;
+    if (this.free) this.free();
+    else this.buffer.device.releaseBuffer(this.buffer);
   }
 }
 
@@ -44,8 +50,6 @@ export class Tensor implements Binding, Disposable {
   readonly dtype: DType;
   /** Number of elements. */
   readonly size: number;
-  /** The first element's index in the buffer; always 0. */
-  readonly offset = 0;
   /**
    * True when gradients are wanted for it, or flow through it. Set it to ask for a gradient of a leaf, or to stop
    * asking; integer types throw a `TypeError`.
@@ -55,9 +59,11 @@ export class Tensor implements Binding, Disposable {
   name = "";
   /** What {@linkcode Tensor.backward} added up for this tensor, where it is a leaf that asked for it. */
   grad: Tensor | null = null;
+  /** Makes the tensor that the gradient of this leaf is put into, where it has a place; null while that is taken. */
+  gradPlace: (() => Tensor | null) | null = null;
   /** How it was computed, where a gradient flows through it. */
   node: GradNode | null = null;
-  readonly #storage: Storage;
+  #storage: Storage;
   #requiresGrad = false;
   #disposed = false;
   #scope: Scope | undefined;
@@ -81,7 +87,7 @@ export class Tensor implements Binding, Disposable {
 
   private constructor(storage: Storage, shape: Shape, dtype: DType) {
     this.#storage = storage;
-    this.shape = Object.freeze([...shape]);
+    this.shape = Object.isFrozen(shape) ? shape : Object.freeze([...shape]);
     this.dtype = dtype;
     this.size = sizeOf(shape);
     forgotten.register(this, storage, this);
@@ -92,7 +98,9 @@ export class Tensor implements Binding, Disposable {
   static empty(device: Device, shape: Shape, dtype: DType = "f32"): Tensor {
     const checked = checkShape("Tensor.empty", shape);
     if (!device.dtypes.has(dtype)) {
-      throw new TypeError(`${device.description} has no ${dtype}`);
+      throw new TypeError(
+        `Tensor.empty: expected a dtype of ${device.description} but got ${dtype}`,
+      );
     }
     // Reads and copies move whole words, so an odd number of f16 is padded.
     const bytes = Math.ceil(sizeOf(checked) * BYTES[dtype] / 4) * 4;
@@ -100,18 +108,42 @@ export class Tensor implements Binding, Disposable {
       bytes,
       () => `a tensor ${formatShape(checked)} of ${dtype}`,
     );
-    return new Tensor(new Storage(buffer), checked, dtype);
+    return new Tensor(new Storage(buffer, bytes), checked, dtype);
   }
 
-  /** The device it lives on. */
+  /** A tensor over a part of a buffer, from the element `offset` on; `free` is called when nothing uses it any more. */
+  static within(
+    buffer: DeviceBuffer,
+    offset: number,
+    shape: Shape,
+    dtype: DType,
+    free: () => void,
+  ): Tensor {
+    return new Tensor(
+      new Storage(buffer, sizeOf(shape) * BYTES[dtype], offset, free),
+      shape,
+      dtype,
+    );
+  }
+
+  /** Its device. */
   get device(): Device {
     return this.#storage.buffer.device;
   }
 
   /** Its memory. Throws when the tensor was disposed of. */
   get buffer(): DeviceBuffer {
-    if (this.#disposed) throw new Error(`${this.#title()} was used after it was disposed of`);
+    if (this.#disposed) {
+      throw new Error(
+        `${this.#title()} was used after it was disposed of; keep() lets it outlive its Scope`,
+      );
+    }
     return this.#storage.buffer;
+  }
+
+  /** The first element's index in the buffer; 0 but where several tensors lie in one (see `Slab`). */
+  get offset(): number {
+    return this.#storage.offset;
   }
 
   /** Bytes of its elements. */
@@ -135,6 +167,21 @@ export class Tensor implements Binding, Disposable {
     void this.buffer; // throws when it is gone
     this.#storage.users++;
     return new Tensor(this.#storage, checked, this.dtype);
+  }
+
+  /**
+   * Moves the values into the memory of `place`, a tensor of the same shape and dtype, which is disposed of. Throws
+   * where other tensors use the present memory: they would be left behind.
+   */
+  moveInto(place: Tensor): void {
+    if (!this.isOnlyUser) throw new Error(`${this.#title()} shares its memory and cannot be moved`);
+    copyInto(place, this);
+    forgotten.unregister(this);
+    this.#storage.release();
+    this.#storage = place.#storage;
+    this.#storage.users++;
+    forgotten.register(this, this.#storage, this);
+    place.dispose();
   }
 
   /** The same values with the gradient stopped; shares the memory. */
@@ -162,9 +209,36 @@ export class Tensor implements Binding, Disposable {
    */
   backward(seed: Tensor | number = 1): void {
     if (!this.node) {
-      throw new Error(`${this.#title()} depends on no tensor that requires a gradient`);
+      throw new Error(
+        `backward: ${this.#title()} depends on no tensor that requires a gradient; set requiresGrad before computing it, outside of noGrad`,
+      );
     }
     this.node.backward(this, seed);
+  }
+
+  /**
+   * A copy on another device, of the same dtype (`cast` changes that); on the same device another tensor on the same memory. No
+   * gradient flows through it. Throws a `TypeError` for a dtype that the device has not.
+   *
+   * @example
+   * ```ts
+   * import { CpuDevice, tensor } from "@dinograd/dinograd";
+   * import assert from "node:assert/strict";
+   *
+   * using first = CpuDevice.open({ threads: 1 });
+   * using second = CpuDevice.open({ threads: 1 });
+   * using x = tensor([1, 2, 3], { device: first });
+   * using y = await x.to(second);
+   * assert.equal(y.device, second);
+   * assert.deepEqual(await y.toArray(), [1, 2, 3]);
+   * ```
+   */
+  async to(device: Device): Promise<Tensor> {
+    if (device === this.device) return this.alias();
+    const { buffer, byteOffset } = await this.data();
+    const copy = Tensor.empty(device, this.shape, this.dtype);
+    if (this.size) device.write(copy.buffer, new Uint8Array(buffer, byteOffset, paddedBytes(this)));
+    return copy;
   }
 
   /** Waits for the values and copies them out. */
@@ -220,8 +294,8 @@ export class Tensor implements Binding, Disposable {
     const { device } = this;
     if (this.#disposed) return `${this.toString()}, disposed`;
     if (!("readNow" in device)) return this.toString();
-    const region = { buffer: this.buffer, byteOffset: 0, byteLength: paddedBytes(this) };
-    const bytes = (device.readNow as (part: typeof region) => Uint8Array<ArrayBuffer>)(region);
+    const region = regionOf(this);
+    const bytes = (device.readNow as (part: Region) => Uint8Array<ArrayBuffer>)(region);
     return `${formatValues(viewOf(this.dtype, bytes.buffer, 0, this.size), this.shape)}\n${this}`;
   }
 
@@ -269,7 +343,7 @@ export function watch(owner: Watched): void {
   all.add(new WeakRef(owner));
 }
 
-/** What watched tensors of a device are to be read now. */
+/** The watched tensors of a device that are due to be read. */
 function watchedOn(device: Device): { tensor: Tensor; check: (value: number) => void }[] {
   const all = watches.get(device) ?? new Set();
   const due: { tensor: Tensor; check: (value: number) => void }[] = [];
@@ -290,13 +364,7 @@ export async function readTensors<const T extends readonly Tensor[]>(
   for (const [device, group] of byDevice) {
     const checks = watchedOn(device);
     const all = [...group, ...checks.map(({ tensor }) => tensor)];
-    const parts = await device.read(
-      all.map((tensor) => ({
-        buffer: tensor.buffer,
-        byteOffset: 0,
-        byteLength: paddedBytes(tensor),
-      })),
-    );
+    const parts = await device.read(all.map(regionOf));
     all.forEach((tensor, i) =>
       values.set(tensor, viewOf(tensor.dtype, parts[i]!.buffer, parts[i]!.byteOffset, tensor.size))
     );
@@ -306,6 +374,19 @@ export async function readTensors<const T extends readonly Tensor[]>(
   return tensors.map((tensor) => values.get(tensor)!) as { -readonly [I in keyof T]: TypedArray };
 }
 
+/** Copies the values of `x` into `y`, which has the same shape and dtype. */
+export function copyInto(y: Tensor, x: Tensor): void {
+  if (x.size === 0) return;
+  const scale = BYTES[x.dtype];
+  x.device.copy(x.buffer, x.offset * scale, y.buffer, y.offset * scale, paddedBytes(x));
+}
+
+function regionOf(tensor: Tensor): Region {
+  const byteOffset = tensor.offset * BYTES[tensor.dtype];
+  return { buffer: tensor.buffer, byteOffset, byteLength: paddedBytes(tensor) };
+}
+
+/** Reads and copies move whole words: an odd number of f16 comes with what pads it. */
 function paddedBytes(tensor: Tensor): number {
   return Math.ceil(tensor.bytes / 4) * 4;
 }

@@ -113,7 +113,7 @@ export class BytePairTokenizer extends ByteLevelTokenizer {
    * merges than asked for, and tokens stay within 1,024 bytes.
    *
    * @throws {TypeError} if not exactly one of `vocabSize` and `merges` is given, or special tokens
-   * are empty, stand twice or are learned from the text too
+   * are empty, duplicates or learned from the text too
    * @throws {RangeError} if a number is out of range
    */
   static train(
@@ -124,10 +124,12 @@ export class BytePairTokenizer extends ByteLevelTokenizer {
     checkSpecialTokens(specialTokens, "specialTokens");
     const wanted = wantedMerges(options, specialTokens.length);
     if (!(minFrequency >= 1)) {
-      throw new RangeError(`minFrequency is ${minFrequency}, expected a number from 1 up`);
+      throw new RangeError(`train: expected minFrequency of 1 or more but got ${minFrequency}`);
     }
     if (!Object.hasOwn(SPLITTERS, pattern)) {
-      throw new TypeError(`pattern is ${JSON.stringify(pattern)}, expected "gpt2" or "gpt4"`);
+      throw new TypeError(
+        `train: expected pattern "gpt2" or "gpt4" but got ${JSON.stringify(pattern)}`,
+      );
     }
     const words = countWords(typeof text === "string" ? [text] : text, pattern, specialTokens);
     const merges: [number, number][] = [];
@@ -165,8 +167,8 @@ export class BytePairTokenizer extends ByteLevelTokenizer {
    * @param source what the messages call it
    * @throws {TokenizerFormatError} if it is something else; the message names the field
    */
-  static fromJSON(value: unknown, source: string = "tokenizer"): BytePairTokenizer {
-    const checks = new FieldChecks(source);
+  static fromJSON(value: unknown, source?: string): BytePairTokenizer {
+    const checks = new FieldChecks(source ?? "tokenizer");
     const json = checks.object(value, "file");
     if (json.normalizer !== null && json.normalizer !== undefined) {
       checks.fail("normalizer", "none", json.normalizer);
@@ -186,7 +188,9 @@ export class BytePairTokenizer extends ByteLevelTokenizer {
     const byteIds = BYTE_CHARACTERS.map((character, byte) => {
       const id = ids.get(character);
       if (id !== undefined) return id;
-      throw new TokenizerFormatError(`${source}: model.vocab: has no token for the byte ${byte}`);
+      throw new TokenizerFormatError(
+        `${checks.source}: model.vocab: has no token for the byte ${byte}`,
+      );
     });
     const ignoreMerges = model.ignore_merges === true;
     return new BytePairTokenizer(pattern, parts, Vocabulary.from(bytes), byteIds, ignoreMerges);
@@ -225,16 +229,21 @@ function rankedMerges(merges: readonly [number, number][]): TokenizerParts["merg
 
 function wantedMerges({ vocabSize, merges }: BytePairTrainOptions, specials: number): number {
   if ((vocabSize === undefined) === (merges === undefined)) {
-    throw new TypeError("train needs either vocabSize or merges");
+    throw new TypeError(
+      "train: expected either vocabSize or merges but got " +
+        (merges === undefined ? "neither" : "both"),
+    );
   }
-  const [name, value, least] = vocabSize === undefined
+  const [name, value, min] = vocabSize === undefined
     ? ["merges", merges!, 0]
     : ["vocabSize", vocabSize, 256 + specials];
-  const most = vocabSize === undefined ? MAX_VOCAB_SIZE - 256 - specials : MAX_VOCAB_SIZE;
-  if (!Number.isInteger(value) || value < least || value > most) {
-    throw new RangeError(`${name} is ${value}, expected an integer from ${least} to ${most}`);
+  const max = vocabSize === undefined ? MAX_VOCAB_SIZE - 256 - specials : MAX_VOCAB_SIZE;
+  if (!Number.isInteger(value) || value < min || value > max) {
+    throw new RangeError(
+      `train: expected an integer ${name} from ${min} to ${max} but got ${value}`,
+    );
   }
-  return value - least;
+  return value - min;
 }
 
 function countWords(

@@ -73,7 +73,7 @@ const MAX_TOTAL_LENGTH = 2 ** 18;
  * Checks the texts of special tokens.
  *
  * @throws {TypeError} if there are more than 4,096, or one is empty, longer than 1,024 characters, not
- * well-formed Unicode, or stands twice, or all together have more than 262,144 characters; the message
+ * well-formed Unicode, is a duplicate, or all together have more than 262,144 characters; the message
  * begins with `where`
  */
 export function checkSpecialTokens(tokens: readonly unknown[], where: string): void {
@@ -101,7 +101,7 @@ export function checkSpecialTokens(tokens: readonly unknown[], where: string): v
     }
     if (seen.has(token)) {
       throw new TypeError(
-        `${where}[${i}]: the special token ${shown(token)} stands twice`,
+        `${where}[${i}]: expected each special token once but got ${shown(token)} twice`,
       );
     }
     seen.add(token);

@@ -154,8 +154,8 @@ export class TextVocabulary {
   }
 
   /** The vocabulary of a JSON form; throws a {@linkcode FileFormatError} that begins with `file` when it is none. */
-  static fromJSON(value: unknown, file = "text vocabulary"): TextVocabulary {
-    return new TextVocabulary(checkTextVocabularyJSON(value, file));
+  static fromJSON(value: unknown, file?: string): TextVocabulary {
+    return new TextVocabulary(checkTextVocabularyJSON(value, file ?? "text vocabulary"));
   }
 
   /** Reads what {@linkcode TextVocabulary.save} wrote; throws a {@linkcode FileFormatError} for anything else. */
@@ -245,7 +245,7 @@ export class TextVocabulary {
   decodeBatch(ids: Int32Array, length: number): string[] {
     checkLength(length);
     if (ids.length % length !== 0) {
-      throw new RangeError(`TextVocabulary: ${ids.length} ids are no whole rows of ${length}`);
+      throw new RangeError(`TextVocabulary: ${ids.length} ids do not fill rows of ${length}`);
     }
     return Array.from(
       { length: ids.length / length },
@@ -265,14 +265,14 @@ export class TextVocabulary {
   }
 
   /** What it holds of the text it was made from, with its `mostCommon` words (10 by default). */
-  summary(mostCommon = 10): TextVocabularySummary {
+  summary(mostCommon?: number): TextVocabularySummary {
     const { words, unknown } = this.#json;
     const total = words.reduce((sum, [, count]) => sum + count, unknown.count);
     return {
       size: this.size,
       words: total,
       distinctWords: words.length + unknown.distinct,
-      mostCommon: words.slice(0, mostCommon),
+      mostCommon: words.slice(0, mostCommon ?? 10),
       unknownShare: unknown.count / total,
     };
   }

@@ -15,14 +15,14 @@ const SPARE = 1.15;
 export interface FittingBatchOptions extends Omit<TrainingSetup, "batch"> {
   /** Sequences of a step; the batch divides them. */
   readonly sequences: number;
-  /** The largest batch to think of: more does not make a GPU faster. Default: 64. */
-  readonly most?: number;
+  /** The largest batch to try: a larger one does not make a GPU faster. Default: 64. */
+  readonly maxBatch?: number;
 }
 
 /**
- * The largest power of two of sequences whose training (see {@linkcode gpt2TrainingMemory}) the device has room for, at
- * least 1. WebGPU does not tell how much memory there is; so the memory is asked for, and given back at once. Call it
- * before anything else is made.
+ * The largest power of two of sequences whose training (see {@linkcode gpt2TrainingMemory}) the device has room for, or
+ * 1. WebGPU does not tell how much memory there is, so the memory is allocated and given back at once. Call it before
+ * anything else is allocated.
  *
  * @example
  * ```ts
@@ -39,8 +39,8 @@ export async function fittingBatch(
   config: GPT2Config,
   options: FittingBatchOptions,
 ): Promise<number> {
-  const { sequences, most = 64, ...setup } = options;
-  for (let batch = 2 ** Math.floor(Math.log2(most)); batch > 1; batch /= 2) {
+  const { sequences, maxBatch = 64, ...setup } = options;
+  for (let batch = 2 ** Math.floor(Math.log2(maxBatch)); batch > 1; batch /= 2) {
     if (sequences % batch !== 0) continue;
     const { total } = gpt2TrainingMemory(config, { ...setup, batch });
     if (await hasRoom(device, total * SPARE)) return batch;

@@ -3,6 +3,11 @@
  *
  * @module
  */
+import { stepVerdict } from "../../kernels/optimizer/step_verdict.ts";
+import type { Device } from "../device/device.ts";
+import { stack } from "../ops/mod.ts";
+import { assign, constant } from "../tensor/create.ts";
+import { Tensor } from "../tensor/tensor.ts";
 
 /** What became of a step: its update is made, left out, or the run ends. */
 export type StepVerdict =
@@ -36,16 +41,18 @@ export interface StepGuardState {
   readonly skipped: number;
 }
 
+/** Steps left out in a row at which a run ends where no other number is given. */
+const MAX_SKIPS = 10;
 /** Steps before which nothing is known of how the loss varies. */
 const LEARNING = 20;
 /** Weight of a new loss in the running figures, once there are enough. */
 const WEIGHT = 0.01;
 /** A loss that hardly varies has no spikes smaller than this, in nats. */
-const LEAST_DEVIATION = 0.01;
+const MIN_DEVIATION = 0.01;
 
 /**
- * Judges every step by its loss and the norm of its gradients before the update is made, so that a step left out
- * has changed neither weights nor moments. PaLM skipped the batches about a spike in the same way (Chowdhery et al. 2022,
+ * Checks every step by its loss and the norm of its gradients before the update, so that a skipped step has
+ * changed neither weights nor moments. PaLM skipped the batches about a spike in the same way (Chowdhery et al. 2022,
  * section 5.1).
  *
  * @example
@@ -64,7 +71,8 @@ export class StepGuard {
 
   /** Throws a `RangeError` for a `spike` or `maxSkips` that is not above 0. */
   constructor(options?: StepGuardOptions) {
-    const { onNaN = "stop", spike = Infinity, onSpike = "skip", maxSkips = 10 } = options ?? {};
+    const { onNaN = "stop", spike = Infinity, onSpike = "skip", maxSkips = MAX_SKIPS } = options ??
+      {};
     if (!(spike > 0) || !(maxSkips > 0)) {
       throw new RangeError(
         `StepGuard: expected spike and maxSkips above 0 but got ${spike} and ${maxSkips}`,
@@ -101,7 +109,7 @@ export class StepGuard {
 
   #spike(loss: number): string | undefined {
     const { mean, variance, count } = this.#state;
-    const deviation = Math.max(Math.sqrt(variance), LEAST_DEVIATION);
+    const deviation = Math.max(Math.sqrt(variance), MIN_DEVIATION);
     if (count < LEARNING || loss - mean <= this.#options.spike! * deviation) return undefined;
     return `the loss ${loss.toFixed(4)} is ${((loss - mean) / deviation).toFixed(1)} standard ` +
       `deviations above ${mean.toFixed(4)}`;
@@ -126,5 +134,86 @@ export class StepGuard {
     return skipped < this.#options.maxSkips
       ? { action: "skip", warning: why }
       : { action: "stop", warning: `${why}, and ${skipped - 1} steps before were left out` };
+  }
+}
+
+/** What {@linkcode DeviceStepGuard.judge} goes by, all on the device. */
+export interface StepNumbers {
+  /** The losses of the micro-batches, one number each. */
+  readonly losses: readonly Tensor[];
+  /** The global norm of the gradients, of `clipGradNorm`. */
+  readonly norm: Tensor;
+  /** What gradients are to be multiplied with, of `clipGradNorm`. */
+  readonly factor: Tensor;
+  /** As in {@linkcode StepGuard.judge}. */
+  readonly isScaled?: boolean;
+}
+
+/**
+ * The part of {@linkcode StepGuard} that goes by whether numbers are finite, on the device: nobody waits for the loss, and
+ * what is read later leads a `StepGuard` to the same verdicts. Once a step is one to stop at, no later step changes
+ * anything, so that the run can end with the weights before it, however late that is noticed.
+ *
+ * @example Numbers are read every tenth step
+ * ```ts
+ * import { AdamW, clipGradNorm, CpuDevice, DeviceStepGuard, mul, Scope, sum, tensor } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * const x = tensor([1, 2], { device });
+ * x.requiresGrad = true;
+ * using optimizer = new AdamW({ x }, { lr: 0.1 });
+ * using guard = new DeviceStepGuard(device);
+ * for (let step = 1; step <= 20; step++) {
+ *   using _scope = new Scope();
+ *   const loss = sum(mul(x, x));
+ *   loss.backward();
+ *   const { norm, factor } = clipGradNorm({ x }, 1);
+ *   optimizer.step({ gradScale: guard.judge({ losses: [loss], norm, factor }) });
+ *   optimizer.zeroGrad();
+ *   if (step % 10 === 0) assert.equal(await guard.halted.item(), 0, `loss ${await loss.item()}`);
+ * }
+ * ```
+ */
+export class DeviceStepGuard implements Disposable {
+  /** 1 once a step was one to stop at, else 0. */
+  readonly halted: Tensor;
+  readonly #skipped: Tensor;
+  readonly #maxSkips: number;
+
+  /** Throws a `RangeError` for a `maxSkips` that is not above 0. */
+  constructor(device: Device, options: Pick<StepGuardOptions, "onNaN" | "maxSkips"> = {}) {
+    const { onNaN = "stop", maxSkips = MAX_SKIPS } = options;
+    if (!(maxSkips > 0)) {
+      throw new RangeError(`DeviceStepGuard: expected maxSkips above 0 but got ${maxSkips}`);
+    }
+    this.#maxSkips = onNaN === "stop" ? 1 : Math.ceil(maxSkips);
+    this.halted = constant(device, [], 0).keep();
+    this.#skipped = constant(device, [], 0).keep();
+  }
+
+  /** What an optimizer is to multiply the gradients of a step with: 0 where it is left out. */
+  judge({ losses, norm, factor, isScaled = false }: StepNumbers): Tensor {
+    const { device } = norm;
+    const gradScale = Tensor.empty(device, []);
+    using all = losses.length === 1 ? losses[0]!.alias() : stack(losses);
+    device.launch(
+      stepVerdict,
+      { losses: all, norm, factor, skipped: this.#skipped, halted: this.halted, gradScale },
+      { count: losses.length, scaled: Number(isScaled), maxSkips: this.#maxSkips },
+    );
+    return gradScale;
+  }
+
+  /** Begins anew after so many steps that were left out in a row: `skipped` of {@linkcode StepGuard.state}. */
+  reset(skipped = 0): void {
+    assign(this.halted, Float32Array.of(0));
+    assign(this.#skipped, Float32Array.of(skipped));
+  }
+
+  /** Frees its memory. */
+  [Symbol.dispose](): void {
+    this.halted.dispose();
+    this.#skipped.dispose();
   }
 }

@@ -61,7 +61,7 @@ Deno.test("cli: help names every command, wrong usage ends with 2, failures with
           2,
           /^error: nothing to evaluate: give --text, --hellaswag or both\n$/,
         ],
-        [["tokenize", "--decode", "60000"], 2, /^error: "60000" is no id from 0 to 50256\n$/],
+        [["tokenize", "--decode", "60000"], 2, /^error: "60000" is not an id from 0 to 50256\n$/],
         [["tokenize", "--file", "nowhere.txt"], 1, /^error: .*nowhere\.txt.*\n$/],
         [
           ["generate", "nowhere", "Hello"],

@@ -6,7 +6,7 @@ import { writeLlmcTokens } from "../../src/io/llmc_bin.ts";
 import { writeNpy } from "../../src/io/npy.ts";
 import { assertSame } from "../support/compare.ts";
 
-/** Small whole numbers from a fixed stream (a linear congruential generator). */
+/** Small integers from a fixed stream (a linear congruential generator). */
 function randomNumbers(seed: number): (below: number) => number {
   let state = seed >>> 0;
   return (below) => {
@@ -165,12 +165,15 @@ Deno.test("TokenLoader throws when options or data are impossible", async () => 
   const open = (data: Uint16Array | TokenSource[], options: TokenLoaderOptions) =>
     TokenLoader.open(data, options);
   const tokens = new Uint16Array(9);
-  await assert.rejects(open(tokens, { batchSize: 0, contextSize: 1 }), /batchSize .* found 0/);
+  await assert.rejects(
+    open(tokens, { batchSize: 0, contextSize: 1 }),
+    /TokenLoader: expected an integer batchSize .* got 0/,
+  );
   await assert.rejects(open(tokens, { batchSize: 1, contextSize: 1.5 }), /contextSize .* 1.5/);
-  await assert.rejects(open(tokens, { ...two, ranks: 2, rank: 2 }), /rank .* below 2 but found 2/);
+  await assert.rejects(open(tokens, { ...two, ranks: 2, rank: 2 }), /rank from 0 to 1 but got 2/);
   await assert.rejects(open(new Uint16Array(0), two), /holds no tokens/);
-  await assert.rejects(open(new Uint16Array(1), two), /at least 2 tokens .* found 1/);
-  await assert.rejects(open([], two), /at least 2 tokens .* found 0/);
+  await assert.rejects(open(new Uint16Array(1), two), /at least 2 tokens .* got 1/);
+  await assert.rejects(open([], two), /at least 2 tokens .* got 0/);
 });
 
 Deno.test("TokenLoader.restore() throws when the state belongs to other data", async () => {
@@ -178,7 +181,7 @@ Deno.test("TokenLoader.restore() throws when the state belongs to other data", a
   await using other = await TokenLoader.open(countingShards([6, 5]), two);
   assert.throws(() => loader.restore(other.state()), /same 2 shards with 11 tokens/);
   const state = loader.state();
-  assert.throws(() => loader.restore({ ...state, position: -1 }), /found -1/);
+  assert.throws(() => loader.restore({ ...state, position: -1 }), /got -1/);
   assert.throws(() => loader.restore({ ...state, position: 0.5 }), RangeError);
   assert.throws(() => loader.restore(undefined as never), RangeError);
 });
@@ -231,7 +234,7 @@ Deno.test("TokenLoader shuffles shards and documents by seed and epoch, and ever
   second.restore(JSON.parse(JSON.stringify(first.state())));
   assertSame(await second.next(), await first.next());
   await using other = await open(8);
-  assert.throws(() => other.restore(first.state()), /shuffled by 8, found one shuffled by 7/);
+  assert.throws(() => other.restore(first.state()), /shuffled by 8 but got one shuffled by 7/);
   await using ordered = await open();
-  assert.throws(() => ordered.restore(first.state()), /in order, found one shuffled by 7/);
+  assert.throws(() => ordered.restore(first.state()), /in order but got one shuffled by 7/);
 });

@@ -193,7 +193,7 @@ Deno.test("prepareCorpus() keeps a whole state when a file turns out to be damag
       const begun = prepareCorpus([path], out, { ...small, workers });
       await assert.rejects(begun, (error: Error) => {
         assert(error instanceof FileFormatError, String(error));
-        assert(error.message.startsWith(`${path}: line 151: is no JSON: `), error.message);
+        assert(error.message.startsWith(`${path}: line 151: is not JSON: `), error.message);
         return true;
       });
     }
@@ -234,14 +234,14 @@ Deno.test("prepareCorpus() throws when files or folder are not as they should be
     await Deno.writeTextFile(path, '{"text": "one"}\n{"text": 2}\n');
     await rejects([path], /was begun with other files: .*take another folder$/);
     await Deno.writeTextFile(join(out, "prepare.json"), "{");
-    await rejects([path], /prepare\.json: is no JSON$/);
+    await rejects([path], /prepare\.json: is not JSON$/);
     await Deno.remove(join(out, "prepare.json"));
     await Deno.writeTextFile(join(out, "made_up_train_000001.npy"), "");
     await rejects([path], /is a shard of another run; take another folder$/);
     const broken = join(folder, "b.jsonl.gz");
     await Deno.writeFile(broken, gzipSync(bytesOf(jsonl(madeUpDocuments(900)))).subarray(0, 9000));
     const third = prepareCorpus([broken], join(folder, "third"), options);
-    await assert.rejects(third, /b\.jsonl\.gz: is no whole \.gz file: /);
+    await assert.rejects(third, /b\.jsonl\.gz: is not a complete \.gz file: /);
   });
 });
 

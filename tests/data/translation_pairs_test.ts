@@ -97,11 +97,19 @@ Deno.test("readSentencePairs() refuses what is no file of pairs", () =>
     corrupted[at] ^= 0xff;
     for (
       const [name, content, message] of [
-        ["cut.zip", archive.slice(0, -10), /: is no whole zip archive, it may have been cut short/],
-        ["half.zip", archive.slice(0, 100), /: is no whole zip archive/],
-        ["empty.zip", new Uint8Array(), /: is no whole zip archive/],
-        ["page.zip", new TextEncoder().encode("<html>".repeat(50)), /: is no whole zip archive/],
-        ["corrupted.zip", corrupted, /: is no whole zip archive/],
+        [
+          "cut.zip",
+          archive.slice(0, -10),
+          /: is not a complete zip archive, it may have been cut short/,
+        ],
+        ["half.zip", archive.slice(0, 100), /: is not a complete zip archive/],
+        ["empty.zip", new Uint8Array(), /: is not a complete zip archive/],
+        [
+          "page.zip",
+          new TextEncoder().encode("<html>".repeat(50)),
+          /: is not a complete zip archive/,
+        ],
+        ["corrupted.zip", corrupted, /: is not a complete zip archive/],
         [
           "other.zip",
           await zipOf({ "_about.txt": "x", "b/c.md": "" }),
@@ -136,7 +144,10 @@ Deno.test("loadEnglishFrench() downloads once and keeps nothing that is wrong", 
       const url = `http://127.0.0.1:${server.addr.port}/fra-eng.zip`;
       const options = { url, cache, retries: 0, minBytes: 100 };
       answer = archive.slice(0, -30);
-      await assert.rejects(loadEnglishFrench(options), /fra-eng\.zip: is no whole zip archive/);
+      await assert.rejects(
+        loadEnglishFrench(options),
+        /fra-eng\.zip: is not a complete zip archive/,
+      );
       answer = archive;
       const tooSmall = loadEnglishFrench({ url, cache, retries: 0 });
       await assert.rejects(
@@ -179,7 +190,10 @@ Deno.test("TranslationRows hands out sources, decoder inputs and targets", () =>
   assert.deepEqual([...rows.batches(2, { order })].map(({ rows }) => rows), [2, 1]);
   const [rest] = rows.batches(2, { order, from: 1 });
   assert.deepEqual([...rest.sourceIds], [why, mark, 3, 0]);
-  assert.throws(() => rows.batch([2]), new RangeError("TranslationRows: there is no pair 2 of 2"));
+  assert.throws(
+    () => rows.batch([2]),
+    new RangeError("TranslationRows: expected pairs from 0 to 1 but got 2"),
+  );
 });
 
 Deno.test("shuffledOrder() is another order of the same numbers in every epoch", () => {

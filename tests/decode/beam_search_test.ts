@@ -96,9 +96,13 @@ await onEachDevice("beamSearch() says what is wrong before it begins", async (de
     [[[1]], { width: 4, vocabSize: 3 }, "expected a width from 1 to 3 but got 4"],
     [[[1]], { width: 1, vocabSize: 50 }, "expected a vocabSize from 1 to 40 but got 50"],
     [[[1]], { width: 1, alpha: NaN }, "expected a number as alpha but got NaN"],
-    [[[]], { width: 1 }, "the prompt is empty"],
-    [[[1], [41]], { width: 1 }, "id 41 at 0 of prompt 1 is not in a vocabulary of 40"],
-    [[[1]], { width: 1, length: 25 }, "a prompt of 1 tokens and 25 more are over a context of 24"],
+    [[[]], { width: 1 }, "expected tokens in the prompt but got none"],
+    [[[1], [41]], { width: 1 }, "expected ids from 0 to 39 but got 41 at 0 of prompt 1"],
+    [
+      [[1]],
+      { width: 1, length: 25 },
+      "expected at most 24 tokens of context but got a prompt of 1 and 25 more",
+    ],
   ] as const;
   for (const [prompts, options, message] of wrong) {
     await assert.rejects(

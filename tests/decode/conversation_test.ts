@@ -119,7 +119,8 @@ await onEachDevice("Conversation ends at the context, or slides over it", async 
   const held = chat.ids;
   await assert.rejects(said(chat, "AB", { length: 4 }), {
     name: "RangeError",
-    message: "Conversation: a conversation of 22 tokens and 4 more are over a context of 24",
+    message:
+      "Conversation: expected at most 24 tokens of context but got a conversation of 22 and 4 more",
   });
   assert.deepEqual(chat.ids, held);
   // Without a length the reply fills the context, of whose last token nothing follows.

@@ -181,14 +181,18 @@ await onEachDevice("generate() says when a model has lost its numbers", async (d
 await onEachDevice("generate() says what is wrong before it begins", async (device) => {
   const model = sharpModel(device);
   const wrong = [
-    [[[]], {}, "the prompt is empty"],
-    [[[1], []], {}, "prompt 1 is empty"],
-    [[[1, 40]], {}, "id 40 at 1 of the prompt is not in a vocabulary of 40"],
-    [[[1], [0.5]], {}, "id 0.5 at 0 of prompt 1 is not in a vocabulary of 40"],
+    [[[]], {}, "expected tokens in the prompt but got none"],
+    [[[1], []], {}, "expected tokens in prompt 1 but got none"],
+    [[[1, 40]], {}, "expected ids from 0 to 39 but got 40 at 1 of the prompt"],
+    [[[1], [0.5]], {}, "expected ids from 0 to 39 but got 0.5 at 0 of prompt 1"],
     [[[1]], { length: -1 }, "expected a length of 0 or more but got -1"],
     [[[1]], { samples: 0 }, "expected samples of 1 or more but got 0"],
     [[[1]], { topP: 2 }, "expected a topP from 0 to 1 but got 2"],
-    [[[1, 2]], { length: 24 }, "a prompt of 2 tokens and 24 more are over a context of 24"],
+    [
+      [[1, 2]],
+      { length: 24 },
+      "expected at most 24 tokens of context but got a prompt of 2 and 24 more",
+    ],
   ] as const;
   for (const [prompts, options, message] of wrong) {
     await assert.rejects(

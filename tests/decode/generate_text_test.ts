@@ -28,10 +28,10 @@ function scripted(device: Device, ids: readonly number[]): NextTokenModel {
     createCache: (batch) =>
       new KeyValueCache({ device, batch, contextSize: 64, layers: 0, kvHeads: 1, headSize: 1 }),
     nextLogits(input, { cache }) {
-      const { start } = cache!.extend(input.shape[1]);
+      const { position } = cache!.extend(input.shape[1]);
       const logits = new Float32Array(config.vocabSize);
       logits.fill(9, 256);
-      logits[ids[start % ids.length]] = 5;
+      logits[ids[position % ids.length]] = 5;
       return tensor(logits, { shape: [1, config.vocabSize], device });
     },
   };
@@ -84,7 +84,7 @@ await onEachDevice("generateText() says what is wrong", async (device) => {
     name: "RangeError",
     message: "generateText: the tokenizer has 300 ids, the model only 258",
   });
-  await assert.rejects(run(bytes, ""), /the prompt is empty/);
+  await assert.rejects(run(bytes, ""), /expected tokens in the prompt but got none/);
   await assert.rejects(run(bytes, "x", { stop: [""] }), /a stop string is empty/);
 });
 

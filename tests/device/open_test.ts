@@ -69,7 +69,7 @@ Deno.test("openDevice() of kind webgpu without an adapter tells how to get one",
 Deno.test("openDevice() refuses a kind that does not exist", async () => {
   await assert.rejects(
     openDevice({ kind: "cuda" as "cpu" }),
-    /There is no device of kind "cuda"; there are "webgpu" and "cpu"/,
+    /openDevice: expected kind "webgpu" or "cpu" but got "cuda"/,
   );
 });
 

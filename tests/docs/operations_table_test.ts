@@ -26,7 +26,7 @@ Deno.test({
     const webgpu = await testWebGpu();
     const columns = { cpu: await runOperations(cpu), webgpu: await runOperations(webgpu ?? cpu) };
     if (webgpu?.dtypes.has("f16")) {
-      assert.equal(page, renderTable(columns), "write it anew: deno task docs");
+      assert.equal(page, renderTable(columns), "rewrite it with `deno task docs`");
       return;
     }
     // What cannot be seen here is taken from the page.

@@ -137,13 +137,12 @@ Deno.test("generate.ts refuses what cannot be", () =>
   inFolder(async (folder) => {
     for (const name of ["a", "b"]) (await writeModel(join(folder, "two", name))).dispose();
     const other = join(folder, "two", "a", "tokenizer.json");
-    const specialTokens = Array.from({ length: 30 }, (_, i) => `<${i}>`);
-    await BytePairTokenizer.train("the", { merges: 1, specialTokens }).save(other);
+    await BytePairTokenizer.train("the", { merges: 1 }).save(other);
     for (
       const [args, message] of [
         [["nothing"], /There is no model in nothing/],
         [["two"], /two has several models: name two\/a or two\/b/],
-        [["two/a"], /two\/a\/tokenizer\.json: is not the vocabulary of this model: it has 287/],
+        [["two/a"], /two\/a\/tokenizer\.json: is not the vocabulary of this model: it has 257/],
         [["two/b", "--beam", "2", "--seed", "3"], /--beam draws nothing: leave out --seed/],
         [["two/b", "--beam", "500"], /width/],
       ] as const

@@ -216,7 +216,7 @@ Deno.test("seq_to_seq_with_transformer refuses what cannot be", () =>
     await Deno.writeTextFile(join(folder, "cut.zip"), "PK\x03\x04");
     const refused = [
       [["--data", "bad.txt"], /bad\.txt: line 2: expected two sentences with a tab between them/],
-      [["--data", "cut.zip"], /cut\.zip: is no whole zip archive/],
+      [["--data", "cut.zip"], /cut\.zip: is not a complete zip archive/],
       [["--data", "pairs.txt", "--source-length", "2"], /0 pairs .* are too few to train/],
       [["--heads", "5"], /--heads 5 does not divide --embed 96/],
       [["--translate", "i run now ."], /There is no run of translator in runs\//],

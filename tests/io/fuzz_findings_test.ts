@@ -422,15 +422,19 @@ Deno.test("readPieces() throws when zstd or gzip is cut short, foreign or wants 
     const frames = new Uint8Array([...zstd, ...skippable, ...zstd]);
     assert.equal(await read("a.zst", frames), 2 * text.length);
     for (let cut = 1; cut < zstd.length; cut += 3) {
-      await refuses(read("a.zst", zstd.slice(0, -cut)), "a.zst", /is no whole \.zst file.*at byte/);
+      await refuses(
+        read("a.zst", zstd.slice(0, -cut)),
+        "a.zst",
+        /is not a complete \.zst file.*at byte/,
+      );
     }
     await refuses(read("a.zst", new Uint8Array([...zstd, 7])), "a.zst", /ends inside a frame/);
     await refuses(read("a.zst", text), "a.zst", /expected a frame but found/);
     // A window of 1.8 GiB, then an empty last block.
     const window = Uint8Array.of(0x28, 0xb5, 0x2f, 0xfd, 0, 0xa7, 1, 0, 0);
-    await refuses(read("a.zst", window), "a.zst", /is no whole \.zst file/);
+    await refuses(read("a.zst", window), "a.zst", /is not a complete \.zst file/);
     const gzip = new Uint8Array(gzipSync(text));
-    await refuses(read("a.gz", gzip.slice(0, -5)), "a.gz", /is no whole \.gz file.*at byte/);
+    await refuses(read("a.gz", gzip.slice(0, -5)), "a.gz", /is not a complete \.gz file.*at byte/);
   }));
 
 Deno.test("readSentencePairs() refuses a zip archive that claims to hold gigabytes", () =>
@@ -468,7 +472,7 @@ Deno.test("readSentencePairs() refuses a zip archive that claims to hold gigabyt
       /holds a file of 4294967280 bytes in 8 .*at byte 0/,
     );
     await Deno.writeFile(path, new Uint8Array(100));
-    await refuses(readSentencePairs(path), path, /is no whole zip archive.*at byte 100/);
+    await refuses(readSentencePairs(path), path, /is not a complete zip archive.*at byte 100/);
   }));
 
 Deno.test("EventFile writes numbers beyond float32 as infinities, and refuses a picture of any size", () =>

@@ -95,7 +95,7 @@ const LIES: [string, Uint8Array, RegExp][] = [
     Uint8Array.of(255, 255, 255, 255, 255, 255, 255, 127, 123, 125),
     /claims/,
   ],
-  ["has a header that is no JSON", fileOf("{nonsense", 0), /not JSON.*\(at byte 8\)/],
+  ["has a header that is not JSON", fileOf("{nonsense", 0), /not JSON.*\(at byte 8\)/],
   ["has a header that is not UTF-8", fileOf("{}", 0).with(8, 0xff), /not JSON/],
   ["has a header that is a list", fileOf([], 0), /not a JSON object/],
   ["has metadata that is not text", fileOf({ __metadata__: { a: 1 } }, 0), /object of strings/],

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import {
-  type AttentionOptions,
   type AttentionParams,
   attentionParams,
+  type PartialAttentionParams,
 } from "../../kernels/attention/attention.ts";
 import { launchAttentionBackward } from "../../kernels/attention/attention_backward.ts";
 import { attentionBackwardKv } from "../../kernels/attention/attention_backward_kv.ts";
@@ -14,7 +14,7 @@ import { assertCloseEach } from "../support/compare.ts";
 import type { WebGpuDevice } from "../../src/device/webgpu/webgpu_device.ts";
 import { deviceName, onEachDevice } from "../support/devices.ts";
 
-type Case = AttentionOptions & { mask?: (b: number, j: number) => boolean };
+type Case = PartialAttentionParams & { mask?: (b: number, j: number) => boolean };
 type Arrays = Record<"q" | "k" | "v" | "dO", Float32Array> & { keyValid?: Int32Array };
 type Results = Record<"o" | "dQ" | "dK" | "dV", ArrayLike<number>>;
 
@@ -116,19 +116,19 @@ async function run(
   const keyValid = arrays.keyValid && given(arrays.keyValid);
   const dO = given(arrays.dO);
   const o = given(new Float32Array(arrays.dO.length));
-  const stats = given(new Float32Array(2 * p.batch * p.heads * p.queries));
+  const lse = given(new Float32Array(2 * p.batch * p.heads * p.queries));
   const dQ = given(new Float32Array(arrays.q.length));
   const dK = given(new Float32Array(arrays.k.length));
   const dV = given(new Float32Array(arrays.v.length));
-  device.launch(attentionForward, { q, k, v, keyValid, o, stats }, p);
-  backward(device, { q, k, v, o, dO, keyValid, stats, dQ, dK, dV }, p);
+  device.launch(attentionForward, { q, k, v, keyValid, o, lse }, p);
+  backward(device, { q, k, v, o, dO, keyValid, lse, dQ, dK, dV }, p);
   const results = [o, dQ, dK, dV];
   const bytes = await device.read(results.map(({ buffer, size }) => ({
     buffer,
     byteOffset: 0,
     byteLength: size * 4,
   })));
-  for (const { buffer } of [q, k, v, dO, stats, ...results]) device.releaseBuffer(buffer);
+  for (const { buffer } of [q, k, v, dO, lse, ...results]) device.releaseBuffer(buffer);
   if (keyValid) device.releaseBuffer(keyValid.buffer);
   const names = ["o", "dQ", "dK", "dV"];
   return Object.fromEntries(

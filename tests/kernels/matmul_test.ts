@@ -1,4 +1,5 @@
-import { matmul, type MatmulOptions, matmulParams } from "../../kernels/gemm/matmul.ts";
+import { matmul } from "../../kernels/gemm/matmul.ts";
+import { matmulParams, type PartialMatmulParams } from "../../kernels/gemm/params.ts";
 import type { Device } from "../../src/device/device.ts";
 import type { Kernel } from "../../src/device/kernel.ts";
 import { assertCloseEach } from "../support/compare.ts";
@@ -43,7 +44,7 @@ function span(start: number, outer: number, inner: number, p: { batches: number;
 /** Runs a product on the device and holds every element of C against float64. */
 async function check(
   device: Device,
-  options: MatmulOptions & { bias?: boolean },
+  options: PartialMatmulParams & { bias?: boolean },
 ): Promise<void> {
   const p = matmulParams(options);
   const [aRows, aWidth] = p.transposeA ? [p.k, p.m] : [p.m, p.k];

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
-import { matmul, type MatmulOptions, matmulParams } from "../../kernels/gemm/matmul.ts";
+import { matmul } from "../../kernels/gemm/matmul.ts";
+import { matmulParams, type PartialMatmulParams } from "../../kernels/gemm/params.ts";
 import { launchAttentionBackward } from "../../kernels/attention/attention_backward.ts";
 import { attentionForward } from "../../kernels/attention/attention_forward.ts";
-import { type AttentionOptions, attentionParams } from "../../kernels/attention/attention.ts";
+import { attentionParams, type PartialAttentionParams } from "../../kernels/attention/attention.ts";
 import { CpuDevice } from "../../src/device/cpu/cpu_device.ts";
 import type { Device } from "../../src/device/device.ts";
 import type { Binding } from "../../src/device/device.ts";
@@ -22,7 +23,10 @@ function halves(count: number, seed: number): Float16Array<ArrayBuffer> {
 }
 
 /** A product on the device against float64. */
-async function check(device: WebGpuDevice, options: MatmulOptions & { c?: DType }): Promise<void> {
+async function check(
+  device: WebGpuDevice,
+  options: PartialMatmulParams & { c?: DType },
+): Promise<void> {
   const { c: dtype = "f32", ...sizes } = options;
   const p = matmulParams(sizes);
   const { m, n, k, batches, lda, ldb, transposeA, transposeB, alpha, beta } = p;
@@ -77,10 +81,10 @@ Deno.test({
   },
 });
 
-/** Output, stats and gradients of an attention on a device, in f32. */
+/** Output, lse and gradients of an attention on a device, in f32. */
 async function attend(
   device: Device,
-  options: AttentionOptions & { valid?: boolean },
+  options: PartialAttentionParams & { valid?: boolean },
 ): Promise<Float32Array[]> {
   const { valid, ...sizes } = options;
   const p = attentionParams(sizes);
@@ -97,9 +101,9 @@ async function attend(
   const keyValid = valid ? given(mask, "i32") : undefined;
   const [o, dQ] = [1, 2].map(() => given(new Float16Array(ofQueries), "f16"));
   const [dK, dV] = [1, 2].map(() => given(new Float16Array(ofKeys), "f16"));
-  const stats = given(new Float32Array(2 * batch * heads * queries), "f32");
-  device.launch(attentionForward, { q, k, v, keyValid, o, stats }, p);
-  launchAttentionBackward(device, { q, k, v, o, dO, keyValid, stats, dQ, dK, dV }, p);
+  const lse = given(new Float32Array(2 * batch * heads * queries), "f32");
+  device.launch(attentionForward, { q, k, v, keyValid, o, lse }, p);
+  launchAttentionBackward(device, { q, k, v, o, dO, keyValid, lse, dQ, dK, dV }, p);
   const bytes = await device.read([o, dQ, dK, dV].map(({ buffer, size }) => (
     { buffer, byteOffset: 0, byteLength: 2 * size }
   )));

@@ -165,7 +165,7 @@ await onEachDevice(
       const fed = ids(rows.map((row) => t === 2 ? row.slice(0, 3) : row.slice(t, t + 1)));
       await assertTensorsClose(model.nextLogits(fed, { cache }), at(t));
     }
-    assert.throws(() => model.nextLogits(ids([[1], [1]]), { cache }), /over a context of 8/);
+    assert.throws(() => model.nextLogits(ids([[1], [1]]), { cache }), /at most 8 positions/);
     model.dispose();
   },
 );

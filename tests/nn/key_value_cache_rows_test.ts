@@ -56,7 +56,7 @@ await onEachDevice(
     assert.equal(cache.capacity, 0);
     cache.extend(1);
     assert.equal(cache.capacity, 4);
-    assert.throws(() => cache.extend(2, [1, 2]), /only the first tokens/);
+    assert.throws(() => cache.extend(2, [1, 2]), /padding in the first tokens/);
     assert.equal(cache.length, 1);
     cache.extend(3, [3, 3]); // of equal length, which is no padding
     assert.equal(cache.capacity, 4);
@@ -67,7 +67,7 @@ await onEachDevice(
     assert.equal(cache.length, 6);
     cache.clear();
     assert.deepEqual([cache.length, cache.capacity], [0, 6]);
-    assert.equal(cache.extend(2, [1, 2]).starts, undefined);
-    assert.equal(cache.extend(1).start, 2);
+    assert.equal(cache.extend(2, [1, 2]).positions, undefined);
+    assert.equal(cache.extend(1).position, 2);
   },
 );

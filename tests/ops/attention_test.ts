@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
-import { attention, attentionWeights } from "../../src/ops/attention.ts";
+import { attention, attentionWeights, selfAttention } from "../../src/ops/attention.ts";
 import { mul } from "../../src/ops/elementwise.ts";
 import { matmul } from "../../src/ops/matmul.ts";
-import { permute, slice } from "../../src/ops/shape.ts";
+import { permute, reshape, slice, split } from "../../src/ops/shape.ts";
 import { randn } from "../../src/ops/random.ts";
 import { sum } from "../../src/ops/reduce.ts";
 import { tensor } from "../../src/tensor/create.ts";
@@ -43,6 +43,35 @@ await onEachDevice("attention() equals the product with its stored weights", asy
     sum(mul(product, dy)).backward();
     for (const [i, x] of [q, k, v].entries()) await assertTensorsClose(x.grad!, grads[i], 5e-5);
   }
+});
+
+await onEachDevice("selfAttention() is attention() of its three parts", async (device) => {
+  for (const causal of [false, true]) {
+    using _scope = new Scope();
+    const random = new RandomState(8);
+    const [heads, size] = [3, 5]; // parts that begin where nothing can be bound
+    const qkv = randn([2, 7, 3 * heads * size], { device, random });
+    qkv.requiresGrad = true;
+    const y = selfAttention(qkv, { heads, causal, scale: 0.3 });
+    const parts = split(qkv, heads * size, 2).map((x) => reshape(x, [2, 7, heads, size]));
+    const [q, k, v] = parts;
+    const expected = reshape(
+      attention(q, k, v, { causal, scale: 0.3, layout: "BTHD" }),
+      [2, 7, heads * size],
+    );
+    await assertTensorsClose(y, expected);
+    const dy = randn(y.shape, { device, random });
+    sum(mul(y, dy)).backward();
+    const grad = qkv.grad!.alias();
+    qkv.grad = null;
+    sum(mul(expected, dy)).backward();
+    await assertTensorsClose(qkv.grad!, grad, 1e-5);
+  }
+  const qkv = randn([2, 7, 30], { device });
+  assert.throws(
+    () => selfAttention(qkv, { heads: 4 }),
+    /3 times 4 heads divide but got \[2, 7, 30\]/,
+  );
 });
 
 await onEachDevice("attentionWeights() are zero where nothing may be seen", async (device) => {

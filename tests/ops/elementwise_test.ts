@@ -1,6 +1,15 @@
 import assert from "node:assert/strict";
 import type { Device } from "../../src/device/device.ts";
-import { gelu, relu, sigmoid, silu, softplus, swiglu, tanh } from "../../src/ops/activations.ts";
+import {
+  gelu,
+  leakyRelu,
+  relu,
+  sigmoid,
+  silu,
+  softplus,
+  swiglu,
+  tanh,
+} from "../../src/ops/activations.ts";
 import {
   abs,
   add,
@@ -12,6 +21,7 @@ import {
   exp,
   floor,
   greater,
+  isNaN,
   less,
   log,
   logicalAnd,
@@ -29,10 +39,12 @@ import {
   sqrt,
   square,
   sub,
+  tril,
+  triu,
   where,
 } from "../../src/ops/elementwise.ts";
 import { sum } from "../../src/ops/reduce.ts";
-import { tensor } from "../../src/tensor/create.ts";
+import { arange, onesLike, tensor } from "../../src/tensor/create.ts";
 import { Scope } from "../../src/tensor/scope.ts";
 import type { Tensor } from "../../src/tensor/tensor.ts";
 import { onEachDevice } from "../support/devices.ts";
@@ -74,6 +86,9 @@ await onEachDevice("functions of one tensor have the slope of their values", asy
   await checkSlope(device, rsqrt, (x) => 1 / Math.sqrt(x), ABOVE_ZERO);
   await checkSlope(device, reciprocal, (x) => 1 / x, POINTS);
   await checkSlope(device, abs, Math.abs, POINTS);
+  await checkSlope(device, leakyRelu, (x) => x < 0 ? 0.01 * x : x, POINTS);
+  const leaky = (x: Tensor) => leakyRelu(x, { negativeSlope: 0.2 });
+  await checkSlope(device, leaky, (x) => x < 0 ? 0.2 * x : x, POINTS);
   await checkSlope(device, square, (x) => x * x, POINTS);
   await checkSlope(device, neg, (x) => -x, POINTS);
   await checkSlope(device, sin, Math.sin, [...POINTS, 100, -31.5]);
@@ -153,7 +168,7 @@ await onEachDevice("comparisons and where choose", async (device) => {
   assert.deepEqual(await maskedFill(a, above, -1).toArray(), [[1, -1, 3], [-1, 2, -1]]);
 });
 
-await onEachDevice("whole numbers wrap, divide towards zero and are cast", async (device) => {
+await onEachDevice("integers wrap, divide towards zero and are cast", async (device) => {
   using _scope = new Scope();
   const a = tensor(Int32Array.of(-7, 7, 2 ** 31 - 1), { device });
   assert.deepEqual(await div(a, 2).toArray(), [-3, 3, 2 ** 30 - 1]);
@@ -179,7 +194,10 @@ await onEachDevice("elementwise operations refuse what does not fit", (device) =
   const a = tensor([[1, 2, 3]], { device });
   const whole = tensor([1, 2, 3], { device, dtype: "i32" });
   const other = tensor([[1, 2]], { device });
-  assert.throws(() => add(a, other), /add: shapes \[1, 3\] and \[1, 2\] do not broadcast/);
+  assert.throws(
+    () => add(a, other),
+    /add: expected shapes that broadcast but got \[1, 3\] and \[1, 2\]/,
+  );
   assert.throws(() => add(a, whole), /add: expected one dtype/);
   assert.throws(() => add(whole, 0.5), /expected an integer/);
   assert.throws(() => add(1, 2), /expected a tensor/);
@@ -188,5 +206,48 @@ await onEachDevice("elementwise operations refuse what does not fit", (device) =
   assert.throws(() => neg(cast(whole, "u32")), /sign/);
   assert.throws(() => swiglu(a, other), /\[1, 3\] and \[1, 2\]/);
   a.requiresGrad = true;
-  assert.throws(() => sum(floor(a)).backward(), /floor has no gradient/);
+  assert.throws(() => sum(floor(a)).backward(), /floor: the operation has no gradient/);
+});
+
+await onEachDevice("isNaN() finds NaN of every dtype", async (device) => {
+  using _scope = new Scope();
+  const values = [NaN, 0, Infinity, -Infinity, -NaN, 1];
+  for (const dtype of ["f32", "f16"] as const) {
+    if (!device.dtypes.has(dtype)) continue;
+    const found = isNaN(tensor(values, { device, dtype }));
+    assert.equal(found.dtype, "u32");
+    assert.deepEqual(await found.toArray(), [1, 0, 0, 0, 1, 0]);
+  }
+  assert.deepEqual(await isNaN(tensor([1, 2], { device, dtype: "i32" })).toArray(), [0, 0]);
+});
+
+await onEachDevice("tril() and triu() keep a triangle, in the gradient too", async (device) => {
+  using _scope = new Scope();
+  for (const [rows, columns] of [[3, 3], [2, 4], [4, 2]]) {
+    for (const diagonal of [-5, -1, 0, 1, 5]) {
+      const size = 2 * rows * columns;
+      const x = arange(size, { device, start: 1, dtype: "f32" }).alias([2, rows, columns]);
+      x.requiresGrad = true;
+      for (
+        const [f, stays] of [[tril, (d: number) => d <= 0], [triu, (d: number) => d >= 0]] as const
+      ) {
+        const inside = Array.from({ length: size }, (_, i) => {
+          const row = Math.floor(i / columns) % rows;
+          return stays(i % columns - row - diagonal) ? 1 : 0;
+        });
+        x.grad = null;
+        const y = f(x, diagonal);
+        assert.deepEqual([...await y.data()], inside.map((kept, i) => kept * (i + 1)));
+        sum(y).backward();
+        assert.deepEqual([...await x.grad!.data()], inside);
+      }
+    }
+  }
+  const nan = tensor([[1, NaN], [3, 4]], { device });
+  assert.deepEqual(await tril(nan).toArray(), [[1, 0], [3, 4]]);
+  const ids = tensor([[1, 2], [3, 4]], { device, dtype: "i32" });
+  assert.deepEqual(await triu(ids).toArray(), [[1, 2], [0, 4]]);
+  assert.deepEqual(await tril(onesLike(ids)).toArray(), [[1, 0], [1, 1]]);
+  assert.throws(() => tril(tensor([1], { device })), /tril: expected two axes or more/);
+  assert.throws(() => triu(nan, 0.5), /triu: .* an integer diagonal but got .* 0.5/);
 });

@@ -100,15 +100,15 @@ await onEachDevice("matmul() and linear() say which shapes do not fit", (device)
   const a = randn([2, 3], { device });
   assert.throws(
     () => matmul(a, a),
-    /inner lengths differ, 3 against 2, in \[2, 3\] times \[2, 3\]/,
+    /equal inner lengths but got 3 and 2 in \[2, 3\] times \[2, 3\]/,
   );
   assert.throws(
     () => matmul(a, randn([4, 5], { device }), { transposeB: true }),
-    /3 against 5, in \[2, 3\] times \[4, 5\] transposed/,
+    /3 and 5 in \[2, 3\] times \[4, 5\] transposed/,
   );
   assert.throws(
     () => matmul(randn([2, 3, 4], { device }), randn([5, 4, 3], { device })),
-    /shapes \[2\] and \[5\] do not broadcast/,
+    /shapes that broadcast but got \[2\] and \[5\]/,
   );
   assert.throws(
     () => linear(a, a.alias([3, 2])),
@@ -125,7 +125,7 @@ await onEachDevice("launchMatmul() sums nothing to zero, or to what is there", a
   const [a, b] = [Tensor.empty(device, [2, 0]), Tensor.empty(device, [0, 3])];
   assert.deepEqual(await matmul(a, b).toArray(), [[0, 0, 0], [0, 0, 0]]);
   const c = tensor([[1, 2, 3], [4, 5, 6]], { device });
-  launchMatmul({ m: 2, n: 3, k: 0, a, b, c, accumulate: true });
+  launchMatmul({ a, b, c }, { m: 2, n: 3, k: 0, beta: 1 });
   assert.deepEqual(await c.toArray(), [[1, 2, 3], [4, 5, 6]]);
 });
 

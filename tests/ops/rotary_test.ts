@@ -8,12 +8,12 @@ import { noise, onRowDevices } from "./row_devices.ts";
 function reference(
   x: ArrayLike<number>,
   [batch, length, heads, width]: number[],
-  { theta = 10000, start = 0, layout = "interleaved" }: RotaryOptions,
+  { theta = 10000, position: first = 0, layout = "interleaved" }: RotaryOptions,
   direction = 1,
 ): Float64Array {
   const y = new Float64Array(x.length);
   for (let row = 0; row < batch * length * heads; row++) {
-    const position = start + Math.floor(row / heads) % length;
+    const position = first + Math.floor(row / heads) % length;
     for (let i = 0; i < width / 2; i++) {
       const angle = direction * position * theta ** (-2 * i / width);
       const a = row * width + (layout === "interleaved" ? 2 * i : i);
@@ -28,15 +28,15 @@ function reference(
 await onRowDevices("rotary() agrees with float64 in both layouts", async (device) => {
   for (const width of [2, 6, 8, 12, 64]) {
     for (const layout of ["interleaved", "half-split"] as const) {
-      for (const [theta, start] of [[10000, 0], [500000, 3000]]) {
+      for (const [theta, position] of [[10000, 0], [500000, 3000]]) {
         using _scope = new Scope();
         const shape = [2, 5, 3, width], size = 30 * width;
-        const x = noise(size, 1), dy = noise(size, 2), options = { theta, start, layout };
+        const x = noise(size, 1), dy = noise(size, 2), options = { theta, position, layout };
         const input = tensor(x, { device, shape });
         input.requiresGrad = true;
         const y = rotary(input, options);
         y.backward(tensor(dy, { device, shape }));
-        const what = `${width} ${layout} from ${start}`;
+        const what = `${width} ${layout} from ${position}`;
         assertClose(await y.data(), reference(x, shape, options), 1e-6, what);
         const gradient = reference(dy, shape, options, -1);
         assertClose(await input.grad!.data(), gradient, 1e-6, `gradient of ${what}`);
@@ -48,7 +48,7 @@ await onRowDevices("rotary() agrees with float64 in both layouts", async (device
 await onRowDevices(
   "rotary() turns by scaled frequencies, each scaling by a table of its own",
   async (device) => {
-    const shape = [1, 9, 2, 16], x = noise(288, 1), start = 40;
+    const shape = [1, 9, 2, 16], x = noise(288, 1), first = 40;
     const llama3 = (factor: number) => {
       const [lowFrequencyFactor, highFrequencyFactor, originalContextSize] = [1, 4, 64];
       return {
@@ -71,32 +71,32 @@ await onRowDevices(
       using _scope = new Scope();
       const expected = new Float64Array(x.length);
       for (let at = 0; at < x.length; at += 2) {
-        const position = start + Math.floor(at / 32);
+        const position = first + Math.floor(at / 32);
         const angle = position * expectedFrequency(at % 16 / 2, scaling);
         expected[at] = x[at] * Math.cos(angle) - x[at + 1] * Math.sin(angle);
         expected[at + 1] = x[at] * Math.sin(angle) + x[at + 1] * Math.cos(angle);
       }
-      const y = rotary(tensor(x, { device, shape }), { start, scaling });
+      const y = rotary(tensor(x, { device, shape }), { position: first, scaling });
       assertClose(await y.data(), expected, 1e-6, JSON.stringify(scaling));
     }
   },
 );
 
-await onRowDevices("rotary() turns each row from its own start", async (device) => {
+await onRowDevices("rotary() turns each row from its own position", async (device) => {
   using _scope = new Scope();
   const [length, heads, width] = [2, 3, 12], size = length * heads * width;
-  const starts = Int32Array.of(70, 0, 9, 33), batch = starts.length;
+  const firsts = Int32Array.of(70, 0, 9, 33), batch = firsts.length;
   const shape = [batch, length, heads, width];
   const x = noise(batch * size, 1), dy = noise(batch * size, 2);
   for (const layout of ["interleaved", "half-split"] as const) {
     const input = tensor(x, { device, shape });
     input.requiresGrad = true;
-    const y = rotary(input, { start: 70, starts: tensor(starts, { device }), layout });
+    const y = rotary(input, { position: 70, positions: tensor(firsts, { device }), layout });
     y.backward(tensor(dy, { device, shape }));
     const rows = (z: Float32Array, direction: number) =>
-      [...starts].flatMap((start, b) => [
+      [...firsts].flatMap((position, b) => [
         ...reference(z.subarray(b * size, (b + 1) * size), [1, length, heads, width], {
-          start,
+          position,
           layout,
         }, direction),
       ]);
@@ -105,15 +105,15 @@ await onRowDevices("rotary() turns each row from its own start", async (device) 
   }
 });
 
-await onRowDevices("rotary() says when a start is beyond the table", async (device) => {
+await onRowDevices("rotary() says when a position is beyond the table", async (device) => {
   using _scope = new Scope();
   const x = tensor(new Float32Array(12).fill(1), { device, shape: [3, 1, 1, 4] });
   const turned = () =>
-    rotary(x, { start: 9, starts: tensor(Int32Array.of(9, 5000, -1), { device }) });
+    rotary(x, { position: 9, positions: tensor(Int32Array.of(9, 5000, -1), { device }) });
   if (device.kind === "cpu") {
     assert.throws(turned, {
       name: "RangeError",
-      message: "rotary: 1 positions from 5000 on, of row 1, are not within 64",
+      message: "rotary: expected 1 positions within 64 but got those from 5000 on in row 1",
     });
   } else {
     const y = [...await turned().data()];
@@ -123,9 +123,9 @@ await onRowDevices("rotary() says when a start is beyond the table", async (devi
 
 await onRowDevices("rotary() keeps one table when positions go on", async (device) => {
   const live: number[] = [];
-  for (let start = 0; start < 40; start += 10) {
+  for (let position = 0; position < 40; position += 10) {
     using _scope = new Scope();
-    rotary(tensor(noise(16, start), { device, shape: [1, 1, 1, 16] }), { theta: 123, start });
+    rotary(tensor(noise(16, position), { device, shape: [1, 1, 1, 16] }), { theta: 123, position });
     live.push(device.memory().live);
   }
   await device.synchronize();
@@ -153,10 +153,10 @@ await onRowDevices("rotary() throws when arguments are wrong", (device) => {
     message: "rotary: expected heads of even width but got x of shape [1, 2, 1, 3]",
   });
   const even = tensor(new Float32Array(8), { device, shape: [1, 2, 1, 4] });
-  assert.throws(() => rotary(even, { start: -1 }), { name: "RangeError" });
-  assert.throws(() => rotary(even, { starts: tensor([1, 2], { device, dtype: "i32" }) }), {
+  assert.throws(() => rotary(even, { position: -1 }), { name: "RangeError" });
+  assert.throws(() => rotary(even, { positions: tensor([1, 2], { device, dtype: "i32" }) }), {
     name: "TypeError",
-    message: /expected starts \[1\] of i32/,
+    message: /expected positions \[1\] of i32/,
   });
   assert.throws(() => rotary(even, { theta: 0 }), { name: "RangeError" });
   assert.throws(() => rotary(tensor([1, 2], { device })), { name: "TypeError" });

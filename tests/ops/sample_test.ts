@@ -103,7 +103,7 @@ await onRowDevices(
     const seen = tensor(Uint32Array.of(0, 1, 0, 1, 0, 1), { shape: [2, 3], device });
     const options = { temperature: 0, repetitionPenalty: 2, seen };
     assert.deepEqual(await sample(logits, options).toArray(), [0, 1]);
-    assert.throws(() => sample(logits, { repetitionPenalty: 2 }), /needs seen/);
+    assert.throws(() => sample(logits, { repetitionPenalty: 2 }), /expected seen \(B, V\)/);
     assert.throws(
       () => sample(logits, { repetitionPenalty: 2, seen: slice(seen, [[0, 1]]) }),
       /expected seen of shape \[2, 3\] but got \[1, 3\]/,
@@ -143,7 +143,7 @@ await onRowDevices("sample() draws the same ids on every device", async (device)
   }
 });
 
-await onEachDevice("randint() draws every whole number alike", async (device) => {
+await onEachDevice("randint() draws every integer evenly", async (device) => {
   using _scope = new Scope();
   const drawn = randint(-3, 2, [5000], { device, random: new RandomState(1) });
   assert.equal(drawn.dtype, "i32");

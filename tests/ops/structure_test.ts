@@ -4,15 +4,18 @@ import { mul } from "../../src/ops/elementwise.ts";
 import {
   broadcastTo,
   concat,
+  flatten,
   permute,
   slice,
   split,
+  squeeze,
   stack,
   transpose,
+  unsqueeze,
 } from "../../src/ops/shape.ts";
-import { embedding, take, takeAlongAxis, topK } from "../../src/ops/index.ts";
+import { embedding, oneHot, take, takeAlongAxis, topK } from "../../src/ops/index.ts";
 import { sum } from "../../src/ops/reduce.ts";
-import { arange, tensor } from "../../src/tensor/create.ts";
+import { arange, tensor, zeros } from "../../src/tensor/create.ts";
 import { Scope } from "../../src/tensor/scope.ts";
 import type { Tensor } from "../../src/tensor/tensor.ts";
 import { random, randomIds } from "../kernels/case.ts";
@@ -58,7 +61,7 @@ await onEachDevice("slice() takes starts, stops and steps", async (device) => {
     [0, 3, 0, 0, 4],
   ]);
   assert.throws(() => slice(x, [[0, 1, 0]]), /step of 1 or more/);
-  assert.throws(() => slice(x, [[0], [0], [0]]), /3 ranges for shape \[3, 5\]/);
+  assert.throws(() => slice(x, [[0], [0], [0]]), /at most 2 ranges for shape \[3, 5\] but got 3/);
 });
 
 await onEachDevice("concat(), stack() and split() join and cut", async (device) => {
@@ -75,9 +78,15 @@ await onEachDevice("concat(), stack() and split() join and cut", async (device) 
   assert.deepEqual(await parts[1].toArray(), [[5], [6]]);
   assert.deepEqual(split(a, 1).map((part) => part.shape), [[1, 2], [1, 2]]);
   assert.deepEqual(await gradientOf(b, (b) => concat([a, b], { axis: 1 })), [[3], [6]]);
-  assert.throws(() => concat([a, b]), /shapes \[2, 2\] and \[2, 1\] differ/);
-  assert.throws(() => concat([]), /one tensor at least/);
-  assert.throws(() => split(a, [1, 2]), /do not add up/);
+  assert.throws(
+    () => concat([a, b]),
+    /shapes that differ in axis 0 only but got \[2, 2\] and \[2, 1\]/,
+  );
+  assert.throws(() => concat([]), /at least one tensor but got none/);
+  assert.throws(
+    () => split(a, [1, 2]),
+    /lengths that add up to axis 0 of \[2, 2\] but got \[1, 2\]/,
+  );
 });
 
 await onEachDevice("broadcastTo() stretches, and sums its gradient", async (device) => {
@@ -88,8 +97,11 @@ await onEachDevice("broadcastTo() stretches, and sums its gradient", async (devi
     [[1, 1, 1], [2, 2, 2]],
   ]);
   assert.deepEqual(await gradientOf(x, (x) => broadcastTo(x, [2, 3])), [[6], [15]]);
-  assert.throws(() => broadcastTo(x, [3, 3]), /\[2, 1\] and \[3, 3\] do not broadcast/);
-  assert.throws(() => broadcastTo(x, [1]), /does not stretch to \[1\]/);
+  assert.throws(
+    () => broadcastTo(x, [3, 3]),
+    /shapes that broadcast but got \[2, 1\] and \[3, 3\]/,
+  );
+  assert.throws(() => broadcastTo(x, [1]), /a shape that broadcasts to \[1\] but got/);
 });
 
 await onEachDevice("odd numbers of f16 are moved whole", async (device) => {
@@ -160,4 +172,41 @@ Deno.test({
     const grad = await weight.grad!.data();
     grad.forEach((value, i) => assert.equal(value, counts[Math.floor(i / 64)]));
   },
+});
+
+await onEachDevice("squeeze(), unsqueeze() and flatten() change the shape only", async (device) => {
+  using _scope = new Scope();
+  const x = zeros([1, 2, 1, 3], { device });
+  assert.deepEqual(squeeze(x).shape, [2, 3]);
+  assert.deepEqual(squeeze(x, 0).shape, [2, 1, 3]);
+  assert.deepEqual(squeeze(x, [0, -2]).shape, [2, 3]);
+  assert.deepEqual(squeeze(x, 1).shape, [1, 2, 1, 3]);
+  assert.throws(() => squeeze(x, 4), /squeeze: expected an axis of shape \[1, 2, 1, 3\] but got 4/);
+  assert.deepEqual(unsqueeze(x, 1).shape, [1, 1, 2, 1, 3]);
+  assert.deepEqual(unsqueeze(x, -1).shape, [1, 2, 1, 3, 1]);
+  assert.deepEqual(unsqueeze(x, 4).shape, [1, 2, 1, 3, 1]);
+  assert.deepEqual(unsqueeze(x, -5).shape, [1, 1, 2, 1, 3]);
+  assert.throws(() => unsqueeze(x, 5), /unsqueeze: expected an axis of shape .* but got 5/);
+  assert.deepEqual(flatten(x).shape, [6]);
+  assert.deepEqual(flatten(x, 1, 2).shape, [1, 2, 3]);
+  assert.deepEqual(flatten(x, -2).shape, [1, 2, 3]);
+  assert.deepEqual(flatten(zeros([], { device })).shape, [1]);
+  assert.deepEqual(flatten(zeros([2, 0, 3], { device }), 1).shape, [2, 0]);
+  assert.throws(() => flatten(x, 2, 1), /flatten: expected start before end but got 2 and 1/);
+  const y = tensor([[1, 2], [3, 4]], { device });
+  const changed = (y: Tensor) => flatten(unsqueeze(y, 0), 1);
+  assert.deepEqual(await changed(y).toArray(), [[1, 2, 3, 4]]);
+  assert.deepEqual(await gradientOf(y, changed), [[1, 2], [3, 4]]);
+});
+
+await onEachDevice("oneHot() has a row for each id", async (device) => {
+  using _scope = new Scope();
+  const ids = tensor([[2, 0], [1, 5]], { device, dtype: "i32" });
+  const rows = oneHot(ids, 3);
+  assert.equal(rows.dtype, "i32");
+  assert.deepEqual(await rows.toArray(), [[[0, 0, 1], [1, 0, 0]], [[0, 1, 0], [0, 0, 0]]]);
+  const unsigned = tensor(Uint32Array.of(1), { device });
+  assert.deepEqual(await oneHot(unsigned, 2, { dtype: "f32" }).toArray(), [[0, 1]]);
+  assert.throws(() => oneHot(zeros([2], { device }), 3), /oneHot: expected ids of i32 or u32/);
+  assert.throws(() => oneHot(ids, 0), /oneHot: expected 1 class or more but got 0/);
 });

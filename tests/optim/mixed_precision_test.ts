@@ -60,8 +60,8 @@ onEachWithHalf(
     const parameter = tensor(weights, { device });
     using optimizer = new AdamW({ parameter }, { lr: 0.01 });
     using scaler = new LossScaler(device, { initialScale: 2 ** 16, growthInterval: 3 });
-    const twin = tensor(weights, { device, dtype: "f32" });
-    using reference = new AdamW({ twin }, { lr: 0.01 });
+    const single = tensor(weights, { device, dtype: "f32" });
+    using reference = new AdamW({ single }, { lr: 0.01 });
     const scales: number[] = [];
     let expected = 2 ** 16;
     let good = 0;
@@ -85,8 +85,8 @@ onEachWithHalf(
       }
       const exact = Math.sqrt(grads.reduce((sum, grad) => sum + grad * grad, 0));
       assert(Math.abs(length / exact - 1) < 1e-4, `${length} for ${exact}`);
-      twin.grad = tensor(grads, { device, dtype: "f32" });
-      const clipped = clipGradNorm({ twin }, 2);
+      single.grad = tensor(grads, { device, dtype: "f32" });
+      const clipped = clipGradNorm({ single }, 2);
       reference.step({ gradScale: clipped.factor });
       reference.zeroGrad();
       if (++good === 3) {
@@ -96,7 +96,7 @@ onEachWithHalf(
     }
     const [a, b] = [2 ** 15, 2 ** 16];
     assert.deepEqual(scales, [a, a, a, b, a, a, a, b]);
-    const [mine, theirs] = await readTensors([optimizer.state().get("master.parameter")!, twin]);
+    const [mine, theirs] = await readTensors([optimizer.state().get("master.parameter")!, single]);
     mine.forEach((value, i) => assert(Math.abs(value - theirs[i]) < 1e-5));
     assert.equal(await optimizer.state().get("step")!.item(), 6);
   },

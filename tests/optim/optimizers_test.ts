@@ -152,15 +152,15 @@ for (const name of ["AdamW", "SGD"] as const) {
       // The run goes on as if that step had not been.
       setGrads(live, 2);
       optimizer.step();
-      const twin = parameters(device);
+      const fresh = parameters(device);
       using other: Optimizer = name === "AdamW"
-        ? new AdamW(twin, { lr: 0.1 })
-        : new SGD(twin, { lr: 0.1, momentum: 0.9 });
+        ? new AdamW(fresh, { lr: 0.1 })
+        : new SGD(fresh, { lr: 0.1, momentum: 0.9 });
       for (const step of [1, 2]) {
-        setGrads(twin, step);
+        setGrads(fresh, step);
         other.step();
       }
-      await close(live.weight, await twin.weight.data(), 0);
+      await close(live.weight, await fresh.weight.data(), 0);
     }
   });
 }

@@ -176,7 +176,7 @@ Deno.test("EventFile.histograms() throws and writes nothing when a value is not 
     using file = await EventFile.open(folder);
     assert.throws(
       () => file.histograms({ a: [1], "grads/b": [1, 2, NaN] }, 1),
-      /RangeError: Histogram "grads\/b": Expected finite values but found NaN at 2 of 3/,
+      /RangeError: Histogram "grads\/b": expected finite values but got NaN at 2 of 3/,
     );
     assert.throws(() => file.histogram("a", [-Infinity], 1), RangeError);
     assert.throws(() => file.histogram("a", new Float32Array(0), 1), /at least one value/);
@@ -196,7 +196,10 @@ Deno.test("EventFile.image() writes a PNG with its size, and throws when it is n
     assert.equal(tag, "attention");
     assert.deepEqual([image.width, image.height, image.colorspace], [3, 2, 3]);
     assert.deepEqual(new Uint8Array(image.encoded_image_string), new Uint8Array(png));
-    assert.throws(() => file.image("a", new Uint8Array(40), 1), /TypeError: Expected a PNG file/);
+    assert.throws(
+      () => file.image("a", new Uint8Array(40), 1),
+      /TypeError: image: expected a PNG file/,
+    );
     assert.throws(() => file.image("a", png.subarray(0, 20), 1), TypeError);
   });
 });

@@ -83,7 +83,7 @@ const OPERATORS: Readonly<Record<string, Operator>> = {
     const [local, column] = sparseAttentionParts(q, k, v, { blockSize: block });
     return { y: sparseAttention(q, k, v, { blockSize: block }), local, column };
   },
-  rotary: ({ x }, { theta, start }) => rotary(x, { theta, start }),
+  rotary: ({ x }, { theta, start: position }) => rotary(x, { theta, position }),
   sinusoid_table: (_, { length, dim, theta }, device) => sinusoid(length, dim, { theta, device }),
   // structure
   embedding: ({ weight, ids }) => embedding(weight, ids),

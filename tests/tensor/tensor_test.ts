@@ -1,9 +1,18 @@
 import assert from "node:assert/strict";
 import { add } from "../../src/ops/elementwise.ts";
-import { arange, assign, full, ones, tensor, zeros } from "../../src/tensor/create.ts";
+import {
+  arange,
+  assign,
+  full,
+  ones,
+  onesLike,
+  tensor,
+  zeros,
+  zerosLike,
+} from "../../src/tensor/create.ts";
 import { Scope, scoped, unscoped } from "../../src/tensor/scope.ts";
 import { readTensors, type Tensor } from "../../src/tensor/tensor.ts";
-import { onEachDevice } from "../support/devices.ts";
+import { onEachDevice, testDevices } from "../support/devices.ts";
 
 await onEachDevice("tensor() keeps shape, dtype and values", async (device) => {
   using _scope = new Scope();
@@ -33,13 +42,16 @@ await onEachDevice("tensor() holds an odd number of f16", async (device) => {
 });
 
 await onEachDevice("tensor() refuses ragged arrays and shapes that do not fit", (device) => {
-  assert.throws(() => tensor([[1, 2], [3]], { device }), /ragged arrays: expected shape \[2, 2\]/);
-  assert.throws(() => tensor([[1], 2], { device }), /ragged/);
+  assert.throws(
+    () => tensor([[1, 2], [3]], { device }),
+    /tensor: expected nested arrays of shape \[2, 2\] but got an array of 1 at axis 1/,
+  );
+  assert.throws(() => tensor([[1], 2], { device }), /tensor: expected nested arrays/);
   assert.throws(
     () => tensor([1, 2, 3], { shape: [2, 2], device }),
-    /3 elements do not fit .*\[2, 2\]/,
+    /a shape of 3 elements but got \[2, 2\]/,
   );
-  assert.throws(() => zeros([2, -1], { device }), /whole numbers of 0 or more but got \[2, -1\]/);
+  assert.throws(() => zeros([2, -1], { device }), /integer lengths of 0 or more but got \[2, -1\]/);
   assert.throws(() => zeros([1.5], { device }), RangeError);
 });
 
@@ -52,7 +64,10 @@ await onEachDevice(
     gone.name = "bias";
     gone.dispose();
     gone.dispose();
-    await assert.rejects(gone.data(), /Tensor "bias" \[1\] was used after it was disposed of/);
+    await assert.rejects(
+      gone.data(),
+      /Tensor "bias" \[1\] was used after it was disposed of; keep\(\) lets it outlive its Scope/,
+    );
   },
 );
 
@@ -106,7 +121,92 @@ await onEachDevice("Tensor.alias() shares memory until the last user is gone", a
   const row = x.alias([4]);
   x.dispose();
   assert.deepEqual(await row.toArray(), [1, 2, 3, 4]);
-  assert.throws(() => row.alias([3]), /4 elements do not fit/);
+  assert.throws(() => row.alias([3]), /a shape of 4 elements but got/);
   row.dispose();
   assert.equal(device.memory().live, before);
+});
+
+await onEachDevice("tensor() takes every kind of typed array and booleans", async (device) => {
+  using _scope = new Scope();
+  const made = [
+    tensor(Float64Array.of(1.5, -2), { device }),
+    tensor(BigInt64Array.of(-(2n ** 31n), 2n ** 31n - 1n), { device }),
+    tensor(BigUint64Array.of(0n, 2n ** 31n - 1n), { device }),
+    tensor(Uint8Array.of(0, 255), { device }),
+    tensor(Uint8ClampedArray.of(0, 255), { device }),
+    tensor(Int8Array.of(-128, 127), { device }),
+    tensor(Int16Array.of(-32768, 7), { device }),
+    tensor(Uint16Array.of(65535, 7), { device }),
+    tensor([[true, false]], { device }),
+    tensor(Uint8Array.of(0, 255), { device, dtype: "f32" }),
+    tensor(BigInt64Array.of(3n, 4n), { device, dtype: "f32", shape: [1, 2] }),
+    tensor([1.9, -1.9], { device, dtype: "i32" }),
+  ];
+  const found = await readTensors(made);
+  assert.deepEqual(made.map(({ dtype }, i) => [dtype, ...found[i]]), [
+    ["f32", 1.5, -2],
+    ["i32", -(2 ** 31), 2 ** 31 - 1],
+    ["i32", 0, 2 ** 31 - 1],
+    ["i32", 0, 255],
+    ["i32", 0, 255],
+    ["i32", -128, 127],
+    ["i32", -32768, 7],
+    ["i32", 65535, 7],
+    ["u32", 1, 0],
+    ["f32", 0, 255],
+    ["f32", 3, 4],
+    ["i32", 1, -1],
+  ]);
+  assert.deepEqual([made[8].shape, made[10].shape], [[1, 2], [1, 2]]);
+  const readonly = [[1, 2], [3, 4]] as const;
+  assert.deepEqual(await tensor(readonly, { device }).toArray(), [[1, 2], [3, 4]]);
+});
+
+await onEachDevice("tensor() refuses values that the dtype cannot hold", (device) => {
+  using _scope = new Scope();
+  const refused = (make: () => Tensor, value: string, dtype: string) =>
+    assert.throws(make, {
+      name: "RangeError",
+      message: new RegExp(
+        `^tensor: expected values .*\\b${dtype} but got ${value.replace("+", "\\+")}$`,
+      ),
+    });
+  refused(() => tensor(BigInt64Array.of(0n, 2n ** 31n), { device }), "2147483648", "i32");
+  refused(() => tensor(BigUint64Array.of(0n, 2n ** 31n), { device }), "2147483648", "i32");
+  refused(() => tensor([0, 3e9], { device, dtype: "i32" }), "3000000000", "i32");
+  refused(() => tensor([0, -1], { device, dtype: "u32" }), "-1", "u32");
+  refused(() => tensor(Int32Array.of(0, -1), { device, dtype: "u32" }), "-1", "u32");
+  refused(() => tensor([0, NaN], { device, dtype: "i32" }), "NaN", "i32");
+  refused(() => tensor(Float64Array.of(0, 1e300), { device }), "1e+300", "f32");
+  if (device.dtypes.has("f16")) {
+    refused(() => tensor([0, 70000], { device, dtype: "f16" }), "70000", "f16");
+  }
+  tensor([NaN, Infinity], { device });
+  assert.throws(() => tensor(new DataView(new ArrayBuffer(4)) as never, { device }), TypeError);
+});
+
+await onEachDevice("zerosLike() and onesLike() take shape, dtype and device", async (device) => {
+  using _scope = new Scope();
+  const x = tensor([[1, 2]], { device, dtype: "i32" });
+  const [zero, one, float] = [zerosLike(x), onesLike(x), onesLike(x, { dtype: "f32" })];
+  assert.deepEqual([zero.dtype, one.dtype, float.dtype], ["i32", "i32", "f32"]);
+  assert.ok(zero.device === device && float.device === device);
+  assert.deepEqual(await zero.toArray(), [[0, 0]]);
+  assert.deepEqual(await float.toArray(), [[1, 1]]);
+});
+
+await onEachDevice("Tensor.to() copies to any device", async (device) => {
+  using _scope = new Scope();
+  for (const other of await testDevices()) {
+    const x = tensor([[1, 2, 3]], { device });
+    x.requiresGrad = true;
+    const y = await x.to(other);
+    assert.ok(y.device === other && !y.requiresGrad && y !== x);
+    x.dispose();
+    assert.deepEqual(await y.toArray(), [[1, 2, 3]]);
+    assert.deepEqual((await zeros([0, 2], { device }).to(other)).shape, [0, 2]);
+    if (!device.dtypes.has("f16") || !other.dtypes.has("f16")) continue;
+    const half = await tensor([1, 2, 3], { device, dtype: "f16" }).to(other);
+    assert.deepEqual([half.dtype, await half.toArray()], ["f16", [1, 2, 3]]);
+  }
 });

@@ -193,27 +193,36 @@ Deno.test("BytePairTokenizer.encode() takes the longer special token when both f
 Deno.test("BytePairTokenizer.train() throws when options are wrong", () => {
   const train = (options: Parameters<typeof BytePairTokenizer.train>[1]) => () =>
     BytePairTokenizer.train("abc", options);
-  assert.throws(train({}), new TypeError("train needs either vocabSize or merges"));
+  assert.throws(
+    train({}),
+    new TypeError("train: expected either vocabSize or merges but got neither"),
+  );
   assert.throws(train({ merges: 1, vocabSize: 300 }), TypeError);
   for (const merges of [-1, 1.5, NaN, 1e12]) {
     assert.throws(
       train({ merges }),
-      new RegExp(`^RangeError: merges is ${merges}, expected an int`),
+      new RegExp(`^RangeError: train: expected an integer merges from 0 .* but got ${merges}$`),
     );
   }
   assert.throws(
     train({ vocabSize: 256, specialTokens: ["x"] }),
-    /vocabSize is 256, expected an integer from 257/,
+    /train: expected an integer vocabSize from 257 to .* but got 256/,
   );
-  assert.throws(train({ merges: 1, minFrequency: 0 }), /minFrequency is 0, expected/);
-  assert.throws(train({ merges: 1, pattern: "toString" as "gpt2" }), /pattern is "toString"/);
+  assert.throws(
+    train({ merges: 1, minFrequency: 0 }),
+    /train: expected minFrequency of 1 or more but got 0/,
+  );
+  assert.throws(
+    train({ merges: 1, pattern: "toString" as "gpt2" }),
+    /train: expected pattern "gpt2" or "gpt4" but got "toString"/,
+  );
   assert.throws(
     train({ merges: 1, specialTokens: [""] }),
     /specialTokens\[0\]: expected .*, got ""/,
   );
   assert.throws(
     train({ merges: 1, specialTokens: ["a", "a"] }),
-    /specialTokens\[1\].*"a" stands twice/,
+    /specialTokens\[1\]: expected each special token once but got "a" twice/,
   );
   assert.throws(train({ merges: 1, specialTokens: ["\ud800"] }), /got "\\ud800"/);
 });

@@ -76,7 +76,7 @@ Deno.test("TextVocabulary.decode() stops at <EOS> and shows unknown words", () =
   assert.throws(() => vocabulary.decode([10]), /expected ids from 0 to 9 but found 10$/);
   assert.throws(() => vocabulary.decode([-1]), RangeError);
   assert.throws(() => vocabulary.decode([1.5]), RangeError);
-  assert.throws(() => vocabulary.decodeBatch(rows, 5), /12 ids are no whole rows of 5$/);
+  assert.throws(() => vocabulary.decodeBatch(rows, 5), /12 ids do not fill rows of 5$/);
 });
 
 Deno.test("TextVocabulary.load() returns what save() wrote", async () => {

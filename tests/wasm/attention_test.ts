@@ -1,10 +1,7 @@
 import assert from "node:assert/strict";
+import { attentionParams } from "../../kernels/attention/attention.ts";
+import { attentionBackwardSimd, attentionSimd } from "../../kernels/attention/attention_simd.ts";
 import { ThreadPool } from "../../src/device/cpu/threads.ts";
-import {
-  attention,
-  attentionBackward,
-  type AttentionStrides,
-} from "../../src/device/cpu/attention.ts";
 import { Arena, randoms, worst } from "./helpers.ts";
 import { assertSame } from "../support/compare.ts";
 
@@ -17,7 +14,7 @@ interface Case {
   d: number;
   step?: number;
   block?: number;
-  past?: number;
+  position?: number;
   padded?: boolean;
   /** [batch, time, heads, d], as a projection leaves it, instead of [batch, heads, time, d]. */
   byTime?: boolean;
@@ -48,13 +45,23 @@ const CASES: Case[] = [
     padded: true,
   },
   { batch: 1, heads: 1, kvHeads: 1, queries: 33, keys: 290, d: 8, step: 1, block: 150 },
-  { batch: 2, heads: 2, kvHeads: 2, queries: 150, keys: 18, d: 8, step: 8, past: 0 },
-  { batch: 1, heads: 2, kvHeads: 2, queries: 300, keys: 150, d: 8, step: 2, past: 1, padded: true },
+  { batch: 2, heads: 2, kvHeads: 2, queries: 150, keys: 18, d: 8, step: 8, position: 0 },
+  {
+    batch: 1,
+    heads: 2,
+    kvHeads: 2,
+    queries: 300,
+    keys: 150,
+    d: 8,
+    step: 2,
+    position: 1,
+    padded: true,
+  },
   { batch: 2, heads: 2, kvHeads: 1, queries: 1, keys: 200, d: 8, step: 1, block: 7, padded: true },
-  { batch: 1, heads: 2, kvHeads: 1, queries: 2, keys: 24, d: 8, step: 8, past: 190 },
+  { batch: 1, heads: 2, kvHeads: 1, queries: 2, keys: 24, d: 8, step: 8, position: 190 },
 ];
 
-type Layout = { strides: AttentionStrides; size: number };
+type Layout = { strides: [batch: number, head: number, time: number]; size: number };
 
 function layout(test: Case, heads: number, time: number): Layout {
   const { batch, d } = test;
@@ -62,6 +69,11 @@ function layout(test: Case, heads: number, time: number): Layout {
     size: batch * heads * time * d,
     strides: test.byTime ? [time * heads * d, d, heads * d] : [heads * time * d, time * d, d],
   };
+}
+
+/** The strides of a layout as the parameters name them. */
+function strides(name: string, { strides: [batch, head, time] }: Layout): Record<string, number> {
+  return { [`${name}Batch`]: batch, [`${name}Head`]: head, [`${name}Time`]: time };
 }
 
 /** Everything in float64, with the weights stored. */
@@ -72,8 +84,8 @@ function reference(
 ) {
   const { batch, heads, kvHeads, queries, keys, d } = test;
   const ql = layout(test, heads, queries), kl = layout(test, kvHeads, keys);
-  const o = new Float64Array(ql.size), dq = new Float64Array(ql.size);
-  const dk = new Float64Array(kl.size), dv = new Float64Array(kl.size);
+  const o = new Float64Array(ql.size), dQ = new Float64Array(ql.size);
+  const dK = new Float64Array(kl.size), dV = new Float64Array(kl.size);
   const lse = new Float64Array(batch * heads * queries);
   const scale = 1 / Math.sqrt(d);
   const at = (l: Layout, b: number, h: number, t: number) =>
@@ -85,9 +97,9 @@ function reference(
         const qi = at(ql, b, h, i),
           keysAt = Array.from({ length: keys }, (_, j) => at(kl, b, kv, j));
         const scores = keysAt.map((kj, j) => {
-          const { step = 0, block = 0, past = keys - queries } = test, position = past + i;
-          const later = step > 0 && (j + 1) * step - 1 > position;
-          const outside = block > 0 && j < Math.floor(position / block) * block;
+          const { step = 0, block = 0, position = keys - queries } = test, own = position + i;
+          const later = step > 0 && (j + 1) * step - 1 > own;
+          const outside = block > 0 && j < Math.floor(own / block) * block;
           if (!valid[b * keys + j] || later || outside) return -Infinity;
           let s = 0;
           for (let x = 0; x < d; x++) s += data.q[qi + x] * data.k[kj + x];
@@ -112,18 +124,18 @@ function reference(
           for (let x = 0; x < d; x++) dp += data.dO[qi + x] * data.v[keysAt[j] + x];
           const ds = w * (dp - delta) * scale;
           for (let x = 0; x < d; x++) {
-            dq[qi + x] += ds * data.k[keysAt[j] + x];
-            dk[keysAt[j] + x] += ds * data.q[qi + x];
-            dv[keysAt[j] + x] += w * data.dO[qi + x];
+            dQ[qi + x] += ds * data.k[keysAt[j] + x];
+            dK[keysAt[j] + x] += ds * data.q[qi + x];
+            dV[keysAt[j] + x] += w * data.dO[qi + x];
           }
         });
       }
     }
   }
-  return { o, lse, dq, dk, dv };
+  return { o, lse, dQ, dK, dV };
 }
 
-Deno.test("attention() and its gradients agree with float64 on 1 and 3 threads, to the same bits", () => {
+Deno.test("attentionSimd() and its gradients agree with float64 on 1 and 3 threads, to the same bits", () => {
   using one = ThreadPool.start({ threads: 1 });
   using three = ThreadPool.start({ threads: 3 });
   three.waitForWorkers();
@@ -144,35 +156,37 @@ Deno.test("attention() and its gradients agree with float64 on 1 and 3 threads, 
     const runs = [one, three].map((pool) => {
       const arena = new Arena(pool, pool === three ? 2 ** 31 : undefined);
       const rows = batch * heads * queries;
-      const options = {
-        ...test,
+      const { padded, byTime: _, ...sizes } = test;
+      const params = attentionParams({
+        ...sizes,
+        ...strides("q", ql),
+        ...strides("k", kl),
+        ...strides("v", kl),
+        ...strides("o", ql),
+      });
+      const at = {
         q: arena.put(data.q),
         k: arena.put(data.k),
         v: arena.put(data.v),
         dO: arena.put(data.dO),
-        keyValid: test.padded ? arena.putInts(valid) : 0,
+        keyValid: padded ? arena.putInts(valid) : 0,
         o: arena.out(ql.size),
-        lse: arena.out(rows),
-        dq: arena.out(ql.size),
-        dk: arena.out(kl.size),
-        dv: arena.out(kl.size),
-        delta: arena.out(rows),
-        qStrides: ql.strides,
-        kStrides: kl.strides,
-        vStrides: kl.strides,
-        oStrides: ql.strides,
+        lse: arena.out(2 * rows),
+        dQ: arena.out(ql.size),
+        dK: arena.out(kl.size),
+        dV: arena.out(kl.size),
       };
-      attention(pool, options);
-      attentionBackward(pool, options);
+      attentionSimd(pool, params, at);
+      attentionBackwardSimd(pool, params, at);
       return {
-        o: arena.floats(options.o, ql.size).slice(),
-        lse: arena.floats(options.lse, rows).slice(),
-        dq: arena.floats(options.dq, ql.size).slice(),
-        dk: arena.floats(options.dk, kl.size).slice(),
-        dv: arena.floats(options.dv, kl.size).slice(),
+        o: arena.floats(at.o, ql.size).slice(),
+        lse: arena.floats(at.lse, rows).slice(),
+        dQ: arena.floats(at.dQ, ql.size).slice(),
+        dK: arena.floats(at.dK, kl.size).slice(),
+        dV: arena.floats(at.dV, kl.size).slice(),
       };
     });
-    for (const name of ["o", "lse", "dq", "dk", "dv"] as const) {
+    for (const name of ["o", "lse", "dQ", "dK", "dV"] as const) {
       const error = worst(runs[0][name], expected[name]);
       assert(error < 1e-5, `${JSON.stringify(test)}: ${name} is off by ${error}`);
       assertSame(runs[1][name], runs[0][name], `${name} depends on the threads`);
@@ -180,44 +194,50 @@ Deno.test("attention() and its gradients agree with float64 on 1 and 3 threads, 
   }
 });
 
-Deno.test("attention() takes each sequence at its own position", () => {
+Deno.test("attentionSimd() takes each sequence at its own position", () => {
   using pool = ThreadPool.start({ threads: 1 });
   const arena = new Arena(pool), [batch, keys, d, block] = [4, 150, 8, 16];
   const [q, k, v] = [batch * d, batch * keys * d, batch * keys * d].map((size, i) =>
     arena.put(randoms(size, i))
   );
-  const pasts = [0, 15, 64, 149];
+  const positions = [0, 15, 64, 149];
   for (const queries of [1, 5]) {
-    const sizes = { heads: 1, d, keys, queries, q, k, v, lse: 0, step: 1, block };
-    const shared = { ...sizes, qStrides: [d, 0, 0] as const };
+    const own = { heads: 1, d, keys, queries, step: 1, block, qBatch: d, qHead: 0, qTime: 0 };
     const o = arena.out(batch * queries * d);
-    attention(pool, { ...shared, batch, o, pasts: arena.putInts(pasts) });
-    pasts.forEach((past, b) => {
+    const all = { q, k, v, o, lse: 0, positions: arena.putInts(positions) };
+    attentionSimd(pool, attentionParams({ ...own, batch }), all);
+    positions.forEach((position, b) => {
       const alone = arena.out(queries * d);
       const here = { q: q + 4 * b * d, k: k + 4 * b * keys * d, v: v + 4 * b * keys * d };
-      attention(pool, { ...shared, ...here, batch: 1, o: alone, past });
+      const params = attentionParams({ ...own, batch: 1, position });
+      attentionSimd(pool, params, { ...here, o: alone, lse: 0 });
       const found = arena.floats(o + 4 * b * queries * d, queries * d);
       assertSame(found, arena.floats(alone, queries * d));
     });
   }
 });
 
-Deno.test("attention() refuses heads that cannot be shared and heads that are too large", () => {
-  using pool = ThreadPool.start({ threads: 1 });
-  const base = { batch: 1, heads: 3, queries: 1, keys: 1, d: 4, q: 0, k: 0, v: 0, o: 0, lse: 0 };
-  assert.throws(() => attention(pool, { ...base, kvHeads: 2 }), /3 heads cannot share 2 key heads/);
-  assert.throws(() => attention(pool, { ...base, d: 257 }), /from 1 to 256 but found 257/);
+Deno.test("attentionParams() refuses heads that cannot be shared and heads that are too large", () => {
+  const base = { batch: 1, heads: 3, queries: 1, keys: 1, d: 4 };
+  const message = /3 query heads cannot share 2 key heads/;
+  assert.throws(() => attentionParams({ ...base, kvHeads: 2 }), { name: "RangeError", message });
+  const sizes = /1 to 256 elements, not 257/;
+  assert.throws(() => attentionParams({ ...base, d: 257 }), { name: "RangeError", message: sizes });
 });
 
-Deno.test("attention() gives NaN to a query that is NaN, masked keys or not, and to no other", () => {
+Deno.test("attentionSimd() gives NaN to a query that is NaN, masked keys or not, and to no other", () => {
   using pool = ThreadPool.start({ threads: 1 });
   const arena = new Arena(pool), t = 20, d = 8;
   const q = randoms(t * d, 1).map((v, i) => i < d ? NaN : v);
   const o = arena.out(t * d);
   const valid = Array.from({ length: t }, (_, j) => Number(j < 11));
-  // deno-fmt-ignore
-  attention(pool, { batch: 1, heads: 1, queries: t, keys: t, d, q: arena.put(q), k: arena.put(randoms(t * d, 2)),
-    v: arena.put(randoms(t * d, 3)), o, lse: 0, keyValid: arena.putInts(valid) });
+  const given = {
+    q: arena.put(q),
+    k: arena.put(randoms(t * d, 2)),
+    v: arena.put(randoms(t * d, 3)),
+  };
+  const params = attentionParams({ batch: 1, heads: 1, queries: t, keys: t, d });
+  attentionSimd(pool, params, { ...given, o, lse: 0, keyValid: arena.putInts(valid) });
   const rows = arena.floats(o, t * d);
   assert(rows.subarray(0, d).every(Number.isNaN));
   assert(rows.subarray(d).every(Number.isFinite));

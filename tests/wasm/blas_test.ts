@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
+import { matmulParams } from "../../kernels/gemm/params.ts";
+import { sgemm } from "../../kernels/gemm/sgemm.ts";
 import { Blas } from "../../src/device/cpu/blas.ts";
-import { sgemm } from "../../src/device/cpu/sgemm.ts";
 import { ThreadPool } from "../../src/device/cpu/threads.ts";
 import { Arena, randoms, worst } from "./helpers.ts";
 
@@ -21,7 +22,7 @@ Deno.test("Blas.open() gives nothing without a permission, without a library or 
   }
 });
 
-Deno.test("Blas.sgemm() agrees with the WASM kernels where a BLAS is installed", () => {
+Deno.test("sgemm() gives with BLAS what it gives without, where one is installed", () => {
   const blas = Blas.open();
   if (blas === undefined) {
     console.log("no BLAS on this machine: the products stay with the WASM kernels");
@@ -29,23 +30,29 @@ Deno.test("Blas.sgemm() agrees with the WASM kernels where a BLAS is installed",
   }
   using pool = ThreadPool.start({ threads: 2, native: [blas.kernel] });
   pool.waitForWorkers();
-  for (const transA of [false, true]) {
-    for (const transB of [false, true]) {
+  const run: ThreadPool["run"] = (...job) => pool.run(...job);
+  const withBlas = { memory: pool.memory, threads: pool.threads, run, blas };
+  for (const transposeA of [0, 1]) {
+    for (const transposeB of [0, 1]) {
       for (const [m, n, k] of [[1, 9, 5], [33, 47, 65], [5, 8, 0], [30, 31, 32], [141, 259, 90]]) {
         for (const ldc of [n, n + 3]) {
           const arena = new Arena(pool, 2 ** 31);
-          const batch = 3, start = randoms(batch * m * ldc, 3);
-          const options = {
-            ...{ m, n, k, transA, transB, batch, ldc, beta: 1 as const, alpha: 0.5 },
-            a: arena.put(randoms(batch * m * k, 1)),
-            b: arena.put(randoms(batch * k * n, 2)),
+          const batches = 4, start = randoms(batches * m * ldc, 3);
+          // Two times two products, of which the outer ones share B.
+          const params = matmulParams({
+            ...{ m, n, k, transposeA, transposeB, batches, inner: 2, ldc, beta: 1, alpha: 0.5 },
+            bOuter: 0,
+          });
+          const operands = {
+            a: arena.put(randoms(batches * m * k, 1)),
+            b: arena.put(randoms(batches * k * n, 2)),
             bias: arena.put(randoms(n, 4)),
           };
           const c1 = arena.put(start), c2 = arena.put(start);
-          blas.sgemm(pool, { ...options, c: c1 });
-          sgemm(pool, { ...options, c: c2 });
+          sgemm(withBlas, params, { ...operands, c: c1 });
+          sgemm(pool, params, { ...operands, c: c2 });
           const [x, y] = [c1, c2].map((c) => arena.floats(c, start.length));
-          assert(worst(x, y) < 1e-5, `${m} ${n} ${k} ${transA} ${transB} ${ldc}`);
+          assert(worst(x, y) < 1e-5, `${m} ${n} ${k} ${transposeA} ${transposeB} ${ldc}`);
         }
       }
     }

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
+import { matmulParams } from "../../kernels/gemm/params.ts";
+import { sgemm } from "../../kernels/gemm/sgemm.ts";
 import { ThreadPool } from "../../src/device/cpu/threads.ts";
-import { sgemm } from "../../src/device/cpu/sgemm.ts";
 import { Arena, randoms } from "./helpers.ts";
 import { assertSame } from "../support/compare.ts";
 
@@ -15,9 +16,10 @@ Deno.test("ThreadPool.run() works before any worker is up and after they are", (
   const arena = new Arena(pool);
   const a = randoms(60 * 70, 1), b = randoms(70 * 80, 2);
   const pa = arena.put(a), pb = arena.put(b), pc = arena.out(60 * 80);
+  const params = matmulParams({ m: 60, n: 80, k: 70 });
   const multiply = () => {
     arena.floats(pc, 60 * 80).fill(0);
-    sgemm(pool, { m: 60, n: 80, k: 70, a: pa, b: pb, c: pc });
+    sgemm(pool, params, { a: pa, b: pb, c: pc });
     return arena.floats(pc, 60 * 80).slice();
   };
   const first = multiply();
@@ -30,7 +32,8 @@ Deno.test("ThreadPool.run() names the kernel when it is unknown, traps or the po
   pool.waitForWorkers();
   assert.throws(() => pool.run("no_such_kernel", 1, 1), /no kernel "no_such_kernel"/);
   // Reads behind the end of the memory: a trap, on whichever thread takes the chunk.
-  const bad = [8, 8, 8, 1, 0xfffffff0, 8, 64, 0, 0xfffffff0, 8, 64, 0, 0xfffffff0, 8, 64, 0, 0];
+  const matrix = [0xfffffff0, 8, 64, 64];
+  const bad = [8, 8, 8, 1, 64, ...matrix, 0, ...matrix, 0, ...matrix, 0, 0];
   for (let i = 0; i < 20; i++) {
     assert.throws(
       () => pool.run("sgemm", 64, 1, ...bad, 8, 8),
@@ -40,7 +43,7 @@ Deno.test("ThreadPool.run() names the kernel when it is unknown, traps or the po
   // The pool goes on after a trap.
   const arena = new Arena(pool);
   const one = arena.put([2]), two = arena.put([3]), out = arena.out(1);
-  sgemm(pool, { m: 1, n: 1, k: 1, a: one, b: two, c: out });
+  sgemm(pool, matmulParams({ m: 1, n: 1, k: 1 }), { a: one, b: two, c: out });
   assert.equal(arena.floats(out, 1)[0], 6);
   pool.close();
   pool.close();

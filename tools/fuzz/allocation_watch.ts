@@ -5,7 +5,7 @@
  */
 
 /** No case may take more at once; what asks for more is refused, as by a machine without the memory. */
-const MOST_BYTES = 1 << 30;
+const MAX_BYTES = 1 << 30;
 
 let largest = 0;
 let total = 0;
@@ -85,7 +85,7 @@ function watch(name: string, bytesEach: number): void {
 function note(bytes: number): void {
   if (bytes > largest) largest = bytes;
   if (bytes > 0) total += bytes;
-  if (bytes > MOST_BYTES) {
+  if (bytes > MAX_BYTES) {
     throw new RangeError(`allocation of ${bytes} bytes refused by the fuzzer`);
   }
 }

@@ -8,7 +8,7 @@ import { faultOf, type Format, type Mutant } from "./format.ts";
 import { Chance } from "./random.ts";
 
 /** Milliseconds that a case may take. */
-const MOST_MILLISECONDS = 2000;
+const MAX_MILLISECONDS = 2000;
 
 /** How a case ended. */
 export interface Verdict {
@@ -34,13 +34,13 @@ export async function judge(format: Format, mutant: Mutant): Promise<Verdict> {
   }
   const milliseconds = performance.now() - begin;
   const { largest, total } = allocations();
-  const most = 4 * mutant.bytes + (1 << 20) + (format.allowance ?? 0);
+  const maxBytes = 4 * mutant.bytes + (1 << 20) + (format.allowance ?? 0);
   const finding = polluted() ??
-    (milliseconds > (format.milliseconds ?? MOST_MILLISECONDS)
+    (milliseconds > (format.milliseconds ?? MAX_MILLISECONDS)
       ? `took ${Math.round(milliseconds)} ms`
       : undefined) ??
-    (largest > most ? `allocated ${largest} bytes for a file of ${mutant.bytes}` : undefined) ??
-    (total > 64 * most
+    (largest > maxBytes ? `allocated ${largest} bytes for a file of ${mutant.bytes}` : undefined) ??
+    (total > 64 * maxBytes
       ? `allocated ${total} bytes in all, the file has ${mutant.bytes}`
       : undefined) ??
     (accepted ? undefined : faultOf(error, format, mutant.file));

@@ -4,7 +4,16 @@
  *
  * @module
  */
-import { gelu, relu, sigmoid, silu, softplus, swiglu, tanh } from "../../src/ops/activations.ts";
+import {
+  gelu,
+  leakyRelu,
+  relu,
+  sigmoid,
+  silu,
+  softplus,
+  swiglu,
+  tanh,
+} from "../../src/ops/activations.ts";
 import {
   add,
   cast,
@@ -12,6 +21,7 @@ import {
   equal,
   greater,
   greaterEqual,
+  isNaN,
   less,
   lessEqual,
   logicalAnd,
@@ -25,32 +35,55 @@ import {
   notEqual,
   pow,
   sub,
+  tril,
+  triu,
   where,
 } from "../../src/ops/elementwise.ts";
 import {
   attention,
   attentionWeights,
+  selfAttention,
   sparseAttention,
   sparseAttentionWeights,
 } from "../../src/ops/attention.ts";
 import {
   broadcastTo,
   concat,
+  flatten,
   permute,
   reshape,
   slice,
   split,
+  squeeze,
   stack,
   transpose,
+  unsqueeze,
 } from "../../src/ops/shape.ts";
-import { crossEntropy, linearCrossEntropy } from "../../src/ops/loss.ts";
+import { einsum } from "../../src/ops/einsum.ts";
+import {
+  binaryCrossEntropy,
+  binaryCrossEntropyWithLogits,
+  crossEntropy,
+  linearCrossEntropy,
+  mseLoss,
+} from "../../src/ops/loss.ts";
 import { dropout, rand, randint, randn } from "../../src/ops/random.ts";
-import { embedding, take, takeAlongAxis, topK } from "../../src/ops/index.ts";
+import { embedding, oneHot, take, takeAlongAxis, topK } from "../../src/ops/index.ts";
 import { layerNorm, rmsNorm } from "../../src/ops/norm.ts";
 import { linear, matmul } from "../../src/ops/matmul.ts";
 import { logSoftmax, softmax } from "../../src/ops/softmax.ts";
 import * as math from "../../src/ops/elementwise.ts";
-import { argmax, argmin, max, mean, min, sum, variance } from "../../src/ops/reduce.ts";
+import {
+  argmax,
+  argmin,
+  cumsum,
+  max,
+  mean,
+  min,
+  norm,
+  sum,
+  variance,
+} from "../../src/ops/reduce.ts";
 import { rotary, sinusoid } from "../../src/ops/rotary.ts";
 import { sample } from "../../src/ops/sampling.ts";
 import { RandomState } from "../../src/tensor/random.ts";
@@ -103,7 +136,7 @@ export const groups: readonly Group[] = [
     file: "activations.ts",
     title: "Activations",
     cases: [
-      ...ofOne(tanh, sigmoid, relu, gelu),
+      ...ofOne(tanh, sigmoid, relu, leakyRelu, gelu),
       {
         op: gelu,
         call: 'gelu(x, { approximate: "tanh" })',
@@ -125,7 +158,7 @@ export const groups: readonly Group[] = [
         (op) => ({ op, call: `${op.name}(x, row)`, run: ({ x, row }: Inputs) => op(x, row) }),
       ),
       { op: less, call: "less(x, 2)", run: ({ x }) => less(x, 2) },
-      ...ofOne(logicalNot),
+      ...ofOne(logicalNot, isNaN),
     ],
   },
   {
@@ -142,6 +175,14 @@ export const groups: readonly Group[] = [
         call: "maskedFill(x, mask, 3)",
         run: (t) => maskedFill(t.x, t.mask([1, 0, 0, 1]), 3),
       },
+    ],
+  },
+  {
+    file: "elementwise.ts",
+    title: "Triangles",
+    cases: [
+      { op: tril, call: "tril(x)", run: ({ x }) => tril(x) },
+      { op: triu, call: "triu(x, 1)", run: ({ x }) => triu(x, 1) },
     ],
   },
   {
@@ -169,9 +210,27 @@ export const groups: readonly Group[] = [
     ],
   },
   {
+    file: "reduce.ts",
+    title: "Norms",
+    cases: [
+      { op: norm, call: "norm(x)", run: ({ x }) => norm(x) },
+      { op: norm, call: "norm(x, 1, { p: 3 })", run: ({ x }) => norm(x, 1, { p: 3 }) },
+    ],
+  },
+  {
+    file: "reduce.ts",
+    title: "Cumulative sums",
+    cases: [{ op: cumsum, call: "cumsum(x, 1)", run: ({ x }) => cumsum(x, 1) }],
+  },
+  {
     file: "shape.ts",
     title: "Reshaping",
-    cases: [{ op: reshape, call: "reshape(x, [4, -1])", run: ({ x }) => reshape(x, [4, -1]) }],
+    cases: [
+      { op: reshape, call: "reshape(x, [4, -1])", run: ({ x }) => reshape(x, [4, -1]) },
+      { op: squeeze, call: "squeeze(x)", run: (t) => squeeze(t.values([2, 1, 4])) },
+      { op: unsqueeze, call: "unsqueeze(x, 1)", run: ({ x }) => unsqueeze(x, 1) },
+      { op: flatten, call: "flatten(x)", run: ({ x }) => flatten(x) },
+    ],
   },
   {
     file: "shape.ts",
@@ -254,6 +313,17 @@ export const groups: readonly Group[] = [
     ],
   },
   {
+    file: "index.ts",
+    title: "One-hot rows",
+    cases: [
+      {
+        op: oneHot,
+        call: "oneHot(ids, 3, { dtype })",
+        run: (t) => oneHot(t.ids([2, 0]), 3, { dtype: t.dtype }),
+      },
+    ],
+  },
+  {
     file: "matmul.ts",
     title: "Matrix product",
     cases: [
@@ -273,6 +343,18 @@ export const groups: readonly Group[] = [
         call: "matmul(batches, matrix)",
         run: (t) => matmul(t.values([2, 1, 3, 4]), t.values([3, 4, 2], 1)),
       },
+    ],
+  },
+  {
+    file: "einsum.ts",
+    title: "Sums of products",
+    cases: [
+      {
+        op: einsum,
+        call: 'einsum("ij,kj->ki", x, y)',
+        run: ({ x, y }) => einsum("ij,kj->ki", x, y),
+      },
+      { op: einsum, call: 'einsum("ij->j", x)', run: ({ x }) => einsum("ij->j", x) },
     ],
   },
   {
@@ -350,6 +432,23 @@ export const groups: readonly Group[] = [
   },
   {
     file: "loss.ts",
+    title: "Losses of elements",
+    cases: [
+      { op: mseLoss, call: "mseLoss(x, target)", run: ({ x, y }) => mseLoss(x, y) },
+      {
+        op: binaryCrossEntropy,
+        call: "binaryCrossEntropy(p, target)",
+        run: ({ x, y }) => binaryCrossEntropy(sigmoid(x), sigmoid(y)),
+      },
+      {
+        op: binaryCrossEntropyWithLogits,
+        call: "binaryCrossEntropyWithLogits(logits, target, { posWeight: 2 })",
+        run: ({ x, y }) => binaryCrossEntropyWithLogits(x, y, { posWeight: 2 }),
+      },
+    ],
+  },
+  {
+    file: "loss.ts",
     title: "Output layer and cross-entropy in one",
     cases: [
       {
@@ -383,6 +482,11 @@ export const groups: readonly Group[] = [
         op: attention,
         call: "attention(q, groupedK, groupedV, { keyValid })",
         run: (t) => attention(...queriesKeysValues(t, 1), { keyValid: t.mask([1, 1, 0], [1, 3]) }),
+      },
+      {
+        op: selfAttention,
+        call: "selfAttention(qkv, { heads: 2, causal: true })",
+        run: (t) => selfAttention(t.values([1, 3, 12]), { heads: 2, causal: true }),
       },
     ],
   },

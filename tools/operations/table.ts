@@ -21,7 +21,7 @@ export type Outcome = "gradient" | "values" | "refused";
 /** Outcomes by call and dtype, of one device; a dtype that the device has not is left out. */
 export type Column = ReadonlyMap<string, ReadonlyMap<DType, Outcome>>;
 
-/** The largest difference from the twins' values, relative to the larger of 1 and the value. */
+/** The largest difference from the reference values, relative to the larger of 1 and the value. */
 const TOLERANCE: Record<DType, number> = { f32: 1e-5, f16: 4e-3, i32: 0, u32: 0 };
 
 /** What a call gave, not read yet. */
@@ -32,11 +32,11 @@ interface Attempt {
 }
 
 /**
- * Runs every case on `device` and holds values and gradients against those of the kernels' plain TypeScript
- * twins. Throws a list of all that is neither right nor a clear refusal.
+ * Runs every case on `device` and compares values and gradients with those of the reference implementations. Throws a
+ * list of all that is neither right nor a clear refusal.
  */
 export async function runOperations(device: Device): Promise<Column> {
-  using twins = CpuDevice.open({ threads: 1, simd: false });
+  using reference = CpuDevice.open({ threads: 1, simd: false });
   const problems: string[] = [];
   const column = new Map<string, Map<DType, Outcome>>();
   for (const one of groups.flatMap((group) => group.cases)) {
@@ -50,19 +50,21 @@ export async function runOperations(device: Device): Promise<Column> {
       if (!device.dtypes.has(dtype)) continue;
       try {
         const found = attempt(one, device, dtype);
-        attempts.push({ dtype, found, expected: attempt(one, twins, dtype) });
+        attempts.push({ dtype, found, expected: attempt(one, reference, dtype) });
         outcomes.set(dtype, found.outcome);
       } catch (error) {
         problem(dtype, error);
       }
     }
     try {
-      // All dtypes in one wait, of which WebGPU makes an expensive thing.
+      // All dtypes in one wait, which is expensive on WebGPU.
       const found = await readTensors(attempts.flatMap((one) => one.found.tensors));
       const expected = await readTensors(attempts.flatMap((one) => one.expected.tensors));
       let at = 0;
-      for (const { dtype, found: { outcome, tensors }, expected: twin } of attempts) {
-        if (outcome !== twin.outcome) problem(dtype, `${outcome}, but the twins: ${twin.outcome}`);
+      for (
+        const { dtype, found: { outcome, tensors }, expected: { outcome: wanted } } of attempts
+      ) {
+        if (outcome !== wanted) problem(dtype, `expected ${wanted} but got ${outcome}`);
         for (const _ of tensors) {
           compare(found[at], expected[at], TOLERANCE[dtype], (what) => problem(dtype, what));
           at++;
@@ -120,7 +122,7 @@ function compare(
   for (let i = 0; i < expected.length; i++) {
     const near = Object.is(found[i], expected[i]) ||
       Math.abs(found[i] - expected[i]) <= tolerance * Math.max(1, Math.abs(expected[i]));
-    if (!near) return report(`element ${i} is ${found[i]}, but the twins: ${expected[i]}`);
+    if (!near) return report(`expected ${expected[i]} as element ${i} but got ${found[i]}`);
   }
 }
 
@@ -131,14 +133,14 @@ export function renderTable(columns: { readonly cpu: Column; readonly webgpu: Co
     "# Operations",
     "",
     "Written by `deno run -A tools/operations_table.ts`, which makes every call below on both devices and",
-    "holds values and gradients against those of the kernels' plain TypeScript twins; a test keeps this page",
-    "true. Do not edit it.",
+    "compares values and gradients with those of the reference implementations; a test keeps this page up to",
+    "date. Do not edit it.",
     "",
     "- **✓** the call gives the right values for arguments of this dtype; **–** it throws a `TypeError` that",
     "  names the operation and what it got.",
-    "- **gradient**: *yes*, of every argument that is a tensor of floats (whole numbers have none); *no*:",
+    "- **gradient**: *yes*, of every argument that is a tensor of floats (integers have none); *no*:",
     "  asking for it throws an error that says so.",
-    "- `f16` on WebGPU needs an adapter with `shader-f16`. Every operation throws when its arguments live on",
+    "- `f16` on WebGPU needs an adapter with `shader-f16`. Every operation throws when its arguments are on",
     "  different devices.",
     "- `x` and `y` are tensors; ids and masks are `i32` or `u32` whatever the column says.",
   ];

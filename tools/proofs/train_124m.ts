@@ -31,7 +31,7 @@ const CONFIG = {
   numAttentionHeads: 12,
 };
 const CONTEXT = 256, STEPS = 3;
-const MOST_BINDING = 128 * 2 ** 20;
+const MAX_BINDING_BYTES = 128 * 2 ** 20;
 const TOLERANCE = 1e-4, MEMORY_TOLERANCE = 0.05;
 
 /** What one process found. */
@@ -113,7 +113,7 @@ async function compare(): Promise<boolean> {
 async function train(kind: string, recompute: boolean): Promise<Result> {
   using device = kind === "cpu"
     ? CpuDevice.open()
-    : await WebGpuDevice.open({ limits: { maxStorageBufferBindingSize: MOST_BINDING } });
+    : await WebGpuDevice.open({ limits: { maxStorageBufferBindingSize: MAX_BINDING_BYTES } });
   const tokens = Uint16Array.from(new GPT2Tokenizer().encodeOrdinary(await loadMobyDick()));
   await using loader = await TokenLoader.open(tokens, { batchSize: 1, contextSize: CONTEXT });
   const model = new GPT2(CONFIG, { device, random: new RandomState(1337) });

@@ -87,12 +87,15 @@ export class Checks implements AsyncDisposable {
     return new Checks(model, tokenizer, options, report, { loader, batches }, items);
   }
 
+  /** Whether HellaSwag is to be scored after a step. */
+  isDue(step: number): boolean {
+    const { steps, hellaswagEvery } = this.#options;
+    return this.#items !== undefined && (step % hellaswagEvery === 0 || step === steps);
+  }
+
   /** All that is due after a step, but for saving. */
   async after(step: number, signal: AbortSignal): Promise<void> {
-    const { steps, hellaswagEvery } = this.#options;
-    if (this.#items && (step % hellaswagEvery === 0 || step === steps)) {
-      await this.#scoreHellaSwag(this.#items, step, signal);
-    }
+    if (this.isDue(step)) await this.#scoreHellaSwag(this.#items!, step, signal);
     if (!isMilestone(step, this.#options)) return;
     await this.validate(step, signal);
     using norm = weightNorm(this.#model.parameters());

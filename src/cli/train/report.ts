@@ -24,6 +24,10 @@ export interface Curves {
 
 /** What became of a step. */
 export interface StepOutcome {
+  /** Its number, from 1. */
+  readonly step: number;
+  /** Its learning rate. */
+  readonly lr: number;
   readonly loss: number;
   readonly gradNorm: number;
   readonly verdict: StepVerdict;
@@ -112,7 +116,7 @@ export class Report implements Disposable {
   step(
     step: number,
     { steps, totalBatch }: Options,
-    { loss, gradNorm, verdict }: StepOutcome,
+    { loss, gradNorm, verdict }: Omit<StepOutcome, "step" | "lr">,
     { lr, seconds, left }: StepTimes,
   ): void {
     const tokensPerSecond = totalBatch / seconds;

@@ -1,4 +1,4 @@
-/** A GPT-2 in training. Between two calls it always stands between two steps, so that it can be saved. */
+/** A GPT-2 in training. Once it is settled it stands between two steps, so that it can be saved. */
 import {
   AdamW,
   batchTensors,
@@ -6,6 +6,7 @@ import {
   type Checkpoint,
   clipGradNorm,
   type Device,
+  DeviceStepGuard,
   GPT2,
   type GPT2Config,
   LossScaler,
@@ -22,6 +23,7 @@ import {
   type Tensor,
   TokenLoader,
   type TokenLoaderState,
+  type TypedArray,
   yieldToEventLoop,
 } from "../../../mod.ts";
 import type { Corpus } from "./corpus.ts";
@@ -50,12 +52,22 @@ export interface TrainingSetup {
   readonly checkpoint?: Checkpoint | undefined;
 }
 
-/** What a step must put back where it fails; its update comes last. */
+/** Where a step begins. */
 interface Position {
   readonly loader: TokenLoaderState;
   readonly random: RandomStateJson;
-  readonly guard: StepGuardState;
 }
+
+/** A step that is launched: its numbers are still on the device. */
+interface LaunchedStep {
+  readonly lr: number;
+  readonly begin: Position;
+  readonly norm: Tensor;
+  readonly losses: readonly Tensor[];
+}
+
+/** Numbers are read when this many milliseconds have passed, or so many steps: a read makes a GPU wait for 12 ms. */
+const READ_EVERY = 500, MOST_UNREAD = 16;
 
 /** A model, its optimizer, the data, the random numbers, and how far they have come. */
 export class Training implements AsyncDisposable {
@@ -65,9 +77,18 @@ export class Training implements AsyncDisposable {
   readonly random: RandomState;
   readonly guard: StepGuard;
   readonly #setup: TrainingSetup;
+  readonly #deviceGuard: DeviceStepGuard;
   #loader: TokenLoader;
   #step = 0;
   #saved = 0;
+  #unread: LaunchedStep[] = [];
+  #lastRead = 0;
+  /** What ended the run, after steps whose outcomes are told first. */
+  #failure: Error | undefined;
+  /** Whether a step of this size went well: until then the device may tell late that it has no room. */
+  #isTried = false;
+  /** Whether the device failed in steps that had their update launched. */
+  #isLost = false;
 
   private constructor(setup: TrainingSetup, loader: TokenLoader) {
     const { options, config, device, dtype } = setup;
@@ -82,6 +103,7 @@ export class Training implements AsyncDisposable {
     this.scaler = dtype === "f16" ? new LossScaler(device) : undefined;
     const { onNan, spike, onSpike } = options;
     this.guard = new StepGuard({ onNaN: onNan, spike, onSpike });
+    this.#deviceGuard = new DeviceStepGuard(device, { onNaN: onNan });
   }
 
   /** A new model, or the one of a checkpoint. */
@@ -93,12 +115,18 @@ export class Training implements AsyncDisposable {
       const { guard } = extra as unknown as { guard?: StepGuardState };
       if (guard) training.guard.restore(guard);
     }
+    training.#deviceGuard.reset(training.guard.state().skipped);
     return training;
   }
 
-  /** Steps done. */
+  /** Steps done whose outcome is known. */
   get step(): number {
     return this.#step;
+  }
+
+  /** Steps launched. */
+  get launched(): number {
+    return this.#step + this.#unread.length;
   }
 
   /** The step of the newest checkpoint; 0 where there is none. */
@@ -112,36 +140,85 @@ export class Training implements AsyncDisposable {
   }
 
   /**
-   * Takes a step. Where that fails, all is as it was before: a `StepRefusedError` where the guard wants the run to end, and
-   * what reading the data or the device throws. A micro-batch that was chosen by itself is halved where the device has
-   * no room for it; `onHalved` is told.
+   * Launches a step, and tells the outcomes of those that are known by now: of this one at once where reading costs
+   * nothing or its loss decides on its update, else some steps later. What fails leaves everything as it was before the
+   * step that failed: a `StepRefusedError` where the guard wants the run to end, and what reading the data or the device
+   * throws. A micro-batch that was chosen by itself is halved where the device has no room for it; `onHalved` is told.
    */
   async next(
     lr: number,
     onProgress: OnProgress,
     onHalved: (why: string) => void,
-  ): Promise<StepOutcome> {
-    const before = this.#position();
+  ): Promise<StepOutcome[]> {
+    const outcomes: StepOutcome[] = [];
     for (;;) {
+      if (this.#failure) throw this.#failure;
+      const begin = this.#position();
       try {
-        const outcome = await this.#attempt(lr, onProgress);
+        const outcome = await this.#launch(begin, lr, onProgress);
+        if (!outcome) break;
         this.#step++;
-        return outcome;
+        return [...outcomes, outcome];
       } catch (error) {
-        this.#rewind(before);
+        this.#rewind(begin);
+        outcomes.push(...await this.settle());
         const { batchSize } = this.#loader;
         const mayHalve = this.#setup.options.batch === undefined && batchSize > 1;
-        if (!(error instanceof OutOfMemoryError) || !mayHalve) throw error;
+        if (!(error instanceof OutOfMemoryError) || !mayHalve) {
+          if (outcomes.length === 0) throw error;
+          this.#failure = error as Error;
+          return outcomes;
+        }
         await this.#loader.close();
         this.#loader = await openLoader(this.#setup, batchSize / 2);
-        this.#loader.restore(before.loader);
+        this.#loader.restore(begin.loader);
+        this.#isTried = false;
         onHalved(`${error.message}; going on with ${batchSize / 2} sequences at a time`);
       }
+    }
+    const isDue = this.#unread.length >= MOST_UNREAD ||
+      performance.now() - this.#lastRead > READ_EVERY;
+    return isDue ? [...outcomes, ...await this.settle()] : outcomes;
+  }
+
+  /** Waits for the steps launched, and tells their outcomes in order. What ended the run is thrown by the call after that. */
+  async settle(): Promise<StepOutcome[]> {
+    const outcomes: StepOutcome[] = [];
+    const unread = this.#unread;
+    this.#unread = [];
+    const values = await this.#read(unread);
+    for (const [i, step] of unread.entries()) {
+      const outcome = this.#judge(step.lr, values[i]);
+      if (outcome.verdict.action === "stop") {
+        this.#failure = await this.#takeBack(step, outcome);
+        break;
+      }
+      this.#step++;
+      outcomes.push(outcome);
+    }
+    if (outcomes.length === 0 && this.#failure) throw this.#failure;
+    return outcomes;
+  }
+
+  /** The norm and the losses of each step, which are disposed of. */
+  async #read(steps: readonly LaunchedStep[]): Promise<TypedArray[][]> {
+    const tensors = steps.flatMap(({ norm, losses }) => [norm, ...losses]);
+    try {
+      const values = tensors.length > 0 ? await readTensors(tensors) : [];
+      return steps.map(({ losses }) => values.splice(0, 1 + losses.length));
+    } catch (error) {
+      this.#isLost = true;
+      throw error;
+    } finally {
+      tensors.forEach((tensor) => tensor.dispose());
+      this.#lastRead = performance.now();
     }
   }
 
   /** Writes a checkpoint into a folder; returns its path. */
   async save(folder: string, curves: Curves): Promise<string> {
+    await this.settle();
+    if (this.#isLost) throw new Error("the device failed in steps that were under way");
     const { options, dtype } = this.#setup;
     const extra = {
       options: { ...options, dtype },
@@ -156,18 +233,54 @@ export class Training implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#loader.close();
     this.optimizer[Symbol.dispose]();
+    this.#deviceGuard[Symbol.dispose]();
     this.model.dispose();
   }
 
-  /** Forward and backward; one wait for the loss and the gradients' norm, which decide on the update. */
-  async #attempt(
+  /** Whether the loss is read before the update: where that costs nothing, and where running figures decide. */
+  get #judgesFirst(): boolean {
+    const { device, options: { spike = Infinity, onSpike } } = this.#setup;
+    return device.kind === "cpu" || !this.#isTried || (spike < Infinity && onSpike !== "warn");
+  }
+
+  /** Forward, backward and update. Waits only where the loss decides on the update, and then tells the outcome. */
+  async #launch(
+    begin: Position,
     lr: number,
     onProgress: OnProgress,
-  ): Promise<StepOutcome> {
-    const { model, optimizer, scaler, random } = this;
-    const { clip, totalBatch, context, recompute } = this.#setup.options;
-    const parameters = model.parameters();
+  ): Promise<StepOutcome | undefined> {
+    const { optimizer, scaler } = this;
+    const parameters = this.model.parameters();
+    const judgesFirst = this.#judgesFirst;
     using scope = new Scope();
+    const losses = await this.#backward(scope, onProgress);
+    const { norm, factor } = clipGradNorm(parameters, this.#setup.options.clip, { scaler });
+    if (!judgesFirst) {
+      const isScaled = scaler !== undefined;
+      const gradScale = this.#deviceGuard.judge({ losses, norm, factor, isScaled });
+      optimizer.step({ lr, gradScale, judged: true });
+      scaler?.update(factor, this.#deviceGuard.halted);
+      optimizer.zeroGrad();
+      this.#unread.push({ lr, begin, norm: norm.keep(), losses: losses.map((one) => one.keep()) });
+      return undefined;
+    }
+    const values = await readTensors([norm, ...losses]);
+    const outcome = this.#judge(lr, values);
+    if (outcome.verdict.action === "stop") {
+      throw await refusal(outcome, parameters);
+    }
+    if (outcome.verdict.action === "apply") optimizer.step({ lr, gradScale: factor });
+    scaler?.update(factor);
+    optimizer.zeroGrad();
+    this.#isTried = true;
+    this.#deviceGuard.reset(this.guard.state().skipped);
+    return outcome;
+  }
+
+  /** The gradients of a step, and the losses of its micro-batches, which `scope` owns. */
+  async #backward(scope: Scope, onProgress: OnProgress): Promise<Tensor[]> {
+    const { model, scaler, random } = this;
+    const { totalBatch, context, recompute } = this.#setup.options;
     const microSteps = totalBatch / this.#loader.batchTokens;
     const losses: Tensor[] = [];
     for (let micro = 0; micro < microSteps; micro++) {
@@ -182,36 +295,50 @@ export class Training implements AsyncDisposable {
       losses.push(loss);
       await onProgress((micro + 1) * this.#loader.batchSize, losses);
     }
-    const { norm, factor } = clipGradNorm(parameters, clip, { scaler });
-    const [[gradNorm = NaN], ...values] = await readTensors([norm, ...losses]);
-    const loss = values.reduce((sum, [loss]) => sum + loss!, 0) / microSteps;
-    const verdict = this.guard.judge(loss, gradNorm, scaler !== undefined);
-    if (verdict.action === "stop") {
-      const culprit = await checkGradNorm(gradNorm, parameters).catch((error: Error) =>
-        error.message
-      );
-      throw new StepRefusedError(`step ${this.#step + 1}: ${culprit ?? verdict.warning}`);
-    }
-    if (verdict.action === "apply") optimizer.step({ lr, gradScale: factor });
-    scaler?.update(factor);
-    optimizer.zeroGrad();
-    return { loss, gradNorm, verdict };
+    return losses;
+  }
+
+  /** What the guard makes of the numbers of the next step: its norm, then its losses. */
+  #judge(lr: number, [[gradNorm], ...losses]: readonly TypedArray[]): StepOutcome {
+    const loss = losses.reduce((sum, [loss]) => sum + loss, 0) / losses.length;
+    const before = this.guard.state();
+    const verdict = this.guard.judge(loss, gradNorm, this.scaler !== undefined);
+    if (verdict.action === "stop") this.guard.restore(before);
+    return { step: this.#step + 1, lr, loss, gradNorm, verdict };
+  }
+
+  /**
+   * The error for a step that the device has left out, like all after it: the weights are those before it. The data and the
+   * random numbers are put back to there, and its gradients, which are gone, are computed again to name the culprit.
+   */
+  async #takeBack({ begin }: LaunchedStep, outcome: StepOutcome): Promise<StepRefusedError> {
+    this.#rewind(begin);
+    using scope = new Scope();
+    if (!Number.isFinite(outcome.gradNorm)) await this.#backward(scope, async () => {});
+    const error = await refusal(outcome, this.model.parameters());
+    this.#rewind(begin);
+    this.#deviceGuard.reset(this.guard.state().skipped);
+    return error;
   }
 
   #position(): Position {
-    return {
-      loader: this.#loader.state(),
-      random: this.random.state(),
-      guard: this.guard.state(),
-    };
+    return { loader: this.#loader.state(), random: this.random.state() };
   }
 
   #rewind(to: Position): void {
     this.#loader.restore(to.loader);
     this.random.restore(to.random);
-    this.guard.restore(to.guard);
     this.optimizer.zeroGrad();
   }
+}
+
+/** Says why the run ends at a step, whose gradients are there. */
+async function refusal(
+  { step, gradNorm, verdict }: StepOutcome,
+  parameters: ReadonlyMap<string, Tensor>,
+): Promise<StepRefusedError> {
+  const culprit = await checkGradNorm(gradNorm, parameters).catch((error: Error) => error.message);
+  return new StepRefusedError(`step ${step}: ${culprit ?? verdict.warning}`);
 }
 
 function openLoader(setup: TrainingSetup, batchSize: number): Promise<TokenLoader> {

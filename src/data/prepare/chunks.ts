@@ -9,7 +9,7 @@ import type { Work } from "./work.ts";
 
 /** A piece of a corpus file. */
 export interface Chunk {
-  /** What is to be tokenized. */
+  /** The text to tokenize. */
   work: Work;
   /** Where the next piece begins. */
   after: Place;
@@ -243,7 +243,7 @@ async function* readDecompressed(
   } catch (cause) {
     if (cause instanceof FileFormatError) throw cause;
     throw new FileFormatError(
-      `is no whole .${compression} file: ${(cause as Error).message ?? cause}`,
+      `is not a complete .${compression} file: ${(cause as Error).message ?? cause}`,
       { file: path, offset: read, cause },
     );
   }
@@ -257,7 +257,7 @@ async function* gunzipped(raw: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8A
   yield* source.pipe(unzip);
 }
 
-// Zstandard by node:zlib, which in Deno 2.9 ends without a word after the first of several frames, and does not say when a
+// Zstandard by node:zlib, which in Deno 2.9 ends silently after the first of several frames, and does not say when a
 // frame is cut short. So the frames are told apart here. Format: RFC 8878, section 3.1.
 
 const MAGIC = 0xfd2fb528;

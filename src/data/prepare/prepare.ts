@@ -127,9 +127,9 @@ export async function prepareCorpus(
   const { shards = Infinity, saveEvery = 5, chunkBytes = 4 * 2 ** 20, signal } = options ?? {};
   const { workers = Math.min(4, navigator.hardwareConcurrency) } = options ?? {};
   for (const [name, value] of Object.entries({ workers, shards, chunkBytes })) {
-    const least = name === "workers" ? 0 : 1;
-    if (!(value >= least && (Number.isSafeInteger(value) || value === Infinity))) {
-      throw new RangeError(`prepareCorpus: expected ${name} of ${least} or more but got ${value}`);
+    const min = name === "workers" ? 0 : 1;
+    if (!(value >= min && (Number.isSafeInteger(value) || value === Infinity))) {
+      throw new RangeError(`prepareCorpus: expected ${name} of ${min} or more but got ${value}`);
     }
   }
   const path = toPath(folder);
@@ -164,12 +164,12 @@ export async function prepareCorpus(
   /** Takes the rest of a file; false where something ended it before. */
   const takeFile = async (file: string): Promise<boolean> => {
     const pending: Pending[] = [];
-    const mostBytes = (2 * workers + 1) * chunkBytes;
+    const maxBytes = (2 * workers + 1) * chunkBytes;
     const { field, place } = manifest;
     for await (const chunk of readChunks(file, { field, place, bytes: chunkBytes })) {
       // A long document takes ten times its bytes: two of them are not tokenized at the same time.
       const bytes = sizeOf(chunk);
-      while (pending.length > 0 && bytesOf(pending) + bytes > mostBytes && !ended()) {
+      while (pending.length > 0 && bytesOf(pending) + bytes > maxBytes && !ended()) {
         await take(pending.shift()!);
       }
       if (ended()) return false;

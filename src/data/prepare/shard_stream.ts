@@ -236,7 +236,7 @@ export async function readManifest(folder: string): Promise<Manifest | undefined
   try {
     manifest = JSON.parse(text);
   } catch (cause) {
-    throw new FileFormatError("is no JSON", { file, cause });
+    throw new FileFormatError("is not JSON", { file, cause });
   }
   const problem = problemOf(manifest);
   if (problem) throw new FileFormatError(problem, { file });
@@ -256,7 +256,7 @@ function problemOf(manifest: Manifest | null): string | undefined {
   const counts = { file, shard, tokens, total, documents, tokensPerShard, ...place };
   for (const [name, value] of Object.entries(counts)) {
     if (!Number.isSafeInteger(value) || value < 0) {
-      return `expected a whole number as ${name} but found ${value}`;
+      return `expected an integer as ${name} but got ${value}`;
     }
   }
   if (!Array.isArray(files) || file > files.length) return `has no file of number ${file}`;

@@ -4,8 +4,7 @@
  *
  * @module
  */
-import { sgemm as wasmSgemm, type SgemmOptions, tileSize } from "./sgemm.ts";
-import type { NativeKernel, ThreadKernel, ThreadPool } from "./threads.ts";
+import type { NativeKernel, ThreadKernel } from "./threads.ts";
 
 /** Where OpenBLAS (by its absolute path, so that a narrow `--allow-ffi` is enough) and Accelerate are found. */
 const LIBRARIES: Partial<Record<typeof Deno.build.os, readonly string[]>> = {
@@ -57,13 +56,6 @@ const SYMBOLS = {
 type Library = Deno.DynamicLibrary<typeof SYMBOLS>;
 type Product = Deno.DynamicLibrary<typeof PRODUCT>["symbols"]["cblas_sgemm"];
 
-/** Multiply-adds below which the WASM kernel is as fast as a call into BLAS. */
-const MIN_WORK = 8192;
-/** Multiply-adds below which another thread is not worth waking. */
-const MIN_TILE_WORK = 500_000;
-/** The tiles are not cut below this many rows or columns, since BLAS packs the operands of each one. */
-const MIN_TILE = 64;
-
 /** Options of {@linkcode Blas.open}. */
 export interface BlasOptions {
   /** Absolute path of the library; the usual places, or `DINOGRAD_BLAS`, when left out. */
@@ -78,11 +70,14 @@ export interface BlasOptions {
  * the WASM kernels that come next. Accelerate uses threads as it sees fit and gets each product in one call.
  */
 export class Blas {
-  /** The products of the library as a kernel of a thread pool, which `ThreadPool.start` is to be given. */
+  /**
+   * The products of the library as a kernel of a thread pool, which `ThreadPool.start` is to be given: the tiles of a batch
+   * of products, with the arguments of the WASM kernel `sgemm`, but any `beta` and no bias.
+   */
   readonly kernel: NativeKernel;
-  readonly #library: Library;
   /** True where a call uses no other thread than its own. */
-  readonly #singleThreaded: boolean;
+  readonly singleThreaded: boolean;
+  readonly #library: Library;
 
   private constructor(
     /** Path of the library. */
@@ -94,12 +89,12 @@ export class Blas {
     oncePerProcess(library, () => useCpuFeatures(library));
     // The same number for every device of the process, so that none disturbs another.
     openblas_set_num_threads?.(1);
-    this.#singleThreaded = openblas_set_num_threads !== undefined;
+    this.singleThreaded = openblas_set_num_threads !== undefined;
     const symbols = `Deno.dlopen(${JSON.stringify(path)}, ${JSON.stringify(PRODUCT)}).symbols`;
     this.kernel = {
       name: "cblas_sgemm",
       create: (memory) => tileKernel(cblas_sgemm, memory),
-      workerSource: this.#singleThreaded
+      workerSource: this.singleThreaded
         ? `(${tileKernel})(${symbols}.cblas_sgemm, memory)`
         : undefined,
     };
@@ -131,59 +126,10 @@ export class Blas {
     return coreName(this.#library);
   }
 
-  /**
-   * Same as `sgemm` of `sgemm.ts`, with the products done by the library. Matrix-vector and tiny products, and layouts that
-   * BLAS does not know, stay with the WASM kernels of `pool`, which must have been started with this object's `kernel`.
-   */
-  sgemm(pool: ThreadPool, options: SgemmOptions): void {
-    const { m, n, k, a, b, c } = options;
-    const transA = options.transA ?? false, transB = options.transB ?? false;
-    const lda = options.lda ?? (transA ? m : k), ldb = options.ldb ?? (transB ? k : n);
-    const ldc = options.ldc ?? n;
-    const batch = options.batch ?? 1;
-    const { bias = 0, alpha = 1, beta = 0 } = options;
-    const packed = ldc === n && (batch === 1 || (options.strideC ?? m * n) === m * n);
-    if (m < 2 || n < 2 || m * n * k < MIN_WORK || (bias && !packed)) {
-      return wasmSgemm(pool, options);
-    }
-    const strideA = options.strideA ?? lda * (transA ? k : m);
-    const strideB = options.strideB ?? ldb * (transB ? n : k);
-    const strideC = options.strideC ?? ldc * m;
-    const threads = this.#singleThreaded ? pool.threads : 1;
-    const [rows, columns] = blasTiles(m, n, k, batch, threads);
-    const tiles = batch * Math.ceil(m / rows) * Math.ceil(n / columns);
-    const chunk = Math.max(1, Math.floor(MIN_TILE_WORK / (rows * columns * k)));
-    // deno-fmt-ignore
-    pool.run(this.kernel.name, tiles, chunk, m, n, k, alpha, beta, a, lda, strideA, Number(transA),
-      b, ldb, strideB, Number(transB), c, ldc, strideC, rows, columns);
-    if (bias) {
-      pool.run("row_add", batch * m, Math.max(1, Math.ceil(16384 / n)), c, bias, c, n);
-    }
-  }
-
   /** Closes the library; it must not be used afterwards. */
   close(): void {
     this.#library.close();
   }
-}
-
-/** Rows and columns of the tiles of C that are computed at a time: two for each thread, or the whole of a small C. */
-function blasTiles(
-  m: number,
-  n: number,
-  k: number,
-  batch: number,
-  threads: number,
-): [rows: number, columns: number] {
-  let down = 1, across = 1;
-  const wanted = threads === 1 ? 1 : Math.min(2 * threads, m * n * k * batch / MIN_TILE_WORK);
-  while (batch * down * across < wanted) {
-    const tall = m / down, wide = n / across;
-    if (Math.max(tall, wide) < 2 * MIN_TILE) break;
-    if (tall > wide) down++;
-    else across++;
-  }
-  return [tileSize(m, down, 16), tileSize(n, across, 16)];
 }
 
 /**
@@ -196,27 +142,37 @@ function tileKernel(sgemm: Product, memory: WebAssembly.Memory): ThreadKernel {
     // The memory is a shared one, which `buffer` parameters take all the same.
     return new Float32Array(memory.buffer as ArrayBuffer, address, 1);
   };
+  const matrix = (
+    at: number,
+    item: number,
+    inner: number,
+    outerStride: number,
+    innerStride: number,
+  ) => at + 4 * (Math.floor(item / inner) * outerStride + item % inner * innerStride);
   // deno-fmt-ignore
-  return (_thread, start, end, m, n, k, alpha, beta, a, lda, strideA, transA, b, ldb, strideB, transB,
-    c, ldc, strideC, rows, columns) => {
+  return (_thread, start, end, m, n, k, alpha, inner, a, lda, aOuter, aInner, transposeA,
+    b, ldb, bOuter, bInner, transposeB, c, ldc, cOuter, cInner, beta, _bias, rows, columns) => {
     const down = Math.ceil(m / rows), across = Math.ceil(n / columns);
     for (let task = start; task < end; task++) {
       const item = Math.floor(task / (down * across)), tile = task % (down * across);
       const top = tile % down * rows, left = Math.floor(tile / down) * columns;
+      const aHere = matrix(a, item, inner, aOuter, aInner) + 4 * top * (transposeA ? 1 : lda);
+      const bHere = matrix(b, item, inner, bOuter, bInner) + 4 * left * (transposeB ? ldb : 1);
+      const cHere = matrix(c, item, inner, cOuter, cInner) + 4 * (top * ldc + left);
       sgemm(
         101, // row-major
-        transA ? 112 : 111,
-        transB ? 112 : 111,
+        transposeA ? 112 : 111,
+        transposeB ? 112 : 111,
         Math.min(rows, m - top),
         Math.min(columns, n - left),
         k,
         alpha,
-        view(a + 4 * (item * strideA + top * (transA ? 1 : lda))),
+        view(aHere),
         lda,
-        view(b + 4 * (item * strideB + left * (transB ? ldb : 1))),
+        view(bHere),
         ldb,
         beta,
-        view(c + 4 * (item * strideC + top * ldc + left)),
+        view(cHere),
         ldc,
       );
     }

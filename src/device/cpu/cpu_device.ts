@@ -20,7 +20,6 @@ import type { Kernel, Params, SimdJob } from "../kernel.ts";
 import { yieldToEventLoop } from "../event_loop.ts";
 import { Blas } from "./blas.ts";
 import { Heap } from "./heap.ts";
-import { sgemm, type SgemmOptions } from "./sgemm.ts";
 import { ThreadPool } from "./threads.ts";
 import { Widened } from "./widened.ts";
 
@@ -32,14 +31,6 @@ export interface CpuDeviceOptions {
   readonly blas?: boolean;
   /** False to run the reference implementations only, for checks. Default: true. */
   readonly simd?: boolean | undefined;
-}
-
-/** What the kernels' WASM SIMD implementations find in `SimdJob.context`. */
-export interface CpuContext {
-  /** The threads and their memory. */
-  readonly pool: ThreadPool;
-  /** The matrix product: BLAS, where there is one, or the WASM kernels. */
-  gemm(options: SgemmOptions): void;
 }
 
 class CpuBuffer implements DeviceBuffer {
@@ -57,7 +48,7 @@ export class CpuDevice implements Device {
   readonly bindingAlignment = 4;
   readonly minWorkgroups = 1;
   readonly lost: Promise<never>;
-  readonly #context: CpuContext;
+  readonly #pool: ThreadPool;
   readonly #blas: Blas | undefined;
   readonly #heap: Heap;
   readonly #simd: boolean;
@@ -66,10 +57,7 @@ export class CpuDevice implements Device {
   #reportLost: (error: DeviceLostError) => void = () => {};
 
   private constructor(pool: ThreadPool, blas: Blas | undefined, simd: boolean) {
-    this.#context = {
-      pool,
-      gemm: blas ? (options) => blas.sgemm(pool, options) : (options) => sgemm(pool, options),
-    };
+    this.#pool = pool;
     this.#blas = blas;
     this.#simd = simd;
     this.#heap = new Heap(pool.memory, pool.heapBase);
@@ -105,7 +93,7 @@ export class CpuDevice implements Device {
   write(buffer: DeviceBuffer, data: TypedArray | Uint8Array, byteOffset = 0): void {
     const { at } = this.#region(buffer, byteOffset, data.byteLength);
     const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-    new Uint8Array(this.#context.pool.memory.buffer, at, data.byteLength).set(bytes);
+    new Uint8Array(this.#pool.memory.buffer, at, data.byteLength).set(bytes);
   }
 
   copy(
@@ -117,7 +105,7 @@ export class CpuDevice implements Device {
   ): void {
     const source = this.#region(from, fromByte, byteLength);
     const target = this.#region(to, toByte, byteLength);
-    new Uint8Array(this.#context.pool.memory.buffer)
+    new Uint8Array(this.#pool.memory.buffer)
       .copyWithin(target.at, source.at, source.at + byteLength);
   }
 
@@ -131,7 +119,7 @@ export class CpuDevice implements Device {
   readNow({ buffer, byteOffset, byteLength }: Region): Uint8Array<ArrayBuffer> {
     const { at } = this.#region(buffer, byteOffset, byteLength);
     const copy = new Uint8Array(byteLength);
-    copy.set(new Uint8Array(this.#context.pool.memory.buffer, at, byteLength));
+    copy.set(new Uint8Array(this.#pool.memory.buffer, at, byteLength));
     return copy;
   }
 
@@ -186,7 +174,7 @@ export class CpuDevice implements Device {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#context.pool.close();
+    this.#pool.close();
     this.#blas?.close();
     this.#reportLost(new DeviceLostError("The CPU device was closed"));
   }
@@ -202,7 +190,7 @@ export class CpuDevice implements Device {
     params: P,
   ): boolean {
     if (!this.#simd || !kernel.simd) return false;
-    const { pool } = this.#context;
+    const pool = this.#pool;
     const at: Record<string, number> = {};
     let widened: Widened | undefined;
     try {
@@ -219,9 +207,10 @@ export class CpuDevice implements Device {
         at,
         bindings,
         params,
-        run: (name, count, chunk, ...args) => pool.run(name, count, chunk, ...args),
+        memory: pool.memory,
         threads: pool.threads,
-        context: this.#context,
+        run: (name, count, chunk, ...values) => pool.run(name, count, chunk, ...values),
+        blas: this.#blas,
       };
       const done = kernel.simd(job);
       if (done) widened?.store();
@@ -237,7 +226,7 @@ export class CpuDevice implements Device {
     params: P,
   ): void {
     const views: Record<string, TypedArray | undefined> = {};
-    const { buffer } = this.#context.pool.memory;
+    const { buffer } = this.#pool.memory;
     for (const name in kernel.bindings) {
       const binding = bindings[name];
       views[name] = binding &&

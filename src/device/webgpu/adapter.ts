@@ -8,9 +8,9 @@ import { chooseGpu } from "./dawn.ts";
 
 /** Limits a device can be opened with, to be frugal or to test that long bindings are split. */
 export interface WebGpuLimits {
-  /** The most bytes of a binding; never more than the adapter's. */
+  /** The largest binding in bytes; never more than the adapter's. */
   readonly maxStorageBufferBindingSize?: number;
-  /** The most bytes of a buffer; never more than the adapter's. */
+  /** The largest buffer in bytes; never more than the adapter's. */
   readonly maxBufferSize?: number;
   /** What a binding's first byte is a multiple of; never less than the adapter's. */
   readonly minStorageBufferOffsetAlignment?: number;
@@ -27,14 +27,14 @@ export interface WebGpuOptions {
   readonly powerPreference?: GPUPowerPreference;
   /** Limits below the adapter's. */
   readonly limits?: WebGpuLimits;
-  /** The most bytes of buffers, in use and pooled together; no limit by default. */
+  /** Maximum bytes of buffers, in use and pooled together; no limit by default. */
   readonly memoryLimit?: number;
 }
 
 /** Dawn's name of the feature that gives access to matrix units. */
 export const SUBGROUP_MATRIX = "chromium-experimental-subgroup-matrix";
 
-/** Adapters that are a CPU in disguise. */
+/** Software adapters. */
 const SOFTWARE = /llvmpipe|swiftshader|lavapipe|softpipe|basic render/i;
 
 /** True for an adapter that runs on the CPU: flagged as a fallback, llvmpipe, SwiftShader, WARP. */
@@ -101,7 +101,7 @@ export async function openAdapter(options: WebGpuOptions): Promise<OpenedAdapter
   for (const subgroups of [true, false]) {
     const adapter = await gpu.requestAdapter({ powerPreference });
     if (!adapter) throw new DeviceError("WebGPU found no adapter");
-    if (isOpenGlAdapter(adapter)) throw new DeviceError(`WebGPU is of no use here: ${NO_OPENGL}`);
+    if (isOpenGlAdapter(adapter)) throw new DeviceError(`WebGPU cannot be used here: ${NO_OPENGL}`);
     const device = await requestDevice(adapter, options.limits ?? {}, subgroups);
     if (device) return { adapter, gpu: device, subgroups };
   }
@@ -116,8 +116,8 @@ async function requestDevice(
 ): Promise<GPUDevice | undefined> {
   const { limits } = adapter;
   // Limits below these defaults need not be granted; the device keeps to lower ones by itself.
-  const atLeast = (value: number | undefined, most: number, preset: number) =>
-    value === undefined ? most : Math.min(most, Math.max(value, preset));
+  const atLeast = (value: number | undefined, max: number, preset: number) =>
+    value === undefined ? max : Math.min(max, Math.max(value, preset));
   const requiredFeatures = ["shader-f16", "timestamp-query", SUBGROUP_MATRIX]
     .filter((feature) => adapter.features.has(feature as GPUFeatureName));
   if (subgroups) requiredFeatures.push("subgroups");

@@ -30,7 +30,7 @@ export interface Allocation {
 export interface PoolOptions {
   /** Makes a GPU buffer; may throw when there is no room. */
   create(bytes: number, purpose?: Purpose): GPUBuffer;
-  /** Called before buffers are destroyed, so that launches which use them are on their way. */
+  /** Called before buffers are destroyed, so that launches that use them are submitted. */
   beforeDestroy(): void;
   /** Called for each buffer that is destroyed. */
   onDestroy(allocation: Allocation): void;
@@ -43,9 +43,9 @@ export interface PoolOptions {
 /** Slack that the pool may keep however small the programs in use are. */
 const KEPT = 64 * 2 ** 20;
 
-/** The size of the class of `bytes`: a multiple of 16, above 128 bytes less than 12.5 % larger. */
+/** The size of the class of `bytes`: a multiple of 16, above 512 bytes less than 3.2 % larger. */
 export function sizeClass(bytes: number): number {
-  const step = Math.max(16, 2 ** (Math.floor(Math.log2(Math.max(bytes, 1))) - 3));
+  const step = Math.max(16, 2 ** (Math.floor(Math.log2(Math.max(bytes, 1))) - 5));
   return Math.max(16, Math.ceil(bytes / step) * step);
 }
 

@@ -32,8 +32,8 @@ export interface LauncherOptions {
   readonly pace: Pace;
   /** What kernels are told. */
   readonly target: Omit<GpuTarget, "dtypes">;
-  /** The most workgroups in each dimension. */
-  readonly mostWorkgroups: number;
+  /** Maximum number of workgroups in each dimension. */
+  readonly maxWorkgroups: number;
   /** Whether programs with subgroup operations need the language's `enable` line. */
   readonly enableSubgroups: boolean;
   /** The allocation of a buffer of the device. */
@@ -46,6 +46,8 @@ export class Launcher {
   timer: GpuTimer | undefined;
 
   #options: LauncherOptions;
+  /** One object for all launches: kernels do not keep it. */
+  #target: { dtypes: Record<string, DType> } & LauncherOptions["target"];
   #recorder: Recorder;
   #pipelines: Pipelines;
   #bindGroups: BindGroups;
@@ -54,6 +56,7 @@ export class Launcher {
   constructor(options: LauncherOptions) {
     const { gpu, faults, recorder, enableSubgroups } = options;
     this.#options = options;
+    this.#target = { dtypes: {}, ...options.target };
     this.#recorder = recorder;
     this.#pipelines = new Pipelines(gpu, faults, enableSubgroups);
     this.#bindGroups = new BindGroups(gpu, recorder.arena);
@@ -87,7 +90,8 @@ export class Launcher {
         `${kernel.name}: expected a kernel with a GPU program but got one for the CPU`,
       );
     }
-    const program = kernel.gpu(params, { dtypes, ...this.#options.target });
+    this.#target.dtypes = dtypes;
+    const program = kernel.gpu(params, this.#target);
     const workgroups = this.#workgroups(kernel.name, program);
     const { iterations = 0 } = program;
     if (this.#options.target.software && iterations > MAX_ITERATIONS) {
@@ -132,20 +136,20 @@ export class Launcher {
   }
 
   #workgroups(kernel: string, program: GpuProgram): [number, number, number] {
-    const most = this.#options.mostWorkgroups;
+    const max = this.#options.maxWorkgroups;
     const asked = program.workgroups;
     let groups: [number, number, number];
     if (typeof asked === "number") {
-      const rows = Math.ceil(asked / most) || 0;
+      const rows = Math.ceil(asked / max) || 0;
       groups = rows <= 1 ? [asked, 1, 1] : [Math.ceil(asked / rows), rows, 1];
     } else {
       groups = [asked[0], asked[1] ?? 1, asked[2] ?? 1];
     }
     for (const count of groups) {
-      if (!(Number.isInteger(count) && count >= 0 && count <= most)) {
+      if (!(Number.isInteger(count) && count >= 0 && count <= max)) {
         throw new DeviceError(
           `Kernel "${kernel}" asks for ${asked} workgroups; ` +
-            `each dimension takes a whole number up to ${most}`,
+            `each dimension takes an integer up to ${max}`,
         );
       }
     }
@@ -154,12 +158,14 @@ export class Launcher {
 
   #uniform(layout: Layout, params: Params): number {
     const { offset, view } = this.#recorder.place(layout.uniformBytes);
-    layout.params.forEach(([name, type], i) => {
+    const { params: fields } = layout;
+    for (let i = 0; i < fields.length; i++) {
+      const [name, type] = fields[i]!;
       const at = offset + 4 * i;
       if (type === "f32") view.setFloat32(at, params[name]!, true);
       else if (type === "u32") view.setUint32(at, params[name]!, true);
       else view.setInt32(at, params[name]!, true);
-    });
+    }
     return offset;
   }
 

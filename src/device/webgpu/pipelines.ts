@@ -49,7 +49,7 @@ export interface BoundRange {
 const SUBGROUPS = "enable subgroups;\ndiagnostic(off, subgroup_uniformity);\n";
 
 /** The most bind groups that are kept; shapes that change with every launch would pile them up. */
-const MOST_BIND_GROUPS = 16384;
+const MAX_BIND_GROUPS = 16384;
 
 /** Compiles kernels. */
 export class Pipelines {
@@ -222,7 +222,7 @@ export class BindGroups {
       entries.push({ binding: ranges.length, resource });
     }
     const group = this.#device.createBindGroup({ label: name, layout: layout.group, entries });
-    if (this.#groups.size >= MOST_BIND_GROUPS) this.#drop(this.#groups.keys().next().value!);
+    if (this.#groups.size >= MAX_BIND_GROUPS) this.#drop(this.#groups.keys().next().value!);
     this.#groups.set(key, { group, ranges });
     for (const { allocation } of ranges) allocation.bindGroups.add(key);
     return group;

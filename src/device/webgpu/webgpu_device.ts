@@ -122,7 +122,7 @@ export class WebGpuDevice implements Device {
         matrixUnits: this.matrixUnits,
         subgroupSize: sameSize ? subgroupMinSize ?? 0 : 0,
       },
-      mostWorkgroups: gpu.limits.maxComputeWorkgroupsPerDimension,
+      maxWorkgroups: gpu.limits.maxComputeWorkgroupsPerDimension,
       enableSubgroups: subgroups && !naga,
       allocationOf: (buffer) => (buffer as WebGpuBuffer).allocation,
     });
@@ -311,7 +311,7 @@ export class WebGpuDevice implements Device {
       if (this.#loss) throw this.#loss;
       return result;
     } catch (error) {
-      // The loss is told by another promise, which may settle a little later.
+      // Another promise reports the loss, and may settle a little later.
       if (!this.#loss) {
         await Promise.race([
           this.lost.catch(() => {}),

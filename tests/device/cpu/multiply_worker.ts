@@ -4,7 +4,8 @@
  *
  * @module
  */
-import { matmul, matmulParams } from "../../../kernels/gemm/matmul.ts";
+import { matmul } from "../../../kernels/gemm/matmul.ts";
+import { matmulParams } from "../../../kernels/gemm/params.ts";
 import { CpuDevice } from "../../../src/device/cpu/cpu_device.ts";
 
 /** Opens a device, multiplies `products` times and returns the number of wrong elements. */

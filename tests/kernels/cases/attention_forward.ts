@@ -1,9 +1,12 @@
-import { type AttentionOptions, attentionParams } from "../../../kernels/attention/attention.ts";
+import {
+  attentionParams,
+  type PartialAttentionParams,
+} from "../../../kernels/attention/attention.ts";
 import { attentionForward } from "../../../kernels/attention/attention_forward.ts";
 import { type Case, output, random } from "../case.ts";
 
-/** Inputs of an attention, and the outputs of its twin. */
-export function inputs(options: AttentionOptions, padded: boolean) {
+/** Inputs of an attention, and the outputs of the reference. */
+export function inputs(options: PartialAttentionParams, padded: boolean) {
   const params = attentionParams(options);
   const { batch, heads, kvHeads, queries, keys, d } = params;
   const q = random(batch * heads * queries * d, 1, 1);
@@ -13,14 +16,14 @@ export function inputs(options: AttentionOptions, padded: boolean) {
     ? Int32Array.from({ length: batch * keys }, (_, i) => i % 5 === 3 ? 0 : 1)
     : undefined;
   const o = output(q.length);
-  const stats = new Float32Array(2 * batch * heads * queries);
-  return { params, bindings: { q, k, v, keyValid, o, stats } };
+  const lse = new Float32Array(2 * batch * heads * queries);
+  return { params, bindings: { q, k, v, keyValid, o, lse } };
 }
 
 /** What the cases of all three kernels are about. */
 export const situations: [
   name: string,
-  options: AttentionOptions,
+  options: PartialAttentionParams,
   padded: boolean,
   long?: boolean,
 ][] = [
@@ -58,7 +61,7 @@ export const cases: Case[] = [...situations, ownPositions].map((situation) => {
     tolerance: long ? 1e-4 : undefined,
     params,
     bindings,
-    // The second half of `stats` is the backward pass's.
-    normalise: ({ o, stats }) => ({ o, stats: stats.subarray(0, stats.length / 2) }),
+    // The second half of `lse` is the backward pass's.
+    normalise: ({ o, lse }) => ({ o, lse: lse.subarray(0, lse.length / 2) }),
   };
 });

@@ -77,7 +77,7 @@ const ternary = Object.entries(ternaryKernels).flatMap(([name, kernel]) => [
 function whole(name: BinaryName, a: TypedArray, b: TypedArray): Case {
   return {
     kernel: binaryKernels[name],
-    name: `${name} of whole numbers`,
+    name: `${name} of integers`,
     bindings: { a, b, y: COMPARISONS.has(name) ? new Uint32Array(a.length) : a.slice() },
     params: broadcastParams(name, [a.length], [[1], [1]], false),
   };
@@ -130,7 +130,7 @@ export const cases: Case[] = [
   ]),
   ...[binaryNumberKernels.add, binaryNumberKernels.mul].map((kernel): Case => ({
     kernel,
-    name: "whole numbers",
+    name: "integers",
     bindings: { a: Uint32Array.of(1, 4294967295, 3), y: new Uint32Array(3) },
     params: { count: 3, float: 0, value: 0, whole: 40000, swapped: 0 },
   })),

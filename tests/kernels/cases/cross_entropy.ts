@@ -17,7 +17,7 @@ function losses(rows: number, classes: number, smoothing: number, more: Partial<
     kernel: crossEntropy,
     name: `${rows} x ${classes}, smoothing ${smoothing}`,
     bindings: { logits, targets, loss: output(rows), lse: output(rows) },
-    params: { rows, classes, ignoreIndex: -100, smoothing },
+    params: { rows, classes, ignoreIndex: -100, smoothing, known: classes },
     exact: () => ({
       loss: Array.from(targets, (target, row) => {
         if (target === -100) return 0;

@@ -24,7 +24,7 @@ function gradient(
       dOut: Float32Array.of(3),
       dLogits: output(rows * classes),
     },
-    params: { rows, classes, ignoreIndex: -100, smoothing },
+    params: { rows, classes, ignoreIndex: -100, smoothing, known: classes },
     exact: () => ({
       dLogits: Array.from(logits, (x, i) => {
         const row = Math.floor(i / classes), target = targets[row];

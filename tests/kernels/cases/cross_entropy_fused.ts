@@ -8,7 +8,7 @@ function fused(rows: number, classes: number, smoothing: number, more: Partial<C
     kernel: crossEntropyFused,
     name: `${rows} x ${classes}, smoothing ${smoothing}`,
     bindings: { logits, targets, scale: Float32Array.of(0.25), loss: output(rows) },
-    params: { rows, classes, ignoreIndex: -100, smoothing },
+    params: { rows, classes, ignoreIndex: -100, smoothing, known: classes },
     exact: () => {
       const loss = new Float64Array(rows), gradient = new Float64Array(rows * classes);
       targets.forEach((target, row) => {

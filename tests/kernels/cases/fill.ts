@@ -11,7 +11,7 @@ export const cases: Case[] = [
   })),
   {
     kernel: fill,
-    name: "whole numbers",
+    name: "integers",
     bindings: { y: new Int32Array(5) },
     params: { count: 5, value: -7 },
   },

@@ -6,11 +6,13 @@ function gradient(rows: number, columns: number, parts: string, more: Partial<Ca
   const dOut = random(size, 1, 1), x = random(size, 2, 2), rstd = random(rows, 1, 3);
   const weight = parts.includes("w") ? random(columns, 1, 4) : undefined;
   const mean = parts.includes("m") ? random(rows, 1, 5) : undefined;
+  const accumulate = Number(parts.includes("+"));
+  const before = accumulate ? random(size, 1, 6) : output(size);
   return {
     kernel: layerNormBackward,
     name: `${rows} x ${columns} ${parts}`,
-    bindings: { dOut, x, weight, mean, rstd, dX: output(size) },
-    params: { rows, columns },
+    bindings: { dOut, x, weight, mean, rstd, dX: before },
+    params: { rows, columns, accumulate },
     exact: () => {
       const dX = new Float64Array(size);
       for (let row = 0; row < rows; row++) {
@@ -19,7 +21,9 @@ function gradient(rows: number, columns: number, parts: string, more: Partial<Ca
         const h = at.map((place) => (x[place] - (mean?.[row] ?? 0)) * rstd[row]);
         const a = mean ? g.reduce((sum, v) => sum + v, 0) / columns : 0;
         const b = g.reduce((sum, v, i) => sum + v * h[i], 0) / columns;
-        at.forEach((place, i) => dX[place] = rstd[row] * (g[i] - a - h[i] * b));
+        at.forEach((place, i) =>
+          dX[place] = rstd[row] * (g[i] - a - h[i] * b) + (accumulate && before[place])
+        );
       }
       return { dX };
     },
@@ -30,6 +34,8 @@ function gradient(rows: number, columns: number, parts: string, more: Partial<Ca
 export const cases: Case[] = [
   gradient(3, 12, "wm"),
   gradient(5, 13, "wm"),
+  gradient(3, 12, "wm+"),
+  gradient(2, 13, "+"),
   gradient(4, 1, "m"),
   gradient(2, 1500, "w"),
   gradient(3, 7, ""),

@@ -1,7 +1,8 @@
-import { matmul, type MatmulOptions, matmulParams } from "../../../kernels/gemm/matmul.ts";
+import { matmul } from "../../../kernels/gemm/matmul.ts";
+import { matmulParams, type PartialMatmulParams } from "../../../kernels/gemm/params.ts";
 import { type Case, output, random } from "../case.ts";
 
-function product(name: string, options: MatmulOptions, more: Partial<Case> = {}): Case {
+function product(name: string, options: PartialMatmulParams, more: Partial<Case> = {}): Case {
   const params = matmulParams(options);
   const { m, n, k, batches, transposeA, transposeB, lda, ldb, alpha, beta } = params;
   const a = random(Math.max(1, batches * m * k), 1, 1);

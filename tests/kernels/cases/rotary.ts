@@ -7,24 +7,24 @@ function turned(
   halfSplit: number,
   direction: number,
   more: Partial<Case> = {},
-  starts?: Int32Array,
+  positions?: Int32Array,
 ): Case {
-  const start = 3,
-    positions = start + length + 2,
+  const position = 3,
+    tableRows = position + length + 2,
     rows = batch * length * heads,
     x = random(rows * width);
   return {
     kernel: rotary,
     name: `${batch} x ${length} x ${heads} x ${width}, ${halfSplit ? "half-split" : "interleaved"}`,
-    bindings: { x, turns: sinusoidTable(positions, width), starts, y: output(rows * width) },
-    params: { rows, length, heads, width, start, positions, firstRow: 0, direction, halfSplit },
+    bindings: { x, turns: sinusoidTable(tableRows, width), positions, y: output(rows * width) },
+    params: { rows, length, heads, width, position, tableRows, firstRow: 0, direction, halfSplit },
     exact: () => {
       const y = new Float64Array(x.length);
       for (let row = 0; row < rows; row++) {
-        const first = starts?.[Math.floor(row / heads / length)] ?? start;
-        const position = first + Math.floor(row / heads) % length;
+        const first = positions?.[Math.floor(row / heads / length)] ?? position;
+        const time = first + Math.floor(row / heads) % length;
         for (let i = 0; i < width / 2; i++) {
-          const angle = direction * position * 10000 ** (-2 * i / width);
+          const angle = direction * time * 10000 ** (-2 * i / width);
           const a = row * width + (halfSplit ? i : 2 * i), b = a + (halfSplit ? width / 2 : 1);
           y[a] = x[a] * Math.cos(angle) - x[b] * Math.sin(angle);
           y[b] = x[a] * Math.sin(angle) + x[b] * Math.cos(angle);
@@ -41,13 +41,13 @@ export const cases: Case[] = [
   turned([2, 5, 3, 16], 1, -1),
   turned([2, 5, 3, 6], 0, -1),
   turned([2, 5, 3, 12], 1, 1),
-  turned([3, 2, 3, 16], 0, 1, { name: "own starts" }, Int32Array.of(5, 0, 2)),
-  turned([3, 1, 2, 6], 1, -1, { name: "own starts, half-split" }, Int32Array.of(1, 4, 5)),
+  turned([3, 2, 3, 16], 0, 1, { name: "own positions" }, Int32Array.of(5, 0, 2)),
+  turned([3, 1, 2, 6], 1, -1, { name: "own positions, half-split" }, Int32Array.of(1, 4, 5)),
   turned(
     [7, 6, 5, 8],
     0,
     1,
-    { name: "own starts over the limit", limit: 1024 },
+    { name: "own positions over the limit", limit: 1024 },
     Int32Array.of(5, 0, 2, 1, 4, 3, 5),
   ),
   turned([0, 5, 3, 8], 0, 1),

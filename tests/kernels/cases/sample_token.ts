@@ -13,7 +13,7 @@ interface Options {
   readonly choices?: number;
 }
 
-/** Ids of the same stream through both doors. */
+/** Ids of the same stream on both devices. */
 function drawn(
   name: string,
   [rows, columns]: readonly [number, number],

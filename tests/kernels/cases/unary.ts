@@ -3,14 +3,14 @@ import type { TypedArray } from "../../../src/device/dtype.ts";
 import type { Kernel, Params } from "../../../src/device/kernel.ts";
 import { type Case, output, random } from "../case.ts";
 
-const SCALARS = { min: -0.75, max: 1.25 };
+const SCALARS = { min: -0.75, max: 1.25, slope: 0.125 };
 
 /** The scalars that a kernel takes. */
 function scalarsOf({ params }: Kernel<Params>): Params {
   return Object.fromEntries(Object.entries(SCALARS).filter(([name]) => name in params));
 }
 const POSITIVE = new Set(["log", "sqrt", "rsqrt"]);
-const WHOLE_RESULT = new Set(["logicalNot"]);
+const WHOLE_RESULT = new Set(["logicalNot", "isNaN"]);
 /** Odd, divisible by four, none, and long enough for the loop of a software adapter. */
 const SIZES = [0, 37, 256];
 
@@ -48,7 +48,8 @@ function backward(name: string, kernel: Kernel<Params>): Case[] {
   return [one(37), one(256), one(1500, { name: "over the binding limit", limit: 1024 })];
 }
 
-const { abs, cast, clamp, geluTanh, neg, relu, sign, square, tanh } = unaryKernels;
+const { abs, cast, clamp, geluTanh, isNaN, leakyRelu, neg, relu, sign, square, tanh } =
+  unaryKernels;
 const half = Float16Array.from(random(67, 4));
 const extremes = Float32Array.of(NaN, Infinity, -Infinity, 0, -0, 88, -88, 1e30, -1e30, 1e-30);
 
@@ -65,7 +66,12 @@ function plain(kernel: Kernel<Params>, name: string, a: TypedArray, y: TypedArra
 export const cases: Case[] = [
   ...Object.entries(unaryKernels).flatMap(([name, kernel]) => forward(name, kernel)),
   ...Object.entries(unaryBackwardKernels).flatMap(([name, kernel]) => backward(name, kernel)),
-  ...[abs, clamp, relu, sign, tanh].map((kernel) =>
+  plain(isNaN, "NaN and infinities", extremes, new Uint32Array(extremes.length)),
+  plain(isNaN, "f16", Float16Array.of(NaN, 1, Infinity, 0), new Uint32Array(4)),
+  ...[Int32Array, Uint32Array].map((type) =>
+    plain(isNaN, type.name, type.of(2147483647, 0, 2143289344), new Uint32Array(3))
+  ),
+  ...[abs, clamp, leakyRelu, relu, sign, tanh].map((kernel) =>
     plain(kernel, "NaN and infinities", extremes, output(extremes.length))
   ),
   ...[geluTanh, relu].map((kernel) => ({

@@ -3,22 +3,22 @@ import { type Case, random } from "../case.ts";
 
 function written(
   [batch, time, width, capacity]: [number, number, number, number],
-  start: number,
-  starts?: number[],
+  position: number,
+  positions?: number[],
   more: Partial<Case> = {},
 ): Case {
   const x = random(batch * time * width, 1, 2);
   const y = random(batch * capacity * width, 1, 3);
   return {
     kernel: writeRows,
-    name: `${time} rows of ${width} into ${batch} of ${capacity}${starts ? ", ragged" : ""}`,
-    bindings: { x, starts: starts && Int32Array.from(starts), y },
-    params: { batch, time, width, capacity, start },
+    name: `${time} rows of ${width} into ${batch} of ${capacity}${positions ? ", ragged" : ""}`,
+    bindings: { x, positions: positions && Int32Array.from(positions), y },
+    params: { batch, time, width, capacity, position },
     exact() {
       const after = Array.from(y);
       for (let b = 0; b < batch; b++) {
         for (let t = 0; t < time; t++) {
-          const row = start + (starts?.[b] ?? 0) + t;
+          const row = position + (positions?.[b] ?? 0) + t;
           if (row >= capacity) continue;
           for (let c = 0; c < width; c++) {
             after[(b * capacity + row) * width + c] = x[(b * time + t) * width + c];

@@ -27,7 +27,7 @@ const SIZES = {
 };
 // A file that is missing has no place in it.
 const PLACE = new RegExp(`${AT_BYTE.source}|${AT_KEY.source}|is not there`);
-/** Memory of the device, which grows by pages, and the buffers of numbers on their way there. */
+/** Memory of the device, which grows by pages, and the buffers of numbers being copied there. */
 const ALLOWANCE = 32 << 20;
 /** Tensors that are not those of the configuration. */
 const documented = (error: Error) =>

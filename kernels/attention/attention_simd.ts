@@ -1,0 +1,72 @@
+/**
+ * Attention on the CPU's threads: which WASM kernel, and how threads share it.
+ *
+ * @module
+ */
+import type { Addresses, CpuContext } from "../../src/device/kernel.ts";
+import type { AttentionParams } from "./attention.ts";
+
+/** Most queries that one task may have. */
+const MAX_QUERIES = 240;
+
+/** Fewer queries than this go without packing. */
+const MIN_QUERIES = 4;
+
+/** Multiplications below which waking the other threads costs more than it gains. */
+const SMALL = 32768;
+
+/** Most query heads of a task that goes without packing. */
+const MAX_GROUP = 256;
+
+/** The arguments that all three kernels begin with. */
+function tensors(p: AttentionParams, at: Addresses): number[] {
+  const { q, k, v, o, lse, keyValid = 0 } = at;
+  return [q! + 4 * p.qStart, k! + 4 * p.kStart, v! + 4 * p.vStart, o!, lse!, keyValid];
+}
+
+/** The arguments that all three kernels share behind the addresses. */
+function layout(p: AttentionParams): number[] {
+  // deno-fmt-ignore
+  return [p.heads, p.kvHeads, p.queries, p.keys, p.d, p.qBatch, p.qHead, p.qTime, p.kBatch, p.kHead, p.kTime,
+    p.vBatch, p.vHead, p.vTime, p.oBatch, p.oHead, p.oTime, p.validBatch, p.scale, p.step, p.block, p.position];
+}
+
+/** What `attentionForward` computes, of float32; `lse` may be 0, and only its first half is written. */
+export function attentionSimd(context: CpuContext, params: AttentionParams, at: Addresses): void {
+  const { batch, heads, kvHeads, queries, keys, d } = params;
+  if (batch * heads * queries === 0) return;
+  const { positions = 0 } = at;
+  const shared = [...tensors(params, at), ...layout(params), positions];
+  if (queries < MIN_QUERIES) {
+    const small = batch * heads * queries * keys * d < SMALL;
+    const wanted = small ? 1 : Math.ceil(2 * context.threads / batch);
+    const most = Math.max(1, Math.floor(MAX_GROUP * kvHeads / heads));
+    const groupHeads = Math.min(most, Math.ceil(kvHeads / wanted));
+    const tasks = batch * Math.ceil(kvHeads / groupHeads);
+    context.run("attention_few", tasks, small ? tasks : 1, ...shared, groupHeads);
+    return;
+  }
+  // Large blocks pack keys less often, small ones keep all threads busy.
+  const most = context.threads === 1 ? 1 : Math.ceil(4 * context.threads / (batch * heads));
+  const wanted = Math.ceil(queries / most / 20) * 20;
+  const queryBlock = Math.max(60, Math.min(MAX_QUERIES, wanted));
+  const tasks = batch * heads * Math.ceil(queries / queryBlock);
+  context.run("attention", tasks, 1, ...shared, queryBlock);
+}
+
+/**
+ * dQ, dK and dV from dO, o and the first half of `lse`, recomputing the weights tile by tile; uses the other half of
+ * `lse`.
+ */
+export function attentionBackwardSimd(
+  context: CpuContext,
+  params: AttentionParams,
+  at: Addresses,
+): void {
+  const { batch, heads, kvHeads, queries, qStart, kStart, vStart } = params;
+  const { lse, dO, dQ, dK, dV } = at;
+  const delta = lse! + 4 * batch * heads * queries;
+  // deno-fmt-ignore
+  context.run("attention_backward", batch * kvHeads, 1, ...tensors(params, at),
+    dO!, dQ! + 4 * qStart, dK! + 4 * kStart, dV! + 4 * vStart, delta, ...layout(params));
+}
