@@ -160,8 +160,14 @@ await onEachDevice("Conversation says what is wrong, and goes on", async (device
     },
   };
   using chat = new Conversation(failing, letters);
-  await assert.rejects(said(chat, "", {}), /^RangeError: Conversation: the prompt is empty$/);
-  await assert.rejects(said(chat, [1, 40], {}), /id 40 at 1 of the prompt/);
+  await assert.rejects(
+    said(chat, "", {}),
+    /^RangeError: Conversation: expected tokens in the prompt but got none$/,
+  );
+  await assert.rejects(
+    said(chat, [1, 40], {}),
+    /expected ids from 0 to 39 but got 40 at 1 of the prompt/,
+  );
   assert.equal(chat.ids.length, 0);
   await said(chat, "ABC", { length: 3 });
   const first = chat.generate("D", GREEDY);
