@@ -322,7 +322,7 @@ gpuTest(
     const createBindGroup = gpu.createBindGroup.bind(gpu);
     gpu.createBindGroup = (descriptor) => (made++, createBindGroup(descriptor));
     const x = tensor(device, new Float32Array(1000));
-    assert.deepEqual(device.memory(), { live: 4096, peak: 4096, pooled: 0, buffers: 1 });
+    assert.deepEqual(device.memory(), { live: 4032, peak: 4032, pooled: 0, buffers: 1 });
     const step = (): void => {
       const a = empty(device, 1000);
       const b = empty(device, 1000);
@@ -337,7 +337,7 @@ gpuTest(
     };
     step();
     const before = device.memory();
-    assert.deepEqual(before, { live: 4096, peak: 3 * 4096, pooled: 2 * 4096, buffers: 1 });
+    assert.deepEqual(before, { live: 4032, peak: 3 * 4032, pooled: 2 * 4032, buffers: 1 });
     assert.equal(made, 3);
     for (let i = 0; i < 300; i++) step();
     assert.deepEqual(device.memory(), before);
