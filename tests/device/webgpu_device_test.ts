@@ -330,8 +330,8 @@ gpuTest(
       device.launch(scale, { x: a, y: b }, { n: 1000, a: 1, first: 0 });
       device.releaseBuffer(a.buffer);
       device.releaseBuffer(a.buffer); // once more does nothing
-      const c = empty(device, 990);
-      device.launch(scale, { x: { ...b, size: 990 }, y: c }, { n: 990, a: 1, first: 0 });
+      const c = empty(device, 996);
+      device.launch(scale, { x: { ...b, size: 996 }, y: c }, { n: 996, a: 1, first: 0 });
       device.releaseBuffer(b.buffer);
       device.releaseBuffer(c.buffer);
     };
