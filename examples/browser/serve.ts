@@ -27,7 +27,7 @@ export async function build(folder: URL = FOLDER): Promise<void> {
   const imports: Record<string, string> = {};
   for (const name of PACKAGES) {
     // With the version and the path that the library asks for.
-    const specifier = script.match(new RegExp(`"(npm:${name}@[^"]+)"`))?.[1];
+    const specifier = script.match(new RegExp(`\\("(npm:${name}@[^"]+)"\\)`))?.[1];
     if (!specifier) throw new Error(`build: expected npm:${name} in the bundle`);
     const file = `${name.replace("/", "_")}.js`;
     const entry = new URL(`${file}.tmp`, folder);

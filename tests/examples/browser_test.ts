@@ -12,7 +12,7 @@ const WRITE = `document.querySelector("#write button")`;
 
 /** What a person does with the page, and what must come of it. */
 async function use(page: Page, device: RegExp): Promise<void> {
-  await page.until(`!${BUTTON}.disabled`);
+  await page.until(`${BUTTON}?.disabled === false`);
   assert.match(await page.evaluate(`document.querySelector("#device").textContent`), device);
 
   await page.evaluate(`${BUTTON}.click()`);
