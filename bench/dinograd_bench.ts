@@ -80,8 +80,8 @@ function benchDevice(name: string, device: Device): void {
     const [a, b] = [randn([n, n], { device, random }), randn([n, n], { device, random })];
     Deno.bench(`matmul ${name}: ${n} x ${n} x ${n} in f32`, { group: `matmul ${n}` }, async () => {
       using _scope = new Scope();
-      const corner = matmul(a, b);
-      await readTensors([corner]);
+      const product = matmul(a, b);
+      await readTensors([product]);
     });
   }
 }
