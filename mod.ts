@@ -239,6 +239,7 @@ export {
 } from "./src/report/format.ts";
 export { type Curve, type CurvePanel, type CurvesOptions, curvesSvg } from "./src/report/curves.ts";
 export * from "./src/report/length_histograms.ts";
+export { NotebookPicture } from "./src/report/notebook_picture.ts";
 export * from "./src/report/progress.ts";
 export { formatTable, type TableColumn, type TableRow } from "./src/report/table.ts";
 export { TextLog, type TextLogOptions } from "./src/report/text_log.ts";

@@ -72,8 +72,8 @@ async function connect(url: string): Promise<Client> {
     if (message.method === "Runtime.exceptionThrown") written.push(JSON.stringify(message.params));
   };
   let id = 0;
-  // deno-lint-ignore no-explicit-any -- the protocol's answers
   const send = (method: string, params = {}) =>
+    // deno-lint-ignore no-explicit-any -- the protocol's answers
     new Promise<any>((resolve) => {
       waiting.set(++id, resolve);
       socket.send(JSON.stringify({ id, method, params }));
