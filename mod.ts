@@ -128,22 +128,20 @@ export * from "./src/eval/perplexity.ts";
 export * from "./src/eval/text_perplexity.ts";
 
 // Tokenizers
-export { ByteLevelTokenizer } from "./src/tokenizer/byte_level_tokenizer.ts";
 export * from "./src/tokenizer/byte_pair_tokenizer.ts";
 export * from "./src/tokenizer/gpt2_tokenizer.ts";
 export { GPT2_PATTERN, GPT4_PATTERN, type PatternName } from "./src/tokenizer/splitter.ts";
 export * from "./src/tokenizer/sentencepiece_bin.ts";
-export * from "./src/tokenizer/stream_decoder.ts";
 export {
   type TextSpecialTokens,
   TextVocabulary,
+  type TextVocabularyJSON,
   type TextVocabularyOptions,
   type TextVocabularySummary,
   wordsOf,
 } from "./src/tokenizer/text_vocabulary.ts";
-export { type TextVocabularyJSON } from "./src/tokenizer/text_vocabulary_json.ts";
 export * from "./src/tokenizer/tokenizer.ts";
-export { type PretrainedTokenizer } from "./src/tokenizer/tokenizer_base.ts";
+export { ByteLevelTokenizer } from "./src/tokenizer/tokenizer_base.ts";
 export { tokenizerFromJson } from "./src/tokenizer/tokenizer_json.ts";
 
 // Data
@@ -226,9 +224,12 @@ export {
 export * from "./src/io/safetensors.ts";
 
 // Progress, logs and pictures
-export type { AttentionLayer } from "./src/report/attention_layer.ts";
-export { attentionPicture, type AttentionPictureOptions } from "./src/report/attention_picture.ts";
-export { attentionPng } from "./src/report/attention_png.ts";
+export {
+  type AttentionLayer,
+  attentionPicture,
+  type AttentionPictureOptions,
+  attentionPng,
+} from "./src/report/attention_picture.ts";
 export { EventFile, type EventFileOptions } from "./src/report/event_file.ts";
 export {
   formatBytes,
@@ -236,10 +237,12 @@ export {
   formatDuration,
   formatRate,
   formatSample,
+  formatTable,
+  type TableColumn,
+  type TableRow,
 } from "./src/report/format.ts";
 export { type Curve, type CurvePanel, type CurvesOptions, curvesSvg } from "./src/report/curves.ts";
 export * from "./src/report/length_histograms.ts";
 export { NotebookPicture } from "./src/report/notebook_picture.ts";
 export * from "./src/report/progress.ts";
-export { formatTable, type TableColumn, type TableRow } from "./src/report/table.ts";
 export { TextLog, type TextLogOptions } from "./src/report/text_log.ts";

@@ -9,7 +9,7 @@
  * ```
  */
 import { parseArgs } from "node:util";
-import { formatTable } from "../src/report/table.ts";
+import { formatTable } from "../src/report/format.ts";
 import { runFormat, type Tally } from "./fuzz/parent.ts";
 import { formats } from "./fuzz/formats.ts";
 

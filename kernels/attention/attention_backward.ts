@@ -26,12 +26,12 @@ export interface AttentionBackwardBindings {
   readonly keyValid?: Binding | undefined;
   /** What `attentionForward` left there. */
   readonly lse: Binding;
-  /** Gets the gradient of `q`. */
+  /** Gets the gradient of `q`; and those of `k` and `v` where these are left out, as where one tensor holds all three. */
   readonly dQ: Binding;
   /** Gets the gradient of `k`. */
-  readonly dK: Binding;
+  readonly dK?: Binding;
   /** Gets the gradient of `v`. */
-  readonly dV: Binding;
+  readonly dV?: Binding;
 }
 
 /** One thread of a CPU owns a key head and all queries that use it, so that the weights are computed only once. */
@@ -46,16 +46,18 @@ const fused: Kernel<AttentionParams> = kernel<AttentionParams>({
     keyValid: { read: "batch validBatch", dtype: "i32", optional: true },
     lse: { update: "2 batch heads queries", dtype: "f32" },
     dQ: { write: "*" },
-    dK: { write: "*" },
-    dV: { write: "*" },
+    dK: { write: "*", optional: true },
+    dV: { write: "*", optional: true },
   },
   params: ATTENTION_PARAMS,
   cpu(views, params) {
+    const { dQ, dK = dQ, dV = dQ } = views;
     attentionBackwardQ.cpu(views, params);
-    attentionBackwardKv.cpu(views, params);
+    attentionBackwardKv.cpu({ ...views, dK, dV }, params);
   },
   simd(job) {
-    attentionBackwardSimd(job, job.params, job.at);
+    const { dQ, dK, dV } = job.at;
+    attentionBackwardSimd(job, job.params, { ...job.at, dK: dK || dQ!, dV: dV || dQ! });
     return true;
   },
 });
@@ -66,7 +68,7 @@ export function launchAttentionBackward(
   bindings: AttentionBackwardBindings,
   params: AttentionParams,
 ): void {
-  const { o, dQ, dK, dV, ...common } = bindings;
+  const { o, dQ, dK = dQ, dV, ...common } = bindings;
   if (device.kind === "cpu") {
     device.launch(fused, { ...bindings }, params);
     return;

@@ -24,7 +24,7 @@ const programs = attentionPrograms(bindings, { matrix, blocked, tiled, subgroup 
 
 /**
  * dK and dV from dO and the lse that `attentionForward` and `attentionBackwardQ` left. Shapes are those of
- * `attentionForward`; dK has the strides of k, dV those of v, dO those of o. Heads that share a key add up.
+ * `attentionForward`; dK has the strides of k, dV those of v, dO those of o. Without dV, dK gets both. Heads that share a key add up.
  */
 export const attentionBackwardKv: Kernel<AttentionParams> = kernel<AttentionParams>({
   name: "attention_backward_kv",
@@ -35,8 +35,8 @@ export const attentionBackwardKv: Kernel<AttentionParams> = kernel<AttentionPara
     dO: { read: "*" },
     keyValid: { read: "batch validBatch", dtype: "i32", optional: true },
     lse: { read: "2 batch heads queries", dtype: "f32" },
-    dK: { write: "*" },
-    dV: { write: "*" },
+    dK: { update: "*" },
+    dV: { update: "*", optional: true },
   },
   params: ATTENTION_PARAMS,
   gpu(params, target) {
@@ -52,7 +52,7 @@ export const attentionBackwardKv: Kernel<AttentionParams> = kernel<AttentionPara
       iterations,
     };
   },
-  cpu({ q, k, v, dO, keyValid, lse, dK, dV }, p) {
+  cpu({ q, k, v, dO, keyValid, lse, dK, dV = dK }, p) {
     const deltas = p.batch * p.heads * p.queries;
     const share = p.heads / p.kvHeads;
     const kSums = new Float64Array(p.keys * p.d), vSums = new Float64Array(p.keys * p.d);

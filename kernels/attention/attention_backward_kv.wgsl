@@ -14,15 +14,29 @@ fn load_{x}(at: u32, i: u32) -> vec4f {
 }
 //#end
 
-//#repeat x of d_k d_v
-fn store_{x}(at: u32, i: u32, value: vec4f) {
+fn store_d_k(at: u32, i: u32, value: vec4f) {
   //#if VECTOR
-  {x}[at / 4u + i] = Q(value);
+  d_k[at / 4u + i] = D_K(value);
   //#else
   var values = value;
   for (var c = 0u; c < 4u && 4u * i + c < D; c++) {
-    {x}[at + 4u * i + c] = Q(values[c]);
+    d_k[at + 4u * i + c] = D_K(values[c]);
   }
   //#end
 }
-//#end
+
+// Without d_v, one tensor holds both gradients.
+fn store_d_v(at: u32, i: u32, value: vec4f) {
+  if (!HAS_D_V) {
+    store_d_k(at, i, value);
+    return;
+  }
+  //#if VECTOR
+  d_v[at / 4u + i] = D_V(value);
+  //#else
+  var values = value;
+  for (var c = 0u; c < 4u && 4u * i + c < D; c++) {
+    d_v[at + 4u * i + c] = D_V(values[c]);
+  }
+  //#end
+}

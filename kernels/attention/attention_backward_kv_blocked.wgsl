@@ -13,8 +13,9 @@ fn main(
   let kv_head = group.y % params.kv_heads;
   let share = params.heads / params.kv_heads;
   let first_row = group.x * OWN;
-  let x = index / 2u % 8u;
-  let y = index / 32u * 4u + index % 2u + index / 16u % 2u * 2u;
+  let place = place_of(index);
+  let x = place.x;
+  let y = place.y;
   let k_at = params.k_start + b * params.k_batch + kv_head * params.k_head;
   let v_at = params.v_start + b * params.v_batch + kv_head * params.v_head;
   for (var e = index; e < OWN * u32(D4); e += THREADS) {

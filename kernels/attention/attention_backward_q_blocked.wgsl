@@ -15,8 +15,9 @@ fn main(
   let kv_head = h / (params.heads / params.kv_heads);
   // Later queries see more keys: theirs begin first.
   let first_row = (groups.x - 1u - group.x) * OWN;
-  let x = index / 2u % 8u;
-  let y = index / 32u * 4u + index % 2u + index / 16u % 2u * 2u;
+  let place = place_of(index);
+  let x = place.x;
+  let y = place.y;
   let q_at = params.q_start + b * params.q_batch + h * params.q_head;
   let o_at = b * params.o_batch + h * params.o_head;
   let k_at = params.k_start + b * params.k_batch + kv_head * params.k_head;

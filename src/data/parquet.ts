@@ -89,7 +89,7 @@ export class ParquetTexts implements Disposable {
    *
    * @throws {FileFormatError} where it is no parquet file, is cut short, or has no such column of texts
    */
-  static async open(path: string | URL, column = "text"): Promise<ParquetTexts> {
+  static async open(path: string | URL, column?: string): Promise<ParquetTexts> {
     const library = await loadLibrary();
     const source = await FileSource.open(path);
     try {
@@ -98,7 +98,7 @@ export class ParquetTexts implements Disposable {
         source,
         library,
         metadata,
-        findColumn(metadata, column, library, source),
+        findColumn(metadata, column ?? "text", library, source),
       );
     } catch (error) {
       source.close();

@@ -146,9 +146,9 @@ class FileShard implements TokenSource {
 }
 
 /** Tokens in memory as a {@linkcode TokenSource}; no copy is made. */
-export function memoryShard(tokens: TokenArray, name = "tokens in memory"): TokenSource {
+export function memoryShard(tokens: TokenArray, name?: string): TokenSource {
   return {
-    name,
+    name: name ?? "tokens in memory",
     length: tokens.length,
     read: (start, count) => Promise.resolve(tokens.subarray(start, start + count)),
     close: () => {},

@@ -18,20 +18,26 @@ export interface GenerateTokensOptions extends TokenOptions {
 export interface GenerateOptions extends GenerateTokensOptions {
   /** Sequences for each prompt. Default: 1. */
   readonly samples?: number;
+  /**
+   * Called with every new id as it is read, step by step and in each step row by row: `row` is the index in what
+   * {@linkcode generate} returns, `id` may be the stop id that ends it. Returning `false` ends the row with this id;
+   * what it throws ends all.
+   */
+  readonly onToken?: (row: number, id: number) => boolean | void;
 }
 
 /** What was added to a prompt. */
 export interface Generation {
   /** The new ids, with the one that ended the sequence. */
   readonly ids: Uint32Array;
-  /** Why it ended: one of the `stopIds`, or the `length`. */
+  /** Why it ended: one of the `stopIds` or `onToken`, or the `length`. */
   readonly ended: "stop" | "length";
 }
 
 /**
  * Continues prompts of any lengths, all of them in one batch, on a key-value cache: every id is sampled on the
  * device and fed back there. `temperature: 0` decodes greedily. Returns the `samples` of each prompt side by
- * side. A seed gives the same ids on every device, as far as rounding lets it.
+ * side. A seed gives the same ids on every device, as far as rounding lets it. `onToken` gets the ids as they come.
  *
  * Throws a `RangeError` for an empty prompt, an id that the model does not have, an option out of its range, and
  * for sequences longer than the context unless `overflow` says otherwise.
@@ -44,13 +50,16 @@ export interface Generation {
  * using device = CpuDevice.open({ threads: 1 });
  * const sizes = { vocabSize: 20, maxPositionEmbeddings: 16, hiddenSize: 8, numHiddenLayers: 1, numAttentionHeads: 2 };
  * const model = new GPT2(sizes, { device });
+ * const streams: number[][] = [[], []];
  * const [first, second] = await generate(model, [[1, 2, 3], [4]], {
  *   length: 5,
  *   topK: 10,
  *   random: new RandomState(1),
+ *   onToken: (row, id) => void streams[row].push(id),
  * });
  * assert.equal(first.ids.length, 5);
  * assert.equal(second.ended, "length");
+ * assert.deepEqual(streams[0], [...first.ids]);
  * ```
  */
 export async function generate(
@@ -58,7 +67,7 @@ export async function generate(
   prompts: readonly ArrayLike<number>[],
   options?: GenerateOptions,
 ): Promise<Generation[]> {
-  const { stopIds = [], samples = 1, ...rest } = options ?? {};
+  const { stopIds = [], samples = 1, onToken, ...rest } = options ?? {};
   const stops = new Set(stopIds);
   const rows = Array.from(
     { length: prompts.length * samples },
@@ -67,8 +76,10 @@ export async function generate(
   for await (const step of tokenSteps("generate", model, prompts, samples, rest)) {
     rows.forEach((row, r) => {
       if (row.ended === "stop") return;
-      row.ids.push(step[r]!);
-      if (stops.has(step[r]!)) row.ended = "stop";
+      const id = step[r]!;
+      row.ids.push(id);
+      const goesOn = onToken?.(r, id) !== false;
+      if (!goesOn || stops.has(id)) row.ended = "stop";
     });
     if (rows.every((row) => row.ended === "stop")) break;
   }

@@ -1,16 +1,16 @@
 /**
- * Continues a text.
+ * Continues a text, and keeps what a model has read between the turns of a conversation.
  *
  * @module
  */
-import { StreamDecoder } from "../tokenizer/stream_decoder.ts";
-import type { Tokenizer } from "../tokenizer/tokenizer.ts";
-import type { PretrainedTokenizer } from "../tokenizer/tokenizer_base.ts";
+import type { KeyValueCache } from "../nn/key_value_cache.ts";
+import { type PretrainedTokenizer, StreamDecoder, type Tokenizer } from "../tokenizer/tokenizer.ts";
 import { generateTokens, type GenerateTokensOptions } from "./generate.ts";
-import type { NextTokenModel } from "./next_token_model.ts";
+import { checkPrompts, type NextTokenModel } from "./next_token_model.ts";
 import { StopStrings } from "./stop_strings.ts";
+import { checkSteps, Sequences } from "./token_steps.ts";
 
-/** Options of {@linkcode generateText}. */
+/** Options of {@linkcode generateText} and {@linkcode Conversation.generate}. */
 export interface GenerateTextOptions extends GenerateTokensOptions {
   /** The text ends before the first of these strings. Default: none. */
   readonly stop?: readonly string[];
@@ -43,23 +43,135 @@ export async function* generateText(
   prompt: string,
   options?: GenerateTextOptions,
 ): AsyncGenerator<string, void, void> {
+  checkTokenizer("generateText", model, tokenizer);
   const { stop = [], stopIds = [], ...rest } = options ?? {};
-  if (tokenizer.vocabSize > model.config.vocabSize) {
-    throw new RangeError(
-      `generateText: the tokenizer has ${tokenizer.vocabSize} ids, the model only ` +
-        `${model.config.vocabSize}`,
-    );
-  }
   const ends = new Set(stopIds);
-  const decoder = new StreamDecoder(tokenizer);
-  const filter = new StopStrings(stop);
-  // What a file's tokenizer puts before a text, LLaMA's <s> for one.
-  const { prefix = [] } = tokenizer as Partial<PretrainedTokenizer>;
-  const ids = generateTokens(model, [...prefix, ...tokenizer.encodeOrdinary(prompt)], {
+  const ids = generateTokens(model, promptIds(tokenizer, prompt), {
     vocabSize: tokenizer.vocabSize,
     ...rest,
     stopIds: ends,
   });
+  yield* textOf(ids, tokenizer, stop, ends);
+}
+
+/**
+ * A conversation with a model: each turn reads only what is new, since the keys and values of all before it stay in
+ * a {@linkcode KeyValueCache} until it is disposed of. In greedy decoding a turn gives the ids that reading everything
+ * anew would give, as far as rounding lets it.
+ *
+ * @example
+ * ```ts
+ * import { Conversation, CpuDevice, GPT2, GPT2Tokenizer } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * const sizes = { vocabSize: 50304, maxPositionEmbeddings: 32, hiddenSize: 8, numHiddenLayers: 1, numAttentionHeads: 2 };
+ * using chat = new Conversation(new GPT2(sizes, { device }), new GPT2Tokenizer());
+ * for (const question of ["User: Hello!\nBot:", "\nUser: Who are you?\nBot:"]) {
+ *   const answer = await Array.fromAsync(chat.generate(question, { length: 5, stop: ["\n"] }));
+ *   assert.equal(typeof answer.join(""), "string");
+ * }
+ * assert(chat.ids.length > 12);
+ * ```
+ */
+export class Conversation implements Disposable {
+  readonly #model: NextTokenModel;
+  readonly #tokenizer: Tokenizer;
+  /** Holds the first of `#ids`; undefined once it is disposed of. */
+  #cache: KeyValueCache | undefined;
+  #ids: number[] = [];
+  #busy = false;
+
+  /** An empty conversation. Throws a `RangeError` where the tokenizer has more ids than the model. */
+  constructor(model: NextTokenModel, tokenizer: Tokenizer) {
+    checkTokenizer("Conversation", model, tokenizer);
+    this.#model = model;
+    this.#tokenizer = tokenizer;
+    this.#cache = model.createCache(1);
+  }
+
+  /**
+   * All ids of the conversation, what was said to the model and what it said. Where it went over the context (see
+   * `overflow`), those that are left.
+   */
+  get ids(): Uint32Array {
+    return Uint32Array.from(this.#ids);
+  }
+
+  /**
+   * Adds `prompt` to the conversation and gives the model's reply in pieces as it comes, as {@linkcode generateText}
+   * does. A text's special tokens count as ordinary text; for a prompt with special tokens give the ids of
+   * `tokenizer.encode`. An empty prompt lets the model go on after its last reply.
+   *
+   * The reply stays in the conversation as it was drawn, with the stop id or the tokens of the stop string that
+   * ended it. Leaving the loop early keeps the reply as far as it came, and so does an abort.
+   *
+   * Throws an `Error` while an earlier reply is still being read or after `dispose`, and a `RangeError` as `generate`:
+   * also where the conversation with `length` more tokens is over the context, unless `overflow` is `"slide"`, which
+   * then forgets the older half. What was refused with a `RangeError` is not added.
+   */
+  async *generate(
+    prompt: string | ArrayLike<number>,
+    options?: GenerateTextOptions,
+  ): AsyncGenerator<string, void, void> {
+    const { stop = [], stopIds = [], ...rest } = options ?? {};
+    const ends = new Set(stopIds);
+    const ids = this.#draw(prompt, { vocabSize: this.#tokenizer.vocabSize, ...rest });
+    yield* textOf(ids, this.#tokenizer, stop, ends);
+  }
+
+  /** Frees the cache. */
+  dispose(): void {
+    this.#cache?.dispose();
+    this.#cache = undefined;
+  }
+
+  /** The same as {@linkcode Conversation.dispose}, for `using`. */
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  async *#draw(
+    prompt: string | ArrayLike<number>,
+    options: GenerateTokensOptions,
+  ): AsyncGenerator<number, void, void> {
+    const cache = this.#cache;
+    if (!cache) throw new Error("Conversation: expected one in use but got one that is disposed");
+    if (this.#busy) throw new Error("Conversation: expected one reply at a time but got a second");
+    const added = typeof prompt !== "string"
+      ? Array.from(prompt)
+      : this.#ids.length > 0
+      ? this.#tokenizer.encodeOrdinary(prompt)
+      : promptIds(this.#tokenizer, prompt);
+    const all = [...this.#ids, ...added];
+    if (added.length > 0) checkPrompts("Conversation", [added], this.#model.config.vocabSize);
+    const length = checkSteps("Conversation", this.#model, [all], options, "a conversation");
+    this.#busy = true;
+    using sequences = new Sequences(this.#model, [all], options, { cache });
+    this.#ids = sequences.known[0]!;
+    try {
+      for await (const [id] of sequences.draw("Conversation", length)) yield id!;
+    } catch (error) {
+      // A pass that failed leaves positions that were never filled; an abort comes between two passes.
+      if (error !== options.signal?.reason) cache.clear();
+      throw error;
+    } finally {
+      // The next turn reads the last id, and not what was drawn after the end of this one.
+      cache.truncate(Math.min(cache.length, this.#ids.length - 1));
+      this.#busy = false;
+    }
+  }
+}
+
+/** Decodes ids as they come, up to a stop string or one of the ids `ends`. */
+async function* textOf(
+  ids: AsyncIterable<number>,
+  tokenizer: Tokenizer,
+  stop: readonly string[],
+  ends: ReadonlySet<number>,
+): AsyncGenerator<string, void, void> {
+  const decoder = new StreamDecoder(tokenizer);
+  const filter = new StopStrings(stop);
   for await (const id of ids) {
     if (ends.has(id)) break;
     const piece = filter.push(decoder.push(id));
@@ -68,4 +180,19 @@ export async function* generateText(
   }
   const last = filter.push(decoder.flush()) + filter.flush();
   if (last) yield last;
+}
+
+/** The ids of a text at its beginning, with what a file's tokenizer puts before it, LLaMA's <s> for one. */
+function promptIds(tokenizer: Tokenizer, text: string): number[] {
+  const { prefix = [] } = tokenizer as Partial<PretrainedTokenizer>;
+  return [...prefix, ...tokenizer.encodeOrdinary(text)];
+}
+
+function checkTokenizer(op: string, model: NextTokenModel, tokenizer: Tokenizer): void {
+  if (tokenizer.vocabSize > model.config.vocabSize) {
+    throw new RangeError(
+      `${op}: the tokenizer has ${tokenizer.vocabSize} ids, the model only ` +
+        `${model.config.vocabSize}`,
+    );
+  }
 }

@@ -49,14 +49,14 @@ export function checkPrompts(
 
 /**
  * The number of tokens to add to each prompt: `length`, or what the longest leaves of the context. Throws a
- * `RangeError` when they are over the context, unless it `slides` over them.
+ * `RangeError` when they are over the context, unless it `slides` over them; `what` is what that calls a prompt.
  */
 export function checkedLength(
   op: string,
   { config: { maxPositionEmbeddings: contextSize } }: NextTokenModel,
   prompts: readonly ArrayLike<number>[],
   length: number | undefined,
-  slides = false,
+  { slides = false, what = "a prompt" }: { slides?: boolean; what?: string } = {},
 ): number {
   const longest = Math.max(0, ...prompts.map((prompt) => prompt.length));
   // The last token is made and not read.
@@ -66,7 +66,7 @@ export function checkedLength(
   }
   if (!slides && longest + Math.max(made, 1) - 1 > contextSize) {
     throw new RangeError(
-      `${op}: expected at most ${contextSize} tokens of context but got a prompt of ${longest} and ${made} more`,
+      `${op}: expected at most ${contextSize} tokens of context but got ${what} of ${longest} and ${made} more`,
     );
   }
   return made;

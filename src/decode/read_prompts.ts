@@ -10,7 +10,9 @@ import { scoped } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { NextTokenModel } from "./next_token_model.ts";
 
-/** Reads sequences of any lengths into an empty cache, and scores what follows each: (B, V). */
+/**
+ * Reads sequences into a cache, of any lengths where it is empty or has one row, and scores what follows each: (B, V).
+ */
 export function readPrompts(
   model: NextTokenModel,
   cache: KeyValueCache,

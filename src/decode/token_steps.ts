@@ -46,90 +46,109 @@ export async function* tokenSteps(
   samples: number,
   options: TokenOptions,
 ): AsyncGenerator<TypedArray, void, void> {
-  const { vocabSize } = model.config;
-  const { signal, overflow = "error" } = options;
-  checkPrompts(op, prompts, vocabSize);
-  checkSampling(op, options, vocabSize);
+  const length = checkSteps(op, model, prompts, options);
   if (!(Number.isInteger(samples) && samples >= 1)) {
     throw new RangeError(`${op}: expected samples of 1 or more but got ${samples}`);
   }
-  const length = checkedLength(op, model, prompts, options.length, overflow === "slide");
   if (prompts.length === 0) return;
-  using sequences = new Sequences(model, prompts, samples, options);
-  let block = 1;
-  for (let made = 0; made < length;) {
-    const drawn: Tensor[] = [];
-    try {
-      do {
-        signal?.throwIfAborted();
-        drawn.push(sequences.step());
-      } while (drawn.length < block && made + drawn.length < length && !sequences.full);
-      for (const ids of await readTensors(drawn)) {
-        const row = ids.findIndex((id) => id < 0);
-        if (row >= 0) throw new Error(`${op}: no score of sequence ${row} is a number`);
-        sequences.remember(ids);
-        yield ids;
-      }
-    } finally {
-      for (const ids of drawn) ids.dispose();
-    }
-    made += drawn.length;
-    // What is drawn after the end of a sequence is lost: little at first, when a text may be short.
-    if (model.device.kind !== "cpu") block = Math.min(2 * block, LONGEST_BLOCK);
-    await yieldToEventLoop();
-  }
+  using sequences = new Sequences(model, prompts, options, { samples });
+  yield* sequences.draw(op, length);
+}
+
+/** Checks prompts and options, and gives the most tokens to add to each prompt, which errors call `what`. */
+export function checkSteps(
+  op: string,
+  model: NextTokenModel,
+  prompts: readonly ArrayLike<number>[],
+  options: TokenOptions,
+  what?: string,
+): number {
+  const { vocabSize } = model.config;
+  checkPrompts(op, prompts, vocabSize);
+  checkSampling(op, options, vocabSize);
+  return checkedLength(op, model, prompts, options.length, {
+    slides: options.overflow === "slide",
+    ...(what && { what }),
+  });
 }
 
 /** The sequences of a batch: on the host what was read of them, on the device what goes on from it. */
-class Sequences implements Disposable {
+export class Sequences implements Disposable {
   readonly #model: NextTokenModel;
   readonly #options: TokenOptions;
   readonly #samples: number;
   readonly #cache: KeyValueCache;
-  /** All ids of each sequence, but those drawn since the last {@linkcode Sequences.remember}. */
-  readonly #known: number[][];
+  readonly #ownsCache: boolean;
+  /** The ids of each sequence that were given or read, from the one on that the cache's first position belongs to. */
+  readonly known: number[][];
   /** Where ids are penalised: 1 for those that each sequence has had (B, V), and the 1 for the next (B). */
   #seen: Tensor | undefined;
   #one: Tensor | undefined;
   /** The ids drawn last, (B, 1). */
   #last: Tensor | undefined;
 
+  /**
+   * `samples` sequences for each prompt. Given a `cache`, which stays the caller's, there is one prompt, and the cache
+   * holds its beginning.
+   */
   constructor(
     model: NextTokenModel,
     prompts: readonly ArrayLike<number>[],
-    samples: number,
     options: TokenOptions,
+    { samples = 1, cache }: { samples?: number; cache?: KeyValueCache },
   ) {
     this.#model = model;
     this.#options = options;
     this.#samples = samples;
-    this.#known = prompts.flatMap((prompt) =>
+    this.known = prompts.flatMap((prompt) =>
       Array.from({ length: samples }, () => Array.from(prompt))
     );
-    this.#cache = model.createCache(prompts.length);
+    this.#cache = cache ?? model.createCache(prompts.length);
+    this.#ownsCache = !cache;
     if ((options.repetitionPenalty ?? 1) !== 1) {
       const { vocabSize } = model.config;
-      const seen = new Int32Array(this.#known.length * vocabSize);
-      this.#known.forEach((ids, row) => ids.forEach((id) => seen[row * vocabSize + id] = 1));
-      const shape = [this.#known.length, vocabSize];
+      const seen = new Int32Array(this.known.length * vocabSize);
+      this.known.forEach((ids, row) => ids.forEach((id) => seen[row * vocabSize + id] = 1));
+      const shape = [this.known.length, vocabSize];
       const { device } = model;
       this.#seen = tensor(seen, { shape, device }).keep();
-      this.#one = constant(device, [this.#known.length], 1, "i32").keep();
+      this.#one = constant(device, [this.known.length], 1, "i32").keep();
+    }
+  }
+
+  /** Draws `length` ids for every sequence, and gives those of each step as they are read. */
+  async *draw(op: string, length: number): AsyncGenerator<TypedArray, void, void> {
+    let block = 1;
+    for (let made = 0; made < length;) {
+      const drawn: Tensor[] = [];
+      try {
+        do {
+          this.#options.signal?.throwIfAborted();
+          drawn.push(this.#step());
+        } while (drawn.length < block && made + drawn.length < length && !this.#full);
+        for (const ids of await readTensors(drawn)) {
+          const row = ids.findIndex((id) => id < 0);
+          if (row >= 0) throw new Error(`${op}: no score of sequence ${row} is a number`);
+          this.known.forEach((known, row) => known.push(ids[row]!));
+          yield ids;
+        }
+      } finally {
+        for (const ids of drawn) ids.dispose();
+      }
+      made += drawn.length;
+      // What is drawn after the end of a sequence is lost: little at first, when a text may be short.
+      if (this.#model.device.kind !== "cpu") block = Math.min(2 * block, LONGEST_BLOCK);
+      await yieldToEventLoop();
     }
   }
 
   /** True when the next step forgets the older half, for which everything drawn must be known. */
-  get full(): boolean {
+  get #full(): boolean {
     return this.#cache.length >= this.#model.config.maxPositionEmbeddings;
   }
 
-  /** Takes down what was drawn in one step. */
-  remember(ids: ArrayLike<number>): void {
-    this.#known.forEach((known, row) => known.push(ids[row]!));
-  }
-
   /** Draws the next id of every sequence, (B). It is the caller's to dispose of. */
-  step(): Tensor {
+  #step(): Tensor {
     return noGrad(() =>
       scoped(() => {
         this.#mark();
@@ -143,16 +162,29 @@ class Sequences implements Disposable {
 
   /** The scores of what comes next. */
   #logits(): Tensor {
+    const cache = this.#cache;
+    if (this.#last && !this.#full) return this.#model.nextLogits(this.#last, { cache });
     const { maxPositionEmbeddings: contextSize } = this.#model.config;
-    if (!this.#last) {
-      const first = this.#known.filter((_, row) => row % this.#samples === 0)
-        .map((ids) => ids.slice(-contextSize));
-      return repeatRows(readPrompts(this.#model, this.#cache, first), this.#cache, this.#samples);
-    }
-    if (!this.full) return this.#model.nextLogits(this.#last, { cache: this.#cache });
-    this.#cache.clear();
     const half = Math.ceil(contextSize / 2);
-    return readPrompts(this.#model, this.#cache, this.#known.map((ids) => ids.slice(-half)));
+    if (this.#last) {
+      this.#forget(half);
+      return readPrompts(this.#model, cache, this.known);
+    }
+    const longest = Math.max(...this.known.map((ids) => ids.length));
+    if (longest > contextSize) {
+      // What the cache does not hold is new, and stays as far as it fits.
+      this.#forget(cache.length ? Math.max(half, longest - cache.length) : contextSize);
+      this.#forget(contextSize);
+    }
+    const first = this.known.filter((_, row) => row % this.#samples === 0)
+      .map((ids) => ids.slice(cache.length));
+    return repeatRows(readPrompts(this.#model, cache, first), cache, this.#samples);
+  }
+
+  /** Empties the cache, and keeps the newest ids, at most `length` of each sequence. */
+  #forget(length: number): void {
+    this.#cache.clear();
+    for (const ids of this.known) ids.splice(0, Math.max(0, ids.length - length));
   }
 
   /** Notes that each sequence has had the id drawn last. */
@@ -170,7 +202,7 @@ class Sequences implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#cache.dispose();
+    if (this.#ownsCache) this.#cache.dispose();
     for (const owned of [this.#seen, this.#one, this.#last]) owned?.dispose();
   }
 }

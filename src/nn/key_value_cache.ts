@@ -225,6 +225,20 @@ export class KeyValueCache implements Disposable {
     this.#batch = rows.length;
   }
 
+  /**
+   * Forgets the positions from `length` on, as those of tokens that were read and then taken back. Throws a
+   * `RangeError` for a length that it does not have, and an `Error` where the rows differ in length.
+   */
+  truncate(length: number): void {
+    if (!(Number.isInteger(length) && length >= 0 && length <= this.#length)) {
+      throw new RangeError(
+        `KeyValueCache: expected a length from 0 to ${this.#length} but got ${length}`,
+      );
+    }
+    if (this.#next) throw new Error("KeyValueCache: rows of unequal length cannot be truncated");
+    this.#length = length;
+  }
+
   /** Forgets all positions, and keeps the room for them and what is held. */
   clear(): void {
     this.#length = 0;

@@ -7,6 +7,7 @@ import { attentionParams, type PartialAttentionParams } from "../../kernels/atte
 import { launchAttentionBackward } from "../../kernels/attention/attention_backward.ts";
 import { attentionForward } from "../../kernels/attention/attention_forward.ts";
 import { BYTES } from "../device/dtype.ts";
+import { DeviceError } from "../device/errors.ts";
 import { arange, tensor, zeros } from "../tensor/create.ts";
 import { scoped } from "../tensor/scope.ts";
 import { formatShape, sameShape, type Shape } from "../tensor/shape.ts";
@@ -15,7 +16,7 @@ import { Tensor } from "../tensor/tensor.ts";
 import { checkFloat, checkIds, checkRank, sameDevice, sameDType } from "./check.ts";
 import { add, equal, maskedFill, mul } from "./elementwise.ts";
 import { embedding } from "./index.ts";
-import { copyStrided, part, writeStrided } from "./launch.ts";
+import { part } from "./launch.ts";
 import { matmul } from "./matmul.ts";
 import { permute, reshape, slice } from "./shape.ts";
 import { softmax } from "./softmax.ts";
@@ -72,7 +73,7 @@ export interface SelfAttentionOptions extends Pick<AttentionOptions, "causal" | 
 
 /**
  * {@linkcode attention} of a sequence to itself, where one tensor (B, T, 3 E) has queries, keys and values side by side,
- * each of H heads of E / H: (B, T, E). They are taken apart in one launch, and their gradients put together in one.
+ * each of H heads of E / H: (B, T, E). They are read where they are, and their gradients are written the same way.
  *
  * Throws a `TypeError` for other shapes and dtypes.
  *
@@ -101,42 +102,59 @@ export function selfAttention(qkv: Tensor, options: SelfAttentionOptions): Tenso
       }`,
     );
   }
-  const width = columns / 3, size = batch * time * width;
-  const sizes = { batch, heads, time, size: width / heads };
-  const layout = "BTHD";
-  const params = attentionParams({
-    ...{ batch, heads, queries: time, keys: time, d: sizes.size },
-    ...strides("q", sizes, layout),
-    ...strides("k", sizes, layout),
-    ...strides("v", sizes, layout),
-    ...strides("o", sizes, layout),
-    step: causal ? 1 : 0,
-    ...scale !== undefined && { scale },
+  const width = columns / 3, d = width / heads;
+  const parts = sequencesThatBind(op, qkv).map(([first, batch]) => {
+    const params = attentionParams({
+      ...{ batch, heads, queries: time, keys: time, d, kStart: width, vStart: 2 * width },
+      ...{ qBatch: time * columns, qHead: d, qTime: columns },
+      ...{ kBatch: time * columns, kHead: d, kTime: columns },
+      ...{ vBatch: time * columns, vHead: d, vTime: columns },
+      ...{ oBatch: time * width, oHead: d, oTime: width },
+      step: causal ? 1 : 0,
+      ...scale !== undefined && { scale },
+    });
+    const packed = (x: Tensor) => part(x, first * time * columns, batch * time * columns);
+    const mixed = (x: Tensor) => part(x, first * time * width, batch * time * width);
+    return { params, packed, mixed, lse: Tensor.empty(device, [2, batch, heads, time]) };
   });
-  // Queries, then keys, then values, each beginning where it can be bound.
-  const step = device.bindingAlignment / BYTES[dtype];
-  const next = Math.ceil(size / step) * step;
-  const packed = { shape: [batch * time, 3, width], strides: [width, next, 1] };
-  const parts = (x: Tensor) =>
-    [part(x, 0, size), part(x, next, size), part(x, 2 * next, size)] as const;
-
-  const apart = Tensor.empty(device, [3 * next], dtype);
-  using rows = qkv.alias(packed.shape);
-  writeStrided(rows, apart, packed.strides, 0);
   const o = Tensor.empty(device, [batch, time, width], dtype);
-  const lse = Tensor.empty(device, [2, batch, heads, time]);
-  const [q, k, v] = parts(apart);
-  device.launch(attentionForward, { q, k, v, o, lse }, params);
-  record(op, [qkv], o, [apart, o, lse] as const, (dO, [apart, o, lse]) => {
-    const [q, k, v] = parts(apart);
-    using grads = Tensor.empty(device, [3 * next], dtype);
-    const [dQ, dK, dV] = parts(grads);
-    launchAttentionBackward(device, { q, k, v, o, dO, lse, dQ, dK, dV }, params);
-    return [copyStrided(grads, packed.shape, packed.strides, 0).alias(shape)];
+  for (const { params, packed, mixed, lse } of parts) {
+    const [q, k, v] = [packed(qkv), packed(qkv), packed(qkv)];
+    device.launch(attentionForward, { q, k, v, o: mixed(o), lse }, params);
+  }
+  const saved = [qkv, o, ...parts.map(({ lse }) => lse)];
+  record(op, [qkv], o, saved, (dO, [qkv, o, ...lses]) => {
+    const dQkv = Tensor.empty(device, shape, dtype);
+    parts.forEach(({ params, packed, mixed }, i) => {
+      const [q, k, v] = [packed(qkv!), packed(qkv!), packed(qkv!)];
+      const bindings = { q, k, v, o: mixed(o!), dO: mixed(dO), lse: lses[i]!, dQ: packed(dQkv) };
+      launchAttentionBackward(device, bindings, params);
+    });
+    return [dQkv];
   });
-  apart.dispose();
-  lse.dispose();
+  for (const { lse } of parts) lse.dispose();
   return o;
+}
+
+/** Runs of sequences (the first, and how many) of which the device can bind queries, keys and values together. */
+function sequencesThatBind(op: string, { device, dtype, shape }: Tensor): [number, number][] {
+  const [batch, time, columns] = shape as readonly [number, number, number];
+  // What lies before a run must end where a binding may begin; a third of the columns are outputs.
+  const unit = BYTES[dtype] * time * columns / 3;
+  const fits = (count: number) =>
+    3 * unit * count <= device.maxBindingBytes &&
+    (count === batch || unit * count % device.bindingAlignment === 0);
+  let run = batch;
+  while (run > 0 && !fits(run)) run--;
+  if (run === 0 && batch > 0) {
+    throw new DeviceError(
+      `${op}: expected sequences of at most ${device.maxBindingBytes} bytes, which ${device.description} can ` +
+        `bind, but got ${formatShape(shape)} in ${dtype}`,
+    );
+  }
+  const runs: [number, number][] = [];
+  for (let first = 0; first < batch; first += run) runs.push([first, Math.min(run, batch - first)]);
+  return runs;
 }
 
 /** Options of {@linkcode sparseAttention}. */

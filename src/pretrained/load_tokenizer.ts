@@ -7,7 +7,7 @@ import { join } from "../io/node_builtins.ts";
 import { toPath } from "../io/byte_source.ts";
 import { FileFormatError } from "../io/errors.ts";
 import { loadTokenizerJson } from "../tokenizer/tokenizer_json.ts";
-import type { PretrainedTokenizer } from "../tokenizer/tokenizer_base.ts";
+import type { PretrainedTokenizer } from "../tokenizer/tokenizer.ts";
 import { downloadModel, type ModelHubOptions } from "./download_model.ts";
 import { isFolder } from "./load_model.ts";
 import { readVocabularyFiles, VOCABULARY } from "./vocabulary_files.ts";

@@ -8,7 +8,7 @@ import { FileFormatError } from "../io/errors.ts";
 import { shown } from "../io/json_text.ts";
 import { END_OF_TEXT } from "../tokenizer/gpt2_tokenizer.ts";
 import { tokenizerFromJson } from "../tokenizer/tokenizer_json.ts";
-import type { PretrainedTokenizer } from "../tokenizer/tokenizer_base.ts";
+import type { PretrainedTokenizer } from "../tokenizer/tokenizer.ts";
 import { readJsonObject } from "./json_file.ts";
 
 /** The file of ids. */

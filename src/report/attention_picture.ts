@@ -1,15 +1,34 @@
-import { type AttentionLayer, attentionScale, checkLayers, headMap } from "./attention_layer.ts";
-import { axisLabels, LABEL_SIZE, widestLabel } from "./axis_labels.ts";
 import {
+  axisLabels,
   enlarged,
+  type HeatMap,
   type HeatScale,
+  LABEL_SIZE,
   palette,
   placeOnScale,
   scaleBarPng,
   shadesOf,
+  widestLabel,
 } from "./heat_map.ts";
-import { escapeXml, THEME, themeStyle } from "./picture_theme.ts";
-import { encodePng } from "./png.ts";
+import { encodePng, escapeXml, THEME, themeStyle } from "./pictures.ts";
+
+/** The attention weights of one layer for one example: a row of a picture. */
+export interface AttentionLayer {
+  /** Heading of the row, such as `h.0.attn`. */
+  name: string;
+  /** Number of heads: maps of the row. */
+  heads: number;
+  /** Number of positions that attend: rows of a map. */
+  queries: number;
+  /** Number of positions attended to: columns of a map. */
+  keys: number;
+  /** The weights, of shape (heads, queries, keys), each finite and not negative. */
+  weights: Float32Array;
+  /** The token at each query, written at the maps' left; positions where it is missing. */
+  queryTokens?: readonly string[];
+  /** The token at each key, written under the maps; positions where it is missing. */
+  keyTokens?: readonly string[];
+}
 
 /** Options of {@linkcode attentionPicture}. */
 export interface AttentionPictureOptions {
@@ -213,4 +232,94 @@ function pngImage(
 
 function round(pixels: number): number {
   return Math.round(pixels * 10) / 10;
+}
+
+// Sizes in pixels of the picture without labels.
+const PNG_SIDE = 160;
+const PNG_GAP = 6;
+const PNG_MAX_CELLS = 256;
+
+/**
+ * The attention heads of every layer as one PNG without labels, a row a layer and a column a head,
+ * in the colours of {@linkcode attentionPicture}: for {@linkcode EventFile.image}.
+ *
+ * @throws {RangeError} as {@linkcode attentionPicture} does
+ */
+export async function attentionPng(layers: readonly AttentionLayer[]): Promise<Uint8Array> {
+  checkLayers(layers);
+  const scale = attentionScale(layers);
+  const rows = layers.map((layer) => {
+    const heads = Array.from({ length: layer.heads }, (_, head) => headMap(layer, head));
+    return heads.map((head) => {
+      const map = shadesOf(head, scale, PNG_MAX_CELLS);
+      return enlarged(map, Math.max(1, Math.floor(PNG_SIDE / Math.max(map.width, map.height))));
+    });
+  });
+  const mapWidth = Math.max(...rows.map(([head]) => head!.width));
+  const width = PNG_GAP + Math.max(...layers.map(({ heads }) => heads)) * (mapWidth + PNG_GAP);
+  const height = rows.reduce((sum, [head]) => sum + head!.height + PNG_GAP, PNG_GAP);
+  const pixels = new Uint8Array(width * height);
+  let top = PNG_GAP;
+  for (const maps of rows) {
+    for (const [head, map] of maps.entries()) {
+      const left = PNG_GAP + head * (mapWidth + PNG_GAP);
+      for (let y = 0; y < map.height; y++) {
+        const line = map.pixels.subarray(y * map.width, (y + 1) * map.width);
+        pixels.set(line, (top + y) * width + left);
+      }
+    }
+    top += maps[0]!.height + PNG_GAP;
+  }
+  return await encodePng({ width, height, pixels, palette: await palette() });
+}
+
+/** Throws where there is no layer, or one is not what its sizes say. */
+function checkLayers(layers: readonly AttentionLayer[]): void {
+  if (layers.length === 0) {
+    throw new RangeError("attentionPicture: expected at least one layer but got none");
+  }
+  for (const layer of layers) {
+    const problem = problemOf(layer);
+    if (problem) throw new RangeError(`Attention ${JSON.stringify(layer.name)}: ${problem}`);
+  }
+}
+
+function problemOf(layer: AttentionLayer): string | undefined {
+  const { heads, queries, keys, weights, queryTokens, keyTokens } = layer;
+  if (![heads, queries, keys].every((size) => Number.isInteger(size) && size > 0)) {
+    return `expected heads, queries and keys of at least 1 but found ${heads}, ${queries}, ${keys}`;
+  }
+  const size = heads * queries * keys;
+  if (weights.length !== size) {
+    return `expected ${heads} * ${queries} * ${keys} = ${size} weights but found ${weights.length}`;
+  }
+  if (queryTokens && queryTokens.length !== queries) {
+    return `expected ${queries} query tokens but found ${queryTokens.length}`;
+  }
+  if (keyTokens && keyTokens.length !== keys) {
+    return `expected ${keys} key tokens but found ${keyTokens.length}`;
+  }
+  const wrong = weights.findIndex((weight) => !(weight >= 0 && weight < Infinity));
+  if (wrong < 0) return undefined;
+  return `expected finite weights of at least 0 but found ${weights[wrong]} at ${wrong}`;
+}
+
+/** One scale of colours for all maps, so that they can be compared. */
+function attentionScale(layers: readonly AttentionLayer[]): HeatScale {
+  // A sum of two attentions, as in GPT-3's sparse blocks, reaches above 1.
+  let top = 1;
+  for (const { weights } of layers) {
+    for (const weight of weights) top = Math.max(top, weight);
+  }
+  const keys = Math.max(...layers.map(({ keys }) => keys));
+  // With it, even attention over all keys stands at a quarter of the scale.
+  const exponent = Math.log(4) / Math.log(Math.max(2, keys));
+  return { top, exponent: Math.min(1, Math.max(1 / 4, exponent)) };
+}
+
+/** The weights of one head. */
+function headMap({ queries, keys, weights }: AttentionLayer, head: number): HeatMap {
+  const size = queries * keys;
+  const values = weights.subarray(head * size, (head + 1) * size);
+  return { rows: queries, columns: keys, values };
 }

@@ -1,4 +1,4 @@
-import { AXIS, COLOURS, vegaPicture } from "./vega_picture.ts";
+import { AXIS, COLOURS, vegaPicture } from "./pictures.ts";
 
 /** One curve. */
 export interface Curve {

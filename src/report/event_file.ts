@@ -1,13 +1,11 @@
 // TensorBoard's event files: TFRecords (length, CRC, data, CRC) of protobuf `Event` messages.
 // Messages: tensorflow/core/util/event.proto and tensorflow/core/framework/summary.proto.
-import { join } from "../io/node_builtins.ts";
 import { toPath } from "../io/byte_source.ts";
-import { importLate } from "../io/late_import.ts";
 import { shown } from "../io/json_text.ts";
+import { importLate } from "../io/late_import.ts";
+import { join } from "../io/node_builtins.ts";
 import { writeAllSync } from "../io/write_all.ts";
-import { maskedCrc32c } from "./crc32c.ts";
-import { readPngHeader } from "./png.ts";
-import { countValues, type ValueHistogram } from "./value_histogram.ts";
+import { readPngHeader } from "./pictures.ts";
 
 type Protobuf = typeof import("npm:@bufbuild/protobuf@2.17.0/wire");
 type Writer = InstanceType<Protobuf["BinaryWriter"]>;
@@ -216,4 +214,93 @@ function encodeRecord(data: Uint8Array): Uint8Array {
   record.set(data, 12);
   view.setUint32(12 + data.byteLength, maskedCrc32c(data), true);
   return record;
+}
+
+// What TensorBoard's histograms hold: counts between limits that grow by a tenth, as TensorFlow's
+// own do (tensorflow/core/lib/histogram/histogram.cc), so that tiny gradients are told apart, too.
+
+/** Counts of values, with the sums that TensorBoard's `HistogramProto` names. */
+interface ValueHistogram {
+  min: number;
+  max: number;
+  /** Number of values. */
+  num: number;
+  sum: number;
+  sumSquares: number;
+  /** Upper limit of each bucket, ascending. A value is in the first whose limit is above it. */
+  limits: number[];
+  /** Number of values in each bucket. */
+  counts: number[];
+}
+
+const LIMITS = (() => {
+  const positive: number[] = [];
+  for (let limit = 1e-12; limit < 1e20; limit *= 1.1) positive.push(limit);
+  positive.push(Number.MAX_VALUE);
+  return Float64Array.of(...positive.map((limit) => -limit).reverse(), 0, ...positive);
+})();
+
+/**
+ * Counts values; of the empty buckets only those between others are kept.
+ *
+ * @throws {RangeError} where there is no value, or one is not finite
+ */
+function countValues(values: ArrayLike<number>): ValueHistogram {
+  if (values.length === 0) throw new RangeError("expected at least one value but got none");
+  const buckets = new Float64Array(LIMITS.length);
+  let [min, max, sum, sumSquares] = [Infinity, -Infinity, 0, 0];
+  for (let i = 0; i < values.length; i++) {
+    const value = values[i]!;
+    if (!Number.isFinite(value)) {
+      throw new RangeError(`expected finite values but got ${value} at ${i} of ${values.length}`);
+    }
+    min = Math.min(min, value);
+    max = Math.max(max, value);
+    sum += value;
+    sumSquares += value * value;
+    buckets[bucketOf(value)]!++;
+  }
+  const begin = bucketOf(min);
+  const end = bucketOf(max) + 1;
+  return {
+    min,
+    max,
+    num: values.length,
+    sum,
+    sumSquares,
+    limits: [...LIMITS.subarray(begin, end)],
+    counts: [...buckets.subarray(begin, end)],
+  };
+}
+
+/** Index of the first limit above a value. */
+function bucketOf(value: number): number {
+  let low = 0;
+  let high = LIMITS.length - 1;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (LIMITS[middle]! > value) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}
+
+// CRC-32C (Castagnoli, RFC 3720 appendix B.4), a byte at a time; TensorBoard's records are small.
+const TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
+  let crc = byte;
+  for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >>> 1) ^ 0x82f63b78 : crc >>> 1;
+  return crc;
+});
+
+/** The CRC-32C of bytes, as an unsigned 32-bit number. */
+export function crc32c(bytes: Uint8Array): number {
+  let crc = 0xffffffff;
+  for (let i = 0; i < bytes.length; i++) crc = (crc >>> 8) ^ TABLE[(crc ^ bytes[i]!) & 0xff]!;
+  return ~crc >>> 0;
+}
+
+/** The CRC-32C as the TFRecord format stores it: turned and shifted, so that a CRC may be CRCed. */
+export function maskedCrc32c(bytes: Uint8Array): number {
+  const crc = crc32c(bytes);
+  return (((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0;
 }

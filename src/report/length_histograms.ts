@@ -1,4 +1,4 @@
-import { AXIS, COLOURS, INK, vegaPicture } from "./vega_picture.ts";
+import { AXIS, COLOURS, INK, vegaPicture } from "./pictures.ts";
 
 /** The lengths of one kind of sequence, such as all source sentences. */
 export interface LengthPanel {

@@ -6,14 +6,15 @@
  *
  * @module
  */
-import { PairTable } from "./pair_table.ts";
-import type { WordCounts } from "./word_counts.ts";
+import { PairTable, type WordCounts } from "./hash_tables.ts";
+import { Heap } from "./heap.ts";
+import { MAX_VOCAB_SIZE } from "./merges.ts";
 
-/** Tokens never grow beyond this many bytes, so that a file of merges cannot ask for more memory. */
-export const MAX_TOKEN_BYTES = 1024;
+/** Tokens never grow beyond this many bytes. */
+const MAX_TOKEN_BYTES = 1024;
 
 /** A merge as it is found. */
-export interface FoundMerge {
+interface FoundMerge {
   /** The two ids that merge. */
   pair: [number, number];
   /** How often they stood side by side. */
@@ -119,9 +120,10 @@ class PairCounts {
   /** Words in which a pair stood when it was made; some may have lost it since. */
   readonly words: number[][] = [];
   readonly #index = new PairTable();
-  readonly #heap: number[] = [];
-  /** Each pair's count as the heap knows it. */
-  readonly #heapCounts: number[] = [];
+  /** The pairs by their counts, as these were when the heap last looked, then by left and right id. */
+  readonly #heap = new Heap(1 << 12);
+  /** Pairs that have been put into the heap. */
+  #enqueued = 0;
 
   add(left: number, right: number, times: number, word: number): void {
     let pair = this.#index.get(left, right);
@@ -144,49 +146,25 @@ class PairCounts {
 
   /** Puts the pairs made since the last call into the heap. */
   enqueueNew(): void {
-    for (let pair = this.#heapCounts.length; pair < this.counts.length; pair++) {
-      this.#heapCounts.push(this.counts[pair]!);
-      let at = this.#heap.push(pair) - 1;
-      while (at > 0 && this.#before(pair, this.#heap[at - 1 >> 1]!)) {
-        this.#heap[at] = this.#heap[at - 1 >> 1]!;
-        at = at - 1 >> 1;
-      }
-      this.#heap[at] = pair;
+    for (; this.#enqueued < this.counts.length; this.#enqueued++) {
+      const pair = this.#enqueued;
+      this.#heap.push(-this.counts[pair]!, this.left[pair]! * MAX_VOCAB_SIZE + this.right[pair]!);
     }
   }
 
   /** Takes the pair that comes first out of the heap; -1 if none is left. */
   takeBest(): number {
-    while (this.#heap.length > 0) {
-      const top = this.#heap[0]!;
-      if (this.#heapCounts[top] === this.counts[top]) {
-        const last = this.#heap.pop()!;
-        if (this.#heap.length > 0) this.#sink(last);
-        return top;
+    const heap = this.#heap;
+    while (heap.size > 0) {
+      const { key, tie } = heap;
+      const right = tie % MAX_VOCAB_SIZE;
+      const pair = this.#index.get((tie - right) / MAX_VOCAB_SIZE, right);
+      if (this.counts[pair] === -key) {
+        heap.pop();
+        return pair;
       }
-      this.#heapCounts[top] = this.counts[top]!;
-      this.#sink(top);
+      heap.replace(-this.counts[pair]!, tie);
     }
     return -1;
-  }
-
-  /** Puts `pair` in the place of the top and moves it down to where it belongs. */
-  #sink(pair: number): void {
-    const heap = this.#heap;
-    let at = 0;
-    for (;;) {
-      let child = at * 2 + 1;
-      if (child >= heap.length) break;
-      if (child + 1 < heap.length && this.#before(heap[child + 1]!, heap[child]!)) child++;
-      if (!this.#before(heap[child]!, pair)) break;
-      heap[at] = heap[child]!;
-      at = child;
-    }
-    heap[at] = pair;
-  }
-
-  #before(a: number, b: number): boolean {
-    return (this.#heapCounts[b]! - this.#heapCounts[a]! || this.left[a]! - this.left[b]! ||
-      this.right[a]! - this.right[b]!) < 0;
   }
 }

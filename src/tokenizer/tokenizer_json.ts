@@ -5,7 +5,7 @@
  */
 import { BytePairTokenizer } from "./byte_pair_tokenizer.ts";
 import { SentencePieceTokenizer } from "./sentencepiece_tokenizer.ts";
-import type { PretrainedTokenizer } from "./tokenizer_base.ts";
+import type { PretrainedTokenizer } from "./tokenizer.ts";
 import { FieldChecks, readTokenizerFile } from "./tokenizer_json_fields.ts";
 
 /**
@@ -41,9 +41,9 @@ import { FieldChecks, readTokenizerFile } from "./tokenizer_json_fields.ts";
  */
 export function tokenizerFromJson(
   value: unknown,
-  source: string = "tokenizer",
+  source?: string,
 ): PretrainedTokenizer {
-  const checks = new FieldChecks(source);
+  const checks = new FieldChecks(source ?? "tokenizer");
   const json = checks.object(value, "file");
   const steps = checks.steps(json.pre_tokenizer, "pre_tokenizer", "pretokenizers");
   return steps.some(({ step }) => step.type === "ByteLevel")

@@ -1,5 +1,5 @@
 /**
- * The bytes of every token, end to end in one array.
+ * Ids, the bytes of their tokens, and the characters that files have for bytes.
  *
  * @module
  */
@@ -80,4 +80,74 @@ export class Vocabulary {
   #range(): string {
     return `an integer from 0 to ${this.size - 1}`;
   }
+}
+
+/** A growing list of ids. */
+export class IdBuffer {
+  /** The ids, and room for more after `length` of them. */
+  data: Uint32Array<ArrayBuffer>;
+  /** Number of ids. */
+  length = 0;
+
+  /** @param capacity room to begin with */
+  constructor(capacity: number) {
+    this.data = new Uint32Array(capacity);
+  }
+
+  /** Makes room for `count` more. */
+  reserve(count: number): void {
+    const needed = this.length + count;
+    if (needed <= this.data.length) return;
+    const grown = new Uint32Array(Math.max(needed, this.data.length * 2));
+    grown.set(this.data.subarray(0, this.length));
+    this.data = grown;
+  }
+
+  /** Appends one id. */
+  push(id: number): void {
+    if (this.length === this.data.length) this.reserve(1);
+    this.data[this.length++] = id;
+  }
+
+  /** A copy of the ids. */
+  toArray(): Uint32Array<ArrayBuffer> {
+    return this.data.slice(0, this.length);
+  }
+}
+
+/**
+ * The character of each byte, by which files of byte-level tokenizers write tokens as text (Radford et al. 2019,
+ * `encoder.py` of the code release): bytes that are printable in Latin-1 are themselves, the others come after U+0100
+ * in order.
+ */
+export const BYTE_CHARACTERS: readonly string[] = makeCharacters();
+
+const BYTES: ReadonlyMap<string, number> = new Map(
+  BYTE_CHARACTERS.map((character, byte) => [character, byte]),
+);
+
+/** The bytes that a text of this alphabet stands for; undefined where a character is not of it. */
+export function bytesOfAlphabet(text: string): Uint8Array | undefined {
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) {
+    const byte = BYTES.get(text[i]!);
+    if (byte === undefined) return undefined;
+    bytes[i] = byte;
+  }
+  return bytes;
+}
+
+/** Bytes as a text of this alphabet. */
+export function textOfBytes(bytes: Uint8Array): string {
+  let text = "";
+  for (const byte of bytes) text += BYTE_CHARACTERS[byte];
+  return text;
+}
+
+function makeCharacters(): string[] {
+  let next = 0x100;
+  return Array.from({ length: 256 }, (_, byte) => {
+    const printable = (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte !== 0xad);
+    return String.fromCharCode(printable ? byte : next++);
+  });
 }

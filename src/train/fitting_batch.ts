@@ -42,7 +42,8 @@ export async function fittingBatch(
   const { sequences, maxBatch = 64, ...setup } = options;
   for (let batch = 2 ** Math.floor(Math.log2(maxBatch)); batch > 1; batch /= 2) {
     if (sequences % batch !== 0) continue;
-    const { total } = gpt2TrainingMemory(config, { ...setup, batch });
+    const { minWorkgroups } = device;
+    const { total } = gpt2TrainingMemory(config, { ...setup, batch, minWorkgroups });
     if (await hasRoom(device, total * SPARE)) return batch;
   }
   return 1;

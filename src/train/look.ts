@@ -6,7 +6,7 @@
 import type { CausalLM } from "../models/causal_lm.ts";
 import type { AttentionObserver } from "../nn/forward_options.ts";
 import { add, cast, sqrt, square, sum } from "../ops/mod.ts";
-import type { AttentionLayer } from "../report/attention_layer.ts";
+import type { AttentionLayer } from "../report/attention_picture.ts";
 import { tensor } from "../tensor/create.ts";
 import { Scope, scoped } from "../tensor/scope.ts";
 import { noGrad } from "../tensor/tape.ts";

@@ -3,6 +3,8 @@
  *
  * @module
  */
+import { matmulSplits } from "../../kernels/gemm/matmul.ts";
+import { matmulParams } from "../../kernels/gemm/params.ts";
 import { BYTES } from "../device/dtype.ts";
 import type { GPT2Config } from "../models/gpt2.ts";
 import { defaultChunkRows } from "../ops/loss.ts";
@@ -17,6 +19,8 @@ export interface TrainingSetup {
   readonly recompute?: boolean | undefined;
   /** Of parameters, gradients and activations; moments and master copies are `f32`. Default: `f32`. */
   readonly dtype?: "f32" | "f16" | undefined;
+  /** The device's: where it is large, long products are computed in parts, which take memory. Default: 1. */
+  readonly minWorkgroups?: number | undefined;
 }
 
 /** Bytes that live on the device while a GPT-2 trains with AdamW. */
@@ -52,6 +56,7 @@ export function gpt2TrainingMemory(config: GPT2Config, setup: TrainingSetup): Tr
   const { vocabSize, maxPositionEmbeddings, hiddenSize } = config;
   const { numHiddenLayers: layers, numAttentionHeads: heads } = config;
   const { batch, context = maxPositionEmbeddings, recompute = false, dtype = "f32" } = setup;
+  const { minWorkgroups = 1 } = setup;
   const bytes = BYTES[dtype];
   const rows = batch * context;
   const state = rows * hiddenSize * bytes; // a tensor (B, T, E)
@@ -63,12 +68,17 @@ export function gpt2TrainingMemory(config: GPT2Config, setup: TrainingSetup): Tr
   const saved = 16 * state + rows * (4 + 2 * heads) * 4;
   const working = saved + 3 * state;
   const kept = recompute ? layers * state : layers * saved;
-  const logits = Math.min(rows, defaultChunkRows(rows, vocabSize)) * vocabSize * 4;
+  const chunk = Math.min(rows, defaultChunkRows(rows, vocabSize));
+  const logits = chunk * vocabSize * 4;
+  // The parts of the product that gives the hidden states' gradient.
+  const product = matmulParams({ m: chunk, n: hiddenSize, k: vocabSize });
+  const splits = matmulSplits(product, minWorkgroups);
+  const parts = splits > 1 ? splits * chunk * hiddenSize * BYTES.f32 : 0;
   const gradients = count * bytes; // side by side, so that all of them are there once one is
   const ofLoss = (rows + vocabSize) * hiddenSize * BYTES.f32; // with respect to its two inputs, in f32
 
   const moments = [
-    kept + 2 * state + ofLoss + logits, // the loss
+    kept + 2 * state + ofLoss + logits + parts, // the loss
     kept + 2 * state + ofLoss + gradients, // its backward pass
     kept + gradients + (recompute ? working + 2 * state : 5 * state), // the last block's
     gradients + (recompute ? 9 : 7) * state, // the first map's, whose output is queries, keys and values together

@@ -46,6 +46,41 @@ await onEachDevice("generate() ends each sequence by itself with a stop id", asy
   model.dispose();
 });
 
+await onEachDevice(
+  "generate() tells of every token, and ends a row that is told to",
+  async (device) => {
+    const model = sharpModel(device);
+    const options = { length: 12, temperature: 0, samples: 2 } as const;
+    const free = await generate(model, PROMPTS, options);
+    const stop = free[2].ids[3];
+    const calls: [number, number][] = [];
+    const found = await generate(model, PROMPTS, {
+      ...options,
+      stopIds: [stop],
+      onToken(row, id) {
+        calls.push([row, id]);
+        if (row === 0) return calls.filter(([r]) => r === 0).length < 5;
+      },
+    });
+    assert.deepEqual(found[0], { ids: free[0].ids.slice(0, 5), ended: "stop" });
+    assert.equal(found[1].ids.at(-1) === stop || found[1].ids.length === 12, true);
+    assert.equal(found[2].ids.at(-1), stop);
+    // Step by step, and in each step row by row.
+    const wanted: [number, number][] = [];
+    for (let step = 0; step < 12; step++) {
+      found.forEach(({ ids }, row) => step < ids.length && wanted.push([row, ids[step]]));
+    }
+    assert.deepEqual(calls, wanted);
+    const before = device.memory().live;
+    const onToken = () => {
+      throw new Error("enough");
+    };
+    await assert.rejects(generate(model, PROMPTS, { ...options, onToken }), /^Error: enough$/);
+    assert.equal(device.memory().live, before);
+    model.dispose();
+  },
+);
+
 await onEachDevice("generate() repeats with its seed and leaves no byte behind", async (device) => {
   const model = sharpModel(device);
   const options: GenerateOptions = {

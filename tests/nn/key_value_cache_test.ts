@@ -149,3 +149,27 @@ await onEachDevice("KeyValueCache refuses what it cannot hold", (device) => {
   );
   gpt.dispose();
 });
+
+await onEachDevice("a truncated cache goes on from its new end", async (device) => {
+  using _scope = new Scope();
+  const gpt = model(device);
+  using cache = gpt.createCache(2);
+  const rows = [draw(20, 1), draw(20, 2)];
+  gpt.nextLogits(batch(device, rows), { cache });
+  cache.truncate(7);
+  assert.equal(cache.length, 7);
+  const part = rows.map((row) => row.slice(3, 9));
+  const whole = rows.map((row, b) => [...row.slice(0, 7), ...part[b]]);
+  await assertTensorsClose(
+    gpt.nextLogits(batch(device, part), { cache }),
+    gpt.nextLogits(batch(device, whole)),
+  );
+  assert.throws(() => cache.truncate(14), {
+    name: "RangeError",
+    message: "KeyValueCache: expected a length from 0 to 13 but got 14",
+  });
+  cache.clear();
+  cache.extend(3, [3, 1]);
+  assert.throws(() => cache.truncate(1), /rows of unequal length cannot be truncated/);
+  gpt.dispose();
+});

@@ -16,7 +16,7 @@ import { loadModel } from "../../src/pretrained/load_model.ts";
 import { loadTokenizer } from "../../src/pretrained/load_tokenizer.ts";
 import { saveModel } from "../../src/pretrained/save_model.ts";
 import { END_OF_TEXT } from "../../src/tokenizer/gpt2_tokenizer.ts";
-import { BYTE_CHARACTERS } from "../../src/tokenizer/tokenizer_json_alphabet.ts";
+import { BYTE_CHARACTERS } from "../../src/tokenizer/vocabulary.ts";
 import { readTensors } from "../../src/tensor/tensor.ts";
 import { assertSame } from "../support/compare.ts";
 

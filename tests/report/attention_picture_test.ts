@@ -2,10 +2,12 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { decode } from "npm:fast-png@8.0.0";
 import { XMLParser, XMLValidator } from "npm:fast-xml-parser@5.12.1";
-import type { AttentionLayer } from "../../src/report/attention_layer.ts";
-import { attentionPicture } from "../../src/report/attention_picture.ts";
-import { attentionPng } from "../../src/report/attention_png.ts";
-import { axisLabels, visibleText } from "../../src/report/axis_labels.ts";
+import {
+  type AttentionLayer,
+  attentionPicture,
+  attentionPng,
+} from "../../src/report/attention_picture.ts";
+import { axisLabels, visibleText } from "../../src/report/heat_map.ts";
 
 /** Even causal attention, which every row of a mask sums to 1. */
 function causal(name: string, heads: number, size: number): AttentionLayer {

@@ -3,9 +3,8 @@ import { Buffer } from "node:buffer";
 import { join } from "node:path";
 // Reads the files with other code than wrote them, by the field numbers of TensorFlow's .proto files.
 import protobuf from "npm:protobufjs@8.8.1";
-import { crc32c, maskedCrc32c } from "../../src/report/crc32c.ts";
-import { EventFile } from "../../src/report/event_file.ts";
-import { encodePng } from "../../src/report/png.ts";
+import { crc32c, EventFile, maskedCrc32c } from "../../src/report/event_file.ts";
+import { encodePng } from "../../src/report/pictures.ts";
 
 const { root } = protobuf.parse(
   `

@@ -3,11 +3,10 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { join } from "node:path";
 import { decode } from "npm:fast-png@8.0.0";
-import type { AttentionLayer } from "../../src/report/attention_layer.ts";
-import { attentionPicture } from "../../src/report/attention_picture.ts";
+import { type AttentionLayer, attentionPicture } from "../../src/report/attention_picture.ts";
 import { type Curve, type CurvePanel, curvesSvg } from "../../src/report/curves.ts";
 import { EventFile } from "../../src/report/event_file.ts";
-import { formatTable } from "../../src/report/table.ts";
+import { formatTable } from "../../src/report/format.ts";
 
 const panel = (values: number[], more: Partial<Curve> = {}): CurvePanel => ({
   yLabel: "loss",

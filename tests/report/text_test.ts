@@ -1,8 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { formatBytes, formatCount, formatDuration } from "../../src/report/format.ts";
+import { formatBytes, formatCount, formatDuration, formatTable } from "../../src/report/format.ts";
 import { openProgress } from "../../src/report/progress.ts";
-import { formatTable } from "../../src/report/table.ts";
 import { TextLog } from "../../src/report/text_log.ts";
 
 Deno.test("formatDuration() stays readable when durations are short or long", () => {

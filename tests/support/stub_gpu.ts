@@ -26,6 +26,12 @@ interface StubBuffer {
   readonly uniform: boolean;
 }
 
+interface StubBinding {
+  readonly buffer: StubBuffer;
+  readonly offset?: number;
+  readonly size: number;
+}
+
 type StubGroup = { readonly bytes: number };
 
 /** See the module's text. */
@@ -87,11 +93,15 @@ export class StubGpu {
 
   #bindGroup({ entries }: GPUBindGroupDescriptor): StubGroup {
     this.counts.bindGroups++;
-    let bytes = 0;
+    // What is bound twice, such as a tensor that holds queries, keys and values, counts once.
+    const ranges = new Map<StubBuffer, Map<number, number>>();
     for (const { resource } of entries) {
-      const { buffer, size } = resource as unknown as { buffer: StubBuffer; size: number };
-      if (!buffer.uniform) bytes += size;
+      const { buffer, offset = 0, size } = resource as unknown as StubBinding;
+      if (buffer.uniform) continue;
+      ranges.getOrInsertComputed(buffer, () => new Map()).set(offset, size);
     }
+    let bytes = 0;
+    for (const sizes of ranges.values()) for (const size of sizes.values()) bytes += size;
     return { bytes };
   }
 

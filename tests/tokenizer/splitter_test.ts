@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { Tiktoken } from "npm:tiktoken@1.0.22";
-import { BYTE_CHARACTERS } from "../../src/tokenizer/tokenizer_json_alphabet.ts";
-import { byteLevelJson } from "../../src/tokenizer/tokenizer_json_byte_level.ts";
+import { BYTE_CHARACTERS } from "../../src/tokenizer/vocabulary.ts";
+import { byteLevelJson } from "../../src/tokenizer/tokenizer_json_fields.ts";
 import { BytePairTokenizer } from "../../src/tokenizer/byte_pair_tokenizer.ts";
 import {
   GPT2_PATTERN,

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { BytePairTokenizer } from "../../src/tokenizer/byte_pair_tokenizer.ts";
 import { GPT2Tokenizer } from "../../src/tokenizer/gpt2_tokenizer.ts";
-import { StreamDecoder } from "../../src/tokenizer/stream_decoder.ts";
+import { StreamDecoder } from "../../src/tokenizer/tokenizer.ts";
 import { randomText, seededRandom } from "./texts.ts";
 
 const gpt2 = new GPT2Tokenizer();

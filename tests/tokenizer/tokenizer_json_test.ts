@@ -1,12 +1,15 @@
 // Tokenizers out of tokenizer.json give the ids of those who wrote the files.
 import assert from "node:assert/strict";
-import { TokenizerFormatError } from "../../src/tokenizer/tokenizer.ts";
+import {
+  SpecialTokenError,
+  type Tokenizer,
+  TokenizerFormatError,
+} from "../../src/tokenizer/tokenizer.ts";
 import { BytePairTokenizer } from "../../src/tokenizer/byte_pair_tokenizer.ts";
 import { GPT2Tokenizer } from "../../src/tokenizer/gpt2_tokenizer.ts";
 import { GPT2_PATTERN, GPT4_PATTERN } from "../../src/tokenizer/splitter.ts";
-import { SpecialTokenError, type Tokenizer } from "../../src/tokenizer/tokenizer.ts";
 import { loadTokenizerJson, tokenizerFromJson } from "../../src/tokenizer/tokenizer_json.ts";
-import { BYTE_CHARACTERS } from "../../src/tokenizer/tokenizer_json_alphabet.ts";
+import { BYTE_CHARACTERS } from "../../src/tokenizer/vocabulary.ts";
 import { mobyDick, randomText, seededRandom } from "./texts.ts";
 import { assertSame } from "../support/compare.ts";
 

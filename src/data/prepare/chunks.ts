@@ -1,8 +1,10 @@
-// A corpus file in pieces that threads can tokenize, each with the place to go on from after it.
+// A corpus file in pieces that threads can tokenize, each with the place to go on from after it: the rows of parquet, and
+// the bytes of a text file, decompressed where its name ends in .gz or .zst, and cut where it does no harm.
+import { FileFormatError } from "../../io/errors.ts";
+import { stream, zlib } from "../../io/node_builtins.ts";
 import { END_OF_TEXT } from "../../tokenizer/gpt2_tokenizer.ts";
 import { ParquetTexts } from "../parquet.ts";
-import type { Place } from "./manifest.ts";
-import { cutAtLine, cutAtWord, readPieces } from "./text_stream.ts";
+import type { Place } from "./shard_stream.ts";
 import type { Work } from "./work.ts";
 
 /** A piece of a corpus file. */
@@ -29,7 +31,7 @@ export function kindOf(name: string): Kind | undefined {
 }
 
 /** How a file is read. */
-export interface ChunkOptions {
+interface ChunkOptions {
   /** Column of parquet, or field of JSON, with the texts. */
   field: string;
   /** Where to begin; the empty place is the beginning. */
@@ -107,4 +109,249 @@ const END = new TextEncoder().encode(END_OF_TEXT);
 
 function endsDocument(bytes: Uint8Array): boolean {
   return END.every((byte, i) => bytes[bytes.length - END.length + i] === byte);
+}
+
+/** A piece of a file. */
+export interface Piece {
+  /** Its bytes, which belong to the caller. */
+  bytes: Uint8Array<ArrayBuffer>;
+  /** Where they begin, in decompressed bytes. */
+  offset: number;
+  /** Bytes of the file that have been read for it and those before it. */
+  fileBytes: number;
+}
+
+/** Finds the last place in `bytes` to cut at, the length of the first part; 0 where there is none. */
+export type Cut = (bytes: Uint8Array) => number;
+
+/** Options of {@linkcode readPieces}. */
+interface PieceOptions {
+  /** Decompressed bytes to leave out at the beginning. */
+  offset: number;
+  /** Where a piece may end. */
+  cut: Cut;
+  /** Bytes of a piece, more only where there is no place to cut; 4 MiB by default. */
+  size?: number;
+  /** Bytes without a place to cut that are an error; 32 MiB by default, which takes ten times as much to tokenize. */
+  longest?: number;
+}
+
+const NEWLINE = 0x0a;
+const BLANK = 0x20;
+
+/**
+ * Reads a text file in pieces.
+ *
+ * @throws {FileFormatError} where it is not compressed as its name says, is cut short, or has no place to cut
+ * for too long
+ */
+export async function* readPieces(path: string, options: PieceOptions): AsyncGenerator<Piece> {
+  const { cut, size = 4 * 2 ** 20, longest = 32 * 2 ** 20 } = options;
+  let { offset } = options;
+  let held: Uint8Array<ArrayBuffer> = new Uint8Array(size);
+  let length = 0;
+  let fileBytes = 0;
+  for await (const part of readDecompressed(path, offset, (count) => fileBytes = count)) {
+    for (let rest = part; rest.length > 0;) {
+      if (length === held.length) held = grown(held, length, path, offset, longest);
+      const count = Math.min(rest.length, held.length - length);
+      held.set(rest.subarray(0, count), length);
+      length += count;
+      rest = rest.subarray(count);
+      if (length < held.length) continue;
+      const end = cut(held);
+      if (end === 0) continue; // it grows with the next bytes
+      yield { bytes: held.slice(0, end), offset, fileBytes };
+      const left = held.subarray(end);
+      held = new Uint8Array(Math.max(size, 2 * left.length));
+      held.set(left);
+      length = left.length;
+      offset += end;
+    }
+  }
+  if (length > 0) yield { bytes: held.slice(0, length), offset, fileBytes };
+}
+
+/** After the last line end. */
+export function cutAtLine(bytes: Uint8Array): number {
+  return bytes.lastIndexOf(NEWLINE) + 1;
+}
+
+/**
+ * Between something that is no white space and a blank or line end after it: there GPT-2's pattern always begins
+ * a new word, so that the tokens of the parts are those of the whole.
+ */
+export function cutAtWord(bytes: Uint8Array): number {
+  for (let i = bytes.length - 1; i > 0; i--) {
+    if (bytes[i] !== NEWLINE && bytes[i] !== BLANK) continue;
+    let start = i - 1;
+    while (start > 0 && i - start < 4 && (bytes[start]! & 0xc0) === 0x80) start--;
+    if (!WHITE_SPACE.test(decoder.decode(bytes.subarray(start, i)))) return i;
+  }
+  return 0;
+}
+
+const WHITE_SPACE = /[\s\p{White_Space}]/u;
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+
+function grown(
+  held: Uint8Array<ArrayBuffer>,
+  length: number,
+  file: string,
+  offset: number,
+  longest: number,
+): Uint8Array<ArrayBuffer> {
+  if (length >= longest) {
+    throw new FileFormatError(`has no line end or blank to cut at in ${length} bytes`, {
+      file,
+      offset,
+    });
+  }
+  const larger = new Uint8Array(Math.min(longest, 2 * length));
+  larger.set(held);
+  return larger;
+}
+
+/** The bytes from `offset` on; `onRead` is told how much of the file has been read. */
+async function* readDecompressed(
+  path: string,
+  offset: number,
+  onRead: (fileBytes: number) => void,
+): AsyncGenerator<Uint8Array> {
+  using file = await Deno.open(path, { read: true });
+  const compression = /\.(gz|zst)$/.exec(path)?.[1];
+  let read = 0;
+  if (compression === undefined) read = await file.seek(offset, Deno.SeekMode.Start);
+  const raw = async function* (): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+    for (;;) {
+      const bytes = new Uint8Array(2 ** 16);
+      const count = await file.read(bytes);
+      if (count === null) return;
+      onRead(read += count);
+      yield bytes.subarray(0, count);
+    }
+  };
+  if (compression === undefined) return yield* raw();
+
+  let skipped = 0;
+  try {
+    for await (const part of compression === "gz" ? gunzipped(raw()) : unzstd(raw())) {
+      const skip = Math.min(part.length, offset - skipped);
+      skipped += skip;
+      if (skip < part.length) yield part.subarray(skip);
+    }
+  } catch (cause) {
+    if (cause instanceof FileFormatError) throw cause;
+    throw new FileFormatError(
+      `is not a complete .${compression} file: ${(cause as Error).message ?? cause}`,
+      { file: path, offset: read, cause },
+    );
+  }
+}
+
+// node:zlib reads files of several members one after the other, as `cat a.gz b.gz` makes them.
+async function* gunzipped(raw: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  const source = stream.Readable.from(raw);
+  const unzip = zlib.createGunzip();
+  source.on("error", (error) => unzip.destroy(error));
+  yield* source.pipe(unzip);
+}
+
+// Zstandard by node:zlib, which in Deno 2.9 ends silently after the first of several frames, and does not say when a
+// frame is cut short. So the frames are told apart here. Format: RFC 8878, section 3.1.
+
+const MAGIC = 0xfd2fb528;
+const SKIPPABLE = 0x184d2a50; // and the 15 after it
+const RLE = 1, RESERVED = 3;
+
+/**
+ * The decompressed bytes of one frame after the other.
+ *
+ * @throws {Error} where a frame is foreign, damaged or cut short
+ */
+async function* unzstd(raw: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  const reader = new ByteReader(raw);
+  while (await reader.has(1)) {
+    const magic = viewOf(await reader.take(4)).getUint32(0, true);
+    if ((magic & 0xfffffff0) >>> 0 === SKIPPABLE) {
+      const length = viewOf(await reader.take(4)).getUint32(0, true);
+      for await (const _ of reader.parts(length));
+    } else if (magic === MAGIC) {
+      const source = stream.Readable.from(frame(reader));
+      const unzip = zlib.createZstdDecompress();
+      source.on("error", (error) => unzip.destroy(error));
+      yield* source.pipe(unzip);
+    } else {
+      throw new Error(`expected a frame but found ${magic.toString(16)}`);
+    }
+  }
+}
+
+/** The bytes of a frame, whose magic number has been taken. */
+async function* frame(reader: ByteReader): AsyncGenerator<Uint8Array> {
+  const magic = new Uint8Array(4);
+  viewOf(magic).setUint32(0, MAGIC, true);
+  yield magic;
+  const descriptor = await reader.take(1);
+  yield descriptor;
+  const [flags = 0] = descriptor;
+  const single = (flags >> 5) & 1;
+  const sizeBytes = flags >> 6 ? 1 << (flags >> 6) : single;
+  yield await reader.take(1 - single + [0, 1, 2, 4][flags & 3]! + sizeBytes);
+  for (let last = false; !last;) {
+    const header = await reader.take(3);
+    yield header;
+    const bits = header[0]! | header[1]! << 8 | header[2]! << 16;
+    const type = (bits >> 1) & 3;
+    if (type === RESERVED) throw new Error("a block of an unknown type");
+    last = (bits & 1) === 1;
+    yield* reader.parts(type === RLE ? 1 : bits >> 3);
+  }
+  if (flags & 4) yield await reader.take(4); // a checksum
+}
+
+/** Bytes taken from a stream by numbers. */
+class ByteReader {
+  readonly #raw: AsyncIterator<Uint8Array>;
+  #held: Uint8Array = new Uint8Array(0);
+
+  constructor(raw: AsyncIterable<Uint8Array>) {
+    this.#raw = raw[Symbol.asyncIterator]();
+  }
+
+  /** Whether so many are left, a few. */
+  async has(count: number): Promise<boolean> {
+    while (this.#held.length < count) {
+      const { done, value } = await this.#raw.next();
+      if (done) return false;
+      const longer = new Uint8Array(this.#held.length + value.length);
+      longer.set(this.#held);
+      longer.set(value, this.#held.length);
+      this.#held = longer;
+    }
+    return true;
+  }
+
+  /** The next few. */
+  async take(count: number): Promise<Uint8Array> {
+    if (!await this.has(count)) throw new Error("ends inside a frame");
+    const taken = this.#held.slice(0, count);
+    this.#held = this.#held.subarray(count);
+    return taken;
+  }
+
+  /** The next so many, as they come. */
+  async *parts(count: number): AsyncGenerator<Uint8Array> {
+    while (count > 0) {
+      if (!await this.has(1)) throw new Error("ends inside a frame");
+      const part = this.#held.slice(0, count);
+      this.#held = this.#held.subarray(part.length);
+      count -= part.length;
+      yield part;
+    }
+  }
+}
+
+function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }

@@ -7,10 +7,14 @@ import { basename, join } from "../../io/node_builtins.ts";
 import { removeStrayTemporaries } from "../../io/atomic_file.ts";
 import { toPath } from "../../io/byte_source.ts";
 import { type Chunk, kindOf, readChunks } from "./chunks.ts";
-import { type Manifest, readManifest, writeManifest } from "./manifest.ts";
-import { TokenizerPool } from "./pool.ts";
-import { shardPaths, ShardStream } from "./shard_stream.ts";
-import type { Tokenized } from "./work.ts";
+import {
+  type Manifest,
+  readManifest,
+  shardPaths,
+  ShardStream,
+  writeManifest,
+} from "./shard_stream.ts";
+import { type Tokenized, TokenizerPool } from "./work.ts";
 
 /** A file of a corpus that is brought here when its turn comes. */
 export interface CorpusFile {

@@ -9,7 +9,7 @@ import { PYARROW_FILES } from "./parquet_files.ts";
 import { type Encoding, parquetWriteBuffer } from "./parquet_writer.ts";
 import { parseJsonLines, textField } from "../../../src/data/jsonl.ts";
 import { ParquetTexts } from "../../../src/data/parquet.ts";
-import { cutAtLine, readPieces } from "../../../src/data/prepare/text_stream.ts";
+import { cutAtLine, readPieces } from "../../../src/data/prepare/chunks.ts";
 import { readSentencePairs } from "../../../src/data/translation_pairs.ts";
 import { type Format, holds } from "../format.ts";
 import { mutateBytes, mutateJsonText } from "../mutations.ts";

@@ -6,9 +6,8 @@
  */
 import { Buffer } from "node:buffer";
 import protobuf from "npm:protobufjs@8.8.1";
-import { maskedCrc32c } from "../../../src/report/crc32c.ts";
-import { EventFile } from "../../../src/report/event_file.ts";
-import { encodePng } from "../../../src/report/png.ts";
+import { EventFile, maskedCrc32c } from "../../../src/report/event_file.ts";
+import { encodePng } from "../../../src/report/pictures.ts";
 import { type Format, holds } from "../format.ts";
 import { mutateBytes } from "../mutations.ts";
 import type { Chance } from "../random.ts";

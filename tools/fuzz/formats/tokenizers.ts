@@ -9,7 +9,7 @@ import { GPT4_PATTERN } from "../../../src/tokenizer/splitter.ts";
 import { TextVocabulary } from "../../../src/tokenizer/text_vocabulary.ts";
 import type { Tokenizer } from "../../../src/tokenizer/tokenizer.ts";
 import { loadTokenizerJson } from "../../../src/tokenizer/tokenizer_json.ts";
-import { BYTE_CHARACTERS } from "../../../src/tokenizer/tokenizer_json_alphabet.ts";
+import { BYTE_CHARACTERS } from "../../../src/tokenizer/vocabulary.ts";
 import { AT_KEY, type Format, holds } from "../format.ts";
 import { mutateBytes, mutateJsonText } from "../mutations.ts";
 import type { Chance } from "../random.ts";

@@ -1,13 +1,13 @@
 /**
- * Which two tokens merge into which third: the part in which tokenizers differ. Everything else
- * about byte pair encoding is in `merge_engine.ts`.
+ * Byte pair encoding (Sennrich et al., "Neural Machine Translation of Rare Words with Subword Units", 2016): merge the two
+ * neighbours whose merge comes first, the leftmost of equals, until no two merge. Over bytes it begins with one token a
+ * byte, as in GPT-2; over characters as in SentencePiece.
  *
  * @module
  */
-import { hashBytes, sameBytes, spread } from "./hash.ts";
-import type { PairTable } from "./pair_table.ts";
-import { textOfBytes } from "./tokenizer_json_alphabet.ts";
-import type { Vocabulary } from "./vocabulary.ts";
+import { hashBytes, type PairTable, sameBytes, spread } from "./hash_tables.ts";
+import { Heap } from "./heap.ts";
+import { type IdBuffer, textOfBytes, type Vocabulary } from "./vocabulary.ts";
 
 /**
  * The merges of a tokenizer, in numbers of which the lower merges first: a token's number is its id, or another one
@@ -160,5 +160,103 @@ export class VocabularyMergeRules implements MergeRules {
       ) return id;
       slot = slot + 1 & this.#mask;
     }
+  }
+}
+
+/** Words up to this many bytes look at all pairs for each merge; longer ones keep a heap. */
+const SHORT = 48;
+/** Higher than any id. */
+const NO_MERGE = 0x7fffffff;
+
+/** Highest number of ids that {@linkcode MergeEngine} takes. */
+export const MAX_VOCAB_SIZE: number = 2 ** 21;
+
+/** Encodes words by the merges it was made with. */
+export class MergeEngine {
+  readonly #rules: MergeRules;
+  readonly #ids = new Int32Array(SHORT);
+  /** What position i and its right neighbour merge into. */
+  readonly #merged = new Int32Array(SHORT);
+
+  /** @param rules which pairs merge */
+  constructor(rules: MergeRules) {
+    this.#rules = rules;
+  }
+
+  /** Appends the ids of `bytes[start..end)` to `out` and tells how many they are. */
+  encodeWord(bytes: Uint8Array, start: number, end: number, out: IdBuffer): number {
+    const before = out.length;
+    const whole = this.#rules.whole(bytes, start, end);
+    if (whole >= 0) out.push(whole);
+    else if (end - start <= SHORT) this.#mergeShort(bytes, start, end, out);
+    else this.mergeLong(this.#numbersOf(bytes, start, end), out);
+    return out.length - before;
+  }
+
+  #mergeShort(bytes: Uint8Array, start: number, end: number, out: IdBuffer): void {
+    const ids = this.#ids, merged = this.#merged;
+    let count = end - start;
+    for (let i = 0; i < count; i++) ids[i] = this.#rules.byteIds[bytes[start + i]!]!;
+    for (let i = 0; i + 1 < count; i++) merged[i] = this.#mergeOf(ids[i]!, ids[i + 1]!);
+    while (count > 1) {
+      let best = 0;
+      for (let i = 1; i + 1 < count; i++) if (merged[i]! < merged[best]!) best = i;
+      if (merged[best] === NO_MERGE) break;
+      ids[best] = merged[best]!;
+      count--;
+      for (let i = best + 1; i < count; i++) {
+        ids[i] = ids[i + 1]!;
+        merged[i - 1] = merged[i]!;
+      }
+      if (best + 1 < count) merged[best] = this.#mergeOf(ids[best]!, ids[best + 1]!);
+      if (best > 0) merged[best - 1] = this.#mergeOf(ids[best - 1]!, ids[best]!);
+    }
+    out.reserve(count);
+    for (let i = 0; i < count; i++) out.data[out.length++] = ids[i]!;
+  }
+
+  /**
+   * Appends what a row of token numbers merges into, as numbers. In n log n: the parts are a linked list, their merges a
+   * heap.
+   */
+  mergeLong(numbers: Int32Array, out: IdBuffer): void {
+    const count = numbers.length;
+    const next = new Int32Array(count), previous = new Int32Array(count);
+    // A part's merge as it stands; a heap entry that says otherwise is out of date.
+    const merged = new Int32Array(count).fill(NO_MERGE);
+    const heap = new Heap(count);
+    const consider = (at: number): void => {
+      merged[at] = next[at]! < count ? this.#mergeOf(numbers[at]!, numbers[next[at]!]!) : NO_MERGE;
+      if (merged[at] !== NO_MERGE) heap.push(merged[at], at);
+    };
+    for (let i = 0; i < count; i++) {
+      next[i] = i + 1;
+      previous[i] = i - 1;
+    }
+    for (let i = 0; i < count; i++) consider(i);
+    while (heap.size > 0) {
+      const { key, tie: at } = heap;
+      heap.pop();
+      if (merged[at] !== key) continue;
+      const right = next[at]!;
+      numbers[at] = key;
+      merged[right] = NO_MERGE;
+      next[at] = next[right]!;
+      if (next[at]! < count) previous[next[at]!] = at;
+      consider(at);
+      if (previous[at]! >= 0) consider(previous[at]!);
+    }
+    for (let i = 0; i < count; i = next[i]!) out.push(numbers[i]!);
+  }
+
+  #numbersOf(bytes: Uint8Array, start: number, end: number): Int32Array {
+    const numbers = new Int32Array(end - start);
+    for (let i = 0; i < numbers.length; i++) numbers[i] = this.#rules.byteIds[bytes[start + i]!]!;
+    return numbers;
+  }
+
+  #mergeOf(left: number, right: number): number {
+    const id = this.#rules.merge(left, right);
+    return id < 0 ? NO_MERGE : id;
   }
 }
