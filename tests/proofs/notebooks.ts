@@ -1,7 +1,7 @@
 // The notebooks run from start to end in Deno's kernel, by Debian's jupyter-nbconvert.
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
-import { inFolder } from "../../tests/support/examples.ts";
+import { inFolder } from "../support/examples.ts";
 
 interface Output {
   output_type: string;
