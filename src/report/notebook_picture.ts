@@ -4,6 +4,11 @@
  * @module
  */
 
+/** What the kernel adds to `Deno`; its types come with `--unstable` alone. */
+interface Jupyter {
+  broadcast(type: string, content: Readonly<Record<string, unknown>>): Promise<void>;
+}
+
 /**
  * An SVG, such as `curvesSvg` and `attentionPicture` draw, that a notebook shows where it is a cell's last value; `text` stands
  * where there are no pictures.
@@ -24,18 +29,22 @@ export class NotebookPicture {
 
   /** What the notebook takes. */
   [Symbol.for("Jupyter.display")](): { "text/plain": string; "image/svg+xml": string } {
-    return { "text/plain": this.text, "image/svg+xml": this.svg };
+    return this.#display();
   }
 
-  /** Shows the picture below the running cell, or puts `svg` in the place of the one that stands there. */
+  /** Shows the picture below the running cell, or puts `svg` in the place of the one that stands there; in a notebook only. */
   async show(svg: string = this.svg): Promise<void> {
     this.svg = svg;
-    const data = this[Symbol.for("Jupyter.display") as never] as () => Record<string, string>;
-    await Deno.jupyter.broadcast(this.#shown ? "update_display_data" : "display_data", {
-      data: data.call(this),
+    const { jupyter } = Deno as unknown as { jupyter: Jupyter };
+    await jupyter.broadcast(this.#shown ? "update_display_data" : "display_data", {
+      data: this.#display(),
       metadata: {},
       transient: { display_id: this.#id },
     });
     this.#shown = true;
+  }
+
+  #display(): { "text/plain": string; "image/svg+xml": string } {
+    return { "text/plain": this.text, "image/svg+xml": this.svg };
   }
 }
