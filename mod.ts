@@ -243,5 +243,6 @@ export {
 } from "./src/report/format.ts";
 export { type Curve, type CurvePanel, type CurvesOptions, curvesSvg } from "./src/report/curves.ts";
 export * from "./src/report/length_histograms.ts";
+export { NotebookPicture } from "./src/report/notebook_picture.ts";
 export * from "./src/report/progress.ts";
 export { TextLog, type TextLogOptions } from "./src/report/text_log.ts";

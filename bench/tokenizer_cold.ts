@@ -1,5 +1,5 @@
 /**
- * One tokenizer's first call in this process, for `tokenizer_bench.ts`, which starts it:
+ * One tokenizer's first call in this process, for `compare_tokenizer.ts`, which starts it:
  * `deno run -A bench/tokenizer_cold.ts <tokenizer>`, the text on standard input. Prints the
  * milliseconds of loading and of the first call.
  */

@@ -43,9 +43,10 @@ async function run(args: string[], echo: boolean): Promise<{ success: boolean; t
   }).spawn();
   let text = "";
   const collect = async (stream: ReadableStream<Uint8Array>) => {
-    for await (const part of stream.pipeThrough(new TextDecoderStream())) {
-      text += part;
-      if (echo) Deno.stdout.writeSync(new TextEncoder().encode(part));
+    const decoder = new TextDecoder();
+    for await (const part of stream) {
+      text += decoder.decode(part, { stream: true });
+      if (echo) Deno.stdout.writeSync(part);
     }
   };
   const [{ success }] = await Promise.all([

@@ -32,7 +32,7 @@ fn main(
     let v = F(x[i]) - shift;
     if (LOG) {
       // Two subtractions: shift + logSum would round logSum away where the shift is large.
-      y[i] = Y(v - logSum);
+      y[i] = Y(nansIf(v - logSum, rowSum == 0.0)); // a row of -Infinity alone; log(0) need not be -Infinity
     } else {
       y[i] = Y(exp(v) * scale);
     }

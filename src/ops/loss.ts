@@ -27,6 +27,7 @@ import {
   add,
   cast,
   div,
+  less,
   log,
   maximum,
   mul,
@@ -34,6 +35,7 @@ import {
   type Operand,
   square,
   sub,
+  where,
 } from "./elementwise.ts";
 import { copyRun, part, placeFor, sumColumns } from "./launch.ts";
 import { launchMatmul } from "./matmul.ts";
@@ -399,10 +401,10 @@ export function binaryCrossEntropy(p: Tensor, target: Tensor, options: LossOptio
       cast(binaryCrossEntropy(cast(p, "f32"), cast(target, "f32"), options), "f16")
     );
   }
-  const logarithms = (p: Tensor): [yes: Tensor, no: Tensor] => [
-    maximum(log(p), -100),
-    maximum(log(sub(1, p)), -100),
-  ];
+  // Drivers may take numbers below the smallest normal one for 0, and the logarithm of 0 for that of the smallest.
+  const logOf = (p: Tensor): Tensor =>
+    where(less(p, 2 ** -126), constant(p.device, [], -100, p.dtype), maximum(log(p), -100));
+  const logarithms = (p: Tensor): [yes: Tensor, no: Tensor] => [logOf(p), logOf(sub(1, p))];
   return scoped(() => {
     const losses = noGrad(() => {
       const [yes, no] = logarithms(p);

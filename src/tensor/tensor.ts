@@ -299,6 +299,11 @@ export class Tensor implements Binding, Disposable {
     return `${formatValues(viewOf(this.dtype, bytes.buffer, 0, this.size), this.shape)}\n${this}`;
   }
 
+  /** What a notebook (`deno jupyter`) shows for a tensor: the values, shape, dtype and device. */
+  async [Symbol.for("Jupyter.display")](): Promise<{ "text/plain": string }> {
+    return { "text/plain": this.#disposed ? `${this}, disposed` : await this.format() };
+  }
+
   /** Gives the memory back, once no other tensor uses it. Doing it twice does nothing. */
   dispose(): void {
     if (this.#disposed) return;

@@ -52,7 +52,7 @@ export const cases: Case[] = [
     )
   ),
   summed([2, 0, 3], 0, { name: "of nothing" }),
-  summed([64, 37, 1], 0, { name: "over the binding limit", limit: 4096 }),
+  summed([256, 64, 1], 0, { name: "over the binding limit", limit: 16_384 }),
   summed([1, 70, 1], 1, { name: "f16", tolerance: 1e-3 }, Float16Array.from(random(70))),
   summed([2, 5, 1], 0, { name: "i32" }, Int32Array.of(-7, 2, 100000, -3, 4, 1, 2, 3, 4, 5)),
   {

@@ -3,7 +3,7 @@
  * by FFI against onnxruntime, and WebGPU against jax-js and TensorFlow.js on the same adapter. Every contender
  * is a process of its own, they are timed in turns, and ratios are of medians; above 1, dinograd is faster.
  *
- * `deno bench -A bench/matmul_bench.ts`; with `deno run -A` a part may be named: `wasm`, `blas` or `webgpu`.
+ * `deno run -A bench/compare_matmul.ts`, where a part may be named: `wasm`, `blas` or `webgpu`.
  */
 import { type Contender, type ContenderOptions, formatTable } from "./peers/contender.ts";
 import { CPU, CPU_WITH_BLAS, JAX_WASM, JAX_WEBGPU, ONNX, TENSORFLOW, WEBGPU } from "./peers/all.ts";

@@ -4,7 +4,7 @@
  * of its own. All start from the same weights and must find the same ids. Every contender is a process of its
  * own, they are timed in turns, and ratios are of medians; above 1, dinograd is faster.
  *
- * `deno bench -A bench/decode_bench.ts`; with `deno run -A` a part may be named: `cpu` or `webgpu`.
+ * `deno run -A bench/compare_decode.ts`, where a part may be named: `cpu` or `webgpu`.
  */
 import { CPU, CPU_WITH_BLAS, TENSORFLOW_WASM, WEBGPU } from "./peers/all.ts";
 import { type Contender, formatTable, inTurns, startAll } from "./peers/contender.ts";

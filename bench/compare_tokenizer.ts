@@ -2,7 +2,7 @@
  * GPT-2 encoding against npm's tokenizers, warm and in fresh processes, and training of 500 merges.
  * All on one thread; medians of interleaved runs; a ratio above 1 means dinograd is faster.
  *
- * `deno bench -A bench/tokenizer_bench.ts` or `deno run -A bench/tokenizer_bench.ts [text file]`;
+ * `deno run -A bench/compare_tokenizer.ts [text file]`;
  * the default text is `shakespeare.txt` in `DINOGRAD_DATA` or in `../shared/data`.
  */
 import { BytePairTokenizer } from "../src/tokenizer/byte_pair_tokenizer.ts";

@@ -4,7 +4,7 @@
  * the same adapter. All start from the same weights, so their losses must be the same. Every contender is a
  * process of its own, they are timed in turns, and ratios are of medians; above 1, dinograd is faster.
  *
- * `deno bench -A bench/train_step_bench.ts`; with `deno run -A` a part may be named: `cpu` or `webgpu`.
+ * `deno run -A bench/compare_train_step.ts`, where a part may be named: `cpu` or `webgpu`.
  */
 import { CPU, CPU_WITH_BLAS, JAX_WASM, JAX_WEBGPU, WEBGPU } from "./peers/all.ts";
 import { type Contender, type ContenderOptions, formatTable } from "./peers/contender.ts";
