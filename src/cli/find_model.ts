@@ -40,6 +40,9 @@ export async function findModel(folder: string, device: Device): Promise<Found> 
   if (isOnHub || await exists(`${folder}/config.json`)) {
     return await loadFolder(folder, device);
   }
+  if (await exists(folder) && (await Deno.stat(folder)).isFile) {
+    throw new Error(`${folder} is a file: expected a model's folder, or llama2.c's .bin`);
+  }
   if ((await listCheckpoints(folder)).length) return await loadReproduction(folder, device);
   const models = await modelsIn(folder);
   if (models.length === 1) return await findModel(models[0]!, device);

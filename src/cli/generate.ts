@@ -9,6 +9,7 @@ import {
   RandomState,
   type Tokenizer,
 } from "../../mod.ts";
+import { UsageError } from "./failures.ts";
 import { findModel } from "./find_model.ts";
 import { type Options, parseOptions } from "./generate_options.ts";
 import type { Interpreter } from "./interpreter.ts";
@@ -23,6 +24,7 @@ const LENGTH = 200;
 /** Writes what the command line `args` asks for. A signal ends the text. */
 export async function generate(args: string[]): Promise<void> {
   const options = parseOptions(args);
+  if (options.prompt === "") throw new UsageError("the prompt is empty");
   const device = await openChosenDevice(options);
   const found = await findModel(options.folder, device);
   using interrupt = new Interrupt();

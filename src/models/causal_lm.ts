@@ -33,10 +33,12 @@ export interface CausalLMConfig {
   readonly hiddenSize: number;
   /** Number of blocks. */
   readonly numHiddenLayers: number;
-  /** H; divides E. */
+  /** H. */
   readonly numAttentionHeads: number;
   /** Hkv, heads of keys and values; divides H. Default: H. */
   readonly numKeyValueHeads?: number;
+  /** D, the size of a head. Default: E / H. */
+  readonly headDim?: number;
 }
 
 /** What a forward pass hands to the layers, with where the new tokens stand. */
@@ -74,7 +76,7 @@ export abstract class CausalLM<C extends CausalLMConfig = CausalLMConfig> extend
     const { hiddenSize, numAttentionHeads, numHiddenLayers: layers } = this.config;
     const { numKeyValueHeads: kvHeads = numAttentionHeads, maxPositionEmbeddings } = this.config;
     const { device, dtype } = this.head;
-    const headSize = hiddenSize / numAttentionHeads;
+    const { headDim: headSize = hiddenSize / numAttentionHeads } = this.config;
     const contextSize = maxPositionEmbeddings;
     return new KeyValueCache({ device, dtype, batch, layers, kvHeads, headSize, contextSize });
   }

@@ -158,7 +158,9 @@ export class KeyValueCache implements Disposable {
         for (const x of [keys, values]) {
           if (formatShape(x.shape) !== formatShape(shape)) {
             throw new TypeError(
-              `KeyValueCache: expected ${formatShape(shape)} but got ${formatShape(x.shape)}`,
+              `KeyValueCache: expected keys and values ${formatShape(shape)} but got ${
+                formatShape(x.shape)
+              }`,
             );
           }
           if (x.requiresGrad) {

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { DownloadError } from "../hub/http.ts";
 import { join } from "../io/node_builtins.ts";
 import { toPath } from "../io/byte_source.ts";
 import { FileFormatError } from "../io/errors.ts";
@@ -12,7 +13,7 @@ import { assignFloats, checkStateDict } from "../nn/state_dict.ts";
 import type { Shape } from "../tensor/shape.ts";
 import { type Configured, shapesOf, type Sizes } from "./architecture.ts";
 import { ConfigFields } from "./config_fields.ts";
-import { downloadModel, type ModelHubOptions } from "./download_model.ts";
+import { downloadModel, type ModelHubOptions, type ModelPart } from "./download_model.ts";
 import { readJsonObject } from "./json_file.ts";
 import {
   type AnyArchitecture,
@@ -90,9 +91,7 @@ export async function loadModel<K extends ModelKind = LanguageModelKind>(
   options?: LoadModelOptions<K>,
 ): Promise<ModelKinds[K]> {
   const { kinds = LANGUAGE_MODELS, ropeLayout = "half-split" } = options ?? {};
-  const folder = await isFolder(from)
-    ? toPath(from)
-    : await downloadModel(String(from), { ...options, parts: ["model"] });
+  const folder = await modelFolder(from, "model", options);
   const file = join(folder, "config.json");
   const json = await readJsonObject(file);
   if (!json) throw new FileFormatError("is not there; it says what model this is", { file });
@@ -106,8 +105,24 @@ export async function loadModel<K extends ModelKind = LanguageModelKind>(
 
 const LANGUAGE_MODELS: readonly LanguageModelKind[] = ["gpt2", "gpt3", "llama"];
 
+/** The folder that is named, else the one into which `part` of the model of that name on the hub was downloaded. */
+export async function modelFolder(
+  from: string | URL,
+  part: ModelPart,
+  options?: ModelHubOptions,
+): Promise<string> {
+  if (await isFolder(from)) return toPath(from);
+  try {
+    return await downloadModel(String(from), { ...options, parts: [part] });
+  } catch (error) {
+    const isRefused = error instanceof DownloadError && (error.cause ?? error.status) !== undefined;
+    if (isRefused) error.message += `; nor is there a folder ${from}`;
+    throw error;
+  }
+}
+
 /** Whether a string or URL leads to a folder; a string that names a path but leads nowhere throws. */
-export async function isFolder(from: string | URL): Promise<boolean> {
+async function isFolder(from: string | URL): Promise<boolean> {
   const path = toPath(from);
   try {
     if ((await Deno.stat(path)).isDirectory) return true;

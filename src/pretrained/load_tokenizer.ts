@@ -8,8 +8,8 @@ import { toPath } from "../io/byte_source.ts";
 import { FileFormatError } from "../io/errors.ts";
 import { loadTokenizerJson } from "../tokenizer/tokenizer_json.ts";
 import type { PretrainedTokenizer } from "../tokenizer/tokenizer.ts";
-import { downloadModel, type ModelHubOptions } from "./download_model.ts";
-import { isFolder } from "./load_model.ts";
+import type { ModelHubOptions } from "./download_model.ts";
+import { modelFolder } from "./load_model.ts";
 import { readVocabularyFiles, VOCABULARY } from "./vocabulary_files.ts";
 
 /**
@@ -34,9 +34,7 @@ export async function loadTokenizer(
   options?: ModelHubOptions,
 ): Promise<PretrainedTokenizer> {
   if (toPath(from).endsWith(".json")) return await loadTokenizerJson(from);
-  const folder = await isFolder(from)
-    ? toPath(from)
-    : await downloadModel(String(from), { ...options, parts: ["tokenizer"] });
+  const folder = await modelFolder(from, "tokenizer", options);
   const file = join(folder, "tokenizer.json");
   try {
     return await loadTokenizerJson(file);

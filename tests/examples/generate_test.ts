@@ -147,6 +147,8 @@ Deno.test("generate.ts refuses what cannot be", () =>
         [["two/a"], /two\/a\/tokenizer\.json: is not the vocabulary of this model: it has 656/],
         [["two/b", "--beam", "2", "--seed", "3"], /--beam draws nothing: leave out --seed/],
         [["two/b", "--beam", "500"], /width/],
+        [["two/b", ""], /^error: the prompt is empty$/m],
+        [["two/b/config.json"], /two\/b\/config\.json is a file: expected a model's folder/],
       ] as const
     ) {
       const { code, text } = await run(folder, [...args]);

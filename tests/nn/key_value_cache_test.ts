@@ -145,7 +145,7 @@ await onEachDevice("KeyValueCache refuses what it cannot hold", (device) => {
   });
   assert.throws(
     () => gpt.nextLogits(ids(2, 3), { cache: other }),
-    /expected \[2, 3, 3, 4\] but got \[2, 3, 3, 8\]/,
+    /expected keys and values \[2, 3, 3, 4\] but got \[2, 3, 3, 8\]/,
   );
   gpt.dispose();
 });

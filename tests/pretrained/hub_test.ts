@@ -304,6 +304,9 @@ Deno.test("downloadModel() says when the hub has no such model, or none that can
       downloadModel("a/c", { ...options, token: "x" }),
       /the server answered 404 Not Found: check the name and the revision$/,
     );
+    for (const load of [loadModel, loadTokenizer]) {
+      await assert.rejects(load("a/c", options), /404 Not Found: .*; nor is there a folder a\/c$/);
+    }
     await assert.rejects(downloadModel("../b", options), TypeError);
     hub.files.delete("model.safetensors");
     await assert.rejects(downloadModel("a/b", options), /has no file model\.safetensors$/);
