@@ -1,7 +1,5 @@
 /** `dinograd convert`: weights from one layout into another. */
-import { join } from "node:path";
 import {
-  ByteLevelTokenizer,
   CpuDevice,
   formatCount,
   GPT2Tokenizer,
@@ -50,22 +48,13 @@ export async function convert(
     if (!(model instanceof LLaMA)) throw new UsageError("llama2.c has only LLaMA");
     await saveLlama2c(model, target);
   } else {
-    const own = tokenizer instanceof ByteLevelTokenizer ? tokenizer : undefined;
     // GPT-2's vocabulary is padded for speed; others expect its 50,257 rows.
     const vocabSize = tokenizer instanceof GPT2Tokenizer ? tokenizer.vocabSize : undefined;
-    await saveModel(target, model, { dtype, vocabSize, tokenizer: own });
-    if (!own) await copyTokenizer();
+    await saveModel(target, model, { dtype, vocabSize, tokenizer });
   }
   console.error(
     `${formatCount(model.parameterCount())} parameters of ${from} written to ${target}`,
   );
-
-  /** Copies the file of a tokenizer that this library reads and does not write. */
-  async function copyTokenizer(): Promise<void> {
-    const source = join(from, "tokenizer.json");
-    if (await exists(source)) await Deno.copyFile(source, join(target, "tokenizer.json"));
-    else console.error("its tokenizer has no file in that layout");
-  }
 }
 
 function removeIfThere(path: string): void {

@@ -15,8 +15,8 @@ import {
   type ModelDownloadProgress,
   type ModelKinds,
   openProgress,
+  type PretrainedTokenizer,
   restoreModel,
-  type Tokenizer,
 } from "../../mod.ts";
 import { Interpreter } from "./interpreter.ts";
 import { exists, RUNS } from "./runs.ts";
@@ -26,7 +26,7 @@ export type TextModel = ModelKinds["gpt2" | "gpt3" | "llama"];
 
 /** A model that continues texts, or one that translates. */
 export type Found =
-  | { model: TextModel; tokenizer: Tokenizer }
+  | { model: TextModel; tokenizer: PretrainedTokenizer }
   | { interpreter: Interpreter };
 
 /** The model of a folder, file or name. Throws where there is none; the message says what to name instead. */
@@ -86,7 +86,7 @@ async function loadFolder(from: string, device: Device): Promise<Found> {
   }
 }
 
-async function tokenizerOf(from: string, model: TextModel): Promise<Tokenizer> {
+async function tokenizerOf(from: string, model: TextModel): Promise<PretrainedTokenizer> {
   try {
     return await loadTokenizer(from);
   } catch (error) {

@@ -116,9 +116,9 @@ export interface KernelDefinition<P extends Params> {
    * with a binding over the device's limit is split along it. The others are bound whole. Without it such a launch is
    * an error.
    */
-  readonly split?: keyof P & string;
+  readonly split?: NoInfer<keyof P & string>;
   /** The parameter that is told the index of the first unit of a split launch, added to its value. */
-  readonly splitStart?: keyof P & string;
+  readonly splitStart?: NoInfer<keyof P & string>;
 }
 
 /** A {@linkcode KernelDefinition} with what follows from it. */
@@ -128,7 +128,14 @@ export interface Kernel<P extends Params = Params>
 /** The arrays that a reference implementation is given. */
 export type Views = Record<string, TypedArray>;
 
-/** Declares a kernel. */
+/** Declares a kernel. Its functions and its launches take exactly the parameters that `params` names. */
+export function kernel<N extends string>(
+  definition: KernelDefinition<Record<N, number>>,
+): Kernel<Record<N, number>>;
+/** Declares a kernel whose parameters have a type of their own. */
+export function kernel<P extends Params = never>(
+  definition: KernelDefinition<NoInfer<P>>,
+): Kernel<P>;
 export function kernel<P extends Params>(definition: KernelDefinition<P>): Kernel<P> {
   return {
     ...definition,

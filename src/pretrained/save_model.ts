@@ -27,7 +27,7 @@ import { WEIGHTS, WEIGHTS_INDEX } from "./weight_files.ts";
 
 /** Options of {@linkcode saveModel}. */
 export interface SaveModelOptions {
-  /** What writes `tokenizer.json` into the folder, such as a {@linkcode BytePairTokenizer}. Default: no such file. */
+  /** What writes `tokenizer.json` into the folder, such as the one that `loadTokenizer` gave. Default: no such file. */
   readonly tokenizer?: { save(path: string | URL): Promise<void> } | undefined;
   /** Element type in the file. Default: the model's. */
   readonly dtype?: "f32" | "f16" | "bf16" | undefined;

@@ -6,9 +6,11 @@
 import { MergeEngine, RankedMergeRules } from "./merges.ts";
 import { TokenizerBase } from "./tokenizer_base.ts";
 import {
+  commonJson,
   type FieldChecks,
   type Fields,
   readParts,
+  templateJson,
   type TokenizerParts,
 } from "./tokenizer_json_fields.ts";
 import { type IdBuffer, Vocabulary } from "./vocabulary.ts";
@@ -44,11 +46,10 @@ const encoder = new TextEncoder();
  * and {@linkcode SentencePieceTokenizer.decode} takes it away again.
  */
 export class SentencePieceTokenizer extends TokenizerBase {
-  readonly #ids: ReadonlyMap<string, number>;
+  readonly #parts: SentencePieceParts;
   readonly #byteIds: Int32Array;
   readonly #rules: RankedMergeRules;
   readonly #engine: MergeEngine;
-  readonly #dummyPrefix: DummyPrefix;
   /** What a word is: up to the next space, or all of the text. */
   readonly #word: RegExp;
   readonly #cache = new Map<string, Uint32Array>();
@@ -57,8 +58,7 @@ export class SentencePieceTokenizer extends TokenizerBase {
   constructor(parts: SentencePieceParts) {
     const { tokens, ids, merges } = parts;
     super(parts, Vocabulary.from(tokens.map(bytesOf)));
-    this.#ids = ids;
-    this.#dummyPrefix = parts.dummyPrefix;
+    this.#parts = parts;
     this.#byteIds = Int32Array.from({ length: 256 }, (_, byte) => {
       const id = ids.get(byteToken(byte));
       if (id === undefined) throw new Error(`has no token ${byteToken(byte)}`);
@@ -91,6 +91,37 @@ export class SentencePieceTokenizer extends TokenizerBase {
   }
 
   /**
+   * The tokenizer as Hugging Face's `tokenizer.json`, for `JSON.stringify`. Throws an `Error` where two ids have the same
+   * text, as a `tokenizer.bin` can have them: that file has one id for a text.
+   */
+  toJSON(): unknown {
+    const { tokens, ids, merges, special, added, prefix, suffix } = this.#parts;
+    if (new Set(tokens).size < tokens.length) {
+      throw new Error(
+        "tokenizer.json: expected one id for each text but got tokens of the same text",
+      );
+    }
+    const pairs = Array.from(merges.results, (_, rank) => {
+      return [tokens[merges.pairs[2 * rank]!]!, tokens[merges.pairs[2 * rank + 1]!]!];
+    });
+    return {
+      ...commonJson({ special, added }),
+      ...spacesJson(this.#parts.dummyPrefix),
+      post_processor: prefix.length + suffix.length > 0 ? templateJson(this.#parts) : null,
+      model: {
+        ...{ type: "BPE", dropout: null, fuse_unk: true, byte_fallback: true },
+        ...{ continuing_subword_prefix: null, end_of_word_suffix: null, ignore_merges: false },
+        unk_token: ids.has("<unk>") ? "<unk>" : null,
+        vocab: Object.fromEntries(ids),
+        // All versions of the library read pairs with a space between, but not of tokens that have one.
+        merges: pairs.some((pair) => pair.join("").includes(" "))
+          ? pairs
+          : pairs.map((pair) => pair.join(" ")),
+      },
+    };
+  }
+
+  /**
    * The text of `ids`, without the space at its beginning that {@linkcode SentencePieceTokenizer.encode} puts there. Bytes
    * that are not UTF-8 become U+FFFD, as `TextDecoder` makes them.
    *
@@ -98,13 +129,13 @@ export class SentencePieceTokenizer extends TokenizerBase {
    */
   override decode(ids: ArrayLike<number>): string {
     const text = super.decode(ids);
-    return this.#dummyPrefix.where !== "never" && text.startsWith(" ") ? text.slice(1) : text;
+    return this.#parts.dummyPrefix.where !== "never" && text.startsWith(" ") ? text.slice(1) : text;
   }
 
   /** @inheritdoc */
   protected encodePart(text: string, first: boolean, out: IdBuffer): void {
     let marked = text.toWellFormed().replaceAll(" ", SPACE_MARK);
-    const { where, doubled } = this.#dummyPrefix;
+    const { where, doubled } = this.#parts.dummyPrefix;
     const wanted = where === "always" || (where === "first" && first);
     if (wanted && (doubled || !marked.startsWith(SPACE_MARK))) marked = SPACE_MARK + marked;
     for (const [word] of marked.matchAll(this.#word)) this.#encodeWord(word, out);
@@ -130,7 +161,7 @@ export class SentencePieceTokenizer extends TokenizerBase {
   #symbolsOf(word: string): Int32Array {
     const symbols: number[] = [];
     for (const character of word) {
-      const id = this.#ids.get(character);
+      const id = this.#parts.ids.get(character);
       if (id !== undefined) symbols.push(id);
       else for (const byte of encoder.encode(character)) symbols.push(this.#byteIds[byte]!);
     }
@@ -187,6 +218,27 @@ function readDummyPrefix(json: Fields, checks: FieldChecks): DummyPrefix {
   }
   if (!replaced) checks.fail("normalizer", `spaces that become "${SPACE_MARK}"`, json.normalizer);
   return found;
+}
+
+/** The steps of a file that put spaces and take them away, as {@linkcode readDummyPrefix} reads them. */
+function spacesJson({ where, doubled }: DummyPrefix): Fields {
+  const replace = (from: string, content: string) => ({
+    ...{ type: "Replace", pattern: { String: from }, content },
+  });
+  const decoders = [replace(SPACE_MARK, " "), { type: "ByteFallback" }, { type: "Fuse" }];
+  const strip = { type: "Strip", content: " ", start: 1, stop: 0 };
+  return {
+    normalizer: doubled
+      ? {
+        type: "Sequence",
+        normalizers: [{ type: "Prepend", prepend: SPACE_MARK }, replace(" ", SPACE_MARK)],
+      }
+      : null,
+    pre_tokenizer: doubled
+      ? null
+      : { type: "Metaspace", replacement: SPACE_MARK, prepend_scheme: where, split: false },
+    decoder: { type: "Sequence", decoders: where === "never" ? decoders : [...decoders, strip] },
+  };
 }
 
 /** Throws unless the decoder does what this library does. */

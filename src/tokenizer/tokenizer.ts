@@ -58,6 +58,8 @@ export interface PretrainedTokenizer extends Tokenizer {
   readonly prefix: readonly number[];
   /** Ids that the file puts after a text. */
   readonly suffix: readonly number[];
+  /** Writes a `tokenizer.json`, which appears whole or not at all. Needs `--allow-write` (and `--allow-read`). */
+  save(path: string | URL): Promise<void>;
 }
 
 /** Thrown when a file is not a tokenizer's; the message names the file and the field. */

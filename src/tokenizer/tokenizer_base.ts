@@ -53,6 +53,15 @@ export abstract class TokenizerBase implements PretrainedTokenizer {
   /** Appends the ids of a text without added tokens; `first` tells whether nothing comes before it. */
   protected abstract encodePart(text: string, first: boolean, out: IdBuffer): void;
 
+  /** The tokenizer as Hugging Face's `tokenizer.json`, for `JSON.stringify`. */
+  abstract toJSON(): unknown;
+
+  /** Writes a `tokenizer.json`, which appears whole or not at all. Needs `--allow-write` (and `--allow-read`). */
+  async save(path: string | URL): Promise<void> {
+    const text = JSON.stringify(this) + "\n";
+    await writeFileAtomically(toPath(path), (file) => file.write(encoder.encode(text)));
+  }
+
   /**
    * The ids of `text`.
    *
@@ -149,15 +158,6 @@ export abstract class ByteLevelTokenizer extends TokenizerBase {
     this.#split = SPLITTERS[parts.pattern];
     this.#rules = parts.rules;
     this.#engine = new MergeEngine(parts.rules);
-  }
-
-  /** The tokenizer as Hugging Face's `tokenizer.json`, for `JSON.stringify`. */
-  abstract toJSON(): unknown;
-
-  /** Writes a `tokenizer.json`, which appears whole or not at all. Needs `--allow-write` (and `--allow-read`). */
-  async save(path: string | URL): Promise<void> {
-    const text = JSON.stringify(this) + "\n";
-    await writeFileAtomically(toPath(path), (file) => file.write(encoder.encode(text)));
   }
 
   /**

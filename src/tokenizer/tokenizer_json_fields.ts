@@ -246,27 +246,20 @@ interface ByteLevelFile extends Pick<TokenizerParts, "special" | "added" | "pref
 
 /** The content of the file. */
 export function byteLevelJson(file: ByteLevelFile): Fields {
-  const { special, added, pattern, prefix, suffix } = file;
+  const { pattern, prefix, suffix } = file;
   const byteLevel = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true };
   const split = {
     ...{ type: "Split", pattern: { Regex: GPT4_PATTERN }, behavior: "Isolated", invert: false },
   };
-  const flags = { single_word: false, lstrip: false, rstrip: false, normalized: false };
-  const all = [...special, ...added].sort(([, a], [, b]) => a - b);
   return {
-    version: "1.0",
-    truncation: null,
-    padding: null,
-    added_tokens: all.map(([content, id]) => ({
-      ...{ id, content, ...flags, special: special.has(content) },
-    })),
+    ...commonJson(file),
     normalizer: null,
     pre_tokenizer: pattern === "gpt2" ? { ...byteLevel, use_regex: true } : {
       type: "Sequence",
       pretokenizers: [split, { ...byteLevel, use_regex: false }],
     },
     post_processor: prefix.length + suffix.length > 0
-      ? templateJson(all, prefix, suffix)
+      ? templateJson(file)
       : { ...byteLevel, use_regex: false },
     decoder: { ...byteLevel, use_regex: false },
     model: {
@@ -279,13 +272,28 @@ export function byteLevelJson(file: ByteLevelFile): Fields {
   };
 }
 
+/** What every kind of file begins with. */
+export function commonJson({ special, added }: Pick<TokenizerParts, "special" | "added">): Fields {
+  const flags = { single_word: false, lstrip: false, rstrip: false, normalized: false };
+  const all = [...special, ...added].sort(([, a], [, b]) => a - b);
+  return {
+    version: "1.0",
+    truncation: null,
+    padding: null,
+    added_tokens: all.map(([content, id]) => ({
+      ...{ id, content, ...flags, special: special.has(content) },
+    })),
+  };
+}
+
 /** Ids around a text; the names of pieces that are no added tokens are made up. */
-function templateJson(
-  added: readonly (readonly [string, number])[],
-  prefix: readonly number[],
-  suffix: readonly number[],
+export function templateJson(
+  { special, added, prefix, suffix }: Pick<
+    TokenizerParts,
+    "special" | "added" | "prefix" | "suffix"
+  >,
 ): Fields {
-  const names = new Map(added.map(([content, id]) => [id, content]));
+  const names = new Map([...special, ...added].map(([content, id]) => [id, content]));
   const nameOf = (id: number) => names.get(id) ?? `<id ${id}>`;
   const pieces = (ids: readonly number[], type_id: number) =>
     ids.map((id) => ({ SpecialToken: { id: nameOf(id), type_id } }));

@@ -7,6 +7,7 @@ import {
   readLlama2cTokens,
   writeLlama2cTokens,
 } from "../../src/tokenizer/sentencepiece_bin.ts";
+import { loadTokenizerJson } from "../../src/tokenizer/tokenizer_json.ts";
 
 const byteName = (byte: number) => `<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`;
 
@@ -79,8 +80,22 @@ for (
         assert.deepEqual([...tokenizer.encode(text)], ids, text);
         assert.equal(tokenizer.decode(ids), text);
       }
+      // What is saved as tokenizer.json reads as the same.
+      const json = `${path}.json`;
+      await tokenizer.save(json);
+      const copy = await loadTokenizerJson(json);
+      await Deno.remove(json);
+      assert.deepEqual(copy.prefix, [1]);
+      for (const [text, ids] of cases) assert.deepEqual([...copy.encode(text)], ids, text);
     }));
 }
+
+Deno.test("loadLlama2cTokenizer() takes two tokens of the same text, which no tokenizer.json has", () =>
+  withFile([...vocabulary(byteName), { text: "lo", score: -20 }], async (path) => {
+    const tokenizer = await loadLlama2cTokenizer(path);
+    assert.equal(tokenizer.decode([tokenizer.vocabSize - 1]), "lo");
+    await assert.rejects(tokenizer.save(`${path}.json`), /expected one id for each text/);
+  }));
 
 Deno.test("loadLlama2cTokenizer() refuses what is no vocabulary", () =>
   withFile(vocabulary(byteName), async (path) => {

@@ -243,6 +243,33 @@ Deno.test("SentencePieceTokenizer takes the space before a text from Metaspace, 
   }
 });
 
+Deno.test("SentencePieceTokenizer writes a file that reads as itself, also elsewhere", async () => {
+  const { Tokenizer: Oracle } = await import("npm:@huggingface/tokenizers@0.2.0");
+  const path = await Deno.makeTempFile({ suffix: ".json" });
+  const schemes = [undefined, "always", "first", "never"];
+  for (const prepend_scheme of schemes) {
+    const file = sentencePieceFile(characters, words);
+    if (prepend_scheme) {
+      file.normalizer = null;
+      file.pre_tokenizer = { type: "Metaspace", replacement: "▁", prepend_scheme, split: false };
+    }
+    const tokenizer = tokenizerFromJson(file);
+    await tokenizer.save(path);
+    const copy = await loadTokenizerJson(path);
+    assert.deepEqual([copy.prefix, copy.suffix], [[1], []]);
+    assert.deepEqual(copy.specialTokens, tokenizer.specialTokens);
+    const oracle = new Oracle(JSON.parse(await Deno.readTextFile(path)), {});
+    for (const text of ["low", " low", "slow lower\nlo", "é wer", "low<s>low"]) {
+      const ids = tokenizer.encode(text, { allowedSpecial: "all" });
+      assert.deepEqual(copy.encode(text, { allowedSpecial: "all" }), ids, text);
+      assert.equal(copy.decode(ids), tokenizer.decode(ids));
+      const found = oracle.encode(text, { add_special_tokens: false }).ids;
+      assert.deepEqual(found, [...ids], `${prepend_scheme}: ${text}`);
+    }
+  }
+  await Deno.remove(path);
+});
+
 Deno.test("SentencePieceTokenizer merges over spaces where its merges do", () => {
   const file = sentencePieceFile(characters, [["o", "▁"], ["o▁", "w"]]);
   const tokenizer = tokenizerFromJson(file);
