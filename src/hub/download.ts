@@ -330,6 +330,7 @@ async function problemIn(
     const found = expected === undefined ? undefined : hash.digest("hex");
     if (found !== expected) return `expected ${name} ${expected} but got ${found}`;
   }
+  return undefined;
 }
 
 async function inodeOf(path: string): Promise<number | null | undefined> {

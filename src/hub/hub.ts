@@ -196,6 +196,7 @@ export function hubToken(given: string | undefined): string | undefined {
     const token = state === "granted" ? Deno.env.get(variable)?.trim() : undefined;
     if (token) return token;
   }
+  return undefined;
 }
 
 /** The address of a path on the hub, Hugging Face's own where no other is given. */

@@ -72,6 +72,7 @@ export const llamaFiles: Architecture<Required<LLaMAConfig>, LLaMA> = {
     if (ropeLayout === "half-split") return undefined;
     if (name.endsWith(".q_proj.weight")) return { halfSplitHeads: numAttentionHeads };
     if (name.endsWith(".k_proj.weight")) return { halfSplitHeads: numKeyValueHeads };
+    return undefined;
   },
 
   isIgnored(name, { tieWordEmbeddings }) {

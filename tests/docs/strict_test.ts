@@ -9,6 +9,8 @@ Deno.test("the library type-checks in a project with the strictest flags", () =>
   inFolder(async (folder) => {
     const compilerOptions = {
       ...{ strict: true, noUncheckedIndexedAccess: true, exactOptionalPropertyTypes: true },
+      ...{ noImplicitReturns: true, noImplicitOverride: true, noFallthroughCasesInSwitch: true },
+      ...{ noUnusedLocals: true, noUnusedParameters: true },
       lib: ["esnext", "dom", "dom.iterable", "dom.asynciterable", "deno.ns"], // no deno.webgpu
     };
     await Deno.writeTextFile(join(folder, "deno.json"), JSON.stringify({ compilerOptions }));

@@ -261,4 +261,5 @@ function problemOf(manifest: Manifest | null): string | undefined {
   }
   if (!Array.isArray(files) || file > files.length) return `has no file of number ${file}`;
   if (tokens >= tokensPerShard) return `has ${tokens} tokens in a shard of ${tokensPerShard}`;
+  return undefined;
 }
