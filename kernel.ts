@@ -31,8 +31,8 @@
  *     workgroups: Math.ceil(count / 64),
  *     wgsl: `
  *       @compute @workgroup_size(64)
- *       fn main(@builtin(global_invocation_id) id: vec3u) {
- *         let i = id.x;
+ *       fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
+ *         let i = id.x + id.y * groups.x * 64; // over 65,535 workgroups lie in several rows
  *         if (i < params.count) { y[i] = x[i] * x[i] * x[i]; }
  *       }`,
  *   }),
