@@ -16,7 +16,7 @@ const W_STRIDE = OWN4 + 1u; // vec4 from one other row of the weights to the nex
 var<workgroup> weights: array<vec4f, OTHER * W_STRIDE>; // [other row][own row / 4]
 
 // Where an invocation stands in the grid, (x, y): neighbours have the same other rows and those two apart the same own rows,
-// so that a read of workgroup memory serves two of them.
+// as in matmul_large.wgsl.
 fn place_of(index: u32) -> vec2u {
   return vec2u(index / 2u % 8u, index / 32u * 4u + index % 2u + index / 16u % 2u * 2u);
 }

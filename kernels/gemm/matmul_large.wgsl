@@ -16,8 +16,8 @@ fn main(
   let start = starts(group.z);
   let first_row = group.y * 128u;
   let first_column = group.x * 128u;
-  // A subgroup of 32 computes 32 x 64. Neighbours read the same of B and those two apart the same of A: the memory
-  // then serves both at once.
+  // A subgroup of 32 computes 32 x 64. Neighbours read the same of B and those two apart the same of A, which is meant to
+  // let the memory serve two at once; its effect is not measured.
   let lane = index % 32u;
   let part = index / 32u;
   let x = part % 2u * 8u + lane / 2u % 8u;

@@ -63,7 +63,7 @@ async function measured(device: Device, recompute: boolean, sizes: typeof CASES[
   return device.memory().peak - before;
 }
 
-await onEachDevice("gpt2TrainingMemory() tells the peak within 4 %", async (device) => {
+await onEachDevice("gpt2TrainingMemory() tells the peak within 3 %", async (device) => {
   for (const sizes of CASES) {
     for (const recompute of [false, true]) {
       const { total } = gpt2TrainingMemory(sizes, {
@@ -72,7 +72,7 @@ await onEachDevice("gpt2TrainingMemory() tells the peak within 4 %", async (devi
         minWorkgroups: device.minWorkgroups,
       });
       const ratio = await measured(device, recompute, sizes) / total;
-      assert.ok(Math.abs(ratio - 1) < 0.04, `${JSON.stringify(sizes)} ${recompute}: ${ratio}`);
+      assert.ok(Math.abs(ratio - 1) < 0.03, `${JSON.stringify(sizes)} ${recompute}: ${ratio}`);
     }
   }
 });

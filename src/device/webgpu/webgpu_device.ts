@@ -29,7 +29,7 @@ import { BufferUsage } from "./flags.ts";
 
 export type { WebGpuLimits, WebGpuOptions } from "./adapter.ts";
 
-/** Two for each of the 132 multiprocessors of an H200: WebGPU does not tell how many a GPU has, and more do no harm. */
+/** Two for each of the 132 multiprocessors of an H200: WebGPU does not tell how many a GPU has. Not tuned. */
 const GPU_WORKGROUPS = 264;
 
 /** Writes up to this size go with the batch; longer ones are not worth the detour through its arena. */
