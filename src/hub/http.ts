@@ -39,11 +39,11 @@ export class DownloadError extends Error {
   constructor(
     url: string,
     message: string,
-    { status, ...options }: ErrorOptions & { status?: number | undefined } = {},
+    options?: ErrorOptions & { status?: number | undefined },
   ) {
     super(`${url}: ${message}`, options);
     this.url = url;
-    this.status = status;
+    this.status = options?.status;
   }
 }
 
@@ -54,10 +54,10 @@ export class TransientError extends Error {
 
   constructor(
     message: string,
-    { response, ...options }: ErrorOptions & { response?: Response } = {},
+    options?: ErrorOptions & { response?: Response },
   ) {
     super(message, options);
-    this.response = response;
+    this.response = options?.response;
   }
 }
 

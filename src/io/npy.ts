@@ -108,9 +108,8 @@ export async function readNpy(from: string | URL | Uint8Array | ByteSource): Pro
  *
  * @throws {RangeError} where the shape does not hold as many elements as `data`
  */
-export function encodeNpy(data: NpyData, shape: readonly number[] = [data.length]): Uint8Array {
-  const header = encodeNpyHeader(npyDtype(data), shape);
-  checkCount(data, shape);
+export function encodeNpy(data: NpyData, shape?: readonly number[]): Uint8Array {
+  const header = headerFor(data, shape);
   const bytes = new Uint8Array(header.byteLength + data.byteLength);
   bytes.set(header);
   bytes.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), header.byteLength);
@@ -126,10 +125,9 @@ export function encodeNpy(data: NpyData, shape: readonly number[] = [data.length
 export async function writeNpy(
   path: string | URL,
   data: NpyData,
-  shape: readonly number[] = [data.length],
+  shape?: readonly number[],
 ): Promise<void> {
-  const header = encodeNpyHeader(npyDtype(data), shape);
-  checkCount(data, shape);
+  const header = headerFor(data, shape);
   await writeFileAtomically(toPath(path), async (file) => {
     await file.write(header);
     await file.write(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
@@ -230,6 +228,12 @@ function parseDict(
     return refuse(`has shape (${shown}), more elements than can be counted`);
   }
   return { dtype: dtype as NpyDtype, shape: numbers };
+}
+
+function headerFor(data: NpyData, shape: readonly number[] = [data.length]): Uint8Array {
+  const header = encodeNpyHeader(npyDtype(data), shape);
+  checkCount(data, shape);
+  return header;
 }
 
 /** The header alone, padded so that the data starts at a multiple of 64 bytes, as NumPy pads it. */

@@ -151,7 +151,7 @@ export function float32ToBfloat16(values: Float32Array): Uint16Array {
 export async function writeSafetensors(
   path: string | URL,
   tensors: Iterable<TensorEntry>,
-  metadata: Record<string, string> = {},
+  metadata?: Record<string, string>,
   options?: AtomicWriteOptions,
 ): Promise<void> {
   const entries = [...tensors];
@@ -165,7 +165,7 @@ export async function writeSafetensors(
 /** The bytes of a safetensors file; for files that fit into memory twice. */
 export async function encodeSafetensors(
   tensors: Iterable<TensorEntry>,
-  metadata: Record<string, string> = {},
+  metadata?: Record<string, string>,
 ): Promise<Uint8Array> {
   const entries = [...tensors];
   const { header, dataBytes } = encodeSafetensorsHeader(entries, metadata);

@@ -88,7 +88,7 @@ const METADATA = "__metadata__";
 /** The opening of a safetensors file, and how many bytes of tensors will follow it. */
 export function encodeSafetensorsHeader(
   tensors: readonly TensorEntry[],
-  metadata: Record<string, string>,
+  metadata: Record<string, string> = {},
 ): { header: Uint8Array; dataBytes: number } {
   // A Map and not an object: an object would move names that look like numbers to the front.
   const parts: string[] = [];

@@ -59,9 +59,9 @@ export function attention(
   q: Tensor,
   k: Tensor,
   v: Tensor,
-  options: AttentionOptions = {},
+  options?: AttentionOptions,
 ): Tensor {
-  const { causal = false, ...rest } = options;
+  const { causal = false, ...rest } = options ?? {};
   return attend("attention", q, k, v, { ...rest, step: causal ? 1 : 0 });
 }
 
@@ -244,10 +244,10 @@ function checkBlockSize(op: string, blockSize: number): void {
  * where there is one; zeros where a query may see no key. All of them are stored: for pictures and for gradients
  * through the weights. Throws a `TypeError` when the shapes do not fit.
  */
-export function attentionWeights(q: Tensor, k: Tensor, options: AttentionOptions = {}): Tensor {
+export function attentionWeights(q: Tensor, k: Tensor, options?: AttentionOptions): Tensor {
   return scoped(() => {
-    const sight = options.causal ? (position: number, key: number) => key <= position : null;
-    return storedWeights("attentionWeights", q, k, options, [sight])[0];
+    const sight = options?.causal ? (position: number, key: number) => key <= position : null;
+    return storedWeights("attentionWeights", q, k, options ?? {}, [sight])[0];
   })!;
 }
 

@@ -90,8 +90,8 @@ export class CpuDevice implements Device {
     this.#heap.release(own.at, own.bytes);
   }
 
-  write(buffer: DeviceBuffer, data: TypedArray | Uint8Array, byteOffset = 0): void {
-    const { at } = this.#region(buffer, byteOffset, data.byteLength);
+  write(buffer: DeviceBuffer, data: TypedArray | Uint8Array, byteOffset?: number): void {
+    const { at } = this.#region(buffer, byteOffset ?? 0, data.byteLength);
     const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
     new Uint8Array(this.#pool.memory.buffer, at, data.byteLength).set(bytes);
   }

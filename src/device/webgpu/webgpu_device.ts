@@ -164,15 +164,16 @@ export class WebGpuDevice implements Device {
     if (!this.#loss) this.#pool.give(own.allocation);
   }
 
-  write(buffer: DeviceBuffer, data: TypedArray | Uint8Array, byteOffset = 0): void {
+  write(buffer: DeviceBuffer, data: TypedArray | Uint8Array, byteOffset?: number): void {
+    const start = byteOffset ?? 0;
     this.#assertOpen();
     const { allocation } = this.#inUse(buffer, "write");
     const { byteLength } = data;
-    checkRange("write", buffer, byteOffset, byteLength);
+    checkRange("write", buffer, start, byteLength);
     if (byteLength === 0) return;
     const length = Math.ceil(byteLength / 4) * 4;
     if (allocation.batch !== this.#recorder.batch) {
-      this.#writeNow(allocation, byteOffset, data, length);
+      this.#writeNow(allocation, start, data, length);
     } else if (length <= SMALL_WRITE) {
       // Launches that are recorded but not submitted use the buffer: the write must come after them.
       this.#recorder.reserve(length);
@@ -180,11 +181,11 @@ export class WebGpuDevice implements Device {
       bytes.set(new Uint8Array(data.buffer, data.byteOffset, byteLength), offset);
       bytes.fill(0, offset + byteLength, offset + length);
       const encoder = this.#recorder.copies();
-      encoder.copyBufferToBuffer(this.#recorder.arena, offset, allocation.gpu, byteOffset, length);
+      encoder.copyBufferToBuffer(this.#recorder.arena, offset, allocation.gpu, start, length);
       allocation.batch = this.#recorder.batch;
     } else {
       this.#recorder.flush();
-      this.#writeNow(allocation, byteOffset, data, length);
+      this.#writeNow(allocation, start, data, length);
     }
   }
 
