@@ -138,6 +138,7 @@ function check(o: Options): string | undefined {
   if (o.warmup >= o.epochs) return `--warmup ${o.warmup} leaves nothing of ${o.epochs} epochs`;
   if (o.minLr > o.lr) return `--min-lr ${o.minLr} is above --lr ${o.lr}`;
   if (o.prompt === "") return "--prompt is empty";
+  return undefined;
 }
 
 function help(): string {

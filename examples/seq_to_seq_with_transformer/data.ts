@@ -114,7 +114,7 @@ export function someSentences(pairs: SentencePair[], count: number): Sentence[] 
   const groups = [...Map.groupBy(pairs, (pair) => pair.source)];
   const step = Math.max(1, groups.length / count);
   return Array.from({ length: Math.min(count, groups.length) }, (_, i) => {
-    const [source, translations] = groups[Math.floor((i + 0.5) * step)];
+    const [source, translations] = groups[Math.floor((i + 0.5) * step)]!;
     return { source, references: translations.map((pair) => pair.target) };
   });
 }

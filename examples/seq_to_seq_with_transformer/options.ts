@@ -153,6 +153,7 @@ function check(o: Options): string | undefined {
   if (o.dropout >= 1) return `--dropout ${o.dropout} is not in [0, 1)`;
   if (o.minLr > o.lr) return `--min-lr ${o.minLr} is above --lr ${o.lr}`;
   if (o.held === 1) return "--held 1 leaves nothing to train on";
+  return undefined;
 }
 
 function help(): string {

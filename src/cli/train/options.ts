@@ -214,6 +214,7 @@ function checkResumed(options: Options, begun: Partial<Options>): string | undef
     const has = flag(begun[name], name);
     return `${flag(options[name], name)} cannot be: the run that is resumed has ${has}`;
   }
+  return undefined;
 }
 
 function check(o: Options): string | undefined {
@@ -231,6 +232,7 @@ function check(o: Options): string | undefined {
   if (o.warmup >= o.steps) {
     return `--warmup ${o.warmup} leaves nothing of ${o.steps} steps`;
   }
+  return undefined;
 }
 
 function help(): string {
