@@ -112,7 +112,11 @@ async function trainEpoch(training: Training, report: Report): Promise<void> {
     // The next step begins while these are read, so that the device need not wait.
     reading = readScalars(scalars).then(([loss, gradNorm]) => {
       if (!Number.isFinite(gradNorm)) {
-        throw new Error(`${TITLES[training.name]}: the gradient of step ${step} is ${gradNorm}`);
+        throw new Error(
+          `${
+            TITLES[training.name]
+          }: step ${step}: expected a finite gradient norm but got ${gradNorm}`,
+        );
       }
       report.step(step, { loss, gradNorm, lr });
       progress.update(i + 1, `| loss ${loss.toFixed(3)}`);

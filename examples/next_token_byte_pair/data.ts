@@ -114,7 +114,7 @@ export class Windows {
     this.batches = Math.ceil(this.count / options.batch);
     if (this.count < 1) {
       throw new RangeError(
-        `${what} has ${tokens.length} tokens, too few for a context of ${options.context}`,
+        `${what}: expected more tokens than a context of ${options.context} but got ${tokens.length}`,
       );
     }
   }

@@ -97,7 +97,7 @@ function bleu(
     const words = wordsOf(hypothesis);
     const ways = [references[i]!].flat().map(wordsOf);
     if (ways.length === 0) {
-      throw new RangeError(`${what}: pair ${i} has no reference`);
+      throw new RangeError(`${what}: pair ${i}: expected references but got none`);
     }
     hypothesisWords += words.length;
     referenceWords += closest(words.length, ways.map((way) => way.length));

@@ -334,7 +334,9 @@ export class Translator implements Disposable {
         cache.held(`source.${name}`)
       );
       if (!keys || !values) {
-        throw new TypeError("Translator: the cache was not made by a translator");
+        throw new TypeError(
+          "Translator: expected a cache of Translator.createCache but got another",
+        );
       }
       return { keys, values, keyValid };
     });

@@ -201,7 +201,9 @@ function applyStep(name: "sign" | "floor" | "ceil" | "round", x: Tensor): Tensor
   const y = launchFlat(unaryKernels[name], [x]);
   if (!isFloat(x.dtype)) return y;
   return record(name, [x], y, [], () => {
-    throw new Error(`${name}: the operation has no gradient; stop it with detach() or noGrad()`);
+    throw new Error(
+      `${name}: expected an operand without a gradient but got one that requires it; use detach() or noGrad()`,
+    );
   });
 }
 

@@ -357,8 +357,8 @@ function cut(operands: Operands, params: MatmulParams): void {
   const length = params[axis];
   if (length === 1) {
     throw new DeviceError(
-      `matmul: one row of ${tooLong} in ${m} x ${k} x ${n} is longer than the ${device.maxBindingBytes} ` +
-        `bytes that ${device.description} can bind`,
+      `matmul: expected rows of at most ${device.maxBindingBytes} bytes, which ${device.description} can ` +
+        `bind, but got longer ones of ${tooLong} in ${m} x ${k} x ${n}`,
     );
   }
   // Halves of whole steps, so that the bias of a later part still begins where it can be bound.

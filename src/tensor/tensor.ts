@@ -136,7 +136,7 @@ export class Tensor implements Binding, Disposable {
   get buffer(): DeviceBuffer {
     if (this.#disposed) {
       throw new Error(
-        `${this.#title()} was used after it was disposed of; keep() lets it outlive its Scope`,
+        `expected a tensor in use but got ${this.#title()}, which was disposed of; keep() lets it outlive its Scope`,
       );
     }
     return this.#storage.buffer;
@@ -175,7 +175,11 @@ export class Tensor implements Binding, Disposable {
    * where other tensors use the present memory: they would be left behind.
    */
   moveInto(place: Tensor): void {
-    if (!this.isOnlyUser) throw new Error(`${this.#title()} shares its memory and cannot be moved`);
+    if (!this.isOnlyUser) {
+      throw new Error(
+        `expected a tensor with memory of its own but got ${this.#title()}, which shares it`,
+      );
+    }
     copyInto(place, this);
     forgotten.unregister(this);
     this.#storage.release();
@@ -211,7 +215,8 @@ export class Tensor implements Binding, Disposable {
   backward(seed?: Tensor | number): void {
     if (!this.node) {
       throw new Error(
-        `backward: ${this.#title()} depends on no tensor that requires a gradient; set requiresGrad before computing it, outside of noGrad`,
+        `backward: expected a tensor that depends on one that requires a gradient but got ${this.#title()}; set ` +
+          `requiresGrad before computing it, outside of noGrad`,
       );
     }
     this.node.backward(this, seed ?? 1);

@@ -61,12 +61,16 @@ Deno.test("cli: help names every command, wrong usage ends with 2, failures with
           2,
           /^error: nothing to evaluate: give --text, --hellaswag or both\n$/,
         ],
-        [["tokenize", "--decode", "60000"], 2, /^error: "60000" is not an id from 0 to 50256\n$/],
+        [
+          ["tokenize", "--decode", "60000"],
+          2,
+          /^error: tokenize: expected ids from 0 to 50256 but got "60000"\n$/,
+        ],
         [["tokenize", "--file", "nowhere.txt"], 1, /^error: .*nowhere\.txt.*\n$/],
         [
           ["generate", "nowhere", "Hello"],
           1,
-          /^(dinograd runs .*\n)?error: There is no model in nowhere\n$/,
+          /^(dinograd runs .*\n)?error: nowhere: expected a model but got none\n$/,
         ],
       ] as const
     ) {
@@ -148,7 +152,7 @@ Deno.test("cli: prepare makes shards, and evaluate, generate and convert take a 
 
     const there = await run(folder, ["convert", "gpt2", "gpt2"]);
     assert.equal(there.code, 2);
-    assert.match(there.err, /gpt2 is there already: name another, or give --force/);
+    assert.match(there.err, /but got gpt2, which is there; name another, or give --force/);
     const refused = await run(folder, ["convert", "gpt2", "x.bin", "--to", "llama2c"]);
     assert.equal(refused.code, 2);
     assert.match(refused.err, /llama2\.c has only LLaMA/);

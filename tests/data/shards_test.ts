@@ -36,7 +36,7 @@ Deno.test("findShards() returns a split's shards by number when others lie besid
     assert.equal((await findShards(folder)).length, 5);
     await assert.rejects(
       findShards(folder, { split: "test" }),
-      /no token shards named like <name>_test_000001.npy \(or .bin\), it holds edufineweb_train_/,
+      /token shards named like <name>_test_000001.npy \(or .bin\) but got edufineweb_train_/,
     );
   });
 });
@@ -108,16 +108,16 @@ Deno.test("openShard() throws when the file is empty, cut short or no list of to
         return error.message.startsWith(path);
       });
     await Deno.writeFile(path, new Uint8Array());
-    await refused(/is not a .npy file/);
+    await refused(/expected a .npy file/);
     await writeNpy(path, new Uint16Array(0));
-    await refused(/holds no tokens/);
+    await refused(/expected tokens but got none/);
     await writeNpy(path, new Float32Array(4));
     await refused(/expected one axis of tokens of type u2, u4 or i4, found f4 of shape \[4\]/);
     await writeNpy(path, new Uint16Array(4), [2, 2]);
     await refused(/found u2 of shape \[2,2\]/);
     await writeNpy(path, new Uint16Array(4));
     await Deno.truncate(path, 130);
-    await refused(/is cut short/);
+    await refused(/bytes of data for shape/);
     await assert.rejects(openShard(join(folder, "none.npy")), Deno.errors.NotFound);
   });
 });

@@ -177,7 +177,7 @@ Deno.test("loadTinyShakespeare() throws when the text is another one", async () 
     await Deno.writeFile(path, content);
     await assert.rejects(
       loadTinyShakespeare({ path }),
-      /is not tiny Shakespeare: expected 1115394/,
+      /expected 1115394 bytes of tiny Shakespeare/,
     );
     await Deno.writeFile(path, new Uint8Array(tinyShakespeare.bytes));
     await assert.rejects(loadTinyShakespeare({ path }), /expected SHA-256 86c4e6aa/);

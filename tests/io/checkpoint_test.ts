@@ -122,7 +122,7 @@ Deno.test("loadCheckpoint() throws when the file is of a later version", async (
   await withFolder(async (folder) => {
     const path = checkpointPath(folder, 1);
     await writeSafetensors(path, [], { format: "dinograd checkpoint", format_version: "2" });
-    await assert.rejects(loadCheckpoint(path), /has checkpoint version 2, expected 1/);
+    await assert.rejects(loadCheckpoint(path), /expected checkpoint version 1 but got 2/);
   });
 });
 

@@ -38,7 +38,7 @@ Deno.test("BytePairTokenizer.load() names the file when it cannot be read as a t
     }
     await Deno.writeTextFile(path, "[]");
     await assert.rejects(BytePairTokenizer.load(path), {
-      message: `${path}: file: expected an object, got []`,
+      message: `${path}: file: expected an object but got []`,
     });
     await assert.rejects(BytePairTokenizer.load(`${folder}/none`), Deno.errors.NotFound);
   } finally {
