@@ -57,10 +57,3 @@ Deno.test("deno doc shows Tensor.requiresGrad", async () => {
   const { stdout } = await command.output();
   assert.match(new TextDecoder().decode(stdout), /requiresGrad: boolean/);
 });
-    return new TextDecoder().decode((await command.output()).stdout);
-  };
-  assert.match(await doc("Tensor"), /requiresGrad: boolean/);
-  for (const name of ["AdamW", "loadModel", "openDevice", "saveModel", "tensor"]) {
-    assert.match(await doc(name), /options\?: /, name);
-  }
-});
