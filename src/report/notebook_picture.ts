@@ -50,6 +50,8 @@ export class NotebookPicture {
       transient: { display_id: this.#id },
     });
     this.#shown = true;
+    // Deno 2.9's kernel may announce a cell's end before the last message of the cell, which nbconvert then drops.
+    await new Promise((resolve) => setTimeout(resolve, 20));
   }
 
   #display(): { "text/plain": string; "image/svg+xml": string } {
