@@ -139,7 +139,7 @@ export class TextVocabulary {
       .sort(([a, m], [b, n]) => n - m || (a < b ? -1 : 1));
     if (words.length === 0) {
       throw new RangeError(
-        `TextVocabulary: expected words that are there ${minFrequency} times but got none of ${counts.size}`,
+        `TextVocabulary: expected words of frequency ${minFrequency} or more but got none of ${counts.size}`,
       );
     }
     const total = counts.values().reduce((sum, count) => sum + count, 0);

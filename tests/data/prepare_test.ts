@@ -193,7 +193,7 @@ Deno.test("prepareCorpus() keeps a whole state when a file turns out to be damag
       const begun = prepareCorpus([path], out, { ...small, workers });
       await assert.rejects(begun, (error: Error) => {
         assert(error instanceof FileFormatError, String(error));
-        assert(error.message.startsWith(`${path}: line 151: is not JSON: `), error.message);
+        assert(error.message.startsWith(`${path}: line 151: expected JSON: `), error.message);
         return true;
       });
     }
@@ -211,7 +211,7 @@ Deno.test("prepareCorpus() throws when files or folder are not as they should be
     const options = { ...small, workers: 0 };
     const rejects = (files: string[], message: RegExp, change: PrepareOptions = {}) =>
       assert.rejects(prepareCorpus(files, out, { ...options, ...change }), message);
-    await rejects([], /^RangeError: prepareCorpus: expected one file at least$/);
+    await rejects([], /^RangeError: prepareCorpus: expected one file or more but got none$/);
     await rejects([path], /expected tokensPerShard of 1 or more but got 0$/, { tokensPerShard: 0 });
     await rejects([path], /expected workers of 0 or more but got -1$/, { workers: -1 });
     await rejects([path], /expected a prefix of letters, digits, - and _ but got "..\/x"$/, {

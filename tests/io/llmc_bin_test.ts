@@ -38,5 +38,5 @@ Deno.test("readLlmcHeader() throws when the file is foreign, newer or cut short"
   await refused(shard(20240520, 2, 1, [1]), /version 1 but got 2 \(at byte 4\)/);
   await refused(shard(20240520, 1, 2, [1]), /expected 1028 bytes for 2 tokens but got 1026/);
   await refused(shard(20240520, 1, -1, [1]), /for -1 tokens/);
-  await refused(new Uint8Array(100), /expected a header of 1024 bytes/);
+  await refused(new Uint8Array(100), /expected an llm\.c header of 1024 bytes/);
 });

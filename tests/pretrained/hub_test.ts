@@ -188,7 +188,7 @@ Deno.test("loadTokenizer() takes GPT-2's vocabulary and merges when there is no 
     await Deno.writeTextFile(join(folder, "merges.txt"), "#version: 0.2\nh e\nhell\n");
     await assert.rejects(loadTokenizer(folder), (error: unknown) => {
       assert(error instanceof FileFormatError);
-      assert.match(error.message, /merges\.txt: line 3: expected two tokens, found "hell"/);
+      assert.match(error.message, /merges\.txt: line 3: expected two tokens but got "hell"/);
       return true;
     });
     await Deno.remove(join(folder, "merges.txt"));
@@ -262,7 +262,7 @@ Deno.test("downloadModel() goes on where it was broken off", () =>
     };
     await assert.rejects(
       downloadModel("a/b", { ...options, retries: 0 }),
-      /ended after 1000 of \d+ bytes$/,
+      /but got 1000 before the connection ended$/,
     );
     const folder = await downloadModel("a/b", options);
     assert.deepEqual(ranges, [null, "bytes=1000-"]);

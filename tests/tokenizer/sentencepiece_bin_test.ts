@@ -106,7 +106,7 @@ Deno.test("loadLlama2cTokenizer() refuses what is no vocabulary", () =>
       return copy;
     };
     const cases: [bytes: Uint8Array, message: RegExp][] = [
-      [good.subarray(0, 3), /shorter than 4 bytes \(at byte 3\)$/],
+      [good.subarray(0, 3), /of 4 bytes or more but got 3 \(at byte 3\)$/],
       [good.subarray(0, 10), /expected a score and a length but got 6 bytes \(at byte 4\)$/],
       [good.subarray(0, 14), /expected a token of 5 bytes but got 2 \(at byte 12\)$/],
       [

@@ -29,7 +29,7 @@ Deno.test("TextVocabulary.fromSentences() leaves rare words out and counts them"
 });
 
 Deno.test("TextVocabulary.fromSentences() throws when there is no word to keep", () => {
-  assert.throws(() => TextVocabulary.fromSentences(["", "  "]), /none of the 0 different words/);
+  assert.throws(() => TextVocabulary.fromSentences(["", "  "]), /but got none of 0/);
   assert.throws(
     () => TextVocabulary.fromSentences(sentences, { minFrequency: 4 }),
     new RangeError("TextVocabulary: none of the 6 different words is there 4 times"),
@@ -76,7 +76,7 @@ Deno.test("TextVocabulary.decode() stops at <EOS> and shows unknown words", () =
   assert.throws(() => vocabulary.decode([10]), /expected ids from 0 to 9 but got 10$/);
   assert.throws(() => vocabulary.decode([-1]), RangeError);
   assert.throws(() => vocabulary.decode([1.5]), RangeError);
-  assert.throws(() => vocabulary.decodeBatch(rows, 5), /12 ids do not fill rows of 5$/);
+  assert.throws(() => vocabulary.decodeBatch(rows, 5), /rows of 5 but got 12$/);
 });
 
 Deno.test("TextVocabulary.load() returns what save() wrote", async () => {

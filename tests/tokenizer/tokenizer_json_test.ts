@@ -375,7 +375,7 @@ Deno.test("tokenizerFromJson() says which field is wrong", () => {
     [(f) => f.model.vocab.x = 5, /id of "x": expected one of its own but got 5$/],
     [
       (f) => f.model.vocab.x = 2 ** 40,
-      /id of "x": expected one below \d+, the number of tokens, got/,
+      /id of "x": expected one below \d+, the number of tokens but got/,
     ],
     [(f) => f.model.merges = {}, /model\.merges: expected a list but got \{\}$/],
     [(f) => f.model.merges.push("a"), /model\.merges\[\d+\]: expected two tokens but got "a"$/],
@@ -445,7 +445,7 @@ Deno.test("loadTokenizerJson() reads a file, and names it when it is wrong", asy
   await Deno.writeTextFile(path, "{");
   await assert.rejects(loadTokenizerJson(path), (error: unknown) => {
     assert(error instanceof TokenizerFormatError);
-    assert(error.message.startsWith(`${path}: not JSON`));
+    assert(error.message.startsWith(`${path}: expected JSON`));
     return true;
   });
   await Deno.remove(path);

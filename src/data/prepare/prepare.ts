@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { basename, join } from "../../io/node_builtins.ts";
+import { basename } from "../../io/node_builtins.ts";
 import { removeStrayTemporaries } from "../../io/atomic_file.ts";
 import { toPath } from "../../io/byte_source.ts";
 import { type Chunk, kindOf, readChunks } from "./chunks.ts";
