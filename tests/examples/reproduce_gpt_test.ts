@@ -280,12 +280,12 @@ Deno.test("reproduce_gpt refuses what cannot be", () =>
       const [args, message] of [
         [["--heads", "5"], /--heads: expected a divisor of --embed 64 but got 5/],
         [["--total-batch", "1000"], /1000 is no multiple of 8 x 128/],
-        [["--preset", "huge"], /It is one of tiny, small, 124m/],
+        [["--preset", "huge"], /Expected one of tiny, small, 124m/],
         [
           ["--preset", "124m"],
           /--preset 124m: expected --data but got none: `deno task prepare:fineweb`/,
         ],
-        [["--data", "nowhere"], /nowhere: there is no such folder of token shards/],
+        [["--data", "nowhere"], /nowhere: expected a folder of token shards/],
         [["--resume"], /--resume: expected a run in runs\/ but got none/],
       ] as const
     ) {

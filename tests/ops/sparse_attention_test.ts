@@ -134,7 +134,7 @@ await onEachDevice(
 
     assert.throws(
       () => attention(rowsAt(q), k, v, ragged),
-      /positions go with causal attention only/,
+      /expected causal attention with positions/,
     );
     const wrong = { blockSize: 4, layout, positions: tensor([1, 2], { device, dtype: "i32" }) };
     assert.throws(() => sparseAttention(q, k, v, wrong), /expected positions \[4\] of i32/);

@@ -47,7 +47,7 @@ Deno.test("ThreadPool.run() names the kernel when it is unknown, traps or the po
   assert.equal(arena.floats(out, 1)[0], 6);
   pool.close();
   pool.close();
-  assert.throws(() => pool.run("sgemm", 1, 1), /closed thread pool/);
+  assert.throws(() => pool.run("sgemm", 1, 1), /expected an open thread pool/);
 });
 
 Deno.test("ThreadPool.run() runs a native kernel on all threads, or on the caller where workers have none", () => {

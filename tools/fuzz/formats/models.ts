@@ -80,7 +80,7 @@ export const modelFolder: Format = {
 export const hubListing: Format = {
   name: "hub-listing",
   place:
-    /expected a (commit|list|path|size|SHA-256)|position (below )?\d+|not a JSON object|Fetch failed|has no file/,
+    /expected a (commit|list|path|size|SHA-256)|position (below )?\d+|a JSON object|Fetch failed|expected a file/,
   documented: (error) => error instanceof DownloadError,
   prepare(folder) {
     const file = (rfilename: string, size: number) => ({ rfilename, size, blobId: "b".repeat(40) });
