@@ -164,7 +164,7 @@ Deno.test("prepareFineWebEdu() goes on after the network was gone", async () => 
         assert(error instanceof DownloadError, String(error));
         assert.match(
           error.message,
-          /001_00000\.parquet: the server answered 503 Service Unavailable \(tried 3 times\)$/,
+          /001_00000\.parquet: expected the file but the server answered 503 Service Unavailable \(tried 3 times\)$/,
         );
         return true;
       });

@@ -304,7 +304,7 @@ Deno.test("checkThrift() throws at once when a length goes beyond the bytes", ()
     () => checkThrift(viewOf(...Array(500).fill(0x19))),
     /levels of nesting|a list of at most/,
   );
-  assert.throws(() => checkThrift(viewOf(0x16, ...Array(99).fill(0x80))), /more than 10 bytes/);
+  assert.throws(() => checkThrift(viewOf(0x16, ...Array(99).fill(0x80))), /at most 10 bytes/);
   assert.throws(() => checkThrift(viewOf(0x15)), /expected 1 bytes at byte 1 but got 0/);
 });
 
@@ -316,7 +316,7 @@ Deno.test("checkRuns() throws when a run has more values than its page", () => {
   assert.throws(() => check(1, 254, 255, 255, 255, 15, 1), /a run of 2147483647/);
   assert.throws(() => check(0, 255, 255, 255, 255, 15), /a run of \d+/); // turned negative
   assert.throws(() => check(1, 128, 128, 128, 128, 128, 1), /the length of a run/);
-  assert.throws(() => check(33, 2, 1), /values of 33 bits/);
+  assert.throws(() => check(33, 2, 1), /but got 33 at byte 0/);
 });
 
 Deno.test("checkDeltas() throws when blocks go backwards", () => {
@@ -427,7 +427,7 @@ Deno.test("openPage() throws when LZ4's blocks go backwards, or Snappy claims wh
     () => open("SNAPPY", Uint8Array.of(4, 12, 1, 2, 3, 4), 100),
     /expected 100 bytes .* but got 6/,
   );
-  assert.throws(() => open("toString", backwards, 100), /pages compressed by toString/);
+  assert.throws(() => open("toString", backwards, 100), /pages compressed by .* but got toString/);
 });
 
 Deno.test("readPieces() throws when zstd or gzip is cut short, foreign or wants a window of gigabytes", () =>

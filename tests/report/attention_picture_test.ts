@@ -130,7 +130,7 @@ Deno.test("attentionPicture() and attentionPng() throw when sizes or weights are
     [[{ ...layer, keyTokens: ["a", "b"] }], /expected 3 key tokens but got 2/],
     [[{ ...layer, weights: layer.weights.with(4, NaN) }], /got NaN at 4/],
     [[{ ...layer, weights: layer.weights.with(5, -0.5) }], /got -0.5 at 5/],
-    [[{ ...layer, weights: layer.weights.with(5, Infinity) }], /found Infinity at 5/],
+    [[{ ...layer, weights: layer.weights.with(5, Infinity) }], /got Infinity at 5/],
   ];
   for (const [layers, message] of cases) {
     for (const draw of [attentionPicture, attentionPng]) {
