@@ -100,6 +100,7 @@ export * from "./src/optim/adamw.ts";
 export * from "./src/optim/check_grad_norm.ts";
 export * from "./src/optim/clip_grad_norm.ts";
 export * from "./src/optim/loss_scaler.ts";
+export * from "./src/optim/muon.ts";
 export * from "./src/optim/optimizer.ts";
 export { type NamedParameters, zeroGrad } from "./src/optim/parameters.ts";
 export * from "./src/optim/schedule.ts";
