@@ -76,6 +76,7 @@ export { type Block, CausalLM, type CausalLMConfig, type Pass } from "./src/mode
 export * from "./src/models/gpt2.ts";
 export * from "./src/models/gpt3.ts";
 export * from "./src/models/llama.ts";
+export * from "./src/models/modern_gpt.ts";
 export * from "./src/models/transformer.ts";
 
 // Folders of models, and the hub

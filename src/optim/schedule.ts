@@ -108,7 +108,9 @@ export function warmupStableDecay(options: WarmupStableDecayOptions): Schedule {
   checkSteps("warmupStableDecay", { warmupSteps, decaySteps });
   if (!Number.isInteger(totalSteps) || warmupSteps + decaySteps > totalSteps) {
     throw new RangeError(
-      `warmupStableDecay: expected totalSteps of at least ${warmupSteps + decaySteps} but got ${totalSteps}`,
+      `warmupStableDecay: expected totalSteps of at least ${
+        warmupSteps + decaySteps
+      } but got ${totalSteps}`,
     );
   }
   return (step) => {

@@ -1,9 +1,9 @@
 /** The model that `train` trains, by its recipe. */
-import { GPT2, type GPT2Config, type ParameterOptions } from "../../../mod.ts";
+import { GPT2, type GPT2Config, ModernGPT, type ParameterOptions } from "../../../mod.ts";
 import type { Options } from "./options.ts";
 
 /** A model in training. */
-export type TrainedModel = GPT2;
+export type TrainedModel = GPT2 | ModernGPT;
 
 /** What reports call the models. */
 export const MODEL_NAMES = { gpt2: "GPT-2", modern: "ModernGPT" } as const;
@@ -16,7 +16,10 @@ export type ModelOptions = Pick<
 
 /** A new model. */
 export function createModel(options: ModelOptions, place: ParameterOptions): TrainedModel {
-  return new GPT2(sizesOf(options), place);
+  const { dropout: _, ...sizes } = sizesOf(options);
+  return options.recipe === "modern"
+    ? new ModernGPT(sizes, place)
+    : new GPT2(sizesOf(options), place);
 }
 
 /** Its sizes. */

@@ -122,6 +122,11 @@ export function trainCommand(): Command {
       "--preset <tiny|small|124m>",
       "sizes and schedule to start from",
       choice(Object.keys(presets)),
+    )
+    .option(
+      "--recipe <gpt2|modern>",
+      "GPT-2, or a newer model and schedule that learn from fewer tokens (default: gpt2)",
+      choice(["gpt2", "modern"]),
     );
   return addDeviceOptions(command, "auto")
     .option(
