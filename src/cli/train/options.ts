@@ -62,7 +62,7 @@ export interface Options extends DeviceOptions {
 }
 
 type Preset = "tiny" | "small" | "124m";
-type Recipe = "gpt2" | "modern";
+type Recipe = typeof RECIPES[number];
 type Sizes =
   & Omit<
     Options,
@@ -71,6 +71,9 @@ type Sizes =
   & {
     dtype?: Options["dtype"] | undefined;
   };
+
+/** The recipes. Names of runs' folders begin with them. */
+export const RECIPES = ["gpt2", "modern"] as const;
 
 const shared = {
   prompt: "Neural networks are",
@@ -115,9 +118,20 @@ const presets: Record<Preset, Sizes> = {
   },
 };
 
+/** What the numbers of all modern presets have in common: those of nanochat. */
+const modern = {
+  ...{ optimizer: "muon" as const, lr: 0.02, adamLr: 4e-3, minLr: 0, schedule: "wsd" as const },
+};
+
+/** What a recipe changes in a preset. */
+const recipes: Record<Recipe, Partial<Record<Preset, Partial<Sizes>>>> = {
+  gpt2: {},
+  modern: { tiny: modern, small: modern, "124m": modern },
+};
+
 /** The command line, for its help and for shells to complete. */
 export function trainCommand(): Command {
-  const command = newCommand("train", "Trains GPT-2 from scratch.")
+  const command = newCommand("train", "Trains GPT-2, or by a newer recipe, from scratch.")
     .option(
       "--preset <tiny|small|124m>",
       "sizes and schedule to start from",
@@ -126,7 +140,7 @@ export function trainCommand(): Command {
     .option(
       "--recipe <gpt2|modern>",
       "GPT-2, or a newer model and schedule that learn from fewer tokens (default: gpt2)",
-      choice(["gpt2", "modern"]),
+      choice(RECIPES),
     );
   return addDeviceOptions(command, "auto")
     .option(
@@ -213,11 +227,12 @@ export function parseOptions(args: string[], begun?: Partial<Options>): Options 
   const preset: Preset = given.preset ?? begun?.preset ?? "tiny";
   const recipe: Recipe = given.recipe ?? begun?.recipe ?? "gpt2";
   const { resume: _resume, out: _out, ...before }: Partial<Options> =
-    begun && begun.preset === preset ? begun : {};
+    begun && begun.preset === preset && begun.recipe === recipe ? begun : {};
   if (begun && given.dtype === "auto") given.dtype = begun.dtype;
   const options: Options = {
     dtype: "f32",
     ...presets[preset],
+    ...recipes[recipe][preset],
     ...before,
     ...given,
     preset,
@@ -266,6 +281,7 @@ function check(o: Options): string | undefined {
   if (o.spike === 0) return "--spike 0 would take every loss for a spike";
   if (o.embed % o.heads !== 0) return `--heads ${o.heads} does not divide --embed ${o.embed}`;
   if (o.vocab < 50257) return `--vocab ${o.vocab} is less than GPT-2's 50257 tokens`;
+  if (o.recipe === "modern" && o.dropout > 0) return "--recipe modern has no --dropout";
   if (o.dropout < 0 || o.dropout >= 1) return `--dropout ${o.dropout} is not in [0, 1)`;
   if (o.warmup >= o.steps) {
     return `--warmup ${o.warmup} leaves nothing of ${o.steps} steps`;
