@@ -347,12 +347,12 @@ export class Training implements AsyncDisposable {
 
 /** AdamW, or Muon with AdamW for what is no matrix of a block. */
 function createOptimizer(model: TrainedModel, options: Options): Optimizer {
-  const { lr, adamLr = lr, weightDecay } = options;
+  const { adamScale, weightDecay } = options;
   const adamW = { betas: [0.9, 0.95] as const, weightDecay };
   if (options.optimizer === "adamw") return new AdamW(model.parameters(), adamW);
   return new Muon(model.parameters(), {
     weightDecay,
-    adamW: { ...adamW, lrScale: adamLr / lr },
+    adamW: { ...adamW, lrScale: adamScale },
   });
 }
 
