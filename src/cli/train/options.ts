@@ -82,7 +82,7 @@ const shared = {
   dropout: 0,
   optimizer: "adamw" as const,
   schedule: "cosine" as const,
-  adamScale: 0.2,
+  adamScale: 0.5,
   batchWarmup: 0,
   weightDecay: 0.1,
   clip: 1,
