@@ -249,7 +249,11 @@ export function parseOptions(args: string[], begun?: Partial<Options>): Options 
   if (given.warmup === undefined) {
     options.warmup = Math.min(options.warmup, Math.floor(options.steps / 10));
   }
-  options.cooldown ??= Math.max(1, Math.floor(0.6 * options.steps));
+  // Nor does it cool down for longer than is left.
+  if (given.cooldown === undefined) {
+    const { steps, warmup, cooldown = Math.floor(0.6 * steps) } = options;
+    options.cooldown = Math.max(1, Math.min(cooldown, steps - warmup));
+  }
   // What is resumed is not known at first.
   const problem = begun
     ? checkResumed(options, begun) ?? check(options)
