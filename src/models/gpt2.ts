@@ -44,6 +44,8 @@ export interface GPT2Config {
   readonly layerNormEpsilon?: number;
   /** Probability of dropping an embedding, an attention output or an MLP output in training. Default: 0. */
   readonly dropout?: number;
+  /** Probability of dropping a weight of attention in training. Default: `dropout`. */
+  readonly attentionDropout?: number;
 }
 
 type Config = Required<GPT2Config>;
@@ -54,6 +56,7 @@ class SelfAttention extends Module {
   readonly c_proj: Linear;
   readonly dropout: Dropout;
   readonly heads: number;
+  readonly attentionDropout: number;
   pattern = causalAttention;
 
   constructor(config: Config, options: ParameterOptions) {
@@ -63,6 +66,7 @@ class SelfAttention extends Module {
     this.c_proj = new Linear(E, E, { ...options, ...residualStart(config) });
     this.dropout = new Dropout(dropout);
     this.heads = numAttentionHeads;
+    this.attentionDropout = config.attentionDropout;
   }
 
   /** What is added to `residual`, and that, both (B, T, E). */
@@ -72,13 +76,14 @@ class SelfAttention extends Module {
   }
 
   /** (B, T, 3 E) to (B, T, E) */
-  #mix(qkv: Tensor, { cache, observe }: Pass): Tensor {
+  #mix(qkv: Tensor, { cache, dropout, observe }: Pass): Tensor {
     const { pattern, heads } = this;
-    if (pattern.mixPacked && !cache && !observe) return pattern.mixPacked(qkv, heads);
+    const drop = dropout && { p: this.attentionDropout, random: dropout };
+    if (pattern.mixPacked && !cache && !observe) return pattern.mixPacked(qkv, heads, drop);
     const [queries, keys, values] = splitQueryKeyValue(qkv, heads); // each (B, T, H, D)
     const seen = cache?.append(keys, values) ?? { keys, values };
     observe?.(pattern.weights(queries, seen), this); // (B, H, T, T)
-    const y = pattern.mix(queries, seen); // (B, T, H, D)
+    const y = pattern.mix(queries, seen, drop); // (B, T, H, D)
     return reshape(y, [...y.shape.slice(0, 2), qkv.shape[2]! / 3]);
   }
 }
@@ -158,13 +163,14 @@ export class GPT2 extends CausalLM<Required<GPT2Config>> {
     super();
     const { vocabSize, maxPositionEmbeddings, hiddenSize: E, numHiddenLayers } = config;
     const { numAttentionHeads, layerNormEpsilon: eps = 1e-5, dropout = 0 } = config;
-    const { intermediateSize = 4 * E } = config;
+    const { intermediateSize = 4 * E, attentionDropout = dropout } = config;
     if (E % numAttentionHeads !== 0) {
       throw new RangeError(
         `GPT2: expected numAttentionHeads to divide hiddenSize but got ${numAttentionHeads} and ${E}`,
       );
     }
-    this.config = { ...config, intermediateSize, layerNormEpsilon: eps, dropout };
+    const filled = { intermediateSize, layerNormEpsilon: eps, dropout, attentionDropout };
+    this.config = { ...config, ...filled };
     const start = { ...options, init: init.normal(0.02) };
     this.wte = new Embedding(vocabSize, E, start);
     this.wpe = new Embedding(maxPositionEmbeddings, E, start);

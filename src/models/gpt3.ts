@@ -44,8 +44,8 @@ export class GPT3 extends GPT2 {
 function sparsePattern(blockSize: number): AttentionPattern {
   const layout = "BTHD";
   return {
-    mix: (queries, { keys, values, keyLength, positions }) =>
-      sparseAttention(queries, keys, values, { blockSize, layout, keyLength, positions }),
+    mix: (queries, { keys, values, keyLength, positions }, dropout) =>
+      sparseAttention(queries, keys, values, { blockSize, layout, keyLength, positions, dropout }),
     weights: (queries, { keys, keyLength, positions }) =>
       sparseAttentionWeights(queries, keys, { blockSize, layout, keyLength, positions }),
   };

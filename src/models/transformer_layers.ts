@@ -59,6 +59,8 @@ export interface TransformerConfig {
   readonly tieWordEmbeddings?: boolean;
   /** Probability of dropping an embedding or what a sub-layer gives in training. Default: 0. */
   readonly dropout?: number;
+  /** Probability of dropping a weight of attention in training. Default: `dropout`. */
+  readonly attentionDropout?: number;
 }
 
 type Config = Required<TransformerConfig>;
@@ -159,15 +161,18 @@ class Attention extends Module {
   readonly v_proj: Linear;
   readonly o_proj: Linear;
   readonly heads: number;
+  readonly dropout: number;
 
-  constructor({ hiddenSize: E, numAttentionHeads }: Config, options: ParameterOptions) {
+  constructor(config: Config, options: ParameterOptions) {
     super();
+    const { hiddenSize: E, numAttentionHeads, attentionDropout } = config;
     const start = { ...options, bias: false, init: init.xavierNormal() };
     this.q_proj = new Linear(E, E, start);
     this.k_proj = new Linear(E, E, start);
     this.v_proj = new Linear(E, E, start);
     this.o_proj = new Linear(E, E, start);
     this.heads = numAttentionHeads;
+    this.dropout = attentionDropout;
   }
 
   /** Keys and values (B, T, H, D) of x (B, T, E). */
@@ -182,12 +187,13 @@ class Attention extends Module {
   forward(
     x: Tensor,
     { keys, values, keyLength, keyValid, positions }: SeenKeys,
-    { causal, observe }: LayerPass & { readonly causal: boolean },
+    { causal, dropout: random, observe }: LayerPass & { readonly causal: boolean },
   ): Tensor {
     const queries = splitHeads(this.q_proj.forward(x), this.heads); // (B, T, H, D)
     const options = { causal, keyLength, keyValid, positions, layout: "BTHD" } as const;
     observe?.(attentionWeights(queries, keys, options), this);
-    const y = attention(queries, keys, values, options); // (B, T, H, D)
+    const dropout = random && { p: this.dropout, random };
+    const y = attention(queries, keys, values, { ...options, dropout }); // (B, T, H, D)
     return this.o_proj.forward(reshape(y, x.shape)); // (B, T, E)
   }
 }

@@ -14,6 +14,7 @@ export * from "./norm.ts";
 export * from "./softmax.ts";
 export {
   attention,
+  type AttentionDropout,
   type AttentionOptions,
   attentionWeights,
   selfAttention,
