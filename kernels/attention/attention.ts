@@ -231,7 +231,9 @@ export function attentionLaunch(
   const { subgroupSize, software, maxWorkgroupBytes } = target;
   const d4 = Math.ceil(d / 4);
   const half = target.dtypes.q === "f16";
-  const blocks = software ? undefined : blocksThatFit(d4, half ? 8 : 16, tiles, dropout > 0, target);
+  const blocks = software
+    ? undefined
+    : blocksThatFit(d4, half ? 8 : 16, tiles, dropout > 0, target);
   // Two tiles share the workgroup memory; 32 rows of a head of 64 fill the 16 KiB that every GPU has.
   const fit = Math.floor(maxWorkgroupBytes / (2 * 16 * d4 * 8));
   const passing = Math.max(1, Math.min(4, fit));

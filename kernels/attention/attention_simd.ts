@@ -32,7 +32,9 @@ function layout(p: AttentionParams): number[] {
 }
 
 /** The arguments of dropout, which come last. */
-function dropoutOf({ seed_low, seed_high, block_low, block_high, dropout }: AttentionParams): number[] {
+function dropoutOf(
+  { seed_low, seed_high, block_low, block_high, dropout }: AttentionParams,
+): number[] {
   const p = Math.fround(dropout);
   return [seed_low, seed_high, block_low, block_high, p, 1 / (1 - p)];
 }

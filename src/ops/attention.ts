@@ -18,7 +18,14 @@ import { scoped } from "../tensor/scope.ts";
 import { formatShape, sameShape, type Shape } from "../tensor/shape.ts";
 import { needsGrad, record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
-import { checkFloat, checkIds, checkProbability, checkRank, sameDevice, sameDType } from "./check.ts";
+import {
+  checkFloat,
+  checkIds,
+  checkProbability,
+  checkRank,
+  sameDevice,
+  sameDType,
+} from "./check.ts";
 import { add, equal, maskedFill, mul } from "./elementwise.ts";
 import { embedding } from "./index.ts";
 import { part } from "./launch.ts";
@@ -86,7 +93,8 @@ export function attention(
 }
 
 /** Options of {@linkcode selfAttention}. */
-export interface SelfAttentionOptions extends Pick<AttentionOptions, "causal" | "scale" | "dropout"> {
+export interface SelfAttentionOptions
+  extends Pick<AttentionOptions, "causal" | "scale" | "dropout"> {
   /** H, of queries, keys and values alike. */
   readonly heads: number;
 }

@@ -484,6 +484,14 @@ export const groups: readonly Group[] = [
         run: (t) => attention(...queriesKeysValues(t, 1), { keyValid: t.mask([1, 1, 0], [1, 3]) }),
       },
       {
+        op: attention,
+        call: "attention(q, k, v, { dropout: { p: 0.5 } })",
+        run: (t) => {
+          const dropout = { p: 0.5, random: new RandomState(1) };
+          return attention(...queriesKeysValues(t, 2), { dropout });
+        },
+      },
+      {
         op: selfAttention,
         call: "selfAttention(qkv, { heads: 2, causal: true })",
         run: (t) => selfAttention(t.values([1, 3, 12]), { heads: 2, causal: true }),
