@@ -70,6 +70,7 @@ import {
 import { dropout, rand, randint, randn } from "../../src/ops/random.ts";
 import { embedding, oneHot, take, takeAlongAxis, topK } from "../../src/ops/index.ts";
 import { layerNorm, rmsNorm } from "../../src/ops/norm.ts";
+import { feedForward } from "../../src/ops/feed_forward.ts";
 import { linear, matmul } from "../../src/ops/matmul.ts";
 import { logSoftmax, softmax } from "../../src/ops/softmax.ts";
 import * as math from "../../src/ops/elementwise.ts";
@@ -371,6 +372,21 @@ export const groups: readonly Group[] = [
         call: "linear(x, weight, bias, { residual })",
         run: (t) =>
           linear(t.x, t.values([3, 4], 1), t.values([3]), { residual: t.values([2, 3], 2) }),
+      },
+    ],
+  },
+  {
+    file: "feed_forward.ts",
+    title: "Feed-forward sub-layer",
+    cases: [
+      {
+        op: feedForward,
+        call: 'feedForward(x, up, down, { activation: "gelu" })',
+        run: (t) => {
+          const up = { weight: t.values([3, 4], 1), bias: t.values([3]) };
+          const down = { weight: t.values([2, 3], 2) };
+          return feedForward(t.x, up, down, { activation: "gelu" });
+        },
       },
     ],
   },
