@@ -1,5 +1,5 @@
 /**
- * The matrix product C = alpha op(A) op(B) [+ beta C] [+ bias], once or for a batch, and an activation function of it.
+ * The matrix product C = alpha op(A) op(B) [+ beta C] [+ bias] [+ residual], once or for a batch, and an activation function of it.
  *
  * @module
  */
@@ -118,10 +118,10 @@ function isVector(p: MatmulParams): boolean {
 }
 
 /**
- * c = alpha op(a) op(b) [+ beta c] [+ bias], for `batches` matrices.
+ * c = alpha op(a) op(b) [+ beta c] [+ bias] [+ residual], for `batches` matrices.
  *
  * a holds op(a) as m x k, or k x m with `transposeA`; b holds op(b) as k x n, or n x k with `transposeB` (as the weight
- * of a linear layer is); bias (n) is added to every row. Sums are in f32 whatever the types of the elements.
+ * of a linear layer is); bias (n) is added to every row; residual lies as c does. Sums are in f32 whatever the types of the elements.
  *
  * With an activation function f, c = f(that), and `pre`, which lies as c does, gets that itself where it is given. With
  * `derivative` c = that times the slope of f at `pre`.
@@ -133,6 +133,7 @@ export const matmul: Kernel<MatmulParams> = kernel<MatmulParams>({
     b: { read: "*" },
     c: { update: "*" },
     bias: { read: "n", optional: true },
+    residual: { read: "*", optional: true },
     pre: { update: "*", optional: true },
   },
   // deno-fmt-ignore
@@ -181,7 +182,7 @@ export const matmul: Kernel<MatmulParams> = kernel<MatmulParams>({
       iterations: Math.ceil(params.k / 4) + 160,
     };
   },
-  cpu({ a, b, c, bias, pre }, p) {
+  cpu({ a, b, c, bias, residual, pre }, p) {
     const { m, n, k, lda, ldb, ldc, alpha, beta } = p;
     const [aRow, aColumn] = p.transposeA ? [1, lda] : [lda, 1];
     const [bRow, bColumn] = p.transposeB ? [1, ldb] : [ldb, 1];
@@ -198,7 +199,8 @@ export const matmul: Kernel<MatmulParams> = kernel<MatmulParams>({
             sum += a[aStart + i * aRow + l * aColumn] * b[bStart + l * bRow + j * bColumn];
           }
           const at = cStart + i * ldc + j;
-          const value = alpha * sum + (bias ? bias[j] : 0) + (beta === 0 ? 0 : beta * c[at]);
+          const value = alpha * sum + (bias ? bias[j] : 0) + (residual ? residual[at] : 0) +
+            (beta === 0 ? 0 : beta * c[at]);
           if (!activation) c[at] = value;
           else if (p.derivative) c[at] = value * activations[activation].slope(pre[at]);
           else {
@@ -211,22 +213,32 @@ export const matmul: Kernel<MatmulParams> = kernel<MatmulParams>({
   },
   simd(job) {
     const { at, params } = job;
-    if (params.beta !== 0 && params.beta !== 1) return false;
-    const activation = ACTIVATIONS[params.activation];
-    if (!activation) {
-      sgemm(job, params, at);
-      return true;
-    }
     const { m, n, ldc, beta, batches, cOffset, derivative } = params;
-    if (ldc !== n || batches !== 1 || (beta !== 0 && !derivative)) return false;
-    const { simd } = activations[activation];
-    const c = at.c! + 4 * cOffset, pre = at.pre && at.pre + 4 * cOffset;
-    if (derivative) {
+    const activation = ACTIVATIONS[params.activation];
+    const packed = ldc === n && batches === 1;
+    if (activation || at.residual) {
+      if (!packed || beta !== 0 || (activation && at.residual)) return false;
+    } else if (beta !== 0 && beta !== 1) return false;
+    const placeOf = (address: number) => address + 4 * cOffset;
+    const c = placeOf(at.c!);
+    if (at.residual) {
+      job.run("copy", m * n, SIMD_CHUNK, placeOf(at.residual), c);
+      sgemm(job, { ...params, beta: 1 }, at);
+    } else if (!activation) sgemm(job, params, at);
+    else if (derivative) {
       sgemm(job, params, at);
-      job.run(`${simd}_backward`, m * n, SIMD_CHUNK, c, pre!, c);
+      job.run(
+        `${activations[activation].simd}_backward`,
+        m * n,
+        SIMD_CHUNK,
+        c,
+        placeOf(at.pre!),
+        c,
+      );
     } else {
-      sgemm(job, params, { ...at, c: at.pre || at.c! });
-      job.run(simd, m * n, SIMD_CHUNK, pre || c, c);
+      const sums = at.pre || at.c!;
+      sgemm(job, params, { ...at, c: sums });
+      job.run(activations[activation].simd, m * n, SIMD_CHUNK, placeOf(sums), c);
     }
     return true;
   },

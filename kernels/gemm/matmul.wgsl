@@ -1,4 +1,4 @@
-// What the variants of the matrix product share: C = alpha op(A) op(B) [+ beta C] [+ bias], once or for a batch.
+// What the variants of the matrix product share: C = alpha op(A) op(B) [+ beta C] [+ bias] [+ residual], once or for a batch.
 // matmul.ts puts one of matmul_tiled.wgsl, matmul_direct.wgsl and matmul_subgroup.wgsl behind this part.
 const TRANSPOSE_A = false;
 const TRANSPOSE_B = false;
@@ -118,6 +118,9 @@ fn store(start: u32, row: u32, column: u32, sum: vec4f, add: vec4f) {
   let first = start + row * params.ldc + column;
   //#if VECTOR
   var value = params.alpha * sum + add;
+  if (HAS_RESIDUAL) {
+    value += vec4f(residual[first / 4u]);
+  }
   if (params.beta != 0.0) {
     value += params.beta * vec4f(c[first / 4u]);
   }
@@ -126,6 +129,9 @@ fn store(start: u32, row: u32, column: u32, sum: vec4f, add: vec4f) {
   var values = params.alpha * sum + add;
   for (var j = 0u; j < 4u && column + j < params.n; j++) {
     var value = values[j];
+    if (HAS_RESIDUAL) {
+      value += f32(residual[first + j]);
+    }
     if (params.beta != 0.0) {
       value += params.beta * f32(c[first + j]);
     }

@@ -1,5 +1,5 @@
 /**
- * The numbers of a matrix product C = alpha op(A) op(B) [+ beta C] [+ bias], from the operation to every backend.
+ * The numbers of a matrix product C = alpha op(A) op(B) [+ beta C] [+ bias] [+ residual], from the operation to every backend.
  *
  * @module
  */

@@ -214,7 +214,7 @@ export interface Operands {
   readonly bias?: Binding | undefined;
   /** As `c`; see the kernel. */
   readonly pre?: Binding | undefined;
-  /** (m, n) without gaps, added; `c` too must then be without gaps. */
+  /** As `c`, added. */
   readonly residual?: Binding | undefined;
 }
 
@@ -230,20 +230,13 @@ interface Batch {
  * without gaps.
  */
 export function launchMatmul(
-  { residual, ...operands }: Operands,
+  operands: Operands,
   options: PartialMatmulParams,
   batch?: Batch,
 ): void {
   const { c } = operands;
   if (c.size === 0 || options.m === 0 || options.n === 0) return;
   const params = matmulParams(options);
-  if (residual) {
-    const { device } = c.buffer;
-    const bytes = Math.ceil(residual.size * BYTES[residual.dtype] / 4) * 4;
-    const scale = BYTES[c.dtype];
-    device.copy(residual.buffer, residual.offset * scale, c.buffer, c.offset * scale, bytes);
-    params.beta = 1;
-  }
   if (batch?.shape.length) eachBatch(batch, params, (part) => cut(operands, part));
   else cut(operands, params);
 }
@@ -335,11 +328,12 @@ function cut(operands: Operands, params: MatmulParams): void {
   const tooLong = (["c", "a", "b"] as const).find((name) => !fits(name));
   const tooDeep = device.kind === "webgpu" && k > MAX_K;
   if (!tooLong && !tooDeep) {
-    const { a, b, c, bias, pre } = operands;
+    const { a, b, c, bias, residual, pre } = operands;
     const bindings = {
       a: narrow(a, params.aOffset, spans.a),
       b: narrow(b, params.bOffset, spans.b),
       c: narrow(c, params.cOffset, spans.c),
+      residual: residual && narrow(residual, params.cOffset, spans.c),
       pre: pre && narrow(pre, params.cOffset, spans.c),
     };
     launchWhole(
@@ -349,6 +343,7 @@ function cut(operands: Operands, params: MatmulParams): void {
         c: bindings.c.binding,
         // The first half of a product that is cut along n has the first of the bias.
         bias: bias && { buffer: bias.buffer, dtype: bias.dtype, offset: bias.offset, size: n },
+        residual: bindings.residual?.binding,
         pre: bindings.pre?.binding,
       },
       {
@@ -404,19 +399,20 @@ function cut(operands: Operands, params: MatmulParams): void {
     : axis === "k"
     ? undefined
     : bias;
-  cut({ ...operands, bias: biasRest }, second);
+  const residual = axis === "k" ? undefined : operands.residual;
+  cut({ ...operands, bias: biasRest, residual }, second);
 }
 
 /** Launches a product that the device can bind: in one launch, or in parts along k and their sum. */
 function launchWhole(operands: Operands, params: MatmulParams): void {
-  const { a, b, c, bias, pre } = operands;
+  const { a, b, c, bias, residual, pre } = operands;
   const { device } = c.buffer;
   const { m, n, beta, lda, ldb, transposeA, transposeB, activation } = params;
   const parts = params.ldc === n && c.size === m * n && activation === 0
     ? matmulSplits(params, device.minWorkgroups)
     : 1;
   if (parts === 1) {
-    device.launch(matmulKernel, { a, b, c, bias, pre }, params);
+    device.launch(matmulKernel, { a, b, c, bias, residual, pre }, params);
     return;
   }
   const k = params.k / parts;
@@ -435,7 +431,7 @@ function launchWhole(operands: Operands, params: MatmulParams): void {
     bInner: k * (transposeB ? 1 : ldb),
     cInner: m * n,
   });
-  device.launch(matmulSum, { partials, c, bias }, { parts, m, n, beta });
+  device.launch(matmulSum, { partials, c, bias, residual }, { parts, m, n, beta });
   device.releaseBuffer(buffer);
 }
 

@@ -270,7 +270,7 @@ await onEachDevice("attention() says which shapes do not fit", (device) => {
     () => attention(q, q, q, { keyValid: tensor([1, 1], { device, dtype: "i32" }) }),
     /expected keyValid of shape \[1, 5\] but got \[2\]/,
   );
-  assert.throws(() => attentionWeights(q, k), /do not fit/);
+  assert.throws(() => attentionWeights(q, k), /expected q and k of one batch and head size/);
   assert.throws(
     () => attention(q, q, q, { keyLength: 6 }),
     /expected a keyLength from 0 to 5 but got 6/,

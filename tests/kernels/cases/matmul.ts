@@ -11,10 +11,12 @@ function product(name: string, options: PartialMatmulParams, more: Partial<Case>
   const b = random(Math.max(1, batches * n * k), 1, 2);
   const c = beta ? random(batches * m * n, 1, 3) : output(batches * m * n);
   const bias = random(n, 1, 4);
+  // Without gaps and once, as it is where there is a residual.
+  const residual = batches === 1 && !beta && !options.activation ? random(m * n, 1, 6) : undefined;
   return {
     kernel: matmul,
     name: `${name} ${m} x ${k} x ${n}`,
-    bindings: { a, b, c, bias },
+    bindings: { a, b, c, bias, residual },
     params,
     tolerance: 1e-5 * Math.max(1, Math.sqrt(k)),
     exact() {
@@ -28,7 +30,7 @@ function product(name: string, options: PartialMatmulParams, more: Partial<Case>
                 b[p * n * k + (transposeB ? j * ldb + l : l * ldb + j)];
             }
             const at = (p * m + i) * n + j;
-            expected[at] = alpha * sum + bias[j] + (beta ? c[at] : 0);
+            expected[at] = alpha * sum + bias[j] + (residual?.[at] ?? 0) + (beta ? c[at] : 0);
           }
         }
       }
