@@ -174,7 +174,7 @@ export function linearCrossEntropy(
   const chunk = chunkRows(device, rows, held * classes, options?.chunkRows);
   // A cap would lift what padded logits are biased with.
   const pads = device.kind === "webgpu" && classes % 4 > 0 && weight.bytes % 4 === 0 &&
-    params.smoothing === 0 && cap === undefined && !isQuantised(weight.dtype);
+    params.smoothing === 0 && cap === undefined;
   const head = pads ? paddedHead({ weight, bias }) : { weight, bias, classes };
 
   const scale = Tensor.empty(device, [1]);
