@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { gelu, relu } from "../../src/ops/activations.ts";
+import { gelu, relu, reluSquared } from "../../src/ops/activations.ts";
 import { add } from "../../src/ops/elementwise.ts";
 import {
   type AffineMap,
@@ -22,6 +22,7 @@ const activations = {
   gelu: (x: Tensor) => gelu(x),
   geluTanh: (x: Tensor) => gelu(x, { approximate: "tanh" }),
   relu,
+  reluSquared,
 };
 
 interface Sizes {
@@ -81,6 +82,7 @@ await onEachDevice("feedForward() is its three parts", async (device) => {
   // The programs of the others are compared in pairs_test.ts.
   if (device.kind !== "cpu") return;
   await check(device, "gelu", { rows: [2, 7], inputs: 8, width: 20, outputs: 12 });
+  await check(device, "reluSquared", { rows: [2, 7], inputs: 8, width: 20, outputs: 12 });
   await check(device, "relu", { rows: [2, 7], inputs: 8, width: 20, outputs: 12 });
 });
 
