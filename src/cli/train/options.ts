@@ -255,7 +255,6 @@ export function parseOptions(args: string[], begun?: Partial<Options>): Options 
     const longest = Math.max(1, Math.min(Math.floor(0.6 * steps), steps - warmup));
     options.cooldown = Math.min(options.cooldown ?? longest, longest);
   }
-  }
   // What is resumed is not known at first.
   const problem = begun
     ? checkResumed(options, begun) ?? check(options)
