@@ -18,7 +18,14 @@ import { scoped } from "../tensor/scope.ts";
 import { formatShape, sameShape, type Shape } from "../tensor/shape.ts";
 import { needsGrad, record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
-import { checkFloat, checkIds, checkProbability, checkRank, sameDevice, sameDType } from "./check.ts";
+import {
+  checkFloat,
+  checkIds,
+  checkProbability,
+  checkRank,
+  sameDevice,
+  sameDType,
+} from "./check.ts";
 import { add, equal, maskedFill, mul } from "./elementwise.ts";
 import { embedding } from "./index.ts";
 import { part } from "./launch.ts";
@@ -38,6 +45,11 @@ export interface AttentionDropout {
 export interface AttentionOptions {
   /** A query sees no later key; the last query is aligned with the last key. Default: false. */
   readonly causal?: boolean;
+  /**
+   * A query sees only the last so many keys up to its own position, itself among them; goes with `causal` (Beltagy et
+   * al. 2020, "Longformer"). Default: all.
+   */
+  readonly window?: number | undefined;
   /**
    * Only so many of the first time steps of k and v exist, as in a cache with room for more. Default: all of
    * them. The others are not read and get a gradient of 0.
@@ -70,8 +82,8 @@ export interface AttentionOptions {
  * and values v (B, Hkv, Tk, D) give (B, H, Tq, D). Hkv divides H; query head h uses key and value head
  * `floor(h / (H / Hkv))`. A query that may see no key gives zeros and no gradient.
  *
- * Throws a `TypeError` when shapes, device or dtype do not fit, a `RangeError` when keyLength is not a length of k or a
- * probability not in [0, 1).
+ * Throws a `TypeError` when shapes, device or dtype do not fit, a `RangeError` when keyLength is not a length of k, a
+ * probability not in [0, 1) or a window below 1.
  * (Vaswani et al. 2017; grouped queries: Ainslie et al. 2023; computed by tiles as in Dao 2023,
  * "FlashAttention-2".)
  */
@@ -82,11 +94,13 @@ export function attention(
   options: AttentionOptions = {},
 ): Tensor {
   const { causal = false, ...rest } = options;
+  checkWindow("attention", options);
   return attend("attention", q, k, v, { ...rest, step: causal ? 1 : 0 });
 }
 
 /** Options of {@linkcode selfAttention}. */
-export interface SelfAttentionOptions extends Pick<AttentionOptions, "causal" | "scale" | "dropout"> {
+export interface SelfAttentionOptions
+  extends Pick<AttentionOptions, "causal" | "scale" | "dropout"> {
   /** H, of queries, keys and values alike. */
   readonly heads: number;
 }
@@ -179,7 +193,8 @@ function sequencesThatBind(op: string, { device, dtype, shape }: Tensor): [numbe
 }
 
 /** Options of {@linkcode sparseAttention}. */
-export interface SparseAttentionOptions extends Omit<AttentionOptions, "causal" | "keyValid"> {
+export interface SparseAttentionOptions
+  extends Omit<AttentionOptions, "causal" | "window" | "keyValid"> {
   /** Positions of a block. */
   readonly blockSize: number;
 }
@@ -271,10 +286,20 @@ export function attentionWeights(
   k: Tensor,
   options: Omit<AttentionOptions, "dropout"> = {},
 ): Tensor {
+  checkWindow("attentionWeights", options);
   return scoped(() => {
-    const sight = options.causal ? (position: number, key: number) => key <= position : null;
-    return storedWeights("attentionWeights", q, k, options, [sight])[0];
+    const { causal, window = Infinity } = options;
+    const sight = (position: number, key: number) => key <= position && position - key < window;
+    return storedWeights("attentionWeights", q, k, options, [causal ? sight : null])[0];
   })!;
+}
+
+function checkWindow(op: string, { causal, window }: AttentionOptions): void {
+  if (window === undefined) return;
+  if (!causal) throw new TypeError(`${op}: a window goes with causal attention only`);
+  if (!(Number.isInteger(window) && window >= 1)) {
+    throw new RangeError(`${op}: expected a window of 1 or more but got ${window}`);
+  }
 }
 
 /** The order of the axes of queries and keys. */
@@ -297,6 +322,7 @@ function attend(
   options: AttendOptions,
 ): Tensor {
   const { keyValid, positions, layout = "BHTD", scale, dropout, step = 0, block = 0 } = options;
+  const { window = 0 } = options;
   const device = sameDevice(op, q, k, v, keyValid, positions);
   checkFloat(op, q, k, v);
   sameDType(op, q, k, v);
@@ -332,6 +358,7 @@ function attend(
     position: keyLength - queries.time,
     step,
     block,
+    window: window < keyLength ? window : 0,
     ...scale !== undefined && { scale },
     ...drawn(op, dropout, sizes),
   });
