@@ -23,7 +23,7 @@ import {
   type ModelKinds,
 } from "./model_kinds.ts";
 import { type Arrangement, storedShape, toStored } from "./stored_tensor.ts";
-import { WEIGHTS, WEIGHTS_INDEX } from "./weight_files.ts";
+import { CONFIG, WEIGHTS, WEIGHTS_INDEX } from "./weight_files.ts";
 
 /** Options of {@linkcode saveModel}. */
 export interface SaveModelOptions {
@@ -96,7 +96,7 @@ export async function saveModel(
   const written = await writeWeights(path, entries, STORED[dtype].bytes, maxShardBytes);
   await removeOtherWeights(path, written);
   await tokenizer?.save(join(path, "tokenizer.json"));
-  await writeJson(join(path, "config.json"), {
+  await writeJson(join(path, CONFIG), {
     architectures: [architecture.className],
     model_type: architecture.modelType,
     ...architecture.configFields(config),
