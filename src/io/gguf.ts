@@ -161,7 +161,9 @@ async function* ggufParts(
     const bytes = given instanceof Float32Array ? encodeGgml(type, given) : given;
     if (bytes.length !== lengths[i]) {
       throw new RangeError(
-        `writeGguf: expected ${lengths[i]} bytes of ${type} for tensor ${JSON.stringify(name)} but got ${bytes.length}`,
+        `writeGguf: expected ${lengths[i]} bytes of ${type} for tensor ${
+          JSON.stringify(name)
+        } but got ${bytes.length}`,
       );
     }
     yield bytes;

@@ -67,7 +67,21 @@ export interface GgufHeader {
 
 /** Types of values by their numbers in files. */
 const VALUE_TYPES = [
-  ...["u8", "i8", "u16", "i16", "u32", "i32", "f32", "bool", "string", "array", "u64", "i64", "f64"],
+  ...[
+    "u8",
+    "i8",
+    "u16",
+    "i16",
+    "u32",
+    "i32",
+    "f32",
+    "bool",
+    "string",
+    "array",
+    "u64",
+    "i64",
+    "f64",
+  ],
 ] as const as readonly GgufValue["type"][];
 const TYPES_BY_ID: ReadonlyMap<number, GgmlType> = new Map(
   Object.entries(GGML_TYPES).map(([name, { id }]) => [id, name as GgmlType]),
@@ -158,10 +172,18 @@ class HeaderReader {
     const of = this.#valueType();
     const type = "array";
     if (of === "bool") {
-      return { type, of, value: Array.from({ length: this.#count(1, "elements") }, () => this.#bool()) };
+      return {
+        type,
+        of,
+        value: Array.from({ length: this.#count(1, "elements") }, () => this.#bool()),
+      };
     }
     if (of === "string") {
-      return { type, of, value: Array.from({ length: this.#count(8, "texts") }, () => this.#string()) };
+      return {
+        type,
+        of,
+        value: Array.from({ length: this.#count(8, "texts") }, () => this.#string()),
+      };
     }
     if (of === "array") {
       const length = this.#count(12, "arrays");
@@ -227,7 +249,9 @@ class HeaderReader {
     const type = TYPES_BY_ID.get(id);
     if (type === undefined) {
       return this.#refuse(
-        `tensor ${shown(name)} has type ${id}, expected one of ${Object.keys(GGML_TYPES).join(", ")}`,
+        `tensor ${shown(name)} has type ${id}, expected one of ${
+          Object.keys(GGML_TYPES).join(", ")
+        }`,
         this.#at - 4,
       );
     }
@@ -260,7 +284,8 @@ class HeaderReader {
 
   #valueType(): GgufValue["type"] {
     const id = this.#u32();
-    return VALUE_TYPES[id] ?? this.#refuse(`has a value of type ${id}, expected 0 to 12`, this.#at - 4);
+    return VALUE_TYPES[id] ??
+      this.#refuse(`has a value of type ${id}, expected 0 to 12`, this.#at - 4);
   }
 
   #numbers<T extends NumberType>(type: T, count: number): InstanceType<(typeof ARRAYS)[T]> {
@@ -334,13 +359,19 @@ export interface EncodedGgufHeader {
  */
 export function encodeGgufHeader(
   metadata: Iterable<readonly [string, GgufValue]>,
-  tensors: readonly { readonly name: string; readonly type: GgmlType; readonly shape: readonly number[] }[],
+  tensors: readonly {
+    readonly name: string;
+    readonly type: GgmlType;
+    readonly shape: readonly number[];
+  }[],
 ): EncodedGgufHeader {
   const values = new Map(metadata);
   const given = values.get(ALIGNMENT_KEY);
   const alignment = given === undefined ? DEFAULT_ALIGNMENT : Number(given.value);
   if (!isAlignment(alignment)) {
-    throw new RangeError(`writeGguf: expected ${ALIGNMENT_KEY} to be a power of two but got ${alignment}`);
+    throw new RangeError(
+      `writeGguf: expected ${ALIGNMENT_KEY} to be a power of two but got ${alignment}`,
+    );
   }
   const out = new HeaderWriter();
   out.u32(MAGIC);
@@ -379,7 +410,9 @@ function checkedBytes(name: string, type: GgmlType, shape: readonly number[]): n
     return ggmlBytes(type, count);
   }
   throw new RangeError(
-    `writeGguf: expected tensor ${shown(name)} to have at most ${MAX_AXES} axes, the last a multiple of ` +
+    `writeGguf: expected tensor ${
+      shown(name)
+    } to have at most ${MAX_AXES} axes, the last a multiple of ` +
       `${elements} for ${type}, but got [${shape}]`,
   );
 }
@@ -413,9 +446,9 @@ class HeaderWriter {
     }
     this.u32(VALUE_TYPES.indexOf(value.of));
     this.u64(value.value.length);
-    if (value.of === "string") for (const text of value.value) this.string(text);
+    if (value.of === "string") { for (const text of value.value) this.string(text); }
     else if (value.of === "bool") this.#numbers(Uint8Array.from(value.value, Number));
-    else if (value.of === "array") for (const inner of value.value) this.value(inner);
+    else if (value.of === "array") { for (const inner of value.value) this.value(inner); }
     else this.#numbers(value.value);
   }
 

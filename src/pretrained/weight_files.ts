@@ -42,7 +42,11 @@ export class WeightFiles implements Disposable {
     const single = join(folder, WEIGHTS);
     try {
       const file = await SafetensorsFile.open(single);
-      return new WeightFiles(folder, single, new Map([...file.tensors.keys()].map((name) => [name, file])));
+      return new WeightFiles(
+        folder,
+        single,
+        new Map([...file.tensors.keys()].map((name) => [name, file])),
+      );
     } catch (error) {
       if (!(error instanceof Deno.errors.NotFound)) throw error;
     }
@@ -51,7 +55,11 @@ export class WeightFiles implements Disposable {
     if (!json) {
       throw new FileFormatError(`is not there, and neither is ${WEIGHTS_INDEX}`, { file: single });
     }
-    return new WeightFiles(folder, index, await openShards(folder, readWeightMap(json, index), index));
+    return new WeightFiles(
+      folder,
+      index,
+      await openShards(folder, readWeightMap(json, index), index),
+    );
   }
 
   /** One tensor as float32. */
