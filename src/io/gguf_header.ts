@@ -424,17 +424,20 @@ class HeaderWriter {
   #length = 0;
 
   u32(value: number): void {
-    this.#view.setUint32(this.#more(4), value, true);
+    const at = this.#more(4); // which may replace the view
+    this.#view.setUint32(at, value, true);
   }
 
   u64(value: number): void {
-    this.#view.setBigUint64(this.#more(8), BigInt(value), true);
+    const at = this.#more(8);
+    this.#view.setBigUint64(at, BigInt(value), true);
   }
 
   string(text: string): void {
     const bytes = new TextEncoder().encode(text);
     this.u64(bytes.length);
-    this.#bytes.set(bytes, this.#more(bytes.length));
+    const at = this.#more(bytes.length);
+    this.#bytes.set(bytes, at);
   }
 
   value(value: GgufValue): void {

@@ -150,7 +150,7 @@ const gpt2: GgufArchitecture<Required<GPT2Config>> = {
       numAttentionHeads: fields.size("attention.head_count"),
       intermediateSize: fields.size("feed_forward_length"),
       layerNormEpsilon: shortest(fields.positive("attention.layer_norm_epsilon")),
-      dropout: 0.1, // GPT-2's, of which files say nothing
+      dropout: 0, // of which files say nothing
     };
   },
 
