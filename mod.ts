@@ -85,6 +85,7 @@ export {
   type ModelHubOptions,
   type ModelPart,
 } from "./src/pretrained/download_model.ts";
+export { saveGguf, type SaveGgufOptions } from "./src/pretrained/gguf_model.ts";
 export * from "./src/pretrained/llama2c.ts";
 export { loadModel, type LoadModelOptions } from "./src/pretrained/load_model.ts";
 export { loadTokenizer } from "./src/pretrained/load_tokenizer.ts";
@@ -209,6 +210,7 @@ export {
   loadNewestCheckpoint,
 } from "./src/io/checkpoint.ts";
 export * from "./src/io/errors.ts";
+export * from "./src/io/gguf.ts";
 export * from "./src/io/llama2c_bin.ts";
 export * from "./src/io/llmc_bin.ts";
 export {

@@ -7,7 +7,7 @@ import { Llama2cFile, type Llama2cVersion, writeLlama2c } from "../io/llama2c_bi
 import { LLaMA, type LLaMAConfig } from "../models/llama.ts";
 import type { ParameterOptions } from "../nn/init.ts";
 import { assignFloats } from "../nn/state_dict.ts";
-import { fromStored } from "./stored_tensor.ts";
+import { toStored } from "./stored_tensor.ts";
 
 /** Our names of the parameters of a block by llama2.c's. */
 const BLOCK: Readonly<Record<string, string>> = {
@@ -114,7 +114,7 @@ export async function saveLlama2c(
     const values = new Float32Array(await parameters.get(ours)!.data());
     const heads = config.ropeLayout === "interleaved" ? undefined : rotatedHeads(ours, config);
     // llama2.c has pairs side by side, this model half a head apart.
-    return heads === undefined ? values : fromStored(values, shape, { halfSplitHeads: heads });
+    return heads === undefined ? values : toStored(values, shape, { interleavedHeads: heads });
   });
 }
 

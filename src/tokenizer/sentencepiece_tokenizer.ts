@@ -185,7 +185,7 @@ function bytesOf(token: string): Uint8Array {
  * Where a space is put before a text: by the normalizers `Prepend` and `Replace`, or the pre-tokenizer `Metaspace`, as newer
  * files say it.
  */
-function readDummyPrefix(json: Fields, checks: FieldChecks): DummyPrefix {
+export function readDummyPrefix(json: Fields, checks: FieldChecks): DummyPrefix {
   let replaced = false;
   let found: DummyPrefix = { where: "never", doubled: false };
   for (const { step, path } of checks.steps(json.normalizer, "normalizer", "normalizers")) {
