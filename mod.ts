@@ -75,7 +75,20 @@ export type { StateDict } from "./src/nn/state_dict.ts";
 export { type Block, CausalLM, type CausalLMConfig, type Pass } from "./src/models/causal_lm.ts";
 export * from "./src/models/gpt2.ts";
 export * from "./src/models/gpt3.ts";
+export {
+  Decoder,
+  type DecoderConfig,
+  gatedIntermediateSize,
+  type LayerType,
+  type RopeLayoutConfig,
+  type SlidingConfig,
+} from "./src/models/decoder.ts";
+export * from "./src/models/gemma3.ts";
 export * from "./src/models/llama.ts";
+export * from "./src/models/mistral.ts";
+export * from "./src/models/phi3.ts";
+export * from "./src/models/qwen.ts";
+export * from "./src/models/smollm3.ts";
 export * from "./src/models/transformer.ts";
 
 // Folders of models, and the hub

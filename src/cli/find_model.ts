@@ -6,6 +6,7 @@ import {
   GPT2,
   type GPT2Config,
   GPT2Tokenizer,
+  type LanguageModelKind,
   listCheckpoints,
   loadLlama2c,
   loadLlama2cTokenizer,
@@ -22,7 +23,7 @@ import { Interpreter } from "./interpreter.ts";
 import { exists, RUNS } from "./runs.ts";
 
 /** A model that continues texts. */
-export type TextModel = ModelKinds["gpt2" | "gpt3" | "llama"];
+export type TextModel = ModelKinds[LanguageModelKind];
 
 /** A model that continues texts, or one that translates. */
 export type Found =

@@ -39,7 +39,9 @@ export async function loadGguf(
   using file = await GgufFile.open(path);
   const { name, stored } = storedArchitecture(file, kinds);
   const read = await stored.readConfig(fieldsOf(file, name), file);
-  const config = options.ropeLayout ? { ...read, ropeLayout: options.ropeLayout } : read;
+  const config = options.ropeLayout && "ropeLayout" in read
+    ? { ...read, ropeLayout: options.ropeLayout }
+    : read;
   const layout = layoutOf(stored);
   const files = {
     name: file.name,
@@ -142,13 +144,13 @@ export async function saveGguf(
   options?: SaveGgufOptions,
 ): Promise<void> {
   const architecture = architectureOf(model);
-  const found = Object.entries(GGUF_ARCHITECTURES).find(([, { kind }]) =>
-    ARCHITECTURES[kind] === architecture
+  const kindsOf = ({ kind, others = [] }: GgufArchitecture<Sizes>) => [kind, ...others];
+  const found = Object.entries(GGUF_ARCHITECTURES).find(([, stored]) =>
+    kindsOf(stored).some((kind) => ARCHITECTURES[kind] === architecture)
   );
   if (!found) {
-    const kinds = Object.values(GGUF_ARCHITECTURES).map(({ kind }) =>
-      ARCHITECTURES[kind].model.name
-    );
+    const kinds = Object.values(GGUF_ARCHITECTURES).flatMap(kindsOf)
+      .map((kind) => ARCHITECTURES[kind].model.name);
     throw new TypeError(
       `saveGguf: expected one of ${kinds.join(", ")} but got ${model.constructor.name}`,
     );

@@ -17,6 +17,7 @@ import { readJsonObject } from "./json_file.ts";
 import {
   type AnyArchitecture,
   ARCHITECTURES,
+  LANGUAGE_MODELS,
   type LanguageModelKind,
   type ModelKind,
   type ModelKinds,
@@ -96,11 +97,9 @@ export async function loadModel<K extends ModelKind = LanguageModelKind>(
   const kind = fields.oneOf<ModelKind>("model_type", ...kinds);
   const architecture = ARCHITECTURES[kind];
   const config = architecture.readConfig(fields);
-  const layout = kind === "llama" ? { ropeLayout } : {};
+  const layout = "ropeLayout" in config ? { ropeLayout } : {};
   return await load(architecture, folder, { ...config, ...layout }, options ?? {}) as ModelKinds[K];
 }
-
-const LANGUAGE_MODELS: readonly LanguageModelKind[] = ["gpt2", "gpt3", "llama"];
 
 /** The folder that is named, else the one into which `part` of the model of that name on the hub was downloaded. */
 export async function modelFolder(
