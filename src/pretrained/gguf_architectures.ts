@@ -33,6 +33,8 @@ export interface GgufArchitecture<C> {
   readonly kind: ModelKind;
   /** Models that are stored in the same way, and are read as that one. */
   readonly others?: readonly ModelKind[];
+  /** `general.name`, where it shall not be the name of the class. */
+  readonly name?: string;
   /** Names of tensors by those of parameters, without `.weight` and `.bias`; `*` is the number of a block. */
   readonly names: Readonly<Record<string, string>>;
   /**
@@ -242,6 +244,7 @@ const smollm3: GgufArchitecture<Required<SmolLM3Config>> = {
 const phi3: GgufArchitecture<Required<Phi3Config>> = {
   ...decoder,
   kind: "phi3",
+  name: "Phi", // with "Phi3" in it llama.cpp looks for special tokens of the first Phi 3
   names: {
     ...DECODER_NAMES,
     "model.layers.*.self_attn.qkv_proj": "blk.*.attn_qkv",

@@ -176,7 +176,10 @@ export async function saveGguf(
   );
   await writeGguf(path, [
     ["general.architecture", { type: "string", value: name }],
-    ["general.name", { type: "string", value: options?.name ?? model.constructor.name }],
+    ["general.name", {
+      type: "string",
+      value: options?.name ?? stored.name ?? model.constructor.name,
+    }],
     ["general.file_type", { type: "u32", value: TYPES[dtype].fileType }],
     ["general.quantization_version", { type: "u32", value: 2 }],
     ...own,

@@ -29,9 +29,8 @@ import {
   type GgmlType,
   type WritableGgmlType,
 } from "../../src/io/ggml_blocks.ts";
+import { askLlamaCpp, installLlamaCpp, PACKAGES, run } from "./llama_cpp.ts";
 
-const VERSION = "3.22.1";
-const PACKAGES = new URL("../../.llamacpp/", import.meta.url).pathname;
 const OWN = new URL("./gguf/", import.meta.url).pathname;
 const LENGTH = 32;
 const PROMPT = Array.from({ length: 16 }, (_, i) => 20 + i * 7);
@@ -46,7 +45,7 @@ const device = CpuDevice.open({ threads: 1 });
 const folder = await Deno.makeTempDir({ prefix: "dinograd" });
 let failures = 0;
 try {
-  await install();
+  await installLlamaCpp();
   checkBlocks();
   await checkForeignModel();
   for (const [name, model, tokenizer] of models()) await checkOwnModel(name, model, tokenizer);
@@ -60,21 +59,6 @@ Deno.exit(failures ? 1 : 0);
 function report(holds: boolean, what: string): void {
   console.log(`${holds ? "holds" : "FAILS"}: ${what}`);
   if (!holds) failures++;
-}
-
-async function run(command: string, args: string[], cwd?: string): Promise<string> {
-  const { success, stdout, stderr } = await new Deno.Command(command, { args, cwd }).output();
-  if (!success) throw new Error(`${command} ${args[0]}: ${new TextDecoder().decode(stderr)}`);
-  return new TextDecoder().decode(stdout);
-}
-
-async function install(): Promise<void> {
-  await Deno.mkdir(PACKAGES, { recursive: true });
-  await Deno.writeTextFile(`${PACKAGES}package.json`, `{ "private": true, "type": "module" }`);
-  const isThere = (await Array.fromAsync(Deno.readDir(PACKAGES)))
-    .some(({ name }) => name === "node_modules");
-  if (isThere) return;
-  await run("npm", ["install", "--ignore-scripts", `node-llama-cpp@${VERSION}`], PACKAGES);
 }
 
 /** Calls ggml's functions on 100,000 numbers of all magnitudes. */
@@ -113,7 +97,7 @@ function same(a: ArrayLike<number>, b: ArrayLike<number>): boolean {
 async function checkForeignModel(): Promise<void> {
   const path = join(folder, "foreign.gguf");
   await run("python3", [`${OWN}random_llama.py`, path]);
-  const { ids } = await llamaCpp(path);
+  const { ids } = await askLlamaCpp({ model: path, ids: PROMPT, length: LENGTH, texts: TEXTS });
   report(same(await greedy(path), ids), `a LLaMA of another program: ${LENGTH} greedy tokens`);
 }
 
@@ -194,7 +178,7 @@ async function checkOwnModel(
   for (const dtype of ["f32", "f16", "q8_0", "q4_0"] as const) {
     const path = join(folder, `${dtype}.gguf`);
     await saveGguf(path, model, { dtype, tokenizer });
-    const theirs = await llamaCpp(path);
+    const theirs = await askLlamaCpp({ model: path, ids: PROMPT, length: LENGTH, texts: TEXTS });
     const ids = await greedy(path);
     const common = ids.findIndex((id, i) => id !== theirs.ids[i]);
     const what = `${name} in ${dtype}`;
@@ -221,13 +205,4 @@ async function greedy(path: string): Promise<number[]> {
   using model = await loadModel(path, { device });
   const [found] = await generate(model, [PROMPT], { length: LENGTH, temperature: 0 });
   return Array.from(found!.ids).slice(-LENGTH);
-}
-
-async function llamaCpp(path: string): Promise<{ ids: number[]; texts: number[][] }> {
-  const request = JSON.stringify({ model: path, ids: PROMPT, length: LENGTH, texts: TEXTS });
-  const out = await run(Deno.execPath(), [
-    ...["run", "-A", "--no-config", "--node-modules-dir=manual", `${OWN}llamacpp.mjs`],
-    ...[PACKAGES, request],
-  ], PACKAGES);
-  return JSON.parse(out.trim().split("\n").at(-1)!);
 }
