@@ -285,6 +285,10 @@ function readDecoder(
 ): FilledConfig {
   const hiddenSize = fields.size("hidden_size", defaults.hiddenSize);
   const heads = fields.size("num_attention_heads", defaults.numAttentionHeads);
+  const { headDim = hiddenSize / heads } = defaults;
+  if (fields.get("head_dim") === undefined && !Number.isInteger(headDim)) {
+    fields.refuse("num_attention_heads", `a divisor of the hidden size ${hiddenSize}`);
+  }
   return {
     vocabSize: fields.size("vocab_size", defaults.vocabSize),
     maxPositionEmbeddings: fields.size("max_position_embeddings", defaults.maxPositionEmbeddings),
@@ -293,7 +297,7 @@ function readDecoder(
     numHiddenLayers: fields.size("num_hidden_layers", defaults.numHiddenLayers),
     numAttentionHeads: heads,
     numKeyValueHeads: fields.size("num_key_value_heads", defaults.numKeyValueHeads ?? heads),
-    headDim: fields.size("head_dim", defaults.headDim ?? hiddenSize / heads),
+    headDim: fields.size("head_dim", headDim),
     ...readRotary(fields, defaults.ropeTheta ?? 10_000),
     rmsNormEps: fields.positive("rms_norm_eps", defaults.rmsNormEps),
     tieWordEmbeddings: fields.flag("tie_word_embeddings", defaults.tieWordEmbeddings ?? false),

@@ -109,7 +109,7 @@ export async function saveModel(
 export function architectureOf(model: ModelKinds[ModelKind]): AnyArchitecture {
   const found = Object.values(ARCHITECTURES).find((one) => model.constructor === one.model);
   if (found) return found;
-  const kinds = Object.values(ARCHITECTURES).map((one) => one.model.name).join(", ");
+  const kinds = [...new Set(Object.values(ARCHITECTURES).map((one) => one.model.name))].join(", ");
   throw new TypeError(`saveModel: expected one of ${kinds} but got ${model.constructor.name}`);
 }
 
