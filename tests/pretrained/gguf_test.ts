@@ -221,8 +221,8 @@ Deno.test("loadModel() refuses by name what a GGUF file asks for and is not comp
       ["llama.expert_count", u32(4), /"llama.expert_count" to be 0 but got 4/],
       [
         "llama.rope.scaling.type",
-        text("yarn"),
-        /"llama.rope.scaling.type" to be "none" or "linear" but got "yarn"/,
+        text("longrope"),
+        /"llama.rope.scaling.type" to be "none", "linear" or "yarn" but got "longrope"/,
       ],
     ];
     for (const [key, value, message] of cases) {
