@@ -10,7 +10,7 @@ import { GgufFile, type GgufValue } from "../io/gguf.ts";
 import { shown } from "../io/json_text.ts";
 import { BytePairTokenizer } from "./byte_pair_tokenizer.ts";
 import { mergesByScore } from "./merges_by_score.ts";
-import { readDummyPrefix, SentencePieceTokenizer } from "./sentencepiece_tokenizer.ts";
+import { readDummyPrefix, SentencePieceTokenizer, SPACE_MARK } from "./sentencepiece_tokenizer.ts";
 import { checkSpecialTokens, type Strip } from "./special_tokens.ts";
 import type { PatternName } from "./splitter.ts";
 import type { PretrainedTokenizer } from "./tokenizer.ts";
@@ -197,7 +197,9 @@ export function ggufVocabulary(
     if (id >= parts.tokens.length) return TYPE.unused;
     if (token === "<unk>" && isSentencePiece) return TYPE.unknown;
     if (special.has(token)) return TYPE.control;
-    if (added.has(token)) return TYPE.userDefined;
+    // llama.cpp would find one with a mark where the text has a space, `tokenizer.json` where the text has the mark.
+    const isMarked = isSentencePiece && token.includes(SPACE_MARK);
+    if (added.has(token) && !isMarked) return TYPE.userDefined;
     return isSentencePiece && BYTE_TOKEN.test(token) ? TYPE.byte : TYPE.normal;
   };
   const idOf = (names: readonly string[]) =>
