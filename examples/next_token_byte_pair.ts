@@ -12,6 +12,7 @@
  * tokens, of which the model reads all but the last and predicts all but the first; the next window begins
  * `context` tokens further on. AdamW has the betas 0.9 and 0.95 and weight decay 0.1 on matrices (PyTorch's defaults are 0.9,
  * 0.999 and 0.01 on all); the GPTs start as GPT-2 does, from a deviation of 0.02, less where a block writes its result.
+ * They drop embeddings, weights of attention and what a block adds with one probability; the LLaMAs drop nothing.
  * Losses and accuracies are measured after the epoch and without dropout, those of training on as many windows as are
  * held out.
  *
@@ -112,7 +113,11 @@ async function trainEpoch(training: Training, report: Report): Promise<void> {
     // The next step begins while these are read, so that the device need not wait.
     reading = readScalars(scalars).then(([loss, gradNorm]) => {
       if (!Number.isFinite(gradNorm)) {
-        throw new Error(`${TITLES[training.name]}: the gradient of step ${step} is ${gradNorm}`);
+        throw new Error(
+          `${
+            TITLES[training.name]
+          }: step ${step}: expected a finite gradient norm but got ${gradNorm}`,
+        );
       }
       report.step(step, { loss, gradNorm, lr });
       progress.update(i + 1, `| loss ${loss.toFixed(3)}`);
@@ -132,7 +137,7 @@ function trainStep(
   { model, optimizer, random: dropout }: Training,
   batch: WindowBatch,
   lr: number,
-): Tensor[] {
+): readonly [loss: Tensor, gradNorm: Tensor] {
   return scoped(() => {
     // The gradients of the last step stay until now, for the histograms.
     optimizer.zeroGrad();
@@ -162,7 +167,7 @@ async function evaluate(model: Model, windows: Windows, epoch = 0): Promise<Scor
         const logits = reshape(model.logits(ids), [ids.size, tokenizer.vocabSize]);
         const expected = reshape(targets, [targets.size]);
         const { correct, count } = accuracy(logits, expected);
-        return [crossEntropy(logits, expected), correct, count];
+        return [crossEntropy(logits, expected), correct, count] as const;
       })
     ));
     sums.loss += loss * tokens;
@@ -207,8 +212,11 @@ async function show({ model, step }: Training, report: Report, epoch: number): P
   await report.attention(step, epoch, layers, "attention over a whole context");
 }
 
-async function readScalars(scalars: Tensor[]): Promise<number[]> {
+/** Reads scalars in one wait, and frees them. */
+async function readScalars<const Scalars extends readonly Tensor[]>(
+  scalars: Scalars,
+): Promise<{ [K in keyof Scalars]: number }> {
   const values = await readTensors(scalars);
   scalars.forEach((scalar) => scalar.dispose());
-  return values.map(([value]) => value);
+  return values.map(([value]) => value) as { [K in keyof Scalars]: number };
 }

@@ -393,9 +393,9 @@ export function gatedIntermediateSize(
     DecoderConfig,
     "hiddenSize" | "numAttentionHeads" | "numKeyValueHeads" | "headDim"
   >,
-  h: number = 4 * config.hiddenSize,
+  h?: number,
 ): number {
   const { hiddenSize: E, numAttentionHeads: H, numKeyValueHeads: Hkv = H } = config;
   const { headDim: D = E / H } = config;
-  return Math.round(2 * (h + 2 * E - (H + Hkv) * D) / 3);
+  return Math.round(2 * ((h ?? 4 * E) + 2 * E - (H + Hkv) * D) / 3);
 }

@@ -21,7 +21,7 @@ import {
   positionRows,
   splitQueryKeyValue,
 } from "../nn/mod.ts";
-import { add, gelu, reshape } from "../ops/mod.ts";
+import { add, feedForward, reshape } from "../ops/mod.ts";
 import { scoped } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { CausalLM, type Pass } from "./causal_lm.ts";
@@ -72,7 +72,8 @@ class SelfAttention extends Module {
   /** What is added to `residual`, and that, both (B, T, E). */
   forward(x: Tensor, pass: Pass, residual: Tensor): Tensor {
     const y = this.#mix(this.c_attn.forward(x), pass);
-    return addTo(residual, this.c_proj, y, this.dropout, pass.dropout);
+    const project = (residual?: Tensor) => this.c_proj.forward(y, residual);
+    return addTo(residual, project, this.dropout, pass.dropout);
   }
 
   /** (B, T, 3 E) to (B, T, E) */
@@ -93,7 +94,7 @@ class MLP extends Module {
   readonly c_fc: Linear;
   readonly c_proj: Linear;
   readonly dropout: Dropout;
-  approximate: "tanh" | "none" = "tanh";
+  activation: "gelu" | "geluTanh" = "geluTanh";
 
   constructor(config: Config, options: ParameterOptions) {
     super();
@@ -105,8 +106,9 @@ class MLP extends Module {
 
   /** What is added to `residual`, and that, both (B, T, E). */
   forward(x: Tensor, { dropout }: Pass, residual: Tensor): Tensor {
-    x = gelu(this.c_fc.forward(x), { approximate: this.approximate }); // (B, T, F)
-    return addTo(residual, this.c_proj, x, this.dropout, dropout);
+    const { c_fc, c_proj, activation } = this;
+    const map = (residual?: Tensor) => feedForward(x, c_fc, c_proj, { activation, residual });
+    return addTo(residual, map, this.dropout, dropout);
   }
 }
 

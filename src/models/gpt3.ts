@@ -35,7 +35,7 @@ export class GPT3 extends GPT2 {
     this.config = { ...this.config, localBlockSize };
     this.h.filter((_, i) => i % 2 === 1).forEach(({ attn, mlp }) => {
       attn.pattern = sparsePattern(localBlockSize);
-      mlp.approximate = "none";
+      mlp.activation = "gelu";
     });
   }
 }

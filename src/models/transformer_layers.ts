@@ -17,7 +17,7 @@ import {
   type SeenKeys,
   splitHeads,
 } from "../nn/mod.ts";
-import { add, attention, attentionWeights, gelu, relu, reshape } from "../ops/mod.ts";
+import { add, attention, attentionWeights, feedForward, reshape } from "../ops/mod.ts";
 import { scoped } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { Pass } from "./causal_lm.ts";
@@ -202,7 +202,7 @@ class Attention extends Module {
 class FeedForward extends Module {
   readonly fc1: Linear;
   readonly fc2: Linear;
-  readonly activation: (x: Tensor) => Tensor;
+  readonly activation: "gelu" | "relu";
 
   constructor(config: Config, options: ParameterOptions) {
     super();
@@ -210,11 +210,11 @@ class FeedForward extends Module {
     const start = { ...options, init: init.xavierNormal(), bias: init.zeros };
     this.fc1 = new Linear(E, F, start);
     this.fc2 = new Linear(F, E, start);
-    this.activation = activationFunction === "relu" ? relu : (x) => gelu(x);
+    this.activation = activationFunction;
   }
 
   forward(x: Tensor): Tensor {
-    return this.fc2.forward(this.activation(this.fc1.forward(x)));
+    return feedForward(x, this.fc1, this.fc2, { activation: this.activation });
   }
 }
 

@@ -91,9 +91,9 @@ export function attention(
   q: Tensor,
   k: Tensor,
   v: Tensor,
-  options: AttentionOptions = {},
+  options?: AttentionOptions,
 ): Tensor {
-  const { causal = false, ...rest } = options;
+  const { causal = false, ...rest } = options ?? {};
   checkWindow("attention", options);
   return attend("attention", q, k, v, { ...rest, step: causal ? 1 : 0 });
 }
@@ -284,17 +284,17 @@ function checkBlockSize(op: string, blockSize: number): void {
 export function attentionWeights(
   q: Tensor,
   k: Tensor,
-  options: Omit<AttentionOptions, "dropout"> = {},
+  options?: Omit<AttentionOptions, "dropout">,
 ): Tensor {
   checkWindow("attentionWeights", options);
   return scoped(() => {
-    const { causal, window = Infinity } = options;
+    const { causal, window = Infinity } = options ?? {};
     const sight = (position: number, key: number) => key <= position && position - key < window;
-    return storedWeights("attentionWeights", q, k, options, [causal ? sight : null])[0];
+    return storedWeights("attentionWeights", q, k, options ?? {}, [causal ? sight : null])[0];
   })!;
 }
 
-function checkWindow(op: string, { causal, window }: AttentionOptions): void {
+function checkWindow(op: string, { causal, window }: AttentionOptions = {}): void {
   if (window === undefined) return;
   if (!causal) throw new TypeError(`${op}: a window goes with causal attention only`);
   if (!(Number.isInteger(window) && window >= 1)) {
@@ -331,7 +331,9 @@ function attend(
   if (keyValid) checkKeyValid(op, keyValid, queries.batch, keyLength, keys.time);
   if (positions) checkPositions(op, positions, queries.batch, step > 0);
   if (positions && needsGrad([q, k, v])) {
-    throw new Error(`${op}: no gradient flows where rows have their own positions; use noGrad`);
+    throw new Error(
+      `${op}: expected noGrad where rows have their own positions but got tensors that require a gradient`,
+    );
   }
   // Of several keys only the last is one.
   const every = Math.max(1, step);
@@ -434,7 +436,9 @@ function checkPositions(
   if (positions.dtype !== "i32" || !sameShape(positions.shape, [batch])) {
     throw new TypeError(`${op}: expected positions [${batch}] of i32 but got ${positions}`);
   }
-  if (!ordered) throw new TypeError(`${op}: positions go with causal attention only`);
+  if (!ordered) {
+    throw new TypeError(`${op}: expected causal attention with positions but got causal: false`);
+  }
 }
 
 interface Sizes {
@@ -509,7 +513,8 @@ function storedWeights(
   const [keyBatch, kvHeads, capacity, keySize] = all.shape as [number, number, number, number];
   if (heads % kvHeads !== 0 || keyBatch !== batch || keySize !== size) {
     throw new TypeError(
-      `${op}: q ${formatShape(q.shape)} and k ${formatShape(k.shape)} do not fit`,
+      `${op}: expected q and k of one batch and head size but got ${formatShape(q.shape)} and ` +
+        formatShape(k.shape),
     );
   }
   const length = checkKeyLength(op, options.keyLength, capacity);

@@ -38,7 +38,7 @@ export function layerNorm(
   x: Tensor,
   weight?: Tensor,
   bias?: Tensor,
-  options: NormOptions = {},
+  options?: NormOptions,
 ): Tensor {
   const device = sameDevice("layerNorm", x, weight, bias);
   const { rows, columns, eps } = normParams("layerNorm", x, { weight, bias }, options);
@@ -89,8 +89,8 @@ export interface RMSNormOptions extends NormOptions {
  * assert.deepEqual(await y.toArray(), [[1, -1], [-1, 1]]);
  * ```
  */
-export function rmsNorm(x: Tensor, weight?: Tensor, options: RMSNormOptions = {}): Tensor {
-  const { offset = 0 } = options;
+export function rmsNorm(x: Tensor, weight?: Tensor, options?: RMSNormOptions): Tensor {
+  const { offset = 0 } = options ?? {};
   const device = sameDevice("rmsNorm", x, weight);
   const { rows, columns, eps } = normParams("rmsNorm", x, { weight }, options);
   const inputs = weight ? [x, weight] : [x];
@@ -127,7 +127,7 @@ function normParams(
   op: string,
   x: Tensor,
   parameters: Readonly<Record<string, Tensor | undefined>>,
-  options: NormOptions,
+  options: NormOptions = {},
 ): { rows: number; columns: number; eps: number } {
   checkFloat(op, x);
   if (x.shape.length === 0) {

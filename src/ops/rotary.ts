@@ -59,9 +59,9 @@ export interface RotaryOptions {
  * assert.ok(Math.abs(c - Math.cos(1)) < 1e-6 && Math.abs(d - Math.sin(1)) < 1e-6);
  * ```
  */
-export function rotary(x: Tensor, options: RotaryOptions = {}): Tensor {
-  const { theta = 10000, scaling = null, position = 0, positions } = options;
-  const { layout = "interleaved" } = options;
+export function rotary(x: Tensor, options?: RotaryOptions): Tensor {
+  const { theta = 10000, scaling = null, position = 0, positions } = options ?? {};
+  const { layout = "interleaved" } = options ?? {};
   checkFloat("rotary", x);
   checkRank("rotary", x, 4, "(batch, positions, heads, width)");
   const [batch, length, heads, width] = x.shape as [number, number, number, number];
@@ -70,7 +70,7 @@ export function rotary(x: Tensor, options: RotaryOptions = {}): Tensor {
       `rotary: expected heads of even width but got x of shape ${formatShape(x.shape)}`,
     );
   }
-  const { turned = width } = options;
+  const { turned = width } = options ?? {};
   if (!(Number.isInteger(turned / 2) && turned >= 0 && turned <= width)) {
     throw new RangeError(
       `rotary: expected an even number of elements to turn, ${width} or fewer, but got ${turned}`,
@@ -195,7 +195,7 @@ export type RotaryScaling =
 export function rotaryFrequencies(
   width: number,
   theta: number,
-  scaling: RotaryScaling | null = null,
+  scaling?: RotaryScaling | null,
 ): number[] {
   if (width % 2 !== 0) throw new RangeError(`rotary: expected an even width but got ${width}`);
   if (!(theta > 0)) throw new RangeError(`rotary: expected a positive theta but got ${theta}`);
@@ -230,7 +230,7 @@ function yarn(
 
 function scaled(
   frequency: number,
-  scaling: Exclude<RotaryScaling, { type: "yarn" }> | null,
+  scaling: Exclude<RotaryScaling, { type: "yarn" }> | null | undefined,
 ): number {
   if (!scaling) return frequency;
   const slow = frequency / scaling.factor;
@@ -241,7 +241,7 @@ function scaled(
   return (1 - share) * slow + share * frequency;
 }
 
-function checkScaling(scaling: RotaryScaling | null): void {
+function checkScaling(scaling: RotaryScaling | null | undefined): void {
   if (!scaling) return;
   const { type: _, ...numbers } = scaling;
   const positive = Object.values(numbers).every((value) => value > 0 && value < Infinity);
@@ -284,9 +284,9 @@ export interface SinusoidOptions {
 export function sinusoidTable(
   length: number,
   width: number,
-  options: SinusoidOptions = {},
+  options?: SinusoidOptions,
 ): Float32Array<ArrayBuffer> {
-  const { theta = 10000, scaling } = options;
+  const { theta = 10000, scaling } = options ?? {};
   checkShape("sinusoidTable", [length, width]);
   const factor = scaling?.type === "yarn" ? scaling.attentionFactor : 1;
   const table = new Float32Array(length * width);
@@ -304,9 +304,9 @@ export function sinusoidTable(
 export function sinusoid(
   length: number,
   width: number,
-  options: SinusoidOptions & CreateOptions = {},
+  options?: SinusoidOptions & CreateOptions,
 ): Tensor {
-  const { dtype = "f32", device } = options;
+  const { dtype = "f32", device } = options ?? {};
   if (!isFloat(dtype)) throw new TypeError(`sinusoid: expected f32 or f16 but got ${dtype}`);
   return tensor(sinusoidTable(length, width, options), { dtype, device, shape: [length, width] });
 }

@@ -156,7 +156,11 @@ export async function floatsOf(
     ? values.findIndex((x) => !isFinite(Math.f16round(x)) && isFinite(x))
     : -1;
   if (at >= 0) {
-    throw new RangeError(`saveModel: ${values[at]} in "${parameter.name}" is too large for f16`);
+    throw new RangeError(
+      `saveModel: expected values within f16 but got ${
+        values[at]
+      } in "${parameter.name}"; save as f32`,
+    );
   }
   return toStored(values, shape, arrangement);
 }

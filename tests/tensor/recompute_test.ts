@@ -65,7 +65,11 @@ for (
       (device: Device): Model =>
         new GPT2({ ...sizes, dropout: 0.2 }, { device, random: new RandomState(3) }),
     ],
-    ["LLaMA", (device: Device): Model => new LLaMA(sizes, { device, random: new RandomState(3) })],
+    [
+      "LLaMA",
+      (device: Device): Model =>
+        new LLaMA({ ...sizes, attentionDropout: 0.3 }, { device, random: new RandomState(3) }),
+    ],
   ] as const
 ) {
   await onEachDevice(`recompute() in ${name}: the same gradients, less memory`, async (device) => {
@@ -123,5 +127,5 @@ await onEachDevice("recompute() of several inputs, one of them unused", async (d
   assert.deepEqual([...await b.grad!.data()], [4, 9]);
   assert.deepEqual([...await unused.grad!.data()], [0, 0]);
   assert.throws(() => recompute((a) => a, [a]), /a result that the body made but got an input/);
-  assert.throws(() => sum(made).backward(), /already taken/);
+  assert.throws(() => sum(made).backward(), /not gone through yet/);
 });
