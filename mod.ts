@@ -76,19 +76,24 @@ export { type Block, CausalLM, type CausalLMConfig, type Pass } from "./src/mode
 export * from "./src/models/gpt2.ts";
 export * from "./src/models/gpt3.ts";
 export {
+  type Attention,
+  type AttentionSetting,
   Decoder,
   type DecoderConfig,
+  type DecoderTraits,
+  type FilledConfig,
   gatedIntermediateSize,
+  type GatedMLP,
   type LayerType,
   type RopeLayoutConfig,
   type SlidingConfig,
 } from "./src/models/decoder.ts";
-export * from "./src/models/gemma3.ts";
+export { Gemma3, type Gemma3Config } from "./src/models/gemma3.ts";
 export * from "./src/models/llama.ts";
 export * from "./src/models/mistral.ts";
 export * from "./src/models/phi3.ts";
 export * from "./src/models/qwen.ts";
-export * from "./src/models/smollm3.ts";
+export { SmolLM3, type SmolLM3Config } from "./src/models/smollm3.ts";
 export * from "./src/models/transformer.ts";
 
 // Folders of models, and the hub

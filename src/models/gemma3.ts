@@ -15,7 +15,6 @@ import {
   type Attention,
   Decoder,
   type DecoderConfig,
-  type FilledConfig,
   type GatedMLP,
   type LayerType,
   MLP,
@@ -81,7 +80,7 @@ export function fiveOfSix(layers: number): LayerType[] {
 }
 
 /** Gemma 3 of any size, without pictures. */
-export class Gemma3 extends Decoder<FilledConfig & Required<Gemma3Config>> {
+export class Gemma3 extends Decoder<Required<Gemma3Config>> {
   /** A model with initial values as {@linkcode Decoder} has them. Throws a `RangeError` for sizes that do not fit. */
   constructor(config: Gemma3Config, options?: ParameterOptions) {
     const { ropeTheta = 1_000_000, rmsNormEps = 1e-6, tieWordEmbeddings = true } = config;

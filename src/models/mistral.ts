@@ -8,7 +8,6 @@ import type { ParameterOptions } from "../nn/mod.ts";
 import {
   Decoder,
   type DecoderConfig,
-  type FilledConfig,
   type RopeLayoutConfig,
   type SlidingConfig,
   withDefaults,
@@ -19,7 +18,7 @@ export interface MistralConfig
   extends DecoderConfig, RopeLayoutConfig, Pick<SlidingConfig, "slidingWindow"> {}
 
 /** Mistral of any size. */
-export class Mistral extends Decoder<FilledConfig & Required<MistralConfig>> {
+export class Mistral extends Decoder<Required<MistralConfig>> {
   /** A model with initial values as {@linkcode Decoder} has them. Throws a `RangeError` for sizes that do not fit. */
   constructor(config: MistralConfig, options?: ParameterOptions) {
     const { slidingWindow = null, ropeLayout: layout = "half-split" } = config;

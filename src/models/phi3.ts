@@ -72,7 +72,7 @@ function columns(x: Tensor, first: number, end: number): Tensor {
 }
 
 /** Phi 3 and 4 of any size. */
-export class Phi3 extends Decoder<FilledConfig & Required<Phi3Config>> {
+export class Phi3 extends Decoder<Required<Phi3Config>> {
   /** A model with initial values as {@linkcode Decoder} has them. Throws a `RangeError` for sizes that do not fit. */
   constructor(config: Phi3Config, options?: ParameterOptions) {
     const { slidingWindow = null, partialRotaryFactor = 1 } = config;

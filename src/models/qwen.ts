@@ -8,8 +8,6 @@ import type { ParameterOptions } from "../nn/mod.ts";
 import {
   Decoder,
   type DecoderConfig,
-  type DecoderTraits,
-  type FilledConfig,
   type SlidingConfig,
   windowOf,
   withDefaults,
@@ -19,30 +17,20 @@ import {
 /** The sizes of a Qwen 2, 2.5 or 3, by the names of Hugging Face's `config.json`; by default all attention is full. */
 export interface QwenConfig extends DecoderConfig, SlidingConfig {}
 
-abstract class Qwen extends Decoder<FilledConfig & Required<SlidingConfig>> {
-  protected constructor(
-    name: string,
-    config: QwenConfig,
-    options: ParameterOptions | undefined,
-    traits: DecoderTraits,
-  ) {
-    const filled = withLayerTypes(name, withDefaults(name, config));
-    super(filled, options ?? {}, { ...traits, window: windowOf(filled) });
-  }
-}
-
 /** Qwen 2 and 2.5 of any size. */
-export class Qwen2 extends Qwen {
+export class Qwen2 extends Decoder<Required<QwenConfig>> {
   /** A model with initial values as {@linkcode Decoder} has them. Throws a `RangeError` for sizes that do not fit. */
   constructor(config: QwenConfig, options?: ParameterOptions) {
-    super("Qwen2", config, options, { qkvBias: true });
+    const filled = withLayerTypes("Qwen2", withDefaults("Qwen2", config));
+    super(filled, options ?? {}, { qkvBias: true, window: windowOf(filled) });
   }
 }
 
 /** Qwen 3 of any size, without experts. */
-export class Qwen3 extends Qwen {
+export class Qwen3 extends Decoder<Required<QwenConfig>> {
   /** A model with initial values as {@linkcode Decoder} has them. Throws a `RangeError` for sizes that do not fit. */
   constructor(config: QwenConfig, options?: ParameterOptions) {
-    super("Qwen3", config, options, { qkNorm: true });
+    const filled = withLayerTypes("Qwen3", withDefaults("Qwen3", config));
+    super(filled, options ?? {}, { qkNorm: true, window: windowOf(filled) });
   }
 }

@@ -8,7 +8,6 @@ import type { ParameterOptions } from "../nn/mod.ts";
 import {
   Decoder,
   type DecoderConfig,
-  type FilledConfig,
   type RopeLayoutConfig,
   type SlidingConfig,
   windowOf,
@@ -23,7 +22,7 @@ export interface SmolLM3Config extends DecoderConfig, RopeLayoutConfig, SlidingC
 }
 
 /** SmolLM 3 of any size. */
-export class SmolLM3 extends Decoder<FilledConfig & Required<SmolLM3Config>> {
+export class SmolLM3 extends Decoder<Required<SmolLM3Config>> {
   /** A model with initial values as {@linkcode Decoder} has them. Throws a `RangeError` for sizes that do not fit. */
   constructor(config: SmolLM3Config, options?: ParameterOptions) {
     const { numHiddenLayers, ropeLayout: layout = "half-split" } = config;
