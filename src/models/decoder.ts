@@ -192,7 +192,7 @@ export class MLP extends Module implements GatedMLP {
   constructor(
     config: FilledConfig,
     options: ParameterOptions,
-    readonly activation: (gate: Tensor, up: Tensor) => Tensor = swiglu,
+    readonly activation: typeof swiglu = swiglu,
   ) {
     super();
     const { hiddenSize: E, intermediateSize: F } = config;
@@ -280,11 +280,11 @@ export abstract class Decoder<C extends FilledConfig = FilledConfig> extends Cau
    * A model whose weights come from a normal distribution of standard deviation 0.02, those that write into the
    * residual stream divided by sqrt(2 numHiddenLayers), biases 0.
    */
-  protected constructor(config: C, options: ParameterOptions, traits: DecoderTraits = {}) {
+  protected constructor(config: C, options: ParameterOptions, traits?: DecoderTraits) {
     super();
     this.config = config;
     const { vocabSize, hiddenSize: E, tieWordEmbeddings } = config;
-    this.model = new Stack(config, options, traits);
+    this.model = new Stack(config, options, traits ?? {});
     this.lm_head = tieWordEmbeddings
       ? undefined
       : new Linear(E, vocabSize, { ...options, ...START });

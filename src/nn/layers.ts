@@ -100,7 +100,7 @@ export interface NormLayerOptions extends Omit<ParameterOptions, "random"> {
 /** Options of {@linkcode RMSNorm}. */
 export interface RMSNormLayerOptions extends NormLayerOptions {
   /** What the weight is added to: 1 in Gemma's files. Default: 0. */
-  readonly offset?: number;
+  readonly offset?: number | undefined;
 }
 
 /** Layer normalisation over the last axis (Ba et al. 2016, https://arxiv.org/abs/1607.06450). */

@@ -68,7 +68,7 @@ export interface AttentionOptions {
   /** Order of the axes: batch, heads, time, size (the default), or time before heads. */
   readonly layout?: "BHTD" | "BTHD";
   /** Factor of the scores. Default: 1 / sqrt(D). */
-  readonly scale?: number;
+  readonly scale?: number | undefined;
   /**
    * Sets each weight to 0 with probability p and divides the others by 1 - p, after the softmax. Like the weights, the
    * mask is never stored: the gradient draws it again. A row of the weights takes `4 ceil(keys / 4)` random numbers of

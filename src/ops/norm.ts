@@ -68,7 +68,7 @@ export function layerNorm(
 /** Options of {@linkcode rmsNorm}. */
 export interface RMSNormOptions extends NormOptions {
   /** Added to the weights: 1 where they are stored as what they differ from 1, as Gemma's. Default: 0. */
-  readonly offset?: number;
+  readonly offset?: number | undefined;
 }
 
 /**

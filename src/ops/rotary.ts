@@ -167,12 +167,12 @@ export type RotaryScaling =
   /**
    * YaRN (Peng et al. 2023): pairs that turn less than `betaSlow` times in the original context turn `factor` times slower,
    * those that turn more than `betaFast` times as before, and those between in between; queries and keys are multiplied by
-   * `attentionFactor`, for which the paper has {@linkcode yarnAttentionFactor}.
+   * `attentionFactor`, by default the paper's `0.1 ln(factor) + 1`.
    */
   | {
     readonly type: "yarn";
     readonly factor: number;
-    readonly attentionFactor: number;
+    readonly attentionFactor?: number | undefined;
     readonly betaFast: number;
     readonly betaSlow: number;
     readonly originalContextSize: number;
@@ -203,11 +203,6 @@ export function rotaryFrequencies(
   const frequencies = Array.from({ length: width / 2 }, (_, i) => theta ** (-2 * i / width));
   if (scaling?.type === "yarn") return yarn(frequencies, theta, scaling);
   return frequencies.map((frequency) => scaled(frequency, scaling));
-}
-
-/** By what YaRN multiplies queries and keys where a sequence becomes `factor` times longer: `0.1 ln(factor) + 1`. */
-export function yarnAttentionFactor(factor: number): number {
-  return factor > 1 ? 0.1 * Math.log(factor) + 1 : 1;
 }
 
 /** Between which pairs YaRN goes over from one frequency to the other is rounded to whole pairs, as in its code. */
@@ -241,10 +236,17 @@ function scaled(
   return (1 - share) * slow + share * frequency;
 }
 
+/** By what cosines and sines are multiplied. */
+function attentionFactorOf(scaling: RotaryScaling | null | undefined): number {
+  if (scaling?.type !== "yarn") return 1;
+  return scaling.attentionFactor ?? 0.1 * Math.log(Math.max(1, scaling.factor)) + 1;
+}
+
 function checkScaling(scaling: RotaryScaling | null | undefined): void {
   if (!scaling) return;
   const { type: _, ...numbers } = scaling;
-  const positive = Object.values(numbers).every((value) => value > 0 && value < Infinity);
+  const positive = Object.values(numbers)
+    .every((value) => value === undefined || (value > 0 && value < Infinity));
   const ordered = scaling.type === "linear" ||
     (scaling.type === "llama3"
       ? scaling.lowFrequencyFactor < scaling.highFrequencyFactor
@@ -288,7 +290,7 @@ export function sinusoidTable(
 ): Float32Array<ArrayBuffer> {
   const { theta = 10000, scaling } = options ?? {};
   checkShape("sinusoidTable", [length, width]);
-  const factor = scaling?.type === "yarn" ? scaling.attentionFactor : 1;
+  const factor = attentionFactorOf(scaling);
   const table = new Float32Array(length * width);
   rotaryFrequencies(width, theta, scaling).forEach((frequency, pair) => {
     for (let position = 0; position < length; position++) {

@@ -16,7 +16,7 @@ import { Mistral, type MistralConfig } from "../models/mistral.ts";
 import { Phi3, type Phi3Config } from "../models/phi3.ts";
 import { Qwen2, Qwen3, type QwenConfig } from "../models/qwen.ts";
 import { SmolLM3, type SmolLM3Config } from "../models/smollm3.ts";
-import { type RotaryScaling, yarnAttentionFactor } from "../ops/rotary.ts";
+import type { RotaryScaling } from "../ops/rotary.ts";
 import type { Architecture } from "./architecture.ts";
 import type { ConfigFields } from "./config_fields.ts";
 import type { JsonObject } from "./json_file.ts";
@@ -383,21 +383,20 @@ function readScaling(fields: ConfigFields | undefined, whole: ConfigFields): Rot
         highFrequencyFactor: fields.positive("high_freq_factor"),
         originalContextSize: originalContextSize(),
       };
-    case "yarn": {
+    case "yarn":
       fields.expect("truncate", true);
       for (const one of ["mscale", "mscale_all_dim"]) {
         if (fields.get(one) !== undefined) fields.refuse(one, "missing");
       }
-      const factor = fields.positive("factor");
       return {
         type: "yarn",
-        factor,
-        attentionFactor: fields.positive("attention_factor", yarnAttentionFactor(factor)),
+        factor: fields.positive("factor"),
+        ...fields.get("attention_factor") !== undefined &&
+          { attentionFactor: fields.positive("attention_factor") },
         betaFast: fields.positive("beta_fast", 32),
         betaSlow: fields.positive("beta_slow", 1),
         originalContextSize: originalContextSize(),
       };
-    }
     default:
       return fields.refuse(name, `"default", "linear", "llama3" or "yarn"`);
   }
@@ -421,7 +420,7 @@ function scalingFields(scaling: RotaryScaling | null): JsonObject | null {
       return {
         rope_type: "yarn",
         factor: scaling.factor,
-        attention_factor: scaling.attentionFactor,
+        attention_factor: scaling.attentionFactor ?? null,
         beta_fast: scaling.betaFast,
         beta_slow: scaling.betaSlow,
         original_max_position_embeddings: scaling.originalContextSize,

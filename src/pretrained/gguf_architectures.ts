@@ -13,7 +13,7 @@ import type { LLaMAConfig } from "../models/llama.ts";
 import type { Phi3Config } from "../models/phi3.ts";
 import type { QwenConfig } from "../models/qwen.ts";
 import { everyFourth, type SmolLM3Config } from "../models/smollm3.ts";
-import { rotaryFrequencies, type RotaryScaling, yarnAttentionFactor } from "../ops/rotary.ts";
+import { rotaryFrequencies, type RotaryScaling } from "../ops/rotary.ts";
 import type { Sizes } from "./architecture.ts";
 import type { ConfigFields } from "./config_fields.ts";
 import type { ModelKind } from "./model_kinds.ts";
@@ -149,9 +149,9 @@ function scalingMetadata(scaling: RotaryScaling | null): Record<string, GgufValu
     "rope.scaling.factor": f32(scaling.factor),
   };
   if (scaling.type === "linear") return common;
-  if (Math.abs(scaling.attentionFactor - yarnAttentionFactor(scaling.factor)) > 1e-6) {
+  if (scaling.attentionFactor !== undefined) {
     throw new RangeError(
-      `saveGguf: expected YaRN's own attentionFactor but got ${scaling.attentionFactor}`,
+      `saveGguf: expected YaRN without an attentionFactor but got ${scaling.attentionFactor}`,
     );
   }
   return {
@@ -424,7 +424,6 @@ async function readScaling(
     return {
       type,
       factor,
-      attentionFactor: yarnAttentionFactor(factor),
       betaFast: fields.positive("rope.scaling.yarn_beta_fast", 32),
       betaSlow: fields.positive("rope.scaling.yarn_beta_slow", 1),
       originalContextSize: fields.size(

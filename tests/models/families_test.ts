@@ -67,7 +67,6 @@ function yarnFrequencies(theta: number, factor: number, context: number): number
 const yarn: RotaryScaling = {
   type: "yarn",
   factor: 4,
-  attentionFactor: 0.1 * Math.log(4) + 1,
   betaFast: 32,
   betaSlow: 1,
   originalContextSize: 40,

@@ -56,7 +56,6 @@ const llama3 = {
 const yarn = {
   type: "yarn",
   factor: 4,
-  attentionFactor: 0.1 * Math.log(4) + 1,
   betaFast: 32,
   betaSlow: 1,
   originalContextSize: 32,
