@@ -162,11 +162,12 @@ export async function saveGguf(
   const config = withVocabSize(model.config, options?.vocabSize);
   const tensors = [...shapesOf(architecture, config)].map(([parameter, shape]): GgufTensor => {
     const { nameInFile, arrangement } = layoutOf(stored);
+    const name = nameInFile(parameter);
     const type = shape.length < 2 ? "F32" : typeOf(dtype, shape.at(-1)!);
     const wanted = type === "F16" ? "f16" : "f32"; // quantised numbers are read as f32
     const data = () =>
-      floatsOf(parameters.get(parameter)!, shape, arrangement(parameter, config), wanted);
-    return { name: nameInFile(parameter), type, shape, data };
+      floatsOf(name, parameters.get(parameter)!, shape, arrangement(parameter, config), wanted);
+    return { name, type, shape, data };
   });
   for (const { name, values } of stored.computed?.(config) ?? []) {
     tensors.push({ name, type: "F32", shape: [values.length], data: values });

@@ -132,7 +132,7 @@ function tensorEntry(
   dtype: StoredType,
 ): TensorEntry {
   const data = async (): Promise<TensorData> => {
-    const values = await floatsOf(parameter, shape, arrangement, dtype);
+    const values = await floatsOf(name, parameter, shape, arrangement, dtype);
     if (dtype === "f32") return values;
     return dtype === "bf16" ? float32ToBfloat16(values) : new Float16Array(values);
   };
@@ -140,11 +140,12 @@ function tensorEntry(
 }
 
 /**
- * A parameter's numbers as they go into a file, without rows of padding beyond `shape`.
+ * A parameter's numbers as they go into a file under a name, without rows of padding beyond `shape`.
  *
  * @throws {RangeError} for a number that is too large for f16, where that is the `dtype`
  */
 export async function floatsOf(
+  name: string,
   parameter: Tensor,
   shape: Shape,
   arrangement: Arrangement | undefined,
@@ -157,9 +158,7 @@ export async function floatsOf(
     : -1;
   if (at >= 0) {
     throw new RangeError(
-      `saveModel: expected values within f16 but got ${
-        values[at]
-      } in "${parameter.name}"; save as f32`,
+      `saveModel: expected values within f16 but got ${values[at]} in "${name}"; save as f32`,
     );
   }
   return toStored(values, shape, arrangement);

@@ -240,7 +240,7 @@ Deno.test("loadModel() refuses by name what a GGUF file asks for and is not comp
     );
     await assert.rejects(
       loadModel(`${folder}/wide.gguf`, { device }),
-      /"blk.0.ffn_gate.weight" is \[96, 64\], expected/,
+      /expected "blk.0.ffn_gate.weight" of shape \[64, 64\] but got \[96, 64\]/,
     );
     await assert.rejects(
       loadModel(`${folder}/good.gguf`, { device, kinds: ["gpt2"] }),
