@@ -91,6 +91,7 @@ export {
 export { Gemma3, type Gemma3Config } from "./src/models/gemma3.ts";
 export * from "./src/models/llama.ts";
 export * from "./src/models/mistral.ts";
+export * from "./src/models/modern_gpt.ts";
 export * from "./src/models/phi3.ts";
 export * from "./src/models/qwen.ts";
 export { SmolLM3, type SmolLM3Config } from "./src/models/smollm3.ts";
@@ -119,6 +120,7 @@ export * from "./src/optim/adamw.ts";
 export * from "./src/optim/check_grad_norm.ts";
 export * from "./src/optim/clip_grad_norm.ts";
 export * from "./src/optim/loss_scaler.ts";
+export * from "./src/optim/muon.ts";
 export * from "./src/optim/optimizer.ts";
 export { type NamedParameters, zeroGrad } from "./src/optim/parameters.ts";
 export * from "./src/optim/schedule.ts";
@@ -149,6 +151,7 @@ export * from "./src/eval/text_perplexity.ts";
 // Tokenizers
 export * from "./src/tokenizer/byte_pair_tokenizer.ts";
 export * from "./src/tokenizer/gpt2_tokenizer.ts";
+export { type TieRule } from "./src/tokenizer/bpe_trainer.ts";
 export { GPT2_PATTERN, GPT4_PATTERN, type PatternName } from "./src/tokenizer/splitter.ts";
 export * from "./src/tokenizer/sentencepiece_bin.ts";
 export {

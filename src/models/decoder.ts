@@ -32,7 +32,7 @@ import type { Tensor } from "../tensor/tensor.ts";
 import { type Block, CausalLM, type CausalLMConfig, type Pass } from "./causal_lm.ts";
 
 /** The sizes that all families have, by the names of Hugging Face's `config.json`. */
-export interface DecoderConfig extends CausalLMConfig {
+export interface DecoderConfig extends Omit<CausalLMConfig, "finalLogitSoftcapping"> {
   /** The longest sequence. No parameter depends on it. */
   readonly maxPositionEmbeddings: number;
   /** F, the width inside the MLP. Default: what {@linkcode gatedIntermediateSize} gives. */

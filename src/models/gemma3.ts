@@ -10,7 +10,7 @@ import { Module, type ParameterOptions, type RMSNorm } from "../nn/mod.ts";
 import { add, gelu, mul } from "../ops/mod.ts";
 import { scoped } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import type { Pass } from "./causal_lm.ts";
+import type { CausalLMConfig, Pass } from "./causal_lm.ts";
 import {
   type Attention,
   Decoder,
@@ -28,7 +28,8 @@ import {
  * The sizes of a Gemma 3, by the names of Hugging Face's `config.json`. By default five of six blocks have sliding attention,
  * the output matrix is the embedding's, and `ropeTheta`, of the full attention, is 1,000,000; so is `ropeScaling`.
  */
-export interface Gemma3Config extends DecoderConfig, SlidingConfig {
+export interface Gemma3Config
+  extends DecoderConfig, SlidingConfig, Pick<CausalLMConfig, "finalLogitSoftcapping"> {
   /** How many tokens a token sees in blocks of sliding attention, itself among them. */
   readonly slidingWindow: number;
   /** Base of the rotary frequencies of the sliding attention. Default: 10,000. */
@@ -85,14 +86,15 @@ export class Gemma3 extends Decoder<Required<Gemma3Config>> {
   constructor(config: Gemma3Config, options?: ParameterOptions) {
     const { ropeTheta = 1_000_000, rmsNormEps = 1e-6, tieWordEmbeddings = true } = config;
     const sized = { ...config, ropeTheta, rmsNormEps, tieWordEmbeddings };
-    const { slidingWindow } = config;
+    const { slidingWindow, finalLogitSoftcapping = null } = config;
     const filled = withLayerTypes("Gemma3", {
       layerTypes: fiveOfSix(config.numHiddenLayers),
       ...withDefaults("Gemma3", sized),
     });
     const { ropeLocalBaseFreq = 10_000, queryPreAttnScalar = filled.headDim } = config;
     const { ropeScaling: scaling, layerTypes } = filled;
-    super({ ...filled, slidingWindow, ropeLocalBaseFreq, queryPreAttnScalar }, options ?? {}, {
+    const own = { slidingWindow, finalLogitSoftcapping, ropeLocalBaseFreq, queryPreAttnScalar };
+    super({ ...filled, ...own }, options ?? {}, {
       qkNorm: true,
       normOffset: 1,
       scale: 1 / Math.sqrt(queryPreAttnScalar),

@@ -222,9 +222,10 @@ export const gemma3TextFiles: Architecture<Required<Gemma3Config>, Gemma3> = {
     fields.expect("hidden_activation", "gelu_pytorch_tanh");
     fields.expect("attention_bias", false);
     fields.expect("use_bidirectional_attention", false);
-    for (const name of ["attn_logit_softcapping", "final_logit_softcapping"]) {
-      if (fields.get(name) !== undefined) fields.refuse(name, "null");
+    if (fields.get("attn_logit_softcapping") !== undefined) {
+      fields.refuse("attn_logit_softcapping", "null");
     }
+    const cap = "final_logit_softcapping";
     const config = readDecoder(fields, {
       ...{ vocabSize: 262_208, hiddenSize: 2304, intermediateSize: 9216, numHiddenLayers: 26 },
       ...{ numAttentionHeads: 8, numKeyValueHeads: 4, headDim: 256, rmsNormEps: 1e-6 },
@@ -240,6 +241,7 @@ export const gemma3TextFiles: Architecture<Required<Gemma3Config>, Gemma3> = {
       slidingWindow: fields.size("sliding_window", 4096),
       layerTypes: readLayerTypes(fields, config, (layer) => (layer + 1) % every !== 0),
       queryPreAttnScalar: fields.positive("query_pre_attn_scalar", 256),
+      finalLogitSoftcapping: fields.get(cap) === undefined ? null : fields.positive(cap),
       ropeTheta: (full ?? fields).positive("rope_theta", 1_000_000),
       ropeScaling: readScaling(full ?? fields.object("rope_scaling"), fields),
       ropeLocalBaseFreq: sliding
@@ -255,7 +257,7 @@ export const gemma3TextFiles: Architecture<Required<Gemma3Config>, Gemma3> = {
       hidden_activation: "gelu_pytorch_tanh",
       attention_bias: false,
       attn_logit_softcapping: null,
-      final_logit_softcapping: null,
+      final_logit_softcapping: config.finalLogitSoftcapping,
       query_pre_attn_scalar: config.queryPreAttnScalar,
       sliding_window: config.slidingWindow,
       layer_types: config.layerTypes,

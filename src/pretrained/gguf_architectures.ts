@@ -290,16 +290,18 @@ const gemma3: GgufArchitecture<Required<Gemma3Config>> = {
       layerTypes: fiveOfSix(config.numHiddenLayers),
       ropeLocalBaseFreq: 10_000,
       queryPreAttnScalar: gemmaScalar(config),
+      finalLogitSoftcapping: null,
     };
   },
 
   metadata(config) {
     const { layerTypes, ropeLocalBaseFreq, queryPreAttnScalar, numHiddenLayers } = config;
     const fixed = fiveOfSix(numHiddenLayers).every((type, i) => type === layerTypes[i]) &&
-      ropeLocalBaseFreq === 10_000 && queryPreAttnScalar === gemmaScalar(config);
+      ropeLocalBaseFreq === 10_000 && queryPreAttnScalar === gemmaScalar(config) &&
+      config.finalLogitSoftcapping === null;
     if (!fixed) {
       throw new RangeError(
-        "saveGguf: expected Gemma's own layerTypes, ropeLocalBaseFreq and queryPreAttnScalar, which are not in files, " +
+        "saveGguf: expected Gemma's own layerTypes, ropeLocalBaseFreq and queryPreAttnScalar and no soft-capping, which are not in files, " +
           "but got others",
       );
     }

@@ -8,6 +8,7 @@ import type { GPT3 } from "../models/gpt3.ts";
 import type { Gemma3 } from "../models/gemma3.ts";
 import type { LLaMA } from "../models/llama.ts";
 import type { Mistral } from "../models/mistral.ts";
+import type { ModernGPT } from "../models/modern_gpt.ts";
 import type { Phi3 } from "../models/phi3.ts";
 import type { Qwen2, Qwen3 } from "../models/qwen.ts";
 import type { SmolLM3 } from "../models/smollm3.ts";
@@ -24,6 +25,7 @@ import {
   qwen3Files,
   smolLM3Files,
 } from "./decoder_files.ts";
+import { modernGptFiles } from "./modern_gpt_files.ts";
 import { transformerFiles } from "./transformer_files.ts";
 
 /** The models that a folder can hold, by the `model_type` of `config.json`. */
@@ -48,6 +50,8 @@ export interface ModelKinds {
   phi3: Phi3;
   /** SmolLM 3. */
   smollm3: SmolLM3;
+  /** ModernGPT, ours. */
+  modern_gpt: ModernGPT;
   /** The encoder-decoder Transformer, ours. */
   transformer: Transformer;
 }
@@ -77,6 +81,7 @@ export const ARCHITECTURES: Readonly<Record<ModelKind, AnyArchitecture>> = {
   gemma3: erased(gemma3Files),
   phi3: erased(phi3Files),
   smollm3: erased(smolLM3Files),
+  modern_gpt: erased(modernGptFiles),
   transformer: erased(transformerFiles),
 };
 

@@ -46,6 +46,8 @@ interface Spec {
   readonly scoreScale?: number;
   readonly embeddingScale?: number;
   readonly gelu?: boolean;
+  /** Scores stay within +- so much, by a hyperbolic tangent. */
+  readonly cap?: number;
   readonly normOffset?: number;
 }
 
@@ -113,11 +115,11 @@ const FAMILIES: Readonly<Record<string, [Create, Spec]>> = {
     (device) =>
       new Gemma3({
         ...{ ...sizes, numHiddenLayers: 6, slidingWindow: 5, ropeTheta: 1000 },
-        ...{ ropeLocalBaseFreq: 50, queryPreAttnScalar: 12 },
+        ...{ ropeLocalBaseFreq: 50, queryPreAttnScalar: 12, finalLogitSoftcapping: 4 },
         ropeScaling: { type: "linear", factor: 2 },
       }, { ...options, device }),
     {
-      ...{ layers: 6, gelu: true, normOffset: 1, embeddingScale: Math.sqrt(E) },
+      ...{ layers: 6, gelu: true, cap: 4, normOffset: 1, embeddingScale: Math.sqrt(E) },
       scoreScale: 1 / Math.sqrt(12),
       window: (layer) => layer === 5 ? Infinity : 5,
       frequencies: (layer) => layer === 5 ? powers(1000).map((one) => one / 2) : powers(50),
@@ -244,7 +246,8 @@ function reference(
     });
   }
   const head = weights.get("lm_head.weight") ?? embedding;
-  return stream.map((x) => matvec(head, norm(x, get("model.norm.weight"), normOffset)));
+  const capped = (score: number) => spec.cap ? spec.cap * Math.tanh(score / spec.cap) : score;
+  return stream.map((x) => matvec(head, norm(x, get("model.norm.weight"), normOffset)).map(capped));
 }
 
 /** The mean cross-entropy of every next id, the first after the last. */

@@ -12,6 +12,7 @@ import { Mistral } from "../../src/models/mistral.ts";
 import { Phi3 } from "../../src/models/phi3.ts";
 import { Qwen2, Qwen3 } from "../../src/models/qwen.ts";
 import { SmolLM3 } from "../../src/models/smollm3.ts";
+import { ModernGPT } from "../../src/models/modern_gpt.ts";
 import { Transformer } from "../../src/models/transformer.ts";
 import { loadModel } from "../../src/pretrained/load_model.ts";
 import { loadTokenizer } from "../../src/pretrained/load_tokenizer.ts";
@@ -74,9 +75,12 @@ const models: { [K in Exclude<keyof ModelKinds, "gemma3">]: () => ModelKinds[K] 
     new Gemma3({
       ...{ ...sizes, slidingWindow: 2, ropeScaling: { type: "linear", factor: 8 } },
       ...{ layerTypes: ["full_attention", "sliding_attention"], queryPreAttnScalar: 7 },
+      finalLogitSoftcapping: 5,
     }, { device, random: random() }),
   phi3: () => new Phi3({ ...sizes, partialRotaryFactor: 0.5 }, { device, random: random() }),
   smollm3: () => new SmolLM3({ ...sizes, noRopeLayers: [0, 1] }, { device, random: random() }),
+  modern_gpt: () =>
+    new ModernGPT({ ...sizes, valueEmbeddings: true, qkNorm: false }, { device, random: random() }),
   transformer: () =>
     new Transformer({ ...words, tieWordEmbeddings: true, attentionDropout: 0.4 }, {
       device,
@@ -206,8 +210,8 @@ Deno.test("loadModel() refuses what the fields of our own kinds cannot be", () =
       ["phi3", { embd_pdrop: 0.1 }, /"embd_pdrop" to be 0 but got 0.1/],
       [
         "gemma3_text",
-        { final_logit_softcapping: 30 },
-        /"final_logit_softcapping" to be null but got 30/,
+        { attn_logit_softcapping: 30 },
+        /"attn_logit_softcapping" to be null but got 30/,
       ],
       ["gemma3_text", { layer_types: ["chunked_attention"] }, /"layer_types" to be a list of /],
       ["qwen3", { attention_bias: true }, /"attention_bias" to be false but got true/],
