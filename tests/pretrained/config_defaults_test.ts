@@ -1,6 +1,5 @@
 // What a config.json means where it says little, what is written into it, and folders of the wrong kind.
 import assert from "node:assert/strict";
-import type { CausalLM } from "../../src/models/causal_lm.ts";
 import { join } from "node:path";
 import {
   CpuDevice,
