@@ -106,6 +106,16 @@ export * from "./src/optim/schedule.ts";
 export * from "./src/optim/sgd.ts";
 export { type StoredTensor } from "./src/optim/stored.ts";
 
+// Several processes
+export {
+  type AllReduceOptions,
+  type Communicator,
+  shareOf,
+  SingleProcess,
+  type Summable,
+} from "./src/distributed/communicator.ts";
+export { openCommunicator } from "./src/distributed/mpi.ts";
+
 // Training and decoding
 export * from "./src/train/evaluate.ts";
 export * from "./src/train/fitting_batch.ts";
