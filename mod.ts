@@ -110,11 +110,14 @@ export { type StoredTensor } from "./src/optim/stored.ts";
 export {
   type AllReduceOptions,
   type Communicator,
+  shareJson,
   shareOf,
   SingleProcess,
   type Summable,
 } from "./src/distributed/communicator.ts";
 export { openCommunicator } from "./src/distributed/mpi.ts";
+export * from "./src/distributed/gradient_exchange.ts";
+export { broadcastTensors } from "./src/distributed/tensors.ts";
 
 // Training and decoding
 export * from "./src/train/evaluate.ts";

@@ -53,7 +53,7 @@ interface Port {
 /** The program of the thread. Its text runs in a worker, so it may use nothing from this module but its arguments. */
 export function mpiThread({ library, abort }: MpiThreadSetup, port: Port): void {
   /** Bytes of a single call: what it is waited for in between is short. */
-  const PIECE = 2 ** 24;
+  const PIECE = 2 ** 22;
   /** Looks for the end of a call before the thread sleeps between two looks. */
   const SPINS = 200;
   const NAME_BYTES = 256, VERSION_BYTES = 8192;

@@ -1,5 +1,6 @@
 // A step that is judged on the device and told of later: what is refused has changed nothing, whenever that is noticed.
 import assert from "node:assert/strict";
+import { SingleProcess } from "../../src/distributed/communicator.ts";
 import { parseOptions } from "../../src/cli/train/options.ts";
 import { Training } from "../../src/cli/train/training.ts";
 import type { Device } from "../../src/device/device.ts";
@@ -18,6 +19,7 @@ function open(device: Device, args: string[]): Promise<Training> {
     ...{ numHiddenLayers: 1, numAttentionHeads: 2 },
   };
   return Training.open({
+    communicator: new SingleProcess(),
     ...{ options, config, device, data: tokens, separator: 0 },
     dtype: "f32",
     batch: 2,

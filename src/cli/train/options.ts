@@ -48,6 +48,7 @@ export interface Options extends DeviceOptions {
   topK: number;
   temperature: number;
   keep: number;
+  wire?: "f32" | "f16" | undefined;
   profile?: boolean;
 }
 
@@ -160,6 +161,11 @@ export function trainCommand(): Command {
     .option("--top-k <n>", "samples are drawn from so many likeliest tokens", positive)
     .option("--temperature <x>", "of samples; 0: always the likeliest token", number)
     .option("--keep <n>", "checkpoints to keep", positive)
+    .option(
+      "--wire <f32|f16>",
+      "as which type ranks of an mpirun send their gradients (default: as they are)",
+      choice(["f32", "f16"]),
+    )
     .option("--profile", "print the time spent in every kernel at the end")
     .addHelpText("after", help());
 }

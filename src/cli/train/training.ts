@@ -2,13 +2,16 @@
 import {
   AdamW,
   batchTensors,
+  broadcastTensors,
   checkGradNorm,
   type Checkpoint,
   clipGradNorm,
+  type Communicator,
   type Device,
   DeviceStepGuard,
   GPT2,
   type GPT2Config,
+  GradientExchange,
   LossScaler,
   mul,
   OutOfMemoryError,
@@ -18,6 +21,8 @@ import {
   restoreRun,
   saveRun,
   Scope,
+  shareJson,
+  shareOf,
   StepGuard,
   type StepGuardState,
   type Tensor,
@@ -30,7 +35,7 @@ import type { Corpus } from "./corpus.ts";
 import type { Options } from "./options.ts";
 import type { Curves, StepOutcome } from "./report.ts";
 
-/** Is told after each micro-batch how many sequences of the step are done, and the micro-batches' losses. */
+/** Is told after each micro-batch how many of the step's sequences this rank has done, and the micro-batches' losses. */
 type OnProgress = (sequences: number, losses: readonly Tensor[]) => Promise<void>;
 
 /** The guard ended the run at a step, whose update was not made. */
@@ -49,7 +54,10 @@ export interface TrainingSetup {
   readonly data: Corpus["train"];
   /** The token that documents begin with, for a shuffled order. */
   readonly separator: number;
+  /** Only rank 0 needs it. */
   readonly checkpoint?: Checkpoint | undefined;
+  /** The ranks that train together. */
+  readonly communicator: Communicator;
 }
 
 /** Where a step begins. */
@@ -78,9 +86,11 @@ export class Training implements AsyncDisposable {
   readonly guard: StepGuard;
   readonly #setup: TrainingSetup;
   readonly #deviceGuard: DeviceStepGuard;
+  readonly #exchange: GradientExchange | undefined;
   #loader: TokenLoader;
   #step = 0;
   #saved = 0;
+  #computed = 0;
   #unread: LaunchedStep[] = [];
   #lastRead = 0;
   /** What ended the run, after steps whose outcomes are told first. */
@@ -104,6 +114,11 @@ export class Training implements AsyncDisposable {
     const { onNan, spike, onSpike } = options;
     this.guard = new StepGuard({ onNaN: onNan, spike, onSpike });
     this.#deviceGuard = new DeviceStepGuard(device, { onNaN: onNan });
+    if (setup.communicator.size > 1) {
+      this.#exchange = new GradientExchange(setup.communicator, this.model.parameters(), {
+        wire: options.wire,
+      });
+    }
   }
 
   /** A new model, or the one of a checkpoint. */
@@ -115,6 +130,7 @@ export class Training implements AsyncDisposable {
       const { guard } = extra as unknown as { guard?: StepGuardState };
       if (guard) training.guard.restore(guard);
     }
+    await training.#followRank0();
     training.#deviceGuard.reset(training.guard.state().skipped);
     return training;
   }
@@ -132,6 +148,11 @@ export class Training implements AsyncDisposable {
   /** The step of the newest checkpoint; 0 where there is none. */
   get saved(): number {
     return this.#saved;
+  }
+
+  /** Milliseconds that this rank took for the gradients of the last step, the waiting for others left out. */
+  get computed(): number {
+    return this.#computed;
   }
 
   /** Where the data stands. */
@@ -163,7 +184,9 @@ export class Training implements AsyncDisposable {
         this.#rewind(begin);
         outcomes.push(...await this.settle());
         const { batchSize } = this.#loader;
-        const mayHalve = this.#setup.options.batch === undefined && batchSize > 1;
+        // Not where other ranks wait for the sums of gradients that this one has begun to send.
+        const mayHalve = this.#setup.options.batch === undefined && batchSize > 1 &&
+          !this.#exchange;
         if (!(error instanceof OutOfMemoryError) || !mayHalve) {
           if (outcomes.length === 0) throw error;
           this.#failure = error as Error;
@@ -188,7 +211,8 @@ export class Training implements AsyncDisposable {
     this.#unread = [];
     const values = await this.#read(unread);
     for (const [i, step] of unread.entries()) {
-      const outcome = this.#judge(step.lr, values[i]);
+      const [[gradNorm], ...losses] = values[i];
+      const outcome = this.#judge(step.lr, gradNorm, this.#meanLoss(losses));
       if (outcome.verdict.action === "stop") {
         this.#failure = await this.#takeBack(step, outcome);
         break;
@@ -215,7 +239,7 @@ export class Training implements AsyncDisposable {
     }
   }
 
-  /** Writes a checkpoint into a folder; returns its path. */
+  /** Writes a checkpoint into a folder, on rank 0; returns its path. */
   async save(folder: string, curves: Curves): Promise<string> {
     await this.settle();
     if (this.#isLost) throw new Error("the device failed in steps that were under way");
@@ -225,22 +249,50 @@ export class Training implements AsyncDisposable {
       curves: { ...curves },
       guard: { ...this.guard.state() },
     };
-    const path = await saveRun(folder, this.#step, this, { keep: options.keep, extra });
+    const isFirst = this.#setup.communicator.rank === 0;
+    const path = isFirst && await saveRun(folder, this.#step, this, { keep: options.keep, extra });
     this.#saved = this.#step;
-    return path;
+    return path || folder;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#loader.close();
+    this.#exchange?.[Symbol.dispose]();
     this.optimizer[Symbol.dispose]();
     this.#deviceGuard[Symbol.dispose]();
     this.model.dispose();
   }
 
-  /** Whether the loss is read before the update: where that costs nothing, and where running figures decide. */
+  /**
+   * Puts all ranks where rank 0 is. Random numbers are those of another stream on each: what dropout leaves out of one
+   * part of a batch has nothing to do with the other parts.
+   */
+  async #followRank0(): Promise<void> {
+    const { communicator } = this.#setup;
+    if (communicator.size === 1) return;
+    const [step, { loader, random }, guard] = await shareJson(
+      communicator,
+      [this.#step, this.#position(), this.guard.state()] as const,
+    );
+    this.#step = this.#saved = step;
+    this.guard.restore(guard);
+    this.#loader.restore(loader);
+    this.random.restore({ ...random, seed: random.seed + communicator.rank * 2 ** 32 });
+    await broadcastTensors(communicator, [
+      ...this.model.parameters().values(),
+      ...this.optimizer.state().values(),
+      ...this.scaler?.state().values() ?? [],
+    ]);
+  }
+
+  /**
+   * Whether the loss is read before the update: where that costs nothing, where running figures decide, and where the ranks
+   * have to decide the same.
+   */
   get #judgesFirst(): boolean {
     const { device, options: { spike = Infinity, onSpike } } = this.#setup;
-    return device.kind === "cpu" || !this.#isTried || (spike < Infinity && onSpike !== "warn");
+    return device.kind === "cpu" || this.#exchange !== undefined || !this.#isTried ||
+      (spike < Infinity && onSpike !== "warn");
   }
 
   /** Forward, backward and update. Waits only where the loss decides on the update, and then tells the outcome. */
@@ -253,7 +305,10 @@ export class Training implements AsyncDisposable {
     const parameters = this.model.parameters();
     const judgesFirst = this.#judgesFirst;
     using scope = new Scope();
+    const begun = performance.now();
     const losses = await this.#backward(scope, onProgress);
+    this.#computed = performance.now() - begun;
+    await this.#exchange?.finish();
     const { norm, factor } = clipGradNorm(parameters, this.#setup.options.clip, { scaler });
     if (!judgesFirst) {
       const isScaled = scaler !== undefined;
@@ -264,8 +319,10 @@ export class Training implements AsyncDisposable {
       this.#unread.push({ lr, begin, norm: norm.keep(), losses: losses.map((one) => one.keep()) });
       return undefined;
     }
-    const values = await readTensors([norm, ...losses]);
-    const outcome = this.#judge(lr, values);
+    const [[gradNorm], ...values] = await readTensors([norm, ...losses]);
+    const loss = Float64Array.of(this.#meanLoss(values));
+    await this.#setup.communicator.allReduce(loss);
+    const outcome = this.#judge(lr, gradNorm, loss[0]);
     if (outcome.verdict.action === "stop") {
       throw await refusal(outcome, parameters);
     }
@@ -277,30 +334,61 @@ export class Training implements AsyncDisposable {
     return outcome;
   }
 
-  /** The gradients of a step, and the losses of its micro-batches, which `scope` owns. */
+  /** The gradients of this rank's part of a step, and the losses of its micro-batches, which `scope` owns. */
   async #backward(scope: Scope, onProgress: OnProgress): Promise<Tensor[]> {
     const { model, scaler, random } = this;
-    const { totalBatch, context, recompute } = this.#setup.options;
-    const microSteps = totalBatch / this.#loader.batchTokens;
+    const { context, recompute } = this.#setup.options;
+    const loader = this.#loader;
+    const { position } = loader;
+    const { start, end } = this.part;
+    loader.seek(position + start * context);
     const losses: Tensor[] = [];
-    for (let micro = 0; micro < microSteps; micro++) {
-      const tokens = await this.#loader.next();
+    for (const rows of this.#microBatches) {
+      const tokens = await loader.next(rows);
       await yieldToEventLoop();
       using _micro = new Scope();
-      const shape = [this.#loader.batchSize, context] as const;
-      const { ids, targets } = batchTensors(tokens, shape, model.device);
+      const { ids, targets } = batchTensors(tokens, [rows, context], model.device);
       const loss = model.loss(ids, targets, { dropout: random, recompute });
-      loss.backward(scaler ? mul(scaler.scale, 1 / microSteps) : 1 / microSteps);
+      if (loader.position === position + end * context) this.#exchange?.begin();
+      const weight = rows / this.#sequences;
+      loss.backward(scaler ? mul(scaler.scale, weight) : weight);
       loss.moveTo(scope);
       losses.push(loss);
-      await onProgress((micro + 1) * this.#loader.batchSize, losses);
+      await onProgress(loader.position / context - position / context - start, losses);
     }
+    loader.seek(position + this.#sequences * context);
     return losses;
   }
 
-  /** What the guard makes of the numbers of the next step: its norm, then its losses. */
-  #judge(lr: number, [[gradNorm], ...losses]: readonly TypedArray[]): StepOutcome {
-    const loss = losses.reduce((sum, [loss]) => sum + loss, 0) / losses.length;
+  /** The sequences of a step that fall to this rank. */
+  get part(): { start: number; end: number } {
+    return shareOf(this.#sequences, this.#setup.communicator);
+  }
+
+  /** Sequences of a step, on all ranks together. */
+  get #sequences(): number {
+    const { totalBatch, context } = this.#setup.options;
+    return totalBatch / context;
+  }
+
+  /** Sequences of each micro-batch of this rank's part. */
+  get #microBatches(): number[] {
+    const { start, end } = this.part;
+    const { batchSize } = this.#loader;
+    return Array.from(
+      { length: Math.ceil((end - start) / batchSize) },
+      (_, i) => Math.min(batchSize, end - start - i * batchSize),
+    );
+  }
+
+  /** What this rank's part of a step contributes to the mean loss: all of it where there is one rank. */
+  #meanLoss(losses: readonly TypedArray[]): number {
+    const rows = this.#microBatches;
+    return losses.reduce((sum, [loss], i) => sum + loss * rows[i], 0) / this.#sequences;
+  }
+
+  /** What the guard makes of the numbers of the next step. */
+  #judge(lr: number, gradNorm: number, loss: number): StepOutcome {
     const before = this.guard.state();
     const verdict = this.guard.judge(loss, gradNorm, this.scaler !== undefined);
     if (verdict.action === "stop") this.guard.restore(before);
