@@ -80,11 +80,13 @@ async function trainOn(
     batch,
     communicator,
   });
+  const processes = await communicator.gather(Float64Array.of(Deno.pid));
   report.begin(corpus.description, options, training.model, {
     dtype,
     batch: options.batch === undefined ? batch : undefined,
     from: resumed?.checkpoint,
     communicator,
+    processes,
   });
   using interrupt = new Interrupt((signal) => {
     if (isFirst) {

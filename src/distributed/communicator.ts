@@ -49,8 +49,8 @@ export interface Communicator extends AsyncDisposable {
 
 /** A process on its own: every sum is the value itself. */
 export class SingleProcess implements Communicator {
-  readonly rank = 0;
-  readonly size = 1;
+  readonly rank: number = 0;
+  readonly size: number = 1;
   readonly hosts: readonly string[] = ["this machine"];
   readonly description = "one process";
   readonly busy = 0;
@@ -84,13 +84,13 @@ export function shareOf(
   return { start: begin(rank), end: begin(rank + 1) };
 }
 
-/** What rank 0 has as `value`, anything that JSON can keep, on every rank. */
-export async function shareJson<T>(communicator: Communicator, value: T): Promise<T> {
+/** What the rank `root` (default 0) has as `value`, anything that JSON can keep, on every rank. */
+export async function shareJson<T>(communicator: Communicator, value: T, root = 0): Promise<T> {
   if (communicator.size === 1) return value;
   const text = new TextEncoder().encode(JSON.stringify({ value }));
   const length = Float64Array.of(text.length);
-  await communicator.broadcast(length);
-  const bytes = communicator.rank === 0 ? text : new Uint8Array(length[0]!);
-  await communicator.broadcast(bytes);
+  await communicator.broadcast(length, root);
+  const bytes = communicator.rank === root ? text : new Uint8Array(length[0]!);
+  await communicator.broadcast(bytes, root);
   return JSON.parse(new TextDecoder().decode(bytes)).value;
 }

@@ -16,6 +16,8 @@ export interface GradientExchangeOptions {
   readonly bucketBytes?: number;
   /** As which type they travel. Default: as they are. */
   readonly wire?: "f32" | "f16" | undefined;
+  /** Whether gradients that lie side by side are sent in one piece: where they do so on all ranks. Default: true. */
+  readonly joined?: boolean;
 }
 
 /** A parameter and how far its gradient is. */
@@ -61,6 +63,7 @@ export class GradientExchange implements Disposable {
   readonly #slots: readonly Slot[];
   readonly #bucketBytes: number;
   readonly #wire: "f32" | "f16" | undefined;
+  readonly #joined: boolean;
   /** Gradients that are finished and not yet sent, in the order in which they were. */
   #bucket: Slot[] = [];
   #isOpen = false;
@@ -74,10 +77,11 @@ export class GradientExchange implements Disposable {
     parameters: NamedParameters,
     options?: GradientExchangeOptions,
   ) {
-    const { bucketBytes = 4 * 2 ** 20, wire } = options ?? {};
+    const { bucketBytes = 4 * 2 ** 20, wire, joined = true } = options ?? {};
     this.#communicator = communicator;
     this.#bucketBytes = bucketBytes;
     this.#wire = wire;
+    this.#joined = joined;
     this.#slots = checkParameters("GradientExchange", parameters)
       .map(([name, parameter]) => ({ name, parameter, expected: undefined, seen: 0 }));
     for (const slot of this.#slots) slot.parameter.gradHook = () => this.#add(slot);
@@ -132,7 +136,7 @@ export class GradientExchange implements Disposable {
   #send(): void {
     const grads = this.#bucket.map(({ parameter }) => ({ x: ownGrad(parameter) }));
     this.#bucket = [];
-    for (const { x } of joinNeighbours(grads)) {
+    for (const { x } of this.#joined ? joinNeighbours(grads) : grads) {
       if (x.buffer.device.kind === "cpu") this.#sent.push(this.#sum([x]));
       else this.#due.push(x);
     }

@@ -6,7 +6,6 @@
 import { CpuDevice } from "../device/cpu/cpu_device.ts";
 import type { Binding, Region } from "../device/device.ts";
 import { BYTES, type TypedArray, viewOf } from "../device/dtype.ts";
-import { joinNeighbours } from "../tensor/slab.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { Communicator } from "./communicator.ts";
 
@@ -36,9 +35,7 @@ export async function broadcastTensors(
   tensors: readonly Tensor[],
   root = 0,
 ): Promise<void> {
-  for (const { x } of joinNeighbours(tensors.map((x) => ({ x })))) {
-    await onHost([x], (values) => communicator.broadcast(values, root));
-  }
+  await onHost(tensors, (values) => communicator.broadcast(values, root));
 }
 
 /** The bytes of a binding, in whole words. */

@@ -49,6 +49,7 @@ export interface Options extends DeviceOptions {
   temperature: number;
   keep: number;
   wire?: "f32" | "f16" | undefined;
+  shardOptimizer?: boolean | undefined;
   profile?: boolean;
 }
 
@@ -166,6 +167,7 @@ export function trainCommand(): Command {
       "as which type ranks of an mpirun send their gradients (default: as they are)",
       choice(["f32", "f16"]),
     )
+    .option("--shard-optimizer", "each rank keeps a part of the optimizer's state (ZeRO stage 1)")
     .option("--profile", "print the time spent in every kernel at the end")
     .addHelpText("after", help());
 }

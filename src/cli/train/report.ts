@@ -51,6 +51,8 @@ export interface RunFacts {
   readonly from?: Checkpoint | undefined;
   /** The ranks that train together. */
   readonly communicator: Communicator;
+  /** The process of each rank, by which launchers name it. */
+  readonly processes: Float64Array;
 }
 
 /** The three logs of a run in one folder. */
@@ -109,7 +111,7 @@ export class Report implements Disposable {
     corpus: string,
     options: Options,
     model: GPT2,
-    { dtype, batch, from, communicator }: RunFacts,
+    { dtype, batch, from, communicator, processes }: RunFacts,
   ): void {
     const count = (n: number) => n.toLocaleString("en");
     this.line(corpus);
@@ -120,7 +122,12 @@ export class Report implements Disposable {
         } tokens, ${count(options.valTokens)} to validate` +
         (batch === undefined ? "" : `, ${batch} sequences at a time`),
     );
-    if (communicator.size > 1) this.line(communicator.description);
+    if (communicator.size > 1) {
+      const ranks = [...processes].map((process, rank) =>
+        `rank ${rank} is process ${process} on ${communicator.hosts[rank]}`
+      );
+      this.line(`${communicator.description}: ${ranks.join(", ")}`);
+    }
     this.line(
       from ? `going on after step ${from.step} from ${from.path}` : `writing to ${this.folder}`,
     );

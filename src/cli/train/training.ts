@@ -15,21 +15,25 @@ import {
   LossScaler,
   mul,
   OutOfMemoryError,
+  ParameterShards,
   RandomState,
   type RandomStateJson,
   readTensors,
   restoreRun,
+  type SavedOptimizer,
   saveRun,
   Scope,
   shareJson,
   shareOf,
   StepGuard,
   type StepGuardState,
+  type StoredTensor,
   type Tensor,
   TokenLoader,
   type TokenLoaderState,
   type TypedArray,
   yieldToEventLoop,
+  zeroGrad,
 } from "../../../mod.ts";
 import type { Corpus } from "./corpus.ts";
 import type { Options } from "./options.ts";
@@ -87,6 +91,7 @@ export class Training implements AsyncDisposable {
   readonly #setup: TrainingSetup;
   readonly #deviceGuard: DeviceStepGuard;
   readonly #exchange: GradientExchange | undefined;
+  readonly #shards: ParameterShards | undefined;
   #loader: TokenLoader;
   #step = 0;
   #saved = 0;
@@ -106,7 +111,11 @@ export class Training implements AsyncDisposable {
     this.#loader = loader;
     this.random = new RandomState(options.seed);
     this.model = new GPT2(config, { device, dtype, random: this.random });
-    this.optimizer = new AdamW(this.model.parameters(), {
+    const parameters = this.model.parameters();
+    this.#shards = options.shardOptimizer && setup.communicator.size > 1
+      ? new ParameterShards(setup.communicator, parameters)
+      : undefined;
+    this.optimizer = new AdamW(this.#shards?.own ?? parameters, {
       betas: [0.9, 0.95],
       weightDecay: options.weightDecay,
     });
@@ -115,8 +124,9 @@ export class Training implements AsyncDisposable {
     this.guard = new StepGuard({ onNaN: onNan, spike, onSpike });
     this.#deviceGuard = new DeviceStepGuard(device, { onNaN: onNan });
     if (setup.communicator.size > 1) {
-      this.#exchange = new GradientExchange(setup.communicator, this.model.parameters(), {
+      this.#exchange = new GradientExchange(setup.communicator, parameters, {
         wire: options.wire,
+        joined: !this.#shards,
       });
     }
   }
@@ -124,13 +134,21 @@ export class Training implements AsyncDisposable {
   /** A new model, or the one of a checkpoint. */
   static async open(setup: TrainingSetup): Promise<Training> {
     const training = new Training(setup, await openLoader(setup, setup.batch));
+    let stored: ReadonlyMap<string, StoredTensor> = new Map();
     if (setup.checkpoint) {
-      const { step, extra } = restoreRun(setup.checkpoint, training);
+      const { optimizer } = training;
+      const kept: SavedOptimizer = {
+        state: () => new Map(),
+        restore: (all) => training.#shards ? stored = all : optimizer.restore(all),
+      };
+      const { model, scaler, loader, random } = training;
+      const run = { model, optimizer: kept, scaler, loader, random };
+      const { step, extra } = restoreRun(setup.checkpoint, run);
       training.#step = training.#saved = step;
       const { guard } = extra as unknown as { guard?: StepGuardState };
       if (guard) training.guard.restore(guard);
     }
-    await training.#followRank0();
+    await training.#followRank0(stored);
     training.#deviceGuard.reset(training.guard.state().skipped);
     return training;
   }
@@ -249,8 +267,17 @@ export class Training implements AsyncDisposable {
       curves: { ...curves },
       guard: { ...this.guard.state() },
     };
+    const state = await this.#shards?.state(this.optimizer);
+    const optimizer: SavedOptimizer = state ? { state: () => state, restore() {} } : this.optimizer;
+    const { model, scaler, loader, random } = this;
     const isFirst = this.#setup.communicator.rank === 0;
-    const path = isFirst && await saveRun(folder, this.#step, this, { keep: options.keep, extra });
+    const path = isFirst &&
+      await saveRun(
+        folder,
+        this.#step,
+        { model, optimizer, scaler, loader, random },
+        { keep: options.keep, extra },
+      );
     this.#saved = this.#step;
     return path || folder;
   }
@@ -267,7 +294,7 @@ export class Training implements AsyncDisposable {
    * Puts all ranks where rank 0 is. Random numbers are those of another stream on each: what dropout leaves out of one
    * part of a batch has nothing to do with the other parts.
    */
-  async #followRank0(): Promise<void> {
+  async #followRank0(stored: ReadonlyMap<string, StoredTensor>): Promise<void> {
     const { communicator } = this.#setup;
     if (communicator.size === 1) return;
     const [step, { loader, random }, guard] = await shareJson(
@@ -280,9 +307,10 @@ export class Training implements AsyncDisposable {
     this.random.restore({ ...random, seed: random.seed + communicator.rank * 2 ** 32 });
     await broadcastTensors(communicator, [
       ...this.model.parameters().values(),
-      ...this.optimizer.state().values(),
+      ...this.#shards ? [] : this.optimizer.state().values(),
       ...this.scaler?.state().values() ?? [],
     ]);
+    if (this.#shards && step > 0) await this.#shards.restore(this.optimizer, stored);
   }
 
   /**
@@ -327,8 +355,9 @@ export class Training implements AsyncDisposable {
       throw await refusal(outcome, parameters);
     }
     if (outcome.verdict.action === "apply") optimizer.step({ lr, gradScale: factor });
+    await this.#shards?.spread();
     scaler?.update(factor);
-    optimizer.zeroGrad();
+    zeroGrad(parameters);
     this.#isTried = true;
     this.#deviceGuard.reset(this.guard.state().skipped);
     return outcome;
@@ -416,7 +445,7 @@ export class Training implements AsyncDisposable {
   #rewind(to: Position): void {
     this.#loader.restore(to.loader);
     this.random.restore(to.random);
-    this.optimizer.zeroGrad();
+    zeroGrad(this.model.parameters());
   }
 }
 
