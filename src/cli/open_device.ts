@@ -1,21 +1,33 @@
 /** Opens the device that a command line asks for. */
-import { type Communicator, type Device, openDevice } from "../../mod.ts";
+import { type Communicator, type Device, openDevice, SingleProcess } from "../../mod.ts";
 import type { DeviceOptions } from "./arguments.ts";
 
-/** See the module's text. Ranks of one machine share its cores. */
+/** Milliseconds between two lines about compiling. */
+const LINE_EVERY = 2000;
+
+/** See the module's text. Ranks of one machine share its cores, and the first speaks for all. */
 export function openChosenDevice(
-  { device, gpu }: DeviceOptions,
-  communicator?: Communicator,
+  { device, gpu, tune }: DeviceOptions,
+  { rank, hosts }: Communicator = new SingleProcess(),
 ): Promise<Device> {
-  const { rank, hosts } = communicator ?? { rank: 0, hosts: [] };
+  let [begun, last] = [0, -Infinity];
+  const onCompile = (_kernel: string, count: number): void => {
+    const now = performance.now();
+    if (now - last > LINE_EVERY) begun = now; // the first of many in a row
+    last = now;
+    if (now - begun < LINE_EVERY) return;
+    console.error(`compiling the GPU's programs: ${count}`);
+    begun = now;
+  };
   const neighbours = hosts.filter((host) => host === hosts[rank]).length;
-  const threads = neighbours > 1
-    ? Math.max(1, Math.floor(navigator.hardwareConcurrency / neighbours))
-    : undefined;
   return openDevice({
     kind: device === "auto" ? undefined : device,
     gpu,
-    threads,
+    tune,
+    onCompile: rank > 0 ? undefined : onCompile,
+    threads: neighbours > 1
+      ? Math.max(1, Math.floor(navigator.hardwareConcurrency / neighbours))
+      : undefined,
     log: rank > 0 ? false : undefined,
   });
 }
