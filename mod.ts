@@ -116,6 +116,7 @@ export {
   type Summable,
 } from "./src/distributed/communicator.ts";
 export { openCommunicator } from "./src/distributed/mpi.ts";
+export * from "./src/distributed/diloco.ts";
 export * from "./src/distributed/gradient_exchange.ts";
 export * from "./src/distributed/parameter_shards.ts";
 export { broadcastTensors } from "./src/distributed/tensors.ts";

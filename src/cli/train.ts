@@ -3,6 +3,7 @@ import {
   type Communicator,
   type Device,
   fittingBatch,
+  formatBytes,
   formatTimings,
   type GPT2Config,
   GPT2Tokenizer,
@@ -36,8 +37,7 @@ export async function train(args: string[]): Promise<void> {
     await trainOn(communicator, asked, args);
   } catch (error) {
     const { message, cause } = error as Error;
-    const isShared = cause instanceof StepRefusedError || cause instanceof WeightsLostError;
-    if (size > 1 && !isShared) await communicator.abort(message);
+    if (size > 1 && !isShared(cause)) await communicator.abort(message);
     if (rank === 0) throw error;
   }
 }
@@ -88,6 +88,13 @@ async function trainOn(
     communicator,
     processes,
   });
+  if (options.shardOptimizer) {
+    const bytes = await communicator.gather(Float64Array.of(training.stateBytes));
+    const all = formatBytes(bytes.reduce((sum, some) => sum + some, 0));
+    report.line(
+      `optimizer's state: ${formatBytes(Math.max(...bytes))} on a rank at most, ${all} on all`,
+    );
+  }
   using interrupt = new Interrupt((signal) => {
     if (isFirst) {
       console.error(`\n${signal}: finishing this step and saving; once more ends at once`);
@@ -170,6 +177,7 @@ async function run(
       const step = training.launched;
       if (!isMilestone(step, options) && !checks.isDue(step)) continue;
       await settle(training, tell);
+      await training.meet();
       await checks.after(step, signal);
       if (isMilestone(step, options)) await save(training, report);
       told = performance.now();
@@ -231,12 +239,15 @@ async function savedFailure(
   report: Report,
   { rank }: Communicator,
 ): Promise<Error> {
-  let message = error.message;
-  if (rank === 0 && training.step !== training.saved && !(error instanceof WeightsLostError)) {
+  let { message } = error;
+  let cause = error;
+  const canSave = isShared(error) || (rank === 0 && !training.savesTogether);
+  if (canSave && training.step !== training.saved && !(error instanceof WeightsLostError)) {
     try {
       await training.save(report.folder, report.curves);
     } catch (second) {
       message += `; saving failed, too: ${(second as Error).message}`;
+      cause = second as Error;
     }
   }
   const { step, saved } = training;
@@ -247,7 +258,12 @@ async function savedFailure(
   if (saved > 0 && error instanceof StepRefusedError) {
     message += " and --on-nan skip, --on-spike skip, or a lower --lr";
   }
-  return new Error(message, { cause: error });
+  return new Error(message, { cause });
+}
+
+/** Whether all ranks meet an error in the same step. */
+function isShared(error: unknown): boolean {
+  return error instanceof StepRefusedError || error instanceof WeightsLostError;
 }
 
 function configOf(options: Options): GPT2Config {

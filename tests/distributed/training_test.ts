@@ -70,6 +70,7 @@ onLauncher(
       const three = await on(3, "--resume", "run", "--steps", "12", "--shard-optimizer");
       assert.match(three, /going on after step 7 from run/);
       assertSameLosses(three, one, 8, 12);
+      assert.match(three, /optimizer's state: 6\.1\d MiB on a rank at most, 6\.1\d MiB on all/);
       assertSameLosses(await on(2, "--resume", "run", "--steps", "17"), one, 13, 17);
       assertSameLosses(await train(folder, ["--resume", "run"]), one, 18, 20);
       // One log, one line a step.
@@ -82,7 +83,7 @@ onLauncher(
 );
 
 onLauncher(
-  "2 ranks have the losses of one with --recompute, close to them with --wire f16",
+  "2 ranks have the losses of one with --recompute, close to them with --wire f16, and learn with --diloco",
   "mpich",
   () =>
     inFolder(async (folder) => {
@@ -93,5 +94,12 @@ onLauncher(
       for (const [step, loss] of lossesIn(one).train) {
         assert.ok(Math.abs(half.train.get(step)! - loss) < 2e-3, `step ${step}`);
       }
+      // Another way down: ranks that train apart learn, and go on after a save.
+      const apart = ["--diloco", "4", "--batch", "2", "--out", "apart"];
+      await trainOn("mpich", 2, folder, [...apart, "--steps", "12"]);
+      const resumed = lossesIn(await trainOn("mpich", 2, folder, ["--resume", "apart"]));
+      assert.equal(Math.min(...resumed.train.keys()), 13);
+      const [began, ended] = [lossesIn(one).validation[0], resumed.validation.at(-1)!];
+      assert.ok(ended < began - 0.2, `${began} became ${ended}`);
     }),
 );

@@ -50,6 +50,8 @@ export interface Options extends DeviceOptions {
   keep: number;
   wire?: "f32" | "f16" | undefined;
   shardOptimizer?: boolean | undefined;
+  /** Steps that ranks train apart. */
+  diloco?: number | undefined;
   profile?: boolean;
 }
 
@@ -167,6 +169,7 @@ export function trainCommand(): Command {
       "as which type ranks of an mpirun send their gradients (default: as they are)",
       choice(["f32", "f16"]),
     )
+    .option("--diloco <n>", "ranks train apart for n steps, then average (0: off)", integer)
     .option("--shard-optimizer", "each rank keeps a part of the optimizer's state (ZeRO stage 1)")
     .option("--profile", "print the time spent in every kernel at the end")
     .addHelpText("after", help());
@@ -231,6 +234,10 @@ function check(o: Options): string | undefined {
   }
   if (o.totalBatch % ((o.batch ?? 1) * o.context) !== 0) {
     return `--total-batch ${o.totalBatch} is no multiple of ${o.batch ?? 1} x ${o.context} tokens`;
+  }
+  if (o.diloco && o.dtype !== "f32") return `--diloco needs --dtype f32`;
+  if (o.diloco && o.shardOptimizer) {
+    return "--diloco and --shard-optimizer: with DiLoCo every rank has an optimizer of its own";
   }
   if (o.spike === 0) return "--spike 0 would take every loss for a spike";
   if (o.embed % o.heads !== 0) return `--heads ${o.heads} does not divide --embed ${o.embed}`;

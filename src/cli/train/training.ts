@@ -2,7 +2,6 @@
 import {
   AdamW,
   batchTensors,
-  broadcastTensors,
   checkGradNorm,
   type Checkpoint,
   clipGradNorm,
@@ -11,23 +10,19 @@ import {
   DeviceStepGuard,
   GPT2,
   type GPT2Config,
-  GradientExchange,
   LossScaler,
   mul,
   OutOfMemoryError,
-  ParameterShards,
   RandomState,
   type RandomStateJson,
   readTensors,
   restoreRun,
-  type SavedOptimizer,
   saveRun,
   Scope,
   shareJson,
   shareOf,
   StepGuard,
   type StepGuardState,
-  type StoredTensor,
   type Tensor,
   TokenLoader,
   type TokenLoaderState,
@@ -38,6 +33,7 @@ import {
 import type { Corpus } from "./corpus.ts";
 import type { Options } from "./options.ts";
 import type { Curves, StepOutcome } from "./report.ts";
+import { Teamwork } from "./teamwork.ts";
 
 /** Is told after each micro-batch how many of the step's sequences this rank has done, and the micro-batches' losses. */
 type OnProgress = (sequences: number, losses: readonly Tensor[]) => Promise<void>;
@@ -90,8 +86,7 @@ export class Training implements AsyncDisposable {
   readonly guard: StepGuard;
   readonly #setup: TrainingSetup;
   readonly #deviceGuard: DeviceStepGuard;
-  readonly #exchange: GradientExchange | undefined;
-  readonly #shards: ParameterShards | undefined;
+  readonly #team: Teamwork;
   #loader: TokenLoader;
   #step = 0;
   #saved = 0;
@@ -112,10 +107,8 @@ export class Training implements AsyncDisposable {
     this.random = new RandomState(options.seed);
     this.model = new GPT2(config, { device, dtype, random: this.random });
     const parameters = this.model.parameters();
-    this.#shards = options.shardOptimizer && setup.communicator.size > 1
-      ? new ParameterShards(setup.communicator, parameters)
-      : undefined;
-    this.optimizer = new AdamW(this.#shards?.own ?? parameters, {
+    this.#team = new Teamwork(setup.communicator, parameters, options);
+    this.optimizer = new AdamW(this.#team.own, {
       betas: [0.9, 0.95],
       weightDecay: options.weightDecay,
     });
@@ -123,32 +116,21 @@ export class Training implements AsyncDisposable {
     const { onNan, spike, onSpike } = options;
     this.guard = new StepGuard({ onNaN: onNan, spike, onSpike });
     this.#deviceGuard = new DeviceStepGuard(device, { onNaN: onNan });
-    if (setup.communicator.size > 1) {
-      this.#exchange = new GradientExchange(setup.communicator, parameters, {
-        wire: options.wire,
-        joined: !this.#shards,
-      });
-    }
   }
 
   /** A new model, or the one of a checkpoint. */
   static async open(setup: TrainingSetup): Promise<Training> {
     const training = new Training(setup, await openLoader(setup, setup.batch));
-    let stored: ReadonlyMap<string, StoredTensor> = new Map();
     if (setup.checkpoint) {
-      const { optimizer } = training;
-      const kept: SavedOptimizer = {
-        state: () => new Map(),
-        restore: (all) => training.#shards ? stored = all : optimizer.restore(all),
-      };
       const { model, scaler, loader, random } = training;
-      const run = { model, optimizer: kept, scaler, loader, random };
+      const optimizer = training.#team.restoring(training.optimizer);
+      const run = { model, optimizer, scaler, loader, random };
       const { step, extra } = restoreRun(setup.checkpoint, run);
       training.#step = training.#saved = step;
       const { guard } = extra as unknown as { guard?: StepGuardState };
       if (guard) training.guard.restore(guard);
     }
-    await training.#followRank0(stored);
+    await training.#followRank0();
     training.#deviceGuard.reset(training.guard.state().skipped);
     return training;
   }
@@ -171,6 +153,16 @@ export class Training implements AsyncDisposable {
   /** Milliseconds that this rank took for the gradients of the last step, the waiting for others left out. */
   get computed(): number {
     return this.#computed;
+  }
+
+  /** Bytes of the optimizer's state on this rank. */
+  get stateBytes(): number {
+    return [...this.optimizer.state().values()].reduce((sum, { bytes }) => sum + bytes, 0);
+  }
+
+  /** Whether all ranks have to take part where a checkpoint is written. */
+  get savesTogether(): boolean {
+    return this.#team.savesTogether;
   }
 
   /** Where the data stands. */
@@ -204,7 +196,7 @@ export class Training implements AsyncDisposable {
         const { batchSize } = this.#loader;
         // Not where other ranks wait for the sums of gradients that this one has begun to send.
         const mayHalve = this.#setup.options.batch === undefined && batchSize > 1 &&
-          !this.#exchange;
+          this.#team.isAlone;
         if (!(error instanceof OutOfMemoryError) || !mayHalve) {
           if (outcomes.length === 0) throw error;
           this.#failure = error as Error;
@@ -257,6 +249,11 @@ export class Training implements AsyncDisposable {
     }
   }
 
+  /** Makes the weights of all ranks the same, as before one of them is looked at. */
+  async meet(): Promise<void> {
+    await this.#team.settle();
+  }
+
   /** Writes a checkpoint into a folder, on rank 0; returns its path. */
   async save(folder: string, curves: Curves): Promise<string> {
     await this.settle();
@@ -267,24 +264,19 @@ export class Training implements AsyncDisposable {
       curves: { ...curves },
       guard: { ...this.guard.state() },
     };
-    const state = await this.#shards?.state(this.optimizer);
-    const optimizer: SavedOptimizer = state ? { state: () => state, restore() {} } : this.optimizer;
+    await this.meet();
+    const optimizer = await this.#team.saved(this.optimizer);
     const { model, scaler, loader, random } = this;
+    const run = { model, optimizer, scaler, loader, random };
     const isFirst = this.#setup.communicator.rank === 0;
-    const path = isFirst &&
-      await saveRun(
-        folder,
-        this.#step,
-        { model, optimizer, scaler, loader, random },
-        { keep: options.keep, extra },
-      );
+    const path = isFirst && await saveRun(folder, this.#step, run, { keep: options.keep, extra });
     this.#saved = this.#step;
     return path || folder;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#loader.close();
-    this.#exchange?.[Symbol.dispose]();
+    this.#team[Symbol.dispose]();
     this.optimizer[Symbol.dispose]();
     this.#deviceGuard[Symbol.dispose]();
     this.model.dispose();
@@ -294,9 +286,8 @@ export class Training implements AsyncDisposable {
    * Puts all ranks where rank 0 is. Random numbers are those of another stream on each: what dropout leaves out of one
    * part of a batch has nothing to do with the other parts.
    */
-  async #followRank0(stored: ReadonlyMap<string, StoredTensor>): Promise<void> {
+  async #followRank0(): Promise<void> {
     const { communicator } = this.#setup;
-    if (communicator.size === 1) return;
     const [step, { loader, random }, guard] = await shareJson(
       communicator,
       [this.#step, this.#position(), this.guard.state()] as const,
@@ -305,12 +296,8 @@ export class Training implements AsyncDisposable {
     this.guard.restore(guard);
     this.#loader.restore(loader);
     this.random.restore({ ...random, seed: random.seed + communicator.rank * 2 ** 32 });
-    await broadcastTensors(communicator, [
-      ...this.model.parameters().values(),
-      ...this.#shards ? [] : this.optimizer.state().values(),
-      ...this.scaler?.state().values() ?? [],
-    ]);
-    if (this.#shards && step > 0) await this.#shards.restore(this.optimizer, stored);
+    const others = this.scaler?.state().values() ?? [];
+    await this.#team.follow(this.optimizer, others, step > 0);
   }
 
   /**
@@ -319,7 +306,7 @@ export class Training implements AsyncDisposable {
    */
   get #judgesFirst(): boolean {
     const { device, options: { spike = Infinity, onSpike } } = this.#setup;
-    return device.kind === "cpu" || this.#exchange !== undefined || !this.#isTried ||
+    return device.kind === "cpu" || !this.#team.isAlone || !this.#isTried ||
       (spike < Infinity && onSpike !== "warn");
   }
 
@@ -336,7 +323,7 @@ export class Training implements AsyncDisposable {
     const begun = performance.now();
     const losses = await this.#backward(scope, onProgress);
     this.#computed = performance.now() - begun;
-    await this.#exchange?.finish();
+    await this.#team.finish();
     const { norm, factor } = clipGradNorm(parameters, this.#setup.options.clip, { scaler });
     if (!judgesFirst) {
       const isScaled = scaler !== undefined;
@@ -347,15 +334,14 @@ export class Training implements AsyncDisposable {
       this.#unread.push({ lr, begin, norm: norm.keep(), losses: losses.map((one) => one.keep()) });
       return undefined;
     }
-    const [[gradNorm], ...values] = await readTensors([norm, ...losses]);
-    const loss = Float64Array.of(this.#meanLoss(values));
-    await this.#setup.communicator.allReduce(loss);
-    const outcome = this.#judge(lr, gradNorm, loss[0]);
+    const [[ownNorm], ...values] = await readTensors([norm, ...losses]);
+    const { loss, gradNorm } = await this.#team.agree(this.#meanLoss(values), ownNorm);
+    const outcome = this.#judge(lr, gradNorm, loss);
     if (outcome.verdict.action === "stop") {
       throw await refusal(outcome, parameters);
     }
     if (outcome.verdict.action === "apply") optimizer.step({ lr, gradScale: factor });
-    await this.#shards?.spread();
+    await this.#team.updated();
     scaler?.update(factor);
     zeroGrad(parameters);
     this.#isTried = true;
@@ -378,8 +364,8 @@ export class Training implements AsyncDisposable {
       using _micro = new Scope();
       const { ids, targets } = batchTensors(tokens, [rows, context], model.device);
       const loss = model.loss(ids, targets, { dropout: random, recompute });
-      if (loader.position === position + end * context) this.#exchange?.begin();
-      const weight = rows / this.#sequences;
+      if (loader.position === position + end * context) this.#team.begin();
+      const weight = rows / (this.#team.sumsGradients ? this.#sequences : end - start);
       loss.backward(scaler ? mul(scaler.scale, weight) : weight);
       loss.moveTo(scope);
       losses.push(loss);
