@@ -221,8 +221,8 @@ export class Training implements AsyncDisposable {
     this.#unread = [];
     const values = await this.#read(unread);
     for (const [i, step] of unread.entries()) {
-      const [[gradNorm], ...losses] = values[i];
-      const outcome = this.#judge(step.lr, gradNorm, this.#meanLoss(losses));
+      const [norm, ...losses] = values[i]!;
+      const outcome = this.#judge(step.lr, norm![0]!, this.#meanLoss(losses));
       if (outcome.verdict.action === "stop") {
         this.#failure = await this.#takeBack(step, outcome);
         break;
@@ -399,7 +399,7 @@ export class Training implements AsyncDisposable {
   /** What this rank's part of a step contributes to the mean loss: all of it where there is one rank. */
   #meanLoss(losses: readonly TypedArray[]): number {
     const rows = this.#microBatches;
-    return losses.reduce((sum, [loss], i) => sum + loss * rows[i], 0) / this.#sequences;
+    return losses.reduce((sum, [loss], i) => sum + loss! * rows[i]!, 0) / this.#sequences;
   }
 
   /** What the guard makes of the numbers of the next step. */
