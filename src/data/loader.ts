@@ -163,7 +163,8 @@ export class TokenLoader implements AsyncDisposable {
    * @throws {RangeError} where a token id is not below `vocabSize`; the message names shard and index
    * @throws {FileFormatError} where a shard can no longer be read
    */
-  async next(rows = this.batchSize): Promise<Batch> {
+  async next(rows?: number): Promise<Batch> {
+    rows ??= this.batchSize;
     const position = this.#position;
     this.#position += rows * this.contextSize;
     const isRead = this.#ahead?.position === position && this.#ahead.rows === rows;

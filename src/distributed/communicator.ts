@@ -66,10 +66,11 @@ export class SingleProcess implements Communicator {
   barrier(): Promise<void> {
     return Promise.resolve();
   }
-  abort(reason: string, exitCode = 1): Promise<never> {
+  abort(reason: string, exitCode?: number): Promise<never> {
     console.error(`error: ${reason}`);
-    Deno.exit(exitCode);
+    Deno.exit(exitCode ?? 1);
   }
+  /** There is nothing to close. */
   [Symbol.asyncDispose](): Promise<void> {
     return Promise.resolve();
   }
@@ -85,12 +86,16 @@ export function shareOf(
 }
 
 /** What the rank `root` (default 0) has as `value`, anything that JSON can keep, on every rank. */
-export async function shareJson<T>(communicator: Communicator, value: T, root = 0): Promise<T> {
+export async function shareJson<T>(
+  communicator: Communicator,
+  value: T,
+  root?: number,
+): Promise<T> {
   if (communicator.size === 1) return value;
   const text = new TextEncoder().encode(JSON.stringify({ value }));
   const length = Float64Array.of(text.length);
   await communicator.broadcast(length, root);
-  const bytes = communicator.rank === root ? text : new Uint8Array(length[0]!);
+  const bytes = communicator.rank === (root ?? 0) ? text : new Uint8Array(length[0]!);
   await communicator.broadcast(bytes, root);
   return JSON.parse(new TextDecoder().decode(bytes)).value;
 }

@@ -33,7 +33,7 @@ export async function onHost(
 export async function broadcastTensors(
   communicator: Communicator,
   tensors: readonly Tensor[],
-  root = 0,
+  root?: number,
 ): Promise<void> {
   await onHost(tensors, (values) => communicator.broadcast(values, root));
 }

@@ -42,7 +42,7 @@ export class Ranks {
       return undefined;
     }
     const sorted = this.#means.toSorted((a, b) => a - b);
-    const median = sorted[(sorted.length - 1) >> 1], slowest = sorted.at(-1)!;
+    const median = sorted[(sorted.length - 1) >> 1]!, slowest = sorted.at(-1)!;
     if (slowest < SLOW * median) return undefined;
     this.#warned = performance.now();
     const rank = this.#means.indexOf(slowest);

@@ -73,7 +73,7 @@ export class Teamwork implements Disposable {
     // With DiLoCo each has gradients of its own; a norm that is NaN on one is NaN on all.
     const numbers = Float64Array.of(loss, gradNorm / this.#communicator.size);
     await this.#communicator.allReduce(numbers);
-    return { loss: numbers[0], gradNorm: this.#outer ? numbers[1] : gradNorm };
+    return { loss: numbers[0]!, gradNorm: this.#outer ? numbers[1]! : gradNorm };
   }
 
   /** The optimizer has made its step. */

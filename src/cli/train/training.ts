@@ -335,7 +335,7 @@ export class Training implements AsyncDisposable {
       return undefined;
     }
     const [[ownNorm], ...values] = await readTensors([norm, ...losses]);
-    const { loss, gradNorm } = await this.#team.agree(this.#meanLoss(values), ownNorm);
+    const { loss, gradNorm } = await this.#team.agree(this.#meanLoss(values), ownNorm!);
     const outcome = this.#judge(lr, gradNorm, loss);
     if (outcome.verdict.action === "stop") {
       throw await refusal(outcome, parameters);
