@@ -69,9 +69,8 @@ for (const launcher of ["openmpi", "mpich"] as const) {
         );
         assert.notEqual(code, 0, text);
         assert.ok(seconds < 15, `the others ended after ${seconds} s`);
-        // Open MPI names the rank, MPICH its process.
-        const name = launcher === "openmpi" ? "rank 1 with PID" : `PID ${processes[1]} RUNNING`;
-        assert.ok(text.includes(name), text);
+        // MPICH names a process, which is not always the one that was killed.
+        assert.match(text, launcher === "openmpi" ? /process rank 1 with PID/ : /BAD TERMINATION/);
         await allEnded(processes);
 
         const checkpoints = await listCheckpoints(join(folder, "run"));
