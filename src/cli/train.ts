@@ -1,11 +1,11 @@
-/** `dinograd train`: trains GPT-2, as https://github.com/karpathy/build-nanogpt does. */
+/** `dinograd train`: trains GPT-2, as https://github.com/karpathy/build-nanogpt does, or by newer recipes. */
 import {
+  batchSizeWarmup,
   type Communicator,
   type Device,
   fittingBatch,
   formatBytes,
   formatTimings,
-  type GPT2Config,
   GPT2Tokenizer,
   Interrupt,
   openCommunicator,
@@ -14,15 +14,17 @@ import {
   shareJson,
   shareOf,
   warmupCosine,
+  warmupStableDecay,
   WebGpuDevice,
 } from "../../mod.ts";
 import { openChosenDevice } from "./open_device.ts";
 import { Checks, isMilestone, WeightsLostError } from "./train/checks.ts";
 import { openCorpus } from "./train/corpus.ts";
 import { newFolder, openResumed } from "./train/folder.ts";
+import { MODEL_NAMES, sizesOf } from "./train/model.ts";
 import { type Options, parseOptions } from "./train/options.ts";
 import { Ranks } from "./train/ranks.ts";
-import { Report, type StepOutcome } from "./train/report.ts";
+import { Report, type StepOutcome, type StepPlan } from "./train/report.ts";
 import { StepRefusedError, Training } from "./train/training.ts";
 
 /** Milliseconds between two looks at the loss inside a step: each makes a GPU wait. */
@@ -53,6 +55,12 @@ async function trainOn(
     communicator,
     resumed ? parseOptions(args, resumed.options) : asked,
   );
+  if (options.totalBatch < communicator.size * options.context) {
+    throw new Error(
+      `--total-batch: expected a sequence of ${options.context} tokens for each of ${communicator.size} ` +
+        `ranks but got ${options.totalBatch}`,
+    );
+  }
   const device = await openChosenDevice(options, communicator);
   const tokenizer = new GPT2Tokenizer();
   const corpus = await openCorpus(options.data, tokenizer);
@@ -63,15 +71,14 @@ async function trainOn(
     communicator,
     options.dtype === "auto" ? fasterDtype(device) : options.dtype,
   );
-  const config = configOf(options);
-  const batch = options.batch ?? await chooseBatch(device, config, options, dtype, communicator);
+  const batch = options.batch ?? await chooseBatch(device, options, dtype, communicator);
   await using training = await Training.open({
-    ...{ options, config, device, dtype, batch, communicator },
+    ...{ options, device, dtype, batch, communicator },
     data: corpus.train,
     separator: tokenizer.endOfText,
     checkpoint: resumed?.checkpoint,
   });
-  const title = `GPT-2, ${options.preset}: ${device.description}`;
+  const title = `${MODEL_NAMES[options.recipe]}, ${options.preset}: ${device.description}`;
   using report = isFirst
     ? await Report.open(path, title, training.step, resumed?.curves)
     : Report.silent(path);
@@ -123,16 +130,16 @@ async function trainOn(
 /** Sequences of a micro-batch, where the command line names none. */
 async function chooseBatch(
   device: Device,
-  config: GPT2Config,
-  { totalBatch, context, recompute }: Options,
+  options: Options,
   dtype: "f32" | "f16",
   communicator: Communicator,
 ): Promise<number> {
+  const { totalBatch, context, recompute } = options;
   const all = totalBatch / context;
   const { start, end } = shareOf(all, communicator);
   // A part of a step may end with a smaller micro-batch.
   const sequences = communicator.size === 1 ? all : 2 ** Math.floor(Math.log2(end - start));
-  return await fittingBatch(device, config, { sequences, recompute, dtype });
+  return await fittingBatch(device, sizesOf(options), { sequences, recompute, dtype });
 }
 
 /** The steps of the run, with what is due between them, until the last or a signal. */
@@ -144,12 +151,7 @@ async function run(
   interrupt: Interrupt,
   communicator: Communicator,
 ): Promise<void> {
-  const schedule = warmupCosine({
-    maxLr: options.lr,
-    minLr: options.minLr,
-    warmupSteps: options.warmup,
-    totalSteps: options.steps,
-  });
+  const plan = planOf(options, training.loader.batchSize, communicator.size);
   // Ranks end a check together, or not at all.
   const { signal } = communicator.size === 1 ? interrupt : new AbortController();
   const ranks = new Ranks(communicator);
@@ -162,8 +164,7 @@ async function run(
     told = now;
     for (const outcome of outcomes) {
       const perStep = (now - started) / 1000 / (training.step - first);
-      const { step, lr } = outcome;
-      report.step(step, options, outcome, { lr, seconds, left: perStep * (options.steps - step) });
+      report.step(options, outcome, { seconds, left: perStep * (options.steps - outcome.step) });
     }
   };
   try {
@@ -173,7 +174,7 @@ async function run(
       const { stops, warning } = await ranks.agree(interrupt.requested, training.computed);
       if (warning) report.line(warning);
       if (stops) break;
-      tell(await takeStep(training, schedule(training.launched + 1), options, report));
+      tell(await takeStep(training, plan(training.launched + 1), options, report));
       const step = training.launched;
       if (!isMilestone(step, options) && !checks.isDue(step)) continue;
       await settle(training, tell);
@@ -199,20 +200,20 @@ async function settle(
 /** A step, with a bar, or where there is no terminal now and then a line, of its sequences, speed and mean loss so far. */
 async function takeStep(
   training: Training,
-  lr: number,
-  { totalBatch, context }: Options,
+  plan: StepPlan,
+  { context }: Options,
   report: Report,
 ): Promise<StepOutcome[]> {
   const label = `step ${training.launched + 1}`;
-  const total = totalBatch / context;
-  const { start, end } = training.part;
+  const total = plan.sequences;
+  const { start, end } = training.partOf(plan);
   const isFirst = start === 0;
   using bar = isFirst
     ? await openProgress({ label, total, unit: "sequences", lineEvery: 30 })
     : undefined;
   const started = performance.now();
   let [lastRead, loss] = [started, ""];
-  return await training.next(lr, async (own, losses) => {
+  return await training.next(plan, async (own, losses) => {
     if (!isFirst) return;
     // The other ranks are about as far.
     const done = Math.round(own * total / (end - start));
@@ -266,12 +267,26 @@ function isShared(error: unknown): boolean {
   return error instanceof StepRefusedError || error instanceof WeightsLostError;
 }
 
-function configOf(options: Options): GPT2Config {
-  const { vocab, context, embed, layers, heads, dropout } = options;
-  return {
-    ...{ vocabSize: vocab, maxPositionEmbeddings: context, hiddenSize: embed },
-    ...{ numHiddenLayers: layers, numAttentionHeads: heads, dropout },
-  };
+/** The learning rate and the size of every step, counted from 1. */
+function planOf(
+  options: Options,
+  microBatch: number,
+  ranks: number,
+): (step: number) => StepPlan {
+  const { minLr, steps: totalSteps, warmup: warmupSteps, batchWarmup } = options;
+  const shared = { maxLr: options.lr, minLr, warmupSteps, totalSteps };
+  const lr = options.schedule === "cosine"
+    ? warmupCosine(shared)
+    : warmupStableDecay({ ...shared, decaySteps: options.cooldown! });
+  const batchSize = options.totalBatch / options.context;
+  const together = microBatch * ranks;
+  const sequences = batchWarmup === 0 ? () => batchSize : batchSizeWarmup({
+    batchSize,
+    initialBatchSize: together,
+    warmupSteps: batchWarmup,
+    multipleOf: together,
+  });
+  return (step) => ({ lr: lr(step), sequences: sequences(step) });
 }
 
 /** f16 on a GPU that has it; a software adapter only emulates it. */

@@ -3,7 +3,6 @@ import {
   type Communicator,
   evaluateHellaSwag,
   generate,
-  type GPT2,
   type GPT2Tokenizer,
   type HellaSwagItem,
   loadHellaSwag,
@@ -15,6 +14,7 @@ import {
   weightNorm,
 } from "../../../mod.ts";
 import type { Corpus } from "./corpus.ts";
+import type { TrainedModel } from "./model.ts";
 import type { Options } from "./options.ts";
 import type { Report } from "./report.ts";
 
@@ -45,7 +45,7 @@ export function validationBatches(
 
 /** Looks at a model, and reports what it finds. A signal ends that with the signal's reason. */
 export class Checks implements AsyncDisposable {
-  readonly #model: GPT2;
+  readonly #model: TrainedModel;
   readonly #tokenizer: GPT2Tokenizer;
   readonly #options: Options;
   readonly #report: Report;
@@ -55,7 +55,7 @@ export class Checks implements AsyncDisposable {
   readonly #communicator: Communicator;
 
   private constructor(
-    model: GPT2,
+    model: TrainedModel,
     tokenizer: GPT2Tokenizer,
     options: Options,
     report: Report,
@@ -75,7 +75,7 @@ export class Checks implements AsyncDisposable {
 
   /** Opens the data to validate on. */
   static async open(
-    model: GPT2,
+    model: TrainedModel,
     tokenizer: GPT2Tokenizer,
     options: Options,
     report: Report,

@@ -1,4 +1,4 @@
-/** A GPT-2 in training. Once it is settled it stands between two steps, so that it can be saved. */
+/** A model in training. Once it is settled it stands between two steps, so that it can be saved. */
 import {
   AdamW,
   batchTensors,
@@ -8,10 +8,10 @@ import {
   type Communicator,
   type Device,
   DeviceStepGuard,
-  GPT2,
-  type GPT2Config,
   LossScaler,
   mul,
+  Muon,
+  type Optimizer,
   OutOfMemoryError,
   RandomState,
   type RandomStateJson,
@@ -31,8 +31,9 @@ import {
   zeroGrad,
 } from "../../../mod.ts";
 import type { Corpus } from "./corpus.ts";
+import { createModel, type TrainedModel } from "./model.ts";
 import type { Options } from "./options.ts";
-import type { Curves, StepOutcome } from "./report.ts";
+import type { Curves, StepOutcome, StepPlan } from "./report.ts";
 import { Teamwork } from "./teamwork.ts";
 
 /** Is told after each micro-batch how many of the step's sequences this rank has done, and the micro-batches' losses. */
@@ -46,7 +47,6 @@ export class StepRefusedError extends Error {
 /** What {@linkcode Training.open} is given. */
 export interface TrainingSetup {
   readonly options: Options;
-  readonly config: GPT2Config;
   readonly device: Device;
   readonly dtype: "f32" | "f16";
   /** Sequences of a micro-batch. */
@@ -68,7 +68,7 @@ interface Position {
 
 /** A step that is launched: its numbers are still on the device. */
 interface LaunchedStep {
-  readonly lr: number;
+  readonly plan: StepPlan;
   readonly begin: Position;
   readonly norm: Tensor;
   readonly losses: readonly Tensor[];
@@ -79,8 +79,8 @@ const READ_EVERY = 500, MOST_UNREAD = 16;
 
 /** A model, its optimizer, the data, the random numbers, and how far they have come. */
 export class Training implements AsyncDisposable {
-  readonly model: GPT2;
-  readonly optimizer: AdamW;
+  readonly model: TrainedModel;
+  readonly optimizer: Optimizer;
   readonly scaler: LossScaler | undefined;
   readonly random: RandomState;
   readonly guard: StepGuard;
@@ -101,17 +101,13 @@ export class Training implements AsyncDisposable {
   #isLost = false;
 
   private constructor(setup: TrainingSetup, loader: TokenLoader) {
-    const { options, config, device, dtype } = setup;
+    const { options, device, dtype } = setup;
     this.#setup = setup;
     this.#loader = loader;
     this.random = new RandomState(options.seed);
-    this.model = new GPT2(config, { device, dtype, random: this.random });
-    const parameters = this.model.parameters();
-    this.#team = new Teamwork(setup.communicator, parameters, options);
-    this.optimizer = new AdamW(this.#team.own, {
-      betas: [0.9, 0.95],
-      weightDecay: options.weightDecay,
-    });
+    this.model = createModel(options, { device, dtype, random: this.random });
+    this.#team = new Teamwork(setup.communicator, this.model.parameters(), options);
+    this.optimizer = createOptimizer(this.#team.own, options);
     this.scaler = dtype === "f16" ? new LossScaler(device) : undefined;
     const { onNan, spike, onSpike } = options;
     this.guard = new StepGuard({ onNaN: onNan, spike, onSpike });
@@ -177,7 +173,7 @@ export class Training implements AsyncDisposable {
    * throws. A micro-batch that was chosen by itself is halved where the device has no room for it; `onHalved` is told.
    */
   async next(
-    lr: number,
+    plan: StepPlan,
     onProgress: OnProgress,
     onHalved: (why: string) => void,
   ): Promise<StepOutcome[]> {
@@ -186,7 +182,7 @@ export class Training implements AsyncDisposable {
       if (this.#failure) throw this.#failure;
       const begin = this.#position();
       try {
-        const outcome = await this.#launch(begin, lr, onProgress);
+        const outcome = await this.#launch(begin, plan, onProgress);
         if (!outcome) break;
         this.#step++;
         return [...outcomes, outcome];
@@ -222,7 +218,8 @@ export class Training implements AsyncDisposable {
     const values = await this.#read(unread);
     for (const [i, step] of unread.entries()) {
       const [norm, ...losses] = values[i]!;
-      const outcome = this.#judge(step.lr, norm![0]!, this.#meanLoss(losses));
+      const loss = this.#meanLoss(step.plan, losses);
+      const outcome = this.#judge(step.plan, norm![0]!, loss);
       if (outcome.verdict.action === "stop") {
         this.#failure = await this.#takeBack(step, outcome);
         break;
@@ -313,15 +310,16 @@ export class Training implements AsyncDisposable {
   /** Forward, backward and update. Waits only where the loss decides on the update, and then tells the outcome. */
   async #launch(
     begin: Position,
-    lr: number,
+    plan: StepPlan,
     onProgress: OnProgress,
   ): Promise<StepOutcome | undefined> {
     const { optimizer, scaler } = this;
+    const { lr } = plan;
     const parameters = this.model.parameters();
     const judgesFirst = this.#judgesFirst;
     using scope = new Scope();
     const begun = performance.now();
-    const losses = await this.#backward(scope, onProgress);
+    const losses = await this.#backward(plan, scope, onProgress);
     this.#computed = performance.now() - begun;
     await this.#team.finish();
     const { norm, factor } = clipGradNorm(parameters, this.#setup.options.clip, { scaler });
@@ -331,12 +329,15 @@ export class Training implements AsyncDisposable {
       optimizer.step({ lr, gradScale, judged: true });
       scaler?.update(factor, this.#deviceGuard.halted);
       optimizer.zeroGrad();
-      this.#unread.push({ lr, begin, norm: norm.keep(), losses: losses.map((one) => one.keep()) });
+      this.#unread.push({
+        ...{ plan, begin, norm: norm.keep() },
+        losses: losses.map((one) => one.keep()),
+      });
       return undefined;
     }
     const [[ownNorm], ...values] = await readTensors([norm, ...losses]);
-    const { loss, gradNorm } = await this.#team.agree(this.#meanLoss(values), ownNorm!);
-    const outcome = this.#judge(lr, gradNorm, loss);
+    const { loss, gradNorm } = await this.#team.agree(this.#meanLoss(plan, values), ownNorm!);
+    const outcome = this.#judge(plan, gradNorm, loss);
     if (outcome.verdict.action === "stop") {
       throw await refusal(outcome, parameters);
     }
@@ -350,45 +351,39 @@ export class Training implements AsyncDisposable {
   }
 
   /** The gradients of this rank's part of a step, and the losses of its micro-batches, which `scope` owns. */
-  async #backward(scope: Scope, onProgress: OnProgress): Promise<Tensor[]> {
+  async #backward(plan: StepPlan, scope: Scope, onProgress: OnProgress): Promise<Tensor[]> {
     const { model, scaler, random } = this;
     const { context, recompute } = this.#setup.options;
     const loader = this.#loader;
     const { position } = loader;
-    const { start, end } = this.part;
+    const { start, end } = this.partOf(plan);
     loader.seek(position + start * context);
     const losses: Tensor[] = [];
-    for (const rows of this.#microBatches) {
+    for (const rows of this.#microBatches(plan)) {
       const tokens = await loader.next(rows);
       await yieldToEventLoop();
       using _micro = new Scope();
       const { ids, targets } = batchTensors(tokens, [rows, context], model.device);
       const loss = model.loss(ids, targets, { dropout: random, recompute });
       if (loader.position === position + end * context) this.#team.begin();
-      const weight = rows / (this.#team.sumsGradients ? this.#sequences : end - start);
+      const weight = rows / (this.#team.sumsGradients ? plan.sequences : end - start);
       loss.backward(scaler ? mul(scaler.scale, weight) : weight);
       loss.moveTo(scope);
       losses.push(loss);
       await onProgress(loader.position / context - position / context - start, losses);
     }
-    loader.seek(position + this.#sequences * context);
+    loader.seek(position + plan.sequences * context);
     return losses;
   }
 
   /** The sequences of a step that fall to this rank. */
-  get part(): { start: number; end: number } {
-    return shareOf(this.#sequences, this.#setup.communicator);
-  }
-
-  /** Sequences of a step, on all ranks together. */
-  get #sequences(): number {
-    const { totalBatch, context } = this.#setup.options;
-    return totalBatch / context;
+  partOf({ sequences }: StepPlan): { start: number; end: number } {
+    return shareOf(sequences, this.#setup.communicator);
   }
 
   /** Sequences of each micro-batch of this rank's part. */
-  get #microBatches(): number[] {
-    const { start, end } = this.part;
+  #microBatches(plan: StepPlan): number[] {
+    const { start, end } = this.partOf(plan);
     const { batchSize } = this.#loader;
     return Array.from(
       { length: Math.ceil((end - start) / batchSize) },
@@ -397,27 +392,27 @@ export class Training implements AsyncDisposable {
   }
 
   /** What this rank's part of a step contributes to the mean loss: all of it where there is one rank. */
-  #meanLoss(losses: readonly TypedArray[]): number {
-    const rows = this.#microBatches;
-    return losses.reduce((sum, [loss], i) => sum + loss! * rows[i]!, 0) / this.#sequences;
+  #meanLoss(plan: StepPlan, losses: readonly TypedArray[]): number {
+    const rows = this.#microBatches(plan);
+    return losses.reduce((sum, [loss], i) => sum + loss! * rows[i]!, 0) / plan.sequences;
   }
 
   /** What the guard makes of the numbers of the next step. */
-  #judge(lr: number, gradNorm: number, loss: number): StepOutcome {
+  #judge(plan: StepPlan, gradNorm: number, loss: number): StepOutcome {
     const before = this.guard.state();
     const verdict = this.guard.judge(loss, gradNorm, this.scaler !== undefined);
     if (verdict.action === "stop") this.guard.restore(before);
-    return { step: this.#step + 1, lr, loss, gradNorm, verdict };
+    return { step: this.#step + 1, plan, loss, gradNorm, verdict };
   }
 
   /**
    * The error for a step that the device has left out, like all after it: the weights are those before it. The data and the
    * random numbers are put back to there, and its gradients, which are gone, are computed again to name the culprit.
    */
-  async #takeBack({ begin }: LaunchedStep, outcome: StepOutcome): Promise<StepRefusedError> {
+  async #takeBack({ begin, plan }: LaunchedStep, outcome: StepOutcome): Promise<StepRefusedError> {
     this.#rewind(begin);
     using scope = new Scope();
-    if (!Number.isFinite(outcome.gradNorm)) await this.#backward(scope, async () => {});
+    if (!Number.isFinite(outcome.gradNorm)) await this.#backward(plan, scope, async () => {});
     const error = await refusal(outcome, this.model.parameters());
     this.#rewind(begin);
     this.#deviceGuard.reset(this.guard.state().skipped);
@@ -435,6 +430,20 @@ export class Training implements AsyncDisposable {
   }
 }
 
+/** AdamW, or Muon with AdamW for what is no matrix of a block. */
+function createOptimizer(
+  parameters: ReadonlyMap<string, Tensor>,
+  options: Options,
+): Optimizer {
+  const { adamScale, weightDecay } = options;
+  const adamW = { betas: [0.9, 0.95] as const, weightDecay };
+  if (options.optimizer === "adamw") return new AdamW(parameters, adamW);
+  return new Muon(parameters, {
+    weightDecay,
+    adamW: { ...adamW, lrScale: adamScale },
+  });
+}
+
 /** Says why the run ends at a step, whose gradients are there. */
 async function refusal(
   { step, gradNorm, verdict }: StepOutcome,
@@ -445,11 +454,11 @@ async function refusal(
 }
 
 function openLoader(setup: TrainingSetup, batchSize: number): Promise<TokenLoader> {
-  const { options, config, data, separator } = setup;
+  const { options, data, separator } = setup;
   return TokenLoader.open(data, {
     batchSize,
     contextSize: options.context,
-    vocabSize: config.vocabSize,
+    vocabSize: options.vocab,
     shuffle: options.shuffle ? { seed: options.seed, separator } : undefined,
   });
 }
