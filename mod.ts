@@ -127,6 +127,21 @@ export * from "./src/optim/schedule.ts";
 export * from "./src/optim/sgd.ts";
 export { type StoredTensor } from "./src/optim/stored.ts";
 
+// Several processes
+export {
+  type AllReduceOptions,
+  type Communicator,
+  shareJson,
+  shareOf,
+  SingleProcess,
+  type Summable,
+} from "./src/distributed/communicator.ts";
+export { openCommunicator } from "./src/distributed/mpi.ts";
+export * from "./src/distributed/diloco.ts";
+export * from "./src/distributed/gradient_exchange.ts";
+export * from "./src/distributed/parameter_shards.ts";
+export { broadcastTensors } from "./src/distributed/tensors.ts";
+
 // Training and decoding
 export * from "./src/train/evaluate.ts";
 export * from "./src/train/fitting_batch.ts";
