@@ -48,6 +48,8 @@ export type MatmulParams = {
   alpha: number;
   /** Factor of what C held; with 0 that is not read. */
   beta: number;
+  /** 1 where a row of C must be the same to the last bit whatever m is. Asks for `transposeB` and no `transposeA`. */
+  batchInvariant: number;
 };
 
 /** What {@linkcode matmulParams} starts from: the sizes, and what is not as usual. */
@@ -74,5 +76,6 @@ export function matmulParams(options: PartialMatmulParams): MatmulParams {
     bOuter: options.bOuter ?? bInner * inner, bInner,
     cOuter: options.cOuter ?? cInner * inner, cInner,
     transposeA, transposeB, alpha: options.alpha ?? 1, beta: options.beta ?? 0,
+    batchInvariant: options.batchInvariant ?? 0,
   };
 }
