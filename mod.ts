@@ -120,6 +120,20 @@ export * from "./src/decode/generate.ts";
 export * from "./src/decode/generate_text.ts";
 export { type NextTokenModel } from "./src/decode/next_token_model.ts";
 
+// Serving
+export {
+  Engine,
+  EngineClosedError,
+  type EngineOptions,
+  type EngineRequest,
+  type EngineStats,
+  type FinishReason,
+  type GeneratedToken,
+  QueueFullError,
+  Sequence,
+  type TokenLogprob,
+} from "./src/serve/engine.ts";
+
 // Metrics
 export * from "./src/eval/accuracy.ts";
 export * from "./src/eval/bleu.ts";

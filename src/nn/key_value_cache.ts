@@ -113,6 +113,11 @@ export class KeyValueCache implements Disposable {
     return this.#lengths;
   }
 
+  /** Layers of self-attention. */
+  get layers(): number {
+    return this.#options.layers;
+  }
+
   /** Positions there is room for before it grows. */
   get capacity(): number {
     return this.#capacity;
@@ -225,7 +230,7 @@ export class KeyValueCache implements Disposable {
    */
   select(rows: readonly number[]): void {
     for (const row of rows) this.#checkRow(row);
-    if (rows.length === this.batch && rows.every((row, i) => row === i)) return;
+    if (rows.length === this.#rows && rows.every((row, i) => row === i)) return;
     this.#own(() => {
       using ids = tensor(Int32Array.from(rows), { device: this.device });
       const taken = (x: Tensor): Tensor => {
