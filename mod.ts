@@ -80,6 +80,14 @@ export * from "./src/models/transformer.ts";
 
 // Folders of models, and the hub
 export {
+  type ChatMessage,
+  type ChatTemplate,
+  endOfTextIds,
+  jinjaChatTemplate,
+  loadChatTemplate,
+  plainChatTemplate,
+} from "./src/pretrained/chat_template.ts";
+export {
   downloadModel,
   type ModelDownloadProgress,
   type ModelHubOptions,
@@ -133,6 +141,13 @@ export {
   Sequence,
   type TokenLogprob,
 } from "./src/serve/engine.ts";
+export {
+  createHandler,
+  type Handler,
+  type HandlerOptions,
+  type ServeInfo,
+} from "./src/serve/handler.ts";
+export { type Pooling } from "./src/serve/embeddings.ts";
 
 // Metrics
 export * from "./src/eval/accuracy.ts";
