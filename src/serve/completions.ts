@@ -366,8 +366,9 @@ function completionLogprobs({ tokens, tokenizer, logprobs, offset }: Tokens): un
   return {
     tokens: texts,
     token_logprobs: tokens.map(({ logprob }) => logprob),
-    top_logprobs: tokens.map(({ top = [] }) =>
-      Object.fromEntries(top.map(({ id, logprob }) => [tokenizer.decode([id]), logprob]))
+    // The token itself is always among them.
+    top_logprobs: tokens.map(({ top = [], ...own }) =>
+      Object.fromEntries([...top, own].map(({ id, logprob }) => [tokenizer.decode([id]), logprob]))
     ),
     text_offset: texts.map((text) => (at += text.length) - text.length),
   };

@@ -220,29 +220,35 @@ class Server {
     const asked = format.read(body, this.#context);
     const completion = new Completion(format, asked, this.#context, client);
     const seconds = () => (performance.now() - started) / 1000;
+    const firstText = Promise.withResolvers<void>();
     let isFirst = true;
     const onText = () => {
       if (isFirst) this.#metrics.firstText(seconds());
       isFirst = false;
+      firstText.resolve();
     };
-    const leave = () => completion.cancel();
-    request.signal.addEventListener("abort", leave);
     const onEnd = () => {
-      request.signal.removeEventListener("abort", leave);
-      leave();
+      completion.cancel();
       this.#metrics.ended(seconds());
     };
+    const { timeout } = this.#options;
     if (asked.stream) {
       const events = eventTexts(completion.events(onText));
-      return new Response(eventStream(events, this.#options.timeout, onEnd), {
+      return new Response(textStream(events, timeout, onEnd), {
         headers: { "content-type": "text/event-stream", "cache-control": "no-cache" },
       });
     }
+    const whole = completion.whole(onText);
     try {
-      return Response.json(await completion.whole(onText));
-    } finally {
+      // What fails before there is any text is told by the status.
+      await Promise.race([firstText.promise, whole]);
+    } catch (error) {
       onEnd();
+      throw error;
     }
+    return new Response(textStream(jsonText(whole), timeout, onEnd), {
+      headers: { "content-type": "application/json" },
+    });
   }
 
   async #embed(request: Request): Promise<Response> {
@@ -276,7 +282,6 @@ class Server {
     });
     const data = [];
     for (const [index, ids] of texts.entries()) {
-      request.signal.throwIfAborted();
       const vector = await this.engine.run(() => embed(model, ids, this.#options.pooling));
       const bytes = new Uint8Array(vector.buffer);
       const embedding = encoding === "float" ? [...vector] : bytes.toBase64();
@@ -329,11 +334,16 @@ async function* eventTexts(
   }
 }
 
+/** A value that comes as JSON. A stream, though it is one piece: by that a client is seen to leave. */
+async function* jsonText(value: Promise<unknown>): AsyncGenerator<string, void, void> {
+  yield JSON.stringify(await value);
+}
+
 /**
  * Texts as a stream that asks for the next when the one before was taken. A client that does not take one within
  * `timeout` milliseconds is left. `onEnd` is called when it ends, however.
  */
-function eventStream(
+function textStream(
   texts: AsyncGenerator<string, void, void>,
   timeout: number,
   onEnd: () => void,
