@@ -134,11 +134,11 @@ export {
   EngineClosedError,
   type EngineOptions,
   type EngineRequest,
+  type EngineSequence,
   type EngineStats,
   type FinishReason,
   type GeneratedToken,
   QueueFullError,
-  Sequence,
   type TokenLogprob,
 } from "./src/serve/engine.ts";
 export {

@@ -8,7 +8,7 @@ import {
   endOfTextIds,
   Engine,
   type EngineRequest,
-  type Sequence,
+  type EngineSequence,
   type Tokenizer,
 } from "../../mod.ts";
 import type { DeviceOptions } from "./arguments.ts";
@@ -118,7 +118,7 @@ class Chat {
   }
 
   /** Begins an answer; a message that cannot be answered, as one that is too long, is taken back. */
-  #submit(): Sequence | undefined {
+  #submit(): EngineSequence | undefined {
     try {
       return this.#engine.submit([this.#request()])[0];
     } catch (error) {

@@ -5,7 +5,7 @@
  */
 import { StopStrings } from "../decode/stop_strings.ts";
 import { StreamDecoder, type Tokenizer } from "../tokenizer/tokenizer.ts";
-import type { GeneratedToken, Sequence } from "./sequence.ts";
+import type { EngineSequence, GeneratedToken } from "./sequence.ts";
 
 /** Text that came, and the tokens it came from. */
 export interface Piece {
@@ -29,12 +29,12 @@ export class Answer {
   tokens = 0;
   /** Why it ended. */
   finishReason: "stop" | "length" = "length";
-  readonly #sequence: Sequence;
+  readonly #sequence: EngineSequence;
   readonly #tokenizer: Tokenizer;
   readonly #ends: AnswerEnds;
 
   /** The answer that a sequence gives. */
-  constructor(sequence: Sequence, tokenizer: Tokenizer, ends: AnswerEnds) {
+  constructor(sequence: EngineSequence, tokenizer: Tokenizer, ends: AnswerEnds) {
     this.#sequence = sequence;
     this.#tokenizer = tokenizer;
     this.#ends = ends;

@@ -179,7 +179,11 @@ async function readAll(request: Request, limit: number, timeout: number): Promis
     }
   } catch (error) {
     reader.cancel().catch(() => {});
-    throw error;
+    if (error instanceof ApiError) throw error;
+    throw new ApiError(
+      400,
+      `expected a whole body but got only a part: ${(error as Error).message}`,
+    );
   } finally {
     clearTimeout(timer);
   }

@@ -28,7 +28,7 @@ export interface CompletionContext {
 /** A request that was understood. */
 export interface CompletionRequest {
   readonly prompts: readonly ArrayLike<number>[];
-  readonly settings: Omit<EngineRequest, "prompt">;
+  readonly settings: Omit<EngineRequest, "prompt" | "client">;
   /** Answers to each prompt. */
   readonly n: number;
   readonly ends: AnswerEnds;
@@ -36,6 +36,8 @@ export interface CompletionRequest {
   readonly includeUsage: boolean;
   /** Whether probabilities are told. */
   readonly logprobs: boolean;
+  /** Who of those behind an address asks. */
+  readonly user: string;
 }
 
 /** How one of the two writes what it answers. */
@@ -164,7 +166,7 @@ function common(
   const options = body.get("stream_options");
   const includeUsage = (options as { include_usage?: unknown })?.include_usage === true;
   if (options !== undefined && !stream) throw body.refuse("stream_options", "stream to be true");
-  const user = body.text("user");
+  const user = body.text("user") ?? "";
   body.allowOnly({ presence_penalty: [0], frequency_penalty: [0], repetition_penalty: [1] });
   body.allowOnly({ logit_bias: [{}] });
   body.ignore(
@@ -185,12 +187,12 @@ function common(
     // Seeds are signed where they come from.
     seed: seed === undefined ? undefined : seed < 0 ? seed + 2 ** 53 : seed,
     logprobs,
-    ...user !== undefined && { client: user },
   };
   const stop = [...body.texts("stop", MAX_STOPS), ...own.stop];
   body.finish();
   const ends = { stop, stopIds: new Set(stopIds) };
-  return { prompts, settings, n, ends, stream, includeUsage, logprobs: logprobs !== undefined };
+  const probabilities = logprobs !== undefined;
+  return { prompts, settings, n, ends, stream, includeUsage, logprobs: probabilities, user };
 }
 
 function readMessages(body: Body): ChatMessage[] {
@@ -263,7 +265,7 @@ export class Completion {
     this.#format = format;
     this.#context = context;
     this.#request = request;
-    const { prompts, settings, n, ends } = request;
+    const { prompts, settings, n, ends, user } = request;
     const { seed } = settings;
     const sequences = context.engine.submit(
       prompts.flatMap((prompt) =>

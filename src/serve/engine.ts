@@ -17,10 +17,20 @@ import { noGrad } from "../tensor/tape.ts";
 import { readTensors, type Tensor } from "../tensor/tensor.ts";
 import { FairQueue } from "./fair_queue.ts";
 import { PrefixCache } from "./prefix_cache.ts";
-import { type EngineRequest, type GeneratedToken, Sequence } from "./sequence.ts";
+import {
+  type EngineRequest,
+  type EngineSequence,
+  type GeneratedToken,
+  Sequence,
+} from "./sequence.ts";
 
-export { type EngineRequest, type FinishReason, type GeneratedToken } from "./sequence.ts";
-export { Sequence, type TokenLogprob } from "./sequence.ts";
+export type {
+  EngineRequest,
+  EngineSequence,
+  FinishReason,
+  GeneratedToken,
+  TokenLogprob,
+} from "./sequence.ts";
 
 /** Options of {@linkcode Engine}. */
 export interface EngineOptions {
@@ -176,7 +186,7 @@ export class Engine implements AsyncDisposable {
    * `cacheBytes`; a {@linkcode QueueFullError} where more would wait than `maxQueue`, and an {@linkcode EngineClosedError}
    * after a shutdown.
    */
-  submit(requests: readonly EngineRequest[]): Sequence[] {
+  submit(requests: readonly EngineRequest[]): EngineSequence[] {
     if (this.#closed) throw this.#closed;
     const cancelled = (sequence: Sequence) => this.#queue.remove(sequence);
     const sequences = requests.map((request) =>

@@ -47,7 +47,19 @@ export type FinishReason = "stop" | "length" | "cancelled";
  * A sequence that an engine continues. Iterating over it gives the new tokens as they are drawn, the one that ended it
  * included; leaving the loop early cancels it. What the engine could not do is thrown there.
  */
-export class Sequence implements AsyncIterable<GeneratedToken> {
+export interface EngineSequence extends AsyncIterable<GeneratedToken> {
+  /** All ids that were drawn. */
+  readonly ids: readonly number[];
+  /** Tokens of the prompt that were known from earlier ones. */
+  readonly cachedTokens: number;
+  /** Why it ended; undefined while it runs. */
+  readonly finishReason: FinishReason | undefined;
+  /** Ends it early; does nothing once it is done. */
+  cancel(): void;
+}
+
+/** What the engine knows of a sequence. */
+export class Sequence implements EngineSequence {
   /** The ids to continue. */
   readonly prompt: ArrayLike<number>;
   /** The most tokens to add. */

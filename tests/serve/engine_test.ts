@@ -9,7 +9,7 @@ import {
   Engine,
   EngineClosedError,
   type EngineRequest,
-  type Sequence,
+  type EngineSequence,
 } from "../../src/serve/engine.ts";
 import { markovModel } from "../decode/markov_model.ts";
 import { sharpModel } from "../decode/sharp_model.ts";
@@ -169,9 +169,9 @@ onDevice(
       temperature: 0,
     });
     const order: string[] = [];
-    const run = async (sequence: Sequence) => {
+    const run = async (sequence: EngineSequence, client: string) => {
       await Array.fromAsync(sequence);
-      order.push(sequence.client + (sequence.finishReason === "cancelled" ? "!" : ""));
+      order.push(client + (sequence.finishReason === "cancelled" ? "!" : ""));
     };
     const sequences = engine.submit([
       ...["a", "a", "a"].map((client) => request(client)),
@@ -183,7 +183,8 @@ onDevice(
     });
     sequences[4]!.cancel();
     const [last] = engine.submit([request("d")]);
-    await Promise.all([...sequences, last!].map(run));
+    const clients = ["a", "a", "a", "b", "b", "c", "d"];
+    await Promise.all([...sequences, last!].map((sequence, i) => run(sequence, clients[i]!)));
     assert.deepEqual(order.filter((one) => one !== "b!"), ["a", "b", "c", "d", "a", "a"]);
     assert.ok(order.includes("b!"));
 
