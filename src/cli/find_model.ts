@@ -59,15 +59,15 @@ export async function findModel(folder: string, device: Device): Promise<Found> 
     return await loadFolder(folder, device);
   }
   if (await exists(folder) && (await Deno.stat(folder)).isFile) {
-    throw new Error(`${folder} is a file: expected a model's folder, or llama2.c's .bin`);
+    throw new Error(`${folder}: expected a model's folder or llama2.c's .bin but got another file`);
   }
   if ((await listCheckpoints(folder)).length) return await loadReproduction(folder, device);
   const models = await modelsIn(folder);
   if (models.length === 1) return await findModel(models[0]!, device);
   throw new Error(
     models.length
-      ? `${folder} has several models: name ${models.join(" or ")}`
-      : `There is no model in ${folder}`,
+      ? `${folder}: expected one model but got several: name ${models.join(" or ")}`
+      : `${folder}: expected a model but got none`,
   );
 }
 
@@ -123,7 +123,7 @@ async function tokenizerOf(from: string, model: TextModel): Promise<PretrainedTo
 function checkVocabSize(file: string, found: number, most: number): void {
   if (found <= most) return;
   throw new Error(
-    `${file}: is not the vocabulary of this model: it has ${found} ids, expected ${most} at most`,
+    `${file}: expected this model's vocabulary, ${most} ids at most, but got ${found}`,
   );
 }
 

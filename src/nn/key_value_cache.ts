@@ -421,7 +421,9 @@ export class KeyValueCache implements Disposable {
         `KeyValueCache: expected a length from 0 to ${this.length} but got ${length}`,
       );
     }
-    if (this.#uneven) throw new Error("KeyValueCache: rows of unequal length cannot be truncated");
+    if (this.#uneven) {
+      throw new Error("KeyValueCache.truncate: expected rows of equal length but got unequal ones");
+    }
   }
 
   /** Throws unless rows of the other cache could be rows of this one. */

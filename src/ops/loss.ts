@@ -67,7 +67,7 @@ import { mean as meanOf, sum } from "./reduce.ts";
 export function crossEntropy(
   logits: Tensor,
   targets: Tensor,
-  options: CrossEntropyOptions = {},
+  options?: CrossEntropyOptions,
 ): Tensor {
   const device = sameDevice("crossEntropy", logits, targets);
   checkFloat("crossEntropy", logits);
@@ -141,10 +141,10 @@ export function linearCrossEntropy(
   hidden: Tensor,
   weight: Tensor,
   targets: Tensor,
-  options: LinearCrossEntropyOptions = {},
+  options?: LinearCrossEntropyOptions,
 ): Tensor {
   const op = "linearCrossEntropy";
-  const { bias } = options;
+  const { bias } = options ?? {};
   const device = sameDevice(op, hidden, weight, targets, bias);
   checkFloat(op, hidden, weight);
   sameDType(op, hidden, weight, bias);
@@ -163,7 +163,7 @@ export function linearCrossEntropy(
     );
   }
   const params = crossEntropyParams(op, rows, classes, options);
-  const chunk = chunkRows(device, rows, classes, options.chunkRows);
+  const chunk = chunkRows(device, rows, classes, options?.chunkRows);
   const pads = device.kind === "webgpu" && classes % 4 > 0 && weight.bytes % 4 === 0 &&
     params.smoothing === 0;
   const head = pads ? paddedHead({ weight, bias }) : { weight, bias, classes };
@@ -335,7 +335,7 @@ export function crossEntropyParams(
   op: string,
   rows: number,
   classes: number,
-  options: CrossEntropyOptions,
+  options: CrossEntropyOptions = {},
 ): CrossEntropyParams {
   const { ignoreIndex = -100, labelSmoothing = 0 } = options;
   if (classes === 0) throw new RangeError(`${op}: expected at least one class but got none`);
@@ -370,7 +370,7 @@ export interface LossOptions {
  * assert.equal(await loss.item(), 2);
  * ```
  */
-export function mseLoss(x: Tensor, target: Tensor, options: LossOptions = {}): Tensor {
+export function mseLoss(x: Tensor, target: Tensor, options?: LossOptions): Tensor {
   checkElements("mseLoss", x, target);
   return scoped(() => joinLosses("mseLoss", square(sub(x, target)), options));
 }
@@ -393,7 +393,7 @@ export function mseLoss(x: Tensor, target: Tensor, options: LossOptions = {}): T
  * assert.ok(Math.abs(await loss.item() - Math.log(2)) < 1e-6);
  * ```
  */
-export function binaryCrossEntropy(p: Tensor, target: Tensor, options: LossOptions = {}): Tensor {
+export function binaryCrossEntropy(p: Tensor, target: Tensor, options?: LossOptions): Tensor {
   const op = "binaryCrossEntropy";
   checkElements(op, p, target);
   if (p.dtype === "f16") {
@@ -444,11 +444,11 @@ export interface BinaryCrossEntropyWithLogitsOptions extends LossOptions {
 export function binaryCrossEntropyWithLogits(
   logits: Tensor,
   target: Tensor,
-  options: BinaryCrossEntropyWithLogitsOptions = {},
+  options?: BinaryCrossEntropyWithLogitsOptions,
 ): Tensor {
   const op = "binaryCrossEntropyWithLogits";
   checkElements(op, logits, target);
-  const { posWeight = 1 } = options;
+  const { posWeight = 1 } = options ?? {};
   return scoped(() => {
     const yes = mul(target, softplus(neg(logits)));
     const no = mul(sub(1, target), softplus(logits));
@@ -467,7 +467,7 @@ function checkElements(op: string, x: Tensor, target: Tensor): void {
   }
 }
 
-function joinLosses(op: string, losses: Tensor, { reduction = "mean" }: LossOptions): Tensor {
+function joinLosses(op: string, losses: Tensor, { reduction = "mean" }: LossOptions = {}): Tensor {
   if (reduction === "none") return losses;
   if (reduction === "sum") return sum(losses);
   if (reduction === "mean") return meanOf(losses);

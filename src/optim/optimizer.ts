@@ -85,7 +85,7 @@ interface SlotState {
 }
 
 /** The most bytes of f32 that lie in one buffer: what is moved there is twice in memory for a moment. */
-const SLAB_BYTES = 256 * 2 ** 20;
+export const SLAB_BYTES = 256 * 2 ** 20;
 
 /** The base of `AdamW`, `Adam` and `SGD`. */
 export abstract class Optimizer implements Disposable {
@@ -238,7 +238,11 @@ export abstract class Optimizer implements Disposable {
 
   #update(lr: number, gradScale: Tensor): void {
     const due = this.#slots.filter(({ name, parameter }) => gradOf(this.#name, name, parameter));
-    if (due.length === 0) throw new TypeError(`${this.#name}: no parameter has a gradient`);
+    if (due.length === 0) {
+      throw new TypeError(
+        `${this.#name}: expected a gradient but got none for any parameter; call backward() first`,
+      );
+    }
     this.#allocate(due);
     const [logBeta1, logBeta2] = this.#logBetas;
     const correction = this.#correction;

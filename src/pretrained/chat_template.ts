@@ -52,8 +52,8 @@ export const plainChatTemplate: ChatTemplate = {
  */
 export async function jinjaChatTemplate(
   source: string,
-  variables: Readonly<Record<string, unknown>> = {},
-  file = "chat template",
+  variables?: Readonly<Record<string, unknown>>,
+  file?: string,
 ): Promise<ChatTemplate> {
   const { Template } = await importLate<typeof import("npm:@huggingface/jinja@0.5.11")>(
     "npm:@huggingface/jinja@0.5.11",

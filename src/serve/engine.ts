@@ -146,12 +146,12 @@ export class Engine implements AsyncDisposable {
   #counts = { promptTokens: 0, cachedTokens: 0, generatedTokens: 0, steps: 0, preemptions: 0 };
 
   /** An engine for a model, which stays the caller's. Throws a `RangeError` for an option out of its range. */
-  constructor(model: NextTokenModel, options: EngineOptions = {}) {
-    const { maxBatch = 32, maxQueue = 256, chunkSize = 64, vocabSize } = options;
+  constructor(model: NextTokenModel, options?: EngineOptions) {
+    const { maxBatch = 32, maxQueue = 256, chunkSize = 64, vocabSize } = options ?? {};
     this.#model = model;
     this.#cache = model.createCache(0);
     const context = model.config.maxPositionEmbeddings;
-    const { cacheBytes = Math.max(2 ** 30, 2 * this.#cache.bytesFor(1, context)) } = options;
+    const { cacheBytes = Math.max(2 ** 30, 2 * this.#cache.bytesFor(1, context)) } = options ?? {};
     for (
       const [name, value, minimum] of [
         ["maxBatch", maxBatch, 1],

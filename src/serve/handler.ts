@@ -90,9 +90,9 @@ export interface Handler {
 export function createHandler(
   model: NextTokenModel,
   tokenizer: Tokenizer,
-  options: HandlerOptions = {},
+  options?: HandlerOptions,
 ): Handler {
-  const server = new Server(model, tokenizer, options);
+  const server = new Server(model, tokenizer, options ?? {});
   return Object.assign(
     (request: Request, info?: ServeInfo) => server.answer(request, info),
     { engine: server.engine, shutdown: () => server.engine.shutdown() },

@@ -53,7 +53,7 @@ Deno.test("chat template: what a template refuses, and one that is none", async 
     jinjaChatTemplate("{% for %}", {}, "a/chat_template.jinja"),
     (error) =>
       error instanceof FileFormatError &&
-      /a\/chat_template\.jinja.*has a template that is not understood/.test(error.message),
+      /a\/chat_template\.jinja.*expected a template in Jinja but got another/.test(error.message),
   );
 });
 

@@ -139,7 +139,7 @@ export class Checks implements AsyncDisposable {
       random: new RandomState(seed + step),
     });
     for (const { ids } of rows) this.#report.sample(step, this.#tokenizer.decode(ids), prompt);
-    const read = [...start, ...rows[0].ids].slice(0, this.#model.config.maxPositionEmbeddings);
+    const read = [...start, ...rows[0]!.ids].slice(0, this.#model.config.maxPositionEmbeddings);
     await this.#report.attention(
       step,
       await readSelfAttention(this.#model, this.#tokenizer, read),

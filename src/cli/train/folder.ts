@@ -25,9 +25,9 @@ export interface Resumed {
 export async function openResumed({ out, resume }: Options): Promise<Resumed | undefined> {
   if (resume === undefined) return undefined;
   const path = resume === true ? out ?? await newestRun(RUNS, [`${KIND}-`]) : resume;
-  if (path === undefined) throw new Error(`There is no run to resume in ${RUNS}/`);
+  if (path === undefined) throw new Error(`--resume: expected a run in ${RUNS}/ but got none`);
   if ((await listCheckpoints(path)).length === 0) {
-    throw new Error(`There is no checkpoint in ${path}`);
+    throw new Error(`--resume: expected a checkpoint in ${path} but got none`);
   }
   const folder = await RunFolder.open(path);
   const checkpoint = (await loadNewestCheckpoint(path, {
@@ -46,5 +46,7 @@ export async function newFolder({ out, preset }: Options): Promise<RunFolder> {
   const folder = await RunFolder.open(out);
   if ((await listCheckpoints(out)).length === 0) return folder;
   folder[Symbol.dispose]();
-  throw new Error(`${out} holds checkpoints of another run: go on with --resume ${out}`);
+  throw new Error(
+    `--out: expected a folder without checkpoints but got ${out}; go on with --resume ${out}`,
+  );
 }

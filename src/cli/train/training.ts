@@ -188,7 +188,7 @@ export class Training implements AsyncDisposable {
     this.#unread = [];
     const values = await this.#read(unread);
     for (const [i, step] of unread.entries()) {
-      const outcome = this.#judge(step.lr, values[i]);
+      const outcome = this.#judge(step.lr, values[i]!);
       if (outcome.verdict.action === "stop") {
         this.#failure = await this.#takeBack(step, outcome);
         break;
@@ -299,8 +299,9 @@ export class Training implements AsyncDisposable {
   }
 
   /** What the guard makes of the numbers of the next step: its norm, then its losses. */
-  #judge(lr: number, [[gradNorm], ...losses]: readonly TypedArray[]): StepOutcome {
-    const loss = losses.reduce((sum, [loss]) => sum + loss, 0) / losses.length;
+  #judge(lr: number, [norm, ...losses]: readonly TypedArray[]): StepOutcome {
+    const gradNorm = norm![0]!;
+    const loss = losses.reduce((sum, [loss]) => sum + loss!, 0) / losses.length;
     const before = this.guard.state();
     const verdict = this.guard.judge(loss, gradNorm, this.scaler !== undefined);
     if (verdict.action === "stop") this.guard.restore(before);
