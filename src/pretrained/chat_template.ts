@@ -63,10 +63,8 @@ export async function jinjaChatTemplate(
     template = new Template(source);
   } catch (cause) {
     throw new FileFormatError(
-      `has a template that is not understood: ${(cause as Error).message}`,
-      {
-        ...{ file, cause },
-      },
+      `expected a template in Jinja but got another: ${(cause as Error).message}`,
+      { file: file ?? "chat template", cause },
     );
   }
   return {
