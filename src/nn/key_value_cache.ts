@@ -74,7 +74,7 @@ export interface LayerCache {
 export class KeyValueCache implements Disposable {
   /** The device. */
   readonly device: Device;
-  readonly #options: Required<KeyValueCacheOptions>;
+  readonly #options: KeyValueCacheOptions & { readonly dtype: DType; readonly step: number };
   readonly #held = new Map<string, Tensor>();
   /** The positions of each row. */
   #lengths: number[];
@@ -92,7 +92,7 @@ export class KeyValueCache implements Disposable {
 
   /** An empty cache. */
   constructor(options: KeyValueCacheOptions) {
-    this.#options = { dtype: "f32", step: 64, ...options };
+    this.#options = { step: 64, ...options, dtype: options.dtype ?? "f32" };
     this.device = options.device;
     this.#rows = options.batch;
     this.#lengths = new Array<number>(options.batch).fill(0);

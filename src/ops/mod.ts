@@ -9,7 +9,7 @@ export * from "./reduce.ts";
 export * from "./shape.ts";
 export * from "./index.ts";
 export * from "./einsum.ts";
-export { linear, type LinearCall, matmul, type MatmulOptions } from "./matmul.ts";
+export { batchInvariant, linear, type LinearCall, matmul, type MatmulOptions } from "./matmul.ts";
 export * from "./norm.ts";
 export * from "./softmax.ts";
 export {

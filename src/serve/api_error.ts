@@ -40,7 +40,7 @@ export class ApiError extends Error {
   /** The answer. */
   toResponse(): Response {
     // The official clients try again by themselves then.
-    const headers = this.status === 429 ? { "retry-after": "1" } : undefined;
+    const headers = new Headers(this.status === 429 ? { "retry-after": "1" } : {});
     return Response.json(this, { status: this.status, headers });
   }
 }

@@ -270,9 +270,9 @@ export class Completion {
     const sequences = context.engine.submit(
       prompts.flatMap((prompt) =>
         Array.from({ length: n }, (_, i) => ({
-          client,
           ...settings,
           prompt,
+          client: `${client} ${user}`,
           // Each choice has a seed of its own, the first that of the request.
           seed: seed === undefined ? undefined : (seed + i) % 2 ** 53,
         }))

@@ -131,7 +131,10 @@ interface Drawn {
  */
 export class Engine implements AsyncDisposable {
   readonly #model: NextTokenModel;
-  readonly #options: Required<Omit<EngineOptions, "vocabSize">> & Pick<EngineOptions, "vocabSize">;
+  readonly #options: {
+    readonly [K in Exclude<keyof EngineOptions, "vocabSize">]-?: number;
+  };
+  readonly #vocabSize: number;
   readonly #queue = new FairQueue<Sequence>();
   readonly #jobs: (() => Promise<void>)[] = [];
   readonly #prefixes: PrefixCache;
@@ -147,7 +150,7 @@ export class Engine implements AsyncDisposable {
 
   /** An engine for a model, which stays the caller's. Throws a `RangeError` for an option out of its range. */
   constructor(model: NextTokenModel, options?: EngineOptions) {
-    const { maxBatch = 32, maxQueue = 256, chunkSize = 64, vocabSize } = options ?? {};
+    const { maxBatch = 32, maxQueue = 256, chunkSize = 64 } = options ?? {};
     this.#model = model;
     this.#cache = model.createCache(0);
     const context = model.config.maxPositionEmbeddings;
@@ -163,7 +166,8 @@ export class Engine implements AsyncDisposable {
       if (Number.isInteger(value) && value >= minimum) continue;
       throw new RangeError(`Engine: expected a ${name} of ${minimum} or more but got ${value}`);
     }
-    this.#options = { maxBatch, maxQueue, chunkSize, cacheBytes, vocabSize };
+    this.#options = { maxBatch, maxQueue, chunkSize, cacheBytes };
+    this.#vocabSize = options?.vocabSize ?? model.config.vocabSize;
     this.#prefixes = new PrefixCache(chunkSize);
   }
 
@@ -422,7 +426,7 @@ export class Engine implements AsyncDisposable {
 
   /** Draws an id for each row of scores (B, V) but those that are left out. What it makes outlives the scope. */
   #draw(logits: Tensor, rows: readonly (Sequence | undefined)[]): Drawn {
-    const { vocabSize } = this.#options;
+    const vocabSize = this.#vocabSize;
     const sequences: Sequence[] = [], ids: Tensor[] = [];
     const scores = new Map<Sequence, Tensor>();
     rows.forEach((sequence, row) => {
@@ -453,7 +457,7 @@ export class Engine implements AsyncDisposable {
             return sequence.fail(new Error("Engine: no score of the sequence is a number"));
           }
           sequence.push(
-            tokenOf(id, read.get(sequence), sequence.logprobs, this.#options.vocabSize),
+            tokenOf(id, read.get(sequence), sequence.logprobs ?? 0, this.#vocabSize),
           );
           this.#counts.generatedTokens++;
         });
@@ -533,8 +537,8 @@ function disposeDrawn({ ids, scores }: Drawn): void {
 function tokenOf(
   id: number,
   scores: ArrayLike<number> | undefined,
-  count = 0,
-  vocabSize = scores?.length ?? 0,
+  count: number,
+  vocabSize: number,
 ): GeneratedToken {
   if (!scores) return { id };
   let highest = -Infinity;

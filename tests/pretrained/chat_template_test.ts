@@ -7,7 +7,7 @@ import {
   loadChatTemplate,
   plainChatTemplate,
 } from "../../src/pretrained/chat_template.ts";
-import { asciiTokenizer } from "../serve/ascii_tokenizer.ts";
+import { asciiTokenizer } from "../../tools/proofs/ascii_tokenizer.ts";
 import { inFolder } from "../support/examples.ts";
 
 const messages = [

@@ -5,7 +5,7 @@ import { CpuDevice } from "../../src/device/cpu/cpu_device.ts";
 import { jinjaChatTemplate } from "../../src/pretrained/chat_template.ts";
 import { createHandler, type Handler, type HandlerOptions } from "../../src/serve/handler.ts";
 import { sharpModel } from "../decode/sharp_model.ts";
-import { asciiTokenizer } from "./ascii_tokenizer.ts";
+import { asciiTokenizer } from "../../tools/proofs/ascii_tokenizer.ts";
 
 const device = CpuDevice.open({ threads: 1 });
 const model = sharpModel(device, { vocabSize: 130, maxPositionEmbeddings: 400 });

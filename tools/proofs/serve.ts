@@ -7,7 +7,7 @@
 import assert from "node:assert/strict";
 import { parseArgs } from "node:util";
 import { CpuDevice, createHandler, formatBytes, GPT2, manualSeed, RandomState } from "../../mod.ts";
-import { asciiTokenizer } from "../../tests/serve/ascii_tokenizer.ts";
+import { asciiTokenizer } from "./ascii_tokenizer.ts";
 
 const { values } = parseArgs({
   args: Deno.args,
