@@ -18,8 +18,8 @@ import { openCorpus } from "./train/corpus.ts";
 import { newFolder, openResumed } from "./train/folder.ts";
 import { MODEL_NAMES, sizesOf } from "./train/model.ts";
 import { type Options, parseOptions } from "./train/options.ts";
-import { Report, type StepOutcome } from "./train/report.ts";
-import { type StepPlan, StepRefusedError, Training } from "./train/training.ts";
+import { Report, type StepOutcome, type StepPlan } from "./train/report.ts";
+import { StepRefusedError, Training } from "./train/training.ts";
 
 /** Milliseconds between two looks at the loss inside a step: each makes a GPU wait. */
 const READ_EVERY = 2000;

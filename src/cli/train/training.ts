@@ -29,7 +29,7 @@ import {
 import type { Corpus } from "./corpus.ts";
 import { createModel, type TrainedModel } from "./model.ts";
 import type { Options } from "./options.ts";
-import type { Curves, StepOutcome } from "./report.ts";
+import type { Curves, StepOutcome, StepPlan } from "./report.ts";
 
 /** Is told after each micro-batch how many sequences of the step are done, and the micro-batches' losses. */
 type OnProgress = (sequences: number, losses: readonly Tensor[]) => Promise<void>;
@@ -56,14 +56,6 @@ export interface TrainingSetup {
 interface Position {
   readonly loader: TokenLoaderState;
   readonly random: RandomStateJson;
-}
-
-/** What a schedule says of a step. */
-export interface StepPlan {
-  /** The learning rate. */
-  readonly lr: number;
-  /** Sequences, a multiple of the micro-batch. */
-  readonly sequences: number;
 }
 
 /** A step that is launched: its numbers are still on the device. */
