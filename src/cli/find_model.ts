@@ -1,4 +1,4 @@
-/** Finds a model: in a folder of Hugging Face's layout, ours or another's, on the hub, in llama2.c's file. */
+/** Finds a model: in a folder of Hugging Face's layout, ours or another's, on the hub, in a GGUF or llama2.c's file. */
 import { dirname, join } from "node:path";
 import {
   type ChatTemplate,
@@ -56,11 +56,13 @@ export async function findModel(folder: string, device: Device): Promise<Found> 
   }
   const isOnHub = !await exists(folder) && /^[\w.-]+\/[\w.-]+$/.test(folder) &&
     !folder.startsWith(`${RUNS}/`);
-  if (isOnHub || await exists(`${folder}/config.json`)) {
-    return await loadFolder(folder, device);
+  if (isOnHub || folder.endsWith(".gguf") || await exists(`${folder}/config.json`)) {
+    return await loadPretrained(folder, device);
   }
   if (await exists(folder) && (await Deno.stat(folder)).isFile) {
-    throw new Error(`${folder}: expected a model's folder or llama2.c's .bin but got another file`);
+    throw new Error(
+      `${folder}: expected a model's folder, a .gguf or llama2.c's .bin but got another file`,
+    );
   }
   if ((await listCheckpoints(folder)).length) return await loadReproduction(folder, device);
   const models = await modelsIn(folder);
@@ -83,15 +85,16 @@ async function loadReproduction(folder: string, device: Device): Promise<Found> 
   return { model, tokenizer: new GPT2Tokenizer(), chatTemplate: plain };
 }
 
-/** A language model in Hugging Face's layout, with its tokenizer; GPT-2's own where there is none. */
-async function loadFolder(from: string, device: Device): Promise<Found> {
+/** A language model in Hugging Face's layout or in GGUF, with its tokenizer; GPT-2's own where there is none. */
+async function loadPretrained(from: string, device: Device): Promise<Found> {
   using progress = await openProgress({ label: from, total: 100, unit: "%", lineEvery: 10 });
   const onProgress = ({ done, total }: ModelDownloadProgress) =>
     progress.update(Math.floor(100 * done / total));
   const model = await loadModel(from, { device, onProgress });
   try {
     const tokenizer = await tokenizerOf(from, model);
-    checkVocabSize(`${from}/tokenizer.json`, tokenizer.vocabSize, model.config.vocabSize);
+    const file = from.endsWith(".gguf") ? from : `${from}/tokenizer.json`;
+    checkVocabSize(file, tokenizer.vocabSize, model.config.vocabSize);
     return { model, tokenizer, chatTemplate: () => loadChatTemplate(from) };
   } catch (error) {
     model.dispose();

@@ -3,12 +3,15 @@
  *
  * @module
  */
+import { toPath } from "../io/byte_source.ts";
 import { FileFormatError } from "../io/errors.ts";
+import { GgufFile } from "../io/gguf.ts";
 import { shown } from "../io/json_text.ts";
 import { importLate } from "../io/late_import.ts";
 import { join } from "../io/node_builtins.ts";
 import type { PretrainedTokenizer, Tokenizer } from "../tokenizer/tokenizer.ts";
 import { CHAT_TEMPLATE_FILES, type ModelHubOptions } from "./download_model.ts";
+import { isGguf } from "./gguf_model.ts";
 import { isJsonObject, type JsonObject, readJsonObject } from "./json_file.ts";
 import { modelFolder } from "./load_model.ts";
 
@@ -78,13 +81,14 @@ export async function jinjaChatTemplate(
 
 /**
  * The chat template of a model's folder, or of a model on the hub: `chat_template.jinja`, or what `tokenizer_config.json`
- * holds; {@linkcode plainChatTemplate} where there is neither. Folders, names and permissions are those of `loadModel`.
+ * holds, or a GGUF file; {@linkcode plainChatTemplate} where there is none. Folders, names and permissions are those of `loadModel`.
  * Throws a `FileFormatError` for files that are damaged.
  */
 export async function loadChatTemplate(
   from: string | URL,
   options?: ModelHubOptions,
 ): Promise<ChatTemplate> {
+  if (isGguf(from)) return await ggufChatTemplate(from);
   const folder = await modelFolder(from, "tokenizer", options);
   const [own, config] = CHAT_TEMPLATE_FILES.map((name) => join(folder, name)) as [string, string];
   const fields = await readJsonObject(config) ?? {};
@@ -106,6 +110,21 @@ const END_TOKENS = [
   ...["</s>", "<|endoftext|>", "<|end_of_text|>", "<|eot_id|>", "<|eom_id|>"],
   ...["<|im_end|>", "<|end|>", "<eos>", "<end_of_turn>"],
 ];
+
+/** The template in the metadata of a GGUF file, which names its special tokens by their ids. */
+async function ggufChatTemplate(from: string | URL): Promise<ChatTemplate> {
+  const path = toPath(from);
+  using file = await GgufFile.open(path);
+  const valueOf = (key: string) => file.metadata.get(`tokenizer.${key}`)?.value;
+  const source = valueOf("chat_template");
+  if (typeof source !== "string") return plainChatTemplate;
+  const tokens = valueOf("ggml.tokens");
+  const special = ["bos", "eos", "unk"].flatMap((name) => {
+    const token = Array.isArray(tokens) && tokens[Number(valueOf(`ggml.${name}_token_id`))];
+    return typeof token === "string" ? [[`${name}_token`, token]] : [];
+  });
+  return await jinjaChatTemplate(source, Object.fromEntries(special), path);
+}
 
 /** The template in a `tokenizer_config.json`: a text, or several with names. */
 function templateOf({ chat_template: template }: JsonObject, file: string): string | undefined {

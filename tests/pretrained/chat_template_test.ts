@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import { FileFormatError } from "../../src/io/errors.ts";
+import { writeGguf } from "../../src/io/gguf.ts";
+import type { GgufValue } from "../../src/io/gguf_header.ts";
 import {
   type ChatTemplate,
   endOfTextIds,
@@ -70,6 +72,29 @@ Deno.test("chat template: special tokens become their ids, with a plain template
   );
   assert.deepEqual(endOfTextIds(asciiTokenizer), [128]);
 });
+
+Deno.test("chat template: that of a GGUF file", () =>
+  inFolder(async (folder) => {
+    const [source, expected] = TEMPLATES.mistral;
+    const vocabulary = {
+      type: "array",
+      of: "string",
+      value: ["a", tokens.bos_token, tokens.eos_token],
+    };
+    const metadata = [
+      ["tokenizer.ggml.tokens", vocabulary],
+      ["tokenizer.ggml.bos_token_id", { type: "u32", value: 1 }],
+      ["tokenizer.ggml.eos_token_id", { type: "u32", value: 2 }],
+    ] as [string, GgufValue][];
+    const file = `${folder}/model.gguf`;
+    await writeGguf(file, metadata, []);
+    assert.equal(await loadChatTemplate(file), plainChatTemplate);
+    await writeGguf(file, [...metadata, ["tokenizer.chat_template", {
+      type: "string",
+      value: source,
+    }]], []);
+    assert.equal(text(await loadChatTemplate(file)), expected);
+  }));
 
 Deno.test("chat template: the files of a folder", () =>
   inFolder(async (folder) => {
