@@ -152,14 +152,13 @@ export class Dropout extends Module {
   }
 }
 
-/** `residual + dropout(layer(x))`, where nothing is dropped in one kernel. */
+/** `residual + dropout(layer())`, or where nothing is dropped `layer(residual)`, which adds it in the same kernel. */
 export function addTo(
   residual: Tensor,
-  layer: Linear,
-  x: Tensor,
+  layer: (residual?: Tensor) => Tensor,
   drop: Dropout,
   random: RandomState | undefined,
 ): Tensor {
-  if (random && drop.p) return add(residual, drop.forward(layer.forward(x), random));
-  return layer.forward(x, residual);
+  if (random && drop.p) return add(residual, drop.forward(layer(), random));
+  return layer(residual);
 }

@@ -5,9 +5,11 @@ import {
   CpuDevice,
   GPT2,
   type GPT2Config,
+  type LanguageModelKind,
   LLaMA,
   type LLaMAConfig,
   loadModel,
+  type ModelKinds,
   readTensors,
   saveModel,
   Transformer,
@@ -40,7 +42,7 @@ async function configOf<M extends GPT2 | LLaMA>(
   const loaded = await loadModel(folder, { device });
   const { config } = loaded;
   loaded.dispose();
-  return { config, fields };
+  return { config: config as M["config"], fields };
 }
 
 Deno.test("loadModel() takes GPT-2's defaults for what is missing", () =>
@@ -52,8 +54,10 @@ Deno.test("loadModel() takes GPT-2's defaults for what is missing", () =>
       assert.deepEqual(config, model.config);
       assert.equal(fields.n_inner, more.intermediateSize ?? null);
       assert.equal(fields.resid_pdrop, more.dropout ?? 0);
-      const bare = await configOf(folder, model, { resid_pdrop: undefined });
-      assert.equal(bare.config.dropout, 0.1);
+      assert.equal(fields.attn_pdrop, more.dropout ?? 0);
+      const missing = { resid_pdrop: undefined, attn_pdrop: undefined };
+      const bare = await configOf(folder, model, missing);
+      assert.deepEqual([bare.config.dropout, bare.config.attentionDropout], [0.1, 0.1]);
       const none = await configOf(folder, model, { resid_pdrop: 0 });
       assert.equal(none.config.dropout, 0);
       model.dispose();
@@ -148,7 +152,8 @@ Deno.test("loadModel() passes over GPT-2's output matrix, which is the embedding
     const embedding = entries.find(({ name }) => name === "transformer.wte.weight")!;
     await writeSafetensors(path, [...entries, { ...embedding, name: "lm_head.weight" }]);
     const loaded = await loadModel(folder, { device });
-    const values = (one: GPT2 | LLaMA) => readTensors([...one.parameters().values()]);
+    const values = (one: ModelKinds[LanguageModelKind]) =>
+      readTensors([...one.parameters().values()]);
     assert.deepEqual(await values(loaded), await values(model));
     model.dispose();
     loaded.dispose();
@@ -201,7 +206,7 @@ Deno.test("loadModel() gives the type asked for, and no translator unless asked 
     const before = device.memory().live;
     await assert.rejects(
       loadModel(join(folder, "translator"), { device }),
-      /expected "model_type" to be "gpt2" or "gpt3" or "llama" but got "transformer"/,
+      /expected "model_type" to be "gpt2" or "gpt3" or "llama" or "modern_gpt" but got "transformer"/,
     );
     assert.equal(device.memory().live, before);
   }));
