@@ -212,7 +212,7 @@ export class LLaMA extends CausalLM<Required<LLaMAConfig>> {
       : new Linear(E, vocabSize, { ...options, ...START });
   }
 
-  /** Token vectors, with what tells positions where the model adds that, (B, T, E). */
+  /** Token embeddings, plus position embeddings where the model has them, (B, T, E). */
   protected embed(ids: Tensor): Tensor {
     return this.model.embed_tokens.forward(ids); // (B, T, E)
   }

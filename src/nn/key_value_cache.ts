@@ -30,7 +30,7 @@ export interface KeyValueCacheOptions {
   readonly headSize: number;
   /** The most positions a sequence may have. */
   readonly contextSize: number;
-  /** Positions that room is made for at a time. Default: 64. */
+  /** Positions allocated at a time. Default: 64. */
   readonly step?: number;
 }
 
@@ -42,7 +42,7 @@ export interface NewPositions {
   readonly positions?: Tensor | undefined;
 }
 
-/** What attention reads: longer than what has been filled, which `keyLength` and `positions` tell. */
+/** What attention reads: longer than the filled part, whose length is in `keyLength` and `positions`. */
 export interface CachedKeys {
   /** (B, capacity, Hkv, D). */
   readonly keys: Tensor;
@@ -101,13 +101,13 @@ export class KeyValueCache implements Disposable {
     return this.#length;
   }
 
-  /** Positions there is room for before it grows. */
+  /** Positions allocated so far. */
   get capacity(): number {
     return this.#capacity;
   }
 
   /**
-   * Makes room for `time` more positions in every row and says where they lie. `lengths` tells how many of them
+   * Makes room for `time` more positions in every row and says where they lie. `lengths` is how many of them
    * belong to each row, where they do not all; the rest is padding on the right. Throws a `RangeError` beyond
    * the context, and an `Error` for more than one token where the rows already differ.
    */
@@ -243,7 +243,7 @@ export class KeyValueCache implements Disposable {
     this.#length = length;
   }
 
-  /** Forgets all positions, and keeps the room for them and what is held. */
+  /** Drops all positions, and keeps the memory and what is held. */
   clear(): void {
     this.#length = 0;
     this.#even();
