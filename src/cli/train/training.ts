@@ -185,7 +185,7 @@ export class Training implements AsyncDisposable {
     this.#unread = [];
     const values = await this.#read(unread);
     for (const [i, step] of unread.entries()) {
-      const outcome = this.#judge(step.plan, values[i]!);
+      const outcome = this.#check(step.plan, values[i]!);
       if (outcome.verdict.action === "stop") {
         this.#failure = await this.#takeBack(step, outcome);
         break;
@@ -235,7 +235,7 @@ export class Training implements AsyncDisposable {
   }
 
   /** Whether the loss is read before the update: where that costs nothing, and where running figures decide. */
-  get #judgesFirst(): boolean {
+  get #checksFirst(): boolean {
     const { device, options: { spike = Infinity, onSpike } } = this.#setup;
     return device.kind === "cpu" || !this.#isTried || (spike < Infinity && onSpike !== "warn");
   }
@@ -249,14 +249,14 @@ export class Training implements AsyncDisposable {
     const { optimizer, scaler } = this;
     const { lr } = plan;
     const parameters = this.model.parameters();
-    const judgesFirst = this.#judgesFirst;
+    const checksFirst = this.#checksFirst;
     using scope = new Scope();
     const losses = await this.#backward(plan, scope, onProgress);
     const { norm, factor } = clipGradNorm(parameters, this.#setup.options.clip, { scaler });
-    if (!judgesFirst) {
+    if (!checksFirst) {
       const isScaled = scaler !== undefined;
-      const gradScale = this.#deviceGuard.judge({ losses, norm, factor, isScaled });
-      optimizer.step({ lr, gradScale, judged: true });
+      const gradScale = this.#deviceGuard.check({ losses, norm, factor, isScaled });
+      optimizer.step({ lr, gradScale, checked: true });
       scaler?.update(factor, this.#deviceGuard.halted);
       optimizer.zeroGrad();
       this.#unread.push({
@@ -266,7 +266,7 @@ export class Training implements AsyncDisposable {
       return undefined;
     }
     const values = await readTensors([norm, ...losses]);
-    const outcome = this.#judge(plan, values);
+    const outcome = this.#check(plan, values);
     if (outcome.verdict.action === "stop") {
       throw await refusal(outcome, parameters);
     }
@@ -304,11 +304,11 @@ export class Training implements AsyncDisposable {
   }
 
   /** What the guard makes of the numbers of the next step: its norm, then its losses. */
-  #judge(plan: StepPlan, [norm, ...losses]: readonly TypedArray[]): StepOutcome {
+  #check(plan: StepPlan, [norm, ...losses]: readonly TypedArray[]): StepOutcome {
     const gradNorm = norm![0]!;
     const loss = losses.reduce((sum, [loss]) => sum + loss!, 0) / losses.length;
     const before = this.guard.state();
-    const verdict = this.guard.judge(loss, gradNorm, this.scaler !== undefined);
+    const verdict = this.guard.check(loss, gradNorm, this.scaler !== undefined);
     if (verdict.action === "stop") this.guard.restore(before);
     return { step: this.#step + 1, plan, loss, gradNorm, verdict };
   }
