@@ -58,7 +58,7 @@ Deno.test("RunFolder.open() refuses a folder in use, until its process is gone, 
     await child.status;
     {
       using taken = await RunFolder.open(path);
-      await assert.rejects(RunFolder.open(taken.path), new RegExp(`process ${Deno.pid}\\)`));
+      await assert.rejects(RunFolder.open(taken.path), new RegExp(`process ${Deno.pid};`));
     }
     (await RunFolder.open(path))[Symbol.dispose]();
   }));
