@@ -122,7 +122,7 @@ Deno.test("a shuffled TokenLoader can be restored to any position, also of an ep
     straight.restore(states.at(-1)!); // the farthest epoch
     await straight.next();
   }
-  straight.reset();
+  straight.seek(0);
   assert.deepEqual(await straight.next(), batches[0]);
 });
 
