@@ -122,7 +122,7 @@ export abstract class CausalLM<C extends CausalLMConfig = CausalLMConfig> extend
 
   /**
    * Scores of the token after the last one, (B, V). With a cache the ids go on from those it has read, and are added
-   * to it; `lengths` tells how many ids of each row count. No gradient flows.
+   * to it; `lengths` is the number of ids of each row that count. No gradient flows.
    */
   nextLogits(ids: Tensor, options?: Pick<ForwardOptions, "cache" | "lengths">): Tensor {
     return noGrad(() =>
@@ -151,7 +151,7 @@ export abstract class CausalLM<C extends CausalLMConfig = CausalLMConfig> extend
   }
 }
 
-/** An observer that is told the paths of a model's modules. */
+/** An observer that gets the paths of a model's modules. */
 export function byName(model: Module, observe: AttentionObserver): Pass["observe"] {
   const names = new Map([...model.modules()].map(([name, module]) => [module, name]));
   return (weights, attention) => observe(weights, names.get(attention)!);

@@ -57,7 +57,7 @@ export class Tensor implements Binding, Disposable {
   declare requiresGrad: boolean;
   /** A name for messages; parameters have their path. */
   name = "";
-  /** What {@linkcode Tensor.backward} added up for this tensor, where it is a leaf that asked for it. */
+  /** What {@linkcode Tensor.backward} added up for this tensor, where it is a leaf with `requiresGrad`. */
   grad: Tensor | null = null;
   /** Makes the tensor that the gradient of this leaf is put into, where it has a place; null while that is taken. */
   gradPlace: (() => Tensor | null) | null = null;
@@ -210,9 +210,9 @@ export class Tensor implements Binding, Disposable {
   }
 
   /**
-   * Adds to the `grad` of every leaf that asked for it the gradient of this tensor with respect to the
-   * leaf, times `seed` (1 where it is left out; then this must be a single number). What only the
-   * backward pass needed is freed on the way. Throws when no gradient flows here.
+   * Adds to the `grad` of every leaf with `requiresGrad` the gradient of this tensor with respect to the
+   * leaf, times `seed` (1 where it is left out; then this must be a single number). Tensors that only
+   * the backward pass needed are freed on the way. Throws when no gradient flows here.
    */
   backward(seed?: Tensor | number): void {
     if (!this.node) {
