@@ -3,7 +3,13 @@
  *
  * @module
  */
-import { type GpuTarget, type Kernel, kernel, MAX_ITERATIONS } from "../../src/device/kernel.ts";
+import {
+  type GpuProgram,
+  type GpuTarget,
+  type Kernel,
+  kernel,
+  MAX_ITERATIONS,
+} from "../../src/device/kernel.ts";
 import shared from "./matmul.wgsl" with { type: "text" };
 import direct from "./matmul_direct.wgsl" with { type: "text" };
 import large from "./matmul_large.wgsl" with { type: "text" };
@@ -114,6 +120,56 @@ function isVector(p: MatmulParams): boolean {
     (!p.transposeA || m % 4 === 0);
 }
 
+/** The parameters of kernels that multiply. */
+// deno-fmt-ignore
+export const MATMUL_PARAMS = {
+  m: "u32", n: "u32", k: "u32", lda: "u32", ldb: "u32", ldc: "u32",
+  aOffset: "u32", bOffset: "u32", cOffset: "u32", batches: "u32", inner: "u32",
+  aOuter: "u32", aInner: "u32", bOuter: "u32", bInner: "u32", cOuter: "u32", cInner: "u32",
+  transposeA: "u32", transposeB: "u32", alpha: "f32", beta: "f32",
+} as const;
+
+/** The launch of a program for a product. */
+export function matmulProgram(
+  params: MatmulParams,
+  target: GpuTarget,
+  variant: MatmulVariant,
+): GpuProgram & { readonly constants: Record<string, number | boolean> } {
+  const { m, n, batches, transposeA, transposeB } = params;
+  // On software adapters, where workgroups and barriers are expensive, an invocation takes all of k; else lanes go as B lies.
+  const columnLanes = target.software ? 64 : transposeB ? 2 : 16;
+  const tile = variant === "matrix" ? matrixTile(params, target) : undefined;
+  const [rows, columns] = {
+    matrix: [tile?.rows ?? 1, tile?.columns ?? 1],
+    large: [128, 128],
+    tiled: [64, 64],
+    direct: [32, 32],
+    subgroup: [32, 128],
+    vector: [1, 4 * columnLanes],
+  }[variant];
+  const constants: Record<string, number | boolean> = {
+    TRANSPOSE_A: transposeA !== 0,
+    TRANSPOSE_B: transposeB !== 0,
+  };
+  if (variant === "vector") {
+    Object.assign(constants, { COLUMN_LANES: columnLanes, K_LANES: 64 / columnLanes });
+  } else if (variant === "matrix") Object.assign(constants, tile?.constants);
+  else if (variant === "large") {
+    constants.PADDING = Number(target.maxWorkgroupBytes >= 2 * 16 * 33 * 16);
+  }
+  return {
+    wgsl: PROGRAMS[variant],
+    vec4: isVector(params) && "*",
+    constants,
+    workgroups: variant === "subgroup"
+      ? [Math.ceil(m / rows!), Math.ceil(n / columns!), batches]
+      : [Math.ceil(n / columns!), Math.ceil(m / rows!), batches],
+    flops: 2 * m * n * params.k * batches,
+    // Steps of 4, and 160 stores at most. The tiled program takes steps of 16, in 2 nested loops.
+    iterations: Math.ceil(params.k / 4) + 160,
+  };
+}
+
 /**
  * c = alpha op(a) op(b) [+ beta c] [+ bias], for `batches` matrices.
  *
@@ -128,49 +184,8 @@ export const matmul: Kernel<MatmulParams> = kernel<MatmulParams>({
     c: { update: "*" },
     bias: { read: "n", optional: true },
   },
-  // deno-fmt-ignore
-  params: {
-    m: "u32", n: "u32", k: "u32", lda: "u32", ldb: "u32", ldc: "u32",
-    aOffset: "u32", bOffset: "u32", cOffset: "u32", batches: "u32", inner: "u32",
-    aOuter: "u32", aInner: "u32", bOuter: "u32", bInner: "u32", cOuter: "u32", cInner: "u32",
-    transposeA: "u32", transposeB: "u32", alpha: "f32", beta: "f32",
-  },
-  gpu(params, target) {
-    const { m, n, batches, transposeA, transposeB } = params;
-    const variant = matmulVariant(params, target);
-    // On software adapters, where workgroups and barriers are expensive, an invocation takes all of k; else lanes go as B lies.
-    const columnLanes = target.software ? 64 : transposeB ? 2 : 16;
-    const tile = variant === "matrix" ? matrixTile(params, target) : undefined;
-    const [rows, columns] = {
-      matrix: [tile?.rows ?? 1, tile?.columns ?? 1],
-      large: [128, 128],
-      tiled: [64, 64],
-      direct: [32, 32],
-      subgroup: [32, 128],
-      vector: [1, 4 * columnLanes],
-    }[variant];
-    const constants: Record<string, number | boolean> = {
-      TRANSPOSE_A: transposeA !== 0,
-      TRANSPOSE_B: transposeB !== 0,
-    };
-    if (variant === "vector") {
-      Object.assign(constants, { COLUMN_LANES: columnLanes, K_LANES: 64 / columnLanes });
-    } else if (variant === "matrix") Object.assign(constants, tile?.constants);
-    else if (variant === "large") {
-      constants.PADDING = Number(target.maxWorkgroupBytes >= 2 * 16 * 33 * 16);
-    }
-    return {
-      wgsl: PROGRAMS[variant],
-      vec4: isVector(params) && "*",
-      constants,
-      workgroups: variant === "subgroup"
-        ? [Math.ceil(m / rows!), Math.ceil(n / columns!), batches]
-        : [Math.ceil(n / columns!), Math.ceil(m / rows!), batches],
-      flops: 2 * m * n * params.k * batches,
-      // Steps of 4, and 160 stores at most. The tiled program takes steps of 16, in 2 nested loops.
-      iterations: Math.ceil(params.k / 4) + 160,
-    };
-  },
+  params: MATMUL_PARAMS,
+  gpu: (params, target) => matmulProgram(params, target, matmulVariant(params, target)),
   cpu({ a, b, c, bias }, p) {
     const { m, n, k, lda, ldb, ldc, alpha, beta } = p;
     const [aRow, aColumn] = p.transposeA ? [1, lda] : [lda, 1];

@@ -11,7 +11,15 @@ import type { Tensor } from "../tensor/tensor.ts";
 /** Parameters by name. */
 export type StateDict = ReadonlyMap<string, Tensor>;
 
-const FILE_TYPES = { f32: "F32", f16: "F16", i32: "I32", u32: "U32" } as const;
+/** A quantised tensor is written as the float32 that it gives. */
+const FILE_TYPES = {
+  f32: "F32",
+  f16: "F16",
+  i32: "I32",
+  u32: "U32",
+  q8_0: "F32",
+  q4_0: "F32",
+} as const;
 
 /** Tensors as a safetensors file takes them: each is read from its device when it is written. */
 export function tensorEntries(tensors: StateDict, prefix = ""): TensorEntry[] {

@@ -100,7 +100,7 @@ function checkTensors(
 ): Map<string, Shape> {
   if (config.numHiddenLayers > files.tensors.size) {
     throw new FileFormatError(
-      `holds ${files.tensors.size} tensors, too few for the ${config.numHiddenLayers} layers of its configuration`,
+      `holds ${files.tensors.size} tensors, too few for the ${config.numHiddenLayers} layers of its "numHiddenLayers"`,
       { file: files.name },
     );
   }
