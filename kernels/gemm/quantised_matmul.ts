@@ -30,8 +30,8 @@ function quantisedMatmul(type: QuantisedType): Kernel<MatmulParams> {
     name: `matmul_${type}`,
     bindings: {
       a: { read: "*" },
-      codes: { read: (p) => `${storedSize(p) / codesPerWord}`, dtype: "u32" },
-      scales: { read: (p) => `${Math.ceil(storedSize(p) / BLOCK / 2)}`, dtype: "u32" },
+      codes: { read: "* 1", dtype: "u32" }, // not in fours where `*` is
+      scales: { read: "* 1", dtype: "u32" },
       c: { update: "*" },
       bias: { read: "n", optional: true },
     },
@@ -43,7 +43,7 @@ function quantisedMatmul(type: QuantisedType): Kernel<MatmulParams> {
     },
     cpu({ a, codes, scales, c, bias }, p) {
       const read = quantisedReader(type, codes, scales);
-      const b = Float32Array.from({ length: storedSize(p) }, (_, i) => read(i));
+      const b = Float32Array.from({ length: codes.length * codesPerWord }, (_, i) => read(i));
       matmul.cpu({ a, b, c, bias }, p);
     },
     simd(job) {
@@ -61,11 +61,6 @@ export const quantisedMatmuls: Readonly<Record<QuantisedType, Kernel<MatmulParam
   q8_0: quantisedMatmul("q8_0"),
   q4_0: quantisedMatmul("q4_0"),
 };
-
-/** Numbers of b as it is stored. */
-function storedSize({ n, k, ldb, transposeB }: MatmulParams): number {
-  return (transposeB ? n : k) * ldb;
-}
 
 /**
  * A few rows: they are rounded to integers of 16 bits with a scale for each block, and multiplied with the codes as

@@ -15,13 +15,13 @@ import {
   crossEntropyScale,
 } from "../../kernels/rows/cross_entropy.ts";
 import type { Device } from "../device/device.ts";
-import { BYTES } from "../device/dtype.ts";
+import { BYTES, isQuantised } from "../device/dtype.ts";
 import { constant } from "../tensor/create.ts";
 import { formatShape, sameShape } from "../tensor/shape.ts";
 import { scoped } from "../tensor/scope.ts";
 import { needsGrad, noGrad, record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
-import { checkFloat, checkIds, sameDevice, sameDType } from "./check.ts";
+import { checkFloat, checkIds, checkMultiplied, sameDevice, sameDType } from "./check.ts";
 import { softplus } from "./activations.ts";
 import {
   add,
@@ -146,8 +146,8 @@ export function linearCrossEntropy(
   const op = "linearCrossEntropy";
   const { bias } = options;
   const device = sameDevice(op, hidden, weight, targets, bias);
-  checkFloat(op, hidden, weight);
-  sameDType(op, hidden, weight, bias);
+  checkMultiplied(op, hidden, weight);
+  sameDType(op, hidden, bias);
   const rows = checkTargets(op, hidden, targets);
   const width = hidden.shape.at(-1)!;
   if (weight.shape.length !== 2 || weight.shape[1] !== width) {
@@ -165,7 +165,7 @@ export function linearCrossEntropy(
   const params = crossEntropyParams(op, rows, classes, options);
   const chunk = chunkRows(device, rows, classes, options.chunkRows);
   const pads = device.kind === "webgpu" && classes % 4 > 0 && weight.bytes % 4 === 0 &&
-    params.smoothing === 0;
+    params.smoothing === 0 && !isQuantised(weight.dtype);
   const head = pads ? paddedHead({ weight, bias }) : { weight, bias, classes };
 
   const scale = Tensor.empty(device, [1]);

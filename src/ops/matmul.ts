@@ -11,8 +11,10 @@ import {
   matmulParams,
   type PartialMatmulParams,
 } from "../../kernels/gemm/params.ts";
+import { quantisedMatmuls } from "../../kernels/gemm/quantised_matmul.ts";
 import type { Binding } from "../device/device.ts";
-import { BYTES } from "../device/dtype.ts";
+import { BYTES, isQuantised } from "../device/dtype.ts";
+import type { Kernel } from "../device/kernel.ts";
 import { DeviceError } from "../device/errors.ts";
 import {
   broadcastShapes,
@@ -24,8 +26,8 @@ import {
 } from "../tensor/shape.ts";
 import { record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
-import { checkFloat, sameDevice, sameDType } from "./check.ts";
-import { placeFor, sumColumns, sumTo } from "./launch.ts";
+import { checkMultiplied, sameDevice, sameDType } from "./check.ts";
+import { placeFor, planesOf, sumColumns, sumTo } from "./launch.ts";
 import { reshape } from "./shape.ts";
 
 /** Options of {@linkcode matmul}. */
@@ -40,6 +42,8 @@ export interface MatmulOptions {
  * `op(a) op(b)`: (..., M, K) times (..., K, N) gives (..., M, N); the axes before the last two broadcast.
  * A transposed operand is stored as (..., K, M) or (..., N, K). A tensor of one axis is a row on the left
  * and a column on the right, and that axis is left out of the result.
+ *
+ * `b` may be quantised (`q8_0`, `q4_0`); no gradient flows into it then.
  *
  * Throws a `TypeError` when the inner lengths differ, or device or dtype.
  *
@@ -57,8 +61,7 @@ export interface MatmulOptions {
 export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tensor {
   const { transposeA = false, transposeB = false } = options;
   sameDevice("matmul", a, b);
-  checkFloat("matmul", a, b);
-  sameDType("matmul", a, b);
+  checkMultiplied("matmul", a, b);
   if (a.shape.length === 0 || b.shape.length === 0) {
     throw new TypeError(`matmul: expected at least one axis but got ${shapes(a, b, false, false)}`);
   }
@@ -133,7 +136,8 @@ export interface LinearCall {
 
 /**
  * `x weight^T + bias`, and `residual` where it is given: x (..., inputs), weight (outputs, inputs), bias
- * (outputs) gives (..., outputs), in one kernel. Throws a `TypeError` when the shapes do not fit.
+ * (outputs) gives (..., outputs), in one kernel. The weight may be quantised; no gradient flows into it then. Throws a
+ * `TypeError` when the shapes do not fit.
  */
 export function linear(
   x: Tensor,
@@ -142,8 +146,8 @@ export function linear(
   { residual }: LinearCall = {},
 ): Tensor {
   const device = sameDevice("linear", x, weight, bias, residual);
-  checkFloat("linear", x, weight);
-  sameDType("linear", x, weight, residual);
+  checkMultiplied("linear", x, weight);
+  sameDType("linear", x, residual);
   const k = x.shape.at(-1);
   const [n, inputs] = weight.shape as [number, number];
   if (weight.shape.length !== 2 || k !== inputs) {
@@ -196,7 +200,7 @@ export function linear(
 interface Operands {
   /** (m, k), or (k, m) with `transposeA`. */
   readonly a: Binding;
-  /** (k, n), or (n, k) with `transposeB`. */
+  /** (k, n), or (n, k) with `transposeB`; may be quantised. */
   readonly b: Binding;
   /** (m, n) */
   readonly c: Binding;
@@ -320,25 +324,24 @@ function cut(operands: Operands, params: MatmulParams): void {
   const tooLong = (["c", "a", "b"] as const).find((name) => !fits(name));
   const tooDeep = device.kind === "webgpu" && k > MAX_K;
   if (!tooLong && !tooDeep) {
-    const { a, b, c, bias } = operands;
-    const bindings = {
-      a: narrow(a, params.aOffset, spans.a),
-      b: narrow(b, params.bOffset, spans.b),
-      c: narrow(c, params.cOffset, spans.c),
-    };
+    const { bias } = operands;
+    const a = narrow(operands.a, params.aOffset, spans.a);
+    const b = narrow(operands.b, params.bOffset, spans.b);
+    const c = narrow(operands.c, params.cOffset, spans.c);
     launchWhole(
+      isQuantised(operands.b.dtype) ? quantisedMatmuls[operands.b.dtype] : matmulKernel,
       {
-        a: bindings.a.binding,
-        b: bindings.b.binding,
-        c: bindings.c.binding,
+        a: a.binding,
+        ...isQuantised(operands.b.dtype) ? planesOf(operands.b, b.binding) : { b: b.binding },
+        c: c.binding,
         // The first half of a product that is cut along n has the first of the bias.
         bias: bias && { buffer: bias.buffer, dtype: bias.dtype, offset: bias.offset, size: n },
       },
       {
         ...params,
-        aOffset: bindings.a.first,
-        bOffset: bindings.b.first,
-        cOffset: bindings.c.first,
+        aOffset: a.first,
+        bOffset: b.first,
+        cOffset: c.first,
       },
     );
     return;
@@ -389,15 +392,19 @@ function cut(operands: Operands, params: MatmulParams): void {
 }
 
 /** Launches a product that the device can bind: in one launch, or in parts along k and their sum. */
-function launchWhole(operands: Operands, params: MatmulParams): void {
-  const { a, b, c, bias } = operands;
+function launchWhole(
+  kernel: Kernel<MatmulParams>,
+  { bias, ...matrices }: Record<string, Binding | undefined> & Pick<Operands, "c" | "bias">,
+  params: MatmulParams,
+): void {
+  const { c } = matrices;
   const { device } = c.buffer;
   const { m, n, beta, lda, ldb, transposeA, transposeB } = params;
   const parts = params.ldc === n && c.size === m * n
     ? matmulSplits(params, device.minWorkgroups)
     : 1;
   if (parts === 1) {
-    device.launch(matmulKernel, { a, b, c, bias }, params);
+    device.launch(kernel, { ...matrices, bias }, params);
     return;
   }
   const k = params.k / parts;
@@ -406,7 +413,7 @@ function launchWhole(operands: Operands, params: MatmulParams): void {
     () => `matmul: ${parts} parts of ${m} x ${n}`,
   );
   const partials: Binding = { buffer, dtype: "f32", offset: 0, size: parts * m * n };
-  device.launch(matmulKernel, { a, b, c: partials }, {
+  device.launch(kernel, { ...matrices, c: partials }, {
     ...params,
     k,
     beta: 0,
@@ -456,6 +463,9 @@ function span(
     (rows - 1) * ld + columns;
 }
 
+/** Quantised numbers after which both codes and scales have come by a multiple of 256 bytes. */
+const QUANTISED_STEP = 4096;
+
 /** The part of a binding that a launch touches, from an aligned byte on; all of it where it is short enough. */
 function narrow(
   operand: Binding,
@@ -465,7 +475,7 @@ function narrow(
   const { device } = operand.buffer;
   const { buffer, dtype, offset, size } = operand;
   if (size * BYTES[dtype] <= device.maxBindingBytes) return { binding: operand, first };
-  const step = device.bindingAlignment / BYTES[dtype];
+  const step = isQuantised(dtype) ? QUANTISED_STEP : device.bindingAlignment / BYTES[dtype];
   const from = Math.floor(first / step) * step;
   return {
     binding: { buffer, dtype, offset: offset + from, size: first - from + length },
