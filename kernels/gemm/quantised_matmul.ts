@@ -49,8 +49,10 @@ function quantisedMatmul(type: QuantisedType): Kernel<MatmulParams> {
     simd(job) {
       const { batches, transposeA, transposeB, beta, m } = job.params;
       if (batches !== 1 || (beta !== 0 && beta !== 1)) return false;
-      if (transposeB && !transposeA && m <= FEW_ROWS) multiplyCodes(job, type);
-      else multiplyUnpacked(job, type);
+      if (!transposeB || transposeA) multiplyUnpacked(job, type);
+      else if (m <= FEW_ROWS) multiplyFew(job, type);
+      else if (job.blas) multiplyUnpacked(job, type);
+      else multiplyMany(job, type);
       return true;
     },
   });
@@ -66,7 +68,7 @@ export const quantisedMatmuls: Readonly<Record<QuantisedType, Kernel<MatmulParam
  * A few rows: they are rounded to integers of 16 bits with a scale for each block, and multiplied with the codes as
  * integers, so each code is read once and no floats are made of them.
  */
-function multiplyCodes(job: SimdJob<MatmulParams>, type: QuantisedType): void {
+function multiplyFew(job: SimdJob<MatmulParams>, type: QuantisedType): void {
   const { at, params, threads } = job;
   const { m, n, k, lda, ldc, alpha, beta, aOffset, bOffset, cOffset } = params;
   const blocks = k / BLOCK;
@@ -85,7 +87,25 @@ function multiplyCodes(job: SimdJob<MatmulParams>, type: QuantisedType): void {
     at.c! + 4 * cOffset, ldc, beta, at.bias ?? 0);
 }
 
-/** Many rows, or a gradient: some rows of b at a time become floats, which `sgemm` multiplies with. */
+/** Many rows: they are rounded to integers of 7 bits with a scale for each block. */
+function multiplyMany(job: SimdJob<MatmulParams>, type: QuantisedType): void {
+  const { at, params, threads } = job;
+  const { m, n, k, lda, ldc, alpha, beta, aOffset, bOffset, cOffset } = params;
+  const blocks = k / BLOCK;
+  const x = job.scratch(m * k), scales = job.scratch(4 * m * blocks);
+  const perThread = Math.max(64, Math.ceil(m * blocks / (4 * threads)));
+  // deno-fmt-ignore
+  job.run("rows_to_i7", m * blocks, perThread, at.a! + 4 * aOffset, lda, blocks, x, scales);
+  const eights = Math.ceil(n / 8);
+  const least = Math.ceil(MIN_WORK / (8 * m * k));
+  const codeBytes = type === "q8_0" ? bOffset : bOffset / 2;
+  // deno-fmt-ignore
+  job.run("multiply_many", eights, Math.max(least, Math.ceil(eights / (8 * threads))), m, n, blocks,
+    Number(type === "q4_0"), alpha, x, scales, at.codes! + codeBytes, at.scales! + bOffset / BLOCK * 2,
+    at.c! + 4 * cOffset, ldc, beta, at.bias ?? 0);
+}
+
+/** A gradient, or many rows with BLAS: some rows of b at a time become floats, which `sgemm` multiplies with. */
 function multiplyUnpacked(job: SimdJob<MatmulParams>, type: QuantisedType): void {
   const { at, params } = job;
   const { n, k, ldb, transposeA, transposeB, lda, bOffset } = params;

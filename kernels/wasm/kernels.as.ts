@@ -14,6 +14,7 @@ export {
   unpack_q4_0,
   unpack_q8_0,
 } from "./quantised.as";
+export { multiply_many, rows_to_i7 } from "./quantised_gemm.as";
 export { rotary } from "./rotary.as";
 export {
   clip_factor,

@@ -62,6 +62,8 @@ function max4(x: v128): f32 {
 }
 
 /** The product of 32 codes of 8 bits with 32 of 16 bits, spread over four lanes. */
+// @ts-ignore: decorator
+@inline
 function dot8(w: usize, x: usize): v128 {
   const a = i32x4.dot_i16x8_s(v128.load8x8_s(w), v128.load(x));
   const b = i32x4.dot_i16x8_s(v128.load8x8_s(w, 8), v128.load(x, 16));
@@ -71,6 +73,8 @@ function dot8(w: usize, x: usize): v128 {
 }
 
 /** The same of codes of 4 bits, which are 8 too large. */
+// @ts-ignore: decorator
+@inline
 function dot4(w: usize, x: usize): v128 {
   const pairs = v128.load(w), mask = i8x16.splat(15);
   const low = v128.and(pairs, mask), high = v128.and(i16x8.shr_u(pairs, 4), mask);
@@ -217,6 +221,8 @@ export function multiply_q4_0(
 }
 
 /** Stores 8 codes of 16 bits as floats. */
+// @ts-ignore: decorator
+@inline
 function unpack8(codes: v128, scale: v128, y: usize): void {
   v128.store(y, f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(codes)), scale));
   v128.store(y, f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(codes)), scale), 16);
