@@ -55,9 +55,11 @@ for (const dtype of TYPES) {
       const residual = tensor(numbers(rows * outputs, 6), { device, shape: [rows, outputs] });
       const expected = await linear(x, plain, bias, { residual }).data();
       const found = await linear(x, quantised, bias, { residual }).data();
-      assertClose(found, expected, 2e-4, `${rows} x ${inputs} x ${outputs}`);
+      // The CPU rounds many rows to 7 bits a number, as llama.cpp does to 8; nothing else does.
+      const tolerance = device.kind === "cpu" && rows > 16 ? 0.02 : 2e-4;
+      assertClose(found, expected, tolerance, `${rows} x ${inputs} x ${outputs}`);
       const product = await matmul(x, quantised, { transposeB: true }).data();
-      assertClose(product, await matmul(x, plain, { transposeB: true }).data(), 2e-4);
+      assertClose(product, await matmul(x, plain, { transposeB: true }).data(), tolerance);
     }
   });
 

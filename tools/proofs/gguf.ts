@@ -29,9 +29,9 @@ import {
   type GgmlType,
   type WritableGgmlType,
 } from "../../src/io/ggml_blocks.ts";
+import { installLlamaCpp, LLAMACPP, LLAMACPP_FLAGS } from "./gguf/install.ts";
 
-const VERSION = "3.22.1";
-const PACKAGES = new URL("../../.llamacpp/", import.meta.url).pathname;
+/** The folder of this proof's programs. */
 const OWN = new URL("./gguf/", import.meta.url).pathname;
 const LENGTH = 32;
 const PROMPT = Array.from({ length: 16 }, (_, i) => 20 + i * 7);
@@ -46,7 +46,7 @@ const device = CpuDevice.open({ threads: 1 });
 const folder = await Deno.makeTempDir({ prefix: "dinograd" });
 let failures = 0;
 try {
-  await install();
+  await installLlamaCpp();
   checkBlocks();
   await checkForeignModel();
   for (const [name, model, tokenizer] of models()) await checkOwnModel(name, model, tokenizer);
@@ -68,19 +68,10 @@ async function run(command: string, args: string[], cwd?: string): Promise<strin
   return new TextDecoder().decode(stdout);
 }
 
-async function install(): Promise<void> {
-  await Deno.mkdir(PACKAGES, { recursive: true });
-  await Deno.writeTextFile(`${PACKAGES}package.json`, `{ "private": true, "type": "module" }`);
-  const isThere = (await Array.fromAsync(Deno.readDir(PACKAGES)))
-    .some(({ name }) => name === "node_modules");
-  if (isThere) return;
-  await run("npm", ["install", "--ignore-scripts", `node-llama-cpp@${VERSION}`], PACKAGES);
-}
-
 /** Calls ggml's functions on 100,000 numbers of all magnitudes. */
 function checkBlocks(): void {
   const library = join(
-    PACKAGES,
+    LLAMACPP,
     "node_modules/@node-llama-cpp/linux-x64/bins/linux-x64/libggml-base.so",
   );
   let state = 1;
@@ -226,8 +217,8 @@ async function greedy(path: string): Promise<number[]> {
 async function llamaCpp(path: string): Promise<{ ids: number[]; texts: number[][] }> {
   const request = JSON.stringify({ model: path, ids: PROMPT, length: LENGTH, texts: TEXTS });
   const out = await run(Deno.execPath(), [
-    ...["run", "-A", "--no-config", "--node-modules-dir=manual", `${OWN}llamacpp.mjs`],
-    ...[PACKAGES, request],
-  ], PACKAGES);
+    ...["run", ...LLAMACPP_FLAGS, `${OWN}llamacpp.mjs`],
+    ...[LLAMACPP, request],
+  ], LLAMACPP);
   return JSON.parse(out.trim().split("\n").at(-1)!);
 }

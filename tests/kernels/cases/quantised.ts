@@ -34,7 +34,9 @@ function product(type: QuantisedType, options: PartialMatmulParams): Case {
     name: `${m} x ${k} x ${n}${transposeB ? "" : ", as for gradients"}`,
     bindings: { a, codes, scales, c, bias },
     params,
-    tolerance: 5e-5 * Math.sqrt(k),
+    // SIMD rounds many rows to 7 bits.
+    tolerance: (m > 16 && transposeB && !transposeA ? 1e-2 : 5e-5) * Math.sqrt(k),
+    exactTolerance: 5e-5 * Math.sqrt(k),
     exact: () => ({
       c: Float64Array.from({ length: m * n }, (_, index) => {
         const i = Math.floor(index / n), j = index % n;
