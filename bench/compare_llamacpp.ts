@@ -7,7 +7,14 @@
  *
  * `deno run -A bench/compare_llamacpp.ts`, where types may be named: `q8_0 q4_0`.
  */
-import { CpuDevice, LLaMA, RandomState, saveGguf } from "../mod.ts";
+import {
+  CpuDevice,
+  LLaMA,
+  type PretrainedTokenizer,
+  RandomState,
+  saveGguf,
+  tokenizerFromJson,
+} from "../mod.ts";
 import { installLlamaCpp, LLAMACPP, LLAMACPP_FLAGS } from "../tools/proofs/gguf/install.ts";
 import { type Contender, formatTable, inTurns, startAll } from "./peers/contender.ts";
 import { GGUF_TYPES, type GgufWork, LLAMA_134M, PREFILL, TOKENS } from "./peers/llama_134m.ts";
@@ -44,7 +51,25 @@ try {
 async function writeModels(): Promise<void> {
   using device = CpuDevice.open({ threads: 2 });
   using model = new LLaMA(LLAMA_134M, { device, random: new RandomState(1) });
-  for (const dtype of wanted) await saveGguf(`${folder}/${dtype}.gguf`, model, { dtype });
+  const tokenizer = placeholders(model.config.vocabSize);
+  for (const dtype of wanted) {
+    await saveGguf(`${folder}/${dtype}.gguf`, model, { dtype, tokenizer });
+  }
+}
+
+/** A vocabulary of so many made-up tokens, without which llama.cpp does not evaluate. */
+function placeholders(size: number): PretrainedTokenizer {
+  const byte = (i: number) => `<0x${i.toString(16).toUpperCase().padStart(2, "0")}>`;
+  const tokens = ["<unk>", "<s>", "</s>", ...Array.from({ length: 256 }, (_, i) => byte(i))];
+  while (tokens.length < size) tokens.push(`t${tokens.length}`);
+  return tokenizerFromJson({
+    added_tokens: tokens.slice(0, 3).map((content, id) => ({ id, content, special: true })),
+    normalizer: { type: "Replace", pattern: { String: " " }, content: "▁" },
+    model: {
+      ...{ type: "BPE", byte_fallback: true, merges: [] },
+      vocab: Object.fromEntries(tokens.map((token, id) => [token, id])),
+    },
+  });
 }
 
 async function compare(work: GgufWork): Promise<void> {

@@ -3,10 +3,9 @@
  *
  * @module
  */
-import { dequantised, quantisedBytes } from "./quantised.ts";
+import { dequantised, quantisedBytes, type QuantisedType } from "./quantised.ts";
 
-/** Types of matrices that are only multiplied with: 32 numbers of 8 or 4 bits share a scale, as in llama.cpp's files. */
-export type QuantisedType = "q8_0" | "q4_0";
+export type { QuantisedType };
 
 /** The type of a tensor's elements. `f16` exists where the device has it. */
 export type DType = "f32" | "f16" | "i32" | "u32" | QuantisedType;

@@ -5,7 +5,9 @@
  * @module
  */
 import { BLOCK, decodeGgml, GGML_TYPES } from "../io/ggml_blocks.ts";
-import type { QuantisedType } from "./dtype.ts";
+
+/** Types of matrices that are only multiplied with: 32 numbers of 8 or 4 bits share a scale, as in llama.cpp's files. */
+export type QuantisedType = "q8_0" | "q4_0";
 
 /** The names of the types in GGUF files. */
 const STORED = { q8_0: "Q8_0", q4_0: "Q4_0" } as const;
