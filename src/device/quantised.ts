@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { BLOCK, decodeGgml, GGML_TYPES } from "../io/ggml_blocks.ts";
+import { BLOCK, decodeGgml, encodeGgml, GGML_TYPES } from "../io/ggml_blocks.ts";
 
 /** Types of matrices that are only multiplied with: 32 numbers of 8 or 4 bits share a scale, as in llama.cpp's files. */
 export type QuantisedType = "q8_0" | "q4_0";
@@ -40,8 +40,12 @@ export function quantisedBytes(dtype: QuantisedType, size: number): number {
   return 4 * (scaleStart + scaleWords);
 }
 
-/** What goes into memory for the blocks of a file. */
-export function fromBlocks(dtype: QuantisedType, blocks: Uint8Array): Uint8Array {
+/** What goes into memory for these numbers; numbers that were quantised once give the same codes again. */
+export function quantised(dtype: QuantisedType, values: Float32Array): Uint8Array {
+  return fromBlocks(dtype, encodeGgml(STORED[dtype], values));
+}
+
+function fromBlocks(dtype: QuantisedType, blocks: Uint8Array): Uint8Array {
   const { bytes, elements } = GGML_TYPES[STORED[dtype]];
   const size = blocks.length / bytes * elements;
   const memory = new Uint8Array(quantisedBytes(dtype, size));
@@ -55,8 +59,7 @@ export function fromBlocks(dtype: QuantisedType, blocks: Uint8Array): Uint8Array
   return memory;
 }
 
-/** The blocks of a file for what is in memory. */
-export function toBlocks(dtype: QuantisedType, memory: Uint8Array, size: number): Uint8Array {
+function toBlocks(dtype: QuantisedType, memory: Uint8Array, size: number): Uint8Array {
   const { bytes, elements } = GGML_TYPES[STORED[dtype]];
   const blocks = new Uint8Array(size / elements * bytes);
   const scales = 4 * quantisedLayout(dtype, size).scaleStart;

@@ -4,13 +4,10 @@
  * @module
  */
 import type { QuantisedType } from "../device/dtype.ts";
-import { fromBlocks } from "../device/quantised.ts";
-import { encodeGgml } from "../io/ggml_blocks.ts";
-import type { Device } from "../device/device.ts";
-import type { Shape } from "../tensor/shape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { Embedding, Linear } from "./layers.ts";
 import { type Module, replaceParameters } from "./module.ts";
+import { assignFloats } from "./state_dict.ts";
 
 /** Options of {@linkcode quantize}. */
 export interface QuantizeOptions {
@@ -48,15 +45,12 @@ export async function quantize<M extends Module>(
   await replaceParameters(model, async (parameter, name) => {
     const wanted = matrices.has(parameter) && (options?.include?.(name) ?? true);
     if (!wanted || parameter.dtype === dtype) return undefined;
-    const values = new Float32Array(await parameter.data());
-    const { device, shape } = parameter;
-    return quantisedTensor(device, shape, dtype, values);
+    const quantised = Tensor.empty(parameter.device, parameter.shape, dtype);
+    assignFloats(quantised, await parameter.data());
+    return quantised;
   });
   return model;
 }
-
-/** The types of blocks in files. */
-const BLOCKS = { q8_0: "Q8_0", q4_0: "Q4_0" } as const;
 
 /** The weights of a model that are only multiplied with or looked up. */
 export function quantisable(model: Module): ReadonlySet<Tensor> {
@@ -71,17 +65,4 @@ export function quantisable(model: Module): ReadonlySet<Tensor> {
     if (isWanted && weight.shape[1]! % 32 === 0) found.add(weight);
   }
   return found;
-}
-
-/** A quantised tensor of numbers. */
-export function quantisedTensor(
-  device: Device,
-  shape: Shape,
-  dtype: QuantisedType,
-  values: Float32Array,
-): Tensor {
-  const tensor = Tensor.empty(device, shape, dtype);
-  if (tensor.size === 0) return tensor;
-  device.write(tensor.buffer, fromBlocks(dtype, encodeGgml(BLOCKS[dtype], values)));
-  return tensor;
 }

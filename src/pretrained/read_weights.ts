@@ -9,7 +9,7 @@ import type { ParameterOptions } from "../nn/init.ts";
 import { defaultDevice } from "../device/default.ts";
 import type { QuantisedType } from "../device/dtype.ts";
 import { replaceParameters } from "../nn/module.ts";
-import { quantisable, quantisedTensor } from "../nn/quantize.ts";
+import { quantisable } from "../nn/quantize.ts";
 import { assignFloats, checkStateDict } from "../nn/state_dict.ts";
 import type { Shape } from "../tensor/shape.ts";
 import { Tensor } from "../tensor/tensor.ts";
@@ -96,12 +96,10 @@ export async function readWeights(
         ? withMeanRows(values, parameter.shape[1]!, parameter.size)
         : values;
       const type = matrices.has(parameter) ? quantisedTypeOf(name) : undefined;
-      const { shape } = parameter;
-      let made: Tensor | undefined;
-      // Numbers that were quantised once give the same codes again.
-      if (type) made = quantisedTensor(device, shape, type, all);
-      else if (isQuantised) made = Tensor.empty(device, shape, parameter.dtype);
-      if (!type) assignFloats(made ?? parameter, all);
+      const made = isQuantised
+        ? Tensor.empty(device, parameter.shape, type ?? parameter.dtype)
+        : undefined;
+      assignFloats(made ?? parameter, all);
       unsent += all.byteLength;
       if (unsent < WRITES_UNSENT) return made;
       await device.synchronize();

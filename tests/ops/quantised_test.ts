@@ -5,7 +5,8 @@ import type { QuantisedType } from "../../src/device/dtype.ts";
 import { GPT2 } from "../../src/models/gpt2.ts";
 import { LLaMA } from "../../src/models/llama.ts";
 import { Linear } from "../../src/nn/layers.ts";
-import { quantisedTensor, quantize } from "../../src/nn/quantize.ts";
+import { quantize } from "../../src/nn/quantize.ts";
+import { assignFloats } from "../../src/nn/state_dict.ts";
 import { embedding } from "../../src/ops/index.ts";
 import { linearCrossEntropy } from "../../src/ops/loss.ts";
 import { linear, matmul } from "../../src/ops/matmul.ts";
@@ -14,7 +15,7 @@ import { assign, tensor } from "../../src/tensor/create.ts";
 import { RandomState } from "../../src/tensor/random.ts";
 import { Scope } from "../../src/tensor/scope.ts";
 import { noGrad } from "../../src/tensor/tape.ts";
-import type { Tensor } from "../../src/tensor/tensor.ts";
+import { Tensor } from "../../src/tensor/tensor.ts";
 import { assertClose, assertSame } from "../support/compare.ts";
 import { onEachDevice } from "../support/devices.ts";
 
@@ -35,7 +36,8 @@ async function matrices(
   rows: number,
   columns: number,
 ): Promise<[quantised: Tensor, plain: Tensor]> {
-  const quantised = quantisedTensor(device, [rows, columns], dtype, numbers(rows * columns, 7));
+  const quantised = Tensor.empty(device, [rows, columns], dtype);
+  assignFloats(quantised, numbers(rows * columns, 7));
   return [quantised, tensor(await quantised.data(), { device, shape: [rows, columns] })];
 }
 
@@ -117,7 +119,7 @@ await onEachDevice("operations that do not take quantised tensors say so", async
   assert.throws(() => transpose(quantised, 0, 1), /q8_0/);
   assert.throws(() => tensor([1], { device, dtype: "q8_0" }), /q8_0/);
   assert.throws(
-    () => quantisedTensor(device, [2, 16], "q8_0", new Float32Array(32)),
+    () => Tensor.empty(device, [2, 16], "q8_0"),
     /rows of a multiple of 32 numbers for q8_0 but got \[2, 16\]/,
   );
 });

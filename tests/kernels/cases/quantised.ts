@@ -2,7 +2,7 @@ import { matmulParams, type PartialMatmulParams } from "../../../kernels/gemm/pa
 import { quantisedMatmuls } from "../../../kernels/gemm/quantised_matmul.ts";
 import { quantisedEmbeddings } from "../../../kernels/indexing/quantised_embedding.ts";
 import type { QuantisedType } from "../../../src/device/dtype.ts";
-import { fromBlocks, quantisedLayout } from "../../../src/device/quantised.ts";
+import { quantised, quantisedLayout } from "../../../src/device/quantised.ts";
 import { decodeGgml, encodeGgml } from "../../../src/io/ggml_blocks.ts";
 import { type Case, output, random, randomIds } from "../case.ts";
 
@@ -10,12 +10,12 @@ const TYPES = ["q8_0", "q4_0"] as const;
 const STORED = { q8_0: "Q8_0", q4_0: "Q4_0" } as const;
 
 /** Codes and scales of random numbers, and the numbers that they stand for. */
-function quantised(type: QuantisedType, size: number) {
-  const blocks = encodeGgml(STORED[type], random(size, 1, 2));
-  const words = new Uint32Array(fromBlocks(type, blocks).buffer);
+function matrix(type: QuantisedType, size: number) {
+  const numbers = random(size, 1, 2);
+  const words = new Uint32Array(quantised(type, numbers).buffer);
   const { codeWords, scaleStart, scaleWords } = quantisedLayout(type, size);
   return {
-    values: decodeGgml(STORED[type], blocks),
+    values: decodeGgml(STORED[type], encodeGgml(STORED[type], numbers)),
     codes: words.slice(0, codeWords),
     scales: words.slice(scaleStart, scaleStart + scaleWords),
   };
@@ -24,7 +24,7 @@ function quantised(type: QuantisedType, size: number) {
 function product(type: QuantisedType, options: PartialMatmulParams): Case {
   const params = matmulParams(options);
   const { m, n, k, transposeA, transposeB, lda, ldb, alpha, beta } = params;
-  const { values, codes, scales } = quantised(type, n * k);
+  const { values, codes, scales } = matrix(type, n * k);
   const a = random(m * k, 1, 1), bias = random(n, 1, 4);
   const c = beta ? random(m * n, 1, 3) : output(m * n);
   const at = (i: number, l: number) => a[transposeA ? l * lda + i : i * lda + l];
@@ -49,7 +49,7 @@ function product(type: QuantisedType, options: PartialMatmulParams): Case {
 }
 
 function looked(type: QuantisedType, rows: number, columns: number, vocabulary: number): Case {
-  const { values, codes, scales } = quantised(type, vocabulary * columns);
+  const { values, codes, scales } = matrix(type, vocabulary * columns);
   const ids = randomIds(rows, vocabulary);
   return {
     kernel: quantisedEmbeddings[type],
