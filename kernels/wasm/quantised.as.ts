@@ -159,6 +159,71 @@ function put(y: usize, dot: f32, alpha: f32, accumulate: bool, bias: usize): voi
   store<f32>(y, dot);
 }
 
+// @ts-ignore: decorator
+@inline
+function dotCodes(a: v128, b: v128, c: v128, d: v128, x: usize): v128 {
+  return i32x4.add(
+    i32x4.add(i32x4.dot_i16x8_s(a, v128.load(x)), i32x4.dot_i16x8_s(b, v128.load(x, 16))),
+    i32x4.add(i32x4.dot_i16x8_s(c, v128.load(x, 32)), i32x4.dot_i16x8_s(d, v128.load(x, 48))),
+  );
+}
+
+// @ts-ignore: decorator
+@inline
+function scaled(sums: v128, scale: v128, xScale: usize, total: v128): v128 {
+  return madd(f32x4.convert_i32x4_s(sums), f32x4.mul(scale, v128.load32_splat(xScale)), total);
+}
+
+/** A row of codes times four rows of x: codes are unpacked once. */
+function fourRows(
+  w: usize,
+  s: usize,
+  x: usize,
+  xScales: usize,
+  blocks: i32,
+  fourBits: bool,
+  alpha: f32,
+  y: usize,
+  ldy: usize,
+  accumulate: bool,
+  bias: usize,
+): void {
+  const step = <usize> blocks << 6, scaleStep = <usize> blocks << 2;
+  const mask = i8x16.splat(15), eight = i8x16.splat(8);
+  let f0 = f32x4.splat(0), f1 = f0, f2 = f0, f3 = f0;
+  for (let block = 0; block < blocks; block++) {
+    let a: v128, b: v128, c: v128, d: v128;
+    if (fourBits) {
+      const pairs = v128.load(w);
+      const low = i8x16.sub(v128.and(pairs, mask), eight);
+      const high = i8x16.sub(v128.and(i16x8.shr_u(pairs, 4), mask), eight);
+      a = i16x8.extend_low_i8x16_s(low);
+      b = i16x8.extend_high_i8x16_s(low);
+      c = i16x8.extend_low_i8x16_s(high);
+      d = i16x8.extend_high_i8x16_s(high);
+      w += 16;
+    } else {
+      a = v128.load8x8_s(w);
+      b = v128.load8x8_s(w, 8);
+      c = v128.load8x8_s(w, 16);
+      d = v128.load8x8_s(w, 24);
+      w += 32;
+    }
+    const scale = widen(i32x4.splat(load<u16>(s)));
+    f0 = scaled(dotCodes(a, b, c, d, x), scale, xScales, f0);
+    f1 = scaled(dotCodes(a, b, c, d, x + step), scale, xScales + scaleStep, f1);
+    f2 = scaled(dotCodes(a, b, c, d, x + 2 * step), scale, xScales + 2 * scaleStep, f2);
+    f3 = scaled(dotCodes(a, b, c, d, x + 3 * step), scale, xScales + 3 * scaleStep, f3);
+    s += 2;
+    x += 64;
+    xScales += 4;
+  }
+  put(y, sumLanes(f0), alpha, accumulate, bias);
+  put(y + ldy, sumLanes(f1), alpha, accumulate, bias);
+  put(y + 2 * ldy, sumLanes(f2), alpha, accumulate, bias);
+  put(y + 3 * ldy, sumLanes(f3), alpha, accumulate, bias);
+}
+
 /**
  * Columns [start, end) of C = [C +] alpha X W^T [+ bias]: X (m rows of blocks) as `rows_to_i16` made it, W a row of codes
  * a column.
@@ -183,10 +248,17 @@ export function multiply_q8_0(
   for (let column = start; column < end; column++) {
     const j = <usize> column;
     const codes = w + j * <usize> (blocks << 5), scales = s + j * <usize> (blocks << 1);
-    for (let row: usize = 0; row < <usize> m; row++) {
+    const own = bias ? bias + (j << 2) : 0;
+    let row: usize = 0;
+    for (; row + 4 <= <usize> m; row += 4) {
+      const first = row * <usize> blocks, y = c + (row * ldc + j << 2);
+      // deno-fmt-ignore
+      fourRows(codes, scales, x + (first << 6), xScales + (first << 2), blocks, false, alpha, y, ldc << 2, accumulate, own);
+    }
+    for (; row < <usize> m; row++) {
       const first = row * <usize> blocks;
       const dot = rowDot8(codes, scales, x + (first << 6), xScales + (first << 2), blocks);
-      put(c + (row * ldc + j << 2), dot, alpha, accumulate, bias ? bias + (j << 2) : 0);
+      put(c + (row * ldc + j << 2), dot, alpha, accumulate, own);
     }
   }
 }
@@ -212,10 +284,17 @@ export function multiply_q4_0(
   for (let column = start; column < end; column++) {
     const j = <usize> column;
     const codes = w + j * <usize> (blocks << 4), scales = s + j * <usize> (blocks << 1);
-    for (let row: usize = 0; row < <usize> m; row++) {
+    const own = bias ? bias + (j << 2) : 0;
+    let row: usize = 0;
+    for (; row + 4 <= <usize> m; row += 4) {
+      const first = row * <usize> blocks, y = c + (row * ldc + j << 2);
+      // deno-fmt-ignore
+      fourRows(codes, scales, x + (first << 6), xScales + (first << 2), blocks, true, alpha, y, ldc << 2, accumulate, own);
+    }
+    for (; row < <usize> m; row++) {
       const first = row * <usize> blocks, four = first << 2;
       const dot = rowDot4(codes, scales, x + (first << 6), xScales + four, sums + four, blocks);
-      put(c + (row * ldc + j << 2), dot, alpha, accumulate, bias ? bias + (j << 2) : 0);
+      put(c + (row * ldc + j << 2), dot, alpha, accumulate, own);
     }
   }
 }
