@@ -77,6 +77,7 @@ export { type Block, CausalLM, type CausalLMConfig, type Pass } from "./src/mode
 export * from "./src/models/gpt2.ts";
 export * from "./src/models/gpt3.ts";
 export * from "./src/models/llama.ts";
+export * from "./src/models/modern_gpt.ts";
 export * from "./src/models/transformer.ts";
 
 // Folders of models, and the hub
@@ -102,6 +103,7 @@ export * from "./src/optim/adamw.ts";
 export * from "./src/optim/check_grad_norm.ts";
 export * from "./src/optim/clip_grad_norm.ts";
 export * from "./src/optim/loss_scaler.ts";
+export * from "./src/optim/muon.ts";
 export * from "./src/optim/optimizer.ts";
 export { type NamedParameters, zeroGrad } from "./src/optim/parameters.ts";
 export * from "./src/optim/schedule.ts";
@@ -132,6 +134,7 @@ export * from "./src/eval/text_perplexity.ts";
 // Tokenizers
 export * from "./src/tokenizer/byte_pair_tokenizer.ts";
 export * from "./src/tokenizer/gpt2_tokenizer.ts";
+export { type TieRule } from "./src/tokenizer/bpe_trainer.ts";
 export { GPT2_PATTERN, GPT4_PATTERN, type PatternName } from "./src/tokenizer/splitter.ts";
 export * from "./src/tokenizer/sentencepiece_bin.ts";
 export {

@@ -30,7 +30,7 @@ export interface WindowBatch {
 }
 
 /**
- * Reads the text, holds out its first tenth, and trains a tokenizer on the rest, or on all of it with `wholeText`; or finds
+ * Reads the text, holds out its first tenth, and trains a tokenizer on the rest, or on all of it with `wholeText`, or finds
  * one in the folder. What is to be told meanwhile goes to `line`.
  */
 export async function openCorpus(
@@ -45,9 +45,10 @@ export async function openCorpus(
   const known = await exists(file);
   const tokenizer = known
     ? await BytePairTokenizer.load(file)
-    : await trainTokenizer(options.wholeText ? text : rest, options.merges, line);
+    : await trainTokenizer(options.wholeText ? text : rest, options, line);
   if (!known) await tokenizer.save(file);
-  const [train, validation] = [rest, held].map((part) => tokenizer.encodeOrdinary(part));
+  const train = tokenizer.encodeOrdinary(rest);
+  const validation = tokenizer.encodeOrdinary(held);
   const count = (n: number) => n.toLocaleString("en");
   return {
     tokenizer,
@@ -70,7 +71,7 @@ async function readText(path: string | undefined): Promise<string> {
 /** Finds the merges; tells of five of them, evenly spread up to the last. */
 async function trainTokenizer(
   text: string,
-  merges: number,
+  { merges, wholeText }: Options,
   line: (text: string) => void,
 ): Promise<BytePairTokenizer> {
   using progress = await openProgress({ label: "tokenizer", total: merges, unit: "merges" });
@@ -78,6 +79,7 @@ async function trainTokenizer(
   const every = Math.ceil(merges / 5);
   return BytePairTokenizer.train(text, {
     merges,
+    ties: wholeText ? "first" : "lowest", // the specification's merges, and Hugging Face's
     onProgress: ({ merge, count, pair: [left, right], id, bytes }) => {
       const token = JSON.stringify(new TextDecoder().decode(bytes));
       progress.update(merge, token);
@@ -113,7 +115,7 @@ export class Windows {
     this.batches = Math.ceil(this.count / options.batch);
     if (this.count < 1) {
       throw new RangeError(
-        `${what} has ${tokens.length} tokens, too few for a context of ${options.context}`,
+        `${what}: expected more tokens than a context of ${options.context} but got ${tokens.length}`,
       );
     }
   }
@@ -132,8 +134,8 @@ export class Windows {
     for (let row = 0; row < rows; row++) {
       const start = this.#window(index * batch + row, epoch) * context;
       for (let i = 0; i < context; i++) {
-        inputs[row * context + i] = this.#tokens[start + i];
-        targets[row * context + i] = this.#tokens[start + i + 1];
+        inputs[row * context + i] = this.#tokens[start + i]!;
+        targets[row * context + i] = this.#tokens[start + i + 1]!;
       }
     }
     return { inputs, targets, rows };
@@ -145,14 +147,14 @@ export class Windows {
     if (this.#order?.epoch !== epoch) {
       this.#order = { epoch, indices: shuffledOrder(this.count, seed, epoch) };
     }
-    return this.#order.indices[position];
+    return this.#order.indices[position]!;
   }
 }
 
 /** The entropy in nats of the tokens' frequencies. */
 function entropy(parts: ArrayLike<number>[], vocabSize: number): number {
   const counts = new Float64Array(vocabSize);
-  for (const ids of parts) for (let i = 0; i < ids.length; i++) counts[ids[i]]++;
+  for (const ids of parts) for (let i = 0; i < ids.length; i++) counts[ids[i]!]!++;
   const total = counts.reduce((sum, count) => sum + count, 0);
   return counts.reduce((sum, n) => n ? sum - n / total * Math.log(n / total) : sum, 0);
 }

@@ -46,7 +46,7 @@ export class Report implements Disposable {
   /** Opens the logs; those of a resumed run go on at `step`. */
   static async open(folder: string, step: number, curves: Curves): Promise<Report> {
     const log = await TextLog.open(`${folder}/log.txt`, { echo: console.log });
-    const events = await EventFile.open(folder, step > 0 ? { resumeStep: step + 1 } : {});
+    const events = await EventFile.open(folder, { resumeStep: step > 0 ? step + 1 : 0 });
     await Deno.mkdir(`${folder}/attention`, { recursive: true });
     return new Report(folder, log, events, curves);
   }
@@ -144,7 +144,7 @@ export class Report implements Disposable {
   async drawCurves(title: string): Promise<string> {
     const { epochs } = this.curves;
     const series = (key: keyof Scores) =>
-      (["train", "validation"] as const).filter((kind) => epochs[0][kind]).map((kind) => ({
+      (["train", "validation"] as const).filter((kind) => epochs[0]![kind]).map((kind) => ({
         name: "Transformer",
         kind,
         steps: epochs.map((_, i) => i + 1),
@@ -165,7 +165,7 @@ export class Report implements Disposable {
 
   /** Where every head of some layers looks, for one sentence, in `attention/<file>.svg`; returns the path. */
   async drawAttention(
-    { tag, file = tag, title }: { tag: string; file?: string; title: string },
+    { tag, file = tag, title }: { tag: string; file?: string | undefined; title: string },
     layers: AttentionLayer[],
     step: number,
   ): Promise<string> {

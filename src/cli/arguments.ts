@@ -20,7 +20,7 @@ export function newCommand(name: string, description: string): Command {
 export function choice(allowed: readonly string[]): (text: string) => string {
   return (text) => {
     if (!allowed.includes(text)) {
-      throw new InvalidArgumentError(`It is one of ${allowed.join(", ")}.`);
+      throw new InvalidArgumentError(`Expected one of ${allowed.join(", ")}.`);
     }
     return text;
   };
@@ -36,7 +36,7 @@ export function choices<T extends string>(allowed: readonly T[]): (text: string)
 export function number(text: string): number {
   const value = Number(text);
   if (text.trim() === "" || !Number.isFinite(value) || value < 0) {
-    throw new InvalidArgumentError("It is a number of 0 or more.");
+    throw new InvalidArgumentError("Expected a number of 0 or more.");
   }
   return value;
 }
@@ -44,21 +44,21 @@ export function number(text: string): number {
 /** A number from 0 to 1. */
 export function share(text: string): number {
   const value = number(text);
-  if (value > 1) throw new InvalidArgumentError("It is a number from 0 to 1.");
+  if (value > 1) throw new InvalidArgumentError("Expected a number from 0 to 1.");
   return value;
 }
 
 /** An integer of 0 or more. */
 export function integer(text: string): number {
   const value = number(text);
-  if (!Number.isSafeInteger(value)) throw new InvalidArgumentError("It is an integer.");
+  if (!Number.isSafeInteger(value)) throw new InvalidArgumentError("Expected an integer.");
   return value;
 }
 
 /** An integer above 0. */
 export function positive(text: string): number {
   const value = integer(text);
-  if (value === 0) throw new InvalidArgumentError("It is an integer above 0.");
+  if (value === 0) throw new InvalidArgumentError("Expected an integer above 0.");
   return value;
 }
 
@@ -67,13 +67,19 @@ export interface DeviceOptions {
   device: "auto" | "webgpu" | "cpu";
   /** Another implementation of WebGPU than the runtime's. */
   gpu?: "dawn";
+  /** Whether a GPU's programs are chosen by timing them. */
+  tune?: "off" | "on" | "again";
 }
 
-/** Adds `--device` and `--gpu`; `preset` is the device where none is named. */
+/** Adds `--device`, `--gpu` and `--tune`; `preset` is the device where none is named. */
 export function addDeviceOptions(command: Command, preset?: "auto"): Command {
   const devices = ["auto", "webgpu", "cpu"];
   return addGpuOption(
     command.option("--device <auto|webgpu|cpu>", "where to compute", choice(devices), preset),
+  ).option(
+    "--tune <off|on|again>",
+    "time the GPU's programs in the first steps and keep the fastest; again: forget earlier choices",
+    choice(["off", "on", "again"]),
   );
 }
 

@@ -4,8 +4,8 @@ import {
   checkpointExtra,
   type Device,
   GPT2,
-  type GPT2Config,
   GPT2Tokenizer,
+  type LanguageModelKind,
   listCheckpoints,
   loadLlama2c,
   loadLlama2cTokenizer,
@@ -20,9 +20,10 @@ import {
 } from "../../mod.ts";
 import { Interpreter } from "./interpreter.ts";
 import { exists, RUNS } from "./runs.ts";
+import { createModel, type ModelOptions } from "./train/model.ts";
 
 /** A model that continues texts. */
-export type TextModel = ModelKinds["gpt2" | "gpt3" | "llama"];
+export type TextModel = ModelKinds[LanguageModelKind];
 
 /** A model that continues texts, or one that translates. */
 export type Found =
@@ -41,34 +42,27 @@ export async function findModel(folder: string, device: Device): Promise<Found> 
     return await loadPretrained(folder, device);
   }
   if (await exists(folder) && (await Deno.stat(folder)).isFile) {
-    throw new Error(`${folder} is a file: expected a model's folder, a .gguf, or llama2.c's .bin`);
+    throw new Error(
+      `${folder}: expected a model's folder, a .gguf or llama2.c's .bin but got another file`,
+    );
   }
   if ((await listCheckpoints(folder)).length) return await loadReproduction(folder, device);
   const models = await modelsIn(folder);
   if (models.length === 1) return await findModel(models[0]!, device);
   throw new Error(
     models.length
-      ? `${folder} has several models: name ${models.join(" or ")}`
-      : `There is no model in ${folder}`,
+      ? `${folder}: expected one model but got several: name ${models.join(" or ")}`
+      : `${folder}: expected a model but got none`,
   );
 }
 
-/** GPT-2 out of the newest checkpoint of a run of `train`, which keeps its options there. */
+/** The model out of the newest checkpoint of a run of `train`, which keeps its options there. */
 async function loadReproduction(folder: string, device: Device): Promise<Found> {
   const checkpoint = await loadNewestCheckpoint(folder, {
     onRefused: (error) => console.error(`${error.message}; trying the one before`),
   });
-  const { options } = checkpointExtra(checkpoint!, ["options"]) as {
-    options: Record<string, number>;
-  };
-  const config: GPT2Config = {
-    vocabSize: options.vocab!,
-    maxPositionEmbeddings: options.context!,
-    hiddenSize: options.embed!,
-    numHiddenLayers: options.layers!,
-    numAttentionHeads: options.heads!,
-  };
-  const model = new GPT2(config, { device, random: null });
+  const { options } = checkpointExtra(checkpoint!, ["options"]) as { options: unknown };
+  const model = createModel(options as ModelOptions, { device, random: null });
   restoreModel(checkpoint!, model);
   return { model, tokenizer: new GPT2Tokenizer() };
 }
@@ -106,7 +100,7 @@ async function tokenizerOf(from: string, model: TextModel): Promise<PretrainedTo
 function checkVocabSize(file: string, found: number, most: number): void {
   if (found <= most) return;
   throw new Error(
-    `${file}: is not the vocabulary of this model: it has ${found} ids, expected ${most} at most`,
+    `${file}: expected this model's vocabulary, ${most} ids at most, but got ${found}`,
   );
 }
 

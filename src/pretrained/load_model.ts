@@ -93,7 +93,11 @@ export async function loadModel<K extends ModelKind = LanguageModelKind>(
   const folder = await modelFolder(from, "model", options);
   const file = join(folder, CONFIG);
   const json = await readJsonObject(file);
-  if (!json) throw new FileFormatError("is not there; it says what model this is", { file });
+  if (!json) {
+    throw new FileFormatError("expected the file that says what model this is but got none", {
+      file,
+    });
+  }
   const fields = new ConfigFields(json, file);
   const kind = fields.oneOf<ModelKind>("model_type", ...kinds);
   const architecture = ARCHITECTURES[kind];
@@ -102,7 +106,7 @@ export async function loadModel<K extends ModelKind = LanguageModelKind>(
   return await load(architecture, folder, { ...config, ...layout }, options ?? {}) as ModelKinds[K];
 }
 
-const LANGUAGE_MODELS: readonly LanguageModelKind[] = ["gpt2", "gpt3", "llama"];
+const LANGUAGE_MODELS: readonly LanguageModelKind[] = ["gpt2", "gpt3", "llama", "modern_gpt"];
 
 /** The folder that is named, else the one into which `part` of the model of that name on the hub was downloaded. */
 export async function modelFolder(
@@ -130,7 +134,9 @@ async function isFolder(from: string | URL): Promise<boolean> {
   }
   // The hub's names have no dot at their beginning and one slash at most.
   if (typeof from === "string" && /^\w[\w.-]*(\/\w[\w.-]*)?$/.test(from)) return false;
-  throw new FileFormatError("is not a folder, and not the name of a model", { file: path });
+  throw new FileFormatError("expected a folder or the name of a model but got neither", {
+    file: path,
+  });
 }
 
 async function load(

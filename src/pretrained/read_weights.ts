@@ -123,7 +123,7 @@ function checkTensors(
 ): Map<string, Shape> {
   if (config.numHiddenLayers > files.tensors.size) {
     throw new FileFormatError(
-      `holds ${files.tensors.size} tensors, too few for the ${config.numHiddenLayers} layers of its "numHiddenLayers"`,
+      `expected the tensors of ${config.numHiddenLayers} layers ("numHiddenLayers") but got ${files.tensors.size}`,
       { file: files.name },
     );
   }
@@ -146,7 +146,7 @@ function checkTables(size: number, { tensors, configName }: StoredWeights): void
   const stored = tensors.values().reduce((sum, { count }) => sum + count, 0);
   if (size <= 4 * stored + SPARE_NUMBERS) return;
   throw new FileFormatError(
-    `speaks of ${size} numbers by its "max_position_embeddings", but the weights have ${stored}`,
+    `expected "max_position_embeddings" of ${stored} numbers, as the weights have, but got ${size}`,
     { file: configName },
   );
 }
@@ -160,10 +160,13 @@ function checkedShapes(
     return shapesOf(architecture, config);
   } catch (cause) {
     if (!(cause instanceof RangeError)) throw cause;
-    throw new FileFormatError(`has "model_type" and sizes that make no model: ${cause.message}`, {
-      file: configName,
-      cause,
-    });
+    throw new FileFormatError(
+      `expected "model_type" and sizes that make a model: ${cause.message}`,
+      {
+        file: configName,
+        cause,
+      },
+    );
   }
 }
 

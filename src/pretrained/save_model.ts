@@ -50,7 +50,7 @@ type StoredType = keyof typeof STORED;
 /**
  * Writes a model into a folder of Hugging Face's layout: `config.json`, `model.safetensors` (or several such files with
  * their index when it is large) and `tokenizer.json`. `AutoModelForCausalLM.from_pretrained(folder)` of `transformers`
- * loads a GPT-2 and a LLaMA out of it; GPT-3 and the Transformer, which it does not have, are laid out in the same way. The
+ * loads a GPT-2 and a LLaMA out of it; GPT-3, ModernGPT and the Transformer, which it does not have, are laid out in the same way. The
  * folder is made where it is missing; a model that was there is replaced. Each file appears whole or not at all, and
  * one tensor is in memory at a time. Needs `--allow-read` and `--allow-write` for the folder.
  *
@@ -158,7 +158,11 @@ export async function floatsOf(
     ? values.findIndex((x) => !isFinite(Math.f16round(x)) && isFinite(x))
     : -1;
   if (at >= 0) {
-    throw new RangeError(`saveModel: ${values[at]} in "${parameter.name}" is too large for f16`);
+    throw new RangeError(
+      `saveModel: expected values within f16 but got ${
+        values[at]
+      } in "${parameter.name}"; save as f32`,
+    );
   }
   return toStored(values, shape, arrangement);
 }

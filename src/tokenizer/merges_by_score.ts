@@ -36,7 +36,11 @@ export function mergesByScore(
     }
   }
   if (tokens.length + results.length > MAX_VOCAB_SIZE) {
-    throw new Error(`has more than ${MAX_VOCAB_SIZE} tokens and merges`);
+    throw new Error(
+      `expected at most ${MAX_VOCAB_SIZE} tokens and merges but got ${
+        tokens.length + results.length
+      }`,
+    );
   }
   return { ranks, pairs: Int32Array.from(pairs), results: Int32Array.from(results) };
 }

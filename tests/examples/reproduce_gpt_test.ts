@@ -6,6 +6,7 @@ import { type Json, loadCheckpoint, saveCheckpoint } from "../../src/io/checkpoi
 import { writeNpy } from "../../src/io/npy.ts";
 import { parseOptions } from "../../src/cli/train/options.ts";
 import { warmupCosine } from "../../src/optim/schedule.ts";
+import { assertSame } from "../support/compare.ts";
 import { finish, inFolder } from "../support/examples.ts";
 import { serveRepository } from "../support/serve.ts";
 
@@ -71,6 +72,36 @@ for (const device of ["cpu", "webgpu"]) {
       assert.ok(device === "cpu" ? worst === 0 : worst <= 1e-6, `they differ by ${worst}`);
     }));
 }
+
+Deno.test("reproduce_gpt --recipe modern: stopped, resumed and prolonged it is the run that was never stopped", () =>
+  inFolder(async (folder) => {
+    const plain = small.filter((_, i) => !["--dropout", "0.1"].includes(small[i]));
+    const args = [
+      ...["--recipe", "modern", "--device", "cpu", ...plain],
+      ...["--cooldown", "3", "--batch-warmup", "4"],
+    ];
+    const straight = await finish(start(folder, ["--out", "straight", ...args, "--steps", "12"]));
+    assert.equal(straight.code, 0, straight.text);
+    assert.match(straight.text, /ModernGPT with 1,612,800 parameters in f32/);
+    // The cool-down of a longer run would begin after the signal.
+    const child = start(folder, ["--out", "runs/modern-a", ...args, "--steps", "1000"]);
+    const stopped = await finish(child, once(/step +3\/1000 /, () => child.kill("SIGINT")));
+    assert.equal(stopped.code, 130, stopped.text);
+    const [, done] = /stopped after step (\d+) of 1000/.exec(stopped.text)!;
+    assert.ok(Number(done) < 9, `it took ${done} steps to stop`);
+    const resumed = await finish(start(folder, ["--resume", "--steps", "12"])); // the newest
+    assert.equal(resumed.code, 0, resumed.text);
+    const last = "step_00000012.safetensors";
+    const a = await readSafetensorsForTest(join(folder, "straight", last));
+    const b = await readSafetensorsForTest(join(folder, "runs/modern-a", last));
+    assert.deepEqual([...b.keys()], [...a.keys()]);
+    assert.ok(a.has("optimizer.momentum.h.0.mlp.c_fc.weight") && a.has("optimizer.m.wte.weight"));
+    for (const [name, values] of a) assertSame(b.get(name), values, name);
+    const cli = new URL("src/cli/cli.ts", root).pathname;
+    const prompt = ["generate", "straight", "The whale", "--length", "3", "--device", "cpu"];
+    const text = await finish(start(folder, prompt, ["-A", cli]));
+    assert.equal(text.code, 0, text.text);
+  }));
 
 for (const [signal, exitCode] of [["SIGINT", 130], ["SIGTERM", 143], ["SIGHUP", 129]] as const) {
   Deno.test(`reproduce_gpt finishes its step, saves and says how to go on at ${signal}`, () =>
@@ -219,12 +250,14 @@ Deno.test("reproduce_gpt --resume refuses another shape and order, passes over s
     await Deno.symlink("nowhere", join(folder, "runs", "gpt2-link"));
     for (
       const [args, message] of [
-        [["--heads", "1"], /--heads 1 cannot be: the run that is resumed has --heads 2/],
-        [["--layers", "2"], /--layers 2 cannot be: .* has --layers 1/],
-        [["--preset", "small"], /--layers 6 cannot be: .* has --layers 1/],
-        [["--context", "8"], /--context 8 cannot be: .* has --context 16/],
-        [["--dtype", "f16"], /--dtype f16 cannot be: .* has --dtype f32/],
-        [["--shuffle"], /--shuffle cannot be: .* has no --shuffle/],
+        [["--heads", "1"], /--resume: expected --heads 2, as the run has it, but got --heads 1/],
+        [["--layers", "2"], /expected --layers 1, .* but got --layers 2/],
+        [["--preset", "small"], /expected --layers 1, .* but got --layers 6/],
+        [["--context", "8"], /expected --context 16, .* but got --context 8/],
+        [["--dtype", "f16"], /expected --dtype f32, .* but got --dtype f16/],
+        [["--shuffle"], /expected no --shuffle, .* but got --shuffle/],
+        [["--optimizer", "adamw"], /expected --optimizer muon, .* but got --optimizer adamw/],
+        [["--recipe", "modern"], /expected --recipe gpt2, .* but got --recipe modern/],
       ] as const
     ) {
       const { code, text } = await finish(start(folder, ["--resume", ...args]));
@@ -261,7 +294,10 @@ Deno.test("reproduce_gpt refuses a folder in which another process trains", () =
     assert.equal(first.code, 130, first.text);
     const { code, text } = await second!;
     assert.equal(code, 1, text);
-    assert.match(text, new RegExp(`run is in use by another run \\(process ${child.pid}\\)`));
+    assert.match(
+      text,
+      new RegExp(`expected a folder that no run uses but got run, of process ${child.pid};`),
+    );
   }));
 
 /** Calls `body` when the text of a process first matches. */
@@ -278,12 +314,15 @@ Deno.test("reproduce_gpt refuses what cannot be", () =>
   inFolder(async (folder) => {
     for (
       const [args, message] of [
-        [["--heads", "5"], /--heads 5 does not divide --embed 64/],
-        [["--total-batch", "1000"], /1000 is no multiple of 8 x 128/],
-        [["--preset", "huge"], /It is one of tiny, small, 124m/],
-        [["--preset", "124m"], /--preset 124m needs --data: `deno task prepare:fineweb`/],
-        [["--data", "nowhere"], /nowhere: there is no such folder of token shards/],
-        [["--resume"], /There is no run to resume in runs\//],
+        [["--heads", "5"], /--heads: expected a divisor of --embed 64 but got 5/],
+        [["--total-batch", "1000"], /expected a multiple of 8 x 128 tokens but got 1000/],
+        [["--preset", "huge"], /Expected one of tiny, small, 124m/],
+        [
+          ["--preset", "124m"],
+          /--preset 124m: expected --data but got none: `deno task prepare:fineweb`/,
+        ],
+        [["--data", "nowhere"], /nowhere: expected a folder of token shards/],
+        [["--resume"], /--resume: expected a run in runs\/ but got none/],
       ] as const
     ) {
       const { code, text } = await finish(start(folder, [...args, "--device", "cpu"]));
@@ -321,6 +360,15 @@ Deno.test("reproduce_gpt's preset 124m is the reference's run", () => {
   });
   assert.equal(schedule(1).toExponential(5), "8.39161e-7");
   assert.equal(schedule(steps).toExponential(5), "6.00000e-5");
+});
+
+Deno.test("reproduce_gpt's recipes are their own, and options go before them", () => {
+  const data = ["--data", "shards"];
+  const options = parseOptions(["--preset", "124m", "--recipe", "modern", "--lr", "0.01", ...data]);
+  assert.deepEqual([options.optimizer, options.schedule, options.lr], ["muon", "wsd", 0.01]);
+  assert.deepEqual([options.layers, options.steps, options.cooldown], [12, 19073, 11443]);
+  const reference = parseOptions(["--preset", "124m", ...data]);
+  assert.deepEqual([reference.optimizer, reference.schedule], ["adamw", "cosine"]);
 });
 
 Deno.test("reproduce_gpt stops at a spike, saved, or leaves its step out", () =>
@@ -383,5 +431,5 @@ Deno.test("reproduce_gpt shuffles, recomputes and scores HellaSwag, over a resta
     const resumed = await finish(
       start(folder, ["--resume", "c", ...args, "--steps", "5"]),
     );
-    assert.match(resumed.text, /--shuffle cannot be: the run that is resumed has no --shuffle/);
+    assert.match(resumed.text, /expected no --shuffle, as the run has it, but got --shuffle/);
   }));

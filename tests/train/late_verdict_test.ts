@@ -13,18 +13,15 @@ function open(device: Device, args: string[]): Promise<Training> {
     ...["--layers", "1", "--embed", "16", "--heads", "2", "--context", "16", "--batch", "2"],
     ...["--total-batch", "64", "--dropout", "0.1", ...args],
   ]);
-  const config = {
-    ...{ vocabSize: 61, maxPositionEmbeddings: 16, hiddenSize: 16, dropout: 0.1 },
-    ...{ numHiddenLayers: 1, numAttentionHeads: 2 },
-  };
   return Training.open({
-    ...{ options, config, device, data: tokens, separator: 0 },
+    ...{ options: { ...options, vocab: 61 }, device, data: tokens, separator: 0 },
     dtype: "f32",
     batch: 2,
   });
 }
 
-const next = (training: Training) => training.next(1e-3, async () => {}, () => {});
+const next = (training: Training) =>
+  training.next({ lr: 1e-3, sequences: 4 }, async () => {}, () => {});
 
 /** All that a checkpoint would hold. */
 async function everything(training: Training): Promise<unknown> {
@@ -59,7 +56,7 @@ await onEachDevice("a step to stop at ends the run at the weights before it", as
   while ((await training.settle()).length > 0);
   assert.equal(training.step, 3);
   // From here on the loss is NaN, and with it every gradient.
-  const { weight } = training.model.ln_f;
+  const weight = training.model.parameters().get("ln_f.weight")!;
   const spoilt = new Float32Array(weight.size).fill(1);
   spoilt[3] = NaN;
   assign(weight, spoilt);
@@ -74,7 +71,7 @@ await onEachDevice("steps left out change nothing but where the data stands", as
   await using training = await open(device, ["--on-nan", "skip"]);
   for (let i = 0; i < 3; i++) await next(training);
   while ((await training.settle()).length > 0);
-  const { weight } = training.model.ln_f;
+  const weight = training.model.parameters().get("ln_f.weight")!;
   const sound = (await weight.data()).slice();
   assign(weight, new Float32Array(weight.size).fill(NaN));
   const outcomes = [];

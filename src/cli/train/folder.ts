@@ -8,10 +8,8 @@ import {
   RunFolder,
 } from "../../../mod.ts";
 import { newRunName, RUNS } from "../runs.ts";
-import type { Options } from "./options.ts";
+import { type Options, RECIPES } from "./options.ts";
 import type { Curves } from "./report.ts";
-
-const KIND = "gpt2";
 
 /** A run that goes on. */
 export interface Resumed {
@@ -24,10 +22,12 @@ export interface Resumed {
 /** The run that `--resume` names, if it does, or the newest. */
 export async function openResumed({ out, resume }: Options): Promise<Resumed | undefined> {
   if (resume === undefined) return undefined;
-  const path = resume === true ? out ?? await newestRun(RUNS, [`${KIND}-`]) : resume;
-  if (path === undefined) throw new Error(`There is no run to resume in ${RUNS}/`);
+  const path = resume === true
+    ? out ?? await newestRun(RUNS, RECIPES.map((recipe) => `${recipe}-`))
+    : resume;
+  if (path === undefined) throw new Error(`--resume: expected a run in ${RUNS}/ but got none`);
   if ((await listCheckpoints(path)).length === 0) {
-    throw new Error(`There is no checkpoint in ${path}`);
+    throw new Error(`--resume: expected a checkpoint in ${path} but got none`);
   }
   const folder = await RunFolder.open(path);
   const checkpoint = (await loadNewestCheckpoint(path, {
@@ -41,10 +41,12 @@ export async function openResumed({ out, resume }: Options): Promise<Resumed | u
 }
 
 /** A new run's folder; one that `--out` names must hold no other run. */
-export async function newFolder({ out, preset }: Options): Promise<RunFolder> {
-  if (out === undefined) return await RunFolder.create(RUNS, newRunName(`${KIND}-${preset}`));
+export async function newFolder({ out, recipe, preset }: Options): Promise<RunFolder> {
+  if (out === undefined) return await RunFolder.create(RUNS, newRunName(`${recipe}-${preset}`));
   const folder = await RunFolder.open(out);
   if ((await listCheckpoints(out)).length === 0) return folder;
   folder[Symbol.dispose]();
-  throw new Error(`${out} holds checkpoints of another run: go on with --resume ${out}`);
+  throw new Error(
+    `--out: expected a folder without checkpoints but got ${out}; go on with --resume ${out}`,
+  );
 }

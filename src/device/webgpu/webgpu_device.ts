@@ -26,8 +26,9 @@ import { Pace } from "./pace.ts";
 import { type GpuRegion, Reader } from "./reader.ts";
 import { Recorder } from "./recorder.ts";
 import { BufferUsage } from "./flags.ts";
+import { storeChoices, storedChoices, Tuner } from "./tuner.ts";
 
-export type { WebGpuLimits, WebGpuOptions } from "./adapter.ts";
+export type { Tune, WebGpuLimits, WebGpuOptions } from "./adapter.ts";
 
 /** Two for each of the 132 multiprocessors of an H200: WebGPU does not tell how many a GPU has. Not tuned. */
 const GPU_WORKGROUPS = 264;
@@ -123,9 +124,15 @@ export class WebGpuDevice implements Device {
         subgroupSize: sameSize ? subgroupMinSize ?? 0 : 0,
       },
       maxWorkgroups: gpu.limits.maxComputeWorkgroupsPerDimension,
+      onCompile: options.onCompile,
       enableSubgroups: subgroups && !naga,
       allocationOf: (buffer) => (buffer as WebGpuBuffer).allocation,
     });
+    this.#recorder.beforeFinish = (encoder) => {
+      this.#launcher.timer?.resolve(encoder);
+      this.#launcher.tuner?.timer?.resolve(encoder);
+    };
+    if (options.tune && options.tune !== "off") this.#tune(options.tune);
     this.#pool = new BufferPool({
       create: (bytes, purpose) => this.#createGpuBuffer(bytes, purpose),
       beforeDestroy: () => this.#recorder.flush(),
@@ -152,7 +159,7 @@ export class WebGpuDevice implements Device {
   createBuffer(bytes: number, purpose?: () => string): DeviceBuffer {
     this.#assertOpen();
     if (!(bytes >= 0 && Number.isSafeInteger(bytes))) {
-      throw new RangeError(`A buffer cannot have ${bytes} bytes`);
+      throw new RangeError(`createBuffer: expected an integer of 0 or more bytes but got ${bytes}`);
     }
     return new WebGpuBuffer(this, bytes, this.#pool.take(bytes, purpose));
   }
@@ -164,15 +171,16 @@ export class WebGpuDevice implements Device {
     if (!this.#loss) this.#pool.give(own.allocation);
   }
 
-  write(buffer: DeviceBuffer, data: TypedArray | Uint8Array, byteOffset = 0): void {
+  write(buffer: DeviceBuffer, data: TypedArray | Uint8Array, byteOffset?: number): void {
+    const start = byteOffset ?? 0;
     this.#assertOpen();
     const { allocation } = this.#inUse(buffer, "write");
     const { byteLength } = data;
-    checkRange("write", buffer, byteOffset, byteLength);
+    checkRange("write", buffer, start, byteLength);
     if (byteLength === 0) return;
     const length = Math.ceil(byteLength / 4) * 4;
     if (allocation.batch !== this.#recorder.batch) {
-      this.#writeNow(allocation, byteOffset, data, length);
+      this.#writeNow(allocation, start, data, length);
     } else if (length <= SMALL_WRITE) {
       // Launches that are recorded but not submitted use the buffer: the write must come after them.
       this.#recorder.reserve(length);
@@ -180,11 +188,11 @@ export class WebGpuDevice implements Device {
       bytes.set(new Uint8Array(data.buffer, data.byteOffset, byteLength), offset);
       bytes.fill(0, offset + byteLength, offset + length);
       const encoder = this.#recorder.copies();
-      encoder.copyBufferToBuffer(this.#recorder.arena, offset, allocation.gpu, byteOffset, length);
+      encoder.copyBufferToBuffer(this.#recorder.arena, offset, allocation.gpu, start, length);
       allocation.batch = this.#recorder.batch;
     } else {
       this.#recorder.flush();
-      this.#writeNow(allocation, byteOffset, data, length);
+      this.#writeNow(allocation, start, data, length);
     }
   }
 
@@ -222,7 +230,9 @@ export class WebGpuDevice implements Device {
       checkRange("read", buffer, byteOffset, byteLength);
       return { buffer: allocation.gpu, offset: byteOffset, bytes: byteLength };
     });
-    return await this.#read(parts);
+    const results = await this.#read(parts);
+    await this.#launcher.tuner?.collect((regions) => this.#read(regions));
+    return results;
   }
 
   launch<P extends Params>(kernel: Kernel<P>, bindings: Bindings, params: P): void {
@@ -261,14 +271,21 @@ export class WebGpuDevice implements Device {
     this.#assertOpen();
     if (on && !this.#gpu.features.has("timestamp-query")) {
       throw new DeviceError(
-        `The device ${this.description} cannot time kernels: it has no "timestamp-query"`,
+        `profile: expected a device with "timestamp-query" but got ${this.description}`,
       );
     }
     this.#recorder.flush();
     this.#launcher.timer?.destroy();
-    const timer = on ? new GpuTimer(this.#gpu) : undefined;
-    this.#launcher.timer = timer;
-    this.#recorder.beforeFinish = (encoder) => timer?.resolve(encoder);
+    this.#launcher.timer = on ? new GpuTimer(this.#gpu) : undefined;
+  }
+
+  programChoices(): Readonly<Record<string, string>> {
+    return this.#launcher.tuner?.choices ?? {};
+  }
+
+  restoreProgramChoices(choices: Readonly<Record<string, string>>): void {
+    if (Object.keys(choices).length === 0) return;
+    this.#launcher.tuner = new Tuner({ gpu: this.#gpu, choices, measure: false });
   }
 
   async timings(): Promise<KernelTiming[]> {
@@ -302,6 +319,20 @@ export class WebGpuDevice implements Device {
     this.#recorder.idle();
     await this.#faults.check();
     return results;
+  }
+
+  #tune(tune: "on" | "again"): void {
+    if (!this.#gpu.features.has("timestamp-query")) {
+      throw new DeviceError(
+        `openDevice: tune: expected a GPU with "timestamp-query" but got ${this.description}`,
+      );
+    }
+    this.#launcher.tuner = new Tuner({
+      gpu: this.#gpu,
+      choices: tune === "again" ? {} : storedChoices(this.description),
+      measure: true,
+      onChoice: (choices) => storeChoices(this.description, choices),
+    });
   }
 
   /** Waits for `work`, or throws the loss of the device. */
@@ -365,13 +396,15 @@ export class WebGpuDevice implements Device {
   #own(buffer: DeviceBuffer): WebGpuBuffer {
     if (buffer instanceof WebGpuBuffer && buffer.device === this) return buffer;
     throw new DeviceError(
-      `A buffer of the device ${buffer.device.description} was given to ${this.description}`,
+      `expected a buffer of ${this.description} but got one of ${buffer.device.description}`,
     );
   }
 
   #inUse(buffer: DeviceBuffer, what: string): WebGpuBuffer {
     const own = this.#own(buffer);
-    if (own.released) throw new DeviceError(`${what}: the buffer was released before`);
+    if (own.released) {
+      throw new DeviceError(`${what}: expected a buffer in use but got one that was released`);
+    }
     return own;
   }
 
@@ -383,13 +416,15 @@ export class WebGpuDevice implements Device {
 function checkRange(what: string, buffer: DeviceBuffer, offset: number, length: number): void {
   if (!(offset >= 0 && length >= 0 && offset + length <= buffer.bytes)) {
     throw new RangeError(
-      `${what}: bytes ${offset} to ${
+      `${what}: expected a range in a buffer of ${buffer.bytes} bytes but got ${offset} to ${
         offset + length
-      } are outside of a buffer of ${buffer.bytes} bytes`,
+      }`,
     );
   }
   // The last bytes of a buffer of f16 may be an odd half; the allocation is padded.
   if (offset % 4 !== 0 || (length % 4 !== 0 && offset + length !== buffer.bytes)) {
-    throw new RangeError(`${what}: offset ${offset} and length ${length} must be multiples of 4`);
+    throw new RangeError(
+      `${what}: expected an offset and a length in multiples of 4 but got ${offset} and ${length}`,
+    );
   }
 }

@@ -9,6 +9,7 @@ import { CpuDevice } from "../../../src/device/cpu/cpu_device.ts";
 import { GPT2 } from "../../../src/models/gpt2.ts";
 import { GPT3 } from "../../../src/models/gpt3.ts";
 import { LLaMA } from "../../../src/models/llama.ts";
+import { ModernGPT } from "../../../src/models/modern_gpt.ts";
 import { Transformer } from "../../../src/models/transformer.ts";
 import { downloadModel } from "../../../src/pretrained/download_model.ts";
 import { saveGguf } from "../../../src/pretrained/gguf_model.ts";
@@ -20,7 +21,7 @@ import { AT_BYTE, AT_KEY, type Format, holds, type Mutant } from "../format.ts";
 import { mutateBytes, mutateJsonText } from "../mutations.ts";
 import type { Chance } from "../random.ts";
 
-const KINDS = ["gpt2", "gpt3", "llama", "transformer"] as const;
+const KINDS = ["gpt2", "gpt3", "llama", "modern_gpt", "transformer"] as const;
 const SIZES = {
   vocabSize: 10,
   maxPositionEmbeddings: 8,
@@ -29,12 +30,12 @@ const SIZES = {
   numAttentionHeads: 2,
 };
 // A file that is missing has no place in it.
-const PLACE = new RegExp(`${AT_BYTE.source}|${AT_KEY.source}|is not there`);
+const PLACE = new RegExp(`${AT_BYTE.source}|${AT_KEY.source}|but got (none|neither)`);
 /** Memory of the device, which grows by pages, and the buffers of numbers being copied there. */
 const ALLOWANCE = 32 << 20;
 /** Tensors that are not those of the configuration. */
 const documented = (error: Error) =>
-  error instanceof TypeError && error.message.includes("does not fit");
+  error instanceof TypeError && error.message.includes("do not fit");
 
 /** The files of a folder by their names. */
 type Files = ReadonlyMap<string, Uint8Array>;
@@ -58,6 +59,7 @@ export const modelFolder: Format = {
       new GPT2(SIZES, { device }),
       new GPT3(SIZES, { device }),
       new LLaMA({ ...SIZES, numKeyValueHeads: 1 }, { device }),
+      new ModernGPT(SIZES, { device }),
       new Transformer({ ...sizes, maxPositionEmbeddings: 16 }, { device }),
     ];
     const seeds: Files[] = [];
@@ -118,7 +120,7 @@ export const ggufModel: Format = {
 export const hubListing: Format = {
   name: "hub-listing",
   place:
-    /expected a (commit|list|path|size|SHA-256)|position (below )?\d+|not a JSON object|Fetch failed|has no file/,
+    /expected a (commit|list|path|size|SHA-256)|position (below )?\d+|a JSON object|Fetch failed|expected a file/,
   documented: (error) => error instanceof DownloadError,
   prepare(folder) {
     const file = (rfilename: string, size: number) => ({ rfilename, size, blobId: "b".repeat(40) });
