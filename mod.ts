@@ -29,7 +29,7 @@
 export { CpuDevice, type CpuDeviceOptions } from "./src/device/cpu/cpu_device.ts";
 export * from "./src/device/default.ts";
 export * from "./src/device/device.ts";
-export type { DType, TypedArray } from "./src/device/dtype.ts";
+export type { DType, QuantisedType, TypedArray } from "./src/device/dtype.ts";
 export * from "./src/device/errors.ts";
 export { yieldToEventLoop } from "./src/device/event_loop.ts";
 export * from "./src/device/open.ts";

@@ -36,7 +36,7 @@ export function isGguf(path: string | URL): boolean {
 export async function loadGguf(
   path: string | URL,
   kinds: readonly ModelKind[],
-  options: ReadOptions & Pick<LLaMAConfig, "ropeLayout">,
+  options: ReadOptions & { readonly ropeLayout?: LLaMAConfig["ropeLayout"] | undefined },
 ): Promise<Configured<Sizes>> {
   using file = await GgufFile.open(path);
   const { name, stored } = storedArchitecture(file, kinds);

@@ -123,7 +123,7 @@ function checkTensors(
 ): Map<string, Shape> {
   if (config.numHiddenLayers > files.tensors.size) {
     throw new FileFormatError(
-      `expected the tensors of ${config.numHiddenLayers} layers ("numHiddenLayers") but got ${files.tensors.size}`,
+      `expected the tensors of ${config.numHiddenLayers} layers but got ${files.tensors.size}, by its "numHiddenLayers"`,
       { file: files.name },
     );
   }

@@ -443,7 +443,7 @@ Deno.test("saveModel() refuses what it cannot write", () =>
     const other = new Other({ ...small, localBlockSize: 2 }, { device: cpu });
     await assert.rejects(saveModel(folder, other), {
       name: "TypeError",
-      message: "saveModel: expected one of GPT2, GPT3, LLaMA, Transformer but got Other",
+      message: "saveModel: expected one of GPT2, GPT3, LLaMA, ModernGPT, Transformer but got Other",
     });
     const model = new GPT2(small, { device: cpu });
     assign(model.parameters().get("ln_f.bias")!, new Float32Array(8).fill(70000));
