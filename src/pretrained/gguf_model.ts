@@ -169,7 +169,13 @@ export async function saveGguf(
     const type = shape.length < 2 ? "F32" : typeOf(dtype, shape.at(-1)!);
     const wanted = type === "F16" ? "f16" : "f32"; // quantised numbers are read as f32
     const data = () =>
-      floatsOf(parameters.get(parameter)!, shape, arrangement(parameter, config), wanted);
+      floatsOf(
+        "saveGguf",
+        parameters.get(parameter)!,
+        shape,
+        arrangement(parameter, config),
+        wanted,
+      );
     return { name: nameInFile(parameter), type, shape, data };
   });
   for (const { name, values } of stored.computed?.(config) ?? []) {

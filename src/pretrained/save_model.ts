@@ -134,7 +134,7 @@ function tensorEntry(
   dtype: StoredType,
 ): TensorEntry {
   const data = async (): Promise<TensorData> => {
-    const values = await floatsOf(parameter, shape, arrangement, dtype);
+    const values = await floatsOf("saveModel", parameter, shape, arrangement, dtype);
     if (dtype === "f32") return values;
     return dtype === "bf16" ? float32ToBfloat16(values) : new Float16Array(values);
   };
@@ -147,6 +147,7 @@ function tensorEntry(
  * @throws {RangeError} for a number that is too large for f16, where that is the `dtype`
  */
 export async function floatsOf(
+  op: string,
   parameter: Tensor,
   shape: Shape,
   arrangement: Arrangement | undefined,
