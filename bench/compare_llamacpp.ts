@@ -15,7 +15,7 @@ import {
   saveGguf,
   tokenizerFromJson,
 } from "../mod.ts";
-import { installLlamaCpp, LLAMACPP, LLAMACPP_FLAGS } from "../tools/proofs/gguf/install.ts";
+import { installLlamaCpp, PACKAGES } from "../tools/proofs/llama_cpp.ts";
 import { type Contender, formatTable, inTurns, startAll } from "./peers/contender.ts";
 import { GGUF_TYPES, type GgufWork, LLAMA_134M, PREFILL, TOKENS } from "./peers/llama_134m.ts";
 
@@ -38,8 +38,8 @@ try {
     {
       name: PEER,
       program: "llamacpp.ts",
-      args: [LLAMACPP, folder],
-      permissions: LLAMACPP_FLAGS,
+      args: [PACKAGES, folder],
+      permissions: ["-A", "--no-config", "--node-modules-dir=manual"],
     },
   ]);
   for (const work of ["decode", "prefill"] as const) await compare(work);

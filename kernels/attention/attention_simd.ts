@@ -28,7 +28,16 @@ function tensors(p: AttentionParams, at: Addresses): number[] {
 function layout(p: AttentionParams): number[] {
   // deno-fmt-ignore
   return [p.heads, p.kvHeads, p.queries, p.keys, p.d, p.qBatch, p.qHead, p.qTime, p.kBatch, p.kHead, p.kTime,
-    p.vBatch, p.vHead, p.vTime, p.oBatch, p.oHead, p.oTime, p.validBatch, p.scale, p.step, p.block, p.position];
+    p.vBatch, p.vHead, p.vTime, p.oBatch, p.oHead, p.oTime, p.validBatch, p.scale, p.step, p.block,
+    p.window, p.position];
+}
+
+/** The arguments of dropout, which come last. */
+function dropoutOf(
+  { seed_low, seed_high, block_low, block_high, dropout }: AttentionParams,
+): number[] {
+  const p = Math.fround(dropout);
+  return [seed_low, seed_high, block_low, block_high, p, 1 / (1 - p)];
 }
 
 /** What `attentionForward` computes, of float32; `lse` may be 0, and only its first half is written. */
@@ -37,7 +46,7 @@ export function attentionSimd(context: CpuContext, params: AttentionParams, at: 
   if (batch * heads * queries === 0) return;
   const { positions = 0 } = at;
   const shared = [...tensors(params, at), ...layout(params), positions];
-  if (queries < MIN_QUERIES) {
+  if (queries < MIN_QUERIES && params.dropout === 0) {
     const small = batch * heads * queries * keys * d < SMALL;
     const wanted = small ? 1 : Math.ceil(2 * context.threads / batch);
     const most = Math.max(1, Math.floor(MAX_GROUP * kvHeads / heads));
@@ -51,7 +60,7 @@ export function attentionSimd(context: CpuContext, params: AttentionParams, at: 
   const wanted = Math.ceil(queries / most / 20) * 20;
   const queryBlock = Math.max(60, Math.min(MAX_QUERIES, wanted));
   const tasks = batch * heads * Math.ceil(queries / queryBlock);
-  context.run("attention", tasks, 1, ...shared, queryBlock);
+  context.run("attention", tasks, 1, ...shared, queryBlock, ...dropoutOf(params));
 }
 
 /**
@@ -68,5 +77,5 @@ export function attentionBackwardSimd(
   const delta = lse! + 4 * batch * heads * queries;
   // deno-fmt-ignore
   context.run("attention_backward", batch * kvHeads, 1, ...tensors(params, at),
-    dO!, dQ! + 4 * qStart, dK! + 4 * kStart, dV! + 4 * vStart, delta, ...layout(params));
+    dO!, dQ! + 4 * qStart, dK! + 4 * kStart, dV! + 4 * vStart, delta, ...layout(params), ...dropoutOf(params));
 }

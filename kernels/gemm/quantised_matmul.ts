@@ -6,7 +6,7 @@
 import type { QuantisedType } from "../../src/device/dtype.ts";
 import { type Kernel, kernel, type SimdJob } from "../../src/device/kernel.ts";
 import { quantisedReader } from "../../src/device/quantised.ts";
-import { matmul, MATMUL_PARAMS, matmulProgram, matmulVariant } from "./matmul.ts";
+import { matmul, MATMUL_PARAMS, matmulProgram, matmulVariant, multiplyBySimd } from "./matmul.ts";
 import quantised from "./quantised.wgsl" with { type: "text" };
 import type { MatmulParams } from "./params.ts";
 import { sgemm } from "./sgemm.ts";
@@ -21,7 +21,7 @@ const UNPACKED_BYTES = 2 ** 22;
 const MIN_WORK = 100_000;
 
 /**
- * c = alpha op(a) op(b) [+ beta c] [+ bias] as `matmul` has it, with b in `codes` and `scales` (`QuantisedLayout`); rows of b as
+ * c = alpha op(a) op(b) [+ beta c] [+ bias] [+ residual] and activations as `matmul` has them, with b in `codes` and `scales` (`QuantisedLayout`); rows of b as
  * stored are whole blocks.
  */
 function quantisedMatmul(type: QuantisedType): Kernel<MatmulParams> {
@@ -34,6 +34,8 @@ function quantisedMatmul(type: QuantisedType): Kernel<MatmulParams> {
       scales: { read: "* 1", dtype: "u32" },
       c: { update: "*" },
       bias: { read: "n", optional: true },
+      residual: { read: "*", optional: true },
+      pre: { update: "*", optional: true },
     },
     params: MATMUL_PARAMS,
     gpu(params, target) {
@@ -41,19 +43,14 @@ function quantisedMatmul(type: QuantisedType): Kernel<MatmulParams> {
       const constants = { ...program.constants, QUANTISED: true, FOUR_BITS: type === "q4_0" };
       return { ...program, wgsl: `${quantised}\n${program.wgsl}`, constants };
     },
-    cpu({ a, codes, scales, c, bias }, p) {
+    cpu({ codes, scales, ...others }, p) {
       const read = quantisedReader(type, codes, scales);
       const b = Float32Array.from({ length: codes.length * codesPerWord }, (_, i) => read(i));
-      matmul.cpu({ a, b, c, bias }, p);
+      matmul.cpu({ ...others, b }, p);
     },
     simd(job) {
-      const { batches, transposeA, transposeB, beta, m } = job.params;
-      if (batches !== 1 || (beta !== 0 && beta !== 1)) return false;
-      if (!transposeB || transposeA) multiplyUnpacked(job, type);
-      else if (m <= FEW_ROWS) multiplyFew(job, type);
-      else if (job.blas) multiplyUnpacked(job, type);
-      else multiplyMany(job, type);
-      return true;
+      if (job.params.batches !== 1) return false;
+      return multiplyBySimd(job, (params, at) => multiply({ ...job, params, at }, type));
     },
   });
 }
@@ -63,6 +60,14 @@ export const quantisedMatmuls: Readonly<Record<QuantisedType, Kernel<MatmulParam
   q8_0: quantisedMatmul("q8_0"),
   q4_0: quantisedMatmul("q4_0"),
 };
+
+function multiply(job: SimdJob<MatmulParams>, type: QuantisedType): void {
+  const { transposeA, transposeB, m } = job.params;
+  if (!transposeB || transposeA) multiplyUnpacked(job, type);
+  else if (m <= FEW_ROWS) multiplyFew(job, type);
+  else if (job.blas) multiplyUnpacked(job, type);
+  else multiplyMany(job, type);
+}
 
 /**
  * A few rows: they are rounded to integers of 16 bits with a scale for each block, and multiplied with the codes as

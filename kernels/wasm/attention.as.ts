@@ -3,11 +3,13 @@
 // Keys go by in blocks whose panels are packed once for a block of queries; queries are taken in strips whose scores fit
 // the L1 cache. The order of all sums depends on the fixed block sizes alone, so results do not depend on the threads.
 // Query i stands at `position + i`, key j at `(j + 1) * step - 1`; a query sees the keys up to its own position
-// (a step of 0: all keys), and where there is a block only those in its own block of so many keys.
+// (a step of 0: all keys), where there is a block only those in its own block of so many keys, and where there is a window
+// only the last so many of them.
 
 import { packA, packATransposed, packB, packBTransposed, packedProduct } from "./gemm.as";
 import { scratch } from "./layout.as";
 import { largest, madd, sumLanes, vexpNegative, vlog } from "./math.as";
+import { dropoutFactors } from "./random.as";
 
 /** Keys that are packed at once. */
 
@@ -41,6 +43,20 @@ function scaleBy(x: usize, n: i32, factor: f32): void {
   for (; i < n; i++) {
     const at = x + (<usize> i << 2);
     store<f32>(at, load<f32>(at) * factor);
+  }
+}
+
+/** x *= y over n floats. */
+
+function multiplyBy(x: usize, y: usize, n: i32): void {
+  let i = 0;
+  for (; i + 4 <= n; i += 4) {
+    const at = <usize> i << 2;
+    v128.store(x + at, f32x4.mul(v128.load(x + at), v128.load(y + at)));
+  }
+  for (; i < n; i++) {
+    const at = <usize> i << 2;
+    store<f32>(x + at, load<f32>(x + at) * load<f32>(y + at));
   }
 }
 
@@ -149,8 +165,10 @@ function maskKeys(scores: usize, valid: usize, n: i32): void {
 
 /** The first key that a query at `position` may see, counted from the key `from` on, at most `width`. */
 
-function firstSeen(position: i32, block: i32, from: i32, width: i32): i32 {
-  return block ? max(0, min(width, position / block * block - from)) : 0;
+function firstSeen(position: i32, block: i32, window: i32, from: i32, width: i32): i32 {
+  let first = block ? position / block * block : 0;
+  if (window) first = max(first, position + 1 - window);
+  return max(0, min(width, first - from));
 }
 
 /** The key after the last that a query at `position` may see, counted from the key `from` on, at most `width`. */
@@ -203,7 +221,8 @@ function finishRow(o: usize, out: usize, state: usize, d: i32, lse: usize): void
  * heads (query head h uses h / (heads / kvHeads)) and o. lse is [batch, heads, queries] or 0; `keyValid` is int32
  * [batch, keys] (`validBatch` from one
  * batch to the next), 0 where a key may not be seen, or 0 for none. `positions` is int32 [batch] with the `position` of
- * each, or 0 where all have the same.
+ * each, or 0 where all have the same. With `dropout` above 0 the weights are dropped at random: a row of them begins with a
+ * block of its own in the stream that the seed and the first block name (see random.as.ts).
  */
 export function attention(
   thread: i32,
@@ -236,9 +255,16 @@ export function attention(
   scale: f32,
   step: i32,
   block: i32,
+  window: i32,
   position: i32,
   positions: usize,
   queryBlock: i32,
+  seedLow: i32,
+  seedHigh: i32,
+  blockLow: i32,
+  blockHigh: i32,
+  dropout: f32,
+  keptScale: f32,
 ): void {
   const edge = scratch(thread);
   const qPack = edge + 256;
@@ -248,6 +274,8 @@ export function attention(
   const pPack = scores + STRIP * KEYS * 4;
   const out = pPack + STRIP * KEYS * 4;
   const states = out + MAX_QUERIES * MAX_HEAD * 4;
+  const factors = states + MAX_QUERIES * 8;
+  const fours = (keys + 3) / 4; // blocks of random numbers of a row
   const blocks = (queries + queryBlock - 1) / queryBlock;
   const rowBytes = <usize> d << 2, panelBytes = <usize> ((d + 3) & ~3) * 20;
   const kPanelBytes = <usize> ((d + 3) & ~3) * 32;
@@ -278,7 +306,7 @@ export function attention(
     packA(qAt + <usize> first * qTime, qTime, rows, d, qPack);
 
     // Blocks of keys lie at multiples of their size whatever the queries, for equal sums on all numbers of threads.
-    for (let j = firstSeen(here, block, 0, keys) / KEYS * KEYS; j < limit; j += KEYS) {
+    for (let j = firstSeen(here, block, window, 0, keys) / KEYS * KEYS; j < limit; j += KEYS) {
       const width = min(KEYS, limit - j);
       const kHere = kAt + <usize> j * kTime, vHere = vAt + <usize> j * vTime;
       const validHere = valid ? valid + (<usize> j << 2) : 0;
@@ -288,7 +316,7 @@ export function attention(
         const height = min(STRIP, rows - strip);
         const at = here + strip;
         // Whole panels of 8 keys that some query of the strip sees.
-        const from = firstSeen(at, block, j, width) & ~7;
+        const from = firstSeen(at, block, window, j, width) & ~7;
         const seen = endSeen(at + height - 1, step, j, width) - from;
         if (seen <= 0) continue;
         const panel = qPack + <usize> (strip / 5) * panelBytes;
@@ -296,13 +324,19 @@ export function attention(
         // deno-fmt-ignore
         packedProduct(panel, kPanel, height, seen, d, d, scores, KEYS * 4, scale, false, 0, edge);
         for (let i = 0; i < height; i++) {
-          const skip = min(seen, firstSeen(at + i, block, j, width) - from);
+          const skip = min(seen, firstSeen(at + i, block, window, j, width) - from);
           const n = max(0, endSeen(at + i, step, j, width) - from - skip);
           const all = scores + <usize> i * (KEYS * 4), row = all + (<usize> skip << 2);
           memory.fill(all, 0, <usize> skip << 2);
           if (validHere) maskKeys(row, validHere + (<usize> (from + skip) << 2), n);
           const own = <usize> (strip + i);
           foldRow(row, n, seen - skip, states + (own << 3), out + own * rowBytes, d);
+          if (dropout > 0) {
+            const drawn = ((item * heads + head) * queries + first + strip + i) * fours + (j + from >> 2);
+            // deno-fmt-ignore
+            dropoutFactors(factors, seen, drawn, seedLow, seedHigh, blockLow, blockHigh, dropout, keptScale);
+            multiplyBy(all, factors, seen);
+          }
         }
         packA(scores, KEYS * 4, height, seen, pPack);
         const to = out + <usize> strip * rowBytes, vPanel = vPack + <usize> from * 32;
@@ -355,6 +389,7 @@ export function attention_few(
   scale: f32,
   step: i32,
   block: i32,
+  window: i32,
   position: i32,
   positions: usize,
   groupHeads: i32,
@@ -373,7 +408,7 @@ export function attention_few(
     const here = positions ? load<i32>(positions + (b << 2)) : position;
     const kAt = k + (b * kBatch << 2), vAt = v + (b * vBatch << 2);
     for (let i = 0; i < queries; i++) {
-      const from = firstSeen(here + i, block, 0, keys), to = endSeen(here + i, step, 0, keys);
+      const from = firstSeen(here + i, block, window, 0, keys), to = endSeen(here + i, step, 0, keys);
       const qAt = q + (b * qBatch + <usize> i * qTime << 2);
       const oAt = o + (b * oBatch + <usize> i * oTime << 2);
       memory.fill(out, 0, <usize> count * rowBytes);
@@ -458,7 +493,8 @@ function gradientRow(
  * Backward, tasks [start, end) of batch * kvHeads: dQ, dK and dV from dO, the output and lse of the forward pass.
  *
  * One task owns a key head and all query heads that use it, so that every gradient is summed by one thread in one order.
- * dQ, dK and dV have the strides of q, k and v; dO has those of o. `delta` is workspace, [batch, heads, queries].
+ * dQ, dK and dV have the strides of q, k and v; dO has those of o. `delta` is workspace, [batch, heads, queries]. Weights
+ * are dropped as in `attention`.
  */
 export function attention_backward(
   thread: i32,
@@ -496,7 +532,14 @@ export function attention_backward(
   scale: f32,
   step: i32,
   block: i32,
+  window: i32,
   position: i32,
+  seedLow: i32,
+  seedHigh: i32,
+  blockLow: i32,
+  blockHigh: i32,
+  dropout: f32,
+  keptScale: f32,
 ): void {
   const edge = scratch(thread);
   // K and V transposed for scores and dP, K as it is for dQ.
@@ -514,7 +557,9 @@ export function attention_backward(
   const ds = p + BACK_STRIP * KEYS * 4;
   // Panels of 5 keys: up to 130.
   const left = ds + BACK_STRIP * KEYS * 4;
+  const factors = left + 130 * BACK_STRIP * 4;
   const group = heads / kvHeads;
+  const fours = (keys + 3) / 4; // blocks of random numbers of a row
   const rowBytes = <usize> d << 2, kPanelBytes = <usize> ((d + 3) & ~3) * 32;
   qTime <<= 2;
   kTime <<= 2;
@@ -550,14 +595,15 @@ export function attention_backward(
       memory.fill(dVSum, 0, <usize> width * rowBytes);
       // From the first strip with a query that sees the first key to the last query that sees the last one.
       const start = step ? max(0, (j + 1) * step - 1 - position) / BACK_STRIP * BACK_STRIP : 0;
-      const until = block ? min(queries, ((j + width - 1) / block + 1) * block - position) : queries;
+      let until = block ? min(queries, ((j + width - 1) / block + 1) * block - position) : queries;
+      if (window) until = min(until, j + width - 1 + window - position);
       for (let g = 0; g < group; g++) {
         const h = <usize> (kvHead * group + g);
         const qOffset = b * qBatch + h * qHead << 2, oOffset = b * oBatch + h * oHead << 2;
         const rows = (b * <usize> heads + h) * <usize> queries << 2;
         for (let strip = start; strip < until; strip += BACK_STRIP) {
           const height = min(BACK_STRIP, queries - strip), here = position + strip;
-          const from = firstSeen(here, block, j, width) & ~7, fromKey = <usize> from;
+          const from = firstSeen(here, block, window, j, width) & ~7, fromKey = <usize> from;
           const seen = endSeen(here + height - 1, step, j, width) - from;
           if (seen <= 0) continue;
           const panels = <usize> (from >> 3) * kPanelBytes;
@@ -573,12 +619,18 @@ export function attention_backward(
           packedProduct(oLeft, vTPack + panels, height, seen, d, d, ds, KEYS * 4, 1, false, 0, edge);
           for (let i = 0; i < height; i++) {
             const row = rows + (<usize> (strip + i) << 2);
-            const skip = min(seen, firstSeen(here + i, block, j, width) - from);
+            const skip = min(seen, firstSeen(here + i, block, window, j, width) - from);
             const n = max(0, endSeen(here + i, step, j, width) - from - skip);
             const all = <usize> i * (KEYS * 4), at = all + (<usize> skip << 2);
             memory.fill(p + all, 0, <usize> skip << 2);
             memory.fill(ds + all, 0, <usize> skip << 2);
             if (validHere) maskKeys(p + at, validHere + (<usize> (from + skip) << 2), n);
+            if (dropout > 0) {
+              const drawn = <i32> (rows >> 2) + strip + i, four = j + from >> 2;
+              // deno-fmt-ignore
+              dropoutFactors(factors, seen, drawn * fours + four, seedLow, seedHigh, blockLow, blockHigh, dropout, keptScale);
+              multiplyBy(ds + all, factors, seen);
+            }
             gradientRow(
               p + at,
               ds + at,
@@ -588,6 +640,7 @@ export function attention_backward(
               load<f32>(delta + row),
               scale,
             );
+            if (dropout > 0) multiplyBy(p + all, factors, seen);
           }
           packA(ds, KEYS * 4, height, seen, left);
           const dQStrip = dQ + qOffset + <usize> strip * qTime;

@@ -24,7 +24,10 @@ const FILE_TYPES = {
 } as const;
 
 /** Tensors as a safetensors file takes them: each is read from its device when it is written. */
-export function tensorEntries(tensors: StateDict, prefix = ""): TensorEntry[] {
+export function tensorEntries(
+  tensors: ReadonlyMap<string, Pick<Tensor, "shape" | "dtype" | "data">>,
+  prefix = "",
+): TensorEntry[] {
   return [...tensors].map(([name, tensor]) => ({
     name: prefix + name,
     dtype: FILE_TYPES[tensor.dtype],

@@ -41,7 +41,9 @@ export async function loadGguf(
   using file = await GgufFile.open(path);
   const { name, stored } = storedArchitecture(file, kinds);
   const read = await stored.readConfig(fieldsOf(file, name), file);
-  const config = options.ropeLayout ? { ...read, ropeLayout: options.ropeLayout } : read;
+  const config = options.ropeLayout && "ropeLayout" in read
+    ? { ...read, ropeLayout: options.ropeLayout }
+    : read;
   const layout = layoutOf(stored);
   const files = {
     name: file.name,
@@ -148,13 +150,13 @@ export async function saveGguf(
   options?: SaveGgufOptions,
 ): Promise<void> {
   const architecture = architectureOf(model);
-  const found = Object.entries(GGUF_ARCHITECTURES).find(([, { kind }]) =>
-    ARCHITECTURES[kind] === architecture
+  const kindsOf = ({ kind, others = [] }: GgufArchitecture<Sizes>) => [kind, ...others];
+  const found = Object.entries(GGUF_ARCHITECTURES).find(([, stored]) =>
+    kindsOf(stored).some((kind) => ARCHITECTURES[kind] === architecture)
   );
   if (!found) {
-    const kinds = Object.values(GGUF_ARCHITECTURES).map(({ kind }) =>
-      ARCHITECTURES[kind].model.name
-    );
+    const kinds = Object.values(GGUF_ARCHITECTURES).flatMap(kindsOf)
+      .map((kind) => ARCHITECTURES[kind].model.name);
     throw new TypeError(
       `saveGguf: expected one of ${kinds.join(", ")} but got ${model.constructor.name}`,
     );
@@ -166,17 +168,12 @@ export async function saveGguf(
   const config = withVocabSize(model.config, options?.vocabSize);
   const tensors = [...shapesOf(architecture, config)].map(([parameter, shape]): GgufTensor => {
     const { nameInFile, arrangement } = layoutOf(stored);
+    const name = nameInFile(parameter);
     const type = shape.length < 2 ? "F32" : typeOf(dtype, shape.at(-1)!);
     const wanted = type === "F16" ? "f16" : "f32"; // quantised numbers are read as f32
     const data = () =>
-      floatsOf(
-        "saveGguf",
-        parameters.get(parameter)!,
-        shape,
-        arrangement(parameter, config),
-        wanted,
-      );
-    return { name: nameInFile(parameter), type, shape, data };
+      floatsOf(name, parameters.get(parameter)!, shape, arrangement(parameter, config), wanted);
+    return { name, type, shape, data };
   });
   for (const { name, values } of stored.computed?.(config) ?? []) {
     tensors.push({ name, type: "F32", shape: [values.length], data: values });
@@ -186,7 +183,10 @@ export async function saveGguf(
   );
   await writeGguf(path, [
     ["general.architecture", { type: "string", value: name }],
-    ["general.name", { type: "string", value: options?.name ?? model.constructor.name }],
+    ["general.name", {
+      type: "string",
+      value: options?.name ?? stored.name ?? model.constructor.name,
+    }],
     ["general.file_type", { type: "u32", value: TYPES[dtype].fileType }],
     ["general.quantization_version", { type: "u32", value: 2 }],
     ...own,

@@ -74,7 +74,7 @@ export interface SaveLlama2cOptions {
  * Writes a LLaMA as a llama2.c model file in float32, one tensor in memory at a time. The file appears whole or not at all.
  * Needs `--allow-read` and `--allow-write` for its folder.
  *
- * @throws {RangeError} for a model whose rotary base or norm llama2.c has not: they are not in the file
+ * @throws {RangeError} for a model whose rotary base, norm or size of heads llama2.c has not: they are not in the file
  * @throws {FileWriteError} where the disk is full or the folder is not there
  *
  * @example
@@ -135,7 +135,8 @@ function rotatedHeads(
 
 /** Throws unless the numbers that are not in the file are those of llama2.c. */
 function checkFixed(config: Required<LLaMAConfig>): void {
-  const fixed = { ropeTheta: 10000, ropeScaling: null, rmsNormEps: 1e-5 } as const;
+  const headDim = config.hiddenSize / config.numAttentionHeads;
+  const fixed = { ropeTheta: 10000, ropeScaling: null, rmsNormEps: 1e-5, headDim } as const;
   for (const [name, value] of Object.entries(fixed)) {
     const found = config[name as keyof typeof fixed];
     if (found === value) continue;

@@ -17,6 +17,7 @@ import { readJsonObject } from "./json_file.ts";
 import {
   type AnyArchitecture,
   ARCHITECTURES,
+  LANGUAGE_MODELS,
   type LanguageModelKind,
   type ModelKind,
   type ModelKinds,
@@ -47,14 +48,15 @@ export interface LoadModelOptions<K extends ModelKind = LanguageModelKind>
 /**
  * The model of a folder in Hugging Face's layout, as {@linkcode saveModel} and `transformers` write it: `config.json` and
  * `model.safetensors`, or several such files with their index; of F32, F16 or BF16, converted to `dtype`. They go to the
- * device one tensor at a time. Of scaled positions (`rope_scaling`) it knows LLaMA 3.1's and linear ones, and refuses
- * others.
+ * device one tensor at a time. Of scaled positions (`rope_scaling`) it knows LLaMA 3.1's, YaRN's and linear
+ * ones, and refuses others.
  *
  * `from` is a folder, a GGUF file of llama.cpp (a name that ends in `.gguf`), or the name of a model on the hub, which is
  * first downloaded into a cache (see {@linkcode downloadModel}). A name that is also a folder is the folder. Needs
  * `--allow-read` for folder or file, and for a download `--allow-write` for the cache, `--allow-net` and `--allow-env`.
  *
- * A GGUF file holds a LLaMA (`llama`) or a GPT-2 (`gpt2`), of the types that {@linkcode GgufFile} reads.
+ * A GGUF file holds a GPT-2, LLaMA or Mistral (`llama`), Qwen 2 or 3, Gemma 3, Phi 3 or SmolLM 3, of the types that
+ * {@linkcode GgufFile} reads.
  *
  * The model drops as its configuration says (`resid_pdrop`) when training goes on, but never attention weights.
  *
@@ -102,11 +104,9 @@ export async function loadModel<K extends ModelKind = LanguageModelKind>(
   const kind = fields.oneOf<ModelKind>("model_type", ...kinds);
   const architecture = ARCHITECTURES[kind];
   const config = architecture.readConfig(fields);
-  const layout = kind === "llama" ? { ropeLayout } : {};
+  const layout = "ropeLayout" in config ? { ropeLayout } : {};
   return await load(architecture, folder, { ...config, ...layout }, options ?? {}) as ModelKinds[K];
 }
-
-const LANGUAGE_MODELS: readonly LanguageModelKind[] = ["gpt2", "gpt3", "llama", "modern_gpt"];
 
 /** The folder that is named, else the one into which `part` of the model of that name on the hub was downloaded. */
 export async function modelFolder(

@@ -50,7 +50,7 @@ type StoredType = keyof typeof STORED;
 /**
  * Writes a model into a folder of Hugging Face's layout: `config.json`, `model.safetensors` (or several such files with
  * their index when it is large) and `tokenizer.json`. `AutoModelForCausalLM.from_pretrained(folder)` of `transformers`
- * loads a GPT-2 and a LLaMA out of it; GPT-3, ModernGPT and the Transformer, which it does not have, are laid out in the same way. The
+ * loads it; GPT-3, ModernGPT and the Transformer, which it does not have, are laid out in the same way. The
  * folder is made where it is missing; a model that was there is replaced. Each file appears whole or not at all, and
  * one tensor is in memory at a time. Needs `--allow-read` and `--allow-write` for the folder.
  *
@@ -111,7 +111,7 @@ export async function saveModel(
 export function architectureOf(model: ModelKinds[ModelKind]): AnyArchitecture {
   const found = Object.values(ARCHITECTURES).find((one) => model.constructor === one.model);
   if (found) return found;
-  const kinds = Object.values(ARCHITECTURES).map((one) => one.model.name).join(", ");
+  const kinds = [...new Set(Object.values(ARCHITECTURES).map((one) => one.model.name))].join(", ");
   throw new TypeError(`saveModel: expected one of ${kinds} but got ${model.constructor.name}`);
 }
 
@@ -134,7 +134,7 @@ function tensorEntry(
   dtype: StoredType,
 ): TensorEntry {
   const data = async (): Promise<TensorData> => {
-    const values = await floatsOf("saveModel", parameter, shape, arrangement, dtype);
+    const values = await floatsOf(name, parameter, shape, arrangement, dtype);
     if (dtype === "f32") return values;
     return dtype === "bf16" ? float32ToBfloat16(values) : new Float16Array(values);
   };
@@ -142,12 +142,12 @@ function tensorEntry(
 }
 
 /**
- * A parameter's numbers as they go into a file, without rows of padding beyond `shape`.
+ * A parameter's numbers as they go into a file under a name, without rows of padding beyond `shape`.
  *
  * @throws {RangeError} for a number that is too large for f16, where that is the `dtype`
  */
 export async function floatsOf(
-  op: string,
+  name: string,
   parameter: Tensor,
   shape: Shape,
   arrangement: Arrangement | undefined,
@@ -160,9 +160,7 @@ export async function floatsOf(
     : -1;
   if (at >= 0) {
     throw new RangeError(
-      `saveModel: expected values within f16 but got ${
-        values[at]
-      } in "${parameter.name}"; save as f32`,
+      `saveModel: expected values within f16 but got ${values[at]} in "${name}"; save as f32`,
     );
   }
   return toStored(values, shape, arrangement);

@@ -10,8 +10,8 @@ import { GgufFile, type GgufValue } from "../io/gguf.ts";
 import { shown } from "../io/json_text.ts";
 import { BytePairTokenizer } from "./byte_pair_tokenizer.ts";
 import { mergesByScore } from "./merges_by_score.ts";
-import { readDummyPrefix, SentencePieceTokenizer } from "./sentencepiece_tokenizer.ts";
-import { checkSpecialTokens } from "./special_tokens.ts";
+import { readDummyPrefix, SentencePieceTokenizer, SPACE_MARK } from "./sentencepiece_tokenizer.ts";
+import { checkSpecialTokens, type Strip } from "./special_tokens.ts";
 import type { PatternName } from "./splitter.ts";
 import type { PretrainedTokenizer } from "./tokenizer.ts";
 import { byteLevelJson, FieldChecks, readParts, readPattern } from "./tokenizer_json_fields.ts";
@@ -24,11 +24,16 @@ const PRE: Readonly<Record<string, { pattern: PatternName; ignoreMerges: boolean
   "gpt-2": { pattern: "gpt2", ignoreMerges: false },
   "llama-bpe": { pattern: "gpt4", ignoreMerges: true },
   "dbrx": { pattern: "gpt4", ignoreMerges: false },
+  "smaug-bpe": { pattern: "gpt4", ignoreMerges: false },
+  "qwen2": { pattern: "qwen2", ignoreMerges: false },
+  "smollm": { pattern: "smollm", ignoreMerges: false },
+  "tekken": { pattern: "tekken", ignoreMerges: true },
+  "gpt-4o": { pattern: "gpt4o", ignoreMerges: false },
 };
 
 /** Tokens that end a text, and those that begin one, the likelier first. */
-const ENDS = ["</s>", "<|endoftext|>", "<|end_of_text|>", "<|eot_id|>"];
-const BEGINS = ["<s>", "<|begin_of_text|>", "<|endoftext|>"];
+const ENDS = ["</s>", "<eos>", "<|endoftext|>", "<|end_of_text|>", "<|eot_id|>"];
+const BEGINS = ["<s>", "<bos>", "<|begin_of_text|>", "<|endoftext|>"];
 const BYTE_TOKEN = /^<0x[0-9A-F]{2}>$/;
 
 /** What both kinds of vocabulary have. */
@@ -37,6 +42,7 @@ interface Stored {
   readonly tokens: readonly string[];
   readonly special: ReadonlyMap<string, number>;
   readonly added: ReadonlyMap<string, number>;
+  readonly strip: ReadonlyMap<string, Strip>;
   readonly prefix: readonly number[];
   readonly suffix: readonly number[];
 }
@@ -68,7 +74,7 @@ function readBytePairs(fields: VocabularyFields): PretrainedTokenizer {
     .filter(([token]) => !special.has(token) && !added.has(token));
   const merges = fields.list("merges", "string");
   return BytePairTokenizer.fromJSON(
-    byteLevelJson({ ...stored, ...cut, vocab, merges }),
+    byteLevelJson({ ...stored, ...cut, nfc: false, vocab, merges }),
     fields.file,
   );
 }
@@ -117,7 +123,7 @@ function readStored(fields: VocabularyFields, begins: boolean): Stored {
     return fields.refuse(key, `an id below ${tokens.length}`);
   };
   return {
-    ...{ tokens, special, added },
+    ...{ tokens, special, added, strip: new Map() },
     prefix: around("add_bos_token", "bos_token_id", begins),
     suffix: around("add_eos_token", "eos_token_id", false),
   };
@@ -191,7 +197,9 @@ export function ggufVocabulary(
     if (id >= parts.tokens.length) return TYPE.unused;
     if (token === "<unk>" && isSentencePiece) return TYPE.unknown;
     if (special.has(token)) return TYPE.control;
-    if (added.has(token)) return TYPE.userDefined;
+    // llama.cpp would find one with a mark where the text has a space, `tokenizer.json` where the text has the mark.
+    const isMarked = isSentencePiece && token.includes(SPACE_MARK);
+    if (added.has(token) && !isMarked) return TYPE.userDefined;
     return isSentencePiece && BYTE_TOKEN.test(token) ? TYPE.byte : TYPE.normal;
   };
   const idOf = (names: readonly string[]) =>

@@ -156,6 +156,7 @@ export async function loadLlama2cTokenizer(
       ),
       special: new Map(SPECIAL.map((name, id) => [name, id])),
       added: new Map(),
+      strip: new Map(),
       prefix: [SPECIAL.indexOf("<s>")],
       suffix: [],
       dummyPrefix: { where: "always", doubled: true },

@@ -4,6 +4,7 @@
  * @module
  */
 import type { TokenLoader } from "../data/loader.ts";
+import { type Communicator, shareOf, SingleProcess } from "../distributed/communicator.ts";
 import { yieldToEventLoop } from "../device/event_loop.ts";
 import { tensor } from "../tensor/create.ts";
 import { Scope } from "../tensor/scope.ts";
@@ -30,36 +31,54 @@ export function batchTensors(
   };
 }
 
+/** Options of {@linkcode validationLoss}. */
+export interface ValidationOptions {
+  /** Ends it with its reason. */
+  readonly signal?: AbortSignal | undefined;
+  /** The ranks that share the batches; every one of them gets the mean over all. */
+  readonly communicator?: Communicator | undefined;
+}
+
 /**
  * The mean loss of `model` over `batches` batches from the loader's very beginning, in nats for each token;
- * the loader is put back where it stood. The values are read once, at the end. A signal ends it with the signal's reason.
+ * the loader is put back where it stood. The values are read once, at the end.
  */
 export async function validationLoss(
   model: LanguageModel,
   loader: TokenLoader,
   batches: number,
   device: Device,
-  options?: { readonly signal?: AbortSignal | undefined },
+  options?: ValidationOptions,
 ): Promise<number> {
   if (!(batches >= 1)) {
     throw new RangeError(`validationLoss: expected batches of 1 or more but got ${batches}`);
   }
+  const { signal, communicator = new SingleProcess() } = options ?? {};
+  const { batchSize, contextSize } = loader;
+  const sequences = batches * batchSize;
+  const { start, end } = shareOf(sequences, communicator);
   const before = loader.state();
-  loader.restore({ ...before, position: 0 });
+  loader.seek(start * contextSize);
   const losses: Tensor[] = [];
+  const sum = Float64Array.of(0);
   try {
-    for (let i = 0; i < batches; i++) {
-      options?.signal?.throwIfAborted();
+    for (let row = start; row < end; row += batchSize) {
+      signal?.throwIfAborted();
       await yieldToEventLoop();
-      const batch = await loader.next();
+      const rows = Math.min(batchSize, end - row);
+      const batch = await loader.next(rows);
       using _scope = new Scope();
-      const { ids, targets } = batchTensors(batch, [loader.batchSize, loader.contextSize], device);
+      const { ids, targets } = batchTensors(batch, [rows, contextSize], device);
       losses.push(noGrad(() => model.loss(ids, targets)).keep());
     }
     const values = await readTensors(losses);
-    return values.reduce((sum, [value]) => sum + value!, 0) / batches;
+    values.forEach(([value], i) =>
+      sum[0]! += value! * Math.min(batchSize, end - start - i * batchSize)
+    );
   } finally {
     losses.forEach((loss) => loss.dispose());
     loader.restore(before);
   }
+  await communicator.allReduce(sum);
+  return sum[0]! / sequences;
 }

@@ -7,7 +7,13 @@ import { decodeGgml, encodeGgml } from "../../src/io/ggml_blocks.ts";
 import type { CausalLM } from "../../src/models/causal_lm.ts";
 import { GPT2 } from "../../src/models/gpt2.ts";
 import { GPT3 } from "../../src/models/gpt3.ts";
+import { Gemma3 } from "../../src/models/gemma3.ts";
+import { Mistral } from "../../src/models/mistral.ts";
+import { Phi3 } from "../../src/models/phi3.ts";
+import { Qwen2, Qwen3 } from "../../src/models/qwen.ts";
+import { SmolLM3 } from "../../src/models/smollm3.ts";
 import { LLaMA, type LLaMAConfig } from "../../src/models/llama.ts";
+import type { LanguageModelKind, ModelKinds } from "../../src/pretrained/model_kinds.ts";
 import { saveGguf } from "../../src/pretrained/gguf_model.ts";
 import { loadModel } from "../../src/pretrained/load_model.ts";
 import { loadTokenizer } from "../../src/pretrained/load_tokenizer.ts";
@@ -41,6 +47,13 @@ const llama3 = {
   highFrequencyFactor: 4,
   originalContextSize: 8192,
 } as const;
+const yarn = {
+  type: "yarn",
+  factor: 4,
+  betaFast: 32,
+  betaSlow: 1,
+  originalContextSize: 40,
+} as const;
 const newRandom = () => new RandomState(3);
 
 async function logitsOf(model: CausalLM): Promise<ArrayLike<number>> {
@@ -49,7 +62,7 @@ async function logitsOf(model: CausalLM): Promise<ArrayLike<number>> {
   return await noGrad(() => model.logits(ids)).data();
 }
 
-const MODELS: readonly [string, () => CausalLM & (LLaMA | GPT2)][] = [
+const MODELS: readonly [string, () => ModelKinds[LanguageModelKind]][] = [
   ["a LLaMA", () => new LLaMA(llamaSizes, { device, random: newRandom() })],
   [
     "a LLaMA with interleaved pairs",
@@ -70,6 +83,27 @@ const MODELS: readonly [string, () => CausalLM & (LLaMA | GPT2)][] = [
         device,
         random: newRandom(),
       }),
+  ],
+  [
+    "a Qwen 2 with YaRN",
+    () => new Qwen2({ ...llamaSizes, ropeScaling: yarn }, { device, random: newRandom() }),
+  ],
+  ["a Qwen 3", () => new Qwen3({ ...llamaSizes, headDim: 32 }, { device, random: newRandom() })],
+  [
+    "a Gemma 3",
+    () =>
+      new Gemma3({ ...llamaSizes, numHiddenLayers: 7, slidingWindow: 5 }, {
+        device,
+        random: newRandom(),
+      }),
+  ],
+  [
+    "a Phi 3",
+    () => new Phi3({ ...llamaSizes, partialRotaryFactor: 0.75 }, { device, random: newRandom() }),
+  ],
+  [
+    "a SmolLM 3",
+    () => new SmolLM3({ ...llamaSizes, numHiddenLayers: 5 }, { device, random: newRandom() }),
   ],
   ["a GPT-2", () => new GPT2(sizes, { device, random: newRandom() })],
 ];
@@ -112,7 +146,40 @@ Deno.test("saveGguf() stores matrices in the type that is asked for, and vectors
       assert.equal(loaded.config.vocabSize, 40);
     }
     using gpt3 = new GPT3({ ...sizes, localBlockSize: 4 }, { device, random: null });
-    await assert.rejects(saveGguf(path, gpt3), /expected one of LLaMA, GPT2 but got GPT3/);
+    await assert.rejects(saveGguf(path, gpt3), /expected one of LLaMA, .* GPT2 but got GPT3/);
+  }));
+
+Deno.test("saveGguf() refuses what llama.cpp does not compute", () =>
+  inFolder(async (folder) => {
+    const options = { device, random: null };
+    const path = `${folder}/model.gguf`;
+    const models: [ModelKinds[LanguageModelKind], RegExp][] = [
+      [
+        new Mistral({ ...llamaSizes, slidingWindow: 5 }, options),
+        /no slidingWindow, .* but got 5$/,
+      ],
+      [new SmolLM3({ ...llamaSizes, noRopeLayers: [0, 1] }, options), /noRopeLayers .* got 0,1$/],
+      [
+        new Gemma3({ ...llamaSizes, slidingWindow: 5, ropeLocalBaseFreq: 3 }, options),
+        /expected Gemma's own layerTypes, ropeLocalBaseFreq and/,
+      ],
+      [
+        new Qwen3({ ...llamaSizes, ropeScaling: { ...yarn, attentionFactor: 2 } }, options),
+        /YaRN without an attentionFactor but got 2$/,
+      ],
+    ];
+    for (const [model, message] of models) {
+      await assert.rejects(
+        saveGguf(path, model),
+        (error) => error instanceof RangeError && message.test(error.message),
+      );
+      model.dispose();
+    }
+    // A window that is as long as the context, or none, is no window.
+    using mistral = new Mistral({ ...llamaSizes, slidingWindow: 16 }, options);
+    await saveGguf(path, mistral);
+    using loaded = await loadModel(path, { device });
+    assert.equal(loaded.constructor, LLaMA);
   }));
 
 Deno.test("a model of q8_0 or q4_0 stays so where it is asked for", () =>
@@ -163,7 +230,7 @@ Deno.test("loadModel() refuses by name what a GGUF file asks for and is not comp
       [
         "general.architecture",
         text("mamba"),
-        /"general.architecture" to be "gpt2" or "llama"|"llama" or "gpt2" but got "mamba"/,
+        /"general.architecture" to be "llama" or .* but got "mamba"/,
       ],
       ["general.architecture", undefined, /"general.architecture" .* but got nothing/],
       [
@@ -171,14 +238,14 @@ Deno.test("loadModel() refuses by name what a GGUF file asks for and is not comp
         undefined,
         /"llama.block_count" to be an integer above 0 but got nothing/,
       ],
-      ["llama.block_count", u32(1e6), /expected the tensors of 1000000 layers/],
-      ["llama.attention.key_length", u32(8), /"llama.attention.key_length" to be 16 but got 8/],
+      ["llama.block_count", u32(1e6), /tensors of 1000000 layers/],
+      ["llama.attention.key_length", u32(8), /"llama.attention.value_length" to be 8 but got 16/],
       ["llama.rope.dimension_count", u32(8), /"llama.rope.dimension_count" to be 16 but got 8/],
       ["llama.expert_count", u32(4), /"llama.expert_count" to be 0 but got 4/],
       [
         "llama.rope.scaling.type",
-        text("yarn"),
-        /"llama.rope.scaling.type" to be "none" or "linear" but got "yarn"/,
+        text("longrope"),
+        /"llama.rope.scaling.type" to be "none", "linear" or "yarn" but got "longrope"/,
       ],
     ];
     for (const [key, value, message] of cases) {
@@ -197,7 +264,7 @@ Deno.test("loadModel() refuses by name what a GGUF file asks for and is not comp
     );
     await assert.rejects(
       loadModel(`${folder}/wide.gguf`, { device }),
-      /"blk.0.ffn_gate.weight" of shape \[64, 64\] but got \[96, 64\]/,
+      /expected "blk.0.ffn_gate.weight" of shape \[64, 64\] but got \[96, 64\]/,
     );
     await assert.rejects(
       loadModel(`${folder}/good.gguf`, { device, kinds: ["gpt2"] }),

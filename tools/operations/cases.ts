@@ -72,6 +72,7 @@ import {
 import { dropout, rand, randint, randn } from "../../src/ops/random.ts";
 import { embedding, oneHot, take, takeAlongAxis, topK } from "../../src/ops/index.ts";
 import { layerNorm, rmsNorm } from "../../src/ops/norm.ts";
+import { feedForward } from "../../src/ops/feed_forward.ts";
 import { linear, matmul } from "../../src/ops/matmul.ts";
 import { logSoftmax, softmax } from "../../src/ops/softmax.ts";
 import * as math from "../../src/ops/elementwise.ts";
@@ -378,6 +379,21 @@ export const groups: readonly Group[] = [
     ],
   },
   {
+    file: "feed_forward.ts",
+    title: "Feed-forward sub-layer",
+    cases: [
+      {
+        op: feedForward,
+        call: 'feedForward(x, up, down, { activation: "gelu" })',
+        run: (t) => {
+          const up = { weight: t.values([3, 4], 1), bias: t.values([3]) };
+          const down = { weight: t.values([2, 3], 2) };
+          return feedForward(t.x, up, down, { activation: "gelu" });
+        },
+      },
+    ],
+  },
+  {
     file: "softmax.ts",
     title: "Softmax",
     cases: [
@@ -415,6 +431,11 @@ export const groups: readonly Group[] = [
     cases: [
       { op: rmsNorm, call: "rmsNorm(x)", run: ({ x }) => rmsNorm(x) },
       { op: rmsNorm, call: "rmsNorm(x, weight)", run: ({ x, row }) => rmsNorm(x, row) },
+      {
+        op: rmsNorm,
+        call: "rmsNorm(x, weight, { offset: 1 })",
+        run: ({ x, row }) => rmsNorm(x, row, { offset: 1 }),
+      },
     ],
   },
   {
@@ -483,8 +504,21 @@ export const groups: readonly Group[] = [
       },
       {
         op: attention,
+        call: "attention(q, k, v, { causal: true, window: 2 })",
+        run: (t) => attention(...queriesKeysValues(t, 2), { causal: true, window: 2 }),
+      },
+      {
+        op: attention,
         call: "attention(q, groupedK, groupedV, { keyValid })",
         run: (t) => attention(...queriesKeysValues(t, 1), { keyValid: t.mask([1, 1, 0], [1, 3]) }),
+      },
+      {
+        op: attention,
+        call: "attention(q, k, v, { dropout: { p: 0.5 } })",
+        run: (t) => {
+          const dropout = { p: 0.5, random: new RandomState(1) };
+          return attention(...queriesKeysValues(t, 2), { dropout });
+        },
       },
       {
         op: selfAttention,
@@ -536,6 +570,11 @@ export const groups: readonly Group[] = [
         op: rotary,
         call: 'rotary(x, { layout: "half-split" })',
         run: (t) => rotary(t.values([1, 3, 2, 4]), { layout: "half-split" }),
+      },
+      {
+        op: rotary,
+        call: "rotary(x, { turned: 2 })",
+        run: (t) => rotary(t.values([1, 3, 2, 4]), { turned: 2 }),
       },
     ],
   },

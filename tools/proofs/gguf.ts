@@ -29,9 +29,8 @@ import {
   type GgmlType,
   type WritableGgmlType,
 } from "../../src/io/ggml_blocks.ts";
-import { installLlamaCpp, LLAMACPP, LLAMACPP_FLAGS } from "./gguf/install.ts";
+import { askLlamaCpp, installLlamaCpp, PACKAGES, run } from "./llama_cpp.ts";
 
-/** The folder of this proof's programs. */
 const OWN = new URL("./gguf/", import.meta.url).pathname;
 const LENGTH = 32;
 const PROMPT = Array.from({ length: 16 }, (_, i) => 20 + i * 7);
@@ -60,12 +59,6 @@ Deno.exit(failures ? 1 : 0);
 function report(holds: boolean, what: string): void {
   console.log(`${holds ? "holds" : "FAILS"}: ${what}`);
   if (!holds) failures++;
-}
-
-async function run(command: string, args: string[], cwd?: string): Promise<string> {
-  const { success, stdout, stderr } = await new Deno.Command(command, { args, cwd }).output();
-  if (!success) throw new Error(`${command} ${args[0]}: ${new TextDecoder().decode(stderr)}`);
-  return new TextDecoder().decode(stdout);
 }
 
 /** Calls ggml's functions on 100,000 numbers of all magnitudes. */
@@ -104,7 +97,7 @@ function same(a: ArrayLike<number>, b: ArrayLike<number>): boolean {
 async function checkForeignModel(): Promise<void> {
   const path = join(folder, "foreign.gguf");
   await run("python3", [`${OWN}random_llama.py`, path]);
-  const { ids } = await llamaCpp(path);
+  const { ids } = await askLlamaCpp({ model: path, ids: PROMPT, length: LENGTH, texts: TEXTS });
   report(same(await greedy(path), ids), `a LLaMA of another program: ${LENGTH} greedy tokens`);
 }
 
@@ -185,7 +178,7 @@ async function checkOwnModel(
   for (const dtype of ["f32", "f16", "q8_0", "q4_0"] as const) {
     const path = join(folder, `${dtype}.gguf`);
     await saveGguf(path, model, { dtype, tokenizer });
-    const theirs = await llamaCpp(path);
+    const theirs = await askLlamaCpp({ model: path, ids: PROMPT, length: LENGTH, texts: TEXTS });
     const ids = await greedy(path);
     const common = ids.findIndex((id, i) => id !== theirs.ids[i]);
     const what = `${name} in ${dtype}`;
@@ -212,13 +205,4 @@ async function greedy(path: string): Promise<number[]> {
   using model = await loadModel(path, { device });
   const [found] = await generate(model, [PROMPT], { length: LENGTH, temperature: 0 });
   return Array.from(found!.ids).slice(-LENGTH);
-}
-
-async function llamaCpp(path: string): Promise<{ ids: number[]; texts: number[][] }> {
-  const request = JSON.stringify({ model: path, ids: PROMPT, length: LENGTH, texts: TEXTS });
-  const out = await run(Deno.execPath(), [
-    ...["run", ...LLAMACPP_FLAGS, `${OWN}llamacpp.mjs`],
-    ...[LLAMACPP, request],
-  ], LLAMACPP);
-  return JSON.parse(out.trim().split("\n").at(-1)!);
 }

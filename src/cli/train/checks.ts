@@ -1,5 +1,6 @@
 /** What is looked at between steps: the validation loss, HellaSwag, samples, attention, the norm of the weights. */
 import {
+  type Communicator,
   evaluateHellaSwag,
   generate,
   type GPT2Tokenizer,
@@ -51,6 +52,7 @@ export class Checks implements AsyncDisposable {
   readonly #loader: TokenLoader;
   readonly #batches: number;
   readonly #items: HellaSwagItem[] | undefined;
+  readonly #communicator: Communicator;
 
   private constructor(
     model: TrainedModel,
@@ -59,6 +61,7 @@ export class Checks implements AsyncDisposable {
     report: Report,
     { loader, batches }: { loader: TokenLoader; batches: number },
     items: HellaSwagItem[] | undefined,
+    communicator: Communicator,
   ) {
     this.#model = model;
     this.#tokenizer = tokenizer;
@@ -67,6 +70,7 @@ export class Checks implements AsyncDisposable {
     this.#loader = loader;
     this.#batches = batches;
     this.#items = items;
+    this.#communicator = communicator;
   }
 
   /** Opens the data to validate on. */
@@ -75,7 +79,11 @@ export class Checks implements AsyncDisposable {
     tokenizer: GPT2Tokenizer,
     options: Options,
     report: Report,
-    { data, batch }: { data: Corpus["validation"]; batch: number },
+    { data, batch, communicator }: {
+      data: Corpus["validation"];
+      batch: number;
+      communicator: Communicator;
+    },
   ): Promise<Checks> {
     const { hellaswag } = options;
     const items = hellaswag === undefined
@@ -84,7 +92,7 @@ export class Checks implements AsyncDisposable {
     const { maxPositionEmbeddings: contextSize, vocabSize } = model.config;
     const { batchSize, batches } = validationBatches(options.valTokens, contextSize, batch);
     const loader = await TokenLoader.open(data, { batchSize, contextSize, vocabSize });
-    return new Checks(model, tokenizer, options, report, { loader, batches }, items);
+    return new Checks(model, tokenizer, options, report, { loader, batches }, items, communicator);
   }
 
   /** Whether HellaSwag is to be scored after a step. */
@@ -98,6 +106,7 @@ export class Checks implements AsyncDisposable {
     if (this.isDue(step)) await this.#scoreHellaSwag(this.#items!, step, signal);
     if (!isMilestone(step, this.#options)) return;
     await this.validate(step, signal);
+    if (this.#communicator.rank > 0) return;
     using norm = weightNorm(this.#model.parameters());
     this.#report.weightNorm(step, await norm.item());
     await this.#sample(step, signal);
@@ -107,7 +116,9 @@ export class Checks implements AsyncDisposable {
   /** The validation loss. Throws a {@linkcode WeightsLostError} where it is not a finite number. */
   async validate(step: number, signal: AbortSignal): Promise<void> {
     const { device } = this.#model;
-    const loss = await validationLoss(this.#model, this.#loader, this.#batches, device, { signal });
+    const communicator = this.#communicator;
+    const options = { signal, communicator };
+    const loss = await validationLoss(this.#model, this.#loader, this.#batches, device, options);
     this.#report.validation(step, loss);
     if (!Number.isFinite(loss)) {
       throw new WeightsLostError(`the weights are lost after step ${step}: lower --lr or --clip`);
@@ -119,10 +130,14 @@ export class Checks implements AsyncDisposable {
   }
 
   async #scoreHellaSwag(items: HellaSwagItem[], step: number, signal: AbortSignal): Promise<void> {
-    using progress = await openProgress({ label: "HellaSwag", total: items.length, unit: "items" });
+    const total = items.length;
+    using progress = this.#communicator.rank > 0
+      ? undefined
+      : await openProgress({ label: "HellaSwag", total, unit: "items" });
     const score = await evaluateHellaSwag(this.#model, this.#tokenizer, items, {
       signal,
-      onProgress: ({ items }) => progress.update(items),
+      communicator: this.#communicator,
+      onProgress: ({ items }, of) => progress?.update(Math.round(items * total / of)),
     });
     this.#report.hellaSwag(step, score);
   }

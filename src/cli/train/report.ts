@@ -4,6 +4,7 @@ import {
   attentionPicture,
   attentionPng,
   type Checkpoint,
+  type Communicator,
   curvesSvg,
   EventFile,
   formatDuration,
@@ -15,12 +16,19 @@ import {
 } from "../../../mod.ts";
 import { MODEL_NAMES, type TrainedModel } from "./model.ts";
 import type { Options } from "./options.ts";
-import type { StepPlan } from "./training.ts";
 
 /** The curves so far; a checkpoint keeps them, so that a resumed run draws them whole. */
 export interface Curves {
   train: [step: number, loss: number][];
   validation: [step: number, loss: number][];
+}
+
+/** What a schedule says of a step. */
+export interface StepPlan {
+  /** The learning rate. */
+  readonly lr: number;
+  /** Sequences, a multiple of the micro-batch. */
+  readonly sequences: number;
 }
 
 /** What became of a step. */
@@ -48,6 +56,10 @@ export interface RunFacts {
   readonly batch?: number | undefined;
   /** The checkpoint that it goes on from. */
   readonly from?: Checkpoint | undefined;
+  /** The ranks that train together. */
+  readonly communicator: Communicator;
+  /** The process of each rank, by which launchers name it. */
+  readonly processes: Float64Array;
 }
 
 /** The three logs of a run in one folder. */
@@ -55,15 +67,15 @@ export class Report implements Disposable {
   /** Path of the folder. */
   readonly folder: string;
   readonly #title: string;
-  readonly #log: TextLog;
-  readonly #events: EventFile;
+  readonly #log: TextLog | undefined;
+  readonly #events: EventFile | undefined;
   readonly #curves: Curves;
 
   private constructor(
     folder: string,
     title: string,
-    log: TextLog,
-    events: EventFile,
+    log: TextLog | undefined,
+    events: EventFile | undefined,
     curves: Curves,
   ) {
     this.folder = folder;
@@ -86,6 +98,11 @@ export class Report implements Disposable {
     return new Report(folder, title, log, events, curves);
   }
 
+  /** One that writes nothing, for ranks other than the first. */
+  static silent(folder: string): Report {
+    return new Report(folder, "", undefined, undefined, { train: [], validation: [] });
+  }
+
   /** The points drawn so far. */
   get curves(): Curves {
     return this.#curves;
@@ -93,7 +110,7 @@ export class Report implements Disposable {
 
   /** A line for people. */
   line(text: string): void {
-    this.#log.line(text);
+    this.#log?.line(text);
   }
 
   /** The first lines of a run. */
@@ -101,7 +118,7 @@ export class Report implements Disposable {
     corpus: string,
     options: Options,
     model: TrainedModel,
-    { dtype, batch, from }: RunFacts,
+    { dtype, batch, from, communicator, processes }: RunFacts,
   ): void {
     const count = (n: number) => n.toLocaleString("en");
     this.line(corpus);
@@ -114,6 +131,12 @@ export class Report implements Disposable {
         } tokens, ${count(options.valTokens)} to validate` +
         (batch === undefined ? "" : `, ${batch} sequences at a time`),
     );
+    if (communicator.size > 1) {
+      const ranks = [...processes].map((process, rank) =>
+        `rank ${rank} is process ${process} on ${communicator.hosts[rank]}`
+      );
+      this.line(`${communicator.description}: ${ranks.join(", ")}`);
+    }
     this.line(
       from ? `going on after step ${from.step} from ${from.path}` : `writing to ${this.folder}`,
     );
@@ -127,7 +150,7 @@ export class Report implements Disposable {
   ): void {
     const tokensPerSecond = sequences * context / seconds;
     if (Number.isFinite(loss)) this.#curves.train.push([step, loss]);
-    this.#events.scalars({
+    this.#events?.scalars({
       "loss/train": loss,
       "grad_norm": gradNorm,
       "lr": lr,
@@ -150,32 +173,32 @@ export class Report implements Disposable {
   /** A validation. */
   validation(step: number, loss: number): void {
     this.#curves.validation.push([step, loss]);
-    this.#events.scalar("loss/validation", loss, step);
+    this.#events?.scalar("loss/validation", loss, step);
     this.line(`validation loss ${loss.toFixed(4)} after ${step} steps`);
   }
 
   /** A score of HellaSwag. */
   hellaSwag(step: number, { items, accNorm }: HellaSwagScore): void {
-    this.#events.scalar("hellaswag/acc_norm", accNorm, step);
+    this.#events?.scalar("hellaswag/acc_norm", accNorm, step);
     const right = Math.round(accNorm * items);
     this.line(`HellaSwag accuracy ${right}/${items} = ${accNorm.toFixed(4)} after ${step} steps`);
   }
 
   /** The global norm of the weights. */
   weightNorm(step: number, norm: number): void {
-    this.#events.scalar("weight_norm", norm, step);
+    this.#events?.scalar("weight_norm", norm, step);
   }
 
   /** Text that the model wrote after a prompt. */
   sample(step: number, text: string, prompt: string): void {
     const lines = formatSample(text, prompt);
     this.line(lines);
-    this.#events.lines("samples", lines, step);
+    this.#events?.lines("samples", lines, step);
   }
 
   /** Where every head of every layer looks; returns the file's path. */
   async attention(step: number, layers: AttentionLayer[]): Promise<string> {
-    this.#events.image("attention", await attentionPng(layers), step);
+    this.#events?.image("attention", await attentionPng(layers), step);
     const path = `${this.folder}/attention/step_${String(step).padStart(8, "0")}.svg`;
     const title = `${this.#title}: self-attention after step ${step}`;
     await Deno.writeTextFile(path, await attentionPicture(layers, { title }));
@@ -205,7 +228,7 @@ export class Report implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#log.close();
-    this.#events.close();
+    this.#log?.close();
+    this.#events?.close();
   }
 }

@@ -5,6 +5,7 @@ import {
   checkGradNorm,
   type Checkpoint,
   clipGradNorm,
+  type Communicator,
   type Device,
   DeviceStepGuard,
   LossScaler,
@@ -18,6 +19,8 @@ import {
   restoreRun,
   saveRun,
   Scope,
+  shareJson,
+  shareOf,
   StepGuard,
   type StepGuardState,
   type Tensor,
@@ -25,13 +28,15 @@ import {
   type TokenLoaderState,
   type TypedArray,
   yieldToEventLoop,
+  zeroGrad,
 } from "../../../mod.ts";
 import type { Corpus } from "./corpus.ts";
 import { createModel, type TrainedModel } from "./model.ts";
 import type { Options } from "./options.ts";
-import type { Curves, StepOutcome } from "./report.ts";
+import type { Curves, StepOutcome, StepPlan } from "./report.ts";
+import { Teamwork } from "./teamwork.ts";
 
-/** Is told after each micro-batch how many sequences of the step are done, and the micro-batches' losses. */
+/** Is told after each micro-batch how many of the step's sequences this rank has done, and the micro-batches' losses. */
 type OnProgress = (sequences: number, losses: readonly Tensor[]) => Promise<void>;
 
 /** The guard ended the run at a step, whose update was not made. */
@@ -49,21 +54,16 @@ export interface TrainingSetup {
   readonly data: Corpus["train"];
   /** The token that documents begin with, for a shuffled order. */
   readonly separator: number;
+  /** Only rank 0 needs it. */
   readonly checkpoint?: Checkpoint | undefined;
+  /** The ranks that train together. */
+  readonly communicator: Communicator;
 }
 
 /** Where a step begins. */
 interface Position {
   readonly loader: TokenLoaderState;
   readonly random: RandomStateJson;
-}
-
-/** What a schedule says of a step. */
-export interface StepPlan {
-  /** The learning rate. */
-  readonly lr: number;
-  /** Sequences, a multiple of the micro-batch. */
-  readonly sequences: number;
 }
 
 /** A step that is launched: its numbers are still on the device. */
@@ -86,9 +86,11 @@ export class Training implements AsyncDisposable {
   readonly guard: StepGuard;
   readonly #setup: TrainingSetup;
   readonly #deviceGuard: DeviceStepGuard;
+  readonly #team: Teamwork;
   #loader: TokenLoader;
   #step = 0;
   #saved = 0;
+  #computed = 0;
   #unread: LaunchedStep[] = [];
   #lastRead = 0;
   /** What ended the run, after steps whose outcomes are told first. */
@@ -104,7 +106,8 @@ export class Training implements AsyncDisposable {
     this.#loader = loader;
     this.random = new RandomState(options.seed);
     this.model = createModel(options, { device, dtype, random: this.random });
-    this.optimizer = createOptimizer(this.model, options);
+    this.#team = new Teamwork(setup.communicator, this.model.parameters(), options);
+    this.optimizer = createOptimizer(this.#team.own, options);
     this.scaler = dtype === "f16" ? new LossScaler(device) : undefined;
     const { onNan, spike, onSpike } = options;
     this.guard = new StepGuard({ onNaN: onNan, spike, onSpike });
@@ -115,11 +118,15 @@ export class Training implements AsyncDisposable {
   static async open(setup: TrainingSetup): Promise<Training> {
     const training = new Training(setup, await openLoader(setup, setup.batch));
     if (setup.checkpoint) {
-      const { step, extra } = restoreRun(setup.checkpoint, training);
+      const { model, scaler, loader, random } = training;
+      const optimizer = training.#team.restoring(training.optimizer);
+      const run = { model, optimizer, scaler, loader, random };
+      const { step, extra } = restoreRun(setup.checkpoint, run);
       training.#step = training.#saved = step;
       const { guard } = extra as unknown as { guard?: StepGuardState };
       if (guard) training.guard.restore(guard);
     }
+    await training.#followRank0();
     training.#deviceGuard.reset(training.guard.state().skipped);
     return training;
   }
@@ -137,6 +144,21 @@ export class Training implements AsyncDisposable {
   /** The step of the newest checkpoint; 0 where there is none. */
   get saved(): number {
     return this.#saved;
+  }
+
+  /** Milliseconds that this rank took for the gradients of the last step, the waiting for others left out. */
+  get computed(): number {
+    return this.#computed;
+  }
+
+  /** Bytes of the optimizer's state on this rank. */
+  get stateBytes(): number {
+    return [...this.optimizer.state().values()].reduce((sum, { bytes }) => sum + bytes, 0);
+  }
+
+  /** Whether all ranks have to take part where a checkpoint is written. */
+  get savesTogether(): boolean {
+    return this.#team.savesTogether;
   }
 
   /** Where the data stands. */
@@ -168,7 +190,9 @@ export class Training implements AsyncDisposable {
         this.#rewind(begin);
         outcomes.push(...await this.settle());
         const { batchSize } = this.#loader;
-        const mayHalve = this.#setup.options.batch === undefined && batchSize > 1;
+        // Not where other ranks wait for the sums of gradients that this one has begun to send.
+        const mayHalve = this.#setup.options.batch === undefined && batchSize > 1 &&
+          this.#team.isAlone;
         if (!(error instanceof OutOfMemoryError) || !mayHalve) {
           if (outcomes.length === 0) throw error;
           this.#failure = error as Error;
@@ -193,7 +217,9 @@ export class Training implements AsyncDisposable {
     this.#unread = [];
     const values = await this.#read(unread);
     for (const [i, step] of unread.entries()) {
-      const outcome = this.#judge(step.plan, values[i]!);
+      const [norm, ...losses] = values[i]!;
+      const loss = this.#meanLoss(step.plan, losses);
+      const outcome = this.#judge(step.plan, norm![0]!, loss);
       if (outcome.verdict.action === "stop") {
         this.#failure = await this.#takeBack(step, outcome);
         break;
@@ -220,7 +246,12 @@ export class Training implements AsyncDisposable {
     }
   }
 
-  /** Writes a checkpoint into a folder; returns its path. */
+  /** Makes the weights of all ranks the same, as before one of them is looked at. */
+  async meet(): Promise<void> {
+    await this.#team.settle();
+  }
+
+  /** Writes a checkpoint into a folder, on rank 0; returns its path. */
   async save(folder: string, curves: Curves): Promise<string> {
     await this.settle();
     if (this.#isLost) throw new Error("the device failed in steps that were under way");
@@ -230,22 +261,50 @@ export class Training implements AsyncDisposable {
       curves: { ...curves },
       guard: { ...this.guard.state() },
     };
-    const path = await saveRun(folder, this.#step, this, { keep: options.keep, extra });
+    await this.meet();
+    const optimizer = await this.#team.saved(this.optimizer);
+    const { model, scaler, loader, random } = this;
+    const run = { model, optimizer, scaler, loader, random };
+    const isFirst = this.#setup.communicator.rank === 0;
+    const path = isFirst && await saveRun(folder, this.#step, run, { keep: options.keep, extra });
     this.#saved = this.#step;
-    return path;
+    return path || folder;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#loader.close();
+    this.#team[Symbol.dispose]();
     this.optimizer[Symbol.dispose]();
     this.#deviceGuard[Symbol.dispose]();
     this.model.dispose();
   }
 
-  /** Whether the loss is read before the update: where that costs nothing, and where running figures decide. */
+  /**
+   * Puts all ranks where rank 0 is. Random numbers are those of another stream on each: what dropout leaves out of one
+   * part of a batch has nothing to do with the other parts.
+   */
+  async #followRank0(): Promise<void> {
+    const { communicator } = this.#setup;
+    const [step, { loader, random }, guard] = await shareJson(
+      communicator,
+      [this.#step, this.#position(), this.guard.state()] as const,
+    );
+    this.#step = this.#saved = step;
+    this.guard.restore(guard);
+    this.#loader.restore(loader);
+    this.random.restore({ ...random, seed: random.seed + communicator.rank * 2 ** 32 });
+    const others = this.scaler?.state().values() ?? [];
+    await this.#team.follow(this.optimizer, others, step > 0);
+  }
+
+  /**
+   * Whether the loss is read before the update: where that costs nothing, where running figures decide, and where the ranks
+   * have to decide the same.
+   */
   get #judgesFirst(): boolean {
     const { device, options: { spike = Infinity, onSpike } } = this.#setup;
-    return device.kind === "cpu" || !this.#isTried || (spike < Infinity && onSpike !== "warn");
+    return device.kind === "cpu" || !this.#team.isAlone || !this.#isTried ||
+      (spike < Infinity && onSpike !== "warn");
   }
 
   /** Forward, backward and update. Waits only where the loss decides on the update, and then tells the outcome. */
@@ -259,7 +318,10 @@ export class Training implements AsyncDisposable {
     const parameters = this.model.parameters();
     const judgesFirst = this.#judgesFirst;
     using scope = new Scope();
+    const begun = performance.now();
     const losses = await this.#backward(plan, scope, onProgress);
+    this.#computed = performance.now() - begun;
+    await this.#team.finish();
     const { norm, factor } = clipGradNorm(parameters, this.#setup.options.clip, { scaler });
     if (!judgesFirst) {
       const isScaled = scaler !== undefined;
@@ -273,48 +335,70 @@ export class Training implements AsyncDisposable {
       });
       return undefined;
     }
-    const values = await readTensors([norm, ...losses]);
-    const outcome = this.#judge(plan, values);
+    const [[ownNorm], ...values] = await readTensors([norm, ...losses]);
+    const { loss, gradNorm } = await this.#team.agree(this.#meanLoss(plan, values), ownNorm!);
+    const outcome = this.#judge(plan, gradNorm, loss);
     if (outcome.verdict.action === "stop") {
       throw await refusal(outcome, parameters);
     }
     if (outcome.verdict.action === "apply") optimizer.step({ lr, gradScale: factor });
+    await this.#team.updated();
     scaler?.update(factor);
-    optimizer.zeroGrad();
+    zeroGrad(parameters);
     this.#isTried = true;
     this.#deviceGuard.reset(this.guard.state().skipped);
     return outcome;
   }
 
-  /** The gradients of a step, and the losses of its micro-batches, which `scope` owns. */
-  async #backward(
-    { sequences }: StepPlan,
-    scope: Scope,
-    onProgress: OnProgress,
-  ): Promise<Tensor[]> {
+  /** The gradients of this rank's part of a step, and the losses of its micro-batches, which `scope` owns. */
+  async #backward(plan: StepPlan, scope: Scope, onProgress: OnProgress): Promise<Tensor[]> {
     const { model, scaler, random } = this;
     const { context, recompute } = this.#setup.options;
-    const microSteps = sequences / this.#loader.batchSize;
+    const loader = this.#loader;
+    const { position } = loader;
+    const { start, end } = this.partOf(plan);
+    loader.seek(position + start * context);
     const losses: Tensor[] = [];
-    for (let micro = 0; micro < microSteps; micro++) {
-      const tokens = await this.#loader.next();
+    for (const rows of this.#microBatches(plan)) {
+      const tokens = await loader.next(rows);
       await yieldToEventLoop();
       using _micro = new Scope();
-      const shape = [this.#loader.batchSize, context] as const;
-      const { ids, targets } = batchTensors(tokens, shape, model.device);
+      const { ids, targets } = batchTensors(tokens, [rows, context], model.device);
       const loss = model.loss(ids, targets, { dropout: random, recompute });
-      loss.backward(scaler ? mul(scaler.scale, 1 / microSteps) : 1 / microSteps);
+      if (loader.position === position + end * context) this.#team.begin();
+      const weight = rows / (this.#team.sumsGradients ? plan.sequences : end - start);
+      loss.backward(scaler ? mul(scaler.scale, weight) : weight);
       loss.moveTo(scope);
       losses.push(loss);
-      await onProgress((micro + 1) * this.#loader.batchSize, losses);
+      await onProgress(loader.position / context - position / context - start, losses);
     }
+    loader.seek(position + plan.sequences * context);
     return losses;
   }
 
-  /** What the guard makes of the numbers of the next step: its norm, then its losses. */
-  #judge(plan: StepPlan, [norm, ...losses]: readonly TypedArray[]): StepOutcome {
-    const gradNorm = norm![0]!;
-    const loss = losses.reduce((sum, [loss]) => sum + loss!, 0) / losses.length;
+  /** The sequences of a step that fall to this rank. */
+  partOf({ sequences }: StepPlan): { start: number; end: number } {
+    return shareOf(sequences, this.#setup.communicator);
+  }
+
+  /** Sequences of each micro-batch of this rank's part. */
+  #microBatches(plan: StepPlan): number[] {
+    const { start, end } = this.partOf(plan);
+    const { batchSize } = this.#loader;
+    return Array.from(
+      { length: Math.ceil((end - start) / batchSize) },
+      (_, i) => Math.min(batchSize, end - start - i * batchSize),
+    );
+  }
+
+  /** What this rank's part of a step contributes to the mean loss: all of it where there is one rank. */
+  #meanLoss(plan: StepPlan, losses: readonly TypedArray[]): number {
+    const rows = this.#microBatches(plan);
+    return losses.reduce((sum, [loss], i) => sum + loss! * rows[i]!, 0) / plan.sequences;
+  }
+
+  /** What the guard makes of the numbers of the next step. */
+  #judge(plan: StepPlan, gradNorm: number, loss: number): StepOutcome {
     const before = this.guard.state();
     const verdict = this.guard.judge(loss, gradNorm, this.scaler !== undefined);
     if (verdict.action === "stop") this.guard.restore(before);
@@ -342,16 +426,19 @@ export class Training implements AsyncDisposable {
   #rewind(to: Position): void {
     this.#loader.restore(to.loader);
     this.random.restore(to.random);
-    this.optimizer.zeroGrad();
+    zeroGrad(this.model.parameters());
   }
 }
 
 /** AdamW, or Muon with AdamW for what is no matrix of a block. */
-function createOptimizer(model: TrainedModel, options: Options): Optimizer {
+function createOptimizer(
+  parameters: ReadonlyMap<string, Tensor>,
+  options: Options,
+): Optimizer {
   const { adamScale, weightDecay } = options;
   const adamW = { betas: [0.9, 0.95] as const, weightDecay };
-  if (options.optimizer === "adamw") return new AdamW(model.parameters(), adamW);
-  return new Muon(model.parameters(), {
+  if (options.optimizer === "adamw") return new AdamW(parameters, adamW);
+  return new Muon(parameters, {
     weightDecay,
     adamW: { ...adamW, lrScale: adamScale },
   });

@@ -32,6 +32,7 @@ export const situations: [
   ["causal, more keys", { batch: 1, heads: 2, queries: 5, keys: 21, d: 7, step: 1 }, false],
   ["causal, more queries", { batch: 1, heads: 1, queries: 9, keys: 4, d: 4, step: 1 }, false],
   ["own block", { batch: 1, heads: 2, queries: 30, keys: 37, d: 8, step: 1, block: 7 }, false],
+  ["window", { batch: 1, heads: 2, queries: 30, keys: 37, d: 8, step: 1, window: 7 }, false],
   [
     "every 4th key",
     { batch: 2, heads: 1, queries: 30, keys: 7, d: 8, step: 4, position: 0 },
@@ -41,6 +42,11 @@ export const situations: [
   ["many queries", { batch: 1, heads: 2, kvHeads: 1, queries: 9000, keys: 8, d: 8 }, false, true],
   ["one query of many keys", { batch: 1, heads: 1, queries: 1, keys: 60_000, d: 8 }, false, true],
   ["padded, shared keys", { batch: 2, heads: 4, kvHeads: 2, queries: 11, keys: 19, d: 12 }, true],
+  [
+    "dropped weights",
+    { batch: 2, heads: 2, queries: 37, keys: 37, d: 8, step: 1, block: 13, dropout: 0.25 },
+    false,
+  ],
 ];
 
 const ownPositions: typeof situations[number] = [

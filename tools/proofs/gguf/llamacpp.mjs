@@ -10,9 +10,14 @@ const { getLlama, LlamaLogLevel } = await import(pathToFileURL(entry).href);
 const logLevel = LlamaLogLevel.error;
 const llama = await getLlama({ gpu: false, build: "never", logLevel, maxThreads: 1 });
 const model = await llama.loadModel({ modelPath });
-const context = await model.createContext({ contextSize: 256, threads: 1 });
+const context = await model.createContext({
+  ...{ contextSize: 256, threads: 1, flashAttention: false },
+  ...{ experimentalKvCacheKeyType: "F32", experimentalKvCacheValueType: "F32" },
+});
 const found = [];
-for await (const id of context.getSequence().evaluate(ids, { temperature: 0 })) {
+for await (
+  const id of context.getSequence().evaluate(ids, { temperature: 0, yieldEogToken: true })
+) {
   found.push(id);
   if (found.length === length) break;
 }
