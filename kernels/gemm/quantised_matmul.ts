@@ -62,9 +62,9 @@ export const quantisedMatmuls: Readonly<Record<QuantisedType, Kernel<MatmulParam
 };
 
 function multiply(job: SimdJob<MatmulParams>, type: QuantisedType): void {
-  const { transposeA, transposeB, m } = job.params;
+  const { transposeA, transposeB, m, batchInvariant } = job.params;
   if (!transposeB || transposeA) multiplyUnpacked(job, type);
-  else if (m <= FEW_ROWS) multiplyFew(job, type);
+  else if (m <= FEW_ROWS || batchInvariant) multiplyFew(job, type);
   else if (job.blas) multiplyUnpacked(job, type);
   else multiplyMany(job, type);
 }
@@ -75,7 +75,7 @@ function multiply(job: SimdJob<MatmulParams>, type: QuantisedType): void {
  */
 function multiplyFew(job: SimdJob<MatmulParams>, type: QuantisedType): void {
   const { at, params, threads } = job;
-  const { m, n, k, lda, ldc, alpha, beta, aOffset, bOffset, cOffset } = params;
+  const { m, n, k, lda, ldc, alpha, beta, aOffset, bOffset, cOffset, batchInvariant } = params;
   const blocks = k / BLOCK;
   const x = job.scratch(2 * m * k),
     scales = job.scratch(4 * m * blocks),
@@ -87,7 +87,7 @@ function multiplyFew(job: SimdJob<MatmulParams>, type: QuantisedType): void {
   const chunk = Math.ceil(Math.max(least, n / (4 * threads)) / 4) * 4;
   const codeBytes = type === "q8_0" ? bOffset : bOffset / 2;
   // deno-fmt-ignore
-  job.run(`multiply_${type}`, n, chunk, m, blocks, alpha, x, scales, sums,
+  job.run(`multiply_${type}`, n, chunk, m, blocks, 1 - batchInvariant, alpha, x, scales, sums,
     at.codes! + codeBytes, at.scales! + bOffset / BLOCK * 2,
     at.c! + 4 * cOffset, ldc, beta, at.bias ?? 0);
 }

@@ -226,7 +226,7 @@ function fourRows(
 
 /**
  * Columns [start, end) of C = [C +] alpha X W^T [+ bias]: X (m rows of blocks) as `rows_to_i16` made it, W a row of codes
- * a column.
+ * a column. `byFours`: whether four rows may be taken together, which adds up in another order.
  */
 export function multiply_q8_0(
   thread: i32,
@@ -234,6 +234,7 @@ export function multiply_q8_0(
   end: i32,
   m: i32,
   blocks: i32,
+  byFours: bool,
   alpha: f32,
   x: usize,
   xScales: usize,
@@ -250,7 +251,7 @@ export function multiply_q8_0(
     const codes = w + j * <usize> (blocks << 5), scales = s + j * <usize> (blocks << 1);
     const own = bias ? bias + (j << 2) : 0;
     let row: usize = 0;
-    for (; row + 4 <= <usize> m; row += 4) {
+    for (; byFours && row + 4 <= <usize> m; row += 4) {
       const first = row * <usize> blocks, y = c + (row * ldc + j << 2);
       // deno-fmt-ignore
       fourRows(codes, scales, x + (first << 6), xScales + (first << 2), blocks, false, alpha, y, ldc << 2, accumulate, own);
@@ -270,6 +271,7 @@ export function multiply_q4_0(
   end: i32,
   m: i32,
   blocks: i32,
+  byFours: bool,
   alpha: f32,
   x: usize,
   xScales: usize,
@@ -286,7 +288,7 @@ export function multiply_q4_0(
     const codes = w + j * <usize> (blocks << 4), scales = s + j * <usize> (blocks << 1);
     const own = bias ? bias + (j << 2) : 0;
     let row: usize = 0;
-    for (; row + 4 <= <usize> m; row += 4) {
+    for (; byFours && row + 4 <= <usize> m; row += 4) {
       const first = row * <usize> blocks, y = c + (row * ldc + j << 2);
       // deno-fmt-ignore
       fourRows(codes, scales, x + (first << 6), xScales + (first << 2), blocks, true, alpha, y, ldc << 2, accumulate, own);

@@ -9,8 +9,8 @@ import { quantize } from "../../src/nn/quantize.ts";
 import { assignFloats } from "../../src/nn/state_dict.ts";
 import { embedding } from "../../src/ops/index.ts";
 import { linearCrossEntropy } from "../../src/ops/loss.ts";
-import { linear, matmul } from "../../src/ops/matmul.ts";
-import { reshape, transpose } from "../../src/ops/shape.ts";
+import { batchInvariant, linear, matmul } from "../../src/ops/matmul.ts";
+import { reshape, slice, transpose } from "../../src/ops/shape.ts";
 import { assign, tensor } from "../../src/tensor/create.ts";
 import { RandomState } from "../../src/tensor/random.ts";
 import { Scope } from "../../src/tensor/scope.ts";
@@ -111,6 +111,17 @@ for (const dtype of TYPES) {
     },
   );
 }
+
+await onEachDevice("batchInvariant() holds for quantised weights", async (device) => {
+  using _scope = new Scope();
+  for (const dtype of TYPES) {
+    const [quantised] = await matrices(device, dtype, 37, 160);
+    const x = tensor(numbers(20 * 160, 3), { device, shape: [20, 160] });
+    const all = await batchInvariant(() => linear(x, quantised)).data();
+    const alone = await batchInvariant(() => linear(slice(x, [[13, 14]]), quantised)).data();
+    assertSame(alone, all.slice(13 * 37, 14 * 37));
+  }
+});
 
 await onEachDevice("operations that do not take quantised tensors say so", async (device) => {
   using _scope = new Scope();
