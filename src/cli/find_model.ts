@@ -90,7 +90,7 @@ async function loadPretrained(from: string, device: Device): Promise<Found> {
   using progress = await openProgress({ label: from, total: 100, unit: "%", lineEvery: 10 });
   const onProgress = ({ done, total }: ModelDownloadProgress) =>
     progress.update(Math.floor(100 * done / total));
-  const model = await loadModel(from, { device, onProgress });
+  const model = await loadModel(from, { device, onProgress, keepQuantised: true });
   try {
     const tokenizer = await tokenizerOf(from, model);
     const file = from.endsWith(".gguf") ? from : `${from}/tokenizer.json`;

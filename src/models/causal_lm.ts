@@ -16,6 +16,7 @@ import {
   Module,
   type NewPositions,
 } from "../nn/mod.ts";
+import { isFloat } from "../device/dtype.ts";
 import { linearCrossEntropy, matmul, reshape, softcap } from "../ops/mod.ts";
 import type { RandomState } from "../tensor/random.ts";
 import { recompute } from "../tensor/recompute.ts";
@@ -79,7 +80,9 @@ export abstract class CausalLM<C extends CausalLMConfig = CausalLMConfig> extend
   createCache(batch: number): KeyValueCache {
     const { hiddenSize, numAttentionHeads, numHiddenLayers: layers } = this.config;
     const { numKeyValueHeads: kvHeads = numAttentionHeads, maxPositionEmbeddings } = this.config;
-    const { device, dtype } = this.head;
+    const { device } = this.head;
+    // What layers hand on; the matrices may be quantised.
+    const { dtype } = this.parameters().values().find((x) => isFloat(x.dtype))!;
     const { headDim: headSize = hiddenSize / numAttentionHeads } = this.config;
     const contextSize = maxPositionEmbeddings;
     return new KeyValueCache({ device, dtype, batch, layers, kvHeads, headSize, contextSize });
