@@ -76,7 +76,10 @@ if (await testWebGpu()) {
         assertClose(y, plain.map((value, i) => value + added[i % 200]), 1e-5);
       }
       const long = randn([1, 2000], { device });
-      assert.throws(() => matmul(long, randn([2000, 1], { device })), /expected rows of at most 2048 bytes/);
+      assert.throws(
+        () => matmul(long, randn([2000, 1], { device })),
+        /expected rows of at most 2048 bytes/,
+      );
     },
   });
 }
