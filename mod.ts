@@ -70,6 +70,7 @@ export * from "./src/nn/key_value_cache.ts";
 export * as init from "./src/nn/init.ts";
 export type { Initializer, InitializerOptions, ParameterOptions } from "./src/nn/init.ts";
 export * from "./src/nn/layers.ts";
+export * from "./src/nn/lora.ts";
 export * from "./src/nn/module.ts";
 export type { StateDict } from "./src/nn/state_dict.ts";
 export { type Block, CausalLM, type CausalLMConfig, type Pass } from "./src/models/causal_lm.ts";
@@ -88,6 +89,7 @@ export {
 export * from "./src/pretrained/llama2c.ts";
 export { loadModel, type LoadModelOptions } from "./src/pretrained/load_model.ts";
 export { loadTokenizer } from "./src/pretrained/load_tokenizer.ts";
+export { loadLoRA, saveLoRA, type SaveLoRAOptions } from "./src/pretrained/lora_files.ts";
 export {
   type LanguageModelKind,
   type ModelKind,

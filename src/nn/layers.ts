@@ -9,6 +9,7 @@ import { embedding } from "../ops/index.ts";
 import { layerNorm, rmsNorm } from "../ops/norm.ts";
 import { linear } from "../ops/matmul.ts";
 import type { RandomState } from "../tensor/random.ts";
+import { scoped } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import {
   createParameter,
@@ -30,6 +31,12 @@ export interface LinearOptions extends ParameterOptions {
   readonly init?: Initializer;
 }
 
+/** Computes something that is added to the result of a {@linkcode Linear}. */
+export interface LinearAdapter {
+  /** What it makes of `x` (..., inputs), added to `y` (..., outputs); `y` itself while it is switched off. */
+  addTo(y: Tensor, x: Tensor): Tensor;
+}
+
 /**
  * The affine map `y = x weight^T + bias`.
  *
@@ -49,6 +56,8 @@ export class Linear extends Module {
   readonly weight: Tensor;
   /** (outputs) */
   readonly bias: Tensor | undefined;
+  /** What is added to each result, in this order. Their parameters are not the layer's. */
+  readonly adapters: Set<LinearAdapter> = new Set();
 
   /** Creates `weight` and `bias`. */
   constructor(inputs: number, outputs: number, options?: LinearOptions) {
@@ -63,7 +72,9 @@ export class Linear extends Module {
 
   /** (..., inputs) to (..., outputs); `residual` (..., outputs) is added in the same kernel. */
   forward(x: Tensor, residual?: Tensor): Tensor {
-    return linear(x, this.weight, this.bias, { residual });
+    const y = linear(x, this.weight, this.bias, { residual });
+    if (this.adapters.size === 0) return y;
+    return scoped(() => this.adapters.values().reduce((y, adapter) => adapter.addTo(y, x), y));
   }
 }
 
