@@ -2,7 +2,7 @@
  * How fast a corpus becomes token shards: parquet (snappy) and JSONL of made-up documents out of Moby Dick's words, with one
  * thread and with all, in megabytes of text a second; and the most memory that the process had.
  *
- * `deno run -A bench/compare_prepare.ts`, or `deno run -A bench/compare_prepare.ts`.
+ * `deno run -A bench/compare_prepare.ts`.
  */
 import { parquetWriteBuffer } from "npm:hyparquet-writer@0.17.0";
 import { join } from "node:path";

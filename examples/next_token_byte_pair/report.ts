@@ -59,7 +59,7 @@ export class Report implements Disposable {
     log: TextLog,
     step: number,
   ): Promise<Report> {
-    const events = await EventFile.open(folder, step > 0 ? { resumeStep: step + 1 } : {});
+    const events = await EventFile.open(folder, { resumeStep: step > 0 ? step + 1 : 0 });
     await Deno.mkdir(`${folder}/attention`, { recursive: true });
     return new Report(name, folder, log, events);
   }

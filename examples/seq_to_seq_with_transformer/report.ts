@@ -46,7 +46,7 @@ export class Report implements Disposable {
   /** Opens the logs; those of a resumed run go on at `step`. */
   static async open(folder: string, step: number, curves: Curves): Promise<Report> {
     const log = await TextLog.open(`${folder}/log.txt`, { echo: console.log });
-    const events = await EventFile.open(folder, step > 0 ? { resumeStep: step + 1 } : {});
+    const events = await EventFile.open(folder, { resumeStep: step > 0 ? step + 1 : 0 });
     await Deno.mkdir(`${folder}/attention`, { recursive: true });
     return new Report(folder, log, events, curves);
   }

@@ -67,13 +67,19 @@ export interface DeviceOptions {
   device: "auto" | "webgpu" | "cpu";
   /** Another implementation of WebGPU than the runtime's. */
   gpu?: "dawn";
+  /** Whether a GPU's programs are chosen by timing them. */
+  tune?: "off" | "on" | "again";
 }
 
-/** Adds `--device` and `--gpu`; `preset` is the device where none is named. */
+/** Adds `--device`, `--gpu` and `--tune`; `preset` is the device where none is named. */
 export function addDeviceOptions(command: Command, preset?: "auto"): Command {
   const devices = ["auto", "webgpu", "cpu"];
   return addGpuOption(
     command.option("--device <auto|webgpu|cpu>", "where to compute", choice(devices), preset),
+  ).option(
+    "--tune <off|on|again>",
+    "time the GPU's programs in the first steps and keep the fastest; again: forget earlier choices",
+    choice(["off", "on", "again"]),
   );
 }
 

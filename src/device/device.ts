@@ -116,6 +116,10 @@ export interface Device extends Disposable {
   profile(on: boolean): void;
   /** Times per kernel since profiling was turned on, the longest first. */
   timings(): Promise<KernelTiming[]>;
+  /** The programs that tuning chose (see `WebGpuOptions.tune`), for a checkpoint, since they decide the order of sums. */
+  programChoices(): Readonly<Record<string, string>>;
+  /** Takes up saved choices; what they do not name is not tuned. */
+  restoreProgramChoices(choices: Readonly<Record<string, string>>): void;
   /** Frees everything; the device cannot be used afterwards. */
   close(): void;
 }

@@ -9,6 +9,7 @@ import type { Device } from "./device.ts";
 import { DeviceError } from "./errors.ts";
 import { adapterName, isOpenGlAdapter, isSoftwareAdapter, NO_OPENGL } from "./webgpu/adapter.ts";
 import { chooseGpu } from "./webgpu/dawn.ts";
+import type { Tune } from "./webgpu/adapter.ts";
 import { WebGpuDevice } from "./webgpu/webgpu_device.ts";
 
 /** What {@linkcode openDevice} is asked for. */
@@ -20,6 +21,8 @@ export interface OpenOptions {
    * {@linkcode loadDawn}). Without it, the environment variable `DINOGRAD_GPU` may say `dawn`, where reading it is allowed.
    */
   readonly gpu?: GPU | "dawn" | undefined;
+  /** As in `WebGpuOptions`: whether a GPU's programs are chosen by timing them. Default: `off`. */
+  readonly tune?: Tune | undefined;
   /** Gets the line that tells which device was opened and why; default `console.error`, false: silence. */
   readonly log?: ((line: string) => void) | false;
 }
@@ -49,7 +52,7 @@ export async function openDevice(options?: OpenOptions): Promise<Device> {
 }
 
 async function choose(
-  { kind, gpu: asked }: OpenOptions,
+  { kind, gpu: asked, tune }: OpenOptions,
 ): Promise<{ device: Device; why: string }> {
   if (kind !== undefined && kind !== "webgpu" && kind !== "cpu") {
     throw new TypeError(`openDevice: expected kind "webgpu" or "cpu" but got "${kind}"`);
@@ -65,7 +68,7 @@ async function choose(
           `("apt-get install mesa-vulkan-drivers"). Or open the device of kind "cpu"`,
       );
     }
-    return { device: await WebGpuDevice.open({ gpu }), why: "it was asked for" };
+    return { device: await WebGpuDevice.open({ gpu, tune }), why: "it was asked for" };
   }
   if (!found.adapter) return { device: CpuDevice.open(), why: found.why };
   const name = adapterName(found.adapter);
@@ -73,7 +76,7 @@ async function choose(
     return { device: CpuDevice.open(), why: `WebGPU has only the software adapter ${name}` };
   }
   try {
-    return { device: await WebGpuDevice.open({ gpu }), why: "WebGPU has a GPU" };
+    return { device: await WebGpuDevice.open({ gpu, tune }), why: "WebGPU has a GPU" };
   } catch (error) {
     if (!(error instanceof DeviceError)) throw error;
     return { device: CpuDevice.open(), why: error.message };

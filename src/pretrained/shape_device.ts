@@ -29,6 +29,8 @@ export function shapeDevice(): Device {
     resetPeak() {},
     profile() {},
     timings: () => Promise.resolve([]),
+    programChoices: () => ({}),
+    restoreProgramChoices() {},
     close() {},
     [Symbol.dispose]() {},
   };

@@ -18,8 +18,8 @@ const SESSION_START = 1;
 /** Options of {@linkcode EventFile.open}. */
 export interface EventFileOptions {
   /**
-   * Step at which a resumed run goes on. TensorBoard then drops what an interrupted run had written
-   * from this step on, instead of drawing a line backwards.
+   * The first step that this run writes. TensorBoard then drops what an interrupted run had written from this step on,
+   * instead of drawing a line backwards; 0 for a run that begins anew in a folder that may have been used.
    */
   resumeStep?: number;
 }

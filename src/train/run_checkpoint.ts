@@ -4,6 +4,7 @@
  * @module
  */
 import type { TokenLoader, TokenLoaderState } from "../data/loader.ts";
+import type { Device } from "../device/device.ts";
 import { type Checkpoint, type Json, saveCheckpoint } from "../io/checkpoint.ts";
 import { FileFormatError } from "../io/errors.ts";
 import { shown } from "../io/json_text.ts";
@@ -33,6 +34,8 @@ export interface TrainingRun {
 interface RunState {
   readonly loader?: TokenLoaderState;
   readonly random?: RandomStateJson | undefined;
+  /** What tuning chose: other programs add in another order. */
+  readonly programs?: Readonly<Record<string, string>>;
   readonly extra: Json;
 }
 
@@ -50,6 +53,7 @@ export async function saveRun(
   const state: Json = {
     loader: run.loader && { ...run.loader.state() },
     random: run.random && { ...run.random.state() },
+    programs: deviceOf(run.model).programChoices(),
     extra: options?.extra ?? null,
   };
   const tensors = [
@@ -78,6 +82,7 @@ export function restoreRun(
   for (const [name, { data }] of model) assign(parameters.get(name)!, data as Float32Array);
   if (run.loader && state.loader) run.loader.restore(state.loader);
   if (run.random && state.random) run.random.restore(state.random);
+  if (state.programs) deviceOf(run.model).restoreProgramChoices(state.programs);
   return { step: checkpoint.step, extra: state.extra };
 }
 
@@ -108,9 +113,16 @@ export function checkpointExtra(
   );
 }
 
+function deviceOf(model: TrainingRun["model"]): Device {
+  for (const { device } of model.parameters().values()) return device;
+  throw new TypeError("saveRun: expected a model with parameters but got one without");
+}
+
 function stateOf({ state, path }: Checkpoint): RunState {
   const fits = isRecord(state) &&
-    [state.loader, state.random].every((part) => part === undefined || isRecord(part));
+    [state.loader, state.random, state.programs].every((part) =>
+      part === undefined || isRecord(part)
+    );
   if (fits) return state as unknown as RunState;
   throw new FileFormatError(`expected the state of a training run but got ${shown(state)}`, {
     file: path,

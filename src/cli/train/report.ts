@@ -81,7 +81,7 @@ export class Report implements Disposable {
     curves: Curves = { train: [], validation: [] },
   ): Promise<Report> {
     const log = await TextLog.open(`${folder}/log.txt`, { echo: console.log });
-    const events = await EventFile.open(folder, step > 0 ? { resumeStep: step + 1 } : {});
+    const events = await EventFile.open(folder, { resumeStep: step > 0 ? step + 1 : 0 });
     await Deno.mkdir(`${folder}/attention`, { recursive: true });
     return new Report(folder, title, log, events, curves);
   }

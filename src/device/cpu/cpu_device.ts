@@ -171,6 +171,14 @@ export class CpuDevice implements Device {
     );
   }
 
+  programChoices(): Readonly<Record<string, string>> {
+    return {};
+  }
+
+  restoreProgramChoices(): void {
+    // A CPU has one program for each kernel.
+  }
+
   close(): void {
     if (this.#closed) return;
     this.#closed = true;

@@ -16,6 +16,9 @@ export interface WebGpuLimits {
   readonly minStorageBufferOffsetAlignment?: number;
 }
 
+/** Whether kernels' programs are chosen by timing them; `again` forgets what earlier runs chose. */
+export type Tune = "off" | "on" | "again";
+
 /** How a {@linkcode WebGpuDevice} is opened. */
 export interface WebGpuOptions {
   /**
@@ -27,6 +30,11 @@ export interface WebGpuOptions {
   readonly powerPreference?: GPUPowerPreference;
   /** Limits below the adapter's. */
   readonly limits?: WebGpuLimits;
+  /**
+   * `on`: time the programs of each kernel in the first launches, or take what earlier runs chose;
+   * `again`: choose anew. Sums may be added in another order then, so results differ in their last digits. Default: `off`.
+   */
+  readonly tune?: Tune | undefined;
   /** Maximum bytes of buffers, in use and pooled together; no limit by default. */
   readonly memoryLimit?: number;
 }

@@ -34,6 +34,7 @@ export class GpuTimer {
   #used = RESULT_BYTES;
   #kernels: string[] = [];
   #batches: TimedBatch[] = [];
+  #totals = new TimingTotals();
   #period: number | undefined;
 
   constructor(device: GPUDevice) {
@@ -79,9 +80,20 @@ export class GpuTimer {
     this.#kernels = [];
   }
 
-  /** The times of all batches submitted so far, the longest kernel first. */
+  /** The times of all launches submitted so far, the longest kernel first. */
   async timings(read: Read): Promise<KernelTiming[]> {
-    const batches = [...this.#batches];
+    for (const [kernel, milliseconds] of await this.take(read)) {
+      this.#totals.add(kernel, milliseconds);
+    }
+    return this.#totals.list();
+  }
+
+  /** Kernel and milliseconds of each launch that was submitted since the last call. */
+  async take(read: Read): Promise<[kernel: string, milliseconds: number][]> {
+    const batches = this.#batches, results = this.#results;
+    this.#batches = [];
+    this.#results = [];
+    this.#used = RESULT_BYTES;
     const stamps = await read(
       batches.map(({ buffer, offset, kernels }) => ({
         buffer,
@@ -89,19 +101,16 @@ export class GpuTimer {
         bytes: kernels.length * 16,
       })),
     );
+    for (const buffer of results) buffer.destroy();
     const period = this.#period ??= await this.#measurePeriod(read);
-    const totals = new TimingTotals();
-    batches.forEach(({ kernels }, i) => {
+    return batches.flatMap(({ kernels }, i) => {
       const times = new BigUint64Array(stamps[i]!.buffer);
-      kernels.forEach((kernel, k) => {
+      return kernels.map((kernel, k): [string, number] => {
         // Some GPUs start their clock afresh now and then; such a launch counts as taking no time.
-        totals.add(
-          kernel,
-          Math.max(0, Number(times[2 * k + 1]! - times[2 * k]!)) * period / 1e6,
-        );
+        const ticks = Math.max(0, Number(times[2 * k + 1]! - times[2 * k]!));
+        return [kernel, ticks * period / 1e6];
       });
     });
-    return totals.list();
   }
 
   /**

@@ -22,6 +22,7 @@ import type { GpuTimer } from "./gpu_timer.ts";
 import type { Pace } from "./pace.ts";
 import { BindGroups, type BoundRange, type Layout, Pipelines } from "./pipelines.ts";
 import type { Recorder } from "./recorder.ts";
+import type { Tuner } from "./tuner.ts";
 import { BufferUsage } from "./flags.ts";
 
 /** What a {@linkcode Launcher} needs to know of its device. */
@@ -44,6 +45,8 @@ export interface LauncherOptions {
 export class Launcher {
   /** Times launches while it is set. */
   timer: GpuTimer | undefined;
+  /** Chooses programs while it is set. */
+  tuner: Tuner | undefined;
 
   #options: LauncherOptions;
   /** One object for all launches: kernels do not keep it. */
@@ -91,7 +94,7 @@ export class Launcher {
       );
     }
     this.#target.dtypes = dtypes;
-    const program = kernel.gpu(params, this.#target);
+    const { program, label } = this.#program(kernel, params);
     const workgroups = this.#workgroups(kernel.name, program);
     const { iterations = 0 } = program;
     if (this.#options.target.software && iterations > MAX_ITERATIONS) {
@@ -113,11 +116,22 @@ export class Launcher {
     let bytes = 0;
     for (const range of ranges) bytes += range.bytes;
     recorder.reserve(layout.uniformBytes, this.#options.pace.estimate(program.flops ?? 0, bytes));
-    if (this.timer?.full) recorder.flush();
+    const timer = label === undefined ? this.timer : this.tuner?.timer;
+    if (timer?.full) recorder.flush();
     const uniform = layout.uniformBytes > 0 ? this.#uniform(layout, params) : undefined;
-    const timestamps = this.timer?.next(kernel.name);
+    const timestamps = timer?.next(label ?? kernel.name);
     recorder.dispatch(kernel.name, pipeline.gpu, group, uniform, workgroups, timestamps);
     for (const { allocation } of ranges) allocation.batch = recorder.batch;
+  }
+
+  /** The program of a launch, and the label to time it by, where the tuner wants to know how long it takes. */
+  #program<P extends Params>(
+    kernel: Kernel<P>,
+    params: P,
+  ): { program: GpuProgram; label?: string } {
+    const first = kernel.gpu!(params, this.#target);
+    if (!this.tuner) return { program: first };
+    return this.tuner.choose(kernel, params, this.#target, first, this.timer !== undefined);
   }
 
   /** The byte ranges of a launch's bindings. */

@@ -26,8 +26,9 @@ import { Pace } from "./pace.ts";
 import { type GpuRegion, Reader } from "./reader.ts";
 import { Recorder } from "./recorder.ts";
 import { BufferUsage } from "./flags.ts";
+import { storeChoices, storedChoices, Tuner } from "./tuner.ts";
 
-export type { WebGpuLimits, WebGpuOptions } from "./adapter.ts";
+export type { Tune, WebGpuLimits, WebGpuOptions } from "./adapter.ts";
 
 /** Two for each of the 132 multiprocessors of an H200: WebGPU does not tell how many a GPU has. Not tuned. */
 const GPU_WORKGROUPS = 264;
@@ -126,6 +127,11 @@ export class WebGpuDevice implements Device {
       enableSubgroups: subgroups && !naga,
       allocationOf: (buffer) => (buffer as WebGpuBuffer).allocation,
     });
+    this.#recorder.beforeFinish = (encoder) => {
+      this.#launcher.timer?.resolve(encoder);
+      this.#launcher.tuner?.timer?.resolve(encoder);
+    };
+    if (options.tune && options.tune !== "off") this.#tune(options.tune);
     this.#pool = new BufferPool({
       create: (bytes, purpose) => this.#createGpuBuffer(bytes, purpose),
       beforeDestroy: () => this.#recorder.flush(),
@@ -222,7 +228,9 @@ export class WebGpuDevice implements Device {
       checkRange("read", buffer, byteOffset, byteLength);
       return { buffer: allocation.gpu, offset: byteOffset, bytes: byteLength };
     });
-    return await this.#read(parts);
+    const results = await this.#read(parts);
+    await this.#launcher.tuner?.collect((regions) => this.#read(regions));
+    return results;
   }
 
   launch<P extends Params>(kernel: Kernel<P>, bindings: Bindings, params: P): void {
@@ -266,9 +274,16 @@ export class WebGpuDevice implements Device {
     }
     this.#recorder.flush();
     this.#launcher.timer?.destroy();
-    const timer = on ? new GpuTimer(this.#gpu) : undefined;
-    this.#launcher.timer = timer;
-    this.#recorder.beforeFinish = (encoder) => timer?.resolve(encoder);
+    this.#launcher.timer = on ? new GpuTimer(this.#gpu) : undefined;
+  }
+
+  programChoices(): Readonly<Record<string, string>> {
+    return this.#launcher.tuner?.choices ?? {};
+  }
+
+  restoreProgramChoices(choices: Readonly<Record<string, string>>): void {
+    if (Object.keys(choices).length === 0) return;
+    this.#launcher.tuner = new Tuner({ gpu: this.#gpu, choices, measure: false });
   }
 
   async timings(): Promise<KernelTiming[]> {
@@ -302,6 +317,20 @@ export class WebGpuDevice implements Device {
     this.#recorder.idle();
     await this.#faults.check();
     return results;
+  }
+
+  #tune(tune: "on" | "again"): void {
+    if (!this.#gpu.features.has("timestamp-query")) {
+      throw new DeviceError(
+        `openDevice: tune: expected a GPU with "timestamp-query" but got ${this.description}`,
+      );
+    }
+    this.#launcher.tuner = new Tuner({
+      gpu: this.#gpu,
+      choices: tune === "again" ? {} : storedChoices(this.description),
+      measure: true,
+      onChoice: (choices) => storeChoices(this.description, choices),
+    });
   }
 
   /** Waits for `work`, or throws the loss of the device. */

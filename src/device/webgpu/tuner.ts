@@ -1,0 +1,191 @@
+/**
+ * Chooses among the programs of a kernel by timing them. A kernel picks its program by the description of the GPU that
+ * it is given; described as a weaker or a wider one, it picks another. The first launches of each size take these
+ * programs in turns, timed by the GPU; the fastest stays.
+ *
+ * @module
+ */
+import type { DType } from "../dtype.ts";
+import type { GpuProgram, GpuTarget, Kernel, Params } from "../kernel.ts";
+import { GpuTimer } from "./gpu_timer.ts";
+import type { GpuRegion } from "./reader.ts";
+
+/** The program of each kind of launch, by the name of the description it is picked with. For checkpoints and storage. */
+export type ProgramChoices = Readonly<Record<string, string>>;
+
+/** Other descriptions of a GPU that kernels are shown; the first one is true. */
+const DESCRIPTIONS: Readonly<Record<string, (target: GpuTarget) => Partial<GpuTarget>>> = {
+  "as it is": () => ({}),
+  "no matrix units": () => ({ matrixUnits: false }),
+  "no subgroups": () => ({ subgroups: false, subgroupSize: 0 }),
+  "16 KiB": () => ({ maxWorkgroupBytes: 16 * 1024 }),
+  "128 invocations": () => ({ maxInvocations: 128 }),
+  "narrow": ({ minWorkgroups }) => ({ minWorkgroups: Math.ceil(minWorkgroups / 4) }),
+  "wide": ({ minWorkgroups }) => ({ minWorkgroups: 4 * minWorkgroups }),
+};
+const TRUE_DESCRIPTION = "as it is";
+
+/** Launches of fewer operations are not worth a choice. */
+const MIN_FLOPS = 1e6;
+/** Timed launches of each program. */
+const ROUNDS = 3;
+
+/** A kind of launch: a kernel at sizes that agree in powers of two. */
+interface Candidates {
+  /** Descriptions that lead to different programs. */
+  readonly names: readonly string[];
+  /** Milliseconds for a billion operations, of each. */
+  readonly times: readonly number[][];
+  /** Launches so far. */
+  launches: number;
+}
+
+/** A launch whose time is not known yet. */
+interface Timed {
+  readonly key: string;
+  readonly candidate: number;
+  readonly flops: number;
+}
+
+/** What a {@linkcode Tuner} needs. */
+export interface TunerOptions {
+  readonly gpu: GPUDevice;
+  /** What was found out before. */
+  readonly choices: ProgramChoices;
+  /** Whether to time what is not known yet. */
+  readonly measure: boolean;
+  /** Told of every new choice. */
+  readonly onChoice?: (choices: ProgramChoices) => void;
+}
+
+/** See the module's text. */
+export class Tuner {
+  #options: TunerOptions;
+  #choices: Record<string, string>;
+  #candidates = new Map<string, Candidates>();
+  #timer: GpuTimer | undefined;
+  #timed = new Map<string, Timed>();
+  #labels = 0;
+
+  constructor(options: TunerOptions) {
+    this.#options = options;
+    this.#choices = { ...options.choices };
+  }
+
+  /** What was found out so far. */
+  get choices(): ProgramChoices {
+    return { ...this.#choices };
+  }
+
+  /** Times launches, once one is to be timed. */
+  get timer(): GpuTimer | undefined {
+    return this.#timer;
+  }
+
+  /**
+   * The program of a launch in place of `first`, which the kernel picked, and the label to time it by, if it is to be timed:
+   * never where `busy`, as while the user times launches.
+   */
+  choose<P extends Params>(
+    kernel: Kernel<P>,
+    params: P,
+    target: GpuTarget,
+    first: GpuProgram,
+    busy: boolean,
+  ): { program: GpuProgram; label?: string } {
+    const { flops = 0 } = first;
+    if (flops < MIN_FLOPS) return { program: first };
+    const key = keyOf(kernel.name, target.dtypes, first);
+    const describe = (name: string): GpuProgram =>
+      name === TRUE_DESCRIPTION
+        ? first
+        : kernel.gpu!(params, { ...target, ...DESCRIPTIONS[name]?.(target) });
+    const chosen = this.#choices[key];
+    if (chosen !== undefined) return { program: describe(chosen) };
+    if (busy || !this.#options.measure) return { program: first };
+    let candidates = this.#candidates.get(key);
+    if (!candidates) {
+      const names = different(Object.keys(DESCRIPTIONS), describe);
+      candidates = { names, times: names.map(() => []), launches: 0 };
+      if (names.length === 1) {
+        this.#settle(key, names[0]!);
+        return { program: first };
+      }
+      this.#candidates.set(key, candidates);
+    }
+    const candidate = candidates.launches++ % candidates.names.length;
+    const label = `${this.#labels++} ${key}`;
+    this.#timed.set(label, { key, candidate, flops });
+    this.#timer ??= new GpuTimer(this.#options.gpu);
+    return { program: describe(candidates.names[candidate]!), label };
+  }
+
+  /** Reads the times of the launches that were submitted, and settles what is known well enough. */
+  async collect(
+    read: (regions: GpuRegion[]) => Promise<Uint8Array<ArrayBuffer>[]>,
+  ): Promise<void> {
+    if (!this.#timer || this.#timed.size === 0) return;
+    for (const [label, milliseconds] of await this.#timer.take(read)) {
+      const launch = this.#timed.get(label);
+      this.#timed.delete(label);
+      const candidates = launch && this.#candidates.get(launch.key);
+      if (!candidates) continue;
+      candidates.times[launch.candidate]!.push(milliseconds / launch.flops * 1e9);
+      if (candidates.times.some(({ length }) => length < ROUNDS)) continue;
+      const best = candidates.times.map((times) => Math.min(...times));
+      this.#settle(launch.key, candidates.names[best.indexOf(Math.min(...best))]!);
+    }
+  }
+
+  #settle(key: string, name: string): void {
+    this.#choices[key] = name;
+    this.#candidates.delete(key);
+    this.#options.onChoice?.(this.choices);
+  }
+}
+
+/** Kernel, element types and constants, and sizes as powers of two. */
+function keyOf(
+  name: string,
+  dtypes: Readonly<Record<string, DType>>,
+  { workgroups, flops = 0, constants }: GpuProgram,
+): string {
+  const sizes = [...typeof workgroups === "number" ? [workgroups] : workgroups, flops];
+  const powers = sizes.map((size = 1) => Math.round(Math.log2(Math.max(1, size))));
+  return `${name} ${Object.values(dtypes)} ${Object.values(constants ?? {})} ${powers}`;
+}
+
+/** Those of `names` that lead to programs no earlier one leads to. */
+function different(
+  names: readonly string[],
+  describe: (name: string) => GpuProgram,
+): string[] {
+  const programs = new Set<string>();
+  return names.filter((name) => {
+    const { wgsl, constants, vec4, workgroups } = describe(name);
+    const before = programs.size;
+    programs.add(JSON.stringify([wgsl, constants, vec4, workgroups]));
+    return programs.size > before;
+  });
+}
+
+/** Raised when programs change so that old choices say nothing. */
+const STORAGE = "dinograd programs 1";
+
+/** What was found out about an adapter in earlier runs, where the runtime has `localStorage`. */
+export function storedChoices(adapter: string): ProgramChoices {
+  try {
+    return JSON.parse(localStorage.getItem(`${STORAGE} ${adapter}`) ?? "{}");
+  } catch {
+    return {};
+  }
+}
+
+/** Keeps what was found out for later runs, where the runtime has `localStorage`. */
+export function storeChoices(adapter: string, choices: ProgramChoices): void {
+  try {
+    localStorage.setItem(`${STORAGE} ${adapter}`, JSON.stringify(choices));
+  } catch {
+    // None here, or it is full: this run has its choices in memory.
+  }
+}

@@ -1,0 +1,75 @@
+import assert from "node:assert/strict";
+import type { GpuTarget } from "../../src/device/kernel.ts";
+import { kernel } from "../../src/device/kernel.ts";
+import { WebGpuDevice, type WebGpuOptions } from "../../src/device/webgpu/webgpu_device.ts";
+import { Tensor } from "../../src/tensor/tensor.ts";
+import { testGpu } from "../support/gpu.ts";
+
+type SpinParams = { n: number };
+
+/** Counts to n for each element; told that a workgroup has 128 invocations at most, it does not. */
+const spin = kernel<SpinParams>({
+  name: "spin",
+  bindings: { y: { write: "n", dtype: "f32" } },
+  params: { n: "u32" },
+  gpu: ({ n }, { maxInvocations }: GpuTarget) => ({
+    wgsl: `
+const STEPS = 1u;
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3u) {
+  if (id.x >= params.n) { return; }
+  var sum = 0u;
+  // Not to be folded: the bound comes from a parameter.
+  for (var i = 0u; i < STEPS * params.n / params.n * 20000u; i++) { sum += (sum ^ i) & 1u; }
+  y[id.x] = f32(params.n) + f32(sum & 0u);
+}`,
+    constants: { STEPS: maxInvocations > 128 ? 1 : 0 },
+    workgroups: Math.ceil(n / 64),
+    flops: 2e6,
+  }),
+  cpu() {},
+});
+
+async function open(options: WebGpuOptions = {}): Promise<WebGpuDevice> {
+  return await WebGpuDevice.open({ gpu: testGpu, ...options });
+}
+
+/** Launches `spin` so often, and reads what it wrote. */
+async function launch(device: WebGpuDevice, times: number): Promise<number> {
+  using y = Tensor.empty(device, [1024], "f32");
+  for (let i = 0; i < times; i++) {
+    device.launch(spin, { y }, { n: 1024 });
+    await y.data();
+  }
+  return (await y.data() as Float32Array)[5]!;
+}
+
+Deno.test("tuning keeps the fastest program of a kernel, in memory and in localStorage", async () => {
+  localStorage.clear();
+  using device = await open({ tune: "on" });
+  assert.deepEqual(device.programChoices(), {});
+  assert.equal(await launch(device, 7), 1024);
+  const [[key, name], ...others] = Object.entries(device.programChoices());
+  assert.match(key!, /^spin f32/);
+  assert.equal(name, "128 invocations");
+  assert.deepEqual(others, []);
+
+  using next = await open({ tune: "on" });
+  assert.deepEqual(next.programChoices(), device.programChoices());
+  using again = await open({ tune: "again" });
+  assert.deepEqual(again.programChoices(), {});
+  using off = await open();
+  assert.deepEqual(off.programChoices(), {});
+  localStorage.clear();
+});
+
+Deno.test("choices of a checkpoint are taken up by a device that does not tune", async () => {
+  using device = await open();
+  device.restoreProgramChoices({});
+  await launch(device, 3);
+  assert.deepEqual(device.programChoices(), {});
+  const saved = { "spin f32 0 4,1": "128 invocations" };
+  device.restoreProgramChoices(saved);
+  await launch(device, 10);
+  assert.deepEqual(device.programChoices(), saved);
+});
