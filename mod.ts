@@ -180,7 +180,17 @@ export {
   listHubFiles,
   type ListHubOptions,
 } from "./src/hub/hub.ts";
-export * from "./src/data/loader.ts";
+export { type ChatFormat, type ChatMessage, plainChatFormat } from "./src/data/chat_format.ts";
+export * from "./src/data/examples.ts";
+export {
+  type Batch,
+  type BatchLoader,
+  type ShuffleOptions,
+  TokenLoader,
+  type TokenLoaderOptions,
+  type TokenLoaderState,
+} from "./src/data/loader.ts";
+export { RowLoader, type RowLoaderOptions } from "./src/data/row_loader.ts";
 export {
   type FileSpan,
   type PageRun,
