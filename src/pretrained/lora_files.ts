@@ -138,14 +138,21 @@ async function openWeights(file: string): Promise<SafetensorsFile> {
 
 const LENGTH = ".lora_A.weight".length;
 
+/** Fields of other kinds of adapters, and of parts that are treated otherwise than the rest. */
+const VARIANTS = ["use_dora", "lora_bias", "use_qalora", "use_bdlora"];
+const PARTICULARS = [
+  ...["modules_to_save", "rank_pattern", "alpha_pattern", "target_parameters"],
+  ...["layer_replication", "trainable_token_indices", "alora_invocation_tokens"],
+];
+
 async function readConfig(file: string): Promise<LoRAConfig> {
   const json = await readJsonObject(file);
   if (!json) throw new FileFormatError("is not there; it says what adapter this is", { file });
   const fields = new ConfigFields(json, file);
   fields.oneOf("peft_type", "LORA");
   fields.expect("bias", "none");
-  for (const name of ["use_dora", "lora_bias", "use_qalora"]) fields.expect(name, false);
-  for (const name of ["modules_to_save", "rank_pattern", "alpha_pattern", "target_parameters"]) {
+  for (const name of VARIANTS) fields.expect(name, false);
+  for (const name of PARTICULARS) {
     const value = fields.get(name);
     if (value && Object.keys(value).length > 0) fields.refuse(name, "empty");
   }
