@@ -77,6 +77,7 @@ export { type Block, CausalLM, type CausalLMConfig, type Pass } from "./src/mode
 export * from "./src/models/gpt2.ts";
 export * from "./src/models/gpt3.ts";
 export * from "./src/models/llama.ts";
+export * from "./src/models/modern_gpt.ts";
 export * from "./src/models/transformer.ts";
 
 // Folders of models, and the hub
@@ -102,6 +103,7 @@ export * from "./src/optim/adamw.ts";
 export * from "./src/optim/check_grad_norm.ts";
 export * from "./src/optim/clip_grad_norm.ts";
 export * from "./src/optim/loss_scaler.ts";
+export * from "./src/optim/muon.ts";
 export * from "./src/optim/optimizer.ts";
 export { type NamedParameters, zeroGrad } from "./src/optim/parameters.ts";
 export * from "./src/optim/schedule.ts";

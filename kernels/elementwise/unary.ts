@@ -5,7 +5,7 @@
  */
 import { isFloat } from "../../src/device/dtype.ts";
 import type { Kernel, Params } from "../../src/device/kernel.ts";
-import { flatKernel, type Formula, simdExport } from "./elementwise.ts";
+import { flatKernel, type Formula, SIMD_CHUNK, simdExport } from "./elementwise.ts";
 
 /** WGSL functions for what the built-in ones do inaccurately, or not at all. */
 const TANH = `// The built-in one may overflow to NaN, and is inaccurate near 0.
@@ -19,6 +19,12 @@ fn tanh_(x: f32) -> f32 {
   // Some drivers' exp and divisions lose a NaN.
   let known = (bitcast<u32>(x) & 0x7fffffffu) <= 0x7f800000u;
   return select(x, select(t, -t, x < 0.0), known);
+}
+`;
+const SOFTCAP = `${TANH}
+fn softcap_slope(x: f32) -> f32 {
+  let t = tanh_(x);
+  return 1.0 - t * t;
 }
 `;
 const SIGMOID = `fn sigmoid(x: f32) -> f32 {
@@ -112,6 +118,14 @@ const roundHalfEven = (x: number): number => {
   return down % 2 === 0 ? down : down + 1;
 };
 
+/** A WASM SIMD implementation that takes the cap after the addresses. */
+function capped(name: string): Formula["simd"] {
+  return ({ run, params, at }) => {
+    run(name, params.count!, SIMD_CHUNK, ...Object.values(at), params.cap!);
+    return true;
+  };
+}
+
 function unary(
   name: string,
   wgsl: string,
@@ -143,6 +157,18 @@ export const unaryKernels = {
   relu: unary("relu", "select(a, TA(0), a < TA(0))", (x) => x < 0 ? 0 : x, {
     simd: simdExport("relu"),
   }),
+  reluSquared: unary(
+    "relu_squared",
+    "select(a * a, 0.0, a < 0.0)",
+    (x) => x < 0 ? 0 : x * x,
+    { simd: simdExport("relu_squared") },
+  ),
+  softcap: unary(
+    "softcap",
+    "params.cap * tanh_(a / params.cap)",
+    (x, cap) => cap * Math.tanh(x / cap),
+    { functions: TANH, scalars: { cap: "f32" }, simd: capped("softcap") },
+  ),
   leakyRelu: unary(
     "leaky_relu",
     "select(a, a * params.slope, a < 0.0)",
@@ -206,6 +232,8 @@ export type UnaryBackwardName =
   | "tanh"
   | "sigmoid"
   | "relu"
+  | "reluSquared"
+  | "softcap"
   | "leakyRelu"
   | "geluTanh"
   | "geluErf"
@@ -236,6 +264,18 @@ export const unaryBackwardKernels: Readonly<Record<UnaryBackwardName, Kernel<Par
   relu: gradient("relu", "select(a, 0.0, b <= 0.0)", (dOut, x) => x <= 0 ? 0 : dOut, {
     simd: simdExport("relu_backward"),
   }),
+  reluSquared: gradient(
+    "relu_squared",
+    "select(2.0 * a * b, 0.0, b <= 0.0)",
+    (dOut, x) => x <= 0 ? 0 : 2 * dOut * x,
+    { simd: simdExport("relu_squared_backward") },
+  ),
+  softcap: gradient(
+    "softcap",
+    "a * softcap_slope(b / params.cap)",
+    (dOut, x, cap) => dOut * (1 - Math.tanh(x / cap) ** 2),
+    { functions: SOFTCAP, scalars: { cap: "f32" }, simd: capped("softcap_backward") },
+  ),
   leakyRelu: gradient(
     "leaky_relu",
     "select(a, a * params.slope, b <= 0.0)",

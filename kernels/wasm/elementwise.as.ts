@@ -42,6 +42,8 @@ const SQUARE = 12;
 
 const RECIPROCAL = 13;
 
+const RELU_SQUARED = 14;
+
 function one(op: i32, x: v128): v128 {
   if (op == EXP) return vexp(x);
   else if (op == LOG) return vlog(x);
@@ -51,7 +53,10 @@ function one(op: i32, x: v128): v128 {
   else if (op == SILU) return f32x4.mul(x, vsigmoid(x));
   // pmax(x, 0) is x < 0 ? 0 : x: a NaN stays.
   else if (op == RELU) return f32x4.pmax(x, f32x4.splat(0));
-  else if (op == SIGMOID) return vsigmoid(x);
+  else if (op == RELU_SQUARED) {
+    const positive = f32x4.pmax(x, f32x4.splat(0));
+    return f32x4.mul(positive, positive);
+  } else if (op == SIGMOID) return vsigmoid(x);
   else if (op == NEG) return f32x4.neg(x);
   else if (op == ABS) return f32x4.abs(x);
   else if (op == SQRT) return f32x4.sqrt(x);
@@ -92,6 +97,9 @@ export function silu(thread: i32, start: i32, end: i32, x: usize, y: usize): voi
 }
 export function relu(thread: i32, start: i32, end: i32, x: usize, y: usize): void {
   unary(RELU, start, end, x, y);
+}
+export function relu_squared(thread: i32, start: i32, end: i32, x: usize, y: usize): void {
+  unary(RELU_SQUARED, start, end, x, y);
 }
 export function sigmoid(thread: i32, start: i32, end: i32, x: usize, y: usize): void {
   unary(SIGMOID, start, end, x, y);
@@ -141,6 +149,8 @@ const SIGMOID_BACKWARD = 11;
 
 const SWIGLU = 12;
 
+const RELU_SQUARED_BACKWARD = 13;
+
 function two(op: i32, a: v128, b: v128): v128 {
   if (op == ADD) return f32x4.add(a, b);
   else if (op == SUB) return f32x4.sub(a, b);
@@ -152,6 +162,10 @@ function two(op: i32, a: v128, b: v128): v128 {
   else if (op == GELU_ERF_BACKWARD) return f32x4.mul(a, vgeluErfSlope(b));
   else if (op == SILU_BACKWARD) return f32x4.mul(a, vsiluSlope(b));
   else if (op == RELU_BACKWARD) return v128.andnot(a, f32x4.le(b, f32x4.splat(0)));
+  else if (op == RELU_SQUARED_BACKWARD) {
+    const slope = f32x4.mul(f32x4.splat(2), f32x4.mul(a, b));
+    return v128.andnot(slope, f32x4.le(b, f32x4.splat(0)));
+  }
   else if (op == TANH_BACKWARD) {
     return f32x4.mul(a, f32x4.sub(f32x4.splat(1), f32x4.mul(b, b)));
   } else if (op == SIGMOID_BACKWARD) {
@@ -229,6 +243,16 @@ export function relu_backward(
 ): void {
   binary(RELU_BACKWARD, start, end, dy, x, dx);
 }
+export function relu_squared_backward(
+  thread: i32,
+  start: i32,
+  end: i32,
+  dy: usize,
+  x: usize,
+  dx: usize,
+): void {
+  binary(RELU_SQUARED_BACKWARD, start, end, dy, x, dx);
+}
 /** From the OUTPUT y of tanh. */
 export function tanh_backward(
   thread: i32,
@@ -290,6 +314,45 @@ export function swiglu_backward(
       v128.store32_lane(dUp + at, right, 0);
       i++;
     }
+  }
+}
+
+/** cap * tanh(x / cap). */
+export function softcap(thread: i32, start: i32, end: i32, x: usize, y: usize, cap: f32): void {
+  const c = f32x4.splat(cap), inverse = f32x4.splat(1 / cap);
+  let i = start;
+  for (; i + 4 <= end; i += 4) {
+    const at = <usize> i << 2;
+    v128.store(y + at, f32x4.mul(c, vtanh(f32x4.mul(v128.load(x + at), inverse))));
+  }
+  for (; i < end; i++) {
+    const at = <usize> i << 2;
+    const t = vtanh(f32x4.mul(v128.load32_zero(x + at), inverse));
+    v128.store32_lane(y + at, f32x4.mul(c, t), 0);
+  }
+}
+/** Gradient of {@link softcap}, from its input x. */
+export function softcap_backward(
+  thread: i32,
+  start: i32,
+  end: i32,
+  dy: usize,
+  x: usize,
+  dx: usize,
+  cap: f32,
+): void {
+  const one = f32x4.splat(1), inverse = f32x4.splat(1 / cap);
+  let i = start;
+  for (; i + 4 <= end; i += 4) {
+    const at = <usize> i << 2;
+    const t = vtanh(f32x4.mul(v128.load(x + at), inverse));
+    v128.store(dx + at, f32x4.mul(v128.load(dy + at), f32x4.sub(one, f32x4.mul(t, t))));
+  }
+  for (; i < end; i++) {
+    const at = <usize> i << 2;
+    const t = vtanh(f32x4.mul(v128.load32_zero(x + at), inverse));
+    const d = f32x4.mul(v128.load32_zero(dy + at), f32x4.sub(one, f32x4.mul(t, t)));
+    v128.store32_lane(dx + at, d, 0);
   }
 }
 

@@ -4,8 +4,8 @@ import {
   checkpointExtra,
   type Device,
   GPT2,
-  type GPT2Config,
   GPT2Tokenizer,
+  type LanguageModelKind,
   listCheckpoints,
   loadLlama2c,
   loadLlama2cTokenizer,
@@ -20,9 +20,10 @@ import {
 } from "../../mod.ts";
 import { Interpreter } from "./interpreter.ts";
 import { exists, RUNS } from "./runs.ts";
+import { createModel, type ModelOptions } from "./train/model.ts";
 
 /** A model that continues texts. */
-export type TextModel = ModelKinds["gpt2" | "gpt3" | "llama"];
+export type TextModel = ModelKinds[LanguageModelKind];
 
 /** A model that continues texts, or one that translates. */
 export type Found =
@@ -53,22 +54,13 @@ export async function findModel(folder: string, device: Device): Promise<Found> 
   );
 }
 
-/** GPT-2 out of the newest checkpoint of a run of `train`, which keeps its options there. */
+/** The model out of the newest checkpoint of a run of `train`, which keeps its options there. */
 async function loadReproduction(folder: string, device: Device): Promise<Found> {
   const checkpoint = await loadNewestCheckpoint(folder, {
     onRefused: (error) => console.error(`${error.message}; trying the one before`),
   });
-  const { options } = checkpointExtra(checkpoint!, ["options"]) as {
-    options: Record<string, number>;
-  };
-  const config: GPT2Config = {
-    vocabSize: options.vocab!,
-    maxPositionEmbeddings: options.context!,
-    hiddenSize: options.embed!,
-    numHiddenLayers: options.layers!,
-    numAttentionHeads: options.heads!,
-  };
-  const model = new GPT2(config, { device, random: null });
+  const { options } = checkpointExtra(checkpoint!, ["options"]) as { options: unknown };
+  const model = createModel(options as ModelOptions, { device, random: null });
   restoreModel(checkpoint!, model);
   return { model, tokenizer: new GPT2Tokenizer() };
 }

@@ -33,7 +33,7 @@ Results go to the standard output, all else to the standard error stream.`,
     );
 
   program.command("train")
-    .description("train GPT-2 (options: train --help)")
+    .description("train GPT-2, or a newer model by --recipe modern (options: train --help)")
     .argument("[options...]", "see train --help")
     .helpOption(false)
     .allowUnknownOption()

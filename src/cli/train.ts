@@ -1,23 +1,25 @@
-/** `dinograd train`: trains GPT-2, as https://github.com/karpathy/build-nanogpt does. */
+/** `dinograd train`: trains GPT-2, as https://github.com/karpathy/build-nanogpt does, or by newer recipes. */
 import {
+  batchSizeWarmup,
   type Device,
   fittingBatch,
   formatTimings,
-  type GPT2Config,
   GPT2Tokenizer,
   Interrupt,
   openProgress,
   readTensors,
   warmupCosine,
+  warmupStableDecay,
   WebGpuDevice,
 } from "../../mod.ts";
 import { openChosenDevice } from "./open_device.ts";
 import { Checks, isMilestone, WeightsLostError } from "./train/checks.ts";
 import { openCorpus } from "./train/corpus.ts";
 import { newFolder, openResumed } from "./train/folder.ts";
+import { MODEL_NAMES, sizesOf } from "./train/model.ts";
 import { type Options, parseOptions } from "./train/options.ts";
 import { Report, type StepOutcome } from "./train/report.ts";
-import { StepRefusedError, Training } from "./train/training.ts";
+import { type StepPlan, StepRefusedError, Training } from "./train/training.ts";
 
 /** Milliseconds between two looks at the loss inside a step: each makes a GPU wait. */
 const READ_EVERY = 2000;
@@ -33,18 +35,17 @@ export async function train(args: string[]): Promise<void> {
   using folder = resumed?.folder ?? await newFolder(options);
 
   const dtype = options.dtype === "auto" ? fasterDtype(device) : options.dtype;
-  const config = configOf(options);
   const { recompute } = options;
   const sequences = options.totalBatch / options.context;
   const batch = options.batch ??
-    await fittingBatch(device, config, { sequences, recompute, dtype });
+    await fittingBatch(device, sizesOf(options), { sequences, recompute, dtype });
   await using training = await Training.open({
-    ...{ options, config, device, dtype, batch },
+    ...{ options, device, dtype, batch },
     data: corpus.train,
     separator: tokenizer.endOfText,
     checkpoint: resumed?.checkpoint,
   });
-  const title = `GPT-2, ${options.preset}: ${device.description}`;
+  const title = `${MODEL_NAMES[options.recipe]}, ${options.preset}: ${device.description}`;
   using report = await Report.open(folder.path, title, training.step, resumed?.curves);
   await using checks = await Checks.open(training.model, tokenizer, options, report, {
     data: corpus.validation,
@@ -85,12 +86,7 @@ async function run(
   report: Report,
   interrupt: Interrupt,
 ): Promise<void> {
-  const schedule = warmupCosine({
-    maxLr: options.lr,
-    minLr: options.minLr,
-    warmupSteps: options.warmup,
-    totalSteps: options.steps,
-  });
+  const plan = planOf(options, training.loader.batchSize);
   const { signal } = interrupt;
   const first = training.step;
   let started = 0, told = 0;
@@ -101,15 +97,14 @@ async function run(
     told = now;
     for (const outcome of outcomes) {
       const perStep = (now - started) / 1000 / (training.step - first);
-      const { step, lr } = outcome;
-      report.step(step, options, outcome, { lr, seconds, left: perStep * (options.steps - step) });
+      report.step(options, outcome, { seconds, left: perStep * (options.steps - outcome.step) });
     }
   };
   try {
     if (first === 0) await checks.validate(0, signal);
     started = told = performance.now();
     while (training.launched < options.steps && !interrupt.requested) {
-      tell(await takeStep(training, schedule(training.launched + 1), options, report));
+      tell(await takeStep(training, plan(training.launched + 1), options, report));
       const step = training.launched;
       if (!isMilestone(step, options) && !checks.isDue(step)) continue;
       await settle(training, tell);
@@ -134,16 +129,16 @@ async function settle(
 /** A step, with a bar, or where there is no terminal now and then a line, of its sequences, speed and mean loss so far. */
 async function takeStep(
   training: Training,
-  lr: number,
-  { totalBatch, context }: Options,
+  plan: StepPlan,
+  { context }: Options,
   report: Report,
 ): Promise<StepOutcome[]> {
   const label = `step ${training.launched + 1}`;
-  const total = totalBatch / context;
+  const total = plan.sequences;
   using bar = await openProgress({ label, total, unit: "sequences", lineEvery: 30 });
   const started = performance.now();
   let [lastRead, loss] = [started, ""];
-  return await training.next(lr, async (done, losses) => {
+  return await training.next(plan, async (done, losses) => {
     const now = performance.now();
     if (now - lastRead > READ_EVERY && done < total) {
       lastRead = now;
@@ -181,12 +176,20 @@ async function savedFailure(error: Error, training: Training, report: Report): P
   return new Error(message, { cause: error });
 }
 
-function configOf(options: Options): GPT2Config {
-  const { vocab, context, embed, layers, heads, dropout } = options;
-  return {
-    ...{ vocabSize: vocab, maxPositionEmbeddings: context, hiddenSize: embed },
-    ...{ numHiddenLayers: layers, numAttentionHeads: heads, dropout },
-  };
+/** The learning rate and the size of every step, counted from 1. */
+function planOf(options: Options, microBatch: number): (step: number) => StepPlan {
+  const { minLr, steps: totalSteps, warmup: warmupSteps, batchWarmup } = options;
+  const shared = { maxLr: options.lr, minLr, warmupSteps, totalSteps };
+  const lr = options.schedule === "cosine"
+    ? warmupCosine(shared)
+    : warmupStableDecay({ ...shared, decaySteps: options.cooldown! });
+  const sequences = batchSizeWarmup({
+    batchSize: options.totalBatch / options.context,
+    initialBatchSize: microBatch,
+    warmupSteps: batchWarmup,
+    multipleOf: microBatch,
+  });
+  return (step) => ({ lr: lr(step), sequences: sequences(step) });
 }
 
 /** f16 on a GPU that has it; a software adapter only emulates it. */

@@ -16,7 +16,7 @@ import {
   Module,
   type NewPositions,
 } from "../nn/mod.ts";
-import { linearCrossEntropy, matmul, reshape } from "../ops/mod.ts";
+import { linearCrossEntropy, matmul, reshape, softcap } from "../ops/mod.ts";
 import type { RandomState } from "../tensor/random.ts";
 import { recompute } from "../tensor/recompute.ts";
 import { scoped } from "../tensor/scope.ts";
@@ -39,10 +39,14 @@ export interface CausalLMConfig {
   readonly numKeyValueHeads?: number;
   /** D, the size of a head. Default: E / H. */
   readonly headDim?: number;
+  /** Logits are kept within this number (see `softcap`); `null` for any. Default: `null`. */
+  readonly finalLogitSoftcapping?: number | null;
 }
 
 /** What a forward pass hands to the layers, with where the new tokens stand. */
 export interface Pass extends NewPositions {
+  /** The new tokens, (B, T). */
+  readonly ids: Tensor;
   /** The block's keys and values of earlier tokens. */
   readonly cache?: LayerCache | undefined;
   /** Where activations are dropped, the random numbers for it. */
@@ -96,7 +100,7 @@ export abstract class CausalLM<C extends CausalLMConfig = CausalLMConfig> extend
       );
     }
     const added = cache?.extend(ids.shape[1]!, lengths) ?? { position: 0 };
-    const pass: Pass = { ...added, dropout, observe: observe && byName(this, observe) };
+    const pass: Pass = { ...added, ids, dropout, observe: observe && byName(this, observe) };
     const states = [scoped(() => this.embed(ids, pass))];
     this.blocks.forEach((block, i) => {
       const forward = (x: Tensor) => block.forward(x, { ...pass, cache: cache?.layer(i) });
@@ -113,7 +117,7 @@ export abstract class CausalLM<C extends CausalLMConfig = CausalLMConfig> extend
 
   /** Scores of every next token, (B, T, V). All of them are stored: {@linkcode CausalLM.loss} does not need that. */
   logits(ids: Tensor, options?: ForwardOptions): Tensor {
-    return scoped(() => matmul(this.hidden(ids, options), this.head, { transposeB: true }));
+    return scoped(() => this.#scores(this.hidden(ids, options)));
   }
 
   /**
@@ -124,7 +128,7 @@ export abstract class CausalLM<C extends CausalLMConfig = CausalLMConfig> extend
     return noGrad(() =>
       scoped(() => {
         const x = lastTokens(this.hiddenStates(ids, options).at(-1)!, options?.lengths);
-        return matmul(this.norm.forward(x), this.head, { transposeB: true });
+        return this.#scores(this.norm.forward(x));
       })
     );
   }
@@ -133,8 +137,17 @@ export abstract class CausalLM<C extends CausalLMConfig = CausalLMConfig> extend
   loss(ids: Tensor, targets: Tensor, options?: ForwardOptions): Tensor {
     return scoped(() => {
       const x = reshape(this.hidden(ids, options), [ids.size, this.config.hiddenSize]);
-      return linearCrossEntropy(x, this.head, reshape(targets, [targets.size]));
+      return linearCrossEntropy(x, this.head, reshape(targets, [targets.size]), {
+        softcap: this.config.finalLogitSoftcapping ?? undefined,
+      });
     });
+  }
+
+  /** Of normalised states (..., E), (..., V). */
+  #scores(x: Tensor): Tensor {
+    const { finalLogitSoftcapping: cap = null } = this.config;
+    const logits = matmul(x, this.head, { transposeB: true });
+    return cap === null ? logits : softcap(logits, cap);
   }
 }
 

@@ -28,6 +28,35 @@ export function relu(x: Tensor): Tensor {
   return applyUnary("relu", x, "input");
 }
 
+/** The square of max(x, 0) (So et al. 2021, arXiv:2109.08668); NaN stays. */
+export function reluSquared(x: Tensor): Tensor {
+  checkFloat("reluSquared", x);
+  return applyUnary("reluSquared", x, "input");
+}
+
+/**
+ * `cap * tanh(x / cap)`, which keeps numbers between -cap and cap and small ones as they are (Gemma Team 2024,
+ * arXiv:2408.00118). Throws a `RangeError` for a cap that is not above 0.
+ *
+ * @example
+ * ```ts
+ * import { CpuDevice, softcap, tensor } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using x = tensor([-1000, 0, 1000], { device });
+ * using y = softcap(x, 30);
+ * assert.deepEqual(await y.toArray(), [-30, 0, 30]);
+ * ```
+ */
+export function softcap(x: Tensor, cap: number): Tensor {
+  checkFloat("softcap", x);
+  if (!(cap > 0 && cap < Infinity)) {
+    throw new RangeError(`softcap: expected a cap above 0 but got ${cap}`);
+  }
+  return applyUnary("softcap", x, "input", { cap });
+}
+
 /** Options of {@linkcode leakyRelu}. */
 export interface LeakyReluOptions {
   /** The slope below 0. Default: 0.01. */

@@ -14,6 +14,7 @@ import {
   type CrossEntropyParams,
   crossEntropyScale,
 } from "../../kernels/rows/cross_entropy.ts";
+import { unaryBackwardKernels, unaryKernels } from "../../kernels/elementwise/unary.ts";
 import type { Device } from "../device/device.ts";
 import { BYTES } from "../device/dtype.ts";
 import { constant } from "../tensor/create.ts";
@@ -103,6 +104,8 @@ export function crossEntropy(
 export interface LinearCrossEntropyOptions extends CrossEntropyOptions {
   /** (V), added to the logits of every row. */
   readonly bias?: Tensor | undefined;
+  /** Logits become `softcap * tanh(logits / softcap)`. Default: they stay. */
+  readonly softcap?: number | undefined;
   /**
    * Rows whose logits are held at a time, rounded up to what the device can bind. Default: 64 MiB of logits, or a
    * quarter of the rows up to 2,048; no fewer than 64 rows.
@@ -144,7 +147,7 @@ export function linearCrossEntropy(
   options: LinearCrossEntropyOptions = {},
 ): Tensor {
   const op = "linearCrossEntropy";
-  const { bias } = options;
+  const { bias, softcap: cap } = options;
   const device = sameDevice(op, hidden, weight, targets, bias);
   checkFloat(op, hidden, weight);
   sameDType(op, hidden, weight, bias);
@@ -162,10 +165,16 @@ export function linearCrossEntropy(
       `${op}: expected a bias of shape [${classes}] but got ${formatShape(bias.shape)}`,
     );
   }
+  if (cap !== undefined && !(cap > 0 && cap < Infinity)) {
+    throw new RangeError(`${op}: expected a softcap above 0 but got ${cap}`);
+  }
   const params = crossEntropyParams(op, rows, classes, options);
-  const chunk = chunkRows(device, rows, classes, options.chunkRows);
+  // With a cap three chunks are held: logits, capped ones, and the gradient.
+  const held = cap === undefined ? 1 : 3;
+  const chunk = chunkRows(device, rows, held * classes, options.chunkRows);
+  // A cap would lift what padded logits are biased with.
   const pads = device.kind === "webgpu" && classes % 4 > 0 && weight.bytes % 4 === 0 &&
-    params.smoothing === 0;
+    params.smoothing === 0 && cap === undefined;
   const head = pads ? paddedHead({ weight, bias }) : { weight, bias, classes };
 
   const scale = Tensor.empty(device, [1]);
@@ -175,6 +184,9 @@ export function linearCrossEntropy(
   const losses = Tensor.empty(device, [rows]);
   // In f32 even for f16: shares of a mean over many rows and classes are too small for it.
   const logits = Tensor.empty(device, [chunk, head.classes]);
+  const [capped, dLogits] = cap === undefined
+    ? [logits, logits]
+    : [1, 2].map(() => Tensor.empty(device, [chunk, head.classes])) as [Tensor, Tensor];
   const dHidden = needsGrad([hidden]) ? Tensor.empty(device, hidden.shape) : undefined;
   const dWeight = needsGrad([weight]) ? Tensor.empty(device, head.weight.shape) : undefined;
   const dBias = bias && needsGrad([bias]) ? Tensor.empty(device, [head.classes]) : undefined;
@@ -186,13 +198,17 @@ export function linearCrossEntropy(
 
   for (let first = 0; first < rows; first += chunk) {
     const count = Math.min(chunk, rows - first), beta = Number(first > 0);
-    const some = part(logits, 0, count * head.classes);
+    const size = count * head.classes;
+    const some = part(logits, 0, size), scores = part(capped, 0, size);
+    const slopes = part(dLogits, 0, size);
     const aOffset = first * width;
     // deno-fmt-ignore
     launchMatmul({ a: hidden, b: head.weight, c: some, bias: head.bias },
       { m: count, n: head.classes, k: width, aOffset, transposeB: 1 });
+    const flat = { count: size, float: 1, cap: cap ?? 0 };
+    if (cap !== undefined) device.launch(unaryKernels.softcap, { a: some, y: scores }, flat);
     const bindings = {
-      logits: some,
+      logits: scores,
       targets: part(targets, first, count),
       loss: part(losses, first, count),
     };
@@ -202,18 +218,22 @@ export function linearCrossEntropy(
       continue;
     }
     device.launch(crossEntropyFused, { ...bindings, scale }, own);
+    if (cap !== undefined) {
+      const ofCap = { a: scores, b: some, y: slopes };
+      device.launch(unaryBackwardKernels.softcap, ofCap, flat);
+    }
     if (dHidden) {
       // deno-fmt-ignore
-      launchMatmul({ a: some, b: head.weight, c: dHidden }, { m: count, n: width, k: head.classes, cOffset: aOffset });
+      launchMatmul({ a: slopes, b: head.weight, c: dHidden }, { m: count, n: width, k: head.classes, cOffset: aOffset });
     }
     if (dWeight) {
       // deno-fmt-ignore
-      launchMatmul({ a: some, b: hidden, c: dWeight },
+      launchMatmul({ a: slopes, b: hidden, c: dWeight },
         { m: head.classes, n: width, k: count, bOffset: aOffset, transposeA: 1, beta });
     }
-    if (dBias) sumColumns({ dOut: some }, { dBias: { y: dBias, accumulate: first > 0 } });
+    if (dBias) sumColumns({ dOut: slopes }, { dBias: { y: dBias, accumulate: first > 0 } });
   }
-  logits.dispose();
+  new Set([logits, capped, dLogits]).forEach((chunk) => chunk.dispose());
   if (head.weight !== weight) [head.weight, head.bias].forEach((padded) => padded!.dispose());
   const mean = meanLoss(losses, scale);
   scale.dispose();

@@ -3,14 +3,8 @@
  *
  * @module
  */
-import { adamw } from "../../kernels/optimizer/adamw.ts";
-import {
-  Optimizer,
-  type OptimizerOptions,
-  type ParameterGroup,
-  type Run,
-  type Update,
-} from "./optimizer.ts";
+import { AdamWUpdate } from "./adamw_update.ts";
+import { Optimizer, type OptimizerOptions, type Run, type Update } from "./optimizer.ts";
 import type { NamedParameters } from "./parameters.ts";
 
 /** Options of {@linkcode Adam}. */
@@ -26,12 +20,6 @@ export interface AdamWOptions extends AdamOptions {
   /** Part of a parameter that decays, times the learning rate. Default: 0.01. */
   readonly weightDecay?: number;
 }
-
-/** Vectors (biases, the weights of norms) do not decay unless a group says otherwise. */
-const VECTORS: ParameterGroup = {
-  select: (_, parameter) => parameter.shape.length < 2,
-  weightDecay: 0,
-};
 
 /**
  * AdamW: Adam with decoupled weight decay, which by default falls on matrices only (two or more axes,
@@ -58,36 +46,21 @@ const VECTORS: ParameterGroup = {
  * ```
  */
 export class AdamW extends Optimizer {
-  readonly #betas: readonly [number, number];
-  readonly #eps: number;
+  readonly #adamW: AdamWUpdate;
 
   /** Throws a `RangeError` for rates that make no sense, a `TypeError` for parameters that cannot be trained. */
   constructor(parameters: NamedParameters, options?: AdamWOptions) {
-    const { lr = 1e-3, betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01, groups = [] } =
-      options ?? {};
-    super("AdamW", parameters, ["m", "v"], {
-      ...{ lr, betas, weightDecay },
-      groups: [...groups, VECTORS],
+    const { lr = 1e-3, groups = [], weightDecay = 0.01 } = options ?? {};
+    const adamW = new AdamWUpdate("AdamW", options);
+    super("AdamW", parameters, (_, parameter) => adamW.method(parameter, weightDecay), {
+      ...{ lr, groups, betas: adamW.betas },
     });
-    if (!betas.every((beta) => beta >= 0 && beta < 1) || !(eps >= 0)) {
-      throw new RangeError(
-        `AdamW: expected betas from 0 to below 1 and an eps of at least 0 but got ${betas} and ${eps}`,
-      );
-    }
-    this.#betas = betas;
-    this.#eps = eps;
+    this.#adamW = adamW;
   }
 
   /** Launches the update. */
-  protected override update(run: Run, { gradScale, correction }: Update): void {
-    const [beta1, beta2] = this.#betas;
-    const { bindings, count, lr, weightDecay } = run;
-    this.device.launch(adamw, { ...bindings, gradScale, correction }, {
-      ...{ count, lr, beta1, beta2, weightDecay },
-      rest1: 1 - beta1,
-      rest2: 1 - beta2,
-      eps: this.#eps,
-    });
+  protected override update(run: Run, update: Update): void {
+    this.#adamW.launch(this.device, run, update);
   }
 }
 

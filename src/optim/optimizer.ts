@@ -46,12 +46,26 @@ export interface StepOptions {
   readonly judged?: boolean;
 }
 
+/** How a parameter is updated. */
+export interface Method {
+  /** The names of the f32 tensors of its shape that it needs, such as `m`. */
+  readonly averages: readonly string[];
+  /** Its weight decay, unless its group has another. */
+  readonly weightDecay: number;
+  /** What the learning rate is multiplied with, beside its group's factor. Default: 1. */
+  readonly lrScale?: number;
+  /** Rows and columns, where only matrices of one shape are updated together. */
+  readonly matrix?: readonly [rows: number, columns: number] | undefined;
+}
+
 /** Parameters that are updated in one launch, as their elements lie side by side. */
 export interface Run {
   /** The f32 weights `p`, the gradients `g`, the averages by name, and where `p` are f32 masters the f16 `copy`. */
   readonly bindings: Readonly<Record<string, Binding | undefined>>;
   /** How many elements each has. */
   readonly count: number;
+  /** Rows and columns of each matrix, where the {@linkcode Method} has them. */
+  readonly matrix: Method["matrix"];
   /** Their weight decay. */
   readonly weightDecay: number;
   /** The learning rate. */
@@ -71,8 +85,8 @@ interface Slot {
   readonly name: string;
   /** The tensor that the model uses. */
   readonly parameter: Tensor;
-  /** What is updated alike. */
-  readonly group: { readonly key: string; readonly weightDecay: number; readonly lrScale: number };
+  /** What is updated alike, with the same key. */
+  readonly group: Method & { readonly key: string; readonly lrScale: number };
   /** The state, once the parameter is to be trained. */
   state?: SlotState;
 }
@@ -87,14 +101,13 @@ interface SlotState {
 /** The most bytes of f32 that lie in one buffer: what is moved there is twice in memory for a moment. */
 const SLAB_BYTES = 256 * 2 ** 20;
 
-/** The base of `AdamW`, `Adam` and `SGD`. */
+/** The base of `AdamW`, `Adam`, `Muon` and `SGD`. */
 export abstract class Optimizer implements Disposable {
   /** The learning rate where a step names none. */
   lr: number;
   /** The device of the parameters. */
   protected readonly device: Device;
   readonly #name: string;
-  readonly #averages: readonly string[];
   readonly #logBetas: readonly [number, number];
   readonly #slots: readonly Slot[];
   /** The steps that were not refused, counted on the device: only there is it known. */
@@ -108,23 +121,21 @@ export abstract class Optimizer implements Disposable {
   readonly #counter: Watched;
 
   /**
-   * `averages` names the f32 tensors of its shape that each parameter needs. Throws a `TypeError` for
-   * parameters that are not floating-point, on several devices, or given twice.
+   * `methodOf` tells how a parameter is updated. Throws a `TypeError` for parameters that are not floating-point, on
+   * several devices, or given twice.
    */
   protected constructor(
     name: string,
     parameters: NamedParameters,
-    averages: readonly string[],
+    methodOf: (name: string, parameter: Tensor) => Method,
     options: {
       readonly lr: number;
       readonly groups: readonly ParameterGroup[];
-      readonly weightDecay: number;
       /** Decay rates of Adam's averages. */
       readonly betas?: readonly [number, number];
     },
   ) {
     this.#name = name;
-    this.#averages = averages;
     const [beta1, beta2] = options.betas ?? [0, 0];
     const logOf = (beta: number) => Math.max(Math.log(beta), -1000);
     this.#logBetas = [logOf(beta1), logOf(beta2)];
@@ -132,17 +143,10 @@ export abstract class Optimizer implements Disposable {
     const entries = checkParameters(name, parameters);
     this.device = entries[0]![1].device;
     this.#slots = entries.map(([key, parameter]) => {
-      const group = options.groups.find(({ select }) => select(key, parameter));
-      const { weightDecay = options.weightDecay, lrScale = 1 } = group ?? {};
-      if (!(weightDecay >= 0 && weightDecay < Infinity)) {
-        throw new RangeError(
-          `${name}: expected a weightDecay of at least 0 for "${key}" but got ${weightDecay}`,
-        );
-      }
       return {
         name: key,
         parameter,
-        group: { key: `${weightDecay} ${lrScale}`, weightDecay, lrScale },
+        group: this.#groupOf(key, parameter, methodOf, options.groups),
       };
     });
     this.#allocate(this.#slots.filter(({ parameter }) => parameter.requiresGrad));
@@ -213,8 +217,8 @@ export abstract class Optimizer implements Disposable {
   restore(stored: ReadonlyMap<string, StoredTensor>): void {
     // A parameter that was trained before it was frozen has averages.
     this.#allocate(
-      this.#slots.filter(({ name }) =>
-        this.#averages.some((average) => stored.has(`${average}.${name}`))
+      this.#slots.filter(({ name, group }) =>
+        group.averages.some((average) => stored.has(`${average}.${name}`))
       ),
     );
     restoreTensors(this.#name, this.state(), stored);
@@ -246,9 +250,9 @@ export abstract class Optimizer implements Disposable {
     const counted = { gradScale, step: this.#step, correction };
     this.device.launch(adamwCorrection, counted, { logBeta1, logBeta2 });
     for (const slots of Map.groupBy(due, ({ group }) => group.key).values()) {
-      const { weightDecay, lrScale } = slots[0]!.group;
+      const { weightDecay, lrScale, matrix } = slots[0]!.group;
       for (const bindings of joinNeighbours(slots.map(bindingsOf))) {
-        const run = { bindings, count: bindings.p!.size, weightDecay, lr: lr * lrScale };
+        const run = { bindings, count: bindings.p!.size, matrix, weightDecay, lr: lr * lrScale };
         this.update(run, { gradScale, correction });
       }
     }
@@ -280,7 +284,7 @@ export abstract class Optimizer implements Disposable {
       }
       return tensors;
     };
-    const averages = this.#averages.map((name) => [name, zeros()] as const);
+    const averages = slots[0]!.group.averages.map((name) => [name, zeros()] as const);
     const masters = dtype === "f32" ? undefined : zeros();
     const places = slab(dtype), grads = slab(dtype);
     slots.forEach((slot, i) => {
@@ -294,6 +298,27 @@ export abstract class Optimizer implements Disposable {
         averages: Object.fromEntries(averages.map(([name, all]) => [name, all[i]!])),
       };
     });
+  }
+
+  /** What a parameter's method and group say together. */
+  #groupOf(
+    name: string,
+    parameter: Tensor,
+    methodOf: (name: string, parameter: Tensor) => Method,
+    groups: readonly ParameterGroup[],
+  ): Slot["group"] {
+    const method = methodOf(name, parameter);
+    const group = groups.find(({ select }) => select(name, parameter));
+    const { averages, matrix } = method;
+    const { weightDecay = method.weightDecay } = group ?? {};
+    const lrScale = (method.lrScale ?? 1) * (group?.lrScale ?? 1);
+    if (!(weightDecay >= 0 && weightDecay < Infinity)) {
+      throw new RangeError(
+        `${this.#name}: expected a weightDecay of at least 0 for "${name}" but got ${weightDecay}`,
+      );
+    }
+    const key = [averages, weightDecay, lrScale, matrix].join(" ");
+    return { averages, weightDecay, lrScale, matrix, key };
   }
 
   /** Compares the steps launched with those that the device has counted, when a read comes along. */

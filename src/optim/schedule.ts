@@ -73,6 +73,96 @@ export function warmupLinear(options: WarmupLinearOptions): Schedule {
   };
 }
 
+/** Options of {@linkcode warmupStableDecay}. */
+export interface WarmupStableDecayOptions {
+  /** The rate after the warm-up. */
+  readonly maxLr: number;
+  /** The rate of the last step. Default: 0. */
+  readonly minLr?: number;
+  /** Steps of linear growth from 0. Default: 0. */
+  readonly warmupSteps?: number;
+  /** Steps of the cool-down, the last of all. */
+  readonly decaySteps: number;
+  /** Steps of all three stages. */
+  readonly totalSteps: number;
+}
+
+/**
+ * Linear growth to `maxLr`, that rate for as long as it takes, and a straight line down to `minLr` (WSD, Hu et al. 2024,
+ * "MiniCPM"; also called trapezoidal, Hägele et al. 2024, "Scaling Laws and Compute-Optimal Training Beyond Fixed Training
+ * Durations"). No rate before the cool-down depends on `totalSteps`, so a run can be prolonged from any checkpoint before
+ * it, as if it had been longer from the start. Throws a `RangeError` for rates below 0, and stages that do not fit.
+ *
+ * @example
+ * ```ts
+ * import { warmupStableDecay } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * const lr = warmupStableDecay({ maxLr: 1, warmupSteps: 2, decaySteps: 4, totalSteps: 10 });
+ * assert.deepEqual([1, 2, 6, 7, 10].map(lr), [0.5, 1, 1, 0.75, 0]);
+ * ```
+ */
+export function warmupStableDecay(options: WarmupStableDecayOptions): Schedule {
+  const { maxLr, minLr = 0, warmupSteps = 0, decaySteps, totalSteps } = options;
+  checkRates("warmupStableDecay", minLr, maxLr);
+  checkSteps("warmupStableDecay", { warmupSteps, decaySteps });
+  if (!Number.isInteger(totalSteps) || warmupSteps + decaySteps > totalSteps) {
+    throw new RangeError(
+      `warmupStableDecay: expected totalSteps of at least ${
+        warmupSteps + decaySteps
+      } but got ${totalSteps}`,
+    );
+  }
+  return (step) => {
+    if (step <= warmupSteps) return maxLr * step / warmupSteps;
+    const left = Math.max(0, Math.min(1, (totalSteps - step) / decaySteps));
+    return minLr + (maxLr - minLr) * left;
+  };
+}
+
+/** Options of {@linkcode batchSizeWarmup}. */
+export interface BatchSizeWarmupOptions {
+  /** The batch after the warm-up. */
+  readonly batchSize: number;
+  /** The batch of the first step. */
+  readonly initialBatchSize: number;
+  /** Steps that are smaller. */
+  readonly warmupSteps: number;
+  /** What every batch is a multiple of, as the micro-batch. Default: 1. */
+  readonly multipleOf?: number;
+}
+
+/**
+ * The batch of a step, counted from 1: it grows in a line from `initialBatchSize` to `batchSize` (Brown et al. 2020, "Language
+ * Models are Few-Shot Learners", appendix B). Early gradients agree, so that more and smaller steps learn more from the
+ * same tokens. Throws a `RangeError` for sizes that are no multiples of `multipleOf` or not in order.
+ *
+ * @example
+ * ```ts
+ * import { batchSizeWarmup } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * const size = batchSizeWarmup({ initialBatchSize: 2, batchSize: 8, warmupSteps: 4, multipleOf: 2 });
+ * assert.deepEqual([1, 2, 3, 4, 5, 99].map(size), [2, 4, 6, 6, 8, 8]);
+ * ```
+ */
+export function batchSizeWarmup(options: BatchSizeWarmupOptions): (step: number) => number {
+  const { batchSize, initialBatchSize: first, warmupSteps, multipleOf = 1 } = options;
+  const isSound = [first, batchSize].every((size) => size > 0 && size % multipleOf === 0) &&
+    first <= batchSize && Number.isInteger(warmupSteps) && warmupSteps >= 0;
+  if (!isSound) {
+    throw new RangeError(
+      `batchSizeWarmup: expected multiples of ${multipleOf} that grow over some steps but got ${first}, ` +
+        `${batchSize} and ${warmupSteps}`,
+    );
+  }
+  return (step) => {
+    if (step > warmupSteps) return batchSize;
+    const size = first + (batchSize - first) * (step - 1) / warmupSteps;
+    return Math.max(first, Math.round(size / multipleOf) * multipleOf);
+  };
+}
+
 /** The same rate at every step. Throws a `RangeError` for one below 0. */
 export function constantLr(lr: number): Schedule {
   checkRates("constantLr", lr, lr);

@@ -30,7 +30,8 @@ export class SGD extends Optimizer {
   constructor(parameters: NamedParameters, options?: SGDOptions) {
     const { lr = 1e-3, momentum = 0, nesterov = false, weightDecay = 0, groups = [] } = options ??
       {};
-    super("SGD", parameters, momentum ? ["velocity"] : [], { lr, weightDecay, groups });
+    const method = { averages: momentum ? ["velocity"] : [], weightDecay };
+    super("SGD", parameters, () => method, { lr, groups });
     if (!(momentum >= 0 && momentum < 1) || (nesterov && momentum === 0)) {
       throw new RangeError(
         `SGD: expected a momentum from 0 to below 1, above 0 with nesterov, but got ${momentum}`,

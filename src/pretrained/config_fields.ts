@@ -25,6 +25,11 @@ export class ConfigFields {
     return Object.hasOwn(this.#json, name) ? this.#json[name] ?? undefined : undefined;
   }
 
+  /** Whether a field is there and null. */
+  isNull(name: string): boolean {
+    return Object.hasOwn(this.#json, name) && this.#json[name] === null;
+  }
+
   /** An integer above 0. */
   size(name: string, missing?: number): number {
     const value = this.get(name) ?? missing;

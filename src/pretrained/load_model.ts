@@ -103,7 +103,7 @@ export async function loadModel<K extends ModelKind = LanguageModelKind>(
   return await load(architecture, folder, { ...config, ...layout }, options ?? {}) as ModelKinds[K];
 }
 
-const LANGUAGE_MODELS: readonly LanguageModelKind[] = ["gpt2", "gpt3", "llama"];
+const LANGUAGE_MODELS: readonly LanguageModelKind[] = ["gpt2", "gpt3", "llama", "modern_gpt"];
 
 /** The folder that is named, else the one into which `part` of the model of that name on the hub was downloaded. */
 export async function modelFolder(

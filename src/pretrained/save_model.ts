@@ -48,7 +48,7 @@ type StoredType = keyof typeof STORED;
 /**
  * Writes a model into a folder of Hugging Face's layout: `config.json`, `model.safetensors` (or several such files with
  * their index when it is large) and `tokenizer.json`. `AutoModelForCausalLM.from_pretrained(folder)` of `transformers`
- * loads a GPT-2 and a LLaMA out of it; GPT-3 and the Transformer, which it does not have, are laid out in the same way. The
+ * loads a GPT-2 and a LLaMA out of it; GPT-3, ModernGPT and the Transformer, which it does not have, are laid out in the same way. The
  * folder is made where it is missing; a model that was there is replaced. Each file appears whole or not at all, and
  * one tensor is in memory at a time. Needs `--allow-read` and `--allow-write` for the folder.
  *

@@ -8,6 +8,7 @@ import {
   GPT2,
   GPT3,
   LLaMA,
+  ModernGPT,
   RandomState,
   saveModel,
   Scope,
@@ -35,7 +36,7 @@ async function run(folder: string, args: string[]): Promise<string> {
   return new TextDecoder().decode(stdout);
 }
 
-for (const Model of [GPT2, GPT3, LLaMA]) {
+for (const Model of [GPT2, GPT3, LLaMA, ModernGPT]) {
   Deno.test(`cli: a ${Model.name} that was trained with its own tokenizer converts and generates`, () =>
     inFolder(async (folder) => {
       using device = CpuDevice.open({ threads: 1 });

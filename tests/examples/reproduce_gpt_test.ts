@@ -6,6 +6,7 @@ import { type Json, loadCheckpoint, saveCheckpoint } from "../../src/io/checkpoi
 import { writeNpy } from "../../src/io/npy.ts";
 import { parseOptions } from "../../src/cli/train/options.ts";
 import { warmupCosine } from "../../src/optim/schedule.ts";
+import { assertSame } from "../support/compare.ts";
 import { finish, inFolder } from "../support/examples.ts";
 import { serveRepository } from "../support/serve.ts";
 
@@ -71,6 +72,36 @@ for (const device of ["cpu", "webgpu"]) {
       assert.ok(device === "cpu" ? worst === 0 : worst <= 1e-6, `they differ by ${worst}`);
     }));
 }
+
+Deno.test("reproduce_gpt --recipe modern: stopped, resumed and prolonged it is the run that was never stopped", () =>
+  inFolder(async (folder) => {
+    const plain = small.filter((_, i) => !["--dropout", "0.1"].includes(small[i]));
+    const args = [
+      ...["--recipe", "modern", "--device", "cpu", ...plain],
+      ...["--cooldown", "3", "--batch-warmup", "4"],
+    ];
+    const straight = await finish(start(folder, ["--out", "straight", ...args, "--steps", "12"]));
+    assert.equal(straight.code, 0, straight.text);
+    assert.match(straight.text, /ModernGPT with 1,612,800 parameters in f32/);
+    // The cool-down of a longer run would begin after the signal.
+    const child = start(folder, ["--out", "runs/modern-a", ...args, "--steps", "1000"]);
+    const stopped = await finish(child, once(/step +3\/1000 /, () => child.kill("SIGINT")));
+    assert.equal(stopped.code, 130, stopped.text);
+    const [, done] = /stopped after step (\d+) of 1000/.exec(stopped.text)!;
+    assert.ok(Number(done) < 9, `it took ${done} steps to stop`);
+    const resumed = await finish(start(folder, ["--resume", "--steps", "12"])); // the newest
+    assert.equal(resumed.code, 0, resumed.text);
+    const last = "step_00000012.safetensors";
+    const a = await readSafetensorsForTest(join(folder, "straight", last));
+    const b = await readSafetensorsForTest(join(folder, "runs/modern-a", last));
+    assert.deepEqual([...b.keys()], [...a.keys()]);
+    assert.ok(a.has("optimizer.momentum.h.0.mlp.c_fc.weight") && a.has("optimizer.m.wte.weight"));
+    for (const [name, values] of a) assertSame(b.get(name), values, name);
+    const cli = new URL("src/cli/cli.ts", root).pathname;
+    const prompt = ["generate", "straight", "The whale", "--length", "3", "--device", "cpu"];
+    const text = await finish(start(folder, prompt, ["-A", cli]));
+    assert.equal(text.code, 0, text.text);
+  }));
 
 for (const [signal, exitCode] of [["SIGINT", 130], ["SIGTERM", 143], ["SIGHUP", 129]] as const) {
   Deno.test(`reproduce_gpt finishes its step, saves and says how to go on at ${signal}`, () =>
@@ -225,6 +256,8 @@ Deno.test("reproduce_gpt --resume refuses another shape and order, passes over s
         [["--context", "8"], /--context 8 cannot be: .* has --context 16/],
         [["--dtype", "f16"], /--dtype f16 cannot be: .* has --dtype f32/],
         [["--shuffle"], /--shuffle cannot be: .* has no --shuffle/],
+        [["--optimizer", "adamw"], /--optimizer adamw cannot be: .* has --optimizer muon/],
+        [["--recipe", "modern"], /--recipe modern cannot be: .* has --recipe gpt2/],
       ] as const
     ) {
       const { code, text } = await finish(start(folder, ["--resume", ...args]));
@@ -321,6 +354,15 @@ Deno.test("reproduce_gpt's preset 124m is the reference's run", () => {
   });
   assert.equal(schedule(1).toExponential(5), "8.39161e-7");
   assert.equal(schedule(steps).toExponential(5), "6.00000e-5");
+});
+
+Deno.test("reproduce_gpt's recipes are their own, and options go before them", () => {
+  const data = ["--data", "shards"];
+  const options = parseOptions(["--preset", "124m", "--recipe", "modern", "--lr", "0.01", ...data]);
+  assert.deepEqual([options.optimizer, options.schedule, options.lr], ["muon", "wsd", 0.01]);
+  assert.deepEqual([options.layers, options.steps, options.cooldown], [12, 19073, 7629]);
+  const reference = parseOptions(["--preset", "124m", ...data]);
+  assert.deepEqual([reference.optimizer, reference.schedule], ["adamw", "cosine"]);
 });
 
 Deno.test("reproduce_gpt stops at a spike, saved, or leaves its step out", () =>

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import type { Device } from "../../src/device/device.ts";
 import { WebGpuDevice } from "../../src/device/webgpu/webgpu_device.ts";
+import { softcap } from "../../src/ops/activations.ts";
 import { crossEntropy, type CrossEntropyOptions, linearCrossEntropy } from "../../src/ops/loss.ts";
+import { matmul } from "../../src/ops/matmul.ts";
 import { tensor } from "../../src/tensor/create.ts";
 import { Scope } from "../../src/tensor/scope.ts";
 import { onEachDevice, testWebGpu } from "../support/devices.ts";
@@ -137,6 +139,37 @@ await onRowDevices("linearCrossEntropy() agrees with float64 in chunks", async (
       assertClose([await plain.item()], [expected.loss], 3e-6, "without gradient");
       assert.equal(plain.node, null);
     }
+  }
+});
+
+await onEachDevice("linearCrossEntropy() caps logits as softcap() does", async (device) => {
+  const rows = 150, width = 12;
+  for (const [classes, chunkRows] of [[40, 64], [43, undefined]] as const) {
+    using _scope = new Scope();
+    const make = () => {
+      const hidden = tensor(noise(rows * width, 1), { device, shape: [rows, width] });
+      const weight = tensor(noise(classes * width, 2), { device, shape: [classes, width] });
+      hidden.requiresGrad = weight.requiresGrad = true;
+      return { hidden, weight };
+    };
+    const [one, two] = [make(), make()];
+    const targets = tensor(ids(rows, classes), { device });
+    const options = { ignoreIndex: 7 };
+    const loss = linearCrossEntropy(one.hidden, one.weight, targets, {
+      ...{ ...options, chunkRows, softcap: 1.5 },
+    });
+    loss.backward(0.5);
+    const logits = matmul(two.hidden, two.weight, { transposeB: true });
+    const expected = crossEntropy(softcap(logits, 1.5), targets, options);
+    expected.backward(0.5);
+    assertClose([await loss.item()], [await expected.item()], 3e-6);
+    for (const name of ["hidden", "weight"] as const) {
+      assertClose(await one[name].grad!.data(), await two[name].grad!.data(), 1e-5, name);
+    }
+    assert.throws(
+      () => linearCrossEntropy(one.hidden, one.weight, targets, { softcap: -1 }),
+      /linearCrossEntropy: expected a softcap above 0 but got -1/,
+    );
   }
 });
 

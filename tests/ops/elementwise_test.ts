@@ -4,8 +4,10 @@ import {
   gelu,
   leakyRelu,
   relu,
+  reluSquared,
   sigmoid,
   silu,
+  softcap,
   softplus,
   swiglu,
   tanh,
@@ -98,6 +100,8 @@ await onEachDevice("functions of one tensor have the slope of their values", asy
   await checkSlope(device, silu, (x) => x * sigmoidOf(x), POINTS);
   await checkSlope(device, softplus, (x) => Math.log1p(Math.exp(x)), POINTS);
   await checkSlope(device, relu, (x) => Math.max(x, 0), POINTS);
+  await checkSlope(device, reluSquared, (x) => Math.max(x, 0) ** 2, POINTS);
+  await checkSlope(device, (x) => softcap(x, 2), (x) => 2 * Math.tanh(x / 2), POINTS);
   await checkSlope(device, (x) => clamp(x, -1, 1), (x) => Math.min(1, Math.max(-1, x)), POINTS);
 });
 
@@ -202,6 +206,7 @@ await onEachDevice("elementwise operations refuse what does not fit", (device) =
   assert.throws(() => add(whole, 0.5), /expected an integer/);
   assert.throws(() => add(1, 2), /expected a tensor/);
   assert.throws(() => gelu(whole), /gelu: expected f32 or f16/);
+  assert.throws(() => softcap(tensor([1], { device }), 0), /softcap: expected a cap above 0/);
   assert.throws(() => clamp(a, 2, 1), /min <= max/);
   assert.throws(() => neg(cast(whole, "u32")), /sign/);
   assert.throws(() => swiglu(a, other), /\[1, 3\] and \[1, 2\]/);

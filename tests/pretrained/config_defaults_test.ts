@@ -201,7 +201,7 @@ Deno.test("loadModel() gives the type asked for, and no translator unless asked 
     const before = device.memory().live;
     await assert.rejects(
       loadModel(join(folder, "translator"), { device }),
-      /expected "model_type" to be "gpt2" or "gpt3" or "llama" but got "transformer"/,
+      /expected "model_type" to be "gpt2" or "gpt3" or "llama" or "modern_gpt" but got "transformer"/,
     );
     assert.equal(device.memory().live, before);
   }));

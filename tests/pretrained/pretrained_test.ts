@@ -326,7 +326,7 @@ Deno.test("loadModel() says what a configuration asks for that is not computed",
       [
         "gpt2",
         { model_type: "bert" },
-        /expected "model_type" to be "gpt2" or "gpt3" or "llama" but got "bert"$/,
+        /expected "model_type" to be "gpt2" or "gpt3" or "llama" or "modern_gpt" but got "bert"$/,
       ],
       ["gpt2", { activation_function: "relu" }, /"activation_function" to be "gelu_new" or /],
       ["gpt2", { n_layer: 1e9 }, /holds 16 tensors, too few for the 1000000000 layers of its/],

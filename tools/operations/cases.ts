@@ -8,8 +8,10 @@ import {
   gelu,
   leakyRelu,
   relu,
+  reluSquared,
   sigmoid,
   silu,
+  softcap,
   softplus,
   swiglu,
   tanh,
@@ -136,13 +138,14 @@ export const groups: readonly Group[] = [
     file: "activations.ts",
     title: "Activations",
     cases: [
-      ...ofOne(tanh, sigmoid, relu, leakyRelu, gelu),
+      ...ofOne(tanh, sigmoid, relu, reluSquared, leakyRelu, gelu),
       {
         op: gelu,
         call: 'gelu(x, { approximate: "tanh" })',
         run: ({ x }) => gelu(x, { approximate: "tanh" }),
       },
       ...ofOne(silu, softplus),
+      { op: softcap, call: "softcap(x, 15)", run: ({ x }) => softcap(x, 15) },
     ],
   },
   {

@@ -2,7 +2,6 @@
 import {
   evaluateHellaSwag,
   generate,
-  type GPT2,
   type GPT2Tokenizer,
   type HellaSwagItem,
   loadHellaSwag,
@@ -14,6 +13,7 @@ import {
   weightNorm,
 } from "../../../mod.ts";
 import type { Corpus } from "./corpus.ts";
+import type { TrainedModel } from "./model.ts";
 import type { Options } from "./options.ts";
 import type { Report } from "./report.ts";
 
@@ -44,7 +44,7 @@ export function validationBatches(
 
 /** Looks at a model, and reports what it finds. A signal ends that with the signal's reason. */
 export class Checks implements AsyncDisposable {
-  readonly #model: GPT2;
+  readonly #model: TrainedModel;
   readonly #tokenizer: GPT2Tokenizer;
   readonly #options: Options;
   readonly #report: Report;
@@ -53,7 +53,7 @@ export class Checks implements AsyncDisposable {
   readonly #items: HellaSwagItem[] | undefined;
 
   private constructor(
-    model: GPT2,
+    model: TrainedModel,
     tokenizer: GPT2Tokenizer,
     options: Options,
     report: Report,
@@ -71,7 +71,7 @@ export class Checks implements AsyncDisposable {
 
   /** Opens the data to validate on. */
   static async open(
-    model: GPT2,
+    model: TrainedModel,
     tokenizer: GPT2Tokenizer,
     options: Options,
     report: Report,

@@ -8,10 +8,8 @@ import {
   RunFolder,
 } from "../../../mod.ts";
 import { newRunName, RUNS } from "../runs.ts";
-import type { Options } from "./options.ts";
+import { type Options, RECIPES } from "./options.ts";
 import type { Curves } from "./report.ts";
-
-const KIND = "gpt2";
 
 /** A run that goes on. */
 export interface Resumed {
@@ -24,7 +22,9 @@ export interface Resumed {
 /** The run that `--resume` names, if it does, or the newest. */
 export async function openResumed({ out, resume }: Options): Promise<Resumed | undefined> {
   if (resume === undefined) return undefined;
-  const path = resume === true ? out ?? await newestRun(RUNS, [`${KIND}-`]) : resume;
+  const path = resume === true
+    ? out ?? await newestRun(RUNS, RECIPES.map((recipe) => `${recipe}-`))
+    : resume;
   if (path === undefined) throw new Error(`There is no run to resume in ${RUNS}/`);
   if ((await listCheckpoints(path)).length === 0) {
     throw new Error(`There is no checkpoint in ${path}`);
@@ -41,8 +41,8 @@ export async function openResumed({ out, resume }: Options): Promise<Resumed | u
 }
 
 /** A new run's folder; one that `--out` names must hold no other run. */
-export async function newFolder({ out, preset }: Options): Promise<RunFolder> {
-  if (out === undefined) return await RunFolder.create(RUNS, newRunName(`${KIND}-${preset}`));
+export async function newFolder({ out, recipe, preset }: Options): Promise<RunFolder> {
+  if (out === undefined) return await RunFolder.create(RUNS, newRunName(`${recipe}-${preset}`));
   const folder = await RunFolder.open(out);
   if ((await listCheckpoints(out)).length === 0) return folder;
   folder[Symbol.dispose]();

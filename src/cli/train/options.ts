@@ -13,6 +13,9 @@ import {
 /** Everything that a run depends on. */
 export interface Options extends DeviceOptions {
   preset: Preset;
+  /** The model: GPT-2, or `ModernGPT`. */
+  recipe: Recipe;
+  optimizer: "adamw" | "muon";
   dtype: "f32" | "f16" | "auto";
   data?: string;
   out?: string;
@@ -29,10 +32,17 @@ export interface Options extends DeviceOptions {
   batch?: number | undefined;
   recompute?: boolean | undefined;
   totalBatch: number;
+  /** Steps in which the batch grows from a micro-batch to `totalBatch`. */
+  batchWarmup: number;
   steps: number;
   lr: number;
   minLr: number;
+  /** The highest rate of what Muon leaves to AdamW. */
+  adamLr?: number | undefined;
+  schedule: "cosine" | "wsd";
   warmup: number;
+  /** Steps of the cool-down of `wsd`. */
+  cooldown?: number | undefined;
   weightDecay: number;
   clip: number;
   shuffle?: boolean | undefined;
@@ -52,17 +62,27 @@ export interface Options extends DeviceOptions {
 }
 
 type Preset = "tiny" | "small" | "124m";
+type Recipe = typeof RECIPES[number];
 type Sizes =
-  & Omit<Options, "preset" | keyof DeviceOptions | "data" | "out" | "resume" | "profile" | "dtype">
+  & Omit<
+    Options,
+    "preset" | "recipe" | keyof DeviceOptions | "data" | "out" | "resume" | "profile" | "dtype"
+  >
   & {
     dtype?: Options["dtype"] | undefined;
   };
+
+/** The recipes. Names of runs' folders begin with them. */
+export const RECIPES = ["gpt2", "modern"] as const;
 
 const shared = {
   prompt: "Neural networks are",
   seed: 1337,
   vocab: 50304, // GPT-2's 50,257, padded to a multiple of 128
   dropout: 0,
+  optimizer: "adamw" as const,
+  schedule: "cosine" as const,
+  batchWarmup: 0,
   weightDecay: 0.1,
   clip: 1,
   onNan: "stop" as const,
@@ -98,13 +118,29 @@ const presets: Record<Preset, Sizes> = {
   },
 };
 
+/** What the numbers of all modern presets have in common: those of nanochat. */
+const modern = {
+  ...{ optimizer: "muon" as const, lr: 0.02, adamLr: 4e-3, minLr: 0, schedule: "wsd" as const },
+};
+
+/** What a recipe changes in a preset. */
+const recipes: Record<Recipe, Partial<Record<Preset, Partial<Sizes>>>> = {
+  gpt2: {},
+  modern: { tiny: modern, small: modern, "124m": modern },
+};
+
 /** The command line, for its help and for shells to complete. */
 export function trainCommand(): Command {
-  const command = newCommand("train", "Trains GPT-2 from scratch.")
+  const command = newCommand("train", "Trains GPT-2, or by a newer recipe, from scratch.")
     .option(
       "--preset <tiny|small|124m>",
       "sizes and schedule to start from",
       choice(Object.keys(presets)),
+    )
+    .option(
+      "--recipe <gpt2|modern>",
+      "GPT-2, or a newer model and schedule that learn from fewer tokens (default: gpt2)",
+      choice(RECIPES),
     );
   return addDeviceOptions(command, "auto")
     .option(
@@ -130,9 +166,18 @@ export function trainCommand(): Command {
     .option("--recompute", "keep less for the backward pass and compute it anew: slower, smaller")
     .option("--total-batch <n>", "tokens of a step; a multiple of batch x context", positive)
     .option("--steps <n>", "optimizer steps", positive)
+    .option("--batch-warmup <n>", "steps in which the batch grows from a micro-batch", integer)
+    .option("--optimizer <adamw|muon>", "muon: for the matrices of blocks", choice(OPTIMIZERS))
     .option("--lr <x>", "highest learning rate", number)
     .option("--min-lr <x>", "last learning rate", number)
+    .option("--adam-lr <x>", "highest learning rate of what muon leaves to AdamW", number)
+    .option(
+      "--schedule <cosine|wsd>",
+      "how the rate falls; wsd: it stays, then cools down in a line",
+      choice(["cosine", "wsd"]),
+    )
     .option("--warmup <n>", "steps of linear warm-up", integer)
+    .option("--cooldown <n>", "steps of wsd's cool-down (default: 40 % of the steps)", positive)
     .option("--weight-decay <x>", "of matrices", number)
     .option("--clip <x>", "global norm that gradients are clipped to", number)
     .option("--shuffle", "take shards and documents in another order in every epoch, by --seed")
@@ -164,8 +209,13 @@ export function trainCommand(): Command {
     .addHelpText("after", help());
 }
 
-/** What stays as it is when a run goes on: the model's shape, and the order of the data. */
-const FIXED = ["layers", "heads", "embed", "context", "vocab", "dtype", "shuffle"] as const;
+const OPTIMIZERS = ["adamw", "muon"];
+
+/** What stays as it is when a run goes on: the model's shape, the optimizer's state, and the order of the data. */
+const FIXED = [
+  ...["recipe", "layers", "heads", "embed", "context", "vocab", "dtype", "optimizer"] as const,
+  "shuffle",
+] as const;
 
 /**
  * The options that a command line asks for; prints the help or what is wrong, and ends, where it must. Those of the run that
@@ -175,15 +225,18 @@ export function parseOptions(args: string[], begun?: Partial<Options>): Options 
   const command = trainCommand();
   const given = command.parse(args, { from: "user" }).opts();
   const preset: Preset = given.preset ?? begun?.preset ?? "tiny";
+  const recipe: Recipe = given.recipe ?? begun?.recipe ?? "gpt2";
   const { resume: _resume, out: _out, ...before }: Partial<Options> =
-    begun && begun.preset === preset ? begun : {};
+    begun && begun.preset === preset && begun.recipe === recipe ? begun : {};
   if (begun && given.dtype === "auto") given.dtype = begun.dtype;
   const options: Options = {
     dtype: "f32",
     ...presets[preset],
+    ...recipes[recipe][preset],
     ...before,
     ...given,
     preset,
+    recipe,
   } as Options;
   if (
     options.batch !== undefined && given.totalBatch === undefined &&
@@ -196,6 +249,7 @@ export function parseOptions(args: string[], begun?: Partial<Options>): Options 
   if (given.warmup === undefined) {
     options.warmup = Math.min(options.warmup, Math.floor(options.steps / 10));
   }
+  options.cooldown ??= Math.max(1, Math.floor(0.4 * options.steps));
   // What is resumed is not known at first.
   const problem = begun
     ? checkResumed(options, begun) ?? check(options)
@@ -227,9 +281,13 @@ function check(o: Options): string | undefined {
   if (o.spike === 0) return "--spike 0 would take every loss for a spike";
   if (o.embed % o.heads !== 0) return `--heads ${o.heads} does not divide --embed ${o.embed}`;
   if (o.vocab < 50257) return `--vocab ${o.vocab} is less than GPT-2's 50257 tokens`;
+  if (o.recipe === "modern" && o.dropout > 0) return "--recipe modern has no --dropout";
   if (o.dropout < 0 || o.dropout >= 1) return `--dropout ${o.dropout} is not in [0, 1)`;
   if (o.warmup >= o.steps) {
     return `--warmup ${o.warmup} leaves nothing of ${o.steps} steps`;
+  }
+  if (o.schedule === "wsd" && o.warmup + o.cooldown! > o.steps) {
+    return `--warmup ${o.warmup} and --cooldown ${o.cooldown} are more than ${o.steps} steps`;
   }
 }
 

@@ -9,12 +9,13 @@ import {
   formatDuration,
   formatRate,
   formatSample,
-  type GPT2,
   type HellaSwagScore,
   type StepVerdict,
   TextLog,
 } from "../../../mod.ts";
+import { MODEL_NAMES, type TrainedModel } from "./model.ts";
 import type { Options } from "./options.ts";
+import type { StepPlan } from "./training.ts";
 
 /** The curves so far; a checkpoint keeps them, so that a resumed run draws them whole. */
 export interface Curves {
@@ -26,8 +27,8 @@ export interface Curves {
 export interface StepOutcome {
   /** Its number, from 1. */
   readonly step: number;
-  /** Its learning rate. */
-  readonly lr: number;
+  /** Its learning rate and size. */
+  readonly plan: StepPlan;
   readonly loss: number;
   readonly gradNorm: number;
   readonly verdict: StepVerdict;
@@ -35,7 +36,6 @@ export interface StepOutcome {
 
 /** What is told of a step beside its outcome. */
 export interface StepTimes {
-  readonly lr: number;
   /** That the step took, and that the rest of the run will take. */
   readonly seconds: number;
   readonly left: number;
@@ -97,11 +97,18 @@ export class Report implements Disposable {
   }
 
   /** The first lines of a run. */
-  begin(corpus: string, options: Options, model: GPT2, { dtype, batch, from }: RunFacts): void {
+  begin(
+    corpus: string,
+    options: Options,
+    model: TrainedModel,
+    { dtype, batch, from }: RunFacts,
+  ): void {
     const count = (n: number) => n.toLocaleString("en");
     this.line(corpus);
     this.line(
-      `GPT-2 with ${count(model.parameterCount())} parameters in ${dtype} on ` +
+      `${MODEL_NAMES[options.recipe]} with ${
+        count(model.parameterCount())
+      } parameters in ${dtype} on ` +
         `${model.device.description}; ${options.steps} steps of ${
           count(options.totalBatch)
         } tokens, ${count(options.valTokens)} to validate` +
@@ -114,12 +121,11 @@ export class Report implements Disposable {
 
   /** One step of training. */
   step(
-    step: number,
-    { steps, totalBatch }: Options,
-    { loss, gradNorm, verdict }: Omit<StepOutcome, "step" | "lr">,
-    { lr, seconds, left }: StepTimes,
+    { steps, context }: Options,
+    { step, plan: { lr, sequences }, loss, gradNorm, verdict }: StepOutcome,
+    { seconds, left }: StepTimes,
   ): void {
-    const tokensPerSecond = totalBatch / seconds;
+    const tokensPerSecond = sequences * context / seconds;
     if (Number.isFinite(loss)) this.#curves.train.push([step, loss]);
     this.#events.scalars({
       "loss/train": loss,

@@ -1,4 +1,4 @@
-/** A GPT-2 in training. Once it is settled it stands between two steps, so that it can be saved. */
+/** A model in training. Once it is settled it stands between two steps, so that it can be saved. */
 import {
   AdamW,
   batchTensors,
@@ -7,10 +7,10 @@ import {
   clipGradNorm,
   type Device,
   DeviceStepGuard,
-  GPT2,
-  type GPT2Config,
   LossScaler,
   mul,
+  Muon,
+  type Optimizer,
   OutOfMemoryError,
   RandomState,
   type RandomStateJson,
@@ -27,6 +27,7 @@ import {
   yieldToEventLoop,
 } from "../../../mod.ts";
 import type { Corpus } from "./corpus.ts";
+import { createModel, type TrainedModel } from "./model.ts";
 import type { Options } from "./options.ts";
 import type { Curves, StepOutcome } from "./report.ts";
 
@@ -41,7 +42,6 @@ export class StepRefusedError extends Error {
 /** What {@linkcode Training.open} is given. */
 export interface TrainingSetup {
   readonly options: Options;
-  readonly config: GPT2Config;
   readonly device: Device;
   readonly dtype: "f32" | "f16";
   /** Sequences of a micro-batch. */
@@ -58,9 +58,17 @@ interface Position {
   readonly random: RandomStateJson;
 }
 
+/** What a schedule says of a step. */
+export interface StepPlan {
+  /** The learning rate. */
+  readonly lr: number;
+  /** Sequences, a multiple of the micro-batch. */
+  readonly sequences: number;
+}
+
 /** A step that is launched: its numbers are still on the device. */
 interface LaunchedStep {
-  readonly lr: number;
+  readonly plan: StepPlan;
   readonly begin: Position;
   readonly norm: Tensor;
   readonly losses: readonly Tensor[];
@@ -71,8 +79,8 @@ const READ_EVERY = 500, MOST_UNREAD = 16;
 
 /** A model, its optimizer, the data, the random numbers, and how far they have come. */
 export class Training implements AsyncDisposable {
-  readonly model: GPT2;
-  readonly optimizer: AdamW;
+  readonly model: TrainedModel;
+  readonly optimizer: Optimizer;
   readonly scaler: LossScaler | undefined;
   readonly random: RandomState;
   readonly guard: StepGuard;
@@ -91,15 +99,12 @@ export class Training implements AsyncDisposable {
   #isLost = false;
 
   private constructor(setup: TrainingSetup, loader: TokenLoader) {
-    const { options, config, device, dtype } = setup;
+    const { options, device, dtype } = setup;
     this.#setup = setup;
     this.#loader = loader;
     this.random = new RandomState(options.seed);
-    this.model = new GPT2(config, { device, dtype, random: this.random });
-    this.optimizer = new AdamW(this.model.parameters(), {
-      betas: [0.9, 0.95],
-      weightDecay: options.weightDecay,
-    });
+    this.model = createModel(options, { device, dtype, random: this.random });
+    this.optimizer = createOptimizer(this.model, options);
     this.scaler = dtype === "f16" ? new LossScaler(device) : undefined;
     const { onNan, spike, onSpike } = options;
     this.guard = new StepGuard({ onNaN: onNan, spike, onSpike });
@@ -146,7 +151,7 @@ export class Training implements AsyncDisposable {
    * throws. A micro-batch that was chosen by itself is halved where the device has no room for it; `onHalved` is told.
    */
   async next(
-    lr: number,
+    plan: StepPlan,
     onProgress: OnProgress,
     onHalved: (why: string) => void,
   ): Promise<StepOutcome[]> {
@@ -155,7 +160,7 @@ export class Training implements AsyncDisposable {
       if (this.#failure) throw this.#failure;
       const begin = this.#position();
       try {
-        const outcome = await this.#launch(begin, lr, onProgress);
+        const outcome = await this.#launch(begin, plan, onProgress);
         if (!outcome) break;
         this.#step++;
         return [...outcomes, outcome];
@@ -188,7 +193,7 @@ export class Training implements AsyncDisposable {
     this.#unread = [];
     const values = await this.#read(unread);
     for (const [i, step] of unread.entries()) {
-      const outcome = this.#judge(step.lr, values[i]);
+      const outcome = this.#judge(step.plan, values[i]);
       if (outcome.verdict.action === "stop") {
         this.#failure = await this.#takeBack(step, outcome);
         break;
@@ -246,14 +251,15 @@ export class Training implements AsyncDisposable {
   /** Forward, backward and update. Waits only where the loss decides on the update, and then tells the outcome. */
   async #launch(
     begin: Position,
-    lr: number,
+    plan: StepPlan,
     onProgress: OnProgress,
   ): Promise<StepOutcome | undefined> {
     const { optimizer, scaler } = this;
+    const { lr } = plan;
     const parameters = this.model.parameters();
     const judgesFirst = this.#judgesFirst;
     using scope = new Scope();
-    const losses = await this.#backward(scope, onProgress);
+    const losses = await this.#backward(plan, scope, onProgress);
     const { norm, factor } = clipGradNorm(parameters, this.#setup.options.clip, { scaler });
     if (!judgesFirst) {
       const isScaled = scaler !== undefined;
@@ -261,11 +267,14 @@ export class Training implements AsyncDisposable {
       optimizer.step({ lr, gradScale, judged: true });
       scaler?.update(factor, this.#deviceGuard.halted);
       optimizer.zeroGrad();
-      this.#unread.push({ lr, begin, norm: norm.keep(), losses: losses.map((one) => one.keep()) });
+      this.#unread.push({
+        ...{ plan, begin, norm: norm.keep() },
+        losses: losses.map((one) => one.keep()),
+      });
       return undefined;
     }
     const values = await readTensors([norm, ...losses]);
-    const outcome = this.#judge(lr, values);
+    const outcome = this.#judge(plan, values);
     if (outcome.verdict.action === "stop") {
       throw await refusal(outcome, parameters);
     }
@@ -278,10 +287,14 @@ export class Training implements AsyncDisposable {
   }
 
   /** The gradients of a step, and the losses of its micro-batches, which `scope` owns. */
-  async #backward(scope: Scope, onProgress: OnProgress): Promise<Tensor[]> {
+  async #backward(
+    { sequences }: StepPlan,
+    scope: Scope,
+    onProgress: OnProgress,
+  ): Promise<Tensor[]> {
     const { model, scaler, random } = this;
-    const { totalBatch, context, recompute } = this.#setup.options;
-    const microSteps = totalBatch / this.#loader.batchTokens;
+    const { context, recompute } = this.#setup.options;
+    const microSteps = sequences / this.#loader.batchSize;
     const losses: Tensor[] = [];
     for (let micro = 0; micro < microSteps; micro++) {
       const tokens = await this.#loader.next();
@@ -299,22 +312,22 @@ export class Training implements AsyncDisposable {
   }
 
   /** What the guard makes of the numbers of the next step: its norm, then its losses. */
-  #judge(lr: number, [[gradNorm], ...losses]: readonly TypedArray[]): StepOutcome {
+  #judge(plan: StepPlan, [[gradNorm], ...losses]: readonly TypedArray[]): StepOutcome {
     const loss = losses.reduce((sum, [loss]) => sum + loss, 0) / losses.length;
     const before = this.guard.state();
     const verdict = this.guard.judge(loss, gradNorm, this.scaler !== undefined);
     if (verdict.action === "stop") this.guard.restore(before);
-    return { step: this.#step + 1, lr, loss, gradNorm, verdict };
+    return { step: this.#step + 1, plan, loss, gradNorm, verdict };
   }
 
   /**
    * The error for a step that the device has left out, like all after it: the weights are those before it. The data and the
    * random numbers are put back to there, and its gradients, which are gone, are computed again to name the culprit.
    */
-  async #takeBack({ begin }: LaunchedStep, outcome: StepOutcome): Promise<StepRefusedError> {
+  async #takeBack({ begin, plan }: LaunchedStep, outcome: StepOutcome): Promise<StepRefusedError> {
     this.#rewind(begin);
     using scope = new Scope();
-    if (!Number.isFinite(outcome.gradNorm)) await this.#backward(scope, async () => {});
+    if (!Number.isFinite(outcome.gradNorm)) await this.#backward(plan, scope, async () => {});
     const error = await refusal(outcome, this.model.parameters());
     this.#rewind(begin);
     this.#deviceGuard.reset(this.guard.state().skipped);
@@ -332,6 +345,17 @@ export class Training implements AsyncDisposable {
   }
 }
 
+/** AdamW, or Muon with AdamW for what is no matrix of a block. */
+function createOptimizer(model: TrainedModel, options: Options): Optimizer {
+  const { lr, adamLr = lr, weightDecay } = options;
+  const adamW = { betas: [0.9, 0.95] as const, weightDecay };
+  if (options.optimizer === "adamw") return new AdamW(model.parameters(), adamW);
+  return new Muon(model.parameters(), {
+    weightDecay,
+    adamW: { ...adamW, lrScale: adamLr / lr },
+  });
+}
+
 /** Says why the run ends at a step, whose gradients are there. */
 async function refusal(
   { step, gradNorm, verdict }: StepOutcome,
@@ -342,11 +366,11 @@ async function refusal(
 }
 
 function openLoader(setup: TrainingSetup, batchSize: number): Promise<TokenLoader> {
-  const { options, config, data, separator } = setup;
+  const { options, data, separator } = setup;
   return TokenLoader.open(data, {
     batchSize,
     contextSize: options.context,
-    vocabSize: config.vocabSize,
+    vocabSize: options.vocab,
     shuffle: options.shuffle ? { seed: options.seed, separator } : undefined,
   });
 }

@@ -3,7 +3,7 @@ import type { TypedArray } from "../../../src/device/dtype.ts";
 import type { Kernel, Params } from "../../../src/device/kernel.ts";
 import { type Case, output, random } from "../case.ts";
 
-const SCALARS = { min: -0.75, max: 1.25, slope: 0.125 };
+const SCALARS = { min: -0.75, max: 1.25, slope: 0.125, cap: 3 };
 
 /** The scalars that a kernel takes. */
 function scalarsOf({ params }: Kernel<Params>): Params {
@@ -48,8 +48,9 @@ function backward(name: string, kernel: Kernel<Params>): Case[] {
   return [one(37), one(256), one(1500, { name: "over the binding limit", limit: 1024 })];
 }
 
-const { abs, cast, clamp, geluTanh, isNaN, leakyRelu, neg, relu, sign, square, tanh } =
+const { abs, cast, clamp, geluTanh, isNaN, leakyRelu, neg, relu, reluSquared, sign, softcap } =
   unaryKernels;
+const { square, tanh } = unaryKernels;
 const half = Float16Array.from(random(67, 4));
 const extremes = Float32Array.of(NaN, Infinity, -Infinity, 0, -0, 88, -88, 1e30, -1e30, 1e-30);
 
@@ -71,10 +72,10 @@ export const cases: Case[] = [
   ...[Int32Array, Uint32Array].map((type) =>
     plain(isNaN, type.name, type.of(2147483647, 0, 2143289344), new Uint32Array(3))
   ),
-  ...[abs, clamp, leakyRelu, relu, sign, tanh].map((kernel) =>
+  ...[abs, clamp, leakyRelu, relu, sign, softcap, tanh].map((kernel) =>
     plain(kernel, "NaN and infinities", extremes, output(extremes.length))
   ),
-  ...[geluTanh, relu].map((kernel) => ({
+  ...[geluTanh, relu, reluSquared, softcap].map((kernel) => ({
     ...plain(kernel, "f16", half, new Float16Array(half.length)),
     tolerance: 1e-3,
   })),

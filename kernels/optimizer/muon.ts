@@ -1,0 +1,142 @@
+/**
+ * What Muon (Jordan et al. 2024) does beside matrix products: the momentum, the polynomial of a Newton-Schulz step, and
+ * the update.
+ *
+ * @module
+ */
+import { type GpuTarget, type Kernel, kernel } from "../../src/device/kernel.ts";
+import muonMomentumWgsl from "./muon_momentum.wgsl" with { type: "text" };
+import muonUpdateWgsl from "./muon_update.wgsl" with { type: "text" };
+import newtonSchulzWgsl from "./newton_schulz.wgsl" with { type: "text" };
+
+/** Numbers of {@linkcode muonMomentum}. */
+export type MuonMomentumParams = {
+  /** Elements. */
+  count: number;
+  /** Decay of the mean of gradients. */
+  beta: number;
+  /** 1 - beta. */
+  rest: number;
+  /** 1 to look ahead along the mean. */
+  nesterov: number;
+};
+
+/**
+ * momentum (count, f32) from g (count, f32 or f16), and x (count, f32), the direction to be made orthogonal:
+ *
+ *     g' = gradScale[0] g
+ *     momentum = beta momentum + rest g'
+ *     x = momentum, or with nesterov beta momentum + rest g'
+ *
+ * Where `gradScale[0]` is 0 momentum stays and x is 0.
+ */
+export const muonMomentum: Kernel<MuonMomentumParams> = kernel<MuonMomentumParams>({
+  name: "muon_momentum",
+  bindings: {
+    g: { read: "count" },
+    momentum: { update: "count", dtype: "f32" },
+    gradScale: { read: "1", dtype: "f32" },
+    x: { write: "count", dtype: "f32" },
+  },
+  params: { count: "u32", beta: "f32", rest: "f32", nesterov: "u32" },
+  gpu: ({ count, nesterov }, target) =>
+    elementwise(muonMomentumWgsl, count, count % 4 === 0 && "count", target, {
+      NESTEROV: nesterov === 1,
+    }),
+  cpu({ g, momentum, gradScale, x }, { count, beta, rest, nesterov }) {
+    const scale = gradScale[0];
+    if (scale === 0) return void x.fill(0, 0, count);
+    for (let i = 0; i < count; i++) {
+      const gradient = g[i] * scale;
+      const mean = beta * momentum[i] + rest * gradient;
+      momentum[i] = mean;
+      x[i] = nesterov ? beta * mean + rest * gradient : mean;
+    }
+  },
+  split: "count",
+});
+
+/** Numbers of {@linkcode newtonSchulz}. */
+export type NewtonSchulzParams = {
+  /** Matrices. */
+  matrices: number;
+  /** Rows and columns of each. */
+  size: number;
+  /** Factor of the unit matrix. */
+  a: number;
+  /** Factor of `gram`. */
+  b: number;
+  /** Factor of `square`. */
+  c: number;
+};
+
+/** square = a I + b gram + c square, each (matrices, size, size). */
+export const newtonSchulz: Kernel<NewtonSchulzParams> = kernel<NewtonSchulzParams>({
+  name: "newton_schulz",
+  bindings: {
+    gram: { read: "matrices size size", dtype: "f32" },
+    square: { update: "matrices size size", dtype: "f32" },
+  },
+  params: { matrices: "u32", size: "u32", a: "f32", b: "f32", c: "f32" },
+  gpu: ({ matrices, size }, target) =>
+    elementwise(newtonSchulzWgsl, matrices * size * size, false, target),
+  cpu({ gram, square }, { matrices, size, a, b, c }) {
+    for (let i = 0; i < matrices * size * size; i++) {
+      const unit = i % (size * size) % (size + 1) === 0 ? a : 0;
+      square[i] = unit + b * gram[i] + c * square[i];
+    }
+  },
+  split: "matrices",
+});
+
+/** Numbers of {@linkcode muonUpdate}. */
+export type MuonUpdateParams = {
+  /** Elements. */
+  count: number;
+  /** Factor of x. */
+  step: number;
+  /** The part of a parameter that decays. */
+  decay: number;
+};
+
+/**
+ * p = p - decay p - step x, p (count, f32) and x (count, f32); the new p once more as `copy` (count, f16) where it is
+ * given. Nothing changes where `gradScale[0]` is 0.
+ */
+export const muonUpdate: Kernel<MuonUpdateParams> = kernel<MuonUpdateParams>({
+  name: "muon_update",
+  bindings: {
+    p: { update: "count", dtype: "f32" },
+    x: { read: "count", dtype: "f32" },
+    gradScale: { read: "1", dtype: "f32" },
+    copy: { update: "count", dtype: "f16", optional: true },
+  },
+  params: { count: "u32", step: "f32", decay: "f32" },
+  gpu: ({ count }, target) =>
+    elementwise(muonUpdateWgsl, count, count % 4 === 0 && "count", target),
+  cpu({ p, x, gradScale, copy }, { count, step, decay }) {
+    if (gradScale[0] === 0) return;
+    for (let i = 0; i < count; i++) {
+      p[i] -= decay * p[i] + step * x[i];
+      if (copy) copy[i] = p[i];
+    }
+  },
+  split: "count",
+});
+
+/** A program of so many elements. Each invocation costs on a software adapter; a GPU needs many. */
+function elementwise(
+  wgsl: string,
+  count: number,
+  vec4: "count" | false,
+  { software }: GpuTarget,
+  constants: Readonly<Record<string, boolean>> = {},
+) {
+  const perInvocation = software ? 16 : 1;
+  return {
+    wgsl,
+    vec4,
+    constants: { ...constants, PER_INVOCATION: perInvocation },
+    workgroups: Math.ceil(count / ((vec4 ? 4 : 1) * 64 * perInvocation)),
+  };
+}

@@ -1,0 +1,32 @@
+/** The model that `train` trains, by its recipe. */
+import { GPT2, type GPT2Config, ModernGPT, type ParameterOptions } from "../../../mod.ts";
+import type { Options } from "./options.ts";
+
+/** A model in training. */
+export type TrainedModel = GPT2 | ModernGPT;
+
+/** What reports call the models. */
+export const MODEL_NAMES = { gpt2: "GPT-2", modern: "ModernGPT" } as const;
+
+/** What the options say of the model. */
+export type ModelOptions = Pick<
+  Options,
+  "recipe" | "vocab" | "context" | "embed" | "layers" | "heads" | "dropout"
+>;
+
+/** A new model. */
+export function createModel(options: ModelOptions, place: ParameterOptions): TrainedModel {
+  const { dropout: _, ...sizes } = sizesOf(options);
+  return options.recipe === "modern"
+    ? new ModernGPT(sizes, place)
+    : new GPT2(sizesOf(options), place);
+}
+
+/** Its sizes. */
+export function sizesOf(options: ModelOptions): GPT2Config {
+  const { vocab, context, embed, layers, heads, dropout } = options;
+  return {
+    ...{ vocabSize: vocab, maxPositionEmbeddings: context, hiddenSize: embed },
+    ...{ numHiddenLayers: layers, numAttentionHeads: heads, dropout },
+  };
+}
