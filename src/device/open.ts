@@ -9,7 +9,7 @@ import type { Device } from "./device.ts";
 import { DeviceError } from "./errors.ts";
 import { adapterName, isOpenGlAdapter, isSoftwareAdapter, NO_OPENGL } from "./webgpu/adapter.ts";
 import { chooseGpu } from "./webgpu/dawn.ts";
-import type { Tune } from "./webgpu/adapter.ts";
+import type { Tune, WebGpuOptions } from "./webgpu/adapter.ts";
 import { WebGpuDevice } from "./webgpu/webgpu_device.ts";
 
 /** What {@linkcode openDevice} is asked for. */
@@ -23,6 +23,8 @@ export interface OpenOptions {
   readonly gpu?: GPU | "dawn" | undefined;
   /** As in `WebGpuOptions`: whether a GPU's programs are chosen by timing them. Default: `off`. */
   readonly tune?: Tune | undefined;
+  /** As in `WebGpuOptions`: told before a program is compiled. */
+  readonly onCompile?: WebGpuOptions["onCompile"];
   /** Gets the line that tells which device was opened and why; default `console.error`, false: silence. */
   readonly log?: ((line: string) => void) | false;
 }
@@ -52,7 +54,7 @@ export async function openDevice(options?: OpenOptions): Promise<Device> {
 }
 
 async function choose(
-  { kind, gpu: asked, tune }: OpenOptions,
+  { kind, gpu: asked, ...options }: OpenOptions,
 ): Promise<{ device: Device; why: string }> {
   if (kind !== undefined && kind !== "webgpu" && kind !== "cpu") {
     throw new TypeError(`openDevice: expected kind "webgpu" or "cpu" but got "${kind}"`);
@@ -68,7 +70,7 @@ async function choose(
           `("apt-get install mesa-vulkan-drivers"). Or open the device of kind "cpu"`,
       );
     }
-    return { device: await WebGpuDevice.open({ gpu, tune }), why: "it was asked for" };
+    return { device: await WebGpuDevice.open({ gpu, ...options }), why: "it was asked for" };
   }
   if (!found.adapter) return { device: CpuDevice.open(), why: found.why };
   const name = adapterName(found.adapter);
@@ -76,7 +78,7 @@ async function choose(
     return { device: CpuDevice.open(), why: `WebGPU has only the software adapter ${name}` };
   }
   try {
-    return { device: await WebGpuDevice.open({ gpu, tune }), why: "WebGPU has a GPU" };
+    return { device: await WebGpuDevice.open({ gpu, ...options }), why: "WebGPU has a GPU" };
   } catch (error) {
     if (!(error instanceof DeviceError)) throw error;
     return { device: CpuDevice.open(), why: error.message };

@@ -3,7 +3,8 @@
  *
  * @module
  */
-import type { Device, DeviceBuffer } from "../device/device.ts";
+import { fill } from "../../kernels/elementwise/fill.ts";
+import type { Binding, Device, DeviceBuffer } from "../device/device.ts";
 import { OutOfMemoryError } from "../device/errors.ts";
 import type { GPT2Config } from "../models/gpt2.ts";
 import { gpt2TrainingMemory, type TrainingSetup } from "./memory.ts";
@@ -21,8 +22,8 @@ export interface FittingBatchOptions extends Omit<TrainingSetup, "batch"> {
 
 /**
  * The largest power of two of sequences whose training (see {@linkcode gpt2TrainingMemory}) the device has room for, or
- * 1. WebGPU does not tell how much memory there is, so the memory is allocated and given back at once. Call it before
- * anything else is allocated.
+ * 1. WebGPU does not tell how much memory there is, so the memory is allocated and given back at once; on GPUs it is filled, too, as
+ * some drivers give the system's memory where the GPU's is full. Call it before anything else is allocated.
  *
  * @example
  * ```ts
@@ -49,13 +50,25 @@ export async function fittingBatch(
   return 1;
 }
 
+/** Fills of a piece of memory: enough of them take longer than the wait for their end. */
+const FILLS = 8;
+/** A piece that takes so many times as long as the fastest one, and is not too short to tell, is not the GPU's own memory. */
+const SLOWER = 8, SHORTEST = 20;
+
 async function hasRoom(device: Device, bytes: number): Promise<boolean> {
   const piece = Math.min(2 ** 30, device.maxBufferBytes);
   const taken: DeviceBuffer[] = [];
+  let fastest = Infinity;
   try {
     for (let left = bytes; left > 0; left -= piece) {
-      taken.push(device.createBuffer(Math.ceil(Math.min(left, piece) / 16) * 16));
+      const buffer = device.createBuffer(Math.ceil(Math.min(left, piece) / 16) * 16);
+      taken.push(buffer);
       await device.synchronize(); // tells of a buffer that could not be made
+      if (device.kind === "cpu" || device.minWorkgroups === 1) continue;
+      // Metal and Windows hand out the system's memory where the GPU's is full.
+      const milliseconds = await fillTime(device, buffer) / buffer.bytes * piece;
+      fastest = Math.min(fastest, milliseconds);
+      if (milliseconds > SLOWER * Math.max(fastest, SHORTEST)) return false;
     }
     return true;
   } catch (error) {
@@ -66,4 +79,14 @@ async function hasRoom(device: Device, bytes: number): Promise<boolean> {
     device.releasePooled(); // training asks for other sizes, which would come on top
     device.resetPeak();
   }
+}
+
+/** Milliseconds that filling a buffer takes. */
+async function fillTime(device: Device, buffer: DeviceBuffer): Promise<number> {
+  const count = buffer.bytes / 4;
+  const y: Binding = { buffer, dtype: "f32", offset: 0, size: count };
+  const started = performance.now();
+  for (let i = 0; i < FILLS; i++) device.launch(fill, { y }, { count, value: 0 });
+  await device.synchronize();
+  return performance.now() - started;
 }

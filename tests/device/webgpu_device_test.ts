@@ -250,6 +250,19 @@ gpuTest("read() throws what the GPU refused, with the kernel's name", async (dev
   await device.synchronize();
 });
 
+Deno.test("onCompile is told of each program before it is compiled, once", async () => {
+  const told: [string, number][] = [];
+  using device = await WebGpuDevice.open({
+    gpu: testGpu,
+    onCompile: (kernel, count) => told.push([kernel, count]),
+  });
+  const [x, y] = [empty(device, 4), empty(device, 4)];
+  const params = { n: 4, a: 1, first: 0 };
+  for (const kernel of [scale, iota, scale]) device.launch(kernel, { x, y }, params);
+  assert.deepEqual(told, [["scale", 1], ["iota", 2]]);
+  await device.synchronize();
+});
+
 gpuTest("timings() lists the kernels that ran while profiling was on", async (device) => {
   const x = tensor(device, new Float32Array(1000));
   const y = empty(device, 1000);

@@ -90,3 +90,28 @@ Deno.test("fittingBatch() is the largest that a device has room for and that div
   using small = await open(1000);
   assert.equal(await fittingBatch(small, config, { sequences: 64 }), 1);
 });
+
+Deno.test("fittingBatch() leaves out memory that a GPU fills slowly, as it is the system's", async () => {
+  const config = CASES[0];
+  const bytes = (batch: number) => gpt2TrainingMemory(config, { batch, minWorkgroups: 264 }).total;
+  let live = 0;
+  let milliseconds = 0;
+  const device = {
+    kind: "webgpu",
+    minWorkgroups: 264,
+    maxBufferBytes: bytes(1),
+    createBuffer: (bytes: number) => ({ bytes, last: live += bytes }),
+    launch: (_: unknown, { y }: { y: { buffer: { last: number } } }) => {
+      milliseconds += y.buffer.last > 1.3 * bytes(8) ? 40 : 0;
+    },
+    synchronize: async () => {
+      if (milliseconds > 0) await new Promise((resolve) => setTimeout(resolve, milliseconds));
+      milliseconds = 0;
+    },
+    releaseBuffer: ({ bytes }: { bytes: number }) => live -= bytes,
+    releasePooled() {},
+    resetPeak() {},
+  } as unknown as Device;
+  assert.equal(await fittingBatch(device, config, { sequences: 64 }), 8);
+  assert.equal(live, 0);
+});

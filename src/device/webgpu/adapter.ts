@@ -35,6 +35,8 @@ export interface WebGpuOptions {
    * `again`: choose anew. Sums may be added in another order then, so results differ in their last digits. Default: `off`.
    */
   readonly tune?: Tune | undefined;
+  /** Told before a program is compiled, which one and how many there were: the first step of a training run compiles dozens. */
+  readonly onCompile?: ((kernel: string, count: number) => void) | undefined;
   /** Maximum bytes of buffers, in use and pooled together; no limit by default. */
   readonly memoryLimit?: number;
 }

@@ -35,6 +35,8 @@ export interface LauncherOptions {
   readonly target: Omit<GpuTarget, "dtypes">;
   /** Maximum number of workgroups in each dimension. */
   readonly maxWorkgroups: number;
+  /** As in `WebGpuOptions`. */
+  readonly onCompile?: ((kernel: string, count: number) => void) | undefined;
   /** Whether programs with subgroup operations need the language's `enable` line. */
   readonly enableSubgroups: boolean;
   /** The allocation of a buffer of the device. */
@@ -55,6 +57,7 @@ export class Launcher {
   #pipelines: Pipelines;
   #bindGroups: BindGroups;
   #empty: Allocation[] = [];
+  #compiled = 0;
 
   constructor(options: LauncherOptions) {
     const { gpu, faults, recorder, enableSubgroups } = options;
@@ -110,7 +113,10 @@ export class Launcher {
       params,
       program,
       dtypes,
-      () => recorder.flush(),
+      () => {
+        recorder.flush(); // the GPU works meanwhile
+        this.#options.onCompile?.(kernel.name, ++this.#compiled);
+      },
     );
     const group = this.#bindGroups.get(kernel.name, layout, ranges);
     let bytes = 0;

@@ -124,6 +124,7 @@ export class WebGpuDevice implements Device {
         subgroupSize: sameSize ? subgroupMinSize ?? 0 : 0,
       },
       maxWorkgroups: gpu.limits.maxComputeWorkgroupsPerDimension,
+      onCompile: options.onCompile,
       enableSubgroups: subgroups && !naga,
       allocationOf: (buffer) => (buffer as WebGpuBuffer).allocation,
     });
