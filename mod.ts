@@ -111,6 +111,7 @@ export * from "./src/optim/sgd.ts";
 export { type StoredTensor } from "./src/optim/stored.ts";
 
 // Training and decoding
+export * from "./src/train/dpo.ts";
 export * from "./src/train/evaluate.ts";
 export * from "./src/train/fitting_batch.ts";
 export * from "./src/train/interrupt.ts";

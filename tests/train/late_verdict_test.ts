@@ -1,6 +1,7 @@
 // A step that is judged on the device and told of later: what is refused has changed nothing, whenever that is noticed.
 import assert from "node:assert/strict";
 import { parseOptions } from "../../src/cli/train/options.ts";
+import { pretraining } from "../../src/cli/train/task.ts";
 import { Training } from "../../src/cli/train/training.ts";
 import type { Device } from "../../src/device/device.ts";
 import { assign, readTensors, type Tensor } from "../../mod.ts";
@@ -13,18 +14,15 @@ function open(device: Device, args: string[]): Promise<Training> {
     ...["--layers", "1", "--embed", "16", "--heads", "2", "--context", "16", "--batch", "2"],
     ...["--total-batch", "64", "--dropout", "0.1", ...args],
   ]);
-  const config = {
-    ...{ vocabSize: 61, maxPositionEmbeddings: 16, hiddenSize: 16, dropout: 0.1 },
-    ...{ numHiddenLayers: 1, numAttentionHeads: 2 },
-  };
   return Training.open({
-    ...{ options, config, device, data: tokens, separator: 0 },
-    dtype: "f32",
-    batch: 2,
+    ...{ options, device, dtype: "f32", batch: 2 },
+    task: (random) =>
+      pretraining({ options, device, dtype: "f32", data: tokens, separator: 0 }, random),
   });
 }
 
-const next = (training: Training) => training.next(1e-3, async () => {}, () => {});
+const next = (training: Training) =>
+  training.next({ lr: 1e-3, sequences: 4 }, async () => {}, () => {});
 
 /** All that a checkpoint would hold. */
 async function everything(training: Training): Promise<unknown> {
@@ -59,7 +57,7 @@ await onEachDevice("a step to stop at ends the run at the weights before it", as
   while ((await training.settle()).length > 0);
   assert.equal(training.step, 3);
   // From here on the loss is NaN, and with it every gradient.
-  const { weight } = training.model.ln_f;
+  const weight = training.model.parameters().get("ln_f.weight")!;
   const spoilt = new Float32Array(weight.size).fill(1);
   spoilt[3] = NaN;
   assign(weight, spoilt);
@@ -74,7 +72,7 @@ await onEachDevice("steps left out change nothing but where the data stands", as
   await using training = await open(device, ["--on-nan", "skip"]);
   for (let i = 0; i < 3; i++) await next(training);
   while ((await training.settle()).length > 0);
-  const { weight } = training.model.ln_f;
+  const weight = training.model.parameters().get("ln_f.weight")!;
   const sound = (await weight.data()).slice();
   assign(weight, new Float32Array(weight.size).fill(NaN));
   const outcomes = [];

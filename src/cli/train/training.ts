@@ -1,6 +1,7 @@
 /** A model in training. Once it is settled it stands between two steps, so that it can be saved. */
 import {
-  AdamW,
+  type Batch,
+  type BatchLoader,
   batchTensors,
   checkGradNorm,
   type Checkpoint,
@@ -9,7 +10,6 @@ import {
   DeviceStepGuard,
   LossScaler,
   mul,
-  Muon,
   type Optimizer,
   OutOfMemoryError,
   RandomState,
@@ -21,15 +21,14 @@ import {
   StepGuard,
   type StepGuardState,
   type Tensor,
-  TokenLoader,
   type TokenLoaderState,
+  type TrainingRun,
   type TypedArray,
   yieldToEventLoop,
 } from "../../../mod.ts";
-import type { Corpus } from "./corpus.ts";
-import { createModel, type TrainedModel } from "./model.ts";
 import type { Options } from "./options.ts";
 import type { Curves, StepOutcome } from "./report.ts";
+import type { Task } from "./task.ts";
 
 /** Is told after each micro-batch how many sequences of the step are done, and the micro-batches' losses. */
 type OnProgress = (sequences: number, losses: readonly Tensor[]) => Promise<void>;
@@ -39,16 +38,21 @@ export class StepRefusedError extends Error {
   override readonly name = "StepRefusedError";
 }
 
+/** The options that {@linkcode Training} goes by; a checkpoint keeps them with whatever else is there. */
+export type TrainingOptions = Pick<
+  Options,
+  "seed" | "batch" | "recompute" | "clip" | "onNan" | "spike" | "onSpike" | "keep"
+>;
+
 /** What {@linkcode Training.open} is given. */
 export interface TrainingSetup {
-  readonly options: Options;
+  readonly options: TrainingOptions;
   readonly device: Device;
   readonly dtype: "f32" | "f16";
   /** Sequences of a micro-batch. */
   readonly batch: number;
-  readonly data: Corpus["train"];
-  /** The token that documents begin with, for a shuffled order. */
-  readonly separator: number;
+  /** Makes what is trained; what is drawn comes from `random`. */
+  readonly task: (random: RandomState) => Task;
   readonly checkpoint?: Checkpoint | undefined;
 }
 
@@ -72,21 +76,29 @@ interface LaunchedStep {
   readonly begin: Position;
   readonly norm: Tensor;
   readonly losses: readonly Tensor[];
+  readonly shares: readonly number[];
+}
+
+/** Gradients of a step, which the parameters have, and the losses that they come from. */
+interface Losses {
+  /** Of the micro-batches. */
+  readonly losses: readonly Tensor[];
+  /** The part that each has in the loss of the step; 1 in all. */
+  readonly shares: readonly number[];
 }
 
 /** Numbers are read when this many milliseconds have passed, or so many steps: a read makes a GPU wait for 12 ms. */
 const READ_EVERY = 500, MOST_UNREAD = 16;
 
-/** A model, its optimizer, the data, the random numbers, and how far they have come. */
+/** A task, the random numbers, and how far they have come. */
 export class Training implements AsyncDisposable {
-  readonly model: TrainedModel;
-  readonly optimizer: Optimizer;
+  readonly task: Task;
   readonly scaler: LossScaler | undefined;
   readonly random: RandomState;
   readonly guard: StepGuard;
   readonly #setup: TrainingSetup;
   readonly #deviceGuard: DeviceStepGuard;
-  #loader: TokenLoader;
+  #loader: BatchLoader;
   #step = 0;
   #saved = 0;
   #unread: LaunchedStep[] = [];
@@ -98,13 +110,12 @@ export class Training implements AsyncDisposable {
   /** Whether the device failed in steps that had their update launched. */
   #isLost = false;
 
-  private constructor(setup: TrainingSetup, loader: TokenLoader) {
+  private constructor(setup: TrainingSetup, task: Task, random: RandomState, loader: BatchLoader) {
     const { options, device, dtype } = setup;
     this.#setup = setup;
     this.#loader = loader;
-    this.random = new RandomState(options.seed);
-    this.model = createModel(options, { device, dtype, random: this.random });
-    this.optimizer = createOptimizer(this.model, options);
+    this.random = random;
+    this.task = task;
     this.scaler = dtype === "f16" ? new LossScaler(device) : undefined;
     const { onNan, spike, onSpike } = options;
     this.guard = new StepGuard({ onNaN: onNan, spike, onSpike });
@@ -113,7 +124,9 @@ export class Training implements AsyncDisposable {
 
   /** A new model, or the one of a checkpoint. */
   static async open(setup: TrainingSetup): Promise<Training> {
-    const training = new Training(setup, await openLoader(setup, setup.batch));
+    const random = new RandomState(setup.options.seed);
+    const task = setup.task(random);
+    const training = new Training(setup, task, random, await task.openBatches(setup.batch));
     if (setup.checkpoint) {
       const { step, extra } = restoreRun(setup.checkpoint, training);
       training.#step = training.#saved = step;
@@ -139,8 +152,18 @@ export class Training implements AsyncDisposable {
     return this.#saved;
   }
 
+  /** What is updated. */
+  get model(): TrainingRun["model"] {
+    return this.task.trained;
+  }
+
+  /** What updates it. */
+  get optimizer(): Optimizer {
+    return this.task.optimizer;
+  }
+
   /** Where the data stands. */
-  get loader(): TokenLoader {
+  get loader(): BatchLoader {
     return this.#loader;
   }
 
@@ -168,14 +191,14 @@ export class Training implements AsyncDisposable {
         this.#rewind(begin);
         outcomes.push(...await this.settle());
         const { batchSize } = this.#loader;
-        const mayHalve = this.#setup.options.batch === undefined && batchSize > 1;
+        const mayHalve = this.#setup.options.batch === undefined && batchSize % 2 === 0;
         if (!(error instanceof OutOfMemoryError) || !mayHalve) {
           if (outcomes.length === 0) throw error;
           this.#failure = error as Error;
           return outcomes;
         }
         await this.#loader.close();
-        this.#loader = await openLoader(this.#setup, batchSize / 2);
+        this.#loader = await this.task.openBatches(batchSize / 2);
         this.#loader.restore(begin.loader);
         this.#isTried = false;
         onHalved(`${error.message}; going on with ${batchSize / 2} sequences at a time`);
@@ -193,7 +216,7 @@ export class Training implements AsyncDisposable {
     this.#unread = [];
     const values = await this.#read(unread);
     for (const [i, step] of unread.entries()) {
-      const outcome = this.#judge(step.plan, values[i]);
+      const outcome = this.#judge(step, values[i]);
       if (outcome.verdict.action === "stop") {
         this.#failure = await this.#takeBack(step, outcome);
         break;
@@ -224,9 +247,9 @@ export class Training implements AsyncDisposable {
   async save(folder: string, curves: Curves): Promise<string> {
     await this.settle();
     if (this.#isLost) throw new Error("the device failed in steps that were under way");
-    const { options, dtype } = this.#setup;
+    const { options } = this.#setup;
     const extra = {
-      options: { ...options, dtype },
+      options: { ...options },
       curves: { ...curves },
       guard: { ...this.guard.state() },
     };
@@ -237,9 +260,8 @@ export class Training implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#loader.close();
-    this.optimizer[Symbol.dispose]();
     this.#deviceGuard[Symbol.dispose]();
-    this.model.dispose();
+    this.task[Symbol.dispose]();
   }
 
   /** Whether the loss is read before the update: where that costs nothing, and where running figures decide. */
@@ -259,7 +281,7 @@ export class Training implements AsyncDisposable {
     const parameters = this.model.parameters();
     const judgesFirst = this.#judgesFirst;
     using scope = new Scope();
-    const losses = await this.#backward(plan, scope, onProgress);
+    const { losses, shares } = await this.#backward(plan, scope, onProgress);
     const { norm, factor } = clipGradNorm(parameters, this.#setup.options.clip, { scaler });
     if (!judgesFirst) {
       const isScaled = scaler !== undefined;
@@ -268,13 +290,13 @@ export class Training implements AsyncDisposable {
       scaler?.update(factor, this.#deviceGuard.halted);
       optimizer.zeroGrad();
       this.#unread.push({
-        ...{ plan, begin, norm: norm.keep() },
+        ...{ plan, begin, shares, norm: norm.keep() },
         losses: losses.map((one) => one.keep()),
       });
       return undefined;
     }
     const values = await readTensors([norm, ...losses]);
-    const outcome = this.#judge(plan, values);
+    const outcome = this.#judge({ plan, shares }, values);
     if (outcome.verdict.action === "stop") {
       throw await refusal(outcome, parameters);
     }
@@ -291,29 +313,48 @@ export class Training implements AsyncDisposable {
     { sequences }: StepPlan,
     scope: Scope,
     onProgress: OnProgress,
-  ): Promise<Tensor[]> {
-    const { model, scaler, random } = this;
-    const { context, recompute } = this.#setup.options;
-    const microSteps = sequences / this.#loader.batchSize;
+  ): Promise<Losses> {
+    const { task, scaler, random } = this;
+    const { device, options: { recompute } } = this.#setup;
+    const { batchSize, contextSize } = this.#loader;
+    const { shares, next } = await this.#batches(sequences / batchSize);
     const losses: Tensor[] = [];
-    for (let micro = 0; micro < microSteps; micro++) {
-      const tokens = await this.#loader.next();
+    for (const share of shares) {
+      const tokens = await next();
       await yieldToEventLoop();
       using _micro = new Scope();
-      const shape = [this.#loader.batchSize, context] as const;
-      const { ids, targets } = batchTensors(tokens, shape, model.device);
-      const loss = model.loss(ids, targets, { dropout: random, recompute });
-      loss.backward(scaler ? mul(scaler.scale, 1 / microSteps) : 1 / microSteps);
+      const { ids, targets } = batchTensors(tokens, [batchSize, contextSize], device);
+      const loss = task.loss(ids, targets, { dropout: random, recompute });
+      loss.backward(scaler ? mul(scaler.scale, share) : share);
       loss.moveTo(scope);
       losses.push(loss);
-      await onProgress((micro + 1) * this.#loader.batchSize, losses);
+      await onProgress(losses.length * batchSize, losses);
     }
-    return losses;
+    return { losses, shares };
+  }
+
+  /** The parts that the next micro-batches have in a step, and the batches one by one. */
+  async #batches(count: number): Promise<{ shares: number[]; next: () => Promise<Batch> }> {
+    const { task } = this;
+    if (!task.count) {
+      return { shares: Array(count).fill(1 / count), next: () => this.#loader.next() };
+    }
+    const batches: Batch[] = [];
+    while (batches.length < count) batches.push(await this.#loader.next());
+    const counts = batches.map((batch) => task.count!(batch));
+    const total = counts.reduce((a, b) => a + b);
+    return {
+      shares: counts.map((one) => one / total),
+      next: () => Promise.resolve(batches.shift()!),
+    };
   }
 
   /** What the guard makes of the numbers of the next step: its norm, then its losses. */
-  #judge(plan: StepPlan, [[gradNorm], ...losses]: readonly TypedArray[]): StepOutcome {
-    const loss = losses.reduce((sum, [loss]) => sum + loss, 0) / losses.length;
+  #judge(
+    { plan, shares }: Pick<LaunchedStep, "plan" | "shares">,
+    [[gradNorm], ...losses]: readonly TypedArray[],
+  ): StepOutcome {
+    const loss = losses.reduce((sum, [loss], i) => sum + loss * shares[i], 0);
     const before = this.guard.state();
     const verdict = this.guard.judge(loss, gradNorm, this.scaler !== undefined);
     if (verdict.action === "stop") this.guard.restore(before);
@@ -345,17 +386,6 @@ export class Training implements AsyncDisposable {
   }
 }
 
-/** AdamW, or Muon with AdamW for what is no matrix of a block. */
-function createOptimizer(model: TrainedModel, options: Options): Optimizer {
-  const { lr, adamLr = lr, weightDecay } = options;
-  const adamW = { betas: [0.9, 0.95] as const, weightDecay };
-  if (options.optimizer === "adamw") return new AdamW(model.parameters(), adamW);
-  return new Muon(model.parameters(), {
-    weightDecay,
-    adamW: { ...adamW, lrScale: adamLr / lr },
-  });
-}
-
 /** Says why the run ends at a step, whose gradients are there. */
 async function refusal(
   { step, gradNorm, verdict }: StepOutcome,
@@ -363,14 +393,4 @@ async function refusal(
 ): Promise<StepRefusedError> {
   const culprit = await checkGradNorm(gradNorm, parameters).catch((error: Error) => error.message);
   return new StepRefusedError(`step ${step}: ${culprit ?? verdict.warning}`);
-}
-
-function openLoader(setup: TrainingSetup, batchSize: number): Promise<TokenLoader> {
-  const { options, data, separator } = setup;
-  return TokenLoader.open(data, {
-    batchSize,
-    contextSize: options.context,
-    vocabSize: options.vocab,
-    shuffle: options.shuffle ? { seed: options.seed, separator } : undefined,
-  });
 }

@@ -1,0 +1,81 @@
+/** What is trained, on what, and by which loss. */
+import {
+  AdamW,
+  type Batch,
+  type BatchLoader,
+  type CausalLM,
+  type Device,
+  type ForwardOptions,
+  type Module,
+  Muon,
+  type Optimizer,
+  type RandomState,
+  type Tensor,
+  TokenLoader,
+} from "../../../mod.ts";
+import type { Corpus } from "./corpus.ts";
+import { createModel } from "./model.ts";
+import type { Options } from "./options.ts";
+
+/** A model, what of it is trained, and the data. */
+export interface Task extends Disposable {
+  /** The model. */
+  readonly model: CausalLM;
+  /** What checkpoints keep: the model, or its adapter. */
+  readonly trained: Module;
+  /** Updates it. */
+  readonly optimizer: Optimizer;
+  /** Opens the data for micro-batches of so many rows. */
+  openBatches(batchSize: number): Promise<BatchLoader>;
+  /** The mean loss of a batch; ids and targets are (rows, contextSize of the loader). */
+  loss(
+    ids: Tensor,
+    targets: Tensor,
+    options?: Pick<ForwardOptions, "dropout" | "recompute">,
+  ): Tensor;
+  /** How many things the loss of a batch is the mean of. Left out: equally many in each. */
+  count?(batch: Batch): number;
+}
+
+/** What a new model is made of and trained on. */
+export interface Pretraining {
+  readonly options: Options;
+  readonly device: Device;
+  readonly dtype: "f32" | "f16";
+  readonly data: Corpus["train"];
+  /** The token that documents begin with, for a shuffled order. */
+  readonly separator: number;
+}
+
+/** The training of a new model. */
+export function pretraining(setup: Pretraining, random: RandomState): Task {
+  const { options, device, dtype, data, separator } = setup;
+  const model = createModel(options, { device, dtype, random });
+  const optimizer = createOptimizer(model, options);
+  return {
+    ...{ model, trained: model, optimizer },
+    openBatches: (batchSize) =>
+      TokenLoader.open(data, {
+        batchSize,
+        contextSize: options.context,
+        vocabSize: options.vocab,
+        shuffle: options.shuffle ? { seed: options.seed, separator } : undefined,
+      }),
+    loss: (ids, targets, pass) => model.loss(ids, targets, pass),
+    [Symbol.dispose]() {
+      optimizer[Symbol.dispose]();
+      model.dispose();
+    },
+  };
+}
+
+/** AdamW, or Muon with AdamW for what is no matrix of a block. */
+function createOptimizer(model: CausalLM, options: Options): Optimizer {
+  const { lr, adamLr = lr, weightDecay } = options;
+  const adamW = { betas: [0.9, 0.95] as const, weightDecay };
+  if (options.optimizer === "adamw") return new AdamW(model.parameters(), adamW);
+  return new Muon(model.parameters(), {
+    weightDecay,
+    adamW: { ...adamW, lrScale: adamLr / lr },
+  });
+}
