@@ -9,6 +9,7 @@ import {
   listCheckpoints,
   loadLlama2c,
   loadLlama2cTokenizer,
+  loadLoRA,
   loadModel,
   loadNewestCheckpoint,
   loadTokenizer,
@@ -26,12 +27,40 @@ import { createModel, type ModelOptions } from "./train/model.ts";
 export type TextModel = ModelKinds[LanguageModelKind];
 
 /** A model that continues texts, or one that translates. */
-export type Found =
-  | { model: TextModel; tokenizer: PretrainedTokenizer }
-  | { interpreter: Interpreter };
+export type Found = FoundTextModel | { interpreter: Interpreter };
 
-/** The model of a folder, file or name. Throws where there is none; the message says what to name instead. */
-export async function findModel(folder: string, device: Device): Promise<Found> {
+/** A model that continues texts, with its tokenizer. */
+export interface FoundTextModel {
+  readonly model: TextModel;
+  readonly tokenizer: PretrainedTokenizer;
+}
+
+/** Options of {@linkcode findModel}. */
+export interface FindOptions {
+  /** Of the weights. Default: `f32`. */
+  readonly dtype?: "f32" | "f16";
+}
+
+/**
+ * The model of a folder, file or name; of an adapter's folder the model that it is for, with the adapter in its weights.
+ * Throws where there is none; the message says what to name instead.
+ */
+export async function findModel(
+  folder: string,
+  device: Device,
+  options: FindOptions = {},
+): Promise<Found> {
+  const adapterConfig = `${folder}/${ADAPTER}`;
+  if (await exists(adapterConfig)) {
+    const { base_model_name_or_path: base } = JSON.parse(await Deno.readTextFile(adapterConfig));
+    if (typeof base !== "string") {
+      throw new Error(`${adapterConfig} does not say for what model it is`);
+    }
+    const found = await findModel(base, device, options);
+    if ("interpreter" in found) throw new Error(`${base} translates: expected a language model`);
+    await addAdapter(folder, found.model);
+    return found;
+  }
   if (folder.endsWith(".bin")) return await loadLlama2cFiles(folder, device);
   if (await exists(`${folder}/target_vocabulary.json`)) {
     return { interpreter: await Interpreter.load(folder, device) };
@@ -39,20 +68,31 @@ export async function findModel(folder: string, device: Device): Promise<Found> 
   const isOnHub = !await exists(folder) && /^[\w.-]+\/[\w.-]+$/.test(folder) &&
     !folder.startsWith(`${RUNS}/`);
   if (isOnHub || await exists(`${folder}/config.json`)) {
-    return await loadFolder(folder, device);
+    return await loadFolder(folder, device, options);
   }
   if (await exists(folder) && (await Deno.stat(folder)).isFile) {
     throw new Error(`${folder} is a file: expected a model's folder, or llama2.c's .bin`);
   }
-  if ((await listCheckpoints(folder)).length) return await loadReproduction(folder, device);
   const models = await modelsIn(folder);
-  if (models.length === 1) return await findModel(models[0]!, device);
+  if (models.length === 1) return await findModel(models[0]!, device, options);
+  if (models.length === 0 && (await listCheckpoints(folder)).length) {
+    return await loadReproduction(folder, device);
+  }
   throw new Error(
     models.length
       ? `${folder} has several models: name ${models.join(" or ")}`
       : `There is no model in ${folder}`,
   );
 }
+
+/** Puts an adapter into the weights of a model, which then computes as fast as before. */
+export async function addAdapter(folder: string, model: TextModel): Promise<void> {
+  using adapter = await loadLoRA(folder, model);
+  adapter.merge();
+}
+
+/** What the folder of an adapter has. */
+const ADAPTER = "adapter_config.json";
 
 /** The model out of the newest checkpoint of a run of `train`, which keeps its options there. */
 async function loadReproduction(folder: string, device: Device): Promise<Found> {
@@ -66,11 +106,15 @@ async function loadReproduction(folder: string, device: Device): Promise<Found> 
 }
 
 /** A language model in Hugging Face's layout, with its tokenizer; GPT-2's own where there is none. */
-async function loadFolder(from: string, device: Device): Promise<Found> {
+async function loadFolder(
+  from: string,
+  device: Device,
+  { dtype }: FindOptions,
+): Promise<FoundTextModel> {
   using progress = await openProgress({ label: from, total: 100, unit: "%", lineEvery: 10 });
   const onProgress = ({ done, total }: ModelDownloadProgress) =>
     progress.update(Math.floor(100 * done / total));
-  const model = await loadModel(from, { device, onProgress });
+  const model = await loadModel(from, { device, dtype, onProgress });
   try {
     const tokenizer = await tokenizerOf(from, model);
     checkVocabSize(`${from}/tokenizer.json`, tokenizer.vocabSize, model.config.vocabSize);
@@ -113,7 +157,8 @@ async function modelsIn(folder: string): Promise<string[]> {
   const found: string[] = [];
   if (!await exists(folder)) return found;
   for await (const { name } of Deno.readDir(folder)) {
-    if (await exists(`${folder}/${name}/config.json`)) found.push(`${folder}/${name}`);
+    const path = `${folder}/${name}`;
+    if (await exists(`${path}/config.json`) || await exists(`${path}/${ADAPTER}`)) found.push(path);
   }
   return found.sort();
 }

@@ -9,8 +9,9 @@ import {
   RandomState,
   type Tokenizer,
 } from "../../mod.ts";
+import { endings } from "./endings.ts";
 import { UsageError } from "./failures.ts";
-import { findModel } from "./find_model.ts";
+import { addAdapter, findModel } from "./find_model.ts";
 import { type Options, parseOptions } from "./generate_options.ts";
 import type { Interpreter } from "./interpreter.ts";
 import { openChosenDevice } from "./open_device.ts";
@@ -27,6 +28,12 @@ export async function generate(args: string[]): Promise<void> {
   if (options.prompt === "") throw new UsageError("the prompt is empty");
   const device = await openChosenDevice(options);
   const found = await findModel(options.folder, device);
+  for (const adapter of options.adapter) {
+    if ("interpreter" in found) {
+      throw new UsageError("--adapter is for models that continue a text");
+    }
+    await addAdapter(adapter, found.model);
+  }
   using interrupt = new Interrupt();
   const { signal } = interrupt;
   try {
@@ -59,7 +66,7 @@ async function sample(
         ...sampling,
         ...{ length, random, signal },
         topK: topK && Math.min(topK, tokenizer.vocabSize),
-        stopIds: endings(tokenizer),
+        stopIds: endings(tokenizer).map(({ id }) => id),
       });
       for await (const piece of text) write(piece);
       write("\n");
@@ -111,12 +118,6 @@ async function translate(interpreter: Interpreter, { prompt, beam = 3 }: Options
   if (unknown.length) console.error(`not in the vocabulary: ${unknown.join(", ")}`);
   const [translation] = await interpreter.translate([sentence], beam);
   print(translation!.text);
-}
-
-/** The ids that end a text. */
-function endings({ specialTokens }: Tokenizer): number[] {
-  return ["</s>", "<|endoftext|>", "<|end_of_text|>", "<|eot_id|>"]
-    .flatMap((name) => specialTokens.get(name) ?? []);
 }
 
 /** A model that counts the tokens that are drawn from it. */

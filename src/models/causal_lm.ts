@@ -163,7 +163,7 @@ export abstract class CausalLM<C extends CausalLMConfig = CausalLMConfig> extend
       const rows = split(targets, 1).map((row, b) => {
         const states = slice(x, [[b, b + 1]]);
         // The gradient of the output matrix, V times E for each row, is not kept.
-        return recompute((states) => this.#crossEntropy(states, row), [states]);
+        return recompute((x, row) => this.#crossEntropy(x!, row!), [states, row]);
       });
       const counts = sum(cast(notEqual(targets, -100), "f32"), 1);
       return neg(mul(stack(rows), counts));

@@ -28,10 +28,13 @@ export interface Task extends Disposable {
   /** Opens the data for micro-batches of so many rows. */
   openBatches(batchSize: number): Promise<BatchLoader>;
   /** The mean loss of a batch; ids and targets are (rows, contextSize of the loader). */
-  loss(
+  loss(ids: Tensor, targets: Tensor): Tensor;
+  /** The loss in training, whose gradients times `factor` are added to those of the parameters. */
+  backward(
     ids: Tensor,
     targets: Tensor,
-    options?: Pick<ForwardOptions, "dropout" | "recompute">,
+    factor: Tensor | number,
+    pass: Pick<ForwardOptions, "dropout" | "recompute">,
   ): Tensor;
   /** How many things the loss of a batch is the mean of. Left out: equally many in each. */
   count?(batch: Batch): number;
@@ -61,7 +64,12 @@ export function pretraining(setup: Pretraining, random: RandomState): Task {
         vocabSize: options.vocab,
         shuffle: options.shuffle ? { seed: options.seed, separator } : undefined,
       }),
-    loss: (ids, targets, pass) => model.loss(ids, targets, pass),
+    loss: (ids, targets) => model.loss(ids, targets),
+    backward(ids, targets, factor, pass) {
+      const loss = model.loss(ids, targets, pass);
+      loss.backward(factor);
+      return loss;
+    },
     [Symbol.dispose]() {
       optimizer[Symbol.dispose]();
       model.dispose();

@@ -324,8 +324,8 @@ export class Training implements AsyncDisposable {
       await yieldToEventLoop();
       using _micro = new Scope();
       const { ids, targets } = batchTensors(tokens, [batchSize, contextSize], device);
-      const loss = task.loss(ids, targets, { dropout: random, recompute });
-      loss.backward(scaler ? mul(scaler.scale, share) : share);
+      const factor = scaler ? mul(scaler.scale, share) : share;
+      const loss = task.backward(ids, targets, factor, { dropout: random, recompute });
       loss.moveTo(scope);
       losses.push(loss);
       await onProgress(losses.length * batchSize, losses);

@@ -1,0 +1,149 @@
+/** The examples that `finetune` reads, as rows for the model. */
+import {
+  holdOut,
+  plainChatFormat,
+  type PreferencePair,
+  type PretrainedTokenizer,
+  readTuningData,
+  type Rows,
+  rowsOf,
+  type TuningData,
+  type TuningExample,
+  type TuningFormat,
+} from "../../../mod.ts";
+import { endings } from "../endings.ts";
+import { UsageError } from "../failures.ts";
+import type { TextModel } from "../find_model.ts";
+import { readText } from "../output.ts";
+import type { Options } from "./options.ts";
+
+/** What a run trains and validates on. */
+export interface Corpus {
+  readonly train: Rows["rows"];
+  readonly validation: Rows["rows"];
+  /** Tokens of a sequence. */
+  readonly contextSize: number;
+  /** A line for people. */
+  readonly description: string;
+  /** What samples continue. */
+  readonly prompt: { readonly ids: ArrayLike<number>; readonly text: string };
+  /** Ids after which a sample ends. */
+  readonly stopIds: readonly number[];
+}
+
+/** Reads the examples. */
+export async function openCorpus(
+  options: Options,
+  model: TextModel,
+  tokenizer: PretrainedTokenizer,
+): Promise<Corpus> {
+  const ends = endings(tokenizer);
+  const chat = plainChatFormat(ends[0]?.name);
+  const format: TuningFormat = { tokenizer, end: ends[0]?.id, chat };
+  const read = async (file: string) => readTuningData(await readText(file), file, format);
+  const all = await read(options.data);
+  checkKind(options, all);
+  const { train, validation } = options.val === undefined
+    ? split(all, options)
+    : { train: all, validation: await read(options.val) };
+  if (validation.kind !== all.kind) {
+    throw new UsageError(`${options.val} has ${validation.kind}: expected ${all.kind}`);
+  }
+  const contextSize = options.context ?? contextOf(all, options, model);
+  if (contextSize > model.config.maxPositionEmbeddings) {
+    throw new UsageError(
+      `--context ${contextSize} is more than the model's ${model.config.maxPositionEmbeddings}`,
+    );
+  }
+  const rows = [train, validation].map((data) => rowsOf(data, { contextSize, pack: options.pack }));
+  if (rows.some(({ rows }) => rows.length === 0)) {
+    throw new UsageError(`${options.data} has too little to train and to validate on`);
+  }
+  return {
+    train: rows[0]!.rows,
+    validation: rows[1]!.rows,
+    contextSize,
+    description: describe(options.data, train, validation, rows as [Rows, Rows], contextSize),
+    prompt: promptOf(options, validation, tokenizer, contextSize),
+    stopIds: ends.map(({ id }) => id),
+  };
+}
+
+function checkKind({ dpo, data }: Options, { kind }: TuningData): void {
+  if (dpo && kind !== "pairs") {
+    throw new UsageError(`${data} has ${kind}: --dpo takes "prompt", "chosen" and "rejected"`);
+  }
+  if (!dpo && kind === "pairs") throw new UsageError(`${data} has pairs of answers: give --dpo`);
+}
+
+/** Examples, or the end of the one text, to validate on. */
+function split(
+  data: TuningData,
+  { valSplit, seed, data: file }: Options,
+): { train: TuningData; validation: TuningData } {
+  const { kind } = data;
+  const [first] = data.examples;
+  if (kind === "texts" && data.examples.length === 1) {
+    const { ids, learned } = first as TuningExample;
+    const at = Math.round(ids.length * (1 - valSplit));
+    const part = (from: number, to?: number): TuningData => ({
+      kind,
+      examples: [{ ids: ids.slice(from, to), learned: learned.slice(from, to) }],
+    });
+    return { train: part(0, at), validation: part(at) };
+  }
+  const count = Math.max(1, Math.round(data.examples.length * valSplit));
+  if (count >= data.examples.length) {
+    throw new UsageError(`${file} has ${data.examples.length} examples: expected more, or --val`);
+  }
+  const { train, validation } = holdOut<TuningExample | PreferencePair>(data.examples, count, seed);
+  return {
+    train: { kind, examples: train } as TuningData,
+    validation: { kind, examples: validation } as TuningData,
+  };
+}
+
+/** As many tokens as the longest answer has, or the model reads. */
+function contextOf(data: TuningData, { pack }: Options, model: TextModel): number {
+  const most = model.config.maxPositionEmbeddings;
+  if (data.kind === "texts" || pack) return most;
+  const longest = data.examples.reduce((longest, example) => {
+    const parts = "ids" in example ? [example] : [example.chosen, example.rejected];
+    return Math.max(longest, ...parts.map(({ ids }) => ids.length - 1));
+  }, 1);
+  return Math.min(most, Math.ceil(longest / 8) * 8);
+}
+
+function promptOf(
+  { prompt }: Options,
+  { examples: [example] }: TuningData,
+  tokenizer: PretrainedTokenizer,
+  contextSize: number,
+): Corpus["prompt"] {
+  if (prompt !== undefined) {
+    return { ids: [...tokenizer.prefix, ...tokenizer.encodeOrdinary(prompt)], text: prompt };
+  }
+  const { ids, learned } = "ids" in example! ? example : example!.chosen;
+  // Of a text, where there is nothing before what is learned, a few words.
+  const length = Math.max(learned.indexOf(1), Math.min(8, ids.length - 1));
+  const start = ids.subarray(0, Math.min(length, contextSize - 1));
+  return { ids: start, text: tokenizer.decode(start) };
+}
+
+function describe(
+  file: string,
+  train: TuningData,
+  validation: TuningData,
+  [first, second]: readonly [Rows, Rows],
+  contextSize: number,
+): string {
+  const count = (n: number) => n.toLocaleString("en");
+  const [cut, leftOut] = [first.cut + second.cut, first.leftOut + second.leftOut];
+  return `${file}: ${count(train.examples.length)} ${train.kind} in ${
+    count(first.rows.length)
+  } rows of ` +
+    `${contextSize} tokens to train on, ${count(validation.examples.length)} in ` +
+    `${count(second.rows.length)} to validate` +
+    (cut ? `; ${count(cut)} are longer, their ends are cut off` : "") +
+    (leftOut ? `; ${count(leftOut)} are left out, their prompts are too long` : "");
+}
