@@ -16,6 +16,7 @@ import {
   GPT2Tokenizer,
   loadMobyDick,
   matmul,
+  Muon,
   openDevice,
   randn,
   RandomState,
@@ -68,6 +69,20 @@ function benchDevice(name: string, device: Device): void {
       await readTensors([loss]);
     },
   );
+  for (const Optimizer of [AdamW, Muon]) {
+    const model = new GPT2(SIZES, { device, random: new RandomState(1) });
+    const optimizer = new Optimizer(model.parameters());
+    model.loss(ids, ids).backward();
+    const watched = model.ln_f.bias;
+    Deno.bench(
+      `optimizer ${name}: a step of ${Optimizer.name}, GPT-2 of 0.9 M parameters`,
+      { group: "optimizer" },
+      async () => {
+        optimizer.step();
+        await readTensors([watched]);
+      },
+    );
+  }
   Deno.bench(
     `decode ${name}: 64 tokens by GPT-2 of 0.9 M parameters`,
     { group: "decode" },

@@ -45,7 +45,7 @@ export interface MuonAdamWOptions extends Pick<AdamWOptions, "betas" | "eps" | "
 /** Factors of X, X X^T X and (X X^T)^2 X (Jordan et al. 2024): from 0.01 to 1 singular values come to 0.68 to 1.21. */
 const QUINTIC = { a: 3.4445, b: -4.775, c: 2.0315 };
 
-/** The most bytes of matrices that are made orthogonal at a time; twice that and less is allocated for it. */
+/** The most bytes of matrices that are made orthogonal at a time; four times that at most is allocated for it. */
 const MATRIX_BYTES = 64 * 2 ** 20;
 
 /**

@@ -360,7 +360,7 @@ Deno.test("reproduce_gpt's recipes are their own, and options go before them", (
   const data = ["--data", "shards"];
   const options = parseOptions(["--preset", "124m", "--recipe", "modern", "--lr", "0.01", ...data]);
   assert.deepEqual([options.optimizer, options.schedule, options.lr], ["muon", "wsd", 0.01]);
-  assert.deepEqual([options.layers, options.steps, options.cooldown], [12, 19073, 7629]);
+  assert.deepEqual([options.layers, options.steps, options.cooldown], [12, 19073, 11443]);
   const reference = parseOptions(["--preset", "124m", ...data]);
   assert.deepEqual([reference.optimizer, reference.schedule], ["adamw", "cosine"]);
 });

@@ -79,11 +79,11 @@ export function pretraining(setup: Pretraining, random: RandomState): Task {
 
 /** AdamW, or Muon with AdamW for what is no matrix of a block. */
 function createOptimizer(model: CausalLM, options: Options): Optimizer {
-  const { lr, adamLr = lr, weightDecay } = options;
+  const { adamScale, weightDecay } = options;
   const adamW = { betas: [0.9, 0.95] as const, weightDecay };
   if (options.optimizer === "adamw") return new AdamW(model.parameters(), adamW);
   return new Muon(model.parameters(), {
     weightDecay,
-    adamW: { ...adamW, lrScale: adamLr / lr },
+    adamW: { ...adamW, lrScale: adamScale },
   });
 }

@@ -9,6 +9,7 @@ import { CpuDevice } from "../../../src/device/cpu/cpu_device.ts";
 import { GPT2 } from "../../../src/models/gpt2.ts";
 import { GPT3 } from "../../../src/models/gpt3.ts";
 import { LLaMA } from "../../../src/models/llama.ts";
+import { ModernGPT } from "../../../src/models/modern_gpt.ts";
 import { Transformer } from "../../../src/models/transformer.ts";
 import { downloadModel } from "../../../src/pretrained/download_model.ts";
 import { loadModel } from "../../../src/pretrained/load_model.ts";
@@ -17,7 +18,7 @@ import { AT_BYTE, AT_KEY, type Format, holds, type Mutant } from "../format.ts";
 import { mutateBytes, mutateJsonText } from "../mutations.ts";
 import type { Chance } from "../random.ts";
 
-const KINDS = ["gpt2", "gpt3", "llama", "transformer"] as const;
+const KINDS = ["gpt2", "gpt3", "llama", "modern_gpt", "transformer"] as const;
 const SIZES = {
   vocabSize: 10,
   maxPositionEmbeddings: 8,
@@ -55,6 +56,7 @@ export const modelFolder: Format = {
       new GPT2(SIZES, { device }),
       new GPT3(SIZES, { device }),
       new LLaMA({ ...SIZES, numKeyValueHeads: 1 }, { device }),
+      new ModernGPT(SIZES, { device }),
       new Transformer({ ...sizes, maxPositionEmbeddings: 16 }, { device }),
     ];
     const seeds: Files[] = [];
