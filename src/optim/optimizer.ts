@@ -99,7 +99,7 @@ interface SlotState {
 }
 
 /** The most bytes of f32 that lie in one buffer: what is moved there is twice in memory for a moment. */
-const SLAB_BYTES = 256 * 2 ** 20;
+export const SLAB_BYTES = 256 * 2 ** 20;
 
 /** The base of `AdamW`, `Adam`, `Muon` and `SGD`. */
 export abstract class Optimizer implements Disposable {
