@@ -147,6 +147,17 @@ Deno.test("finetune takes a text, and pairs with --dpo", () =>
     assert.ok(losses[0] === 0.6931 && losses.at(-1)! < 0.66, `${losses}`);
   }));
 
+Deno.test("finetune asks for no more than the model, the data and the run's folder", () =>
+  inFolder(async (folder) => {
+    await writeModel(folder);
+    await writeData(folder);
+    const args = ["finetune", "base", "answers.jsonl", "--lora", "2", "--epochs", "1", ...SHORT];
+    const flags = ["--allow-read=base,answers.jsonl,runs", "--allow-write=runs"];
+    const { code, text } = await finish(start(folder, args, flags));
+    assert.equal(code, 0, text);
+    assert.match(text, /wrote runs\/finetune-[^/]+\/adapter/);
+  }));
+
 Deno.test("finetune says what is wrong, with exit code 2", () =>
   inFolder(async (folder) => {
     await writeModel(folder);
