@@ -116,7 +116,7 @@ function contextOf(data: TuningData, { pack }: Options, model: TextModel): numbe
 
 function promptOf(
   { prompt }: Options,
-  { examples: [example] }: TuningData,
+  { kind, examples: [example] }: TuningData,
   tokenizer: PretrainedTokenizer,
   contextSize: number,
 ): Corpus["prompt"] {
@@ -124,8 +124,7 @@ function promptOf(
     return { ids: [...tokenizer.prefix, ...tokenizer.encodeOrdinary(prompt)], text: prompt };
   }
   const { ids, learned } = "ids" in example! ? example : example!.chosen;
-  // Of a text, where there is nothing before what is learned, a few words.
-  const length = Math.max(learned.indexOf(1), Math.min(8, ids.length - 1));
+  const length = kind === "texts" ? Math.min(8, ids.length - 1) : learned.indexOf(1);
   const start = ids.subarray(0, Math.min(length, contextSize - 1));
   return { ids: start, text: tokenizer.decode(start) };
 }
