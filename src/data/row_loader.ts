@@ -28,7 +28,7 @@ export interface RowLoaderOptions {
  * const row = { ids: Int32Array.of(5, 6, 7), learned: Uint8Array.of(0, 0, 1) };
  * const loader = new RowLoader([[row]], { batchSize: 1, contextSize: 4 });
  * const { inputs, targets } = await loader.next();
- * assert.deepEqual([...inputs], [5, 6, 0, 0]);
+ * assert.deepEqual([...inputs], [5, 6, 7, 0]);
  * assert.deepEqual([...targets], [-100, 7, -100, -100]);
  * ```
  */
