@@ -50,7 +50,7 @@ export async function loadEnglishFrench(
   try {
     const { size } = await Deno.stat(file);
     if (size < minBytes) {
-      const message = `expected at least ${minBytes} bytes but ${url} gave ${size}`;
+      const message = `expected at least ${minBytes} bytes but got ${size} from ${url}`;
       throw new FileFormatError(message, { file });
     }
     return (await readSentencePairs(file)).map(cleanPair);

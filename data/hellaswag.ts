@@ -4,6 +4,7 @@ import { cacheFolder, download, type DownloadOptions } from "../src/hub/download
 import { parseJsonLines, textField } from "../src/data/jsonl.ts";
 import { toPath } from "../src/io/byte_source.ts";
 import { FileFormatError } from "../src/io/errors.ts";
+import { shown } from "../src/io/json_text.ts";
 
 /** The 10,042 items of the validation set (Zellers et al. 2019, "HellaSwag: Can a Machine Really Finish Your Sentence?"). */
 export const dataset = {
@@ -68,12 +69,14 @@ export async function loadHellaSwag(options?: HellaSwagFileOptions): Promise<Hel
     };
     const areTexts = Array.isArray(endings) && endings.length >= 2 &&
       endings.every((ending) => typeof ending === "string" && ending !== "");
-    if (!areTexts) return refuse('expected two texts or more in "endings"');
-    if (context === "") return refuse('expected a text in "ctx" but it is empty');
+    if (!areTexts) {
+      return refuse(`expected two texts or more in "endings" but got ${shown(endings)}`);
+    }
+    if (context === "") return refuse('expected a text in "ctx" but got an empty one');
     const index = typeof label === "string" && /^\d+$/.test(label) ? Number(label) : label;
     if (!(Number.isInteger(index) && index as number >= 0 && index as number < endings.length)) {
       return refuse(
-        `expected a number from 0 to ${endings.length - 1} in "label" but found ${
+        `expected a number from 0 to ${endings.length - 1} in "label" but got ${
           JSON.stringify(label)
         }`,
       );

@@ -112,7 +112,11 @@ async function trainEpoch(training: Training, report: Report): Promise<void> {
     // The next step begins while these are read, so that the device need not wait.
     reading = readScalars(scalars).then(([loss, gradNorm]) => {
       if (!Number.isFinite(gradNorm)) {
-        throw new Error(`${TITLES[training.name]}: the gradient of step ${step} is ${gradNorm}`);
+        throw new Error(
+          `${
+            TITLES[training.name]
+          }: step ${step}: expected a finite gradient norm but got ${gradNorm}`,
+        );
       }
       report.step(step, { loss, gradNorm, lr });
       progress.update(i + 1, `| loss ${loss.toFixed(3)}`);
@@ -132,7 +136,7 @@ function trainStep(
   { model, optimizer, random: dropout }: Training,
   batch: WindowBatch,
   lr: number,
-): Tensor[] {
+): readonly [loss: Tensor, gradNorm: Tensor] {
   return scoped(() => {
     // The gradients of the last step stay until now, for the histograms.
     optimizer.zeroGrad();
@@ -162,7 +166,7 @@ async function evaluate(model: Model, windows: Windows, epoch = 0): Promise<Scor
         const logits = reshape(model.logits(ids), [ids.size, tokenizer.vocabSize]);
         const expected = reshape(targets, [targets.size]);
         const { correct, count } = accuracy(logits, expected);
-        return [crossEntropy(logits, expected), correct, count];
+        return [crossEntropy(logits, expected), correct, count] as const;
       })
     ));
     sums.loss += loss * tokens;
@@ -207,8 +211,11 @@ async function show({ model, step }: Training, report: Report, epoch: number): P
   await report.attention(step, epoch, layers, "attention over a whole context");
 }
 
-async function readScalars(scalars: Tensor[]): Promise<number[]> {
+/** Reads scalars in one wait, and frees them. */
+async function readScalars<const Scalars extends readonly Tensor[]>(
+  scalars: Scalars,
+): Promise<{ [K in keyof Scalars]: number }> {
   const values = await readTensors(scalars);
   scalars.forEach((scalar) => scalar.dispose());
-  return values.map(([value]) => value);
+  return values.map(([value]) => value) as { [K in keyof Scalars]: number };
 }

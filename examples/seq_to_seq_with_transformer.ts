@@ -53,7 +53,7 @@ if (line.translate !== undefined) {
   const unknown = interpreter.unknownWords(sentence);
   if (unknown.length) console.error(`not in the vocabulary: ${unknown.join(", ")}`);
   const [translation] = await interpreter.translate([sentence], line.beamWidth);
-  console.log(translation.text);
+  console.log(translation!.text);
   Deno.exit();
 }
 
@@ -167,9 +167,9 @@ async function trainStep(
   loss.backward();
   const { norm, factor } = clipGradNorm(parameters, options.clip);
   optimizer.step({ lr, gradScale: factor });
-  const [[lossValue], [gradNorm]] = await readTensors([loss, norm]);
-  await checkGradNorm(gradNorm, parameters);
-  return { loss: lossValue, gradNorm };
+  const [lossValue, gradNorm] = (await readTensors([loss, norm])).map((values) => values[0]!);
+  await checkGradNorm(gradNorm!, parameters);
+  return { loss: lossValue!, gradNorm: gradNorm! };
 }
 
 /** Measures, and writes what is to be seen. Training is measured on as many pairs as are held out, or on a tenth. */

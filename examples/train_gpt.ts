@@ -62,12 +62,12 @@ for (let step = 1; step <= steps; step++) {
   optimizer.step({ lr: schedule(step), gradScale: factor });
   optimizer.zeroGrad();
   if (step % 20 > 0 && step > 1 && step < steps) continue; // reading makes a GPU wait
-  const [[lossValue], [normValue]] = await readTensors([loss, norm]);
-  console.log(`step ${step}: loss ${lossValue.toFixed(4)}, gradient norm ${normValue.toFixed(3)}`);
+  const [lossValue, normValue] = (await readTensors([loss, norm])).map(([x]) => x?.toFixed(4));
+  console.log(`step ${step}: loss ${lossValue}, gradient norm ${normValue}`);
 }
 console.log(`validation loss ${(await validationLoss(model, held, 20, device)).toFixed(4)}`);
-const [{ ids }] = await generate(model, [tokenizer.encodeOrdinary("The")], {
+const [sample] = await generate(model, [tokenizer.encodeOrdinary("The")], {
   length: 60,
   topK: 50,
 });
-console.log(`The${tokenizer.decode(ids)}`);
+console.log(`The${tokenizer.decode(sample!.ids)}`);

@@ -18,7 +18,6 @@ import {
   loadMobyDick,
   openDevice,
   readSelfAttention,
-  readTensors,
   Scope,
   TokenLoader,
   validationLoss,
@@ -91,7 +90,7 @@ class Training {
     const { factor } = clipGradNorm(this.model.parameters(), 1);
     this.optimizer.step({ lr: schedule(step), gradScale: factor });
     this.optimizer.zeroGrad();
-    const [[value]] = await readTensors([loss]);
+    const value = await loss.item();
     this.steps.push(step);
     this.losses.push(value);
     return value;

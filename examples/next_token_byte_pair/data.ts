@@ -47,7 +47,8 @@ export async function openCorpus(
     ? await BytePairTokenizer.load(file)
     : await trainTokenizer(options.wholeText ? text : rest, options.merges, line);
   if (!known) await tokenizer.save(file);
-  const [train, validation] = [rest, held].map((part) => tokenizer.encodeOrdinary(part));
+  const train = tokenizer.encodeOrdinary(rest);
+  const validation = tokenizer.encodeOrdinary(held);
   const count = (n: number) => n.toLocaleString("en");
   return {
     tokenizer,
@@ -113,7 +114,7 @@ export class Windows {
     this.batches = Math.ceil(this.count / options.batch);
     if (this.count < 1) {
       throw new RangeError(
-        `${what} has ${tokens.length} tokens, too few for a context of ${options.context}`,
+        `${what}: expected more tokens than a context of ${options.context} but got ${tokens.length}`,
       );
     }
   }
@@ -132,8 +133,8 @@ export class Windows {
     for (let row = 0; row < rows; row++) {
       const start = this.#window(index * batch + row, epoch) * context;
       for (let i = 0; i < context; i++) {
-        inputs[row * context + i] = this.#tokens[start + i];
-        targets[row * context + i] = this.#tokens[start + i + 1];
+        inputs[row * context + i] = this.#tokens[start + i]!;
+        targets[row * context + i] = this.#tokens[start + i + 1]!;
       }
     }
     return { inputs, targets, rows };
@@ -145,14 +146,14 @@ export class Windows {
     if (this.#order?.epoch !== epoch) {
       this.#order = { epoch, indices: shuffledOrder(this.count, seed, epoch) };
     }
-    return this.#order.indices[position];
+    return this.#order.indices[position]!;
   }
 }
 
 /** The entropy in nats of the tokens' frequencies. */
 function entropy(parts: ArrayLike<number>[], vocabSize: number): number {
   const counts = new Float64Array(vocabSize);
-  for (const ids of parts) for (let i = 0; i < ids.length; i++) counts[ids[i]]++;
+  for (const ids of parts) for (let i = 0; i < ids.length; i++) counts[ids[i]!]!++;
   const total = counts.reduce((sum, count) => sum + count, 0);
   return counts.reduce((sum, n) => n ? sum - n / total * Math.log(n / total) : sum, 0);
 }

@@ -39,7 +39,7 @@ export async function drawSamples(
     (id) => [id],
   );
   for (const [i, { ids }] of (await draw(starts, 1)).entries()) {
-    const text = tokenizer.decode([...starts[i], ...ids]);
+    const text = tokenizer.decode([...starts[i]!, ...ids]);
     drawn.push({ after: "after a random token", text: formatSample(text) });
   }
   for (const { ids } of await draw([tokenizer.encodeOrdinary(prompt)], samples)) {

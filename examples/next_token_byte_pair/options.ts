@@ -129,15 +129,18 @@ export function parseOptions(args: string[]): RunRequest<Options> {
 
 function check(o: Options): string | undefined {
   if (o.embed % (2 * o.heads) !== 0) {
-    return `--heads ${o.heads} does not divide --embed ${o.embed} into heads of even size`;
+    return `--heads: expected heads of even size in --embed ${o.embed} but got ${o.heads} heads`;
   }
   if (o.heads % o.kvHeads !== 0) {
-    return `--kv-heads ${o.kvHeads} does not divide --heads ${o.heads}`;
+    return `--kv-heads: expected a divisor of --heads ${o.heads} but got ${o.kvHeads}`;
   }
-  if (o.dropout >= 1) return `--dropout ${o.dropout} is not in [0, 1)`;
-  if (o.warmup >= o.epochs) return `--warmup ${o.warmup} leaves nothing of ${o.epochs} epochs`;
-  if (o.minLr > o.lr) return `--min-lr ${o.minLr} is above --lr ${o.lr}`;
-  if (o.prompt === "") return "--prompt is empty";
+  if (o.dropout >= 1) return `--dropout: expected a number in [0, 1) but got ${o.dropout}`;
+  if (o.warmup >= o.epochs) {
+    return `--warmup: expected fewer than ${o.epochs} epochs but got ${o.warmup}`;
+  }
+  if (o.minLr > o.lr) return `--min-lr: expected at most --lr ${o.lr} but got ${o.minLr}`;
+  if (o.prompt === "") return "--prompt: expected a text but got an empty one";
+  return undefined;
 }
 
 function help(): string {

@@ -76,7 +76,7 @@ export class Report implements Disposable {
       ? `${count(steps)} steps`
       : step < steps
       ? `going on after step ${count(step)} of ${count(steps)}`
-      : `done, best validation loss ${epochs[bestEpoch(epochs)].validation.loss.toFixed(4)}`;
+      : `done, best validation loss ${epochs[bestEpoch(epochs)]!.validation.loss.toFixed(4)}`;
     this.line(`\n${TITLES[this.#name]}, ${count(parameters)} parameters: ${where}`);
   }
 
@@ -89,7 +89,7 @@ export class Report implements Disposable {
   /** The end of an epoch, with the norm of the weights. */
   epoch(step: number, epochs: number, result: Result, weightNorm: number): void {
     const done = result.epochs.length;
-    const { train, validation, lr, tokensPerSecond } = result.epochs[done - 1];
+    const { train, validation, lr, tokensPerSecond } = result.epochs[done - 1]!;
     this.#events.scalars({
       "loss/train": train.loss,
       "loss/validation": validation.loss,
@@ -183,9 +183,9 @@ function table(results: Result[]): string {
       trainAccuracy: 100 * last.train.accuracy,
       validationLoss: last.validation.loss,
       validationAccuracy: 100 * last.validation.accuracy,
-      bestLoss: epochs[best].validation.loss,
+      bestLoss: epochs[best]!.validation.loss,
       bestEpoch: best + 1,
-      perplexity: perplexity(epochs[best].validation.loss),
+      perplexity: perplexity(epochs[best]!.validation.loss),
       speed: speeds[speeds.length >> 1],
       time: formatDuration(seconds),
     };

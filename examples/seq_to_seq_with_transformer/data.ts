@@ -47,8 +47,8 @@ export async function openCorpus(options: Options): Promise<Corpus> {
     .filter(({ pairs }) => pairs.length > 0);
   if (shown.length < (options.held === 0 ? 1 : 2)) {
     throw new Error(
-      `${pairs.length} pairs of at most ${options.sourceLength - 1} and ` +
-        `${options.targetLength - 1} words are too few to train and to validate`,
+      `expected pairs to train and to validate, of at most ${options.sourceLength - 1} and ` +
+        `${options.targetLength - 1} words, but got ${pairs.length}`,
     );
   }
   const source = TextVocabulary.fromSentences(train.map((pair) => pair.source), options);
@@ -114,7 +114,7 @@ export function someSentences(pairs: SentencePair[], count: number): Sentence[] 
   const groups = [...Map.groupBy(pairs, (pair) => pair.source)];
   const step = Math.max(1, groups.length / count);
   return Array.from({ length: Math.min(count, groups.length) }, (_, i) => {
-    const [source, translations] = groups[Math.floor((i + 0.5) * step)];
+    const [source, translations] = groups[Math.floor((i + 0.5) * step)]!;
     return { source, references: translations.map((pair) => pair.target) };
   });
 }

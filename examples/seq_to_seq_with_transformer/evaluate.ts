@@ -46,10 +46,10 @@ export async function evaluate(
     for (const value of [loss, correct, count]) value.moveTo(scope);
     counts.push(loss, correct, count);
   }
-  const values = (await readTensors(counts)).map(([value]) => value);
+  const values = (await readTensors(counts)).map((values) => values[0]!);
   let [lossSum, correctSum, countSum] = [0, 0, 0];
   for (let i = 0; i < values.length; i += 3) {
-    const [loss, correct, count] = values.slice(i, i + 3);
+    const [loss, correct, count] = values.slice(i, i + 3) as [number, number, number];
     lossSum += loss * count;
     correctSum += correct;
     countSum += count;

@@ -34,17 +34,17 @@ export async function compareAll(
   for (const width of [1, 2, 3]) {
     const found = await interpreter.translate(sentences.map(({ source }) => source), width);
     sentences.forEach(({ references }, i) => {
-      const { text, score } = found[i];
+      const { text, score } = found[i]!;
       const bleu = sentenceBleu(references, text);
       const halving = sentenceBleu(references, text, { weights: halvingWeights() });
-      lines[i].push(
+      lines[i]!.push(
         `-> beam ${width} | score ${score.toFixed(4).padStart(8)} | BLEU-4 ${bleu.toFixed(3)}, ` +
           `by 1/2^n ${halving.toFixed(3)} | ${text}`,
       );
     });
   }
   for (const [i, { source, references }] of sentences.entries()) {
-    lines[i].push(`-> teacher forcing | ${await forced(interpreter, source, references[0])}`);
+    lines[i]!.push(`-> teacher forcing | ${await forced(interpreter, source, references[0]!)}`);
   }
   return lines;
 }

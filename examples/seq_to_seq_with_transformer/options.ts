@@ -148,11 +148,12 @@ export function parseOptions(args: string[]): CommandLine {
 
 function check(o: Options): string | undefined {
   if (o.embed % (2 * o.heads) !== 0) {
-    return `--heads ${o.heads} does not divide --embed ${o.embed} into heads of even size`;
+    return `--heads: expected heads of even size in --embed ${o.embed} but got ${o.heads} heads`;
   }
-  if (o.dropout >= 1) return `--dropout ${o.dropout} is not in [0, 1)`;
-  if (o.minLr > o.lr) return `--min-lr ${o.minLr} is above --lr ${o.lr}`;
-  if (o.held === 1) return "--held 1 leaves nothing to train on";
+  if (o.dropout >= 1) return `--dropout: expected a number in [0, 1) but got ${o.dropout}`;
+  if (o.minLr > o.lr) return `--min-lr: expected at most --lr ${o.lr} but got ${o.minLr}`;
+  if (o.held === 1) return "--held: expected a share below 1 but got 1";
+  return undefined;
 }
 
 function help(): string {

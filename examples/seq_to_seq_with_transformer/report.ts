@@ -144,7 +144,7 @@ export class Report implements Disposable {
   async drawCurves(title: string): Promise<string> {
     const { epochs } = this.curves;
     const series = (key: keyof Scores) =>
-      (["train", "validation"] as const).filter((kind) => epochs[0][kind]).map((kind) => ({
+      (["train", "validation"] as const).filter((kind) => epochs[0]![kind]).map((kind) => ({
         name: "Transformer",
         kind,
         steps: epochs.map((_, i) => i + 1),
@@ -165,7 +165,7 @@ export class Report implements Disposable {
 
   /** Where every head of some layers looks, for one sentence, in `attention/<file>.svg`; returns the path. */
   async drawAttention(
-    { tag, file = tag, title }: { tag: string; file?: string; title: string },
+    { tag, file = tag, title }: { tag: string; file?: string | undefined; title: string },
     layers: AttentionLayer[],
     step: number,
   ): Promise<string> {

@@ -17,11 +17,12 @@ export function isShown(epoch: number): boolean {
 /** Some translations after an epoch, and where the decoder looks in the longest of these sentences. */
 export async function showEpoch(
   interpreter: Interpreter,
-  { shown: [{ name, pairs }] }: Corpus,
+  { shown }: Corpus,
   report: Report,
   options: Options,
   { epoch, step }: { epoch: number; step: number },
 ): Promise<void> {
+  const { name, pairs } = shown[0]!;
   const sentences = someSentences(pairs, options.samples);
   report.line(`translations of sentences ${name}, after epoch ${epoch}:`);
   report.samples(name, step, await compareAll(interpreter, sentences));
@@ -39,7 +40,7 @@ export async function showcase(
   options: Options,
   step: number,
 ): Promise<void> {
-  const [{ name, pairs }] = shown;
+  const { name, pairs } = shown[0]!;
   const scored = someSentences(pairs, options.scored);
   for (const width of [1, 2, 3]) {
     const bleu = await scoreBleu(interpreter, scored, width);
@@ -89,7 +90,7 @@ async function drawAttention(
   { epoch, step }: { epoch: number; step: number },
   pictures: { tag: string; file?: string; pattern: RegExp }[],
 ): Promise<void> {
-  const [{ text }] = await interpreter.translate([source], 3);
+  const text = (await interpreter.translate([source], 3))[0]!.text;
   const layers = await readTranslation(interpreter, source, text);
   const title = `${source} → ${text} (epoch ${epoch})`;
   for (const { tag, file, pattern } of pictures) {
@@ -100,5 +101,5 @@ async function drawAttention(
 }
 
 function longest(sentences: Sentence[]): Sentence {
-  return sentences.toSorted((a, b) => b.source.length - a.source.length)[0];
+  return sentences.toSorted((a, b) => b.source.length - a.source.length)[0]!;
 }

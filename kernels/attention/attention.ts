@@ -89,10 +89,14 @@ export const MAX_HEAD_SIZE = 256;
 export function attentionParams(options: PartialAttentionParams): AttentionParams {
   const { heads, kvHeads = heads, queries, keys, d } = options;
   if (!(d >= 1 && d <= MAX_HEAD_SIZE)) {
-    throw new RangeError(`attention: a head has 1 to ${MAX_HEAD_SIZE} elements, not ${d}`);
+    throw new RangeError(
+      `attention: expected heads of 1 to ${MAX_HEAD_SIZE} elements but got ${d}`,
+    );
   }
   if (!(kvHeads >= 1 && heads % kvHeads === 0)) {
-    throw new RangeError(`attention: ${heads} query heads cannot share ${kvHeads} key heads`);
+    throw new RangeError(
+      `attention: expected a multiple of ${kvHeads} key heads but got ${heads} query heads`,
+    );
   }
   // deno-fmt-ignore
   return {

@@ -32,7 +32,7 @@ export function checkIdsInRange(
   for (let i = 0; i < ids.length; i++) {
     if (!(ids[i]! >= 0 && ids[i]! < vocabulary)) {
       throw new RangeError(
-        `${op}: id ${ids[i]} at position ${i} is outside a vocabulary of ${vocabulary}`,
+        `${op}: expected ids from 0 to ${vocabulary - 1} but got ${ids[i]} at position ${i}`,
       );
     }
   }

@@ -127,9 +127,9 @@ export const crossEntropyCount: Kernel<ClassParams> = kernel<ClassParams>({
       if (target === ignoreIndex) continue;
       if (!(target >= 0 && target < classes)) {
         throw new RangeError(
-          `cross-entropy: the target of row ${row} is ${target}, expected a class from 0 to ${
-            classes - 1
-          }` + (ignoreIndex < 0 || ignoreIndex >= classes ? ` or ${ignoreIndex} to ignore it` : ""),
+          `crossEntropy: expected a class from 0 to ${classes - 1}` +
+            (ignoreIndex < 0 || ignoreIndex >= classes ? ` or ${ignoreIndex} to ignore it` : "") +
+            ` but got ${target} as the target of row ${row}`,
         );
       }
       count++;

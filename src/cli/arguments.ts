@@ -20,7 +20,7 @@ export function newCommand(name: string, description: string): Command {
 export function choice(allowed: readonly string[]): (text: string) => string {
   return (text) => {
     if (!allowed.includes(text)) {
-      throw new InvalidArgumentError(`It is one of ${allowed.join(", ")}.`);
+      throw new InvalidArgumentError(`Expected one of ${allowed.join(", ")}.`);
     }
     return text;
   };
@@ -36,7 +36,7 @@ export function choices<T extends string>(allowed: readonly T[]): (text: string)
 export function number(text: string): number {
   const value = Number(text);
   if (text.trim() === "" || !Number.isFinite(value) || value < 0) {
-    throw new InvalidArgumentError("It is a number of 0 or more.");
+    throw new InvalidArgumentError("Expected a number of 0 or more.");
   }
   return value;
 }
@@ -44,21 +44,21 @@ export function number(text: string): number {
 /** A number from 0 to 1. */
 export function share(text: string): number {
   const value = number(text);
-  if (value > 1) throw new InvalidArgumentError("It is a number from 0 to 1.");
+  if (value > 1) throw new InvalidArgumentError("Expected a number from 0 to 1.");
   return value;
 }
 
 /** An integer of 0 or more. */
 export function integer(text: string): number {
   const value = number(text);
-  if (!Number.isSafeInteger(value)) throw new InvalidArgumentError("It is an integer.");
+  if (!Number.isSafeInteger(value)) throw new InvalidArgumentError("Expected an integer.");
   return value;
 }
 
 /** An integer above 0. */
 export function positive(text: string): number {
   const value = integer(text);
-  if (value === 0) throw new InvalidArgumentError("It is an integer above 0.");
+  if (value === 0) throw new InvalidArgumentError("Expected an integer above 0.");
   return value;
 }
 

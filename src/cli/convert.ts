@@ -27,10 +27,12 @@ export async function convert(
 ): Promise<void> {
   const { to, dtype, force } = options;
   if (dtype !== undefined && to !== "huggingface") {
-    throw new UsageError("--dtype is for --to huggingface: llama2c has f32 alone");
+    throw new UsageError("--dtype: expected --to huggingface but got llama2c, which has f32 alone");
   }
   if (!force && await exists(target)) {
-    throw new UsageError(`${target} is there already: name another, or give --force`);
+    throw new UsageError(
+      `convert: expected a new target but got ${target}, which is there; name another, or give --force`,
+    );
   }
   const isNew = !await exists(target);
   using interrupt: Interrupt = new Interrupt(() => {
@@ -41,11 +43,15 @@ export async function convert(
   using device = CpuDevice.open();
   const found = await findModel(from, device);
   if ("interpreter" in found) {
-    throw new UsageError(`${from} translates: expected a model that continues a text`);
+    throw new UsageError(
+      `convert: expected a model that continues a text but got ${from}, which translates`,
+    );
   }
   const { model, tokenizer } = found;
   if (to === "llama2c") {
-    if (!(model instanceof LLaMA)) throw new UsageError("llama2.c has only LLaMA");
+    if (!(model instanceof LLaMA)) {
+      throw new UsageError("--to llama2c: expected a LLaMA but got another model");
+    }
     await saveLlama2c(model, target);
   } else {
     // GPT-2's vocabulary is padded for speed; others expect its 50,257 rows.

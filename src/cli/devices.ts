@@ -65,6 +65,7 @@ async function withWebGpu(
   }
   using _gpu = gpu;
   await body(gpu);
+  return undefined;
 }
 
 async function reportOf(device: Device, quick = false): Promise<DeviceReport> {

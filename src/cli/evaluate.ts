@@ -29,11 +29,15 @@ export interface EvaluateOptions extends DeviceOptions {
 export async function evaluate(from: string, options: EvaluateOptions): Promise<number> {
   const { text: file, hellaswag } = options;
   if (file === undefined && hellaswag === undefined) {
-    throw new UsageError("nothing to evaluate: give --text, --hellaswag or both");
+    throw new UsageError("evaluate: expected --text, --hellaswag or both but got neither");
   }
   const device = await openChosenDevice(options);
   const found = await findModel(from, device);
-  if ("interpreter" in found) throw new UsageError(`${from} translates; it has no perplexity`);
+  if ("interpreter" in found) {
+    throw new UsageError(
+      `evaluate: expected a model that continues a text but got ${from}, which translates`,
+    );
+  }
   const { model, tokenizer } = found;
   const result: Record<string, unknown> = { model: from, parameters: model.parameterCount() };
   using interrupt = new Interrupt();

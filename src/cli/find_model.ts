@@ -54,10 +54,12 @@ export async function findModel(
   if (await exists(adapterConfig)) {
     const { base_model_name_or_path: base } = JSON.parse(await Deno.readTextFile(adapterConfig));
     if (typeof base !== "string") {
-      throw new Error(`${adapterConfig} does not say for what model it is`);
+      throw new Error(`${adapterConfig}: expected the name of its model but got none`);
     }
     const found = await findModel(base, device, options);
-    if ("interpreter" in found) throw new Error(`${base} translates: expected a language model`);
+    if ("interpreter" in found) {
+      throw new Error(`${base}: expected a language model but got a translator`);
+    }
     await addAdapter(folder, found.model);
     return found;
   }
@@ -71,7 +73,7 @@ export async function findModel(
     return await loadFolder(folder, device, options);
   }
   if (await exists(folder) && (await Deno.stat(folder)).isFile) {
-    throw new Error(`${folder} is a file: expected a model's folder, or llama2.c's .bin`);
+    throw new Error(`${folder}: expected a model's folder or llama2.c's .bin but got another file`);
   }
   const models = await modelsIn(folder);
   if (models.length === 1) return await findModel(models[0]!, device, options);
@@ -80,8 +82,8 @@ export async function findModel(
   }
   throw new Error(
     models.length
-      ? `${folder} has several models: name ${models.join(" or ")}`
-      : `There is no model in ${folder}`,
+      ? `${folder}: expected one model but got several: name ${models.join(" or ")}`
+      : `${folder}: expected a model but got none`,
   );
 }
 
@@ -141,7 +143,7 @@ async function tokenizerOf(from: string, model: TextModel): Promise<PretrainedTo
 function checkVocabSize(file: string, found: number, most: number): void {
   if (found <= most) return;
   throw new Error(
-    `${file}: is not the vocabulary of this model: it has ${found} ids, expected ${most} at most`,
+    `${file}: expected this model's vocabulary, ${most} ids at most, but got ${found}`,
   );
 }
 

@@ -78,11 +78,11 @@ export async function finetune(args: string[]): Promise<void> {
 async function findTextModel({ model, dtype }: Options, device: Device): Promise<FoundTextModel> {
   const found = await findModel(model, device, { dtype });
   if ("interpreter" in found) {
-    throw new UsageError(`${model} translates: expected a model that continues a text`);
+    throw new UsageError(`${model}: expected a model that continues a text but got a translator`);
   }
   if (found.model.parameters().values().some((one) => one.dtype !== dtype)) {
     throw new UsageError(
-      `${model} cannot be read as ${dtype}: convert it into a folder first, with dinograd convert`,
+      `--dtype ${dtype}: expected a folder of Hugging Face's layout, as dinograd convert writes, but got ${model}`,
     );
   }
   return found;

@@ -25,12 +25,16 @@ const LENGTH = 200;
 /** Writes what the command line `args` asks for. A signal ends the text. */
 export async function generate(args: string[]): Promise<void> {
   const options = parseOptions(args);
-  if (options.prompt === "") throw new UsageError("the prompt is empty");
+  if (options.prompt === "") {
+    throw new UsageError("generate: expected a prompt but got an empty one");
+  }
   const device = await openChosenDevice(options);
   const found = await findModel(options.folder, device);
   for (const adapter of options.adapter) {
     if ("interpreter" in found) {
-      throw new UsageError("--adapter is for models that continue a text");
+      throw new UsageError(
+        "--adapter: expected a model that continues a text but got a translator",
+      );
     }
     await addAdapter(adapter, found.model);
   }
@@ -112,7 +116,9 @@ async function search(
 
 /** Writes a translation. */
 async function translate(interpreter: Interpreter, { prompt, beam = 3 }: Options): Promise<void> {
-  if (prompt === undefined) throw new Error("There is no sentence to translate");
+  if (prompt === undefined) {
+    throw new Error("generate: expected a sentence to translate but got none");
+  }
   const sentence = cleanSentence(prompt);
   const unknown = interpreter.unknownWords(sentence);
   if (unknown.length) console.error(`not in the vocabulary: ${unknown.join(", ")}`);

@@ -81,10 +81,10 @@ export class Interpreter {
     const maxWords = this.model.config.maxPositionEmbeddings - 1;
     const counts = sentences.map((sentence) => wordsOf(sentence).length);
     counts.forEach((count, i) => {
-      if (count === 0) throw new RangeError("There are no words to translate");
+      if (count === 0) throw new RangeError("translate: expected words to translate but got none");
       if (count > maxWords) {
         throw new RangeError(
-          `"${sentences[i]}" has ${count} words; this translator reads ${maxWords} at most`,
+          `translate: expected at most ${maxWords} words but got ${count} in "${sentences[i]}"`,
         );
       }
     });
@@ -97,6 +97,6 @@ export class Interpreter {
 function checkVocabSize(file: string, found: number, expected: number): void {
   if (found === expected) return;
   throw new TypeError(
-    `${file}: is not the vocabulary of this model: it has ${found} ids, expected ${expected}`,
+    `${file}: expected this model's vocabulary of ${expected} ids but got ${found}`,
   );
 }

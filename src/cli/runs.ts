@@ -56,11 +56,13 @@ export async function findRun<
   if (resume === undefined) return { options, open: () => newFolder(kind, options, out) };
   const fixed = given.filter((name) => !MAY_CHANGE.includes(name));
   if (fixed.length) {
-    throw new Error(`A run goes on with its own options: leave out ${fixed.join(", ")}`);
+    throw new Error(
+      `--resume: expected the run's own options but got ${fixed.join(", ")}; leave them out`,
+    );
   }
   const found = resume === true ? await newestOf(kind) : resume;
   const path = `${found}/options.json`;
-  if (!await exists(path)) throw new Error(`There is no run to resume in ${found}`);
+  if (!await exists(path)) throw new Error(`--resume: expected a run in ${found} but got none`);
   const begun: O = JSON.parse(await Deno.readTextFile(path));
   if (given.includes("--device")) begun.device = options.device;
   if (given.includes("--gpu")) begun.gpu = options.gpu;
@@ -70,7 +72,7 @@ export async function findRun<
 /** The newest run of a kind. Throws where there is none. */
 export async function newestOf(kind: string): Promise<string> {
   const found = await newestRun(RUNS, [kind]);
-  if (found === undefined) throw new Error(`There is no run of ${kind} in ${RUNS}/`);
+  if (found === undefined) throw new Error(`expected a run of ${kind} in ${RUNS}/ but got none`);
   return found;
 }
 
@@ -85,7 +87,9 @@ async function newFolder<O extends { preset: string }>(
   const path = `${folder.path}/options.json`;
   if (await exists(path)) {
     folder[Symbol.dispose]();
-    throw new Error(`${folder.path} holds another run: go on with --resume ${folder.path}`);
+    throw new Error(
+      `--out: expected a folder without a run but got ${folder.path}; go on with --resume ${folder.path}`,
+    );
   }
   await Deno.writeTextFile(path, JSON.stringify(options, null, 2) + "\n");
   return folder;

@@ -23,7 +23,7 @@ export interface TokenizeOptions {
 /** Encodes the words, or a file or the standard input; or decodes ids out of them. */
 export async function tokenize(words: readonly string[], options: TokenizeOptions): Promise<void> {
   if (words.length && options.file !== undefined) {
-    throw new UsageError("there is a text and a --file: give one of them");
+    throw new UsageError("tokenize: expected a text or a --file but got both");
   }
   const tokenizer = await openTokenizer(options.tokenizer);
   const text = words.length ? words.join(" ") : await readText(options.file);
@@ -57,6 +57,6 @@ function readIds(text: string, vocabSize: number): number[] {
   return text.split(/[\s,\[\]]+/).filter(Boolean).map((word) => {
     const id = Number(word);
     if (Number.isInteger(id) && id >= 0 && id < vocabSize) return id;
-    throw new UsageError(`"${word}" is not an id from 0 to ${vocabSize - 1}`);
+    throw new UsageError(`tokenize: expected ids from 0 to ${vocabSize - 1} but got "${word}"`);
   });
 }

@@ -21,13 +21,13 @@ export type ChatFormat = (
  * A format for models without a template: lines that begin with `User:` and `Assistant:`, a system message in a paragraph of
  * its own before them; `end` is put after each answer, such as `<|endoftext|>`.
  */
-export function plainChatFormat(end = ""): ChatFormat {
+export function plainChatFormat(end?: string): ChatFormat {
   return (messages, { addGenerationPrompt }) =>
     messages.map(({ role, content }) =>
       role === "system"
         ? `${content}\n\n`
         : role === "assistant"
-        ? `Assistant: ${content}${end}\n`
+        ? `Assistant: ${content}${end ?? ""}\n`
         : `User: ${content}\n`
     ).join("") + (addGenerationPrompt ? "Assistant:" : "");
 }

@@ -24,13 +24,13 @@ export async function checkDataset(
 ): Promise<Uint8Array<ArrayBuffer>> {
   if (bytes.byteLength !== dataset.bytes) {
     throw new Error(
-      `${from}: is not ${dataset.name}: expected ${dataset.bytes} bytes but found ${bytes.byteLength}`,
+      `${from}: expected ${dataset.bytes} bytes of ${dataset.name} but got ${bytes.byteLength}`,
     );
   }
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
   if (digest !== dataset.sha256) {
     throw new Error(
-      `${from}: is not ${dataset.name}: expected SHA-256 ${dataset.sha256} but found ${digest}`,
+      `${from}: expected ${dataset.name} with SHA-256 ${dataset.sha256} but got ${digest}`,
     );
   }
   return bytes;

@@ -1,5 +1,6 @@
 // Lines of JSON, as data sets are handed about.
 import { FileFormatError } from "../io/errors.ts";
+import { shown } from "../io/json_text.ts";
 
 /** A line of a JSONL file. */
 export interface JsonLine {
@@ -32,7 +33,7 @@ export function textField({ line, value }: JsonLine, field: string, file: string
   const text = value[field];
   if (typeof text !== "string") {
     const found = text === undefined ? `only ${namesOf(value)}` : `a ${typeof text}`;
-    throw new FileFormatError(`line ${line}: expected a text in "${field}" but found ${found}`, {
+    throw new FileFormatError(`line ${line}: expected a text in "${field}" but got ${found}`, {
       file,
     });
   }
@@ -50,13 +51,15 @@ function parseObject(part: string, file: string, line: number): Record<string, u
   try {
     value = JSON.parse(line === 1 ? part.replace(/^\uFEFF/, "") : part);
   } catch (cause) {
-    throw new FileFormatError(`line ${line}: is not JSON: ${(cause as Error).message}`, {
+    throw new FileFormatError(`line ${line}: expected JSON: ${(cause as Error).message}`, {
       file,
       cause,
     });
   }
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw new FileFormatError(`line ${line}: expected an object of JSON`, { file });
+    throw new FileFormatError(`line ${line}: expected a JSON object but got ${shown(value)}`, {
+      file,
+    });
   }
   return value as Record<string, unknown>;
 }

@@ -131,7 +131,7 @@ export class TokenLoader implements AsyncDisposable {
     this.#walk = this.#walkOf(0);
     let total = 0;
     for (const source of sources) {
-      if (source.length === 0) throw new RangeError(`${source.name}: holds no tokens`);
+      if (source.length === 0) throw new RangeError(`${source.name}: expected tokens but got none`);
       total += source.length;
     }
     if (total < 2) {
@@ -301,8 +301,10 @@ export class TokenLoader implements AsyncDisposable {
     for (let i = 0; i < tokens.length; i++) {
       if (tokens[i]! >= this.#vocabSize || tokens[i]! < 0) {
         throw new RangeError(
-          `${name}: token ${start + i} is ${tokens[i]}, expected an id below the vocabulary's ` +
-            `${this.#vocabSize}`,
+          `${name}: expected ids below the vocabulary's ${this.#vocabSize} but got ${
+            tokens[i]
+          } as token ` +
+            `${start + i}`,
         );
       }
     }

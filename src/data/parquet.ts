@@ -145,7 +145,7 @@ export class ParquetTexts implements Disposable {
       if (run) yield run;
       if (row !== end) {
         throw new FileFormatError(
-          `row group ${group} says it has ${groupRows} rows but its pages have ${
+          `row group ${group}: expected pages of ${groupRows} rows but got ${
             groupRows + row - end
           }`,
           { file: this.path, offset: Number(this.#metadata(group).data_page_offset) },
@@ -174,7 +174,7 @@ export class ParquetTexts implements Disposable {
             : typeof text === "string"
             ? `more than ${MAX_TEXTS} characters`
             : `a ${typeof text}`;
-          throw new FileFormatError(`expected texts but found ${found}`, {
+          throw new FileFormatError(`expected texts but got ${found}`, {
             file: this.path,
             offset: span.offset,
           });
@@ -198,9 +198,12 @@ export class ParquetTexts implements Disposable {
   #metadata(group: number): NonNullable<RowGroup["columns"][number]["meta_data"]> {
     const metadata = this.#groups[group]?.columns[this.#column]?.meta_data;
     if (!metadata || metadata.path_in_schema.join(".") !== this.#decoder.pathInSchema[0]) {
-      throw new FileFormatError(`row group ${group} does not say where its column is`, {
-        file: this.path,
-      });
+      throw new FileFormatError(
+        `row group ${group}: expected the place of its column but got none`,
+        {
+          file: this.path,
+        },
+      );
     }
     return metadata;
   }
@@ -215,8 +218,8 @@ export class ParquetTexts implements Disposable {
     const end = start + Number(total_compressed_size);
     if (!(start >= 0 && end >= start && end <= this.#source.size)) {
       throw new FileFormatError(
-        `row group ${group} should lie at bytes ${start} to ${end}, but the file ends at ` +
-          `${this.#source.size}`,
+        `row group ${group}: expected bytes ${start} to ${end} but got a file of ` +
+          `${this.#source.size} bytes`,
         { file: this.path },
       );
     }
@@ -225,7 +228,9 @@ export class ParquetTexts implements Disposable {
       const length = headerBytes + header.compressed_page_size;
       if (offset + length > end) {
         throw new FileFormatError(
-          `a page of ${length} bytes is longer than the ${end - offset} left of its row group`,
+          `expected a page of at most ${
+            end - offset
+          } bytes, the rest of its row group, but got ${length}`,
           { file: this.path, offset },
         );
       }
@@ -248,7 +253,7 @@ export class ParquetTexts implements Disposable {
         return { header, headerBytes: reader.offset };
       } catch (cause) {
         if (bytes.length < end - offset && window < MAX_HEADER_BYTES) continue;
-        throw new FileFormatError(`has a broken page header: ${(cause as Error).message}`, {
+        throw new FileFormatError(`damaged page header: ${(cause as Error).message}`, {
           file: this.path,
           offset,
           cause,
@@ -282,7 +287,7 @@ export class ParquetTexts implements Disposable {
       const opened = { view, offset: 0 };
       return this.#library.readPage(opened, header, plain, dictionary, undefined, 0).data;
     } catch (cause) {
-      throw new FileFormatError(`has a damaged page: ${(cause as Error).message}`, {
+      throw new FileFormatError(`damaged page: ${(cause as Error).message}`, {
         file: this.path,
         offset: span.offset,
         cause,
@@ -322,18 +327,25 @@ function readPageHeader(reader: { view: DataView; offset: number }, library: Lib
 
 async function readMetadata(source: FileSource, library: Library): Promise<FileMetaData> {
   const broken = (reason: string, offset: number, cause?: unknown) =>
-    new FileFormatError(`is not a complete parquet file: ${reason}`, {
+    new FileFormatError(`incomplete parquet file: ${reason}`, {
       file: source.name,
       offset,
       cause,
     });
-  if (source.size < 12) throw broken(`it has ${source.size} bytes`, source.size);
+  if (source.size < 12) {
+    throw broken(`expected at least 12 bytes but got ${source.size}`, source.size);
+  }
   const end = new DataView(new ArrayBuffer(8));
   await source.readInto(new Uint8Array(end.buffer), source.size - 8);
-  if (end.getUint32(4, true) !== MAGIC) throw broken("it does not end in PAR1", source.size - 4);
+  if (end.getUint32(4, true) !== MAGIC) {
+    throw broken("expected PAR1 at its end but got other bytes", source.size - 4);
+  }
   const length = end.getUint32(0, true);
   if (length > source.size - 12) {
-    throw broken(`it claims ${length} bytes of metadata`, source.size - 8);
+    throw broken(
+      `expected at most ${source.size - 12} bytes of metadata but got ${length}`,
+      source.size - 8,
+    );
   }
   const start = source.size - 8 - length;
   const footer = new Uint8Array(length + 8);
@@ -353,13 +365,21 @@ const MAGIC = 0x31524150;
 
 /** Thrift does not say what type a field has: a list may be a number. */
 function checkMetadata({ schema, row_groups: groups }: FileMetaData): void {
-  if (!Array.isArray(schema) || !Array.isArray(groups)) throw new TypeError("it lists no columns");
+  if (!Array.isArray(schema) || !Array.isArray(groups)) {
+    throw new TypeError("expected a list of columns but got none");
+  }
   for (const [i, { columns, num_rows: rows }] of groups.entries()) {
     const isCount = typeof rows === "bigint" && rows >= 0n && rows < 2n ** 50n;
-    if (!isCount || !Array.isArray(columns)) throw new TypeError(`row group ${i} has ${rows} rows`);
+    if (!isCount || !Array.isArray(columns)) {
+      throw new TypeError(
+        `row group ${i}: expected columns and a number of rows but got ${rows} rows`,
+      );
+    }
     for (const { meta_data: data } of columns) {
       if (data !== undefined && !Array.isArray(data?.path_in_schema)) {
-        throw new TypeError(`a column of row group ${i} has no name`);
+        throw new TypeError(
+          `row group ${i}: expected names of columns but got a column without one`,
+        );
       }
     }
   }
@@ -376,7 +396,9 @@ function findColumn(
   const names = columns.map(({ meta_data }) => meta_data?.path_in_schema.join(".")).join(", ")
     .slice(0, 200);
   if (column < 0 && columns.length > 0) {
-    throw new FileFormatError(`has no column "${name}", but ${names}`, { file: source.name });
+    throw new FileFormatError(`expected a column "${name}" but got ${names}`, {
+      file: source.name,
+    });
   }
   // The library builds a tree of the schema, which takes the square of its length. A column of texts is next to the root.
   const root = metadata.schema[0]!;
@@ -387,7 +409,7 @@ function findColumn(
     kinds.includes(element.converted_type);
   if (!isText) {
     const found = element?.converted_type ?? element?.type ?? "a group";
-    throw new FileFormatError(`column "${name}" holds no texts but ${found}`, {
+    throw new FileFormatError(`expected texts in column "${name}" but got ${found}`, {
       file: source.name,
     });
   }

@@ -21,6 +21,12 @@ export function checkThrift(view: DataView): void {
   new ThriftCheck(view).struct(0);
 }
 
+function tooDeep(at: number): RangeError {
+  return new RangeError(
+    `expected at most ${MAX_DEPTH} levels of nesting but got more at byte ${at}`,
+  );
+}
+
 class ThriftCheck {
   readonly #view: DataView;
   #at = 0;
@@ -30,7 +36,7 @@ class ThriftCheck {
   }
 
   struct(depth: number): void {
-    if (depth > MAX_DEPTH) throw new RangeError(`nested too deep at byte ${this.#at}`);
+    if (depth > MAX_DEPTH) throw tooDeep(this.#at);
     for (;;) {
       const byte = this.#byte();
       const type = byte & 15;
@@ -61,24 +67,28 @@ class ThriftCheck {
       case STRUCT:
         return this.struct(depth + 1);
       default:
-        throw new RangeError(`unknown type ${type} at byte ${this.#at - 1}`);
+        throw new RangeError(`expected a type of 1 to 12 but got ${type} at byte ${this.#at - 1}`);
     }
   }
 
   #list(depth: number): void {
-    if (depth > MAX_DEPTH) throw new RangeError(`nested too deep at byte ${this.#at}`);
+    if (depth > MAX_DEPTH) throw tooDeep(this.#at);
     const byte = this.#byte();
     const length = byte >> 4 === 15 ? this.#varint(5) : byte >> 4;
     // Every element has a byte at least.
-    if (length > this.#view.byteLength - this.#at) {
-      throw new RangeError(`a list of ${length} ends beyond the bytes, at byte ${this.#at}`);
+    const left = this.#view.byteLength - this.#at;
+    if (length > left) {
+      throw new RangeError(
+        `expected a list of at most ${left} elements but got ${length} at byte ${this.#at}`,
+      );
     }
     for (let i = 0; i < length; i++) this.#value(byte & 15, depth + 1);
   }
 
   #skip(count: number): void {
-    if (count > this.#view.byteLength - this.#at) {
-      throw new RangeError(`${count} bytes end beyond the bytes, at byte ${this.#at}`);
+    const left = this.#view.byteLength - this.#at;
+    if (count > left) {
+      throw new RangeError(`expected ${count} bytes at byte ${this.#at} but got ${left}`);
     }
     this.#at += count;
   }
@@ -96,7 +106,9 @@ class ThriftCheck {
       value += (byte & 0x7f) * 2 ** (7 * i);
       if (byte < 0x80) return value;
     }
-    throw new RangeError(`a number of more than ${max} bytes at byte ${this.#at - max}`);
+    throw new RangeError(
+      `expected a number of at most ${max} bytes but got more at byte ${this.#at - max}`,
+    );
   }
 }
 
@@ -110,20 +122,34 @@ export function checkRuns(
   view: DataView,
   { at, end, width, count }: { at: number; end: number; width: number; count: number },
 ): void {
-  if (end > view.byteLength) throw new RangeError(`levels end at byte ${end} of their page`);
-  if (width > 32) throw new RangeError(`values of ${width} bits at byte ${at} of the page`);
+  if (end > view.byteLength) {
+    throw new RangeError(
+      `expected levels that end in their page of ${view.byteLength} bytes but got an end at ${end}`,
+    );
+  }
+  if (width > 32) {
+    throw new RangeError(
+      `expected values of at most 32 bits but got ${width} at byte ${at} of the page`,
+    );
+  }
   for (let seen = 0; seen < count && at < end;) {
     const start = at;
     let header = 0;
     for (let i = 0; i === 0 || view.getUint8(at - 1) >= 0x80; i++) {
-      if (i === 5 || at >= end) throw new RangeError(`a broken run at byte ${start} of the page`);
+      if (i === 5 || at >= end) {
+        throw new RangeError(
+          `expected the length of a run but got other bytes at byte ${start} of the page`,
+        );
+      }
       header += (view.getUint8(at++) & 0x7f) * 2 ** (7 * i);
     }
     const isPacked = header % 2 === 1;
     const length = Math.floor(header / 2) * (isPacked ? 8 : 1);
     // Packed values come by eights, so that the last run may have some too many.
     if (length > count - seen + (isPacked ? 511 : 0)) {
-      throw new RangeError(`a run of ${length} values at byte ${start} of a page of ${count}`);
+      throw new RangeError(
+        `expected at most ${count} values in a page but got a run of ${length} at byte ${start}`,
+      );
     }
     at += isPacked ? length * width / 8 : (width + 7) >> 3;
     seen += length;
@@ -141,7 +167,9 @@ export function checkDeltas(view: DataView, at: number): void {
     let number = 0;
     for (let shift = 0;; shift += 7) {
       if (shift > 21 || at >= view.byteLength) {
-        throw new RangeError(`a broken block of differences at byte ${at} of the page`);
+        throw new RangeError(
+          `expected the sizes of a block of differences but got other bytes at byte ${at} of the page`,
+        );
       }
       const byte = view.getUint8(at++);
       number += (byte & 0x7f) * 2 ** shift;
@@ -151,6 +179,8 @@ export function checkDeltas(view: DataView, at: number): void {
   }
   const [block, parts] = numbers;
   if (block! < 1 || parts! < 1 || block! % parts! !== 0) {
-    throw new RangeError(`blocks of ${block} differences in ${parts} parts`);
+    throw new RangeError(
+      `expected blocks of differences in equal parts but got ${block} in ${parts} parts`,
+    );
   }
 }

@@ -47,13 +47,13 @@ export function checkHeader(header: PageHeader): void {
   const isSize = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 0;
   if (!(isSize(compressed) && isSize(bytes) && bytes <= MAX_PAGE_BYTES)) {
     throw new RangeError(
-      `expected a page of at most ${MAX_PAGE_BYTES} bytes but it has ${bytes}, ${compressed} compressed`,
+      `expected a page of at most ${MAX_PAGE_BYTES} bytes but got ${bytes}, ${compressed} compressed`,
     );
   }
   const maxRows = MAX_CHEAP_ROWS + 8 * bytes;
   const rows = rowsOf(header) ?? header.dictionary_page_header?.num_values ?? 0;
   if (!(isSize(rows) && rows <= maxRows)) {
-    throw new RangeError(`expected at most ${maxRows} rows in a page but it has ${rows}`);
+    throw new RangeError(`expected at most ${maxRows} rows in a page but got ${rows}`);
   }
 }
 
@@ -87,7 +87,7 @@ export function openPage(
       const { at, values } = firstLevels(page, first.num_values, optional, tools);
       checkValues(page, at, String(first.encoding), values, tools);
     } else if ((header.dictionary_page_header?.num_values ?? 0) > page.length / 4) {
-      throw new RangeError("a dictionary with more texts than it has lengths");
+      throw new RangeError("expected a length for each text of the dictionary but got fewer");
     }
   }
   return {
@@ -115,7 +115,7 @@ function openSecond(
     levels <= header.uncompressed_page_size && nulls >= 0 && nulls <= rows;
   if (!isRight) {
     throw new RangeError(
-      `levels of ${levels} and ${others} bytes, ${nulls} of ${rows} without text`,
+      `expected levels that fit their page but got ${levels} and ${others} bytes, ${nulls} of ${rows} rows empty`,
     );
   }
   const length = header.uncompressed_page_size - levels;
@@ -151,7 +151,9 @@ function checkLevels(
   optional: boolean,
 ): void {
   if (optional) checkRuns(viewOf(page), { at, end: at + length, width: 1, count: rows });
-  else if (length > 0) throw new RangeError("levels of a column that has a text in every row");
+  else if (length > 0) {
+    throw new RangeError("expected no levels in a column with a text in every row but got some");
+  }
 }
 
 function checkValues(
@@ -161,13 +163,17 @@ function checkValues(
   count: number,
   tools: PageTools,
 ): void {
-  if (!ENCODINGS.includes(encoding)) throw new RangeError(`texts in the encoding ${encoding}`);
+  if (!ENCODINGS.includes(encoding)) {
+    throw new RangeError(
+      `expected one of ${ENCODINGS.join(", ")} but got the encoding ${encoding}`,
+    );
+  }
   const view = viewOf(page);
   if (encoding.endsWith("DICTIONARY") && count > 0) {
     const width = view.getUint8(at);
     checkRuns(view, { at: at + 1, end: page.length, width, count });
   } else if (encoding === "PLAIN" && count > (page.length - at) / 4) {
-    throw new RangeError(`${count} texts in ${page.length - at} bytes`);
+    throw new RangeError(`expected ${count} texts but got ${page.length - at} bytes`);
   } else if (encoding.startsWith("DELTA") && count > 0) {
     const reader = { view, offset: at };
     const read = () => {
@@ -186,11 +192,17 @@ function checkLengths(prefixes: Int32Array | undefined, suffixes: Int32Array): v
   for (let i = 0; i < suffixes.length; i++) {
     const prefix = prefixes?.[i] ?? 0;
     if (prefix < 0 || prefix > before || suffixes[i]! < 0) {
-      throw new RangeError(`text ${i} has ${prefix} bytes of ${before}, and ${suffixes[i]} more`);
+      throw new RangeError(
+        `text ${i}: expected at most ${before} bytes of the one before but got ${prefix}, and ${
+          suffixes[i]
+        } more`,
+      );
     }
     before = prefix + suffixes[i]!;
     total += before;
-    if (total > MAX_PAGE_BYTES) throw new RangeError(`texts of more than ${MAX_PAGE_BYTES} bytes`);
+    if (total > MAX_PAGE_BYTES) {
+      throw new RangeError(`expected texts of at most ${MAX_PAGE_BYTES} bytes but got more`);
+    }
   }
 }
 
@@ -202,7 +214,7 @@ function decompress(
 ): Uint8Array {
   const found = length === 0 ? new Uint8Array(0) : inflate(codec, bytes, length, compressors);
   if (found.length !== length) {
-    throw new RangeError(`expected ${length} decompressed bytes but found ${found.length}`);
+    throw new RangeError(`expected ${length} decompressed bytes but got ${found.length}`);
   }
   return found;
 }
@@ -227,11 +239,15 @@ function inflate(
   }
   const decompressor = compressors[codec === "LZ4" && !isHadoopLz4(bytes) ? "LZ4_RAW" : codec];
   if (!Object.hasOwn(MAX_PER_BYTE, codec) || !decompressor) {
-    throw new RangeError(`pages compressed by ${codec}`);
+    throw new RangeError(
+      `expected pages compressed by GZIP, ZSTD, BROTLI, SNAPPY or LZ4 but got ${codec}`,
+    );
   }
   const claimed = codec === "SNAPPY" ? snappyLength(bytes) : length;
   if (claimed !== length || length > MAX_PER_BYTE[codec]! * bytes.length) {
-    throw new RangeError(`${bytes.length} bytes of ${codec} that claim to be ${length}`);
+    throw new RangeError(
+      `expected ${length} bytes decompressed from ${codec} but got ${bytes.length} that cannot hold them`,
+    );
   }
   return decompressor(bytes, length);
 }

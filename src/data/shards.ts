@@ -55,20 +55,22 @@ export async function findShards(
     if (!(cause instanceof Deno.errors.NotFound) && !(cause instanceof Deno.errors.NotADirectory)) {
       throw cause;
     }
-    throw new Error(`${path}: there is no such folder of token shards`, { cause });
+    throw new Error(`${path}: expected a folder of token shards but got nothing there`, { cause });
   }
   if (found.length === 0) {
     const wanted = split === undefined ? "<name>_000001.npy" : `<name>_${split}_000001.npy`;
     const there = others.length === 0
-      ? "it is empty"
-      : `it holds ${others.sort().slice(0, 3).join(", ")}${others.length > 3 ? ", ..." : ""}`;
-    throw new Error(`${path}: no token shards named like ${wanted} (or .bin), ${there}`);
+      ? "nothing"
+      : `${others.sort().slice(0, 3).join(", ")}${others.length > 3 ? ", ..." : ""}`;
+    throw new Error(
+      `${path}: expected token shards named like ${wanted} (or .bin) but got ${there}`,
+    );
   }
   found.sort((a, b) => a.prefix < b.prefix ? -1 : a.prefix > b.prefix ? 1 : a.index - b.index);
   for (let i = 1; i < found.length; i++) {
     if (found[i]!.prefix === found[i - 1]!.prefix && found[i]!.index === found[i - 1]!.index) {
       throw new Error(
-        `${path}: ${found[i - 1]!.name} and ${found[i]!.name} are the same shard twice`,
+        `${path}: expected each shard once but got ${found[i - 1]!.name} and ${found[i]!.name}`,
       );
     }
   }
@@ -85,7 +87,9 @@ export async function openShard(path: string | URL): Promise<TokenSource> {
   using source = await FileSource.open(path);
   const isNpy = source.name.endsWith(".npy");
   const layout = isNpy ? await npyLayout(source) : await llmcLayout(source);
-  if (layout.length === 0) throw new FileFormatError("holds no tokens", { file: source.name });
+  if (layout.length === 0) {
+    throw new FileFormatError("expected tokens but got none", { file: source.name });
+  }
   return new FileShard(source.name, layout);
 }
 
@@ -106,7 +110,7 @@ async function npyLayout(source: ByteSource): Promise<ShardLayout> {
     : undefined;
   if (type === undefined || shape.length !== 1) {
     throw new FileFormatError(
-      `expected one axis of tokens of type u2, u4 or i4, found ${dtype} of shape [${shape}]`,
+      `expected one axis of u2, u4 or i4 but got ${dtype} of shape [${shape}]`,
       { file: source.name },
     );
   }

@@ -32,7 +32,7 @@ export function parseSentencePairs(text: string, file: string): SentencePair[] {
         ? "no tab"
         : `an empty ${source ? "second" : "first"} sentence`;
       throw new FileFormatError(
-        `line ${i + 1}: expected two sentences with a tab between them but found ${found}`,
+        `line ${i + 1}: expected two sentences with a tab between them but got ${found}`,
         { file },
       );
     }
@@ -60,10 +60,12 @@ export async function readSentencePairs(path: string | URL): Promise<SentencePai
   try {
     text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch (cause) {
-    throw new FileFormatError("is not UTF-8 text", { file, cause });
+    throw new FileFormatError("expected UTF-8 text but got other bytes", { file, cause });
   }
   const pairs = parseSentencePairs(text, file);
-  if (pairs.length === 0) throw new FileFormatError("holds no sentence pairs", { file });
+  if (pairs.length === 0) {
+    throw new FileFormatError("expected sentence pairs but got none", { file });
+  }
   return pairs;
 }
 

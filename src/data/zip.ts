@@ -43,7 +43,7 @@ export async function readZipEntry(
   const broken = (cause: unknown, offset: number): never => {
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new FileFormatError(
-      `is not a complete zip archive, it may have been cut short: ${reason.toLowerCase()}`,
+      `incomplete zip archive, it may have been cut short: ${reason.toLowerCase()}`,
       { file, offset, cause },
     );
   };
@@ -55,8 +55,8 @@ export async function readZipEntry(
     const maxBytes = Math.min(MAX_ENTRY_BYTES, MAX_PER_BYTE * Math.min(packed, archive.length));
     if (!METHODS.includes(method) || !(size <= maxBytes)) {
       throw new FileFormatError(
-        `holds a file of ${size} bytes in ${packed} by method ${method}, expected deflate and at most ` +
-          `${MAX_ENTRY_BYTES} bytes`,
+        `expected at most ${MAX_ENTRY_BYTES} bytes packed by deflate but got ${size} in ${packed} by method ` +
+          `${method}`,
         { file, offset: Number(entry.offset) },
       );
     }
@@ -65,7 +65,7 @@ export async function readZipEntry(
     return { name: entry.filename, bytes };
   }
   const names = entries.map(({ filename }) => filename).join(", ").slice(0, 200);
-  throw new FileFormatError(`holds none of the files looked for, but ${names || "nothing"}`, {
+  throw new FileFormatError(`expected one of the files looked for but got ${names || "nothing"}`, {
     file,
   });
 }

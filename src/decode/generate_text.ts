@@ -191,8 +191,8 @@ function promptIds(tokenizer: Tokenizer, text: string): number[] {
 function checkTokenizer(op: string, model: NextTokenModel, tokenizer: Tokenizer): void {
   if (tokenizer.vocabSize > model.config.vocabSize) {
     throw new RangeError(
-      `${op}: the tokenizer has ${tokenizer.vocabSize} ids, the model only ` +
-        `${model.config.vocabSize}`,
+      `${op}: expected a tokenizer of at most ${model.config.vocabSize} ids, as the model, but got ` +
+        `${tokenizer.vocabSize}`,
     );
   }
 }

@@ -15,7 +15,11 @@ export class StopStrings {
 
   /** Looks out for these strings. Throws a `RangeError` for an empty one. */
   constructor(stops: readonly string[]) {
-    if (stops.includes("")) throw new RangeError("StopStrings: a stop string is empty");
+    if (stops.includes("")) {
+      throw new RangeError(
+        "StopStrings: expected stop strings of one character or more but got an empty one",
+      );
+    }
     this.#stops = stops;
   }
 

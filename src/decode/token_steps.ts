@@ -128,7 +128,11 @@ export class Sequences implements Disposable {
         } while (drawn.length < block && made + drawn.length < length && !this.#full);
         for (const ids of await readTensors(drawn)) {
           const row = ids.findIndex((id) => id < 0);
-          if (row >= 0) throw new Error(`${op}: no score of sequence ${row} is a number`);
+          if (row >= 0) {
+            throw new Error(
+              `${op}: expected finite scores but got only NaN for sequence ${row}; the weights may be damaged`,
+            );
+          }
           this.known.forEach((known, row) => known.push(ids[row]!));
           yield ids;
         }

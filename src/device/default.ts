@@ -13,7 +13,9 @@ let current: Device | undefined;
  */
 export function defaultDevice(): Device {
   if (current) return current;
-  throw new Error("No device is open yet: call `await openDevice()` first, or name one");
+  throw new Error(
+    "expected an open device but got none: call `await openDevice()` first, or name one as `device`",
+  );
 }
 
 /** True when there is a default device. */

@@ -15,7 +15,7 @@ import { WebGpuDevice } from "./webgpu/webgpu_device.ts";
 /** What {@linkcode openDevice} is asked for. */
 export interface OpenOptions {
   /** Which kind; without it, WebGPU where there is a real adapter, else the CPU. */
-  readonly kind?: "webgpu" | "cpu";
+  readonly kind?: "webgpu" | "cpu" | undefined;
   /**
    * Another implementation of WebGPU than the runtime's `navigator.gpu`; `"dawn"` loads `npm:webgpu` (see
    * {@linkcode loadDawn}). Without it, the environment variable `DINOGRAD_GPU` may say `dawn`, where reading it is allowed.

@@ -25,7 +25,9 @@ export function specialise(source: string, constants: Constants = {}): string {
     const line = new RegExp(`^(const|alias) ${name}\\b([^=;\\n]*)=\\s*([^;]+);`, "m");
     const found = line.exec(text);
     if (!found) {
-      throw new Error(`The program has no line "const ${name} = ...;" or "alias ${name} = ...;"`);
+      throw new Error(
+        `expandTemplate: expected a line "const ${name} = ...;" or "alias ${name} = ...;" but got none`,
+      );
     }
     const filled = `${found[1]} ${name}${found[2]}= ${literal(name, value, found[3]!)};`;
     text = text.replace(line, () => filled);
@@ -43,7 +45,9 @@ export function specialise(source: string, constants: Constants = {}): string {
 /** `value` as the source wrote the constant before: with its suffix, or its decimal point. */
 function literal(name: string, value: number | string | boolean, before: string): string {
   if (typeof value !== "number") return String(value);
-  if (!Number.isFinite(value)) throw new Error(`The constant ${name} is ${value}, not a number`);
+  if (!Number.isFinite(value)) {
+    throw new Error(`expandTemplate: expected a number as constant ${name} but got ${value}`);
+  }
   const suffix = /^-?[0-9.]+(?:e[-+]?[0-9]+)?([iufh])$/i.exec(before.trim())?.[1] ?? "";
   const whole = Number.isInteger(value) && !String(value).includes("e");
   const fraction = whole && suffix !== "u" && suffix !== "i" &&
@@ -67,7 +71,9 @@ function expand(
     const { other, end } = blockAt(lines, at);
     if (kind === "if") {
       const value = names[rest!.trim()];
-      if (value === undefined) throw new Error(`"${lines[at]!.trim()}": not a known constant`);
+      if (value === undefined) {
+        throw new Error(`expandTemplate: expected a known constant but got "${lines[at]!.trim()}"`);
+      }
       const taken = value ? lines.slice(at + 1, other) : lines.slice(other + 1, end);
       out.push(...expand(taken, names, loops));
     } else out.push(...repeat(rest!, lines.slice(at + 1, end), names, loops));
@@ -85,7 +91,7 @@ function blockAt(lines: readonly string[], at: number): { other: number; end: nu
     if (/^\s*\/\/#else\b/.test(lines[end]!) && depth === 1) other = end;
     if (/^\s*\/\/#end\b/.test(lines[end]!) && --depth === 0) return { other: other ?? end, end };
   }
-  throw new Error(`"${lines[at]!.trim()}" has no //#end`);
+  throw new Error(`expandTemplate: expected an //#end but got none for "${lines[at]!.trim()}"`);
 }
 
 /** A block once for each value of its variable. */
@@ -102,7 +108,11 @@ function repeat(
     );
   }
   const [, name, from, to] = /^(\w+) (.+?)\.\.(.+)$/.exec(head) ?? [];
-  if (name === undefined) throw new Error(`"//#repeat ${head}": expected a name and from..to`);
+  if (name === undefined) {
+    throw new Error(
+      `expandTemplate: expected "//#repeat name from..to" but got "//#repeat ${head}"`,
+    );
+  }
   const out: string[] = [];
   for (let i = bound(from!, names); i < bound(to!, names); i++) {
     const known = { ...names, [name]: i };
@@ -124,7 +134,11 @@ function repeat(
 function bound(expression: string, names: Readonly<Record<string, number>>): number {
   const factor = (text: string): number => {
     const value = /^\d+$/.test(text) ? Number(text) : names[text];
-    if (value === undefined) throw new Error(`"${text}" in "${expression}" is not a known number`);
+    if (value === undefined) {
+      throw new Error(
+        `expandTemplate: expected a known number but got "${text}" in "${expression}"`,
+      );
+    }
     return value;
   };
   const product = (text: string) =>

@@ -23,8 +23,8 @@ export interface BleuOptions {
  * The log of the project whose English-French run is reproduced here prints BLEU with these weights and with
  * its arguments swapped: it is `sentenceBleu(hypothesis, reference, { weights: halvingWeights() })`.
  */
-export function halvingWeights(maxOrder = 4): number[] {
-  return Array.from({ length: maxOrder }, (_, i) => 0.5 ** (i + 1));
+export function halvingWeights(maxOrder?: number): number[] {
+  return Array.from({ length: maxOrder ?? 4 }, (_, i) => 0.5 ** (i + 1));
 }
 
 /**
@@ -97,7 +97,7 @@ function bleu(
     const words = wordsOf(hypothesis);
     const ways = [references[i]!].flat().map(wordsOf);
     if (ways.length === 0) {
-      throw new RangeError(`${what}: pair ${i} has no reference`);
+      throw new RangeError(`${what}: pair ${i}: expected references but got none`);
     }
     hypothesisWords += words.length;
     referenceWords += closest(words.length, ways.map((way) => way.length));

@@ -126,8 +126,8 @@ function batchOf(
     const after = tokenizer.encodeOrdinary(` ${ending}`);
     if (before.length === 0 || after.length > contextSize) {
       throw new RangeError(
-        `evaluateHellaSwag: item ${index} has ${before.length} tokens of context and an end of ` +
-          `${after.length}, expected 1 or more and at most ${contextSize}`,
+        `evaluateHellaSwag: item ${index}: expected a context of 1 to ${contextSize} tokens with its end but ` +
+          `got ${before.length} and an end of ${after.length}`,
       );
     }
     // The last token is only a target.

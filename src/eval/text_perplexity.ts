@@ -107,7 +107,7 @@ export async function textPerplexity(
   const total = ids.length - 1;
   if (total < 1) {
     throw new RangeError(
-      `textPerplexity: expected a longer text but it has ${encoded.length} tokens`,
+      `textPerplexity: expected a longer text but got ${encoded.length} tokens`,
     );
   }
 

@@ -91,7 +91,11 @@ export function cacheFolder(): string {
   const own = Deno.env.get("DINOGRAD_CACHE");
   if (own) return own;
   const folder = platformCache();
-  if (!folder) throw new Error("There is no home folder to keep downloads in; set DINOGRAD_CACHE");
+  if (!folder) {
+    throw new Error(
+      "cacheFolder: expected a home folder to keep downloads in but got none; set DINOGRAD_CACHE",
+    );
+  }
   return join(folder, "dinograd");
 }
 
@@ -246,7 +250,7 @@ async function fetchRest(
     throw new DownloadError(url, describe(response), { status });
   }
   await part.truncate(0);
-  throw new TransientError(`the server has another file than the one begun, of ${have} bytes`);
+  throw new TransientError(`expected the file that was begun, of ${have} bytes, but got another`);
 }
 
 /** Writes what a response brings into a part, from byte `have` on. */
@@ -264,7 +268,7 @@ async function append(
   let counted = have;
   for await (const piece of exchange.read(response)) {
     if (wanted !== undefined && have + piece.byteLength > wanted) {
-      throw new DownloadError(response.url, `expected ${wanted} bytes but the server sent more`);
+      throw new DownloadError(response.url, `expected ${wanted} bytes but got more`);
     }
     await part.write(piece, have, total);
     have += piece.byteLength;
@@ -275,7 +279,7 @@ async function append(
     }
   }
   if (total !== undefined && have < total) {
-    throw new TransientError(`the connection ended after ${have} of ${total} bytes`);
+    throw new TransientError(`expected ${total} bytes but got ${have} before the connection ended`);
   }
 }
 

@@ -39,11 +39,11 @@ export class DownloadError extends Error {
   constructor(
     url: string,
     message: string,
-    { status, ...options }: ErrorOptions & { status?: number | undefined } = {},
+    options?: ErrorOptions & { status?: number | undefined },
   ) {
     super(`${url}: ${message}`, options);
     this.url = url;
-    this.status = status;
+    this.status = options?.status;
   }
 }
 
@@ -54,10 +54,10 @@ export class TransientError extends Error {
 
   constructor(
     message: string,
-    { response, ...options }: ErrorOptions & { response?: Response } = {},
+    options?: ErrorOptions & { response?: Response },
   ) {
     super(message, options);
-    this.response = response;
+    this.response = options?.response;
   }
 }
 
@@ -234,7 +234,8 @@ export class Exchange implements Disposable {
 
 /** The status of an answer in a message. */
 export function describe(response: Response): string {
-  return `the server answered ${response.status} ${response.statusText}`.trim();
+  return `expected the file but the server answered ${response.status} ${response.statusText}`
+    .trim();
 }
 
 /**
@@ -266,7 +267,7 @@ export function fetchJson(
     try {
       return { value: parseJson(text + decoder.decode()), bytes, headers: response.headers };
     } catch (cause) {
-      throw new DownloadError(url, `expected JSON but got ${(cause as Error).message}`);
+      throw new DownloadError(url, `expected JSON: ${(cause as Error).message}`);
     }
   });
 }

@@ -151,11 +151,17 @@ export async function downloadHubFile(
       onResponse({ headers }) {
         const size = headers.get("x-linked-size");
         if (size !== null && Number(size) !== bytes) {
-          throw new DownloadError(url, `expected ${bytes} bytes but the hub now has ${size}`);
+          throw new DownloadError(
+            url,
+            `expected ${bytes} bytes but got ${size}; the hub has another version now`,
+          );
         }
         const etag = (headers.get("x-linked-etag") ?? "").replace(/^(?:W\/)?"|"$/g, "");
         if (sha256 !== undefined && etag !== "" && etag !== sha256) {
-          throw new DownloadError(url, `expected the ETag ${sha256} but the hub now has ${etag}`);
+          throw new DownloadError(
+            url,
+            `expected the ETag ${sha256} but got ${etag}; the hub has another version now`,
+          );
         }
       },
     }));

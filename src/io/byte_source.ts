@@ -66,7 +66,9 @@ export class FileSource implements ByteSource, Disposable {
     const file = await Deno.open(name, { read: true });
     try {
       const info = await file.stat();
-      if (!info.isFile) throw new FileFormatError("is not a plain file", { file: name });
+      if (!info.isFile) {
+        throw new FileFormatError("expected a plain file but got something else", { file: name });
+      }
       return new FileSource(file, name, info.size);
     } catch (error) {
       file.close();
@@ -81,7 +83,9 @@ export class FileSource implements ByteSource, Disposable {
   }
 
   async #read(target: Uint8Array, offset: number): Promise<void> {
-    if (this.#file === undefined) throw new Error(`${this.name}: is already closed`);
+    if (this.#file === undefined) {
+      throw new Error(`${this.name}: expected an open file but got a closed one`);
+    }
     checkRange(this, target.byteLength, offset);
     if (target.byteLength === 0) return;
     await this.#file.seek(offset, Deno.SeekMode.Start);
@@ -89,7 +93,7 @@ export class FileSource implements ByteSource, Disposable {
       const count = await this.#file.read(target.subarray(done));
       if (count === null) {
         throw new FileFormatError(
-          `ended while it was read: expected ${target.byteLength - done} more bytes`,
+          `expected ${target.byteLength - done} more bytes but got the file's end`,
           { file: this.name, offset: offset + done },
         );
       }
@@ -121,7 +125,7 @@ export async function openSource(
 function checkRange(source: ByteSource, length: number, offset: number): void {
   if (offset < 0 || offset + length > source.size) {
     throw new FileFormatError(
-      `expected ${length} bytes from byte ${offset}, but the file ends at byte ${source.size}`,
+      `expected ${length} bytes from byte ${offset} but got a file of ${source.size}`,
       { file: source.name, offset },
     );
   }

@@ -180,10 +180,14 @@ export async function loadCheckpoint(path: string | URL): Promise<Checkpoint> {
   const refuse = (message: string, offset = 8): never => {
     throw new FileFormatError(message, { file: file.name, offset });
   };
-  if (metadata.format !== FORMAT) refuse("is a safetensors file, but not a checkpoint of dinograd");
+  if (metadata.format !== FORMAT) {
+    refuse("expected a checkpoint of dinograd but got another safetensors file");
+  }
   if (metadata.format_version !== FORMAT_VERSION) {
     refuse(
-      `has checkpoint version ${metadata.format_version?.slice(0, 40)}, expected ${FORMAT_VERSION}`,
+      `expected checkpoint version ${FORMAT_VERSION} but got ${
+        metadata.format_version?.slice(0, 40)
+      }`,
     );
   }
 
@@ -201,19 +205,19 @@ export async function loadCheckpoint(path: string | URL): Promise<Checkpoint> {
   const digest = hash.digest("hex");
   if (digest !== metadata.sha256) {
     refuse(
-      `is corrupted: its SHA-256 is ${digest}, expected ${shown(metadata.sha256, 80)}`,
+      `corrupted: expected SHA-256 ${shown(metadata.sha256, 80)} but got ${digest}`,
       Math.max(at, 8),
     );
   }
   if (!/^\d+$/.test(metadata.step!) || !Number.isSafeInteger(Number(metadata.step))) {
-    refuse(`expected a step in its metadata but found ${shown(metadata.step)}`);
+    refuse(`expected a step in its metadata but got ${shown(metadata.step)}`);
   }
-  if (metadata.state === undefined) refuse("has no state in its metadata");
+  if (metadata.state === undefined) refuse("expected a state in its metadata but got none");
   let state: unknown;
   try {
     state = parseJson(metadata.state!);
   } catch (error) {
-    refuse(`has a state that is not JSON: ${(error as Error).message}`);
+    refuse(`expected a state of JSON: ${(error as Error).message}`);
   }
   return { path: file.name, step: Number(metadata.step), state: state as Json, tensors };
 }
@@ -241,7 +245,7 @@ export async function loadNewestCheckpoint(
     }
   }
   if (refused) {
-    throw new FileFormatError(`none of the ${files.length} checkpoints here is whole`, {
+    throw new FileFormatError(`expected a whole checkpoint but got ${files.length} damaged`, {
       file: toPath(folder),
       cause: refused,
     });
@@ -260,10 +264,14 @@ function digestOffset(header: Uint8Array, digest: string = NO_DIGEST): number {
 function stringifyState(state: Json): string {
   const text = JSON.stringify(state, (key, value) => {
     if (typeof value === "number" && !Number.isFinite(value)) {
-      throw new TypeError(`Checkpoint state ${JSON.stringify(key)}: JSON cannot keep ${value}`);
+      throw new TypeError(
+        `saveCheckpoint: expected JSON as state ${JSON.stringify(key)} but got ${value}`,
+      );
     }
     return value;
   });
-  if (text === undefined) throw new TypeError("Checkpoint state: JSON cannot keep undefined");
+  if (text === undefined) {
+    throw new TypeError("saveCheckpoint: expected JSON as state but got undefined");
+  }
   return text;
 }

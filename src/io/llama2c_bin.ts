@@ -81,7 +81,11 @@ export class Llama2cFile implements Disposable {
   /** Reads one tensor; throws a `RangeError` where there is none of that name. */
   async read(name: string): Promise<Float32Array> {
     const tensor = this.tensors.get(name);
-    if (!tensor) throw new RangeError(`${this.name}: has no tensor ${JSON.stringify(name)}`);
+    if (!tensor) {
+      throw new RangeError(
+        `${this.name}: expected the name of a tensor but got ${JSON.stringify(name)}`,
+      );
+    }
     const data = new Float32Array(sizeOf(tensor.shape));
     await this.#source.readInto(new Uint8Array(data.buffer), tensor.offset);
     return data;
@@ -194,17 +198,25 @@ async function readHeader(
   };
   const bytes = new Uint8Array(Math.min(source.size, HEADER_BYTES[1]));
   if (bytes.length < HEADER_BYTES[0]) {
-    refuse(`is not a llama2.c model: expected a header of ${HEADER_BYTES[0]} bytes`, source.size);
+    refuse(
+      `expected a llama2.c header of ${HEADER_BYTES[0]} bytes but got ${bytes.length}`,
+      source.size,
+    );
   }
   await source.readInto(bytes, 0);
   const view = new DataView(bytes.buffer);
   const versioned = view.getUint32(0, true) === MAGIC;
   const version = versioned ? view.getInt32(4, true) : 0;
   if (version !== 0 && version !== 1) {
-    refuse(`has llama2.c version ${version}, expected 0 or 1`, 4);
+    refuse(`expected llama2.c version 0 or 1 but got ${version}`, 4);
   }
   if (versioned && (version === 0 || bytes.length < HEADER_BYTES[1])) {
-    refuse(`is not a llama2.c model: expected a header of ${HEADER_BYTES[1]} bytes`, 4);
+    refuse(
+      `expected a llama2.c header of version 1 and ${
+        HEADER_BYTES[1]
+      } bytes but got ${bytes.length} bytes of version ${version}`,
+      4,
+    );
   }
   const at = versioned ? 8 : 0;
   const field = (i: number) => view.getInt32(at + 4 * i, true);
@@ -215,13 +227,18 @@ async function readHeader(
   const config = { dim, hiddenDim, layers, heads, kvHeads, vocabSize, seqLen, sharedClassifier };
   const sizes = [dim, hiddenDim, layers, heads, kvHeads, vocabSize, seqLen];
   const wrong = sizes.findIndex((size) => size < 1);
-  if (wrong >= 0) refuse(`is not a llama2.c model: a size of ${sizes[wrong]}`, at + 4 * wrong);
+  if (wrong >= 0) {
+    refuse(`expected llama2.c sizes of 1 or more but got ${sizes[wrong]}`, at + 4 * wrong);
+  }
   if (dim % (2 * heads) !== 0 || heads % kvHeads !== 0) {
-    refuse(`has ${heads} heads, ${kvHeads} of keys, which do not divide ${dim}`, at + 12);
+    refuse(
+      `expected heads that divide ${dim} into even sizes but got ${heads}, ${kvHeads} of keys`,
+      at + 12,
+    );
   }
   const wanted = llama2cBytes(config, version as Llama2cVersion);
   if (wanted !== source.size) {
-    refuse(`claims sizes that need ${wanted} bytes but has ${source.size} bytes`, at);
+    refuse(`expected ${wanted} bytes for its sizes but got ${source.size}`, at);
   }
   return { version: version as Llama2cVersion, config };
 }

@@ -32,17 +32,22 @@ export async function readLlmcHeader(
       throw new FileFormatError(message, { file: source.name, offset });
     };
     if (source.size < HEADER_BYTES) {
-      refuse(`is not an llm.c shard: expected a header of ${HEADER_BYTES} bytes`, source.size);
+      refuse(
+        `expected an llm.c header of ${HEADER_BYTES} bytes but got ${source.size}`,
+        source.size,
+      );
     }
     const header = new Int32Array(256);
     await source.readInto(new Uint8Array(header.buffer), 0);
     const [magic, version, tokenCount = 0] = header;
-    if (magic === LLAMA3_MAGIC) refuse("holds Llama 3 tokens of 4 bytes, expected GPT-2 tokens", 0);
-    if (magic !== MAGIC) refuse(`is not an llm.c shard: magic ${magic}, expected ${MAGIC}`, 0);
-    if (version !== VERSION) refuse(`has llm.c version ${version}, expected ${VERSION}`, 4);
+    if (magic === LLAMA3_MAGIC) {
+      refuse("expected GPT-2 tokens of 2 bytes but got Llama 3 tokens of 4", 0);
+    }
+    if (magic !== MAGIC) refuse(`expected llm.c's magic number ${MAGIC} but got ${magic}`, 0);
+    if (version !== VERSION) refuse(`expected llm.c version ${VERSION} but got ${version}`, 4);
     const wanted = HEADER_BYTES + tokenCount * 2;
     if (tokenCount < 0 || wanted !== source.size) {
-      refuse(`claims ${tokenCount} tokens (${wanted} bytes) but has ${source.size} bytes`, 8);
+      refuse(`expected ${wanted} bytes for ${tokenCount} tokens but got ${source.size}`, 8);
     }
     return { tokenCount, dataOffset: HEADER_BYTES };
   } finally {

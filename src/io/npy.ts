@@ -108,9 +108,8 @@ export async function readNpy(from: string | URL | Uint8Array | ByteSource): Pro
  *
  * @throws {RangeError} where the shape does not hold as many elements as `data`
  */
-export function encodeNpy(data: NpyData, shape: readonly number[] = [data.length]): Uint8Array {
-  const header = encodeNpyHeader(npyDtype(data), shape);
-  checkCount(data, shape);
+export function encodeNpy(data: NpyData, shape?: readonly number[]): Uint8Array {
+  const header = headerFor(data, shape);
   const bytes = new Uint8Array(header.byteLength + data.byteLength);
   bytes.set(header);
   bytes.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), header.byteLength);
@@ -126,10 +125,9 @@ export function encodeNpy(data: NpyData, shape: readonly number[] = [data.length
 export async function writeNpy(
   path: string | URL,
   data: NpyData,
-  shape: readonly number[] = [data.length],
+  shape?: readonly number[],
 ): Promise<void> {
-  const header = encodeNpyHeader(npyDtype(data), shape);
-  checkCount(data, shape);
+  const header = headerFor(data, shape);
   await writeFileAtomically(toPath(path), async (file) => {
     await file.write(header);
     await file.write(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
@@ -155,15 +153,22 @@ async function parseHeader(source: ByteSource): Promise<NpyHeader> {
   const start = new Uint8Array(12);
   const startLength = Math.min(start.length, source.size);
   await source.readInto(start.subarray(0, startLength), 0);
-  if (MAGIC.some((byte, i) => start[i] !== byte)) refuse("is not a .npy file", 0);
+  if (MAGIC.some((byte, i) => start[i] !== byte)) {
+    refuse("expected a .npy file but got other bytes", 0);
+  }
   const major = start[6]!;
-  if (major < 1 || major > 3) refuse(`has .npy format version ${major}, expected 1, 2 or 3`, 6);
+  if (major < 1 || major > 3) refuse(`expected .npy format version 1, 2 or 3 but got ${major}`, 6);
   const prefix = major === 1 ? 10 : 12;
-  if (startLength < prefix) refuse("ends inside its .npy header", startLength);
+  if (startLength < prefix) {
+    refuse("expected a whole .npy header but got the file's end", startLength);
+  }
   const view = new DataView(start.buffer);
   const headerLength = major === 1 ? view.getUint16(8, true) : view.getUint32(8, true);
   if (headerLength > MAX_HEADER_BYTES || prefix + headerLength > source.size) {
-    refuse(`claims a header of ${headerLength} bytes in a file of ${source.size} bytes`, 8);
+    refuse(
+      `expected a header that fits a file of ${source.size} bytes but got one of ${headerLength}`,
+      8,
+    );
   }
   const bytes = new Uint8Array(headerLength);
   await source.readInto(bytes, prefix);
@@ -176,8 +181,8 @@ async function parseHeader(source: ByteSource): Promise<NpyHeader> {
   const wanted = count * bytesPerElement;
   if (dataOffset + wanted > source.size) {
     refuse(
-      `is cut short: shape (${shape.join(", ")}) of ${dtype} needs ${wanted} bytes of data, ` +
-        `the file has ${source.size - dataOffset}`,
+      `expected ${wanted} bytes of data for shape (${shape.join(", ")}) of ${dtype} but got ` +
+        `${source.size - dataOffset}`,
       source.size,
     );
   }
@@ -194,42 +199,50 @@ function parseDict(
   const shape = /'shape'\s*:\s*\(([\d\s,L]*)\)/.exec(text);
   if (!/^\s*\{.*\}\s*$/s.test(text) || !descr || !order || !shape) {
     return refuse(
-      `has a header without descr, fortran_order and shape: ${text.slice(0, 100).trim()}`,
+      `expected descr, fortran_order and shape in its header but got ${text.slice(0, 100).trim()}`,
     );
   }
   if (descr[2] === undefined) {
     return refuse(
-      `holds a structured type, expected plain numbers: ${descr[1]!.trim().slice(0, 100)}`,
+      `expected plain numbers but got a structured type: ${descr[1]!.trim().slice(0, 100)}`,
     );
   }
-  if (order[1] === "True") return refuse("is in Fortran order, expected C order");
+  if (order[1] === "True") return refuse("expected C order but got Fortran order");
   const [byteOrder, dtype] = [descr[2][0], descr[2].slice(1)];
-  if (byteOrder === "|" && dtype === "O") return refuse("holds Python objects, expected numbers");
+  if (byteOrder === "|" && dtype === "O") return refuse("expected numbers but got Python objects");
   if (!(Object.hasOwn(ARRAY_TYPES, dtype))) {
     return refuse(
-      `holds type '${descr[2].slice(0, 60)}', expected one of ${
-        Object.keys(ARRAY_TYPES).join(", ")
-      }`,
+      `expected one of ${Object.keys(ARRAY_TYPES).join(", ")} but got '${descr[2].slice(0, 60)}'`,
     );
   }
   const oneByte = dtype.endsWith("1");
-  if (byteOrder === ">" && !oneByte) return refuse("is big-endian, expected little-endian");
+  if (byteOrder === ">" && !oneByte) {
+    return refuse("expected little-endian but got big-endian numbers");
+  }
   if (!"<=|>".includes(byteOrder!)) {
-    return refuse(`has the unknown byte order in '${descr[2].slice(0, 60)}'`);
+    return refuse(`expected a byte order of <, = or | but got '${descr[2].slice(0, 60)}'`);
   }
   const lengths = shape[1]!.split(",").map((s) => s.trim().replace(/L$/, "")).filter((s) =>
     s !== ""
   );
   if (lengths.length > MAX_AXES) {
-    return refuse(`has ${lengths.length} axes, expected ${MAX_AXES} or fewer`);
+    return refuse(`expected ${MAX_AXES} axes or fewer but got ${lengths.length}`);
   }
   const numbers = lengths.map(Number);
   const shown = shape[1]!.slice(0, 200);
-  if (numbers.some((n) => !Number.isSafeInteger(n))) return refuse(`has shape (${shown})`);
+  if (numbers.some((n) => !Number.isSafeInteger(n))) {
+    return refuse(`expected a shape of integers but got (${shown})`);
+  }
   if (!Number.isSafeInteger(numbers.reduce((a, b) => a * b, 1))) {
-    return refuse(`has shape (${shown}), more elements than can be counted`);
+    return refuse(`expected a shape of at most 2^53 elements but got (${shown})`);
   }
   return { dtype: dtype as NpyDtype, shape: numbers };
+}
+
+function headerFor(data: NpyData, shape: readonly number[] = [data.length]): Uint8Array {
+  const header = encodeNpyHeader(npyDtype(data), shape);
+  checkCount(data, shape);
+  return header;
 }
 
 /** The header alone, padded so that the data starts at a multiple of 64 bytes, as NumPy pads it. */

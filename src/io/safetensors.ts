@@ -76,7 +76,11 @@ export class SafetensorsFile implements Disposable {
   /** What the header says of a tensor; throws a `RangeError` where there is none of that name. */
   info(name: string): TensorInfo {
     const info = this.tensors.get(name);
-    if (!info) throw new RangeError(`${this.name}: has no tensor ${JSON.stringify(name)}`);
+    if (!info) {
+      throw new RangeError(
+        `${this.name}: expected the name of a tensor but got ${JSON.stringify(name)}`,
+      );
+    }
     return info;
   }
 
@@ -97,7 +101,9 @@ export class SafetensorsFile implements Disposable {
   async readFloat32(name: string): Promise<Float32Array> {
     const { dtype } = this.info(name);
     if (dtype !== "F32" && dtype !== "F16" && dtype !== "BF16" && dtype !== "F64") {
-      throw new TypeError(`${this.name}: tensor ${JSON.stringify(name)} is ${dtype}, not a float`);
+      throw new TypeError(
+        `${this.name}: expected a float in tensor ${JSON.stringify(name)} but got ${dtype}`,
+      );
     }
     const data = await this.read(name);
     if (data instanceof Float32Array) return data;
@@ -151,7 +157,7 @@ export function float32ToBfloat16(values: Float32Array): Uint16Array {
 export async function writeSafetensors(
   path: string | URL,
   tensors: Iterable<TensorEntry>,
-  metadata: Record<string, string> = {},
+  metadata?: Record<string, string>,
   options?: AtomicWriteOptions,
 ): Promise<void> {
   const entries = [...tensors];
@@ -165,7 +171,7 @@ export async function writeSafetensors(
 /** The bytes of a safetensors file; for files that fit into memory twice. */
 export async function encodeSafetensors(
   tensors: Iterable<TensorEntry>,
-  metadata: Record<string, string> = {},
+  metadata?: Record<string, string>,
 ): Promise<Uint8Array> {
   const entries = [...tensors];
   const { header, dataBytes } = encodeSafetensorsHeader(entries, metadata);
@@ -193,7 +199,7 @@ export async function writeTensors(
     const type = ARRAY_TYPES[dtype];
     if (!(data instanceof type) && !(dtype === "F16" && data instanceof Uint16Array)) {
       throw new TypeError(
-        `Tensor ${JSON.stringify(name)}: ${dtype} wants a ${type.name}, found ${
+        `safetensors: expected a ${type.name} for ${JSON.stringify(name)} of ${dtype} but got ${
           Object.prototype.toString.call(data)
         }`,
       );
@@ -201,8 +207,10 @@ export async function writeTensors(
     const wanted = byteLengthOf(name, dtype, shape);
     if (data.byteLength !== wanted) {
       throw new RangeError(
-        `Tensor ${JSON.stringify(name)}: ${dtype} of shape [${shape}] has ${wanted} bytes, ` +
-          `found ${data.byteLength}`,
+        `safetensors: expected ${wanted} bytes for ${
+          JSON.stringify(name)
+        }, ${dtype} of shape [${shape}], but ` +
+          `got ${data.byteLength}`,
       );
     }
     await file.write(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));

@@ -88,7 +88,7 @@ const METADATA = "__metadata__";
 /** The opening of a safetensors file, and how many bytes of tensors will follow it. */
 export function encodeSafetensorsHeader(
   tensors: readonly TensorEntry[],
-  metadata: Record<string, string>,
+  metadata: Record<string, string> = {},
 ): { header: Uint8Array; dataBytes: number } {
   // A Map and not an object: an object would move names that look like numbers to the front.
   const parts: string[] = [];
@@ -98,7 +98,9 @@ export function encodeSafetensorsHeader(
   for (const { name, dtype, shape } of tensors) {
     if (name === METADATA || names.has(name)) {
       throw new RangeError(
-        `Tensor name ${JSON.stringify(name)} ${name === METADATA ? "is reserved" : "comes twice"}`,
+        `safetensors: expected tensors of different names, none "${METADATA}", but got ${
+          JSON.stringify(name)
+        }`,
       );
     }
     names.add(name);
@@ -123,10 +125,16 @@ export function byteLengthOf(
   shape: readonly number[],
 ): number {
   const type = ARRAY_TYPES[dtype];
-  if (type === undefined) throw new TypeError(`Tensor ${JSON.stringify(name)}: no type ${dtype}`);
+  if (type === undefined) {
+    throw new TypeError(
+      `safetensors: expected a known type for ${JSON.stringify(name)} but got ${dtype}`,
+    );
+  }
   const count = shape.reduce((a, b) => a * b, 1);
   if (!Number.isSafeInteger(count) || shape.some((n) => !Number.isSafeInteger(n) || n < 0)) {
-    throw new RangeError(`Tensor ${JSON.stringify(name)}: [${shape}] is not a shape`);
+    throw new RangeError(
+      `safetensors: expected integers as the shape of ${JSON.stringify(name)} but got [${shape}]`,
+    );
   }
   return count * type.BYTES_PER_ELEMENT;
 }
@@ -151,14 +159,16 @@ export async function readSafetensorsHeader(source: ByteSource): Promise<Safeten
   const refuse = (message: string, offset: number): never => {
     throw new FileFormatError(message, { file: source.name, offset });
   };
-  if (source.size < 8) refuse("is not a safetensors file: shorter than 8 bytes", source.size);
+  if (source.size < 8) {
+    refuse(`expected a safetensors file of 8 bytes or more but got ${source.size}`, source.size);
+  }
   const lengthBytes = new Uint8Array(8);
   await source.readInto(lengthBytes, 0);
   const length = Number(new DataView(lengthBytes.buffer).getBigUint64(0, true));
   if (length > source.size - 8 || length > MAX_HEADER_BYTES) {
     refuse(
-      `is cut short or not a safetensors file: claims a header of ${length} bytes in a file of ` +
-        `${source.size} bytes`,
+      `cut short or not a safetensors file: expected a header of ${length} bytes but got a file of ` +
+        `${source.size}`,
       0,
     );
   }
@@ -174,7 +184,7 @@ export async function readSafetensorsHeader(source: ByteSource): Promise<Safeten
       Object.assign(metadata, readMetadata(value, (message) => refuse(message, 8)));
     } else {
       const info = readInfo(value, dataOffset);
-      if (typeof info === "string") refuse(`tensor ${shown(name)} ${info}`, 8);
+      if (typeof info === "string") refuse(`tensor ${shown(name)}: ${info}`, 8);
       else found.push([name, info]);
     }
   }
@@ -184,15 +194,24 @@ export async function readSafetensorsHeader(source: ByteSource): Promise<Safeten
   let end = dataOffset;
   for (const [name, { offset, byteLength }] of found) {
     if (offset !== end) {
-      const what = offset < end ? "overlaps the one before it" : "leaves a gap before it";
-      refuse(`tensor ${shown(name)} ${what}`, offset);
+      refuse(
+        `tensor ${
+          shown(name)
+        }: expected it to begin at byte ${end}, after the one before, but got ${offset}`,
+        offset,
+      );
     }
     end += byteLength;
   }
   if (end > source.size) {
-    refuse(`is cut short: its tensors need ${end} bytes, the file has ${source.size}`, source.size);
+    refuse(`cut short: expected ${end} bytes but got ${source.size}`, source.size);
   }
-  if (end < source.size) refuse(`has ${source.size - end} bytes after its last tensor`, end);
+  if (end < source.size) {
+    refuse(
+      `expected the end of the file but got ${source.size - end} bytes after the last tensor`,
+      end,
+    );
+  }
   return { tensors: new Map(found), metadata, dataOffset };
 }
 
@@ -201,10 +220,10 @@ function parseJson(bytes: Uint8Array, refuse: (message: string) => never): objec
   try {
     json = parseJsonText(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
   } catch (error) {
-    refuse(`has a header that is not JSON: ${(error as Error).message}`);
+    refuse(`expected a header of JSON: ${(error as Error).message}`);
   }
   if (typeof json !== "object" || json === null || Array.isArray(json)) {
-    refuse("has a header that is not a JSON object");
+    refuse(`expected a header that is a JSON object but got ${shown(json)}`);
   }
   return json as object;
 }
@@ -215,31 +234,31 @@ function readMetadata(
 ): Record<string, string> {
   const isText = typeof value === "object" && value !== null && !Array.isArray(value) &&
     Object.values(value).every((text) => typeof text === "string");
-  if (!isText) refuse(`has a ${METADATA} that is not an object of strings`);
+  if (!isText) refuse(`expected an object of strings as ${METADATA} but got ${shown(value)}`);
   return value as Record<string, string>;
 }
 
 /** The entry of one tensor, or what is wrong with it. */
 function readInfo(value: unknown, dataOffset: number): TensorInfo | string {
-  if (typeof value !== "object" || value === null) return "is not described by an object";
+  if (typeof value !== "object" || value === null) {
+    return `expected an object but got ${shown(value)}`;
+  }
   const { dtype, shape, data_offsets: offsets } = value as Record<string, unknown>;
   if (typeof dtype !== "string" || !Object.hasOwn(ARRAY_TYPES, dtype)) {
-    return `has the unknown type ${shown(dtype)}`;
+    return `expected a known type but got ${shown(dtype)}`;
   }
   const isLength = (n: unknown) => typeof n === "number" && Number.isSafeInteger(n) && n >= 0;
   if (!Array.isArray(shape) || !shape.every(isLength)) {
-    return `has the impossible shape ${shown(shape)}`;
+    return `expected a shape of integers but got ${shown(shape)}`;
   }
   if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isLength)) {
-    return `has the impossible data_offsets ${shown(offsets)}`;
+    return `expected two integers as data_offsets but got ${shown(offsets)}`;
   }
   const count = (shape as number[]).reduce((a, b) => a * b, 1);
   const [begin, end] = offsets as [number, number];
   const wanted = count * ARRAY_TYPES[dtype as SafetensorsDtype].BYTES_PER_ELEMENT;
   if (end - begin !== wanted) {
-    return `of type ${dtype} and shape ${shown(shape)} needs ${wanted} bytes but spans ${
-      end - begin
-    }`;
+    return `expected ${wanted} bytes for ${dtype} of shape ${shown(shape)} but got ${end - begin}`;
   }
   return {
     dtype: dtype as SafetensorsDtype,

@@ -269,9 +269,9 @@ function withDefaults(config: LLaMAConfig): Config {
  */
 export function gatedIntermediateSize(
   config: Pick<LLaMAConfig, "hiddenSize" | "numAttentionHeads" | "numKeyValueHeads">,
-  h: number = 4 * config.hiddenSize,
+  h?: number,
 ): number {
   const { hiddenSize: E, numAttentionHeads: H, numKeyValueHeads = H } = config;
   const K = numKeyValueHeads * E / H;
-  return Math.round(2 * (h + E - K) / 3);
+  return Math.round(2 * ((h ?? 4 * E) + E - K) / 3);
 }

@@ -277,10 +277,11 @@ export class Translator implements Disposable {
   }
 
   /** An empty cache for a translation of each sentence. Throws a `RangeError` for another number of them. */
-  createCache(batch: number = this.batch): KeyValueCache {
-    if (batch !== this.batch) {
+  createCache(rows?: number): KeyValueCache {
+    const { batch } = this;
+    if (rows !== undefined && rows !== batch) {
       throw new RangeError(
-        `Translator: expected a cache of ${this.batch} rows, one a source sentence, but got ${batch}; ` +
+        `Translator: expected a cache of ${batch} rows, one a source sentence, but got ${rows}; ` +
           `KeyValueCache.select() makes more`,
       );
     }
@@ -304,8 +305,8 @@ export class Translator implements Disposable {
    * Scores of the token after the last one, (B, V), for ids (B, T) that begin with <SOS>. With a cache the ids go on
    * from those it has read, and are added to it; `lengths` tells how many ids of each row count. No gradient flows.
    */
-  nextLogits(ids: Tensor, options: Pick<ForwardOptions, "cache" | "lengths"> = {}): Tensor {
-    const { cache, lengths } = options;
+  nextLogits(ids: Tensor, options?: Pick<ForwardOptions, "cache" | "lengths">): Tensor {
+    const { cache, lengths } = options ?? {};
     return noGrad(() =>
       scoped(() => {
         const source = cache ? this.#sourceOf(cache) : this.#source;
@@ -333,7 +334,9 @@ export class Translator implements Disposable {
         cache.held(`source.${name}`)
       );
       if (!keys || !values) {
-        throw new TypeError("Translator: the cache was not made by a translator");
+        throw new TypeError(
+          "Translator: expected a cache of Translator.createCache but got another",
+        );
       }
       return { keys, values, keyValid };
     });

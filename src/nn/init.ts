@@ -57,43 +57,50 @@ export const zeros: Initializer = constant(0);
 export const ones: Initializer = constant(1);
 
 /** From a normal distribution. */
-export function normal(std = 1, mean = 0): Initializer {
-  return (shape, { random, ...options }) =>
-    random ? randn(shape, { ...options, random, std, mean }) : zeros(shape, { random, ...options });
+export function normal(std?: number, mean?: number): Initializer {
+  const distribution = { std: std ?? 1, mean: mean ?? 0 };
+  return (shape, options) =>
+    options.random
+      ? randn(shape, { ...options, ...distribution, random: options.random })
+      : zeros(shape, options);
 }
 
 /** Evenly from [low, high). */
-export function uniform(low = 0, high = 1): Initializer {
-  return (shape, { random, ...options }) =>
-    random ? rand(shape, { ...options, random, low, high }) : zeros(shape, { random, ...options });
+export function uniform(low?: number, high?: number): Initializer {
+  const range = { low: low ?? 0, high: high ?? 1 };
+  return (shape, options) =>
+    options.random
+      ? rand(shape, { ...options, ...range, random: options.random })
+      : zeros(shape, options);
 }
 
 /**
  * Keeps the variance of activations through layers with a leaky ReLU of negative slope `a`, 0 being a ReLU: uniform in
  * +-sqrt(6 / ((1 + a^2) inputs)) (He et al. 2015, https://arxiv.org/abs/1502.01852).
  */
-export function kaimingUniform(a = 0): Initializer {
-  return symmetric(([, inputs]) => Math.sqrt(6 / ((1 + a * a) * inputs)));
+export function kaimingUniform(a?: number): Initializer {
+  return symmetric(([, inputs]) => Math.sqrt(6 / ((1 + (a ?? 0) ** 2) * inputs)));
 }
 
 /** As {@linkcode kaimingUniform}, from a normal distribution of the same variance. */
-export function kaimingNormal(a = 0): Initializer {
-  return (shape, options) => normal(Math.sqrt(2 / ((1 + a * a) * fans(shape)[1])))(shape, options);
+export function kaimingNormal(a?: number): Initializer {
+  return (shape, options) =>
+    normal(Math.sqrt(2 / ((1 + (a ?? 0) ** 2) * fans(shape)[1])))(shape, options);
 }
 
 /**
  * Keeps the variance of activations and of gradients: uniform in +-gain sqrt(6 / (inputs + outputs)) (Glorot and Bengio
  * 2010).
  */
-export function xavierUniform(gain = 1): Initializer {
-  return symmetric(([outputs, inputs]) => gain * Math.sqrt(6 / (inputs + outputs)));
+export function xavierUniform(gain?: number): Initializer {
+  return symmetric(([outputs, inputs]) => (gain ?? 1) * Math.sqrt(6 / (inputs + outputs)));
 }
 
 /** As {@linkcode xavierUniform}, from a normal distribution of the same variance. */
-export function xavierNormal(gain = 1): Initializer {
+export function xavierNormal(gain?: number): Initializer {
   return (shape, options) => {
     const [outputs, inputs] = fans(shape);
-    return normal(gain * Math.sqrt(2 / (inputs + outputs)))(shape, options);
+    return normal((gain ?? 1) * Math.sqrt(2 / (inputs + outputs)))(shape, options);
   };
 }
 

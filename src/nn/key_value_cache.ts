@@ -237,7 +237,9 @@ export class KeyValueCache implements Disposable {
         `KeyValueCache: expected a length from 0 to ${this.#length} but got ${length}`,
       );
     }
-    if (this.#next) throw new Error("KeyValueCache: rows of unequal length cannot be truncated");
+    if (this.#next) {
+      throw new Error("KeyValueCache.truncate: expected rows of equal length but got unequal ones");
+    }
     this.#length = length;
   }
 

@@ -108,9 +108,9 @@ export class LoRA extends Module {
   #isMerged = false;
 
   /** Puts the adapter into the model. See {@linkcode applyLoRA}. */
-  constructor(base: Module, options: LoRAOptions = {}) {
+  constructor(base: Module, options?: LoRAOptions) {
     super();
-    const { r = 8, loraAlpha = 2 * r, loraDropout = 0, useRslora = false } = options;
+    const { r = 8, loraAlpha = 2 * r, loraDropout = 0, useRslora = false } = options ?? {};
     if (!(Number.isSafeInteger(r) && r > 0)) {
       throw new RangeError(`applyLoRA: expected an integer r above 0 but got ${r}`);
     }
@@ -119,14 +119,14 @@ export class LoRA extends Module {
         `applyLoRA: expected a loraDropout from 0 to below 1 but got ${loraDropout}`,
       );
     }
-    const layers = targetsOf(base, options.targetModules ?? "all-linear");
-    const targetModules = Array.isArray(options.targetModules)
+    const layers = targetsOf(base, options?.targetModules ?? "all-linear");
+    const targetModules = Array.isArray(options?.targetModules)
       ? options.targetModules as readonly string[]
       : [...new Set([...layers.keys()].map((path) => path.split(".").at(-1)!))];
     this.config = { r, loraAlpha, targetModules, loraDropout, useRslora };
     this.#base = base;
     this.#layers = new Map(
-      [...layers].map(([path, layer]) => [path, new LoRALayer(layer, this, options)]),
+      [...layers].map(([path, layer]) => [path, new LoRALayer(layer, this, options ?? {})]),
     );
     Object.assign(this, Object.fromEntries(this.#layers)); // fields, by which a module finds its parameters
   }

@@ -89,7 +89,7 @@ export abstract class Module implements Disposable {
    */
   async loadStateDict(values: StateDict): Promise<void> {
     const own = this.parameters();
-    checkStateDict(own, values, "loadStateDict: the state");
+    checkStateDict(own, values, "loadStateDict");
     for (const [name, tensor] of own) assignFloats(tensor, await values.get(name)!.data());
   }
 

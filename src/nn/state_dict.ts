@@ -39,13 +39,17 @@ export function checkStateDict(
   const problems: string[] = [];
   for (const [name, { shape }] of expected) {
     const found = given.get(name);
-    if (!found) problems.push(`"${name}" ${formatShape(shape)} is missing`);
+    if (!found) problems.push(`expected "${name}" of shape ${formatShape(shape)} but got none`);
     else if (!sameShape(found.shape, shape)) {
-      problems.push(`"${name}" is ${formatShape(found.shape)}, expected ${formatShape(shape)}`);
+      problems.push(
+        `expected "${name}" of shape ${formatShape(shape)} but got ${formatShape(found.shape)}`,
+      );
     }
   }
-  for (const name of given.keys()) if (!expected.has(name)) problems.push(`"${name}" is not known`);
+  for (const name of given.keys()) if (!expected.has(name)) problems.push(`unknown name "${name}"`);
   if (!problems.length) return;
   const more = problems.length > 6 ? `; and ${problems.length - 6} more` : "";
-  throw new TypeError(`${what} does not fit the model: ${problems.slice(0, 6).join("; ")}${more}`);
+  throw new TypeError(
+    `${what}: the tensors do not fit the model: ${problems.slice(0, 6).join("; ")}${more}`,
+  );
 }

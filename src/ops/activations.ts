@@ -77,9 +77,9 @@ export interface LeakyReluOptions {
  * assert.deepEqual(await y.toArray(), [-1, 0, 3]);
  * ```
  */
-export function leakyRelu(x: Tensor, { negativeSlope = 0.01 }: LeakyReluOptions = {}): Tensor {
+export function leakyRelu(x: Tensor, options?: LeakyReluOptions): Tensor {
   checkFloat("leakyRelu", x);
-  return applyUnary("leakyRelu", x, "input", { slope: negativeSlope });
+  return applyUnary("leakyRelu", x, "input", { slope: options?.negativeSlope ?? 0.01 });
 }
 
 /** Options of {@linkcode gelu}. */
@@ -92,7 +92,8 @@ export interface GeluOptions {
  * x times the probability that a standard normal number is below x (Hendrycks and Gimpel 2016,
  * arXiv:1606.08415).
  */
-export function gelu(x: Tensor, { approximate = "none" }: GeluOptions = {}): Tensor {
+export function gelu(x: Tensor, options?: GeluOptions): Tensor {
+  const { approximate = "none" } = options ?? {};
   checkFloat("gelu", x);
   if (approximate !== "none" && approximate !== "tanh") {
     throw new TypeError(`gelu: expected approximate "none" or "tanh" but got "${approximate}"`);

@@ -59,9 +59,9 @@ export function attention(
   q: Tensor,
   k: Tensor,
   v: Tensor,
-  options: AttentionOptions = {},
+  options?: AttentionOptions,
 ): Tensor {
-  const { causal = false, ...rest } = options;
+  const { causal = false, ...rest } = options ?? {};
   return attend("attention", q, k, v, { ...rest, step: causal ? 1 : 0 });
 }
 
@@ -244,10 +244,10 @@ function checkBlockSize(op: string, blockSize: number): void {
  * where there is one; zeros where a query may see no key. All of them are stored: for pictures and for gradients
  * through the weights. Throws a `TypeError` when the shapes do not fit.
  */
-export function attentionWeights(q: Tensor, k: Tensor, options: AttentionOptions = {}): Tensor {
+export function attentionWeights(q: Tensor, k: Tensor, options?: AttentionOptions): Tensor {
   return scoped(() => {
-    const sight = options.causal ? (position: number, key: number) => key <= position : null;
-    return storedWeights("attentionWeights", q, k, options, [sight])[0];
+    const sight = options?.causal ? (position: number, key: number) => key <= position : null;
+    return storedWeights("attentionWeights", q, k, options ?? {}, [sight])[0];
   })!;
 }
 
@@ -279,7 +279,9 @@ function attend(
   if (keyValid) checkKeyValid(op, keyValid, queries.batch, keyLength, keys.time);
   if (positions) checkPositions(op, positions, queries.batch, step > 0);
   if (positions && needsGrad([q, k, v])) {
-    throw new Error(`${op}: no gradient flows where rows have their own positions; use noGrad`);
+    throw new Error(
+      `${op}: expected noGrad where rows have their own positions but got tensors that require a gradient`,
+    );
   }
   // Of several keys only the last is one.
   const every = Math.max(1, step);
@@ -365,7 +367,9 @@ function checkPositions(
   if (positions.dtype !== "i32" || !sameShape(positions.shape, [batch])) {
     throw new TypeError(`${op}: expected positions [${batch}] of i32 but got ${positions}`);
   }
-  if (!ordered) throw new TypeError(`${op}: positions go with causal attention only`);
+  if (!ordered) {
+    throw new TypeError(`${op}: expected causal attention with positions but got causal: false`);
+  }
 }
 
 interface Sizes {
@@ -440,7 +444,8 @@ function storedWeights(
   const [keyBatch, kvHeads, capacity, keySize] = all.shape as [number, number, number, number];
   if (heads % kvHeads !== 0 || keyBatch !== batch || keySize !== size) {
     throw new TypeError(
-      `${op}: q ${formatShape(q.shape)} and k ${formatShape(k.shape)} do not fit`,
+      `${op}: expected q and k of one batch and head size but got ${formatShape(q.shape)} and ` +
+        formatShape(k.shape),
     );
   }
   const length = checkKeyLength(op, options.keyLength, capacity);

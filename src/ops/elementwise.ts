@@ -201,7 +201,9 @@ function applyStep(name: "sign" | "floor" | "ceil" | "round", x: Tensor): Tensor
   const y = launchFlat(unaryKernels[name], [x]);
   if (!isFloat(x.dtype)) return y;
   return record(name, [x], y, [], () => {
-    throw new Error(`${name}: the operation has no gradient; stop it with detach() or noGrad()`);
+    throw new Error(
+      `${name}: expected an operand without a gradient but got one that requires it; use detach() or noGrad()`,
+    );
   });
 }
 
@@ -410,13 +412,13 @@ export function maskedFill(x: Tensor, mask: Tensor, value: number): Tensor {
  * assert.deepEqual(await mask.toArray(), [[1, 0, 0], [1, 1, 0], [1, 1, 1]]);
  * ```
  */
-export function tril(x: Tensor, diagonal = 0): Tensor {
-  return triangle("tril", x, diagonal, lessEqual);
+export function tril(x: Tensor, diagonal?: number): Tensor {
+  return triangle("tril", x, diagonal ?? 0, lessEqual);
 }
 
 /** The upper triangle: element (i, j) stays where `j >= i + diagonal`. Otherwise as {@linkcode tril}. */
-export function triu(x: Tensor, diagonal = 0): Tensor {
-  return triangle("triu", x, diagonal, greaterEqual);
+export function triu(x: Tensor, diagonal?: number): Tensor {
+  return triangle("triu", x, diagonal ?? 0, greaterEqual);
 }
 
 function triangle(

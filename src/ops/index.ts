@@ -207,8 +207,9 @@ export function topK(x: Tensor, k: number): TopK {
 export function oneHot(
   ids: Tensor,
   classes: number,
-  { dtype = "i32" }: { readonly dtype?: DType } = {},
+  options?: { readonly dtype?: DType },
 ): Tensor {
+  const { dtype = "i32" } = options ?? {};
   checkIds("oneHot", ids);
   if (!Number.isInteger(classes) || classes < 1) {
     throw new RangeError(`oneHot: expected 1 class or more but got ${classes}`);

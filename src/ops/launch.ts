@@ -163,7 +163,7 @@ export function sumTo(x: Tensor, shape: Shape): Tensor {
     axis < extra || (shape[axis - extra] === 1 && x.shape[axis] !== 1)
   );
   if (axes.length === 0) return x;
-  return scoped(() => reduce("sum", x, axes, {}, 1).alias(shape));
+  return scoped(() => reduce("sum", x, axes, undefined, 1).alias(shape));
 }
 
 /** The shape with the reduced axes of length 1. */
@@ -176,7 +176,7 @@ export function reduce(
   name: keyof typeof reduceKernels,
   x: Tensor,
   axes: readonly number[],
-  { keepdim = false }: { readonly keepdim?: boolean },
+  { keepdim = false }: { readonly keepdim?: boolean } = {},
   scale: number,
 ): Tensor {
   const kept = keptShape(x.shape, axes);

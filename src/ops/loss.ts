@@ -68,7 +68,7 @@ import { mean as meanOf, sum } from "./reduce.ts";
 export function crossEntropy(
   logits: Tensor,
   targets: Tensor,
-  options: CrossEntropyOptions = {},
+  options?: CrossEntropyOptions,
 ): Tensor {
   const device = sameDevice("crossEntropy", logits, targets);
   checkFloat("crossEntropy", logits);
@@ -144,10 +144,10 @@ export function linearCrossEntropy(
   hidden: Tensor,
   weight: Tensor,
   targets: Tensor,
-  options: LinearCrossEntropyOptions = {},
+  options?: LinearCrossEntropyOptions,
 ): Tensor {
   const op = "linearCrossEntropy";
-  const { bias, softcap: cap } = options;
+  const { bias, softcap: cap } = options ?? {};
   const device = sameDevice(op, hidden, weight, targets, bias);
   checkFloat(op, hidden, weight);
   sameDType(op, hidden, weight, bias);
@@ -171,7 +171,7 @@ export function linearCrossEntropy(
   const params = crossEntropyParams(op, rows, classes, options);
   // With a cap three chunks are held: logits, capped ones, and the gradient.
   const held = cap === undefined ? 1 : 3;
-  const chunk = chunkRows(device, rows, held * classes, options.chunkRows);
+  const chunk = chunkRows(device, rows, held * classes, options?.chunkRows);
   // A cap would lift what padded logits are biased with.
   const pads = device.kind === "webgpu" && classes % 4 > 0 && weight.bytes % 4 === 0 &&
     params.smoothing === 0 && cap === undefined;
@@ -355,7 +355,7 @@ export function crossEntropyParams(
   op: string,
   rows: number,
   classes: number,
-  options: CrossEntropyOptions,
+  options: CrossEntropyOptions = {},
 ): CrossEntropyParams {
   const { ignoreIndex = -100, labelSmoothing = 0 } = options;
   if (classes === 0) throw new RangeError(`${op}: expected at least one class but got none`);
@@ -390,7 +390,7 @@ export interface LossOptions {
  * assert.equal(await loss.item(), 2);
  * ```
  */
-export function mseLoss(x: Tensor, target: Tensor, options: LossOptions = {}): Tensor {
+export function mseLoss(x: Tensor, target: Tensor, options?: LossOptions): Tensor {
   checkElements("mseLoss", x, target);
   return scoped(() => joinLosses("mseLoss", square(sub(x, target)), options));
 }
@@ -413,7 +413,7 @@ export function mseLoss(x: Tensor, target: Tensor, options: LossOptions = {}): T
  * assert.ok(Math.abs(await loss.item() - Math.log(2)) < 1e-6);
  * ```
  */
-export function binaryCrossEntropy(p: Tensor, target: Tensor, options: LossOptions = {}): Tensor {
+export function binaryCrossEntropy(p: Tensor, target: Tensor, options?: LossOptions): Tensor {
   const op = "binaryCrossEntropy";
   checkElements(op, p, target);
   if (p.dtype === "f16") {
@@ -464,11 +464,11 @@ export interface BinaryCrossEntropyWithLogitsOptions extends LossOptions {
 export function binaryCrossEntropyWithLogits(
   logits: Tensor,
   target: Tensor,
-  options: BinaryCrossEntropyWithLogitsOptions = {},
+  options?: BinaryCrossEntropyWithLogitsOptions,
 ): Tensor {
   const op = "binaryCrossEntropyWithLogits";
   checkElements(op, logits, target);
-  const { posWeight = 1 } = options;
+  const { posWeight = 1 } = options ?? {};
   return scoped(() => {
     const yes = mul(target, softplus(neg(logits)));
     const no = mul(sub(1, target), softplus(logits));
@@ -487,7 +487,7 @@ function checkElements(op: string, x: Tensor, target: Tensor): void {
   }
 }
 
-function joinLosses(op: string, losses: Tensor, { reduction = "mean" }: LossOptions): Tensor {
+function joinLosses(op: string, losses: Tensor, { reduction = "mean" }: LossOptions = {}): Tensor {
   if (reduction === "none") return losses;
   if (reduction === "sum") return sum(losses);
   if (reduction === "mean") return meanOf(losses);

@@ -54,8 +54,8 @@ export interface MatmulOptions {
  * assert.deepEqual(await y.toArray(), [[5, 11], [11, 25]]);
  * ```
  */
-export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tensor {
-  const { transposeA = false, transposeB = false } = options;
+export function matmul(a: Tensor, b: Tensor, options?: MatmulOptions): Tensor {
+  const { transposeA = false, transposeB = false } = options ?? {};
   sameDevice("matmul", a, b);
   checkFloat("matmul", a, b);
   sameDType("matmul", a, b);
@@ -139,8 +139,9 @@ export function linear(
   x: Tensor,
   weight: Tensor,
   bias?: Tensor,
-  { residual }: LinearCall = {},
+  options?: LinearCall,
 ): Tensor {
+  const { residual } = options ?? {};
   const device = sameDevice("linear", x, weight, bias, residual);
   checkFloat("linear", x, weight);
   sameDType("linear", x, weight, residual);
@@ -356,8 +357,8 @@ function cut(operands: Operands, params: MatmulParams): void {
   const length = params[axis];
   if (length === 1) {
     throw new DeviceError(
-      `matmul: one row of ${tooLong} in ${m} x ${k} x ${n} is longer than the ${device.maxBindingBytes} ` +
-        `bytes that ${device.description} can bind`,
+      `matmul: expected rows of at most ${device.maxBindingBytes} bytes, which ${device.description} can ` +
+        `bind, but got longer ones of ${tooLong} in ${m} x ${k} x ${n}`,
     );
   }
   // Halves of whole steps, so that the bias of a later part still begins where it can be bound.

@@ -37,7 +37,7 @@ export function layerNorm(
   x: Tensor,
   weight?: Tensor,
   bias?: Tensor,
-  options: NormOptions = {},
+  options?: NormOptions,
 ): Tensor {
   const device = sameDevice("layerNorm", x, weight, bias);
   const { rows, columns, eps } = normParams("layerNorm", x, { weight, bias }, options);
@@ -82,7 +82,7 @@ export function layerNorm(
  * assert.deepEqual(await y.toArray(), [[1, -1], [-1, 1]]);
  * ```
  */
-export function rmsNorm(x: Tensor, weight?: Tensor, options: NormOptions = {}): Tensor {
+export function rmsNorm(x: Tensor, weight?: Tensor, options?: NormOptions): Tensor {
   const device = sameDevice("rmsNorm", x, weight);
   const { rows, columns, eps } = normParams("rmsNorm", x, { weight }, options);
   const inputs = weight ? [x, weight] : [x];
@@ -116,7 +116,7 @@ function normParams(
   op: string,
   x: Tensor,
   parameters: Readonly<Record<string, Tensor | undefined>>,
-  options: NormOptions,
+  options: NormOptions = {},
 ): { rows: number; columns: number; eps: number } {
   checkFloat(op, x);
   if (x.shape.length === 0) {

@@ -27,8 +27,8 @@ export interface RandOptions extends CreateOptions {
 }
 
 /** Numbers drawn uniformly from [low, high), `f32` or `f16`. */
-export function rand(shape: Shape, options: RandOptions = {}): Tensor {
-  const { low = 0, high = 1 } = options;
+export function rand(shape: Shape, options?: RandOptions): Tensor {
+  const { low = 0, high = 1 } = options ?? {};
   return draw("rand", randomUniform, shape, low, high - low, options);
 }
 
@@ -43,8 +43,8 @@ export interface RandnOptions extends CreateOptions {
 }
 
 /** Numbers drawn from a normal distribution, `f32` or `f16`; the same on both devices to 1e-6 of `std`. */
-export function randn(shape: Shape, options: RandnOptions = {}): Tensor {
-  return draw("randn", randomNormal, shape, options.mean ?? 0, options.std ?? 1, options);
+export function randn(shape: Shape, options?: RandnOptions): Tensor {
+  return draw("randn", randomNormal, shape, options?.mean ?? 0, options?.std ?? 1, options);
 }
 
 /** Options of {@linkcode randint}. */
@@ -61,7 +61,7 @@ export function randint(
   low: number,
   high: number,
   shape: Shape,
-  options: RandintOptions = {},
+  options?: RandintOptions,
 ): Tensor {
   const range = high - low;
   // More would ask for more bits than the uniform numbers have.
@@ -70,7 +70,7 @@ export function randint(
       `randint: expected integers with 1 to 2^24 between them but got ${low} and ${high}`,
     );
   }
-  const { dtype = "i32" } = options;
+  const { dtype = "i32" } = options ?? {};
   if (isFloat(dtype)) throw new TypeError(`randint: expected i32 or u32 but got ${dtype}`);
   return noGrad(() =>
     scoped(() => {
@@ -86,7 +86,7 @@ function draw(
   shape: Shape,
   shift: number,
   scale: number,
-  options: RandOptions,
+  options: RandOptions = {},
 ): Tensor {
   const { device = defaultDevice(), dtype = "f32", random = defaultRandom() } = options;
   if (!isFloat(dtype)) throw new TypeError(`${op}: expected f32 or f16 but got ${dtype}`);
@@ -106,10 +106,10 @@ export interface DropoutOptions {
  * the gradient draws the same numbers again. Throws a `RangeError` unless p is in [0, 1). (Srivastava et al.
  * 2014.)
  */
-export function dropout(x: Tensor, p: number, options: DropoutOptions = {}): Tensor {
+export function dropout(x: Tensor, p: number, options?: DropoutOptions): Tensor {
   checkFloat("dropout", x);
   if (!(p >= 0 && p < 1)) throw new RangeError(`dropout: expected p in [0, 1) but got ${p}`);
-  const { random = defaultRandom() } = options;
+  const { random = defaultRandom() } = options ?? {};
   const params = { count: x.size, ...random.draw(x.size), first: 0, p };
   const drop = (from: Tensor): Tensor => {
     const y = Tensor.empty(from.device, from.shape, from.dtype);

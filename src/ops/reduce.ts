@@ -35,7 +35,7 @@ export interface ReduceOptions {
  * assert.deepEqual(await rows.toArray(), [6, 15]);
  * ```
  */
-export function sum(x: Tensor, axes?: number | Shape, options: ReduceOptions = {}): Tensor {
+export function sum(x: Tensor, axes?: number | Shape, options?: ReduceOptions): Tensor {
   const list = resolveAxes("sum", axes, x.shape);
   return record(
     "sum",
@@ -47,7 +47,7 @@ export function sum(x: Tensor, axes?: number | Shape, options: ReduceOptions = {
 }
 
 /** The mean along the axes (all by default), of floats. Of nothing it is NaN. */
-export function mean(x: Tensor, axes?: number | Shape, options: ReduceOptions = {}): Tensor {
+export function mean(x: Tensor, axes?: number | Shape, options?: ReduceOptions): Tensor {
   checkFloat("mean", x);
   const list = resolveAxes("mean", axes, x.shape);
   const count = list.reduce((product, axis) => product * x.shape[axis]!, 1);
@@ -69,9 +69,9 @@ export function mean(x: Tensor, axes?: number | Shape, options: ReduceOptions = 
 export function variance(
   x: Tensor,
   axes?: number | Shape,
-  options: ReduceOptions & { readonly correction?: number } = {},
+  options?: ReduceOptions & { readonly correction?: number },
 ): Tensor {
-  const { correction = 1, keepdim = false } = options;
+  const { correction = 1, keepdim = false } = options ?? {};
   const list = resolveAxes("variance", axes, x.shape);
   const count = list.reduce((product, axis) => product * x.shape[axis]!, 1);
   return scoped(() => {
@@ -101,9 +101,9 @@ export interface VectorNormOptions extends ReduceOptions {
  * assert.deepEqual(await lengths.toArray(), [5, 1]);
  * ```
  */
-export function norm(x: Tensor, axes?: number | Shape, options: VectorNormOptions = {}): Tensor {
+export function norm(x: Tensor, axes?: number | Shape, options?: VectorNormOptions): Tensor {
   checkFloat("norm", x);
-  const { p = 2, keepdim = false } = options;
+  const { p = 2, keepdim = false } = options ?? {};
   if (!(p > 0)) throw new RangeError(`norm: expected p above 0 but got ${p}`);
   const list = resolveAxes("norm", axes, x.shape);
   if (x.dtype === "f16") {
@@ -152,12 +152,12 @@ export function cumsum(x: Tensor, axis: number): Tensor {
  * The largest element along the axes (all by default); a NaN wins. The gradient is shared by equals. Throws
  * a `RangeError` when there is nothing to take it of.
  */
-export function max(x: Tensor, axes?: number | Shape, options: ReduceOptions = {}): Tensor {
+export function max(x: Tensor, axes?: number | Shape, options?: ReduceOptions): Tensor {
   return extreme("max", x, axes, options);
 }
 
 /** The smallest element along the axes (all by default); otherwise as {@linkcode max}. */
-export function min(x: Tensor, axes?: number | Shape, options: ReduceOptions = {}): Tensor {
+export function min(x: Tensor, axes?: number | Shape, options?: ReduceOptions): Tensor {
   return extreme("min", x, axes, options);
 }
 
@@ -166,12 +166,12 @@ export function min(x: Tensor, axes?: number | Shape, options: ReduceOptions = {
  * given; the first among equals, a NaN before all. It has no gradient. Throws a `RangeError` when there is
  * nothing to take it of.
  */
-export function argmax(x: Tensor, axis?: number, options: ReduceOptions = {}): Tensor {
+export function argmax(x: Tensor, axis?: number, options?: ReduceOptions): Tensor {
   return argExtreme("argmax", x, axis, options);
 }
 
 /** The index of the smallest element; otherwise as {@linkcode argmax}. */
-export function argmin(x: Tensor, axis?: number, options: ReduceOptions = {}): Tensor {
+export function argmin(x: Tensor, axis?: number, options?: ReduceOptions): Tensor {
   return argExtreme("argmin", x, axis, options);
 }
 
@@ -179,7 +179,7 @@ function extreme(
   name: "max" | "min",
   x: Tensor,
   axes: number | Shape | undefined,
-  options: ReduceOptions,
+  options: ReduceOptions | undefined,
 ): Tensor {
   const list = resolveAxes(name, axes, x.shape);
   if (list.some((axis) => x.shape[axis] === 0)) {
@@ -203,7 +203,7 @@ function argExtreme(
   name: "argmax" | "argmin",
   x: Tensor,
   axis: number | undefined,
-  { keepdim = false }: ReduceOptions,
+  { keepdim = false }: ReduceOptions = {},
 ): Tensor {
   const { shape } = x;
   const at = axis === undefined ? 0 : resolveAxis(name, axis, shape);

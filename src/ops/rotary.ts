@@ -57,9 +57,9 @@ export interface RotaryOptions {
  * assert.ok(Math.abs(c - Math.cos(1)) < 1e-6 && Math.abs(d - Math.sin(1)) < 1e-6);
  * ```
  */
-export function rotary(x: Tensor, options: RotaryOptions = {}): Tensor {
-  const { theta = 10000, scaling = null, position = 0, positions } = options;
-  const { layout = "interleaved" } = options;
+export function rotary(x: Tensor, options?: RotaryOptions): Tensor {
+  const { theta = 10000, scaling = null, position = 0, positions } = options ?? {};
+  const { layout = "interleaved" } = options ?? {};
   checkFloat("rotary", x);
   checkRank("rotary", x, 4, "(batch, positions, heads, width)");
   const [batch, length, heads, width] = x.shape as [number, number, number, number];
@@ -159,7 +159,7 @@ export type RotaryScaling =
 export function rotaryFrequencies(
   width: number,
   theta: number,
-  scaling: RotaryScaling | null = null,
+  scaling?: RotaryScaling | null,
 ): number[] {
   if (width % 2 !== 0) throw new RangeError(`rotary: expected an even width but got ${width}`);
   if (!(theta > 0)) throw new RangeError(`rotary: expected a positive theta but got ${theta}`);
@@ -167,7 +167,7 @@ export function rotaryFrequencies(
   return Array.from({ length: width / 2 }, (_, i) => scaled(theta ** (-2 * i / width), scaling));
 }
 
-function scaled(frequency: number, scaling: RotaryScaling | null): number {
+function scaled(frequency: number, scaling: RotaryScaling | null | undefined): number {
   if (!scaling) return frequency;
   const slow = frequency / scaling.factor;
   if (scaling.type === "linear") return slow;
@@ -177,7 +177,7 @@ function scaled(frequency: number, scaling: RotaryScaling | null): number {
   return (1 - share) * slow + share * frequency;
 }
 
-function checkScaling(scaling: RotaryScaling | null): void {
+function checkScaling(scaling: RotaryScaling | null | undefined): void {
   if (!scaling) return;
   const { type: _, ...numbers } = scaling;
   const positive = Object.values(numbers).every((value) => value > 0 && value < Infinity);
@@ -218,9 +218,9 @@ export interface SinusoidOptions {
 export function sinusoidTable(
   length: number,
   width: number,
-  options: SinusoidOptions = {},
+  options?: SinusoidOptions,
 ): Float32Array<ArrayBuffer> {
-  const { theta = 10000, scaling } = options;
+  const { theta = 10000, scaling } = options ?? {};
   checkShape("sinusoidTable", [length, width]);
   const table = new Float32Array(length * width);
   rotaryFrequencies(width, theta, scaling).forEach((frequency, pair) => {
@@ -237,9 +237,9 @@ export function sinusoidTable(
 export function sinusoid(
   length: number,
   width: number,
-  options: SinusoidOptions & CreateOptions = {},
+  options?: SinusoidOptions & CreateOptions,
 ): Tensor {
-  const { dtype = "f32", device } = options;
+  const { dtype = "f32", device } = options ?? {};
   if (!isFloat(dtype)) throw new TypeError(`sinusoid: expected f32 or f16 but got ${dtype}`);
   return tensor(sinusoidTable(length, width, options), { dtype, device, shape: [length, width] });
 }

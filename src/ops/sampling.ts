@@ -88,14 +88,15 @@ export interface SampleOptions extends SamplingOptions {
  * assert(second === 0 || second === 1);
  * ```
  */
-export function sample(logits: Tensor, options: SampleOptions = {}): Tensor {
+export function sample(logits: Tensor, options?: SampleOptions): Tensor {
   checkFloat("sample", logits);
   checkRank("sample", logits, 2, "logits (B, V)");
   const [rows, columns] = logits.shape as [number, number];
-  checkSampling("sample", options, columns);
-  const { repetitionPenalty = 1, temperature = 1, topK = columns, topP = 1, minP = 0 } = options;
-  const { vocabSize = columns, random = defaultRandom() } = options;
-  const seen = repetitionPenalty === 1 ? undefined : options.seen;
+  checkSampling("sample", options ?? {}, columns);
+  const { repetitionPenalty = 1, temperature = 1, topK = columns, topP = 1, minP = 0 } = options ??
+    {};
+  const { vocabSize = columns, random = defaultRandom() } = options ?? {};
+  const seen = repetitionPenalty === 1 ? undefined : options?.seen;
   if (repetitionPenalty !== 1) checkSeen(logits, seen);
   const device = sameDevice("sample", logits, seen);
   const ids = Tensor.empty(device, [rows], "i32");

@@ -90,10 +90,10 @@ export function unsqueeze(x: Tensor, axis: number): Tensor {
  * assert.deepEqual(flatten(x, 1).shape, [2, 12]);
  * ```
  */
-export function flatten(x: Tensor, start = 0, end = -1): Tensor {
+export function flatten(x: Tensor, start?: number, end?: number): Tensor {
   const shape = x.shape.length ? x.shape : [1];
-  const first = resolveAxis("flatten", start, shape);
-  const last = resolveAxis("flatten", end, shape);
+  const first = resolveAxis("flatten", start ?? 0, shape);
+  const last = resolveAxis("flatten", end ?? -1, shape);
   if (first > last) {
     throw new RangeError(`flatten: expected start before end but got ${start} and ${end}`);
   }
@@ -137,9 +137,9 @@ export function permute(x: Tensor, axes: Shape): Tensor {
 }
 
 /** `x` with two axes swapped, the last two by default. Throws a `RangeError` for axes that do not exist. */
-export function transpose(x: Tensor, first = -2, second = -1): Tensor {
-  const a = resolveAxis("transpose", first, x.shape);
-  const b = resolveAxis("transpose", second, x.shape);
+export function transpose(x: Tensor, first?: number, second?: number): Tensor {
+  const a = resolveAxis("transpose", first ?? -2, x.shape);
+  const b = resolveAxis("transpose", second ?? -1, x.shape);
   const axes = x.shape.map((_, axis) => axis === a ? b : axis === b ? a : axis);
   return permute(x, axes);
 }
@@ -196,8 +196,8 @@ export function slice(x: Tensor, ranges: readonly SliceRange[]): Tensor {
  * Cuts `x` along an axis into parts of these lengths, or of one length, the last being shorter. Throws a
  * `RangeError` when lengths do not add up to the axis.
  */
-export function split(x: Tensor, lengths: number | readonly number[], axis = 0): Tensor[] {
-  const at = resolveAxis("split", axis, x.shape);
+export function split(x: Tensor, lengths: number | readonly number[], axis?: number): Tensor[] {
+  const at = resolveAxis("split", axis ?? 0, x.shape);
   const whole = x.shape[at]!;
   if (typeof lengths === "number" && !(lengths >= 1)) {
     throw new RangeError(`split: expected a length of 1 or more but got ${lengths}`);
@@ -235,11 +235,11 @@ export interface JoinOptions {
  * The tensors one after the other along an axis; their other axes must be equal. Throws a `TypeError` with
  * the shapes when they are not, and when dtypes or devices differ.
  */
-export function concat(tensors: readonly Tensor[], options: JoinOptions | number = {}): Tensor {
+export function concat(tensors: readonly Tensor[], options?: JoinOptions | number): Tensor {
   if (tensors.length === 0) {
     throw new TypeError("concat: expected at least one tensor but got none");
   }
-  const { axis = 0 } = typeof options === "number" ? { axis: options } : options;
+  const { axis = 0 } = typeof options === "number" ? { axis: options } : options ?? {};
   const { shape: first, dtype } = tensors[0]!;
   const at = resolveAxis("concat", axis, first);
   const device = sameDevice("concat", ...tensors);
@@ -271,9 +271,9 @@ export function concat(tensors: readonly Tensor[], options: JoinOptions | number
 }
 
 /** Tensors of one shape, joined along a new axis. */
-export function stack(tensors: readonly Tensor[], options: JoinOptions | number = {}): Tensor {
+export function stack(tensors: readonly Tensor[], options?: JoinOptions | number): Tensor {
   if (tensors.length === 0) throw new TypeError("stack: expected at least one tensor but got none");
-  const { axis = 0 } = typeof options === "number" ? { axis: options } : options;
+  const { axis = 0 } = typeof options === "number" ? { axis: options } : options ?? {};
   const { shape } = tensors[0]!;
   const at = resolveAxis("stack", axis, [...shape, 1]);
   const longer = shape.toSpliced(at, 0, 1);

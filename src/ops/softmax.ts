@@ -35,7 +35,7 @@ export interface SoftmaxOptions {
  * assert.deepEqual(await y.toArray(), [[0.25, 0.25, 0.25, 0.25]]);
  * ```
  */
-export function softmax(x: Tensor, options: SoftmaxOptions = {}): Tensor {
+export function softmax(x: Tensor, options?: SoftmaxOptions): Tensor {
   return alongRows("softmax", x, options, 0);
 }
 
@@ -56,11 +56,17 @@ export function softmax(x: Tensor, options: SoftmaxOptions = {}): Tensor {
  * assert.deepEqual(await y.toArray(), [0, -1000]);
  * ```
  */
-export function logSoftmax(x: Tensor, options: SoftmaxOptions = {}): Tensor {
+export function logSoftmax(x: Tensor, options?: SoftmaxOptions): Tensor {
   return alongRows("logSoftmax", x, options, 1);
 }
 
-function alongRows(op: string, x: Tensor, { axis = -1 }: SoftmaxOptions, log: 0 | 1): Tensor {
+function alongRows(
+  op: string,
+  x: Tensor,
+  options: SoftmaxOptions | undefined,
+  log: 0 | 1,
+): Tensor {
+  const { axis = -1 } = options ?? {};
   checkFloat(op, x);
   const params = { ...alongAxis(x.shape, resolveAxis(op, axis, x.shape)), log };
   const y = Tensor.empty(x.device, x.shape, x.dtype);

@@ -60,7 +60,7 @@ export async function checkGradNorm(norm: number, parameters: NamedParameters): 
     : `not finite is the gradient of ${details.join(", ")}` +
       (names.length > 3 ? ` and ${names.length - 3} more` : "");
   throw new NonFiniteGradientError(
-    `The gradient norm is ${norm}, so the step was refused and changed nothing: ${where}`,
+    `checkGradNorm: expected a finite gradient norm but got ${norm}; the step changed nothing: ${where}`,
     names,
   );
 }

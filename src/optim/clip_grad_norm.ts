@@ -60,7 +60,11 @@ export function clipGradNorm(
   const grads = checkParameters("clipGradNorm", parameters)
     .map(([name, parameter]) => gradOf("clipGradNorm", name, parameter))
     .filter((grad) => grad !== null);
-  if (grads.length === 0) throw new TypeError("clipGradNorm: no parameter has a gradient");
+  if (grads.length === 0) {
+    throw new TypeError(
+      "clipGradNorm: expected a gradient but got none for any parameter; call backward() first",
+    );
+  }
   const { device } = grads[0]!;
   const norm = Tensor.empty(device, []);
   const factor = Tensor.empty(device, []);

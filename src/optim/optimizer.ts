@@ -242,7 +242,11 @@ export abstract class Optimizer implements Disposable {
 
   #update(lr: number, gradScale: Tensor): void {
     const due = this.#slots.filter(({ name, parameter }) => gradOf(this.#name, name, parameter));
-    if (due.length === 0) throw new TypeError(`${this.#name}: no parameter has a gradient`);
+    if (due.length === 0) {
+      throw new TypeError(
+        `${this.#name}: expected a gradient but got none for any parameter; call backward() first`,
+      );
+    }
     this.#allocate(due);
     const [logBeta1, logBeta2] = this.#logBetas;
     const correction = this.#correction;

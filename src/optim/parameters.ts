@@ -32,13 +32,15 @@ export function checkParameters(what: string, parameters: NamedParameters): [str
     }
     if (parameter.device !== first.device) {
       throw new TypeError(
-        `${what}: "${name}" is on ${parameter.device.description} but "${firstName}" on ` +
-          first.device.description,
+        `${what}: expected all parameters on the device of "${firstName}", ${first.device.description}, ` +
+          `but got "${name}" on ${parameter.device.description}`,
       );
     }
     const other = names.get(parameter);
     if (other !== undefined) {
-      throw new TypeError(`${what}: "${other}" and "${name}" are the same tensor, given twice`);
+      throw new TypeError(
+        `${what}: expected each tensor once but got the same one as "${other}" and "${name}"`,
+      );
     }
     names.set(parameter, name);
   }
@@ -50,12 +52,16 @@ export function gradOf(what: string, name: string, parameter: Tensor): Tensor | 
   const { grad } = parameter;
   if (grad && !sameShape(grad.shape, parameter.shape)) {
     throw new TypeError(
-      `${what}: the gradient of "${name}" has shape ${formatShape(grad.shape)}, expected ` +
-        formatShape(parameter.shape),
+      `${what}: expected a gradient of "${name}" of shape ${
+        formatShape(parameter.shape)
+      } but got ` +
+        formatShape(grad.shape),
     );
   }
   if (grad && !isFloat(grad.dtype)) {
-    throw new TypeError(`${what}: the gradient of "${name}" is ${grad.dtype}, expected f32 or f16`);
+    throw new TypeError(
+      `${what}: expected f32 or f16 for the gradient of "${name}" but got ${grad.dtype}`,
+    );
   }
   return grad;
 }

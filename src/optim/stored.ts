@@ -33,7 +33,7 @@ export function restoreTensors(
       names.slice(0, 5).map((name) => `"${name}"`).join(", ") +
       (names.length > 5 ? ` and ${names.length - 5} more` : "");
     throw new Error(
-      `${what}: the saved state does not fit: ` + [
+      `${what}: expected a saved state with the same names but got one that does not fit: ` + [
         missing.length ? `it lacks ${list(missing)}` : "",
         foreign.length ? `it has the foreign ${list(foreign)}` : "",
       ].filter((part) => part).join("; "),
@@ -43,10 +43,10 @@ export function restoreTensors(
     const target = live.get(name)!;
     if (!sameShape(shape, target.shape) || data.byteLength !== target.size * BYTES[target.dtype]) {
       throw new Error(
-        `${what}: the saved "${name}" has shape ${
-          formatShape(shape)
-        } and ${data.byteLength} bytes, ` +
-          `expected ${formatShape(target.shape)} of ${target.dtype}`,
+        `${what}: expected the saved "${name}" of shape ${
+          formatShape(target.shape)
+        } of ${target.dtype} but got ` +
+          `${formatShape(shape)} of ${data.byteLength} bytes`,
       );
     }
   }

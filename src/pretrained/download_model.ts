@@ -55,7 +55,9 @@ export async function downloadModel(
 ): Promise<string> {
   const { parts = ["model", "tokenizer"], revision = "main" } = options ?? {};
   if (!/^\w[\w.-]*(\/\w[\w.-]*)?$/.test(name) || !/^\w[\w./-]*$/.test(revision)) {
-    throw new TypeError(`downloadModel: ${name} at ${revision} is not the name of a model`);
+    throw new TypeError(
+      `downloadModel: expected a model's name such as "openai-community/gpt2" but got ${name} at ${revision}`,
+    );
   }
   const cache = toPath(options?.cacheFolder ?? join(defaultCache(), "hub"));
   const folder = join(cache, name.replace("/", "--"));
@@ -69,7 +71,7 @@ export async function downloadModel(
       Array.from(wanted, (path) => {
         const file = files.get(path);
         if (file) return file;
-        throw new DownloadError(hubUrl(name, options), `the model has no file ${path}`);
+        throw new DownloadError(hubUrl(name, options), `expected a file ${path} but got none`);
       }),
       options ?? {},
     );

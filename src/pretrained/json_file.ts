@@ -27,10 +27,10 @@ export async function readJsonObject(file: string): Promise<JsonObject | undefin
   } catch (cause) {
     if (cause instanceof Deno.errors.NotFound) return undefined;
     if (!(cause instanceof SyntaxError)) throw cause;
-    throw new FileFormatError(`is not JSON: ${cause.message}`, { file, cause });
+    throw new FileFormatError(`expected JSON: ${cause.message}`, { file, cause });
   }
   if (!isJsonObject(value)) {
-    throw new FileFormatError(`is not a JSON object but ${shown(value)}`, { file });
+    throw new FileFormatError(`expected a JSON object but got ${shown(value)}`, { file });
   }
   return value;
 }

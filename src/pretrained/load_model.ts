@@ -94,7 +94,11 @@ export async function loadModel<K extends ModelKind = LanguageModelKind>(
   const folder = await modelFolder(from, "model", options);
   const file = join(folder, "config.json");
   const json = await readJsonObject(file);
-  if (!json) throw new FileFormatError("is not there; it says what model this is", { file });
+  if (!json) {
+    throw new FileFormatError("expected the file that says what model this is but got none", {
+      file,
+    });
+  }
   const fields = new ConfigFields(json, file);
   const kind = fields.oneOf<ModelKind>("model_type", ...kinds);
   const architecture = ARCHITECTURES[kind];
@@ -131,7 +135,9 @@ async function isFolder(from: string | URL): Promise<boolean> {
   }
   // The hub's names have no dot at their beginning and one slash at most.
   if (typeof from === "string" && /^\w[\w.-]*(\/\w[\w.-]*)?$/.test(from)) return false;
-  throw new FileFormatError("is not a folder, and not the name of a model", { file: path });
+  throw new FileFormatError("expected a folder or the name of a model but got neither", {
+    file: path,
+  });
 }
 
 async function load(
@@ -194,7 +200,7 @@ function checkTensors(
   const found = [...files.tensors.keys()];
   if (config.numHiddenLayers > found.length) {
     throw new FileFormatError(
-      `holds ${found.length} tensors, too few for the ${config.numHiddenLayers} layers of its configuration`,
+      `expected the tensors of ${config.numHiddenLayers} layers but got ${found.length}`,
       { file: files.name },
     );
   }
@@ -221,7 +227,7 @@ function checkTables(size: number, folder: string, files: WeightFiles): void {
   const stored = files.tensors.values().reduce((sum, { count }) => sum + count, 0);
   if (size <= 4 * stored + SPARE_NUMBERS) return;
   throw new FileFormatError(
-    `speaks of ${size} numbers by its "max_position_embeddings", but the weights have ${stored}`,
+    `expected "max_position_embeddings" of ${stored} numbers, as the weights have, but got ${size}`,
     { file: join(folder, "config.json") },
   );
 }
@@ -235,10 +241,13 @@ function checkedShapes(
     return shapesOf(architecture, config);
   } catch (cause) {
     if (!(cause instanceof RangeError)) throw cause;
-    throw new FileFormatError(`has "model_type" and sizes that make no model: ${cause.message}`, {
-      file: join(folder, "config.json"),
-      cause,
-    });
+    throw new FileFormatError(
+      `expected "model_type" and sizes that make a model: ${cause.message}`,
+      {
+        file: join(folder, "config.json"),
+        cause,
+      },
+    );
   }
 }
 

@@ -42,6 +42,9 @@ export async function loadTokenizer(
     if (!(cause instanceof Deno.errors.NotFound)) throw cause;
     const tokenizer = await readVocabularyFiles(folder);
     if (tokenizer) return tokenizer;
-    throw new FileFormatError(`is not there, and neither is ${VOCABULARY}`, { file, cause });
+    throw new FileFormatError(`expected this file or ${VOCABULARY} but got neither`, {
+      file,
+      cause,
+    });
   }
 }

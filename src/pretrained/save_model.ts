@@ -143,7 +143,9 @@ function narrowed(values: Float32Array, dtype: StoredType, name: string): Tensor
   const narrow = new Float16Array(values);
   const at = narrow.findIndex((value, i) => !Number.isFinite(value) && Number.isFinite(values[i]));
   if (at < 0) return narrow;
-  throw new RangeError(`saveModel: ${values[at]} in "${name}" is too large for f16`);
+  throw new RangeError(
+    `saveModel: expected values within f16 but got ${values[at]} in "${name}"; save as f32`,
+  );
 }
 
 /** Writes them into one file or several, and gives the names of the files. */

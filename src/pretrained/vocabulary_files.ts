@@ -45,12 +45,17 @@ async function readMerges(file: string): Promise<string[]> {
     text = await Deno.readTextFile(file);
   } catch (cause) {
     if (!(cause instanceof Deno.errors.NotFound)) throw cause;
-    throw new FileFormatError(`is not there, but ${VOCABULARY} is`, { file, cause });
+    throw new FileFormatError(`expected this file beside ${VOCABULARY} but got none`, {
+      file,
+      cause,
+    });
   }
   const lines = text.split("\n").map((line) => line.replace(/\r$/, ""));
   if (lines[0]!.startsWith("#version")) lines[0] = "";
   return lines.filter((line, i) => {
     if (line === "" || /^[^ ]+ [^ ]+$/.test(line)) return line !== "";
-    throw new FileFormatError(`line ${i + 1}: expected two tokens, found ${shown(line)}`, { file });
+    throw new FileFormatError(`line ${i + 1}: expected two tokens but got ${shown(line)}`, {
+      file,
+    });
   });
 }

@@ -44,7 +44,9 @@ export class WeightFiles implements Disposable {
     const index = join(folder, WEIGHTS_INDEX);
     const json = await readJsonObject(index);
     if (!json) {
-      throw new FileFormatError(`is not there, and neither is ${WEIGHTS_INDEX}`, { file: single });
+      throw new FileFormatError(`expected this file or ${WEIGHTS_INDEX} but got neither`, {
+        file: single,
+      });
     }
     return new WeightFiles(index, await openShards(folder, readWeightMap(json, index), index));
   }
@@ -68,13 +70,15 @@ export class WeightFiles implements Disposable {
 export function readWeightMap(json: JsonObject, file: string): ReadonlyMap<string, string> {
   const { weight_map: map } = json;
   if (!isJsonObject(map)) {
-    throw new FileFormatError(`expected "weight_map" to be an object`, { file });
+    throw new FileFormatError(`expected "weight_map" to be an object but got ${shown(map)}`, {
+      file,
+    });
   }
   for (const [name, shard] of Object.entries(map)) {
     // Only beside the index: a path could lead anywhere.
     if (typeof shard === "string" && /^[^/\\\0]{1,200}\.safetensors$/.test(shard)) continue;
     throw new FileFormatError(
-      `expected the file of ${shown(name)} to be the name of a safetensors file, found ` +
+      `expected the file of ${shown(name)} to be the name of a safetensors file but got ` +
         shown(shard),
       { file },
     );
@@ -97,7 +101,7 @@ async function openShards(
       const file = opened.get(shard)!;
       if (!file.tensors.has(name)) {
         throw new FileFormatError(
-          `has no tensor ${shown(name)}, which ${index} promises`,
+          `expected tensor ${shown(name)}, which ${index} names, but got none`,
           {
             file: file.name,
           },
@@ -117,6 +121,9 @@ async function openShard(file: string, index: string): Promise<SafetensorsFile> 
     return await SafetensorsFile.open(file);
   } catch (cause) {
     if (!(cause instanceof Deno.errors.NotFound)) throw cause;
-    throw new FileFormatError(`is not there, but ${index} names it`, { file, cause });
+    throw new FileFormatError(`expected this file, which ${index} names, but got none`, {
+      file,
+      cause,
+    });
   }
 }

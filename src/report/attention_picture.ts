@@ -280,28 +280,30 @@ function checkLayers(layers: readonly AttentionLayer[]): void {
   }
   for (const layer of layers) {
     const problem = problemOf(layer);
-    if (problem) throw new RangeError(`Attention ${JSON.stringify(layer.name)}: ${problem}`);
+    if (problem) {
+      throw new RangeError(`attentionPicture: ${JSON.stringify(layer.name)}: ${problem}`);
+    }
   }
 }
 
 function problemOf(layer: AttentionLayer): string | undefined {
   const { heads, queries, keys, weights, queryTokens, keyTokens } = layer;
   if (![heads, queries, keys].every((size) => Number.isInteger(size) && size > 0)) {
-    return `expected heads, queries and keys of at least 1 but found ${heads}, ${queries}, ${keys}`;
+    return `expected heads, queries and keys of at least 1 but got ${heads}, ${queries}, ${keys}`;
   }
   const size = heads * queries * keys;
   if (weights.length !== size) {
-    return `expected ${heads} * ${queries} * ${keys} = ${size} weights but found ${weights.length}`;
+    return `expected ${heads} * ${queries} * ${keys} = ${size} weights but got ${weights.length}`;
   }
   if (queryTokens && queryTokens.length !== queries) {
-    return `expected ${queries} query tokens but found ${queryTokens.length}`;
+    return `expected ${queries} query tokens but got ${queryTokens.length}`;
   }
   if (keyTokens && keyTokens.length !== keys) {
-    return `expected ${keys} key tokens but found ${keyTokens.length}`;
+    return `expected ${keys} key tokens but got ${keyTokens.length}`;
   }
   const wrong = weights.findIndex((weight) => !(weight >= 0 && weight < Infinity));
   if (wrong < 0) return undefined;
-  return `expected finite weights of at least 0 but found ${weights[wrong]} at ${wrong}`;
+  return `expected finite weights of at least 0 but got ${weights[wrong]} at ${wrong}`;
 }
 
 /** One scale of colours for all maps, so that they can be compared. */

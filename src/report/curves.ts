@@ -131,7 +131,9 @@ interface Point {
 function pointsOf({ name, steps, values, kind = "train" }: Curve): Point[] {
   if (steps.length !== values.length) {
     throw new RangeError(
-      `Curve ${JSON.stringify(name)} has ${steps.length} steps but ${values.length} values`,
+      `curvesSvg: ${
+        JSON.stringify(name)
+      }: expected ${steps.length} values, one a step, but got ${values.length}`,
     );
   }
   if (!Array.from(values).some(Number.isFinite)) return [];

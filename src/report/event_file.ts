@@ -127,7 +127,7 @@ export class EventFile implements Disposable {
       try {
         return [tag, countValues(values)] as const;
       } catch (error) {
-        throw new RangeError(`Histogram ${shown(tag)}: ${(error as Error).message}`);
+        throw new RangeError(`EventFile: histogram ${shown(tag)}: ${(error as Error).message}`);
       }
     });
     this.#event(step, (event) => {
@@ -177,7 +177,9 @@ export class EventFile implements Disposable {
   }
 
   #event(step: number, fill: (event: Writer) => void): void {
-    if (this.#file === undefined) throw new Error(`${this.path}: is already closed`);
+    if (this.#file === undefined) {
+      throw new Error(`${this.path}: expected an open file but got a closed one`);
+    }
     if (!Number.isSafeInteger(step)) {
       throw new RangeError(`EventFile: expected an integer step but got ${step}`);
     }

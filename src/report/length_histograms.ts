@@ -73,13 +73,17 @@ interface Bar {
 
 function barsOf({ name, lengths, limit = Infinity }: LengthPanel): Bar[] {
   if (lengths.length === 0) {
-    throw new RangeError(`${JSON.stringify(name)} has no lengths to draw`);
+    throw new RangeError(
+      `lengthHistograms: ${JSON.stringify(name)}: expected lengths to draw but got none`,
+    );
   }
   let longest = 0;
   for (let i = 0; i < lengths.length; i++) {
     if (!Number.isInteger(lengths[i]) || lengths[i]! < 0) {
       throw new RangeError(
-        `${JSON.stringify(name)}: expected whole lengths from 0 but found ${lengths[i]} at ${i}`,
+        `lengthHistograms: ${JSON.stringify(name)}: expected integers of 0 or more but got ${
+          lengths[i]
+        } at ${i}`,
       );
     }
     longest = Math.max(longest, lengths[i]!);

@@ -24,8 +24,16 @@ export class NotebookPicture {
   readonly #id = crypto.randomUUID();
   #shown = false;
 
+  /** The SVG. */
+  svg: string;
+  /** What stands where there are no pictures. */
+  text: string;
+
   /** A picture of an SVG. */
-  constructor(public svg: string, public text = "picture") {}
+  constructor(svg: string, text?: string) {
+    this.svg = svg;
+    this.text = text ?? "picture";
+  }
 
   /** What the notebook takes. */
   [Symbol.for("Jupyter.display")](): { "text/plain": string; "image/svg+xml": string } {
@@ -33,8 +41,8 @@ export class NotebookPicture {
   }
 
   /** Shows the picture below the running cell, or puts `svg` in the place of the one that stands there; in a notebook only. */
-  async show(svg: string = this.svg): Promise<void> {
-    this.svg = svg;
+  async show(svg?: string): Promise<void> {
+    this.svg = svg ?? this.svg;
     const { jupyter } = Deno as unknown as { jupyter: Jupyter };
     await jupyter.broadcast(this.#shown ? "update_display_data" : "display_data", {
       data: this.#display(),
@@ -42,6 +50,8 @@ export class NotebookPicture {
       transient: { display_id: this.#id },
     });
     this.#shown = true;
+    // Deno 2.9's kernel may announce a cell's end before the last message of the cell, which nbconvert then drops.
+    await new Promise((resolve) => setTimeout(resolve, 20));
   }
 
   #display(): { "text/plain": string; "image/svg+xml": string } {

@@ -57,7 +57,9 @@ export class TextLog implements Disposable {
   }
 
   #write(text: string): void {
-    if (this.#file === undefined) throw new Error(`${this.path}: is already closed`);
+    if (this.#file === undefined) {
+      throw new Error(`${this.path}: expected an open file but got a closed one`);
+    }
     writeAllSync(this.#file, new TextEncoder().encode(text), this.path);
   }
 }

@@ -25,9 +25,9 @@ export class RandomState {
    * The stream of a seed, an integer of 0 or more, from its beginning; without a seed, one that no other process has.
    * Throws a `RangeError`.
    */
-  constructor(seed: number = freshSeed(), drawn = 0) {
-    this.#seed = checked("seed", seed);
-    this.#drawn = checked("drawn", drawn);
+  constructor(seed?: number, drawn?: number) {
+    this.#seed = checked("seed", seed ?? freshSeed());
+    this.#drawn = checked("drawn", drawn ?? 0);
   }
 
   /** The seed and the position. */

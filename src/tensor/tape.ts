@@ -144,7 +144,7 @@ class Node implements GradNode {
   #push(reached: Set<Node>): void {
     if (!this.#backward) {
       throw new Error(
-        `backward: the gradients of ${this.name} were already taken, and what they need is freed`,
+        `backward: expected a graph that was not gone through yet but got ${this.name} again; its tensors are freed`,
       );
     }
     const wanted = this.#targets.map((target) => target !== null);

@@ -95,7 +95,8 @@ export class Tensor implements Binding, Disposable {
   }
 
   /** A tensor with undefined values, for an operation to fill. Throws for a dtype the device has not. */
-  static empty(device: Device, shape: Shape, dtype: DType = "f32"): Tensor {
+  static empty(device: Device, shape: Shape, type?: DType): Tensor {
+    const dtype = type ?? "f32";
     const checked = checkShape("Tensor.empty", shape);
     if (!device.dtypes.has(dtype)) {
       throw new TypeError(
@@ -135,7 +136,7 @@ export class Tensor implements Binding, Disposable {
   get buffer(): DeviceBuffer {
     if (this.#disposed) {
       throw new Error(
-        `${this.#title()} was used after it was disposed of; keep() lets it outlive its Scope`,
+        `expected a tensor in use but got ${this.#title()}, which was disposed of; keep() lets it outlive its Scope`,
       );
     }
     return this.#storage.buffer;
@@ -162,8 +163,8 @@ export class Tensor implements Binding, Disposable {
   }
 
   /** Another tensor on the same memory, with its own shape of the same size; no gradient flows. */
-  alias(shape: Shape = this.shape): Tensor {
-    const checked = checkShape("Tensor.alias", shape, this.size);
+  alias(shape?: Shape): Tensor {
+    const checked = checkShape("Tensor.alias", shape ?? this.shape, this.size);
     void this.buffer; // throws when it is gone
     this.#storage.users++;
     return new Tensor(this.#storage, checked, this.dtype);
@@ -174,7 +175,11 @@ export class Tensor implements Binding, Disposable {
    * where other tensors use the present memory: they would be left behind.
    */
   moveInto(place: Tensor): void {
-    if (!this.isOnlyUser) throw new Error(`${this.#title()} shares its memory and cannot be moved`);
+    if (!this.isOnlyUser) {
+      throw new Error(
+        `expected a tensor with memory of its own but got ${this.#title()}, which shares it`,
+      );
+    }
     copyInto(place, this);
     forgotten.unregister(this);
     this.#storage.release();
@@ -207,13 +212,14 @@ export class Tensor implements Binding, Disposable {
    * leaf, times `seed` (1 where it is left out; then this must be a single number). What only the
    * backward pass needed is freed on the way. Throws when no gradient flows here.
    */
-  backward(seed: Tensor | number = 1): void {
+  backward(seed?: Tensor | number): void {
     if (!this.node) {
       throw new Error(
-        `backward: ${this.#title()} depends on no tensor that requires a gradient; set requiresGrad before computing it, outside of noGrad`,
+        `backward: expected a tensor that depends on one that requires a gradient but got ${this.#title()}; set ` +
+          `requiresGrad before computing it, outside of noGrad`,
       );
     }
-    this.node.backward(this, seed);
+    this.node.backward(this, seed ?? 1);
   }
 
   /**

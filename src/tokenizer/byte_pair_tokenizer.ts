@@ -189,7 +189,7 @@ export class BytePairTokenizer extends ByteLevelTokenizer {
       const id = ids.get(character);
       if (id !== undefined) return id;
       throw new TokenizerFormatError(
-        `${checks.source}: model.vocab: has no token for the byte ${byte}`,
+        `${checks.source}: model.vocab: expected a token for the byte ${byte} but got none`,
       );
     });
     const ignoreMerges = model.ignore_merges === true;

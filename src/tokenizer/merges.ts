@@ -114,7 +114,7 @@ export class VocabularyMergeRules implements MergeRules {
       this.#slots[slot] = id + 1;
     }
     const missing = byteIds.indexOf(-1);
-    if (missing >= 0) throw new Error(`the vocabulary has no token for the byte ${missing}`);
+    if (missing >= 0) throw new Error(`expected a token for the byte ${missing} but got none`);
     this.byteIds = byteIds;
     this.#longest = longest;
   }

@@ -46,29 +46,40 @@ export async function readLlama2cTokens(
     await source.readInto(bytes, 0);
     const view = new DataView(bytes.buffer);
     const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-    if (bytes.length < 4) refuse("is not a llama2.c tokenizer: shorter than 4 bytes", bytes.length);
+    if (bytes.length < 4) {
+      refuse(
+        `expected a llama2.c tokenizer of 4 bytes or more but got ${bytes.length}`,
+        bytes.length,
+      );
+    }
     const longest = view.getInt32(0, true);
     const tokens: Llama2cToken[] = [];
     for (let at = 4; at < bytes.length;) {
-      if (at + 8 > bytes.length) refuse("is cut short: expected a score and a length", at);
+      if (at + 8 > bytes.length) {
+        refuse(`expected a score and a length but got ${bytes.length - at} bytes`, at);
+      }
       const length = view.getInt32(at + 4, true);
       if (length < 0 || length > Math.min(longest, MAX_TOKEN_BYTES)) {
         refuse(
-          `has a token of ${length} bytes, expected at most ${Math.min(longest, 256)}`,
+          `expected a token of at most ${Math.min(longest, 256)} bytes but got ${length}`,
           at + 4,
         );
       }
-      if (at + 8 + length > bytes.length) refuse(`is cut short: expected ${length} bytes`, at + 8);
+      if (at + 8 + length > bytes.length) {
+        refuse(`expected a token of ${length} bytes but got ${bytes.length - at - 8}`, at + 8);
+      }
       const score = view.getFloat32(at, true);
       try {
         const text = decoder.decode(bytes.subarray(at + 8, at + 8 + length));
         tokens.push({ text, score });
       } catch {
-        refuse(`token ${tokens.length} is not UTF-8`, at + 8);
+        refuse(`token ${tokens.length}: expected UTF-8 but got other bytes`, at + 8);
       }
       at += 8 + length;
     }
-    if (tokens.length > MAX_VOCAB_SIZE) refuse(`has more than ${MAX_VOCAB_SIZE} tokens`, 0);
+    if (tokens.length > MAX_VOCAB_SIZE) {
+      refuse(`expected at most ${MAX_VOCAB_SIZE} tokens but got ${tokens.length}`, 0);
+    }
     return tokens;
   } finally {
     if (source !== from) source.close();
@@ -123,7 +134,7 @@ export async function loadLlama2cTokenizer(
   const tokens = found.map(({ text }, id) => nameOf(text, id));
   for (const [id, name] of SPECIAL.entries()) {
     if (tokens[id] === name) continue;
-    throw new FileFormatError(`expected token ${id} to be ${name}, found ${shown(tokens[id])}`, {
+    throw new FileFormatError(`expected token ${id} to be ${name} but got ${shown(tokens[id])}`, {
       file,
       offset: found.slice(0, id).reduce(
         (at, { text }) => at + 8 + encoder.encode(text).length,
@@ -183,7 +194,11 @@ function mergesByScore(
     }
   }
   if (tokens.length + results.length > MAX_VOCAB_SIZE) {
-    throw new Error(`has more than ${MAX_VOCAB_SIZE} tokens and merges`);
+    throw new Error(
+      `expected at most ${MAX_VOCAB_SIZE} tokens and merges but got ${
+        tokens.length + results.length
+      }`,
+    );
   }
   return { ranks, pairs: Int32Array.from(pairs), results: Int32Array.from(results) };
 }

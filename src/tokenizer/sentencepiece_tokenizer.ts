@@ -61,7 +61,7 @@ export class SentencePieceTokenizer extends TokenizerBase {
     this.#parts = parts;
     this.#byteIds = Int32Array.from({ length: 256 }, (_, byte) => {
       const id = ids.get(byteToken(byte));
-      if (id === undefined) throw new Error(`has no token ${byteToken(byte)}`);
+      if (id === undefined) throw new Error(`expected a token ${byteToken(byte)} but got none`);
       return id;
     });
     this.#rules = new RankedMergeRules(merges, tokens.length, this.#byteIds);

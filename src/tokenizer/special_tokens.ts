@@ -56,7 +56,7 @@ export class SpecialTokens {
     if (choice === "all") return [...this.ids.keys()];
     if (typeof choice === "string") {
       throw new TypeError(
-        `special tokens must be "all" or a list, got the string ${JSON.stringify(choice)}`,
+        `special tokens: expected "all" or a list but got the string ${JSON.stringify(choice)}`,
       );
     }
     return [...choice].filter((token) => this.ids.has(token));
@@ -79,7 +79,7 @@ const MAX_TOTAL_LENGTH = 2 ** 18;
 export function checkSpecialTokens(tokens: readonly unknown[], where: string): void {
   if (tokens.length > MAX_SPECIAL_TOKENS) {
     throw new TypeError(
-      `${where}: expected at most ${MAX_SPECIAL_TOKENS} special tokens, got ${tokens.length}`,
+      `${where}: expected at most ${MAX_SPECIAL_TOKENS} special tokens but got ${tokens.length}`,
     );
   }
   const seen = new Set<string>();
@@ -89,14 +89,14 @@ export function checkSpecialTokens(tokens: readonly unknown[], where: string): v
     if (typeof token !== "string" || token === "" || !token.isWellFormed()) {
       const found = typeof token === "string" ? shown(token) : `a ${typeof token}`;
       throw new TypeError(
-        `${where}[${i}]: expected well-formed text that is not empty, got ${found}`,
+        `${where}[${i}]: expected well-formed text that is not empty but got ${found}`,
       );
     }
     total += token.length;
     if (token.length > MAX_LENGTH || total > MAX_TOTAL_LENGTH) {
       throw new TypeError(
         `${where}[${i}]: expected at most ${MAX_LENGTH} characters, and ${MAX_TOTAL_LENGTH} of all ` +
-          `special tokens, got ${token.length} and ${total}`,
+          `special tokens but got ${token.length} and ${total}`,
       );
     }
     if (seen.has(token)) {

@@ -139,7 +139,7 @@ export class TextVocabulary {
       .sort(([a, m], [b, n]) => n - m || (a < b ? -1 : 1));
     if (words.length === 0) {
       throw new RangeError(
-        `TextVocabulary: none of the ${counts.size} different words is there ${minFrequency} times`,
+        `TextVocabulary: expected words of frequency ${minFrequency} or more but got none of ${counts.size}`,
       );
     }
     const total = counts.values().reduce((sum, count) => sum + count, 0);
@@ -166,7 +166,7 @@ export class TextVocabulary {
     try {
       value = parseJson(text);
     } catch (cause) {
-      throw new FileFormatError(`is not JSON: ${(cause as Error).message}`, { file, cause });
+      throw new FileFormatError(`expected JSON: ${(cause as Error).message}`, { file, cause });
     }
     return TextVocabulary.fromJSON(value, file);
   }
@@ -229,7 +229,7 @@ export class TextVocabulary {
       const token = this.tokens[id];
       if (token === undefined) {
         throw new RangeError(
-          `TextVocabulary: expected ids from 0 to ${this.size - 1} but found ${id}`,
+          `TextVocabulary: expected ids from 0 to ${this.size - 1} but got ${id}`,
         );
       }
       if (id === this.endId) break;
@@ -245,7 +245,9 @@ export class TextVocabulary {
   decodeBatch(ids: Int32Array, length: number): string[] {
     checkLength(length);
     if (ids.length % length !== 0) {
-      throw new RangeError(`TextVocabulary: ${ids.length} ids do not fill rows of ${length}`);
+      throw new RangeError(
+        `TextVocabulary: expected ids that fill rows of ${length} but got ${ids.length}`,
+      );
     }
     return Array.from(
       { length: ids.length / length },
@@ -301,7 +303,7 @@ function checkLength(length: number): void {
 function checkTextVocabularyJSON(value: unknown, file: string): TextVocabularyJSON {
   const check = (holds: boolean, field: string, expected: string, found: unknown) => {
     if (holds) return;
-    throw new FileFormatError(`${field}: expected ${expected} but found ${shown(found)}`, { file });
+    throw new FileFormatError(`${field}: expected ${expected} but got ${shown(found)}`, { file });
   };
   check(isObject(value), "the file", "a JSON object", value);
   const json = value as Record<keyof TextVocabularyJSON, unknown>;

@@ -40,7 +40,7 @@ export class FieldChecks {
   /** Throws. */
   fail(field: string, expected: string, found: unknown): never {
     throw new TokenizerFormatError(
-      `${this.source}: ${field}: expected ${expected}, got ${shown(found)}`,
+      `${this.source}: ${field}: expected ${expected} but got ${shown(found)}`,
     );
   }
 
@@ -83,7 +83,7 @@ export async function readTokenizerFile(path: string | URL): Promise<unknown> {
   try {
     return parseJson(text);
   } catch (error) {
-    throw new TokenizerFormatError(`${path}: not JSON: ${(error as Error).message}`);
+    throw new TokenizerFormatError(`${path}: expected JSON: ${(error as Error).message}`);
   }
 }
 

@@ -46,7 +46,7 @@ export class Vocabulary {
    * @throws {RangeError} if there is no such id
    */
   token(id: number): Uint8Array<ArrayBuffer> {
-    if (!this.#has(id)) throw new RangeError(`token id is ${id}, expected ${this.#range()}`);
+    if (!this.#has(id)) throw new RangeError(`id: expected ${this.#range()} but got ${id}`);
     return this.bytes.slice(this.starts[id], this.starts[id + 1]);
   }
 
@@ -60,7 +60,9 @@ export class Vocabulary {
     let length = 0;
     for (let i = 0; i < ids.length; i++) {
       const id = ids[i]!;
-      if (!this.#has(id)) throw new RangeError(`ids[${i}] is ${id}, expected ${this.#range()}`);
+      if (!this.#has(id)) {
+        throw new RangeError(`ids[${i}]: expected ${this.#range()} but got ${id}`);
+      }
       length += starts[id + 1]! - starts[id]!;
     }
     const joined = new Uint8Array(length);

@@ -35,14 +35,14 @@ export class Interrupt implements Disposable {
   #exitCode = 0;
 
   /** `onFirst` runs when the first signal comes, to say what happens now. */
-  constructor(onFirst: (signal: Deno.Signal) => void = () => {}) {
+  constructor(onFirst?: (signal: Deno.Signal) => void) {
     this.#listeners = signals()
       .filter(([signal]) => signal !== "SIGHUP" || !isHangUpIgnored())
       .map(([signal, number]) => [signal, () => {
         if (this.requested) Deno.exit(128 + number);
         this.#exitCode = 128 + number;
         this.#stopped.abort();
-        onFirst(signal);
+        onFirst?.(signal);
       }]);
     for (const [signal, listener] of this.#listeners) Deno.addSignalListener(signal, listener);
   }

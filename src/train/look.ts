@@ -54,7 +54,7 @@ export type MapTokens = Pick<AttentionLayer, "queryTokens" | "keyTokens">;
  */
 export async function readAttention(
   forward: (observe: AttentionObserver) => unknown,
-  tokensOf: (name: string) => MapTokens = () => ({}),
+  tokensOf?: (name: string) => MapTokens,
 ): Promise<AttentionLayer[]> {
   const names: string[] = [];
   const seen: Tensor[] = [];
@@ -72,7 +72,7 @@ export async function readAttention(
   return seen.map(({ shape }, i) => {
     const [, heads, queries, keys] = shape as [number, number, number, number];
     const name = names[i]!;
-    return { name, heads, queries, keys, weights: values[i] as Float32Array, ...tokensOf(name) };
+    return { name, heads, queries, keys, weights: values[i] as Float32Array, ...tokensOf?.(name) };
   });
 }
 

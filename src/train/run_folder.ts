@@ -60,7 +60,7 @@ export class RunFolder implements Disposable {
       lock.close();
       const owner = (await Deno.readTextFile(name).catch(() => "")).trim();
       throw new Error(
-        `${path} is in use by another run${owner && ` (process ${owner})`}: ` +
+        `expected a folder that no run uses but got ${path}${owner && `, of process ${owner}`}; ` +
           "wait for its end, or name another folder",
       );
     }

@@ -85,7 +85,7 @@ export class StepGuard {
    * What to do with a step of this mean loss and this global norm of its gradients. With `isScaled`, as a `LossScaler`
    * has it, a norm that is not finite while the loss is one is how the scale is found, and no fault.
    */
-  judge(loss: number, gradNorm: number, isScaled = false): StepVerdict {
+  judge(loss: number, gradNorm: number, isScaled?: boolean): StepVerdict {
     const { onNaN, onSpike } = this.#options;
     if (!Number.isFinite(loss)) return this.#refuse(onNaN, `the loss is ${loss}`);
     if (!Number.isFinite(gradNorm) && !isScaled) {
@@ -182,8 +182,8 @@ export class DeviceStepGuard implements Disposable {
   readonly #maxSkips: number;
 
   /** Throws a `RangeError` for a `maxSkips` that is not above 0. */
-  constructor(device: Device, options: Pick<StepGuardOptions, "onNaN" | "maxSkips"> = {}) {
-    const { onNaN = "stop", maxSkips = MAX_SKIPS } = options;
+  constructor(device: Device, options?: Pick<StepGuardOptions, "onNaN" | "maxSkips">) {
+    const { onNaN = "stop", maxSkips = MAX_SKIPS } = options ?? {};
     if (!(maxSkips > 0)) {
       throw new RangeError(`DeviceStepGuard: expected maxSkips above 0 but got ${maxSkips}`);
     }
@@ -206,9 +206,9 @@ export class DeviceStepGuard implements Disposable {
   }
 
   /** Begins anew after so many steps that were left out in a row: `skipped` of {@linkcode StepGuard.state}. */
-  reset(skipped = 0): void {
+  reset(skipped?: number): void {
     assign(this.halted, Float32Array.of(0));
-    assign(this.#skipped, Float32Array.of(skipped));
+    assign(this.#skipped, Float32Array.of(skipped ?? 0));
   }
 
   /** Frees its memory. */

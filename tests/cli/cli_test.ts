@@ -63,19 +63,23 @@ Deno.test("cli: help names every command, wrong usage ends with 2, failures with
       const [args, code, message] of [
         [["speak"], 2, /^error: unknown command 'speak'/],
         [["devices", "--loud"], 2, /^error: unknown option '--loud'/],
-        [["convert", "a", "b", "--to", "onnx"], 2, /It is one of huggingface, llama2c/],
+        [["convert", "a", "b", "--to", "onnx"], 2, /Expected one of huggingface, llama2c/],
         [["train", "--layers", "0"], 2, /It is an integer above 0/],
         [
           ["evaluate", "nowhere"],
           2,
           /^error: nothing to evaluate: give --text, --hellaswag or both\n$/,
         ],
-        [["tokenize", "--decode", "60000"], 2, /^error: "60000" is not an id from 0 to 50256\n$/],
+        [
+          ["tokenize", "--decode", "60000"],
+          2,
+          /^error: tokenize: expected ids from 0 to 50256 but got "60000"\n$/,
+        ],
         [["tokenize", "--file", "nowhere.txt"], 1, /^error: .*nowhere\.txt.*\n$/],
         [
           ["generate", "nowhere", "Hello"],
           1,
-          /^(dinograd runs .*\n)?error: There is no model in nowhere\n$/,
+          /^(dinograd runs .*\n)?error: nowhere: expected a model but got none\n$/,
         ],
       ] as const
     ) {
@@ -157,10 +161,10 @@ Deno.test("cli: prepare makes shards, and evaluate, generate and convert take a 
 
     const there = await run(folder, ["convert", "gpt2", "gpt2"]);
     assert.equal(there.code, 2);
-    assert.match(there.err, /gpt2 is there already: name another, or give --force/);
+    assert.match(there.err, /but got gpt2, which is there; name another, or give --force/);
     const refused = await run(folder, ["convert", "gpt2", "x.bin", "--to", "llama2c"]);
     assert.equal(refused.code, 2);
-    assert.match(refused.err, /llama2\.c has only LLaMA/);
+    assert.match(refused.err, /--to llama2c: expected a LLaMA/);
     const converted = await run(folder, ["convert", "gpt2", "own"]);
     assert.equal(converted.code, 0, converted.err);
     assert.match(converted.err, /parameters of gpt2 written to own/);

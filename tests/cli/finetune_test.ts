@@ -125,7 +125,10 @@ Deno.test("finetune of all weights, stopped by Ctrl-C and resumed, equals one th
     assert.deepEqual(await read("stopped"), await read("straight"));
     const other = await run(folder, "finetune", "--resume", "stopped", "--context", "16");
     assert.equal(other.code, 2, other.text);
-    assert.match(other.text, /a run goes on with its own context/);
+    assert.match(
+      other.text,
+      /--context: expected that of the run that is resumed, none, but got 16/,
+    );
   }));
 
 Deno.test("finetune takes a text, and pairs with --dpo", () =>
@@ -165,13 +168,19 @@ Deno.test("finetune says what is wrong, with exit code 2", () =>
     for (
       const [args, message] of [
         [["base"], /missing argument 'data'/],
-        [["base", "answers.jsonl", "--rslora"], /--rslora is of an adapter: give its rank/],
+        [
+          ["base", "answers.jsonl", "--rslora"],
+          /--rslora: expected --lora with the rank of an adapter but got none/,
+        ],
         [
           ["base", "answers.jsonl", "--dpo"],
-          /answers.jsonl has answers: --dpo takes "prompt", "chosen"/,
+          /--dpo: expected "prompt", "chosen" and "rejected" in answers.jsonl but got answers/,
         ],
-        [["base", "pairs.jsonl"], /pairs.jsonl has pairs of answers: give --dpo/],
-        [["base", "answers.jsonl", "--context", "64"], /--context 64 is more than the model's 32/],
+        [["base", "pairs.jsonl"], /pairs.jsonl: expected --dpo with pairs but got none/],
+        [
+          ["base", "answers.jsonl", "--context", "64"],
+          /--context: expected at most the model's 32 tokens but got 64/,
+        ],
       ] as const
     ) {
       const { code, text } = await run(folder, "finetune", ...args, "--device", "cpu");

@@ -71,14 +71,14 @@ Deno.test("ParquetTexts throws when the file is not what it should be", async ()
         assert(error.message.startsWith(path));
         return true;
       });
-    await refuses(bytes, /has no column "body", but id, text$/, "body");
-    await refuses(bytes, /column "id" holds no texts but INT32$/, "id");
-    await refuses(bytes.slice(0, -1), /is not a complete parquet file/);
+    await refuses(bytes, /expected a column "body" but got id, text$/, "body");
+    await refuses(bytes, /expected texts in column "id" but got INT32$/, "id");
+    await refuses(bytes.slice(0, -1), /incomplete parquet file/);
     await refuses(
       bytes.slice(0, 5),
-      /is not a complete parquet file: it has 5 bytes \(at byte 5\)$/,
+      /incomplete parquet file: expected at least 12 bytes but got 5 \(at byte 5\)$/,
     );
-    await refuses(new TextEncoder().encode("a,b\n1,2\n3,4\n"), /is not a complete parquet file/);
+    await refuses(new TextEncoder().encode("a,b\n1,2\n3,4\n"), /incomplete parquet file/);
     // Damage anywhere is an error of this class or of no account, never another one.
     let state = 7;
     let refused = 0;

@@ -193,7 +193,7 @@ Deno.test("prepareCorpus() keeps a whole state when a file turns out to be damag
       const begun = prepareCorpus([path], out, { ...small, workers });
       await assert.rejects(begun, (error: Error) => {
         assert(error instanceof FileFormatError, String(error));
-        assert(error.message.startsWith(`${path}: line 151: is not JSON: `), error.message);
+        assert(error.message.startsWith(`${path}: line 151: expected JSON: `), error.message);
         return true;
       });
     }
@@ -211,7 +211,7 @@ Deno.test("prepareCorpus() throws when files or folder are not as they should be
     const options = { ...small, workers: 0 };
     const rejects = (files: string[], message: RegExp, change: PrepareOptions = {}) =>
       assert.rejects(prepareCorpus(files, out, { ...options, ...change }), message);
-    await rejects([], /^RangeError: prepareCorpus: expected one file at least$/);
+    await rejects([], /^RangeError: prepareCorpus: expected one file or more but got none$/);
     await rejects([path], /expected tokensPerShard of 1 or more but got 0$/, { tokensPerShard: 0 });
     await rejects([path], /expected workers of 0 or more but got -1$/, { workers: -1 });
     await rejects([path], /expected a prefix of letters, digits, - and _ but got "..\/x"$/, {
@@ -223,7 +223,7 @@ Deno.test("prepareCorpus() throws when files or folder are not as they should be
       [other],
       /^TypeError: .*a\.csv: expected a file named \.parquet, \.jsonl or \.txt/,
     );
-    await rejects([path], /a\.jsonl: line 2: expected a text in "text" but found only id$/);
+    await rejects([path], /a\.jsonl: line 2: expected a text in "text" but got only id$/);
     await rejects(
       [path],
       /was begun with other tokensPerShard: 5000, now 7; take another folder$/,
@@ -234,14 +234,14 @@ Deno.test("prepareCorpus() throws when files or folder are not as they should be
     await Deno.writeTextFile(path, '{"text": "one"}\n{"text": 2}\n');
     await rejects([path], /was begun with other files: .*take another folder$/);
     await Deno.writeTextFile(join(out, "prepare.json"), "{");
-    await rejects([path], /prepare\.json: is not JSON$/);
+    await rejects([path], /prepare\.json: expected JSON: /);
     await Deno.remove(join(out, "prepare.json"));
     await Deno.writeTextFile(join(out, "made_up_train_000001.npy"), "");
     await rejects([path], /is a shard of another run; take another folder$/);
     const broken = join(folder, "b.jsonl.gz");
     await Deno.writeFile(broken, gzipSync(bytesOf(jsonl(madeUpDocuments(900)))).subarray(0, 9000));
     const third = prepareCorpus([broken], join(folder, "third"), options);
-    await assert.rejects(third, /b\.jsonl\.gz: is not a complete \.gz file: /);
+    await assert.rejects(third, /b\.jsonl\.gz: incomplete \.gz file: /);
   });
 });
 

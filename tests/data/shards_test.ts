@@ -36,7 +36,7 @@ Deno.test("findShards() returns a split's shards by number when others lie besid
     assert.equal((await findShards(folder)).length, 5);
     await assert.rejects(
       findShards(folder, { split: "test" }),
-      /no token shards named like <name>_test_000001.npy \(or .bin\), it holds edufineweb_train_/,
+      /token shards named like <name>_test_000001.npy \(or .bin\) but got edufineweb_train_/,
     );
   });
 });
@@ -46,13 +46,16 @@ Deno.test("findShards() throws when the same shard is there in two formats", asy
     for (const name of ["a_train_000001.npy", "a_train_000001.bin", "b_train_000001.bin"]) {
       await Deno.writeFile(join(folder, name), new Uint8Array());
     }
-    await assert.rejects(findShards(folder), /a_train_000001\.\w+ and .* are the same shard twice/);
+    await assert.rejects(
+      findShards(folder),
+      /expected each shard once but got a_train_000001\.\w+ and /,
+    );
   });
 });
 
 Deno.test("findShards() throws when the folder is missing, empty or a file", async () => {
   await withFolder(async (folder) => {
-    await assert.rejects(findShards(folder), /no token shards .*, it is empty/);
+    await assert.rejects(findShards(folder), /expected token shards .* but got nothing/);
     await assert.rejects(findShards(join(folder, "no")), /no: there is no such folder/);
     await Deno.writeTextFile(join(folder, "f"), "");
     await assert.rejects(findShards(join(folder, "f")), /there is no such folder/);
@@ -108,16 +111,16 @@ Deno.test("openShard() throws when the file is empty, cut short or no list of to
         return error.message.startsWith(path);
       });
     await Deno.writeFile(path, new Uint8Array());
-    await refused(/is not a .npy file/);
+    await refused(/expected a .npy file/);
     await writeNpy(path, new Uint16Array(0));
-    await refused(/holds no tokens/);
+    await refused(/expected tokens but got none/);
     await writeNpy(path, new Float32Array(4));
-    await refused(/expected one axis of tokens of type u2, u4 or i4, found f4 of shape \[4\]/);
+    await refused(/expected one axis of u2, u4 or i4 but got f4 of shape \[4\]/);
     await writeNpy(path, new Uint16Array(4), [2, 2]);
     await refused(/found u2 of shape \[2,2\]/);
     await writeNpy(path, new Uint16Array(4));
     await Deno.truncate(path, 130);
-    await refused(/is cut short/);
+    await refused(/bytes of data for shape/);
     await assert.rejects(openShard(join(folder, "none.npy")), Deno.errors.NotFound);
   });
 });

@@ -63,7 +63,7 @@ Deno.test("parseSentencePairs() reads two columns and leaves the others", () => 
 });
 
 Deno.test("parseSentencePairs() names the file and the line that is malformed", () => {
-  const expected = "a.txt: line 3: expected two sentences with a tab between them but found ";
+  const expected = "a.txt: line 3: expected two sentences with a tab between them but got ";
   for (
     const [line, found] of [
       ["Go. Va !", "no tab"],
@@ -100,24 +100,28 @@ Deno.test("readSentencePairs() refuses what is no file of pairs", () =>
         [
           "cut.zip",
           archive.slice(0, -10),
-          /: is not a complete zip archive, it may have been cut short/,
+          /: incomplete zip archive, it may have been cut short/,
         ],
-        ["half.zip", archive.slice(0, 100), /: is not a complete zip archive/],
-        ["empty.zip", new Uint8Array(), /: is not a complete zip archive/],
+        ["half.zip", archive.slice(0, 100), /: incomplete zip archive/],
+        ["empty.zip", new Uint8Array(), /: incomplete zip archive/],
         [
           "page.zip",
           new TextEncoder().encode("<html>".repeat(50)),
-          /: is not a complete zip archive/,
+          /: incomplete zip archive/,
         ],
-        ["corrupted.zip", corrupted, /: is not a complete zip archive/],
+        ["corrupted.zip", corrupted, /: incomplete zip archive/],
         [
           "other.zip",
           await zipOf({ "_about.txt": "x", "b/c.md": "" }),
-          /but _about\.txt, b\/c\.md$/,
+          /but got _about\.txt, b\/c\.md$/,
         ],
         ["line.zip", await zipOf({ "fra.txt": "Go.\n" }), /line\.zip\/fra\.txt: line 1: /],
-        ["binary.txt", Uint8Array.of(0xff, 0xfe, 9), /binary\.txt: is not UTF-8 text$/],
-        ["none.txt", new Uint8Array(), /none\.txt: holds no sentence pairs$/],
+        [
+          "binary.txt",
+          Uint8Array.of(0xff, 0xfe, 9),
+          /binary\.txt: expected UTF-8 text but got other bytes$/,
+        ],
+        ["none.txt", new Uint8Array(), /none\.txt: expected sentence pairs but got none$/],
       ] as const
     ) {
       const path = join(folder, name);
@@ -146,13 +150,13 @@ Deno.test("loadEnglishFrench() downloads once and keeps nothing that is wrong", 
       answer = archive.slice(0, -30);
       await assert.rejects(
         loadEnglishFrench(options),
-        /fra-eng\.zip: is not a complete zip archive/,
+        /fra-eng\.zip: incomplete zip archive/,
       );
       answer = archive;
       const tooSmall = loadEnglishFrench({ url, cache, retries: 0 });
       await assert.rejects(
         tooSmall,
-        /fra-eng\.zip: expected at least 2000000 bytes but http.* gave/,
+        /fra-eng\.zip: expected at least 2000000 bytes but got 369 from http/,
       );
       assert.deepEqual([...Deno.readDirSync(cache)], []);
       assert.deepEqual(await loadEnglishFrench(options), pairs);

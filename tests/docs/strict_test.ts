@@ -1,11 +1,11 @@
-// A user's project with stricter flags than ours gets no errors from our files.
+// Projects with stricter flags than ours get no errors from our files: the library, the command line, the examples.
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { inFolder } from "../support/examples.ts";
 
-const root = new URL("../../", import.meta.url).href;
+const root = new URL("../../", import.meta.url);
 
-Deno.test("the library type-checks in a project with the strictest flags", () =>
+Deno.test("library, CLI and examples type-check in a project with the strictest flags", () =>
   inFolder(async (folder) => {
     const compilerOptions = {
       ...{ strict: true, noUncheckedIndexedAccess: true, exactOptionalPropertyTypes: true },
@@ -14,7 +14,8 @@ Deno.test("the library type-checks in a project with the strictest flags", () =>
       lib: ["esnext", "dom", "dom.iterable", "dom.asynciterable", "deno.ns"], // no deno.webgpu
     };
     await Deno.writeTextFile(join(folder, "deno.json"), JSON.stringify({ compilerOptions }));
-    const program = ["mod.ts", "kernel.ts"].map((entry) => `import "${root}${entry}";`);
+    const entries = ["mod.ts", "kernel.ts", "src/cli/cli.ts", ...examples()];
+    const program = entries.map((entry) => `import "${new URL(entry, root)}";`);
     await Deno.writeTextFile(join(folder, "program.ts"), program.join("\n"));
     const args = ["check", "program.ts"];
     const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
@@ -25,3 +26,11 @@ Deno.test("the library type-checks in a project with the strictest flags", () =>
     const text = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
     assert.equal(code, 0, text.slice(0, 5000));
   }));
+
+function examples(): string[] {
+  return ["examples/", "examples/browser/"].flatMap((folder) =>
+    [...Deno.readDirSync(new URL(folder, root))]
+      .filter(({ name }) => name.endsWith(".ts"))
+      .map(({ name }) => folder + name)
+  );
+}

@@ -51,15 +51,9 @@ Deno.test("models and optimizers are disposed of by `using` and by dispose()", (
   optimizer.dispose();
 });
 
-Deno.test("deno doc tells of Tensor.requiresGrad, and which options may be left out", async () => {
-  const entry = new URL("../../mod.ts", import.meta.url).pathname;
-  const doc = async (name: string): Promise<string> => {
-    const args = ["doc", "--filter", name, entry];
-    const command = new Deno.Command(Deno.execPath(), { args, env: { NO_COLOR: "1" } });
-    return new TextDecoder().decode((await command.output()).stdout);
-  };
-  assert.match(await doc("Tensor"), /requiresGrad: boolean/);
-  for (const name of ["AdamW", "loadModel", "openDevice", "saveModel", "tensor"]) {
-    assert.match(await doc(name), /options\?: /, name);
-  }
+Deno.test("deno doc shows Tensor.requiresGrad", async () => {
+  const args = ["doc", "--filter", "Tensor", new URL("../../mod.ts", import.meta.url).pathname];
+  const command = new Deno.Command(Deno.execPath(), { args, env: { NO_COLOR: "1" } });
+  const { stdout } = await command.output();
+  assert.match(new TextDecoder().decode(stdout), /requiresGrad: boolean/);
 });

@@ -190,7 +190,7 @@ await onEachDevice("evaluateHellaSwag() throws for what cannot be scored", async
   await rejects([item], /expected one item at least but got 1, limited to 0$/, { limit: 0 });
   await rejects(
     [item, { ...item, endings: ["a", "eight, no"] }],
-    /item 1 has 3 tokens of context and an end of 10/,
+    /item 1: .* but got 3 and an end of 10/,
   );
   await rejects([{ ...item, context: "" }], /item 0 has 0 tokens of context/);
   await rejects([item], /^AbortError: /, { signal: AbortSignal.abort() });
@@ -208,12 +208,12 @@ Deno.test("loadHellaSwag() names the line when an item is not one", async () => 
     };
     await refuses(
       { ctx: undefined },
-      /stories\.jsonl: line 2: expected a text in "ctx" but found only /,
+      /stories\.jsonl: line 2: expected a text in "ctx" but got only /,
     );
-    await refuses({ ctx: "" }, /line 2: expected a text in "ctx" but it is empty$/);
+    await refuses({ ctx: "" }, /line 2: expected a text in "ctx" but got an empty one$/);
     await refuses({ endings: ["one"] }, /line 2: expected two texts or more in "endings"$/);
-    await refuses({ label: 4 }, /line 2: expected a number from 0 to 3 in "label" but found 4$/);
-    await refuses({ label: "" }, /line 2: expected a number from 0 to 3 in "label" but found ""$/);
+    await refuses({ label: 4 }, /line 2: expected a number from 0 to 3 in "label" but got 4$/);
+    await refuses({ label: "" }, /line 2: expected a number from 0 to 3 in "label" but got ""$/);
   });
 });
 
@@ -308,9 +308,9 @@ await onEachDevice(
     await rejects(
       "a",
       {},
-      /^RangeError: textPerplexity: expected a longer text but it has 1 tokens$/,
+      /^RangeError: textPerplexity: expected a longer text but got 1 tokens$/,
     );
-    await rejects("", { before: 1 }, /expected a longer text but it has 0 tokens$/);
+    await rejects("", { before: 1 }, /expected a longer text but got 0 tokens$/);
     await rejects("abc", { contextSize: 9 }, /expected windows of 2 to 8 tokens but got 9$/);
     await rejects("abc", { stride: 0 }, /expected a stride from 1 to 8 but got 0$/);
     await rejects("abc", { contextSize: 4, stride: 5 }, /expected a stride from 1 to 4 but got 5$/);

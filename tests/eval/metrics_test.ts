@@ -107,8 +107,14 @@ Deno.test("corpusBleu() throws for what cannot be", () => {
     ),
   );
   assert.throws(() => corpusBleu(["a", "b"], ["a"]), /but got 2 and 1$/);
-  assert.throws(() => corpusBleu(["a", []], ["a", "b"]), /corpusBleu: pair 1 has no reference$/);
-  assert.throws(() => sentenceBleu([], "a"), /sentenceBleu: pair 0 has no reference$/);
+  assert.throws(
+    () => corpusBleu(["a", []], ["a", "b"]),
+    /corpusBleu: pair 1: expected references but got none$/,
+  );
+  assert.throws(
+    () => sentenceBleu([], "a"),
+    /sentenceBleu: pair 0: expected references but got none$/,
+  );
   assert.throws(() => sentenceBleu("a", "a", { maxOrder: 0 }), /a maxOrder of 1 or more but got 0/);
   assert.throws(() => sentenceBleu("a", "a", { weights: [1] }), /expected 4 weights/);
   assert.throws(() => sentenceBleu("a", "a", { weights: [1, 1, 1, -1] }), /expected 4 weights/);

@@ -114,7 +114,7 @@ Deno.test("generate.ts translates where the model is a translator", () =>
     const words = new Set("je tu dors chantes . <UNK> <PAD> <SOS>".split(" "));
     for (const word of out.split(/\s+/)) assert.ok(word === "" || words.has(word), out);
     const none = await run(folder, ["."]);
-    assert.match(none.text, /There is no sentence to translate/);
+    assert.match(none.text, /expected a sentence to translate but got none/);
   }));
 
 Deno.test("generate.ts ends its text at Ctrl-C", () =>
@@ -142,9 +142,12 @@ Deno.test("generate.ts refuses what cannot be", () =>
     await BytePairTokenizer.train(text, { merges: 400 }).save(other);
     for (
       const [args, message] of [
-        [["nothing"], /There is no model in nothing/],
+        [["nothing"], /nothing: expected a model but got none/],
         [["two"], /two has several models: name two\/a or two\/b/],
-        [["two/a"], /two\/a\/tokenizer\.json: is not the vocabulary of this model: it has 656/],
+        [
+          ["two/a"],
+          /two\/a\/tokenizer\.json: expected this model's vocabulary, \d+ ids at most, but got 656/,
+        ],
         [["two/b", "--beam", "2", "--seed", "3"], /--beam draws nothing: leave out --seed/],
         [["two/b", "--beam", "500"], /width/],
         [["two/b", ""], /^error: the prompt is empty$/m],

@@ -33,10 +33,10 @@ Deno.test("writeLlmcTokens() writes llm.c's bytes", async () => {
 Deno.test("readLlmcHeader() throws when the file is foreign, newer or cut short", async () => {
   const refused = async (bytes: Uint8Array, message: RegExp) =>
     await assert.rejects(readLlmcHeader(bytes), message);
-  await refused(shard(7, 1, 1, [1]), /magic 7, expected 20240520 \(at byte 0\)/);
+  await refused(shard(7, 1, 1, [1]), /number 20240520 but got 7 \(at byte 0\)/);
   await refused(shard(20240801, 7, 1, [1, 0]), /Llama 3/);
-  await refused(shard(20240520, 2, 1, [1]), /version 2, expected 1 \(at byte 4\)/);
-  await refused(shard(20240520, 1, 2, [1]), /claims 2 tokens \(1028 bytes\) but has 1026/);
-  await refused(shard(20240520, 1, -1, [1]), /claims -1 tokens/);
-  await refused(new Uint8Array(100), /expected a header of 1024 bytes/);
+  await refused(shard(20240520, 2, 1, [1]), /version 1 but got 2 \(at byte 4\)/);
+  await refused(shard(20240520, 1, 2, [1]), /expected 1028 bytes for 2 tokens but got 1026/);
+  await refused(shard(20240520, 1, -1, [1]), /for -1 tokens/);
+  await refused(new Uint8Array(100), /expected an llm\.c header of 1024 bytes/);
 });

@@ -33,12 +33,12 @@ Deno.test("readNpy() reads a single number and an empty array when numpy wrote t
 });
 
 const REFUSED: Record<string, RegExp> = {
-  fortran: /Fortran order, expected C order/,
+  fortran: /expected C order but got Fortran order/,
   big: /big-endian/,
   object: /Python objects/,
   struct: /structured type/,
-  complex: /'<c8', expected one of u1/,
-  bool: /'\|b1', expected one of u1/,
+  complex: /expected one of u1.* but got '<c8'/,
+  bool: /expected one of u1.* but got '\|b1'/,
 };
 for (const [name, message] of Object.entries(REFUSED)) {
   Deno.test(`readNpy() throws when numpy's file is ${name}`, async () => {
@@ -65,8 +65,8 @@ Deno.test("readNpy() allocates nothing when the header claims more than the file
     const head = [0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59, 1, 0, dict.length, 0];
     return Uint8Array.from([...head, ...new TextEncoder().encode(dict), 0, 0]);
   };
-  await assert.rejects(readNpy(claims("1000000000000")), /needs 2000000000000 bytes of data/);
-  await assert.rejects(readNpy(claims("9".repeat(30))), /has shape/);
+  await assert.rejects(readNpy(claims("1000000000000")), /expected 2000000000000 bytes of data/);
+  await assert.rejects(readNpy(claims("9".repeat(30))), /expected a shape/);
   await assert.rejects(readNpy(claims("4294967296, 4294967296, 4294967296")), /can be counted/);
   assert.deepEqual((await readNpy(claims("1"))).shape, [1]);
 });

@@ -164,12 +164,18 @@ Deno.test("downloadModel() fetches the files that an index names, and the tokeni
 Deno.test("loadTokenizer() takes GPT-2's vocabulary and merges when there is no tokenizer.json", () =>
   withHub(async (hub, options) => {
     hub.files.delete("tokenizer.json");
-    await assert.rejects(loadTokenizer("a/b", options), /has no file tokenizer\.json$/);
+    await assert.rejects(
+      loadTokenizer("a/b", options),
+      /expected a file tokenizer\.json but got none$/,
+    );
     const text = (value: string) => new TextEncoder().encode(value);
     const tokens = [...BYTE_CHARACTERS, "he", "ll", "hell", "hello", "\u0120hello", END_OF_TEXT];
     const vocab = Object.fromEntries(tokens.map((token, id) => [token, id]));
     hub.files.set("vocab.json", text(JSON.stringify(vocab)));
-    await assert.rejects(loadTokenizer("a/b", options), /has no file merges\.txt$/);
+    await assert.rejects(
+      loadTokenizer("a/b", options),
+      /expected a file merges\.txt but got none$/,
+    );
     const merges = "#version: 0.2\nh e\r\nl l\nhe ll\nhell o\n\u0120 hello\n";
     hub.files.set("merges.txt", text(merges));
     const tokenizer = await loadTokenizer("a/b", options);
@@ -182,11 +188,14 @@ Deno.test("loadTokenizer() takes GPT-2's vocabulary and merges when there is no 
     await Deno.writeTextFile(join(folder, "merges.txt"), "#version: 0.2\nh e\nhell\n");
     await assert.rejects(loadTokenizer(folder), (error: unknown) => {
       assert(error instanceof FileFormatError);
-      assert.match(error.message, /merges\.txt: line 3: expected two tokens, found "hell"/);
+      assert.match(error.message, /merges\.txt: line 3: expected two tokens but got "hell"/);
       return true;
     });
     await Deno.remove(join(folder, "merges.txt"));
-    await assert.rejects(loadTokenizer(folder), /is not there, but vocab\.json is/);
+    await assert.rejects(
+      loadTokenizer(folder),
+      /expected this file beside vocab\.json but got none/,
+    );
     await Deno.remove(join(folder, "vocab.json"));
     await assert.rejects(loadTokenizer(folder), /and neither is vocab\.json/);
   }));
@@ -253,7 +262,7 @@ Deno.test("downloadModel() goes on where it was broken off", () =>
     };
     await assert.rejects(
       downloadModel("a/b", { ...options, retries: 0 }),
-      /ended after 1000 of \d+ bytes$/,
+      /but got 1000 before the connection ended$/,
     );
     const folder = await downloadModel("a/b", options);
     assert.deepEqual(ranges, [null, "bytes=1000-"]);
@@ -309,7 +318,10 @@ Deno.test("downloadModel() says when the hub has no such model, or none that can
     }
     await assert.rejects(downloadModel("../b", options), TypeError);
     hub.files.delete("model.safetensors");
-    await assert.rejects(downloadModel("a/b", options), /has no file model\.safetensors$/);
+    await assert.rejects(
+      downloadModel("a/b", options),
+      /expected a file model\.safetensors but got none$/,
+    );
     for (const listing of [{}, { sha: commit }, { sha: commit, siblings: [{}] }]) {
       hub.answer = () => Response.json(listing);
       await assert.rejects(downloadModel("a/b", options), DownloadError);

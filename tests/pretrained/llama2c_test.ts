@@ -153,16 +153,16 @@ Deno.test("Llama2cFile.open() refuses what is no llama2.c model, or not whole", 
         return copy;
       };
       const cases: [bytes: Uint8Array, message: RegExp][] = [
-        [good.subarray(0, 20), /is not a llama2\.c model: expected a header of/],
+        [good.subarray(0, 20), /expected a llama2\.c header of/],
         [
           good.subarray(0, -4),
-          /claims sizes that need \d+ bytes but has \d+ bytes \(at byte [08]\)$/,
+          /expected \d+ bytes for its sizes but got \d+ \(at byte [08]\)$/,
         ],
-        [change(at, 2 ** 31 - 2), /claims sizes that need|do not divide/],
-        [change(at + 8, 2 ** 31 - 1), /claims sizes that need/],
-        [change(at + 8, 0), /is not a llama2\.c model: a size of 0 \(at byte \d+\)$/],
-        [change(at + 12, 3), /has 3 heads, 1 of keys, which do not divide 8/],
-        ...version === 0 ? [] : [[change(4, 2), /has llama2\.c version 2, expected 0 or 1/]] as [
+        [change(at, 2 ** 31 - 2), /for its sizes|heads that divide/],
+        [change(at + 8, 2 ** 31 - 1), /for its sizes/],
+        [change(at + 8, 0), /llama2\.c sizes of 1 or more but got 0 \(at byte \d+\)$/],
+        [change(at + 12, 3), /heads that divide 8 into even sizes but got 3, 1 of keys/],
+        ...version === 0 ? [] : [[change(4, 2), /expected llama2\.c version 0 or 1 but got 2/]] as [
           Uint8Array,
           RegExp,
         ][],

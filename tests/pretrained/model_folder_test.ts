@@ -92,7 +92,7 @@ Deno.test("loadModel() and loadTokenizer() say which file is missing", () =>
   inFolder(async (folder) => {
     const missing = (name: string) => (error: unknown) =>
       error instanceof FileFormatError && error.file === join(folder, name) &&
-      /is not there/.test(error.message);
+      /but got (none|neither)/.test(error.message);
     await assert.rejects(loadModel(folder, { device }), missing("config.json"));
     await saveModel(folder, models.gpt2());
     await assert.rejects(loadTokenizer(folder), missing("tokenizer.json"));
@@ -108,7 +108,7 @@ Deno.test("loadModel() refuses what the fields of our own kinds cannot be", () =
       ["transformer", { norm: "none" }, /"norm" to be "pre" or "post" or "branch" but got "none"/],
       ["transformer", { pad_token_id: -1 }, /"pad_token_id" to be an id but got -1/],
       ["transformer", { model_type: "gpt2" }, /"model_type" to be "transformer" but got "gpt2"/],
-      ["transformer", { num_attention_heads: 3 }, /sizes that make no model: Transformer: /],
+      ["transformer", { num_attention_heads: 3 }, /sizes that make a model: Transformer: /],
     ];
     for (const [kind, fields, message] of cases) {
       await saveModel(folder, models[kind](), { config: { ...fields } });
@@ -134,7 +134,7 @@ Deno.test("loadModel() refuses parameters of another configuration, and leaves n
     const before = device.memory().live;
     await assert.rejects(
       loadModel(folder, { device }),
-      /model\.safetensors does not fit the model: "transformer\.wte\.weight" is \[20, 8\], expected \[20, 16\]/,
+      /model\.safetensors: .* "transformer\.wte\.weight" of shape \[20, 16\] but got \[20, 8\]/,
     );
     assert.equal(device.memory().live, before);
     model.dispose();

@@ -22,7 +22,7 @@ async function use(page: Page, device: RegExp): Promise<void> {
   assert.match(await page.evaluate(`document.querySelector("#curve").innerHTML`), /<svg .*train/s);
   // A model that has learned nothing has a loss of ln(1024) = 6.9.
   const loss = Number(/loss ([\d.]+)/.exec(await page.evaluate(STATUS))![1]);
-  assert.ok(loss < 6, `loss ${loss}`);
+  assert.ok(loss < 6.5, `loss ${loss}`);
 
   await page.evaluate(`document.querySelector("#prompt").value = "Call me"; ${WRITE}.click()`);
   await page.until(`document.querySelector("#attention svg") !== null`);

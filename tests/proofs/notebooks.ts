@@ -6,6 +6,7 @@ import { inFolder } from "../support/examples.ts";
 interface Output {
   output_type: string;
   data?: Record<string, string | string[]>;
+  text?: string | string[];
 }
 
 /** The outputs of all cells of a notebook that is executed with a kernel of this Deno. */
@@ -25,21 +26,30 @@ async function run(command: string, args: string[], env: Record<string, string>)
 }
 
 const textOf = ({ data }: Output, type: string): string => [data?.[type] ?? []].flat().join("");
+const printed = (outputs: Output[]) => outputs.flatMap(({ text = [] }) => text).join("");
 const picturesOf = (outputs: Output[]) =>
   outputs.map((output) => textOf(output, "image/svg+xml")).filter((svg) => svg.startsWith("<svg"));
 
 Deno.test("the notebook from tensors to a model shows values, gradients and a curve", () =>
   inFolder(async (folder) => {
-    const outputs = await outputsOf("tensors_to_a_model", folder);
-    assert.match(textOf(outputs.find(({ data }) => data)!, "text/plain"), /\[\[1, 2\],/);
+    const isTensor = (output: Output) => textOf(output, "text/plain").startsWith("[[1, 2],");
+    let outputs = await outputsOf("tensors_to_a_model", folder);
+    // Deno's kernel may send a cell's value after the cell's end, and nbconvert then drops it (docs/UPSTREAM.md).
+    for (let again = 1; again < 6 && !outputs.some(isTensor); again++) {
+      outputs = await outputsOf("tensors_to_a_model", folder);
+    }
+    assert.ok(outputs.some(isTensor), JSON.stringify(outputs));
     assert.equal(picturesOf(outputs).length, 1); // updated in its place, not drawn ten times
-    assert.ok(Number(textOf(outputs.at(-1)!, "text/plain").replace(/[^\d.e-]/g, "")) < 0.1);
+    const losses = [...printed(outputs).matchAll(/loss ([\d.e-]+)/g)].map(([, loss]) =>
+      Number(loss)
+    );
+    assert.equal(losses.length, 10);
+    assert.ok(losses.at(-1)! < 0.05, `${losses}`);
   }));
 
 Deno.test("the notebook of GPT-2 on Moby Dick shows the curve, a text and attention maps", () =>
   inFolder(async (folder) => {
     const outputs = await outputsOf("gpt2_on_moby_dick", folder);
     assert.equal(picturesOf(outputs).length, 2);
-    const texts = outputs.map((output) => textOf(output, "text/plain"));
-    assert.ok(texts.some((text) => text.includes("The whale")), JSON.stringify(texts));
+    assert.match(printed(outputs), /The whale.{20}/s);
   }));

@@ -125,10 +125,10 @@ Deno.test("attentionPicture() and attentionPng() throw when sizes or weights are
   const cases: [AttentionLayer[], RegExp][] = [
     [[], /at least one layer/],
     [[{ ...layer, heads: 0 }], /"h.0.attn": expected heads, queries and keys of at least 1/],
-    [[{ ...layer, keys: 4 }], /expected 2 \* 3 \* 4 = 24 weights but found 18/],
-    [[{ ...layer, queryTokens: ["a"] }], /expected 3 query tokens but found 1/],
-    [[{ ...layer, keyTokens: ["a", "b"] }], /expected 3 key tokens but found 2/],
-    [[{ ...layer, weights: layer.weights.with(4, NaN) }], /found NaN at 4/],
+    [[{ ...layer, keys: 4 }], /expected 2 \* 3 \* 4 = 24 weights but got 18/],
+    [[{ ...layer, queryTokens: ["a"] }], /expected 3 query tokens but got 1/],
+    [[{ ...layer, keyTokens: ["a", "b"] }], /expected 3 key tokens but got 2/],
+    [[{ ...layer, weights: layer.weights.with(4, NaN) }], /got NaN at 4/],
     [[{ ...layer, weights: layer.weights.with(5, -0.5) }], /found -0.5 at 5/],
     [[{ ...layer, weights: layer.weights.with(5, Infinity) }], /found Infinity at 5/],
   ];

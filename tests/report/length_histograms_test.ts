@@ -45,8 +45,8 @@ Deno.test("lengthHistogramsSvg() joins lengths into wider bars when sequences ar
 Deno.test("lengthHistogramsSvg() throws when there is nothing to count or no length", async () => {
   const draw = (...lengths: number[]) => lengthHistogramsSvg({ panels: [{ name: "a", lengths }] });
   await assert.rejects(lengthHistogramsSvg({ panels: [] }), RangeError);
-  await assert.rejects(draw(), /"a" has no lengths/);
-  await assert.rejects(draw(1, -1), /found -1 at 1/);
+  await assert.rejects(draw(), /"a": expected lengths to draw but got none/);
+  await assert.rejects(draw(1, -1), /got -1 at 1/);
   await assert.rejects(draw(1.5), RangeError);
   await assert.rejects(draw(NaN), RangeError);
 });

@@ -52,7 +52,7 @@ await onEachDevice("detach() and noGrad() stop gradients", async (device) => {
   assert.deepEqual(await x.grad!.toArray(), [2]);
   const y = noGrad(() => exp(x));
   assert.equal(y.requiresGrad, false);
-  assert.throws(() => y.backward(), /depends on no tensor that requires a gradient/);
+  assert.throws(() => y.backward(), /depends on one that requires a gradient/);
   assert.throws(
     () => tensor([1], { device, dtype: "i32" }).requiresGrad = true,
     /expected a tensor of f32 or f16 but got i32/,
@@ -69,7 +69,7 @@ await onEachDevice("backward() says what is wrong", (device) => {
   );
   const y = sum(exp(x));
   y.backward();
-  assert.throws(() => y.backward(), /sum were already taken/);
+  assert.throws(() => y.backward(), /not gone through yet but got sum again/);
 });
 
 await onEachDevice(

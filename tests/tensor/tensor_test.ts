@@ -66,7 +66,7 @@ await onEachDevice(
     gone.dispose();
     await assert.rejects(
       gone.data(),
-      /Tensor "bias" \[1\] was used after it was disposed of; keep\(\) lets it outlive its Scope/,
+      /but got Tensor "bias" \[1\], which was disposed of; keep\(\) lets it outlive its Scope/,
     );
   },
 );

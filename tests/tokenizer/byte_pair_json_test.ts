@@ -32,13 +32,13 @@ Deno.test("BytePairTokenizer.load() names the file when it cannot be read as a t
       await Deno.writeTextFile(path, text);
       await assert.rejects(BytePairTokenizer.load(path), (error: Error) => {
         assert(error instanceof TokenizerFormatError, String(error));
-        assert(error.message.startsWith(`${path}: not JSON: `), error.message);
+        assert(error.message.startsWith(`${path}: expected JSON: `), error.message);
         return true;
       });
     }
     await Deno.writeTextFile(path, "[]");
     await assert.rejects(BytePairTokenizer.load(path), {
-      message: `${path}: file: expected an object, got []`,
+      message: `${path}: file: expected an object but got []`,
     });
     await assert.rejects(BytePairTokenizer.load(`${folder}/none`), Deno.errors.NotFound);
   } finally {

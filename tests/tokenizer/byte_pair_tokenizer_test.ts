@@ -218,7 +218,7 @@ Deno.test("BytePairTokenizer.train() throws when options are wrong", () => {
   );
   assert.throws(
     train({ merges: 1, specialTokens: [""] }),
-    /specialTokens\[0\]: expected .*, got ""/,
+    /specialTokens\[0\]: expected .* but got ""/,
   );
   assert.throws(
     train({ merges: 1, specialTokens: ["a", "a"] }),

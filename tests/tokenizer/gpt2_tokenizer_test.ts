@@ -132,7 +132,7 @@ Deno.test("GPT2Tokenizer.encode() throws when a special token is not allowed", (
   );
   assert.throws(
     () => tokenizer.encode("x", { allowedSpecial: "<|endoftext|>" as "all" }),
-    /special tokens must be "all" or a list, got the string "<\|endoftext\|>"/,
+    /special tokens: expected "all" or a list but got the string "<\|endoftext\|>"/,
   );
 });
 
@@ -140,7 +140,7 @@ Deno.test("GPT2Tokenizer.decode() throws when an id is out of range", () => {
   for (const id of [50257, -1, 1.5, NaN, Infinity, 2 ** 32]) {
     assert.throws(
       () => tokenizer.decode([15496, id]),
-      new RangeError(`ids[1] is ${id}, expected an integer from 0 to 50256`),
+      new RangeError(`ids[1]: expected an integer from 0 to 50256 but got ${id}`),
     );
   }
 });

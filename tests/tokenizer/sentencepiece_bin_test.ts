@@ -106,15 +106,18 @@ Deno.test("loadLlama2cTokenizer() refuses what is no vocabulary", () =>
       return copy;
     };
     const cases: [bytes: Uint8Array, message: RegExp][] = [
-      [good.subarray(0, 3), /shorter than 4 bytes \(at byte 3\)$/],
-      [good.subarray(0, 10), /is cut short: expected a score and a length \(at byte 4\)$/],
-      [good.subarray(0, 14), /is cut short: expected 5 bytes \(at byte 12\)$/],
-      [change(8, 255, 255, 255, 127), /has a token of 2147483647 bytes, expected at most 6 \(at/],
+      [good.subarray(0, 3), /of 4 bytes or more but got 3 \(at byte 3\)$/],
+      [good.subarray(0, 10), /expected a score and a length but got 6 bytes \(at byte 4\)$/],
+      [good.subarray(0, 14), /expected a token of 5 bytes but got 2 \(at byte 12\)$/],
+      [
+        change(8, 255, 255, 255, 127),
+        /expected a token of at most 6 bytes but got 2147483647 \(at/,
+      ],
       [change(8, 255, 255, 255, 255), /has a token of -1 bytes/],
-      [change(12, 0xff), /token 0 is not UTF-8 \(at byte 12\)$/],
+      [change(12, 0xff), /token 0: expected UTF-8 but got other bytes \(at byte 12\)$/],
       [change(13, 0x61), /expected token 0 to be <unk>, found "<ank>" \(at byte 4\)$/],
       [good.subarray(0, 17), /expected token 1 to be <s>, found nothing \(at byte 17\)$/],
-      [good.subarray(0, 44), /has no token <0x00> \(at byte 4\)$/],
+      [good.subarray(0, 44), /expected a token <0x00> but got none \(at byte 4\)$/],
     ];
     for (const [bytes, message] of cases) {
       await assert.rejects(loadLlama2cTokenizer(bytes as Uint8Array), (error: unknown) => {

@@ -50,6 +50,9 @@ Deno.test("StreamDecoder.push() keeps what it holds when an id is refused", () =
   const stream = new StreamDecoder(gpt2);
   const [first, ...rest] = gpt2.encode("🦕");
   assert.equal(stream.push(first), "");
-  assert.throws(() => stream.push(50257), /ids\[0\] is 50257, expected an integer from 0 to 50256/);
+  assert.throws(
+    () => stream.push(50257),
+    /ids\[0\]: expected an integer from 0 to 50256 but got 50257/,
+  );
   assert.equal(rest.map((id) => stream.push(id)).join(""), "🦕");
 });

@@ -365,34 +365,40 @@ Deno.test("a tokenizer is written with what stands around its texts", () => {
 
 Deno.test("tokenizerFromJson() says which field is wrong", () => {
   const cases: [change: (file: Json) => void, message: RegExp][] = [
-    [(f) => f.model.type = "WordPiece", /^a\.json: model\.type: expected "BPE", got "WordPiece"$/],
-    [(f) => f.model.dropout = 0.1, /model\.dropout: expected 0, got 0\.1$/],
-    [(f) => delete f.model.vocab, /model\.vocab: expected an object, got nothing$/],
-    [(f) => f.model.vocab.x = -1, /model\.vocab\["x"\]: expected an id, got -1$/],
-    [(f) => f.model.vocab.x = 5, /id of "x": expected one of its own, got 5$/],
+    [
+      (f) => f.model.type = "WordPiece",
+      /^a\.json: model\.type: expected "BPE" but got "WordPiece"$/,
+    ],
+    [(f) => f.model.dropout = 0.1, /model\.dropout: expected 0 but got 0\.1$/],
+    [(f) => delete f.model.vocab, /model\.vocab: expected an object but got nothing$/],
+    [(f) => f.model.vocab.x = -1, /model\.vocab\["x"\]: expected an id but got -1$/],
+    [(f) => f.model.vocab.x = 5, /id of "x": expected one of its own but got 5$/],
     [
       (f) => f.model.vocab.x = 2 ** 40,
-      /id of "x": expected one below \d+, the number of tokens, got/,
+      /id of "x": expected one below \d+, the number of tokens but got/,
     ],
-    [(f) => f.model.merges = {}, /model\.merges: expected a list, got \{\}$/],
-    [(f) => f.model.merges.push("a"), /model\.merges\[\d+\]: expected two tokens, got "a"$/],
-    [(f) => f.model.merges.push("r l"), /expected a pair that makes a token, got "r l"$/],
+    [(f) => f.model.merges = {}, /model\.merges: expected a list but got \{\}$/],
+    [(f) => f.model.merges.push("a"), /model\.merges\[\d+\]: expected two tokens but got "a"$/],
+    [(f) => f.model.merges.push("r l"), /expected a pair that makes a token but got "r l"$/],
     [
       (f) => f.added_tokens[0].lstrip = true,
-      /added_tokens\[0\]\.lstrip: expected false, got true$/,
+      /added_tokens\[0\]\.lstrip: expected false but got true$/,
     ],
     [
       (f) => f.added_tokens[0].id = 9,
-      /added_tokens\[0\]\.id: expected 0, as in the vocabulary, got 9/,
+      /added_tokens\[0\]\.id: expected 0, as in the vocabulary, but got 9/,
     ],
     [(f) => f.added_tokens[0].content = "", /added_tokens\[0\]: expected well-formed text/],
     [(f) => f.normalizer = { type: "NFC" }, /normalizer\.type: expected "Prepend" or "Replace"/],
-    [(f) => f.normalizer = null, /normalizer: expected spaces that become "▁", got null$/],
+    [(f) => f.normalizer = null, /normalizer: expected spaces that become "▁" but got null$/],
     [(f) => f.pre_tokenizer = { type: "Digits" }, /pre_tokenizer\.type: expected "ByteLevel" or/],
     [(f) => f.decoder = { type: "WordPiece" }, /decoder\.type: expected "Replace", "ByteFallback"/],
     [(f) => f.post_processor.single[0].SpecialToken.id = "x", /special_tokens\["x"\]: expected an/],
-    [(f) => f.post_processor.special_tokens["<s>"].ids = [999], /expected ids below \d+, got 999$/],
-    [(f) => f.model.byte_fallback = false, /model\.byte_fallback: expected true, got false$/],
+    [
+      (f) => f.post_processor.special_tokens["<s>"].ids = [999],
+      /expected ids below \d+ but got 999$/,
+    ],
+    [(f) => f.model.byte_fallback = false, /model\.byte_fallback: expected true but got false$/],
     [(f) => f.model.vocab["<0x1>"] = f.model.vocab["<0x00>"], /expected one of its own/],
   ];
   for (const [change, message] of cases) {
@@ -405,7 +411,7 @@ Deno.test("tokenizerFromJson() says which field is wrong", () => {
     });
   }
   const byteLevel: [change: (file: Json) => void, message: RegExp][] = [
-    [(f) => f.normalizer = { type: "NFC" }, /normalizer: expected none, got \{"type":"NFC"\}$/],
+    [(f) => f.normalizer = { type: "NFC" }, /normalizer: expected none but got \{"type":"NFC"\}$/],
     [(f) => f.pre_tokenizer.pretokenizers[0].pattern.Regex = "a+", /Regex: expected GPT-2's or /],
     [
       (f) => f.pre_tokenizer.pretokenizers[1].add_prefix_space = true,
@@ -414,8 +420,8 @@ Deno.test("tokenizerFromJson() says which field is wrong", () => {
     [(f) => {
       delete f.model.vocab[BYTE_CHARACTERS[7]];
       f.model.vocab.ab = 7;
-    }, /^tokenizer: model\.vocab: has no token for the byte 7$/],
-    [(f) => f.model.vocab["日"] = 256, /expected tokens in the alphabet of bytes, got "日"$/],
+    }, /^tokenizer: model\.vocab: expected a token for the byte 7 but got none$/],
+    [(f) => f.model.vocab["日"] = 256, /expected tokens in the alphabet of bytes but got "日"$/],
   ];
   for (const [change, message] of byteLevel) {
     const file = byteLevelFile(BYTE_CHARACTERS, [], [], "gpt4");
@@ -439,7 +445,7 @@ Deno.test("loadTokenizerJson() reads a file, and names it when it is wrong", asy
   await Deno.writeTextFile(path, "{");
   await assert.rejects(loadTokenizerJson(path), (error: unknown) => {
     assert(error instanceof TokenizerFormatError);
-    assert(error.message.startsWith(`${path}: not JSON`));
+    assert(error.message.startsWith(`${path}: expected JSON`));
     return true;
   });
   await Deno.remove(path);

@@ -47,17 +47,18 @@ export async function openCorpus(
     ? split(all, options)
     : { train: all, validation: await read(options.val) };
   if (validation.kind !== all.kind) {
-    throw new UsageError(`${options.val} has ${validation.kind}: expected ${all.kind}`);
+    throw new UsageError(`--val: expected ${all.kind}, as in the data, but got ${validation.kind}`);
   }
   const contextSize = options.context ?? contextOf(all, options, model);
   if (contextSize > model.config.maxPositionEmbeddings) {
     throw new UsageError(
-      `--context ${contextSize} is more than the model's ${model.config.maxPositionEmbeddings}`,
+      `--context: expected at most the model's ${model.config.maxPositionEmbeddings} tokens but got ` +
+        contextSize,
     );
   }
   const rows = [train, validation].map((data) => rowsOf(data, { contextSize, pack: options.pack }));
   if (rows.some(({ rows }) => rows.length === 0)) {
-    throw new UsageError(`${options.data} has too little to train and to validate on`);
+    throw new UsageError(`${options.data}: expected rows to train and to validate on but got none`);
   }
   return {
     train: rows[0]!.rows,
@@ -71,9 +72,13 @@ export async function openCorpus(
 
 function checkKind({ dpo, data }: Options, { kind }: TuningData): void {
   if (dpo && kind !== "pairs") {
-    throw new UsageError(`${data} has ${kind}: --dpo takes "prompt", "chosen" and "rejected"`);
+    throw new UsageError(
+      `--dpo: expected "prompt", "chosen" and "rejected" in ${data} but got ${kind}`,
+    );
   }
-  if (!dpo && kind === "pairs") throw new UsageError(`${data} has pairs of answers: give --dpo`);
+  if (!dpo && kind === "pairs") {
+    throw new UsageError(`${data}: expected --dpo with pairs but got none`);
+  }
 }
 
 /** Examples, or the end of the one text, to validate on. */
@@ -94,7 +99,9 @@ function split(
   }
   const count = Math.max(1, Math.round(data.examples.length * valSplit));
   if (count >= data.examples.length) {
-    throw new UsageError(`${file} has ${data.examples.length} examples: expected more, or --val`);
+    throw new UsageError(
+      `${file}: expected more examples, or --val, but got ${data.examples.length}`,
+    );
   }
   const { train, validation } = holdOut<TuningExample | PreferencePair>(data.examples, count, seed);
   return {

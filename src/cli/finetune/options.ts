@@ -203,8 +203,12 @@ export function parseOptions(args: string[], begun?: Partial<Options>): Options 
 function checkResumed(options: Options, begun: Partial<Options>): string | undefined {
   for (const name of FIXED) {
     if (JSON.stringify(options[name]) === JSON.stringify(begun[name])) continue;
-    return `a run goes on with its own ${name}, which is ${begun[name] ?? "not set"}`;
+    const own = begun[name] ?? "none";
+    return `${flag(name)}: expected that of the run that is resumed, ${own}, but got ${
+      options[name]
+    }`;
   }
+  return undefined;
 }
 
 function check(o: Options): string | undefined {
@@ -213,17 +217,20 @@ function check(o: Options): string | undefined {
   const ofLoRA = ["loraAlpha", "loraTargets", "rslora"] as const;
   const name = ofLoRA.find((name) => o[name] !== undefined);
   if (o.lora === undefined && name) {
-    return `${flag(name)} is of an adapter: give its rank with --lora`;
+    return `${flag(name)}: expected --lora with the rank of an adapter but got none`;
   }
-  if (o.loraDropout >= 1) return `--lora-dropout ${o.loraDropout} is not in [0, 1)`;
-  if (o.epochs === 0) return "--epochs 0 trains nothing";
-  if (o.beta === 0) return "--beta 0 holds the model to nothing";
-  if (o.spike === 0) return "--spike 0 would take every loss for a spike";
+  if (o.loraDropout >= 1) {
+    return `--lora-dropout: expected a number in [0, 1) but got ${o.loraDropout}`;
+  }
+  for (const name of ["epochs", "beta", "spike"] as const) {
+    if (o[name] === 0) return `${flag(name)}: expected a number above 0 but got 0`;
+  }
   if (o.val === undefined && (o.valSplit === 0 || o.valSplit === 1)) {
-    return `--val-split ${o.valSplit} leaves nothing to ${o.valSplit ? "train" : "validate"} on`;
+    return `--val-split: expected a number between 0 and 1 but got ${o.valSplit}`;
   }
-  if (o.dpo && o.pack) return "--pack is for answers, not for pairs";
-  if (o.prompt === "") return "--prompt is empty";
+  if (o.dpo && o.pack) return "--pack: expected answers but got pairs";
+  if (o.prompt === "") return "--prompt: expected a text but got none";
+  return undefined;
 }
 
 function flag(name: string): string {

@@ -145,7 +145,7 @@ export class Checks implements AsyncDisposable {
       random: new RandomState(seed + step),
     });
     for (const { ids } of rows) report.sample(step, tokenizer.decode(ids), prompt.text);
-    const read = [...Array.from(prompt.ids), ...rows[0].ids]
+    const read = [...Array.from(prompt.ids), ...rows[0]!.ids]
       .slice(0, model.config.maxPositionEmbeddings);
     await report.attention(step, await readSelfAttention(model, tokenizer, read));
   }

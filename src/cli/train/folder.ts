@@ -33,9 +33,9 @@ export async function openResumed<O>(
   const path = resume === true
     ? out ?? await newestRun(RUNS, kinds.map((kind) => `${kind}-`))
     : resume;
-  if (path === undefined) throw new Error(`There is no run to resume in ${RUNS}/`);
+  if (path === undefined) throw new Error(`--resume: expected a run in ${RUNS}/ but got none`);
   if ((await listCheckpoints(path)).length === 0) {
-    throw new Error(`There is no checkpoint in ${path}`);
+    throw new Error(`--resume: expected a checkpoint in ${path} but got none`);
   }
   const folder = await RunFolder.open(path);
   const checkpoint = (await loadNewestCheckpoint(path, {
@@ -54,5 +54,7 @@ export async function newFolder(name: string, { out }: Folders): Promise<RunFold
   const folder = await RunFolder.open(out);
   if ((await listCheckpoints(out)).length === 0) return folder;
   folder[Symbol.dispose]();
-  throw new Error(`${out} holds checkpoints of another run: go on with --resume ${out}`);
+  throw new Error(
+    `--out: expected a folder without checkpoints but got ${out}; go on with --resume ${out}`,
+  );
 }

@@ -111,7 +111,7 @@ async function takeStep(
     if (now - lastRead > READ_EVERY && done < total) {
       lastRead = now;
       const values = await readTensors(losses);
-      const mean = values.reduce((sum, [value]) => sum + value, 0) / values.length;
+      const mean = values.reduce((sum, [value]) => sum + value!, 0) / values.length;
       loss = `| loss ${mean.toFixed(6)} `;
     }
     const speed = Math.round(done * training.loader.contextSize / (now - started) * 1000)

@@ -266,29 +266,39 @@ function checkResumed(options: Options, begun: Partial<Options>): string | undef
   for (const name of begun.shuffle ? [...FIXED, "seed" as const] : FIXED) {
     if (options[name] === begun[name]) continue;
     const has = flag(begun[name], name);
-    return `${flag(options[name], name)} cannot be: the run that is resumed has ${has}`;
+    return `--resume: expected ${has}, as the run has it, but got ${flag(options[name], name)}`;
   }
+  return undefined;
 }
 
 function check(o: Options): string | undefined {
   if (o.preset === "124m" && o.data === undefined) {
-    return "--preset 124m needs --data: `deno task prepare:fineweb` writes FineWeb-Edu's ten billion tokens " +
+    return "--preset 124m: expected --data but got none: `deno task prepare:fineweb` writes FineWeb-Edu's ten billion tokens " +
       "to edu_fineweb10B/, then add --data edu_fineweb10B";
   }
   if (o.totalBatch % ((o.batch ?? 1) * o.context) !== 0) {
-    return `--total-batch ${o.totalBatch} is no multiple of ${o.batch ?? 1} x ${o.context} tokens`;
+    return `--total-batch: expected a multiple of ${
+      o.batch ?? 1
+    } x ${o.context} tokens but got ${o.totalBatch}`;
   }
-  if (o.spike === 0) return "--spike 0 would take every loss for a spike";
-  if (o.embed % o.heads !== 0) return `--heads ${o.heads} does not divide --embed ${o.embed}`;
-  if (o.vocab < 50257) return `--vocab ${o.vocab} is less than GPT-2's 50257 tokens`;
-  if (o.recipe === "modern" && o.dropout > 0) return "--recipe modern has no --dropout";
-  if (o.dropout < 0 || o.dropout >= 1) return `--dropout ${o.dropout} is not in [0, 1)`;
+  if (o.spike === 0) return "--spike: expected a number above 0 but got 0";
+  if (o.embed % o.heads !== 0) {
+    return `--heads: expected a divisor of --embed ${o.embed} but got ${o.heads}`;
+  }
+  if (o.vocab < 50257) return `--vocab: expected GPT-2's 50257 tokens or more but got ${o.vocab}`;
+  if (o.dropout < 0 || o.dropout >= 1) {
+    return `--dropout: expected a number in [0, 1) but got ${o.dropout}`;
+  }
+  if (o.recipe === "modern" && o.dropout > 0) {
+    return "--recipe modern: expected no --dropout but got one";
+  }
   if (o.warmup >= o.steps) {
-    return `--warmup ${o.warmup} leaves nothing of ${o.steps} steps`;
+    return `--warmup: expected fewer than ${o.steps} steps but got ${o.warmup}`;
   }
   if (o.schedule === "wsd" && o.warmup + o.cooldown! > o.steps) {
-    return `--warmup ${o.warmup} and --cooldown ${o.cooldown} are more than ${o.steps} steps`;
+    return `--warmup, --cooldown: expected at most ${o.steps} steps together but got ${o.warmup} and ${o.cooldown}`;
   }
+  return undefined;
 }
 
 function help(): string {

@@ -216,7 +216,7 @@ export class Training implements AsyncDisposable {
     this.#unread = [];
     const values = await this.#read(unread);
     for (const [i, step] of unread.entries()) {
-      const outcome = this.#judge(step, values[i]);
+      const outcome = this.#judge(step, values[i]!);
       if (outcome.verdict.action === "stop") {
         this.#failure = await this.#takeBack(step, outcome);
         break;
@@ -352,9 +352,10 @@ export class Training implements AsyncDisposable {
   /** What the guard makes of the numbers of the next step: its norm, then its losses. */
   #judge(
     { plan, shares }: Pick<LaunchedStep, "plan" | "shares">,
-    [[gradNorm], ...losses]: readonly TypedArray[],
+    [norm, ...losses]: readonly TypedArray[],
   ): StepOutcome {
-    const loss = losses.reduce((sum, [loss], i) => sum + loss * shares[i], 0);
+    const gradNorm = norm![0]!;
+    const loss = losses.reduce((sum, [loss], i) => sum + loss! * shares[i]!, 0);
     const before = this.guard.state();
     const verdict = this.guard.judge(loss, gradNorm, this.scaler !== undefined);
     if (verdict.action === "stop") this.guard.restore(before);

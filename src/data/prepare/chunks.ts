@@ -51,7 +51,7 @@ export function readChunks(path: string, options: ChunkOptions): AsyncGenerator<
       return textChunks(path, options);
     default:
       throw new TypeError(
-        `${path}: expected a file named .parquet, .jsonl or .txt, the last two also with .gz or .zst`,
+        `expected a file named .parquet, .jsonl or .txt, the last two also with .gz or .zst, but got ${path}`,
       );
   }
 }
@@ -202,10 +202,13 @@ function grown(
   longest: number,
 ): Uint8Array<ArrayBuffer> {
   if (length >= longest) {
-    throw new FileFormatError(`has no line end or blank to cut at in ${length} bytes`, {
-      file,
-      offset,
-    });
+    throw new FileFormatError(
+      `expected a line end or a blank to cut at but got none in ${length} bytes`,
+      {
+        file,
+        offset,
+      },
+    );
   }
   const larger = new Uint8Array(Math.min(longest, 2 * length));
   larger.set(held);
@@ -243,7 +246,7 @@ async function* readDecompressed(
   } catch (cause) {
     if (cause instanceof FileFormatError) throw cause;
     throw new FileFormatError(
-      `is not a complete .${compression} file: ${(cause as Error).message ?? cause}`,
+      `incomplete .${compression} file: ${(cause as Error).message ?? cause}`,
       { file: path, offset: read, cause },
     );
   }
@@ -282,7 +285,7 @@ async function* unzstd(raw: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Arra
       source.on("error", (error) => unzip.destroy(error));
       yield* source.pipe(unzip);
     } else {
-      throw new Error(`expected a frame but found ${magic.toString(16)}`);
+      throw new Error(`expected a frame but got ${magic.toString(16)}`);
     }
   }
 }
@@ -303,7 +306,7 @@ async function* frame(reader: ByteReader): AsyncGenerator<Uint8Array> {
     yield header;
     const bits = header[0]! | header[1]! << 8 | header[2]! << 16;
     const type = (bits >> 1) & 3;
-    if (type === RESERVED) throw new Error("a block of an unknown type");
+    if (type === RESERVED) throw new Error("expected a block of type 0, 1 or 2 but got another");
     last = (bits & 1) === 1;
     yield* reader.parts(type === RLE ? 1 : bits >> 3);
   }
@@ -334,7 +337,7 @@ class ByteReader {
 
   /** The next few. */
   async take(count: number): Promise<Uint8Array> {
-    if (!await this.has(count)) throw new Error("ends inside a frame");
+    if (!await this.has(count)) throw new Error("expected a whole frame but got the file's end");
     const taken = this.#held.slice(0, count);
     this.#held = this.#held.subarray(count);
     return taken;
@@ -343,7 +346,7 @@ class ByteReader {
   /** The next so many, as they come. */
   async *parts(count: number): AsyncGenerator<Uint8Array> {
     while (count > 0) {
-      if (!await this.has(1)) throw new Error("ends inside a frame");
+      if (!await this.has(1)) throw new Error("expected a whole frame but got the file's end");
       const part = this.#held.slice(0, count);
       this.#held = this.#held.subarray(part.length);
       count -= part.length;

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { basename, join } from "../../io/node_builtins.ts";
+import { basename } from "../../io/node_builtins.ts";
 import { removeStrayTemporaries } from "../../io/atomic_file.ts";
 import { toPath } from "../../io/byte_source.ts";
 import { type Chunk, kindOf, readChunks } from "./chunks.ts";
@@ -272,8 +272,8 @@ async function asCorpusFile(file: string | URL | CorpusFile): Promise<CorpusFile
   }
   if (kindOf(file.name) === undefined) {
     throw new TypeError(
-      `prepareCorpus: ${file.name}: expected a file named .parquet, .jsonl or .txt, the last two ` +
-        `also with .gz or .zst`,
+      `prepareCorpus: expected files named .parquet, .jsonl or .txt, the last two ` +
+        `also with .gz or .zst, but got ${file.name}`,
     );
   }
   return file;
@@ -291,7 +291,9 @@ async function begin(
       `prepareCorpus: expected tokensPerShard of 1 or more but got ${tokensPerShard}`,
     );
   }
-  if (corpus.length === 0) throw new RangeError("prepareCorpus: expected one file at least");
+  if (corpus.length === 0) {
+    throw new RangeError("prepareCorpus: expected one file or more but got none");
+  }
   if (!/^[\w-]+$/.test(prefix)) {
     throw new RangeError(
       `prepareCorpus: expected a prefix of letters, digits, - and _ but got "${prefix}"`,
@@ -305,7 +307,9 @@ async function begin(
       const [here, there] = [wanted[key], found[key]].map((value) => JSON.stringify(value));
       if (here !== there) {
         throw new Error(
-          `${folder}: was begun with other ${key}: ${shortened(there)}, now ${shortened(here)}; ` +
+          `${folder}: expected the ${key} that it was begun with, ${shortened(there)}, but got ${
+            shortened(here)
+          }; ` +
             `take another folder`,
         );
       }
@@ -314,7 +318,9 @@ async function begin(
   }
   for await (const { name } of Deno.readDir(folder)) {
     if (name.startsWith(`${prefix}_`) && /_\d+\.(npy|bin)$/.test(name)) {
-      throw new Error(`${join(folder, name)}: is a shard of another run; take another folder`);
+      throw new Error(
+        `${folder}: expected no shards of another run but got ${name}; take another folder`,
+      );
     }
   }
   return {

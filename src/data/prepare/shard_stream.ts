@@ -2,6 +2,7 @@
 // they are, a file that is always whole.
 import { writeFileAtomically } from "../../io/atomic_file.ts";
 import { FileFormatError, FileWriteError } from "../../io/errors.ts";
+import { shown } from "../../io/json_text.ts";
 import { join } from "../../io/node_builtins.ts";
 import { encodeNpyHeader } from "../../io/npy.ts";
 
@@ -236,7 +237,7 @@ export async function readManifest(folder: string): Promise<Manifest | undefined
   try {
     manifest = JSON.parse(text);
   } catch (cause) {
-    throw new FileFormatError("is not JSON", { file, cause });
+    throw new FileFormatError(`expected JSON: ${(cause as Error).message}`, { file, cause });
   }
   const problem = problemOf(manifest);
   if (problem) throw new FileFormatError(problem, { file });
@@ -251,7 +252,7 @@ export async function writeManifest(folder: string, manifest: Manifest): Promise
 }
 
 function problemOf(manifest: Manifest | null): string | undefined {
-  if (manifest?.version !== 1) return `expected version 1 but found ${manifest?.version}`;
+  if (manifest?.version !== 1) return `expected version 1 but got ${manifest?.version}`;
   const { file, shard, tokens, total, documents, tokensPerShard, place, files } = manifest;
   const counts = { file, shard, tokens, total, documents, tokensPerShard, ...place };
   for (const [name, value] of Object.entries(counts)) {
@@ -259,7 +260,11 @@ function problemOf(manifest: Manifest | null): string | undefined {
       return `expected an integer as ${name} but got ${value}`;
     }
   }
-  if (!Array.isArray(files) || file > files.length) return `has no file of number ${file}`;
-  if (tokens >= tokensPerShard) return `has ${tokens} tokens in a shard of ${tokensPerShard}`;
+  if (!Array.isArray(files) || file > files.length) {
+    return `expected a list with file ${file} but got ${shown(files)}`;
+  }
+  if (tokens >= tokensPerShard) {
+    return `expected fewer than ${tokensPerShard} tokens in the open shard but got ${tokens}`;
+  }
   return undefined;
 }

@@ -167,7 +167,7 @@ export class TokenizerPool implements Disposable {
       worker.onmessage = ({ data }) => this.#answered(worker, data);
       worker.onerror = (event) => {
         event.preventDefault();
-        this.#fail(new Error(`A tokenizing worker failed: ${event.message}`));
+        this.#fail(new Error(`prepareCorpus: a tokenizing worker failed: ${event.message}`));
       };
       this.#workers.push(worker);
       this.#idle.push(worker);
@@ -186,7 +186,7 @@ export class TokenizerPool implements Disposable {
 
   /** Ends the workers. */
   [Symbol.dispose](): void {
-    this.#fail(new Error("The tokenizing workers have been ended"));
+    this.#fail(new Error("prepareCorpus: the tokenizing workers were ended"));
     this.#own[Symbol.dispose]();
   }
 

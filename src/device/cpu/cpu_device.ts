@@ -90,8 +90,8 @@ export class CpuDevice implements Device {
     this.#heap.release(own.at, own.bytes);
   }
 
-  write(buffer: DeviceBuffer, data: TypedArray | Uint8Array, byteOffset = 0): void {
-    const { at } = this.#region(buffer, byteOffset, data.byteLength);
+  write(buffer: DeviceBuffer, data: TypedArray | Uint8Array, byteOffset?: number): void {
+    const { at } = this.#region(buffer, byteOffset ?? 0, data.byteLength);
     const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
     new Uint8Array(this.#pool.memory.buffer, at, data.byteLength).set(bytes);
   }
@@ -184,7 +184,7 @@ export class CpuDevice implements Device {
     this.#closed = true;
     this.#pool.close();
     this.#blas?.close();
-    this.#reportLost(new DeviceLostError("The CPU device was closed"));
+    this.#reportLost(new DeviceLostError("the CPU device was closed"));
   }
 
   /** Closes the device at the end of a `using` block. */
@@ -248,9 +248,9 @@ export class CpuDevice implements Device {
     const own = this.#own(buffer);
     if (byteOffset < 0 || byteOffset + byteLength > Math.max(own.bytes, 0)) {
       throw new RangeError(
-        `Bytes ${byteOffset} to ${
+        `expected a range in a buffer of ${own.bytes} bytes but got ${byteOffset} to ${
           byteOffset + byteLength
-        } are outside a buffer of ${own.bytes} bytes`,
+        }`,
       );
     }
     return { at: own.at + byteOffset };
@@ -259,15 +259,17 @@ export class CpuDevice implements Device {
   #own(buffer: DeviceBuffer): CpuBuffer {
     if (!(buffer instanceof CpuBuffer) || buffer.device !== this) {
       throw new DeviceError(
-        `a buffer belongs to ${buffer.device.description}, not to this CPU device`,
+        `expected a buffer of this CPU device but got one of ${buffer.device.description}`,
       );
     }
-    if (buffer.released) throw new DeviceError("a buffer was used after it was released");
+    if (buffer.released) {
+      throw new DeviceError("expected a buffer in use but got one that was released");
+    }
     return buffer;
   }
 
   #checkOpen(): void {
-    if (this.#closed) throw new DeviceLostError("The CPU device was closed");
+    if (this.#closed) throw new DeviceLostError("the CPU device was closed");
   }
 }
 

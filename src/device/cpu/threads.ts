@@ -250,12 +250,18 @@ export class ThreadPool {
    */
   run(name: string, count: number, chunk: number, ...values: number[]): void {
     const kernel = this.#kernels.get(name);
-    if (kernel === undefined) throw new Error(`There is no kernel "${name}"`);
-    if (this.#closed) throw new Error(`Kernel "${name}" was run on a closed thread pool`);
+    if (kernel === undefined) {
+      throw new Error(
+        `kernel "${name}": expected the name of a WASM kernel but got one that is not there`,
+      );
+    }
+    if (this.#closed) {
+      throw new Error(`kernel "${name}": expected an open thread pool but got a closed one`);
+    }
     if (!(count <= 0x3fffffff && chunk > 0 && values.length <= MAX_ARGUMENTS)) {
       throw new RangeError(
-        `Kernel "${name}": expected at most ${0x3fffffff} items, a positive chunk and at most ` +
-          `${MAX_ARGUMENTS} arguments but found ${count}, ${chunk} and ${values.length}`,
+        `kernel "${name}": expected at most ${0x3fffffff} items, a positive chunk and at most ` +
+          `${MAX_ARGUMENTS} arguments but got ${count}, ${chunk} and ${values.length}`,
       );
     }
     if (count <= 0) return;
@@ -265,7 +271,7 @@ export class ThreadPool {
           kernel.call(0, start, Math.min(count, start + chunk), ...values);
         }
       } catch (error) {
-        throw new Error(`Kernel "${name}" failed: ${error}`, { cause: error });
+        throw new Error(`kernel "${name}" failed: ${error}`, { cause: error });
       }
       return;
     }
@@ -293,11 +299,11 @@ export class ThreadPool {
       if (spins > 2000) Atomics.wait(words, ACTIVE, active, 1);
     }
     if (failure !== undefined) {
-      throw new Error(`Kernel "${name}" failed: ${failure}`, { cause: failure });
+      throw new Error(`kernel "${name}" failed: ${failure}`, { cause: failure });
     }
     if (words[ERROR_LENGTH] !== 0) {
       const text = new Uint8Array(this.memory.buffer, ERROR_TEXT, words[ERROR_LENGTH]).slice();
-      throw new Error(`Kernel "${name}" failed on a worker: ${new TextDecoder().decode(text)}`);
+      throw new Error(`kernel "${name}" failed on a worker: ${new TextDecoder().decode(text)}`);
     }
   }
 

@@ -105,17 +105,23 @@ export interface OpenedAdapter {
 /** Opens an adapter. Throws a {@linkcode DeviceError} where there is none or it gives no device. */
 export async function openAdapter(options: WebGpuOptions): Promise<OpenedAdapter> {
   const gpu = await chooseGpu(options.gpu);
-  if (!gpu) throw new DeviceError("This runtime has no WebGPU (navigator.gpu is missing)");
+  if (!gpu) {
+    throw new DeviceError("expected a runtime with WebGPU but got none (navigator.gpu is missing)");
+  }
   const powerPreference = options.powerPreference ?? "high-performance";
   // Deno and wgpu list no `subgroups` where they grant it, so the only way to know is to ask.
   for (const subgroups of [true, false]) {
     const adapter = await gpu.requestAdapter({ powerPreference });
-    if (!adapter) throw new DeviceError("WebGPU found no adapter");
-    if (isOpenGlAdapter(adapter)) throw new DeviceError(`WebGPU cannot be used here: ${NO_OPENGL}`);
+    if (!adapter) throw new DeviceError("expected a WebGPU adapter but got none");
+    if (isOpenGlAdapter(adapter)) {
+      throw new DeviceError(
+        `expected an adapter of Vulkan, Metal or DirectX 12 but got OpenGL: ${NO_OPENGL}`,
+      );
+    }
     const device = await requestDevice(adapter, options.limits ?? {}, subgroups);
     if (device) return { adapter, gpu: device, subgroups };
   }
-  throw new DeviceError("The WebGPU adapter gives no device");
+  throw new DeviceError("expected a device of the WebGPU adapter but got none");
 }
 
 /** A device with all that the adapter offers; undefined where it does not grant subgroups. */
@@ -155,7 +161,7 @@ async function requestDevice(
   } catch (error) {
     if (subgroups) return undefined;
     throw new DeviceError(
-      `The WebGPU adapter ${adapterName(adapter)} gives no device: ${
+      `expected a device of the WebGPU adapter ${adapterName(adapter)} but got none: ${
         error instanceof Error ? error.message : error
       }`,
     );

@@ -168,8 +168,7 @@ export class Launcher {
     for (const count of groups) {
       if (!(Number.isInteger(count) && count >= 0 && count <= max)) {
         throw new DeviceError(
-          `Kernel "${kernel}" asks for ${asked} workgroups; ` +
-            `each dimension takes an integer up to ${max}`,
+          `kernel "${kernel}": expected at most ${max} workgroups in each dimension but got ${asked}`,
         );
       }
     }

@@ -159,7 +159,7 @@ export class WebGpuDevice implements Device {
   createBuffer(bytes: number, purpose?: () => string): DeviceBuffer {
     this.#assertOpen();
     if (!(bytes >= 0 && Number.isSafeInteger(bytes))) {
-      throw new RangeError(`A buffer cannot have ${bytes} bytes`);
+      throw new RangeError(`createBuffer: expected an integer of 0 or more bytes but got ${bytes}`);
     }
     return new WebGpuBuffer(this, bytes, this.#pool.take(bytes, purpose));
   }
@@ -171,15 +171,16 @@ export class WebGpuDevice implements Device {
     if (!this.#loss) this.#pool.give(own.allocation);
   }
 
-  write(buffer: DeviceBuffer, data: TypedArray | Uint8Array, byteOffset = 0): void {
+  write(buffer: DeviceBuffer, data: TypedArray | Uint8Array, byteOffset?: number): void {
+    const start = byteOffset ?? 0;
     this.#assertOpen();
     const { allocation } = this.#inUse(buffer, "write");
     const { byteLength } = data;
-    checkRange("write", buffer, byteOffset, byteLength);
+    checkRange("write", buffer, start, byteLength);
     if (byteLength === 0) return;
     const length = Math.ceil(byteLength / 4) * 4;
     if (allocation.batch !== this.#recorder.batch) {
-      this.#writeNow(allocation, byteOffset, data, length);
+      this.#writeNow(allocation, start, data, length);
     } else if (length <= SMALL_WRITE) {
       // Launches that are recorded but not submitted use the buffer: the write must come after them.
       this.#recorder.reserve(length);
@@ -187,11 +188,11 @@ export class WebGpuDevice implements Device {
       bytes.set(new Uint8Array(data.buffer, data.byteOffset, byteLength), offset);
       bytes.fill(0, offset + byteLength, offset + length);
       const encoder = this.#recorder.copies();
-      encoder.copyBufferToBuffer(this.#recorder.arena, offset, allocation.gpu, byteOffset, length);
+      encoder.copyBufferToBuffer(this.#recorder.arena, offset, allocation.gpu, start, length);
       allocation.batch = this.#recorder.batch;
     } else {
       this.#recorder.flush();
-      this.#writeNow(allocation, byteOffset, data, length);
+      this.#writeNow(allocation, start, data, length);
     }
   }
 
@@ -270,7 +271,7 @@ export class WebGpuDevice implements Device {
     this.#assertOpen();
     if (on && !this.#gpu.features.has("timestamp-query")) {
       throw new DeviceError(
-        `The device ${this.description} cannot time kernels: it has no "timestamp-query"`,
+        `profile: expected a device with "timestamp-query" but got ${this.description}`,
       );
     }
     this.#recorder.flush();
@@ -395,13 +396,15 @@ export class WebGpuDevice implements Device {
   #own(buffer: DeviceBuffer): WebGpuBuffer {
     if (buffer instanceof WebGpuBuffer && buffer.device === this) return buffer;
     throw new DeviceError(
-      `A buffer of the device ${buffer.device.description} was given to ${this.description}`,
+      `expected a buffer of ${this.description} but got one of ${buffer.device.description}`,
     );
   }
 
   #inUse(buffer: DeviceBuffer, what: string): WebGpuBuffer {
     const own = this.#own(buffer);
-    if (own.released) throw new DeviceError(`${what}: the buffer was released before`);
+    if (own.released) {
+      throw new DeviceError(`${what}: expected a buffer in use but got one that was released`);
+    }
     return own;
   }
 
@@ -413,13 +416,15 @@ export class WebGpuDevice implements Device {
 function checkRange(what: string, buffer: DeviceBuffer, offset: number, length: number): void {
   if (!(offset >= 0 && length >= 0 && offset + length <= buffer.bytes)) {
     throw new RangeError(
-      `${what}: bytes ${offset} to ${
+      `${what}: expected a range in a buffer of ${buffer.bytes} bytes but got ${offset} to ${
         offset + length
-      } are outside of a buffer of ${buffer.bytes} bytes`,
+      }`,
     );
   }
   // The last bytes of a buffer of f16 may be an odd half; the allocation is padded.
   if (offset % 4 !== 0 || (length % 4 !== 0 && offset + length !== buffer.bytes)) {
-    throw new RangeError(`${what}: offset ${offset} and length ${length} must be multiples of 4`);
+    throw new RangeError(
+      `${what}: expected an offset and a length in multiples of 4 but got ${offset} and ${length}`,
+    );
   }
 }
