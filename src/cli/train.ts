@@ -16,9 +16,9 @@ import { newFolder, openResumed } from "./train/folder.ts";
 import { finishRun } from "./train/loop.ts";
 import { MODEL_NAMES, sizesOf } from "./train/model.ts";
 import { type Options, parseOptions, RECIPES } from "./train/options.ts";
-import { Report } from "./train/report.ts";
+import { Report, type StepPlan } from "./train/report.ts";
 import { pretraining } from "./train/task.ts";
-import { type StepPlan, Training } from "./train/training.ts";
+import { Training } from "./train/training.ts";
 
 /** Trains as the command line `args` says. */
 export async function train(args: string[]): Promise<void> {

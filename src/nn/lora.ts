@@ -33,6 +33,11 @@ export interface LoRAConfig {
   readonly useRslora?: boolean | undefined;
 }
 
+/** {@linkcode LoRAConfig}, filled in; `targetModules` is a list. */
+export type FullLoRAConfig = {
+  readonly [K in keyof LoRAConfig]-?: Exclude<LoRAConfig[K], undefined | "all-linear">;
+};
+
 /** Options of {@linkcode applyLoRA}. */
 export interface LoRAOptions extends LoRAConfig {
   /** The stream that A is drawn from, as in `ParameterOptions`. */
@@ -98,8 +103,8 @@ class LoRALayer extends Module implements LinearAdapter {
  * had. A model may have several adapters: what those that are enabled compute is added up. See {@linkcode applyLoRA}.
  */
 export class LoRA extends Module {
-  /** All filled in; `targetModules` has no `all-linear`. */
-  readonly config: Required<LoRAConfig> & { readonly targetModules: readonly string[] };
+  /** All filled in. */
+  readonly config: FullLoRAConfig;
   /** Activations are dropped with these random numbers while they are set: in training the stream that `dropout` names. */
   random: RandomState | undefined;
   readonly #base: Module;

@@ -139,7 +139,7 @@ export class Checks implements AsyncDisposable {
     if (samples === 0) return;
     const rows = await generate(model, [prompt.ids], {
       ...{ length, samples, signal, topK: Math.min(topK, tokenizer.vocabSize), temperature },
-      stopIds,
+      stopIds: stopIds ?? [],
       overflow: "slide",
       vocabSize: tokenizer.vocabSize,
       random: new RandomState(seed + step),

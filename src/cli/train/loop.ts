@@ -1,8 +1,8 @@
 /** The steps of a run: what is due between them, what is told of them, and how it ends. */
 import { type Device, formatTimings, Interrupt, openProgress, readTensors } from "../../../mod.ts";
 import { type Checks, WeightsLostError } from "./checks.ts";
-import type { Report, StepOutcome } from "./report.ts";
-import { type StepPlan, StepRefusedError, type Training } from "./training.ts";
+import type { Report, StepOutcome, StepPlan } from "./report.ts";
+import { StepRefusedError, type Training } from "./training.ts";
 
 /** Milliseconds between two looks at the loss inside a step: each makes a GPU wait. */
 const READ_EVERY = 2000;

@@ -13,12 +13,19 @@ import {
   type StepVerdict,
   TextLog,
 } from "../../../mod.ts";
-import type { StepPlan } from "./training.ts";
 
 /** The curves so far; a checkpoint keeps them, so that a resumed run draws them whole. */
 export interface Curves {
   train: [step: number, loss: number][];
   validation: [step: number, loss: number][];
+}
+
+/** What a schedule says of a step. */
+export interface StepPlan {
+  /** The learning rate. */
+  readonly lr: number;
+  /** Sequences, a multiple of the micro-batch. */
+  readonly sequences: number;
 }
 
 /** What became of a step. */

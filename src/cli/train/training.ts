@@ -27,7 +27,7 @@ import {
   yieldToEventLoop,
 } from "../../../mod.ts";
 import type { Options } from "./options.ts";
-import type { Curves, StepOutcome } from "./report.ts";
+import type { Curves, StepOutcome, StepPlan } from "./report.ts";
 import type { Task } from "./task.ts";
 
 /** Is told after each micro-batch how many sequences of the step are done, and the micro-batches' losses. */
@@ -60,14 +60,6 @@ export interface TrainingSetup {
 interface Position {
   readonly loader: TokenLoaderState;
   readonly random: RandomStateJson;
-}
-
-/** What a schedule says of a step. */
-export interface StepPlan {
-  /** The learning rate. */
-  readonly lr: number;
-  /** Sequences, a multiple of the micro-batch. */
-  readonly sequences: number;
 }
 
 /** A step that is launched: its numbers are still on the device. */
