@@ -70,7 +70,13 @@ export * from "./src/nn/key_value_cache.ts";
 export * as init from "./src/nn/init.ts";
 export type { Initializer, InitializerOptions, ParameterOptions } from "./src/nn/init.ts";
 export * from "./src/nn/layers.ts";
-export * from "./src/nn/lora.ts";
+export {
+  applyLoRA,
+  type FullLoRAConfig,
+  LoRA,
+  type LoRAConfig,
+  type LoRAOptions,
+} from "./src/nn/lora.ts";
 export * from "./src/nn/module.ts";
 export type { StateDict } from "./src/nn/state_dict.ts";
 export { type Block, CausalLM, type CausalLMConfig, type Pass } from "./src/models/causal_lm.ts";

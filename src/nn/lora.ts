@@ -256,35 +256,37 @@ export function applyLoRA(model: Module, options?: LoRAOptions): LoRA {
   return adapter;
 }
 
-/** The linear layers that are meant, each once, by their paths. */
+/** The layers of a model that can have an adapter, each once, by their paths: the linear ones but the output matrix. */
+export function adaptableLayers(model: Module): Map<string, Linear> {
+  const found = new Map<string, Linear>();
+  const seen = new Set<Module>();
+  for (const [path, module] of model.modules()) {
+    if (!(module instanceof Linear) || seen.has(module) || OUTPUT_MATRIX.test(path)) continue;
+    seen.add(module);
+    found.set(path, module);
+  }
+  return found;
+}
+
+/** The layers that are meant, by their paths. */
 function targetsOf(
   model: Module,
   targets: "all-linear" | readonly string[],
 ): ReadonlyMap<string, Linear> {
-  const modules = [...model.modules()];
-  const found = new Map<string, Linear>();
-  const seen = new Set<Module>();
-  const take = (path: string, module: Module) => {
-    if (module instanceof Linear && !seen.has(module)) found.set(path, module);
-    seen.add(module);
-  };
-  if (targets === "all-linear") {
-    for (const [path, module] of modules) if (!OUTPUT_MATRIX.test(path)) take(path, module);
-  } else {
-    for (const target of targets) {
-      const meant = modules.filter(([path]) => path === target || path.endsWith(`.${target}`));
-      const wrong = meant.find(([path, one]) =>
-        !(one instanceof Linear) || OUTPUT_MATRIX.test(path)
+  const layers = adaptableLayers(model);
+  const isMeant = (path: string, target: string) => path === target || path.endsWith(`.${target}`);
+  if (targets !== "all-linear") {
+    const paths = [...layers.keys()];
+    const unknown = targets.find((target) => !paths.some((path) => isMeant(path, target)));
+    if (unknown !== undefined) {
+      throw new TypeError(
+        `applyLoRA: expected linear layers other than the output matrix in targetModules but got "${unknown}"`,
       );
-      if (meant.length === 0 || wrong) {
-        throw new TypeError(
-          `applyLoRA: expected linear layers other than the output matrix in targetModules but got ` +
-            `"${target}"${wrong ? `, which is ${wrong[0]}` : ", which the model does not have"}`,
-        );
-      }
-      for (const [path, module] of meant) take(path, module);
+    }
+    for (const path of paths) {
+      if (!targets.some((target) => isMeant(path, target))) layers.delete(path);
     }
   }
-  if (found.size === 0) throw new TypeError("applyLoRA: expected linear layers but got none");
-  return found;
+  if (layers.size === 0) throw new TypeError("applyLoRA: expected linear layers but got none");
+  return layers;
 }

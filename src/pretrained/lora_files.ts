@@ -5,9 +5,16 @@
  */
 import { toPath } from "../io/byte_source.ts";
 import { FileFormatError } from "../io/errors.ts";
+import { shown } from "../io/json_text.ts";
 import { join } from "../io/node_builtins.ts";
 import { SafetensorsFile, type TensorEntry, writeSafetensors } from "../io/safetensors.ts";
-import { applyLoRA, type LoRA, type LoRAConfig, type LoRAOptions } from "../nn/lora.ts";
+import {
+  adaptableLayers,
+  applyLoRA,
+  type FullLoRAConfig,
+  type LoRA,
+  type LoRAOptions,
+} from "../nn/lora.ts";
 import type { Module } from "../nn/module.ts";
 import { assignFloats, checkStateDict } from "../nn/state_dict.ts";
 import type { Shape } from "../tensor/shape.ts";
@@ -99,23 +106,16 @@ export async function loadLoRA(
   const config = await readConfig(join(path, CONFIG));
   using file = await openWeights(join(path, WEIGHTS));
   const { prefix, arrangementOf } = layoutOf(model);
-  const names = new Map<string, string>();
-  const shapes = new Map<string, { shape: Shape }>();
-  for (const [name, info] of file.tensors) {
-    const start = name.startsWith(PREFIX + prefix) ? PREFIX + prefix : PREFIX;
-    const own = name.slice(start.length);
-    if (!name.startsWith(start) || !/\.lora_[AB]\.weight$/.test(own)) {
-      throw new FileFormatError(`expected the matrices of a LoRA adapter but got "${name}"`, {
-        file: join(path, WEIGHTS),
-      });
-    }
-    names.set(own, name);
-    shapes.set(own, info);
-  }
+  const names = namesOf(file, join(path, WEIGHTS), prefix);
   const targetModules = [...new Set([...names.keys()].map((name) => name.slice(0, -LENGTH)))];
+  // No memory is taken before the file is known to have what the configuration asks for.
+  checkStateDict(
+    shapesOf(model, targetModules, config.r, join(path, WEIGHTS)),
+    new Map([...names].map(([name, nameInFile]) => [name, file.info(nameInFile)])),
+    join(path, WEIGHTS),
+  );
   const adapter = applyLoRA(model, { ...options, ...config, targetModules, random: null });
   try {
-    checkStateDict(adapter.parameters(), shapes, join(path, WEIGHTS));
     for (const [name, parameter] of adapter.parameters()) {
       const values = await file.readFloat32(names.get(name)!);
       assignFloats(parameter, fromStored(values, parameter.shape, arrangementOf(name)));
@@ -138,6 +138,45 @@ async function openWeights(file: string): Promise<SafetensorsFile> {
 
 const LENGTH = ".lora_A.weight".length;
 
+/** The names in the file by those of the adapter's parameters. */
+function namesOf(file: SafetensorsFile, path: string, prefix: string): Map<string, string> {
+  const names = new Map<string, string>();
+  for (const name of file.tensors.keys()) {
+    const start = name.startsWith(PREFIX + prefix) ? PREFIX + prefix : PREFIX;
+    const own = name.slice(start.length);
+    if (!name.startsWith(start) || !/\.lora_[AB]\.weight$/.test(own)) {
+      throw new FileFormatError(`expected the matrices of a LoRA adapter but got ${shown(name)}`, {
+        file: path,
+      });
+    }
+    names.set(own, name);
+  }
+  return names;
+}
+
+/** The shapes that the matrices of some layers have. */
+function shapesOf(
+  model: Module,
+  targets: readonly string[],
+  r: number,
+  file: string,
+): Map<string, { shape: Shape }> {
+  const layers = adaptableLayers(model);
+  const shapes = new Map<string, { shape: Shape }>();
+  for (const target of targets) {
+    const [outputs, inputs] = layers.get(target)?.weight.shape ?? [];
+    if (outputs === undefined || inputs === undefined) {
+      throw new FileFormatError(
+        `expected matrices of the model's linear layers but got those of ${shown(target)}`,
+        { file },
+      );
+    }
+    shapes.set(`${target}.lora_A.weight`, { shape: [r, inputs] });
+    shapes.set(`${target}.lora_B.weight`, { shape: [outputs, r] });
+  }
+  return shapes;
+}
+
 /** Fields of other kinds of adapters, and of parts that are treated otherwise than the rest. */
 const VARIANTS = ["use_dora", "lora_bias", "use_qalora", "use_bdlora"];
 const PARTICULARS = [
@@ -145,7 +184,7 @@ const PARTICULARS = [
   ...["layer_replication", "trainable_token_indices", "alora_invocation_tokens"],
 ];
 
-async function readConfig(file: string): Promise<LoRAConfig> {
+async function readConfig(file: string): Promise<Omit<FullLoRAConfig, "targetModules">> {
   const json = await readJsonObject(file);
   if (!json) throw new FileFormatError("is not there; it says what adapter this is", { file });
   const fields = new ConfigFields(json, file);

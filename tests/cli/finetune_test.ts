@@ -140,7 +140,7 @@ Deno.test("finetune takes a text, and pairs with --dpo", () =>
       ...["--context", "16", "--recompute", ...SHORT],
     );
     assert.equal(text.code, 0, text.text);
-    assert.match(text.text, /book.txt: 1 texts in \d+ rows of 16 tokens to train on/);
+    assert.match(text.text, /book.txt: 1 text in \d+ rows of 16 tokens to train on/);
     const dpo = await run(
       ...[folder, "finetune", "base", "pairs.jsonl", "--dpo", "--lora", "2"] as const,
       ...["--out", "dpo", "--epochs", "2", ...SHORT],

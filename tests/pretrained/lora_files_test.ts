@@ -120,7 +120,7 @@ Deno.test("loadLoRA() refuses what it cannot compute, and leaves the model as it
       [{ bias: "all" }, /"bias" to be "none"/],
       [{ modules_to_save: ["wte"] }, /"modules_to_save" to be empty/],
       [{ rank_pattern: { c_attn: 4 } }, /"rank_pattern" to be empty/],
-      [{ r: 3 }, /lora_A.weight" is \[2, 8\], expected \[3, 8\]/],
+      [{ r: 3 }, /lora_A.weight" of shape \[3, 8\] but got \[2, 8\]/],
     ];
     for (const [fields, message] of refused) {
       await Deno.writeTextFile(file, JSON.stringify({ ...config, ...fields }));
@@ -130,7 +130,7 @@ Deno.test("loadLoRA() refuses what it cannot compute, and leaves the model as it
     const smaller = new GPT2({ ...sizes, numHiddenLayers: 1 }, { device, random: random() });
     await assert.rejects(
       loadLoRA(folder, smaller),
-      /"h.1.attn.c_attn", which the model does not have/,
+      /linear layers but got those of "h.1.attn.c_attn"/,
     );
     await Deno.remove(join(folder, "adapter_model.safetensors"));
     await assert.rejects(loadLoRA(folder, model), /is not there; it holds the adapter's matrices/);

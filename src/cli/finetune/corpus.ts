@@ -144,10 +144,10 @@ function describe(
   contextSize: number,
 ): string {
   const count = (n: number) => n.toLocaleString("en");
+  const named = ({ kind, examples: { length } }: TuningData) =>
+    `${count(length)} ${length === 1 ? kind.slice(0, -1) : kind}`;
   const [cut, leftOut] = [first.cut + second.cut, first.leftOut + second.leftOut];
-  return `${file}: ${count(train.examples.length)} ${train.kind} in ${
-    count(first.rows.length)
-  } rows of ` +
+  return `${file}: ${named(train)} in ${count(first.rows.length)} rows of ` +
     `${contextSize} tokens to train on, ${count(validation.examples.length)} in ` +
     `${count(second.rows.length)} to validate` +
     (cut ? `; ${count(cut)} are longer, their ends are cut off` : "") +

@@ -12,6 +12,8 @@ import { LLaMA } from "../../../src/models/llama.ts";
 import { ModernGPT } from "../../../src/models/modern_gpt.ts";
 import { Transformer } from "../../../src/models/transformer.ts";
 import { downloadModel } from "../../../src/pretrained/download_model.ts";
+import { applyLoRA } from "../../../src/nn/lora.ts";
+import { loadLoRA, saveLoRA } from "../../../src/pretrained/lora_files.ts";
 import { loadModel } from "../../../src/pretrained/load_model.ts";
 import { saveModel } from "../../../src/pretrained/save_model.ts";
 import { AT_BYTE, AT_KEY, type Format, holds, type Mutant } from "../format.ts";
@@ -32,7 +34,7 @@ const PLACE = new RegExp(`${AT_BYTE.source}|${AT_KEY.source}|is not there`);
 const ALLOWANCE = 32 << 20;
 /** Tensors that are not those of the configuration. */
 const documented = (error: Error) =>
-  error instanceof TypeError && error.message.includes("does not fit");
+  error instanceof TypeError && error.message.includes("do not fit");
 
 /** The files of a folder by their names. */
 type Files = ReadonlyMap<string, Uint8Array>;
@@ -74,6 +76,26 @@ export const modelFolder: Format = {
         } finally {
           model.dispose();
         }
+      });
+  },
+};
+
+/** Folders of adapters. */
+export const adapterFolder: Format = {
+  name: "adapter-folder",
+  place: PLACE,
+  allowance: ALLOWANCE,
+  documented,
+  async prepare(folder) {
+    const device = CpuDevice.open({ threads: 1 });
+    const model = new GPT2(SIZES, { device });
+    const path = join(folder, "seed");
+    await saveLoRA(path, applyLoRA(model, { r: 2 }));
+    const seed = await readFiles(path);
+    return (chance) =>
+      spoiled(join(folder, "adapter"), seed, chance, async (path) => {
+        using adapter = await loadLoRA(path, model);
+        holds(adapter.parameters().size > 0, "has no parameters");
       });
   },
 };
