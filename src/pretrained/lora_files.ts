@@ -132,7 +132,10 @@ async function openWeights(file: string): Promise<SafetensorsFile> {
     return await SafetensorsFile.open(file);
   } catch (cause) {
     if (!(cause instanceof Deno.errors.NotFound)) throw cause;
-    throw new FileFormatError("is not there; it holds the adapter's matrices", { file, cause });
+    throw new FileFormatError("expected the file with the adapter's matrices but got none", {
+      file,
+      cause,
+    });
   }
 }
 
@@ -186,7 +189,11 @@ const PARTICULARS = [
 
 async function readConfig(file: string): Promise<Omit<FullLoRAConfig, "targetModules">> {
   const json = await readJsonObject(file);
-  if (!json) throw new FileFormatError("is not there; it says what adapter this is", { file });
+  if (!json) {
+    throw new FileFormatError("expected the file that says what adapter this is but got none", {
+      file,
+    });
+  }
   const fields = new ConfigFields(json, file);
   fields.oneOf("peft_type", "LORA");
   fields.expect("bias", "none");

@@ -29,7 +29,7 @@ const SIZES = {
   numAttentionHeads: 2,
 };
 // A file that is missing has no place in it.
-const PLACE = new RegExp(`${AT_BYTE.source}|${AT_KEY.source}|is not there`);
+const PLACE = new RegExp(`${AT_BYTE.source}|${AT_KEY.source}|but got none`);
 /** Memory of the device, which grows by pages, and the buffers of numbers being copied there. */
 const ALLOWANCE = 32 << 20;
 /** Tensors that are not those of the configuration. */
