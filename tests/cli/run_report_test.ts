@@ -20,7 +20,9 @@ async function silently(body: () => Promise<void>): Promise<void> {
 }
 
 const options = { ...parseOptions([]), steps: 200, totalBatch: 1024 };
-const times = { lr: 6e-4, seconds: 0.5, left: 90 };
+const times = { seconds: 0.5, left: 90 };
+/** What is told of a step of 1,024 tokens. */
+const plan = { lr: 6e-4, sequences: 8 };
 
 Deno.test("Report writes a step with its share, rates and times, and what was left out", () =>
   silently(() =>
@@ -29,12 +31,14 @@ Deno.test("Report writes a step with its share, rates and times, and what was le
       {
         using report = await Report.open(folder, "A run", 0, curves);
         const apply = { action: "apply" } as const;
-        report.step(7, options, { loss: 3.14159, gradNorm: 0.5, verdict: apply }, times);
+        const seventh = { step: 7, plan, loss: 3.14159, gradNorm: 0.5, verdict: apply };
+        report.step(options, seventh, times);
         const skip = { action: "skip", warning: "the loss is NaN" } as const;
-        report.step(8, options, { loss: NaN, gradNorm: 2, verdict: skip }, {
-          ...{ lr: 1.5e-10, seconds: 2, left: 3700 },
-        });
-        report.step(200, options, { loss: 3, gradNorm: Infinity, verdict: apply }, times);
+        const slow = { ...plan, lr: 1.5e-10 };
+        const eighth = { step: 8, plan: slow, loss: NaN, gradNorm: 2, verdict: skip };
+        report.step(options, eighth, { seconds: 2, left: 3700 });
+        const last = { step: 200, plan, loss: 3, gradNorm: Infinity, verdict: apply };
+        report.step(options, last, times);
         report.hellaSwag(200, { items: 8, acc: 0.25, accNorm: 0.375 });
         report.validation(200, 2.5);
         report.sample(200, " once\n\nmore\x1b[2J\n", "The whale");

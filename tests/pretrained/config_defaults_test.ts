@@ -5,9 +5,11 @@ import {
   CpuDevice,
   GPT2,
   type GPT2Config,
+  type LanguageModelKind,
   LLaMA,
   type LLaMAConfig,
   loadModel,
+  type ModelKinds,
   readTensors,
   saveModel,
   Transformer,
@@ -40,7 +42,7 @@ async function configOf<M extends GPT2 | LLaMA>(
   const loaded = await loadModel(folder, { device });
   const { config } = loaded;
   loaded.dispose();
-  return { config, fields };
+  return { config: config as M["config"], fields };
 }
 
 Deno.test("loadModel() takes GPT-2's defaults for what is missing", () =>
@@ -148,7 +150,8 @@ Deno.test("loadModel() passes over GPT-2's output matrix, which is the embedding
     const embedding = entries.find(({ name }) => name === "transformer.wte.weight")!;
     await writeSafetensors(path, [...entries, { ...embedding, name: "lm_head.weight" }]);
     const loaded = await loadModel(folder, { device });
-    const values = (one: GPT2 | LLaMA) => readTensors([...one.parameters().values()]);
+    const values = (one: ModelKinds[LanguageModelKind]) =>
+      readTensors([...one.parameters().values()]);
     assert.deepEqual(await values(loaded), await values(model));
     model.dispose();
     loaded.dispose();

@@ -6,6 +6,7 @@ import { FileFormatError } from "../../src/io/errors.ts";
 import { GPT2 } from "../../src/models/gpt2.ts";
 import { GPT3 } from "../../src/models/gpt3.ts";
 import { LLaMA } from "../../src/models/llama.ts";
+import { ModernGPT } from "../../src/models/modern_gpt.ts";
 import { Transformer } from "../../src/models/transformer.ts";
 import { loadModel } from "../../src/pretrained/load_model.ts";
 import { loadTokenizer } from "../../src/pretrained/load_tokenizer.ts";
@@ -42,6 +43,8 @@ const models: { [K in keyof ModelKinds]: () => ModelKinds[K] } = {
   gpt3: () => new GPT3({ ...sizes, localBlockSize: 3 }, { device, random: random() }),
   llama: () =>
     new LLaMA({ ...sizes, numKeyValueHeads: 1, ropeTheta: 500 }, { device, random: random() }),
+  modern_gpt: () =>
+    new ModernGPT({ ...sizes, valueEmbeddings: true, qkNorm: false }, { device, random: random() }),
   transformer: () =>
     new Transformer({ ...words, tieWordEmbeddings: true }, { device, random: random() }),
 };

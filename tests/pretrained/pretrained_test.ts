@@ -8,6 +8,7 @@ import { GPT2 } from "../../src/models/gpt2.ts";
 import { GPT3 } from "../../src/models/gpt3.ts";
 import { LLaMA } from "../../src/models/llama.ts";
 import { loadModel, type LoadModelOptions } from "../../src/pretrained/load_model.ts";
+import type { LanguageModelKind, ModelKinds } from "../../src/pretrained/model_kinds.ts";
 import { saveModel } from "../../src/pretrained/save_model.ts";
 import { assign, tensor } from "../../src/tensor/create.ts";
 import { RandomState } from "../../src/tensor/random.ts";
@@ -19,7 +20,7 @@ import { onEachDevice } from "../support/devices.ts";
 import { manifest, pick, tensorsOf, upload } from "../support/golden.ts";
 import { byOurNames, llamaSizes, sizes } from "../support/golden_models.ts";
 
-type LanguageModel = GPT2 | LLaMA;
+type LanguageModel = ModelKinds[LanguageModelKind];
 type Values = Record<string, number[]>;
 
 const cpu = CpuDevice.open({ threads: 1 });

@@ -10,10 +10,11 @@ import { onEachDevice } from "../support/devices.ts";
 const tokens = Uint16Array.from({ length: 4000 }, (_, i) => (i * i * 7 + i) % 61);
 
 function open(device: Device, args: string[]): Promise<Training> {
-  const options = parseOptions([
+  const given = parseOptions([
     ...["--layers", "1", "--embed", "16", "--heads", "2", "--context", "16", "--batch", "2"],
     ...["--total-batch", "64", "--dropout", "0.1", ...args],
   ]);
+  const options = { ...given, vocab: 61 };
   return Training.open({
     ...{ options, device, dtype: "f32", batch: 2 },
     task: (random) =>

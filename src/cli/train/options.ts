@@ -290,13 +290,13 @@ function check(o: Options): string | undefined {
     return `--dropout: expected a number in [0, 1) but got ${o.dropout}`;
   }
   if (o.recipe === "modern" && o.dropout > 0) {
-    return "--recipe modern: expected no --dropout but got one";
+    return `--dropout: expected 0 with --recipe modern but got ${o.dropout}`;
   }
   if (o.warmup >= o.steps) {
     return `--warmup: expected fewer than ${o.steps} steps but got ${o.warmup}`;
   }
   if (o.schedule === "wsd" && o.warmup + o.cooldown! > o.steps) {
-    return `--warmup, --cooldown: expected at most ${o.steps} steps together but got ${o.warmup} and ${o.cooldown}`;
+    return `--cooldown: expected at most ${o.steps - o.warmup} steps but got ${o.cooldown}`;
   }
   return undefined;
 }
