@@ -141,6 +141,7 @@ export * from "./src/eval/text_perplexity.ts";
 // Tokenizers
 export * from "./src/tokenizer/byte_pair_tokenizer.ts";
 export * from "./src/tokenizer/gpt2_tokenizer.ts";
+export { type TieRule } from "./src/tokenizer/bpe_trainer.ts";
 export { GPT2_PATTERN, GPT4_PATTERN, type PatternName } from "./src/tokenizer/splitter.ts";
 export * from "./src/tokenizer/sentencepiece_bin.ts";
 export {

@@ -30,7 +30,7 @@ export interface WindowBatch {
 }
 
 /**
- * Reads the text, holds out its first tenth, and trains a tokenizer on the rest, or on all of it with `wholeText`; or finds
+ * Reads the text, holds out its first tenth, and trains a tokenizer on the rest, or on all of it with `wholeText`, or finds
  * one in the folder. What is to be told meanwhile goes to `line`.
  */
 export async function openCorpus(
@@ -45,7 +45,7 @@ export async function openCorpus(
   const known = await exists(file);
   const tokenizer = known
     ? await BytePairTokenizer.load(file)
-    : await trainTokenizer(options.wholeText ? text : rest, options.merges, line);
+    : await trainTokenizer(options.wholeText ? text : rest, options, line);
   if (!known) await tokenizer.save(file);
   const train = tokenizer.encodeOrdinary(rest);
   const validation = tokenizer.encodeOrdinary(held);
@@ -71,7 +71,7 @@ async function readText(path: string | undefined): Promise<string> {
 /** Finds the merges; tells of five of them, evenly spread up to the last. */
 async function trainTokenizer(
   text: string,
-  merges: number,
+  { merges, wholeText }: Options,
   line: (text: string) => void,
 ): Promise<BytePairTokenizer> {
   using progress = await openProgress({ label: "tokenizer", total: merges, unit: "merges" });
@@ -79,6 +79,7 @@ async function trainTokenizer(
   const every = Math.ceil(merges / 5);
   return BytePairTokenizer.train(text, {
     merges,
+    ties: wholeText ? "first" : "lowest", // the specification's merges, and Hugging Face's
     onProgress: ({ merge, count, pair: [left, right], id, bytes }) => {
       const token = JSON.stringify(new TextDecoder().decode(bytes));
       progress.update(merge, token);

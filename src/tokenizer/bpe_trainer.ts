@@ -12,6 +12,14 @@ import { MAX_VOCAB_SIZE } from "./merges.ts";
 
 /** Tokens never grow beyond this many bytes. */
 const MAX_TOKEN_BYTES = 1024;
+/** Different pairs, so that a place in the words and a pair make one exact number. */
+const MAX_PAIRS = 2 ** 24;
+
+/**
+ * Which of several pairs merges that stand side by side equally often: the one with the lower left id and then the lower
+ * right id, as in Hugging Face's trainer, or the one that comes first in the text, as in minbpe.
+ */
+export type TieRule = "lowest" | "first";
 
 /** A merge as it is found. */
 interface FoundMerge {
@@ -23,28 +31,23 @@ interface FoundMerge {
 
 /**
  * The first `limit` merges over `words`: each time the pair that stands side by side most often; of
- * equals the one with the lower left id, then the lower right id. Bytes are ids 0 to 255, the n-th
- * merge makes id `256 + n`. There are fewer where no pair is left that stands `minFrequency` times.
+ * equals the one that `ties` names. Bytes are ids 0 to 255, the n-th merge makes id `256 + n`. There
+ * are fewer where no pair is left that stands `minFrequency` times.
  *
- * @param words the distinct words and their counts; pairs never cross words
+ * @param words the distinct words and their counts, in the order of the text; pairs never cross words
  * @param onMerge called after each merge
  */
 export function findMerges(
   words: WordCounts,
-  limit: number,
-  minFrequency: number,
+  { limit, minFrequency, ties }: { limit: number; minFrequency: number; ties: TieRule },
   onMerge: (merge: FoundMerge) => void,
 ): void {
-  const pairs = new PairCounts();
-  const lengths = new Uint32Array(words.size);
-  const tokens = new Int32Array(words.starts[words.size]!);
-  const tokenBytes: number[] = new Array(256).fill(1);
+  const text = new WordTokens(words);
+  const pairs = new PairCounts(text, ties);
   for (let word = 0; word < words.size; word++) {
-    const start = words.starts[word]!, end = words.starts[word + 1]!;
-    lengths[word] = end - start;
-    for (let i = start; i < end; i++) {
-      tokens[i] = words.bytes[i]!;
-      if (i > start) pairs.add(tokens[i - 1]!, tokens[i]!, words.counts[word]!, word);
+    const start = words.starts[word]!, end = start + text.lengths[word]!;
+    for (let i = start + 1; i < end; i++) {
+      pairs.add(text.tokens[i - 1]!, text.tokens[i]!, words.counts[word]!, word);
     }
   }
   pairs.enqueueNew();
@@ -53,39 +56,52 @@ export function findMerges(
     const best = pairs.takeBest();
     if (best < 0 || pairs.counts[best]! < minFrequency) return;
     const left = pairs.left[best]!, right = pairs.right[best]!, count = pairs.counts[best]!;
-    if (tokenBytes[left]! + tokenBytes[right]! > MAX_TOKEN_BYTES) continue;
+    const bytes = text.bytes[left]! + text.bytes[right]!;
+    if (bytes > MAX_TOKEN_BYTES) continue;
     const id = 256 + found++;
-    tokenBytes.push(tokenBytes[left]! + tokenBytes[right]!);
-    for (const word of pairs.words[best]!) {
-      lengths[word] = mergeInWord(pairs, tokens, words.starts[word]!, lengths[word]!, {
-        left,
-        right,
-        id,
-        word,
-        times: words.counts[word]!,
-      });
-    }
+    text.bytes.push(bytes);
+    for (const word of pairs.words[best]!) mergeInWord(pairs, text, word, { left, right, id });
     pairs.words[best] = [];
     pairs.enqueueNew();
     onMerge({ pair: [left, right], count });
   }
 }
 
-/** Replaces `left right` by `id` in one word, in place, keeps the counts, and tells the new length. */
+/** The words as tokens. */
+class WordTokens {
+  /** The tokens of each word from where its bytes begin; what a merge leaves over has no meaning. */
+  readonly tokens: Int32Array<ArrayBuffer>;
+  /** The number of tokens of each word. */
+  readonly lengths: Uint32Array<ArrayBuffer>;
+  /** The number of bytes of each token. */
+  readonly bytes: number[] = new Array(256).fill(1);
+
+  constructor(readonly words: WordCounts) {
+    this.tokens = Int32Array.from(words.bytes.subarray(0, words.starts[words.size]));
+    this.lengths = Uint32Array.from(
+      { length: words.size },
+      (_, word) => words.starts[word + 1]! - words.starts[word]!,
+    );
+  }
+
+  /** The byte, counted over all words, at which `left right` first stands in a word; -1 where it does not. */
+  find(word: number, left: number, right: number): number {
+    const start = this.words.starts[word]!, last = start + this.lengths[word]! - 1;
+    for (let i = start, byte = start; i < last; byte += this.bytes[this.tokens[i++]!]!) {
+      if (this.tokens[i] === left && this.tokens[i + 1] === right) return byte;
+    }
+    return -1;
+  }
+}
+
+/** Replaces `left right` by `id` in one word, in place, and keeps the counts. */
 function mergeInWord(
   pairs: PairCounts,
-  tokens: Int32Array,
-  start: number,
-  length: number,
-  { left, right, id, word, times }: {
-    left: number;
-    right: number;
-    id: number;
-    word: number;
-    times: number;
-  },
-): number {
-  const end = start + length;
+  { tokens, lengths, words }: WordTokens,
+  word: number,
+  { left, right, id }: { left: number; right: number; id: number },
+): void {
+  const start = words.starts[word]!, end = start + lengths[word]!, times = words.counts[word]!;
   let to = start;
   for (let from = start; from < end; to++) {
     if (from + 1 === end || tokens[from] !== left || tokens[from + 1] !== right) {
@@ -104,14 +120,15 @@ function mergeInWord(
     }
     tokens[to] = id;
   }
-  return to - start;
+  lengths[word] = to - start;
 }
 
 /**
  * How often each pair stands in the words, the most frequent first.
  *
  * Only pairs with the newest id ever gain, so a pair enters the heap once, after the merge that made
- * it; later it can but lose, which is put right when it comes to the top.
+ * it; later its count can only fall and its first place only move back, which is put right when it
+ * comes to the top.
  */
 class PairCounts {
   readonly left: number[] = [];
@@ -120,10 +137,14 @@ class PairCounts {
   /** Words in which a pair stood when it was made; some may have lost it since. */
   readonly words: number[][] = [];
   readonly #index = new PairTable();
-  /** The pairs by their counts, as these were when the heap last looked, then by left and right id. */
+  /** How many of `words` a pair was found to be lost from. */
+  readonly #lost: number[] = [];
+  /** The pairs by their counts, as these were when the heap last looked, then by the rule for ties. */
   readonly #heap = new Heap(1 << 12);
   /** Pairs that have been put into the heap. */
   #enqueued = 0;
+
+  constructor(readonly text: WordTokens, readonly ties: TieRule) {}
 
   add(left: number, right: number, times: number, word: number): void {
     let pair = this.#index.get(left, right);
@@ -134,6 +155,7 @@ class PairCounts {
       this.right.push(right);
       this.counts.push(0);
       this.words.push([]);
+      this.#lost.push(0);
     }
     this.counts[pair]! += times;
     const words = this.words[pair]!;
@@ -148,7 +170,7 @@ class PairCounts {
   enqueueNew(): void {
     for (; this.#enqueued < this.counts.length; this.#enqueued++) {
       const pair = this.#enqueued;
-      this.#heap.push(-this.counts[pair]!, this.left[pair]! * MAX_VOCAB_SIZE + this.right[pair]!);
+      this.#heap.push(-this.counts[pair]!, this.#tieOf(pair));
     }
   }
 
@@ -157,14 +179,32 @@ class PairCounts {
     const heap = this.#heap;
     while (heap.size > 0) {
       const { key, tie } = heap;
-      const right = tie % MAX_VOCAB_SIZE;
-      const pair = this.#index.get((tie - right) / MAX_VOCAB_SIZE, right);
-      if (this.counts[pair] === -key) {
+      const pair = this.#pairOf(tie);
+      const now = this.#tieOf(pair);
+      if (this.counts[pair] === -key && tie === now) {
         heap.pop();
         return pair;
       }
-      heap.replace(-this.counts[pair]!, tie);
+      heap.replace(-this.counts[pair]!, now);
     }
     return -1;
+  }
+
+  /** A number that names the pair and decides between equal counts, the lower first. */
+  #tieOf(pair: number): number {
+    const left = this.left[pair]!, right = this.right[pair]!;
+    if (this.ties === "lowest") return left * MAX_VOCAB_SIZE + right;
+    const words = this.words[pair]!;
+    for (let i = this.#lost[pair]!; i < words.length; this.#lost[pair] = ++i) {
+      const byte = this.text.find(words[i]!, left, right);
+      if (byte >= 0) return byte * MAX_PAIRS + pair;
+    }
+    return pair; // lost from all words, and so without a count
+  }
+
+  #pairOf(tie: number): number {
+    if (this.ties === "first") return tie % MAX_PAIRS;
+    const right = tie % MAX_VOCAB_SIZE;
+    return this.#index.get((tie - right) / MAX_VOCAB_SIZE, right);
   }
 }

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { findMerges } from "./bpe_trainer.ts";
+import { findMerges, type TieRule } from "./bpe_trainer.ts";
 import { PairTable, WordCounts } from "./hash_tables.ts";
 import { MAX_VOCAB_SIZE, RankedMergeRules } from "./merges.ts";
 import { checkSpecialTokens, SpecialTokens } from "./special_tokens.ts";
@@ -33,6 +33,11 @@ export interface BytePairTrainOptions {
   specialTokens?: readonly string[];
   /** Pairs that stand side by side fewer times do not merge. Default: 1. */
   minFrequency?: number;
+  /**
+   * Which of several pairs merges that stand side by side equally often: the one with the lower left id, then the lower
+   * right id, as in Hugging Face's trainer, or the one that comes first in the text, as in minbpe. Default: `"lowest"`.
+   */
+  ties?: TieRule;
   /** How text is cut into words: GPT-4's pattern or GPT-2's. Default: `"gpt4"`. */
   pattern?: PatternName;
   /** Called after every merge. */
@@ -108,8 +113,8 @@ export class BytePairTokenizer extends ByteLevelTokenizer {
 
   /**
    * Trains on a text, or on several between which no pair is counted. Always finds the same merges
-   * in the same text: each time the pair that stands side by side most often; of equals the one
-   * with the lower left id, then the lower right id. A text that runs out of pairs gives fewer
+   * in the same text: each time the pair that stands side by side most often, of equals the one
+   * that `ties` names. A text that runs out of pairs gives fewer
    * merges than asked for, and tokens stay within 1,024 bytes.
    *
    * @throws {TypeError} if not exactly one of `vocabSize` and `merges` is given, or special tokens
@@ -120,7 +125,8 @@ export class BytePairTokenizer extends ByteLevelTokenizer {
     text: string | Iterable<string>,
     options: BytePairTrainOptions,
   ): BytePairTokenizer {
-    const { specialTokens = [], minFrequency = 1, pattern = "gpt4", onProgress } = options;
+    const { specialTokens = [], minFrequency = 1, pattern = "gpt4", ties = "lowest", onProgress } =
+      options;
     checkSpecialTokens(specialTokens, "specialTokens");
     const wanted = wantedMerges(options, specialTokens.length);
     if (!(minFrequency >= 1)) {
@@ -131,10 +137,15 @@ export class BytePairTokenizer extends ByteLevelTokenizer {
         `train: expected pattern "gpt2" or "gpt4" but got ${JSON.stringify(pattern)}`,
       );
     }
+    if (ties !== "lowest" && ties !== "first") {
+      throw new TypeError(
+        `train: expected ties "lowest" or "first" but got ${JSON.stringify(ties)}`,
+      );
+    }
     const words = countWords(typeof text === "string" ? [text] : text, pattern, specialTokens);
     const merges: [number, number][] = [];
     const tokens = byteTokens();
-    findMerges(words, wanted, minFrequency, ({ pair, count }) => {
+    findMerges(words, { limit: wanted, minFrequency, ties }, ({ pair, count }) => {
       const id = tokens.length;
       merges.push(pair);
       tokens.push(concatenated(tokens[pair[0]]!, tokens[pair[1]]!));

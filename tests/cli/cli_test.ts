@@ -64,11 +64,11 @@ Deno.test("cli: help names every command, wrong usage ends with 2, failures with
         [["speak"], 2, /^error: unknown command 'speak'/],
         [["devices", "--loud"], 2, /^error: unknown option '--loud'/],
         [["convert", "a", "b", "--to", "onnx"], 2, /Expected one of huggingface, llama2c/],
-        [["train", "--layers", "0"], 2, /It is an integer above 0/],
+        [["train", "--layers", "0"], 2, /Expected an integer above 0/],
         [
           ["evaluate", "nowhere"],
           2,
-          /^error: nothing to evaluate: give --text, --hellaswag or both\n$/,
+          /^error: evaluate: expected --text, --hellaswag or both but got neither\n$/,
         ],
         [
           ["tokenize", "--decode", "60000"],

@@ -221,23 +221,23 @@ Deno.test("prepareCorpus() throws when files or folder are not as they should be
     await Deno.writeTextFile(other, "");
     await rejects(
       [other],
-      /^TypeError: .*a\.csv: expected a file named \.parquet, \.jsonl or \.txt/,
+      /^TypeError: prepareCorpus: expected files named \.parquet, \.jsonl or \.txt, .* but got a\.csv/,
     );
     await rejects([path], /a\.jsonl: line 2: expected a text in "text" but got only id$/);
     await rejects(
       [path],
-      /was begun with other tokensPerShard: 5000, now 7; take another folder$/,
+      /the tokensPerShard that it was begun with, 5000, but got 7; take another folder$/,
       {
         tokensPerShard: 7,
       },
     );
     await Deno.writeTextFile(path, '{"text": "one"}\n{"text": 2}\n');
-    await rejects([path], /was begun with other files: .*take another folder$/);
+    await rejects([path], /the files that it was begun with, .*take another folder$/);
     await Deno.writeTextFile(join(out, "prepare.json"), "{");
     await rejects([path], /prepare\.json: expected JSON: /);
     await Deno.remove(join(out, "prepare.json"));
     await Deno.writeTextFile(join(out, "made_up_train_000001.npy"), "");
-    await rejects([path], /is a shard of another run; take another folder$/);
+    await rejects([path], /expected no shards of another run but got .*; take another folder$/);
     const broken = join(folder, "b.jsonl.gz");
     await Deno.writeFile(broken, gzipSync(bytesOf(jsonl(madeUpDocuments(900)))).subarray(0, 9000));
     const third = prepareCorpus([broken], join(folder, "third"), options);

@@ -56,9 +56,9 @@ Deno.test("findShards() throws when the same shard is there in two formats", asy
 Deno.test("findShards() throws when the folder is missing, empty or a file", async () => {
   await withFolder(async (folder) => {
     await assert.rejects(findShards(folder), /expected token shards .* but got nothing/);
-    await assert.rejects(findShards(join(folder, "no")), /no: there is no such folder/);
+    await assert.rejects(findShards(join(folder, "no")), /no: expected a folder of token shards/);
     await Deno.writeTextFile(join(folder, "f"), "");
-    await assert.rejects(findShards(join(folder, "f")), /there is no such folder/);
+    await assert.rejects(findShards(join(folder, "f")), /expected a folder of token shards/);
   });
 });
 
@@ -117,7 +117,7 @@ Deno.test("openShard() throws when the file is empty, cut short or no list of to
     await writeNpy(path, new Float32Array(4));
     await refused(/expected one axis of u2, u4 or i4 but got f4 of shape \[4\]/);
     await writeNpy(path, new Uint16Array(4), [2, 2]);
-    await refused(/found u2 of shape \[2,2\]/);
+    await refused(/got u2 of shape \[2,2\]/);
     await writeNpy(path, new Uint16Array(4));
     await Deno.truncate(path, 130);
     await refused(/bytes of data for shape/);

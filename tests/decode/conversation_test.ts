@@ -146,7 +146,9 @@ await onEachDevice("Conversation says what is wrong, and goes on", async (device
   const wide = { ...letters, vocabSize: 41 };
   assert.throws(
     () => new Conversation(model, wide),
-    new RangeError("Conversation: the tokenizer has 41 ids, the model only 40"),
+    new RangeError(
+      "Conversation: expected a tokenizer of at most 40 ids, as the model, but got 41",
+    ),
   );
   let fail = false;
   const failing: NextTokenModel = {

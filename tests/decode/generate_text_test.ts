@@ -82,10 +82,13 @@ await onEachDevice("generateText() says what is wrong", async (device) => {
     Array.fromAsync(generateText(model, tokenizer, prompt, options));
   await assert.rejects(run({ ...bytes, vocabSize: 300 }, "x"), {
     name: "RangeError",
-    message: "generateText: the tokenizer has 300 ids, the model only 258",
+    message: "generateText: expected a tokenizer of at most 258 ids, as the model, but got 300",
   });
   await assert.rejects(run(bytes, ""), /expected tokens in the prompt but got none/);
-  await assert.rejects(run(bytes, "x", { stop: [""] }), /a stop string is empty/);
+  await assert.rejects(
+    run(bytes, "x", { stop: [""] }),
+    /expected stop strings .* but got an empty one/,
+  );
 });
 
 Deno.test("StopStrings lets through all before a stop string, however the text is cut", () => {

@@ -52,7 +52,7 @@ Deno.test("openDevice() opens the CPU when the adapter gives no device", async (
   const gpu = fakeGpu({ description: "Some GPU" });
   const device = await openDevice({ gpu, log: (line) => said = line });
   assert.equal(device.kind, "cpu");
-  assert.match(said, /The WebGPU adapter Some GPU gives no device: no driver/);
+  assert.match(said, /a device of the WebGPU adapter Some GPU but got none: no driver/);
   device.close();
   await assert.rejects(openDevice({ kind: "webgpu", gpu, log: false }), DeviceError);
 });
@@ -75,7 +75,7 @@ Deno.test("openDevice() refuses a kind that does not exist", async () => {
 
 Deno.test("the first opened device is the default until it is closed", async () => {
   setDefaultDevice(undefined);
-  assert.throws(() => defaultDevice(), /No device is open yet/);
+  assert.throws(() => defaultDevice(), /expected an open device but got none/);
   const first = await openDevice({ kind: "cpu", log: false });
   const second = await openDevice({ kind: "cpu", log: false });
   assert.equal(defaultDevice(), first);
@@ -84,7 +84,7 @@ Deno.test("the first opened device is the default until it is closed", async () 
   first.close();
   second.close();
   await assert.rejects(second.lost);
-  assert.throws(() => defaultDevice(), /No device is open yet/);
+  assert.throws(() => defaultDevice(), /expected an open device but got none/);
 });
 
 Deno.test({

@@ -192,7 +192,7 @@ await onEachDevice("evaluateHellaSwag() throws for what cannot be scored", async
     [item, { ...item, endings: ["a", "eight, no"] }],
     /item 1: .* but got 3 and an end of 10/,
   );
-  await rejects([{ ...item, context: "" }], /item 0 has 0 tokens of context/);
+  await rejects([{ ...item, context: "" }], /item 0: .* but got 0 and an end of 2/);
   await rejects([item], /^AbortError: /, { signal: AbortSignal.abort() });
 });
 
@@ -211,7 +211,10 @@ Deno.test("loadHellaSwag() names the line when an item is not one", async () => 
       /stories\.jsonl: line 2: expected a text in "ctx" but got only /,
     );
     await refuses({ ctx: "" }, /line 2: expected a text in "ctx" but got an empty one$/);
-    await refuses({ endings: ["one"] }, /line 2: expected two texts or more in "endings"$/);
+    await refuses(
+      { endings: ["one"] },
+      /line 2: expected two texts or more in "endings" but got .*$/,
+    );
     await refuses({ label: 4 }, /line 2: expected a number from 0 to 3 in "label" but got 4$/);
     await refuses({ label: "" }, /line 2: expected a number from 0 to 3 in "label" but got ""$/);
   });

@@ -143,15 +143,15 @@ Deno.test("generate.ts refuses what cannot be", () =>
     for (
       const [args, message] of [
         [["nothing"], /nothing: expected a model but got none/],
-        [["two"], /two has several models: name two\/a or two\/b/],
+        [["two"], /two: expected one model but got several: name two\/a or two\/b/],
         [
           ["two/a"],
           /two\/a\/tokenizer\.json: expected this model's vocabulary, \d+ ids at most, but got 656/,
         ],
         [["two/b", "--beam", "2", "--seed", "3"], /--beam draws nothing: leave out --seed/],
         [["two/b", "--beam", "500"], /width/],
-        [["two/b", ""], /^error: the prompt is empty$/m],
-        [["two/b/config.json"], /two\/b\/config\.json is a file: expected a model's folder/],
+        [["two/b", ""], /^error: generate: expected a prompt but got an empty one$/m],
+        [["two/b/config.json"], /two\/b\/config\.json: expected a model's folder/],
       ] as const
     ) {
       const { code, text } = await run(folder, [...args]);

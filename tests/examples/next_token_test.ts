@@ -108,15 +108,15 @@ Deno.test("next_token_byte_pair refuses what cannot be", () =>
     await Deno.writeTextFile(join(folder, "runs", "used", "options.json"), "{}");
     for (
       const [args, message] of [
-        [["--models", "gpt2,gpt5"], /It is one of gpt2, gpt3, llama1, llama2, llama3/],
+        [["--models", "gpt2,gpt5"], /Expected one of gpt2, gpt3, llama1, llama2, llama3/],
         [["--kv-heads", "3"], /--kv-heads: expected a divisor of --heads 4 but got 3/],
-        [["--data", "runs/short.txt"], /too few for a context of 64/],
+        [["--data", "runs/short.txt"], /more tokens than a context of 64/],
         [["--warmup", "3"], /--warmup: expected fewer than 3 epochs but got 3/],
         [["--out", "runs/used"], /but got runs\/used; go on with --resume runs\/used/],
         [["--resume", "runs/other"], /expected a run in runs\/other but got none/],
         [
           ["--resume", "runs/used", "--epochs", "3"],
-          /with its own options: leave out --epochs/,
+          /the run's own options but got --epochs; leave them out/,
         ],
       ] as const
     ) {

@@ -134,8 +134,8 @@ Deno.test("seq_to_seq_with_transformer trains, saves, and translates with its he
     assert.match(unknown.text, /not in the vocabulary: fly\n/);
     for (
       const [sentence, message] of [
-        ["  ", /There are no words to translate/],
-        ["i ".repeat(30), /has 30 words; this translator reads 15 at most/],
+        ["  ", /expected words to translate but got none/],
+        ["i ".repeat(30), /expected at most 15 words but got 30/],
       ] as const
     ) {
       const { code, text } = await run(folder, ["--translate", sentence, ...args]);
@@ -172,7 +172,7 @@ Deno.test("seq_to_seq_with_transformer goes on after Ctrl-C as if it had not bee
     assert.equal(stopped.code, 130, stopped.text);
     assert.match(stopped.text, /stopped after step \d+ of 24; go on with --resume stopped/);
     const refused = await run(folder, ["--resume", "stopped", "--epochs", "2"]);
-    assert.match(refused.text, /A run goes on with its own options: leave out --epochs/);
+    assert.match(refused.text, /the run's own options but got --epochs; leave them out/);
     const resumed = await run(folder, ["--resume", "stopped"]);
     assert.equal(resumed.code, 0, resumed.text);
     assert.match(resumed.text, /going on after step \d+ from stopped/);
@@ -217,7 +217,7 @@ Deno.test("seq_to_seq_with_transformer refuses what cannot be", () =>
     const refused = [
       [["--data", "bad.txt"], /bad\.txt: line 2: expected two sentences with a tab between them/],
       [["--data", "cut.zip"], /cut\.zip: incomplete zip archive/],
-      [["--data", "pairs.txt", "--source-length", "2"], /0 pairs .* are too few to train/],
+      [["--data", "pairs.txt", "--source-length", "2"], /expected pairs to train .* but got 0/],
       [["--heads", "5"], /--heads: expected heads of even size in --embed 96 but got 5/],
       [["--translate", "i run now ."], /expected a run of translator in runs\/ but got none/],
       [["--model", "x"], /--model goes with --translate/],

@@ -180,7 +180,7 @@ Deno.test("loadTinyShakespeare() throws when the text is another one", async () 
       /expected 1115394 bytes of tiny Shakespeare/,
     );
     await Deno.writeFile(path, new Uint8Array(tinyShakespeare.bytes));
-    await assert.rejects(loadTinyShakespeare({ path }), /expected SHA-256 86c4e6aa/);
+    await assert.rejects(loadTinyShakespeare({ path }), /with SHA-256 86c4e6aa/);
   });
 });
 

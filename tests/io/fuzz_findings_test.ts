@@ -122,7 +122,7 @@ Deno.test("SafetensorsFile.open() says what is wrong when a shape is nested deep
   await refuses(
     SafetensorsFile.open(other),
     "in memory",
-    /needs 8 bytes but spans 4 \(at byte 8\)/,
+    /expected 8 bytes .* but got 4 \(at byte 8\)/,
   );
 });
 
@@ -147,10 +147,14 @@ Deno.test("loadCheckpoint() throws a FileFormatError when its digest is right an
     assert.deepEqual((await change({})).state, { a: 1 });
     await refuses(change({ step: "x" }), path, /expected a step .* got "x" \(at byte 8\)/);
     await refuses(change({ step: "1e3" }), path, /expected a step/);
-    await refuses(change({ step: undefined }), path, /expected a step .* found nothing/);
+    await refuses(change({ step: undefined }), path, /expected a step .* got nothing/);
     await refuses(change({ state: undefined }), path, /expected a state .*\(at byte 8\)/);
     await refuses(change({ state: "{" }), path, /expected a state of JSON: .*position 1/);
-    await refuses(change({ format: "x" }), path, /not a checkpoint of dinograd \(at byte 8\)/);
+    await refuses(
+      change({ format: "x" }),
+      path,
+      /expected a checkpoint of dinograd .*\(at byte 8\)/,
+    );
   }));
 
 Deno.test("readNpy() stays short when a header has 10,000 axes", async () => {
@@ -239,7 +243,7 @@ Deno.test("loadModel() makes nothing when the configuration speaks of more than 
     const cases: [model: number, fields: object, file: string, message: RegExp][] = [
       [0, { n_layer: 1000 }, weights, /the tensors of 1000 layers/],
       [0, { n_inner: [8] }, path, /expected "n_inner" to be an integer above 0 but got \[8\]/],
-      [1, { max_position_embeddings: 2 ** 45 }, path, /by its "max_position_embeddings"/],
+      [1, { max_position_embeddings: 2 ** 45 }, path, /expected "max_position_embeddings"/],
     ];
     const kinds = ["gpt2", "transformer"] as const;
     const change = async (i: number, fields: object) => {
@@ -291,11 +295,17 @@ Deno.test("checkThrift() throws at once when a length goes beyond the bytes", ()
     () => checkThrift(viewOf(0x19, 0xf1, 255, 255, 255, 255, 7, 0)),
     /expected a list .* got 2147483647/,
   );
-  assert.throws(() => checkThrift(viewOf(0x18, 255, 255, 255, 255, 15)), /4294967295 bytes end/);
-  assert.throws(() => checkThrift(viewOf(...Array(500).fill(0x1c))), /nested too deep/);
-  assert.throws(() => checkThrift(viewOf(...Array(500).fill(0x19))), /nested too deep|ends beyond/);
-  assert.throws(() => checkThrift(viewOf(0x16, ...Array(99).fill(0x80))), /more than 10 bytes/);
-  assert.throws(() => checkThrift(viewOf(0x15)), /1 bytes end beyond/);
+  assert.throws(
+    () => checkThrift(viewOf(0x18, 255, 255, 255, 255, 15)),
+    /expected 4294967295 bytes/,
+  );
+  assert.throws(() => checkThrift(viewOf(...Array(500).fill(0x1c))), /levels of nesting/);
+  assert.throws(
+    () => checkThrift(viewOf(...Array(500).fill(0x19))),
+    /levels of nesting|a list of at most/,
+  );
+  assert.throws(() => checkThrift(viewOf(0x16, ...Array(99).fill(0x80))), /at most 10 bytes/);
+  assert.throws(() => checkThrift(viewOf(0x15)), /expected 1 bytes at byte 1 but got 0/);
 });
 
 Deno.test("checkRuns() throws when a run has more values than its page", () => {
@@ -304,15 +314,15 @@ Deno.test("checkRuns() throws when a run has more values than its page", () => {
   check(1, 200, 1, 1);
   check(1, 27, ...Array(13).fill(0));
   assert.throws(() => check(1, 254, 255, 255, 255, 15, 1), /a run of 2147483647/);
-  assert.throws(() => check(0, 255, 255, 255, 255, 15), /a run of \d+ values/); // turned negative
-  assert.throws(() => check(1, 128, 128, 128, 128, 128, 1), /a broken run/);
-  assert.throws(() => check(33, 2, 1), /values of 33 bits/);
+  assert.throws(() => check(0, 255, 255, 255, 255, 15), /a run of \d+/); // turned negative
+  assert.throws(() => check(1, 128, 128, 128, 128, 128, 1), /the length of a run/);
+  assert.throws(() => check(33, 2, 1), /but got 33 at byte 0/);
 });
 
 Deno.test("checkDeltas() throws when blocks go backwards", () => {
   checkDeltas(viewOf(0x80, 1, 4), 0);
   assert.throws(() => checkDeltas(viewOf(0xf8, 255, 255, 255, 15, 1), 0), /a block of differences/); // -8
-  assert.throws(() => checkDeltas(viewOf(0, 1), 0), /blocks of 0/);
+  assert.throws(() => checkDeltas(viewOf(0, 1), 0), /equal parts but got 0/);
   assert.throws(() => checkDeltas(viewOf(8, 0), 0), /in 0 parts/);
 });
 
@@ -413,8 +423,11 @@ Deno.test("openPage() throws when LZ4's blocks go backwards, or Snappy claims wh
   assert.equal(open("LZ4", backwards, 1000).bytes.length, 1000); // as blocks without lengths
   const claim = Uint8Array.of(0x80, 0x80, 0x80, 0x64, 0, 1);
   assert.throws(() => open("SNAPPY", claim, 200 << 20), /from SNAPPY but got 6 that cannot/);
-  assert.throws(() => open("SNAPPY", Uint8Array.of(4, 12, 1, 2, 3, 4), 100), /claim to be 100/);
-  assert.throws(() => open("toString", backwards, 100), /pages compressed by toString/);
+  assert.throws(
+    () => open("SNAPPY", Uint8Array.of(4, 12, 1, 2, 3, 4), 100),
+    /expected 100 bytes .* but got 6/,
+  );
+  assert.throws(() => open("toString", backwards, 100), /pages compressed by .* but got toString/);
 });
 
 Deno.test("readPieces() throws when zstd or gzip is cut short, foreign or wants a window of gigabytes", () =>

@@ -67,7 +67,10 @@ Deno.test("readNpy() allocates nothing when the header claims more than the file
   };
   await assert.rejects(readNpy(claims("1000000000000")), /expected 2000000000000 bytes of data/);
   await assert.rejects(readNpy(claims("9".repeat(30))), /expected a shape/);
-  await assert.rejects(readNpy(claims("4294967296, 4294967296, 4294967296")), /can be counted/);
+  await assert.rejects(
+    readNpy(claims("4294967296, 4294967296, 4294967296")),
+    /at most 2\^53 elements/,
+  );
   assert.deepEqual((await readNpy(claims("1"))).shape, [1]);
 });
 

@@ -129,8 +129,8 @@ Deno.test("attentionPicture() and attentionPng() throw when sizes or weights are
     [[{ ...layer, queryTokens: ["a"] }], /expected 3 query tokens but got 1/],
     [[{ ...layer, keyTokens: ["a", "b"] }], /expected 3 key tokens but got 2/],
     [[{ ...layer, weights: layer.weights.with(4, NaN) }], /got NaN at 4/],
-    [[{ ...layer, weights: layer.weights.with(5, -0.5) }], /found -0.5 at 5/],
-    [[{ ...layer, weights: layer.weights.with(5, Infinity) }], /found Infinity at 5/],
+    [[{ ...layer, weights: layer.weights.with(5, -0.5) }], /got -0.5 at 5/],
+    [[{ ...layer, weights: layer.weights.with(5, Infinity) }], /got Infinity at 5/],
   ];
   for (const [layers, message] of cases) {
     for (const draw of [attentionPicture, attentionPng]) {

@@ -126,7 +126,7 @@ Deno.test("EventFile marks the start of a session when a run is resumed", async 
     assert.deepEqual(start.session_log, { status: 1 });
     second.close();
     second.close();
-    assert.throws(() => second.scalar("a", 1, 1), /is already closed/);
+    assert.throws(() => second.scalar("a", 1, 1), /expected an open file/);
   });
 });
 
@@ -176,7 +176,7 @@ Deno.test("EventFile.histograms() throws and writes nothing when a value is not 
     using file = await EventFile.open(folder);
     assert.throws(
       () => file.histograms({ a: [1], "grads/b": [1, 2, NaN] }, 1),
-      /RangeError: Histogram "grads\/b": expected finite values but got NaN at 2 of 3/,
+      /RangeError: EventFile: histogram "grads\/b": expected finite values but got NaN at 2 of 3/,
     );
     assert.throws(() => file.histogram("a", [-Infinity], 1), RangeError);
     assert.throws(() => file.histogram("a", new Float32Array(0), 1), /at least one value/);

@@ -35,7 +35,12 @@ function applyMerge(ids: number[], [left, right]: Merge, id: number): number[] {
 }
 
 /** The trainer as one would write it down first: count everything again before every merge. */
-function trainNaively(texts: string[], merges: number, pattern: PatternName): Merge[] {
+function trainNaively(
+  texts: string[],
+  merges: number,
+  pattern: PatternName,
+  ties: "lowest" | "first" = "lowest",
+): Merge[] {
   const words = countWords(texts, pattern);
   const found: Merge[] = [];
   while (found.length < merges) {
@@ -48,8 +53,9 @@ function trainNaively(texts: string[], merges: number, pattern: PatternName): Me
     }
     if (counts.size === 0) break;
     const most = Math.max(...counts.values());
-    // The lowest key has the lowest left id and of those the lowest right one.
-    const key = Math.min(...[...counts.keys()].filter((key) => counts.get(key) === most));
+    // In the order of the text; the lowest key has the lowest left id and of those the lowest right one.
+    const equals = [...counts.keys()].filter((key) => counts.get(key) === most);
+    const key = ties === "first" ? equals[0]! : Math.min(...equals);
     const pair: Merge = [Math.floor(key / 2 ** 20), key % 2 ** 20];
     for (const word of words) word.ids = applyMerge(word.ids, pair, 256 + found.length);
     found.push(pair);
@@ -60,9 +66,11 @@ function trainNaively(texts: string[], merges: number, pattern: PatternName): Me
 Deno.test("BytePairTokenizer.train() finds the naive trainer's merges when trained on a book", async () => {
   const text = (await mobyDick()).slice(0, 30_000);
   for (const pattern of ["gpt4", "gpt2"] as const) {
-    const tokenizer = BytePairTokenizer.train(text, { merges: 150, pattern });
-    assertSame(tokenizer.merges, trainNaively([text], 150, pattern));
-    assert.equal(tokenizer.vocabSize, 256 + 150);
+    for (const ties of ["lowest", "first"] as const) {
+      const tokenizer = BytePairTokenizer.train(text, { merges: 150, pattern, ties });
+      assertSame(tokenizer.merges, trainNaively([text], 150, pattern, ties));
+      assert.equal(tokenizer.vocabSize, 256 + 150);
+    }
   }
 });
 
@@ -73,8 +81,10 @@ Deno.test("BytePairTokenizer.train() finds the naive trainer's merges when token
       { length: 3 },
       () => Array.from({ length: 60 }, () => "aab "[Math.floor(random() * 4)]).join(""),
     );
-    const tokenizer = BytePairTokenizer.train(texts, { merges: 40 });
-    assert.deepEqual(tokenizer.merges, trainNaively(texts, 40, "gpt4"), JSON.stringify(texts));
+    for (const ties of ["lowest", "first"] as const) {
+      const { merges } = BytePairTokenizer.train(texts, { merges: 40, ties });
+      assert.deepEqual(merges, trainNaively(texts, 40, "gpt4", ties), JSON.stringify(texts));
+    }
   }
 });
 
@@ -86,6 +96,10 @@ Deno.test("BytePairTokenizer.train() finds the merges of the Python trainer, or 
     const json = `[${merges.map(([left, right]) => `[${left}, ${right}]`).join(", ")}]`;
     const digest = createHash("sha256").update(json).digest("hex");
     assert.equal(digest.slice(0, 12), "30fd309fd533");
+    // The last line of the specification's log: `BPE Merge 500/500: freq=211 (663, 334) -> 755`.
+    let last: BytePairProgress | undefined;
+    BytePairTokenizer.train(text, { merges: 500, ties: "first", onProgress: (now) => last = now });
+    assert.deepEqual([last!.count, last!.pair, last!.id], [211, [663, 334], 755]);
   } else {
     const part = text.slice(50_000, 80_000);
     const { merges } = BytePairTokenizer.train(part, { merges: 50 });
@@ -93,10 +107,14 @@ Deno.test("BytePairTokenizer.train() finds the merges of the Python trainer, or 
   }
 });
 
-Deno.test("BytePairTokenizer.train() takes the lowest ids when pairs stand equally often", () => {
-  const { merges } = BytePairTokenizer.train("cd ab ac", { merges: 2, pattern: "gpt2" });
-  // " a" stands twice; then "ab", "ac" and "cd" all once, but "a" is in the merge now.
-  assert.deepEqual(merges, [[32, 97], [99, 100]]);
+Deno.test("BytePairTokenizer.train() takes the lowest ids, or the first, of pairs equally often", () => {
+  const train = (ties: "lowest" | "first") =>
+    BytePairTokenizer.train("dc ab ac cd", { merges: 2, pattern: "gpt2", ties }).merges;
+  // " a" stands twice; then all pairs stand once, but "a" is in the merge now.
+  assert.deepEqual(train("lowest"), [[32, 97], [32, 99]]);
+  assert.deepEqual(train("first"), [[32, 97], [100, 99]]);
+  const wrong = "last" as "first";
+  assert.throws(() => train(wrong), /expected ties "lowest" or "first" but got "last"/);
 });
 
 Deno.test("BytePairTokenizer.encode() applies the merges in order when text is random", () => {

@@ -113,10 +113,10 @@ Deno.test("loadLlama2cTokenizer() refuses what is no vocabulary", () =>
         change(8, 255, 255, 255, 127),
         /expected a token of at most 6 bytes but got 2147483647 \(at/,
       ],
-      [change(8, 255, 255, 255, 255), /has a token of -1 bytes/],
+      [change(8, 255, 255, 255, 255), /of at most 6 bytes but got -1/],
       [change(12, 0xff), /token 0: expected UTF-8 but got other bytes \(at byte 12\)$/],
-      [change(13, 0x61), /expected token 0 to be <unk>, found "<ank>" \(at byte 4\)$/],
-      [good.subarray(0, 17), /expected token 1 to be <s>, found nothing \(at byte 17\)$/],
+      [change(13, 0x61), /expected token 0 to be <unk> but got "<ank>" \(at byte 4\)$/],
+      [good.subarray(0, 17), /expected token 1 to be <s> but got nothing \(at byte 17\)$/],
       [good.subarray(0, 44), /expected a token <0x00> but got none \(at byte 4\)$/],
     ];
     for (const [bytes, message] of cases) {

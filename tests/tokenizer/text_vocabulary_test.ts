@@ -32,7 +32,7 @@ Deno.test("TextVocabulary.fromSentences() throws when there is no word to keep",
   assert.throws(() => TextVocabulary.fromSentences(["", "  "]), /but got none of 0/);
   assert.throws(
     () => TextVocabulary.fromSentences(sentences, { minFrequency: 4 }),
-    new RangeError("TextVocabulary: none of the 6 different words is there 4 times"),
+    new RangeError("TextVocabulary: expected words of frequency 4 or more but got none of 6"),
   );
   for (const minFrequency of [0, NaN]) {
     assert.throws(() => TextVocabulary.fromSentences(sentences, { minFrequency }), RangeError);

@@ -386,7 +386,7 @@ Deno.test("tokenizerFromJson() says which field is wrong", () => {
     ],
     [
       (f) => f.added_tokens[0].id = 9,
-      /added_tokens\[0\]\.id: expected 0, as in the vocabulary, but got 9/,
+      /added_tokens\[0\]\.id: expected 0, as in the vocabulary but got 9/,
     ],
     [(f) => f.added_tokens[0].content = "", /added_tokens\[0\]: expected well-formed text/],
     [(f) => f.normalizer = { type: "NFC" }, /normalizer\.type: expected "Prepend" or "Replace"/],

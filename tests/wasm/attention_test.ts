@@ -219,9 +219,9 @@ Deno.test("attentionSimd() takes each sequence at its own position", () => {
 
 Deno.test("attentionParams() refuses heads that cannot be shared and heads that are too large", () => {
   const base = { batch: 1, heads: 3, queries: 1, keys: 1, d: 4 };
-  const message = /3 query heads cannot share 2 key heads/;
+  const message = /expected a multiple of 2 key heads but got 3 query heads/;
   assert.throws(() => attentionParams({ ...base, kvHeads: 2 }), { name: "RangeError", message });
-  const sizes = /1 to 256 elements, not 257/;
+  const sizes = /1 to 256 elements but got 257/;
   assert.throws(() => attentionParams({ ...base, d: 257 }), { name: "RangeError", message: sizes });
 });
 

@@ -62,4 +62,4 @@ export function faultOf(error: unknown, format: Format, file: string): string | 
 export const AT_BYTE = /\bbytes? -?\d+/;
 /** A key, a field, or a position in a text. */
 export const AT_KEY =
-  /\bposition (?:below )?\d+|\bline \d+|"[^"]*("|\.\.\.)|: [a-zA-Z_]+(\.\w+|\[.*\])*:|expected a JSON object|not a JSON object/;
+  /\bposition (?:below )?\d+|\bline \d+|"[^"]*("|\.\.\.)|: [a-zA-Z_]+(\.\w+|\[.*\])*:|expected a JSON object/;

@@ -104,7 +104,7 @@ function takeGradient(result: Tensor, { leaves, device }: Inputs): boolean {
   try {
     result.backward(seed);
   } catch (error) {
-    const clear = /has no gradient|depends on no tensor that requires a gradient/;
+    const clear = /without a gradient|depends on one that requires a gradient/;
     if (error instanceof Error && clear.test(error.message)) return false;
     throw error;
   }

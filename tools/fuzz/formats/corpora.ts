@@ -191,7 +191,7 @@ const KINDS: readonly (readonly [string, (bytes: Uint8Array) => Uint8Array])[] =
 export const pairs: Format = {
   name: "zip",
   // What is wrong inside of the archive has a line.
-  place: /\bline \d+|\bbytes? -?\d+|holds/,
+  place: /\bline \d+|\bbytes? -?\d+|expected (UTF-8|sentence pairs|one of)/,
   allowance: 2 << 20,
   async prepare(folder) {
     const text = Array.from({ length: 30 }, (_, i) => `Go ${i}.\tVa ${i} !\tCC-BY`).join("\n");

@@ -29,7 +29,7 @@ const SIZES = {
   numAttentionHeads: 2,
 };
 // A file that is missing has no place in it.
-const PLACE = new RegExp(`${AT_BYTE.source}|${AT_KEY.source}|but got none`);
+const PLACE = new RegExp(`${AT_BYTE.source}|${AT_KEY.source}|but got (none|neither)`);
 /** Memory of the device, which grows by pages, and the buffers of numbers being copied there. */
 const ALLOWANCE = 32 << 20;
 /** Tensors that are not those of the configuration. */
@@ -104,7 +104,7 @@ export const adapterFolder: Format = {
 export const hubListing: Format = {
   name: "hub-listing",
   place:
-    /expected a (commit|list|path|size|SHA-256)|position (below )?\d+|not a JSON object|Fetch failed|has no file/,
+    /expected a (commit|list|path|size|SHA-256)|position (below )?\d+|a JSON object|Fetch failed|expected a file/,
   documented: (error) => error instanceof DownloadError,
   prepare(folder) {
     const file = (rfilename: string, size: number) => ({ rfilename, size, blobId: "b".repeat(40) });
