@@ -12,6 +12,7 @@
  * tokens, of which the model reads all but the last and predicts all but the first; the next window begins
  * `context` tokens further on. AdamW has the betas 0.9 and 0.95 and weight decay 0.1 on matrices (PyTorch's defaults are 0.9,
  * 0.999 and 0.01 on all); the GPTs start as GPT-2 does, from a deviation of 0.02, less where a block writes its result.
+ * They drop embeddings, weights of attention and what a block adds with one probability; the LLaMAs drop nothing.
  * Losses and accuracies are measured after the epoch and without dropout, those of training on as many windows as are
  * held out.
  *

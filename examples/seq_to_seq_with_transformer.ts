@@ -9,6 +9,8 @@
  * million parameters, is for one. All options: `--help`. Ctrl-C finishes the step and saves; `--resume` goes on.
  * `--translate "i am happy ."` translates.
  *
+ * `--dropout` drops embeddings, weights of attention and what a sub-layer gives with one probability.
+ *
  * @module
  */
 import {

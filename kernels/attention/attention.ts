@@ -5,6 +5,13 @@
  * @module
  */
 import { type GpuTarget, MAX_ITERATIONS } from "../../src/device/kernel.ts";
+import {
+  eachRandom,
+  philoxWgsl,
+  STREAM_PARAMS,
+  type StreamParams,
+  unit,
+} from "../sampling/philox.ts";
 import shared from "./attention.wgsl" with { type: "text" };
 import blocked from "./attention_blocked.wgsl" with { type: "text" };
 import matrix from "./attention_matrix.wgsl" with { type: "text" };
@@ -13,7 +20,7 @@ import matrix from "./attention_matrix.wgsl" with { type: "text" };
  * Numbers of an attention; {@linkcode attentionParams} fills in those that follow from the others. Strides are in
  * elements, and neighbours in a head lie side by side. Gradients have the strides of what they are gradients of.
  */
-export type AttentionParams = {
+export type AttentionParams = StreamParams & {
   /** Sequences. */
   batch: number;
   /** Heads of q and o. */
@@ -69,6 +76,11 @@ export type AttentionParams = {
   block: number;
   /** The factor of the scores. */
   scale: number;
+  /**
+   * The part of the weights that is dropped after the softmax, in [0, 1). A row of the weights takes whole blocks of
+   * four random numbers, one for each of its keys; see {@linkcode randomNumbers}.
+   */
+  dropout: number;
 };
 
 /** What {@linkcode attentionParams} starts from: the sizes, and what is not as usual. */
@@ -79,12 +91,19 @@ export type PartialAttentionParams =
 /** The most elements of a head. */
 export const MAX_HEAD_SIZE = 256;
 
+/** How many random numbers dropout draws: those of rows (batch, heads, queries) of whole blocks of four. */
+export function randomNumbers(
+  { batch, heads, queries, keys }: Pick<AttentionParams, "batch" | "heads" | "queries" | "keys">,
+): number {
+  return batch * heads * queries * Math.ceil(keys / 4) * 4;
+}
+
 /**
  * All numbers of an attention. What is left out is taken from the sizes: as many key heads as query heads, tensors
  * (batch, heads, time, d) without gaps, the last query at the position of the last key, every key visible, scale
- * `1 / sqrt(d)`.
+ * `1 / sqrt(d)`, no dropout.
  *
- * @throws {RangeError} If d is not 1 to 256, or heads is no multiple of kvHeads.
+ * @throws {RangeError} If d is not 1 to 256, or heads is no multiple of kvHeads, or dropout is to draw over 2^34 numbers.
  */
 export function attentionParams(options: PartialAttentionParams): AttentionParams {
   const { heads, kvHeads = heads, queries, keys, d } = options;
@@ -98,6 +117,12 @@ export function attentionParams(options: PartialAttentionParams): AttentionParam
       `attention: expected a multiple of ${kvHeads} key heads but got ${heads} query heads`,
     );
   }
+  const { dropout = 0 } = options;
+  if (dropout > 0 && randomNumbers(options) > 2 ** 34) {
+    throw new RangeError(
+      `attention: expected at most 2^34 weights with dropout but got ${randomNumbers(options)}`,
+    );
+  }
   // deno-fmt-ignore
   return {
     qBatch: heads * queries * d, qHead: queries * d, qTime: d,
@@ -105,7 +130,8 @@ export function attentionParams(options: PartialAttentionParams): AttentionParam
     vBatch: kvHeads * keys * d, vHead: keys * d, vTime: d,
     oBatch: heads * queries * d, oHead: queries * d, oTime: d,
     validBatch: keys, qStart: 0, kStart: 0, vStart: 0, position: keys - queries, step: 0, block: 0, scale: 1 / Math.sqrt(d),
-    ...options, kvHeads,
+    seed_low: 0, seed_high: 0, block_low: 0, block_high: 0,
+    ...options, kvHeads, dropout,
   };
 }
 
@@ -116,6 +142,7 @@ export const ATTENTION_PARAMS: Readonly<Record<keyof AttentionParams, "u32" | "i
   qBatch: "u32", qHead: "u32", qTime: "u32", kBatch: "u32", kHead: "u32", kTime: "u32",
   vBatch: "u32", vHead: "u32", vTime: "u32", oBatch: "u32", oHead: "u32", oTime: "u32",
   validBatch: "u32", qStart: "u32", kStart: "u32", vStart: "u32", position: "i32", step: "u32", block: "u32", scale: "f32",
+  ...STREAM_PARAMS, dropout: "f32",
 };
 
 /**
@@ -129,7 +156,7 @@ export function attentionPrograms(
   bindings: string,
   bodies: Readonly<Record<AttentionVariant, string>>,
 ): Record<AttentionVariant, string> {
-  const head = `${shared}\n${bindings}`;
+  const head = `${shared}\n//#if DROPOUT\n${philoxWgsl}\n//#end\n${bindings}`;
   return {
     matrix: `${head}\n${matrix}\n${bodies.matrix}`,
     blocked: `${head}\n${blocked}\n${bodies.blocked}`,
@@ -158,12 +185,13 @@ function blocksThatFit(
   d4: number,
   vec4Bytes: number,
   [own, other, weights]: AttentionWalk["tiles"],
+  dropout: boolean,
   { maxInvocations, maxWorkgroupBytes }: GpuTarget,
 ): { own: number; other: number } | undefined {
   if (d4 > MAX_BLOCKED_D4) return undefined;
   const fitting = BLOCKS.find(([owned, others]) => {
     const bytes = (d4 | 1) * vec4Bytes * (own * owned + other * others) +
-      weights * others * (owned / 4 + 1) * 16 + 2 * owned * 16;
+      weights * others * (owned / 4 + 1) * 16 + 2 * owned * 16 + Number(dropout) * owned * others;
     return bytes <= maxWorkgroupBytes && 2 * owned <= maxInvocations;
   });
   return fitting && { own: fitting[0], other: fitting[1] };
@@ -174,7 +202,7 @@ const MATRIX_BLOCKS = [[64, 32], [64, 16], [32, 16]] as const;
 
 /** The largest blocks of the programs for matrix units that fit, undefined where none do. */
 function matricesThatFit(
-  d: number,
+  { d, dropout }: AttentionParams,
   weights: number,
   target: GpuTarget,
 ): { own: number; other: number } | undefined {
@@ -184,7 +212,8 @@ function matricesThatFit(
   const fitting = MATRIX_BLOCKS.find(([owned, others]) => {
     // Own rows of one operand after the other; scores and, in the backward pass, what they are multiplied with.
     const bytes = (2 * d + 16) * (owned + 2 * others) +
-      owned * (2 * (4 * others + 16) + weights * (2 * others + 16) + 16) + 8 * others;
+      owned * (2 * (4 * others + 16) + weights * (2 * others + 16) + 16) + 8 * others +
+      Number(dropout > 0) * owned * others;
     return bytes <= target.maxWorkgroupBytes;
   });
   return fitting && { own: fitting[0], other: fitting[1] };
@@ -202,15 +231,18 @@ export function attentionLaunch(
   rows: number;
   iterations: number;
 } {
-  const { d, block } = params;
+  const { d, block, dropout } = params;
   const { subgroupSize, software, maxWorkgroupBytes } = target;
   const d4 = Math.ceil(d / 4);
   const half = target.dtypes.q === "f16";
-  const blocks = software ? undefined : blocksThatFit(d4, half ? 8 : 16, tiles, target);
+  const blocks = software
+    ? undefined
+    : blocksThatFit(d4, half ? 8 : 16, tiles, dropout > 0, target);
   // Two tiles share the workgroup memory; 32 rows of a head of 64 fill the 16 KiB that every GPU has.
   const fit = Math.floor(maxWorkgroupBytes / (2 * 16 * d4 * 8));
   const passing = Math.max(1, Math.min(4, fit));
-  const met = (rows: number) => block ? Math.min(others, block + rows) : others;
+  // Keys begin at a multiple of 4.
+  const met = (rows: number) => block ? Math.min(others, block + rows + 3) : others;
   // Besides, rows are loaded and stored, up to four elements one by one.
   const iterationsOf = (rows: number, step: number, each: number) =>
     repeats * (1 + Math.ceil(met(rows) / step) * each) + 12 * d4;
@@ -264,7 +296,7 @@ export function attentionLaunch(
     params.kTime | params.vBatch | params.vHead | params.vTime | params.oBatch |
     params.oHead | params.oTime | params.qStart | params.kStart | params.vStart;
   const inFours = ((strides | d) & 3) === 0;
-  const matrices = inFours ? matricesThatFit(d, tiles[2], target) : undefined;
+  const matrices = inFours ? matricesThatFit(params, tiles[2], target) : undefined;
   const few = software && subgroupSize === 8 && launches.subgroup().iterations <= MAX_ITERATIONS;
   const variant: AttentionVariant = few
     ? "subgroup"
@@ -279,7 +311,7 @@ export function attentionLaunch(
     rows,
     iterations,
     vec4: inFours && "*",
-    constants: { D: d, D4: d4, ...constants },
+    constants: { D: d, D4: d4, DROPOUT: dropout > 0, ...constants },
   };
 }
 
@@ -337,6 +369,22 @@ export function visibleKeys(
   const keys: number[] = [];
   for (let j = begin; j < end; j++) if (!valid || valid[b * p.validBatch + j] !== 0) keys.push(j);
   return keys;
+}
+
+/**
+ * What dropout multiplies the weights of a row of (batch, heads, queries) with, by keys: 0 where the random number is
+ * below `dropout`, else 1 / (1 - dropout).
+ */
+export function dropoutFactors(p: AttentionParams, row: number): Float64Array {
+  const blocks = Math.ceil(p.keys / 4);
+  const factors = new Float64Array(4 * blocks).fill(1);
+  const threshold = Math.fround(p.dropout);
+  if (threshold === 0) return factors;
+  const visit = (key: number, bits: number) => {
+    factors[key] = unit(bits) < threshold ? 0 : 1 / (1 - threshold);
+  };
+  eachRandom(factors.length, p, visit, row * blocks);
+  return factors;
 }
 
 /** The product of two rows of `d` elements. */

@@ -10,10 +10,49 @@ const ROWS = 64u; // invocations of a workgroup
 const TILES = 4; // eights of rows that are brought at a time
 const TILE_VECTORS = 512; // 8 * TILES * D4
 const HIDDEN = -1e30; // the score of a key that may not be seen
+const DROPOUT = false;
 
 // How many of the 4 elements from 4 i on a head still has.
 fn inside(i: u32) -> vec4<bool> {
   return vec4u(4u * i) + vec4u(0u, 1u, 2u, 3u) < vec4u(D);
+}
+
+// Which weights dropout keeps of a row (of batch, heads and queries) and the keys from 4 four on: a bit for each.
+fn kept_bits(row: u32, four: u32) -> u32 {
+  //#if DROPOUT
+  let random = random_block(row * ((params.keys + 3u) / 4u) + four);
+  var bits = 0u;
+  //#repeat i 0..4
+  bits |= select(0u, 1u, unit(random[{i}]) >= params.dropout) << {i}u;
+  //#end
+  return bits;
+  //#else
+  return 15u;
+  //#end
+}
+
+// What dropout multiplies four weights with, bit i of each.
+fn kept_factors(bits: vec4u, i: u32) -> vec4f {
+  //#if DROPOUT
+  return select(vec4f(), vec4f(1.0 / (1.0 - params.dropout)), ((bits >> vec4u(i)) & vec4u(1u)) != vec4u());
+  //#else
+  return vec4f(1.0);
+  //#end
+}
+
+fn kept_factor(bits: u32, i: u32) -> f32 {
+  return kept_factors(vec4u(bits), i).x;
+}
+
+// What the weights of a row and the keys from 4 four on are multiplied with.
+fn kept_of(row: u32, four: u32) -> vec4f {
+  let bits = kept_bits(row, four);
+  return kept_factors(vec4u(bits, bits >> 1u, bits >> 2u, bits >> 3u), 0u);
+}
+
+// The first of the keys that a query at a position may see, or one up to 3 before, where a block of random numbers begins.
+fn first_key(position: i32) -> u32 {
+  return keys_seen(position).x / 4u * 4u;
 }
 
 // The keys begin..end that a query at a position may see.

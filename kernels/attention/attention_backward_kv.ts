@@ -11,6 +11,7 @@ import {
   type AttentionParams,
   attentionPrograms,
   dot,
+  dropoutFactors,
   headsOf,
   visibleKeys,
 } from "./attention.ts";
@@ -61,13 +62,15 @@ export const attentionBackwardKv: Kernel<AttentionParams> = kernel<AttentionPara
       for (let i = 0; i < p.queries; i++) {
         const qAt = head.q + i * p.qTime, oAt = head.o + i * p.oTime;
         const row = head.rows + i;
+        const factors = dropoutFactors(p, row);
         for (const j of visibleKeys(p, keyValid, head.b, i)) {
           const kAt = head.k + j * p.kTime, vAt = head.v + j * p.vTime;
           const weight = Math.exp(p.scale * dot(q, qAt, k, kAt, p.d) - lse[row]);
-          const slope = weight * (dot(dO, oAt, v, vAt, p.d) - lse[deltas + row]);
+          const dWeight = factors[j]! * dot(dO, oAt, v, vAt, p.d);
+          const slope = weight * (dWeight - lse[deltas + row]);
           for (let c = 0; c < p.d; c++) {
             kSums[j * p.d + c]! += p.scale * slope * q[qAt + c];
-            vSums[j * p.d + c]! += weight * dO[oAt + c];
+            vSums[j * p.d + c]! += factors[j]! * weight * dO[oAt + c];
           }
         }
       }

@@ -79,8 +79,9 @@ fn main(
         exp(params.scale * s{j} - lse[lse_at + row{j}]),
         (vec4u(query{j}) >= from_query) & (vec4u(query{j}) < to_query) & shown,
       );
-      weights[(x + {8*j}u) * W_STRIDE + y] = p{j};
-      slopes[(x + {8*j}u) * W_STRIDE + y] = p{j} * (t{j} - lse[delta_at + row{j}]);
+      let kept{j} = kept_of(lse_at + row{j}, first_row / 4u + y);
+      weights[(x + {8*j}u) * W_STRIDE + y] = p{j} * kept{j};
+      slopes[(x + {8*j}u) * W_STRIDE + y] = p{j} * (t{j} * kept{j} - lse[delta_at + row{j}]);
       //#end
       workgroupBarrier();
       for (var l = 0u; l < OTHER; l += 4u) {

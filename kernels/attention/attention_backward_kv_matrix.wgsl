@@ -5,6 +5,19 @@ var<workgroup> weights: array<vec4<f16>, OWN * W_STRIDE>;
 var<workgroup> d_scores: array<vec4<f16>, OWN * W_STRIDE>; // gradients of the scores
 var<workgroup> log_sums: array<f32, OTHER>;
 var<workgroup> deltas: array<f32, OTHER>;
+//#if DROPOUT
+var<workgroup> kept: array<u32, OWN / 4u * OTHER>; // what kept_bits gives, [other row][own row / 4]
+//#end
+
+// What the weights of an own row and the other rows from i on are multiplied with.
+fn drawn_factors(row: u32, i: u32) -> vec4f {
+  //#if DROPOUT
+  let at = i * (OWN / 4u) + row / 4u;
+  return kept_factors(vec4u(kept[at], kept[at + OWN / 4u], kept[at + OWN / 2u], kept[at + OWN / 4u * 3u]), row % 4u);
+  //#else
+  return vec4f(1.0);
+  //#end
+}
 
 @compute @workgroup_size(THREADS)
 fn main(
@@ -62,6 +75,11 @@ fn main(
         log_sums[e] = lse[lse_at + query];
         deltas[e] = lse[delta_at + query];
       }
+      //#if DROPOUT
+      for (var e = index; e < OWN / 4u * OTHER; e += THREADS) {
+        kept[e] = kept_bits(lse_at + first + e / (OWN / 4u), first_row / 4u + e % (OWN / 4u));
+      }
+      //#end
       workgroupBarrier();
       //#repeat n 0..OTHER16
       var s{n} = Sum();
@@ -83,8 +101,9 @@ fn main(
         let log_sum = vec4f(log_sums[i], log_sums[i + 1u], log_sums[i + 2u], log_sums[i + 3u]);
         let delta = vec4f(deltas[i], deltas[i + 1u], deltas[i + 2u], deltas[i + 3u]);
         let p = select(vec4f(), exp(params.scale * scores[row * S_STRIDE + four] - log_sum), seen);
-        weights[row * W_STRIDE + four] = vec4<f16>(p);
-        d_scores[row * W_STRIDE + four] = vec4<f16>(p * (slopes[row * S_STRIDE + four] - delta));
+        let factors = drawn_factors(row, i);
+        weights[row * W_STRIDE + four] = vec4<f16>(p * factors);
+        d_scores[row * W_STRIDE + four] = vec4<f16>(p * (slopes[row * S_STRIDE + four] * factors - delta));
       }
       //#end
       workgroupBarrier();

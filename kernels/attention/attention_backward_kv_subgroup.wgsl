@@ -39,9 +39,11 @@ fn main(
       let mine{t} = min(query + {8*t}u + index, params.queries - 1u);
       let log_sum{t} = lse[lse_at + mine{t}];
       let delta{t} = lse[delta_at + mine{t}];
+      // Of the 8 keys of the workgroup.
+      let kept{t} = kept_bits(lse_at + mine{t}, group.x * 2u) | (kept_bits(lse_at + mine{t}, group.x * 2u + 1u) << 4u);
       //#repeat l 8*t..8*t+8
       var s{l} = 0.0;
-      var t{l} = -subgroupBroadcast(delta{t}, {l - 8*t}u);
+      var t{l} = 0.0;
       //#end
       //#end
       for (var i = 0u; i < d4; i++) {
@@ -60,7 +62,9 @@ fn main(
       //#repeat l 8*t..8*t+8
       let seen{l} = shown && within(query + {l}u, seeing);
       let p{l} = select(0.0, exp(s{l} - subgroupBroadcast(log_sum{t}, {l - 8*t}u)), seen{l});
-      let w{l} = p{l} * t{l};
+      let kept_here{l} = kept_factor(subgroupBroadcast(kept{t}, {l - 8*t}u), index);
+      let w{l} = p{l} * kept_here{l};
+      let u{l} = p{l} * (t{l} * kept_here{l} - subgroupBroadcast(delta{t}, {l - 8*t}u));
       //#end
       //#end
       for (var i = 0u; i < d4; i++) {
@@ -70,8 +74,8 @@ fn main(
         let q{t} = params.scale * load_q(q_at + mine{t} * params.q_time, i);
         let g{t} = load_d_o(g_at + mine{t} * params.o_time, i);
         //#repeat l 8*t..8*t+8
-        dk += w{l} * subgroupBroadcast(q{t}, {l - 8*t}u);
-        dv += p{l} * subgroupBroadcast(g{t}, {l - 8*t}u);
+        dk += u{l} * subgroupBroadcast(q{t}, {l - 8*t}u);
+        dv += w{l} * subgroupBroadcast(g{t}, {l - 8*t}u);
         //#end
         //#end
         dk_row[i] = dk;

@@ -46,7 +46,7 @@ fn main(
         //#end
         //#repeat l 0..8
         var s{l} = 0.0;
-        var t{l} = -delta{l};
+        var t{l} = 0.0;
         //#end
         //#repeat i 0..D4
         //#repeat l 0..8
@@ -57,12 +57,14 @@ fn main(
         //#repeat l 0..8
         let seen{l} = shown && within(query + {l}u, seeing);
         let p{l} = select(0.0, exp(s{l} - log_sum{l}), seen{l});
-        let w{l} = p{l} * t{l};
+        let kept{l} = kept_factor(kept_bits(lse_at + query + {l}u, key / 4u), key % 4u);
+        let w{l} = p{l} * kept{l};
+        let u{l} = p{l} * (t{l} * kept{l} - delta{l});
         //#end
         //#repeat i 0..D4
         //#repeat l 0..8
-        dk{i} += w{l} * tile_q[(step + {l}u) * u32(D4) + {i}u];
-        dv{i} += p{l} * tile_g[(step + {l}u) * u32(D4) + {i}u];
+        dk{i} += u{l} * tile_q[(step + {l}u) * u32(D4) + {i}u];
+        dv{i} += w{l} * tile_g[(step + {l}u) * u32(D4) + {i}u];
         //#end
         //#end
       }

@@ -11,6 +11,7 @@ import {
   type AttentionParams,
   attentionPrograms,
   dot,
+  dropoutFactors,
   headsOf,
   visibleKeys,
 } from "./attention.ts";
@@ -61,10 +62,12 @@ export const attentionBackwardQ: Kernel<AttentionParams> = kernel<AttentionParam
         const delta = dot(o, oAt, dO, oAt, p.d);
         lse[deltas + row] = delta;
         const sums = new Float64Array(p.d);
+        const factors = dropoutFactors(p, row);
         for (const j of visibleKeys(p, keyValid, head.b, i)) {
           const kAt = head.k + j * p.kTime;
           const weight = Math.exp(p.scale * dot(q, qAt, k, kAt, p.d) - lse[row]);
-          const slope = weight * (dot(dO, oAt, v, head.v + j * p.vTime, p.d) - delta);
+          const dWeight = factors[j]! * dot(dO, oAt, v, head.v + j * p.vTime, p.d);
+          const slope = weight * (dWeight - delta);
           for (let c = 0; c < p.d; c++) sums[c]! += slope * k[kAt + c];
         }
         for (let c = 0; c < p.d; c++) dQ[qAt + c] = p.scale * sums[c]!;

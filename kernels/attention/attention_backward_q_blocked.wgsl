@@ -51,7 +51,7 @@ fn main(
   // The keys that the own rows may see, and those that some row of the workgroup may see.
   let from_key = vec4u(seen0.x, seen1.x, seen2.x, seen3.x);
   let to_key = vec4u(seen0.y, seen1.y, seen2.y, seen3.y);
-  let begin = keys_seen(params.position + i32(first_row)).x;
+  let begin = first_key(params.position + i32(first_row));
   let end = keys_seen(params.position + i32(min(first_row + OWN, params.queries)) - 1).y;
   //#repeat i 0..4
   //#repeat c 0..COLUMNS
@@ -66,6 +66,7 @@ fn main(
       tile_k[at] = Tile(load_k(k_at + key * params.k_time, e % u32(D4)));
       tile_v[at] = Tile(load_v(v_at + key * params.v_time, e % u32(D4)));
     }
+    draw_kept(lse_at + first_row, first / 4u, place);
     workgroupBarrier();
     //#repeat j 0..OTHERS
     var s{j} = vec4f();
@@ -90,7 +91,7 @@ fn main(
     let shown{j} = !HAS_KEY_VALID || key_valid[valid_at + min(key{j}, params.keys - 1u)] != 0;
     weights[(x + {8*j}u) * W_STRIDE + y] = select(
       vec4f(),
-      exp(params.scale * s{j} - log_sum) * (t{j} - delta),
+      exp(params.scale * s{j} - log_sum) * (t{j} * drawn_factors(x + {8*j}u, y) - delta),
       (vec4u(key{j}) >= from_key) & (vec4u(key{j}) < to_key) & vec4<bool>(shown{j}),
     );
     //#end

@@ -53,7 +53,7 @@ fn main(
   let log_sum = lse[lse_at];
   // The keys that the own row may see, and those that some row of the workgroup may see.
   let seen = keys_seen(params.position + i32(query));
-  let begin = keys_seen(params.position + i32(first_row)).x;
+  let begin = first_key(params.position + i32(first_row));
   let end = keys_seen(params.position + i32(min(first_row + OWN, params.queries)) - 1).y;
   for (var first = begin; first < end; first += OTHER) {
     for (var e = index; e < OTHER * u32(D4); e += THREADS) {
@@ -80,7 +80,7 @@ fn main(
       let key = first + 4u * four + vec4u(0u, 1u, 2u, 3u);
       let shown = (key >= vec4u(seen.x)) & (key < vec4u(seen.y)) & valid_keys(valid_at, key);
       let p = exp(params.scale * scores[row * S_STRIDE + four] - log_sum);
-      let slope = p * (slopes[row * S_STRIDE + four] - delta);
+      let slope = p * (slopes[row * S_STRIDE + four] * kept_of(lse_at, first / 4u + four) - delta);
       weights[row * W_STRIDE + four] = vec4<f16>(select(vec4f(), slope, shown));
     }
     //#end

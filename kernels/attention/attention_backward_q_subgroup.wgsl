@@ -32,7 +32,7 @@ fn main(
   }
   // The keys that this row may see, and those that some row of the workgroup may see.
   let seen = keys_seen(params.position + i32(query));
-  let begin = keys_seen(params.position + i32(group.x * ROWS)).x;
+  let begin = first_key(params.position + i32(group.x * ROWS));
   let end = keys_seen(params.position + i32(min(group.x * ROWS + ROWS, params.queries)) - 1).y;
   for (var key = begin; key < end; key += 8u * u32(TILES)) {
     //#repeat t 0..TILES
@@ -44,7 +44,7 @@ fn main(
     //#end
     //#repeat l 0..8*TILES
     var s{l} = 0.0;
-    var t{l} = -delta;
+    var t{l} = 0.0;
     //#end
     for (var i = 0u; i < d4; i++) {
       let q = q_row[i];
@@ -58,9 +58,12 @@ fn main(
       //#end
       //#end
     }
-    //#repeat l 0..8*TILES
+    //#repeat t 0..2*TILES
+    let kept{t} = kept_of(lse_at, key / 4u + {t}u);
+    //#repeat l 4*t..4*t+4
     let seen{l} = shown{l} && within(key + {l}u, seen);
-    let w{l} = select(0.0, exp(s{l} - log_sum) * t{l}, seen{l});
+    let w{l} = select(0.0, exp(s{l} - log_sum) * (t{l} * kept{t}[{l-4*t}] - delta), seen{l});
+    //#end
     //#end
     for (var i = 0u; i < d4; i++) {
       var d = d_row[i];

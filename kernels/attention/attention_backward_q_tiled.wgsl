@@ -28,7 +28,7 @@ fn main(
   //#end
   // The keys that this row may see, and those that some row of the workgroup may see.
   let seen = keys_seen(params.position + i32(query));
-  let begin = keys_seen(params.position + i32(group.x * ROWS)).x;
+  let begin = first_key(params.position + i32(group.x * ROWS));
   let end = keys_seen(params.position + i32(min(group.x * ROWS + ROWS, params.queries)) - 1).y;
   for (var first = begin; first < end; first += 8u * u32(TILES)) {
     workgroupBarrier();
@@ -45,7 +45,7 @@ fn main(
       //#end
       //#repeat l 0..8
       var s{l} = 0.0;
-      var t{l} = -delta;
+      var t{l} = 0.0;
       //#end
       //#repeat i 0..D4
       //#repeat l 0..8
@@ -53,9 +53,12 @@ fn main(
       t{l} += dot(g{i}, tile_v[(step + {l}u) * u32(D4) + {i}u]);
       //#end
       //#end
-      //#repeat l 0..8
+      //#repeat t 0..2
+      let kept{t} = kept_of(lse_at, key / 4u + {t}u);
+      //#repeat l 4*t..4*t+4
       let seen{l} = shown{l} && within(key + {l}u, seen);
-      let w{l} = select(0.0, exp(s{l} - log_sum) * t{l}, seen{l});
+      let w{l} = select(0.0, exp(s{l} - log_sum) * (t{l} * kept{t}[{l-4*t}] - delta), seen{l});
+      //#end
       //#end
       //#repeat i 0..D4
       //#repeat l 0..8

@@ -15,6 +15,33 @@ const W_STRIDE = OWN4 + 1u; // vec4 from one other row of the weights to the nex
 
 var<workgroup> weights: array<vec4f, OTHER * W_STRIDE>; // [other row][own row / 4]
 
+//#if DROPOUT
+var<workgroup> kept: array<u32, OTHER * OWN4>; // what kept_bits gives, [other row / 4][own row % 4][own row / 4]
+//#end
+
+// Draws for the own rows 4 y to 4 y + 3 (where the first of the workgroup is `row`) and the other rows from 4 four on: the 8
+// invocations that have the same own rows share it.
+fn draw_kept(row: u32, four: u32, place: vec2u) {
+  //#if DROPOUT
+  //#repeat j 0..OTHERS
+  {
+    let n = place.x + {8*j}u;
+    kept[n * OWN4 + place.y] = kept_bits(row + 4u * place.y + n % 4u, four + n / 4u);
+  }
+  //#end
+  //#end
+}
+
+// What the weights of the own rows 4 y to 4 y + 3 and an other row are multiplied with.
+fn drawn_factors(other: u32, y: u32) -> vec4f {
+  //#if DROPOUT
+  let at = other / 4u * 4u * OWN4 + y;
+  return kept_factors(vec4u(kept[at], kept[at + OWN4], kept[at + 2u * OWN4], kept[at + 3u * OWN4]), other % 4u);
+  //#else
+  return vec4f(1.0);
+  //#end
+}
+
 // Where an invocation stands in the grid, (x, y): neighbours have the same other rows and those two apart the same own rows,
 // as in matmul_large.wgsl.
 fn place_of(index: u32) -> vec2u {

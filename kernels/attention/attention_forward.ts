@@ -11,6 +11,7 @@ import {
   type AttentionParams,
   attentionPrograms,
   dot,
+  dropoutFactors,
   headsOf,
   visibleKeys,
 } from "./attention.ts";
@@ -34,7 +35,7 @@ const decoding = attentionPrograms(bindings, {
 const FEW = 4;
 
 /**
- * o = softmax(scale q k^T + mask) v (FlashAttention-2, Dao 2023).
+ * o = dropout(softmax(scale q k^T + mask)) v (FlashAttention-2, Dao 2023).
  *
  * q and o are (batch, heads, queries, d), k and v (batch, kvHeads, keys, d), all by strides; keyValid (batch,
  * keys) is 0 where a key may not be seen. lse is (2, batch, heads, queries): the first half gets the log of every
@@ -56,7 +57,7 @@ export const attentionForward: Kernel<AttentionParams> = kernel<AttentionParams>
   gpu(params, target) {
     const launch = attentionLaunch(params, target, { tiles: [1, 2, 1], others: params.keys });
     const { variant, vec4 } = launch;
-    const each = variant !== "subgroup" && params.queries <= FEW;
+    const each = variant !== "subgroup" && params.queries <= FEW && params.dropout === 0;
     const rows = each ? 1 : launch.rows;
     const d4 = Math.ceil(params.d / 4);
     // 64 keys at a time: their scores over d, and each part of the invocations its share of their values.
@@ -80,9 +81,10 @@ export const attentionForward: Kernel<AttentionParams> = kernel<AttentionParams>
         const highest = scores.reduce((a, b) => Math.max(a, b), -Infinity);
         const weights = scores.map((score) => Math.exp(score - highest));
         const sum = weights.reduce((a, b) => a + b, 0);
+        const factors = dropoutFactors(p, head.rows + i);
         for (let c = 0; c < p.d; c++) {
           let mixed = 0;
-          keys.forEach((j, n) => mixed += weights[n]! * v[head.v + j * p.vTime + c]);
+          keys.forEach((j, n) => mixed += factors[j]! * weights[n]! * v[head.v + j * p.vTime + c]);
           o[oAt + c] = keys.length > 0 ? mixed / sum : 0;
         }
         lse[head.rows + i] = keys.length > 0 ? highest + Math.log(sum) : Infinity;

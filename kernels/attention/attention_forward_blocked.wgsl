@@ -32,7 +32,7 @@ fn main(
   //#end
   let from_key = vec4u(seen0.x, seen1.x, seen2.x, seen3.x);
   let to_key = vec4u(seen0.y, seen1.y, seen2.y, seen3.y);
-  let begin = keys_seen(position + i32(first_row)).x;
+  let begin = first_key(position + i32(first_row));
   let end = keys_seen(position + i32(min(first_row + OWN, params.queries)) - 1).y;
   var highest = vec4f(HIDDEN);
   var sum = vec4f(); // of the keys of this invocation
@@ -49,6 +49,7 @@ fn main(
       tile_k[at] = Tile(load_k(k_at + key * params.k_time, e % u32(D4)));
       tile_v[at] = Tile(load_v(v_at + key * params.v_time, e % u32(D4)));
     }
+    draw_kept(group.y * params.queries + first_row, first / 4u, place);
     workgroupBarrier();
     //#repeat j 0..OTHERS
     var s{j} = vec4f();
@@ -87,7 +88,7 @@ fn main(
     //#repeat j 0..OTHERS
     let p{j} = select(exp(s{j} - top), vec4f(), s{j} == vec4f(HIDDEN));
     sum += p{j};
-    weights[(x + {8*j}u) * W_STRIDE + y] = p{j};
+    weights[(x + {8*j}u) * W_STRIDE + y] = p{j} * drawn_factors(x + {8*j}u, y);
     //#end
     workgroupBarrier();
     //#repeat i 0..4

@@ -34,7 +34,7 @@ fn main(
   let position = first_position(b);
   // The keys that the own row may see, and those that some row of the workgroup may see.
   let seen = keys_seen(position + i32(min(first_row + row, params.queries - 1u)));
-  let begin = keys_seen(position + i32(first_row)).x;
+  let begin = first_key(position + i32(first_row));
   let end = keys_seen(position + i32(min(first_row + OWN, params.queries)) - 1).y;
   var highest = HIDDEN;
   var sum = 0.0;
@@ -75,7 +75,8 @@ fn main(
         //#end
       } else {
         //#repeat e 0..EIGHTHS
-        weights[row * W_STRIDE + four{e}] = vec4<f16>(select(vec4f(), exp(score{e} - log_sum), shown{e}));
+        let kept{e} = kept_of(group.y * params.queries + first_row + row, first / 4u + four{e});
+        weights[row * W_STRIDE + four{e}] = vec4<f16>(select(vec4f(), exp(score{e} - log_sum), shown{e}) * kept{e});
         //#end
       }
       workgroupBarrier();

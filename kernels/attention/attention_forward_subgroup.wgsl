@@ -27,7 +27,7 @@ fn main(
   let position = first_position(b);
   // The keys that this row may see, and those that some row of the workgroup may see.
   let seen = keys_seen(position + i32(query));
-  let begin = keys_seen(position + i32(group.x * ROWS)).x;
+  let begin = first_key(position + i32(group.x * ROWS));
   let end = keys_seen(position + i32(min(group.x * ROWS + ROWS, params.queries)) - 1).y;
   for (var key = begin; key < end; key += 8u * u32(TILES)) {
     //#repeat t 0..TILES
@@ -61,12 +61,18 @@ fn main(
     let p{l} = select(exp(s{l} - top), 0.0, s{l} == HIDDEN);
     sum += p{l};
     //#end
+    //#repeat t 0..2*TILES
+    let kept{t} = kept_of(group.y * params.queries + query, key / 4u + {t}u);
+    //#repeat l 4*t..4*t+4
+    let w{l} = p{l} * kept{t}[{l-4*t}];
+    //#end
+    //#end
     for (var i = 0u; i < d4; i++) {
       var x = shrink * o_row[i];
       //#repeat t 0..TILES
       let y{t} = load_v(v_at + mine{t} * params.v_time, i);
       //#repeat l 8*t..8*t+8
-      x += p{l} * subgroupBroadcast(y{t}, {l - 8*t}u);
+      x += w{l} * subgroupBroadcast(y{t}, {l - 8*t}u);
       //#end
       //#end
       o_row[i] = x;

@@ -26,7 +26,7 @@ fn main(
   let position = first_position(b);
   // The keys that this row may see, and those that some row of the workgroup may see.
   let seen = keys_seen(position + i32(query));
-  let begin = keys_seen(position + i32(group.x * ROWS)).x;
+  let begin = first_key(position + i32(group.x * ROWS));
   let end = keys_seen(position + i32(min(group.x * ROWS + ROWS, params.queries)) - 1).y;
   for (var first = begin; first < end; first += 8u * u32(TILES)) {
     workgroupBarrier();
@@ -63,11 +63,17 @@ fn main(
       let p{l} = select(exp(s{l} - top), 0.0, s{l} == HIDDEN);
       sum += p{l};
       //#end
+      //#repeat t 0..2
+      let kept{t} = kept_of(group.y * params.queries + query, key / 4u + {t}u);
+      //#repeat l 4*t..4*t+4
+      let w{l} = p{l} * kept{t}[{l-4*t}];
+      //#end
+      //#end
       //#repeat i 0..D4
       {
         o{i} *= shrink;
         //#repeat l 0..8
-        o{i} += p{l} * tile_v[(step + {l}u) * u32(D4) + {i}u];
+        o{i} += w{l} * tile_v[(step + {l}u) * u32(D4) + {i}u];
         //#end
       }
       //#end

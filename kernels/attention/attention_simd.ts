@@ -31,13 +31,21 @@ function layout(p: AttentionParams): number[] {
     p.vBatch, p.vHead, p.vTime, p.oBatch, p.oHead, p.oTime, p.validBatch, p.scale, p.step, p.block, p.position];
 }
 
+/** The arguments of dropout, which come last. */
+function dropoutOf(
+  { seed_low, seed_high, block_low, block_high, dropout }: AttentionParams,
+): number[] {
+  const p = Math.fround(dropout);
+  return [seed_low, seed_high, block_low, block_high, p, 1 / (1 - p)];
+}
+
 /** What `attentionForward` computes, of float32; `lse` may be 0, and only its first half is written. */
 export function attentionSimd(context: CpuContext, params: AttentionParams, at: Addresses): void {
   const { batch, heads, kvHeads, queries, keys, d } = params;
   if (batch * heads * queries === 0) return;
   const { positions = 0 } = at;
   const shared = [...tensors(params, at), ...layout(params), positions];
-  if (queries < MIN_QUERIES) {
+  if (queries < MIN_QUERIES && params.dropout === 0) {
     const small = batch * heads * queries * keys * d < SMALL;
     const wanted = small ? 1 : Math.ceil(2 * context.threads / batch);
     const most = Math.max(1, Math.floor(MAX_GROUP * kvHeads / heads));
@@ -51,7 +59,7 @@ export function attentionSimd(context: CpuContext, params: AttentionParams, at: 
   const wanted = Math.ceil(queries / most / 20) * 20;
   const queryBlock = Math.max(60, Math.min(MAX_QUERIES, wanted));
   const tasks = batch * heads * Math.ceil(queries / queryBlock);
-  context.run("attention", tasks, 1, ...shared, queryBlock);
+  context.run("attention", tasks, 1, ...shared, queryBlock, ...dropoutOf(params));
 }
 
 /**
@@ -68,5 +76,5 @@ export function attentionBackwardSimd(
   const delta = lse! + 4 * batch * heads * queries;
   // deno-fmt-ignore
   context.run("attention_backward", batch * kvHeads, 1, ...tensors(params, at),
-    dO!, dQ! + 4 * qStart, dK! + 4 * kStart, dV! + 4 * vStart, delta, ...layout(params));
+    dO!, dQ! + 4 * qStart, dK! + 4 * kStart, dV! + 4 * vStart, delta, ...layout(params), ...dropoutOf(params));
 }

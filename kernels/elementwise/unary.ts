@@ -5,23 +5,11 @@
  */
 import { isFloat } from "../../src/device/dtype.ts";
 import type { Kernel, Params } from "../../src/device/kernel.ts";
+import { activations, activationsWgsl } from "./activations.ts";
 import { flatKernel, type Formula, SIMD_CHUNK, simdExport } from "./elementwise.ts";
 
 /** WGSL functions for what the built-in ones do inaccurately, or not at all. */
-const TANH = `// The built-in one may overflow to NaN, and is inaccurate near 0.
-fn tanh_(x: f32) -> f32 {
-  let m = abs(x);
-  if (m < 0.25) {
-    let q = x * x;
-    return x * (1.0 + q * (-0.33333333 + q * (0.13333333 + q * (-0.053968254 + q * 0.021869489))));
-  }
-  let t = 1.0 - 2.0 / (exp(2.0 * m) + 1.0);
-  // Some drivers' exp and divisions lose a NaN.
-  let known = (bitcast<u32>(x) & 0x7fffffffu) <= 0x7f800000u;
-  return select(x, select(t, -t, x < 0.0), known);
-}
-`;
-const SOFTCAP = `${TANH}
+const SOFTCAP = `${activationsWgsl}
 fn softcap_slope(x: f32) -> f32 {
   let t = tanh_(x);
   return 1.0 - t * t;
@@ -29,32 +17,6 @@ fn softcap_slope(x: f32) -> f32 {
 `;
 const SIGMOID = `fn sigmoid(x: f32) -> f32 {
   return 1.0 / (1.0 + exp(-x));
-}
-`;
-const GELU_TANH = `${TANH}
-fn gelu_tanh(x: f32) -> f32 {
-  return 0.5 * x * (1.0 + tanh_(0.7978845608 * (x + 0.044715 * x * x * x)));
-}
-fn gelu_tanh_slope(x: f32) -> f32 {
-  // Far out the slope is 0 or 1, and the cubes below would overflow.
-  let c = clamp(x, -20.0, 20.0);
-  let t = tanh_(0.7978845608 * (c + 0.044715 * c * c * c));
-  return 0.5 * (1.0 + t) + 0.5 * c * (1.0 - t * t) * 0.7978845608 * (1.0 + 0.134145 * c * c);
-}
-`;
-const GELU_ERF = `// Abramowitz and Stegun 7.1.26; absolute error 1.5e-7
-fn erf(x: f32) -> f32 {
-  let m = abs(x);
-  let t = 1.0 / (1.0 + 0.3275911 * m);
-  let p = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))));
-  let e = 1.0 - p * exp(-m * m);
-  return select(e, -e, x < 0.0);
-}
-fn gelu_erf(x: f32) -> f32 {
-  return 0.5 * x * (1.0 + erf(x * 0.7071067812));
-}
-fn gelu_erf_slope(x: f32) -> f32 {
-  return 0.5 * (1.0 + erf(x * 0.7071067812)) + x * 0.3989422804 * exp(-0.5 * x * x);
 }
 `;
 const SILU = `${SIGMOID}
@@ -78,24 +40,6 @@ fn sine(x: f32, quarter: i32) -> f32 {
 }
 `;
 
-/** The error function in double precision: a series near 0, a continued fraction for the tails. */
-export function erf(x: number): number {
-  const m = Math.abs(x);
-  if (m < 2.5) {
-    let term = x;
-    let sum = x;
-    for (let n = 1; Math.abs(term) > 1e-17 * Math.abs(sum); n++) {
-      term *= -x * x / n;
-      sum += term / (2 * n + 1);
-    }
-    return sum * 1.1283791670955126;
-  }
-  if (m > 6) return Math.sign(x);
-  let fraction = m;
-  for (let n = 60; n > 0; n--) fraction = m + n / 2 / fraction;
-  return Math.sign(x) * (1 - Math.exp(-m * m) / (fraction * 1.7724538509055159));
-}
-
 // A NaN is neither above nor below 0, and must come out as it is.
 const SIGN = `
 fn sign_f32(a: f32) -> f32 { return select(select(a, -1.0, a < 0.0), 1.0, a > 0.0); }
@@ -111,7 +55,6 @@ fn is_nan_u32(a: u32) -> bool { return false; }
 `;
 
 const sigmoidOf = (x: number): number => 1 / (1 + Math.exp(-x));
-const tanhInner = (x: number): number => Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3);
 const roundHalfEven = (x: number): number => {
   const down = Math.floor(x);
   if (x - down !== 0.5) return Math.round(x);
@@ -149,7 +92,10 @@ export const unaryKernels = {
     simd: simdExport("square"),
   }),
   reciprocal: unary("reciprocal", "1.0 / a", (x) => 1 / x, { simd: simdExport("reciprocal") }),
-  tanh: unary("tanh", "tanh_(a)", Math.tanh, { functions: TANH, simd: simdExport("tanh") }),
+  tanh: unary("tanh", "tanh_(a)", Math.tanh, {
+    functions: activationsWgsl,
+    simd: simdExport("tanh"),
+  }),
   sigmoid: unary("sigmoid", "sigmoid(a)", sigmoidOf, {
     functions: SIGMOID,
     simd: simdExport("sigmoid"),
@@ -167,7 +113,7 @@ export const unaryKernels = {
     "softcap",
     "params.cap * tanh_(a / params.cap)",
     (x, cap) => cap * Math.tanh(x / cap),
-    { functions: TANH, scalars: { cap: "f32" }, simd: capped("softcap") },
+    { functions: activationsWgsl, scalars: { cap: "f32" }, simd: capped("softcap") },
   ),
   leakyRelu: unary(
     "leaky_relu",
@@ -175,12 +121,12 @@ export const unaryKernels = {
     (x, slope) => x < 0 ? x * slope : x,
     { scalars: { slope: "f32" } },
   ),
-  geluTanh: unary("gelu_tanh", "gelu_tanh(a)", (x) => 0.5 * x * (1 + Math.tanh(tanhInner(x))), {
-    functions: GELU_TANH,
+  geluTanh: unary("gelu_tanh", "gelu_tanh(a)", activations.geluTanh.value, {
+    functions: activationsWgsl,
     simd: simdExport("gelu_tanh"),
   }),
-  geluErf: unary("gelu_erf", "gelu_erf(a)", (x) => 0.5 * x * (1 + erf(x * Math.SQRT1_2)), {
-    functions: GELU_ERF,
+  geluErf: unary("gelu_erf", "gelu_erf(a)", activations.gelu.value, {
+    functions: activationsWgsl,
     simd: simdExport("gelu_erf"),
   }),
   silu: unary("silu", "a * sigmoid(a)", (x) => x * sigmoidOf(x), {
@@ -282,15 +228,18 @@ export const unaryBackwardKernels: Readonly<Record<UnaryBackwardName, Kernel<Par
     (dOut, x, slope) => x <= 0 ? dOut * slope : dOut,
     { scalars: { slope: "f32" } },
   ),
-  geluTanh: gradient("gelu_tanh", "a * gelu_tanh_slope(b)", (dOut, x) => {
-    const t = Math.tanh(tanhInner(x));
-    const inner = Math.sqrt(2 / Math.PI) * (1 + 3 * 0.044715 * x * x);
-    return dOut * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * inner);
-  }, { functions: GELU_TANH, simd: simdExport("gelu_tanh_backward") }),
-  geluErf: gradient("gelu_erf", "a * gelu_erf_slope(b)", (dOut, x) => {
-    const density = Math.exp(-x * x / 2) / Math.sqrt(2 * Math.PI);
-    return dOut * (0.5 * (1 + erf(x * Math.SQRT1_2)) + x * density);
-  }, { functions: GELU_ERF, simd: simdExport("gelu_erf_backward") }),
+  geluTanh: gradient(
+    "gelu_tanh",
+    "a * gelu_tanh_slope(b)",
+    (dOut, x) => dOut * activations.geluTanh.slope(x),
+    { functions: activationsWgsl, simd: simdExport("gelu_tanh_backward") },
+  ),
+  geluErf: gradient(
+    "gelu_erf",
+    "a * gelu_erf_slope(b)",
+    (dOut, x) => dOut * activations.gelu.slope(x),
+    { functions: activationsWgsl, simd: simdExport("gelu_erf_backward") },
+  ),
   silu: gradient("silu", "a * silu_slope(b)", (dOut, x) => {
     const s = sigmoidOf(x);
     return dOut * s * (1 + x * (1 - s));

@@ -1,9 +1,11 @@
 /**
- * The matrix product C = alpha op(A) op(B) [+ beta C] [+ bias], once or for a batch.
+ * The matrix product C = alpha op(A) op(B) [+ beta C] [+ bias] [+ residual], once or for a batch, and an activation function of it.
  *
  * @module
  */
 import { type GpuTarget, type Kernel, kernel, MAX_ITERATIONS } from "../../src/device/kernel.ts";
+import { activations, activationsWgsl } from "../elementwise/activations.ts";
+import { SIMD_CHUNK } from "../elementwise/elementwise.ts";
 import shared from "./matmul.wgsl" with { type: "text" };
 import direct from "./matmul_direct.wgsl" with { type: "text" };
 import large from "./matmul_large.wgsl" with { type: "text" };
@@ -11,7 +13,7 @@ import matrix from "./matmul_matrix.wgsl" with { type: "text" };
 import subgroup from "./matmul_subgroup.wgsl" with { type: "text" };
 import tiled from "./matmul_tiled.wgsl" with { type: "text" };
 import vector from "./matmul_vector.wgsl" with { type: "text" };
-import type { MatmulParams } from "./params.ts";
+import { ACTIVATIONS, type MatmulParams } from "./params.ts";
 import { sgemm } from "./sgemm.ts";
 
 /**
@@ -97,13 +99,14 @@ function matrixTile(
   return fitting.find(enough) ?? fitting[fitting.length - 1]!;
 }
 
+const head = `${shared}\n//#if ACTIVATION\n${activationsWgsl}\n//#end`;
 const PROGRAMS: Record<MatmulVariant, string> = {
-  matrix: `${shared}\n${matrix}`,
-  large: `${shared}\n${large}`,
-  tiled: `${shared}\n${tiled}`,
-  direct: `${shared}\n${direct}`,
-  subgroup: `${shared}\n${subgroup}`,
-  vector: `${shared}\n${vector}`,
+  matrix: `${head}\n${matrix}`,
+  large: `${head}\n${large}`,
+  tiled: `${head}\n${tiled}`,
+  direct: `${head}\n${direct}`,
+  subgroup: `${head}\n${subgroup}`,
+  vector: `${head}\n${vector}`,
 };
 
 /** True when every row begins at a multiple of 4 elements and k and n are such, so that loads may take 4. */
@@ -115,10 +118,13 @@ function isVector(p: MatmulParams): boolean {
 }
 
 /**
- * c = alpha op(a) op(b) [+ beta c] [+ bias], for `batches` matrices.
+ * c = alpha op(a) op(b) [+ beta c] [+ bias] [+ residual], for `batches` matrices.
  *
  * a holds op(a) as m x k, or k x m with `transposeA`; b holds op(b) as k x n, or n x k with `transposeB` (as the weight
- * of a linear layer is); bias (n) is added to every row. Sums are in f32 whatever the types of the elements.
+ * of a linear layer is); bias (n) is added to every row; residual lies as c does. Sums are in f32 whatever the types of the elements.
+ *
+ * With an activation function f, c = f(that), and `pre`, which lies as c does, gets that itself where it is given. With
+ * `derivative` c = that times the slope of f at `pre`.
  */
 export const matmul: Kernel<MatmulParams> = kernel<MatmulParams>({
   name: "matmul",
@@ -127,13 +133,15 @@ export const matmul: Kernel<MatmulParams> = kernel<MatmulParams>({
     b: { read: "*" },
     c: { update: "*" },
     bias: { read: "n", optional: true },
+    residual: { read: "*", optional: true },
+    pre: { update: "*", optional: true },
   },
   // deno-fmt-ignore
   params: {
     m: "u32", n: "u32", k: "u32", lda: "u32", ldb: "u32", ldc: "u32",
     aOffset: "u32", bOffset: "u32", cOffset: "u32", batches: "u32", inner: "u32",
     aOuter: "u32", aInner: "u32", bOuter: "u32", bInner: "u32", cOuter: "u32", cInner: "u32",
-    transposeA: "u32", transposeB: "u32", alpha: "f32", beta: "f32",
+    transposeA: "u32", transposeB: "u32", alpha: "f32", beta: "f32", activation: "u32", derivative: "u32",
   },
   gpu(params, target) {
     const { m, n, batches, transposeA, transposeB } = params;
@@ -149,10 +157,13 @@ export const matmul: Kernel<MatmulParams> = kernel<MatmulParams>({
       subgroup: [32, 128],
       vector: [1, 4 * columnLanes],
     }[variant];
-    const constants: Record<string, number | boolean> = {
+    const constants: Record<string, number | boolean | string> = {
       TRANSPOSE_A: transposeA !== 0,
       TRANSPOSE_B: transposeB !== 0,
+      ACTIVATION: params.activation,
+      DERIVATIVE: params.derivative !== 0,
     };
+    if (isVector(params)) Object.assign(constants, { REAL: "vec4<f32>", BITS: "vec4<u32>" });
     if (variant === "vector") {
       Object.assign(constants, { COLUMN_LANES: columnLanes, K_LANES: 64 / columnLanes });
     } else if (variant === "matrix") Object.assign(constants, tile?.constants);
@@ -171,10 +182,11 @@ export const matmul: Kernel<MatmulParams> = kernel<MatmulParams>({
       iterations: Math.ceil(params.k / 4) + 160,
     };
   },
-  cpu({ a, b, c, bias }, p) {
+  cpu({ a, b, c, bias, residual, pre }, p) {
     const { m, n, k, lda, ldb, ldc, alpha, beta } = p;
     const [aRow, aColumn] = p.transposeA ? [1, lda] : [lda, 1];
     const [bRow, bColumn] = p.transposeB ? [1, ldb] : [ldb, 1];
+    const activation = ACTIVATIONS[p.activation];
     for (let batch = 0; batch < p.batches; batch++) {
       const outer = Math.floor(batch / p.inner), inner = batch % p.inner;
       const aStart = p.aOffset + outer * p.aOuter + inner * p.aInner;
@@ -187,15 +199,47 @@ export const matmul: Kernel<MatmulParams> = kernel<MatmulParams>({
             sum += a[aStart + i * aRow + l * aColumn] * b[bStart + l * bRow + j * bColumn];
           }
           const at = cStart + i * ldc + j;
-          c[at] = alpha * sum + (bias ? bias[j] : 0) + (beta === 0 ? 0 : beta * c[at]);
+          const value = alpha * sum + (bias ? bias[j] : 0) + (residual ? residual[at] : 0) +
+            (beta === 0 ? 0 : beta * c[at]);
+          if (!activation) c[at] = value;
+          else if (p.derivative) c[at] = value * activations[activation].slope(pre[at]);
+          else {
+            if (pre) pre[at] = value;
+            c[at] = activations[activation].value(value);
+          }
         }
       }
     }
   },
   simd(job) {
     const { at, params } = job;
-    if (params.beta !== 0 && params.beta !== 1) return false;
-    sgemm(job, params, at);
+    const { m, n, ldc, beta, batches, cOffset, derivative } = params;
+    const activation = ACTIVATIONS[params.activation];
+    const packed = ldc === n && batches === 1;
+    if (activation || at.residual) {
+      if (!packed || beta !== 0 || (activation && at.residual)) return false;
+    } else if (beta !== 0 && beta !== 1) return false;
+    const placeOf = (address: number) => address + 4 * cOffset;
+    const c = placeOf(at.c!);
+    if (at.residual) {
+      job.run("copy", m * n, SIMD_CHUNK, placeOf(at.residual), c);
+      sgemm(job, { ...params, beta: 1 }, at);
+    } else if (!activation) sgemm(job, params, at);
+    else if (derivative) {
+      sgemm(job, params, at);
+      job.run(
+        `${activations[activation].simd}_backward`,
+        m * n,
+        SIMD_CHUNK,
+        c,
+        placeOf(at.pre!),
+        c,
+      );
+    } else {
+      const sums = at.pre || at.c!;
+      sgemm(job, params, { ...at, c: sums });
+      job.run(activations[activation].simd, m * n, SIMD_CHUNK, placeOf(sums), c);
+    }
     return true;
   },
 });

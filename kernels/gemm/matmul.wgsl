@@ -1,7 +1,9 @@
-// What the variants of the matrix product share: C = alpha op(A) op(B) [+ beta C] [+ bias], once or for a batch.
+// What the variants of the matrix product share: C = alpha op(A) op(B) [+ beta C] [+ bias] [+ residual], once or for a batch.
 // matmul.ts puts one of matmul_tiled.wgsl, matmul_direct.wgsl and matmul_subgroup.wgsl behind this part.
 const TRANSPOSE_A = false;
 const TRANSPOSE_B = false;
+const ACTIVATION = 0; // 1: GELU; 2: GELU by tanh; 3: ReLU
+const DERIVATIVE = false;
 
 // 4 elements from `index` on, those from `left` on replaced by zeros (where k is a multiple of 4 none are).
 //#repeat x of a b
@@ -84,6 +86,30 @@ fn starts(batch: u32) -> vec3u {
   );
 }
 
+// What comes into place i of C (in vec4 where these are loaded) for a result.
+fn activated(value: F, i: u32) -> F {
+  //#if ACTIVATION
+  if (DERIVATIVE) {
+    let x = F(pre[i]);
+    switch (ACTIVATION) {
+      case 1: { return value * gelu_erf_slope(x); }
+      case 2: { return value * gelu_tanh_slope(x); }
+      default: { return select(value, F(), x <= F()); }
+    }
+  }
+  if (HAS_PRE) {
+    pre[i] = PRE(value);
+  }
+  switch (ACTIVATION) {
+    case 1: { return gelu_erf(value); }
+    case 2: { return gelu_tanh(value); }
+    default: { return select(value, F(), value < F()); }
+  }
+  //#else
+  return value;
+  //#end
+}
+
 // Stores 4 columns of a row of C, as far as it has them.
 fn store(start: u32, row: u32, column: u32, sum: vec4f, add: vec4f) {
   if (row >= params.m || column >= params.n) {
@@ -92,18 +118,24 @@ fn store(start: u32, row: u32, column: u32, sum: vec4f, add: vec4f) {
   let first = start + row * params.ldc + column;
   //#if VECTOR
   var value = params.alpha * sum + add;
+  if (HAS_RESIDUAL) {
+    value += vec4f(residual[first / 4u]);
+  }
   if (params.beta != 0.0) {
     value += params.beta * vec4f(c[first / 4u]);
   }
-  c[first / 4u] = C(value);
+  c[first / 4u] = C(activated(value, first / 4u));
   //#else
   var values = params.alpha * sum + add;
   for (var j = 0u; j < 4u && column + j < params.n; j++) {
     var value = values[j];
+    if (HAS_RESIDUAL) {
+      value += f32(residual[first + j]);
+    }
     if (params.beta != 0.0) {
       value += params.beta * f32(c[first + j]);
     }
-    c[first + j] = C(value);
+    c[first + j] = C(activated(value, first + j));
   }
   //#end
 }

@@ -18,13 +18,14 @@ export type MatmulSumParams = {
   beta: number;
 };
 
-/** c (m, n) = the sum of partials (parts, m, n) over the parts [+ beta c] [+ bias (n)]. */
+/** c (m, n) = the sum of partials (parts, m, n) over the parts [+ beta c] [+ bias (n)] [+ residual (m, n)]. */
 export const matmulSum: Kernel<MatmulSumParams> = kernel<MatmulSumParams>({
   name: "matmul_sum",
   bindings: {
     partials: { read: "parts m n", dtype: "f32" },
     c: { update: "m n" },
     bias: { read: "n", optional: true },
+    residual: { read: "m n", optional: true },
   },
   params: { parts: "u32", m: "u32", n: "u32", beta: "f32" },
   gpu({ parts, m, n }) {
@@ -36,9 +37,9 @@ export const matmulSum: Kernel<MatmulSumParams> = kernel<MatmulSumParams>({
       iterations: parts,
     };
   },
-  cpu({ partials, c, bias }, { parts, m, n, beta }) {
+  cpu({ partials, c, bias, residual }, { parts, m, n, beta }) {
     for (let i = 0; i < m * n; i++) {
-      let sum = bias ? bias[i % n] : 0;
+      let sum = (bias ? bias[i % n] : 0) + (residual ? residual[i] : 0);
       for (let p = 0; p < parts; p++) sum += partials[p * m * n + i];
       c[i] = sum + (beta === 0 ? 0 : beta * c[i]);
     }

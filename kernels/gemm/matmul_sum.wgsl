@@ -1,4 +1,4 @@
-// c = sum of the partial products [+ beta c] [+ bias], an invocation for each element, or four of a row.
+// c = sum of the partial products [+ beta c] [+ bias] [+ residual], an invocation for each element, or four of a row.
 @compute @workgroup_size(64)
 fn main(
   @builtin(workgroup_id) group: vec3u,
@@ -16,6 +16,9 @@ fn main(
   }
   if (HAS_BIAS) {
     sum += F(bias[i % width]);
+  }
+  if (HAS_RESIDUAL) {
+    sum += F(residual[i]);
   }
   if (params.beta != 0.0) {
     sum += params.beta * F(c[i]);

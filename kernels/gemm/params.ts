@@ -1,8 +1,9 @@
 /**
- * The numbers of a matrix product C = alpha op(A) op(B) [+ beta C] [+ bias], from the operation to every backend.
+ * The numbers of a matrix product C = alpha op(A) op(B) [+ beta C] [+ bias] [+ residual], from the operation to every backend.
  *
  * @module
  */
+import type { Activation } from "../elementwise/activations.ts";
 
 /** Numbers of a matrix product; {@linkcode matmulParams} fills in those that follow from the others. */
 export type MatmulParams = {
@@ -48,7 +49,19 @@ export type MatmulParams = {
   alpha: number;
   /** Factor of what C held; with 0 that is not read. */
   beta: number;
+  /** The function that is applied to the result, by its place in {@linkcode ACTIVATIONS}; 0: none. */
+  activation: number;
+  /** 1 when the result is multiplied by the function's slope instead. */
+  derivative: number;
 };
+
+/** The functions that a product can apply, by `activation`. */
+export const ACTIVATIONS: readonly (Activation | undefined)[] = [
+  undefined,
+  "gelu",
+  "geluTanh",
+  "relu",
+];
 
 /** What {@linkcode matmulParams} starts from: the sizes, and what is not as usual. */
 export type PartialMatmulParams =
@@ -57,7 +70,7 @@ export type PartialMatmulParams =
 
 /**
  * All numbers of a product. What is left out is taken from the sizes: rows without gaps, matrices of a
- * batch one after the other, alpha 1, beta 0.
+ * batch one after the other, alpha 1, beta 0, no activation.
  */
 export function matmulParams(options: PartialMatmulParams): MatmulParams {
   const { m, n, k, transposeA = 0, transposeB = 0, batches = 1, inner = batches } = options;
@@ -74,5 +87,6 @@ export function matmulParams(options: PartialMatmulParams): MatmulParams {
     bOuter: options.bOuter ?? bInner * inner, bInner,
     cOuter: options.cOuter ?? cInner * inner, cInner,
     transposeA, transposeB, alpha: options.alpha ?? 1, beta: options.beta ?? 0,
+    activation: options.activation ?? 0, derivative: options.derivative ?? 0,
   };
 }

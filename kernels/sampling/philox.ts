@@ -70,16 +70,20 @@ export function philox(
   out[3] = c3;
 }
 
-/** Calls `visit` with the random bits of every index from 0 to `count` - 1 of a launch's stream. */
+/**
+ * Calls `visit` with the random bits of every index from 0 to `count` - 1 of a launch's stream, counted from the block
+ * `first`.
+ */
 export function eachRandom(
   count: number,
   { seed_low, seed_high, block_low, block_high }: StreamParams,
   visit: (index: number, bits: number) => void,
+  first = 0,
 ): void {
   const four = new Uint32Array(4);
   for (let block = 0; block * 4 < count; block++) {
-    const low = (block_low + block) >>> 0;
-    const high = (block_high + (block_low + block > 0xffffffff ? 1 : 0)) >>> 0;
+    const low = (block_low + first + block) >>> 0;
+    const high = (block_high + (block_low + first + block > 0xffffffff ? 1 : 0)) >>> 0;
     philox(low, high, 0, 0, seed_low, seed_high, four);
     for (let i = 0; i < 4 && block * 4 + i < count; i++) visit(block * 4 + i, four[i]!);
   }

@@ -8,6 +8,7 @@
 import { packA, packATransposed, packB, packBTransposed, packedProduct } from "./gemm.as";
 import { scratch } from "./layout.as";
 import { largest, madd, sumLanes, vexpNegative, vlog } from "./math.as";
+import { dropoutFactors } from "./random.as";
 
 /** Keys that are packed at once. */
 
@@ -41,6 +42,20 @@ function scaleBy(x: usize, n: i32, factor: f32): void {
   for (; i < n; i++) {
     const at = x + (<usize> i << 2);
     store<f32>(at, load<f32>(at) * factor);
+  }
+}
+
+/** x *= y over n floats. */
+
+function multiplyBy(x: usize, y: usize, n: i32): void {
+  let i = 0;
+  for (; i + 4 <= n; i += 4) {
+    const at = <usize> i << 2;
+    v128.store(x + at, f32x4.mul(v128.load(x + at), v128.load(y + at)));
+  }
+  for (; i < n; i++) {
+    const at = <usize> i << 2;
+    store<f32>(x + at, load<f32>(x + at) * load<f32>(y + at));
   }
 }
 
@@ -203,7 +218,8 @@ function finishRow(o: usize, out: usize, state: usize, d: i32, lse: usize): void
  * heads (query head h uses h / (heads / kvHeads)) and o. lse is [batch, heads, queries] or 0; `keyValid` is int32
  * [batch, keys] (`validBatch` from one
  * batch to the next), 0 where a key may not be seen, or 0 for none. `positions` is int32 [batch] with the `position` of
- * each, or 0 where all have the same.
+ * each, or 0 where all have the same. With `dropout` above 0 the weights are dropped at random: a row of them begins with a
+ * block of its own in the stream that the seed and the first block name (see random.as.ts).
  */
 export function attention(
   thread: i32,
@@ -239,6 +255,12 @@ export function attention(
   position: i32,
   positions: usize,
   queryBlock: i32,
+  seedLow: i32,
+  seedHigh: i32,
+  blockLow: i32,
+  blockHigh: i32,
+  dropout: f32,
+  keptScale: f32,
 ): void {
   const edge = scratch(thread);
   const qPack = edge + 256;
@@ -248,6 +270,8 @@ export function attention(
   const pPack = scores + STRIP * KEYS * 4;
   const out = pPack + STRIP * KEYS * 4;
   const states = out + MAX_QUERIES * MAX_HEAD * 4;
+  const factors = states + MAX_QUERIES * 8;
+  const fours = (keys + 3) / 4; // blocks of random numbers of a row
   const blocks = (queries + queryBlock - 1) / queryBlock;
   const rowBytes = <usize> d << 2, panelBytes = <usize> ((d + 3) & ~3) * 20;
   const kPanelBytes = <usize> ((d + 3) & ~3) * 32;
@@ -303,6 +327,12 @@ export function attention(
           if (validHere) maskKeys(row, validHere + (<usize> (from + skip) << 2), n);
           const own = <usize> (strip + i);
           foldRow(row, n, seen - skip, states + (own << 3), out + own * rowBytes, d);
+          if (dropout > 0) {
+            const drawn = ((item * heads + head) * queries + first + strip + i) * fours + (j + from >> 2);
+            // deno-fmt-ignore
+            dropoutFactors(factors, seen, drawn, seedLow, seedHigh, blockLow, blockHigh, dropout, keptScale);
+            multiplyBy(all, factors, seen);
+          }
         }
         packA(scores, KEYS * 4, height, seen, pPack);
         const to = out + <usize> strip * rowBytes, vPanel = vPack + <usize> from * 32;
@@ -458,7 +488,8 @@ function gradientRow(
  * Backward, tasks [start, end) of batch * kvHeads: dQ, dK and dV from dO, the output and lse of the forward pass.
  *
  * One task owns a key head and all query heads that use it, so that every gradient is summed by one thread in one order.
- * dQ, dK and dV have the strides of q, k and v; dO has those of o. `delta` is workspace, [batch, heads, queries].
+ * dQ, dK and dV have the strides of q, k and v; dO has those of o. `delta` is workspace, [batch, heads, queries]. Weights
+ * are dropped as in `attention`.
  */
 export function attention_backward(
   thread: i32,
@@ -497,6 +528,12 @@ export function attention_backward(
   step: i32,
   block: i32,
   position: i32,
+  seedLow: i32,
+  seedHigh: i32,
+  blockLow: i32,
+  blockHigh: i32,
+  dropout: f32,
+  keptScale: f32,
 ): void {
   const edge = scratch(thread);
   // K and V transposed for scores and dP, K as it is for dQ.
@@ -514,7 +551,9 @@ export function attention_backward(
   const ds = p + BACK_STRIP * KEYS * 4;
   // Panels of 5 keys: up to 130.
   const left = ds + BACK_STRIP * KEYS * 4;
+  const factors = left + 130 * BACK_STRIP * 4;
   const group = heads / kvHeads;
+  const fours = (keys + 3) / 4; // blocks of random numbers of a row
   const rowBytes = <usize> d << 2, kPanelBytes = <usize> ((d + 3) & ~3) * 32;
   qTime <<= 2;
   kTime <<= 2;
@@ -579,6 +618,12 @@ export function attention_backward(
             memory.fill(p + all, 0, <usize> skip << 2);
             memory.fill(ds + all, 0, <usize> skip << 2);
             if (validHere) maskKeys(p + at, validHere + (<usize> (from + skip) << 2), n);
+            if (dropout > 0) {
+              const drawn = <i32> (rows >> 2) + strip + i, four = j + from >> 2;
+              // deno-fmt-ignore
+              dropoutFactors(factors, seen, drawn * fours + four, seedLow, seedHigh, blockLow, blockHigh, dropout, keptScale);
+              multiplyBy(ds + all, factors, seen);
+            }
             gradientRow(
               p + at,
               ds + at,
@@ -588,6 +633,7 @@ export function attention_backward(
               load<f32>(delta + row),
               scale,
             );
+            if (dropout > 0) multiplyBy(p + all, factors, seen);
           }
           packA(ds, KEYS * 4, height, seen, left);
           const dQStrip = dQ + qOffset + <usize> strip * qTime;

@@ -49,6 +49,29 @@ function draw(out: usize, index: i32, k0: i32, k1: i32, blockLow: i32, blockHigh
   v128.store(out, v128.shuffle<i64>(c, d, 1, 3), 48);
 }
 
+/** For the elements of a row from the beginning of block `index` on: 0 where the random number is below p, else scale; n of them, rounded up to 16. */
+export function dropoutFactors(
+  out: usize,
+  n: i32,
+  index: i32,
+  seedLow: i32,
+  seedHigh: i32,
+  blockLow: i32,
+  blockHigh: i32,
+  p: f32,
+  scale: f32,
+): void {
+  const least = f32x4.splat(p), factor = f32x4.splat(scale), step = f32x4.splat(1.0 / 16777216.0);
+  for (let i = 0; i < n; i += RUN) {
+    const at = out + (<usize> i << 2);
+    draw(at, index + (i >> 2), seedLow, seedHigh, blockLow, blockHigh);
+    for (let j: usize = 0; j < 64; j += 16) {
+      const number = f32x4.convert_i32x4_u(i32x4.shr_u(v128.load(at + j), 8));
+      v128.store(at + j, v128.and(f32x4.ge(f32x4.mul(number, step), least), factor));
+    }
+  }
+}
+
 /** Runs [start, end) of 16 elements each of y = x * scale where the random number is at least p, else 0. */
 export function dropout(
   thread: i32,
@@ -64,25 +87,19 @@ export function dropout(
   x: usize,
   y: usize,
 ): void {
-  const bits = scratch(thread);
-  const least = f32x4.splat(p), factor = f32x4.splat(scale), step = f32x4.splat(1.0 / 16777216.0);
+  const factors = scratch(thread);
   for (let run = start; run < end; run++) {
-    draw(bits, run << 2, seedLow, seedHigh, blockLow, blockHigh);
+    dropoutFactors(factors, RUN, run << 2, seedLow, seedHigh, blockLow, blockHigh, p, scale);
     const first = run * RUN, last = min(count, first + RUN);
     let i = first;
     for (; i + 4 <= last; i += 4) {
-      const at = <usize> i << 2;
-      const number = f32x4.convert_i32x4_u(
-        i32x4.shr_u(v128.load(bits + (<usize> (i - first) << 2)), 8),
-      );
-      const kept = f32x4.ge(f32x4.mul(number, step), least);
+      const at = <usize> i << 2, factor = v128.load(factors + (<usize> (i - first) << 2));
+      const kept = f32x4.gt(factor, f32x4.splat(0));
       v128.store(y + at, v128.and(kept, f32x4.mul(v128.load(x + at), factor)));
     }
     for (; i < last; i++) {
-      const at = <usize> i << 2;
-      const number = <f32> (load<u32>(bits + (<usize> (i - first) << 2)) >> 8);
-      const kept = number * <f32> (1.0 / 16777216.0) >= p;
-      store<f32>(y + at, kept ? load<f32>(x + at) * scale : 0);
+      const at = <usize> i << 2, factor = load<f32>(factors + (<usize> (i - first) << 2));
+      store<f32>(y + at, factor > 0 ? load<f32>(x + at) * factor : 0);
     }
   }
 }

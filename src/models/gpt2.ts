@@ -21,7 +21,7 @@ import {
   positionRows,
   splitQueryKeyValue,
 } from "../nn/mod.ts";
-import { add, gelu, reshape } from "../ops/mod.ts";
+import { add, feedForward, reshape } from "../ops/mod.ts";
 import { scoped } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { CausalLM, type Pass } from "./causal_lm.ts";
@@ -44,6 +44,8 @@ export interface GPT2Config {
   readonly layerNormEpsilon?: number;
   /** Probability of dropping an embedding, an attention output or an MLP output in training. Default: 0. */
   readonly dropout?: number;
+  /** Probability of dropping a weight of attention in training. Default: `dropout`. */
+  readonly attentionDropout?: number;
 }
 
 type Config = Required<GPT2Config>;
@@ -54,6 +56,7 @@ class SelfAttention extends Module {
   readonly c_proj: Linear;
   readonly dropout: Dropout;
   readonly heads: number;
+  readonly attentionDropout: number;
   pattern = causalAttention;
 
   constructor(config: Config, options: ParameterOptions) {
@@ -63,22 +66,25 @@ class SelfAttention extends Module {
     this.c_proj = new Linear(E, E, { ...options, ...residualStart(config) });
     this.dropout = new Dropout(dropout);
     this.heads = numAttentionHeads;
+    this.attentionDropout = config.attentionDropout;
   }
 
   /** What is added to `residual`, and that, both (B, T, E). */
   forward(x: Tensor, pass: Pass, residual: Tensor): Tensor {
     const y = this.#mix(this.c_attn.forward(x), pass);
-    return addTo(residual, this.c_proj, y, this.dropout, pass.dropout);
+    const project = (residual?: Tensor) => this.c_proj.forward(y, residual);
+    return addTo(residual, project, this.dropout, pass.dropout);
   }
 
   /** (B, T, 3 E) to (B, T, E) */
-  #mix(qkv: Tensor, { cache, observe }: Pass): Tensor {
+  #mix(qkv: Tensor, { cache, dropout, observe }: Pass): Tensor {
     const { pattern, heads } = this;
-    if (pattern.mixPacked && !cache && !observe) return pattern.mixPacked(qkv, heads);
+    const drop = dropout && { p: this.attentionDropout, random: dropout };
+    if (pattern.mixPacked && !cache && !observe) return pattern.mixPacked(qkv, heads, drop);
     const [queries, keys, values] = splitQueryKeyValue(qkv, heads); // each (B, T, H, D)
     const seen = cache?.append(keys, values) ?? { keys, values };
     observe?.(pattern.weights(queries, seen), this); // (B, H, T, T)
-    const y = pattern.mix(queries, seen); // (B, T, H, D)
+    const y = pattern.mix(queries, seen, drop); // (B, T, H, D)
     return reshape(y, [...y.shape.slice(0, 2), qkv.shape[2]! / 3]);
   }
 }
@@ -88,7 +94,7 @@ class MLP extends Module {
   readonly c_fc: Linear;
   readonly c_proj: Linear;
   readonly dropout: Dropout;
-  approximate: "tanh" | "none" = "tanh";
+  activation: "gelu" | "geluTanh" = "geluTanh";
 
   constructor(config: Config, options: ParameterOptions) {
     super();
@@ -100,8 +106,9 @@ class MLP extends Module {
 
   /** What is added to `residual`, and that, both (B, T, E). */
   forward(x: Tensor, { dropout }: Pass, residual: Tensor): Tensor {
-    x = gelu(this.c_fc.forward(x), { approximate: this.approximate }); // (B, T, F)
-    return addTo(residual, this.c_proj, x, this.dropout, dropout);
+    const { c_fc, c_proj, activation } = this;
+    const map = (residual?: Tensor) => feedForward(x, c_fc, c_proj, { activation, residual });
+    return addTo(residual, map, this.dropout, dropout);
   }
 }
 
@@ -158,13 +165,14 @@ export class GPT2 extends CausalLM<Required<GPT2Config>> {
     super();
     const { vocabSize, maxPositionEmbeddings, hiddenSize: E, numHiddenLayers } = config;
     const { numAttentionHeads, layerNormEpsilon: eps = 1e-5, dropout = 0 } = config;
-    const { intermediateSize = 4 * E } = config;
+    const { intermediateSize = 4 * E, attentionDropout = dropout } = config;
     if (E % numAttentionHeads !== 0) {
       throw new RangeError(
         `GPT2: expected numAttentionHeads to divide hiddenSize but got ${numAttentionHeads} and ${E}`,
       );
     }
-    this.config = { ...config, intermediateSize, layerNormEpsilon: eps, dropout };
+    const filled = { intermediateSize, layerNormEpsilon: eps, dropout, attentionDropout };
+    this.config = { ...config, ...filled };
     const start = { ...options, init: init.normal(0.02) };
     this.wte = new Embedding(vocabSize, E, start);
     this.wpe = new Embedding(maxPositionEmbeddings, E, start);

@@ -35,7 +35,7 @@ export class GPT3 extends GPT2 {
     this.config = { ...this.config, localBlockSize };
     this.h.filter((_, i) => i % 2 === 1).forEach(({ attn, mlp }) => {
       attn.pattern = sparsePattern(localBlockSize);
-      mlp.approximate = "none";
+      mlp.activation = "gelu";
     });
   }
 }
@@ -44,8 +44,8 @@ export class GPT3 extends GPT2 {
 function sparsePattern(blockSize: number): AttentionPattern {
   const layout = "BTHD";
   return {
-    mix: (queries, { keys, values, keyLength, positions }) =>
-      sparseAttention(queries, keys, values, { blockSize, layout, keyLength, positions }),
+    mix: (queries, { keys, values, keyLength, positions }, dropout) =>
+      sparseAttention(queries, keys, values, { blockSize, layout, keyLength, positions, dropout }),
     weights: (queries, { keys, keyLength, positions }) =>
       sparseAttentionWeights(queries, keys, { blockSize, layout, keyLength, positions }),
   };

@@ -61,6 +61,8 @@ export interface LLaMAConfig {
   readonly rmsNormEps?: number;
   /** Whether the token embedding is the output matrix too, as in small LLaMA 3.2 models. Default: false. */
   readonly tieWordEmbeddings?: boolean;
+  /** Probability of dropping a weight of attention in training; nothing else is dropped. Default: 0. */
+  readonly attentionDropout?: number;
 }
 
 type Config = Required<LLaMAConfig>;
@@ -87,8 +89,8 @@ class SelfAttention extends Module {
     this.config = config;
   }
 
-  forward(x: Tensor, { position, positions, cache, observe }: Pass): Tensor {
-    const { numAttentionHeads: H, numKeyValueHeads: Hkv } = this.config;
+  forward(x: Tensor, { position, positions, cache, dropout, observe }: Pass): Tensor {
+    const { numAttentionHeads: H, numKeyValueHeads: Hkv, attentionDropout: p } = this.config;
     const { ropeTheta: theta, ropeScaling: scaling, ropeLayout: layout } = this.config;
     const rope = { theta, scaling, layout, position, positions };
     const queries = rotary(splitHeads(this.q_proj.forward(x), H), rope); // (B, T, H, D)
@@ -96,8 +98,9 @@ class SelfAttention extends Module {
     const values = splitHeads(this.v_proj.forward(x), Hkv); // (B, T, Hkv, D)
     const seen = cache?.append(keys, values) ?? { keys, values };
     observe?.(causalAttention.weights(queries, seen), this); // (B, H, T, T)
-    const y = reshape(causalAttention.mix(queries, seen), x.shape); // (B, T, E)
-    return this.o_proj.forward(y);
+    const drop = dropout && { p, random: dropout };
+    const y = causalAttention.mix(queries, seen, drop); // (B, T, H, D)
+    return this.o_proj.forward(reshape(y, x.shape)); // (B, T, E)
   }
 }
 
@@ -169,7 +172,7 @@ class Stack extends Module {
 }
 
 /**
- * LLaMA of any size. It has no dropout.
+ * LLaMA of any size. Of dropout it has that of the attention weights alone, as Hugging Face's class.
  *
  * @example The three generations with equally many parameters
  * ```ts
@@ -253,11 +256,11 @@ function withDefaults(config: LLaMAConfig): Config {
     );
   }
   const { ropeTheta = 10000, ropeScaling = null, ropeLayout = "half-split" } = config;
-  const { rmsNormEps = 1e-5, tieWordEmbeddings = false } = config;
+  const { rmsNormEps = 1e-5, tieWordEmbeddings = false, attentionDropout = 0 } = config;
   const { intermediateSize = gatedIntermediateSize(config) } = config;
   return {
     ...config,
-    ...{ intermediateSize, numKeyValueHeads, rmsNormEps, tieWordEmbeddings },
+    ...{ intermediateSize, numKeyValueHeads, rmsNormEps, tieWordEmbeddings, attentionDropout },
     ...{ ropeTheta, ropeScaling, ropeLayout },
   };
 }

@@ -397,7 +397,8 @@ function embeddingInit({ hiddenSize, tieWordEmbeddings }: Config): init.Initiali
 function withDefaults(config: TransformerConfig): Config {
   const { hiddenSize, numAttentionHeads } = config;
   const { intermediateSize = 4 * hiddenSize, maxPositionEmbeddings = 512 } = config;
-  const { padTokenId = 0, dropout = 0, tieWordEmbeddings = false } = config;
+  const { padTokenId = 0, dropout = 0, attentionDropout = dropout } = config;
+  const { tieWordEmbeddings = false } = config;
   const { norm = "pre", encoderFeedForwardNorm = norm, activationFunction = "gelu" } = config;
   if (hiddenSize % numAttentionHeads !== 0) {
     throw new RangeError(
@@ -410,7 +411,7 @@ function withDefaults(config: TransformerConfig): Config {
   }
   return {
     ...config,
-    ...{ intermediateSize, maxPositionEmbeddings, padTokenId, dropout, tieWordEmbeddings },
-    ...{ norm, encoderFeedForwardNorm, activationFunction },
+    ...{ intermediateSize, maxPositionEmbeddings, padTokenId, tieWordEmbeddings },
+    ...{ dropout, attentionDropout, norm, encoderFeedForwardNorm, activationFunction },
   };
 }

@@ -17,7 +17,7 @@ import {
   type SeenKeys,
   splitHeads,
 } from "../nn/mod.ts";
-import { add, attention, attentionWeights, gelu, relu, reshape } from "../ops/mod.ts";
+import { add, attention, attentionWeights, feedForward, reshape } from "../ops/mod.ts";
 import { scoped } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { Pass } from "./causal_lm.ts";
@@ -59,6 +59,8 @@ export interface TransformerConfig {
   readonly tieWordEmbeddings?: boolean;
   /** Probability of dropping an embedding or what a sub-layer gives in training. Default: 0. */
   readonly dropout?: number;
+  /** Probability of dropping a weight of attention in training. Default: `dropout`. */
+  readonly attentionDropout?: number;
 }
 
 type Config = Required<TransformerConfig>;
@@ -159,15 +161,18 @@ class Attention extends Module {
   readonly v_proj: Linear;
   readonly o_proj: Linear;
   readonly heads: number;
+  readonly dropout: number;
 
-  constructor({ hiddenSize: E, numAttentionHeads }: Config, options: ParameterOptions) {
+  constructor(config: Config, options: ParameterOptions) {
     super();
+    const { hiddenSize: E, numAttentionHeads, attentionDropout } = config;
     const start = { ...options, bias: false, init: init.xavierNormal() };
     this.q_proj = new Linear(E, E, start);
     this.k_proj = new Linear(E, E, start);
     this.v_proj = new Linear(E, E, start);
     this.o_proj = new Linear(E, E, start);
     this.heads = numAttentionHeads;
+    this.dropout = attentionDropout;
   }
 
   /** Keys and values (B, T, H, D) of x (B, T, E). */
@@ -182,12 +187,13 @@ class Attention extends Module {
   forward(
     x: Tensor,
     { keys, values, keyLength, keyValid, positions }: SeenKeys,
-    { causal, observe }: LayerPass & { readonly causal: boolean },
+    { causal, dropout: random, observe }: LayerPass & { readonly causal: boolean },
   ): Tensor {
     const queries = splitHeads(this.q_proj.forward(x), this.heads); // (B, T, H, D)
     const options = { causal, keyLength, keyValid, positions, layout: "BTHD" } as const;
     observe?.(attentionWeights(queries, keys, options), this);
-    const y = attention(queries, keys, values, options); // (B, T, H, D)
+    const dropout = random && { p: this.dropout, random };
+    const y = attention(queries, keys, values, { ...options, dropout }); // (B, T, H, D)
     return this.o_proj.forward(reshape(y, x.shape)); // (B, T, E)
   }
 }
@@ -196,7 +202,7 @@ class Attention extends Module {
 class FeedForward extends Module {
   readonly fc1: Linear;
   readonly fc2: Linear;
-  readonly activation: (x: Tensor) => Tensor;
+  readonly activation: "gelu" | "relu";
 
   constructor(config: Config, options: ParameterOptions) {
     super();
@@ -204,11 +210,11 @@ class FeedForward extends Module {
     const start = { ...options, init: init.xavierNormal(), bias: init.zeros };
     this.fc1 = new Linear(E, F, start);
     this.fc2 = new Linear(F, E, start);
-    this.activation = activationFunction === "relu" ? relu : (x) => gelu(x);
+    this.activation = activationFunction;
   }
 
   forward(x: Tensor): Tensor {
-    return this.fc2.forward(this.activation(this.fc1.forward(x)));
+    return feedForward(x, this.fc1, this.fc2, { activation: this.activation });
   }
 }
 

@@ -3,7 +3,12 @@
  *
  * @module
  */
-import { attention, attentionWeights, selfAttention } from "../ops/attention.ts";
+import {
+  attention,
+  type AttentionDropout,
+  attentionWeights,
+  selfAttention,
+} from "../ops/attention.ts";
 import { reshape, split } from "../ops/shape.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { CachedKeys } from "./key_value_cache.ts";
@@ -16,22 +21,24 @@ export type SeenKeys = Pick<CachedKeys, "keys" | "values"> & Partial<CachedKeys>
 
 /** A way to attend. Queries are (B, T, H, D): the last of them stands where the last key does. */
 export interface AttentionPattern {
-  /** What each query gets, (B, T, H, D). */
-  mix(queries: Tensor, seen: SeenKeys): Tensor;
+  /** What each query gets, (B, T, H, D); `dropout` is of the weights. */
+  mix(queries: Tensor, seen: SeenKeys, dropout?: AttentionDropout): Tensor;
   /**
    * The same for a sequence that attends to itself, with queries, keys and values of H heads side by side, (B, T, 3 E):
    * (B, T, E). Left out where there is no faster way.
    */
-  mixPacked?(qkv: Tensor, heads: number): Tensor;
-  /** The weights of {@linkcode AttentionPattern.mix}, (B, H, T, Tk), all stored. */
+  mixPacked?(qkv: Tensor, heads: number, dropout?: AttentionDropout): Tensor;
+  /** The weights of {@linkcode AttentionPattern.mix} before dropout, (B, H, T, Tk), all stored. */
   weights(queries: Tensor, seen: SeenKeys): Tensor;
 }
 
 /** Every token sees itself and all before it. */
 export const causalAttention: AttentionPattern = {
-  mix: (queries, { keys, values, keyLength, positions }) =>
-    attention(queries, keys, values, { causal: true, layout: "BTHD", keyLength, positions }),
-  mixPacked: (qkv, heads) => selfAttention(qkv, { heads, causal: true }),
+  mix: (queries, { keys, values, keyLength, positions }, dropout) =>
+    attention(queries, keys, values, {
+      ...{ causal: true, layout: "BTHD", keyLength, positions, dropout },
+    }),
+  mixPacked: (qkv, heads, dropout) => selfAttention(qkv, { heads, causal: true, dropout }),
   weights: (queries, { keys, keyLength, positions }) =>
     attentionWeights(queries, keys, { causal: true, layout: "BTHD", keyLength, positions }),
 };

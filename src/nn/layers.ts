@@ -72,9 +72,9 @@ export class Linear extends Module {
 
   /** (..., inputs) to (..., outputs); `residual` (..., outputs) is added in the same kernel. */
   forward(x: Tensor, residual?: Tensor): Tensor {
-    const y = linear(x, this.weight, this.bias, { residual });
-    if (this.adapters.size === 0) return y;
-    return scoped(() => this.adapters.values().reduce((y, adapter) => adapter.addTo(y, x), y));
+    const own = () => linear(x, this.weight, this.bias, { residual });
+    if (this.adapters.size === 0) return own();
+    return scoped(() => this.adapters.values().reduce((y, adapter) => adapter.addTo(y, x), own()));
   }
 }
 
@@ -163,14 +163,13 @@ export class Dropout extends Module {
   }
 }
 
-/** `residual + dropout(layer(x))`, where nothing is dropped in one kernel. */
+/** `residual + dropout(layer())`, or where nothing is dropped `layer(residual)`, which adds it in the same kernel. */
 export function addTo(
   residual: Tensor,
-  layer: Linear,
-  x: Tensor,
+  layer: (residual?: Tensor) => Tensor,
   drop: Dropout,
   random: RandomState | undefined,
 ): Tensor {
-  if (random && drop.p) return add(residual, drop.forward(layer.forward(x), random));
-  return layer.forward(x, residual);
+  if (random && drop.p) return add(residual, drop.forward(layer(), random));
+  return layer(residual);
 }

@@ -3,23 +3,43 @@
  *
  * @module
  */
-import { attentionParams, type PartialAttentionParams } from "../../kernels/attention/attention.ts";
+import {
+  attentionParams,
+  type PartialAttentionParams,
+  randomNumbers,
+} from "../../kernels/attention/attention.ts";
 import { launchAttentionBackward } from "../../kernels/attention/attention_backward.ts";
 import { attentionForward } from "../../kernels/attention/attention_forward.ts";
 import { BYTES } from "../device/dtype.ts";
 import { DeviceError } from "../device/errors.ts";
 import { arange, tensor, zeros } from "../tensor/create.ts";
+import { defaultRandom, type RandomState } from "../tensor/random.ts";
 import { scoped } from "../tensor/scope.ts";
 import { formatShape, sameShape, type Shape } from "../tensor/shape.ts";
 import { needsGrad, record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
-import { checkFloat, checkIds, checkRank, sameDevice, sameDType } from "./check.ts";
+import {
+  checkFloat,
+  checkIds,
+  checkProbability,
+  checkRank,
+  sameDevice,
+  sameDType,
+} from "./check.ts";
 import { add, equal, maskedFill, mul } from "./elementwise.ts";
 import { embedding } from "./index.ts";
 import { part } from "./launch.ts";
 import { matmul } from "./matmul.ts";
 import { permute, reshape, slice } from "./shape.ts";
 import { softmax } from "./softmax.ts";
+
+/** Dropout of attention's weights, for training. */
+export interface AttentionDropout {
+  /** The probability with which a weight is dropped, in [0, 1). */
+  readonly p: number;
+  /** The stream to draw from; default: the shared one (see `manualSeed`). */
+  readonly random?: RandomState | undefined;
+}
 
 /** Options of {@linkcode attention}. */
 export interface AttentionOptions {
@@ -44,6 +64,12 @@ export interface AttentionOptions {
   readonly layout?: "BHTD" | "BTHD";
   /** Factor of the scores. Default: 1 / sqrt(D). */
   readonly scale?: number;
+  /**
+   * Sets each weight to 0 with probability p and divides the others by 1 - p, after the softmax. Like the weights, the
+   * mask is never stored: the gradient draws it again. A row of the weights takes `4 ceil(keys / 4)` random numbers of
+   * the stream, the rows one after another. Default: none.
+   */
+  readonly dropout?: AttentionDropout | undefined;
 }
 
 /**
@@ -51,7 +77,8 @@ export interface AttentionOptions {
  * and values v (B, Hkv, Tk, D) give (B, H, Tq, D). Hkv divides H; query head h uses key and value head
  * `floor(h / (H / Hkv))`. A query that may see no key gives zeros and no gradient.
  *
- * Throws a `TypeError` when shapes, device or dtype do not fit, a `RangeError` when keyLength is not a length of k.
+ * Throws a `TypeError` when shapes, device or dtype do not fit, a `RangeError` when keyLength is not a length of k or a
+ * probability not in [0, 1).
  * (Vaswani et al. 2017; grouped queries: Ainslie et al. 2023; computed by tiles as in Dao 2023,
  * "FlashAttention-2".)
  */
@@ -66,7 +93,8 @@ export function attention(
 }
 
 /** Options of {@linkcode selfAttention}. */
-export interface SelfAttentionOptions extends Pick<AttentionOptions, "causal" | "scale"> {
+export interface SelfAttentionOptions
+  extends Pick<AttentionOptions, "causal" | "scale" | "dropout"> {
   /** H, of queries, keys and values alike. */
   readonly heads: number;
 }
@@ -75,7 +103,7 @@ export interface SelfAttentionOptions extends Pick<AttentionOptions, "causal" | 
  * {@linkcode attention} of a sequence to itself, where one tensor (B, T, 3 E) has queries, keys and values side by side,
  * each of H heads of E / H: (B, T, E). They are read where they are, and their gradients are written the same way.
  *
- * Throws a `TypeError` for other shapes and dtypes.
+ * Throws a `TypeError` for other shapes and dtypes, a `RangeError` for a probability not in [0, 1).
  *
  * @example A token that sees itself alone gets its own value
  * ```ts
@@ -92,7 +120,7 @@ export function selfAttention(qkv: Tensor, options: SelfAttentionOptions): Tenso
   const op = "selfAttention";
   checkFloat(op, qkv);
   checkRank(op, qkv, 3, "queries, keys and values (B, T, 3 E)");
-  const { heads, causal = false, scale } = options;
+  const { heads, causal = false, scale, dropout } = options;
   const { device, dtype, shape } = qkv;
   const [batch, time, columns] = shape as readonly [number, number, number];
   if (!(Number.isInteger(heads) && heads >= 1 && columns % (3 * heads) === 0)) {
@@ -112,6 +140,7 @@ export function selfAttention(qkv: Tensor, options: SelfAttentionOptions): Tenso
       ...{ oBatch: time * width, oHead: d, oTime: width },
       step: causal ? 1 : 0,
       ...scale !== undefined && { scale },
+      ...drawn(op, dropout, { batch, heads, queries: time, keys: time }),
     });
     const packed = (x: Tensor) => part(x, first * time * columns, batch * time * columns);
     const mixed = (x: Tensor) => part(x, first * time * width, batch * time * width);
@@ -167,7 +196,8 @@ export interface SparseAttentionOptions extends Omit<AttentionOptions, "causal" 
  * The sum of two causal attentions of its own softmax each: one over the keys of the query's own block of
  * `blockSize` positions, one over the last key of each block, at `blockSize - 1, 2 blockSize - 1, ...`; a query
  * before the first of those gets nothing from the second. Queries q (B, H, Tq, D), keys k and values v
- * (B, Hkv, Tk, D) give (B, H, Tq, D); any lengths. The work of a query is that of at most
+ * (B, Hkv, Tk, D) give (B, H, Tq, D); any lengths. Dropout draws for the weights of the first, then for those of the
+ * second, which has `floor(Tk / blockSize)` keys. The work of a query is that of at most
  * `blockSize + Tk / blockSize` keys.
  *
  * Throws a `TypeError` when shapes, device or dtype do not fit, a `RangeError` for a blockSize below 1 or a keyLength
@@ -219,7 +249,7 @@ export function sparseAttentionParts(
 export function sparseAttentionWeights(
   q: Tensor,
   k: Tensor,
-  options: SparseAttentionOptions,
+  options: Omit<SparseAttentionOptions, "dropout">,
 ): Tensor {
   const { blockSize, ...rest } = options;
   checkBlockSize("sparseAttentionWeights", blockSize);
@@ -244,7 +274,11 @@ function checkBlockSize(op: string, blockSize: number): void {
  * where there is one; zeros where a query may see no key. All of them are stored: for pictures and for gradients
  * through the weights. Throws a `TypeError` when the shapes do not fit.
  */
-export function attentionWeights(q: Tensor, k: Tensor, options?: AttentionOptions): Tensor {
+export function attentionWeights(
+  q: Tensor,
+  k: Tensor,
+  options?: Omit<AttentionOptions, "dropout">,
+): Tensor {
   return scoped(() => {
     const sight = options?.causal ? (position: number, key: number) => key <= position : null;
     return storedWeights("attentionWeights", q, k, options ?? {}, [sight])[0];
@@ -270,7 +304,7 @@ function attend(
   v: Tensor,
   options: AttendOptions,
 ): Tensor {
-  const { keyValid, positions, layout = "BHTD", scale, step = 0, block = 0 } = options;
+  const { keyValid, positions, layout = "BHTD", scale, dropout, step = 0, block = 0 } = options;
   const device = sameDevice(op, q, k, v, keyValid, positions);
   checkFloat(op, q, k, v);
   sameDType(op, q, k, v);
@@ -286,12 +320,15 @@ function attend(
   // Of several keys only the last is one.
   const every = Math.max(1, step);
   const kStrides = strides("k", keys, layout), vStrides = strides("v", keys, layout);
-  const params = attentionParams({
+  const sizes = {
     batch: queries.batch,
     heads: queries.heads,
-    kvHeads: keys.heads,
     queries: queries.time,
     keys: Math.floor(keyLength / every),
+  };
+  const params = attentionParams({
+    ...sizes,
+    kvHeads: keys.heads,
     d: queries.size,
     ...strides("q", queries, layout),
     ...kStrides,
@@ -306,6 +343,7 @@ function attend(
     step,
     block,
     ...scale !== undefined && { scale },
+    ...drawn(op, dropout, sizes),
   });
   const o = Tensor.empty(device, q.shape, q.dtype);
   // The log of each query's sum of exponentials, from which the backward pass finds its weights again, and
@@ -325,6 +363,18 @@ function attend(
   });
   lse.dispose();
   return o;
+}
+
+/** Takes the random numbers of dropout from its stream: nothing without dropout. Throws a `RangeError` for a wrong probability. */
+function drawn(
+  op: string,
+  dropout: AttentionDropout | undefined,
+  weights: Parameters<typeof randomNumbers>[0],
+): Partial<PartialAttentionParams> {
+  if (!dropout) return {};
+  const { p, random = defaultRandom() } = dropout;
+  checkProbability(op, p);
+  return p === 0 ? {} : { dropout: p, ...random.draw(randomNumbers(weights)) };
 }
 
 /** The number of keys that exist, of `capacity`. Throws a `RangeError` when it is not within. */
@@ -431,7 +481,7 @@ function storedWeights(
   op: string,
   q: Tensor,
   k: Tensor,
-  options: AttentionOptions,
+  options: Omit<AttentionOptions, "dropout">,
   sights: readonly (Sight | null)[],
 ): Tensor[] {
   const { keyValid, positions, layout = "BHTD" } = options;

@@ -42,6 +42,11 @@ export function checkIds(op: string, ids: Tensor): void {
   }
 }
 
+/** Throws a `RangeError` unless p is a probability with which something may be dropped. */
+export function checkProbability(op: string, p: number): void {
+  if (!(p >= 0 && p < 1)) throw new RangeError(`${op}: expected p in [0, 1) but got ${p}`);
+}
+
 /** Throws a `TypeError` unless the tensor has this rank. */
 export function checkRank(op: string, tensor: Tensor, rank: number, meaning: string): void {
   if (tensor.shape.length !== rank) {

@@ -22,7 +22,7 @@ import {
   type Shape,
   sizeOf,
 } from "../tensor/shape.ts";
-import { record } from "../tensor/tape.ts";
+import { type GradPlace, record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { checkFloat, sameDevice, sameDType } from "./check.ts";
 import { placeFor, sumColumns, sumTo } from "./launch.ts";
@@ -171,30 +171,39 @@ export function linear(
   launchMatmul({ a: x, b: weight, c: y, bias, residual }, { m, n, k, transposeB: 1 });
   const inputsOf = [x, weight, ...bias ? [bias] : [], ...residual ? [residual] : []];
   return record("linear", inputsOf, y, [x, weight], (dOut, [x, weight], wanted, places) => {
-    const grads: (Tensor | null)[] = wanted.map(() => null);
-    if (wanted[0]) {
-      const { y: c, accumulate } = placeFor(x!, places[0]);
-      launchMatmul({ a: dOut, b: weight!, c }, { m, n: k, k: n, beta: Number(accumulate) });
-      grads[0] = c;
-    }
-    if (wanted[1]) {
-      const { y: c, accumulate } = placeFor(weight!, places[1]);
-      const beta = Number(accumulate);
-      launchMatmul({ a: dOut, b: x!, c }, { m: n, n: k, k: m, transposeA: 1, beta });
-      grads[1] = c;
-    }
-    if (bias && wanted[2]) {
-      const dBias = placeFor(bias, places[2]);
-      sumColumns({ dOut }, { dBias });
-      grads[2] = dBias.y;
-    }
-    if (residual) grads[grads.length - 1] = dOut;
-    return grads;
+    const residualAt = residual ? inputsOf.length - 1 : -1;
+    const grads = inputsOf.map((input, i) =>
+      wanted[i] && i !== residualAt ? placeFor(input, places[i]) : undefined
+    );
+    const [dX, dWeight, dBias] = grads;
+    launchLinearBackward(dOut, x, weight, { x: dX, weight: dWeight, bias: bias && dBias });
+    return inputsOf.map((_, i) => i === residualAt ? dOut : grads[i]?.y ?? null);
   });
 }
 
+/** Launches the gradients of an affine map from that of its output: those whose places are given. */
+export function launchLinearBackward(
+  dOut: Binding,
+  x: Tensor,
+  weight: Tensor,
+  grads: Readonly<Partial<Record<"x" | "weight" | "bias", GradPlace | undefined>>>,
+): void {
+  const [n, k] = weight.shape as [number, number];
+  const m = sizeOf(x.shape.slice(0, -1));
+  if (grads.x) {
+    const { y: c, accumulate } = grads.x;
+    launchMatmul({ a: dOut, b: weight, c }, { m, n: k, k: n, beta: Number(accumulate) });
+  }
+  if (grads.weight) {
+    const { y: c, accumulate } = grads.weight;
+    const beta = Number(accumulate);
+    launchMatmul({ a: dOut, b: x, c }, { m: n, n: k, k: m, transposeA: 1, beta });
+  }
+  if (grads.bias) sumColumns({ dOut }, { dBias: grads.bias });
+}
+
 /** What {@linkcode launchMatmul} reads and writes. */
-interface Operands {
+export interface Operands {
   /** (m, k), or (k, m) with `transposeA`. */
   readonly a: Binding;
   /** (k, n), or (n, k) with `transposeB`. */
@@ -203,7 +212,9 @@ interface Operands {
   readonly c: Binding;
   /** (n), added to every row. */
   readonly bias?: Binding | undefined;
-  /** (m, n) without gaps, added; `c` too must then be without gaps. */
+  /** As `c`; see the kernel. */
+  readonly pre?: Binding | undefined;
+  /** As `c`, added. */
   readonly residual?: Binding | undefined;
 }
 
@@ -214,22 +225,18 @@ interface Batch {
   readonly b: Shape;
 }
 
-/** Launches `c = [beta c +] alpha op(a) op(b) [+ bias] [+ residual]`, once or for a batch without gaps. */
+/**
+ * Launches `c = [beta c +] alpha op(a) op(b) [+ bias] [+ residual]`, or an activation function of that, once or for a batch
+ * without gaps.
+ */
 export function launchMatmul(
-  { residual, ...operands }: Operands,
+  operands: Operands,
   options: PartialMatmulParams,
   batch?: Batch,
 ): void {
   const { c } = operands;
   if (c.size === 0 || options.m === 0 || options.n === 0) return;
   const params = matmulParams(options);
-  if (residual) {
-    const { device } = c.buffer;
-    const bytes = Math.ceil(residual.size * BYTES[residual.dtype] / 4) * 4;
-    const scale = BYTES[c.dtype];
-    device.copy(residual.buffer, residual.offset * scale, c.buffer, c.offset * scale, bytes);
-    params.beta = 1;
-  }
   if (batch?.shape.length) eachBatch(batch, params, (part) => cut(operands, part));
   else cut(operands, params);
 }
@@ -321,11 +328,13 @@ function cut(operands: Operands, params: MatmulParams): void {
   const tooLong = (["c", "a", "b"] as const).find((name) => !fits(name));
   const tooDeep = device.kind === "webgpu" && k > MAX_K;
   if (!tooLong && !tooDeep) {
-    const { a, b, c, bias } = operands;
+    const { a, b, c, bias, residual, pre } = operands;
     const bindings = {
       a: narrow(a, params.aOffset, spans.a),
       b: narrow(b, params.bOffset, spans.b),
       c: narrow(c, params.cOffset, spans.c),
+      residual: residual && narrow(residual, params.cOffset, spans.c),
+      pre: pre && narrow(pre, params.cOffset, spans.c),
     };
     launchWhole(
       {
@@ -334,6 +343,8 @@ function cut(operands: Operands, params: MatmulParams): void {
         c: bindings.c.binding,
         // The first half of a product that is cut along n has the first of the bias.
         bias: bias && { buffer: bias.buffer, dtype: bias.dtype, offset: bias.offset, size: n },
+        residual: bindings.residual?.binding,
+        pre: bindings.pre?.binding,
       },
       {
         ...params,
@@ -374,7 +385,9 @@ function cut(operands: Operands, params: MatmulParams): void {
     cOffset: params.cOffset + at.m * ldc + at.n,
     beta: axis === "k" ? 1 : params.beta,
   };
-  cut(operands, { ...params, [axis]: half });
+  // What is cut along k is whole after its last part.
+  if (axis !== "k") cut(operands, { ...params, [axis]: half });
+  else cut({ ...operands, pre: undefined }, { ...params, k: half, activation: 0, derivative: 0 });
   const { bias } = operands;
   const biasRest = bias && axis === "n"
     ? {
@@ -386,19 +399,20 @@ function cut(operands: Operands, params: MatmulParams): void {
     : axis === "k"
     ? undefined
     : bias;
-  cut({ ...operands, bias: biasRest }, second);
+  const residual = axis === "k" ? undefined : operands.residual;
+  cut({ ...operands, bias: biasRest, residual }, second);
 }
 
 /** Launches a product that the device can bind: in one launch, or in parts along k and their sum. */
 function launchWhole(operands: Operands, params: MatmulParams): void {
-  const { a, b, c, bias } = operands;
+  const { a, b, c, bias, residual, pre } = operands;
   const { device } = c.buffer;
-  const { m, n, beta, lda, ldb, transposeA, transposeB } = params;
-  const parts = params.ldc === n && c.size === m * n
+  const { m, n, beta, lda, ldb, transposeA, transposeB, activation } = params;
+  const parts = params.ldc === n && c.size === m * n && activation === 0
     ? matmulSplits(params, device.minWorkgroups)
     : 1;
   if (parts === 1) {
-    device.launch(matmulKernel, { a, b, c, bias }, params);
+    device.launch(matmulKernel, { a, b, c, bias, residual, pre }, params);
     return;
   }
   const k = params.k / parts;
@@ -417,7 +431,7 @@ function launchWhole(operands: Operands, params: MatmulParams): void {
     bInner: k * (transposeB ? 1 : ldb),
     cInner: m * n,
   });
-  device.launch(matmulSum, { partials, c, bias }, { parts, m, n, beta });
+  device.launch(matmulSum, { partials, c, bias, residual }, { parts, m, n, beta });
   device.releaseBuffer(buffer);
 }
 

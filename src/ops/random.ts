@@ -13,7 +13,7 @@ import { scoped } from "../tensor/scope.ts";
 import type { Shape } from "../tensor/shape.ts";
 import { noGrad, record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
-import { checkFloat } from "./check.ts";
+import { checkFloat, checkProbability } from "./check.ts";
 import { add, cast } from "./elementwise.ts";
 
 /** Options of {@linkcode rand}. */
@@ -108,7 +108,7 @@ export interface DropoutOptions {
  */
 export function dropout(x: Tensor, p: number, options?: DropoutOptions): Tensor {
   checkFloat("dropout", x);
-  if (!(p >= 0 && p < 1)) throw new RangeError(`dropout: expected p in [0, 1) but got ${p}`);
+  checkProbability("dropout", p);
   const { random = defaultRandom() } = options ?? {};
   const params = { count: x.size, ...random.draw(x.size), first: 0, p };
   const drop = (from: Tensor): Tensor => {

@@ -30,11 +30,12 @@ export const gpt2Files: Architecture<Required<GPT2Config>, GPT2> = {
       intermediateSize: fields.size("n_inner", 4 * hiddenSize),
       layerNormEpsilon: fields.positive("layer_norm_epsilon", 1e-5),
       dropout: fields.probability("resid_pdrop", 0.1),
+      attentionDropout: fields.probability("attn_pdrop", 0.1),
     };
   },
 
   configFields(config) {
-    const { hiddenSize, intermediateSize, dropout } = config;
+    const { hiddenSize, intermediateSize, dropout, attentionDropout } = config;
     return {
       vocab_size: config.vocabSize,
       n_positions: config.maxPositionEmbeddings,
@@ -48,7 +49,7 @@ export const gpt2Files: Architecture<Required<GPT2Config>, GPT2> = {
       initializer_range: 0.02,
       resid_pdrop: dropout,
       embd_pdrop: dropout,
-      attn_pdrop: 0, // our attention drops its output, never its weights
+      attn_pdrop: attentionDropout,
       scale_attn_weights: true,
       tie_word_embeddings: true,
       bos_token_id: null, // the class has GPT-2's own ids for defaults

@@ -35,6 +35,7 @@ export const llamaFiles: Architecture<Required<LLaMAConfig>, LLaMA> = {
       ropeLayout: "half-split",
       rmsNormEps: fields.positive("rms_norm_eps", 1e-6),
       tieWordEmbeddings: fields.flag("tie_word_embeddings", false),
+      attentionDropout: fields.probability("attention_dropout", 0),
     };
   },
 
@@ -60,7 +61,7 @@ export const llamaFiles: Architecture<Required<LLaMAConfig>, LLaMA> = {
       },
       attention_bias: false,
       mlp_bias: false,
-      attention_dropout: 0,
+      attention_dropout: config.attentionDropout,
       initializer_range: 0.02,
       tie_word_embeddings: config.tieWordEmbeddings,
       bos_token_id: null, // the class has LLaMA's own ids for defaults

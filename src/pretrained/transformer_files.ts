@@ -16,6 +16,7 @@ export const transformerFiles: Architecture<Required<TransformerConfig>, Transfo
   prefix: "",
 
   readConfig(fields) {
+    const dropout = fields.probability("dropout", 0);
     return {
       sourceVocabSize: fields.size("source_vocab_size"),
       targetVocabSize: fields.size("target_vocab_size"),
@@ -29,7 +30,8 @@ export const transformerFiles: Architecture<Required<TransformerConfig>, Transfo
       encoderFeedForwardNorm: fields.oneOf("encoder_feed_forward_norm", "pre", "post", "branch"),
       activationFunction: fields.oneOf("activation_function", "gelu", "relu"),
       tieWordEmbeddings: fields.flag("tie_word_embeddings", false),
-      dropout: fields.probability("dropout", 0),
+      dropout,
+      attentionDropout: fields.probability("attention_dropout", dropout),
     };
   },
 
@@ -48,6 +50,7 @@ export const transformerFiles: Architecture<Required<TransformerConfig>, Transfo
       activation_function: config.activationFunction,
       tie_word_embeddings: config.tieWordEmbeddings,
       dropout: config.dropout,
+      attention_dropout: config.attentionDropout,
     };
   },
 

@@ -68,10 +68,12 @@ Deno.test("Report writes a step with its share, rates and times, and what was le
 
 Deno.test("parseOptions() of train fits steps, warm-up and batches to each other", () => {
   const tiny = parseOptions([]);
-  assert.equal(tiny.warmup, Math.min(20, Math.floor(tiny.steps / 10)));
+  assert.equal(tiny.warmup, Math.min(10, Math.floor(tiny.steps / 10)));
   assert.equal(parseOptions(["--steps", "59"]).warmup, 5);
   assert.equal(parseOptions(["--steps", "9"]).warmup, 0);
   assert.equal(parseOptions(["--steps", "59", "--warmup", "58"]).warmup, 58);
+  assert.equal(tiny.cooldown, Math.floor(0.6 * tiny.steps));
+  assert.equal(parseOptions(["--steps", "59", "--warmup", "58"]).cooldown, 1);
   const { context } = tiny;
   const batched = (batch: number) => parseOptions(["--batch", String(batch)]).totalBatch;
   // The multiple of a micro-batch that is nearest to what the preset says.
@@ -82,7 +84,7 @@ Deno.test("parseOptions() of train fits steps, warm-up and batches to each other
   assert.equal(parseOptions(["--vocab", "50257"]).vocab, 50257);
   const begun = { ...tiny, lr: 0.25, steps: 50 };
   const resumed = parseOptions(["--resume", "run", "--steps", "70"], begun);
-  assert.deepEqual([resumed.lr, resumed.steps], [0.25, 70]);
+  assert.deepEqual([resumed.lr, resumed.steps, resumed.cooldown], [0.25, 70, 63]);
 });
 
 Deno.test("isMilestone() is true at the first steps, every N and the last", () => {

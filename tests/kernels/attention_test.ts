@@ -8,11 +8,14 @@ import { launchAttentionBackward } from "../../kernels/attention/attention_backw
 import { attentionBackwardKv } from "../../kernels/attention/attention_backward_kv.ts";
 import { attentionBackwardQ } from "../../kernels/attention/attention_backward_q.ts";
 import { attentionForward } from "../../kernels/attention/attention_forward.ts";
+import { eachRandom, unit } from "../../kernels/sampling/philox.ts";
 import { CpuDevice } from "../../src/device/cpu/cpu_device.ts";
 import type { Binding, Device } from "../../src/device/device.ts";
 import { assertCloseEach } from "../support/compare.ts";
-import type { WebGpuDevice } from "../../src/device/webgpu/webgpu_device.ts";
-import { deviceName, onEachDevice } from "../support/devices.ts";
+import { WebGpuDevice } from "../../src/device/webgpu/webgpu_device.ts";
+import { deviceName, onEachDevice, testDevices } from "../support/devices.ts";
+import { isDawn } from "../support/gpu.ts";
+import { profiledGpu } from "../support/hardware_profile.ts";
 
 type Case = PartialAttentionParams & { mask?: (b: number, j: number) => boolean };
 type Arrays = Record<"q" | "k" | "v" | "dO", Float32Array> & { keyValid?: Int32Array };
@@ -43,12 +46,23 @@ function inputs(p: AttentionParams, { mask }: Case): Arrays {
   };
 }
 
+/** What dropout multiplies the weights with, (batch, heads, queries, keys rounded up to 4). */
+function maskOf(p: AttentionParams): Float64Array {
+  const mask = new Float64Array(p.batch * p.heads * p.queries * Math.ceil(p.keys / 4) * 4);
+  const threshold = Math.fround(p.dropout);
+  eachRandom(mask.length, p, (i, bits) => {
+    mask[i] = unit(bits) < threshold ? 0 : 1 / (1 - threshold);
+  });
+  return mask;
+}
+
 /** Output and gradients in float64, with the whole matrix of weights. */
 function reference(p: AttentionParams, { q, k, v, dO, keyValid }: Arrays): Results {
   const o = new Float64Array(dO.length);
   const dQ = new Float64Array(q.length);
   const dK = new Float64Array(k.length);
   const dV = new Float64Array(v.length);
+  const mask = maskOf(p);
   for (let b = 0; b < p.batch; b++) {
     for (let h = 0; h < p.heads; h++) {
       const kv = Math.floor(h * p.kvHeads / p.heads);
@@ -70,13 +84,14 @@ function reference(p: AttentionParams, { q, k, v, dO, keyValid }: Arrays): Resul
         const sum = weights.reduce((x, y) => x + y, 0);
         if (sum === 0) continue;
         const slopes = new Float64Array(p.keys);
+        const row = ((b * p.heads + h) * p.queries + i) * Math.ceil(p.keys / 4) * 4;
         let mean = 0;
         for (let j = 0; j < p.keys; j++) {
           weights[j] /= sum;
           for (let c = 0; c < p.d; c++) {
-            o[oi + c] += weights[j] * v[vj(j) + c];
-            dV[vj(j) + c] += weights[j] * dO[oi + c];
-            slopes[j] += dO[oi + c] * v[vj(j) + c];
+            o[oi + c] += mask[row + j] * weights[j] * v[vj(j) + c];
+            dV[vj(j) + c] += mask[row + j] * weights[j] * dO[oi + c];
+            slopes[j] += mask[row + j] * dO[oi + c] * v[vj(j) + c];
           }
           mean += weights[j] * slopes[j];
         }
@@ -216,7 +231,7 @@ Deno.test("attention's references agree with float64", async () => {
   const device = CpuDevice.open({ threads: 1, simd: false });
   await check(device, { batch: 2, heads: 4, kvHeads: 2, queries: 9, keys: 12, d: 6, step: 1 });
   await check(device, { batch: 2, heads: 2, queries: 5, keys: 3, d: 7, mask: (b, j) => j > b });
-  const sizes = { batch: 1, heads: 2, kvHeads: 1, queries: 5, keys: 7, d: 6 };
+  const sizes = { batch: 1, heads: 2, kvHeads: 1, queries: 5, keys: 7, d: 6, dropout: 0.4 };
   const p = attentionParams(sizes);
   const arrays = inputs(p, sizes);
   const parts: Backward = (device, { o, dQ, dK, dV, ...rest }, p) => {
@@ -237,6 +252,32 @@ await onEachDevice(
     }
   },
 );
+
+async function checkDropout(device: Device): Promise<void> {
+  const mask = (b: number, j: number): boolean => (j + b) % 5 !== 0;
+  const stream = { dropout: 0.3, seed_low: 5, seed_high: 7, block_low: 2 ** 32 - 9, block_high: 1 };
+  const sizes = { batch: 2, heads: 4, kvHeads: 2, queries: 67, keys: 73, d: 8, mask, ...stream };
+  await check(device, { ...sizes, step: 1 });
+  await check(device, { ...sizes, step: 1, block: 21 }); // begins within a block of random numbers
+  await check(device, { ...sizes, step: 4, position: 200 });
+  await check(device, { ...sizes, queries: 3, dropout: 0.9 });
+}
+
+await onEachDevice("attention that drops weights agrees with float64", checkDropout);
+
+Deno.test({
+  name: "attention that drops weights agrees with float64 where workgroup memory is short",
+  ignore: isDawn || (await testDevices()).length === 1,
+  sanitizeResources: false,
+  sanitizeOps: false,
+  fn: async () => {
+    const info = { description: "tiny memory", subgroupMinSize: 32, subgroupMaxSize: 32 };
+    const limits = { maxComputeWorkgroupStorageSize: 2048 };
+    const gpu = profiledGpu(() => ({ info, limits }));
+    using device = await WebGpuDevice.open({ gpu });
+    await checkDropout(device);
+  },
+});
 
 await onEachDevice("attention of a few queries agrees with float64", async (device) => {
   const mask = (b: number, j: number): boolean => (j + b) % 5 !== 0;
@@ -279,4 +320,7 @@ Deno.test("attentionParams() refuses heads that do not fit", () => {
   const sizes = { batch: 1, queries: 1, keys: 1 };
   assert.throws(() => attentionParams({ ...sizes, heads: 1, d: 257 }), RangeError);
   assert.throws(() => attentionParams({ ...sizes, heads: 6, kvHeads: 4, d: 8 }), RangeError);
+  const many = { batch: 2 ** 12, heads: 1, d: 8, queries: 2 ** 12, keys: 2 ** 11 };
+  assert.throws(() => attentionParams({ ...many, dropout: 0.5 }), /2\^34 weights with dropout/);
+  attentionParams(many);
 });

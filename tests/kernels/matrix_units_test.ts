@@ -126,6 +126,7 @@ Deno.test({
         { valid: true },
         { step: 1, block: 20, queries: 33, valid: true },
         { step: 1, keys: 20, queries: 41 }, // the first queries see nothing
+        { step: 1, block: 21, valid: true, dropout: 0.4, seed_low: 3, block_low: 2 ** 32 - 5 },
       ]
     ) {
       const options = { ...sizes, ...more };

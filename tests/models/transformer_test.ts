@@ -103,15 +103,23 @@ await onEachDevice(
   },
 );
 
-await onEachDevice("Transformer drops activations only with random numbers", async (device) => {
-  const [dropping, plain] = [open(device, { dropout: 0.5 }), open(device)];
-  using _scope = new Scope();
-  const { source, inputs } = sentences(device);
-  await assertTensorsClose(dropping.logits(source, inputs), plain.logits(source, inputs), 0);
-  const dropped = dropping.logits(source, inputs, { dropout: new RandomState(1) });
-  await assertDifferent(dropped, plain.logits(source, inputs));
-  [dropping, plain].forEach((model) => model.dispose());
-});
+await onEachDevice(
+  "Transformer drops activations and weights of attention only with random numbers",
+  async (device) => {
+    for (
+      const probabilities of [{ dropout: 0.5, attentionDropout: 0 }, { attentionDropout: 0.5 }]
+    ) {
+      const [dropping, plain] = [open(device, probabilities), open(device)];
+      using _scope = new Scope();
+      const { source, inputs } = sentences(device);
+      await assertTensorsClose(dropping.logits(source, inputs), plain.logits(source, inputs), 0);
+      const dropped = dropping.logits(source, inputs, { dropout: new RandomState(1) });
+      await assertDifferent(dropped, plain.logits(source, inputs));
+      [dropping, plain].forEach((model) => model.dispose());
+    }
+    assert.equal(open(device, { dropout: 0.5 }).config.attentionDropout, 0.5);
+  },
+);
 
 await onEachDevice("Transformer.logits() shows the weights of every attention", async (device) => {
   const model = open(device);

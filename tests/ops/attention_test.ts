@@ -1,11 +1,16 @@
 import assert from "node:assert/strict";
-import { attention, attentionWeights, selfAttention } from "../../src/ops/attention.ts";
-import { mul } from "../../src/ops/elementwise.ts";
+import {
+  attention,
+  attentionWeights,
+  selfAttention,
+  sparseAttention,
+} from "../../src/ops/attention.ts";
+import { add, mul } from "../../src/ops/elementwise.ts";
 import { matmul } from "../../src/ops/matmul.ts";
 import { permute, reshape, slice, split } from "../../src/ops/shape.ts";
-import { randn } from "../../src/ops/random.ts";
+import { dropout, randn } from "../../src/ops/random.ts";
 import { sum } from "../../src/ops/reduce.ts";
-import { tensor } from "../../src/tensor/create.ts";
+import { ones, tensor, zeros } from "../../src/tensor/create.ts";
 import { RandomState } from "../../src/tensor/random.ts";
 import { Scope } from "../../src/tensor/scope.ts";
 import type { Tensor } from "../../src/tensor/tensor.ts";
@@ -147,6 +152,115 @@ await onEachDevice("attention() sees the first keyLength keys of a cache", async
   }
 });
 
+/** The factors (B, H, Tq, Tk) of dropout, drawn in rows of whole blocks of four numbers. */
+function maskOf([B, H, Tq, Tk]: number[], p: number, random: RandomState, like: Tensor): Tensor {
+  const rows = ones([B, H, Tq, Math.ceil(Tk / 4) * 4], { device: like.device });
+  return slice(dropout(rows, p, { random }), [[0], [0], [0], [0, Tk]]);
+}
+
+await onEachDevice("attention() with dropout is softmax, dropout, product", async (device) => {
+  for (const [causal, layout] of [[true, "BHTD"], [false, "BTHD"]] as const) {
+    using _scope = new Scope();
+    const random = new RandomState(7);
+    const inOrder = (x: Tensor) => layout === "BHTD" ? x : permute(x, [0, 2, 1, 3]);
+    const shape = (time: number) => layout === "BHTD" ? [2, 4, time, 8] : [2, time, 4, 8];
+    const q = randn(shape(9), { device, random });
+    const [k, v] = [1, 2].map(() => randn(shape(13), { device, random }));
+    for (const x of [q, k, v]) x.requiresGrad = true;
+    const options = { causal, layout };
+    const stream = new RandomState(3, 12);
+    const y = attention(q, k, v, { ...options, dropout: { p: 0.3, random: stream } });
+    assert.deepEqual(stream.state(), { seed: 3, drawn: 12 + 2 * 4 * 9 * 16 });
+    const mask = maskOf([2, 4, 9, 13], 0.3, new RandomState(3, 12), q);
+    const weights = mul(attentionWeights(q, k, options), mask);
+    const product = inOrder(matmul(weights, inOrder(v)));
+    await assertTensorsClose(y, product);
+
+    const dy = randn(y.shape, { device, random });
+    sum(mul(y, dy)).backward();
+    const grads = [q, k, v].map((x) => x.grad!.alias());
+    for (const x of [q, k, v]) x.grad = null;
+    sum(mul(product, dy)).backward();
+    for (const [i, x] of [q, k, v].entries()) await assertTensorsClose(x.grad!, grads[i], 5e-5);
+  }
+});
+
+await onEachDevice(
+  "attention() drops the weights that dropout() drops, p of them",
+  async (device) => {
+    using _scope = new Scope();
+    // Equal weights of 1 / T times one-hot values: the output is the weights.
+    const [B, T, D] = [3, 64, 64];
+    const q = zeros([B, 1, T, D], { device });
+    const identity = Float32Array.from({ length: T * D }, (_, i) => i % (D + 1) === 0 ? T : 0);
+    const repeated = Float32Array.from({ length: B * T * D }, (_, i) => identity[i % (T * D)]);
+    const v = tensor(repeated, { shape: [B, 1, T, D], device });
+    for (const p of [0.1, 0.5]) {
+      const y = await attention(q, q, v, { dropout: { p, random: new RandomState(5) } }).data();
+      const mask = await maskOf([B, 1, T, T], p, new RandomState(5), q).data();
+      assert.deepEqual([...y.map(Math.sign)], [...mask.map(Math.sign)]);
+      const dropped = y.filter((value) => value === 0).length / y.length;
+      const deviation = Math.sqrt(p * (1 - p) / y.length);
+      assert.ok(Math.abs(dropped - p) < 4 * deviation, `${dropped} of ${p}`);
+      assert.ok(y.every((value) => value === 0 || Math.abs(value * (1 - p) - 1) < 1e-5));
+    }
+    const plain = await attention(q, q, v).data();
+    assert.deepEqual(await attention(q, q, v, { dropout: { p: 0 } }).data(), plain);
+  },
+);
+
+await onEachDevice("selfAttention() and sparseAttention() drop weights, too", async (device) => {
+  using _scope = new Scope();
+  const random = new RandomState(8);
+  const [heads, size] = [3, 8];
+  const qkv = randn([2, 7, 3 * heads * size], { device, random });
+  const [q, k, v] = split(qkv, heads * size, 2).map((x) => reshape(x, [2, 7, heads, size]));
+  const seeded = () => ({ p: 0.4, random: new RandomState(2) });
+  const options = { causal: true, layout: "BTHD" } as const;
+  await assertTensorsClose(
+    selfAttention(qkv, { heads, causal: true, dropout: seeded() }),
+    reshape(attention(q, k, v, { ...options, dropout: seeded() }), [2, 7, heads * size]),
+  );
+  // A block of all tokens, and no key at the end of one.
+  const stream = new RandomState(2);
+  await assertTensorsClose(
+    sparseAttention(q, k, v, {
+      ...{ layout: "BTHD", blockSize: 8, dropout: { p: 0.4, random: stream } },
+    }),
+    attention(q, k, v, { ...options, dropout: seeded() }),
+  );
+  assert.equal(stream.state().drawn, 2 * heads * 7 * 8);
+  sparseAttention(q, k, v, {
+    ...{ layout: "BTHD", blockSize: 3, dropout: { p: 0.4, random: stream } },
+  });
+  assert.equal(stream.state().drawn, 2 * heads * 7 * (8 + 8 + 4));
+});
+
+await onEachDevice("gradients of attention with dropout are finite differences", async (device) => {
+  using _scope = new Scope();
+  const random = new RandomState(4);
+  const [q, k, v, dy] = [1, 2, 3, 4].map(() => randn([2, 2, 11, 4], { device, random }));
+  const inputs = [q, k, v];
+  for (const x of inputs) x.requiresGrad = true;
+  const loss = ([q, k, v]: Tensor[]) => {
+    const dropout = { p: 0.3, random: new RandomState(6) };
+    return sum(mul(sparseAttention(q, k, v, { blockSize: 5, dropout }), dy));
+  };
+  loss(inputs).backward();
+  for (const [i, x] of inputs.entries()) {
+    const direction = randn(x.shape, { device, random });
+    const moved = (step: number) =>
+      loss(inputs.map((y, j) => i === j ? add(y, mul(direction, step)) : y)).item();
+    const difference = (await moved(0.01) - await moved(-0.01)) / 0.02;
+    const slope = await sum(mul(x.grad!, direction)).item();
+    assert.ok(Math.abs(difference - slope) < 5e-3 * Math.max(1, Math.abs(slope)), `${slope}`);
+  }
+  assert.throws(
+    () => attention(q, k, v, { dropout: { p: 1 } }),
+    /attention: expected p in \[0, 1\)/,
+  );
+});
+
 await onEachDevice("attention() says which shapes do not fit", (device) => {
   using _scope = new Scope();
   const q = randn([1, 3, 5, 8], { device });
@@ -156,7 +270,7 @@ await onEachDevice("attention() says which shapes do not fit", (device) => {
     () => attention(q, q, q, { keyValid: tensor([1, 1], { device, dtype: "i32" }) }),
     /expected keyValid of shape \[1, 5\] but got \[2\]/,
   );
-  assert.throws(() => attentionWeights(q, k), /do not fit/);
+  assert.throws(() => attentionWeights(q, k), /expected q and k of one batch and head size/);
   assert.throws(
     () => attention(q, q, q, { keyLength: 6 }),
     /expected a keyLength from 0 to 5 but got 6/,

@@ -54,8 +54,10 @@ Deno.test("loadModel() takes GPT-2's defaults for what is missing", () =>
       assert.deepEqual(config, model.config);
       assert.equal(fields.n_inner, more.intermediateSize ?? null);
       assert.equal(fields.resid_pdrop, more.dropout ?? 0);
-      const bare = await configOf(folder, model, { resid_pdrop: undefined });
-      assert.equal(bare.config.dropout, 0.1);
+      assert.equal(fields.attn_pdrop, more.dropout ?? 0);
+      const missing = { resid_pdrop: undefined, attn_pdrop: undefined };
+      const bare = await configOf(folder, model, missing);
+      assert.deepEqual([bare.config.dropout, bare.config.attentionDropout], [0.1, 0.1]);
       const none = await configOf(folder, model, { resid_pdrop: 0 });
       assert.equal(none.config.dropout, 0);
       model.dispose();

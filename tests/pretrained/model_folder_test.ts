@@ -39,14 +39,23 @@ const random = () => new RandomState(3);
 /** A model of each kind, none with the values that a new one has. */
 const models: { [K in keyof ModelKinds]: () => ModelKinds[K] } = {
   gpt2: () =>
-    new GPT2({ ...sizes, intermediateSize: 12, dropout: 0.1 }, { device, random: random() }),
+    new GPT2({ ...sizes, intermediateSize: 12, dropout: 0.1, attentionDropout: 0.2 }, {
+      device,
+      random: random(),
+    }),
   gpt3: () => new GPT3({ ...sizes, localBlockSize: 3 }, { device, random: random() }),
   llama: () =>
-    new LLaMA({ ...sizes, numKeyValueHeads: 1, ropeTheta: 500 }, { device, random: random() }),
+    new LLaMA({ ...sizes, numKeyValueHeads: 1, ropeTheta: 500, attentionDropout: 0.3 }, {
+      device,
+      random: random(),
+    }),
   modern_gpt: () =>
     new ModernGPT({ ...sizes, valueEmbeddings: true, qkNorm: false }, { device, random: random() }),
   transformer: () =>
-    new Transformer({ ...words, tieWordEmbeddings: true }, { device, random: random() }),
+    new Transformer({ ...words, tieWordEmbeddings: true, attentionDropout: 0.4 }, {
+      device,
+      random: random(),
+    }),
 };
 
 function scores(model: ModelKinds[keyof ModelKinds]): Promise<unknown> {

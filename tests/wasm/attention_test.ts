@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { attentionParams } from "../../kernels/attention/attention.ts";
+import { attentionParams, dropoutFactors } from "../../kernels/attention/attention.ts";
 import { attentionBackwardSimd, attentionSimd } from "../../kernels/attention/attention_simd.ts";
 import { ThreadPool } from "../../src/device/cpu/threads.ts";
 import { Arena, randoms, worst } from "./helpers.ts";
@@ -15,6 +15,7 @@ interface Case {
   step?: number;
   block?: number;
   position?: number;
+  dropout?: number;
   padded?: boolean;
   /** [batch, time, heads, d], as a projection leaves it, instead of [batch, heads, time, d]. */
   byTime?: boolean;
@@ -59,6 +60,8 @@ const CASES: Case[] = [
   },
   { batch: 2, heads: 2, kvHeads: 1, queries: 1, keys: 200, d: 8, step: 1, block: 7, padded: true },
   { batch: 1, heads: 2, kvHeads: 1, queries: 2, keys: 24, d: 8, step: 8, position: 190 },
+  { batch: 2, heads: 4, kvHeads: 2, queries: 301, keys: 301, d: 8, step: 1, dropout: 0.3 },
+  { batch: 2, heads: 2, kvHeads: 2, queries: 2, keys: 33, d: 8, padded: true, dropout: 0.3 },
 ];
 
 type Layout = { strides: [batch: number, head: number, time: number]; size: number };
@@ -114,19 +117,21 @@ function reference(
         const e = scores.map((s) => Math.exp(s - top)), sum = e.reduce((a, c) => a + c, 0);
         lse[row] = top + Math.log(sum);
         const p = e.map((w) => w / sum);
+        const dropout = { batch, heads, queries, keys, d, dropout: test.dropout };
+        const factors = dropoutFactors(attentionParams(dropout), row);
         let delta = 0;
         p.forEach((w, j) => {
-          for (let x = 0; x < d; x++) o[qi + x] += w * data.v[keysAt[j] + x];
+          for (let x = 0; x < d; x++) o[qi + x] += factors[j] * w * data.v[keysAt[j] + x];
         });
         for (let x = 0; x < d; x++) delta += o[qi + x] * data.dO[qi + x];
         p.forEach((w, j) => {
           let dp = 0;
           for (let x = 0; x < d; x++) dp += data.dO[qi + x] * data.v[keysAt[j] + x];
-          const ds = w * (dp - delta) * scale;
+          const ds = w * (factors[j] * dp - delta) * scale;
           for (let x = 0; x < d; x++) {
             dQ[qi + x] += ds * data.k[keysAt[j] + x];
             dK[keysAt[j] + x] += ds * data.q[qi + x];
-            dV[keysAt[j] + x] += w * data.dO[qi + x];
+            dV[keysAt[j] + x] += factors[j] * w * data.dO[qi + x];
           }
         });
       }

@@ -72,6 +72,7 @@ import {
 import { dropout, rand, randint, randn } from "../../src/ops/random.ts";
 import { embedding, oneHot, take, takeAlongAxis, topK } from "../../src/ops/index.ts";
 import { layerNorm, rmsNorm } from "../../src/ops/norm.ts";
+import { feedForward } from "../../src/ops/feed_forward.ts";
 import { linear, matmul } from "../../src/ops/matmul.ts";
 import { logSoftmax, softmax } from "../../src/ops/softmax.ts";
 import * as math from "../../src/ops/elementwise.ts";
@@ -378,6 +379,21 @@ export const groups: readonly Group[] = [
     ],
   },
   {
+    file: "feed_forward.ts",
+    title: "Feed-forward sub-layer",
+    cases: [
+      {
+        op: feedForward,
+        call: 'feedForward(x, up, down, { activation: "gelu" })',
+        run: (t) => {
+          const up = { weight: t.values([3, 4], 1), bias: t.values([3]) };
+          const down = { weight: t.values([2, 3], 2) };
+          return feedForward(t.x, up, down, { activation: "gelu" });
+        },
+      },
+    ],
+  },
+  {
     file: "softmax.ts",
     title: "Softmax",
     cases: [
@@ -485,6 +501,14 @@ export const groups: readonly Group[] = [
         op: attention,
         call: "attention(q, groupedK, groupedV, { keyValid })",
         run: (t) => attention(...queriesKeysValues(t, 1), { keyValid: t.mask([1, 1, 0], [1, 3]) }),
+      },
+      {
+        op: attention,
+        call: "attention(q, k, v, { dropout: { p: 0.5 } })",
+        run: (t) => {
+          const dropout = { p: 0.5, random: new RandomState(1) };
+          return attention(...queriesKeysValues(t, 2), { dropout });
+        },
       },
       {
         op: selfAttention,

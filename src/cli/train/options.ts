@@ -249,9 +249,10 @@ export function parseOptions(args: string[], begun?: Partial<Options>): Options 
   if (given.warmup === undefined) {
     options.warmup = Math.min(options.warmup, Math.floor(options.steps / 10));
   }
+  // Nor does it cool down for longer than is left.
   if (given.cooldown === undefined) {
-    const longest = Math.max(1, Math.floor(0.6 * options.steps));
-    options.cooldown = Math.min(options.cooldown ?? longest, longest);
+    const { steps, warmup, cooldown = Math.floor(0.6 * steps) } = options;
+    options.cooldown = Math.max(1, Math.min(cooldown, steps - warmup));
   }
   // What is resumed is not known at first.
   const problem = begun

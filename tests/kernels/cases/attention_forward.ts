@@ -41,6 +41,11 @@ export const situations: [
   ["many queries", { batch: 1, heads: 2, kvHeads: 1, queries: 9000, keys: 8, d: 8 }, false, true],
   ["one query of many keys", { batch: 1, heads: 1, queries: 1, keys: 60_000, d: 8 }, false, true],
   ["padded, shared keys", { batch: 2, heads: 4, kvHeads: 2, queries: 11, keys: 19, d: 12 }, true],
+  [
+    "dropped weights",
+    { batch: 2, heads: 2, queries: 37, keys: 37, d: 8, step: 1, block: 13, dropout: 0.25 },
+    false,
+  ],
 ];
 
 const ownPositions: typeof situations[number] = [

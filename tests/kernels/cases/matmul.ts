@@ -1,5 +1,7 @@
 import { matmul } from "../../../kernels/gemm/matmul.ts";
 import { matmulParams, type PartialMatmulParams } from "../../../kernels/gemm/params.ts";
+import { unaryBackwardKernels, unaryKernels } from "../../../kernels/elementwise/unary.ts";
+import type { Kernel, Params } from "../../../src/device/kernel.ts";
 import { type Case, output, random } from "../case.ts";
 
 function product(name: string, options: PartialMatmulParams, more: Partial<Case> = {}): Case {
@@ -9,10 +11,12 @@ function product(name: string, options: PartialMatmulParams, more: Partial<Case>
   const b = random(Math.max(1, batches * n * k), 1, 2);
   const c = beta ? random(batches * m * n, 1, 3) : output(batches * m * n);
   const bias = random(n, 1, 4);
+  // Without gaps and once, as it is where there is a residual.
+  const residual = batches === 1 && !beta && !options.activation ? random(m * n, 1, 6) : undefined;
   return {
     kernel: matmul,
     name: `${name} ${m} x ${k} x ${n}`,
-    bindings: { a, b, c, bias },
+    bindings: { a, b, c, bias, residual },
     params,
     tolerance: 1e-5 * Math.max(1, Math.sqrt(k)),
     exact() {
@@ -26,7 +30,7 @@ function product(name: string, options: PartialMatmulParams, more: Partial<Case>
                 b[p * n * k + (transposeB ? j * ldb + l : l * ldb + j)];
             }
             const at = (p * m + i) * n + j;
-            expected[at] = alpha * sum + bias[j] + (beta ? c[at] : 0);
+            expected[at] = alpha * sum + bias[j] + (residual?.[at] ?? 0) + (beta ? c[at] : 0);
           }
         }
       }
@@ -36,7 +40,41 @@ function product(name: string, options: PartialMatmulParams, more: Partial<Case>
   };
 }
 
+/** A product with an activation function, or times its slope, which the reference of an elementwise kernel gives. */
+function activated(
+  name: string,
+  elementwise: Kernel<Params>,
+  options: PartialMatmulParams,
+): Case {
+  const one = product(name, options);
+  const { c, ...bindings } = one.bindings;
+  const pre = options.derivative ? random(c!.length, 2, 5) : output(c!.length);
+  return {
+    ...one,
+    bindings: { ...bindings, c, pre },
+    exact() {
+      const value = Float32Array.from(one.exact!().c);
+      const y = new Float32Array(value.length);
+      const params = { count: y.length, float: 1 };
+      const operands = options.derivative ? { a: value, b: pre } : { a: value };
+      elementwise.cpu({ ...operands, y }, params);
+      return { c: y, pre: options.derivative ? pre : value };
+    },
+  };
+}
+
+const { geluErf, geluTanh, relu } = unaryKernels;
+const slopes = unaryBackwardKernels;
+
 export const cases: Case[] = [
+  activated("GELU", geluErf, { m: 9, n: 17, k: 25, transposeB: 1, activation: 1 }),
+  activated("GELU by tanh", geluTanh, { m: 40, n: 36, k: 28, transposeB: 1, activation: 2 }),
+  activated("ReLU", relu, { m: 3, n: 36, k: 28, transposeB: 1, activation: 3 }),
+  activated("slope of GELU", slopes.geluErf, { m: 12, n: 36, k: 28, activation: 1, derivative: 1 }),
+  activated("slope of GELU by tanh", slopes.geluTanh, {
+    ...{ m: 13, n: 17, k: 25, activation: 2, derivative: 1 },
+  }),
+  activated("slope of ReLU", slopes.relu, { m: 1, n: 36, k: 28, activation: 3, derivative: 1 }),
   product("plain", { m: 33, n: 17, k: 65 }),
   product("both transposed", { m: 33, n: 17, k: 65, transposeA: 1, transposeB: 1 }),
   product("a batch", { m: 20, n: 36, k: 40, batches: 3, transposeB: 1 }),

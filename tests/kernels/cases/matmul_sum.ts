@@ -5,14 +5,15 @@ function added(parts: number, m: number, n: number, beta: number, biased = true)
   const partials = random(parts * m * n, 1, 1);
   const c = beta ? random(m * n, 1, 2) : output(m * n);
   const bias = biased ? random(n, 1, 3) : undefined;
+  const residual = biased ? random(m * n, 1, 4) : undefined;
   return {
     kernel: matmulSum,
     name: `${parts} of ${m} x ${n}`,
-    bindings: { partials, c, bias },
+    bindings: { partials, c, bias, residual },
     params: { parts, m, n, beta },
     exact: () => ({
       c: Array.from(c, (before, i) => {
-        let sum = (bias?.[i % n] ?? 0) + (beta ? beta * before : 0);
+        let sum = (bias?.[i % n] ?? 0) + (residual?.[i] ?? 0) + (beta ? beta * before : 0);
         for (let p = 0; p < parts; p++) sum += partials[p * m * n + i];
         return sum;
       }),
