@@ -82,8 +82,26 @@ export type { StateDict } from "./src/nn/state_dict.ts";
 export { type Block, CausalLM, type CausalLMConfig, type Pass } from "./src/models/causal_lm.ts";
 export * from "./src/models/gpt2.ts";
 export * from "./src/models/gpt3.ts";
+export {
+  type Attention,
+  type AttentionSetting,
+  Decoder,
+  type DecoderConfig,
+  type DecoderTraits,
+  type FilledConfig,
+  gatedIntermediateSize,
+  type GatedMLP,
+  type LayerType,
+  type RopeLayoutConfig,
+  type SlidingConfig,
+} from "./src/models/decoder.ts";
+export { Gemma3, type Gemma3Config } from "./src/models/gemma3.ts";
 export * from "./src/models/llama.ts";
+export * from "./src/models/mistral.ts";
 export * from "./src/models/modern_gpt.ts";
+export * from "./src/models/phi3.ts";
+export * from "./src/models/qwen.ts";
+export { SmolLM3, type SmolLM3Config } from "./src/models/smollm3.ts";
 export * from "./src/models/transformer.ts";
 
 // Folders of models, and the hub
@@ -93,6 +111,7 @@ export {
   type ModelHubOptions,
   type ModelPart,
 } from "./src/pretrained/download_model.ts";
+export { saveGguf, type SaveGgufOptions } from "./src/pretrained/gguf_model.ts";
 export * from "./src/pretrained/llama2c.ts";
 export { loadModel, type LoadModelOptions } from "./src/pretrained/load_model.ts";
 export { loadTokenizer } from "./src/pretrained/load_tokenizer.ts";
@@ -115,6 +134,21 @@ export { type NamedParameters, zeroGrad } from "./src/optim/parameters.ts";
 export * from "./src/optim/schedule.ts";
 export * from "./src/optim/sgd.ts";
 export { type StoredTensor } from "./src/optim/stored.ts";
+
+// Several processes
+export {
+  type AllReduceOptions,
+  type Communicator,
+  shareJson,
+  shareOf,
+  SingleProcess,
+  type Summable,
+} from "./src/distributed/communicator.ts";
+export { openCommunicator } from "./src/distributed/mpi.ts";
+export * from "./src/distributed/diloco.ts";
+export * from "./src/distributed/gradient_exchange.ts";
+export * from "./src/distributed/parameter_shards.ts";
+export { broadcastTensors } from "./src/distributed/tensors.ts";
 
 // Training and decoding
 export * from "./src/train/dpo.ts";
@@ -231,6 +265,7 @@ export {
   loadNewestCheckpoint,
 } from "./src/io/checkpoint.ts";
 export * from "./src/io/errors.ts";
+export * from "./src/io/gguf.ts";
 export * from "./src/io/llama2c_bin.ts";
 export * from "./src/io/llmc_bin.ts";
 export {

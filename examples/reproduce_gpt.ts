@@ -7,6 +7,8 @@
  * All options: `--help`. Ctrl-C finishes the step and saves; `--resume` goes on, with the run's own options. It is the
  * command line's `train`, whose loop stands in `src/cli/train.ts`; `train_gpt.ts` is the same without options.
  *
+ * Under `mpirun -n 4`, which needs `--allow-env --allow-ffi`, too, four ranks share every step; see docs/SCALING.md.
+ *
  * @module
  */
 import { main } from "../src/cli/cli.ts";

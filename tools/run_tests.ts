@@ -1,8 +1,8 @@
 /**
  * Runs all tests with a WebGPU adapter: `deno task test [arguments of deno test]`. On Linux that is Mesa's software
  * adapter out of the distribution's package, whatever else the machine has, so that everyone tests on the same;
- * on Debian and Ubuntu it is installed where it is missing. `VK_DRIVER_FILES` chooses another driver. The first line
- * says which adapter it is.
+ * on Debian and Ubuntu it is installed where it is missing, and so are Open MPI and MPICH, for training on several ranks.
+ * `VK_DRIVER_FILES` chooses another driver. The first line says which adapter it is.
  *
  * `--dawn` runs those of kernels, operations, the WebGPU device and the golden values on the other implementation of
  * WebGPU, Dawn, with the other software driver, SwiftShader (`deno task test:dawn`). On Debian that is taken out of the
@@ -32,6 +32,8 @@ const FOLDER = fileURLToPath(new URL("../.swiftshader/", import.meta.url));
 const SWIFTSHADER = ["libvk_swiftshader.so", "vk_swiftshader_icd.json"]
   .map((name) => `usr/lib/chromium/${name}`);
 const MESA = "mesa-vulkan-drivers";
+/** The launchers of MPI, by the packages that bring them; they stand side by side. */
+const MPI = { "openmpi-bin": "mpirun.openmpi", "mpich": "mpirun.mpich" };
 /** The package of the driver, and the file that names the driver to the Vulkan loader. */
 const [PACKAGE, DRIVER] = dawn
   ? ["chromium-common", FOLDER + SWIFTSHADER[1]]
@@ -39,6 +41,7 @@ const [PACKAGE, DRIVER] = dawn
 const chosen = Deno.env.get("VK_DRIVER_FILES") ?? Deno.env.get("VK_ICD_FILENAMES");
 const env: Record<string, string> = {
   DINOGRAD_REQUIRE_WEBGPU: "1",
+  ...linux && { DINOGRAD_REQUIRE_MPI: "1" },
   ...dawn && { DINOGRAD_GPU: "dawn" },
   ...linux && {
     // Without it Deno may take Mesa's OpenGL adapter, on which our kernels crash it.
@@ -54,10 +57,13 @@ const env: Record<string, string> = {
 let adapter = await findAdapter();
 if (!adapter) {
   console.error(`No WebGPU adapter: taking a software driver from ${PACKAGE} (apt-get) ...`);
-  if (!await (dawn ? unpackSwiftShader() : installMesa())) fail("apt-get could not bring it");
+  if (!await (dawn ? unpackSwiftShader() : install(MESA, "libvulkan1"))) {
+    fail("apt-get could not bring it");
+  }
   adapter = await findAdapter();
   if (!adapter) fail("it is there, but WebGPU still finds no adapter");
 }
+if (linux && !dawn) await installMpi();
 const driver = linux ? `, ${chosen ?? DRIVER}${await packageVersion()}` : "";
 console.log(`tests on ${adapter}${dawn ? " by Dawn" : ""}${driver}`);
 // The code in doc comments is the same everywhere; it has its turn in the first pass.
@@ -85,12 +91,23 @@ async function findAdapter(): Promise<string | undefined> {
   return success ? new TextDecoder().decode(stdout).trim() : undefined;
 }
 
-/** Installs Mesa's driver and the Vulkan loader. */
-async function installMesa(): Promise<boolean> {
+/** Installs what is missing of MPI. Where that fails, the tests that need it say so. */
+async function installMpi(): Promise<void> {
+  const missing: string[] = [];
+  for (const [name, launcher] of Object.entries(MPI)) {
+    if (!await run([launcher, "--version"])) missing.push(name);
+  }
+  if (missing.length === 0) return;
+  console.error(`No ${missing.join(", ")}: taking them from the distribution (apt-get) ...`);
+  if (!await install(...missing)) console.error(`apt-get could not bring ${missing.join(", ")}`);
+}
+
+/** Installs packages of the distribution. */
+async function install(...packages: string[]): Promise<boolean> {
   const root = Deno.build.os !== "windows" && Deno.uid() === 0 ? [] : ["sudo", "-n"];
   const quiet = ["-y", "-qq", "--no-install-recommends"];
   return await run([...root, "apt-get", "update", "-qq"]) &&
-    await run([...root, "apt-get", "install", ...quiet, MESA, "libvulkan1"]);
+    await run([...root, "apt-get", "install", ...quiet, ...packages]);
 }
 
 /** Downloads the package (32 MB) and takes the driver (5 MB) out of it. Dawn needs Mesa's Vulkan loader, too. */
@@ -98,7 +115,10 @@ async function unpackSwiftShader(): Promise<boolean> {
   const downloads = await Deno.makeTempDir();
   try {
     if (!await run(["apt-get", "download", "-qq", PACKAGE], downloads)) {
-      if (!await installMesa() || !await run(["apt-get", "download", "-qq", PACKAGE], downloads)) {
+      if (
+        !await install(MESA, "libvulkan1") ||
+        !await run(["apt-get", "download", "-qq", PACKAGE], downloads)
+      ) {
         return false;
       }
     }

@@ -61,6 +61,7 @@ export const ACTIVATIONS: readonly (Activation | undefined)[] = [
   "gelu",
   "geluTanh",
   "relu",
+  "reluSquared",
 ];
 
 /** What {@linkcode matmulParams} starts from: the sizes, and what is not as usual. */

@@ -1,4 +1,4 @@
-/** Finds a model: in a folder of Hugging Face's layout, ours or another's, on the hub, in llama2.c's file. */
+/** Finds a model: in a folder of Hugging Face's layout, ours or another's, on the hub, in a GGUF or llama2.c's file. */
 import { dirname, join } from "node:path";
 import {
   checkpointExtra,
@@ -69,11 +69,13 @@ export async function findModel(
   }
   const isOnHub = !await exists(folder) && /^[\w.-]+\/[\w.-]+$/.test(folder) &&
     !folder.startsWith(`${RUNS}/`);
-  if (isOnHub || await exists(`${folder}/config.json`)) {
-    return await loadFolder(folder, device, options);
+  if (isOnHub || folder.endsWith(".gguf") || await exists(`${folder}/config.json`)) {
+    return await loadPretrained(folder, device, options);
   }
   if (await exists(folder) && (await Deno.stat(folder)).isFile) {
-    throw new Error(`${folder}: expected a model's folder or llama2.c's .bin but got another file`);
+    throw new Error(
+      `${folder}: expected a model's folder, a .gguf or llama2.c's .bin but got another file`,
+    );
   }
   const models = await modelsIn(folder);
   if (models.length === 1) return await findModel(models[0]!, device, options);
@@ -107,8 +109,8 @@ async function loadReproduction(folder: string, device: Device): Promise<Found> 
   return { model, tokenizer: new GPT2Tokenizer() };
 }
 
-/** A language model in Hugging Face's layout, with its tokenizer; GPT-2's own where there is none. */
-async function loadFolder(
+/** A language model in Hugging Face's layout or in GGUF, with its tokenizer; GPT-2's own where there is none. */
+async function loadPretrained(
   from: string,
   device: Device,
   { dtype }: FindOptions,
@@ -119,7 +121,8 @@ async function loadFolder(
   const model = await loadModel(from, { device, dtype, onProgress });
   try {
     const tokenizer = await tokenizerOf(from, model);
-    checkVocabSize(`${from}/tokenizer.json`, tokenizer.vocabSize, model.config.vocabSize);
+    const file = from.endsWith(".gguf") ? from : `${from}/tokenizer.json`;
+    checkVocabSize(file, tokenizer.vocabSize, model.config.vocabSize);
     return { model, tokenizer };
   } catch (error) {
     model.dispose();

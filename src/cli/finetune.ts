@@ -1,5 +1,12 @@
 /** `dinograd finetune`: trains a model further, all of it or an adapter. */
-import { type Device, RowLoader, saveLoRA, saveModel, warmupCosine } from "../../mod.ts";
+import {
+  type Device,
+  RowLoader,
+  saveLoRA,
+  saveModel,
+  SingleProcess,
+  warmupCosine,
+} from "../../mod.ts";
 import { UsageError } from "./failures.ts";
 import { findModel, type FoundTextModel } from "./find_model.ts";
 import { type Corpus, openCorpus } from "./finetune/corpus.ts";
@@ -29,11 +36,18 @@ export async function finetune(args: string[]): Promise<void> {
   const reference = options.dpo && options.lora === undefined
     ? (await findTextModel(options, device)).model
     : undefined;
+  const communicator = new SingleProcess();
   let task: TuningTask;
   await using training = await Training.open({
     // A batch that does not fit is halved, as one that was chosen by the program.
-    options: { ...options, batch: undefined },
-    ...{ device, dtype, batch: Math.min(batch, corpus.train.length) },
+    options: {
+      ...options,
+      batch: undefined,
+      wire: "f32",
+      shardOptimizer: undefined,
+      diloco: undefined,
+    },
+    ...{ communicator, device, dtype, batch: Math.min(batch, corpus.train.length) },
     task: (random) =>
       task = tuning({
         options,
@@ -47,7 +61,14 @@ export async function finetune(args: string[]): Promise<void> {
   const title = `${options.model}, fine-tuned: ${device.description}`;
   using report = await Report.open(folder.path, title, training.step, resumed?.curves);
   await using checks = await Checks.open({
-    ...{ task: task!, tokenizer, report, prompt: corpus.prompt, stopIds: corpus.stopIds },
+    ...{
+      task: task!,
+      tokenizer,
+      report,
+      communicator,
+      prompt: corpus.prompt,
+      stopIds: corpus.stopIds,
+    },
     options: { steps, hellaswagEvery: steps, samples, sampleLength, topK, temperature, seed },
     validation: openValidation(corpus, batch),
     samplesFirst: true,
@@ -59,7 +80,7 @@ export async function finetune(args: string[]): Promise<void> {
     warmupSteps: Math.min(Math.ceil(options.warmup * steps), steps - 1),
   });
   await finishRun({
-    ...{ device, training, checks, report, steps },
+    ...{ device, training, checks, report, communicator, steps },
     plan: (step) => ({ lr: lr(step), sequences: batch }),
     isMilestone: (step) => step % every === 0 || step === steps,
     onSaved: async () => report.line(`wrote ${await write(folder.path)}`),

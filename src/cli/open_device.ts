@@ -1,12 +1,15 @@
 /** Opens the device that a command line asks for. */
-import { type Device, openDevice } from "../../mod.ts";
+import { type Communicator, type Device, openDevice, SingleProcess } from "../../mod.ts";
 import type { DeviceOptions } from "./arguments.ts";
 
 /** Milliseconds between two lines about compiling. */
 const LINE_EVERY = 2000;
 
-/** See the module's text. */
-export function openChosenDevice({ device, gpu, tune }: DeviceOptions): Promise<Device> {
+/** See the module's text. Ranks of one machine share its cores, and the first speaks for all. */
+export function openChosenDevice(
+  { device, gpu, tune }: DeviceOptions,
+  { rank, hosts }: Communicator = new SingleProcess(),
+): Promise<Device> {
   let [begun, last] = [0, -Infinity];
   const onCompile = (_kernel: string, count: number): void => {
     const now = performance.now();
@@ -16,5 +19,15 @@ export function openChosenDevice({ device, gpu, tune }: DeviceOptions): Promise<
     console.error(`compiling the GPU's programs: ${count}`);
     begun = now;
   };
-  return openDevice({ kind: device === "auto" ? undefined : device, gpu, tune, onCompile });
+  const neighbours = hosts.filter((host) => host === hosts[rank]).length;
+  return openDevice({
+    kind: device === "auto" ? undefined : device,
+    gpu,
+    tune,
+    onCompile: rank > 0 ? undefined : onCompile,
+    threads: neighbours > 1
+      ? Math.max(1, Math.floor(navigator.hardwareConcurrency / neighbours))
+      : undefined,
+    log: rank > 0 ? false : undefined,
+  });
 }

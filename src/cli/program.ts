@@ -17,7 +17,7 @@ import type { PrepareCommandOptions } from "./prepare.ts";
 import type { TokenizeOptions } from "./tokenize.ts";
 
 const MODEL = "a model's folder in Hugging Face's layout, a run of train or finetune, " +
-  "a name on the hub such as openai-community/gpt2, or llama2.c's .bin";
+  "a name on the hub such as openai-community/gpt2, a .gguf, or llama2.c's .bin";
 
 /** The whole command line. */
 export function createProgram(): Command {
@@ -70,7 +70,7 @@ Results go to the standard output, all else to the standard error stream.`,
     .argument("[text...]", "the text; else --file, or the standard input")
     .option(
       "--tokenizer <name>",
-      "gpt2, a tokenizer.json, llama2.c's tokenizer.bin, a folder or a name on the hub",
+      "gpt2, a tokenizer.json, a .gguf, llama2.c's tokenizer.bin, a folder or a name on the hub",
       "gpt2",
     )
     .option("--file <path>", "the text, or the ids")
@@ -135,17 +135,17 @@ Results go to the standard output, all else to the standard error stream.`,
   program.command("convert")
     .description("write a model in another layout")
     .argument("<model>", MODEL)
-    .argument("<target>", "the folder, for llama2c the file, to write")
+    .argument("<target>", "the folder, for gguf and llama2c the file, to write")
     .option(
-      "--to <huggingface|llama2c>",
+      "--to <huggingface|gguf|llama2c>",
       "the layout",
-      choice(["huggingface", "llama2c"]),
+      choice(["huggingface", "gguf", "llama2c"]),
       "huggingface",
     )
     .option(
-      "--dtype <f32|f16|bf16>",
-      "of the weights, in huggingface (default: f32)",
-      choice(["f32", "f16", "bf16"]),
+      "--dtype <f32|f16|bf16|q8_0|q4_0>",
+      "of the weights; q8_0 and q4_0 in gguf alone (default: f32)",
+      choice(["f32", "f16", "bf16", "q8_0", "q4_0"]),
     )
     .option("--force", "write over what is there")
     .addHelpText(
@@ -153,6 +153,7 @@ Results go to the standard output, all else to the standard error stream.`,
       examples("convert", [
         "runs/my-run gpt2-mine",
         "stories15M.bin stories --to huggingface --dtype bf16",
+        "openai-community/gpt2 gpt2.gguf --to gguf --dtype q8_0",
       ]),
     )
     .action(async (from: string, target: string, options: ConvertOptions) => {

@@ -1,9 +1,14 @@
 /** `dinograd train`: trains GPT-2, as https://github.com/karpathy/build-nanogpt does, or by newer recipes. */
 import {
   batchSizeWarmup,
+  type Communicator,
   type Device,
   fittingBatch,
+  formatBytes,
   GPT2Tokenizer,
+  openCommunicator,
+  shareJson,
+  shareOf,
   TokenLoader,
   warmupCosine,
   warmupStableDecay,
@@ -13,59 +18,120 @@ import { openChosenDevice } from "./open_device.ts";
 import { Checks, isMilestone, validationBatches } from "./train/checks.ts";
 import { type Corpus, openCorpus } from "./train/corpus.ts";
 import { newFolder, openResumed } from "./train/folder.ts";
-import { finishRun } from "./train/loop.ts";
+import { finishRun, isShared } from "./train/loop.ts";
 import { MODEL_NAMES, sizesOf } from "./train/model.ts";
 import { type Options, parseOptions, RECIPES } from "./train/options.ts";
 import { Report, type StepPlan } from "./train/report.ts";
 import { pretraining } from "./train/task.ts";
 import { Training } from "./train/training.ts";
 
-/** Trains as the command line `args` says. */
+/** Trains as the command line `args` says; under `mpirun` on all its ranks together. */
 export async function train(args: string[]): Promise<void> {
   const asked = parseOptions(args);
-  const resumed = await openResumed<Options>(RECIPES, asked);
-  const options = resumed ? parseOptions(args, resumed.options) : asked;
-  const device = await openChosenDevice(options);
+  await using communicator = await openCommunicator();
+  const { rank, size } = communicator;
+  try {
+    await trainOn(communicator, asked, args);
+  } catch (error) {
+    const { message, cause } = error as Error;
+    if (size > 1 && !isShared(cause)) await communicator.abort(message);
+    if (rank === 0) throw error;
+  }
+}
+
+async function trainOn(
+  communicator: Communicator,
+  asked: Options,
+  args: string[],
+): Promise<void> {
+  const isFirst = communicator.rank === 0;
+  const resumed = isFirst ? await openResumed<Options>(RECIPES, asked) : undefined;
+  const options = await shareJson(
+    communicator,
+    resumed ? parseOptions(args, resumed.options) : asked,
+  );
+  if (options.totalBatch < communicator.size * options.context) {
+    throw new Error(
+      `--total-batch: expected a sequence of ${options.context} tokens for each of ${communicator.size} ` +
+        `ranks but got ${options.totalBatch}`,
+    );
+  }
+  const device = await openChosenDevice(options, communicator);
   const tokenizer = new GPT2Tokenizer();
   const corpus = await openCorpus(options.data, tokenizer);
-  using folder = resumed?.folder ?? await newFolder(`${options.recipe}-${options.preset}`, options);
+  using folder = isFirst
+    ? resumed?.folder ?? await newFolder(`${options.recipe}-${options.preset}`, options)
+    : undefined;
+  const path = await shareJson(communicator, folder?.path ?? "");
 
-  const dtype = options.dtype === "auto" ? fasterDtype(device) : options.dtype;
-  const { recompute, steps, profile } = options;
-  const sequences = options.totalBatch / options.context;
-  const batch = options.batch ??
-    await fittingBatch(device, sizesOf(options), { sequences, recompute, dtype });
+  const dtype = await shareJson(
+    communicator,
+    options.dtype === "auto" ? fasterDtype(device) : options.dtype,
+  );
+  const batch = options.batch ?? await chooseBatch(device, options, dtype, communicator);
   const separator = tokenizer.endOfText;
   const chosen = { ...options, dtype };
   await using training = await Training.open({
-    ...{ options: chosen, device, dtype, batch },
+    ...{ options: chosen, device, dtype, batch, communicator },
     task: (random) =>
       pretraining({ options, device, dtype, data: corpus.train, separator }, random),
     checkpoint: resumed?.checkpoint,
   });
   const { task } = training;
   const title = `${MODEL_NAMES[options.recipe]}, ${options.preset}: ${device.description}`;
-  using report = await Report.open(folder.path, title, training.step, resumed?.curves);
+  using report = isFirst
+    ? await Report.open(path, title, training.step, resumed?.curves)
+    : Report.silent(path);
   await using checks = await Checks.open({
-    ...{ task, tokenizer, options, report },
+    ...{ task, tokenizer, options, report, communicator },
     validation: await openValidation(corpus.validation, options, batch),
     prompt: { ids: tokenizer.encodeOrdinary(options.prompt), text: options.prompt },
   });
+  report.begin(
+    [corpus.description, ...await describe(options, training, device, dtype, batch, communicator)],
+    resumed?.checkpoint,
+  );
+  const { steps, profile } = options;
+  await finishRun({
+    ...{ device, training, checks, report, communicator, steps, profile },
+    plan: planOf(options, training.loader.batchSize, communicator.size),
+    isMilestone: (step) => isMilestone(step, options),
+  });
+}
+
+/** Lines that say what is trained, and on what. */
+async function describe(
+  options: Options,
+  { task, stateBytes }: Training,
+  device: Device,
+  dtype: "f32" | "f16",
+  batch: number,
+  communicator: Communicator,
+): Promise<string[]> {
   const count = (n: number) => n.toLocaleString("en");
-  report.begin([
-    corpus.description,
+  const lines = [
     `${MODEL_NAMES[options.recipe]} with ${
       count(task.model.parameterCount())
     } parameters in ${dtype} on ` +
-    `${device.description}; ${steps} steps of ${count(options.totalBatch)} tokens, ` +
+    `${device.description}; ${options.steps} steps of ${count(options.totalBatch)} tokens, ` +
     `${count(options.valTokens)} to validate` +
     (options.batch === undefined ? `, ${batch} sequences at a time` : ""),
-  ], resumed?.checkpoint);
-  await finishRun({
-    ...{ device, training, checks, report, steps, profile },
-    plan: planOf(options, batch),
-    isMilestone: (step) => isMilestone(step, options),
-  });
+  ];
+  const processes = await communicator.gather(Float64Array.of(Deno.pid));
+  if (communicator.size > 1) {
+    const ranks = [...processes].map((process, rank) =>
+      `rank ${rank} is process ${process} on ${communicator.hosts[rank]}`
+    );
+    lines.push(`${communicator.description}: ${ranks.join(", ")}`);
+  }
+  if (options.shardOptimizer) {
+    const bytes = await communicator.gather(Float64Array.of(stateBytes));
+    const all = formatBytes(bytes.reduce((sum, some) => sum + some, 0));
+    lines.push(
+      `optimizer's state: ${formatBytes(Math.max(...bytes))} on a rank at most, ${all} on all`,
+    );
+  }
+  return lines;
 }
 
 async function openValidation(
@@ -77,18 +143,39 @@ async function openValidation(
   return { loader: await TokenLoader.open(data, { batchSize, contextSize, vocabSize }), batches };
 }
 
+/** Sequences of a micro-batch, where the command line names none. */
+async function chooseBatch(
+  device: Device,
+  options: Options,
+  dtype: "f32" | "f16",
+  communicator: Communicator,
+): Promise<number> {
+  const { totalBatch, context, recompute } = options;
+  const all = totalBatch / context;
+  const { start, end } = shareOf(all, communicator);
+  // A part of a step may end with a smaller micro-batch.
+  const sequences = communicator.size === 1 ? all : 2 ** Math.floor(Math.log2(end - start));
+  return await fittingBatch(device, sizesOf(options), { sequences, recompute, dtype });
+}
+
 /** The learning rate and the size of every step, counted from 1. */
-function planOf(options: Options, microBatch: number): (step: number) => StepPlan {
+function planOf(
+  options: Options,
+  microBatch: number,
+  ranks: number,
+): (step: number) => StepPlan {
   const { minLr, steps: totalSteps, warmup: warmupSteps, batchWarmup } = options;
   const shared = { maxLr: options.lr, minLr, warmupSteps, totalSteps };
   const lr = options.schedule === "cosine"
     ? warmupCosine(shared)
     : warmupStableDecay({ ...shared, decaySteps: options.cooldown! });
-  const sequences = batchSizeWarmup({
-    batchSize: options.totalBatch / options.context,
-    initialBatchSize: microBatch,
+  const batchSize = options.totalBatch / options.context;
+  const together = microBatch * ranks;
+  const sequences = batchWarmup === 0 ? () => batchSize : batchSizeWarmup({
+    batchSize,
+    initialBatchSize: together,
     warmupSteps: batchWarmup,
-    multipleOf: microBatch,
+    multipleOf: together,
   });
   return (step) => ({ lr: lr(step), sequences: sequences(step) });
 }

@@ -21,10 +21,6 @@ export interface TokenLoaderOptions {
   contextSize: number;
   /** Size of the vocabulary; an id at or above it is an error. Not checked where left out. */
   vocabSize?: number | undefined;
-  /** Number of processes that share the data; 1 by default. */
-  ranks?: number;
-  /** Which of them this is, counted from 0; each takes every `ranks`-th batch. */
-  rank?: number;
   /** Another order of shards, and of the documents in each, in every epoch. In order where left out. */
   shuffle?: ShuffleOptions | undefined;
 }
@@ -43,7 +39,7 @@ export interface TokenLoaderState {
   corpusTokens: number;
   /** A hash of the shards' lengths in order, to the same end. */
   corpusHash: string;
-  /** Tokens that all ranks together have gone through, over all epochs. */
+  /** Tokens that came before, over all epochs; where several processes share the data, those of all. */
   position: number;
   /** The seed of the shuffled order; not there for the shards' own. */
   seed?: number;
@@ -60,7 +56,7 @@ interface Walk {
 /** Batches of equal size without end, and where they stand: a {@linkcode TokenLoader}, or a `RowLoader`. */
 export type BatchLoader = Pick<
   TokenLoader,
-  "batchSize" | "contextSize" | "batchTokens" | "next" | "state" | "restore" | "close"
+  "batchSize" | "contextSize" | "batchTokens" | "next" | "seek" | "state" | "restore" | "close"
 >;
 
 /**
@@ -100,33 +96,24 @@ export class TokenLoader implements AsyncDisposable {
   #walk: Walk;
   #corpusHash: string;
   #vocabSize: number;
-  #ranks: number;
-  #rank: number;
   #position = 0;
-  #ahead: { position: number; batch: Promise<Batch> } | undefined;
+  #ahead: { position: number; rows: number; batch: Promise<Batch> } | undefined;
   #openSource: TokenSource | undefined;
   #last: Promise<unknown> = Promise.resolve();
 
   private constructor(sources: readonly TokenSource[], options: TokenLoaderOptions) {
-    const { batchSize, contextSize, vocabSize = Infinity, ranks = 1, rank = 0 } = options;
-    for (const [name, value] of Object.entries({ batchSize, contextSize, ranks })) {
+    const { batchSize, contextSize, vocabSize = Infinity } = options;
+    for (const [name, value] of Object.entries({ batchSize, contextSize })) {
       if (!Number.isSafeInteger(value) || value < 1) {
         throw new RangeError(
           `TokenLoader: expected an integer ${name} of 1 or more but got ${value}`,
         );
       }
     }
-    if (!Number.isSafeInteger(rank) || rank < 0 || rank >= ranks) {
-      throw new RangeError(
-        `TokenLoader: expected an integer rank from 0 to ${ranks - 1} but got ${rank}`,
-      );
-    }
     this.batchSize = batchSize;
     this.contextSize = contextSize;
     this.shards = this.#sources = sources;
     this.#vocabSize = vocabSize;
-    this.#ranks = ranks;
-    this.#rank = rank;
     this.#shuffle = options.shuffle;
     this.#walk = this.#walkOf(0);
     let total = 0;
@@ -171,31 +158,43 @@ export class TokenLoader implements AsyncDisposable {
     return Math.floor(this.#position / this.corpusTokens);
   }
 
-  /** Tokens that all ranks together have gone through since the first epoch began. */
+  /** Tokens between the beginning of the first epoch and the next batch. */
   get position(): number {
     return this.#position;
   }
 
   /**
-   * The next batch, in arrays that are the caller's to keep.
+   * The next batch, in arrays that are the caller's to keep; of `rows` rows, where another number than `batchSize` is wanted.
    *
    * @throws {RangeError} where a token id is not below `vocabSize`; the message names shard and index
    * @throws {FileFormatError} where a shard can no longer be read
    */
-  async next(): Promise<Batch> {
+  async next(rows?: number): Promise<Batch> {
+    rows ??= this.batchSize;
     const position = this.#position;
-    this.#position += this.batchTokens * this.#ranks;
-    const batch = this.#ahead?.position === position ? this.#ahead.batch : this.#load(position);
+    this.#position += rows * this.contextSize;
+    const isRead = this.#ahead?.position === position && this.#ahead.rows === rows;
+    const batch = isRead ? this.#ahead!.batch : this.#load(position, rows);
     // Awaited in turn by a later call, which is where a failure belongs.
-    const ahead = this.#load(this.#position);
+    const ahead = this.#load(this.#position, rows);
     ahead.catch(() => {});
-    this.#ahead = { position: this.#position, batch: ahead };
+    this.#ahead = { position: this.#position, rows, batch: ahead };
     return await batch;
   }
 
-  /** Goes back to the first token; for a validation loss over the same batches each time. */
-  reset(): void {
-    this.#position = 0;
+  /**
+   * Goes to a position, in tokens over all epochs: where processes share the data, each goes to its own part of a step and
+   * then to the end of the step.
+   *
+   * @throws {RangeError} for a position that is no integer of 0 or more
+   */
+  seek(position: number): void {
+    if (!Number.isSafeInteger(position) || position < 0) {
+      throw new RangeError(
+        `TokenLoader: expected an integer position of 0 or more but got ${position}`,
+      );
+    }
+    this.#position = position;
   }
 
   /** Where the loader stands, for a checkpoint: the batch that `next()` gives next. */
@@ -232,12 +231,7 @@ export class TokenLoader implements AsyncDisposable {
         } but got one ${order(seed)}`,
       );
     }
-    if (!Number.isSafeInteger(position) || position < 0) {
-      throw new RangeError(
-        `TokenLoader: expected an integer position of 0 or more but got ${position}`,
-      );
-    }
-    this.#position = position;
+    this.seek(position);
   }
 
   /** Closes the shards, once the read that may still be under way has ended. */
@@ -253,14 +247,14 @@ export class TokenLoader implements AsyncDisposable {
     await this.close();
   }
 
-  #load(position: number): Promise<Batch> {
-    const load = this.#last.then(() => this.#read(position + this.#rank * this.batchTokens));
+  #load(position: number, rows: number): Promise<Batch> {
+    const load = this.#last.then(() => this.#read(position, rows * this.contextSize));
     this.#last = load.catch(() => {});
     return load;
   }
 
-  async #read(position: number): Promise<Batch> {
-    const tokens = new Int32Array(this.batchTokens + 1); // one more: the last target
+  async #read(position: number, count: number): Promise<Batch> {
+    const tokens = new Int32Array(count + 1); // one more: the last target
     for (let filled = 0; filled < tokens.length;) {
       const at = (position + filled) % this.corpusTokens;
       const epoch = Math.floor((position + filled) / this.corpusTokens);
@@ -269,13 +263,13 @@ export class TokenLoader implements AsyncDisposable {
       const index = lastAtMost(starts, at);
       const source = sources[index]!;
       const start = at - starts[index]!;
-      const count = Math.min(source.length - start, tokens.length - filled);
+      const some = Math.min(source.length - start, tokens.length - filled);
       if (this.#openSource !== source) this.#openSource?.close();
       this.#openSource = source;
-      const part = await source.read(start, count);
+      const part = await source.read(start, some);
       this.#checkIds(part, source.name, start);
       tokens.set(part, filled);
-      filled += count;
+      filled += some;
     }
     return { inputs: tokens.slice(0, -1), targets: tokens.slice(1) };
   }

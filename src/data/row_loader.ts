@@ -69,11 +69,12 @@ export class RowLoader implements BatchLoader {
     return this.batchSize * this.contextSize;
   }
 
-  /** The next batch, in arrays that are the caller's to keep. */
-  next(): Promise<Batch> {
-    const inputs = new Int32Array(this.batchTokens);
-    const targets = new Int32Array(this.batchTokens).fill(IGNORED);
-    for (let i = 0; i < this.batchSize; i++) {
+  /** The next batch, in arrays that are the caller's to keep; of `rows` rows, where another number than B is wanted. */
+  next(rows?: number): Promise<Batch> {
+    const count = rows ?? this.batchSize;
+    const inputs = new Int32Array(count * this.contextSize);
+    const targets = new Int32Array(count * this.contextSize).fill(IGNORED);
+    for (let i = 0; i < count; i++) {
       const sequences = this.#rowAt(this.#position++);
       const length = this.contextSize / sequences.length;
       sequences.forEach(({ ids, learned }, s) => {
@@ -85,10 +86,15 @@ export class RowLoader implements BatchLoader {
     return Promise.resolve({ inputs, targets });
   }
 
-  /** Where the loader stands, for a checkpoint. Its position counts rows. */
+  /** Goes to a position, in tokens over all epochs, padding included: the beginning of a row. */
+  seek(position: number): void {
+    this.#position = Math.floor(position / this.contextSize);
+  }
+
+  /** Where the loader stands, for a checkpoint. */
   state(): TokenLoaderState {
     const seed = this.#seed === undefined ? {} : { seed: this.#seed };
-    return { ...this.#corpus, position: this.#position, ...seed };
+    return { ...this.#corpus, position: this.#position * this.contextSize, ...seed };
   }
 
   /** Goes to where a loader of the same rows stood. Throws a `RangeError` for other rows, or another seed. */
@@ -102,7 +108,7 @@ export class RowLoader implements BatchLoader {
           `but got one in others, with ${corpusTokens} tokens`,
       );
     }
-    this.#position = position;
+    this.seek(position);
   }
 
   /** There is nothing to close. */

@@ -21,12 +21,14 @@ export interface OpenOptions {
    * {@linkcode loadDawn}). Without it, the environment variable `DINOGRAD_GPU` may say `dawn`, where reading it is allowed.
    */
   readonly gpu?: GPU | "dawn" | undefined;
+  /** Threads of the CPU device, where that is opened. Default: one for each core. */
+  readonly threads?: number | undefined;
   /** As in `WebGpuOptions`: whether a GPU's programs are chosen by timing them. Default: `off`. */
   readonly tune?: Tune | undefined;
   /** As in `WebGpuOptions`: told before a program is compiled. */
   readonly onCompile?: WebGpuOptions["onCompile"];
   /** Gets the line that tells which device was opened and why; default `console.error`, false: silence. */
-  readonly log?: ((line: string) => void) | false;
+  readonly log?: ((line: string) => void) | false | undefined;
 }
 
 /**
@@ -54,12 +56,12 @@ export async function openDevice(options?: OpenOptions): Promise<Device> {
 }
 
 async function choose(
-  { kind, gpu: asked, ...options }: OpenOptions,
+  { kind, gpu: asked, threads, ...options }: OpenOptions,
 ): Promise<{ device: Device; why: string }> {
   if (kind !== undefined && kind !== "webgpu" && kind !== "cpu") {
     throw new TypeError(`openDevice: expected kind "webgpu" or "cpu" but got "${kind}"`);
   }
-  if (kind === "cpu") return { device: CpuDevice.open(), why: "it was asked for" };
+  if (kind === "cpu") return { device: CpuDevice.open({ threads }), why: "it was asked for" };
   const gpu = await chooseGpu(asked);
   const found = await findAdapter(gpu);
   if (kind === "webgpu") {
@@ -72,16 +74,19 @@ async function choose(
     }
     return { device: await WebGpuDevice.open({ gpu, ...options }), why: "it was asked for" };
   }
-  if (!found.adapter) return { device: CpuDevice.open(), why: found.why };
+  if (!found.adapter) return { device: CpuDevice.open({ threads }), why: found.why };
   const name = adapterName(found.adapter);
   if (isSoftwareAdapter(found.adapter)) {
-    return { device: CpuDevice.open(), why: `WebGPU has only the software adapter ${name}` };
+    return {
+      device: CpuDevice.open({ threads }),
+      why: `WebGPU has only the software adapter ${name}`,
+    };
   }
   try {
     return { device: await WebGpuDevice.open({ gpu, ...options }), why: "WebGPU has a GPU" };
   } catch (error) {
     if (!(error instanceof DeviceError)) throw error;
-    return { device: CpuDevice.open(), why: error.message };
+    return { device: CpuDevice.open({ threads }), why: error.message };
   }
 }
 

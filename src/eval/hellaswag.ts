@@ -5,6 +5,7 @@
  */
 import type { HellaSwagItem } from "../../data/hellaswag.ts";
 import type { Device } from "../device/device.ts";
+import { type Communicator, shareOf, SingleProcess } from "../distributed/communicator.ts";
 import { tensor } from "../tensor/create.ts";
 import { scoped } from "../tensor/scope.ts";
 import { noGrad } from "../tensor/tape.ts";
@@ -26,10 +27,12 @@ export interface LogitsModel {
 export interface HellaSwagOptions {
   /** How many of the items to take, from the first on. Default: all. */
   readonly limit?: number | undefined;
-  /** Called after every few items. */
+  /** Called after every few items, with the score of those of this process so far, and how many there are. */
   readonly onProgress?: ((score: HellaSwagScore, total: number) => void) | undefined;
   /** Ends it with an error, the signal's reason. */
   readonly signal?: AbortSignal | undefined;
+  /** The ranks that share the items; every one of them gets the score of all. */
+  readonly communicator?: Communicator | undefined;
 }
 
 /** How many items a model got right. */
@@ -76,17 +79,19 @@ export async function evaluateHellaSwag(
   options?: HellaSwagOptions,
 ): Promise<HellaSwagScore> {
   const { limit = items.length, onProgress, signal } = options ?? {};
+  const { communicator = new SingleProcess() } = options ?? {};
   if (!(Number.isInteger(limit) && limit >= 1 && items.length > 0)) {
     throw new RangeError(
       `evaluateHellaSwag: expected one item at least but got ${items.length}, limited to ${limit}`,
     );
   }
   const total = Math.min(limit, items.length);
+  const { start, end } = shareOf(total, communicator);
   let [right, rightNorm] = [0, 0];
   const score = (items: number) => ({ items, acc: right / items, accNorm: rightNorm / items });
-  for (let first = 0; first < total; first += ITEMS_A_READ) {
+  for (let first = start; first < end; first += ITEMS_A_READ) {
     signal?.throwIfAborted();
-    const group = items.slice(first, Math.min(total, first + ITEMS_A_READ));
+    const group = items.slice(first, Math.min(end, first + ITEMS_A_READ));
     const losses: Tensor[] = [];
     try {
       const batches = group.map((item, i) => {
@@ -103,8 +108,11 @@ export async function evaluateHellaSwag(
     } finally {
       losses.forEach((loss) => loss.dispose());
     }
-    onProgress?.(score(first + group.length), total);
+    onProgress?.(score(first + group.length - start), end - start);
   }
+  const counts = Float64Array.of(right, rightNorm);
+  await communicator.allReduce(counts);
+  [right, rightNorm] = counts as unknown as [number, number];
   return score(total);
 }
 

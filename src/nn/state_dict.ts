@@ -14,7 +14,10 @@ export type StateDict = ReadonlyMap<string, Tensor>;
 const FILE_TYPES = { f32: "F32", f16: "F16", i32: "I32", u32: "U32" } as const;
 
 /** Tensors as a safetensors file takes them: each is read from its device when it is written. */
-export function tensorEntries(tensors: StateDict, prefix = ""): TensorEntry[] {
+export function tensorEntries(
+  tensors: ReadonlyMap<string, Pick<Tensor, "shape" | "dtype" | "data">>,
+  prefix = "",
+): TensorEntry[] {
   return [...tensors].map(([name, tensor]) => ({
     name: prefix + name,
     dtype: FILE_TYPES[tensor.dtype],

@@ -163,7 +163,8 @@ class Node implements GradNode {
       if (!target) return;
       const { at } = target;
       at.grad = settle(at.grad, grads[i]!, places[i]);
-      if (at instanceof Node && !reached.has(at)) reached.add(hold(at));
+      if (!(at instanceof Node)) at.gradHook?.();
+      else if (!reached.has(at)) reached.add(hold(at));
     });
     this.grad!.dispose();
     this.grad = null;

@@ -61,6 +61,8 @@ export class Tensor implements Binding, Disposable {
   grad: Tensor | null = null;
   /** Makes the tensor that the gradient of this leaf is put into, where it has a place; null while that is taken. */
   gradPlace: (() => Tensor | null) | null = null;
+  /** Is called each time that a backward pass has added to the gradient of this leaf. */
+  gradHook: (() => void) | null = null;
   /** How it was computed, where a gradient flows through it. */
   node: GradNode | null = null;
   #storage: Storage;

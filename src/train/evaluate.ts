@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { type Communicator, shareOf, SingleProcess } from "../distributed/communicator.ts";
 import { yieldToEventLoop } from "../device/event_loop.ts";
 import { tensor } from "../tensor/create.ts";
 import { Scope } from "../tensor/scope.ts";
@@ -31,9 +32,11 @@ export function batchTensors(
 
 /** Options of {@linkcode validationLoss}. */
 export interface ValidationOptions {
-  /** Ends it with the signal's reason. */
+  /** Ends it with its reason. */
   readonly signal?: AbortSignal | undefined;
-  /** How many things the loss of a batch is the mean of, where these are not equally many in each. */
+  /** The ranks that share the batches; every one of them gets the mean over all. */
+  readonly communicator?: Communicator | undefined;
+  /** How many things the loss of some rows is the mean of. Default: as many as there are rows. */
   readonly count?: ((batch: Batch) => number) | undefined;
 }
 
@@ -51,25 +54,35 @@ export async function validationLoss(
   if (!(batches >= 1)) {
     throw new RangeError(`validationLoss: expected batches of 1 or more but got ${batches}`);
   }
+  const { signal, communicator = new SingleProcess(), count } = options ?? {};
+  const { batchSize, contextSize } = loader;
+  const sequences = batches * batchSize;
+  const { start, end } = shareOf(sequences, communicator);
   const before = loader.state();
-  loader.restore({ ...before, position: 0 });
+  loader.seek(start * contextSize);
   const losses: Tensor[] = [];
   const counts: number[] = [];
+  const sums = Float64Array.of(0, 0);
   try {
-    for (let i = 0; i < batches; i++) {
-      options?.signal?.throwIfAborted();
+    for (let row = start; row < end; row += batchSize) {
+      signal?.throwIfAborted();
       await yieldToEventLoop();
-      const batch = await loader.next();
-      counts.push(options?.count?.(batch) ?? 1);
+      const rows = Math.min(batchSize, end - row);
+      const batch = await loader.next(rows);
+      counts.push(count?.(batch) ?? rows);
       using _scope = new Scope();
-      const { ids, targets } = batchTensors(batch, [loader.batchSize, loader.contextSize], device);
+      const { ids, targets } = batchTensors(batch, [rows, contextSize], device);
       losses.push(noGrad(() => model.loss(ids, targets)).keep());
     }
     const values = await readTensors(losses);
-    const sum = values.reduce((sum, [value], i) => sum + value! * counts[i]!, 0);
-    return sum / counts.reduce((a, b) => a + b);
+    values.forEach(([value], i) => {
+      sums[0]! += value! * counts[i]!;
+      sums[1]! += counts[i]!;
+    });
   } finally {
     losses.forEach((loss) => loss.dispose());
     loader.restore(before);
   }
+  await communicator.allReduce(sums);
+  return sums[0]! / sums[1]!;
 }

@@ -10,18 +10,25 @@ import { FileFormatError } from "../io/errors.ts";
 import { shown } from "../io/json_text.ts";
 import { checkStateDict, tensorEntries } from "../nn/state_dict.ts";
 import type { LossScaler } from "../optim/loss_scaler.ts";
-import type { Optimizer } from "../optim/optimizer.ts";
 import type { StoredTensor } from "../optim/stored.ts";
 import { assign } from "../tensor/create.ts";
 import type { RandomState, RandomStateJson } from "../tensor/random.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+
+/** An optimizer as a checkpoint knows it, or what stands for those of several processes. */
+export interface SavedOptimizer {
+  /** What is to be saved, by name. */
+  state(): ReadonlyMap<string, Pick<Tensor, "shape" | "dtype" | "data">>;
+  /** Takes up what was saved. */
+  restore(stored: ReadonlyMap<string, StoredTensor>): void;
+}
 
 /** The parts of a training run that change from step to step. */
 export interface TrainingRun {
   /** Its parameters are saved as `model.<name>`. */
   readonly model: { parameters(): ReadonlyMap<string, Tensor> };
   /** Its moments are saved as `optimizer.<name>`. */
-  readonly optimizer: Optimizer;
+  readonly optimizer: SavedOptimizer;
   /** Loss scaling of mixed precision; saved as `scaler.<name>`. */
   readonly scaler?: LossScaler | undefined;
   /** Where the data stands. */

@@ -89,7 +89,7 @@ Deno.test("lines that are no examples are refused with their number", () => {
     [[{ question: "a" }], /line 1: expected "text", .* but got question/],
     [
       [{ prompt: "a", completion: 3 }],
-      /line 1: expected a text in "completion" but found a number/,
+      /line 1: expected a text in "completion" but got a number/,
     ],
     [[{ messages: [{ role: "user" }] }], /line 1: expected messages with "role" and "content"/],
     [[{ messages: [{ role: "user", content: "a" }] }], /expected a message of the assistant/],

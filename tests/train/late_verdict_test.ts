@@ -1,5 +1,6 @@
 // A step that is judged on the device and told of later: what is refused has changed nothing, whenever that is noticed.
 import assert from "node:assert/strict";
+import { SingleProcess } from "../../src/distributed/communicator.ts";
 import { parseOptions } from "../../src/cli/train/options.ts";
 import { pretraining } from "../../src/cli/train/task.ts";
 import { Training } from "../../src/cli/train/training.ts";
@@ -16,7 +17,7 @@ function open(device: Device, args: string[]): Promise<Training> {
   ]);
   const options = { ...given, vocab: 61 };
   return Training.open({
-    ...{ options, device, dtype: "f32", batch: 2 },
+    ...{ options, device, dtype: "f32", batch: 2, communicator: new SingleProcess() },
     task: (random) =>
       pretraining({ options, device, dtype: "f32", data: tokens, separator: 0 }, random),
   });

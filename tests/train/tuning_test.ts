@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { type Options, parseOptions } from "../../src/cli/finetune/options.ts";
 import { tuning, type TuningTask } from "../../src/cli/finetune/task.ts";
 import { Training } from "../../src/cli/train/training.ts";
-import { type Device, GPT2, RandomState, type TuningExample } from "../../mod.ts";
+import { type Device, GPT2, RandomState, SingleProcess, type TuningExample } from "../../mod.ts";
 import { assertClose } from "../support/compare.ts";
 import { onEachDevice } from "../support/devices.ts";
 
@@ -38,7 +38,19 @@ async function open(
   const options: Options = parseOptions(["model", "data", "--lr", "0.01", ...args]);
   let task: TuningTask;
   const training = await Training.open({
-    ...{ options: { ...options, batch: undefined }, device, dtype: "f32", batch },
+    ...{
+      options: {
+        ...options,
+        batch: undefined,
+        wire: "f32",
+        shardOptimizer: undefined,
+        diloco: undefined,
+      },
+      device,
+      dtype: "f32",
+      batch,
+      communicator: new SingleProcess(),
+    },
     task: (random) =>
       task = tuning({
         ...{ options, model: newModel(device), reference, rows, contextSize: 12 },

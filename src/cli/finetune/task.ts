@@ -47,7 +47,6 @@ export function tuning(setup: TuningSetup, random: RandomState): TuningTask {
     useRslora: rslora,
   });
   const trained = adapter ?? model.unfreeze();
-  const optimizer = new AdamW(trained.parameters(), { weightDecay });
 
   const byExamples = (ids: Tensor, targets: Tensor, pass?: ForwardOptions) =>
     model.loss(ids, targets, pass);
@@ -66,7 +65,8 @@ export function tuning(setup: TuningSetup, random: RandomState): TuningTask {
     });
   const loss = dpo ? byPairs : byExamples;
   return {
-    ...{ model, trained, optimizer, adapter },
+    ...{ model, trained, adapter },
+    createOptimizer: (parameters) => new AdamW(parameters, { weightDecay }),
     openBatches: (batchSize) =>
       Promise.resolve(new RowLoader(rows, { batchSize, contextSize, seed })),
     loss: (ids, targets) => loss(ids, targets),
@@ -83,7 +83,6 @@ export function tuning(setup: TuningSetup, random: RandomState): TuningTask {
     ...!dpo &&
       { count: ({ targets }: Batch) => targets.reduce((n, id) => n + Number(id !== IGNORED), 0) },
     [Symbol.dispose]() {
-      optimizer[Symbol.dispose]();
       adapter?.dispose();
       model.dispose();
       reference?.dispose();

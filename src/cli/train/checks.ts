@@ -1,6 +1,7 @@
 /** What is looked at between steps: the validation loss, HellaSwag, samples, attention, the norm of the weights. */
 import {
   type BatchLoader,
+  type Communicator,
   evaluateHellaSwag,
   generate,
   type HellaSwagItem,
@@ -52,6 +53,8 @@ export interface ChecksSetup {
   readonly tokenizer: Tokenizer;
   readonly options: CheckOptions;
   readonly report: Report;
+  /** The ranks that train together. */
+  readonly communicator: Communicator;
   /** The data to validate on, which is closed with the checks. */
   readonly validation: { readonly loader: BatchLoader; readonly batches: number };
   /** What samples continue, and the ids after which they end. */
@@ -94,10 +97,11 @@ export class Checks implements AsyncDisposable {
 
   /** All that is due after a step, but for saving. */
   async after(step: number, isMilestone: boolean, signal: AbortSignal): Promise<void> {
-    const { task, report } = this.#setup;
+    const { task, report, communicator } = this.#setup;
     if (this.isDue(step)) await this.#scoreHellaSwag(this.#items!, step, signal);
     if (!isMilestone) return;
     await this.validate(step, signal);
+    if (communicator.rank > 0) return;
     using norm = weightNorm(task.trained.parameters());
     report.weightNorm(step, await norm.item());
     await this.#sample(step, signal);
@@ -106,10 +110,10 @@ export class Checks implements AsyncDisposable {
 
   /** The validation loss. Throws a {@linkcode WeightsLostError} where it is not a finite number. */
   async validate(step: number, signal: AbortSignal): Promise<void> {
-    const { task, report, validation: { loader, batches } } = this.#setup;
+    const { task, report, communicator, validation: { loader, batches } } = this.#setup;
     const { device } = task.model;
     const loss = await validationLoss(task, loader, batches, device, {
-      signal,
+      ...{ signal, communicator },
       count: task.count?.bind(task),
     });
     report.validation(step, loss);
@@ -123,11 +127,14 @@ export class Checks implements AsyncDisposable {
   }
 
   async #scoreHellaSwag(items: HellaSwagItem[], step: number, signal: AbortSignal): Promise<void> {
-    using progress = await openProgress({ label: "HellaSwag", total: items.length, unit: "items" });
-    const { task, tokenizer, report } = this.#setup;
+    const { task, tokenizer, report, communicator } = this.#setup;
+    const total = items.length;
+    using progress = communicator.rank > 0
+      ? undefined
+      : await openProgress({ label: "HellaSwag", total, unit: "items" });
     const score = await evaluateHellaSwag(task.model, tokenizer, items, {
-      signal,
-      onProgress: ({ items }) => progress.update(items),
+      ...{ signal, communicator },
+      onProgress: ({ items }, of) => progress?.update(Math.round(items * total / of)),
     });
     report.hellaSwag(step, score);
   }

@@ -58,6 +58,10 @@ export interface Options extends DeviceOptions {
   topK: number;
   temperature: number;
   keep: number;
+  wire?: "f32" | "f16" | undefined;
+  shardOptimizer?: boolean | undefined;
+  /** Steps that ranks train apart. */
+  diloco?: number | undefined;
   profile?: boolean;
 }
 
@@ -206,6 +210,13 @@ export function trainCommand(): Command {
     .option("--top-k <n>", "samples are drawn from so many likeliest tokens", positive)
     .option("--temperature <x>", "of samples; 0: always the likeliest token", number)
     .option("--keep <n>", "checkpoints to keep", positive)
+    .option(
+      "--wire <f32|f16>",
+      "as which type ranks of an mpirun send their gradients (default: as they are)",
+      choice(["f32", "f16"]),
+    )
+    .option("--diloco <n>", "ranks train apart for n steps, then average (0: off)", integer)
+    .option("--shard-optimizer", "each rank keeps a part of the optimizer's state (ZeRO stage 1)")
     .option("--profile", "print the time spent in every kernel at the end")
     .addHelpText("after", help());
 }
@@ -251,8 +262,9 @@ export function parseOptions(args: string[], begun?: Partial<Options>): Options 
   }
   // Nor does it cool down for longer than is left.
   if (given.cooldown === undefined) {
-    const { steps, warmup, cooldown = Math.floor(0.6 * steps) } = options;
-    options.cooldown = Math.max(1, Math.min(cooldown, steps - warmup));
+    const { steps, warmup } = options;
+    const longest = Math.max(1, Math.min(Math.floor(0.6 * steps), steps - warmup));
+    options.cooldown = Math.min(options.cooldown ?? longest, longest);
   }
   // What is resumed is not known at first.
   const problem = begun
@@ -292,6 +304,12 @@ function check(o: Options): string | undefined {
   if (o.vocab < 50257) return `--vocab: expected GPT-2's 50257 tokens or more but got ${o.vocab}`;
   if (o.dropout < 0 || o.dropout >= 1) {
     return `--dropout: expected a number in [0, 1) but got ${o.dropout}`;
+  }
+  if (o.diloco && o.dtype !== "f32") {
+    return `--diloco: expected --dtype f32 but got ${o.dtype}`;
+  }
+  if (o.diloco && o.shardOptimizer) {
+    return "--diloco: expected no --shard-optimizer, as every rank has an optimizer of its own, but got it";
   }
   if (o.recipe === "modern" && o.dropout > 0) {
     return `--dropout: expected 0 with --recipe modern but got ${o.dropout}`;

@@ -51,15 +51,15 @@ export class Report implements Disposable {
   /** Path of the folder. */
   readonly folder: string;
   readonly #title: string;
-  readonly #log: TextLog;
-  readonly #events: EventFile;
+  readonly #log: TextLog | undefined;
+  readonly #events: EventFile | undefined;
   readonly #curves: Curves;
 
   private constructor(
     folder: string,
     title: string,
-    log: TextLog,
-    events: EventFile,
+    log: TextLog | undefined,
+    events: EventFile | undefined,
     curves: Curves,
   ) {
     this.folder = folder;
@@ -82,6 +82,11 @@ export class Report implements Disposable {
     return new Report(folder, title, log, events, curves);
   }
 
+  /** One that writes nothing, for ranks other than the first. */
+  static silent(folder: string): Report {
+    return new Report(folder, "", undefined, undefined, { train: [], validation: [] });
+  }
+
   /** The points drawn so far. */
   get curves(): Curves {
     return this.#curves;
@@ -89,7 +94,7 @@ export class Report implements Disposable {
 
   /** A line for people. */
   line(text: string): void {
-    this.#log.line(text);
+    this.#log?.line(text);
   }
 
   /** The first lines of a run: those that say what it is, and the checkpoint that it goes on from. */
@@ -108,7 +113,7 @@ export class Report implements Disposable {
   ): void {
     const tokensPerSecond = sequences * context / seconds;
     if (Number.isFinite(loss)) this.#curves.train.push([step, loss]);
-    this.#events.scalars({
+    this.#events?.scalars({
       "loss/train": loss,
       "grad_norm": gradNorm,
       "lr": lr,
@@ -131,32 +136,32 @@ export class Report implements Disposable {
   /** A validation. */
   validation(step: number, loss: number): void {
     this.#curves.validation.push([step, loss]);
-    this.#events.scalar("loss/validation", loss, step);
+    this.#events?.scalar("loss/validation", loss, step);
     this.line(`validation loss ${loss.toFixed(4)} after ${step} steps`);
   }
 
   /** A score of HellaSwag. */
   hellaSwag(step: number, { items, accNorm }: HellaSwagScore): void {
-    this.#events.scalar("hellaswag/acc_norm", accNorm, step);
+    this.#events?.scalar("hellaswag/acc_norm", accNorm, step);
     const right = Math.round(accNorm * items);
     this.line(`HellaSwag accuracy ${right}/${items} = ${accNorm.toFixed(4)} after ${step} steps`);
   }
 
   /** The global norm of the weights. */
   weightNorm(step: number, norm: number): void {
-    this.#events.scalar("weight_norm", norm, step);
+    this.#events?.scalar("weight_norm", norm, step);
   }
 
   /** Text that the model wrote after a prompt. */
   sample(step: number, text: string, prompt: string): void {
     const lines = formatSample(text, prompt);
     this.line(lines);
-    this.#events.lines("samples", lines, step);
+    this.#events?.lines("samples", lines, step);
   }
 
   /** Where every head of every layer looks; returns the file's path. */
   async attention(step: number, layers: AttentionLayer[]): Promise<string> {
-    this.#events.image("attention", await attentionPng(layers), step);
+    this.#events?.image("attention", await attentionPng(layers), step);
     const path = `${this.folder}/attention/step_${String(step).padStart(8, "0")}.svg`;
     const title = `${this.#title}: self-attention after step ${step}`;
     await Deno.writeTextFile(path, await attentionPicture(layers, { title }));
@@ -186,7 +191,7 @@ export class Report implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#log.close();
-    this.#events.close();
+    this.#log?.close();
+    this.#events?.close();
   }
 }

@@ -23,8 +23,8 @@ export interface Task extends Disposable {
   readonly model: CausalLM;
   /** What checkpoints keep: the model, or its adapter. */
   readonly trained: Module;
-  /** Updates it. */
-  readonly optimizer: Optimizer;
+  /** Makes what updates its parameters, or this rank's of them. */
+  createOptimizer(parameters: ReadonlyMap<string, Tensor>): Optimizer;
   /** Opens the data for micro-batches of so many rows. */
   openBatches(batchSize: number): Promise<BatchLoader>;
   /** The mean loss of a batch; ids and targets are (rows, contextSize of the loader). */
@@ -54,9 +54,9 @@ export interface Pretraining {
 export function pretraining(setup: Pretraining, random: RandomState): Task {
   const { options, device, dtype, data, separator } = setup;
   const model = createModel(options, { device, dtype, random });
-  const optimizer = createOptimizer(model, options);
   return {
-    ...{ model, trained: model, optimizer },
+    ...{ model, trained: model },
+    createOptimizer: (parameters) => createOptimizer(parameters, options),
     openBatches: (batchSize) =>
       TokenLoader.open(data, {
         batchSize,
@@ -71,18 +71,20 @@ export function pretraining(setup: Pretraining, random: RandomState): Task {
       return loss;
     },
     [Symbol.dispose]() {
-      optimizer[Symbol.dispose]();
       model.dispose();
     },
   };
 }
 
 /** AdamW, or Muon with AdamW for what is no matrix of a block. */
-function createOptimizer(model: CausalLM, options: Options): Optimizer {
+function createOptimizer(
+  parameters: ReadonlyMap<string, Tensor>,
+  options: Options,
+): Optimizer {
   const { adamScale, weightDecay } = options;
   const adamW = { betas: [0.9, 0.95] as const, weightDecay };
-  if (options.optimizer === "adamw") return new AdamW(model.parameters(), adamW);
-  return new Muon(model.parameters(), {
+  if (options.optimizer === "adamw") return new AdamW(parameters, adamW);
+  return new Muon(parameters, {
     weightDecay,
     adamW: { ...adamW, lrScale: adamScale },
   });

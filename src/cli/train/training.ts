@@ -6,6 +6,7 @@ import {
   checkGradNorm,
   type Checkpoint,
   clipGradNorm,
+  type Communicator,
   type Device,
   DeviceStepGuard,
   LossScaler,
@@ -18,6 +19,8 @@ import {
   restoreRun,
   saveRun,
   Scope,
+  shareJson,
+  shareOf,
   StepGuard,
   type StepGuardState,
   type Tensor,
@@ -25,12 +28,14 @@ import {
   type TrainingRun,
   type TypedArray,
   yieldToEventLoop,
+  zeroGrad,
 } from "../../../mod.ts";
 import type { Options } from "./options.ts";
 import type { Curves, StepOutcome, StepPlan } from "./report.ts";
 import type { Task } from "./task.ts";
+import { Teamwork } from "./teamwork.ts";
 
-/** Is told after each micro-batch how many sequences of the step are done, and the micro-batches' losses. */
+/** Is told after each micro-batch how many of the step's sequences this rank has done, and the micro-batches' losses. */
 type OnProgress = (sequences: number, losses: readonly Tensor[]) => Promise<void>;
 
 /** The guard ended the run at a step, whose update was not made. */
@@ -39,10 +44,9 @@ export class StepRefusedError extends Error {
 }
 
 /** The options that {@linkcode Training} goes by; a checkpoint keeps them with whatever else is there. */
-export type TrainingOptions = Pick<
-  Options,
-  "seed" | "batch" | "recompute" | "clip" | "onNan" | "spike" | "onSpike" | "keep"
->;
+export type TrainingOptions =
+  & Pick<Options, "seed" | "batch" | "recompute" | "clip" | "onNan" | "spike" | "onSpike">
+  & Pick<Options, "keep" | "wire" | "shardOptimizer" | "diloco">;
 
 /** What {@linkcode Training.open} is given. */
 export interface TrainingSetup {
@@ -53,7 +57,10 @@ export interface TrainingSetup {
   readonly batch: number;
   /** Makes what is trained; what is drawn comes from `random`. */
   readonly task: (random: RandomState) => Task;
+  /** Only rank 0 needs it. */
   readonly checkpoint?: Checkpoint | undefined;
+  /** The ranks that train together. */
+  readonly communicator: Communicator;
 }
 
 /** Where a step begins. */
@@ -71,28 +78,35 @@ interface LaunchedStep {
   readonly shares: readonly number[];
 }
 
-/** Gradients of a step, which the parameters have, and the losses that they come from. */
-interface Losses {
-  /** Of the micro-batches. */
-  readonly losses: readonly Tensor[];
-  /** The part that each has in the loss of the step; 1 in all. */
+/** The micro-batches of this rank's part of a step. */
+interface MicroBatches {
+  /** Rows of each. */
+  readonly rows: readonly number[];
+  /** The part that each has in the mean loss of the step. */
   readonly shares: readonly number[];
+  /** What the gradients of each are multiplied with. */
+  readonly weights: readonly number[];
+  /** Gives them one by one. */
+  readonly next: (rows: number) => Promise<Batch>;
 }
 
 /** Numbers are read when this many milliseconds have passed, or so many steps: a read makes a GPU wait for 12 ms. */
 const READ_EVERY = 500, MOST_UNREAD = 16;
 
-/** A task, the random numbers, and how far they have come. */
+/** A task, its optimizer, the data, the random numbers, and how far they have come. */
 export class Training implements AsyncDisposable {
   readonly task: Task;
+  readonly optimizer: Optimizer;
   readonly scaler: LossScaler | undefined;
   readonly random: RandomState;
   readonly guard: StepGuard;
   readonly #setup: TrainingSetup;
   readonly #deviceGuard: DeviceStepGuard;
+  readonly #team: Teamwork;
   #loader: BatchLoader;
   #step = 0;
   #saved = 0;
+  #computed = 0;
   #unread: LaunchedStep[] = [];
   #lastRead = 0;
   /** What ended the run, after steps whose outcomes are told first. */
@@ -108,6 +122,8 @@ export class Training implements AsyncDisposable {
     this.#loader = loader;
     this.random = random;
     this.task = task;
+    this.#team = new Teamwork(setup.communicator, this.model.parameters(), options);
+    this.optimizer = task.createOptimizer(this.#team.own);
     this.scaler = dtype === "f16" ? new LossScaler(device) : undefined;
     const { onNan, spike, onSpike } = options;
     this.guard = new StepGuard({ onNaN: onNan, spike, onSpike });
@@ -120,11 +136,15 @@ export class Training implements AsyncDisposable {
     const task = setup.task(random);
     const training = new Training(setup, task, random, await task.openBatches(setup.batch));
     if (setup.checkpoint) {
-      const { step, extra } = restoreRun(setup.checkpoint, training);
+      const { model, scaler, loader, random } = training;
+      const optimizer = training.#team.restoring(training.optimizer);
+      const run = { model, optimizer, scaler, loader, random };
+      const { step, extra } = restoreRun(setup.checkpoint, run);
       training.#step = training.#saved = step;
       const { guard } = extra as unknown as { guard?: StepGuardState };
       if (guard) training.guard.restore(guard);
     }
+    await training.#followRank0();
     training.#deviceGuard.reset(training.guard.state().skipped);
     return training;
   }
@@ -144,14 +164,24 @@ export class Training implements AsyncDisposable {
     return this.#saved;
   }
 
+  /** Milliseconds that this rank took for the gradients of the last step, the waiting for others left out. */
+  get computed(): number {
+    return this.#computed;
+  }
+
+  /** Bytes of the optimizer's state on this rank. */
+  get stateBytes(): number {
+    return [...this.optimizer.state().values()].reduce((sum, { bytes }) => sum + bytes, 0);
+  }
+
+  /** Whether all ranks have to take part where a checkpoint is written. */
+  get savesTogether(): boolean {
+    return this.#team.savesTogether;
+  }
+
   /** What is updated. */
   get model(): TrainingRun["model"] {
     return this.task.trained;
-  }
-
-  /** What updates it. */
-  get optimizer(): Optimizer {
-    return this.task.optimizer;
   }
 
   /** Where the data stands. */
@@ -183,7 +213,9 @@ export class Training implements AsyncDisposable {
         this.#rewind(begin);
         outcomes.push(...await this.settle());
         const { batchSize } = this.#loader;
-        const mayHalve = this.#setup.options.batch === undefined && batchSize % 2 === 0;
+        // Not where other ranks wait for the sums of gradients that this one has begun to send.
+        const mayHalve = this.#setup.options.batch === undefined && batchSize % 2 === 0 &&
+          this.#team.isAlone;
         if (!(error instanceof OutOfMemoryError) || !mayHalve) {
           if (outcomes.length === 0) throw error;
           this.#failure = error as Error;
@@ -208,7 +240,9 @@ export class Training implements AsyncDisposable {
     this.#unread = [];
     const values = await this.#read(unread);
     for (const [i, step] of unread.entries()) {
-      const outcome = this.#judge(step, values[i]!);
+      const [norm, ...losses] = values[i]!;
+      const loss = meanLoss(step.shares, losses);
+      const outcome = this.#judge(step.plan, norm![0]!, loss);
       if (outcome.verdict.action === "stop") {
         this.#failure = await this.#takeBack(step, outcome);
         break;
@@ -235,31 +269,65 @@ export class Training implements AsyncDisposable {
     }
   }
 
-  /** Writes a checkpoint into a folder; returns its path. */
+  /** Makes the weights of all ranks the same, as before one of them is looked at. */
+  async meet(): Promise<void> {
+    await this.#team.settle();
+  }
+
+  /** Writes a checkpoint into a folder, on rank 0; returns its path. */
   async save(folder: string, curves: Curves): Promise<string> {
     await this.settle();
     if (this.#isLost) throw new Error("the device failed in steps that were under way");
-    const { options } = this.#setup;
+    const { options, dtype } = this.#setup;
     const extra = {
-      options: { ...options },
+      options: { ...options, dtype },
       curves: { ...curves },
       guard: { ...this.guard.state() },
     };
-    const path = await saveRun(folder, this.#step, this, { keep: options.keep, extra });
+    await this.meet();
+    const optimizer = await this.#team.saved(this.optimizer);
+    const { model, scaler, loader, random } = this;
+    const run = { model, optimizer, scaler, loader, random };
+    const isFirst = this.#setup.communicator.rank === 0;
+    const path = isFirst && await saveRun(folder, this.#step, run, { keep: options.keep, extra });
     this.#saved = this.#step;
-    return path;
+    return path || folder;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#loader.close();
+    this.#team[Symbol.dispose]();
+    this.optimizer[Symbol.dispose]();
     this.#deviceGuard[Symbol.dispose]();
     this.task[Symbol.dispose]();
   }
 
-  /** Whether the loss is read before the update: where that costs nothing, and where running figures decide. */
+  /**
+   * Puts all ranks where rank 0 is. Random numbers are those of another stream on each: what dropout leaves out of one
+   * part of a batch has nothing to do with the other parts.
+   */
+  async #followRank0(): Promise<void> {
+    const { communicator } = this.#setup;
+    const [step, { loader, random }, guard] = await shareJson(
+      communicator,
+      [this.#step, this.#position(), this.guard.state()] as const,
+    );
+    this.#step = this.#saved = step;
+    this.guard.restore(guard);
+    this.#loader.restore(loader);
+    this.random.restore({ ...random, seed: random.seed + communicator.rank * 2 ** 32 });
+    const others = this.scaler?.state().values() ?? [];
+    await this.#team.follow(this.optimizer, others, step > 0);
+  }
+
+  /**
+   * Whether the loss is read before the update: where that costs nothing, where running figures decide, and where the ranks
+   * have to decide the same.
+   */
   get #judgesFirst(): boolean {
     const { device, options: { spike = Infinity, onSpike } } = this.#setup;
-    return device.kind === "cpu" || !this.#isTried || (spike < Infinity && onSpike !== "warn");
+    return device.kind === "cpu" || !this.#team.isAlone || !this.#isTried ||
+      (spike < Infinity && onSpike !== "warn");
   }
 
   /** Forward, backward and update. Waits only where the loss decides on the update, and then tells the outcome. */
@@ -273,7 +341,10 @@ export class Training implements AsyncDisposable {
     const parameters = this.model.parameters();
     const judgesFirst = this.#judgesFirst;
     using scope = new Scope();
+    const begun = performance.now();
     const { losses, shares } = await this.#backward(plan, scope, onProgress);
+    this.#computed = performance.now() - begun;
+    await this.#team.finish();
     const { norm, factor } = clipGradNorm(parameters, this.#setup.options.clip, { scaler });
     if (!judgesFirst) {
       const isScaled = scaler !== undefined;
@@ -287,67 +358,85 @@ export class Training implements AsyncDisposable {
       });
       return undefined;
     }
-    const values = await readTensors([norm, ...losses]);
-    const outcome = this.#judge({ plan, shares }, values);
+    const [[ownNorm], ...values] = await readTensors([norm, ...losses]);
+    const { loss, gradNorm } = await this.#team.agree(meanLoss(shares, values), ownNorm!);
+    const outcome = this.#judge(plan, gradNorm, loss);
     if (outcome.verdict.action === "stop") {
       throw await refusal(outcome, parameters);
     }
     if (outcome.verdict.action === "apply") optimizer.step({ lr, gradScale: factor });
+    await this.#team.updated();
     scaler?.update(factor);
-    optimizer.zeroGrad();
+    zeroGrad(parameters);
     this.#isTried = true;
     this.#deviceGuard.reset(this.guard.state().skipped);
     return outcome;
   }
 
-  /** The gradients of a step, and the losses of its micro-batches, which `scope` owns. */
+  /** The gradients of this rank's part of a step, and the losses of its micro-batches, which `scope` owns. */
   async #backward(
-    { sequences }: StepPlan,
+    plan: StepPlan,
     scope: Scope,
     onProgress: OnProgress,
-  ): Promise<Losses> {
+  ): Promise<{ losses: Tensor[]; shares: readonly number[] }> {
     const { task, scaler, random } = this;
     const { device, options: { recompute } } = this.#setup;
-    const { batchSize, contextSize } = this.#loader;
-    const { shares, next } = await this.#batches(sequences / batchSize);
+    const loader = this.#loader;
+    const { position } = loader.state();
+    const { contextSize } = loader;
+    const { start, end } = this.partOf(plan);
+    loader.seek(position + start * contextSize);
+    const { rows, shares, weights, next } = await this.#microBatches(plan);
     const losses: Tensor[] = [];
-    for (const share of shares) {
-      const tokens = await next();
+    let done = 0;
+    for (const [i, count] of rows.entries()) {
+      const tokens = await next(count);
       await yieldToEventLoop();
       using _micro = new Scope();
-      const { ids, targets } = batchTensors(tokens, [batchSize, contextSize], device);
-      const factor = scaler ? mul(scaler.scale, share) : share;
+      const { ids, targets } = batchTensors(tokens, [count, contextSize], device);
+      if (i === rows.length - 1) this.#team.begin();
+      const factor = scaler ? mul(scaler.scale, weights[i]!) : weights[i]!;
       const loss = task.backward(ids, targets, factor, { dropout: random, recompute });
       loss.moveTo(scope);
       losses.push(loss);
-      await onProgress(losses.length * batchSize, losses);
+      await onProgress(done += count, losses);
     }
+    loader.seek(position + plan.sequences * contextSize);
     return { losses, shares };
   }
 
-  /** The parts that the next micro-batches have in a step, and the batches one by one. */
-  async #batches(count: number): Promise<{ shares: number[]; next: () => Promise<Batch> }> {
-    const { task } = this;
-    if (!task.count) {
-      return { shares: Array(count).fill(1 / count), next: () => this.#loader.next() };
-    }
-    const batches: Batch[] = [];
-    while (batches.length < count) batches.push(await this.#loader.next());
-    const counts = batches.map((batch) => task.count!(batch));
-    const total = counts.reduce((a, b) => a + b);
-    return {
-      shares: counts.map((one) => one / total),
-      next: () => Promise.resolve(batches.shift()!),
-    };
+  /** The sequences of a step that fall to this rank. */
+  partOf({ sequences }: StepPlan): { start: number; end: number } {
+    return shareOf(sequences, this.#setup.communicator);
   }
 
-  /** What the guard makes of the numbers of the next step: its norm, then its losses. */
-  #judge(
-    { plan, shares }: Pick<LaunchedStep, "plan" | "shares">,
-    [norm, ...losses]: readonly TypedArray[],
-  ): StepOutcome {
-    const gradNorm = norm![0]!;
-    const loss = losses.reduce((sum, [loss], i) => sum + loss! * shares[i]!, 0);
+  async #microBatches(plan: StepPlan): Promise<MicroBatches> {
+    const { task } = this;
+    const { start, end } = this.partOf(plan);
+    const { batchSize } = this.#loader;
+    const rows = Array.from(
+      { length: Math.ceil((end - start) / batchSize) },
+      (_, i) => Math.min(batchSize, end - start - i * batchSize),
+    );
+    if (!task.count) {
+      const divisor = this.#team.sumsGradients ? plan.sequences : end - start;
+      return {
+        rows,
+        shares: rows.map((count) => count / plan.sequences),
+        weights: rows.map((count) => count / divisor),
+        next: (count) => this.#loader.next(count),
+      };
+    }
+    const batches: Batch[] = [];
+    for (const count of rows) batches.push(await this.#loader.next(count));
+    const counts = batches.map((batch) => task.count!(batch));
+    const total = counts.reduce((a, b) => a + b);
+    const shares = counts.map((count) => count / total);
+    return { rows, shares, weights: shares, next: () => Promise.resolve(batches.shift()!) };
+  }
+
+  /** What the guard makes of the numbers of the next step. */
+  #judge(plan: StepPlan, gradNorm: number, loss: number): StepOutcome {
     const before = this.guard.state();
     const verdict = this.guard.judge(loss, gradNorm, this.scaler !== undefined);
     if (verdict.action === "stop") this.guard.restore(before);
@@ -375,8 +464,13 @@ export class Training implements AsyncDisposable {
   #rewind(to: Position): void {
     this.#loader.restore(to.loader);
     this.random.restore(to.random);
-    this.optimizer.zeroGrad();
+    zeroGrad(this.model.parameters());
   }
+}
+
+/** What this rank's part of a step contributes to the mean loss: all of it where there is one rank. */
+function meanLoss(shares: readonly number[], losses: readonly TypedArray[]): number {
+  return losses.reduce((sum, [loss], i) => sum + loss! * shares[i]!, 0);
 }
 
 /** Says why the run ends at a step, whose gradients are there. */

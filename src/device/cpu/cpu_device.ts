@@ -116,11 +116,16 @@ export class CpuDevice implements Device {
   }
 
   /** Reads a region without a promise, which only this device can. */
-  readNow({ buffer, byteOffset, byteLength }: Region): Uint8Array<ArrayBuffer> {
-    const { at } = this.#region(buffer, byteOffset, byteLength);
-    const copy = new Uint8Array(byteLength);
-    copy.set(new Uint8Array(this.#pool.memory.buffer, at, byteLength));
+  readNow(region: Region): Uint8Array<ArrayBuffer> {
+    const copy = new Uint8Array(region.byteLength);
+    copy.set(this.view(region));
     return copy;
+  }
+
+  /** The bytes of a region themselves, in memory that all threads share, until its buffer is given back. */
+  view({ buffer, byteOffset, byteLength }: Region): Uint8Array {
+    const { at } = this.#region(buffer, byteOffset, byteLength);
+    return new Uint8Array(this.#pool.memory.buffer, at, byteLength);
   }
 
   launch<P extends Params>(
