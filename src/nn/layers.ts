@@ -3,7 +3,9 @@
  *
  * @module
  */
+import { gelu, relu, reluSquared } from "../ops/activations.ts";
 import { add } from "../ops/elementwise.ts";
+import { feedForward, type FeedForwardOptions } from "../ops/feed_forward.ts";
 import { dropout } from "../ops/random.ts";
 import { embedding } from "../ops/index.ts";
 import { layerNorm, rmsNorm } from "../ops/norm.ts";
@@ -183,3 +185,22 @@ export function addTo(
   if (random && drop.p) return add(residual, drop.forward(layer(), random));
   return layer(residual);
 }
+
+/** `feedForward` of two layers, in its parts where one of them has adapters. */
+export function feedForwardOf(
+  x: Tensor,
+  up: Linear,
+  down: Linear,
+  options: FeedForwardOptions,
+): Tensor {
+  if (up.adapters.size + down.adapters.size === 0) return feedForward(x, up, down, options);
+  const { activation, residual } = options;
+  return scoped(() => down.forward(ACTIVATIONS[activation](up.forward(x)), residual));
+}
+
+const ACTIVATIONS: Readonly<Record<FeedForwardOptions["activation"], (x: Tensor) => Tensor>> = {
+  gelu,
+  geluTanh: (x) => gelu(x, { approximate: "tanh" }),
+  relu,
+  reluSquared,
+};
