@@ -70,6 +70,13 @@ export * from "./src/nn/key_value_cache.ts";
 export * as init from "./src/nn/init.ts";
 export type { Initializer, InitializerOptions, ParameterOptions } from "./src/nn/init.ts";
 export * from "./src/nn/layers.ts";
+export {
+  applyLoRA,
+  type FullLoRAConfig,
+  LoRA,
+  type LoRAConfig,
+  type LoRAOptions,
+} from "./src/nn/lora.ts";
 export { Module, parameter } from "./src/nn/module.ts";
 export { quantize, type QuantizeOptions } from "./src/nn/quantize.ts";
 export type { StateDict } from "./src/nn/state_dict.ts";
@@ -100,9 +107,9 @@ export * from "./src/models/transformer.ts";
 
 // Folders of models, and the hub
 export {
-  type ChatMessage,
   type ChatTemplate,
   endOfTextIds,
+  endOfTextTokens,
   jinjaChatTemplate,
   loadChatTemplate,
   plainChatTemplate,
@@ -117,6 +124,7 @@ export { saveGguf, type SaveGgufOptions } from "./src/pretrained/gguf_model.ts";
 export * from "./src/pretrained/llama2c.ts";
 export { loadModel, type LoadModelOptions } from "./src/pretrained/load_model.ts";
 export { loadTokenizer } from "./src/pretrained/load_tokenizer.ts";
+export { loadLoRA, saveLoRA, type SaveLoRAOptions } from "./src/pretrained/lora_files.ts";
 export {
   type LanguageModelKind,
   type ModelKind,
@@ -152,6 +160,7 @@ export * from "./src/distributed/parameter_shards.ts";
 export { broadcastTensors } from "./src/distributed/tensors.ts";
 
 // Training and decoding
+export * from "./src/train/dpo.ts";
 export * from "./src/train/evaluate.ts";
 export * from "./src/train/fitting_batch.ts";
 export * from "./src/train/interrupt.ts";
@@ -246,7 +255,17 @@ export {
   listHubFiles,
   type ListHubOptions,
 } from "./src/hub/hub.ts";
-export * from "./src/data/loader.ts";
+export { type ChatFormat, type ChatMessage, plainChatFormat } from "./src/data/chat_format.ts";
+export * from "./src/data/examples.ts";
+export {
+  type Batch,
+  type BatchLoader,
+  type ShuffleOptions,
+  TokenLoader,
+  type TokenLoaderOptions,
+  type TokenLoaderState,
+} from "./src/data/loader.ts";
+export { RowLoader, type RowLoaderOptions } from "./src/data/row_loader.ts";
 export {
   type FileSpan,
   type PageRun,

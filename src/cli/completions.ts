@@ -1,5 +1,6 @@
 /** Completion scripts, made from the commands themselves, so that they never lag behind. */
 import { type Command, NAME } from "./arguments.ts";
+import { finetuneCommand } from "./finetune/options.ts";
 import { generateCommand } from "./generate_options.ts";
 import { trainCommand } from "./train/options.ts";
 
@@ -37,6 +38,7 @@ export function completions(shell: "bash" | "zsh" | "fish", program: Command): s
 /** Commands whose options are defined elsewhere. */
 const OWN: Readonly<Record<string, () => Command>> = {
   train: trainCommand,
+  finetune: finetuneCommand,
   generate: generateCommand,
 };
 

@@ -11,6 +11,7 @@ import {
   loadChatTemplate,
   loadLlama2c,
   loadLlama2cTokenizer,
+  loadLoRA,
   loadModel,
   loadNewestCheckpoint,
   loadTokenizer,
@@ -43,13 +44,39 @@ export type Found = FoundText | { interpreter: Interpreter };
 export async function findTextModel(folder: string, device: Device): Promise<FoundText> {
   const found = await findModel(folder, device);
   if ("model" in found) return found;
-  throw new Error(`${folder} is a translator: expected a model that continues texts`);
+  throw new Error(`${folder}: expected a language model but got a translator`);
 }
 
 const plain = () => Promise.resolve(plainChatTemplate);
 
-/** The model of a folder, file or name. Throws where there is none; the message says what to name instead. */
-export async function findModel(folder: string, device: Device): Promise<Found> {
+/** Options of {@linkcode findModel}. */
+export interface FindOptions {
+  /** Of the weights. Default: `f32`. */
+  readonly dtype?: "f32" | "f16";
+}
+
+/**
+ * The model of a folder, file or name; of an adapter's folder the model that it is for, with the adapter in its weights.
+ * Throws where there is none; the message says what to name instead.
+ */
+export async function findModel(
+  folder: string,
+  device: Device,
+  options: FindOptions = {},
+): Promise<Found> {
+  const adapterConfig = `${folder}/${ADAPTER}`;
+  if (await exists(adapterConfig)) {
+    const { base_model_name_or_path: base } = JSON.parse(await Deno.readTextFile(adapterConfig));
+    if (typeof base !== "string") {
+      throw new Error(`${adapterConfig}: expected the name of its model but got none`);
+    }
+    const found = await findModel(base, device, options);
+    if ("interpreter" in found) {
+      throw new Error(`${base}: expected a language model but got a translator`);
+    }
+    await addAdapter(folder, found.model);
+    return found;
+  }
   if (folder.endsWith(".bin")) return await loadLlama2cFiles(folder, device);
   if (await exists(`${folder}/target_vocabulary.json`)) {
     return { interpreter: await Interpreter.load(folder, device) };
@@ -57,22 +84,33 @@ export async function findModel(folder: string, device: Device): Promise<Found> 
   const isOnHub = !await exists(folder) && /^[\w.-]+\/[\w.-]+$/.test(folder) &&
     !folder.startsWith(`${RUNS}/`);
   if (isOnHub || folder.endsWith(".gguf") || await exists(`${folder}/config.json`)) {
-    return await loadPretrained(folder, device);
+    return await loadPretrained(folder, device, options);
   }
   if (await exists(folder) && (await Deno.stat(folder)).isFile) {
     throw new Error(
       `${folder}: expected a model's folder, a .gguf or llama2.c's .bin but got another file`,
     );
   }
-  if ((await listCheckpoints(folder)).length) return await loadReproduction(folder, device);
   const models = await modelsIn(folder);
-  if (models.length === 1) return await findModel(models[0]!, device);
+  if (models.length === 1) return await findModel(models[0]!, device, options);
+  if (models.length === 0 && (await listCheckpoints(folder)).length) {
+    return await loadReproduction(folder, device);
+  }
   throw new Error(
     models.length
       ? `${folder}: expected one model but got several: name ${models.join(" or ")}`
       : `${folder}: expected a model but got none`,
   );
 }
+
+/** Puts an adapter into the weights of a model, which then computes as fast as before. */
+export async function addAdapter(folder: string, model: TextModel): Promise<void> {
+  using adapter = await loadLoRA(folder, model);
+  adapter.merge();
+}
+
+/** What the folder of an adapter has. */
+const ADAPTER = "adapter_config.json";
 
 /** The model out of the newest checkpoint of a run of `train`, which keeps its options there. */
 async function loadReproduction(folder: string, device: Device): Promise<Found> {
@@ -86,11 +124,15 @@ async function loadReproduction(folder: string, device: Device): Promise<Found> 
 }
 
 /** A language model in Hugging Face's layout or in GGUF, with its tokenizer; GPT-2's own where there is none. */
-async function loadPretrained(from: string, device: Device): Promise<Found> {
+async function loadPretrained(
+  from: string,
+  device: Device,
+  { dtype }: FindOptions,
+): Promise<FoundText> {
   using progress = await openProgress({ label: from, total: 100, unit: "%", lineEvery: 10 });
   const onProgress = ({ done, total }: ModelDownloadProgress) =>
     progress.update(Math.floor(100 * done / total));
-  const model = await loadModel(from, { device, onProgress, keepQuantised: true });
+  const model = await loadModel(from, { device, dtype, onProgress, keepQuantised: true });
   try {
     const tokenizer = await tokenizerOf(from, model);
     const file = from.endsWith(".gguf") ? from : `${from}/tokenizer.json`;
@@ -134,7 +176,8 @@ async function modelsIn(folder: string): Promise<string[]> {
   const found: string[] = [];
   if (!await exists(folder)) return found;
   for await (const { name } of Deno.readDir(folder)) {
-    if (await exists(`${folder}/${name}/config.json`)) found.push(`${folder}/${name}`);
+    const path = `${folder}/${name}`;
+    if (await exists(`${path}/config.json`) || await exists(`${path}/${ADAPTER}`)) found.push(path);
   }
   return found.sort();
 }

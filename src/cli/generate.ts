@@ -11,7 +11,7 @@ import {
   type Tokenizer,
 } from "../../mod.ts";
 import { UsageError } from "./failures.ts";
-import { findModel } from "./find_model.ts";
+import { addAdapter, findModel } from "./find_model.ts";
 import { type Options, parseOptions } from "./generate_options.ts";
 import type { Interpreter } from "./interpreter.ts";
 import { openChosenDevice } from "./open_device.ts";
@@ -30,6 +30,14 @@ export async function generate(args: string[]): Promise<void> {
   }
   const device = await openChosenDevice(options);
   const found = await findModel(options.folder, device);
+  for (const adapter of options.adapter) {
+    if ("interpreter" in found) {
+      throw new UsageError(
+        "--adapter: expected a model that continues a text but got a translator",
+      );
+    }
+    await addAdapter(adapter, found.model);
+  }
   using interrupt = new Interrupt();
   const { signal } = interrupt;
   try {

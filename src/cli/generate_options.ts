@@ -28,6 +28,8 @@ export interface Options extends DeviceOptions {
   /** Undefined where text is sampled. */
   beam?: number;
   overflow: "error" | "slide";
+  /** Folders of adapters, which are added to the model. */
+  adapter: string[];
 }
 
 /** What belongs to sampling alone. */
@@ -41,7 +43,12 @@ export function generateCommand(): Command {
       "a model's folder, a run of train, a model on the Hugging Face hub, or llama2.c's .bin",
     )
     .argument("[sentence...]", "what to continue, or to translate where the model is a translator")
-    .option("--prompt <text>", "the same as the sentence");
+    .option("--prompt <text>", "the same as the sentence")
+    .option(
+      "--adapter <folder>",
+      "add a low-rank adapter to the model; may be given several times",
+      collect,
+    );
   return addDeviceOptions(command)
     .option(
       "--length <n>",
@@ -94,6 +101,7 @@ export function parseOptions(args: string[]): Options {
     minP: 0,
     repetitionPenalty: 1,
     stop: [],
+    adapter: [],
     seed: crypto.getRandomValues(new Uint32Array(1))[0]!,
     samples: 1,
     overflow: "slide",

@@ -20,7 +20,7 @@ import type { PrepareCommandOptions } from "./prepare.ts";
 import type { ServeOptions } from "./serve.ts";
 import type { TokenizeOptions } from "./tokenize.ts";
 
-const MODEL = "a model's folder in Hugging Face's layout, a run of train, " +
+const MODEL = "a model's folder in Hugging Face's layout, a run of train or finetune, " +
   "a name on the hub such as openai-community/gpt2, a .gguf, or llama2.c's .bin";
 
 /** The whole command line. */
@@ -45,6 +45,17 @@ Results go to the standard output, all else to the standard error stream.`,
     .action(async (args: string[]) => {
       const { train } = await import("./train.ts");
       await train(args);
+    });
+
+  program.command("finetune")
+    .description("train a model further, on your data (options: finetune --help)")
+    .argument("[options...]", "see finetune --help")
+    .helpOption(false)
+    .allowUnknownOption()
+    .passThroughOptions()
+    .action(async (args: string[]) => {
+      const { finetune } = await import("./finetune.ts");
+      await finetune(args);
     });
 
   program.command("generate")

@@ -5,30 +5,25 @@ import {
   type Device,
   fittingBatch,
   formatBytes,
-  formatTimings,
   GPT2Tokenizer,
-  Interrupt,
   openCommunicator,
-  openProgress,
-  readTensors,
   shareJson,
   shareOf,
+  TokenLoader,
   warmupCosine,
   warmupStableDecay,
   WebGpuDevice,
 } from "../../mod.ts";
 import { openChosenDevice } from "./open_device.ts";
-import { Checks, isMilestone, WeightsLostError } from "./train/checks.ts";
-import { openCorpus } from "./train/corpus.ts";
+import { Checks, isMilestone, validationBatches } from "./train/checks.ts";
+import { type Corpus, openCorpus } from "./train/corpus.ts";
 import { newFolder, openResumed } from "./train/folder.ts";
+import { finishRun, isShared } from "./train/loop.ts";
 import { MODEL_NAMES, sizesOf } from "./train/model.ts";
-import { type Options, parseOptions } from "./train/options.ts";
-import { Ranks } from "./train/ranks.ts";
-import { Report, type StepOutcome, type StepPlan } from "./train/report.ts";
-import { StepRefusedError, Training } from "./train/training.ts";
-
-/** Milliseconds between two looks at the loss inside a step: each makes a GPU wait. */
-const READ_EVERY = 2000;
+import { type Options, parseOptions, RECIPES } from "./train/options.ts";
+import { Report, type StepPlan } from "./train/report.ts";
+import { pretraining } from "./train/task.ts";
+import { Training } from "./train/training.ts";
 
 /** Trains as the command line `args` says; under `mpirun` on all its ranks together. */
 export async function train(args: string[]): Promise<void> {
@@ -50,7 +45,7 @@ async function trainOn(
   args: string[],
 ): Promise<void> {
   const isFirst = communicator.rank === 0;
-  const resumed = isFirst ? await openResumed(asked) : undefined;
+  const resumed = isFirst ? await openResumed<Options>(RECIPES, asked) : undefined;
   const options = await shareJson(
     communicator,
     resumed ? parseOptions(args, resumed.options) : asked,
@@ -64,7 +59,9 @@ async function trainOn(
   const device = await openChosenDevice(options, communicator);
   const tokenizer = new GPT2Tokenizer();
   const corpus = await openCorpus(options.data, tokenizer);
-  using folder = isFirst ? resumed?.folder ?? await newFolder(options) : undefined;
+  using folder = isFirst
+    ? resumed?.folder ?? await newFolder(`${options.recipe}-${options.preset}`, options)
+    : undefined;
   const path = await shareJson(communicator, folder?.path ?? "");
 
   const dtype = await shareJson(
@@ -72,59 +69,78 @@ async function trainOn(
     options.dtype === "auto" ? fasterDtype(device) : options.dtype,
   );
   const batch = options.batch ?? await chooseBatch(device, options, dtype, communicator);
+  const separator = tokenizer.endOfText;
+  const chosen = { ...options, dtype };
   await using training = await Training.open({
-    ...{ options, device, dtype, batch, communicator },
-    data: corpus.train,
-    separator: tokenizer.endOfText,
+    ...{ options: chosen, device, dtype, batch, communicator },
+    task: (random) =>
+      pretraining({ options, device, dtype, data: corpus.train, separator }, random),
     checkpoint: resumed?.checkpoint,
   });
+  const { task } = training;
   const title = `${MODEL_NAMES[options.recipe]}, ${options.preset}: ${device.description}`;
   using report = isFirst
     ? await Report.open(path, title, training.step, resumed?.curves)
     : Report.silent(path);
-  await using checks = await Checks.open(training.model, tokenizer, options, report, {
-    data: corpus.validation,
-    batch,
-    communicator,
+  await using checks = await Checks.open({
+    ...{ task, tokenizer, options, report, communicator },
+    validation: await openValidation(corpus.validation, options, batch),
+    prompt: { ids: tokenizer.encodeOrdinary(options.prompt), text: options.prompt },
   });
+  report.begin(
+    [corpus.description, ...await describe(options, training, device, dtype, batch, communicator)],
+    resumed?.checkpoint,
+  );
+  const { steps, profile } = options;
+  await finishRun({
+    ...{ device, training, checks, report, communicator, steps, profile },
+    plan: planOf(options, training.loader.batchSize, communicator.size),
+    isMilestone: (step) => isMilestone(step, options),
+  });
+}
+
+/** Lines that say what is trained, and on what. */
+async function describe(
+  options: Options,
+  { task, stateBytes }: Training,
+  device: Device,
+  dtype: "f32" | "f16",
+  batch: number,
+  communicator: Communicator,
+): Promise<string[]> {
+  const count = (n: number) => n.toLocaleString("en");
+  const lines = [
+    `${MODEL_NAMES[options.recipe]} with ${
+      count(task.model.parameterCount())
+    } parameters in ${dtype} on ` +
+    `${device.description}; ${options.steps} steps of ${count(options.totalBatch)} tokens, ` +
+    `${count(options.valTokens)} to validate` +
+    (options.batch === undefined ? `, ${batch} sequences at a time` : ""),
+  ];
   const processes = await communicator.gather(Float64Array.of(Deno.pid));
-  report.begin(corpus.description, options, training.model, {
-    dtype,
-    batch: options.batch === undefined ? batch : undefined,
-    from: resumed?.checkpoint,
-    communicator,
-    processes,
-  });
+  if (communicator.size > 1) {
+    const ranks = [...processes].map((process, rank) =>
+      `rank ${rank} is process ${process} on ${communicator.hosts[rank]}`
+    );
+    lines.push(`${communicator.description}: ${ranks.join(", ")}`);
+  }
   if (options.shardOptimizer) {
-    const bytes = await communicator.gather(Float64Array.of(training.stateBytes));
+    const bytes = await communicator.gather(Float64Array.of(stateBytes));
     const all = formatBytes(bytes.reduce((sum, some) => sum + some, 0));
-    report.line(
+    lines.push(
       `optimizer's state: ${formatBytes(Math.max(...bytes))} on a rank at most, ${all} on all`,
     );
   }
-  using interrupt = new Interrupt((signal) => {
-    if (isFirst) {
-      console.error(`\n${signal}: finishing this step and saving; once more ends at once`);
-    }
-  });
-  if (options.profile) device.profile(true);
+  return lines;
+}
 
-  try {
-    await run(options, training, checks, report, interrupt, communicator);
-    if (training.saved !== training.step) await save(training, report);
-  } catch (error) {
-    throw await savedFailure(error as Error, training, report, communicator);
-  }
-  if (!isFirst) return;
-  report.line(`loss curves: ${await report.draw()}; attention: ${path}/attention`);
-  if (options.profile) report.line(formatTimings(await device.timings()));
-  if (training.step < options.steps) {
-    report.line(
-      `stopped after step ${training.step} of ${options.steps}` +
-        (training.step > 0 ? `; go on with --resume ${path}` : ""),
-    );
-    Deno.exitCode = interrupt.exitCode;
-  }
+async function openValidation(
+  data: Corpus["validation"],
+  { valTokens, context: contextSize, vocab: vocabSize }: Options,
+  batch: number,
+): Promise<{ loader: TokenLoader; batches: number }> {
+  const { batchSize, batches } = validationBatches(valTokens, contextSize, batch);
+  return { loader: await TokenLoader.open(data, { batchSize, contextSize, vocabSize }), batches };
 }
 
 /** Sequences of a micro-batch, where the command line names none. */
@@ -140,131 +156,6 @@ async function chooseBatch(
   // A part of a step may end with a smaller micro-batch.
   const sequences = communicator.size === 1 ? all : 2 ** Math.floor(Math.log2(end - start));
   return await fittingBatch(device, sizesOf(options), { sequences, recompute, dtype });
-}
-
-/** The steps of the run, with what is due between them, until the last or a signal. */
-async function run(
-  options: Options,
-  training: Training,
-  checks: Checks,
-  report: Report,
-  interrupt: Interrupt,
-  communicator: Communicator,
-): Promise<void> {
-  const plan = planOf(options, training.loader.batchSize, communicator.size);
-  // Ranks end a check together, or not at all.
-  const { signal } = communicator.size === 1 ? interrupt : new AbortController();
-  const ranks = new Ranks(communicator);
-  const first = training.step;
-  let started = 0, told = 0;
-  const tell = (outcomes: readonly StepOutcome[]) => {
-    if (outcomes.length === 0) return;
-    const now = performance.now();
-    const seconds = (now - told) / 1000 / outcomes.length;
-    told = now;
-    for (const outcome of outcomes) {
-      const perStep = (now - started) / 1000 / (training.step - first);
-      report.step(options, outcome, { seconds, left: perStep * (options.steps - outcome.step) });
-    }
-  };
-  try {
-    if (first === 0) await checks.validate(0, signal);
-    started = told = performance.now();
-    while (training.launched < options.steps) {
-      const { stops, warning } = await ranks.agree(interrupt.requested, training.computed);
-      if (warning) report.line(warning);
-      if (stops) break;
-      tell(await takeStep(training, plan(training.launched + 1), options, report));
-      const step = training.launched;
-      if (!isMilestone(step, options) && !checks.isDue(step)) continue;
-      await settle(training, tell);
-      await training.meet();
-      await checks.after(step, signal);
-      if (isMilestone(step, options)) await save(training, report);
-      told = performance.now();
-    }
-    await settle(training, tell);
-  } catch (error) {
-    if (error !== signal.reason) throw error; // a check that was not ended
-  }
-}
-
-/** Waits for what is launched; throws what ended the run. */
-async function settle(
-  training: Training,
-  tell: (outcomes: readonly StepOutcome[]) => void,
-): Promise<void> {
-  for (let some; (some = await training.settle()).length > 0;) tell(some);
-}
-
-/** A step, with a bar, or where there is no terminal now and then a line, of its sequences, speed and mean loss so far. */
-async function takeStep(
-  training: Training,
-  plan: StepPlan,
-  { context }: Options,
-  report: Report,
-): Promise<StepOutcome[]> {
-  const label = `step ${training.launched + 1}`;
-  const total = plan.sequences;
-  const { start, end } = training.partOf(plan);
-  const isFirst = start === 0;
-  using bar = isFirst
-    ? await openProgress({ label, total, unit: "sequences", lineEvery: 30 })
-    : undefined;
-  const started = performance.now();
-  let [lastRead, loss] = [started, ""];
-  return await training.next(plan, async (own, losses) => {
-    if (!isFirst) return;
-    // The other ranks are about as far.
-    const done = Math.round(own * total / (end - start));
-    const now = performance.now();
-    if (now - lastRead > READ_EVERY && done < total) {
-      lastRead = now;
-      const values = await readTensors(losses);
-      const mean = values.reduce((sum, [value]) => sum + value!, 0) / values.length;
-      loss = `| loss ${mean.toFixed(6)} `;
-    }
-    const speed = Math.round(done * context / (now - started) * 1000).toLocaleString("en");
-    bar?.update(done, `${loss}| ${speed} tokens/s`);
-  }, (why) => report.line(why));
-}
-
-async function save(training: Training, report: Report): Promise<void> {
-  report.line(`saved ${await training.save(report.folder, report.curves)}`);
-}
-
-/** Saves what was learned before a failure, and says in its error where that is. */
-async function savedFailure(
-  error: Error,
-  training: Training,
-  report: Report,
-  { rank }: Communicator,
-): Promise<Error> {
-  let { message } = error;
-  let cause = error;
-  const canSave = isShared(error) || (rank === 0 && !training.savesTogether);
-  if (canSave && training.step !== training.saved && !(error instanceof WeightsLostError)) {
-    try {
-      await training.save(report.folder, report.curves);
-    } catch (second) {
-      message += `; saving failed, too: ${(second as Error).message}`;
-      cause = second as Error;
-    }
-  }
-  const { step, saved } = training;
-  message += saved === 0
-    ? "; nothing is saved"
-    : `; ${saved === step ? "everything before it" : `step ${saved}`} is in ${report.folder}. ` +
-      `Go on with --resume ${report.folder}`;
-  if (saved > 0 && error instanceof StepRefusedError) {
-    message += " and --on-nan skip, --on-spike skip, or a lower --lr";
-  }
-  return new Error(message, { cause });
-}
-
-/** Whether all ranks meet an error in the same step. */
-function isShared(error: unknown): boolean {
-  return error instanceof StepRefusedError || error instanceof WeightsLostError;
 }
 
 /** The learning rate and the size of every step, counted from 1. */

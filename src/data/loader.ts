@@ -53,6 +53,12 @@ interface Walk {
   readonly starts: readonly number[];
 }
 
+/** Batches of equal size without end, and where they stand: a {@linkcode TokenLoader}, or a `RowLoader`. */
+export type BatchLoader = Pick<
+  TokenLoader,
+  "batchSize" | "contextSize" | "batchTokens" | "next" | "seek" | "state" | "restore" | "close"
+>;
+
 /**
  * Walks token shards in order and hands out batches. Inputs of one batch after the other are exactly
  * the corpus, again and again: a batch may span shards, and the one that reaches the end goes on at
@@ -311,7 +317,7 @@ function lastAtMost(starts: readonly number[], at: number): number {
 }
 
 /** FNV-1a over the lengths; not for security, only to notice that shards were added or swapped. */
-function hashLengths(lengths: number[]): string {
+export function hashLengths(lengths: readonly number[]): string {
   let hash = 0x811c9dc5;
   for (const char of lengths.join(",")) {
     hash = Math.imul(hash ^ char.charCodeAt(0), 0x01000193);

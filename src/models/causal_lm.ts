@@ -17,7 +17,20 @@ import {
   type NewPositions,
 } from "../nn/mod.ts";
 import { isFloat } from "../device/dtype.ts";
-import { linearCrossEntropy, matmul, reshape, softcap } from "../ops/mod.ts";
+import {
+  cast,
+  linearCrossEntropy,
+  matmul,
+  mul,
+  neg,
+  notEqual,
+  reshape,
+  slice,
+  softcap,
+  split,
+  stack,
+  sum,
+} from "../ops/mod.ts";
 import type { RandomState } from "../tensor/random.ts";
 import { recompute } from "../tensor/recompute.ts";
 import { scoped } from "../tensor/scope.ts";
@@ -136,13 +149,34 @@ export abstract class CausalLM<C extends CausalLMConfig = CausalLMConfig> extend
     );
   }
 
-  /** The mean cross-entropy in nats of `targets` (B, T), the tokens that follow `ids` (B, T). */
+  /**
+   * The mean cross-entropy in nats of `targets` (B, T), the tokens that follow `ids` (B, T). Targets of -100 do not count.
+   */
   loss(ids: Tensor, targets: Tensor, options?: ForwardOptions): Tensor {
+    return scoped(() => this.#crossEntropy(this.hidden(ids, options), targets));
+  }
+
+  /**
+   * The logarithm of the probability in nats of each row of `targets` (B, T), the tokens that follow `ids` (B, T): (B) of
+   * `f32`. Targets of -100 do not count; each row has others, too.
+   */
+  logProbs(ids: Tensor, targets: Tensor, options?: ForwardOptions): Tensor {
     return scoped(() => {
-      const x = reshape(this.hidden(ids, options), [ids.size, this.config.hiddenSize]);
-      return linearCrossEntropy(x, this.head, reshape(targets, [targets.size]), {
-        softcap: this.config.finalLogitSoftcapping ?? undefined,
+      const x = this.hidden(ids, options); // (B, T, E)
+      const rows = split(targets, 1).map((row, b) => {
+        const states = slice(x, [[b, b + 1]]);
+        // The gradient of the output matrix, V times E for each row, is not kept.
+        return recompute((x, row) => this.#crossEntropy(x!, row!), [states, row]);
       });
+      const counts = sum(cast(notEqual(targets, -100), "f32"), 1);
+      return neg(mul(stack(rows), counts));
+    });
+  }
+
+  #crossEntropy(x: Tensor, targets: Tensor): Tensor {
+    const states = reshape(x, [targets.size, this.config.hiddenSize]);
+    return linearCrossEntropy(states, this.head, reshape(targets, [targets.size]), {
+      softcap: this.config.finalLogitSoftcapping ?? undefined,
     });
   }
 

@@ -13,6 +13,7 @@ import {
   causalAttention,
   Dropout,
   Embedding,
+  feedForwardOf,
   init,
   LayerNorm,
   Linear,
@@ -21,7 +22,7 @@ import {
   positionRows,
   splitQueryKeyValue,
 } from "../nn/mod.ts";
-import { add, feedForward, reshape } from "../ops/mod.ts";
+import { add, reshape } from "../ops/mod.ts";
 import { scoped } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { CausalLM, type Pass } from "./causal_lm.ts";
@@ -107,7 +108,7 @@ class MLP extends Module {
   /** What is added to `residual`, and that, both (B, T, E). */
   forward(x: Tensor, { dropout }: Pass, residual: Tensor): Tensor {
     const { c_fc, c_proj, activation } = this;
-    const map = (residual?: Tensor) => feedForward(x, c_fc, c_proj, { activation, residual });
+    const map = (residual?: Tensor) => feedForwardOf(x, c_fc, c_proj, { activation, residual });
     return addTo(residual, map, this.dropout, dropout);
   }
 }

@@ -13,13 +13,14 @@
 import {
   causalAttention,
   Embedding,
+  feedForwardOf,
   init,
   Linear,
   Module,
   type ParameterOptions,
   splitHeads,
 } from "../nn/mod.ts";
-import { add, feedForward, reshape, rmsNorm, rotary } from "../ops/mod.ts";
+import { add, reshape, rmsNorm, rotary } from "../ops/mod.ts";
 import { scoped } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { CausalLM, type Pass } from "./causal_lm.ts";
@@ -123,7 +124,7 @@ class MLP extends Module {
   /** What is added to `residual`, and that, both (B, T, E). */
   forward(x: Tensor, residual: Tensor): Tensor {
     const activation = this.hiddenAct === "relu2" ? "reluSquared" : "geluTanh";
-    return feedForward(x, this.c_fc, this.c_proj, { activation, residual });
+    return feedForwardOf(x, this.c_fc, this.c_proj, { activation, residual });
   }
 }
 

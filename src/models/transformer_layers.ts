@@ -8,6 +8,7 @@
  */
 import {
   Dropout,
+  feedForwardOf,
   init,
   type LayerCache,
   LayerNorm,
@@ -17,7 +18,7 @@ import {
   type SeenKeys,
   splitHeads,
 } from "../nn/mod.ts";
-import { add, attention, attentionWeights, feedForward, reshape } from "../ops/mod.ts";
+import { add, attention, attentionWeights, reshape } from "../ops/mod.ts";
 import { scoped } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { Pass } from "./causal_lm.ts";
@@ -214,7 +215,7 @@ class FeedForward extends Module {
   }
 
   forward(x: Tensor): Tensor {
-    return feedForward(x, this.fc1, this.fc2, { activation: this.activation });
+    return feedForwardOf(x, this.fc1, this.fc2, { activation: this.activation });
   }
 }
 

@@ -3,12 +3,15 @@
  *
  * @module
  */
+import { gelu, relu, reluSquared } from "../ops/activations.ts";
 import { add } from "../ops/elementwise.ts";
+import { feedForward, type FeedForwardOptions } from "../ops/feed_forward.ts";
 import { dropout } from "../ops/random.ts";
 import { embedding } from "../ops/index.ts";
 import { layerNorm, rmsNorm } from "../ops/norm.ts";
 import { linear } from "../ops/matmul.ts";
 import type { RandomState } from "../tensor/random.ts";
+import { scoped } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import {
   constant,
@@ -31,6 +34,12 @@ export interface LinearOptions extends ParameterOptions {
   readonly init?: Initializer;
 }
 
+/** Computes something that is added to the result of a {@linkcode Linear}. */
+export interface LinearAdapter {
+  /** What it makes of `x` (..., inputs), added to `y` (..., outputs); `y` itself while it is switched off. */
+  addTo(y: Tensor, x: Tensor): Tensor;
+}
+
 /**
  * The affine map `y = x weight^T + bias`.
  *
@@ -50,6 +59,8 @@ export class Linear extends Module {
   readonly weight: Tensor;
   /** (outputs) */
   readonly bias: Tensor | undefined;
+  /** What is added to each result, in this order. Their parameters are not the layer's. */
+  readonly adapters: Set<LinearAdapter> = new Set();
 
   /** Creates `weight` and `bias`. */
   constructor(inputs: number, outputs: number, options?: LinearOptions) {
@@ -64,7 +75,9 @@ export class Linear extends Module {
 
   /** (..., inputs) to (..., outputs); `residual` (..., outputs) is added in the same kernel. */
   forward(x: Tensor, residual?: Tensor): Tensor {
-    return linear(x, this.weight, this.bias, { residual });
+    const own = () => linear(x, this.weight, this.bias, { residual });
+    if (this.adapters.size === 0) return own();
+    return scoped(() => this.adapters.values().reduce((y, adapter) => adapter.addTo(y, x), own()));
   }
 }
 
@@ -172,3 +185,22 @@ export function addTo(
   if (random && drop.p) return add(residual, drop.forward(layer(), random));
   return layer(residual);
 }
+
+/** `feedForward` of two layers, in its parts where one of them has adapters. */
+export function feedForwardOf(
+  x: Tensor,
+  up: Linear,
+  down: Linear,
+  options: FeedForwardOptions,
+): Tensor {
+  if (up.adapters.size + down.adapters.size === 0) return feedForward(x, up, down, options);
+  const { activation, residual } = options;
+  return scoped(() => down.forward(ACTIVATIONS[activation](up.forward(x)), residual));
+}
+
+const ACTIVATIONS: Readonly<Record<FeedForwardOptions["activation"], (x: Tensor) => Tensor>> = {
+  gelu,
+  geluTanh: (x) => gelu(x, { approximate: "tanh" }),
+  relu,
+  reluSquared,
+};

@@ -10,5 +10,6 @@ export * as init from "./init.ts";
 export type { ParameterOptions } from "./init.ts";
 export * from "./key_value_cache.ts";
 export * from "./layers.ts";
+export * from "./lora.ts";
 export * from "./module.ts";
 export * from "./sequences.ts";

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { type ChatFormat, type ChatMessage, plainChatFormat } from "../data/chat_format.ts";
 import { toPath } from "../io/byte_source.ts";
 import { FileFormatError } from "../io/errors.ts";
 import { GgufFile } from "../io/gguf.ts";
@@ -15,19 +16,12 @@ import { isGguf } from "./gguf_model.ts";
 import { isJsonObject, type JsonObject, readJsonObject } from "./json_file.ts";
 import { modelFolder } from "./load_model.ts";
 
-/** Part of a conversation. */
-export interface ChatMessage {
-  /** Who says it: `system`, `user` or `assistant`; a template may know others. */
-  readonly role: string;
-  /** What is said. */
-  readonly content: string;
-}
-
 /** Writes conversations for a model. */
 export interface ChatTemplate {
+  /** The text of a conversation. Throws an `Error` for one that the template refuses. */
+  readonly render: ChatFormat;
   /**
-   * The ids of a conversation, up to where the assistant's next message begins. Throws an `Error` for a conversation that
-   * the template refuses.
+   * The ids of a conversation, up to where the assistant's next message begins. Throws as {@linkcode ChatTemplate.render} does.
    */
   encode(messages: readonly ChatMessage[], tokenizer: Tokenizer): Uint32Array;
   /** Texts before which an answer ends. */
@@ -36,15 +30,11 @@ export interface ChatTemplate {
 
 /** `User: ...` and `Assistant: ...` on lines of their own, for models that bring no template. */
 export const plainChatTemplate: ChatTemplate = {
+  render: plainChatFormat(),
   encode(messages, tokenizer) {
-    const said = messages.map(({ role, content }) =>
-      role === "system"
-        ? `${content}\n\n`
-        : `${role[0]!.toUpperCase()}${role.slice(1)}: ${content}\n`
-    );
     const { prefix = [] } = tokenizer as Partial<PretrainedTokenizer>;
-    const text = tokenizer.encodeOrdinary(`${said.join("")}Assistant:`);
-    return Uint32Array.from([...prefix, ...text]);
+    const text = this.render(messages, { addGenerationPrompt: true });
+    return Uint32Array.from([...prefix, ...tokenizer.encodeOrdinary(text)]);
   },
   stop: ["\nUser:"],
 };
@@ -70,11 +60,12 @@ export async function jinjaChatTemplate(
       { file: file ?? "chat template", cause },
     );
   }
+  const render: ChatFormat = (messages, { addGenerationPrompt }) =>
+    template.render({ ...variables, messages, add_generation_prompt: addGenerationPrompt });
   return {
-    encode(messages, tokenizer) {
-      const text = template.render({ ...variables, messages, add_generation_prompt: true });
-      return tokenizer.encode(text, { allowedSpecial: "all" });
-    },
+    render,
+    encode: (messages, tokenizer) =>
+      tokenizer.encode(render(messages, { addGenerationPrompt: true }), { allowedSpecial: "all" }),
     stop: [],
   };
 }
@@ -101,9 +92,17 @@ export async function loadChatTemplate(
   return await jinjaChatTemplate(found.source, specialTokensOf(fields), found.file);
 }
 
-/** The ids that end an answer: those of the tokens that models mark the end of a text or of a turn with. */
-export function endOfTextIds({ specialTokens }: Tokenizer): number[] {
-  return END_TOKENS.flatMap((name) => specialTokens.get(name) ?? []);
+/** The tokens that end an answer: those that models mark the end of a text or of a turn with. */
+export function endOfTextTokens({ specialTokens }: Tokenizer): { name: string; id: number }[] {
+  return END_TOKENS.flatMap((name) => {
+    const id = specialTokens.get(name);
+    return id === undefined ? [] : [{ name, id }];
+  });
+}
+
+/** The ids of {@linkcode endOfTextTokens}. */
+export function endOfTextIds(tokenizer: Tokenizer): number[] {
+  return endOfTextTokens(tokenizer).map(({ id }) => id);
 }
 
 const END_TOKENS = [

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { writeFileAtomically } from "../io/atomic_file.ts";
 import { FileFormatError } from "../io/errors.ts";
 import { parseJson, shown } from "../io/json_text.ts";
 
@@ -32,4 +33,10 @@ export async function readJsonObject(file: string): Promise<JsonObject | undefin
     throw new FileFormatError(`expected a JSON object but got ${shown(value)}`, { file });
   }
   return value;
+}
+
+/** Writes an object into a file, which appears whole or not at all. */
+export async function writeJson(file: string, value: JsonObject): Promise<void> {
+  const text = JSON.stringify(value, null, 2) + "\n";
+  await writeFileAtomically(file, (written) => written.write(new TextEncoder().encode(text)));
 }

@@ -16,7 +16,7 @@ import {
 import type { Shape } from "../tensor/shape.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { shapesOf, type Sizes } from "./architecture.ts";
-import type { JsonObject } from "./json_file.ts";
+import { writeJson } from "./json_file.ts";
 import {
   type AnyArchitecture,
   ARCHITECTURES,
@@ -210,9 +210,4 @@ async function removeOtherWeights(folder: string, written: readonly string[]): P
   for await (const { name } of Deno.readDir(folder)) {
     if (isWeights.test(name) && !written.includes(name)) await Deno.remove(join(folder, name));
   }
-}
-
-async function writeJson(path: string, value: JsonObject): Promise<void> {
-  const text = JSON.stringify(value, null, 2) + "\n";
-  await writeFileAtomically(path, (file) => file.write(new TextEncoder().encode(text)));
 }

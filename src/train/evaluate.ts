@@ -3,14 +3,13 @@
  *
  * @module
  */
-import type { TokenLoader } from "../data/loader.ts";
 import { type Communicator, shareOf, SingleProcess } from "../distributed/communicator.ts";
 import { yieldToEventLoop } from "../device/event_loop.ts";
 import { tensor } from "../tensor/create.ts";
 import { Scope } from "../tensor/scope.ts";
 import { noGrad } from "../tensor/tape.ts";
 import { readTensors, type Tensor } from "../tensor/tensor.ts";
-import type { Batch } from "../data/loader.ts";
+import type { Batch, BatchLoader } from "../data/loader.ts";
 import type { Device } from "../device/device.ts";
 
 /** A model that can score token batches. */
@@ -37,6 +36,8 @@ export interface ValidationOptions {
   readonly signal?: AbortSignal | undefined;
   /** The ranks that share the batches; every one of them gets the mean over all. */
   readonly communicator?: Communicator | undefined;
+  /** How many things the loss of some rows is the mean of. Default: as many as there are rows. */
+  readonly count?: ((batch: Batch) => number) | undefined;
 }
 
 /**
@@ -45,7 +46,7 @@ export interface ValidationOptions {
  */
 export async function validationLoss(
   model: LanguageModel,
-  loader: TokenLoader,
+  loader: BatchLoader,
   batches: number,
   device: Device,
   options?: ValidationOptions,
@@ -53,32 +54,35 @@ export async function validationLoss(
   if (!(batches >= 1)) {
     throw new RangeError(`validationLoss: expected batches of 1 or more but got ${batches}`);
   }
-  const { signal, communicator = new SingleProcess() } = options ?? {};
+  const { signal, communicator = new SingleProcess(), count } = options ?? {};
   const { batchSize, contextSize } = loader;
   const sequences = batches * batchSize;
   const { start, end } = shareOf(sequences, communicator);
   const before = loader.state();
   loader.seek(start * contextSize);
   const losses: Tensor[] = [];
-  const sum = Float64Array.of(0);
+  const counts: number[] = [];
+  const sums = Float64Array.of(0, 0);
   try {
     for (let row = start; row < end; row += batchSize) {
       signal?.throwIfAborted();
       await yieldToEventLoop();
       const rows = Math.min(batchSize, end - row);
       const batch = await loader.next(rows);
+      counts.push(count?.(batch) ?? rows);
       using _scope = new Scope();
       const { ids, targets } = batchTensors(batch, [rows, contextSize], device);
       losses.push(noGrad(() => model.loss(ids, targets)).keep());
     }
     const values = await readTensors(losses);
-    values.forEach(([value], i) =>
-      sum[0]! += value! * Math.min(batchSize, end - start - i * batchSize)
-    );
+    values.forEach(([value], i) => {
+      sums[0]! += value! * counts[i]!;
+      sums[1]! += counts[i]!;
+    });
   } finally {
     losses.forEach((loss) => loss.dispose());
     loader.restore(before);
   }
-  await communicator.allReduce(sum);
-  return sum[0]! / sequences;
+  await communicator.allReduce(sums);
+  return sums[0]! / sums[1]!;
 }

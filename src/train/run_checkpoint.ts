@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { TokenLoader, TokenLoaderState } from "../data/loader.ts";
+import type { BatchLoader, TokenLoaderState } from "../data/loader.ts";
 import type { Device } from "../device/device.ts";
 import { type Checkpoint, type Json, saveCheckpoint } from "../io/checkpoint.ts";
 import { FileFormatError } from "../io/errors.ts";
@@ -32,7 +32,7 @@ export interface TrainingRun {
   /** Loss scaling of mixed precision; saved as `scaler.<name>`. */
   readonly scaler?: LossScaler | undefined;
   /** Where the data stands. */
-  readonly loader?: TokenLoader;
+  readonly loader?: Pick<BatchLoader, "state" | "restore">;
   /** The stream of random numbers. */
   readonly random?: RandomState | undefined;
 }

@@ -46,7 +46,16 @@ Deno.test("cli: help names every command, wrong usage ends with 2, failures with
   inFolder(async (folder) => {
     const help = await run(folder, ["--help"], "", []);
     assert.equal(help.code, 0);
-    const commands = ["train", "generate", "tokenize", "prepare", "evaluate", "convert", "devices"];
+    const commands = [
+      "train",
+      "finetune",
+      "generate",
+      "tokenize",
+      "prepare",
+      "evaluate",
+      "convert",
+      "devices",
+    ];
     for (const command of [...commands, "completions"]) {
       assert.match(help.out, new RegExp(`^  ${command} `, "m"));
     }

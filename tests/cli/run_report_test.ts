@@ -104,7 +104,7 @@ Deno.test("parseOptions() of generate has the defaults that its help names", () 
   assert.ok(Number.isInteger(seed) && seed >= 0);
   assert.deepEqual(rest, {
     ...{ folder: "model", prompt: undefined, device: "auto", samples: 1, overflow: "slide" },
-    ...{ temperature: 1, topP: 1, minP: 0, repetitionPenalty: 1, stop: [] },
+    ...{ temperature: 1, topP: 1, minP: 0, repetitionPenalty: 1, stop: [], adapter: [] },
   });
   const given = generateOptions([
     ...["model", "--prompt", "a b", "--stop", "x", "--stop", "y", "--top-p", "1", "--min-p", "0"],

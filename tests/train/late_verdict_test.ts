@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { SingleProcess } from "../../src/distributed/communicator.ts";
 import { parseOptions } from "../../src/cli/train/options.ts";
+import { pretraining } from "../../src/cli/train/task.ts";
 import { Training } from "../../src/cli/train/training.ts";
 import type { Device } from "../../src/device/device.ts";
 import { assign, readTensors, type Tensor } from "../../mod.ts";
@@ -10,15 +11,15 @@ import { onEachDevice } from "../support/devices.ts";
 const tokens = Uint16Array.from({ length: 4000 }, (_, i) => (i * i * 7 + i) % 61);
 
 function open(device: Device, args: string[]): Promise<Training> {
-  const options = parseOptions([
+  const given = parseOptions([
     ...["--layers", "1", "--embed", "16", "--heads", "2", "--context", "16", "--batch", "2"],
     ...["--total-batch", "64", "--dropout", "0.1", ...args],
   ]);
+  const options = { ...given, vocab: 61 };
   return Training.open({
-    communicator: new SingleProcess(),
-    ...{ options: { ...options, vocab: 61 }, device, data: tokens, separator: 0 },
-    dtype: "f32",
-    batch: 2,
+    ...{ options, device, dtype: "f32", batch: 2, communicator: new SingleProcess() },
+    task: (random) =>
+      pretraining({ options, device, dtype: "f32", data: tokens, separator: 0 }, random),
   });
 }
 

@@ -1,22 +1,21 @@
 /** What is looked at between steps: the validation loss, HellaSwag, samples, attention, the norm of the weights. */
 import {
+  type BatchLoader,
   type Communicator,
   evaluateHellaSwag,
   generate,
-  type GPT2Tokenizer,
   type HellaSwagItem,
   loadHellaSwag,
   openProgress,
   RandomState,
   readSelfAttention,
-  TokenLoader,
+  type Tokenizer,
   validationLoss,
   weightNorm,
 } from "../../../mod.ts";
-import type { Corpus } from "./corpus.ts";
-import type { TrainedModel } from "./model.ts";
 import type { Options } from "./options.ts";
 import type { Report } from "./report.ts";
+import type { Task } from "./task.ts";
 
 /** The validation gave NaN: an update has ruined the weights, and they are not to be saved. */
 export class WeightsLostError extends Error {
@@ -43,121 +42,118 @@ export function validationBatches(
   return { batchSize, batches: sequences / batchSize };
 }
 
+/** The options that {@linkcode Checks} goes by. */
+export type CheckOptions =
+  & Pick<Options, "hellaswag" | "hellaswagEvery" | "steps" | "samples" | "sampleLength">
+  & Pick<Options, "seed" | "topK" | "temperature">;
+
+/** What {@linkcode Checks} looks at. */
+export interface ChecksSetup {
+  readonly task: Task;
+  readonly tokenizer: Tokenizer;
+  readonly options: CheckOptions;
+  readonly report: Report;
+  /** The ranks that train together. */
+  readonly communicator: Communicator;
+  /** The data to validate on, which is closed with the checks. */
+  readonly validation: { readonly loader: BatchLoader; readonly batches: number };
+  /** What samples continue, and the ids after which they end. */
+  readonly prompt: { readonly ids: ArrayLike<number>; readonly text: string };
+  readonly stopIds?: readonly number[];
+  /** Whether there are samples before the first step, too. */
+  readonly samplesFirst?: boolean;
+}
+
 /** Looks at a model, and reports what it finds. A signal ends that with the signal's reason. */
 export class Checks implements AsyncDisposable {
-  readonly #model: TrainedModel;
-  readonly #tokenizer: GPT2Tokenizer;
-  readonly #options: Options;
-  readonly #report: Report;
-  readonly #loader: TokenLoader;
-  readonly #batches: number;
+  readonly #setup: ChecksSetup;
   readonly #items: HellaSwagItem[] | undefined;
-  readonly #communicator: Communicator;
 
-  private constructor(
-    model: TrainedModel,
-    tokenizer: GPT2Tokenizer,
-    options: Options,
-    report: Report,
-    { loader, batches }: { loader: TokenLoader; batches: number },
-    items: HellaSwagItem[] | undefined,
-    communicator: Communicator,
-  ) {
-    this.#model = model;
-    this.#tokenizer = tokenizer;
-    this.#options = options;
-    this.#report = report;
-    this.#loader = loader;
-    this.#batches = batches;
+  private constructor(setup: ChecksSetup, items: HellaSwagItem[] | undefined) {
+    this.#setup = setup;
     this.#items = items;
-    this.#communicator = communicator;
   }
 
-  /** Opens the data to validate on. */
-  static async open(
-    model: TrainedModel,
-    tokenizer: GPT2Tokenizer,
-    options: Options,
-    report: Report,
-    { data, batch, communicator }: {
-      data: Corpus["validation"];
-      batch: number;
-      communicator: Communicator;
-    },
-  ): Promise<Checks> {
-    const { hellaswag } = options;
+  /** Reads HellaSwag where it is asked for. */
+  static async open(setup: ChecksSetup): Promise<Checks> {
+    const { hellaswag } = setup.options;
     const items = hellaswag === undefined
       ? undefined
       : await loadHellaSwag(hellaswag === true ? {} : { path: hellaswag });
-    const { maxPositionEmbeddings: contextSize, vocabSize } = model.config;
-    const { batchSize, batches } = validationBatches(options.valTokens, contextSize, batch);
-    const loader = await TokenLoader.open(data, { batchSize, contextSize, vocabSize });
-    return new Checks(model, tokenizer, options, report, { loader, batches }, items, communicator);
+    return new Checks(setup, items);
+  }
+
+  /** What is due before the first step. */
+  async begin(signal: AbortSignal): Promise<void> {
+    await this.validate(0, signal);
+    if (this.#setup.samplesFirst) await this.#sample(0, signal);
   }
 
   /** Whether HellaSwag is to be scored after a step. */
   isDue(step: number): boolean {
-    const { steps, hellaswagEvery } = this.#options;
+    const { steps, hellaswagEvery } = this.#setup.options;
     return this.#items !== undefined && (step % hellaswagEvery === 0 || step === steps);
   }
 
   /** All that is due after a step, but for saving. */
-  async after(step: number, signal: AbortSignal): Promise<void> {
+  async after(step: number, isMilestone: boolean, signal: AbortSignal): Promise<void> {
+    const { task, report, communicator } = this.#setup;
     if (this.isDue(step)) await this.#scoreHellaSwag(this.#items!, step, signal);
-    if (!isMilestone(step, this.#options)) return;
+    if (!isMilestone) return;
     await this.validate(step, signal);
-    if (this.#communicator.rank > 0) return;
-    using norm = weightNorm(this.#model.parameters());
-    this.#report.weightNorm(step, await norm.item());
+    if (communicator.rank > 0) return;
+    using norm = weightNorm(task.trained.parameters());
+    report.weightNorm(step, await norm.item());
     await this.#sample(step, signal);
-    await this.#report.draw();
+    await report.draw();
   }
 
   /** The validation loss. Throws a {@linkcode WeightsLostError} where it is not a finite number. */
   async validate(step: number, signal: AbortSignal): Promise<void> {
-    const { device } = this.#model;
-    const communicator = this.#communicator;
-    const options = { signal, communicator };
-    const loss = await validationLoss(this.#model, this.#loader, this.#batches, device, options);
-    this.#report.validation(step, loss);
+    const { task, report, communicator, validation: { loader, batches } } = this.#setup;
+    const { device } = task.model;
+    const loss = await validationLoss(task, loader, batches, device, {
+      ...{ signal, communicator },
+      count: task.count?.bind(task),
+    });
+    report.validation(step, loss);
     if (!Number.isFinite(loss)) {
       throw new WeightsLostError(`the weights are lost after step ${step}: lower --lr or --clip`);
     }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#loader.close();
+    await this.#setup.validation.loader.close();
   }
 
   async #scoreHellaSwag(items: HellaSwagItem[], step: number, signal: AbortSignal): Promise<void> {
+    const { task, tokenizer, report, communicator } = this.#setup;
     const total = items.length;
-    using progress = this.#communicator.rank > 0
+    using progress = communicator.rank > 0
       ? undefined
       : await openProgress({ label: "HellaSwag", total, unit: "items" });
-    const score = await evaluateHellaSwag(this.#model, this.#tokenizer, items, {
-      signal,
-      communicator: this.#communicator,
+    const score = await evaluateHellaSwag(task.model, tokenizer, items, {
+      ...{ signal, communicator },
       onProgress: ({ items }, of) => progress?.update(Math.round(items * total / of)),
     });
-    this.#report.hellaSwag(step, score);
+    report.hellaSwag(step, score);
   }
 
   /** Draws samples, and looks where the attention looks on the prompt with the first of them. */
   async #sample(step: number, signal: AbortSignal): Promise<void> {
-    const { samples, prompt, sampleLength: length, seed, topK, temperature } = this.#options;
+    const { task: { model }, tokenizer, report, prompt, stopIds } = this.#setup;
+    const { samples, sampleLength: length, seed, topK, temperature } = this.#setup.options;
     if (samples === 0) return;
-    const start = this.#tokenizer.encodeOrdinary(prompt);
-    const rows = await generate(this.#model, [start], {
-      ...{ length, samples, signal, topK, temperature },
+    const rows = await generate(model, [prompt.ids], {
+      ...{ length, samples, signal, topK: Math.min(topK, tokenizer.vocabSize), temperature },
+      stopIds: stopIds ?? [],
       overflow: "slide",
-      vocabSize: this.#tokenizer.vocabSize,
+      vocabSize: tokenizer.vocabSize,
       random: new RandomState(seed + step),
     });
-    for (const { ids } of rows) this.#report.sample(step, this.#tokenizer.decode(ids), prompt);
-    const read = [...start, ...rows[0]!.ids].slice(0, this.#model.config.maxPositionEmbeddings);
-    await this.#report.attention(
-      step,
-      await readSelfAttention(this.#model, this.#tokenizer, read),
-    );
+    for (const { ids } of rows) report.sample(step, tokenizer.decode(ids), prompt.text);
+    const read = [...Array.from(prompt.ids), ...rows[0]!.ids]
+      .slice(0, model.config.maxPositionEmbeddings);
+    await report.attention(step, await readSelfAttention(model, tokenizer, read));
   }
 }

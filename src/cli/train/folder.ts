@@ -8,22 +8,30 @@ import {
   RunFolder,
 } from "../../../mod.ts";
 import { newRunName, RUNS } from "../runs.ts";
-import { type Options, RECIPES } from "./options.ts";
 import type { Curves } from "./report.ts";
 
+/** The folders that a command line names. */
+interface Folders {
+  readonly out?: string | undefined;
+  readonly resume?: string | true | undefined;
+}
+
 /** A run that goes on. */
-export interface Resumed {
+export interface Resumed<O> {
   readonly folder: RunFolder;
   readonly checkpoint: Checkpoint;
-  readonly options: Partial<Options>;
+  readonly options: Partial<O>;
   readonly curves: Curves;
 }
 
-/** The run that `--resume` names, if it does, or the newest. */
-export async function openResumed({ out, resume }: Options): Promise<Resumed | undefined> {
+/** The run that `--resume` names, if it does, or the newest of some kinds, with which the names of folders begin. */
+export async function openResumed<O>(
+  kinds: readonly string[],
+  { out, resume }: Folders,
+): Promise<Resumed<O> | undefined> {
   if (resume === undefined) return undefined;
   const path = resume === true
-    ? out ?? await newestRun(RUNS, RECIPES.map((recipe) => `${recipe}-`))
+    ? out ?? await newestRun(RUNS, kinds.map((kind) => `${kind}-`))
     : resume;
   if (path === undefined) throw new Error(`--resume: expected a run in ${RUNS}/ but got none`);
   if ((await listCheckpoints(path)).length === 0) {
@@ -34,15 +42,15 @@ export async function openResumed({ out, resume }: Options): Promise<Resumed | u
     onRefused: (error) => console.error(`${error.message}; trying the one before`),
   }))!;
   const { options, curves } = checkpointExtra(checkpoint, ["options", "curves"]) as {
-    options: Partial<Options>;
+    options: Partial<O> & Record<string, never>;
     curves: Curves & Record<string, never>;
   };
   return { folder, checkpoint, options, curves };
 }
 
-/** A new run's folder; one that `--out` names must hold no other run. */
-export async function newFolder({ out, recipe, preset }: Options): Promise<RunFolder> {
-  if (out === undefined) return await RunFolder.create(RUNS, newRunName(`${recipe}-${preset}`));
+/** A new run's folder, by `name` in `runs/`; one that `--out` names must hold no other run. */
+export async function newFolder(name: string, { out }: Folders): Promise<RunFolder> {
+  if (out === undefined) return await RunFolder.create(RUNS, newRunName(name));
   const folder = await RunFolder.open(out);
   if ((await listCheckpoints(out)).length === 0) return folder;
   folder[Symbol.dispose]();

@@ -4,7 +4,6 @@ import {
   attentionPicture,
   attentionPng,
   type Checkpoint,
-  type Communicator,
   curvesSvg,
   EventFile,
   formatDuration,
@@ -14,8 +13,6 @@ import {
   type StepVerdict,
   TextLog,
 } from "../../../mod.ts";
-import { MODEL_NAMES, type TrainedModel } from "./model.ts";
-import type { Options } from "./options.ts";
 
 /** The curves so far; a checkpoint keeps them, so that a resumed run draws them whole. */
 export interface Curves {
@@ -47,19 +44,6 @@ export interface StepTimes {
   /** That the step took, and that the rest of the run will take. */
   readonly seconds: number;
   readonly left: number;
-}
-
-/** What is told of a run when it begins. */
-export interface RunFacts {
-  readonly dtype: string;
-  /** Sequences of a micro-batch, where they were chosen by themselves. */
-  readonly batch?: number | undefined;
-  /** The checkpoint that it goes on from. */
-  readonly from?: Checkpoint | undefined;
-  /** The ranks that train together. */
-  readonly communicator: Communicator;
-  /** The process of each rank, by which launchers name it. */
-  readonly processes: Float64Array;
 }
 
 /** The three logs of a run in one folder. */
@@ -113,30 +97,9 @@ export class Report implements Disposable {
     this.#log?.line(text);
   }
 
-  /** The first lines of a run. */
-  begin(
-    corpus: string,
-    options: Options,
-    model: TrainedModel,
-    { dtype, batch, from, communicator, processes }: RunFacts,
-  ): void {
-    const count = (n: number) => n.toLocaleString("en");
-    this.line(corpus);
-    this.line(
-      `${MODEL_NAMES[options.recipe]} with ${
-        count(model.parameterCount())
-      } parameters in ${dtype} on ` +
-        `${model.device.description}; ${options.steps} steps of ${
-          count(options.totalBatch)
-        } tokens, ${count(options.valTokens)} to validate` +
-        (batch === undefined ? "" : `, ${batch} sequences at a time`),
-    );
-    if (communicator.size > 1) {
-      const ranks = [...processes].map((process, rank) =>
-        `rank ${rank} is process ${process} on ${communicator.hosts[rank]}`
-      );
-      this.line(`${communicator.description}: ${ranks.join(", ")}`);
-    }
+  /** The first lines of a run: those that say what it is, and the checkpoint that it goes on from. */
+  begin(lines: readonly string[], from: Checkpoint | undefined): void {
+    lines.forEach((line) => this.line(line));
     this.line(
       from ? `going on after step ${from.step} from ${from.path}` : `writing to ${this.folder}`,
     );
@@ -144,7 +107,7 @@ export class Report implements Disposable {
 
   /** One step of training. */
   step(
-    { steps, context }: Options,
+    { steps, context }: { readonly steps: number; readonly context: number },
     { step, plan: { lr, sequences }, loss, gradNorm, verdict }: StepOutcome,
     { seconds, left }: StepTimes,
   ): void {

@@ -1,6 +1,7 @@
 /** A model in training. Once it is settled it stands between two steps, so that it can be saved. */
 import {
-  AdamW,
+  type Batch,
+  type BatchLoader,
   batchTensors,
   checkGradNorm,
   type Checkpoint,
@@ -10,7 +11,6 @@ import {
   DeviceStepGuard,
   LossScaler,
   mul,
-  Muon,
   type Optimizer,
   OutOfMemoryError,
   RandomState,
@@ -24,16 +24,15 @@ import {
   StepGuard,
   type StepGuardState,
   type Tensor,
-  TokenLoader,
   type TokenLoaderState,
+  type TrainingRun,
   type TypedArray,
   yieldToEventLoop,
   zeroGrad,
 } from "../../../mod.ts";
-import type { Corpus } from "./corpus.ts";
-import { createModel, type TrainedModel } from "./model.ts";
 import type { Options } from "./options.ts";
 import type { Curves, StepOutcome, StepPlan } from "./report.ts";
+import type { Task } from "./task.ts";
 import { Teamwork } from "./teamwork.ts";
 
 /** Is told after each micro-batch how many of the step's sequences this rank has done, and the micro-batches' losses. */
@@ -44,16 +43,20 @@ export class StepRefusedError extends Error {
   override readonly name = "StepRefusedError";
 }
 
+/** The options that {@linkcode Training} goes by; a checkpoint keeps them with whatever else is there. */
+export type TrainingOptions =
+  & Pick<Options, "seed" | "batch" | "recompute" | "clip" | "onNan" | "spike" | "onSpike">
+  & Pick<Options, "keep" | "wire" | "shardOptimizer" | "diloco">;
+
 /** What {@linkcode Training.open} is given. */
 export interface TrainingSetup {
-  readonly options: Options;
+  readonly options: TrainingOptions;
   readonly device: Device;
   readonly dtype: "f32" | "f16";
   /** Sequences of a micro-batch. */
   readonly batch: number;
-  readonly data: Corpus["train"];
-  /** The token that documents begin with, for a shuffled order. */
-  readonly separator: number;
+  /** Makes what is trained; what is drawn comes from `random`. */
+  readonly task: (random: RandomState) => Task;
   /** Only rank 0 needs it. */
   readonly checkpoint?: Checkpoint | undefined;
   /** The ranks that train together. */
@@ -72,14 +75,27 @@ interface LaunchedStep {
   readonly begin: Position;
   readonly norm: Tensor;
   readonly losses: readonly Tensor[];
+  readonly shares: readonly number[];
+}
+
+/** The micro-batches of this rank's part of a step. */
+interface MicroBatches {
+  /** Rows of each. */
+  readonly rows: readonly number[];
+  /** The part that each has in the mean loss of the step. */
+  readonly shares: readonly number[];
+  /** What the gradients of each are multiplied with. */
+  readonly weights: readonly number[];
+  /** Gives them one by one. */
+  readonly next: (rows: number) => Promise<Batch>;
 }
 
 /** Numbers are read when this many milliseconds have passed, or so many steps: a read makes a GPU wait for 12 ms. */
 const READ_EVERY = 500, MOST_UNREAD = 16;
 
-/** A model, its optimizer, the data, the random numbers, and how far they have come. */
+/** A task, its optimizer, the data, the random numbers, and how far they have come. */
 export class Training implements AsyncDisposable {
-  readonly model: TrainedModel;
+  readonly task: Task;
   readonly optimizer: Optimizer;
   readonly scaler: LossScaler | undefined;
   readonly random: RandomState;
@@ -87,7 +103,7 @@ export class Training implements AsyncDisposable {
   readonly #setup: TrainingSetup;
   readonly #deviceGuard: DeviceStepGuard;
   readonly #team: Teamwork;
-  #loader: TokenLoader;
+  #loader: BatchLoader;
   #step = 0;
   #saved = 0;
   #computed = 0;
@@ -100,14 +116,14 @@ export class Training implements AsyncDisposable {
   /** Whether the device failed in steps that had their update launched. */
   #isLost = false;
 
-  private constructor(setup: TrainingSetup, loader: TokenLoader) {
+  private constructor(setup: TrainingSetup, task: Task, random: RandomState, loader: BatchLoader) {
     const { options, device, dtype } = setup;
     this.#setup = setup;
     this.#loader = loader;
-    this.random = new RandomState(options.seed);
-    this.model = createModel(options, { device, dtype, random: this.random });
+    this.random = random;
+    this.task = task;
     this.#team = new Teamwork(setup.communicator, this.model.parameters(), options);
-    this.optimizer = createOptimizer(this.#team.own, options);
+    this.optimizer = task.createOptimizer(this.#team.own);
     this.scaler = dtype === "f16" ? new LossScaler(device) : undefined;
     const { onNan, spike, onSpike } = options;
     this.guard = new StepGuard({ onNaN: onNan, spike, onSpike });
@@ -116,7 +132,9 @@ export class Training implements AsyncDisposable {
 
   /** A new model, or the one of a checkpoint. */
   static async open(setup: TrainingSetup): Promise<Training> {
-    const training = new Training(setup, await openLoader(setup, setup.batch));
+    const random = new RandomState(setup.options.seed);
+    const task = setup.task(random);
+    const training = new Training(setup, task, random, await task.openBatches(setup.batch));
     if (setup.checkpoint) {
       const { model, scaler, loader, random } = training;
       const optimizer = training.#team.restoring(training.optimizer);
@@ -161,8 +179,13 @@ export class Training implements AsyncDisposable {
     return this.#team.savesTogether;
   }
 
+  /** What is updated. */
+  get model(): TrainingRun["model"] {
+    return this.task.trained;
+  }
+
   /** Where the data stands. */
-  get loader(): TokenLoader {
+  get loader(): BatchLoader {
     return this.#loader;
   }
 
@@ -191,7 +214,7 @@ export class Training implements AsyncDisposable {
         outcomes.push(...await this.settle());
         const { batchSize } = this.#loader;
         // Not where other ranks wait for the sums of gradients that this one has begun to send.
-        const mayHalve = this.#setup.options.batch === undefined && batchSize > 1 &&
+        const mayHalve = this.#setup.options.batch === undefined && batchSize % 2 === 0 &&
           this.#team.isAlone;
         if (!(error instanceof OutOfMemoryError) || !mayHalve) {
           if (outcomes.length === 0) throw error;
@@ -199,7 +222,7 @@ export class Training implements AsyncDisposable {
           return outcomes;
         }
         await this.#loader.close();
-        this.#loader = await openLoader(this.#setup, batchSize / 2);
+        this.#loader = await this.task.openBatches(batchSize / 2);
         this.#loader.restore(begin.loader);
         this.#isTried = false;
         onHalved(`${error.message}; going on with ${batchSize / 2} sequences at a time`);
@@ -218,7 +241,7 @@ export class Training implements AsyncDisposable {
     const values = await this.#read(unread);
     for (const [i, step] of unread.entries()) {
       const [norm, ...losses] = values[i]!;
-      const loss = this.#meanLoss(step.plan, losses);
+      const loss = meanLoss(step.shares, losses);
       const outcome = this.#check(step.plan, norm![0]!, loss);
       if (outcome.verdict.action === "stop") {
         this.#failure = await this.#takeBack(step, outcome);
@@ -276,7 +299,7 @@ export class Training implements AsyncDisposable {
     this.#team[Symbol.dispose]();
     this.optimizer[Symbol.dispose]();
     this.#deviceGuard[Symbol.dispose]();
-    this.model.dispose();
+    this.task[Symbol.dispose]();
   }
 
   /**
@@ -319,7 +342,7 @@ export class Training implements AsyncDisposable {
     const checksFirst = this.#checksFirst;
     using scope = new Scope();
     const begun = performance.now();
-    const losses = await this.#backward(plan, scope, onProgress);
+    const { losses, shares } = await this.#backward(plan, scope, onProgress);
     this.#computed = performance.now() - begun;
     await this.#team.finish();
     const { norm, factor } = clipGradNorm(parameters, this.#setup.options.clip, { scaler });
@@ -330,13 +353,13 @@ export class Training implements AsyncDisposable {
       scaler?.update(factor, this.#deviceGuard.halted);
       optimizer.zeroGrad();
       this.#unread.push({
-        ...{ plan, begin, norm: norm.keep() },
+        ...{ plan, begin, shares, norm: norm.keep() },
         losses: losses.map((one) => one.keep()),
       });
       return undefined;
     }
     const [[ownNorm], ...values] = await readTensors([norm, ...losses]);
-    const { loss, gradNorm } = await this.#team.agree(this.#meanLoss(plan, values), ownNorm!);
+    const { loss, gradNorm } = await this.#team.agree(meanLoss(shares, values), ownNorm!);
     const outcome = this.#check(plan, gradNorm, loss);
     if (outcome.verdict.action === "stop") {
       throw await refusal(outcome, parameters);
@@ -351,29 +374,35 @@ export class Training implements AsyncDisposable {
   }
 
   /** The gradients of this rank's part of a step, and the losses of its micro-batches, which `scope` owns. */
-  async #backward(plan: StepPlan, scope: Scope, onProgress: OnProgress): Promise<Tensor[]> {
-    const { model, scaler, random } = this;
-    const { context, recompute } = this.#setup.options;
+  async #backward(
+    plan: StepPlan,
+    scope: Scope,
+    onProgress: OnProgress,
+  ): Promise<{ losses: Tensor[]; shares: readonly number[] }> {
+    const { task, scaler, random } = this;
+    const { device, options: { recompute } } = this.#setup;
     const loader = this.#loader;
-    const { position } = loader;
+    const { position } = loader.state();
+    const { contextSize } = loader;
     const { start, end } = this.partOf(plan);
-    loader.seek(position + start * context);
+    loader.seek(position + start * contextSize);
+    const { rows, shares, weights, next } = await this.#microBatches(plan);
     const losses: Tensor[] = [];
-    for (const rows of this.#microBatches(plan)) {
-      const tokens = await loader.next(rows);
+    let done = 0;
+    for (const [i, count] of rows.entries()) {
+      const tokens = await next(count);
       await yieldToEventLoop();
       using _micro = new Scope();
-      const { ids, targets } = batchTensors(tokens, [rows, context], model.device);
-      const loss = model.loss(ids, targets, { dropout: random, recompute });
-      if (loader.position === position + end * context) this.#team.begin();
-      const weight = rows / (this.#team.sumsGradients ? plan.sequences : end - start);
-      loss.backward(scaler ? mul(scaler.scale, weight) : weight);
+      const { ids, targets } = batchTensors(tokens, [count, contextSize], device);
+      if (i === rows.length - 1) this.#team.begin();
+      const factor = scaler ? mul(scaler.scale, weights[i]!) : weights[i]!;
+      const loss = task.backward(ids, targets, factor, { dropout: random, recompute });
       loss.moveTo(scope);
       losses.push(loss);
-      await onProgress(loader.position / context - position / context - start, losses);
+      await onProgress(done += count, losses);
     }
-    loader.seek(position + plan.sequences * context);
-    return losses;
+    loader.seek(position + plan.sequences * contextSize);
+    return { losses, shares };
   }
 
   /** The sequences of a step that fall to this rank. */
@@ -381,20 +410,29 @@ export class Training implements AsyncDisposable {
     return shareOf(sequences, this.#setup.communicator);
   }
 
-  /** Sequences of each micro-batch of this rank's part. */
-  #microBatches(plan: StepPlan): number[] {
+  async #microBatches(plan: StepPlan): Promise<MicroBatches> {
+    const { task } = this;
     const { start, end } = this.partOf(plan);
     const { batchSize } = this.#loader;
-    return Array.from(
+    const rows = Array.from(
       { length: Math.ceil((end - start) / batchSize) },
       (_, i) => Math.min(batchSize, end - start - i * batchSize),
     );
-  }
-
-  /** What this rank's part of a step contributes to the mean loss: all of it where there is one rank. */
-  #meanLoss(plan: StepPlan, losses: readonly TypedArray[]): number {
-    const rows = this.#microBatches(plan);
-    return losses.reduce((sum, [loss], i) => sum + loss! * rows[i]!, 0) / plan.sequences;
+    if (!task.count) {
+      const divisor = this.#team.sumsGradients ? plan.sequences : end - start;
+      return {
+        rows,
+        shares: rows.map((count) => count / plan.sequences),
+        weights: rows.map((count) => count / divisor),
+        next: (count) => this.#loader.next(count),
+      };
+    }
+    const batches: Batch[] = [];
+    for (const count of rows) batches.push(await this.#loader.next(count));
+    const counts = batches.map((batch) => task.count!(batch));
+    const total = counts.reduce((a, b) => a + b);
+    const shares = counts.map((count) => count / total);
+    return { rows, shares, weights: shares, next: () => Promise.resolve(batches.shift()!) };
   }
 
   /** What the guard makes of the numbers of the next step. */
@@ -430,18 +468,9 @@ export class Training implements AsyncDisposable {
   }
 }
 
-/** AdamW, or Muon with AdamW for what is no matrix of a block. */
-function createOptimizer(
-  parameters: ReadonlyMap<string, Tensor>,
-  options: Options,
-): Optimizer {
-  const { adamScale, weightDecay } = options;
-  const adamW = { betas: [0.9, 0.95] as const, weightDecay };
-  if (options.optimizer === "adamw") return new AdamW(parameters, adamW);
-  return new Muon(parameters, {
-    weightDecay,
-    adamW: { ...adamW, lrScale: adamScale },
-  });
+/** What this rank's part of a step contributes to the mean loss: all of it where there is one rank. */
+function meanLoss(shares: readonly number[], losses: readonly TypedArray[]): number {
+  return losses.reduce((sum, [loss], i) => sum + loss! * shares[i]!, 0);
 }
 
 /** Says why the run ends at a step, whose gradients are there. */
@@ -451,14 +480,4 @@ async function refusal(
 ): Promise<StepRefusedError> {
   const culprit = await checkGradNorm(gradNorm, parameters).catch((error: Error) => error.message);
   return new StepRefusedError(`step ${step}: ${culprit ?? verdict.warning}`);
-}
-
-function openLoader(setup: TrainingSetup, batchSize: number): Promise<TokenLoader> {
-  const { options, data, separator } = setup;
-  return TokenLoader.open(data, {
-    batchSize,
-    contextSize: options.context,
-    vocabSize: options.vocab,
-    shuffle: options.shuffle ? { seed: options.seed, separator } : undefined,
-  });
 }

@@ -12,6 +12,8 @@ import { LLaMA } from "../../../src/models/llama.ts";
 import { ModernGPT } from "../../../src/models/modern_gpt.ts";
 import { Transformer } from "../../../src/models/transformer.ts";
 import { downloadModel } from "../../../src/pretrained/download_model.ts";
+import { applyLoRA } from "../../../src/nn/lora.ts";
+import { loadLoRA, saveLoRA } from "../../../src/pretrained/lora_files.ts";
 import { saveGguf } from "../../../src/pretrained/gguf_model.ts";
 import { loadModel } from "../../../src/pretrained/load_model.ts";
 import { loadTokenizer } from "../../../src/pretrained/load_tokenizer.ts";
@@ -113,6 +115,26 @@ export const ggufModel: Format = {
         },
       };
     };
+  },
+};
+
+/** Folders of adapters. */
+export const adapterFolder: Format = {
+  name: "adapter-folder",
+  place: PLACE,
+  allowance: ALLOWANCE,
+  documented,
+  async prepare(folder) {
+    const device = CpuDevice.open({ threads: 1 });
+    const model = new GPT2(SIZES, { device });
+    const path = join(folder, "seed");
+    await saveLoRA(path, applyLoRA(model, { r: 2 }));
+    const seed = await readFiles(path);
+    return (chance) =>
+      spoiled(join(folder, "adapter"), seed, chance, async (path) => {
+        using adapter = await loadLoRA(path, model);
+        holds(adapter.parameters().size > 0, "has no parameters");
+      });
   },
 };
 

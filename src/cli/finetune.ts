@@ -1,0 +1,138 @@
+/** `dinograd finetune`: trains a model further, all of it or an adapter. */
+import {
+  type Device,
+  RowLoader,
+  saveLoRA,
+  saveModel,
+  SingleProcess,
+  warmupCosine,
+} from "../../mod.ts";
+import { UsageError } from "./failures.ts";
+import { findModel, type FoundText } from "./find_model.ts";
+import { type Corpus, openCorpus } from "./finetune/corpus.ts";
+import { type Options, parseOptions } from "./finetune/options.ts";
+import { tuning, type TuningTask } from "./finetune/task.ts";
+import { openChosenDevice } from "./open_device.ts";
+import { Checks, validationBatches } from "./train/checks.ts";
+import { newFolder, openResumed } from "./train/folder.ts";
+import { finishRun } from "./train/loop.ts";
+import { Report } from "./train/report.ts";
+import { Training } from "./train/training.ts";
+
+const KIND = "finetune";
+
+/** Trains as the command line `args` says. */
+export async function finetune(args: string[]): Promise<void> {
+  const asked = parseOptions(args);
+  const resumed = await openResumed<Options>([KIND], asked);
+  const options = resumed ? parseOptions(args, resumed.options) : asked;
+  const device = await openChosenDevice(options);
+  const found = await findTunable(options, device);
+  const { model, tokenizer } = found;
+  const corpus = await openCorpus(options, found);
+  using folder = resumed?.folder ?? await newFolder(KIND, options);
+
+  const { dtype, batch, seed, samples, sampleLength, topK, temperature } = options;
+  const steps = Math.ceil(options.epochs * corpus.train.length / batch);
+  const reference = options.dpo && options.lora === undefined
+    ? (await findTunable(options, device)).model
+    : undefined;
+  const communicator = new SingleProcess();
+  let task: TuningTask;
+  await using training = await Training.open({
+    // A batch that does not fit is halved, as one that was chosen by the program.
+    options: {
+      ...options,
+      batch: undefined,
+      wire: "f32",
+      shardOptimizer: undefined,
+      diloco: undefined,
+    },
+    ...{ communicator, device, dtype, batch: Math.min(batch, corpus.train.length) },
+    task: (random) =>
+      task = tuning({
+        options,
+        model,
+        reference,
+        rows: corpus.train,
+        contextSize: corpus.contextSize,
+      }, random),
+    checkpoint: resumed?.checkpoint,
+  });
+  const title = `${options.model}, fine-tuned: ${device.description}`;
+  using report = await Report.open(folder.path, title, training.step, resumed?.curves);
+  await using checks = await Checks.open({
+    ...{
+      task: task!,
+      tokenizer,
+      report,
+      communicator,
+      prompt: corpus.prompt,
+      stopIds: corpus.stopIds,
+    },
+    options: { steps, hellaswagEvery: steps, samples, sampleLength, topK, temperature, seed },
+    validation: openValidation(corpus, batch),
+    samplesFirst: true,
+  });
+  report.begin([corpus.description, describe(options, task!, device, steps)], resumed?.checkpoint);
+  const every = options.saveEvery ?? Math.ceil(corpus.train.length / batch);
+  const lr = warmupCosine({
+    ...{ maxLr: options.lr, minLr: options.lr / 10, totalSteps: steps },
+    warmupSteps: Math.min(Math.ceil(options.warmup * steps), steps - 1),
+  });
+  await finishRun({
+    ...{ device, training, checks, report, communicator, steps },
+    plan: (step) => ({ lr: lr(step), sequences: batch }),
+    isMilestone: (step) => step % every === 0 || step === steps,
+    onSaved: async () => report.line(`wrote ${await write(folder.path)}`),
+  });
+
+  /** Writes what was trained, for `generate` and others. */
+  async function write(run: string): Promise<string> {
+    const { adapter } = task;
+    const path = `${run}/${adapter ? "adapter" : "model"}`;
+    if (adapter) await saveLoRA(path, adapter, { baseModel: options.model });
+    else await saveModel(path, model, { tokenizer, dtype });
+    return path;
+  }
+}
+
+async function findTunable({ model, dtype }: Options, device: Device): Promise<FoundText> {
+  const found = await findModel(model, device, { dtype });
+  if ("interpreter" in found) {
+    throw new UsageError(`${model}: expected a model that continues a text but got a translator`);
+  }
+  if (found.model.parameters().values().some((one) => one.dtype !== dtype)) {
+    throw new UsageError(
+      `--dtype ${dtype}: expected a folder of Hugging Face's layout, as dinograd convert writes, but got ${model}`,
+    );
+  }
+  return found;
+}
+
+function openValidation(
+  { validation, contextSize }: Corpus,
+  batch: number,
+): { loader: RowLoader; batches: number } {
+  const { batchSize, batches } = validationBatches(validation.length, 1, batch);
+  return { loader: new RowLoader(validation, { batchSize, contextSize }), batches };
+}
+
+function describe(
+  { dtype, batch, dpo }: Options,
+  { model, adapter }: TuningTask,
+  device: Device,
+  steps: number,
+): string {
+  const count = (n: number) => n.toLocaleString("en");
+  const trained = adapter
+    ? `; an adapter of rank ${adapter.config.r} in ${
+      adapter.config.targetModules.join(", ")
+    } trains ` +
+      `${count(adapter.parameterCount())}`
+    : "";
+  return `${model.constructor.name} with ${
+    count(model.parameterCount())
+  } parameters in ${dtype} on ` +
+    `${device.description}${trained}; ${count(steps)} steps of ${batch} ${dpo ? "pairs" : "rows"}`;
+}

@@ -1,0 +1,157 @@
+/** The examples that `finetune` reads, as rows for the model. */
+import {
+  endOfTextTokens,
+  holdOut,
+  plainChatFormat,
+  plainChatTemplate,
+  type PreferencePair,
+  type PretrainedTokenizer,
+  readTuningData,
+  type Rows,
+  rowsOf,
+  type TuningData,
+  type TuningExample,
+  type TuningFormat,
+} from "../../../mod.ts";
+import { UsageError } from "../failures.ts";
+import type { FoundText, TextModel } from "../find_model.ts";
+import { readText } from "../output.ts";
+import type { Options } from "./options.ts";
+
+/** What a run trains and validates on. */
+export interface Corpus {
+  readonly train: Rows["rows"];
+  readonly validation: Rows["rows"];
+  /** Tokens of a sequence. */
+  readonly contextSize: number;
+  /** A line for people. */
+  readonly description: string;
+  /** What samples continue. */
+  readonly prompt: { readonly ids: ArrayLike<number>; readonly text: string };
+  /** Ids after which a sample ends. */
+  readonly stopIds: readonly number[];
+}
+
+/** Reads the examples. */
+export async function openCorpus(
+  options: Options,
+  { model, tokenizer, chatTemplate }: FoundText,
+): Promise<Corpus> {
+  const ends = endOfTextTokens(tokenizer);
+  const template = await chatTemplate();
+  // A template of the model's own says itself where an answer ends.
+  const chat = template === plainChatTemplate ? plainChatFormat(ends[0]?.name) : template.render;
+  const format: TuningFormat = { tokenizer, end: ends[0]?.id, chat };
+  const read = async (file: string) => readTuningData(await readText(file), file, format);
+  const all = await read(options.data);
+  checkKind(options, all);
+  const { train, validation } = options.val === undefined
+    ? split(all, options)
+    : { train: all, validation: await read(options.val) };
+  if (validation.kind !== all.kind) {
+    throw new UsageError(`--val: expected ${all.kind}, as in the data, but got ${validation.kind}`);
+  }
+  const contextSize = options.context ?? contextOf(all, options, model);
+  if (contextSize > model.config.maxPositionEmbeddings) {
+    throw new UsageError(
+      `--context: expected at most the model's ${model.config.maxPositionEmbeddings} tokens but got ` +
+        contextSize,
+    );
+  }
+  const rows = [train, validation].map((data) => rowsOf(data, { contextSize, pack: options.pack }));
+  if (rows.some(({ rows }) => rows.length === 0)) {
+    throw new UsageError(`${options.data}: expected rows to train and to validate on but got none`);
+  }
+  return {
+    train: rows[0]!.rows,
+    validation: rows[1]!.rows,
+    contextSize,
+    description: describe(options.data, train, validation, rows as [Rows, Rows], contextSize),
+    prompt: promptOf(options, validation, tokenizer, contextSize),
+    stopIds: ends.map(({ id }) => id),
+  };
+}
+
+function checkKind({ dpo, data }: Options, { kind }: TuningData): void {
+  if (dpo && kind !== "pairs") {
+    throw new UsageError(
+      `--dpo: expected "prompt", "chosen" and "rejected" in ${data} but got ${kind}`,
+    );
+  }
+  if (!dpo && kind === "pairs") {
+    throw new UsageError(`${data}: expected --dpo with pairs but got none`);
+  }
+}
+
+/** Examples, or the end of the one text, to validate on. */
+function split(
+  data: TuningData,
+  { valSplit, seed, data: file }: Options,
+): { train: TuningData; validation: TuningData } {
+  const { kind } = data;
+  const [first] = data.examples;
+  if (kind === "texts" && data.examples.length === 1) {
+    const { ids, learned } = first as TuningExample;
+    const at = Math.round(ids.length * (1 - valSplit));
+    const part = (from: number, to?: number): TuningData => ({
+      kind,
+      examples: [{ ids: ids.slice(from, to), learned: learned.slice(from, to) }],
+    });
+    return { train: part(0, at), validation: part(at) };
+  }
+  const count = Math.max(1, Math.round(data.examples.length * valSplit));
+  if (count >= data.examples.length) {
+    throw new UsageError(
+      `${file}: expected more examples, or --val, but got ${data.examples.length}`,
+    );
+  }
+  const { train, validation } = holdOut<TuningExample | PreferencePair>(data.examples, count, seed);
+  return {
+    train: { kind, examples: train } as TuningData,
+    validation: { kind, examples: validation } as TuningData,
+  };
+}
+
+/** As many tokens as the longest answer has, or the model reads. */
+function contextOf(data: TuningData, { pack }: Options, model: TextModel): number {
+  const most = model.config.maxPositionEmbeddings;
+  if (data.kind === "texts" || pack) return most;
+  const longest = data.examples.reduce((longest, example) => {
+    const parts = "ids" in example ? [example] : [example.chosen, example.rejected];
+    return Math.max(longest, ...parts.map(({ ids }) => ids.length - 1));
+  }, 1);
+  return Math.min(most, Math.ceil(longest / 8) * 8);
+}
+
+function promptOf(
+  { prompt }: Options,
+  { kind, examples: [example] }: TuningData,
+  tokenizer: PretrainedTokenizer,
+  contextSize: number,
+): Corpus["prompt"] {
+  if (prompt !== undefined) {
+    return { ids: [...tokenizer.prefix, ...tokenizer.encodeOrdinary(prompt)], text: prompt };
+  }
+  const { ids, learned } = "ids" in example! ? example : example!.chosen;
+  const length = kind === "texts" ? Math.min(8, ids.length - 1) : learned.indexOf(1);
+  const start = ids.subarray(0, Math.min(length, contextSize - 1));
+  return { ids: start, text: tokenizer.decode(start) };
+}
+
+function describe(
+  file: string,
+  train: TuningData,
+  validation: TuningData,
+  [first, second]: readonly [Rows, Rows],
+  contextSize: number,
+): string {
+  const count = (n: number) => n.toLocaleString("en");
+  const named = ({ kind, examples: { length } }: TuningData) =>
+    `${count(length)} ${length === 1 ? kind.slice(0, -1) : kind}`;
+  const [cut, leftOut] = [first.cut + second.cut, first.leftOut + second.leftOut];
+  return `${file}: ${named(train)} in ${count(first.rows.length)} rows of ` +
+    `${contextSize} tokens to train on, ${count(validation.examples.length)} in ` +
+    `${count(second.rows.length)} to validate` +
+    (cut ? `; ${count(cut)} are longer, their ends are cut off` : "") +
+    (leftOut ? `; ${count(leftOut)} are left out, their prompts are too long` : "");
+}

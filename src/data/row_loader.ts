@@ -1,0 +1,128 @@
+// Batches of rows that were made beforehand, each epoch in another order.
+import type { TuningExample } from "./examples.ts";
+import { type Batch, type BatchLoader, hashLengths, type TokenLoaderState } from "./loader.ts";
+import { shuffledOrder } from "./shuffled_order.ts";
+
+/** Targets of this value count for nothing, as in `crossEntropy`. */
+export const IGNORED = -100;
+
+/** Options of {@linkcode RowLoader}. */
+export interface RowLoaderOptions {
+  /** Rows of a batch, B. */
+  readonly batchSize: number;
+  /** Tokens of a sequence, T; shorter ones are padded. */
+  readonly contextSize: number;
+  /** The order of each epoch depends on this and the epoch. Default: that in which the rows were given. */
+  readonly seed?: number | undefined;
+}
+
+/**
+ * Hands out rows batch after batch, epoch after epoch. A row is one sequence, or several side by side, as many in each: of
+ * S sequences inputs and targets are (B, S T). Targets that are not learned, and those of padding, are -100.
+ *
+ * @example
+ * ```ts
+ * import { RowLoader } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * const row = { ids: Int32Array.of(5, 6, 7), learned: Uint8Array.of(0, 0, 1) };
+ * const loader = new RowLoader([[row]], { batchSize: 1, contextSize: 4 });
+ * const { inputs, targets } = await loader.next();
+ * assert.deepEqual([...inputs], [5, 6, 7, 0]);
+ * assert.deepEqual([...targets], [-100, 7, -100, -100]);
+ * ```
+ */
+export class RowLoader implements BatchLoader {
+  /** Rows of a batch, B. */
+  readonly batchSize: number;
+  /** Tokens of a row, S T. */
+  readonly contextSize: number;
+  readonly #rows: readonly (readonly TuningExample[])[];
+  readonly #seed: number | undefined;
+  readonly #corpus: Pick<TokenLoaderState, "corpusTokens" | "corpusHash">;
+  #position = 0;
+  #order: { epoch: number; rows: Uint32Array } | undefined;
+
+  /** Throws a `RangeError` where there are no rows, or sequences of more than T + 1 tokens. */
+  constructor(rows: readonly (readonly TuningExample[])[], options: RowLoaderOptions) {
+    const { batchSize, contextSize, seed } = options;
+    const lengths = rows.flatMap((row) => row.map(({ ids }) => ids.length));
+    if (rows.length === 0) throw new RangeError("RowLoader: expected rows but got none");
+    const longest = lengths.reduce((a, b) => Math.max(a, b));
+    if (longest > contextSize + 1) {
+      throw new RangeError(
+        `RowLoader: expected sequences of at most ${contextSize + 1} tokens but got ${longest}`,
+      );
+    }
+    this.batchSize = batchSize;
+    this.contextSize = rows[0]!.length * contextSize;
+    this.#rows = rows;
+    this.#seed = seed;
+    this.#corpus = {
+      corpusTokens: lengths.reduce((a, b) => a + b),
+      corpusHash: hashLengths(lengths),
+    };
+  }
+
+  /** Tokens of a batch, padding included. */
+  get batchTokens(): number {
+    return this.batchSize * this.contextSize;
+  }
+
+  /** The next batch, in arrays that are the caller's to keep; of `rows` rows, where another number than B is wanted. */
+  next(rows?: number): Promise<Batch> {
+    const count = rows ?? this.batchSize;
+    const inputs = new Int32Array(count * this.contextSize);
+    const targets = new Int32Array(count * this.contextSize).fill(IGNORED);
+    for (let i = 0; i < count; i++) {
+      const sequences = this.#rowAt(this.#position++);
+      const length = this.contextSize / sequences.length;
+      sequences.forEach(({ ids, learned }, s) => {
+        const start = i * this.contextSize + s * length;
+        inputs.set(ids.subarray(0, length), start);
+        for (let t = 1; t < ids.length; t++) if (learned[t]) targets[start + t - 1] = ids[t]!;
+      });
+    }
+    return Promise.resolve({ inputs, targets });
+  }
+
+  /** Goes to a position, in tokens over all epochs, padding included: the beginning of a row. */
+  seek(position: number): void {
+    this.#position = Math.floor(position / this.contextSize);
+  }
+
+  /** Where the loader stands, for a checkpoint. */
+  state(): TokenLoaderState {
+    const seed = this.#seed === undefined ? {} : { seed: this.#seed };
+    return { ...this.#corpus, position: this.#position * this.contextSize, ...seed };
+  }
+
+  /** Goes to where a loader of the same rows stood. Throws a `RangeError` for other rows, or another seed. */
+  restore({ corpusTokens, corpusHash, position, seed }: TokenLoaderState): void {
+    const own = this.#corpus;
+    if (
+      corpusTokens !== own.corpusTokens || corpusHash !== own.corpusHash || seed !== this.#seed
+    ) {
+      throw new RangeError(
+        `RowLoader: expected the position in the same ${this.#rows.length} rows with ${own.corpusTokens} tokens ` +
+          `but got one in others, with ${corpusTokens} tokens`,
+      );
+    }
+    this.seek(position);
+  }
+
+  /** There is nothing to close. */
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  #rowAt(position: number): readonly TuningExample[] {
+    const { length } = this.#rows;
+    const [epoch, index] = [Math.floor(position / length), position % length];
+    if (this.#seed === undefined) return this.#rows[index]!;
+    if (this.#order?.epoch !== epoch) {
+      this.#order = { epoch, rows: shuffledOrder(length, this.#seed, epoch) };
+    }
+    return this.#rows[this.#order.rows[index]!]!;
+  }
+}
