@@ -64,7 +64,7 @@ function report(holds: boolean, what: string): void {
 /** Calls ggml's functions on 100,000 numbers of all magnitudes. */
 function checkBlocks(): void {
   const library = join(
-    LLAMACPP,
+    PACKAGES,
     "node_modules/@node-llama-cpp/linux-x64/bins/linux-x64/libggml-base.so",
   );
   let state = 1;
