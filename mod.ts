@@ -75,17 +75,44 @@ export type { StateDict } from "./src/nn/state_dict.ts";
 export { type Block, CausalLM, type CausalLMConfig, type Pass } from "./src/models/causal_lm.ts";
 export * from "./src/models/gpt2.ts";
 export * from "./src/models/gpt3.ts";
+export {
+  type Attention,
+  type AttentionSetting,
+  Decoder,
+  type DecoderConfig,
+  type DecoderTraits,
+  type FilledConfig,
+  gatedIntermediateSize,
+  type GatedMLP,
+  type LayerType,
+  type RopeLayoutConfig,
+  type SlidingConfig,
+} from "./src/models/decoder.ts";
+export { Gemma3, type Gemma3Config } from "./src/models/gemma3.ts";
 export * from "./src/models/llama.ts";
+export * from "./src/models/mistral.ts";
 export * from "./src/models/modern_gpt.ts";
+export * from "./src/models/phi3.ts";
+export * from "./src/models/qwen.ts";
+export { SmolLM3, type SmolLM3Config } from "./src/models/smollm3.ts";
 export * from "./src/models/transformer.ts";
 
 // Folders of models, and the hub
+export {
+  type ChatMessage,
+  type ChatTemplate,
+  endOfTextIds,
+  jinjaChatTemplate,
+  loadChatTemplate,
+  plainChatTemplate,
+} from "./src/pretrained/chat_template.ts";
 export {
   downloadModel,
   type ModelDownloadProgress,
   type ModelHubOptions,
   type ModelPart,
 } from "./src/pretrained/download_model.ts";
+export { saveGguf, type SaveGgufOptions } from "./src/pretrained/gguf_model.ts";
 export * from "./src/pretrained/llama2c.ts";
 export { loadModel, type LoadModelOptions } from "./src/pretrained/load_model.ts";
 export { loadTokenizer } from "./src/pretrained/load_tokenizer.ts";
@@ -136,6 +163,28 @@ export * from "./src/decode/beam_search.ts";
 export * from "./src/decode/generate.ts";
 export * from "./src/decode/generate_text.ts";
 export { type NextTokenModel } from "./src/decode/next_token_model.ts";
+
+// Serving
+export {
+  Engine,
+  EngineClosedError,
+  type EngineOptions,
+  type EngineRequest,
+  type EngineSequence,
+  type EngineStats,
+  type FinishReason,
+  type GeneratedToken,
+  QueueFullError,
+  type TokenLogprob,
+} from "./src/serve/engine.ts";
+export {
+  createHandler,
+  type Handler,
+  type HandlerOptions,
+  type ServeInfo,
+} from "./src/serve/handler.ts";
+export { Answer, type AnswerEnds, type Piece } from "./src/serve/answer.ts";
+export { type Pooling } from "./src/serve/embeddings.ts";
 
 // Metrics
 export * from "./src/eval/accuracy.ts";
@@ -227,6 +276,7 @@ export {
   loadNewestCheckpoint,
 } from "./src/io/checkpoint.ts";
 export * from "./src/io/errors.ts";
+export * from "./src/io/gguf.ts";
 export * from "./src/io/llama2c_bin.ts";
 export * from "./src/io/llmc_bin.ts";
 export {

@@ -95,7 +95,6 @@ interface Text {
 interface Result {
   readonly loss: number;
   readonly parameters: number;
-  readonly secondsPerStep: number;
 }
 
 async function readText(merges: number): Promise<Text> {
@@ -164,7 +163,6 @@ async function trained(variant: Variant, text: Text, size: Size, place: Place): 
   const validation = await TokenLoader.open(text.validation, sizes);
   const steps = Math.round(size.steps * (variant.share ?? 1));
   const lr = scheduleOf(variant, steps);
-  const started = performance.now();
   for (let step = 1; step <= steps; step++) {
     using _scope = new Scope();
     const { ids, targets } = batchTensors(await loader.next(), shape, device);
@@ -173,13 +171,11 @@ async function trained(variant: Variant, text: Text, size: Size, place: Place): 
     optimizer.step({ lr: lr(step), gradScale: factor });
     optimizer.zeroGrad();
   }
-  await device.synchronize();
-  const secondsPerStep = (performance.now() - started) / 1000 / steps;
   const batches = Math.floor((text.validation.length - 1) / (size.batch * size.context));
   const loss = await validationLoss(model, validation, batches, device);
   const parameters = model.parameterCount();
   model.dispose();
-  return { loss, parameters, secondsPerStep };
+  return { loss, parameters };
 }
 
 function row(variant: Variant, results: readonly Result[], reference: number): string {
@@ -189,13 +185,11 @@ function row(variant: Variant, results: readonly Result[], reference: number): s
     losses.reduce((sum, loss) => sum + (loss - mean) ** 2, 0) / Math.max(1, losses.length - 1),
   );
   const difference = mean - reference;
-  const time = meanOf(results.map(({ secondsPerStep }) => secondsPerStep));
   return "| " + [
     variant.name,
     results[0]!.parameters.toLocaleString("en"),
     `${mean.toFixed(3)} ± ${spread.toFixed(3)}`,
     `${difference < 0 ? "−" : "+"}${Math.abs(difference).toFixed(3)}`,
-    (time * 1000).toFixed(0),
   ].join(" | ") + " |";
 }
 
@@ -230,7 +224,6 @@ const text = await readText(chosen.merges);
 const only = given.only?.split(",");
 const variants = VARIANTS.filter(({ name }) => !only || only.includes(name));
 const results = new Map<Variant, Result[]>();
-// All variants with one seed, then with the next, so that a machine that gets slower does so for all.
 for (let seed = 1; seed <= seeds; seed++) {
   for (const variant of variants) {
     const result = await trained(variant, text, chosen, {
@@ -251,8 +244,8 @@ const lines = [
   }) of Moby Dick, ${text.vocabSize} byte pair ids, ` +
   `${seeds} seeds, on ${device.description}, ${new Date().toISOString().slice(0, 10)}:`,
   "",
-  `| | parameters | validation loss | against ${whole.name} | ms a step |`,
-  "| --- | ---: | ---: | ---: | ---: |",
+  `| | parameters | validation loss | against ${whole.name} |`,
+  "| --- | ---: | ---: | ---: |",
   ...[...results].map(([variant, all]) => row(variant, all, reference)),
 ];
 console.log(lines.join("\n"));

@@ -74,6 +74,8 @@ export type AttentionParams = StreamParams & {
   step: number;
   /** A query at position p sees no key before `floor(p / block) block`; goes with a step of 1. 0: it does. */
   block: number;
+  /** A query at position p sees no key before `p - window + 1`; goes with a step of 1. 0: it does. */
+  window: number;
   /** The factor of the scores. */
   scale: number;
   /**
@@ -129,7 +131,7 @@ export function attentionParams(options: PartialAttentionParams): AttentionParam
     kBatch: kvHeads * keys * d, kHead: keys * d, kTime: d,
     vBatch: kvHeads * keys * d, vHead: keys * d, vTime: d,
     oBatch: heads * queries * d, oHead: queries * d, oTime: d,
-    validBatch: keys, qStart: 0, kStart: 0, vStart: 0, position: keys - queries, step: 0, block: 0, scale: 1 / Math.sqrt(d),
+    validBatch: keys, qStart: 0, kStart: 0, vStart: 0, position: keys - queries, step: 0, block: 0, window: 0, scale: 1 / Math.sqrt(d),
     seed_low: 0, seed_high: 0, block_low: 0, block_high: 0,
     ...options, kvHeads, dropout,
   };
@@ -141,7 +143,7 @@ export const ATTENTION_PARAMS: Readonly<Record<keyof AttentionParams, "u32" | "i
   batch: "u32", heads: "u32", kvHeads: "u32", queries: "u32", keys: "u32", d: "u32",
   qBatch: "u32", qHead: "u32", qTime: "u32", kBatch: "u32", kHead: "u32", kTime: "u32",
   vBatch: "u32", vHead: "u32", vTime: "u32", oBatch: "u32", oHead: "u32", oTime: "u32",
-  validBatch: "u32", qStart: "u32", kStart: "u32", vStart: "u32", position: "i32", step: "u32", block: "u32", scale: "f32",
+  validBatch: "u32", qStart: "u32", kStart: "u32", vStart: "u32", position: "i32", step: "u32", block: "u32", window: "u32", scale: "f32",
   ...STREAM_PARAMS, dropout: "f32",
 };
 
@@ -231,7 +233,8 @@ export function attentionLaunch(
   rows: number;
   iterations: number;
 } {
-  const { d, block, dropout } = params;
+  const { d, dropout } = params;
+  const reach = reachOf(params);
   const { subgroupSize, software, maxWorkgroupBytes } = target;
   const d4 = Math.ceil(d / 4);
   const half = target.dtypes.q === "f16";
@@ -242,7 +245,7 @@ export function attentionLaunch(
   const fit = Math.floor(maxWorkgroupBytes / (2 * 16 * d4 * 8));
   const passing = Math.max(1, Math.min(4, fit));
   // Keys begin at a multiple of 4.
-  const met = (rows: number) => block ? Math.min(others, block + rows + 3) : others;
+  const met = (rows: number) => Math.min(others, reach + rows + 3);
   // Besides, rows are loaded and stored, up to four elements one by one.
   const iterationsOf = (rows: number, step: number, each: number) =>
     repeats * (1 + Math.ceil(met(rows) / step) * each) + 12 * d4;
@@ -315,10 +318,15 @@ export function attentionLaunch(
   };
 }
 
+/** The most keys that a query may see, as far as `block` and `window` say. */
+function reachOf({ block, window }: AttentionParams): number {
+  return Math.min(block || Infinity, window || Infinity);
+}
+
 /** Floating-point operations of so many products of queries by keys by the size of a head. */
 export function attentionFlops(params: AttentionParams, products: number): number {
-  const { batch, heads, queries, keys, d, step, block } = params;
-  const seen = block ? Math.min(block, keys) : step ? keys / 2 : keys;
+  const { batch, heads, queries, keys, d, step } = params;
+  const seen = Math.min(reachOf(params), step ? keys / 2 : keys);
   return 2 * products * batch * heads * queries * seen * d;
 }
 
@@ -364,7 +372,11 @@ export function visibleKeys(
   first: number = p.position,
 ): number[] {
   const position = first + i;
-  const begin = p.block ? Math.max(0, Math.floor(position / p.block) * p.block) : 0;
+  const begin = Math.max(
+    p.block ? Math.floor(position / p.block) * p.block : 0,
+    p.window ? position + 1 - p.window : 0,
+    0,
+  );
   const end = p.step ? Math.min(p.keys, Math.floor((position + 1) / p.step)) : p.keys;
   const keys: number[] = [];
   for (let j = begin; j < end; j++) if (!valid || valid[b * p.validBatch + j] !== 0) keys.push(j);

@@ -64,6 +64,9 @@ fn keys_seen(position: i32) -> vec2u {
   if (params.block != 0u) {
     seen.x = u32(max(position, 0)) / params.block * params.block;
   }
+  if (params.window != 0u) {
+    seen.x = max(seen.x, u32(max(position + 1 - i32(params.window), 0)));
+  }
   return seen;
 }
 
@@ -76,6 +79,10 @@ fn queries_seeing(key: u32) -> vec2u {
   if (params.block != 0u) {
     let end = i32((key / params.block + 1u) * params.block) - params.position;
     seeing.y = min(params.queries, u32(max(end, 0)));
+  }
+  if (params.window != 0u) {
+    let end = i32(key + params.window) - params.position;
+    seeing.y = min(seeing.y, u32(max(end, 0)));
   }
   return seeing;
 }

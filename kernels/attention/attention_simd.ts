@@ -28,7 +28,8 @@ function tensors(p: AttentionParams, at: Addresses): number[] {
 function layout(p: AttentionParams): number[] {
   // deno-fmt-ignore
   return [p.heads, p.kvHeads, p.queries, p.keys, p.d, p.qBatch, p.qHead, p.qTime, p.kBatch, p.kHead, p.kTime,
-    p.vBatch, p.vHead, p.vTime, p.oBatch, p.oHead, p.oTime, p.validBatch, p.scale, p.step, p.block, p.position];
+    p.vBatch, p.vHead, p.vTime, p.oBatch, p.oHead, p.oTime, p.validBatch, p.scale, p.step, p.block,
+    p.window, p.position];
 }
 
 /** The arguments of dropout, which come last. */

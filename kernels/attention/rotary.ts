@@ -17,6 +17,8 @@ export type RotaryParams = {
   heads: number;
   /** Elements of a head, D; even. */
   width: number;
+  /** How many of them turn, R, the first; even. */
+  turned: number;
   /** The position of the first of the T, where there are no `positions`. */
   position: number;
   /** Rows of `turns`. */
@@ -25,7 +27,7 @@ export type RotaryParams = {
   firstRow: number;
   /** 1, or -1 to turn back, which is the gradient. */
   direction: number;
-  /** 1 when the pairs are (i, i + D/2), 0 when they are (2i, 2i + 1). */
+  /** 1 when the pairs are (i, i + R/2), 0 when they are (2i, 2i + 1). */
   halfSplit: number;
 };
 
@@ -42,7 +44,8 @@ function checkPositions(positions: Int32Array, { length, tableRows }: RotaryPara
 
 /**
  * y (B, T, H, D) = x with the pairs of each head turned by the angles of its position. turns (tableRows, D)
- * holds the cosine of pair i in column 2i and its sine in column 2i + 1. positions (B) of `i32` has the position of the
+ * holds the cosine of pair i in column 2i and its sine in column 2i + 1; where fewer than D elements turn, its last columns
+ * are not read. positions (B) of `i32` has the position of the
  * first of the T of each sequence, where they differ: one beyond the table throws a `RangeError` on the CPU, and gives NaN
  * on a GPU, which cannot throw.
  */
@@ -59,14 +62,16 @@ export const rotary: Kernel<RotaryParams> = kernel<RotaryParams>({
     length: "u32",
     heads: "u32",
     width: "u32",
+    turned: "u32",
     position: "u32",
     tableRows: "u32",
     firstRow: "u32",
     direction: "f32",
     halfSplit: "u32",
   },
-  gpu({ rows, width, halfSplit }) {
-    const vec4 = width % (halfSplit ? 8 : 4) === 0 && "width";
+  gpu({ rows, width, turned, halfSplit }) {
+    const unit = halfSplit ? 8 : 4;
+    const vec4 = width % unit === 0 && turned % unit === 0 && "width";
     const steps = vec4 ? width / (halfSplit ? 8 : 4) : width / 2;
     return {
       wgsl: vec4 ? vectors : pairwise,
@@ -76,9 +81,9 @@ export const rotary: Kernel<RotaryParams> = kernel<RotaryParams>({
     };
   },
   cpu({ x, turns, positions, y }, params) {
-    const { rows, length, heads, width, position, firstRow, direction, halfSplit } = params;
+    const { rows, length, heads, width, turned, position, firstRow, direction, halfSplit } = params;
     if (positions) checkPositions(positions, params);
-    const pairs = width / 2;
+    const pairs = turned / 2;
     const [step, distance] = halfSplit ? [1, pairs] : [2, 1];
     for (let row = 0; row < rows; row++) {
       const time = Math.floor((firstRow + row) / heads);
@@ -92,11 +97,12 @@ export const rotary: Kernel<RotaryParams> = kernel<RotaryParams>({
         y[at] = a * cos - b * sin;
         y[at + distance] = a * sin + b * cos;
       }
+      for (let i = turned; i < width; i++) y[row * width + i] = x[row * width + i];
     }
   },
   simd(job) {
     const { at, params } = job;
-    const { rows, length, heads, width, position, firstRow, direction, halfSplit } = params;
+    const { rows, length, heads, width, turned, position, firstRow, direction, halfSplit } = params;
     if (at.positions) {
       const { buffer } = job.memory;
       const sequences = Math.ceil((firstRow + rows) / (length * heads));
@@ -104,7 +110,7 @@ export const rotary: Kernel<RotaryParams> = kernel<RotaryParams>({
     }
     const chunk = Math.max(1, Math.floor(16384 / width));
     // deno-fmt-ignore
-    job.run("rotary", rows, chunk, at.x!, at.turns!, at.positions!, at.y!, firstRow, length, heads, width, position,
+    job.run("rotary", rows, chunk, at.x!, at.turns!, at.positions!, at.y!, firstRow, length, heads, width, turned, position,
       direction, halfSplit);
     return true;
   },

@@ -1,6 +1,6 @@
 // Turns pairs (a, b) of each head by the angle of their position: (a cos - b sin, a sin + b cos)
 // (Su et al., 2021); one invocation a pair. `turns` holds cos and sin side by side.
-const HALF_SPLIT = false; // pairs (i, i + D/2) in place of (2i, 2i + 1)
+const HALF_SPLIT = false; // pairs (i, i + R/2) in place of (2i, 2i + 1), where R elements turn
 
 // The position of a row of x; past the table where its sequence begins outside.
 fn position_of(row: u32) -> u32 {
@@ -28,10 +28,16 @@ fn main(
     return;
   }
   let position = position_of(params.first_row + row);
+  if (pair >= params.turned / 2u) { // stays
+    let at = row * params.width + 2u * pair;
+    y[at] = Y(x[at]);
+    y[at + 1u] = Y(x[at + 1u]);
+    return;
+  }
   let c = turns[position * params.width + 2u * pair];
   let s = turns[position * params.width + 2u * pair + 1u] * params.direction;
   let at = row * params.width + select(2u * pair, pair, HALF_SPLIT);
-  let next = at + select(1u, pairs, HALF_SPLIT);
+  let next = at + select(1u, params.turned / 2u, HALF_SPLIT);
   let a = f32(x[at]);
   let b = f32(x[next]);
   y[at] = Y(at_position(a * c - b * s, position));

@@ -30,6 +30,16 @@ fn main(
     return;
   }
   let position = position_of(params.first_row + row);
+  let turned = params.turned / 4u; // of them, vectors that turn
+  let apart = turned / 2u;
+  if (step >= select(turned, apart, HALF_SPLIT)) { // stays
+    let first = row * units + select(step, 2u * step, HALF_SPLIT);
+    y[first] = Y(x[first]);
+    if (HALF_SPLIT) {
+      y[first + 1u] = Y(x[first + 1u]);
+    }
+    return;
+  }
   let at = row * units + step;
   if (HALF_SPLIT) {
     let t = turns[position * units + 2u * step];
@@ -37,9 +47,9 @@ fn main(
     let c = vec4<f32>(t.xz, u.xz);
     let s = vec4<f32>(t.yw, u.yw) * params.direction;
     let a = vec4<f32>(x[at]);
-    let b = vec4<f32>(x[at + steps]);
+    let b = vec4<f32>(x[at + apart]);
     y[at] = Y(at_position(a * c - b * s, position));
-    y[at + steps] = Y(at_position(a * s + b * c, position));
+    y[at + apart] = Y(at_position(a * s + b * c, position));
   } else {
     let t = turns[position * units + step];
     let v = vec4<f32>(x[at]);

@@ -9,7 +9,7 @@ import wgsl from "./activations.wgsl" with { type: "text" };
 export const activationsWgsl: string = wgsl;
 
 /** What a matrix product can apply to its result. */
-export type Activation = "gelu" | "geluTanh" | "relu";
+export type Activation = "gelu" | "geluTanh" | "relu" | "reluSquared";
 
 /** An activation function for numbers, and the WASM export that computes it; with `_backward`, that of its gradient. */
 interface Formulas {
@@ -38,6 +38,11 @@ export const activations: Readonly<Record<Activation, Formulas>> = {
     simd: "gelu_tanh",
   },
   relu: { value: (x) => x < 0 ? 0 : x, slope: (x) => x <= 0 ? 0 : 1, simd: "relu" },
+  reluSquared: {
+    value: (x) => x < 0 ? 0 : x * x,
+    slope: (x) => x <= 0 ? 0 : 2 * x,
+    simd: "relu_squared",
+  },
 };
 
 /** The error function in double precision: a series near 0, a continued fraction for the tails. */

@@ -2,7 +2,7 @@
 // matmul.ts puts one of matmul_tiled.wgsl, matmul_direct.wgsl and matmul_subgroup.wgsl behind this part.
 const TRANSPOSE_A = false;
 const TRANSPOSE_B = false;
-const ACTIVATION = 0; // 1: GELU; 2: GELU by tanh; 3: ReLU
+const ACTIVATION = 0; // 1: GELU; 2: GELU by tanh; 3: ReLU; 4: squared ReLU
 const DERIVATIVE = false;
 
 // 4 elements from `index` on, those from `left` on replaced by zeros (where k is a multiple of 4 none are).
@@ -94,7 +94,8 @@ fn activated(value: F, i: u32) -> F {
     switch (ACTIVATION) {
       case 1: { return value * gelu_erf_slope(x); }
       case 2: { return value * gelu_tanh_slope(x); }
-      default: { return select(value, F(), x <= F()); }
+      case 3: { return select(value, F(), x <= F()); }
+      default: { return select(2.0 * value * x, F(), x <= F()); }
     }
   }
   if (HAS_PRE) {
@@ -103,7 +104,8 @@ fn activated(value: F, i: u32) -> F {
   switch (ACTIVATION) {
     case 1: { return gelu_erf(value); }
     case 2: { return gelu_tanh(value); }
-    default: { return select(value, F(), value < F()); }
+    case 3: { return select(value, F(), value < F()); }
+    default: { return select(value * value, F(), value < F()); }
   }
   //#else
   return value;

@@ -64,11 +64,17 @@ export const layerNorm: Kernel<NormParams> = kernel<NormParams>({
 
 const rmsNormSources = rowSources(rmsNormWgsl);
 
+/** Numbers of {@linkcode rmsNorm}. */
+export type RmsNormParams = NormParams & {
+  /** Added to the weights. */
+  offset: number;
+};
+
 /**
- * y (rows, columns) = x * rstd [* weight (columns)] with rstd = 1 / sqrt(mean(x^2) + eps) of each row, which
+ * y (rows, columns) = x * rstd [* (weight + offset) (columns)] with rstd = 1 / sqrt(mean(x^2) + eps) of each row, which
  * is kept where it is given (rows). Its gradients are those of `layer_norm` without a mean.
  */
-export const rmsNorm: Kernel<NormParams> = kernel<NormParams>({
+export const rmsNorm: Kernel<RmsNormParams> = kernel<RmsNormParams>({
   name: "rms_norm",
   bindings: {
     x: { read: "rows columns" },
@@ -76,21 +82,24 @@ export const rmsNorm: Kernel<NormParams> = kernel<NormParams>({
     y: { write: "rows columns" },
     rstd: { write: "rows", dtype: "f32", optional: true },
   },
-  params: { rows: "u32", columns: "u32", eps: "f32" },
+  params: { rows: "u32", columns: "u32", eps: "f32", offset: "f32" },
   gpu: ({ rows, columns }, target) =>
     rowProgram(rmsNormSources, target, { rows, columns, passes: 2, axis: "columns" }),
-  cpu({ x, weight, y, rstd }, { rows, columns, eps }) {
+  cpu({ x, weight, y, rstd }, { rows, columns, eps, offset }) {
     for (let row = 0; row < rows; row++) {
       const first = row * columns;
       let square = 0;
       for (let i = first; i < first + columns; i++) square += x[i] ** 2 / columns;
       const scale = 1 / Math.sqrt(square + eps);
-      for (let i = 0; i < columns; i++) y[first + i] = x[first + i] * scale * (weight?.[i] ?? 1);
+      for (let i = 0; i < columns; i++) {
+        y[first + i] = x[first + i] * scale * (weight ? weight[i] + offset : 1);
+      }
       if (rstd) rstd[row] = scale;
     }
   },
-  simd({ at, params: { rows, columns, eps }, run }) {
-    run("rms_norm", rows, rowChunk(columns), at.x!, at.weight!, at.y!, at.rstd!, columns, eps);
+  simd({ at, params: { rows, columns, eps, offset }, run }) {
+    // deno-fmt-ignore
+    run("rms_norm", rows, rowChunk(columns), at.x!, at.weight!, at.y!, at.rstd!, columns, eps, offset);
     return true;
   },
   split: "rows",

@@ -1,4 +1,4 @@
-// y = x / sqrt(mean(x^2) + eps) * weight of each row (Zhang and Sennrich, 2019); keeps rstd, the factor
+// y = x / sqrt(mean(x^2) + eps) * (weight + offset) of each row (Zhang and Sennrich, 2019); keeps rstd, the factor
 
 @compute @workgroup_size(GROUP)
 fn main(
@@ -24,7 +24,7 @@ fn main(
   for (var i = lane; i < units; i += LANES) {
     var v = F(x[first + i]) * scale;
     if (HAS_WEIGHT) {
-      v *= F(weight[i]);
+      v *= F(weight[i]) + params.offset;
     }
     y[first + i] = Y(v);
   }

@@ -3,7 +3,8 @@
 // Keys go by in blocks whose panels are packed once for a block of queries; queries are taken in strips whose scores fit
 // the L1 cache. The order of all sums depends on the fixed block sizes alone, so results do not depend on the threads.
 // Query i stands at `position + i`, key j at `(j + 1) * step - 1`; a query sees the keys up to its own position
-// (a step of 0: all keys), and where there is a block only those in its own block of so many keys.
+// (a step of 0: all keys), where there is a block only those in its own block of so many keys, and where there is a window
+// only the last so many of them.
 
 import { packA, packATransposed, packB, packBTransposed, packedProduct } from "./gemm.as";
 import { scratch } from "./layout.as";
@@ -164,8 +165,10 @@ function maskKeys(scores: usize, valid: usize, n: i32): void {
 
 /** The first key that a query at `position` may see, counted from the key `from` on, at most `width`. */
 
-function firstSeen(position: i32, block: i32, from: i32, width: i32): i32 {
-  return block ? max(0, min(width, position / block * block - from)) : 0;
+function firstSeen(position: i32, block: i32, window: i32, from: i32, width: i32): i32 {
+  let first = block ? position / block * block : 0;
+  if (window) first = max(first, position + 1 - window);
+  return max(0, min(width, first - from));
 }
 
 /** The key after the last that a query at `position` may see, counted from the key `from` on, at most `width`. */
@@ -252,6 +255,7 @@ export function attention(
   scale: f32,
   step: i32,
   block: i32,
+  window: i32,
   position: i32,
   positions: usize,
   queryBlock: i32,
@@ -302,7 +306,7 @@ export function attention(
     packA(qAt + <usize> first * qTime, qTime, rows, d, qPack);
 
     // Blocks of keys lie at multiples of their size whatever the queries, for equal sums on all numbers of threads.
-    for (let j = firstSeen(here, block, 0, keys) / KEYS * KEYS; j < limit; j += KEYS) {
+    for (let j = firstSeen(here, block, window, 0, keys) / KEYS * KEYS; j < limit; j += KEYS) {
       const width = min(KEYS, limit - j);
       const kHere = kAt + <usize> j * kTime, vHere = vAt + <usize> j * vTime;
       const validHere = valid ? valid + (<usize> j << 2) : 0;
@@ -312,7 +316,7 @@ export function attention(
         const height = min(STRIP, rows - strip);
         const at = here + strip;
         // Whole panels of 8 keys that some query of the strip sees.
-        const from = firstSeen(at, block, j, width) & ~7;
+        const from = firstSeen(at, block, window, j, width) & ~7;
         const seen = endSeen(at + height - 1, step, j, width) - from;
         if (seen <= 0) continue;
         const panel = qPack + <usize> (strip / 5) * panelBytes;
@@ -320,7 +324,7 @@ export function attention(
         // deno-fmt-ignore
         packedProduct(panel, kPanel, height, seen, d, d, scores, KEYS * 4, scale, false, 0, edge);
         for (let i = 0; i < height; i++) {
-          const skip = min(seen, firstSeen(at + i, block, j, width) - from);
+          const skip = min(seen, firstSeen(at + i, block, window, j, width) - from);
           const n = max(0, endSeen(at + i, step, j, width) - from - skip);
           const all = scores + <usize> i * (KEYS * 4), row = all + (<usize> skip << 2);
           memory.fill(all, 0, <usize> skip << 2);
@@ -385,6 +389,7 @@ export function attention_few(
   scale: f32,
   step: i32,
   block: i32,
+  window: i32,
   position: i32,
   positions: usize,
   groupHeads: i32,
@@ -403,7 +408,7 @@ export function attention_few(
     const here = positions ? load<i32>(positions + (b << 2)) : position;
     const kAt = k + (b * kBatch << 2), vAt = v + (b * vBatch << 2);
     for (let i = 0; i < queries; i++) {
-      const from = firstSeen(here + i, block, 0, keys), to = endSeen(here + i, step, 0, keys);
+      const from = firstSeen(here + i, block, window, 0, keys), to = endSeen(here + i, step, 0, keys);
       const qAt = q + (b * qBatch + <usize> i * qTime << 2);
       const oAt = o + (b * oBatch + <usize> i * oTime << 2);
       memory.fill(out, 0, <usize> count * rowBytes);
@@ -527,6 +532,7 @@ export function attention_backward(
   scale: f32,
   step: i32,
   block: i32,
+  window: i32,
   position: i32,
   seedLow: i32,
   seedHigh: i32,
@@ -589,14 +595,15 @@ export function attention_backward(
       memory.fill(dVSum, 0, <usize> width * rowBytes);
       // From the first strip with a query that sees the first key to the last query that sees the last one.
       const start = step ? max(0, (j + 1) * step - 1 - position) / BACK_STRIP * BACK_STRIP : 0;
-      const until = block ? min(queries, ((j + width - 1) / block + 1) * block - position) : queries;
+      let until = block ? min(queries, ((j + width - 1) / block + 1) * block - position) : queries;
+      if (window) until = min(until, j + width - 1 + window - position);
       for (let g = 0; g < group; g++) {
         const h = <usize> (kvHead * group + g);
         const qOffset = b * qBatch + h * qHead << 2, oOffset = b * oBatch + h * oHead << 2;
         const rows = (b * <usize> heads + h) * <usize> queries << 2;
         for (let strip = start; strip < until; strip += BACK_STRIP) {
           const height = min(BACK_STRIP, queries - strip), here = position + strip;
-          const from = firstSeen(here, block, j, width) & ~7, fromKey = <usize> from;
+          const from = firstSeen(here, block, window, j, width) & ~7, fromKey = <usize> from;
           const seen = endSeen(here + height - 1, step, j, width) - from;
           if (seen <= 0) continue;
           const panels = <usize> (from >> 3) * kPanelBytes;
@@ -612,7 +619,7 @@ export function attention_backward(
           packedProduct(oLeft, vTPack + panels, height, seen, d, d, ds, KEYS * 4, 1, false, 0, edge);
           for (let i = 0; i < height; i++) {
             const row = rows + (<usize> (strip + i) << 2);
-            const skip = min(seen, firstSeen(here + i, block, j, width) - from);
+            const skip = min(seen, firstSeen(here + i, block, window, j, width) - from);
             const n = max(0, endSeen(here + i, step, j, width) - from - skip);
             const all = <usize> i * (KEYS * 4), at = all + (<usize> skip << 2);
             memory.fill(p + all, 0, <usize> skip << 2);

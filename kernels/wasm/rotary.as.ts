@@ -1,7 +1,8 @@
 // Rotary position embedding: pairs of a head's elements turned by the angle of their position (Su et al., 2021).
 
 /**
- * Rows [start, end), the heads of (batch, length, heads, width): y = x turned. `turns` (tableRows, width) holds the cosine of
+ * Rows [start, end), the heads of (batch, length, heads, width): y = x, its first `turned` elements turned. `turns` (tableRows,
+ * width) holds the cosine of
  * pair i in column 2 i and its sine in column 2 i + 1. A row's position is its time step plus `position`, or plus its
  * sequence's number of `positions` (int32) where those are not 0. `direction` is 1, or -1 to turn back.
  */
@@ -17,19 +18,21 @@ export function rotary(
   length: i32,
   heads: i32,
   width: i32,
+  turned: i32,
   position: i32,
   direction: f32,
   halfSplit: bool,
 ): void {
-  const bytes = <usize> width << 2, half = bytes >> 1;
+  const rowBytes = <usize> width << 2, bytes = <usize> turned << 2, half = bytes >> 1;
   const d = f32x4.splat(direction);
   // The sine's sign where elements of pairs take turns: a cos - b sin, b cos + a sin.
   const signs = f32x4(-direction, direction, -direction, direction);
   for (let r = start; r < end; r++) {
     const step = (firstRow + r) / heads, sequence = step / length;
     const from = positions ? load<i32>(positions + (<usize> sequence << 2)) : position;
-    const t = turns + <usize> (from + step - sequence * length) * bytes;
-    const xRow = x + <usize> r * bytes, yRow = y + <usize> r * bytes;
+    const t = turns + <usize> (from + step - sequence * length) * rowBytes;
+    const xRow = x + <usize> r * rowBytes, yRow = y + <usize> r * rowBytes;
+    if (rowBytes > bytes) memory.copy(yRow + bytes, xRow + bytes, rowBytes - bytes);
     if (halfSplit) {
       let at: usize = 0;
       for (; at + 16 <= half; at += 16) {

@@ -352,7 +352,7 @@ export function layer_norm_backward_params(
   }
 }
 
-/** y = x * rstd [* weight] along rows, rstd = 1 / sqrt(mean(x^2) + eps); rstd (0: not kept) gets a number a row. */
+/** y = x * rstd [* (weight + offset)] along rows, rstd = 1 / sqrt(mean(x^2) + eps); rstd (0: not kept) gets a number a row. */
 export function rms_norm(
   thread: i32,
   start: i32,
@@ -363,7 +363,9 @@ export function rms_norm(
   rstd: usize,
   columns: i32,
   eps: f32,
+  offset: f32,
 ): void {
+  const added = f32x4.splat(offset);
   for (let r = start; r < end; r++) {
     const from = rowAt(x, r, columns), to = rowAt(y, r, columns);
     const scale = <f32> 1 / sqrt<f32>(dotRow(from, from, columns) / <f32> columns + eps);
@@ -373,13 +375,13 @@ export function rms_norm(
     for (; i + 4 <= columns; i += 4) {
       const at = <usize> i << 2;
       let v = f32x4.mul(v128.load(from + at), s);
-      if (weight) v = f32x4.mul(v, v128.load(weight + at));
+      if (weight) v = f32x4.mul(v, f32x4.add(v128.load(weight + at), added));
       v128.store(to + at, v);
     }
     for (; i < columns; i++) {
       const at = <usize> i << 2;
       let v = load<f32>(from + at) * scale;
-      if (weight) v *= load<f32>(weight + at);
+      if (weight) v *= load<f32>(weight + at) + offset;
       store<f32>(to + at, v);
     }
   }

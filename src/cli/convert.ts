@@ -5,6 +5,7 @@ import {
   GPT2Tokenizer,
   Interrupt,
   LLaMA,
+  saveGguf,
   saveLlama2c,
   saveModel,
 } from "../../mod.ts";
@@ -14,8 +15,8 @@ import { exists } from "./runs.ts";
 
 /** What `convert` is asked for. */
 export interface ConvertOptions {
-  readonly to: "huggingface" | "llama2c";
-  readonly dtype?: "f32" | "f16" | "bf16" | undefined;
+  readonly to: "huggingface" | "gguf" | "llama2c";
+  readonly dtype?: "f32" | "f16" | "bf16" | "q8_0" | "q4_0" | undefined;
   readonly force?: boolean;
 }
 
@@ -26,8 +27,13 @@ export async function convert(
   options: ConvertOptions,
 ): Promise<void> {
   const { to, dtype, force } = options;
-  if (dtype !== undefined && to !== "huggingface") {
-    throw new UsageError("--dtype: expected --to huggingface but got llama2c, which has f32 alone");
+  if (dtype !== undefined && to === "llama2c") {
+    throw new UsageError(
+      "--dtype: expected --to huggingface or gguf but got llama2c, which has f32 alone",
+    );
+  }
+  if (to === "huggingface" && (dtype === "q8_0" || dtype === "q4_0")) {
+    throw new UsageError(`--dtype ${dtype}: expected --to gguf but got huggingface`);
   }
   if (!force && await exists(target)) {
     throw new UsageError(
@@ -56,7 +62,9 @@ export async function convert(
   } else {
     // GPT-2's vocabulary is padded for speed; others expect its 50,257 rows.
     const vocabSize = tokenizer instanceof GPT2Tokenizer ? tokenizer.vocabSize : undefined;
-    await saveModel(target, model, { dtype, vocabSize, tokenizer });
+    if (to === "gguf") await saveGguf(target, model, { dtype, vocabSize, tokenizer });
+    // The checks above leave the types that this layout has.
+    else await saveModel(target, model, { dtype: dtype as "f32", vocabSize, tokenizer });
   }
   console.error(
     `${formatCount(model.parameterCount())} parameters of ${from} written to ${target}`,

@@ -1,12 +1,14 @@
-/** Finds a model: in a folder of Hugging Face's layout, ours or another's, on the hub, in llama2.c's file. */
+/** Finds a model: in a folder of Hugging Face's layout, ours or another's, on the hub, in a GGUF or llama2.c's file. */
 import { dirname, join } from "node:path";
 import {
+  type ChatTemplate,
   checkpointExtra,
   type Device,
   GPT2,
   GPT2Tokenizer,
   type LanguageModelKind,
   listCheckpoints,
+  loadChatTemplate,
   loadLlama2c,
   loadLlama2cTokenizer,
   loadModel,
@@ -15,6 +17,7 @@ import {
   type ModelDownloadProgress,
   type ModelKinds,
   openProgress,
+  plainChatTemplate,
   type PretrainedTokenizer,
   restoreModel,
 } from "../../mod.ts";
@@ -25,10 +28,25 @@ import { createModel, type ModelOptions } from "./train/model.ts";
 /** A model that continues texts. */
 export type TextModel = ModelKinds[LanguageModelKind];
 
+/** A model that continues texts, with what belongs to it. */
+export interface FoundText {
+  readonly model: TextModel;
+  readonly tokenizer: PretrainedTokenizer;
+  /** How conversations are written for it. */
+  readonly chatTemplate: () => Promise<ChatTemplate>;
+}
+
 /** A model that continues texts, or one that translates. */
-export type Found =
-  | { model: TextModel; tokenizer: PretrainedTokenizer }
-  | { interpreter: Interpreter };
+export type Found = FoundText | { interpreter: Interpreter };
+
+/** As {@linkcode findModel}, of models that continue texts only. */
+export async function findTextModel(folder: string, device: Device): Promise<FoundText> {
+  const found = await findModel(folder, device);
+  if ("model" in found) return found;
+  throw new Error(`${folder} is a translator: expected a model that continues texts`);
+}
+
+const plain = () => Promise.resolve(plainChatTemplate);
 
 /** The model of a folder, file or name. Throws where there is none; the message says what to name instead. */
 export async function findModel(folder: string, device: Device): Promise<Found> {
@@ -38,11 +56,13 @@ export async function findModel(folder: string, device: Device): Promise<Found> 
   }
   const isOnHub = !await exists(folder) && /^[\w.-]+\/[\w.-]+$/.test(folder) &&
     !folder.startsWith(`${RUNS}/`);
-  if (isOnHub || await exists(`${folder}/config.json`)) {
-    return await loadFolder(folder, device);
+  if (isOnHub || folder.endsWith(".gguf") || await exists(`${folder}/config.json`)) {
+    return await loadPretrained(folder, device);
   }
   if (await exists(folder) && (await Deno.stat(folder)).isFile) {
-    throw new Error(`${folder}: expected a model's folder or llama2.c's .bin but got another file`);
+    throw new Error(
+      `${folder}: expected a model's folder, a .gguf or llama2.c's .bin but got another file`,
+    );
   }
   if ((await listCheckpoints(folder)).length) return await loadReproduction(folder, device);
   const models = await modelsIn(folder);
@@ -62,19 +82,20 @@ async function loadReproduction(folder: string, device: Device): Promise<Found> 
   const { options } = checkpointExtra(checkpoint!, ["options"]) as { options: unknown };
   const model = createModel(options as ModelOptions, { device, random: null });
   restoreModel(checkpoint!, model);
-  return { model, tokenizer: new GPT2Tokenizer() };
+  return { model, tokenizer: new GPT2Tokenizer(), chatTemplate: plain };
 }
 
-/** A language model in Hugging Face's layout, with its tokenizer; GPT-2's own where there is none. */
-async function loadFolder(from: string, device: Device): Promise<Found> {
+/** A language model in Hugging Face's layout or in GGUF, with its tokenizer; GPT-2's own where there is none. */
+async function loadPretrained(from: string, device: Device): Promise<Found> {
   using progress = await openProgress({ label: from, total: 100, unit: "%", lineEvery: 10 });
   const onProgress = ({ done, total }: ModelDownloadProgress) =>
     progress.update(Math.floor(100 * done / total));
   const model = await loadModel(from, { device, onProgress });
   try {
     const tokenizer = await tokenizerOf(from, model);
-    checkVocabSize(`${from}/tokenizer.json`, tokenizer.vocabSize, model.config.vocabSize);
-    return { model, tokenizer };
+    const file = from.endsWith(".gguf") ? from : `${from}/tokenizer.json`;
+    checkVocabSize(file, tokenizer.vocabSize, model.config.vocabSize);
+    return { model, tokenizer, chatTemplate: () => loadChatTemplate(from) };
   } catch (error) {
     model.dispose();
     throw error;
@@ -106,7 +127,7 @@ async function loadLlama2cFiles(path: string, device: Device): Promise<Found> {
   const model = await loadLlama2c(path, { device });
   const file = join(dirname(path), "tokenizer.bin");
   const tokenizer = await loadLlama2cTokenizer(file);
-  return { model, tokenizer };
+  return { model, tokenizer, chatTemplate: plain };
 }
 
 async function modelsIn(folder: string): Promise<string[]> {

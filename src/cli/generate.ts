@@ -2,6 +2,7 @@
 import {
   beamSearch,
   cleanSentence,
+  endOfTextIds,
   formatDuration,
   generateText,
   Interrupt,
@@ -61,7 +62,7 @@ async function sample(
         ...sampling,
         ...{ length, random, signal },
         topK: topK && Math.min(topK, tokenizer.vocabSize),
-        stopIds: endings(tokenizer),
+        stopIds: endOfTextIds(tokenizer),
       });
       for await (const piece of text) write(piece);
       write("\n");
@@ -115,12 +116,6 @@ async function translate(interpreter: Interpreter, { prompt, beam = 3 }: Options
   if (unknown.length) console.error(`not in the vocabulary: ${unknown.join(", ")}`);
   const [translation] = await interpreter.translate([sentence], beam);
   print(translation!.text);
-}
-
-/** The ids that end a text. */
-function endings({ specialTokens }: Tokenizer): number[] {
-  return ["</s>", "<|endoftext|>", "<|end_of_text|>", "<|eot_id|>"]
-    .flatMap((name) => specialTokens.get(name) ?? []);
 }
 
 /** A model that counts the tokens that are drawn from it. */

@@ -7,17 +7,21 @@ import {
   integer,
   NAME,
   newCommand,
+  number,
   positive,
+  share,
 } from "./arguments.ts";
 import denoJson from "../../deno.json" with { type: "json" };
+import type { ChatOptions } from "./chat.ts";
 import type { ConvertOptions } from "./convert.ts";
 import type { DevicesOptions } from "./devices.ts";
 import type { EvaluateOptions } from "./evaluate.ts";
 import type { PrepareCommandOptions } from "./prepare.ts";
+import type { ServeOptions } from "./serve.ts";
 import type { TokenizeOptions } from "./tokenize.ts";
 
 const MODEL = "a model's folder in Hugging Face's layout, a run of train, " +
-  "a name on the hub such as openai-community/gpt2, or llama2.c's .bin";
+  "a name on the hub such as openai-community/gpt2, a .gguf, or llama2.c's .bin";
 
 /** The whole command line. */
 export function createProgram(): Command {
@@ -54,12 +58,70 @@ Results go to the standard output, all else to the standard error stream.`,
       await generate(args);
     });
 
+  addDeviceOptions(program.command("chat"), "auto")
+    .description("talk to a model")
+    .argument("<model>", MODEL)
+    .option("--system <text>", "what the model is told before the conversation")
+    .option(
+      "--max-tokens <n>",
+      "most tokens of an answer (default: what the context leaves)",
+      positive,
+    )
+    .option("--temperature <x>", "0 takes the likeliest token each time", number, 1)
+    .option("--top-k <n>", "draw from the n likeliest tokens", positive)
+    .option("--top-p <x>", "draw from the likeliest tokens that have this probability", share)
+    .option("--min-p <x>", "draw from tokens this likely, measured by the likeliest", share)
+    .option("--seed <n>", "of the answers (default: another one each time)", integer)
+    .addHelpText(
+      "after",
+      `
+A line is a message; /clear forgets the conversation, /exit or Ctrl-D ends. Ctrl-C stops an answer, and ends where there is none.
+${examples("chat", ['HuggingFaceTB/SmolLM-135M-Instruct --system "Be brief."'])}`,
+    )
+    .action(async (from: string, options: ChatOptions) => {
+      const { chat } = await import("./chat.ts");
+      await chat(from, options);
+    });
+
+  addDeviceOptions(program.command("serve"), "auto")
+    .description("answer requests over HTTP as OpenAI's interface does")
+    .argument("<model>", MODEL)
+    .option("--port <n>", "where to listen; 0 takes a free one", integer, 8000)
+    .option("--host <address>", "0.0.0.0 lets other machines in", "127.0.0.1")
+    .option("--api-key <key>", "requests have to bring it (default: $DINOGRAD_API_KEY)")
+    .option("--name <name>", "what the model is called (default: the last part of its path)")
+    .option("--max-batch <n>", "most answers that are written together", positive, 32)
+    .option("--max-queue <n>", "most that wait; what comes then is refused (429)", integer, 256)
+    .option(
+      "--max-tokens <n>",
+      "most tokens of an answer (default: what the context leaves)",
+      positive,
+    )
+    .option("--cache <MiB>", "memory for keys and values (default: 1024)", positive)
+    .option("--pooling <mean|last>", "how embeddings are made", choice(["mean", "last"]), "mean")
+    .addHelpText(
+      "after",
+      `
+Ctrl-C finishes running answers and ends; twice ends at once.
+${
+        examples("serve", [
+          "openai-community/gpt2",
+          "./my-model --port 9000 --host 0.0.0.0 --api-key secret",
+        ])
+      }
+  curl localhost:8000/v1/completions -H 'content-type: application/json' -d '{"prompt": "Once upon a time"}'`,
+    )
+    .action(async (from: string, options: ServeOptions) => {
+      const { serve } = await import("./serve.ts");
+      await serve(from, options);
+    });
+
   program.command("tokenize")
     .description("turn text into token ids, and back")
     .argument("[text...]", "the text; else --file, or the standard input")
     .option(
       "--tokenizer <name>",
-      "gpt2, a tokenizer.json, llama2.c's tokenizer.bin, a folder or a name on the hub",
+      "gpt2, a tokenizer.json, a .gguf, llama2.c's tokenizer.bin, a folder or a name on the hub",
       "gpt2",
     )
     .option("--file <path>", "the text, or the ids")
@@ -124,17 +186,17 @@ Results go to the standard output, all else to the standard error stream.`,
   program.command("convert")
     .description("write a model in another layout")
     .argument("<model>", MODEL)
-    .argument("<target>", "the folder, for llama2c the file, to write")
+    .argument("<target>", "the folder, for gguf and llama2c the file, to write")
     .option(
-      "--to <huggingface|llama2c>",
+      "--to <huggingface|gguf|llama2c>",
       "the layout",
-      choice(["huggingface", "llama2c"]),
+      choice(["huggingface", "gguf", "llama2c"]),
       "huggingface",
     )
     .option(
-      "--dtype <f32|f16|bf16>",
-      "of the weights, in huggingface (default: f32)",
-      choice(["f32", "f16", "bf16"]),
+      "--dtype <f32|f16|bf16|q8_0|q4_0>",
+      "of the weights; q8_0 and q4_0 in gguf alone (default: f32)",
+      choice(["f32", "f16", "bf16", "q8_0", "q4_0"]),
     )
     .option("--force", "write over what is there")
     .addHelpText(
@@ -142,6 +204,7 @@ Results go to the standard output, all else to the standard error stream.`,
       examples("convert", [
         "runs/my-run gpt2-mine",
         "stories15M.bin stories --to huggingface --dtype bf16",
+        "openai-community/gpt2 gpt2.gguf --to gguf --dtype q8_0",
       ]),
     )
     .action(async (from: string, target: string, options: ConvertOptions) => {

@@ -19,7 +19,7 @@ import {
   type ParameterOptions,
   splitHeads,
 } from "../nn/mod.ts";
-import { add, gelu, reluSquared, reshape, rmsNorm, rotary } from "../ops/mod.ts";
+import { add, feedForward, reshape, rmsNorm, rotary } from "../ops/mod.ts";
 import { scoped } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { CausalLM, type Pass } from "./causal_lm.ts";
@@ -122,9 +122,8 @@ class MLP extends Module {
 
   /** What is added to `residual`, and that, both (B, T, E). */
   forward(x: Tensor, residual: Tensor): Tensor {
-    x = this.c_fc.forward(x); // (B, T, F)
-    x = this.hiddenAct === "relu2" ? reluSquared(x) : gelu(x, { approximate: "tanh" });
-    return this.c_proj.forward(x, residual);
+    const activation = this.hiddenAct === "relu2" ? "reluSquared" : "geluTanh";
+    return feedForward(x, this.c_fc, this.c_proj, { activation, residual });
   }
 }
 

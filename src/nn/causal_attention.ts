@@ -6,6 +6,7 @@
 import {
   attention,
   type AttentionDropout,
+  type AttentionOptions,
   attentionWeights,
   selfAttention,
 } from "../ops/attention.ts";
@@ -34,14 +35,22 @@ export interface AttentionPattern {
 
 /** Every token sees itself and all before it. */
 export const causalAttention: AttentionPattern = {
-  mix: (queries, { keys, values, keyLength, positions }, dropout) =>
-    attention(queries, keys, values, {
-      ...{ causal: true, layout: "BTHD", keyLength, positions, dropout },
-    }),
+  ...causalPattern({}),
   mixPacked: (qkv, heads, dropout) => selfAttention(qkv, { heads, causal: true, dropout }),
-  weights: (queries, { keys, keyLength, positions }) =>
-    attentionWeights(queries, keys, { causal: true, layout: "BTHD", keyLength, positions }),
 };
+
+/** Every token sees itself and those before it, `window` in all; scores are multiplied by `scale`. */
+export function causalPattern(
+  options: Pick<AttentionOptions, "window" | "scale">,
+): AttentionPattern {
+  const common = { ...options, causal: true, layout: "BTHD" } as const;
+  return {
+    mix: (queries, { keys, values, keyLength, positions }, dropout) =>
+      attention(queries, keys, values, { ...common, keyLength, positions, dropout }),
+    weights: (queries, { keys, keyLength, positions }) =>
+      attentionWeights(queries, keys, { ...common, keyLength, positions }),
+  };
+}
 
 /** x (B, T, H D) by heads, (B, T, H, D). */
 export function splitHeads(x: Tensor, heads: number): Tensor {

@@ -11,6 +11,7 @@ import { linear } from "../ops/matmul.ts";
 import type { RandomState } from "../tensor/random.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import {
+  constant,
   createParameter,
   type Initializer,
   kaimingUniform,
@@ -96,6 +97,12 @@ export interface NormLayerOptions extends Omit<ParameterOptions, "random"> {
   readonly eps?: number;
 }
 
+/** Options of {@linkcode RMSNorm}. */
+export interface RMSNormLayerOptions extends NormLayerOptions {
+  /** What the weight is added to: 1 in Gemma's files. Default: 0. */
+  readonly offset?: number | undefined;
+}
+
 /** Layer normalisation over the last axis (Ba et al. 2016, https://arxiv.org/abs/1607.06450). */
 export class LayerNorm extends Module {
   /** (size), starts at 1. */
@@ -121,21 +128,24 @@ export class LayerNorm extends Module {
 
 /** Root mean square normalisation over the last axis (Zhang and Sennrich 2019, https://arxiv.org/abs/1910.07467). */
 export class RMSNorm extends Module {
-  /** (size), starts at 1. */
+  /** (size), starts at 1 - `offset`. */
   readonly weight: Tensor;
   /** Added to the mean square. */
   readonly eps: number;
+  /** What the weight is added to. */
+  readonly offset: number;
 
   /** Creates `weight`. */
-  constructor(size: number, options?: NormLayerOptions) {
+  constructor(size: number, options?: RMSNormLayerOptions) {
     super();
-    this.weight = createParameter([size], ones, options ?? {});
     this.eps = options?.eps ?? 1e-5;
+    this.offset = options?.offset ?? 0;
+    this.weight = createParameter([size], constant(1 - this.offset), options ?? {});
   }
 
   /** (..., size) to the same shape. */
   forward(x: Tensor): Tensor {
-    return rmsNorm(x, this.weight, { eps: this.eps });
+    return rmsNorm(x, this.weight, { eps: this.eps, offset: this.offset });
   }
 }
 

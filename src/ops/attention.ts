@@ -46,6 +46,11 @@ export interface AttentionOptions {
   /** A query sees no later key; the last query is aligned with the last key. Default: false. */
   readonly causal?: boolean;
   /**
+   * A query sees only the last so many keys up to its own position, itself among them; goes with `causal` (Beltagy et
+   * al. 2020, "Longformer"). Default: all.
+   */
+  readonly window?: number | undefined;
+  /**
    * Only so many of the first time steps of k and v exist, as in a cache with room for more. Default: all of
    * them. The others are not read and get a gradient of 0.
    */
@@ -63,7 +68,7 @@ export interface AttentionOptions {
   /** Order of the axes: batch, heads, time, size (the default), or time before heads. */
   readonly layout?: "BHTD" | "BTHD";
   /** Factor of the scores. Default: 1 / sqrt(D). */
-  readonly scale?: number;
+  readonly scale?: number | undefined;
   /**
    * Sets each weight to 0 with probability p and divides the others by 1 - p, after the softmax. Like the weights, the
    * mask is never stored: the gradient draws it again. A row of the weights takes `4 ceil(keys / 4)` random numbers of
@@ -77,8 +82,8 @@ export interface AttentionOptions {
  * and values v (B, Hkv, Tk, D) give (B, H, Tq, D). Hkv divides H; query head h uses key and value head
  * `floor(h / (H / Hkv))`. A query that may see no key gives zeros and no gradient.
  *
- * Throws a `TypeError` when shapes, device or dtype do not fit, a `RangeError` when keyLength is not a length of k or a
- * probability not in [0, 1).
+ * Throws a `TypeError` when shapes, device or dtype do not fit, a `RangeError` when keyLength is not a length of k, a
+ * probability not in [0, 1) or a window below 1.
  * (Vaswani et al. 2017; grouped queries: Ainslie et al. 2023; computed by tiles as in Dao 2023,
  * "FlashAttention-2".)
  */
@@ -89,6 +94,7 @@ export function attention(
   options?: AttentionOptions,
 ): Tensor {
   const { causal = false, ...rest } = options ?? {};
+  checkWindow("attention", options);
   return attend("attention", q, k, v, { ...rest, step: causal ? 1 : 0 });
 }
 
@@ -187,7 +193,8 @@ function sequencesThatBind(op: string, { device, dtype, shape }: Tensor): [numbe
 }
 
 /** Options of {@linkcode sparseAttention}. */
-export interface SparseAttentionOptions extends Omit<AttentionOptions, "causal" | "keyValid"> {
+export interface SparseAttentionOptions
+  extends Omit<AttentionOptions, "causal" | "window" | "keyValid"> {
   /** Positions of a block. */
   readonly blockSize: number;
 }
@@ -279,10 +286,20 @@ export function attentionWeights(
   k: Tensor,
   options?: Omit<AttentionOptions, "dropout">,
 ): Tensor {
+  checkWindow("attentionWeights", options);
   return scoped(() => {
-    const sight = options?.causal ? (position: number, key: number) => key <= position : null;
-    return storedWeights("attentionWeights", q, k, options ?? {}, [sight])[0];
+    const { causal, window = Infinity } = options ?? {};
+    const sight = (position: number, key: number) => key <= position && position - key < window;
+    return storedWeights("attentionWeights", q, k, options ?? {}, [causal ? sight : null])[0];
   })!;
+}
+
+function checkWindow(op: string, { causal, window }: AttentionOptions = {}): void {
+  if (window === undefined) return;
+  if (!causal) throw new TypeError(`${op}: a window goes with causal attention only`);
+  if (!(Number.isInteger(window) && window >= 1)) {
+    throw new RangeError(`${op}: expected a window of 1 or more but got ${window}`);
+  }
 }
 
 /** The order of the axes of queries and keys. */
@@ -305,6 +322,7 @@ function attend(
   options: AttendOptions,
 ): Tensor {
   const { keyValid, positions, layout = "BHTD", scale, dropout, step = 0, block = 0 } = options;
+  const { window = 0 } = options;
   const device = sameDevice(op, q, k, v, keyValid, positions);
   checkFloat(op, q, k, v);
   sameDType(op, q, k, v);
@@ -342,6 +360,7 @@ function attend(
     position: keyLength - queries.time,
     step,
     block,
+    window: window < keyLength ? window : 0,
     ...scale !== undefined && { scale },
     ...drawn(op, dropout, sizes),
   });

@@ -21,8 +21,8 @@ export interface AffineMap {
 
 /** Options of {@linkcode feedForward}. */
 export interface FeedForwardOptions {
-  /** The function between the maps: `gelu`, the exact one; `geluTanh`, GPT-2's approximation of it; or `relu`. */
-  readonly activation: "gelu" | "geluTanh" | "relu";
+  /** The function between the maps: `geluTanh` is GPT-2's approximation of `gelu`. */
+  readonly activation: "gelu" | "geluTanh" | "relu" | "reluSquared";
   /** (..., outputs), added to the result. */
   readonly residual?: Tensor | undefined;
 }
@@ -65,7 +65,7 @@ export function feedForward(
   const activation = ACTIVATIONS.indexOf(name);
   if (activation < 1) {
     throw new TypeError(
-      `${op}: expected activation "gelu", "geluTanh" or "relu" but got "${name}"`,
+      `${op}: expected activation ${ACTIVATIONS.slice(1).join(", ")} but got "${name}"`,
     );
   }
 

@@ -12,6 +12,7 @@ import { formatShape, sizeOf } from "../tensor/shape.ts";
 import { type GradPlace, needsGrad, record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { checkFloat, sameDevice } from "./check.ts";
+import { add } from "./elementwise.ts";
 import { placeFor, sumColumns } from "./launch.ts";
 
 /**
@@ -64,8 +65,14 @@ export function layerNorm(
   return y;
 }
 
+/** Options of {@linkcode rmsNorm}. */
+export interface RMSNormOptions extends NormOptions {
+  /** Added to the weights: 1 where they are stored as what they differ from 1, as Gemma's. Default: 0. */
+  readonly offset?: number | undefined;
+}
+
 /**
- * `x / sqrt(mean(x^2) + eps) * weight` over the last axis (Zhang and Sennrich, 2019). x (..., C), weight
+ * `x / sqrt(mean(x^2) + eps) * (weight + offset)` over the last axis (Zhang and Sennrich, 2019). x (..., C), weight
  * (C), which may be left out; the shape stays. Sums are in f32 for `f16` too.
  *
  * Throws a `TypeError` when shapes, dtypes or devices do not go together, a `RangeError` for a negative
@@ -82,20 +89,24 @@ export function layerNorm(
  * assert.deepEqual(await y.toArray(), [[1, -1], [-1, 1]]);
  * ```
  */
-export function rmsNorm(x: Tensor, weight?: Tensor, options?: NormOptions): Tensor {
+export function rmsNorm(x: Tensor, weight?: Tensor, options?: RMSNormOptions): Tensor {
+  const { offset = 0 } = options ?? {};
   const device = sameDevice("rmsNorm", x, weight);
   const { rows, columns, eps } = normParams("rmsNorm", x, { weight }, options);
   const inputs = weight ? [x, weight] : [x];
   const y = Tensor.empty(device, x.shape, x.dtype);
   if (!needsGrad(inputs)) {
-    device.launch(rmsNormKernel, { x, weight, y }, { rows, columns, eps });
+    device.launch(rmsNormKernel, { x, weight, y }, { rows, columns, eps, offset });
     return y;
   }
   const rstd = Tensor.empty(device, [rows]);
-  device.launch(rmsNormKernel, { x, weight, y, rstd }, { rows, columns, eps });
+  device.launch(rmsNormKernel, { x, weight, y, rstd }, { rows, columns, eps, offset });
   const saved = [x, rstd, weight] as const;
   record("rmsNorm", inputs, y, saved, (dOut, [x, rstd, weight], wanted, places) => {
-    const dX = wanted[0] ? normBackward({ dOut, x, weight, rstd }, places[0]) : null;
+    using factors = weight && offset ? add(weight, offset) : undefined;
+    const dX = wanted[0]
+      ? normBackward({ dOut, x, weight: factors ?? weight, rstd }, places[0])
+      : null;
     if (!weight) return [dX];
     const dWeight = wanted[1] ? placeFor(weight, places[1], device.kind !== "cpu") : undefined;
     sumColumns({ dOut, x, rstd }, { dWeight });

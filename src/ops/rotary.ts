@@ -19,6 +19,8 @@ export interface RotaryOptions {
   readonly theta?: number;
   /** Slows some of the pairs down, as LLaMA 3.1 does. Default: `null`. */
   readonly scaling?: RotaryScaling | null;
+  /** How many elements of a head turn, the first; even. Default: all. */
+  readonly turned?: number;
   /**
    * The position of the first of T, as when a cache holds those before; with `positions` the largest of them.
    * Default: 0.
@@ -28,7 +30,7 @@ export interface RotaryOptions {
   readonly positions?: Tensor | undefined;
   /**
    * Which elements make a pair: `interleaved` (2i, 2i + 1) as in the paper and in Meta's LLaMA files,
-   * `half-split` (i, i + D/2) as in HuggingFace's. Default: `interleaved`.
+   * `half-split` (i, i + R/2) of R elements that turn, as in HuggingFace's. Default: `interleaved`.
    */
   readonly layout?: "interleaved" | "half-split";
 }
@@ -41,7 +43,7 @@ export interface RotaryOptions {
  * Cosines and sines come from a table made in float64, which the device keeps.
  *
  * Throws a `TypeError` unless x has four axes of floating-point numbers and `positions` is (B) of `i32`, a `RangeError`
- * when D is odd or `position` or `theta` out of range. One of `positions` that is far above `position` throws a
+ * when D is odd or `turned`, `position` or `theta` out of range. One of `positions` that is far above `position` throws a
  * `RangeError` on the CPU and gives NaN on a GPU.
  *
  * @example The first position stays, the second is turned by 1 radian
@@ -68,6 +70,12 @@ export function rotary(x: Tensor, options?: RotaryOptions): Tensor {
       `rotary: expected heads of even width but got x of shape ${formatShape(x.shape)}`,
     );
   }
+  const { turned = width } = options ?? {};
+  if (!(Number.isInteger(turned / 2) && turned >= 0 && turned <= width)) {
+    throw new RangeError(
+      `rotary: expected an even number of elements to turn, ${width} or fewer, but got ${turned}`,
+    );
+  }
   if (!Number.isInteger(position) || position < 0) {
     throw new RangeError(`rotary: expected a position of 0 or more but got ${position}`);
   }
@@ -80,6 +88,7 @@ export function rotary(x: Tensor, options?: RotaryOptions): Tensor {
     length,
     heads,
     width,
+    turned,
     position,
     firstRow: 0,
     halfSplit: Number(layout === "half-split"),
@@ -87,7 +96,7 @@ export function rotary(x: Tensor, options?: RotaryOptions): Tensor {
   const turn = (input: Tensor, positions: Tensor | undefined, direction: 1 | -1): Tensor => {
     const output = Tensor.empty(device, input.shape, input.dtype);
     if (output.size === 0) return output;
-    const turns = turnsOf(device, position + length, width, { theta, scaling });
+    const turns = turnsOf(device, position + length, [width, turned], { theta, scaling });
     const bindings = { x: input, turns, positions, y: output };
     const tableRows = turns.shape[0]!;
     device.launch(rotaryKernel, bindings, { ...params, tableRows, direction });
@@ -109,20 +118,34 @@ const tables = new WeakMap<Device, Map<string, Tensor>>();
 function turnsOf(
   device: Device,
   positions: number,
-  width: number,
+  [width, turned]: [width: number, turned: number],
   options: Required<SinusoidOptions>,
 ): Tensor {
   let own = tables.get(device);
   if (!own) tables.set(device, own = new Map());
-  const key = JSON.stringify([width, options]);
+  const key = JSON.stringify([width, turned, options]);
   const known = own.get(key);
   if (known && known.shape[0]! >= positions) return known;
   const length = 2 ** Math.ceil(Math.log2(Math.max(64, positions)));
-  const table = sinusoidTable(length, width, options);
+  const table = widened(sinusoidTable(length, turned, options), turned, width);
   const made = unscoped(() => tensor(table, { device, shape: [length, width] }));
   known?.dispose();
   own.set(key, made);
   return made;
+}
+
+/** A table with rows of `width` columns, of which those behind `columns` are 0. */
+function widened(
+  table: Float32Array<ArrayBuffer>,
+  columns: number,
+  width: number,
+): Float32Array<ArrayBuffer> {
+  if (columns === width) return table;
+  const wide = new Float32Array(table.length / columns * width);
+  for (let from = 0, to = 0; to < wide.length; from += columns, to += width) {
+    wide.set(table.subarray(from, from + columns), to);
+  }
+  return wide;
 }
 
 /** How a model that was trained on short sequences is made to read longer ones. */
@@ -139,6 +162,19 @@ export type RotaryScaling =
     readonly factor: number;
     readonly lowFrequencyFactor: number;
     readonly highFrequencyFactor: number;
+    readonly originalContextSize: number;
+  }
+  /**
+   * YaRN (Peng et al. 2023): pairs that turn less than `betaSlow` times in the original context turn `factor` times slower,
+   * those that turn more than `betaFast` times as before, and those between in between; queries and keys are multiplied by
+   * `attentionFactor`, by default the paper's `0.1 ln(factor) + 1`.
+   */
+  | {
+    readonly type: "yarn";
+    readonly factor: number;
+    readonly attentionFactor?: number | undefined;
+    readonly betaFast: number;
+    readonly betaSlow: number;
     readonly originalContextSize: number;
   };
 
@@ -164,10 +200,33 @@ export function rotaryFrequencies(
   if (width % 2 !== 0) throw new RangeError(`rotary: expected an even width but got ${width}`);
   if (!(theta > 0)) throw new RangeError(`rotary: expected a positive theta but got ${theta}`);
   checkScaling(scaling);
-  return Array.from({ length: width / 2 }, (_, i) => scaled(theta ** (-2 * i / width), scaling));
+  const frequencies = Array.from({ length: width / 2 }, (_, i) => theta ** (-2 * i / width));
+  if (scaling?.type === "yarn") return yarn(frequencies, theta, scaling);
+  return frequencies.map((frequency) => scaled(frequency, scaling));
 }
 
-function scaled(frequency: number, scaling: RotaryScaling | null | undefined): number {
+/** Between which pairs YaRN goes over from one frequency to the other is rounded to whole pairs, as in its code. */
+function yarn(
+  frequencies: readonly number[],
+  theta: number,
+  scaling: RotaryScaling & { type: "yarn" },
+): number[] {
+  const { factor, betaFast, betaSlow, originalContextSize } = scaling;
+  const pairs = frequencies.length;
+  const pairThatTurns = (times: number) =>
+    pairs * Math.log(originalContextSize / (2 * Math.PI * times)) / Math.log(theta);
+  const low = Math.max(Math.floor(pairThatTurns(betaFast)), 0);
+  const high = Math.min(Math.ceil(pairThatTurns(betaSlow)), 2 * pairs - 1);
+  return frequencies.map((frequency, i) => {
+    const slow = Math.min(1, Math.max(0, (i - low) / Math.max(high - low, 0.001)));
+    return slow * frequency / factor + (1 - slow) * frequency;
+  });
+}
+
+function scaled(
+  frequency: number,
+  scaling: Exclude<RotaryScaling, { type: "yarn" }> | null | undefined,
+): number {
   if (!scaling) return frequency;
   const slow = frequency / scaling.factor;
   if (scaling.type === "linear") return slow;
@@ -177,12 +236,21 @@ function scaled(frequency: number, scaling: RotaryScaling | null | undefined): n
   return (1 - share) * slow + share * frequency;
 }
 
+/** By what cosines and sines are multiplied. */
+function attentionFactorOf(scaling: RotaryScaling | null | undefined): number {
+  if (scaling?.type !== "yarn") return 1;
+  return scaling.attentionFactor ?? 0.1 * Math.log(Math.max(1, scaling.factor)) + 1;
+}
+
 function checkScaling(scaling: RotaryScaling | null | undefined): void {
   if (!scaling) return;
   const { type: _, ...numbers } = scaling;
-  const positive = Object.values(numbers).every((value) => value > 0 && value < Infinity);
+  const positive = Object.values(numbers)
+    .every((value) => value === undefined || (value > 0 && value < Infinity));
   const ordered = scaling.type === "linear" ||
-    scaling.lowFrequencyFactor < scaling.highFrequencyFactor;
+    (scaling.type === "llama3"
+      ? scaling.lowFrequencyFactor < scaling.highFrequencyFactor
+      : scaling.betaSlow < scaling.betaFast);
   if (positive && ordered) return;
   throw new RangeError(
     `rotary: expected a scaling by positive numbers, the low frequency factor below the high one, but got ${
@@ -222,12 +290,13 @@ export function sinusoidTable(
 ): Float32Array<ArrayBuffer> {
   const { theta = 10000, scaling } = options ?? {};
   checkShape("sinusoidTable", [length, width]);
+  const factor = attentionFactorOf(scaling);
   const table = new Float32Array(length * width);
   rotaryFrequencies(width, theta, scaling).forEach((frequency, pair) => {
     for (let position = 0; position < length; position++) {
       const at = position * width + 2 * pair;
-      table[at] = Math.cos(position * frequency);
-      table[at + 1] = Math.sin(position * frequency);
+      table[at] = factor * Math.cos(position * frequency);
+      table[at + 1] = factor * Math.sin(position * frequency);
     }
   });
   return table;

@@ -172,7 +172,12 @@ function orthogonalized(device: Device, x: Tensor, iterations: number): Tensor {
   const square = Tensor.empty(device, [n, size, size]);
   // Mean squares of 1: what is left to a Frobenius norm of 1 are factors of the first products.
   const count = rows * columns;
-  device.launch(rmsNorm, { x, y: spare }, { rows: n, columns: count, eps: 1e-14 / count });
+  device.launch(rmsNorm, { x, y: spare }, {
+    rows: n,
+    columns: count,
+    eps: 1e-14 / count,
+    offset: 0,
+  });
   let [from, to] = [spare, x];
   for (let i = 0; i < iterations; i++) {
     const norm = i === 0 ? Math.sqrt(count) : 1;

@@ -184,7 +184,7 @@ function checkSteps(
   const whole = [warmupSteps, decaySteps].every((steps) => Number.isInteger(steps) && steps >= 0);
   if (!whole || decaySteps === 0) {
     throw new RangeError(
-      `${what}: expected whole numbers of steps, one or more for the decay, but got ${warmupSteps} ` +
+      `${what}: expected integers of steps, one or more for the decay, but got ${warmupSteps} ` +
         `of warm-up and ${decaySteps} of decay`,
     );
   }

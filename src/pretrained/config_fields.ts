@@ -37,6 +37,19 @@ export class ConfigFields {
     return this.refuse(name, "an integer above 0");
   }
 
+  /** An integer of 0 or more. */
+  count(name: string, missing: number): number {
+    const value = this.get(name) ?? missing;
+    if (Number.isSafeInteger(value) && (value as number) >= 0) return value as number;
+    return this.refuse(name, "an integer of 0 or more");
+  }
+
+  /** An integer above 0, or null. */
+  sizeOrNull(name: string, missing: number | null): number | null {
+    const value = Object.hasOwn(this.#json, name) ? this.#json[name] : missing;
+    return value === null ? null : this.size(name, missing ?? undefined);
+  }
+
   /** A number above 0. */
   positive(name: string, missing?: number): number {
     const value = this.get(name) ?? missing;
@@ -56,6 +69,17 @@ export class ConfigFields {
     const value = this.get(name);
     if (values.includes(value as T)) return value as T;
     return this.refuse(name, values.map((one) => JSON.stringify(one)).join(" or "));
+  }
+
+  /** A list of some values; undefined where it is missing or null. */
+  oneOfEach<T extends string | number>(name: string, ...values: readonly T[]): T[] | undefined {
+    const list = this.get(name);
+    if (list === undefined) return undefined;
+    if (Array.isArray(list) && list.every((one) => values.includes(one))) return list;
+    return this.refuse(
+      name,
+      `a list of ${values.map((one) => JSON.stringify(one)).join(" and ")}`,
+    );
   }
 
   /** True or false. */

@@ -7,7 +7,7 @@ import { Llama2cFile, type Llama2cVersion, writeLlama2c } from "../io/llama2c_bi
 import { LLaMA, type LLaMAConfig } from "../models/llama.ts";
 import type { ParameterOptions } from "../nn/init.ts";
 import { assignFloats } from "../nn/state_dict.ts";
-import { fromStored } from "./stored_tensor.ts";
+import { toStored } from "./stored_tensor.ts";
 
 /** Our names of the parameters of a block by llama2.c's. */
 const BLOCK: Readonly<Record<string, string>> = {
@@ -74,7 +74,7 @@ export interface SaveLlama2cOptions {
  * Writes a LLaMA as a llama2.c model file in float32, one tensor in memory at a time. The file appears whole or not at all.
  * Needs `--allow-read` and `--allow-write` for its folder.
  *
- * @throws {RangeError} for a model whose rotary base or norm llama2.c has not: they are not in the file
+ * @throws {RangeError} for a model whose rotary base, norm or size of heads llama2.c has not: they are not in the file
  * @throws {FileWriteError} where the disk is full or the folder is not there
  *
  * @example
@@ -114,7 +114,7 @@ export async function saveLlama2c(
     const values = new Float32Array(await parameters.get(ours)!.data());
     const heads = config.ropeLayout === "interleaved" ? undefined : rotatedHeads(ours, config);
     // llama2.c has pairs side by side, this model half a head apart.
-    return heads === undefined ? values : fromStored(values, shape, { halfSplitHeads: heads });
+    return heads === undefined ? values : toStored(values, shape, { interleavedHeads: heads });
   });
 }
 
@@ -135,7 +135,8 @@ function rotatedHeads(
 
 /** Throws unless the numbers that are not in the file are those of llama2.c. */
 function checkFixed(config: Required<LLaMAConfig>): void {
-  const fixed = { ropeTheta: 10000, ropeScaling: null, rmsNormEps: 1e-5 } as const;
+  const headDim = config.hiddenSize / config.numAttentionHeads;
+  const fixed = { ropeTheta: 10000, ropeScaling: null, rmsNormEps: 1e-5, headDim } as const;
   for (const [name, value] of Object.entries(fixed)) {
     const found = config[name as keyof typeof fixed];
     if (found === value) continue;

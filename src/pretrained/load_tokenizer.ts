@@ -8,14 +8,16 @@ import { toPath } from "../io/byte_source.ts";
 import { FileFormatError } from "../io/errors.ts";
 import { loadTokenizerJson } from "../tokenizer/tokenizer_json.ts";
 import type { PretrainedTokenizer } from "../tokenizer/tokenizer.ts";
+import { loadGgufTokenizer } from "../tokenizer/gguf_vocabulary.ts";
+import { isGguf } from "./gguf_model.ts";
 import type { ModelHubOptions } from "./download_model.ts";
 import { modelFolder } from "./load_model.ts";
 import { readVocabularyFiles, VOCABULARY } from "./vocabulary_files.ts";
 
 /**
  * The tokenizer of a model: `tokenizer.json` of a folder, or of a model on the hub, from where it is downloaded into the
- * cache; where there is none, GPT-2's `vocab.json` and `merges.txt`. A path that ends in `.json` is the file itself.
- * Folders, names and permissions are those of {@linkcode loadModel}.
+ * cache; where there is none, GPT-2's `vocab.json` and `merges.txt`. A path that ends in `.json` is the file itself, and
+ * from one that ends in `.gguf` comes the vocabulary beside the weights. Folders, names and permissions are those of {@linkcode loadModel}.
  *
  * @throws {FileFormatError} where there are no such files
  * @throws {TokenizerFormatError} where it describes a tokenizer that this library has not
@@ -34,6 +36,7 @@ export async function loadTokenizer(
   options?: ModelHubOptions,
 ): Promise<PretrainedTokenizer> {
   if (toPath(from).endsWith(".json")) return await loadTokenizerJson(from);
+  if (isGguf(from)) return await loadGgufTokenizer(from);
   const folder = await modelFolder(from, "tokenizer", options);
   const file = join(folder, "tokenizer.json");
   try {

@@ -23,7 +23,7 @@ import {
   type ModelKinds,
 } from "./model_kinds.ts";
 import { type Arrangement, storedShape, toStored } from "./stored_tensor.ts";
-import { WEIGHTS, WEIGHTS_INDEX } from "./weight_files.ts";
+import { CONFIG, WEIGHTS, WEIGHTS_INDEX } from "./weight_files.ts";
 
 /** Options of {@linkcode saveModel}. */
 export interface SaveModelOptions {
@@ -49,7 +49,7 @@ type StoredType = keyof typeof STORED;
 /**
  * Writes a model into a folder of Hugging Face's layout: `config.json`, `model.safetensors` (or several such files with
  * their index when it is large) and `tokenizer.json`. `AutoModelForCausalLM.from_pretrained(folder)` of `transformers`
- * loads a GPT-2 and a LLaMA out of it; GPT-3, ModernGPT and the Transformer, which it does not have, are laid out in the same way. The
+ * loads it; GPT-3, ModernGPT and the Transformer, which it does not have, are laid out in the same way. The
  * folder is made where it is missing; a model that was there is replaced. Each file appears whole or not at all, and
  * one tensor is in memory at a time. Needs `--allow-read` and `--allow-write` for the folder.
  *
@@ -96,7 +96,7 @@ export async function saveModel(
   const written = await writeWeights(path, entries, STORED[dtype].bytes, maxShardBytes);
   await removeOtherWeights(path, written);
   await tokenizer?.save(join(path, "tokenizer.json"));
-  await writeJson(join(path, "config.json"), {
+  await writeJson(join(path, CONFIG), {
     architectures: [architecture.className],
     model_type: architecture.modelType,
     ...architecture.configFields(config),
@@ -106,14 +106,15 @@ export async function saveModel(
 }
 
 /** Not by `instanceof`: a GPT-3 is a GPT-2 of another kind. */
-function architectureOf(model: ModelKinds[ModelKind]): AnyArchitecture {
+export function architectureOf(model: ModelKinds[ModelKind]): AnyArchitecture {
   const found = Object.values(ARCHITECTURES).find((one) => model.constructor === one.model);
   if (found) return found;
-  const kinds = Object.values(ARCHITECTURES).map((one) => one.model.name).join(", ");
+  const kinds = [...new Set(Object.values(ARCHITECTURES).map((one) => one.model.name))].join(", ");
   throw new TypeError(`saveModel: expected one of ${kinds} but got ${model.constructor.name}`);
 }
 
-function withVocabSize(config: Sizes, vocabSize: number | undefined): Sizes {
+/** A configuration with so many ids, which the model must have. */
+export function withVocabSize(config: Sizes, vocabSize: number | undefined): Sizes {
   if (vocabSize === undefined) return config;
   const most = config.vocabSize ?? 0;
   if (!Number.isSafeInteger(vocabSize) || vocabSize < 1 || vocabSize > most) {
@@ -130,23 +131,37 @@ function tensorEntry(
   arrangement: Arrangement | undefined,
   dtype: StoredType,
 ): TensorEntry {
-  const size = shape.reduce((a, b) => a * b, 1);
   const data = async (): Promise<TensorData> => {
-    const values = new Float32Array(await parameter.data()).subarray(0, size);
-    return narrowed(toStored(values, shape, arrangement), dtype, name);
+    const values = await floatsOf(name, parameter, shape, arrangement, dtype);
+    if (dtype === "f32") return values;
+    return dtype === "bf16" ? float32ToBfloat16(values) : new Float16Array(values);
   };
   return { name, dtype: STORED[dtype].type, shape: storedShape(shape, arrangement), data };
 }
 
-function narrowed(values: Float32Array, dtype: StoredType, name: string): TensorData {
-  if (dtype === "f32") return values;
-  if (dtype === "bf16") return float32ToBfloat16(values);
-  const narrow = new Float16Array(values);
-  const at = narrow.findIndex((value, i) => !Number.isFinite(value) && Number.isFinite(values[i]));
-  if (at < 0) return narrow;
-  throw new RangeError(
-    `saveModel: expected values within f16 but got ${values[at]} in "${name}"; save as f32`,
-  );
+/**
+ * A parameter's numbers as they go into a file under a name, without rows of padding beyond `shape`.
+ *
+ * @throws {RangeError} for a number that is too large for f16, where that is the `dtype`
+ */
+export async function floatsOf(
+  name: string,
+  parameter: Tensor,
+  shape: Shape,
+  arrangement: Arrangement | undefined,
+  dtype: StoredType,
+): Promise<Float32Array> {
+  const size = shape.reduce((a, b) => a * b, 1);
+  const values = new Float32Array(await parameter.data()).subarray(0, size);
+  const at = dtype === "f16"
+    ? values.findIndex((x) => !isFinite(Math.f16round(x)) && isFinite(x))
+    : -1;
+  if (at >= 0) {
+    throw new RangeError(
+      `saveModel: expected values within f16 but got ${values[at]} in "${name}"; save as f32`,
+    );
+  }
+  return toStored(values, shape, arrangement);
 }
 
 /** Writes them into one file or several, and gives the names of the files. */

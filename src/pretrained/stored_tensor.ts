@@ -7,9 +7,13 @@ import type { Shape } from "../tensor/shape.ts";
 
 /**
  * A matrix (out, in) as its transpose (in, out), or with the rows of each of so many heads in half-split order where
- * the model has them interleaved.
+ * the model has them interleaved, or the other way round; or with a number added to all elements.
  */
-export type Arrangement = "transposed" | { readonly halfSplitHeads: number };
+export type Arrangement =
+  | "transposed"
+  | { readonly halfSplitHeads: number }
+  | { readonly interleavedHeads: number }
+  | { readonly added: number };
 
 /** The shape in the file of a parameter of some shape. */
 export function storedShape(shape: Shape, arrangement: Arrangement | undefined): Shape {
@@ -24,7 +28,11 @@ export function fromStored(
 ): Float32Array {
   if (arrangement === undefined) return values;
   if (arrangement === "transposed") return transpose(values, shape[1]!, shape[0]!);
-  return moveHeadRows(values, shape, arrangement.halfSplitHeads, "interleaved");
+  if ("added" in arrangement) return values.map((value) => value - arrangement.added);
+  if ("halfSplitHeads" in arrangement) {
+    return moveHeadRows(values, shape, arrangement.halfSplitHeads, "interleaved");
+  }
+  return moveHeadRows(values, shape, arrangement.interleavedHeads, "half-split");
 }
 
 /** The file's values out of a parameter's, of the shape that it has in the model. */
@@ -35,7 +43,11 @@ export function toStored(
 ): Float32Array {
   if (arrangement === undefined) return values;
   if (arrangement === "transposed") return transpose(values, shape[0]!, shape[1]!);
-  return moveHeadRows(values, shape, arrangement.halfSplitHeads, "half-split");
+  if ("added" in arrangement) return values.map((value) => value + arrangement.added);
+  if ("halfSplitHeads" in arrangement) {
+    return moveHeadRows(values, shape, arrangement.halfSplitHeads, "half-split");
+  }
+  return moveHeadRows(values, shape, arrangement.interleavedHeads, "interleaved");
 }
 
 /** Tiles of this width keep rows and columns in the cache. */

@@ -9,6 +9,8 @@ import { shown } from "../io/json_text.ts";
 import { SafetensorsFile, type TensorInfo } from "../io/safetensors.ts";
 import { isJsonObject, type JsonObject, readJsonObject } from "./json_file.ts";
 
+/** The file that says what model a folder holds. */
+export const CONFIG = "config.json";
 /** The file of a model that is in one. */
 export const WEIGHTS = "model.safetensors";
 /** The file that says which tensor is in which of several. */
@@ -18,12 +20,15 @@ export const WEIGHTS_INDEX = "model.safetensors.index.json";
 export class WeightFiles implements Disposable {
   /** The path of the one file or of the index, for messages. */
   readonly name: string;
+  /** The path of the configuration, for messages. */
+  readonly configName: string;
   /** All tensors. */
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   readonly #files: ReadonlyMap<string, SafetensorsFile>;
 
-  private constructor(name: string, files: ReadonlyMap<string, SafetensorsFile>) {
+  private constructor(folder: string, name: string, files: ReadonlyMap<string, SafetensorsFile>) {
     this.name = name;
+    this.configName = join(folder, CONFIG);
     this.#files = files;
     this.tensors = new Map([...files].map(([tensor, file]) => [tensor, file.info(tensor)]));
   }
@@ -37,7 +42,11 @@ export class WeightFiles implements Disposable {
     const single = join(folder, WEIGHTS);
     try {
       const file = await SafetensorsFile.open(single);
-      return new WeightFiles(single, new Map([...file.tensors.keys()].map((name) => [name, file])));
+      return new WeightFiles(
+        folder,
+        single,
+        new Map([...file.tensors.keys()].map((name) => [name, file])),
+      );
     } catch (error) {
       if (!(error instanceof Deno.errors.NotFound)) throw error;
     }
@@ -48,7 +57,11 @@ export class WeightFiles implements Disposable {
         file: single,
       });
     }
-    return new WeightFiles(index, await openShards(folder, readWeightMap(json, index), index));
+    return new WeightFiles(
+      folder,
+      index,
+      await openShards(folder, readWeightMap(json, index), index),
+    );
   }
 
   /** One tensor as float32. */

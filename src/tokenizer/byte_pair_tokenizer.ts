@@ -7,18 +7,25 @@ import { findMerges, type TieRule } from "./bpe_trainer.ts";
 import { PairTable, WordCounts } from "./hash_tables.ts";
 import { MAX_VOCAB_SIZE, RankedMergeRules } from "./merges.ts";
 import { checkSpecialTokens, SpecialTokens } from "./special_tokens.ts";
-import { type PatternName, SPLITTERS } from "./splitter.ts";
+import { PATTERN_NAMES, type PatternName, splitterOf } from "./splitter.ts";
 import { TokenizerFormatError } from "./tokenizer.ts";
 import { ByteLevelTokenizer } from "./tokenizer_base.ts";
 import {
   byteLevelJson,
+  type BytePairOptions,
   FieldChecks,
   readParts,
   readPattern,
   readTokenizerFile,
   type TokenizerParts,
 } from "./tokenizer_json_fields.ts";
-import { BYTE_CHARACTERS, bytesOfAlphabet, textOfBytes, Vocabulary } from "./vocabulary.ts";
+import {
+  BYTE_CHARACTERS,
+  bytesOfAlphabet,
+  type IdBuffer,
+  textOfBytes,
+  Vocabulary,
+} from "./vocabulary.ts";
 
 /** How {@linkcode BytePairTokenizer.train} trains. */
 export interface BytePairTrainOptions {
@@ -38,7 +45,7 @@ export interface BytePairTrainOptions {
    * right id, as in Hugging Face's trainer, or the one that comes first in the text, as in minbpe. Default: `"lowest"`.
    */
   ties?: TieRule;
-  /** How text is cut into words: GPT-4's pattern or GPT-2's. Default: `"gpt4"`. */
+  /** How text is cut into words: by the pattern of GPT-4, GPT-2 or others. Default: `"gpt4"`. */
   pattern?: PatternName;
   /** Called after every merge. */
   onProgress?: ((progress: BytePairProgress) => void) | undefined;
@@ -87,22 +94,21 @@ const encoder = new TextEncoder();
  */
 export class BytePairTokenizer extends ByteLevelTokenizer {
   readonly #parts: TokenizerParts;
-  /** Whether a word that is a token is not merged. */
-  readonly #ignoreMerges: boolean;
+  readonly #options: BytePairOptions;
 
   private constructor(
-    pattern: PatternName,
     parts: TokenizerParts,
     vocabulary: Vocabulary,
     byteIds: readonly number[],
-    ignoreMerges: boolean,
+    options: BytePairOptions,
   ) {
+    const { pattern, ignoreMerges } = options;
     const { ids, merges } = parts;
     const whole = ignoreMerges ? ids : undefined;
     const rules = new RankedMergeRules(merges, vocabulary.size, byteIds, whole);
     super({ ...parts, pattern, vocabulary, rules });
     this.#parts = parts;
-    this.#ignoreMerges = ignoreMerges;
+    this.#options = options;
   }
 
   /** The pairs of ids that merge, in order. Of a trained tokenizer the n-th makes id `256 + n`. */
@@ -132,9 +138,10 @@ export class BytePairTokenizer extends ByteLevelTokenizer {
     if (!(minFrequency >= 1)) {
       throw new RangeError(`train: expected minFrequency of 1 or more but got ${minFrequency}`);
     }
-    if (!Object.hasOwn(SPLITTERS, pattern)) {
+    if (!PATTERN_NAMES.includes(pattern)) {
+      const names = PATTERN_NAMES.map((name) => JSON.stringify(name)).join(" or ");
       throw new TypeError(
-        `train: expected pattern "gpt2" or "gpt4" but got ${JSON.stringify(pattern)}`,
+        `train: expected pattern ${names} but got ${JSON.stringify(pattern)}`,
       );
     }
     if (ties !== "lowest" && ties !== "first") {
@@ -166,10 +173,11 @@ export class BytePairTokenizer extends ByteLevelTokenizer {
       tokens: [...texts, ...specialTokens],
       ids,
       merges: rankedMerges(merges),
-      ...{ special, added: new Map(), prefix: [], suffix: [] },
+      ...{ special, added: new Map(), strip: new Map(), prefix: [], suffix: [] },
     };
     const vocabulary = Vocabulary.from([...tokens, ...specialTokens.map((t) => encoder.encode(t))]);
-    return new BytePairTokenizer(pattern, parts, vocabulary, [...Array(256).keys()], false);
+    const own = { pattern, nfc: false, ignoreMerges: false };
+    return new BytePairTokenizer(parts, vocabulary, [...Array(256).keys()], own);
   }
 
   /**
@@ -181,8 +189,9 @@ export class BytePairTokenizer extends ByteLevelTokenizer {
   static fromJSON(value: unknown, source?: string): BytePairTokenizer {
     const checks = new FieldChecks(source ?? "tokenizer");
     const json = checks.object(value, "file");
-    if (json.normalizer !== null && json.normalizer !== undefined) {
-      checks.fail("normalizer", "none", json.normalizer);
+    const steps = checks.steps(json.normalizer, "normalizer", "normalizers");
+    for (const { step, path } of steps) {
+      if (step.type !== "NFC") checks.fail(`${path}.type`, `"NFC"`, step.type);
     }
     const model = checks.object(json.model, "model");
     checks.only(model, "model", "byte_fallback", false);
@@ -203,8 +212,8 @@ export class BytePairTokenizer extends ByteLevelTokenizer {
         `${checks.source}: model.vocab: expected a token for the byte ${byte} but got none`,
       );
     });
-    const ignoreMerges = model.ignore_merges === true;
-    return new BytePairTokenizer(pattern, parts, Vocabulary.from(bytes), byteIds, ignoreMerges);
+    const options = { pattern, nfc: steps.length > 0, ignoreMerges: model.ignore_merges === true };
+    return new BytePairTokenizer(parts, Vocabulary.from(bytes), byteIds, options);
   }
 
   /**
@@ -220,11 +229,12 @@ export class BytePairTokenizer extends ByteLevelTokenizer {
   toJSON(): unknown {
     const { tokens, ids } = this.#parts;
     const merges = this.merges.map(([left, right]) => `${tokens[left]} ${tokens[right]}`);
-    const { pattern } = this;
-    return byteLevelJson({
-      ...this.#parts,
-      ...{ pattern, vocab: ids, merges, ignoreMerges: this.#ignoreMerges },
-    });
+    return byteLevelJson({ ...this.#parts, ...this.#options, vocab: ids, merges });
+  }
+
+  /** @internal */
+  protected override encodePart(text: string, first: boolean, out: IdBuffer): void {
+    super.encodePart(this.#options.nfc ? text.normalize("NFC") : text, first, out);
   }
 }
 
@@ -264,10 +274,10 @@ function countWords(
 ): WordCounts {
   const words = new WordCounts();
   const encoder = new TextEncoder();
-  const split = SPLITTERS[pattern];
   const specials = new SpecialTokens(new Map(specialTokens.map((token, i) => [token, i])));
   const count = (text: string): void => {
-    const bytes = encoder.encode(text);
+    text = text.toWellFormed();
+    const bytes = encoder.encode(text), split = splitterOf(pattern, text);
     for (let start = 0; start < bytes.length;) {
       const end = split(bytes, start, bytes.length);
       words.add(bytes, start, end);

@@ -20,7 +20,12 @@ const TOKENS = 50256;
 const NEWLINE = 0x0a;
 const BLANK = 0x20;
 
-const NOTHING_AROUND = { added: new Map<string, number>(), prefix: [], suffix: [] };
+const NOTHING_AROUND = {
+  added: new Map<string, number>(),
+  strip: new Map<string, never>(),
+  prefix: [],
+  suffix: [],
+};
 
 let shared:
   | { ranks: Vocabulary; vocabulary: Vocabulary; rules: VocabularyMergeRules }
@@ -75,6 +80,7 @@ export class GPT2Tokenizer extends ByteLevelTokenizer {
       ...NOTHING_AROUND,
       vocab: Array.from({ length: ranks.size }, (_, id) => [textOfBytes(ranks.token(id)), id]),
       merges: gpt2Merges(),
+      nfc: false,
       ignoreMerges: false,
     });
   }

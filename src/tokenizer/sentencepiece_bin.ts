@@ -8,8 +8,8 @@ import { writeFileAtomically } from "../io/atomic_file.ts";
 import { type ByteSource, openSource, toPath } from "../io/byte_source.ts";
 import { FileFormatError } from "../io/errors.ts";
 import { shown } from "../io/json_text.ts";
-import { PairTable } from "./hash_tables.ts";
-import { MAX_VOCAB_SIZE, type RankedMerges } from "./merges.ts";
+import { MAX_VOCAB_SIZE } from "./merges.ts";
+import { mergesByScore } from "./merges_by_score.ts";
 import { byteToken, SentencePieceTokenizer, SPACE_MARK } from "./sentencepiece_tokenizer.ts";
 import type { PretrainedTokenizer } from "./tokenizer.ts";
 
@@ -148,9 +148,15 @@ export async function loadLlama2cTokenizer(
     return new SentencePieceTokenizer({
       tokens,
       ids,
-      merges: mergesByScore(tokens, ids, found),
+      merges: mergesByScore(
+        tokens,
+        ids,
+        found.map(({ score }) => score),
+        (_, id) => id < SPECIAL.length,
+      ),
       special: new Map(SPECIAL.map((name, id) => [name, id])),
       added: new Map(),
+      strip: new Map(),
       prefix: [SPECIAL.indexOf("<s>")],
       suffix: [],
       dummyPrefix: { where: "always", doubled: true },
@@ -169,36 +175,4 @@ function nameOf(text: string, id: number): string {
   const byte = id - SPECIAL.length;
   if (byte < 256 && text === String.fromCharCode(byte)) return byteToken(byte);
   return text.replaceAll(" ", SPACE_MARK);
-}
-
-/** All pairs of tokens that make a token, those into a higher score first. */
-function mergesByScore(
-  tokens: readonly string[],
-  ids: ReadonlyMap<string, number>,
-  scores: readonly Llama2cToken[],
-): RankedMerges {
-  const order = [...tokens.keys()].slice(SPECIAL.length)
-    .filter((id) => ids.get(tokens[id]!) === id && !Number.isNaN(scores[id]!.score))
-    .sort((a, b) => scores[b]!.score - scores[a]!.score || a - b);
-  const ranks = new PairTable();
-  const pairs: number[] = [], results: number[] = [];
-  for (const id of order) {
-    const token = tokens[id]!;
-    for (let cut = 1; cut < token.length; cut++) {
-      const left = ids.get(token.slice(0, cut));
-      const right = left === undefined ? undefined : ids.get(token.slice(cut));
-      if (right === undefined) continue;
-      ranks.set(left!, right, results.length);
-      pairs.push(left!, right);
-      results.push(id);
-    }
-  }
-  if (tokens.length + results.length > MAX_VOCAB_SIZE) {
-    throw new Error(
-      `expected at most ${MAX_VOCAB_SIZE} tokens and merges but got ${
-        tokens.length + results.length
-      }`,
-    );
-  }
-  return { ranks, pairs: Int32Array.from(pairs), results: Int32Array.from(results) };
 }

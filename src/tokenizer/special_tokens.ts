@@ -6,14 +6,31 @@
 import { shown } from "../io/json_text.ts";
 import { type EncodeOptions, SpecialTokenError } from "./tokenizer.ts";
 
+/** On which sides a token takes white space along. */
+export interface Strip {
+  /** Before it. */
+  readonly left: boolean;
+  /** After it. */
+  readonly right: boolean;
+}
+
+/** Up to so many tokens a text is searched for each, which is faster than one pattern of all. */
+const FEW = 16;
+
 /** The special tokens of a tokenizer. */
 export class SpecialTokens {
   /** The tokens' texts and ids. */
   readonly ids: ReadonlyMap<string, number>;
+  readonly #strip: ReadonlyMap<string, Strip>;
+  #all: RegExp | undefined;
 
-  /** @param ids the tokens' texts and ids */
-  constructor(ids: ReadonlyMap<string, number>) {
+  /**
+   * @param ids the tokens' texts and ids
+   * @param strip those that take white space along
+   */
+  constructor(ids: ReadonlyMap<string, number>, strip: ReadonlyMap<string, Strip> = new Map()) {
     this.ids = ids;
+    this.#strip = strip;
   }
 
   /**
@@ -36,19 +53,29 @@ export class SpecialTokens {
     );
     if (allowed.size === 0) return ordinary(text);
     let from = 0;
-    for (const match of text.matchAll(patternOf([...allowed]))) {
-      if (match.index > from) ordinary(text.slice(from, match.index));
-      special(this.ids.get(match[0])!);
-      from = match.index + match[0].length;
+    for (const { 0: token, index } of text.matchAll(this.#patternOf([...allowed]))) {
+      const { left, right } = this.#strip.get(token) ?? { left: false, right: false };
+      const before = text.slice(from, index);
+      const part = left ? before.replace(/\p{White_Space}+$/u, "") : before;
+      if (part !== "") ordinary(part);
+      special(this.ids.get(token)!);
+      from = index + token.length;
+      if (right) from += /^\p{White_Space}*/u.exec(text.slice(from))![0].length;
     }
     if (from < text.length) ordinary(text.slice(from));
   }
 
   #refuse(text: string, refused: string[]): void {
     // One look for each, before a pattern is built: nearly every text has none.
-    if (!refused.some((token) => text.includes(token))) return;
-    const match = patternOf(refused).exec(text)!;
+    if (refused.length <= FEW && !refused.some((token) => text.includes(token))) return;
+    if (refused.length === 0) return;
+    const [match] = text.matchAll(this.#patternOf(refused));
+    if (!match) return;
     throw new SpecialTokenError(match[0], this.ids.get(match[0])!, match.index);
+  }
+
+  #patternOf(tokens: string[]): RegExp {
+    return tokens.length === this.ids.size ? this.#all ??= patternOf(tokens) : patternOf(tokens);
   }
 
   /** The tokens of `choice` that there are. */
@@ -64,7 +91,7 @@ export class SpecialTokens {
 }
 
 /** Texts are searched for each special token, so a file may not bring any number of them. */
-const MAX_SPECIAL_TOKENS = 4096;
+const MAX_SPECIAL_TOKENS = 8192;
 /** Characters of one and of all, which become one pattern: longer ones are refused by the engine, or slow. */
 const MAX_LENGTH = 1024;
 const MAX_TOTAL_LENGTH = 2 ** 18;
@@ -72,7 +99,7 @@ const MAX_TOTAL_LENGTH = 2 ** 18;
 /**
  * Checks the texts of special tokens.
  *
- * @throws {TypeError} if there are more than 4,096, or one is empty, longer than 1,024 characters, not
+ * @throws {TypeError} if there are more than 8,192, or one is empty, longer than 1,024 characters, not
  * well-formed Unicode, is a duplicate, or all together have more than 262,144 characters; the message
  * begins with `where`
  */

@@ -1,5 +1,5 @@
 /**
- * The two patterns that cut a text into words before byte pairs are merged, written by hand over
+ * The patterns that cut a text into words before byte pairs are merged. Most are written by hand over
  * UTF-8 bytes: about ten times the speed of the regular expressions, which the tests hold them to.
  *
  * @module
@@ -23,8 +23,26 @@ export const GPT2_PATTERN: string =
 export const GPT4_PATTERN: string = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" +
   "\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 
-/** The names of the patterns. */
-export type PatternName = "gpt2" | "gpt4";
+/** Qwen's pattern: GPT-4's, with every digit by itself. */
+export const QWEN2_PATTERN: string = GPT4_PATTERN.replace("{1,3}", "");
+
+/** `[^\\r\\n\\p{L}\\p{N}]?`, upper case and then lower case, both with what has no case. */
+const CASED =
+  "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+|" +
+  "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*";
+const CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)?";
+const REST = " ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+
+/** The pattern of Mistral's Tekken: words end where the case changes, every digit is by itself. */
+export const TEKKEN_PATTERN: string = `${CASED}|\\p{N}|${REST}`;
+
+/** GPT-4o's pattern, which Phi 4 has, too. Source: tiktoken's `o200k_base`. */
+export const GPT4O_PATTERN: string = `${
+  CASED.split("|").map((one) => one + CONTRACTIONS).join("|")
+}|\\p{N}{1,3}|${REST}`;
+
+/** The names of the patterns; `smollm` is GPT-2's between digits that stand by themselves, as SmolLM 2 has it. */
+export type PatternName = "gpt2" | "gpt4" | "qwen2" | "smollm" | "tekken" | "gpt4o";
 
 /**
  * The end of the word that begins at `start`, always past `start`. `bytes` up to `end` must be
@@ -54,8 +72,28 @@ export function splitGPT2(bytes: Uint8Array, start: number, end: number): number
     : skipClass(bytes, body, end, bodyClass);
 }
 
+/** SmolLM's splitter: every number by itself, and between them the next match of {@linkcode GPT2_PATTERN}. */
+export function splitSmolLM(bytes: Uint8Array, start: number, end: number): number {
+  const packed = classAndLength(bytes, start);
+  if ((packed & 3) === NUMBER) return start + (packed >> 2);
+  if ((packed & 3) === SPACE) {
+    const runEnd = skipClass(bytes, start, end, SPACE);
+    if (runEnd < end && (classAndLength(bytes, runEnd) & 3) === NUMBER) return runEnd;
+  }
+  return splitGPT2(bytes, start, end);
+}
+
 /** GPT-4's splitter: the next match of {@linkcode GPT4_PATTERN}. */
 export function splitGPT4(bytes: Uint8Array, start: number, end: number): number {
+  return splitWithDigits(bytes, start, end, 3);
+}
+
+/** Qwen's splitter: the next match of {@linkcode QWEN2_PATTERN}. */
+export function splitQwen2(bytes: Uint8Array, start: number, end: number): number {
+  return splitWithDigits(bytes, start, end, 1);
+}
+
+function splitWithDigits(bytes: Uint8Array, start: number, end: number, digits: number): number {
   const first = bytes[start];
   if (first === APOSTROPHE) {
     // Without regard to case: `| 0x20` lowers ASCII letters and makes no letter of anything else.
@@ -69,7 +107,7 @@ export function splitGPT4(bytes: Uint8Array, start: number, end: number): number
   const firstClass = packed & 3;
   const second = start + (packed >> 2);
   if (firstClass === LETTER) return skipClass(bytes, second, end, LETTER);
-  if (firstClass === NUMBER) return endOfDigits(bytes, second, end);
+  if (firstClass === NUMBER) return endOfDigits(bytes, second, end, digits);
   if (first !== RETURN && first !== NEWLINE) {
     const word = skipClass(bytes, second, end, LETTER);
     if (word > second) return word;
@@ -82,11 +120,41 @@ export function splitGPT4(bytes: Uint8Array, start: number, end: number): number
   return endOfLines(bytes, start, end);
 }
 
-/** The splitter of each pattern. */
-export const SPLITTERS: Readonly<Record<PatternName, Splitter>> = {
+/** The splitter of each pattern, or the pattern itself where none is written by hand. */
+const SPLITTERS: Readonly<Record<PatternName, Splitter | string>> = {
   gpt2: splitGPT2,
   gpt4: splitGPT4,
+  qwen2: splitQwen2,
+  smollm: splitSmolLM,
+  tekken: TEKKEN_PATTERN,
+  gpt4o: GPT4O_PATTERN,
 };
+
+/** The names of all patterns. */
+export const PATTERN_NAMES = Object.keys(SPLITTERS) as readonly PatternName[];
+
+/** What cuts the UTF-8 bytes of a well-formed text, called from word to word. */
+export function splitterOf(pattern: PatternName, text: string): Splitter {
+  const splitter = SPLITTERS[pattern];
+  if (typeof splitter === "function") return splitter;
+  // `\\s` means Unicode's White_Space to those who use the pattern, which JavaScript's is not.
+  const source = splitter.replaceAll("\\s", "\\p{White_Space}").replaceAll(
+    "\\S",
+    "\\P{White_Space}",
+  );
+  const words = text.matchAll(new RegExp(source, "gu"));
+  return (_bytes, start) => start + utf8Length(words.next().value![0]);
+}
+
+function utf8Length(text: string): number {
+  let length = 0;
+  for (let i = 0; i < text.length; i++) {
+    const unit = text.charCodeAt(i);
+    // Each half of a surrogate pair stands for two of its four bytes.
+    length += unit < 0x80 ? 1 : unit < 0x800 || (unit >= 0xd800 && unit < 0xe000) ? 2 : 3;
+  }
+  return length;
+}
 
 /** The byte length of `'s`, `'re` and their kind, 0 if these are not; `left` bytes are there. */
 function contraction(second: number, third: number, left: number): number {
@@ -122,9 +190,9 @@ function endOfMarks(bytes: Uint8Array, at: number, end: number): number {
   return at;
 }
 
-/** The rest of `\p{N}{1,3}`, whose first digit ends at `at`. */
-function endOfDigits(bytes: Uint8Array, at: number, end: number): number {
-  for (let digits = 1; digits < 3 && at < end; digits++) {
+/** The rest of `\p{N}{1,max}`, whose first digit ends at `at`. */
+function endOfDigits(bytes: Uint8Array, at: number, end: number, max: number): number {
+  for (let digits = 1; digits < max && at < end; digits++) {
     const packed = classAndLength(bytes, at);
     if ((packed & 3) !== NUMBER) break;
     at += packed >> 2;

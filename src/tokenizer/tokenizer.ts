@@ -60,6 +60,8 @@ export interface PretrainedTokenizer extends Tokenizer {
   readonly suffix: readonly number[];
   /** Writes a `tokenizer.json`, which appears whole or not at all. Needs `--allow-write` (and `--allow-read`). */
   save(path: string | URL): Promise<void>;
+  /** The tokenizer as Hugging Face's `tokenizer.json`, for `JSON.stringify`. */
+  toJSON(): unknown;
 }
 
 /** Thrown when a file is not a tokenizer's; the message names the file and the field. */

@@ -9,7 +9,7 @@ import { toPath } from "../io/byte_source.ts";
 import { hashBytes, WordCache } from "./hash_tables.ts";
 import { MergeEngine, type MergeRules } from "./merges.ts";
 import { SpecialTokens } from "./special_tokens.ts";
-import { type PatternName, type Splitter, SPLITTERS } from "./splitter.ts";
+import { type PatternName, splitterOf } from "./splitter.ts";
 import type { EncodeOptions, PretrainedTokenizer } from "./tokenizer.ts";
 import type { TokenizerParts } from "./tokenizer_json_fields.ts";
 import { IdBuffer, type Vocabulary } from "./vocabulary.ts";
@@ -17,6 +17,12 @@ import { IdBuffer, type Vocabulary } from "./vocabulary.ts";
 // A byte order mark is text here: without `ignoreBOM` a decoder would swallow it.
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 const encoder = new TextEncoder();
+
+/** What all kinds of tokenizer are made of. */
+export type SharedParts = Pick<
+  TokenizerParts,
+  "special" | "added" | "strip" | "prefix" | "suffix"
+>;
 
 /**
  * All of a {@linkcode PretrainedTokenizer} but how a text without added tokens is cut up and merged.
@@ -38,7 +44,7 @@ export abstract class TokenizerBase implements PretrainedTokenizer {
 
   /** Takes over what all kinds have; `vocabulary` holds the bytes of every id. */
   protected constructor(
-    parts: Pick<TokenizerParts, "special" | "added" | "prefix" | "suffix">,
+    parts: SharedParts,
     vocabulary: Vocabulary,
   ) {
     this.vocabSize = vocabulary.size;
@@ -46,8 +52,8 @@ export abstract class TokenizerBase implements PretrainedTokenizer {
     this.prefix = parts.prefix;
     this.suffix = parts.suffix;
     this.#vocabulary = vocabulary;
-    this.#specials = new SpecialTokens(parts.special);
-    this.#added = new SpecialTokens(parts.added);
+    this.#specials = new SpecialTokens(parts.special, parts.strip);
+    this.#added = new SpecialTokens(parts.added, parts.strip);
   }
 
   /** Appends the ids of a text without added tokens; `first` tells whether nothing comes before it. */
@@ -122,8 +128,7 @@ export abstract class TokenizerBase implements PretrainedTokenizer {
 }
 
 /** What a {@linkcode ByteLevelTokenizer} is made of. */
-export interface ByteLevelParts
-  extends Pick<TokenizerParts, "special" | "added" | "prefix" | "suffix"> {
+export interface ByteLevelParts extends SharedParts {
   /** How text is cut into words. */
   readonly pattern: PatternName;
   /** The bytes of every id. */
@@ -142,7 +147,6 @@ export interface ByteLevelParts
 export abstract class ByteLevelTokenizer extends TokenizerBase {
   /** The pattern that cuts text into words. */
   readonly pattern: PatternName;
-  readonly #split: Splitter;
   readonly #rules: MergeRules;
   readonly #engine: MergeEngine;
   readonly #cache = new WordCache();
@@ -155,7 +159,6 @@ export abstract class ByteLevelTokenizer extends TokenizerBase {
   protected constructor(parts: ByteLevelParts) {
     super(parts, parts.vocabulary);
     this.pattern = parts.pattern;
-    this.#split = SPLITTERS[parts.pattern];
     this.#rules = parts.rules;
     this.#engine = new MergeEngine(parts.rules);
   }
@@ -166,8 +169,9 @@ export abstract class ByteLevelTokenizer extends TokenizerBase {
    * @internal
    */
   protected encodePart(text: string, _first: boolean, out: IdBuffer): void {
+    text = text.toWellFormed();
     const bytes = encoder.encode(text);
-    const split = this.#split, cache = this.#cache, known = cache.words;
+    const split = splitterOf(this.pattern, text), cache = this.#cache, known = cache.words;
     for (let start = 0; start < bytes.length;) {
       const end = split(bytes, start, bytes.length);
       const hash = hashBytes(bytes, start, end);

@@ -10,7 +10,7 @@ import { FieldChecks, readTokenizerFile } from "./tokenizer_json_fields.ts";
 
 /**
  * The tokenizer that a `tokenizer.json` of Hugging Face's library describes: byte pair encoding over bytes (GPT-2,
- * LLaMA 3), or over characters with bytes for those it does not know (LLaMA 1 and 2, after SentencePiece). Truncation
+ * LLaMA 3, Qwen), or over characters with bytes for those it does not know (LLaMA 1 and 2, Gemma, after SentencePiece). Truncation
  * and padding that the file asks for are left to the caller.
  *
  * @param source what the messages call it

@@ -7,8 +7,15 @@
 import { parseJson, shown } from "../io/json_text.ts";
 import { PairTable } from "./hash_tables.ts";
 import { MAX_VOCAB_SIZE, type RankedMerges } from "./merges.ts";
-import { checkSpecialTokens } from "./special_tokens.ts";
-import { GPT2_PATTERN, GPT4_PATTERN, type PatternName } from "./splitter.ts";
+import { checkSpecialTokens, type Strip } from "./special_tokens.ts";
+import {
+  GPT2_PATTERN,
+  GPT4_PATTERN,
+  GPT4O_PATTERN,
+  type PatternName,
+  QWEN2_PATTERN,
+  TEKKEN_PATTERN,
+} from "./splitter.ts";
 import { TokenizerFormatError } from "./tokenizer.ts";
 
 /** Any JSON object. */
@@ -26,6 +33,8 @@ export interface TokenizerParts {
   readonly special: ReadonlyMap<string, number>;
   /** Tokens that text is always searched for. */
   readonly added: ReadonlyMap<string, number>;
+  /** Which of both take the white space beside them along. */
+  readonly strip: ReadonlyMap<string, Strip>;
   /** Ids that belong before a text. */
   readonly prefix: readonly number[];
   /** Ids that belong after it. */
@@ -97,9 +106,9 @@ export function readParts(json: Fields, checks: FieldChecks): TokenizerParts {
   checks.only(model, "model", "continuing_subword_prefix", "");
   checks.only(model, "model", "end_of_word_suffix", "");
   const ids = readVocabulary(model, checks);
-  const { tokens, special, added } = readAddedTokens(json, ids, checks);
+  const { tokens, special, added, strip } = readAddedTokens(json, ids, checks);
   return {
-    ...{ tokens, ids, special, added },
+    ...{ tokens, ids, special, added, strip },
     merges: readMerges(model, ids, tokens.length, checks),
     ...readTemplate(json, tokens.length, checks),
   };
@@ -121,15 +130,18 @@ function readAddedTokens(
   json: Fields,
   ids: ReadonlyMap<string, number>,
   checks: FieldChecks,
-): { tokens: string[]; special: Map<string, number>; added: Map<string, number> } {
+): Pick<TokenizerParts, "tokens" | "special" | "added" | "strip"> {
   const special = new Map<string, number>();
   const added = new Map<string, number>();
+  const strip = new Map<string, Strip>();
   const list = checks.list(json.added_tokens ?? [], "added_tokens");
   for (const [i, value] of list.entries()) {
     const path = `added_tokens[${i}]`;
     const token = checks.object(value, path);
     const { content, id } = token;
-    for (const name of ["single_word", "lstrip", "rstrip"]) checks.only(token, path, name, false);
+    checks.only(token, path, "single_word", false);
+    checks.only(token, path, "lstrip", true, false);
+    checks.only(token, path, "rstrip", true, false);
     if (typeof content !== "string") checks.fail(`${path}.content`, "a text", content);
     if (!Number.isSafeInteger(id) || (id as number) < 0) checks.fail(`${path}.id`, "an id", id);
     const known = ids.get(content as string);
@@ -137,6 +149,8 @@ function readAddedTokens(
       checks.fail(`${path}.id`, `${known}, as in the vocabulary`, id);
     }
     (token.special === true ? special : added).set(content as string, id as number);
+    const sides = { left: token.lstrip === true, right: token.rstrip === true };
+    if (sides.left || sides.right) strip.set(content as string, sides);
   }
   try {
     checkSpecialTokens([...special.keys(), ...added.keys()], "added_tokens");
@@ -156,7 +170,7 @@ function readAddedTokens(
     if (tokens[id] !== undefined) checks.fail(field, "one of its own", id);
     tokens[id] = token;
   }
-  return { tokens: tokens as string[], special, added };
+  return { tokens: tokens as string[], special, added, strip };
 }
 
 /** Merges as pairs of texts, or as texts with a space between, which older files have. */
@@ -232,32 +246,41 @@ function readTemplate(
   return { prefix, suffix };
 }
 
-/** What is written of a byte-level tokenizer. */
-interface ByteLevelFile extends Pick<TokenizerParts, "special" | "added" | "prefix" | "suffix"> {
+/** What a byte-level tokenizer does besides merging. */
+export interface BytePairOptions {
   /** How text is cut into words. */
   readonly pattern: PatternName;
+  /** Whether text is brought into Unicode's normal form C first. */
+  readonly nfc: boolean;
+  /** Whether a word that is a token is not merged. */
+  readonly ignoreMerges: boolean;
+}
+
+/** What is written of a byte-level tokenizer. */
+interface ByteLevelFile
+  extends
+    BytePairOptions,
+    Pick<TokenizerParts, "special" | "added" | "strip" | "prefix" | "suffix"> {
   /** Ids of the tokens in the alphabet of bytes. */
   readonly vocab: Iterable<readonly [string, number]>;
   /** Pairs of tokens with a space between, which all versions of the library read. */
   readonly merges: readonly string[];
-  /** Whether a word that is a token is not merged. */
-  readonly ignoreMerges: boolean;
 }
 
 /** The content of the file. */
 export function byteLevelJson(file: ByteLevelFile): Fields {
   const { pattern, prefix, suffix } = file;
   const byteLevel = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true };
+  const regex = REGEXES[pattern];
   const split = {
-    ...{ type: "Split", pattern: { Regex: GPT4_PATTERN }, behavior: "Isolated", invert: false },
+    ...{ type: "Split", pattern: { Regex: regex }, behavior: "Isolated", invert: false },
   };
+  const words = regex ? [split] : pattern === "smollm" ? [DIGITS] : [];
+  const last = { ...byteLevel, use_regex: regex === undefined };
   return {
     ...commonJson(file),
-    normalizer: null,
-    pre_tokenizer: pattern === "gpt2" ? { ...byteLevel, use_regex: true } : {
-      type: "Sequence",
-      pretokenizers: [split, { ...byteLevel, use_regex: false }],
-    },
+    normalizer: file.nfc ? { type: "NFC" } : null,
+    pre_tokenizer: words.length ? { type: "Sequence", pretokenizers: [...words, last] } : last,
     post_processor: prefix.length + suffix.length > 0
       ? templateJson(file)
       : { ...byteLevel, use_regex: false },
@@ -273,8 +296,10 @@ export function byteLevelJson(file: ByteLevelFile): Fields {
 }
 
 /** What every kind of file begins with. */
-export function commonJson({ special, added }: Pick<TokenizerParts, "special" | "added">): Fields {
-  const flags = { single_word: false, lstrip: false, rstrip: false, normalized: false };
+export function commonJson(
+  { special, added, strip }: Pick<TokenizerParts, "special" | "added" | "strip">,
+): Fields {
+  const flags = { single_word: false, normalized: false };
   const all = [...special, ...added].sort(([, a], [, b]) => a - b);
   return {
     version: "1.0",
@@ -282,6 +307,8 @@ export function commonJson({ special, added }: Pick<TokenizerParts, "special" | 
     padding: null,
     added_tokens: all.map(([content, id]) => ({
       ...{ id, content, ...flags, special: special.has(content) },
+      lstrip: strip.get(content)?.left ?? false,
+      rstrip: strip.get(content)?.right ?? false,
     })),
   };
 }
@@ -313,10 +340,20 @@ export function templateJson(
   };
 }
 
+/** The patterns of the step `Split`; those that are left out go by other steps. */
+const REGEXES: Readonly<Partial<Record<PatternName, string>>> = {
+  gpt4: GPT4_PATTERN,
+  qwen2: QWEN2_PATTERN,
+  tekken: TEKKEN_PATTERN,
+  gpt4o: GPT4O_PATTERN,
+};
 const PATTERNS: ReadonlyMap<unknown, PatternName> = new Map([
   [GPT2_PATTERN, "gpt2"],
-  [GPT4_PATTERN, "gpt4"],
+  ...Object.entries(REGEXES).map(([name, regex]) => [regex, name as PatternName] as const),
 ]);
+
+/** Every number by itself. */
+const DIGITS = { type: "Digits", individual_digits: true };
 
 /** How text is cut into words. */
 export function readPattern(json: Fields, checks: FieldChecks): PatternName {
@@ -325,7 +362,7 @@ export function readPattern(json: Fields, checks: FieldChecks): PatternName {
   if (steps.length > 2 || last.type !== "ByteLevel") {
     checks.fail(
       "pre_tokenizer",
-      "ByteLevel, or Split and then ByteLevel",
+      "ByteLevel, or Split or Digits and then ByteLevel",
       steps.map(({ step }) => step.type),
     );
   }
@@ -337,11 +374,18 @@ export function readPattern(json: Fields, checks: FieldChecks): PatternName {
     return "gpt2";
   }
   const { step: split, path: splitPath } = steps[0]!;
-  if (split.type !== "Split") checks.fail(`${splitPath}.type`, `"Split"`, split.type);
+  if (split.type === "Digits") {
+    checks.only(last, path, "use_regex", true);
+    if (split.individual_digits === true) return "smollm";
+    checks.fail(`${splitPath}.individual_digits`, "true", split.individual_digits);
+  }
+  if (split.type !== "Split") checks.fail(`${splitPath}.type`, `"Split" or "Digits"`, split.type);
   if (last.use_regex !== false) checks.fail(`${path}.use_regex`, "false", last.use_regex);
-  checks.only(split, splitPath, "behavior", "Isolated");
-  checks.only(split, splitPath, "invert", false);
+  // Every character belongs to a match, so it makes no difference which parts are kept by themselves.
+  const isRemoved = split.behavior === "Removed";
+  if (!isRemoved) checks.only(split, splitPath, "behavior", "Isolated");
+  checks.only(split, splitPath, "invert", isRemoved);
   const { Regex: regex } = checks.object(split.pattern, `${splitPath}.pattern`);
   const pattern = PATTERNS.get(regex);
-  return pattern ?? checks.fail(`${splitPath}.pattern.Regex`, "GPT-2's or GPT-4's", regex);
+  return pattern ?? checks.fail(`${splitPath}.pattern.Regex`, "that of a known model", regex);
 }

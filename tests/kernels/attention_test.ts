@@ -76,6 +76,7 @@ function reference(p: AttentionParams, { q, k, v, dO, keyValid }: Arrays): Resul
           const position = p.position + i;
           if (p.step && (j + 1) * p.step - 1 > position) continue;
           if (p.block && position - j > (position % p.block)) continue;
+          if (p.window && position - j >= p.window) continue;
           if (keyValid && !keyValid[b * p.keys + j]) continue;
           let score = 0;
           for (let c = 0; c < p.d; c++) score += q[qi + c] * k[kj(j) + c];
@@ -195,6 +196,17 @@ await onEachDevice(
   },
 );
 
+await onEachDevice("attention keeps to a window of the last keys", async (device) => {
+  const mask = (b: number, j: number): boolean => (j + b) % 5 !== 0;
+  const sizes = { batch: 2, heads: 4, kvHeads: 2, queries: 70, keys: 70, d: 16, step: 1 };
+  await check(device, { ...sizes, window: 1 });
+  await check(device, { ...sizes, window: 13 });
+  await check(device, { ...sizes, window: 33, keys: 90, queries: 67, mask });
+  await check(device, { ...sizes, window: 21, keys: 41 }); // the first queries see nothing
+  await check(device, { ...sizes, window: 9, queries: 3, keys: 150, mask });
+  await check(device, { ...sizes, window: 130, queries: 1, keys: 300 });
+});
+
 await onEachDevice("attention skips padded keys and shares key heads", async (device) => {
   const mask = (b: number, j: number): boolean => b !== 1 && (j + b) % 3 !== 0;
   const sizes = { batch: 3, heads: 6, kvHeads: 2, queries: 11, keys: 13, d: 16 };
@@ -259,6 +271,7 @@ async function checkDropout(device: Device): Promise<void> {
   const sizes = { batch: 2, heads: 4, kvHeads: 2, queries: 67, keys: 73, d: 8, mask, ...stream };
   await check(device, { ...sizes, step: 1 });
   await check(device, { ...sizes, step: 1, block: 21 }); // begins within a block of random numbers
+  await check(device, { ...sizes, step: 1, window: 21 });
   await check(device, { ...sizes, step: 4, position: 200 });
   await check(device, { ...sizes, queries: 3, dropout: 0.9 });
 }

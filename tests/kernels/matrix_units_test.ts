@@ -125,6 +125,7 @@ Deno.test({
         { step: 1 },
         { valid: true },
         { step: 1, block: 20, queries: 33, valid: true },
+        { step: 1, window: 22, queries: 65, valid: true },
         { step: 1, keys: 20, queries: 41 }, // the first queries see nothing
         { step: 1, block: 21, valid: true, dropout: 0.4, seed_low: 3, block_low: 2 ** 32 - 5 },
       ]

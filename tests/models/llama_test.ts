@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import type { Device } from "../../src/device/device.ts";
-import { gatedIntermediateSize, LLaMA, type LLaMAConfig } from "../../src/models/llama.ts";
+import { gatedIntermediateSize } from "../../src/models/decoder.ts";
+import { LLaMA, type LLaMAConfig } from "../../src/models/llama.ts";
 import { RandomState } from "../../src/tensor/random.ts";
 import { Scope } from "../../src/tensor/scope.ts";
 import { zeroGrad } from "../../src/optim/parameters.ts";

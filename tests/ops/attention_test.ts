@@ -7,12 +7,13 @@ import {
 } from "../../src/ops/attention.ts";
 import { add, mul } from "../../src/ops/elementwise.ts";
 import { matmul } from "../../src/ops/matmul.ts";
-import { permute, reshape, slice, split } from "../../src/ops/shape.ts";
+import { concat, permute, reshape, slice, split } from "../../src/ops/shape.ts";
 import { dropout, randn } from "../../src/ops/random.ts";
 import { sum } from "../../src/ops/reduce.ts";
 import { ones, tensor, zeros } from "../../src/tensor/create.ts";
 import { RandomState } from "../../src/tensor/random.ts";
 import { Scope } from "../../src/tensor/scope.ts";
+import { noGrad } from "../../src/tensor/tape.ts";
 import type { Tensor } from "../../src/tensor/tensor.ts";
 import { assertTensorsClose } from "../support/compare.ts";
 import { onEachDevice } from "../support/devices.ts";
@@ -78,6 +79,44 @@ await onEachDevice("selfAttention() is attention() of its three parts", async (d
     /3 times 4 heads divide but got \[2, 7, 30\]/,
   );
 });
+
+await onEachDevice(
+  "attention() within a window equals the product with its weights",
+  async (device) => {
+    using _scope = new Scope();
+    const random = new RandomState(5), [time, window] = [21, 6];
+    const [q, k, v] = [1, 2, 3].map(() => randn([2, 2, time, 8], { device, random }));
+    for (const x of [q, k, v]) x.requiresGrad = true;
+    const y = attention(q, k, v, { causal: true, window });
+    const weights = attentionWeights(q, k, { causal: true, window });
+    const seen = (await weights.data()).map(Number).map(Math.sign);
+    assert.ok(seen.every((flag, at) => {
+      const [query, key] = [Math.floor(at / time) % time, at % time];
+      return flag === Number(key <= query && key > query - window);
+    }));
+    const expected = matmul(weights, v);
+    await assertTensorsClose(y, expected);
+    const dy = randn(y.shape, { device, random });
+    sum(mul(y, dy)).backward();
+    const grads = [q, k, v].map((x) => x.grad!.alias());
+    for (const x of [q, k, v]) x.grad = null;
+    sum(mul(expected, dy)).backward();
+    for (const [i, x] of [q, k, v].entries()) await assertTensorsClose(x.grad!, grads[i], 2e-5);
+    // Rows that stand at positions of their own, in a cache with room for more.
+    const positions = tensor([9, 20], { device, dtype: "i32" });
+    const at = (x: Tensor, b: number, t: number) => slice(x, [[b, b + 1], [0, 2], [t, t + 1]]);
+    const last = noGrad(() => {
+      const rows = concat([at(q, 0, 9), at(q, 1, 20)]);
+      return attention(rows, k, v, { causal: true, window, positions, keyLength: time });
+    });
+    await assertTensorsClose(last, noGrad(() => concat([at(y, 0, 9), at(y, 1, 20)])));
+    assert.throws(() => attention(q, k, v, { window }), /window goes with causal attention only/);
+    assert.throws(
+      () => attention(q, k, v, { causal: true, window: 0 }),
+      RangeError("attention: expected a window of 1 or more but got 0"),
+    );
+  },
+);
 
 await onEachDevice("attentionWeights() are zero where nothing may be seen", async (device) => {
   using _scope = new Scope();

@@ -99,8 +99,8 @@ await onRowDevices("crossEntropy() refuses a target that is no class", async (de
       if (device.kind === "cpu") {
         assert.throws(run, {
           name: "RangeError",
-          message: `cross-entropy: the target of row 1 is ${wrong}, ` +
-            `expected a class from 0 to 4 or -100 to ignore it`,
+          message: `crossEntropy: expected a class from 0 to 4 or -100 to ignore it but got ` +
+            `${wrong} as the target of row 1`,
         });
       } else {
         const loss = run();

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { CpuDevice } from "../../src/device/cpu/cpu_device.ts";
 import { FileFormatError } from "../../src/io/errors.ts";
 import { SafetensorsFile, type TensorEntry, writeSafetensors } from "../../src/io/safetensors.ts";
+import type { CausalLM } from "../../src/models/causal_lm.ts";
 import { GPT2 } from "../../src/models/gpt2.ts";
 import { GPT3 } from "../../src/models/gpt3.ts";
 import { LLaMA } from "../../src/models/llama.ts";
@@ -55,7 +56,7 @@ async function goldenModel(name: string): Promise<LanguageModel> {
   return model;
 }
 
-async function valuesOf(model: LanguageModel): Promise<Values> {
+async function valuesOf(model: CausalLM): Promise<Values> {
   const values = await readTensors([...model.parameters().values()]);
   return Object.fromEntries(
     [...model.parameters().keys()].map((name, i) => [name, Array.from(values[i])]),
@@ -327,7 +328,7 @@ Deno.test("loadModel() says what a configuration asks for that is not computed",
       [
         "gpt2",
         { model_type: "bert" },
-        /expected "model_type" to be "gpt2" or "gpt3" or "llama" or "modern_gpt" but got "bert"$/,
+        /expected "model_type" to be "gpt2" or "gpt3" or "llama" or .* but got "bert"$/,
       ],
       ["gpt2", { activation_function: "relu" }, /"activation_function" to be "gelu_new" or /],
       ["gpt2", { n_layer: 1e9 }, /expected the tensors of 1000000000 layers but got 16/],
@@ -339,13 +340,19 @@ Deno.test("loadModel() says what a configuration asks for that is not computed",
       ],
       ["gpt2", { layer_norm_epsilon: 0 }, /"layer_norm_epsilon" to be a number above 0 but got 0$/],
       ["llama", { attention_bias: true }, /"attention_bias" to be false but got true$/],
-      ["llama", { head_dim: 8 }, /"head_dim" to be 4 but got 8$/],
+      ["llama", { head_dim: 3 }, /LLaMA: expected an even headDim but got 3$/],
+      [
+        "llama",
+        { head_dim: null, num_attention_heads: 3 },
+        /"num_attention_heads" to be a divisor of the hidden size 8 but got 3$/,
+      ],
       [
         "llama",
         { hidden_size: null },
         /"hidden_size" to be an integer above 0 but got nothing$/,
       ],
-      ["llama", { rope_scaling: { rope_type: "yarn" } }, /"rope_scaling.rope_type" to be /],
+      ["llama", { rope_scaling: { type: "dynamic" } }, /"rope_scaling.type" to be /],
+      ["llama", { rope_scaling: { type: "yarn" } }, /"rope_scaling.factor" to be a number above 0/],
       [
         "llama",
         { rope_scaling: { rope_type: "linear" } },
@@ -443,7 +450,8 @@ Deno.test("saveModel() refuses what it cannot write", () =>
     const other = new Other({ ...small, localBlockSize: 2 }, { device: cpu });
     await assert.rejects(saveModel(folder, other), {
       name: "TypeError",
-      message: "saveModel: expected one of GPT2, GPT3, LLaMA, Transformer but got Other",
+      message:
+        "saveModel: expected one of GPT2, GPT3, LLaMA, Mistral, Qwen2, Qwen3, Gemma3, Phi3, SmolLM3, Transformer but got Other",
     });
     const model = new GPT2(small, { device: cpu });
     assign(model.parameters().get("ln_f.bias")!, new Float32Array(8).fill(70000));

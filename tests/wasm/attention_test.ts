@@ -14,6 +14,7 @@ interface Case {
   d: number;
   step?: number;
   block?: number;
+  window?: number;
   position?: number;
   dropout?: number;
   padded?: boolean;
@@ -58,6 +59,8 @@ const CASES: Case[] = [
     position: 1,
     padded: true,
   },
+  { batch: 1, heads: 2, kvHeads: 1, queries: 260, keys: 290, d: 8, step: 1, window: 60 },
+  { batch: 2, heads: 2, kvHeads: 1, queries: 2, keys: 200, d: 8, step: 1, window: 9, padded: true },
   { batch: 2, heads: 2, kvHeads: 1, queries: 1, keys: 200, d: 8, step: 1, block: 7, padded: true },
   { batch: 1, heads: 2, kvHeads: 1, queries: 2, keys: 24, d: 8, step: 8, position: 190 },
   { batch: 2, heads: 4, kvHeads: 2, queries: 301, keys: 301, d: 8, step: 1, dropout: 0.3 },
@@ -100,9 +103,11 @@ function reference(
         const qi = at(ql, b, h, i),
           keysAt = Array.from({ length: keys }, (_, j) => at(kl, b, kv, j));
         const scores = keysAt.map((kj, j) => {
-          const { step = 0, block = 0, position = keys - queries } = test, own = position + i;
+          const { step = 0, block = 0, window = Infinity, position = keys - queries } = test;
+          const own = position + i;
           const later = step > 0 && (j + 1) * step - 1 > own;
-          const outside = block > 0 && j < Math.floor(own / block) * block;
+          const outside = own - j >= window ||
+            block > 0 && j < Math.floor(own / block) * block;
           if (!valid[b * keys + j] || later || outside) return -Infinity;
           let s = 0;
           for (let x = 0; x < d; x++) s += data.q[qi + x] * data.k[kj + x];

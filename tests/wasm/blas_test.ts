@@ -70,3 +70,15 @@ Deno.test("devices in several Workers of a process multiply at the same time", a
   assert.equal(new TextDecoder().decode(stdout), "0,0,0,0\n", new TextDecoder().decode(stderr));
   assert.equal(code, 0);
 });
+
+Deno.test({
+  name: "BLAS stays loaded when the last device that uses it is closed",
+  ignore: Deno.build.os !== "linux",
+  fn() {
+    const blas = Blas.open();
+    if (blas === undefined) return; // as above
+    blas.close();
+    const name = blas.path.slice(blas.path.lastIndexOf("/") + 1).replace(/\.so.*/, "");
+    assert.ok(Deno.readTextFileSync("/proc/self/maps").includes(name));
+  },
+});

@@ -141,7 +141,7 @@ Deno.test("rms_norm() and its gradients agree with float64", () => {
     check(`${rows} x ${columns}`, 1e-5, (arena, run) => {
       const px = arena.put(x), pw = arena.put(w), pd = arena.put(dy);
       const y = arena.out(n), rs = arena.out(rows), gx = arena.out(n), gw = arena.out(columns);
-      run("rms_norm", rows, px, pw, y, rs, columns, eps);
+      run("rms_norm", rows, px, pw, y, rs, columns, eps, 0);
       run("rms_norm_backward", rows, pd, px, pw, rs, gx, columns);
       run("rms_norm_backward_params", columns, pd, px, rs, gw, rows, columns);
       return {

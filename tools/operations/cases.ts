@@ -105,6 +105,7 @@ export interface Group {
 
 /** Functions of `src/ops/mod.ts` that compute no tensor, or are the gradient of another and stand with it. */
 export const helpers: ReadonlySet<string> = new Set([
+  "batchInvariant",
   "putAlongAxis",
   "rotaryFrequencies",
   "sinusoidTable",
@@ -431,6 +432,11 @@ export const groups: readonly Group[] = [
     cases: [
       { op: rmsNorm, call: "rmsNorm(x)", run: ({ x }) => rmsNorm(x) },
       { op: rmsNorm, call: "rmsNorm(x, weight)", run: ({ x, row }) => rmsNorm(x, row) },
+      {
+        op: rmsNorm,
+        call: "rmsNorm(x, weight, { offset: 1 })",
+        run: ({ x, row }) => rmsNorm(x, row, { offset: 1 }),
+      },
     ],
   },
   {
@@ -499,6 +505,11 @@ export const groups: readonly Group[] = [
       },
       {
         op: attention,
+        call: "attention(q, k, v, { causal: true, window: 2 })",
+        run: (t) => attention(...queriesKeysValues(t, 2), { causal: true, window: 2 }),
+      },
+      {
+        op: attention,
         call: "attention(q, groupedK, groupedV, { keyValid })",
         run: (t) => attention(...queriesKeysValues(t, 1), { keyValid: t.mask([1, 1, 0], [1, 3]) }),
       },
@@ -560,6 +571,11 @@ export const groups: readonly Group[] = [
         op: rotary,
         call: 'rotary(x, { layout: "half-split" })',
         run: (t) => rotary(t.values([1, 3, 2, 4]), { layout: "half-split" }),
+      },
+      {
+        op: rotary,
+        call: "rotary(x, { turned: 2 })",
+        run: (t) => rotary(t.values([1, 3, 2, 4]), { turned: 2 }),
       },
     ],
   },

@@ -262,8 +262,9 @@ export function parseOptions(args: string[], begun?: Partial<Options>): Options 
   }
   // Nor does it cool down for longer than is left.
   if (given.cooldown === undefined) {
-    const { steps, warmup, cooldown = Math.floor(0.6 * steps) } = options;
-    options.cooldown = Math.max(1, Math.min(cooldown, steps - warmup));
+    const { steps, warmup } = options;
+    const longest = Math.max(1, Math.min(Math.floor(0.6 * steps), steps - warmup));
+    options.cooldown = Math.min(options.cooldown ?? longest, longest);
   }
   // What is resumed is not known at first.
   const problem = begun

@@ -51,7 +51,11 @@ const SYMBOLS = {
   strcmp: { parameters: ["buffer", "pointer"], result: "i32", optional: true },
   memcpy: { parameters: ["buffer", "pointer", "usize"], result: "void", optional: true },
   __x86_get_cpuid_feature_leaf: { parameters: ["u32"], result: "pointer", optional: true },
+  dlopen: { parameters: ["buffer", "i32"], result: "pointer", optional: true },
 } as const;
+
+/** Flags of Linux's `dlopen`. */
+const RTLD_LAZY = 1, RTLD_NODELETE = 0x1000;
 
 type Library = Deno.DynamicLibrary<typeof SYMBOLS>;
 type Product = Deno.DynamicLibrary<typeof PRODUCT>["symbols"]["cblas_sgemm"];
@@ -86,6 +90,7 @@ export class Blas {
   ) {
     this.#library = library;
     const { cblas_sgemm, openblas_set_num_threads } = library.symbols;
+    keepLoaded(library, path);
     oncePerProcess(library, () => useCpuFeatures(library));
     // The same number for every device of the process, so that none disturbs another.
     openblas_set_num_threads?.(1);
@@ -126,7 +131,7 @@ export class Blas {
     return coreName(this.#library);
   }
 
-  /** Closes the library; it must not be used afterwards. */
+  /** Gives back the handle, which must not be used afterwards. On Linux the library stays loaded. */
   close(): void {
     this.#library.close();
   }
@@ -197,6 +202,14 @@ function coreName({ symbols }: Library): string | undefined {
   const bytes = new Uint8Array(16);
   symbols.memcpy(bytes, pointer, 8n);
   return new TextDecoder().decode(bytes.subarray(0, bytes.indexOf(0)));
+}
+
+/**
+ * Keeps the library loaded until the process ends. Handles are closed by the thread that ends last, a worker often, and
+ * unloading stops OpenBLAS's threads and frees its memory there, while the process may be exiting on another thread.
+ */
+function keepLoaded({ symbols }: Library, path: string): void {
+  if (Deno.build.os === "linux") symbols.dlopen?.(text(path), RTLD_LAZY | RTLD_NODELETE);
 }
 
 /**

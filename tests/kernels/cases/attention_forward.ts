@@ -32,6 +32,7 @@ export const situations: [
   ["causal, more keys", { batch: 1, heads: 2, queries: 5, keys: 21, d: 7, step: 1 }, false],
   ["causal, more queries", { batch: 1, heads: 1, queries: 9, keys: 4, d: 4, step: 1 }, false],
   ["own block", { batch: 1, heads: 2, queries: 30, keys: 37, d: 8, step: 1, block: 7 }, false],
+  ["window", { batch: 1, heads: 2, queries: 30, keys: 37, d: 8, step: 1, window: 7 }, false],
   [
     "every 4th key",
     { batch: 2, heads: 1, queries: 30, keys: 7, d: 8, step: 4, position: 0 },

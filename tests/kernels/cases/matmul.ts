@@ -63,13 +63,17 @@ function activated(
   };
 }
 
-const { geluErf, geluTanh, relu } = unaryKernels;
+const { geluErf, geluTanh, relu, reluSquared } = unaryKernels;
 const slopes = unaryBackwardKernels;
 
 export const cases: Case[] = [
   activated("GELU", geluErf, { m: 9, n: 17, k: 25, transposeB: 1, activation: 1 }),
   activated("GELU by tanh", geluTanh, { m: 40, n: 36, k: 28, transposeB: 1, activation: 2 }),
   activated("ReLU", relu, { m: 3, n: 36, k: 28, transposeB: 1, activation: 3 }),
+  activated("squared ReLU", reluSquared, { m: 2, n: 9, k: 28, transposeB: 1, activation: 4 }),
+  activated("slope of squared ReLU", slopes.reluSquared, {
+    ...{ m: 2, n: 9, k: 28, activation: 4, derivative: 1 },
+  }),
   activated("slope of GELU", slopes.geluErf, { m: 12, n: 36, k: 28, activation: 1, derivative: 1 }),
   activated("slope of GELU by tanh", slopes.geluTanh, {
     ...{ m: 13, n: 17, k: 25, activation: 2, derivative: 1 },

@@ -13,12 +13,13 @@ function norm(rows: number, columns: number, parts: string, more: Partial<Case> 
       y: output(rows * columns),
       rstd: parts.includes("k") ? output(rows) : undefined,
     },
-    params: { rows, columns, eps: 1e-5 },
+    params: { rows, columns, eps: 1e-5, offset: parts.includes("1") ? 1 : 0 },
     exact: () => ({
       y: x.map((value, i) => {
         const row = x.subarray(i - i % columns, i - i % columns + columns);
         const square = row.reduce((sum, v) => sum + v * v, 0) / columns;
-        return value / Math.sqrt(square + 1e-5) * (weight?.[i % columns] ?? 1);
+        return value / Math.sqrt(square + 1e-5) *
+          (weight ? weight[i % columns] + Number(parts.includes("1")) : 1);
       }),
     }),
     ...more,
@@ -28,6 +29,8 @@ function norm(rows: number, columns: number, parts: string, more: Partial<Case> 
 export const cases: Case[] = [
   norm(3, 12, "wk"),
   norm(5, 13, "wk"),
+  norm(4, 12, "w1"),
+  norm(4, 7, "wk1"),
   norm(2, 1500, ""),
   norm(3, 7, "k"),
   ...LONG.map((columns) =>

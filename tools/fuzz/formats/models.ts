@@ -1,5 +1,5 @@
 /**
- * Folders of models, with one file of weights or several and their index.
+ * Folders of models, with one file of weights or several and their index, and models in a file.
  *
  * @module
  */
@@ -12,8 +12,11 @@ import { LLaMA } from "../../../src/models/llama.ts";
 import { ModernGPT } from "../../../src/models/modern_gpt.ts";
 import { Transformer } from "../../../src/models/transformer.ts";
 import { downloadModel } from "../../../src/pretrained/download_model.ts";
+import { saveGguf } from "../../../src/pretrained/gguf_model.ts";
 import { loadModel } from "../../../src/pretrained/load_model.ts";
+import { loadTokenizer } from "../../../src/pretrained/load_tokenizer.ts";
 import { saveModel } from "../../../src/pretrained/save_model.ts";
+import { BytePairTokenizer } from "../../../src/tokenizer/byte_pair_tokenizer.ts";
 import { AT_BYTE, AT_KEY, type Format, holds, type Mutant } from "../format.ts";
 import { mutateBytes, mutateJsonText } from "../mutations.ts";
 import type { Chance } from "../random.ts";
@@ -75,6 +78,41 @@ export const modelFolder: Format = {
           model.dispose();
         }
       });
+  },
+};
+
+/** GGUF files of models with their vocabularies. */
+export const ggufModel: Format = {
+  name: "gguf-model",
+  place: PLACE,
+  allowance: ALLOWANCE,
+  documented,
+  async prepare(folder) {
+    const device = CpuDevice.open({ threads: 1 });
+    const path = join(folder, "fuzz.gguf");
+    const tokenizer = BytePairTokenizer.train("low lower lowest", { merges: 3 });
+    const sizes = { ...SIZES, vocabSize: tokenizer.vocabSize + 1 };
+    const seeds: Uint8Array[] = [];
+    for (const Model of [LLaMA, GPT2]) {
+      const model = new Model(sizes, { device });
+      await saveGguf(path, model, { tokenizer });
+      seeds.push(await Deno.readFile(path));
+      model.dispose();
+    }
+    return (chance) => {
+      const bytes = mutateBytes(chance.pick(seeds), chance);
+      return {
+        bytes: bytes.length,
+        file: path,
+        async read() {
+          await Deno.writeFile(path, bytes);
+          const model = await loadModel(path, { device });
+          model.dispose();
+          const loaded = await loadTokenizer(path);
+          holds(loaded.encode("low").length > 0, "encodes a text to nothing");
+        },
+      };
+    };
   },
 };
 

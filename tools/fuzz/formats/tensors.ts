@@ -1,5 +1,5 @@
 /**
- * Files of arrays: safetensors, checkpoints, npy.
+ * Files of arrays: safetensors, GGUF, checkpoints, npy.
  *
  * @module
  */
@@ -7,6 +7,7 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { MemorySource } from "../../../src/io/byte_source.ts";
 import { checkpointPath, loadCheckpoint, saveCheckpoint } from "../../../src/io/checkpoint.ts";
+import { encodeGguf, GgufFile } from "../../../src/io/gguf.ts";
 import { encodeNpy, readNpy } from "../../../src/io/npy.ts";
 import {
   encodeSafetensors,
@@ -49,6 +50,53 @@ export const safetensors: Format = {
             holds(offset >= 8 && offset + byteLength <= bytes.length, `${name} is out of the file`);
             holds(shape.reduce((a, b) => a * b, 1) === count, `${name} has ${count} of [${shape}]`);
             const data = await found.read(name);
+            holds(data.length === count, `${name} has ${data.length} numbers`);
+          }
+        },
+      };
+    };
+  },
+};
+
+/** GGUF, whole in memory. */
+export const gguf: Format = {
+  name: "gguf",
+  place: AT_BYTE,
+  async prepare() {
+    const numbers = new Float32Array(64).fill(0.5);
+    const seeds = [
+      await encodeGguf([
+        ["general.architecture", { type: "string", value: "llama" }],
+        ["general.alignment", { type: "u32", value: 64 }],
+        ["flag", { type: "bool", value: true }],
+        ["large", { type: "u64", value: 2n ** 60n }],
+        ["texts", { type: "array", of: "string", value: ["a", "é", ""] }],
+        ["scores", { type: "array", of: "f32", value: Float32Array.of(1, 2) }],
+        ["nested", {
+          type: "array",
+          of: "array",
+          value: [{ type: "array", of: "bool", value: [true] }],
+        }],
+      ], [
+        { name: "a", type: "F32", shape: [8, 8], data: numbers },
+        { name: "b", type: "Q8_0", shape: [2, 32], data: numbers },
+        { name: "c", type: "Q4_0", shape: [64], data: numbers },
+        { name: "d", type: "BF16", shape: [4, 4, 4], data: numbers },
+      ]),
+      await encodeGguf([], []),
+    ];
+    return (chance) => {
+      const bytes = mutateBytes(chance.pick(seeds), chance);
+      const file = "fuzz.gguf";
+      return {
+        bytes: bytes.length,
+        file,
+        async read() {
+          using found = await GgufFile.open(new MemorySource(bytes, file));
+          for (const [name, { offset, byteLength, count, shape }] of found.tensors) {
+            holds(offset + byteLength <= bytes.length, `${name} is out of the file`);
+            holds(shape.reduce((a, b) => a * b, 1) === count, `${name} has ${count} of [${shape}]`);
+            const data = await found.readFloat32(name);
             holds(data.length === count, `${name} has ${data.length} numbers`);
           }
         },

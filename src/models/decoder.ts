@@ -1,0 +1,401 @@
+/**
+ * What LLaMA and the families after it share: a stack of pre-norm blocks with RMS norms, rotary positions in every
+ * attention, a gated MLP, and no biases. A family's file says what it does otherwise. Fields have the names of
+ * Hugging Face's files.
+ *
+ * Sizes in the comments: B sequences, T tokens, E hidden size, H heads of size D, Hkv heads of keys and values,
+ * F intermediate size, V vocabulary.
+ *
+ * @module
+ */
+import {
+  type AttentionPattern,
+  causalPattern,
+  Embedding,
+  init,
+  Linear,
+  Module,
+  type ParameterOptions,
+  RMSNorm,
+  splitHeads,
+} from "../nn/mod.ts";
+import {
+  add,
+  reshape,
+  rotary,
+  type RotaryOptions,
+  type RotaryScaling,
+  swiglu,
+} from "../ops/mod.ts";
+import { scoped } from "../tensor/scope.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { type Block, CausalLM, type CausalLMConfig, type Pass } from "./causal_lm.ts";
+
+/** The sizes that all families have, by the names of Hugging Face's `config.json`. */
+export interface DecoderConfig extends Omit<CausalLMConfig, "finalLogitSoftcapping"> {
+  /** The longest sequence. No parameter depends on it. */
+  readonly maxPositionEmbeddings: number;
+  /** F, the width inside the MLP. Default: what {@linkcode gatedIntermediateSize} gives. */
+  readonly intermediateSize?: number;
+  /** Base of the rotary frequencies: the larger, the slower the last pair of a head turns. Default: 10,000. */
+  readonly ropeTheta?: number;
+  /** How positions beyond those of the first training are reached, as since LLaMA 3.1. Default: `null`. */
+  readonly ropeScaling?: RotaryScaling | null;
+  /** Added to the mean square in every norm. Default: 1e-5. */
+  readonly rmsNormEps?: number;
+  /** Whether the token embedding is the output matrix too. Default: false. */
+  readonly tieWordEmbeddings?: boolean;
+  /** Probability of dropping a weight of attention in training; nothing else is dropped. Default: 0. */
+  readonly attentionDropout?: number;
+}
+
+/** The configuration of families whose files may have either order of rotary pairs. */
+export interface RopeLayoutConfig {
+  /**
+   * Which elements of a head turn together: those half a head apart, as in Hugging Face's files, or neighbours, as in
+   * the RoFormer paper, in Meta's files and in GGUF's. Default: `half-split`.
+   */
+  readonly ropeLayout?: RotaryOptions["layout"];
+}
+
+/** Whether a block attends to all tokens before, or to the last `slidingWindow` of them. */
+export type LayerType = "full_attention" | "sliding_attention";
+
+/** The configuration of families in which blocks may attend to the last tokens only. */
+export interface SlidingConfig {
+  /** How many tokens a token sees in blocks of sliding attention, itself among them. Default: `null`, all. */
+  readonly slidingWindow?: number | null;
+  /** The kind of attention of every block. Default: full attention in all, unless the family says otherwise. */
+  readonly layerTypes?: readonly LayerType[];
+}
+
+/** What a family does otherwise than LLaMA. */
+export interface DecoderTraits {
+  /** Whether queries, keys and values get biases. */
+  readonly qkvBias?: boolean;
+  /** Whether queries and keys are normalised, each head by itself (Henry et al. 2020, "Query-Key Normalization"). */
+  readonly qkNorm?: boolean;
+  /** What all norms add to their weights. */
+  readonly normOffset?: number;
+  /** The factor of attention's scores. Default: 1 / sqrt(D). */
+  readonly scale?: number;
+  /** The rotary positions of a block, `null` for none. Default: those of the configuration in all blocks. */
+  rope?(layer: number): Pick<RotaryOptions, "theta" | "scaling" | "turned" | "layout"> | null;
+  /** How many tokens a token of a block sees, itself among them. Default: all. */
+  window?(layer: number): number | undefined;
+  /** The attention of a block. Default: {@linkcode SelfAttention}. */
+  attention?(config: FilledConfig, options: ParameterOptions, setting: AttentionSetting): Attention;
+  /** The MLP of a block. Default: {@linkcode MLP}. */
+  mlp?(config: FilledConfig, options: ParameterOptions): GatedMLP;
+  /** A block of a norm, attention, a norm and an MLP. Default: {@linkcode DecoderBlock}. */
+  block?(attention: Attention, mlp: GatedMLP, norm: () => RMSNorm): Block;
+}
+
+/** A configuration with all that the shared parts need. */
+export type FilledConfig = Required<DecoderConfig>;
+
+/** How a block attends. */
+export interface AttentionSetting extends Pick<DecoderTraits, "qkvBias" | "qkNorm" | "normOffset"> {
+  /** Its rotary positions, `null` for none. */
+  readonly rope: Pick<RotaryOptions, "theta" | "scaling" | "turned" | "layout"> | null;
+  /** What it sees, and the factor of the scores. */
+  readonly pattern: AttentionPattern;
+}
+
+/**
+ * Causal self-attention in which H / Hkv heads of queries share one head of keys and values (Ainslie et al. 2023,
+ * "GQA"), and queries and keys are turned by their positions (Su et al. 2021, "RoFormer").
+ */
+export abstract class Attention extends Module {
+  /** (B, T, H D) to (B, T, E). */
+  abstract readonly o_proj: Linear;
+
+  /** Attention of the sizes of `config`. */
+  constructor(readonly config: FilledConfig, readonly setting: AttentionSetting) {
+    super();
+  }
+
+  /** x (B, T, E) to queries (B, T, H, D), and keys and values (B, T, Hkv, D), before they are turned. */
+  protected abstract project(x: Tensor): [queries: Tensor, keys: Tensor, values: Tensor];
+
+  /** (B, T, E) to (B, T, E). */
+  forward(x: Tensor, { position, positions, cache, dropout, observe }: Pass): Tensor {
+    const { rope, pattern } = this.setting;
+    const turned = (x: Tensor) => rope ? rotary(x, { ...rope, position, positions }) : x;
+    const [projected, own, values] = this.project(x);
+    const queries = turned(projected), keys = turned(own);
+    const seen = cache?.append(keys, values) ?? { keys, values };
+    observe?.(pattern.weights(queries, seen), this); // (B, H, T, T)
+    const drop = dropout && { p: this.config.attentionDropout, random: dropout };
+    const [batch, time, heads, size] = queries.shape as [number, number, number, number];
+    const y = pattern.mix(queries, seen, drop); // (B, T, H, D)
+    return this.o_proj.forward(reshape(y, [batch, time, heads * size])); // (B, T, E)
+  }
+}
+
+/** {@linkcode Attention} with a matrix each for queries, keys and values, and norms of queries and keys if asked for. */
+export class SelfAttention extends Attention {
+  /** (B, T, E) to (B, T, H D). */
+  readonly q_proj: Linear;
+  /** (B, T, E) to (B, T, Hkv D). */
+  readonly k_proj: Linear;
+  /** (B, T, E) to (B, T, Hkv D). */
+  readonly v_proj: Linear;
+  /** (B, T, H D) to (B, T, E). */
+  readonly o_proj: Linear;
+  /** Of each head of queries. */
+  readonly q_norm: RMSNorm | undefined;
+  /** Of each head of keys. */
+  readonly k_norm: RMSNorm | undefined;
+
+  /** Creates its matrices. */
+  constructor(config: FilledConfig, options: ParameterOptions, setting: AttentionSetting) {
+    super(config, setting);
+    const { hiddenSize: E, numAttentionHeads: H, numKeyValueHeads: Hkv, headDim: D } = config;
+    const { qkvBias, qkNorm, normOffset: offset } = setting;
+    const start = { ...options, ...START, ...qkvBias && { bias: init.zeros } };
+    this.q_proj = new Linear(E, H * D, start);
+    this.k_proj = new Linear(E, Hkv * D, start);
+    this.v_proj = new Linear(E, Hkv * D, start);
+    this.o_proj = new Linear(H * D, E, { ...options, ...residualStart(config) });
+    const norm = () => new RMSNorm(D, { ...options, eps: config.rmsNormEps, offset });
+    this.q_norm = qkNorm ? norm() : undefined;
+    this.k_norm = qkNorm ? norm() : undefined;
+  }
+
+  /** @inheritdoc */
+  protected project(x: Tensor): [queries: Tensor, keys: Tensor, values: Tensor] {
+    const { numAttentionHeads: H, numKeyValueHeads: Hkv } = this.config;
+    const queries = splitHeads(this.q_proj.forward(x), H); // (B, T, H, D)
+    const keys = splitHeads(this.k_proj.forward(x), Hkv); // (B, T, Hkv, D)
+    const values = splitHeads(this.v_proj.forward(x), Hkv); // (B, T, Hkv, D)
+    return [this.q_norm?.forward(queries) ?? queries, this.k_norm?.forward(keys) ?? keys, values];
+  }
+}
+
+/** An MLP whose hidden layer is multiplied by a gate (Shazeer 2020, "GLU Variants Improve Transformer"). */
+export interface GatedMLP extends Module {
+  /** (B, T, E) to (B, T, E). */
+  forward(x: Tensor): Tensor;
+}
+
+/** down(silu(gate(x)) * up(x)), or with another activation of gate and up. */
+export class MLP extends Module implements GatedMLP {
+  /** (B, T, E) to (B, T, F). */
+  readonly gate_proj: Linear;
+  /** (B, T, E) to (B, T, F). */
+  readonly up_proj: Linear;
+  /** (B, T, F) to (B, T, E). */
+  readonly down_proj: Linear;
+
+  /** Creates its matrices. */
+  constructor(
+    config: FilledConfig,
+    options: ParameterOptions,
+    readonly activation: typeof swiglu = swiglu,
+  ) {
+    super();
+    const { hiddenSize: E, intermediateSize: F } = config;
+    this.gate_proj = new Linear(E, F, { ...options, ...START });
+    this.up_proj = new Linear(E, F, { ...options, ...START });
+    this.down_proj = new Linear(F, E, { ...options, ...residualStart(config) });
+  }
+
+  /** (B, T, E) to (B, T, E). */
+  forward(x: Tensor): Tensor {
+    x = this.activation(this.gate_proj.forward(x), this.up_proj.forward(x)); // (B, T, F)
+    return this.down_proj.forward(x); // (B, T, E)
+  }
+}
+
+/** Each of its two parts adds to the residual stream. */
+export class DecoderBlock extends Module {
+  /** Before the attention. */
+  readonly input_layernorm: RMSNorm;
+  /** The attention. */
+  readonly self_attn: Attention;
+  /** Before the MLP. */
+  readonly post_attention_layernorm: RMSNorm;
+  /** The MLP. */
+  readonly mlp: GatedMLP;
+
+  /** Puts it together. */
+  constructor(attention: Attention, mlp: GatedMLP, norm: () => RMSNorm) {
+    super();
+    this.input_layernorm = norm();
+    this.self_attn = attention;
+    this.post_attention_layernorm = norm();
+    this.mlp = mlp;
+  }
+
+  /** (B, T, E) to (B, T, E). */
+  forward(x: Tensor, pass: Pass): Tensor {
+    return scoped(() => {
+      x = add(x, this.self_attn.forward(this.input_layernorm.forward(x), pass)); // (B, T, E)
+      return add(x, this.mlp.forward(this.post_attention_layernorm.forward(x))); // (B, T, E)
+    });
+  }
+}
+
+/**
+ * All but the output matrix.
+ *
+ * @internal
+ */
+class Stack extends Module {
+  readonly embed_tokens: Embedding;
+  readonly layers: readonly Block[];
+  readonly norm: RMSNorm;
+
+  constructor(config: FilledConfig, options: ParameterOptions, traits: DecoderTraits) {
+    super();
+    const { vocabSize, hiddenSize: E, numHiddenLayers, rmsNormEps: eps } = config;
+    const norm = () => new RMSNorm(E, { ...options, eps, offset: traits.normOffset });
+    this.embed_tokens = new Embedding(vocabSize, E, { ...options, init: START.init });
+    this.layers = Array.from({ length: numHiddenLayers }, (_, layer) => {
+      const rope = traits.rope
+        ? traits.rope(layer)
+        : { theta: config.ropeTheta, scaling: config.ropeScaling, layout: "half-split" } as const;
+      const pattern = causalPattern({ window: traits.window?.(layer), scale: traits.scale });
+      const setting = { ...traits, rope, pattern };
+      const attention = traits.attention?.(config, options, setting) ??
+        new SelfAttention(config, options, setting);
+      const mlp = traits.mlp?.(config, options) ?? new MLP(config, options);
+      return traits.block?.(attention, mlp, norm) ?? new DecoderBlock(attention, mlp, norm);
+    });
+    this.norm = norm();
+  }
+}
+
+/** The base of LLaMA and the families after it. */
+export abstract class Decoder<C extends FilledConfig = FilledConfig> extends CausalLM<C> {
+  /** The sizes, all filled in. */
+  readonly config: C;
+  /** The embedding, the blocks and the norm after them. */
+  readonly model: Stack;
+  /** The output matrix, unless it is the embedding's. */
+  readonly lm_head: Linear | undefined;
+
+  /**
+   * A model whose weights come from a normal distribution of standard deviation 0.02, those that write into the
+   * residual stream divided by sqrt(2 numHiddenLayers), biases 0.
+   */
+  protected constructor(config: C, options: ParameterOptions, traits?: DecoderTraits) {
+    super();
+    this.config = config;
+    const { vocabSize, hiddenSize: E, tieWordEmbeddings } = config;
+    this.model = new Stack(config, options, traits ?? {});
+    this.lm_head = tieWordEmbeddings
+      ? undefined
+      : new Linear(E, vocabSize, { ...options, ...START });
+  }
+
+  /** Token vectors, (B, T, E). */
+  protected embed(ids: Tensor): Tensor {
+    return this.model.embed_tokens.forward(ids);
+  }
+
+  /** The blocks. */
+  protected get blocks(): readonly Block[] {
+    return this.model.layers;
+  }
+
+  /** The norm after the blocks. */
+  protected get norm(): RMSNorm {
+    return this.model.norm;
+  }
+
+  /** The output matrix, (V, E). */
+  protected get head(): Tensor {
+    return (this.lm_head ?? this.model.embed_tokens).weight;
+  }
+}
+
+/** How maps start. */
+export const START = { init: init.normal(0.02), bias: false };
+
+/** The two maps of a block that write into the residual stream start smaller, so that it does not grow. */
+export function residualStart({ numHiddenLayers }: CausalLMConfig): typeof START {
+  return { ...START, init: init.normal(0.02 / Math.sqrt(2 * numHiddenLayers)) };
+}
+
+/**
+ * A configuration with the defaults for what is left out. Throws a `RangeError` where heads of keys and values do not
+ * divide the heads, or a head has an odd size.
+ *
+ * @internal
+ */
+export function withDefaults<C extends DecoderConfig>(
+  model: string,
+  config: C,
+): C & FilledConfig {
+  const { hiddenSize, numAttentionHeads, numKeyValueHeads = numAttentionHeads } = config;
+  const { headDim = hiddenSize / numAttentionHeads } = config;
+  if (headDim % 2 !== 0) {
+    throw new RangeError(
+      config.headDim === undefined
+        ? `${model}: expected numAttentionHeads to divide hiddenSize into even sizes but got ` +
+          `${numAttentionHeads} and ${hiddenSize}`
+        : `${model}: expected an even headDim but got ${headDim}`,
+    );
+  }
+  if (numAttentionHeads % numKeyValueHeads !== 0) {
+    throw new RangeError(
+      `${model}: expected numKeyValueHeads to divide numAttentionHeads but got ${numKeyValueHeads} and ` +
+        numAttentionHeads,
+    );
+  }
+  const { ropeTheta = 10000, ropeScaling = null, rmsNormEps = 1e-5 } = config;
+  const { tieWordEmbeddings = false, attentionDropout = 0 } = config;
+  const { intermediateSize = gatedIntermediateSize(config) } = config;
+  return {
+    ...config,
+    ...{ intermediateSize, numKeyValueHeads, headDim, rmsNormEps, tieWordEmbeddings },
+    ...{ attentionDropout, ropeTheta, ropeScaling },
+  };
+}
+
+/** A window and the kinds of all blocks, filled in. Throws a `RangeError` where they do not fit. */
+export function withLayerTypes<C extends CausalLMConfig & SlidingConfig>(
+  model: string,
+  config: C,
+): C & Required<SlidingConfig> {
+  const { numHiddenLayers: layers, slidingWindow = null } = config;
+  const { layerTypes = Array.from({ length: layers }, () => "full_attention" as const) } = config;
+  if (layerTypes.length !== layers) {
+    throw new RangeError(
+      `${model}: expected ${layers} layerTypes, one a block, but got ${layerTypes.length}`,
+    );
+  }
+  if (slidingWindow === null && layerTypes.includes("sliding_attention")) {
+    throw new RangeError(
+      `${model}: expected a slidingWindow for blocks of sliding attention but got none`,
+    );
+  }
+  return { ...config, slidingWindow, layerTypes };
+}
+
+/** {@linkcode DecoderTraits.window} of blocks of these kinds. */
+export function windowOf(
+  { slidingWindow, layerTypes }: Required<SlidingConfig>,
+): (layer: number) => number | undefined {
+  return (layer) =>
+    layerTypes[layer] === "sliding_attention" && slidingWindow ? slidingWindow : undefined;
+}
+
+/**
+ * F, for which a block has as many weights as GPT-2's with an MLP of width h (default: 4 E). That block has 4 E^2
+ * in its attention and 2 E h in its MLP. Heads of D make the attention 2 E (H + Hkv) D, what that is less than 4 E^2 is
+ * left to spend, and three matrices of a gated MLP are as large as two when F = 2/3 h.
+ */
+export function gatedIntermediateSize(
+  config: Pick<
+    DecoderConfig,
+    "hiddenSize" | "numAttentionHeads" | "numKeyValueHeads" | "headDim"
+  >,
+  h?: number,
+): number {
+  const { hiddenSize: E, numAttentionHeads: H, numKeyValueHeads: Hkv = H } = config;
+  const { headDim: D = E / H } = config;
+  return Math.round(2 * ((h ?? 4 * E) + 2 * E - (H + Hkv) * D) / 3);
+}

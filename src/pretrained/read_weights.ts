@@ -1,0 +1,157 @@
+/**
+ * A model made from files of weights, whatever their format: what they hold is checked against the model's shapes first,
+ * then one tensor at a time goes to the device.
+ *
+ * @module
+ */
+import { FileFormatError } from "../io/errors.ts";
+import type { ParameterOptions } from "../nn/init.ts";
+import { assignFloats, checkStateDict } from "../nn/state_dict.ts";
+import type { Shape } from "../tensor/shape.ts";
+import { type Configured, shapesOf, type Sizes } from "./architecture.ts";
+import type { AnyArchitecture } from "./model_kinds.ts";
+import { type Arrangement, fromStored, storedShape } from "./stored_tensor.ts";
+
+/** Files of weights, open for reading. */
+export interface StoredWeights {
+  /** The path of the file or of its index, for messages. */
+  readonly name: string;
+  /** Where the configuration is, for messages. */
+  readonly configName: string;
+  /** All tensors. */
+  readonly tensors: ReadonlyMap<string, { readonly shape: Shape; readonly count: number }>;
+  /** One tensor as float32. */
+  readFloat32(name: string): Promise<Float32Array>;
+}
+
+/** How a family's tensors are named and arranged in files of some format. */
+export interface WeightLayout {
+  /** The name in the file of a parameter. */
+  nameInFile(parameter: string): string;
+  /** How a parameter is arranged in the file; undefined: as in the model. */
+  arrangement(parameter: string, config: Sizes): Arrangement | undefined;
+  /** Tensors that files may have besides. */
+  isIgnored(nameInFile: string, config: Sizes): boolean;
+}
+
+/** How a model is made of files. */
+export interface ReadOptions extends Pick<ParameterOptions, "device" | "dtype"> {
+  /** Number of ids of the model, the file's or more. */
+  readonly vocabSize?: number | undefined;
+}
+
+/** Numbers that a model may compute beyond those in its files. */
+const SPARE_NUMBERS = 1 << 20;
+/** Writes to a GPU wait in memory until something is done; after so many bytes they are sent off. */
+const WRITES_UNSENT = 256 * 2 ** 20;
+
+/**
+ * The model of a configuration with the weights of files.
+ *
+ * @throws {FileFormatError} where the configuration makes no model, or asks for more than the files could hold
+ * @throws {TypeError} that lists the tensors that are missing, unknown or of another shape
+ */
+export async function readWeights(
+  architecture: AnyArchitecture,
+  layout: WeightLayout,
+  files: StoredWeights,
+  config: Sizes,
+  options: ReadOptions,
+): Promise<Configured<Sizes>> {
+  const { device, dtype, vocabSize } = options;
+  const least = config.vocabSize ?? Infinity;
+  if (vocabSize !== undefined && !(Number.isSafeInteger(vocabSize) && vocabSize >= least)) {
+    throw new RangeError(
+      `loadModel: expected a vocabSize of ${least} or more but got ${vocabSize}`,
+    );
+  }
+  const sizes = vocabSize === undefined ? config : { ...config, vocabSize };
+  // No memory is taken before the files are known to hold all that the configuration asks for.
+  const shapes = checkTensors(architecture, layout, config, files);
+  const model = new architecture.model(sizes, { device, dtype, random: null });
+  try {
+    let unsent = 0;
+    for (const [name, parameter] of model.parameters()) {
+      const read = await files.readFloat32(layout.nameInFile(name));
+      const values = fromStored(read, shapes.get(name)!, layout.arrangement(name, config));
+      // A larger vocabulary than the file's has more rows.
+      const all = values.length < parameter.size
+        ? withMeanRows(values, parameter.shape[1]!, parameter.size)
+        : values;
+      assignFloats(parameter, all);
+      unsent += all.byteLength;
+      if (unsent < WRITES_UNSENT) continue;
+      await model.device.synchronize();
+      unsent = 0;
+    }
+    return model;
+  } catch (error) {
+    model.dispose();
+    throw error;
+  }
+}
+
+/** The shapes of the model's parameters; throws when one is missing, unknown or of another shape in the files. */
+function checkTensors(
+  architecture: AnyArchitecture,
+  { nameInFile, arrangement, isIgnored }: WeightLayout,
+  config: Sizes,
+  files: StoredWeights,
+): Map<string, Shape> {
+  if (config.numHiddenLayers > files.tensors.size) {
+    throw new FileFormatError(
+      `expected the tensors of ${config.numHiddenLayers} layers but got ${files.tensors.size}`,
+      { file: files.name },
+    );
+  }
+  checkTables(architecture.tableSize?.(config) ?? 0, files);
+  const shapes = checkedShapes(architecture, config, files);
+  const wanted = new Map<string, { shape: Shape }>();
+  for (const [name, shape] of shapes) {
+    wanted.set(nameInFile(name), { shape: storedShape(shape, arrangement(name, config)) });
+  }
+  const given = new Map(files.tensors);
+  for (const name of files.tensors.keys()) {
+    if (!wanted.has(name) && isIgnored(name, config)) given.delete(name);
+  }
+  checkStateDict(wanted, given, files.name);
+  return shapes;
+}
+
+/** A table of positions is computed, and would take as much memory as a few digits ask for. */
+function checkTables(size: number, { tensors, configName }: StoredWeights): void {
+  const stored = tensors.values().reduce((sum, { count }) => sum + count, 0);
+  if (size <= 4 * stored + SPARE_NUMBERS) return;
+  throw new FileFormatError(
+    `expected "max_position_embeddings" of ${stored} numbers, as the weights have, but got ${size}`,
+    { file: configName },
+  );
+}
+
+function checkedShapes(
+  architecture: AnyArchitecture,
+  config: Sizes,
+  { configName }: StoredWeights,
+): Map<string, Shape> {
+  try {
+    return shapesOf(architecture, config);
+  } catch (cause) {
+    if (!(cause instanceof RangeError)) throw cause;
+    throw new FileFormatError(
+      `expected "model_type" and sizes that make a model: ${cause.message}`,
+      { file: configName, cause },
+    );
+  }
+}
+
+/** Rows of a matrix, and after them their mean, until it has `size` elements. */
+function withMeanRows(values: Float32Array, width: number, size: number): Float32Array {
+  const sums = new Float64Array(width);
+  for (let i = 0; i < values.length; i++) sums[i % width]! += values[i]!;
+  const rows = values.length / width;
+  const mean = Float32Array.from(sums, (sum) => sum / rows);
+  const longer = new Float32Array(size);
+  longer.set(values);
+  for (let at = values.length; at < size; at += width) longer.set(mean, at);
+  return longer;
+}
