@@ -8,7 +8,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { formatTable, loadNewestCheckpoint, RandomState } from "../../mod.ts";
 
-const KILLS = 10, STEPS = 400, TOKENS = 6 * 16;
+const KILLS = 10, STEPS = 150, TOKENS = 6 * 16;
 const EXAMPLE = new URL("../../examples/reproduce_gpt.ts", import.meta.url).pathname;
 // One rate, so that losses do not depend on what each life was told to do; a checkpoint every third step.
 const ARGS = [
@@ -36,7 +36,7 @@ try {
     const inWrite = below(2) === 0;
     const { code, text, seconds } = await live(launcher, ranks, goOn(), {
       victim,
-      when: inWrite ? "write" : below(1500),
+      when: inWrite ? "write" : below(1000),
     });
     assert.notEqual(code, 0, `the run ended before kill ${kill}: give it more steps`);
     assert.ok(seconds < 15, `the ranks took ${seconds} s to end`);
