@@ -106,6 +106,13 @@ export * from "./src/models/transformer.ts";
 
 // Folders of models, and the hub
 export {
+  type ChatTemplate,
+  endOfTextIds,
+  jinjaChatTemplate,
+  loadChatTemplate,
+  plainChatTemplate,
+} from "./src/pretrained/chat_template.ts";
+export {
   downloadModel,
   type ModelDownloadProgress,
   type ModelHubOptions,
@@ -164,6 +171,28 @@ export * from "./src/decode/beam_search.ts";
 export * from "./src/decode/generate.ts";
 export * from "./src/decode/generate_text.ts";
 export { type NextTokenModel } from "./src/decode/next_token_model.ts";
+
+// Serving
+export {
+  Engine,
+  EngineClosedError,
+  type EngineOptions,
+  type EngineRequest,
+  type EngineSequence,
+  type EngineStats,
+  type FinishReason,
+  type GeneratedToken,
+  QueueFullError,
+  type TokenLogprob,
+} from "./src/serve/engine.ts";
+export {
+  createHandler,
+  type Handler,
+  type HandlerOptions,
+  type ServeInfo,
+} from "./src/serve/handler.ts";
+export { Answer, type AnswerEnds, type Piece } from "./src/serve/answer.ts";
+export { type Pooling } from "./src/serve/embeddings.ts";
 
 // Metrics
 export * from "./src/eval/accuracy.ts";

@@ -31,6 +31,8 @@ export type MatmulVariant = "matrix" | "large" | "tiled" | "direct" | "subgroup"
  */
 export function matmulVariant(params: MatmulParams, target: GpuTarget): MatmulVariant {
   const { m, n, batches } = params;
+  // 32 rows a workgroup, so that a batch reads the weights once; each row is summed along k by itself.
+  if (params.batchInvariant) return "direct";
   if (target.software) {
     if (m === 1) return "vector";
     return target.subgroupSize === 8 && m > 4 ? "subgroup" : "direct";
@@ -57,8 +59,10 @@ const MAX_SPLIT_BYTES = 2 ** 26;
  * Into how many equal parts a product is cut along k, which are added up by `matmulSum`: several where whole tiles would
  * leave most of a GPU idle, as for the gradients of weights.
  */
-export function matmulSplits({ m, n, k, batches }: MatmulParams, minWorkgroups: number): number {
+export function matmulSplits(params: MatmulParams, minWorkgroups: number): number {
+  const { n, k, batches } = params;
   if (batches !== 1) return 1;
+  const m = params.batchInvariant ? 1 : params.m;
   const tiles = Math.ceil(m / 128) * Math.ceil(n / 128);
   const room = Math.floor(MAX_SPLIT_BYTES / (4 * m * n));
   const wanted = Math.ceil(minWorkgroups / tiles);
@@ -142,6 +146,7 @@ export const matmul: Kernel<MatmulParams> = kernel<MatmulParams>({
     aOffset: "u32", bOffset: "u32", cOffset: "u32", batches: "u32", inner: "u32",
     aOuter: "u32", aInner: "u32", bOuter: "u32", bInner: "u32", cOuter: "u32", cInner: "u32",
     transposeA: "u32", transposeB: "u32", alpha: "f32", beta: "f32", activation: "u32", derivative: "u32",
+    batchInvariant: "u32",
   },
   gpu(params, target) {
     const { m, n, batches, transposeA, transposeB } = params;

@@ -49,6 +49,8 @@ export type MatmulParams = {
   alpha: number;
   /** Factor of what C held; with 0 that is not read. */
   beta: number;
+  /** 1 where a row of C must be the same to the last bit whatever m is. Asks for `transposeB` and no `transposeA`. */
+  batchInvariant: number;
   /** The function that is applied to the result, by its place in {@linkcode ACTIVATIONS}; 0: none. */
   activation: number;
   /** 1 when the result is multiplied by the function's slope instead. */
@@ -88,6 +90,7 @@ export function matmulParams(options: PartialMatmulParams): MatmulParams {
     bOuter: options.bOuter ?? bInner * inner, bInner,
     cOuter: options.cOuter ?? cInner * inner, cInner,
     transposeA, transposeB, alpha: options.alpha ?? 1, beta: options.beta ?? 0,
+    batchInvariant: options.batchInvariant ?? 0,
     activation: options.activation ?? 0, derivative: options.derivative ?? 0,
   };
 }

@@ -23,11 +23,13 @@ const MIN_BLAS_TILE = 64;
 
 /**
  * C = [beta C +] alpha op(A) op(B) [+ bias], once or for a whole batch, of float32 at the addresses of `a`, `b`, `c` and
- * `bias`; `beta` is 0 or 1. Without BLAS the results do not depend on the number of threads.
+ * `bias`; `beta` is 0 or 1. Without BLAS the results do not depend on the number of threads; with `batchInvariant` a row does
+ * not depend on the number of rows, since `sgemv` and `sgemm_few` sum up in the same order.
  */
 export function sgemm(context: CpuContext, params: MatmulParams, addresses: Addresses): void {
   const { threads, blas } = context;
   const { m, n, k, lda, ldb, ldc, batches, inner, alpha, beta, transposeA, transposeB } = params;
+  const { batchInvariant } = params;
   const { aOuter, aInner, bOuter, bInner, cOuter, cInner } = params;
   if (m * n * batches === 0) return;
   const a = addresses.a! + 4 * params.aOffset;
@@ -47,8 +49,8 @@ export function sgemm(context: CpuContext, params: MatmulParams, addresses: Addr
       b, bOuter, bInner, a, lda, aOuter, aInner, 1 - transposeA, c, ldc, cOuter, cInner, beta, bias, 0);
     return;
   }
-  const byBlas = blas && suitsBlas(params, bias);
-  if (!byBlas && m <= FEW_ROWS && !transposeA && transposeB) {
+  const byBlas = blas && !batchInvariant && suitsBlas(params, bias);
+  if (!byBlas && (m <= FEW_ROWS || batchInvariant) && !transposeA && transposeB) {
     const chunk = Math.ceil(vectorChunk(batches * n, k * m, threads) / 2) * 2;
     // deno-fmt-ignore
     context.run("sgemm_few", batches * n, chunk, m, n, k, alpha, inner,

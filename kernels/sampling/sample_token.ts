@@ -100,6 +100,8 @@ function draw(scores: Float32Array, row: number, params: SampleTokenParams): num
   let drawn = -1;
   let best = -Infinity;
   let at = -1;
+  // Random bits above this cannot win, since no z is above 0: most need no logarithm.
+  let limit = Infinity;
   for (let i = 0; i < scores.length; i++) {
     const z = (scores[i]! - top) * sharpness;
     const stays = scores[i]! > LOWEST && scores[i]! >= lowest && z >= floor;
@@ -111,8 +113,13 @@ function draw(scores: Float32Array, row: number, params: SampleTokenParams): num
       philox(low >>> 0, high >>> 0, 0, 0, seed_low, seed_high, four);
       drawn = block;
     }
-    const noisy = z + gumbel(four[i & 3]!);
-    if (noisy > best) [best, at] = [noisy, i];
+    const bits = four[i & 3]!;
+    if (bits > limit) continue;
+    const noisy = z + gumbel(bits);
+    if (!(noisy > best)) continue;
+    best = noisy;
+    at = i;
+    limit = bitsOf(best);
   }
   return at;
 }
@@ -133,6 +140,11 @@ function lowestToStay(
     masses.push(mass += Math.exp((sorted[i]! - top) * sharpness));
   }
   return sorted[masses.findIndex((sum) => sum >= topP * mass)]!;
+}
+
+/** Random bits above which all have less noise: the inverse of `gumbel`, and what that rounds away. */
+function bitsOf(noise: number): number {
+  return -Math.expm1(-Math.exp(-noise)) * 2 ** 32 + 1024;
 }
 
 /** Gumbel noise -log(-log(1 - u)) for random bits, u in (0, 1) and finer near 0 (see the WGSL). */

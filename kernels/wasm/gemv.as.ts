@@ -9,9 +9,8 @@ function madd(a: v128, b: v128, c: v128): v128 {
   return f32x4.relaxed_madd(a, b, c);
 }
 
-/** Sum of the lanes of u + v, then the tail of a dot product from element `i` on. */
-function finishDot(u: v128, v: v128, w: usize, x: usize, i: i32, k: i32): f32 {
-  const s = f32x4.add(u, v);
+/** Sum of the lanes, then the tail of a dot product from element `i` on. */
+function finishDot(s: v128, w: usize, x: usize, i: i32, k: i32): f32 {
   let sum = (f32x4.extract_lane(s, 0) + f32x4.extract_lane(s, 2)) +
     (f32x4.extract_lane(s, 1) + f32x4.extract_lane(s, 3));
   for (; i < k; i++) {
@@ -79,27 +78,42 @@ export function sgemv(
     const yHere = matrixAt(y, item, inner, yOuter, yInner);
     let j = first;
     if (byRows) {
-      for (; j + 4 <= last; j += 4) {
+      // Eight outputs at a time, each summed as `sgemm_few` does, so that a row of a batch is what it is alone.
+      for (; j + 8 <= last; j += 8) {
         const w0 = wHere + <usize> j * ldw, w1 = w0 + ldw, w2 = w1 + ldw, w3 = w2 + ldw;
-        let u0 = f32x4.splat(0), u1 = u0, u2 = u0, u3 = u0, v0 = u0, v1 = u0, v2 = u0, v3 = u0;
+        const w4 = w3 + ldw, w5 = w4 + ldw, w6 = w5 + ldw, w7 = w6 + ldw;
+        let s0 = f32x4.splat(0), s1 = s0, s2 = s0, s3 = s0, s4 = s0, s5 = s0, s6 = s0, s7 = s0;
         let i = 0;
-        for (; i + 8 <= k; i += 8) {
+        for (; i + 4 <= k; i += 4) {
           const at = <usize> i << 2;
-          const x0 = v128.load(xHere + at), x1 = v128.load(xHere + at, 16);
-          u0 = madd(v128.load(w0 + at), x0, u0);
-          u1 = madd(v128.load(w1 + at), x0, u1);
-          u2 = madd(v128.load(w2 + at), x0, u2);
-          u3 = madd(v128.load(w3 + at), x0, u3);
-          v0 = madd(v128.load(w0 + at, 16), x1, v0);
-          v1 = madd(v128.load(w1 + at, 16), x1, v1);
-          v2 = madd(v128.load(w2 + at, 16), x1, v2);
-          v3 = madd(v128.load(w3 + at, 16), x1, v3);
+          const v = v128.load(xHere + at);
+          s0 = madd(v128.load(w0 + at), v, s0);
+          s1 = madd(v128.load(w1 + at), v, s1);
+          s2 = madd(v128.load(w2 + at), v, s2);
+          s3 = madd(v128.load(w3 + at), v, s3);
+          s4 = madd(v128.load(w4 + at), v, s4);
+          s5 = madd(v128.load(w5 + at), v, s5);
+          s6 = madd(v128.load(w6 + at), v, s6);
+          s7 = madd(v128.load(w7 + at), v, s7);
         }
-        for (let lane = 0; lane < 4; lane++) {
-          const u = lane == 0 ? u0 : lane == 1 ? u1 : lane == 2 ? u2 : u3;
-          const v = lane == 0 ? v0 : lane == 1 ? v1 : lane == 2 ? v2 : v3;
+        for (let lane = 0; lane < 8; lane++) {
+          const s = lane == 0
+            ? s0
+            : lane == 1
+            ? s1
+            : lane == 2
+            ? s2
+            : lane == 3
+            ? s3
+            : lane == 4
+            ? s4
+            : lane == 5
+            ? s5
+            : lane == 6
+            ? s6
+            : s7;
           const o = <usize> (j + lane);
-          const dot = finishDot(u, v, wHere + o * ldw, xHere, i, k);
+          const dot = finishDot(s, wHere + o * ldw, xHere, i, k);
           put(
             yHere + o * incy,
             dot,
@@ -109,17 +123,15 @@ export function sgemv(
           );
         }
       }
-      // The same sums in the same order as above, so that an output does not depend on where its chunk begins.
       for (; j < last; j++) {
         const o = <usize> j, row = wHere + o * ldw;
-        let u = f32x4.splat(0), v = u;
+        let s = f32x4.splat(0);
         let i = 0;
-        for (; i + 8 <= k; i += 8) {
+        for (; i + 4 <= k; i += 4) {
           const at = <usize> i << 2;
-          u = madd(v128.load(row + at), v128.load(xHere + at), u);
-          v = madd(v128.load(row + at, 16), v128.load(xHere + at, 16), v);
+          s = madd(v128.load(row + at), v128.load(xHere + at), s);
         }
-        const dot = finishDot(u, v, row, xHere, i, k);
+        const dot = finishDot(s, row, xHere, i, k);
         put(
           yHere + o * incy,
           dot,

@@ -1,12 +1,14 @@
 /** Finds a model: in a folder of Hugging Face's layout, ours or another's, on the hub, in a GGUF or llama2.c's file. */
 import { dirname, join } from "node:path";
 import {
+  type ChatTemplate,
   checkpointExtra,
   type Device,
   GPT2,
   GPT2Tokenizer,
   type LanguageModelKind,
   listCheckpoints,
+  loadChatTemplate,
   loadLlama2c,
   loadLlama2cTokenizer,
   loadLoRA,
@@ -16,6 +18,7 @@ import {
   type ModelDownloadProgress,
   type ModelKinds,
   openProgress,
+  plainChatTemplate,
   type PretrainedTokenizer,
   restoreModel,
 } from "../../mod.ts";
@@ -26,14 +29,29 @@ import { createModel, type ModelOptions } from "./train/model.ts";
 /** A model that continues texts. */
 export type TextModel = ModelKinds[LanguageModelKind];
 
-/** A model that continues texts, or one that translates. */
-export type Found = FoundTextModel | { interpreter: Interpreter };
-
-/** A model that continues texts, with its tokenizer. */
-export interface FoundTextModel {
+/** A model that continues texts, with what belongs to it. */
+export interface FoundText {
   readonly model: TextModel;
   readonly tokenizer: PretrainedTokenizer;
+  /** How conversations are written for it. */
+  readonly chatTemplate: () => Promise<ChatTemplate>;
 }
+
+/** A model that continues texts, or one that translates. */
+export type Found = FoundText | { interpreter: Interpreter };
+
+/** As {@linkcode findModel}, of models that continue texts only. */
+export async function findTextModel(
+  folder: string,
+  device: Device,
+  options?: FindOptions,
+): Promise<FoundText> {
+  const found = await findModel(folder, device, options);
+  if ("model" in found) return found;
+  throw new Error(`${folder} is a translator: expected a model that continues texts`);
+}
+
+const plain = () => Promise.resolve(plainChatTemplate);
 
 /** Options of {@linkcode findModel}. */
 export interface FindOptions {
@@ -106,7 +124,7 @@ async function loadReproduction(folder: string, device: Device): Promise<Found> 
   const { options } = checkpointExtra(checkpoint!, ["options"]) as { options: unknown };
   const model = createModel(options as ModelOptions, { device, random: null });
   restoreModel(checkpoint!, model);
-  return { model, tokenizer: new GPT2Tokenizer() };
+  return { model, tokenizer: new GPT2Tokenizer(), chatTemplate: plain };
 }
 
 /** A language model in Hugging Face's layout or in GGUF, with its tokenizer; GPT-2's own where there is none. */
@@ -114,7 +132,7 @@ async function loadPretrained(
   from: string,
   device: Device,
   { dtype }: FindOptions,
-): Promise<FoundTextModel> {
+): Promise<FoundText> {
   using progress = await openProgress({ label: from, total: 100, unit: "%", lineEvery: 10 });
   const onProgress = ({ done, total }: ModelDownloadProgress) =>
     progress.update(Math.floor(100 * done / total));
@@ -123,7 +141,7 @@ async function loadPretrained(
     const tokenizer = await tokenizerOf(from, model);
     const file = from.endsWith(".gguf") ? from : `${from}/tokenizer.json`;
     checkVocabSize(file, tokenizer.vocabSize, model.config.vocabSize);
-    return { model, tokenizer };
+    return { model, tokenizer, chatTemplate: () => loadChatTemplate(from) };
   } catch (error) {
     model.dispose();
     throw error;
@@ -155,7 +173,7 @@ async function loadLlama2cFiles(path: string, device: Device): Promise<Found> {
   const model = await loadLlama2c(path, { device });
   const file = join(dirname(path), "tokenizer.bin");
   const tokenizer = await loadLlama2cTokenizer(file);
-  return { model, tokenizer };
+  return { model, tokenizer, chatTemplate: plain };
 }
 
 async function modelsIn(folder: string): Promise<string[]> {

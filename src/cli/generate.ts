@@ -2,6 +2,7 @@
 import {
   beamSearch,
   cleanSentence,
+  endOfTextIds,
   formatDuration,
   generateText,
   Interrupt,
@@ -9,7 +10,6 @@ import {
   RandomState,
   type Tokenizer,
 } from "../../mod.ts";
-import { endings } from "./endings.ts";
 import { UsageError } from "./failures.ts";
 import { addAdapter, findModel } from "./find_model.ts";
 import { type Options, parseOptions } from "./generate_options.ts";
@@ -70,7 +70,7 @@ async function sample(
         ...sampling,
         ...{ length, random, signal },
         topK: topK && Math.min(topK, tokenizer.vocabSize),
-        stopIds: endings(tokenizer).map(({ id }) => id),
+        stopIds: endOfTextIds(tokenizer),
       });
       for await (const piece of text) write(piece);
       write("\n");

@@ -7,13 +7,17 @@ import {
   integer,
   NAME,
   newCommand,
+  number,
   positive,
+  share,
 } from "./arguments.ts";
 import denoJson from "../../deno.json" with { type: "json" };
+import type { ChatOptions } from "./chat.ts";
 import type { ConvertOptions } from "./convert.ts";
 import type { DevicesOptions } from "./devices.ts";
 import type { EvaluateOptions } from "./evaluate.ts";
 import type { PrepareCommandOptions } from "./prepare.ts";
+import type { ServeOptions } from "./serve.ts";
 import type { TokenizeOptions } from "./tokenize.ts";
 
 const MODEL = "a model's folder in Hugging Face's layout, a run of train or finetune, " +
@@ -63,6 +67,64 @@ Results go to the standard output, all else to the standard error stream.`,
     .action(async (args: string[]) => {
       const { generate } = await import("./generate.ts");
       await generate(args);
+    });
+
+  addDeviceOptions(program.command("chat"), "auto")
+    .description("talk to a model")
+    .argument("<model>", MODEL)
+    .option("--system <text>", "what the model is told before the conversation")
+    .option(
+      "--max-tokens <n>",
+      "most tokens of an answer (default: what the context leaves)",
+      positive,
+    )
+    .option("--temperature <x>", "0 takes the likeliest token each time", number, 1)
+    .option("--top-k <n>", "draw from the n likeliest tokens", positive)
+    .option("--top-p <x>", "draw from the likeliest tokens that have this probability", share)
+    .option("--min-p <x>", "draw from tokens this likely, measured by the likeliest", share)
+    .option("--seed <n>", "of the answers (default: another one each time)", integer)
+    .addHelpText(
+      "after",
+      `
+A line is a message; /clear forgets the conversation, /exit or Ctrl-D ends. Ctrl-C stops an answer, and ends where there is none.
+${examples("chat", ['HuggingFaceTB/SmolLM-135M-Instruct --system "Be brief."'])}`,
+    )
+    .action(async (from: string, options: ChatOptions) => {
+      const { chat } = await import("./chat.ts");
+      await chat(from, options);
+    });
+
+  addDeviceOptions(program.command("serve"), "auto")
+    .description("answer requests over HTTP as OpenAI's interface does")
+    .argument("<model>", MODEL)
+    .option("--port <n>", "where to listen; 0 takes a free one", integer, 8000)
+    .option("--host <address>", "0.0.0.0 lets other machines in", "127.0.0.1")
+    .option("--api-key <key>", "requests have to bring it (default: $DINOGRAD_API_KEY)")
+    .option("--name <name>", "what the model is called (default: the last part of its path)")
+    .option("--max-batch <n>", "most answers that are written together", positive, 32)
+    .option("--max-queue <n>", "most that wait; what comes then is refused (429)", integer, 256)
+    .option(
+      "--max-tokens <n>",
+      "most tokens of an answer (default: what the context leaves)",
+      positive,
+    )
+    .option("--cache <MiB>", "memory for keys and values (default: 1024)", positive)
+    .option("--pooling <mean|last>", "how embeddings are made", choice(["mean", "last"]), "mean")
+    .addHelpText(
+      "after",
+      `
+Ctrl-C finishes running answers and ends; twice ends at once.
+${
+        examples("serve", [
+          "openai-community/gpt2",
+          "./my-model --port 9000 --host 0.0.0.0 --api-key secret",
+        ])
+      }
+  curl localhost:8000/v1/completions -H 'content-type: application/json' -d '{"prompt": "Once upon a time"}'`,
+    )
+    .action(async (from: string, options: ServeOptions) => {
+      const { serve } = await import("./serve.ts");
+      await serve(from, options);
     });
 
   program.command("tokenize")

@@ -5,14 +5,15 @@
  */
 import { writeRows } from "../../kernels/indexing/write_rows.ts";
 import type { Device } from "../device/device.ts";
-import type { DType } from "../device/dtype.ts";
-import { add } from "../ops/elementwise.ts";
+import { BYTES, type DType } from "../device/dtype.ts";
 import { embedding } from "../ops/index.ts";
+import { part } from "../ops/launch.ts";
+import { slice } from "../ops/shape.ts";
 import { constant, tensor } from "../tensor/create.ts";
 import { unscoped } from "../tensor/scope.ts";
 import { formatShape } from "../tensor/shape.ts";
 import { noGrad } from "../tensor/tape.ts";
-import type { Tensor } from "../tensor/tensor.ts";
+import { Tensor } from "../tensor/tensor.ts";
 
 /** The sizes of a {@linkcode KeyValueCache}. */
 export interface KeyValueCacheOptions {
@@ -62,7 +63,8 @@ export interface LayerCache {
 
 /**
  * Keys and values of every layer, and how long each sequence is. It grows in steps up to the context, its
- * rows can be reordered, repeated and dropped ({@linkcode KeyValueCache.select}), and a model may keep further
+ * rows can be reordered, repeated and dropped ({@linkcode KeyValueCache.select}), join from other caches and leave
+ * ({@linkcode KeyValueCache.add}, {@linkcode KeyValueCache.remove}), and a model may keep further
  * tensors in it that belong to its rows, as the cross-attention of a translator.
  *
  * A forward pass calls {@linkcode KeyValueCache.extend} once and {@linkcode LayerCache.append} in each layer. The
@@ -72,38 +74,63 @@ export interface LayerCache {
 export class KeyValueCache implements Disposable {
   /** The device. */
   readonly device: Device;
-  readonly #options: Required<KeyValueCacheOptions>;
+  readonly #options: KeyValueCacheOptions & { readonly dtype: DType; readonly step: number };
   readonly #held = new Map<string, Tensor>();
-  #batch: number;
+  /** The positions of each row. */
+  #lengths: number[];
+  /** Whether each row goes on from its own end. */
+  #uneven = false;
+  /** Rows and positions there is room for. */
+  #rows: number;
   #capacity = 0;
-  #length = 0;
+  /** What the pass under way adds: positions in every row, from where, and from where in each row where they differ. */
   #added = 0;
+  #position = 0;
+  #positions: Tensor | undefined;
   #keys: Tensor[] = [];
   #values: Tensor[] = [];
-  /** Where the rows differ: the next position of each (B), and that of what is being added. */
-  #next: Tensor | undefined;
-  #positions: Tensor | undefined;
 
   /** An empty cache. */
   constructor(options: KeyValueCacheOptions) {
-    this.#options = { dtype: "f32", step: 64, ...options };
+    this.#options = { step: 64, ...options, dtype: options.dtype ?? "f32" };
     this.device = options.device;
-    this.#batch = options.batch;
+    this.#rows = options.batch;
+    this.#lengths = new Array<number>(options.batch).fill(0);
   }
 
   /** Sequences. */
   get batch(): number {
-    return this.#batch;
+    return this.#lengths.length;
   }
 
   /** Length of the longest sequence. */
   get length(): number {
-    return this.#length;
+    return Math.max(0, ...this.#lengths);
+  }
+
+  /** Length of every sequence. */
+  get lengths(): readonly number[] {
+    return this.#lengths;
+  }
+
+  /** Layers of self-attention. */
+  get layers(): number {
+    return this.#options.layers;
   }
 
   /** Positions there is room for before it grows. */
   get capacity(): number {
     return this.#capacity;
+  }
+
+  /** Bytes of its keys and values. */
+  get bytes(): number {
+    return this.#bytesOf(this.#rows, this.#capacity);
+  }
+
+  /** Bytes of its keys and values once it has room for so many rows of so many positions. */
+  bytesFor(rows: number, positions: number): number {
+    return this.#bytesOf(...this.#room(rows, positions));
   }
 
   /**
@@ -113,13 +140,13 @@ export class KeyValueCache implements Disposable {
    */
   extend(time: number, lengths?: readonly number[]): NewPositions {
     const { contextSize } = this.#options;
-    const position = this.#length;
+    const position = this.length;
     if (position + time > contextSize) {
       throw new RangeError(
         `KeyValueCache: expected at most ${contextSize} positions but got ${time} after ${position}`,
       );
     }
-    if (this.#next && time !== 1) {
+    if (this.#uneven && time !== 1) {
       throw new Error(
         `KeyValueCache: expected one token at a time, as rows are of unequal length, but got ${time}`,
       );
@@ -130,22 +157,20 @@ export class KeyValueCache implements Disposable {
         "KeyValueCache: expected padding in the first tokens of a sequence only but got some later",
       );
     }
-    if (lengths && lengths.length !== this.#batch) {
+    if (lengths && lengths.length !== this.batch) {
       throw new TypeError(
-        `KeyValueCache: expected ${this.#batch} lengths, one a row, but got ${lengths.length}`,
+        `KeyValueCache: expected ${this.batch} lengths, one a row, but got ${lengths.length}`,
       );
     }
-    if (position + time > this.#capacity) this.#grow(position + time);
-    this.#length = position + time;
+    this.#grow(this.batch, position + time);
     this.#added = time;
+    this.#position = position;
     this.#positions?.dispose();
-    this.#positions = undefined;
-    if (unequal) {
-      this.#next = this.#own(() => tensor(Int32Array.from(lengths!), { device: this.device }));
-    } else if (this.#next) {
-      this.#positions = this.#next;
-      this.#next = this.#own(() => add(this.#positions!, 1));
-    }
+    this.#positions = this.#uneven
+      ? this.#own(() => tensor(Int32Array.from(this.#lengths), { device: this.device }))
+      : undefined;
+    this.#lengths = this.#lengths.map((length, row) => length + (lengths?.[row] ?? time));
+    if (unequal) this.#uneven = true;
     return { position, positions: this.#positions };
   }
 
@@ -154,7 +179,7 @@ export class KeyValueCache implements Disposable {
     return {
       append: (keys, values) => {
         const { kvHeads, headSize } = this.#options;
-        const shape = [this.#batch, this.#added, kvHeads, headSize];
+        const shape = [this.batch, this.#added, kvHeads, headSize];
         for (const x of [keys, values]) {
           if (formatShape(x.shape) !== formatShape(shape)) {
             throw new TypeError(
@@ -172,9 +197,9 @@ export class KeyValueCache implements Disposable {
         this.#write(keys, this.#keys[index]!);
         this.#write(values, this.#values[index]!);
         return {
-          keys: this.#keys[index]!,
-          values: this.#values[index]!,
-          keyLength: this.#length,
+          keys: this.#inUse(this.#keys[index]!),
+          values: this.#inUse(this.#values[index]!),
+          keyLength: this.#position + this.#added,
           positions: this.#positions,
         };
       },
@@ -183,9 +208,9 @@ export class KeyValueCache implements Disposable {
 
   /** Keeps a tensor whose first axis counts the rows; the cache owns it from now on. */
   hold(name: string, tensor: Tensor): void {
-    if (tensor.shape[0] !== this.#batch) {
+    if (tensor.shape[0] !== this.batch) {
       throw new TypeError(
-        `KeyValueCache: expected ${this.#batch} rows in "${name}" but got ${
+        `KeyValueCache: expected ${this.batch} rows in "${name}" but got ${
           formatShape(tensor.shape)
         }`,
       );
@@ -204,17 +229,13 @@ export class KeyValueCache implements Disposable {
    * its paths. Throws a `RangeError` for a row that is not there.
    */
   select(rows: readonly number[]): void {
-    const bad = rows.find((row) => !(Number.isInteger(row) && row >= 0 && row < this.#batch));
-    if (bad !== undefined) {
-      throw new RangeError(
-        `KeyValueCache: expected rows from 0 to ${this.#batch - 1} but got ${bad}`,
-      );
-    }
-    if (rows.length === this.#batch && rows.every((row, i) => row === i)) return;
+    for (const row of rows) this.#checkRow(row);
+    if (rows.length === this.#rows && rows.every((row, i) => row === i)) return;
     this.#own(() => {
       using ids = tensor(Int32Array.from(rows), { device: this.device });
       const taken = (x: Tensor): Tensor => {
-        using table = x.alias([this.#batch, x.size / this.#batch]);
+        const count = x.shape[0]!;
+        using table = x.alias([count, x.size / count]);
         using flat = embedding(table, ids);
         x.dispose();
         return flat.alias([rows.length, ...x.shape.slice(1)]);
@@ -222,9 +243,44 @@ export class KeyValueCache implements Disposable {
       this.#keys = this.#keys.map(taken);
       this.#values = this.#values.map(taken);
       for (const [name, x] of this.#held) this.#held.set(name, taken(x));
-      this.#next &&= taken(this.#next);
     });
-    this.#batch = rows.length;
+    this.#lengths = rows.map((row) => this.#lengths[row]!);
+    this.#rows = rows.length;
+  }
+
+  /**
+   * Copies the rows of another cache behind its own. Each row goes on from its own end from now on, one token at a time.
+   * Throws a `TypeError` for a cache of other sizes, and an `Error` where one of the two holds further tensors.
+   */
+  add(other: KeyValueCache): void {
+    this.#checkAlike(other);
+    this.#addRows(other, other.#lengths);
+    this.#uneven = true;
+  }
+
+  /**
+   * Drops a row; the last one takes its place. Throws a `RangeError` for a row that is not there, and an `Error` where
+   * further tensors are held.
+   */
+  remove(row: number): void {
+    this.#checkRow(row);
+    this.#checkAlike(this);
+    const last = this.batch - 1;
+    if (row !== last) {
+      const length = this.#lengths[last]!;
+      this.#own(() => this.#eachTensor(this, (x) => this.#copyRow(x, last, x, row, length)));
+      this.#lengths[row] = length;
+    }
+    this.#lengths.pop();
+  }
+
+  /** A copy of the first `length` positions of every row. Throws as {@linkcode KeyValueCache.truncate} and `add`. */
+  prefix(length: number): KeyValueCache {
+    this.#checkLength(length);
+    this.#checkAlike(this);
+    const copy = new KeyValueCache({ ...this.#options, batch: 0 });
+    copy.#addRows(this, this.#lengths.map(() => length));
+    return copy;
   }
 
   /**
@@ -232,21 +288,16 @@ export class KeyValueCache implements Disposable {
    * `RangeError` for a length that it does not have, and an `Error` where the rows differ in length.
    */
   truncate(length: number): void {
-    if (!(Number.isInteger(length) && length >= 0 && length <= this.#length)) {
-      throw new RangeError(
-        `KeyValueCache: expected a length from 0 to ${this.#length} but got ${length}`,
-      );
-    }
-    if (this.#next) {
-      throw new Error("KeyValueCache.truncate: expected rows of equal length but got unequal ones");
-    }
-    this.#length = length;
+    this.#checkLength(length);
+    this.#lengths.fill(length);
   }
 
   /** Forgets all positions, and keeps the room for them and what is held. */
   clear(): void {
-    this.#length = 0;
-    this.#even();
+    this.#lengths.fill(0);
+    this.#uneven = false;
+    this.#positions?.dispose();
+    this.#positions = undefined;
   }
 
   /** Frees everything. */
@@ -268,18 +319,36 @@ export class KeyValueCache implements Disposable {
     return unscoped(() => noGrad(body));
   }
 
-  #grow(needed: number): void {
-    const { device, dtype, layers, kvHeads, headSize, contextSize, step } = this.#options;
-    const capacity = Math.min(contextSize, Math.ceil(needed / step) * step);
+  /** The rows and positions that there is room for once so many are needed: rows are doubled, positions come in steps. */
+  #room(rows: number, positions: number): [rows: number, capacity: number] {
+    const { contextSize, step } = this.#options;
+    return [
+      rows > this.#rows ? Math.max(rows, 2 * this.#rows) : this.#rows,
+      positions > this.#capacity
+        ? Math.min(contextSize, Math.ceil(positions / step) * step)
+        : this.#capacity,
+    ];
+  }
+
+  #bytesOf(rows: number, capacity: number): number {
+    const { layers, kvHeads, headSize, dtype } = this.#options;
+    return 2 * layers * rows * capacity * kvHeads * headSize * BYTES[dtype];
+  }
+
+  #grow(neededRows: number, neededPositions: number): void {
+    const { device, dtype, layers, kvHeads, headSize } = this.#options;
+    const [rows, capacity] = this.#room(neededRows, neededPositions);
+    if (rows === this.#rows && capacity === this.#capacity) return;
+    const width = kvHeads * headSize;
     this.#own(() => {
       const longer = (x: Tensor | undefined): Tensor => {
-        const shape = [this.#batch, capacity, kvHeads, headSize];
         // Zeros: where rows differ, tiles reach past the end of a row, and a weight of 0 does not hide a NaN.
-        const y = constant(device, shape, 0, dtype);
+        const y = constant(device, [rows, capacity, kvHeads, headSize], 0, dtype);
         if (x) {
           const [batch, time] = x.shape as [number, number];
-          const width = kvHeads * headSize;
-          device.launch(writeRows, { x, y }, { batch, time, width, capacity, position: 0 });
+          const place = part(y, 0, batch * capacity * width);
+          const params = { batch, time, width, capacity, position: 0 };
+          device.launch(writeRows, { x, y: place }, params);
           x.dispose();
         }
         return y;
@@ -289,27 +358,86 @@ export class KeyValueCache implements Disposable {
         this.#values[i] = longer(this.#values[i]);
       }
     });
+    this.#rows = rows;
     this.#capacity = capacity;
   }
 
-  /** All rows are equally long again. */
-  #even(): void {
-    this.#next?.dispose();
-    this.#positions?.dispose();
-    this.#next = this.#positions = undefined;
+  /** The rows of a tensor that are in use, which come first. */
+  #inUse(x: Tensor): Tensor {
+    if (this.#rows === this.batch) return x;
+    const shape = [this.batch, ...x.shape.slice(1)];
+    return Tensor.within(x.buffer, x.offset, shape, x.dtype, () => {});
+  }
+
+  /** Calls `visit` with every tensor of keys or values, and with the same of another cache. */
+  #eachTensor(other: KeyValueCache, visit: (own: Tensor, others: Tensor) => void): void {
+    this.#keys.forEach((keys, i) => visit(keys, other.#keys[i]!));
+    this.#values.forEach((values, i) => visit(values, other.#values[i]!));
+  }
+
+  /** Copies so many positions of each row of another cache into new rows. */
+  #addRows(other: KeyValueCache, lengths: readonly number[]): void {
+    const first = this.batch;
+    this.#grow(first + other.batch, Math.max(0, ...lengths));
+    this.#own(() =>
+      lengths.forEach((length, row) =>
+        this.#eachTensor(other, (to, from) => this.#copyRow(from, row, to, first + row, length))
+      )
+    );
+    this.#lengths.push(...lengths);
+  }
+
+  /** Copies the first `time` positions of a row of `from` into a row of `to`, which may be the same tensor. */
+  #copyRow(from: Tensor, row: number, to: Tensor, place: number, time: number): void {
+    if (time === 0) return;
+    using x = slice(from, [[row, row + 1], [0, time]]);
+    const width = x.size / time;
+    // One long sequence, so that the row need not begin where a binding may.
+    const [rows, capacity] = to.shape as [number, number];
+    const params = { batch: 1, time, width, capacity: rows * capacity, position: place * capacity };
+    this.device.launch(writeRows, { x, y: to }, params);
   }
 
   #write(x: Tensor, y: Tensor): void {
     const positions = this.#positions;
-    const width = x.size / (this.#batch * this.#added);
-    const position = positions ? 0 : this.#length - this.#added;
-    const params = {
-      batch: this.#batch,
-      time: this.#added,
-      width,
-      capacity: this.#capacity,
-      position,
-    };
-    this.device.launch(writeRows, { x, positions, y }, params);
+    const batch = this.batch, time = this.#added, capacity = this.#capacity;
+    const width = x.size / (batch * time);
+    const position = positions ? 0 : this.#position;
+    const place = part(y, 0, batch * capacity * width);
+    const params = { batch, time, width, capacity, position };
+    this.device.launch(writeRows, { x, positions, y: place }, params);
+  }
+
+  #checkRow(row: number): void {
+    if (Number.isInteger(row) && row >= 0 && row < this.batch) return;
+    throw new RangeError(
+      `KeyValueCache: expected rows from 0 to ${this.batch - 1} but got ${row}`,
+    );
+  }
+
+  #checkLength(length: number): void {
+    if (!(Number.isInteger(length) && length >= 0 && length <= this.length)) {
+      throw new RangeError(
+        `KeyValueCache: expected a length from 0 to ${this.length} but got ${length}`,
+      );
+    }
+    if (this.#uneven) {
+      throw new Error("KeyValueCache.truncate: expected rows of equal length but got unequal ones");
+    }
+  }
+
+  /** Throws unless rows of the other cache could be rows of this one. */
+  #checkAlike(other: KeyValueCache): void {
+    const sizes = ({ dtype, layers, kvHeads, headSize }: KeyValueCacheOptions) =>
+      `${layers} layers of ${kvHeads} heads of ${headSize} in ${dtype}`;
+    const [own, others] = [sizes(this.#options), sizes(other.#options)];
+    if (own !== others || this.device !== other.device) {
+      throw new TypeError(
+        `KeyValueCache: expected a cache of ${own} on this device but got ${others} on ${other.device.kind}`,
+      );
+    }
+    if (this.#held.size + other.#held.size > 0) {
+      throw new Error("KeyValueCache: expected no further tensors in caches whose rows move");
+    }
   }
 }

@@ -22,6 +22,7 @@ import {
   type Shape,
   sizeOf,
 } from "../tensor/shape.ts";
+import { runInContext, taskContext } from "../tensor/async_context.ts";
 import { type GradPlace, record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { checkFloat, sameDevice, sameDType } from "./check.ts";
@@ -181,6 +182,29 @@ export function linear(
   });
 }
 
+/**
+ * Runs `body` with products `x weight^T` ({@linkcode linear}, and {@linkcode matmul} with `transposeB`) whose rows are the
+ * same to the last bit however many other rows there are: what a server needs, so that an answer does not depend on the
+ * requests that it shares a batch with. Other operations on rows do so anyway. Slower than without for many rows: BLAS and matrix
+ * units are not used. (Horace He et al. 2025, "Defeating Nondeterminism in LLM Inference".)
+ *
+ * @example
+ * ```ts
+ * import { batchInvariant, CpuDevice, linear, randn, slice } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * const x = randn([9, 50], { device });
+ * const weight = randn([20, 50], { device });
+ * const all = batchInvariant(() => linear(x, weight));
+ * const alone = batchInvariant(() => linear(slice(x, [[8, 9]]), weight));
+ * assert.deepEqual(await slice(all, [[8, 9]]).toArray(), await alone.toArray());
+ * ```
+ */
+export function batchInvariant<R>(body: () => R): R {
+  return runInContext("batchInvariant", { ...taskContext(), batchInvariant: true }, body);
+}
+
 /** Launches the gradients of an affine map from that of its output: those whose places are given. */
 export function launchLinearBackward(
   dOut: Binding,
@@ -236,7 +260,9 @@ export function launchMatmul(
 ): void {
   const { c } = operands;
   if (c.size === 0 || options.m === 0 || options.n === 0) return;
-  const params = matmulParams(options);
+  const { transposeA = 0, transposeB = 0 } = options;
+  const invariant = taskContext().batchInvariant && !transposeA && transposeB;
+  const params = matmulParams({ ...options, batchInvariant: Number(invariant) });
   if (batch?.shape.length) eachBatch(batch, params, (part) => cut(operands, part));
   else cut(operands, params);
 }

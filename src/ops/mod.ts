@@ -10,7 +10,7 @@ export * from "./shape.ts";
 export * from "./index.ts";
 export * from "./einsum.ts";
 export * from "./feed_forward.ts";
-export { linear, type LinearCall, matmul, type MatmulOptions } from "./matmul.ts";
+export { batchInvariant, linear, type LinearCall, matmul, type MatmulOptions } from "./matmul.ts";
 export * from "./norm.ts";
 export * from "./softmax.ts";
 export {

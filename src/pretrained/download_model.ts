@@ -36,6 +36,9 @@ export interface ModelHubOptions extends HubOptions {
   readonly onProgress?: ((progress: ModelDownloadProgress) => void) | undefined;
 }
 
+/** The files that may hold a chat template. */
+export const CHAT_TEMPLATE_FILES = ["chat_template.jinja", "tokenizer_config.json"] as const;
+
 /** What of a model is wanted: its configuration and weights, its tokenizer. */
 export type ModelPart = "model" | "tokenizer";
 
@@ -80,6 +83,7 @@ export async function downloadModel(
   if (parts.includes("tokenizer")) {
     const old = !files.has("tokenizer.json") && files.has(VOCABULARY);
     wanted.push(...(old ? [VOCABULARY, MERGES] : ["tokenizer.json"]));
+    wanted.push(...CHAT_TEMPLATE_FILES.filter((file) => files.has(file)));
   }
   if (parts.includes("model")) {
     wanted.push("config.json");

@@ -1,6 +1,6 @@
 /**
  * What belongs to an asynchronous task and not to the process: the innermost open scope, and whether gradients
- * are recorded. An `await` keeps both, whatever other tasks do in the meantime.
+ * are recorded and products are batch-invariant. An `await` keeps both, whatever other tasks do in the meantime.
  *
  * Tasks are told apart by `AsyncLocalStorage`. A browser has none: there, everything is one task, bodies of
  * `scoped` and `noGrad` must be synchronous, and scopes of concurrent functions must not overlap.
@@ -15,6 +15,8 @@ export interface TaskContext {
   scope: unknown;
   /** Whether operations record what their gradients need. */
   readonly recording: boolean;
+  /** Whether the rows of a product may not depend on how many there are (see `batchInvariant` in `ops/matmul.ts`). */
+  readonly batchInvariant: boolean;
 }
 
 // Not by an import, which a bundle for the browser could not resolve. Needs no permission.
@@ -26,7 +28,7 @@ const storage: AsyncLocalStorage<TaskContext> | undefined = (() => {
   return hooks && new hooks.AsyncLocalStorage();
 })();
 
-const initial: TaskContext = { scope: undefined, recording: true };
+const initial: TaskContext = { scope: undefined, recording: true, batchInvariant: false };
 
 /**
  * Replaces the task's context while synchronous code runs: a variable, as entering an `AsyncLocalStorage` costs

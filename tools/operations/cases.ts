@@ -105,6 +105,7 @@ export interface Group {
 
 /** Functions of `src/ops/mod.ts` that compute no tensor, or are the gradient of another and stand with it. */
 export const helpers: ReadonlySet<string> = new Set([
+  "batchInvariant",
   "putAlongAxis",
   "rotaryFrequencies",
   "sinusoidTable",

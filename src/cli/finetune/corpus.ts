@@ -1,7 +1,9 @@
 /** The examples that `finetune` reads, as rows for the model. */
 import {
+  endOfTextIds,
   holdOut,
   plainChatFormat,
+  plainChatTemplate,
   type PreferencePair,
   type PretrainedTokenizer,
   readTuningData,
@@ -11,9 +13,8 @@ import {
   type TuningExample,
   type TuningFormat,
 } from "../../../mod.ts";
-import { endings } from "../endings.ts";
 import { UsageError } from "../failures.ts";
-import type { TextModel } from "../find_model.ts";
+import type { FoundText, TextModel } from "../find_model.ts";
 import { readText } from "../output.ts";
 import type { Options } from "./options.ts";
 
@@ -34,12 +35,14 @@ export interface Corpus {
 /** Reads the examples. */
 export async function openCorpus(
   options: Options,
-  model: TextModel,
-  tokenizer: PretrainedTokenizer,
+  { model, tokenizer, chatTemplate }: FoundText,
 ): Promise<Corpus> {
-  const ends = endings(tokenizer);
-  const chat = plainChatFormat(ends[0]?.name);
-  const format: TuningFormat = { tokenizer, end: ends[0]?.id, chat };
+  const ends = endOfTextIds(tokenizer);
+  const template = await chatTemplate();
+  const chat = template === plainChatTemplate
+    ? plainChatFormat(ends.length > 0 ? tokenizer.decode(ends.slice(0, 1)) : "")
+    : template.render;
+  const format: TuningFormat = { tokenizer, end: ends[0], chat };
   const read = async (file: string) => readTuningData(await readText(file), file, format);
   const all = await read(options.data);
   checkKind(options, all);
@@ -66,7 +69,7 @@ export async function openCorpus(
     contextSize,
     description: describe(options.data, train, validation, rows as [Rows, Rows], contextSize),
     prompt: promptOf(options, validation, tokenizer, contextSize),
-    stopIds: ends.map(({ id }) => id),
+    stopIds: ends,
   };
 }
 

@@ -1,0 +1,150 @@
+/**
+ * How a conversation is written as one text, the way a model was trained on.
+ *
+ * @module
+ */
+import { type ChatFormat, type ChatMessage, plainChatFormat } from "../data/chat_format.ts";
+import { toPath } from "../io/byte_source.ts";
+import { FileFormatError } from "../io/errors.ts";
+import { GgufFile } from "../io/gguf.ts";
+import { shown } from "../io/json_text.ts";
+import { importLate } from "../io/late_import.ts";
+import { join } from "../io/node_builtins.ts";
+import type { PretrainedTokenizer, Tokenizer } from "../tokenizer/tokenizer.ts";
+import { CHAT_TEMPLATE_FILES, type ModelHubOptions } from "./download_model.ts";
+import { isGguf } from "./gguf_model.ts";
+import { isJsonObject, type JsonObject, readJsonObject } from "./json_file.ts";
+import { modelFolder } from "./load_model.ts";
+
+/** Writes conversations for a model. */
+export interface ChatTemplate {
+  /**
+   * The ids of a conversation, up to where the assistant's next message begins. Throws an `Error` for a conversation that
+   * the template refuses.
+   */
+  encode(messages: readonly ChatMessage[], tokenizer: Tokenizer): Uint32Array;
+  /** The text of a conversation, special tokens by their texts. Throws as `encode` does. */
+  readonly render: ChatFormat;
+  /** Texts before which an answer ends. */
+  readonly stop: readonly string[];
+}
+
+/** `User: ...` and `Assistant: ...` on lines of their own, for models that bring no template. */
+export const plainChatTemplate: ChatTemplate = {
+  encode(messages, tokenizer) {
+    const { prefix = [] } = tokenizer as Partial<PretrainedTokenizer>;
+    const text = plainChatTemplate.render(messages, { addGenerationPrompt: true });
+    return Uint32Array.from([...prefix, ...tokenizer.encodeOrdinary(text)]);
+  },
+  render: plainChatFormat(),
+  stop: ["\nUser:"],
+};
+
+/**
+ * A template in the language Jinja, as models on the hub have them; `variables` are what it may name, such as `bos_token`.
+ * What it writes may hold special tokens, and so may messages. Throws a `FileFormatError` for one that is not understood.
+ */
+export async function jinjaChatTemplate(
+  source: string,
+  variables?: Readonly<Record<string, unknown>>,
+  file?: string,
+): Promise<ChatTemplate> {
+  const { Template } = await importLate<typeof import("npm:@huggingface/jinja@0.5.11")>(
+    "npm:@huggingface/jinja@0.5.11",
+  );
+  let template: InstanceType<typeof Template>;
+  try {
+    template = new Template(source);
+  } catch (cause) {
+    throw new FileFormatError(
+      `expected a template in Jinja but got another: ${(cause as Error).message}`,
+      { file: file ?? "chat template", cause },
+    );
+  }
+  const render: ChatFormat = (messages, { addGenerationPrompt }) =>
+    template.render({ ...variables, messages, add_generation_prompt: addGenerationPrompt });
+  return {
+    encode: (messages, tokenizer) =>
+      tokenizer.encode(render(messages, { addGenerationPrompt: true }), { allowedSpecial: "all" }),
+    render,
+    stop: [],
+  };
+}
+
+/**
+ * The chat template of a model's folder, or of a model on the hub: `chat_template.jinja`, or what `tokenizer_config.json`
+ * holds, or a GGUF file; {@linkcode plainChatTemplate} where there is none. Folders, names and permissions are those of `loadModel`.
+ * Throws a `FileFormatError` for files that are damaged.
+ */
+export async function loadChatTemplate(
+  from: string | URL,
+  options?: ModelHubOptions,
+): Promise<ChatTemplate> {
+  if (isGguf(from)) return await ggufChatTemplate(from);
+  const folder = await modelFolder(from, "tokenizer", options);
+  const [own, config] = CHAT_TEMPLATE_FILES.map((name) => join(folder, name)) as [string, string];
+  const fields = await readJsonObject(config) ?? {};
+  const source = await readText(own);
+  const found = source !== undefined ? { source, file: own } : {
+    source: templateOf(fields, config),
+    file: config,
+  };
+  if (found.source === undefined) return plainChatTemplate;
+  return await jinjaChatTemplate(found.source, specialTokensOf(fields), found.file);
+}
+
+/** The ids that end an answer: those of the tokens that models mark the end of a text or of a turn with. */
+export function endOfTextIds({ specialTokens }: Tokenizer): number[] {
+  return END_TOKENS.flatMap((name) => specialTokens.get(name) ?? []);
+}
+
+const END_TOKENS = [
+  ...["</s>", "<|endoftext|>", "<|end_of_text|>", "<|eot_id|>", "<|eom_id|>"],
+  ...["<|im_end|>", "<|end|>", "<eos>", "<end_of_turn>"],
+];
+
+/** The template in the metadata of a GGUF file, which names its special tokens by their ids. */
+async function ggufChatTemplate(from: string | URL): Promise<ChatTemplate> {
+  const path = toPath(from);
+  using file = await GgufFile.open(path);
+  const valueOf = (key: string) => file.metadata.get(`tokenizer.${key}`)?.value;
+  const source = valueOf("chat_template");
+  if (typeof source !== "string") return plainChatTemplate;
+  const tokens = valueOf("ggml.tokens");
+  const special = ["bos", "eos", "unk"].flatMap((name) => {
+    const token = Array.isArray(tokens) && tokens[Number(valueOf(`ggml.${name}_token_id`))];
+    return typeof token === "string" ? [[`${name}_token`, token]] : [];
+  });
+  return await jinjaChatTemplate(source, Object.fromEntries(special), path);
+}
+
+/** The template in a `tokenizer_config.json`: a text, or several with names. */
+function templateOf({ chat_template: template }: JsonObject, file: string): string | undefined {
+  if (template === undefined || template === null) return undefined;
+  const several = Array.isArray(template) ? template.filter(isJsonObject) : [];
+  const named = several.find(({ name }) => name === "default") ?? several[0];
+  const source = named ? named.template : template;
+  if (typeof source === "string") return source;
+  throw new FileFormatError(
+    `chat_template: expected a text, or a list of templates, but got ${shown(template)}`,
+    { file },
+  );
+}
+
+/** `bos_token` and the like, each a text or an object with a `content`. */
+function specialTokensOf(fields: JsonObject): Record<string, string> {
+  const tokens = Object.entries(fields).flatMap(([name, value]) => {
+    const text = isJsonObject(value) ? value.content : value;
+    return name.endsWith("_token") && typeof text === "string" ? [[name, text]] : [];
+  });
+  return Object.fromEntries(tokens);
+}
+
+async function readText(file: string): Promise<string | undefined> {
+  try {
+    return await Deno.readTextFile(file);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+}

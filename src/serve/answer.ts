@@ -1,0 +1,94 @@
+/**
+ * The text of a sequence, as it is drawn.
+ *
+ * @module
+ */
+import { StopStrings } from "../decode/stop_strings.ts";
+import { StreamDecoder, type Tokenizer } from "../tokenizer/tokenizer.ts";
+import type { EngineSequence, GeneratedToken } from "./sequence.ts";
+
+/** Text that came, and the tokens it came from. */
+export interface Piece {
+  /** The text. */
+  readonly text: string;
+  /** Its tokens, and those before it that gave no text. */
+  readonly tokens: readonly GeneratedToken[];
+}
+
+/** What ends an answer. */
+export interface AnswerEnds {
+  /** Strings before which it ends. */
+  readonly stop: readonly string[];
+  /** Ids with which it ends; they give no text. */
+  readonly stopIds: ReadonlySet<number>;
+}
+
+/** The text of a sequence up to a stop string or stop id: pieces as they come, and then why it ended. */
+export class Answer {
+  /** Tokens that were drawn for it, the one that ended it included. */
+  tokens = 0;
+  /** Why it ended. */
+  finishReason: "stop" | "length" = "length";
+  readonly #sequence: EngineSequence;
+  readonly #tokenizer: Tokenizer;
+  readonly #ends: AnswerEnds;
+
+  /** The answer that a sequence gives. */
+  constructor(sequence: EngineSequence, tokenizer: Tokenizer, ends: AnswerEnds) {
+    this.#sequence = sequence;
+    this.#tokenizer = tokenizer;
+    this.#ends = ends;
+  }
+
+  /** Text in whole characters, nothing of a stop string among it. Leaving the loop early cancels the sequence. */
+  async *pieces(): AsyncGenerator<Piece, void, void> {
+    const { stop, stopIds } = this.#ends;
+    const decoder = new StreamDecoder(this.#tokenizer);
+    const filter = new StopStrings(stop);
+    let pending: GeneratedToken[] = [];
+    for await (const token of this.#sequence) {
+      this.tokens++;
+      if (stopIds.has(token.id)) {
+        this.finishReason = "stop";
+        break;
+      }
+      pending.push(token);
+      const text = filter.push(decoder.push(token.id));
+      if (text) {
+        yield { text, tokens: pending };
+        pending = [];
+      }
+      if (filter.found) {
+        this.finishReason = "stop";
+        return;
+      }
+    }
+    const text = filter.push(decoder.flush()) + filter.flush();
+    if (text || pending.length) yield { text, tokens: pending };
+  }
+
+  /** Ends it early. */
+  cancel(): void {
+    this.#sequence.cancel();
+  }
+}
+
+/** What several sources give, each with the number of its source, as it comes. */
+export async function* merged<T>(
+  sources: readonly AsyncIterator<T>[],
+): AsyncGenerator<[source: number, value: T | undefined], void, void> {
+  const next = async (source: number) => ({ source, result: await sources[source]!.next() });
+  const waiting = new Map(sources.map((_, source) => [source, next(source)]));
+  try {
+    while (waiting.size) {
+      const { source, result } = await Promise.race(waiting.values());
+      if (result.done) waiting.delete(source);
+      else waiting.set(source, next(source));
+      // The end of a source is told too.
+      yield [source, result.done ? undefined : result.value];
+    }
+  } finally {
+    for (const one of waiting.values()) one.catch(() => {});
+    for (const source of sources) source.return?.()?.catch(() => {});
+  }
+}
