@@ -109,7 +109,6 @@ export * from "./src/models/transformer.ts";
 export {
   type ChatTemplate,
   endOfTextIds,
-  endOfTextTokens,
   jinjaChatTemplate,
   loadChatTemplate,
   plainChatTemplate,

@@ -41,8 +41,12 @@ export interface FoundText {
 export type Found = FoundText | { interpreter: Interpreter };
 
 /** As {@linkcode findModel}, of models that continue texts only. */
-export async function findTextModel(folder: string, device: Device): Promise<FoundText> {
-  const found = await findModel(folder, device);
+export async function findTextModel(
+  folder: string,
+  device: Device,
+  options?: FindOptions,
+): Promise<FoundText> {
+  const found = await findModel(folder, device, options);
   if ("model" in found) return found;
   throw new Error(`${folder}: expected a language model but got a translator`);
 }

@@ -8,7 +8,7 @@ import {
   warmupCosine,
 } from "../../mod.ts";
 import { UsageError } from "./failures.ts";
-import { findModel, type FoundText } from "./find_model.ts";
+import { findTextModel, type FoundText } from "./find_model.ts";
 import { type Corpus, openCorpus } from "./finetune/corpus.ts";
 import { type Options, parseOptions } from "./finetune/options.ts";
 import { tuning, type TuningTask } from "./finetune/task.ts";
@@ -27,15 +27,15 @@ export async function finetune(args: string[]): Promise<void> {
   const resumed = await openResumed<Options>([KIND], asked);
   const options = resumed ? parseOptions(args, resumed.options) : asked;
   const device = await openChosenDevice(options);
-  const found = await findTunable(options, device);
-  const { model, tokenizer } = found;
-  const corpus = await openCorpus(options, found);
+  const base = await findBase(options, device);
+  const { model, tokenizer } = base;
+  const corpus = await openCorpus(options, base);
   using folder = resumed?.folder ?? await newFolder(KIND, options);
 
   const { dtype, batch, seed, samples, sampleLength, topK, temperature } = options;
   const steps = Math.ceil(options.epochs * corpus.train.length / batch);
   const reference = options.dpo && options.lora === undefined
-    ? (await findTunable(options, device)).model
+    ? (await findBase(options, device)).model
     : undefined;
   const communicator = new SingleProcess();
   let task: TuningTask;
@@ -97,11 +97,8 @@ export async function finetune(args: string[]): Promise<void> {
   }
 }
 
-async function findTunable({ model, dtype }: Options, device: Device): Promise<FoundText> {
-  const found = await findModel(model, device, { dtype });
-  if ("interpreter" in found) {
-    throw new UsageError(`${model}: expected a model that continues a text but got a translator`);
-  }
+async function findBase({ model, dtype }: Options, device: Device): Promise<FoundText> {
+  const found = await findTextModel(model, device, { dtype });
   if (found.model.parameters().values().some((one) => one.dtype !== dtype)) {
     throw new UsageError(
       `--dtype ${dtype}: expected a folder of Hugging Face's layout, as dinograd convert writes, but got ${model}`,

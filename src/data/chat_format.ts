@@ -2,7 +2,7 @@
 
 /** A message of a conversation. */
 export interface ChatMessage {
-  /** Who says it: `system`, `user` or `assistant`. */
+  /** Who says it: `system`, `user` or `assistant`; a template may know others. */
   readonly role: string;
   /** What is said. */
   readonly content: string;
@@ -28,6 +28,6 @@ export function plainChatFormat(end?: string): ChatFormat {
         ? `${content}\n\n`
         : role === "assistant"
         ? `Assistant: ${content}${end ?? ""}\n`
-        : `User: ${content}\n`
+        : `${role.slice(0, 1).toUpperCase()}${role.slice(1)}: ${content}\n`
     ).join("") + (addGenerationPrompt ? "Assistant:" : "");
 }

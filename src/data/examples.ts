@@ -144,7 +144,11 @@ function conversation(
         { file },
       );
     }
-    tokens.add(encode(to.slice(read.length)), learned);
+    const ids = encode(to.slice(read.length));
+    const { prefix = [] } = tokenizer;
+    // Templates write it themselves.
+    if (read === "" && ids[0] !== prefix[0]) tokens.add(prefix, false);
+    tokens.add(ids, learned);
     read = to;
   };
   all.forEach(({ role }, i) => {

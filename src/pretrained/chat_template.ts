@@ -18,24 +18,25 @@ import { modelFolder } from "./load_model.ts";
 
 /** Writes conversations for a model. */
 export interface ChatTemplate {
-  /** The text of a conversation. Throws an `Error` for one that the template refuses. */
-  readonly render: ChatFormat;
   /**
-   * The ids of a conversation, up to where the assistant's next message begins. Throws as {@linkcode ChatTemplate.render} does.
+   * The ids of a conversation, up to where the assistant's next message begins. Throws an `Error` for a conversation that
+   * the template refuses.
    */
   encode(messages: readonly ChatMessage[], tokenizer: Tokenizer): Uint32Array;
+  /** The text of a conversation, special tokens by their texts. Throws as `encode` does. */
+  readonly render: ChatFormat;
   /** Texts before which an answer ends. */
   readonly stop: readonly string[];
 }
 
 /** `User: ...` and `Assistant: ...` on lines of their own, for models that bring no template. */
 export const plainChatTemplate: ChatTemplate = {
-  render: plainChatFormat(),
   encode(messages, tokenizer) {
     const { prefix = [] } = tokenizer as Partial<PretrainedTokenizer>;
-    const text = this.render(messages, { addGenerationPrompt: true });
+    const text = plainChatTemplate.render(messages, { addGenerationPrompt: true });
     return Uint32Array.from([...prefix, ...tokenizer.encodeOrdinary(text)]);
   },
+  render: plainChatFormat(),
   stop: ["\nUser:"],
 };
 
@@ -63,9 +64,9 @@ export async function jinjaChatTemplate(
   const render: ChatFormat = (messages, { addGenerationPrompt }) =>
     template.render({ ...variables, messages, add_generation_prompt: addGenerationPrompt });
   return {
-    render,
     encode: (messages, tokenizer) =>
       tokenizer.encode(render(messages, { addGenerationPrompt: true }), { allowedSpecial: "all" }),
+    render,
     stop: [],
   };
 }
@@ -92,17 +93,9 @@ export async function loadChatTemplate(
   return await jinjaChatTemplate(found.source, specialTokensOf(fields), found.file);
 }
 
-/** The tokens that end an answer: those that models mark the end of a text or of a turn with. */
-export function endOfTextTokens({ specialTokens }: Tokenizer): { name: string; id: number }[] {
-  return END_TOKENS.flatMap((name) => {
-    const id = specialTokens.get(name);
-    return id === undefined ? [] : [{ name, id }];
-  });
-}
-
-/** The ids of {@linkcode endOfTextTokens}. */
-export function endOfTextIds(tokenizer: Tokenizer): number[] {
-  return endOfTextTokens(tokenizer).map(({ id }) => id);
+/** The ids that end an answer: those of the tokens that models mark the end of a text or of a turn with. */
+export function endOfTextIds({ specialTokens }: Tokenizer): number[] {
+  return END_TOKENS.flatMap((name) => specialTokens.get(name) ?? []);
 }
 
 const END_TOKENS = [

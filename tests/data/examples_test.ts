@@ -9,6 +9,7 @@ import {
 } from "../../src/data/examples.ts";
 import { RowLoader } from "../../src/data/row_loader.ts";
 import { FileFormatError } from "../../src/io/errors.ts";
+import { jinjaChatTemplate } from "../../src/pretrained/chat_template.ts";
 import { GPT2Tokenizer } from "../../src/tokenizer/gpt2_tokenizer.ts";
 
 const tokenizer = new GPT2Tokenizer();
@@ -187,4 +188,23 @@ Deno.test("holdOut() draws by the seed, and leaves the order", () => {
   assert.deepEqual(train, train.toSorted((a, b) => a - b));
   assert.deepEqual(holdOut(all, 5, 1), { train, validation });
   assert.notDeepEqual(holdOut(all, 5, 2).validation, validation);
+});
+
+Deno.test("messages are written by a model's chat template, the prompt of an answer as chat writes it", async () => {
+  const template = await jinjaChatTemplate(
+    "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|endoftext|>\n{% endfor %}" +
+      "{% if add_generation_prompt %}<|assistant|>{% endif %}",
+  );
+  const messages = [
+    { role: "user", content: "Hello" },
+    { role: "assistant", content: "Hi" },
+  ];
+  const { examples: [example] } = read([{ messages }], { chat: template.render });
+  const { ids } = example as TuningExample;
+  assert.deepEqual(parts(example as TuningExample), [
+    ["read", "<|user|>Hello<|endoftext|>\n<|assistant|>"],
+    ["learned", "Hi<|endoftext|>\n"],
+  ]);
+  const prompt = template.encode(messages.slice(0, 1), tokenizer);
+  assert.deepEqual([...ids.subarray(0, prompt.length)], [...prompt]);
 });

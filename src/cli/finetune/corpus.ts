@@ -1,6 +1,6 @@
 /** The examples that `finetune` reads, as rows for the model. */
 import {
-  endOfTextTokens,
+  endOfTextIds,
   holdOut,
   plainChatFormat,
   plainChatTemplate,
@@ -37,11 +37,12 @@ export async function openCorpus(
   options: Options,
   { model, tokenizer, chatTemplate }: FoundText,
 ): Promise<Corpus> {
-  const ends = endOfTextTokens(tokenizer);
+  const ends = endOfTextIds(tokenizer);
   const template = await chatTemplate();
-  // A template of the model's own says itself where an answer ends.
-  const chat = template === plainChatTemplate ? plainChatFormat(ends[0]?.name) : template.render;
-  const format: TuningFormat = { tokenizer, end: ends[0]?.id, chat };
+  const chat = template === plainChatTemplate
+    ? plainChatFormat(ends.length > 0 ? tokenizer.decode(ends.slice(0, 1)) : "")
+    : template.render;
+  const format: TuningFormat = { tokenizer, end: ends[0], chat };
   const read = async (file: string) => readTuningData(await readText(file), file, format);
   const all = await read(options.data);
   checkKind(options, all);
@@ -68,7 +69,7 @@ export async function openCorpus(
     contextSize,
     description: describe(options.data, train, validation, rows as [Rows, Rows], contextSize),
     prompt: promptOf(options, validation, tokenizer, contextSize),
-    stopIds: ends.map(({ id }) => id),
+    stopIds: ends,
   };
 }
 
