@@ -100,7 +100,7 @@ function checkTensors(
 ): Map<string, Shape> {
   if (config.numHiddenLayers > files.tensors.size) {
     throw new FileFormatError(
-      `expected the tensors of ${config.numHiddenLayers} layers but got ${files.tensors.size}`,
+      `expected the tensors of ${config.numHiddenLayers} layers, as "config.json" has it, but got ${files.tensors.size}`,
       { file: files.name },
     );
   }
