@@ -5,7 +5,6 @@
  */
 import { join } from "../io/node_builtins.ts";
 import { isQuantised } from "../device/dtype.ts";
-import { writeFileAtomically } from "../io/atomic_file.ts";
 import { toPath } from "../io/byte_source.ts";
 import {
   float32ToBfloat16,
