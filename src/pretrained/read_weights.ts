@@ -123,11 +123,7 @@ function checkTensors(
 ): Map<string, Shape> {
   if (config.numHiddenLayers > files.tensors.size) {
     throw new FileFormatError(
-<<<<<<< HEAD
-      `expected the tensors of ${config.numHiddenLayers} layers but got ${files.tensors.size}, by its "numHiddenLayers"`,
-=======
       `expected the tensors of ${config.numHiddenLayers} layers, as "config.json" has it, but got ${files.tensors.size}`,
->>>>>>> rest
       { file: files.name },
     );
   }
