@@ -384,7 +384,7 @@ export class Training implements AsyncDisposable {
     const loader = this.#loader;
     const { position } = loader.state();
     const { contextSize } = loader;
-    const { start, end } = this.partOf(plan);
+    const { start } = this.partOf(plan);
     loader.seek(position + start * contextSize);
     const { rows, shares, weights, next } = await this.#microBatches(plan);
     const losses: Tensor[] = [];
