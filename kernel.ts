@@ -59,7 +59,7 @@
  * @module
  */
 export * from "./src/device/device.ts";
-export type { DType, TypedArray } from "./src/device/dtype.ts";
+export type { DType, QuantisedType, TypedArray } from "./src/device/dtype.ts";
 export * from "./src/device/kernel.ts";
 export type { BindingSlot } from "./src/device/kernel_spec.ts";
 export type { Bindings } from "./src/device/splitting.ts";

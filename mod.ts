@@ -29,7 +29,7 @@
 export { CpuDevice, type CpuDeviceOptions } from "./src/device/cpu/cpu_device.ts";
 export * from "./src/device/default.ts";
 export * from "./src/device/device.ts";
-export type { DType, TypedArray } from "./src/device/dtype.ts";
+export type { DType, QuantisedType, TypedArray } from "./src/device/dtype.ts";
 export * from "./src/device/errors.ts";
 export { yieldToEventLoop } from "./src/device/event_loop.ts";
 export * from "./src/device/open.ts";
@@ -77,7 +77,8 @@ export {
   type LoRAConfig,
   type LoRAOptions,
 } from "./src/nn/lora.ts";
-export * from "./src/nn/module.ts";
+export { Module, parameter } from "./src/nn/module.ts";
+export { quantize, type QuantizeOptions } from "./src/nn/quantize.ts";
 export type { StateDict } from "./src/nn/state_dict.ts";
 export { type Block, CausalLM, type CausalLMConfig, type Pass } from "./src/models/causal_lm.ts";
 export * from "./src/models/gpt2.ts";

@@ -6,9 +6,9 @@
  *
  * Without options it takes minutes a model without a GPU; `--preset spec`, of 7.5 million parameters and 100 epochs, is for
  * one. With `--data` a text of your own is read (permit its folder) and nothing is downloaded. All options: `--help`.
- * Ctrl-C finishes the step and saves; `--resume` goes on, also after a crash.
+ * Ctrl-C finishes the step and saves; `--resume` continues, also after a crash.
  *
- * An epoch is every window of the text once, in an order that the seed and the epoch tell: context + 1
+ * An epoch is every window of the text once, in an order that seed and epoch determine: context + 1
  * tokens, of which the model reads all but the last and predicts all but the first; the next window begins
  * `context` tokens further on. AdamW has the betas 0.9 and 0.95 and weight decay 0.1 on matrices (PyTorch's defaults are 0.9,
  * 0.999 and 0.01 on all); the GPTs start as GPT-2 does, from a deviation of 0.02, less where a block writes its result.

@@ -6,7 +6,7 @@
  *
  * The sentence pairs come from https://www.manythings.org/anki/, or from a file of your own: `--data`, for
  * which it needs `--allow-read`, too. Without options it takes minutes without a GPU; `--preset spec`, all pairs and 19
- * million parameters, is for one. All options: `--help`. Ctrl-C finishes the step and saves; `--resume` goes on.
+ * million parameters, is for one. All options: `--help`. Ctrl-C finishes the step and saves; `--resume` continues.
  * `--translate "i am happy ."` translates.
  *
  * `--dropout` drops embeddings, weights of attention and what a sub-layer gives with one probability.
@@ -129,7 +129,7 @@ if (step < steps) {
   report.line(`stopped after step ${step} of ${steps}; go on with --resume ${folder}`);
   Deno.exitCode = interrupt.exitCode;
 } else {
-  // What is shown is what was saved: a model that cannot be loaded is worth nothing.
+  // Shows the saved model, which also tests that it can be loaded.
   const loaded = await Interpreter.load(folder, device);
   await showcase(loaded, corpus, report, options, step);
   report.line(`translate with --translate "..." --model ${folder}`);

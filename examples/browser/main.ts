@@ -148,7 +148,7 @@ trainButton.onclick = async () => {
   trainButton.textContent = running ? "Stop" : "Go on";
   while (running && training.steps.length < STEPS) {
     await inTurn(trainStep);
-    // A page that is not given time can neither draw nor hear a click.
+    // Without turns of the event loop the page can neither draw nor react to a click.
     await new Promise((resolve) => setTimeout(resolve));
   }
 };

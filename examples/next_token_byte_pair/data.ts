@@ -14,9 +14,9 @@ export interface Corpus {
   tokenizer: BytePairTokenizer;
   train: Windows;
   validation: Windows;
-  /** What the best guess would lose, in nats, that knows how frequent each token is and nothing else. */
+  /** The entropy of the tokens' frequencies in nats: the loss of a model that knows nothing else. */
   unigramEntropy: number;
-  /** A line for people. */
+  /** A line for the log. */
   description: string;
 }
 
@@ -31,7 +31,7 @@ export interface WindowBatch {
 
 /**
  * Reads the text, holds out its first tenth, and trains a tokenizer on the rest, or on all of it with `wholeText`, or finds
- * one in the folder. What is to be told meanwhile goes to `line`.
+ * one in the folder. Progress is reported to `line`.
  */
 export async function openCorpus(
   folder: string,
@@ -68,7 +68,7 @@ async function readText(path: string | undefined): Promise<string> {
   return await loadTinyShakespeare({ cache: RUNS, onProgress: (done) => progress.update(done) });
 }
 
-/** Finds the merges; tells of five of them, evenly spread up to the last. */
+/** Finds the merges; logs five of them, evenly spread up to the last. */
 async function trainTokenizer(
   text: string,
   { merges, wholeText }: Options,
@@ -125,7 +125,7 @@ export class Windows {
     return this.count * this.#options.context;
   }
 
-  /** Batch `index` of an epoch, both counted from 0; seed and epoch tell the order, if it is shuffled. */
+  /** Batch `index` of an epoch, both counted from 0; seed and epoch determine the order, if it is shuffled. */
   batch(index: number, epoch = 0): WindowBatch {
     const { context, batch } = this.#options;
     const rows = Math.min(batch, this.count - index * batch);

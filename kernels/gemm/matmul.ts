@@ -3,7 +3,15 @@
  *
  * @module
  */
-import { type GpuTarget, type Kernel, kernel, MAX_ITERATIONS } from "../../src/device/kernel.ts";
+import {
+  type Addresses,
+  type GpuProgram,
+  type GpuTarget,
+  type Kernel,
+  kernel,
+  MAX_ITERATIONS,
+  type SimdJob,
+} from "../../src/device/kernel.ts";
 import { activations, activationsWgsl } from "../elementwise/activations.ts";
 import { SIMD_CHUNK } from "../elementwise/elementwise.ts";
 import shared from "./matmul.wgsl" with { type: "text" };
@@ -121,6 +129,96 @@ function isVector(p: MatmulParams): boolean {
     (!p.transposeA || m % 4 === 0);
 }
 
+/** The parameters of kernels that multiply. */
+// deno-fmt-ignore
+export const MATMUL_PARAMS = {
+  m: "u32", n: "u32", k: "u32", lda: "u32", ldb: "u32", ldc: "u32",
+  aOffset: "u32", bOffset: "u32", cOffset: "u32", batches: "u32", inner: "u32",
+  aOuter: "u32", aInner: "u32", bOuter: "u32", bInner: "u32", cOuter: "u32", cInner: "u32",
+  transposeA: "u32", transposeB: "u32", alpha: "f32", beta: "f32", activation: "u32", derivative: "u32",
+  batchInvariant: "u32",
+} as const;
+
+/** The launch of a program for a product. */
+export function matmulProgram(
+  params: MatmulParams,
+  target: GpuTarget,
+  variant: MatmulVariant,
+): GpuProgram & { readonly constants: Record<string, number | boolean | string> } {
+  const { m, n, batches, transposeA, transposeB } = params;
+  // On software adapters, where workgroups and barriers are expensive, an invocation takes all of k; else lanes go as B lies.
+  const columnLanes = target.software ? 64 : transposeB ? 2 : 16;
+  const tile = variant === "matrix" ? matrixTile(params, target) : undefined;
+  const [rows, columns] = {
+    matrix: [tile?.rows ?? 1, tile?.columns ?? 1],
+    large: [128, 128],
+    tiled: [64, 64],
+    direct: [32, 32],
+    subgroup: [32, 128],
+    vector: [1, 4 * columnLanes],
+  }[variant];
+  const constants: Record<string, number | boolean | string> = {
+    TRANSPOSE_A: transposeA !== 0,
+    TRANSPOSE_B: transposeB !== 0,
+    ACTIVATION: params.activation,
+    DERIVATIVE: params.derivative !== 0,
+  };
+  if (isVector(params)) Object.assign(constants, { REAL: "vec4<f32>", BITS: "vec4<u32>" });
+  if (variant === "vector") {
+    Object.assign(constants, { COLUMN_LANES: columnLanes, K_LANES: 64 / columnLanes });
+  } else if (variant === "matrix") Object.assign(constants, tile?.constants);
+  else if (variant === "large") {
+    constants.PADDING = Number(target.maxWorkgroupBytes >= 2 * 16 * 33 * 16);
+  }
+  return {
+    wgsl: PROGRAMS[variant],
+    vec4: isVector(params) && "*",
+    constants,
+    workgroups: variant === "subgroup"
+      ? [Math.ceil(m / rows!), Math.ceil(n / columns!), batches]
+      : [Math.ceil(n / columns!), Math.ceil(m / rows!), batches],
+    flops: 2 * m * n * params.k * batches,
+    // Steps of 4, and 160 stores at most. The tiled program takes steps of 16, in 2 nested loops.
+    iterations: Math.ceil(params.k / 4) + 160,
+  };
+}
+
+/** A product by SIMD code, with what is added to it or computed of it; `multiply` is told the numbers of the product alone. */
+export function multiplyBySimd(
+  job: SimdJob<MatmulParams>,
+  multiply: (params: MatmulParams, at: Addresses) => void,
+): boolean {
+  const { at, params } = job;
+  const { m, n, ldc, beta, batches, cOffset, derivative } = params;
+  const activation = ACTIVATIONS[params.activation];
+  const packed = ldc === n && batches === 1;
+  if (activation || at.residual) {
+    if (!packed || beta !== 0 || (activation && at.residual)) return false;
+  } else if (beta !== 0 && beta !== 1) return false;
+  const placeOf = (address: number) => address + 4 * cOffset;
+  const c = placeOf(at.c!);
+  if (at.residual) {
+    job.run("copy", m * n, SIMD_CHUNK, placeOf(at.residual), c);
+    multiply({ ...params, beta: 1 }, at);
+  } else if (!activation) multiply(params, at);
+  else if (derivative) {
+    multiply(params, at);
+    job.run(
+      `${activations[activation].simd}_backward`,
+      m * n,
+      SIMD_CHUNK,
+      c,
+      placeOf(at.pre!),
+      c,
+    );
+  } else {
+    const sums = at.pre || at.c!;
+    multiply(params, { ...at, c: sums });
+    job.run(activations[activation].simd, m * n, SIMD_CHUNK, placeOf(sums), c);
+  }
+  return true;
+}
+
 /**
  * c = alpha op(a) op(b) [+ beta c] [+ bias] [+ residual], for `batches` matrices.
  *
@@ -140,53 +238,8 @@ export const matmul: Kernel<MatmulParams> = kernel<MatmulParams>({
     residual: { read: "*", optional: true },
     pre: { update: "*", optional: true },
   },
-  // deno-fmt-ignore
-  params: {
-    m: "u32", n: "u32", k: "u32", lda: "u32", ldb: "u32", ldc: "u32",
-    aOffset: "u32", bOffset: "u32", cOffset: "u32", batches: "u32", inner: "u32",
-    aOuter: "u32", aInner: "u32", bOuter: "u32", bInner: "u32", cOuter: "u32", cInner: "u32",
-    transposeA: "u32", transposeB: "u32", alpha: "f32", beta: "f32", activation: "u32", derivative: "u32",
-    batchInvariant: "u32",
-  },
-  gpu(params, target) {
-    const { m, n, batches, transposeA, transposeB } = params;
-    const variant = matmulVariant(params, target);
-    // On software adapters, where workgroups and barriers are expensive, an invocation takes all of k; else lanes go as B lies.
-    const columnLanes = target.software ? 64 : transposeB ? 2 : 16;
-    const tile = variant === "matrix" ? matrixTile(params, target) : undefined;
-    const [rows, columns] = {
-      matrix: [tile?.rows ?? 1, tile?.columns ?? 1],
-      large: [128, 128],
-      tiled: [64, 64],
-      direct: [32, 32],
-      subgroup: [32, 128],
-      vector: [1, 4 * columnLanes],
-    }[variant];
-    const constants: Record<string, number | boolean | string> = {
-      TRANSPOSE_A: transposeA !== 0,
-      TRANSPOSE_B: transposeB !== 0,
-      ACTIVATION: params.activation,
-      DERIVATIVE: params.derivative !== 0,
-    };
-    if (isVector(params)) Object.assign(constants, { REAL: "vec4<f32>", BITS: "vec4<u32>" });
-    if (variant === "vector") {
-      Object.assign(constants, { COLUMN_LANES: columnLanes, K_LANES: 64 / columnLanes });
-    } else if (variant === "matrix") Object.assign(constants, tile?.constants);
-    else if (variant === "large") {
-      constants.PADDING = Number(target.maxWorkgroupBytes >= 2 * 16 * 33 * 16);
-    }
-    return {
-      wgsl: PROGRAMS[variant],
-      vec4: isVector(params) && "*",
-      constants,
-      workgroups: variant === "subgroup"
-        ? [Math.ceil(m / rows!), Math.ceil(n / columns!), batches]
-        : [Math.ceil(n / columns!), Math.ceil(m / rows!), batches],
-      flops: 2 * m * n * params.k * batches,
-      // Steps of 4, and 160 stores at most. The tiled program takes steps of 16, in 2 nested loops.
-      iterations: Math.ceil(params.k / 4) + 160,
-    };
-  },
+  params: MATMUL_PARAMS,
+  gpu: (params, target) => matmulProgram(params, target, matmulVariant(params, target)),
   cpu({ a, b, c, bias, residual, pre }, p) {
     const { m, n, k, lda, ldb, ldc, alpha, beta } = p;
     const [aRow, aColumn] = p.transposeA ? [1, lda] : [lda, 1];
@@ -216,35 +269,5 @@ export const matmul: Kernel<MatmulParams> = kernel<MatmulParams>({
       }
     }
   },
-  simd(job) {
-    const { at, params } = job;
-    const { m, n, ldc, beta, batches, cOffset, derivative } = params;
-    const activation = ACTIVATIONS[params.activation];
-    const packed = ldc === n && batches === 1;
-    if (activation || at.residual) {
-      if (!packed || beta !== 0 || (activation && at.residual)) return false;
-    } else if (beta !== 0 && beta !== 1) return false;
-    const placeOf = (address: number) => address + 4 * cOffset;
-    const c = placeOf(at.c!);
-    if (at.residual) {
-      job.run("copy", m * n, SIMD_CHUNK, placeOf(at.residual), c);
-      sgemm(job, { ...params, beta: 1 }, at);
-    } else if (!activation) sgemm(job, params, at);
-    else if (derivative) {
-      sgemm(job, params, at);
-      job.run(
-        `${activations[activation].simd}_backward`,
-        m * n,
-        SIMD_CHUNK,
-        c,
-        placeOf(at.pre!),
-        c,
-      );
-    } else {
-      const sums = at.pre || at.c!;
-      sgemm(job, params, { ...at, c: sums });
-      job.run(activations[activation].simd, m * n, SIMD_CHUNK, placeOf(sums), c);
-    }
-    return true;
-  },
+  simd: (job) => multiplyBySimd(job, (params, at) => sgemm(job, params, at)),
 });

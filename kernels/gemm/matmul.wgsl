@@ -5,17 +5,30 @@ const TRANSPOSE_B = false;
 const ACTIVATION = 0; // 1: GELU; 2: GELU by tanh; 3: ReLU; 4: squared ReLU
 const DERIVATIVE = false;
 
+const QUANTISED = false; // B is codes and scales (see quantised.wgsl)
+
 // 4 elements from `index` on, those from `left` on replaced by zeros (where k is a multiple of 4 none are).
-//#repeat x of a b
-fn load_{x}(index: u32, left: u32) -> vec4f {
+fn load_a(index: u32, left: u32) -> vec4f {
   //#if VECTOR
-  return vec4f({x}[index / 4u]);
+  return vec4f(a[index / 4u]);
   //#else
-  let value = vec4f(f32({x}[index]), f32({x}[index + 1u]), f32({x}[index + 2u]), f32({x}[index + 3u]));
+  let value = vec4f(f32(a[index]), f32(a[index + 1u]), f32(a[index + 2u]), f32(a[index + 3u]));
   return select(vec4f(), value, vec4u(0u, 1u, 2u, 3u) < vec4u(left));
   //#end
 }
-//#end
+
+fn load_b(index: u32, left: u32) -> vec4f {
+  //#if QUANTISED
+  return select(vec4f(), dequantised(index), vec4u(0u, 1u, 2u, 3u) < vec4u(left));
+  //#else
+  //#if VECTOR
+  return vec4f(b[index / 4u]);
+  //#else
+  let value = vec4f(f32(b[index]), f32(b[index + 1u]), f32(b[index + 2u]), f32(b[index + 3u]));
+  return select(vec4f(), value, vec4u(0u, 1u, 2u, 3u) < vec4u(left));
+  //#end
+  //#end
+}
 
 // 4 rows of op(A) from `row` on, each with 4 elements from `k` on; `start` is where this product's A begins.
 // Rows past the end hold anything: they are never stored.

@@ -91,7 +91,7 @@ export const embeddingKernel: Kernel<EmbeddingParams> = kernel<EmbeddingParams>(
 });
 
 /** Ids that are sorted together: an invocation finds the place of its own by counting the smaller ones. */
-export const SORT_BLOCK = 1024;
+const SORT_BLOCK = 1024;
 
 /** Numbers of {@linkcode sortIds}. */
 export type SortIdsParams = {

@@ -62,7 +62,7 @@ export const crossEntropy: Kernel<CrossEntropyParams> = kernel<CrossEntropyParam
 });
 
 /** The largest of a row's logits, the logarithm of the sum of exp(x - largest), and their mean. */
-export interface RowStatistics {
+interface RowStatistics {
   /** The largest. */
   readonly top: number;
   /** log(sum(exp(x - top))). */
@@ -72,14 +72,14 @@ export interface RowStatistics {
 }
 
 /** The loss of a row whose target has the logit `hit`. */
-export function rowLoss({ top, log, mean }: RowStatistics, hit: number, smoothing: number): number {
+function rowLoss({ top, log, mean }: RowStatistics, hit: number, smoothing: number): number {
   const loss = (1 - smoothing) * (log - (hit - top));
   // 0 times an infinite mean is NaN.
   return smoothing === 0 ? loss : loss + smoothing * (log - (mean - top));
 }
 
 /** See {@linkcode RowStatistics}. */
-export function rowStatistics(
+function rowStatistics(
   logits: ArrayLike<number>,
   first: number,
   classes: number,

@@ -1,7 +1,7 @@
 // Conversions between f16 and f32, which WebAssembly has no instructions for, over elements [start, end).
 
 /** Four f32 of the f16 in the low halves of four lanes. */
-function widen(half: v128): v128 {
+export function widen(half: v128): v128 {
   const magnitude = i32x4.shl(v128.and(half, i32x4.splat(0x7fff)), 13);
   // The exponent's bias is 127 instead of 15; the product also normalises what is subnormal in f16.
   const value = f32x4.mul(magnitude, f32x4.splat(reinterpret<f32>(0x77800000)));

@@ -6,7 +6,15 @@ export { sgemm } from "./gemm.as";
 export { sgemv } from "./gemv.as";
 export * from "./elementwise.as";
 export { dropout } from "./random.as";
-export * from "./half.as";
+export { f16_to_f32, f32_to_f16 } from "./half.as";
+export {
+  multiply_q4_0,
+  multiply_q8_0,
+  rows_to_i16,
+  unpack_q4_0,
+  unpack_q8_0,
+} from "./quantised.as";
+export { multiply_many, rows_to_i7 } from "./quantised_gemm.as";
 export { rotary } from "./rotary.as";
 export {
   clip_factor,

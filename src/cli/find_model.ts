@@ -48,7 +48,7 @@ export async function findTextModel(
 ): Promise<FoundText> {
   const found = await findModel(folder, device, options);
   if ("model" in found) return found;
-  throw new Error(`${folder} is a translator: expected a model that continues texts`);
+  throw new Error(`${folder}: expected a language model but got a translator`);
 }
 
 const plain = () => Promise.resolve(plainChatTemplate);
@@ -136,7 +136,7 @@ async function loadPretrained(
   using progress = await openProgress({ label: from, total: 100, unit: "%", lineEvery: 10 });
   const onProgress = ({ done, total }: ModelDownloadProgress) =>
     progress.update(Math.floor(100 * done / total));
-  const model = await loadModel(from, { device, dtype, onProgress });
+  const model = await loadModel(from, { device, dtype, onProgress, keepQuantised: true });
   try {
     const tokenizer = await tokenizerOf(from, model);
     const file = from.endsWith(".gguf") ? from : `${from}/tokenizer.json`;

@@ -48,7 +48,7 @@ interface Path {
   readonly logProbability: number;
   readonly score: number;
   readonly ended: boolean;
-  /** The row that the path goes on from. */
+  /** The row that the path continues. */
   readonly row: number;
 }
 

@@ -17,7 +17,7 @@ export interface NextTokenModel {
   createCache(batch: number): KeyValueCache;
   /**
    * Scores (B, V) of the token after `ids` (B, T), of `i32`, which go on from what the cache holds and are added
-   * to it; `lengths` tells how many ids of each row count, where they are padded on the right.
+   * to it; `lengths` is the number of ids of each row that count, where they are padded on the right.
    */
   nextLogits(
     ids: Tensor,

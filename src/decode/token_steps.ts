@@ -72,7 +72,7 @@ export function checkSteps(
   });
 }
 
-/** The sequences of a batch: on the host what was read of them, on the device what goes on from it. */
+/** The sequences of a batch: on the host what was read of them, on the device what continues it. */
 export class Sequences implements Disposable {
   readonly #model: NextTokenModel;
   readonly #options: TokenOptions;

@@ -3,32 +3,50 @@
  *
  * @module
  */
+import { dequantised, quantisedBytes, type QuantisedType } from "./quantised.ts";
+
+export type { QuantisedType };
 
 /** The type of a tensor's elements. `f16` exists where the device has it. */
-export type DType = "f32" | "f16" | "i32" | "u32";
+export type DType = "f32" | "f16" | "i32" | "u32" | QuantisedType;
 
 /** The JavaScript array that holds elements of some {@linkcode DType}. */
 export type TypedArray = Float32Array | Float16Array | Int32Array | Uint32Array;
 
-/** Bytes of one element. */
-export const BYTES: Readonly<Record<DType, number>> = { f32: 4, f16: 2, i32: 4, u32: 4 };
+/** Bytes of one element; of a quantised one with its share of the scale. */
+export const BYTES: Readonly<Record<DType, number>> = {
+  ...{ f32: 4, f16: 2, i32: 4, u32: 4 },
+  ...{ q8_0: 34 / 32, q4_0: 18 / 32 },
+};
+
+/** Bytes of memory that `size` elements take. */
+export function bytesOf(dtype: DType, size: number): number {
+  return isQuantised(dtype) ? quantisedBytes(dtype, size) : size * BYTES[dtype];
+}
 
 const arrays = { f32: Float32Array, f16: Float16Array, i32: Int32Array, u32: Uint32Array };
 
-/** A typed array of `length` elements over `buffer`, from byte `byteOffset` on. */
+/** A typed array of `length` elements over `buffer`, from byte `byteOffset` on; quantised ones as a copy in float32. */
 export function viewOf(
   dtype: DType,
   buffer: ArrayBufferLike,
   byteOffset: number,
   length: number,
 ): TypedArray {
+  if (isQuantised(dtype)) {
+    const memory = new Uint8Array(buffer, byteOffset, quantisedBytes(dtype, length));
+    return dequantised(dtype, memory, length);
+  }
   // The constructors' types know ArrayBuffer only; they take shared ones all the same.
   return new arrays[dtype](buffer as ArrayBuffer, byteOffset, length);
 }
 
 /** A new typed array of zeros, or of a list of numbers, converted as JavaScript's typed arrays convert. */
 export function arrayOf(dtype: DType, values: ArrayLike<number> | number): TypedArray {
-  return new arrays[dtype](values as number);
+  if (!isQuantised(dtype)) return new arrays[dtype](values as number);
+  throw new TypeError(
+    `expected f32, f16, i32 or u32 but got ${dtype}, which quantize makes of f32`,
+  );
 }
 
 /** The element type of a typed array; throws a `TypeError` for any other array. */
@@ -40,6 +58,11 @@ export function dtypeOf(array: ArrayBufferView): DType {
   throw new TypeError(
     `dtypeOf: expected a Float32Array, Float16Array, Int32Array or Uint32Array but got ${array.constructor.name}`,
   );
+}
+
+/** True for the types of matrices that are only multiplied with. */
+export function isQuantised(dtype: DType): dtype is QuantisedType {
+  return dtype === "q8_0" || dtype === "q4_0";
 }
 
 /** True for the types that can carry a gradient. */

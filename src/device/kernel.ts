@@ -92,6 +92,8 @@ export interface SimdJob<P> extends CpuContext {
   readonly bindings: Readonly<Record<string, { readonly dtype: DType } | undefined>>;
   /** The launch's parameters. */
   readonly params: P;
+  /** The address of memory for so many bytes, until the launch ends. Throws an `OutOfMemoryError`. */
+  scratch(bytes: number): number;
 }
 
 /** A computation: its specification and its implementations. */

@@ -1,12 +1,12 @@
 /**
- * What both devices say when there is no room.
+ * The out-of-memory errors of both devices.
  *
  * @module
  */
 import type { MemoryReport } from "./device.ts";
 import { OutOfMemoryError } from "./errors.ts";
 
-/** Tells what memory is asked for, as "a tensor [3, 4] of f32"; called only where there is no room. */
+/** Names what the memory is for, as "a tensor [3, 4] of f32"; called only when memory is out. */
 export type Purpose = () => string;
 
 /** The error for a request of `bytes` that failed for the reason `why`, with what `memory` tells is in use. */

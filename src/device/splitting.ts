@@ -74,7 +74,7 @@ export function splitLaunch<P extends Params>(
     }
     if (bindingBytes(binding) <= maxBindingBytes) continue;
     throw new DeviceError(
-      `Kernel "${kernel.name}": expected binding "${name}" to span at most the ${maxBindingBytes} bytes that this ` +
+      `kernel "${kernel.name}": expected binding "${name}" to span at most the ${maxBindingBytes} bytes that this ` +
         `device can bind but got ${bindingBytes(binding)}, and ` +
         (along === undefined ? "the kernel cannot be split" : `it does not advance with ${along}`),
     );
@@ -93,7 +93,7 @@ export function splitLaunch<P extends Params>(
   if (run === 0) {
     const widest = advancing.reduce((a, b) => a.bytes > b.bytes ? a : b);
     throw new DeviceError(
-      `Kernel "${kernel.name}": expected ${step} of ${along} at a time, which keeps binding "${widest.name}" ` +
+      `kernel "${kernel.name}": expected ${step} of ${along} at a time, which keeps binding "${widest.name}" ` +
         `aligned, to span at most the ${maxBindingBytes} bytes that this device can bind but got ` +
         `${widest.bytes} bytes for each`,
     );

@@ -13,7 +13,7 @@ import {
 } from "./gguf_header.ts";
 
 export type { GgmlType, WritableGgmlType } from "./ggml_blocks.ts";
-export type { GgufArray, GgufTensorInfo, GgufValue } from "./gguf_header.ts";
+export type { GgufArray, GgufNumbers, GgufTensorInfo, GgufValue } from "./gguf_header.ts";
 
 /**
  * A GGUF file open for reading, tensor by tensor. Nothing that stands in the file is trusted: the header is checked
@@ -68,7 +68,11 @@ export class GgufFile implements Disposable {
   /** What the header says of a tensor; throws a `RangeError` where there is none of that name. */
   info(name: string): GgufTensorInfo {
     const info = this.tensors.get(name);
-    if (!info) throw new RangeError(`${this.name}: has no tensor ${JSON.stringify(name)}`);
+    if (!info) {
+      throw new RangeError(
+        `${this.name}: expected the name of a tensor but got ${JSON.stringify(name)}`,
+      );
+    }
     return info;
   }
 

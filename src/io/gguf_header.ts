@@ -6,7 +6,32 @@ import { FileFormatError } from "./errors.ts";
 import { GGML_TYPES, ggmlBytes, type GgmlType } from "./ggml_blocks.ts";
 import { shown } from "./json_text.ts";
 
-/** The arrays that hold the elements of a metadata array of numbers. */
+/** The arrays that hold the elements of a metadata array of numbers, by their type in the file. */
+export interface GgufNumbers {
+  /** 8 bits, from 0. */
+  readonly u8: Uint8Array;
+  /** 8 bits. */
+  readonly i8: Int8Array;
+  /** 16 bits, from 0. */
+  readonly u16: Uint16Array;
+  /** 16 bits. */
+  readonly i16: Int16Array;
+  /** 32 bits, from 0. */
+  readonly u32: Uint32Array;
+  /** 32 bits. */
+  readonly i32: Int32Array;
+  /** Floating-point numbers of 32 bits. */
+  readonly f32: Float32Array;
+  /** 64 bits, from 0. */
+  readonly u64: BigUint64Array;
+  /** 64 bits. */
+  readonly i64: BigInt64Array;
+  /** Floating-point numbers of 64 bits. */
+  readonly f64: Float64Array;
+}
+
+type NumberType = keyof GgufNumbers;
+
 const ARRAYS = {
   u8: Uint8Array,
   i8: Int8Array,
@@ -20,24 +45,22 @@ const ARRAYS = {
   f64: Float64Array,
 } as const;
 
-type NumberType = keyof typeof ARRAYS;
-
 /** The values of a metadata array: a typed array of numbers, or a list. */
 export type GgufArray =
   | {
-    readonly [T in NumberType]: {
+    readonly [T in keyof GgufNumbers]: {
       readonly type: "array";
       readonly of: T;
-      readonly value: InstanceType<(typeof ARRAYS)[T]>;
+      readonly value: GgufNumbers[T];
     };
-  }[NumberType]
+  }[keyof GgufNumbers]
   | { readonly type: "array"; readonly of: "bool"; readonly value: readonly boolean[] }
   | { readonly type: "array"; readonly of: "string"; readonly value: readonly string[] }
   | { readonly type: "array"; readonly of: "array"; readonly value: readonly GgufArray[] };
 
 /** A value of the metadata with the type that it has in the file. */
 export type GgufValue =
-  | { readonly type: Exclude<NumberType, "u64" | "i64">; readonly value: number }
+  | { readonly type: Exclude<keyof GgufNumbers, "u64" | "i64">; readonly value: number }
   | { readonly type: "u64" | "i64"; readonly value: bigint }
   | { readonly type: "bool"; readonly value: boolean }
   | { readonly type: "string"; readonly value: string }
@@ -136,11 +159,13 @@ class HeaderReader {
   }
 
   read(): GgufHeader {
-    if (this.#source.size < 24) this.#refuse("is not a GGUF file: shorter than 24 bytes", 0);
-    if (this.#u32() !== MAGIC) this.#refuse("is not a GGUF file: has another beginning", 0);
+    if (this.#source.size < 24) {
+      this.#refuse(`expected a GGUF file of 24 bytes or more but got ${this.#source.size}`, 0);
+    }
+    if (this.#u32() !== MAGIC) this.#refuse(`expected a GGUF file but got another beginning`, 0);
     const version = this.#u32();
     if (!VERSIONS.includes(version)) {
-      this.#refuse(`has GGUF version ${version}, expected ${VERSIONS.join(" or ")}`, 4);
+      this.#refuse(`expected GGUF version ${VERSIONS.join(" or ")} but got ${version}`, 4);
     }
     // The shortest entry of each kind has a name's length and a type, or a name's length, axes, a type and an offset.
     const tensorCount = this.#count(24, "tensors");
@@ -153,7 +178,9 @@ class HeaderReader {
     for (let i = 0; i < count; i++) {
       const start = this.#at;
       const key = this.#string();
-      if (metadata.has(key)) this.#refuse(`has the key ${shown(key)} twice`, start);
+      if (metadata.has(key)) {
+        this.#refuse(`expected each key once but got ${shown(key)} twice`, start);
+      }
       metadata.set(key, this.#value(this.#valueType(), 0));
     }
     return metadata;
@@ -168,7 +195,9 @@ class HeaderReader {
 
   #array(depth: number): GgufArray {
     const start = this.#at;
-    if (depth === MAX_DEPTH) this.#refuse(`has arrays nested more than ${MAX_DEPTH} deep`, start);
+    if (depth === MAX_DEPTH) {
+      this.#refuse(`expected arrays at most ${MAX_DEPTH} deep but got deeper ones`, start);
+    }
     const of = this.#valueType();
     const type = "array";
     if (of === "bool") {
@@ -198,7 +227,7 @@ class HeaderReader {
     if (found === undefined) return DEFAULT_ALIGNMENT;
     if (found.type === "u32" && isAlignment(found.value)) return found.value;
     return this.#refuse(
-      `has ${ALIGNMENT_KEY} ${shown(String(found.value))}, expected a power of two of u32`,
+      `expected ${ALIGNMENT_KEY} to be a power of two of u32 but got ${shown(String(found.value))}`,
       this.#at,
     );
   }
@@ -209,7 +238,9 @@ class HeaderReader {
     for (let i = 0; i < count; i++) {
       const start = this.#at;
       const name = this.#string();
-      if (tensors.has(name)) this.#refuse(`has the tensor ${shown(name)} twice`, start);
+      if (tensors.has(name)) {
+        this.#refuse(`expected each tensor once but got ${shown(name)} twice`, start);
+      }
       starts.set(name, start);
       tensors.set(name, this.#tensor(name, alignment));
     }
@@ -221,12 +252,17 @@ class HeaderReader {
     let end = 0;
     for (const [name, { offset, byteLength }] of inOrder) {
       if (offset < end) {
-        this.#refuse(`tensor ${shown(name)} overlaps the one before it`, starts.get(name)!);
+        this.#refuse(
+          `tensor ${shown(name)}: expected it after the one before but got an overlap`,
+          starts.get(name)!,
+        );
       }
       end = offset + byteLength;
       if (dataOffset + end > this.#source.size) {
         this.#refuse(
-          `is cut short: tensor ${shown(name)} ends at byte ${dataOffset + end}, the file at ` +
+          `cut short: expected tensor ${shown(name)} up to byte ${
+            dataOffset + end
+          } but got a file of ` +
             this.#source.size,
           starts.get(name)!,
         );
@@ -241,7 +277,10 @@ class HeaderReader {
     const start = this.#at;
     const axes = this.#u32();
     if (axes > MAX_AXES) {
-      this.#refuse(`tensor ${shown(name)} has ${axes} axes, expected at most ${MAX_AXES}`, start);
+      this.#refuse(
+        `tensor ${shown(name)}: expected at most ${MAX_AXES} axes but got ${axes}`,
+        start,
+      );
     }
     const shape = Array.from({ length: axes }, () => this.#u64("length of an axis")).reverse();
     const count = shape.reduce((a, b) => a * b, 1);
@@ -249,22 +288,22 @@ class HeaderReader {
     const type = TYPES_BY_ID.get(id);
     if (type === undefined) {
       return this.#refuse(
-        `tensor ${shown(name)} has type ${id}, expected one of ${
+        `tensor ${shown(name)}: expected one of ${
           Object.keys(GGML_TYPES).join(", ")
-        }`,
+        } but got type ${id}`,
         this.#at - 4,
       );
     }
     if (!Number.isSafeInteger(count) || (shape.at(-1) ?? 1) % GGML_TYPES[type].elements !== 0) {
       this.#refuse(
-        `tensor ${shown(name)} has the shape ${shown(shape)}, which ${type} cannot have`,
+        `tensor ${shown(name)}: expected a shape for ${type} but got ${shown(shape)}`,
         start,
       );
     }
     const offset = this.#u64("offset of a tensor");
     if (offset % alignment !== 0) {
       this.#refuse(
-        `tensor ${shown(name)} has the offset ${offset}, expected a multiple of ${alignment}`,
+        `tensor ${shown(name)}: expected an offset of a multiple of ${alignment} but got ${offset}`,
         this.#at - 8,
       );
     }
@@ -277,7 +316,7 @@ class HeaderReader {
     const left = this.#source.size - this.#at;
     if (count * bytesEach <= left) return count;
     return this.#refuse(
-      `is cut short or no GGUF file: claims ${count} ${what} in the last ${left} bytes`,
+      `cut short or not a GGUF file: expected ${count} ${what} but got ${left} bytes`,
       this.#at - 8,
     );
   }
@@ -285,20 +324,20 @@ class HeaderReader {
   #valueType(): GgufValue["type"] {
     const id = this.#u32();
     return VALUE_TYPES[id] ??
-      this.#refuse(`has a value of type ${id}, expected 0 to 12`, this.#at - 4);
+      this.#refuse(`expected a value of type 0 to 12 but got ${id}`, this.#at - 4);
   }
 
-  #numbers<T extends NumberType>(type: T, count: number): InstanceType<(typeof ARRAYS)[T]> {
+  #numbers<T extends NumberType>(type: T, count: number): GgufNumbers[T] {
     const array = ARRAYS[type];
     const at = this.#take(count * array.BYTES_PER_ELEMENT);
     const bytes = this.#bytes.slice(at, this.#at);
-    return new array(bytes.buffer) as InstanceType<(typeof ARRAYS)[T]>;
+    return new array(bytes.buffer) as GgufNumbers[T];
   }
 
   #bool(): boolean {
     const at = this.#take(1);
     const byte = this.#bytes[at]!;
-    if (byte > 1) this.#refuse(`has a truth value of ${byte}, expected 0 or 1`, at);
+    if (byte > 1) this.#refuse(`expected a truth value of 0 or 1 but got ${byte}`, at);
     return byte === 1;
   }
 
@@ -308,7 +347,7 @@ class HeaderReader {
     try {
       return this.#decoder.decode(this.#bytes.subarray(at, at + length));
     } catch {
-      return this.#refuse("has a text that is not UTF-8", at);
+      return this.#refuse("expected UTF-8 but got other bytes", at);
     }
   }
 
@@ -320,7 +359,7 @@ class HeaderReader {
     const at = this.#take(8);
     const value = this.#view.getBigUint64(at, true);
     if (value > BigInt(Number.MAX_SAFE_INTEGER)) {
-      this.#refuse(`has a ${what} of ${value}, too large to be true`, at);
+      this.#refuse(`expected a ${what} below 2^53 but got ${value}`, at);
     }
     return Number(value);
   }
@@ -328,9 +367,14 @@ class HeaderReader {
   /** Goes on by so many bytes, and tells where they begin. */
   #take(bytes: number): number {
     const at = this.#at, end = at + bytes;
-    if (end > this.#source.size) this.#refuse(`is cut short: expected ${bytes} more bytes`, at);
+    if (end > this.#source.size) {
+      this.#refuse(`cut short: expected ${bytes} more bytes but got ${this.#source.size - at}`, at);
+    }
     if (end > MAX_HEADER_BYTES) {
-      this.#refuse(`has a header of more than ${MAX_HEADER_BYTES} bytes`, at);
+      this.#refuse(
+        `expected a header of at most ${MAX_HEADER_BYTES} bytes but got a longer one`,
+        at,
+      );
     }
     if (end > this.#bytes.length) throw new NeedsMore(end);
     this.#at = end;
@@ -387,7 +431,9 @@ export function encodeGgufHeader(
   const lengths: number[] = [];
   let offset = 0;
   for (const { name, type, shape } of tensors) {
-    if (names.has(name)) throw new RangeError(`writeGguf: tensor ${shown(name)} comes twice`);
+    if (names.has(name)) {
+      throw new RangeError(`writeGguf: expected each tensor once but got ${shown(name)} twice`);
+    }
     names.add(name);
     const length = checkedBytes(name, type, shape);
     out.string(name);

@@ -16,6 +16,7 @@ import {
   Module,
   type NewPositions,
 } from "../nn/mod.ts";
+import { isFloat } from "../device/dtype.ts";
 import {
   cast,
   linearCrossEntropy,
@@ -92,7 +93,9 @@ export abstract class CausalLM<C extends CausalLMConfig = CausalLMConfig> extend
   createCache(batch: number): KeyValueCache {
     const { hiddenSize, numAttentionHeads, numHiddenLayers: layers } = this.config;
     const { numKeyValueHeads: kvHeads = numAttentionHeads, maxPositionEmbeddings } = this.config;
-    const { device, dtype } = this.head;
+    const { device } = this.head;
+    // What layers hand on; the matrices may be quantised.
+    const { dtype } = this.parameters().values().find((x) => isFloat(x.dtype))!;
     const { headDim: headSize = hiddenSize / numAttentionHeads } = this.config;
     const contextSize = maxPositionEmbeddings;
     return new KeyValueCache({ device, dtype, batch, layers, kvHeads, headSize, contextSize });
@@ -135,7 +138,7 @@ export abstract class CausalLM<C extends CausalLMConfig = CausalLMConfig> extend
 
   /**
    * Scores of the token after the last one, (B, V). With a cache the ids go on from those it has read, and are added
-   * to it; `lengths` tells how many ids of each row count. No gradient flows.
+   * to it; `lengths` is the number of ids of each row that count. No gradient flows.
    */
   nextLogits(ids: Tensor, options?: Pick<ForwardOptions, "cache" | "lengths">): Tensor {
     return noGrad(() =>
@@ -185,7 +188,7 @@ export abstract class CausalLM<C extends CausalLMConfig = CausalLMConfig> extend
   }
 }
 
-/** An observer that is told the paths of a model's modules. */
+/** An observer that gets the paths of a model's modules. */
 export function byName(model: Module, observe: AttentionObserver): Pass["observe"] {
   const names = new Map([...model.modules()].map(([name, module]) => [module, name]));
   return (weights, attention) => observe(weights, names.get(attention)!);

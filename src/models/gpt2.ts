@@ -182,7 +182,7 @@ export class GPT2 extends CausalLM<Required<GPT2Config>> {
     this.ln_f = new LayerNorm(E, { ...options, eps });
   }
 
-  /** Token vectors, with what tells positions where the model adds that, (B, T, E). */
+  /** Token embeddings, plus position embeddings where the model has them, (B, T, E). */
   protected embed(ids: Tensor, pass: Pass): Tensor {
     const places = positionRows(this.wpe.weight, ids.shape[1]!, pass); // (T, E)
     return this.drop.forward(add(this.wte.forward(ids), places), pass.dropout); // (B, T, E)

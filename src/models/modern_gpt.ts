@@ -39,7 +39,7 @@ export interface ModernGPTConfig {
   readonly numAttentionHeads: number;
   /** F, the width inside the MLP. Default: 4 E. */
   readonly intermediateSize?: number;
-  /** Base of the rotary frequencies; `null` for a model that is told no positions. Default: 10,000. */
+  /** Base of the rotary frequencies; `null` for a model without positions. Default: 10,000. */
   readonly ropeTheta?: number | null;
   /** Whether queries and keys are normalised. Default: true. */
   readonly qkNorm?: boolean;

@@ -303,7 +303,7 @@ export class Translator implements Disposable {
 
   /**
    * Scores of the token after the last one, (B, V), for ids (B, T) that begin with <SOS>. With a cache the ids go on
-   * from those it has read, and are added to it; `lengths` tells how many ids of each row count. No gradient flows.
+   * from those it has read, and are added to it; `lengths` is the number of ids of each row that count. No gradient flows.
    */
   nextLogits(ids: Tensor, options?: Pick<ForwardOptions, "cache" | "lengths">): Tensor {
     const { cache, lengths } = options ?? {};

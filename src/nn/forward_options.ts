@@ -1,5 +1,5 @@
 /**
- * What a forward pass of a model may be told.
+ * Options of a model's forward pass.
  *
  * @module
  */

@@ -31,7 +31,7 @@ export interface KeyValueCacheOptions {
   readonly headSize: number;
   /** The most positions a sequence may have. */
   readonly contextSize: number;
-  /** Positions that room is made for at a time. Default: 64. */
+  /** Positions allocated at a time. Default: 64. */
   readonly step?: number;
 }
 
@@ -43,7 +43,7 @@ export interface NewPositions {
   readonly positions?: Tensor | undefined;
 }
 
-/** What attention reads: longer than what has been filled, which `keyLength` and `positions` tell. */
+/** What attention reads: longer than the filled part, whose length is in `keyLength` and `positions`. */
 export interface CachedKeys {
   /** (B, capacity, Hkv, D). */
   readonly keys: Tensor;
@@ -118,7 +118,7 @@ export class KeyValueCache implements Disposable {
     return this.#options.layers;
   }
 
-  /** Positions there is room for before it grows. */
+  /** Positions allocated so far. */
   get capacity(): number {
     return this.#capacity;
   }
@@ -134,7 +134,7 @@ export class KeyValueCache implements Disposable {
   }
 
   /**
-   * Makes room for `time` more positions in every row and says where they lie. `lengths` tells how many of them
+   * Makes room for `time` more positions in every row and says where they lie. `lengths` is how many of them
    * belong to each row, where they do not all; the rest is padding on the right. Throws a `RangeError` beyond
    * the context, and an `Error` for more than one token where the rows already differ.
    */
@@ -292,7 +292,7 @@ export class KeyValueCache implements Disposable {
     this.#lengths.fill(length);
   }
 
-  /** Forgets all positions, and keeps the room for them and what is held. */
+  /** Drops all positions, and keeps the memory and what is held. */
   clear(): void {
     this.#lengths.fill(0);
     this.#uneven = false;

@@ -4,6 +4,7 @@
  * @module
  */
 import type { Device } from "../device/device.ts";
+import { isFloat } from "../device/dtype.ts";
 import { SafetensorsFile, writeSafetensors } from "../io/safetensors.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { assignFloats, checkStateDict, type StateDict, tensorEntries } from "./state_dict.ts";
@@ -12,11 +13,11 @@ const parameters = new WeakSet<Tensor>();
 
 /**
  * Makes a tensor a parameter: a field of a {@linkcode Module} that holds it is trained, saved and loaded. It requires
- * a gradient and outlives the scope that it was made in. Returns the tensor.
+ * a gradient, unless it is quantised, and outlives the scope that it was made in. Returns the tensor.
  */
 export function parameter(tensor: Tensor): Tensor {
   parameters.add(tensor.keep());
-  tensor.requiresGrad = true;
+  tensor.requiresGrad = isFloat(tensor.dtype);
   return tensor;
 }
 
@@ -121,9 +122,9 @@ export abstract class Module implements Disposable {
     return this;
   }
 
-  /** Lets the parameters be trained again. Returns the module. */
+  /** Lets the parameters be trained again, those that are not quantised. Returns the module. */
   unfreeze(): this {
-    for (const tensor of this.parameters().values()) tensor.requiresGrad = true;
+    for (const tensor of this.parameters().values()) tensor.requiresGrad = isFloat(tensor.dtype);
     return this;
   }
 
@@ -135,6 +136,34 @@ export abstract class Module implements Disposable {
   /** The same as {@linkcode Module.dispose}, for `using`. */
   [Symbol.dispose](): void {
     this.dispose();
+  }
+}
+
+/**
+ * Puts other tensors in the place of parameters, under all names that these have; the old ones are disposed of. `replace`
+ * is given the first name, and undefined leaves a parameter as it is.
+ */
+export async function replaceParameters(
+  module: Module,
+  replace: (parameter: Tensor, name: string) => Promise<Tensor | undefined>,
+): Promise<void> {
+  const replaced = new Map<Tensor, Tensor>();
+  for (const [name, old] of module.parameters()) {
+    const made = await replace(old, name);
+    if (made) replaced.set(old, parameter(made));
+  }
+  for (const owner of module.modules().values()) {
+    for (const [field, value] of Object.entries(owner)) {
+      const made = replaced.get(value);
+      if (made) (owner as unknown as Record<string, Tensor>)[field] = made;
+      else if (Array.isArray(value)) {
+        value.forEach((one, i) => value[i] = replaced.get(one) ?? one);
+      }
+    }
+  }
+  for (const [old, made] of replaced) {
+    made.name = old.name;
+    old.dispose();
   }
 }
 

@@ -3,6 +3,8 @@
  *
  * @module
  */
+import { isQuantised } from "../device/dtype.ts";
+import { quantised } from "../device/quantised.ts";
 import type { TensorEntry } from "../io/safetensors.ts";
 import { assign } from "../tensor/create.ts";
 import { formatShape, sameShape, type Shape } from "../tensor/shape.ts";
@@ -11,7 +13,15 @@ import type { Tensor } from "../tensor/tensor.ts";
 /** Parameters by name. */
 export type StateDict = ReadonlyMap<string, Tensor>;
 
-const FILE_TYPES = { f32: "F32", f16: "F16", i32: "I32", u32: "U32" } as const;
+/** A quantised tensor is written as the float32 that it gives. */
+const FILE_TYPES = {
+  f32: "F32",
+  f16: "F16",
+  i32: "I32",
+  u32: "U32",
+  q8_0: "F32",
+  q4_0: "F32",
+} as const;
 
 /** Tensors as a safetensors file takes them: each is read from its device when it is written. */
 export function tensorEntries(
@@ -28,9 +38,14 @@ export function tensorEntries(
 
 /** Writes floating-point values into a tensor, in the tensor's type. */
 export function assignFloats(tensor: Tensor, values: ArrayLike<number>): void {
-  if (tensor.dtype === "f16") {
+  const { dtype } = tensor;
+  if (dtype === "f16") {
     assign(tensor, values instanceof Float16Array ? values : new Float16Array(values));
-  } else assign(tensor, values instanceof Float32Array ? values : new Float32Array(values));
+    return;
+  }
+  const floats = values instanceof Float32Array ? values : new Float32Array(values);
+  if (!isQuantised(dtype)) assign(tensor, floats);
+  else if (tensor.size > 0) tensor.device.write(tensor.buffer, quantised(dtype, floats));
 }
 
 /** Throws a `TypeError` that lists what is missing, unknown or of another shape, unless names and shapes match. */

@@ -513,7 +513,9 @@ function storedWeights(
   const [keyBatch, kvHeads, capacity, keySize] = all.shape as [number, number, number, number];
   if (heads % kvHeads !== 0 || keyBatch !== batch || keySize !== size) {
     throw new TypeError(
-      `${op}: expected q and k of one batch and head size but got ${formatShape(q.shape)} and ` +
+      `${op}: expected q and k of one batch and head size, and a multiple of k's heads in q, but got ${
+        formatShape(q.shape)
+      } and ` +
         formatShape(k.shape),
     );
   }

@@ -4,7 +4,7 @@
  * @module
  */
 import type { Device } from "../device/device.ts";
-import { isFloat } from "../device/dtype.ts";
+import { isFloat, isQuantised } from "../device/dtype.ts";
 import { formatShape } from "../tensor/shape.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
@@ -33,6 +33,17 @@ export function sameDType(op: string, ...tensors: readonly (Tensor | undefined)[
   if (other) {
     throw new TypeError(`${op}: expected one dtype but got ${given.map(String).join(" and ")}`);
   }
+}
+
+/**
+ * Throws a `TypeError` unless two tensors can be multiplied: floating-point numbers of one type, or the second
+ * quantised.
+ */
+export function checkMultiplied(op: string, x: Tensor, weight: Tensor): void {
+  checkFloat(op, x);
+  if (isQuantised(weight.dtype)) return;
+  checkFloat(op, weight);
+  sameDType(op, x, weight);
 }
 
 /** Throws a `TypeError` unless the tensor holds ids (`i32` or `u32`). */

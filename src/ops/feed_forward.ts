@@ -7,7 +7,7 @@ import { ACTIVATIONS } from "../../kernels/gemm/params.ts";
 import { formatShape, sameShape, sizeOf } from "../tensor/shape.ts";
 import { needsGrad, record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
-import { checkFloat, sameDevice, sameDType } from "./check.ts";
+import { checkMultiplied, sameDevice, sameDType } from "./check.ts";
 import { launchLinearBackward, launchMatmul } from "./matmul.ts";
 import { placeFor } from "./launch.ts";
 
@@ -52,8 +52,9 @@ export function feedForward(
 ): Tensor {
   const op = "feedForward";
   const device = sameDevice(op, x, up.weight, up.bias, down.weight, down.bias, residual);
-  checkFloat(op, x, up.weight, down.weight);
-  sameDType(op, x, up.weight, down.weight, residual);
+  checkMultiplied(op, x, up.weight);
+  checkMultiplied(op, x, down.weight);
+  sameDType(op, x, residual);
   const rows = x.shape.slice(0, -1);
   const inputs = x.shape.at(-1), [width, outputs] = [up.weight.shape[0]!, down.weight.shape[0]!];
   const shape = [...rows, outputs];

@@ -5,9 +5,10 @@
  */
 import { fill } from "../../kernels/elementwise/fill.ts";
 import { embeddingBackward, embeddingKernel, sortIds } from "../../kernels/indexing/embedding.ts";
+import { quantisedEmbeddings } from "../../kernels/indexing/quantised_embedding.ts";
 import { gatherBackward, gatherKernel } from "../../kernels/indexing/gather.ts";
 import { topKKernel, topKRounds } from "../../kernels/sampling/top_k.ts";
-import { type DType, isFloat } from "../device/dtype.ts";
+import { type DType, isFloat, isQuantised } from "../device/dtype.ts";
 import { MAX_ITERATIONS } from "../device/kernel.ts";
 import { arange, constant } from "../tensor/create.ts";
 import { scoped } from "../tensor/scope.ts";
@@ -16,7 +17,7 @@ import { record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { checkFloat, checkIds, checkRank, sameDevice } from "./check.ts";
 import { cast, equal } from "./elementwise.ts";
-import { part, placeFor } from "./launch.ts";
+import { part, placeFor, planesOf } from "./launch.ts";
 import { reshape, unsqueeze } from "./shape.ts";
 
 /** Ids whose gradients are added up in one launch: all may be equal, and loops have their limit. */
@@ -24,7 +25,8 @@ const RUN = MAX_ITERATIONS / 2;
 
 /**
  * The rows of `weight` (V, E) that `ids` (...), of `i32` or `u32`, name: (..., E). `weight` may be longer than
- * the device can bind. Its gradient adds up the rows of equal ids in their order.
+ * the device can bind. Its gradient adds up the rows of equal ids in their order. Of a quantised weight the rows are f32, and
+ * no gradient flows.
  *
  * Throws a `TypeError` for ids that are not integers or a weight without two axes. An id outside the
  * vocabulary is a `RangeError` on the CPU; a GPU cannot throw and gives a row of NaN.
@@ -46,6 +48,13 @@ export function embedding(weight: Tensor, ids: Tensor): Tensor {
   checkIds("embedding", ids);
   checkRank("embedding", weight, 2, "a weight (V, E)");
   const [vocabulary, columns] = weight.shape as [number, number];
+  if (isQuantised(weight.dtype)) {
+    const y = Tensor.empty(device, [...ids.shape, columns]);
+    const params = { rows: ids.size, columns, vocabulary };
+    const bindings = { ids, ...planesOf(weight), y };
+    device.launch(quantisedEmbeddings[weight.dtype], bindings, params);
+    return y;
+  }
   const y = Tensor.empty(device, [...ids.shape, columns], weight.dtype);
   const table = { firstRow: 0, tableRows: vocabulary };
   device.launch(embeddingKernel, { ids, table: weight, y }, {

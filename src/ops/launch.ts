@@ -14,8 +14,9 @@ import { columnSums } from "../../kernels/rows/norm.ts";
 import { reduceKernels } from "../../kernels/rows/reduce.ts";
 import type { AxisParams } from "../../kernels/rows/softmax.ts";
 import type { Binding, Device } from "../device/device.ts";
-import { BYTES, type DType, isFloat } from "../device/dtype.ts";
+import { BYTES, type DType, isFloat, isQuantised } from "../device/dtype.ts";
 import type { Kernel, Params } from "../device/kernel.ts";
+import { quantisedLayout } from "../device/quantised.ts";
 import { scoped } from "../tensor/scope.ts";
 import {
   broadcastShapes,
@@ -295,5 +296,24 @@ export function alongAxis(shape: Shape, axis: number): AxisParams {
     outer: sizeOf(shape.slice(0, axis)),
     columns: shape[axis]!,
     inner: sizeOf(shape.slice(axis + 1)),
+  };
+}
+
+/**
+ * The codes and scales of a part of a quantised tensor, as kernels bind them; the part, which is all of it by default, begins
+ * at a multiple of 4,096 numbers.
+ */
+export function planesOf(
+  whole: Binding,
+  { offset, size }: Pick<Binding, "offset" | "size"> = whole,
+): { codes: Binding; scales: Binding } {
+  const { buffer, dtype } = whole;
+  if (!isQuantised(dtype)) throw new TypeError(`planesOf: expected q8_0 or q4_0 but got ${dtype}`);
+  const { scaleStart } = quantisedLayout(dtype, whole.size);
+  const first = quantisedLayout(dtype, offset), own = quantisedLayout(dtype, size);
+  const u32 = { buffer, dtype: "u32" } as const;
+  return {
+    codes: { ...u32, offset: first.codeWords, size: own.codeWords },
+    scales: { ...u32, offset: scaleStart + first.scaleWords, size: own.scaleWords },
   };
 }

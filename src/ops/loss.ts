@@ -16,13 +16,13 @@ import {
 } from "../../kernels/rows/cross_entropy.ts";
 import { unaryBackwardKernels, unaryKernels } from "../../kernels/elementwise/unary.ts";
 import type { Device } from "../device/device.ts";
-import { BYTES } from "../device/dtype.ts";
+import { BYTES, isQuantised } from "../device/dtype.ts";
 import { constant } from "../tensor/create.ts";
 import { formatShape, sameShape } from "../tensor/shape.ts";
 import { scoped } from "../tensor/scope.ts";
 import { needsGrad, noGrad, record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
-import { checkFloat, checkIds, sameDevice, sameDType } from "./check.ts";
+import { checkFloat, checkIds, checkMultiplied, sameDevice, sameDType } from "./check.ts";
 import { softplus } from "./activations.ts";
 import {
   add,
@@ -149,8 +149,8 @@ export function linearCrossEntropy(
   const op = "linearCrossEntropy";
   const { bias, softcap: cap } = options ?? {};
   const device = sameDevice(op, hidden, weight, targets, bias);
-  checkFloat(op, hidden, weight);
-  sameDType(op, hidden, weight, bias);
+  checkMultiplied(op, hidden, weight);
+  sameDType(op, hidden, bias);
   const rows = checkTargets(op, hidden, targets);
   const width = hidden.shape.at(-1)!;
   if (weight.shape.length !== 2 || weight.shape[1] !== width) {
@@ -174,7 +174,7 @@ export function linearCrossEntropy(
   const chunk = chunkRows(device, rows, held * classes, options?.chunkRows);
   // A cap would lift what padded logits are biased with.
   const pads = device.kind === "webgpu" && classes % 4 > 0 && weight.bytes % 4 === 0 &&
-    params.smoothing === 0 && cap === undefined;
+    params.smoothing === 0 && cap === undefined && !isQuantised(weight.dtype);
   const head = pads ? paddedHead({ weight, bias }) : { weight, bias, classes };
 
   const scale = Tensor.empty(device, [1]);

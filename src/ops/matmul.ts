@@ -11,8 +11,10 @@ import {
   matmulParams,
   type PartialMatmulParams,
 } from "../../kernels/gemm/params.ts";
+import { quantisedMatmuls } from "../../kernels/gemm/quantised_matmul.ts";
 import type { Binding } from "../device/device.ts";
-import { BYTES } from "../device/dtype.ts";
+import { BYTES, isQuantised } from "../device/dtype.ts";
+import type { Kernel } from "../device/kernel.ts";
 import { DeviceError } from "../device/errors.ts";
 import {
   broadcastShapes,
@@ -25,8 +27,8 @@ import {
 import { runInContext, taskContext } from "../tensor/async_context.ts";
 import { type GradPlace, record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
-import { checkFloat, sameDevice, sameDType } from "./check.ts";
-import { placeFor, sumColumns, sumTo } from "./launch.ts";
+import { checkMultiplied, sameDevice, sameDType } from "./check.ts";
+import { placeFor, planesOf, sumColumns, sumTo } from "./launch.ts";
 import { reshape } from "./shape.ts";
 
 /** Options of {@linkcode matmul}. */
@@ -41,6 +43,8 @@ export interface MatmulOptions {
  * `op(a) op(b)`: (..., M, K) times (..., K, N) gives (..., M, N); the axes before the last two broadcast.
  * A transposed operand is stored as (..., K, M) or (..., N, K). A tensor of one axis is a row on the left
  * and a column on the right, and that axis is left out of the result.
+ *
+ * `b` may be quantised (`q8_0`, `q4_0`); no gradient flows into it then.
  *
  * Throws a `TypeError` when the inner lengths differ, or device or dtype.
  *
@@ -58,8 +62,7 @@ export interface MatmulOptions {
 export function matmul(a: Tensor, b: Tensor, options?: MatmulOptions): Tensor {
   const { transposeA = false, transposeB = false } = options ?? {};
   sameDevice("matmul", a, b);
-  checkFloat("matmul", a, b);
-  sameDType("matmul", a, b);
+  checkMultiplied("matmul", a, b);
   if (a.shape.length === 0 || b.shape.length === 0) {
     throw new TypeError(`matmul: expected at least one axis but got ${shapes(a, b, false, false)}`);
   }
@@ -134,7 +137,8 @@ export interface LinearCall {
 
 /**
  * `x weight^T + bias`, and `residual` where it is given: x (..., inputs), weight (outputs, inputs), bias
- * (outputs) gives (..., outputs), in one kernel. Throws a `TypeError` when the shapes do not fit.
+ * (outputs) gives (..., outputs), in one kernel. The weight may be quantised; no gradient flows into it then. Throws a
+ * `TypeError` when the shapes do not fit.
  */
 export function linear(
   x: Tensor,
@@ -144,8 +148,8 @@ export function linear(
 ): Tensor {
   const { residual } = options ?? {};
   const device = sameDevice("linear", x, weight, bias, residual);
-  checkFloat("linear", x, weight);
-  sameDType("linear", x, weight, residual);
+  checkMultiplied("linear", x, weight);
+  sameDType("linear", x, residual);
   const k = x.shape.at(-1);
   const [n, inputs] = weight.shape as [number, number];
   if (weight.shape.length !== 2 || k !== inputs) {
@@ -230,7 +234,7 @@ export function launchLinearBackward(
 export interface Operands {
   /** (m, k), or (k, m) with `transposeA`. */
   readonly a: Binding;
-  /** (k, n), or (n, k) with `transposeB`. */
+  /** (k, n), or (n, k) with `transposeB`; may be quantised. */
   readonly b: Binding;
   /** (m, n) */
   readonly c: Binding;
@@ -354,29 +358,27 @@ function cut(operands: Operands, params: MatmulParams): void {
   const tooLong = (["c", "a", "b"] as const).find((name) => !fits(name));
   const tooDeep = device.kind === "webgpu" && k > MAX_K;
   if (!tooLong && !tooDeep) {
-    const { a, b, c, bias, residual, pre } = operands;
-    const bindings = {
-      a: narrow(a, params.aOffset, spans.a),
-      b: narrow(b, params.bOffset, spans.b),
-      c: narrow(c, params.cOffset, spans.c),
-      residual: residual && narrow(residual, params.cOffset, spans.c),
-      pre: pre && narrow(pre, params.cOffset, spans.c),
-    };
+    const { bias, residual, pre } = operands;
+    const a = narrow(operands.a, params.aOffset, spans.a);
+    const b = narrow(operands.b, params.bOffset, spans.b);
+    const c = narrow(operands.c, params.cOffset, spans.c);
+    const likeC = (x: Binding | undefined) => x && narrow(x, params.cOffset, spans.c).binding;
     launchWhole(
+      isQuantised(operands.b.dtype) ? quantisedMatmuls[operands.b.dtype] : matmulKernel,
       {
-        a: bindings.a.binding,
-        b: bindings.b.binding,
-        c: bindings.c.binding,
+        a: a.binding,
+        ...isQuantised(operands.b.dtype) ? planesOf(operands.b, b.binding) : { b: b.binding },
+        c: c.binding,
         // The first half of a product that is cut along n has the first of the bias.
         bias: bias && { buffer: bias.buffer, dtype: bias.dtype, offset: bias.offset, size: n },
-        residual: bindings.residual?.binding,
-        pre: bindings.pre?.binding,
+        residual: likeC(residual),
+        pre: likeC(pre),
       },
       {
         ...params,
-        aOffset: bindings.a.first,
-        bOffset: bindings.b.first,
-        cOffset: bindings.c.first,
+        aOffset: a.first,
+        bOffset: b.first,
+        cOffset: c.first,
       },
     );
     return;
@@ -430,15 +432,20 @@ function cut(operands: Operands, params: MatmulParams): void {
 }
 
 /** Launches a product that the device can bind: in one launch, or in parts along k and their sum. */
-function launchWhole(operands: Operands, params: MatmulParams): void {
-  const { a, b, c, bias, residual, pre } = operands;
+function launchWhole(
+  kernel: Kernel<MatmulParams>,
+  operands: Record<string, Binding | undefined> & Pick<Operands, "c">,
+  params: MatmulParams,
+): void {
+  const { bias, residual, pre, ...matrices } = operands;
+  const { c } = matrices;
   const { device } = c.buffer;
   const { m, n, beta, lda, ldb, transposeA, transposeB, activation } = params;
   const parts = params.ldc === n && c.size === m * n && activation === 0
     ? matmulSplits(params, device.minWorkgroups)
     : 1;
   if (parts === 1) {
-    device.launch(matmulKernel, { a, b, c, bias, residual, pre }, params);
+    device.launch(kernel, { ...matrices, bias, residual, pre }, params);
     return;
   }
   const k = params.k / parts;
@@ -447,7 +454,7 @@ function launchWhole(operands: Operands, params: MatmulParams): void {
     () => `matmul: ${parts} parts of ${m} x ${n}`,
   );
   const partials: Binding = { buffer, dtype: "f32", offset: 0, size: parts * m * n };
-  device.launch(matmulKernel, { a, b, c: partials }, {
+  device.launch(kernel, { ...matrices, c: partials }, {
     ...params,
     k,
     beta: 0,
@@ -497,6 +504,9 @@ function span(
     (rows - 1) * ld + columns;
 }
 
+/** Quantised numbers after which both codes and scales have come by a multiple of 256 bytes. */
+const QUANTISED_STEP = 4096;
+
 /** The part of a binding that a launch touches, from an aligned byte on; all of it where it is short enough. */
 function narrow(
   operand: Binding,
@@ -506,7 +516,7 @@ function narrow(
   const { device } = operand.buffer;
   const { buffer, dtype, offset, size } = operand;
   if (size * BYTES[dtype] <= device.maxBindingBytes) return { binding: operand, first };
-  const step = device.bindingAlignment / BYTES[dtype];
+  const step = isQuantised(dtype) ? QUANTISED_STEP : device.bindingAlignment / BYTES[dtype];
   const from = Math.floor(first / step) * step;
   return {
     binding: { buffer, dtype, offset: offset + from, size: first - from + length },

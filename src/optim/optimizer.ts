@@ -43,7 +43,7 @@ export interface StepOptions {
   /** What gradients are multiplied with, one element on the device: `factor` of `clipGradNorm`. */
   readonly gradScale?: Tensor;
   /** The caller finds out by itself where a step changed nothing, as with a `DeviceStepGuard`: no warning. Default: false. */
-  readonly judged?: boolean;
+  readonly checked?: boolean;
 }
 
 /** How a parameter is updated. */
@@ -166,7 +166,7 @@ export abstract class Optimizer implements Disposable {
    */
   step(options?: StepOptions): void {
     const lr = this.#checkRate(options?.lr ?? this.lr);
-    const { gradScale, judged = false } = options ?? {};
+    const { gradScale, checked = false } = options ?? {};
     if (gradScale && (gradScale.size !== 1 || gradScale.dtype !== "f32")) {
       throw new TypeError(
         `${this.#name}: expected a gradScale of one f32 but got ${gradScale.dtype} of shape ` +
@@ -175,7 +175,7 @@ export abstract class Optimizer implements Disposable {
     }
     if (gradScale) {
       this.#update(lr, gradScale);
-      if (judged) this.#lastRead = undefined;
+      if (checked) this.#lastRead = undefined;
       return;
     }
     const all = new Map(this.#slots.map(({ name, parameter }) => [name, parameter]));

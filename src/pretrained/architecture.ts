@@ -51,6 +51,6 @@ export function shapesOf<C, M extends Configured<C>>(
   { model: Model }: Architecture<C, M>,
   config: C,
 ): Map<string, Shape> {
-  const model = new Model(config, { device: shapeDevice(), random: null });
+  using model = new Model(config, { device: shapeDevice(), random: null });
   return new Map([...model.parameters()].map(([name, { shape }]) => [name, shape]));
 }

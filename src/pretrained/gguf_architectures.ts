@@ -384,7 +384,9 @@ export function nameInGguf({ names }: GgufArchitecture<Sizes>, parameter: string
   const [, layer, kind] = /^(.*)\.(weight|bias)$/.exec(parameter)!;
   const block = /\.(\d+)\./.exec(layer!)?.[1];
   const name = names[block === undefined ? layer! : layer!.replace(`.${block}.`, ".*.")];
-  if (name === undefined) throw new Error(`GGUF has no name for the parameter "${parameter}"`);
+  if (name === undefined) {
+    throw new Error(`nameInGguf: expected a parameter of the table but got "${parameter}"`);
+  }
   return `${name.replace("*", block!)}.${kind}`;
 }
 
@@ -392,7 +394,9 @@ export function nameInGguf({ names }: GgufArchitecture<Sizes>, parameter: string
 function vocabSizeOf(file: GgufFile): number {
   const rows = file.tensors.get("token_embd.weight")?.shape[0];
   if (rows) return rows;
-  throw new FileFormatError(`has no tensor "token_embd.weight" with rows`, { file: file.name });
+  throw new FileFormatError(`expected a tensor "token_embd.weight" with rows but got none`, {
+    file: file.name,
+  });
 }
 
 /** The shortest decimal that is this float32, such as 1e-5 for the float32 that 1e-5 was rounded to. */

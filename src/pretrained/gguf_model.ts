@@ -3,9 +3,11 @@
  *
  * @module
  */
+import type { QuantisedType } from "../device/dtype.ts";
 import { toPath } from "../io/byte_source.ts";
 import { FileFormatError } from "../io/errors.ts";
 import {
+  type GgmlType,
   GgufFile,
   type GgufTensor,
   type GgufValue,
@@ -34,7 +36,7 @@ export function isGguf(path: string | URL): boolean {
 export async function loadGguf(
   path: string | URL,
   kinds: readonly ModelKind[],
-  options: ReadOptions & Pick<LLaMAConfig, "ropeLayout">,
+  options: ReadOptions & { readonly ropeLayout?: LLaMAConfig["ropeLayout"] | undefined },
 ): Promise<Configured<Sizes>> {
   using file = await GgufFile.open(path);
   const { name, stored } = storedArchitecture(file, kinds);
@@ -48,9 +50,13 @@ export async function loadGguf(
     configName: file.name,
     tensors: file.tensors,
     readFloat32: (tensor: string) => file.readFloat32(tensor),
+    quantisedType: (tensor: string) => QUANTISED[file.info(tensor).type],
   };
   return await readWeights(ARCHITECTURES[stored.kind], layout, files, config, options);
 }
+
+/** Types that are computed with as they are. */
+const QUANTISED: Partial<Record<GgmlType, QuantisedType>> = { Q8_0: "q8_0", Q4_0: "q4_0" };
 
 function storedArchitecture(
   file: GgufFile,

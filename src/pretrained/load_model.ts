@@ -41,6 +41,8 @@ export interface LoadModelOptions<K extends ModelKind = LanguageModelKind>
    * which changes no result. Default: the file's, `half-split`, in GGUF `interleaved`.
    */
   readonly ropeLayout?: LLaMAConfig["ropeLayout"];
+  /** Whether matrices that a GGUF file has in `Q8_0` or `Q4_0` stay so, as `quantize` leaves them. Default: false. */
+  readonly keepQuantised?: boolean;
 }
 
 /**

@@ -6,8 +6,14 @@
  */
 import { FileFormatError } from "../io/errors.ts";
 import type { ParameterOptions } from "../nn/init.ts";
+import { defaultDevice } from "../device/default.ts";
+import type { QuantisedType } from "../device/dtype.ts";
+import { replaceParameters } from "../nn/module.ts";
+import { quantisable } from "../nn/quantize.ts";
 import { assignFloats, checkStateDict } from "../nn/state_dict.ts";
 import type { Shape } from "../tensor/shape.ts";
+import { Tensor } from "../tensor/tensor.ts";
+import { shapeDevice } from "./shape_device.ts";
 import { type Configured, shapesOf, type Sizes } from "./architecture.ts";
 import type { AnyArchitecture } from "./model_kinds.ts";
 import { type Arrangement, fromStored, storedShape } from "./stored_tensor.ts";
@@ -22,6 +28,8 @@ export interface StoredWeights {
   readonly tensors: ReadonlyMap<string, { readonly shape: Shape; readonly count: number }>;
   /** One tensor as float32. */
   readFloat32(name: string): Promise<Float32Array>;
+  /** The quantised type of a tensor, where it has one that is computed with. */
+  quantisedType?(name: string): QuantisedType | undefined;
 }
 
 /** How a family's tensors are named and arranged in files of some format. */
@@ -38,6 +46,8 @@ export interface WeightLayout {
 export interface ReadOptions extends Pick<ParameterOptions, "device" | "dtype"> {
   /** Number of ids of the model, the file's or more. */
   readonly vocabSize?: number | undefined;
+  /** Whether matrices that the file has in `Q8_0` or `Q4_0` stay so, as `quantize` leaves them. Default: false. */
+  readonly keepQuantised?: boolean | undefined;
 }
 
 /** Numbers that a model may compute beyond those in its files. */
@@ -58,7 +68,8 @@ export async function readWeights(
   config: Sizes,
   options: ReadOptions,
 ): Promise<Configured<Sizes>> {
-  const { device, dtype, vocabSize } = options;
+  const { dtype, vocabSize, keepQuantised = false } = options;
+  const device = options.device ?? defaultDevice();
   const least = config.vocabSize ?? Infinity;
   if (vocabSize !== undefined && !(Number.isSafeInteger(vocabSize) && vocabSize >= least)) {
     throw new RangeError(
@@ -68,22 +79,34 @@ export async function readWeights(
   const sizes = vocabSize === undefined ? config : { ...config, vocabSize };
   // No memory is taken before the files are known to hold all that the configuration asks for.
   const shapes = checkTensors(architecture, layout, config, files);
-  const model = new architecture.model(sizes, { device, dtype, random: null });
+  const quantisedTypeOf = (name: string) =>
+    keepQuantised ? files.quantisedType?.(layout.nameInFile(name)) : undefined;
+  const isQuantised = [...shapes.keys()].some(quantisedTypeOf);
+  // Where some are quantised no memory may be taken for all of them in f32.
+  const start = { device: isQuantised ? shapeDevice() : device, dtype, random: null };
+  const model = new architecture.model(sizes, start);
+  const matrices = quantisable(model);
   try {
     let unsent = 0;
-    for (const [name, parameter] of model.parameters()) {
+    const fill = async (parameter: Tensor, name: string): Promise<Tensor | undefined> => {
       const read = await files.readFloat32(layout.nameInFile(name));
       const values = fromStored(read, shapes.get(name)!, layout.arrangement(name, config));
       // A larger vocabulary than the file's has more rows.
       const all = values.length < parameter.size
         ? withMeanRows(values, parameter.shape[1]!, parameter.size)
         : values;
-      assignFloats(parameter, all);
+      const type = matrices.has(parameter) ? quantisedTypeOf(name) : undefined;
+      const made = isQuantised
+        ? Tensor.empty(device, parameter.shape, type ?? parameter.dtype)
+        : undefined;
+      assignFloats(made ?? parameter, all);
       unsent += all.byteLength;
-      if (unsent < WRITES_UNSENT) continue;
-      await model.device.synchronize();
+      if (unsent < WRITES_UNSENT) return made;
+      await device.synchronize();
       unsent = 0;
-    }
+      return made;
+    };
+    await replaceParameters(model, fill);
     return model;
   } catch (error) {
     model.dispose();
@@ -100,7 +123,11 @@ function checkTensors(
 ): Map<string, Shape> {
   if (config.numHiddenLayers > files.tensors.size) {
     throw new FileFormatError(
-      `expected the tensors of ${config.numHiddenLayers} layers but got ${files.tensors.size}`,
+<<<<<<< HEAD
+      `expected the tensors of ${config.numHiddenLayers} layers but got ${files.tensors.size}, by its "numHiddenLayers"`,
+=======
+      `expected the tensors of ${config.numHiddenLayers} layers, as "config.json" has it, but got ${files.tensors.size}`,
+>>>>>>> rest
       { file: files.name },
     );
   }
@@ -139,7 +166,10 @@ function checkedShapes(
     if (!(cause instanceof RangeError)) throw cause;
     throw new FileFormatError(
       `expected "model_type" and sizes that make a model: ${cause.message}`,
-      { file: configName, cause },
+      {
+        file: configName,
+        cause,
+      },
     );
   }
 }

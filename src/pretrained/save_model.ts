@@ -4,6 +4,7 @@
  * @module
  */
 import { join } from "../io/node_builtins.ts";
+import { isQuantised } from "../device/dtype.ts";
 import { toPath } from "../io/byte_source.ts";
 import {
   float32ToBfloat16,
@@ -28,7 +29,7 @@ import { CONFIG, WEIGHTS, WEIGHTS_INDEX } from "./weight_files.ts";
 export interface SaveModelOptions {
   /** What writes `tokenizer.json` into the folder, such as the one that `loadTokenizer` gave. Default: no such file. */
   readonly tokenizer?: { save(path: string | URL): Promise<void> } | undefined;
-  /** Element type in the file. Default: the model's. */
+  /** Element type in the file. Default: the model's, f32 where it is quantised. */
   readonly dtype?: "f32" | "f16" | "bf16" | undefined;
   /** How many ids to keep, when the vocabulary was padded: 50,257 of GPT-2's 50,304. Default: all. */
   readonly vocabSize?: number | undefined;
@@ -81,7 +82,8 @@ export async function saveModel(
   const architecture = architectureOf(model);
   const parameters = model.parameters();
   const [first] = parameters.values();
-  const { dtype = first!.dtype as StoredType, maxShardBytes = 5e9, tokenizer } = options ?? {};
+  const own = isQuantised(first!.dtype) ? "f32" : first!.dtype as StoredType;
+  const { dtype = own, maxShardBytes = 5e9, tokenizer } = options ?? {};
   if (!(maxShardBytes > 0)) {
     throw new RangeError(`saveModel: expected maxShardBytes above 0 but got ${maxShardBytes}`);
   }

@@ -18,9 +18,9 @@ export interface Forgettable {
 
 /** Live bytes may grow by so much between two reads before the collector is asked to look. */
 const GROWTH = 64 * 2 ** 20;
-/** What V8 is told to have been allocated, so that it collects; never touched, so it takes no memory. */
+/** An external allocation reported to V8, so that it collects; never touched, so it takes no memory. */
 const PRESSURE = 128 * 2 ** 20;
-/** The bytes found by the collector that are worth a warning. */
+/** Bytes found by the collector from which on a warning is printed. */
 const WORTH_A_WARNING = 256 * 2 ** 20;
 
 const levels = new WeakMap<Device, number>();

@@ -167,7 +167,7 @@ function handOver(value: unknown, inner: Scope, outer: Scope | undefined, depth 
   }
 }
 
-/** Runs `body` with no scope open, so that what it makes lives until it is disposed of. */
+/** Runs `body` with no scope open, so that its tensors stay until they are disposed of. */
 export function unscoped<R>(body: () => R): R {
   return runInContext("unscoped", { ...taskContext(), scope: undefined }, body);
 }

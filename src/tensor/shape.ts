@@ -87,7 +87,7 @@ function isSound(shape: Shape): boolean {
   return true;
 }
 
-/** A checked shape: integers, none negative. One length may be -1 where `size` tells it. */
+/** A checked shape: integers, none negative. One length may be -1 where it follows from `size`. */
 export function checkShape(op: string, shape: Shape, size?: number): Shape {
   if (isSound(shape) && (size === undefined || sizeOf(shape) === size)) return shape;
   const wrong = shape.find((length) =>

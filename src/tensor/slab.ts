@@ -8,7 +8,7 @@ import { BYTES, type DType } from "../device/dtype.ts";
 import { type Shape, sizeOf } from "./shape.ts";
 import { Tensor } from "./tensor.ts";
 
-/** Memory for tensors of these shapes. It is there while one of them lives. */
+/** Memory for tensors of these shapes. It is freed with the last of them. */
 export class Slab {
   readonly #device: Device;
   readonly #shapes: readonly Shape[];

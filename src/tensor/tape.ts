@@ -58,7 +58,7 @@ export function needsGrad(inputs: readonly Tensor[]): boolean {
 }
 
 /**
- * Records that `output` was computed from `inputs` by the operation `name`, unless nobody wants a gradient.
+ * Records that `output` was computed from `inputs` by the operation `name`, unless no gradient is needed.
  * `saved` are kept alive until `backward` ran. Returns `output`.
  */
 export function record<const S extends Saved>(

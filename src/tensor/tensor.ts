@@ -4,7 +4,14 @@
  * @module
  */
 import type { Binding, Device, DeviceBuffer, Region } from "../device/device.ts";
-import { BYTES, type DType, type TypedArray, viewOf } from "../device/dtype.ts";
+import {
+  BYTES,
+  bytesOf,
+  type DType,
+  isQuantised,
+  type TypedArray,
+  viewOf,
+} from "../device/dtype.ts";
 import { collectForgotten, forgotten } from "./forgotten.ts";
 import { formatValues } from "./format.ts";
 import { currentScope, type Scope } from "./scope.ts";
@@ -57,7 +64,7 @@ export class Tensor implements Binding, Disposable {
   declare requiresGrad: boolean;
   /** A name for messages; parameters have their path. */
   name = "";
-  /** What {@linkcode Tensor.backward} added up for this tensor, where it is a leaf that asked for it. */
+  /** What {@linkcode Tensor.backward} added up for this tensor, where it is a leaf with `requiresGrad`. */
   grad: Tensor | null = null;
   /** Makes the tensor that the gradient of this leaf is put into, where it has a place; null while that is taken. */
   gradPlace: (() => Tensor | null) | null = null;
@@ -100,13 +107,14 @@ export class Tensor implements Binding, Disposable {
   static empty(device: Device, shape: Shape, type?: DType): Tensor {
     const dtype = type ?? "f32";
     const checked = checkShape("Tensor.empty", shape);
-    if (!device.dtypes.has(dtype)) {
+    if (isQuantised(dtype)) checkBlocks(checked, dtype);
+    else if (!device.dtypes.has(dtype)) {
       throw new TypeError(
         `Tensor.empty: expected a dtype of ${device.description} but got ${dtype}`,
       );
     }
     // Reads and copies move whole words, so an odd number of f16 is padded.
-    const bytes = Math.ceil(sizeOf(checked) * BYTES[dtype] / 4) * 4;
+    const bytes = Math.ceil(bytesOf(dtype, sizeOf(checked)) / 4) * 4;
     const buffer = device.createBuffer(
       bytes,
       () => `a tensor ${formatShape(checked)} of ${dtype}`,
@@ -151,7 +159,7 @@ export class Tensor implements Binding, Disposable {
 
   /** Bytes of its elements. */
   get bytes(): number {
-    return this.size * BYTES[this.dtype];
+    return bytesOf(this.dtype, this.size);
   }
 
   /** True after {@linkcode Tensor.dispose}. */
@@ -210,9 +218,9 @@ export class Tensor implements Binding, Disposable {
   }
 
   /**
-   * Adds to the `grad` of every leaf that asked for it the gradient of this tensor with respect to the
-   * leaf, times `seed` (1 where it is left out; then this must be a single number). What only the
-   * backward pass needed is freed on the way. Throws when no gradient flows here.
+   * Adds to the `grad` of every leaf with `requiresGrad` the gradient of this tensor with respect to the
+   * leaf, times `seed` (1 where it is left out; then this must be a single number). Tensors that only
+   * the backward pass needed are freed on the way. Throws when no gradient flows here.
    */
   backward(seed?: Tensor | number): void {
     if (!this.node) {
@@ -243,13 +251,13 @@ export class Tensor implements Binding, Disposable {
    */
   async to(device: Device): Promise<Tensor> {
     if (device === this.device) return this.alias();
-    const { buffer, byteOffset } = await this.data();
+    const [bytes] = await this.device.read([regionOf(this)]);
     const copy = Tensor.empty(device, this.shape, this.dtype);
-    if (this.size) device.write(copy.buffer, new Uint8Array(buffer, byteOffset, paddedBytes(this)));
+    if (this.size) device.write(copy.buffer, bytes!);
     return copy;
   }
 
-  /** Waits for the values and copies them out. */
+  /** Waits for the values and copies them out; quantised ones as float32. */
   async data(): Promise<TypedArray> {
     return (await readTensors([this]))[0]!;
   }
@@ -397,6 +405,16 @@ export function copyInto(y: Tensor, x: Tensor): void {
 function regionOf(tensor: Tensor): Region {
   const byteOffset = tensor.offset * BYTES[tensor.dtype];
   return { buffer: tensor.buffer, byteOffset, byteLength: paddedBytes(tensor) };
+}
+
+/** Throws a `TypeError` unless rows are whole blocks. */
+function checkBlocks(shape: Shape, dtype: DType): void {
+  if (shape.length > 0 && shape.at(-1)! % 32 === 0) return;
+  throw new TypeError(
+    `Tensor.empty: expected rows of a multiple of 32 numbers for ${dtype} but got ${
+      formatShape(shape)
+    }`,
+  );
 }
 
 /** Reads and copies move whole words: an odd number of f16 comes with what pads it. */

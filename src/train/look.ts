@@ -49,7 +49,7 @@ export type MapTokens = Pick<AttentionLayer, "queryTokens" | "keyTokens">;
 
 /**
  * The weights of every attention of a forward pass over one sequence, in the pass's order, for `attentionPicture` and
- * `attentionPng`. `forward` hands `observe` to the model; `tokensOf` tells the tokens of a layer by its name. All weights
+ * `attentionPng`. `forward` hands `observe` to the model; `tokensOf` gives the tokens of a layer by its name. All weights
  * are on the device at once: layers x heads x T x T.
  */
 export async function readAttention(

@@ -61,8 +61,8 @@ const MIN_DEVIATION = 0.01;
  * import assert from "node:assert/strict";
  *
  * const guard = new StepGuard({ onNaN: "skip" });
- * assert.equal(guard.judge(3.2, 0.5).action, "apply");
- * assert.equal(guard.judge(NaN, 0.5).action, "skip");
+ * assert.equal(guard.check(3.2, 0.5).action, "apply");
+ * assert.equal(guard.check(NaN, 0.5).action, "skip");
  * ```
  */
 export class StepGuard {
@@ -85,7 +85,7 @@ export class StepGuard {
    * What to do with a step of this mean loss and this global norm of its gradients. With `isScaled`, as a `LossScaler`
    * has it, a norm that is not finite while the loss is one is how the scale is found, and no fault.
    */
-  judge(loss: number, gradNorm: number, isScaled?: boolean): StepVerdict {
+  check(loss: number, gradNorm: number, isScaled?: boolean): StepVerdict {
     const { onNaN, onSpike } = this.#options;
     if (!Number.isFinite(loss)) return this.#refuse(onNaN, `the loss is ${loss}`);
     if (!Number.isFinite(gradNorm) && !isScaled) {
@@ -137,7 +137,7 @@ export class StepGuard {
   }
 }
 
-/** What {@linkcode DeviceStepGuard.judge} goes by, all on the device. */
+/** What {@linkcode DeviceStepGuard.check} goes by, all on the device. */
 export interface StepNumbers {
   /** The losses of the micro-batches, one number each. */
   readonly losses: readonly Tensor[];
@@ -145,7 +145,7 @@ export interface StepNumbers {
   readonly norm: Tensor;
   /** What gradients are to be multiplied with, of `clipGradNorm`. */
   readonly factor: Tensor;
-  /** As in {@linkcode StepGuard.judge}. */
+  /** As in {@linkcode StepGuard.check}. */
   readonly isScaled?: boolean;
 }
 
@@ -169,7 +169,7 @@ export interface StepNumbers {
  *   const loss = sum(mul(x, x));
  *   loss.backward();
  *   const { norm, factor } = clipGradNorm({ x }, 1);
- *   optimizer.step({ gradScale: guard.judge({ losses: [loss], norm, factor }) });
+ *   optimizer.step({ gradScale: guard.check({ losses: [loss], norm, factor }) });
  *   optimizer.zeroGrad();
  *   if (step % 10 === 0) assert.equal(await guard.halted.item(), 0, `loss ${await loss.item()}`);
  * }
@@ -193,7 +193,7 @@ export class DeviceStepGuard implements Disposable {
   }
 
   /** What an optimizer is to multiply the gradients of a step with: 0 where it is left out. */
-  judge({ losses, norm, factor, isScaled = false }: StepNumbers): Tensor {
+  check({ losses, norm, factor, isScaled = false }: StepNumbers): Tensor {
     const { device } = norm;
     const gradScale = Tensor.empty(device, []);
     using all = losses.length === 1 ? losses[0]!.alias() : stack(losses);

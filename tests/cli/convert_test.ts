@@ -63,5 +63,8 @@ for (const Model of [GPT2, GPT3, LLaMA, ModernGPT]) {
       assert.match(first, /^The whale dives, /);
       assert.equal(await continued("half"), first);
       if (Model === LLaMA) await run(folder, ["convert", "half", "llama.bin", "--to", "llama2c"]);
+      if (Model !== LLaMA && Model !== GPT2) return; // llama.cpp has no others
+      await run(folder, ["convert", "trained", "model.gguf", "--to", "gguf"]);
+      assert.equal(await continued("model.gguf"), first);
     }));
 }

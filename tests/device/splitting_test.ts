@@ -77,7 +77,7 @@ Deno.test("splitLaunch() names kernel, binding, bytes and limit when it cannot s
   const { split: _, ...whole } = rows;
   assert.throws(
     () => splitLaunch(whole, { x: f32(1200), y: f32(100) }, params, limits),
-    /Kernel "rows": expected binding "x" to span at most the 1024 .* got 4800, .* cannot be split/,
+    /kernel "rows": expected binding "x" to span at most the 1024 .* got 4800, .* cannot be split/,
   );
   assert.throws(
     () => splitLaunch(rows, { x: f32(1200), weight: f32(1000), y: f32(100) }, params, limits),

@@ -224,14 +224,14 @@ gpuTest(
     device.launch(wrong, { x, y }, params);
     await assert.rejects(device.synchronize(), (error) => {
       assert.ok(error instanceof DeviceError);
-      assert.match(error.message, /Kernel "wrong" with \{.*"T":"f32"\} does not compile/);
+      assert.match(error.message, /kernel "wrong" with \{.*"T":"f32"\} does not compile/);
       assert.match(error.message, /nonsense/);
       assert.match(error.message, /> 22 \| {2}\+ nonsense;/);
       return true;
     });
     assert.throws(
       () => device.launch(wrong, { x, y }, params),
-      /Kernel "wrong".* does not compile/,
+      /kernel "wrong".* does not compile/,
     );
     device.launch(scale, { x, y }, params);
     assert.deepEqual(await values(device, y), Float32Array.of(2));
@@ -379,7 +379,7 @@ gpuTest("open() with low limits splits long launches", async () => {
   const { split: _, ...whole } = scale;
   assert.throws(
     () => device.launch(whole, { x, y }, { n, a: 1, first: 0 }),
-    /Kernel "scale": expected binding "x" to span at most the 4096 bytes .* got 40004/,
+    /kernel "scale": expected binding "x" to span at most the 4096 bytes .* got 40004/,
   );
   device.close();
 });

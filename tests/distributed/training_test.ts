@@ -10,7 +10,7 @@ const small = [
   ...["--device", "cpu", "--layers", "2", "--embed", "16", "--heads", "2", "--context", "16"],
   ...["--total-batch", "128", "--warmup", "2", "--every", "100", "--val-tokens", "112"],
   // One rate after the warm-up, so that runs of any length have the same.
-  ...["--samples", "0", "--steps", "20", "--min-lr", "4e-3"],
+  ...["--samples", "0", "--steps", "20", "--lr", "4e-3", "--min-lr", "4e-3"],
 ];
 
 /** The losses that a run prints, by step, and those of validations. */

@@ -27,7 +27,7 @@ import { BytePairTokenizer } from "../../src/tokenizer/byte_pair_tokenizer.ts";
 import { loadLlama2cTokenizer } from "../../src/tokenizer/sentencepiece_bin.ts";
 import { TextVocabulary } from "../../src/tokenizer/text_vocabulary.ts";
 import { tokenizerFromJson } from "../../src/tokenizer/tokenizer_json.ts";
-import { judge } from "../../tools/fuzz/cases.ts";
+import { verdictOf } from "../../tools/fuzz/cases.ts";
 import { AT_BYTE, type Format, holds } from "../../tools/fuzz/format.ts";
 import { PYARROW_FILES, PYARROW_TEXTS } from "../../tools/fuzz/formats/parquet_files.ts";
 import { parquetOf } from "../data/prepare_files.ts";
@@ -44,11 +44,11 @@ async function refuses(reading: Promise<unknown>, file: string, message: RegExp)
   });
 }
 
-Deno.test("judge() finds what is wrong with a reader, and nothing where it is right", async () => {
+Deno.test("verdictOf() finds what is wrong with a reader, and nothing where it is right", async () => {
   const format: Format = { name: "f", place: AT_BYTE, prepare: () => assert.fail() };
   const file = "a.bin";
   const findingOf = async (read: () => void) =>
-    (await judge(format, { bytes: 1, file, read: () => Promise.try(read) })).finding;
+    (await verdictOf(format, { bytes: 1, file, read: () => Promise.try(read) })).finding;
   const refuse = (message: string, file: string, offset?: number) => () => {
     throw new FileFormatError(message, { file, offset });
   };

@@ -75,7 +75,7 @@ Deno.test("GgufFile reads what writeGguf() wrote: values and tensors of every ty
         await file.readFloat32("raw"),
         (await file.readFloat32("Q8_0")).slice(0, 32),
       );
-      await assert.rejects(file.read("missing"), /has no tensor "missing"/);
+      await assert.rejects(file.read("missing"), /expected the name of a tensor but got "missing"/);
     }
   } finally {
     await Deno.remove(folder, { recursive: true });
@@ -104,21 +104,24 @@ Deno.test("GgufFile refuses what is wrong, and names file and byte", async () =>
   };
   const tensorA = find("a\x02\0\0\0"); // its name, then its axes, their lengths, its type and its offset
   const cases: [Uint8Array, RegExp][] = [
-    [new Uint8Array(5), /is not a GGUF file: shorter than 24 bytes \(at byte 0\)$/],
-    [changed(0, 0x58), /is not a GGUF file: has another beginning \(at byte 0\)$/],
-    [changed(4, 1), /has GGUF version 1, expected 2 or 3 \(at byte 4\)$/],
-    [changed(8, 255, 255), /claims 65535 tensors in the last \d+ bytes \(at byte 8\)$/],
-    [changed(16, ...Array(8).fill(255)), /number of values of 18446744073709551615, too large/],
-    [changed(24, 255, 255, 255), /claims 16777215 bytes of a text in the last/],
-    [changed(tensorA + 1, 9), /tensor "a" has 9 axes, expected at most 4/],
-    [changed(tensorA + 5, 9), /tensor "b" overlaps the one before it/],
-    [changed(tensorA + 21, 99), /tensor "a" has type 99, expected one of F32, F16/],
-    [changed(tensorA + 21, 8), /tensor "a" has the shape \[2,3\], which Q8_0 cannot have/],
-    [changed(tensorA + 25, 1), /tensor "a" has the offset 1, expected a multiple of 32/],
-    [changed(tensorA + 25, 64), /tensor "a" overlaps the one before it|cut short/],
-    [good.slice(0, -40), /is cut short: tensor "b" ends at byte \d+, the file at \d+/],
-    [changed(find("texts") + 5, 77), /has a value of type 77, expected 0 to 12/],
-    [changed(find("bool") + 8, 2), /has a truth value of 2, expected 0 or 1/],
+    [new Uint8Array(5), /expected a GGUF file of 24 bytes or more but got 5 \(at byte 0\)$/],
+    [changed(0, 0x58), /expected a GGUF file but got another beginning \(at byte 0\)$/],
+    [changed(4, 1), /expected GGUF version 2 or 3 but got 1 \(at byte 4\)$/],
+    [changed(8, 255, 255), /expected 65535 tensors but got \d+ bytes \(at byte 8\)$/],
+    [
+      changed(16, ...Array(8).fill(255)),
+      /expected a number of values below 2\^53 but got 18446744073709551615/,
+    ],
+    [changed(24, 255, 255, 255), /expected 16777215 bytes of a text but got \d+ bytes/],
+    [changed(tensorA + 1, 9), /tensor "a": expected at most 4 axes but got 9/],
+    [changed(tensorA + 5, 9), /tensor "b": expected it after the one before but got an overlap/],
+    [changed(tensorA + 21, 99), /tensor "a": expected one of F32, F16, .* but got type 99/],
+    [changed(tensorA + 21, 8), /tensor "a": expected a shape for Q8_0 but got \[2,3\]/],
+    [changed(tensorA + 25, 1), /tensor "a": expected an offset of a multiple of 32 but got 1/],
+    [changed(tensorA + 25, 64), /tensor "a": expected it after the one before but got an overlap/],
+    [good.slice(0, -40), /cut short: expected tensor "b" up to byte \d+ but got a file of \d+/],
+    [changed(find("texts") + 5, 77), /expected a value of type 0 to 12 but got 77/],
+    [changed(find("bool") + 8, 2), /expected a truth value of 0 or 1 but got 2/],
   ];
   for (const [bytes, message] of cases) {
     await assert.rejects(GgufFile.open(bytes), (error) => {
@@ -139,7 +142,10 @@ Deno.test("writeGguf() refuses tensors that fit neither type nor shape", async (
   );
   await assert.rejects(one("F32", [2, 2], 5), /expected 16 bytes of F32 for tensor "t" but got 20/);
   const twice = { name: "t", type: "F32", shape: [1], data: new Float32Array(1) } as const;
-  await assert.rejects(encodeGguf([], [twice, twice]), /tensor "t" comes twice/);
+  await assert.rejects(
+    encodeGguf([], [twice, twice]),
+    /expected each tensor once but got "t" twice/,
+  );
   const alignment: GgufValue = { type: "u32", value: 12 };
   await assert.rejects(
     encodeGguf([["general.alignment", alignment]], []),

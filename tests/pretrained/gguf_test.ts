@@ -182,6 +182,30 @@ Deno.test("saveGguf() refuses what llama.cpp does not compute", () =>
     assert.equal(loaded.constructor, LLaMA);
   }));
 
+Deno.test("a model of q8_0 or q4_0 stays so where it is asked for", () =>
+  inFolder(async (folder) => {
+    const path = `${folder}/model.gguf`;
+    for (const dtype of ["q8_0", "q4_0"] as const) {
+      for (const create of [MODELS[0]![1], MODELS.at(-1)![1]]) {
+        using model = create();
+        await saveGguf(path, model, { dtype });
+        using plain = await loadModel(path, { device });
+        using kept = await loadModel(path, { device, keepQuantised: true });
+        const types = [...kept.parameters().values()].map((parameter) => parameter.dtype);
+        assert.deepEqual(new Set(types), new Set([dtype, "f32"]));
+        assert.deepEqual(
+          await readTensors([...kept.parameters().values()]),
+          await readTensors([...plain.parameters().values()]),
+        );
+        assertClose(await logitsOf(kept), await logitsOf(plain), 5e-4);
+        // Written again it has the same bytes.
+        const bytes = await Deno.readFile(path);
+        await saveGguf(path, kept, { dtype });
+        assert.deepEqual(await Deno.readFile(path), bytes);
+      }
+    }
+  }));
+
 /** The bytes of a good LLaMA with some values of its metadata changed; undefined takes one away. */
 async function withMetadata(
   folder: string,

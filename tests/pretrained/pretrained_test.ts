@@ -331,7 +331,7 @@ Deno.test("loadModel() says what a configuration asks for that is not computed",
         /expected "model_type" to be "gpt2" or "gpt3" or "llama" or .* but got "bert"$/,
       ],
       ["gpt2", { activation_function: "relu" }, /"activation_function" to be "gelu_new" or /],
-      ["gpt2", { n_layer: 1e9 }, /expected the tensors of 1000000000 layers but got 16/],
+      ["gpt2", { n_layer: 1e9 }, /expected the tensors of 1000000000 layers, .* but got 16/],
       ["gpt2", { n_layer: "1" }, /"n_layer" to be an integer above 0 but got "1"$/],
       [
         "gpt2",
@@ -451,14 +451,13 @@ Deno.test("saveModel() refuses what it cannot write", () =>
     await assert.rejects(saveModel(folder, other), {
       name: "TypeError",
       message:
-        "saveModel: expected one of GPT2, GPT3, LLaMA, Mistral, Qwen2, Qwen3, Gemma3, Phi3, SmolLM3, Transformer but got Other",
+        "saveModel: expected one of GPT2, GPT3, LLaMA, Mistral, Qwen2, Qwen3, Gemma3, Phi3, SmolLM3, ModernGPT, Transformer but got Other",
     });
     const model = new GPT2(small, { device: cpu });
     assign(model.parameters().get("ln_f.bias")!, new Float32Array(8).fill(70000));
     await assert.rejects(saveModel(folder, model, { dtype: "f16" }), {
       name: "RangeError",
-      message:
-        `saveModel: expected values within f16 but got 70000 in "transformer.ln_f.bias"; save as f32`,
+      message: `saveModel: expected values within f16 but got 70000 in "ln_f.bias"; save as f32`,
     });
     assert.deepEqual(await Array.fromAsync(Deno.readDir(folder)), []);
     model.dispose();

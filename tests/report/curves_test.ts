@@ -64,7 +64,7 @@ Deno.test("curvesSvg() throws when there is nothing to draw or lengths differ", 
   );
   await assert.rejects(
     lossSvg({ name: "a", steps: [1], values: [1, 2] }),
-    /Curve "a" has 1 steps but 2 values/,
+    /"a": expected 1 values, one a step, but got 2/,
   );
 });
 

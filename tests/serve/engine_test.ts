@@ -3,6 +3,7 @@ import { generate } from "../../src/decode/generate.ts";
 import type { NextTokenModel } from "../../src/decode/next_token_model.ts";
 import { CpuDevice } from "../../src/device/cpu/cpu_device.ts";
 import type { Device } from "../../src/device/device.ts";
+import type { CausalLM, CausalLMConfig } from "../../src/models/causal_lm.ts";
 import { LLaMA } from "../../src/models/llama.ts";
 import { manualSeed, RandomState } from "../../src/tensor/random.ts";
 import {
@@ -56,10 +57,18 @@ function requestsOf(count: number): EngineRequest[] {
 
 /** Alone, together and where beginnings of prompts are known, each request gets the same to the last bit. */
 async function neighboursDoNotMatter(device: Device): Promise<void> {
-  const model = smallLLaMA(device);
+  await neighboursOf(smallLLaMA(device), requestsOf(device.kind === "cpu" ? 32 : 6));
+  const sizes = { vocabSize: 203, maxPositionEmbeddings: 96, hiddenSize: 36 };
+  await neighboursOf(sharpModel(device, sizes), requestsOf(6));
+}
+
+async function neighboursOf(
+  model: CausalLM<CausalLMConfig>,
+  requests: readonly EngineRequest[],
+): Promise<void> {
+  const { device } = model;
   await generate(model, [[1]], { length: 1 }); // makes tables that the device keeps
   const before = device.memory().live;
-  const requests = requestsOf(device.kind === "cpu" ? 32 : 10);
   let expected: unknown;
   for (const maxBatch of [1, 32]) {
     await using engine = new Engine(model, { maxBatch, chunkSize: 16 });

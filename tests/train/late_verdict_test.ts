@@ -1,4 +1,4 @@
-// A step that is judged on the device and told of later: what is refused has changed nothing, whenever that is noticed.
+// A step that is checked on the device and reported later: what is refused has changed nothing, whenever that is noticed.
 import assert from "node:assert/strict";
 import { SingleProcess } from "../../src/distributed/communicator.ts";
 import { parseOptions } from "../../src/cli/train/options.ts";

@@ -51,14 +51,14 @@ Deno.test("RunFolder.open() refuses a folder in use, until its process is gone, 
       console.log("taken");`);
     assert.equal(await firstLine(child), "taken");
     await assert.rejects(RunFolder.open(path), {
-      message: `${path} is in use by another run (process ${child.pid}): ` +
+      message: `expected a folder that no run uses but got ${path}, of process ${child.pid}; ` +
         "wait for its end, or name another folder",
     });
     child.kill("SIGKILL");
     await child.status;
     {
       using taken = await RunFolder.open(path);
-      await assert.rejects(RunFolder.open(taken.path), new RegExp(`process ${Deno.pid}\\)`));
+      await assert.rejects(RunFolder.open(taken.path), new RegExp(`process ${Deno.pid};`));
     }
     (await RunFolder.open(path))[Symbol.dispose]();
   }));

@@ -212,7 +212,7 @@ Deno.test("cross_entropy() traps on a target that is no column", () => {
       const x = arena.put([1, 2, 3]), t = arena.putInts([3]), loss = arena.out(1);
       run("cross_entropy", 1, x, 3, t, loss, 0, 3, -100, 0);
       return {};
-    }), /Kernel "cross_entropy" failed/);
+    }), /kernel "cross_entropy" failed/);
 });
 
 Deno.test("sums over rows, columns and everything agree with float64", () => {

@@ -40,7 +40,7 @@ Deno.test("ThreadPool.run() names the kernel when it is unknown, traps or the po
   for (let i = 0; i < 20; i++) {
     assert.throws(
       () => pool.run("sgemm", 64, 1, ...bad, 8, 8),
-      /Kernel "sgemm" failed.*out of bounds/,
+      /kernel "sgemm" failed.*out of bounds/,
     );
   }
   // The pool goes on after a trap.

@@ -1,5 +1,5 @@
 /**
- * One case after the other, each judged.
+ * One case after the other, each with its verdict.
  *
  * @module
  */
@@ -21,7 +21,7 @@ export interface Verdict {
 }
 
 /** Reads a spoiled file and says how that went. */
-export async function judge(format: Format, mutant: Mutant): Promise<Verdict> {
+export async function verdictOf(format: Format, mutant: Mutant): Promise<Verdict> {
   forgetAllocations();
   const begin = performance.now();
   let error: unknown;

@@ -9,7 +9,7 @@ import { watchAllocations } from "./allocation_watch.ts";
 const [name, seed, first, seconds, folder, only] = Deno.args;
 watchAllocations(); // before the readers are loaded, which would else hold the constructors as they were
 const { formats } = await import("./formats.ts");
-const { chanceOf, judge } = await import("./cases.ts");
+const { chanceOf, verdictOf } = await import("./cases.ts");
 
 const format = formats.find((one) => one.name === name);
 if (!format) throw new Error(`no format ${name}`);
@@ -28,7 +28,7 @@ const end = performance.now() + Number(seconds) * 1000;
 while (only === undefined ? performance.now() < end : number === Number(first)) {
   tell(String(number));
   const mutant = await spoil(chanceOf(seed, format, number));
-  const verdict = await judge(format, mutant);
+  const verdict = await verdictOf(format, mutant);
   verdict.accepted ? accepted++ : refused++;
   if (verdict.finding) tell(`!${JSON.stringify(verdict.finding)}`);
   if (only !== undefined) {

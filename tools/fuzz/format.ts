@@ -9,7 +9,7 @@ import type { Chance } from "./random.ts";
 
 /** A file, good or bad, and how the library reads it. */
 export interface Mutant {
-  /** Its length, by which allocations are judged. */
+  /** Its length, which bounds allocations. */
   readonly bytes: number;
   /** What every message has to name: the file's path, or its folder. */
   readonly file: string;

@@ -22,7 +22,7 @@ export type Outcome = "gradient" | "values" | "refused";
 export type Column = ReadonlyMap<string, ReadonlyMap<DType, Outcome>>;
 
 /** The largest difference from the reference values, relative to the larger of 1 and the value. */
-const TOLERANCE: Record<DType, number> = { f32: 1e-5, f16: 4e-3, i32: 0, u32: 0 };
+const TOLERANCE: Readonly<Record<string, number>> = { f32: 1e-5, f16: 4e-3, i32: 0, u32: 0 };
 
 /** What a call gave, not read yet. */
 interface Attempt {

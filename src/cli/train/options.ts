@@ -188,7 +188,7 @@ export function trainCommand(): Command {
     .option("--shuffle", "take shards and documents in another order in every epoch, by --seed")
     .option(
       "--on-nan <stop|skip>",
-      "where loss or gradients are no number: save and stop, or leave the step out",
+      "where loss or gradients are not finite: save and stop, or leave the step out",
       choice(["stop", "skip"]),
     )
     .option(

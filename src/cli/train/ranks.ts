@@ -3,7 +3,7 @@ import type { Communicator } from "../../../mod.ts";
 
 /** A rank is slow where it computes this many times as long as the median of all. */
 const SLOW = 1.5;
-/** Steps before that is judged, and milliseconds between two warnings. */
+/** Steps before that is checked, and milliseconds between two warnings. */
 const FIRST_STEPS = 5, WARN_EVERY = 60_000;
 /** Weight of a new step in the running means. */
 const WEIGHT = 0.2;

@@ -242,7 +242,7 @@ export class Training implements AsyncDisposable {
     for (const [i, step] of unread.entries()) {
       const [norm, ...losses] = values[i]!;
       const loss = meanLoss(step.shares, losses);
-      const outcome = this.#judge(step.plan, norm![0]!, loss);
+      const outcome = this.#check(step.plan, norm![0]!, loss);
       if (outcome.verdict.action === "stop") {
         this.#failure = await this.#takeBack(step, outcome);
         break;
@@ -324,7 +324,7 @@ export class Training implements AsyncDisposable {
    * Whether the loss is read before the update: where that costs nothing, where running figures decide, and where the ranks
    * have to decide the same.
    */
-  get #judgesFirst(): boolean {
+  get #checksFirst(): boolean {
     const { device, options: { spike = Infinity, onSpike } } = this.#setup;
     return device.kind === "cpu" || !this.#team.isAlone || !this.#isTried ||
       (spike < Infinity && onSpike !== "warn");
@@ -339,17 +339,17 @@ export class Training implements AsyncDisposable {
     const { optimizer, scaler } = this;
     const { lr } = plan;
     const parameters = this.model.parameters();
-    const judgesFirst = this.#judgesFirst;
+    const checksFirst = this.#checksFirst;
     using scope = new Scope();
     const begun = performance.now();
     const { losses, shares } = await this.#backward(plan, scope, onProgress);
     this.#computed = performance.now() - begun;
     await this.#team.finish();
     const { norm, factor } = clipGradNorm(parameters, this.#setup.options.clip, { scaler });
-    if (!judgesFirst) {
+    if (!checksFirst) {
       const isScaled = scaler !== undefined;
-      const gradScale = this.#deviceGuard.judge({ losses, norm, factor, isScaled });
-      optimizer.step({ lr, gradScale, judged: true });
+      const gradScale = this.#deviceGuard.check({ losses, norm, factor, isScaled });
+      optimizer.step({ lr, gradScale, checked: true });
       scaler?.update(factor, this.#deviceGuard.halted);
       optimizer.zeroGrad();
       this.#unread.push({
@@ -360,7 +360,7 @@ export class Training implements AsyncDisposable {
     }
     const [[ownNorm], ...values] = await readTensors([norm, ...losses]);
     const { loss, gradNorm } = await this.#team.agree(meanLoss(shares, values), ownNorm!);
-    const outcome = this.#judge(plan, gradNorm, loss);
+    const outcome = this.#check(plan, gradNorm, loss);
     if (outcome.verdict.action === "stop") {
       throw await refusal(outcome, parameters);
     }
@@ -436,9 +436,9 @@ export class Training implements AsyncDisposable {
   }
 
   /** What the guard makes of the numbers of the next step. */
-  #judge(plan: StepPlan, gradNorm: number, loss: number): StepOutcome {
+  #check(plan: StepPlan, gradNorm: number, loss: number): StepOutcome {
     const before = this.guard.state();
-    const verdict = this.guard.judge(loss, gradNorm, this.scaler !== undefined);
+    const verdict = this.guard.check(loss, gradNorm, this.scaler !== undefined);
     if (verdict.action === "stop") this.guard.restore(before);
     return { step: this.#step + 1, plan, loss, gradNorm, verdict };
   }

@@ -206,6 +206,7 @@ export class CpuDevice implements Device {
     const pool = this.#pool;
     const at: Record<string, number> = {};
     let widened: Widened | undefined;
+    const scratch: { at: number; bytes: number }[] = [];
     try {
       for (const { name, access, axes } of kernel.slots) {
         const binding = bindings[name];
@@ -224,12 +225,18 @@ export class CpuDevice implements Device {
         threads: pool.threads,
         run: (name, count, chunk, ...values) => pool.run(name, count, chunk, ...values),
         blas: this.#blas,
+        scratch: (bytes) => {
+          const at = this.#heap.allocate(bytes, () => `scratch of ${kernel.name}`);
+          scratch.push({ at, bytes });
+          return at;
+        },
       };
       const done = kernel.simd(job);
       if (done) widened?.store();
       return done;
     } finally {
       widened?.release();
+      for (const { at, bytes } of scratch) this.#heap.release(at, bytes);
     }
   }
 

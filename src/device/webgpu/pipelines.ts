@@ -160,7 +160,7 @@ export class Pipelines {
       );
     } catch (error) {
       throw new DeviceError(
-        `Kernel "${name}" with ${constants}: ${error instanceof Error ? error.message : error}`,
+        `kernel "${name}" with ${constants}: ${error instanceof Error ? error.message : error}`,
       );
     }
     if (this.#enableSubgroups && /\bsubgroup\w+\(/.test(code)) code = SUBGROUPS + code;
@@ -180,7 +180,7 @@ export class Pipelines {
     const pipeline: Pipeline = { gpu };
     this.#faults.watch(device.popErrorScope(), (error) => {
       pipeline.error = new DeviceError(
-        `Kernel "${name}" with ${constants} does not compile: ${error.message.trim()}` +
+        `kernel "${name}" with ${constants} does not compile: ${error.message.trim()}` +
           surroundings(code, error.message),
       );
       return pipeline.error;

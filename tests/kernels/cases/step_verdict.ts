@@ -10,7 +10,7 @@ interface Step {
   readonly maxSkips?: number;
 }
 
-function judged(
+function verdict(
   name: string,
   step: Step,
   after: [skipped: number, halted: number, scale: number],
@@ -35,13 +35,13 @@ function judged(
 }
 
 export const cases: Case[] = [
-  judged("a sound step", { skipped: 2 }, [0, 0, 0.5]),
-  judged("a loss that is NaN", { losses: [3, NaN] }, [1, 0, 0]),
-  judged("an infinite loss", { losses: [-Infinity, 3], skipped: 1 }, [2, 0, 0]),
-  judged("a norm that is NaN", { norm: NaN }, [1, 0, 0]),
-  judged("the last of too many", { norm: Infinity, skipped: 2 }, [3, 1, 0]),
-  judged("none may be left out", { norm: NaN, maxSkips: 1 }, [1, 1, 0]),
-  judged("a sound one after that", { skipped: 1, halted: 1, maxSkips: 1 }, [1, 1, 0]),
-  judged("the loss scale is being found", { norm: Infinity, scaled: 1, skipped: 1 }, [0, 0, 0]),
-  judged("NaN with a loss scale", { losses: [NaN], norm: NaN, scaled: 1 }, [1, 0, 0]),
+  verdict("a sound step", { skipped: 2 }, [0, 0, 0.5]),
+  verdict("a loss that is NaN", { losses: [3, NaN] }, [1, 0, 0]),
+  verdict("an infinite loss", { losses: [-Infinity, 3], skipped: 1 }, [2, 0, 0]),
+  verdict("a norm that is NaN", { norm: NaN }, [1, 0, 0]),
+  verdict("the last of too many", { norm: Infinity, skipped: 2 }, [3, 1, 0]),
+  verdict("none may be left out", { norm: NaN, maxSkips: 1 }, [1, 1, 0]),
+  verdict("a sound one after that", { skipped: 1, halted: 1, maxSkips: 1 }, [1, 1, 0]),
+  verdict("the loss scale is being found", { norm: Infinity, scaled: 1, skipped: 1 }, [0, 0, 0]),
+  verdict("NaN with a loss scale", { losses: [NaN], norm: NaN, scaled: 1 }, [1, 0, 0]),
 ];

@@ -1,0 +1,136 @@
+/**
+ * The matrix product with a quantised right-hand side, which is dequantised where it is loaded.
+ *
+ * @module
+ */
+import type { QuantisedType } from "../../src/device/dtype.ts";
+import { type Kernel, kernel, type SimdJob } from "../../src/device/kernel.ts";
+import { quantisedReader } from "../../src/device/quantised.ts";
+import { matmul, MATMUL_PARAMS, matmulProgram, matmulVariant, multiplyBySimd } from "./matmul.ts";
+import quantised from "./quantised.wgsl" with { type: "text" };
+import type { MatmulParams } from "./params.ts";
+import { sgemm } from "./sgemm.ts";
+
+/** Numbers that share a scale. */
+const BLOCK = 32;
+/** Rows up to which codes are multiplied as integers, without unpacking them to memory. */
+const FEW_ROWS = 16;
+/** Bytes of the matrix that are unpacked at a time. */
+const UNPACKED_BYTES = 2 ** 22;
+/** Multiply-adds below which another thread is not worth waking. */
+const MIN_WORK = 100_000;
+
+/**
+ * c = alpha op(a) op(b) [+ beta c] [+ bias] [+ residual] and activations as `matmul` has them, with b in `codes` and `scales` (`QuantisedLayout`); rows of b as
+ * stored are whole blocks.
+ */
+function quantisedMatmul(type: QuantisedType): Kernel<MatmulParams> {
+  const codesPerWord = type === "q8_0" ? 4 : 8;
+  return kernel<MatmulParams>({
+    name: `matmul_${type}`,
+    bindings: {
+      a: { read: "*" },
+      codes: { read: "* 1", dtype: "u32" }, // not in fours where `*` is
+      scales: { read: "* 1", dtype: "u32" },
+      c: { update: "*" },
+      bias: { read: "n", optional: true },
+      residual: { read: "*", optional: true },
+      pre: { update: "*", optional: true },
+    },
+    params: MATMUL_PARAMS,
+    gpu(params, target) {
+      const program = matmulProgram(params, target, matmulVariant(params, target));
+      const constants = { ...program.constants, QUANTISED: true, FOUR_BITS: type === "q4_0" };
+      return { ...program, wgsl: `${quantised}\n${program.wgsl}`, constants };
+    },
+    cpu({ codes, scales, ...others }, p) {
+      const read = quantisedReader(type, codes, scales);
+      const b = Float32Array.from({ length: codes.length * codesPerWord }, (_, i) => read(i));
+      matmul.cpu({ ...others, b }, p);
+    },
+    simd(job) {
+      if (job.params.batches !== 1) return false;
+      return multiplyBySimd(job, (params, at) => multiply({ ...job, params, at }, type));
+    },
+  });
+}
+
+/** The kernels by the type of b. */
+export const quantisedMatmuls: Readonly<Record<QuantisedType, Kernel<MatmulParams>>> = {
+  q8_0: quantisedMatmul("q8_0"),
+  q4_0: quantisedMatmul("q4_0"),
+};
+
+function multiply(job: SimdJob<MatmulParams>, type: QuantisedType): void {
+  const { transposeA, transposeB, m, batchInvariant } = job.params;
+  if (!transposeB || transposeA) multiplyUnpacked(job, type);
+  else if (m <= FEW_ROWS || batchInvariant) multiplyFew(job, type);
+  else if (job.blas) multiplyUnpacked(job, type);
+  else multiplyMany(job, type);
+}
+
+/**
+ * A few rows: they are rounded to integers of 16 bits with a scale for each block, and multiplied with the codes as
+ * integers, so each code is read once and no floats are made of them.
+ */
+function multiplyFew(job: SimdJob<MatmulParams>, type: QuantisedType): void {
+  const { at, params, threads } = job;
+  const { m, n, k, lda, ldc, alpha, beta, aOffset, bOffset, cOffset, batchInvariant } = params;
+  const blocks = k / BLOCK;
+  const x = job.scratch(2 * m * k),
+    scales = job.scratch(4 * m * blocks),
+    sums = job.scratch(4 * m * blocks);
+  const perThread = Math.max(64, Math.ceil(m * blocks / threads));
+  // deno-fmt-ignore
+  job.run("rows_to_i16", m * blocks, perThread, at.a! + 4 * aOffset, lda, blocks, x, scales, sums);
+  const least = Math.ceil(MIN_WORK / (m * k));
+  const chunk = Math.ceil(Math.max(least, n / (4 * threads)) / 4) * 4;
+  const codeBytes = type === "q8_0" ? bOffset : bOffset / 2;
+  // deno-fmt-ignore
+  job.run(`multiply_${type}`, n, chunk, m, blocks, 1 - batchInvariant, alpha, x, scales, sums,
+    at.codes! + codeBytes, at.scales! + bOffset / BLOCK * 2,
+    at.c! + 4 * cOffset, ldc, beta, at.bias ?? 0);
+}
+
+/** Many rows: they are rounded to integers of 7 bits with a scale for each block. */
+function multiplyMany(job: SimdJob<MatmulParams>, type: QuantisedType): void {
+  const { at, params, threads } = job;
+  const { m, n, k, lda, ldc, alpha, beta, aOffset, bOffset, cOffset } = params;
+  const blocks = k / BLOCK;
+  const x = job.scratch(m * k), scales = job.scratch(4 * m * blocks);
+  const perThread = Math.max(64, Math.ceil(m * blocks / (4 * threads)));
+  // deno-fmt-ignore
+  job.run("rows_to_i7", m * blocks, perThread, at.a! + 4 * aOffset, lda, blocks, x, scales);
+  const eights = Math.ceil(n / 8);
+  const least = Math.ceil(MIN_WORK / (8 * m * k));
+  const codeBytes = type === "q8_0" ? bOffset : bOffset / 2;
+  // deno-fmt-ignore
+  job.run("multiply_many", eights, Math.max(least, Math.ceil(eights / (8 * threads))), m, n, blocks,
+    Number(type === "q4_0"), alpha, x, scales, at.codes! + codeBytes, at.scales! + bOffset / BLOCK * 2,
+    at.c! + 4 * cOffset, ldc, beta, at.bias ?? 0);
+}
+
+/** A gradient, or many rows with BLAS: some rows of b at a time become floats, which `sgemm` multiplies with. */
+function multiplyUnpacked(job: SimdJob<MatmulParams>, type: QuantisedType): void {
+  const { at, params } = job;
+  const { n, k, ldb, transposeA, transposeB, lda, bOffset } = params;
+  const rows = transposeB ? n : k;
+  const some = Math.max(1, Math.floor(UNPACKED_BYTES / (4 * ldb)));
+  const unpacked = job.scratch(4 * Math.min(some, rows) * ldb);
+  for (let first = 0; first < rows; first += some) {
+    const count = Math.min(some, rows - first);
+    const start = bOffset + first * ldb;
+    const codes = at.codes! + (type === "q8_0" ? start : start / 2);
+    // deno-fmt-ignore
+    job.run(`unpack_${type}`, count * ldb / BLOCK, 1024, codes, at.scales! + start / BLOCK * 2, unpacked);
+    const part = transposeB
+      ? { ...params, n: count, bOffset: 0, cOffset: params.cOffset + first }
+      : {
+        ...{ ...params, k: count, bOffset: 0, beta: first > 0 ? 1 : params.beta },
+        aOffset: params.aOffset + first * (transposeA ? lda : 1),
+      };
+    const isLast = first + count === rows;
+    const bias = !at.bias ? 0 : transposeB ? at.bias + 4 * first : isLast ? at.bias : 0;
+    sgemm(job, part, { ...at, b: unpacked, bias });
+  }
+}

@@ -1,0 +1,97 @@
+/**
+ * How quantised matrices lie in memory: not in the blocks of files, whose 34 or 18 bytes are no whole words, but all codes
+ * first and then all scales, each where a kernel can bind it.
+ *
+ * @module
+ */
+import { BLOCK, decodeGgml, encodeGgml, GGML_TYPES } from "../io/ggml_blocks.ts";
+
+/** Types of matrices that are only multiplied with: 32 numbers of 8 or 4 bits share a scale, as in llama.cpp's files. */
+export type QuantisedType = "q8_0" | "q4_0";
+
+/** The names of the types in GGUF files. */
+const STORED = { q8_0: "Q8_0", q4_0: "Q4_0" } as const;
+/** Scales begin at a multiple of it, as bindings on every device may. */
+const ALIGNMENT = 256;
+
+/** Where codes and scales lie, in words of 32 bits. */
+export interface QuantisedLayout {
+  /** Words of codes: a byte each, or in `q4_0` half of one. */
+  readonly codeWords: number;
+  /** The first word of scales: two f16 a word, one for each 32 numbers. */
+  readonly scaleStart: number;
+  /** Words of scales. */
+  readonly scaleWords: number;
+}
+
+/** The layout of `size` numbers, a multiple of 32. */
+export function quantisedLayout(dtype: QuantisedType, size: number): QuantisedLayout {
+  const codeWords = dtype === "q8_0" ? size / 4 : size / 8;
+  return {
+    codeWords,
+    scaleStart: Math.ceil(4 * codeWords / ALIGNMENT) * ALIGNMENT / 4,
+    scaleWords: Math.ceil(size / BLOCK / 2),
+  };
+}
+
+/** Bytes of `size` numbers. */
+export function quantisedBytes(dtype: QuantisedType, size: number): number {
+  const { scaleStart, scaleWords } = quantisedLayout(dtype, size);
+  return 4 * (scaleStart + scaleWords);
+}
+
+/** What goes into memory for these numbers; numbers that were quantised once give the same codes again. */
+export function quantised(dtype: QuantisedType, values: Float32Array): Uint8Array {
+  return fromBlocks(dtype, encodeGgml(STORED[dtype], values));
+}
+
+function fromBlocks(dtype: QuantisedType, blocks: Uint8Array): Uint8Array {
+  const { bytes, elements } = GGML_TYPES[STORED[dtype]];
+  const size = blocks.length / bytes * elements;
+  const memory = new Uint8Array(quantisedBytes(dtype, size));
+  const scales = 4 * quantisedLayout(dtype, size).scaleStart;
+  const codes = bytes - 2;
+  for (let block = 0, at = 0; at < blocks.length; block++, at += bytes) {
+    memory[scales + 2 * block] = blocks[at]!;
+    memory[scales + 2 * block + 1] = blocks[at + 1]!;
+    for (let i = 0; i < codes; i++) memory[codes * block + i] = blocks[at + 2 + i]!;
+  }
+  return memory;
+}
+
+function toBlocks(dtype: QuantisedType, memory: Uint8Array, size: number): Uint8Array {
+  const { bytes, elements } = GGML_TYPES[STORED[dtype]];
+  const blocks = new Uint8Array(size / elements * bytes);
+  const scales = 4 * quantisedLayout(dtype, size).scaleStart;
+  const codes = bytes - 2;
+  for (let block = 0, at = 0; at < blocks.length; block++, at += bytes) {
+    blocks[at] = memory[scales + 2 * block]!;
+    blocks[at + 1] = memory[scales + 2 * block + 1]!;
+    for (let i = 0; i < codes; i++) blocks[at + 2 + i] = memory[codes * block + i]!;
+  }
+  return blocks;
+}
+
+/** The numbers that are in memory. */
+export function dequantised(dtype: QuantisedType, memory: Uint8Array, size: number): Float32Array {
+  return decodeGgml(STORED[dtype], toBlocks(dtype, memory, size));
+}
+
+/** Reads single numbers out of the codes and scales of a launch; for reference implementations. */
+export function quantisedReader(
+  dtype: QuantisedType,
+  codes: Uint32Array,
+  scales: Uint32Array,
+): (index: number) => number {
+  const bytes = new Int8Array(codes.buffer, codes.byteOffset, codes.byteLength);
+  const halves = new Float16Array(
+    scales.buffer as ArrayBuffer,
+    scales.byteOffset,
+    2 * scales.length,
+  );
+  if (dtype === "q8_0") return (index) => halves[index >> 5]! * bytes[index]!;
+  return (index) => {
+    const pair = bytes[(index >> 5 << 4) + (index & 15)]!;
+    return halves[index >> 5]! * ((pair >> (index >> 2 & 4) & 15) - 8);
+  };
+}
