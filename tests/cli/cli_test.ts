@@ -63,7 +63,7 @@ Deno.test("cli: help names every command, wrong usage ends with 2, failures with
       const [args, code, message] of [
         [["speak"], 2, /^error: unknown command 'speak'/],
         [["devices", "--loud"], 2, /^error: unknown option '--loud'/],
-        [["convert", "a", "b", "--to", "onnx"], 2, /Expected one of huggingface, llama2c/],
+        [["convert", "a", "b", "--to", "onnx"], 2, /Expected one of huggingface, gguf, llama2c/],
         [["train", "--layers", "0"], 2, /Expected an integer above 0/],
         [
           ["evaluate", "nowhere"],
@@ -234,13 +234,13 @@ Deno.test("cli: completions know commands, options and the words that they take"
     assert.deepEqual(await complete("dinograd", "de"), ["devices"]);
     assert.deepEqual(await complete("dinograd", "convert", "--d"), ["--dtype"]);
     assert.deepEqual(await complete("dinograd", "convert", "a", "--to", ""), [
-      ...["huggingface", "llama2c"],
+      ...["huggingface", "gguf", "llama2c"],
     ]);
     assert.deepEqual(await complete("dinograd", "train", "--on-n"), ["--on-nan"]);
     assert.deepEqual(await complete("dinograd", "train", "--on-nan", ""), ["stop", "skip"]);
     assert.deepEqual(await complete("dinograd", "completions", "z"), ["zsh"]);
     const { out: fish } = await run(folder, ["completions", "fish"]);
-    assert.match(fish, /__fish_seen_subcommand_from convert' -l dtype .* -x -a 'f32 f16 bf16'/);
+    assert.match(fish, /__fish_seen_subcommand_from convert' -l dtype .* -x -a 'f32 f16 bf16 q8_0 q4_0'/);
   }));
 
 Deno.test("cli: evaluate and prepare end at a signal with its exit code, and say what is done", () =>
