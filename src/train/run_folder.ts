@@ -21,7 +21,7 @@ const LOCK = ".lock";
  *   using first = await RunFolder.create(runs, "gpt2");
  *   using second = await RunFolder.create(runs, "gpt2");
  *   assert.deepEqual([first.path, second.path], [`${runs}/gpt2`, `${runs}/gpt2-2`]);
- *   await assert.rejects(RunFolder.open(first.path), /gpt2 is in use by another run/);
+ *   await assert.rejects(RunFolder.open(first.path), /expected a folder that no run uses/);
  * }
  * await Deno.remove(runs, { recursive: true });
  * ```
