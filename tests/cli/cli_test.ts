@@ -240,7 +240,10 @@ Deno.test("cli: completions know commands, options and the words that they take"
     assert.deepEqual(await complete("dinograd", "train", "--on-nan", ""), ["stop", "skip"]);
     assert.deepEqual(await complete("dinograd", "completions", "z"), ["zsh"]);
     const { out: fish } = await run(folder, ["completions", "fish"]);
-    assert.match(fish, /__fish_seen_subcommand_from convert' -l dtype .* -x -a 'f32 f16 bf16 q8_0 q4_0'/);
+    assert.match(
+      fish,
+      /__fish_seen_subcommand_from convert' -l dtype .* -x -a 'f32 f16 bf16 q8_0 q4_0'/,
+    );
   }));
 
 Deno.test("cli: evaluate and prepare end at a signal with its exit code, and say what is done", () =>

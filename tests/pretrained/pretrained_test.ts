@@ -457,7 +457,8 @@ Deno.test("saveModel() refuses what it cannot write", () =>
     assign(model.parameters().get("ln_f.bias")!, new Float32Array(8).fill(70000));
     await assert.rejects(saveModel(folder, model, { dtype: "f16" }), {
       name: "RangeError",
-      message: `saveModel: expected values within f16 but got 70000 in "transformer.ln_f.bias"; save as f32`,
+      message:
+        `saveModel: expected values within f16 but got 70000 in "transformer.ln_f.bias"; save as f32`,
     });
     assert.deepEqual(await Array.fromAsync(Deno.readDir(folder)), []);
     model.dispose();
