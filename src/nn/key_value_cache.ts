@@ -130,7 +130,7 @@ export class KeyValueCache implements Disposable {
 
   /** Bytes of its keys and values once it has room for so many rows of so many positions. */
   bytesFor(rows: number, positions: number): number {
-    return this.#bytesOf(...this.#room(rows, positions));
+    return this.#bytesOf(...this.#sizeFor(rows, positions));
   }
 
   /**
@@ -320,7 +320,7 @@ export class KeyValueCache implements Disposable {
   }
 
   /** The rows and positions that there is room for once so many are needed: rows are doubled, positions come in steps. */
-  #room(rows: number, positions: number): [rows: number, capacity: number] {
+  #sizeFor(rows: number, positions: number): [rows: number, capacity: number] {
     const { contextSize, step } = this.#options;
     return [
       rows > this.#rows ? Math.max(rows, 2 * this.#rows) : this.#rows,
@@ -337,7 +337,7 @@ export class KeyValueCache implements Disposable {
 
   #grow(neededRows: number, neededPositions: number): void {
     const { device, dtype, layers, kvHeads, headSize } = this.#options;
-    const [rows, capacity] = this.#room(neededRows, neededPositions);
+    const [rows, capacity] = this.#sizeFor(neededRows, neededPositions);
     if (rows === this.#rows && capacity === this.#capacity) return;
     const width = kvHeads * headSize;
     this.#own(() => {

@@ -7,7 +7,7 @@ import type { KeyValueCache } from "../nn/key_value_cache.ts";
 
 interface Entry {
   readonly ids: ArrayLike<number>;
-  /** Has one row, of a whole number of chunks. */
+  /** Has one row, of whole chunks. */
   readonly cache: KeyValueCache;
 }
 
