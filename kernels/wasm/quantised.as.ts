@@ -226,8 +226,49 @@ function fourRows(
 
 /**
  * Columns [start, end) of C = [C +] alpha X W^T [+ bias]: X (m rows of blocks) as `rows_to_i16` made it, W a row of codes
- * a column. `byFours`: whether four rows may be taken together, which adds up in another order.
+ * a column, of 4 bits where `small`, else of 8. `byFours`: whether four rows may be taken together, which adds up in
+ * another order.
  */
+// @ts-ignore: decorator
+@inline
+function multiply(
+  small: bool,
+  start: i32,
+  end: i32,
+  m: i32,
+  blocks: i32,
+  byFours: bool,
+  alpha: f32,
+  x: usize,
+  xScales: usize,
+  sums: usize,
+  w: usize,
+  s: usize,
+  c: usize,
+  ldc: usize,
+  accumulate: bool,
+  bias: usize,
+): void {
+  for (let column = start; column < end; column++) {
+    const j = <usize> column;
+    const codes = w + j * <usize> (blocks << (small ? 4 : 5)), scales = s + j * <usize> (blocks << 1);
+    const own = bias ? bias + (j << 2) : 0;
+    let row: usize = 0;
+    for (; byFours && row + 4 <= <usize> m; row += 4) {
+      const first = row * <usize> blocks, y = c + (row * ldc + j << 2);
+      // deno-fmt-ignore
+      fourRows(codes, scales, x + (first << 6), xScales + (first << 2), blocks, small, alpha, y, ldc << 2, accumulate, own);
+    }
+    for (; row < <usize> m; row++) {
+      const first = row * <usize> blocks, four = first << 2;
+      const dot = small
+        ? rowDot4(codes, scales, x + (first << 6), xScales + four, sums + four, blocks)
+        : rowDot8(codes, scales, x + (first << 6), xScales + four, blocks);
+      put(c + (row * ldc + j << 2), dot, alpha, accumulate, own);
+    }
+  }
+}
+
 export function multiply_q8_0(
   thread: i32,
   start: i32,
@@ -246,25 +287,10 @@ export function multiply_q8_0(
   accumulate: bool,
   bias: usize,
 ): void {
-  for (let column = start; column < end; column++) {
-    const j = <usize> column;
-    const codes = w + j * <usize> (blocks << 5), scales = s + j * <usize> (blocks << 1);
-    const own = bias ? bias + (j << 2) : 0;
-    let row: usize = 0;
-    for (; byFours && row + 4 <= <usize> m; row += 4) {
-      const first = row * <usize> blocks, y = c + (row * ldc + j << 2);
-      // deno-fmt-ignore
-      fourRows(codes, scales, x + (first << 6), xScales + (first << 2), blocks, false, alpha, y, ldc << 2, accumulate, own);
-    }
-    for (; row < <usize> m; row++) {
-      const first = row * <usize> blocks;
-      const dot = rowDot8(codes, scales, x + (first << 6), xScales + (first << 2), blocks);
-      put(c + (row * ldc + j << 2), dot, alpha, accumulate, own);
-    }
-  }
+  // deno-fmt-ignore
+  multiply(false, start, end, m, blocks, byFours, alpha, x, xScales, sums, w, s, c, ldc, accumulate, bias);
 }
 
-/** {@linkcode multiply_q8_0} for codes of 4 bits. */
 export function multiply_q4_0(
   thread: i32,
   start: i32,
@@ -283,22 +309,8 @@ export function multiply_q4_0(
   accumulate: bool,
   bias: usize,
 ): void {
-  for (let column = start; column < end; column++) {
-    const j = <usize> column;
-    const codes = w + j * <usize> (blocks << 4), scales = s + j * <usize> (blocks << 1);
-    const own = bias ? bias + (j << 2) : 0;
-    let row: usize = 0;
-    for (; byFours && row + 4 <= <usize> m; row += 4) {
-      const first = row * <usize> blocks, y = c + (row * ldc + j << 2);
-      // deno-fmt-ignore
-      fourRows(codes, scales, x + (first << 6), xScales + (first << 2), blocks, true, alpha, y, ldc << 2, accumulate, own);
-    }
-    for (; row < <usize> m; row++) {
-      const first = row * <usize> blocks, four = first << 2;
-      const dot = rowDot4(codes, scales, x + (first << 6), xScales + four, sums + four, blocks);
-      put(c + (row * ldc + j << 2), dot, alpha, accumulate, own);
-    }
-  }
+  // deno-fmt-ignore
+  multiply(true, start, end, m, blocks, byFours, alpha, x, xScales, sums, w, s, c, ldc, accumulate, bias);
 }
 
 /** Stores 8 codes of 16 bits as floats. */
