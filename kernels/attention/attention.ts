@@ -177,6 +177,9 @@ export interface AttentionWalk {
   readonly repeats?: number;
 }
 
+/** Own and other rows of a workgroup. */
+type Blocks = Readonly<Record<"own" | "other", number>>;
+
 /** Own and other rows of the blocked programs, the best first. */
 const BLOCKS = [[64, 32], [32, 32], [32, 16], [16, 16]] as const;
 /** The longest head, in vec4, whose sums the blocked programs can hold in registers. */
@@ -189,7 +192,7 @@ function blocksThatFit(
   [own, other, weights]: AttentionWalk["tiles"],
   dropout: boolean,
   { maxInvocations, maxWorkgroupBytes }: GpuTarget,
-): { own: number; other: number } | undefined {
+): Blocks | undefined {
   if (d4 > MAX_BLOCKED_D4) return undefined;
   const fitting = BLOCKS.find(([owned, others]) => {
     const bytes = (d4 | 1) * vec4Bytes * (own * owned + other * others) +
@@ -207,7 +210,7 @@ function matricesThatFit(
   { d, dropout }: AttentionParams,
   weights: number,
   target: GpuTarget,
-): { own: number; other: number } | undefined {
+): Blocks | undefined {
   const { q, k, v } = target.dtypes;
   const halves = q === "f16" && k === "f16" && v === "f16";
   if (!target.matrixUnits || !halves || d % 16 !== 0 || d > 128) return undefined;
@@ -221,94 +224,118 @@ function matricesThatFit(
   return fitting && { own: fitting[0], other: fitting[1] };
 }
 
+/** How a variant of a kernel is launched. */
+interface VariantLaunch {
+  /** Rows of a workgroup. */
+  readonly rows: number;
+  /** Iterations of an invocation. */
+  readonly iterations: number;
+  readonly constants: Readonly<Record<string, number | string | boolean>>;
+}
+
+/** What the launches of all variants are computed from. */
+interface WalkSizes {
+  /** Elements and vec4s of a head. */
+  readonly d: number;
+  readonly d4: number;
+  /** Iterations over the other side, `step` rows at a time in `each` iterations, by `rows` own rows. */
+  readonly iterations: (rows: number, step: number, each: number) => number;
+}
+
+function subgroupLaunch({ d4, iterations }: WalkSizes): VariantLaunch {
+  return {
+    rows: 8,
+    iterations: iterations(8, 8, 1 + 2 * d4),
+    constants: { ROWS: 8, TILES: 2, TILE_VECTORS: 16 * d4 },
+  };
+}
+
+function tiledLaunch({ d4, iterations }: WalkSizes, maxWorkgroupBytes: number): VariantLaunch {
+  // Two tiles share the workgroup memory; 32 rows of a head of 64 fill the 16 KiB that every GPU has.
+  const fit = Math.floor(maxWorkgroupBytes / (2 * 16 * d4 * 8));
+  const passing = Math.max(1, Math.min(4, fit));
+  return {
+    rows: 64,
+    iterations: iterations(64, 8 * passing, 1 + passing + Math.ceil(passing * d4 / 8)),
+    constants: { ROWS: 64, TILES: passing, TILE_VECTORS: 8 * passing * d4 },
+  };
+}
+
+function blockedLaunch(
+  { d4, iterations }: WalkSizes,
+  { own, other }: Blocks,
+  half: boolean,
+): VariantLaunch {
+  const each = 1 + d4 + Math.ceil(other * d4 / (2 * own)) + other / 4;
+  return {
+    rows: own,
+    iterations: iterations(own, other, each) + 4 * d4,
+    constants: {
+      OWN: own,
+      OTHER: other,
+      THREADS: 2 * own,
+      OTHERS: other / 8,
+      COLUMNS: Math.ceil(d4 / 8),
+      STRIDE: d4 | 1,
+      Tile: half ? "vec4<f16>" : "vec4<f32>",
+    },
+  };
+}
+
+function matrixLaunch({ d, d4, iterations }: WalkSizes, { own, other }: Blocks): VariantLaunch {
+  return {
+    rows: own,
+    // The forward program walks twice.
+    iterations: 2 * iterations(own, other, 1 + Math.ceil(other * d4 / (2 * own))),
+    constants: {
+      OWN: own,
+      OTHER: other,
+      THREADS: 2 * own,
+      D16: d / 16,
+      OTHER16: other / 16,
+      EIGHTHS: other / 8,
+      STRIDE: d4 + 2,
+    },
+  };
+}
+
 /** The program for an adapter, its constants, how many rows a workgroup has, and the iterations of an invocation. */
 export function attentionLaunch(
   params: AttentionParams,
   target: GpuTarget,
   { tiles, others, repeats = 1 }: AttentionWalk,
-): {
-  variant: AttentionVariant;
-  vec4: "*" | false;
-  constants: Record<string, number | string | boolean>;
-  rows: number;
-  iterations: number;
-} {
+): VariantLaunch & { readonly variant: AttentionVariant; readonly vec4: "*" | false } {
   const { d, dropout } = params;
-  const reach = reachOf(params);
   const { subgroupSize, software, maxWorkgroupBytes } = target;
+  const reach = reachOf(params);
   const d4 = Math.ceil(d / 4);
   const half = target.dtypes.q === "f16";
-  const blocks = software
-    ? undefined
-    : blocksThatFit(d4, half ? 8 : 16, tiles, dropout > 0, target);
-  // Two tiles share the workgroup memory; 32 rows of a head of 64 fill the 16 KiB that every GPU has.
-  const fit = Math.floor(maxWorkgroupBytes / (2 * 16 * d4 * 8));
-  const passing = Math.max(1, Math.min(4, fit));
   // Keys begin at a multiple of 4.
   const met = (rows: number) => Math.min(others, reach + rows + 3);
-  // Besides, rows are loaded and stored, up to four elements one by one.
-  const iterationsOf = (rows: number, step: number, each: number) =>
-    repeats * (1 + Math.ceil(met(rows) / step) * each) + 12 * d4;
-  const launches = {
-    subgroup: () => ({
-      rows: 8,
-      iterations: iterationsOf(8, 8, 1 + 2 * d4),
-      constants: { ROWS: 8, TILES: 2, TILE_VECTORS: 16 * d4 },
-    }),
-    tiled: () => ({
-      rows: 64,
-      iterations: iterationsOf(64, 8 * passing, 1 + passing + Math.ceil(passing * d4 / 8)),
-      constants: { ROWS: 64, TILES: passing, TILE_VECTORS: 8 * passing * d4 },
-    }),
-    matrix: () => {
-      const { own, other } = matrices!;
-      return {
-        rows: own,
-        // The forward program walks twice.
-        iterations: 2 * iterationsOf(own, other, 1 + Math.ceil(other * d4 / (2 * own))),
-        constants: {
-          OWN: own,
-          OTHER: other,
-          THREADS: 2 * own,
-          D16: d / 16,
-          OTHER16: other / 16,
-          EIGHTHS: other / 8,
-          STRIDE: d4 + 2,
-        },
-      };
-    },
-    blocked: () => {
-      const { own, other } = blocks!;
-      return {
-        rows: own,
-        iterations:
-          iterationsOf(own, other, 1 + d4 + Math.ceil(other * d4 / (2 * own)) + other / 4) + 4 * d4,
-        constants: {
-          OWN: own,
-          OTHER: other,
-          THREADS: 2 * own,
-          OTHERS: other / 8,
-          COLUMNS: Math.ceil(d4 / 8),
-          STRIDE: d4 | 1,
-          Tile: half ? "vec4<f16>" : "vec4<f32>",
-        },
-      };
-    },
+  const sizes: WalkSizes = {
+    d,
+    d4,
+    // Besides, rows are loaded and stored, up to four elements one by one.
+    iterations: (rows, step, each) => repeats * (1 + Math.ceil(met(rows) / step) * each) + 12 * d4,
   };
   const strides = params.qBatch | params.qHead | params.qTime | params.kBatch | params.kHead |
     params.kTime | params.vBatch | params.vHead | params.vTime | params.oBatch |
     params.oHead | params.oTime | params.qStart | params.kStart | params.vStart;
   const inFours = ((strides | d) & 3) === 0;
-  const matrices = inFours ? matricesThatFit(params, tiles[2], target) : undefined;
-  const few = software && subgroupSize === 8 && launches.subgroup().iterations <= MAX_ITERATIONS;
-  const variant: AttentionVariant = few
-    ? "subgroup"
-    : matrices
-    ? "matrix"
-    : blocks
-    ? "blocked"
-    : "tiled";
-  const { rows, iterations, constants } = launches[variant]();
+  const choose = (): VariantLaunch & { variant: AttentionVariant } => {
+    if (software && subgroupSize === 8) {
+      const launch = subgroupLaunch(sizes);
+      if (launch.iterations <= MAX_ITERATIONS) return { variant: "subgroup", ...launch };
+    }
+    const matrices = inFours ? matricesThatFit(params, tiles[2], target) : undefined;
+    if (matrices) return { variant: "matrix", ...matrixLaunch(sizes, matrices) };
+    const blocks = software
+      ? undefined
+      : blocksThatFit(d4, half ? 8 : 16, tiles, dropout > 0, target);
+    if (blocks) return { variant: "blocked", ...blockedLaunch(sizes, blocks, half) };
+    return { variant: "tiled", ...tiledLaunch(sizes, maxWorkgroupBytes) };
+  };
+  const { variant, rows, iterations, constants } = choose();
   return {
     variant,
     rows,

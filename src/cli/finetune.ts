@@ -84,17 +84,21 @@ export async function finetune(args: string[]): Promise<void> {
     ...{ device, training, checks, report, communicator, steps },
     plan: (step) => ({ lr: lr(step), sequences: batch }),
     isMilestone: (step) => step % every === 0 || step === steps,
-    onSaved: async () => report.line(`wrote ${await write(folder.path)}`),
+    onSaved: async () => report.line(`wrote ${await write(folder.path, options, base, task)}`),
   });
+}
 
-  /** Writes what was trained, for `generate` and others. */
-  async function write(run: string): Promise<string> {
-    const { adapter } = task;
-    const path = `${run}/${adapter ? "adapter" : "model"}`;
-    if (adapter) await saveLoRA(path, adapter, { baseModel: options.model });
-    else await saveModel(path, model, { tokenizer, dtype });
-    return path;
-  }
+/** Writes what was trained, for `generate` and others, and returns where it is. */
+async function write(
+  run: string,
+  { model: baseModel, dtype }: Options,
+  { model, tokenizer }: FoundText,
+  { adapter }: TuningTask,
+): Promise<string> {
+  const path = `${run}/${adapter ? "adapter" : "model"}`;
+  if (adapter) await saveLoRA(path, adapter, { baseModel });
+  else await saveModel(path, model, { tokenizer, dtype });
+  return path;
 }
 
 async function findBase({ model, dtype }: Options, device: Device): Promise<FoundText> {

@@ -36,39 +36,55 @@ Exit codes: 0 all is done, 1 it failed, 2 wrong usage, 130 ended by Ctrl-C, 143 
 Results go to the standard output, all else to the standard error stream.`,
     );
 
-  program.command("train")
-    .description("train GPT-2, or a newer model by --recipe modern (options: train --help)")
-    .argument("[options...]", "see train --help")
+  addOwnParser(
+    program,
+    "train",
+    "train GPT-2, or a newer model by --recipe modern",
+    async () => (await import("./train.ts")).train,
+  );
+  addOwnParser(
+    program,
+    "finetune",
+    "train a model further, on your data",
+    async () => (await import("./finetune.ts")).finetune,
+  );
+  addOwnParser(
+    program,
+    "generate",
+    "continue a text, or translate a sentence",
+    async () => (await import("./generate.ts")).generate,
+  );
+  addChat(program);
+  addServe(program);
+  addTokenize(program);
+  addPrepare(program);
+  addEvaluate(program);
+  addConvert(program);
+  addDevices(program);
+  addCompletions(program);
+  return program;
+}
+
+/** A command that reads its own options, since some of them depend on others. */
+function addOwnParser(
+  program: Command,
+  name: string,
+  description: string,
+  load: () => Promise<(args: string[]) => Promise<void>>,
+): void {
+  program.command(name)
+    .description(`${description} (options: ${name} --help)`)
+    .argument("[options...]", `see ${name} --help`)
     .helpOption(false)
     .allowUnknownOption()
     .passThroughOptions()
     .action(async (args: string[]) => {
-      const { train } = await import("./train.ts");
-      await train(args);
+      const command = await load();
+      await command(args);
     });
+}
 
-  program.command("finetune")
-    .description("train a model further, on your data (options: finetune --help)")
-    .argument("[options...]", "see finetune --help")
-    .helpOption(false)
-    .allowUnknownOption()
-    .passThroughOptions()
-    .action(async (args: string[]) => {
-      const { finetune } = await import("./finetune.ts");
-      await finetune(args);
-    });
-
-  program.command("generate")
-    .description("continue a text, or translate a sentence (options: generate --help)")
-    .argument("[arguments...]", "see generate --help")
-    .helpOption(false)
-    .allowUnknownOption()
-    .passThroughOptions()
-    .action(async (args: string[]) => {
-      const { generate } = await import("./generate.ts");
-      await generate(args);
-    });
-
+function addChat(program: Command): void {
   addDeviceOptions(program.command("chat"), "auto")
     .description("talk to a model")
     .argument("<model>", MODEL)
@@ -93,7 +109,9 @@ ${examples("chat", ['HuggingFaceTB/SmolLM-135M-Instruct --system "Be brief."'])}
       const { chat } = await import("./chat.ts");
       await chat(from, options);
     });
+}
 
+function addServe(program: Command): void {
   addDeviceOptions(program.command("serve"), "auto")
     .description("answer requests over HTTP as OpenAI's interface does")
     .argument("<model>", MODEL)
@@ -126,7 +144,9 @@ ${
       const { serve } = await import("./serve.ts");
       await serve(from, options);
     });
+}
 
+function addTokenize(program: Command): void {
   program.command("tokenize")
     .description("turn text into token ids, and back")
     .argument("[text...]", "the text; else --file, or the standard input")
@@ -149,7 +169,9 @@ ${
       const { tokenize } = await import("./tokenize.ts");
       await tokenize(words, options);
     });
+}
 
+function addPrepare(program: Command): void {
   program.command("prepare")
     .description("make texts into token shards; without files FineWeb-Edu's ten billion tokens")
     .argument("[files...]", ".parquet, .jsonl or .txt, the latter also .gz or .zst")
@@ -172,7 +194,9 @@ ${
       const { prepare } = await import("./prepare.ts");
       Deno.exitCode = await prepare(files, options);
     });
+}
 
+function addEvaluate(program: Command): void {
   addDeviceOptions(program.command("evaluate"), "auto")
     .description("score a model: HellaSwag, perplexity, bits per byte")
     .argument("<model>", MODEL)
@@ -193,7 +217,9 @@ ${
       const { evaluate } = await import("./evaluate.ts");
       Deno.exitCode = await evaluate(from, options);
     });
+}
 
+function addConvert(program: Command): void {
   program.command("convert")
     .description("write a model in another layout")
     .argument("<model>", MODEL)
@@ -222,7 +248,9 @@ ${
       const { convert } = await import("./convert.ts");
       await convert(from, target, options);
     });
+}
 
+function addDevices(program: Command): void {
   addGpuOption(program.command("devices"))
     .description("what there is to compute on, and how fast it is")
     .option("--quick", "without figures")
@@ -232,7 +260,9 @@ ${
       const { devices } = await import("./devices.ts");
       await devices(options);
     });
+}
 
+function addCompletions(program: Command): void {
   program.command("completions")
     .description("print a script that completes commands and options in a shell")
     .argument("<bash|zsh|fish>", "the shell", choice(["bash", "zsh", "fish"]))
@@ -249,7 +279,6 @@ Examples:
       const { print } = await import("./output.ts");
       print(completions(shell, program));
     });
-  return program;
 }
 
 function examples(command: string, lines: readonly string[]): string {

@@ -57,50 +57,15 @@ export function splitLaunch<P extends Params>(
   params: P,
   limits: BindingLimits,
 ): Piece<P>[] {
-  const { maxBindingBytes, bindingAlignment } = limits;
+  const { maxBindingBytes } = limits;
   if (!needsSplit(bindings, maxBindingBytes)) return [{ bindings, params }];
   const { split: along, splitStart } = kernel;
-  const units = along === undefined ? 0 : params[along];
-  const advancing: { name: string; binding: Binding; elements: number; bytes: number }[] = [];
-  for (const slot of kernel.slots) {
-    const { name } = slot;
-    const binding = bindings[name];
-    if (!binding) continue;
-    const [first, ...inner] = slot.axes(params);
-    if (first === along) {
-      const elements = sizeOfAxes(inner, params);
-      advancing.push({ name, binding, elements, bytes: elements * BYTES[binding.dtype] });
-      continue;
-    }
-    if (bindingBytes(binding) <= maxBindingBytes) continue;
-    throw new DeviceError(
-      `kernel "${kernel.name}": expected binding "${name}" to span at most the ${maxBindingBytes} bytes that this ` +
-        `device can bind but got ${bindingBytes(binding)}, and ` +
-        (along === undefined ? "the kernel cannot be split" : `it does not advance with ${along}`),
-    );
-  }
-  // The smallest run of units after which every advancing binding is aligned again.
-  let step = 1;
-  for (const { bytes } of advancing) {
-    step = leastCommonMultiple(
-      step,
-      bindingAlignment / greatestCommonDivisor(bindingAlignment, bytes),
-    );
-  }
-  let run = units;
-  for (const { bytes } of advancing) run = Math.min(run!, Math.floor(maxBindingBytes / bytes));
-  run = Math.floor(run! / step) * step;
-  if (run === 0) {
-    const widest = advancing.reduce((a, b) => a.bytes > b.bytes ? a : b);
-    throw new DeviceError(
-      `kernel "${kernel.name}": expected ${step} of ${along} at a time, which keeps binding "${widest.name}" ` +
-        `aligned, to span at most the ${maxBindingBytes} bytes that this device can bind but got ` +
-        `${widest.bytes} bytes for each`,
-    );
-  }
+  const advancing = advancingBindings(kernel, bindings, params, maxBindingBytes);
+  const units = params[along!]!;
+  const run = unitsOfPiece(kernel, advancing, units, limits);
   const pieces: Piece<P>[] = [];
-  for (let first = 0; first < units!; first += run) {
-    const count = Math.min(run, units! - first);
+  for (let first = 0; first < units; first += run) {
+    const count = Math.min(run, units - first);
     const narrowed: Record<string, Binding | undefined> = { ...bindings };
     for (const { name, binding, elements } of advancing) {
       narrowed[name] = {
@@ -115,6 +80,67 @@ export function splitLaunch<P extends Params>(
     pieces.push({ bindings: narrowed, params: own as P });
   }
   return pieces;
+}
+
+/** A binding of which each piece has its own part. */
+interface Advancing {
+  readonly name: string;
+  readonly binding: Binding;
+  /** Elements of a unit. */
+  readonly elements: number;
+  /** Bytes of a unit. */
+  readonly bytes: number;
+}
+
+/** The bindings that advance with the axis along which the kernel is split; throws where another is too long. */
+function advancingBindings<P extends Params>(
+  { name: kernel, slots, split: along }: Kernel<P>,
+  bindings: Bindings,
+  params: P,
+  maxBindingBytes: number,
+): Advancing[] {
+  const advancing: Advancing[] = [];
+  for (const slot of slots) {
+    const { name } = slot;
+    const binding = bindings[name];
+    if (!binding) continue;
+    const [first, ...inner] = slot.axes(params);
+    if (first === along) {
+      const elements = sizeOfAxes(inner, params);
+      advancing.push({ name, binding, elements, bytes: elements * BYTES[binding.dtype] });
+      continue;
+    }
+    if (bindingBytes(binding) <= maxBindingBytes) continue;
+    throw new DeviceError(
+      `kernel "${kernel}": expected binding "${name}" to span at most the ${maxBindingBytes} bytes that this ` +
+        `device can bind but got ${bindingBytes(binding)}, and ` +
+        (along === undefined ? "the kernel cannot be split" : `it does not advance with ${along}`),
+    );
+  }
+  return advancing;
+}
+
+/** The most units of a piece with which all bindings fit and begin aligned. */
+function unitsOfPiece<P extends Params>(
+  { name, split: along }: Kernel<P>,
+  advancing: readonly Advancing[],
+  units: number,
+  { maxBindingBytes, bindingAlignment }: BindingLimits,
+): number {
+  // The fewest units after which every advancing binding is aligned again.
+  const step = advancing.reduce((step, { bytes }) => {
+    const own = bindingAlignment / greatestCommonDivisor(bindingAlignment, bytes);
+    return leastCommonMultiple(step, own);
+  }, 1);
+  const widest = advancing.reduce((a, b) => a.bytes > b.bytes ? a : b);
+  const most = Math.min(units, Math.floor(maxBindingBytes / widest.bytes));
+  const run = Math.floor(most / step) * step;
+  if (run > 0) return run;
+  throw new DeviceError(
+    `kernel "${name}": expected ${step} of ${along} at a time, which keeps binding "${widest.name}" ` +
+      `aligned, to span at most the ${maxBindingBytes} bytes that this device can bind but got ` +
+      `${widest.bytes} bytes for each`,
+  );
 }
 
 function greatestCommonDivisor(a: number, b: number): number {

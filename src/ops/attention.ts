@@ -4,6 +4,7 @@
  * @module
  */
 import {
+  type AttentionParams,
   attentionParams,
   type PartialAttentionParams,
   randomNumbers,
@@ -321,8 +322,7 @@ function attend(
   v: Tensor,
   options: AttendOptions,
 ): Tensor {
-  const { keyValid, positions, layout = "BHTD", scale, dropout, step = 0, block = 0 } = options;
-  const { window = 0 } = options;
+  const { keyValid, positions, layout = "BHTD", step = 0 } = options;
   const device = sameDevice(op, q, k, v, keyValid, positions);
   checkFloat(op, q, k, v);
   sameDType(op, q, k, v);
@@ -335,7 +335,37 @@ function attend(
       `${op}: expected noGrad where rows have their own positions but got tensors that require a gradient`,
     );
   }
-  // Of several keys only the last is one.
+  const params = paramsOf(op, queries, keys, keyLength, options);
+  const o = Tensor.empty(device, q.shape, q.dtype);
+  // The log of each query's sum of exponentials, from which the backward pass finds its weights again, and
+  // room for as many numbers of its own.
+  const lse = Tensor.empty(device, [2, queries.batch, queries.heads, queries.time]);
+  const bindings = { q, k, v, keyValid, positions, o, lse };
+  device.launch(attentionForward, bindings, params);
+  const saved = [q, k, v, o, lse, keyValid] as const;
+  const gradientOf = ({ shape, dtype }: Tensor) =>
+    params.keys < keys.time ? zeros(shape, { device, dtype }) : Tensor.empty(device, shape, dtype);
+  record(op, [q, k, v], o, saved, (dO, [q, k, v, o, lse, keyValid]) => {
+    const dQ = Tensor.empty(device, q.shape, q.dtype);
+    // The kernels write only the rows that are keys.
+    const [dK, dV] = [gradientOf(k), gradientOf(v)];
+    launchAttentionBackward(device, { q, k, v, o, dO, keyValid, lse, dQ, dK, dV }, params);
+    return [dQ, dK, dV];
+  });
+  lse.dispose();
+  return o;
+}
+
+/** The parameters of the kernels. */
+function paramsOf(
+  op: string,
+  queries: Sizes,
+  keys: Sizes,
+  keyLength: number,
+  options: AttendOptions,
+): AttentionParams {
+  const { keyValid, layout = "BHTD", scale, dropout, step = 0, block = 0, window = 0 } = options;
+  // Of so many keys only the last is one.
   const every = Math.max(1, step);
   const kStrides = strides("k", keys, layout), vStrides = strides("v", keys, layout);
   const sizes = {
@@ -344,7 +374,7 @@ function attend(
     queries: queries.time,
     keys: Math.floor(keyLength / every),
   };
-  const params = attentionParams({
+  return attentionParams({
     ...sizes,
     kvHeads: keys.heads,
     d: queries.size,
@@ -364,24 +394,6 @@ function attend(
     ...scale !== undefined && { scale },
     ...drawn(op, dropout, sizes),
   });
-  const o = Tensor.empty(device, q.shape, q.dtype);
-  // The log of each query's sum of exponentials, from which the backward pass finds its weights again, and
-  // room for as many numbers of its own.
-  const lse = Tensor.empty(device, [2, queries.batch, queries.heads, queries.time]);
-  const bindings = { q, k, v, keyValid, positions, o, lse };
-  device.launch(attentionForward, bindings, params);
-  const saved = [q, k, v, o, lse, keyValid] as const;
-  const gradientOf = ({ shape, dtype }: Tensor) =>
-    params.keys < keys.time ? zeros(shape, { device, dtype }) : Tensor.empty(device, shape, dtype);
-  record(op, [q, k, v], o, saved, (dO, [q, k, v, o, lse, keyValid]) => {
-    const dQ = Tensor.empty(device, q.shape, q.dtype);
-    // The kernels write only the rows that are keys.
-    const [dK, dV] = [gradientOf(k), gradientOf(v)];
-    launchAttentionBackward(device, { q, k, v, o, dO, keyValid, lse, dQ, dK, dV }, params);
-    return [dQ, dK, dV];
-  });
-  lse.dispose();
-  return o;
 }
 
 /** Takes the random numbers of dropout from its stream: nothing without dropout. Throws a `RangeError` for a wrong probability. */

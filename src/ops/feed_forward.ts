@@ -63,12 +63,7 @@ export function feedForward(
   checkShape("the bias of up", up.bias, [width]);
   checkShape("the bias of down", down.bias, [outputs]);
   checkShape("a residual", residual, shape);
-  const activation = ACTIVATIONS.indexOf(name);
-  if (activation < 1) {
-    throw new TypeError(
-      `${op}: expected activation ${ACTIVATIONS.slice(1).join(", ")} but got "${name}"`,
-    );
-  }
+  const activation = activationIndex(name);
 
   const biases = [up.bias, down.bias].filter((bias) => bias !== undefined);
   const operands = [x, up.weight, down.weight, ...biases, ...residual ? [residual] : []];
@@ -111,6 +106,15 @@ export function feedForward(
   hidden.dispose();
   pre?.dispose();
   return y;
+}
+
+/** What the kernels call an activation function; throws a `TypeError` where there is none of that name. */
+function activationIndex(name: string): number {
+  const index = (ACTIVATIONS as readonly string[]).indexOf(name);
+  if (index >= 1) return index;
+  throw new TypeError(
+    `feedForward: expected activation ${ACTIVATIONS.slice(1).join(", ")} but got "${name}"`,
+  );
 }
 
 /** Throws a `TypeError` where there is a tensor of another shape. */

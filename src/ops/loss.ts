@@ -15,7 +15,7 @@ import {
   crossEntropyScale,
 } from "../../kernels/rows/cross_entropy.ts";
 import { unaryBackwardKernels, unaryKernels } from "../../kernels/elementwise/unary.ts";
-import type { Device } from "../device/device.ts";
+import type { Binding, Device } from "../device/device.ts";
 import { BYTES, isQuantised } from "../device/dtype.ts";
 import { constant } from "../tensor/create.ts";
 import { formatShape, sameShape } from "../tensor/shape.ts";
@@ -77,10 +77,7 @@ export function crossEntropy(
   const params = crossEntropyParams("crossEntropy", rows, classes, options);
   const grad = needsGrad([logits]);
 
-  const scale = Tensor.empty(device, [1]);
-  const { ignoreIndex } = params;
-  const countParams = { rows, classes, ignoreIndex };
-  device.launch(crossEntropyCount, { targets, scale }, countParams);
+  const scale = meanScale(targets, params);
   const losses = Tensor.empty(device, [rows]);
   const lse = grad ? Tensor.empty(device, [rows]) : undefined;
   device.launch(crossEntropyKernel, { logits, targets, loss: losses, lse }, params);
@@ -152,107 +149,44 @@ export function linearCrossEntropy(
   checkMultiplied(op, hidden, weight);
   sameDType(op, hidden, bias);
   const rows = checkTargets(op, hidden, targets);
-  const width = hidden.shape.at(-1)!;
-  if (weight.shape.length !== 2 || weight.shape[1] !== width) {
-    throw new TypeError(
-      `${op}: expected a weight of shape [V, ${width}] for hidden of shape ` +
-        `${formatShape(hidden.shape)} but got ${formatShape(weight.shape)}`,
-    );
-  }
-  const classes = weight.shape[0]!;
-  if (bias && !sameShape(bias.shape, [classes])) {
-    throw new TypeError(
-      `${op}: expected a bias of shape [${classes}] but got ${formatShape(bias.shape)}`,
-    );
-  }
+  checkHead(op, hidden, { weight, bias });
   if (cap !== undefined && !(cap > 0 && cap < Infinity)) {
     throw new RangeError(`${op}: expected a softcap above 0 but got ${cap}`);
   }
+  const classes = weight.shape[0]!;
   const params = crossEntropyParams(op, rows, classes, options);
   // With a cap three chunks are held: logits, capped ones, and the gradient.
-  const held = cap === undefined ? 1 : 3;
-  const chunk = chunkRows(device, rows, held * classes, options?.chunkRows);
+  const chunk = chunkRows(device, rows, (cap ? 3 : 1) * classes, options?.chunkRows);
   // A cap would lift what padded logits are biased with.
   const pads = device.kind === "webgpu" && classes % 4 > 0 && weight.bytes % 4 === 0 &&
-    params.smoothing === 0 && cap === undefined && !isQuantised(weight.dtype);
-  const head = pads ? paddedHead({ weight, bias }) : { weight, bias, classes };
+    params.smoothing === 0 && !cap && !isQuantised(weight.dtype);
+  const head = pads ? paddedHead({ weight, bias }) : { weight, bias };
 
-  const scale = Tensor.empty(device, [1]);
-  const { ignoreIndex } = params;
-  const countParams = { rows, classes, ignoreIndex };
-  device.launch(crossEntropyCount, { targets, scale }, countParams);
+  const scale = meanScale(targets, params);
   const losses = Tensor.empty(device, [rows]);
-  // In f32 even for f16: shares of a mean over many rows and classes are too small for it.
-  const logits = Tensor.empty(device, [chunk, head.classes]);
-  const [capped, dLogits] = cap === undefined
-    ? [logits, logits]
-    : [1, 2].map(() => Tensor.empty(device, [chunk, head.classes])) as [Tensor, Tensor];
-  const dHidden = needsGrad([hidden]) ? Tensor.empty(device, hidden.shape) : undefined;
-  const dWeight = needsGrad([weight]) ? Tensor.empty(device, head.weight.shape) : undefined;
-  const dBias = bias && needsGrad([bias]) ? Tensor.empty(device, [head.classes]) : undefined;
-  if (rows === 0) {
-    for (const y of [dWeight, dBias]) {
-      if (y) device.launch(fill, { y }, { count: y.size, value: 0 });
-    }
-  }
-
-  for (let first = 0; first < rows; first += chunk) {
-    const count = Math.min(chunk, rows - first), beta = Number(first > 0);
-    const size = count * head.classes;
-    const some = part(logits, 0, size), scores = part(capped, 0, size);
-    const slopes = part(dLogits, 0, size);
-    const aOffset = first * width;
-    // deno-fmt-ignore
-    launchMatmul({ a: hidden, b: head.weight, c: some, bias: head.bias },
-      { m: count, n: head.classes, k: width, aOffset, transposeB: 1 });
-    const flat = { count: size, float: 1, cap: cap ?? 0 };
-    if (cap !== undefined) device.launch(unaryKernels.softcap, { a: some, y: scores }, flat);
-    const bindings = {
-      logits: scores,
-      targets: part(targets, first, count),
-      loss: part(losses, first, count),
-    };
-    const own = { ...params, rows: count, classes: head.classes };
-    if (!dHidden && !dWeight && !dBias) {
-      device.launch(crossEntropyKernel, bindings, own);
-      continue;
-    }
-    device.launch(crossEntropyFused, { ...bindings, scale }, own);
-    if (cap !== undefined) {
-      const ofCap = { a: scores, b: some, y: slopes };
-      device.launch(unaryBackwardKernels.softcap, ofCap, flat);
-    }
-    if (dHidden) {
-      // deno-fmt-ignore
-      launchMatmul({ a: slopes, b: head.weight, c: dHidden }, { m: count, n: width, k: head.classes, cOffset: aOffset });
-    }
-    if (dWeight) {
-      // deno-fmt-ignore
-      launchMatmul({ a: slopes, b: hidden, c: dWeight },
-        { m: head.classes, n: width, k: count, bOffset: aOffset, transposeA: 1, beta });
-    }
-    if (dBias) sumColumns({ dOut: slopes }, { dBias: { y: dBias, accumulate: first > 0 } });
-  }
-  new Set([logits, capped, dLogits]).forEach((chunk) => chunk.dispose());
-  if (head.weight !== weight) [head.weight, head.bias].forEach((padded) => padded!.dispose());
+  const grads: HeadGrads = {
+    hidden: needsGrad([hidden]) ? Tensor.empty(device, hidden.shape) : undefined,
+    weight: needsGrad([weight]) ? Tensor.empty(device, head.weight.shape) : undefined,
+    bias: bias && needsGrad([bias]) ? Tensor.empty(device, head.bias!.shape) : undefined,
+  };
+  launchChunks({ hidden, targets, scale, losses }, head, grads, params, { chunk, cap });
+  if (pads) [head.weight, head.bias].forEach((padded) => padded!.dispose());
   const mean = meanLoss(losses, scale);
   scale.dispose();
 
   const inputs = [hidden, weight, ...bias ? [bias] : []];
-  const grads = bias ? [dHidden, dWeight, dBias] : [dHidden, dWeight];
-  const known = grads.filter((grad) => grad !== undefined);
+  const gradOf = [grads.hidden, grads.weight, ...bias ? [grads.bias] : []];
+  const known = gradOf.filter((grad) => grad !== undefined);
   const wants = inputs.map(({ shape, dtype }) => ({ device, shape, dtype }));
   record(op, inputs, mean, known, (dOut, saved, _, places) => {
     let next = 0;
-    return grads.map((grad, i) => {
+    return gradOf.map((grad, i) => {
       if (!grad) return null;
       const { y, accumulate } = placeFor(wants[i]!, places[i]);
       const count = y.size; // without what pads it
       const x = part(saved[next++]!, 0, count);
-      device.launch(crossEntropyScale, { scale: dOut, x, y }, {
-        count,
-        accumulate: Number(accumulate),
-      });
+      const scaling = { count, accumulate: Number(accumulate) };
+      device.launch(crossEntropyScale, { scale: dOut, x, y }, scaling);
       return y;
     });
   });
@@ -262,10 +196,107 @@ export function linearCrossEntropy(
 
 /** An output layer. */
 interface Head {
+  /** (V, E) */
   readonly weight: Tensor;
+  /** (V) */
   readonly bias: Tensor | undefined;
-  /** Rows of the weight. */
-  readonly classes: number;
+}
+
+/** Gradients of the hidden states and of the output layer, those that are wanted. */
+type HeadGrads = Readonly<Record<"hidden" | "weight" | "bias", Tensor | undefined>>;
+
+/** Throws a `TypeError` unless the output layer takes `hidden`. */
+function checkHead(op: string, hidden: Tensor, { weight, bias }: Head): void {
+  const width = hidden.shape.at(-1)!;
+  if (weight.shape.length !== 2 || weight.shape[1] !== width) {
+    throw new TypeError(
+      `${op}: expected a weight of shape [V, ${width}] for hidden of shape ` +
+        `${formatShape(hidden.shape)} but got ${formatShape(weight.shape)}`,
+    );
+  }
+  const [classes] = weight.shape;
+  if (bias && !sameShape(bias.shape, [classes!])) {
+    throw new TypeError(
+      `${op}: expected a bias of shape [${classes}] but got ${formatShape(bias.shape)}`,
+    );
+  }
+}
+
+/** Computes the losses of all rows, and the gradients of their mean, `chunk` rows at a time. */
+function launchChunks(
+  { hidden, targets, scale, losses }: Record<"hidden" | "targets" | "scale" | "losses", Tensor>,
+  { weight, bias }: Head,
+  grads: HeadGrads,
+  params: CrossEntropyParams,
+  { chunk, cap }: { readonly chunk: number; readonly cap: number | undefined },
+): void {
+  const { device } = hidden;
+  const { rows } = params;
+  const [classes, width] = weight.shape as readonly [number, number];
+  // f32 for f16 models too: a gradient divided among many rows and classes is too small for f16.
+  const logits = Tensor.empty(device, [chunk, classes]);
+  const [capped, dLogits] = cap === undefined
+    ? [logits, logits]
+    : [Tensor.empty(device, logits.shape), Tensor.empty(device, logits.shape)];
+  if (rows === 0) {
+    for (const y of [grads.weight, grads.bias]) {
+      if (y) device.launch(fill, { y }, { count: y.size, value: 0 });
+    }
+  }
+  for (let first = 0; first < rows; first += chunk) {
+    const count = Math.min(chunk, rows - first), size = count * classes;
+    const raw = part(logits, 0, size), scores = part(capped, 0, size);
+    const sizes = { m: count, n: classes, k: width };
+    launchMatmul(
+      { a: hidden, b: weight, c: raw, bias },
+      { ...sizes, aOffset: first * width, transposeB: 1 },
+    );
+    const capping = { count: size, float: 1, cap: cap ?? 0 };
+    if (cap !== undefined) device.launch(unaryKernels.softcap, { a: raw, y: scores }, capping);
+    const bindings = {
+      logits: scores,
+      targets: part(targets, first, count),
+      loss: part(losses, first, count),
+    };
+    const own = { ...params, rows: count, classes };
+    if (!grads.hidden && !grads.weight && !grads.bias) {
+      device.launch(crossEntropyKernel, bindings, own);
+      continue;
+    }
+    device.launch(crossEntropyFused, { ...bindings, scale }, own);
+    const dOut = part(dLogits, 0, size);
+    if (cap !== undefined) {
+      device.launch(unaryBackwardKernels.softcap, { a: scores, b: raw, y: dOut }, capping);
+    }
+    launchHeadGrads(dOut, { hidden, weight }, grads, first, count);
+  }
+  new Set([logits, capped, dLogits]).forEach((chunk) => chunk.dispose());
+}
+
+/** Launches what `count` rows, from row `first` on, add to the gradients. */
+function launchHeadGrads(
+  dOut: Binding,
+  { hidden, weight }: Record<"hidden" | "weight", Tensor>,
+  grads: HeadGrads,
+  first: number,
+  count: number,
+): void {
+  const [classes, width] = weight.shape as readonly [number, number];
+  const accumulate = first > 0;
+  if (grads.hidden) {
+    launchMatmul(
+      { a: dOut, b: weight, c: grads.hidden },
+      { m: count, n: width, k: classes, cOffset: first * width },
+    );
+  }
+  if (grads.weight) {
+    const sizes = { m: classes, n: width, k: count };
+    launchMatmul(
+      { a: dOut, b: hidden, c: grads.weight },
+      { ...sizes, bOffset: first * width, transposeA: 1, beta: Number(accumulate) },
+    );
+  }
+  if (grads.bias) sumColumns({ dOut }, { dBias: { y: grads.bias, accumulate } });
 }
 
 /** What padded logits are biased with: their share of a softmax is 0. */
@@ -275,7 +306,7 @@ const LOWEST = { f32: -1e30, f16: -60_000 };
  * The same output layer with rows of zeros up to a multiple of 64, as products on a GPU take four elements at a time
  * only where rows begin at a multiple of four; GPT-2's 50,257 do not.
  */
-function paddedHead({ weight, bias }: Omit<Head, "classes">): Head {
+function paddedHead({ weight, bias }: Head): Head {
   const { device, dtype, size } = weight;
   const [known, width] = weight.shape as readonly [number, number];
   const classes = Math.ceil(known / 64) * 64;
@@ -290,7 +321,7 @@ function paddedHead({ weight, bias }: Omit<Head, "classes">): Head {
   const own = part(low, 0, known);
   device.launch(fill, { y: own }, { count: known, ...zero });
   if (bias) device.launch(axpy, { x: bias, y: own }, { count: known, a: 1 });
-  return { weight: padded, bias: low, classes };
+  return { weight: padded, bias: low };
 }
 
 /** Rows at a time, so that the rows of each chunk begin where a binding may. */
@@ -327,6 +358,14 @@ export interface CrossEntropyOptions {
    * Default: 0.
    */
   readonly labelSmoothing?: number | undefined;
+}
+
+/** 1 over the number of rows that are not ignored, (1). */
+function meanScale(targets: Tensor, { rows, classes, ignoreIndex }: CrossEntropyParams): Tensor {
+  const { device } = targets;
+  const scale = Tensor.empty(device, [1]);
+  device.launch(crossEntropyCount, { targets, scale }, { rows, classes, ignoreIndex });
+  return scale;
 }
 
 /** Adds up the losses of rows, times `scale` (1), and disposes of them. */

@@ -28,7 +28,7 @@ import { runInContext, taskContext } from "../tensor/async_context.ts";
 import { type GradPlace, record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { checkMultiplied, sameDevice, sameDType } from "./check.ts";
-import { placeFor, planesOf, sumColumns, sumTo } from "./launch.ts";
+import { part, placeFor, planesOf, sumColumns, sumTo } from "./launch.ts";
 import { reshape } from "./shape.ts";
 
 /** Options of {@linkcode matmul}. */
@@ -338,97 +338,98 @@ function collapse(
   return axes;
 }
 
+/** The operands that every product has. */
+type Matrix = "a" | "b" | "c";
+
 /**
  * Launches a product, halved along a stored axis of whichever operand is too long to bind, or along k where that is
  * longer than a GPU may loop over, as often as needed.
  */
 function cut(operands: Operands, params: MatmulParams): void {
-  const { m, n, k, lda, ldb, ldc, batches, transposeA, transposeB } = params;
   const { device } = operands.c.buffer;
-  const spans = {
-    a: span(transposeA ? k : m, transposeA ? m : k, lda, params, "a"),
-    b: span(transposeB ? n : k, transposeB ? k : n, ldb, params, "b"),
-    c: span(m, n, ldc, params, "c"),
+  const spans = spansOf(params);
+  const canBind = (name: Matrix) => {
+    const bytes = BYTES[operands[name].dtype];
+    return operands[name].size * bytes <= device.maxBindingBytes ||
+      spans[name] * bytes <= device.maxBindingBytes - device.bindingAlignment;
   };
-  const room = (operand: Binding) =>
-    (device.maxBindingBytes - device.bindingAlignment) / BYTES[operand.dtype];
-  const fits = (name: "a" | "b" | "c") =>
-    operands[name].size * BYTES[operands[name].dtype] <= device.maxBindingBytes ||
-    spans[name] <= room(operands[name]);
-  const tooLong = (["c", "a", "b"] as const).find((name) => !fits(name));
-  const tooDeep = device.kind === "webgpu" && k > MAX_K;
-  if (!tooLong && !tooDeep) {
-    const { bias, residual, pre } = operands;
-    const a = narrow(operands.a, params.aOffset, spans.a);
-    const b = narrow(operands.b, params.bOffset, spans.b);
-    const c = narrow(operands.c, params.cOffset, spans.c);
-    const likeC = (x: Binding | undefined) => x && narrow(x, params.cOffset, spans.c).binding;
-    launchWhole(
-      isQuantised(operands.b.dtype) ? quantisedMatmuls[operands.b.dtype] : matmulKernel,
-      {
-        a: a.binding,
-        ...isQuantised(operands.b.dtype) ? planesOf(operands.b, b.binding) : { b: b.binding },
-        c: c.binding,
-        // The first half of a product that is cut along n has the first of the bias.
-        bias: bias && { buffer: bias.buffer, dtype: bias.dtype, offset: bias.offset, size: n },
-        residual: likeC(residual),
-        pre: likeC(pre),
-      },
-      {
-        ...params,
-        aOffset: a.first,
-        bOffset: b.first,
-        cOffset: c.first,
-      },
-    );
-    return;
-  }
-  if (tooLong && batches > 1) return cutBatch(operands, params);
-  const axis = !tooLong
-    ? "k"
-    : tooLong === "c"
-    ? "m"
-    : tooLong === "a"
-    ? (transposeA ? "k" : "m")
-    : transposeB
-    ? "n"
-    : "k";
+  const tooLong = (["c", "a", "b"] as const).find((name) => !canBind(name));
+  if (tooLong && params.batches > 1) cutBatch(operands, params);
+  else if (tooLong) {
+    const axis = rowAxis(tooLong, params);
+    if (params[axis] === 1) {
+      const { m, k, n } = params;
+      throw new DeviceError(
+        `matmul: expected rows of at most ${device.maxBindingBytes} bytes, which ${device.description} can ` +
+          `bind, but got longer ones of ${tooLong} in ${m} x ${k} x ${n}`,
+      );
+    }
+    cutAxis(operands, params, axis);
+  } else if (device.kind === "webgpu" && params.k > MAX_K) cutAxis(operands, params, "k");
+  else launchNarrowed(operands, params, spans);
+}
+
+/** Launches a product whose operands can be bound, each from the first element that it touches. */
+function launchNarrowed(
+  operands: Operands,
+  params: MatmulParams,
+  spans: Readonly<Record<Matrix, number>>,
+): void {
+  const { bias, residual, pre } = operands;
+  const a = narrow(operands.a, params.aOffset, spans.a);
+  const b = narrow(operands.b, params.bOffset, spans.b);
+  const c = narrow(operands.c, params.cOffset, spans.c);
+  const likeC = (x: Binding | undefined) => x && narrow(x, params.cOffset, spans.c).binding;
+  const { dtype } = operands.b;
+  launchWhole(
+    isQuantised(dtype) ? quantisedMatmuls[dtype] : matmulKernel,
+    {
+      a: a.binding,
+      ...isQuantised(dtype) ? planesOf(operands.b, b.binding) : { b: b.binding },
+      c: c.binding,
+      // The first half of a product that is cut along n has the first of the bias.
+      bias: bias && part(bias, 0, params.n),
+      residual: likeC(residual),
+      pre: likeC(pre),
+    },
+    { ...params, aOffset: a.first, bOffset: b.first, cOffset: c.first },
+  );
+}
+
+/** The axis along which the rows of an operand are stored. */
+function rowAxis(name: Matrix, { transposeA, transposeB }: MatmulParams): "m" | "n" | "k" {
+  if (name === "c") return "m";
+  if (name === "a") return transposeA ? "k" : "m";
+  return transposeB ? "n" : "k";
+}
+
+/** Halves a product along an axis. */
+function cutAxis(operands: Operands, params: MatmulParams, axis: "m" | "n" | "k"): void {
+  const { lda, ldb, ldc, transposeA, transposeB } = params;
+  const { bias } = operands;
   const length = params[axis];
-  if (length === 1) {
-    throw new DeviceError(
-      `matmul: expected rows of at most ${device.maxBindingBytes} bytes, which ${device.description} can ` +
-        `bind, but got longer ones of ${tooLong} in ${m} x ${k} x ${n}`,
-    );
-  }
   // Halves of whole steps, so that the bias of a later part still begins where it can be bound.
-  const aligned = device.bindingAlignment / BYTES[operands.bias?.dtype ?? "f16"];
+  const aligned = operands.c.buffer.device.bindingAlignment / BYTES[bias?.dtype ?? "f16"];
   const step = [128, aligned].find((step) => length > step && step % aligned === 0) ?? 1;
   const half = Math.ceil(length / 2 / step) * step;
   const at = { m: 0, n: 0, k: 0, [axis]: half };
+  const first = { ...params, [axis]: half };
   const second: MatmulParams = {
     ...params,
     [axis]: length - half,
     aOffset: params.aOffset + (transposeA ? at.k * lda + at.m : at.m * lda + at.k),
     bOffset: params.bOffset + (transposeB ? at.n * ldb + at.k : at.k * ldb + at.n),
     cOffset: params.cOffset + at.m * ldc + at.n,
-    beta: axis === "k" ? 1 : params.beta,
   };
-  // What is cut along k is whole after its last part.
-  if (axis !== "k") cut(operands, { ...params, [axis]: half });
-  else cut({ ...operands, pre: undefined }, { ...params, k: half, activation: 0, derivative: 0 });
-  const { bias } = operands;
-  const biasRest = bias && axis === "n"
-    ? {
-      buffer: bias.buffer,
-      dtype: bias.dtype,
-      offset: bias.offset + half,
-      size: bias.size - half,
-    }
-    : axis === "k"
-    ? undefined
-    : bias;
-  const residual = axis === "k" ? undefined : operands.residual;
-  cut({ ...operands, bias: biasRest, residual }, second);
+  if (axis === "k") {
+    // The first part adds bias and residual, the last has the whole sum: the activation follows it.
+    cut({ ...operands, pre: undefined }, { ...first, activation: 0, derivative: 0 });
+    cut({ ...operands, bias: undefined, residual: undefined }, { ...second, beta: 1 });
+    return;
+  }
+  cut(operands, first);
+  const rest = bias && axis === "n" ? part(bias, half, bias.size - half) : bias;
+  cut({ ...operands, bias: rest }, second);
 }
 
 /** Launches a product that the device can bind: in one launch, or in parts along k and their sum. */
@@ -474,8 +475,7 @@ function cutBatch(operands: Operands, params: MatmulParams): void {
   const outer = batches / inner;
   const byOuter = outer > 1;
   const half = Math.ceil((byOuter ? outer : inner) / 2);
-  const step = (name: "a" | "b" | "c") =>
-    half * (byOuter ? params[`${name}Outer`] : params[`${name}Inner`]);
+  const step = (name: Matrix) => half * (byOuter ? params[`${name}Outer`] : params[`${name}Inner`]);
   const first = byOuter ? { batches: half * inner } : { batches: half, inner: half };
   const second = byOuter
     ? { batches: batches - half * inner }
@@ -490,18 +490,17 @@ function cutBatch(operands: Operands, params: MatmulParams): void {
   });
 }
 
-/** Elements from the first to the last that a product touches of one operand. */
-function span(
-  rows: number,
-  columns: number,
-  ld: number,
-  params: MatmulParams,
-  name: "a" | "b" | "c",
-): number {
-  const { batches, inner } = params;
-  if (rows === 0 || columns === 0) return 0;
-  return (batches / inner - 1) * params[`${name}Outer`] + (inner - 1) * params[`${name}Inner`] +
-    (rows - 1) * ld + columns;
+/** Elements from the first to the last that a product touches of each operand. */
+function spansOf(params: MatmulParams): Record<Matrix, number> {
+  const { m, n, k, lda, ldb, ldc, batches, inner, transposeA, transposeB } = params;
+  const span = (name: Matrix, [rows, columns]: [number, number], ld: number) =>
+    rows === 0 || columns === 0 ? 0 : (batches / inner - 1) * params[`${name}Outer`] +
+      (inner - 1) * params[`${name}Inner`] + (rows - 1) * ld + columns;
+  return {
+    a: span("a", transposeA ? [k, m] : [m, k], lda),
+    b: span("b", transposeB ? [n, k] : [k, n], ldb),
+    c: span("c", [m, n], ldc),
+  };
 }
 
 /** Quantised numbers after which both codes and scales have come by a multiple of 256 bytes. */

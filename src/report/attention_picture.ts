@@ -7,6 +7,7 @@ import {
   palette,
   placeOnScale,
   scaleBarPng,
+  type Shades,
   shadesOf,
   widestLabel,
 } from "./heat_map.ts";
@@ -114,24 +115,15 @@ export async function attentionPicture(
     y += 36;
     for (let head = 0; head < layer.heads; head++) {
       const x = left + head * (side + GAP);
-      parts.push(text(x, y - 6, `head ${head}`));
-      const map = shadesOf(headMap(layer, head), scale, MAX_CELLS);
-      // Not all viewers heed image-rendering: cells larger than a pixel are enlarged here already.
-      const zoom = Math.max(1, Math.floor(2 * mapWidth / map.width));
-      const png = await encodePng({ ...enlarged(map, zoom), palette: colours });
-      const isEnlarged = map.width <= mapWidth;
+      const shades = shadesOf(headMap(layer, head), scale, MAX_CELLS);
+      const picture = await mapPicture(shades, colours, mapWidth);
       parts.push(
+        text(x, y - 6, `head ${head}`),
         `<rect x="${x}" y="${y}" width="${mapWidth}" height="${mapHeight}" fill="${EMPTY}"/>`,
-        pngImage(x, y, mapWidth, mapHeight, png, isEnlarged),
-        ...columnLabels.map((label) => {
-          const at = x + mapWidth / layer.keys * (label.index + 0.5);
-          const mark = tick(at, y + mapHeight, at, y + mapHeight + 4);
-          if (!labelled) return mark;
-          if (!layer.keyTokens) {
-            return mark + text(at, y + mapHeight + 16, label.text, { anchor: "middle" });
-          }
-          const token = { anchor: "end", turned: true, monospace: true } as const;
-          return mark + text(at + 4, y + mapHeight + 7, label.text, token);
+        pngImage(x, y, mapWidth, mapHeight, picture),
+        ...columnLabels.map(({ index, text }) => {
+          const at = x + mapWidth / layer.keys * (index + 0.5);
+          return keyLabel(at, y + mapHeight, labelled ? text : undefined, layer);
         }),
       );
     }
@@ -158,6 +150,27 @@ export async function attentionPicture(
     `<rect width="${width}" height="${height}" fill="${BACKGROUND}"/>${parts.join("\n")}</svg>`;
 }
 
+/** A map as a picture so many pixels wide. */
+async function mapPicture(map: Shades, colours: number[][], width: number): Promise<Picture> {
+  // Not all viewers heed image-rendering: cells larger than a pixel are enlarged here already.
+  const zoom = Math.max(1, Math.floor(2 * width / map.width));
+  const png = await encodePng({ ...enlarged(map, zoom), palette: colours });
+  return { png, isEnlarged: map.width <= width };
+}
+
+/** The mark under a column, and its token or position unless `label` is undefined. */
+function keyLabel(
+  x: number,
+  y: number,
+  label: string | undefined,
+  { keyTokens }: AttentionLayer,
+): string {
+  const mark = tick(x, y, x, y + 4);
+  if (label === undefined) return mark;
+  if (!keyTokens) return mark + text(x, y + 16, label, { anchor: "middle" });
+  return mark + text(x + 4, y + 7, label, { anchor: "end", turned: true, monospace: true });
+}
+
 /** Width and height of a layer's maps: of square cells where that leaves neither side too short. */
 function mapSize({ queries, keys }: AttentionLayer, side: number): [number, number] {
   const longer = Math.max(queries, keys);
@@ -173,7 +186,7 @@ function sharesKeys(a: AttentionLayer, b: AttentionLayer | undefined): boolean {
 
 /** The colours with some weights under them. */
 function scaleBar(x: number, y: number, scale: HeatScale, png: Uint8Array): string {
-  const parts = [pngImage(x, y, BAR_WIDTH, 12, png, false)];
+  const parts = [pngImage(x, y, BAR_WIDTH, 12, { png, isEnlarged: false })];
   let last = Infinity;
   // Both ends, and between them each weight that stands far enough from the one before.
   for (const weight of [scale.top, 1, 0.5, 0.25, 0.1, 0.03, 0.01, 1e-3, 1e-4, 0]) {
@@ -216,14 +229,19 @@ function tick(x1: number, y1: number, x2: number, y2: number): string {
   return `<path d="M${round(x1)},${round(y1)}L${round(x2)},${round(y2)}" stroke="${LINE}"/>`;
 }
 
-/** An enlarged map's cells must have sharp edges; a shrunk one must not lose every second cell. */
+/** A PNG in a picture. */
+interface Picture {
+  readonly png: Uint8Array;
+  /** Its cells must have sharp edges then; a shrunk one must not lose every second cell. */
+  readonly isEnlarged: boolean;
+}
+
 function pngImage(
   x: number,
   y: number,
   width: number,
   height: number,
-  png: Uint8Array,
-  isEnlarged: boolean,
+  { png, isEnlarged }: Picture,
 ): string {
   return `<image x="${x}" y="${y}" width="${width}" height="${height}" ` +
     `preserveAspectRatio="none"${isEnlarged ? ` style="image-rendering:pixelated"` : ""} ` +

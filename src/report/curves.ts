@@ -184,31 +184,10 @@ function panelOf(
   if (points.length === 0) {
     throw new RangeError("curvesSvg: expected at least one finite value but got none");
   }
-  const layer = (name: Point["layer"], opacity: number, strokeWidth: number) => ({
-    type: "group",
-    clip: true,
-    from: { facet: { name: `${name}_of_curve`, data: name, groupby: ["name", "kind"] } },
-    encode: { enter: { width: { value: width }, height: { value: height } } },
-    marks: [{
-      type: "line",
-      from: { data: `${name}_of_curve` },
-      encode: {
-        enter: {
-          x: { scale: "x", field: "step" },
-          y: { scale: "y", field: "value" },
-          defined: { field: "finite" },
-          stroke: { scale: "colour", field: "name" },
-          strokeDash: name === "line" ? { scale: "dash", field: "kind" } : undefined,
-          strokeOpacity: { value: opacity },
-          strokeWidth: { value: strokeWidth },
-          strokeJoin: { value: "round" },
-        },
-      },
-    }],
-  });
+  const size = { width: { value: width }, height: { value: height } };
   return {
     type: "group",
-    encode: { enter: { width: { value: width }, height: { value: height } } },
+    encode: { enter: size },
     data: [
       { name: "points", values: points },
       ...(["raw", "line", "dots"].map((layer) => ({
@@ -242,21 +221,54 @@ function panelOf(
       { orient: "left", scale: "y", gridScale: "x", title: yLabel, tickCount: 8, format, ...AXIS },
     ],
     marks: [
-      layer("raw", 0.3, 1),
-      layer("line", 1, 2),
-      {
-        type: "symbol",
-        from: { data: "dots" },
-        encode: {
-          enter: {
-            x: { scale: "x", field: "step" },
-            y: { scale: "y", field: "value" },
-            size: { value: 40 },
-            opacity: { signal: "datum.finite ? 1 : 0" },
-            fill: { scale: "colour", field: "name" },
-          },
-        },
-      },
+      lines("raw", size, { opacity: 0.3, width: 1 }),
+      lines("line", size, { opacity: 1, width: 2 }),
+      DOTS,
     ],
   };
 }
+
+/** The lines of one layer, a mark of Vega. */
+function lines(
+  layer: Point["layer"],
+  size: unknown,
+  stroke: { readonly opacity: number; readonly width: number },
+): unknown {
+  return {
+    type: "group",
+    clip: true,
+    from: { facet: { name: `${layer}_of_curve`, data: layer, groupby: ["name", "kind"] } },
+    encode: { enter: size },
+    marks: [{
+      type: "line",
+      from: { data: `${layer}_of_curve` },
+      encode: {
+        enter: {
+          x: { scale: "x", field: "step" },
+          y: { scale: "y", field: "value" },
+          defined: { field: "finite" },
+          stroke: { scale: "colour", field: "name" },
+          strokeDash: layer === "line" ? { scale: "dash", field: "kind" } : undefined,
+          strokeOpacity: { value: stroke.opacity },
+          strokeWidth: { value: stroke.width },
+          strokeJoin: { value: "round" },
+        },
+      },
+    }],
+  };
+}
+
+/** The points of curves that are measured now and then, a mark of Vega. */
+const DOTS = {
+  type: "symbol",
+  from: { data: "dots" },
+  encode: {
+    enter: {
+      x: { scale: "x", field: "step" },
+      y: { scale: "y", field: "value" },
+      size: { value: 40 },
+      opacity: { signal: "datum.finite ? 1 : 0" },
+      fill: { scale: "colour", field: "name" },
+    },
+  },
+};

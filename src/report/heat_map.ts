@@ -17,7 +17,7 @@ export interface HeatMap {
 }
 
 /** A map's pixels, row by row, as indices of {@linkcode palette}. */
-interface Shades {
+export interface Shades {
   width: number;
   height: number;
   pixels: Uint8Array;

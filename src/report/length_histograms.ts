@@ -183,33 +183,38 @@ function panelOf(
           },
         },
       },
-      ...limit === undefined ? [] : [
-        {
-          type: "rule",
-          encode: {
-            enter: {
-              x: { scale: "x", value: limit + 1 - middle },
-              y: { value: 0 },
-              y2: { value: height },
-              stroke: { value: INK },
-              strokeDash: { value: [4, 3] },
-            },
-          },
-        },
-        {
-          type: "text",
-          encode: {
-            enter: {
-              x: { scale: "x", value: limit + 1 - middle, offset: isBeyond ? 6 : -6 },
-              y: { value: 12 },
-              align: { value: isBeyond ? "left" : "right" },
-              fontSize: { value: 12 },
-              fill: { value: INK },
-              text: { value: keptPart(panel) },
-            },
-          },
-        },
-      ],
+      ...limit === undefined ? [] : limitMarks(panel, limit + 1 - middle, height, isBeyond),
     ],
   };
+}
+
+/** The line behind the last length that is kept, at `x`, and its text, beyond it or before; marks of Vega. */
+function limitMarks(panel: LengthPanel, x: number, height: number, isBeyond: boolean): unknown[] {
+  return [
+    {
+      type: "rule",
+      encode: {
+        enter: {
+          x: { scale: "x", value: x },
+          y: { value: 0 },
+          y2: { value: height },
+          stroke: { value: INK },
+          strokeDash: { value: [4, 3] },
+        },
+      },
+    },
+    {
+      type: "text",
+      encode: {
+        enter: {
+          x: { scale: "x", value: x, offset: isBeyond ? 6 : -6 },
+          y: { value: 12 },
+          align: { value: isBeyond ? "left" : "right" },
+          fontSize: { value: 12 },
+          fill: { value: INK },
+          text: { value: keptPart(panel) },
+        },
+      },
+    },
+  ];
 }

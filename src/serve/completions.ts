@@ -126,21 +126,15 @@ export const chatCompletions: Format = {
   lastEvent: () => ({ delta: {}, logprobs: null }),
 };
 
-/** The fields that both have. */
-function common(
-  body: Body,
-  { contextSize, maxTokens, stopIds, tokenizer }: CompletionContext,
-  own: {
-    prompts: readonly ArrayLike<number>[];
-    maxTokens: number | undefined;
-    logprobs: number | undefined;
-    stop: readonly string[];
-  },
-): CompletionRequest {
-  const { prompts, logprobs } = own;
+/** The most tokens of an answer; throws where the context or the server has not so many. */
+function lengthOf(
+  { contextSize, maxTokens }: CompletionContext,
+  prompts: readonly ArrayLike<number>[],
+  asked: number | undefined,
+): number {
   const longest = Math.max(...prompts.map(({ length }) => length));
   const left = contextSize + 1 - longest;
-  const length = own.maxTokens ?? Math.min(maxTokens ?? Infinity, left);
+  const length = asked ?? Math.min(maxTokens ?? Infinity, left);
   if (longest > contextSize || length > left) {
     throw new ApiError(
       400,
@@ -153,11 +147,26 @@ function common(
     throw new ApiError(
       400,
       `max_tokens: expected at most ${maxTokens} on this server but got ${length}`,
-      {
-        ...{ param: "max_tokens", code: "invalid_value" },
-      },
+      { param: "max_tokens", code: "invalid_value" },
     );
   }
+  return length;
+}
+
+/** The fields that both have. */
+function common(
+  body: Body,
+  context: CompletionContext,
+  own: {
+    prompts: readonly ArrayLike<number>[];
+    maxTokens: number | undefined;
+    logprobs: number | undefined;
+    stop: readonly string[];
+  },
+): CompletionRequest {
+  const { stopIds, tokenizer } = context;
+  const { prompts, logprobs } = own;
+  const length = lengthOf(context, prompts, own.maxTokens);
   const n = body.number("n", { minimum: 1, maximum: MAX_ANSWERS, integer: true }) ?? 1;
   const seed = body.number("seed", { minimum: Number.MIN_SAFE_INTEGER, integer: true });
   const topK = body.number("top_k", { minimum: -1, integer: true }) ?? 0;

@@ -124,8 +124,8 @@ export async function prepareCorpus(
   folder: string | URL,
   options?: PrepareOptions,
 ): Promise<PreparedCorpus> {
-  const { shards = Infinity, saveEvery = 5, chunkBytes = 4 * 2 ** 20, signal } = options ?? {};
   const { workers = Math.min(4, navigator.hardwareConcurrency) } = options ?? {};
+  const { shards = Infinity, saveEvery = 5, chunkBytes = 4 * 2 ** 20, signal } = options ?? {};
   for (const [name, value] of Object.entries({ workers, shards, chunkBytes })) {
     const min = name === "workers" ? 0 : 1;
     if (!(value >= min && (Number.isSafeInteger(value) || value === Infinity))) {
@@ -141,69 +141,25 @@ export async function prepareCorpus(
   const ended = () => signal?.aborted || stream.state.shard >= shards;
   using pool = new TokenizerPool(manifest.complete || ended() ? 0 : workers);
   await using sources = new Sources(corpus, signal);
-
-  let lastSave = performance.now();
-  let consistent = true; // whether the manifest tells of exactly what the stream was given
-  const save = async () => {
-    Object.assign(manifest, await stream.sync());
-    await writeManifest(path, manifest);
-    await stream.settle();
-    lastSave = performance.now();
-  };
-  const take = async ({ chunk, result }: Pending) => {
-    const { tokens, documents } = await result;
-    consistent = false;
-    await stream.write(tokens);
-    manifest.place = chunk.after;
-    manifest.documents += documents;
-    manifest.total += tokens.length;
-    consistent = true;
-    options?.onProgress?.(progressOf(manifest, stream.state.shard, chunk.share));
-    if (performance.now() - lastSave >= saveEvery * 1000) await save();
-  };
-  /** Takes the rest of a file; false where something ended it before. */
-  const takeFile = async (file: string): Promise<boolean> => {
-    const pending: Pending[] = [];
-    const maxBytes = (2 * workers + 1) * chunkBytes;
-    const { field, place } = manifest;
-    for await (const chunk of readChunks(file, { field, place, bytes: chunkBytes })) {
-      // A long document takes ten times its bytes: two of them are not tokenized at the same time.
-      const bytes = sizeOf(chunk);
-      while (pending.length > 0 && bytesOf(pending) + bytes > maxBytes && !ended()) {
-        await take(pending.shift()!);
-      }
-      if (ended()) return false;
-      const result = pool.run(chunk.work);
-      result.catch(() => {}); // it is met when its turn comes
-      pending.push({ chunk, bytes, result });
-      if (pending.length > 2 * workers) await take(pending.shift()!);
-      if (ended()) return false;
-    }
-    for (const next of pending) {
-      await take(next);
-      if (ended()) return next === pending.at(-1);
-    }
-    return true;
-  };
-
+  const writer = new Writer(path, manifest, stream, saveEvery, options?.onProgress);
   try {
     while (manifest.file < corpus.length && !ended()) {
       const file = await sources.open(manifest.file);
       if (shards === Infinity) sources.prefetch(manifest.file + 1);
-      if (!await takeFile(file)) break;
+      if (!await takeFile(file, writer, pool, { workers, chunkBytes, ended })) break;
       manifest.file++;
       manifest.place = {};
       if (manifest.file === corpus.length) {
         await stream.finish();
         manifest.complete = true;
       }
-      await save();
+      await writer.save();
       await corpus[manifest.file - 1]!.release?.();
     }
   } catch (error) {
-    if (!(signal?.aborted && consistent)) throw error;
+    if (!(signal?.aborted && writer.consistent)) throw error;
   } finally {
-    if (consistent) await save();
+    if (writer.consistent) await writer.save();
   }
   return {
     paths: shardPaths(path, manifest, manifest.shard),
@@ -211,6 +167,90 @@ export async function prepareCorpus(
     documents: manifest.documents,
     complete: manifest.complete,
   };
+}
+
+/** Takes the rest of a file; false where something ended it before. */
+async function takeFile(
+  file: string,
+  writer: Writer,
+  pool: TokenizerPool,
+  { workers, chunkBytes, ended }: {
+    readonly workers: number;
+    readonly chunkBytes: number;
+    readonly ended: () => boolean;
+  },
+): Promise<boolean> {
+  const pending: Pending[] = [];
+  const maxBytes = (2 * workers + 1) * chunkBytes;
+  const { field, place } = writer.manifest;
+  for await (const chunk of readChunks(file, { field, place, bytes: chunkBytes })) {
+    // A long document takes ten times its bytes: two of them are not tokenized at the same time.
+    const bytes = sizeOf(chunk);
+    while (pending.length > 0 && bytesOf(pending) + bytes > maxBytes && !ended()) {
+      await writer.take(pending.shift()!);
+    }
+    if (ended()) return false;
+    const result = pool.run(chunk.work);
+    result.catch(() => {}); // it is met when its turn comes
+    pending.push({ chunk, bytes, result });
+    if (pending.length > 2 * workers) await writer.take(pending.shift()!);
+    if (ended()) return false;
+  }
+  for (const next of pending) {
+    await writer.take(next);
+    if (ended()) return next === pending.at(-1);
+  }
+  return true;
+}
+
+/** Writes tokens into the shards and, every few seconds, the manifest of what is there. */
+class Writer {
+  readonly manifest: Manifest;
+  readonly #folder: string;
+  readonly #stream: ShardStream;
+  readonly #saveEvery: number;
+  readonly #onProgress: PrepareOptions["onProgress"];
+  #lastSave = performance.now();
+  #consistent = true;
+
+  constructor(
+    folder: string,
+    manifest: Manifest,
+    stream: ShardStream,
+    saveEvery: number,
+    onProgress: PrepareOptions["onProgress"],
+  ) {
+    this.#folder = folder;
+    this.manifest = manifest;
+    this.#stream = stream;
+    this.#saveEvery = saveEvery;
+    this.#onProgress = onProgress;
+  }
+
+  /** Whether the manifest tells of exactly what the stream was given. */
+  get consistent(): boolean {
+    return this.#consistent;
+  }
+
+  async save(): Promise<void> {
+    Object.assign(this.manifest, await this.#stream.sync());
+    await writeManifest(this.#folder, this.manifest);
+    await this.#stream.settle();
+    this.#lastSave = performance.now();
+  }
+
+  async take({ chunk, result }: Pending): Promise<void> {
+    const { manifest } = this;
+    const { tokens, documents } = await result;
+    this.#consistent = false;
+    await this.#stream.write(tokens);
+    manifest.place = chunk.after;
+    manifest.documents += documents;
+    manifest.total += tokens.length;
+    this.#consistent = true;
+    this.#onProgress?.(progressOf(manifest, this.#stream.state.shard, chunk.share));
+    if (performance.now() - this.#lastSave >= this.#saveEvery * 1000) await this.save();
+  }
 }
 
 /** The `origin` of the preparation in a folder; `undefined` where there is none. */
