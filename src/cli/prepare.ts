@@ -11,7 +11,7 @@ import {
   type Progress,
   RunFolder,
 } from "../../mod.ts";
-import { FAILED } from "./failures.ts";
+import { FAILED, messageOf } from "./failures.ts";
 import { print } from "./output.ts";
 
 /** What `prepare` is asked for. */
@@ -31,6 +31,7 @@ export async function prepare(
   options: PrepareCommandOptions,
 ): Promise<number> {
   const { out, shardTokens: tokensPerShard, keepDownloads, ...rest } = options;
+  for (const file of files) await Deno.stat(file); // before there is a folder
   using _folder = await RunFolder.open(out);
   using interrupt = new Interrupt((signal) =>
     console.error(`\n${signal}: saving where it stands; once more ends at once`)
@@ -53,19 +54,28 @@ export async function prepare(
     bars[Symbol.dispose]();
     if (interrupt.requested && !complete) return stopped(interrupt);
     print(
-      `${formatCount(tokens)} tokens of ${
-        formatCount(documents)
-      } documents in ${paths.length} shards in ${out}` +
+      `${counted(tokens, "token")} of ${counted(documents, "document")} in ` +
+        `${counted(paths.length, "shard")} in ${out}` +
         (complete ? "" : "; there is more: the same command with more --shards goes on"),
     );
+    if (complete && paths.length < 2) {
+      console.error(
+        `the first shard is for validation, and there is none to train on: make shards of fewer tokens with ` +
+          "--shard-tokens, or train on a text as it is, train --data book.txt",
+      );
+    }
     return 0;
   } catch (error) {
     bars[Symbol.dispose]();
     if (interrupt.requested) return stopped(interrupt);
-    console.error(`error: ${(error as Error).message}`);
+    console.error(`error: ${messageOf(error)}`);
     console.error("what is done is kept: the same command goes on from there");
     return FAILED;
   }
+}
+
+function counted(count: number, what: string): string {
+  return `${formatCount(count)} ${what}${count === 1 ? "" : "s"}`;
 }
 
 function stopped({ exitCode }: Interrupt): number {

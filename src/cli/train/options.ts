@@ -154,8 +154,8 @@ export function trainCommand(): Command {
       choice(["f32", "f16", "auto"]),
     )
     .option(
-      "--data <folder>",
-      "token shards such as edufineweb_train_000001.npy (default: Moby Dick; 124m has none)",
+      "--data <path>",
+      "a text, or a folder of token shards such as edufineweb_train_000001.npy (default: Moby Dick; 124m has none)",
     )
     .option("--out <folder>", "checkpoints, log and pictures (default: a new folder in runs/)")
     .option("--resume [folder]", "go on from a run's newest checkpoint (default: the newest run)")
