@@ -6,6 +6,10 @@ export type { Command };
 /** The name under which it is installed: `deno install -gA -n dinograd jsr:@dinograd/dinograd/cli`. */
 export const NAME = "dinograd";
 
+/** What a model may be named by. */
+export const MODEL = "a model's folder in Hugging Face's layout, a run of train or finetune, " +
+  "a name on the hub such as openai-community/gpt2, a .gguf, or llama2.c's .bin";
+
 /** A command that asks for no permission; wrong usage ends the process with exit code 2. */
 export function newCommand(name: string, description: string): Command {
   return new Command(name)
@@ -52,6 +56,13 @@ export function share(text: string): number {
 export function integer(text: string): number {
   const value = number(text);
   if (!Number.isSafeInteger(value)) throw new InvalidArgumentError("Expected an integer.");
+  return value;
+}
+
+/** A port of TCP. */
+export function port(text: string): number {
+  const value = integer(text);
+  if (value > 65535) throw new InvalidArgumentError("Expected an integer from 0 to 65535.");
   return value;
 }
 

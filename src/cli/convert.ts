@@ -15,18 +15,19 @@ import { exists } from "./runs.ts";
 
 /** What `convert` is asked for. */
 export interface ConvertOptions {
-  readonly to: "huggingface" | "gguf" | "llama2c";
+  /** Default: by the target's ending. */
+  readonly to?: "huggingface" | "gguf" | "llama2c";
   readonly dtype?: "f32" | "f16" | "bf16" | "q8_0" | "q4_0" | undefined;
   readonly force?: boolean;
 }
 
-/** Reads a model as `generate` does and writes it as `to` says, weights in `f32` unless `dtype` says otherwise. */
+/** Reads a model as `generate` does and writes it as `to` or the target's ending says, weights in `f32` unless `dtype` says otherwise. */
 export async function convert(
   from: string,
   target: string,
   options: ConvertOptions,
 ): Promise<void> {
-  const { to, dtype, force } = options;
+  const { to = layoutOf(target), dtype, force } = options;
   if (dtype !== undefined && to === "llama2c") {
     throw new UsageError(
       "--dtype: expected --to huggingface or gguf but got llama2c, which has f32 alone",
@@ -69,6 +70,10 @@ export async function convert(
   console.error(
     `${formatCount(model.parameterCount())} parameters of ${from} written to ${target}`,
   );
+}
+
+function layoutOf(target: string): NonNullable<ConvertOptions["to"]> {
+  return target.endsWith(".gguf") ? "gguf" : target.endsWith(".bin") ? "llama2c" : "huggingface";
 }
 
 function removeIfThere(path: string): void {

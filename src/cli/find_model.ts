@@ -22,6 +22,7 @@ import {
   type PretrainedTokenizer,
   restoreModel,
 } from "../../mod.ts";
+import { MODEL } from "./arguments.ts";
 import { Interpreter } from "./interpreter.ts";
 import { exists, RUNS } from "./runs.ts";
 import { createModel, type ModelOptions } from "./train/model.ts";
@@ -92,7 +93,7 @@ export async function findModel(
   }
   if (await exists(folder) && (await Deno.stat(folder)).isFile) {
     throw new Error(
-      `${folder}: expected a model's folder, a .gguf or llama2.c's .bin but got another file`,
+      `${folder}: expected a model's folder, a run's folder, a .gguf or llama2.c's .bin but got another file`,
     );
   }
   const models = await modelsIn(folder);
@@ -103,7 +104,8 @@ export async function findModel(
   throw new Error(
     models.length
       ? `${folder}: expected one model but got several: name ${models.join(" or ")}`
-      : `${folder}: expected a model but got none`,
+      : `${folder}: expected ${MODEL} but got ` +
+        (await exists(folder) ? "a folder without a model" : "nothing there"),
   );
 }
 

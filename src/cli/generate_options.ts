@@ -5,6 +5,8 @@ import {
   type Command,
   type DeviceOptions,
   integer,
+  MODEL,
+  NAME,
   newCommand,
   number,
   positive,
@@ -37,10 +39,10 @@ const SAMPLING = ["temperature", "topK", "topP", "minP", "repetitionPenalty", "s
 
 /** The command line, for its help and for shells to complete. */
 export function generateCommand(): Command {
-  const command = newCommand("generate", "Continues a text, or translates a sentence.")
+  const command = newCommand(`${NAME} generate`, "Continues a text, or translates a sentence.")
     .argument(
       "<model>",
-      "a model's folder, a run of train, a model on the Hugging Face hub, or llama2.c's .bin",
+      MODEL,
     )
     .argument("[sentence...]", "what to continue, or to translate where the model is a translator")
     .option("--prompt <text>", "the same as the sentence")

@@ -5,9 +5,11 @@ import {
   choice,
   type Command,
   integer,
+  MODEL,
   NAME,
   newCommand,
   number,
+  port,
   positive,
   share,
 } from "./arguments.ts";
@@ -19,9 +21,6 @@ import type { EvaluateOptions } from "./evaluate.ts";
 import type { PrepareCommandOptions } from "./prepare.ts";
 import type { ServeOptions } from "./serve.ts";
 import type { TokenizeOptions } from "./tokenize.ts";
-
-const MODEL = "a model's folder in Hugging Face's layout, a run of train or finetune, " +
-  "a name on the hub such as openai-community/gpt2, a .gguf, or llama2.c's .bin";
 
 /** The whole command line. */
 export function createProgram(): Command {
@@ -115,7 +114,7 @@ function addServe(program: Command): void {
   addDeviceOptions(program.command("serve"), "auto")
     .description("answer requests over HTTP as OpenAI's interface does")
     .argument("<model>", MODEL)
-    .option("--port <n>", "where to listen; 0 takes a free one", integer, 8000)
+    .option("--port <n>", "where to listen; 0 takes a free one", port, 8000)
     .option("--host <address>", "0.0.0.0 lets other machines in", "127.0.0.1")
     .option("--api-key <key>", "requests have to bring it (default: $DINOGRAD_API_KEY)")
     .option("--name <name>", "what the model is called (default: the last part of its path)")
@@ -226,9 +225,8 @@ function addConvert(program: Command): void {
     .argument("<target>", "the folder, for gguf and llama2c the file, to write")
     .option(
       "--to <huggingface|gguf|llama2c>",
-      "the layout",
+      "the layout (default: gguf for a target that ends in .gguf, llama2c for .bin, else huggingface)",
       choice(["huggingface", "gguf", "llama2c"]),
-      "huggingface",
     )
     .option(
       "--dtype <f32|f16|bf16|q8_0|q4_0>",
@@ -241,7 +239,7 @@ function addConvert(program: Command): void {
       examples("convert", [
         "runs/my-run gpt2-mine",
         "stories15M.bin stories --to huggingface --dtype bf16",
-        "openai-community/gpt2 gpt2.gguf --to gguf --dtype q8_0",
+        "openai-community/gpt2 gpt2.gguf --dtype q8_0",
       ]),
     )
     .action(async (from: string, target: string, options: ConvertOptions) => {

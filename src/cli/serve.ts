@@ -39,15 +39,38 @@ export async function serve(from: string, options: ServeOptions): Promise<void> 
     console.error(`${signal}: finishing ${running} answers ...`);
     handler.shutdown().then(() => server.shutdown());
   });
-  const server = Deno.serve({
-    port,
-    hostname,
-    onListen: ({ hostname, port }) =>
-      console.error(`${modelName} on ${device.description}: http://${hostname}:${port}/v1`),
-  }, handler);
+  const server = listen(
+    {
+      port,
+      hostname,
+      onListen: ({ hostname, port }) =>
+        console.error(`${modelName} on ${device.description}: http://${hostname}:${port}/v1`),
+    },
+    handler,
+  );
   await server.finished;
   model.dispose();
   Deno.exitCode = interrupt.exitCode;
+}
+
+function listen(
+  options: Deno.ServeTcpOptions,
+  handler: Deno.ServeHandler<Deno.NetAddr>,
+): Deno.HttpServer {
+  try {
+    return Deno.serve(options, handler);
+  } catch (cause) {
+    const { hostname, port } = options;
+    const reason = cause instanceof Deno.errors.AddrInUse
+      ? "one that another program listens on; name another --port"
+      : (cause as Error).message;
+    throw new Error(
+      `serve: expected an address to listen on but got ${hostname}:${port}, ${reason}`,
+      {
+        cause,
+      },
+    );
+  }
 }
 
 function keyOfEnvironment(): string | undefined {

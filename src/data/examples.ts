@@ -45,7 +45,7 @@ export interface TuningFormat {
  */
 export function readTuningData(text: string, file: string, format: TuningFormat): TuningData {
   if (!file.endsWith(".jsonl")) {
-    if (text === "") throw new FileFormatError("is empty", { file });
+    if (text === "") throw new FileFormatError("expected a text but got an empty file", { file });
     return { kind: "texts", examples: [textExample(text, format)] };
   }
   let kind: TuningData["kind"] | undefined;

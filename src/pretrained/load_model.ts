@@ -6,6 +6,7 @@
 import { DownloadError } from "../hub/http.ts";
 import { join } from "../io/node_builtins.ts";
 import { toPath } from "../io/byte_source.ts";
+import { listCheckpoints } from "../io/checkpoint.ts";
 import { FileFormatError } from "../io/errors.ts";
 import type { LLaMAConfig } from "../models/llama.ts";
 import type { ParameterOptions } from "../nn/init.ts";
@@ -96,9 +97,13 @@ export async function loadModel<K extends ModelKind = LanguageModelKind>(
   const file = join(folder, CONFIG);
   const json = await readJsonObject(file);
   if (!json) {
-    throw new FileFormatError("expected the file that says what model this is but got none", {
-      file,
-    });
+    throw new FileFormatError(
+      "expected the file that says what model this is but got none" +
+        ((await listCheckpoints(folder)).length
+          ? "; the folder has a run's checkpoints, of which `dinograd convert` makes a model"
+          : ""),
+      { file },
+    );
   }
   const fields = new ConfigFields(json, file);
   const kind = fields.oneOf<ModelKind>("model_type", ...kinds);

@@ -171,6 +171,9 @@ Deno.test("cli: convert keeps to its options", () =>
     ]);
     assert.equal(wrong.code, 2, wrong.err);
     await assert.rejects(Deno.stat(join(folder, "new")), Deno.errors.NotFound);
+    const gguf = await run(folder, ["convert", "gpt2", "gpt2.gguf"]);
+    assert.equal(gguf.code, 0, gguf.err);
+    assert.ok((await Deno.stat(join(folder, "gpt2.gguf"))).isFile);
     const half = await run(folder, ["convert", "gpt2", "gpt2-half", "--dtype", "bf16"]);
     assert.equal(half.code, 0, half.err);
     const there = await run(folder, ["convert", "gpt2", "gpt2-half", "--dtype", "f16", "--force"]);

@@ -53,6 +53,12 @@ await onEachDevice("tensor() refuses ragged arrays and shapes that do not fit", 
   );
   assert.throws(() => zeros([2, -1], { device }), /integer lengths of 0 or more but got \[2, -1\]/);
   assert.throws(() => zeros([1.5], { device }), RangeError);
+  const float32 = { device, dtype: "float32" as "f32" };
+  assert.throws(() => tensor([1], float32), /dtype: expected f32, f16, i32 or u32 but got float32/);
+  assert.throws(
+    () => zeros([1], float32),
+    /expected f32, f16, i32, u32, as .* has, but got float32/,
+  );
 });
 
 await onEachDevice(

@@ -61,7 +61,12 @@ export async function openCorpus(
   }
   const rows = [train, validation].map((data) => rowsOf(data, { contextSize, pack: options.pack }));
   if (rows.some(({ rows }) => rows.length === 0)) {
-    throw new UsageError(`${options.data}: expected rows to train and to validate on but got none`);
+    throw new UsageError(
+      `${options.data}: expected rows of ${contextSize} tokens to train and to validate on but got ` +
+        `${
+          rows.map(({ rows }) => rows.length).join(" and ")
+        }; more data, another --val-split or a shorter --context makes some`,
+    );
   }
   return {
     train: rows[0]!.rows,

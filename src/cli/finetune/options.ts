@@ -5,6 +5,7 @@ import {
   type Command,
   type DeviceOptions,
   integer,
+  NAME,
   newCommand,
   number,
   positive,
@@ -77,7 +78,7 @@ const RATES = { all: 5e-5, lora: 2e-4, allByPairs: 1e-6, loraByPairs: 5e-6 };
 
 /** The command line, for its help and for shells to complete. */
 export function finetuneCommand(): Command {
-  const command = newCommand("finetune", "Trains a model further, on your data.")
+  const command = newCommand(`${NAME} finetune`, "Trains a model further, on your data.")
     .argument("[model]", "a model's folder, a run of train, or a model on the Hugging Face hub")
     .argument("[data]", "a text, or a .jsonl with an example a line (see below)")
     .option("--val <file>", "what to validate on, of the same kind (default: a part of the data)")
@@ -122,15 +123,19 @@ export function finetuneCommand(): Command {
     .option("--dtype <f32|f16>", "f16: mixed precision (default: f32)", choice(["f32", "f16"]))
     .option(
       "--on-nan <stop|skip>",
-      "where loss or gradients are no number (default: stop)",
+      "where loss or gradients are not finite: stop, or leave the step out (default: stop)",
       choice(["stop", "skip"]),
     )
     .option(
       "--spike <n>",
-      "a loss so many standard deviations above the running mean is one",
+      "a loss this many standard deviations above the running mean is a spike (default: none is)",
       number,
     )
-    .option("--on-spike <skip|stop|warn>", "(default: skip)", choice(["skip", "stop", "warn"]))
+    .option(
+      "--on-spike <skip|stop|warn>",
+      "leave its step out, save and stop, or go on (default: skip)",
+      choice(["skip", "stop", "warn"]),
+    )
     .option(
       "--out <folder>",
       "the model or adapter, checkpoints, log (default: a new folder in runs/)",

@@ -5,6 +5,7 @@ import {
   type Command,
   type DeviceOptions,
   integer,
+  NAME,
   newCommand,
   number,
   positive,
@@ -136,7 +137,7 @@ function presetOf(preset: Preset, recipe: Recipe, asked?: Options["optimizer"]):
 
 /** The command line, for its help and for shells to complete. */
 export function trainCommand(): Command {
-  const command = newCommand("train", "Trains GPT-2, or by a newer recipe, from scratch.")
+  const command = newCommand(`${NAME} train`, "Trains GPT-2, or by a newer recipe, from scratch.")
     .option(
       "--preset <tiny|small|124m>",
       "sizes and schedule to start from",
