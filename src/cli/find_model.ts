@@ -88,6 +88,7 @@ export async function findModel(
   }
   const isOnHub = !await exists(folder) && /^[\w.-]+\/[\w.-]+$/.test(folder) &&
     !folder.startsWith(`${RUNS}/`);
+  if (isOnHub) console.error(`${folder}: no such folder here; asking the Hugging Face hub`);
   if (isOnHub || folder.endsWith(".gguf") || await exists(`${folder}/config.json`)) {
     return await loadPretrained(folder, device, options);
   }
