@@ -75,7 +75,8 @@ export async function finetune(args: string[]): Promise<void> {
     samplesFirst: true,
   });
   report.begin([corpus.description, describe(options, task!, device, steps)], resumed?.checkpoint);
-  const every = options.saveEvery ?? Math.ceil(corpus.train.length / batch);
+  const epoch = Math.ceil(corpus.train.length / batch);
+  const every = options.saveEvery ?? Math.max(epoch, Math.ceil(steps / 10));
   const lr = warmupCosine({
     ...{ maxLr: options.lr, minLr: options.lr / 10, totalSteps: steps },
     warmupSteps: Math.min(Math.ceil(options.warmup * steps), steps - 1),

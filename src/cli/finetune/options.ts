@@ -143,7 +143,7 @@ export function finetuneCommand(): Command {
     .option("--resume [folder]", "go on from a run's newest checkpoint (default: the newest run)")
     .option(
       "--save-every <n>",
-      "steps between validation, samples and checkpoints (default: an epoch)",
+      "steps between validation, samples and checkpoints (default: an epoch, or a tenth of them all)",
       positive,
     )
     .option("--keep <n>", "checkpoints to keep (default: 2)", positive)
