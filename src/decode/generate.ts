@@ -34,6 +34,11 @@ export interface Generation {
   readonly ended: "stop" | "length";
 }
 
+/** What {@linkcode generate} gives for prompts `P`: at least one where there is a prompt. */
+export type Generations<P extends readonly unknown[]> = P extends readonly [unknown, ...unknown[]]
+  ? [Generation, ...Generation[]]
+  : Generation[];
+
 /**
  * Continues prompts of any lengths, all of them in one batch, on a key-value cache: every id is sampled on the
  * device and fed back there. `temperature: 0` decodes greedily. Returns the `samples` of each prompt side by
@@ -62,11 +67,11 @@ export interface Generation {
  * assert.deepEqual(streams[0], [...first.ids]);
  * ```
  */
-export async function generate(
+export async function generate<const P extends readonly ArrayLike<number>[]>(
   model: NextTokenModel,
-  prompts: readonly ArrayLike<number>[],
+  prompts: P,
   options?: GenerateOptions,
-): Promise<Generation[]> {
+): Promise<Generations<P>> {
   const { stopIds = [], samples = 1, onToken, ...rest } = options ?? {};
   const stops = new Set(stopIds);
   const rows = Array.from(
@@ -83,7 +88,7 @@ export async function generate(
     });
     if (rows.every((row) => row.ended === "stop")) break;
   }
-  return rows.map(({ ids, ended }) => ({ ids: Uint32Array.from(ids), ended }));
+  return rows.map(({ ids, ended }) => ({ ids: Uint32Array.from(ids), ended })) as Generations<P>;
 }
 
 /**
