@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { CpuDevice } from "../../src/device/cpu/cpu_device.ts";
 import { add } from "../../src/ops/elementwise.ts";
 import {
   arange,
@@ -215,4 +216,13 @@ await onEachDevice("Tensor.to() copies to any device", async (device) => {
     const half = await tensor([1, 2, 3], { device, dtype: "f16" }).to(other);
     assert.deepEqual([half.dtype, await half.toArray()], ["f16", [1, 2, 3]]);
   }
+});
+
+Deno.test("an operation on two devices of one kind says so", () => {
+  using one = CpuDevice.open({ threads: 1 });
+  using other = CpuDevice.open({ threads: 1 });
+  assert.throws(
+    () => add(ones([1], { device: one }), ones([1], { device: other })),
+    /add: expected tensors on one device but got .* on cpu and .* on cpu, each opened by itself/,
+  );
 });
