@@ -53,6 +53,10 @@ export async function prepare(
       });
     bars[Symbol.dispose]();
     if (interrupt.requested && !complete) return stopped(interrupt);
+    if (complete && tokens === 0) {
+      console.error(`error: prepare: expected texts but got none in ${files.join(", ")}`);
+      return FAILED;
+    }
     print(
       `${counted(tokens, "token")} of ${counted(documents, "document")} in ` +
         `${counted(paths.length, "shard")} in ${out}` +
