@@ -367,7 +367,7 @@ function meanScale(targets: Tensor, { rows, classes, ignoreIndex }: CrossEntropy
   return scale;
 }
 
-/** The sum of the rows' losses times `scale` (1). Disposes of both. */
+/** The sum of the rows' losses times `scale` (1). Disposes of the losses. */
 function meanLoss(losses: Tensor, scale: Tensor): Tensor {
   const { device } = losses;
   const mean = Tensor.empty(device, []);
