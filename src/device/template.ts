@@ -4,11 +4,11 @@
  *
  * - `alias T = f32;` takes the value of the constant `T`, and `const TILE = 16u;` that of the constant `TILE`, with the
  *   same suffix; the value in the file is the default;
- * - the lines between `//#repeat i 0..4` and `//#end` are repeated for each value, with `{i}` replaced by it; the bounds
+ * - the lines between `//#repeat i 0..4` and `//#end` are repeated for each value, with `{i}` replaced by it; bounds
  *   may be constants, or sums and products of them. naga does not unroll loops, so hot ones are unrolled here;
  * - `//#repeat x of q k v` does the same for words;
- * - the lines between `//#if NAME` and `//#end` are kept if the constant is true or nonzero, those after an `//#else` if
- *   not. This is for code that would not compile otherwise; everything else can use WGSL's own `if`.
+ * - the lines between `//#if NAME` and `//#end` are kept if the constant is true or nonzero, and those after an
+ *   `//#else` if not. This is for code that would not compile otherwise; everything else can use WGSL's own `if`.
  *
  * Blocks nest.
  *
