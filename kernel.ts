@@ -10,10 +10,10 @@
  * the bindings, `HAS_X` for each optional binding, and `VECTOR`, `WIDTH` and `F` for the bindings that `vec4` selects.
  * Names are in snake case there (`dOut` is `d_out`). Comments in the body act as a small template language:
  *
- * - `alias T = f32;` and `const TILE = 16u;` take the values of `T` and `TILE` in the program's `constants`; the value in
- *   the source is the default;
- * - the lines between `//#if NAME` and `//#end` are kept if the constant is true or nonzero, and those after an `//#else`
- *   if not;
+ * - `alias T = f32;` and `const TILE = 16u;` take the values of `T` and `TILE` in the program's `constants`; the value
+ *   in the source is the default;
+ * - the lines between `//#if NAME` and `//#end` are kept if the constant is true or nonzero, and those after an
+ *   `//#else` if not;
  * - the lines between `//#repeat i 0..4` and `//#end` are repeated for each value, with `{i}` replaced by it;
  *   `//#repeat x of q k v` does the same for words.
  *

@@ -85,7 +85,7 @@ export function sizeOfAxes(axes: readonly string[], params: Params): number {
  *
  * - the struct of its parameters, in snake case, as `params`;
  * - each binding `x` as an array of `X`; those whose last axis is `vec4` are accessed four elements at a time;
- * - `HAS_X` for an optional binding, which is whether it is given;
+ * - `HAS_X` for each optional binding, whether it is given;
  * - `VECTOR`, whether bindings are accessed as vectors; `WIDTH`, their length (4 or 1); and `F`, the type to compute in
  *   (`vec4<f32>` or `f32`).
  */

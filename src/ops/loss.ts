@@ -105,12 +105,12 @@ export interface LinearCrossEntropyOptions extends CrossEntropyOptions {
   readonly softcap?: number | undefined;
   /**
    * The number of rows whose logits are in memory at a time, rounded up to what the device can bind. Default: 64 MiB of
-   * logits, or a quarter of the rows up to 2,048; at least 64 rows.
+   * logits, or a quarter of the rows up to 2,048, whichever is larger; at least 64 rows.
    */
   readonly chunkRows?: number;
 }
 
-/** Maximum bytes of logits in memory at a time; where there are many rows, a number of rows instead. */
+/** The default size of a chunk: the bytes of its logits, or its rows, whichever gives the larger chunk. */
 const CHUNK_BYTES = 64 * 2 ** 20, CHUNK_ROWS = 2048;
 
 /**
@@ -335,7 +335,7 @@ function chunkRows(device: Device, rows: number, classes: number, asked?: number
 
 /**
  * The default number of rows per chunk of {@linkcode linearCrossEntropy}: 64 MiB of logits, or a quarter of the rows up
- * to 2,048, since a GPU needs enough to be busy; at most what can be bound, and at least 64.
+ * to 2,048 if that is more, since a GPU needs enough to be busy; at most what can be bound, and at least 64.
  */
 export function defaultChunkRows(
   rows: number,

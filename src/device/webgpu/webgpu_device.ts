@@ -72,7 +72,10 @@ export class WebGpuDevice implements Device {
   #launcher: Launcher;
   #loss: DeviceLostError | undefined;
 
-  /** Requests an adapter and a device with all that it supports. Throws a {@linkcode DeviceError} if there is none. */
+  /**
+   * Requests an adapter and a device with all that it supports. Throws a {@linkcode DeviceError} if there is no adapter
+   * or it gives no device.
+   */
   static async open(options?: WebGpuOptions): Promise<WebGpuDevice> {
     return new WebGpuDevice(await openAdapter(options ?? {}), options ?? {});
   }
