@@ -8,7 +8,7 @@
 import { fail } from "./failures.ts";
 import { createProgram } from "./program.ts";
 
-/** Does what the command line `args` says; where that fails it says why and ends the process. */
+/** Runs the command line `args`; on failure reports why and ends the process. */
 export async function main(args: string[]): Promise<void> {
   const program = createProgram();
   try {

@@ -38,7 +38,7 @@ export interface PageRun {
 
 /** Options of {@linkcode ParquetTexts.runs}. */
 export interface PageRunOptions {
-  /** The number of rows to skip, which must be where a run began. Default: 0. */
+  /** The number of rows to skip: 0, the default, or where a run began. */
   firstRow?: number | undefined;
   /** The decompressed bytes of the pages of a run; one with a single page may have more. Default: 4 MiB. */
   bytes?: number;

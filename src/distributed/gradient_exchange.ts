@@ -157,7 +157,7 @@ export class GradientExchange implements Disposable {
   }
 }
 
-/** Moves the gradient of a parameter to memory of its own: the tape lets tensors share equal gradients. */
+/** Gives a parameter a gradient in memory of its own: the tape lets several parameters share one. */
 function ownGrad(parameter: Tensor): Tensor {
   const grad = parameter.grad!;
   if (grad.isOnlyUser) return grad;

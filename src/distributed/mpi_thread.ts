@@ -52,7 +52,7 @@ interface Port {
 
 /** The program of the thread. Its source runs in a worker, so it may use nothing from this module but its arguments. */
 export function mpiThread({ library, abort }: MpiThreadSetup, port: Port): void {
-  /** The bytes of a single MPI call; longer ones are split, so that an abort is noticed soon. */
+  /** The bytes of a single MPI call; longer ones are split, so that each wait is short. */
   const PIECE = 2 ** 22;
   /** How often the thread polls a call before it sleeps between two polls. */
   const SPINS = 200;
@@ -164,7 +164,7 @@ export function mpiThread({ library, abort }: MpiThreadSetup, port: Port): void 
 
   let [sent, received] = [new Float16Array(0), new Float16Array(0)];
   let total = new Float32Array(0);
-  /** Each rank sums its part of the values in f32 from f16 that it receives, and sends the sum as f16. */
+  /** Each rank sums its part of the values in f32, from terms received as f16, and sends the sum as f16. */
   function sumHalf(values: Float32Array | Float16Array): void {
     const most = PIECE / 2;
     for (let start = 0; start < values.length; start += most) {

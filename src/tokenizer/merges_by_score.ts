@@ -1,5 +1,5 @@
 /**
- * Merges of vocabularies that have scores instead, as SentencePiece's.
+ * Merges of vocabularies that have scores instead, such as SentencePiece's.
  *
  * @module
  */
@@ -7,7 +7,7 @@ import { PairTable } from "./hash_tables.ts";
 import { MAX_VOCAB_SIZE, type RankedMerges } from "./merges.ts";
 
 /**
- * All pairs of tokens that make a token, those into a higher score first; none make those that are `left out`.
+ * Returns all pairs of tokens that make up a token, those with a higher score first; none for the tokens `left out`.
  *
  * @throws {Error} where there are too many
  */
