@@ -1,7 +1,8 @@
 /**
  * The command line: `deno run -A jsr:@dinograd/dinograd/cli --help`.
  *
- * Commands: `train`, `generate`, `chat`, `serve`, `tokenize`, `prepare`, `evaluate`, `convert`, `devices`, `completions`.
+ * Commands: `train`, `generate`, `chat`, `serve`, `tokenize`, `prepare`, `evaluate`, `convert`, `devices`,
+ * `completions`.
  *
  * @module
  */

@@ -317,7 +317,9 @@ async function loadLibrary() {
   return { ...main, ...column, ...convert, ...encoding, ...delta, compressors };
 }
 
-/** Reads the header of a page, after checking its sizes, so that the library cannot read on for ever. */
+/**
+ * Reads the header of a page. Its structure is checked first, since the library could read on for ever; then its sizes.
+ */
 function readPageHeader(reader: { view: DataView; offset: number }, library: Library): PageHeader {
   checkThrift(reader.view);
   const header = library.parquetHeader(reader);

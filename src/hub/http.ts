@@ -92,7 +92,7 @@ export async function withRetries<T>(
   }
 }
 
-/** Waits, but at most until the signal. */
+/** Waits for some milliseconds; rejects with the signal's reason once it is aborted. */
 export function pause(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   if (signal?.aborted) return Promise.reject(signal.reason);

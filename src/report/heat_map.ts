@@ -99,7 +99,7 @@ const CHARACTER = LABEL_SIZE * 0.6;
 /** The minimum number of pixels from one token to the next, and from one position to the next. */
 const TOKEN_PITCH = 12;
 const POSITION_PITCH = 32;
-/** The number of characters of a token that are shown. */
+/** The maximum number of characters shown of a token. */
 const MAX_LENGTH = 14;
 
 /** A label of an axis. */

@@ -23,7 +23,7 @@ export interface AnswerEnds {
   readonly stopIds: ReadonlySet<number>;
 }
 
-/** The text of a sequence up to a stop string or stop id: yields pieces as they come, then knows why it ended. */
+/** The text of a sequence up to a stop string or stop id, in pieces as they come, and then why it ended. */
 export class Answer {
   /** The number of tokens drawn, including the one that ended the answer. */
   tokens = 0;

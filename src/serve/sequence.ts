@@ -15,11 +15,14 @@ export interface EngineRequest extends Omit<SamplingOptions, "repetitionPenalty"
   /** The sequence ends at the first of these ids. Default: none. */
   readonly stopIds?: Iterable<number>;
   /**
-   * The seed of the random numbers, with which the ids repeat whatever else the engine does. Default: a new one each
+   * The seed of the random numbers; with one, the ids repeat whatever else the engine does. Default: a new one each
    * time.
    */
   readonly seed?: number | undefined;
-  /** Returns the log-probability of each id, and those of this many of the likeliest ids. Default: neither. */
+  /**
+   * The number of likeliest ids whose log-probabilities come with each id, besides its own. Default: none, not even its
+   * own.
+   */
   readonly logprobs?: number | undefined;
   /** The client; waiting clients take turns. Default: "". */
   readonly client?: string;

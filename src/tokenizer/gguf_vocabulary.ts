@@ -197,7 +197,7 @@ export function ggufVocabulary(
     if (id >= parts.tokens.length) return TYPE.unused;
     if (token === "<unk>" && isSentencePiece) return TYPE.unknown;
     if (special.has(token)) return TYPE.control;
-    // llama.cpp would find such a token where the text has a space, `tokenizer.json` where the text has the mark.
+    // In llama.cpp, an added token with the mark matches a space in the text; in `tokenizer.json`, the mark itself.
     const isMarked = isSentencePiece && token.includes(SPACE_MARK);
     if (added.has(token) && !isMarked) return TYPE.userDefined;
     return isSentencePiece && BYTE_TOKEN.test(token) ? TYPE.byte : TYPE.normal;

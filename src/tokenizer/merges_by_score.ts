@@ -7,7 +7,8 @@ import { PairTable } from "./hash_tables.ts";
 import { MAX_VOCAB_SIZE, type RankedMerges } from "./merges.ts";
 
 /**
- * Returns all pairs of tokens that make up a token, those with a higher score first; none for the tokens `left out`.
+ * Returns the merges of all pairs of tokens that make up a token, higher scores first, except those into tokens that
+ * are `leftOut`.
  *
  * @throws {Error} where there are too many
  */

@@ -52,7 +52,7 @@ export function tokenizerFromJson(
 }
 
 /**
- * Reads a `tokenizer.json`. Needs `--allow-read`. Throws as {@linkcode tokenizerFromJson} does; the messages name the file.
+ * Reads a `tokenizer.json`. Needs `--allow-read`. Throws as {@linkcode tokenizerFromJson} does; messages name the file.
  */
 export async function loadTokenizerJson(path: string | URL): Promise<PretrainedTokenizer> {
   return tokenizerFromJson(await readTokenizerFile(path), String(path));

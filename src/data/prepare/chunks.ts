@@ -13,7 +13,7 @@ export interface Chunk {
   work: Work;
   /** Where the next chunk begins. */
   after: Place;
-  /** The share of the file that is read after this chunk, from 0 to 1. */
+  /** The share of the file that has been read up to the end of this chunk, from 0 to 1. */
   share: number;
 }
 
