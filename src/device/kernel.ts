@@ -77,11 +77,8 @@ export interface CpuContext {
   readonly threads: number;
   /** Runs a kernel over `[0, count)` in chunks, on all threads, and waits for them. */
   run(name: string, count: number, chunk: number, ...values: number[]): void;
-  /** The machine's BLAS, if there is one: the kernel of its products, and whether a call uses only its own thread. */
-  readonly blas?: {
-    readonly kernel: { readonly name: string };
-    readonly singleThreaded: boolean;
-  } | undefined;
+  /** The machine's BLAS, if there is one, and whether a call uses only its own thread. */
+  readonly blas?: { readonly singleThreaded: boolean } | undefined;
 }
 
 /** The input of a WASM SIMD implementation. */

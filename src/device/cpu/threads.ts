@@ -11,6 +11,9 @@ import type { Worker } from "node:worker_threads";
 import { hasNodeBuiltins, workerThreads } from "../../io/node_builtins.ts";
 import { KERNELS } from "../../../kernels/wasm/compiled.ts";
 
+/** The exported functions of the WebAssembly module, by name. */
+export type WasmFunctions = Readonly<Record<string, (...values: number[]) => number>>;
+
 /** Maximum number of arguments of a kernel after (thread, start, end). */
 const MAX_ARGUMENTS = 40;
 const MAX_THREADS = 16;
@@ -57,11 +60,11 @@ export type ThreadKernel = (
 export interface NativeKernel {
   /** The name for {@linkcode ThreadPool.run}. */
   readonly name: string;
-  /** The kernel for the calling thread. */
-  create(memory: WebAssembly.Memory): ThreadKernel;
+  /** The kernel for the calling thread, which may call the functions of the WebAssembly module. */
+  create(memory: WebAssembly.Memory, wasm: WasmFunctions): ThreadKernel;
   /**
-   * A JavaScript expression for a worker's own kernel, with `memory` in scope. A worker in which it throws leaves such
-   * jobs to the other threads. Without it, only the calling thread runs them.
+   * A JavaScript expression for a worker's own kernel, with `memory` and `wasm` in scope. A worker in which it throws
+   * leaves such jobs to the other threads. Without it, only the calling thread runs them.
    */
   readonly workerSource?: string | undefined;
 }
@@ -98,7 +101,7 @@ const instance = new WebAssembly.Instance(module, { env: { memory } });
 const kernels = WebAssembly.Module.exports(module).map((e) => instance.exports[e.name]);
 for (const source of native) {
   try {
-    kernels.push(new Function("memory", "return " + source)(memory));
+    kernels.push(new Function("memory", "wasm", "return " + source)(memory, instance.exports));
   } catch {
     kernels.push(undefined);
   }
@@ -184,7 +187,7 @@ export class ThreadPool {
     for (const { name, create, workerSource } of native) {
       this.#kernels.set(name, {
         index: this.#kernels.size,
-        call: create(this.memory),
+        call: create(this.memory, instance.exports as WasmFunctions),
         shared: workerSource !== undefined,
       });
     }
