@@ -123,7 +123,7 @@ async function trainEpoch(training: Training, report: Report): Promise<void> {
       progress.update(i + 1, `| loss ${loss.toFixed(3)}`);
     });
     training.epochSeconds += (performance.now() - started) / 1000;
-    // A finished epoch is saved later, when its figures are known.
+    // A complete epoch is saved with its figures, once these are known.
     if (step % options.saveEvery === 0 && i + 1 < train.batches) {
       await reading;
       await training.save();

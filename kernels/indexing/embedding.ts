@@ -1,5 +1,5 @@
 /**
- * Embedding: looks up rows of a table by id; and the gradient of the table.
+ * Embedding: rows of a table by id, and the gradient of the table.
  *
  * @module
  */
@@ -15,7 +15,7 @@ export type EmbeddingParams = {
   rows: number;
   /** The length of a row. */
   columns: number;
-  /** The first bound row of the table; not 0 only if a launch is split. */
+  /** The first bound row of the table; 0 unless a launch is split. */
   firstRow: number;
   /** The number of bound rows of the table. */
   tableRows: number;
@@ -138,7 +138,7 @@ export type EmbeddingBackwardParams = {
   rows: number;
   /** The length of a row. */
   columns: number;
-  /** The first bound row of the table; not 0 only if a launch is split. */
+  /** The first bound row of the table; 0 unless a launch is split. */
   firstRow: number;
   /** The number of bound rows of the table. */
   tableRows: number;

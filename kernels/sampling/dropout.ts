@@ -11,7 +11,7 @@ import { eachRandom, philoxWgsl, STREAM_PARAMS, type StreamParams, unit } from "
 export type DropoutParams = StreamParams & {
   /** The number of elements. */
   count: number;
-  /** The index of the first element in the stream, a multiple of 4; not 0 only if a launch is split. */
+  /** The index of the first element in the stream, a multiple of 4; 0 unless a launch is split. */
   first: number;
   /** The fraction that is dropped, in [0, 1). */
   p: number;

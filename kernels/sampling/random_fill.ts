@@ -11,7 +11,7 @@ import source from "./random_fill.wgsl" with { type: "text" };
 export type RandomFillParams = StreamParams & {
   /** The number of elements. */
   count: number;
-  /** The index of the first element in the stream, a multiple of 4; not 0 only if a launch is split. */
+  /** The index of the first element in the stream, a multiple of 4; 0 unless a launch is split. */
   first: number;
   /** The lower bound of the interval, or the mean. */
   shift: number;

@@ -16,7 +16,7 @@ export type SampleTokenParams = StreamParams & {
   columns: number;
   /** Columns from here on are never drawn. */
   choices: number;
-  /** The number of the first row; not 0 only if a launch is split. */
+  /** The number of the first row; 0 unless a launch is split. */
   first: number;
   /** The repetition penalty: positive scores of seen ids are divided by it, negative ones multiplied. */
   penalty: number;
