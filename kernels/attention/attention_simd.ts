@@ -18,10 +18,10 @@ const SMALL = 32768;
 /** The most query heads of a task without packing. */
 const MAX_GROUP = 256;
 
-/** Queries of a task by BLAS; below half of it, packing costs too much. */
+/** The queries of a task with BLAS; with fewer than half of it, packing costs too much. */
 const BLAS_QUERIES = 128;
 
-/** Whether BLAS gains something: its tiles are large, so that most of what they compute has to be seen. */
+/** Whether BLAS is faster: its tiles are large, so most of what they compute must be visible. */
 function suitsBlas(
   { blas }: CpuContext,
   { queries, keys, d, block, window }: AttentionParams,
