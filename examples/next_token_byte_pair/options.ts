@@ -74,41 +74,57 @@ const presets: Record<Preset, Omit<Options, "preset">> = {
 export function parseOptions(args: string[]): RunRequest<Options> {
   const command = newCommand(
     "next_token_byte_pair",
-    "Trains a tokenizer, and then GPT-2, GPT-3 and LLaMA 1, 2 and 3, on Shakespeare.",
+    "train a tokenizer, then GPT-2, GPT-3 and LLaMA 1, 2 and 3, on Shakespeare",
   )
-    .option("--models <names>", `some of ${MODEL_NAMES.join(",")}`, choices(MODEL_NAMES))
-    .option("--preset <tiny|spec>", "sizes and schedule to start from", choice(["tiny", "spec"]));
+    .option(
+      "--models <names>",
+      `comma-separated models (default: ${MODEL_NAMES.join(",")})`,
+      choices(MODEL_NAMES),
+    )
+    .option(
+      "--preset <tiny|spec>",
+      "sizes and schedule to start from (default: tiny)",
+      choice(["tiny", "spec"]),
+    );
   addDeviceOptions(command)
-    .option("--data <file>", "a text (default: tiny Shakespeare, downloaded into runs/)")
-    .option("--out <folder>", "models, log and pictures (default: a new folder in runs/)")
-    .option("--resume [folder]", "go on with a run that was stopped (default: the newest in runs/)")
-    .option("--prompt <text>", "what samples continue, and attention is drawn for")
-    .option("--seed <n>", "of weights, order, dropout and samples", integer)
-    .option("--merges <n>", "of the tokenizer, over the 256 bytes", integer)
-    .option("--whole-text", "the tokenizer learns from the validation text, too")
-    .option("--context <n>", "tokens of a sequence", positive)
-    .option("--embed <n>", "width", positive)
-    .option("--layers <n>", "transformer blocks", positive)
-    .option("--heads <n>", "attention heads", positive)
-    .option("--kv-heads <n>", "heads of keys and values in LLaMA 2 and 3", positive)
-    .option("--local-block <n>", "tokens of a block in GPT-3's sparse attention", positive)
-    .option("--dropout <p>", "probability, in the GPTs", number)
-    .option("--batch-size <n>", "sequences of a step", positive)
-    .option("--epochs <n>", "times that the text is gone through", positive)
-    .option("--lr <x>", "highest learning rate", number)
-    .option("--min-lr <x>", "what the rate falls to", number)
+    .option("--data <file>", "text file (default: tiny Shakespeare, downloaded into runs/)")
+    .option("--out <folder>", "folder for models, log and pictures (default: a new one in runs/)")
+    .option("--resume [folder]", "resume a run that was stopped (default: the newest in runs/)")
+    .option("--prompt <text>", "prompt for the samples and the attention maps")
+    .option("--seed <n>", "random seed for weights, order, dropout and samples", integer)
+    .option("--merges <n>", "number of byte pair merges, in addition to the 256 bytes", integer)
+    .option("--whole-text", "also train the tokenizer on the validation text")
+    .option("--context <n>", "tokens per sequence", positive)
+    .option("--embed <n>", "model width", positive)
+    .option("--layers <n>", "number of transformer blocks", positive)
+    .option("--heads <n>", "number of attention heads", positive)
+    .option("--kv-heads <n>", "number of key-value heads in LLaMA 2 and 3", positive)
+    .option("--local-block <n>", "tokens per block in GPT-3's sparse attention", positive)
+    .option("--dropout <p>", "dropout probability of the GPTs", number)
+    .option("--batch-size <n>", "sequences per step", positive)
+    .option("--epochs <n>", "passes over the text", positive)
+    .option("--lr <x>", "maximum learning rate", number)
+    .option("--min-lr <x>", "final learning rate", number)
     .option(
       "--warmup <n>",
-      "epochs of linear warm-up; the rate then changes from epoch to epoch",
+      "epochs of linear warm-up; afterwards the rate changes once per epoch",
       number,
     )
-    .option("--weight-decay <x>", "of matrices", number)
-    .option("--clip <x>", "global norm that gradients are clipped to", number)
-    .option("--save-every <n>", "steps between checkpoints; each epoch ends with one", positive)
-    .option("--samples <n>", "samples to draw, with a prompt and without", integer)
-    .option("--sample-length <n>", "tokens of a sample", positive)
-    .option("--top-k <n>", "samples are drawn from so many likeliest tokens", positive)
-    .option("--temperature <x>", "of samples; 0: always the likeliest token", number)
+    .option("--weight-decay <x>", "weight decay of matrices", number)
+    .option("--clip <x>", "maximum global norm of the gradients", number)
+    .option(
+      "--save-every <n>",
+      "steps between checkpoints; each epoch also ends with one",
+      positive,
+    )
+    .option("--samples <n>", "number of samples, with and without a prompt", integer)
+    .option("--sample-length <n>", "tokens per sample", positive)
+    .option("--top-k <n>", "sample from the n most likely tokens", positive)
+    .option(
+      "--temperature <x>",
+      "sampling temperature; 0 always takes the most likely token",
+      number,
+    )
     .addHelpText("after", help());
   const { batchSize, out, resume, preset = "tiny", ...given } = command
     .parse(args, { from: "user" }).opts();
@@ -119,7 +135,7 @@ export function parseOptions(args: string[]): RunRequest<Options> {
   const problem = check(options);
   if (problem) command.error(`error: ${problem}`);
   if (out !== undefined && resume !== undefined) {
-    command.error("error: --out names a new run, --resume goes on with one: give one of them");
+    command.error("error: expected --out for a new run or --resume but got both");
   }
   const typed = command.options.filter(({ long }) =>
     command.getOptionValueSource(command.createOption(long!).attributeName()) === "cli"
@@ -147,8 +163,8 @@ function help(): string {
   const rows = Object.entries(presets).map(([name, p]) =>
     `  ${
       name.padEnd(5)
-    } ${p.layers} layers of ${p.embed}, ${p.heads} heads, context ${p.context}, ` +
+    } ${p.layers} layers of width ${p.embed}, ${p.heads} heads, context ${p.context}, ` +
     `${p.epochs} epochs in batches of ${p.batch}, lr ${p.lr}`
   );
-  return `\nPresets (default: tiny):\n${rows.join("\n")}`;
+  return `\nPresets, with the defaults of the other options:\n${rows.join("\n")}`;
 }

@@ -85,38 +85,49 @@ const presets: Record<Preset, Omit<Options, "preset">> = {
 function createCommand(): Command {
   const command = newCommand(
     "seq_to_seq_with_transformer",
-    "Trains an encoder-decoder Transformer to translate English to French, or translates with it.",
+    "train an encoder-decoder Transformer to translate English to French, or translate with it",
   )
-    .option("--preset <tiny|spec>", "sizes and schedule to start from", choice(["tiny", "spec"]));
+    .option(
+      "--preset <tiny|spec>",
+      "sizes and schedule to start from (default: tiny)",
+      choice(["tiny", "spec"]),
+    );
   return addDeviceOptions(command)
-    .option("--data <file>", "pairs, tab-separated, .txt or .zip (default: downloaded into runs/)")
-    .option("--out <folder>", "model, log and pictures (default: a new folder in runs/)")
-    .option("--resume [folder]", "go on with a run that was stopped (default: the newest in runs/)")
-    .option("--translate <sentence>", "translate this with a model that was trained, and end")
-    .option("--model <folder>", "the model for --translate (default: the newest run in runs/)")
-    .option("--beam-width <n>", "paths that --translate keeps (default: 3)", positive)
-    .option("--pairs <n>", "use only the first pairs of the file", positive)
-    .option("--min-frequency <n>", "words that are rarer are unknown", positive)
-    .option("--source-length <n>", "words of a sentence, <EOS> too", positive)
-    .option("--target-length <n>", "the same of its translation", positive)
-    .option("--cut", "cut longer sentences, instead of leaving them out")
-    .option("--held <share>", "share of the sentences that is kept for validation", share)
-    .option("--embed <n>", "width", positive)
-    .option("--hidden <n>", "width inside the feed-forward layers", positive)
-    .option("--layers <n>", "of the encoder, and of the decoder", positive)
-    .option("--heads <n>", "attention heads", positive)
-    .option("--dropout <p>", "probability", share)
-    .option("--batch-size <n>", "pairs of a step", positive)
-    .option("--epochs <n>", "times that all pairs are gone through", positive)
-    .option("--lr <x>", "highest learning rate", number)
-    .option("--min-lr <x>", "what the rate falls to", number)
+    .option(
+      "--data <file>",
+      "tab-separated sentence pairs, .txt or .zip (default: downloaded into runs/)",
+    )
+    .option("--out <folder>", "folder for model, log and pictures (default: a new one in runs/)")
+    .option("--resume [folder]", "resume a run that was stopped (default: the newest in runs/)")
+    .option("--translate <sentence>", "translate with a trained model and exit")
+    .option("--model <folder>", "model for --translate (default: the newest run in runs/)")
+    .option("--beam-width <n>", "beam width for --translate (default: 3)", positive)
+    .option("--pairs <n>", "use only the first n pairs of the file", positive)
+    .option("--min-frequency <n>", "treat words that occur less often as unknown", positive)
+    .option("--source-length <n>", "maximum words per sentence, including <EOS>", positive)
+    .option("--target-length <n>", "maximum words per translation, including <EOS>", positive)
+    .option("--cut", "truncate longer sentences instead of leaving them out")
+    .option("--held <share>", "share of the sentences held out for validation", share)
+    .option("--embed <n>", "model width", positive)
+    .option("--hidden <n>", "width of the feed-forward layers", positive)
+    .option("--layers <n>", "number of layers in the encoder, and in the decoder", positive)
+    .option("--heads <n>", "number of attention heads", positive)
+    .option("--dropout <p>", "dropout probability", share)
+    .option("--batch-size <n>", "pairs per step", positive)
+    .option("--epochs <n>", "passes over all pairs", positive)
+    .option("--lr <x>", "maximum learning rate", number)
+    .option("--min-lr <x>", "final learning rate", number)
     .option("--warmup <n>", "steps of linear warm-up", integer)
-    .option("--label-smoothing <x>", "share of the loss that is spread over all words", share)
-    .option("--clip <x>", "global norm that gradients are clipped to", number)
-    .option("--save-every <n>", "steps between checkpoints; each epoch ends with one", positive)
-    .option("--samples <n>", "sentences to show with their translations", positive)
-    .option("--scored <n>", "sentences to compute BLEU on in the end", positive)
-    .option("--seed <n>", "of weights, dropout, split and order", integer)
+    .option("--label-smoothing <x>", "share of the loss spread over all words", share)
+    .option("--clip <x>", "maximum global norm of the gradients", number)
+    .option(
+      "--save-every <n>",
+      "steps between checkpoints; each epoch also ends with one",
+      positive,
+    )
+    .option("--samples <n>", "number of sentences shown with their translations", positive)
+    .option("--scored <n>", "number of sentences to compute BLEU on at the end", positive)
+    .option("--seed <n>", "random seed for weights, dropout, split and order", integer)
     .addHelpText("after", help());
 }
 
@@ -135,10 +146,10 @@ export function parseOptions(args: string[]): CommandLine {
   const problem = check(options);
   if (problem) command.error(`error: ${problem}`);
   if (out !== undefined && resume !== undefined) {
-    command.error("error: --out names a new run, --resume goes on with one: give one of them");
+    command.error("error: expected --out for a new run or --resume but got both");
   }
   if (model !== undefined && translate === undefined) {
-    command.error("error: --model goes with --translate");
+    command.error("error: --model requires --translate");
   }
   const typed = command.options.filter(({ long }) =>
     command.getOptionValueSource(command.createOption(long!).attributeName()) === "cli"
@@ -158,9 +169,9 @@ function check(o: Options): string | undefined {
 
 function help(): string {
   const rows = Object.entries(presets).map(([name, p]) =>
-    `  ${name.padEnd(5)} ${p.layers} layers of ${p.embed}, ${p.heads} heads, ` +
+    `  ${name.padEnd(5)} ${p.layers} layers of width ${p.embed}, ${p.heads} heads, ` +
     `${p.pairs ? `the first ${p.pairs.toLocaleString("en")}` : "all"} pairs, ` +
     `${p.epochs} epochs in batches of ${p.batch}, lr ${p.lr}`
   );
-  return `\nPresets (default: tiny):\n${rows.join("\n")}`;
+  return `\nPresets, with the defaults of the other options:\n${rows.join("\n")}`;
 }

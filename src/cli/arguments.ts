@@ -7,8 +7,8 @@ export type { Command };
 export const NAME = "dinograd";
 
 /** The ways to name a model. */
-export const MODEL = "a model's folder in Hugging Face's layout, a run of train or finetune, " +
-  "a name on the hub such as openai-community/gpt2, a .gguf, or llama2.c's .bin";
+export const MODEL = "a folder in Hugging Face's layout, a run of train or finetune, " +
+  "a name on the hub such as openai-community/gpt2, a .gguf, or a llama2.c .bin";
 
 /** Creates a command that asks for no permission; wrong usage ends the process with exit code 2. */
 export function newCommand(name: string, description: string): Command {
@@ -17,7 +17,7 @@ export function newCommand(name: string, description: string): Command {
     // Checking for colours reads the environment, for which a permission would be needed.
     .configureOutput({ getOutHasColors: () => false, getErrHasColors: () => false })
     .exitOverride(({ exitCode }) => Deno.exit(exitCode === 0 ? 0 : 2))
-    .showHelpAfterError("(--help lists the options)");
+    .showHelpAfterError("(for more information, try --help)");
 }
 
 /** Parses one of several words. */
@@ -86,10 +86,10 @@ export interface DeviceOptions {
 export function addDeviceOptions(command: Command, preset?: "auto"): Command {
   const devices = ["auto", "webgpu", "cpu"];
   return addGpuOption(
-    command.option("--device <auto|webgpu|cpu>", "where to compute", choice(devices), preset),
+    command.option("--device <auto|webgpu|cpu>", "device to run on", choice(devices), preset),
   ).option(
     "--tune <off|on|again>",
-    "time the GPU's programs in the first steps and keep the fastest; again: forget earlier choices",
+    "time GPU kernels in the first steps and keep the fastest; again: discard earlier results",
     choice(["off", "on", "again"]),
   );
 }
@@ -98,7 +98,7 @@ export function addDeviceOptions(command: Command, preset?: "auto"): Command {
 export function addGpuOption(command: Command): Command {
   return command.option(
     "--gpu <dawn>",
-    "WebGPU by Dawn, Chrome's implementation, in place of Deno's (needs --allow-ffi; 132 MB once)",
+    "use Dawn, Chrome's WebGPU, instead of Deno's (needs --allow-ffi; downloads 132 MB once)",
     choice(["dawn"]),
   );
 }

@@ -39,40 +39,59 @@ const SAMPLING = ["temperature", "topK", "topP", "minP", "repetitionPenalty", "s
 
 /** Returns the command, for its help and for shell completion. */
 export function generateCommand(): Command {
-  const command = newCommand(`${NAME} generate`, "Continues a text, or translates a sentence.")
+  const command = newCommand(`${NAME} generate`, "continue a text or translate a sentence")
     .argument(
       "<model>",
       MODEL,
     )
-    .argument("[sentence...]", "what to continue, or to translate where the model is a translator")
-    .option("--prompt <text>", "the same as the sentence")
+    .argument(
+      "[sentence...]",
+      "text to continue, or sentence to translate if the model is a translator",
+    )
+    .option("--prompt <text>", "same as the sentence")
     .option(
       "--adapter <folder>",
-      "add a low-rank adapter to the model; may be given several times",
+      "add a low-rank adapter to the model; can be repeated",
       collect,
     );
   return addDeviceOptions(command)
     .option(
       "--length <n>",
-      "most tokens to add (default: 200; a translation may be of any length)",
+      "maximum number of tokens to generate (default: 200; translations: unlimited)",
       positive,
     )
-    .option("--temperature <x>", "0 takes the likeliest token each time (default: 1)", number)
-    .option("--top-k <n>", "draw from the n likeliest tokens", positive)
-    .option("--top-p <x>", "draw from the likeliest tokens that have this probability", share)
-    .option("--min-p <x>", "draw from tokens this likely, measured by the likeliest", share)
-    .option("--repetition-penalty <x>", "above 1: tokens that were there get less likely", number)
-    .option("--stop <text>", "end before this text; may be given several times", collect)
-    .option("--seed <n>", "of the samples (default: another one each time)", integer)
-    .option("--samples <n>", "texts to write (default: 1)", positive)
+    .option(
+      "--temperature <x>",
+      "sampling temperature; 0 always takes the most likely token (default: 1)",
+      number,
+    )
+    .option("--top-k <n>", "sample from the n most likely tokens", positive)
+    .option(
+      "--top-p <x>",
+      "sample from the most likely tokens that add up to this probability",
+      share,
+    )
+    .option(
+      "--min-p <x>",
+      "sample from tokens at least this likely, relative to the most likely one",
+      share,
+    )
+    .option(
+      "--repetition-penalty <x>",
+      "above 1: make tokens that already occurred less likely",
+      number,
+    )
+    .option("--stop <text>", "stop before this text; can be repeated", collect)
+    .option("--seed <n>", "random seed (default: a new one each time)", integer)
+    .option("--samples <n>", "number of texts to generate (default: 1)", positive)
     .option(
       "--beam <n>",
-      "search the likeliest text with so many paths; translators do with 3",
+      "use beam search with n beams instead of sampling (default for translators: 3)",
       positive,
     )
     .option(
       "--overflow <slide|error>",
-      "texts longer than the context: forget their beginning, or refuse (default: slide)",
+      "if a text outgrows the context: drop its beginning, or fail (default: slide)",
       choice(["slide", "error"]),
     );
 }
@@ -84,14 +103,14 @@ export function parseOptions(args: string[]): Options {
   const [folder = "", ...words] = command.args;
   const sentence = words.length ? words.join(" ") : undefined;
   if (sentence !== undefined && given.prompt !== undefined) {
-    command.error("error: there is a sentence and a --prompt: give one of them");
+    command.error("error: expected a sentence or --prompt but got both");
   }
   const sampling = SAMPLING.filter((name) => given[name] !== undefined);
   if (given.beam !== undefined && sampling.length) {
     const names = sampling.map((name) =>
       "--" + name.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)
     );
-    command.error(`error: --beam draws nothing: leave out ${names.join(", ")}`);
+    command.error(`error: --beam does not sample: leave out ${names.join(", ")}`);
   }
   if (given.beam < given.samples) {
     command.error(`error: --beam ${given.beam} finds fewer texts than --samples ${given.samples}`);

@@ -24,33 +24,33 @@ import type { TokenizeOptions } from "./tokenize.ts";
 
 /** Creates the whole command line. */
 export function createProgram(): Command {
-  const program = newCommand(NAME, "Trains and runs small language models on WebGPU and the CPU.")
+  const program = newCommand(NAME, "train and run small language models on WebGPU and the CPU")
     .version(denoJson.version)
-    .option("--debug", "show where an error comes from")
+    .option("--debug", "print the stack trace of an error")
     .enablePositionalOptions()
     .addHelpText(
       "after",
       `
-Exit codes: 0 all is done, 1 it failed, 2 wrong usage, 130 ended by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
-Results go to the standard output, all else to the standard error stream.`,
+Exit codes: 0 success, 1 failure, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP
+Results go to standard output, everything else to standard error.`,
     );
 
   addOwnParser(
     program,
     "train",
-    "train GPT-2, or a newer model by --recipe modern",
+    "train GPT-2 from scratch, or a newer model with --recipe modern",
     async () => (await import("./train.ts")).train,
   );
   addOwnParser(
     program,
     "finetune",
-    "train a model further, on your data",
+    "fine-tune a model on your own data",
     async () => (await import("./finetune.ts")).finetune,
   );
   addOwnParser(
     program,
     "generate",
-    "continue a text, or translate a sentence",
+    "continue a text or translate a sentence",
     async () => (await import("./generate.ts")).generate,
   );
   addChat(program);
@@ -85,23 +85,37 @@ function addOwnParser(
 
 function addChat(program: Command): void {
   addDeviceOptions(program.command("chat"), "auto")
-    .description("talk to a model")
+    .description("chat with a model in the terminal")
     .argument("<model>", MODEL)
-    .option("--system <text>", "what the model is told before the conversation")
+    .option("--system <text>", "system prompt")
     .option(
       "--max-tokens <n>",
-      "most tokens of an answer (default: what the context leaves)",
+      "maximum number of tokens in an answer (default: the rest of the context)",
       positive,
     )
-    .option("--temperature <x>", "0 takes the likeliest token each time", number, 1)
-    .option("--top-k <n>", "draw from the n likeliest tokens", positive)
-    .option("--top-p <x>", "draw from the likeliest tokens that have this probability", share)
-    .option("--min-p <x>", "draw from tokens this likely, measured by the likeliest", share)
-    .option("--seed <n>", "of the answers (default: another one each time)", integer)
+    .option(
+      "--temperature <x>",
+      "sampling temperature; 0 always takes the most likely token",
+      number,
+      1,
+    )
+    .option("--top-k <n>", "sample from the n most likely tokens", positive)
+    .option(
+      "--top-p <x>",
+      "sample from the most likely tokens that add up to this probability",
+      share,
+    )
+    .option(
+      "--min-p <x>",
+      "sample from tokens at least this likely, relative to the most likely one",
+      share,
+    )
+    .option("--seed <n>", "random seed (default: a new one each time)", integer)
     .addHelpText(
       "after",
       `
-A line is a message; /clear forgets the conversation, /exit or Ctrl-D ends. Ctrl-C stops an answer, and ends where there is none.
+Each line is a message. /clear forgets the conversation; /exit or Ctrl-D exits.
+Ctrl-C stops the current answer, or exits if there is none.
 ${examples("chat", ['HuggingFaceTB/SmolLM-135M-Instruct --system "Be brief."'])}`,
     )
     .action(async (from: string, options: ChatOptions) => {
@@ -112,25 +126,35 @@ ${examples("chat", ['HuggingFaceTB/SmolLM-135M-Instruct --system "Be brief."'])}
 
 function addServe(program: Command): void {
   addDeviceOptions(program.command("serve"), "auto")
-    .description("answer requests over HTTP as OpenAI's interface does")
+    .description("serve a model over HTTP with an OpenAI-compatible API")
     .argument("<model>", MODEL)
-    .option("--port <n>", "where to listen; 0 takes a free one", port, 8000)
-    .option("--host <address>", "0.0.0.0 lets other machines in", "127.0.0.1")
-    .option("--api-key <key>", "requests have to bring it (default: $DINOGRAD_API_KEY)")
-    .option("--name <name>", "what the model is called (default: the last part of its path)")
-    .option("--max-batch <n>", "most answers that are written together", positive, 32)
-    .option("--max-queue <n>", "most that wait; what comes then is refused (429)", integer, 256)
+    .option("--port <n>", "port to listen on; 0 picks a free one", port, 8000)
+    .option("--host <address>", "address to listen on; 0.0.0.0 accepts other machines", "127.0.0.1")
+    .option("--api-key <key>", "key that requests must send (default: $DINOGRAD_API_KEY)")
+    .option("--name <name>", "name of the model in requests (default: the last part of its path)")
+    .option("--max-batch <n>", "maximum number of answers generated at the same time", positive, 32)
+    .option(
+      "--max-queue <n>",
+      "maximum number of answers waiting; further requests get 429",
+      integer,
+      256,
+    )
     .option(
       "--max-tokens <n>",
-      "most tokens of an answer (default: what the context leaves)",
+      "maximum number of tokens in an answer (default: the rest of the context)",
       positive,
     )
-    .option("--cache <MiB>", "memory for keys and values (default: 1024)", positive)
-    .option("--pooling <mean|last>", "how embeddings are made", choice(["mean", "last"]), "mean")
+    .option("--cache <MiB>", "memory for the key-value cache (default: 1024)", positive)
+    .option(
+      "--pooling <mean|last>",
+      "embeddings: mean of the hidden states, or the last one",
+      choice(["mean", "last"]),
+      "mean",
+    )
     .addHelpText(
       "after",
       `
-Ctrl-C finishes running answers and ends; twice ends at once.
+Ctrl-C finishes the running answers and exits; pressed twice, it exits immediately.
 ${
         examples("serve", [
           "openai-community/gpt2",
@@ -147,18 +171,18 @@ ${
 
 function addTokenize(program: Command): void {
   program.command("tokenize")
-    .description("turn text into token ids, and back")
-    .argument("[text...]", "the text; else --file, or the standard input")
+    .description("convert text to token ids, or back")
+    .argument("[text...]", "text to convert (default: --file, or standard input)")
     .option(
       "--tokenizer <name>",
-      "gpt2, a tokenizer.json, a .gguf, llama2.c's tokenizer.bin, a folder or a name on the hub",
+      "gpt2, a tokenizer.json, a .gguf, llama2.c's tokenizer.bin, a folder, or a name on the hub",
       "gpt2",
     )
-    .option("--file <path>", "the text, or the ids")
-    .option("--decode", "the other way: ids into text")
-    .option("--count", "only how many tokens and bytes")
-    .option("--special", "take the text of special tokens for them")
-    .option("--json", "machine-readable")
+    .option("--file <path>", "read the text, or the ids, from a file")
+    .option("--decode", "convert ids to text")
+    .option("--count", "print only the number of tokens and bytes")
+    .option("--special", "recognise special tokens in the text")
+    .option("--json", "print JSON")
     .option("--out <file.npy>", "write the ids as a token shard")
     .addHelpText(
       "after",
@@ -172,15 +196,21 @@ function addTokenize(program: Command): void {
 
 function addPrepare(program: Command): void {
   program.command("prepare")
-    .description("make texts into token shards; without files FineWeb-Edu's ten billion tokens")
-    .argument("[files...]", ".parquet, .jsonl or .txt, the latter also .gz or .zst")
-    .option("--out <folder>", "where the shards go", "edu_fineweb10B")
-    .option("--prefix <name>", "first part of the shards' names (default: corpus, or edufineweb)")
-    .option("--field <name>", "column or field that holds the text (default: text)")
-    .option("--shard-tokens <n>", "tokens of a shard (default: 100,000,000)", positive)
-    .option("--shards <n>", "end after so many; more later go on (default: all)", positive)
-    .option("--workers <n>", "threads (default: the cores, at most 4)", integer)
-    .option("--keep-downloads", "do not remove the parquet files of FineWeb-Edu")
+    .description(
+      "convert texts to token shards (default: FineWeb-Edu's sample of 10 billion tokens)",
+    )
+    .argument("[files...]", ".parquet, .jsonl or .txt; the last two also as .gz or .zst")
+    .option("--out <folder>", "folder for the shards", "edu_fineweb10B")
+    .option("--prefix <name>", "prefix of the shards' names (default: corpus, or edufineweb)")
+    .option("--field <name>", "column or field that contains the text (default: text)")
+    .option("--shard-tokens <n>", "tokens per shard (default: 100,000,000)", positive)
+    .option(
+      "--shards <n>",
+      "stop after n shards; a larger n later resumes (default: all)",
+      positive,
+    )
+    .option("--workers <n>", "number of threads (default: one per core, at most 4)", integer)
+    .option("--keep-downloads", "keep FineWeb-Edu's parquet files")
     .addHelpText(
       "after",
       examples("prepare", [
@@ -197,14 +227,24 @@ function addPrepare(program: Command): void {
 
 function addEvaluate(program: Command): void {
   addDeviceOptions(program.command("evaluate"), "auto")
-    .description("score a model: HellaSwag, perplexity, bits per byte")
+    .description("evaluate a model: HellaSwag, perplexity, bits per byte")
     .argument("<model>", MODEL)
-    .option("--text <file>", "perplexity and bits per byte of a text; - is the standard input")
-    .option("--stride <n>", "tokens a window moves on by (default: half of it)", positive)
-    .option("--context <n>", "tokens of a window (default: the model's)", positive)
-    .option("--hellaswag [file]", "accuracy on HellaSwag, downloaded or from a file of its format")
-    .option("--limit <n>", "only the first items", positive)
-    .option("--json", "machine-readable")
+    .option(
+      "--text <file>",
+      "compute perplexity and bits per byte of a text; - reads standard input",
+    )
+    .option(
+      "--stride <n>",
+      "tokens by which the window advances (default: half a window)",
+      positive,
+    )
+    .option("--context <n>", "tokens per window (default: the model's context)", positive)
+    .option(
+      "--hellaswag [file]",
+      "compute accuracy on HellaSwag, downloaded or from a file in its format",
+    )
+    .option("--limit <n>", "use only the first n items of HellaSwag", positive)
+    .option("--json", "print JSON")
     .addHelpText(
       "after",
       examples("evaluate", [
@@ -220,20 +260,20 @@ function addEvaluate(program: Command): void {
 
 function addConvert(program: Command): void {
   program.command("convert")
-    .description("write a model in another layout")
+    .description("convert a model to another format")
     .argument("<model>", MODEL)
-    .argument("<target>", "the folder, for gguf and llama2c the file, to write")
+    .argument("<target>", "folder to write, or file for gguf and llama2c")
     .option(
       "--to <huggingface|gguf|llama2c>",
-      "the layout (default: gguf for a target that ends in .gguf, llama2c for .bin, else huggingface)",
+      "output format (default: gguf if the target ends in .gguf, llama2c if in .bin, else huggingface)",
       choice(["huggingface", "gguf", "llama2c"]),
     )
     .option(
       "--dtype <f32|f16|bf16|q8_0|q4_0>",
-      "of the weights; q8_0 and q4_0 in gguf alone (default: f32)",
+      "dtype of the weights; q8_0 and q4_0 only in gguf (default: f32)",
       choice(["f32", "f16", "bf16", "q8_0", "q4_0"]),
     )
-    .option("--force", "write over what is there")
+    .option("--force", "overwrite an existing target")
     .addHelpText(
       "after",
       examples("convert", [
@@ -250,9 +290,9 @@ function addConvert(program: Command): void {
 
 function addDevices(program: Command): void {
   addGpuOption(program.command("devices"))
-    .description("what there is to compute on, and how fast it is")
-    .option("--quick", "without figures")
-    .option("--json", "machine-readable")
+    .description("list the devices and measure their speed")
+    .option("--quick", "skip the measurements")
+    .option("--json", "print JSON")
     .addHelpText("after", examples("devices", ["", "--json", "--gpu dawn"]))
     .action(async (options: DevicesOptions) => {
       const { devices } = await import("./devices.ts");
@@ -262,7 +302,7 @@ function addDevices(program: Command): void {
 
 function addCompletions(program: Command): void {
   program.command("completions")
-    .description("print a script that completes commands and options in a shell")
+    .description("print a shell completion script")
     .argument("<bash|zsh|fish>", "the shell", choice(["bash", "zsh", "fish"]))
     .addHelpText(
       "after",

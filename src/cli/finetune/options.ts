@@ -78,89 +78,104 @@ const RATES = { all: 5e-5, lora: 2e-4, allByPairs: 1e-6, loraByPairs: 5e-6 };
 
 /** Returns the command, for its help and for shell completion. */
 export function finetuneCommand(): Command {
-  const command = newCommand(`${NAME} finetune`, "Trains a model further, on your data.")
-    .argument("[model]", "a model's folder, a run of train, or a model on the Hugging Face hub")
-    .argument("[data]", "a text, or a .jsonl with an example a line (see below)")
-    .option("--val <file>", "what to validate on, of the same kind (default: a part of the data)")
-    .option("--val-split <x>", "the part of the data to validate on (default: 0.1)", share)
-    .option("--lora <rank>", "train a low-rank adapter beside the weights", positive)
-    .option("--lora-alpha <x>", "the adapter counts alpha / rank (default: twice the rank)", number)
+  const command = newCommand(`${NAME} finetune`, "fine-tune a model on your own data")
+    .argument("[model]", "a model's folder, a run of train, or a name on the Hugging Face hub")
+    .argument("[data]", "text file, or .jsonl file with one example per line (see below)")
+    .option("--val <file>", "validation data of the same kind (default: a part of the data)")
+    .option("--val-split <x>", "part of the data held out for validation (default: 0.1)", share)
+    .option("--lora <rank>", "train a low-rank adapter (LoRA) instead of all weights", positive)
     .option(
-      "--lora-targets <names>",
-      "layers with commas between, q_proj,v_proj (default: all)",
-      list,
-    )
-    .option("--lora-dropout <p>", "of what goes into the adapter (default: 0)", number)
-    .option("--rslora", "the adapter counts alpha / sqrt(rank)")
-    .option("--dpo", "by pairs of a better and a worse answer (direct preference optimisation)")
-    .option(
-      "--beta <x>",
-      "of --dpo: how close to stay to the model as it was (default: 0.1)",
+      "--lora-alpha <x>",
+      "scale the adapter by alpha / rank (default: twice the rank)",
       number,
     )
-    .option("--pack", "several answers in a row where they fit; they see those before them")
+    .option(
+      "--lora-targets <names>",
+      "comma-separated layers, such as q_proj,v_proj (default: all)",
+      list,
+    )
+    .option("--lora-dropout <p>", "dropout on the input of the adapter (default: 0)", number)
+    .option("--rslora", "scale the adapter by alpha / sqrt(rank)")
+    .option(
+      "--dpo",
+      "train on pairs of a better and a worse answer (direct preference optimisation)",
+    )
+    .option(
+      "--beta <x>",
+      "with --dpo: how close to stay to the original model (default: 0.1)",
+      number,
+    )
+    .option("--pack", "pack several answers into a row; each sees those before it")
     .option(
       "--context <n>",
-      "tokens of a row (default: as long as the examples, or the model's)",
+      "tokens per row (default: the longest answer, at most the model's context)",
       positive,
     )
-    .option("--epochs <n>", "times through the data (default: 3)", number)
+    .option("--epochs <n>", "passes over the data (default: 3)", number)
     .option(
       "--batch <n>",
-      "rows of a step, or pairs (default: 8); halved where memory is short",
+      "rows or pairs per step (default: 8); split into micro-batches if memory is short",
       positive,
     )
     .option(
       "--lr <x>",
-      `highest learning rate (default: ${RATES.all}, with --lora ${RATES.lora}; with --dpo ${RATES.allByPairs}, ` +
+      `maximum learning rate (default: ${RATES.all}, with --lora ${RATES.lora}; with --dpo ${RATES.allByPairs}, ` +
         `with both ${RATES.loraByPairs})`,
       number,
     )
-    .option("--warmup <x>", "the part of the steps in which it rises (default: 0.05)", share)
-    .option("--weight-decay <x>", "of matrices (default: 0)", number)
-    .option("--clip <x>", "global norm that gradients are clipped to (default: 1)", number)
-    .option("--recompute", "keep less for the backward pass and compute it anew: slower, smaller")
+    .option("--warmup <x>", "part of the steps with linear warm-up (default: 0.05)", share)
+    .option("--weight-decay <x>", "weight decay of matrices (default: 0)", number)
+    .option("--clip <x>", "maximum global norm of the gradients (default: 1)", number)
+    .option("--recompute", "recompute activations in the backward pass: slower, but less memory")
     .option("--dtype <f32|f16>", "f16: mixed precision (default: f32)", choice(["f32", "f16"]))
     .option(
       "--on-nan <stop|skip>",
-      "where loss or gradients are not finite: stop, or leave the step out (default: stop)",
+      "if the loss or gradients are not finite: save and stop, or skip the step (default: stop)",
       choice(["stop", "skip"]),
     )
     .option(
       "--spike <n>",
-      "a loss this many standard deviations above the running mean is a spike (default: none is)",
+      "treat a loss n standard deviations above the running mean as a spike (default: off)",
       number,
     )
     .option(
       "--on-spike <skip|stop|warn>",
-      "leave its step out, save and stop, or go on (default: skip)",
+      "at a spike: skip the step, save and stop, or only warn (default: skip)",
       choice(["skip", "stop", "warn"]),
     )
     .option(
       "--out <folder>",
-      "the model or adapter, checkpoints, log (default: a new folder in runs/)",
+      "folder for the model or adapter, checkpoints and log (default: a new one in runs/)",
     )
-    .option("--resume [folder]", "go on from a run's newest checkpoint (default: the newest run)")
+    .option("--resume [folder]", "resume from a run's newest checkpoint (default: the newest run)")
     .option(
       "--save-every <n>",
-      "steps between validation, samples and checkpoints (default: an epoch, or a tenth of them all)",
+      "steps between validations, samples and checkpoints (default: an epoch, at least a tenth of all steps)",
       positive,
     )
-    .option("--keep <n>", "checkpoints to keep (default: 2)", positive)
-    .option("--prompt <text>", "what samples continue (default: the first example held out)")
-    .option("--samples <n>", "samples to draw (default: 1)", integer)
-    .option("--sample-length <n>", "tokens of a sample (default: 64)", positive)
+    .option("--keep <n>", "number of checkpoints to keep (default: 2)", positive)
+    .option("--prompt <text>", "prompt for the samples (default: the first held-out example)")
+    .option("--samples <n>", "number of samples (default: 1)", integer)
+    .option("--sample-length <n>", "tokens per sample (default: 64)", positive)
     .option(
       "--top-k <n>",
-      "samples are drawn from so many likeliest tokens (default: 50)",
+      "sample from the n most likely tokens (default: 50)",
       positive,
     )
-    .option("--temperature <x>", "of samples; 0: always the likeliest token (default: 0.8)", number)
-    .option("--seed <n>", "of the order, of dropout and samples (default: 1337)", integer);
+    .option(
+      "--temperature <x>",
+      "sampling temperature; 0 always takes the most likely token (default: 0.8)",
+      number,
+    )
+    .option(
+      "--seed <n>",
+      "random seed for the order, dropout and samples (default: 1337)",
+      integer,
+    );
   return addDeviceOptions(command).addHelpText(
     "after",
     `
-A .jsonl has lines of one kind; of answers the prompts are only read:
+Lines of a .jsonl, all of one kind; prompts are read but not trained on:
   {"text": "..."}
   {"prompt": "...", "completion": "..."}
   {"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]}

@@ -137,88 +137,118 @@ function presetOf(preset: Preset, recipe: Recipe, asked?: Options["optimizer"]):
 
 /** The command line, for its help and for shells to complete. */
 export function trainCommand(): Command {
-  const command = newCommand(`${NAME} train`, "Trains GPT-2, or by a newer recipe, from scratch.")
+  const command = newCommand(
+    `${NAME} train`,
+    "train GPT-2 from scratch, or a newer model with --recipe modern",
+  )
     .option(
       "--preset <tiny|small|124m>",
-      "sizes and schedule to start from",
+      "sizes and schedule to start from (default: tiny)",
       choice(Object.keys(presets)),
     )
     .option(
       "--recipe <gpt2|modern>",
-      "GPT-2, or a newer model and schedule that learn from fewer tokens (default: gpt2)",
+      "model and schedule; modern learns from fewer tokens (default: gpt2)",
       choice(RECIPES),
     );
   return addDeviceOptions(command, "auto")
     .option(
       "--dtype <f32|f16|auto>",
-      "f16: mixed precision; auto: on GPUs that have it (default: f32, for 124m auto)",
+      "f16: mixed precision; auto: f16 if the GPU supports it (default: f32; 124m: auto)",
       choice(["f32", "f16", "auto"]),
     )
     .option(
       "--data <path>",
-      "a text, or a folder of token shards such as edufineweb_train_000001.npy (default: Moby Dick; 124m has none)",
+      "text file, or folder of token shards such as edufineweb_train_000001.npy (default: Moby Dick; 124m: required)",
     )
-    .option("--out <folder>", "checkpoints, log and pictures (default: a new folder in runs/)")
-    .option("--resume [folder]", "go on from a run's newest checkpoint (default: the newest run)")
-    .option("--prompt <text>", "what the samples continue")
-    .option("--seed <n>", "of weights, dropout and samples", integer)
-    .option("--layers <n>", "transformer blocks", positive)
-    .option("--heads <n>", "attention heads", positive)
-    .option("--embed <n>", "width", positive)
-    .option("--context <n>", "tokens of a sequence", positive)
-    .option("--vocab <n>", "size of the vocabulary, at least 50257", positive)
-    .option("--dropout <p>", "probability", number)
-    .option("--batch <n>", "sequences of a micro-batch (124m: as many as fit)", positive)
-    .option("--recompute", "keep less for the backward pass and compute it anew: slower, smaller")
-    .option("--total-batch <n>", "tokens of a step; a multiple of batch x context", positive)
-    .option("--steps <n>", "optimizer steps", positive)
-    .option("--batch-warmup <n>", "steps in which the batch grows from a micro-batch", integer)
-    .option("--optimizer <adamw|muon>", "muon: for the matrices of blocks", choice(OPTIMIZERS))
-    .option("--lr <x>", "highest learning rate", number)
-    .option("--min-lr <x>", "last learning rate", number)
-    .option("--adam-scale <x>", "factor of the rate for what muon leaves to AdamW", number)
+    .option(
+      "--out <folder>",
+      "folder for checkpoints, log and pictures (default: a new one in runs/)",
+    )
+    .option("--resume [folder]", "resume from a run's newest checkpoint (default: the newest run)")
+    .option("--prompt <text>", "prompt for the samples")
+    .option("--seed <n>", "random seed for weights, dropout and samples", integer)
+    .option("--layers <n>", "number of transformer blocks", positive)
+    .option("--heads <n>", "number of attention heads", positive)
+    .option("--embed <n>", "model width", positive)
+    .option("--context <n>", "tokens per sequence", positive)
+    .option("--vocab <n>", "vocabulary size, at least 50257", positive)
+    .option("--dropout <p>", "dropout probability", number)
+    .option("--batch <n>", "sequences per micro-batch (124m: as many as fit)", positive)
+    .option("--recompute", "recompute activations in the backward pass: slower, but less memory")
+    .option("--total-batch <n>", "tokens per step, a multiple of batch x context", positive)
+    .option("--steps <n>", "number of optimizer steps", positive)
+    .option(
+      "--batch-warmup <n>",
+      "steps in which the batch grows from one micro-batch to its full size",
+      integer,
+    )
+    .option(
+      "--optimizer <adamw|muon>",
+      "muon: for the matrices of the blocks, AdamW for the rest",
+      choice(OPTIMIZERS),
+    )
+    .option("--lr <x>", "maximum learning rate", number)
+    .option("--min-lr <x>", "final learning rate", number)
+    .option(
+      "--adam-scale <x>",
+      "with muon: learning rate factor for the parameters that AdamW updates",
+      number,
+    )
     .option(
       "--schedule <cosine|wsd>",
-      "how the rate falls; wsd: it stays, then cools down in a line",
+      "learning rate schedule; wsd: constant, then a linear cool-down",
       choice(["cosine", "wsd"]),
     )
     .option("--warmup <n>", "steps of linear warm-up", integer)
-    .option("--cooldown <n>", "steps of wsd's cool-down (default: 60 % of the steps)", positive)
-    .option("--weight-decay <x>", "of matrices", number)
-    .option("--clip <x>", "global norm that gradients are clipped to", number)
-    .option("--shuffle", "take shards and documents in another order in every epoch, by --seed")
+    .option(
+      "--cooldown <n>",
+      "steps of the linear cool-down in wsd (default: 60% of all steps)",
+      positive,
+    )
+    .option("--weight-decay <x>", "weight decay of matrices", number)
+    .option("--clip <x>", "maximum global norm of the gradients", number)
+    .option("--shuffle", "shuffle shards and documents in each epoch, depending on --seed")
     .option(
       "--on-nan <stop|skip>",
-      "where loss or gradients are not finite: save and stop, or leave the step out",
+      "if the loss or gradients are not finite: save and stop, or skip the step (default: stop)",
       choice(["stop", "skip"]),
     )
     .option(
       "--spike <n>",
-      "a loss this many standard deviations above the running mean is a spike (default: none is)",
+      "treat a loss n standard deviations above the running mean as a spike (default: off)",
       number,
     )
     .option(
       "--on-spike <skip|stop|warn>",
-      "leave its step out, save and stop, or go on (default: skip)",
+      "at a spike: skip the step, save and stop, or only warn (default: skip)",
       choice(["skip", "stop", "warn"]),
     )
-    .option("--every <n>", "steps between validation, samples and checkpoints", positive)
-    .option("--val-tokens <n>", "tokens of a validation", positive)
-    .option("--hellaswag [file]", "score HellaSwag, downloaded or from a file of its format")
-    .option("--hellaswag-every <n>", "steps between two scores (default: 250)", positive)
-    .option("--samples <n>", "samples to draw", integer)
-    .option("--sample-length <n>", "tokens of a sample", positive)
-    .option("--top-k <n>", "samples are drawn from so many likeliest tokens", positive)
-    .option("--temperature <x>", "of samples; 0: always the likeliest token", number)
-    .option("--keep <n>", "checkpoints to keep", positive)
+    .option("--every <n>", "steps between validations, samples and checkpoints", positive)
+    .option("--val-tokens <n>", "tokens per validation", positive)
+    .option("--hellaswag [file]", "evaluate on HellaSwag, downloaded or from a file in its format")
+    .option(
+      "--hellaswag-every <n>",
+      "steps between evaluations on HellaSwag (default: 250)",
+      positive,
+    )
+    .option("--samples <n>", "number of samples", integer)
+    .option("--sample-length <n>", "tokens per sample", positive)
+    .option("--top-k <n>", "sample from the n most likely tokens", positive)
+    .option(
+      "--temperature <x>",
+      "sampling temperature; 0 always takes the most likely token",
+      number,
+    )
+    .option("--keep <n>", "number of checkpoints to keep", positive)
     .option(
       "--wire <f32|f16>",
-      "as which type ranks of an mpirun send their gradients (default: as they are)",
+      "under mpirun: dtype in which ranks send gradients (default: that of the gradients)",
       choice(["f32", "f16"]),
     )
-    .option("--diloco <n>", "ranks train apart for n steps, then average (0: off)", integer)
-    .option("--shard-optimizer", "each rank keeps a part of the optimizer's state (ZeRO stage 1)")
-    .option("--profile", "print the time spent in every kernel at the end")
+    .option("--diloco <n>", "train ranks independently for n steps, then average (0: off)", integer)
+    .option("--shard-optimizer", "divide the optimizer state among the ranks (ZeRO stage 1)")
+    .option("--profile", "print the time spent in each kernel at the end")
     .addHelpText("after", help());
 }
 
@@ -328,12 +358,12 @@ function help(): string {
   const rows = (Object.keys(presets) as Preset[]).map((name) => {
     const p = presetOf(name, "gpt2");
     const rates = `${p.optimizer}, lr ${p.lr}, ${p.schedule}`;
-    return `  ${name.padEnd(6)} ${p.layers} layers of ${p.embed}, ${p.heads} heads, ` +
+    return `  ${name.padEnd(6)} ${p.layers} layers of width ${p.embed}, ${p.heads} heads, ` +
       `context ${p.context}, ${p.steps} steps of ${
         p.totalBatch.toLocaleString("en")
       } tokens, ${rates}`;
   });
   const newer = presetOf("tiny", "modern");
   rows.push(`  with --recipe modern: ${newer.optimizer}, lr ${newer.lr}, ${newer.schedule}`);
-  return `\nPresets:\n${rows.join("\n")}`;
+  return `\nPresets, with the defaults of the other options:\n${rows.join("\n")}`;
 }
