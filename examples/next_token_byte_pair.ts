@@ -65,19 +65,19 @@ using log = await TextLog.open(`${folder}/log.txt`, { echo: console.log });
 const corpus = await openCorpus(folder, options, (text) => log.line(text));
 const { tokenizer, train, validation, unigramEntropy } = corpus;
 log.line(`${folder}: ${corpus.description}`);
-log.line(`unigram entropy of these tokens: ${unigramEntropy.toFixed(4)} nats`);
+log.line(`unigram entropy: ${unigramEntropy.toFixed(4)} nats`);
 const steps = options.epochs * train.batches;
 const schedule = epochSchedule(options, train.batches);
 
 using interrupt = new Interrupt((signal) =>
-  console.error(`\n${signal}: finishing this step and saving; once more ends at once`)
+  console.error(`\n${signal}: finishing this step and saving; interrupt again to exit immediately`)
 );
 const results: Result[] = [];
 for (const name of options.models) {
   if (!interrupt.requested) results.push(await trainModel(name));
 }
 if (interrupt.requested) {
-  log.line(`stopped; go on with --resume ${folder}`);
+  log.line(`stopped; resume with --resume ${folder}`);
   Deno.exitCode = interrupt.exitCode;
 } else log.line(`\n${await compare(folder, unigramEntropy, results)}`);
 

@@ -84,7 +84,7 @@ const run = { model, optimizer, random };
 let step = 0;
 let curves: Curves = { steps: [], epochs: [] };
 const checkpoint = await loadNewestCheckpoint(folder, {
-  onRefused: (error) => console.error(`${error.message}; trying the one before`),
+  onRefused: (error) => console.error(`${error.message}; trying the previous one`),
 });
 if (checkpoint) {
   ({ curves } = checkpointExtra(checkpoint, ["curves"]) as unknown as { curves: Curves });
@@ -93,13 +93,13 @@ if (checkpoint) {
 using report = await Report.open(folder, step, curves);
 report.line(corpus.description);
 report.vocabularies(corpus);
-report.line(`lengths of the sentences: ${await report.drawLengths(corpus, options)}`);
+report.line(`sentence lengths: ${await report.drawLengths(corpus, options)}`);
 report.line(
   `Transformer with ${model.parameterCount().toLocaleString("en")} parameters on ` +
     `${device.description}; ${options.epochs} epochs in batches of ${options.batch} pairs`,
 );
 report.line(LEGEND);
-report.line(step ? `going on after step ${step} from ${checkpoint!.path}` : `writing to ${folder}`);
+report.line(step ? `resuming after step ${step} from ${checkpoint!.path}` : `writing to ${folder}`);
 
 const batches = Math.ceil(trainRows.count / options.batch); // in an epoch
 const steps = options.epochs * batches;
@@ -110,7 +110,7 @@ const schedule = warmupCosine({
   totalSteps: steps,
 });
 using interrupt = new Interrupt((signal) =>
-  console.error(`\n${signal}: finishing this step and saving; once more ends at once`)
+  console.error(`\n${signal}: finishing this step and saving; interrupt again to exit immediately`)
 );
 let saved = step;
 
@@ -126,13 +126,13 @@ while (step < steps && !interrupt.requested) {
 }
 if (saved !== step) await save();
 if (step < steps) {
-  report.line(`stopped after step ${step} of ${steps}; go on with --resume ${folder}`);
+  report.line(`stopped after step ${step} of ${steps}; resume with --resume ${folder}`);
   Deno.exitCode = interrupt.exitCode;
 } else {
   // Loads the saved model to show it, which also tests that it can be loaded.
   const loaded = await Interpreter.load(folder, device);
   await showcase(loaded, corpus, report, options, step);
-  report.line(`translate with --translate "..." --model ${folder}`);
+  report.line(`to translate: --translate "..." --model ${folder}`);
 }
 
 /** Trains for the rest of an epoch, from the current step; seed and epoch determine the order of the pairs. */
@@ -199,6 +199,6 @@ async function save(): Promise<void> {
 /** Reports what was saved before a step failed, and rethrows the error. */
 function explain(error: Error): never {
   report.line(`step ${step} failed: ${error.message}`);
-  if (saved > 0) report.line(`step ${saved} is saved; go on with --resume ${folder}`);
+  if (saved > 0) report.line(`step ${saved} is saved; resume with --resume ${folder}`);
   throw error;
 }

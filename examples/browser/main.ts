@@ -131,7 +131,7 @@ await start(await loadMobyDick(), "Moby Dick");
 async function start(text: string, name: string): Promise<void> {
   running = false;
   await inTurn(async () => {
-    status.textContent = "making tokens …";
+    status.textContent = "tokenizing …";
     const next = await Training.open(text, device);
     training?.[Symbol.dispose]();
     training = next;
@@ -145,7 +145,7 @@ async function start(text: string, name: string): Promise<void> {
 
 trainButton.onclick = async () => {
   running = !running;
-  trainButton.textContent = running ? "Stop" : "Go on";
+  trainButton.textContent = running ? "Stop" : "Resume";
   while (running && training.steps.length < STEPS) {
     await inTurn(trainStep);
     // Yields to the event loop, so that the page can draw and react to clicks.

@@ -55,8 +55,8 @@ export async function openCorpus(
     train: new Windows("the text to train on", train, { ...options, shuffled: true }),
     validation: new Windows("the first tenth of the text", validation, options),
     unigramEntropy: entropy([train, validation], tokenizer.vocabSize),
-    description: `${count(text.length)} characters are ${count(train.length)} tokens to train on ` +
-      `and the first ${count(validation.length)} to validate, of ${tokenizer.vocabSize} kinds`,
+    description: `${count(text.length)} characters; ${count(train.length)} tokens for training, ` +
+      `the first ${count(validation.length)} for validation; vocabulary of ${tokenizer.vocabSize}`,
   };
 }
 

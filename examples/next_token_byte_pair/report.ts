@@ -75,7 +75,7 @@ export class Report implements Disposable {
     const where = step === 0
       ? `${count(steps)} steps`
       : step < steps
-      ? `going on after step ${count(step)} of ${count(steps)}`
+      ? `resuming after step ${count(step)} of ${count(steps)}`
       : `done, best validation loss ${epochs[bestEpoch(epochs)]!.validation.loss.toFixed(4)}`;
     this.line(`\n${TITLES[this.#name]}, ${count(parameters)} parameters: ${where}`);
   }
@@ -154,10 +154,10 @@ export async function compare(
       }))
     );
   const curves = await curvesSvg({
-    title: "Training and validation, epoch by epoch",
+    title: "Training and validation by epoch",
     xLabel: "epoch",
     panels: [
-      { yLabel: "loss (nats a token)", series: series("loss") },
+      { yLabel: "loss (nats per token)", series: series("loss") },
       { yLabel: "accuracy", series: series("accuracy"), format: ".0%" },
     ],
   });
@@ -196,8 +196,8 @@ function table(results: Result[]): string {
     { key: "validationLoss", title: "validation loss", digits: 3 },
     { key: "validationAccuracy", title: "accuracy %", digits: 1 },
     { key: "bestLoss", title: "best validation loss", digits: 3 },
-    { key: "bestEpoch", title: "in epoch", digits: 0 },
-    { key: "perplexity", title: "perplexity then", digits: 1 },
+    { key: "bestEpoch", title: "best epoch", digits: 0 },
+    { key: "perplexity", title: "best perplexity", digits: 1 },
     { key: "speed", title: "tokens/s", digits: 0 },
     { key: "time" },
   ]);

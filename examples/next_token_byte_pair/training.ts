@@ -61,7 +61,7 @@ export class Training implements Disposable {
   ): Promise<Training> {
     const training = new Training(name, folder, vocabSize, options, device);
     const checkpoint = await loadNewestCheckpoint(folder, {
-      onRefused: (error) => console.error(`${error.message}; trying the one before`),
+      onRefused: (error) => console.error(`${error.message}; trying the previous one`),
     });
     if (checkpoint) {
       const extra = checkpointExtra(checkpoint, ["result"]);

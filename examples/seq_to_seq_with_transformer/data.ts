@@ -45,12 +45,12 @@ export async function openCorpus(options: Options): Promise<Corpus> {
   const fitting = fittingPairs(all, options);
   const pairs = options.cut ? all : fitting;
   const { train, validation } = split(pairs, options);
-  const shown = [{ name: "held out", pairs: validation }, { name: "trained on", pairs: train }]
+  const shown = [{ name: "held-out", pairs: validation }, { name: "training", pairs: train }]
     .map(({ name, pairs }) => ({ name, pairs: fittingPairs(pairs, options) }))
     .filter(({ pairs }) => pairs.length > 0);
   if (shown.length < (options.held === 0 ? 1 : 2)) {
     throw new Error(
-      `expected pairs to train and to validate, of at most ${options.sourceLength - 1} and ` +
+      `expected pairs for training and validation, of at most ${options.sourceLength - 1} and ` +
         `${options.targetLength - 1} words, but got ${pairs.length}`,
     );
   }
@@ -67,9 +67,9 @@ export async function openCorpus(options: Options): Promise<Corpus> {
     validationRows: new TranslationRows(validation, source, target, options),
     shown,
     description:
-      `${count(train.length)} pairs to train on, ${count(validation.length)} to validate ` +
-      `(no English sentence in both); ${count(all.length - fitting.length)} are too long and ` +
-      (options.cut ? "cut" : "left out"),
+      `${count(train.length)} pairs for training, ${count(validation.length)} for validation ` +
+      `(no English sentence in both); ${count(all.length - fitting.length)} too long, ` +
+      (options.cut ? "truncated" : "left out"),
   };
 }
 
@@ -87,7 +87,7 @@ async function readPairs(data: string | undefined): Promise<SentencePair[]> {
   } catch (error) {
     if (!(error instanceof DownloadError)) throw error;
     throw new Error(
-      `${error.message}\nDownload ${englishFrench.source} by other means and name it with --data`,
+      `${error.message}\nDownload ${englishFrench.source} by other means and pass it with --data`,
       { cause: error },
     );
   }

@@ -17,8 +17,8 @@ import { upload } from "./evaluate.ts";
 
 /** Explains the figures of {@linkcode compareAll}. */
 export const LEGEND =
-  `score: log-probability / words^${LENGTH_EXPONENT}; BLEU-4, 0 where no four words in a row are ` +
-  "right, and by weights 1/2^n";
+  `score: log-probability / words^${LENGTH_EXPONENT}; BLEU-4: 0 if no four consecutive words ` +
+  "match; by 1/2^n: BLEU with weights 1/2^n";
 
 /**
  * Returns lines about each sentence: the expected translations, those of beams of 1, 2 and 3 with their scores, and

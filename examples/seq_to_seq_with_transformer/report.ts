@@ -64,8 +64,8 @@ export class Report implements Disposable {
       this.line(
         `${name} vocabulary: ${size.toLocaleString("en")} tokens of ${
           distinctWords.toLocaleString("en")
-        } different words in ${words.toLocaleString("en")}; unknown: ${percent(unknownShare)}` +
-          (held.length ? `, ${percent(vocabulary.unknownShare(held))} of the validation` : ""),
+        } distinct words in ${words.toLocaleString("en")}; unknown: ${percent(unknownShare)}` +
+          (held.length ? `, in validation ${percent(vocabulary.unknownShare(held))}` : ""),
       );
       const common = mostCommon.map(([word, count]) => `${word} (${count.toLocaleString("en")})`);
       this.line(`  most common: ${common.join("  ")}`);
@@ -122,7 +122,7 @@ export class Report implements Disposable {
     return await this.#save(
       "lengths.svg",
       await lengthHistogramsSvg({
-        title: "How long the sentences are, <EOS> included",
+        title: "Sentence lengths, including <EOS>",
         xLabel: "words",
         panels: [
           {
@@ -156,7 +156,7 @@ export class Report implements Disposable {
         title,
         xLabel: "epoch",
         panels: [
-          { yLabel: "loss (nats a word)", series: series("loss") },
+          { yLabel: "loss (nats per word)", series: series("loss") },
           { yLabel: "accuracy", series: series("accuracy"), format: ".0%" },
         ],
       }),

@@ -24,7 +24,7 @@ export async function showEpoch(
 ): Promise<void> {
   const { name, pairs } = shown[0]!;
   const sentences = someSentences(pairs, options.samples);
-  report.line(`translations of sentences ${name}, after epoch ${epoch}:`);
+  report.line(`translations of ${name} sentences after epoch ${epoch}:`);
   report.samples(name, step, await compareAll(interpreter, sentences));
   const file = `cross_epoch_${String(epoch).padStart(3, "0")}`;
   await drawAttention(interpreter, report, longest(sentences), { epoch, step }, [
@@ -46,10 +46,10 @@ export async function showcase(
     const bleu = await scoreBleu(interpreter, scored, width);
     report.bleu(width, bleu, step);
     const percent = (100 * bleu).toFixed(2);
-    report.line(`beam ${width}: corpus BLEU-4 ${percent} on ${scored.length} sentences ${name}`);
+    report.line(`beam ${width}: corpus BLEU-4 ${percent} on ${scored.length} ${name} sentences`);
   }
   for (const { name, pairs } of shown) {
-    report.line(`translations of sentences ${name}:`);
+    report.line(`translations of ${name} sentences:`);
     const some = someSentences(pairs, options.samples);
     report.samples(name, step, await compareAll(interpreter, some));
   }

@@ -153,7 +153,7 @@ class Chat {
       forgotten += 2;
       prompt = encode();
     }
-    if (forgotten) console.error(`(the context is full: ${forgotten} messages were forgotten)`);
+    if (forgotten) console.error(`(context full: dropped the oldest ${forgotten} messages)`);
     const left = this.#contextSize + 1 - prompt.length;
     return {
       prompt,

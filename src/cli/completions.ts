@@ -49,7 +49,12 @@ function flagsOf(command: Command): Flag[] {
     takesValue: option.required || option.optional,
     words: wordsOf(/[<\[](.+)[>\]]/.exec(option.flags)?.[1] ?? ""),
   }));
-  return [...flags, { name: "--help", description: "show the help", takesValue: false, words: [] }];
+  return [...flags, {
+    name: "--help",
+    description: "display help for command",
+    takesValue: false,
+    words: [],
+  }];
 }
 
 /** Splits `a|b|c` into the words to choose from. */

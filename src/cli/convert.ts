@@ -41,7 +41,7 @@ export async function convert(
   }
   if (!force && await exists(target)) {
     throw new UsageError(
-      `convert: expected a new target but got ${target}, which is there; name another, or give --force`,
+      `convert: expected a new target but got ${target}, which exists; use another, or --force to overwrite it`,
     );
   }
   const isNew = !await exists(target);
@@ -71,7 +71,7 @@ export async function convert(
     else await saveModel(target, model, { dtype: dtype as "f32", vocabSize, tokenizer });
   }
   console.error(
-    `${formatCount(model.parameterCount())} parameters of ${from} written to ${target}`,
+    `wrote ${formatCount(model.parameterCount())} parameters of ${from} to ${target}`,
   );
 }
 

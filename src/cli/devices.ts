@@ -110,7 +110,7 @@ function text(report: DeviceReport): string {
   const lines = [
     `${kind}: ${description}`,
     `  dtypes           ${dtypes.join(", ")}`,
-    `  largest buffer   ${formatBytes(report.maxBufferBytes)}, in one binding ${
+    `  largest buffer   ${formatBytes(report.maxBufferBytes)}, per binding ${
       formatBytes(report.maxBindingBytes)
     }`,
   ];
@@ -120,7 +120,7 @@ function text(report: DeviceReport): string {
     lines.push(`  memory           ${gigabytesPerSecond.toFixed(1)} GB/s (reads and writes)`);
   }
   if (software) {
-    lines.push("  a software adapter: openDevice() takes the CPU device, which is faster");
+    lines.push("  software adapter: not used by default, since the CPU device is faster");
   }
   return lines.join("\n");
 }

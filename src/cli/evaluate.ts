@@ -51,7 +51,7 @@ export async function evaluate(from: string, options: EvaluateOptions): Promise<
     }
   } catch (error) {
     if (!signal.aborted || error !== signal.reason) throw error;
-    console.error("stopped; what is known so far:");
+    console.error("stopped; results so far:");
   }
   print(options.json ? JSON.stringify(result, null, 2) : lines(result));
   return interrupt.exitCode;

@@ -88,7 +88,7 @@ export async function findModel(
   }
   const isOnHub = !await exists(folder) && /^[\w.-]+\/[\w.-]+$/.test(folder) &&
     !folder.startsWith(`${RUNS}/`);
-  if (isOnHub) console.error(`${folder}: no such folder here; asking the Hugging Face hub`);
+  if (isOnHub) console.error(`${folder}: no such local folder; looking on the Hugging Face hub`);
   if (isOnHub || folder.endsWith(".gguf") || await exists(`${folder}/config.json`)) {
     return await loadPretrained(folder, device, options);
   }
@@ -122,7 +122,7 @@ const ADAPTER = "adapter_config.json";
 /** The model out of the newest checkpoint of a run of `train`, which keeps its options there. */
 async function loadReproduction(folder: string, device: Device): Promise<Found> {
   const checkpoint = await loadNewestCheckpoint(folder, {
-    onRefused: (error) => console.error(`${error.message}; trying the one before`),
+    onRefused: (error) => console.error(`${error.message}; trying the previous one`),
   });
   const { options } = checkpointExtra(checkpoint!, ["options"]) as { options: unknown };
   const model = createModel(options as ModelOptions, { device, random: null });

@@ -128,10 +128,10 @@ function describe(
 ): string {
   const count = (n: number) => n.toLocaleString("en");
   const trained = adapter
-    ? `; an adapter of rank ${adapter.config.r} in ${
+    ? `; training an adapter of rank ${adapter.config.r} in ${
       adapter.config.targetModules.join(", ")
-    } trains ` +
-      `${count(adapter.parameterCount())}`
+    } ` +
+      `with ${count(adapter.parameterCount())} parameters`
     : "";
   return `${model.constructor.name} with ${
     count(model.parameterCount())

@@ -16,7 +16,7 @@ export function openChosenDevice(
     if (now - last > LINE_EVERY) begun = now; // the first of many in a row
     last = now;
     if (now - begun < LINE_EVERY) return;
-    console.error(`compiling the GPU's programs: ${count}`);
+    console.error(`compiling GPU kernels: ${count}`);
     begun = now;
   };
   const neighbours = hosts.filter((host) => host === hosts[rank]).length;

@@ -34,7 +34,7 @@ export async function prepare(
   for (const file of files) await Deno.stat(file); // fails before a folder is created
   using _folder = await RunFolder.open(out);
   using interrupt = new Interrupt((signal) =>
-    console.error(`\n${signal}: saving where it stands; once more ends at once`)
+    console.error(`\n${signal}: saving progress; interrupt again to exit immediately`)
   );
   using bars = new Bars();
   const shared: PrepareOptions = {
@@ -60,12 +60,12 @@ export async function prepare(
     print(
       `${counted(tokens, "token")} of ${counted(documents, "document")} in ` +
         `${counted(paths.length, "shard")} in ${out}` +
-        (complete ? "" : "; there is more: the same command with more --shards goes on"),
+        (complete ? "" : "; to continue, run the same command with more --shards"),
     );
     if (complete && paths.length < 2) {
       console.error(
-        `the first shard is for validation, and there is none to train on: make shards of fewer tokens with ` +
-          "--shard-tokens, or train on a text as it is, train --data book.txt",
+        `the first shard is for validation, and there is none for training: make smaller shards with ` +
+          "--shard-tokens, or train on a text itself with train --data book.txt",
       );
     }
     return 0;
@@ -73,7 +73,7 @@ export async function prepare(
     bars[Symbol.dispose]();
     if (interrupt.requested) return stopped(interrupt);
     console.error(`error: ${messageOf(error)}`);
-    console.error("what is done is kept: the same command goes on from there");
+    console.error("progress is kept; run the same command again to resume");
     return FAILED;
   }
 }
@@ -83,7 +83,7 @@ function counted(count: number, what: string): string {
 }
 
 function stopped({ exitCode }: Interrupt): number {
-  console.error("stopped; the same command goes on from there");
+  console.error("stopped; run the same command again to resume");
   return exitCode;
 }
 

@@ -88,7 +88,7 @@ async function newFolder<O extends { preset: string }>(
   if (await exists(path)) {
     folder[Symbol.dispose]();
     throw new Error(
-      `--out: expected a folder without a run but got ${folder.path}; go on with --resume ${folder.path}`,
+      `--out: expected a folder without a run but got ${folder.path}; resume with --resume ${folder.path}`,
     );
   }
   await Deno.writeTextFile(path, JSON.stringify(options, null, 2) + "\n");

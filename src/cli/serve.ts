@@ -44,7 +44,9 @@ export async function serve(from: string, options: ServeOptions): Promise<void> 
       port,
       hostname,
       onListen: ({ hostname, port }) =>
-        console.error(`${modelName} on ${device.description}: http://${hostname}:${port}/v1`),
+        console.error(
+          `serving ${modelName} on ${device.description}: http://${hostname}:${port}/v1`,
+        ),
     },
     handler,
   );
@@ -62,7 +64,7 @@ function listen(
   } catch (cause) {
     const { hostname, port } = options;
     const reason = cause instanceof Deno.errors.AddrInUse
-      ? "one that another program listens on; name another --port"
+      ? "which another program listens on; use another --port"
       : (cause as Error).message;
     throw new Error(
       `serve: expected an address to listen on but got ${hostname}:${port}, ${reason}`,

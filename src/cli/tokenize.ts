@@ -34,14 +34,16 @@ export async function tokenize(words: readonly string[], options: TokenizeOption
   if (options.out !== undefined) {
     const fits = tokenizer.vocabSize <= 2 ** 16;
     await writeNpy(options.out, fits ? Uint16Array.from(ids) : ids);
-    console.error(`${ids.length} ids written to ${options.out}`);
+    console.error(`wrote ${ids.length} ids to ${options.out}`);
   } else if (options.count) {
     const bytes = new TextEncoder().encode(text).length;
     const figures = { tokens: ids.length, bytes, bytesPerToken: bytes / Math.max(1, ids.length) };
     print(
       options.json
         ? JSON.stringify(figures)
-        : `${ids.length} tokens, ${bytes} bytes, ${figures.bytesPerToken.toFixed(2)} bytes a token`,
+        : `${ids.length} tokens, ${bytes} bytes, ${
+          figures.bytesPerToken.toFixed(2)
+        } bytes per token`,
     );
   } else print(options.json ? JSON.stringify([...ids]) : ids.join(" "));
 }

@@ -118,8 +118,8 @@ async function describe(
       count(task.model.parameterCount())
     } parameters in ${dtype} on ` +
     `${device.description}; ${options.steps} steps of ${count(options.totalBatch)} tokens, ` +
-    `${count(valTokens)} to validate` +
-    (options.batch === undefined ? `, ${batch} sequences at a time` : ""),
+    `validation on ${count(valTokens)}` +
+    (options.batch === undefined ? `; micro-batches of ${batch} sequences` : ""),
   ];
   const processes = await communicator.gather(Float64Array.of(Deno.pid));
   if (communicator.size > 1) {
@@ -132,7 +132,7 @@ async function describe(
     const bytes = await communicator.gather(Float64Array.of(stateBytes));
     const all = formatBytes(bytes.reduce((sum, some) => sum + some, 0));
     lines.push(
-      `optimizer's state: ${formatBytes(Math.max(...bytes))} on a rank at most, ${all} on all`,
+      `optimizer state: at most ${formatBytes(Math.max(...bytes))} per rank, ${all} in total`,
     );
   }
   return lines;

@@ -52,7 +52,7 @@ export async function openDevice(options?: OpenOptions): Promise<Device> {
   if (!hasDefaultDevice()) setDefaultDevice(device);
   // Logs to stderr, to keep the program's own output clean.
   const log = options?.log ?? ((line: string): void => console.error(line));
-  if (log) log(`dinograd runs on ${device.description}: ${why}`);
+  if (log) log(`device: ${device.description} (${why})`);
   return device;
 }
 
@@ -62,7 +62,7 @@ async function choose(
   if (kind !== undefined && kind !== "webgpu" && kind !== "cpu") {
     throw new TypeError(`openDevice: expected kind "webgpu" or "cpu" but got "${kind}"`);
   }
-  if (kind === "cpu") return { device: CpuDevice.open({ threads }), why: "it was asked for" };
+  if (kind === "cpu") return { device: CpuDevice.open({ threads }), why: "requested" };
   const gpu = await chooseGpu(asked);
   const found = await findAdapter(gpu);
   if (kind === "webgpu") {
@@ -73,7 +73,7 @@ async function choose(
           `("apt-get install mesa-vulkan-drivers"). Or open the device of kind "cpu"`,
       );
     }
-    return { device: await WebGpuDevice.open({ gpu, ...options }), why: "it was asked for" };
+    return { device: await WebGpuDevice.open({ gpu, ...options }), why: "requested" };
   }
   if (!found.adapter) return { device: CpuDevice.open({ threads }), why: found.why };
   const name = adapterName(found.adapter);
@@ -84,7 +84,7 @@ async function choose(
     };
   }
   try {
-    return { device: await WebGpuDevice.open({ gpu, ...options }), why: "WebGPU has a GPU" };
+    return { device: await WebGpuDevice.open({ gpu, ...options }), why: "WebGPU finds a GPU" };
   } catch (error) {
     if (!(error instanceof DeviceError)) throw error;
     return { device: CpuDevice.open({ threads }), why: error.message };

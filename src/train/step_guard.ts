@@ -133,7 +133,7 @@ export class StepGuard {
     this.#state = { ...this.#state, skipped };
     return skipped < this.#options.maxSkips
       ? { action: "skip", warning: why }
-      : { action: "stop", warning: `${why}, and ${skipped - 1} steps before were left out` };
+      : { action: "stop", warning: `${why}, after ${skipped - 1} skipped steps in a row` };
   }
 }
 

@@ -87,7 +87,7 @@ Deno.test("cli: help names every command, wrong usage ends with 2, failures with
         [
           ["generate", "nowhere", "Hello"],
           1,
-          /^(dinograd runs .*\n)?error: nowhere: expected a model's folder .* but got nothing there\n$/,
+          /^(device: .*\n)?error: nowhere: expected a folder in .* but got nothing there\n$/,
         ],
       ] as const
     ) {
@@ -169,13 +169,13 @@ Deno.test("cli: prepare makes shards, and evaluate, generate and convert take a 
 
     const there = await run(folder, ["convert", "gpt2", "gpt2"]);
     assert.equal(there.code, 2);
-    assert.match(there.err, /but got gpt2, which is there; name another, or give --force/);
+    assert.match(there.err, /but got gpt2, which exists; use another, or --force/);
     const refused = await run(folder, ["convert", "gpt2", "x.bin"]);
     assert.equal(refused.code, 2);
     assert.match(refused.err, /--to llama2c: expected a LLaMA/);
     const converted = await run(folder, ["convert", "gpt2", "own"]);
     assert.equal(converted.code, 0, converted.err);
-    assert.match(converted.err, /parameters of gpt2 written to own/);
+    assert.match(converted.err, /^wrote .* parameters of gpt2 to own/m);
     const continued = await run(folder, greedy.with(1, "own"));
     assert.equal(continued.out, first.out, continued.err);
     const counting = ["tokenize", "The whale", "--tokenizer"];
@@ -283,12 +283,12 @@ Deno.test("cli: evaluate and prepare end at a signal with its exit code, and say
     const first = started(evaluating);
     let isSent = false;
     const evaluated = await finish(first, (text) => {
-      if (isSent || !text.includes("dinograd runs on")) return;
+      if (isSent || !text.includes("device: ")) return;
       isSent = true;
       setTimeout(() => first.kill("SIGTERM"), 1000); // the model is loaded, and 20,000 windows are ahead
     });
     assert.equal(evaluated.code, 143, evaluated.text);
-    assert.match(evaluated.text, /stopped; what is known so far/);
+    assert.match(evaluated.text, /stopped; results so far/);
 
     const second = started(["prepare", "long.txt", "--out", "shards", "--workers", "1"]);
     const prepared = finish(second);
@@ -299,5 +299,5 @@ Deno.test("cli: evaluate and prepare end at a signal with its exit code, and say
     second.kill("SIGINT");
     const { code, text } = await prepared;
     assert.equal(code, 130, text);
-    assert.match(text, /stopped; the same command goes on from there/);
+    assert.match(text, /stopped; run the same command again to resume/);
   }));

@@ -79,12 +79,12 @@ Deno.test("cli: tokenize reads its input, refuses ids beyond the vocabulary, and
     assert.equal((await run(folder, ["tokenize", "--decode"], "50256")).out, "<|endoftext|>");
     assert.equal((await run(folder, ["tokenize", "--file", "-"], "Hello")).out, "15496\n");
     const none = await run(folder, ["tokenize", "--count"], "");
-    assert.equal(none.out, "0 tokens, 0 bytes, 0.00 bytes a token\n");
+    assert.equal(none.out, "0 tokens, 0 bytes, 0.00 bytes per token\n");
     const some = await run(folder, ["tokenize", "--count", "Hello", "worlds", "ab"]);
     const bytes = 15, tokens = new GPT2Tokenizer().encode("Hello worlds ab").length;
     assert.equal(
       some.out,
-      `${tokens} tokens, ${bytes} bytes, ${(bytes / tokens).toFixed(2)} bytes a token\n`,
+      `${tokens} tokens, ${bytes} bytes, ${(bytes / tokens).toFixed(2)} bytes per token\n`,
     );
   }));
 
@@ -102,7 +102,7 @@ Deno.test("cli: prepare ends with 1 where a file fails, and with 2 where an opti
     await Deno.writeTextFile(join(folder, "b.txt"), "The whale.");
     const small = await run(folder, ["prepare", "b.txt", "--out", "one", "--workers", "0"]);
     assert.equal(small.code, 0, small.err);
-    assert.match(small.err, /the first shard is for validation, and there is none to train on/);
+    assert.match(small.err, /the first shard is for validation, and there is none for training/);
     for (const [name, value] of [["shard-tokens", "0"], ["workers", "-1"]]) {
       const { code, err } = await run(folder, ["prepare", "a.jsonl", `--${name}`, value]);
       assert.equal(code, 2, err);

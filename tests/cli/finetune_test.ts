@@ -66,11 +66,11 @@ Deno.test("finetune trains an adapter on answers; generate takes the run, and th
     assert.equal(code, 0, text);
     assert.match(
       text,
-      /answers.jsonl: 22 answers in 22 rows of 8 tokens to train on, 2 in 2 to validate/,
+      /answers.jsonl: 22 answers in 22 rows of 8 tokens for training, 2 in 2 for validation/,
     );
     assert.match(
       text,
-      /adapter of rank 4 in c_attn, c_proj, c_fc trains [\d,]+; 42 steps of 8 rows/,
+      /adapter of rank 4 in c_attn, c_proj, c_fc with [\d,]+ parameters; 42 steps of 8 rows/,
     );
     // An epoch is 3 steps, a tenth of all 5.
     const steps = [...text.matchAll(/^validation loss .* after (\d+) steps/gm)].map(([, n]) => +n!);
@@ -120,10 +120,10 @@ Deno.test("finetune of all weights, stopped by Ctrl-C and resumed, equals one th
       child.kill("SIGINT");
     });
     assert.equal(stopped.code, 130, stopped.text);
-    assert.match(stopped.text, /stopped after step \d+ of \d+; go on with --resume stopped/);
+    assert.match(stopped.text, /stopped after step \d+ of \d+; resume with --resume stopped/);
     const resumed = await run(folder, "finetune", "--resume", "stopped");
     assert.equal(resumed.code, 0, resumed.text);
-    assert.match(resumed.text, /going on after step/);
+    assert.match(resumed.text, /resuming after step/);
     const read = (name: string) => Deno.readFile(join(folder, name, "model/model.safetensors"));
     assert.deepEqual(await read("stopped"), await read("straight"));
     const other = await run(folder, "finetune", "--resume", "stopped", "--context", "16");
@@ -143,7 +143,7 @@ Deno.test("finetune takes a text, and pairs with --dpo", () =>
       ...["--context", "16", "--recompute", ...SHORT],
     );
     assert.equal(text.code, 0, text.text);
-    assert.match(text.text, /book.txt: 1 text in \d+ rows of 16 tokens to train on/);
+    assert.match(text.text, /book.txt: 1 text in \d+ rows of 16 tokens for training/);
     const dpo = await run(
       ...[folder, "finetune", "base", "pairs.jsonl", "--dpo", "--lora", "2"] as const,
       ...["--out", "dpo", "--epochs", "2", ...SHORT],

@@ -52,9 +52,9 @@ Deno.test("Report writes a step with its share, rates and times, and what was le
       assert.deepEqual((await Deno.readTextFile(join(folder, "log.txt"))).trimEnd().split("\n"), [
         "step   7/200 | lr 6.00000e-04 | grad_norm 0.5000 | loss 3.141590 | 2,048 tokens/s | 500 ms | 1 m 30 s left",
         "step   8/200 | lr 1.50000e-10 | grad_norm 2.0000 | loss NaN | 512 tokens/s | 2.0 s | 1 h 02 m left" +
-        " | the loss is NaN: step left out",
+        " | the loss is NaN: step skipped",
         "step 200/200 | lr 6.00000e-04 | grad_norm Infinity | loss 3.000000 | 2,048 tokens/s | 500 ms | 1 m 30 s left" +
-        " | overflow, step refused",
+        " | gradient overflow: step skipped",
         "HellaSwag accuracy 3/8 = 0.3750 after 200 steps",
         "validation loss 2.5000 after 200 steps",
         "[The whale] once",

@@ -71,7 +71,7 @@ Deno.test("cli: serve answers until Ctrl-C, and finishes what runs", () =>
     };
     let answer: ReturnType<typeof ask> | undefined;
     const { code, text } = await finish(child, (text) => {
-      const url = /^model on CPU, .*: (http:\/\/127\.0\.0\.1:\d+\/v1)$/m.exec(text)?.[1];
+      const url = /^serving model on CPU, .*: (http:\/\/127\.0\.0\.1:\d+\/v1)$/m.exec(text)?.[1];
       if (url) answer ??= ask(url);
     });
     assert.equal(code, 130, text);

@@ -81,7 +81,7 @@ for (const launcher of ["openmpi", "mpich"] as const) {
           cwd: folder,
         });
         assert.equal(resumed.code, 0, resumed.text);
-        assert.match(resumed.text, new RegExp(`going on after step ${step} from run`));
+        assert.match(resumed.text, new RegExp(`resuming after step ${step} from run`));
       }),
   );
 
@@ -98,7 +98,7 @@ for (const launcher of ["openmpi", "mpich"] as const) {
         assert.ok(seconds < 15, `the ranks ended after ${seconds} s`);
         assert.match(text, /SIG(INT|TERM): finishing this step and saving/);
         // Open MPI kills ranks that take longer than a second or two.
-        const stopped = /stopped after step (\d+) of 5000; go on with --resume run/.exec(text);
+        const stopped = /stopped after step (\d+) of 5000; resume with --resume run/.exec(text);
         if (launcher === "mpich") assert.ok(stopped, text);
         await allEnded(processes);
         const checkpoints = await listCheckpoints(join(folder, "run"));
@@ -131,7 +131,7 @@ Deno.test("a slow rank is named, once a minute, and one that is asked to stop st
   assert.equal(told.length, 1);
   assert.match(
     told[0],
-    /^rank 1 on b is slow, .* it computes 1[5-9]\d ms a step, the median is 100 ms$/,
+    /^rank 1 on b is slow .*: 1[5-9]\d ms per step, the median is 100 ms$/,
   );
   assert.equal((await ranks.agree(true, 100)).stops, true);
 });

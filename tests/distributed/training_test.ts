@@ -68,9 +68,9 @@ onLauncher(
         trainOn("openmpi", ranks, folder, ["--batch", "2", ...args]);
       assertSameLosses(await on(4, "--out", "run", "--steps", "7"), one, 1, 7);
       const three = await on(3, "--resume", "run", "--steps", "12", "--shard-optimizer");
-      assert.match(three, /going on after step 7 from run/);
+      assert.match(three, /resuming after step 7 from run/);
       assertSameLosses(three, one, 8, 12);
-      assert.match(three, /optimizer's state: 6\.1\d MiB on a rank at most, 6\.1\d MiB on all/);
+      assert.match(three, /optimizer state: at most 6\.1\d MiB per rank, 6\.1\d MiB in total/);
       assertSameLosses(await on(2, "--resume", "run", "--steps", "17"), one, 13, 17);
       assertSameLosses(await train(folder, ["--resume", "run"]), one, 18, 20);
       // One log, one line a step.

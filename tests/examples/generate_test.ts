@@ -142,13 +142,13 @@ Deno.test("generate.ts refuses what cannot be", () =>
     await BytePairTokenizer.train(text, { merges: 400 }).save(other);
     for (
       const [args, message] of [
-        [["nothing"], /nothing: expected a model.s folder .* but got nothing there/],
+        [["nothing"], /nothing: expected a folder in .* but got nothing there/],
         [["two"], /two: expected one model but got several: name two\/a or two\/b/],
         [
           ["two/a"],
           /two\/a\/tokenizer\.json: expected this model's vocabulary, \d+ ids at most, but got 656/,
         ],
-        [["two/b", "--beam", "2", "--seed", "3"], /--beam draws nothing: leave out --seed/],
+        [["two/b", "--beam", "2", "--seed", "3"], /--beam does not sample: leave out --seed/],
         [["two/b", "--beam", "500"], /width/],
         [["two/b", ""], /^error: generate: expected a prompt but got an empty one$/m],
         [["two/b/config.json"], /two\/b\/config\.json: expected a model's folder/],

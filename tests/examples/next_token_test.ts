@@ -95,7 +95,7 @@ Deno.test("next_token_byte_pair finishes its step, saves and says how to go on a
       }
     });
     assert.equal(code, 130, text);
-    assert.match(text, /stopped; go on with --resume runs\/run/);
+    assert.match(text, /stopped; resume with --resume runs\/run/);
     const names = await Array.fromAsync(Deno.readDir(join(folder, "runs/run/llama2")));
     assert.ok(names.some(({ name }) => /^step_\d+\.safetensors$/.test(name)));
   }));
@@ -112,7 +112,7 @@ Deno.test("next_token_byte_pair refuses what cannot be", () =>
         [["--kv-heads", "3"], /--kv-heads: expected a divisor of --heads 4 but got 3/],
         [["--data", "runs/short.txt"], /more tokens than a context of 64/],
         [["--warmup", "3"], /--warmup: expected fewer than 3 epochs but got 3/],
-        [["--out", "runs/used"], /but got runs\/used; go on with --resume runs\/used/],
+        [["--out", "runs/used"], /but got runs\/used; resume with --resume runs\/used/],
         [["--resume", "runs/other"], /expected a run in runs\/other but got none/],
         [
           ["--resume", "runs/used", "--epochs", "3"],

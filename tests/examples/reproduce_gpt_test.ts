@@ -57,7 +57,7 @@ for (const device of ["cpu", "webgpu"]) {
       assert.match(killed.text, /^\[The whale\].*[^]*^saved /m);
       const resumed = await finish(start(folder, ["--resume", "killed", ...args]));
       assert.equal(resumed.code, 0, resumed.text);
-      assert.match(resumed.text, /going on after step 10 /);
+      assert.match(resumed.text, /resuming after step 10 /);
 
       const last = "step_00000020.safetensors";
       const a = await readSafetensorsForTest(join(folder, "straight", last));
@@ -113,7 +113,7 @@ for (const [signal, exitCode] of [["SIGINT", 130], ["SIGTERM", 143], ["SIGHUP", 
         once(/step +3\/100000 /, () => child.kill(signal)),
       );
       assert.equal(code, exitCode, text);
-      const [, step] = /stopped after step (\d+) of 100000; go on with --resume run/.exec(text) ??
+      const [, step] = /stopped after step (\d+) of 100000; resume with --resume run/.exec(text) ??
         [];
       assert.ok(step, text);
       await Deno.stat(join(folder, "run", `step_${step.padStart(8, "0")}.safetensors`));
@@ -126,7 +126,7 @@ for (const [signal, exitCode] of [["SIGINT", 130], ["SIGTERM", 143], ["SIGHUP", 
       );
       assert.equal(more.code, 0, more.text);
       assert.match(more.text, /GPT-2 with 808,432 parameters in f32 on CPU, .* steps of 64 tokens/);
-      assert.match(more.text, new RegExp(`going on after step ${step} `));
+      assert.match(more.text, new RegExp(`resuming after step ${step} `));
     }));
 }
 
@@ -168,7 +168,7 @@ Deno.test("reproduce_gpt takes a step back whose data is gone, saves, and names 
       once(/writing to run/, () => Deno.renameSync(gone, `${gone}.away`)),
     );
     assert.equal(code, 1, text);
-    assert.match(text, /a_train_000001\.npy.*; everything before it is in run\. Go on/);
+    assert.match(text, /a_train_000001\.npy.*; all steps before it are saved in run\. Resume/);
     // 64 tokens a step: the seventh needs the second shard.
     assert.match(text, /step +6\/40 /);
     assert.doesNotMatch(text, /step +7\/40 /);
@@ -176,7 +176,7 @@ Deno.test("reproduce_gpt takes a step back whose data is gone, saves, and names 
     await Deno.rename(`${gone}.away`, gone);
     const resumed = await finish(start(folder, ["--resume", "run"]));
     assert.equal(resumed.code, 0, resumed.text);
-    assert.match(resumed.text, /going on after step 6 /);
+    assert.match(resumed.text, /resuming after step 6 /);
     const straight = await finish(start(folder, [...args, "--out", "straight"]));
     const last = /step 40\/40 .* loss \S+/;
     assert.equal(last.exec(straight.text)?.[0], last.exec(resumed.text)?.[0]);
@@ -228,8 +228,8 @@ Deno.test("reproduce_gpt keeps its checkpoints where the disk gets full", () =>
       assert.match(
         text,
         isFull
-          ? /error: disk\/run\/\S+: could not be written, .*No space left on device.*; step 5 is in disk\/run/
-          : /error: disk\/run\/step_00000010\.safetensors: could not be written.*; step 5 is in disk\/run/,
+          ? /error: disk\/run\/\S+: could not be written, .*No space left on device.*; step 5 is saved in disk\/run/
+          : /error: disk\/run\/step_00000010\.safetensors: could not be written.*; step 5 is saved in disk\/run/,
       );
       const checkpoint = await loadCheckpoint(join(disk, "run", "step_00000005.safetensors"));
       assert.equal(checkpoint.step, 5);
@@ -352,9 +352,9 @@ Deno.test("reproduce_gpt trains on a text, held out in part, and asks for one th
     assert.equal(trained.code, 0, trained.text);
     assert.match(
       trained.text,
-      /^book\.txt, 1 shard in memory, 487 tokens .* last 54 to validate$/m,
+      /^book\.txt, 1 shard in memory, 487 tokens .* last 54 for validation$/m,
     );
-    assert.match(trained.text, /3 steps of 64 tokens, 48 to validate/);
+    assert.match(trained.text, /3 steps of 64 tokens, validation on 48/);
     const short = await finish(start(folder, [...args, "--context", "64", "--total-batch", "128"]));
     assert.equal(short.code, 2, short.text);
     assert.match(
@@ -411,7 +411,7 @@ Deno.test("reproduce_gpt stops at a spike, saved, or leaves its step out", () =>
     const stopped = await finish(start(folder, [...tight, "--on-spike", "stop", "--out", "run"]));
     assert.notEqual(stopped.code, 0);
     const [, failed] =
-      /step (\d+): the loss .* standard deviations above .*; everything before it is in run\. /
+      /step (\d+): the loss .* standard deviations above .*; all steps before it are saved in run\. /
         .exec(stopped.text) ?? [];
     assert.ok(Number(failed) > 20, stopped.text);
     const before = `step_${String(Number(failed) - 1).padStart(8, "0")}.safetensors`;
@@ -420,8 +420,8 @@ Deno.test("reproduce_gpt stops at a spike, saved, or leaves its step out", () =>
     const skipped = await finish(
       start(folder, [...tight, "--resume", "run", "--on-spike", "skip"]),
     );
-    assert.match(skipped.text, new RegExp(`going on after step ${Number(failed) - 1} `));
-    assert.match(skipped.text, new RegExp(`step ${failed}/60 .*: step left out`));
+    assert.match(skipped.text, new RegExp(`resuming after step ${Number(failed) - 1} `));
+    assert.match(skipped.text, new RegExp(`step ${failed}/60 .*: step skipped`));
   }));
 
 Deno.test("reproduce_gpt does not save weights that are no numbers", () =>

@@ -82,7 +82,7 @@ Deno.test("seq_to_seq_with_transformer trains, saves, and translates with its he
       deno,
     });
     assert.equal(code, 0, text);
-    assert.match(text, /27 pairs to train on, 3 to validate .*; 0 are too long and left out/);
+    assert.match(text, /27 pairs for training, 3 for validation .*; 0 too long, left out/);
     assert.match(text, /English vocabulary: 16 tokens/);
     assert.match(text, /epoch 30\/30 \| train loss \d+\.\d+, accuracy 100\.0% \| validation loss/);
     assert.match(text, /score: log-probability \/ words\^0\.75/);
@@ -92,7 +92,7 @@ Deno.test("seq_to_seq_with_transformer trains, saves, and translates with its he
       /^-> beam 3 \| score +-\d\.\d{4} \| BLEU-4 \d\.\d{3}, by 1\/2\^n \d\.\d{3} \| \S+ \S+ \S+ [.!]$/m,
     );
     assert.match(text, /^-> teacher forcing \| \S+ \S+ \S+ [.!] <EOS>( \S+){11}$/m);
-    assert.match(text, /beam 2: corpus BLEU-4 \d+\.\d\d on 3 sentences held out/);
+    assert.match(text, /beam 2: corpus BLEU-4 \d+\.\d\d on 3 held-out sentences/);
 
     const [, out] = /writing to (runs\/\S+)/.exec(text)!;
     const names = [...Deno.readDirSync(join(folder, out))].map(({ name }) => name);
@@ -170,12 +170,12 @@ Deno.test("seq_to_seq_with_transformer goes on after Ctrl-C as if it had not bee
       },
     });
     assert.equal(stopped.code, 130, stopped.text);
-    assert.match(stopped.text, /stopped after step \d+ of 24; go on with --resume stopped/);
+    assert.match(stopped.text, /stopped after step \d+ of 24; resume with --resume stopped/);
     const refused = await run(folder, ["--resume", "stopped", "--epochs", "2"]);
     assert.match(refused.text, /the run's own options but got --epochs; leave them out/);
     const resumed = await run(folder, ["--resume", "stopped"]);
     assert.equal(resumed.code, 0, resumed.text);
-    assert.match(resumed.text, /going on after step \d+ from stopped/);
+    assert.match(resumed.text, /resuming after step \d+ from stopped/);
 
     const [a, b] = await Promise.all(
       ["straight", "stopped"].map((name) =>
@@ -197,7 +197,7 @@ Deno.test("seq_to_seq_with_transformer --held 0 --cut trains on all pairs, the l
       ...[...small, ...lengths, "--held", "0", "--cut", "--epochs", "1"],
     ]);
     assert.equal(code, 0, text);
-    assert.match(text, /31 pairs to train on, 0 to validate .*; 1 are too long and cut/);
+    assert.match(text, /31 pairs for training, 0 for validation .*; 1 too long, truncated/);
   }));
 
 Deno.test("seq_to_seq_with_transformer's preset spec is the run it answers to", () => {
@@ -217,10 +217,10 @@ Deno.test("seq_to_seq_with_transformer refuses what cannot be", () =>
     const refused = [
       [["--data", "bad.txt"], /bad\.txt: line 2: expected two sentences with a tab between them/],
       [["--data", "cut.zip"], /cut\.zip: incomplete zip archive/],
-      [["--data", "pairs.txt", "--source-length", "2"], /expected pairs to train .* but got 0/],
+      [["--data", "pairs.txt", "--source-length", "2"], /expected pairs for training .* but got 0/],
       [["--heads", "5"], /--heads: expected heads of even size in --embed 96 but got 5/],
       [["--translate", "i run now ."], /expected a run of translator in runs\/ but got none/],
-      [["--model", "x"], /--model goes with --translate/],
+      [["--model", "x"], /--model requires --translate/],
     ] as const;
     await Promise.all(refused.map(async ([args, message]) => {
       const { code, text } = await run(folder, [...args, "--device", "cpu"]);

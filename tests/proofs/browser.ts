@@ -18,7 +18,7 @@ async function use(page: Page, device: RegExp): Promise<void> {
   await page.evaluate(`${BUTTON}.click()`);
   await page.until(`${STEP} >= 50`, 240);
   await page.evaluate(`${BUTTON}.click()`);
-  assert.equal(await page.evaluate(`${BUTTON}.textContent`), "Go on");
+  assert.equal(await page.evaluate(`${BUTTON}.textContent`), "Resume");
   assert.match(await page.evaluate(`document.querySelector("#curve").innerHTML`), /<svg .*train/s);
   // A model that has learned nothing has a loss of ln(1024) = 6.9.
   const loss = Number(/loss ([\d.]+)/.exec(await page.evaluate(STATUS))![1]);

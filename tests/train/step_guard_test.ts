@@ -51,7 +51,7 @@ Deno.test("StepGuard ends a run that leaves step after step out", () => {
   assert.deepEqual([1, 2].map(() => guard.check(NaN, 1).action), ["skip", "skip"]);
   assert.deepEqual(guard.check(NaN, 1), {
     action: "stop",
-    warning: "the loss is NaN, and 2 steps before were left out",
+    warning: "the loss is NaN, after 2 skipped steps in a row",
   });
 });
 

@@ -59,7 +59,7 @@ async function killedRun(): Promise<
       ms: Math.round(ms),
       // "-" where it was killed before it had said anything
       last: [...text.matchAll(/step +(\d+)\//g)].at(-1)?.[1] ?? "-",
-      resumed: /going on after step (\d+)/.exec(text)?.[1] ??
+      resumed: /resuming after step (\d+)/.exec(text)?.[1] ??
         (text.includes("writing to") ? "0" : "-"),
     });
     if (files().some((name) => /^step_\d+\.safetensors$/.test(name))) {

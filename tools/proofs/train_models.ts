@@ -104,7 +104,7 @@ async function translators(): Promise<Row[]> {
       title: "The translator learns its pairs by heart",
       xLabel: "epoch",
       panels: [{
-        yLabel: "training loss (nats a word)",
+        yLabel: "training loss (nats per word)",
         series: figures.map(({ data, losses }) => ({
           name: data,
           steps: losses.map((_, i) => i + 1),

@@ -62,10 +62,10 @@ export async function openCorpus(
   const rows = [train, validation].map((data) => rowsOf(data, { contextSize, pack: options.pack }));
   if (rows.some(({ rows }) => rows.length === 0)) {
     throw new UsageError(
-      `${options.data}: expected rows of ${contextSize} tokens to train and to validate on but got ` +
+      `${options.data}: expected rows of ${contextSize} tokens for training and validation but got ` +
         `${
           rows.map(({ rows }) => rows.length).join(" and ")
-        }; more data, another --val-split or a shorter --context makes some`,
+        }; use more data, another --val-split or a shorter --context`,
     );
   }
   return {
@@ -156,8 +156,8 @@ function describe(
     `${count(length)} ${length === 1 ? kind.slice(0, -1) : kind}`;
   const [cut, leftOut] = [first.cut + second.cut, first.leftOut + second.leftOut];
   return `${file}: ${named(train)} in ${count(first.rows.length)} rows of ` +
-    `${contextSize} tokens to train on, ${count(validation.examples.length)} in ` +
-    `${count(second.rows.length)} to validate` +
-    (cut ? `; ${count(cut)} are longer, their ends are cut off` : "") +
-    (leftOut ? `; ${count(leftOut)} are left out, their prompts are too long` : "");
+    `${contextSize} tokens for training, ${count(validation.examples.length)} in ` +
+    `${count(second.rows.length)} for validation` +
+    (cut ? `; ${count(cut)} truncated` : "") +
+    (leftOut ? `; ${count(leftOut)} left out (prompt too long)` : "");
 }

@@ -48,7 +48,7 @@ export async function openCorpus(
     validation,
     valTokens: Math.min(valTokens, held - held % context),
     description: `${data ?? "no --data given: Moby Dick"}, 1 shard in memory, ` +
-      `${count(train)} tokens to train on and the last ${count(validation)} to validate`,
+      `${count(train)} tokens for training, the last ${count(validation)} for validation`,
   };
 }
 

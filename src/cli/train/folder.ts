@@ -39,7 +39,7 @@ export async function openResumed<O>(
   }
   const folder = await RunFolder.open(path);
   const checkpoint = (await loadNewestCheckpoint(path, {
-    onRefused: (error) => console.error(`${error.message}; trying the one before`),
+    onRefused: (error) => console.error(`${error.message}; trying the previous one`),
   }))!;
   const { options, curves } = checkpointExtra(checkpoint, ["options", "curves"]) as {
     options: Partial<O> & Record<string, never>;
@@ -55,6 +55,6 @@ export async function newFolder(name: string, { out }: Folders): Promise<RunFold
   if ((await listCheckpoints(out)).length === 0) return folder;
   folder[Symbol.dispose]();
   throw new Error(
-    `--out: expected a folder without checkpoints but got ${out}; go on with --resume ${out}`,
+    `--out: expected a folder without checkpoints but got ${out}; resume with --resume ${out}`,
   );
 }

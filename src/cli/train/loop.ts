@@ -41,7 +41,9 @@ export async function finishRun(run: Run): Promise<void> {
   const isFirst = communicator.rank === 0;
   using interrupt = new Interrupt((signal) => {
     if (isFirst) {
-      console.error(`\n${signal}: finishing this step and saving; once more ends at once`);
+      console.error(
+        `\n${signal}: finishing this step and saving; interrupt again to exit immediately`,
+      );
     }
   });
   if (profile) device.profile(true);
@@ -57,7 +59,7 @@ export async function finishRun(run: Run): Promise<void> {
   if (training.step < steps) {
     report.line(
       `stopped after step ${training.step} of ${steps}` +
-        (training.step > 0 ? `; go on with --resume ${report.folder}` : ""),
+        (training.step > 0 ? `; resume with --resume ${report.folder}` : ""),
     );
     Deno.exitCode = interrupt.exitCode;
   }
@@ -166,15 +168,17 @@ async function savedFailure(
     try {
       await training.save(report.folder, report.curves);
     } catch (second) {
-      message += `; saving failed, too: ${(second as Error).message}`;
+      message += `; saving also failed: ${(second as Error).message}`;
       cause = second as Error;
     }
   }
   const { step, saved } = training;
   message += saved === 0
-    ? "; nothing is saved"
-    : `; ${saved === step ? "everything before it" : `step ${saved}`} is in ${report.folder}. ` +
-      `Go on with --resume ${report.folder}`;
+    ? "; nothing was saved"
+    : `; ${
+      saved === step ? "all steps before it are" : `step ${saved} is`
+    } saved in ${report.folder}. ` +
+      `Resume with --resume ${report.folder}`;
   if (saved > 0 && error instanceof StepRefusedError) {
     message += " and --on-nan skip, --on-spike skip, or a lower --lr";
   }

@@ -46,9 +46,7 @@ export class Ranks {
     if (slowest < SLOW * median) return undefined;
     this.#warned = performance.now();
     const rank = this.#means.indexOf(slowest);
-    return `rank ${rank} on ${
-      this.#communicator.hosts[rank]
-    } is slow, and the others wait for it: it computes ` +
-      `${slowest.toFixed(0)} ms a step, the median is ${median.toFixed(0)} ms`;
+    return `rank ${rank} on ${this.#communicator.hosts[rank]} is slow and holds up the others: ` +
+      `${slowest.toFixed(0)} ms per step, the median is ${median.toFixed(0)} ms`;
   }
 }

@@ -101,7 +101,7 @@ export class Report implements Disposable {
   begin(lines: readonly string[], from: Checkpoint | undefined): void {
     lines.forEach((line) => this.line(line));
     this.line(
-      from ? `going on after step ${from.step} from ${from.path}` : `writing to ${this.folder}`,
+      from ? `resuming after step ${from.step} from ${from.path}` : `writing to ${this.folder}`,
     );
   }
 
@@ -126,10 +126,10 @@ export class Report implements Disposable {
         `${formatDuration(seconds)} | ${formatDuration(left)} left` +
         // With a loss scale, a norm that overflows is how the scale is found.
         (verdict.action === "apply" && !Number.isFinite(gradNorm)
-          ? " | overflow, step refused"
+          ? " | gradient overflow: step skipped"
           : "") +
         (verdict.warning ? ` | ${verdict.warning}` : "") +
-        (verdict.action === "skip" ? ": step left out" : ""),
+        (verdict.action === "skip" ? ": step skipped" : ""),
     );
   }
 

@@ -225,7 +225,7 @@ export class Training implements AsyncDisposable {
         this.#loader = await this.task.openBatches(batchSize / 2);
         this.#loader.restore(begin.loader);
         this.#isTried = false;
-        onHalved(`${error.message}; going on with ${batchSize / 2} sequences at a time`);
+        onHalved(`${error.message}; continuing with micro-batches of ${batchSize / 2} sequences`);
       }
     }
     const isDue = this.#unread.length >= MOST_UNREAD ||
@@ -277,7 +277,7 @@ export class Training implements AsyncDisposable {
   /** Writes a checkpoint into a folder, on rank 0; returns its path. */
   async save(folder: string, curves: Curves): Promise<string> {
     await this.settle();
-    if (this.#isLost) throw new Error("the device failed in steps that were under way");
+    if (this.#isLost) throw new Error("the device failed during earlier steps");
     const { options, dtype } = this.#setup;
     const extra = {
       options: { ...options, dtype },
