@@ -166,5 +166,5 @@ function help(): string {
     } ${p.layers} layers of width ${p.embed}, ${p.heads} heads, context ${p.context}, ` +
     `${p.epochs} epochs in batches of ${p.batch}, lr ${p.lr}`
   );
-  return `\nPresets, with the defaults of the other options:\n${rows.join("\n")}`;
+  return `\nPresets, which set the defaults of the options above:\n${rows.join("\n")}`;
 }

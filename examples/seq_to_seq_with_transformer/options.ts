@@ -173,5 +173,5 @@ function help(): string {
     `${p.pairs ? `the first ${p.pairs.toLocaleString("en")}` : "all"} pairs, ` +
     `${p.epochs} epochs in batches of ${p.batch}, lr ${p.lr}`
   );
-  return `\nPresets, with the defaults of the other options:\n${rows.join("\n")}`;
+  return `\nPresets, which set the defaults of the options above:\n${rows.join("\n")}`;
 }

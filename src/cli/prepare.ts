@@ -60,7 +60,7 @@ export async function prepare(
     print(
       `${counted(tokens, "token")} of ${counted(documents, "document")} in ` +
         `${counted(paths.length, "shard")} in ${out}` +
-        (complete ? "" : "; to continue, run the same command with more --shards"),
+        (complete ? "" : "; to resume, run the same command with more --shards"),
     );
     if (complete && paths.length < 2) {
       console.error(

@@ -197,16 +197,19 @@ function addTokenize(program: Command): void {
 function addPrepare(program: Command): void {
   program.command("prepare")
     .description(
-      "convert texts to token shards (default: FineWeb-Edu's sample of 10 billion tokens)",
+      "convert texts to token shards",
     )
-    .argument("[files...]", ".parquet, .jsonl or .txt; the last two also as .gz or .zst")
+    .argument(
+      "[files...]",
+      ".parquet, .jsonl or .txt; the last two also as .gz or .zst (default: FineWeb-Edu's sample of 10 billion tokens)",
+    )
     .option("--out <folder>", "folder for the shards", "edu_fineweb10B")
     .option("--prefix <name>", "prefix of the shards' names (default: corpus, or edufineweb)")
     .option("--field <name>", "column or field that contains the text (default: text)")
     .option("--shard-tokens <n>", "tokens per shard (default: 100,000,000)", positive)
     .option(
       "--shards <n>",
-      "stop after n shards; a larger n later resumes (default: all)",
+      "stop after n shards; run again with more to resume (default: all)",
       positive,
     )
     .option("--workers <n>", "number of threads (default: one per core, at most 4)", integer)

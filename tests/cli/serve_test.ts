@@ -87,7 +87,7 @@ Deno.test("cli: serve answers until Ctrl-C, and finishes what runs", () =>
       start(folder, ["serve", "model", "--port", `${port}`], permissions, "null"),
     );
     assert.equal(refused.code, 1, refused.text);
-    const wanted = `but got 127.0.0.1:${port}, one that another program listens on; name another`;
+    const wanted = `but got 127.0.0.1:${port}, which another program listens on; use another`;
     assert.ok(refused.text.includes(wanted), refused.text);
   }));
 

@@ -119,7 +119,7 @@ export function finetuneCommand(): Command {
     )
     .option(
       "--lr <x>",
-      `maximum learning rate (default: ${RATES.all}, with --lora ${RATES.lora}; with --dpo ${RATES.allByPairs}, ` +
+      `maximum learning rate (default: ${RATES.all}; with --lora ${RATES.lora}; with --dpo ${RATES.allByPairs}, ` +
         `with both ${RATES.loraByPairs})`,
       number,
     )

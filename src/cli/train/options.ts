@@ -365,5 +365,5 @@ function help(): string {
   });
   const newer = presetOf("tiny", "modern");
   rows.push(`  with --recipe modern: ${newer.optimizer}, lr ${newer.lr}, ${newer.schedule}`);
-  return `\nPresets, with the defaults of the other options:\n${rows.join("\n")}`;
+  return `\nPresets, which set the defaults of the options above:\n${rows.join("\n")}`;
 }
