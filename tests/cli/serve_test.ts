@@ -112,7 +112,7 @@ Deno.test("cli: chat answers line by line, forgets what is too long, and ends", 
     assert.equal(first.out.trimEnd().split("\n").length, 2);
     const many = await talk("one two three four\n".repeat(12), ...few, "--system", "Be brief.");
     assert.equal(many.code, 0, many.text);
-    assert.match(many.text, /\(the context is full: 2 messages were forgotten\)/);
+    assert.match(many.text, /\(context full: dropped the oldest 2 messages\)/);
     const long = await talk(`${"long ".repeat(70)}\nHello\n`, ...few);
     assert.match(long.text, /error: .*expected at most 64 tokens of context/);
     assert.ok(long.out.trim(), "the next message is answered");
