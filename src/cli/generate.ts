@@ -113,7 +113,7 @@ async function search(
     print(`${options.prompt ?? ""}${tokenizer.decode(ids)}`);
   }
   console.error(
-    `${length} tokens with ${width} beams in ${formatDuration(seconds)}, ` +
+    `${length} tokens with a beam of ${width} in ${formatDuration(seconds)}, ` +
       `${Math.round(length / seconds).toLocaleString("en")} tokens/s`,
   );
 }

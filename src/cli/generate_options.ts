@@ -86,7 +86,7 @@ export function generateCommand(): Command {
     .option("--samples <n>", "number of texts to generate (default: 1)", positive)
     .option(
       "--beam <n>",
-      "use beam search with n beams instead of sampling (default for translators: 3)",
+      "use beam search with a beam of n instead of sampling (default for translators: 3)",
       positive,
     )
     .option(

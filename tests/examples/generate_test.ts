@@ -71,7 +71,7 @@ Deno.test("generate.ts stops before a text, writes several samples, and searches
     assert.match(several.out, /^--- 1 ---\nrain[^]*\n--- 2 ---\nrain/);
     const searched = await run(folder, ["llama", ...greedy, "--beam", "1"]);
     assert.equal(searched.out, `rain${whole}\n`, searched.text);
-    assert.match(searched.text, /8 tokens by 1 paths/);
+    assert.match(searched.text, /8 tokens with a beam of 1/);
   }));
 
 Deno.test("generate.ts takes the newest checkpoint of a run of reproduce_gpt.ts", () =>
