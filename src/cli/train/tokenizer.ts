@@ -1,0 +1,54 @@
+/** The tokenizer of a run of `train`, which the run's folder keeps. */
+import {
+  type Communicator,
+  END_OF_TEXT,
+  type PretrainedTokenizer,
+  shareJson,
+  tokenizerFromJson,
+} from "../../../mod.ts";
+import { UsageError } from "../failures.ts";
+import { findTokenizer, trainTokenizer } from "../find_tokenizer.ts";
+import { exists } from "../runs.ts";
+import type { Options } from "./options.ts";
+
+/** Where a tokenizer comes from. */
+export interface TokenizerSetup {
+  readonly options: Pick<Options, "tokenizer" | "vocabSize">;
+  /** The text that is trained on; undefined for shards. */
+  readonly text: string | undefined;
+  /** The folder of the run that goes on. Only rank 0 needs it. */
+  readonly resumed: string | undefined;
+  /** The ranks that train together. */
+  readonly communicator: Communicator;
+}
+
+/** Opens or trains the tokenizer on rank 0, for all ranks; `line` is told of the training. */
+export async function openTokenizer(
+  setup: TokenizerSetup,
+  line: (text: string) => void,
+): Promise<PretrainedTokenizer> {
+  const { rank, size } = setup.communicator;
+  const own = rank === 0 ? await findOrTrain(setup, line) : undefined;
+  if (size === 1) return own!;
+  return own ?? tokenizerFromJson(await shareJson(setup.communicator, own));
+}
+
+async function findOrTrain(
+  { options: { tokenizer, vocabSize }, text, resumed }: TokenizerSetup,
+  line: (text: string) => void,
+): Promise<PretrainedTokenizer> {
+  if (resumed !== undefined && await exists(`${resumed}/tokenizer.json`)) {
+    return await findTokenizer(resumed);
+  }
+  if (vocabSize === undefined) return await findTokenizer(tokenizer ?? "gpt2");
+  if (text === undefined) {
+    throw new UsageError(
+      "--vocab-size: expected a text in --data to train a tokenizer on but got token shards; " +
+        "name the tokenizer that made them with --tokenizer",
+    );
+  }
+  // The last tenth, by and large what is held out, is not learned from.
+  const learned = text.slice(0, Math.ceil(0.9 * text.length));
+  const merges = vocabSize - 257;
+  return await trainTokenizer(learned, { merges, specialTokens: [END_OF_TEXT] }, line);
+}
