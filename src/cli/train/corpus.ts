@@ -120,19 +120,19 @@ function encodeText(
         "--vocab-size 1024, for one, trains a tokenizer on it, and the model is smaller",
     );
   }
+  const beginning = validation.subarray(0, 500);
   return {
     ...{ train, validation, description },
     valTokens: Math.min(valTokens, held - held % context),
-    prompt: data === undefined
-      ? "The whale"
-      : firstWords(tokenizer.decode(validation.subarray(0, 500))),
+    prompt: data === undefined ? "The whale" : firstWords(tokenizer.decode(beginning)),
   };
 }
 
 /** The first words, four at most, of the first line that begins in a text, or else of its words. */
 function firstWords(text: string): string {
-  const found = /\n\s*(\S.*)/.exec(text) ?? /\s(\S.*)/.exec(text);
-  const words = (found?.[1] ?? text).trim().split(/\s+/).slice(0, 4).join(" ");
+  const plain = text.replaceAll(END_OF_TEXT, "\n");
+  const found = /\n\s*(\S.*)/.exec(plain) ?? /\s(\S.*)/.exec(plain);
+  const words = (found?.[1] ?? plain).trim().split(/\s+/).slice(0, 4).join(" ");
   return [...words].slice(0, 40).join("") || "\n"; // not all scripts have spaces
 }
 
