@@ -27,10 +27,10 @@ export async function openTokenizer(
   setup: TokenizerSetup,
   line: (text: string) => void,
 ): Promise<PretrainedTokenizer> {
-  const { rank, size } = setup.communicator;
-  const own = rank === 0 ? await findOrTrain(setup, line) : undefined;
-  if (size === 1) return own!;
-  return own ?? tokenizerFromJson(await shareJson(setup.communicator, own));
+  const { communicator } = setup;
+  const own = communicator.rank === 0 ? await findOrTrain(setup, line) : undefined;
+  const json: unknown = await shareJson(communicator, own);
+  return own ?? tokenizerFromJson(json);
 }
 
 async function findOrTrain(
