@@ -1,30 +1,43 @@
 /**
- * Attention on the CPU's threads: which WASM kernel, and how threads share it.
+ * Attention on the CPU's threads: which WASM kernel runs, and how threads share the work.
  *
  * @module
  */
 import type { Addresses, CpuContext } from "../../src/device/kernel.ts";
 import type { AttentionParams } from "./attention.ts";
 
-/** Most queries that one task may have. */
+/** The most queries of one task. */
 const MAX_QUERIES = 240;
 
-/** Fewer queries than this go without packing. */
+/** Fewer queries than this are computed without packing. */
 const MIN_QUERIES = 4;
 
 /** Multiplications below which waking the other threads costs more than it gains. */
 const SMALL = 32768;
 
-/** Most query heads of a task that goes without packing. */
+/** The most query heads of a task without packing. */
 const MAX_GROUP = 256;
 
-/** The arguments that all three kernels begin with. */
+/** The queries of a task with BLAS; with fewer than half of it, packing costs too much. */
+const BLAS_QUERIES = 128;
+
+/** Whether BLAS is faster: its tiles are large, so most of what they compute must be visible. */
+function suitsBlas(
+  { blas }: CpuContext,
+  { queries, keys, d, block, window }: AttentionParams,
+  { positions }: Addresses,
+): boolean {
+  return blas?.singleThreaded === true && !positions && block === 0 && d >= 16 &&
+    Math.min(queries, keys) >= BLAS_QUERIES / 2 && (window === 0 || window >= BLAS_QUERIES);
+}
+
+/** The arguments with which all three kernels begin. */
 function tensors(p: AttentionParams, at: Addresses): number[] {
   const { q, k, v, o, lse, keyValid = 0 } = at;
   return [q! + 4 * p.qStart, k! + 4 * p.kStart, v! + 4 * p.vStart, o!, lse!, keyValid];
 }
 
-/** The arguments that all three kernels share behind the addresses. */
+/** The arguments of all three kernels after the addresses. */
 function layout(p: AttentionParams): number[] {
   // deno-fmt-ignore
   return [p.heads, p.kvHeads, p.queries, p.keys, p.d, p.qBatch, p.qHead, p.qTime, p.kBatch, p.kHead, p.kTime,
@@ -32,7 +45,7 @@ function layout(p: AttentionParams): number[] {
     p.window, p.position];
 }
 
-/** The arguments of dropout, which come last. */
+/** The arguments for dropout, which come last. */
 function dropoutOf(
   { seed_low, seed_high, block_low, block_high, dropout }: AttentionParams,
 ): number[] {
@@ -40,7 +53,7 @@ function dropoutOf(
   return [seed_low, seed_high, block_low, block_high, p, 1 / (1 - p)];
 }
 
-/** What `attentionForward` computes, of float32; `lse` may be 0, and only its first half is written. */
+/** `attentionForward` in float32. `lse` may be 0; only its first half is written. */
 export function attentionSimd(context: CpuContext, params: AttentionParams, at: Addresses): void {
   const { batch, heads, kvHeads, queries, keys, d } = params;
   if (batch * heads * queries === 0) return;
@@ -55,17 +68,20 @@ export function attentionSimd(context: CpuContext, params: AttentionParams, at: 
     context.run("attention_few", tasks, small ? tasks : 1, ...shared, groupHeads);
     return;
   }
-  // Large blocks pack keys less often, small ones keep all threads busy.
+  // Large blocks pack keys less often; small blocks keep all threads busy.
   const most = context.threads === 1 ? 1 : Math.ceil(4 * context.threads / (batch * heads));
   const wanted = Math.ceil(queries / most / 20) * 20;
   const queryBlock = Math.max(60, Math.min(MAX_QUERIES, wanted));
-  const tasks = batch * heads * Math.ceil(queries / queryBlock);
-  context.run("attention", tasks, 1, ...shared, queryBlock, ...dropoutOf(params));
+  const byBlas = suitsBlas(context, params, at);
+  const block = byBlas ? BLAS_QUERIES : queryBlock;
+  const tasks = batch * heads * Math.ceil(queries / block);
+  const name = byBlas ? "blas_attention" : "attention";
+  context.run(name, tasks, 1, ...shared, block, ...dropoutOf(params));
 }
 
 /**
- * dQ, dK and dV from dO, o and the first half of `lse`, recomputing the weights tile by tile; uses the other half of
- * `lse`.
+ * Computes dQ, dK and dV from dO, o and the first half of `lse`, recomputing the weights tile by tile. Uses the
+ * second half of `lse` as scratch.
  */
 export function attentionBackwardSimd(
   context: CpuContext,
@@ -75,7 +91,9 @@ export function attentionBackwardSimd(
   const { batch, heads, kvHeads, queries, qStart, kStart, vStart } = params;
   const { lse, dO, dQ, dK, dV } = at;
   const delta = lse! + 4 * batch * heads * queries;
+  const byBlas = suitsBlas(context, params, at);
+  const name = byBlas ? "blas_attention_backward" : "attention_backward";
   // deno-fmt-ignore
-  context.run("attention_backward", batch * kvHeads, 1, ...tensors(params, at),
+  context.run(name, batch * kvHeads, 1, ...tensors(params, at),
     dO!, dQ! + 4 * qStart, dK! + 4 * kStart, dV! + 4 * vStart, delta, ...layout(params), ...dropoutOf(params));
 }

@@ -1,4 +1,4 @@
-/** `dinograd convert`: weights from one layout into another. */
+/** `dinograd convert`: converts weights from one layout to another. */
 import {
   CpuDevice,
   formatCount,
@@ -13,15 +13,18 @@ import { findModel } from "./find_model.ts";
 import { exists } from "./runs.ts";
 import { paddedVocabSize } from "./train/model.ts";
 
-/** What `convert` is asked for. */
+/** Options of `convert`. */
 export interface ConvertOptions {
-  /** Default: by the target's ending. */
+  /** Default: by the extension of the target. */
   readonly to?: "huggingface" | "gguf" | "llama2c";
   readonly dtype?: "f32" | "f16" | "bf16" | "q8_0" | "q4_0" | undefined;
   readonly force?: boolean;
 }
 
-/** Reads a model as `generate` does and writes it as `to` or the target's ending says, weights in `f32` unless `dtype` says otherwise. */
+/**
+ * Reads a model as `generate` does and writes it as `to` or the target's extension says, with weights in `f32` unless
+ * `dtype` says otherwise.
+ */
 export async function convert(
   from: string,
   target: string,
@@ -61,11 +64,11 @@ export async function convert(
     }
     await saveLlama2c(model, target);
   } else {
-    // Vocabularies are padded for speed in training; others expect as many rows as there are ids.
+    // Training pads the vocabulary for speed; other programs expect as many rows as there are ids.
     const isPadded = model.config.vocabSize === paddedVocabSize(tokenizer.vocabSize);
     const vocabSize = isPadded ? tokenizer.vocabSize : undefined;
     if (to === "gguf") await saveGguf(target, model, { dtype, vocabSize, tokenizer });
-    // The checks above leave the types that this layout has.
+    // The checks above leave only types that this layout supports.
     else await saveModel(target, model, { dtype: dtype as "f32", vocabSize, tokenizer });
   }
   console.error(

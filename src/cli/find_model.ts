@@ -143,7 +143,7 @@ async function loadPretrained(
   }
 }
 
-/** The tokenizer beside a model, or GPT-2's. Throws where the model has no scores for all of its ids; it may have more. */
+/** Loads the tokenizer of a model, or GPT-2's. Throws if it has more ids than the model has rows. */
 async function tokenizerOf(from: string, model: TextModel): Promise<PretrainedTokenizer> {
   const most = model.config.vocabSize;
   try {

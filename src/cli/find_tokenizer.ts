@@ -10,7 +10,7 @@ import {
 } from "../../mod.ts";
 import { baseModelOf, exists, modelsIn } from "./runs.ts";
 
-/** The tokenizer of a name, of those that `TOKENIZER` lists. Throws where there is none. */
+/** Loads a tokenizer by a name as `TOKENIZER` lists them. Throws if there is none. */
 export async function findTokenizer(name: string): Promise<PretrainedTokenizer> {
   if (name === "gpt2") return new GPT2Tokenizer();
   if (name.endsWith(".bin")) return await loadLlama2cTokenizer(name);
@@ -23,7 +23,7 @@ export async function findTokenizer(name: string): Promise<PretrainedTokenizer> 
   return await loadTokenizer(name);
 }
 
-/** Trains a byte pair tokenizer on a text; `line` is told five of the merges, evenly spread up to the last. */
+/** Trains a byte pair tokenizer on a text; `line` gets a log line for five merges, evenly spaced up to the last. */
 export async function trainTokenizer(
   text: string,
   options: BytePairTrainOptions & { readonly merges: number },

@@ -1,4 +1,4 @@
-/** `dinograd finetune`: trains a model further, all of it or an adapter. */
+/** `dinograd finetune`: continues the training of a model, either all of its weights or an adapter. */
 import {
   type Device,
   RowLoader,
@@ -40,7 +40,7 @@ export async function finetune(args: string[]): Promise<void> {
   const communicator = new SingleProcess();
   let task: TuningTask;
   await using training = await Training.open({
-    // A batch that does not fit is halved, as one that was chosen by the program.
+    // A batch that does not fit is halved, like one that the program chose.
     options: {
       ...options,
       batch: undefined,
@@ -89,7 +89,7 @@ export async function finetune(args: string[]): Promise<void> {
   });
 }
 
-/** Writes what was trained, for `generate` and others, and returns where it is. */
+/** Writes the result for `generate` and others, and returns its path. */
 async function write(
   run: string,
   { model: baseModel, dtype }: Options,

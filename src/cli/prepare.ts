@@ -1,4 +1,4 @@
-/** `dinograd prepare`: texts into token shards. */
+/** `dinograd prepare`: turns texts into token shards. */
 import {
   formatBytes,
   formatCount,
@@ -14,7 +14,7 @@ import {
 import { FAILED, messageOf } from "./failures.ts";
 import { print } from "./output.ts";
 
-/** What `prepare` is asked for. */
+/** Options of `prepare`. */
 export interface PrepareCommandOptions {
   readonly out: string;
   readonly prefix?: string;
@@ -25,13 +25,13 @@ export interface PrepareCommandOptions {
   readonly keepDownloads?: boolean | undefined;
 }
 
-/** Prepares files, or FineWeb-Edu's sample of ten billion tokens where none are named. Returns the exit code. */
+/** Prepares files, or FineWeb-Edu's sample of ten billion tokens if none are named. Returns the exit code. */
 export async function prepare(
   files: readonly string[],
   options: PrepareCommandOptions,
 ): Promise<number> {
   const { out, shardTokens: tokensPerShard, keepDownloads, ...rest } = options;
-  for (const file of files) await Deno.stat(file); // before there is a folder
+  for (const file of files) await Deno.stat(file); // fails before a folder is created
   using _folder = await RunFolder.open(out);
   using interrupt = new Interrupt((signal) =>
     console.error(`\n${signal}: saving where it stands; once more ends at once`)
@@ -87,7 +87,7 @@ function stopped({ exitCode }: Interrupt): number {
   return exitCode;
 }
 
-/** One bar at a time: the download of a file, or the whole. */
+/** Shows one bar at a time: for the download of a file, or for the whole. */
 class Bars implements Disposable {
   #label = "";
   #bar: Promise<Progress> | undefined;

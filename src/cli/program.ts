@@ -1,4 +1,4 @@
-/** The commands of `dinograd`, their options and help. What they do is loaded when one is called. */
+/** The commands of `dinograd`, their options and help. A command's code is loaded when it is called. */
 import {
   addDeviceOptions,
   addGpuOption,
@@ -23,7 +23,7 @@ import type { PrepareCommandOptions } from "./prepare.ts";
 import type { ServeOptions } from "./serve.ts";
 import type { TokenizeOptions } from "./tokenize.ts";
 
-/** The whole command line. */
+/** Creates the whole command line. */
 export function createProgram(): Command {
   const program = newCommand(NAME, "Trains and runs small language models on WebGPU and the CPU.")
     .version(denoJson.version)
@@ -65,7 +65,7 @@ Results go to the standard output, all else to the standard error stream.`,
   return program;
 }
 
-/** A command that reads its own options, since some of them depend on others. */
+/** Adds a command that parses its own options, since some of them depend on others. */
 function addOwnParser(
   program: Command,
   name: string,

@@ -5,10 +5,10 @@ import type { DeviceOptions } from "./arguments.ts";
 import { findTextModel } from "./find_model.ts";
 import { openChosenDevice } from "./open_device.ts";
 
-/** The variable of the environment that may hold the key; read only where `--allow-env` covers it. */
+/** The environment variable that may hold the key; read only if `--allow-env` covers it. */
 const KEY = "DINOGRAD_API_KEY";
 
-/** What a command line may ask for. */
+/** Options of `serve`. */
 export interface ServeOptions extends DeviceOptions {
   port: number;
   host: string;
@@ -17,12 +17,12 @@ export interface ServeOptions extends DeviceOptions {
   maxBatch: number;
   maxQueue: number;
   maxTokens?: number;
-  /** MiB. */
+  /** In MiB. */
   cache?: number;
   pooling: Pooling;
 }
 
-/** Serves a model until a signal comes, and then finishes what runs. */
+/** Serves a model until a signal arrives, and then finishes the running requests. */
 export async function serve(from: string, options: ServeOptions): Promise<void> {
   const { port, host: hostname, maxBatch, maxQueue, maxTokens, cache, pooling } = options;
   const device = await openChosenDevice(options);

@@ -1,5 +1,5 @@
 /**
- * Models with quantised matrices.
+ * Quantisation of models.
  *
  * @module
  */
@@ -11,16 +11,16 @@ import { assignFloats } from "./state_dict.ts";
 
 /** Options of {@linkcode quantize}. */
 export interface QuantizeOptions {
-  /** Which parameters may be quantised, by their names. Default: all. */
+  /** Selects the parameters to quantise, by name. Default: all that can be. */
   readonly include?: (name: string) => boolean;
 }
 
 /**
- * Quantises the matrices of a model in place, for inference: the weights of all `Linear` layers, and of the embedding of
- * its `vocabSize` ids, whose rows are a multiple of 32 numbers. `q8_0` takes 8.5 bits a number, `q4_0` 4.5, with the
- * arithmetic of llama.cpp. Kernels dequantise them where they load them; gradients flow through these layers to what is below, as
- * adapters need it, but not into quantised weights, which require none. The model must be of f32, or, where its embedding
- * is not quantised, of f16. Returns the model.
+ * Quantises the matrices of a model in place, for inference: the weights of all `Linear` layers, and the embedding of
+ * its `vocabSize` ids, if their rows are a multiple of 32 elements. `q8_0` takes 8.5 bits per weight, `q4_0` 4.5, with
+ * llama.cpp's arithmetic. Kernels dequantise the weights as they load them. Gradients flow through these layers, as
+ * adapters need, but quantised weights themselves require none. The model must be f32, or f16 if its embedding is not
+ * quantised. Returns the model.
  *
  * @example
  * ```ts
@@ -59,7 +59,8 @@ export function quantisable(model: Module): ReadonlySet<Tensor> {
   for (const module of model.modules().values()) {
     if (!(module instanceof Linear || module instanceof Embedding)) continue;
     const { weight } = module;
-    // Embeddings of positions are small, and added; those of f16 models give what layers of f16 go on with.
+    // Position embeddings are small, and are added. An f16 model needs the f16 rows of its embedding for the layers
+    // that follow.
     const isWanted = module instanceof Linear ||
       (weight.shape[0] === config?.vocabSize && weight.dtype !== "f16");
     if (isWanted && weight.shape[1]! % 32 === 0) found.add(weight);

@@ -12,13 +12,13 @@ import {
   share,
 } from "../arguments.ts";
 
-/** Everything that a run depends on. */
+/** All options that a run depends on. */
 export interface Options extends DeviceOptions {
   model: string;
   data: string;
   val?: string;
   valSplit: number;
-  /** The adapter's rank; undefined where all weights are trained. */
+  /** The rank of the adapter; undefined if all weights are trained. */
   lora?: number;
   loraAlpha?: number;
   loraTargets?: string[];
@@ -29,7 +29,7 @@ export interface Options extends DeviceOptions {
   pack?: boolean;
   context?: number;
   epochs: number;
-  /** Sequences of a step, or pairs. */
+  /** The number of sequences, or pairs, in a step. */
   batch: number;
   lr: number;
   warmup: number;
@@ -52,7 +52,7 @@ export interface Options extends DeviceOptions {
   seed: number;
 }
 
-/** Without `lr`, which depends on what is trained. */
+/** All but `lr`, which depends on what is trained. */
 const DEFAULTS: Omit<Options, "model" | "data" | "lr" | "device"> = {
   valSplit: 0.1,
   loraDropout: 0,
@@ -73,10 +73,10 @@ const DEFAULTS: Omit<Options, "model" | "data" | "lr" | "device"> = {
   seed: 1337,
 };
 
-/** Highest learning rates: of all weights and of adapters, by examples and by pairs. */
+/** Peak learning rates: for all weights and for adapters, with examples and with pairs. */
 const RATES = { all: 5e-5, lora: 2e-4, allByPairs: 1e-6, loraByPairs: 5e-6 };
 
-/** The command line, for its help and for shells to complete. */
+/** Returns the command, for its help and for shell completion. */
 export function finetuneCommand(): Command {
   const command = newCommand(`${NAME} finetune`, "Trains a model further, on your data.")
     .argument("[model]", "a model's folder, a run of train, or a model on the Hugging Face hub")
@@ -174,15 +174,15 @@ Assistant:"`,
   );
 }
 
-/** What stays as it is when a run goes on: the model, the data and what becomes rows of it. */
+/** Options that stay the same when a run is resumed: the model, the data and how it becomes rows. */
 const FIXED = [
   ...["model", "data", "val", "valSplit", "lora", "loraAlpha", "loraTargets", "rslora"] as const,
   ...["dpo", "pack", "context", "dtype", "seed"] as const,
 ];
 
 /**
- * The options that a command line asks for; prints the help or what is wrong, and ends, where it must. `begun` are those
- * of the run that is resumed.
+ * Parses a command line; prints the help or an error and exits, if need be. `begun` are the options of the run that is
+ * resumed.
  */
 export function parseOptions(args: string[], begun?: Partial<Options>): Options {
   const command = finetuneCommand();

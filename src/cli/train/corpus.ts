@@ -21,17 +21,17 @@ export interface Corpus {
   tokenizer: PretrainedTokenizer;
   /** The token between documents, where they are shuffled. */
   separator: number | undefined;
-  /** What samples continue where nothing else is asked for. */
+  /** What samples continue by default. */
   prompt: string;
   description: string[];
 }
 
-/** What of it comes from the text or the shards. */
+/** The part of a corpus that comes from the text or the shards. */
 type Tokens = Omit<Corpus, "tokenizer" | "separator">;
 
 /**
- * The shards of a folder, or a text with its last tenth held out: a file's, or without `--data` Moby Dick. A run that
- * goes on, whose folder is `resumed` on rank 0, keeps its tokenizer.
+ * Opens the shards of a folder, or reads a text, whose last tenth is held out: a file, or Moby Dick without `--data`. A
+ * resumed run, whose folder is `resumed` on rank 0, keeps its tokenizer.
  */
 export async function openCorpus(
   options: Options,
@@ -63,7 +63,7 @@ function separatorOf(tokenizer: PretrainedTokenizer): number {
   );
 }
 
-/** The text that `--data` names, or without it Moby Dick; undefined for a folder of token shards. */
+/** Reads the text that `--data` names, or Moby Dick; returns undefined for a folder of token shards. */
 async function readText(data: string | undefined): Promise<string | undefined> {
   if (data === undefined) return await loadMobyDick();
   if (!await isFile(data)) return undefined;
@@ -92,7 +92,7 @@ async function openShards(folder: string, valTokens: number): Promise<Tokens> {
   };
 }
 
-/** The tokens of a text, in which `<|endoftext|>` stands between documents; the last tenth is held out. */
+/** Tokenizes a text, in which `<|endoftext|>` separates documents, and holds out its last tenth. */
 function encodeText(
   text: string,
   { data, context, valTokens, vocabSize }: Options,
@@ -128,12 +128,12 @@ function encodeText(
   };
 }
 
-/** The first words, four at most, of the first line that begins in a text, or else of its words. */
+/** Up to four words: those after the first line break of a text, or else after its first space. */
 function firstWords(text: string): string {
   const plain = text.replaceAll(END_OF_TEXT, "\n");
   const found = /\n\s*(\S.*)/.exec(plain) ?? /\s(\S.*)/.exec(plain);
   const words = (found?.[1] ?? plain).trim().split(/\s+/).slice(0, 4).join(" ");
-  return [...words].slice(0, 40).join("") || "\n"; // not all scripts have spaces
+  return [...words].slice(0, 40).join("") || "\n"; // not every script has spaces
 }
 
 async function isFile(path: string): Promise<boolean> {

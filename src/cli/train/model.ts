@@ -8,12 +8,12 @@ export type TrainedModel = GPT2 | ModernGPT;
 /** What reports call the models. */
 export const MODEL_NAMES = { gpt2: "GPT-2", modern: "ModernGPT" } as const;
 
-/** What a model is made by: options, and the rows of its embedding. */
+/** What determines a model: options, and the rows of its embedding. */
 export type ModelOptions =
   & Pick<Options, "recipe" | "context" | "embed" | "layers" | "heads" | "dropout">
   & { readonly vocab: number };
 
-/** Rows of an embedding for so many ids: for speed a multiple of 128, as 50,304 for GPT-2's 50,257. */
+/** The rows of an embedding for `ids` ids: a multiple of 128 for speed, such as 50,304 for GPT-2's 50,257. */
 export function paddedVocabSize(ids: number): number {
   return Math.ceil(ids / 128) * 128;
 }

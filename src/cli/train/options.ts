@@ -20,13 +20,13 @@ export interface Options extends DeviceOptions {
   optimizer: "adamw" | "muon";
   dtype: "f32" | "f16" | "auto";
   data?: string;
-  /** Undefined for GPT-2's. */
+  /** Default: GPT-2's. */
   tokenizer?: string | undefined;
-  /** Ids of a tokenizer that is trained on the text. */
+  /** The ids of a tokenizer that is trained on the text. */
   vocabSize?: number;
   out?: string;
   resume?: string | true;
-  /** The corpus has one where it is left out. */
+  /** Default: the corpus's. */
   prompt?: string;
   seed: number;
   layers: number;

@@ -1,4 +1,4 @@
-/** The tokenizer of a run of `train`, which the run's folder keeps. */
+/** The tokenizer of a run of `train`, which is saved in the run's folder. */
 import {
   type Communicator,
   END_OF_TEXT,
@@ -16,13 +16,13 @@ export interface TokenizerSetup {
   readonly options: Pick<Options, "tokenizer" | "vocabSize">;
   /** The text that is trained on; undefined for shards. */
   readonly text: string | undefined;
-  /** The folder of the run that goes on. Only rank 0 needs it. */
+  /** The folder of the run that is resumed. Only rank 0 needs it. */
   readonly resumed: string | undefined;
   /** The ranks that train together. */
   readonly communicator: Communicator;
 }
 
-/** Opens or trains the tokenizer on rank 0, for all ranks; `line` is told of the training. */
+/** Loads or trains the tokenizer on rank 0 and sends it to the others; `line` gets log lines about the training. */
 export async function openTokenizer(
   setup: TokenizerSetup,
   line: (text: string) => void,
@@ -47,7 +47,7 @@ async function findOrTrain(
         "name the tokenizer that made them with --tokenizer",
     );
   }
-  // The last tenth, by and large what is held out, is not learned from.
+  // Not on the last tenth, most of which is held out.
   const learned = text.slice(0, Math.ceil(0.9 * text.length));
   const merges = vocabSize - 257;
   return await trainTokenizer(learned, { merges, specialTokens: [END_OF_TEXT] }, line);

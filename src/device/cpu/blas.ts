@@ -1,12 +1,19 @@
 /**
- * The machine's own BLAS by FFI, where one is installed and the user has permitted it: about twice to four times the speed
- * of the WASM kernels on hardware with wide vectors. Never required, and nobody is ever asked for a permission.
+ * The machine's own BLAS by FFI, if one is installed and the user has permitted it: about two to four times the speed
+ * of the WASM kernels on hardware with wide vectors. It is optional, and never causes a permission prompt.
  *
  * @module
  */
-import type { NativeKernel, ThreadKernel } from "./threads.ts";
+import {
+  attentionBackwardKernel,
+  attentionKernel,
+  type Product,
+  productKernel,
+  productOf,
+} from "./blas_kernels.ts";
+import type { NativeKernel, ThreadKernel, WasmFunctions } from "./threads.ts";
 
-/** Where OpenBLAS (by its absolute path, so that a narrow `--allow-ffi` is enough) and Accelerate are found. */
+/** Where to find OpenBLAS and Accelerate. The paths are absolute, so that a narrow `--allow-ffi` is enough. */
 const LIBRARIES: Partial<Record<typeof Deno.build.os, readonly string[]>> = {
   linux: [
     "/usr/lib/x86_64-linux-gnu/openblas-pthread/libopenblas.so.0",
@@ -27,7 +34,7 @@ const LIBRARIES: Partial<Record<typeof Deno.build.os, readonly string[]>> = {
   ],
 };
 
-/** Set to `off` to keep to the WASM kernels, or to the path of a library; read only where `--allow-env` covers it. */
+/** Set to `off` to use the WASM kernels, or to the path of a library. Read only where `--allow-env` covers it. */
 const VARIABLE = "DINOGRAD_BLAS";
 
 const PRODUCT = {
@@ -45,7 +52,7 @@ const SYMBOLS = {
   openblas_get_corename: { parameters: [], result: "pointer", optional: true },
   gotoblas_dynamic_quit: { parameters: [], result: "void", optional: true },
   gotoblas_dynamic_init: { parameters: [], result: "void", optional: true },
-  // Of the C library, which a lookup in OpenBLAS also reaches.
+  // Functions of the C library, which lookups in OpenBLAS also find.
   getenv: { parameters: ["buffer"], result: "pointer", optional: true },
   setenv: { parameters: ["buffer", "buffer", "i32"], result: "i32", optional: true },
   strcmp: { parameters: ["buffer", "pointer"], result: "i32", optional: true },
@@ -58,33 +65,32 @@ const SYMBOLS = {
 const RTLD_LAZY = 1, RTLD_NODELETE = 0x1000;
 
 type Library = Deno.DynamicLibrary<typeof SYMBOLS>;
-type Product = Deno.DynamicLibrary<typeof PRODUCT>["symbols"]["cblas_sgemm"];
 
 /** Options of {@linkcode Blas.open}. */
 export interface BlasOptions {
-  /** Absolute path of the library; the usual places, or `DINOGRAD_BLAS`, when left out. */
+  /** The absolute path of the library. Default: `DINOGRAD_BLAS`, or the usual places. */
   path?: string | undefined;
 }
 
 /**
  * A BLAS of the machine, opened by FFI.
  *
- * OpenBLAS computes each call on the thread that makes it, and the threads of the pool share a product by tiles of C. Its
- * own threads would be one set for the whole process, whatever the devices in it ask for, and they take the cores from
- * the WASM kernels that come next. Accelerate uses threads as it sees fit and gets each product in one call.
+ * OpenBLAS runs each call on the calling thread only, and the threads of the pool share a product by tiles of C.
+ * OpenBLAS's own threads would be one set for the whole process, whatever number its devices ask for, and would take
+ * cores from the WASM kernels that run next. Accelerate manages its own threads and gets each product in one call.
  */
 export class Blas {
   /**
-   * The products of the library as a kernel of a thread pool, which `ThreadPool.start` is to be given: the tiles of a batch
-   * of products, with the arguments of the WASM kernel `sgemm`, but any `beta` and no bias.
+   * Kernels for `ThreadPool.start`: `blas_product`, `blas_attention` and `blas_attention_backward`. Workers run them
+   * only if a call uses only the calling thread.
    */
-  readonly kernel: NativeKernel;
-  /** True where a call uses no other thread than its own. */
+  readonly kernels: readonly NativeKernel[];
+  /** Whether a call uses only the calling thread. */
   readonly singleThreaded: boolean;
   readonly #library: Library;
 
   private constructor(
-    /** Path of the library. */
+    /** The path of the library. */
     readonly path: string,
     library: Library,
   ) {
@@ -92,21 +98,29 @@ export class Blas {
     const { cblas_sgemm, openblas_set_num_threads } = library.symbols;
     keepLoaded(library, path);
     oncePerProcess(library, () => useCpuFeatures(library));
-    // The same number for every device of the process, so that none disturbs another.
+    // One thread, for every device of the process, so that none changes it for another.
     openblas_set_num_threads?.(1);
     this.singleThreaded = openblas_set_num_threads !== undefined;
     const symbols = `Deno.dlopen(${JSON.stringify(path)}, ${JSON.stringify(PRODUCT)}).symbols`;
-    this.kernel = {
-      name: "cblas_sgemm",
-      create: (memory) => tileKernel(cblas_sgemm, memory),
-      workerSource: this.singleThreaded
-        ? `(${tileKernel})(${symbols}.cblas_sgemm, memory)`
-        : undefined,
-    };
+    const product = `(${productOf})(${symbols}.cblas_sgemm, memory)`;
+    const kernel = (
+      name: string,
+      create: (product: Product, wasm: WasmFunctions) => ThreadKernel,
+    ): NativeKernel => ({
+      name,
+      create: (memory, wasm) => create(productOf(cblas_sgemm, memory), wasm),
+      workerSource: this.singleThreaded ? `(${create})(${product}, wasm)` : undefined,
+    });
+    this.kernels = [
+      kernel("blas_product", productKernel),
+      kernel("blas_attention", attentionKernel),
+      kernel("blas_attention_backward", attentionBackwardKernel),
+    ];
   }
 
   /**
-   * Opens the first BLAS that is there and that `--allow-ffi` already covers; `undefined` where none is. Never prompts.
+   * Opens the first BLAS that exists and that `--allow-ffi` already covers; `undefined` if there is none. Never
+   * prompts.
    */
   static open(options?: BlasOptions): Blas | undefined {
     if (!("Deno" in globalThis)) return undefined; // a browser
@@ -118,7 +132,7 @@ export class Blas {
       try {
         library = Deno.dlopen(path, SYMBOLS);
       } catch {
-        // Not installed, or no CBLAS: the next one.
+        // Not installed, or no CBLAS: try the next one.
         continue;
       }
       return new Blas(path, library);
@@ -126,62 +140,15 @@ export class Blas {
     return undefined;
   }
 
-  /** The processor family that the library chose its kernels for, where it tells. */
+  /** The processor family that the library chose its kernels for, if it says so. */
   get core(): string | undefined {
     return coreName(this.#library);
   }
 
-  /** Gives back the handle, which must not be used afterwards. On Linux the library stays loaded. */
+  /** Closes the handle, which must not be used afterwards. On Linux, the library stays loaded. */
   close(): void {
     this.#library.close();
   }
-}
-
-/**
- * The tiles [start, end) of the products of a batch. Workers get it as source text, so it may use nothing but its arguments.
- */
-function tileKernel(sgemm: Product, memory: WebAssembly.Memory): ThreadKernel {
-  const view = (address: number): Float32Array<ArrayBuffer> => {
-    // Another thread may have grown the memory: then this one is told of it now.
-    if (address >= memory.buffer.byteLength) memory.grow(0);
-    // The memory is a shared one, which `buffer` parameters take all the same.
-    return new Float32Array(memory.buffer as ArrayBuffer, address, 1);
-  };
-  const matrix = (
-    at: number,
-    item: number,
-    inner: number,
-    outerStride: number,
-    innerStride: number,
-  ) => at + 4 * (Math.floor(item / inner) * outerStride + item % inner * innerStride);
-  // deno-fmt-ignore
-  return (_thread, start, end, m, n, k, alpha, inner, a, lda, aOuter, aInner, transposeA,
-    b, ldb, bOuter, bInner, transposeB, c, ldc, cOuter, cInner, beta, _bias, rows, columns) => {
-    const down = Math.ceil(m / rows), across = Math.ceil(n / columns);
-    for (let task = start; task < end; task++) {
-      const item = Math.floor(task / (down * across)), tile = task % (down * across);
-      const top = tile % down * rows, left = Math.floor(tile / down) * columns;
-      const aHere = matrix(a, item, inner, aOuter, aInner) + 4 * top * (transposeA ? 1 : lda);
-      const bHere = matrix(b, item, inner, bOuter, bInner) + 4 * left * (transposeB ? ldb : 1);
-      const cHere = matrix(c, item, inner, cOuter, cInner) + 4 * (top * ldc + left);
-      sgemm(
-        101, // row-major
-        transposeA ? 112 : 111,
-        transposeB ? 112 : 111,
-        Math.min(rows, m - top),
-        Math.min(columns, n - left),
-        k,
-        alpha,
-        view(aHere),
-        lda,
-        view(bHere),
-        ldb,
-        beta,
-        view(cHere),
-        ldc,
-      );
-    }
-  };
 }
 
 function readVariable(): string | undefined {
@@ -189,7 +156,7 @@ function readVariable(): string | undefined {
   return permission.state === "granted" ? Deno.env.get(VARIABLE) || undefined : undefined;
 }
 
-/** A C string for a `buffer` parameter. */
+/** Encodes a C string for a `buffer` parameter. */
 function text(value: string): Uint8Array<ArrayBuffer> {
   return new TextEncoder().encode(value + "\0");
 }
@@ -198,30 +165,31 @@ function text(value: string): Uint8Array<ArrayBuffer> {
 function coreName({ symbols }: Library): string | undefined {
   const pointer = symbols.openblas_get_corename?.();
   if (!pointer || !symbols.memcpy) return undefined;
-  // Copied by the C library: Deno.UnsafePointerView would need `--allow-ffi` for everything.
+  // The C library copies it: Deno.UnsafePointerView would need `--allow-ffi` for everything.
   const bytes = new Uint8Array(16);
   symbols.memcpy(bytes, pointer, 8n);
   return new TextDecoder().decode(bytes.subarray(0, bytes.indexOf(0)));
 }
 
 /**
- * Keeps the library loaded until the process ends. Handles are closed by the thread that ends last, a worker often, and
- * unloading stops OpenBLAS's threads and frees its memory there, while the process may be exiting on another thread.
+ * Keeps the library loaded until the process ends. Handles are closed by the thread that ends last, often a worker.
+ * Unloading would stop OpenBLAS's threads and free its memory there, while the process may be exiting on another
+ * thread.
  */
 function keepLoaded({ symbols }: Library, path: string): void {
   if (Deno.build.os === "linux") symbols.dlopen?.(text(path), RTLD_LAZY | RTLD_NODELETE);
 }
 
 /**
- * An OpenBLAS that is older than the processor falls back to kernels of 2004 ("Prescott", SSE3), a fifth of the speed.
- * Where the C library says that the processor has AVX-512 or AVX2 and FMA, tell OpenBLAS to start again with those.
+ * An OpenBLAS older than the processor falls back to kernels from 2004 ("Prescott", SSE3), at a fifth of the speed. If
+ * the C library says that the processor has AVX-512, or AVX2 and FMA, this restarts OpenBLAS with kernels for those.
  */
 function useCpuFeatures(library: Library): void {
   const { symbols } = library;
   const { setenv, memcpy, __x86_get_cpuid_feature_leaf: leaf } = symbols;
   const { gotoblas_dynamic_quit: quit, gotoblas_dynamic_init: init } = symbols;
   if (!setenv || !memcpy || !leaf || !quit || !init || coreName(library) !== "Prescott") return;
-  // Four words of what the processor has, then four of what the system lets programs use; ebx is the second of each.
+  // Four words of what the processor has, then four of what the system lets programs use. ebx is the second of each.
   const active = (index: number, word: number): number => {
     const words = new Uint32Array(8);
     memcpy(new Uint8Array(words.buffer), leaf(index), 32n);
@@ -237,13 +205,13 @@ function useCpuFeatures(library: Library): void {
 }
 
 /**
- * Runs `change` in the first of the process's JavaScript threads that comes here; the others wait until it is done. They share
- * no memory, but the C environment is one for the process, and `setenv` without overwriting tells who was first.
+ * Runs `change` in the first JavaScript thread of the process that gets here; the others wait until it is done. The
+ * threads share no memory, but the process has one C environment, and `setenv` without overwriting tells who was first.
  */
 function oncePerProcess({ symbols }: Library, change: () => void): void {
   const { getenv, setenv, strcmp } = symbols;
   if (!getenv || !setenv || !strcmp) return;
-  // With the number of the process, since children inherit the environment.
+  // Includes the process id, since child processes inherit the environment.
   const variable = text(`DINOGRAD_BLAS_${Deno.pid}`), done = text("done");
   const own = text(crypto.randomUUID());
   setenv(variable, own, 0);
