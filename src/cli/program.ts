@@ -12,6 +12,7 @@ import {
   port,
   positive,
   share,
+  TOKENIZER,
 } from "./arguments.ts";
 import denoJson from "../../deno.json" with { type: "json" };
 import type { ChatOptions } from "./chat.ts";
@@ -175,7 +176,7 @@ function addTokenize(program: Command): void {
     .argument("[text...]", "text to convert (default: --file, or standard input)")
     .option(
       "--tokenizer <name>",
-      "gpt2, a tokenizer.json, a .gguf, llama2.c's tokenizer.bin, a folder, or a name on the hub",
+      TOKENIZER,
       "gpt2",
     )
     .option("--file <path>", "read the text, or the ids, from a file")
