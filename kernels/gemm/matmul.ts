@@ -21,6 +21,7 @@ import matrix from "./matmul_matrix.wgsl" with { type: "text" };
 import subgroup from "./matmul_subgroup.wgsl" with { type: "text" };
 import tiled from "./matmul_tiled.wgsl" with { type: "text" };
 import vector from "./matmul_vector.wgsl" with { type: "text" };
+import { hgemm } from "./hgemm.ts";
 import { ACTIVATIONS, type MatmulParams } from "./params.ts";
 import { sgemm } from "./sgemm.ts";
 
@@ -223,7 +224,8 @@ export function multiplyBySimd(
  * c = alpha op(a) op(b) [+ beta c] [+ bias] [+ residual], for `batches` matrices.
  *
  * a holds op(a) as m x k, or k x m with `transposeA`; b holds op(b) as k x n, or n x k with `transposeB` (as the weight
- * of a linear layer is); bias (n) is added to every row; residual lies as c does. Sums are in f32 whatever the types of the elements.
+ * of a linear layer is); bias (n) is added to every row; residual lies as c does. Sums are in f32 whatever the types of the elements;
+ * b may be f16 where the others are f32.
  *
  * With an activation function f, c = f(that), and `pre`, which lies as c does, gets that itself where it is given. With
  * `derivative` c = that times the slope of f at `pre`.
@@ -232,7 +234,7 @@ export const matmul: Kernel<MatmulParams> = kernel<MatmulParams>({
   name: "matmul",
   bindings: {
     a: { read: "*" },
-    b: { read: "*" },
+    b: { read: "*", half: true },
     c: { update: "*" },
     bias: { read: "n", optional: true },
     residual: { read: "*", optional: true },
@@ -269,5 +271,8 @@ export const matmul: Kernel<MatmulParams> = kernel<MatmulParams>({
       }
     }
   },
-  simd: (job) => multiplyBySimd(job, (params, at) => sgemm(job, params, at)),
+  simd: (job) => {
+    const multiply = job.bindings.b!.dtype === "f16" ? hgemm : sgemm;
+    return multiplyBySimd(job, (params, at) => multiply(job, params, at));
+  },
 });

@@ -1,5 +1,6 @@
 /** How programs read their command lines. */
 import { Command, InvalidArgumentError } from "npm:commander@15.1.0";
+import type { MatrixType } from "../../mod.ts";
 
 export type { Command };
 
@@ -80,6 +81,21 @@ export function addDeviceOptions(command: Command, preset?: "auto"): Command {
     "--tune <off|on|again>",
     "time the GPU's programs in the first steps and keep the fastest; again: forget earlier choices",
     choice(["off", "on", "again"]),
+  );
+}
+
+/** What {@linkcode addMatrixOption} adds. */
+export interface MatrixOptions {
+  /** Undefined: as the model's file has them. */
+  readonly dtype?: MatrixType;
+}
+
+/** Adds `--dtype` of a model that computes without being trained. */
+export function addMatrixOption(command: Command): Command {
+  return command.option(
+    "--dtype <f16|q8_0|q4_0>",
+    "of the matrices in memory (default: as the file has them, f32 where it has bf16)",
+    choice(["f16", "q8_0", "q4_0"]),
   );
 }
 

@@ -15,11 +15,13 @@ import {
   loadModel,
   loadNewestCheckpoint,
   loadTokenizer,
+  type MatrixType,
   type ModelDownloadProgress,
   type ModelKinds,
   openProgress,
   plainChatTemplate,
   type PretrainedTokenizer,
+  quantize,
   restoreModel,
 } from "../../mod.ts";
 import { Interpreter } from "./interpreter.ts";
@@ -56,7 +58,9 @@ const plain = () => Promise.resolve(plainChatTemplate);
 /** Options of {@linkcode findModel}. */
 export interface FindOptions {
   /** Of the weights. Default: `f32`. */
-  readonly dtype?: "f32" | "f16";
+  readonly dtype?: "f32" | "f16" | undefined;
+  /** Of the matrices of a language model that is not trained (see `loadModel`). Default: `dtype`. */
+  readonly matrices?: "stored" | MatrixType | undefined;
 }
 
 /**
@@ -81,7 +85,9 @@ export async function findModel(
     await addAdapter(folder, found.model);
     return found;
   }
-  if (folder.endsWith(".bin")) return await loadLlama2cFiles(folder, device);
+  if (folder.endsWith(".bin")) {
+    return await quantised(await loadLlama2cFiles(folder, device), options);
+  }
   if (await exists(`${folder}/target_vocabulary.json`)) {
     return { interpreter: await Interpreter.load(folder, device) };
   }
@@ -98,13 +104,19 @@ export async function findModel(
   const models = await modelsIn(folder);
   if (models.length === 1) return await findModel(models[0]!, device, options);
   if (models.length === 0 && (await listCheckpoints(folder)).length) {
-    return await loadReproduction(folder, device);
+    return await quantised(await loadReproduction(folder, device), options);
   }
   throw new Error(
     models.length
       ? `${folder}: expected one model but got several: name ${models.join(" or ")}`
       : `${folder}: expected a model but got none`,
   );
+}
+
+/** A model with its matrices of the type that is asked for. */
+async function quantised(found: FoundText, { matrices }: FindOptions): Promise<FoundText> {
+  if (matrices && matrices !== "stored") await quantize(found.model, matrices);
+  return found;
 }
 
 /** Puts an adapter into the weights of a model, which then computes as fast as before. */
@@ -117,7 +129,7 @@ export async function addAdapter(folder: string, model: TextModel): Promise<void
 const ADAPTER = "adapter_config.json";
 
 /** The model out of the newest checkpoint of a run of `train`, which keeps its options there. */
-async function loadReproduction(folder: string, device: Device): Promise<Found> {
+async function loadReproduction(folder: string, device: Device): Promise<FoundText> {
   const checkpoint = await loadNewestCheckpoint(folder, {
     onRefused: (error) => console.error(`${error.message}; trying the one before`),
   });
@@ -131,12 +143,12 @@ async function loadReproduction(folder: string, device: Device): Promise<Found> 
 async function loadPretrained(
   from: string,
   device: Device,
-  { dtype }: FindOptions,
+  { dtype, matrices }: FindOptions,
 ): Promise<FoundText> {
   using progress = await openProgress({ label: from, total: 100, unit: "%", lineEvery: 10 });
   const onProgress = ({ done, total }: ModelDownloadProgress) =>
     progress.update(Math.floor(100 * done / total));
-  const model = await loadModel(from, { device, dtype, onProgress, keepQuantised: true });
+  const model = await loadModel(from, { device, dtype, matrices, onProgress });
   try {
     const tokenizer = await tokenizerOf(from, model);
     const file = from.endsWith(".gguf") ? from : `${from}/tokenizer.json`;
@@ -169,7 +181,7 @@ function checkVocabSize(file: string, found: number, most: number): void {
 }
 
 /** A model of llama2.c and the `tokenizer.bin` beside it. */
-async function loadLlama2cFiles(path: string, device: Device): Promise<Found> {
+async function loadLlama2cFiles(path: string, device: Device): Promise<FoundText> {
   const model = await loadLlama2c(path, { device });
   const file = join(dirname(path), "tokenizer.bin");
   const tokenizer = await loadLlama2cTokenizer(file);

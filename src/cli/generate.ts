@@ -29,7 +29,9 @@ export async function generate(args: string[]): Promise<void> {
     throw new UsageError("generate: expected a prompt but got an empty one");
   }
   const device = await openChosenDevice(options);
-  const found = await findModel(options.folder, device);
+  const found = await findModel(options.folder, device, {
+    matrices: options.dtype ?? "stored",
+  });
   for (const adapter of options.adapter) {
     if ("interpreter" in found) {
       throw new UsageError(

@@ -1,10 +1,12 @@
 /** The options of `generate`. */
 import {
   addDeviceOptions,
+  addMatrixOption,
   choice,
   type Command,
   type DeviceOptions,
   integer,
+  type MatrixOptions,
   newCommand,
   number,
   positive,
@@ -12,7 +14,7 @@ import {
 } from "./arguments.ts";
 
 /** Everything that a text depends on. */
-export interface Options extends DeviceOptions {
+export interface Options extends DeviceOptions, MatrixOptions {
   folder: string;
   /** What to continue or to translate; undefined where nothing was said. */
   prompt?: string;
@@ -49,7 +51,7 @@ export function generateCommand(): Command {
       "add a low-rank adapter to the model; may be given several times",
       collect,
     );
-  return addDeviceOptions(command)
+  return addMatrixOption(addDeviceOptions(command))
     .option(
       "--length <n>",
       "most tokens to add (default: 200; a translation may be of any length)",

@@ -2,6 +2,7 @@
 import {
   addDeviceOptions,
   addGpuOption,
+  addMatrixOption,
   choice,
   type Command,
   integer,
@@ -85,7 +86,7 @@ function addOwnParser(
 }
 
 function addChat(program: Command): void {
-  addDeviceOptions(program.command("chat"), "auto")
+  addMatrixOption(addDeviceOptions(program.command("chat"), "auto"))
     .description("talk to a model")
     .argument("<model>", MODEL)
     .option("--system <text>", "what the model is told before the conversation")
@@ -112,7 +113,7 @@ ${examples("chat", ['HuggingFaceTB/SmolLM-135M-Instruct --system "Be brief."'])}
 }
 
 function addServe(program: Command): void {
-  addDeviceOptions(program.command("serve"), "auto")
+  addMatrixOption(addDeviceOptions(program.command("serve"), "auto"))
     .description("answer requests over HTTP as OpenAI's interface does")
     .argument("<model>", MODEL)
     .option("--port <n>", "where to listen; 0 takes a free one", integer, 8000)
@@ -197,7 +198,7 @@ function addPrepare(program: Command): void {
 }
 
 function addEvaluate(program: Command): void {
-  addDeviceOptions(program.command("evaluate"), "auto")
+  addMatrixOption(addDeviceOptions(program.command("evaluate"), "auto"))
     .description("score a model: HellaSwag, perplexity, bits per byte")
     .argument("<model>", MODEL)
     .option("--text <file>", "perplexity and bits per byte of a text; - is the standard input")

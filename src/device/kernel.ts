@@ -86,10 +86,12 @@ export interface CpuContext {
 
 /** What the WASM SIMD implementation is given. */
 export interface SimdJob<P> extends CpuContext {
-  /** Where each binding lies, f16 converted to f32. */
+  /** Where each binding lies, f16 converted to f32 unless it is declared as `half`. */
   readonly at: Addresses;
-  /** The element types of the launch's bindings. */
-  readonly bindings: Readonly<Record<string, { readonly dtype: DType } | undefined>>;
+  /** The element types and numbers of elements of the launch's bindings. */
+  readonly bindings: Readonly<
+    Record<string, { readonly dtype: DType; readonly size: number } | undefined>
+  >;
   /** The launch's parameters. */
   readonly params: P;
   /** The address of memory for so many bytes, until the launch ends. Throws an `OutOfMemoryError`. */
@@ -111,8 +113,6 @@ export interface KernelDefinition<P extends Params> {
   cpu(views: Record<string, any>, params: P): void;
   /** The WASM SIMD implementation, tried first; false leaves the launch to the reference. */
   simd?(job: SimdJob<P>): boolean;
-  /** True where elements are moved and not computed with: `simd` is given f16 as it is. Default: false. */
-  readonly moves?: boolean;
   /**
    * The parameter that counts independent units, and the first axis of the bindings that advance with them: a launch
    * with a binding over the device's limit is split along it. The others are bound whole. Without it such a launch is

@@ -9,6 +9,7 @@
 import {
   type AttentionObserver,
   checkTokens,
+  Embedding,
   type ForwardOptions,
   KeyValueCache,
   lastTokens,
@@ -16,7 +17,6 @@ import {
   Module,
   type NewPositions,
 } from "../nn/mod.ts";
-import { isFloat } from "../device/dtype.ts";
 import {
   cast,
   linearCrossEntropy,
@@ -94,8 +94,8 @@ export abstract class CausalLM<C extends CausalLMConfig = CausalLMConfig> extend
     const { hiddenSize, numAttentionHeads, numHiddenLayers: layers } = this.config;
     const { numKeyValueHeads: kvHeads = numAttentionHeads, maxPositionEmbeddings } = this.config;
     const { device } = this.head;
-    // What layers hand on; the matrices may be quantised.
-    const { dtype } = this.parameters().values().find((x) => isFloat(x.dtype))!;
+    // What layers hand on; matrices may be of another type.
+    const { dtype } = this.modules().values().find((module) => module instanceof Embedding)!;
     const { headDim: headSize = hiddenSize / numAttentionHeads } = this.config;
     const contextSize = maxPositionEmbeddings;
     return new KeyValueCache({ device, dtype, batch, layers, kvHeads, headSize, contextSize });

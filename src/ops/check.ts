@@ -37,13 +37,13 @@ export function sameDType(op: string, ...tensors: readonly (Tensor | undefined)[
 
 /**
  * Throws a `TypeError` unless two tensors can be multiplied: floating-point numbers of one type, or the second
- * quantised.
+ * quantised, or of f16 where the first is of f32.
  */
 export function checkMultiplied(op: string, x: Tensor, weight: Tensor): void {
   checkFloat(op, x);
   if (isQuantised(weight.dtype)) return;
   checkFloat(op, weight);
-  sameDType(op, x, weight);
+  if (x.dtype !== "f32" || weight.dtype !== "f16") sameDType(op, x, weight);
 }
 
 /** Throws a `TypeError` unless the tensor holds ids (`i32` or `u32`). */

@@ -28,6 +28,7 @@ import { runInContext, taskContext } from "../tensor/async_context.ts";
 import { type GradPlace, record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { checkMultiplied, sameDevice, sameDType } from "./check.ts";
+import { cast } from "./elementwise.ts";
 import { part, placeFor, planesOf, sumColumns, sumTo } from "./launch.ts";
 import { reshape } from "./shape.ts";
 
@@ -44,7 +45,8 @@ export interface MatmulOptions {
  * A transposed operand is stored as (..., K, M) or (..., N, K). A tensor of one axis is a row on the left
  * and a column on the right, and that axis is left out of the result.
  *
- * `b` may be quantised (`q8_0`, `q4_0`); no gradient flows into it then.
+ * `b` may be quantised (`q8_0`, `q4_0`); no gradient flows into it then. It may be of `f16` where `a` is of `f32`, as
+ * weights that take half the memory.
  *
  * Throws a `TypeError` when the inner lengths differ, or device or dtype.
  *
@@ -109,9 +111,12 @@ function product(a: Tensor, b: Tensor, transposeA: boolean, transposeB: boolean)
       )
       : null,
     wantB
-      ? sumTo(
-        transposeB ? product(dOut, a!, true, transposeA) : product(a!, dOut, !transposeA, false),
-        b!.shape,
+      ? cast(
+        sumTo(
+          transposeB ? product(dOut, a!, true, transposeA) : product(a!, dOut, !transposeA, false),
+          b!.shape,
+        ),
+        b!.dtype,
       )
       : null,
   ]);
@@ -137,8 +142,8 @@ export interface LinearCall {
 
 /**
  * `x weight^T + bias`, and `residual` where it is given: x (..., inputs), weight (outputs, inputs), bias
- * (outputs) gives (..., outputs), in one kernel. The weight may be quantised; no gradient flows into it then. Throws a
- * `TypeError` when the shapes do not fit.
+ * (outputs) gives (..., outputs), in one kernel. The weight may be quantised; no gradient flows into it then. It may be of
+ * `f16` where `x` is of `f32`. Throws a `TypeError` when the shapes do not fit.
  */
 export function linear(
   x: Tensor,
@@ -234,7 +239,7 @@ export function launchLinearBackward(
 export interface Operands {
   /** (m, k), or (k, m) with `transposeA`. */
   readonly a: Binding;
-  /** (k, n), or (n, k) with `transposeB`; may be quantised. */
+  /** (k, n), or (n, k) with `transposeB`; may be quantised, or f16 where `a` is f32. */
   readonly b: Binding;
   /** (m, n) */
   readonly c: Binding;

@@ -9,6 +9,7 @@ import { toPath } from "../io/byte_source.ts";
 import { FileFormatError } from "../io/errors.ts";
 import type { LLaMAConfig } from "../models/llama.ts";
 import type { ParameterOptions } from "../nn/init.ts";
+import type { MatrixType } from "../nn/quantize.ts";
 import type { Configured, Sizes } from "./architecture.ts";
 import { ConfigFields } from "./config_fields.ts";
 import { downloadModel, type ModelHubOptions, type ModelPart } from "./download_model.ts";
@@ -41,8 +42,11 @@ export interface LoadModelOptions<K extends ModelKind = LanguageModelKind>
    * which changes no result. Default: the file's, `half-split`, in GGUF `interleaved`.
    */
   readonly ropeLayout?: LLaMAConfig["ropeLayout"];
-  /** Whether matrices that a GGUF file has in `Q8_0` or `Q4_0` stay so, as `quantize` leaves them. Default: false. */
-  readonly keepQuantised?: boolean;
+  /**
+   * Type of the matrices of a language model in memory, which is then for inference, as `quantize` leaves it: `stored`
+   * for those that the file has in F16, Q8_0 or Q4_0 as they are, or one that all become. Default: `dtype`.
+   */
+  readonly matrices?: "stored" | MatrixType | undefined;
 }
 
 /**
@@ -102,6 +106,9 @@ export async function loadModel<K extends ModelKind = LanguageModelKind>(
   }
   const fields = new ConfigFields(json, file);
   const kind = fields.oneOf<ModelKind>("model_type", ...kinds);
+  if (options?.matrices && kind === "transformer") {
+    throw new TypeError(`loadModel: expected a language model for matrices but got ${kind}`);
+  }
   const architecture = ARCHITECTURES[kind];
   const config = architecture.readConfig(fields);
   const layout = "ropeLayout" in config ? { ropeLayout } : {};

@@ -190,7 +190,7 @@ Deno.test("a model of q8_0 or q4_0 stays so where it is asked for", () =>
         using model = create();
         await saveGguf(path, model, { dtype });
         using plain = await loadModel(path, { device });
-        using kept = await loadModel(path, { device, keepQuantised: true });
+        using kept = await loadModel(path, { device, matrices: "stored" });
         const types = [...kept.parameters().values()].map((parameter) => parameter.dtype);
         assert.deepEqual(new Set(types), new Set([dtype, "f32"]));
         assert.deepEqual(
