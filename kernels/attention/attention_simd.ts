@@ -18,10 +18,14 @@ const SMALL = 32768;
 /** Most query heads of a task that goes without packing. */
 const MAX_GROUP = 256;
 
-/** The arguments that all three kernels begin with. */
-function tensors(p: AttentionParams, at: Addresses): number[] {
+/** Most elements of a key and its neighbours in a task that goes without packing, where they are f16. */
+const MAX_TILE = 4096;
+
+/** The arguments that all three kernels begin with; `isHalf` where k and v are f16. */
+function tensors(p: AttentionParams, at: Addresses, isHalf = false): number[] {
   const { q, k, v, o, lse, keyValid = 0 } = at;
-  return [q! + 4 * p.qStart, k! + 4 * p.kStart, v! + 4 * p.vStart, o!, lse!, keyValid];
+  const bytes = isHalf ? 2 : 4;
+  return [q! + 4 * p.qStart, k! + bytes * p.kStart, v! + bytes * p.vStart, o!, lse!, keyValid];
 }
 
 /** The arguments that all three kernels share behind the addresses. */
@@ -40,27 +44,41 @@ function dropoutOf(
   return [seed_low, seed_high, block_low, block_high, p, 1 / (1 - p)];
 }
 
-/** What `attentionForward` computes, of float32; `lse` may be 0, and only its first half is written. */
-export function attentionSimd(context: CpuContext, params: AttentionParams, at: Addresses): void {
+/**
+ * What `attentionForward` computes, of f32; only the first half of `lse` is written. Where k and v are f16, `widened` gives
+ * the address of a copy in f32.
+ */
+export function attentionSimd(
+  context: CpuContext,
+  params: AttentionParams,
+  at: Addresses,
+  widened?: (name: "k" | "v") => number,
+): void {
+  const { threads } = context;
   const { batch, heads, kvHeads, queries, keys, d } = params;
   if (batch * heads * queries === 0) return;
+  const isHalf = widened !== undefined;
   const { positions = 0 } = at;
-  const shared = [...tensors(params, at), ...layout(params), positions];
   if (queries < MIN_QUERIES && params.dropout === 0) {
     const small = batch * heads * queries * keys * d < SMALL;
-    const wanted = small ? 1 : Math.ceil(2 * context.threads / batch);
-    const most = Math.max(1, Math.floor(MAX_GROUP * kvHeads / heads));
+    const wanted = small ? 1 : Math.ceil(2 * threads / batch);
+    const room = isHalf ? Math.floor(MAX_TILE / d) : Infinity;
+    const most = Math.max(1, Math.min(Math.floor(MAX_GROUP * kvHeads / heads), room));
     const groupHeads = Math.min(most, Math.ceil(kvHeads / wanted));
     const tasks = batch * Math.ceil(kvHeads / groupHeads);
-    context.run("attention_few", tasks, small ? tasks : 1, ...shared, groupHeads);
+    // deno-fmt-ignore
+    context.run("attention_few", tasks, small ? tasks : 1, ...tensors(params, at, isHalf), ...layout(params), positions,
+      groupHeads, Number(isHalf));
     return;
   }
+  const whole = isHalf ? { ...at, k: widened("k"), v: widened("v") } : at;
   // Large blocks pack keys less often, small ones keep all threads busy.
-  const most = context.threads === 1 ? 1 : Math.ceil(4 * context.threads / (batch * heads));
+  const most = threads === 1 ? 1 : Math.ceil(4 * threads / (batch * heads));
   const wanted = Math.ceil(queries / most / 20) * 20;
   const queryBlock = Math.max(60, Math.min(MAX_QUERIES, wanted));
   const tasks = batch * heads * Math.ceil(queries / queryBlock);
-  context.run("attention", tasks, 1, ...shared, queryBlock, ...dropoutOf(params));
+  // deno-fmt-ignore
+  context.run("attention", tasks, 1, ...tensors(params, whole), ...layout(params), positions, queryBlock, ...dropoutOf(params));
 }
 
 /**

@@ -22,7 +22,7 @@ export type WriteRowsParams = {
 
 /**
  * y (batch, capacity, width) at rows `position + positions[b] + t` of sequence b = x (batch, time, width), of any one
- * type; `positions` (batch) of `i32`. Rows past the capacity are left out.
+ * type, or of f32 into f16; `positions` (batch) of `i32`. Rows past the capacity are left out.
  */
 export const writeRows: Kernel<WriteRowsParams> = kernel<WriteRowsParams>({
   name: "write_rows",

@@ -90,12 +90,27 @@ export interface MatrixOptions {
   readonly dtype?: MatrixType;
 }
 
+/** What {@linkcode addCacheOption} adds. */
+export interface CacheOptions {
+  /** Undefined: that of activations. */
+  readonly cacheDtype?: "f32" | "f16";
+}
+
 /** Adds `--dtype` of a model that computes without being trained. */
 export function addMatrixOption(command: Command): Command {
   return command.option(
     "--dtype <f16|q8_0|q4_0>",
     "of the matrices in memory (default: as the file has them, f32 where it has bf16)",
     choice(["f16", "q8_0", "q4_0"]),
+  );
+}
+
+/** Adds `--cache-dtype` of a model that decodes. */
+export function addCacheOption(command: Command): Command {
+  return command.option(
+    "--cache-dtype <f32|f16>",
+    "of keys and values; f16 takes half the memory (default: f32)",
+    choice(["f32", "f16"]),
   );
 }
 

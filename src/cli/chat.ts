@@ -11,13 +11,13 @@ import {
   type EngineSequence,
   type Tokenizer,
 } from "../../mod.ts";
-import type { DeviceOptions, MatrixOptions } from "./arguments.ts";
+import type { CacheOptions, DeviceOptions, MatrixOptions } from "./arguments.ts";
 import { findTextModel, type TextModel } from "./find_model.ts";
 import { openChosenDevice } from "./open_device.ts";
 import { write } from "./output.ts";
 
 /** What a command line may ask for. */
-export interface ChatOptions extends DeviceOptions, MatrixOptions {
+export interface ChatOptions extends DeviceOptions, MatrixOptions, CacheOptions {
   system?: string;
   maxTokens?: number;
   temperature: number;
@@ -33,6 +33,7 @@ export async function chat(from: string, options: ChatOptions): Promise<void> {
   const { model, tokenizer, chatTemplate } = await findTextModel(from, device, {
     matrices: options.dtype ?? "stored",
   });
+  model.cacheDtype = options.cacheDtype;
   const chat = new Chat(model, tokenizer, await chatTemplate(), options);
   const lines = createInterface({
     ...{ input: process.stdin, output: process.stderr, terminal: Deno.stdin.isTerminal() },

@@ -32,6 +32,7 @@ export async function generate(args: string[]): Promise<void> {
   const found = await findModel(options.folder, device, {
     matrices: options.dtype ?? "stored",
   });
+  if ("model" in found) found.model.cacheDtype = options.cacheDtype;
   for (const adapter of options.adapter) {
     if ("interpreter" in found) {
       throw new UsageError(

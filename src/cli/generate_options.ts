@@ -1,7 +1,9 @@
 /** The options of `generate`. */
 import {
+  addCacheOption,
   addDeviceOptions,
   addMatrixOption,
+  type CacheOptions,
   choice,
   type Command,
   type DeviceOptions,
@@ -14,7 +16,7 @@ import {
 } from "./arguments.ts";
 
 /** Everything that a text depends on. */
-export interface Options extends DeviceOptions, MatrixOptions {
+export interface Options extends DeviceOptions, MatrixOptions, CacheOptions {
   folder: string;
   /** What to continue or to translate; undefined where nothing was said. */
   prompt?: string;
@@ -51,7 +53,7 @@ export function generateCommand(): Command {
       "add a low-rank adapter to the model; may be given several times",
       collect,
     );
-  return addMatrixOption(addDeviceOptions(command))
+  return addCacheOption(addMatrixOption(addDeviceOptions(command)))
     .option(
       "--length <n>",
       "most tokens to add (default: 200; a translation may be of any length)",

@@ -1,5 +1,6 @@
 /** The commands of `dinograd`, their options and help. What they do is loaded when one is called. */
 import {
+  addCacheOption,
   addDeviceOptions,
   addGpuOption,
   addMatrixOption,
@@ -86,7 +87,7 @@ function addOwnParser(
 }
 
 function addChat(program: Command): void {
-  addMatrixOption(addDeviceOptions(program.command("chat"), "auto"))
+  addCacheOption(addMatrixOption(addDeviceOptions(program.command("chat"), "auto")))
     .description("talk to a model")
     .argument("<model>", MODEL)
     .option("--system <text>", "what the model is told before the conversation")
@@ -113,7 +114,7 @@ ${examples("chat", ['HuggingFaceTB/SmolLM-135M-Instruct --system "Be brief."'])}
 }
 
 function addServe(program: Command): void {
-  addMatrixOption(addDeviceOptions(program.command("serve"), "auto"))
+  addCacheOption(addMatrixOption(addDeviceOptions(program.command("serve"), "auto")))
     .description("answer requests over HTTP as OpenAI's interface does")
     .argument("<model>", MODEL)
     .option("--port <n>", "where to listen; 0 takes a free one", integer, 8000)

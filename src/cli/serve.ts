@@ -1,7 +1,7 @@
 /** `dinograd serve`: answers requests over HTTP. */
 import { basename } from "node:path";
 import { createHandler, Interrupt, type Pooling } from "../../mod.ts";
-import type { DeviceOptions, MatrixOptions } from "./arguments.ts";
+import type { CacheOptions, DeviceOptions, MatrixOptions } from "./arguments.ts";
 import { findTextModel } from "./find_model.ts";
 import { openChosenDevice } from "./open_device.ts";
 
@@ -9,7 +9,7 @@ import { openChosenDevice } from "./open_device.ts";
 const KEY = "DINOGRAD_API_KEY";
 
 /** What a command line may ask for. */
-export interface ServeOptions extends DeviceOptions, MatrixOptions {
+export interface ServeOptions extends DeviceOptions, MatrixOptions, CacheOptions {
   port: number;
   host: string;
   apiKey?: string;
@@ -29,6 +29,7 @@ export async function serve(from: string, options: ServeOptions): Promise<void> 
   const { model, tokenizer, chatTemplate } = await findTextModel(from, device, {
     matrices: options.dtype ?? "stored",
   });
+  model.cacheDtype = options.cacheDtype;
   const modelName = options.name ?? basename(from);
   const handler = createHandler(model, tokenizer, {
     ...{ modelName, maxBatch, maxQueue, maxTokens, pooling },

@@ -81,7 +81,8 @@ export interface AttentionOptions {
 /**
  * `softmax(scale q k^T) v` for each head, without ever storing the scores: queries q (B, H, Tq, D), keys k
  * and values v (B, Hkv, Tk, D) give (B, H, Tq, D). Hkv divides H; query head h uses key and value head
- * `floor(h / (H / Hkv))`. A query that may see no key gives zeros and no gradient.
+ * `floor(h / (H / Hkv))`. A query that may see no key gives zeros and no gradient. Without gradients k and v may be of `f16`
+ * where q is of `f32`, as in a cache that takes half the memory.
  *
  * Throws a `TypeError` when shapes, device or dtype do not fit, a `RangeError` when keyLength is not a length of k, a
  * probability not in [0, 1) or a window below 1.
@@ -325,7 +326,14 @@ function attend(
   const { keyValid, positions, layout = "BHTD", step = 0 } = options;
   const device = sameDevice(op, q, k, v, keyValid, positions);
   checkFloat(op, q, k, v);
-  sameDType(op, q, k, v);
+  sameDType(op, k, v);
+  const isMixed = q.dtype === "f32" && k.dtype === "f16";
+  if (!isMixed) sameDType(op, q, k);
+  else if (needsGrad([q, k, v])) {
+    throw new TypeError(
+      `${op}: expected noGrad where keys are f16 and queries f32 but got a gradient`,
+    );
+  }
   const [queries, keys] = sizesOf(op, q.shape, k.shape, v.shape, layout);
   const keyLength = checkKeyLength(op, options.keyLength, keys.time);
   if (keyValid) checkKeyValid(op, keyValid, queries.batch, keyLength, keys.time);
