@@ -2,9 +2,11 @@
 //
 // The exponent of f16, 0 to 31, becomes one of f32 from 224 on: numbers are 2^112 too large, infinities and NaN stay such, and
 // nothing is subnormal in f32, with which multiplications take a hundred cycles. What is subnormal in f16, or 0, comes out
-// too large by up to 2^-15, which is subtracted where there is such (to 2^-39). Rows are 2^40 too small to make up for a part of it.
+// too large by up to 2^-15, which is subtracted in the end (to 2^-39); where there is such is kept in a list, since a branch that
+// is taken now and then costs more. Rows are 2^40 too small to make up for a part of it.
 
 import { widen } from "./half.as";
+import { scratch } from "./layout.as";
 
 function madd(a: v128, b: v128, c: v128): v128 {
   return f32x4.relaxed_madd(a, b, c);
@@ -46,20 +48,26 @@ function isSmall(least: v128): bool {
   return v128.any_true(i16x8.sub_sat_u(i16x8.splat(0x0800), least));
 }
 
-/** What to add to the f32 of four f16 in the low halves of lanes: 2^112 (m / 1024 - 1) 2^-15 with the sign where they are subnormal. */
-function correction(half: v128): v128 {
-  const magnitude = v128.and(half, i32x4.splat(0x7fff));
-  const excess = f32x4.convert_i32x4_s(i32x4.sub(magnitude, i32x4.splat(1024)));
-  const value = f32x4.mul(excess, f32x4.splat(reinterpret<f32>(0x6b000000)));
-  const sign = i32x4.shl(v128.and(half, i32x4.splat(0x8000)), 16);
-  return v128.and(v128.xor(value, sign), i32x4.lt_s(magnitude, i32x4.splat(1024)));
-}
+/** What rows are multiplied with for `corrected`: -2^112 2^-25. */
+const EXCESS: f32 = reinterpret<f32>(0xeb000000);
 
+/** `sum` without what 8 f16 made it too large by; `y` and `z` are the row's numbers times `EXCESS`. */
 // @ts-ignore: decorator
 @inline
 function corrected(halves: v128, y: v128, z: v128, sum: v128): v128 {
-  sum = madd(correction(i32x4.extend_low_i16x8_u(halves)), y, sum);
-  return madd(correction(i32x4.extend_high_i16x8_u(halves)), z, sum);
+  // 1024 - m where the exponent is 0, else 0.
+  const excess = i16x8.sub_sat_u(i16x8.splat(1024), v128.and(halves, i16x8.splat(0x7fff)));
+  const sign = i16x8.shr_s(halves, 15);
+  const signed = i16x8.sub(v128.xor(excess, sign), sign);
+  sum = madd(f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(signed)), y, sum);
+  return madd(f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(signed)), z, sum);
+}
+
+/** Four numbers of a row for `corrected`. */
+// @ts-ignore: decorator
+@inline
+function scaled(x: usize): v128 {
+  return f32x4.mul(v128.load(x), f32x4.splat(EXCESS));
 }
 
 /** [y +] alpha * (the sum of four lanes, and the products from element `i` on) [+ bias]. */
@@ -109,17 +117,17 @@ export function hgemm_few(
   lda <<= 2;
   ldb <<= 1;
   ldc <<= 2;
-  const step = m == 1 ? 4 : 2;
+  const step = m == 1 ? 4 : 2, list = scratch(thread);
   for (let column = start; column < end; column += step) {
     const j = <usize> column;
     const w = b + j * ldb, y = c + (j << 2), own = bias ? bias + (j << 2) : 0;
     const columns = min(step, end - column);
-    if (m == 1) oneRow(columns, k, alpha, a, w, ldb, y, accumulate, own);
+    if (m == 1) oneRow(list, columns, k, alpha, a, w, ldb, y, accumulate, own);
     else {
       for (let row = 0; row < m; row += 4) {
         const r = <usize> row;
         // deno-fmt-ignore
-        fourRows(min(4, m - row), columns, k, alpha, a + r * lda, lda, w, ldb, y + r * ldc, ldc, accumulate, own);
+        fourRows(list, min(4, m - row), columns, k, alpha, a + r * lda, lda, w, ldb, y + r * ldc, ldc, accumulate, own);
       }
     }
   }
@@ -127,6 +135,7 @@ export function hgemm_few(
 
 /** Up to four columns of one row. */
 function oneRow(
+  list: usize,
   columns: i32,
   k: usize,
   alpha: f32,
@@ -141,7 +150,7 @@ function oneRow(
   const w1 = columns > 1 ? w0 + ldw : w0, w2 = columns > 2 ? w1 + ldw : w0;
   const w3 = columns > 3 ? w2 + ldw : w0;
   const whole = k & ~7;
-  let s0 = f32x4.splat(0), s1 = s0, s2 = s0, s3 = s0;
+  let s0 = f32x4.splat(0), s1 = s0, s2 = s0, s3 = s0, end = list;
   for (let i: usize = 0; i < whole; i += 8) {
     const at = i << 1;
     const y = v128.load(x + 2 * at), z = v128.load(x + 2 * at, 16);
@@ -157,12 +166,16 @@ function oneRow(
     h = v128.load(w3 + at);
     s3 = dot8(h, y, z, s3);
     least = i16x8.min_u(least, i16x8.add(h, h));
-    if (isSmall(least)) {
-      s0 = corrected(v128.load(w0 + at), y, z, s0);
-      s1 = corrected(v128.load(w1 + at), y, z, s1);
-      s2 = corrected(v128.load(w2 + at), y, z, s2);
-      s3 = corrected(v128.load(w3 + at), y, z, s3);
-    }
+    store<usize>(end, at);
+    end += <usize> isSmall(least) << 2;
+  }
+  for (let place = list; place < end; place += 4) {
+    const at = load<usize>(place);
+    const y = scaled(x + 2 * at), z = scaled(x + 2 * at + 16);
+    s0 = corrected(v128.load(w0 + at), y, z, s0);
+    s1 = corrected(v128.load(w1 + at), y, z, s1);
+    s2 = corrected(v128.load(w2 + at), y, z, s2);
+    s3 = corrected(v128.load(w3 + at), y, z, s3);
   }
   put(c, s0, x, w0, whole, k, alpha, accumulate, bias);
   if (columns > 1) put(c + 4, s1, x, w1, whole, k, alpha, accumulate, bias ? bias + 4 : 0);
@@ -172,6 +185,7 @@ function oneRow(
 
 /** Up to two columns of up to four rows: numbers are converted once. */
 function fourRows(
+  list: usize,
   rows: i32,
   columns: i32,
   k: usize,
@@ -189,6 +203,7 @@ function fourRows(
   const x1 = rows > 1 ? x0 + ldx : x0, x2 = rows > 2 ? x1 + ldx : x0, x3 = rows > 3 ? x2 + ldx : x0;
   const whole = k & ~7;
   let p0 = f32x4.splat(0), p1 = p0, p2 = p0, p3 = p0, q0 = p0, q1 = p0, q2 = p0, q3 = p0;
+  let end = list;
   for (let i: usize = 0; i < whole; i += 8) {
     const at = i << 1;
     const g = v128.load(w0 + at), h = v128.load(w1 + at);
@@ -212,24 +227,26 @@ function fourRows(
     z = v128.load(x3 + 2 * at, 16);
     p3 = madd(u1, z, madd(u0, y, p3));
     q3 = madd(v1, z, madd(v0, y, q3));
-    if (isSmall(i16x8.min_u(i16x8.add(g, g), i16x8.add(h, h)))) {
-      y = v128.load(x0 + 2 * at);
-      z = v128.load(x0 + 2 * at, 16);
-      p0 = corrected(g, y, z, p0);
-      q0 = corrected(h, y, z, q0);
-      y = v128.load(x1 + 2 * at);
-      z = v128.load(x1 + 2 * at, 16);
-      p1 = corrected(g, y, z, p1);
-      q1 = corrected(h, y, z, q1);
-      y = v128.load(x2 + 2 * at);
-      z = v128.load(x2 + 2 * at, 16);
-      p2 = corrected(g, y, z, p2);
-      q2 = corrected(h, y, z, q2);
-      y = v128.load(x3 + 2 * at);
-      z = v128.load(x3 + 2 * at, 16);
-      p3 = corrected(g, y, z, p3);
-      q3 = corrected(h, y, z, q3);
-    }
+    store<usize>(end, at);
+    end += <usize> isSmall(i16x8.min_u(i16x8.add(g, g), i16x8.add(h, h))) << 2;
+  }
+  for (let place = list; place < end; place += 4) {
+    const at = load<usize>(place), g = v128.load(w0 + at), h = v128.load(w1 + at);
+    let y = scaled(x0 + 2 * at), z = scaled(x0 + 2 * at + 16);
+    p0 = corrected(g, y, z, p0);
+    q0 = corrected(h, y, z, q0);
+    y = scaled(x1 + 2 * at);
+    z = scaled(x1 + 2 * at + 16);
+    p1 = corrected(g, y, z, p1);
+    q1 = corrected(h, y, z, q1);
+    y = scaled(x2 + 2 * at);
+    z = scaled(x2 + 2 * at + 16);
+    p2 = corrected(g, y, z, p2);
+    q2 = corrected(h, y, z, q2);
+    y = scaled(x3 + 2 * at);
+    z = scaled(x3 + 2 * at + 16);
+    p3 = corrected(g, y, z, p3);
+    q3 = corrected(h, y, z, q3);
   }
   for (let r = 0; r < rows; r++) {
     const x = r == 0 ? x0 : r == 1 ? x1 : r == 2 ? x2 : x3;
