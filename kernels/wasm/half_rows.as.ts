@@ -122,7 +122,9 @@ export function hgemm_few(
     const j = <usize> column;
     const w = b + j * ldb, y = c + (j << 2), own = bias ? bias + (j << 2) : 0;
     const columns = min(step, end - column);
-    if (m == 1) oneRow(list, columns, k, alpha, a, w, ldb, y, accumulate, own);
+    // The next columns, if there are such, else these.
+    const next = column + 8 <= end ? w + 4 * ldb : w;
+    if (m == 1) oneRow(list, next, columns, k, alpha, a, w, ldb, y, accumulate, own);
     else {
       for (let row = 0; row < m; row += 4) {
         const r = <usize> row;
@@ -133,9 +135,13 @@ export function hgemm_few(
   }
 }
 
-/** Up to four columns of one row. */
+/**
+ * Up to four columns of one row. A number of each cache line from `next` on is read ahead of time: with the arithmetic between
+ * reads few of them are under way at once, and processors do not see by themselves what will be read.
+ */
 function oneRow(
   list: usize,
+  next: usize,
   columns: i32,
   k: usize,
   alpha: f32,
@@ -150,9 +156,10 @@ function oneRow(
   const w1 = columns > 1 ? w0 + ldw : w0, w2 = columns > 2 ? w1 + ldw : w0;
   const w3 = columns > 3 ? w2 + ldw : w0;
   const whole = k & ~7;
-  let s0 = f32x4.splat(0), s1 = s0, s2 = s0, s3 = s0, end = list;
+  let s0 = f32x4.splat(0), s1 = s0, s2 = s0, s3 = s0, end = list, ahead = 0;
   for (let i: usize = 0; i < whole; i += 8) {
     const at = i << 1;
+    ahead |= load<i32>(next + 4 * at);
     const y = v128.load(x + 2 * at), z = v128.load(x + 2 * at, 16);
     let h = v128.load(w0 + at);
     s0 = dot8(h, y, z, s0);
@@ -177,6 +184,7 @@ function oneRow(
     s2 = corrected(v128.load(w2 + at), y, z, s2);
     s3 = corrected(v128.load(w3 + at), y, z, s3);
   }
+  store<i32>(list, ahead); // so that the compiler keeps it
   put(c, s0, x, w0, whole, k, alpha, accumulate, bias);
   if (columns > 1) put(c + 4, s1, x, w1, whole, k, alpha, accumulate, bias ? bias + 4 : 0);
   if (columns > 2) put(c + 8, s2, x, w2, whole, k, alpha, accumulate, bias ? bias + 8 : 0);
