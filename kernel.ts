@@ -63,4 +63,5 @@ export type { DType, QuantisedType, TypedArray } from "./src/device/dtype.ts";
 export * from "./src/device/kernel.ts";
 export type { BindingSlot } from "./src/device/kernel_spec.ts";
 export type { Bindings } from "./src/device/splitting.ts";
+export { gradcheck, type GradcheckOptions } from "./src/tensor/gradcheck.ts";
 export { type Backward, type GradPlace, needsGrad, record, type Saved } from "./src/tensor/tape.ts";

@@ -1,13 +1,21 @@
 /**
  * Greedy decoding of a GPT-2 of 7,487,232 parameters with a key-value cache, from 16 tokens to 240, one sequence and
- * sixteen: the CPU device, without and with BLAS, and WebGPU, against TensorFlow.js's WASM backend with a cache
- * of its own. All start from the same weights and must find the same ids. Every contender is a process of its
+ * sixteen: the CPU device, without and with BLAS, and WebGPU, against TensorFlow.js's WASM backend and PyTorch with caches
+ * of their own. All start from the same weights and must find the same ids. Every contender is a process of its
  * own, they are timed in turns, and ratios are of medians; above 1, dinograd is faster.
  *
  * `deno run -A bench/compare_decode.ts`, where a part may be named: `cpu` or `webgpu`.
  */
-import { CPU, CPU_WITH_BLAS, TENSORFLOW_WASM, WEBGPU } from "./peers/all.ts";
-import { type Contender, formatTable, inTurns, startAll } from "./peers/contender.ts";
+import { CPU, CPU_WITH_BLAS, PYTORCH, TENSORFLOW_WASM, WEBGPU } from "./peers/all.ts";
+import {
+  comparedWith,
+  type Contender,
+  formatTable,
+  inTurns,
+  peersOf,
+  ratios,
+  startAll,
+} from "./peers/contender.ts";
 import { DECODE } from "./peers/workload.ts";
 
 /** Seconds after which no new round begins, once there are two. */
@@ -27,7 +35,7 @@ const devices = [
   ...!only || only === "cpu" ? [CPU, CPU_WITH_BLAS] : [],
   ...!only || only === "webgpu" ? [{ ...WEBGPU, name: "dinograd WebGPU" }] : [],
 ];
-const contenders = await startAll([...devices, TENSORFLOW_WASM]);
+const contenders = await startAll([...devices, TENSORFLOW_WASM, PYTORCH]);
 try {
   for (const batch of [1, 16]) await compare(batch);
 } finally {
@@ -40,20 +48,26 @@ async function compare(batch: number): Promise<void> {
   );
   for (const contender of contenders) await contender.prepare("decode", batch);
   await inTurns(contenders, 7, SECONDS);
-  const peer = contenders.at(-1)!;
-  const rows = [["", "tokens/s", "ms at 16", "ms at 240", "240 / 16", `against ${peer.name}`]];
+  const peers = peersOf(contenders);
+  const rows = [["", "tokens/s", "ms at 16", "ms at 240", "240 / 16", ...comparedWith(peers)]];
   let ids: string | undefined;
   for (const contender of contenders) {
     const { tail, early, late } = await contender.report() as Report;
     if ((ids ??= String(tail)) !== String(tail)) {
       throw new Error(`${contender.name} finds ${tail} where ${contenders[0].name} finds ${ids}`);
     }
-    rows.push(row(contender, peer, batch, early, late));
+    rows.push(row(contender, peers, batch, early, late));
   }
   console.log(formatTable(rows));
 }
 
-function row(contender: Contender, peer: Contender, batch: number, early: number, late: number) {
+function row(
+  contender: Contender,
+  peers: readonly Contender[],
+  batch: number,
+  early: number,
+  late: number,
+): string[] {
   const tokens = batch * (DECODE.until - DECODE.from);
   return [
     contender.name,
@@ -61,6 +75,6 @@ function row(contender: Contender, peer: Contender, batch: number, early: number
     early.toFixed(2),
     late.toFixed(2),
     (late / early).toFixed(2),
-    contender === peer ? "" : `${(peer.median / contender.median).toFixed(2)}x`,
+    ...ratios(contender, peers),
   ];
 }

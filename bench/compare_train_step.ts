@@ -1,14 +1,22 @@
 /**
  * One training step (forward, backward, clipping, AdamW) of a GPT-2 of 7,487,232 parameters on 4 x 256 tokens:
- * the CPU device, without and with BLAS, against jax-js's WASM backend, and the WebGPU device against jax-js on
- * the same adapter. All start from the same weights, so their losses must be the same. Every contender is a
+ * the CPU device, without and with BLAS, against jax-js's WASM backend and PyTorch, and the WebGPU device against jax-js
+ * on the same adapter. All start from the same weights, so their losses must be the same. Every contender is a
  * process of its own, they are timed in turns, and ratios are of medians; above 1, dinograd is faster.
  *
  * `deno run -A bench/compare_train_step.ts`, where a part may be named: `cpu` or `webgpu`.
  */
-import { CPU, CPU_WITH_BLAS, JAX_WASM, JAX_WEBGPU, WEBGPU } from "./peers/all.ts";
-import { type Contender, type ContenderOptions, formatTable } from "./peers/contender.ts";
-import { inTurns, startAll } from "./peers/contender.ts";
+import { CPU, CPU_WITH_BLAS, JAX_WASM, JAX_WEBGPU, PYTORCH, WEBGPU } from "./peers/all.ts";
+import {
+  comparedWith,
+  type Contender,
+  type ContenderOptions,
+  formatTable,
+  inTurns,
+  peersOf,
+  ratios,
+  startAll,
+} from "./peers/contender.ts";
 import { BATCH, GPT, LOSSES } from "./peers/workload.ts";
 
 /** Steps before those that count; the first one compiles. */
@@ -24,10 +32,10 @@ interface Report {
 }
 
 const only = import.meta.main ? Deno.args[0] : undefined;
-if (!only || only === "cpu") await compare("CPU", [CPU, CPU_WITH_BLAS, JAX_WASM], 7);
+if (!only || only === "cpu") await compare("CPU", [CPU, CPU_WITH_BLAS, JAX_WASM, PYTORCH], 7);
 if (!only || only === "webgpu") await compare("WebGPU", [WEBGPU, JAX_WEBGPU], 3);
 
-/** Prints tokens/s of every contender, how many times faster each is than the last, and the share of kernels. */
+/** Prints tokens/s of every contender, how many times faster each is than the peers, and the share of kernels. */
 async function compare(
   title: string,
   options: readonly ContenderOptions[],
@@ -46,8 +54,8 @@ async function compare(
 }
 
 async function print(contenders: readonly Contender[]): Promise<void> {
-  const peer = contenders.at(-1)!;
-  const rows = [["", "tokens/s", "ms/step", "first ms", `against ${peer.name}`, "losses"]];
+  const peers = peersOf(contenders);
+  const rows = [["", "tokens/s", "ms/step", "first ms", ...comparedWith(peers), "losses"]];
   const shares: string[] = [];
   for (const contender of contenders) {
     const { losses, timings, peak } = await contender.report() as Report;
@@ -57,7 +65,7 @@ async function print(contenders: readonly Contender[]): Promise<void> {
       (BATCH * GPT.context / median * 1e3).toFixed(0),
       median.toFixed(0),
       firstTime.toFixed(0),
-      contender === peer ? "" : `${(peer.median / median).toFixed(2)}x`,
+      ...ratios(contender, peers),
       losses.map((loss) => loss.toFixed(5)).join(" "),
     ]);
     if (timings) {

@@ -1,12 +1,14 @@
 /**
- * Attention on the CPU device against its own matrix product: GFLOP/s of the work that causality leaves.
+ * Attention on the CPU device against its own matrix product: GFLOP/s of the work that causality leaves, without BLAS
+ * and, where FFI is permitted, with it.
  *
- *   deno run bench/wasm_attention.ts
+ *   deno run --allow-ffi bench/wasm_attention.ts
  */
 import { attentionParams } from "../kernels/attention/attention.ts";
 import { attentionBackwardSimd, attentionSimd } from "../kernels/attention/attention_simd.ts";
 import { matmulParams } from "../kernels/gemm/params.ts";
 import { sgemm } from "../kernels/gemm/sgemm.ts";
+import { Blas } from "../src/device/cpu/blas.ts";
 import { ThreadPool } from "../src/device/cpu/threads.ts";
 
 /** Best and median of a few runs in milliseconds. */
@@ -22,9 +24,15 @@ function time(run: () => void): [number, number] {
 }
 
 const [batch, heads, d] = [2, 6, 64];
-for (const threads of [1, 2]) {
-  using pool = ThreadPool.start({ threads });
+const library = Blas.open();
+const runs = [1, 2].flatMap((threads) =>
+  [undefined, ...library ? [library] : []].map((blas) => ({ threads, blas }))
+);
+for (const { threads, blas } of runs) {
+  using pool = ThreadPool.start({ threads, native: blas?.kernels });
   pool.waitForWorkers();
+  const { memory } = pool;
+  const context = { memory, threads, blas, run: pool.run.bind(pool) };
   for (const t of [256, 1024]) {
     const size = batch * heads * t * d, rows = batch * heads * t;
     const end = pool.heapBase + 4 * (9 * size + 2 * rows);
@@ -39,12 +47,14 @@ for (const threads of [1, 2]) {
     const flop = 2 * batch * heads * d * t * (t + 1) / 2;
     const gflops = (factor: number, [best, median]: [number, number]) =>
       `${(factor * flop / best / 1e6).toFixed(1)} / ${(factor * flop / median / 1e6).toFixed(1)}`;
-    const forward = time(() => attentionSimd(pool, params, addresses));
-    const backward = time(() => attentionBackwardSimd(pool, params, addresses));
+    const forward = time(() => attentionSimd(context, params, addresses));
+    const backward = time(() => attentionBackwardSimd(context, params, addresses));
     const n = 512, square = matmulParams({ m: n, n, k: n });
-    const product = time(() => sgemm(pool, square, { a: q, b: k, c: dQ }));
+    const product = time(() => sgemm(context, square, { a: q, b: k, c: dQ }));
     console.log(
-      `threads ${threads}, T ${t}, best / median GFLOP/s: forward ${gflops(2, forward)}, ` +
+      `threads ${threads}${blas ? " with BLAS" : ""}, T ${t}, best / median GFLOP/s: forward ${
+        gflops(2, forward)
+      }, ` +
         `backward ${gflops(5, backward)}, matrix product ${
           (2 * n ** 3 / product[0] / 1e6).toFixed(1)
         } / ${(2 * n ** 3 / product[1] / 1e6).toFixed(1)}`,

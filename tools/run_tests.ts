@@ -41,6 +41,8 @@ const [PACKAGE, DRIVER] = dawn
 const chosen = Deno.env.get("VK_DRIVER_FILES") ?? Deno.env.get("VK_ICD_FILENAMES");
 const env: Record<string, string> = {
   DINOGRAD_REQUIRE_WEBGPU: "1",
+  // Many tests wait for other processes, so more files than cores are tested at a time.
+  DENO_JOBS: Deno.env.get("DENO_JOBS") ?? String(Math.min(8, 2 * navigator.hardwareConcurrency)),
   ...linux && { DINOGRAD_REQUIRE_MPI: "1" },
   ...dawn && { DINOGRAD_GPU: "dawn" },
   ...linux && {
@@ -69,7 +71,7 @@ console.log(`tests on ${adapter}${dawn ? " by Dawn" : ""}${driver}`);
 // The code in doc comments is the same everywhere; it has its turn in the first pass.
 const files = dawn ? args.some((arg) => arg.startsWith("tests/")) ? [] : ON_DAWN : ["--doc"];
 const { code } = await new Deno.Command(Deno.execPath(), {
-  args: ["test", "-A", "--quiet", ...files, ...args],
+  args: ["test", "-A", "--quiet", "--parallel", ...files, ...args],
   env,
 }).spawn().status;
 Deno.exit(code);

@@ -55,5 +55,18 @@ export const TENSORFLOW_WASM: ContenderOptions = {
   program: "tensorflow_wasm.ts",
 };
 
+/**
+ * PyTorch on the CPU, with Debian's OpenBLAS for OpenMP where it is installed (`libopenblas0-openmp`): with the other one
+ * its threads and PyTorch's fight for the cores.
+ */
+export const PYTORCH: ContenderOptions = {
+  name: "PyTorch",
+  program: "pytorch.py",
+  env: {
+    LD_LIBRARY_PATH: `/usr/lib/${Deno.build.arch}-linux-gnu/openblas-openmp`,
+    OMP_WAIT_POLICY: "PASSIVE",
+  },
+};
+
 /** onnxruntime-node, with as many threads as there are cores. */
 export const ONNX: ContenderOptions = { name: "onnxruntime", program: "onnxruntime.ts" };

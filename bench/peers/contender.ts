@@ -11,7 +11,7 @@ const RUN_MS = 40;
 export interface ContenderOptions {
   /** What tables call it. */
   readonly name: string;
-  /** Its program in this folder. */
+  /** Its program in this folder, of Deno, or of Python where it ends in `.py`. */
   readonly program: string;
   /** The program's arguments. */
   readonly args?: readonly string[];
@@ -38,9 +38,12 @@ export class Contender implements Disposable {
 
   private constructor({ name, program, args = [], permissions = ["-A"], env }: ContenderOptions) {
     this.name = name;
-    const url = new URL(program, import.meta.url).href;
-    this.#child = new Deno.Command(Deno.execPath(), {
-      args: ["run", "--no-check", "--quiet", ...permissions, url, ...args],
+    const url = new URL(program, import.meta.url);
+    const [command, before] = program.endsWith(".py")
+      ? ["python3", [url.pathname]]
+      : [Deno.execPath(), ["run", "--no-check", "--quiet", ...permissions, url.href]];
+    this.#child = new Deno.Command(command, {
+      args: [...before, ...args],
       env: { NO_COLOR: "1", ...env },
       stdin: "piped",
       stdout: "piped",
@@ -142,6 +145,23 @@ export async function inTurns(
   for (let round = 0; round < rounds && (round < 2 || performance.now() < end); round++) {
     for (const contender of contenders) await contender.run();
   }
+}
+
+/** Headings of columns that compare with peers: `against jax-js`. */
+export function comparedWith(peers: readonly Contender[]): string[] {
+  return peers.map(({ name }) => `against ${name}`);
+}
+
+/** How many times faster a contender is than each peer; nothing for a peer. */
+export function ratios(contender: Contender, peers: readonly Contender[]): string[] {
+  return peers.map((peer) =>
+    peers.includes(contender) ? "" : `${(peer.median / contender.median).toFixed(2)}x`
+  );
+}
+
+/** The contenders that are not this project's. */
+export function peersOf(contenders: readonly Contender[]): Contender[] {
+  return contenders.filter(({ name }) => !name.startsWith("dinograd"));
 }
 
 /** The value in the middle. */

@@ -18,6 +18,19 @@ const SMALL = 32768;
 /** Most query heads of a task that goes without packing. */
 const MAX_GROUP = 256;
 
+/** Queries of a task by BLAS; below half of it, packing costs too much. */
+const BLAS_QUERIES = 128;
+
+/** Whether BLAS gains something: its tiles are large, so that most of what they compute has to be seen. */
+function suitsBlas(
+  { blas }: CpuContext,
+  { queries, keys, d, block, window }: AttentionParams,
+  { positions }: Addresses,
+): boolean {
+  return blas?.singleThreaded === true && !positions && block === 0 && d >= 16 &&
+    Math.min(queries, keys) >= BLAS_QUERIES / 2 && (window === 0 || window >= BLAS_QUERIES);
+}
+
 /** Most elements of a key and its neighbours in a task that goes without packing, where they are f16. */
 const MAX_TILE = 4096;
 
@@ -76,9 +89,12 @@ export function attentionSimd(
   const most = threads === 1 ? 1 : Math.ceil(4 * threads / (batch * heads));
   const wanted = Math.ceil(queries / most / 20) * 20;
   const queryBlock = Math.max(60, Math.min(MAX_QUERIES, wanted));
-  const tasks = batch * heads * Math.ceil(queries / queryBlock);
+  const byBlas = suitsBlas(context, params, at);
+  const block = byBlas ? BLAS_QUERIES : queryBlock;
+  const tasks = batch * heads * Math.ceil(queries / block);
   // deno-fmt-ignore
-  context.run("attention", tasks, 1, ...tensors(params, whole), ...layout(params), positions, queryBlock, ...dropoutOf(params));
+  context.run(byBlas ? "blas_attention" : "attention", tasks, 1, ...tensors(params, whole), ...layout(params), positions,
+    block, ...dropoutOf(params));
 }
 
 /**
@@ -93,7 +109,9 @@ export function attentionBackwardSimd(
   const { batch, heads, kvHeads, queries, qStart, kStart, vStart } = params;
   const { lse, dO, dQ, dK, dV } = at;
   const delta = lse! + 4 * batch * heads * queries;
+  const byBlas = suitsBlas(context, params, at);
+  const name = byBlas ? "blas_attention_backward" : "attention_backward";
   // deno-fmt-ignore
-  context.run("attention_backward", batch * kvHeads, 1, ...tensors(params, at),
+  context.run(name, batch * kvHeads, 1, ...tensors(params, at),
     dO!, dQ! + 4 * qStart, dK! + 4 * kStart, dV! + 4 * vStart, delta, ...layout(params), ...dropoutOf(params));
 }

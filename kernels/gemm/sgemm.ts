@@ -62,7 +62,7 @@ export function sgemm(context: CpuContext, params: MatmulParams, addresses: Addr
     : wasmTiles(params, threads);
   const tiles = batches * Math.ceil(m / rows) * Math.ceil(n / columns);
   // deno-fmt-ignore
-  context.run(byBlas ? blas.kernel.name : "sgemm", tiles, chunk, m, n, k, alpha, inner,
+  context.run(byBlas ? "blas_product" : "sgemm", tiles, chunk, m, n, k, alpha, inner,
     a, lda, aOuter, aInner, transposeA, b, ldb, bOuter, bInner, transposeB, c, ldc, cOuter, cInner,
     beta, bias, rows, columns);
   if (byBlas && bias) {

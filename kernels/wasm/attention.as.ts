@@ -166,7 +166,7 @@ function maskKeys(scores: usize, valid: usize, n: i32): void {
 
 /** The first key that a query at `position` may see, counted from the key `from` on, at most `width`. */
 
-function firstSeen(position: i32, block: i32, window: i32, from: i32, width: i32): i32 {
+export function first_seen(position: i32, block: i32, window: i32, from: i32, width: i32): i32 {
   let first = block ? position / block * block : 0;
   if (window) first = max(first, position + 1 - window);
   return max(0, min(width, first - from));
@@ -174,7 +174,7 @@ function firstSeen(position: i32, block: i32, window: i32, from: i32, width: i32
 
 /** The key after the last that a query at `position` may see, counted from the key `from` on, at most `width`. */
 
-function endSeen(position: i32, step: i32, from: i32, width: i32): i32 {
+export function end_seen(position: i32, step: i32, from: i32, width: i32): i32 {
   return step ? max(0, min(width, max(0, position + 1) / step - from)) : width;
 }
 
@@ -199,6 +199,56 @@ function foldRow(scores: usize, n: i32, width: i32, state: usize, out: usize, d:
   } else store<f32>(state, load<f32>(state, 4) + sum, 4);
 }
 
+/**
+ * Folds `height` rows of scores, `scoresRow` bytes apart, into the running softmax of their queries, the first of which stands
+ * at position `at`. The scores are those of the keys [from, from + seen) of the `width` keys from key j on; they become
+ * weights, 0 where a key is not seen. `states` has two floats a query, `out` its sum of values, `outRow` bytes apart;
+ * `random` is the first block of random numbers of the first row, which has `fours` of them.
+ */
+export function fold_attention(
+  scores: usize,
+  scoresRow: usize,
+  height: i32,
+  at: i32,
+  step: i32,
+  block: i32,
+  window: i32,
+  j: i32,
+  width: i32,
+  from: i32,
+  seen: i32,
+  valid: usize,
+  states: usize,
+  out: usize,
+  outRow: usize,
+  d: i32,
+  factors: usize,
+  random: i32,
+  fours: i32,
+  seedLow: i32,
+  seedHigh: i32,
+  blockLow: i32,
+  blockHigh: i32,
+  dropout: f32,
+  keptScale: f32,
+): void {
+  for (let i = 0; i < height; i++) {
+    const own = <usize> i;
+    const skip = min(seen, first_seen(at + i, block, window, j, width) - from);
+    const n = max(0, end_seen(at + i, step, j, width) - from - skip);
+    const all = scores + own * scoresRow, row = all + (<usize> skip << 2);
+    memory.fill(all, 0, <usize> skip << 2);
+    if (valid) maskKeys(row, valid + (<usize> (from + skip) << 2), n);
+    foldRow(row, n, seen - skip, states + (own << 3), out + own * outRow, d);
+    if (dropout > 0) {
+      const drawn = random + i * fours + (j + from >> 2);
+      // deno-fmt-ignore
+      dropoutFactors(factors, seen, drawn, seedLow, seedHigh, blockLow, blockHigh, dropout, keptScale);
+      multiplyBy(all, factors, seen);
+    }
+  }
+}
+
 /** o = out / sum and the row's log of the sum of exponentials; a row that saw no key gives 0 and +inf. */
 
 function finishRow(o: usize, out: usize, state: usize, d: i32, lse: usize): void {
@@ -212,6 +262,38 @@ function finishRow(o: usize, out: usize, state: usize, d: i32, lse: usize): void
   scaleBy(o, d, <f32> 1 / sum);
   if (lse) {
     store<f32>(lse, load<f32>(state) + f32x4.extract_lane(vlog(f32x4.splat(sum)), 0));
+  }
+}
+
+/** Zeros `rows` rows of `d` floats, `rowBytes` bytes apart. */
+export function zero_rows(at: usize, rowBytes: usize, rows: i32, d: i32): void {
+  for (let i = 0; i < rows; i++) memory.fill(at + <usize> i * rowBytes, 0, <usize> d << 2);
+}
+
+/** Begins the running softmax of so many queries. */
+export function begin_attention(states: usize, out: usize, outRow: usize, rows: i32, d: i32): void {
+  zero_rows(out, outRow, rows, d);
+  for (let i = 0; i < rows; i++) {
+    const own = <usize> i;
+    store<f32>(states + (own << 3), -Infinity);
+    store<f32>(states + (own << 3), 0, 4);
+  }
+}
+
+/** Finishes it: see `finishRow`. */
+export function finish_attention(
+  o: usize,
+  oRow: usize,
+  out: usize,
+  outRow: usize,
+  states: usize,
+  rows: i32,
+  d: i32,
+  lse: usize,
+): void {
+  for (let i = 0; i < rows; i++) {
+    const own = <usize> i, at = own * oRow;
+    finishRow(o + at, out + own * outRow, states + (own << 3), d, lse ? lse + (own << 2) : 0);
   }
 }
 
@@ -297,17 +379,13 @@ export function attention(
     // The positions of the first and the last query.
     const here = first + (positions ? load<i32>(positions + (b << 2)) : position);
     const last = here + rows - 1;
-    const limit = endSeen(last, step, 0, keys);
+    const limit = end_seen(last, step, 0, keys);
 
-    memory.fill(out, 0, <usize> rows * rowBytes);
-    for (let i = 0; i < rows; i++) {
-      store<f32>(states + (<usize> i << 3), -Infinity);
-      store<f32>(states + (<usize> i << 3), 0, 4);
-    }
+    begin_attention(states, out, rowBytes, rows, d);
     packA(qAt + <usize> first * qTime, qTime, rows, d, qPack);
 
     // Blocks of keys lie at multiples of their size whatever the queries, for equal sums on all numbers of threads.
-    for (let j = firstSeen(here, block, window, 0, keys) / KEYS * KEYS; j < limit; j += KEYS) {
+    for (let j = first_seen(here, block, window, 0, keys) / KEYS * KEYS; j < limit; j += KEYS) {
       const width = min(KEYS, limit - j);
       const kHere = kAt + <usize> j * kTime, vHere = vAt + <usize> j * vTime;
       const validHere = valid ? valid + (<usize> j << 2) : 0;
@@ -317,40 +395,26 @@ export function attention(
         const height = min(STRIP, rows - strip);
         const at = here + strip;
         // Whole panels of 8 keys that some query of the strip sees.
-        const from = firstSeen(at, block, window, j, width) & ~7;
-        const seen = endSeen(at + height - 1, step, j, width) - from;
+        const from = first_seen(at, block, window, j, width) & ~7;
+        const seen = end_seen(at + height - 1, step, j, width) - from;
         if (seen <= 0) continue;
         const panel = qPack + <usize> (strip / 5) * panelBytes;
         const kPanel = kPack + <usize> (from >> 3) * kPanelBytes;
         // deno-fmt-ignore
         packedProduct(panel, kPanel, height, seen, d, d, scores, KEYS * 4, scale, false, 0, edge);
-        for (let i = 0; i < height; i++) {
-          const skip = min(seen, firstSeen(at + i, block, window, j, width) - from);
-          const n = max(0, endSeen(at + i, step, j, width) - from - skip);
-          const all = scores + <usize> i * (KEYS * 4), row = all + (<usize> skip << 2);
-          memory.fill(all, 0, <usize> skip << 2);
-          if (validHere) maskKeys(row, validHere + (<usize> (from + skip) << 2), n);
-          const own = <usize> (strip + i);
-          foldRow(row, n, seen - skip, states + (own << 3), out + own * rowBytes, d);
-          if (dropout > 0) {
-            const drawn = ((item * heads + head) * queries + first + strip + i) * fours + (j + from >> 2);
-            // deno-fmt-ignore
-            dropoutFactors(factors, seen, drawn, seedLow, seedHigh, blockLow, blockHigh, dropout, keptScale);
-            multiplyBy(all, factors, seen);
-          }
-        }
+        const own = <usize> strip, drawn = (item * heads + head) * queries + first + strip;
+        // deno-fmt-ignore
+        fold_attention(scores, KEYS * 4, height, at, step, block, window, j, width, from, seen, validHere,
+          states + (own << 3), out + own * rowBytes, rowBytes, d, factors,
+          drawn * fours, fours, seedLow, seedHigh, blockLow, blockHigh, dropout, keptScale);
         packA(scores, KEYS * 4, height, seen, pPack);
         const to = out + <usize> strip * rowBytes, vPanel = vPack + <usize> from * 32;
         // deno-fmt-ignore
         packedProduct(pPack, vPanel, height, d, seen, width, to, rowBytes, 1, true, 0, edge);
       }
     }
-    for (let i = 0; i < rows; i++) {
-      const at = <usize> i;
-      const row = <usize> (first + i);
-      // deno-fmt-ignore
-      finishRow(oAt + row * oTime, out + at * rowBytes, states + (at << 3), d, lseAt ? lseAt + (row << 2) : 0);
-    }
+    const to = <usize> first;
+    finish_attention(oAt + to * oTime, oTime, out, rowBytes, states, rows, d, lseAt ? lseAt + (to << 2) : 0);
   }
 }
 
@@ -423,7 +487,7 @@ export function attention_few(
     const kAt = k + (b * kBatch + <usize> kvFirst * kHead << shift);
     const vAt = v + (b * vBatch + <usize> kvFirst * vHead << shift);
     for (let i = 0; i < queries; i++) {
-      const from = firstSeen(here + i, block, window, 0, keys), to = endSeen(here + i, step, 0, keys);
+      const from = first_seen(here + i, block, window, 0, keys), to = end_seen(here + i, step, 0, keys);
       const qAt = q + (b * qBatch + <usize> i * qTime << 2);
       const oAt = o + (b * oBatch + <usize> i * oTime << 2);
       memory.fill(out, 0, <usize> count * rowBytes);
@@ -519,6 +583,75 @@ function gradientRow(
 }
 
 /**
+ * Turns `height` rows of scores (in `p`) and of dO V^T (in `ds`), both `scoresRow` bytes apart, into weights and gradients of
+ * the scores. Arguments as in `fold_attention`; `lse` and `delta` point at the first row's.
+ */
+export function gradients_of_attention(
+  p: usize,
+  ds: usize,
+  scoresRow: usize,
+  height: i32,
+  at: i32,
+  step: i32,
+  block: i32,
+  window: i32,
+  j: i32,
+  width: i32,
+  from: i32,
+  seen: i32,
+  valid: usize,
+  lse: usize,
+  delta: usize,
+  scale: f32,
+  factors: usize,
+  random: i32,
+  fours: i32,
+  seedLow: i32,
+  seedHigh: i32,
+  blockLow: i32,
+  blockHigh: i32,
+  dropout: f32,
+  keptScale: f32,
+): void {
+  for (let i = 0; i < height; i++) {
+    const row = <usize> i << 2, all = <usize> i * scoresRow;
+    const skip = min(seen, first_seen(at + i, block, window, j, width) - from);
+    const n = max(0, end_seen(at + i, step, j, width) - from - skip);
+    const seenAt = all + (<usize> skip << 2);
+    memory.fill(p + all, 0, <usize> skip << 2);
+    memory.fill(ds + all, 0, <usize> skip << 2);
+    if (valid) maskKeys(p + seenAt, valid + (<usize> (from + skip) << 2), n);
+    if (dropout > 0) {
+      const drawn = random + i * fours + (j + from >> 2);
+      // deno-fmt-ignore
+      dropoutFactors(factors, seen, drawn, seedLow, seedHigh, blockLow, blockHigh, dropout, keptScale);
+      multiplyBy(ds + all, factors, seen);
+    }
+    // deno-fmt-ignore
+    gradientRow(p + seenAt, ds + seenAt, n, seen - skip, load<f32>(lse + row), load<f32>(delta + row), scale);
+    if (dropout > 0) multiplyBy(p + all, factors, seen);
+  }
+}
+
+/** Zeros the rows of dQ and computes the products of those of o and dO, of one head. */
+export function begin_attention_backward(
+  o: usize,
+  dO: usize,
+  oTime: usize,
+  dQ: usize,
+  qTime: usize,
+  delta: usize,
+  queries: i32,
+  d: i32,
+): void {
+  zero_rows(dQ, qTime, queries, d);
+  for (let i = 0; i < queries; i++) {
+    const row = <usize> i;
+    store<f32>(delta + (row << 2), dot(o + row * oTime, dO + row * oTime, d));
+  }
+}
+
+/**
  * Backward, tasks [start, end) of batch * kvHeads: dQ, dK and dV from dO, the output and lse of the forward pass.
  *
  * One task owns a key head and all query heads that use it, so that every gradient is summed by one thread in one order.
@@ -605,12 +738,7 @@ export function attention_backward(
       const dQAt = dQ + (b * qBatch + h * qHead << 2);
       const oOffset = b * oBatch + h * oHead << 2;
       const deltaAt = delta + ((b * <usize> heads + h) * <usize> queries << 2);
-      for (let i = 0; i < queries; i++) {
-        const row = <usize> i;
-        memory.fill(dQAt + row * qTime, 0, rowBytes);
-        const at = oOffset + row * oTime;
-        store<f32>(deltaAt + (row << 2), dot(o + at, dO + at, d));
-      }
+      begin_attention_backward(o + oOffset, dO + oOffset, oTime, dQAt, qTime, deltaAt, queries, d);
     }
 
     for (let j = 0; j < keys; j += KEYS) {
@@ -632,8 +760,8 @@ export function attention_backward(
         const rows = (b * <usize> heads + h) * <usize> queries << 2;
         for (let strip = start; strip < until; strip += BACK_STRIP) {
           const height = min(BACK_STRIP, queries - strip), here = position + strip;
-          const from = firstSeen(here, block, window, j, width) & ~7, fromKey = <usize> from;
-          const seen = endSeen(here + height - 1, step, j, width) - from;
+          const from = first_seen(here, block, window, j, width) & ~7, fromKey = <usize> from;
+          const seen = end_seen(here + height - 1, step, j, width) - from;
           if (seen <= 0) continue;
           const panels = <usize> (from >> 3) * kPanelBytes;
           const qStrip = q + qOffset + <usize> strip * qTime;
@@ -646,31 +774,11 @@ export function attention_backward(
           packedProduct(qLeft, kTPack + panels, height, seen, d, d, p, KEYS * 4, scale, false, 0, edge);
           // deno-fmt-ignore
           packedProduct(oLeft, vTPack + panels, height, seen, d, d, ds, KEYS * 4, 1, false, 0, edge);
-          for (let i = 0; i < height; i++) {
-            const row = rows + (<usize> (strip + i) << 2);
-            const skip = min(seen, firstSeen(here + i, block, window, j, width) - from);
-            const n = max(0, endSeen(here + i, step, j, width) - from - skip);
-            const all = <usize> i * (KEYS * 4), at = all + (<usize> skip << 2);
-            memory.fill(p + all, 0, <usize> skip << 2);
-            memory.fill(ds + all, 0, <usize> skip << 2);
-            if (validHere) maskKeys(p + at, validHere + (<usize> (from + skip) << 2), n);
-            if (dropout > 0) {
-              const drawn = <i32> (rows >> 2) + strip + i, four = j + from >> 2;
-              // deno-fmt-ignore
-              dropoutFactors(factors, seen, drawn * fours + four, seedLow, seedHigh, blockLow, blockHigh, dropout, keptScale);
-              multiplyBy(ds + all, factors, seen);
-            }
-            gradientRow(
-              p + at,
-              ds + at,
-              n,
-              seen - skip,
-              load<f32>(lse + row),
-              load<f32>(delta + row),
-              scale,
-            );
-            if (dropout > 0) multiplyBy(p + all, factors, seen);
-          }
+          const first = <usize> strip << 2, drawn = <i32> (rows >> 2) + strip;
+          // deno-fmt-ignore
+          gradients_of_attention(p, ds, KEYS * 4, height, here, step, block, window, j, width, from, seen, validHere,
+            lse + rows + first, delta + rows + first, scale, factors,
+            drawn * fours, fours, seedLow, seedHigh, blockLow, blockHigh, dropout, keptScale);
           packA(ds, KEYS * 4, height, seen, left);
           const dQStrip = dQ + qOffset + <usize> strip * qTime;
           // deno-fmt-ignore

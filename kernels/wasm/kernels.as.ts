@@ -1,6 +1,18 @@
 // The one entry: everything exported here is a kernel that the thread pool can run by name (see README.md).
 export { heap_base } from "./layout.as";
-export { attention, attention_backward, attention_few } from "./attention.as";
+export {
+  attention,
+  attention_backward,
+  attention_few,
+  begin_attention,
+  begin_attention_backward,
+  finish_attention,
+  first_seen,
+  fold_attention,
+  end_seen,
+  gradients_of_attention,
+  zero_rows,
+} from "./attention.as";
 export { sgemm_few } from "./few_rows.as";
 export { sgemm } from "./gemm.as";
 export { sgemv } from "./gemv.as";

@@ -1,23 +1,27 @@
-/** How programs read their command lines. */
+/** Parses the command lines of programs. */
 import { Command, InvalidArgumentError } from "npm:commander@15.1.0";
 import type { MatrixType } from "../../mod.ts";
 
 export type { Command };
 
-/** The name under which it is installed: `deno install -gA -n dinograd jsr:@dinograd/dinograd/cli`. */
+/** The name of the installed command: `deno install -gA -n dinograd jsr:@dinograd/dinograd/cli`. */
 export const NAME = "dinograd";
 
-/** A command that asks for no permission; wrong usage ends the process with exit code 2. */
+/** The ways to name a model. */
+export const MODEL = "a model's folder in Hugging Face's layout, a run of train or finetune, " +
+  "a name on the hub such as openai-community/gpt2, a .gguf, or llama2.c's .bin";
+
+/** Creates a command that asks for no permission; wrong usage ends the process with exit code 2. */
 export function newCommand(name: string, description: string): Command {
   return new Command(name)
     .description(description)
-    // Asking for colours reads the environment, for which a permission would be needed.
+    // Checking for colours reads the environment, for which a permission would be needed.
     .configureOutput({ getOutHasColors: () => false, getErrHasColors: () => false })
     .exitOverride(({ exitCode }) => Deno.exit(exitCode === 0 ? 0 : 2))
     .showHelpAfterError("(--help lists the options)");
 }
 
-/** One of several words. */
+/** Parses one of several words. */
 export function choice(allowed: readonly string[]): (text: string) => string {
   return (text) => {
     if (!allowed.includes(text)) {
@@ -27,13 +31,13 @@ export function choice(allowed: readonly string[]): (text: string) => string {
   };
 }
 
-/** Some of several words, with commas between them; in the order given, each once. */
+/** Parses some of several words, separated by commas; in the order given, each once. */
 export function choices<T extends string>(allowed: readonly T[]): (text: string) => T[] {
   const one = choice(allowed);
   return (text) => [...new Set(text.split(",").map((part) => one(part.trim()) as T))];
 }
 
-/** A number of 0 or more. */
+/** Parses a number of 0 or more. */
 export function number(text: string): number {
   const value = Number(text);
   if (text.trim() === "" || !Number.isFinite(value) || value < 0) {
@@ -42,21 +46,28 @@ export function number(text: string): number {
   return value;
 }
 
-/** A number from 0 to 1. */
+/** Parses a number from 0 to 1. */
 export function share(text: string): number {
   const value = number(text);
   if (value > 1) throw new InvalidArgumentError("Expected a number from 0 to 1.");
   return value;
 }
 
-/** An integer of 0 or more. */
+/** Parses an integer of 0 or more. */
 export function integer(text: string): number {
   const value = number(text);
   if (!Number.isSafeInteger(value)) throw new InvalidArgumentError("Expected an integer.");
   return value;
 }
 
-/** An integer above 0. */
+/** Parses a TCP port. */
+export function port(text: string): number {
+  const value = integer(text);
+  if (value > 65535) throw new InvalidArgumentError("Expected an integer from 0 to 65535.");
+  return value;
+}
+
+/** Parses an integer above 0. */
 export function positive(text: string): number {
   const value = integer(text);
   if (value === 0) throw new InvalidArgumentError("Expected an integer above 0.");
@@ -66,13 +77,13 @@ export function positive(text: string): number {
 /** Where to compute. */
 export interface DeviceOptions {
   device: "auto" | "webgpu" | "cpu";
-  /** Another implementation of WebGPU than the runtime's. */
+  /** An implementation of WebGPU other than the runtime's. */
   gpu?: "dawn";
   /** Whether a GPU's programs are chosen by timing them. */
   tune?: "off" | "on" | "again";
 }
 
-/** Adds `--device`, `--gpu` and `--tune`; `preset` is the device where none is named. */
+/** Adds `--device`, `--gpu` and `--tune`; `preset` is the default device. */
 export function addDeviceOptions(command: Command, preset?: "auto"): Command {
   const devices = ["auto", "webgpu", "cpu"];
   return addGpuOption(

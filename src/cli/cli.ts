@@ -1,14 +1,15 @@
 /**
  * The command line: `deno run -A jsr:@dinograd/dinograd/cli --help`.
  *
- * Commands: `train`, `generate`, `chat`, `serve`, `tokenize`, `prepare`, `evaluate`, `convert`, `devices`, `completions`.
+ * Commands: `train`, `generate`, `chat`, `serve`, `tokenize`, `prepare`, `evaluate`, `convert`, `devices`,
+ * `completions`.
  *
  * @module
  */
 import { fail } from "./failures.ts";
 import { createProgram } from "./program.ts";
 
-/** Does what the command line `args` says; where that fails it says why and ends the process. */
+/** Runs the command line `args`; on failure reports why and ends the process. */
 export async function main(args: string[]): Promise<void> {
   const program = createProgram();
   try {

@@ -1,10 +1,10 @@
-/** Completion scripts, made from the commands themselves, so that they never lag behind. */
+/** Shell completion scripts, generated from the commands themselves, so that they never get out of date. */
 import { type Command, NAME } from "./arguments.ts";
 import { finetuneCommand } from "./finetune/options.ts";
 import { generateCommand } from "./generate_options.ts";
 import { trainCommand } from "./train/options.ts";
 
-/** A flag, and the words that may follow it; a file where there are none. */
+/** A flag, and the words that may follow it; a file if there are none. */
 interface Flag {
   readonly name: string;
   readonly description: string;
@@ -19,7 +19,7 @@ interface Completed {
   readonly flags: readonly Flag[];
 }
 
-/** The script for a shell. */
+/** Returns the script for a shell. */
 export function completions(shell: "bash" | "zsh" | "fish", program: Command): string {
   const commands = program.commands.map((command): Completed => ({
     name: command.name(),
@@ -52,7 +52,7 @@ function flagsOf(command: Command): Flag[] {
   return [...flags, { name: "--help", description: "show the help", takesValue: false, words: [] }];
 }
 
-/** `a|b|c` are words to choose from. */
+/** Splits `a|b|c` into the words to choose from. */
 function wordsOf(value: string): string[] {
   return value.includes("|") ? value.split("|") : [];
 }

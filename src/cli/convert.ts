@@ -1,4 +1,4 @@
-/** `dinograd convert`: weights from one layout into another. */
+/** `dinograd convert`: converts weights from one layout to another. */
 import {
   CpuDevice,
   formatCount,
@@ -13,20 +13,24 @@ import { UsageError } from "./failures.ts";
 import { findModel } from "./find_model.ts";
 import { exists } from "./runs.ts";
 
-/** What `convert` is asked for. */
+/** Options of `convert`. */
 export interface ConvertOptions {
-  readonly to: "huggingface" | "gguf" | "llama2c";
+  /** Default: by the extension of the target. */
+  readonly to?: "huggingface" | "gguf" | "llama2c";
   readonly dtype?: "f32" | "f16" | "bf16" | "q8_0" | "q4_0" | undefined;
   readonly force?: boolean;
 }
 
-/** Reads a model as `generate` does and writes it as `to` says, weights in `f32` unless `dtype` says otherwise. */
+/**
+ * Reads a model as `generate` does and writes it as `to` or the target's extension says, with weights in `f32` unless
+ * `dtype` says otherwise.
+ */
 export async function convert(
   from: string,
   target: string,
   options: ConvertOptions,
 ): Promise<void> {
-  const { to, force } = options;
+  const { to = layoutOf(target), force } = options;
   const dtype = options.dtype ?? (to === "llama2c" ? undefined : "f32");
   if (dtype !== undefined && to === "llama2c") {
     throw new UsageError(
@@ -61,15 +65,19 @@ export async function convert(
     }
     await saveLlama2c(model, target);
   } else {
-    // GPT-2's vocabulary is padded for speed; others expect its 50,257 rows.
+    // GPT-2's vocabulary is padded for speed; other programs expect its 50,257 rows.
     const vocabSize = tokenizer instanceof GPT2Tokenizer ? tokenizer.vocabSize : undefined;
     if (to === "gguf") await saveGguf(target, model, { dtype, vocabSize, tokenizer });
-    // The checks above leave the types that this layout has.
+    // The checks above leave only types that this layout supports.
     else await saveModel(target, model, { dtype: dtype as "f32", vocabSize, tokenizer });
   }
   console.error(
     `${formatCount(model.parameterCount())} parameters of ${from} written to ${target}`,
   );
+}
+
+function layoutOf(target: string): NonNullable<ConvertOptions["to"]> {
+  return target.endsWith(".gguf") ? "gguf" : target.endsWith(".bin") ? "llama2c" : "huggingface";
 }
 
 function removeIfThere(path: string): void {

@@ -1,4 +1,4 @@
-/** `dinograd devices`: what there is to compute on, and how fast it is. */
+/** `dinograd devices`: lists the devices and how fast they are. */
 import {
   add,
   CpuDevice,
@@ -11,7 +11,7 @@ import {
 } from "../../mod.ts";
 import { print } from "./output.ts";
 
-/** What `devices` tells of one. */
+/** The report on a device. */
 interface DeviceReport {
   readonly kind: Device["kind"];
   readonly description: string;
@@ -24,12 +24,12 @@ interface DeviceReport {
   readonly gigabytesPerSecond?: number;
 }
 
-/** What `devices` is asked for. */
+/** Options of `devices`. */
 export interface DevicesOptions {
   readonly json?: boolean;
-  /** Leaves the figures out. */
+  /** Skips the measurements. */
   readonly quick?: boolean;
-  /** Another implementation of WebGPU than the runtime's. */
+  /** An implementation of WebGPU other than the runtime's. */
   readonly gpu?: "dawn";
 }
 
@@ -52,7 +52,7 @@ export async function devices(options: DevicesOptions): Promise<void> {
   if (problem !== undefined) print(`WebGPU: ${problem}`);
 }
 
-/** Runs `body` with the WebGPU device; says why where there is none. */
+/** Runs `body` with the WebGPU device, or reports why there is none. */
 async function withWebGpu(
   implementation: "dawn" | undefined,
   body: (gpu: WebGpuDevice) => Promise<void>,
@@ -79,7 +79,7 @@ async function reportOf(device: Device, quick = false): Promise<DeviceReport> {
   };
 }
 
-/** f32 products of 1024 x 1024 x 1024, and sums of two vectors of 32 MiB: the best of three. */
+/** Measures f32 products of 1024 x 1024 x 1024, and sums of two vectors of 32 MiB: the best of three. */
 async function speed(device: Device): Promise<Pick<DeviceReport, "gflops" | "gigabytesPerSecond">> {
   using _scope = new Scope();
   const n = 1024, length = 2 ** 23;
@@ -90,7 +90,7 @@ async function speed(device: Device): Promise<Pick<DeviceReport, "gflops" | "gig
   return { gflops: 2 * n ** 3 / product / 1e9, gigabytesPerSecond: 2 * 4 * length / sum / 1e9 };
 }
 
-/** Seconds that one `operation` takes when many are launched. */
+/** Returns the seconds that one `operation` takes when many are launched. */
 async function secondsOf(device: Device, operation: () => { dispose(): void }): Promise<number> {
   const timed = async (repeats: number) => {
     const started = performance.now();

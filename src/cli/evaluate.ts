@@ -15,7 +15,7 @@ import { UsageError } from "./failures.ts";
 import { openChosenDevice } from "./open_device.ts";
 import { print, readText } from "./output.ts";
 
-/** What `evaluate` is asked for. */
+/** Options of `evaluate`. */
 export interface EvaluateOptions extends DeviceOptions, MatrixOptions {
   readonly text?: string;
   readonly stride?: number | undefined;
@@ -71,7 +71,7 @@ async function scoreText(
   });
 }
 
-/** `onScore` is told the score so far. */
+/** Scores a model on HellaSwag; `onScore` receives the score so far. */
 async function scoreHellaSwag(
   model: TextModel,
   tokenizer: Tokenizer,
@@ -92,7 +92,7 @@ async function scoreHellaSwag(
   onScore(score);
 }
 
-/** One figure a line. */
+/** Formats one figure per line. */
 function lines(result: Record<string, unknown>, prefix = ""): string {
   return Object.entries(result).map(([name, value]) =>
     value !== null && typeof value === "object"

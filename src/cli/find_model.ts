@@ -24,6 +24,7 @@ import {
   quantize,
   restoreModel,
 } from "../../mod.ts";
+import { MODEL } from "./arguments.ts";
 import { Interpreter } from "./interpreter.ts";
 import { exists, RUNS } from "./runs.ts";
 import { createModel, type ModelOptions } from "./train/model.ts";
@@ -93,12 +94,13 @@ export async function findModel(
   }
   const isOnHub = !await exists(folder) && /^[\w.-]+\/[\w.-]+$/.test(folder) &&
     !folder.startsWith(`${RUNS}/`);
+  if (isOnHub) console.error(`${folder}: no such folder here; asking the Hugging Face hub`);
   if (isOnHub || folder.endsWith(".gguf") || await exists(`${folder}/config.json`)) {
     return await loadPretrained(folder, device, options);
   }
   if (await exists(folder) && (await Deno.stat(folder)).isFile) {
     throw new Error(
-      `${folder}: expected a model's folder, a .gguf or llama2.c's .bin but got another file`,
+      `${folder}: expected a model's folder, a run's folder, a .gguf or llama2.c's .bin but got another file`,
     );
   }
   const models = await modelsIn(folder);
@@ -109,7 +111,8 @@ export async function findModel(
   throw new Error(
     models.length
       ? `${folder}: expected one model but got several: name ${models.join(" or ")}`
-      : `${folder}: expected a model but got none`,
+      : `${folder}: expected ${MODEL} but got ` +
+        (await exists(folder) ? "a folder without a model" : "nothing there"),
   );
 }
 

@@ -1,4 +1,4 @@
-/** `dinograd finetune`: trains a model further, all of it or an adapter. */
+/** `dinograd finetune`: continues the training of a model, either all of its weights or an adapter. */
 import {
   type Device,
   RowLoader,
@@ -40,7 +40,7 @@ export async function finetune(args: string[]): Promise<void> {
   const communicator = new SingleProcess();
   let task: TuningTask;
   await using training = await Training.open({
-    // A batch that does not fit is halved, as one that was chosen by the program.
+    // A batch that does not fit is halved, like one that the program chose.
     options: {
       ...options,
       batch: undefined,
@@ -75,7 +75,8 @@ export async function finetune(args: string[]): Promise<void> {
     samplesFirst: true,
   });
   report.begin([corpus.description, describe(options, task!, device, steps)], resumed?.checkpoint);
-  const every = options.saveEvery ?? Math.ceil(corpus.train.length / batch);
+  const epoch = Math.ceil(corpus.train.length / batch);
+  const every = options.saveEvery ?? Math.max(epoch, Math.ceil(steps / 10));
   const lr = warmupCosine({
     ...{ maxLr: options.lr, minLr: options.lr / 10, totalSteps: steps },
     warmupSteps: Math.min(Math.ceil(options.warmup * steps), steps - 1),
@@ -88,7 +89,7 @@ export async function finetune(args: string[]): Promise<void> {
   });
 }
 
-/** Writes what was trained, for `generate` and others, and returns where it is. */
+/** Writes the result for `generate` and others, and returns its path. */
 async function write(
   run: string,
   { model: baseModel, dtype }: Options,

@@ -78,13 +78,17 @@ async function sample(
       for await (const piece of text) write(piece);
       write("\n");
     }
+  } catch (error) {
+    write("\n"); // after what was written of a line
+    throw error;
   } finally {
-    if (signal.aborted) write("\n");
     const seconds = (performance.now() - started) / 1000;
-    console.error(
-      `${counted.tokens()} tokens in ${formatDuration(seconds)}, ` +
-        `${Math.round(counted.tokens() / seconds).toLocaleString("en")} tokens/s, seed ${seed}`,
-    );
+    if (counted.tokens()) {
+      console.error(
+        `${counted.tokens()} tokens in ${formatDuration(seconds)}, ` +
+          `${Math.round(counted.tokens() / seconds).toLocaleString("en")} tokens/s, seed ${seed}`,
+      );
+    }
   }
 }
 

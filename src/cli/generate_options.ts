@@ -9,16 +9,18 @@ import {
   type DeviceOptions,
   integer,
   type MatrixOptions,
+  MODEL,
+  NAME,
   newCommand,
   number,
   positive,
   share,
 } from "./arguments.ts";
 
-/** Everything that a text depends on. */
+/** All options that a text depends on. */
 export interface Options extends DeviceOptions, MatrixOptions, CacheOptions {
   folder: string;
-  /** What to continue or to translate; undefined where nothing was said. */
+  /** The text to continue or translate; undefined if none was given. */
   prompt?: string;
   length?: number;
   temperature: number;
@@ -29,22 +31,22 @@ export interface Options extends DeviceOptions, MatrixOptions, CacheOptions {
   stop: string[];
   seed: number;
   samples: number;
-  /** Undefined where text is sampled. */
+  /** Undefined if text is sampled. */
   beam?: number;
   overflow: "error" | "slide";
-  /** Folders of adapters, which are added to the model. */
+  /** The folders of adapters, which are added to the model. */
   adapter: string[];
 }
 
-/** What belongs to sampling alone. */
+/** Options for sampling only. */
 const SAMPLING = ["temperature", "topK", "topP", "minP", "repetitionPenalty", "stop", "seed"];
 
-/** The command line, for its help and for shells to complete. */
+/** Returns the command, for its help and for shell completion. */
 export function generateCommand(): Command {
-  const command = newCommand("generate", "Continues a text, or translates a sentence.")
+  const command = newCommand(`${NAME} generate`, "Continues a text, or translates a sentence.")
     .argument(
       "<model>",
-      "a model's folder, a run of train, a model on the Hugging Face hub, or llama2.c's .bin",
+      MODEL,
     )
     .argument("[sentence...]", "what to continue, or to translate where the model is a translator")
     .option("--prompt <text>", "the same as the sentence")
@@ -79,7 +81,7 @@ export function generateCommand(): Command {
     );
 }
 
-/** The options that a command line asks for; prints the help or what is wrong, and ends, where it must. */
+/** Parses a command line; prints the help or an error and exits, if need be. */
 export function parseOptions(args: string[]): Options {
   const command = generateCommand();
   const given = command.parse(args, { from: "user" }).opts();

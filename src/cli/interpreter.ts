@@ -21,7 +21,7 @@ export const LENGTH_EXPONENT = 0.75;
 /** A translation that beam search found. */
 export interface Translation {
   readonly text: string;
-  /** The logarithm of its probability divided by length^{@linkcode LENGTH_EXPONENT}, `<EOS>` counted. */
+  /** The logarithm of its probability, divided by length^{@linkcode LENGTH_EXPONENT}; the length includes `<EOS>`. */
   readonly score: number;
 }
 
@@ -31,7 +31,7 @@ export class Interpreter {
   readonly source: TextVocabulary;
   readonly target: TextVocabulary;
 
-  /** Puts them together; the model stays with its owner. */
+  /** Combines a model with its vocabularies; the caller keeps ownership of the model. */
   constructor(model: Transformer, source: TextVocabulary, target: TextVocabulary) {
     this.model = model;
     this.source = source;
@@ -56,14 +56,14 @@ export class Interpreter {
     await this.target.save(`${folder}/${TARGET}`);
   }
 
-  /** The words of a sentence that are not in the vocabulary. */
+  /** Returns the words of a sentence that are not in the vocabulary. */
   unknownWords(sentence: string): string[] {
     return wordsOf(sentence).filter((word) => !this.source.has(word));
   }
 
   /**
-   * The likeliest translations that a beam of some width finds, all sentences in one batch. Throws a `RangeError`
-   * for a sentence without words and for one that is too long.
+   * Returns the likeliest translations that a beam of the given width finds, with all sentences in one batch. Throws a
+   * `RangeError` for a sentence without words or one that is too long.
    */
   async translate(sentences: readonly string[], width: number): Promise<Translation[]> {
     if (sentences.length === 0) return [];
@@ -75,9 +75,11 @@ export class Interpreter {
     return beams.map(([best]) => ({ text: this.target.decode(best!.ids), score: best!.score }));
   }
 
-  /** The ids of sentences (rows, words) on the model's device, filled with `<PAD>` to the length of the longest. */
+  /**
+   * Returns the ids of sentences (rows, words) on the model's device, padded with `<PAD>` to the length of the longest.
+   */
   read(sentences: readonly string[]): Tensor {
-    // <EOS> takes one place.
+    // One place is for <EOS>.
     const maxWords = this.model.config.maxPositionEmbeddings - 1;
     const counts = sentences.map((sentence) => wordsOf(sentence).length);
     counts.forEach((count, i) => {

@@ -2,10 +2,10 @@
 import { type Communicator, type Device, openDevice, SingleProcess } from "../../mod.ts";
 import type { DeviceOptions } from "./arguments.ts";
 
-/** Milliseconds between two lines about compiling. */
+/** The milliseconds between two lines about compiling. */
 const LINE_EVERY = 2000;
 
-/** See the module's text. Ranks of one machine share its cores, and the first speaks for all. */
+/** See the module's text. Ranks on one machine share its cores, and only the first one writes messages. */
 export function openChosenDevice(
   { device, gpu, tune }: DeviceOptions,
   { rank, hosts }: Communicator = new SingleProcess(),

@@ -1,4 +1,4 @@
-/** `dinograd prepare`: texts into token shards. */
+/** `dinograd prepare`: turns texts into token shards. */
 import {
   formatBytes,
   formatCount,
@@ -11,10 +11,10 @@ import {
   type Progress,
   RunFolder,
 } from "../../mod.ts";
-import { FAILED } from "./failures.ts";
+import { FAILED, messageOf } from "./failures.ts";
 import { print } from "./output.ts";
 
-/** What `prepare` is asked for. */
+/** Options of `prepare`. */
 export interface PrepareCommandOptions {
   readonly out: string;
   readonly prefix?: string;
@@ -25,12 +25,13 @@ export interface PrepareCommandOptions {
   readonly keepDownloads?: boolean | undefined;
 }
 
-/** Prepares files, or FineWeb-Edu's sample of ten billion tokens where none are named. Returns the exit code. */
+/** Prepares files, or FineWeb-Edu's sample of ten billion tokens if none are named. Returns the exit code. */
 export async function prepare(
   files: readonly string[],
   options: PrepareCommandOptions,
 ): Promise<number> {
   const { out, shardTokens: tokensPerShard, keepDownloads, ...rest } = options;
+  for (const file of files) await Deno.stat(file); // fails before a folder is created
   using _folder = await RunFolder.open(out);
   using interrupt = new Interrupt((signal) =>
     console.error(`\n${signal}: saving where it stands; once more ends at once`)
@@ -52,20 +53,33 @@ export async function prepare(
       });
     bars[Symbol.dispose]();
     if (interrupt.requested && !complete) return stopped(interrupt);
+    if (complete && tokens === 0) {
+      console.error(`error: prepare: expected texts but got none in ${files.join(", ")}`);
+      return FAILED;
+    }
     print(
-      `${formatCount(tokens)} tokens of ${
-        formatCount(documents)
-      } documents in ${paths.length} shards in ${out}` +
+      `${counted(tokens, "token")} of ${counted(documents, "document")} in ` +
+        `${counted(paths.length, "shard")} in ${out}` +
         (complete ? "" : "; there is more: the same command with more --shards goes on"),
     );
+    if (complete && paths.length < 2) {
+      console.error(
+        `the first shard is for validation, and there is none to train on: make shards of fewer tokens with ` +
+          "--shard-tokens, or train on a text as it is, train --data book.txt",
+      );
+    }
     return 0;
   } catch (error) {
     bars[Symbol.dispose]();
     if (interrupt.requested) return stopped(interrupt);
-    console.error(`error: ${(error as Error).message}`);
+    console.error(`error: ${messageOf(error)}`);
     console.error("what is done is kept: the same command goes on from there");
     return FAILED;
   }
+}
+
+function counted(count: number, what: string): string {
+  return `${formatCount(count)} ${what}${count === 1 ? "" : "s"}`;
 }
 
 function stopped({ exitCode }: Interrupt): number {
@@ -73,7 +87,7 @@ function stopped({ exitCode }: Interrupt): number {
   return exitCode;
 }
 
-/** One bar at a time: the download of a file, or the whole. */
+/** Shows one bar at a time: for the download of a file, or for the whole. */
 class Bars implements Disposable {
   #label = "";
   #bar: Promise<Progress> | undefined;

@@ -1,4 +1,4 @@
-/** The commands of `dinograd`, their options and help. What they do is loaded when one is called. */
+/** The commands of `dinograd`, their options and help. A command's code is loaded when it is called. */
 import {
   addCacheOption,
   addDeviceOptions,
@@ -7,9 +7,11 @@ import {
   choice,
   type Command,
   integer,
+  MODEL,
   NAME,
   newCommand,
   number,
+  port,
   positive,
   share,
 } from "./arguments.ts";
@@ -22,10 +24,7 @@ import type { PrepareCommandOptions } from "./prepare.ts";
 import type { ServeOptions } from "./serve.ts";
 import type { TokenizeOptions } from "./tokenize.ts";
 
-const MODEL = "a model's folder in Hugging Face's layout, a run of train or finetune, " +
-  "a name on the hub such as openai-community/gpt2, a .gguf, or llama2.c's .bin";
-
-/** The whole command line. */
+/** Creates the whole command line. */
 export function createProgram(): Command {
   const program = newCommand(NAME, "Trains and runs small language models on WebGPU and the CPU.")
     .version(denoJson.version)
@@ -67,7 +66,7 @@ Results go to the standard output, all else to the standard error stream.`,
   return program;
 }
 
-/** A command that reads its own options, since some of them depend on others. */
+/** Adds a command that parses its own options, since some of them depend on others. */
 function addOwnParser(
   program: Command,
   name: string,
@@ -117,7 +116,7 @@ function addServe(program: Command): void {
   addCacheOption(addMatrixOption(addDeviceOptions(program.command("serve"), "auto")))
     .description("answer requests over HTTP as OpenAI's interface does")
     .argument("<model>", MODEL)
-    .option("--port <n>", "where to listen; 0 takes a free one", integer, 8000)
+    .option("--port <n>", "where to listen; 0 takes a free one", port, 8000)
     .option("--host <address>", "0.0.0.0 lets other machines in", "127.0.0.1")
     .option("--api-key <key>", "requests have to bring it (default: $DINOGRAD_API_KEY)")
     .option("--name <name>", "what the model is called (default: the last part of its path)")
@@ -228,9 +227,8 @@ function addConvert(program: Command): void {
     .argument("<target>", "the folder, for gguf and llama2c the file, to write")
     .option(
       "--to <huggingface|gguf|llama2c>",
-      "the layout",
+      "the layout (default: gguf for a target that ends in .gguf, llama2c for .bin, else huggingface)",
       choice(["huggingface", "gguf", "llama2c"]),
-      "huggingface",
     )
     .option(
       "--dtype <f32|f16|bf16|q8_0|q4_0>",
@@ -243,7 +241,7 @@ function addConvert(program: Command): void {
       examples("convert", [
         "runs/my-run gpt2-mine",
         "stories15M.bin stories --to huggingface --dtype bf16",
-        "openai-community/gpt2 gpt2.gguf --to gguf --dtype q8_0",
+        "openai-community/gpt2 gpt2.gguf --dtype q8_0",
       ]),
     )
     .action(async (from: string, target: string, options: ConvertOptions) => {

@@ -10,7 +10,7 @@ export function newRunName(kind: string): string {
   return `${kind}-${time}`;
 }
 
-/** Whether there is a file or folder of this name. */
+/** Whether a file or folder of this name exists. */
 export async function exists(path: string): Promise<boolean> {
   try {
     await Deno.stat(path);
@@ -23,29 +23,29 @@ export async function exists(path: string): Promise<boolean> {
   }
 }
 
-/** What a command line says of a run. */
+/** What a command line says about a run. */
 export interface RunRequest<O> {
   /** The options of a new run. */
   options: O;
   /** The folder of a new run. */
   out?: string;
-  /** The folder of a run to go on with; true for the newest. */
+  /** The folder of a run to resume; true for the newest. */
   resume?: string | true;
   /** The options that were given, as they were typed. */
   given: string[];
 }
 
-/** A run before it begins or goes on. */
+/** A run before it begins or resumes. */
 export interface Run<O> {
   readonly options: O;
-  /** Takes its folder, which is this process's from then on. A new one is made, and the options are kept in it. */
+  /** Opens its folder, which then belongs to this process. A new one is created, and the options are stored in it. */
   open(): Promise<RunFolder>;
 }
 
-/** What may be said of a run that goes on; the rest is as it was. */
+/** The options that may be given for a resumed run; the rest stays as it was. */
 const MAY_CHANGE = ["--resume", "--device", "--gpu"];
 
-/** A new run, or the one that `--resume` names. `kind` begins the names of folders in `runs/`. */
+/** Returns a new run, or the one that `--resume` names. `kind` begins the names of folders in `runs/`. */
 export async function findRun<
   O extends { preset: string; device: string; gpu?: "dawn" | undefined },
 >(
@@ -69,7 +69,7 @@ export async function findRun<
   return { options: begun, open: () => RunFolder.open(found) };
 }
 
-/** The newest run of a kind. Throws where there is none. */
+/** Returns the newest run of a kind. Throws if there is none. */
 export async function newestOf(kind: string): Promise<string> {
   const found = await newestRun(RUNS, [kind]);
   if (found === undefined) throw new Error(`expected a run of ${kind} in ${RUNS}/ but got none`);

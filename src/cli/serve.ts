@@ -5,10 +5,10 @@ import type { CacheOptions, DeviceOptions, MatrixOptions } from "./arguments.ts"
 import { findTextModel } from "./find_model.ts";
 import { openChosenDevice } from "./open_device.ts";
 
-/** The variable of the environment that may hold the key; read only where `--allow-env` covers it. */
+/** The environment variable that may hold the key; read only if `--allow-env` covers it. */
 const KEY = "DINOGRAD_API_KEY";
 
-/** What a command line may ask for. */
+/** Options of `serve`. */
 export interface ServeOptions extends DeviceOptions, MatrixOptions, CacheOptions {
   port: number;
   host: string;
@@ -17,12 +17,12 @@ export interface ServeOptions extends DeviceOptions, MatrixOptions, CacheOptions
   maxBatch: number;
   maxQueue: number;
   maxTokens?: number;
-  /** MiB. */
+  /** In MiB. */
   cache?: number;
   pooling: Pooling;
 }
 
-/** Serves a model until a signal comes, and then finishes what runs. */
+/** Serves a model until a signal arrives, and then finishes the running requests. */
 export async function serve(from: string, options: ServeOptions): Promise<void> {
   const { port, host: hostname, maxBatch, maxQueue, maxTokens, cache, pooling } = options;
   const device = await openChosenDevice(options);
@@ -42,15 +42,38 @@ export async function serve(from: string, options: ServeOptions): Promise<void> 
     console.error(`${signal}: finishing ${running} answers ...`);
     handler.shutdown().then(() => server.shutdown());
   });
-  const server = Deno.serve({
-    port,
-    hostname,
-    onListen: ({ hostname, port }) =>
-      console.error(`${modelName} on ${device.description}: http://${hostname}:${port}/v1`),
-  }, handler);
+  const server = listen(
+    {
+      port,
+      hostname,
+      onListen: ({ hostname, port }) =>
+        console.error(`${modelName} on ${device.description}: http://${hostname}:${port}/v1`),
+    },
+    handler,
+  );
   await server.finished;
   model.dispose();
   Deno.exitCode = interrupt.exitCode;
+}
+
+function listen(
+  options: Deno.ServeTcpOptions,
+  handler: Deno.ServeHandler<Deno.NetAddr>,
+): Deno.HttpServer {
+  try {
+    return Deno.serve(options, handler);
+  } catch (cause) {
+    const { hostname, port } = options;
+    const reason = cause instanceof Deno.errors.AddrInUse
+      ? "one that another program listens on; name another --port"
+      : (cause as Error).message;
+    throw new Error(
+      `serve: expected an address to listen on but got ${hostname}:${port}, ${reason}`,
+      {
+        cause,
+      },
+    );
+  }
 }
 
 function keyOfEnvironment(): string | undefined {

@@ -58,7 +58,7 @@ async function trainOn(
   }
   const device = await openChosenDevice(options, communicator);
   const tokenizer = new GPT2Tokenizer();
-  const corpus = await openCorpus(options.data, tokenizer);
+  const corpus = await openCorpus(options, tokenizer);
   using folder = isFirst
     ? resumed?.folder ?? await newFolder(`${options.recipe}-${options.preset}`, options)
     : undefined;
@@ -84,11 +84,14 @@ async function trainOn(
     : Report.silent(path);
   await using checks = await Checks.open({
     ...{ task, tokenizer, options, report, communicator },
-    validation: await openValidation(corpus.validation, options, batch),
+    validation: await openValidation(corpus, options, batch),
     prompt: { ids: tokenizer.encodeOrdinary(options.prompt), text: options.prompt },
   });
   report.begin(
-    [corpus.description, ...await describe(options, training, device, dtype, batch, communicator)],
+    [
+      corpus.description,
+      ...await describe(options, corpus, training, device, dtype, batch, communicator),
+    ],
     resumed?.checkpoint,
   );
   const { steps, profile } = options;
@@ -102,6 +105,7 @@ async function trainOn(
 /** Lines that say what is trained, and on what. */
 async function describe(
   options: Options,
+  { valTokens }: Corpus,
   { task, stateBytes }: Training,
   device: Device,
   dtype: "f32" | "f16",
@@ -114,7 +118,7 @@ async function describe(
       count(task.model.parameterCount())
     } parameters in ${dtype} on ` +
     `${device.description}; ${options.steps} steps of ${count(options.totalBatch)} tokens, ` +
-    `${count(options.valTokens)} to validate` +
+    `${count(valTokens)} to validate` +
     (options.batch === undefined ? `, ${batch} sequences at a time` : ""),
   ];
   const processes = await communicator.gather(Float64Array.of(Deno.pid));
@@ -135,12 +139,13 @@ async function describe(
 }
 
 async function openValidation(
-  data: Corpus["validation"],
-  { valTokens, context: contextSize, vocab: vocabSize }: Options,
+  { validation, valTokens }: Corpus,
+  { context: contextSize, vocab: vocabSize }: Options,
   batch: number,
 ): Promise<{ loader: TokenLoader; batches: number }> {
   const { batchSize, batches } = validationBatches(valTokens, contextSize, batch);
-  return { loader: await TokenLoader.open(data, { batchSize, contextSize, vocabSize }), batches };
+  const loader = await TokenLoader.open(validation, { batchSize, contextSize, vocabSize });
+  return { loader, batches };
 }
 
 /** Sequences of a micro-batch, where the command line names none. */

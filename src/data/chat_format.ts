@@ -2,15 +2,15 @@
 
 /** A message of a conversation. */
 export interface ChatMessage {
-  /** Who says it: `system`, `user` or `assistant`; a template may know others. */
+  /** The speaker: `system`, `user` or `assistant`; a template may know other roles. */
   readonly role: string;
-  /** What is said. */
+  /** The text of the message. */
   readonly content: string;
 }
 
 /**
- * The text of a conversation as a model reads it, special tokens by their texts. With `addGenerationPrompt` it ends where
- * the assistant's answer begins. More messages only make it longer.
+ * Writes a conversation as the text that a model reads, with special tokens as text. With `addGenerationPrompt` it ends
+ * where the assistant's answer begins. Adding messages only extends the text.
  */
 export type ChatFormat = (
   messages: readonly ChatMessage[],
@@ -18,8 +18,8 @@ export type ChatFormat = (
 ) => string;
 
 /**
- * A format for models without a template: lines that begin with `User:` and `Assistant:`, a system message in a paragraph of
- * its own before them; `end` is put after each answer, such as `<|endoftext|>`.
+ * Returns a format for models without a template: lines that begin with `User:` and `Assistant:`, with a system message
+ * as a paragraph of its own before them. `end`, such as `<|endoftext|>`, follows each answer.
  */
 export function plainChatFormat(end?: string): ChatFormat {
   return (messages, { addGenerationPrompt }) =>

@@ -1,19 +1,19 @@
-/** What a dataset's file in `data/` says about it; the corpus itself is never kept here. */
+/** The description of a dataset in its file in `data/`; the corpus itself is never kept there. */
 export interface Dataset {
-  /** Name for people. */
+  /** The name, for display. */
   name: string;
-  /** Where it comes from: a URL or an `npm:` specifier. */
+  /** The source: a URL or an `npm:` specifier. */
   source: string;
-  /** Length of the UTF-8 text in bytes. */
+  /** The length of the UTF-8 text in bytes. */
   bytes: number;
-  /** SHA-256 of those bytes, as 64 hexadecimal digits. */
+  /** The SHA-256 of those bytes, as 64 hexadecimal digits. */
   sha256: string;
-  /** Under what terms it may be used. */
+  /** The terms of use. */
   licence: string;
 }
 
 /**
- * Checks that bytes are a dataset's, and returns them.
+ * Checks that bytes are those of a dataset, and returns them.
  *
  * @throws {Error} where length or SHA-256 differ; `from` names the place the bytes came from
  */

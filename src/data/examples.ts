@@ -1,4 +1,4 @@
-// What a model is fine-tuned on: texts, prompts with their completions, conversations, and pairs of answers.
+// The data for fine-tuning: texts, prompts with completions, conversations, and pairs of answers.
 import { FileFormatError } from "../io/errors.ts";
 import type { PretrainedTokenizer, Tokenizer } from "../tokenizer/tokenizer.ts";
 import type { ChatFormat, ChatMessage } from "./chat_format.ts";
@@ -9,15 +9,15 @@ import { shuffledOrder } from "./shuffled_order.ts";
 export interface TuningExample {
   /** The tokens. */
   readonly ids: Int32Array;
-  /** For each of them 1 where the model is to learn it, as of an answer, and 0 where it is only read. */
+  /** For each token 1 if the model is to learn it, as in an answer, and 0 if it is only read. */
   readonly learned: Uint8Array;
 }
 
-/** Two answers to one prompt, of which the first is the better. */
+/** Two answers to one prompt, the first of which is better. */
 export interface PreferencePair {
   /** The prompt and the better answer. */
   readonly chosen: TuningExample;
-  /** The prompt and the other. */
+  /** The prompt and the other answer. */
   readonly rejected: TuningExample;
 }
 
@@ -28,24 +28,25 @@ export type TuningData =
 
 /** How texts become tokens. */
 export interface TuningFormat {
-  /** The model's. */
+  /** The model's tokenizer. */
   readonly tokenizer: Tokenizer & Partial<Pick<PretrainedTokenizer, "prefix">>;
-  /** Of messages. */
+  /** The format of conversations. */
   readonly chat: ChatFormat;
   /** The token after each text and completion. Default: none. */
   readonly end?: number | undefined;
 }
 
 /**
- * The examples in a file's `text`. A `.jsonl` has one a line: `text`; `prompt` and `completion`; `messages`, with `role`
- * and `content`; or `prompt`, `chosen` and `rejected`; where all are texts, or all messages. All lines are of one kind. Any
- * other file is one text. Of a text all tokens are learned, of the others the completions and what the assistant says.
+ * Parses the examples in the `text` of a file. A `.jsonl` file has one example per line: `text`; `prompt` and
+ * `completion`; `messages`, with `role` and `content`; or `prompt`, `chosen` and `rejected`, which are all texts or all
+ * messages. All lines are of one kind. Any other file is one text. The model learns all tokens of a text, and otherwise
+ * only the completions and what the assistant says.
  *
  * @throws {FileFormatError} with the line that is something else, and where there are no examples
  */
 export function readTuningData(text: string, file: string, format: TuningFormat): TuningData {
   if (!file.endsWith(".jsonl")) {
-    if (text === "") throw new FileFormatError("is empty", { file });
+    if (text === "") throw new FileFormatError("expected a text but got an empty file", { file });
     return { kind: "texts", examples: [textExample(text, format)] };
   }
   let kind: TuningData["kind"] | undefined;
@@ -103,7 +104,7 @@ function textExample(text: string, { tokenizer, end }: TuningFormat): TuningExam
   return tokens.example();
 }
 
-/** A prompt and the answer in a field: texts, or messages. */
+/** Reads a prompt and the answer in a field, as texts or as messages. */
 function answerExample(
   line: JsonLine,
   file: string,
@@ -124,7 +125,7 @@ function answerExample(
   return tokens.example();
 }
 
-/** The messages of a conversation, of which what the assistant says after `before` is learned. */
+/** Encodes the messages of a conversation; only what the assistant says after `before` is learned. */
 function conversation(
   before: readonly ChatMessage[],
   after: readonly ChatMessage[],
@@ -146,7 +147,7 @@ function conversation(
     }
     const ids = encode(to.slice(read.length));
     const { prefix = [] } = tokenizer;
-    // Templates write it themselves.
+    // Templates write the prefix themselves.
     if (read === "" && ids[0] !== prefix[0]) tokens.add(prefix, false);
     tokens.add(ids, learned);
     read = to;
@@ -176,7 +177,7 @@ function messagesOf({ line, value }: JsonLine, field: string, file: string): Cha
   );
 }
 
-/** Tokens as they come together. */
+/** A list of tokens under construction. */
 class TokenList {
   readonly #ids: number[] = [];
   readonly #learned: number[] = [];
@@ -193,7 +194,7 @@ class TokenList {
   }
 }
 
-/** Examples in two parts, drawn by `seed`: `count` to validate on, and the others to train on. */
+/** Splits examples at random by `seed`: `count` for validation, the rest for training. */
 export function holdOut<E>(
   examples: readonly E[],
   count: number,
@@ -206,28 +207,28 @@ export function holdOut<E>(
   };
 }
 
-/** What rows are made of, and how. */
+/** How rows are made. */
 export interface RowOptions {
-  /** Tokens that a model reads at once. */
+  /** The number of tokens that a model reads at once. */
   readonly contextSize: number;
   /**
-   * Puts several answers into a row where they have room, which saves time. They see those before them in the row, as in
-   * most trainers. Texts always follow each other.
+   * Whether several answers are packed into a row if they fit, which saves time. They attend to those before them in
+   * the row, as in most trainers. Texts always follow each other.
    */
   readonly pack?: boolean | undefined;
 }
 
 /** Rows for a {@linkcode RowLoader}, and how many examples were too long for one. */
 export interface Rows {
-  /** Each of at most contextSize + 1 tokens, some of them learned; of a pair two. */
+  /** Sequences of at most contextSize + 1 tokens, some of them learned; a row of a pair has two. */
   readonly rows: readonly (readonly TuningExample[])[];
-  /** Examples of which only the beginning is left. */
+  /** The number of examples of which only the beginning was kept. */
   readonly cut: number;
-  /** Examples that are left out, since nothing is to be learned of their beginning. */
+  /** The number of examples left out because their beginning has nothing to learn. */
   readonly leftOut: number;
 }
 
-/** Rows out of examples: windows of the texts, an answer or several, or the two sequences of a pair. */
+/** Makes rows out of examples: windows of the texts, one answer or several, or the two sequences of a pair. */
 export function rowsOf(data: TuningData, { contextSize, pack = false }: RowOptions): Rows {
   if (data.kind === "texts") {
     const rows = windowsOf(joined(data.examples), contextSize).map((row) => [row]);
@@ -258,7 +259,7 @@ export function rowsOf(data: TuningData, { contextSize, pack = false }: RowOptio
   return { rows: packed.map((row) => [joined(row)]), cut, leftOut };
 }
 
-/** Whether there is something to predict: the first token of a row is not. */
+/** Whether there is something to predict; the first token of a row is not predicted. */
 function isLearned({ learned }: TuningExample): boolean {
   return learned.indexOf(1, 1) > 0;
 }
@@ -279,7 +280,10 @@ function partOf({ ids, learned }: TuningExample, from: number, to: number): Tuni
   return { ids: ids.subarray(from, to), learned: learned.subarray(from, to) };
 }
 
-/** Windows of `contextSize` + 1 tokens, the last of one the first of the next, so that each is predicted once. */
+/**
+ * Cuts a text into windows of `contextSize` + 1 tokens; the last of each is the first of the next, so that each is
+ * predicted once.
+ */
 function windowsOf(text: TuningExample, contextSize: number): TuningExample[] {
   const windows: TuningExample[] = [];
   for (let at = 0; at + 1 < text.ids.length; at += contextSize) {

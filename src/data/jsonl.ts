@@ -1,18 +1,18 @@
-// Lines of JSON, as data sets are handed about.
+// JSON Lines, the usual format of data sets.
 import { FileFormatError } from "../io/errors.ts";
 import { shown } from "../io/json_text.ts";
 
 /** A line of a JSONL file. */
 export interface JsonLine {
-  /** Its number, counted from 1. */
+  /** The line number, counted from 1. */
   line: number;
-  /** What it holds. */
+  /** The object on the line. */
   value: Record<string, unknown>;
 }
 
 /**
- * The objects in `text`, one a line; empty lines are left out. `file` and the number of the first line are for
- * messages.
+ * Yields the objects in `text`, one per line; empty lines are skipped. `file` and the number of the first line are used
+ * in error messages.
  *
  * @throws {FileFormatError} where a line is not JSON object; the message names the line
  */
@@ -28,7 +28,7 @@ export function* parseJsonLines(text: string, file: string, firstLine = 1): Gene
   }
 }
 
-/** The text in a field of an object; throws a `FileFormatError` where there is none. */
+/** Returns the text in a field of an object; throws a `FileFormatError` if there is none. */
 export function textField({ line, value }: JsonLine, field: string, file: string): string {
   const text = value[field];
   if (typeof text !== "string") {
@@ -40,7 +40,7 @@ export function textField({ line, value }: JsonLine, field: string, file: string
   return text;
 }
 
-/** The first of its keys. */
+/** Lists the first keys of an object. */
 function namesOf(value: Record<string, unknown>): string {
   const names = Object.keys(value).join(", ");
   return names.length > 200 ? `${names.slice(0, 200)}...` : names;

@@ -1,11 +1,10 @@
-// The training data's walk: batch after batch through the shards in order, as build-nanogpt walks
-// them, but with the shards taken as one endless ring of tokens, so that no token is skipped or
-// repeated where one shard ends and the next begins.
+// Loads training data batch after batch through the shards in order, as build-nanogpt does, but treats the shards as
+// one endless ring of tokens, so that no token is skipped or repeated where one shard ends and the next begins.
 import { memoryShard, openShard, type TokenArray, type TokenSource } from "./shards.ts";
 import { shuffledOrder } from "./shuffled_order.ts";
 import { ShuffledShard } from "./shuffled_shard.ts";
 
-/** One batch: what the model reads, and the token that follows each of them. */
+/** A batch: the tokens that the model reads, and the token that follows each of them. */
 export interface Batch {
   /** Token ids, `batchSize` rows of `contextSize`, row-major. */
   inputs: Int32Array;
@@ -15,55 +14,54 @@ export interface Batch {
 
 /** Options of {@linkcode TokenLoader.open}. */
 export interface TokenLoaderOptions {
-  /** Rows of a batch, B. */
+  /** The number of rows in a batch, B. */
   batchSize: number;
-  /** Tokens of a row, T. */
+  /** The number of tokens in a row, T. */
   contextSize: number;
-  /** Size of the vocabulary; an id at or above it is an error. Not checked where left out. */
+  /** The size of the vocabulary; an id at or above it is an error. Default: not checked. */
   vocabSize?: number | undefined;
-  /** Another order of shards, and of the documents in each, in every epoch. In order where left out. */
+  /** Shuffles the shards, and the documents in each, in every epoch. Default: in order. */
   shuffle?: ShuffleOptions | undefined;
 }
 
 /** How a {@linkcode TokenLoader} shuffles. */
 export interface ShuffleOptions {
-  /** The order depends on this and the epoch alone. */
+  /** The seed; the order depends only on it and the epoch. */
   seed: number;
-  /** The token that every document begins with: 50256 for GPT-2's `<|endoftext|>`. */
+  /** The token that begins every document: 50256 for GPT-2's `<|endoftext|>`. */
   separator: number;
 }
 
-/** Where a loader stands, as JSON keeps it. */
+/** The position of a loader, which can be stored as JSON. */
 export interface TokenLoaderState {
-  /** Tokens of the whole corpus, to notice that the data is not the same. */
+  /** The number of tokens in the whole corpus, to detect different data. */
   corpusTokens: number;
-  /** A hash of the shards' lengths in order, to the same end. */
+  /** A hash of the shards' lengths in order, for the same purpose. */
   corpusHash: string;
-  /** Tokens that came before, over all epochs; where several processes share the data, those of all. */
+  /** The number of tokens before the position, over all epochs; if several processes share the data, those of all. */
   position: number;
-  /** The seed of the shuffled order; not there for the shards' own. */
+  /** The seed of the shuffled order; absent if the shards are in order. */
   seed?: number;
 }
 
-/** The shards as one epoch walks them. */
+/** The shards in the order of one epoch. */
 interface Walk {
   readonly epoch: number;
   readonly sources: readonly TokenSource[];
-  /** Where each begins in the epoch. */
+  /** The position in the epoch where each shard begins. */
   readonly starts: readonly number[];
 }
 
-/** Batches of equal size without end, and where they stand: a {@linkcode TokenLoader}, or a `RowLoader`. */
+/** An endless source of batches of equal size, with a position: a {@linkcode TokenLoader} or a `RowLoader`. */
 export type BatchLoader = Pick<
   TokenLoader,
   "batchSize" | "contextSize" | "batchTokens" | "next" | "seek" | "state" | "restore" | "close"
 >;
 
 /**
- * Walks token shards in order and hands out batches. Inputs of one batch after the other are exactly
- * the corpus, again and again: a batch may span shards, and the one that reaches the end goes on at
- * the beginning. While a batch is in use, the next is read in the background. A shuffled loader does the
- * same with the shards of each epoch in an order of its own.
+ * Reads token shards in order and returns batches. The inputs of successive batches are exactly the corpus, over and
+ * over: a batch may span shards, and one that reaches the end continues at the beginning. While a batch is in use, the
+ * next is read in the background. A shuffled loader does the same with the shards of each epoch in a new order.
  *
  * @example
  * ```ts
@@ -82,13 +80,13 @@ export type BatchLoader = Pick<
  * ```
  */
 export class TokenLoader implements AsyncDisposable {
-  /** Rows of a batch, B. */
+  /** The number of rows in a batch, B. */
   readonly batchSize: number;
-  /** Tokens of a row, T. */
+  /** The number of tokens in a row, T. */
   readonly contextSize: number;
-  /** Tokens of the whole corpus, all shards together. */
+  /** The number of tokens in the whole corpus. */
   readonly corpusTokens: number;
-  /** The shards in order: names and lengths. */
+  /** The names and lengths of the shards in order. */
   readonly shards: readonly Pick<TokenSource, "name" | "length">[];
 
   #sources: readonly TokenSource[];
@@ -129,8 +127,8 @@ export class TokenLoader implements AsyncDisposable {
   }
 
   /**
-   * Opens a loader on shards, given by paths (see `findShards`) or as sources, or on tokens in
-   * memory. It stands at the first token.
+   * Opens a loader on shards, given by paths (see `findShards`) or as sources, or on tokens in memory. It starts at the
+   * first token.
    *
    * @throws {FileFormatError} where a shard is foreign, cut short or empty
    * @throws {RangeError} where an option is out of range or there are fewer than two tokens
@@ -148,23 +146,23 @@ export class TokenLoader implements AsyncDisposable {
     return new TokenLoader(sources, options);
   }
 
-  /** Tokens of a batch: `batchSize * contextSize`. */
+  /** The number of tokens in a batch: `batchSize * contextSize`. */
   get batchTokens(): number {
     return this.batchSize * this.contextSize;
   }
 
-  /** How often the data has been gone through, as an integer; 0 at the beginning. */
+  /** The number of complete passes through the data; 0 at the beginning. */
   get epoch(): number {
     return Math.floor(this.#position / this.corpusTokens);
   }
 
-  /** Tokens between the beginning of the first epoch and the next batch. */
+  /** The number of tokens between the beginning of the first epoch and the next batch. */
   get position(): number {
     return this.#position;
   }
 
   /**
-   * The next batch, in arrays that are the caller's to keep; of `rows` rows, where another number than `batchSize` is wanted.
+   * Returns the next batch, in arrays that the caller may keep. It has `rows` rows, by default `batchSize`.
    *
    * @throws {RangeError} where a token id is not below `vocabSize`; the message names shard and index
    * @throws {FileFormatError} where a shard can no longer be read
@@ -175,7 +173,7 @@ export class TokenLoader implements AsyncDisposable {
     this.#position += rows * this.contextSize;
     const isRead = this.#ahead?.position === position && this.#ahead.rows === rows;
     const batch = isRead ? this.#ahead!.batch : this.#load(position, rows);
-    // Awaited in turn by a later call, which is where a failure belongs.
+    // Awaited by a later call, which is where a failure belongs.
     const ahead = this.#load(this.#position, rows);
     ahead.catch(() => {});
     this.#ahead = { position: this.#position, rows, batch: ahead };
@@ -183,7 +181,7 @@ export class TokenLoader implements AsyncDisposable {
   }
 
   /**
-   * Goes to a position, in tokens over all epochs: where processes share the data, each goes to its own part of a step and
+   * Moves to a position, in tokens over all epochs: processes that share the data each move to their part of a step and
    * then to the end of the step.
    *
    * @throws {RangeError} for a position that is no integer of 0 or more
@@ -197,7 +195,7 @@ export class TokenLoader implements AsyncDisposable {
     this.#position = position;
   }
 
-  /** Where the loader stands, for a checkpoint: the batch that `next()` gives next. */
+  /** Returns the position of the loader for a checkpoint: that of the batch that `next()` returns next. */
   state(): TokenLoaderState {
     return {
       corpusTokens: this.corpusTokens,
@@ -208,8 +206,8 @@ export class TokenLoader implements AsyncDisposable {
   }
 
   /**
-   * Goes to where a loader on the same data stood when `state()` was called. Batch and context size
-   * may be others.
+   * Moves to the position at which a loader on the same data was when `state()` was called. Batch and context size may
+   * differ.
    *
    * @throws {RangeError} for an invalid state, or one that was saved on other data
    */
@@ -234,7 +232,7 @@ export class TokenLoader implements AsyncDisposable {
     this.seek(position);
   }
 
-  /** Closes the shards, once the read that may still be under way has ended. */
+  /** Closes the shards, once any read in progress has ended. */
   async close(): Promise<void> {
     this.#ahead = undefined;
     await this.#last;
@@ -278,7 +276,7 @@ export class TokenLoader implements AsyncDisposable {
     const shuffle = this.#shuffle;
     const sources = shuffle
       ? [...shuffledOrder(this.#sources.length, shuffle.seed, epoch)].map((index) =>
-        // a seed for each epoch and shard
+        // each epoch and shard has its own seed
         new ShuffledShard(
           this.#sources[index]!,
           shuffle.separator,
@@ -305,7 +303,7 @@ export class TokenLoader implements AsyncDisposable {
   }
 }
 
-/** Index of the last of ascending `starts` that is not above `at`. */
+/** Returns the index of the last of the ascending `starts` that is not above `at`. */
 function lastAtMost(starts: readonly number[], at: number): number {
   let low = 0;
   for (let high = starts.length; high - low > 1;) {
@@ -316,7 +314,7 @@ function lastAtMost(starts: readonly number[], at: number): number {
   return low;
 }
 
-/** FNV-1a over the lengths; not for security, only to notice that shards were added or swapped. */
+/** FNV-1a over the lengths; not for security, only to detect that shards were added or swapped. */
 export function hashLengths(lengths: readonly number[]): string {
   let hash = 0x811c9dc5;
   for (const char of lengths.join(",")) {

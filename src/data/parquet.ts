@@ -1,5 +1,5 @@
-// Texts out of parquet files, a few pages at a time. The library behind it is used here and nowhere
-// else, and is fetched only where a file is opened.
+// Reads texts from parquet files, a few pages at a time. The underlying library is used only here, and is fetched only
+// if a file is opened.
 import { importLate } from "../io/late_import.ts";
 import type { FileMetaData, RowGroup, SchemaElement } from "npm:hyparquet@1.31.5";
 import { FileSource } from "../io/byte_source.ts";
@@ -7,11 +7,11 @@ import { FileFormatError } from "../io/errors.ts";
 import { checkThrift } from "./parquet_guard.ts";
 import { checkHeader, openPage, rowsOf } from "./parquet_page.ts";
 
-/** Bytes of a file. */
+/** A range of bytes of a file. */
 export interface FileSpan {
-  /** The first of them. */
+  /** The offset of the first byte. */
   offset: number;
-  /** How many there are. */
+  /** The number of bytes. */
   length: number;
 }
 
@@ -20,47 +20,47 @@ type PageHeader = ReturnType<Library["parquetHeader"]>;
 type ColumnDecoder = Parameters<Library["readPage"]>[2];
 type Texts = ReturnType<Library["readPage"]>["data"];
 
-/** Some pages of a row group, one after the other: enough to read their texts by. */
+/** Consecutive pages of a row group: all that is needed to read their texts. */
 export interface PageRun {
-  /** Number of the row group. */
+  /** The index of the row group. */
   group: number;
   /** The pages. */
   pages: FileSpan[];
-  /** The page with the texts that the others point to, where there is one. */
+  /** The page with the texts that the others refer to, if there is one. */
   dictionary?: FileSpan | undefined;
-  /** Rows of these pages. */
+  /** The number of rows in these pages. */
   rows: number;
-  /** Rows of the file before these. */
+  /** The number of rows in the file before these. */
   firstRow: number;
-  /** Bytes that they take once they are decompressed. */
+  /** The decompressed size of the pages in bytes. */
   bytes: number;
 }
 
 /** Options of {@linkcode ParquetTexts.runs}. */
 export interface PageRunOptions {
-  /** Rows of the file to leave out: where a run began, no other number. */
+  /** The number of rows to skip: 0, the default, or where a run began. */
   firstRow?: number | undefined;
-  /** Bytes of decompressed pages that make a run; one with a single page may have more. 4 MiB by default. */
+  /** The decompressed bytes of the pages of a run; one with a single page may have more. Default: 4 MiB. */
   bytes?: number;
 }
 
 const MAX_HEADER_BYTES = 2 ** 24;
-/** Texts of a run together, in characters: a dictionary can name a long one any number of times. */
+/** The maximum number of characters of a run's texts: a dictionary can refer to a long one any number of times. */
 const MAX_TEXTS = 2 ** 30;
 
-// A byte order mark is text here, as it is to the tokenizers.
+// A byte order mark counts as text here, as it does in the tokenizers.
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /**
- * A column of texts of a parquet file on disk. Row groups can be of any size: only the pages that are asked for
- * are in memory. Snappy, zstd, gzip, brotli and LZ4 are read.
+ * A column of texts of a parquet file on disk. Row groups can be of any size: only the requested pages are in memory.
+ * Supports Snappy, zstd, gzip, brotli and LZ4.
  *
- * `runs()` finds the pages, `read()` gives their texts; both may happen in different threads.
+ * `runs()` finds the pages and `read()` returns their texts; the two may run in different threads.
  */
 export class ParquetTexts implements Disposable {
-  /** Path of the file. */
+  /** The path of the file. */
   readonly path: string;
-  /** Rows of the file. */
+  /** The number of rows in the file. */
   readonly rows: number;
   readonly #source: FileSource;
   readonly #library: Library;
@@ -85,7 +85,7 @@ export class ParquetTexts implements Disposable {
   }
 
   /**
-   * Opens a file and finds its column, `text` by default. Needs `--allow-read` for the file.
+   * Opens a file and finds its column, by default `text`. Needs `--allow-read` for the file.
    *
    * @throws {FileFormatError} where it is no parquet file, is cut short, or has no such column of texts
    */
@@ -107,7 +107,7 @@ export class ParquetTexts implements Disposable {
   }
 
   /**
-   * The pages of the file in order, in runs of a few megabytes.
+   * Yields the pages of the file in order, in runs of a few megabytes.
    *
    * @throws {FileFormatError} where a page's header is broken or the pages have other rows than their group says
    */
@@ -155,7 +155,7 @@ export class ParquetTexts implements Disposable {
   }
 
   /**
-   * The texts of a run in order; rows without a text are left out.
+   * Returns the texts of a run in order; rows without a text are left out.
    *
    * @throws {FileFormatError} where a page is damaged or cut short
    */
@@ -185,7 +185,7 @@ export class ParquetTexts implements Disposable {
     return texts;
   }
 
-  /** Lets go of the file. */
+  /** Closes the file. */
   close(): void {
     this.#source.close();
   }
@@ -208,7 +208,7 @@ export class ParquetTexts implements Disposable {
     return metadata;
   }
 
-  /** The headers of all pages of a row group's column, and where each page is, its header included. */
+  /** Yields the headers of all pages of a row group's column, and where each page is, including its header. */
   async *#pages(group: number): AsyncGenerator<{ header: PageHeader; span: FileSpan }> {
     const { data_page_offset, dictionary_page_offset, total_compressed_size } = this.#metadata(
       group,
@@ -239,7 +239,7 @@ export class ParquetTexts implements Disposable {
     }
   }
 
-  /** A page's header; its length is not known beforehand, and it may quote texts. */
+  /** Reads the header of a page; its length is not known beforehand, and it may quote texts. */
   async #readHeader(
     offset: number,
     end: number,
@@ -296,7 +296,7 @@ export class ParquetTexts implements Disposable {
   }
 }
 
-// The library's own entry reads a whole row group at once; what reads a single page is in its parts.
+// The library's own entry point reads a whole row group at once; its parts can read a single page.
 async function loadLibrary() {
   const [main, column, convert, encoding, delta, { compressors }] = await Promise.all([
     importLate<typeof import("npm:hyparquet@1.31.5")>("npm:hyparquet@1.31.5"),
@@ -317,7 +317,9 @@ async function loadLibrary() {
   return { ...main, ...column, ...convert, ...encoding, ...delta, compressors };
 }
 
-/** A page's header, its sizes checked; a library that reads on for ever is not asked before. */
+/**
+ * Reads the header of a page. Its structure is checked first, since the library could read on for ever; then its sizes.
+ */
 function readPageHeader(reader: { view: DataView; offset: number }, library: Library): PageHeader {
   checkThrift(reader.view);
   const header = library.parquetHeader(reader);
@@ -363,7 +365,7 @@ async function readMetadata(source: FileSource, library: Library): Promise<FileM
 /** "PAR1". */
 const MAGIC = 0x31524150;
 
-/** Thrift does not say what type a field has: a list may be a number. */
+/** Thrift does not fix the type of a field: a list may turn out to be a number. */
 function checkMetadata({ schema, row_groups: groups }: FileMetaData): void {
   if (!Array.isArray(schema) || !Array.isArray(groups)) {
     throw new TypeError("expected a list of columns but got none");
@@ -400,7 +402,7 @@ function findColumn(
       file: source.name,
     });
   }
-  // The library builds a tree of the schema, which takes the square of its length. A column of texts is next to the root.
+  // The library builds a tree of the schema, in quadratic time. A column of texts is next to the root.
   const root = metadata.schema[0]!;
   const element = metadata.schema.find((one, i) => i > 0 && one.name === name);
   const kinds: readonly unknown[] = [undefined, "UTF8", "JSON", "ENUM"];

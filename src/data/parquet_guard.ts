@@ -1,11 +1,11 @@
 /**
- * What is checked of a parquet file before the library behind `parquet.ts` sees it. That library believes what it reads:
- * lengths of lists and of runs, sizes of pages. A few bytes could keep it busy for ever, or take all memory.
+ * Checks of a parquet file before the library behind `parquet.ts` sees it. That library trusts what it reads: lengths
+ * of lists and of runs, sizes of pages. A few bytes could keep it busy for ever or take all memory.
  *
  * @module
  */
 
-/** Nested further than any metadata. */
+/** A nesting depth beyond that of any metadata. */
 const MAX_DEPTH = 32;
 // Types of Thrift's compact protocol:
 // https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
@@ -13,7 +13,7 @@ const STOP = 0, TRUE = 1, FALSE = 2, BYTE = 3, I16 = 4, I32 = 5, I64 = 6, DOUBLE
 const LIST = 9, STRUCT = 12;
 
 /**
- * Checks that a struct of Thrift's compact protocol is whole, and that no length in it goes beyond the bytes.
+ * Checks that a struct of Thrift's compact protocol is complete, and that no length in it goes beyond the bytes.
  *
  * @throws {RangeError} where it is not; the message has the offset in `view`
  */
@@ -42,7 +42,7 @@ class ThriftCheck {
       const type = byte & 15;
       if (type === STOP) return;
       if (byte >> 4 === 0) this.#varint(3);
-      // The value of a flag is in its type.
+      // The value of a boolean is in its type.
       if (type !== TRUE && type !== FALSE) this.#value(type, depth);
     }
   }
@@ -75,7 +75,7 @@ class ThriftCheck {
     if (depth > MAX_DEPTH) throw tooDeep(this.#at);
     const byte = this.#byte();
     const length = byte >> 4 === 15 ? this.#varint(5) : byte >> 4;
-    // Every element has a byte at least.
+    // Every element takes at least one byte.
     const left = this.#view.byteLength - this.#at;
     if (length > left) {
       throw new RangeError(
@@ -98,7 +98,7 @@ class ThriftCheck {
     return this.#view.getUint8(this.#at - 1);
   }
 
-  /** A number of at most `max` bytes. */
+  /** Reads a variable-length number of at most `max` bytes. */
   #varint(max: number): number {
     let value = 0;
     for (let i = 0; i < max; i++) {
@@ -113,8 +113,8 @@ class ThriftCheck {
 }
 
 /**
- * Checks the runs of the hybrid of run lengths and packed bits that levels and places in a dictionary are written in:
- * that they make no more than `count` values and end before `end`.
+ * Checks the hybrid of run lengths and packed bits that encodes levels and dictionary indices: its runs must give no
+ * more than `count` values and end before `end`.
  *
  * @throws {RangeError} where they do
  */
@@ -145,7 +145,7 @@ export function checkRuns(
     }
     const isPacked = header % 2 === 1;
     const length = Math.floor(header / 2) * (isPacked ? 8 : 1);
-    // Packed values come by eights, so that the last run may have some too many.
+    // Packed values come in groups of eight, so the last run may have some too many.
     if (length > count - seen + (isPacked ? 511 : 0)) {
       throw new RangeError(
         `expected at most ${count} values in a page but got a run of ${length} at byte ${start}`,
@@ -157,7 +157,7 @@ export function checkRuns(
 }
 
 /**
- * Checks the head of numbers that are written as differences.
+ * Checks the header of delta-encoded numbers.
  *
  * @throws {RangeError} where its blocks make no sense
  */

@@ -1,5 +1,5 @@
 /**
- * A page of a parquet file made ready for the library behind `parquet.ts`: decompressed and checked.
+ * Prepares a page of a parquet file for the library behind `parquet.ts`: decompresses and checks it.
  *
  * @module
  */
@@ -7,9 +7,9 @@ import type { PageHeader } from "npm:hyparquet@1.31.5";
 import { zlib } from "../io/node_builtins.ts";
 import { checkDeltas, checkRuns } from "./parquet_guard.ts";
 
-/** What the library brings that is needed here. */
+/** The parts of the library that are used here. */
 export interface PageTools {
-  /** Decompressors that have to be told the length. */
+  /** Decompressors that must be given the length. */
   readonly compressors: {
     readonly [codec: string]: ((input: Uint8Array, length: number) => Uint8Array) | undefined;
   };
@@ -20,7 +20,7 @@ export interface PageTools {
     output: number[],
     length?: number,
   ): void;
-  /** Reads differences. */
+  /** Reads delta-encoded numbers. */
   deltaBinaryUnpack(
     reader: { view: DataView; offset: number },
     count: number,
@@ -30,18 +30,16 @@ export interface PageTools {
 
 /** A page must fit into memory, whatever its header claims. */
 const MAX_PAGE_BYTES = 256 * 2 ** 20;
-/** A few bytes can name any number of rows: all without a text, or all with the same one. */
+/** A few bytes can stand for any number of rows: all without a text, or all with the same one. */
 const MAX_CHEAP_ROWS = 2 ** 20;
-/** No byte can become more than these many in the formats that have to be told the length. */
+/** The maximum number of bytes that one byte can become, in the formats that must be given the length. */
 const MAX_PER_BYTE: Readonly<Record<string, number>> = { SNAPPY: 24, LZ4: 256, LZ4_RAW: 256 };
 const ENCODINGS: readonly unknown[] = [
   ...["PLAIN", "PLAIN_DICTIONARY", "RLE_DICTIONARY"],
   ...["DELTA_LENGTH_BYTE_ARRAY", "DELTA_BYTE_ARRAY"],
 ];
 
-/**
- * Throws a `RangeError` where the sizes in a page's header make no sense.
- */
+/** Throws a `RangeError` if the sizes in the header of a page make no sense. */
 export function checkHeader(header: PageHeader): void {
   const { compressed_page_size: compressed, uncompressed_page_size: bytes } = header;
   const isSize = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 0;
@@ -57,13 +55,13 @@ export function checkHeader(header: PageHeader): void {
   }
 }
 
-/** Rows of a data page; undefined for others. */
+/** Returns the number of rows of a data page; undefined for other pages. */
 export function rowsOf(header: PageHeader): number | undefined {
   return header.data_page_header?.num_values ?? header.data_page_header_v2?.num_values;
 }
 
 /**
- * The page with nothing compressed any more, its levels and encodings checked.
+ * Returns the page decompressed, with its levels and encodings checked.
  *
  * @throws {RangeError} where they make no sense
  * @throws {Error} where it cannot be decompressed
@@ -101,7 +99,7 @@ export function openPage(
   };
 }
 
-/** A page of version 2, whose levels are never compressed. */
+/** Opens a page of version 2, whose levels are never compressed. */
 function openSecond(
   header: PageHeader,
   bytes: Uint8Array,
@@ -127,7 +125,7 @@ function openSecond(
   return whole;
 }
 
-/** Where the values of a page of version 1 begin, and how many there are. */
+/** Returns where the values of a page of version 1 begin, and how many there are. */
 function firstLevels(
   page: Uint8Array,
   rows: number,
@@ -186,7 +184,7 @@ function checkValues(
   }
 }
 
-/** Texts that begin as the one before can be any length in a few bytes. */
+/** Texts that share a prefix with the one before can be any length in a few bytes. */
 function checkLengths(prefixes: Int32Array | undefined, suffixes: Int32Array): void {
   let [before, total] = [0, 0];
   for (let i = 0; i < suffixes.length; i++) {
@@ -225,7 +223,7 @@ function inflate(
   length: number,
   compressors: PageTools["compressors"],
 ): Uint8Array {
-  // node:zlib takes memory as it goes, and no more than it is allowed.
+  // node:zlib allocates memory as it goes, up to the limit.
   const options = { maxOutputLength: length };
   switch (codec) {
     case "UNCOMPRESSED":
@@ -252,7 +250,7 @@ function inflate(
   return decompressor(bytes, length);
 }
 
-/** The length that stands before Snappy's data. */
+/** Reads the length at the beginning of Snappy's data. */
 function snappyLength(bytes: Uint8Array): number {
   let length = 0;
   for (let i = 0; i < 5 && i < bytes.length; i++) {
@@ -262,7 +260,7 @@ function snappyLength(bytes: Uint8Array): number {
   return -1;
 }
 
-/** Whether LZ4's blocks have lengths before them, as Hadoop writes them. */
+/** Whether LZ4's blocks are preceded by lengths, as Hadoop writes them. */
 function isHadoopLz4(bytes: Uint8Array): boolean {
   const view = viewOf(bytes);
   let at = 0;

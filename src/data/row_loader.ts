@@ -1,24 +1,25 @@
-// Batches of rows that were made beforehand, each epoch in another order.
+// Batches of prepared rows, in a new order in each epoch.
 import type { TuningExample } from "./examples.ts";
 import { type Batch, type BatchLoader, hashLengths, type TokenLoaderState } from "./loader.ts";
 import { shuffledOrder } from "./shuffled_order.ts";
 
-/** Targets of this value count for nothing, as in `crossEntropy`. */
+/** Targets of this value do not count, as in `crossEntropy`. */
 export const IGNORED = -100;
 
 /** Options of {@linkcode RowLoader}. */
 export interface RowLoaderOptions {
-  /** Rows of a batch, B. */
+  /** The number of rows in a batch, B. */
   readonly batchSize: number;
-  /** Tokens of a sequence, T; shorter ones are padded. */
+  /** The number of tokens in a sequence, T; shorter ones are padded. */
   readonly contextSize: number;
-  /** The order of each epoch depends on this and the epoch. Default: that in which the rows were given. */
+  /** The seed of the order, which depends on it and the epoch. Default: the order in which the rows were given. */
   readonly seed?: number | undefined;
 }
 
 /**
- * Hands out rows batch after batch, epoch after epoch. A row is one sequence, or several side by side, as many in each: of
- * S sequences inputs and targets are (B, S T). Targets that are not learned, and those of padding, are -100.
+ * Returns rows batch after batch, epoch after epoch. A row is one sequence, or several side by side, the same number in
+ * each row: with S sequences, inputs and targets are (B, S T). Targets that are not learned, and those of padding, are
+ * -100.
  *
  * @example
  * ```ts
@@ -33,9 +34,9 @@ export interface RowLoaderOptions {
  * ```
  */
 export class RowLoader implements BatchLoader {
-  /** Rows of a batch, B. */
+  /** The number of rows in a batch, B. */
   readonly batchSize: number;
-  /** Tokens of a row, S T. */
+  /** The number of tokens in a row, S T. */
   readonly contextSize: number;
   readonly #rows: readonly (readonly TuningExample[])[];
   readonly #seed: number | undefined;
@@ -43,7 +44,7 @@ export class RowLoader implements BatchLoader {
   #position = 0;
   #order: { epoch: number; rows: Uint32Array } | undefined;
 
-  /** Throws a `RangeError` where there are no rows, or sequences of more than T + 1 tokens. */
+  /** Throws a `RangeError` if there are no rows, or sequences of more than T + 1 tokens. */
   constructor(rows: readonly (readonly TuningExample[])[], options: RowLoaderOptions) {
     const { batchSize, contextSize, seed } = options;
     const lengths = rows.flatMap((row) => row.map(({ ids }) => ids.length));
@@ -64,12 +65,12 @@ export class RowLoader implements BatchLoader {
     };
   }
 
-  /** Tokens of a batch, padding included. */
+  /** The number of tokens in a batch, including padding. */
   get batchTokens(): number {
     return this.batchSize * this.contextSize;
   }
 
-  /** The next batch, in arrays that are the caller's to keep; of `rows` rows, where another number than B is wanted. */
+  /** Returns the next batch, in arrays that the caller may keep. It has `rows` rows, by default B. */
   next(rows?: number): Promise<Batch> {
     const count = rows ?? this.batchSize;
     const inputs = new Int32Array(count * this.contextSize);
@@ -86,18 +87,18 @@ export class RowLoader implements BatchLoader {
     return Promise.resolve({ inputs, targets });
   }
 
-  /** Goes to a position, in tokens over all epochs, padding included: the beginning of a row. */
+  /** Moves to a position, in tokens over all epochs, including padding: the beginning of a row. */
   seek(position: number): void {
     this.#position = Math.floor(position / this.contextSize);
   }
 
-  /** Where the loader stands, for a checkpoint. */
+  /** Returns the position of the loader, for a checkpoint. */
   state(): TokenLoaderState {
     const seed = this.#seed === undefined ? {} : { seed: this.#seed };
     return { ...this.#corpus, position: this.#position * this.contextSize, ...seed };
   }
 
-  /** Goes to where a loader of the same rows stood. Throws a `RangeError` for other rows, or another seed. */
+  /** Moves to the position of a loader of the same rows. Throws a `RangeError` for other rows, or another seed. */
   restore({ corpusTokens, corpusHash, position, seed }: TokenLoaderState): void {
     const own = this.#corpus;
     if (
@@ -111,7 +112,7 @@ export class RowLoader implements BatchLoader {
     this.seek(position);
   }
 
-  /** There is nothing to close. */
+  /** Does nothing: there is nothing to close. */
   close(): Promise<void> {
     return Promise.resolve();
   }

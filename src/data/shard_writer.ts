@@ -1,4 +1,4 @@
-// Token shards written as build-nanogpt's fineweb.py and llm.c's dev/data name and cut them.
+// Writes token shards, named and split as by build-nanogpt's fineweb.py and llm.c's dev/data.
 import { join } from "../io/node_builtins.ts";
 import { toPath } from "../io/byte_source.ts";
 import { writeLlmcTokens } from "../io/llmc_bin.ts";
@@ -6,20 +6,19 @@ import { writeNpy } from "../io/npy.ts";
 
 /** Options of {@linkcode ShardWriter}. */
 export interface ShardWriterOptions {
-  /** First part of the file names: `edufineweb` gives `edufineweb_train_000001.npy`. */
+  /** The first part of the file names: `edufineweb` gives `edufineweb_train_000001.npy`. */
   prefix: string;
-  /** Tokens of each shard but the last; 100,000,000 by default, as build-nanogpt's `fineweb.py`. */
+  /** The number of tokens in each shard but the last. Default: 100,000,000, as in build-nanogpt's `fineweb.py`. */
   tokensPerShard?: number;
-  /** Shards at the beginning that are named `val`, the rest `train`; 1 by default. */
+  /** The number of shards at the beginning that are named `val`; the rest are `train`. Default: 1. */
   validationShards?: number;
-  /** File format: NumPy's, or llm.c's `.bin`; `npy` by default. */
+  /** The file format: NumPy's, or llm.c's `.bin`. Default: `npy`. */
   format?: "npy" | "bin";
 }
 
 /**
- * Writes a stream of tokens as shards of equal size, named as build-nanogpt names them: shard 0 is
- * `<prefix>_val_000000.npy`, the ones after it `<prefix>_train_000001.npy` and so on. `close()`
- * writes the last, shorter one.
+ * Writes a stream of tokens as shards of equal size, named as in build-nanogpt: shard 0 is `<prefix>_val_000000.npy`,
+ * the ones after it `<prefix>_train_000001.npy` and so on. `close()` writes the last, shorter one.
  *
  * @example
  * ```ts
@@ -41,14 +40,14 @@ export interface ShardWriterOptions {
  * ```
  */
 export class ShardWriter {
-  /** Paths of the shards written so far. */
+  /** The paths of the shards written so far. */
   readonly paths: string[] = [];
   #folder: string;
   #options: Required<ShardWriterOptions>;
   #buffer: Uint16Array;
   #used = 0;
 
-  /** Makes a writer into an existing folder. */
+  /** Creates a writer into an existing folder. */
   constructor(folder: string | URL, options: ShardWriterOptions) {
     this.#options = { tokensPerShard: 1e8, validationShards: 1, format: "npy", ...options };
     const { tokensPerShard } = this.#options;
@@ -62,7 +61,7 @@ export class ShardWriter {
   }
 
   /**
-   * Adds tokens; writes a shard whenever one is full.
+   * Adds tokens, and writes a shard whenever one is full.
    *
    * @throws {RangeError} where an id does not fit into two bytes
    */
@@ -77,7 +76,7 @@ export class ShardWriter {
     }
   }
 
-  /** Writes what is left as a last shard, if anything is. */
+  /** Writes the remaining tokens, if any, as a last shard. */
   async close(): Promise<void> {
     if (this.#used > 0) await this.#flush();
   }

@@ -1,23 +1,23 @@
-// Token shards on disk: found by their names, opened by their kind, read by ranges.
+// Token shards on disk: found by name, opened by format, read by ranges.
 import { join } from "../io/node_builtins.ts";
 import { type ByteSource, FileSource, toPath } from "../io/byte_source.ts";
 import { FileFormatError } from "../io/errors.ts";
 import { readLlmcHeader } from "../io/llmc_bin.ts";
 import { readNpyHeader } from "../io/npy.ts";
 
-/** A stretch of tokens that can be read by ranges; a loader walks several in order. */
+/** A sequence of tokens that can be read by ranges; a loader reads several in order. */
 export interface TokenSource {
-  /** Path of the file, or a name for tokens in memory. */
+  /** The path of the file, or a name for tokens in memory. */
   readonly name: string;
-  /** Number of tokens. */
+  /** The number of tokens. */
   readonly length: number;
-  /** Reads `count` tokens from the token `start` on. */
+  /** Reads `count` tokens from token `start` on. */
   read(start: number, count: number): Promise<TokenArray>;
-  /** Lets go of the file until the next read. */
+  /** Closes the file until the next read. */
   close(): void;
 }
 
-/** Token ids: two bytes each as GPT-2's fit, four for larger vocabularies. */
+/** Token ids: two bytes each suffice for GPT-2's, larger vocabularies need four. */
 export type TokenArray = Uint16Array | Uint32Array | Int32Array;
 
 /** Options of {@linkcode findShards}. */
@@ -29,7 +29,7 @@ export interface FindShardsOptions {
 const SHARD_NAME = /^(.+)_(\d+)\.(npy|bin)$/;
 
 /**
- * Paths of the token shards of a folder, in the order of their numbers: files named like
+ * Returns the paths of the token shards in a folder, in the order of their numbers: files named like
  * `edufineweb_train_000001.npy`, or `.bin` for llm.c's format.
  *
  * @throws {Error} where the folder is missing, holds no such shard (the message says what it does
@@ -78,8 +78,8 @@ export async function findShards(
 }
 
 /**
- * Opens a token shard: a one-dimensional `.npy` of uint16, uint32 or int32, or llm.c's `.bin`. Only
- * the header is read, and the file is held open only between a read and `close()`.
+ * Opens a token shard: a one-dimensional `.npy` of uint16, uint32 or int32, or llm.c's `.bin`. Only the header is read,
+ * and the file is held open only between a read and `close()`.
  *
  * @throws {FileFormatError} where the file is foreign, cut short, of another type, or holds no token
  */
@@ -149,7 +149,7 @@ class FileShard implements TokenSource {
   }
 }
 
-/** Tokens in memory as a {@linkcode TokenSource}; no copy is made. */
+/** Wraps tokens in memory as a {@linkcode TokenSource}, without a copy. */
 export function memoryShard(tokens: TokenArray, name?: string): TokenSource {
   return {
     name: name ?? "tokens in memory",

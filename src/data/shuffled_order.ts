@@ -1,8 +1,8 @@
-// An order that is the same wherever and whenever it is asked for.
+// An order that is reproducible anywhere and at any time.
 
 /**
- * The numbers from 0 to `count - 1` in an order that `seed` and `epoch` alone determine, so that a run that
- * goes on in the middle of an epoch needs to know no more than these (Fisher and Yates's shuffle).
+ * Returns the numbers from 0 to `count - 1` in an order that only `seed` and `epoch` determine, so that a run that
+ * resumes in the middle of an epoch needs no other state (Fisher and Yates's shuffle).
  */
 export function shuffledOrder(count: number, seed: number, epoch: number): Uint32Array {
   const order = Uint32Array.from(Array(count).keys());
@@ -15,7 +15,7 @@ export function shuffledOrder(count: number, seed: number, epoch: number): Uint3
   return order;
 }
 
-/** 32 bits of which each depends on all of `x`: the last steps of MurmurHash3 (Appleby 2011). */
+/** Returns 32 bits, each of which depends on all of `x`: the last steps of MurmurHash3 (Appleby 2011). */
 function mixed(x: number): number {
   x = Math.imul(x ^ (x >>> 16), 0x85EBCA6B);
   x = Math.imul(x ^ (x >>> 13), 0xC2B2AE35);

@@ -1,11 +1,11 @@
-// A shard whose documents stand in another order.
+// A shard whose documents are shuffled.
 import { shuffledOrder } from "./shuffled_order.ts";
 import type { TokenArray, TokenSource } from "./shards.ts";
 
 /**
- * The documents of a shard, shuffled by `seed`. A document begins with the token `separator`, as `<|endoftext|>` does before
- * each; what stands before the first one stays at the beginning, and a document that goes on in the next shard is
- * cut there. The whole shard is in memory from the first read to `close()`: 200 MB for 100 million tokens.
+ * The documents of a shard, shuffled by `seed`. A document begins with the token `separator`, such as `<|endoftext|>`.
+ * Tokens before the first one stay at the beginning, and a document that continues in the next shard is cut. The whole
+ * shard is in memory from the first read to `close()`: 200 MB for 100 million tokens.
  */
 export class ShuffledShard implements TokenSource {
   readonly name: string;

@@ -1,5 +1,5 @@
 /**
- * Sentences and their translations, as the files of the Tatoeba project have them.
+ * Sentences and their translations, in the files of the Tatoeba project.
  *
  * @module
  */
@@ -9,15 +9,15 @@ import { readZipEntry } from "./zip.ts";
 
 /** A sentence and its translation. */
 export interface SentencePair {
-  /** What is translated. */
+  /** The sentence to translate. */
   readonly source: string;
-  /** What it is translated to. */
+  /** Its translation. */
   readonly target: string;
 }
 
 /**
- * The pairs of a text with one a line: source, tab, target. Further columns, as the licence in the files of
- * manythings.org, are left out, and so are empty lines. `file` is the name for messages.
+ * Parses the pairs of a text with one pair per line: source, tab, target. Further columns, such as the licence in the
+ * files of manythings.org, are ignored, and so are empty lines. `file` is the name used in error messages.
  *
  * @throws {FileFormatError} for a line with one column or with an empty sentence; the message has its number
  */
@@ -42,8 +42,8 @@ export function parseSentencePairs(text: string, file: string): SentencePair[] {
 }
 
 /**
- * Reads the pairs of a text file, or of a zip archive with one in it: `.txt`, but none whose name begins
- * with an underscore, as `_about.txt`. Needs `--allow-read` for the path.
+ * Reads the pairs of a text file, or of a zip archive that contains one: `.txt`, but not a name that begins with an
+ * underscore, such as `_about.txt`. Needs `--allow-read` for the path.
  *
  * @throws {FileFormatError} for a malformed line, an archive that is cut short, text that is not UTF-8, and
  * a file without pairs
@@ -70,9 +70,9 @@ export async function readSentencePairs(path: string | URL): Promise<SentencePai
 }
 
 /**
- * A sentence as the English-French task wants it: narrow and other no-break spaces (U+202F, U+00A0) as
- * spaces, lower case, and a space on both sides of each of `, . ! ?`, so that splitting at spaces makes them words
- * of their own. Hyphens and apostrophes stay: `qu'est-ce` is one word. The cleaning follows Zhang et al., "Dive into
+ * Cleans a sentence for the English-French task: narrow and other no-break spaces (U+202F, U+00A0) become spaces,
+ * letters become lower case, and each of `, . ! ?` gets a space on both sides, so that splitting at spaces makes it a
+ * word of its own. Hyphens and apostrophes stay: `qu'est-ce` is one word. The cleaning follows Zhang et al., "Dive into
  * Deep Learning", section 10.5, which puts no space behind a mark.
  *
  * @example
@@ -89,7 +89,7 @@ export function cleanSentence(sentence: string): string {
     .replaceAll(/[,.!?]/g, " $& ").replaceAll(/ +/g, " ").trim();
 }
 
-/** {@linkcode cleanSentence} of both sides. */
+/** Calls {@linkcode cleanSentence} on both sides. */
 export function cleanPair({ source, target }: SentencePair): SentencePair {
   return { source: cleanSentence(source), target: cleanSentence(target) };
 }

@@ -1,34 +1,34 @@
 /**
- * Sentence pairs as the rows of ids that a translator is trained on.
+ * Sentence pairs as rows of ids for training a translator.
  *
  * @module
  */
 import { type TextVocabulary, wordsOf } from "../tokenizer/text_vocabulary.ts";
 import type { SentencePair } from "./translation_pairs.ts";
 
-/** How many ids a row has on either side. */
+/** The number of ids in a row on either side. */
 export interface TranslationLengths {
-  /** Ids of a source row, `<EOS>` included. */
+  /** The number of ids in a source row, including `<EOS>`. */
   readonly sourceLength: number;
-  /** Ids of a target row, `<EOS>` included; as many are read, beginning with `<SOS>`. */
+  /** The number of ids in a target row, including `<EOS>`; the decoder reads as many, beginning with `<SOS>`. */
   readonly targetLength: number;
 }
 
-/** Some rows, one pair each, row after row. */
+/** A batch of rows, one pair each, row after row. */
 export interface TranslationBatch extends TranslationLengths {
-  /** Number of rows. */
+  /** The number of rows. */
   readonly rows: number;
   /** The source sentences: words, `<EOS>`, `<PAD>`; (rows, sourceLength). */
   readonly sourceIds: Int32Array;
-  /** What the decoder reads: `<SOS>` and the targets without the last; (rows, targetLength). */
+  /** The decoder's inputs: `<SOS>` and the targets without the last; (rows, targetLength). */
   readonly decoderInputIds: Int32Array;
-  /** What it is to say: words, `<EOS>`, `<PAD>`; (rows, targetLength). */
+  /** The decoder's targets: words, `<EOS>`, `<PAD>`; (rows, targetLength). */
   readonly targets: Int32Array;
 }
 
 /**
- * The pairs whose both sides fit into rows of these lengths. Longer ones are dropped, not cut: half a
- * sentence beside a whole one teaches nothing, and an `<EOS>` after it something wrong.
+ * Returns the pairs of which both sides fit into rows of these lengths. Longer ones are dropped, not cut: half a
+ * sentence beside a whole one teaches nothing, and an `<EOS>` after it teaches something wrong.
  */
 export function fittingPairs(
   pairs: readonly SentencePair[],
@@ -39,9 +39,9 @@ export function fittingPairs(
   );
 }
 
-/** Pairs encoded once, handed out as batches in any order. */
+/** Pairs encoded once, from which batches can be taken in any order. */
 export class TranslationRows implements TranslationLengths {
-  /** Number of pairs. */
+  /** The number of pairs. */
   readonly count: number;
   readonly sourceLength: number;
   readonly targetLength: number;
@@ -64,7 +64,7 @@ export class TranslationRows implements TranslationLengths {
     this.#decoderInputIds = shiftedRight(this.#targets, targetLength, target.startId);
   }
 
-  /** The rows of these pairs, in this order. Throws a `RangeError` for a pair that is not there. */
+  /** Returns the rows of these pairs, in this order. Throws a `RangeError` for a pair that does not exist. */
   batch(pairs: ArrayLike<number>): TranslationBatch {
     const { count, sourceLength, targetLength } = this;
     const pick = (rows: Int32Array, length: number) => {
@@ -90,8 +90,8 @@ export class TranslationRows implements TranslationLengths {
   }
 
   /**
-   * All pairs in batches of `size`, the last one perhaps smaller; in the order of `order` where it is given,
-   * from batch `from` on.
+   * Yields all pairs in batches of `size`, the last one possibly smaller, in the order of `order` if given, from batch
+   * `from` on.
    */
   *batches(
     size: number,
@@ -104,7 +104,7 @@ export class TranslationRows implements TranslationLengths {
   }
 }
 
-/** Rows that begin with `startId` and go on with all but the last of their ids. */
+/** Returns rows that begin with `startId` and continue with all but the last of their ids. */
 function shiftedRight(rows: Int32Array, length: number, startId: number): Int32Array {
   const shifted = new Int32Array(rows.length);
   for (let at = 0; at < rows.length; at += length) {

@@ -1,27 +1,26 @@
-// Reads zip archives. The library behind it is used here and nowhere else, and is fetched only where
-// an archive is opened.
+// Reads zip archives. The underlying library is used only here, and is fetched only if an archive is opened.
 import { importLate } from "../io/late_import.ts";
 import { toPath } from "../io/byte_source.ts";
 import { FileFormatError } from "../io/errors.ts";
 
 /** A file of an archive. */
 export interface ZipEntry {
-  /** Its path in the archive. */
+  /** The path in the archive. */
   readonly name: string;
-  /** What it holds. */
+  /** The contents. */
   readonly bytes: Uint8Array<ArrayBuffer>;
 }
 
-/** What is in a file is held in memory; a few bytes of an archive can become a thousand times as many. */
+/** A file is held in memory as a whole; a few bytes of an archive can become a thousand times as many. */
 const MAX_ENTRY_BYTES = 2 ** 29;
-/** Deflate makes no more than these of one byte. */
+/** The maximum number of bytes that deflate makes of one. */
 const MAX_PER_BYTE = 1032;
-/** The ways of compression that are read: none, and deflate. */
+/** The supported compression methods: none and deflate. */
 const METHODS: readonly unknown[] = [0, 8];
 
 /**
- * Reads one file of a zip archive: the first that `choose` accepts by its path. Its CRC is checked. Needs
- * `--allow-read` for the archive.
+ * Reads one file of a zip archive: the first whose path `choose` accepts. Its CRC is checked. Needs `--allow-read` for
+ * the archive.
  *
  * @throws {FileFormatError} where the archive is cut short, corrupted, encrypted or no zip at all, and where
  * no file of it is accepted
@@ -35,7 +34,7 @@ export async function readZipEntry(
   const { Uint8ArrayReader, Uint8ArrayWriter, ZipReader } = await importLate<
     typeof import("npm:@zip.js/zip.js@2.24.0")
   >("npm:@zip.js/zip.js@2.24.0");
-  // Workers would need a permission, and outlive the call.
+  // Workers would need a permission, and would outlive the call.
   const reader = new ZipReader(new Uint8ArrayReader(archive), {
     checkSignature: true,
     useWebWorkers: false,
@@ -47,7 +46,7 @@ export async function readZipEntry(
       { file, offset, cause },
     );
   };
-  // An archive is found by its end.
+  // The directory of an archive is at its end.
   const entries = await reader.getEntries().catch((cause) => broken(cause, archive.length));
   for (const entry of entries) {
     if (entry.directory || !choose(entry.filename)) continue;

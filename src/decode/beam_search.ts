@@ -18,51 +18,51 @@ import { readPrompts } from "./read_prompts.ts";
 
 /** Options of {@linkcode beamSearch}. */
 export interface BeamSearchOptions {
-  /** Paths that are followed for each prompt. */
+  /** The number of paths followed for each prompt. */
   readonly width: number;
-  /** The most tokens of a path. Default: what is left of the context. */
+  /** The maximum number of tokens in a path. Default: what is left of the context. */
   readonly length?: number;
   /** The id that ends a path. Default: none. */
   readonly endId?: number;
-  /** A path's score is divided by its length to this power: above 0 favours the longer. Default: 0.75. */
+  /** The exponent of the length by which a path's score is divided; above 0 it favours longer paths. Default: 0.75. */
   readonly alpha?: number;
-  /** Ids from here on are never taken, as those that only pad a vocabulary. Default: all may be. */
+  /** Ids from here on are never chosen, such as those that only pad a vocabulary. Default: all ids may be. */
   readonly vocabSize?: number | undefined;
-  /** Ends the work early by throwing the signal's reason. */
+  /** Aborting it ends the search, which then throws the signal's reason. */
   readonly signal?: AbortSignal | undefined;
 }
 
 /** A continuation that beam search found. */
 export interface BeamPath {
-  /** The new ids, with the one that ended the path. */
+  /** The new ids, including the one that ended the path. */
   readonly ids: Uint32Array;
-  /** The logarithm of its probability divided by length^alpha. */
+  /** The logarithm of the path's probability, divided by length^alpha. */
   readonly score: number;
-  /** Whether it came to the `endId`. */
+  /** Whether the path reached the `endId`. */
   readonly ended: boolean;
 }
 
-/** A path under way. */
+/** A path in progress. */
 interface Path {
   readonly ids: readonly number[];
   readonly logProbability: number;
   readonly score: number;
   readonly ended: boolean;
-  /** The row that the path continues. */
+  /** The row that the path extends. */
   readonly row: number;
 }
 
 /**
- * The `width` most likely continuations of each prompt that beam search finds, the best first. In each round every
- * open path is continued by its `width` likeliest tokens; these and the paths that have ended are sorted by
- * sum(log p) / length^alpha (Wu et al. 2016, "Google's Neural Machine Translation System", without its constant),
- * and the `width` best are kept, until all have ended or have `length` tokens. `width: 1` is greedy decoding.
+ * Returns the `width` most likely continuations of each prompt that beam search finds, best first. Each round extends
+ * every open path by its `width` likeliest tokens, sorts these together with the paths that have ended by sum(log p) /
+ * length^alpha (Wu et al. 2016, "Google's Neural Machine Translation System", without its constant) and keeps the
+ * `width` best, until all have ended or have `length` tokens. `width: 1` is greedy decoding.
  *
- * All open paths of all prompts are one batch on the device, each with its own rows of the cache; a round reads
- * once.
+ * All open paths of all prompts form one batch on the device, each with its own rows of the cache; each round reads
+ * from the device once.
  *
- * Throws a `RangeError` for a width below 1 or over the vocabulary, an empty prompt, an id that the model does not
- * have, and for paths longer than the context.
+ * Throws a `RangeError` for a width below 1 or above the vocabulary size, an empty prompt, an id that the model does
+ * not have, or paths longer than the context.
  *
  * @example
  * ```ts
@@ -111,7 +111,7 @@ export async function beamSearch(
     let row = 0;
     beams = beams.map((beam) =>
       beam.flatMap((path) => path.ended ? [path] : continuations(path, row++))
-        .sort((a, b) => b.score - a.score) // stable: equals stay as they are
+        .sort((a, b) => b.score - a.score) // stable: equal scores keep their order
         .slice(0, width)
     );
   }
@@ -120,7 +120,7 @@ export async function beamSearch(
   );
 }
 
-/** Scores what follows every open path, whose rows of the cache move to where the paths now stand. */
+/** Scores what follows every open path, after reordering the cache's rows to match the paths. */
 function stepAll(model: NextTokenModel, cache: KeyValueCache, open: readonly Path[]): Tensor {
   cache.select(open.map((path) => path.row));
   const last = Int32Array.from(open, (path) => path.ids.at(-1)!);
@@ -128,7 +128,7 @@ function stepAll(model: NextTokenModel, cache: KeyValueCache, open: readonly Pat
   return model.nextLogits(ids, { cache });
 }
 
-/** The `width` likeliest tokens of each row, with the logarithms of their probabilities. */
+/** Returns the `width` likeliest tokens of each row, with the logarithms of their probabilities. */
 function likeliest({ width, vocabSize }: BeamSearchOptions, logits: () => Tensor): TopK {
   return noGrad(() =>
     scoped(() => {
@@ -142,7 +142,7 @@ function likeliest({ width, vocabSize }: BeamSearchOptions, logits: () => Tensor
   );
 }
 
-/** Checks what it is asked for, and gives the most tokens that a path may have. */
+/** Checks the arguments and returns the maximum number of tokens of a path. */
 function checkOptions(
   model: NextTokenModel,
   prompts: readonly ArrayLike<number>[],

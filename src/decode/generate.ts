@@ -1,5 +1,5 @@
 /**
- * Continues sequences of ids.
+ * Continues sequences of token ids.
  *
  * @module
  */
@@ -10,37 +10,42 @@ export type { TokenOptions } from "./token_steps.ts";
 
 /** Options of {@linkcode generateTokens}. */
 export interface GenerateTokensOptions extends TokenOptions {
-  /** A sequence ends with the first of these ids. Default: none. */
+  /** A sequence ends at the first of these ids. Default: none. */
   readonly stopIds?: Iterable<number>;
 }
 
 /** Options of {@linkcode generate}. */
 export interface GenerateOptions extends GenerateTokensOptions {
-  /** Sequences for each prompt. Default: 1. */
+  /** The number of sequences for each prompt. Default: 1. */
   readonly samples?: number;
   /**
-   * Called with every new id as it is read, step by step and in each step row by row: `row` is the index in what
-   * {@linkcode generate} returns, `id` may be the stop id that ends it. Returning `false` ends the row with this id;
-   * what it throws ends all.
+   * Called with every new id as it is read, step by step and row by row within a step: `row` is the index in what
+   * {@linkcode generate} returns, and `id` may be the stop id that ends the row. Returning `false` ends the row with
+   * this id; throwing ends the whole generation.
    */
   readonly onToken?: (row: number, id: number) => boolean | void;
 }
 
-/** What was added to a prompt. */
+/** The continuation of a prompt. */
 export interface Generation {
-  /** The new ids, with the one that ended the sequence. */
+  /** The new ids, including the one that ended the sequence. */
   readonly ids: Uint32Array;
-  /** Why it ended: one of the `stopIds` or `onToken`, or the `length`. */
+  /** Why it ended: `"stop"` for one of the `stopIds` or `onToken`, `"length"` for the `length`. */
   readonly ended: "stop" | "length";
 }
 
+/** What {@linkcode generate} returns for prompts `P`: at least one generation if there is a prompt. */
+export type Generations<P extends readonly unknown[]> = P extends readonly [unknown, ...unknown[]]
+  ? [Generation, ...Generation[]]
+  : Generation[];
+
 /**
- * Continues prompts of any lengths, all of them in one batch, on a key-value cache: every id is sampled on the
- * device and fed back there. `temperature: 0` decodes greedily. Returns the `samples` of each prompt side by
- * side. A seed gives the same ids on every device, as far as rounding lets it. `onToken` gets the ids as they come.
+ * Continues prompts of any lengths in one batch with a key-value cache: every id is sampled on the device and fed back
+ * there. `temperature: 0` decodes greedily. Returns the `samples` sequences of each prompt side by side. A seed gives
+ * the same ids on every device, up to rounding. `onToken` receives the ids as they come.
  *
- * Throws a `RangeError` for an empty prompt, an id that the model does not have, an option out of its range, and
- * for sequences longer than the context unless `overflow` says otherwise.
+ * Throws a `RangeError` for an empty prompt, an id that the model does not have, an option out of range, or sequences
+ * longer than the context unless `overflow` allows them.
  *
  * @example
  * ```ts
@@ -62,11 +67,11 @@ export interface Generation {
  * assert.deepEqual(streams[0], [...first.ids]);
  * ```
  */
-export async function generate(
+export async function generate<const P extends readonly ArrayLike<number>[]>(
   model: NextTokenModel,
-  prompts: readonly ArrayLike<number>[],
+  prompts: P,
   options?: GenerateOptions,
-): Promise<Generation[]> {
+): Promise<Generations<P>> {
   const { stopIds = [], samples = 1, onToken, ...rest } = options ?? {};
   const stops = new Set(stopIds);
   const rows = Array.from(
@@ -83,13 +88,13 @@ export async function generate(
     });
     if (rows.every((row) => row.ended === "stop")) break;
   }
-  return rows.map(({ ids, ended }) => ({ ids: Uint32Array.from(ids), ended }));
+  return rows.map(({ ids, ended }) => ({ ids: Uint32Array.from(ids), ended })) as Generations<P>;
 }
 
 /**
- * Continues one prompt and gives the new ids as they are read: one at a time on the CPU, in blocks that grow on
- * WebGPU. The last is the one that ended the sequence, where it was one of the `stopIds`. Otherwise as
- * {@linkcode generate}; leaving the loop early frees everything.
+ * Continues one prompt and yields the new ids as they are read: one at a time on the CPU, in growing blocks on WebGPU.
+ * If one of the `stopIds` ends the sequence, it is yielded last. Otherwise the same as {@linkcode generate}; leaving
+ * the loop early frees everything.
  *
  * @example
  * ```ts

@@ -17,12 +17,12 @@ export interface GenerateTextOptions extends GenerateTokensOptions {
 }
 
 /**
- * Continues `prompt`, in which special tokens count as ordinary text, and gives the new text in pieces as it comes.
- * A piece never ends inside a character, and nothing of a stop string or of the token of a stop id comes through.
- * Ids that only pad the model's vocabulary are never drawn.
+ * Continues `prompt`, in which special tokens count as ordinary text, and yields the new text in pieces as it comes. A
+ * piece never ends inside a character, and never includes any of a stop string or of a stop id's token. Ids that only
+ * pad the model's vocabulary are never drawn.
  *
- * Throws a `RangeError` where the tokenizer has more ids than the model, for an empty prompt, and otherwise as
- * `generate`.
+ * Throws a `RangeError` if the tokenizer has more ids than the model, for an empty prompt, and otherwise as `generate`
+ * does.
  *
  * @example
  * ```ts
@@ -55,9 +55,9 @@ export async function* generateText(
 }
 
 /**
- * A conversation with a model: each turn reads only what is new, since the keys and values of all before it stay in
- * a {@linkcode KeyValueCache} until it is disposed of. In greedy decoding a turn gives the ids that reading everything
- * anew would give, as far as rounding lets it.
+ * A conversation with a model. Each turn reads only what is new: the keys and values of everything before stay in a
+ * {@linkcode KeyValueCache} until the conversation is disposed of. With greedy decoding a turn gives the same ids as
+ * reading everything again, up to rounding.
  *
  * @example
  * ```ts
@@ -77,12 +77,12 @@ export async function* generateText(
 export class Conversation implements Disposable {
   readonly #model: NextTokenModel;
   readonly #tokenizer: Tokenizer;
-  /** Holds the first of `#ids`; undefined once it is disposed of. */
+  /** Holds the first of `#ids`; undefined after disposal. */
   #cache: KeyValueCache | undefined;
   #ids: number[] = [];
   #busy = false;
 
-  /** An empty conversation. Throws a `RangeError` where the tokenizer has more ids than the model. */
+  /** Starts an empty conversation. Throws a `RangeError` if the tokenizer has more ids than the model. */
   constructor(model: NextTokenModel, tokenizer: Tokenizer) {
     checkTokenizer("Conversation", model, tokenizer);
     this.#model = model;
@@ -91,24 +91,24 @@ export class Conversation implements Disposable {
   }
 
   /**
-   * All ids of the conversation, what was said to the model and what it said. Where it went over the context (see
-   * `overflow`), those that are left.
+   * All ids of the conversation, both prompts and replies. After it outgrew the context (see `overflow`), the ids that
+   * are left.
    */
   get ids(): Uint32Array {
     return Uint32Array.from(this.#ids);
   }
 
   /**
-   * Adds `prompt` to the conversation and gives the model's reply in pieces as it comes, as {@linkcode generateText}
-   * does. A text's special tokens count as ordinary text; for a prompt with special tokens give the ids of
-   * `tokenizer.encode`. An empty prompt lets the model go on after its last reply.
+   * Adds `prompt` to the conversation and yields the model's reply in pieces as it comes, as {@linkcode generateText}
+   * does. Special tokens in a text count as ordinary text; for a prompt with special tokens, pass the ids from
+   * `tokenizer.encode`. With an empty prompt the model continues after its last reply.
    *
-   * The reply stays in the conversation as it was drawn, with the stop id or the tokens of the stop string that
-   * ended it. Leaving the loop early keeps the reply as far as it came, and so does an abort.
+   * The reply stays in the conversation as it was drawn, including the stop id or the tokens of the stop string that
+   * ended it. If the loop is left early or aborted, the reply is kept as far as it came.
    *
-   * Throws an `Error` while an earlier reply is still being read or after `dispose`, and a `RangeError` as `generate`:
-   * also where the conversation with `length` more tokens is over the context, unless `overflow` is `"slide"`, which
-   * then forgets the older half. What was refused with a `RangeError` is not added.
+   * Throws an `Error` while an earlier reply is still being read or after `dispose`, and a `RangeError` as `generate`
+   * does: also if the conversation plus `length` tokens exceeds the context, unless `overflow` is `"slide"`, which then
+   * drops the older half. A prompt refused with a `RangeError` is not added.
    */
   async *generate(
     prompt: string | ArrayLike<number>,
@@ -126,7 +126,7 @@ export class Conversation implements Disposable {
     this.#cache = undefined;
   }
 
-  /** The same as {@linkcode Conversation.dispose}, for `using`. */
+  /** Calls {@linkcode Conversation.dispose}, for `using`. */
   [Symbol.dispose](): void {
     this.dispose();
   }
@@ -152,18 +152,18 @@ export class Conversation implements Disposable {
     try {
       for await (const [id] of sequences.draw("Conversation", length)) yield id!;
     } catch (error) {
-      // A pass that failed leaves positions that were never filled; an abort comes between two passes.
+      // A failed pass leaves positions that were never filled; an abort comes between two passes.
       if (error !== options.signal?.reason) cache.clear();
       throw error;
     } finally {
-      // The next turn reads the last id, and not what was drawn after the end of this one.
+      // The next turn reads the last id again, but nothing that was drawn after the end of this reply.
       cache.truncate(Math.min(cache.length, this.#ids.length - 1));
       this.#busy = false;
     }
   }
 }
 
-/** Decodes ids as they come, up to a stop string or one of the ids `ends`. */
+/** Decodes ids as they come, up to a stop string or one of the ids in `ends`. */
 async function* textOf(
   ids: AsyncIterable<number>,
   tokenizer: Tokenizer,
@@ -182,7 +182,7 @@ async function* textOf(
   if (last) yield last;
 }
 
-/** The ids of a text at its beginning, with what a file's tokenizer puts before it, LLaMA's <s> for one. */
+/** Returns the ids of a text at its start, with whatever the tokenizer puts before it, such as LLaMA's <s>. */
 function promptIds(tokenizer: Tokenizer, text: string): number[] {
   const { prefix = [] } = tokenizer as Partial<PretrainedTokenizer>;
   return [...prefix, ...tokenizer.encodeOrdinary(text)];

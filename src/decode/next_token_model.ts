@@ -1,5 +1,5 @@
 /**
- * What a model must offer to be decoded from, and the check of what it is asked to continue.
+ * What a model must offer for decoding, and the checks of what it is asked to continue.
  *
  * @module
  */
@@ -9,15 +9,15 @@ import type { Tensor } from "../tensor/tensor.ts";
 
 /** A model that scores next tokens: every language model here, and a translator's decoder. */
 export interface NextTokenModel {
-  /** Its ids run from 0 to `vocabSize` - 1, and its sequences have at most `maxPositionEmbeddings` of them. */
+  /** Ids run from 0 to `vocabSize` - 1; sequences have at most `maxPositionEmbeddings` tokens. */
   readonly config: { readonly vocabSize: number; readonly maxPositionEmbeddings: number };
-  /** Its device. */
+  /** The device of the model. */
   readonly device: Device;
-  /** An empty cache for `batch` sequences. */
+  /** Creates an empty cache for `batch` sequences. */
   createCache(batch: number): KeyValueCache;
   /**
-   * Scores (B, V) of the token after `ids` (B, T), of `i32`, which go on from what the cache holds and are added
-   * to it; `lengths` is the number of ids of each row that count, where they are padded on the right.
+   * Returns the scores (B, V) of the token after `ids` (B, T), `i32`, which continue what the cache holds and are added
+   * to it. `lengths` is the number of ids that count in each row, if rows are padded on the right.
    */
   nextLogits(
     ids: Tensor,
@@ -25,7 +25,7 @@ export interface NextTokenModel {
   ): Tensor;
 }
 
-/** Throws a `RangeError` for a prompt that is empty, or has an id that the model does not have. */
+/** Throws a `RangeError` for a prompt that is empty or has an id that the model does not have. */
 export function checkPrompts(
   op: string,
   prompts: readonly ArrayLike<number>[],
@@ -48,8 +48,8 @@ export function checkPrompts(
 }
 
 /**
- * The number of tokens to add to each prompt: `length`, or what the longest leaves of the context. Throws a
- * `RangeError` when they are over the context, unless it `slides` over them; `what` is what that calls a prompt.
+ * Returns the number of tokens to add to each prompt: `length`, or what the longest prompt leaves of the context.
+ * Throws a `RangeError` if the result exceeds the context, unless it `slides`; `what` names a prompt in the message.
  */
 export function checkedLength(
   op: string,
@@ -59,7 +59,7 @@ export function checkedLength(
   { slides = false, what = "a prompt" }: { slides?: boolean; what?: string } = {},
 ): number {
   const longest = Math.max(0, ...prompts.map((prompt) => prompt.length));
-  // The last token is made and not read.
+  // The last token is generated but never read by the model.
   const made = length ?? Math.max(1, contextSize + 1 - longest);
   if (!(Number.isInteger(made) && made >= 0)) {
     throw new RangeError(`${op}: expected a length of 0 or more but got ${made}`);

@@ -11,7 +11,8 @@ import type { Tensor } from "../tensor/tensor.ts";
 import type { NextTokenModel } from "./next_token_model.ts";
 
 /**
- * Reads sequences into a cache, of any lengths where it is empty or has one row, and scores what follows each: (B, V).
+ * Reads sequences into a cache and returns the scores (B, V) of what follows each. They may have different lengths if
+ * the cache is empty or has one row.
  */
 export function readPrompts(
   model: NextTokenModel,
@@ -29,7 +30,7 @@ export function readPrompts(
   });
 }
 
-/** Makes several sequences out of each that was read, in the cache and in the scores of what follows. */
+/** Repeats each sequence that was read, in the cache and in the scores of what follows. */
 export function repeatRows(logits: Tensor, cache: KeyValueCache, times: number): Tensor {
   if (times === 1) return logits;
   const rows = Array.from(

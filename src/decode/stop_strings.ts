@@ -5,15 +5,15 @@
  */
 
 /**
- * Lets text through until one of some strings is complete. What may be the beginning of one is held back until
- * the next pieces show that it is none.
+ * Passes text through until one of the stop strings is complete. Text that may be the beginning of one is held back
+ * until the next pieces decide.
  */
 export class StopStrings {
   readonly #stops: readonly string[];
   #held = "";
   #found = false;
 
-  /** Looks out for these strings. Throws a `RangeError` for an empty one. */
+  /** Watches for these strings. Throws a `RangeError` for an empty one. */
   constructor(stops: readonly string[]) {
     if (stops.includes("")) {
       throw new RangeError(
@@ -23,12 +23,12 @@ export class StopStrings {
     this.#stops = stops;
   }
 
-  /** True once a stop string was found: the text is at its end. */
+  /** True once a stop string was found: the text ends there. */
   get found(): boolean {
     return this.#found;
   }
 
-  /** The text that `piece` lets through. */
+  /** Returns the text that may be shown once `piece` has been added. */
   push(piece: string): string {
     if (this.#found) return "";
     const text = this.#held + piece;
@@ -41,14 +41,14 @@ export class StopStrings {
     return text.slice(0, end);
   }
 
-  /** What is left when the text ends. */
+  /** Returns the text still held back, when the text ends. */
   flush(): string {
     const rest = this.#held;
     this.#held = "";
     return rest;
   }
 
-  /** How much of the end of `text` is the beginning of a stop string. */
+  /** Returns how many characters at the end of `text` begin a stop string. */
   #begun(text: string): number {
     const longest = Math.max(0, ...this.#stops.map((stop) => stop.length - 1));
     for (let size = Math.min(longest, text.length); size > 0; size--) {

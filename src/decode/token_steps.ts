@@ -1,5 +1,5 @@
 /**
- * The loop of sampling: one token for every sequence at a time, fed back on the device and read in blocks.
+ * The sampling loop: one token for every sequence at a time, fed back on the device and read in blocks.
  *
  * @module
  */
@@ -17,27 +17,27 @@ import { readTensors, type Tensor } from "../tensor/tensor.ts";
 import { checkedLength, checkPrompts, type NextTokenModel } from "./next_token_model.ts";
 import { readPrompts, repeatRows } from "./read_prompts.ts";
 
-/** Options of every way to continue prompts by sampling. */
+/** Options of every function that continues prompts by sampling. */
 export interface TokenOptions extends SamplingOptions {
-  /** The most tokens to add to a sequence. Default: what is left of the context. */
+  /** The maximum number of tokens to add to a sequence. Default: what is left of the context. */
   readonly length?: number;
-  /** The stream to draw from; default: the shared one (see `manualSeed`). */
+  /** The random stream to draw from. Default: the shared one (see `manualSeed`). */
   readonly random?: RandomState | undefined;
   /**
-   * What happens to sequences longer than the context: an `error`, before anything is read, or `slide`, which
-   * forgets the older half whenever the context is full and reads the rest anew. Default: `"error"`.
+   * What happens to sequences longer than the context: `"error"` throws before anything is read; `"slide"` drops the
+   * older half whenever the context is full and reads the rest again. Default: `"error"`.
    */
   readonly overflow?: "error" | "slide";
-  /** Ends the work early: what is under way then throws the signal's reason. */
+  /** Aborting it ends the work, which then throws the signal's reason. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** The most tokens that are drawn before the ids are read, where reading makes the device wait. */
+/** The maximum number of tokens drawn before the ids are read, on devices where reading waits for the device. */
 const LONGEST_BLOCK = 16;
 
 /**
- * The next id of every sequence, step by step, until `length` or until the caller stops; `samples` sequences for
- * each prompt, those of one prompt side by side. `op` begins the messages of errors.
+ * Yields the next id of every sequence, step by step, until `length` or until the caller stops. There are `samples`
+ * sequences for each prompt, side by side. `op` begins the error messages.
  */
 export async function* tokenSteps(
   op: string,
@@ -55,7 +55,10 @@ export async function* tokenSteps(
   yield* sequences.draw(op, length);
 }
 
-/** Checks prompts and options, and gives the most tokens to add to each prompt, which errors call `what`. */
+/**
+ * Checks prompts and options, and returns the maximum number of tokens to add to each prompt. Errors call a prompt
+ * `what`.
+ */
 export function checkSteps(
   op: string,
   model: NextTokenModel,
@@ -72,24 +75,27 @@ export function checkSteps(
   });
 }
 
-/** The sequences of a batch: on the host what was read of them, on the device what continues it. */
+/** The sequences of a batch: the ids read so far on the host, and what continues them on the device. */
 export class Sequences implements Disposable {
   readonly #model: NextTokenModel;
   readonly #options: TokenOptions;
   readonly #samples: number;
   readonly #cache: KeyValueCache;
   readonly #ownsCache: boolean;
-  /** The ids of each sequence that were given or read, from the one on that the cache's first position belongs to. */
+  /** The ids of each sequence that were given or read, starting with the one at the cache's first position. */
   readonly known: number[][];
-  /** Where ids are penalised: 1 for those that each sequence has had (B, V), and the 1 for the next (B). */
+  /**
+   * For the repetition penalty: 1 for the ids that each sequence already has (B, V), and the 1 to write for the next id
+   * (B).
+   */
   #seen: Tensor | undefined;
   #one: Tensor | undefined;
   /** The ids drawn last, (B, 1). */
   #last: Tensor | undefined;
 
   /**
-   * `samples` sequences for each prompt. Given a `cache`, which stays the caller's, there is one prompt, and the cache
-   * holds its beginning.
+   * Creates `samples` sequences for each prompt. With a `cache`, which the caller keeps, there is one prompt, and the
+   * cache holds its beginning.
    */
   constructor(
     model: NextTokenModel,
@@ -116,7 +122,7 @@ export class Sequences implements Disposable {
     }
   }
 
-  /** Draws `length` ids for every sequence, and gives those of each step as they are read. */
+  /** Draws `length` ids for every sequence, and yields those of each step as they are read. */
   async *draw(op: string, length: number): AsyncGenerator<TypedArray, void, void> {
     let block = 1;
     for (let made = 0; made < length;) {
@@ -140,18 +146,18 @@ export class Sequences implements Disposable {
         for (const ids of drawn) ids.dispose();
       }
       made += drawn.length;
-      // What is drawn after the end of a sequence is lost: little at first, when a text may be short.
+      // What is drawn after the end of a sequence is wasted: blocks start small, as a text may be short.
       if (this.#model.device.kind !== "cpu") block = Math.min(2 * block, LONGEST_BLOCK);
       await yieldToEventLoop();
     }
   }
 
-  /** True when the next step forgets the older half, for which everything drawn must be known. */
+  /** True if the next step drops the older half, for which everything drawn must have been read. */
   get #full(): boolean {
     return this.#cache.length >= this.#model.config.maxPositionEmbeddings;
   }
 
-  /** Draws the next id of every sequence, (B). It is the caller's to dispose of. */
+  /** Draws the next id of every sequence, (B). The caller disposes of it. */
   #step(): Tensor {
     return noGrad(() =>
       scoped(() => {
@@ -164,7 +170,7 @@ export class Sequences implements Disposable {
     );
   }
 
-  /** The scores of what comes next. */
+  /** Returns the scores of the next tokens. */
   #logits(): Tensor {
     const cache = this.#cache;
     if (this.#last && !this.#full) return this.#model.nextLogits(this.#last, { cache });
@@ -176,7 +182,7 @@ export class Sequences implements Disposable {
     }
     const longest = Math.max(...this.known.map((ids) => ids.length));
     if (longest > contextSize) {
-      // What the cache does not hold is new, and stays as far as it fits.
+      // What the cache does not hold is new, and is kept as far as it fits.
       this.#forget(cache.length ? Math.max(half, longest - cache.length) : contextSize);
       this.#forget(contextSize);
     }
@@ -185,13 +191,13 @@ export class Sequences implements Disposable {
     return repeatRows(readPrompts(this.#model, cache, first), cache, this.#samples);
   }
 
-  /** Empties the cache, and keeps the newest ids, at most `length` of each sequence. */
+  /** Empties the cache and keeps the newest ids, at most `length` of each sequence. */
   #forget(length: number): void {
     this.#cache.clear();
     for (const ids of this.known) ids.splice(0, Math.max(0, ids.length - length));
   }
 
-  /** Notes that each sequence has had the id drawn last. */
+  /** Marks the id drawn last in each sequence as seen. */
   #mark(): void {
     if (!this.#seen || !this.#one || !this.#last) return;
     const [batch, capacity] = this.#seen.shape as [number, number];

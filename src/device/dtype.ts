@@ -43,10 +43,10 @@ export function viewOf(
 
 /** A new typed array of zeros, or of a list of numbers, converted as JavaScript's typed arrays convert. */
 export function arrayOf(dtype: DType, values: ArrayLike<number> | number): TypedArray {
-  if (!isQuantised(dtype)) return new arrays[dtype](values as number);
-  throw new TypeError(
-    `expected f32, f16, i32 or u32 but got ${dtype}, which quantize makes of f32`,
-  );
+  const made = arrays[dtype as keyof typeof arrays];
+  if (made) return new made(values as number);
+  const origin = isQuantised(dtype) ? ", which quantize makes of f32" : "";
+  throw new TypeError(`dtype: expected f32, f16, i32 or u32 but got ${dtype}${origin}`);
 }
 
 /** The element type of a typed array; throws a `TypeError` for any other array. */

@@ -77,11 +77,8 @@ export interface CpuContext {
   readonly threads: number;
   /** Runs a kernel over `[0, count)` in pieces of `chunk`, on all threads; waits for all. */
   run(name: string, count: number, chunk: number, ...values: number[]): void;
-  /** The machine's BLAS, where there is one: the kernel of its products, and whether a call uses its own thread alone. */
-  readonly blas?: {
-    readonly kernel: { readonly name: string };
-    readonly singleThreaded: boolean;
-  } | undefined;
+  /** The machine's BLAS, where there is one: whether a call uses its own thread alone. */
+  readonly blas?: { readonly singleThreaded: boolean } | undefined;
 }
 
 /** What the WASM SIMD implementation is given. */

@@ -4,50 +4,51 @@
  * @module
  */
 
-/** Numbers that can be summed over the ranks. */
+/** Arrays that can be summed over the ranks. */
 export type Summable = Float32Array | Float64Array | Float16Array;
 
-/** How {@linkcode Communicator.allReduce} sends. */
+/** Options of {@linkcode Communicator.allReduce}. */
 export interface AllReduceOptions {
   /**
-   * `f16` sends half as many bytes: values are rounded to f16 once on their way to the sum, which is taken in f32, and once
-   * on the way back. `Float16Array`s always go like that. Default: as they are.
+   * The type in which values are sent. `f16` halves the bytes: values are rounded to f16 once on the way to the sum,
+   * which is computed in f32, and once on the way back. `Float16Array`s are always sent like that. Default: as they
+   * are.
    */
   readonly wire?: "f32" | "f16" | undefined;
 }
 
 /**
- * The processes of one job, its ranks, as MPI and `torch.distributed` know them. Every rank makes the same calls in the same
- * order. A call begins at once and goes on in a thread of its own, whatever the caller computes meanwhile; calls are
- * done in order. Until its promise resolves, nobody may touch the values. Views of a `SharedArrayBuffer`, as the memory of the CPU
- * device is one, are not copied.
+ * The processes of one job, its ranks, as in MPI and `torch.distributed`. Every rank makes the same calls in the same
+ * order. A call starts at once and runs in a thread of its own while the caller computes; calls are executed in order.
+ * Until its promise resolves, nothing else may access the values. Views of a `SharedArrayBuffer`, such as the memory of
+ * the CPU device, are not copied.
  *
- * Where a rank ends before its communicator is closed, the launcher ends all of them.
+ * If a rank ends before its communicator is closed, the launcher ends all of them.
  */
 export interface Communicator extends AsyncDisposable {
-  /** Which process this is, from 0. */
+  /** The index of this process, from 0. */
   readonly rank: number;
-  /** How many there are. */
+  /** The number of processes. */
   readonly size: number;
-  /** The machine that each rank runs on. */
+  /** The machine on which each rank runs. */
   readonly hosts: readonly string[];
-  /** One line for people: the library and the number of ranks. */
+  /** A description for display, one line: the library and the number of ranks. */
   readonly description: string;
-  /** Milliseconds that calls have taken so far, the waiting for other ranks included. */
+  /** The milliseconds that calls have taken so far, including the wait for other ranks. */
   readonly busy: number;
-  /** The sum over all ranks, element by element, put in place of the values; bit by bit the same on every rank. */
+  /** Replaces the values by their sum over all ranks, element by element; bit by bit the same on every rank. */
   allReduce(values: Summable, options?: AllReduceOptions): Promise<void>;
-  /** Copies the values of the rank `root` (default 0) over those of all others. */
+  /** Copies the values of rank `root` (default: 0) to all other ranks. */
   broadcast(values: ArrayBufferView, root?: number): Promise<void>;
-  /** The values of all ranks, each as long, one after another. */
+  /** Returns the values of all ranks, of equal length, one after another. */
   gather(values: Float64Array): Promise<Float64Array>;
-  /** Waits until all ranks have come here. */
+  /** Waits until all ranks have made this call. */
   barrier(): Promise<void>;
-  /** Ends all ranks at once with an exit code, saying why on the standard error stream. */
+  /** Ends all ranks at once with an exit code, after writing the reason to standard error. */
   abort(reason: string, exitCode?: number): Promise<never>;
 }
 
-/** A process on its own: every sum is the value itself. */
+/** A single process: every sum is the value itself. */
 export class SingleProcess implements Communicator {
   readonly rank: number = 0;
   readonly size: number = 1;
@@ -70,13 +71,15 @@ export class SingleProcess implements Communicator {
     console.error(`error: ${reason}`);
     Deno.exit(exitCode ?? 1);
   }
-  /** There is nothing to close. */
+  /** Does nothing: there is nothing to close. */
   [Symbol.asyncDispose](): Promise<void> {
     return Promise.resolve();
   }
 }
 
-/** The part [start, end) of `count` things that falls to a rank; parts differ by one at most, and rank 0 has no smaller one. */
+/**
+ * Returns the part [start, end) of `count` items for a rank; parts differ by at most one, and rank 0 has a largest one.
+ */
 export function shareOf(
   count: number,
   { rank, size }: Pick<Communicator, "rank" | "size">,
@@ -85,7 +88,7 @@ export function shareOf(
   return { start: begin(rank), end: begin(rank + 1) };
 }
 
-/** What the rank `root` (default 0) has as `value`, anything that JSON can keep, on every rank. */
+/** Returns on every rank the `value` of rank `root` (default: 0), anything that JSON can represent. */
 export async function shareJson<T>(
   communicator: Communicator,
   value: T,

@@ -16,20 +16,21 @@ import { onHost } from "./tensors.ts";
 
 /** Options of {@linkcode DiLoCo}. */
 export interface DiLoCoOptions {
-  /** Steps of a round, H. */
+  /** The number of steps in a round, H. */
   readonly every: number;
   /** The outer learning rate. Default: 0.7. */
   readonly lr?: number;
   /** The outer Nesterov momentum. Default: 0.9. */
   readonly momentum?: number;
-  /** As which type the differences travel. Default: `f32`. */
+  /** The type in which the differences are sent. Default: `f32`. */
   readonly wire?: "f32" | "f16" | undefined;
 }
 
 /**
- * Every rank trains a copy of the model with an optimizer of its own for H steps; then the mean of how far the copies have come
- * is the gradient of an outer step with Nesterov momentum, from which all go on. So ranks exchange 1/H of what the
- * gradients of every step would be. (Douillard et al. 2023, "DiLoCo: Distributed Low-Communication Training of Language Models".)
+ * Trains a copy of the model on every rank with its own optimizer for H steps. The mean of how far the copies have
+ * moved is then the gradient of an outer step with Nesterov momentum, from which all continue. So ranks exchange 1/H of
+ * what exchanging the gradients of every step would take (Douillard et al. 2023, "DiLoCo: Distributed Low-Communication
+ * Training of Language Models").
  *
  * @example
  * ```ts
@@ -54,14 +55,14 @@ export class DiLoCo implements Disposable {
   readonly #parameters: ReadonlyMap<string, Tensor>;
   readonly #wire: "f32" | "f16" | undefined;
   readonly #every: number;
-  /** Where the round began, on all ranks the same. */
+  /** The parameters at the beginning of the round, the same on all ranks. */
   readonly #outer: ReadonlyMap<string, Tensor>;
   readonly #optimizer: SGD;
   #steps = 0;
 
   /**
-   * Throws a `RangeError` for an `every` that is no integer above 0, a `TypeError` for parameters that are not f32: averages
-   * of f16 weights would lose what the master copies keep.
+   * Throws a `RangeError` unless `every` is an integer above 0, and a `TypeError` for parameters that are not f32:
+   * averaging f16 weights would lose what the master copies keep.
    */
   constructor(communicator: Communicator, parameters: NamedParameters, options: DiLoCoOptions) {
     const { every, lr = 0.7, momentum = 0.9, wire } = options;
@@ -86,18 +87,18 @@ export class DiLoCo implements Disposable {
     this.reset();
   }
 
-  /** Begins a round where the parameters are, which has to be the same on all ranks. */
+  /** Begins a round at the current parameters, which must be the same on all ranks. */
   reset(): void {
     this.#steps = 0;
     for (const [name, outer] of this.#outer) copyInto(outer, this.#parameters.get(name)!);
   }
 
-  /** An inner step was made; with the last of a round, the outer one is. */
+  /** Call after each inner step; after the last one of a round, it makes the outer step. */
   async step(): Promise<void> {
     if (++this.#steps >= this.#every) await this.finish();
   }
 
-  /** Ends the round now, as before a checkpoint; does nothing where it has only begun. */
+  /** Ends the round now, for example before a checkpoint; does nothing if it has only just begun. */
   async finish(): Promise<void> {
     if (this.#steps === 0) return;
     this.#steps = 0;
@@ -120,12 +121,12 @@ export class DiLoCo implements Disposable {
     for (const [name, outer] of this.#outer) copyInto(this.#parameters.get(name)!, outer);
   }
 
-  /** What a checkpoint must hold beside the parameters, by name: the live tensors, not copies. */
+  /** Returns what a checkpoint must hold besides the parameters, by name: the live tensors, not copies. */
   state(): Map<string, Tensor> {
     return this.#optimizer.state();
   }
 
-  /** Takes up a saved state; throws as {@linkcode Optimizer.restore} does. Then call `reset`. */
+  /** Restores a saved state; throws as {@linkcode Optimizer.restore} does. Call `reset` afterwards. */
   restore(stored: ReadonlyMap<string, StoredTensor>): void {
     this.#optimizer.restore(stored);
   }

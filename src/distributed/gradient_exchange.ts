@@ -12,29 +12,33 @@ import { onHost } from "./tensors.ts";
 
 /** Options of {@linkcode GradientExchange}. */
 export interface GradientExchangeOptions {
-  /** Bytes of gradients that are sent together. Default: 4 MiB. */
+  /** The bytes of gradients that are sent together. Default: 4 MiB. */
   readonly bucketBytes?: number;
-  /** As which type they travel. Default: as they are. */
+  /** The type in which they are sent. Default: as they are. */
   readonly wire?: "f32" | "f16" | undefined;
-  /** Whether gradients that lie side by side are sent in one piece: where they do so on all ranks. Default: true. */
+  /**
+   * Whether gradients that are adjacent in memory are sent in one piece, which requires that they are adjacent on all
+   * ranks. Default: true.
+   */
   readonly joined?: boolean;
 }
 
-/** A parameter and how far its gradient is. */
+/** A parameter and the progress of its gradient. */
 interface Slot {
   readonly name: string;
   readonly parameter: Tensor;
-  /** How often a backward pass adds to its gradient, as far as one was seen. */
+  /** How often a backward pass adds to its gradient, if one has been observed. */
   expected: number | undefined;
-  /** How often this one has. */
+  /** How often this pass has added so far. */
   seen: number;
 }
 
 /**
- * Sums the gradients of a model's parameters over the ranks of a communicator, as PyTorch's `DistributedDataParallel` does: in
- * buckets of what the backward pass has finished, the last layers first, while it goes on with the layers before. That a
- * gradient is finished is known from the first pass, after which all are sent; models whose graph changes from
- * step to step are refused. On the CPU device the sums are taken where the gradients lie; from a GPU they are read, once a step.
+ * Sums the gradients of a model's parameters over the ranks of a communicator, as PyTorch's `DistributedDataParallel`
+ * does: in buckets of what the backward pass has finished, last layers first, while it continues with the earlier
+ * layers. When a gradient is finished is learned in the first pass, after which all are sent; models whose graph
+ * changes from step to step are refused. On the CPU device the sums are computed in place; from a GPU the gradients are
+ * read, once per step.
  *
  * For the mean over a batch that the ranks share, every rank starts its backward pass from its part of the batch.
  *
@@ -57,14 +61,16 @@ interface Slot {
  * ```
  */
 export class GradientExchange implements Disposable {
-  /** Milliseconds that {@linkcode GradientExchange.finish} has waited, all steps together: what was not hidden. */
+  /**
+   * The milliseconds that {@linkcode GradientExchange.finish} has waited in all steps: the communication not hidden.
+   */
   waited = 0;
   readonly #communicator: Communicator;
   readonly #slots: readonly Slot[];
   readonly #bucketBytes: number;
   readonly #wire: "f32" | "f16" | undefined;
   readonly #joined: boolean;
-  /** Gradients that are finished and not yet sent, in the order in which they were. */
+  /** Gradients that are finished and not yet sent, in the order in which they finished. */
   #bucket: Slot[] = [];
   #isOpen = false;
   #sent: Promise<void>[] = [];
@@ -87,7 +93,7 @@ export class GradientExchange implements Disposable {
     for (const slot of this.#slots) slot.parameter.gradHook = () => this.#add(slot);
   }
 
-  /** The backward pass that comes next is the last of this step: what it has finished may be sent. */
+  /** Call before the last backward pass of a step: gradients it has finished may then be sent. */
   begin(): void {
     for (const slot of this.#slots) slot.seen = 0;
     this.#isOpen = true;
@@ -96,7 +102,7 @@ export class GradientExchange implements Disposable {
   /** Sends what is left, and waits until every gradient is the sum over all ranks. */
   async finish(): Promise<void> {
     this.#isOpen = false;
-    // Those without a gradient now may have one in the next step.
+    // Parameters without a gradient now may have one in the next step.
     for (const slot of this.#slots) {
       if (slot.expected === undefined && slot.seen > 0) {
         slot.expected = slot.seen;
@@ -114,7 +120,7 @@ export class GradientExchange implements Disposable {
     this.waited += performance.now() - begun;
   }
 
-  /** Lets go of the parameters. */
+  /** Releases the parameters. */
   [Symbol.dispose](): void {
     for (const { parameter } of this.#slots) parameter.gradHook = null;
   }
@@ -151,7 +157,7 @@ export class GradientExchange implements Disposable {
   }
 }
 
-/** The gradient of a parameter in memory of its own: the tape lets tensors share what they have in common. */
+/** Gives a parameter a gradient in memory of its own: the tape lets several parameters share one. */
 function ownGrad(parameter: Tensor): Tensor {
   const grad = parameter.grad!;
   if (grad.isOnlyUser) return grad;

@@ -1,5 +1,5 @@
 /**
- * MPI, the communication of clusters, by FFI: Open MPI, and MPICH and what shares its ABI.
+ * MPI, the message passing of clusters, by FFI: Open MPI, and MPICH and the libraries that share its ABI.
  *
  * @module
  */
@@ -13,10 +13,10 @@ import {
 } from "./communicator.ts";
 import { type MpiCommand, type MpiReply, mpiThread, type MpiThreadSetup } from "./mpi_thread.ts";
 
-/** The library to take, by path or name, or `off` to be a single process whatever started it. */
+/** The library to use, by path or name, or `off` for a single process however it was started. */
 const VARIABLE = "DINOGRAD_MPI";
 
-/** What a launcher says to the processes that it starts: a variable with their number, and the library that it goes with. */
+/** How to recognise launchers: a variable with the number of processes, and the library that it goes with. */
 const LAUNCHERS = [
   { sizeIn: "OMPI_COMM_WORLD_SIZE", name: "Open MPI" },
   { sizeIn: "PMI_SIZE", name: "MPICH" },
@@ -26,7 +26,7 @@ const LAUNCHERS = [
 
 type Name = typeof LAUNCHERS[number]["name"];
 
-/** Where the libraries are: names, which the system's linker looks up, and places that it does not know. */
+/** Where the libraries are: names for the system's linker, and places that it does not search. */
 const LIBRARIES: Record<Name, Partial<Record<typeof Deno.build.os, readonly string[]>>> = {
   "Open MPI": {
     linux: ["libmpi.so.40", "/usr/lib64/openmpi/lib/libmpi.so.40", "libmpi.so.80"],
@@ -38,18 +38,18 @@ const LIBRARIES: Record<Name, Partial<Record<typeof Deno.build.os, readonly stri
   },
 };
 
-/** The packages that bring them. */
+/** The packages that install them. */
 const PACKAGES: Record<Name, string> = {
   "Open MPI": "Debian: openmpi-bin",
   "MPICH": "Debian: mpich",
 };
 
 /**
- * The communicator of the job that started this process: over MPI under `mpirun` (`mpiexec`, `srun`), else a single process.
- * Which it is, the environment says: without `--allow-env` that is not looked at, and nothing asks for it. Under `mpirun`
- * `--allow-ffi` is needed, too. `DINOGRAD_MPI` names a library, or is `off`.
+ * Opens the communicator of the job that started this process: over MPI under `mpirun` (`mpiexec`, `srun`), otherwise a
+ * single process. The environment decides which; without `--allow-env` it is not read, and no permission is asked for.
+ * Under `mpirun`, `--allow-ffi` is needed, too. `DINOGRAD_MPI` names a library, or is `off`.
  *
- * Close it before the process ends (`await using`): else the launcher takes the end for a failure.
+ * Close it before the process ends (`await using`), or else the launcher takes the end for a failure.
  *
  * @throws {Error} where the library is not there, does not start, or is another than the launcher's
  *
@@ -84,7 +84,7 @@ export async function openCommunicator(): Promise<Communicator> {
   return await MpiCommunicator.start(library, name, Number(variable(sizeIn)));
 }
 
-/** A variable of the environment, where reading it is allowed already. */
+/** Returns a variable of the environment, if reading it is already allowed. */
 function variable(name: string): string | undefined {
   if (!("Deno" in globalThis)) return undefined; // a browser
   const { state } = Deno.permissions.querySync({ name: "env", variable: name });
@@ -109,7 +109,7 @@ import { parentPort, workerData } from "node:worker_threads";
 (${mpiThread})(workerData, parentPort);
 `;
 
-/** What a command is given beside its number. */
+/** A command without its id. */
 type Call = Omit<MpiCommand, "id">;
 
 class MpiCommunicator implements Communicator {
@@ -133,7 +133,7 @@ class MpiCommunicator implements Communicator {
     this.#worker.on("error", (error: Error) => this.#fail(error));
   }
 
-  /** Starts the thread and MPI in it, and looks whether the library belongs to the launcher. */
+  /** Starts the thread and MPI in it, and checks that the library belongs to the launcher. */
   static async start(library: string, name: string, expected: number): Promise<MpiCommunicator> {
     const communicator = new MpiCommunicator(library);
     const { started } = await communicator.#expect(0);
@@ -181,7 +181,7 @@ class MpiCommunicator implements Communicator {
     Atomics.store(new Int32Array(this.#abort), 0, exitCode + 1);
     Atomics.notify(new Int32Array(this.#abort), 0);
     await Promise.race([
-      this.barrier().catch(() => {}), // in which the thread sees it, if it is in no call
+      this.barrier().catch(() => {}), // the thread notices it here, if it is in no call
       new Promise((resolve) => setTimeout(resolve, 2000)),
     ]);
     Deno.exit(exitCode);
@@ -194,7 +194,7 @@ class MpiCommunicator implements Communicator {
     await this.#worker.terminate();
   }
 
-  /** A call on values that the thread reads and writes where they are, or in a copy. */
+  /** Makes a call on values that the thread reads and writes in place, or in a copy. */
   async #inPlace(values: ArrayBufferView, call: Call): Promise<void> {
     const { memory, byteOffset, isCopy } = shared(values);
     await this.#call({ ...call, memory, byteOffset });
@@ -233,7 +233,7 @@ function bytesOf({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Arra
   return new Uint8Array(buffer, byteOffset, byteLength);
 }
 
-/** Memory that the thread can reach: the values' own where it is shared, else a copy. */
+/** Returns memory that the thread can access: that of the values if it is shared, else a copy. */
 function shared(
   values: ArrayBufferView,
 ): { memory: SharedArrayBuffer; byteOffset: number; isCopy: boolean } {

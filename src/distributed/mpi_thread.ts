@@ -1,40 +1,40 @@
 /**
- * The thread that makes all calls of MPI: in order, so that MPI needs to know of one thread only, and while the thread that asked
- * computes.
+ * The thread that makes all MPI calls, in order, while the thread that requested them computes: so MPI only deals with
+ * one thread.
  *
  * @module
  */
 
-/** What the thread is given when it starts. */
+/** What the thread gets when it starts. */
 export interface MpiThreadSetup {
-  /** Path or name of the library. */
+  /** The path or name of the library. */
   readonly library: string;
   /** An Int32: an exit code plus 1 once the job is to be aborted, whatever the thread waits for. */
   readonly abort: SharedArrayBuffer;
 }
 
-/** A call. */
+/** A call for the thread to make. */
 export interface MpiCommand {
   readonly id: number;
   readonly call: "sum" | "broadcast" | "gather" | "barrier" | "finalize";
   readonly memory?: SharedArrayBuffer;
   readonly byteOffset?: number;
-  /** Elements of `type`. */
+  /** The number of elements of `type`. */
   readonly length?: number;
   readonly type?: "f32" | "f64" | "f16" | "bytes";
-  /** Of `sum`: f32 that is sent as f16. */
+  /** For `sum`: f32 that is sent as f16. */
   readonly wire?: "f32" | "f16" | undefined;
-  /** Of `broadcast`. */
+  /** For `broadcast`: the rank whose values are copied. */
   readonly root?: number;
-  /** Of `gather`: where the values of all ranks go. */
+  /** For `gather`: where the values of all ranks go. */
   readonly target?: SharedArrayBuffer;
 }
 
-/** What the thread answers: first with `started`, then once for each command. */
+/** The thread's answers: first `started`, then one for each command. */
 export interface MpiReply {
   readonly id: number;
   readonly error?: string;
-  /** Milliseconds that the call took. */
+  /** The milliseconds that the call took. */
   readonly milliseconds?: number;
   readonly started?: {
     readonly rank: number;
@@ -44,23 +44,23 @@ export interface MpiReply {
   };
 }
 
-/** As far as the thread needs it. */
+/** The part of a message port that the thread needs. */
 interface Port {
   on(event: "message", listener: (command: MpiCommand) => void): void;
   postMessage(reply: MpiReply): void;
 }
 
-/** The program of the thread. Its text runs in a worker, so it may use nothing from this module but its arguments. */
+/** The program of the thread. Its source runs in a worker, so it may use nothing from this module but its arguments. */
 export function mpiThread({ library, abort }: MpiThreadSetup, port: Port): void {
-  /** Bytes of a single call: what it is waited for in between is short. */
+  /** The bytes of a single MPI call; longer ones are split, so that each wait is short. */
   const PIECE = 2 ** 22;
-  /** Looks for the end of a call before the thread sleeps between two looks. */
+  /** How often the thread polls a call before it sleeps between two polls. */
   const SPINS = 200;
   const NAME_BYTES = 256, VERSION_BYTES = 8192;
 
   const encode = (text: string) => new TextEncoder().encode(text + "\0");
   const system = Deno.dlopen(library, {
-    // Of the C library, which a lookup in this one also reaches.
+    // From the C library, which a lookup in this one also reaches.
     dlopen: { parameters: ["buffer", "i32"], result: "pointer" },
     dlsym: { parameters: ["pointer", "buffer"], result: "pointer" },
     sched_yield: { parameters: [], result: "i32" },
@@ -68,7 +68,7 @@ export function mpiThread({ library, abort }: MpiThreadSetup, port: Port): void 
   const self = system.symbols.dlopen(encode(library), 1);
   const symbol = (name: string) => system.symbols.dlsym(self, encode(name));
 
-  // Open MPI's handles are addresses of symbols, MPICH's are numbers that its ABI fixes.
+  // Open MPI's handles are addresses of symbols; MPICH's are numbers that its ABI fixes.
   const isOpenMpi = symbol("ompi_mpi_comm_world") !== null;
   const handle = isOpenMpi ? "pointer" as const : "i32" as const;
   const handleOf = (openMpi: string, mpich: number) =>
@@ -112,7 +112,7 @@ export function mpiThread({ library, abort }: MpiThreadSetup, port: Port): void 
     MPI_Finalize: { parameters: [], result: "i32" },
   });
 
-  // With buffers of their own, since V8 moves short arrays that have none.
+  // With their own buffers, since V8 moves short arrays that have none.
   const ints = new Int32Array(new ArrayBuffer(256));
   const request = new Uint8Array(new ArrayBuffer(256));
   const text = new Uint8Array(new ArrayBuffer(VERSION_BYTES));
@@ -130,7 +130,7 @@ export function mpiThread({ library, abort }: MpiThreadSetup, port: Port): void 
   }
 
   const toAbort = new Int32Array(abort);
-  /** Looks after a call until it has ended. MPI works only while it is asked. */
+  /** Polls a call until it has ended: MPI makes progress only while it is polled. */
   function wait(name: string, code: number): void {
     check(name, code);
     for (let looks = 0;; looks++) {
@@ -164,7 +164,7 @@ export function mpiThread({ library, abort }: MpiThreadSetup, port: Port): void 
 
   let [sent, received] = [new Float16Array(0), new Float16Array(0)];
   let total = new Float32Array(0);
-  /** Each rank sums its part of the values in f32, of which it is sent f16, and sends f16. */
+  /** Each rank sums its part of the values in f32, from terms received as f16, and sends the sum as f16. */
   function sumHalf(values: Float32Array | Float16Array): void {
     const most = PIECE / 2;
     for (let start = 0; start < values.length; start += most) {

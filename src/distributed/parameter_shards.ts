@@ -1,5 +1,5 @@
 /**
- * The state of an optimizer in parts, one on each rank.
+ * The state of an optimizer, sharded over the ranks.
  *
  * @module
  */
@@ -13,7 +13,7 @@ import type { Tensor } from "../tensor/tensor.ts";
 import { type Communicator, shareJson } from "./communicator.ts";
 import { broadcastTensors } from "./tensors.ts";
 
-/** A tensor of an optimizer's state, wherever it is. */
+/** The description of a tensor of an optimizer's state, wherever it is. */
 interface StateTensor {
   readonly name: string;
   readonly shape: Shape;
@@ -21,17 +21,17 @@ interface StateTensor {
   readonly owner: number;
 }
 
-/** A tensor that can be saved: one of this rank, or what another sends. */
+/** A tensor that can be saved: one of this rank, or one sent by another. */
 export type SavedTensor = Pick<Tensor, "shape" | "dtype" | "data">;
 
 /**
- * Every parameter belongs to one rank, whose optimizer updates it and keeps its moments and its f32 master copy; then the others
- * get its new values. So the state of an optimizer takes 1 / `size` of its memory on each rank, as near as whole
- * parameters can be dealt out, for half as much traffic again. It is stage 1 of ZeRO, as PyTorch's
- * `ZeroRedundancyOptimizer` has it. (Rajbhandari et al. 2020, "ZeRO: Memory Optimizations Toward Training Trillion
- * Parameter Models".)
+ * Assigns every parameter to one rank, whose optimizer updates it and keeps its moments and its f32 master copy; the
+ * other ranks then receive the new values. The state of an optimizer takes 1 / `size` of its memory on each rank, as
+ * nearly as whole parameters allow, for half as much traffic again. This is stage 1 of ZeRO, as in PyTorch's
+ * `ZeroRedundancyOptimizer` (Rajbhandari et al. 2020, "ZeRO: Memory Optimizations Toward Training Trillion Parameter
+ * Models").
  *
- * Gradients have to be those of all ranks on each of them; see `GradientExchange`, which needs `joined: false` here.
+ * Each rank needs the gradients summed over all ranks; see `GradientExchange`, which needs `joined: false` here.
  *
  * @example
  * ```ts
@@ -55,7 +55,7 @@ export class ParameterShards {
   /** The parameters of each rank. */
   readonly #parts: readonly ReadonlyMap<string, Tensor>[];
 
-  /** Throws a `RangeError` where there are more ranks than parameters. */
+  /** Throws a `RangeError` if there are more ranks than parameters. */
   constructor(communicator: Communicator, parameters: NamedParameters) {
     const entries = checkParameters("ParameterShards", parameters);
     const { rank, size } = communicator;
@@ -67,7 +67,7 @@ export class ParameterShards {
     this.#communicator = communicator;
     const parts = Array.from({ length: size }, () => new Map<string, Tensor>());
     const bytes = new Float64Array(size);
-    // The largest first, each to the rank that has the least so far.
+    // Largest first, each to the rank that has the least so far.
     for (const [name, parameter] of entries.toSorted(([, a], [, b]) => b.size - a.size)) {
       const owner = bytes.indexOf(Math.min(...bytes));
       parts[owner]!.set(name, parameter);
@@ -77,7 +77,7 @@ export class ParameterShards {
     this.own = parts[rank]!;
   }
 
-  /** Gives every rank the values that the owners of parameters have. */
+  /** Sends every rank the values of the parameters from their owners. */
   async spread(): Promise<void> {
     for (const [owner, part] of this.#parts.entries()) {
       await broadcastTensors(this.#communicator, [...part.values()], owner);
@@ -85,8 +85,8 @@ export class ParameterShards {
   }
 
   /**
-   * The state of all ranks' optimizers, for a checkpoint that any number of ranks can take up: on rank 0, which has to read
-   * all of it, in order; the others send theirs meanwhile, and get an empty map at the end.
+   * Returns the state of all ranks' optimizers, for a checkpoint that any number of ranks can restore: on rank 0, which
+   * must read all of it, in order; the others send theirs meanwhile and get an empty map at the end.
    */
   async state(optimizer: Optimizer): Promise<Map<string, SavedTensor>> {
     const { rank } = this.#communicator;
@@ -102,7 +102,7 @@ export class ParameterShards {
     return saved;
   }
 
-  /** Takes up a saved state, which rank 0 has whole, on every rank. Throws as {@linkcode Optimizer.restore} does. */
+  /** Restores a saved state, which rank 0 has whole, on every rank. Throws as {@linkcode Optimizer.restore} does. */
   async restore(
     optimizer: Optimizer,
     stored: ReadonlyMap<string, StoredTensor>,
@@ -126,7 +126,7 @@ export class ParameterShards {
     optimizer.restore(own);
   }
 
-  /** What all optimizers hold, rank by rank; how many steps were done is known to all. */
+  /** Returns what all optimizers hold, rank by rank; the number of steps is the same on all. */
   async #describe(own: ReadonlyMap<string, Tensor>): Promise<StateTensor[]> {
     const lists: StateTensor[] = [];
     for (let owner = 0; owner < this.#parts.length; owner++) {
@@ -138,7 +138,7 @@ export class ParameterShards {
     return lists;
   }
 
-  /** The values of a tensor, sent by its owner. */
+  /** Returns the values of a tensor, sent by its owner. */
   async #send(
     { shape, dtype, owner }: StateTensor,
     own: Tensor | undefined,

@@ -1,5 +1,5 @@
 /**
- * Values of tensors for calls that need them in the memory of the host.
+ * Access to the values of tensors for calls that need them in host memory.
  *
  * @module
  */
@@ -10,8 +10,8 @@ import type { Tensor } from "../tensor/tensor.ts";
 import type { Communicator } from "./communicator.ts";
 
 /**
- * Has `change` work on the values of bindings, all of one device: on the CPU where they lie, begun before this returns; those of
- * a GPU are read in one wait and written back as each is done.
+ * Applies `change` to the values of bindings, all on one device: on the CPU in place, started before this returns; from
+ * a GPU they are read in one wait and written back as each is done.
  */
 export async function onHost(
   bindings: readonly Binding[],
@@ -29,7 +29,7 @@ export async function onHost(
   }));
 }
 
-/** Copies the values of the rank `root` (default 0) into the tensors of all others, which are of one device. */
+/** Copies the values of rank `root` (default: 0) into the tensors of all other ranks; all tensors are on one device. */
 export async function broadcastTensors(
   communicator: Communicator,
   tensors: readonly Tensor[],
@@ -38,7 +38,7 @@ export async function broadcastTensors(
   await onHost(tensors, (values) => communicator.broadcast(values, root));
 }
 
-/** The bytes of a binding, in whole words. */
+/** Returns the bytes of a binding, in whole words. */
 function regionOf({ buffer, dtype, offset, size }: Binding): Region {
   const bytes = BYTES[dtype];
   return { buffer, byteOffset: offset * bytes, byteLength: Math.ceil(size * bytes / 4) * 4 };

@@ -1,5 +1,5 @@
 /**
- * How often the highest score is the right one.
+ * Accuracy: how often the highest score is the right one.
  *
  * @module
  */
@@ -13,24 +13,24 @@ import type { Tensor } from "../tensor/tensor.ts";
 
 /** Options of {@linkcode accuracy}. */
 export interface AccuracyOptions {
-  /** Targets of this value are not counted, as `<PAD>`. Default: all are. */
+  /** Targets of this value are ignored, such as `<PAD>`. Default: none is. */
   readonly ignoreIndex?: number;
 }
 
-/** What {@linkcode accuracy} counted; two numbers on the device, that nothing has to wait for. */
+/** The counts of {@linkcode accuracy}: two scalars on the device, so nothing has to wait for them. */
 export interface Accuracy {
-  /** How many targets had the highest score; a scalar of `f32`. */
+  /** The number of targets with the highest score; a scalar, `f32`. */
   readonly correct: Tensor;
-  /** How many targets counted; a scalar of `f32`. */
+  /** The number of targets that were counted; a scalar, `f32`. */
   readonly count: Tensor;
 }
 
 /**
- * Counts where the highest of the scores `logits` (..., V) is that of `targets` (...), class ids `i32`. The
- * accuracy is `correct / count`; that of several batches is the quotient of their sums, which one
- * `readTensors` brings. Of equal scores the first is taken. It has no gradient.
+ * Counts how often the highest of the scores `logits` (..., V) is that of `targets` (...), class ids, `i32`. The
+ * accuracy is `correct / count`; over several batches it is the quotient of their sums, which one `readTensors` reads.
+ * Among equal scores the first wins. It has no gradient.
  *
- * Throws a `TypeError` when the shapes do not go together, or targets are not `i32`.
+ * Throws a `TypeError` if the shapes do not match or the targets are not `i32`.
  *
  * @example
  * ```ts
@@ -64,7 +64,7 @@ export function accuracy(
     scoped(() => {
       const rows = reshape(logits, [targets.size, classes]);
       const wanted = reshape(targets, [targets.size]);
-      // No id is below 0, so that without an ignored one all of them count.
+      // No id is below 0, so without an `ignoreIndex` all of them count.
       const counted = notEqual(wanted, ignoreIndex ?? -1);
       const right = logicalAnd(equal(argmax(rows, -1), wanted), counted);
       const [correct, count] = [sum(cast(right, "f32")), sum(cast(counted, "f32"))];

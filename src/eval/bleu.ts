@@ -1,8 +1,8 @@
 /**
- * BLEU (Papineni et al. 2002, "BLEU: a Method for Automatic Evaluation of Machine Translation"): how many of
- * the n-grams of a translation stand in a reference, times a penalty for being too short.
+ * BLEU (Papineni et al. 2002, "BLEU: a Method for Automatic Evaluation of Machine Translation"): the share of a
+ * translation's n-grams that occur in a reference, times a penalty for being too short.
  *
- * Sentences are texts whose words are apart by white space; several references are a list of texts.
+ * Sentences are texts whose words are separated by white space; several references are a list of texts.
  *
  * @module
  */
@@ -10,27 +10,27 @@ import { wordsOf } from "../tokenizer/text_vocabulary.ts";
 
 /** Options of {@linkcode sentenceBleu} and {@linkcode corpusBleu}. */
 export interface BleuOptions {
-  /** The longest n-grams that are counted. Default: 4. */
+  /** The maximum length of the n-grams. Default: 4. */
   readonly maxOrder?: number;
-  /** The exponents of the precisions of 1-grams, 2-grams and so on. Default: all `1 / maxOrder`. */
+  /** The exponents of the precisions of 1-grams, 2-grams and so on. Default: `1 / maxOrder` for each. */
   readonly weights?: readonly number[];
 }
 
 /**
- * The weights 1/2, 1/4, 1/8, ... of "Dive into Deep Learning" (Zhang et al., section 10.7): with them BLEU
- * asks less for long n-grams. They sum to less than 1, so values are higher than with equal weights.
+ * Returns the weights 1/2, 1/4, 1/8, ... of "Dive into Deep Learning" (Zhang et al., section 10.7), which put less
+ * weight on long n-grams. They sum to less than 1, so scores are higher than with equal weights.
  *
- * The log of the project whose English-French run is reproduced here prints BLEU with these weights and with
- * its arguments swapped: it is `sentenceBleu(hypothesis, reference, { weights: halvingWeights() })`.
+ * The project whose English-French run is reproduced here logs BLEU with these weights and with the arguments swapped:
+ * `sentenceBleu(hypothesis, reference, { weights: halvingWeights() })`.
  */
 export function halvingWeights(maxOrder?: number): number[] {
   return Array.from({ length: maxOrder ?? 4 }, (_, i) => 0.5 ** (i + 1));
 }
 
 /**
- * BLEU of one sentence, from 0 to 1, without smoothing: 0 where one of the precisions is 0, and so for
- * every hypothesis of fewer than `maxOrder` words. Throws a `RangeError` for an empty list of references, and
- * for weights that are not `maxOrder` numbers of 0 or more.
+ * Returns the BLEU of one sentence, from 0 to 1, without smoothing: 0 if any of the precisions is 0, and therefore for
+ * every hypothesis of fewer than `maxOrder` words. Throws a `RangeError` for an empty list of references, and unless
+ * the weights are `maxOrder` numbers of 0 or more.
  *
  * @example
  * ```ts
@@ -53,11 +53,10 @@ export function sentenceBleu(
 }
 
 /**
- * BLEU of a corpus, from 0 to 1, as the paper defines it: matches and n-grams are summed over all sentences
- * before they are divided, and the penalty is that of all lengths together. With several references a
- * sentence's n-gram matches as often as in the one that has it most, and the reference closest in length
- * counts for the penalty, the shorter one of two. Throws a `RangeError` where there are no pairs, or not as
- * many hypotheses as references.
+ * Returns the BLEU of a corpus, from 0 to 1, as the paper defines it: matches and n-grams are summed over all sentences
+ * before they are divided, and the penalty uses the total lengths. With several references an n-gram is matched as
+ * often as in the reference that has it most, and the penalty uses the reference closest in length, the shorter of two.
+ * Throws a `RangeError` if there are no pairs, or the numbers of hypotheses and references differ.
  *
  * @example
  * ```ts
@@ -116,7 +115,7 @@ function bleu(
   return Math.exp(logPenalty + logPrecision);
 }
 
-/** How many n-grams of `words` stand in a reference, each at most as often as there. */
+/** Counts the n-grams of `words` that occur in a reference, each at most as often as there. */
 function clippedMatches(words: string[], ways: string[][], n: number): number {
   const allowed = ways.map((way) => nGrams(way, n));
   let matches = 0;
@@ -135,7 +134,7 @@ function nGrams(words: string[], n: number): Map<string, number> {
   return counts;
 }
 
-/** The length nearest to `length`; the shorter one of two as near. */
+/** Returns the length closest to `length`; of two equally close, the shorter. */
 function closest(length: number, lengths: number[]): number {
   const distance = (other: number) => Math.abs(other - length);
   return lengths.reduce((best, other) =>

@@ -1,5 +1,6 @@
 /**
- * HellaSwag (Zellers et al. 2019): of several ends of a story, a model should find the sensible one the least surprising.
+ * HellaSwag (Zellers et al. 2019): of several endings of a story, a model should find the sensible one least
+ * surprising.
  *
  * @module
  */
@@ -13,50 +14,52 @@ import { readTensors, type Tensor } from "../tensor/tensor.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 import { IGNORED, tokenLosses } from "./token_losses.ts";
 
-/** A model that scores every next token: all language models here. */
+/** A model that scores every next token: every language model here. */
 export interface LogitsModel {
-  /** Its sequences have at most `maxPositionEmbeddings` tokens. */
+  /** Sequences have at most `maxPositionEmbeddings` tokens. */
   readonly config: { readonly maxPositionEmbeddings: number };
-  /** The device. */
+  /** The device of the model. */
   readonly device: Device;
-  /** Scores (B, T, V) of the token after each of `ids` (B, T), of `i32`. */
+  /** Returns the scores (B, T, V) of the token after each of `ids` (B, T), `i32`. */
   logits(ids: Tensor): Tensor;
 }
 
 /** Options of {@linkcode evaluateHellaSwag}. */
 export interface HellaSwagOptions {
-  /** How many of the items to take, from the first on. Default: all. */
+  /** The number of items to use, starting with the first. Default: all. */
   readonly limit?: number | undefined;
-  /** Called after every few items, with the score of those of this process so far, and how many there are. */
+  /** Called after every few items with the score of this process's items so far and the total number of items. */
   readonly onProgress?: ((score: HellaSwagScore, total: number) => void) | undefined;
-  /** Ends it with an error, the signal's reason. */
+  /** Aborting it ends the evaluation, which then throws the signal's reason. */
   readonly signal?: AbortSignal | undefined;
-  /** The ranks that share the items; every one of them gets the score of all. */
+  /** The ranks that share the items; every rank gets the score over all of them. */
   readonly communicator?: Communicator | undefined;
 }
 
-/** How many items a model got right. */
+/** The share of items that a model got right. */
 export interface HellaSwagScore {
-  /** Items that were tried. */
+  /** The number of items evaluated. */
   readonly items: number;
-  /** Share of them whose right end has the lowest loss, summed over the end's tokens. */
+  /** The share of items whose right ending has the lowest loss, summed over the ending's tokens. */
   readonly acc: number;
-  /** Share of them whose right end has the lowest mean loss of a token: the figure that models are compared by. */
+  /**
+   * The share of items whose right ending has the lowest mean loss per token: the figure by which models are compared.
+   */
   readonly accNorm: number;
 }
 
-/** Items whose losses are read at once: on a GPU each read waits. */
+/** The number of items whose losses are read at once, since every read from a GPU waits. */
 const ITEMS_A_READ = 16;
 
 /**
- * Scores a model on items of HellaSwag as build-nanogpt's `hellaswag.py` does: context and each end, with a blank before
- * it, are tokenized apart and put together; all ends of an item go through the model in one batch, padded on the right; an
- * end's loss is taken over its own tokens only. `accNorm` chooses by the mean of it, `acc` by the sum; of equal ones the
- * first is chosen. With OpenAI's weights GPT-2 124M has `accNorm` 0.2955 and `acc` 0.2859 on the 10,042 items of the validation
- * set, and chance is 0.25. Contexts that are too long for the model lose their beginning.
+ * Scores a model on HellaSwag items as build-nanogpt's `hellaswag.py` does. The context and each ending, preceded by a
+ * space, are tokenized separately and joined; all endings of an item go through the model in one batch, padded on the
+ * right, and an ending's loss covers its own tokens only. `accNorm` chooses by the mean loss, `acc` by the sum; among
+ * equal losses the first is chosen. With OpenAI's weights GPT-2 124M has `accNorm` 0.2955 and `acc` 0.2859 on the
+ * 10,042 items of the validation set; chance is 0.25. Contexts that are too long for the model lose their beginning.
  *
- * Throws a `RangeError` where there are no items, where context or end of one have no tokens, and where an end alone is
- * too long for the model.
+ * Throws a `RangeError` if there are no items, if an item's context or an ending has no tokens, or if an ending alone
+ * is too long for the model.
  *
  * @example
  * ```ts
@@ -116,7 +119,9 @@ export async function evaluateHellaSwag(
   return score(total);
 }
 
-/** The ends of an item as rows (ends, length), each after the context; targets of context and padding are ignored. */
+/**
+ * The endings of an item as rows (endings, length), each after the context; targets of context and padding are ignored.
+ */
 interface ItemBatch {
   ids: Int32Array;
   targets: Int32Array;
@@ -138,7 +143,7 @@ function batchOf(
           `got ${before.length} and an end of ${after.length}`,
       );
     }
-    // The last token is only a target.
+    // The last token is only a target, never an input.
     const kept = before.slice(Math.max(0, before.length + after.length - 1 - contextSize));
     return { tokens: [...kept, ...after], start: kept.length };
   });

@@ -1,12 +1,12 @@
 /**
- * A mean loss in units that people compare models by.
+ * Converts a mean loss into the units by which models are compared.
  *
  * @module
  */
 
 /**
- * The perplexity of a mean loss in nats for each token: between how many equally likely tokens the model
- * would be as much in doubt.
+ * Returns the perplexity of a mean loss in nats per token: the number of equally likely tokens that would leave the
+ * model just as uncertain.
  *
  * @example
  * ```ts
@@ -22,9 +22,9 @@ export function perplexity(nats: number): number {
 }
 
 /**
- * The bits that a model needs for each byte of the text: a loss that models with different tokenizers can be
- * compared by. `nats` is the mean loss for each of `tokens` tokens, which stand for `bytes` bytes of UTF-8.
- * Throws a `RangeError` unless there are tokens and bytes.
+ * Returns the bits that a model needs per byte of text, a loss by which models with different tokenizers can be
+ * compared. `nats` is the mean loss per token over `tokens` tokens, which stand for `bytes` bytes of UTF-8. Throws a
+ * `RangeError` unless there are tokens and bytes.
  *
  * @example One bit for each token of two bytes
  * ```ts

@@ -12,60 +12,61 @@ import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 import { bitsPerByte, perplexity } from "./perplexity.ts";
 import { IGNORED } from "./token_losses.ts";
 
-/** A model that scores texts: all language models here. */
+/** A model that scores texts: every language model here. */
 export interface LossModel {
-  /** Its sequences have at most `maxPositionEmbeddings` tokens. */
+  /** Sequences have at most `maxPositionEmbeddings` tokens. */
   readonly config: { readonly maxPositionEmbeddings: number };
-  /** Its device. */
+  /** The device of the model. */
   readonly device: Device;
-  /** The mean loss in nats of `targets` (B, T) given `ids` (B, T); targets of -100 do not count. */
+  /** Returns the mean loss in nats of `targets` (B, T) given `ids` (B, T); targets of -100 do not count. */
   loss(ids: Tensor, targets: Tensor): Tensor;
 }
 
 /** Options of {@linkcode textPerplexity}. */
 export interface TextPerplexityOptions {
-  /** Tokens of a window, two or more; the model's context size by default. */
+  /** The number of tokens in a window, at least 2. Default: the model's context size. */
   readonly contextSize?: number | undefined;
   /**
-   * Tokens that a window moves on by, and so the most that each scores; the smaller, the more context every token has, and
-   * the longer it takes. Half of a window by default.
+   * The number of tokens by which the window advances, and so the maximum number that each window scores. A smaller
+   * stride gives every token more context and takes longer. Default: half a window.
    */
   readonly stride?: number | undefined;
   /**
-   * A token that is put before the text, `<|endoftext|>` for one, so that the text's first token is scored, too. None by
-   * default: the first token, which has no context, is then not scored.
+   * A token put before the text, such as `<|endoftext|>`, so that the text's first token is scored too. Default: none;
+   * the first token, which has no context, is then not scored.
    */
   readonly before?: number;
-  /** Called after every few windows with the tokens that are scored and all that will be. */
+  /** Called after every few windows with the number of tokens scored so far and the total. */
   readonly onProgress?: ((done: number, total: number) => void) | undefined;
-  /** Ends it with an error, the signal's reason. */
+  /** Aborting it ends the evaluation, which then throws the signal's reason. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What {@linkcode textPerplexity} found. */
+/** The result of {@linkcode textPerplexity}. */
 export interface TextPerplexity {
-  /** The mean loss of a token in nats. */
+  /** The mean loss per token in nats. */
   readonly loss: number;
-  /** e to the power of the loss. */
+  /** The exponential of the loss. */
   readonly perplexity: number;
-  /** Bits for each byte of UTF-8, by which models with different tokenizers can be compared. */
+  /** Bits per byte of UTF-8, by which models with different tokenizers can be compared. */
   readonly bitsPerByte: number;
-  /** Tokens that were scored. */
+  /** The number of tokens that were scored. */
   readonly tokens: number;
-  /** Bytes of UTF-8 that they stand for. */
+  /** The number of UTF-8 bytes that these tokens stand for. */
   readonly bytes: number;
 }
 
-/** Windows whose losses are read at once: on a GPU each read waits. */
+/** The number of windows whose losses are read at once, since every read from a GPU waits. */
 const WINDOWS_A_READ = 16;
 
 /**
- * The perplexity of a model on a text, by a window that slides over it as in Hugging Face's guide "Perplexity of
- * fixed-length models": each token is scored once, the first window scores all of its own but the first, each further one
- * those that the one before did not reach, with all the context that fits before them. The text is encoded as ordinary text.
+ * Measures the perplexity of a model on a text with a sliding window, as in Hugging Face's guide "Perplexity of
+ * fixed-length models". Each token is scored once: the first window scores all of its tokens but the first, every later
+ * window those that the one before did not reach, with as much context as fits. Special tokens in the text count as
+ * ordinary text.
  *
- * Throws a `RangeError` where the text has fewer than two tokens (with `before`, none), the window is larger than the
- * model's context, or the stride is not from 1 to the window's length.
+ * Throws a `RangeError` if the text has fewer than two tokens (with `before`, none), the window is larger than the
+ * model's context, or the stride is not between 1 and the window's length.
  *
  * @example
  * ```ts
@@ -140,7 +141,7 @@ export async function textPerplexity(
   };
 }
 
-/** The tokens from `start` to `end`, of which the last `scored` are scored. */
+/** The tokens from `start` to `end`, of which the last `scored` ones are scored. */
 interface Window {
   start: number;
   end: number;
@@ -152,7 +153,7 @@ function windowsOf(length: number, contextSize: number, stride: number): Window[
   let reached = 1; // the first token has no context
   for (let start = 0; reached < length; start += stride) {
     const end = Math.min(length, start + contextSize);
-    // The first of a window is context only, even where windows do not overlap.
+    // The first token of a window is context only, even if windows do not overlap.
     windows.push({ start: Math.min(start, reached - 1), end, scored: end - reached });
     reached = end;
   }

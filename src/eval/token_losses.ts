@@ -1,5 +1,5 @@
 /**
- * What each single token costs a model.
+ * The loss of each single token.
  *
  * @module
  */
@@ -8,12 +8,12 @@ import { checkTargets, crossEntropyParams } from "../ops/loss.ts";
 import { noGrad } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 
-/** Targets of this value have the loss 0. */
+/** Targets of this value have a loss of 0. */
 export const IGNORED = -100;
 
 /**
- * The cross-entropy in nats of each target (...) given its logits (..., V), a tensor of `f32` (...) on the device; 0
- * where the target is {@linkcode IGNORED}. It has no gradient.
+ * Returns the cross-entropy in nats of each target (...) given its logits (..., V), a tensor (...) of `f32` on the
+ * device; 0 where the target is {@linkcode IGNORED}. It has no gradient.
  */
 export function tokenLosses(logits: Tensor, targets: Tensor): Tensor {
   const rows = checkTargets("tokenLosses", logits, targets);

@@ -18,35 +18,37 @@ export { DownloadError, type HttpOptions } from "./http.ts";
 
 /** Options of {@linkcode download}. */
 export interface DownloadOptions extends HttpOptions {
-  /** Length that the file must have, in bytes; not checked where left out. */
+  /** The length that the file must have, in bytes. Default: not checked. */
   bytes?: number;
-  /** SHA-256 that the file must have, as 64 hexadecimal digits; not checked where left out. */
+  /** The SHA-256 that the file must have, as 64 hexadecimal digits. Default: not checked. */
   sha256?: string | undefined;
-  /** Hash by which git knows the file: SHA-1, as 40 hexadecimal digits, over a header and the content. */
+  /**
+   * The hash of the file in git: SHA-1, as 40 hexadecimal digits, over a header and the content. Default: not checked.
+   */
   gitHash?: string | undefined;
-  /** Called with each answer, redirects included, before its body is read; what it throws ends the download. */
+  /** Called with each response, including redirects, before its body is read; if it throws, the download ends. */
   onResponse?: (response: Response) => void;
-  /** Called with the bytes so far, and with the file's length where it is known. */
+  /** Called with the bytes so far, and with the length of the file if it is known. */
   onProgress?: ((done: number, total: number | undefined) => void) | undefined;
 }
 
-/** Bytes after which a download counts as going on, and the retries are counted anew. */
+/** The bytes after which a download counts as making progress, and the retries are counted anew. */
 const PROGRESS_BYTES = 2 ** 20;
-/** Milliseconds between two looks whether another download of the same file has ended. */
+/** The milliseconds between two checks whether another download of the same file has ended. */
 const LOCK_INTERVAL = 100;
 
 /** The paths that this process is downloading to. */
 const underWay = new Set<string>();
 
 /**
- * Downloads a file to a path and returns the path. A file that already stands there with the right
- * length and hash is left as it is. What comes goes to `<path>.part` first: an interrupted download is
- * resumed where it ended, in this call or in a later one, and `path` appears only when the file is
- * complete and its hash is right. Without a hash to check, it is resumed only where the server says that the file
- * is still the same (`ETag` or `Last-Modified`, kept in `<path>.part.version`).
+ * Downloads a file to a path and returns the path. An existing file with the right length and hash is left as it is.
+ * The data is first written to `<path>.part`: an interrupted download is resumed where it ended, in this call or a
+ * later one, and `path` appears only when the file is complete and its hash is right. Without a hash to check, it is
+ * resumed only if the server says that the file is still the same (`ETag` or `Last-Modified`, kept in
+ * `<path>.part.version`).
  *
- * Several calls for one path, also in several processes, download once: the others wait. Needs `--allow-net` for
- * the host and `--allow-read` and `--allow-write` for the folder, which is made where it is missing.
+ * Several calls for one path, also in several processes, download once: the others wait. Needs `--allow-net` for the
+ * host, and `--allow-read` and `--allow-write` for the folder, which is created if it is missing.
  *
  * @throws {DownloadError} where the server refuses, the retries are used up, or length or hash are
  * wrong a second time
@@ -66,7 +68,7 @@ export async function download(
     await Deno.mkdir(dirname(target), { recursive: true });
     using part = await Part.open(target, signal);
     try {
-      // Another process may have brought it in the meantime.
+      // Another process may have downloaded it in the meantime.
       if (await problemOf(target, options ?? {}) !== undefined) {
         await fetchInto(part, String(url), options ?? {});
         await part.finish();
@@ -81,9 +83,8 @@ export async function download(
 }
 
 /**
- * The folder where downloads are kept: `$DINOGRAD_CACHE`, or `dinograd` in the platform's folder for
- * caches (`$XDG_CACHE_HOME` or `~/.cache`, `~/Library/Caches`, `%LOCALAPPDATA%`). Needs `--allow-env`
- * for these variables.
+ * Returns the folder in which downloads are kept: `$DINOGRAD_CACHE`, or `dinograd` in the platform's folder for caches
+ * (`$XDG_CACHE_HOME` or `~/.cache`, `~/Library/Caches`, `%LOCALAPPDATA%`). Needs `--allow-env` for these variables.
  *
  * @throws {Error} where none of them is set
  */
@@ -106,7 +107,7 @@ function platformCache(): string | undefined {
   return Deno.env.get("XDG_CACHE_HOME") || (home && join(home, ".cache"));
 }
 
-/** The file that a download grows in, locked against other processes; the lock ends with the process. */
+/** The partial file of a download, locked against other processes; the lock ends with the process. */
 class Part implements Disposable {
   readonly path: string;
   readonly #target: string;
@@ -118,7 +119,7 @@ class Part implements Disposable {
     this.#file = file;
   }
 
-  /** Opens it, and waits for as long as another process downloads the same file. */
+  /** Opens it, waiting for as long as another process downloads the same file. */
   static async open(target: string, signal: AbortSignal | undefined): Promise<Part> {
     const path = `${target}.part`;
     for (let said = false;;) {
@@ -129,7 +130,7 @@ class Part implements Disposable {
           said = true;
           await pause(LOCK_INTERVAL, signal);
         }
-        // What was locked may have been renamed or removed by the process that had it before.
+        // The locked file may have been renamed or removed by the process that had the lock before.
         const { ino } = await file.stat();
         if (ino === await inodeOf(path)) return new Part(target, file);
         file.close();
@@ -144,7 +145,7 @@ class Part implements Disposable {
     return (await this.#file.stat()).size;
   }
 
-  /** Cuts it to a length and goes to its end. */
+  /** Truncates it to a length and moves to its end. */
   async truncate(length: number): Promise<void> {
     await this.#file.truncate(length);
     await this.#file.seek(length, Deno.SeekMode.Start);
@@ -160,12 +161,12 @@ class Part implements Disposable {
     }
   }
 
-  /** What is wrong with what is there; undefined where it is the file wanted. */
+  /** Returns what is wrong with the partial file; undefined if it is complete and correct. */
   problem(options: DownloadOptions): Promise<string | undefined> {
     return problemIn(this.#file, options);
   }
 
-  /** Version of the file that the part began with; undefined where it is not known. */
+  /** Returns the version of the file that the part began with; undefined if it is not known. */
   async version(): Promise<string | undefined> {
     try {
       return await Deno.readTextFile(`${this.path}.version`);
@@ -182,13 +183,13 @@ class Part implements Disposable {
     await writeFileAtomically(file, (out) => out.write(bytes));
   }
 
-  /** Gives it the name of the file downloaded. */
+  /** Renames it to the downloaded file. */
   async finish(): Promise<void> {
     await this.setVersion(undefined);
     await Deno.rename(this.path, this.#target);
   }
 
-  /** Removes the part file where nothing was received. */
+  /** Removes the partial file if nothing was received. */
   async discardIfEmpty(): Promise<void> {
     const { size, ino } = await this.#file.stat();
     if (size > 0 || ino !== await inodeOf(this.path)) return;
@@ -201,9 +202,9 @@ class Part implements Disposable {
   }
 }
 
-/** Completes a part, so that length and hash are right. */
+/** Completes a partial file, so that its length and hash are right. */
 async function fetchInto(part: Part, url: string, options: DownloadOptions): Promise<void> {
-  // A wrong file may have been put together from two versions; the second time it comes in one piece.
+  // A wrong file may have been put together from two versions; the second time it is downloaded in one piece.
   for (let again = true;; again = false) {
     await withRetries(url, options, (progressed) => fetchRest(url, part, options, progressed));
     const problem = await part.problem(options);
@@ -213,7 +214,7 @@ async function fetchInto(part: Part, url: string, options: DownloadOptions): Pro
   }
 }
 
-/** Appends to a part what is still missing of it, in one request. */
+/** Appends the missing rest to a partial file, in one request. */
 async function fetchRest(
   url: string,
   part: Part,
@@ -230,7 +231,7 @@ async function fetchRest(
 
   using exchange = new Exchange(options);
   const response = await exchange.get(url, {
-    "accept-encoding": "identity", // lengths count the file's bytes
+    "accept-encoding": "identity", // lengths count the bytes of the file
     ...(have > 0 && { range: `bytes=${have}-` }),
     ...(have > 0 && version !== undefined && { "if-range": version }),
   }, options.onResponse);
@@ -253,7 +254,7 @@ async function fetchRest(
   throw new TransientError(`expected the file that was begun, of ${have} bytes, but got another`);
 }
 
-/** Writes what a response brings into a part, from byte `have` on. */
+/** Writes the body of a response into a partial file, from byte `have` on. */
 async function append(
   part: Part,
   have: number,
@@ -283,14 +284,14 @@ async function append(
   }
 }
 
-/** The byte of the file with which a response begins; undefined where it brings none of it. */
+/** Returns the offset in the file at which a response begins; undefined if it holds no part of the file. */
 function startOf({ status, headers }: Response): number | undefined {
   if (status !== 206) return status === 200 ? 0 : undefined;
   const match = /^bytes (\d+)-/.exec(headers.get("content-range") ?? "");
   return match ? Number(match[1]) : undefined;
 }
 
-/** Length of the file that a response brings, where it says so. */
+/** Returns the length of the file according to a response, if it says. */
 function totalOf({ status, headers }: Response): number | undefined {
   const text = status === 206
     ? /^bytes \d+-\d+\/(\d+)$/.exec(headers.get("content-range") ?? "")?.[1]
@@ -300,13 +301,16 @@ function totalOf({ status, headers }: Response): number | undefined {
   return text ? Number(text) : undefined;
 }
 
-/** What tells this version of a file from others, for `If-Range`: a strong ETag, or the date of the last change. */
+/**
+ * Returns what distinguishes this version of a file from others, for `If-Range`: a strong ETag, or the date of the last
+ * change.
+ */
 function versionOf({ headers }: Response): string | undefined {
   const etag = headers.get("etag");
   return (etag?.startsWith('"') ? etag : headers.get("last-modified")) ?? undefined;
 }
 
-/** What is wrong with a file; undefined where it is there and right. */
+/** Returns what is wrong with a file; undefined if it exists and is correct. */
 async function problemOf(path: string, options: DownloadOptions): Promise<string | undefined> {
   if (await fileSize(path) === undefined) return "is not there";
   using file = await Deno.open(path, { read: true });

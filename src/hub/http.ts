@@ -1,41 +1,41 @@
 /**
- * HTTP as downloads need it: retries, redirects, and bounds on what a server may do.
+ * HTTP for downloads: retries, redirects, and limits on what a server may do.
  *
  * @module
  */
 
 import { parseJson } from "../io/json_text.ts";
 
-/** How a server is asked. */
+/** Options of HTTP requests. */
 export interface HttpOptions {
-  /** Sent to the server as a bearer token, but not to another that it redirects to. */
+  /** Sent to the server as a bearer token, but not to another server that it redirects to. */
   token?: string | undefined;
-  /** How often in a row to try again after a failure that may pass; 4 by default. */
+  /** The number of consecutive retries after a failure that may be temporary. Default: 4. */
   retries?: number;
   /**
-   * Wait before the first retry in milliseconds, doubled for each further one up to a minute; 500 by default. Where the
-   * server says how long to wait (`Retry-After`), that is kept to, up to an hour.
+   * The wait before the first retry in milliseconds, doubled for each further one up to a minute. If the server says
+   * how long to wait (`Retry-After`), that is respected, up to an hour. Default: 500.
    */
   retryDelay?: number;
   /**
-   * Longest wait for an answer, and for the next bytes, in milliseconds; 60,000 by default. In each such span at least
-   * 1 KiB per second has to come, or the attempt counts as failed.
+   * The maximum wait for a response, and for the next bytes, in milliseconds. In each such span at least 1 KiB per
+   * second has to arrive, or the attempt counts as failed. Default: 60,000.
    */
   stallTimeout?: number;
-  /** Aborts it; what a download received stays for the next call. */
+  /** Aborts the download; what it received is kept for the next call. */
   signal?: AbortSignal | undefined;
 }
 
-/** A download failed for good; what was received stays beside the path for the next call. */
+/** A download that failed for good; what was received is kept beside the path for the next call. */
 export class DownloadError extends Error {
-  /** Name of the class, as messages show it. */
+  /** The name of the class, as messages show it. */
   override name = "DownloadError";
-  /** Where it was to come from. */
+  /** The address of the download. */
   readonly url: string;
-  /** The status that the server answered with, where that is what went wrong. */
+  /** The status of the response, if that is what went wrong. */
   readonly status: number | undefined;
 
-  /** Makes the error; `message` says what went wrong, without the address. */
+  /** Creates the error; `message` says what went wrong, without the address. */
   constructor(
     url: string,
     message: string,
@@ -47,9 +47,9 @@ export class DownloadError extends Error {
   }
 }
 
-/** A failure that may pass: a lost connection, a busy server. */
+/** A failure that may be temporary: a lost connection, a busy server. */
 export class TransientError extends Error {
-  /** The answer of a busy server. */
+  /** The response of a busy server. */
   readonly response: Response | undefined;
 
   constructor(
@@ -62,12 +62,12 @@ export class TransientError extends Error {
 }
 
 const MAX_REDIRECTS = 10;
-/** Bytes per second below which a connection counts as stalled: a body that trickles would never end. */
+/** The bytes per second below which a connection counts as stalled: a body that trickles would never end. */
 const MIN_RATE = 1024;
 
 /**
  * Runs `attempt` until it succeeds, fails with anything but a {@linkcode TransientError}, or the retries are used up.
- * Calls of `progressed` begin the count anew: what is slow but comes is not given up.
+ * Calling `progressed` resets the count, so that a slow download that makes progress is not given up.
  *
  * @throws {DownloadError} where the retries are used up
  */
@@ -92,7 +92,7 @@ export async function withRetries<T>(
   }
 }
 
-/** Waits, but not after the signal. */
+/** Waits for some milliseconds; rejects with the signal's reason once it is aborted. */
 export function pause(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   if (signal?.aborted) return Promise.reject(signal.reason);
@@ -112,14 +112,14 @@ function retryAfterMs(text: string | null | undefined): number {
   return Number.isFinite(ms) ? Math.max(0, ms) : 0;
 }
 
-/** One request and its answer, which have to keep coming. */
+/** One request and its response, which has to keep arriving. */
 export class Exchange implements Disposable {
   readonly #options: HttpOptions;
   readonly #stalled = new AbortController();
   readonly #signal: AbortSignal;
   readonly #stallTimeout: number;
 
-  /** Readies it; `options` as those of the download. */
+  /** Takes the options of the download. */
   constructor(options: HttpOptions) {
     this.#options = options;
     this.#stallTimeout = options.stallTimeout ?? 60_000;
@@ -128,8 +128,8 @@ export class Exchange implements Disposable {
   }
 
   /**
-   * The answer to a GET request, of whatever status but 408, 429 and 5xx. Follows redirects; `check` sees each answer
-   * before that. Only http and https are followed, https to https alone, and the token ends where the origin changes.
+   * Returns the response to a GET request, with any status but 408, 429 and 5xx. Follows redirects; `check` sees each
+   * response first. Follows only http and https, never from https to http, and drops the token when the origin changes.
    *
    * @throws {TransientError} where there is none, or the server is busy
    * @throws {DownloadError} where it redirects to where we do not go
@@ -182,7 +182,7 @@ export class Exchange implements Disposable {
   }
 
   /**
-   * The pieces of a body.
+   * Yields the pieces of a body.
    *
    * @throws {TransientError} where the connection is lost or stalls
    */
@@ -212,12 +212,12 @@ export class Exchange implements Disposable {
     }
   }
 
-  /** Ends what is still under way. */
+  /** Ends whatever is still in progress. */
   [Symbol.dispose](): void {
     this.#stalled.abort();
   }
 
-  /** Waits for a piece of network work, but not for ever. */
+  /** Waits for network work, but not for ever. */
   async #within<T>(work: () => Promise<T>): Promise<T> {
     const stalled = new Error(`nothing came for ${this.#stallTimeout} ms`);
     const timer = setTimeout(() => this.#stalled.abort(stalled), this.#stallTimeout);
@@ -232,14 +232,14 @@ export class Exchange implements Disposable {
   }
 }
 
-/** The status of an answer in a message. */
+/** Returns the status of a response for a message. */
 export function describe(response: Response): string {
   return `expected the file but the server answered ${response.status} ${response.statusText}`
     .trim();
 }
 
 /**
- * The JSON at an address, with the answer's headers.
+ * Returns the JSON at an address, with the headers of the response.
  *
  * @throws {DownloadError} where the server refuses, sends no JSON, or more than `maxBytes` of it
  */

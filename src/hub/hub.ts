@@ -1,5 +1,5 @@
 /**
- * Files of models and data sets on the Hugging Face hub: listed, and downloaded so that an interruption costs nothing.
+ * Lists and downloads files of models and data sets on the Hugging Face hub; interrupted downloads are resumed.
  *
  * @module
  */
@@ -9,60 +9,64 @@ import { shown } from "../io/json_text.ts";
 import { download } from "./download.ts";
 import { DownloadError, fetchJson, type HttpOptions } from "./http.ts";
 
-/** How the hub is asked. */
+/** Options of requests to the hub. */
 export interface HubOptions extends HttpOptions {
-  /** Address of the hub; `https://huggingface.co` by default. */
+  /** The address of the hub. Default: `https://huggingface.co`. */
   endpoint?: string;
   /**
-   * Access token, for models and data sets that need one. By default `HF_TOKEN` or `HUGGING_FACE_HUB_TOKEN` from the
-   * environment, where reading it is allowed. No other server than the hub is shown it.
+   * The access token, for models and data sets that need one. It is sent to no other server than the hub. Default:
+   * `HF_TOKEN` or `HUGGING_FACE_HUB_TOKEN` from the environment, if reading it is allowed.
    */
   token?: string | undefined;
 }
 
 /** A file of a model or a data set on the hub. */
 export interface HubFile {
-  /** Repository: the name of a model (`openai-community/gpt2`), or of a data set (`datasets/HuggingFaceFW/fineweb-edu`). */
+  /**
+   * The repository: the name of a model (`openai-community/gpt2`) or of a data set
+   * (`datasets/HuggingFaceFW/fineweb-edu`).
+   */
   repository: string;
-  /** Revision of the repository: a commit. */
+  /** The revision of the repository: a commit. */
   revision: string;
-  /** Path in the repository. */
+  /** The path in the repository. */
   path: string;
-  /** Length in bytes. */
+  /** The length in bytes. */
   bytes: number;
-  /** SHA-256 of the content, as 64 hexadecimal digits; not there for small files, which git keeps itself. */
+  /** The SHA-256 of the content, as 64 hexadecimal digits; absent for small files, which git stores itself. */
   sha256?: string | undefined;
-  /** Of those small files: SHA-1 by which git knows the content, as 40 hexadecimal digits. */
+  /** For those small files: the SHA-1 of the content in git, as 40 hexadecimal digits. */
   gitHash?: string | undefined;
 }
 
 /** Options of {@linkcode listHubFiles}. */
 export interface ListHubOptions extends HubOptions {
-  /** Branch, tag or commit; `main` by default. */
+  /** A branch, tag or commit. Default: `main`. */
   revision?: string;
-  /** Folder in the data set; the top by default. */
+  /** A folder in the data set. Default: the top. */
   folder?: string;
 }
 
 /** Options of {@linkcode downloadHubFile}. */
 export interface DownloadHubOptions extends HubOptions {
-  /** Called with the bytes so far and all bytes. */
+  /** Called with the bytes so far and the total. */
   onProgress?: ((done: number, total: number) => void) | undefined;
 }
 
-/** Bytes of JSON that a listing may have, all of its pages together; the hub's own have 300 bytes a file. */
+/** The maximum bytes of JSON in a listing, over all of its pages; the hub itself uses 300 bytes a file. */
 const MAX_LISTING_BYTES = 2 ** 25;
-/** Pages that a listing may have; the hub's own have 1,000 files a page. */
+/** The maximum number of pages in a listing; the hub itself lists 1,000 files a page. */
 const MAX_LISTING_PAGES = 1000;
 
-/** Makes the error about an invalid listing. */
+/** Creates the error for an invalid listing. */
 type Refuse = (message: string) => Error;
 
-/** Retries of what takes hours without anyone there. */
+/** The retries for downloads that take hours unattended. */
 const PATIENCE = { retries: 8, retryDelay: 1000 };
 
 /**
- * The files in a folder of a data set, in the order of their paths, all of one commit. Needs `--allow-net` for the hub.
+ * Returns the files in a folder of a data set, in the order of their paths, all of one commit. Needs `--allow-net` for
+ * the hub.
  *
  * @throws {DownloadError} where the hub refuses, the retries are used up, or the answer is not a list of files, names a
  * path outside the data set, or has more than 32 MiB or 1,000 pages
@@ -103,7 +107,7 @@ export async function listHubFiles(
   return files.sort((a, b) => a.path < b.path ? -1 : 1);
 }
 
-/** What the hub says of a revision: `sha` is the commit, `siblings` with `blobs` are the files. */
+/** Returns the hub's description of a revision: `sha` is the commit, `siblings` with `blobs` are the files. */
 export async function askRevision(
   repository: string,
   options: HubOptions & { revision?: string },
@@ -112,7 +116,7 @@ export async function askRevision(
 }
 
 /**
- * The files that {@linkcode askRevision} brought.
+ * Returns the files of the description that {@linkcode askRevision} returned.
  *
  * @throws what `refuse` makes of a message, where it is not a list of files
  */
@@ -128,9 +132,9 @@ export function filesOfRevision(repository: string, about: unknown, refuse: Refu
 }
 
 /**
- * Downloads a file of the hub to a path and returns the path. It goes on where an earlier call ended. Length and
- * hash are checked, and before anything is downloaded, that the hub still has that file (its ETag). Needs
- * `--allow-net`, for the hub and for the host that it sends to, and `--allow-read` and `--allow-write` for the path.
+ * Downloads a file of the hub to a path and returns the path. It resumes where an earlier call ended. Length and hash
+ * are checked and, before anything is downloaded, that the hub still has that file (its ETag). Needs `--allow-net` for
+ * the hub and for the host that it redirects to, and `--allow-read` and `--allow-write` for the path.
  *
  * @throws {DownloadError} where the hub refuses or has another file, the retries are used up, or length or hash are
  * wrong a second time
@@ -167,14 +171,14 @@ export async function downloadHubFile(
     }));
 }
 
-/** A file of a data set, to be kept in `folder` while {@linkcode prepareCorpus} reads it. */
+/** Returns a file of a data set, to be kept in `folder` while {@linkcode prepareCorpus} reads it. */
 export function hubCorpusFile(
   file: HubFile,
   folder: string,
   options?: DownloadHubOptions & { keep?: boolean | undefined },
 ): CorpusFile {
   const { repository, revision, path: name, bytes, sha256 } = file;
-  // Two folders may have files of one name, two revisions files of one path.
+  // Two folders may have files of one name, and two revisions files of one path.
   const identity = createHash("sha256").update(`${repository}@${revision}/${name}`).digest("hex");
   const path = join(folder, `${identity.slice(0, 16)}-${basename(name)}`);
   return {
@@ -188,12 +192,12 @@ export function hubCorpusFile(
   };
 }
 
-/** The variables that hold an access token, by precedence, as in Hugging Face's own library. */
+/** The variables that hold an access token, in order of precedence, as in Hugging Face's own library. */
 const TOKEN_VARIABLES = ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"];
 
 /**
- * The access token to show the hub: the one given, else the environment's where reading it is allowed already (nobody is
- * asked for permission). An empty one is none.
+ * Returns the access token for the hub: the one given, else that of the environment if reading it is already allowed
+ * (no permission is asked for). An empty one counts as none.
  */
 export function hubToken(given: string | undefined): string | undefined {
   if (given !== undefined) return given || undefined;
@@ -205,7 +209,7 @@ export function hubToken(given: string | undefined): string | undefined {
   return undefined;
 }
 
-/** The address of a path on the hub, Hugging Face's own where no other is given. */
+/** Returns the address of a path on the hub, by default Hugging Face's own. */
 export function hubUrl(
   path: string,
   { endpoint = "https://huggingface.co" }: Pick<HubOptions, "endpoint"> = {},
@@ -235,7 +239,7 @@ async function askHub(
   return { ...answer, url };
 }
 
-/** Adds to the error of a refusal what to do about it. */
+/** Adds advice to the error of a refusal. */
 async function withAdvice<T>(
   url: string,
   token: string | undefined,
@@ -253,7 +257,7 @@ async function withAdvice<T>(
   }
 }
 
-/** What to do about a status that the hub answered with; empty where nobody but the hub can do anything. */
+/** Returns advice on a status of the hub; empty if only the hub can do something about it. */
 function adviceOn(status: number | undefined, token: string | undefined): string {
   switch (status) {
     case 401:
@@ -273,7 +277,7 @@ function adviceOn(status: number | undefined, token: string | undefined): string
   }
 }
 
-/** `link: <https://...>; rel="next"`, on the same host: the token goes there. */
+/** Parses `link: <https://...>; rel="next"`; it must be on the same host, as the token is sent there. */
 function nextPage(headers: Headers, url: string): string | undefined {
   const match = /<([^>]+)>\s*;\s*rel="?next"?/.exec(headers.get("link") ?? "");
   if (!match) return undefined;
@@ -290,7 +294,7 @@ function commitOf(about: unknown, refuse: Refuse): string {
   throw refuse(`expected a commit as "sha" but got ${shown(sha)}`);
 }
 
-/** A file of a listing, checked: its path becomes one on this machine. */
+/** Checks a file of a listing, whose path becomes a path on this machine. */
 function hubFile(
   repository: string,
   revision: string,
@@ -312,7 +316,7 @@ function hubFile(
   return isGitHash ? { ...file, gitHash } : file;
 }
 
-/** Whether a path of the hub stays in its folder, on every system. */
+/** Whether a path of the hub stays inside its folder, on every system. */
 function isInnerPath(path: string): boolean {
   // deno-lint-ignore no-control-regex
   return !/[\\\x00-\x1f]|^[a-zA-Z]:/.test(path) && path.length <= 1000 &&

@@ -1,45 +1,45 @@
-// A file appears under its name whole or not at all: written beside it under a temporary name,
-// synced, renamed. The rename is atomic only within one folder, hence "beside it".
+// Atomic writes: a file appears under its name whole or not at all. It is written beside it under a temporary name,
+// synced and renamed; the rename is atomic only within one folder, hence "beside it".
 import { basename, dirname, join } from "./node_builtins.ts";
 import { FileWriteError } from "./errors.ts";
 
-/** The part of `Deno.FsFile` that a write needs; a test hands in one whose disk is full. */
+/** The part of `Deno.FsFile` that a write needs; tests pass in one whose disk is full. */
 export interface WritableFile {
-  /** Writes some of the bytes and says how many. */
+  /** Writes some of the bytes and returns how many. */
   write(bytes: Uint8Array): Promise<number>;
-  /** Moves to a byte from the start. */
+  /** Moves to a byte offset from the start. */
   seek(offset: number, whence: Deno.SeekMode): Promise<number>;
-  /** Waits until all is on the disk. */
+  /** Waits until everything is on disk. */
   sync(): Promise<void>;
   /** Closes the file. */
   close(): void;
 }
 
-/** What the writer callback of {@linkcode writeFileAtomically} writes to. */
+/** The file that {@linkcode writeFileAtomically} passes to its callback. */
 export interface AtomicFile {
-  /** Bytes written so far. */
+  /** The number of bytes written so far. */
   readonly bytesWritten: number;
-  /** Writes all of the bytes at the end. */
+  /** Appends all of the bytes. */
   write(bytes: Uint8Array): Promise<void>;
-  /** Writes all of the bytes over what stands at `offset`. */
+  /** Overwrites the bytes at `offset`. */
   writeAt(bytes: Uint8Array, offset: number): Promise<void>;
 }
 
 /** Options of {@linkcode writeFileAtomically}. */
 export interface AtomicWriteOptions {
-  /** Bytes that the whole file will have, for the message when the disk is full. */
+  /** The size of the whole file in bytes, for the message when the disk is full. */
   bytesWanted?: number | undefined;
-  /** Opens the temporary file; `Deno.open` by default. */
+  /** Opens the temporary file. Default: `Deno.open`. */
   open?: ((path: string) => Promise<WritableFile>) | undefined;
 }
 
 const TEMPORARY = /^\..+\.dinograd-[0-9a-f]{16}\.tmp$/;
-/** Temporary files that this process is writing; removed should it end before they have their names. */
+/** Temporary files that this process is writing; removed if it ends before they are renamed. */
 const inUse = new Set<string>();
 
 /**
- * Writes a file so that it appears whole or not at all, even when the process is killed or the
- * power fails: to a temporary file in the same folder, synced, renamed, the folder synced.
+ * Writes a file so that it appears whole or not at all, even if the process is killed or the power fails: it is written
+ * to a temporary file in the same folder, synced and renamed, and the folder is synced.
  *
  * @throws {FileWriteError} where writing fails (a full disk, no such folder); the temporary file is
  * removed, and what stood under `path` before still stands there. An error that `write` itself
@@ -84,7 +84,7 @@ export async function writeFileAtomically(
         }),
     });
     await attempt(() => target.sync());
-    // Closed after it has its name: until then its lock says that it is in use.
+    // Closed after the rename: until then its lock marks it as in use.
     await attempt(() => Deno.rename(temporary, path));
   } catch (error) {
     await Deno.remove(temporary).catch(() => {});
@@ -110,7 +110,7 @@ export async function removeStrayTemporaries(folder: string): Promise<string[]> 
   return removed;
 }
 
-/** The system drops the lock of a process that ends, however it ends; so a file without one is a leftover. */
+/** The system releases the lock of a process however it ends, so a file without a lock is a leftover. */
 async function removeUnlessLocked(path: string): Promise<boolean> {
   try {
     using file = await Deno.open(path, { write: true });
@@ -131,7 +131,7 @@ async function openNew(path: string): Promise<WritableFile> {
     } catch {
       return file; // a file system without locks, where nobody removes it either
     }
-    // Before it was locked, another process may have taken it for a leftover.
+    // Before it was locked, another process may have taken it for a leftover and removed it.
     if ((await file.stat()).nlink !== 0) return file;
     file.close();
   }
@@ -142,7 +142,7 @@ function removeInUse(): void {
     try {
       Deno.removeSync(path);
     } catch {
-      // Not made yet, or renamed already.
+      // Not created yet, or renamed already.
     }
   }
 }
@@ -159,13 +159,13 @@ async function writeAll(
   }
 }
 
-// The rename itself is safe only once the folder is on the disk. Windows cannot open a folder, and
-// there the rename is journalled anyway.
+// The rename itself is only safe once the folder is on disk. Windows cannot open a folder, but journals the rename
+// anyway.
 async function syncFolder(folder: string): Promise<void> {
   try {
     using handle = await Deno.open(folder, { read: true });
     await handle.sync();
   } catch {
-    // Nothing to be done: the file is whole under its name.
+    // Nothing can be done: the file is whole under its name.
   }
 }

@@ -1,13 +1,13 @@
-// One way to read ranges of bytes, from a file on disk or from memory, so that every format has a
-// single reader. Files are never read whole on the word of a length that stands inside them.
+// A single way to read ranges of bytes, from a file on disk or from memory, so that every format has one reader. A
+// length that is stored in a file never makes a reader load all of it.
 import { fileURLToPath } from "./node_builtins.ts";
 import { FileFormatError } from "./errors.ts";
 
 /** Bytes that can be read by ranges. */
 export interface ByteSource {
-  /** Path or a name for messages. */
+  /** A path, or a name for messages. */
   readonly name: string;
-  /** Length in bytes. */
+  /** The length in bytes. */
   readonly size: number;
   /**
    * Fills `target` from byte `offset` on.
@@ -15,11 +15,11 @@ export interface ByteSource {
    * @throws {FileFormatError} where the source ends before `target` is full
    */
   readInto(target: Uint8Array, offset: number): Promise<void>;
-  /** Lets go of the file; a second call does nothing. */
+  /** Closes the file; a second call does nothing. */
   close(): void;
 }
 
-/** The path that a string or `file:` URL names. */
+/** Returns the path of a string or `file:` URL. */
 export function toPath(path: string | URL): string {
   return path instanceof URL ? fileURLToPath(path) : path;
 }
@@ -51,7 +51,7 @@ export class FileSource implements ByteSource, Disposable {
   readonly name: string;
   readonly size: number;
   #file: Deno.FsFile | undefined;
-  // A seek and its read must not be parted by another call's seek.
+  // No other call's seek may come between a seek and its read.
   #last: Promise<unknown> = Promise.resolve();
 
   private constructor(file: Deno.FsFile, name: string, size: number) {
@@ -112,7 +112,7 @@ export class FileSource implements ByteSource, Disposable {
   }
 }
 
-/** Opens a path or URL, wraps bytes, hands a source on as it is. */
+/** Opens a path or URL, wraps bytes, or returns a source as it is. */
 export async function openSource(
   from: string | URL | Uint8Array | ByteSource,
   name?: string,

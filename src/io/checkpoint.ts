@@ -1,6 +1,5 @@
-// Checkpoints: one safetensors file a step, so that any tool can open the weights. Its metadata
-// carries the run's state as JSON and a SHA-256 over the whole file (the digest itself counted as
-// zeros), which a load computes while it reads.
+// Checkpoints: one safetensors file per step, so that any tool can open the weights. Its metadata holds the run's state
+// as JSON and a SHA-256 of the whole file (with the digest itself counted as zeros), which is verified while loading.
 import {
   type AtomicWriteOptions,
   removeStrayTemporaries,
@@ -23,14 +22,14 @@ const FORMAT_VERSION = "1";
 const NO_DIGEST = "0".repeat(64);
 const FILE_NAME = /^step_(\d{8,})\.safetensors$/;
 
-/** Anything that JSON can say. */
+/** Any JSON value. */
 export type Json = string | number | boolean | null | readonly Json[] | {
   readonly [key: string]: Json | undefined;
 };
 
-/** What a checkpoint holds. */
+/** The contents of a checkpoint. */
 export interface CheckpointContent {
-  /** All that is not an array: configuration, schedule, loader position, random state. */
+  /** Everything that is not an array: configuration, schedule, loader position, random state. */
   state: Json;
   /** Parameters and optimizer state, by names like `model.wte.weight` and `optimizer.m.wte.weight`. */
   tensors: Iterable<TensorEntry>;
@@ -38,21 +37,21 @@ export interface CheckpointContent {
 
 /** Options of {@linkcode saveCheckpoint}. */
 export interface SaveCheckpointOptions extends Pick<AtomicWriteOptions, "open"> {
-  /** How many checkpoints to keep, this one included; the older ones are removed. 3 by default. */
+  /** The number of checkpoints to keep, including this one; older ones are removed. Default: 3. */
   keep?: number | undefined;
 }
 
 /** A tensor of a loaded checkpoint. */
 export interface CheckpointTensor extends Pick<TensorInfo, "dtype" | "shape"> {
-  /** The elements; BF16 as its bits in a `Uint16Array`. */
+  /** The elements; BF16 as bits in a `Uint16Array`. */
   data: TensorData;
 }
 
-/** A checkpoint that was read whole and found sound. */
+/** A checkpoint that was read completely and verified. */
 export interface Checkpoint {
-  /** Path of its file. */
+  /** The path of the file. */
   path: string;
-  /** Number of training steps that were done when it was saved. */
+  /** The number of training steps that were done when it was saved. */
   step: number;
   /** What was saved as `state`. */
   state: Json;
@@ -62,13 +61,13 @@ export interface Checkpoint {
 
 /** A checkpoint file in a folder, not yet opened. */
 export interface CheckpointFile {
-  /** Path of the file. */
+  /** The path of the file. */
   path: string;
-  /** Step that stands in its name. */
+  /** The step in its name. */
   step: number;
 }
 
-/** Path of the checkpoint of a step: `folder/step_00000010.safetensors`. */
+/** Returns the path of the checkpoint of a step: `folder/step_00000010.safetensors`. */
 export function checkpointPath(folder: string | URL, step: number): string {
   if (!Number.isSafeInteger(step) || step < 0) {
     throw new RangeError(`checkpointPath: expected an integer step of 0 or more but got ${step}`);
@@ -77,11 +76,10 @@ export function checkpointPath(folder: string | URL, step: number): string {
 }
 
 /**
- * Saves a checkpoint of a step into a folder, which is made where it is missing, and returns its
- * path. The file is written under a temporary name, synced and renamed: whatever happens, there is
- * either the whole new checkpoint or none, and the ones before it are untouched. Then the oldest are
- * removed until `keep` are left, and so are the leftovers of killed processes. A folder belongs to
- * one run at a time.
+ * Saves the checkpoint of a step into a folder, which is created if it is missing, and returns its path. The file is
+ * written under a temporary name, synced and renamed: whatever happens, there is either the whole new checkpoint or
+ * none, and earlier ones are untouched. Then the oldest checkpoints are removed until `keep` are left, and so are
+ * leftovers of killed processes. Only one run at a time may use a folder.
  *
  * @throws {TypeError} where `state` holds something that JSON cannot keep (NaN, Infinity, a bigint)
  * @throws {TypeError | RangeError} where data does not fit its type and shape, or a name comes twice
@@ -133,12 +131,12 @@ export async function saveCheckpoint(
     await file.write(header);
     await writeTensors({
       write: async (bytes) => {
-        const written = file.write(bytes); // goes on in another thread while this one hashes
+        const written = file.write(bytes); // continues in another thread while this one hashes
         hash.update(bytes);
         await written;
       },
     }, entries);
-    // The digest is as long as the zeros that hold its place, so it can be put in afterwards.
+    // The digest is as long as the zeros in its place, so it can be put in afterwards.
     await file.writeAt(new TextEncoder().encode(hash.digest("hex")), digestOffset(header));
   }, { open: options?.open, bytesWanted });
 
@@ -149,8 +147,8 @@ export async function saveCheckpoint(
 }
 
 /**
- * The checkpoint files of a folder by step, the newest last; none where the folder does not exist.
- * They are not opened.
+ * Returns the checkpoint files in a folder by step, newest last; none if the folder does not exist. They are not
+ * opened.
  */
 export async function listCheckpoints(folder: string | URL): Promise<CheckpointFile[]> {
   const files: CheckpointFile[] = [];
@@ -168,7 +166,7 @@ export async function listCheckpoints(folder: string | URL): Promise<CheckpointF
 }
 
 /**
- * Reads a checkpoint whole, once, and checks it on the way.
+ * Reads a whole checkpoint in one pass, and verifies it on the way.
  *
  * @throws {FileFormatError} where the file is cut short, corrupted, no checkpoint, or written by a
  * later version of this library
@@ -223,9 +221,8 @@ export async function loadCheckpoint(path: string | URL): Promise<Checkpoint> {
 }
 
 /**
- * Loads the newest checkpoint of a folder that is whole. One that is cut short, corrupted or foreign
- * is reported to `onRefused` and the one before it is tried. Returns `undefined` where there is no
- * checkpoint at all.
+ * Loads the newest checkpoint in a folder that is intact. One that is cut short, corrupted or foreign is reported to
+ * `onRefused`, and the one before it is tried. Returns `undefined` if there is no checkpoint at all.
  *
  * @throws {FileFormatError} where there are checkpoints and not one of them is whole
  */
@@ -253,7 +250,7 @@ export async function loadNewestCheckpoint(
   return undefined;
 }
 
-/** Where in the header the digest stands. The state, which may hold any text, comes after it. */
+/** Returns the offset of the digest in the header. The state, which may contain any text, comes after it. */
 function digestOffset(header: Uint8Array, digest: string = NO_DIGEST): number {
   const text = new TextDecoder("latin1").decode(header.subarray(0, 1024));
   const key = `"sha256":"`;

@@ -1,24 +1,24 @@
-/** What a {@linkcode FileFormatError} says about the place where a file is wrong. */
+/** The location of the error that a {@linkcode FileFormatError} reports. */
 export interface FileFormatErrorOptions extends ErrorOptions {
-  /** Path of the file, or a name for bytes that lie in memory. */
+  /** The path of the file, or a name for bytes in memory. */
   file: string;
-  /** Offset in bytes of the first thing that is wrong, where one can be named. */
+  /** The byte offset of the first error, if it is known. */
   offset?: number;
 }
 
 /**
- * A file does not hold what its format promises: it is foreign, cut short, corrupted, or of a kind
- * that this library does not read. The message opens with the file and ends with the byte offset.
+ * Thrown when a file does not hold what its format promises: it is foreign, cut short, corrupted, or of a kind that
+ * this library does not read. The message begins with the file and ends with the byte offset.
  */
 export class FileFormatError extends Error {
-  /** Name of the class, as messages show it. */
+  /** The name of the class, as messages show it. */
   override name = "FileFormatError";
-  /** Path of the file, or a name for bytes that lie in memory. */
+  /** The path of the file, or a name for bytes in memory. */
   readonly file: string;
-  /** Offset in bytes of the first thing that is wrong, where one can be named. */
+  /** The byte offset of the first error, if it is known. */
   readonly offset: number | undefined;
 
-  /** Makes the error; `message` says expected and actual, without the file's name. */
+  /** Creates the error; `message` says what was expected and found, without the name of the file. */
   constructor(message: string, options: FileFormatErrorOptions) {
     const place = options.offset === undefined ? "" : ` (at byte ${options.offset})`;
     super(`${options.file}: ${message}${place}`, { cause: options.cause });
@@ -28,20 +28,20 @@ export class FileFormatError extends Error {
 }
 
 /**
- * A file could not be written: a full disk, a missing permission, a folder that is gone. What stood
- * under that name before still stands there. `cause` holds the system's error.
+ * Thrown when a file could not be written: a full disk, a missing permission, a folder that is gone. Any earlier file
+ * of that name is unchanged. `cause` is the system's error.
  */
 export class FileWriteError extends Error {
-  /** Name of the class, as messages show it. */
+  /** The name of the class, as messages show it. */
   override name = "FileWriteError";
-  /** Path that was to be written. */
+  /** The path that was to be written. */
   readonly file: string;
-  /** Bytes that had been handed over when the write failed. */
+  /** The number of bytes that had been passed on when the write failed. */
   readonly bytesWritten: number;
-  /** Bytes that the whole file needs, where that was known beforehand. */
+  /** The size of the whole file in bytes, if it was known beforehand. */
   readonly bytesWanted: number | undefined;
 
-  /** Makes the error from the system's `cause`. */
+  /** Creates the error from the system's `cause`. */
   constructor(
     file: string,
     options: { bytesWritten: number; bytesWanted?: number | undefined; cause: unknown },

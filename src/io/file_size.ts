@@ -1,10 +1,10 @@
 /**
- * How long files are.
+ * The sizes of files.
  *
  * @module
  */
 
-/** The length of a file in bytes; undefined where there is none. */
+/** Returns the size of a file in bytes; undefined if there is none. */
 export async function fileSize(path: string): Promise<number | undefined> {
   try {
     return (await Deno.stat(path)).size;

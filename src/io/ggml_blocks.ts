@@ -1,11 +1,11 @@
 /**
  * The element types of GGUF files: plain floats, and blocks of numbers that share a scale. The arithmetic is that of
- * ggml's reference functions (`ggml-quants.c`), so that what is written has llama.cpp's own bits.
+ * ggml's reference functions (`ggml-quants.c`), so that files are identical to llama.cpp's bit by bit.
  *
  * @module
  */
 
-/** An element type that is read; `F32`, `F16`, `BF16`, `Q8_0` and `Q4_0` are written, too. */
+/** An element type that can be read; `F32`, `F16`, `BF16`, `Q8_0` and `Q4_0` can also be written. */
 export type GgmlType =
   | "F32"
   | "F16"
@@ -17,10 +17,10 @@ export type GgmlType =
   | "Q5_K"
   | "Q6_K";
 
-/** The types that are written. */
+/** The types that can be written. */
 export type WritableGgmlType = "F32" | "F16" | "BF16" | "Q8_0" | "Q4_0";
 
-/** Where a block is decoded from: the bytes, once more as a view, and the block's first byte. */
+/** The source of a block: the bytes, a view of the same bytes, and the offset of the block. */
 interface Source {
   readonly bytes: Uint8Array;
   readonly view: DataView;
@@ -28,21 +28,24 @@ interface Source {
 
 /** How a type is stored. */
 export interface BlockFormat {
-  /** Its number in files. */
+  /** The number of the type in files. */
   readonly id: number;
-  /** Numbers of a block. */
+  /** The number of elements in a block. */
   readonly elements: number;
-  /** Bytes of a block. */
+  /** The number of bytes in a block. */
   readonly bytes: number;
-  /** Writes the numbers of the block at byte `at` to `values` from index `to` on. */
+  /** Decodes the block at byte `at` into `values` from index `to` on. */
   decode(source: Source, at: number, values: Float32Array, to: number): void;
-  /** Writes the block of the numbers from index `from` on to byte `at`. */
+  /** Encodes the numbers from index `from` on as the block at byte `at`. */
   encode?(values: Float32Array, from: number, target: Source, at: number): void;
 }
 
-/** Numbers that share a scale in `Q8_0`, `Q4_0` and `Q5_0`. */
+/** The number of elements that share a scale in `Q8_0`, `Q4_0` and `Q5_0`. */
 export const BLOCK = 32;
-/** Numbers of a super-block of the K types: eight blocks of 32, or 16 of 16, whose scales are quantised in turn. */
+/**
+ * The number of elements in a super-block of the K types: eight blocks of 32, or 16 of 16, whose scales are quantised
+ * as well.
+ */
 const SUPER_BLOCK = 256;
 const { fround } = Math;
 
@@ -111,7 +114,7 @@ export const GGML_TYPES: Readonly<Record<GgmlType, BlockFormat>> = {
       }
     },
     encode(values, from, { bytes, view }, at) {
-      // The number that is farthest from 0 becomes -8, of the 16 values the one farthest out.
+      // The number farthest from 0 becomes -8, the farthest of the 16 values.
       let farthest = 0;
       for (let i = 0; i < BLOCK; i++) {
         if (Math.abs(values[from + i]!) > Math.abs(farthest)) farthest = values[from + i]!;
@@ -170,14 +173,14 @@ export const GGML_TYPES: Readonly<Record<GgmlType, BlockFormat>> = {
 const word = new Uint32Array(1);
 const wordAsFloat = new Float32Array(word.buffer);
 
-/** To the nearest integer, halves away from 0, as C's `roundf`. */
+/** Rounds to the nearest integer, halves away from 0, as C's `roundf` does. */
 function roundAway(x: number): number {
   return Math.sign(x) * Math.floor(Math.abs(x) + 0.5);
 }
 
 /**
- * `Q4_K` and `Q5_K`: eight blocks of 32 codes, each with a scale and a minimum of six bits, which have scales of their own.
- * `low` is where the codes' lower four bits are, `high` where the fifth.
+ * Decodes `Q4_K` and `Q5_K`: eight blocks of 32 codes, each with a scale and a minimum of six bits, which have scales
+ * of their own. The codes' lower four bits are at `low`, the fifth at `high`.
  */
 function decodeK(
   { bytes, view }: Source,
@@ -203,13 +206,13 @@ function decodeK(
   }
 }
 
-/** Bytes of `count` numbers; `count` is a multiple of the type's block. */
+/** Returns the bytes of `count` numbers; `count` is a multiple of the type's block. */
 export function ggmlBytes(type: GgmlType, count: number): number {
   const { elements, bytes } = GGML_TYPES[type];
   return count / elements * bytes;
 }
 
-/** The numbers of stored blocks, as float32. */
+/** Decodes stored blocks to float32. */
 export function decodeGgml(type: GgmlType, stored: Uint8Array): Float32Array {
   const format = GGML_TYPES[type];
   const values = new Float32Array(stored.byteLength / format.bytes * format.elements);
@@ -221,7 +224,7 @@ export function decodeGgml(type: GgmlType, stored: Uint8Array): Float32Array {
 }
 
 /**
- * Numbers as stored blocks. `Q8_0` and `Q4_0` give the bits of llama.cpp's reference functions.
+ * Encodes numbers as blocks. `Q8_0` and `Q4_0` give the same bits as llama.cpp's reference functions.
  *
  * @throws {RangeError} unless the numbers fill whole blocks
  */

@@ -16,8 +16,8 @@ export type { GgmlType, WritableGgmlType } from "./ggml_blocks.ts";
 export type { GgufArray, GgufNumbers, GgufTensorInfo, GgufValue } from "./gguf_header.ts";
 
 /**
- * A GGUF file open for reading, tensor by tensor. Nothing that stands in the file is trusted: the header is checked
- * against the file's true size before anything is allocated.
+ * A GGUF file open for reading, tensor by tensor. Nothing in the file is trusted: the header is checked against the
+ * actual size of the file before anything is allocated.
  *
  * @example
  * ```ts
@@ -38,7 +38,7 @@ export class GgufFile implements Disposable {
   readonly metadata: ReadonlyMap<string, GgufValue>;
   /** The tensors by name, in the order of the file. */
   readonly tensors: ReadonlyMap<string, GgufTensorInfo>;
-  /** Path of the file, or a name for bytes in memory. */
+  /** The path of the file, or a name for bytes in memory. */
   readonly name: string;
   readonly #source: ByteSource;
 
@@ -65,7 +65,7 @@ export class GgufFile implements Disposable {
     }
   }
 
-  /** What the header says of a tensor; throws a `RangeError` where there is none of that name. */
+  /** Returns what the header says about a tensor; throws a `RangeError` if there is none of that name. */
   info(name: string): GgufTensorInfo {
     const info = this.tensors.get(name);
     if (!info) {
@@ -104,15 +104,15 @@ export class GgufFile implements Disposable {
 
 /** A tensor to write. */
 export interface GgufTensor {
-  /** Name in the file. */
+  /** The name in the file. */
   readonly name: string;
-  /** Element type in the file. */
+  /** The element type in the file. */
   readonly type: WritableGgmlType;
-  /** Lengths of the axes, the outermost first; the last a multiple of 32 for `Q8_0` and `Q4_0`. */
+  /** The lengths of the axes, outermost first; the last must be a multiple of 32 for `Q8_0` and `Q4_0`. */
   readonly shape: readonly number[];
   /**
-   * The numbers, which are converted to the type, or bytes that are stored as they are; or a function that fetches
-   * them when their turn comes, so that no more than one tensor need be in memory.
+   * The numbers, which are converted to the type, or bytes that are stored as they are; or a function that returns them
+   * when their turn comes, so that only one tensor at a time need be in memory.
    */
   readonly data: GgufData | (() => GgufData | Promise<GgufData>);
 }
@@ -121,7 +121,7 @@ export interface GgufTensor {
 export type GgufData = Float32Array | Uint8Array;
 
 /**
- * Writes a GGUF file of version 3, one tensor after the other. The file appears whole or not at all.
+ * Writes a GGUF file of version 3, one tensor at a time. The file appears whole or not at all.
  *
  * @throws {RangeError} where data does not fit its type and shape, or a name comes twice
  * @throws {FileWriteError} where the disk is full or the folder is not there
@@ -138,7 +138,7 @@ export async function writeGguf(
   }, options);
 }
 
-/** The bytes of a GGUF file; for files that fit into memory twice. */
+/** Returns the bytes of a GGUF file; for files that fit into memory twice. */
 export async function encodeGguf(
   metadata: Iterable<readonly [string, GgufValue]>,
   tensors: Iterable<GgufTensor>,

@@ -1,32 +1,31 @@
-// The header of a GGUF file: counts, metadata by key, and of each tensor its type, shape and place. Read with distrust,
-// written so that others can trust it.
-// Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+// The header of a GGUF file: counts, metadata by key, and the type, shape and offset of each tensor. It is not trusted
+// when read, and strictly valid when written. Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 import type { ByteSource } from "./byte_source.ts";
 import { FileFormatError } from "./errors.ts";
 import { GGML_TYPES, ggmlBytes, type GgmlType } from "./ggml_blocks.ts";
 import { shown } from "./json_text.ts";
 
-/** The arrays that hold the elements of a metadata array of numbers, by their type in the file. */
+/** The typed arrays that hold metadata arrays of numbers, by their type in the file. */
 export interface GgufNumbers {
-  /** 8 bits, from 0. */
+  /** Unsigned, 8 bits. */
   readonly u8: Uint8Array;
-  /** 8 bits. */
+  /** Signed, 8 bits. */
   readonly i8: Int8Array;
-  /** 16 bits, from 0. */
+  /** Unsigned, 16 bits. */
   readonly u16: Uint16Array;
-  /** 16 bits. */
+  /** Signed, 16 bits. */
   readonly i16: Int16Array;
-  /** 32 bits, from 0. */
+  /** Unsigned, 32 bits. */
   readonly u32: Uint32Array;
-  /** 32 bits. */
+  /** Signed, 32 bits. */
   readonly i32: Int32Array;
-  /** Floating-point numbers of 32 bits. */
+  /** Floating point, 32 bits. */
   readonly f32: Float32Array;
-  /** 64 bits, from 0. */
+  /** Unsigned, 64 bits. */
   readonly u64: BigUint64Array;
-  /** 64 bits. */
+  /** Signed, 64 bits. */
   readonly i64: BigInt64Array;
-  /** Floating-point numbers of 64 bits. */
+  /** Floating point, 64 bits. */
   readonly f64: Float64Array;
 }
 
@@ -58,7 +57,7 @@ export type GgufArray =
   | { readonly type: "array"; readonly of: "string"; readonly value: readonly string[] }
   | { readonly type: "array"; readonly of: "array"; readonly value: readonly GgufArray[] };
 
-/** A value of the metadata with the type that it has in the file. */
+/** A metadata value with its type in the file. */
 export type GgufValue =
   | { readonly type: Exclude<keyof GgufNumbers, "u64" | "i64">; readonly value: number }
   | { readonly type: "u64" | "i64"; readonly value: bigint }
@@ -66,21 +65,21 @@ export type GgufValue =
   | { readonly type: "string"; readonly value: string }
   | GgufArray;
 
-/** What the header of a GGUF file says of a tensor. */
+/** What the header of a GGUF file says about a tensor. */
 export interface GgufTensorInfo {
-  /** Element type. */
+  /** The element type. */
   readonly type: GgmlType;
-  /** Lengths of the axes, the outermost first: in the file they stand the other way round. */
+  /** The lengths of the axes, outermost first; the file has them in reverse order. */
   readonly shape: readonly number[];
-  /** Number of elements. */
+  /** The number of elements. */
   readonly count: number;
-  /** Offset of the first byte in the file. */
+  /** The offset of the first byte in the file. */
   readonly offset: number;
-  /** Length in bytes. */
+  /** The length in bytes. */
   readonly byteLength: number;
 }
 
-/** What a header says, checked. */
+/** A checked header. */
 export interface GgufHeader {
   /** The metadata by key, in the order of the file. */
   readonly metadata: ReadonlyMap<string, GgufValue>;
@@ -88,7 +87,7 @@ export interface GgufHeader {
   readonly tensors: ReadonlyMap<string, GgufTensorInfo>;
 }
 
-/** Types of values by their numbers in files. */
+/** The types of values, by their numbers in files. */
 const VALUE_TYPES = [
   ...[
     "u8",
@@ -110,25 +109,25 @@ const TYPES_BY_ID: ReadonlyMap<number, GgmlType> = new Map(
   Object.entries(GGML_TYPES).map(([name, { id }]) => [id, name as GgmlType]),
 );
 const MAGIC = 0x46554747; // "GGUF"
-/** Version 2 differs in nothing from a version 3 of this byte order. */
+/** Version 2 is the same as version 3 in this byte order. */
 const VERSIONS = [2, 3];
-/** Of what tensors begin at a multiple of, unless the metadata says otherwise. */
+/** Tensors begin at multiples of this, unless the metadata says otherwise. */
 const DEFAULT_ALIGNMENT = 32;
 const ALIGNMENT_KEY = "general.alignment";
 const MAX_AXES = 4;
-/** Arrays in arrays in arrays, which nobody writes. */
+/** The nesting depth of arrays, beyond what anybody writes. */
 const MAX_DEPTH = 4;
-/** A vocabulary of a million tokens with its merges takes a tenth. */
+/** A vocabulary of a million tokens with its merges takes a tenth of this. */
 const MAX_HEADER_BYTES = 2 ** 28;
 const FIRST_WINDOW = 2 ** 18;
 
-/** Thrown inside this file where the header goes on past the bytes that were read. */
+/** Thrown inside this file if the header extends beyond the bytes that were read. */
 class NeedsMore {
   constructor(readonly bytes: number) {}
 }
 
 /**
- * Reads and checks a header; nothing is allocated by a number that the file's true size does not bear out.
+ * Reads and checks a header; nothing is allocated by a number that the actual size of the file contradicts.
  *
  * @throws {FileFormatError} where the file is foreign, cut short, or its header contradicts itself
  */
@@ -167,7 +166,8 @@ class HeaderReader {
     if (!VERSIONS.includes(version)) {
       this.#refuse(`expected GGUF version ${VERSIONS.join(" or ")} but got ${version}`, 4);
     }
-    // The shortest entry of each kind has a name's length and a type, or a name's length, axes, a type and an offset.
+    // The shortest entry of each kind has the length of a name and a type, or the length of a name, axes, a type and an
+    // offset.
     const tensorCount = this.#count(24, "tensors");
     const metadata = this.#metadata(this.#count(13, "values"));
     return { metadata, tensors: this.#tensors(tensorCount, this.#alignment(metadata)) };
@@ -245,7 +245,7 @@ class HeaderReader {
       tensors.set(name, this.#tensor(name, alignment));
     }
     const dataOffset = aligned(this.#at, alignment);
-    // In most files they already lie in this order; an empty tensor may begin where the next one does.
+    // In most files they already are in this order; an empty tensor may begin where the next one does.
     const inOrder = [...tensors].sort(([, a], [, b]) =>
       a.offset - b.offset || a.byteLength - b.byteLength
     );
@@ -272,7 +272,7 @@ class HeaderReader {
     return tensors;
   }
 
-  /** One tensor, its offset counted from the end of the header. */
+  /** Reads one tensor, with its offset from the end of the header. */
   #tensor(name: string, alignment: number): GgufTensorInfo {
     const start = this.#at;
     const axes = this.#u32();
@@ -310,7 +310,7 @@ class HeaderReader {
     return { type, shape, count, offset, byteLength: ggmlBytes(type, count) };
   }
 
-  /** A count of things that have at least so many bytes each, all of which must be in the file. */
+  /** Reads a count of items with at least `bytesEach` bytes each, all of which must be in the file. */
   #count(bytesEach: number, what: string): number {
     const count = this.#u64(`number of ${what}`);
     const left = this.#source.size - this.#at;
@@ -364,7 +364,7 @@ class HeaderReader {
     return Number(value);
   }
 
-  /** Goes on by so many bytes, and tells where they begin. */
+  /** Advances by `bytes`, and returns where they begin. */
   #take(bytes: number): number {
     const at = this.#at, end = at + bytes;
     if (end > this.#source.size) {
@@ -386,18 +386,18 @@ class HeaderReader {
   }
 }
 
-/** A header, and where each tensor's bytes begin after it. */
+/** An encoded header, and what follows it. */
 export interface EncodedGgufHeader {
   /** The bytes before the first tensor. */
   readonly header: Uint8Array;
-  /** Bytes of each tensor, without what pads it. */
+  /** The number of bytes of each tensor, without padding. */
   readonly lengths: readonly number[];
-  /** Tensors begin at multiples of it. */
+  /** Tensors begin at multiples of this. */
   readonly alignment: number;
 }
 
 /**
- * The header of a file with these tensors in this order, each padded to the alignment.
+ * Encodes the header of a file with these tensors in this order, each padded to the alignment.
  *
  * @throws {RangeError} where a name comes twice, or a shape is none or does not fill whole blocks
  */
@@ -463,7 +463,7 @@ function checkedBytes(name: string, type: GgmlType, shape: readonly number[]): n
   );
 }
 
-/** Bytes that are appended to; the buffer doubles. */
+/** A buffer for appending bytes, which doubles when it is full. */
 class HeaderWriter {
   #bytes = new Uint8Array(4096);
   #view = new DataView(this.#bytes.buffer);
@@ -501,12 +501,12 @@ class HeaderWriter {
     else this.#numbers(value.value);
   }
 
-  /** Adds zeros up to a multiple of `alignment`. */
+  /** Appends zeros up to a multiple of `alignment`. */
   pad(alignment: number): void {
     this.#more(aligned(this.#length, alignment) - this.#length);
   }
 
-  /** All that was written. */
+  /** Returns everything that was written. */
   bytes(): Uint8Array {
     return this.#bytes.subarray(0, this.#length);
   }
@@ -516,7 +516,7 @@ class HeaderWriter {
     this.#bytes.set(new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.byteLength), at);
   }
 
-  /** Makes room for so many bytes, and tells where they begin. */
+  /** Makes room for `count` bytes, and returns where they begin. */
   #more(count: number): number {
     const at = this.#length;
     this.#length += count;
@@ -534,7 +534,7 @@ function isAlignment(value: number): boolean {
   return Number.isInteger(value) && value > 0 && value <= 2 ** 20 && (value & value - 1) === 0;
 }
 
-/** The next multiple of `alignment`. */
+/** Rounds up to a multiple of `alignment`. */
 export function aligned(bytes: number, alignment: number): number {
   return Math.ceil(bytes / alignment) * alignment;
 }

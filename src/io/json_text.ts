@@ -1,10 +1,10 @@
-// JSON that others wrote: errors that say where, values in messages that stay short.
+// Reading JSON written by others: errors with positions, and short forms of values for messages.
 
-/** Longer texts are not searched for the place of their error, which takes reading them some twenty times. */
+/** Longer texts are not searched for the position of their error, which takes about twenty times as long as parsing. */
 const MAX_SEARCHED = 2 ** 20;
 
 /**
- * `JSON.parse`, but the message always has the position of what is wrong, which V8 leaves out for unexpected tokens.
+ * Like `JSON.parse`, but the message always includes the position of the error, which V8 omits for unexpected tokens.
  *
  * @throws {SyntaxError} where it is not JSON
  */
@@ -23,19 +23,21 @@ export function parseJson(text: string): unknown {
   }
 }
 
-/** A value of JSON in a message: as JSON, cut short. Takes no longer for a value that is large or nested deep. */
+/**
+ * Formats a JSON value for a message: as JSON, truncated. Takes no longer for a value that is large or deeply nested.
+ */
 export function shown(value: unknown, maxLength: number = 60): string {
   const text = beginning(value, maxLength);
   return text.length > maxLength ? `${text.slice(0, maxLength)}...` : text;
 }
 
-/** The beginning of a value's JSON, at least `maxLength + 1` characters of it where there are so many. */
+/** Returns the beginning of a value's JSON, at least `maxLength + 1` characters if there are as many. */
 function beginning(value: unknown, maxLength: number): string {
   if (typeof value === "string") return JSON.stringify(value.slice(0, maxLength + 1));
   if (typeof value !== "object" || value === null) return JSON.stringify(value) ?? "nothing";
   const isArray = Array.isArray(value);
   let text = isArray ? "[" : "{";
-  // Each level takes a character of what is left, which bounds the depth, too.
+  // Each level uses up a character of what is left, which limits the depth, too.
   for (const [key, item] of isArray ? value.entries() : Object.entries(value)) {
     if (text.length > maxLength) return text;
     if (text.length > 1) text += ",";
@@ -45,7 +47,7 @@ function beginning(value: unknown, maxLength: number): string {
   return text + (isArray ? "]" : "}");
 }
 
-/** The length of the longest beginning that could still become JSON. */
+/** Returns the length of the longest beginning that could still become JSON. */
 function errorPosition(text: string): number {
   let [good, bad] = [0, text.length + 1];
   while (bad - good > 1) {

@@ -1,6 +1,6 @@
-// llama2.c's model files: a header of sizes, then float32 weights in a fixed order, those of one kind for all layers
-// together. Version 0 is the one of run.c and the stories15M.bin kind, version 1 has a magic number.
-// Format: export.py of https://github.com/karpathy/llama2.c
+// llama2.c's model files: a header of sizes, then float32 weights in a fixed order, with those of one kind for all
+// layers together. Version 0 is that of run.c and stories15M.bin; version 1 has a magic number. Format: export.py of
+// https://github.com/karpathy/llama2.c
 import { type AtomicWriteOptions, writeFileAtomically } from "./atomic_file.ts";
 import { type ByteSource, openSource, toPath } from "./byte_source.ts";
 import { FileFormatError } from "./errors.ts";
@@ -10,44 +10,47 @@ const HEADER_BYTES = [7 * 4, 256] as const;
 
 /** The sizes in the header of a llama2.c file, by llama2.c's names. */
 export interface Llama2cConfig {
-  /** Width of the residual stream. */
+  /** The width of the residual stream. */
   readonly dim: number;
-  /** Width of the hidden layer of the gated MLP. */
+  /** The width of the hidden layer of the gated MLP. */
   readonly hiddenDim: number;
-  /** Number of blocks. */
+  /** The number of blocks. */
   readonly layers: number;
-  /** Heads of queries. */
+  /** The number of query heads. */
   readonly heads: number;
-  /** Heads of keys and values. */
+  /** The number of key and value heads. */
   readonly kvHeads: number;
-  /** Number of ids. */
+  /** The number of ids. */
   readonly vocabSize: number;
-  /** The longest sequence. */
+  /** The maximum length of a sequence. */
   readonly seqLen: number;
   /** Whether the output matrix is the token embedding. */
   readonly sharedClassifier: boolean;
 }
 
-/** The versions that are read and written; 2 has integers of 8 bits. */
+/** The supported versions; version 2 has integers of 8 bits. */
 export type Llama2cVersion = 0 | 1;
 
 /** A tensor of a llama2.c file. */
 export interface Llama2cTensor {
-  /** Its name in llama2.c's `model.py`, such as `layers.0.attention.wq.weight`. */
+  /** The name in llama2.c's `model.py`, such as `layers.0.attention.wq.weight`. */
   readonly name: string;
-  /** Lengths of the axes. */
+  /** The lengths of the axes. */
   readonly shape: readonly number[];
-  /** Offset of its first byte in the file. */
+  /** The offset of the first byte in the file. */
   readonly offset: number;
 }
 
-/** A llama2.c model file open for reading, tensor by tensor. Nothing is allocated by a number that its length contradicts. */
+/**
+ * A llama2.c model file open for reading, tensor by tensor. Nothing is allocated by a number that the length of the
+ * file contradicts.
+ */
 export class Llama2cFile implements Disposable {
-  /** Path of the file, or a name for bytes in memory. */
+  /** The path of the file, or a name for bytes in memory. */
   readonly name: string;
-  /** The version of its format. */
+  /** The version of the format. */
   readonly version: Llama2cVersion;
-  /** The sizes. */
+  /** The sizes of the model. */
   readonly config: Llama2cConfig;
   /** The tensors by name, in the order of the file. */
   readonly tensors: ReadonlyMap<string, Llama2cTensor>;
@@ -78,7 +81,7 @@ export class Llama2cFile implements Disposable {
     }
   }
 
-  /** Reads one tensor; throws a `RangeError` where there is none of that name. */
+  /** Reads one tensor; throws a `RangeError` if there is none of that name. */
   async read(name: string): Promise<Float32Array> {
     const tensor = this.tensors.get(name);
     if (!tensor) {
@@ -103,7 +106,7 @@ export class Llama2cFile implements Disposable {
 }
 
 /**
- * Writes a llama2.c model file, one tensor after the other: `read` gives each when its turn comes. The file appears whole
+ * Writes a llama2.c model file, one tensor at a time: `read` returns each when its turn comes. The file appears whole
  * or not at all.
  *
  * @throws {RangeError} where a tensor has not the size that the configuration wants
@@ -131,10 +134,10 @@ export async function writeLlama2c(
   }, { ...options, bytesWanted: bytes });
 }
 
-/** Cosines and sines of all positions, which version 0 holds and nothing reads any more. */
+/** Cosines and sines of all positions, which version 0 includes and nothing reads any more. */
 const ROTARY = "rotary";
 
-/** The tensors in the order of the file, and how long it is. */
+/** Returns the tensors in the order of the file, and the length of the file. */
 function llama2cLayout(
   config: Llama2cConfig,
   version: Llama2cVersion,
@@ -181,7 +184,7 @@ function llama2cLayout(
   return { tensors, bytes: offset };
 }
 
-/** How long the file is, without a list of its tensors, of which a header may claim any number. */
+/** Returns the length of the file without a list of its tensors, of which a header may claim any number. */
 function llama2cBytes(config: Llama2cConfig, version: Llama2cVersion): number {
   const { dim, hiddenDim, layers, heads, kvHeads, vocabSize, seqLen, sharedClassifier } = config;
   const layer = 2 * dim + 2 * dim * dim + 2 * dim * (kvHeads * dim / heads) + 3 * dim * hiddenDim;
@@ -222,7 +225,7 @@ async function readHeader(
   const field = (i: number) => view.getInt32(at + 4 * i, true);
   const [dim, hiddenDim, layers, heads] = [field(0), field(1), field(2), field(3)];
   const [kvHeads, vocab, seqLen] = [field(4), field(5), field(6)];
-  const vocabSize = version === 0 ? Math.abs(vocab) : vocab; // the sign tells of the classifier
+  const vocabSize = version === 0 ? Math.abs(vocab) : vocab; // the sign says whether the output matrix is shared
   const sharedClassifier = version === 0 ? vocab > 0 : bytes[at + 28] !== 0;
   const config = { dim, hiddenDim, layers, heads, kvHeads, vocabSize, seqLen, sharedClassifier };
   const sizes = [dim, hiddenDim, layers, heads, kvHeads, vocabSize, seqLen];

@@ -9,11 +9,11 @@ const LLAMA3_MAGIC = 20240801;
 const VERSION = 1;
 const HEADER_BYTES = 256 * 4;
 
-/** What the header of an llm.c token shard says. */
+/** The header of an llm.c token shard. */
 export interface LlmcHeader {
-  /** Number of tokens, two bytes each. */
+  /** The number of tokens, two bytes each. */
   tokenCount: number;
-  /** Offset of the first token in the file, in bytes. */
+  /** The offset of the first token in the file, in bytes. */
   dataOffset: number;
 }
 

@@ -1,6 +1,6 @@
 /**
- * Node's built-in modules, which Deno has. Not by imports, which a browser could not resolve: there, calling one of these
- * functions throws.
+ * Node's built-in modules, which Deno has. They are not imported, since a browser could not resolve that; in a browser,
+ * calling one of these functions throws.
  *
  * @module
  */
@@ -14,25 +14,25 @@ function builtin<T extends object>(name: string): T {
   });
 }
 
-/** Whether there are these modules. */
+/** Whether these modules are available. */
 export const hasNodeBuiltins: boolean = process?.getBuiltinModule !== undefined;
 
 const path = builtin<typeof import("node:path")>("node:path");
-/** Of `node:path`. */
+/** From `node:path`. */
 export const basename: typeof path.basename = path.basename;
-/** Of `node:path`. */
+/** From `node:path`. */
 export const dirname: typeof path.dirname = path.dirname;
-/** Of `node:path`. */
+/** From `node:path`. */
 export const join: typeof path.join = path.join;
-/** Of `node:path`. */
+/** From `node:path`. */
 export const resolve: typeof path.resolve = path.resolve;
 
 const url = builtin<typeof import("node:url")>("node:url");
-/** Of `node:url`. */
+/** From `node:url`. */
 export const fileURLToPath: typeof url.fileURLToPath = url.fileURLToPath;
 
 const crypto = builtin<typeof import("node:crypto")>("node:crypto");
-/** Of `node:crypto`. */
+/** From `node:crypto`. */
 export const createHash: typeof crypto.createHash = crypto.createHash;
 
 /** `node:zlib`. */

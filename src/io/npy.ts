@@ -4,7 +4,7 @@ import { writeFileAtomically } from "./atomic_file.ts";
 import { type ByteSource, openSource, toPath } from "./byte_source.ts";
 import { FileFormatError } from "./errors.ts";
 
-/** Element type of a `.npy` file, in NumPy's short form: `u2` is uint16, `f4` is float32. */
+/** The element type of a `.npy` file, in NumPy's short form: `u2` is uint16, `f4` is float32. */
 export type NpyDtype = "u1" | "i1" | "u2" | "i2" | "u4" | "i4" | "u8" | "i8" | "f2" | "f4" | "f8";
 
 const ARRAY_TYPES = {
@@ -35,25 +35,25 @@ export type NpyData =
   | Float32Array
   | Float64Array;
 
-/** What the header of a `.npy` file says. */
+/** The header of a `.npy` file. */
 export interface NpyHeader {
-  /** Element type. */
+  /** The element type. */
   dtype: NpyDtype;
-  /** Lengths of the axes; empty for a single number. */
+  /** The lengths of the axes; empty for a single number. */
   shape: number[];
-  /** Number of elements, the product of `shape`. */
+  /** The number of elements, the product of `shape`. */
   count: number;
-  /** Bytes of one element. */
+  /** The size of an element in bytes. */
   bytesPerElement: number;
-  /** Offset of the first element in the file, in bytes. */
+  /** The offset of the first element in the file, in bytes. */
   dataOffset: number;
 }
 
 /** An array read from a `.npy` file, in C (row-major) order. */
 export interface NpyArray {
-  /** Element type. */
+  /** The element type. */
   dtype: NpyDtype;
-  /** Lengths of the axes; empty for a single number. */
+  /** The lengths of the axes; empty for a single number. */
   shape: number[];
   /** The elements. */
   data: NpyData;
@@ -62,11 +62,11 @@ export interface NpyArray {
 const MAGIC = [0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59]; // \x93NUMPY
 // NumPy itself refuses longer headers by default; the dict of a plain array has about 60 bytes.
 const MAX_HEADER_BYTES = 1 << 20;
-// NumPy has no arrays with more axes.
+// NumPy does not support arrays with more axes.
 const MAX_AXES = 64;
 
 /**
- * Reads only the header of a `.npy` file, so that a large one can be read by ranges.
+ * Reads only the header of a `.npy` file, so that a large file can be read by ranges.
  *
  * @throws {FileFormatError} where the file is foreign, cut short, big-endian, in Fortran order or of
  * a type that has no typed array (objects, structures, strings, complex numbers)
@@ -78,8 +78,7 @@ export async function readNpyHeader(
 }
 
 /**
- * Reads a `.npy` file as NumPy's `save` writes it (format versions 1, 2 and 3), from a path, a URL or
- * bytes.
+ * Reads a `.npy` file as written by NumPy's `save` (format versions 1, 2 and 3), from a path, a URL or bytes.
  *
  * @throws {FileFormatError} for all that {@linkcode readNpyHeader} refuses
  *
@@ -103,8 +102,7 @@ export async function readNpy(from: string | URL | Uint8Array | ByteSource): Pro
 }
 
 /**
- * The bytes of a `.npy` file (format version 1) that holds `data` with the given shape, one axis
- * where none is given.
+ * Returns the bytes of a `.npy` file (format version 1) that holds `data` with the given shape. Default: one axis.
  *
  * @throws {RangeError} where the shape does not hold as many elements as `data`
  */
@@ -189,7 +187,7 @@ async function parseHeader(source: ByteSource): Promise<NpyHeader> {
   return { dtype, shape, count, bytesPerElement, dataOffset };
 }
 
-// Only the three keys that NumPy writes, with the values they can have; no general Python parser.
+// Parses only the three keys that NumPy writes, with the values they can have; not a general Python parser.
 function parseDict(
   text: string,
   refuse: (message: string) => never,
@@ -245,7 +243,7 @@ function headerFor(data: NpyData, shape: readonly number[] = [data.length]): Uin
   return header;
 }
 
-/** The header alone, padded so that the data starts at a multiple of 64 bytes, as NumPy pads it. */
+/** Returns the header alone, padded so that the data starts at a multiple of 64 bytes, as NumPy does. */
 export function encodeNpyHeader(dtype: NpyDtype, shape: readonly number[]): Uint8Array {
   const descr = `${dtype.endsWith("1") ? "|" : "<"}${dtype}`;
   const axes = shape.length === 1 ? `${shape[0]},` : shape.join(", ");

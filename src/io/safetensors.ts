@@ -1,5 +1,5 @@
-// safetensors: a JSON header, then the tensors' raw little-endian bytes.
-// Every machine that Deno runs on is little-endian, so the bytes are the typed array's own.
+// safetensors: a JSON header, then the tensors' raw little-endian bytes. Every machine that Deno runs on is
+// little-endian, so the bytes are those of a typed array.
 import { type AtomicFile, type AtomicWriteOptions, writeFileAtomically } from "./atomic_file.ts";
 import { type ByteSource, openSource, toPath } from "./byte_source.ts";
 import {
@@ -21,8 +21,8 @@ export type {
 } from "./safetensors_header.ts";
 
 /**
- * A safetensors file open for reading, tensor by tensor. Nothing that stands in the file is trusted:
- * the header is checked against the file's true size before anything is allocated.
+ * A safetensors file open for reading, tensor by tensor. Nothing in the file is trusted: the header is checked against
+ * the actual size of the file before anything is allocated.
  *
  * @example
  * ```ts
@@ -39,13 +39,13 @@ export type {
  * ```
  */
 export class SafetensorsFile implements Disposable {
-  /** The tensors by name, in the order in which their bytes lie in the file. */
+  /** The tensors by name, in the order of their bytes in the file. */
   readonly tensors: ReadonlyMap<string, TensorInfo>;
-  /** The file's `__metadata__`; empty where there is none. */
+  /** The `__metadata__` of the file; empty if there is none. */
   readonly metadata: Readonly<Record<string, string>>;
-  /** Path of the file, or a name for bytes in memory. */
+  /** The path of the file, or a name for bytes in memory. */
   readonly name: string;
-  /** Offset of the first byte after the header. */
+  /** The offset of the first byte after the header. */
   readonly dataOffset: number;
   #source: ByteSource;
 
@@ -73,7 +73,7 @@ export class SafetensorsFile implements Disposable {
     }
   }
 
-  /** What the header says of a tensor; throws a `RangeError` where there is none of that name. */
+  /** Returns what the header says about a tensor; throws a `RangeError` if there is none of that name. */
   info(name: string): TensorInfo {
     const info = this.tensors.get(name);
     if (!info) {
@@ -84,7 +84,7 @@ export class SafetensorsFile implements Disposable {
     return info;
   }
 
-  /** Reads one tensor in its own type; BF16 as its bits in a `Uint16Array`. */
+  /** Reads one tensor in its own type; BF16 as bits in a `Uint16Array`. */
   async read(name: string): Promise<TensorData> {
     const info = this.info(name);
     const data = new ARRAY_TYPES[info.dtype](info.count);
@@ -93,8 +93,7 @@ export class SafetensorsFile implements Disposable {
   }
 
   /**
-   * Reads one floating-point tensor as float32: F32 as it is, F16 and BF16 widened exactly, F64
-   * rounded.
+   * Reads one floating-point tensor as float32: F32 as it is, F16 and BF16 converted exactly, F64 rounded.
    *
    * @throws {TypeError} where the tensor holds integers
    */
@@ -111,7 +110,7 @@ export class SafetensorsFile implements Disposable {
     return Float32Array.from(data as Float16Array | Float64Array);
   }
 
-  /** Fills `target` from byte `offset` of the file on; for those who check or copy raw bytes. */
+  /** Fills `target` from byte `offset` of the file on, to check or copy raw bytes. */
   async readBytes(target: Uint8Array, offset: number): Promise<void> {
     await this.#source.readInto(target, offset);
   }
@@ -127,14 +126,14 @@ export class SafetensorsFile implements Disposable {
   }
 }
 
-/** Widens bfloat16, given as bits, to float32; exact. */
+/** Converts bfloat16, given as bits, to float32; exact. */
 export function bfloat16ToFloat32(bits: Uint16Array): Float32Array {
   const wide = new Uint32Array(bits.length);
   for (let i = 0; i < bits.length; i++) wide[i] = bits[i]! << 16;
   return new Float32Array(wide.buffer);
 }
 
-/** Rounds float32 to bfloat16 bits, to nearest with ties to even; a NaN stays a NaN. */
+/** Rounds float32 to bfloat16 bits, to nearest with ties to even; NaN stays NaN. */
 export function float32ToBfloat16(values: Float32Array): Uint16Array {
   const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
   const narrow = new Uint16Array(values.length);
@@ -148,8 +147,8 @@ export function float32ToBfloat16(values: Float32Array): Uint16Array {
 }
 
 /**
- * Writes a safetensors file, one tensor after the other, so that no more than one need be in memory.
- * The file appears whole or not at all.
+ * Writes a safetensors file, one tensor at a time, so that only one need be in memory. The file appears whole or not at
+ * all.
  *
  * @throws {TypeError | RangeError} where data does not fit its type and shape, or a name comes twice
  * @throws {FileWriteError} where the disk is full or the folder is not there
@@ -168,7 +167,7 @@ export async function writeSafetensors(
   }, { ...options, bytesWanted: header.byteLength + dataBytes });
 }
 
-/** The bytes of a safetensors file; for files that fit into memory twice. */
+/** Returns the bytes of a safetensors file; for files that fit into memory twice. */
 export async function encodeSafetensors(
   tensors: Iterable<TensorEntry>,
   metadata?: Record<string, string>,
@@ -188,7 +187,7 @@ export async function encodeSafetensors(
   return bytes;
 }
 
-/** Hands the tensors' bytes in order to `file`, fetching each when its turn comes. */
+/** Writes the tensors' bytes in order to `file`, fetching each when its turn comes. */
 export async function writeTensors(
   file: Pick<AtomicFile, "write">,
   tensors: Iterable<TensorEntry>,

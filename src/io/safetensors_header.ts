@@ -1,11 +1,10 @@
-// The header of a safetensors file: 8 bytes of length, then JSON that says of each tensor its type,
-// shape and place. Read with distrust, written so that others can trust it.
-// Format: https://github.com/huggingface/safetensors#format
+// The header of a safetensors file: an 8-byte length, then JSON with the type, shape and offset of each tensor. It is
+// not trusted when read, and strictly valid when written. Format: https://github.com/huggingface/safetensors#format
 import type { ByteSource } from "./byte_source.ts";
 import { FileFormatError } from "./errors.ts";
 import { parseJson as parseJsonText, shown } from "./json_text.ts";
 
-/** Element type of a tensor in a safetensors file. */
+/** The element type of a tensor in a safetensors file. */
 export type SafetensorsDtype =
   | "F64"
   | "F32"
@@ -21,7 +20,7 @@ export type SafetensorsDtype =
   | "U8"
   | "BOOL";
 
-/** The typed array of each type; BF16 has none, so its bits travel in a `Uint16Array`. */
+/** The typed array of each type; BF16 has none, so its bits are in a `Uint16Array`. */
 export const ARRAY_TYPES = {
   F64: Float64Array,
   F32: Float32Array,
@@ -38,7 +37,7 @@ export const ARRAY_TYPES = {
   BOOL: Uint8Array,
 } satisfies Record<SafetensorsDtype, unknown>;
 
-/** A typed array with the elements of a tensor; BF16 comes as its bits in a `Uint16Array`. */
+/** A typed array with the elements of a tensor; BF16 as bits in a `Uint16Array`. */
 export type TensorData =
   | Float64Array
   | Float32Array
@@ -54,43 +53,43 @@ export type TensorData =
 
 /** A tensor to write. */
 export interface TensorEntry {
-  /** Name in the file; any text but `__metadata__`. */
+  /** The name in the file; any text but `__metadata__`. */
   name: string;
-  /** Element type. */
+  /** The element type. */
   dtype: SafetensorsDtype;
-  /** Lengths of the axes; empty for a single number. */
+  /** The lengths of the axes; empty for a single number. */
   shape: readonly number[];
   /**
-   * The elements, or a function that fetches them when their turn comes, so that no more than one
-   * tensor need be in memory. F16 may come as `Float16Array` or as bits in a `Uint16Array`.
+   * The elements, or a function that returns them when their turn comes, so that only one tensor at a time need be in
+   * memory. F16 may be given as a `Float16Array` or as bits in a `Uint16Array`.
    */
   data: TensorData | (() => TensorData | Promise<TensorData>);
 }
 
-/** What the header of a safetensors file says of a tensor. */
+/** What the header of a safetensors file says about a tensor. */
 export interface TensorInfo {
-  /** Element type. */
+  /** The element type. */
   dtype: SafetensorsDtype;
-  /** Lengths of the axes; empty for a single number. */
+  /** The lengths of the axes; empty for a single number. */
   shape: number[];
-  /** Number of elements. */
+  /** The number of elements. */
   count: number;
-  /** Offset of the first byte in the file. */
+  /** The offset of the first byte in the file. */
   offset: number;
-  /** Length in bytes. */
+  /** The length in bytes. */
   byteLength: number;
 }
 
-/** The most that the reference implementation accepts; a model of 10,000 tensors needs 1 MB. */
+/** The maximum that the reference implementation accepts; a model of 10,000 tensors needs 1 MB. */
 const MAX_HEADER_BYTES = 100_000_000;
 const METADATA = "__metadata__";
 
-/** The opening of a safetensors file, and how many bytes of tensors will follow it. */
+/** Encodes everything before the tensors of a safetensors file, and returns how many bytes of tensors follow. */
 export function encodeSafetensorsHeader(
   tensors: readonly TensorEntry[],
   metadata: Record<string, string> = {},
 ): { header: Uint8Array; dataBytes: number } {
-  // A Map and not an object: an object would move names that look like numbers to the front.
+  // A Map, since an object would move names that look like numbers to the front.
   const parts: string[] = [];
   if (Object.keys(metadata).length > 0) parts.push(`"${METADATA}":${JSON.stringify(metadata)}`);
   const names = new Set<string>();
@@ -118,7 +117,7 @@ export function encodeSafetensorsHeader(
   return { header, dataBytes };
 }
 
-/** Bytes that a tensor takes; throws where type or shape are none. */
+/** Returns the bytes that a tensor takes; throws if its type or shape is invalid. */
 export function byteLengthOf(
   name: string,
   dtype: SafetensorsDtype,
@@ -139,19 +138,18 @@ export function byteLengthOf(
   return count * type.BYTES_PER_ELEMENT;
 }
 
-/** What a header says, checked. */
+/** A checked header. */
 export interface SafetensorsHeader {
   /** The tensors by name, in the order of their bytes. */
   tensors: Map<string, TensorInfo>;
-  /** The `__metadata__`; empty where there is none. */
+  /** The `__metadata__`; empty if there is none. */
   metadata: Record<string, string>;
-  /** Offset of the first byte after the header. */
+  /** The offset of the first byte after the header. */
   dataOffset: number;
 }
 
 /**
- * Reads and checks a header; nothing is allocated by a number that the file's true size does not bear
- * out.
+ * Reads and checks a header; nothing is allocated by a number that the actual size of the file contradicts.
  *
  * @throws {FileFormatError} where the file is foreign, cut short, or its header contradicts itself
  */
@@ -189,7 +187,7 @@ export async function readSafetensorsHeader(source: ByteSource): Promise<Safeten
     }
   }
 
-  // As the format demands, the tensors cover the rest of the file, without overlap and without gaps.
+  // As the format requires, the tensors cover the rest of the file without overlaps or gaps.
   found.sort((a, b) => a[1].offset - b[1].offset || a[1].byteLength - b[1].byteLength);
   let end = dataOffset;
   for (const [name, { offset, byteLength }] of found) {
@@ -238,7 +236,7 @@ function readMetadata(
   return value as Record<string, string>;
 }
 
-/** The entry of one tensor, or what is wrong with it. */
+/** Returns the entry of one tensor, or what is wrong with it. */
 function readInfo(value: unknown, dataOffset: number): TensorInfo | string {
   if (typeof value !== "object" || value === null) {
     return `expected an object but got ${shown(value)}`;

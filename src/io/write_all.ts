@@ -1,6 +1,6 @@
 import { FileWriteError } from "./errors.ts";
 
-/** Writes all of the bytes to an open file; the error of a full disk names its `path`. */
+/** Writes all of the bytes to an open file; the error for a full disk names `path`. */
 export function writeAllSync(file: Deno.FsFile, bytes: Uint8Array, path: string): void {
   for (let done = 0; done < bytes.byteLength;) {
     try {

@@ -127,7 +127,7 @@ export class LoRA extends Module {
     const layers = targetsOf(base, options?.targetModules ?? "all-linear");
     const targetModules = Array.isArray(options?.targetModules)
       ? options.targetModules as readonly string[]
-      : [...new Set([...layers.keys()].map((path) => path.split(".").at(-1)!))];
+      : lastParts([...layers.keys()]);
     this.config = { r, loraAlpha, targetModules, loraDropout, useRslora };
     this.#base = base;
     this.#layers = new Map(
@@ -268,6 +268,11 @@ export function adaptableLayers(model: Module): Map<string, Linear> {
   return found;
 }
 
+/** The layers' own names, each once. */
+function lastParts(paths: readonly string[]): string[] {
+  return [...new Set(paths.map((path) => path.split(".").at(-1)!))];
+}
+
 /** The layers that are meant, by their paths. */
 function targetsOf(
   model: Module,
@@ -280,7 +285,8 @@ function targetsOf(
     const unknown = targets.find((target) => !paths.some((path) => isMeant(path, target)));
     if (unknown !== undefined) {
       throw new TypeError(
-        `applyLoRA: expected linear layers other than the output matrix in targetModules but got "${unknown}"`,
+        `applyLoRA: expected linear layers other than the output matrix in targetModules, as ` +
+          `${lastParts(paths).join(", ")}, but got "${unknown}"`,
       );
     }
     for (const path of paths) {

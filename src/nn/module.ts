@@ -22,9 +22,9 @@ export function parameter(tensor: Tensor): Tensor {
 }
 
 /**
- * The base class of layers and models. Parameters, modules and arrays of modules in its public fields belong to
- * it, in the order of the fields; a parameter's name is the path of fields to it (`h.0.attn.c_attn.weight`),
- * so names in the code are the names in files. A parameter that two fields hold counts once, under its first name.
+ * The base class of layers and models. Parameters and modules in its public fields belong to it, also in arrays and plain
+ * objects there (not in a `Map`, nor in `#private` fields), in the order of the fields; a parameter's name is the path of
+ * fields to it (`h.0.attn.c_attn.weight`), so names in the code are the names in files. A parameter that two fields hold counts once, under its first name.
  * Other tensors in fields are constants: they are disposed of with the module and not saved.
  *
  * @example A model of one's own
@@ -155,15 +155,14 @@ export async function replaceParameters(
     // One of another type is for inference.
     if (made.dtype !== old.dtype) made.requiresGrad = false;
   }
-  for (const owner of module.modules().values()) {
+  const replaceIn = (owner: object) => {
     for (const [field, value] of Object.entries(owner)) {
       const made = replaced.get(value);
-      if (made) (owner as unknown as Record<string, Tensor>)[field] = made;
-      else if (Array.isArray(value)) {
-        value.forEach((one, i) => value[i] = replaced.get(one) ?? one);
-      }
+      if (made) (owner as Record<string, Tensor>)[field] = made;
+      else if (isContainer(value)) replaceIn(value);
     }
-  }
+  };
+  module.modules().forEach(replaceIn);
   for (const [old, made] of replaced) {
     made.name = old.name;
     old.dispose();
@@ -186,11 +185,17 @@ function* tensorsOf(module: Module, path = ""): Generator<[string, Tensor]> {
   }
 }
 
-/** The public fields by their paths, the elements of arrays one by one. */
-function* fieldsOf(module: Module, path: string): Generator<[string, unknown]> {
+/** The public fields by their paths, what arrays and plain objects hold one by one. */
+function* fieldsOf(owner: object, path: string): Generator<[string, unknown]> {
   const prefix = path && `${path}.`;
-  for (const [name, value] of Object.entries(module)) {
-    if (!Array.isArray(value)) yield [prefix + name, value];
-    else for (const [i, part] of value.entries()) yield [`${prefix}${name}.${i}`, part];
+  for (const [name, value] of Object.entries(owner)) {
+    if (isContainer(value)) yield* fieldsOf(value, prefix + name);
+    else yield [prefix + name, value];
   }
+}
+
+function isContainer(value: unknown): value is object {
+  return Array.isArray(value) ||
+    typeof value === "object" && value !== null &&
+      Object.getPrototypeOf(value) === Object.prototype;
 }

@@ -13,8 +13,9 @@ export function sameDevice(op: string, ...tensors: readonly (Tensor | undefined)
   const given = tensors.filter((tensor) => tensor !== undefined);
   const other = given.find((tensor) => tensor.device !== given[0]!.device);
   if (other) {
+    const another = other.device.kind === given[0]!.device.kind ? ", each opened by itself" : "";
     throw new TypeError(
-      `${op}: expected tensors on one device but got ${given.map(String).join(" and ")}`,
+      `${op}: expected tensors on one device but got ${given.map(String).join(" and ")}${another}`,
     );
   }
   return given[0]!.device;

@@ -26,10 +26,26 @@ export interface ClipOptions {
   readonly scaler?: LossScaler | undefined;
 }
 
+/** Gradients of calls with a finite `maxNorm` whose factor no optimizer was given yet. */
+const unclipped = new WeakSet<Tensor>();
+
+/**
+ * Notes that an optimizer steps with these gradients. Without a `gradScale` that throws a `TypeError` where they are to be
+ * clipped: in PyTorch `clip_grad_norm_` has changed them, here it is the step that does.
+ */
+export function checkClipped(what: string, grads: readonly Tensor[], hasScale: boolean): void {
+  const forgotten = grads.filter((grad) => unclipped.delete(grad));
+  if (hasScale || forgotten.length === 0) return;
+  throw new TypeError(
+    `${what}: expected gradScale, the factor that clipGradNorm gave for these gradients, but got none; ` +
+      "clipGradNorm leaves them as they are",
+  );
+}
+
 /**
  * The global L2 norm of all gradients, and the factor `min(1, maxNorm / norm)` that makes it at most
  * `maxNorm` (`Infinity` for any). The gradients stay as they are: give the factor to an optimizer's
- * `step({ gradScale })`. Nothing waits; read the norm together with the loss. Parameters without a
+ * `step({ gradScale })`, which throws without it. Nothing waits; read the norm together with the loss. Parameters without a
  * gradient do not count.
  *
  * Throws a `RangeError` for a `maxNorm` that is not above 0, a `TypeError` where no parameter has a
@@ -65,6 +81,7 @@ export function clipGradNorm(
       "clipGradNorm: expected a gradient but got none for any parameter; call backward() first",
     );
   }
+  if (maxNorm < Infinity) grads.forEach((grad) => unclipped.add(grad));
   const { device } = grads[0]!;
   const norm = Tensor.empty(device, []);
   const factor = Tensor.empty(device, []);

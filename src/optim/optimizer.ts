@@ -12,7 +12,7 @@ import { constant } from "../tensor/create.ts";
 import { formatShape } from "../tensor/shape.ts";
 import { joinNeighbours, Slab } from "../tensor/slab.ts";
 import { type Tensor, watch, type Watched } from "../tensor/tensor.ts";
-import { clipGradNorm } from "./clip_grad_norm.ts";
+import { checkClipped, clipGradNorm } from "./clip_grad_norm.ts";
 import { checkParameters, gradOf, type NamedParameters, zeroGrad } from "./parameters.ts";
 import { restoreTensors, type StoredTensor } from "./stored.ts";
 
@@ -162,7 +162,8 @@ export abstract class Optimizer implements Disposable {
    * anything is read from the device next, such as the loss; `checkGradNorm` tells which gradient it was. Without a
    * `gradScale` the norm is taken here, to know that.
    *
-   * Throws a `TypeError` when no parameter has a gradient, a `RangeError` for a senseless rate.
+   * Throws a `TypeError` when no parameter has a gradient, and without a `gradScale` for gradients that `clipGradNorm` was to
+   * clip; a `RangeError` for a senseless rate.
    */
   step(options?: StepOptions): void {
     const lr = this.#checkRate(options?.lr ?? this.lr);
@@ -173,14 +174,21 @@ export abstract class Optimizer implements Disposable {
           formatShape(gradScale.shape),
       );
     }
+    const due = this.#slots.filter(({ name, parameter }) => gradOf(this.#name, name, parameter));
+    if (due.length === 0) {
+      throw new TypeError(
+        `${this.#name}: expected a gradient but got none for any parameter; call backward() first`,
+      );
+    }
+    checkClipped(`${this.#name}.step`, due.map(({ parameter }) => parameter.grad!), !!gradScale);
     if (gradScale) {
-      this.#update(lr, gradScale);
+      this.#update(lr, gradScale, due);
       if (checked) this.#lastRead = undefined;
       return;
     }
-    const all = new Map(this.#slots.map(({ name, parameter }) => [name, parameter]));
+    const all = new Map(due.map(({ name, parameter }) => [name, parameter]));
     const { norm, factor } = clipGradNorm(all, Infinity);
-    this.#update(lr, factor);
+    this.#update(lr, factor, due);
     norm.dispose();
     factor.dispose();
   }
@@ -240,13 +248,7 @@ export abstract class Optimizer implements Disposable {
   /** Updates the parameters of a run. */
   protected abstract update(run: Run, update: Update): void;
 
-  #update(lr: number, gradScale: Tensor): void {
-    const due = this.#slots.filter(({ name, parameter }) => gradOf(this.#name, name, parameter));
-    if (due.length === 0) {
-      throw new TypeError(
-        `${this.#name}: expected a gradient but got none for any parameter; call backward() first`,
-      );
-    }
+  #update(lr: number, gradScale: Tensor, due: readonly Slot[]): void {
     this.#allocate(due);
     const [logBeta1, logBeta2] = this.#logBetas;
     const correction = this.#correction;

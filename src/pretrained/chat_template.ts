@@ -1,5 +1,5 @@
 /**
- * How a conversation is written as one text, the way a model was trained on.
+ * How a conversation is written as a single text, in the way a model was trained on.
  *
  * @module
  */
@@ -19,17 +19,17 @@ import { modelFolder } from "./load_model.ts";
 /** Writes conversations for a model. */
 export interface ChatTemplate {
   /**
-   * The ids of a conversation, up to where the assistant's next message begins. Throws an `Error` for a conversation that
-   * the template refuses.
+   * Returns the ids of a conversation, up to where the assistant's next message begins. Throws an `Error` for a
+   * conversation that the template refuses.
    */
   encode(messages: readonly ChatMessage[], tokenizer: Tokenizer): Uint32Array;
-  /** The text of a conversation, special tokens by their texts. Throws as `encode` does. */
+  /** Returns the text of a conversation, with special tokens as text. Throws as `encode` does. */
   readonly render: ChatFormat;
-  /** Texts before which an answer ends. */
+  /** Strings before which an answer ends. */
   readonly stop: readonly string[];
 }
 
-/** `User: ...` and `Assistant: ...` on lines of their own, for models that bring no template. */
+/** Lines of `User: ...` and `Assistant: ...`, for models without a template. */
 export const plainChatTemplate: ChatTemplate = {
   encode(messages, tokenizer) {
     const { prefix = [] } = tokenizer as Partial<PretrainedTokenizer>;
@@ -41,8 +41,9 @@ export const plainChatTemplate: ChatTemplate = {
 };
 
 /**
- * A template in the language Jinja, as models on the hub have them; `variables` are what it may name, such as `bos_token`.
- * What it writes may hold special tokens, and so may messages. Throws a `FileFormatError` for one that is not understood.
+ * Returns a template in the Jinja language, as models on the hub have them; `variables` are what it may refer to, such
+ * as `bos_token`. Its output may contain special tokens, and so may messages. Throws a `FileFormatError` for a template
+ * that is not understood.
  */
 export async function jinjaChatTemplate(
   source: string,
@@ -72,9 +73,9 @@ export async function jinjaChatTemplate(
 }
 
 /**
- * The chat template of a model's folder, or of a model on the hub: `chat_template.jinja`, or what `tokenizer_config.json`
- * holds, or a GGUF file; {@linkcode plainChatTemplate} where there is none. Folders, names and permissions are those of `loadModel`.
- * Throws a `FileFormatError` for files that are damaged.
+ * Loads the chat template of a model's folder, or of a model on the hub: `chat_template.jinja`, or what
+ * `tokenizer_config.json` holds, or a GGUF file; {@linkcode plainChatTemplate} if there is none. Folders, names and
+ * permissions are those of `loadModel`. Throws a `FileFormatError` for damaged files.
  */
 export async function loadChatTemplate(
   from: string | URL,
@@ -93,7 +94,7 @@ export async function loadChatTemplate(
   return await jinjaChatTemplate(found.source, specialTokensOf(fields), found.file);
 }
 
-/** The ids that end an answer: those of the tokens that models mark the end of a text or of a turn with. */
+/** Returns the ids that end an answer: those of the tokens with which models mark the end of a text or of a turn. */
 export function endOfTextIds({ specialTokens }: Tokenizer): number[] {
   return END_TOKENS.flatMap((name) => specialTokens.get(name) ?? []);
 }
@@ -103,7 +104,7 @@ const END_TOKENS = [
   ...["<|im_end|>", "<|end|>", "<eos>", "<end_of_turn>"],
 ];
 
-/** The template in the metadata of a GGUF file, which names its special tokens by their ids. */
+/** Loads the template in the metadata of a GGUF file, which gives its special tokens by their ids. */
 async function ggufChatTemplate(from: string | URL): Promise<ChatTemplate> {
   const path = toPath(from);
   using file = await GgufFile.open(path);
@@ -118,7 +119,7 @@ async function ggufChatTemplate(from: string | URL): Promise<ChatTemplate> {
   return await jinjaChatTemplate(source, Object.fromEntries(special), path);
 }
 
-/** The template in a `tokenizer_config.json`: a text, or several with names. */
+/** Returns the template in a `tokenizer_config.json`: one text, or one of several with names. */
 function templateOf({ chat_template: template }: JsonObject, file: string): string | undefined {
   if (template === undefined || template === null) return undefined;
   const several = Array.isArray(template) ? template.filter(isJsonObject) : [];
@@ -131,7 +132,7 @@ function templateOf({ chat_template: template }: JsonObject, file: string): stri
   );
 }
 
-/** `bos_token` and the like, each a text or an object with a `content`. */
+/** Returns `bos_token` and the like, each a text or an object with a `content`. */
 function specialTokensOf(fields: JsonObject): Record<string, string> {
   const tokens = Object.entries(fields).flatMap(([name, value]) => {
     const text = isJsonObject(value) ? value.content : value;

@@ -1,5 +1,5 @@
 /**
- * LLaMA and the families after it as `transformers` stores them, with the rotary pairs of queries and keys half a head apart.
+ * LLaMA and the families after it as `transformers` stores them, with half-split rotary pairs in queries and keys.
  *
  * @module
  */
@@ -206,7 +206,7 @@ export const phi3Files: Architecture<Required<Phi3Config>, Phi3> = {
       ...{ hidden_act: "silu", resid_pdrop: 0, embd_pdrop: 0 },
       sliding_window: config.slidingWindow,
       original_max_position_embeddings: config.maxPositionEmbeddings,
-      pad_token_id: null, // the class has Phi's own id for a default, which a small vocabulary lacks
+      pad_token_id: null, // the class defaults to Phi's own id, which a small vocabulary lacks
     };
   },
 };
@@ -270,7 +270,7 @@ export const gemma3TextFiles: Architecture<Required<Gemma3Config>, Gemma3> = {
   },
 };
 
-/** The files of Gemma 3 with pictures, of which the part for text is read. */
+/** The files of Gemma 3 with pictures, of which only the text model is read. */
 export const gemma3Files: Architecture<Required<Gemma3Config>, Gemma3> = {
   ...gemma3TextFiles,
   modelType: "gemma3",
@@ -280,7 +280,7 @@ export const gemma3Files: Architecture<Required<Gemma3Config>, Gemma3> = {
     /^(vision_tower|multi_modal_projector)\./.test(name) || gemma3TextFiles.isIgnored(name, config),
 };
 
-/** The fields that all families have. */
+/** Reads the fields that all families have. */
 function readDecoder(
   fields: ConfigFields,
   defaults: Partial<FilledConfig>,
@@ -329,12 +329,12 @@ function decoderFields(config: FilledConfig): JsonObject {
     attention_dropout: config.attentionDropout,
     initializer_range: 0.02,
     tie_word_embeddings: config.tieWordEmbeddings,
-    bos_token_id: null, // the classes have their first models' ids for defaults
+    bos_token_id: null, // the classes default to the ids of their first models
     eos_token_id: null,
   };
 }
 
-/** A window that another field may switch off. */
+/** Reads a window that another field may switch off. */
 function readSwitchedWindow(fields: ConfigFields): number | null {
   return fields.flag("use_sliding_window", false)
     ? fields.sizeOrNull("sliding_window", 4096)
@@ -350,7 +350,10 @@ function readLayerTypes(
   return fields.oneOfEach<LayerType>("layer_types", ...types) ??
     Array.from({ length: numHiddenLayers }, (_, layer) => types[Number(isSliding(layer))]!);
 }
-/** `rope_theta` and `rope_scaling`, or `rope_parameters`, in which newer files have both; the older goes before. */
+/**
+ * Reads `rope_theta` and `rope_scaling`, or `rope_parameters`, which holds both in newer files; the older fields take
+ * precedence.
+ */
 function readRotary(
   fields: ConfigFields,
   theta: number,

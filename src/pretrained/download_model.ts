@@ -1,5 +1,5 @@
 /**
- * Models of the Hugging Face hub, kept in a cache.
+ * Downloads models from the Hugging Face hub into a cache.
  *
  * @module
  */
@@ -18,36 +18,36 @@ import { readWeightMap, WEIGHTS, WEIGHTS_INDEX } from "./weight_files.ts";
 
 /** The progress of a download, over all its files. */
 export interface ModelDownloadProgress {
-  /** The file that is under way. */
+  /** The file being downloaded. */
   readonly file: string;
-  /** Bytes so far. */
+  /** The bytes so far. */
   readonly done: number;
-  /** Bytes of all files. */
+  /** The bytes of all files. */
   readonly total: number;
 }
 
 /** Options of {@linkcode downloadModel}. */
 export interface ModelHubOptions extends HubOptions {
-  /** Where downloads are kept. Default: `hub` in the {@linkcode cacheFolder}. */
+  /** The folder in which downloads are kept. Default: `hub` in the {@linkcode cacheFolder}. */
   readonly cacheFolder?: string | URL;
-  /** Branch, tag or commit. Default: `main`. */
+  /** A branch, tag or commit. Default: `main`. */
   readonly revision?: string;
-  /** Receives the progress. */
+  /** Called with the progress. */
   readonly onProgress?: ((progress: ModelDownloadProgress) => void) | undefined;
 }
 
 /** The files that may hold a chat template. */
 export const CHAT_TEMPLATE_FILES = ["chat_template.jinja", "tokenizer_config.json"] as const;
 
-/** What of a model is wanted: its configuration and weights, its tokenizer. */
+/** A part of a model to download: its configuration and weights, or its tokenizer. */
 export type ModelPart = "model" | "tokenizer";
 
 /**
- * Downloads a model from the hub into the cache and returns its folder. What is there already is not fetched again, a
- * download that was broken off goes on where it ended, lengths and hashes have to be those that the hub lists. Where the hub
- * cannot be reached, what it last said of the revision holds. Calls for the same model, also in several processes, share
- * one download. Needs `--allow-net` for the hub and where it sends us on to, `--allow-read` and `--allow-write` for the
- * cache, and `--allow-env` to find it.
+ * Downloads a model from the hub into the cache and returns its folder. Files that exist are not fetched again, an
+ * interrupted download resumes where it ended, and lengths and hashes must be those that the hub lists. If the hub
+ * cannot be reached, its last listing of the revision is used. Calls for the same model, also in several processes,
+ * share one download. Needs `--allow-net` for the hub and the host that it redirects to, `--allow-read` and
+ * `--allow-write` for the cache, and `--allow-env` to find it.
  *
  * @throws {DownloadError} where the hub refuses, does not know the model, lists what makes no sense, or sends what it
  * did not promise
@@ -97,7 +97,7 @@ export async function downloadModel(
   return await fetchFiles(wanted);
 }
 
-/** What the hub lists of a revision; what it last listed where it cannot be reached. */
+/** Returns the hub's listing of a revision, or the last one if the hub cannot be reached. */
 async function listModel(
   name: string,
   kept: string,
@@ -119,7 +119,7 @@ async function listModel(
   }
 }
 
-/** Fetches the files that are not there yet, and tells how far all of them are; their folder. */
+/** Fetches the missing files, reporting the progress over all of them, and returns their folder. */
 async function fetchAll(
   home: string,
   files: readonly HubFile[],
@@ -131,7 +131,7 @@ async function fetchAll(
   for (const file of files) {
     const path = join(folder, file.path);
     const report = (done: number) => onProgress?.({ file: file.path, done: before + done, total });
-    // Folders are named after commits, and what stands in one was checked when it came.
+    // Folders are named after commits, and their files were checked when they were downloaded.
     if (await fileSize(path) !== file.bytes) {
       await downloadHubFile(file, path, { ...options, onProgress: report });
     }

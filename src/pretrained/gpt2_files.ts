@@ -1,5 +1,6 @@
 /**
- * GPT-2, and GPT-3 after it, as `transformers` stores it, which has matrices transposed (its `Conv1D` has weights (in, out)).
+ * GPT-2, and GPT-3 after it, as `transformers` stores them: with transposed matrices, as its `Conv1D` has weights (in,
+ * out).
  *
  * @module
  */
@@ -52,7 +53,7 @@ export const gpt2Files: Architecture<Required<GPT2Config>, GPT2> = {
       attn_pdrop: attentionDropout,
       scale_attn_weights: true,
       tie_word_embeddings: true,
-      bos_token_id: null, // the class has GPT-2's own ids for defaults
+      bos_token_id: null, // the class defaults to GPT-2's own ids
       eos_token_id: null,
     };
   },
@@ -62,12 +63,12 @@ export const gpt2Files: Architecture<Required<GPT2Config>, GPT2> = {
   },
 
   isIgnored(name) {
-    // Causal masks, which old files carry, and the embedding under its second name.
+    // The causal masks that old files contain, and the embedding under its second name.
     return /^h\.\d+\.attn\.(bias|masked_bias)$/.test(name) || name === "lm_head.weight";
   },
 };
 
-/** The files of GPT-3: those of GPT-2, and the block size of its sparse attention. */
+/** The files of GPT-3: those of GPT-2, plus the block size of its sparse attention. */
 export const gpt3Files: Architecture<Required<GPT3Config>, GPT3> = {
   ...gpt2Files,
   modelType: "gpt3",

@@ -1,5 +1,5 @@
 /**
- * JSON files of a model's folder.
+ * JSON files in the folder of a model.
  *
  * @module
  */
@@ -10,13 +10,13 @@ import { parseJson, shown } from "../io/json_text.ts";
 /** Any JSON object. */
 export type JsonObject = Record<string, unknown>;
 
-/** Whether a value of JSON is an object, and neither null nor a list. */
+/** Whether a JSON value is an object, and neither null nor a list. */
 export function isJsonObject(value: unknown): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /**
- * The object that a file holds; undefined where there is no such file.
+ * Returns the object in a file; undefined if the file does not exist.
  *
  * @throws {FileFormatError} where it holds anything else
  */
@@ -35,7 +35,7 @@ export async function readJsonObject(file: string): Promise<JsonObject | undefin
   return value;
 }
 
-/** Writes an object into a file, which appears whole or not at all. */
+/** Writes an object to a file, which appears whole or not at all. */
 export async function writeJson(file: string, value: JsonObject): Promise<void> {
   const text = JSON.stringify(value, null, 2) + "\n";
   await writeFileAtomically(file, (written) => written.write(new TextEncoder().encode(text)));

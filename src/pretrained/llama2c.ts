@@ -1,5 +1,5 @@
 /**
- * LLaMA in llama2.c's files.
+ * LLaMA models in llama2.c's files.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import type { ParameterOptions } from "../nn/init.ts";
 import { assignFloats } from "../nn/state_dict.ts";
 import { toStored } from "./stored_tensor.ts";
 
-/** Our names of the parameters of a block by llama2.c's. */
+/** Maps llama2.c's names of the parameters of a block to ours. */
 const BLOCK: Readonly<Record<string, string>> = {
   "attention_norm": "input_layernorm",
   "attention.wq": "self_attn.q_proj",
@@ -28,8 +28,8 @@ const WHOLE: Readonly<Record<string, string>> = {
 };
 
 /**
- * A LLaMA out of a llama2.c model file (`stories15M.bin` for one) of version 0 or 1, one tensor in memory at a time. Needs
- * `--allow-read`.
+ * Loads a LLaMA from a llama2.c model file (such as `stories15M.bin`) of version 0 or 1, one tensor in memory at a
+ * time. Needs `--allow-read`.
  *
  * @throws {FileFormatError} where it is foreign, of version 2, or not as long as its sizes say
  */
@@ -54,7 +54,7 @@ export async function loadLlama2c(
     const parameters = model.parameters();
     for (const name of file.tensors.keys()) {
       const ours = ourName(name);
-      if (ours === undefined) continue; // the tables of sines, which are computed anew
+      if (ours === undefined) continue; // the tables of sines, which the model computes
       assignFloats(parameters.get(ours)!, await file.read(name));
     }
     return model;
@@ -71,8 +71,8 @@ export interface SaveLlama2cOptions {
 }
 
 /**
- * Writes a LLaMA as a llama2.c model file in float32, one tensor in memory at a time. The file appears whole or not at all.
- * Needs `--allow-read` and `--allow-write` for its folder.
+ * Saves a LLaMA as a llama2.c model file in float32, one tensor in memory at a time. The file appears whole or not at
+ * all. Needs `--allow-read` and `--allow-write` for its folder.
  *
  * @throws {RangeError} for a model whose rotary base, norm or size of heads llama2.c has not: they are not in the file
  * @throws {FileWriteError} where the disk is full or the folder is not there
@@ -113,18 +113,18 @@ export async function saveLlama2c(
     const ours = ourName(name)!;
     const values = new Float32Array(await parameters.get(ours)!.data());
     const heads = config.ropeLayout === "interleaved" ? undefined : rotatedHeads(ours, config);
-    // llama2.c has pairs side by side, this model half a head apart.
+    // llama2.c has interleaved rotary pairs, this model half-split ones.
     return heads === undefined ? values : toStored(values, shape, { interleavedHeads: heads });
   });
 }
 
-/** Our name of a tensor of llama2.c; undefined for what is no parameter. */
+/** Returns our name of a llama2.c tensor; undefined if it is not a parameter. */
 function ourName(name: string): string | undefined {
   const [, layer, part] = /^layers\.(\d+)\.(.+)\.weight$/.exec(name) ?? [];
   return layer === undefined ? WHOLE[name] : `model.layers.${layer}.${BLOCK[part!]}.weight`;
 }
 
-/** How many heads a parameter's rows are, where they are rotated by positions. */
+/** Returns the number of heads in the rows of a parameter, if rotary positions apply to it. */
 function rotatedHeads(
   name: string,
   { numAttentionHeads, numKeyValueHeads }: Required<LLaMAConfig>,
@@ -133,7 +133,7 @@ function rotatedHeads(
   return name.endsWith("k_proj.weight") ? numKeyValueHeads : undefined;
 }
 
-/** Throws unless the numbers that are not in the file are those of llama2.c. */
+/** Throws unless the settings that are not in the file are those of llama2.c. */
 function checkFixed(config: Required<LLaMAConfig>): void {
   const headDim = config.hiddenSize / config.numAttentionHeads;
   const fixed = { ropeTheta: 10000, ropeScaling: null, rmsNormEps: 1e-5, headDim } as const;

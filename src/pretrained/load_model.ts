@@ -1,11 +1,12 @@
 /**
- * Models out of folders of Hugging Face's layout, and from the hub.
+ * Loads models from folders in Hugging Face's layout, and from the hub.
  *
  * @module
  */
 import { DownloadError } from "../hub/http.ts";
 import { join } from "../io/node_builtins.ts";
 import { toPath } from "../io/byte_source.ts";
+import { listCheckpoints } from "../io/checkpoint.ts";
 import { FileFormatError } from "../io/errors.ts";
 import type { LLaMAConfig } from "../models/llama.ts";
 import type { ParameterOptions } from "../nn/init.ts";
@@ -29,43 +30,45 @@ import { CONFIG, WeightFiles } from "./weight_files.ts";
 /** Options of {@linkcode loadModel}. */
 export interface LoadModelOptions<K extends ModelKind = LanguageModelKind>
   extends Pick<ParameterOptions, "device" | "dtype">, ModelHubOptions {
-  /** The kinds that will do. Default: the language models. */
+  /** The kinds of models to accept. Default: the language models. */
   readonly kinds?: readonly K[];
   /**
-   * Number of ids of the model, when it shall be larger than the file's for speed: 50,304 for GPT-2's 50,257. Each
-   * row that is added is the mean of the others, so that none of these ids is ever likelier than one of V. Default:
-   * the file's.
+   * The number of ids of the model, if it is to be larger than the file's for speed: 50,304 for GPT-2's 50,257. Each
+   * added row is the mean of the others, so that none of the added ids is ever likelier than one of V. Default: the
+   * file's.
    */
   readonly vocabSize?: number | undefined;
   /**
-   * Order of the rotary pairs in LLaMA's heads. In another one than the file's the rows of queries and keys are moved,
-   * which changes no result. Default: the file's, `half-split`, in GGUF `interleaved`.
+   * The order of the rotary pairs in LLaMA's heads. If it differs from the file's, the rows of queries and keys are
+   * permuted, which changes no result. Default: the file's, `half-split`, in GGUF `interleaved`.
    */
   readonly ropeLayout?: LLaMAConfig["ropeLayout"];
   /**
-   * Type of the matrices of a language model in memory, which is then for inference, as `quantize` leaves it: `stored`
-   * for those that the file has in F16, Q8_0 or Q4_0 as they are, or one that all become. Default: `dtype`.
+   * The type of the matrices of a language model in memory, which is then for inference, as after `quantize`: `stored`
+   * keeps F16, Q8_0 and Q4_0 matrices of the file as they are; any other type is what all become. Default: `dtype`.
    */
   readonly matrices?: "stored" | MatrixType | undefined;
 }
 
 /**
- * The model of a folder in Hugging Face's layout, as {@linkcode saveModel} and `transformers` write it: `config.json` and
- * `model.safetensors`, or several such files with their index; of F32, F16 or BF16, converted to `dtype`. They go to the
- * device one tensor at a time. Of scaled positions (`rope_scaling`) it knows LLaMA 3.1's, YaRN's and linear
- * ones, and refuses others.
+ * Loads a model from a folder in Hugging Face's layout, as written by {@linkcode saveModel} and `transformers`:
+ * `config.json` and `model.safetensors`, or several such files with their index; F32, F16 or BF16, converted to
+ * `dtype`. Tensors are copied to the device one at a time. Of the kinds of `rope_scaling`, LLaMA 3.1's, YaRN and linear
+ * are supported; others are refused.
  *
- * `from` is a folder, a GGUF file of llama.cpp (a name that ends in `.gguf`), or the name of a model on the hub, which is
- * first downloaded into a cache (see {@linkcode downloadModel}). A name that is also a folder is the folder. Needs
- * `--allow-read` for folder or file, and for a download `--allow-write` for the cache, `--allow-net` and `--allow-env`.
+ * `from` is a folder, a GGUF file of llama.cpp (a name that ends in `.gguf`), or the name of a model on the hub, which
+ * is first downloaded into a cache (see {@linkcode downloadModel}). A name that is also a folder refers to the folder.
+ * Needs `--allow-read` for the folder or file and, for a download, `--allow-write` for the cache, `--allow-net` and
+ * `--allow-env`.
  *
- * A GGUF file holds a GPT-2, LLaMA or Mistral (`llama`), Qwen 2 or 3, Gemma 3, Phi 3 or SmolLM 3, of the types that
+ * A GGUF file may hold a GPT-2, LLaMA or Mistral (`llama`), Qwen 2 or 3, Gemma 3, Phi 3 or SmolLM 3, in the types that
  * {@linkcode GgufFile} reads.
  *
- * The model drops as its configuration says (`resid_pdrop`) when training goes on, but never attention weights.
+ * When training continues, the model applies dropout as its configuration says (`resid_pdrop`), but never to attention
+ * weights.
  *
- * @throws {FileFormatError} where a file is missing, cut short or foreign, or the configuration is of a model that is not
- * among `kinds`, or asks for what this library does not compute
+ * @throws {FileFormatError} where a file is missing, cut short or foreign, or the configuration is of a model that is
+ * not among `kinds`, or asks for what this library does not compute
  * @throws {TypeError} that lists the tensors that are missing, unknown or of another shape
  * @throws {DownloadError} where the hub refuses, or what came is not what it promised
  *
@@ -100,9 +103,13 @@ export async function loadModel<K extends ModelKind = LanguageModelKind>(
   const file = join(folder, CONFIG);
   const json = await readJsonObject(file);
   if (!json) {
-    throw new FileFormatError("expected the file that says what model this is but got none", {
-      file,
-    });
+    throw new FileFormatError(
+      "expected the file that says what model this is but got none" +
+        ((await listCheckpoints(folder)).length
+          ? "; the folder has a run's checkpoints, of which `dinograd convert` makes a model"
+          : ""),
+      { file },
+    );
   }
   const fields = new ConfigFields(json, file);
   const kind = fields.oneOf<ModelKind>("model_type", ...kinds);
@@ -115,7 +122,9 @@ export async function loadModel<K extends ModelKind = LanguageModelKind>(
   return await load(architecture, folder, { ...config, ...layout }, options ?? {}) as ModelKinds[K];
 }
 
-/** The folder that is named, else the one into which `part` of the model of that name on the hub was downloaded. */
+/**
+ * Returns the folder that is named, or the one into which `part` of the model of that name on the hub was downloaded.
+ */
 export async function modelFolder(
   from: string | URL,
   part: ModelPart,
@@ -131,7 +140,7 @@ export async function modelFolder(
   }
 }
 
-/** Whether a string or URL leads to a folder; a string that names a path but leads nowhere throws. */
+/** Whether a string or URL refers to a folder; throws if a string is a path to nothing. */
 async function isFolder(from: string | URL): Promise<boolean> {
   const path = toPath(from);
   try {
@@ -139,7 +148,7 @@ async function isFolder(from: string | URL): Promise<boolean> {
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
-  // The hub's names have no dot at their beginning and one slash at most.
+  // Names on the hub do not start with a dot and have at most one slash.
   if (typeof from === "string" && /^\w[\w.-]*(\/\w[\w.-]*)?$/.test(from)) return false;
   throw new FileFormatError("expected a folder or the name of a model but got neither", {
     file: path,

@@ -1,5 +1,5 @@
 /**
- * Tokenizers of models.
+ * Loads the tokenizers of models.
  *
  * @module
  */
@@ -15,9 +15,10 @@ import { modelFolder } from "./load_model.ts";
 import { readVocabularyFiles, VOCABULARY } from "./vocabulary_files.ts";
 
 /**
- * The tokenizer of a model: `tokenizer.json` of a folder, or of a model on the hub, from where it is downloaded into the
- * cache; where there is none, GPT-2's `vocab.json` and `merges.txt`. A path that ends in `.json` is the file itself, and
- * from one that ends in `.gguf` comes the vocabulary beside the weights. Folders, names and permissions are those of {@linkcode loadModel}.
+ * Loads the tokenizer of a model: `tokenizer.json` of a folder, or of a model on the hub, which is downloaded into the
+ * cache; if there is none, GPT-2's `vocab.json` and `merges.txt`. A path that ends in `.json` is the file itself, and
+ * one that ends in `.gguf` is a file with the vocabulary beside the weights. Folders, names and permissions are those
+ * of {@linkcode loadModel}.
  *
  * @throws {FileFormatError} where there are no such files
  * @throws {TokenizerFormatError} where it describes a tokenizer that this library has not

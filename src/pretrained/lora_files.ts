@@ -27,19 +27,19 @@ import { type Arrangement, fromStored, toStored } from "./stored_tensor.ts";
 
 const CONFIG = "adapter_config.json";
 const WEIGHTS = "adapter_model.safetensors";
-/** What PEFT has before the names of its tensors. */
+/** The prefix of PEFT's tensor names. */
 const PREFIX = "base_model.model.";
 
 /** Options of {@linkcode saveLoRA}. */
 export interface SaveLoRAOptions {
-  /** The model that the adapter is for: its folder or its name on the hub. Default: none is named. */
+  /** The model that the adapter is for: its folder or its name on the hub. Default: unspecified. */
   readonly baseModel?: string | undefined;
 }
 
 /**
- * Writes an adapter into a folder as `peft` writes and reads it (`PeftModel.from_pretrained(model, folder)`), for our GPT-2
- * and LLaMA; adapters of other modules have the modules' paths. A, B and the configuration are in it, and not the model.
- * Needs `--allow-read` and `--allow-write` for the folder.
+ * Saves an adapter to a folder in the format of `peft` (`PeftModel.from_pretrained(model, folder)`), for our GPT-2 and
+ * LLaMA; adapters of other modules use the modules' paths. The folder holds A, B and the configuration, but not the
+ * model. Needs `--allow-read` and `--allow-write` for the folder.
  *
  * @throws {FileWriteError} where the disk is full
  *
@@ -83,18 +83,19 @@ export async function saveLoRA(
     lora_dropout: loraDropout,
     use_rslora: useRslora,
     target_modules: targetModules,
-    fan_in_fan_out: adapter.modules().keys().some(isTransposed), // how the base model has its weights; A and B are the same
+    fan_in_fan_out: adapter.modules().keys().some(isTransposed), // transposed in the base model; A and B never are
     bias: "none",
     inference_mode: true,
   });
 }
 
 /**
- * Puts an adapter of PEFT's layout into a model, as {@linkcode saveLoRA} and `peft` write it, beside those it has already; the
- * base model stays as it is. F32, F16 and BF16 are converted to the type of the weights, or `dtype`. Needs `--allow-read`.
+ * Loads an adapter in PEFT's layout, as written by {@linkcode saveLoRA} and `peft`, into a model, in addition to those
+ * it already has; the base model is unchanged. F32, F16 and BF16 are converted to the type of the weights, or to
+ * `dtype`. Needs `--allow-read`.
  *
- * @throws {FileFormatError} where a file is missing, cut short or foreign, or asks for what this library does not compute
- * (trained biases, DoRA, ranks of their own)
+ * @throws {FileFormatError} where a file is missing, cut short or foreign, or asks for what this library does not
+ * compute (trained biases, DoRA, ranks of their own)
  * @throws {TypeError} where layers or shapes are not those of the model
  */
 export async function loadLoRA(
@@ -108,7 +109,7 @@ export async function loadLoRA(
   const { prefix, arrangementOf } = layoutOf(model);
   const names = namesOf(file, join(path, WEIGHTS), prefix);
   const targetModules = [...new Set([...names.keys()].map((name) => name.slice(0, -LENGTH)))];
-  // No memory is taken before the file is known to have what the configuration asks for.
+  // No memory is allocated before the file is known to hold what the configuration asks for.
   checkStateDict(
     shapesOf(model, targetModules, config.r, join(path, WEIGHTS)),
     new Map([...names].map(([name, nameInFile]) => [name, file.info(nameInFile)])),
@@ -141,7 +142,7 @@ async function openWeights(file: string): Promise<SafetensorsFile> {
 
 const LENGTH = ".lora_A.weight".length;
 
-/** The names in the file by those of the adapter's parameters. */
+/** Maps the names of the adapter's parameters to the names in the file. */
 function namesOf(file: SafetensorsFile, path: string, prefix: string): Map<string, string> {
   const names = new Map<string, string>();
   for (const name of file.tensors.keys()) {
@@ -157,7 +158,7 @@ function namesOf(file: SafetensorsFile, path: string, prefix: string): Map<strin
   return names;
 }
 
-/** The shapes that the matrices of some layers have. */
+/** Returns the shapes of the matrices of the given layers. */
 function shapesOf(
   model: Module,
   targets: readonly string[],
@@ -180,7 +181,7 @@ function shapesOf(
   return shapes;
 }
 
-/** Fields of other kinds of adapters, and of parts that are treated otherwise than the rest. */
+/** Fields of other kinds of adapters, and of parts that are treated differently from the rest. */
 const VARIANTS = ["use_dora", "lora_bias", "use_qalora", "use_bdlora"];
 const PARTICULARS = [
   ...["modules_to_save", "rank_pattern", "alpha_pattern", "target_parameters"],
@@ -210,13 +211,13 @@ async function readConfig(file: string): Promise<Omit<FullLoRAConfig, "targetMod
   };
 }
 
-/** How files have the matrices of a model's adapter. */
+/** How files store the matrices of a model's adapter. */
 interface Layout {
-  /** What stands before the names of the model's parameters. */
+  /** The prefix of the names of the model's parameters. */
   readonly prefix: string;
-  /** How the rows of a parameter of the adapter are arranged. */
+  /** Returns how the rows of a parameter of the adapter are arranged. */
   readonly arrangementOf: (name: string) => Arrangement | undefined;
-  /** Whether the weight of a layer, by its path, is transposed in the model's own files. */
+  /** Whether the weight of the layer at a path is transposed in the model's own files. */
   readonly isTransposed: (path: string) => boolean;
 }
 
@@ -229,7 +230,7 @@ function layoutOf(model: Module): Layout {
   const ofWeight = (path: string) => architecture.arrangement(`${path}.weight`, config);
   return {
     prefix: architecture.prefix,
-    // B has the rows of the weight, and neither matrix is ever transposed.
+    // B has the rows of the weight; neither matrix is ever transposed.
     arrangementOf: (name) => {
       const arrangement = name.endsWith(".lora_B.weight")
         ? ofWeight(name.slice(0, -LENGTH))

@@ -1,5 +1,5 @@
 /**
- * The models that a folder can hold.
+ * The kinds of models that a folder can hold.
  *
  * @module
  */
@@ -44,15 +44,15 @@ export interface ModelKinds {
   qwen3: Qwen3;
   /** Gemma 3. */
   gemma3_text: Gemma3;
-  /** Gemma 3 with pictures, of which the part for text is read. */
+  /** Gemma 3 with pictures, of which only the text model is read. */
   gemma3: Gemma3;
   /** Phi 3 and 4. */
   phi3: Phi3;
   /** SmolLM 3. */
   smollm3: SmolLM3;
-  /** ModernGPT, ours. */
+  /** ModernGPT, this library's own. */
   modern_gpt: ModernGPT;
-  /** The encoder-decoder Transformer, ours. */
+  /** The encoder-decoder Transformer, in this library's own layout. */
   transformer: Transformer;
 }
 
@@ -62,14 +62,14 @@ export type ModelKind = keyof ModelKinds;
 /** The kinds that continue a text. */
 export type LanguageModelKind = Exclude<ModelKind, "transformer">;
 
-/** An architecture of whatever model. */
+/** An architecture of any model. */
 export type AnyArchitecture = Architecture<Sizes, Configured<Sizes>>;
 
 function erased<C, M extends Configured<C>>(architecture: Architecture<C, M>): AnyArchitecture {
   return architecture as unknown as AnyArchitecture;
 }
 
-/** How each is stored. */
+/** How each kind is stored. */
 export const ARCHITECTURES: Readonly<Record<ModelKind, AnyArchitecture>> = {
   gpt2: erased(gpt2Files),
   gpt3: erased(gpt3Files),

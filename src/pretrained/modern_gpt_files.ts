@@ -1,5 +1,5 @@
 /**
- * ModernGPT, laid out as `transformers` lays out its models, which has no such class.
+ * ModernGPT, in the layout of `transformers`, which has no such class.
  *
  * @module
  */
@@ -14,7 +14,7 @@ export const modernGptFiles: Architecture<Required<ModernGPTConfig>, ModernGPT> 
   prefix: "",
 
   readConfig(fields) {
-    // Null says that there is none; a field that is left out has its default.
+    // Null means that there is none; a missing field has its default.
     const orNull = (name: string, missing: number) =>
       fields.isNull(name) ? null : fields.positive(name, missing);
     const hiddenSize = fields.size("hidden_size");

@@ -1,6 +1,6 @@
 /**
- * A model made from files of weights, whatever their format: what they hold is checked against the model's shapes first,
- * then one tensor at a time goes to the device.
+ * Builds a model from files of weights in any format: their contents are first checked against the model's shapes, then
+ * copied to the device one tensor at a time.
  *
  * @module
  */
@@ -22,41 +22,41 @@ import { type Arrangement, fromStored, storedShape } from "./stored_tensor.ts";
 export interface StoredWeights {
   /** The path of the file or of its index, for messages. */
   readonly name: string;
-  /** Where the configuration is, for messages. */
+  /** The path of the configuration, for messages. */
   readonly configName: string;
   /** All tensors. */
   readonly tensors: ReadonlyMap<string, { readonly shape: Shape; readonly count: number }>;
-  /** One tensor as float32. */
+  /** Reads one tensor as float32. */
   readFloat32(name: string): Promise<Float32Array>;
-  /** The type of a tensor, where matrices can be of it in memory. */
+  /** Returns the type of a tensor, if it is one that matrices can have in memory. */
   matrixType(name: string): MatrixType | undefined;
 }
 
 /** How a family's tensors are named and arranged in files of some format. */
 export interface WeightLayout {
-  /** The name in the file of a parameter. */
+  /** Returns the name of a parameter in the file. */
   nameInFile(parameter: string): string;
-  /** How a parameter is arranged in the file; undefined: as in the model. */
+  /** Returns how a parameter is arranged in the file; undefined: as in the model. */
   arrangement(parameter: string, config: Sizes): Arrangement | undefined;
-  /** Tensors that files may have besides. */
+  /** Whether files may have this tensor besides the parameters. */
   isIgnored(nameInFile: string, config: Sizes): boolean;
 }
 
-/** How a model is made of files. */
+/** Options of {@linkcode readWeights}. */
 export interface ReadOptions extends Pick<ParameterOptions, "device" | "dtype"> {
-  /** Number of ids of the model, the file's or more. */
+  /** The number of ids of the model, the file's or more. */
   readonly vocabSize?: number | undefined;
   /** The type of matrices; see `loadModel`. */
   readonly matrices?: "stored" | MatrixType | undefined;
 }
 
-/** Numbers that a model may compute beyond those in its files. */
+/** The number of elements that a model may compute beyond those in its files. */
 const SPARE_NUMBERS = 1 << 20;
-/** Writes to a GPU wait in memory until something is done; after so many bytes they are sent off. */
+/** Writes to a GPU are queued in memory until something is submitted; they are flushed after this many bytes. */
 const WRITES_UNSENT = 256 * 2 ** 20;
 
 /**
- * The model of a configuration with the weights of files.
+ * Builds the model of a configuration with the weights of files.
  *
  * @throws {FileFormatError} where the configuration makes no model, or asks for more than the files could hold
  * @throws {TypeError} that lists the tensors that are missing, unknown or of another shape
@@ -77,9 +77,9 @@ export async function readWeights(
     );
   }
   const sizes = vocabSize === undefined ? config : { ...config, vocabSize };
-  // No memory is taken before the files are known to hold all that the configuration asks for.
+  // No memory is allocated before the files are known to hold all that the configuration asks for.
   const shapes = checkTensors(architecture, layout, config, files);
-  // Where matrices are of a smaller type no memory may be taken for all of them in f32.
+  // If matrices have a smaller type, there may not be memory for all of them in f32.
   const start = { device: matrixType ? shapeDevice() : device, dtype, random: null };
   const model = new architecture.model(sizes, start);
   const matrices = quantisable(model);
@@ -94,7 +94,7 @@ export async function readWeights(
     const fill = async (parameter: Tensor, name: string): Promise<Tensor | undefined> => {
       const read = await files.readFloat32(layout.nameInFile(name));
       const values = fromStored(read, shapes.get(name)!, layout.arrangement(name, config));
-      // A larger vocabulary than the file's has more rows.
+      // A vocabulary larger than the file's has more rows.
       const all = values.length < parameter.size
         ? withMeanRows(values, parameter.shape[1]!, parameter.size)
         : values;
@@ -117,7 +117,7 @@ export async function readWeights(
   }
 }
 
-/** The shapes of the model's parameters; throws when one is missing, unknown or of another shape in the files. */
+/** Returns the shapes of the model's parameters; throws if one is missing, unknown or of another shape in the files. */
 function checkTensors(
   architecture: AnyArchitecture,
   { nameInFile, arrangement, isIgnored }: WeightLayout,
@@ -144,7 +144,7 @@ function checkTensors(
   return shapes;
 }
 
-/** A table of positions is computed, and would take as much memory as a few digits ask for. */
+/** A table of positions is computed; a few digits in a file could ask for any amount of memory. */
 function checkTables(size: number, { tensors, configName }: StoredWeights): void {
   const stored = tensors.values().reduce((sum, { count }) => sum + count, 0);
   if (size <= 4 * stored + SPARE_NUMBERS) return;
@@ -173,7 +173,7 @@ function checkedShapes(
   }
 }
 
-/** Rows of a matrix, and after them their mean, until it has `size` elements. */
+/** Returns the rows of a matrix, followed by copies of their mean up to `size` elements. */
 function withMeanRows(values: Float32Array, width: number, size: number): Float32Array {
   const sums = new Float64Array(width);
   for (let i = 0; i < values.length; i++) sums[i % width]! += values[i]!;

@@ -1,5 +1,5 @@
 /**
- * Models into folders of Hugging Face's layout.
+ * Saves models to folders in Hugging Face's layout.
  *
  * @module
  */
@@ -28,15 +28,18 @@ import { CONFIG, WEIGHTS, WEIGHTS_INDEX } from "./weight_files.ts";
 
 /** Options of {@linkcode saveModel}. */
 export interface SaveModelOptions {
-  /** What writes `tokenizer.json` into the folder, such as the one that `loadTokenizer` gave. Default: no such file. */
+  /**
+   * Writes `tokenizer.json` into the folder, such as the tokenizer that `loadTokenizer` returned. Default: no such
+   * file.
+   */
   readonly tokenizer?: { save(path: string | URL): Promise<void> } | undefined;
-  /** Element type in the file. Default: the model's, f32 where it is quantised. */
+  /** The element type in the file. Default: the model's, or f32 if it is quantised. */
   readonly dtype?: "f32" | "f16" | "bf16" | undefined;
-  /** How many ids to keep, when the vocabulary was padded: 50,257 of GPT-2's 50,304. Default: all. */
+  /** The number of ids to keep, if the vocabulary was padded: 50,257 of GPT-2's 50,304. Default: all. */
   readonly vocabSize?: number | undefined;
-  /** A file is not begun with what would make it longer than this; default: 5e9, as in `transformers`. */
+  /** The maximum size of a file in bytes, unless a single tensor is larger. Default: 5e9, as in `transformers`. */
   readonly maxShardBytes?: number;
-  /** More fields for `config.json`, or other values, such as `{ eos_token_id: 50256 }`. */
+  /** Additional or overriding fields for `config.json`, such as `{ eos_token_id: 50256 }`. */
   readonly config?: Readonly<Record<string, unknown>>;
 }
 
@@ -48,11 +51,11 @@ const STORED = {
 type StoredType = keyof typeof STORED;
 
 /**
- * Writes a model into a folder of Hugging Face's layout: `config.json`, `model.safetensors` (or several such files with
- * their index when it is large) and `tokenizer.json`. `AutoModelForCausalLM.from_pretrained(folder)` of `transformers`
- * loads it; GPT-3, ModernGPT and the Transformer, which it does not have, are laid out in the same way. The
- * folder is made where it is missing; a model that was there is replaced. Each file appears whole or not at all, and
- * one tensor is in memory at a time. Needs `--allow-read` and `--allow-write` for the folder.
+ * Saves a model to a folder in Hugging Face's layout: `config.json`, `model.safetensors` (or several such files with
+ * their index if it is large) and `tokenizer.json`. `AutoModelForCausalLM.from_pretrained(folder)` of `transformers`
+ * loads it; GPT-3, ModernGPT and the Transformer, which `transformers` lacks, are laid out in the same way. The folder
+ * is created if it is missing; a model in it is replaced. Each file appears whole or not at all, and one tensor is in
+ * memory at a time. Needs `--allow-read` and `--allow-write` for the folder.
  *
  * @throws {TypeError} for a model that is none of these
  * @throws {RangeError} when `vocabSize` is not within the model's, or a number is too large for `f16`
@@ -107,7 +110,7 @@ export async function saveModel(
   });
 }
 
-/** Not by `instanceof`: a GPT-3 is a GPT-2 of another kind. */
+/** Not by `instanceof`, as a GPT-3 is also a GPT-2. */
 export function architectureOf(model: ModelKinds[ModelKind]): AnyArchitecture {
   const found = Object.values(ARCHITECTURES).find((one) => model.constructor === one.model);
   if (found) return found;
@@ -115,7 +118,7 @@ export function architectureOf(model: ModelKinds[ModelKind]): AnyArchitecture {
   throw new TypeError(`saveModel: expected one of ${kinds} but got ${model.constructor.name}`);
 }
 
-/** A configuration with so many ids, which the model must have. */
+/** Returns a configuration with `vocabSize` ids, which the model must have. */
 export function withVocabSize(config: Sizes, vocabSize: number | undefined): Sizes {
   if (vocabSize === undefined) return config;
   const most = config.vocabSize ?? 0;
@@ -125,7 +128,7 @@ export function withVocabSize(config: Sizes, vocabSize: number | undefined): Siz
   return { ...config, vocabSize };
 }
 
-/** One tensor of the file, read from the device when it is written; its shape has no rows of padding. */
+/** Returns one tensor of the file, read from the device when it is written; its shape excludes padding rows. */
 function tensorEntry(
   name: string,
   parameter: Tensor,
@@ -142,7 +145,7 @@ function tensorEntry(
 }
 
 /**
- * A parameter's numbers as they go into a file under a name, without rows of padding beyond `shape`.
+ * Returns the values of a parameter as they go into a file, without the padding rows beyond `shape`.
  *
  * @throws {RangeError} for a number that is too large for f16, where that is the `dtype`
  */
@@ -159,7 +162,7 @@ export async function floatsOf(
   return toStored(values, shape, arrangement);
 }
 
-/** Writes them into one file or several, and gives the names of the files. */
+/** Writes the tensors into one file or several, and returns the names of the files. */
 async function writeWeights(
   folder: string,
   entries: readonly TensorEntry[],
@@ -178,7 +181,7 @@ async function writeWeights(
     shardBytes += bytes;
     totalBytes += bytes;
   }
-  const metadata = { format: "pt" }; // which transformers insists on
+  const metadata = { format: "pt" }; // required by transformers
   if (shards.length === 1) {
     await writeSafetensors(join(folder, WEIGHTS), shards[0]!, metadata);
     return [WEIGHTS];
@@ -197,7 +200,7 @@ async function writeWeights(
   return [WEIGHTS_INDEX, ...Object.values(weightMap)];
 }
 
-/** Removes what is left of a model that was there before: a reader would mix it up with the new one. */
+/** Removes what is left of a previous model, which a reader would mix up with the new one. */
 async function removeOtherWeights(folder: string, written: readonly string[]): Promise<void> {
   const isWeights = /^model(-\d+-of-\d+)?\.safetensors(\.index\.json)?$/;
   for await (const { name } of Deno.readDir(folder)) {

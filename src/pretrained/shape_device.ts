@@ -1,11 +1,11 @@
 /**
- * A device for the shapes of tensors alone, as PyTorch's `meta`.
+ * A device for shapes without values, like PyTorch's `meta`.
  *
  * @module
  */
 import type { Device } from "../device/device.ts";
 
-/** A device whose buffers have no memory and whose launches do nothing; values cannot be read. */
+/** Creates a device whose buffers have no memory and whose launches do nothing; values cannot be read. */
 export function shapeDevice(): Device {
   const device: Device = {
     kind: "cpu",

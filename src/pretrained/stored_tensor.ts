@@ -6,8 +6,8 @@
 import type { Shape } from "../tensor/shape.ts";
 
 /**
- * A matrix (out, in) as its transpose (in, out), or with the rows of each of so many heads in half-split order where
- * the model has them interleaved, or the other way round; or with a number added to all elements.
+ * A matrix (out, in) stored as its transpose (in, out), or with the rows of each head in half-split order if the model
+ * has them interleaved, or the other way round; or with a number added to all elements.
  */
 export type Arrangement =
   | "transposed"
@@ -15,12 +15,12 @@ export type Arrangement =
   | { readonly interleavedHeads: number }
   | { readonly added: number };
 
-/** The shape in the file of a parameter of some shape. */
+/** Returns the shape in the file of a parameter of a given shape. */
 export function storedShape(shape: Shape, arrangement: Arrangement | undefined): Shape {
   return arrangement === "transposed" ? shape.toReversed() : shape;
 }
 
-/** A parameter's values, of the shape that it has in the model, out of the file's. */
+/** Returns a parameter's values, in the shape that it has in the model, from the file's. */
 export function fromStored(
   values: Float32Array,
   shape: Shape,
@@ -35,7 +35,7 @@ export function fromStored(
   return moveHeadRows(values, shape, arrangement.interleavedHeads, "half-split");
 }
 
-/** The file's values out of a parameter's, of the shape that it has in the model. */
+/** Returns the file's values from a parameter's, in the shape that it has in the model. */
 export function toStored(
   values: Float32Array,
   shape: Shape,
@@ -53,7 +53,7 @@ export function toStored(
 /** Tiles of this width keep rows and columns in the cache. */
 const TILE = 32;
 
-/** (rows, columns) to (columns, rows). */
+/** Transposes (rows, columns) to (columns, rows). */
 function transpose(values: Float32Array, rows: number, columns: number): Float32Array {
   const turned = new Float32Array(values.length);
   for (let top = 0; top < rows; top += TILE) {
@@ -71,8 +71,8 @@ function transpose(values: Float32Array, rows: number, columns: number): Float32
 }
 
 /**
- * Rows of queries or keys brought from one order of rotary pairs to the other, within each head of D rows: pair i
- * is rows 2i and 2i + 1 where it is interleaved, rows i and i + D / 2 where it is half-split.
+ * Permutes rows of queries or keys from one order of rotary pairs to the other, within each head of D rows: pair i is
+ * rows 2i and 2i + 1 if interleaved, and rows i and i + D / 2 if half-split.
  */
 function moveHeadRows(
   values: Float32Array,

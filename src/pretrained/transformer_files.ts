@@ -1,6 +1,6 @@
 /**
- * The encoder-decoder Transformer in Hugging Face's layout. `transformers` has no such class: the fields are ours, in
- * its spelling.
+ * The encoder-decoder Transformer in Hugging Face's layout. `transformers` has no such class: the fields are this
+ * library's, in the style of Hugging Face.
  *
  * @module
  */

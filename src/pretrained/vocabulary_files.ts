@@ -1,5 +1,5 @@
 /**
- * GPT-2's first files of a tokenizer: `vocab.json`, the ids of all tokens, and `merges.txt`, a pair of tokens a line.
+ * GPT-2's original tokenizer files: `vocab.json`, the ids of all tokens, and `merges.txt`, a pair of tokens per line.
  *
  * @module
  */
@@ -17,8 +17,8 @@ export const VOCABULARY = "vocab.json";
 export const MERGES = "merges.txt";
 
 /**
- * The tokenizer of a folder with `vocab.json` and `merges.txt`; undefined where there are none. `<|endoftext|>` is its
- * special token where the vocabulary has one.
+ * Loads the tokenizer of a folder with `vocab.json` and `merges.txt`; undefined if there are none. `<|endoftext|>` is
+ * its special token if it is in the vocabulary.
  *
  * @throws {FileFormatError} where one of the two is missing or a line is no pair
  * @throws {TokenizerFormatError} where they contradict each other

@@ -10,11 +10,11 @@ import { SafetensorsFile, type TensorInfo } from "../io/safetensors.ts";
 import type { MatrixType } from "../nn/quantize.ts";
 import { isJsonObject, type JsonObject, readJsonObject } from "./json_file.ts";
 
-/** The file that says what model a folder holds. */
+/** The file with the configuration of the model in a folder. */
 export const CONFIG = "config.json";
-/** The file of a model that is in one. */
+/** The file of a model that is stored in one. */
 export const WEIGHTS = "model.safetensors";
-/** The file that says which tensor is in which of several. */
+/** The file that lists which of several files each tensor is in. */
 export const WEIGHTS_INDEX = "model.safetensors.index.json";
 
 /** The tensors of `model.safetensors`, or of the files that `model.safetensors.index.json` names. */
@@ -35,7 +35,7 @@ export class WeightFiles implements Disposable {
   }
 
   /**
-   * Opens them and reads their headers.
+   * Opens the files and reads their headers.
    *
    * @throws {FileFormatError} where a file is missing, foreign or cut short, or the index is wrong
    */
@@ -65,7 +65,7 @@ export class WeightFiles implements Disposable {
     );
   }
 
-  /** One tensor as float32. */
+  /** Reads one tensor as float32. */
   async readFloat32(name: string): Promise<Float32Array> {
     return await this.#files.get(name)!.readFloat32(name);
   }
@@ -82,7 +82,7 @@ export class WeightFiles implements Disposable {
 }
 
 /**
- * Which file each tensor is in, as an index says.
+ * Returns the file of each tensor, according to an index.
  *
  * @throws {FileFormatError} where it says none, or names files elsewhere
  */
@@ -94,7 +94,7 @@ export function readWeightMap(json: JsonObject, file: string): ReadonlyMap<strin
     });
   }
   for (const [name, shard] of Object.entries(map)) {
-    // Only beside the index: a path could lead anywhere.
+    // Only files beside the index: a path could lead anywhere.
     if (typeof shard === "string" && /^[^/\\\0]{1,200}\.safetensors$/.test(shard)) continue;
     throw new FileFormatError(
       `expected the file of ${shown(name)} to be the name of a safetensors file but got ` +

@@ -15,27 +15,27 @@ import { encodePng, escapeXml, THEME, themeStyle } from "./pictures.ts";
 
 /** The attention weights of one layer for one example: a row of a picture. */
 export interface AttentionLayer {
-  /** Heading of the row, such as `h.0.attn`. */
+  /** The heading of the row, such as `h.0.attn`. */
   name: string;
-  /** Number of heads: maps of the row. */
+  /** The number of heads: maps in the row. */
   heads: number;
-  /** Number of positions that attend: rows of a map. */
+  /** The number of positions that attend: rows of a map. */
   queries: number;
-  /** Number of positions attended to: columns of a map. */
+  /** The number of positions attended to: columns of a map. */
   keys: number;
   /** The weights, of shape (heads, queries, keys), each finite and not negative. */
   weights: Float32Array;
-  /** The token at each query, written at the maps' left; positions where it is missing. */
+  /** The token at each query, shown to the left of the maps. Default: positions. */
   queryTokens?: readonly string[];
-  /** The token at each key, written under the maps; positions where it is missing. */
+  /** The token at each key, shown below the maps. Default: positions. */
   keyTokens?: readonly string[];
 }
 
 /** Options of {@linkcode attentionPicture}. */
 export interface AttentionPictureOptions {
-  /** Heading of the picture. */
+  /** The heading of the picture. */
   title?: string | undefined;
-  /** Greatest width of the picture in pixels, where the heads find room in it; 980 by default. */
+  /** The maximum width of the picture in pixels, exceeded if the heads do not fit. Default: 980. */
   width?: number;
 }
 
@@ -53,12 +53,11 @@ const [LINE] = THEME.line;
 const [EMPTY] = THEME.grid;
 
 /**
- * Draws the attention heads of every layer as one SVG, a row a layer and a column a head. One scale
- * of colours holds for all maps and is drawn above them; it grows with a power of the weights, such
- * that even attention over all keys stands at a quarter of it, and long sequences and single peaks
- * are both seen. Exact zeros, which a mask leaves, stay empty. Tokens are written with their spaces
- * as `·` and line breaks as `↵`; where there is not room for all, every second, third ... is named.
- * It follows the reader's colour scheme, light or dark.
+ * Draws the attention heads of every layer as one SVG, one row per layer and one column per head. All maps share one
+ * colour scale, which is shown above them. It follows a power of the weights, chosen so that even attention over all
+ * keys is at a quarter of the scale and both long sequences and single peaks are visible. Exact zeros, which a mask
+ * leaves, stay empty. Tokens are shown with spaces as `·` and line breaks as `↵`; if there is not enough room, only
+ * every second, third ... is labelled. The picture follows the reader's colour scheme, light or dark.
  *
  * @throws {RangeError} where there is no layer, a layer has not as many weights or tokens as its
  * sizes say, or a weight is negative or not finite
@@ -88,7 +87,7 @@ export async function attentionPicture(
   const scale = attentionScale(layers);
   const colours = await palette();
   const columns = Math.max(...layers.map(({ heads }) => heads));
-  // The labels' width depends on how many fit, and the maps' size on the labels' width: as if all fit.
+  // The labels' width depends on how many fit, and the maps' size on the labels' width: assume that all fit.
   const labelWidth = Math.max(
     ...layers.map((layer) => widestLabel(axisLabels(layer.queries, Infinity, layer.queryTokens))),
   );
@@ -150,15 +149,15 @@ export async function attentionPicture(
     `<rect width="${width}" height="${height}" fill="${BACKGROUND}"/>${parts.join("\n")}</svg>`;
 }
 
-/** A map as a picture so many pixels wide. */
+/** Draws a map as a picture `width` pixels wide. */
 async function mapPicture(map: Shades, colours: number[][], width: number): Promise<Picture> {
-  // Not all viewers heed image-rendering: cells larger than a pixel are enlarged here already.
+  // Not all viewers respect image-rendering, so cells larger than a pixel are enlarged here.
   const zoom = Math.max(1, Math.floor(2 * width / map.width));
   const png = await encodePng({ ...enlarged(map, zoom), palette: colours });
   return { png, isEnlarged: map.width <= width };
 }
 
-/** The mark under a column, and its token or position unless `label` is undefined. */
+/** Returns the tick under a column, with its token or position unless `label` is undefined. */
 function keyLabel(
   x: number,
   y: number,
@@ -171,24 +170,24 @@ function keyLabel(
   return mark + text(x + 4, y + 7, label, { anchor: "end", turned: true, monospace: true });
 }
 
-/** Width and height of a layer's maps: of square cells where that leaves neither side too short. */
+/** Returns the width and height of a layer's maps, with square cells unless that makes a side too short. */
 function mapSize({ queries, keys }: AttentionLayer, side: number): [number, number] {
   const longer = Math.max(queries, keys);
   const pixels = (count: number) => Math.round(Math.max(side * count / longer, side / 4));
   return [pixels(keys), pixels(queries)];
 }
 
-/** Whether the labels under the second row name the columns of the first one, too. */
+/** Whether the labels under the second row apply to the columns of the first one, too. */
 function sharesKeys(a: AttentionLayer, b: AttentionLayer | undefined): boolean {
   return b !== undefined && a.heads <= b.heads && a.keys === b.keys && a.queries === b.queries &&
     a.keyTokens?.join("\0") === b.keyTokens?.join("\0");
 }
 
-/** The colours with some weights under them. */
+/** Draws the colour scale, with some weights below it. */
 function scaleBar(x: number, y: number, scale: HeatScale, png: Uint8Array): string {
   const parts = [pngImage(x, y, BAR_WIDTH, 12, { png, isEnlarged: false })];
   let last = Infinity;
-  // Both ends, and between them each weight that stands far enough from the one before.
+  // Both ends, and between them each weight that is far enough from the one before.
   for (const weight of [scale.top, 1, 0.5, 0.25, 0.1, 0.03, 0.01, 1e-3, 1e-4, 0]) {
     const at = placeOnScale(weight, scale) * BAR_WIDTH;
     if (weight > 0 && Math.min(last - at, at) < 30) continue;
@@ -207,7 +206,7 @@ interface TextStyle {
   size?: number;
   weight?: number;
   anchor?: "middle" | "end";
-  /** Reads upwards. */
+  /** Whether the text reads upwards. */
   turned?: boolean;
   monospace?: boolean;
 }
@@ -232,7 +231,7 @@ function tick(x1: number, y1: number, x2: number, y2: number): string {
 /** A PNG in a picture. */
 interface Picture {
   readonly png: Uint8Array;
-  /** Its cells must have sharp edges then; a shrunk one must not lose every second cell. */
+  /** An enlarged picture keeps sharp edges between cells; a shrunk one must not lose every second cell. */
   readonly isEnlarged: boolean;
 }
 
@@ -258,8 +257,8 @@ const PNG_GAP = 6;
 const PNG_MAX_CELLS = 256;
 
 /**
- * The attention heads of every layer as one PNG without labels, a row a layer and a column a head,
- * in the colours of {@linkcode attentionPicture}: for {@linkcode EventFile.image}.
+ * Draws the attention heads of every layer as one PNG without labels, one row per layer and one column per head, in the
+ * colours of {@linkcode attentionPicture}: for {@linkcode EventFile.image}.
  *
  * @throws {RangeError} as {@linkcode attentionPicture} does
  */
@@ -291,7 +290,7 @@ export async function attentionPng(layers: readonly AttentionLayer[]): Promise<U
   return await encodePng({ width, height, pixels, palette: await palette() });
 }
 
-/** Throws where there is no layer, or one is not what its sizes say. */
+/** Throws if there is no layer, or if a layer does not match its sizes. */
 function checkLayers(layers: readonly AttentionLayer[]): void {
   if (layers.length === 0) {
     throw new RangeError("attentionPicture: expected at least one layer but got none");
@@ -324,15 +323,15 @@ function problemOf(layer: AttentionLayer): string | undefined {
   return `expected finite weights of at least 0 but got ${weights[wrong]} at ${wrong}`;
 }
 
-/** One scale of colours for all maps, so that they can be compared. */
+/** Returns one colour scale for all maps, so that they can be compared. */
 function attentionScale(layers: readonly AttentionLayer[]): HeatScale {
-  // A sum of two attentions, as in GPT-3's sparse blocks, reaches above 1.
+  // A sum of two attentions, as in GPT-3's sparse blocks, can exceed 1.
   let top = 1;
   for (const { weights } of layers) {
     for (const weight of weights) top = Math.max(top, weight);
   }
   const keys = Math.max(...layers.map(({ keys }) => keys));
-  // With it, even attention over all keys stands at a quarter of the scale.
+  // Puts even attention over all keys at a quarter of the scale.
   const exponent = Math.log(4) / Math.log(Math.max(2, keys));
   return { top, exponent: Math.min(1, Math.max(1 / 4, exponent)) };
 }

@@ -1,28 +1,27 @@
 import { AXIS, COLOURS, vegaPicture } from "./pictures.ts";
 
-/** One curve. */
+/** A curve. */
 export interface Curve {
-  /** Name in the legend; curves of one name have one colour in all panels. */
+  /** The name in the legend; curves with the same name have the same colour in all panels. */
   name: string;
-  /** Training step or epoch of each value, ascending. */
+  /** The training step or epoch of each value, ascending. */
   steps: ArrayLike<number>;
-  /** The values, as many as `steps`; where one is not finite, the line has a gap. */
+  /** The values, as many as `steps`; a value that is not finite leaves a gap in the line. */
   values: ArrayLike<number>;
   /**
-   * How it is drawn: `train` as a line, with its values faintly behind it where there are so many
-   * that it is smoothed; `validation` as a line through points. Where one name comes with both, its
-   * `train` is dashed. `train` by default.
+   * How the curve is drawn: `train` as a line, smoothed if there are many values, which are then drawn faintly behind
+   * it; `validation` as a line through points. If one name has both, `train` is dashed. Default: `train`.
    */
   kind?: "train" | "validation";
 }
 
-/** A field of curves with its own vertical axis. */
+/** A panel of curves with its own vertical axis. */
 export interface CurvePanel {
-  /** Text at the vertical axis, such as `loss`. */
+  /** The label of the vertical axis, such as `loss`. */
   yLabel: string;
   /** The curves. */
   series: readonly Curve[];
-  /** Format of the numbers at the vertical axis, as https://d3js.org/d3-format writes it: `.0%`. */
+  /** The format of the numbers at the vertical axis, in the syntax of https://d3js.org/d3-format: `.0%`. */
   format?: string;
 }
 
@@ -30,21 +29,21 @@ export interface CurvePanel {
 export interface CurvesOptions {
   /** The panels, drawn side by side. */
   panels: readonly CurvePanel[];
-  /** Heading of the picture. */
+  /** The heading of the picture. */
   title?: string | undefined;
-  /** Text at the horizontal axes; `step` by default. */
+  /** The label of the horizontal axes. Default: `step`. */
   xLabel?: string;
-  /** Width of each plotting area in pixels; by default 720, or 410 where there are several. */
+  /** The width of each plotting area in pixels. Default: 720, or 410 if there are several panels. */
   width?: number;
-  /** Height of each plotting area in pixels; by default 380, or 320 where there are several. */
+  /** The height of each plotting area in pixels. Default: 380, or 320 if there are several panels. */
   height?: number;
 }
 
 const MAX_POINTS = 2000;
 
 /**
- * Draws curves, such as the loss and the accuracy of several runs, as an SVG with labelled axes and
- * a legend. It follows the reader's colour scheme, light or dark.
+ * Draws curves, such as the loss and the accuracy of several runs, as an SVG with labelled axes and a legend. The
+ * picture follows the reader's colour scheme, light or dark.
  *
  * @throws {RangeError} where a curve has not as many steps as values, or a panel has nothing to draw
  *
@@ -97,9 +96,9 @@ export async function curvesSvg(options: CurvesOptions): Promise<string> {
 }
 
 /**
- * The moving average that the picture draws over a training loss: the mean of up to `radius` values
- * to either side, so that the line does not lag behind the loss. At the beginning, where a loss
- * falls fast, there are as few after as before. Values that are not finite stay as gaps.
+ * Returns the moving average that the picture draws over a training loss: the mean of up to `radius` values to either
+ * side, so that the line does not lag behind the loss. Near the beginning, where a loss falls fast, it uses as few
+ * values after as there are before. Values that are not finite stay as gaps.
  */
 export function smooth(values: ArrayLike<number>, radius: number): Float64Array {
   const sums = new Float64Array(values.length + 1);
@@ -117,7 +116,7 @@ export function smooth(values: ArrayLike<number>, radius: number): Float64Array 
   });
 }
 
-/** A point as Vega gets it; `layer` tells how its line is drawn. */
+/** A point for Vega; `layer` determines how its line is drawn. */
 interface Point {
   name: string;
   kind: "train" | "validation";
@@ -147,14 +146,14 @@ function pointsOf({ name, steps, values, kind = "train" }: Curve): Point[] {
       finite: Number.isFinite(values[i]),
     }));
   if (kind === "validation") return [...points("line", values), ...points("dots", values)];
-  // A twentieth of the run is averaged; a short run needs no smoothing.
+  // Averages over a twentieth of the run; a short run needs no smoothing.
   const radius = Math.floor(values.length / 40);
   if (values.length === 1) return points("dots", values);
   if (radius === 0) return points("line", values);
   return [...points("raw", values), ...points("line", smooth(values, radius))];
 }
 
-/** Indices of at most about `MAX_POINTS` values: lowest and highest of each stretch. */
+/** Returns the indices of about `MAX_POINTS` values at most: the lowest and highest of each stretch. */
 function thinOut(values: ArrayLike<number>): number[] {
   if (values.length <= MAX_POINTS) return Array.from(values, (_, i) => i);
   const kept = new Set<number>([0, values.length - 1]);
@@ -228,7 +227,7 @@ function panelOf(
   };
 }
 
-/** The lines of one layer, a mark of Vega. */
+/** Returns the lines of one layer as a Vega mark. */
 function lines(
   layer: Point["layer"],
   size: unknown,
@@ -258,7 +257,7 @@ function lines(
   };
 }
 
-/** The points of curves that are measured now and then, a mark of Vega. */
+/** The points of curves that are measured only now and then, as a Vega mark. */
 const DOTS = {
   type: "symbol",
   from: { data: "dots" },

@@ -19,18 +19,18 @@ const SESSION_START = 1;
 export interface EventFileOptions {
   /**
    * The first step that this run writes. TensorBoard then drops what an interrupted run had written from this step on,
-   * instead of drawing a line backwards; 0 for a run that begins anew in a folder that may have been used.
+   * instead of drawing a line backwards. Pass 0 for a run that starts again in a folder that may have been used.
    */
   resumeStep?: number;
 }
 
 /**
  * Writes scalars, texts, histograms and images for TensorBoard (`tensorboard --logdir <folder>`). Each call writes its
- * record at once, whole, so that a killed run loses nothing and TensorBoard can look on. A resumed
- * run opens a new file in the same folder; TensorBoard joins them.
+ * whole record at once, so that a killed run loses nothing and TensorBoard can follow a run. A resumed run opens a new
+ * file in the same folder; TensorBoard joins them.
  */
 export class EventFile implements Disposable {
-  /** Path of the file. */
+  /** The path of the file. */
   readonly path: string;
   #file: Deno.FsFile | undefined;
   #protobuf: Protobuf;
@@ -41,11 +41,11 @@ export class EventFile implements Disposable {
     this.#protobuf = protobuf;
   }
 
-  /** Starts a new event file in a folder, which is made where it is missing. */
+  /** Starts a new event file in a folder, which is created if it is missing. */
   static async open(folder: string | URL, options?: EventFileOptions): Promise<EventFile> {
     const protobuf = await importLate<Protobuf>("npm:@bufbuild/protobuf@2.17.0/wire");
     await Deno.mkdir(toPath(folder), { recursive: true });
-    // TensorBoard wants "tfevents" in the name, and reads a folder's files in the names' order.
+    // TensorBoard requires "tfevents" in the name, and reads the files of a folder in the order of their names.
     const seconds = String(Math.floor(Date.now() / 1000)).padStart(10, "0");
     let file: Deno.FsFile | undefined;
     let path = "";
@@ -68,12 +68,12 @@ export class EventFile implements Disposable {
     return events;
   }
 
-  /** Adds one point to a curve; a tag like `loss/train` makes a group. */
+  /** Adds a point to a curve; a tag like `loss/train` creates a group. */
   scalar(tag: string, value: number, step: number): void {
     this.scalars({ [tag]: value }, step);
   }
 
-  /** Adds one point to each of several curves. NaN and infinities are written as they are. */
+  /** Adds a point to each of several curves. NaN and infinities are written as they are. */
   scalars(values: Record<string, number>, step: number): void {
     this.#event(step, (event) => {
       const summary = event.tag(5, BYTES).fork();
@@ -86,7 +86,7 @@ export class EventFile implements Disposable {
     });
   }
 
-  /** Adds a text, shown as Markdown: samples, the configuration. */
+  /** Adds a text, shown as Markdown, such as samples or the configuration. */
   text(tag: string, text: string, step: number): void {
     this.#event(step, (event) => {
       const value = event.tag(5, BYTES).fork().tag(1, BYTES).fork().tag(1, BYTES).string(tag);
@@ -101,14 +101,14 @@ export class EventFile implements Disposable {
     });
   }
 
-  /** Adds a text as it is, line by line: verse, a table. */
+  /** Adds a text verbatim, line by line, such as verse or a table. */
   lines(tag: string, text: string, step: number): void {
     this.text(tag, `~~~\n${text}\n~~~`, step);
   }
 
   /**
-   * Adds the distribution of some values, such as a weight or its gradient: TensorBoard shows them
-   * under "Histograms" and "Distributions".
+   * Adds the distribution of some values, such as a weight or its gradient, which TensorBoard shows under "Histograms"
+   * and "Distributions".
    *
    * @throws {RangeError} where there is no value, or one is not finite
    */
@@ -118,7 +118,7 @@ export class EventFile implements Disposable {
 
   /**
    * Adds several distributions at once: all weights of a model, or all gradients. A tag like
-   * `weights/h.0.attn.c_attn.weight` makes a group.
+   * `weights/h.0.attn.c_attn.weight` creates a group.
    *
    * @throws {RangeError} where one has no value, or a value that is not finite; nothing is written
    */
@@ -142,7 +142,7 @@ export class EventFile implements Disposable {
   }
 
   /**
-   * Adds an image, such as that of {@linkcode attentionPng}.
+   * Adds an image, such as one from {@linkcode attentionPng}.
    *
    * @throws {TypeError} where the bytes are no PNG file
    */
@@ -160,7 +160,7 @@ export class EventFile implements Disposable {
     });
   }
 
-  /** Waits until all is on the disk. */
+  /** Waits until everything is on disk. */
   async flush(): Promise<void> {
     await this.#file?.sync();
   }
@@ -192,8 +192,8 @@ export class EventFile implements Disposable {
 }
 
 /**
- * HistogramProto, the form of TensorFlow 1 and of PyTorch. TensorBoard turns it into its own tensors
- * as it reads (tensorboard/data_compat.py), so that it needs no metadata of the plugin.
+ * Writes a HistogramProto, the form of TensorFlow 1 and of PyTorch. TensorBoard converts it to its own tensors as it
+ * reads (tensorboard/data_compat.py), so it needs no plugin metadata.
  */
 function writeHistogram(message: Writer, histogram: ValueHistogram): void {
   const { min, max, num, sum, sumSquares, limits, counts } = histogram;
@@ -207,7 +207,7 @@ function writeHistogram(message: Writer, histogram: ValueHistogram): void {
   }
 }
 
-/** A TFRecord: length (8 bytes), its masked CRC, the data, its masked CRC. */
+/** Encodes a TFRecord: length (8 bytes), its masked CRC, the data, its masked CRC. */
 function encodeRecord(data: Uint8Array): Uint8Array {
   const record = new Uint8Array(8 + 4 + data.byteLength + 4);
   const view = new DataView(record.buffer);
@@ -218,20 +218,20 @@ function encodeRecord(data: Uint8Array): Uint8Array {
   return record;
 }
 
-// What TensorBoard's histograms hold: counts between limits that grow by a tenth, as TensorFlow's
-// own do (tensorflow/core/lib/histogram/histogram.cc), so that tiny gradients are told apart, too.
+// The contents of TensorBoard's histograms: counts between limits that grow by a tenth, as in TensorFlow's own
+// (tensorflow/core/lib/histogram/histogram.cc), so that tiny gradients can be told apart, too.
 
-/** Counts of values, with the sums that TensorBoard's `HistogramProto` names. */
+/** Counts of values, with the sums of TensorBoard's `HistogramProto`. */
 interface ValueHistogram {
   min: number;
   max: number;
-  /** Number of values. */
+  /** The number of values. */
   num: number;
   sum: number;
   sumSquares: number;
-  /** Upper limit of each bucket, ascending. A value is in the first whose limit is above it. */
+  /** The upper limit of each bucket, ascending. A value is in the first bucket whose limit is above it. */
   limits: number[];
-  /** Number of values in each bucket. */
+  /** The number of values in each bucket. */
   counts: number[];
 }
 
@@ -243,7 +243,7 @@ const LIMITS = (() => {
 })();
 
 /**
- * Counts values; of the empty buckets only those between others are kept.
+ * Counts values; empty buckets are only kept between others.
  *
  * @throws {RangeError} where there is no value, or one is not finite
  */
@@ -275,7 +275,7 @@ function countValues(values: ArrayLike<number>): ValueHistogram {
   };
 }
 
-/** Index of the first limit above a value. */
+/** Returns the index of the first limit above a value. */
 function bucketOf(value: number): number {
   let low = 0;
   let high = LIMITS.length - 1;
@@ -287,21 +287,23 @@ function bucketOf(value: number): number {
   return low;
 }
 
-// CRC-32C (Castagnoli, RFC 3720 appendix B.4), a byte at a time; TensorBoard's records are small.
+// CRC-32C (Castagnoli, RFC 3720 appendix B.4), one byte at a time; TensorBoard's records are small.
 const TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
   let crc = byte;
   for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >>> 1) ^ 0x82f63b78 : crc >>> 1;
   return crc;
 });
 
-/** The CRC-32C of bytes, as an unsigned 32-bit number. */
+/** Returns the CRC-32C of bytes, as an unsigned 32-bit number. */
 export function crc32c(bytes: Uint8Array): number {
   let crc = 0xffffffff;
   for (let i = 0; i < bytes.length; i++) crc = (crc >>> 8) ^ TABLE[(crc ^ bytes[i]!) & 0xff]!;
   return ~crc >>> 0;
 }
 
-/** The CRC-32C as the TFRecord format stores it: turned and shifted, so that a CRC may be CRCed. */
+/**
+ * Returns the CRC-32C as the TFRecord format stores it: rotated and shifted, so that a CRC can itself be checksummed.
+ */
 export function maskedCrc32c(bytes: Uint8Array): number {
   const crc = crc32c(bytes);
   return (((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0;

@@ -1,6 +1,5 @@
 /**
- * A duration in words of constant precision: `250 ms`, `12.3 s`, `4 m 05 s`, `2 h 03 m`, `3 d 04 h`.
- * Takes seconds.
+ * Formats a duration in seconds with constant precision: `250 ms`, `12.3 s`, `4 m 05 s`, `2 h 03 m`, `3 d 04 h`.
  *
  * @example
  * ```ts
@@ -27,7 +26,7 @@ export function formatDuration(seconds: number): string {
 }
 
 /**
- * A count to three digits with a metric suffix: `950`, `1.23k`, `12.3M`, `124M`, `1.5B`.
+ * Formats a count to three digits with a metric suffix: `950`, `1.23k`, `12.3M`, `124M`, `1.5B`.
  *
  * @example
  * ```ts
@@ -42,7 +41,7 @@ export function formatCount(count: number): string {
 }
 
 /**
- * A size in bytes to three digits: `512 B`, `1.5 KiB`, `147 MiB`.
+ * Formats a size in bytes to three digits: `512 B`, `1.5 KiB`, `147 MiB`.
  *
  * @example
  * ```ts
@@ -57,7 +56,7 @@ export function formatBytes(bytes: number): string {
 }
 
 /**
- * A learning rate as C prints it with `%.5e`: `8.39161e-07`.
+ * Formats a learning rate as C does with `%.5e`: `8.39161e-07`.
  *
  * @example
  * ```ts
@@ -72,8 +71,8 @@ export function formatRate(rate: number): string {
 }
 
 /**
- * What a language model wrote, as lines of text for a log: the prompt in brackets, line breaks as they are, other control
- * characters, which would command a terminal, by their code.
+ * Formats the output of a language model for a log: the prompt in brackets, line breaks as they are, and other control
+ * characters, which a terminal would obey, as their codes.
  *
  * @example
  * ```ts
@@ -91,7 +90,7 @@ export function formatSample(text: string, prompt?: string): string {
   return (prompt ? `[${prompt}]` : "") + visible;
 }
 
-/** A control character by its code, `\\x07`. */
+/** Returns a control character as its code, `\\x07`. */
 export function escapedControl(character: string): string {
   return `\\x${character.charCodeAt(0).toString(16).padStart(2, "0")}`;
 }
@@ -113,11 +112,11 @@ function shorten(value: number, base: number, suffixes: string[]): string {
 
 /** A column of {@linkcode formatTable}. */
 export interface TableColumn {
-  /** Name of the rows' property. */
+  /** The property of the rows. */
   key: string;
-  /** Heading; the key by default. */
+  /** The heading. Default: the key. */
   title?: string | undefined;
-  /** Digits after the point of the column's numbers; by default as many as each number needs. */
+  /** The number of decimals of the column's numbers. Default: as many as each number needs. */
   digits?: number;
 }
 
@@ -125,8 +124,8 @@ export interface TableColumn {
 export type TableRow = Readonly<Record<string, string | number | undefined>>;
 
 /**
- * A table in Markdown that is readable as plain text, too: columns are aligned, numbers to the
- * right. A missing value leaves its cell empty. Line breaks within a cell become spaces.
+ * Formats a table in Markdown that is also readable as plain text: columns are aligned, numbers to the right. A missing
+ * value leaves its cell empty. Line breaks within a cell become spaces.
  *
  * @example
  * ```ts

@@ -1,4 +1,4 @@
-// Numbers as colours: the scale, the colour map, the pixels of one map, and the labels of its axes.
+// Heat maps: the scale, the colour map, the pixels of one map, and the labels of its axes.
 import { importLate } from "../io/late_import.ts";
 import { escapedControl } from "./format.ts";
 import { encodePng } from "./pictures.ts";
@@ -16,25 +16,25 @@ export interface HeatMap {
   values: Float32Array;
 }
 
-/** A map's pixels, row by row, as indices of {@linkcode palette}. */
+/** The pixels of a map, row by row, as indices of {@linkcode palette}. */
 export interface Shades {
   width: number;
   height: number;
   pixels: Uint8Array;
 }
 
-/** Shades besides "nothing"; more cannot be told apart, and fewer make smaller files. */
+/** The number of shades besides "nothing"; more cannot be told apart, and fewer make smaller files. */
 const SHADES = 63;
 
-/** Place of a value on the colour map, 0 to 1. */
+/** Returns the place of a value on the colour map, 0 to 1. */
 export function placeOnScale(value: number, { top, exponent }: HeatScale): number {
   return (value / top) ** exponent;
 }
 
 /**
- * Shades of a map, an index of {@linkcode palette} a cell. Exact zeros, which a mask leaves, get
- * index 0. A matrix of more than `maxSide` rows or columns is shrunk to the largest value of each
- * block, so that single high values stay visible.
+ * Returns the shades of a map, an index of {@linkcode palette} per cell. Exact zeros, which a mask leaves, get index 0.
+ * A matrix of more than `maxSide` rows or columns is shrunk to the largest value of each block, so that single high
+ * values stay visible.
  */
 export function shadesOf(
   { rows, columns, values }: HeatMap,
@@ -58,7 +58,7 @@ export function shadesOf(
   return { width, height, pixels };
 }
 
-/** A map with each of its cells as `zoom` by `zoom` pixels. */
+/** Returns a map with each of its cells as `zoom` by `zoom` pixels. */
 export function enlarged(
   { width, height, pixels }: Shades,
   zoom: number,
@@ -74,9 +74,9 @@ export function enlarged(
   return { ...large, pixels: copy };
 }
 
-/** The colours of the shades, 0 (transparent) to {@linkcode SHADES}. */
+/** Returns the colours of the shades, 0 (transparent) to {@linkcode SHADES}. */
 export async function palette(): Promise<number[][]> {
-  // Viridis: even steps to the eye, to colour-blind ones too, and visible on white as on black.
+  // Viridis: perceptually even steps, also for colour-blind readers, and visible on white as on black.
   const { interpolateViridis } = await importLate<typeof import("npm:d3-scale-chromatic@3.1.1")>(
     "npm:d3-scale-chromatic@3.1.1",
   );
@@ -87,32 +87,32 @@ export async function palette(): Promise<number[][]> {
   return [[0, 0, 0, 0], ...colours];
 }
 
-/** The colour map from left to right, a pixel high, as a PNG. */
+/** Returns the colour map from left to right, one pixel high, as a PNG. */
 export async function scaleBarPng(): Promise<Uint8Array> {
   const pixels = Uint8Array.from({ length: SHADES }, (_, shade) => shade + 1);
   return await encodePng({ width: SHADES, height: 1, pixels, palette: await palette() });
 }
 
-/** Pixels: size of the text, width of one of its (monospaced) characters. */
+/** The size of the text in pixels, and the width of one of its (monospaced) characters. */
 export const LABEL_SIZE = 11;
 const CHARACTER = LABEL_SIZE * 0.6;
-/** Least pixels from one token to the next, and from one position to the next. */
+/** The minimum number of pixels from one token to the next, and from one position to the next. */
 const TOKEN_PITCH = 12;
 const POSITION_PITCH = 32;
-/** Characters of a token that are shown. */
+/** The maximum number of characters shown of a token. */
 const MAX_LENGTH = 14;
 
-/** One label. */
+/** A label of an axis. */
 interface AxisLabel {
-  /** Index on the axis. */
+  /** The index on the axis. */
   index: number;
-  /** What is written there. */
+  /** The text of the label. */
   text: string;
 }
 
 /**
- * The labels of an axis of `size` places over `pixels` pixels. Where there is not room for all,
- * every second, third ... token is named, and every power of two of the positions.
+ * Returns the labels of an axis of `size` places over `pixels` pixels. If there is not enough room for all, every
+ * second, third ... token is labelled, and every power of two of the positions.
  */
 export function axisLabels(
   size: number,
@@ -128,14 +128,14 @@ export function axisLabels(
   });
 }
 
-/** Width of the widest label in pixels. */
+/** Returns the width of the widest label in pixels. */
 export function widestLabel(labels: readonly AxisLabel[]): number {
   return Math.ceil(Math.max(0, ...labels.map(({ text }) => [...text].length)) * CHARACTER);
 }
 
 /**
- * A token as it can be read in a label: spaces as `·`, line breaks as `↵`, tabs as `→`, other
- * control characters by their code, and no more than its beginning.
+ * Returns a token in readable form: spaces as `·`, line breaks as `↵`, tabs as `→`, other control characters as their
+ * codes, and only the beginning of a long one.
  */
 export function visibleText(token: string): string {
   const visible = token.toWellFormed()

@@ -2,11 +2,11 @@ import { AXIS, COLOURS, INK, vegaPicture } from "./pictures.ts";
 
 /** The lengths of one kind of sequence, such as all source sentences. */
 export interface LengthPanel {
-  /** Heading, such as `English`. */
+  /** The heading, such as `English`. */
   name: string;
-  /** Length of each sequence: integers from 0. */
+  /** The length of each sequence: integers from 0. */
   lengths: ArrayLike<number>;
-  /** Greatest length that is kept; drawn as a line, with the lengths above it faint. */
+  /** The maximum length that is kept, drawn as a line; longer lengths are drawn faintly. */
   limit?: number | undefined;
 }
 
@@ -14,23 +14,23 @@ export interface LengthPanel {
 export interface LengthHistogramsOptions {
   /** The histograms, drawn side by side. */
   panels: readonly LengthPanel[];
-  /** Heading of the picture. */
+  /** The heading of the picture. */
   title?: string | undefined;
-  /** Text at the horizontal axes; `length in tokens` by default. */
+  /** The label of the horizontal axes. Default: `length in tokens`. */
   xLabel?: string;
-  /** Text at the vertical axes; `sequences` by default. */
+  /** The label of the vertical axes. Default: `sequences`. */
   yLabel?: string;
-  /** Width of each plotting area in pixels; by default 720, or 410 where there are several. */
+  /** The width of each plotting area in pixels. Default: 720, or 410 if there are several panels. */
   width?: number;
-  /** Height of each plotting area in pixels; 280 by default. */
+  /** The height of each plotting area in pixels. Default: 280. */
   height?: number;
 }
 
 const MAX_BARS = 60;
 
 /**
- * Draws how many sequences have which length, as an SVG with a histogram for each kind of sequence,
- * and how many of them a limit keeps. It follows the reader's colour scheme, light or dark.
+ * Draws how many sequences have which length, as an SVG with a histogram for each kind of sequence, and how many of
+ * them a limit keeps. The picture follows the reader's colour scheme, light or dark.
  *
  * @throws {RangeError} where a panel has no lengths, or one is not an integer from 0
  *
@@ -63,7 +63,7 @@ export async function lengthHistogramsSvg(options: LengthHistogramsOptions): Pro
   });
 }
 
-/** A bar: the sequences of length `begin` up to, without, `end`. */
+/** A bar: the sequences of lengths from `begin` up to, but not including, `end`. */
 interface Bar {
   begin: number;
   end: number;
@@ -99,7 +99,7 @@ function barsOf({ name, lengths, limit = Infinity }: LengthPanel): Bar[] {
   return bars;
 }
 
-/** The least of 1, 2, 5, 10, 20, 50 ... that is not below `width`. */
+/** Returns the smallest of 1, 2, 5, 10, 20, 50 ... that is not below `width`. */
 function niceWidth(width: number): number {
   for (let power = 1;; power *= 10) {
     for (const digit of [1, 2, 5]) if (digit * power >= width) return digit * power;
@@ -109,7 +109,7 @@ function niceWidth(width: number): number {
 function keptPart({ lengths, limit = Infinity }: LengthPanel): string {
   let kept = 0;
   for (let i = 0; i < lengths.length; i++) if (lengths[i]! <= limit) kept++;
-  // Never "100%" unless it is all.
+  // Never "100%" unless it is all of them.
   const percent = Math.floor(kept / lengths.length * 1000) / 10;
   return `limit ${limit} keeps ${percent}%`;
 }
@@ -127,9 +127,9 @@ function panelOf(
   const { name, limit } = panel;
   const bars = barsOf(panel);
   const end = Math.max(bars[bars.length - 1]!.end, limit === undefined ? 0 : limit + 1);
-  // A length stands in the middle of its bar, as a limit stands behind the last that it keeps.
+  // A length is drawn at the middle of its bar, and a limit after the last one that it keeps.
   const middle = bars[0]!.end === 1 ? 0.5 : 0;
-  // The limit's text stands beyond it, where bars are low, if there is room for it.
+  // The limit's label goes after it, where bars are low, if there is enough room.
   const isBeyond = limit !== undefined && (1 - (limit + 1) / end) * width > 150;
   return {
     type: "group",
@@ -188,7 +188,9 @@ function panelOf(
   };
 }
 
-/** The line behind the last length that is kept, at `x`, and its text, beyond it or before; marks of Vega. */
+/**
+ * Returns Vega marks for the line at `x` behind the last length that is kept, and its label, after or before the line.
+ */
 function limitMarks(panel: LengthPanel, x: number, height: number, isBeyond: boolean): unknown[] {
   return [
     {

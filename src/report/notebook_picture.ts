@@ -4,14 +4,14 @@
  * @module
  */
 
-/** What the kernel adds to `Deno`; its types come with `--unstable` alone. */
+/** What the kernel adds to `Deno`; its types are only available with `--unstable`. */
 interface Jupyter {
   broadcast(type: string, content: Readonly<Record<string, unknown>>): Promise<void>;
 }
 
 /**
- * An SVG, such as `curvesSvg` and `attentionPicture` draw, that a notebook shows where it is a cell's last value; `text` stands
- * where there are no pictures.
+ * An SVG, such as those of `curvesSvg` and `attentionPicture`, that a notebook shows if it is the last value of a cell;
+ * `text` is shown where pictures are not supported.
  *
  * @example
  * ```ts
@@ -26,21 +26,21 @@ export class NotebookPicture {
 
   /** The SVG. */
   svg: string;
-  /** What stands where there are no pictures. */
+  /** The text shown where pictures are not supported. */
   text: string;
 
-  /** A picture of an SVG. */
+  /** Wraps an SVG. */
   constructor(svg: string, text?: string) {
     this.svg = svg;
     this.text = text ?? "picture";
   }
 
-  /** What the notebook takes. */
+  /** Returns the data that the notebook displays. */
   [Symbol.for("Jupyter.display")](): { "text/plain": string; "image/svg+xml": string } {
     return this.#display();
   }
 
-  /** Shows the picture below the running cell, or puts `svg` in the place of the one that stands there; in a notebook only. */
+  /** Shows the picture below the running cell, or replaces the one that is shown by `svg`; only in a notebook. */
   async show(svg?: string): Promise<void> {
     this.svg = svg ?? this.svg;
     const { jupyter } = Deno as unknown as { jupyter: Jupyter };
@@ -50,7 +50,7 @@ export class NotebookPicture {
       transient: { display_id: this.#id },
     });
     this.#shown = true;
-    // Deno 2.9's kernel may announce a cell's end before the last message of the cell, which nbconvert then drops.
+    // Deno 2.9's kernel may announce the end of a cell before its last message, which nbconvert then drops.
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 

@@ -1,11 +1,9 @@
-// What pictures share: colours for a light and a dark page, text in XML, PNG files by fast-png, and charts as SVG by Vega,
-// which needs no browser, no canvas and no permission. Both packages are used here and nowhere else, and are fetched only
-// when there is something to draw.
+// What pictures share: colours for a light and a dark page, text in XML, PNG files by fast-png, and charts as SVG by
+// Vega, which needs no browser, canvas or permission. Both packages are used only here, and are fetched only when there
+// is something to draw.
 import { importLate } from "../io/late_import.ts";
 
-// What all pictures share: colours for a light and a dark page, and text in XML.
-
-/** What stands out against a light background, and what takes its place on a dark one. */
+/** Colours on a light background, and their replacements on a dark one. */
 export const THEME = {
   background: ["#ffffff", "#0d1117"],
   text: ["#24292f", "#d0d7de"],
@@ -13,7 +11,7 @@ export const THEME = {
   grid: ["#e6e9ec", "#262c34"],
 } as const;
 
-/** The style that lets a picture drawn in the light colours follow the reader's colour scheme. */
+/** Returns the style that lets a picture drawn in the light colours follow the reader's colour scheme. */
 export function themeStyle(): string {
   const dark = Object.values(THEME)
     .flatMap(([light, dark]) => [
@@ -23,18 +21,18 @@ export function themeStyle(): string {
   return `<style>@media (prefers-color-scheme: dark){${dark}}</style>`;
 }
 
-/** Text as XML takes it between tags and in attributes. */
+/** Escapes text for XML, between tags and in attributes. */
 export function escapeXml(text: string): string {
   return text.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
 }
 
-/** Distinct to colour-blind eyes, and readable on white as on near-black. */
+/** Distinguishable for colour-blind readers, and readable on white as on near-black. */
 export const COLOURS = ["#2f81d6", "#e0761a", "#1a9d74", "#c25a9c", "#8a7fd6", "#a8890f"];
 
-/** The light colours; {@linkcode vegaPicture} exchanges them where the reader's scheme is dark. */
+/** The light colours; {@linkcode vegaPicture} replaces them if the reader's scheme is dark. */
 export const [BACKGROUND, INK, LINE, GRID] = Object.values(THEME).map(([light]) => light);
 
-/** Looks of all axes. */
+/** The style of all axes. */
 export const AXIS = {
   grid: true,
   gridColor: GRID,
@@ -48,17 +46,17 @@ export const AXIS = {
   titlePadding: 10,
 } as const;
 
-/** A picture of panels side by side. */
+/** A picture with panels side by side. */
 interface VegaPicture {
-  /** Heading of the picture. */
+  /** The heading of the picture. */
   title?: string | undefined;
-  /** Name of the picture for screen readers, where it has no heading. */
+  /** The name of the picture for screen readers, if it has no heading. */
   defaultTitle: string;
-  /** Group marks, one a panel, each with its own width, height, data, scales and axes. */
+  /** Group marks, one per panel, each with its own width, height, data, scales and axes. */
   panels: unknown[];
-  /** Scales that the legends name. */
+  /** The scales that the legends refer to. */
   scales?: unknown[];
-  /** Legends above the panels. */
+  /** The legends above the panels. */
   legends?: unknown[];
 }
 
@@ -102,11 +100,11 @@ export async function vegaPicture(picture: VegaPicture): Promise<string> {
   }
 }
 
-/** A picture whose pixels are indices of a palette: one byte a pixel, which deflates well. */
+/** A picture whose pixels are indices of a palette: one byte per pixel, which deflates well. */
 interface IndexedImage {
   width: number;
   height: number;
-  /** An index a pixel, row by row. */
+  /** One index per pixel, row by row. */
   pixels: Uint8Array;
   /** At most 256 colours: red, green, blue and opacity, 0 to 255. Only the first may be transparent. */
   palette: number[][];
@@ -120,14 +118,14 @@ export async function encodePng({ width, height, pixels, palette }: IndexedImage
 }
 
 /**
- * Size and number of channels of a PNG file's picture.
+ * Returns the size and number of channels of a PNG file.
  *
  * @throws {TypeError} where the bytes are no PNG file
  */
 export function readPngHeader(
   png: Uint8Array,
 ): { width: number; height: number; channels: number } {
-  // Signature, then the header's chunk: length, "IHDR", width, height, depth, type of colour ...
+  // The signature, then the header chunk: length, "IHDR", width, height, depth, colour type ...
   const start = [
     0x89,
     0x50,
@@ -150,7 +148,7 @@ export function readPngHeader(
     throw new TypeError(`image: expected a PNG file but got ${png.length} bytes of something else`);
   }
   const view = new DataView(png.buffer, png.byteOffset);
-  // Greyscale, colours, a palette of colours, greyscale with opacity, colours with opacity.
+  // Greyscale, RGB, palette, greyscale with alpha, RGB with alpha.
   const channels = ({ 0: 1, 2: 3, 3: 3, 4: 2, 6: 4 } as Record<number, number>)[png[25]!];
   if (channels === undefined) {
     throw new TypeError(`decodePng: expected colour type 0, 2, 3, 4 or 6 but got ${png[25]}`);

@@ -1,36 +1,34 @@
-// The progress bar. The library behind it is used here and nowhere else, and is fetched only where
-// there is a terminal to draw on.
+// The progress bar. The underlying library is used only here, and is fetched only if there is a terminal to draw on.
 import { importLate } from "../io/late_import.ts";
 import { formatCount, formatDuration } from "./format.ts";
 
 /** Options of {@linkcode openProgress}. */
 export interface ProgressOptions {
-  /** What is being done, before the bar. */
+  /** What is being done, shown before the bar. */
   label: string;
-  /** How many units make the whole. */
+  /** The total number of units. */
   total: number;
-  /** What is counted, `tokens` for one. */
+  /** What is counted, such as `tokens`. */
   unit?: string;
-  /** Where there is no terminal: seconds between plain lines; none are written by default. */
+  /** Without a terminal: the seconds between plain lines. Default: none are written. */
   lineEvery?: number;
-  /** Whether there is a terminal; found out from the standard error stream by default. */
+  /** Whether there is a terminal. Default: whether standard error is one. */
   terminal?: boolean;
-  /** Writes a plain line; to the standard error stream by default. */
+  /** Writes a plain line. Default: to standard error. */
   writeLine?: (line: string) => void;
 }
 
-/** Something that is under way. */
+/** Something in progress. */
 export interface Progress extends Disposable {
-  /** Says how many units are done; cheap enough to call often. */
+  /** Reports how many units are done; cheap enough to call often. */
   update(done: number, note?: string): void;
-  /** Takes the bar away; a second call does nothing. */
+  /** Removes the bar; a second call does nothing. */
   stop(): void;
 }
 
 /**
- * Shows a bar on the standard error stream while something is under way, and clears it at the end.
- * Where that stream is no terminal (a file, a pipe), nothing is drawn; with `lineEvery`, a plain
- * line is written now and then.
+ * Shows a bar on standard error while something is in progress, and removes it at the end. If standard error is not a
+ * terminal (a file, a pipe), nothing is drawn; with `lineEvery`, a plain line is written now and then.
  */
 export async function openProgress(options: ProgressOptions): Promise<Progress> {
   const terminal = options.terminal ?? Deno.stderr.isTerminal();
@@ -48,7 +46,7 @@ async function openBar({ label, total, unit = "" }: ProgressOptions): Promise<Pr
     barsize: 24,
     clearOnComplete: true,
     hideCursor: true,
-    // A device that blocks the thread starves the timer: draw on update, too.
+    // A device that blocks the thread starves the timer, so draw on update, too.
     synchronousUpdate: true,
   });
   const started = performance.now();

@@ -4,16 +4,16 @@ import { writeAllSync } from "../io/write_all.ts";
 
 /** Options of {@linkcode TextLog.open}. */
 export interface TextLogOptions {
-  /** Also receives each line, `console.log` for one. Nothing by default. */
+  /** Also receives each line, for example `console.log`. Default: nothing. */
   echo?: (line: string) => void;
 }
 
 /**
- * A text file that grows by lines, across restarts: what an earlier run wrote stays. Each line is
- * written at once; a line that a killed run left half written is ended first.
+ * A text file to which lines are appended, across restarts: what an earlier run wrote stays. Each line is written at
+ * once; a line that a killed run left unfinished is ended first.
  */
 export class TextLog implements Disposable {
-  /** Path of the file. */
+  /** The path of the file. */
   readonly path: string;
   #file: Deno.FsFile | undefined;
   #echo: ((line: string) => void) | undefined;
@@ -24,7 +24,7 @@ export class TextLog implements Disposable {
     this.#echo = options.echo;
   }
 
-  /** Opens a log for appending, and makes it and its folder where they are missing. */
+  /** Opens a log for appending, and creates it and its folder if they are missing. */
   static async open(path: string | URL, options?: TextLogOptions): Promise<TextLog> {
     const name = toPath(path);
     await Deno.mkdir(dirname(name), { recursive: true });
@@ -39,7 +39,7 @@ export class TextLog implements Disposable {
     return log;
   }
 
-  /** Writes one line, or several where `text` holds line breaks. */
+  /** Writes one line, or several if `text` contains line breaks. */
   line(text: string): void {
     this.#write(text + "\n");
     this.#echo?.(text);

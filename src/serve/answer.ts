@@ -7,40 +7,40 @@ import { StopStrings } from "../decode/stop_strings.ts";
 import { StreamDecoder, type Tokenizer } from "../tokenizer/tokenizer.ts";
 import type { EngineSequence, GeneratedToken } from "./sequence.ts";
 
-/** Text that came, and the tokens it came from. */
+/** A piece of text, and the tokens it came from. */
 export interface Piece {
   /** The text. */
   readonly text: string;
-  /** Its tokens, and those before it that gave no text. */
+  /** Its tokens, including those before it that gave no text. */
   readonly tokens: readonly GeneratedToken[];
 }
 
 /** What ends an answer. */
 export interface AnswerEnds {
-  /** Strings before which it ends. */
+  /** Strings before which the answer ends. */
   readonly stop: readonly string[];
-  /** Ids with which it ends; they give no text. */
+  /** Ids at which the answer ends; they give no text. */
   readonly stopIds: ReadonlySet<number>;
 }
 
-/** The text of a sequence up to a stop string or stop id: pieces as they come, and then why it ended. */
+/** The text of a sequence up to a stop string or stop id, in pieces as they come, and then why it ended. */
 export class Answer {
-  /** Tokens that were drawn for it, the one that ended it included. */
+  /** The number of tokens drawn, including the one that ended the answer. */
   tokens = 0;
-  /** Why it ended. */
+  /** Why the answer ended. */
   finishReason: "stop" | "length" = "length";
   readonly #sequence: EngineSequence;
   readonly #tokenizer: Tokenizer;
   readonly #ends: AnswerEnds;
 
-  /** The answer that a sequence gives. */
+  /** Wraps a sequence of the engine. */
   constructor(sequence: EngineSequence, tokenizer: Tokenizer, ends: AnswerEnds) {
     this.#sequence = sequence;
     this.#tokenizer = tokenizer;
     this.#ends = ends;
   }
 
-  /** Text in whole characters, nothing of a stop string among it. Leaving the loop early cancels the sequence. */
+  /** Yields text in whole characters, without any of a stop string. Leaving the loop early cancels the sequence. */
   async *pieces(): AsyncGenerator<Piece, void, void> {
     const { stop, stopIds } = this.#ends;
     const decoder = new StreamDecoder(this.#tokenizer);
@@ -67,13 +67,13 @@ export class Answer {
     if (text || pending.length) yield { text, tokens: pending };
   }
 
-  /** Ends it early. */
+  /** Ends the answer early. */
   cancel(): void {
     this.#sequence.cancel();
   }
 }
 
-/** What several sources give, each with the number of its source, as it comes. */
+/** Yields what several sources give, each item with the index of its source, as it comes. */
 export async function* merged<T>(
   sources: readonly AsyncIterator<T>[],
 ): AsyncGenerator<[source: number, value: T | undefined], void, void> {
@@ -84,7 +84,7 @@ export async function* merged<T>(
       const { source, result } = await Promise.race(waiting.values());
       if (result.done) waiting.delete(source);
       else waiting.set(source, next(source));
-      // The end of a source is told too.
+      // The end of a source is yielded too.
       yield [source, result.done ? undefined : result.value];
     }
   } finally {

@@ -1,20 +1,20 @@
 /**
- * Errors as OpenAI's interface tells them.
+ * Errors in the form of OpenAI's interface.
  *
  * @module
  */
 
-/** What is answered in place of a result. */
+/** An error that is answered in place of a result. */
 export class ApiError extends Error {
   /** Always `"ApiError"`. */
   override readonly name = "ApiError";
   /** The HTTP status. */
   readonly status: number;
-  /** The field that is wrong, and a name for what is wrong with it. */
+  /** The name of the field that is wrong, and a code for what is wrong with it. */
   readonly param: string | null;
   readonly code: string | null;
 
-  /** `message` is for the person who called. */
+  /** `message` is for the caller. */
   constructor(
     status: number,
     message: string,
@@ -26,7 +26,7 @@ export class ApiError extends Error {
     this.code = code;
   }
 
-  /** The body of the answer. */
+  /** Returns the body of the response. */
   toJSON(): { error: Record<"message" | "type" | "param" | "code", string | null> } {
     const { message, status, param, code } = this;
     const type = status === 429
@@ -37,9 +37,9 @@ export class ApiError extends Error {
     return { error: { message, type, param, code } };
   }
 
-  /** The answer. */
+  /** Returns the response. */
   toResponse(): Response {
-    // The official clients try again by themselves then.
+    // The official clients then retry by themselves.
     const headers = new Headers(this.status === 429 ? { "retry-after": "1" } : {});
     return Response.json(this, { status: this.status, headers });
   }

@@ -1,23 +1,23 @@
 /**
- * The body of a request, read with distrust.
+ * The body of a request, which is not trusted.
  *
  * @module
  */
 import { ApiError } from "./api_error.ts";
 
-/** What a number may be. */
+/** The values that a number may have. */
 interface Range {
   readonly minimum: number;
   readonly maximum?: number;
   readonly integer?: boolean;
 }
 
-/** The fields of a body in JSON; whatever is wrong throws an {@linkcode ApiError} that names the field. */
+/** The fields of a JSON body; anything wrong throws an {@linkcode ApiError} that names the field. */
 export class Body {
   readonly #json: Record<string, unknown>;
   readonly #known = new Set<string>();
 
-  /** Wraps what JSON has given. */
+  /** Wraps parsed JSON. */
   constructor(json: unknown) {
     if (typeof json !== "object" || json === null || Array.isArray(json)) {
       throw new ApiError(400, `expected a JSON object but got ${kind(json)}`);
@@ -25,13 +25,13 @@ export class Body {
     this.#json = json as Record<string, unknown>;
   }
 
-  /** What a field holds; undefined where it is missing or null. */
+  /** Returns the value of a field; undefined if it is missing or null. */
   get(name: string): unknown {
     this.#known.add(name);
     return Object.hasOwn(this.#json, name) ? this.#json[name] ?? undefined : undefined;
   }
 
-  /** A number. */
+  /** Reads a number. */
   number(
     name: string,
     { minimum, maximum = Infinity, integer = false }: Range,
@@ -46,21 +46,21 @@ export class Body {
     throw this.refuse(name, `${what} ${range}`);
   }
 
-  /** True or false. */
+  /** Reads a boolean. */
   flag(name: string): boolean {
     const value = this.get(name) ?? false;
     if (typeof value === "boolean") return value;
     throw this.refuse(name, "true or false");
   }
 
-  /** A text. */
+  /** Reads a string. */
   text(name: string): string | undefined {
     const value = this.get(name);
     if (value === undefined || typeof value === "string") return value;
     throw this.refuse(name, "a string");
   }
 
-  /** One text or several. */
+  /** Reads one string or several. */
   texts(name: string, most: number): string[] {
     const value = this.get(name) ?? [];
     const all = Array.isArray(value) ? value : [value];
@@ -68,7 +68,7 @@ export class Body {
     throw this.refuse(name, `a string, or up to ${most} of them, none empty`);
   }
 
-  /** One text or one list of ids, or several of these. */
+  /** Reads one text or one list of ids, or several of these. */
   inputs(name: string, most: number): (string | number[])[] {
     const value = this.get(name);
     const isIds = (one: unknown): one is number[] =>
@@ -80,12 +80,12 @@ export class Body {
     throw this.refuse(name, `a string, a list of token ids, or up to ${most} of these`);
   }
 
-  /** Accepts fields that change nothing here. */
+  /** Accepts fields that have no effect here. */
   ignore(...names: readonly string[]): void {
     for (const name of names) this.#known.add(name);
   }
 
-  /** Accepts fields with the values that change nothing, and refuses others. */
+  /** Accepts fields only with the values that have no effect. */
   allowOnly(fields: Readonly<Record<string, readonly unknown[]>>): void {
     for (const [name, allowed] of Object.entries(fields)) {
       const value = this.get(name);
@@ -101,7 +101,7 @@ export class Body {
     }
   }
 
-  /** Throws where there are fields that nobody has asked for. */
+  /** Throws if there are fields that nothing has read. */
   finish(): void {
     const unknown = Object.keys(this.#json).find((name) => !this.#known.has(name));
     if (unknown === undefined) return;
@@ -110,7 +110,7 @@ export class Body {
     });
   }
 
-  /** The error for a field that holds something else. */
+  /** Returns the error for a field with a wrong value. */
   refuse(name: string, expected: string): ApiError {
     const value = this.get(name);
     const param = name;
@@ -135,12 +135,12 @@ function kind(value: unknown): string {
 }
 
 /**
- * The JSON in the body of a request. Throws an {@linkcode ApiError} for another type, for more bytes than `limit`, for what
- * is not JSON, and where it does not come within `timeout` milliseconds.
+ * Reads the JSON body of a request. Throws an {@linkcode ApiError} for another content type, for more than `limit`
+ * bytes, for invalid JSON, and if the body takes longer than `timeout` milliseconds.
  */
 export async function readBody(request: Request, limit: number, timeout: number): Promise<Body> {
   const type = request.headers.get("content-type") ?? "";
-  // What a form of another site may send without asking is never of this type.
+  // A form on another site, which can be sent without permission, never has this type.
   if (!/^application\/json\s*(;|$)/i.test(type)) {
     throw new ApiError(415, `expected the content-type application/json but got ${type || "none"}`);
   }

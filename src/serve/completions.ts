@@ -1,5 +1,5 @@
 /**
- * `/v1/completions` and `/v1/chat/completions`: what the two have in common, and how they differ.
+ * `/v1/completions` and `/v1/chat/completions`: what they share, and how they differ.
  *
  * @module
  */
@@ -16,57 +16,57 @@ export interface CompletionContext {
   readonly engine: Engine;
   readonly tokenizer: Tokenizer;
   readonly chatTemplate: ChatTemplate;
-  /** What the model is called. */
+  /** The name of the model. */
   readonly modelName: string;
-  /** The longest sequence. */
+  /** The maximum length of a sequence. */
   readonly contextSize: number;
-  /** The most tokens of an answer, and how many it has where a request says nothing. */
+  /** The maximum number of tokens of an answer, and the number if a request gives none. */
   readonly maxTokens: number | undefined;
   /** Ids that end an answer. */
   readonly stopIds: readonly number[];
 }
 
-/** A request that was understood. */
+/** A parsed request. */
 export interface CompletionRequest {
   readonly prompts: readonly ArrayLike<number>[];
   readonly settings: Omit<EngineRequest, "prompt" | "client">;
-  /** Answers to each prompt. */
+  /** The number of answers to each prompt. */
   readonly n: number;
   readonly ends: AnswerEnds;
   readonly stream: boolean;
   readonly includeUsage: boolean;
-  /** Whether probabilities are told. */
+  /** Whether log-probabilities are returned. */
   readonly logprobs: boolean;
-  /** Who of those behind an address asks. */
+  /** The user of the request, to tell apart those behind one address. */
   readonly user: string;
 }
 
-/** How one of the two writes what it answers. */
+/** How one of the two endpoints writes its answers. */
 export interface Format {
-  /** Begins its ids. */
+  /** The prefix of its ids. */
   readonly prefix: string;
-  /** `object` of an answer, and of an event of a streamed one. */
+  /** The `object` field of an answer, and of an event of a streamed one. */
   readonly objects: readonly [answer: string, event: string];
-  /** What a body asks for. */
+  /** Parses a request body. */
   read(body: Body, context: CompletionContext): CompletionRequest;
-  /** The choice of a whole answer. */
+  /** Returns the choice of a whole answer. */
   choice(text: string, tokens: Tokens): Record<string, unknown>;
-  /** The choice of an event: the first, one with text, the last. */
+  /** Returns the choice of an event: the first, one with text, the last. */
   firstEvent?(): Record<string, unknown>;
   event(text: string, tokens: Tokens): Record<string, unknown>;
   lastEvent(): Record<string, unknown>;
 }
 
-/** Tokens of a text, and where it begins in the answer. */
+/** The tokens of a text, and where it begins in the answer. */
 interface Tokens {
   readonly tokens: readonly GeneratedToken[];
   readonly tokenizer: Tokenizer;
-  /** Whether probabilities are told. */
+  /** Whether log-probabilities are returned. */
   readonly logprobs: boolean;
   readonly offset: number;
 }
 
-/** Most stop strings, prompts and answers of a request. */
+/** The maximum numbers of stop strings, prompts and answers of a request. */
 const MAX_STOPS = 16, MAX_PROMPTS = 128, MAX_ANSWERS = 128;
 
 /** `/v1/completions`. */
@@ -126,7 +126,7 @@ export const chatCompletions: Format = {
   lastEvent: () => ({ delta: {}, logprobs: null }),
 };
 
-/** The most tokens of an answer; throws where the context or the server has not so many. */
+/** Returns the maximum number of tokens of an answer; throws if the context or the server does not allow as many. */
 function lengthOf(
   { contextSize, maxTokens }: CompletionContext,
   prompts: readonly ArrayLike<number>[],
@@ -153,7 +153,7 @@ function lengthOf(
   return length;
 }
 
-/** The fields that both have. */
+/** Reads the fields that both endpoints have. */
 function common(
   body: Body,
   context: CompletionContext,
@@ -194,7 +194,7 @@ function common(
     ...topP !== undefined && { topP },
     ...minP !== undefined && { minP },
     stopIds,
-    // Seeds are signed where they come from.
+    // Clients may send negative seeds.
     seed: seed === undefined ? undefined : seed < 0 ? seed + 2 ** 53 : seed,
     logprobs,
   };
@@ -236,7 +236,7 @@ function readMessages(body: Body): ChatMessage[] {
 
 const ROLES = new Set(["system", "developer", "user", "assistant", "tool"]);
 
-/** The ids of a conversation; what a template refuses is the caller's mistake. */
+/** Encodes a conversation; what a template refuses is the caller's mistake. */
 function encoded(
   template: ChatTemplate,
   messages: readonly ChatMessage[],
@@ -255,7 +255,7 @@ function encoded(
   }
 }
 
-/** An answer under way. */
+/** An answer in progress. */
 export class Completion {
   readonly #format: Format;
   readonly #context: CompletionContext;
@@ -265,7 +265,7 @@ export class Completion {
   readonly #cachedTokens: () => number;
   readonly #head: { id: string; created: number; model: string };
 
-  /** Puts a request into the engine. Throws as {@linkcode Engine.submit}. */
+  /** Submits a request to the engine. Throws as {@linkcode Engine.submit} does. */
   constructor(
     format: Format,
     request: CompletionRequest,
@@ -283,7 +283,7 @@ export class Completion {
           ...settings,
           prompt,
           client: `${client} ${user}`,
-          // Each choice has a seed of its own, the first that of the request.
+          // Each choice has its own seed; the first has that of the request.
           seed: seed === undefined ? undefined : (seed + i) % 2 ** 53,
         }))
       ),
@@ -296,7 +296,7 @@ export class Completion {
     this.#head = { id, created, model: context.modelName };
   }
 
-  /** The whole answer, once it is complete; `onText` is called when the first text is there. */
+  /** Returns the whole answer once it is complete; `onText` is called when the first text arrives. */
   async whole(onText: () => void): Promise<Record<string, unknown>> {
     const choices = this.#answers.map(() => ({ text: "", tokens: [] as GeneratedToken[] }));
     for await (const [index, piece] of this.#pieces()) {
@@ -317,7 +317,7 @@ export class Completion {
     };
   }
 
-  /** The events of a streamed answer. */
+  /** Yields the events of a streamed answer. */
   async *events(onText: () => void): AsyncGenerator<Record<string, unknown>, void, void> {
     const { includeUsage } = this.#request;
     const event = (choices: unknown[], usage: unknown = null) => ({
@@ -345,7 +345,7 @@ export class Completion {
     if (includeUsage) yield event([], this.#usage());
   }
 
-  /** Ends it early. */
+  /** Ends the answer early. */
   cancel(): void {
     for (const answer of this.#answers) answer.cancel();
   }
@@ -370,7 +370,7 @@ export class Completion {
   }
 }
 
-/** Probabilities as `/v1/completions` tells them. */
+/** Formats log-probabilities as `/v1/completions` does. */
 function completionLogprobs({ tokens, tokenizer, logprobs, offset }: Tokens): unknown {
   if (!logprobs) return null;
   const texts = tokens.map(({ id }) => tokenizer.decode([id]));
@@ -386,7 +386,7 @@ function completionLogprobs({ tokens, tokenizer, logprobs, offset }: Tokens): un
   };
 }
 
-/** Probabilities as `/v1/chat/completions` tells them. */
+/** Formats log-probabilities as `/v1/chat/completions` does. */
 function chatLogprobs({ tokens, tokenizer, logprobs }: Tokens): unknown {
   if (!logprobs) return null;
   const told = ({ id, logprob }: { id: number; logprob?: number }) => ({

@@ -1,5 +1,5 @@
 /**
- * `/v1/embeddings`: a vector for each text, out of what a language model makes of it.
+ * `/v1/embeddings`: a vector for each text, made from the hidden states of a language model.
  *
  * @module
  */
@@ -12,7 +12,7 @@ import { scoped } from "../tensor/scope.ts";
 import { noGrad } from "../tensor/tape.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
-/** A model that tells its last hidden states, normalised, (B, T, E) for ids (B, T), as every `CausalLM` does. */
+/** A model with access to its last hidden states, normalised, (B, T, E) for ids (B, T), as every `CausalLM` has. */
 export interface EmbeddingModel extends NextTokenModel {
   /** See {@linkcode EmbeddingModel}. */
   hidden(ids: Tensor): Tensor;
@@ -21,12 +21,12 @@ export interface EmbeddingModel extends NextTokenModel {
 /** How the hidden states of a text become one vector: their mean, or that of the last token. */
 export type Pooling = "mean" | "last";
 
-/** Whether a model has hidden states to tell. */
+/** Whether a model gives access to its hidden states. */
 export function isEmbeddingModel(model: NextTokenModel): model is EmbeddingModel {
   return typeof (model as Partial<EmbeddingModel>).hidden === "function";
 }
 
-/** The vector of a text, of the length 1. */
+/** Returns the vector of a text, of length 1. */
 export async function embed(
   model: EmbeddingModel,
   ids: ArrayLike<number>,

@@ -1,14 +1,14 @@
 /**
- * Requests that wait for their turn.
+ * A fair queue for requests.
  *
  * @module
  */
 
-/** A queue in which clients take turns: first in, first out for each of them, one of each client at a time. */
+/** A queue in which clients take turns: first in, first out for each client, one item of each client at a time. */
 export class FairQueue<T extends { readonly client: string }> {
-  /** What goes before all others. */
+  /** Items that come before all others. */
   readonly #first: T[] = [];
-  /** What waits for each client; the next one's turn is that of the first. */
+  /** The waiting items of each client; the first client's turn is next. */
   readonly #clients = new Map<string, T[]>();
   #size = 0;
 
@@ -25,20 +25,20 @@ export class FairQueue<T extends { readonly client: string }> {
     this.#size++;
   }
 
-  /** Puts an item back that had its turn: it goes before all others. */
+  /** Puts back an item that had its turn: it comes before all others. */
   putBack(item: T): void {
     this.#first.unshift(item);
     this.#size++;
   }
 
-  /** The item whose turn it is. */
+  /** Returns the next item. */
   peek(): T | undefined {
     if (this.#first.length) return this.#first[0];
     const [own] = this.#clients.values();
     return own?.[0];
   }
 
-  /** Takes out the item whose turn it is; its client comes after all others then. */
+  /** Removes the next item; its client then comes after all others. */
   shift(): T | undefined {
     const item = this.peek();
     if (!item) return undefined;
@@ -51,7 +51,7 @@ export class FairQueue<T extends { readonly client: string }> {
     return item;
   }
 
-  /** Takes an item out, wherever it stands. */
+  /** Removes an item, wherever it is. */
   remove(item: T): void {
     const own = this.#clients.get(item.client);
     for (const list of own ? [this.#first, own] : [this.#first]) {
@@ -63,7 +63,7 @@ export class FairQueue<T extends { readonly client: string }> {
     if (own?.length === 0) this.#clients.delete(item.client);
   }
 
-  /** Takes everything out. */
+  /** Removes and returns all items. */
   clear(): T[] {
     const all = [...this.#first, ...[...this.#clients.values()].flat()];
     this.#first.length = this.#size = 0;

@@ -21,51 +21,54 @@ import { Metrics } from "./metrics.ts";
 
 /** Options of {@linkcode createHandler}. */
 export interface HandlerOptions extends Omit<EngineOptions, "vocabSize"> {
-  /** What the model is called. Default: `"dinograd"`. */
+  /** The name of the model. Default: `"dinograd"`. */
   readonly modelName?: string;
-  /** The key that requests below `/v1` have to bring. Default: none. */
+  /** The key that requests below `/v1` must send. Default: none. */
   readonly apiKey?: string | undefined;
-  /** The most tokens of an answer, and of a chat's answer where nothing is said. Default: what is left of the context. */
+  /**
+   * The maximum number of tokens of an answer, and the number in a chat if the request gives none. Default: what is
+   * left of the context.
+   */
   readonly maxTokens?: number | undefined;
   /** How conversations are written for the model (see `loadChatTemplate`). Default: {@linkcode plainChatTemplate}. */
   readonly chatTemplate?: ChatTemplate;
-  /** Ids that end an answer. Default: those of the tokenizer's special tokens that end texts and turns. */
+  /** Ids that end an answer. Default: the tokenizer's special tokens that end texts and turns. */
   readonly stopIds?: Iterable<number>;
   /** How hidden states become an embedding. Default: `"mean"`. */
   readonly pooling?: Pooling;
-  /** The most bytes of a request. Default: 4 MiB. */
+  /** The maximum size of a request in bytes. Default: 4 MiB. */
   readonly maxBodyBytes?: number;
   /**
-   * Milliseconds within which a request has to be there, and a client has to take each part of an answer. Default: 60,000.
+   * The time in milliseconds for a request to arrive, and for a client to take each part of an answer. Default: 60,000.
    */
   readonly timeout?: number;
 }
 
-/** Who sends a request, as `Deno.serve` tells. */
+/** Who sends a request, as `Deno.serve` reports it. */
 export interface ServeInfo {
   /** The address. */
   readonly remoteAddr?: { readonly hostname?: string };
 }
 
-/** What {@linkcode createHandler} gives: a function for `Deno.serve`, and how to end it. */
+/** What {@linkcode createHandler} returns: a function for `Deno.serve`, with a way to shut it down. */
 export interface Handler {
   /** Answers a request. Never throws. */
   (request: Request, info?: ServeInfo): Promise<Response>;
-  /** Runs the requests. */
+  /** The engine that runs the requests. */
   readonly engine: Engine;
-  /** Finishes what runs, refuses everything else, and frees the memory of the engine. */
+  /** Finishes running requests, refuses all others, and frees the memory of the engine. */
   shutdown(): Promise<void>;
 }
 
 /**
- * A handler for `Deno.serve` that answers as OpenAI's interface does, for the clients that are written for it:
- * `/v1/models`, `/v1/completions`, `/v1/chat/completions` (also streamed), `/v1/embeddings`, and besides `/health` and
+ * Creates a handler for `Deno.serve` that implements OpenAI's interface, for existing clients: `/v1/models`,
+ * `/v1/completions` and `/v1/chat/completions` (also streamed), `/v1/embeddings`, and in addition `/health` and
  * `/metrics` (Prometheus). Requests run together in an {@linkcode Engine}, and a request with a `seed` gets the same
  * answer whatever else runs.
  *
- * Fields that would change the answer and are not supported are refused with an error that names them.
+ * Unsupported fields that would change the answer are refused with an error that names them.
  *
- * Throws a `RangeError` for an option out of its range, and where the tokenizer has more ids than the model.
+ * Throws a `RangeError` for an option out of range, and if the tokenizer has more ids than the model.
  *
  * @example
  * ```ts
@@ -187,7 +190,7 @@ class Server {
   async #checkKey(request: Request): Promise<void> {
     if (!this.#key) return;
     const given = /^Bearer (.+)$/i.exec(request.headers.get("authorization") ?? "")?.[1];
-    // Hashes, so that the time of comparing tells nothing of the key.
+    // Digests are compared, so that the time taken reveals nothing about the key.
     const [right, own] = await Promise.all([this.#key, digest(given ?? "")]);
     if (given !== undefined && right.every((byte, i) => byte === own[i])) return;
     throw new ApiError(401, "expected the API key of this server in the header authorization", {
@@ -240,7 +243,7 @@ class Server {
     }
     const whole = completion.whole(onText);
     try {
-      // What fails before there is any text is told by the status.
+      // A failure before there is any text is reported in the status.
       await Promise.race([firstText.promise, whole]);
     } catch (error) {
       onEnd();
@@ -292,7 +295,7 @@ class Server {
     return Response.json({ object: "list", data, model: this.#options.modelName, usage });
   }
 
-  /** The body of a request for this model. */
+  /** Reads the body of a request for this model. */
   async #read(request: Request): Promise<Body> {
     const { maxBodyBytes, timeout, modelName } = this.#options;
     const body = await readBody(request, maxBodyBytes, timeout);
@@ -308,7 +311,7 @@ class Server {
   }
 }
 
-/** The error to tell for one that was thrown. */
+/** Returns the error to answer for one that was thrown. */
 function toApiError(error: unknown): ApiError {
   if (error instanceof ApiError) return error;
   const { message } = error as Error;
@@ -320,7 +323,7 @@ function toApiError(error: unknown): ApiError {
   return new ApiError(500, "the server failed");
 }
 
-/** Server-sent events as text. An error ends them with an event that tells it. */
+/** Formats server-sent events as text. An error ends them with an event that reports it. */
 async function* eventTexts(
   events: AsyncGenerator<Record<string, unknown>>,
 ): AsyncGenerator<string, void, void> {
@@ -334,14 +337,14 @@ async function* eventTexts(
   }
 }
 
-/** A value that comes as JSON. A stream, though it is one piece: by that a client is seen to leave. */
+/** Yields a value as JSON. Although it is one piece, it is streamed, so that a client that leaves is noticed. */
 async function* jsonText(value: Promise<unknown>): AsyncGenerator<string, void, void> {
   yield JSON.stringify(await value);
 }
 
 /**
- * Texts as a stream that asks for the next when the one before was taken. A client that does not take one within
- * `timeout` milliseconds is left. `onEnd` is called when it ends, however.
+ * Returns texts as a stream that asks for the next once the one before was taken. It gives up on a client that does not
+ * take one within `timeout` milliseconds. `onEnd` is called when the stream ends, for whatever reason.
  */
 function textStream(
   texts: AsyncGenerator<string, void, void>,
@@ -355,7 +358,7 @@ function textStream(
     if (ended) return;
     ended = true;
     onEnd();
-    // Not awaited: it waits for the text that is under way.
+    // Not awaited: it waits for the text in progress.
     texts.return().catch(() => {});
   };
   return new ReadableStream({

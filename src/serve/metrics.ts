@@ -1,11 +1,11 @@
 /**
- * Figures in Prometheus' text format.
+ * Metrics in Prometheus' text format.
  *
  * @module
  */
 import type { EngineStats } from "./engine.ts";
 
-/** Upper bounds of the histograms' buckets, in seconds. */
+/** Upper bounds of the histogram buckets, in seconds. */
 const BUCKETS = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100];
 
 class Histogram {
@@ -29,7 +29,7 @@ class Histogram {
   }
 }
 
-/** What a server counts. */
+/** The counters of a server. */
 export class Metrics {
   readonly #requests = new Map<string, number>();
   readonly #firstToken = new Histogram();
@@ -41,17 +41,17 @@ export class Metrics {
     this.#requests.set(labels, (this.#requests.get(labels) ?? 0) + 1);
   }
 
-  /** Seconds from a request for a completion to its first text. */
+  /** Records the seconds from a request for a completion to its first text. */
   firstText(seconds: number): void {
     this.#firstToken.observe(seconds);
   }
 
-  /** Seconds from a request for a completion to its end. */
+  /** Records the seconds from a request for a completion to its end. */
   ended(seconds: number): void {
     this.#duration.observe(seconds);
   }
 
-  /** All figures, with those of the engine. */
+  /** Formats all metrics, including those of the engine. */
   text(stats: EngineStats): string {
     const lines: string[] = [];
     const add = (name: string, type: string, help: string, values: readonly string[]) =>

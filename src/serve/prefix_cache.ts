@@ -1,5 +1,5 @@
 /**
- * What was read of earlier prompts, for prompts that begin alike.
+ * What was read of earlier prompts, for later prompts with the same beginning.
  *
  * @module
  */
@@ -7,32 +7,32 @@ import type { KeyValueCache } from "../nn/key_value_cache.ts";
 
 interface Entry {
   readonly ids: ArrayLike<number>;
-  /** Has one row, of whole chunks. */
+  /** One row, of whole chunks. */
   readonly cache: KeyValueCache;
 }
 
 /**
  * Keys and values of prompts that were read in chunks of a fixed size, least recently used first. Only whole chunks are
- * kept: they were computed by the launches that any other prompt with this beginning would make, so a prompt gets the same
- * numbers to the last bit whether they are found here or not.
+ * kept: they were computed by the same launches that any other prompt with this beginning would make, so a prompt gets
+ * the same numbers to the last bit whether it finds them here or not.
  */
 export class PrefixCache implements Disposable {
   readonly #chunk: number;
   #entries: Entry[] = [];
 
-  /** An empty one, for chunks of so many tokens. */
+  /** Creates an empty cache for chunks of `chunk` tokens. */
   constructor(chunk: number) {
     this.#chunk = chunk;
   }
 
-  /** Bytes of all keys and values. */
+  /** The bytes of all keys and values. */
   get bytes(): number {
     return this.#entries.reduce((sum, { cache }) => sum + cache.bytes, 0);
   }
 
   /**
-   * A cache with the longest known beginning of a prompt, which is the caller's from now on; undefined where none is
-   * known. The prompt's last token is left to be read, since its scores are wanted.
+   * Returns a cache with the longest known beginning of a prompt, which then belongs to the caller; undefined if none
+   * is known. The prompt's last token is always left to be read, since its scores are needed.
    */
   take(prompt: ArrayLike<number>): KeyValueCache | undefined {
     let best: Entry | undefined;
@@ -43,13 +43,13 @@ export class PrefixCache implements Disposable {
     }
     if (!best) return undefined;
     this.#entries = this.#entries.filter((entry) => entry !== best);
-    // What goes on from all of it takes it over, and comes back longer.
+    // A prompt that continues all of it takes the cache over and returns it longer.
     if (length === best.cache.length) return best.cache;
     this.#entries.push(best);
     return best.cache.prefix(length);
   }
 
-  /** Keeps what was read of a prompt. The cache is this one's from now on. */
+  /** Keeps what was read of a prompt and takes ownership of the cache. */
   put(prompt: ArrayLike<number>, cache: KeyValueCache): void {
     const length = this.#whole(cache.length);
     cache.truncate(length);
@@ -68,7 +68,7 @@ export class PrefixCache implements Disposable {
     this.#entries.push(added);
   }
 
-  /** Frees what was not used for longest. False where nothing is left. */
+  /** Frees the least recently used entry. Returns false if nothing is left. */
   evict(): boolean {
     const oldest = this.#entries.shift();
     oldest?.cache.dispose();
@@ -85,7 +85,7 @@ export class PrefixCache implements Disposable {
   }
 }
 
-/** How many of the first ids are equal, `most` at most. */
+/** Returns how many of the first ids are equal, at most `most`. */
 function commonLength(a: ArrayLike<number>, b: ArrayLike<number>, most: number): number {
   const end = Math.min(a.length, b.length, most);
   let length = 0;

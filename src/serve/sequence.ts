@@ -10,19 +10,25 @@ import { RandomState } from "../tensor/random.ts";
 export interface EngineRequest extends Omit<SamplingOptions, "repetitionPenalty" | "vocabSize"> {
   /** The ids to continue, one or more. */
   readonly prompt: ArrayLike<number>;
-  /** The most tokens to add. Default: what is left of the context. */
+  /** The maximum number of tokens to add. Default: what is left of the context. */
   readonly length?: number | undefined;
-  /** The sequence ends with the first of these ids. Default: none. */
+  /** The sequence ends at the first of these ids. Default: none. */
   readonly stopIds?: Iterable<number>;
-  /** Of the random numbers: with a seed the ids repeat, whatever else the engine does. Default: another one each time. */
+  /**
+   * The seed of the random numbers; with one, the ids repeat whatever else the engine does. Default: a new one each
+   * time.
+   */
   readonly seed?: number | undefined;
-  /** Tells the logarithm of each id's probability, and those of so many of the likeliest. Default: neither. */
+  /**
+   * The number of likeliest ids whose log-probabilities come with each id, besides its own. Default: none, not even its
+   * own.
+   */
   readonly logprobs?: number | undefined;
-  /** Who asks: clients that wait take turns. Default: "". */
+  /** The client; waiting clients take turns. Default: "". */
   readonly client?: string;
 }
 
-/** An id with the natural logarithm of its probability, before temperature and the like. */
+/** An id with the natural logarithm of its probability, before temperature and other sampling options. */
 export interface TokenLogprob {
   /** The id. */
   readonly id: number;
@@ -30,13 +36,13 @@ export interface TokenLogprob {
   readonly logprob: number;
 }
 
-/** A token that an engine has drawn. */
+/** A token drawn by an engine. */
 export interface GeneratedToken {
   /** The id. */
   readonly id: number;
-  /** Where it was asked for. */
+  /** The natural logarithm of its probability, if requested. */
   readonly logprob?: number;
-  /** The likeliest ids, the likeliest first. */
+  /** The likeliest ids, likeliest first, if requested. */
   readonly top?: readonly TokenLogprob[];
 }
 
@@ -44,39 +50,39 @@ export interface GeneratedToken {
 export type FinishReason = "stop" | "length" | "cancelled";
 
 /**
- * A sequence that an engine continues. Iterating over it gives the new tokens as they are drawn, the one that ended it
- * included; leaving the loop early cancels it. What the engine could not do is thrown there.
+ * A sequence that an engine continues. Iterating over it yields the new tokens as they are drawn, including the one
+ * that ended it; leaving the loop early cancels it. Failures of the engine are thrown there.
  */
 export interface EngineSequence extends AsyncIterable<GeneratedToken> {
-  /** All ids that were drawn. */
+  /** All ids drawn so far. */
   readonly ids: readonly number[];
-  /** Tokens of the prompt that were known from earlier ones. */
+  /** The number of the prompt's tokens that were known from earlier prompts. */
   readonly cachedTokens: number;
   /** Why it ended; undefined while it runs. */
   readonly finishReason: FinishReason | undefined;
-  /** Ends it early; does nothing once it is done. */
+  /** Ends the sequence early; does nothing once it is done. */
   cancel(): void;
 }
 
-/** What the engine knows of a sequence. */
+/** The engine's state of a sequence. */
 export class Sequence implements EngineSequence {
   /** The ids to continue. */
   readonly prompt: ArrayLike<number>;
-  /** The most tokens to add. */
+  /** The maximum number of tokens to add. */
   readonly length: number;
-  /** Who asks. */
+  /** The client of the request. */
   readonly client: string;
   /** How ids are drawn. */
   readonly sampling: SamplingOptions;
-  /** What they are drawn with. */
+  /** The random stream to draw with. */
   readonly random: RandomState;
-  /** How many of the likeliest ids are told with each token; undefined: not even its own probability. */
+  /** The number of likeliest ids returned with each token; undefined: not even its own probability. */
   readonly logprobs: number | undefined;
-  /** All ids that were drawn. */
+  /** All ids drawn so far. */
   readonly ids: number[] = [];
-  /** How many of `ids` the model has read; those that it lost with its keys and values it reads again. */
+  /** The number of `ids` that the model has read; it reads those again whose keys and values it lost. */
   read = 0;
-  /** Tokens of the prompt that were known from earlier ones. */
+  /** The number of the prompt's tokens that were known from earlier prompts. */
   cachedTokens = 0;
   /** Why it ended; undefined while it runs. */
   finishReason: FinishReason | undefined;
@@ -86,7 +92,7 @@ export class Sequence implements EngineSequence {
   #error: unknown;
   #wake = Promise.withResolvers<void>();
 
-  /** Takes a request whose `length` is known; `onCancel` is called when nobody wants it any more. */
+  /** Wraps a request whose `length` is known; `onCancel` is called when nobody wants it any more. */
   constructor(
     { prompt, length, stopIds = [], seed, logprobs, client = "", ...sampling }: EngineRequest & {
       readonly length: number;
@@ -103,12 +109,12 @@ export class Sequence implements EngineSequence {
     this.#onCancel = onCancel;
   }
 
-  /** True once it ended or failed. */
+  /** True once the sequence has ended or failed. */
   get done(): boolean {
     return this.finishReason !== undefined || this.#error !== undefined;
   }
 
-  /** Tokens that may still be drawn. */
+  /** The number of tokens that may still be drawn. */
   get left(): number {
     return this.length - this.ids.length;
   }
@@ -118,14 +124,14 @@ export class Sequence implements EngineSequence {
     return this.read + 1 < this.ids.length;
   }
 
-  /** Ends it early; does nothing once it is done. */
+  /** Ends the sequence early; does nothing once it is done. */
   cancel(): void {
     if (this.done) return;
     this.#finish("cancelled");
     this.#onCancel(this);
   }
 
-  /** Adds a token, and ends where that is the last. */
+  /** Adds a token, and ends the sequence if it is the last. */
   push(token: GeneratedToken): void {
     this.ids.push(token.id);
     this.#unread.push(token);
@@ -134,14 +140,14 @@ export class Sequence implements EngineSequence {
     else this.#notify();
   }
 
-  /** Ends with an error. */
+  /** Ends the sequence with an error. */
   fail(error: unknown): void {
     if (this.done) return;
     this.#error = error ?? new Error("Engine: a sequence failed");
     this.#notify();
   }
 
-  /** The tokens as they are drawn, for one reader. */
+  /** Yields the tokens as they are drawn, to a single reader. */
   async *[Symbol.asyncIterator](): AsyncGenerator<GeneratedToken, void, void> {
     try {
       while (true) {

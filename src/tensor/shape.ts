@@ -96,7 +96,9 @@ export function checkShape(op: string, shape: Shape, size?: number): Shape {
   const open = shape.filter((length) => length === -1).length;
   if (wrong !== undefined || open > 1) {
     throw new RangeError(
-      `${op}: expected integer lengths of 0 or more but got ${formatShape(shape)}`,
+      `${op}: expected integer lengths of 0 or more${
+        size === undefined ? "" : ", or one -1,"
+      } but got ${formatShape(shape)}`,
     );
   }
   const known = shape.reduce((product, length) => length === -1 ? product : product * length, 1);

@@ -110,7 +110,9 @@ export class Tensor implements Binding, Disposable {
     if (isQuantised(dtype)) checkBlocks(checked, dtype);
     else if (!device.dtypes.has(dtype)) {
       throw new TypeError(
-        `Tensor.empty: expected a dtype of ${device.description} but got ${dtype}`,
+        `Tensor.empty: expected ${
+          [...device.dtypes].join(", ")
+        }, as ${device.description} has, but got ${dtype}`,
       );
     }
     // Reads and copies move whole words, so an odd number of f16 is padded.

@@ -1,8 +1,8 @@
 /**
  * Finds the merges of a byte pair encoding.
  *
- * Pairs are counted once; after a merge only the words that hold the pair are looked at again, and
- * only the counts around it change. A heap keeps the pairs in order.
+ * Pairs are counted once; after a merge only the words that contain the pair are visited again, and only the counts
+ * around it change. A heap keeps the pairs in order.
  *
  * @module
  */
@@ -12,27 +12,27 @@ import { MAX_VOCAB_SIZE } from "./merges.ts";
 
 /** Tokens never grow beyond this many bytes. */
 const MAX_TOKEN_BYTES = 1024;
-/** Different pairs, so that a place in the words and a pair make one exact number. */
+/** The maximum number of different pairs, so that a position in the words and a pair together make one exact number. */
 const MAX_PAIRS = 2 ** 24;
 
 /**
- * Which of several pairs merges that stand side by side equally often: the one with the lower left id and then the lower
- * right id, as in Hugging Face's trainer, or the one that comes first in the text, as in minbpe.
+ * Which of several equally frequent pairs is merged: the one with the lower left id and then the lower right id, as in
+ * Hugging Face's trainer, or the one that comes first in the text, as in minbpe.
  */
 export type TieRule = "lowest" | "first";
 
 /** A merge as it is found. */
 interface FoundMerge {
-  /** The two ids that merge. */
+  /** The two ids that are merged. */
   pair: [number, number];
-  /** How often they stood side by side. */
+  /** How often they occurred side by side. */
   count: number;
 }
 
 /**
- * The first `limit` merges over `words`: each time the pair that stands side by side most often; of
- * equals the one that `ties` names. Bytes are ids 0 to 255, the n-th merge makes id `256 + n`. There
- * are fewer where no pair is left that stands `minFrequency` times.
+ * Returns the first `limit` merges over `words`: each time the most frequent pair of neighbours, with ties broken by
+ * `ties`. Bytes are ids 0 to 255, and the n-th merge creates id `256 + n`. There are fewer merges if no pair is left
+ * that occurs `minFrequency` times.
  *
  * @param words the distinct words and their counts, in the order of the text; pairs never cross words
  * @param onMerge called after each merge
@@ -69,7 +69,7 @@ export function findMerges(
 
 /** The words as tokens. */
 class WordTokens {
-  /** The tokens of each word from where its bytes begin; what a merge leaves over has no meaning. */
+  /** The tokens of each word, starting where its bytes begin; entries after its length are unused. */
   readonly tokens: Int32Array<ArrayBuffer>;
   /** The number of tokens of each word. */
   readonly lengths: Uint32Array<ArrayBuffer>;
@@ -84,7 +84,7 @@ class WordTokens {
     );
   }
 
-  /** The byte, counted over all words, at which `left right` first stands in a word; -1 where it does not. */
+  /** Returns the byte offset, over all words, at which `left right` first occurs in a word; -1 if it does not. */
   find(word: number, left: number, right: number): number {
     const start = this.words.starts[word]!, last = start + this.lengths[word]! - 1;
     for (let i = start, byte = start; i < last; byte += this.bytes[this.tokens[i++]!]!) {
@@ -94,7 +94,7 @@ class WordTokens {
   }
 }
 
-/** Replaces `left right` by `id` in one word, in place, and keeps the counts. */
+/** Replaces `left right` by `id` in one word, in place, and updates the counts. */
 function mergeInWord(
   pairs: PairCounts,
   { tokens, lengths, words }: WordTokens,
@@ -124,24 +124,23 @@ function mergeInWord(
 }
 
 /**
- * How often each pair stands in the words, the most frequent first.
+ * How often each pair occurs in the words, most frequent first.
  *
- * Only pairs with the newest id ever gain, so a pair enters the heap once, after the merge that made
- * it; later its count can only fall and its first place only move back, which is put right when it
- * comes to the top.
+ * Only pairs with the newest id ever gain occurrences, so a pair enters the heap once, after the merge that created it.
+ * Later its count can only fall and its first position only move back, which is corrected when it comes to the top.
  */
 class PairCounts {
   readonly left: number[] = [];
   readonly right: number[] = [];
   readonly counts: number[] = [];
-  /** Words in which a pair stood when it was made; some may have lost it since. */
+  /** The words in which a pair occurred when it was created; some may have lost it since. */
   readonly words: number[][] = [];
   readonly #index = new PairTable();
-  /** How many of `words` a pair was found to be lost from. */
+  /** The number of entries of `words` found to have lost the pair. */
   readonly #lost: number[] = [];
-  /** The pairs by their counts, as these were when the heap last looked, then by the rule for ties. */
+  /** The pairs by their counts, as of when the heap last looked, then by the rule for ties. */
   readonly #heap = new Heap(1 << 12);
-  /** Pairs that have been put into the heap. */
+  /** The number of pairs that have been put into the heap. */
   #enqueued = 0;
 
   constructor(readonly text: WordTokens, readonly ties: TieRule) {}
@@ -166,7 +165,7 @@ class PairCounts {
     this.counts[this.#index.get(left, right)]! -= times;
   }
 
-  /** Puts the pairs made since the last call into the heap. */
+  /** Puts the pairs created since the last call into the heap. */
   enqueueNew(): void {
     for (; this.#enqueued < this.counts.length; this.#enqueued++) {
       const pair = this.#enqueued;
@@ -174,7 +173,7 @@ class PairCounts {
     }
   }
 
-  /** Takes the pair that comes first out of the heap; -1 if none is left. */
+  /** Removes and returns the top pair of the heap; -1 if none is left. */
   takeBest(): number {
     const heap = this.#heap;
     while (heap.size > 0) {
@@ -190,7 +189,7 @@ class PairCounts {
     return -1;
   }
 
-  /** A number that names the pair and decides between equal counts, the lower first. */
+  /** Returns a number that identifies the pair and breaks ties, the lower first. */
   #tieOf(pair: number): number {
     const left = this.left[pair]!, right = this.right[pair]!;
     if (this.ties === "lowest") return left * MAX_VOCAB_SIZE + right;
@@ -199,7 +198,7 @@ class PairCounts {
       const byte = this.text.find(words[i]!, left, right);
       if (byte >= 0) return byte * MAX_PAIRS + pair;
     }
-    return pair; // lost from all words, and so without a count
+    return pair; // gone from all words, so without a count
   }
 
   #pairOf(tie: number): number {

@@ -1,5 +1,5 @@
 /**
- * Byte-level byte pair encoding, trained here or out of a `tokenizer.json`.
+ * Byte-level byte pair encoding, trained here or loaded from a `tokenizer.json`.
  *
  * @module
  */
@@ -27,41 +27,41 @@ import {
   Vocabulary,
 } from "./vocabulary.ts";
 
-/** How {@linkcode BytePairTokenizer.train} trains. */
+/** Options of {@linkcode BytePairTokenizer.train}. */
 export interface BytePairTrainOptions {
-  /** Number of ids wanted: 256 bytes, the merges, the special tokens. Give this or `merges`. */
+  /** The number of ids: 256 bytes, the merges, the special tokens. Give either this or `merges`. */
   vocabSize?: number | undefined;
-  /** Number of merges wanted. Give this or `vocabSize`. */
+  /** The number of merges. Give either this or `vocabSize`. */
   merges?: number;
   /**
-   * Special tokens; their ids follow the merges, in this order. Where their text stands in the
-   * training text it ends a word and is not learned from. Default: none.
+   * Special tokens; their ids follow the merges, in this order. An occurrence of their text in the training text ends a
+   * word and is not learned from. Default: none.
    */
   specialTokens?: readonly string[];
-  /** Pairs that stand side by side fewer times do not merge. Default: 1. */
+  /** The minimum number of occurrences of a pair for it to be merged. Default: 1. */
   minFrequency?: number;
   /**
-   * Which of several pairs merges that stand side by side equally often: the one with the lower left id, then the lower
-   * right id, as in Hugging Face's trainer, or the one that comes first in the text, as in minbpe. Default: `"lowest"`.
+   * Which of several equally frequent pairs is merged: the one with the lower left id, then the lower right id, as in
+   * Hugging Face's trainer, or the one that comes first in the text, as in minbpe. Default: `"lowest"`.
    */
   ties?: TieRule;
-  /** How text is cut into words: by the pattern of GPT-4, GPT-2 or others. Default: `"gpt4"`. */
+  /** The pattern that splits text into words: GPT-4's, GPT-2's or another. Default: `"gpt4"`. */
   pattern?: PatternName;
   /** Called after every merge. */
   onProgress?: ((progress: BytePairProgress) => void) | undefined;
 }
 
-/** What {@linkcode BytePairTrainOptions.onProgress} is told. */
+/** The argument of {@linkcode BytePairTrainOptions.onProgress}. */
 export interface BytePairProgress {
-  /** Merges found, this one included. */
+  /** The number of merges found, including this one. */
   merge: number;
-  /** Merges wanted. */
+  /** The number of merges wanted. */
   merges: number;
-  /** The id that the merge makes. */
+  /** The id of the new token. */
   id: number;
-  /** The two ids that merge. */
+  /** The two ids that are merged. */
   pair: [number, number];
-  /** How often they stood side by side. */
+  /** How often they occurred side by side. */
   count: number;
   /** The bytes of the new token. */
   bytes: Uint8Array;
@@ -70,9 +70,9 @@ export interface BytePairProgress {
 const encoder = new TextEncoder();
 
 /**
- * Byte-level byte pair encoding, trained on a text or out of a `tokenizer.json` such as GPT-2's or LLaMA 3's. Of a
- * trained one ids 0 to 255 are the bytes, then come the merges, then the special tokens; in a file they may stand in
- * any order, and several pairs may merge into one token.
+ * Byte-level byte pair encoding, trained on a text or loaded from a `tokenizer.json` such as GPT-2's or LLaMA 3's. In a
+ * trained tokenizer, ids 0 to 255 are the bytes, followed by the merges and then the special tokens; in a file they may
+ * be in any order, and several pairs may merge into one token.
  *
  * Source: Sennrich et al., "Neural Machine Translation of Rare Words with Subword Units" (2016);
  * over bytes as in Radford et al. (2019).
@@ -111,17 +111,16 @@ export class BytePairTokenizer extends ByteLevelTokenizer {
     this.#options = options;
   }
 
-  /** The pairs of ids that merge, in order. Of a trained tokenizer the n-th makes id `256 + n`. */
+  /** The pairs of ids that merge, in order. In a trained tokenizer the n-th pair creates id `256 + n`. */
   get merges(): [number, number][] {
     const { pairs, results } = this.#parts.merges;
     return Array.from(results, (_, rank) => [pairs[2 * rank]!, pairs[2 * rank + 1]!]);
   }
 
   /**
-   * Trains on a text, or on several between which no pair is counted. Always finds the same merges
-   * in the same text: each time the pair that stands side by side most often, of equals the one
-   * that `ties` names. A text that runs out of pairs gives fewer
-   * merges than asked for, and tokens stay within 1,024 bytes.
+   * Trains on a text, or on several between which no pair is counted. It is deterministic: each step merges the most
+   * frequent pair of neighbours, with ties broken by `ties`. A text that runs out of pairs gives fewer merges than
+   * requested. Tokens have at most 1,024 bytes.
    *
    * @throws {TypeError} if not exactly one of `vocabSize` and `merges` is given, or special tokens
    * are empty, duplicates or learned from the text too
@@ -181,7 +180,7 @@ export class BytePairTokenizer extends ByteLevelTokenizer {
   }
 
   /**
-   * The tokenizer that the content of a `tokenizer.json` describes.
+   * Creates the tokenizer that the content of a `tokenizer.json` describes.
    *
    * @param source what the messages call it
    * @throws {TokenizerFormatError} if it is something else; the message names the field
@@ -199,7 +198,7 @@ export class BytePairTokenizer extends ByteLevelTokenizer {
     const parts = readParts(json, checks);
     const { tokens, ids, special, added } = parts;
     const bytes = tokens.map((token) => {
-      if (!ids.has(token)) return encoder.encode(token); // added, and so its text as it is
+      if (!ids.has(token)) return encoder.encode(token); // an added token stands for its text as it is
       return bytesOfAlphabet(token) ??
         (special.has(token) || added.has(token)
           ? encoder.encode(token)
@@ -217,7 +216,7 @@ export class BytePairTokenizer extends ByteLevelTokenizer {
   }
 
   /**
-   * Reads a `tokenizer.json`, of our own or another library's. Needs `--allow-read`.
+   * Reads a `tokenizer.json`, written by this library or another. Needs `--allow-read`.
    *
    * @throws {TokenizerFormatError} if the file holds something else; the message names file and field
    */
@@ -225,7 +224,7 @@ export class BytePairTokenizer extends ByteLevelTokenizer {
     return BytePairTokenizer.fromJSON(await readTokenizerFile(path), String(path));
   }
 
-  /** The tokenizer as Hugging Face's `tokenizer.json`, for `JSON.stringify`. */
+  /** Returns the tokenizer as Hugging Face's `tokenizer.json`, for `JSON.stringify`. */
   toJSON(): unknown {
     const { tokens, ids } = this.#parts;
     const merges = this.merges.map(([left, right]) => `${tokens[left]} ${tokens[right]}`);

@@ -1,6 +1,6 @@
 /**
- * Vocabularies in the metadata of GGUF files: byte pair encoding over bytes (`gpt2`, as GPT-2 and LLaMA 3 have it) and
- * SentencePiece's over characters (`llama`, as LLaMA 1 and 2).
+ * Vocabularies in the metadata of GGUF files: byte pair encoding over bytes (`gpt2`, as in GPT-2 and LLaMA 3) and
+ * SentencePiece's over characters (`llama`, as in LLaMA 1 and 2).
  *
  * @module
  */
@@ -16,10 +16,10 @@ import type { PatternName } from "./splitter.ts";
 import type { PretrainedTokenizer } from "./tokenizer.ts";
 import { byteLevelJson, FieldChecks, readParts, readPattern } from "./tokenizer_json_fields.ts";
 
-/** What `tokenizer.ggml.token_type` says of a token. */
+/** The kinds of tokens in `tokenizer.ggml.token_type`. */
 const TYPE = { normal: 1, unknown: 2, control: 3, userDefined: 4, unused: 5, byte: 6 } as const;
 
-/** How text is cut into words, by `tokenizer.ggml.pre`, and whether a word that is a token is not merged. */
+/** How text is split into words, by `tokenizer.ggml.pre`, and whether a word that is a token is not merged. */
 const PRE: Readonly<Record<string, { pattern: PatternName; ignoreMerges: boolean }>> = {
   "gpt-2": { pattern: "gpt2", ignoreMerges: false },
   "llama-bpe": { pattern: "gpt4", ignoreMerges: true },
@@ -48,7 +48,7 @@ interface Stored {
 }
 
 /**
- * The tokenizer of a GGUF file. Needs `--allow-read` for a path.
+ * Loads the tokenizer of a GGUF file. Needs `--allow-read` for a path.
  *
  * @throws {FileFormatError} where the file is foreign, has no vocabulary or one of a kind that this library has not
  * @throws {TokenizerFormatError} where the vocabulary contradicts itself
@@ -100,7 +100,7 @@ function readSentencePiece(fields: VocabularyFields): PretrainedTokenizer {
   }
 }
 
-/** `begins`: whether texts begin with a special token where the file does not say. */
+/** Reads what is stored; `begins` says whether texts begin with a special token if the file does not say. */
 function readStored(fields: VocabularyFields, begins: boolean): Stored {
   let tokens = fields.list("tokens", "string");
   const types = fields.list("token_type", "i32");
@@ -129,7 +129,7 @@ function readStored(fields: VocabularyFields, begins: boolean): Stored {
   };
 }
 
-/** The values under `tokenizer.ggml.`; whatever is wrong throws a `FileFormatError` that names file and key. */
+/** The values under `tokenizer.ggml.`; anything wrong throws a `FileFormatError` that names the file and the key. */
 class VocabularyFields {
   readonly file: string;
   readonly #metadata: ReadonlyMap<string, GgufValue>;
@@ -139,7 +139,7 @@ class VocabularyFields {
     this.#metadata = metadata;
   }
 
-  /** A single value; undefined where there is none. */
+  /** Returns a single value; undefined if there is none. */
   get<T extends "string" | "bool" | "u32">(
     key: string,
     type: T,
@@ -150,7 +150,7 @@ class VocabularyFields {
     return found.value as { string: string; bool: boolean; u32: number }[T];
   }
 
-  /** A list of texts or numbers. */
+  /** Returns a list of texts or numbers. */
   list<T extends "string" | "i32" | "f32">(
     key: string,
     of: T,
@@ -160,7 +160,7 @@ class VocabularyFields {
     return found.value as { string: readonly string[]; i32: Int32Array; f32: Float32Array }[T];
   }
 
-  /** Throws: a value is not what was expected. */
+  /** Throws because a value is not what was expected. */
   refuse(key: string, expected: string): never {
     const found = this.#metadata.get(`tokenizer.ggml.${key}`);
     const what = found?.type === "array"
@@ -178,7 +178,7 @@ class VocabularyFields {
 }
 
 /**
- * The metadata of a tokenizer, with unused tokens up to `size` ids.
+ * Returns the metadata of a tokenizer, with unused tokens up to `size` ids.
  *
  * @throws {TypeError} for a tokenizer that GGUF has no place for: with more than one token before a text, for one
  */
@@ -197,7 +197,7 @@ export function ggufVocabulary(
     if (id >= parts.tokens.length) return TYPE.unused;
     if (token === "<unk>" && isSentencePiece) return TYPE.unknown;
     if (special.has(token)) return TYPE.control;
-    // llama.cpp would find one with a mark where the text has a space, `tokenizer.json` where the text has the mark.
+    // In llama.cpp, an added token with the mark matches a space in the text; in `tokenizer.json`, the mark itself.
     const isMarked = isSentencePiece && token.includes(SPACE_MARK);
     if (added.has(token) && !isMarked) return TYPE.userDefined;
     return isSentencePiece && BYTE_TOKEN.test(token) ? TYPE.byte : TYPE.normal;

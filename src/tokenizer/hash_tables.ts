@@ -1,28 +1,28 @@
 /**
- * Hash tables over byte strings and pairs of ids. Hashes are seeded anew in every process, so that no text or file can be
- * made to collide on purpose; ids never depend on them.
+ * Hash tables over byte strings and pairs of ids. Hashes are seeded anew in every process, so that no text or file can
+ * be crafted to collide; ids never depend on them.
  *
  * @module
  */
 
 const PRIME = 0x01000193;
 
-/** What the hash of an empty byte string is in this process. */
+/** The hash of an empty byte string in this process. */
 const HASH_SEED: number = crypto.getRandomValues(new Int32Array(1))[0]!;
 
-/** FNV-1a over `bytes[start..end)`; `hash` continues the hash of the bytes before. */
+/** FNV-1a over `bytes[start..end)`; `hash` continues the hash of earlier bytes. */
 export function hashBytes(bytes: Uint8Array, start: number, end: number, hash = HASH_SEED): number {
   for (let i = start; i < end; i++) hash = Math.imul(hash ^ bytes[i]!, PRIME);
   return hash;
 }
 
-/** Mixes the high bits down, for tables that index by the low ones. */
+/** Mixes the high bits down, for tables indexed by the low ones. */
 export function spread(hash: number): number {
   hash = Math.imul(hash ^ hash >>> 15, 0x2c1b3c6d);
   return hash ^ hash >>> 13;
 }
 
-/** The hash of two ids. */
+/** Returns the hash of two ids. */
 function hashPair(left: number, right: number): number {
   return spread(Math.imul(left ^ HASH_SEED, 0x27d4eb2f) + Math.imul(right, 0x165667b1) | 0);
 }
@@ -39,9 +39,9 @@ export function sameBytes(
   return true;
 }
 
-/** Open-addressing map from pairs of ids to an integer from 0 up. */
+/** An open-addressing map from pairs of ids to integers of 0 or more. */
 export class PairTable {
-  /** Number of pairs. */
+  /** The number of pairs. */
   size = 0;
   #mask: number;
   #left: Int32Array;
@@ -49,7 +49,7 @@ export class PairTable {
   /** Value + 1; 0 is a free slot. */
   #values: Int32Array;
 
-  /** An empty table. */
+  /** Creates an empty table. */
   constructor() {
     const slots = 1 << 10;
     this.#mask = slots - 1;
@@ -58,7 +58,7 @@ export class PairTable {
     this.#values = new Int32Array(slots);
   }
 
-  /** The value of a pair, or -1. */
+  /** Returns the value of a pair, or -1. */
   get(left: number, right: number): number {
     return this.#values[this.#slot(left, right)]! - 1;
   }
@@ -98,30 +98,30 @@ export class PairTable {
   }
 }
 
-/** Number of slots. */
+/** The number of slots. */
 const SLOTS = 1 << 16;
-/** Slots looked at for one word: bounds the cost of a look-up whatever the words are. */
+/** The number of slots probed for a word: limits the cost of a lookup whatever the words are. */
 const PROBES = 8;
-/** Room for the words and their ids, in 32-bit units: 2 MiB. */
+/** The capacity for words and their ids, in 32-bit units: 2 MiB. */
 const CAPACITY = 1 << 19;
 /** A record is its word's hash, byte length, number of ids, the ids, and the word's bytes. */
 const HEADER = 3;
-/** Longer words are rare and seldom come back. */
+/** Longer words are rare and seldom repeat. */
 const MAX_WORD_BYTES = 256;
 
 /**
- * A map from words to their ids, of bounded size: when it is full it starts anew. Natural text repeats its words, so most
- * are looked up here and merged once.
+ * A map from words to their ids, of bounded size: when it is full, it is emptied. Natural text repeats its words, so
+ * most are looked up here and merged only once.
  */
 export class WordCache {
   /** The records; a word's ids are at `record + 3`, `words[record + 2]` of them. */
   readonly words: Int32Array = new Int32Array(CAPACITY);
   readonly #bytes = new Uint8Array(this.words.buffer);
-  /** Where each slot's record is in `words`; 0 is a free slot. */
+  /** The position of each slot's record in `words`; 0 is a free slot. */
   readonly #slots = new Int32Array(SLOTS);
   #used = 1;
 
-  /** The record of the word `bytes[start..end)` whose hash is `hash`, or 0. */
+  /** Returns the record of the word `bytes[start..end)`, whose hash is `hash`, or 0. */
   find(bytes: Uint8Array, start: number, end: number, hash: number): number {
     const words = this.words;
     const length = end - start;
@@ -138,7 +138,7 @@ export class WordCache {
     return 0;
   }
 
-  /** Keeps `ids[firstId..firstId + count)` as the ids of a word that was not found. */
+  /** Stores `ids[firstId..firstId + count)` as the ids of a word that was not found. */
   add(
     bytes: Uint8Array,
     start: number,
@@ -166,7 +166,7 @@ export class WordCache {
     this.#slots[this.#freeSlot(hash)] = record;
   }
 
-  /** A free slot for the hash, or where there is none its first, whose word is forgotten. */
+  /** Returns a free slot for the hash or, if there is none, its first one, whose word is dropped. */
   #freeSlot(hash: number): number {
     const first = spread(hash) & SLOTS - 1;
     for (let probe = 0; probe < PROBES; probe++) {
@@ -177,9 +177,9 @@ export class WordCache {
   }
 }
 
-/** The distinct words of a text and how often each stands there. */
+/** The distinct words of a text and how often each occurs. */
 export class WordCounts {
-  /** Number of distinct words. */
+  /** The number of distinct words. */
   size = 0;
   /** The distinct words, end to end. */
   bytes: Uint8Array<ArrayBuffer> = new Uint8Array(1 << 16);
@@ -188,10 +188,10 @@ export class WordCounts {
   /** How often word i was added. */
   counts: Float64Array<ArrayBuffer> = new Float64Array(1 << 12);
   #hashes = new Int32Array(1 << 12);
-  /** Word + 1 by hash; 0 is a free slot. Twice as many as there is room for words. */
+  /** Word + 1 by hash; 0 is a free slot. Twice as many slots as there is room for words. */
   #slots = new Int32Array(1 << 13);
 
-  /** Counts the word `source[start..end)` once more. */
+  /** Counts an occurrence of the word `source[start..end)`. */
   add(source: Uint8Array, start: number, end: number): void {
     const hash = hashBytes(source, start, end);
     const length = end - start;

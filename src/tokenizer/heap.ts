@@ -1,30 +1,30 @@
 /**
- * A binary heap of pairs of numbers, the lowest first: of the merges of a long word by rank and position, and of the pairs
- * that training counts. Numbers in typed arrays and no function that compares, which takes three times as long.
+ * A binary heap of pairs of numbers, lowest first: of the merges of a long word by rank and position, and of the pairs
+ * that training counts. It uses typed arrays and no comparison function, which would take three times as long.
  */
 export class Heap {
-  /** Number of entries. */
+  /** The number of entries. */
   size = 0;
   #keys: Float64Array<ArrayBuffer>;
   #ties: Float64Array<ArrayBuffer>;
 
-  /** @param capacity room to begin with */
+  /** @param capacity initial capacity */
   constructor(capacity: number) {
     this.#keys = new Float64Array(Math.max(1, capacity));
     this.#ties = new Float64Array(this.#keys.length);
   }
 
-  /** The first number of the entry that comes first, where there is one. */
+  /** The first number of the top entry, if there is one. */
   get key(): number {
     return this.#keys[0]!;
   }
 
-  /** Its second number, which decides between equal first ones. */
+  /** The second number of the top entry, which breaks ties. */
   get tie(): number {
     return this.#ties[0]!;
   }
 
-  /** Puts an entry in. */
+  /** Adds an entry. */
   push(key: number, tie: number): void {
     if (this.size === this.#keys.length) this.#grow();
     const keys = this.#keys, ties = this.#ties;
@@ -41,13 +41,13 @@ export class Heap {
     ties[at] = tie;
   }
 
-  /** Takes out the entry that comes first. */
+  /** Removes the top entry. */
   pop(): void {
     this.size--;
     this.replace(this.#keys[this.size]!, this.#ties[this.size]!);
   }
 
-  /** Puts an entry in the place of the one that comes first. */
+  /** Replaces the top entry. */
   replace(key: number, tie: number): void {
     const keys = this.#keys, ties = this.#ties, size = this.size;
     let at = 0;

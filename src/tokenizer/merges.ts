@@ -1,7 +1,7 @@
 /**
- * Byte pair encoding (Sennrich et al., "Neural Machine Translation of Rare Words with Subword Units", 2016): merge the two
- * neighbours whose merge comes first, the leftmost of equals, until no two merge. Over bytes it begins with one token a
- * byte, as in GPT-2; over characters as in SentencePiece.
+ * Byte pair encoding (Sennrich et al., "Neural Machine Translation of Rare Words with Subword Units", 2016): merge the
+ * two neighbours whose merge has the lowest rank, the leftmost of equals, until no two can merge. Over bytes it begins
+ * with one token per byte, as in GPT-2; over characters as in SentencePiece.
  *
  * @module
  */
@@ -10,31 +10,31 @@ import { Heap } from "./heap.ts";
 import { type IdBuffer, textOfBytes, type Vocabulary } from "./vocabulary.ts";
 
 /**
- * The merges of a tokenizer, in numbers of which the lower merges first: a token's number is its id, or another one
- * that `idOf` knows.
+ * The merges of a tokenizer, as numbers of which the lower merges first: the number of a token is its id, or another
+ * one that `idOf` maps to it.
  */
 export interface MergeRules {
   /** The id of each single byte: 256 entries. */
   readonly byteIds: ArrayLike<number>;
-  /** The number that `left` followed by `right` merges into, or -1. */
+  /** Returns the number that `left` followed by `right` merges into, or -1. */
   merge(left: number, right: number): number;
-  /** The id of `bytes[start..end)` if it is known without merging, or -1. */
+  /** Returns the id of `bytes[start..end)` if it is known without merging, or -1. */
   whole(bytes: Uint8Array, start: number, end: number): number;
-  /** The id that a number stands for. */
+  /** Returns the id of a number. */
   idOf(number: number): number;
 }
 
 /** The merges of a file: the n-th pair of ids merges into the n-th result, lower n first. */
 export interface RankedMerges {
-  /** n by the two ids. */
+  /** Maps the two ids to n. */
   readonly ranks: PairTable;
-  /** The pairs of ids end to end. */
+  /** The pairs of ids, end to end. */
   readonly pairs: Int32Array;
-  /** Ids that the merges make. */
+  /** The ids that the merges create. */
   readonly results: Int32Array;
 }
 
-/** Merges by rank: token t is number t, and what the n-th merge makes is number V + n, whatever its id. */
+/** Merges by rank: token t is number t, and the result of the n-th merge is number V + n, whatever its id. */
 export class RankedMergeRules implements MergeRules {
   /** The id of each single byte. */
   readonly byteIds: ArrayLike<number>;
@@ -44,7 +44,7 @@ export class RankedMergeRules implements MergeRules {
 
   /**
    * @param vocabSize V
-   * @param whole ids of tokens, as `tokenizer.json` writes them, that a word may be without being merged
+   * @param whole ids of tokens, as `tokenizer.json` writes them, for words that are not merged if they are a token
    */
   constructor(
     merges: RankedMerges,
@@ -76,8 +76,8 @@ export class RankedMergeRules implements MergeRules {
 }
 
 /**
- * Merges given by the tokens alone, as tiktoken has them: two tokens merge if their bytes, end to
- * end, are a token, and a word that is a token is that token.
+ * Merges defined by the tokens alone, as in tiktoken: two tokens merge if their bytes, end to end, are a token, and a
+ * word that is a token is that token.
  */
 export class VocabularyMergeRules implements MergeRules {
   /** The ids of the tokens of one byte. */
@@ -163,12 +163,12 @@ export class VocabularyMergeRules implements MergeRules {
   }
 }
 
-/** Words up to this many bytes look at all pairs for each merge; longer ones keep a heap. */
+/** Words of up to this many bytes check all pairs for each merge; longer ones use a heap. */
 const SHORT = 48;
 /** Higher than any id. */
 const NO_MERGE = 0x7fffffff;
 
-/** Highest number of ids that {@linkcode MergeEngine} takes. */
+/** The maximum number of ids that {@linkcode MergeEngine} supports. */
 export const MAX_VOCAB_SIZE: number = 2 ** 21;
 
 /** Encodes words by the merges it was made with. */
@@ -183,7 +183,7 @@ export class MergeEngine {
     this.#rules = rules;
   }
 
-  /** Appends the ids of `bytes[start..end)` to `out` and tells how many they are. */
+  /** Appends the ids of `bytes[start..end)` to `out` and returns how many there are. */
   encodeWord(bytes: Uint8Array, start: number, end: number, out: IdBuffer): number {
     const before = out.length;
     const whole = this.#rules.whole(bytes, start, end);
@@ -216,13 +216,13 @@ export class MergeEngine {
   }
 
   /**
-   * Appends what a row of token numbers merges into, as numbers. In n log n: the parts are a linked list, their merges a
-   * heap.
+   * Merges a row of token numbers and appends the resulting numbers, in n log n: the parts are a linked list, their
+   * merges a heap.
    */
   mergeLong(numbers: Int32Array, out: IdBuffer): void {
     const count = numbers.length;
     const next = new Int32Array(count), previous = new Int32Array(count);
-    // A part's merge as it stands; a heap entry that says otherwise is out of date.
+    // The current merge of a part; a heap entry that differs is out of date.
     const merged = new Int32Array(count).fill(NO_MERGE);
     const heap = new Heap(count);
     const consider = (at: number): void => {

@@ -1,5 +1,5 @@
 /**
- * Merges of vocabularies that have scores instead, as SentencePiece's.
+ * Merges of vocabularies that have scores instead, such as SentencePiece's.
  *
  * @module
  */
@@ -7,7 +7,8 @@ import { PairTable } from "./hash_tables.ts";
 import { MAX_VOCAB_SIZE, type RankedMerges } from "./merges.ts";
 
 /**
- * All pairs of tokens that make a token, those into a higher score first; none make those that are `left out`.
+ * Returns the merges of all pairs of tokens that make up a token, higher scores first, except those into tokens that
+ * are `leftOut`.
  *
  * @throws {Error} where there are too many
  */

@@ -15,15 +15,17 @@ import type { PretrainedTokenizer } from "./tokenizer.ts";
 
 /** A token of a llama2.c vocabulary. */
 export interface Llama2cToken {
-  /** Its text; spaces are spaces. */
+  /** The text, with spaces as spaces. */
   readonly text: string;
-  /** Of two merges the one into the token with the higher score comes first. */
+  /** The score: among possible merges, the one into the token with the higher score comes first. */
   readonly score: number;
 }
 
-/** Tokens never have more bytes, so that a file cannot ask for any amount of work; LLaMA's have 48 at most. */
+/**
+ * The maximum number of bytes of a token, so that a file cannot ask for any amount of work; LLaMA's have at most 48.
+ */
 const MAX_TOKEN_BYTES = 256;
-/** Where the first token stands, after the length of the longest. */
+/** The offset of the first token, after the length of the longest. */
 const FIRST_TOKEN = 4;
 const encoder = new TextEncoder();
 /** The special tokens of SentencePiece by id. */
@@ -117,8 +119,8 @@ export async function writeLlama2cTokens(
 }
 
 /**
- * The tokenizer of a llama2.c `tokenizer.bin`. Ids 0, 1 and 2 are the special tokens `<unk>`, `<s>` and `</s>`, and `<s>`
- * comes before a text. Needs `--allow-read` for a path.
+ * Loads the tokenizer of a llama2.c `tokenizer.bin`. Ids 0, 1 and 2 are the special tokens `<unk>`, `<s>` and `</s>`,
+ * and `<s>` comes before a text. Needs `--allow-read` for a path.
  *
  * @throws {FileFormatError} as {@linkcode readLlama2cTokens} does, and where there is no token for some byte
  */
@@ -167,8 +169,8 @@ export async function loadLlama2cTokenizer(
 }
 
 /**
- * The name that SentencePiece has for a token. llama2.c writes spaces as they are and line ends around the special
- * tokens; old files have the bytes, which follow these, as the characters with their numbers.
+ * Returns SentencePiece's name for a token. llama2.c writes spaces as they are, and line ends around the special
+ * tokens; old files store the bytes, which follow these, as the characters with their numbers.
  */
 function nameOf(text: string, id: number): string {
   if (id < SPECIAL.length) return text.trim();

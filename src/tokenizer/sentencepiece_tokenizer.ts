@@ -1,5 +1,5 @@
 /**
- * Byte pair encoding after SentencePiece, as LLaMA 1 and 2 have it.
+ * Byte pair encoding as in SentencePiece, LLaMA 1 and 2.
  *
  * @module
  */
@@ -15,7 +15,7 @@ import {
 } from "./tokenizer_json_fields.ts";
 import { type IdBuffer, Vocabulary } from "./vocabulary.ts";
 
-/** What stands for a space: U+2581. */
+/** The character that stands for a space: U+2581. */
 export const SPACE_MARK = "▁";
 
 /** Where a space is put before a text, so that its first word is like any other. */
@@ -33,28 +33,28 @@ export interface SentencePieceParts extends TokenizerParts {
 }
 
 const BYTE_TOKEN = /^<0x([0-9A-F]{2})>$/;
-/** Words kept with their ids; then it starts anew. */
+/** The number of words cached with their ids, after which the cache is emptied. */
 const CACHED_WORDS = 1 << 15;
-/** Longer words are rare and seldom come back. */
+/** Longer words are rare and seldom repeat. */
 const CACHED_LENGTH = 64;
 
 const encoder = new TextEncoder();
 
 /**
- * Byte pair encoding over characters, with spaces written as "▁" and bytes for the characters that it does not know
- * (Kudo and Richardson 2018, "SentencePiece", https://arxiv.org/abs/1808.06226). A space is put before the text,
- * and {@linkcode SentencePieceTokenizer.decode} takes it away again.
+ * Byte pair encoding over characters, with spaces written as "▁" and unknown characters as bytes (Kudo and Richardson
+ * 2018, "SentencePiece", https://arxiv.org/abs/1808.06226). A space is put before the text, and {@linkcode
+ * SentencePieceTokenizer.decode} removes it again.
  */
 export class SentencePieceTokenizer extends TokenizerBase {
   readonly #parts: SentencePieceParts;
   readonly #byteIds: Int32Array;
   readonly #rules: RankedMergeRules;
   readonly #engine: MergeEngine;
-  /** What a word is: up to the next space, or all of the text. */
+  /** Matches a word: up to the next space, or all of the text. */
   readonly #word: RegExp;
   readonly #cache = new Map<string, Uint32Array>();
 
-  /** Puts it together. Throws an `Error` unless there is a token `<0xXX>` for every byte. */
+  /** Throws an `Error` unless there is a token `<0xXX>` for every byte. */
   constructor(parts: SentencePieceParts) {
     const { tokens, ids, merges } = parts;
     super(parts, Vocabulary.from(tokens.map(bytesOf)));
@@ -66,14 +66,14 @@ export class SentencePieceTokenizer extends TokenizerBase {
     });
     this.#rules = new RankedMergeRules(merges, tokens.length, this.#byteIds);
     this.#engine = new MergeEngine(this.#rules);
-    // Where no merge reaches over the beginning of a word, a text may be cut there, and words be remembered.
+    // If no merge crosses the beginning of a word, a text can be cut there, and words can be cached.
     const crosses = new RegExp(`[^${SPACE_MARK}]${SPACE_MARK}`, "u");
     this.#word = merges.results.some((id) => crosses.test(tokens[id]!))
       ? /^[^]+/g
       : new RegExp(`^[^${SPACE_MARK}]+|${SPACE_MARK}+[^${SPACE_MARK}]*`, "g");
   }
 
-  /** Reads a `tokenizer.json`; what is wrong throws a `TokenizerFormatError`. */
+  /** Reads a `tokenizer.json`; anything wrong throws a `TokenizerFormatError`. */
   static read(json: Fields, checks: FieldChecks): SentencePieceTokenizer {
     const model = checks.object(json.model, "model");
     if (model.byte_fallback !== true) {
@@ -91,8 +91,8 @@ export class SentencePieceTokenizer extends TokenizerBase {
   }
 
   /**
-   * The tokenizer as Hugging Face's `tokenizer.json`, for `JSON.stringify`. Throws an `Error` where two ids have the same
-   * text, as a `tokenizer.bin` can have them: that file has one id for a text.
+   * Returns the tokenizer as Hugging Face's `tokenizer.json`, for `JSON.stringify`. Throws an `Error` if two ids have
+   * the same text, as in some `tokenizer.bin` files: a `tokenizer.json` has one id per text.
    */
   toJSON(): unknown {
     const { tokens, ids, merges, prefix, suffix } = this.#parts;
@@ -113,7 +113,7 @@ export class SentencePieceTokenizer extends TokenizerBase {
         ...{ continuing_subword_prefix: null, end_of_word_suffix: null, ignore_merges: false },
         unk_token: ids.has("<unk>") ? "<unk>" : null,
         vocab: Object.fromEntries(ids),
-        // All versions of the library read pairs with a space between, but not of tokens that have one.
+        // All versions of the library read pairs joined by a space, but not if a token contains one.
         merges: pairs.some((pair) => pair.join("").includes(" "))
           ? pairs
           : pairs.map((pair) => pair.join(" ")),
@@ -122,8 +122,8 @@ export class SentencePieceTokenizer extends TokenizerBase {
   }
 
   /**
-   * The text of `ids`, without the space at its beginning that {@linkcode SentencePieceTokenizer.encode} puts there. Bytes
-   * that are not UTF-8 become U+FFFD, as `TextDecoder` makes them.
+   * Returns the text of `ids`, without the leading space that {@linkcode SentencePieceTokenizer.encode} adds. Bytes
+   * that are not UTF-8 become U+FFFD, as in `TextDecoder`.
    *
    * @throws {RangeError} if an id is not an integer from 0 to `vocabSize - 1`
    */
@@ -157,7 +157,7 @@ export class SentencePieceTokenizer extends TokenizerBase {
     this.#cache.set(word, out.data.slice(start, out.length));
   }
 
-  /** The ids of its characters, bytes for those that are no tokens. */
+  /** Returns the ids of its characters, as bytes for those that are not tokens. */
   #symbolsOf(word: string): Int32Array {
     const symbols: number[] = [];
     for (const character of word) {
@@ -169,12 +169,12 @@ export class SentencePieceTokenizer extends TokenizerBase {
   }
 }
 
-/** The token that stands for a byte. */
+/** Returns the token for a byte. */
 export function byteToken(byte: number): string {
   return `<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`;
 }
 
-/** What a token stands for. */
+/** Returns the bytes that a token stands for. */
 function bytesOf(token: string): Uint8Array {
   const byte = BYTE_TOKEN.exec(token)?.[1];
   if (byte !== undefined) return Uint8Array.of(parseInt(byte, 16));
@@ -182,8 +182,8 @@ function bytesOf(token: string): Uint8Array {
 }
 
 /**
- * Where a space is put before a text: by the normalizers `Prepend` and `Replace`, or the pre-tokenizer `Metaspace`, as newer
- * files say it.
+ * Reads where a space is put before a text: by the normalizers `Prepend` and `Replace` or, in newer files, by the
+ * pre-tokenizer `Metaspace`.
  */
 export function readDummyPrefix(json: Fields, checks: FieldChecks): DummyPrefix {
   let replaced = false;
@@ -203,7 +203,7 @@ export function readDummyPrefix(json: Fields, checks: FieldChecks): DummyPrefix 
     }
   }
   for (const { step, path } of checks.steps(json.pre_tokenizer, "pre_tokenizer", "pretokenizers")) {
-    // Gemma's, which finds no space where Replace has been.
+    // Gemma's, which finds no spaces after Replace.
     const isIdle = replaced && step.type === "Split" &&
       checks.object(step.pattern, `${path}.pattern`).String === " ";
     if (isIdle) continue;
@@ -224,7 +224,7 @@ export function readDummyPrefix(json: Fields, checks: FieldChecks): DummyPrefix 
   return found;
 }
 
-/** The steps of a file that put spaces and take them away, as {@linkcode readDummyPrefix} reads them. */
+/** Returns the steps of a file that add and remove spaces, as {@linkcode readDummyPrefix} reads them. */
 function spacesJson({ where, doubled }: DummyPrefix): Fields {
   const replace = (from: string, content: string) => ({
     ...{ type: "Replace", pattern: { String: from }, content },

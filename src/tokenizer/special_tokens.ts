@@ -1,12 +1,12 @@
 /**
- * Where the special tokens stand in a text, by tiktoken's rules.
+ * Finds special tokens in a text, by tiktoken's rules.
  *
  * @module
  */
 import { shown } from "../io/json_text.ts";
 import { type EncodeOptions, SpecialTokenError } from "./tokenizer.ts";
 
-/** On which sides a token takes white space along. */
+/** The sides on which a token absorbs white space. */
 export interface Strip {
   /** Before it. */
   readonly left: boolean;
@@ -14,7 +14,7 @@ export interface Strip {
   readonly right: boolean;
 }
 
-/** Up to so many tokens a text is searched for each, which is faster than one pattern of all. */
+/** Up to this many tokens, a text is searched for each, which is faster than one pattern of all. */
 const FEW = 16;
 
 /** The special tokens of a tokenizer. */
@@ -26,7 +26,7 @@ export class SpecialTokens {
 
   /**
    * @param ids the tokens' texts and ids
-   * @param strip those that take white space along
+   * @param strip the tokens that absorb white space
    */
   constructor(ids: ReadonlyMap<string, number>, strip: ReadonlyMap<string, Strip> = new Map()) {
     this.ids = ids;
@@ -34,8 +34,8 @@ export class SpecialTokens {
   }
 
   /**
-   * Cuts `text` at the special tokens that `options` allows and calls `ordinary` and `special` for
-   * the parts in order. Where one special token begins another the longer is taken.
+   * Splits `text` at the special tokens that `options` allows, and calls `ordinary` and `special` for the parts in
+   * order. If one special token is the beginning of another, the longer is taken.
    *
    * @throws {SpecialTokenError} if `text` has one that `options` refuses; nothing was called then
    */
@@ -66,7 +66,7 @@ export class SpecialTokens {
   }
 
   #refuse(text: string, refused: string[]): void {
-    // One look for each, before a pattern is built: nearly every text has none.
+    // A quick search for each before building a pattern: nearly every text has none.
     if (refused.length <= FEW && !refused.some((token) => text.includes(token))) return;
     if (refused.length === 0) return;
     const [match] = text.matchAll(this.#patternOf(refused));
@@ -78,7 +78,7 @@ export class SpecialTokens {
     return tokens.length === this.ids.size ? this.#all ??= patternOf(tokens) : patternOf(tokens);
   }
 
-  /** The tokens of `choice` that there are. */
+  /** Returns the tokens of `choice` that exist. */
   #chosen(choice: "all" | Iterable<string>): string[] {
     if (choice === "all") return [...this.ids.keys()];
     if (typeof choice === "string") {
@@ -90,9 +90,12 @@ export class SpecialTokens {
   }
 }
 
-/** Texts are searched for each special token, so a file may not bring any number of them. */
+/** Texts are searched for each special token, so the number that a file may define is limited. */
 const MAX_SPECIAL_TOKENS = 8192;
-/** Characters of one and of all, which become one pattern: longer ones are refused by the engine, or slow. */
+/**
+ * The maximum number of characters of one and of all, which form one pattern: longer ones are refused by the engine, or
+ * slow.
+ */
 const MAX_LENGTH = 1024;
 const MAX_TOTAL_LENGTH = 2 ** 18;
 

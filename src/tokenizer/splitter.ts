@@ -1,6 +1,6 @@
 /**
- * The patterns that cut a text into words before byte pairs are merged. Most are written by hand over
- * UTF-8 bytes: about ten times the speed of the regular expressions, which the tests hold them to.
+ * The patterns that split a text into words before byte pairs are merged. Most are implemented by hand over UTF-8
+ * bytes: about ten times as fast as the regular expressions, against which the tests check them.
  *
  * @module
  */
@@ -15,38 +15,38 @@ export const GPT2_PATTERN: string =
   "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 
 /**
- * GPT-4's pattern: against GPT-2's it ignores the case of contractions, lets any one mark stand
- * before a word, cuts numbers into threes and keeps line ends together.
+ * GPT-4's pattern: unlike GPT-2's it ignores the case of contractions, lets any one mark precede a word, splits numbers
+ * into groups of three digits and keeps line ends together.
  *
  * Source: tiktoken's `cl100k_base`, in `tiktoken_ext/openai_public.py`.
  */
 export const GPT4_PATTERN: string = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" +
   "\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 
-/** Qwen's pattern: GPT-4's, with every digit by itself. */
+/** Qwen's pattern: GPT-4's, but with every digit by itself. */
 export const QWEN2_PATTERN: string = GPT4_PATTERN.replace("{1,3}", "");
 
-/** `[^\\r\\n\\p{L}\\p{N}]?`, upper case and then lower case, both with what has no case. */
+/** `[^\\r\\n\\p{L}\\p{N}]?`, upper case and then lower case, where letters without case count as both. */
 const CASED =
   "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+|" +
   "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*";
 const CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)?";
 const REST = " ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 
-/** The pattern of Mistral's Tekken: words end where the case changes, every digit is by itself. */
+/** The pattern of Mistral's Tekken: words end where the case changes, and every digit is by itself. */
 export const TEKKEN_PATTERN: string = `${CASED}|\\p{N}|${REST}`;
 
-/** GPT-4o's pattern, which Phi 4 has, too. Source: tiktoken's `o200k_base`. */
+/** GPT-4o's pattern, also used by Phi 4. Source: tiktoken's `o200k_base`. */
 export const GPT4O_PATTERN: string = `${
   CASED.split("|").map((one) => one + CONTRACTIONS).join("|")
 }|\\p{N}{1,3}|${REST}`;
 
-/** The names of the patterns; `smollm` is GPT-2's between digits that stand by themselves, as SmolLM 2 has it. */
+/** The names of the patterns; `smollm`, used by SmolLM 2, is GPT-2's with every digit by itself. */
 export type PatternName = "gpt2" | "gpt4" | "qwen2" | "smollm" | "tekken" | "gpt4o";
 
 /**
- * The end of the word that begins at `start`, always past `start`. `bytes` up to `end` must be
- * valid UTF-8, `start` below `end` and a word's beginning.
+ * Returns the end of the word that begins at `start`, always past `start`. `bytes` up to `end` must be valid UTF-8, and
+ * `start` the beginning of a word below `end`.
  */
 export type Splitter = (bytes: Uint8Array, start: number, end: number) => number;
 
@@ -72,7 +72,7 @@ export function splitGPT2(bytes: Uint8Array, start: number, end: number): number
     : skipClass(bytes, body, end, bodyClass);
 }
 
-/** SmolLM's splitter: every number by itself, and between them the next match of {@linkcode GPT2_PATTERN}. */
+/** SmolLM's splitter: every digit by itself, and between them the next match of {@linkcode GPT2_PATTERN}. */
 export function splitSmolLM(bytes: Uint8Array, start: number, end: number): number {
   const packed = classAndLength(bytes, start);
   if ((packed & 3) === NUMBER) return start + (packed >> 2);
@@ -96,8 +96,8 @@ export function splitQwen2(bytes: Uint8Array, start: number, end: number): numbe
 function splitWithDigits(bytes: Uint8Array, start: number, end: number, digits: number): number {
   const first = bytes[start];
   if (first === APOSTROPHE) {
-    // Without regard to case: `| 0x20` lowers ASCII letters and makes no letter of anything else.
-    // U+017F, the long s, folds to "s" too.
+    // Ignoring case: `| 0x20` lowers ASCII letters and makes no letter of anything else. U+017F, the long s, folds to
+    // "s" too.
     const second = bytes[start + 1]!;
     if (second === 0xc5 && end - start > 2 && bytes[start + 2] === 0xbf) return start + 3;
     const length = contraction(second | 0x20, bytes[start + 2]! | 0x20, end - start);
@@ -120,7 +120,7 @@ function splitWithDigits(bytes: Uint8Array, start: number, end: number, digits: 
   return endOfLines(bytes, start, end);
 }
 
-/** The splitter of each pattern, or the pattern itself where none is written by hand. */
+/** The splitter of each pattern, or the pattern itself if it is not implemented by hand. */
 const SPLITTERS: Readonly<Record<PatternName, Splitter | string>> = {
   gpt2: splitGPT2,
   gpt4: splitGPT4,
@@ -133,11 +133,11 @@ const SPLITTERS: Readonly<Record<PatternName, Splitter | string>> = {
 /** The names of all patterns. */
 export const PATTERN_NAMES = Object.keys(SPLITTERS) as readonly PatternName[];
 
-/** What cuts the UTF-8 bytes of a well-formed text, called from word to word. */
+/** Returns the splitter for the UTF-8 bytes of a well-formed text, to be called word by word. */
 export function splitterOf(pattern: PatternName, text: string): Splitter {
   const splitter = SPLITTERS[pattern];
   if (typeof splitter === "function") return splitter;
-  // `\\s` means Unicode's White_Space to those who use the pattern, which JavaScript's is not.
+  // `\\s` in these patterns means Unicode's White_Space, unlike JavaScript's.
   const source = splitter.replaceAll("\\s", "\\p{White_Space}").replaceAll(
     "\\S",
     "\\P{White_Space}",
@@ -156,7 +156,7 @@ function utf8Length(text: string): number {
   return length;
 }
 
-/** The byte length of `'s`, `'re` and their kind, 0 if these are not; `left` bytes are there. */
+/** Returns the byte length of `'s`, `'re` and so on, or 0 for anything else; `left` bytes are available. */
 function contraction(second: number, third: number, left: number): number {
   if (left < 2) return 0;
   if (second === S || second === T || second === M || second === D) return 2;
@@ -174,7 +174,7 @@ function endOfSpace(bytes: Uint8Array, start: number, end: number): number {
   return last > start ? last : runEnd;
 }
 
-/** `\s*[\r\n]+`, and where there is no line end, {@linkcode endOfSpace}. */
+/** `\s*[\r\n]+` or, if there is no line end, {@linkcode endOfSpace}. */
 function endOfLines(bytes: Uint8Array, start: number, end: number): number {
   const runEnd = skipClass(bytes, start, end, SPACE);
   for (let i = runEnd - 1; i >= start; i--) {
@@ -200,8 +200,9 @@ function endOfDigits(bytes: Uint8Array, at: number, end: number, max: number): n
   return at;
 }
 
-// Letters, numbers and white space, looked up from UTF-8 bytes without a regular expression. The tables hold no Unicode
-// data of their own: a page of 256 code points is filled from the engine's `\p{..}` classes when a text first needs it.
+// Letters, numbers and white space, looked up from UTF-8 bytes without a regular expression. The tables contain no
+// Unicode data of their own: a page of 256 code points is filled from the engine's `\p{..}` classes when a text first
+// needs it.
 
 /** Neither letter, number nor white space. */
 const OTHER = 0;
@@ -236,8 +237,8 @@ function fillPage(page: number): Uint8Array {
 const ASCII_CLASS: Uint8Array = fillPage(0).slice(0, 128);
 
 /**
- * The class and the byte length of the character that begins at `bytes[at]`, packed as
- * `length * 4 + class`. `bytes` must be valid UTF-8 and `at` the first byte of a character.
+ * Returns the class and the byte length of the character that begins at `bytes[at]`, packed as `length * 4 + class`.
+ * `bytes` must be valid UTF-8 and `at` the first byte of a character.
  */
 function classAndLength(bytes: Uint8Array, at: number): number {
   const lead = bytes[at]!;
@@ -259,7 +260,7 @@ function classAndLength(bytes: Uint8Array, at: number): number {
   return length << 2 | page[codePoint & (1 << PAGE_BITS) - 1]!;
 }
 
-/** The end of the run of characters of class `wanted` that begins at `at`; `at` if there is none. */
+/** Returns the end of the run of characters of class `wanted` that begins at `at`; `at` if there is none. */
 function skipClass(bytes: Uint8Array, at: number, end: number, wanted: number): number {
   while (at < end) {
     const byte = bytes[at]!;

@@ -10,11 +10,11 @@ import { parseJson, shown } from "../io/json_text.ts";
 
 /** The texts of the four special tokens, whose ids are 0 to 3 in this order. */
 export interface TextSpecialTokens {
-  /** Fills what a sentence leaves of its row; id 0. Default: `<PAD>`. */
+  /** Pads a sentence to the length of its row; id 0. Default: `<PAD>`. */
   readonly pad: string;
   /** Stands for every word that is not in the vocabulary; id 1. Default: `<UNK>`. */
   readonly unknown: string;
-  /** What a decoder reads first; id 2. Default: `<SOS>`. */
+  /** The first input of a decoder; id 2. Default: `<SOS>`. */
   readonly start: string;
   /** Ends every sentence; id 3. Default: `<EOS>`. */
   readonly end: string;
@@ -22,21 +22,21 @@ export interface TextSpecialTokens {
 
 /** Options of {@linkcode TextVocabulary.fromSentences}. */
 export interface TextVocabularyOptions {
-  /** Words that are rarer than this are unknown. Default: 1. */
+  /** The minimum number of occurrences for a word to be in the vocabulary. Default: 1. */
   readonly minFrequency?: number;
-  /** Other texts for the special tokens. */
+  /** Overrides the texts of special tokens. */
   readonly specialTokens?: Partial<TextSpecialTokens>;
 }
 
-/** What {@linkcode TextVocabulary.summary} tells. */
+/** The result of {@linkcode TextVocabulary.summary}. */
 export interface TextVocabularySummary {
-  /** Number of ids, the four special tokens included. */
+  /** The number of ids, including the four special tokens. */
   readonly size: number;
-  /** Words in the text it was made from, each as often as it stands there. */
+  /** The number of words in the text it was made from, counting repetitions. */
   readonly words: number;
-  /** Different words in that text. */
+  /** The number of different words in that text. */
   readonly distinctWords: number;
-  /** The words that stand there most often, and how often. */
+  /** The most frequent words, and how often they occur. */
   readonly mostCommon: readonly (readonly [word: string, count: number])[];
   /** The share of `words` that is not in the vocabulary, from 0 to 1. */
   readonly unknownShare: number;
@@ -55,18 +55,18 @@ export interface TextVocabularySummary {
  * }
  * ```
  *
- * The special tokens are ids 0 to 3, the n-th word (with how often it stood in the text) is id `4 + n`.
+ * The special tokens are ids 0 to 3; the n-th word, with its number of occurrences in the text, is id `4 + n`.
  */
 export interface TextVocabularyJSON {
-  /** Tells this kind of file from others. */
+  /** Distinguishes this kind of file from others. */
   readonly format: "dinograd-text-vocabulary";
-  /** The version of the form. */
+  /** The version of the format. */
   readonly version: 1;
-  /** Padding, unknown, start and end, the ids 0 to 3. */
+  /** Padding, unknown, start and end: the ids 0 to 3. */
   readonly specialTokens: readonly [string, string, string, string];
-  /** The words in the order of their ids, each with how often it stood in the text. */
+  /** The words in the order of their ids, each with its number of occurrences in the text. */
   readonly words: readonly (readonly [word: string, count: number])[];
-  /** The words of the text that got no id: how many different ones, and how often they stood there. */
+  /** The words of the text without an id: how many different ones, and how often they occurred. */
   readonly unknown: { readonly distinct: number; readonly count: number };
 }
 
@@ -78,9 +78,9 @@ const SPECIAL_TOKENS: TextSpecialTokens = {
 };
 
 /**
- * Turns sentences, their words apart by white space, into ids and back. The ids 0 to 3 are `<PAD>`, `<UNK>`,
- * `<SOS>` and `<EOS>`; the words follow, the most frequent first. A word of a text that is spelled like a
- * special token is an unknown word, so that no text can end a sentence early.
+ * Converts sentences, whose words are separated by white space, into ids and back. The ids 0 to 3 are `<PAD>`, `<UNK>`,
+ * `<SOS>` and `<EOS>`; the words follow, most frequent first. A word that is spelled like a special token is an unknown
+ * word, so that no text can end a sentence early.
  *
  * @example
  * ```ts
@@ -98,11 +98,11 @@ export class TextVocabulary {
   readonly tokens: readonly string[];
   /** The texts of the special tokens. */
   readonly specialTokens: TextSpecialTokens;
-  /** The id that fills rows. */
+  /** The id of padding. */
   readonly padId = 0;
   /** The id of unknown words. */
   readonly unknownId = 1;
-  /** The id that begins what a decoder reads. */
+  /** The id that begins the input of a decoder. */
   readonly startId = 2;
   /** The id that ends a sentence. */
   readonly endId = 3;
@@ -118,8 +118,8 @@ export class TextVocabulary {
   }
 
   /**
-   * The vocabulary of the words that stand in `sentences` often enough, ordered by their number, equals by
-   * their text. Throws a `RangeError` when no word is left, or the minimum is below 1.
+   * Builds the vocabulary of the words that are frequent enough in `sentences`, sorted by frequency, then by text.
+   * Throws a `RangeError` if no word is left, or the minimum is below 1.
    */
   static fromSentences(
     sentences: Iterable<string>,
@@ -153,12 +153,17 @@ export class TextVocabulary {
     });
   }
 
-  /** The vocabulary of a JSON form; throws a {@linkcode FileFormatError} that begins with `file` when it is none. */
+  /**
+   * Builds a vocabulary from its JSON form; throws a {@linkcode FileFormatError} that begins with `file` if it is
+   * invalid.
+   */
   static fromJSON(value: unknown, file?: string): TextVocabulary {
     return new TextVocabulary(checkTextVocabularyJSON(value, file ?? "text vocabulary"));
   }
 
-  /** Reads what {@linkcode TextVocabulary.save} wrote; throws a {@linkcode FileFormatError} for anything else. */
+  /**
+   * Reads a file written by {@linkcode TextVocabulary.save}; throws a {@linkcode FileFormatError} for anything else.
+   */
   static async load(path: string | URL): Promise<TextVocabulary> {
     const file = toPath(path);
     const text = await Deno.readTextFile(file);
@@ -171,36 +176,36 @@ export class TextVocabulary {
     return TextVocabulary.fromJSON(value, file);
   }
 
-  /** Writes it as JSON; the file appears whole or not at all. */
+  /** Writes the vocabulary as JSON; the file appears whole or not at all. */
   async save(path: string | URL): Promise<void> {
     const bytes = new TextEncoder().encode(JSON.stringify(this, null, 1) + "\n");
     await writeFileAtomically(toPath(path), (file) => file.write(bytes));
   }
 
-  /** The form that files have. */
+  /** Returns the form that is stored in files. */
   toJSON(): TextVocabularyJSON {
     return this.#json;
   }
 
-  /** Number of ids: they run from 0 to `size - 1`. */
+  /** The number of ids, which run from 0 to `size - 1`. */
   get size(): number {
     return this.tokens.length;
   }
 
-  /** True when the word has an id of its own. */
+  /** Whether the word has an id of its own. */
   has(word: string): boolean {
     return this.#ids.has(word);
   }
 
-  /** The id of a word; that of `<UNK>` where it is not in the vocabulary. */
+  /** Returns the id of a word; that of `<UNK>` if it is not in the vocabulary. */
   idOf(word: string): number {
     return this.#ids.get(word) ?? this.unknownId;
   }
 
   /**
-   * The ids of a sentence and `<EOS>`. With a `length`, exactly so many: a longer sentence is cut so that
-   * `<EOS>` still fits, a shorter one filled with `<PAD>`. A sentence without words is `<EOS>` alone. Throws
-   * a `RangeError` for a length below 1.
+   * Returns the ids of a sentence, followed by `<EOS>`. With a `length`, returns exactly as many: a longer sentence is
+   * cut so that `<EOS>` still fits, a shorter one is padded with `<PAD>`. A sentence without words is `<EOS>` alone.
+   * Throws a `RangeError` for a length below 1.
    */
   encode(sentence: string, length?: number): Int32Array {
     const ids = wordsOf(sentence).map((word) => this.idOf(word));
@@ -211,7 +216,9 @@ export class TextVocabulary {
     return row;
   }
 
-  /** {@linkcode TextVocabulary.encode} of every sentence, the rows of `length` one after the other. */
+  /**
+   * Calls {@linkcode TextVocabulary.encode} on every sentence, and returns the rows of `length` one after the other.
+   */
   encodeBatch(sentences: readonly string[], length: number): Int32Array {
     checkLength(length);
     const ids = new Int32Array(sentences.length * length);
@@ -220,7 +227,7 @@ export class TextVocabulary {
   }
 
   /**
-   * The words of `ids` up to the first `<EOS>`, a space between them, without `<PAD>` and `<SOS>`. Throws a
+   * Returns the words of `ids` up to the first `<EOS>`, joined by spaces, without `<PAD>` and `<SOS>`. Throws a
    * `RangeError` for an id that is not an integer from 0 to `size - 1`.
    */
   decode(ids: ArrayLike<number>): string {
@@ -239,8 +246,8 @@ export class TextVocabulary {
   }
 
   /**
-   * {@linkcode TextVocabulary.decode} of every row of `length` ids. Throws a `RangeError` when they do not
-   * fill whole rows.
+   * Calls {@linkcode TextVocabulary.decode} on every row of `length` ids. Throws a `RangeError` if they do not fill
+   * whole rows.
    */
   decodeBatch(ids: Int32Array, length: number): string[] {
     checkLength(length);
@@ -255,7 +262,7 @@ export class TextVocabulary {
     );
   }
 
-  /** The share of the words of `sentences` that are not in the vocabulary; 0 where there are no words. */
+  /** Returns the share of the words of `sentences` that are not in the vocabulary; 0 if there are no words. */
   unknownShare(sentences: Iterable<string>): number {
     let words = 0;
     let unknown = 0;
@@ -266,7 +273,7 @@ export class TextVocabulary {
     return words ? unknown / words : 0;
   }
 
-  /** What it holds of the text it was made from, with its `mostCommon` words (10 by default). */
+  /** Returns statistics of the text it was made from, with the `mostCommon` words (default: 10). */
   summary(mostCommon?: number): TextVocabularySummary {
     const { words, unknown } = this.#json;
     const total = words.reduce((sum, [, count]) => sum + count, unknown.count);
@@ -280,7 +287,7 @@ export class TextVocabulary {
   }
 }
 
-/** The words of a sentence, as {@linkcode TextVocabulary} splits it: at white space. */
+/** Returns the words of a sentence, split at white space as in {@linkcode TextVocabulary}. */
 export function wordsOf(sentence: string): string[] {
   return sentence.split(/\s+/).filter((word) => word !== "");
 }

@@ -1,48 +1,48 @@
 /**
- * What a tokenizer is: text to ids and back. No device and no model is needed to use one.
+ * The interface of tokenizers: text to ids and back. Using one needs no device and no model.
  *
  * @module
  */
 
-/** How {@linkcode Tokenizer.encode} treats the text of special tokens; the names are tiktoken's. */
+/** Options of {@linkcode Tokenizer.encode}: how the text of special tokens is treated. The names are tiktoken's. */
 export interface EncodeOptions {
   /**
-   * Special tokens whose text becomes their id: `"all"`, or the ones listed. Default: none.
-   * Names that the tokenizer does not have are ignored, as in tiktoken.
+   * Special tokens whose text becomes their id: `"all"`, or the ones listed. Unknown names are ignored, as in tiktoken.
+   * Default: none.
    */
   allowedSpecial?: "all" | Iterable<string>;
   /**
-   * Special tokens whose text is refused with a {@linkcode SpecialTokenError}: `"all"` (those not
-   * allowed), or the ones listed. What is neither allowed nor refused is encoded as ordinary text,
-   * so `disallowedSpecial: []` takes any text as it is. Default: `"all"`.
+   * Special tokens whose text is refused with a {@linkcode SpecialTokenError}: `"all"` (all that are not allowed), or
+   * the ones listed. What is neither allowed nor refused is encoded as ordinary text, so `disallowedSpecial: []`
+   * accepts any text. Default: `"all"`.
    */
   disallowedSpecial?: "all" | Iterable<string>;
 }
 
-/** Turns text into token ids and token ids into text. */
+/** Converts text into token ids and token ids into text. */
 export interface Tokenizer {
-  /** Number of ids, special tokens included: ids run from 0 to `vocabSize - 1`. */
+  /** The number of ids, including special tokens: ids run from 0 to `vocabSize - 1`. */
   readonly vocabSize: number;
   /** The special tokens and their ids. */
   readonly specialTokens: ReadonlyMap<string, number>;
   /**
-   * The ids of `text`.
+   * Returns the ids of `text`.
    *
    * @throws {SpecialTokenError} if `text` holds the text of a special token that is not allowed
    */
   encode(text: string, options?: EncodeOptions): Uint32Array;
-  /** The ids of `text`, the text of special tokens taken as ordinary text. */
+  /** Returns the ids of `text`, treating the text of special tokens as ordinary text. */
   encodeOrdinary(text: string): Uint32Array;
-  /** {@linkcode Tokenizer.encode} of every text. */
+  /** Calls {@linkcode Tokenizer.encode} on every text. */
   encodeBatch(texts: Iterable<string>, options?: EncodeOptions): Uint32Array[];
   /**
-   * The text of `ids`. Bytes that are not UTF-8 become U+FFFD, as `TextDecoder` makes them.
+   * Returns the text of `ids`. Bytes that are not UTF-8 become U+FFFD, as in `TextDecoder`.
    *
    * @throws {RangeError} if an id is not an integer from 0 to `vocabSize - 1`
    */
   decode(ids: ArrayLike<number>): string;
   /**
-   * The UTF-8 bytes of `ids`, which may begin or end inside a character.
+   * Returns the UTF-8 bytes of `ids`, which may begin or end inside a character.
    *
    * @throws {RangeError} if an id is not an integer from 0 to `vocabSize - 1`
    */
@@ -50,8 +50,8 @@ export interface Tokenizer {
 }
 
 /**
- * A tokenizer as a `tokenizer.json` describes one. `encode` gives the ids of the text alone: what a model wants
- * before and after it is in `prefix` and `suffix`, and chat templates are left to the caller.
+ * A tokenizer described by a `tokenizer.json`. `encode` returns the ids of the text alone: what a model expects before
+ * and after it is in `prefix` and `suffix`, and chat templates are left to the caller.
  */
 export interface PretrainedTokenizer extends Tokenizer {
   /** Ids that the file puts before a text, such as LLaMA's `<s>`. */
@@ -60,27 +60,27 @@ export interface PretrainedTokenizer extends Tokenizer {
   readonly suffix: readonly number[];
   /** Writes a `tokenizer.json`, which appears whole or not at all. Needs `--allow-write` (and `--allow-read`). */
   save(path: string | URL): Promise<void>;
-  /** The tokenizer as Hugging Face's `tokenizer.json`, for `JSON.stringify`. */
+  /** Returns the tokenizer as Hugging Face's `tokenizer.json`, for `JSON.stringify`. */
   toJSON(): unknown;
 }
 
-/** Thrown when a file is not a tokenizer's; the message names the file and the field. */
+/** Thrown when a file does not describe a tokenizer; the message names the file and the field. */
 export class TokenizerFormatError extends Error {
   /** Always `"TokenizerFormatError"`. */
   override readonly name = "TokenizerFormatError";
 }
 
-/** Thrown when a text holds the text of a special token that was not allowed. */
+/** Thrown when a text contains the text of a special token that is not allowed. */
 export class SpecialTokenError extends Error {
   /** Always `"SpecialTokenError"`. */
   override readonly name = "SpecialTokenError";
 
   /**
-   * Tells which token stands where and what to do about it.
+   * Creates the error; the message names the token, its position and the remedy.
    *
-   * @param token the special token's text
-   * @param id the special token's id
-   * @param index where it stands in the text, in UTF-16 code units
+   * @param token the text of the special token
+   * @param id the id of the special token
+   * @param index its position in the text, in UTF-16 code units
    */
   constructor(readonly token: string, readonly id: number, readonly index: number) {
     const quoted = JSON.stringify(token);
@@ -93,8 +93,8 @@ export class SpecialTokenError extends Error {
 }
 
 /**
- * Decodes ids as a model makes them. A token may end inside a UTF-8 character: its first bytes are
- * held until the rest is there, so a character is never cut.
+ * Decodes ids as a model generates them. A token may end inside a UTF-8 character: its first bytes are held back until
+ * the rest arrives, so a character is never split.
  *
  * @example
  * ```ts
@@ -115,15 +115,15 @@ export class StreamDecoder {
   /**
    * Begins a text.
    *
-   * @param tokenizer whose ids are decoded
+   * @param tokenizer the tokenizer of the ids
    */
   constructor(tokenizer: Tokenizer) {
     this.#tokenizer = tokenizer;
   }
 
   /**
-   * The text that `id` completes: empty while a character is unfinished. Bytes that cannot be UTF-8
-   * become U+FFFD.
+   * Returns the text that `id` completes: empty while a character is unfinished. Bytes that cannot be UTF-8 become
+   * U+FFFD.
    *
    * @throws {RangeError} if there is no such id; what was held is still held
    */
@@ -131,7 +131,9 @@ export class StreamDecoder {
     return this.#decoder.decode(this.#tokenizer.decodeBytes([id]), { stream: true });
   }
 
-  /** What is left at the end: U+FFFD if a character is unfinished, else nothing. Starts anew. */
+  /**
+   * Returns the remaining text at the end: U+FFFD if a character is unfinished, else nothing. Then begins a new text.
+   */
   flush(): string {
     return this.#decoder.decode();
   }

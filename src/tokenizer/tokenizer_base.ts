@@ -1,5 +1,5 @@
 /**
- * What tokenizers share: special and added tokens and ids back to text; and of those that go by bytes, words and their
+ * What tokenizers share: special and added tokens, and ids back to text; and, for byte-level ones, words and their
  * merges.
  *
  * @module
@@ -14,23 +14,23 @@ import type { EncodeOptions, PretrainedTokenizer } from "./tokenizer.ts";
 import type { TokenizerParts } from "./tokenizer_json_fields.ts";
 import { IdBuffer, type Vocabulary } from "./vocabulary.ts";
 
-// A byte order mark is text here: without `ignoreBOM` a decoder would swallow it.
+// A byte order mark counts as text here: without `ignoreBOM` a decoder would drop it.
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 const encoder = new TextEncoder();
 
-/** What all kinds of tokenizer are made of. */
+/** The parts of every kind of tokenizer. */
 export type SharedParts = Pick<
   TokenizerParts,
   "special" | "added" | "strip" | "prefix" | "suffix"
 >;
 
 /**
- * All of a {@linkcode PretrainedTokenizer} but how a text without added tokens is cut up and merged.
+ * A {@linkcode PretrainedTokenizer} except for how a text without added tokens is split and merged.
  *
  * @internal
  */
 export abstract class TokenizerBase implements PretrainedTokenizer {
-  /** Number of ids, special tokens included. */
+  /** The number of ids, including special tokens. */
   readonly vocabSize: number;
   /** The special tokens and their ids. */
   readonly specialTokens: ReadonlyMap<string, number>;
@@ -42,7 +42,7 @@ export abstract class TokenizerBase implements PretrainedTokenizer {
   readonly #specials: SpecialTokens;
   readonly #added: SpecialTokens;
 
-  /** Takes over what all kinds have; `vocabulary` holds the bytes of every id. */
+  /** Takes the parts that all kinds have; `vocabulary` holds the bytes of every id. */
   protected constructor(
     parts: SharedParts,
     vocabulary: Vocabulary,
@@ -56,10 +56,10 @@ export abstract class TokenizerBase implements PretrainedTokenizer {
     this.#added = new SpecialTokens(parts.added, parts.strip);
   }
 
-  /** Appends the ids of a text without added tokens; `first` tells whether nothing comes before it. */
+  /** Appends the ids of a text without added tokens; `first` says whether nothing comes before it. */
   protected abstract encodePart(text: string, first: boolean, out: IdBuffer): void;
 
-  /** The tokenizer as Hugging Face's `tokenizer.json`, for `JSON.stringify`. */
+  /** Returns the tokenizer as Hugging Face's `tokenizer.json`, for `JSON.stringify`. */
   abstract toJSON(): unknown;
 
   /** Writes a `tokenizer.json`, which appears whole or not at all. Needs `--allow-write` (and `--allow-read`). */
@@ -69,7 +69,7 @@ export abstract class TokenizerBase implements PretrainedTokenizer {
   }
 
   /**
-   * The ids of `text`.
+   * Returns the ids of `text`.
    *
    * @throws {SpecialTokenError} if `text` holds the text of a special token that is not allowed
    */
@@ -86,20 +86,20 @@ export abstract class TokenizerBase implements PretrainedTokenizer {
     return out.toArray();
   }
 
-  /** The ids of `text`, the text of special tokens taken as ordinary text. */
+  /** Returns the ids of `text`, treating the text of special tokens as ordinary text. */
   encodeOrdinary(text: string): Uint32Array<ArrayBuffer> {
     const out = new IdBuffer((text.length >> 1) + 16);
     this.#encodeOrdinary(text, true, out);
     return out.toArray();
   }
 
-  /** {@linkcode TokenizerBase.encode} of every text. */
+  /** Calls {@linkcode TokenizerBase.encode} on every text. */
   encodeBatch(texts: Iterable<string>, options?: EncodeOptions): Uint32Array<ArrayBuffer>[] {
     return Array.from(texts, (text) => this.encode(text, options));
   }
 
   /**
-   * The text of `ids`. Bytes that are not UTF-8 become U+FFFD, as `TextDecoder` makes them.
+   * Returns the text of `ids`. Bytes that are not UTF-8 become U+FFFD, as in `TextDecoder`.
    *
    * @throws {RangeError} if an id is not an integer from 0 to `vocabSize - 1`
    */
@@ -108,7 +108,7 @@ export abstract class TokenizerBase implements PretrainedTokenizer {
   }
 
   /**
-   * The UTF-8 bytes of `ids`, which may begin or end inside a character.
+   * Returns the UTF-8 bytes of `ids`, which may begin or end inside a character.
    *
    * @throws {RangeError} if an id is not an integer from 0 to `vocabSize - 1`
    */
@@ -127,25 +127,25 @@ export abstract class TokenizerBase implements PretrainedTokenizer {
   }
 }
 
-/** What a {@linkcode ByteLevelTokenizer} is made of. */
+/** The parts of a {@linkcode ByteLevelTokenizer}. */
 export interface ByteLevelParts extends SharedParts {
-  /** How text is cut into words. */
+  /** The pattern that splits text into words. */
   readonly pattern: PatternName;
   /** The bytes of every id. */
   readonly vocabulary: Vocabulary;
-  /** Which tokens merge. */
+  /** The rules by which tokens merge. */
   readonly rules: MergeRules;
 }
 
 /**
- * Byte-level byte pair encoding: a text is cut into words by a pattern, a word's UTF-8 bytes are
- * merged into tokens. It has an id for every byte, so any text can be encoded.
+ * Byte-level byte pair encoding: a pattern splits a text into words, and the UTF-8 bytes of each word are merged into
+ * tokens. Every byte has an id, so any text can be encoded.
  *
- * A lone surrogate, which has no UTF-8 form, is encoded as U+FFFD, as `TextEncoder` and tiktoken do;
- * every well-formed text comes back from its ids as it was.
+ * A lone surrogate, which has no UTF-8 form, is encoded as U+FFFD, as in `TextEncoder` and tiktoken; every well-formed
+ * text is restored exactly from its ids.
  */
 export abstract class ByteLevelTokenizer extends TokenizerBase {
-  /** The pattern that cuts text into words. */
+  /** The pattern that splits text into words. */
   readonly pattern: PatternName;
   readonly #rules: MergeRules;
   readonly #engine: MergeEngine;

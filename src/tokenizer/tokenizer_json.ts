@@ -1,5 +1,5 @@
 /**
- * Tokenizers out of a `tokenizer.json`.
+ * Loads tokenizers from `tokenizer.json` files.
  *
  * @module
  */
@@ -9,9 +9,9 @@ import type { PretrainedTokenizer } from "./tokenizer.ts";
 import { FieldChecks, readTokenizerFile } from "./tokenizer_json_fields.ts";
 
 /**
- * The tokenizer that a `tokenizer.json` of Hugging Face's library describes: byte pair encoding over bytes (GPT-2,
- * LLaMA 3, Qwen), or over characters with bytes for those it does not know (LLaMA 1 and 2, Gemma, after SentencePiece). Truncation
- * and padding that the file asks for are left to the caller.
+ * Creates the tokenizer that a `tokenizer.json` of Hugging Face's library describes: byte pair encoding over bytes
+ * (GPT-2, LLaMA 3, Qwen), or over characters with bytes for unknown ones (LLaMA 1 and 2, Gemma, as in SentencePiece).
+ * Truncation and padding that the file asks for are left to the caller.
  *
  * @param source what the messages call it
  * @throws {TokenizerFormatError} if it is something else, contradicts itself, or does what this library does not; the
@@ -52,7 +52,7 @@ export function tokenizerFromJson(
 }
 
 /**
- * Reads a `tokenizer.json`. Needs `--allow-read`. Throws as {@linkcode tokenizerFromJson} does; the messages name the file.
+ * Reads a `tokenizer.json`. Needs `--allow-read`. Throws as {@linkcode tokenizerFromJson} does; messages name the file.
  */
 export async function loadTokenizerJson(path: string | URL): Promise<PretrainedTokenizer> {
   return tokenizerFromJson(await readTokenizerFile(path), String(path));

@@ -1,6 +1,6 @@
 /**
- * Hugging Face's `tokenizer.json`: the checks of its fields, the parts that all kinds have, and byte-level byte pair encoding,
- * as GPT-2 and LLaMA 3 have it, read and written.
+ * Hugging Face's `tokenizer.json`: the checks of its fields, the parts that all kinds share, and the reading and
+ * writing of byte-level byte pair encoding, as in GPT-2 and LLaMA 3.
  *
  * @module
  */
@@ -21,27 +21,27 @@ import { TokenizerFormatError } from "./tokenizer.ts";
 /** Any JSON object. */
 export type Fields = Readonly<Record<string, unknown>>;
 
-/** What a file says besides how text is cut up. */
+/** What a file contains besides how text is split. */
 export interface TokenizerParts {
-  /** The texts of all ids as they stand in the file. */
+  /** The texts of all ids, as they are in the file. */
   readonly tokens: readonly string[];
   /** The ids of the model's own tokens; some of the added ones may not be among them. */
   readonly ids: ReadonlyMap<string, number>;
-  /** Which tokens merge. */
+  /** The merges. */
   readonly merges: RankedMerges;
-  /** Tokens that text is searched for only where the caller allows it. */
+  /** Tokens that are only searched for if the caller allows it. */
   readonly special: ReadonlyMap<string, number>;
-  /** Tokens that text is always searched for. */
+  /** Tokens that are always searched for. */
   readonly added: ReadonlyMap<string, number>;
-  /** Which of both take the white space beside them along. */
+  /** Which tokens of both kinds absorb the white space around them. */
   readonly strip: ReadonlyMap<string, Strip>;
   /** Ids that belong before a text. */
   readonly prefix: readonly number[];
-  /** Ids that belong after it. */
+  /** Ids that belong after a text. */
   readonly suffix: readonly number[];
 }
 
-/** Checks values of one file; what is wrong throws a `TokenizerFormatError` that names file and field. */
+/** Checks the values of a file; anything wrong throws a `TokenizerFormatError` that names the file and the field. */
 export class FieldChecks {
   /** @param source what the messages call the file */
   constructor(readonly source: string) {}
@@ -53,7 +53,7 @@ export class FieldChecks {
     );
   }
 
-  /** An object. */
+  /** Checks that a value is an object. */
   object(value: unknown, field: string): Fields {
     if (typeof value === "object" && value !== null && !Array.isArray(value)) {
       return value as Fields;
@@ -61,7 +61,7 @@ export class FieldChecks {
     return this.fail(field, "an object", value);
   }
 
-  /** A list. */
+  /** Checks that a value is a list. */
   list(value: unknown, field: string): readonly unknown[] {
     return Array.isArray(value) ? value : this.fail(field, "a list", value);
   }
@@ -74,7 +74,7 @@ export class FieldChecks {
     this.fail(`${path}.${name}`, values.length ? expected : "nothing", value);
   }
 
-  /** A step that is one object or a `Sequence` of several, under the name of its list. */
+  /** Returns a step that is one object, or the several of a `Sequence`, under the name of its list. */
   steps(value: unknown, field: string, list: string): { step: Fields; path: string }[] {
     if (value === null || value === undefined) return [];
     const whole = this.object(value, field);
@@ -86,7 +86,7 @@ export class FieldChecks {
   }
 }
 
-/** The JSON of a file. Throws a `TokenizerFormatError` where it is none. */
+/** Reads the JSON of a file. Throws a `TokenizerFormatError` if it is invalid. */
 export async function readTokenizerFile(path: string | URL): Promise<unknown> {
   const text = await Deno.readTextFile(path);
   try {
@@ -96,7 +96,7 @@ export async function readTokenizerFile(path: string | URL): Promise<unknown> {
   }
 }
 
-/** Reads all that does not depend on the kind. */
+/** Reads everything that does not depend on the kind. */
 export function readParts(json: Fields, checks: FieldChecks): TokenizerParts {
   const model = checks.object(json.model, "model");
   if (model.type !== undefined && model.type !== "BPE") {
@@ -125,7 +125,7 @@ function readVocabulary(model: Fields, checks: FieldChecks): Map<string, number>
   return ids;
 }
 
-/** The added tokens, and with them the texts of all ids. */
+/** Reads the added tokens, and with them the texts of all ids. */
 function readAddedTokens(
   json: Fields,
   ids: ReadonlyMap<string, number>,
@@ -162,7 +162,7 @@ function readAddedTokens(
   if (all.size > MAX_VOCAB_SIZE) {
     checks.fail("model.vocab", `at most ${MAX_VOCAB_SIZE} ids`, all.size);
   }
-  // As many places as tokens: ids beyond them would take memory by a number in the file.
+  // As many entries as tokens: ids beyond them would let a number in the file decide how much memory is used.
   const tokens = new Array<string | undefined>(all.size).fill(undefined);
   for (const [token, id] of all) {
     const field = `id of ${shown(token)}`;
@@ -173,7 +173,7 @@ function readAddedTokens(
   return { tokens: tokens as string[], special, added, strip };
 }
 
-/** Merges as pairs of texts, or as texts with a space between, which older files have. */
+/** Reads merges as pairs of texts or, in older files, as texts joined by a space. */
 function readMerges(
   model: Fields,
   ids: ReadonlyMap<string, number>,
@@ -181,7 +181,7 @@ function readMerges(
   checks: FieldChecks,
 ): RankedMerges {
   const list = checks.list(model.merges, "model.merges");
-  // A merge engine numbers tokens and merges in one row.
+  // A merge engine numbers tokens and merges in one sequence.
   if (vocabSize + list.length > MAX_VOCAB_SIZE) {
     checks.fail("model.merges", `at most ${MAX_VOCAB_SIZE - vocabSize} merges`, list.length);
   }
@@ -205,10 +205,10 @@ function readMerges(
   return { ranks, pairs, results };
 }
 
-/** Ids before or after a text; each piece of a template may name a list of them, all the same one. */
+/** The maximum number of ids before or after a text; each piece of a template may refer to the same list. */
 const MAX_AROUND = 1024;
 
-/** The ids that the post-processor puts around a text. */
+/** Reads the ids that the post-processor puts around a text. */
 function readTemplate(
   json: Fields,
   vocabSize: number,
@@ -216,7 +216,7 @@ function readTemplate(
 ): { prefix: number[]; suffix: number[] } {
   const prefix: number[] = [], suffix: number[] = [];
   for (const { step, path } of checks.steps(json.post_processor, "post_processor", "processors")) {
-    if (step.type === "ByteLevel") continue; // moves offsets, which nobody asks for here
+    if (step.type === "ByteLevel") continue; // moves offsets, which are not used here
     if (step.type !== "TemplateProcessing") {
       checks.fail(`${path}.type`, `"ByteLevel" or "TemplateProcessing"`, step.type);
     }
@@ -248,26 +248,26 @@ function readTemplate(
 
 /** What a byte-level tokenizer does besides merging. */
 export interface BytePairOptions {
-  /** How text is cut into words. */
+  /** The pattern that splits text into words. */
   readonly pattern: PatternName;
-  /** Whether text is brought into Unicode's normal form C first. */
+  /** Whether text is first converted to Unicode's normal form C. */
   readonly nfc: boolean;
   /** Whether a word that is a token is not merged. */
   readonly ignoreMerges: boolean;
 }
 
-/** What is written of a byte-level tokenizer. */
+/** The contents of a byte-level tokenizer's file. */
 interface ByteLevelFile
   extends
     BytePairOptions,
     Pick<TokenizerParts, "special" | "added" | "strip" | "prefix" | "suffix"> {
-  /** Ids of the tokens in the alphabet of bytes. */
+  /** The ids of the tokens in the alphabet of bytes. */
   readonly vocab: Iterable<readonly [string, number]>;
-  /** Pairs of tokens with a space between, which all versions of the library read. */
+  /** Pairs of tokens joined by a space, which all versions of the library read. */
   readonly merges: readonly string[];
 }
 
-/** The content of the file. */
+/** Returns the content of the file. */
 export function byteLevelJson(file: ByteLevelFile): Fields {
   const { pattern, prefix, suffix } = file;
   const byteLevel = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true };
@@ -295,7 +295,7 @@ export function byteLevelJson(file: ByteLevelFile): Fields {
   };
 }
 
-/** What every kind of file begins with. */
+/** Returns the beginning of every kind of file. */
 export function commonJson(
   { special, added, strip }: Pick<TokenizerParts, "special" | "added" | "strip">,
 ): Fields {
@@ -313,7 +313,7 @@ export function commonJson(
   };
 }
 
-/** Ids around a text; the names of pieces that are no added tokens are made up. */
+/** Returns the ids around a text; pieces that are not added tokens get made-up names. */
 export function templateJson(
   { special, added, prefix, suffix }: Pick<
     TokenizerParts,
@@ -340,7 +340,7 @@ export function templateJson(
   };
 }
 
-/** The patterns of the step `Split`; those that are left out go by other steps. */
+/** The patterns of the step `Split`; those missing here use other steps. */
 const REGEXES: Readonly<Partial<Record<PatternName, string>>> = {
   gpt4: GPT4_PATTERN,
   qwen2: QWEN2_PATTERN,
@@ -352,10 +352,10 @@ const PATTERNS: ReadonlyMap<unknown, PatternName> = new Map([
   ...Object.entries(REGEXES).map(([name, regex]) => [regex, name as PatternName] as const),
 ]);
 
-/** Every number by itself. */
+/** Splits off every digit by itself. */
 const DIGITS = { type: "Digits", individual_digits: true };
 
-/** How text is cut into words. */
+/** Reads how text is split into words. */
 export function readPattern(json: Fields, checks: FieldChecks): PatternName {
   const steps = checks.steps(json.pre_tokenizer, "pre_tokenizer", "pretokenizers");
   const { step: last, path } = steps.at(-1)!; // the caller found a ByteLevel among them

@@ -1,12 +1,12 @@
 /**
- * Ids, the bytes of their tokens, and the characters that files have for bytes.
+ * Ids, the bytes of their tokens, and the characters by which files write bytes.
  *
  * @module
  */
 
 /** From ids to bytes, and from ids to text. */
 export class Vocabulary {
-  /** Number of tokens. */
+  /** The number of tokens. */
   readonly size: number;
 
   /**
@@ -17,7 +17,7 @@ export class Vocabulary {
     this.size = starts.length - 1;
   }
 
-  /** The vocabulary of `tokens`, in their order. */
+  /** Creates the vocabulary of `tokens`, in their order. */
   static from(tokens: readonly Uint8Array[]): Vocabulary {
     const starts = new Uint32Array(tokens.length + 1);
     for (let id = 0; id < tokens.length; id++) starts[id + 1] = starts[id]! + tokens[id]!.length;
@@ -26,7 +26,7 @@ export class Vocabulary {
     return new Vocabulary(bytes, starts);
   }
 
-  /** This vocabulary with `tokens` after it. */
+  /** Returns this vocabulary followed by `tokens`. */
   extended(tokens: readonly Uint8Array[]): Vocabulary {
     const added = Vocabulary.from(tokens);
     const bytes = new Uint8Array(this.bytes.length + added.bytes.length);
@@ -41,7 +41,7 @@ export class Vocabulary {
   }
 
   /**
-   * The bytes of one token, a copy.
+   * Returns a copy of the bytes of one token.
    *
    * @throws {RangeError} if there is no such id
    */
@@ -51,7 +51,7 @@ export class Vocabulary {
   }
 
   /**
-   * The bytes of many tokens, end to end.
+   * Returns the bytes of many tokens, end to end.
    *
    * @throws {RangeError} if there is no such id; the message tells where it stands
    */
@@ -69,7 +69,7 @@ export class Vocabulary {
     let at = 0;
     for (let i = 0; i < ids.length; i++) {
       const end = starts[ids[i]! + 1]!;
-      // Tokens are a few bytes long: a loop beats a call of `set`.
+      // Tokens are a few bytes long, so a loop is faster than calling `set`.
       for (let from = starts[ids[i]!]!; from < end; from++) joined[at++] = bytes[from]!;
     }
     return joined;
@@ -86,12 +86,12 @@ export class Vocabulary {
 
 /** A growing list of ids. */
 export class IdBuffer {
-  /** The ids, and room for more after `length` of them. */
+  /** The ids, with spare room after the first `length`. */
   data: Uint32Array<ArrayBuffer>;
-  /** Number of ids. */
+  /** The number of ids. */
   length = 0;
 
-  /** @param capacity room to begin with */
+  /** @param capacity initial capacity */
   constructor(capacity: number) {
     this.data = new Uint32Array(capacity);
   }
@@ -111,7 +111,7 @@ export class IdBuffer {
     this.data[this.length++] = id;
   }
 
-  /** A copy of the ids. */
+  /** Returns a copy of the ids. */
   toArray(): Uint32Array<ArrayBuffer> {
     return this.data.slice(0, this.length);
   }
@@ -119,8 +119,8 @@ export class IdBuffer {
 
 /**
  * The character of each byte, by which files of byte-level tokenizers write tokens as text (Radford et al. 2019,
- * `encoder.py` of the code release): bytes that are printable in Latin-1 are themselves, the others come after U+0100
- * in order.
+ * `encoder.py` of the code release): bytes that are printable in Latin-1 are themselves, the others are mapped in order
+ * to U+0100 and up.
  */
 export const BYTE_CHARACTERS: readonly string[] = makeCharacters();
 
@@ -128,7 +128,7 @@ const BYTES: ReadonlyMap<string, number> = new Map(
   BYTE_CHARACTERS.map((character, byte) => [character, byte]),
 );
 
-/** The bytes that a text of this alphabet stands for; undefined where a character is not of it. */
+/** Returns the bytes of a text in this alphabet; undefined if it contains any other character. */
 export function bytesOfAlphabet(text: string): Uint8Array | undefined {
   const bytes = new Uint8Array(text.length);
   for (let i = 0; i < text.length; i++) {
@@ -139,7 +139,7 @@ export function bytesOfAlphabet(text: string): Uint8Array | undefined {
   return bytes;
 }
 
-/** Bytes as a text of this alphabet. */
+/** Returns bytes as a text in this alphabet. */
 export function textOfBytes(bytes: Uint8Array): string {
   let text = "";
   for (const byte of bytes) text += BYTE_CHARACTERS[byte];

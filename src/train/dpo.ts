@@ -13,17 +13,17 @@ import type { Tensor } from "../tensor/tensor.ts";
 
 /** Options of {@linkcode dpoLoss}. */
 export interface DPOOptions {
-  /** How much the model is held to the reference: the larger, the closer. Default: 0.1. */
+  /** How closely the model is held to the reference; larger values hold it closer. Default: 0.1. */
   readonly beta?: number | undefined;
 }
 
 /**
- * The loss of direct preference optimisation (Rafailov et al. 2023): the mean of
- * `-log sigmoid(beta ((chosen - rejected) - (chosenRef - rejectedRef)))` over pairs of answers. `policy` and `reference` (P, 2)
- * are the logarithms of the answers' probabilities (see `CausalLM.logProbs`), that of the better answer first, by the
- * model in training and by what it was before; the latter, without a gradient. A scalar.
+ * Returns the loss of direct preference optimisation (Rafailov et al. 2023), a scalar: the mean of `-log sigmoid(beta
+ * ((chosen - rejected) - (chosenRef - rejectedRef)))` over pairs of answers. `policy` and `reference` (P, 2) hold the
+ * log-probabilities of the answers (see `CausalLM.logProbs`), the better answer first, under the model being trained
+ * and under the model as it was before; `reference` has no gradient.
  *
- * Throws a `TypeError` for other shapes, a `RangeError` for a beta that is not above 0.
+ * Throws a `TypeError` for other shapes, and a `RangeError` unless beta is above 0.
  *
  * @example A model that does not differ from the reference yet
  * ```ts

@@ -1,5 +1,5 @@
 /**
- * The loss on data that is not trained on.
+ * The loss on data that the model is not trained on.
  *
  * @module
  */
@@ -12,13 +12,13 @@ import { readTensors, type Tensor } from "../tensor/tensor.ts";
 import type { Batch, BatchLoader } from "../data/loader.ts";
 import type { Device } from "../device/device.ts";
 
-/** A model that can score token batches. */
+/** A model that can score batches of tokens. */
 export interface LanguageModel {
-  /** The mean loss in nats of targets (B, T) given ids (B, T). */
+  /** Returns the mean loss in nats of targets (B, T) given ids (B, T). */
   loss(ids: Tensor, targets: Tensor): Tensor;
 }
 
-/** The two halves of a batch as tensors (B, T) of ids on a device. */
+/** Returns the two halves of a batch as tensors (B, T) of ids on a device. */
 export function batchTensors(
   batch: Batch,
   shape: readonly [number, number],
@@ -32,17 +32,20 @@ export function batchTensors(
 
 /** Options of {@linkcode validationLoss}. */
 export interface ValidationOptions {
-  /** Ends it with its reason. */
+  /** Aborting it ends the evaluation, which then throws the signal's reason. */
   readonly signal?: AbortSignal | undefined;
-  /** The ranks that share the batches; every one of them gets the mean over all. */
+  /** The ranks that share the batches; every rank gets the mean over all of them. */
   readonly communicator?: Communicator | undefined;
-  /** How many things the loss of some rows is the mean of. Default: as many as there are rows. */
+  /**
+   * Returns the number of items over which the loss of a batch is averaged, its weight in the mean. Default: the number
+   * of rows.
+   */
   readonly count?: ((batch: Batch) => number) | undefined;
 }
 
 /**
- * The mean loss of `model` over `batches` batches from the loader's very beginning, in nats for each token;
- * the loader is put back where it stood. The values are read once, at the end.
+ * Returns the mean loss of `model` over the first `batches` batches of the loader, in nats per token; the loader is
+ * then put back where it was. The losses are read once, at the end.
  */
 export async function validationLoss(
   model: LanguageModel,

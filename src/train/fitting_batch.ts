@@ -1,5 +1,5 @@
 /**
- * The micro-batch that a device has room for.
+ * The micro-batch that fits on a device.
  *
  * @module
  */
@@ -9,21 +9,22 @@ import { OutOfMemoryError } from "../device/errors.ts";
 import type { GPT2Config } from "../models/gpt2.ts";
 import { gpt2TrainingMemory, type TrainingSetup } from "./memory.ts";
 
-/** What drivers, pipelines and rounding take beside the formula. */
+/** A margin for what drivers, pipelines and rounding take beyond the formula. */
 const SPARE = 1.15;
 
 /** Options of {@linkcode fittingBatch}. */
 export interface FittingBatchOptions extends Omit<TrainingSetup, "batch"> {
-  /** Sequences of a step; the batch divides them. */
+  /** The number of sequences per step; the batch divides it. */
   readonly sequences: number;
-  /** The largest batch to try: a larger one does not make a GPU faster. Default: 64. */
+  /** The maximum batch to try: a larger one does not make a GPU faster. Default: 64. */
   readonly maxBatch?: number;
 }
 
 /**
- * The largest power of two of sequences whose training (see {@linkcode gpt2TrainingMemory}) the device has room for, or
- * 1. WebGPU does not tell how much memory there is, so the memory is allocated and given back at once; on GPUs it is filled, too, as
- * some drivers give the system's memory where the GPU's is full. Call it before anything else is allocated.
+ * Returns the largest power of two of sequences whose training (see {@linkcode gpt2TrainingMemory}) fits on the device,
+ * or 1. WebGPU does not report how much memory there is, so the memory is allocated and freed at once; on GPUs it is
+ * also filled, since some drivers hand out system memory when the GPU's is full. Call it before anything else is
+ * allocated.
  *
  * @example
  * ```ts
@@ -50,9 +51,12 @@ export async function fittingBatch(
   return 1;
 }
 
-/** Fills of a piece of memory: enough of them take longer than the wait for their end. */
+/** The number of fills of a piece of memory: enough for them to take longer than waiting for their end. */
 const FILLS = 8;
-/** A piece that takes so many times as long as the fastest one, and is not too short to tell, is not the GPU's own memory. */
+/**
+ * A piece that takes `SLOWER` times as long as the fastest one, and at least `SHORTEST` milliseconds, is not GPU
+ * memory.
+ */
 const SLOWER = 8, SHORTEST = 20;
 
 async function hasRoom(device: Device, bytes: number): Promise<boolean> {
@@ -63,9 +67,9 @@ async function hasRoom(device: Device, bytes: number): Promise<boolean> {
     for (let left = bytes; left > 0; left -= piece) {
       const buffer = device.createBuffer(Math.ceil(Math.min(left, piece) / 16) * 16);
       taken.push(buffer);
-      await device.synchronize(); // tells of a buffer that could not be made
+      await device.synchronize(); // reports a buffer that could not be created
       if (device.kind === "cpu" || device.minWorkgroups === 1) continue;
-      // Metal and Windows hand out the system's memory where the GPU's is full.
+      // Metal and Windows hand out system memory when the GPU's is full.
       const milliseconds = await fillTime(device, buffer) / buffer.bytes * piece;
       fastest = Math.min(fastest, milliseconds);
       if (milliseconds > SLOWER * Math.max(fastest, SHORTEST)) return false;
@@ -76,12 +80,12 @@ async function hasRoom(device: Device, bytes: number): Promise<boolean> {
     throw error;
   } finally {
     taken.forEach((buffer) => device.releaseBuffer(buffer));
-    device.releasePooled(); // training asks for other sizes, which would come on top
+    device.releasePooled(); // training needs other sizes, which would come on top of these
     device.resetPeak();
   }
 }
 
-/** Milliseconds that filling a buffer takes. */
+/** Returns how many milliseconds filling a buffer takes. */
 async function fillTime(device: Device, buffer: DeviceBuffer): Promise<number> {
   const count = buffer.bytes / 4;
   const y: Binding = { buffer, dtype: "f32", offset: 0, size: count };

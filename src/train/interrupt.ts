@@ -1,5 +1,5 @@
 /**
- * Ctrl-C, handled so that nothing is lost.
+ * Handles Ctrl-C so that nothing is lost.
  *
  * @module
  */
@@ -12,11 +12,11 @@ function signals(): [Deno.Signal, number][] {
 }
 
 /**
- * Notices Ctrl-C, `kill` and a terminal that is closed (SIGINT, SIGTERM, SIGHUP), so that the program can finish its step
- * and save; the second signal ends the process at once. A SIGHUP that `nohup` ignores stays ignored where reading
- * `/proc/self/status` is allowed. Dispose of it to get the usual behaviour back.
+ * Catches Ctrl-C, `kill` and a closed terminal (SIGINT, SIGTERM, SIGHUP), so that the program can finish its step and
+ * save; a second signal ends the process at once. A SIGHUP that `nohup` ignores stays ignored if reading
+ * `/proc/self/status` is allowed. Dispose of it to restore the usual behaviour.
  *
- * Signals arrive in turns of the event loop. Reading a tensor gives it one, on every device.
+ * Signals arrive in turns of the event loop; reading a tensor gives it one, on every device.
  *
  * @example
  * ```ts
@@ -34,7 +34,7 @@ export class Interrupt implements Disposable {
   readonly #listeners: readonly (readonly [Deno.Signal, () => void])[];
   #exitCode = 0;
 
-  /** `onFirst` runs when the first signal comes, to say what happens now. */
+  /** `onFirst` runs when the first signal arrives, to announce what happens next. */
   constructor(onFirst?: (signal: Deno.Signal) => void) {
     this.#listeners = signals()
       .filter(([signal]) => signal !== "SIGHUP" || !isHangUpIgnored())
@@ -47,7 +47,7 @@ export class Interrupt implements Disposable {
     for (const [signal, listener] of this.#listeners) Deno.addSignalListener(signal, listener);
   }
 
-  /** True once a signal came. */
+  /** True once a signal has arrived. */
   get requested(): boolean {
     return this.signal.aborted;
   }
@@ -57,7 +57,7 @@ export class Interrupt implements Disposable {
     return this.#stopped.signal;
   }
 
-  /** The exit code that shells expect, 128 and the signal's number: 130 after Ctrl-C. 0 before a signal came. */
+  /** The exit code that shells expect: 128 plus the signal's number, 130 after Ctrl-C. 0 before any signal. */
   get exitCode(): number {
     return this.#exitCode;
   }
@@ -77,7 +77,7 @@ function isHangUpIgnored(): boolean {
     const ignored = /^SigIgn:\s*[0-9a-f]*([0-9a-f])$/m.exec(Deno.readTextFileSync(path))?.[1];
     return parseInt(ignored ?? "0", 16) % 2 === 1; // SIGHUP is the lowest bit
   } catch (error) {
-    if (error instanceof Deno.errors.NotCapable) return false; // --allow-read alone does not do
+    if (error instanceof Deno.errors.NotCapable) return false; // --allow-read alone does not suffice
     throw error;
   }
 }

@@ -1,5 +1,5 @@
 /**
- * What is looked at while a model trains: its parameters and where its attention looks.
+ * What can be watched while a model trains: its parameters, and where its attention looks.
  *
  * @module
  */
@@ -14,8 +14,8 @@ import { readTensors, type Tensor } from "../tensor/tensor.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 
 /**
- * The global L2 norm of all parameters, a scalar of `f32` on their device. What it takes is one copy of the largest
- * parameter, for the moment.
+ * Returns the global L2 norm of all parameters, a scalar of `f32` on their device. It temporarily needs memory for one
+ * copy of the largest parameter.
  *
  * @example
  * ```ts
@@ -32,7 +32,7 @@ export function weightNorm(parameters: ReadonlyMap<string, Tensor>): Tensor {
   return noGrad(() => scoped(() => sqrt([...parameters.values()].map(squares).reduce(add))));
 }
 
-/** The values of all parameters and, where there are, of their gradients, by names for TensorBoard's histograms. */
+/** Returns the values of all parameters and of the gradients that exist, by names for TensorBoard's histograms. */
 export async function readParameters(
   parameters: ReadonlyMap<string, Tensor>,
 ): Promise<Record<string, Float32Array>> {
@@ -44,13 +44,13 @@ export async function readParameters(
   return Object.fromEntries(entries.map(({ name }, i) => [name, values[i] as Float32Array]));
 }
 
-/** The tokens at the two sides of an attention map. */
+/** The tokens on the two sides of an attention map. */
 export type MapTokens = Pick<AttentionLayer, "queryTokens" | "keyTokens">;
 
 /**
- * The weights of every attention of a forward pass over one sequence, in the pass's order, for `attentionPicture` and
- * `attentionPng`. `forward` hands `observe` to the model; `tokensOf` gives the tokens of a layer by its name. All weights
- * are on the device at once: layers x heads x T x T.
+ * Returns the weights of every attention of a forward pass over one sequence, in the order of the pass, for
+ * `attentionPicture` and `attentionPng`. `forward` passes `observe` to the model; `tokensOf` returns the tokens of a
+ * layer by its name. All weights are on the device at once: layers x heads x T x T.
  */
 export async function readAttention(
   forward: (observe: AttentionObserver) => unknown,
@@ -76,7 +76,7 @@ export async function readAttention(
   });
 }
 
-/** {@linkcode readAttention} of a language model that reads `ids`, which its tokenizer names. */
+/** Calls {@linkcode readAttention} for a language model that reads `ids`, which its tokenizer names. */
 export async function readSelfAttention(
   model: CausalLM,
   tokenizer: Pick<Tokenizer, "decode">,

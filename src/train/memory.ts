@@ -1,5 +1,5 @@
 /**
- * How much memory training takes. `docs/MEMORY.md` derives the formula.
+ * The memory that training takes. `docs/MEMORY.md` derives the formula.
  *
  * @module
  */
@@ -12,34 +12,36 @@ import { SLAB_BYTES } from "../optim/optimizer.ts";
 
 /** How a GPT-2 is trained. */
 export interface TrainingSetup {
-  /** Sequences of a micro-batch, B. */
+  /** The number of sequences in a micro-batch, B. */
   readonly batch: number;
-  /** Tokens of a sequence, T. Default: `maxPositionEmbeddings`. */
+  /** The number of tokens in a sequence, T. Default: `maxPositionEmbeddings`. */
   readonly context?: number;
-  /** Only the inputs of blocks are kept for the backward pass. */
+  /** Whether only the inputs of blocks are kept for the backward pass. Default: false. */
   readonly recompute?: boolean | undefined;
-  /** Of parameters, gradients and activations; moments and master copies are `f32`. Default: `f32`. */
+  /** The dtype of parameters, gradients and activations; moments and master copies are `f32`. Default: `f32`. */
   readonly dtype?: "f32" | "f16" | undefined;
-  /** The device's: where it is large, long products are computed in parts, which take memory. Default: 1. */
+  /**
+   * The device's `minWorkgroups`: if it is large, long products are computed in parts, which take memory. Default: 1.
+   */
   readonly minWorkgroups?: number | undefined;
 }
 
-/** Bytes that live on the device while a GPT-2 trains with AdamW. */
+/** The bytes held on the device while a GPT-2 trains with AdamW. */
 export interface TrainingMemory {
-  /** The weights, and in f16 their master copies. */
+  /** The weights and, in f16, their master copies. */
   readonly parameters: number;
   /** AdamW's two moments. */
   readonly moments: number;
-  /** The most that gradients, activations and logits take together at one moment of a step. */
+  /** The maximum that gradients, activations and logits take together at any moment of a step. */
   readonly step: number;
-  /** All of it. */
+  /** The total. */
   readonly total: number;
 }
 
 /**
- * The peak memory of a training step of a GPT-2, in bytes, from its sizes alone. What a device rounds up comes on top of
- * it: up to 3 % on WebGPU, whose buffers come in classes of size, and on the CPU device the f32 copies of f16
- * operands that a kernel computes with.
+ * Returns the peak memory of a training step of a GPT-2, in bytes, from its sizes alone. Rounding by the device comes
+ * on top: up to 3 % on WebGPU, whose buffers come in size classes, and on the CPU device the f32 copies of f16 operands
+ * that a kernel computes with.
  *
  * @example
  * ```ts
@@ -64,19 +66,19 @@ export function gpt2TrainingMemory(config: GPT2Config, setup: TrainingSetup): Tr
   const count = vocabSize * hiddenSize + maxPositionEmbeddings * hiddenSize + 2 * hiddenSize +
     layers * (12 * hiddenSize + 13) * hiddenSize;
 
-  // Of a block: two norms (4 numbers a row), q, k, v, attention (2 numbers a row and head), its projection and
-  // sum, the MLP's 4 C before and after GELU, its output and sum.
+  // Per block: two norms (4 numbers a row), q, k, v, attention (2 numbers a row and head), its projection and sum, the
+  // MLP's 4 C before and after GELU, its output and sum.
   const saved = 16 * state + rows * (4 + 2 * heads) * 4;
   const working = saved + 3 * state;
   const kept = recompute ? layers * state : layers * saved;
   const chunk = Math.min(rows, defaultChunkRows(rows, vocabSize));
   const logits = chunk * vocabSize * 4;
-  // The parts of the product that gives the hidden states' gradient.
+  // The parts of the product that computes the hidden states' gradient.
   const product = matmulParams({ m: chunk, n: hiddenSize, k: vocabSize });
   const splits = matmulSplits(product, minWorkgroups);
   const parts = splits > 1 ? splits * chunk * hiddenSize * BYTES.f32 : 0;
-  // Gradients lie side by side in slabs, of which each is there as a whole once one of its gradients is: first that of
-  // the embedding, at the end all.
+  // Gradients lie side by side in slabs; a whole slab is allocated with the first of its gradients: first that of the
+  // embedding, in the end all.
   const gradients = count * bytes;
   const slab = Math.max(SLAB_BYTES / BYTES.f32, vocabSize * hiddenSize) * bytes;
   const ofLoss = (rows + vocabSize) * hiddenSize * BYTES.f32; // with respect to its two inputs, in f32
@@ -84,8 +86,8 @@ export function gpt2TrainingMemory(config: GPT2Config, setup: TrainingSetup): Tr
   const moments = [
     kept + 2 * state + ofLoss + logits + parts, // the loss
     kept + 2 * state + ofLoss + Math.min(gradients, slab), // its backward pass
-    kept + gradients + (recompute ? working + 2 * state : 5 * state), // the last block's
-    gradients + (recompute ? 9 : 7) * state, // the first map's, whose output is queries, keys and values together
+    kept + gradients + (recompute ? working + 2 * state : 5 * state), // the last block's backward pass
+    gradients + (recompute ? 9 : 7) * state, // that of the first map, which gives queries, keys and values together
   ];
   const step = Math.ceil(Math.max(...moments));
   const parameters = count * (dtype === "f16" ? BYTES.f16 + BYTES.f32 : BYTES.f32);

@@ -1,5 +1,5 @@
 /**
- * Saves and restores everything a training run needs to go on as if it had never stopped.
+ * Saves and restores everything a training run needs to continue as if it had never stopped.
  *
  * @module
  */
@@ -15,29 +15,29 @@ import { assign } from "../tensor/create.ts";
 import type { RandomState, RandomStateJson } from "../tensor/random.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
-/** An optimizer as a checkpoint knows it, or what stands for those of several processes. */
+/** An optimizer as a checkpoint sees it, or a stand-in for the optimizers of several processes. */
 export interface SavedOptimizer {
-  /** What is to be saved, by name. */
+  /** Returns what is to be saved, by name. */
   state(): ReadonlyMap<string, Pick<Tensor, "shape" | "dtype" | "data">>;
-  /** Takes up what was saved. */
+  /** Restores what was saved. */
   restore(stored: ReadonlyMap<string, StoredTensor>): void;
 }
 
 /** The parts of a training run that change from step to step. */
 export interface TrainingRun {
-  /** Its parameters are saved as `model.<name>`. */
+  /** The model; its parameters are saved as `model.<name>`. */
   readonly model: { parameters(): ReadonlyMap<string, Tensor> };
-  /** Its moments are saved as `optimizer.<name>`. */
+  /** The optimizer; its moments are saved as `optimizer.<name>`. */
   readonly optimizer: SavedOptimizer;
-  /** Loss scaling of mixed precision; saved as `scaler.<name>`. */
+  /** The loss scaler of mixed precision, saved as `scaler.<name>`. */
   readonly scaler?: LossScaler | undefined;
-  /** Where the data stands. */
+  /** The loader, saved as its position in the data. */
   readonly loader?: Pick<BatchLoader, "state" | "restore">;
   /** The stream of random numbers. */
   readonly random?: RandomState | undefined;
 }
 
-/** What a checkpoint of a run says beside its tensors. */
+/** What a checkpoint of a run holds besides its tensors. */
 interface RunState {
   readonly loader?: TokenLoaderState;
   readonly random?: RandomStateJson | undefined;
@@ -47,9 +47,9 @@ interface RunState {
 }
 
 /**
- * Writes a checkpoint of `run` after `step` steps into `folder` and keeps the newest `keep` (default 3).
- * `extra` is whatever the program wants to find again: its options, its best loss. Tensors are read from
- * the device one at a time. Returns the file's path.
+ * Writes a checkpoint of `run` after `step` steps into `folder` and keeps the newest `keep` checkpoints (default: 3).
+ * `extra` is anything the program wants back later, such as its options or its best loss. Tensors are read from the
+ * device one at a time. Returns the path of the file.
  */
 export async function saveRun(
   folder: string | URL,
@@ -72,9 +72,9 @@ export async function saveRun(
 }
 
 /**
- * Puts a checkpoint's values into `run`, which must be built with the same configuration. Returns the
- * step and the `extra` that were saved. Throws, before anything is changed, when names or shapes differ, and a
- * `FileFormatError` for a checkpoint that no run has written.
+ * Restores a checkpoint into `run`, which must be built with the same configuration. Returns the step and the `extra`
+ * that were saved. Throws, before anything is changed, if names or shapes differ, and a `FileFormatError` if the
+ * checkpoint was not written by a run.
  */
 export function restoreRun(
   checkpoint: Checkpoint,
@@ -93,7 +93,7 @@ export function restoreRun(
   return { step: checkpoint.step, extra: state.extra };
 }
 
-/** Puts only the parameters of a checkpoint into a model, as for generating text. */
+/** Restores only the parameters of a checkpoint into a model, for example to generate text. */
 export function restoreModel(checkpoint: Checkpoint, model: TrainingRun["model"]): void {
   const values = withPrefix(checkpoint, "model.");
   const parameters = model.parameters();
@@ -102,8 +102,8 @@ export function restoreModel(checkpoint: Checkpoint, model: TrainingRun["model"]
 }
 
 /**
- * What a program gave {@linkcode saveRun} as `extra`, where that was an object with objects under all of these names.
- * Throws a `FileFormatError` where it is not.
+ * Returns what a program passed to {@linkcode saveRun} as `extra`, if it is an object with an object under each of
+ * these names. Throws a `FileFormatError` otherwise.
  */
 export function checkpointExtra(
   checkpoint: Checkpoint,

@@ -8,8 +8,8 @@ import { join } from "../io/node_builtins.ts";
 const LOCK = ".lock";
 
 /**
- * A folder that belongs to this process until it is disposed of or the process ends, however it ends: its file `.lock` is
- * locked by the system. A second process that opens it is refused.
+ * A folder that belongs to this process until it is disposed of or the process ends, however it ends: the system holds
+ * a lock on its file `.lock`. A second process that opens the folder is refused.
  *
  * @example
  * ```ts
@@ -27,7 +27,7 @@ const LOCK = ".lock";
  * ```
  */
 export class RunFolder implements Disposable {
-  /** Path of the folder. */
+  /** The path of the folder. */
   readonly path: string;
   readonly #lock: Deno.FsFile;
 
@@ -36,13 +36,13 @@ export class RunFolder implements Disposable {
     this.#lock = lock;
   }
 
-  /** Makes a new folder `parent/name`, or `parent/name-2` and so on where that is there already. */
+  /** Creates a new folder `parent/name`, or `parent/name-2` and so on if that exists already. */
   static async create(parent: string, name: string): Promise<RunFolder> {
     await Deno.mkdir(parent, { recursive: true });
     for (let count = 1;; count++) {
       const path = `${parent}/${name}${count > 1 ? `-${count}` : ""}`;
       try {
-        await Deno.mkdir(path); // fails where another process was faster
+        await Deno.mkdir(path); // fails if another process was faster
       } catch (error) {
         if (error instanceof Deno.errors.AlreadyExists) continue;
         throw error;
@@ -51,7 +51,7 @@ export class RunFolder implements Disposable {
     }
   }
 
-  /** Takes a folder, which is made where it is missing. Throws where another process, or this one, has it. */
+  /** Opens a folder, creating it if it is missing. Throws if this or another process has it open. */
   static async open(path: string): Promise<RunFolder> {
     await Deno.mkdir(path, { recursive: true });
     const name = join(path, LOCK);
@@ -69,7 +69,7 @@ export class RunFolder implements Disposable {
     return new RunFolder(path, lock);
   }
 
-  /** Gives the folder free. */
+  /** Releases the folder. */
   [Symbol.dispose](): void {
     this.#lock.close();
   }
@@ -79,13 +79,13 @@ async function tryLock(file: Deno.FsFile): Promise<boolean> {
   try {
     return await file.tryLock(true);
   } catch {
-    return true; // a file system without locks: no reason not to train
+    return true; // a file system without locks is no reason not to train
   }
 }
 
 /**
- * The newest folder in `parent` whose name begins with one of `prefixes`, by the time that it was last changed. Files and
- * links that lead nowhere are passed over.
+ * Returns the most recently changed folder in `parent` whose name begins with one of `prefixes`. Files and broken links
+ * are skipped.
  */
 export async function newestRun(
   parent: string,
@@ -111,5 +111,5 @@ async function namesIn(folder: string): Promise<string[]> {
 }
 
 function noFile(): { isDirectory: boolean; mtime?: Date } {
-  return { isDirectory: false }; // a link that leads nowhere, or outside of what may be read
+  return { isDirectory: false }; // a broken link, or one that leads outside of what may be read
 }

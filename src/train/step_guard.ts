@@ -1,5 +1,5 @@
 /**
- * What to do about a step that would harm the model.
+ * Decides what to do about a step that would harm the model.
  *
  * @module
  */
@@ -9,51 +9,50 @@ import { stack } from "../ops/mod.ts";
 import { assign, constant } from "../tensor/create.ts";
 import { Tensor } from "../tensor/tensor.ts";
 
-/** What became of a step: its update is made, left out, or the run ends. */
+/** What happens to a step: its update is made or skipped, or the run ends. */
 export type StepVerdict =
   | { readonly action: "apply"; readonly warning?: string | undefined }
   | { readonly action: "skip" | "stop"; readonly warning: string };
 
 /** Options of {@linkcode StepGuard}. */
 export interface StepGuardOptions {
-  /** Where the loss or the gradients' norm is not a finite number. Default: `stop`. */
+  /** What to do if the loss or the norm of the gradients is not finite. Default: `stop`. */
   readonly onNaN?: "skip" | "stop";
   /**
-   * A loss this many standard deviations above the running mean of the last hundred steps or so is a spike.
-   * Default: `Infinity`, none is.
+   * A loss this many standard deviations above the running mean of about the last hundred steps is a spike. Default:
+   * `Infinity`, so that none is.
    */
   readonly spike?: number | undefined;
-  /** At a spike. Default: `skip`. */
+  /** What to do at a spike. Default: `skip`. */
   readonly onSpike?: "skip" | "stop" | "warn";
-  /** Steps left out in a row at which the run ends all the same. Default: 10. */
+  /** The number of skipped steps in a row at which the run ends all the same. Default: 10. */
   readonly maxSkips?: number;
 }
 
-/** What a {@linkcode StepGuard} remembers, as JSON keeps it. */
+/** The state of a {@linkcode StepGuard}, which can be stored as JSON. */
 export interface StepGuardState {
-  /** Running mean of the loss. */
+  /** The running mean of the loss. */
   readonly mean: number;
-  /** Running variance of the loss. */
+  /** The running variance of the loss. */
   readonly variance: number;
-  /** Losses that both were taken from. */
+  /** The number of losses in the running figures. */
   readonly count: number;
-  /** Steps left out in a row. */
+  /** The number of steps skipped in a row. */
   readonly skipped: number;
 }
 
-/** Steps left out in a row at which a run ends where no other number is given. */
+/** The default number of skipped steps in a row at which a run ends. */
 const MAX_SKIPS = 10;
-/** Steps before which nothing is known of how the loss varies. */
+/** The number of steps after which the variation of the loss is known. */
 const LEARNING = 20;
-/** Weight of a new loss in the running figures, once there are enough. */
+/** The weight of a new loss in the running figures, once there are enough. */
 const WEIGHT = 0.01;
-/** A loss that hardly varies has no spikes smaller than this, in nats. */
+/** The minimum standard deviation in nats, so that a loss that hardly varies has no tiny spikes. */
 const MIN_DEVIATION = 0.01;
 
 /**
- * Checks every step by its loss and the norm of its gradients before the update, so that a skipped step has
- * changed neither weights nor moments. PaLM skipped the batches about a spike in the same way (Chowdhery et al. 2022,
- * section 5.1).
+ * Checks every step by its loss and the norm of its gradients before the update, so that a skipped step changes neither
+ * weights nor moments. PaLM skipped the batches around a spike in the same way (Chowdhery et al. 2022, section 5.1).
  *
  * @example
  * ```ts
@@ -69,7 +68,7 @@ export class StepGuard {
   readonly #options: Required<StepGuardOptions>;
   #state: StepGuardState = { mean: 0, variance: 0, count: 0, skipped: 0 };
 
-  /** Throws a `RangeError` for a `spike` or `maxSkips` that is not above 0. */
+  /** Throws a `RangeError` unless `spike` and `maxSkips` are above 0. */
   constructor(options?: StepGuardOptions) {
     const { onNaN = "stop", spike = Infinity, onSpike = "skip", maxSkips = MAX_SKIPS } = options ??
       {};
@@ -82,8 +81,9 @@ export class StepGuard {
   }
 
   /**
-   * What to do with a step of this mean loss and this global norm of its gradients. With `isScaled`, as a `LossScaler`
-   * has it, a norm that is not finite while the loss is one is how the scale is found, and no fault.
+   * Returns what to do with a step, given its mean loss and the global norm of its gradients. With `isScaled`, for use
+   * with a `LossScaler`, a norm that is not finite while the loss is finite is no fault: that is how the scale is
+   * found.
    */
   check(loss: number, gradNorm: number, isScaled?: boolean): StepVerdict {
     const { onNaN, onSpike } = this.#options;
@@ -97,12 +97,12 @@ export class StepGuard {
     return { action: "apply", warning: spike };
   }
 
-  /** For a checkpoint. */
+  /** Returns the state, for a checkpoint. */
   state(): StepGuardState {
     return this.#state;
   }
 
-  /** Takes up a saved state. */
+  /** Restores a saved state. */
   restore(state: StepGuardState): void {
     this.#state = { ...state };
   }
@@ -137,22 +137,22 @@ export class StepGuard {
   }
 }
 
-/** What {@linkcode DeviceStepGuard.check} goes by, all on the device. */
+/** The inputs of {@linkcode DeviceStepGuard.check}, all on the device. */
 export interface StepNumbers {
   /** The losses of the micro-batches, one number each. */
   readonly losses: readonly Tensor[];
-  /** The global norm of the gradients, of `clipGradNorm`. */
+  /** The global norm of the gradients, from `clipGradNorm`. */
   readonly norm: Tensor;
-  /** What gradients are to be multiplied with, of `clipGradNorm`. */
+  /** The factor by which the gradients are to be multiplied, from `clipGradNorm`. */
   readonly factor: Tensor;
   /** As in {@linkcode StepGuard.check}. */
   readonly isScaled?: boolean;
 }
 
 /**
- * The part of {@linkcode StepGuard} that goes by whether numbers are finite, on the device: nobody waits for the loss, and
- * what is read later leads a `StepGuard` to the same verdicts. Once a step is one to stop at, no later step changes
- * anything, so that the run can end with the weights before it, however late that is noticed.
+ * The part of {@linkcode StepGuard} that checks whether numbers are finite, on the device: nothing waits for the loss,
+ * and a `StepGuard` that gets the numbers later reaches the same verdicts. After a step at which to stop, no later step
+ * changes anything, so the run can end with the weights from before it, however late that is noticed.
  *
  * @example Numbers are read every tenth step
  * ```ts
@@ -176,12 +176,12 @@ export interface StepNumbers {
  * ```
  */
 export class DeviceStepGuard implements Disposable {
-  /** 1 once a step was one to stop at, else 0. */
+  /** 1 after a step at which to stop, else 0. */
   readonly halted: Tensor;
   readonly #skipped: Tensor;
   readonly #maxSkips: number;
 
-  /** Throws a `RangeError` for a `maxSkips` that is not above 0. */
+  /** Throws a `RangeError` unless `maxSkips` is above 0. */
   constructor(device: Device, options?: Pick<StepGuardOptions, "onNaN" | "maxSkips">) {
     const { onNaN = "stop", maxSkips = MAX_SKIPS } = options ?? {};
     if (!(maxSkips > 0)) {
@@ -192,7 +192,7 @@ export class DeviceStepGuard implements Disposable {
     this.#skipped = constant(device, [], 0).keep();
   }
 
-  /** What an optimizer is to multiply the gradients of a step with: 0 where it is left out. */
+  /** Returns the factor by which an optimizer is to multiply the gradients of a step: 0 if the step is skipped. */
   check({ losses, norm, factor, isScaled = false }: StepNumbers): Tensor {
     const { device } = norm;
     const gradScale = Tensor.empty(device, []);
@@ -205,7 +205,7 @@ export class DeviceStepGuard implements Disposable {
     return gradScale;
   }
 
-  /** Begins anew after so many steps that were left out in a row: `skipped` of {@linkcode StepGuard.state}. */
+  /** Starts again after `skipped` skipped steps in a row: the `skipped` of {@linkcode StepGuard.state}. */
   reset(skipped?: number): void {
     assign(this.halted, Float32Array.of(0));
     assign(this.#skipped, Float32Array.of(skipped ?? 0));

@@ -44,6 +44,7 @@ async function inFolder(body: (folder: string) => Promise<void>): Promise<void> 
 
 Deno.test("cli: help names every command, wrong usage ends with 2, failures with 1 and one line", () =>
   inFolder(async (folder) => {
+    await Deno.writeTextFile(join(folder, "a.npy"), "");
     const help = await run(folder, ["--help"], "", []);
     assert.equal(help.code, 0);
     const commands = [
@@ -75,11 +76,18 @@ Deno.test("cli: help names every command, wrong usage ends with 2, failures with
           2,
           /^error: tokenize: expected ids from 0 to 50256 but got "60000"\n$/,
         ],
-        [["tokenize", "--file", "nowhere.txt"], 1, /^error: .*nowhere\.txt.*\n$/],
+        [
+          ["tokenize", "--file", "nowhere.txt"],
+          1,
+          /^error: nowhere\.txt: expected a file but got nothing there\n$/,
+        ],
+        [["prepare", "nowhere.txt"], 1, /^error: nowhere\.txt: expected a file but got nothing/],
+        [["serve", "model", "--port", "65536"], 2, /Expected an integer from 0 to 65535/],
+        [["train", "--data", "a.npy"], 2, /error: --data: expected a text or a folder of token/],
         [
           ["generate", "nowhere", "Hello"],
           1,
-          /^(dinograd runs .*\n)?error: nowhere: expected a model but got none\n$/,
+          /^(dinograd runs .*\n)?error: nowhere: expected a model's folder .* but got nothing there\n$/,
         ],
       ] as const
     ) {
@@ -124,7 +132,7 @@ Deno.test("cli: prepare makes shards, and evaluate, generate and convert take a 
       ...["prepare", "a.txt", "--out", "shards", "--shard-tokens", "50", "--workers", "0"],
     ]);
     assert.equal(prepared.code, 0, prepared.err);
-    assert.match(prepared.out, /^\d+ tokens of 1 documents in \d shards in shards\n$/);
+    assert.match(prepared.out, /^\d+ tokens of 1 document in \d shards in shards\n$/);
     assert.deepEqual(
       [...(await readNpy(join(folder, "shards/corpus_val_000000.npy"))).data].slice(0, 3),
       [
@@ -162,7 +170,7 @@ Deno.test("cli: prepare makes shards, and evaluate, generate and convert take a 
     const there = await run(folder, ["convert", "gpt2", "gpt2"]);
     assert.equal(there.code, 2);
     assert.match(there.err, /but got gpt2, which is there; name another, or give --force/);
-    const refused = await run(folder, ["convert", "gpt2", "x.bin", "--to", "llama2c"]);
+    const refused = await run(folder, ["convert", "gpt2", "x.bin"]);
     assert.equal(refused.code, 2);
     assert.match(refused.err, /--to llama2c: expected a LLaMA/);
     const converted = await run(folder, ["convert", "gpt2", "own"]);

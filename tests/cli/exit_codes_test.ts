@@ -95,6 +95,14 @@ Deno.test("cli: prepare ends with 1 where a file fails, and with 2 where an opti
     const failed = await run(folder, ["prepare", "a.jsonl", ...out]);
     assert.deepEqual([failed.code, failed.out], [1, ""], failed.err);
     assert.match(failed.err, /^error: .*a\.jsonl: line 2: /m);
+    await Deno.writeTextFile(join(folder, "a.txt"), "");
+    const empty = await run(folder, ["prepare", "a.txt", "--out", "none", "--workers", "0"]);
+    assert.deepEqual([empty.code, empty.out], [1, ""], empty.err);
+    assert.match(empty.err, /^error: prepare: expected texts but got none in a\.txt\n$/);
+    await Deno.writeTextFile(join(folder, "b.txt"), "The whale.");
+    const small = await run(folder, ["prepare", "b.txt", "--out", "one", "--workers", "0"]);
+    assert.equal(small.code, 0, small.err);
+    assert.match(small.err, /the first shard is for validation, and there is none to train on/);
     for (const [name, value] of [["shard-tokens", "0"], ["workers", "-1"]]) {
       const { code, err } = await run(folder, ["prepare", "a.jsonl", `--${name}`, value]);
       assert.equal(code, 2, err);
@@ -171,6 +179,9 @@ Deno.test("cli: convert keeps to its options", () =>
     ]);
     assert.equal(wrong.code, 2, wrong.err);
     await assert.rejects(Deno.stat(join(folder, "new")), Deno.errors.NotFound);
+    const gguf = await run(folder, ["convert", "gpt2", "gpt2.gguf"]);
+    assert.equal(gguf.code, 0, gguf.err);
+    assert.ok((await Deno.stat(join(folder, "gpt2.gguf"))).isFile);
     const half = await run(folder, ["convert", "gpt2", "gpt2-half", "--dtype", "bf16"]);
     assert.equal(half.code, 0, half.err);
     const there = await run(folder, ["convert", "gpt2", "gpt2-half", "--dtype", "f16", "--force"]);

@@ -72,6 +72,9 @@ Deno.test("finetune trains an adapter on answers; generate takes the run, and th
       text,
       /adapter of rank 4 in c_attn, c_proj, c_fc trains [\d,]+; 42 steps of 8 rows/,
     );
+    // An epoch is 3 steps, a tenth of all 5.
+    const steps = [...text.matchAll(/^validation loss .* after (\d+) steps/gm)].map(([, n]) => +n!);
+    assert.deepEqual(steps, [0, 5, 10, 15, 20, 25, 30, 35, 40, 42]);
     const losses = [...text.matchAll(/validation loss (\S+)/g)].map(([, loss]) => Number(loss));
     assert.ok(losses.at(-1)! < 0.5 * losses[0], `${losses}`);
     // Before and after.

@@ -80,6 +80,15 @@ Deno.test("cli: serve answers until Ctrl-C, and finishes what runs", () =>
     assert.deepEqual([usage.prompt_tokens, usage.completion_tokens], [3, 2]);
     assert.match(events, /"finish_reason":"(length|stop)".*\n\ndata: \[DONE\]\n\n$/);
     assert.match(text, /SIGINT: finishing \d answers \.\.\.\n$/);
+
+    using other = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const { port } = other.addr as Deno.NetAddr;
+    const refused = await finish(
+      start(folder, ["serve", "model", "--port", `${port}`], permissions, "null"),
+    );
+    assert.equal(refused.code, 1, refused.text);
+    const wanted = `but got 127.0.0.1:${port}, one that another program listens on; name another`;
+    assert.ok(refused.text.includes(wanted), refused.text);
   }));
 
 Deno.test("cli: chat answers line by line, forgets what is too long, and ends", () =>

@@ -142,7 +142,7 @@ Deno.test("generate.ts refuses what cannot be", () =>
     await BytePairTokenizer.train(text, { merges: 400 }).save(other);
     for (
       const [args, message] of [
-        [["nothing"], /nothing: expected a model but got none/],
+        [["nothing"], /nothing: expected a model.s folder .* but got nothing there/],
         [["two"], /two: expected one model but got several: name two\/a or two\/b/],
         [
           ["two/a"],

@@ -331,6 +331,38 @@ Deno.test("reproduce_gpt refuses what cannot be", () =>
     }
   }));
 
+Deno.test("reproduce_gpt trains on a text, held out in part, and asks for one that is long enough", () =>
+  inFolder(async (folder) => {
+    await Deno.writeTextFile(
+      join(folder, "book.txt"),
+      "The sea is wide and the whale dives. ".repeat(60),
+    );
+    const args = [
+      "--data",
+      "book.txt",
+      "--out",
+      "run",
+      "--steps",
+      "3",
+      "--device",
+      "cpu",
+      ...small,
+    ];
+    const trained = await finish(start(folder, [...args, "--val-tokens", "999"]));
+    assert.equal(trained.code, 0, trained.text);
+    assert.match(
+      trained.text,
+      /^book\.txt, 1 shard in memory, 487 tokens .* last 54 to validate$/m,
+    );
+    assert.match(trained.text, /3 steps of 64 tokens, 48 to validate/);
+    const short = await finish(start(folder, [...args, "--context", "64", "--total-batch", "128"]));
+    assert.equal(short.code, 2, short.text);
+    assert.match(
+      short.text,
+      /--data: expected a text of more than 640 tokens.* but got 541 in book/,
+    );
+  }));
+
 Deno.test("reproduce_gpt runs from a URL with the permissions that its header names", () =>
   inFolder(async (folder) => {
     const header = await Deno.readTextFile(example);

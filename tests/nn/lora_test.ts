@@ -247,7 +247,7 @@ await onEachDevice("applyLoRA() refuses what is no target", (device) => {
   using second = newLLaMA(device);
   assert.throws(
     () => applyLoRA(first, { targetModules: ["q_proj"] }),
-    /TypeError: applyLoRA: expected linear layers .* but got "q_proj"/,
+    /TypeError: applyLoRA: expected linear layers .*, as c_attn, c_proj, c_fc, but got "q_proj"/,
   );
   assert.throws(() => applyLoRA(first, { targetModules: ["ln_1"] }), /but got "ln_1"/);
   assert.throws(() => applyLoRA(second, { targetModules: ["lm_head"] }), /other than the output/);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { Dropout, Embedding, LayerNorm, Linear, RMSNorm } from "../../src/nn/layers.ts";
 import * as init from "../../src/nn/init.ts";
-import { Module, parameter } from "../../src/nn/module.ts";
+import { Module, parameter, replaceParameters } from "../../src/nn/module.ts";
 import { relu } from "../../src/ops/activations.ts";
 import { binaryCrossEntropyWithLogits } from "../../src/ops/loss.ts";
 import { sum } from "../../src/ops/reduce.ts";
@@ -100,6 +100,26 @@ await onEachDevice("Module finds parameters by the paths of fields, tied ones on
   assert.equal(model.device, device);
   assert.throws(() => new Dropout(0.1).device, /Dropout: expected a parameter but got none/);
   model.disposeHidden();
+});
+
+await onEachDevice("Module finds what plain objects and nested arrays hold", async (device) => {
+  class Experts extends Module {
+    readonly heads = { left: new Linear(2, 1, { bias: false, device }), width: 2 };
+    readonly grid = [[new Linear(2, 3, { bias: false, device })], [
+      parameter(ones([1], { device })),
+    ]];
+    readonly elsewhere = new Map([["a", new Linear(1, 1, { device })]]);
+  }
+  using model = new Experts();
+  assert.deepEqual([...model.parameters().keys()], [
+    ...["heads.left.weight", "grid.0.0.weight", "grid.1.0"],
+  ]);
+  const old = model.grid[1]![0];
+  const made = zeros([1], { device });
+  await replaceParameters(model, (x) => Promise.resolve(x === old ? made : undefined));
+  assert.equal(model.parameters().get("grid.1.0"), made);
+  assert.ok((old as Tensor).disposed);
+  model.elsewhere.forEach((layer) => layer.dispose());
 });
 
 await onEachDevice("Module.dispose() frees every tensor in the fields, constants too", (device) => {

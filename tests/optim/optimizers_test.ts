@@ -236,7 +236,7 @@ await onEachDevice("Optimizers and clipGradNorm() refuse what makes no sense", (
   assert.throws(() => new SGD(live, { lr: -1 }), RangeError);
   assert.throws(() => new AdamW(live, { betas: [0.9, 1] }), RangeError);
   using optimizer = new AdamW(live);
-  assert.throws(() => optimizer.step(), /expected a gradient but got none/);
+  assert.throws(() => optimizer.step(), /^TypeError: AdamW: expected a gradient but got none/);
   assert.throws(() => clipGradNorm(live, 1), /expected a gradient but got none/);
   setGrads(live, 1);
   assert.throws(() => clipGradNorm(live, 0), RangeError);
@@ -247,6 +247,22 @@ await onEachDevice("Optimizers and clipGradNorm() refuse what makes no sense", (
   );
   live.bias.grad = tensor([1, 2], { device });
   assert.throws(() => optimizer.step(), /a gradient of "bias" of shape \[8\] but got \[2\]/);
+});
+
+await onEachDevice("Optimizer.step() does not forget the factor of clipGradNorm()", (device) => {
+  const live = parameters(device);
+  using optimizer = new AdamW(live);
+  setGrads(live, 1);
+  clipGradNorm(live, Infinity); // the norm alone is no clipping
+  optimizer.step();
+  const { factor } = clipGradNorm(live, 1);
+  assert.throws(
+    () => optimizer.step(),
+    /AdamW\.step: expected gradScale, the factor that clipGrad/,
+  );
+  optimizer.step({ gradScale: factor });
+  setGrads(live, 1);
+  optimizer.step();
 });
 
 await onEachDevice("Optimizer.step() leaves no memory behind", (device) => {

@@ -210,3 +210,13 @@ Deno.test("loadModel() gives the type asked for, and no translator unless asked 
     );
     assert.equal(device.memory().live, before);
   }));
+
+Deno.test("loadModel() tells a run's folder from a model's", () =>
+  inFolder(async (folder) => {
+    await assert.rejects(loadModel(folder, { device }), /expected the file that says .* got none$/);
+    await Deno.writeTextFile(join(folder, "step_00000001.safetensors"), "");
+    await assert.rejects(
+      loadModel(folder, { device }),
+      /run's checkpoints, of which `dinograd convert` makes a model$/,
+    );
+  }));

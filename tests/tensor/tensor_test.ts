@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { CpuDevice } from "../../src/device/cpu/cpu_device.ts";
 import { add } from "../../src/ops/elementwise.ts";
 import {
   arange,
@@ -53,6 +54,12 @@ await onEachDevice("tensor() refuses ragged arrays and shapes that do not fit", 
   );
   assert.throws(() => zeros([2, -1], { device }), /integer lengths of 0 or more but got \[2, -1\]/);
   assert.throws(() => zeros([1.5], { device }), RangeError);
+  const float32 = { device, dtype: "float32" as "f32" };
+  assert.throws(() => tensor([1], float32), /dtype: expected f32, f16, i32 or u32 but got float32/);
+  assert.throws(
+    () => zeros([1], float32),
+    /expected f32, f16, i32, u32, as .* has, but got float32/,
+  );
 });
 
 await onEachDevice(
@@ -209,4 +216,13 @@ await onEachDevice("Tensor.to() copies to any device", async (device) => {
     const half = await tensor([1, 2, 3], { device, dtype: "f16" }).to(other);
     assert.deepEqual([half.dtype, await half.toArray()], ["f16", [1, 2, 3]]);
   }
+});
+
+Deno.test("an operation on two devices of one kind says so", () => {
+  using one = CpuDevice.open({ threads: 1 });
+  using other = CpuDevice.open({ threads: 1 });
+  assert.throws(
+    () => add(ones([1], { device: one }), ones([1], { device: other })),
+    /add: expected tensors on one device but got .* on cpu and .* on cpu, each opened by itself/,
+  );
 });

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { attentionParams, dropoutFactors } from "../../kernels/attention/attention.ts";
 import { attentionBackwardSimd, attentionSimd } from "../../kernels/attention/attention_simd.ts";
+import { Blas } from "../../src/device/cpu/blas.ts";
 import { ThreadPool } from "../../src/device/cpu/threads.ts";
 import { Arena, randoms, worst } from "./helpers.ts";
 import { assertSame } from "../support/compare.ts";
@@ -65,6 +66,13 @@ const CASES: Case[] = [
   { batch: 1, heads: 2, kvHeads: 1, queries: 2, keys: 24, d: 8, step: 8, position: 190 },
   { batch: 2, heads: 4, kvHeads: 2, queries: 301, keys: 301, d: 8, step: 1, dropout: 0.3 },
   { batch: 2, heads: 2, kvHeads: 2, queries: 2, keys: 33, d: 8, padded: true, dropout: 0.3 },
+  // Large enough for BLAS.
+  { batch: 1, heads: 4, kvHeads: 2, queries: 300, keys: 300, d: 32, step: 1, byTime: true },
+  { batch: 2, heads: 2, kvHeads: 1, queries: 131, keys: 600, d: 16, step: 1, padded: true },
+  { batch: 1, heads: 2, kvHeads: 2, queries: 130, keys: 700, d: 20, step: 1, window: 140 },
+  { batch: 1, heads: 2, kvHeads: 2, queries: 140, keys: 70, d: 64 },
+  { batch: 2, heads: 2, kvHeads: 1, queries: 270, keys: 270, d: 16, step: 1, dropout: 0.3 },
+  { batch: 1, heads: 1, kvHeads: 1, queries: 300, keys: 75, d: 16, step: 4, position: 0 },
 ];
 
 type Layout = { strides: [batch: number, head: number, time: number]; size: number };
@@ -145,9 +153,10 @@ function reference(
   return { o, lse, dQ, dK, dV };
 }
 
-Deno.test("attentionSimd() and its gradients agree with float64 on 1 and 3 threads, to the same bits", () => {
-  using one = ThreadPool.start({ threads: 1 });
-  using three = ThreadPool.start({ threads: 3 });
+/** Holds every case against float64, on 1 and on 3 threads, which have to give the same bits. */
+function checkCases(blas?: Blas): void {
+  using one = ThreadPool.start({ threads: 1, native: blas?.kernels });
+  using three = ThreadPool.start({ threads: 3, native: blas?.kernels });
   three.waitForWorkers();
   for (const test of CASES) {
     const { batch, heads, kvHeads, queries, keys } = test;
@@ -186,8 +195,10 @@ Deno.test("attentionSimd() and its gradients agree with float64 on 1 and 3 threa
         dK: arena.out(kl.size),
         dV: arena.out(kl.size),
       };
-      attentionSimd(pool, params, at);
-      attentionBackwardSimd(pool, params, at);
+      const { memory, threads } = pool;
+      const context = { memory, threads, blas, run: pool.run.bind(pool) };
+      attentionSimd(context, params, at);
+      attentionBackwardSimd(context, params, at);
       return {
         o: arena.floats(at.o, ql.size).slice(),
         lse: arena.floats(at.lse, rows).slice(),
@@ -202,6 +213,16 @@ Deno.test("attentionSimd() and its gradients agree with float64 on 1 and 3 threa
       assertSame(runs[1][name], runs[0][name], `${name} depends on the threads`);
     }
   }
+}
+
+Deno.test("attentionSimd() and its gradients agree with float64 on 1 and 3 threads, to the same bits", () =>
+  checkCases());
+
+Deno.test("attentionSimd() and its gradients do so with BLAS, where one is installed", () => {
+  const blas = Blas.open();
+  if (blas === undefined) return console.log("no BLAS on this machine");
+  checkCases(blas);
+  blas.close();
 });
 
 Deno.test("attentionSimd() takes each sequence at its own position", () => {

@@ -28,7 +28,7 @@ Deno.test("sgemm() gives with BLAS what it gives without, where one is installed
     console.log("no BLAS on this machine: the products stay with the WASM kernels");
     return;
   }
-  using pool = ThreadPool.start({ threads: 2, native: [blas.kernel] });
+  using pool = ThreadPool.start({ threads: 2, native: blas.kernels });
   pool.waitForWorkers();
   const run: ThreadPool["run"] = (...job) => pool.run(...job);
   const withBlas = { memory: pool.memory, threads: pool.threads, run, blas };

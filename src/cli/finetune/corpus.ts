@@ -18,17 +18,17 @@ import type { FoundText, TextModel } from "../find_model.ts";
 import { readText } from "../output.ts";
 import type { Options } from "./options.ts";
 
-/** What a run trains and validates on. */
+/** The data that a run trains and validates on. */
 export interface Corpus {
   readonly train: Rows["rows"];
   readonly validation: Rows["rows"];
-  /** Tokens of a sequence. */
+  /** The number of tokens in a sequence. */
   readonly contextSize: number;
-  /** A line for people. */
+  /** A description for display, one line. */
   readonly description: string;
-  /** What samples continue. */
+  /** The text that samples continue. */
   readonly prompt: { readonly ids: ArrayLike<number>; readonly text: string };
-  /** Ids after which a sample ends. */
+  /** Ids at which a sample ends. */
   readonly stopIds: readonly number[];
 }
 
@@ -61,7 +61,12 @@ export async function openCorpus(
   }
   const rows = [train, validation].map((data) => rowsOf(data, { contextSize, pack: options.pack }));
   if (rows.some(({ rows }) => rows.length === 0)) {
-    throw new UsageError(`${options.data}: expected rows to train and to validate on but got none`);
+    throw new UsageError(
+      `${options.data}: expected rows of ${contextSize} tokens to train and to validate on but got ` +
+        `${
+          rows.map(({ rows }) => rows.length).join(" and ")
+        }; more data, another --val-split or a shorter --context makes some`,
+    );
   }
   return {
     train: rows[0]!.rows,
@@ -84,7 +89,7 @@ function checkKind({ dpo, data }: Options, { kind }: TuningData): void {
   }
 }
 
-/** Examples, or the end of the one text, to validate on. */
+/** Splits off examples, or the end of a single text, for validation. */
 function split(
   data: TuningData,
   { valSplit, seed, data: file }: Options,
@@ -113,7 +118,7 @@ function split(
   };
 }
 
-/** As many tokens as the longest answer has, or the model reads. */
+/** Returns the length of the longest answer in tokens, or of the model's context if that is shorter. */
 function contextOf(data: TuningData, { pack }: Options, model: TextModel): number {
   const most = model.config.maxPositionEmbeddings;
   if (data.kind === "texts" || pack) return most;

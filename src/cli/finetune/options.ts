@@ -5,19 +5,20 @@ import {
   type Command,
   type DeviceOptions,
   integer,
+  NAME,
   newCommand,
   number,
   positive,
   share,
 } from "../arguments.ts";
 
-/** Everything that a run depends on. */
+/** All options that a run depends on. */
 export interface Options extends DeviceOptions {
   model: string;
   data: string;
   val?: string;
   valSplit: number;
-  /** The adapter's rank; undefined where all weights are trained. */
+  /** The rank of the adapter; undefined if all weights are trained. */
   lora?: number;
   loraAlpha?: number;
   loraTargets?: string[];
@@ -28,7 +29,7 @@ export interface Options extends DeviceOptions {
   pack?: boolean;
   context?: number;
   epochs: number;
-  /** Sequences of a step, or pairs. */
+  /** The number of sequences, or pairs, in a step. */
   batch: number;
   lr: number;
   warmup: number;
@@ -51,7 +52,7 @@ export interface Options extends DeviceOptions {
   seed: number;
 }
 
-/** Without `lr`, which depends on what is trained. */
+/** All but `lr`, which depends on what is trained. */
 const DEFAULTS: Omit<Options, "model" | "data" | "lr" | "device"> = {
   valSplit: 0.1,
   loraDropout: 0,
@@ -72,12 +73,12 @@ const DEFAULTS: Omit<Options, "model" | "data" | "lr" | "device"> = {
   seed: 1337,
 };
 
-/** Highest learning rates: of all weights and of adapters, by examples and by pairs. */
+/** Peak learning rates: for all weights and for adapters, with examples and with pairs. */
 const RATES = { all: 5e-5, lora: 2e-4, allByPairs: 1e-6, loraByPairs: 5e-6 };
 
-/** The command line, for its help and for shells to complete. */
+/** Returns the command, for its help and for shell completion. */
 export function finetuneCommand(): Command {
-  const command = newCommand("finetune", "Trains a model further, on your data.")
+  const command = newCommand(`${NAME} finetune`, "Trains a model further, on your data.")
     .argument("[model]", "a model's folder, a run of train, or a model on the Hugging Face hub")
     .argument("[data]", "a text, or a .jsonl with an example a line (see below)")
     .option("--val <file>", "what to validate on, of the same kind (default: a part of the data)")
@@ -122,15 +123,19 @@ export function finetuneCommand(): Command {
     .option("--dtype <f32|f16>", "f16: mixed precision (default: f32)", choice(["f32", "f16"]))
     .option(
       "--on-nan <stop|skip>",
-      "where loss or gradients are no number (default: stop)",
+      "where loss or gradients are not finite: stop, or leave the step out (default: stop)",
       choice(["stop", "skip"]),
     )
     .option(
       "--spike <n>",
-      "a loss so many standard deviations above the running mean is one",
+      "a loss this many standard deviations above the running mean is a spike (default: none is)",
       number,
     )
-    .option("--on-spike <skip|stop|warn>", "(default: skip)", choice(["skip", "stop", "warn"]))
+    .option(
+      "--on-spike <skip|stop|warn>",
+      "leave its step out, save and stop, or go on (default: skip)",
+      choice(["skip", "stop", "warn"]),
+    )
     .option(
       "--out <folder>",
       "the model or adapter, checkpoints, log (default: a new folder in runs/)",
@@ -138,7 +143,7 @@ export function finetuneCommand(): Command {
     .option("--resume [folder]", "go on from a run's newest checkpoint (default: the newest run)")
     .option(
       "--save-every <n>",
-      "steps between validation, samples and checkpoints (default: an epoch)",
+      "steps between validation, samples and checkpoints (default: an epoch, or a tenth of them all)",
       positive,
     )
     .option("--keep <n>", "checkpoints to keep (default: 2)", positive)
@@ -169,15 +174,15 @@ Assistant:"`,
   );
 }
 
-/** What stays as it is when a run goes on: the model, the data and what becomes rows of it. */
+/** Options that stay the same when a run is resumed: the model, the data and how it becomes rows. */
 const FIXED = [
   ...["model", "data", "val", "valSplit", "lora", "loraAlpha", "loraTargets", "rslora"] as const,
   ...["dpo", "pack", "context", "dtype", "seed"] as const,
 ];
 
 /**
- * The options that a command line asks for; prints the help or what is wrong, and ends, where it must. `begun` are those
- * of the run that is resumed.
+ * Parses a command line; prints the help or an error and exits, if need be. `begun` are the options of the run that is
+ * resumed.
  */
 export function parseOptions(args: string[], begun?: Partial<Options>): Options {
   const command = finetuneCommand();

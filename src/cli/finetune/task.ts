@@ -1,4 +1,4 @@
-/** The training of a model that there is: all weights or an adapter, by examples or by pairs. */
+/** The training of an existing model: all weights or an adapter, with examples or with pairs. */
 import {
   AdamW,
   applyLoRA,
@@ -22,21 +22,21 @@ import type { Options } from "./options.ts";
 export interface TuningSetup {
   readonly options: Options;
   readonly model: CausalLM;
-  /** The model as it was, for pairs where all weights are trained. */
+  /** The model as it was, for pairs if all weights are trained. */
   readonly reference: CausalLM | undefined;
   readonly rows: Rows["rows"];
   readonly contextSize: number;
 }
 
-/** A task with the adapter, where there is one. */
+/** A task, with the adapter if there is one. */
 export interface TuningTask extends Task {
   readonly adapter: LoRA | undefined;
 }
 
-/** Targets that count for nothing. */
+/** Targets of this value do not count. */
 const IGNORED = -100;
 
-/** Puts the adapter into the model, where there is to be one, and makes an optimizer. */
+/** Adds the adapter to the model, if there is to be one, and creates an optimizer. */
 export function tuning(setup: TuningSetup, random: RandomState): TuningTask {
   const { options, model, reference, rows, contextSize } = setup;
   const { lora, loraAlpha, loraTargets, loraDropout, rslora, seed, weightDecay, dpo, beta } =
@@ -50,7 +50,7 @@ export function tuning(setup: TuningSetup, random: RandomState): TuningTask {
 
   const byExamples = (ids: Tensor, targets: Tensor, pass?: ForwardOptions) =>
     model.loss(ids, targets, pass);
-  /** ids and targets (P, 2 T): a row has the better answer and the other. */
+  /** The loss for ids and targets (P, 2 T): each row holds the better answer and the other. */
   const byPairs = (ids: Tensor, targets: Tensor, pass?: ForwardOptions) =>
     scoped(() => {
       const [pairs, length] = ids.shape as [number, number];
@@ -60,7 +60,7 @@ export function tuning(setup: TuningSetup, random: RandomState): TuningTask {
       const before = noGrad(() =>
         adapter ? adapter.without(() => logProbs(model)) : logProbs(reference!)
       );
-      // Nothing is dropped, so that the model differs from the reference by what it has learned alone.
+      // No dropout, so that the model differs from the reference only by what it has learned.
       return dpoLoss(logProbs(model, { ...pass, dropout: undefined }), before, { beta });
     });
   const loss = dpo ? byPairs : byExamples;

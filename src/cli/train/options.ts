@@ -5,6 +5,7 @@ import {
   type Command,
   type DeviceOptions,
   integer,
+  NAME,
   newCommand,
   number,
   positive,
@@ -136,7 +137,7 @@ function presetOf(preset: Preset, recipe: Recipe, asked?: Options["optimizer"]):
 
 /** The command line, for its help and for shells to complete. */
 export function trainCommand(): Command {
-  const command = newCommand("train", "Trains GPT-2, or by a newer recipe, from scratch.")
+  const command = newCommand(`${NAME} train`, "Trains GPT-2, or by a newer recipe, from scratch.")
     .option(
       "--preset <tiny|small|124m>",
       "sizes and schedule to start from",
@@ -154,8 +155,8 @@ export function trainCommand(): Command {
       choice(["f32", "f16", "auto"]),
     )
     .option(
-      "--data <folder>",
-      "token shards such as edufineweb_train_000001.npy (default: Moby Dick; 124m has none)",
+      "--data <path>",
+      "a text, or a folder of token shards such as edufineweb_train_000001.npy (default: Moby Dick; 124m has none)",
     )
     .option("--out <folder>", "checkpoints, log and pictures (default: a new folder in runs/)")
     .option("--resume [folder]", "go on from a run's newest checkpoint (default: the newest run)")

@@ -1,5 +1,5 @@
-// A corpus file in pieces that threads can tokenize, each with the place to go on from after it: the rows of parquet, and
-// the bytes of a text file, decompressed where its name ends in .gz or .zst, and cut where it does no harm.
+// Splits a corpus file into chunks that threads can tokenize, each with the place to continue from after it: the rows
+// of parquet, or the bytes of a text file, decompressed if its name ends in .gz or .zst, and cut where it does no harm.
 import { FileFormatError } from "../../io/errors.ts";
 import { stream, zlib } from "../../io/node_builtins.ts";
 import { END_OF_TEXT } from "../../tokenizer/gpt2_tokenizer.ts";
@@ -7,13 +7,13 @@ import { ParquetTexts } from "../parquet.ts";
 import type { Place } from "./shard_stream.ts";
 import type { Work } from "./work.ts";
 
-/** A piece of a corpus file. */
+/** A chunk of a corpus file. */
 export interface Chunk {
   /** The text to tokenize. */
   work: Work;
-  /** Where the next piece begins. */
+  /** Where the next chunk begins. */
   after: Place;
-  /** How much of the file is read after it, from 0 to 1. */
+  /** The share of the file that has been read up to the end of this chunk, from 0 to 1. */
   share: number;
 }
 
@@ -25,22 +25,22 @@ const KINDS: readonly (readonly [RegExp, Kind])[] = [
   [/\.txt(\.gz|\.zst)?$/, "text"],
 ];
 
-/** What a file's name says that it holds; `undefined` where it is nothing that can be prepared. */
+/** Returns the kind of a file by its name; `undefined` if it cannot be prepared. */
 export function kindOf(name: string): Kind | undefined {
   return KINDS.find(([pattern]) => pattern.test(name))?.[1];
 }
 
 /** How a file is read. */
 interface ChunkOptions {
-  /** Column of parquet, or field of JSON, with the texts. */
+  /** The column of parquet, or field of JSON, with the texts. */
   field: string;
   /** Where to begin; the empty place is the beginning. */
   place: Place;
-  /** Bytes of a piece, more or less. */
+  /** The approximate size of a chunk in bytes. */
   bytes: number;
 }
 
-/** The pieces of a file from a place on. */
+/** Yields the chunks of a file from a place on. */
 export function readChunks(path: string, options: ChunkOptions): AsyncGenerator<Chunk> {
   switch (kindOf(path)) {
     case "parquet":
@@ -111,28 +111,31 @@ function endsDocument(bytes: Uint8Array): boolean {
   return END.every((byte, i) => bytes[bytes.length - END.length + i] === byte);
 }
 
-/** A piece of a file. */
+/** A piece of a text file. */
 export interface Piece {
   /** Its bytes, which belong to the caller. */
   bytes: Uint8Array<ArrayBuffer>;
-  /** Where they begin, in decompressed bytes. */
+  /** Their offset in the decompressed bytes. */
   offset: number;
-  /** Bytes of the file that have been read for it and those before it. */
+  /** The bytes of the file read so far, for this piece and those before it. */
   fileBytes: number;
 }
 
-/** Finds the last place in `bytes` to cut at, the length of the first part; 0 where there is none. */
+/** Finds the last place to cut `bytes` and returns the length of the part before it; 0 if there is none. */
 export type Cut = (bytes: Uint8Array) => number;
 
 /** Options of {@linkcode readPieces}. */
 interface PieceOptions {
-  /** Decompressed bytes to leave out at the beginning. */
+  /** The number of decompressed bytes to skip at the beginning. */
   offset: number;
   /** Where a piece may end. */
   cut: Cut;
-  /** Bytes of a piece, more only where there is no place to cut; 4 MiB by default. */
+  /** The size of a piece in bytes, exceeded only if there is no place to cut. Default: 4 MiB. */
   size?: number;
-  /** Bytes without a place to cut that are an error; 32 MiB by default, which takes ten times as much to tokenize. */
+  /**
+   * The number of bytes without a place to cut at which an error is thrown. Default: 32 MiB, which takes ten times as
+   * much to tokenize.
+   */
   longest?: number;
 }
 
@@ -160,7 +163,7 @@ export async function* readPieces(path: string, options: PieceOptions): AsyncGen
       rest = rest.subarray(count);
       if (length < held.length) continue;
       const end = cut(held);
-      if (end === 0) continue; // it grows with the next bytes
+      if (end === 0) continue; // the piece grows with the next bytes
       yield { bytes: held.slice(0, end), offset, fileBytes };
       const left = held.subarray(end);
       held = new Uint8Array(Math.max(size, 2 * left.length));
@@ -172,14 +175,14 @@ export async function* readPieces(path: string, options: PieceOptions): AsyncGen
   if (length > 0) yield { bytes: held.slice(0, length), offset, fileBytes };
 }
 
-/** After the last line end. */
+/** Cuts after the last line end. */
 export function cutAtLine(bytes: Uint8Array): number {
   return bytes.lastIndexOf(NEWLINE) + 1;
 }
 
 /**
- * Between something that is no white space and a blank or line end after it: there GPT-2's pattern always begins
- * a new word, so that the tokens of the parts are those of the whole.
+ * Cuts between a character that is not white space and a following blank or line end: there GPT-2's pattern always
+ * begins a new word, so the tokens of the parts are those of the whole.
  */
 export function cutAtWord(bytes: Uint8Array): number {
   for (let i = bytes.length - 1; i > 0; i--) {
@@ -215,7 +218,7 @@ function grown(
   return larger;
 }
 
-/** The bytes from `offset` on; `onRead` is told how much of the file has been read. */
+/** Yields the decompressed bytes from `offset` on; `onRead` receives how much of the file has been read. */
 async function* readDecompressed(
   path: string,
   offset: number,
@@ -252,7 +255,7 @@ async function* readDecompressed(
   }
 }
 
-// node:zlib reads files of several members one after the other, as `cat a.gz b.gz` makes them.
+// node:zlib reads files of several members in sequence, as `cat a.gz b.gz` creates them.
 async function* gunzipped(raw: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   const source = stream.Readable.from(raw);
   const unzip = zlib.createGunzip();
@@ -260,15 +263,15 @@ async function* gunzipped(raw: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8A
   yield* source.pipe(unzip);
 }
 
-// Zstandard by node:zlib, which in Deno 2.9 ends silently after the first of several frames, and does not say when a
-// frame is cut short. So the frames are told apart here. Format: RFC 8878, section 3.1.
+// Zstandard by node:zlib, which in Deno 2.9 silently ends after the first of several frames, and does not report a
+// frame that is cut short. So the frames are separated here. Format: RFC 8878, section 3.1.
 
 const MAGIC = 0xfd2fb528;
-const SKIPPABLE = 0x184d2a50; // and the 15 after it
+const SKIPPABLE = 0x184d2a50; // and the 15 values after it
 const RLE = 1, RESERVED = 3;
 
 /**
- * The decompressed bytes of one frame after the other.
+ * Yields the decompressed bytes of the frames in order.
  *
  * @throws {Error} where a frame is foreign, damaged or cut short
  */
@@ -290,7 +293,7 @@ async function* unzstd(raw: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Arra
   }
 }
 
-/** The bytes of a frame, whose magic number has been taken. */
+/** Yields the bytes of a frame whose magic number has been consumed. */
 async function* frame(reader: ByteReader): AsyncGenerator<Uint8Array> {
   const magic = new Uint8Array(4);
   viewOf(magic).setUint32(0, MAGIC, true);
@@ -313,7 +316,7 @@ async function* frame(reader: ByteReader): AsyncGenerator<Uint8Array> {
   if (flags & 4) yield await reader.take(4); // a checksum
 }
 
-/** Bytes taken from a stream by numbers. */
+/** Reads given numbers of bytes from a stream. */
 class ByteReader {
   readonly #raw: AsyncIterator<Uint8Array>;
   #held: Uint8Array = new Uint8Array(0);
@@ -322,7 +325,7 @@ class ByteReader {
     this.#raw = raw[Symbol.asyncIterator]();
   }
 
-  /** Whether so many are left, a few. */
+  /** Whether at least `count` bytes, a small number, are left. */
   async has(count: number): Promise<boolean> {
     while (this.#held.length < count) {
       const { done, value } = await this.#raw.next();
@@ -335,7 +338,7 @@ class ByteReader {
     return true;
   }
 
-  /** The next few. */
+  /** Returns the next `count` bytes, a small number. */
   async take(count: number): Promise<Uint8Array> {
     if (!await this.has(count)) throw new Error("expected a whole frame but got the file's end");
     const taken = this.#held.slice(0, count);
@@ -343,7 +346,7 @@ class ByteReader {
     return taken;
   }
 
-  /** The next so many, as they come. */
+  /** Yields the next `count` bytes as they come. */
   async *parts(count: number): AsyncGenerator<Uint8Array> {
     while (count > 0) {
       if (!await this.has(1)) throw new Error("expected a whole frame but got the file's end");

@@ -1,5 +1,5 @@
 /**
- * A corpus of texts made into token shards.
+ * Turns a corpus of texts into token shards.
  *
  * @module
  */
@@ -16,85 +16,88 @@ import {
 } from "./shard_stream.ts";
 import { type Tokenized, TokenizerPool } from "./work.ts";
 
-/** A file of a corpus that is brought here when its turn comes. */
+/** A file of a corpus that is fetched when its turn comes. */
 export interface CorpusFile {
-  /** Its name, by whose ending its kind is known. */
+  /** The name, whose extension determines the kind of file. */
   readonly name: string;
-  /** Its length in bytes. */
+  /** The length in bytes. */
   readonly bytes: number;
-  /** Its SHA-256, where it is known: a preparation goes on only with the same file. */
+  /** The SHA-256, if known: a preparation only continues with the same file. */
   readonly sha256?: string | undefined;
-  /** Brings it to this machine and returns its path; called once more where that failed. */
+  /** Fetches the file to this machine and returns its path; called once more if that failed. */
   open(signal: AbortSignal): Promise<string>;
-  /** Is called when it is not needed any more. */
+  /** Called when the file is no longer needed. */
   release?(): Promise<void>;
 }
 
 /** Options of {@linkcode prepareCorpus}. */
 export interface PrepareOptions {
-  /** First part of the shards' names, `corpus` by default: `corpus_train_000001.npy`. */
+  /** The first part of the shards' names. Default: `corpus`, as in `corpus_train_000001.npy`. */
   prefix?: string;
-  /** Tokens of each shard but the last; 100,000,000 by default. */
+  /** The number of tokens in each shard but the last. Default: 100,000,000. */
   tokensPerShard?: number | undefined;
-  /** Shards to make; the call ends when they are full, and a later one with more goes on. All by default. */
+  /**
+   * The number of shards to make. The call ends when they are full, and a later call with a higher number continues.
+   * Default: all.
+   */
   shards?: number;
-  /** Column of parquet, or field of JSON, that holds a document's text; `text` by default. */
+  /** The column of parquet, or field of JSON, that holds a document's text. Default: `text`. */
   field?: string;
   /**
-   * Threads that tokenize, of some 150 MB each; the number of processor cores by default, but not over 4. 0: the
-   * calling thread does it.
+   * The number of threads that tokenize, each taking some 150 MB; 0 uses the calling thread. Default: the number of
+   * processor cores, at most 4.
    */
   workers?: number;
-  /** Bytes of text that a thread is given at a time; 4 MiB by default. */
+  /** The bytes of text that a thread gets at a time. Default: 4 MiB. */
   chunkBytes?: number;
-  /** Seconds between two notes of where it stands, after which a killed run goes on; 5 by default. */
+  /** The seconds between two saves of the progress, from which a killed run continues. Default: 5. */
   saveEvery?: number;
-  /** Where the files come from, to be found in the manifest; see {@linkcode preparedOrigin}. */
+  /** Where the files come from, recorded in the manifest; see {@linkcode preparedOrigin}. */
   origin?: string | undefined;
   /** Called after every few megabytes. */
   onProgress?: ((progress: PrepareProgress) => void) | undefined;
-  /** Ends the call at the next few megabytes, everything saved. */
+  /** Aborting it ends the call within a few megabytes, with everything saved. */
   signal?: AbortSignal | undefined;
 }
 
-/** How far {@linkcode prepareCorpus} is. */
+/** The progress of {@linkcode prepareCorpus}. */
 export interface PrepareProgress {
-  /** Bytes of the corpus's files whose tokens are in the shards, of a compressed file in compressed bytes. */
+  /** The bytes of the corpus's files whose tokens are in the shards; compressed bytes for a compressed file. */
   doneBytes: number;
-  /** Bytes of all files. */
+  /** The bytes of all files. */
   totalBytes: number;
-  /** Tokens written since the beginning. */
+  /** The number of tokens written since the beginning. */
   tokens: number;
-  /** Documents since the beginning. */
+  /** The number of documents since the beginning. */
   documents: number;
-  /** Shards that are full. */
+  /** The number of full shards. */
   shards: number;
-  /** Name of the file that is being read. */
+  /** The name of the file being read. */
   file: string;
 }
 
-/** What {@linkcode prepareCorpus} made. */
+/** The result of {@linkcode prepareCorpus}. */
 export interface PreparedCorpus {
-  /** Paths of the shards that are full, in order; the first is for validation. */
+  /** The paths of the full shards, in order; the first is for validation. */
   paths: string[];
-  /** Tokens in all shards. */
+  /** The number of tokens in all shards. */
   tokens: number;
-  /** Documents in all shards. */
+  /** The number of documents in all shards. */
   documents: number;
-  /** False where it ended before the corpus did. */
+  /** False if it ended before the corpus did. */
   complete: boolean;
 }
 
 /**
- * Makes a corpus into shards of token ids for `findShards` and `TokenLoader`: GPT-2's ids as uint16 in `.npy` files,
- * `<|endoftext|>` before each document, 100 million tokens each, the first for validation, as build-nanogpt's
- * `fineweb.py` makes them. Documents are the rows of parquet files, the lines of JSONL files, and in plain text what
- * lies between two `<|endoftext|>`, the whole file where it has none; `.jsonl` and `.txt` may be compressed (`.gz`,
- * `.zst`). Document after document stays in the order of the files.
+ * Turns a corpus into shards of token ids for `findShards` and `TokenLoader`, as build-nanogpt's `fineweb.py` does:
+ * GPT-2's ids as uint16 in `.npy` files, `<|endoftext|>` before each document, 100 million tokens per shard, the first
+ * shard for validation. Documents are the rows of parquet files, the lines of JSONL files, and in plain text what lies
+ * between two `<|endoftext|>`, or the whole file if it has none; `.jsonl` and `.txt` may be compressed (`.gz`, `.zst`).
+ * Documents stay in the order of the files.
  *
- * Whatever ends the process, a call with the same files and folder goes on where the last note of `prepare.json` in
- * that folder stands, without a token lost or doubled. Files are read a few megabytes at a time, whatever their row
- * groups and lines. One folder is for one call at a time.
+ * However the process ends, a call with the same files and folder continues from the last state in the folder's
+ * `prepare.json`, without losing or repeating a token. Files are read a few megabytes at a time, whatever the size of
+ * their row groups and lines. Only one call at a time may use a folder.
  *
  * Needs `--allow-read` and `--allow-write` for the folder, `--allow-read` for the files, and, unless `workers` is 0 or
  * the library comes from a URL, `--allow-read` for the library's own files, which the workers load.
@@ -169,7 +172,7 @@ export async function prepareCorpus(
   };
 }
 
-/** Takes the rest of a file; false where something ended it before. */
+/** Processes the rest of a file; returns false if something ended it early. */
 async function takeFile(
   file: string,
   writer: Writer,
@@ -184,14 +187,14 @@ async function takeFile(
   const maxBytes = (2 * workers + 1) * chunkBytes;
   const { field, place } = writer.manifest;
   for await (const chunk of readChunks(file, { field, place, bytes: chunkBytes })) {
-    // A long document takes ten times its bytes: two of them are not tokenized at the same time.
+    // A long document takes ten times its bytes in memory: two of them are not tokenized at the same time.
     const bytes = sizeOf(chunk);
     while (pending.length > 0 && bytesOf(pending) + bytes > maxBytes && !ended()) {
       await writer.take(pending.shift()!);
     }
     if (ended()) return false;
     const result = pool.run(chunk.work);
-    result.catch(() => {}); // it is met when its turn comes
+    result.catch(() => {}); // handled when its turn comes
     pending.push({ chunk, bytes, result });
     if (pending.length > 2 * workers) await writer.take(pending.shift()!);
     if (ended()) return false;
@@ -203,7 +206,7 @@ async function takeFile(
   return true;
 }
 
-/** Writes tokens into the shards and, every few seconds, the manifest of what is there. */
+/** Writes tokens into the shards and, every few seconds, the manifest. */
 class Writer {
   readonly manifest: Manifest;
   readonly #folder: string;
@@ -227,7 +230,7 @@ class Writer {
     this.#onProgress = onProgress;
   }
 
-  /** Whether the manifest tells of exactly what the stream was given. */
+  /** Whether the manifest describes exactly what the stream was given. */
   get consistent(): boolean {
     return this.#consistent;
   }
@@ -253,19 +256,19 @@ class Writer {
   }
 }
 
-/** The `origin` of the preparation in a folder; `undefined` where there is none. */
+/** Returns the `origin` of the preparation in a folder; `undefined` if there is none. */
 export async function preparedOrigin(folder: string | URL): Promise<string | undefined> {
   return (await readManifest(toPath(folder)))?.origin;
 }
 
 interface Pending {
   chunk: Chunk;
-  /** Its text's; the chunk's own bytes have gone to a thread. */
+  /** The size of its text; the chunk's own bytes have gone to a thread. */
   bytes: number;
   result: Promise<Tokenized>;
 }
 
-/** Bytes of text in a piece, more or less. */
+/** Returns the approximate number of bytes of text in a chunk. */
 function sizeOf({ work }: Chunk): number {
   return work.kind === "parquet" ? work.run.bytes : work.bytes.length;
 }
@@ -274,7 +277,7 @@ function bytesOf(pending: readonly Pending[]): number {
   return pending.reduce((sum, { bytes }) => sum + bytes, 0);
 }
 
-/** The corpus's files, the next of which comes while one is read. */
+/** The files of the corpus; the next is fetched while one is read. */
 class Sources implements AsyncDisposable {
   readonly #files: readonly CorpusFile[];
   readonly #end = new AbortController();
@@ -288,7 +291,7 @@ class Sources implements AsyncDisposable {
 
   prefetch(index: number): void {
     if (index >= this.#files.length) return;
-    // A failure belongs to the file's own turn, where it is tried again.
+    // A failure is handled in the file's own turn, where it is tried again.
     const path = this.#files[index]!.open(this.#signal).catch(() => undefined);
     this.#ahead = { index, path };
   }
@@ -319,7 +322,7 @@ async function asCorpusFile(file: string | URL | CorpusFile): Promise<CorpusFile
   return file;
 }
 
-/** The manifest to go on from, or a new one. */
+/** Returns the manifest to continue from, or a new one. */
 async function begin(
   folder: string,
   corpus: readonly CorpusFile[],

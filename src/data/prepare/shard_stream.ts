@@ -1,31 +1,31 @@
-// Token shards that grow on the disk and survive the end of the process at any moment, and the manifest that says how far
-// they are, a file that is always whole.
+// Token shards that grow on disk and survive the end of the process at any moment, and the manifest that records their
+// progress, a file that is always complete.
 import { writeFileAtomically } from "../../io/atomic_file.ts";
 import { FileFormatError, FileWriteError } from "../../io/errors.ts";
 import { shown } from "../../io/json_text.ts";
 import { join } from "../../io/node_builtins.ts";
 import { encodeNpyHeader } from "../../io/npy.ts";
 
-/** Where a stream of shards stands: everything before it is on the disk. */
+/** The position of a stream of shards: everything before it is on disk. */
 interface ShardState {
-  /** Number of the shard that is being filled. */
+  /** The number of the shard being filled. */
   shard: number;
-  /** Tokens in it. */
+  /** The number of tokens in it. */
   tokens: number;
 }
 
 /** Options of {@linkcode ShardStream.open}. */
 interface ShardStreamOptions {
-  /** First part of the file names. */
+  /** The first part of the file names. */
   prefix: string;
-  /** Tokens of each shard but the last. */
+  /** The number of tokens in each shard but the last. */
   tokensPerShard: number;
 }
 
 /**
- * Writes tokens as shards named as build-nanogpt names them, shard 0 for validation. What is being written is
- * called `<name>.part`. A caller keeps the state that `sync()` gives in a safe place, and then lets `settle()`
- * rename what is full; opened again with that state, the stream forgets whatever was written after it.
+ * Writes tokens as shards named as in build-nanogpt, shard 0 for validation. The shard being written is called
+ * `<name>.part`. The caller stores the state that `sync()` returns, then calls `settle()` to rename full shards; opened
+ * again with that state, the stream drops whatever was written after it.
  */
 export class ShardStream implements Disposable {
   readonly #folder: string;
@@ -43,7 +43,7 @@ export class ShardStream implements Disposable {
   }
 
   /**
-   * Goes on from a state in its folder, or begins.
+   * Continues from a state in its folder, or begins.
    *
    * @throws {FileFormatError} where less is on the disk than the state says
    */
@@ -59,7 +59,7 @@ export class ShardStream implements Disposable {
     return stream;
   }
 
-  /** Where it stands, whether or not that is on the disk. */
+  /** The position, whether or not everything before it is on disk. */
   get state(): ShardState {
     return { shard: this.#shard, tokens: this.#tokens };
   }
@@ -77,13 +77,13 @@ export class ShardStream implements Disposable {
     }
   }
 
-  /** Waits until all that was written is on the disk, and says where that is. */
+  /** Waits until everything written is on disk, and returns the position. */
   async sync(): Promise<ShardState> {
     await this.#file?.sync();
     return this.state;
   }
 
-  /** Ends the shard that is being filled, if anything is in it. */
+  /** Ends the shard being filled, if there is anything in it. */
   async finish(): Promise<void> {
     if (!this.#file) return;
     await this.#file.seek(0, Deno.SeekMode.Start);
@@ -94,14 +94,14 @@ export class ShardStream implements Disposable {
     this.#tokens = 0;
   }
 
-  /** Gives full shards their names, once a state after them is kept. */
+  /** Gives full shards their final names, once a state after them is stored. */
   async settle(): Promise<void> {
     for (; this.#settled < this.#shard; this.#settled++) {
       await settle(this.#folder, this.#options, this.#settled);
     }
   }
 
-  /** Closes the file; nothing is lost, but what was written after the last state will be forgotten. */
+  /** Closes the file; nothing is lost, but what was written after the last state will be dropped. */
   [Symbol.dispose](): void {
     this.#file?.close();
     this.#file = undefined;
@@ -119,12 +119,12 @@ export class ShardStream implements Disposable {
   }
 }
 
-/** The names of the shards that a preparation has made up to now. */
+/** Returns the paths of the shards that a preparation has made so far. */
 export function shardPaths(folder: string, options: ShardStreamOptions, count: number): string[] {
   return Array.from({ length: count }, (_, shard) => shardPath(folder, options, shard));
 }
 
-/** Removes the parts of shards from number `first` on. */
+/** Removes the partial shards from number `first` on. */
 async function removeParts(
   folder: string,
   { prefix }: ShardStreamOptions,
@@ -145,7 +145,7 @@ function partPath(folder: string, options: ShardStreamOptions, shard: number): s
   return `${shardPath(folder, options, shard)}.part`;
 }
 
-/** Opens the part at exactly the state; what is behind it came after the state was kept. */
+/** Opens the partial shard at exactly the state; anything behind it was written after the state was stored. */
 async function openPart(
   folder: string,
   options: ShardStreamOptions,
@@ -175,43 +175,43 @@ async function settle(folder: string, options: ShardStreamOptions, shard: number
     await Deno.rename(partPath(folder, options, shard), path);
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
-    await Deno.stat(path); // renamed before; throws NotFound where somebody took it away
+    await Deno.stat(path); // already renamed; throws NotFound if somebody has removed it
   }
 }
 
-/** The header of a shard; its length does not depend on the number of tokens, so that it can be written last. */
+/** Returns the header of a shard; its length does not depend on the number of tokens, so it can be written last. */
 function header(tokens: number): Uint8Array {
   return encodeNpyHeader("u2", [tokens]);
 }
 
 const HEADER_BYTES = header(1).length;
 
-/** Where the reading of a file stands; what the numbers mean is up to the kind of file. */
+/** A position in a file; the meaning of the numbers depends on the kind of file. */
 export type Place = Record<string, number>;
 
-/** A preparation as JSON keeps it. */
+/** The state of a preparation, stored as JSON. */
 export interface Manifest extends ShardState {
-  /** Version of this format. */
+  /** The version of this format. */
   version: 1;
-  /** Whose ids the tokens are. */
+  /** The tokenizer of the ids. */
   tokenizer: "gpt2";
-  /** First part of the shards' names. */
+  /** The first part of the shards' names. */
   prefix: string;
-  /** Tokens of each shard but the last. */
+  /** The number of tokens in each shard but the last. */
   tokensPerShard: number;
-  /** Where the text of a document is: a column of parquet, a field of JSON. */
+  /** The column of parquet, or field of JSON, with the text of a document. */
   field: string;
-  /** Where the files came from, a revision of a repository for one. */
+  /** Where the files came from, such as a revision of a repository. */
   origin?: string | undefined;
   /** The files of the corpus in order. */
   files: { name: string; bytes: number; sha256?: string | undefined }[];
-  /** The file that is being read; their number when all are read. */
+  /** The index of the file being read; the number of files when all are read. */
   file: number;
-  /** Where in that file the next document is. */
+  /** The place in that file where the next document begins. */
   place: Place;
-  /** Tokens up to there, of all shards. */
+  /** The number of tokens up to there, in all shards. */
   total: number;
-  /** Documents up to there. */
+  /** The number of documents up to there. */
   documents: number;
   /** Whether the whole corpus is in the shards. */
   complete: boolean;
@@ -220,7 +220,7 @@ export interface Manifest extends ShardState {
 const NAME = "prepare.json";
 
 /**
- * Reads the manifest of a folder; `undefined` where there is none.
+ * Reads the manifest of a folder; `undefined` if there is none.
  *
  * @throws {FileFormatError} where it is damaged, or of another version
  */
@@ -244,7 +244,7 @@ export async function readManifest(folder: string): Promise<Manifest | undefined
   return manifest;
 }
 
-/** Writes the manifest of a folder in one piece. */
+/** Writes the manifest of a folder atomically. */
 export async function writeManifest(folder: string, manifest: Manifest): Promise<void> {
   await writeFileAtomically(join(folder, NAME), async (file) => {
     await file.write(new TextEncoder().encode(JSON.stringify(manifest, undefined, 2) + "\n"));

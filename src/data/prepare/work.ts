@@ -1,19 +1,19 @@
-// What a thread is given to tokenize, how it does it, and the threads.
+// The work that a thread gets, how it does it, and the pool of threads.
 import { END_OF_TEXT, GPT2Tokenizer } from "../../tokenizer/gpt2_tokenizer.ts";
 import { parseJsonLines, textField } from "../jsonl.ts";
 import { type PageRun, ParquetTexts } from "../parquet.ts";
 
-/** A few megabytes of documents, in a form that goes to another thread. */
+/** A few megabytes of documents, in a form that can be sent to another thread. */
 export type Work =
   | { kind: "parquet"; path: string; field: string; run: PageRun }
   | { kind: "jsonl"; path: string; field: string; bytes: Uint8Array<ArrayBuffer>; line: number }
   | { kind: "text"; path: string; bytes: Uint8Array<ArrayBuffer>; inside: boolean };
 
-/** What came of it. */
+/** The result of tokenizing. */
 export interface Tokenized {
-  /** Each document's tokens, `<|endoftext|>` before them. */
+  /** The tokens of the documents, each after `<|endoftext|>`. */
   tokens: Uint16Array<ArrayBuffer>;
-  /** Documents that begin in it. */
+  /** The number of documents that begin in it. */
   documents: number;
 }
 
@@ -23,7 +23,7 @@ export class WorkTokenizer implements Disposable {
   #parquet: { key: string; texts: Promise<ParquetTexts> } | undefined;
 
   /**
-   * Does a piece of work.
+   * Tokenizes a piece of work.
    *
    * @throws {FileFormatError} where the documents are not what their file promises
    */
@@ -49,7 +49,7 @@ export class WorkTokenizer implements Disposable {
     return out.done();
   }
 
-  /** Lets go of the file. */
+  /** Closes the file. */
   [Symbol.dispose](): void {
     this.#parquet?.texts.then((texts) => texts.close(), () => {});
     this.#parquet = undefined;
@@ -65,12 +65,12 @@ export class WorkTokenizer implements Disposable {
   }
 }
 
-/** Characters that the tokenizer is given at a time. */
+/** The number of characters that the tokenizer gets at a time. */
 const PART = 2 ** 21;
 
 /**
- * Where a part that begins at `start` may end: before a blank between two ASCII letters, where GPT-2's pattern always
- * begins a new word. The end of the text where there is no such place.
+ * Returns where a part that begins at `start` may end: before a blank between two ASCII letters, where GPT-2's pattern
+ * always begins a new word, or at the end of the text if there is no such place.
  */
 function nextCut(text: string, start: number): number {
   if (text.length - start <= PART) return text.length;
@@ -80,16 +80,16 @@ function nextCut(text: string, start: number): number {
   return found ? found.index + 1 : text.length;
 }
 
-/** Tokens of a piece of what comes out. */
+/** The number of tokens in a piece of the output. */
 const PIECE = 2 ** 20;
 
-// A byte order mark is text here.
+// A byte order mark counts as text here.
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
-/** Documents one after the other. */
+/** The tokens of successive documents. */
 class Tokens {
   readonly #tokenizer: GPT2Tokenizer;
-  /** What is full already: one array that grows would take three times its size. */
+  /** Full arrays: a single growing one would take three times its size. */
   readonly #full: Uint16Array[] = [];
   #tokens = new Uint16Array(PIECE);
   #length = 0;
@@ -99,14 +99,14 @@ class Tokens {
     this.#tokenizer = tokenizer;
   }
 
-  /** A document, which begins here. */
+  /** Adds a document that begins here. */
   document(text: string): void {
     this.#push([this.#tokenizer.endOfText]);
     this.#documents++;
     this.more(text);
   }
 
-  /** The rest of the document before; a long one goes through the tokenizer in parts, which takes less memory. */
+  /** Adds more of the document before; a long one is tokenized in parts, which takes less memory. */
   more(text: string): void {
     let start = 0;
     for (let cut = nextCut(text, start); cut < text.length; cut = nextCut(text, start)) {
@@ -146,11 +146,11 @@ interface Job {
 }
 
 /**
- * A pool of workers that tokenize; with none of them the calling thread does it. A worker's file must be
- * loaded: from a URL with the permission that loaded this one, from a disk with `--allow-read` for it.
+ * A pool of workers that tokenize; without any, the calling thread does it. Loading a worker's file needs, from a URL,
+ * the permission that loaded this one and, from a disk, `--allow-read` for it.
  */
 export class TokenizerPool implements Disposable {
-  /** Number of workers. */
+  /** The number of workers. */
   readonly size: number;
   readonly #own = new WorkTokenizer();
   readonly #workers: Worker[] = [];
@@ -174,7 +174,7 @@ export class TokenizerPool implements Disposable {
     }
   }
 
-  /** Does a piece of work; its bytes may be taken away. Throws what `WorkTokenizer.tokenize` throws. */
+  /** Runs a piece of work; its bytes may be transferred. Throws what `WorkTokenizer.tokenize` throws. */
   run(work: Work): Promise<Tokenized> {
     if (this.size === 0) return this.#own.tokenize(work);
     if (this.#failure) return Promise.reject(this.#failure);
@@ -184,7 +184,7 @@ export class TokenizerPool implements Disposable {
     return promise;
   }
 
-  /** Ends the workers. */
+  /** Stops the workers. */
   [Symbol.dispose](): void {
     this.#fail(new Error("prepareCorpus: the tokenizing workers were ended"));
     this.#own[Symbol.dispose]();

@@ -1,4 +1,4 @@
-// A thread that tokenizes: gets work, answers with tokens, or with the work where that failed.
+// A thread that tokenizes: receives work and answers with tokens, or with the work if that failed.
 /// <reference no-default-lib="true" />
 /// <reference lib="deno.worker" />
 import { type Work, WorkTokenizer } from "./work.ts";
@@ -10,7 +10,7 @@ self.onmessage = async ({ data: work }: MessageEvent<Work>) => {
     const done = await tokenizer.tokenize(work);
     self.postMessage({ done }, [done.tokens.buffer]);
   } catch {
-    // Errors lose their classes on the way; the thread that asked will meet this one again.
+    // Errors lose their classes on the way; the requesting thread will meet this one again.
     self.postMessage({ failed: work });
   }
 };

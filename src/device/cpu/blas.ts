@@ -4,7 +4,14 @@
  *
  * @module
  */
-import type { NativeKernel, ThreadKernel } from "./threads.ts";
+import {
+  attentionBackwardKernel,
+  attentionKernel,
+  type Product,
+  productKernel,
+  productOf,
+} from "./blas_kernels.ts";
+import type { NativeKernel, ThreadKernel, WasmFunctions } from "./threads.ts";
 
 /** Where OpenBLAS (by its absolute path, so that a narrow `--allow-ffi` is enough) and Accelerate are found. */
 const LIBRARIES: Partial<Record<typeof Deno.build.os, readonly string[]>> = {
@@ -58,7 +65,6 @@ const SYMBOLS = {
 const RTLD_LAZY = 1, RTLD_NODELETE = 0x1000;
 
 type Library = Deno.DynamicLibrary<typeof SYMBOLS>;
-type Product = Deno.DynamicLibrary<typeof PRODUCT>["symbols"]["cblas_sgemm"];
 
 /** Options of {@linkcode Blas.open}. */
 export interface BlasOptions {
@@ -74,11 +80,8 @@ export interface BlasOptions {
  * the WASM kernels that come next. Accelerate uses threads as it sees fit and gets each product in one call.
  */
 export class Blas {
-  /**
-   * The products of the library as a kernel of a thread pool, which `ThreadPool.start` is to be given: the tiles of a batch
-   * of products, with the arguments of the WASM kernel `sgemm`, but any `beta` and no bias.
-   */
-  readonly kernel: NativeKernel;
+  /** Kernels for `ThreadPool.start`: `blas_product`, and where a call uses its own thread alone, `blas_attention` and its backward. */
+  readonly kernels: readonly NativeKernel[];
   /** True where a call uses no other thread than its own. */
   readonly singleThreaded: boolean;
   readonly #library: Library;
@@ -96,13 +99,20 @@ export class Blas {
     openblas_set_num_threads?.(1);
     this.singleThreaded = openblas_set_num_threads !== undefined;
     const symbols = `Deno.dlopen(${JSON.stringify(path)}, ${JSON.stringify(PRODUCT)}).symbols`;
-    this.kernel = {
-      name: "cblas_sgemm",
-      create: (memory) => tileKernel(cblas_sgemm, memory),
-      workerSource: this.singleThreaded
-        ? `(${tileKernel})(${symbols}.cblas_sgemm, memory)`
-        : undefined,
-    };
+    const product = `(${productOf})(${symbols}.cblas_sgemm, memory)`;
+    const kernel = (
+      name: string,
+      create: (product: Product, wasm: WasmFunctions) => ThreadKernel,
+    ): NativeKernel => ({
+      name,
+      create: (memory, wasm) => create(productOf(cblas_sgemm, memory), wasm),
+      workerSource: this.singleThreaded ? `(${create})(${product}, wasm)` : undefined,
+    });
+    this.kernels = [
+      kernel("blas_product", productKernel),
+      kernel("blas_attention", attentionKernel),
+      kernel("blas_attention_backward", attentionBackwardKernel),
+    ];
   }
 
   /**
@@ -135,53 +145,6 @@ export class Blas {
   close(): void {
     this.#library.close();
   }
-}
-
-/**
- * The tiles [start, end) of the products of a batch. Workers get it as source text, so it may use nothing but its arguments.
- */
-function tileKernel(sgemm: Product, memory: WebAssembly.Memory): ThreadKernel {
-  const view = (address: number): Float32Array<ArrayBuffer> => {
-    // Another thread may have grown the memory: then this one is told of it now.
-    if (address >= memory.buffer.byteLength) memory.grow(0);
-    // The memory is a shared one, which `buffer` parameters take all the same.
-    return new Float32Array(memory.buffer as ArrayBuffer, address, 1);
-  };
-  const matrix = (
-    at: number,
-    item: number,
-    inner: number,
-    outerStride: number,
-    innerStride: number,
-  ) => at + 4 * (Math.floor(item / inner) * outerStride + item % inner * innerStride);
-  // deno-fmt-ignore
-  return (_thread, start, end, m, n, k, alpha, inner, a, lda, aOuter, aInner, transposeA,
-    b, ldb, bOuter, bInner, transposeB, c, ldc, cOuter, cInner, beta, _bias, rows, columns) => {
-    const down = Math.ceil(m / rows), across = Math.ceil(n / columns);
-    for (let task = start; task < end; task++) {
-      const item = Math.floor(task / (down * across)), tile = task % (down * across);
-      const top = tile % down * rows, left = Math.floor(tile / down) * columns;
-      const aHere = matrix(a, item, inner, aOuter, aInner) + 4 * top * (transposeA ? 1 : lda);
-      const bHere = matrix(b, item, inner, bOuter, bInner) + 4 * left * (transposeB ? ldb : 1);
-      const cHere = matrix(c, item, inner, cOuter, cInner) + 4 * (top * ldc + left);
-      sgemm(
-        101, // row-major
-        transposeA ? 112 : 111,
-        transposeB ? 112 : 111,
-        Math.min(rows, m - top),
-        Math.min(columns, n - left),
-        k,
-        alpha,
-        view(aHere),
-        lda,
-        view(bHere),
-        ldb,
-        beta,
-        view(cHere),
-        ldc,
-      );
-    }
-  };
 }
 
 function readVariable(): string | undefined {

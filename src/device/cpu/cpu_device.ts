@@ -74,7 +74,7 @@ export class CpuDevice implements Device {
   static open(options?: CpuDeviceOptions): CpuDevice {
     const { blas = true, simd = true } = options ?? {};
     const library = blas && simd ? Blas.open() : undefined;
-    const native = library && [library.kernel];
+    const native = library?.kernels;
     return new CpuDevice(ThreadPool.start({ threads: options?.threads, native }), library, simd);
   }
 

@@ -10,6 +10,9 @@ import type { Worker } from "node:worker_threads";
 import { hasNodeBuiltins, workerThreads } from "../../io/node_builtins.ts";
 import { KERNELS } from "../../../kernels/wasm/compiled.ts";
 
+/** The exported functions of the WebAssembly module, by name. */
+export type WasmFunctions = Readonly<Record<string, (...values: number[]) => number>>;
+
 /** Largest number of arguments that a kernel may take after (thread, start, end). */
 const MAX_ARGUMENTS = 40;
 const MAX_THREADS = 16;
@@ -55,10 +58,10 @@ export type ThreadKernel = (
 export interface NativeKernel {
   /** The name that {@linkcode ThreadPool.run} knows it by. */
   readonly name: string;
-  /** The kernel for the calling thread. */
-  create(memory: WebAssembly.Memory): ThreadKernel;
+  /** The kernel for the calling thread, which may call the functions of the WebAssembly module. */
+  create(memory: WebAssembly.Memory, wasm: WasmFunctions): ThreadKernel;
   /**
-   * A JavaScript expression whose value is a worker's own kernel; `memory` is in scope. A worker in which it throws leaves
+   * A JavaScript expression whose value is a worker's own kernel; `memory` and `wasm` are in scope. A worker in which it throws leaves
    * such jobs to the other threads. Without it the calling thread does them alone.
    */
   readonly workerSource?: string | undefined;
@@ -96,7 +99,7 @@ const instance = new WebAssembly.Instance(module, { env: { memory } });
 const kernels = WebAssembly.Module.exports(module).map((e) => instance.exports[e.name]);
 for (const source of native) {
   try {
-    kernels.push(new Function("memory", "return " + source)(memory));
+    kernels.push(new Function("memory", "wasm", "return " + source)(memory, instance.exports));
   } catch {
     kernels.push(undefined);
   }
@@ -182,7 +185,7 @@ export class ThreadPool {
     for (const { name, create, workerSource } of native) {
       this.#kernels.set(name, {
         index: this.#kernels.size,
-        call: create(this.memory),
+        call: create(this.memory, instance.exports as WasmFunctions),
         shared: workerSource !== undefined,
       });
     }
