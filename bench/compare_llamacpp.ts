@@ -20,7 +20,7 @@ import { type Contender, formatTable, inTurns, startAll } from "./peers/contende
 import { GGUF_TYPES, type GgufWork, LLAMA_134M, PREFILL, TOKENS } from "./peers/llama_134m.ts";
 
 /** Seconds after which no new round begins, once there are two. */
-const SECONDS = 20;
+const SECONDS = 12;
 /** The name of llama.cpp in tables. */
 const PEER = "llama.cpp";
 
