@@ -1,20 +1,20 @@
 /**
- * For authors of operations: kernels of one's own, and their gradients.
+ * For authors of operations: custom kernels and their gradients.
  *
- * A kernel has one specification, in TypeScript, and several implementations. {@linkcode kernel} declares the bindings,
- * with their use and their shape in the names of parameters, and the parameters with their types; from that follow the
- * header of the WGSL program, the checks of a launch on both devices, and how a launch over the limit of a binding is
- * split. `Device.launch(kernel, bindings, params)` runs it; a tensor is a binding.
+ * A kernel has one specification, in TypeScript, and several implementations. {@linkcode kernel} declares its bindings,
+ * with their access and their shape in terms of parameters, and its parameters with their types. From that follow the
+ * header of the WGSL program, the checks of a launch on both devices, and how a launch over the binding limit is split.
+ * `Device.launch(kernel, bindings, params)` runs it; a tensor is a binding.
  *
- * In front of the WGSL stands a header: `struct Params`, an `alias` for the element type of each binding (`X` of `x`), the
- * bindings, `HAS_X` for what may be left out, and for bindings that `vec4` names `VECTOR`, `WIDTH` and `F`. Names are in
- * snake case there (`dOut` is `d_out`). Comments of the body are a small template language:
+ * A header is prepended to the WGSL: `struct Params`, an `alias` for the element type of each binding (`X` for `x`),
+ * the bindings, `HAS_X` for each optional binding, and `VECTOR`, `WIDTH` and `F` for the bindings that `vec4` selects.
+ * Names are in snake case there (`dOut` is `d_out`). Comments in the body act as a small template language:
  *
- * - `alias T = f32;` and `const TILE = 16u;` take the values of `T` and `TILE` in the program's `constants`; what stands
- *   there is the default;
- * - the lines between `//#if NAME` and `//#end` stay where the constant is true or not 0, those after an `//#else` where
- *   it is not;
- * - the lines between `//#repeat i 0..4` and `//#end` are written once for each value, `{i}` replaced by it;
+ * - `alias T = f32;` and `const TILE = 16u;` take the values of `T` and `TILE` in the program's `constants`; the value
+ *   in the source is the default;
+ * - the lines between `//#if NAME` and `//#end` are kept if the constant is true or nonzero, and those after an
+ *   `//#else` if not;
+ * - the lines between `//#repeat i 0..4` and `//#end` are repeated for each value, with `{i}` replaced by it;
  *   `//#repeat x of q k v` does the same for words.
  *
  * @example An operation with a gradient

@@ -1,24 +1,24 @@
 /**
- * Trains a byte pair tokenizer on Shakespeare, and with it GPT-2, GPT-3 and LLaMA 1, 2 and 3 one after the other,
- * with the same sizes on the same batches, and puts them side by side.
+ * Trains a byte pair tokenizer on Shakespeare and, with it, GPT-2, GPT-3 and LLaMA 1, 2 and 3 of the same sizes on
+ * the same batches, and compares them.
  *
  *     deno run --allow-read=runs --allow-write=runs --allow-net=raw.githubusercontent.com examples/next_token_byte_pair.ts
  *
- * Without options it takes minutes a model without a GPU; `--preset spec`, of 7.5 million parameters and 100 epochs, is for
- * one. With `--data` a text of your own is read (permit its folder) and nothing is downloaded. All options: `--help`.
- * Ctrl-C finishes the step and saves; `--resume` continues, also after a crash.
+ * Without options each model takes minutes without a GPU; `--preset spec`, with 7.5 million parameters and 100
+ * epochs, is for a GPU. With `--data` a text of your own is read (allow its folder) and nothing is downloaded. All
+ * options: `--help`. Ctrl-C finishes the step and saves; `--resume` continues, also after a crash.
  *
- * An epoch is every window of the text once, in an order that seed and epoch determine: context + 1
- * tokens, of which the model reads all but the last and predicts all but the first; the next window begins
- * `context` tokens further on. AdamW has the betas 0.9 and 0.95 and weight decay 0.1 on matrices (PyTorch's defaults are 0.9,
- * 0.999 and 0.01 on all); the GPTs start as GPT-2 does, from a deviation of 0.02, less where a block writes its result.
- * They drop embeddings, weights of attention and what a block adds with one probability; the LLaMAs drop nothing.
- * Losses and accuracies are measured after the epoch and without dropout, those of training on as many windows as are
- * held out.
+ * An epoch is every window of the text once, in an order determined by seed and epoch. A window has context + 1
+ * tokens, of which the model reads all but the last and predicts all but the first; the next one begins `context`
+ * tokens later. AdamW uses betas of 0.9 and 0.95 and a weight decay of 0.1 on matrices (PyTorch's defaults are 0.9,
+ * 0.999, and 0.01 on all parameters). The GPTs are initialised like GPT-2, with a standard deviation of 0.02, less
+ * for projections into the residual stream. They apply one dropout probability to embeddings, attention weights and
+ * the outputs of sub-layers; the LLaMAs have no dropout. Losses and accuracies are measured after the epoch and
+ * without dropout, those of training on as many windows as are held out.
  *
- * A run's folder has `tokenizer.json`, `table.md` and `curves.svg`, and for each model a folder that
- * `examples/generate.ts` continues texts with (the parameters of the epoch with the best validation loss), the
- * checkpoints, TensorBoard's events and pictures of the attention.
+ * The run's folder contains `tokenizer.json`, `table.md` and `curves.svg`, and for each model a folder with the
+ * parameters of the epoch with the best validation loss, which `examples/generate.ts` can load, the checkpoints,
+ * TensorBoard's events and pictures of the attention.
  *
  * @module
  */
@@ -95,7 +95,7 @@ async function trainModel(name: ModelName): Promise<Result> {
   return training.result;
 }
 
-/** The steps of an epoch, or the rest of them. */
+/** Trains for the steps of an epoch, or the rest of them. */
 async function trainEpoch(training: Training, report: Report): Promise<void> {
   const epoch = Math.floor(training.step / train.batches);
   using progress = await openProgress({
@@ -110,7 +110,7 @@ async function trainEpoch(training: Training, report: Report): Promise<void> {
     const scalars = trainStep(training, train.batch(i, epoch), lr);
     const step = ++training.step;
     await reading;
-    // The next step begins while these are read, so that the device need not wait.
+    // The next step begins while these are read, so that the device does not wait.
     reading = readScalars(scalars).then(([loss, gradNorm]) => {
       if (!Number.isFinite(gradNorm)) {
         throw new Error(
@@ -123,7 +123,7 @@ async function trainEpoch(training: Training, report: Report): Promise<void> {
       progress.update(i + 1, `| loss ${loss.toFixed(3)}`);
     });
     training.epochSeconds += (performance.now() - started) / 1000;
-    // An epoch that is whole is saved with its figures, when they are known.
+    // A complete epoch is saved with its figures, once these are known.
     if (step % options.saveEvery === 0 && i + 1 < train.batches) {
       await reading;
       await training.save();
@@ -132,14 +132,14 @@ async function trainEpoch(training: Training, report: Report): Promise<void> {
   await reading;
 }
 
-/** Forward, backward and update. Loss and gradient norm stay on the device. */
+/** Forward, backward and update. The loss and the gradient norm stay on the device. */
 function trainStep(
   { model, optimizer, random: dropout }: Training,
   batch: WindowBatch,
   lr: number,
 ): readonly [loss: Tensor, gradNorm: Tensor] {
   return scoped(() => {
-    // The gradients of the last step stay until now, for the histograms.
+    // The gradients of the previous step were kept until now for the histograms.
     optimizer.zeroGrad();
     const { ids, targets } = upload(batch);
     const loss = model.loss(ids, targets, { dropout });
@@ -156,7 +156,7 @@ function upload({ inputs, targets, rows }: WindowBatch): { ids: Tensor; targets:
   return { ids: put(inputs), targets: put(targets) };
 }
 
-/** The score of some windows, without dropout: as many batches as the held-out text has. */
+/** The score on some windows without dropout; as many batches as the held-out text has. */
 async function evaluate(model: Model, windows: Windows, epoch = 0): Promise<Score> {
   const sums = { loss: 0, correct: 0, tokens: 0 };
   const batches = Math.min(windows.batches, validation.batches);
@@ -177,7 +177,7 @@ async function evaluate(model: Model, windows: Windows, epoch = 0): Promise<Scor
   return { loss: sums.loss / sums.tokens, accuracy: sums.correct / sums.tokens };
 }
 
-/** Measures, writes what is to be seen, and saves the model if it is the best so far. */
+/** Measures the model, writes figures and pictures, and saves the model if it is the best so far. */
 async function endEpoch(training: Training, report: Report): Promise<void> {
   const { model, step, result, epochSeconds } = training;
   const started = performance.now();

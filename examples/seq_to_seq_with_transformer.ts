@@ -1,15 +1,15 @@
 /**
- * Trains the encoder-decoder Transformer to translate English to French, shows what it learns, and
- * translates with it.
+ * Trains the encoder-decoder Transformer to translate English to French, shows what it learns, and translates with
+ * it.
  *
  *     deno run --allow-read=runs --allow-write=runs --allow-net=www.manythings.org examples/seq_to_seq_with_transformer.ts
  *
- * The sentence pairs come from https://www.manythings.org/anki/, or from a file of your own: `--data`, for
- * which it needs `--allow-read`, too. Without options it takes minutes without a GPU; `--preset spec`, all pairs and 19
- * million parameters, is for one. All options: `--help`. Ctrl-C finishes the step and saves; `--resume` continues.
+ * The sentence pairs come from https://www.manythings.org/anki/, or from a file of your own with `--data`, which
+ * needs `--allow-read`, too. Without options it takes minutes without a GPU; `--preset spec`, with all pairs and 19
+ * million parameters, is for a GPU. All options: `--help`. Ctrl-C finishes the step and saves; `--resume` continues.
  * `--translate "i am happy ."` translates.
  *
- * `--dropout` drops embeddings, weights of attention and what a sub-layer gives with one probability.
+ * `--dropout` is one probability for embeddings, attention weights and the outputs of sub-layers.
  *
  * @module
  */
@@ -101,7 +101,7 @@ report.line(
 report.line(LEGEND);
 report.line(step ? `going on after step ${step} from ${checkpoint!.path}` : `writing to ${folder}`);
 
-const batches = Math.ceil(trainRows.count / options.batch); // of an epoch
+const batches = Math.ceil(trainRows.count / options.batch); // in an epoch
 const steps = options.epochs * batches;
 const schedule = warmupCosine({
   maxLr: options.lr,
@@ -129,13 +129,13 @@ if (step < steps) {
   report.line(`stopped after step ${step} of ${steps}; go on with --resume ${folder}`);
   Deno.exitCode = interrupt.exitCode;
 } else {
-  // Shows the saved model, which also tests that it can be loaded.
+  // Loads the saved model to show it, which also tests that it can be loaded.
   const loaded = await Interpreter.load(folder, device);
   await showcase(loaded, corpus, report, options, step);
   report.line(`translate with --translate "..." --model ${folder}`);
 }
 
-/** The rest of an epoch from the step where it stands; the order of pairs is that of seed and epoch. */
+/** Trains for the rest of an epoch, from the current step; seed and epoch determine the order of the pairs. */
 async function trainEpoch(epoch: number): Promise<void> {
   const order = shuffledOrder(trainRows.count, options.seed, epoch);
   using progress = await openProgress({
@@ -153,13 +153,13 @@ async function trainEpoch(epoch: number): Promise<void> {
   }
 }
 
-/** Forward, backward and update; reads the loss and the gradients' norm in one wait. */
+/** Forward, backward and update; reads the loss and the gradient norm together. */
 async function trainStep(
   batch: TranslationBatch,
   lr: number,
 ): Promise<{ loss: number; gradNorm: number }> {
   using _scope = new Scope();
-  // The gradients of the last step stay until now, for the histograms.
+  // The gradients of the previous step were kept until now for the histograms.
   optimizer.zeroGrad();
   const { sourceIds, decoderInputIds, targets } = upload(batch, device);
   const loss = model.loss(sourceIds, decoderInputIds, targets, {
@@ -174,7 +174,10 @@ async function trainStep(
   return { loss: lossValue!, gradNorm: gradNorm! };
 }
 
-/** Measures, and writes what is to be seen. Training is measured on as many pairs as are held out, or on a tenth. */
+/**
+ * Measures the model and writes figures and pictures. Training is measured on as many pairs as are held out, or on a
+ * tenth.
+ */
 async function endEpoch(epoch: number): Promise<void> {
   const held = corpus.validationRows;
   const rows = held.count || Math.ceil(trainRows.count / 10);
@@ -193,7 +196,7 @@ async function save(): Promise<void> {
   saved = step;
 }
 
-/** Says what was saved before a step failed, and passes the failure on. */
+/** Reports what was saved before a step failed, and rethrows the error. */
 function explain(error: Error): never {
   report.line(`step ${step} failed: ${error.message}`);
   if (saved > 0) report.line(`step ${saved} is saved; go on with --resume ${folder}`);

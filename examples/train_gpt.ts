@@ -1,6 +1,6 @@
 /**
- * Trains a small GPT-2 on Moby Dick, or on a text file that is named, and writes like it: the whole of training, without
- * options. `reproduce_gpt.ts` adds checkpoints, logs, shards, mixed precision.
+ * Trains a small GPT-2 on Moby Dick, or on a given text file, and generates text with it: all of training, without
+ * options. `reproduce_gpt.ts` adds checkpoints, logs, shards and mixed precision.
  *
  *     deno run examples/train_gpt.ts
  *     deno run --allow-read=book.txt examples/train_gpt.ts book.txt
@@ -47,7 +47,7 @@ const sizes = {
 };
 const model = new GPT2(sizes, { device });
 const optimizer = new AdamW(model.parameters(), { betas: [0.9, 0.95], weightDecay: 0.01 });
-// Ten times through a short text.
+// At most ten passes over a short text.
 const steps = Math.min(340, Math.ceil(10 * end / train.batchTokens));
 const warmupSteps = Math.ceil(steps / 17);
 const schedule = warmupCosine({ maxLr: 4e-3, minLr: 4e-4, warmupSteps, totalSteps: steps });

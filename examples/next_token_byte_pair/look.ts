@@ -1,4 +1,4 @@
-/** What `next_token_byte_pair.ts` shows of a model beside its losses. */
+/** Samples and attention weights that `next_token_byte_pair.ts` shows of a model. */
 import {
   type AttentionLayer,
   type BytePairTokenizer,
@@ -11,17 +11,17 @@ import {
 import type { Model } from "./models.ts";
 import type { Options } from "./options.ts";
 
-/** A picture of more tokens cannot be read. */
+/** A picture of more tokens would be unreadable. */
 const MOST_TOKENS = 24;
 
 /** Text that a model wrote, for a log. */
 export interface Sample {
-  /** What it began with, in words. */
+  /** What it began with, described in words. */
   readonly after: string;
   readonly text: string;
 }
 
-/** Continuations of the prompt, and texts that begin with any token of the vocabulary. */
+/** Samples continuations of the prompt, and texts that begin with a random token. */
 export async function drawSamples(
   model: Model,
   tokenizer: BytePairTokenizer,

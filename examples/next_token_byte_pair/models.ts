@@ -1,7 +1,7 @@
 /** The models that `next_token_byte_pair.ts` compares. */
 import { GPT2, GPT3, LLaMA, type ParameterOptions } from "../../mod.ts";
 
-/** The names of the models, in the order in which they were published. */
+/** The names of the models, in order of publication. */
 export const MODEL_NAMES = ["gpt2", "gpt3", "llama1", "llama2", "llama3"] as const;
 
 /** One of them. */
@@ -10,7 +10,7 @@ export type ModelName = typeof MODEL_NAMES[number];
 /** A model of any of these names. */
 export type Model = GPT2 | GPT3 | LLaMA;
 
-/** The names for people. */
+/** The display names. */
 export const TITLES: Record<ModelName, string> = {
   gpt2: "GPT-2",
   gpt3: "GPT-3",
@@ -19,7 +19,7 @@ export const TITLES: Record<ModelName, string> = {
   llama3: "LLaMA-3",
 };
 
-/** The options that say how large a model is. */
+/** The options that determine the size of a model. */
 export interface ModelOptions {
   context: number;
   embed: number;
@@ -30,7 +30,7 @@ export interface ModelOptions {
   dropout: number;
 }
 
-/** A new model of the sizes that the options say. */
+/** Creates a model of the given sizes. */
 export function createModel(
   name: ModelName,
   vocabSize: number,

@@ -20,13 +20,13 @@ export interface Options extends ModelOptions, DeviceOptions {
   prompt: string;
   seed: number;
   merges: number;
-  /** Whether the tokenizer learns from the validation text, too. */
+  /** True if the tokenizer also learns from the validation text. */
   wholeText?: boolean;
   batch: number;
   epochs: number;
   lr: number;
   minLr: number;
-  /** Epochs; a fraction is as many steps. */
+  /** In epochs, possibly a fraction. */
   warmup: number;
   weightDecay: number;
   clip: number;
@@ -54,14 +54,14 @@ const shared = {
 };
 
 const presets: Record<Preset, Omit<Options, "preset">> = {
-  // Minutes a model on two CPU cores.
+  // Minutes per model on two CPU cores.
   tiny: {
     ...shared,
     ...{ context: 64, embed: 128, layers: 2, heads: 4, kvHeads: 2, dropout: 0.1 },
     ...{ batch: 32, epochs: 3, lr: 2e-3, minLr: 2e-4, warmup: 0.3 },
     ...{ saveEvery: 100, sampleLength: 64 },
   },
-  // The sizes and the schedule of the run that this example answers to; for a GPU.
+  // The sizes and the schedule of the run that this example reproduces; for a GPU.
   spec: {
     ...shared,
     ...{ context: 256, embed: 384, layers: 4, heads: 6, kvHeads: 3, dropout: 0.4 },
@@ -70,7 +70,7 @@ const presets: Record<Preset, Omit<Options, "preset">> = {
   },
 };
 
-/** What a command line asks for; prints the help or what is wrong, and ends, where it must. */
+/** Parses a command line. Prints the help or the error and exits if necessary. */
 export function parseOptions(args: string[]): RunRequest<Options> {
   const command = newCommand(
     "next_token_byte_pair",
@@ -114,7 +114,7 @@ export function parseOptions(args: string[]): RunRequest<Options> {
     .parse(args, { from: "user" }).opts();
   if (batchSize !== undefined) given.batch = batchSize;
   const options: Options = { ...presets[preset as Preset], ...given, preset };
-  // The rate that was asked for falls to a tenth.
+  // A given rate falls to a tenth of itself.
   if (given.lr !== undefined && given.minLr === undefined) options.minLr = options.lr / 10;
   const problem = check(options);
   if (problem) command.error(`error: ${problem}`);

@@ -14,7 +14,7 @@ import {
 import type { Sample } from "./look.ts";
 import { type ModelName, TITLES } from "./models.ts";
 
-/** Mean loss in nats for each token, and the share of tokens for which the highest score was right. */
+/** Mean loss per token in nats, and the fraction of tokens for which the highest score was right. */
 export interface Score {
   loss: number;
   accuracy: number;
@@ -25,16 +25,16 @@ export interface Epoch {
   train: Score;
   validation: Score;
   lr: number;
-  /** Tokens trained on in a second. */
+  /** Tokens trained on per second. */
   tokensPerSecond: number;
 }
 
-/** What is known of a model; a finished one has all epochs. */
+/** The results of a model; a finished one has all epochs. */
 export interface Result {
   model: ModelName;
   parameters: number;
   epochs: Epoch[];
-  /** Time spent on training and validation, that of earlier starts included. */
+  /** Time spent on training and validation, including that of earlier starts. */
   seconds: number;
 }
 
@@ -52,7 +52,7 @@ export class Report implements Disposable {
     this.#events = events;
   }
 
-  /** Opens TensorBoard's file in the model's folder; that of a resumed run goes on at `step`. */
+  /** Opens TensorBoard's file in the model's folder; that of a resumed run continues at `step`. */
   static async open(
     name: ModelName,
     folder: string,
@@ -64,12 +64,12 @@ export class Report implements Disposable {
     return new Report(name, folder, log, events);
   }
 
-  /** A line for people. */
+  /** A line for the log. */
   line(text: string): void {
     this.#log.line(text);
   }
 
-  /** The first line about a model. */
+  /** Logs the first line about a model. */
   begin(step: number, steps: number, { parameters, epochs }: Result): void {
     const count = (n: number) => n.toLocaleString("en");
     const where = step === 0
@@ -80,13 +80,13 @@ export class Report implements Disposable {
     this.line(`\n${TITLES[this.#name]}, ${count(parameters)} parameters: ${where}`);
   }
 
-  /** One step of training. */
+  /** Logs a step of training. */
   step(step: number, values: { loss: number; gradNorm: number; lr: number }): void {
     const { loss, gradNorm, lr } = values;
     this.#events.scalars({ "step/loss": loss, "step/grad_norm": gradNorm, "step/lr": lr }, step);
   }
 
-  /** The end of an epoch, with the norm of the weights. */
+  /** Logs the end of an epoch, with the norm of the weights. */
   epoch(step: number, epochs: number, result: Result, weightNorm: number): void {
     const done = result.epochs.length;
     const { train, validation, lr, tokensPerSecond } = result.epochs[done - 1]!;
@@ -107,20 +107,18 @@ export class Report implements Disposable {
     );
   }
 
-  /** Weights and gradients by the parameters' names. */
+  /** Logs histograms of weights and gradients by parameter name. */
   histograms(step: number, values: Record<string, Float32Array>): void {
     this.#events.histograms(values, step);
   }
 
-  /** Text that the model wrote. */
+  /** Logs a text that the model wrote. */
   sample(step: number, { after, text }: Sample): void {
     this.line(`--- ${TITLES[this.#name]} ${after}:\n${text}\n`);
     this.#events.lines(`samples, ${after}`, text, step);
   }
 
-  /**
-   * Where every head of every layer looks, in a picture with the epoch's number, or `name`; returns the file's path.
-   */
+  /** Draws the attention of every head of every layer to a file named by `name`, or by the epoch. Returns its path. */
   async attention(
     step: number,
     epoch: number,
@@ -140,7 +138,7 @@ export class Report implements Disposable {
   }
 }
 
-/** Puts the models side by side: `curves.svg`, `results.json` and `table.md`, whose text is returned. */
+/** Compares the models in `curves.svg`, `results.json` and `table.md`, whose text is returned. */
 export async function compare(
   folder: string,
   unigramEntropy: number,

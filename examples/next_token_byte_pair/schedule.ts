@@ -1,10 +1,10 @@
-/** When `next_token_byte_pair.ts` learns how fast, and looks at what it has learned. */
+/** The learning rate of `next_token_byte_pair.ts`, and when it shows samples. */
 import { warmupCosine } from "../../mod.ts";
 import type { Options } from "./options.ts";
 
 /**
- * The learning rate by steps, counted from 0, of epochs of `batches` steps. It grows with every step of the warm-up; after that
- * it is the same for all steps of an epoch, and falls from epoch to epoch by half a cosine.
+ * The learning rate by step, counted from 0, for epochs of `batches` steps. It grows with every step of the warm-up;
+ * after that it is constant within an epoch and falls from epoch to epoch along a half cosine.
  */
 export function epochSchedule(
   { lr: maxLr, minLr, warmup, epochs }: Pick<Options, "lr" | "minLr" | "warmup" | "epochs">,
@@ -18,7 +18,7 @@ export function epochSchedule(
       : schedule(Math.max(warmupSteps, Math.floor(step / batches) * batches));
 }
 
-/** Whether samples are drawn after an epoch, counted from 1: the first nine, every tenth and the last. */
+/** True if samples are drawn after an epoch, counted from 1: the first nine, every tenth and the last. */
 export function isShown(epoch: number, epochs: number): boolean {
   return epoch < 10 || epoch % 10 === 0 || epoch === epochs;
 }

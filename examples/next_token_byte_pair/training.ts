@@ -1,4 +1,4 @@
-/** One model in training: what a checkpoint keeps of it. */
+/** The training state of one model, and its checkpoints. */
 import {
   AdamW,
   checkpointExtra,
@@ -13,22 +13,22 @@ import { createModel, type Model, type ModelName } from "./models.ts";
 import type { Options } from "./options.ts";
 import type { Result } from "./report.ts";
 
-/** The parts of a checkpoint that are no tensors. */
+/** The parts of a checkpoint that are not tensors. */
 interface State {
   result: Result;
   epochSeconds: number;
 }
 
-/** A model with its optimizer, its random numbers, and how far it has come. */
+/** A model with its optimizer, its random numbers, and its progress. */
 export class Training implements Disposable {
   readonly name: ModelName;
   readonly folder: string;
   readonly model: Model;
   readonly optimizer: AdamW;
   readonly random: RandomState;
-  /** Steps done. */
+  /** The number of finished steps. */
   step = 0;
-  /** Time spent on the steps of the epoch that is under way. */
+  /** Time spent on the steps of the current epoch. */
   epochSeconds = 0;
   result: Result;
 
@@ -51,7 +51,7 @@ export class Training implements Disposable {
     this.result = { model: name, parameters, epochs: [], seconds: 0 };
   }
 
-  /** A new model, or the one of the newest checkpoint in the folder. */
+  /** Creates a model, or restores the newest checkpoint in the folder. */
   static async open(
     name: ModelName,
     folder: string,
@@ -71,7 +71,7 @@ export class Training implements Disposable {
     return training;
   }
 
-  /** Writes a checkpoint; the one before is kept until the next. */
+  /** Writes a checkpoint; the previous one is kept until the next. */
   async save(): Promise<void> {
     const { result, epochSeconds } = this;
     const state: State = { result, epochSeconds };

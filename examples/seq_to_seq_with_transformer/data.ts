@@ -16,7 +16,7 @@ import type { Options } from "./options.ts";
 
 /** What a run trains and validates on. */
 export interface Corpus {
-  /** All pairs that were read, those that are too long among them. */
+  /** All pairs that were read, including those that are too long. */
   pairs: SentencePair[];
   train: SentencePair[];
   validation: SentencePair[];
@@ -24,19 +24,22 @@ export interface Corpus {
   target: TextVocabulary;
   trainRows: TranslationRows;
   validationRows: TranslationRows;
-  /** Pairs to show translations of, none of them cut: those held out, if any, before those trained on. */
+  /** Pairs whose translations are shown, none of them cut: held-out pairs, if any, then training pairs. */
   shown: { name: string; pairs: SentencePair[] }[];
-  /** A line for people. */
+  /** A line for the log. */
   description: string;
 }
 
-/** An English sentence and every French one that stands for it. */
+/** An English sentence and all its French translations. */
 export interface Sentence {
   source: string;
   references: string[];
 }
 
-/** Reads the pairs, drops what is too long or cuts it, holds some sentences out, counts the words of the others. */
+/**
+ * Reads the pairs, drops or cuts those that are too long, holds some sentences out, and counts the words of the
+ * others.
+ */
 export async function openCorpus(options: Options): Promise<Corpus> {
   const all = (await readPairs(options.data)).slice(0, options.pairs);
   const fitting = fittingPairs(all, options);
@@ -70,12 +73,12 @@ export async function openCorpus(options: Options): Promise<Corpus> {
   };
 }
 
-/** The pairs of a file, or the download, with a bar. */
+/** Reads the pairs of a file, or downloads them with a progress bar. */
 async function readPairs(data: string | undefined): Promise<SentencePair[]> {
   if (data !== undefined) return await loadEnglishFrench({ path: data });
   using progress = await openProgress({ label: "download", total: 8e6, unit: "bytes" });
   try {
-    // Beside the runs, so that no other folder has to be permitted.
+    // Next to the runs, so that no other folder needs a permission.
     return await loadEnglishFrench({
       cache: RUNS,
       onProgress: (done, total) =>
@@ -91,8 +94,8 @@ async function readPairs(data: string | undefined): Promise<SentencePair[]> {
 }
 
 /**
- * Holds out whole English sentences with all their translations: the same sentence on both sides would make
- * the validation a test of memory.
+ * Holds out whole English sentences with all their translations: with the same sentence on both sides, validation
+ * would test memory.
  */
 function split(
   pairs: SentencePair[],
@@ -109,7 +112,7 @@ function split(
   return { train, validation };
 }
 
-/** `count` English sentences, evenly spread over the pairs, with their references. */
+/** `count` English sentences, evenly spaced over the pairs, with their references. */
 export function someSentences(pairs: SentencePair[], count: number): Sentence[] {
   const groups = [...Map.groupBy(pairs, (pair) => pair.source)];
   const step = Math.max(1, groups.length / count);

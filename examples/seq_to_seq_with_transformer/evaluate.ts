@@ -1,4 +1,4 @@
-/** How well the translator knows pairs, with the right words before each word. */
+/** Loss and accuracy of the translator with teacher forcing. */
 import {
   accuracy,
   type Device,
@@ -13,15 +13,15 @@ import {
   type TranslationRows,
 } from "../../mod.ts";
 
-/** Means over words, `<EOS>` among them and `<PAD>` not. */
+/** Means over words, including `<EOS>` but not `<PAD>`. */
 export interface Scores {
   /** Cross-entropy in nats, without label smoothing. */
   loss: number;
-  /** The share that the model would have said. */
+  /** The fraction of words that the model predicts correctly. */
   accuracy: number;
 }
 
-/** Pairs whose logits are held at a time: with 16 words of 20,000 kinds, 160 MB. */
+/** Pairs whose logits are in memory at a time: with 16 words of a vocabulary of 20,000, 160 MB. */
 const ROWS = 128;
 
 /** Loss and accuracy on all pairs, or on `rows` of them chosen by `seed`; the values are read once. */

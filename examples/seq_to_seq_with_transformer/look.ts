@@ -1,4 +1,4 @@
-/** What is shown of a translator: its translations beside the right ones, and where its attention looks. */
+/** What is shown of a translator: its translations beside the expected ones, and its attention. */
 import {
   argmax,
   type AttentionLayer,
@@ -15,14 +15,14 @@ import { type Interpreter, LENGTH_EXPONENT } from "../../src/cli/interpreter.ts"
 import type { Sentence } from "./data.ts";
 import { upload } from "./evaluate.ts";
 
-/** What the figures of {@linkcode compareAll} are. */
+/** Explains the figures of {@linkcode compareAll}. */
 export const LEGEND =
   `score: log-probability / words^${LENGTH_EXPONENT}; BLEU-4, 0 where no four words in a row are ` +
   "right, and by weights 1/2^n";
 
 /**
- * Lines about each sentence: the expected translations, those by beams of 1, 2 and 3 with their scores, and what the
- * model says at every place when it is told the right words before.
+ * Returns lines about each sentence: the expected translations, those of beams of 1, 2 and 3 with their scores, and
+ * the model's predictions with teacher forcing.
  */
 export async function compareAll(
   interpreter: Interpreter,
@@ -50,8 +50,8 @@ export async function compareAll(
 }
 
 /**
- * The weights of every attention while a sentence and its translation are read. Rows of self-attention are the words
- * read, those of cross-attention the words that are produced there.
+ * The weights of every attention for a sentence and its translation. Rows of self-attention are the words read, those
+ * of cross-attention the words produced.
  */
 export async function readTranslation(
   interpreter: Interpreter,
@@ -75,7 +75,7 @@ export async function readTranslation(
   );
 }
 
-/** What the model says at every place of a row, told the right words before it; behind the translation it is told `<PAD>`. */
+/** The model's prediction at every place of a row with teacher forcing; after the translation its input is `<PAD>`. */
 async function forced(
   { model, source, target }: Interpreter,
   sentence: string,

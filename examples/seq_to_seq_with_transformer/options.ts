@@ -16,12 +16,12 @@ import type { RunRequest } from "../../src/cli/runs.ts";
 export interface Options extends DeviceOptions {
   preset: Preset;
   data?: string;
-  /** Left out: all pairs. */
+  /** All pairs if omitted. */
   pairs?: number;
   minFrequency: number;
   sourceLength: number;
   targetLength: number;
-  /** Whether longer sentences are cut; else they are left out. */
+  /** True to cut longer sentences, false to drop them. */
   cut?: boolean;
   held: number;
   embed: number;
@@ -42,7 +42,7 @@ export interface Options extends DeviceOptions {
   seed: number;
 }
 
-/** What the command line says: a new run, a folder to go on in, or a sentence to translate. */
+/** What the command line asks for: a new run, a folder to resume, or a sentence to translate. */
 export interface CommandLine extends RunRequest<Options> {
   translate?: string;
   /** The folder of the model that translates. */
@@ -74,7 +74,7 @@ const presets: Record<Preset, Omit<Options, "preset">> = {
     ...{ pairs: 12_000, embed: 96, hidden: 192, layers: 2 },
     ...{ batch: 64, epochs: 10, lr: 2e-3, minLr: 2e-5, warmup: 100, scored: 100 },
   },
-  // The run that this example answers to: all pairs of the download, none held out, one rate; for a GPU.
+  // The run that this example reproduces: all pairs of the download, none held out, one rate; for a GPU.
   spec: {
     ...shared,
     ...{ embed: 256, hidden: 512, layers: 4, held: 0, cut: true },
@@ -120,14 +120,14 @@ function createCommand(): Command {
     .addHelpText("after", help());
 }
 
-/** What a command line asks for; prints the help or what is wrong, and ends, where it must. */
+/** Parses a command line. Prints the help or the error and exits if necessary. */
 export function parseOptions(args: string[]): CommandLine {
   const command = createCommand();
   const { batchSize, out, resume, translate, model, beamWidth = 3, preset = "tiny", ...given } =
     command.parse(args, { from: "user" }).opts();
   if (batchSize !== undefined) given.batch = batchSize;
   const options: Options = { ...presets[preset as Preset], ...given, preset };
-  // A rate that was asked for falls as the preset's does.
+  // A given rate falls in the same way as the preset's.
   if (given.lr !== undefined && given.minLr === undefined) {
     const { lr, minLr } = presets[preset as Preset];
     options.minLr = options.lr * minLr / lr;

@@ -19,11 +19,11 @@ import type { Options } from "./options.ts";
 /** The figures of an epoch. */
 export interface EpochFigures {
   train: Scores;
-  /** Where pairs are held out. */
+  /** Given if pairs are held out. */
   validation?: Scores;
 }
 
-/** The curves so far; a checkpoint keeps them, so that a resumed run draws them whole. */
+/** The curves so far; a checkpoint keeps them, so that a resumed run draws all of them. */
 export interface Curves {
   steps: [step: number, loss: number][];
   epochs: EpochFigures[];
@@ -43,7 +43,7 @@ export class Report implements Disposable {
     this.curves = curves;
   }
 
-  /** Opens the logs; those of a resumed run go on at `step`. */
+  /** Opens the logs; those of a resumed run continue at `step`. */
   static async open(folder: string, step: number, curves: Curves): Promise<Report> {
     const log = await TextLog.open(`${folder}/log.txt`, { echo: console.log });
     const events = await EventFile.open(folder, { resumeStep: step > 0 ? step + 1 : 0 });
@@ -51,12 +51,12 @@ export class Report implements Disposable {
     return new Report(folder, log, events, curves);
   }
 
-  /** A line for people. */
+  /** A line for the log. */
   line(text: string): void {
     this.#log.line(text);
   }
 
-  /** Size, most common words and unknown ones of both vocabularies. */
+  /** Logs the size, the most common words and the unknown words of both vocabularies. */
   vocabularies({ source, target, validation }: Corpus): void {
     const describe = (name: string, vocabulary: TextVocabulary, held: string[]) => {
       const { size, words, distinctWords, mostCommon, unknownShare } = vocabulary.summary(8);
@@ -74,7 +74,7 @@ export class Report implements Disposable {
     describe("French", target, validation.map((pair) => pair.target));
   }
 
-  /** One step of training. */
+  /** Logs a step of training. */
   step(step: number, values: { loss: number; gradNorm: number; lr: number }): void {
     this.curves.steps.push([step, values.loss]);
     this.#events.scalars({
@@ -84,7 +84,7 @@ export class Report implements Disposable {
     }, step);
   }
 
-  /** The end of an epoch, with the norm of the weights. */
+  /** Logs the end of an epoch, with the norm of the weights. */
   epoch(epoch: number, epochs: number, step: number, figures: EpochFigures, norm: number): void {
     this.curves.epochs.push(figures);
     const parts = Object.entries(figures).map(([kind, { loss, accuracy }]: [string, Scores]) => {
@@ -100,24 +100,24 @@ export class Report implements Disposable {
     this.line([count, ...parts].join(" | "));
   }
 
-  /** Weights and, where there are, gradients by the parameters' names. */
+  /** Logs histograms of weights and, if given, gradients by parameter name. */
   histograms(step: number, values: Record<string, Float32Array>): void {
     this.#events.histograms(values, step);
   }
 
-  /** BLEU of the held-out sentences. */
+  /** Logs BLEU on the held-out sentences. */
   bleu(width: number, bleu: number, step: number): void {
     this.#events.scalar(`bleu/beam_${width}`, bleu, step);
   }
 
-  /** What is to be said of some translated sentences, several lines each. */
+  /** Logs some translated sentences, several lines each. */
   samples(name: string, step: number, sentences: string[][]): void {
     const text = sentences.map((lines) => lines.join("\n"));
     this.line(text.join(`\n${"-".repeat(42)}\n`));
     this.#events.lines(`samples, ${name}`, text.join("\n\n"), step);
   }
 
-  /** The lengths of the sentences as a picture; returns its path. */
+  /** Draws the lengths of the sentences; returns the path of the picture. */
   async drawLengths({ pairs }: Corpus, options: Options): Promise<string> {
     return await this.#save(
       "lengths.svg",
@@ -140,7 +140,7 @@ export class Report implements Disposable {
     );
   }
 
-  /** Loss and accuracy over the epochs; returns the file's path. */
+  /** Draws loss and accuracy over the epochs; returns the path of the picture. */
   async drawCurves(title: string): Promise<string> {
     const { epochs } = this.curves;
     const series = (key: keyof Scores) =>
@@ -163,7 +163,7 @@ export class Report implements Disposable {
     );
   }
 
-  /** Where every head of some layers looks, for one sentence, in `attention/<file>.svg`; returns the path. */
+  /** Draws the attention of all heads of some layers for one sentence to `attention/<file>.svg`; returns the path. */
   async drawAttention(
     { tag, file = tag, title }: { tag: string; file?: string | undefined; title: string },
     layers: AttentionLayer[],
@@ -173,7 +173,7 @@ export class Report implements Disposable {
     return await this.#save(`attention/${file}.svg`, await attentionPicture(layers, { title }));
   }
 
-  /** What a checkpoint keeps of it: the curves, as JSON. */
+  /** The state that a checkpoint keeps: the curves, as JSON. */
   state(): Json {
     return structuredClone(this.curves) as unknown as Json;
   }

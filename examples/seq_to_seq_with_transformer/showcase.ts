@@ -1,4 +1,4 @@
-/** What is shown of a translator, now and then and at the end of its training. */
+/** What is shown of a translator, during training and at its end. */
 import { corpusBleu, openProgress } from "../../mod.ts";
 import type { Interpreter } from "../../src/cli/interpreter.ts";
 import { type Corpus, type Sentence, someSentences } from "./data.ts";
@@ -6,15 +6,15 @@ import { compareAll, readTranslation } from "./look.ts";
 import type { Options } from "./options.ts";
 import type { Report } from "./report.ts";
 
-/** Sentences that are translated at a time. */
+/** Sentences translated at a time. */
 const BATCH = 64;
 
-/** Whether translations are shown after an epoch, counted from 1: the first and every tenth. */
+/** True if translations are shown after an epoch, counted from 1: the first and every tenth. */
 export function isShown(epoch: number): boolean {
   return epoch === 1 || epoch % 10 === 0;
 }
 
-/** Some translations after an epoch, and where the decoder looks in the longest of these sentences. */
+/** Shows some translations after an epoch, and the decoder's attention for the longest of these sentences. */
 export async function showEpoch(
   interpreter: Interpreter,
   { shown }: Corpus,
@@ -32,7 +32,7 @@ export async function showEpoch(
   ]);
 }
 
-/** BLEU by beams of 1, 2 and 3, more translations, the maps of attention, the curves. */
+/** Shows BLEU with beams of 1, 2 and 3, more translations, attention maps and the curves. */
 export async function showcase(
   interpreter: Interpreter,
   { shown }: Corpus,
@@ -82,7 +82,7 @@ async function scoreBleu(
   return corpusBleu(sentences.map(({ references }) => references), found);
 }
 
-/** Draws the attentions whose names match a pattern, a picture each, while a sentence and its translation are read. */
+/** Draws one picture per pattern, of the attentions whose names match it, for a sentence and its translation. */
 async function drawAttention(
   interpreter: Interpreter,
   report: Report,

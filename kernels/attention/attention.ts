@@ -1,6 +1,6 @@
 /**
- * What the kernels of attention share: their numbers, the constants of their GPU programs, and the walk over
- * visible keys of their reference implementations.
+ * What the attention kernels share: their parameters, the constants of their GPU programs, and the iteration over
+ * visible keys in their reference implementations.
  *
  * @module
  */
@@ -17,83 +17,83 @@ import blocked from "./attention_blocked.wgsl" with { type: "text" };
 import matrix from "./attention_matrix.wgsl" with { type: "text" };
 
 /**
- * Numbers of an attention; {@linkcode attentionParams} fills in those that follow from the others. Strides are in
- * elements, and neighbours in a head lie side by side. Gradients have the strides of what they are gradients of.
+ * Parameters of an attention; {@linkcode attentionParams} fills in those that follow from the others. Strides are in
+ * elements; the elements of a head are contiguous. Gradients have the strides of the tensors they belong to.
  */
 export type AttentionParams = StreamParams & {
-  /** Sequences. */
+  /** The number of sequences. */
   batch: number;
   /** Heads of q and o. */
   heads: number;
   /** Heads of k and v, a divisor of `heads`: query head h uses `floor(h / (heads / kvHeads))`. */
   kvHeads: number;
-  /** Time steps of q and o. */
+  /** Queries in a sequence, and rows of o. */
   queries: number;
-  /** Time steps of k and v. */
+  /** Keys and values in a sequence. */
   keys: number;
   /** The size of a head, 1 to 256. */
   d: number;
-  /** From one sequence of q to the next. */
+  /** The stride of q between sequences. */
   qBatch: number;
-  /** From one head of q to the next. */
+  /** The stride of q between heads. */
   qHead: number;
-  /** From one time step of q to the next. */
+  /** The stride of q between time steps. */
   qTime: number;
-  /** As of q, of k. */
+  /** As `qBatch`, for k. */
   kBatch: number;
-  /** As of q, of k. */
+  /** As `qHead`, for k. */
   kHead: number;
-  /** As of q, of k. */
+  /** As `qTime`, for k. */
   kTime: number;
-  /** As of q, of v. */
+  /** As `qBatch`, for v. */
   vBatch: number;
-  /** As of q, of v. */
+  /** As `qHead`, for v. */
   vHead: number;
-  /** As of q, of v. */
+  /** As `qTime`, for v. */
   vTime: number;
-  /** As of q, of o. */
+  /** As `qBatch`, for o. */
   oBatch: number;
-  /** As of q, of o. */
+  /** As `qHead`, for o. */
   oHead: number;
-  /** As of q, of o. */
+  /** As `qTime`, for o. */
   oTime: number;
-  /** From the flags in keyValid of one sequence to those of the next; at least `keys`. */
+  /** The stride of keyValid between sequences; at least `keys`. */
   validBatch: number;
-  /** Elements of q before the first query, as where queries, keys and values are parts of one tensor. */
+  /** The offset of the first query in q, for example where queries, keys and values are parts of one tensor. */
   qStart: number;
-  /** As of q, of k; or where only some of the rows of a tensor are keys. */
+  /** As `qStart`, for k; also where only some rows of a tensor are keys. */
   kStart: number;
-  /** As of q, of v. */
+  /** As `qStart`, for v. */
   vStart: number;
-  /** The position of query 0, below 0 where the first ones see nothing; query i stands at `position + i`. */
+  /** The position of query 0; query i is at `position + i`. Negative if the first queries see no key. */
   position: number;
   /**
-   * Key j stands at the position `(j + 1) step - 1`, and a query sees those up to its own position: 1 for ordinary
-   * causal attention. 0: it sees all keys.
+   * Key j is at position `(j + 1) step - 1`, and a query sees the keys up to its own position. 1 is ordinary causal
+   * attention; with 0 every query sees all keys.
    */
   step: number;
-  /** A query at position p sees no key before `floor(p / block) block`; goes with a step of 1. 0: it does. */
+  /** If not 0, a query at position p sees no key before `floor(p / block) block`. Requires a `step` of 1. */
   block: number;
-  /** A query at position p sees no key before `p - window + 1`; goes with a step of 1. 0: it does. */
+  /** If not 0, a query at position p sees no key before `p - window + 1`. Requires a `step` of 1. */
   window: number;
   /** The factor of the scores. */
   scale: number;
   /**
-   * The part of the weights that is dropped after the softmax, in [0, 1). A row of the weights takes whole blocks of
-   * four random numbers, one for each of its keys; see {@linkcode randomNumbers}.
+   * The fraction of the weights that is dropped after the softmax, in [0, 1). Each row of weights draws whole blocks
+   * of four random numbers, one number for each key; see {@linkcode randomNumbers}.
    */
   dropout: number;
 };
 
-/** What {@linkcode attentionParams} starts from: the sizes, and what is not as usual. */
+/** The argument of {@linkcode attentionParams}: the sizes, and whatever differs from the defaults. */
 export type PartialAttentionParams =
   & Partial<AttentionParams>
   & Pick<AttentionParams, "batch" | "heads" | "queries" | "keys" | "d">;
 
-/** The most elements of a head. */
+/** The largest head size. */
 export const MAX_HEAD_SIZE = 256;
 
-/** How many random numbers dropout draws: those of rows (batch, heads, queries) of whole blocks of four. */
+/** How many random numbers dropout draws: whole blocks of four for each row of (batch, heads, queries). */
 export function randomNumbers(
   { batch, heads, queries, keys }: Pick<AttentionParams, "batch" | "heads" | "queries" | "keys">,
 ): number {
@@ -101,11 +101,12 @@ export function randomNumbers(
 }
 
 /**
- * All numbers of an attention. What is left out is taken from the sizes: as many key heads as query heads, tensors
- * (batch, heads, time, d) without gaps, the last query at the position of the last key, every key visible, scale
- * `1 / sqrt(d)`, no dropout.
+ * Returns all parameters of an attention. Defaults: as many key heads as query heads, contiguous tensors (batch,
+ * heads, time, d), the last query at the position of the last key, every key visible, scale `1 / sqrt(d)`, no
+ * dropout.
  *
- * @throws {RangeError} If d is not 1 to 256, or heads is no multiple of kvHeads, or dropout is to draw over 2^34 numbers.
+ * @throws {RangeError} If d is not 1 to 256, if heads is not a multiple of kvHeads, or if dropout would draw over
+ * 2^34 numbers.
  */
 export function attentionParams(options: PartialAttentionParams): AttentionParams {
   const { heads, kvHeads = heads, queries, keys, d } = options;
@@ -137,7 +138,7 @@ export function attentionParams(options: PartialAttentionParams): AttentionParam
   };
 }
 
-/** {@linkcode AttentionParams} as a kernel declares them. */
+/** The types of {@linkcode AttentionParams} in a kernel's specification. */
 // deno-fmt-ignore
 export const ATTENTION_PARAMS: Readonly<Record<keyof AttentionParams, "u32" | "i32" | "f32">> = {
   batch: "u32", heads: "u32", kvHeads: "u32", queries: "u32", keys: "u32", d: "u32",
@@ -148,12 +149,13 @@ export const ATTENTION_PARAMS: Readonly<Record<keyof AttentionParams, "u32" | "i
 };
 
 /**
- * Which program a GPU runs: `matrix` has its matrix units multiply; `blocked` multiplies blocks of rows out of workgroup memory;
- * `tiled`, for GPUs without room for the blocks, gives an invocation a row; `subgroup` is for software adapters.
+ * The GPU programs: `matrix` uses matrix units; `blocked` multiplies blocks of rows in workgroup memory; `tiled`, for
+ * GPUs whose workgroup memory is too small for blocks, has one row per invocation; `subgroup` is for software
+ * adapters.
  */
 export type AttentionVariant = "matrix" | "blocked" | "tiled" | "subgroup";
 
-/** The whole programs of a kernel from its bindings and its bodies. */
+/** Assembles the programs of a kernel from its bindings and its bodies. */
 export function attentionPrograms(
   bindings: string,
   bodies: Readonly<Record<AttentionVariant, string>>,
@@ -167,25 +169,25 @@ export function attentionPrograms(
   };
 }
 
-/** How a kernel walks: what its workgroups hold, and how much passes by. */
+/** What the workgroups of a kernel hold, and how much they iterate over. */
 export interface AttentionWalk {
-  /** Tiles of own rows that the blocked program holds, of other rows, and matrices of weights. */
+  /** The tiles in workgroup memory of the blocked program: own rows, other rows, and matrices of weights. */
   readonly tiles: readonly [own: number, other: number, weights: number];
-  /** Rows of the other side. */
+  /** The number of rows on the other side. */
   readonly others: number;
-  /** How often they pass by. Default: 1. */
+  /** The number of passes over them. Default: 1. */
   readonly repeats?: number;
 }
 
-/** Own and other rows of a workgroup. */
+/** The numbers of own and other rows of a workgroup. */
 type Blocks = Readonly<Record<"own" | "other", number>>;
 
-/** Own and other rows of the blocked programs, the best first. */
+/** Block sizes of the blocked programs, the best first. */
 const BLOCKS = [[64, 32], [32, 32], [32, 16], [16, 16]] as const;
-/** The longest head, in vec4, whose sums the blocked programs can hold in registers. */
+/** The largest head size, in vec4, whose sums fit in the registers of the blocked programs. */
 const MAX_BLOCKED_D4 = 32;
 
-/** The largest blocks that fit into the workgroup memory, undefined where none do. */
+/** The largest blocks that fit in workgroup memory; undefined if none do. */
 function blocksThatFit(
   d4: number,
   vec4Bytes: number,
@@ -202,10 +204,10 @@ function blocksThatFit(
   return fitting && { own: fitting[0], other: fitting[1] };
 }
 
-/** Own and other rows of the programs for matrix units, the best first. */
+/** Block sizes of the programs for matrix units, the best first. */
 const MATRIX_BLOCKS = [[64, 32], [64, 16], [32, 16]] as const;
 
-/** The largest blocks of the programs for matrix units that fit, undefined where none do. */
+/** The largest blocks of the programs for matrix units that fit; undefined if none do. */
 function matricesThatFit(
   { d, dropout }: AttentionParams,
   weights: number,
@@ -215,7 +217,8 @@ function matricesThatFit(
   const halves = q === "f16" && k === "f16" && v === "f16";
   if (!target.matrixUnits || !halves || d % 16 !== 0 || d > 128) return undefined;
   const fitting = MATRIX_BLOCKS.find(([owned, others]) => {
-    // Own rows of one operand after the other; scores and, in the backward pass, what they are multiplied with.
+    // Own rows are held one operand at a time. The rest: scores and, in the backward pass, what they are multiplied
+    // by.
     const bytes = (2 * d + 16) * (owned + 2 * others) +
       owned * (2 * (4 * others + 16) + weights * (2 * others + 16) + 16) + 8 * others +
       Number(dropout > 0) * owned * others;
@@ -226,19 +229,19 @@ function matricesThatFit(
 
 /** How a variant of a kernel is launched. */
 interface VariantLaunch {
-  /** Rows of a workgroup. */
+  /** The rows of a workgroup. */
   readonly rows: number;
-  /** Iterations of an invocation. */
+  /** The iterations of an invocation. */
   readonly iterations: number;
   readonly constants: Readonly<Record<string, number | string | boolean>>;
 }
 
 /** What the launches of all variants are computed from. */
 interface WalkSizes {
-  /** Elements and vec4s of a head. */
+  /** The size of a head, in elements and in vec4. */
   readonly d: number;
   readonly d4: number;
-  /** Iterations over the other side, `step` rows at a time in `each` iterations, by `rows` own rows. */
+  /** The iterations over the other side for `rows` own rows, if `step` rows take `each` iterations. */
   readonly iterations: (rows: number, step: number, each: number) => number;
 }
 
@@ -285,7 +288,7 @@ function blockedLaunch(
 function matrixLaunch({ d, d4, iterations }: WalkSizes, { own, other }: Blocks): VariantLaunch {
   return {
     rows: own,
-    // The forward program walks twice.
+    // The forward program makes two passes.
     iterations: 2 * iterations(own, other, 1 + Math.ceil(other * d4 / (2 * own))),
     constants: {
       OWN: own,
@@ -299,7 +302,7 @@ function matrixLaunch({ d, d4, iterations }: WalkSizes, { own, other }: Blocks):
   };
 }
 
-/** The program for an adapter, its constants, how many rows a workgroup has, and the iterations of an invocation. */
+/** Chooses the program, its constants, the rows of a workgroup and the iterations of an invocation. */
 export function attentionLaunch(
   params: AttentionParams,
   target: GpuTarget,
@@ -310,12 +313,12 @@ export function attentionLaunch(
   const reach = reachOf(params);
   const d4 = Math.ceil(d / 4);
   const half = target.dtypes.q === "f16";
-  // Keys begin at a multiple of 4.
+  // Tiles of keys begin at a multiple of 4.
   const met = (rows: number) => Math.min(others, reach + rows + 3);
   const sizes: WalkSizes = {
     d,
     d4,
-    // Besides, rows are loaded and stored, up to four elements one by one.
+    // The last term: rows are loaded and stored, up to four elements one by one.
     iterations: (rows, step, each) => repeats * (1 + Math.ceil(met(rows) / step) * each) + 12 * d4,
   };
   const strides = params.qBatch | params.qHead | params.qTime | params.kBatch | params.kHead |
@@ -345,35 +348,35 @@ export function attentionLaunch(
   };
 }
 
-/** The most keys that a query may see, as far as `block` and `window` say. */
+/** The most keys that a query may see under `block` and `window`. */
 function reachOf({ block, window }: AttentionParams): number {
   return Math.min(block || Infinity, window || Infinity);
 }
 
-/** Floating-point operations of so many products of queries by keys by the size of a head. */
+/** Floating-point operations of `products` products of size queries x keys x d. */
 export function attentionFlops(params: AttentionParams, products: number): number {
   const { batch, heads, queries, keys, d, step } = params;
   const seen = Math.min(reachOf(params), step ? keys / 2 : keys);
   return 2 * products * batch * heads * queries * seen * d;
 }
 
-/** A query head of a sequence: where its rows and those of its keys begin. */
+/** One query head of one sequence: the offsets of its rows and of its keys. */
 export interface Head {
   /** The sequence. */
   readonly b: number;
-  /** Rows of lse before this head. */
+  /** The number of rows of lse before this head. */
   readonly rows: number;
-  /** The first elements of q, k, v and o. */
+  /** The offset of its first element in q. */
   readonly q: number;
-  /** See `q`. */
+  /** As `q`, in k. */
   readonly k: number;
-  /** See `q`. */
+  /** As `q`, in v. */
   readonly v: number;
-  /** See `q`. */
+  /** As `q`, in o. */
   readonly o: number;
 }
 
-/** All query heads of all sequences. */
+/** Iterates over the query heads of all sequences. */
 export function* headsOf(p: AttentionParams): Generator<Head> {
   for (let b = 0; b < p.batch; b++) {
     for (let h = 0; h < p.heads; h++) {
@@ -390,7 +393,7 @@ export function* headsOf(p: AttentionParams): Generator<Head> {
   }
 }
 
-/** The keys that query `i` of sequence `b` may see, where query 0 stands at `first`. */
+/** The keys that query `i` of sequence `b` may see, if query 0 is at position `first`. */
 export function visibleKeys(
   p: AttentionParams,
   valid: ArrayLike<number> | undefined,
@@ -411,8 +414,8 @@ export function visibleKeys(
 }
 
 /**
- * What dropout multiplies the weights of a row of (batch, heads, queries) with, by keys: 0 where the random number is
- * below `dropout`, else 1 / (1 - dropout).
+ * The factors by which dropout multiplies a row of weights, one for each key: 0 where the random number is below
+ * `dropout`, otherwise 1 / (1 - dropout). Rows are those of (batch, heads, queries).
  */
 export function dropoutFactors(p: AttentionParams, row: number): Float64Array {
   const blocks = Math.ceil(p.keys / 4);
@@ -426,7 +429,7 @@ export function dropoutFactors(p: AttentionParams, row: number): Float64Array {
   return factors;
 }
 
-/** The product of two rows of `d` elements. */
+/** The dot product of two rows of `d` elements. */
 export function dot(
   x: ArrayLike<number>,
   xAt: number,

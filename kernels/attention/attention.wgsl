@@ -1,23 +1,23 @@
-// What the attention programs share. Behind it attention.ts puts the bindings of one of them (attention_forward.wgsl) and its
-// body for a kind of adapter (attention_forward_tiled.wgsl, attention_forward_subgroup.wgsl).
-//
-// An invocation owns a row: a query, or in attention_backward_kv a key. The rows of the other side pass by, 8 at a time,
-// the same ones for a whole workgroup. On a GPU its invocations bring them to workgroup memory together; where a
-// CPU plays GPU and loads cost most (see matmul_subgroup.wgsl), lanes hand them to each other.
+// What the attention programs share. attention.ts appends the bindings of one of them (such as
+// attention_forward.wgsl) and its body for a kind of adapter (such as attention_forward_tiled.wgsl).
+// An invocation owns a row: a query, or in attention_backward_kv a key. It iterates over the rows of the other side,
+// 8 at a time, the same ones for a whole workgroup. On a GPU the workgroup loads them into workgroup memory together;
+// on a software adapter, where loads are the main cost (see matmul_subgroup.wgsl), lanes broadcast them to each
+// other.
 const D = 64u; // the size of a head
 const D4 = 16; // vec4 that hold it
-const ROWS = 64u; // invocations of a workgroup
-const TILES = 4; // eights of rows that are brought at a time
+const ROWS = 64u; // invocations in a workgroup
+const TILES = 4; // groups of 8 rows loaded at a time
 const TILE_VECTORS = 512; // 8 * TILES * D4
 const HIDDEN = -1e30; // the score of a key that may not be seen
 const DROPOUT = false;
 
-// How many of the 4 elements from 4 i on a head still has.
+// True for those of the elements 4 i to 4 i + 3 that are inside the head.
 fn inside(i: u32) -> vec4<bool> {
   return vec4u(4u * i) + vec4u(0u, 1u, 2u, 3u) < vec4u(D);
 }
 
-// Which weights dropout keeps of a row (of batch, heads and queries) and the keys from 4 four on: a bit for each.
+// The weights that dropout keeps, one bit each, of a row (batch, heads, queries) and the keys 4 four to 4 four + 3.
 fn kept_bits(row: u32, four: u32) -> u32 {
   //#if DROPOUT
   let random = random_block(row * ((params.keys + 3u) / 4u) + four);
@@ -31,7 +31,7 @@ fn kept_bits(row: u32, four: u32) -> u32 {
   //#end
 }
 
-// What dropout multiplies four weights with, bit i of each.
+// The factors of dropout for four weights, from bit i of each.
 fn kept_factors(bits: vec4u, i: u32) -> vec4f {
   //#if DROPOUT
   return select(vec4f(), vec4f(1.0 / (1.0 - params.dropout)), ((bits >> vec4u(i)) & vec4u(1u)) != vec4u());
@@ -44,18 +44,19 @@ fn kept_factor(bits: u32, i: u32) -> f32 {
   return kept_factors(vec4u(bits), i).x;
 }
 
-// What the weights of a row and the keys from 4 four on are multiplied with.
+// The factors of dropout for the weights of a row and the keys 4 four to 4 four + 3.
 fn kept_of(row: u32, four: u32) -> vec4f {
   let bits = kept_bits(row, four);
   return kept_factors(vec4u(bits, bits >> 1u, bits >> 2u, bits >> 3u), 0u);
 }
 
-// The first of the keys that a query at a position may see, or one up to 3 before, where a block of random numbers begins.
+// The first key that a query at a position may see, rounded down to a multiple of 4, where a block of random numbers
+// begins.
 fn first_key(position: i32) -> u32 {
   return keys_seen(position).x / 4u * 4u;
 }
 
-// The keys begin..end that a query at a position may see.
+// The range of keys, begin..end, that a query at a position may see.
 fn keys_seen(position: i32) -> vec2u {
   var seen = vec2u(0u, params.keys);
   if (params.step != 0u) {
@@ -70,7 +71,7 @@ fn keys_seen(position: i32) -> vec2u {
   return seen;
 }
 
-// The queries begin..end that may see a key.
+// The range of queries, begin..end, that may see a key.
 fn queries_seeing(key: u32) -> vec2u {
   var seeing = vec2u(0u, params.queries);
   if (params.step != 0u) {
@@ -87,7 +88,7 @@ fn queries_seeing(key: u32) -> vec2u {
   return seeing;
 }
 
-// Whether i lies in begin..end.
+// True if i is in begin..end.
 fn within(i: u32, range: vec2u) -> bool {
   return i >= range.x && i < range.y;
 }

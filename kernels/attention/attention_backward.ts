@@ -1,5 +1,5 @@
 /**
- * All of attention's gradients at once, as the CPU device computes them.
+ * All gradients of attention in one kernel, for the CPU device.
  *
  * @module
  */
@@ -10,7 +10,7 @@ import { attentionBackwardKv } from "./attention_backward_kv.ts";
 import { attentionBackwardQ } from "./attention_backward_q.ts";
 import { attentionBackwardSimd } from "./attention_simd.ts";
 
-/** What {@linkcode launchAttentionBackward} reads and writes; shapes are those of `attentionForward`. */
+/** The bindings of {@linkcode launchAttentionBackward}; shapes are those of `attentionForward`. */
 export interface AttentionBackwardBindings {
   /** The queries. */
   readonly q: Binding;
@@ -18,23 +18,25 @@ export interface AttentionBackwardBindings {
   readonly k: Binding;
   /** The values. */
   readonly v: Binding;
-  /** What `attentionForward` gave. */
+  /** The output of `attentionForward`. */
   readonly o: Binding;
   /** The gradient of `o`. */
   readonly dO: Binding;
-  /** 0 where a key may not be seen. */
+  /** 0 marks a key that may not be seen. */
   readonly keyValid?: Binding | undefined;
-  /** What `attentionForward` left there. */
+  /** The `lse` that `attentionForward` wrote. */
   readonly lse: Binding;
-  /** Gets the gradient of `q`; and those of `k` and `v` where these are left out, as where one tensor holds all three. */
+  /**
+   * Receives the gradient of `q`, and those of `k` and `v` if `dK` and `dV` are omitted (one tensor holds all three).
+   */
   readonly dQ: Binding;
-  /** Gets the gradient of `k`. */
+  /** Receives the gradient of `k`. */
   readonly dK?: Binding;
-  /** Gets the gradient of `v`. */
+  /** Receives the gradient of `v`. */
   readonly dV?: Binding;
 }
 
-/** One thread of a CPU owns a key head and all queries that use it, so that the weights are computed only once. */
+/** A thread processes one key head and all queries that use it, so the weights are computed only once. */
 const fused: Kernel<AttentionParams> = kernel<AttentionParams>({
   name: "attention_backward",
   bindings: {
@@ -62,7 +64,7 @@ const fused: Kernel<AttentionParams> = kernel<AttentionParams>({
   },
 });
 
-/** Launches what computes dQ, dK and dV on the device: one kernel on a CPU, two on a GPU. */
+/** Computes dQ, dK and dV: one launch on the CPU, two on a GPU. */
 export function launchAttentionBackward(
   device: Device,
   bindings: AttentionBackwardBindings,

@@ -24,8 +24,9 @@ import tiled from "./attention_backward_kv_tiled.wgsl" with { type: "text" };
 const programs = attentionPrograms(bindings, { matrix, blocked, tiled, subgroup });
 
 /**
- * dK and dV from dO and the lse that `attentionForward` and `attentionBackwardQ` left. Shapes are those of
- * `attentionForward`; dK has the strides of k, dV those of v, dO those of o. Without dV, dK gets both. Heads that share a key add up.
+ * Computes dK and dV from dO and from the lse that `attentionForward` and `attentionBackwardQ` wrote. Shapes are
+ * those of `attentionForward`; dK has the strides of k, dV those of v, dO those of o. Without dV, dK receives both.
+ * The gradients of query heads that share a key head are summed.
  */
 export const attentionBackwardKv: Kernel<AttentionParams> = kernel<AttentionParams>({
   name: "attention_backward_kv",

@@ -1,7 +1,7 @@
-// dk and dv: an invocation owns a key, and the queries of all heads that use it pass by, so that nothing is added up by
-// two. lse (2, batch, heads, queries) comes from attention_backward_q.
+// dk and dv: an invocation owns a key and iterates over the queries of all heads that use it, so no sum is shared by
+// two invocations. lse (2, batch, heads, queries) comes from attention_backward_q.
 
-// 4 elements from 4 i on of the row that begins at `at`; zeros behind its end.
+// The elements 4 i to 4 i + 3 of the row that begins at `at`; zeros past its end.
 //#repeat x of q k v d_o
 fn load_{x}(at: u32, i: u32) -> vec4f {
   //#if VECTOR

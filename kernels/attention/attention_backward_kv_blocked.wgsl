@@ -2,7 +2,7 @@ var<workgroup> tile_k: array<Tile, OWN * STRIDE>;
 var<workgroup> tile_v: array<Tile, OWN * STRIDE>;
 var<workgroup> tile_q: array<Tile, OTHER * STRIDE>;
 var<workgroup> tile_g: array<Tile, OTHER * STRIDE>; // of d_o
-var<workgroup> slopes: array<vec4f, OTHER * W_STRIDE>; // gradients of the scores, as the weights lie
+var<workgroup> slopes: array<vec4f, OTHER * W_STRIDE>; // gradients of the scores, in the layout of the weights
 
 @compute @workgroup_size(THREADS)
 fn main(
@@ -33,7 +33,7 @@ fn main(
   var dv{i}_{c} = vec4f();
   //#end
   //#end
-  // The queries that see the own keys, and those that see some key of the workgroup.
+  // The queries that see the own keys, and those that see any key of the workgroup.
   let from_query = vec4u(seeing0.x, seeing1.x, seeing2.x, seeing3.x);
   let to_query = vec4u(seeing0.y, seeing1.y, seeing2.y, seeing3.y);
   let shown = vec4<bool>(shown0, shown1, shown2, shown3);

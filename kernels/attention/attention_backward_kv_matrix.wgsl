@@ -1,15 +1,15 @@
 var<workgroup> tile_q: array<vec4<f16>, OTHER * STRIDE>;
 var<workgroup> tile_g: array<vec4<f16>, OTHER * STRIDE>; // of d_o
-var<workgroup> slopes: array<vec4f, OWN * S_STRIDE>; // v d_o, as the scores lie
+var<workgroup> slopes: array<vec4f, OWN * S_STRIDE>; // v d_o, in the layout of the scores
 var<workgroup> weights: array<vec4<f16>, OWN * W_STRIDE>;
 var<workgroup> d_scores: array<vec4<f16>, OWN * W_STRIDE>; // gradients of the scores
 var<workgroup> log_sums: array<f32, OTHER>;
 var<workgroup> deltas: array<f32, OTHER>;
 //#if DROPOUT
-var<workgroup> kept: array<u32, OWN / 4u * OTHER>; // what kept_bits gives, [other row][own row / 4]
+var<workgroup> kept: array<u32, OWN / 4u * OTHER>; // from kept_bits, [other row][own row / 4]
 //#end
 
-// What the weights of an own row and the other rows from i on are multiplied with.
+// The factors of dropout for the weights of an own row and the other rows from i on.
 fn drawn_factors(row: u32, i: u32) -> vec4f {
   //#if DROPOUT
   let at = i * (OWN / 4u) + row / 4u;
@@ -54,7 +54,7 @@ fn main(
   //#repeat c 0..D16
   let v{c} = subgroupMatrixLoad<Left, row_major>(&tile_own, top * STRIDE + {4*c}u, STRIDE);
   //#end
-  // The queries that see the own key, and those that see some key of the workgroup.
+  // The queries that see the own key, and those that see any key of the workgroup.
   let seeing = queries_seeing(key);
   let begin = queries_seeing(first_row).x;
   let end = queries_seeing(min(first_row + OWN, params.keys) - 1u).y;

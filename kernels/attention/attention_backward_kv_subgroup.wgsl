@@ -1,6 +1,5 @@
-// For adapters that run on the CPU with subgroups of 8 (see attention.wgsl): each lane loads one of 8 rows of the other
-// side and hands it to the others. Loops stay loops and rows are arrays, which compiles in a tenth of the time and is
-// faster there.
+// For software adapters with subgroups of 8 (see attention.wgsl): each lane loads one of 8 rows of the other side and
+// broadcasts it. Loops are not unrolled and rows are arrays, which compiles ten times faster and runs faster there.
 @compute @workgroup_size(ROWS)
 fn main(
   @builtin(workgroup_id) group: vec3u,
@@ -9,7 +8,7 @@ fn main(
   let b = group.y / params.kv_heads;
   let kv_head = group.y % params.kv_heads;
   let share = params.heads / params.kv_heads;
-  let d4 = (params.d + 3u) / 4u; // not the constant: loops that Mesa unrolls take long to compile
+  let d4 = (params.d + 3u) / 4u; // not the constant D4: Mesa would unroll the loops, which takes long to compile
   let row = group.x * ROWS + index;
   let key = min(row, params.keys - 1u);
   let k_at = params.k_start + b * params.k_batch + kv_head * params.k_head + key * params.k_time;
@@ -25,7 +24,7 @@ fn main(
     dk_row[i] = vec4f();
     dv_row[i] = vec4f();
   }
-  // The queries that see this key, and those that see some key of the workgroup.
+  // The queries that see this key, and those that see any key of the workgroup.
   let seeing = queries_seeing(key);
   let begin = queries_seeing(group.x * ROWS).x;
   let end = queries_seeing(min(group.x * ROWS + ROWS, params.keys) - 1u).y;
@@ -39,7 +38,7 @@ fn main(
       let mine{t} = min(query + {8*t}u + index, params.queries - 1u);
       let log_sum{t} = lse[lse_at + mine{t}];
       let delta{t} = lse[delta_at + mine{t}];
-      // Of the 8 keys of the workgroup.
+      // For the 8 keys of the workgroup.
       let kept{t} = kept_bits(lse_at + mine{t}, group.x * 2u) | (kept_bits(lse_at + mine{t}, group.x * 2u + 1u) << 4u);
       //#repeat l 8*t..8*t+8
       var s{l} = 0.0;

@@ -1,4 +1,4 @@
-// For GPUs (see attention.wgsl): rows of the other side pass by in workgroup memory; an own row is in registers, by name.
+// For GPUs (see attention.wgsl): rows of the other side are in workgroup memory, the own row in named registers.
 var<workgroup> tile_q: array<vec4f, TILE_VECTORS>;
 var<workgroup> tile_g: array<vec4f, TILE_VECTORS>;
 
@@ -21,7 +21,7 @@ fn main(
   var dk{i} = vec4f();
   var dv{i} = vec4f();
   //#end
-  // The queries that see this key, and those that see some key of the workgroup.
+  // The queries that see this key, and those that see any key of the workgroup.
   let seeing = queries_seeing(key);
   let begin = queries_seeing(group.x * ROWS).x;
   let end = queries_seeing(min(group.x * ROWS + ROWS, params.keys) - 1u).y;

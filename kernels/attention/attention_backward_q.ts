@@ -24,9 +24,9 @@ import tiled from "./attention_backward_q_tiled.wgsl" with { type: "text" };
 const programs = attentionPrograms(bindings, { matrix, blocked, tiled, subgroup });
 
 /**
- * dQ from dO, and into the second half of lse the sum of o dO over every row, which
- * `attentionBackwardKv` needs: launch this one first. Shapes are those of `attentionForward`; dQ has the strides of q,
- * dO those of o.
+ * Computes dQ from dO, and writes the sum of o dO over every row into the second half of lse. `attentionBackwardKv`
+ * needs these sums, so launch this kernel first. Shapes are those of `attentionForward`; dQ has the strides of q, dO
+ * those of o.
  */
 export const attentionBackwardQ: Kernel<AttentionParams> = kernel<AttentionParams>({
   name: "attention_backward_q",

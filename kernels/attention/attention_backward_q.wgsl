@@ -1,7 +1,7 @@
-// dq, and delta = sum(o do) of every row for attention_backward_kv: weights are computed again from the saved logs of
-// sums, lse (2, batch, heads, queries), which holds those in its first half and delta in its second.
+// dq, and delta = sum(o do) of every row for attention_backward_kv. The weights are recomputed from lse (2, batch,
+// heads, queries), whose first half holds the logs of the sums and whose second half receives delta.
 
-// 4 elements from 4 i on of the row that begins at `at`; zeros behind its end.
+// The elements 4 i to 4 i + 3 of the row that begins at `at`; zeros past its end.
 //#repeat x of q k v o d_o
 fn load_{x}(at: u32, i: u32) -> vec4f {
   //#if VECTOR

@@ -13,7 +13,7 @@ fn main(
   let b = group.y / params.heads;
   let h = group.y % params.heads;
   let kv_head = h / (params.heads / params.kv_heads);
-  // Later queries see more keys: theirs begin first.
+  // The last queries see the most keys, so they begin first.
   let first_row = (groups.x - 1u - group.x) * OWN;
   let place = place_of(index);
   let x = place.x;
@@ -48,7 +48,7 @@ fn main(
   //#repeat l 0..8
   delta += parts[{l}u * OWN4 + y];
   //#end
-  // The keys that the own rows may see, and those that some row of the workgroup may see.
+  // The keys that the own rows may see, and those that any row of the workgroup may see.
   let from_key = vec4u(seen0.x, seen1.x, seen2.x, seen3.x);
   let to_key = vec4u(seen0.y, seen1.y, seen2.y, seen3.y);
   let begin = first_key(params.position + i32(first_row));

@@ -1,6 +1,6 @@
 var<workgroup> tile_k: array<vec4<f16>, OTHER * STRIDE>;
 var<workgroup> tile_v: array<vec4<f16>, OTHER * STRIDE>;
-var<workgroup> slopes: array<vec4f, OWN * S_STRIDE>; // d_o v, as the scores lie
+var<workgroup> slopes: array<vec4f, OWN * S_STRIDE>; // d_o v, in the layout of the scores
 var<workgroup> weights: array<vec4<f16>, OWN * W_STRIDE>; // gradients of the scores
 var<workgroup> parts: array<f32, THREADS>;
 
@@ -13,7 +13,7 @@ fn main(
   let b = group.y / params.heads;
   let h = group.y % params.heads;
   let kv_head = h / (params.heads / params.kv_heads);
-  // Later queries see more keys: theirs begin first.
+  // The last queries see the most keys, so they begin first.
   let first_row = (groups.x - 1u - group.x) * OWN;
   let q_at = params.q_start + b * params.q_batch + h * params.q_head;
   let o_at = b * params.o_batch + h * params.o_head;
@@ -51,7 +51,7 @@ fn main(
   //#end
   let delta = part + parts[index ^ 1u];
   let log_sum = lse[lse_at];
-  // The keys that the own row may see, and those that some row of the workgroup may see.
+  // The keys that the own row may see, and those that any row of the workgroup may see.
   let seen = keys_seen(params.position + i32(query));
   let begin = first_key(params.position + i32(first_row));
   let end = keys_seen(params.position + i32(min(first_row + OWN, params.queries)) - 1).y;

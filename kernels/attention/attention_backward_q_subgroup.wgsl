@@ -1,6 +1,5 @@
-// For adapters that run on the CPU with subgroups of 8 (see attention.wgsl): each lane loads one of 8 rows of the other
-// side and hands it to the others. Loops stay loops and rows are arrays, which compiles in a tenth of the time and is
-// faster there.
+// For software adapters with subgroups of 8 (see attention.wgsl): each lane loads one of 8 rows of the other side and
+// broadcasts it. Loops are not unrolled and rows are arrays, which compiles ten times faster and runs faster there.
 @compute @workgroup_size(ROWS)
 fn main(
   @builtin(workgroup_id) group: vec3u,
@@ -9,7 +8,7 @@ fn main(
   let b = group.y / params.heads;
   let h = group.y % params.heads;
   let kv_head = h / (params.heads / params.kv_heads);
-  let d4 = (params.d + 3u) / 4u; // not the constant: loops that Mesa unrolls take long to compile
+  let d4 = (params.d + 3u) / 4u; // not the constant D4: Mesa would unroll the loops, which takes long to compile
   let row = group.x * ROWS + index;
   let query = min(row, params.queries - 1u);
   let q_at = params.q_start + b * params.q_batch + h * params.q_head + query * params.q_time;
@@ -30,7 +29,7 @@ fn main(
     g_row[i] = g;
     d_row[i] = vec4f();
   }
-  // The keys that this row may see, and those that some row of the workgroup may see.
+  // The keys that this row may see, and those that any row of the workgroup may see.
   let seen = keys_seen(params.position + i32(query));
   let begin = first_key(params.position + i32(group.x * ROWS));
   let end = keys_seen(params.position + i32(min(group.x * ROWS + ROWS, params.queries)) - 1).y;

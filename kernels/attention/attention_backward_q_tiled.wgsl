@@ -1,4 +1,4 @@
-// For GPUs (see attention.wgsl): rows of the other side pass by in workgroup memory; an own row is in registers, by name.
+// For GPUs (see attention.wgsl): rows of the other side are in workgroup memory, the own row in named registers.
 var<workgroup> tile_k: array<vec4f, TILE_VECTORS>;
 var<workgroup> tile_v: array<vec4f, TILE_VECTORS>;
 
@@ -26,7 +26,7 @@ fn main(
   delta += dot(g{i}, load_o(o_at, {i}u));
   var d{i} = vec4f();
   //#end
-  // The keys that this row may see, and those that some row of the workgroup may see.
+  // The keys that this row may see, and those that any row of the workgroup may see.
   let seen = keys_seen(params.position + i32(query));
   let begin = first_key(params.position + i32(group.x * ROWS));
   let end = keys_seen(params.position + i32(min(group.x * ROWS + ROWS, params.queries)) - 1).y;

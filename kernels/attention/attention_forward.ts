@@ -1,5 +1,5 @@
 /**
- * Attention that never holds the T x T matrix, forward.
+ * The forward pass of attention, without ever storing the T x T matrix.
  *
  * @module
  */
@@ -39,16 +39,16 @@ function widened(job: SimdJob<AttentionParams>, name: "k" | "v"): number {
   return copy;
 }
 
-/** The most queries for which a GPU takes a workgroup for each. */
+/** Up to this many queries, a GPU uses one workgroup for each. */
 const FEW = 4;
 
 /**
  * o = dropout(softmax(scale q k^T + mask)) v (FlashAttention-2, Dao 2023).
  *
- * q and o are (batch, heads, queries, d), k and v (batch, kvHeads, keys, d), all by strides; keyValid (batch,
- * keys) is 0 where a key may not be seen. lse is (2, batch, heads, queries): the first half gets the log of every
- * row's sum of exponentials for the backward pass, which uses the other half. A query that sees no key gives 0, and
- * infinity there. k and v may be f16 where q and o are f32. Where the sequences do not stand at the same position, positions (batch) holds the `position` of each.
+ * q and o are (batch, heads, queries, d), k and v (batch, kvHeads, keys, d), all strided; keyValid (batch, keys) is 0
+ * where a key may not be seen. lse is (2, batch, heads, queries): its first half receives the log of each row's sum
+ * of exponentials for the backward pass, which uses the second half. For a query that sees no key, o is 0 and lse
+ * infinite. k and v may be f16 if q and o are f32. If the sequences are at different positions, positions (batch) holds the `position` of each.
  */
 export const attentionForward: Kernel<AttentionParams> = kernel<AttentionParams>({
   name: "attention_forward",
@@ -68,7 +68,7 @@ export const attentionForward: Kernel<AttentionParams> = kernel<AttentionParams>
     const each = variant !== "subgroup" && params.queries <= FEW && params.dropout === 0;
     const rows = each ? 1 : launch.rows;
     const d4 = Math.ceil(params.d / 4);
-    // 64 keys at a time: their scores over d, and each part of the invocations its share of their values.
+    // 64 keys at a time: first their scores over d, then each group of invocations adds its share of their values.
     const parts = Math.floor(64 / d4);
     const few = Math.ceil(params.keys / 64) * (1 + d4 + Math.ceil(64 / parts)) + parts + 4;
     return {

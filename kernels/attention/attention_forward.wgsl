@@ -1,5 +1,5 @@
 // o = softmax(scale q k^T + mask) v without the T x T matrix (FlashAttention-2, Dao 2023): the maximum and the sum of
-// exponentials of a row are kept up to date while the keys pass by.
+// exponentials of a row are updated while iterating over the keys.
 
 
 // The position of query 0 of a sequence.
@@ -7,7 +7,7 @@ fn first_position(b: u32) -> i32 {
   return select(params.position, positions[b], HAS_POSITIONS);
 }
 
-// 4 elements from 4 i on of the row that begins at `at`; zeros behind its end.
+// The elements 4 i to 4 i + 3 of the row that begins at `at`; zeros past its end.
 //#repeat x of q k v
 fn load_{x}(at: u32, i: u32) -> vec4f {
   //#if VECTOR

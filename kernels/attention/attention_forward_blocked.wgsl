@@ -12,7 +12,7 @@ fn main(
   let b = group.y / params.heads;
   let h = group.y % params.heads;
   let kv_head = h / (params.heads / params.kv_heads);
-  // Later queries see more keys: theirs begin first.
+  // The last queries see the most keys, so they begin first.
   let first_row = (groups.x - 1u - group.x) * OWN;
   let place = place_of(index);
   let x = place.x;
@@ -26,7 +26,7 @@ fn main(
     tile_q[e / u32(D4) * STRIDE + e % u32(D4)] = Tile(load_q(q_at + query * params.q_time, e % u32(D4)));
   }
   let position = first_position(b);
-  // The keys that the own rows may see, and those that some row of the workgroup may see.
+  // The keys that the own rows may see, and those that any row of the workgroup may see.
   //#repeat i 0..4
   let seen{i} = keys_seen(position + i32(min(first_row + 4u * y + {i}u, params.queries - 1u)));
   //#end
@@ -35,7 +35,7 @@ fn main(
   let begin = first_key(position + i32(first_row));
   let end = keys_seen(position + i32(min(first_row + OWN, params.queries)) - 1).y;
   var highest = vec4f(HIDDEN);
-  var sum = vec4f(); // of the keys of this invocation
+  var sum = vec4f(); // over the keys of this invocation
   //#repeat i 0..4
   //#repeat c 0..COLUMNS
   var o{i}_{c} = vec4f();
@@ -119,7 +119,7 @@ fn main(
   //#repeat l 0..8
   total += parts[{l}u * OWN4 + y];
   //#end
-  // A row that saw no key is 0, and its infinite sum makes its weights 0 in the backward pass.
+  // A row that saw no key is 0; its infinite sum makes its weights 0 in the backward pass.
   let share = select(vec4f(), 1.0 / total, total > vec4f());
   var infinity = 0x7f800000u;
   let log_sum = select(vec4f(bitcast<f32>(infinity)), highest + log(total), total > vec4f());

@@ -1,5 +1,5 @@
-// For GPUs when a sequence has a few queries, as when decoding (see attention.wgsl): a workgroup owns one query of one head.
-// Its invocations score a key each, then take a part of the keys and four elements of the sum of values each.
+// For GPUs when a sequence has few queries, as in decoding (see attention.wgsl): a workgroup owns one query of one
+// head. Each invocation first scores a key, then sums four elements of the values over a part of the keys.
 const PARTS = 64u / u32(D4);
 
 var<workgroup> weights: array<f32, 64>;

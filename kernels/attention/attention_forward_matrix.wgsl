@@ -3,7 +3,8 @@ var<workgroup> tile_v: array<vec4<f16>, OTHER * STRIDE>;
 var<workgroup> weights: array<vec4<f16>, OWN * W_STRIDE>;
 var<workgroup> parts: array<vec2f, THREADS>;
 
-// Matrices cannot be scaled by rows: so the keys pass by twice, first for the sums of exponentials, then for the values.
+// Matrices cannot be scaled by rows, so there are two passes over the keys: for the sums of exponentials, then for
+// the values.
 @compute @workgroup_size(THREADS)
 fn main(
   @builtin(workgroup_id) group: vec3u,
@@ -13,7 +14,7 @@ fn main(
   let b = group.y / params.heads;
   let h = group.y % params.heads;
   let kv_head = h / (params.heads / params.kv_heads);
-  // Later queries see more keys: theirs begin first.
+  // The last queries see the most keys, so they begin first.
   let first_row = (groups.x - 1u - group.x) * OWN;
   let q_at = params.q_start + b * params.q_batch + h * params.q_head;
   let k_at = params.k_start + b * params.k_batch + kv_head * params.k_head;
@@ -32,7 +33,7 @@ fn main(
   let row = index / 2u;
   let half = index % 2u;
   let position = first_position(b);
-  // The keys that the own row may see, and those that some row of the workgroup may see.
+  // The keys that the own row may see, and those that any row of the workgroup may see.
   let seen = keys_seen(position + i32(min(first_row + row, params.queries - 1u)));
   let begin = first_key(position + i32(first_row));
   let end = keys_seen(position + i32(min(first_row + OWN, params.queries)) - 1).y;
@@ -91,7 +92,7 @@ fn main(
       }
     }
     if (turn == 0u) {
-      // The two halves of a row meet.
+      // Combines the two halves of a row.
       parts[index] = vec2f(highest, sum);
       workgroupBarrier();
       let other = parts[index ^ 1u];

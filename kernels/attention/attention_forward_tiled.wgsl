@@ -1,4 +1,4 @@
-// For GPUs (see attention.wgsl): rows of the other side pass by in workgroup memory; an own row is in registers, by name.
+// For GPUs (see attention.wgsl): rows of the other side are in workgroup memory, the own row in named registers.
 var<workgroup> tile_k: array<vec4f, TILE_VECTORS>;
 var<workgroup> tile_v: array<vec4f, TILE_VECTORS>;
 
@@ -11,7 +11,7 @@ fn main(
   let h = group.y % params.heads;
   let kv_head = h / (params.heads / params.kv_heads);
   let row = group.x * ROWS + index;
-  // Rows past the end take part too: all invocations must meet at the barriers.
+  // Rows past the end take part too, since all invocations must reach the barriers.
   let query = min(row, params.queries - 1u);
   let q_at = params.q_start + b * params.q_batch + h * params.q_head + query * params.q_time;
   let k_at = params.k_start + b * params.k_batch + kv_head * params.k_head;
@@ -24,7 +24,7 @@ fn main(
   var highest = HIDDEN;
   var sum = 0.0;
   let position = first_position(b);
-  // The keys that this row may see, and those that some row of the workgroup may see.
+  // The keys that this row may see, and those that any row of the workgroup may see.
   let seen = keys_seen(position + i32(query));
   let begin = first_key(position + i32(group.x * ROWS));
   let end = keys_seen(position + i32(min(group.x * ROWS + ROWS, params.queries)) - 1).y;
@@ -81,7 +81,7 @@ fn main(
   }
   if (row < params.queries) {
     let o_at = b * params.o_batch + h * params.o_head + row * params.o_time;
-    // A row that saw no key is 0, and its infinite sum makes its weights 0 in the backward pass.
+    // A row that saw no key is 0; its infinite sum makes its weights 0 in the backward pass.
     let share = select(0.0, 1.0 / sum, sum > 0.0);
     //#repeat i 0..D4
     store_o(o_at, {i}u, share * o{i});

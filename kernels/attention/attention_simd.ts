@@ -1,27 +1,27 @@
 /**
- * Attention on the CPU's threads: which WASM kernel, and how threads share it.
+ * Attention on the CPU's threads: which WASM kernel runs, and how threads share the work.
  *
  * @module
  */
 import type { Addresses, CpuContext } from "../../src/device/kernel.ts";
 import type { AttentionParams } from "./attention.ts";
 
-/** Most queries that one task may have. */
+/** The most queries of one task. */
 const MAX_QUERIES = 240;
 
-/** Fewer queries than this go without packing. */
+/** Fewer queries than this are computed without packing. */
 const MIN_QUERIES = 4;
 
 /** Multiplications below which waking the other threads costs more than it gains. */
 const SMALL = 32768;
 
-/** Most query heads of a task that goes without packing. */
+/** The most query heads of a task without packing. */
 const MAX_GROUP = 256;
 
-/** Queries of a task by BLAS; below half of it, packing costs too much. */
+/** The queries of a task with BLAS; with fewer than half of it, packing costs too much. */
 const BLAS_QUERIES = 128;
 
-/** Whether BLAS gains something: its tiles are large, so that most of what they compute has to be seen. */
+/** Whether BLAS is faster: its tiles are large, so most of what they compute must be visible. */
 function suitsBlas(
   { blas }: CpuContext,
   { queries, keys, d, block, window }: AttentionParams,
@@ -31,17 +31,17 @@ function suitsBlas(
     Math.min(queries, keys) >= BLAS_QUERIES / 2 && (window === 0 || window >= BLAS_QUERIES);
 }
 
-/** Most elements of a key and its neighbours in a task that goes without packing, where they are f16. */
+/** Most elements of adjacent keys at one position in a task that goes without packing, if they are f16. */
 const MAX_TILE = 4096;
 
-/** The arguments that all three kernels begin with; `isHalf` where k and v are f16. */
+/** The arguments with which all three kernels begin; `isHalf` if k and v are f16. */
 function tensors(p: AttentionParams, at: Addresses, isHalf = false): number[] {
   const { q, k, v, o, lse, keyValid = 0 } = at;
   const bytes = isHalf ? 2 : 4;
   return [q! + 4 * p.qStart, k! + bytes * p.kStart, v! + bytes * p.vStart, o!, lse!, keyValid];
 }
 
-/** The arguments that all three kernels share behind the addresses. */
+/** The arguments of all three kernels after the addresses. */
 function layout(p: AttentionParams): number[] {
   // deno-fmt-ignore
   return [p.heads, p.kvHeads, p.queries, p.keys, p.d, p.qBatch, p.qHead, p.qTime, p.kBatch, p.kHead, p.kTime,
@@ -49,7 +49,7 @@ function layout(p: AttentionParams): number[] {
     p.window, p.position];
 }
 
-/** The arguments of dropout, which come last. */
+/** The arguments for dropout, which come last. */
 function dropoutOf(
   { seed_low, seed_high, block_low, block_high, dropout }: AttentionParams,
 ): number[] {
@@ -58,8 +58,8 @@ function dropoutOf(
 }
 
 /**
- * What `attentionForward` computes, of f32; only the first half of `lse` is written. Where k and v are f16, `widened` gives
- * the address of a copy in f32.
+ * `attentionForward` in float32. `lse` may be 0; only its first half is written. If k and v are f16, `widened` returns the
+ * address of an f32 copy.
  */
 export function attentionSimd(
   context: CpuContext,
@@ -85,7 +85,7 @@ export function attentionSimd(
     return;
   }
   const whole = isHalf ? { ...at, k: widened("k"), v: widened("v") } : at;
-  // Large blocks pack keys less often, small ones keep all threads busy.
+  // Large blocks pack keys less often; small blocks keep all threads busy.
   const most = threads === 1 ? 1 : Math.ceil(4 * threads / (batch * heads));
   const wanted = Math.ceil(queries / most / 20) * 20;
   const queryBlock = Math.max(60, Math.min(MAX_QUERIES, wanted));
@@ -98,8 +98,8 @@ export function attentionSimd(
 }
 
 /**
- * dQ, dK and dV from dO, o and the first half of `lse`, recomputing the weights tile by tile; uses the other half of
- * `lse`.
+ * Computes dQ, dK and dV from dO, o and the first half of `lse`, recomputing the weights tile by tile. Uses the
+ * second half of `lse` as scratch.
  */
 export function attentionBackwardSimd(
   context: CpuContext,

@@ -7,31 +7,31 @@ import { type Kernel, kernel } from "../../src/device/kernel.ts";
 import pairwise from "./rotary.wgsl" with { type: "text" };
 import vectors from "./rotary_vector.wgsl" with { type: "text" };
 
-/** Numbers of {@linkcode rotary}. */
+/** Parameters of {@linkcode rotary}. */
 export type RotaryParams = {
-  /** Heads of all positions of all sequences, B * T * H. */
+  /** The heads of all positions of all sequences, B * T * H. */
   rows: number;
-  /** Positions of a sequence, T. */
+  /** The positions of a sequence, T. */
   length: number;
-  /** Heads, H. */
+  /** The number of heads, H. */
   heads: number;
-  /** Elements of a head, D; even. */
+  /** The size of a head, D; even. */
   width: number;
-  /** How many of them turn, R, the first; even. */
+  /** How many elements of a head are rotated, R, counted from the first; even. */
   turned: number;
-  /** The position of the first of the T, where there are no `positions`. */
+  /** The position of the first of the T, unless `positions` is given. */
   position: number;
-  /** Rows of `turns`. */
+  /** The rows of `turns`. */
   tableRows: number;
-  /** The index of the first row of x, where a launch is cut. */
+  /** The index of the first row of x, if a launch is split. */
   firstRow: number;
-  /** 1, or -1 to turn back, which is the gradient. */
+  /** 1, or -1 to rotate back, which is the gradient. */
   direction: number;
   /** 1 when the pairs are (i, i + R/2), 0 when they are (2i, 2i + 1). */
   halfSplit: number;
 };
 
-/** Throws a `RangeError` when a sequence begins or ends outside the table. */
+/** Throws a `RangeError` if a sequence extends beyond the table. */
 function checkPositions(positions: Int32Array, { length, tableRows }: RotaryParams): void {
   const row = positions.findIndex((position) => position < 0 || position + length > tableRows);
   if (row < 0) return;
@@ -43,11 +43,11 @@ function checkPositions(positions: Int32Array, { length, tableRows }: RotaryPara
 }
 
 /**
- * y (B, T, H, D) = x with the pairs of each head turned by the angles of its position. turns (tableRows, D)
- * holds the cosine of pair i in column 2i and its sine in column 2i + 1; where fewer than D elements turn, its last columns
- * are not read. positions (B) of `i32` has the position of the
- * first of the T of each sequence, where they differ: one beyond the table throws a `RangeError` on the CPU, and gives NaN
- * on a GPU, which cannot throw.
+ * y (B, T, H, D) = x with the pairs of each head rotated by the angles of its position. turns (tableRows, D) holds
+ * the cosine of pair i in column 2i and its sine in column 2i + 1; if fewer than D elements are rotated, its last
+ * columns are not read. If the sequences are at different positions, positions (B) of `i32` holds the position of the
+ * first of the T of each. A position beyond the table throws a `RangeError` on the CPU and gives NaN on a GPU, which
+ * cannot throw.
  */
 export const rotary: Kernel<RotaryParams> = kernel<RotaryParams>({
   name: "rotary",

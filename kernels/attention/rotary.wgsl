@@ -1,8 +1,8 @@
-// Turns pairs (a, b) of each head by the angle of their position: (a cos - b sin, a sin + b cos)
-// (Su et al., 2021); one invocation a pair. `turns` holds cos and sin side by side.
-const HALF_SPLIT = false; // pairs (i, i + R/2) in place of (2i, 2i + 1), where R elements turn
+// Rotates the pairs (a, b) of each head by the angles of its position: (a cos - b sin, a sin + b cos) (Su et al.,
+// 2021). One invocation per pair. `turns` holds cosines and sines alternately.
+const HALF_SPLIT = false; // pairs (i, i + R/2) instead of (2i, 2i + 1), where R elements are rotated
 
-// The position of a row of x; past the table where its sequence begins outside.
+// The position of a row of x; past the table if its sequence begins outside it.
 fn position_of(row: u32) -> u32 {
   let step = row / params.heads;
   let sequence = step / params.length;
@@ -10,7 +10,7 @@ fn position_of(row: u32) -> u32 {
   return min(first, params.table_rows) + step - sequence * params.length;
 }
 
-// A result, or NaN at a position outside the table. By bits: a driver may assume that no float is NaN.
+// The result, or NaN at a position outside the table; set by bits, since a driver may assume that no float is NaN.
 fn at_position(value: f32, position: u32) -> f32 {
   return bitcast<f32>(select(0x7fc00000u, bitcast<u32>(value), position < params.table_rows));
 }
@@ -28,7 +28,7 @@ fn main(
     return;
   }
   let position = position_of(params.first_row + row);
-  if (pair >= params.turned / 2u) { // stays
+  if (pair >= params.turned / 2u) { // not rotated
     let at = row * params.width + 2u * pair;
     y[at] = Y(x[at]);
     y[at + 1u] = Y(x[at + 1u]);

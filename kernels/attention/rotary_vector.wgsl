@@ -1,8 +1,8 @@
-// As `rotary.wgsl`, where pairs lie in whole vectors: one invocation turns two neighbouring pairs, or four
-// pairs whose halves lie apart.
+// As `rotary.wgsl`, for pairs in whole vectors: an invocation rotates two adjacent pairs, or four pairs whose halves
+// are in two vectors.
 const HALF_SPLIT = false;
 
-// The position of a row of x; past the table where its sequence begins outside.
+// The position of a row of x; past the table if its sequence begins outside it.
 fn position_of(row: u32) -> u32 {
   let step = row / params.heads;
   let sequence = step / params.length;
@@ -10,7 +10,7 @@ fn position_of(row: u32) -> u32 {
   return min(first, params.table_rows) + step - sequence * params.length;
 }
 
-// Results, or NaN at a position outside the table. By bits: a driver may assume that no float is NaN.
+// The results, or NaN at a position outside the table; set by bits, since a driver may assume that no float is NaN.
 fn at_position(value: vec4f, position: u32) -> vec4f {
   let nan = vec4u(0x7fc00000u);
   return bitcast<vec4f>(select(nan, bitcast<vec4u>(value), position < params.table_rows));
@@ -22,7 +22,7 @@ fn main(
   @builtin(num_workgroups) groups: vec3u,
 ) {
   let units = params.width / 4u; // vectors in a row
-  let steps = select(units, units / 2u, HALF_SPLIT); // invocations for a row
+  let steps = select(units, units / 2u, HALF_SPLIT); // invocations per row
   let i = id.x + id.y * groups.x * 64u;
   let row = i / steps;
   let step = i % steps;
@@ -30,9 +30,9 @@ fn main(
     return;
   }
   let position = position_of(params.first_row + row);
-  let turned = params.turned / 4u; // of them, vectors that turn
+  let turned = params.turned / 4u; // those of them that are rotated
   let apart = turned / 2u;
-  if (step >= select(turned, apart, HALF_SPLIT)) { // stays
+  if (step >= select(turned, apart, HALF_SPLIT)) { // not rotated
     let first = row * units + select(step, 2u * step, HALF_SPLIT);
     y[first] = Y(x[first]);
     if (HALF_SPLIT) {

@@ -5,13 +5,15 @@
  */
 import wgsl from "./activations.wgsl" with { type: "text" };
 
-/** WGSL of the functions, of the type that its alias `REAL` names. */
+/** The WGSL source of the functions, for the type named by its alias `REAL`. */
 export const activationsWgsl: string = wgsl;
 
-/** What a matrix product can apply to its result. */
+/** The activation functions that a matrix product can apply to its result. */
 export type Activation = "gelu" | "geluTanh" | "relu" | "reluSquared";
 
-/** An activation function for numbers, and the WASM export that computes it; with `_backward`, that of its gradient. */
+/**
+ * An activation function in TypeScript, and the WASM export that computes it; with `_backward`, that of its gradient.
+ */
 interface Formulas {
   readonly value: (x: number) => number;
   readonly slope: (x: number) => number;

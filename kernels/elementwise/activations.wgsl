@@ -1,15 +1,15 @@
-// Functions that more than one kernel applies, of one number or of four at a time.
+// Functions that several kernels apply, to one number or to four.
 alias REAL = f32;
 alias BITS = u32;
 
-// The built-in one may overflow to NaN, and is inaccurate near 0.
+// The built-in tanh may overflow to NaN, and is inaccurate near 0.
 fn tanh_(x: REAL) -> REAL {
   let m = abs(x);
   let q = x * x;
   let near = x * (1.0 + q * (-0.33333333 + q * (0.13333333 + q * (-0.053968254 + q * 0.021869489))));
   let t = 1.0 - 2.0 / (exp(2.0 * m) + 1.0);
   let far = select(t, -t, x < REAL());
-  // Some drivers' exp and divisions lose a NaN.
+  // On some drivers, exp and division lose a NaN.
   let known = (bitcast<BITS>(x) & BITS(0x7fffffffu)) <= BITS(0x7f800000u);
   return select(x, select(far, near, m < REAL(0.25)), known);
 }
@@ -19,7 +19,7 @@ fn gelu_tanh(x: REAL) -> REAL {
 }
 
 fn gelu_tanh_slope(x: REAL) -> REAL {
-  // Far out the slope is 0 or 1, and the cubes below would overflow.
+  // For large |x| the slope is 0 or 1, and the cubes below would overflow.
   let c = clamp(x, REAL(-20.0), REAL(20.0));
   let t = tanh_(0.7978845608 * (c + 0.044715 * c * c * c));
   return 0.5 * (1.0 + t) + 0.5 * c * (1.0 - t * t) * 0.7978845608 * (1.0 + 0.134145 * c * c);

@@ -1,20 +1,20 @@
 /**
- * `y += a x`, which adds gradients up.
+ * `y += a x`, which accumulates gradients.
  *
  * @module
  */
 import { type Kernel, kernel } from "../../src/device/kernel.ts";
 import wgsl from "./axpy.wgsl" with { type: "text" };
 
-/** Numbers of {@linkcode axpy}. */
+/** Parameters of {@linkcode axpy}. */
 export type AxpyParams = {
-  /** Elements. */
+  /** The number of elements. */
   count: number;
   /** The factor. */
   a: number;
 };
 
-/** y (count) += a * x (count); x may have another float type than y. */
+/** y (count) += a * x (count); x may have another floating-point dtype than y. */
 export const axpy: Kernel<AxpyParams> = kernel<AxpyParams>({
   name: "axpy",
   bindings: {
@@ -24,7 +24,7 @@ export const axpy: Kernel<AxpyParams> = kernel<AxpyParams>({
   params: { count: "u32", a: "f32" },
   gpu: ({ count }, { software }) => {
     const vec4 = count % 4 === 0 && "count";
-    // Each invocation costs on a software adapter; a GPU needs many.
+    // Each invocation has a cost on a software adapter; a GPU needs many.
     const perInvocation = software && count >= 65536 ? 16 : 1;
     return {
       wgsl,

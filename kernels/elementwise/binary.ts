@@ -1,5 +1,5 @@
 /**
- * Elementwise functions of two tensors that are stretched to one shape, or of a tensor and a number.
+ * Elementwise functions of two tensors broadcast to one shape, or of a tensor and a number.
  *
  * @module
  */
@@ -42,7 +42,7 @@ fn power(a: f32, b: f32) -> f32 {
 }
 `;
 
-/** What the operators have in common, whatever their operands. */
+/** What defines an operator, whatever its operands. */
 interface Operator {
   readonly wgsl: string;
   readonly functions?: string;
@@ -61,7 +61,7 @@ const operators = {
   maximum: { wgsl: "larger_TYPE(a, b)", cpu: Math.max, functions: LARGER },
   minimum: { wgsl: "smaller_TYPE(a, b)", cpu: Math.min, functions: LARGER },
   equal: { wgsl: "select(0u, 1u, a == b)", cpu: (a, b) => a === b ? 1 : 0 },
-  // Not `a != b`, which naga folds where both are the same value.
+  // Not `a != b`: naga folds it if both are the same value.
   notEqual: { wgsl: "select(1u, 0u, a == b)", cpu: (a, b) => a === b ? 0 : 1 },
   less: { wgsl: "select(0u, 1u, a < b)", cpu: (a, b) => a < b ? 1 : 0 },
   lessEqual: { wgsl: "select(0u, 1u, a <= b)", cpu: (a, b) => a <= b ? 1 : 0 },
@@ -77,10 +77,10 @@ const operators = {
   },
 } satisfies Record<string, Operator>;
 
-/** Names of the operators of two operands. */
+/** The names of the binary operators. */
 export type BinaryName = keyof typeof operators;
 
-/** Snake case, as kernels are called. */
+/** The kernel's name, in snake case. */
 function kernelName(name: string): string {
   return name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }
@@ -95,12 +95,12 @@ function mapOperators(
 
 const SIMD = new Set(["add", "sub", "mul", "div", "maximum", "minimum"]);
 
-/** True where `a` is dense and `b` is one row of it, over and over. */
+/** True if `a` is dense and `b` is one of its rows, repeated. */
 function isRow({ params }: SimdJob<Params>): boolean {
   return params.rank === 2 && isDense(params, "a") && params.b0 === 0 && params.b1 === 1;
 }
 
-/** Adding or multiplying a row, or a single number, which have WASM exports of their own. */
+/** Adding or multiplying by a row or a single number; both have WASM exports of their own. */
 function simdRow(name: BinaryName): Formula["simdBroadcast"] {
   if (name !== "add" && name !== "mul") return undefined;
   return (job) => {
@@ -118,7 +118,7 @@ function simdRow(name: BinaryName): Formula["simdBroadcast"] {
   };
 }
 
-/** y = a op b, both stretched to y's shape. Operands of one dtype; comparisons give `u32` 0 or 1. */
+/** y = a op b, both broadcast to y's shape. Operands have one dtype; comparisons give `u32` 0 or 1. */
 export const binaryKernels: Record<BinaryName, Kernel<Params>> = mapOperators((name, operator) =>
   broadcastKernel({
     ...operator,
@@ -129,7 +129,7 @@ export const binaryKernels: Record<BinaryName, Kernel<Params>> = mapOperators((n
   })
 );
 
-/** WASM exports for a tensor and a number, and for a number and a tensor. */
+/** The WASM exports for a tensor and a number, and for a number and a tensor. */
 const SIMD_NUMBER: Partial<Record<BinaryName, [string, string]>> = {
   add: ["add_scalar", "add_scalar"],
   mul: ["mul_scalar", "mul_scalar"],
@@ -138,8 +138,8 @@ const SIMD_NUMBER: Partial<Record<BinaryName, [string, string]>> = {
 };
 
 /**
- * y (count) = a op number, or number op a where `swapped` is 1. The number is `value` for floats and `whole`
- * for `i32` and `u32`.
+ * y (count) = a op number, or number op a if `swapped` is 1. The number is `value` for floats and `whole` for `i32`
+ * and `u32`.
  */
 export const binaryNumberKernels: Record<BinaryName, Kernel<Params>> = mapOperators((
   name,
@@ -178,30 +178,30 @@ fn either(a: TA) -> TY {
   });
 });
 
-/** Kernels of three operands, stretched to y's shape. */
+/** Kernels with three operands, broadcast to y's shape. */
 export const ternaryKernels = {
-  /** y = a ? b : c; the condition `a` is of any dtype, true where it is not 0. */
+  /** y = a ? b : c; the condition `a` may have any dtype and is true where it is not 0. */
   where: broadcastKernel({
     name: "where",
     inputs: 3,
     wgsl: "select(b, c, a == TA(0))",
     cpu: (condition, a, b) => condition !== 0 ? a : b,
   }),
-  /** The gradient of maximum(b, c) to b, from dOut: a; ties share it. */
+  /** The gradient of maximum(b, c) with respect to b, from dOut: a; ties share it. */
   maximumBackward: broadcastKernel({
     name: "maximum_backward",
     inputs: 3,
     wgsl: "select(select(0.0, a, b > c), 0.5 * a, b == c)",
     cpu: (dOut, x, other) => x === other ? 0.5 * dOut : x > other ? dOut : 0,
   }),
-  /** The gradient of minimum(b, c) to b, from dOut: a; ties share it. */
+  /** The gradient of minimum(b, c) with respect to b, from dOut: a; ties share it. */
   minimumBackward: broadcastKernel({
     name: "minimum_backward",
     inputs: 3,
     wgsl: "select(select(0.0, a, b < c), 0.5 * a, b == c)",
     cpu: (dOut, x, other) => x === other ? 0.5 * dOut : x < other ? dOut : 0,
   }),
-  /** The gradient of pow(b, c) to the base b, from dOut: a. */
+  /** The gradient of pow(b, c) with respect to the base b, from dOut: a. */
   powBackward: broadcastKernel({
     name: "pow_backward",
     inputs: 3,
@@ -209,7 +209,7 @@ export const ternaryKernels = {
     wgsl: "select(a * c * power(b, c - 1.0), 0.0, c == 0.0)",
     cpu: (dOut, x, exponent) => exponent === 0 ? 0 : dOut * exponent * Math.pow(x, exponent - 1),
   }),
-  /** The gradient of pow(b, c) to the exponent c, from dOut: a. */
+  /** The gradient of pow(b, c) with respect to the exponent c, from dOut: a. */
   powExponentBackward: broadcastKernel({
     name: "pow_exponent_backward",
     inputs: 3,
@@ -217,7 +217,7 @@ export const ternaryKernels = {
     wgsl: "select(a * power(b, c) * log(b), 0.0, b == 0.0)",
     cpu: (dOut, x, exponent) => x === 0 ? 0 : dOut * Math.pow(x, exponent) * Math.log(x),
   }),
-  /** The gradient of b / c to the divisor c, from dOut: a. */
+  /** The gradient of b / c with respect to the divisor c, from dOut: a. */
   divBackward: broadcastKernel({
     name: "div_backward",
     inputs: 3,

@@ -1,8 +1,7 @@
 /**
- * Makes the elementwise kernels. They differ in one formula only, so their WGSL is generated: it is the only
- * WGSL that is. A formula is written for single numbers, once in WGSL and once in TypeScript; what is made
- * of it loads four elements at a time where the lengths allow, computes f16 in f32, and reads operands that
- * are broadcast in place.
+ * Generates the elementwise kernels. Since they differ in one formula only, their WGSL is generated; no other WGSL
+ * is. A formula is written for single numbers, once in WGSL and once in TypeScript. The generated program loads four
+ * elements at a time if the lengths allow it, computes f16 in f32, and reads broadcast operands in place.
  *
  * @module
  */
@@ -18,40 +17,41 @@ import {
   type SimdJob,
 } from "../../src/device/kernel.ts";
 
-/** The most axes a broadcast may have once {@linkcode broadcastParams} has merged them. */
+/** The most axes of a broadcast after {@linkcode broadcastParams} has merged them. */
 export const MAX_AXES = 6;
 
 const INPUTS = ["a", "b", "c"];
 const WORKGROUP = 64;
-/** Elements of a chunk on the CPU's threads. */
+/** The elements of a chunk on the CPU's threads. */
 export const SIMD_CHUNK = 16384;
 
 /** An elementwise computation. */
 export interface Formula {
-  /** As shown in errors and timings. */
+  /** The name in errors and timings. */
   readonly name: string;
-  /** How many operands; they are called `a`, `b` and `c`. */
+  /** The number of operands, which are called `a`, `b` and `c`. */
   readonly inputs: 1 | 2 | 3;
-  /** Numbers that are the same for every element, by name. */
+  /** The scalars, which are the same for every element, by name. */
   readonly scalars?: Readonly<Record<string, "f32" | "i32">>;
   /**
-   * A WGSL expression of `a`, `b`, `c` and the scalars as `params.name`. Operands are of type `TA`, `TB`, `TC`:
-   * `f32` for f16 too; the result is of type `TY`. A function `name_TYPE` stands for the one of `a`'s type.
+   * A WGSL expression in `a`, `b`, `c` and the scalars as `params.name`. The operands are of type `TA`, `TB`, `TC`,
+   * which are `f32` for f16 too; the result is of type `TY`. In a function `name_TYPE`, `TYPE` stands for the type of
+   * `a`.
    */
   readonly wgsl: string;
   /** WGSL functions that the expression calls. */
   readonly functions?: string;
-  /** The same in TypeScript: the operands, then the scalars. */
+  /** The formula in TypeScript: the operands, then the scalars. */
   cpu(...operands: number[]): number;
-  /** The same for integers, where 32-bit arithmetic is not double precision rounded. */
+  /** The formula for integers, if 32-bit arithmetic differs from rounded double precision. */
   cpuWhole?(...operands: number[]): number;
   /** The WASM SIMD implementation, for floating-point operands that are not broadcast. */
   readonly simd?: ((job: SimdJob<Params>) => boolean) | undefined;
-  /** The WASM SIMD implementation where operands are broadcast. */
+  /** The WASM SIMD implementation for broadcast operands. */
   readonly simdBroadcast?: ((job: SimdJob<Params>) => boolean) | undefined;
 }
 
-/** True where `float` among the parameters says that the operands are f32 or f16, which WASM exports take. */
+/** True if the parameter `float` says that the operands are f32 or f16, which WASM exports accept. */
 function isFloatJob({ params }: SimdJob<Params>): boolean {
   return params.float === 1;
 }
@@ -65,8 +65,8 @@ export function simdExport(name: string): (job: SimdJob<Params>) => boolean {
 }
 
 /**
- * The kernel `y[i] = f(a[i], ...)`. Parameters: `count`, `float` (1 where all operands are floating-point
- * numbers) and the scalars.
+ * Makes the kernel `y[i] = f(a[i], ...)`. Its parameters are `count`, `float` (1 if all operands are floating-point)
+ * and the scalars.
  */
 export function flatKernel(formula: Formula): Kernel<Params> {
   const { simd } = formula;
@@ -102,8 +102,8 @@ export function flatKernel(formula: Formula): Kernel<Params> {
 }
 
 /**
- * The kernel `y[i] = f(a[...], ...)` where every operand is read by its own strides, 0 along the axes it is
- * stretched over. Its parameters come from {@linkcode broadcastParams}.
+ * Makes the kernel `y[i] = f(a[...], ...)`, which reads every operand by its own strides; they are 0 along broadcast
+ * axes. Its parameters come from {@linkcode broadcastParams}.
  */
 export function broadcastKernel(formula: Formula): Kernel<Params> {
   const names = INPUTS.slice(0, formula.inputs);
@@ -112,7 +112,7 @@ export function broadcastKernel(formula: Formula): Kernel<Params> {
   const axes = Array.from({ length: MAX_AXES }, (_, axis) => axis);
   return kernel<Params>({
     name: formula.name,
-    // An operand that is stretched does not advance with the output: it is bound whole.
+    // A broadcast operand does not advance with the output, so it is bound whole.
     bindings: bindingsOf(
       names,
       (name) => (params) =>
@@ -164,7 +164,7 @@ export function broadcastKernel(formula: Formula): Kernel<Params> {
   });
 }
 
-/** True when an operand has an element for each of the output, in the same order. */
+/** True if an operand has one element for each of the output, in the same order. */
 export function isDense(params: Params, name: string): boolean {
   let stride = 1;
   for (let axis = params.rank! - 1; axis >= 0; axis--) {
@@ -175,10 +175,10 @@ export function isDense(params: Params, name: string): boolean {
 }
 
 /**
- * Parameters of a {@linkcode broadcastKernel}: the output's shape and the strides by which each operand is
- * read along it. Axes of length 1 are dropped, and neighbours that all operands walk alike are merged.
+ * Returns the parameters of a {@linkcode broadcastKernel}: the output's shape and the strides of each operand along
+ * its axes. Axes of length 1 are dropped, and neighbouring axes are merged if that is possible for all operands.
  *
- * Throws a `RangeError` when more than {@linkcode MAX_AXES} axes are left.
+ * Throws a `RangeError` if more than {@linkcode MAX_AXES} axes are left.
  */
 export function broadcastParams(
   name: string,
@@ -206,7 +206,7 @@ export function broadcastParams(
   return params;
 }
 
-/** Drops axes of length 1 and merges neighbours that every operand walks as if they were one. */
+/** Drops axes of length 1 and merges neighbouring axes that are contiguous for every operand. */
 export function mergeAxes(
   shape: readonly number[],
   strides: readonly (readonly number[])[],
@@ -244,27 +244,27 @@ function bindingsOf(
   };
 }
 
-/** True when one element of an operand serves a whole run along the innermost axis. */
+/** True if one element of an operand serves a whole run along the innermost axis. */
 function isSplat(params: Params, name: string): boolean {
   return params[`${name}${params.rank! - 1}`] === 0;
 }
 
 /** How a program finds the elements of its operands. */
 interface Access {
-  /** Elements an invocation handles at a time: 4 or 1. */
+  /** The elements an invocation handles at a time: 4 or 1. */
   readonly width: 1 | 4;
-  /** An index expression per operand. */
+  /** The index expression of each operand. */
   readonly index: readonly string[];
   /** True for operands of which one element serves all four. */
   readonly splat: readonly boolean[];
-  /** WGSL that works the indices out from `i`. */
+  /** WGSL that computes the indices from `i`. */
   readonly locate: string;
 }
 
 function locateOperands(params: Params, names: readonly string[]): [units: number, Access] {
   const { rank, count } = params;
   const last = rank! - 1;
-  // The innermost stride of a broadcast operand is 1 or 0; others come from nowhere here.
+  // The innermost stride of a broadcast operand is always 1 or 0 here.
   const width = params[`d${last}`]! % 4 === 0 && count! % 4 === 0 && params.start! % 4 === 0
     ? 4
     : 1;
@@ -309,7 +309,7 @@ function generate(
   units: number,
   access: Access,
 ): GpuProgram {
-  // Each invocation costs on a software adapter; a GPU needs many.
+  // Each invocation has a cost on a software adapter; a GPU needs many.
   const items = units >= (software ? 8192 : 1048576) ? (software ? 16 : 4) : 1;
   const key = [...names, "y"].map((name) => dtypes[name]).join() + access.width + items +
     access.splat.join() + access.index.join() + access.locate;

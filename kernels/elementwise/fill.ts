@@ -6,11 +6,11 @@
 import { type Kernel, kernel } from "../../src/device/kernel.ts";
 import wgsl from "./fill.wgsl" with { type: "text" };
 
-/** Numbers of {@linkcode fill}. */
+/** Parameters of {@linkcode fill}. */
 export type FillParams = {
-  /** Elements. */
+  /** The number of elements. */
   count: number;
-  /** The value, converted to the elements' type. */
+  /** The value, converted to the dtype of y. */
   value: number;
 };
 

@@ -9,7 +9,7 @@ import backwardWgsl from "./swiglu_backward.wgsl" with { type: "text" };
 
 const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x));
 
-/** y (count) = silu(a) * b, where a is the gate. */
+/** y (count) = silu(a) * b; a is the gate. */
 export const swigluKernel: Kernel<Params> = flatKernel({
   name: "swiglu",
   inputs: 2,
@@ -18,7 +18,7 @@ export const swigluKernel: Kernel<Params> = flatKernel({
   simd: simdExport("swiglu"),
 });
 
-/** The gradients (count) of both inputs, in one pass. */
+/** Computes the gradients (count) of both inputs in one pass. */
 export const swigluBackward: Kernel<{ count: number }> = kernel<{ count: number }>({
   name: "swiglu_backward",
   bindings: {

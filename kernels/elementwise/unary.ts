@@ -8,7 +8,7 @@ import type { Kernel, Params } from "../../src/device/kernel.ts";
 import { activations, activationsWgsl } from "./activations.ts";
 import { flatKernel, type Formula, SIMD_CHUNK, simdExport } from "./elementwise.ts";
 
-/** WGSL functions for what the built-in ones do inaccurately, or not at all. */
+/** WGSL functions for which the built-in ones are missing or inaccurate. */
 const SOFTCAP = `${activationsWgsl}
 fn softcap_slope(x: f32) -> f32 {
   let t = tanh_(x);
@@ -40,14 +40,14 @@ fn sine(x: f32, quarter: i32) -> f32 {
 }
 `;
 
-// A NaN is neither above nor below 0, and must come out as it is.
+// NaN is neither above nor below 0, and must be returned as it is.
 const SIGN = `
 fn sign_f32(a: f32) -> f32 { return select(select(a, -1.0, a < 0.0), 1.0, a > 0.0); }
 fn sign_i32(a: i32) -> i32 { return sign(a); }
 fn sign_u32(a: u32) -> u32 { return min(a, 1u); }
 `;
 
-// By the bits: compilers may assume that no float is NaN.
+// Tests the bits, since compilers may assume that no float is NaN.
 const IS_NAN = `
 fn is_nan_f32(a: f32) -> bool { return (bitcast<u32>(a) & 0x7fffffffu) > 0x7f800000u; }
 fn is_nan_i32(a: i32) -> bool { return false; }
@@ -78,7 +78,7 @@ function unary(
   return flatKernel({ name, inputs: 1, wgsl, cpu, ...more });
 }
 
-/** y (count) = f(a (count)). Floats, and where it makes sense `i32` and `u32`. */
+/** y (count) = f(a (count)), for floats and, where it makes sense, `i32` and `u32`. */
 export const unaryKernels = {
   neg: unary("neg", "-a", (x) => -x, { simd: simdExport("neg") }),
   exp: unary("exp", "exp(a)", Math.exp, { simd: simdExport("exp") }),
@@ -167,7 +167,7 @@ function gradient(
   return flatKernel({ name: `${name}_backward`, inputs: 2, wgsl, cpu, ...more });
 }
 
-/** Functions whose gradient has a kernel of its own. */
+/** The functions whose gradient has a kernel of its own. */
 export type UnaryBackwardName =
   | "log"
   | "sqrt"
@@ -189,7 +189,7 @@ export type UnaryBackwardName =
   | "cos"
   | "clamp";
 
-/** dX: y (count) from dOut: a (count) and x, or the function's value where it is simpler: b (count). */
+/** dX: y (count), from dOut: a (count) and b (count), which is x or, where that is simpler, the function's value. */
 export const unaryBackwardKernels: Readonly<Record<UnaryBackwardName, Kernel<Params>>> = {
   log: gradient("log", "a / b", (dOut, x) => dOut / x, { simd: simdExport("div") }),
   sqrt: gradient("sqrt", "0.5 * a / b", (dOut, y) => 0.5 * dOut / y),

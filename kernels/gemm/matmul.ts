@@ -1,5 +1,6 @@
 /**
- * The matrix product C = alpha op(A) op(B) [+ beta C] [+ bias] [+ residual], once or for a batch, and an activation function of it.
+ * The matrix product C = alpha op(A) op(B) [+ beta C] [+ bias] [+ residual], single or batched, with an optional
+ * activation function.
  *
  * @module
  */
@@ -26,21 +27,21 @@ import { ACTIVATIONS, type MatmulParams } from "./params.ts";
 import { sgemm } from "./sgemm.ts";
 
 /**
- * The longest k of one launch on a GPU, so that no program loops more than `MAX_ITERATIONS` times: the shortest step
- * of a loop over k is 4. Longer products are added up from several launches (see `src/ops/matmul.ts`).
+ * The longest k of one launch on a GPU, such that no program exceeds `MAX_ITERATIONS`: the shortest step of a loop
+ * over k is 4. Longer products are summed over several launches (see `src/ops/matmul.ts`).
  */
 export const MAX_K = 3 * MAX_ITERATIONS;
 
-/** Which program a GPU runs. */
+/** The GPU programs for matrix products. */
 export type MatmulVariant = "matrix" | "large" | "tiled" | "direct" | "subgroup" | "vector";
 
 /**
- * The program for a product on an adapter. On a CPU in disguise loads cost most and subgroups are the
- * cheapest way to share them; on a GPU workgroup memory is, once there is a tile to fill.
+ * Chooses the program for a product on an adapter. On a software adapter loads are the main cost, and subgroups are
+ * the cheapest way to share them; on a GPU it is workgroup memory, once a tile can be filled.
  */
 export function matmulVariant(params: MatmulParams, target: GpuTarget): MatmulVariant {
   const { m, n, batches } = params;
-  // 32 rows a workgroup, so that a batch reads the weights once; each row is summed along k by itself.
+  // 32 rows per workgroup, so that a batch reads the weights once; each row is summed along k independently.
   if (params.batchInvariant) return "direct";
   if (target.software) {
     if (m === 1) return "vector";
@@ -59,14 +60,14 @@ export function matmulVariant(params: MatmulParams, target: GpuTarget): MatmulVa
   return fits && 2 * tiles > target.minWorkgroups ? "large" : "tiled";
 }
 
-/** The shortest part of a product that is cut along k. */
+/** The shortest k of a part of a product that is split along k. */
 const MIN_SPLIT_K = 512;
-/** The most bytes of the parts together. */
+/** The maximum size of all parts together, in bytes. */
 const MAX_SPLIT_BYTES = 2 ** 26;
 
 /**
- * Into how many equal parts a product is cut along k, which are added up by `matmulSum`: several where whole tiles would
- * leave most of a GPU idle, as for the gradients of weights.
+ * The number of equal parts into which a product is split along k, to be added up by `matmulSum`. More than one if
+ * whole tiles would leave most of a GPU idle, as for the gradients of weights.
  */
 export function matmulSplits(params: MatmulParams, minWorkgroups: number): number {
   const { n, k, batches } = params;
@@ -81,17 +82,17 @@ export function matmulSplits(params: MatmulParams, minWorkgroups: number): numbe
   return 1;
 }
 
-/** What a workgroup of a program for matrix units computes. */
+/** What a workgroup computes in the program for matrix units. */
 interface MatrixTile {
   readonly rows: number;
   readonly columns: number;
   readonly constants: Readonly<Record<string, number>>;
 }
 
-/** Tiles for matrix units, the largest first: matrices of 16 x 16 a subgroup, subgroups a workgroup. */
+/** Tiles for matrix units, the largest first: 16 x 16 matrices per subgroup, then subgroups per workgroup. */
 const MATRIX_TILES = [[4, 4, 2, 4], [4, 2, 2, 4], [2, 2, 2, 2]] as const;
 
-/** The largest tile that leaves enough workgroups and fits into their memory. */
+/** The largest tile that leaves enough workgroups and fits in workgroup memory. */
 function matrixTile(
   { m, n, batches }: MatmulParams,
   { maxWorkgroupBytes, minWorkgroups }: GpuTarget,
@@ -102,7 +103,8 @@ function matrixTile(
     const TILE_K = 32;
     const A_LOADS = rows * TILE_K / 4 / THREADS, B_LOADS = columns * TILE_K / 4 / THREADS;
     const shape = { ROWS, COLUMNS, SUBGROUPS_M, SUBGROUPS_N, THREADS, A_LOADS, B_LOADS };
-    // Two bytes an element and the padding of rows, at most TILE_K ends of 16 bytes or one a row or column; and the sums.
+    // Two bytes per element, the padding of rows (at most TILE_K of 16 bytes, or one per row or column), and the
+    // sums.
     const bytes = (rows + columns) * (2 * TILE_K + 16) + THREADS / 32 * 16 * 20 * 4;
     return { rows, columns, bytes, constants: shape };
   });
@@ -122,7 +124,7 @@ const PROGRAMS: Record<MatmulVariant, string> = {
   vector: `${head}\n${vector}`,
 };
 
-/** True when every row begins at a multiple of 4 elements and k and n are such, so that loads may take 4. */
+/** True if every row begins at a multiple of 4 elements and k and n are multiples of 4, so that loads can be vec4. */
 function isVector(p: MatmulParams): boolean {
   const { k, lda, ldb, ldc, aOffset, bOffset, cOffset, m, n } = p;
   const batch = p.aOuter | p.aInner | p.bOuter | p.bInner | p.cOuter | p.cInner;
@@ -130,7 +132,7 @@ function isVector(p: MatmulParams): boolean {
     (!p.transposeA || m % 4 === 0);
 }
 
-/** The parameters of kernels that multiply. */
+/** The parameters of the kernels for matrix products. */
 // deno-fmt-ignore
 export const MATMUL_PARAMS = {
   m: "u32", n: "u32", k: "u32", lda: "u32", ldb: "u32", ldc: "u32",
@@ -140,14 +142,15 @@ export const MATMUL_PARAMS = {
   batchInvariant: "u32",
 } as const;
 
-/** The launch of a program for a product. */
+/** Returns the launch of a program for a product. */
 export function matmulProgram(
   params: MatmulParams,
   target: GpuTarget,
   variant: MatmulVariant,
 ): GpuProgram & { readonly constants: Record<string, number | boolean | string> } {
   const { m, n, batches, transposeA, transposeB } = params;
-  // On software adapters, where workgroups and barriers are expensive, an invocation takes all of k; else lanes go as B lies.
+  // On software adapters, where workgroups and barriers are expensive, an invocation does all of k; on GPUs the lanes
+  // follow the layout of B.
   const columnLanes = target.software ? 64 : transposeB ? 2 : 16;
   const tile = variant === "matrix" ? matrixTile(params, target) : undefined;
   const [rows, columns] = {
@@ -179,12 +182,12 @@ export function matmulProgram(
       ? [Math.ceil(m / rows!), Math.ceil(n / columns!), batches]
       : [Math.ceil(n / columns!), Math.ceil(m / rows!), batches],
     flops: 2 * m * n * params.k * batches,
-    // Steps of 4, and 160 stores at most. The tiled program takes steps of 16, in 2 nested loops.
+    // Steps of 4, and at most 160 stores. The tiled program takes steps of 16 in 2 nested loops.
     iterations: Math.ceil(params.k / 4) + 160,
   };
 }
 
-/** A product by SIMD code, with what is added to it or computed of it; `multiply` is told the numbers of the product alone. */
+/** Runs `multiply` for the product alone, then adds bias and residual and applies the activation function. */
 export function multiplyBySimd(
   job: SimdJob<MatmulParams>,
   multiply: (params: MatmulParams, at: Addresses) => void,
@@ -223,12 +226,12 @@ export function multiplyBySimd(
 /**
  * c = alpha op(a) op(b) [+ beta c] [+ bias] [+ residual], for `batches` matrices.
  *
- * a holds op(a) as m x k, or k x m with `transposeA`; b holds op(b) as k x n, or n x k with `transposeB` (as the weight
- * of a linear layer is); bias (n) is added to every row; residual lies as c does. Sums are in f32 whatever the types of the elements;
- * b may be f16 where the others are f32.
+ * a holds op(a) as m x k, or as k x m with `transposeA`; b holds op(b) as k x n, or as n x k with `transposeB` (like
+ * the weight of a linear layer); bias (n) is added to every row; residual has the layout of c. Sums are in f32 for
+ * all dtypes; b may be f16 if the others are f32.
  *
- * With an activation function f, c = f(that), and `pre`, which lies as c does, gets that itself where it is given. With
- * `derivative` c = that times the slope of f at `pre`.
+ * With an activation function f, c is f of that sum; `pre`, if given, receives the sum itself in the layout of c.
+ * With `derivative`, c is the sum times the slope of f at `pre`.
  */
 export const matmul: Kernel<MatmulParams> = kernel<MatmulParams>({
   name: "matmul",

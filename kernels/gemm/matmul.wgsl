@@ -1,5 +1,5 @@
-// What the variants of the matrix product share: C = alpha op(A) op(B) [+ beta C] [+ bias] [+ residual], once or for a batch.
-// matmul.ts puts one of matmul_tiled.wgsl, matmul_direct.wgsl and matmul_subgroup.wgsl behind this part.
+// What the variants of the matrix product share: C = alpha op(A) op(B) [+ beta C] [+ bias] [+ residual], single or
+// batched. matmul.ts appends one of matmul_tiled.wgsl, matmul_direct.wgsl, matmul_subgroup.wgsl and others.
 const TRANSPOSE_A = false;
 const TRANSPOSE_B = false;
 const ACTIVATION = 0; // 1: GELU; 2: GELU by tanh; 3: ReLU; 4: squared ReLU
@@ -7,7 +7,7 @@ const DERIVATIVE = false;
 
 const QUANTISED = false; // B is codes and scales (see quantised.wgsl)
 
-// 4 elements from `index` on, those from `left` on replaced by zeros (where k is a multiple of 4 none are).
+// 4 elements from `index` on, those from `left` on replaced by zeros (never, if k is a multiple of 4).
 fn load_a(index: u32, left: u32) -> vec4f {
   //#if VECTOR
   return vec4f(a[index / 4u]);
@@ -30,8 +30,8 @@ fn load_b(index: u32, left: u32) -> vec4f {
   //#end
 }
 
-// 4 rows of op(A) from `row` on, each with 4 elements from `k` on; `start` is where this product's A begins.
-// Rows past the end hold anything: they are never stored.
+// 4 rows of op(A) from `row` on, each with 4 elements from `k` on; `start` is the offset of this product's A. Rows
+// past the end hold arbitrary values, which are never stored.
 fn tile_a(start: u32, row: u32, k: u32) -> mat4x4f {
   let left = params.k - min(k, params.k);
   let step = params.lda;
@@ -75,7 +75,7 @@ fn tile_b(start: u32, k: u32, column: u32) -> mat4x4f {
   );
 }
 
-// What is added to 4 columns of every row.
+// The bias of 4 columns.
 fn bias_of(column: u32) -> vec4f {
   if (!HAS_BIAS) {
     return vec4f();
@@ -88,7 +88,7 @@ fn bias_of(column: u32) -> vec4f {
   );
 }
 
-// Where the matrices of product `batch` begin in A, B and C.
+// The offsets of A, B and C for product `batch`.
 fn starts(batch: u32) -> vec3u {
   let outer = batch / params.inner;
   let inner = batch % params.inner;
@@ -99,7 +99,7 @@ fn starts(batch: u32) -> vec3u {
   );
 }
 
-// What comes into place i of C (in vec4 where these are loaded) for a result.
+// The final value of element i of C (in vec4 if F is) for a result.
 fn activated(value: F, i: u32) -> F {
   //#if ACTIVATION
   if (DERIVATIVE) {
@@ -125,7 +125,7 @@ fn activated(value: F, i: u32) -> F {
   //#end
 }
 
-// Stores 4 columns of a row of C, as far as it has them.
+// Stores 4 columns of a row of C, except those past its end.
 fn store(start: u32, row: u32, column: u32, sum: vec4f, add: vec4f) {
   if (row >= params.m || column >= params.n) {
     return;

@@ -1,7 +1,7 @@
-// Without workgroup memory or subgroups: an invocation computes 4 x 4 of C by itself. For small products, and
-// for adapters that run on the CPU without subgroups.
-const COLUMNS = 8u; // invocations of a workgroup side by side
-const ROWS = 8u; // and one below another
+// Without workgroup memory or subgroups: each invocation computes 4 x 4 of C by itself. For small products, and for
+// software adapters without subgroups.
+const COLUMNS = 8u; // width of a workgroup in invocations
+const ROWS = 8u; // and its height
 
 @compute @workgroup_size(COLUMNS, ROWS)
 fn main(@builtin(global_invocation_id) id: vec3u) {

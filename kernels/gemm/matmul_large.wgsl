@@ -1,9 +1,9 @@
-// For GPUs: 256 invocations compute 128 x 128 of C, each 8 x 8 of them in 16 vec4 accumulators, from tiles of A and B,
-// 16 long in k, that they share in workgroup memory: those of A as columns, so that one k of both is read in vec4.
-// Half of the invocations bring A, the others B.
-const PADDING = 1u; // vec4 behind a row of a tile, so that rows begin in different banks
+// For GPUs: 256 invocations compute 128 x 128 of C, each 8 x 8 in 16 vec4 accumulators, from tiles of A and B in
+// workgroup memory, 16 long in k. Tiles of A are stored by columns, so that both operands of one k are read in vec4.
+// Half of the invocations load A, the others B.
+const PADDING = 1u; // vec4 after each row of a tile, so that rows begin in different banks
 
-const STRIDE = 32u + PADDING; // vec4 from one k of a tile to the next
+const STRIDE = 32u + PADDING; // the stride of a tile along k, in vec4
 
 var<workgroup> as_: array<array<vec4f, STRIDE>, 16>; // [k][row / 4]
 var<workgroup> bs: array<array<vec4f, STRIDE>, 16>; // [k][column / 4]
@@ -16,13 +16,13 @@ fn main(
   let start = starts(group.z);
   let first_row = group.y * 128u;
   let first_column = group.x * 128u;
-  // A subgroup of 32 computes 32 x 64. Neighbours read the same of B and those two apart the same of A, which is meant to
-  // let the memory serve two at once; its effect is not measured.
+  // A subgroup of 32 computes 32 x 64. Adjacent invocations read the same part of B and those two apart the same of
+  // A, which should let the memory serve two at once; the effect has not been measured.
   let lane = index % 32u;
   let part = index / 32u;
   let x = part % 2u * 8u + lane / 2u % 8u;
   let y = part / 2u * 4u + lane % 2u + lane / 16u * 2u;
-  // The 4 x 4 that this invocation brings of a tile: neighbours bring neighbours in memory.
+  // The 4 x 4 of a tile that this invocation loads: adjacent invocations load adjacent memory.
   let brings_a = index < 128u;
   let id = index % 128u;
   let along_k = select(TRANSPOSE_B, !TRANSPOSE_A, brings_a);

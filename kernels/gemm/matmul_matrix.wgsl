@@ -1,19 +1,20 @@
 // For GPUs with matrix units (WebGPU's experimental subgroup matrices): f16 in, sums in f32. A workgroup computes
-// TILE_M x TILE_N of C; each of its subgroups, of 32 invocations, ROWS x COLUMNS matrices of 16 x 16. Tiles of A and B, TILE_K
-// long in k, lie in workgroup memory as they lie in A and B; the next ones are loaded while the matrices are multiplied.
+// TILE_M x TILE_N of C; each of its subgroups, of 32 invocations, computes ROWS x COLUMNS matrices of 16 x 16. Tiles
+// of A and B, TILE_K long in k, are in workgroup memory in the layout of A and B; the next ones are loaded while the
+// matrices are multiplied.
 const ROWS = 4u; // matrices of a subgroup, from top to bottom
 const COLUMNS = 2u; // from left to right
 const SUBGROUPS_M = 2u;
 const SUBGROUPS_N = 4u;
 const TILE_K = 32u;
 const THREADS = 256u; // 32 * SUBGROUPS_M * SUBGROUPS_N
-const A_LOADS = 4u; // vec4 of the tile of A that an invocation brings
+const A_LOADS = 4u; // vec4 of the tile of A that an invocation loads
 const B_LOADS = 4u;
 const K_STEPS = 2u; // TILE_K / 16
 
 const TILE_M = 16u * ROWS * SUBGROUPS_M;
 const TILE_N = 16u * COLUMNS * SUBGROUPS_N;
-// vec4 in a row of a tile, and from one to the next: padded, so that rows begin in different banks.
+// The vec4 in a row of a tile, and its stride, which is padded so that rows begin in different banks.
 const A_WIDTH = select(TILE_K, TILE_M, TRANSPOSE_A) / 4u;
 const B_WIDTH = select(TILE_N, TILE_K, TRANSPOSE_B) / 4u;
 const A_STRIDE = A_WIDTH + 2u;
@@ -27,7 +28,7 @@ alias Sum = subgroup_matrix_result<f32, 16, 16>;
 
 var<workgroup> tile_of_a: array<vec4<f16>, A_SIZE>;
 var<workgroup> tile_of_b: array<vec4<f16>, B_SIZE>;
-// Sums on their way to C, 16 x 16 of each subgroup, rows padded.
+// Sums on their way to C, 16 x 16 per subgroup, rows padded.
 const SUM_STRIDE = 5u;
 var<workgroup> sums: array<vec4f, THREADS / 32u * 16u * SUM_STRIDE>;
 
@@ -121,8 +122,8 @@ fn main(
   //#end
 }
 
-// 4 elements of A for the tile that begins at (row, k): place (y, x) of it, in vec4, as it lies in memory; zeros past the
-// end of k. Rows past the end hold those of the last: they are never stored.
+// 4 elements of A for the tile that begins at (row, k), from place (y, x) of it in vec4, in its layout in memory;
+// zeros past the end of k. Rows past the end repeat the last row; they are never stored.
 fn vec_of_a(start: u32, row: u32, k: u32, y: u32, x: u32) -> vec4<f16> {
   if (TRANSPOSE_A) {
     let column = min(row + 4u * x, params.m - 4u);
@@ -132,7 +133,7 @@ fn vec_of_a(start: u32, row: u32, k: u32, y: u32, x: u32) -> vec4<f16> {
   return select(vec4<f16>(), a[(i + k) / 4u + x], k + 4u * x < params.k);
 }
 
-// The same of B for the tile at (k, column).
+// The same for B and the tile at (k, column).
 fn vec_of_b(start: u32, k: u32, column: u32, y: u32, x: u32) -> vec4<f16> {
   if (TRANSPOSE_B) {
     let i = start + min(column + y, params.n - 1u) * params.ldb;

@@ -1,7 +1,7 @@
-// For adapters that run on the CPU with subgroups of 8 (llvmpipe). There a load costs about a hundred
-// instructions whatever its address, but handing a value from one lane to all costs one. So nothing is loaded
-// twice: a subgroup computes 32 x 32 of C; each of its lanes loads 4 rows of A and 4 columns of B, 4 long in
-// k, keeps its 4 columns and takes the 32 rows from the others.
+// For software adapters with subgroups of 8 (llvmpipe). There a load costs about a hundred instructions whatever its
+// address, but broadcasting a value from one lane costs one. So nothing is loaded twice: a subgroup computes 32 x 32
+// of C; each of its lanes loads 4 rows of A and 4 columns of B, 4 long in k, keeps its 4 columns and receives the 32
+// rows from the other lanes.
 const LANES = 32u; // a workgroup, 4 subgroups side by side
 
 @compute @workgroup_size(LANES)
@@ -11,10 +11,10 @@ fn main(
 ) {
   let start = starts(group.z);
   let lane = index & 7u;
-  // Workgroups that follow each other have the same columns: what they read of B is still in the cache.
+  // Consecutive workgroups have the same columns, so that what they read of B is still in the cache.
   let first = group.x * 32u;
   let column = (group.y * (LANES / 8u) + index / 8u) * 32u + lane * 4u;
-  // Subgroups that are wholly past the last column have nothing to do.
+  // Subgroups entirely past the last column have nothing to do.
   let end = select(params.k, 0u, column - lane * 4u >= params.n);
   //#repeat i 0..32
   var c{i} = vec4f();
@@ -32,7 +32,7 @@ fn main(
     //#end
   }
   let add = bias_of(column);
-  // A loop, as 32 stores in a row take seconds to compile.
+  // A loop, since 32 unrolled stores take seconds to compile.
   var sums = array<vec4f, 32>(
     //#repeat i 0..32
     c{i},

@@ -1,20 +1,20 @@
 /**
- * Adds up the parts of a matrix product that was cut along k.
+ * Adds up the parts of a matrix product that was split along k.
  *
  * @module
  */
 import { type Kernel, kernel } from "../../src/device/kernel.ts";
 import wgsl from "./matmul_sum.wgsl" with { type: "text" };
 
-/** Numbers of {@linkcode matmulSum}. */
+/** Parameters of {@linkcode matmulSum}. */
 export type MatmulSumParams = {
-  /** Partial products. */
+  /** The number of partial products. */
   parts: number;
-  /** Rows of c. */
+  /** The rows of c. */
   m: number;
-  /** Columns of c. */
+  /** The columns of c. */
   n: number;
-  /** Factor of what c held; with 0 that is not read. */
+  /** The factor of the previous content of c, which is not read if this is 0. */
   beta: number;
 };
 

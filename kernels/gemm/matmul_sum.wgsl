@@ -1,4 +1,4 @@
-// c = sum of the partial products [+ beta c] [+ bias] [+ residual], an invocation for each element, or four of a row.
+// c = sum of the partial products [+ beta c] [+ bias] [+ residual]. One invocation per element, or per four of a row.
 @compute @workgroup_size(64)
 fn main(
   @builtin(workgroup_id) group: vec3u,

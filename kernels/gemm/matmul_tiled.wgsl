@@ -1,8 +1,8 @@
-// For GPUs: 64 invocations compute 64 x 64 of C, each 8 x 8 of them in 16 vec4 accumulators, from tiles of A and B,
-// 16 long in k, that they share in workgroup memory. Rows and columns of an invocation are 8 apart, and rows of
-// the A tile are padded, so that neighbours read other memory banks.
-const UNROLL = 4; // how many fours of k are unrolled: all of them, unless the program must compile fast
-const STRIDE = 5u; // vec4 from one row of the A tile to the next: 4 and the padding
+// For GPUs: 64 invocations compute 64 x 64 of C, each 8 x 8 in 16 vec4 accumulators, from tiles of A and B in
+// workgroup memory, 16 long in k. The rows and columns of an invocation are 8 apart, and the rows of the A tile are
+// padded, so that adjacent invocations read different memory banks.
+const UNROLL = 4; // groups of 4 along k that are unrolled: all of them, unless the program must compile fast
+const STRIDE = 5u; // the stride of the A tile in vec4: 4 and padding
 
 var<workgroup> as_: array<vec4f, 320>; // [row][k / 4]
 var<workgroup> bs: array<vec4f, 256>; // [k][column / 4]
@@ -16,7 +16,7 @@ fn main(
   let start = starts(group.z);
   let first_row = group.y * 64u;
   let first_column = group.x * 64u;
-  // The 4 x 4 that this invocation brings of each tile: neighbours bring neighbours in memory.
+  // The 4 x 4 of each tile that this invocation loads: adjacent invocations load adjacent memory.
   let a_row = select(index / 4u, index % 16u, TRANSPOSE_A) * 4u;
   let a_k = select(index % 4u, index / 16u, TRANSPOSE_A);
   let b_column = select(index % 16u, index / 4u, TRANSPOSE_B);

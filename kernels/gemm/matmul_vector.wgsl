@@ -1,5 +1,5 @@
-// For a few rows: a workgroup computes 4 * COLUMN_LANES columns of one row, its invocations side by side in the
-// direction in which B lies in memory, and adds up their sums over k in the end.
+// For few rows: a workgroup computes 4 * COLUMN_LANES columns of one row. Its invocations are arranged along the
+// contiguous direction of B, and their sums over k are added up at the end.
 const COLUMN_LANES = 16u; // invocations with other columns
 const K_LANES = 4u; // invocations with the same columns, each with its part of k; a power of 2
 

@@ -1,63 +1,63 @@
 /**
- * The numbers of a matrix product C = alpha op(A) op(B) [+ beta C] [+ bias] [+ residual], from the operation to every backend.
+ * The parameters of a matrix product C = alpha op(A) op(B) [+ beta C] [+ bias] [+ residual], for every backend.
  *
  * @module
  */
 import type { Activation } from "../elementwise/activations.ts";
 
-/** Numbers of a matrix product; {@linkcode matmulParams} fills in those that follow from the others. */
+/** Parameters of a matrix product; {@linkcode matmulParams} fills in those that follow from the others. */
 export type MatmulParams = {
-  /** Rows of C and of op(A). */
+  /** The rows of C and op(A). */
   m: number;
-  /** Columns of C and of op(B). */
+  /** The columns of C and op(B). */
   n: number;
-  /** Columns of op(A) and rows of op(B); with 0 the product is zero. */
+  /** The columns of op(A) and rows of op(B); with 0 the product is zero. */
   k: number;
-  /** Elements from one row of A, as stored, to the next. */
+  /** The leading dimension of A as stored: elements from one row to the next. */
   lda: number;
-  /** Elements from one row of B, as stored, to the next. */
+  /** The leading dimension of B as stored. */
   ldb: number;
-  /** Elements from one row of C to the next. */
+  /** The leading dimension of C. */
   ldc: number;
-  /** The first element of A in its binding. */
+  /** The offset of A in its binding, in elements. */
   aOffset: number;
-  /** The first element of B in its binding. */
+  /** The offset of B in its binding. */
   bOffset: number;
-  /** The first element of C in its binding. */
+  /** The offset of C in its binding. */
   cOffset: number;
-  /** Number of products. Product p reads A at `aOffset + floor(p / inner) aOuter + (p mod inner) aInner`. */
+  /** The number of products. Product p reads A at `aOffset + floor(p / inner) aOuter + (p mod inner) aInner`. */
   batches: number;
-  /** Products of the inner batch dimension. */
+  /** The size of the inner batch dimension. */
   inner: number;
-  /** Elements from one A to the next along the outer batch dimension; 0 shares it. */
+  /** The stride of A along the outer batch dimension; with 0 all products share A. */
   aOuter: number;
-  /** The same along the inner batch dimension. */
+  /** The stride of A along the inner batch dimension. */
   aInner: number;
-  /** As `aOuter`, of B. */
+  /** As `aOuter`, for B. */
   bOuter: number;
-  /** As `aInner`, of B. */
+  /** As `aInner`, for B. */
   bInner: number;
-  /** As `aOuter`, of C. */
+  /** As `aOuter`, for C. */
   cOuter: number;
-  /** As `aInner`, of C. */
+  /** As `aInner`, for C. */
   cInner: number;
-  /** 1 when A is stored as k x m. */
+  /** 1 if A is stored as k x m. */
   transposeA: number;
-  /** 1 when B is stored as n x k. */
+  /** 1 if B is stored as n x k. */
   transposeB: number;
-  /** Factor of the product. */
+  /** The factor of the product. */
   alpha: number;
-  /** Factor of what C held; with 0 that is not read. */
+  /** The factor of the previous content of C, which is not read if this is 0. */
   beta: number;
-  /** 1 where a row of C must be the same to the last bit whatever m is. Asks for `transposeB` and no `transposeA`. */
+  /** 1 if a row of C must be bitwise the same for every m. Requires `transposeB` and no `transposeA`. */
   batchInvariant: number;
-  /** The function that is applied to the result, by its place in {@linkcode ACTIVATIONS}; 0: none. */
+  /** The function applied to the result, as an index into {@linkcode ACTIVATIONS}; 0 for none. */
   activation: number;
-  /** 1 when the result is multiplied by the function's slope instead. */
+  /** 1 to multiply the result by the slope of the function instead. */
   derivative: number;
 };
 
-/** The functions that a product can apply, by `activation`. */
+/** The functions that a product can apply, indexed by `activation`. */
 export const ACTIVATIONS: readonly (Activation | undefined)[] = [
   undefined,
   "gelu",
@@ -66,14 +66,14 @@ export const ACTIVATIONS: readonly (Activation | undefined)[] = [
   "reluSquared",
 ];
 
-/** What {@linkcode matmulParams} starts from: the sizes, and what is not as usual. */
+/** The argument of {@linkcode matmulParams}: the sizes, and whatever differs from the defaults. */
 export type PartialMatmulParams =
   & Partial<MatmulParams>
   & Pick<MatmulParams, "m" | "n" | "k">;
 
 /**
- * All numbers of a product. What is left out is taken from the sizes: rows without gaps, matrices of a
- * batch one after the other, alpha 1, beta 0, no activation.
+ * Returns all parameters of a product. Defaults: rows without gaps, the matrices of a batch one after the other,
+ * alpha 1, beta 0, no activation.
  */
 export function matmulParams(options: PartialMatmulParams): MatmulParams {
   const { m, n, k, transposeA = 0, transposeB = 0, batches = 1, inner = batches } = options;

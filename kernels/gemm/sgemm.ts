@@ -1,30 +1,31 @@
 /**
- * Matrix products on the CPU's threads: chooses between BLAS and the WASM kernels, the tiles, and how threads share them.
+ * Matrix products on the CPU's threads: the choice between BLAS and the WASM kernels, the tiles, and how threads
+ * share them.
  *
  * @module
  */
 import type { Addresses, CpuContext } from "../../src/device/kernel.ts";
 import type { MatmulParams } from "./params.ts";
 
-/** Largest tile of C that one task computes; the WASM kernel's scratch has room for no more. */
+/** The largest tile of C that one task computes; the WASM kernel's scratch has room for no more. */
 const MAX_ROWS = 640;
 const MAX_COLUMNS = 1024;
-/** Rows for which packing a transposed B costs more than it gains. */
-export const FEW_ROWS = 8;
-/** Multiply-adds below which another thread is not worth waking. */
+/** Up to this many rows, packing a transposed B costs more than it gains. */
+export const FEW_ROWS = 16;
+/** Multiply-adds below which waking another thread does not pay. */
 export const MIN_WORK = 100_000;
 
 /** Multiply-adds below which the WASM kernel is as fast as a call into BLAS. */
 const MIN_BLAS_WORK = 8192;
-/** Multiply-adds of BLAS below which another thread is not worth waking. */
+/** Multiply-adds in BLAS below which waking another thread does not pay. */
 const MIN_BLAS_TILE_WORK = 500_000;
-/** BLAS's tiles are not cut below this many rows or columns, since it packs the operands of each one. */
+/** The least rows and columns of a tile for BLAS, which packs the operands of each tile. */
 const MIN_BLAS_TILE = 64;
 
 /**
- * C = [beta C +] alpha op(A) op(B) [+ bias], once or for a whole batch, of float32 at the addresses of `a`, `b`, `c` and
- * `bias`; `beta` is 0 or 1. Without BLAS the results do not depend on the number of threads; with `batchInvariant` a row does
- * not depend on the number of rows, since `sgemv` and `sgemm_few` sum up in the same order.
+ * C = [beta C +] alpha op(A) op(B) [+ bias], single or batched, in float32 at the addresses of `a`, `b`, `c` and
+ * `bias`; `beta` is 0 or 1. Without BLAS the results do not depend on the number of threads. With `batchInvariant` a
+ * row does not depend on the number of rows, since `sgemv` and `sgemm_few` sum in the same order.
  */
 export function sgemm(context: CpuContext, params: MatmulParams, addresses: Addresses): void {
   const { threads, blas } = context;
@@ -70,7 +71,7 @@ export function sgemm(context: CpuContext, params: MatmulParams, addresses: Addr
   }
 }
 
-/** Whether BLAS gains something, and C has the layout that a bias is added to afterwards. */
+/** True if BLAS is faster and C has a layout to which a bias can be added afterwards. */
 function suitsBlas(params: MatmulParams, bias: number): boolean {
   const { m, n, k, ldc, batches, inner, cOuter, cInner } = params;
   const packed = ldc === n &&
@@ -78,7 +79,7 @@ function suitsBlas(params: MatmulParams, bias: number): boolean {
   return m > 1 && n > 1 && m * n * k >= MIN_BLAS_WORK && (packed || !bias);
 }
 
-/** How a product is cut: rows and columns of a tile of C, and how many tiles a thread takes at a time. */
+/** How a product is split: the rows and columns of a tile of C, and how many tiles a thread takes at a time. */
 interface Tiles {
   readonly rows: number;
   readonly columns: number;
@@ -86,8 +87,9 @@ interface Tiles {
 }
 
 /**
- * Tiles for the WASM kernel, as square as may be (packing costs the half perimeter of a tile, work its area), and at least
- * four for each thread where the work allows, so that a core that is busy elsewhere does not hold up the rest.
+ * Tiles for the WASM kernel. They are nearly square (packing costs in proportion to the half perimeter of a tile,
+ * work to its area), and there are at least four for each thread if the work allows, so that a busy core does not
+ * hold up the rest.
  */
 function wasmTiles({ m, n, k, batches }: MatmulParams, threads: number): Tiles {
   let down = Math.ceil(m / MAX_ROWS), across = Math.ceil(n / MAX_COLUMNS);
@@ -109,7 +111,7 @@ function wasmTiles({ m, n, k, batches }: MatmulParams, threads: number): Tiles {
   return { rows, columns, chunk };
 }
 
-/** Tiles for BLAS: two for each thread, or the whole of a small C. */
+/** Tiles for BLAS: two for each thread, or all of a small C. */
 function blasTiles({ m, n, k, batches }: MatmulParams, threads: number): Tiles {
   let down = 1, across = 1;
   const wanted = threads === 1
@@ -129,12 +131,12 @@ function blasTiles({ m, n, k, batches }: MatmulParams, threads: number): Tiles {
   };
 }
 
-/** The size of the tiles when `size` is cut into so many equal pieces, rounded up to `step`. */
+/** The size of the tiles if `size` is cut into `pieces` equal pieces, rounded up to a multiple of `step`. */
 function tileSize(size: number, pieces: number, step: number): number {
   return Math.ceil(Math.ceil(size / pieces) / step) * step;
 }
 
-/** Outputs of a matrix-vector product that a thread takes at once. */
+/** The outputs of a matrix-vector product that a thread takes at a time. */
 function vectorChunk(outputs: number, k: number, threads: number): number {
   const least = Math.ceil(MIN_WORK / Math.max(1, k));
   return Math.ceil(Math.max(least, outputs / (4 * threads)) / 16) * 16;

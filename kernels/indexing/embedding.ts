@@ -1,5 +1,5 @@
 /**
- * Rows of a table by id, and the gradient of the table.
+ * Embedding: rows of a table by id, and the gradient of the table.
  *
  * @module
  */
@@ -9,21 +9,21 @@ import embeddingWgsl from "./embedding.wgsl" with { type: "text" };
 import sortIdsWgsl from "./sort_ids.wgsl" with { type: "text" };
 import embeddingBackwardWgsl from "./embedding_backward.wgsl" with { type: "text" };
 
-/** Numbers of {@linkcode embeddingKernel}. */
+/** Parameters of {@linkcode embeddingKernel}. */
 export type EmbeddingParams = {
-  /** How many ids. */
+  /** The number of ids. */
   rows: number;
-  /** Length of a row. */
+  /** The length of a row. */
   columns: number;
-  /** The table's first row that is bound; 0 but where a launch is split. */
+  /** The first bound row of the table; 0 unless a launch is split. */
   firstRow: number;
-  /** How many rows of the table are bound. */
+  /** The number of bound rows of the table. */
   tableRows: number;
-  /** How many rows the table has. */
+  /** The number of rows of the whole table. */
   vocabulary: number;
 };
 
-/** Throws a `RangeError` with the first id outside the vocabulary and its position. */
+/** Throws a `RangeError` that names the first id outside the vocabulary and its position. */
 export function checkIdsInRange(
   ids: ArrayLike<number>,
   vocabulary: number,
@@ -38,14 +38,14 @@ export function checkIdsInRange(
   }
 }
 
-/** The ids of a WASM job, which lie in its shared memory. */
+/** The ids of a WASM job, in its shared memory. */
 function idsOfJob<P>({ at, memory }: SimdJob<P>, name: string, count: number): Int32Array {
   return new Int32Array(memory.buffer, at[name], count);
 }
 
 /**
- * y (rows, columns) = table (vocabulary, columns) at ids (rows), of `i32` or `u32`. An id outside the
- * vocabulary throws a `RangeError` on the CPU; on a GPU, which cannot throw, its row is NaN.
+ * y (rows, columns) = table (vocabulary, columns) at ids (rows), of `i32` or `u32`. An id outside the vocabulary
+ * throws a `RangeError` on the CPU; on a GPU, which cannot throw, its row is NaN.
  */
 export const embeddingKernel: Kernel<EmbeddingParams> = kernel<EmbeddingParams>({
   name: "embedding",
@@ -84,23 +84,23 @@ export const embeddingKernel: Kernel<EmbeddingParams> = kernel<EmbeddingParams>(
     job.run("gather_rows", rows, chunk, at.table!, at.ids!, at.y!, columns, vocabulary, half);
     return true;
   },
-  // A table that is too long to bind is walked through; each piece fills the rows whose ids it has.
+  // A table too long to bind is bound in pieces; each launch fills the rows whose ids are in its piece.
   split: "tableRows",
   splitStart: "firstRow",
 });
 
-/** Ids that are sorted together: an invocation finds the place of its own by counting the smaller ones. */
+/** The ids that are sorted together: an invocation finds the place of its id by counting the smaller ones. */
 const SORT_BLOCK = 1024;
 
-/** Numbers of {@linkcode sortIds}. */
+/** Parameters of {@linkcode sortIds}. */
 export type SortIdsParams = {
-  /** How many ids. */
+  /** The number of ids. */
   count: number;
 };
 
 /**
- * sorted (2, count) of ids (count), each block of 1,024 by itself: the ids in rising order, and then their indices, which
- * rise among equal ids.
+ * sorted (2, count) from ids (count), in independent blocks of 1,024: the ids in ascending order, then their indices,
+ * which are ascending among equal ids.
  */
 export const sortIds: Kernel<SortIdsParams> = kernel<SortIdsParams>({
   name: "sort_ids",
@@ -121,7 +121,7 @@ export const sortIds: Kernel<SortIdsParams> = kernel<SortIdsParams>({
         { length: Math.min(SORT_BLOCK, count - first) },
         (_, i) => first + i,
       );
-      // As u32, in which ids below 0 come last.
+      // As u32, so that negative ids come last.
       indices.sort((a, b) => (ids[a] >>> 0) - (ids[b] >>> 0));
       indices.forEach((index, i) => {
         sorted[first + i] = ids[index] >>> 0;
@@ -131,21 +131,21 @@ export const sortIds: Kernel<SortIdsParams> = kernel<SortIdsParams>({
   },
 });
 
-/** Numbers of {@linkcode embeddingBackward}. */
+/** Parameters of {@linkcode embeddingBackward}. */
 export type EmbeddingBackwardParams = {
-  /** How many ids. */
+  /** The number of ids. */
   rows: number;
-  /** Length of a row. */
+  /** The length of a row. */
   columns: number;
-  /** The table's first row that is bound; 0 but where a launch is split. */
+  /** The first bound row of the table; 0 unless a launch is split. */
   firstRow: number;
-  /** How many rows of the table are bound. */
+  /** The number of bound rows of the table. */
   tableRows: number;
 };
 
 /**
- * table (tableRows, columns) += x (rows, columns) at ids (rows); sorted is what `sortIds` gives for them. Rows
- * of one id are added in their order, so that the sum is the same every time.
+ * table (tableRows, columns) += x (rows, columns) at ids (rows); sorted is the output of `sortIds` for them. Rows
+ * with the same id are added in order, so the sum is reproducible.
  */
 export const embeddingBackward: Kernel<EmbeddingBackwardParams> = kernel<EmbeddingBackwardParams>({
   name: "embedding_backward",
@@ -159,7 +159,7 @@ export const embeddingBackward: Kernel<EmbeddingBackwardParams> = kernel<Embeddi
   gpu({ rows, columns }) {
     const vec4 = columns % 4 === 0 && "columns";
     const workgroups = Math.ceil(rows * columns / (vec4 ? 4 : 1) / 64);
-    // Of each block all of its rows at most, and 11 steps of two searches.
+    // For each block, at most all of its rows, and 11 steps of two searches.
     const iterations = rows + 24 * Math.ceil(rows / SORT_BLOCK);
     return {
       wgsl: embeddingBackwardWgsl,

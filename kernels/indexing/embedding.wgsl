@@ -1,4 +1,4 @@
-// y[r] = table[ids[r]] for the ids within the rows that are bound; an invocation per element, or four
+// y[r] = table[ids[r]] for the ids within the bound rows. One invocation per element, or per four.
 alias S = f32; // one element of T
 const POISON = true; // marks rows of ids outside the vocabulary
 
@@ -17,7 +17,7 @@ fn main(
   if (token - params.first_row < params.table_rows) {
     y[i] = table[(token - params.first_row) * columns + i % columns];
   } else if (POISON && token >= params.vocabulary) {
-    // A NaN by its bits, as a driver may fold one that is computed; one that is constant would not compile.
+    // NaN by its bits, since a driver may fold a computed one; a constant one would not compile.
     y[i] = Y(S(bitcast<f32>(0x7fc00000u | min(params.rows, 1u))));
   }
 }

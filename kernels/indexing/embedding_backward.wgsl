@@ -1,7 +1,7 @@
-// table[ids[r]] += x[r], in the order of r; an invocation per element, or four, of the first row of each id
+// table[ids[r]] += x[r], in the order of r. One invocation per element, or per four, of the first row of each id.
 const BLOCK = 1024u; // ids are sorted within blocks
 
-// The first place of a block whose id is not smaller.
+// The first place in a block whose id is not smaller.
 fn lower_bound(block: u32, token: u32) -> u32 {
   var first = block * BLOCK;
   var end = min(first + BLOCK, params.rows);

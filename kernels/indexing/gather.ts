@@ -1,5 +1,5 @@
 /**
- * Elements of each row by their positions in it.
+ * Gathers elements of each row by their indices.
  *
  * @module
  */
@@ -8,13 +8,13 @@ import { checkIdsInRange } from "./embedding.ts";
 import backwardWgsl from "./gather_backward.wgsl" with { type: "text" };
 import gatherWgsl from "./gather.wgsl" with { type: "text" };
 
-/** Numbers of {@linkcode gatherKernel}. */
+/** Parameters of {@linkcode gatherKernel}. */
 export type GatherParams = {
-  /** Elements of the result. */
+  /** The number of elements of the result. */
   count: number;
-  /** Length of a row of x. */
+  /** The length of a row of x. */
   columns: number;
-  /** How many elements are taken of each row. */
+  /** How many elements are taken from each row. */
   taken: number;
 };
 
@@ -40,23 +40,23 @@ export const gatherKernel: Kernel<GatherParams> = kernel<GatherParams>({
   },
 });
 
-/** Numbers of {@linkcode gatherBackward}. */
+/** Parameters of {@linkcode gatherBackward}. */
 export type GatherBackwardParams = {
-  /** Rows. */
+  /** The number of rows. */
   rows: number;
-  /** Length of a row of dX. */
+  /** The length of a row of dX. */
   columns: number;
-  /** Length of a row of dOut and ids. */
+  /** The length of a row of dOut and ids. */
   taken: number;
-  /** The first of a row's elements that are added. */
+  /** The first element of a row that is added. */
   first: number;
-  /** One past the last; a GPU adds at most `MAX_ITERATIONS` of a row in one launch. */
+  /** One past the last; a GPU adds at most `MAX_ITERATIONS` elements of a row in one launch. */
   end: number;
 };
 
 /**
- * dX (rows, columns) += dOut (rows, taken) at ids (rows, taken), of each row the elements from `first` to `end`; ids
- * that come twice add up.
+ * dX (rows, columns) += dOut (rows, taken) at ids (rows, taken), for the elements from `first` to `end` of each row.
+ * The gradients of repeated ids are summed.
  */
 export const gatherBackward: Kernel<GatherBackwardParams> = kernel<GatherBackwardParams>({
   name: "gather_backward",

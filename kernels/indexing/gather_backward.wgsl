@@ -1,4 +1,4 @@
-// d_x[r, ids[r, j]] += d_out[r, j] for j from first to end in order; an invocation per row
+// d_x[r, ids[r, j]] += d_out[r, j] for j from first to end, in order. One invocation per row.
 
 @compute @workgroup_size(64)
 fn main(

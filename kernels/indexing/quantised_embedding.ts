@@ -1,5 +1,5 @@
 /**
- * Rows of a quantised table by id.
+ * Looks up rows of a quantised table by id.
  *
  * @module
  */
@@ -10,13 +10,13 @@ import quantised from "../gemm/quantised.wgsl" with { type: "text" };
 import { checkIdsInRange } from "./embedding.ts";
 import embedding from "./quantised_embedding.wgsl" with { type: "text" };
 
-/** Numbers of {@linkcode quantisedEmbeddings}. */
+/** Parameters of {@linkcode quantisedEmbeddings}. */
 export type QuantisedEmbeddingParams = {
-  /** How many ids. */
+  /** The number of ids. */
   rows: number;
-  /** Length of a row, a multiple of 32. */
+  /** The length of a row, a multiple of 32. */
   columns: number;
-  /** How many rows the table has. */
+  /** The number of rows of the table. */
   vocabulary: number;
 };
 
@@ -54,9 +54,9 @@ function quantisedEmbedding(type: QuantisedType): Kernel<QuantisedEmbeddingParam
 }
 
 /**
- * y (rows, columns) = table (vocabulary, columns) at ids (rows), of `i32` or `u32`, by the type of the table, which is in
- * `codes` and `scales` (`QuantisedLayout`). An id outside the vocabulary throws a `RangeError` on the CPU; on a GPU, which
- * cannot throw, its row is NaN.
+ * y (rows, columns) = table (vocabulary, columns) at ids (rows), of `i32` or `u32`; one kernel for each type of
+ * table, which is bound as `codes` and `scales` (`QuantisedLayout`). An id outside the vocabulary throws a
+ * `RangeError` on the CPU; on a GPU, which cannot throw, its row is NaN.
  */
 export const quantisedEmbeddings: Readonly<
   Record<QuantisedType, Kernel<QuantisedEmbeddingParams>>

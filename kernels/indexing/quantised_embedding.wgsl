@@ -1,4 +1,4 @@
-// y[r] = the row ids[r] of a quantised table; an invocation for 4 numbers (see quantised.wgsl for `dequantised`)
+// y[r] = row ids[r] of a quantised table. One invocation per 4 elements (see quantised.wgsl for `dequantised`).
 @compute @workgroup_size(64)
 fn main(
   @builtin(global_invocation_id) id: vec3u,
@@ -12,7 +12,7 @@ fn main(
   let token = u32(ids[i / columns]);
   var value = dequantised((min(token, params.vocabulary - 1u) * columns + i % columns) * 4u);
   if (token >= params.vocabulary) {
-    // A NaN by its bits, as a driver may fold one that is computed; one that is constant would not compile.
+    // NaN by its bits, since a driver may fold a computed one; a constant one would not compile.
     value = vec4f(bitcast<f32>(0x7fc00000u | min(params.rows, 1u)));
   }
   y[i] = value;

@@ -1,4 +1,4 @@
-// The place of each id within its block: how many come before it
+// The place of each id within its sorted block: the number of ids that come before it.
 const BLOCK = 1024u;
 
 @compute @workgroup_size(64)

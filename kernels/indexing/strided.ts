@@ -1,5 +1,5 @@
 /**
- * Copies between a dense tensor and a strided view of another: permutations, slices, stretching, joining.
+ * Copies between a dense tensor and a strided view of another: permutations, slices, broadcasts, concatenations.
  *
  * @module
  */
@@ -8,26 +8,26 @@ import { type Kernel, kernel, type SimdJob } from "../../src/device/kernel.ts";
 import { mergeAxes } from "../elementwise/elementwise.ts";
 import wgsl from "./strided.wgsl" with { type: "text" };
 
-/** The most axes that are left once neighbours that lie alike are merged. */
+/** The most axes after contiguous neighbours have been merged. */
 const MAX_STRIDED_AXES = 6;
 
-/** Numbers of {@linkcode stridedKernels}; {@linkcode stridedParams} makes them. */
+/** Parameters of {@linkcode stridedKernels}; {@linkcode stridedParams} makes them. */
 export type StridedParams = {
-  /** Elements that are moved. */
+  /** The number of elements copied. */
   count: number;
-  /** Where the first is, on the strided side. */
+  /** The offset of the first element on the strided side. */
   base: number;
-  /** Axes in use. */
+  /** The number of axes in use. */
   rank: number;
-  /** 4 where runs of four lie side by side on both sides, else 1. */
+  /** 4 if runs of four are contiguous on both sides, otherwise 1. */
   width: number;
-  /** Lengths of the axes, `d0` ... `d5`, and their strides on the strided side, `s0` ... `s5`. */
+  /** The lengths of the axes, `d0` ... `d5`, and their strides on the strided side, `s0` ... `s5`. */
   [axis: `d${number}` | `s${number}`]: number;
 };
 
 /**
- * Parameters of a copy of `shape` elements, with these strides on the strided side. Throws a `RangeError`
- * when too many axes are left after merging.
+ * Returns the parameters of a copy of `shape` elements with the given strides on the strided side. Throws a
+ * `RangeError` if too many axes are left after merging.
  */
 export function stridedParams(
   name: string,
@@ -58,7 +58,7 @@ export function stridedParams(
   return params;
 }
 
-/** Calls `visit` with the index on the strided side of every element in dense order. */
+/** Calls `visit` with the index on the strided side of every element, in dense order. */
 function walkStrided(params: StridedParams, visit: (dense: number, strided: number) => void): void {
   const { count, base, rank } = params;
   const at = new Array<number>(rank).fill(0);
@@ -91,7 +91,7 @@ function simdMoves(
   const rows = d0! * d1! * d2!;
   const chunk = Math.max(1, Math.floor(16384 / Math.max(1, d3!)));
   const block = rows * d3!;
-  // Axes beyond four are walked here.
+  // Axes beyond four are iterated over here.
   const outer = { ...params, rank: Math.max(0, rank - 4), count: block ? params.count / block : 0 };
   walkStrided({ ...outer, base }, (i, strided) => {
     const dense = bytes * i * block;
@@ -144,10 +144,10 @@ function strided(name: string, scatter: boolean): Kernel<StridedParams> {
   });
 }
 
-/** Strides count elements; one may be 0 (read only) or negative. Any dtype. */
+/** Strides are in elements; one may be 0 (only when reading) or negative. Any dtype. */
 export const stridedKernels = {
-  /** y, dense, from x by strides. */
+  /** y, dense, from x, strided. */
   gather: strided("strided_copy", false),
-  /** y by strides from x, dense. */
+  /** y, strided, from x, dense. */
   scatter: strided("strided_write", true),
 } as const satisfies Record<string, Kernel<StridedParams>>;

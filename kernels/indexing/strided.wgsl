@@ -1,6 +1,6 @@
-// Copies between a dense order and a strided one: an invocation per element (or four, in a row)
+// Copies between a dense and a strided layout. One invocation per element, or per four in a row.
 const RANK = 3u;
-const SCATTER = false; // the dense side is x and y is strided, instead of the other way round
+const SCATTER = false; // x is dense and y strided, instead of the other way round
 
 @compute @workgroup_size(64)
 fn main(
@@ -17,7 +17,7 @@ fn main(
   let strides = array<i32, 6>(
     params.s0, params.s1, params.s2, params.s3, params.s4, params.s5,
   );
-  // Four in a row lie side by side on the strided side too.
+  // Four in a row are contiguous on the strided side, too.
   var rest = i * WIDTH;
   var at = params.base;
   //#repeat axis 0..RANK

@@ -1,28 +1,28 @@
 /**
- * Writes rows into the sequences of a longer tensor, as a key-value cache is filled.
+ * Writes rows into the sequences of a longer tensor, such as a key-value cache.
  *
  * @module
  */
 import { type Kernel, kernel } from "../../src/device/kernel.ts";
 import wgsl from "./write_rows.wgsl" with { type: "text" };
 
-/** Numbers of {@linkcode writeRows}. */
+/** Parameters of {@linkcode writeRows}. */
 export type WriteRowsParams = {
-  /** Sequences. */
+  /** The number of sequences. */
   batch: number;
-  /** Rows to write into each. */
+  /** The rows to write into each. */
   time: number;
-  /** Elements of a row. */
+  /** The elements of a row. */
   width: number;
-  /** Rows that each sequence of y has room for. */
+  /** The rows that each sequence of y has room for. */
   capacity: number;
-  /** Where the first row goes; added to `positions` where that is given. */
+  /** Where the first row is written, relative to `positions` if that is given. */
   position: number;
 };
 
 /**
- * y (batch, capacity, width) at rows `position + positions[b] + t` of sequence b = x (batch, time, width), of any one
- * type, or of f32 into f16; `positions` (batch) of `i32`. Rows past the capacity are left out.
+ * y (batch, capacity, width) at rows `position + positions[b] + t` of sequence b = x (batch, time, width), both of
+ * one dtype, or f32 into f16; `positions` is (batch) of `i32`. Rows past the capacity are not written.
  */
 export const writeRows: Kernel<WriteRowsParams> = kernel<WriteRowsParams>({
   name: "write_rows",

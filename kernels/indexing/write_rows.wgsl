@@ -1,4 +1,4 @@
-// y[b, positions[b] + position + t] = x[b, t]; an invocation per element, or four
+// y[b, positions[b] + position + t] = x[b, t]. One invocation per element, or per four.
 
 @compute @workgroup_size(64)
 fn main(
@@ -16,7 +16,7 @@ fn main(
   if (HAS_POSITIONS) {
     first += u32(positions[b]);
   }
-  // A row past the end would land in the next sequence.
+  // A row past the end would be written into the next sequence.
   if (first + (i % run) / width < params.capacity) {
     y[(b * params.capacity + first) * width + i % run] = Y(x[i]);
   }

@@ -7,35 +7,35 @@ import { type GpuTarget, type Kernel, kernel } from "../../src/device/kernel.ts"
 import adamwWgsl from "./adamw.wgsl" with { type: "text" };
 import adamwCorrectionWgsl from "./adamw_correction.wgsl" with { type: "text" };
 
-/** Numbers of {@linkcode adamw}. */
+/** Parameters of {@linkcode adamw}. */
 export type AdamWParams = {
-  /** Elements. */
+  /** The number of elements. */
   count: number;
   /** The learning rate. */
   lr: number;
-  /** Decay of the mean of gradients. */
+  /** The decay rate of the mean of the gradients. */
   beta1: number;
-  /** Decay of the mean of squared gradients. */
+  /** The decay rate of the mean of the squared gradients. */
   beta2: number;
-  /** 1 - beta1, which 32 bits cannot take from `beta1`. */
+  /** 1 - beta1, which would be inaccurate if computed from `beta1` in 32 bits. */
   rest1: number;
   /** 1 - beta2. */
   rest2: number;
-  /** Added to the root. */
+  /** Added to the square root. */
   eps: number;
-  /** The part of a parameter that decays, times the learning rate. */
+  /** The weight decay, relative to the learning rate. */
   weightDecay: number;
 };
 
 /**
- * p, m, v (count, f32) from g (count, f32 or f16), and the new p once more as `copy` (count, f16) where it
+ * Updates p, m, v (count, f32) from g (count, f32 or f16), and also writes the new p to `copy` (count, f16) if that
  * is given:
  *
  *     g' = gradScale[0] g
  *     m = beta1 m + rest1 g',   v = beta2 v + rest2 g'^2
  *     p = p - lr weightDecay p - lr (m / correction[0]) / (sqrt(v / correction[1]) + eps)
  *
- * Nothing changes where `gradScale[0]` is 0.
+ * If `gradScale[0]` is 0, nothing changes.
  */
 export const adamw: Kernel<AdamWParams> = kernel<AdamWParams>({
   name: "adamw",
@@ -60,7 +60,7 @@ export const adamw: Kernel<AdamWParams> = kernel<AdamWParams>({
   },
   gpu: ({ count }, { software }: GpuTarget) => {
     const vec4 = count % 4 === 0 && "count";
-    // Each invocation costs on a software adapter; a GPU needs many.
+    // Each invocation has a cost on a software adapter; a GPU needs many.
     const perInvocation = software ? 16 : 1;
     return {
       wgsl: adamwWgsl,
@@ -103,11 +103,11 @@ export const adamw: Kernel<AdamWParams> = kernel<AdamWParams>({
   split: "count",
 });
 
-/** Numbers of {@linkcode adamwCorrection}. */
+/** Parameters of {@linkcode adamwCorrection}. */
 export type AdamWCorrectionParams = {
-  /** Natural logarithm of beta1; at least -1000, as for a beta of 0. */
+  /** The natural logarithm of beta1, at least -1000 (for a beta of 0). */
   logBeta1: number;
-  /** Natural logarithm of beta2. */
+  /** The natural logarithm of beta2. */
   logBeta2: number;
 };
 

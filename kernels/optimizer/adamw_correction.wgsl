@@ -1,6 +1,6 @@
-// Counts a step of Adam and works out its bias corrections, unless the step is refused
+// Counts a step of Adam and computes its bias corrections, unless the step is refused
 
-// 1 - exp(x) for x <= 0; the series where the difference would cancel.
+// 1 - exp(x) for x <= 0, by a series where the difference would cancel.
 fn one_minus_exp(x: f32) -> f32 {
   if (x < -0.5) {
     return 1.0 - exp(x);

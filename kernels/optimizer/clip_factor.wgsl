@@ -1,4 +1,4 @@
-// The norm from sums of squares, and what gradients are multiplied with
+// The norm from sums of squares, and the factor of the gradients
 const SIZE = 64u; // invocations
 
 var<workgroup> sums: array<f32, SIZE>;
@@ -24,7 +24,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
   let total = sums[0];
   let length = sqrt(total) * unscale;
   norm[0] = length;
-  // By its bits: a shader may assume that no value is NaN or infinite.
+  // By its bits, since a shader may assume that no value is NaN or infinite.
   let finite = (bitcast<u32>(total) & 0x7f800000u) != 0x7f800000u;
   let clip = params.max_norm > 0.0 && length > params.max_norm;
   let kept = select(1.0, params.max_norm / length, clip) * unscale;

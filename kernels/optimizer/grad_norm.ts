@@ -1,5 +1,5 @@
 /**
- * The norm of all gradients, and the factor that clips it.
+ * The norm of all gradients, and the factor that clips them.
  *
  * @module
  */
@@ -7,20 +7,20 @@ import { type GpuTarget, type Kernel, kernel } from "../../src/device/kernel.ts"
 import sumOfSquaresWgsl from "./sum_of_squares.wgsl" with { type: "text" };
 import clipFactorWgsl from "./clip_factor.wgsl" with { type: "text" };
 
-/** Elements whose squares one partial sum holds. */
+/** The number of elements in one partial sum of squares. */
 export const SQUARES_BLOCK = 4096;
 
-/** Numbers of {@linkcode sumOfSquares}. */
+/** Parameters of {@linkcode sumOfSquares}. */
 export type SumOfSquaresParams = {
-  /** Elements of x. */
+  /** The elements of x. */
   count: number;
-  /** Where in `partials` the first sum goes. */
+  /** The index of the first sum in `partials`. */
   first: number;
 };
 
 /**
- * partials[first + b] (f32) = the sum of the squares of elements 4,096 b to 4,096 (b + 1) of x (count, f32
- * or f16). Always added in the same order.
+ * partials[first + b] (f32) = the sum of the squares of elements 4,096 b to 4,096 (b + 1) of x (count, f32 or f16).
+ * The order of summation is fixed.
  */
 export const sumOfSquares: Kernel<SumOfSquaresParams> = kernel<SumOfSquaresParams>({
   name: "sum_of_squares",
@@ -50,20 +50,20 @@ export const sumOfSquares: Kernel<SumOfSquaresParams> = kernel<SumOfSquaresParam
   },
 });
 
-/** Numbers of {@linkcode clipFactor}. */
+/** Parameters of {@linkcode clipFactor}. */
 export type ClipFactorParams = {
-  /** Sums in `partials`. */
+  /** The number of sums in `partials`. */
   count: number;
-  /** The longest norm allowed; 0 for any. */
+  /** The maximum norm; 0 for no limit. */
   maxNorm: number;
-  /** 1 where `lossScale` is given, else 0. */
+  /** 1 if `lossScale` is given, otherwise 0. */
   scaled: number;
 };
 
 /**
- * norm (1) = the root of the sum of partials (count), divided by `lossScale` (1) where it is given; factor
- * (1) = min(1, maxNorm / norm), also divided by it: the factor for the gradients. The factor
- * is 0 where the norm is not finite, and only there.
+ * norm (1) = the square root of the sum of partials (count), divided by `lossScale` (1) if given. factor (1), by
+ * which the gradients are to be multiplied, = min(1, maxNorm / norm), also divided by `lossScale`. It is 0 if and
+ * only if the norm is not finite.
  */
 export const clipFactor: Kernel<ClipFactorParams> = kernel<ClipFactorParams>({
   name: "clip_factor",

@@ -1,24 +1,24 @@
 /**
- * The rule of dynamic loss scaling, on the device: only there is it known whether a gradient overflowed.
+ * The rule of dynamic loss scaling, on the device, since only there is it known whether a gradient overflowed.
  *
  * @module
  */
 import { type Kernel, kernel } from "../../src/device/kernel.ts";
 import wgsl from "./loss_scale.wgsl" with { type: "text" };
 
-/** Numbers of {@linkcode updateLossScale}. */
+/** Parameters of {@linkcode updateLossScale}. */
 export type LossScaleParams = {
-  /** What the scale is multiplied with after `interval` good steps in a row. */
+  /** The factor of the scale after `interval` good steps in a row. */
   growth: number;
-  /** What it is multiplied with after an overflow. */
+  /** The factor of the scale after an overflow. */
   backoff: number;
-  /** Good steps before it grows. */
+  /** The number of good steps before the scale grows. */
   interval: number;
 };
 
 /**
- * Updates lossScale (1, kept from 1 to 2^24) and goodSteps (1) after a step whose gradients were multiplied
- * with gradScale (1), 0 where they overflowed. Where halted (1) is given and not 0, nothing changes.
+ * Updates lossScale (1, kept within 1 to 2^24) and goodSteps (1) after a step whose gradients were multiplied by
+ * gradScale (1), which is 0 if they overflowed. If halted (1) is given and not 0, nothing changes.
  */
 export const updateLossScale: Kernel<LossScaleParams> = kernel<LossScaleParams>({
   name: "loss_scale",

@@ -1,6 +1,6 @@
 /**
- * What Muon (Jordan et al. 2024) does beside matrix products: the momentum, the polynomial of a Newton-Schulz step, and
- * the update.
+ * The parts of Muon (Jordan et al. 2024) that are not matrix products: the momentum, the polynomial of a
+ * Newton-Schulz step, and the update.
  *
  * @module
  */
@@ -9,26 +9,27 @@ import muonMomentumWgsl from "./muon_momentum.wgsl" with { type: "text" };
 import muonUpdateWgsl from "./muon_update.wgsl" with { type: "text" };
 import newtonSchulzWgsl from "./newton_schulz.wgsl" with { type: "text" };
 
-/** Numbers of {@linkcode muonMomentum}. */
+/** Parameters of {@linkcode muonMomentum}. */
 export type MuonMomentumParams = {
-  /** Elements. */
+  /** The number of elements. */
   count: number;
-  /** Decay of the mean of gradients. */
+  /** The decay rate of the mean of the gradients. */
   beta: number;
   /** 1 - beta. */
   rest: number;
-  /** 1 to look ahead along the mean. */
+  /** 1 for Nesterov momentum. */
   nesterov: number;
 };
 
 /**
- * momentum (count, f32) from g (count, f32 or f16), and x (count, f32), the direction to be made orthogonal:
+ * Updates momentum (count, f32) from g (count, f32 or f16), and writes x (count, f32), the direction to be
+ * orthogonalised:
  *
  *     g' = gradScale[0] g
  *     momentum = beta momentum + rest g'
  *     x = momentum, or with nesterov beta momentum + rest g'
  *
- * Where `gradScale[0]` is 0 momentum stays and x is 0.
+ * If `gradScale[0]` is 0, momentum does not change and x is 0.
  */
 export const muonMomentum: Kernel<MuonMomentumParams> = kernel<MuonMomentumParams>({
   name: "muon_momentum",
@@ -56,17 +57,17 @@ export const muonMomentum: Kernel<MuonMomentumParams> = kernel<MuonMomentumParam
   split: "count",
 });
 
-/** Numbers of {@linkcode newtonSchulz}. */
+/** Parameters of {@linkcode newtonSchulz}. */
 export type NewtonSchulzParams = {
-  /** Matrices. */
+  /** The number of matrices. */
   matrices: number;
-  /** Rows and columns of each. */
+  /** The rows and columns of each. */
   size: number;
-  /** Factor of the unit matrix. */
+  /** The factor of the identity matrix. */
   a: number;
-  /** Factor of `gram`. */
+  /** The factor of `gram`. */
   b: number;
-  /** Factor of `square`. */
+  /** The factor of `square`. */
   c: number;
 };
 
@@ -89,19 +90,19 @@ export const newtonSchulz: Kernel<NewtonSchulzParams> = kernel<NewtonSchulzParam
   split: "matrices",
 });
 
-/** Numbers of {@linkcode muonUpdate}. */
+/** Parameters of {@linkcode muonUpdate}. */
 export type MuonUpdateParams = {
-  /** Elements. */
+  /** The number of elements. */
   count: number;
-  /** Factor of x. */
+  /** The factor of x. */
   step: number;
-  /** The part of a parameter that decays. */
+  /** The fraction by which a parameter decays. */
   decay: number;
 };
 
 /**
- * p = p - decay p - step x, p (count, f32) and x (count, f32); the new p once more as `copy` (count, f16) where it is
- * given. Nothing changes where `gradScale[0]` is 0.
+ * p = p - decay p - step x, for p (count, f32) and x (count, f32); also writes the new p to `copy` (count, f16) if
+ * that is given. If `gradScale[0]` is 0, nothing changes.
  */
 export const muonUpdate: Kernel<MuonUpdateParams> = kernel<MuonUpdateParams>({
   name: "muon_update",
@@ -124,7 +125,7 @@ export const muonUpdate: Kernel<MuonUpdateParams> = kernel<MuonUpdateParams>({
   split: "count",
 });
 
-/** A program of so many elements. Each invocation costs on a software adapter; a GPU needs many. */
+/** Returns a program over `count` elements. Each invocation has a cost on a software adapter; a GPU needs many. */
 function elementwise(
   wgsl: string,
   count: number,

@@ -1,4 +1,4 @@
-// The moving average of gradients, and the direction to be made orthogonal
+// The moving average of gradients, and the direction to be orthogonalised
 const PER_INVOCATION = 1u; // vectors that an invocation updates
 const NESTEROV = true;
 

@@ -1,4 +1,4 @@
-// Decay and step, elementwise
+// Weight decay and step, elementwise
 const PER_INVOCATION = 1u; // vectors that an invocation updates
 
 @compute @workgroup_size(64)

@@ -1,4 +1,4 @@
-// The polynomial of a Newton-Schulz step, for matrices one after another
+// The polynomial of a Newton-Schulz step, for a batch of matrices
 const PER_INVOCATION = 1u; // elements that an invocation updates
 
 @compute @workgroup_size(64)

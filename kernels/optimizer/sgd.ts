@@ -6,29 +6,29 @@
 import { type GpuTarget, type Kernel, kernel } from "../../src/device/kernel.ts";
 import wgsl from "./sgd.wgsl" with { type: "text" };
 
-/** Numbers of {@linkcode sgd}. */
+/** Parameters of {@linkcode sgd}. */
 export type SgdParams = {
-  /** Elements. */
+  /** The number of elements. */
   count: number;
   /** The learning rate. */
   lr: number;
-  /** Part of the velocity that stays. */
+  /** The fraction of the velocity that is kept. */
   momentum: number;
-  /** Part of the parameter that is added to its gradient. */
+  /** The fraction of a parameter that is added to its gradient. */
   weightDecay: number;
-  /** 1 to look ahead along the velocity, 0 for plain momentum. */
+  /** 1 for Nesterov momentum, 0 for plain momentum. */
   nesterov: number;
 };
 
 /**
- * p (count, f32), and `velocity` (count, f32) where it is given, from g (count, f32 or f16); the new p once
- * more as `copy` (count, f16) where it is given:
+ * Updates p (count, f32) and, if given, `velocity` (count, f32) from g (count, f32 or f16); also writes the new p to
+ * `copy` (count, f16) if that is given:
  *
  *     g' = gradScale[0] g + weightDecay p
  *     velocity = momentum velocity + g'
  *     p = p - lr (velocity, or g' + momentum velocity with nesterov, or g' without a velocity)
  *
- * Nothing changes where `gradScale[0]` is 0.
+ * If `gradScale[0]` is 0, nothing changes.
  */
 export const sgd: Kernel<SgdParams> = kernel<SgdParams>({
   name: "sgd",
@@ -42,7 +42,7 @@ export const sgd: Kernel<SgdParams> = kernel<SgdParams>({
   params: { count: "u32", lr: "f32", momentum: "f32", weightDecay: "f32", nesterov: "u32" },
   gpu: ({ count, nesterov }, { software }: GpuTarget) => {
     const vec4 = count % 4 === 0 && "count";
-    // Each invocation costs on a software adapter; a GPU needs many.
+    // Each invocation has a cost on a software adapter; a GPU needs many.
     const perInvocation = software ? 16 : 1;
     return {
       wgsl,

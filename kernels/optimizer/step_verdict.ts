@@ -1,24 +1,24 @@
 /**
- * Whether a step is applied, decided on the device, so that the host need not wait for its loss.
+ * Decides on the device whether a step is applied, so that the host need not wait for its loss.
  *
  * @module
  */
 import { type Kernel, kernel } from "../../src/device/kernel.ts";
 import wgsl from "./step_verdict.wgsl" with { type: "text" };
 
-/** Numbers of {@linkcode stepVerdict}. */
+/** Parameters of {@linkcode stepVerdict}. */
 export type StepVerdictParams = {
-  /** Losses. */
+  /** The number of losses. */
   count: number;
-  /** 1 where a norm that is not finite only tells that the loss scale is too large. */
+  /** 1 if a norm that is not finite only means that the loss scale is too large. */
   scaled: number;
-  /** Steps in a row that may be left out before all further ones are; 1 for none. */
+  /** The number of skipped steps in a row after which all further steps are skipped, too; 1 for none. */
   maxSkips: number;
 };
 
 /**
- * gradScale (1) = factor (1), or 0 where one of losses (count) or norm (1) is not finite, and in all steps once halted
- * (1) is set: by the step with which skipped (1), those left out in a row, reaches `maxSkips`.
+ * gradScale (1) = factor (1), or 0 if any of losses (count) or norm (1) is not finite, and always once halted (1) is
+ * set. It is set when skipped (1), the number of skipped steps in a row, reaches `maxSkips`.
  */
 export const stepVerdict: Kernel<StepVerdictParams> = kernel<StepVerdictParams>({
   name: "step_verdict",

@@ -1,6 +1,6 @@
-// Applies a step, leaves it out, or halts all steps from it on
+// Applies a step, skips it, or halts all further steps
 
-// By its bits: a shader may assume that no value is NaN or infinite.
+// By its bits, since a shader may assume that no value is NaN or infinite.
 fn finite(bits: u32) -> bool {
   return (bits & 0x7f800000u) != 0x7f800000u;
 }

@@ -18,7 +18,7 @@ fn main(
     let value = F(x[i]);
     sum += value * value;
   }
-  // The dot product adds the lanes of a vector; a single number becomes four times itself.
+  // The dot product adds the components of a vector; a scalar becomes four quarters of itself.
   sums[lane] = dot(vec4f(sum), vec4f(f32(WIDTH) / 4.0));
   workgroupBarrier();
   for (var span = SIZE / 2u; span > 0u; span /= 2u) {

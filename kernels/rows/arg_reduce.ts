@@ -1,18 +1,18 @@
 /**
- * Where the largest or smallest element along an axis is.
+ * The index of the largest or smallest element along an axis.
  *
  * @module
  */
 import { type Kernel, kernel, MAX_ITERATIONS } from "../../src/device/kernel.ts";
 import wgsl from "./arg_reduce.wgsl" with { type: "text" };
 
-/** Numbers of {@linkcode argReduceKernels}. */
+/** Parameters of {@linkcode argReduceKernels}. */
 export type ArgReduceParams = {
-  /** Elements of the result: outer x inner. */
+  /** The number of elements of the result: outer x inner. */
   count: number;
-  /** Length of the reduced axis, 1 or more. */
+  /** The length of the reduced axis, at least 1. */
   reduced: number;
-  /** Elements between neighbours along the reduced axis. */
+  /** The stride of the reduced axis. */
   inner: number;
 };
 
@@ -59,10 +59,10 @@ function argReduce(name: string, largest: boolean): Kernel<ArgReduceParams> {
   });
 }
 
-/** x [outer, reduced, inner] to y [outer, inner] of i32; the first among equals, a NaN before all. */
+/** From x [outer, reduced, inner] to y [outer, inner] of i32; the first among equals, a NaN before all. */
 export const argReduceKernels = {
-  /** Index of the largest. */
+  /** The index of the largest element. */
   argmax: argReduce("argmax", true),
-  /** Index of the smallest. */
+  /** The index of the smallest element. */
   argmin: argReduce("argmin", false),
 } as const satisfies Record<string, Kernel<ArgReduceParams>>;

@@ -1,5 +1,5 @@
-// y[o, c] = the index along the reduced axis of the largest (smallest) x[o, :, c]; a workgroup per element of y
-alias C = f32; // compared in
+// y[o, c] = the index along the reduced axis of the largest (smallest) x[o, :, c]. One workgroup per element of y.
+alias C = f32; // the type of the comparisons
 const LARGEST = true;
 const FLOAT = true;
 const WORKGROUP = 64u;
@@ -11,7 +11,7 @@ fn nan_bits(v: C) -> bool {
   return FLOAT && (bitcast<u32>(v) & 0x7fffffffu) > 0x7f800000u;
 }
 
-// A NaN wins, as in PyTorch; among equals the first.
+// NaN wins, as in PyTorch; among equals, the first.
 fn wins(a: C, i: u32, b: C, j: u32) -> bool {
   if (j == 0xffffffffu || i == 0xffffffffu) {
     return i != 0xffffffffu;

@@ -1,7 +1,7 @@
-// d_weight = sum(d_out * (x - mean) * rstd), d_bias = sum(d_out) over the rows. A workgroup takes four columns (or
-// vectors of four) and shares their rows; no atomics, so the sums are the same every time.
+// d_weight = sum(d_out * (x - mean) * rstd), d_bias = sum(d_out) over the rows. A workgroup computes four columns (or
+// vectors of four) and shares their rows. There are no atomics, so the sums are reproducible.
 const ROW_LANES = 64u; // invocations that share the rows of a column
-const SIZE = 256u; // all of them
+const SIZE = 256u; // invocations in a workgroup
 const UNITS = 4u; // columns of a workgroup
 
 var<workgroup> all_weights: array<F, SIZE>;
@@ -32,7 +32,7 @@ fn main(
   let unit = (group.x + group.y * groups.x) * UNITS + lane % UNITS;
   let first = lane / UNITS;
   if (unit < units) {
-    // Four rows at a time, so that their loads are under way together.
+    // Four rows at a time, so that their loads overlap.
     var row = first;
     for (; row + 3u * ROW_LANES < params.rows; row += 4u * ROW_LANES) {
       //#repeat i 0..4

@@ -1,5 +1,6 @@
 /**
- * Cross-entropy of rows of logits: the scale of a mean, losses, gradients, and both in one pass.
+ * Cross-entropy of rows of logits: the scale of the mean, the losses, the gradients, and losses and gradients in one
+ * pass.
  *
  * @module
  */
@@ -12,19 +13,19 @@ import crossEntropyBackwardWgsl from "./cross_entropy_backward.wgsl" with { type
 import crossEntropyFusedWgsl from "./cross_entropy_fused.wgsl" with { type: "text" };
 import crossEntropyScaleWgsl from "./cross_entropy_scale.wgsl" with { type: "text" };
 
-/** Numbers of {@linkcode crossEntropy} and its gradient. */
+/** Parameters of {@linkcode crossEntropy} and its gradient. */
 export type CrossEntropyParams = ClassParams & {
-  /** What the target distribution gives to all classes alike, 0 to 1. */
+  /** Label smoothing: the probability that the target distribution spreads over all classes, 0 to 1. */
   smoothing: number;
-  /** Classes that a target may name; others only pad the rows. */
+  /** The classes that a target may name; any others only pad the rows. */
   known: number;
 };
 
 const crossEntropySources = rowSources(crossEntropyWgsl);
 
 /**
- * loss (rows) of logits (rows, classes) and targets (rows), 0 where the target is `ignoreIndex`; lse (rows)
- * = log(sum(exp(logits))), what the gradient needs.
+ * loss (rows) from logits (rows, classes) and targets (rows), 0 where the target is `ignoreIndex`; also lse (rows) =
+ * log(sum(exp(logits))), which the gradient needs.
  */
 export const crossEntropy: Kernel<CrossEntropyParams> = kernel<CrossEntropyParams>({
   name: "cross_entropy",
@@ -61,17 +62,17 @@ export const crossEntropy: Kernel<CrossEntropyParams> = kernel<CrossEntropyParam
   split: "rows",
 });
 
-/** The largest of a row's logits, the logarithm of the sum of exp(x - largest), and their mean. */
+/** The largest logit of a row, the logarithm of the sum of exp(x - largest), and the mean logit. */
 interface RowStatistics {
-  /** The largest. */
+  /** The largest logit. */
   readonly top: number;
   /** log(sum(exp(x - top))). */
   readonly log: number;
-  /** The mean, -Infinity where a logit is. */
+  /** The mean logit, -Infinity if any logit is. */
   readonly mean: number;
 }
 
-/** The loss of a row whose target has the logit `hit`. */
+/** The loss of a row with the logit `hit` at its target. */
 function rowLoss({ top, log, mean }: RowStatistics, hit: number, smoothing: number): number {
   const loss = (1 - smoothing) * (log - (hit - top));
   // 0 times an infinite mean is NaN.
@@ -93,23 +94,23 @@ function rowStatistics(
   return { top, log: Math.log(sum), mean: all / classes };
 }
 
-/** Numbers of the cross-entropy kernels. */
+/** Parameters of the cross-entropy kernels. */
 export type ClassParams = {
-  /** Rows of logits. */
+  /** The rows of logits. */
   rows: number;
-  /** Classes, the length of a row. */
+  /** The classes, which is the length of a row. */
   classes: number;
-  /** Rows with this target are left out. */
+  /** The target of rows that are left out. */
   ignoreIndex: number;
 };
 
 const crossEntropyCountSources = rowSources(crossEntropyCountWgsl);
 
 /**
- * scale (1) = 1 / number of the targets (rows) that are not `ignoreIndex`, NaN when there are none.
+ * scale (1) = 1 / number of the targets (rows) that are not `ignoreIndex`, NaN if there are none.
  *
- * On the CPU a target that is no class is a `RangeError`; a GPU cannot throw, there the loss and the
- * gradient of such a row become NaN.
+ * A target that is not a class throws a `RangeError` on the CPU. On a GPU, which cannot throw, the loss and the
+ * gradient of its row become NaN.
  */
 export const crossEntropyCount: Kernel<ClassParams> = kernel<ClassParams>({
   name: "cross_entropy_count",
@@ -138,9 +139,9 @@ export const crossEntropyCount: Kernel<ClassParams> = kernel<ClassParams>({
   },
 });
 
-/** Numbers of {@linkcode crossEntropyMean}. */
+/** Parameters of {@linkcode crossEntropyMean}. */
 export type CrossEntropyMeanParams = {
-  /** Rows. */
+  /** The number of rows. */
   rows: number;
 };
 
@@ -156,7 +157,7 @@ export const crossEntropyMean: Kernel<CrossEntropyMeanParams> = kernel<CrossEntr
   },
   params: { rows: "u32" },
   gpu: ({ rows }, target) =>
-    // One pass, but in nested loops.
+    // A single pass, but in nested loops.
     rowProgram(crossEntropyMeanSources, target, { rows: 1, columns: rows, passes: 2 }),
   cpu({ loss, scale, mean }, { rows }) {
     let sum = 0;
@@ -168,8 +169,8 @@ export const crossEntropyMean: Kernel<CrossEntropyMeanParams> = kernel<CrossEntr
 const crossEntropyBackwardSources = rowSources(crossEntropyBackwardWgsl);
 
 /**
- * dLogits (rows, classes) = (softmax(logits) - target distribution) * scale * dOut, 0 in ignored rows; lse
- * (rows) is that of `cross_entropy`, scale (1) that of `cross_entropy_count`, dOut (1) the gradient of the mean.
+ * dLogits (rows, classes) = (softmax(logits) - target distribution) * scale * dOut, 0 in ignored rows. lse (rows) is
+ * from `cross_entropy`, scale (1) from `cross_entropy_count`; dOut (1) is the gradient of the mean.
  */
 export const crossEntropyBackward: Kernel<CrossEntropyParams> = kernel<CrossEntropyParams>({
   name: "cross_entropy_backward",
@@ -218,7 +219,7 @@ export const crossEntropyBackward: Kernel<CrossEntropyParams> = kernel<CrossEntr
 const crossEntropyFusedSources = rowSources(crossEntropyFusedWgsl);
 
 /**
- * loss (rows) of logits (rows, classes) and targets (rows); the logits are overwritten by their gradient,
+ * loss (rows) from logits (rows, classes) and targets (rows); the logits are overwritten by their gradient,
  * (softmax(logits) - target distribution) * scale (1). Both are 0 in ignored rows.
  */
 export const crossEntropyFused: Kernel<CrossEntropyParams> = kernel<CrossEntropyParams>({
@@ -264,15 +265,15 @@ export const crossEntropyFused: Kernel<CrossEntropyParams> = kernel<CrossEntropy
   split: "rows",
 });
 
-/** Numbers of {@linkcode crossEntropyScale}. */
+/** Parameters of {@linkcode crossEntropyScale}. */
 export type CrossEntropyScaleParams = {
-  /** Elements. */
+  /** The number of elements. */
   count: number;
-  /** 1 to add to what y holds. */
+  /** 1 to add to the content of y. */
   accumulate: number;
 };
 
-/** y (count) = scale (1) x (count), or y + scale x; computed in f32. */
+/** y (count) = scale (1) * x (count), or y + scale * x; computed in f32. */
 export const crossEntropyScale: Kernel<CrossEntropyScaleParams> = kernel<CrossEntropyScaleParams>({
   name: "cross_entropy_scale",
   bindings: {

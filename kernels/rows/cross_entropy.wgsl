@@ -1,5 +1,5 @@
-// Loss of each row, lse - x[target] with lse = log(sum(exp(x))), in one pass over the logits.
-// With smoothing s it is (1 - s) * (lse - x[target]) + s * mean(lse - x).
+// The loss of each row, lse - x[target] with lse = log(sum(exp(x))), in one pass over the logits. With smoothing s it
+// is (1 - s) * (lse - x[target]) + s * mean(lse - x).
 
 @compute @workgroup_size(GROUP)
 fn main(
@@ -41,7 +41,7 @@ fn main(
     let known = chosen >= 0 && u32(chosen) < params.known;
     let column = select(0u, u32(chosen), known);
     let x = vec4<f32>(F(logits[first + column / WIDTH]))[column % WIDTH];
-    // The shift is taken off first: beside a large one the logarithm would be rounded away.
+    // Subtracts the shift first: next to a large one the logarithm would be rounded away.
     var value = rest - (x - shift);
     if (params.smoothing > 0.0) {
       value = (1.0 - params.smoothing) * value + params.smoothing * (rest - (mean - shift));

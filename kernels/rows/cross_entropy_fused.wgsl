@@ -1,5 +1,5 @@
-// Loss of each row, and in place of its logits their gradient times scale (Hsu et al., Liger Kernel, 2024):
-// one pass for the loss, a second for the gradient.
+// The loss of each row; the logits are overwritten by their gradient times scale (Hsu et al., Liger Kernel, 2024).
+// One pass for the loss, a second for the gradient.
 
 @compute @workgroup_size(GROUP)
 fn main(

@@ -6,7 +6,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
     return;
   }
   let lane = laneOf(local);
-  // Runs of 64 are added up first, so that a long sum stays exact.
+  // Runs of 64 are summed first, so that a long sum stays accurate.
   var sum = 0.0;
   for (var start = lane; start < params.rows; start += 64u * LANES) {
     var part = 0.0;

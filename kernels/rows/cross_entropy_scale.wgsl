@@ -1,4 +1,4 @@
-// y = scale * x, or added to y, for a number on the device; four elements (or vectors) an invocation
+// y = scale * x, or y += scale * x, for a scale on the device. Four elements (or vectors) per invocation.
 
 @compute @workgroup_size(64)
 fn main(

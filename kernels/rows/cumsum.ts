@@ -9,11 +9,14 @@ import wgsl from "./cumsum.wgsl" with { type: "text" };
 
 /** Parameters of {@linkcode cumsum}. */
 export type CumsumParams = AxisParams & {
-  /** 1 to sum from the end of the axis, as the gradient does. */
+  /** 1 to sum from the end of the axis, as in the gradient. */
   reverse: number;
 };
 
-/** y, the sums of x up to each element along the middle axis, both (outer, columns, inner); f16 is summed in f32. */
+/**
+ * y = the sums of x up to and including each element along the middle axis, both (outer, columns, inner); f16 is
+ * summed in f32.
+ */
 export const cumsum: Kernel<CumsumParams> = kernel<CumsumParams>({
   name: "cumsum",
   bindings: {
@@ -23,7 +26,7 @@ export const cumsum: Kernel<CumsumParams> = kernel<CumsumParams>({
   params: { outer: "u32", columns: "u32", inner: "u32", reverse: "u32" },
   gpu({ outer, columns, inner }, { dtypes, maxInvocations, software }) {
     const iterations = (lanes: number) => 2 * Math.ceil(columns / lanes) + Math.log2(lanes);
-    // On a software adapter 8 lanes are one SIMD vector, which waits for no other at a barrier.
+    // On a software adapter 8 lanes are one SIMD vector, which never waits at a barrier.
     let lanes = software ? 8 : 32;
     const wanted = software ? 8 : Math.min(256, columns);
     while (lanes < wanted || iterations(lanes) > MAX_ITERATIONS) {

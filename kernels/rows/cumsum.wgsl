@@ -1,5 +1,5 @@
-// y[o, k, c] = x[o, 0, c] + ... + x[o, k, c], or from the end; a workgroup per row, whose lanes take a run of it each
-alias C = f32; // computed in
+// y[o, k, c] = x[o, 0, c] + ... + x[o, k, c], or from the end. One workgroup per row; each lane sums a run of it.
+alias C = f32; // the type of the sums
 const WORKGROUP = 64u;
 
 var<workgroup> sums: array<C, WORKGROUP>;

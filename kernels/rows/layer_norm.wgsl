@@ -1,5 +1,5 @@
-// y = (x - mean) / sqrt(variance + eps) * weight + bias of each row; the variance in a pass of its own
-// (Ba et al., 2016). Keeps mean and rstd = 1 / sqrt(variance + eps).
+// y = (x - mean) / sqrt(variance + eps) * weight + bias for each row; the variance has a pass of its own (Ba et al.,
+// 2016). Keeps mean and rstd = 1 / sqrt(variance + eps).
 
 @compute @workgroup_size(GROUP)
 fn main(

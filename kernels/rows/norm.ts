@@ -10,11 +10,11 @@ import rmsNormWgsl from "./rms_norm.wgsl" with { type: "text" };
 import layerNormBackwardWgsl from "./layer_norm_backward.wgsl" with { type: "text" };
 import columnSumsWgsl from "./column_sums.wgsl" with { type: "text" };
 
-/** Numbers of {@linkcode layerNorm}. */
+/** Parameters of {@linkcode layerNorm}. */
 export type NormParams = {
-  /** Rows, each normalised by itself. */
+  /** The rows, each normalised independently. */
   rows: number;
-  /** Elements of a row. */
+  /** The elements of a row. */
   columns: number;
   /** Added to the variance. */
   eps: number;
@@ -23,8 +23,8 @@ export type NormParams = {
 const layerNormSources = rowSources(layerNormWgsl);
 
 /**
- * y (rows, columns) = (x - mean) * rstd [* weight] [+ bias] with weight and bias (columns), and mean and
- * rstd = 1 / sqrt(variance + eps) of each row, which are kept where they are given (rows).
+ * y (rows, columns) = (x - mean) * rstd [* weight] [+ bias] with weight and bias (columns), and the mean and rstd = 1
+ * / sqrt(variance + eps) of each row, which are written to `mean` and `rstd` (rows) if these are given.
  */
 export const layerNorm: Kernel<NormParams> = kernel<NormParams>({
   name: "layer_norm",
@@ -64,15 +64,15 @@ export const layerNorm: Kernel<NormParams> = kernel<NormParams>({
 
 const rmsNormSources = rowSources(rmsNormWgsl);
 
-/** Numbers of {@linkcode rmsNorm}. */
+/** Parameters of {@linkcode rmsNorm}. */
 export type RmsNormParams = NormParams & {
   /** Added to the weights. */
   offset: number;
 };
 
 /**
- * y (rows, columns) = x * rstd [* (weight + offset) (columns)] with rstd = 1 / sqrt(mean(x^2) + eps) of each row, which
- * is kept where it is given (rows). Its gradients are those of `layer_norm` without a mean.
+ * y (rows, columns) = x * rstd [* (weight + offset) (columns)] with rstd = 1 / sqrt(mean(x^2) + eps) of each row,
+ * which is written to `rstd` (rows) if that is given. Its gradients are those of `layer_norm` without a mean.
  */
 export const rmsNorm: Kernel<RmsNormParams> = kernel<RmsNormParams>({
   name: "rms_norm",
@@ -105,22 +105,22 @@ export const rmsNorm: Kernel<RmsNormParams> = kernel<RmsNormParams>({
   split: "rows",
 });
 
-/** Numbers of {@linkcode layerNormBackward}. */
+/** Parameters of {@linkcode layerNormBackward}. */
 export type NormBackwardParams = {
-  /** Rows. */
+  /** The number of rows. */
   rows: number;
-  /** Elements of a row. */
+  /** The elements of a row. */
   columns: number;
-  /** 1 to add to what dX holds. */
+  /** 1 to add to the content of dX. */
   accumulate: number;
 };
 
 const layerNormBackwardSources = rowSources(layerNormBackwardWgsl);
 
 /**
- * dX (rows, columns) = rstd * (g - mean(g) - h * mean(g * h)) with g = dOut [* weight] and
- * h = (x - mean) * rstd, from the mean and rstd (rows) that `layer_norm` kept. Without a mean it is the
- * gradient of `rms_norm`: h = x * rstd and no mean(g). With `accumulate` it is added to what dX holds.
+ * dX (rows, columns) = rstd * (g - mean(g) - h * mean(g * h)) with g = dOut [* weight] and h = (x - mean) * rstd,
+ * from the mean and rstd (rows) of `layer_norm`. Without a mean it is the gradient of `rms_norm`: h = x * rstd and no
+ * mean(g). With `accumulate` it is added to the content of dX.
  */
 export const layerNormBackward: Kernel<NormBackwardParams> = kernel<NormBackwardParams>({
   name: "layer_norm_backward",
@@ -162,21 +162,22 @@ export const layerNormBackward: Kernel<NormBackwardParams> = kernel<NormBackward
   split: "rows",
 });
 
-/** Numbers of {@linkcode columnSums}. */
+/** Parameters of {@linkcode columnSums}. */
 export type ColumnSumParams = {
-  /** Rows. */
+  /** The number of rows. */
   rows: number;
-  /** Elements of a row. */
+  /** The elements of a row. */
   columns: number;
-  /** 1 to add to what dWeight holds. */
+  /** 1 to add to the content of dWeight. */
   addWeight: number;
-  /** 1 to add to what dBias holds. */
+  /** 1 to add to the content of dBias. */
   addBias: number;
 };
 
 /**
- * dBias (columns) = the sum of dOut (rows, columns) over the rows, dWeight (columns) that of dOut * (x - mean) * rstd,
- * or added to them; either may be left out, and without dWeight x and rstd, too. Without a mean, that of `rms_norm`.
+ * dBias (columns) = the sum over the rows of dOut (rows, columns), dWeight (columns) = that of dOut * (x - mean) *
+ * rstd; either may be omitted, and x and rstd together with dWeight. Without a mean, these are the gradients of
+ * `rms_norm`.
  */
 export const columnSums: Kernel<ColumnSumParams> = kernel<ColumnSumParams>({
   name: "column_sums",

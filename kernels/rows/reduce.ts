@@ -6,21 +6,21 @@
 import { type Kernel, kernel, type SimdJob } from "../../src/device/kernel.ts";
 import wgsl from "./reduce.wgsl" with { type: "text" };
 
-/** Numbers of {@linkcode reduceKernels}. */
+/** Parameters of {@linkcode reduceKernels}. */
 export type ReduceParams = {
-  /** Elements of the result: outer x slabs x inner. */
+  /** The number of elements of the result: outer x slabs x inner. */
   count: number;
-  /** Length of the reduced axis. */
+  /** The length of the reduced axis. */
   reduced: number;
-  /** Elements between neighbours along the reduced axis. */
+  /** The stride of the reduced axis. */
   inner: number;
-  /** Into how many parts the reduced axis is cut; each gives a result. */
+  /** The number of slabs into which the reduced axis is cut; each gives a result. */
   slabs: number;
-  /** Length of a part; the last may be shorter. */
+  /** The length of a slab; the last may be shorter. */
   length: number;
-  /** A sum of floats is multiplied by it. */
+  /** The factor of a sum of floats. */
   scale: number;
-  /** 1 where x is f32 or f16. */
+  /** 1 if x is f32 or f16. */
   float: number;
 };
 
@@ -78,7 +78,7 @@ function reduction(name: string, { code, start, combine, simd }: Reduction): Ker
   });
 }
 
-/** Reduces the slabs of every row with a WASM export that takes rows of one length. */
+/** Reduces the slabs of every row with a WASM export for rows of one length. */
 function simdRows({ at, params, run }: SimdJob<ReduceParams>, name: string): void {
   const { count, reduced, slabs, length } = params;
   const rows = (x: number, y: number, many: number, columns: number): void =>
@@ -110,9 +110,9 @@ function simdColumns({ at, params, run, threads }: SimdJob<ReduceParams>): void 
   }
 }
 
-/** x [outer, reduced, inner] to y [outer, slabs, inner]; f16 is computed in f32. */
+/** From x [outer, reduced, inner] to y [outer, slabs, inner]; f16 is computed in f32. */
 export const reduceKernels = {
-  /** Sums; 0 of nothing. */
+  /** Sums; the sum of no elements is 0. */
   sum: reduction("sum", {
     code: 0,
     start: () => 0,
@@ -125,7 +125,7 @@ export const reduceKernels = {
       return true;
     },
   }),
-  /** Maxima; a NaN wins. */
+  /** Maxima; NaN if any element is NaN. */
   max: reduction("max", {
     code: 1,
     start: (float) => float ? -Infinity : -(2 ** 31),
@@ -136,7 +136,7 @@ export const reduceKernels = {
       return true;
     },
   }),
-  /** Minima; a NaN wins. */
+  /** Minima; NaN if any element is NaN. */
   min: reduction("min", {
     code: 2,
     start: (float) => float ? Infinity : 2 ** 32,

@@ -1,12 +1,12 @@
-// y[o, s, c] = the reduction of x[o, s * length .. (s + 1) * length, c]; one invocation per element of y
-alias C = f32; // computed in
+// y[o, s, c] = the reduction of x[o, s * length .. (s + 1) * length, c]. One invocation per element of y.
+alias C = f32; // the type of the computation
 const OP = 0u; // 0 sum, 1 max, 2 min
 
 fn nan_bits(v: C) -> bool {
   return params.float == 1u && (bitcast<u32>(v) & 0x7fffffffu) > 0x7f800000u;
 }
 
-// A NaN stays, which the built-in max and min do not promise.
+// Propagates NaN, which the built-in max and min do not guarantee.
 fn combine(a: C, b: C) -> C {
   if (OP == 0u) {
     return a + b;
@@ -32,7 +32,7 @@ fn main(
   let end = min(first + params.length, params.reduced);
   var at = (o * params.reduced + first) * params.inner + c;
   let step = params.inner;
-  // Four sums side by side: shorter chains, and less rounding.
+  // Four independent sums: shorter dependency chains, and less rounding error.
   let fours = (end - first) / 4u;
   var result: C;
   var k = first + 4u * fours;

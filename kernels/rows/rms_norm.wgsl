@@ -1,4 +1,4 @@
-// y = x / sqrt(mean(x^2) + eps) * (weight + offset) of each row (Zhang and Sennrich, 2019); keeps rstd, the factor
+// y = x / sqrt(mean(x^2) + eps) * (weight + offset) for each row (Zhang and Sennrich, 2019). Keeps rstd, the factor.
 
 @compute @workgroup_size(GROUP)
 fn main(

@@ -1,7 +1,7 @@
 /**
- * How kernels that reduce along rows are launched. Their WGSL is written once, in terms of the functions
- * `rowOf`, `laneOf`, `sumOfLanes` and `maxOfLanes`; what stands behind those is put in front of it:
- * one invocation a row, or a workgroup a row.
+ * How kernels that reduce along rows are launched. Their WGSL is written once, in terms of the functions `rowOf`,
+ * `laneOf`, `sumOfLanes` and `maxOfLanes`. One of two implementations of these is prepended: one invocation per row,
+ * or one workgroup per row.
  *
  * @module
  */
@@ -17,45 +17,45 @@ import tree from "./rows_tree.wgsl" with { type: "text" };
 
 /** The two programs of a row kernel. */
 export interface RowSources {
-  /** One invocation a row. */
+  /** One invocation per row. */
   readonly serial: string;
-  /** A workgroup a row. */
+  /** One workgroup per row. */
   readonly tree: string;
 }
 
 /** The shape of a launch. */
 export interface RowLaunch {
-  /** Rows. */
+  /** The number of rows. */
   readonly rows: number;
-  /** Elements of a row. */
+  /** The elements of a row. */
   readonly columns: number;
-  /** How often the program goes through a row; at most four reductions over the lanes go with each pass. */
+  /** The number of passes over a row; each may have at most four reductions over the lanes. */
   readonly passes: number;
-  /** True where the kernel works as a workgroup a row only. Default: false. */
+  /** True if the kernel requires a workgroup per row. Default: false. */
   readonly tree?: boolean;
-  /** False where a row's elements are not neighbours in memory. Default: true. */
+  /** False if the elements of a row are not contiguous in memory. Default: true. */
   readonly contiguous?: boolean;
-  /** The axis whose elements lie along the row: bindings that end in it are read four elements at a time. */
+  /** The axis that runs along the row: bindings that end in it are read four elements at a time. */
   readonly axis?: string;
-  /** The kernel's other constants. */
+  /** Other constants of the kernel. */
   readonly constants?: Readonly<Record<string, number | string | boolean>>;
 }
 
-/** Puts what row kernels share in front of one. */
+/** Prepends to a kernel what row kernels share. */
 export function rowSources(kernel: string): RowSources {
   return { serial: common + serial + kernel, tree: common + tree + kernel };
 }
 
 /**
- * The program for a launch on this device: one invocation a row on software adapters and for rows whose elements
- * lie apart, as long as {@linkcode MAX_ITERATIONS} allow it, else a workgroup a row.
+ * Returns the program for a launch on a device: one invocation per row on software adapters and for rows that are not
+ * contiguous, as long as {@linkcode MAX_ITERATIONS} allows it, otherwise one workgroup per row.
  *
- * An invocation of a workgroup of L loops `passes * (ceil(units / L) + 4 log2 L)` times at most, units being the
- * elements of a row or fours of them: with L = 256, 3 passes over 300,001 elements are 3,612.
+ * An invocation in a workgroup of L loops at most `passes * (ceil(units / L) + 4 log2 L)` times, where units are the
+ * elements of a row or groups of four: with L = 256, 3 passes over 300,001 elements are 3,612.
  */
 export function rowProgram(sources: RowSources, target: GpuTarget, launch: RowLaunch): GpuProgram {
   const { rows, columns, passes, contiguous = true, tree = false, axis } = launch;
-  // Four elements at a time: half the time on software adapters, fewer instructions everywhere.
+  // Four elements at a time take half the time on software adapters, and fewer instructions everywhere.
   const vec4 = contiguous && columns % 4 === 0 && axis !== undefined && axis;
   const constants: Record<string, number | string | boolean> = {
     ...launch.constants,
@@ -73,7 +73,7 @@ export function rowProgram(sources: RowSources, target: GpuTarget, launch: RowLa
       iterations: iterations(1),
     };
   }
-  // On a software adapter 8 lanes are one SIMD vector, which waits for no other at a barrier.
+  // On a software adapter 8 lanes are one SIMD vector, which never waits at a barrier.
   let group = target.software ? 8 : 32;
   const wanted = target.software ? 8 : Math.min(256, units);
   while (group < wanted || iterations(group) > MAX_ITERATIONS) {
@@ -89,7 +89,7 @@ export function rowProgram(sources: RowSources, target: GpuTarget, launch: RowLa
   };
 }
 
-/** Rows for one thread to take at a time, so that each piece of work is worth handing out. */
+/** The rows that a thread takes at a time, so that each piece is worth handing out. */
 export function rowChunk(columns: number): number {
   return Math.max(1, Math.floor(16384 / Math.max(1, columns)));
 }

@@ -1,5 +1,5 @@
-// What the row kernels share: the elements of a row one by one, or four at a time.
-// `rows_serial.wgsl` or `rows_tree.wgsl` follows, then the kernel (see `rows.ts`).
+// What the row kernels share: access to the elements of a row, one or four at a time. `rows_serial.wgsl` or
+// `rows_tree.wgsl` follows, then the kernel (see `rows.ts`).
 alias I = u32; // column numbers of the elements of an F: u32 or vec4<u32>
 const STEP = I(0u); // column numbers within an F
 const LOWEST = -3.4028234e38; // below every finite number
@@ -19,13 +19,13 @@ fn largest(v: F) -> f32 {
   return max(max(w.x, w.y), max(w.z, w.w));
 }
 
-/** 1 for the element in this column, 0 for the others of the `i`-th F of a row. */
+/** 1 for the element in the given column, 0 for the others, of the `i`-th F of a row. */
 fn oneHot(i: u32, column: u32) -> F {
   return select(F(0.0), F(1.0), I(i * WIDTH) + STEP == I(column));
 }
 
 /**
- * `value`, or NaN where `condition` holds. By bits: a driver may assume that no float is NaN, and fold one that is
+ * `value`, or NaN if `condition` holds. Set by bits: a driver may assume that no float is NaN, and fold one that is
  * computed or selected.
  */
 fn nanIf(value: f32, condition: bool) -> f32 {

@@ -1,5 +1,5 @@
-// One invocation a row: nothing to wait for. For software adapters, where a barrier costs more than a row,
-// and for rows whose elements lie apart, where neighbouring invocations then read neighbouring elements.
+// One invocation per row, without barriers. For software adapters, where a barrier costs more than a row, and for
+// strided rows, where adjacent invocations then read adjacent elements.
 const GROUP = 8u; // invocations in a workgroup
 const LANES = 1u; // invocations in a row
 
@@ -11,7 +11,7 @@ fn laneOf(local: u32) -> u32 {
   return 0u;
 }
 
-/** Orders what the lanes of a row read and write of storage. */
+/** Orders the reads and writes of storage by the lanes of a row. */
 fn storageBarrierOfLanes() {}
 
 fn sumOfLanes(value: f32, lane: u32) -> f32 {

@@ -1,4 +1,4 @@
-// A workgroup a row; its invocations take every LANES-th element and add up over workgroup memory.
+// One workgroup per row: each invocation takes every LANES-th element, and a tree in workgroup memory combines them.
 const GROUP = 256u; // invocations in a workgroup, a power of two
 const LANES = GROUP; // invocations in a row
 
@@ -12,14 +12,14 @@ fn laneOf(local: u32) -> u32 {
   return local;
 }
 
-/** Orders what the lanes of a row read and write of storage. */
+/** Orders the reads and writes of storage by the lanes of a row. */
 fn storageBarrierOfLanes() {
   storageBarrier();
 }
 
 /** The sum of the lanes' values, in every lane. */
 fn sumOfLanes(value: f32, lane: u32) -> f32 {
-  workgroupBarrier(); // the last result was read
+  workgroupBarrier(); // the previous result has been read
   lanes[lane] = value;
   for (var half = GROUP / 2u; half > 0u; half /= 2u) {
     workgroupBarrier();

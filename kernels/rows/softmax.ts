@@ -8,13 +8,13 @@ import { rowChunk, rowProgram, type RowSources, rowSources } from "./rows.ts";
 import wgsl from "./softmax.wgsl" with { type: "text" };
 import backwardWgsl from "./softmax_backward.wgsl" with { type: "text" };
 
-/** A tensor seen as (outer, columns, inner), the axis in the middle. */
+/** A tensor seen as (outer, columns, inner), with the axis in the middle. */
 export type AxisParams = {
-  /** Product of the axes before. */
+  /** The product of the axes before. */
   outer: number;
-  /** Length of the axis. */
+  /** The length of the axis. */
   columns: number;
-  /** Product of the axes behind. */
+  /** The product of the axes after. */
   inner: number;
 };
 
@@ -69,8 +69,8 @@ export const softmax: Kernel<SoftmaxParams> = kernel<SoftmaxParams>({
 });
 
 /**
- * dX = y * (dOut - sum(dOut * y)), y being the softmax, or dX = dOut - exp(y) * sum(dOut), y being the log-softmax;
- * all (outer, columns, inner), along the middle axis.
+ * dX = y * (dOut - sum(dOut * y)) for the softmax y, or dX = dOut - exp(y) * sum(dOut) for the log-softmax y; all are
+ * (outer, columns, inner), and sums are along the middle axis.
  */
 export const softmaxBackward: Kernel<SoftmaxParams> = kernel<SoftmaxParams>({
   name: "softmax_backward",

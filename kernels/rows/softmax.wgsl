@@ -31,8 +31,8 @@ fn main(
   for (var i = first + lane * stride; i < end; i += LANES * stride) {
     let v = F(x[i]) - shift;
     if (LOG) {
-      // Two subtractions: shift + logSum would round logSum away where the shift is large.
-      y[i] = Y(nansIf(v - logSum, rowSum == 0.0)); // a row of -Infinity alone; log(0) need not be -Infinity
+      // Two subtractions: shift + logSum would round logSum away for a large shift.
+      y[i] = Y(nansIf(v - logSum, rowSum == 0.0)); // a row of only -Infinity; log(0) need not be -Infinity
     } else {
       y[i] = Y(exp(v) * scale);
     }

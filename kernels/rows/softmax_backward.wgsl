@@ -1,5 +1,5 @@
-// d_x = y * (d_out - sum(d_out * y)) along an axis, y being the softmax,
-// or d_x = d_out - exp(y) * sum(d_out), y being the log-softmax
+// d_x = y * (d_out - sum(d_out * y)) along an axis for the softmax y, or d_x = d_out - exp(y) * sum(d_out) for the
+// log-softmax y
 const LOG = false;
 
 @compute @workgroup_size(GROUP)

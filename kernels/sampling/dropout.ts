@@ -1,5 +1,5 @@
 /**
- * Drops elements at random. The same launch on a gradient is its own backward pass.
+ * Drops elements at random. The same launch applied to the output's gradient is the backward pass.
  *
  * @module
  */
@@ -7,19 +7,19 @@ import { type Kernel, kernel } from "../../src/device/kernel.ts";
 import source from "./dropout.wgsl" with { type: "text" };
 import { eachRandom, philoxWgsl, STREAM_PARAMS, type StreamParams, unit } from "./philox.ts";
 
-/** Numbers of {@linkcode dropout}. */
+/** Parameters of {@linkcode dropout}. */
 export type DropoutParams = StreamParams & {
-  /** Elements. */
+  /** The number of elements. */
   count: number;
-  /** The first element's index in the stream, a multiple of 4; 0 but where a launch is split. */
+  /** The index of the first element in the stream, a multiple of 4; 0 unless a launch is split. */
   first: number;
-  /** The part that is dropped, in [0, 1). */
+  /** The fraction that is dropped, in [0, 1). */
   p: number;
 };
 
 const program = `${source}\n${philoxWgsl}`;
 
-/** y (count) = x (count) / (1 - p) where the element's random number is at least p, else 0. */
+/** y (count) = x (count) / (1 - p) where the element's random number is at least p, otherwise 0. */
 export const dropout: Kernel<DropoutParams> = kernel<DropoutParams>({
   name: "dropout",
   bindings: {

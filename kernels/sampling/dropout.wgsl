@@ -1,4 +1,4 @@
-// y = x / (1 - p) where the element's random number is at least p, else 0.
+// y = x / (1 - p) where the element's random number is at least p, otherwise 0.
 
 @compute @workgroup_size(64)
 fn main(

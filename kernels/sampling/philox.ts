@@ -1,25 +1,25 @@
 /**
- * Random numbers that depend on a key and a counter only, so that both devices draw the same ones and a
- * gradient can draw again what the forward pass drew: Philox 4x32-10 (Salmon et al. 2011, "Parallel random
+ * Counter-based random numbers: they depend only on a key and a counter, so both devices draw the same ones, and a
+ * backward pass can draw again what the forward pass drew. Philox 4x32-10 (Salmon et al. 2011, "Parallel random
  * numbers: as easy as 1, 2, 3").
  *
  * @module
  */
 import wgsl from "./philox.wgsl" with { type: "text" };
 
-/** Where a launch stands in a stream: its fields belong to the kernel's parameters. */
+/** The position of a launch in a stream; the fields are part of the kernel's parameters. */
 export type StreamParams = {
-  /** Lower half of the key. */
+  /** The lower half of the key. */
   seed_low: number;
-  /** Upper half of the key. */
+  /** The upper half of the key. */
   seed_high: number;
-  /** Lower half of the index of the first block of four numbers. */
+  /** The lower half of the index of the first block of four numbers. */
   block_low: number;
-  /** Upper half of it. */
+  /** The upper half of that index. */
   block_high: number;
 };
 
-/** {@linkcode StreamParams} as a kernel declares them. */
+/** The types of {@linkcode StreamParams} in a kernel's specification. */
 export const STREAM_PARAMS = {
   seed_low: "u32",
   seed_high: "u32",
@@ -27,7 +27,7 @@ export const STREAM_PARAMS = {
   block_high: "u32",
 } as const;
 
-/** WGSL that gives a program `random_block` and `unit`. */
+/** WGSL that provides `random_block` and `unit`. */
 export const philoxWgsl: string = wgsl;
 
 /** The upper half of the product of two unsigned 32-bit numbers. */
@@ -38,11 +38,11 @@ function mulHigh(a: number, b: number): number {
   const bh = b >>> 16;
   const middle = (Math.imul(ah, bl) >>> 0) + (Math.imul(al, bl) >>> 16);
   const carry = (Math.imul(al, bh) >>> 0) + (middle & 0xffff);
-  // Neither sum passes 2^32: the largest product of halves is 2^32 - 2^17 + 1.
+  // Neither sum exceeds 2^32: the largest product of halves is 2^32 - 2^17 + 1.
   return (Math.imul(ah, bh) + (middle >>> 16) + (carry >>> 16)) >>> 0;
 }
 
-/** Writes the four numbers of a counter under a key into `out`. */
+/** Writes the four numbers of a counter under a key to `out`. */
 export function philox(
   c0: number,
   c1: number,
@@ -71,7 +71,7 @@ export function philox(
 }
 
 /**
- * Calls `visit` with the random bits of every index from 0 to `count` - 1 of a launch's stream, counted from the block
+ * Calls `visit` with the random bits of every index from 0 to `count` - 1 of a launch's stream, starting at block
  * `first`.
  */
 export function eachRandom(
@@ -89,7 +89,7 @@ export function eachRandom(
   }
 }
 
-/** [0, 1), in steps of 2^-24. */
+/** Converts random bits to a number in [0, 1), in steps of 2^-24. */
 export function unit(bits: number): number {
   return (bits >>> 8) * 2 ** -24;
 }

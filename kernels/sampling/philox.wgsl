@@ -1,7 +1,7 @@
-// Random numbers that depend on a key and a counter only: Philox 4x32-10 (Salmon et al. 2011, "Parallel
-// random numbers: as easy as 1, 2, 3"). Put in front of a program whose Params have these fields.
+// Counter-based random numbers: Philox 4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3").
+// Prepended to programs whose Params have its fields.
 
-// The upper half of the product of two u32, by halves of 16 bits.
+// The upper half of the product of two u32, computed from halves of 16 bits.
 fn mul_high(a: u32, b: u32) -> u32 {
   let al = a & 0xffffu;
   let ah = a >> 16u;
@@ -41,7 +41,7 @@ fn random_block(index: u32) -> vec4u {
   return philox(vec4u(low, high, 0u, 0u), vec2u(params.seed_low, params.seed_high));
 }
 
-// [0, 1), in steps of 2^-24.
+// Converts random bits to a number in [0, 1), in steps of 2^-24.
 fn unit(bits: u32) -> f32 {
   return f32(bits >> 8u) * 0x1p-24f;
 }

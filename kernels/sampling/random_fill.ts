@@ -1,5 +1,5 @@
 /**
- * Fills with random numbers, uniform or normal.
+ * Fills a tensor with random numbers, uniform or normal.
  *
  * @module
  */
@@ -7,13 +7,13 @@ import { type Kernel, kernel } from "../../src/device/kernel.ts";
 import { eachRandom, philoxWgsl, STREAM_PARAMS, type StreamParams, unit } from "./philox.ts";
 import source from "./random_fill.wgsl" with { type: "text" };
 
-/** Numbers of {@linkcode randomUniform} and {@linkcode randomNormal}. */
+/** Parameters of {@linkcode randomUniform} and {@linkcode randomNormal}. */
 export type RandomFillParams = StreamParams & {
-  /** Elements. */
+  /** The number of elements. */
   count: number;
-  /** The first element's index in the stream, a multiple of 4; 0 but where a launch is split. */
+  /** The index of the first element in the stream, a multiple of 4; 0 unless a launch is split. */
   first: number;
-  /** The lowest uniform number, or the mean. */
+  /** The lower bound of the interval, or the mean. */
   shift: number;
   /** The length of the interval, or the standard deviation. */
   scale: number;
@@ -60,7 +60,7 @@ const TAIL = [
   ...[-0.0076224613, 0.00943887047, 1.00167406, 2.83297682],
 ];
 
-/** The normal number below which a part `u` of all lie (Giles 2010, "Approximating the erfinv function"). */
+/** The quantile function of the normal distribution (Giles 2010, "Approximating the erfinv function"). */
 function normalQuantile(u: number): number {
   const w = -Math.log(4 * u * (1 - u));
   const [coefficients, t] = w < 5 ? [CENTRE, w - 2.5] : [TAIL, Math.sqrt(w) - 3];

@@ -1,8 +1,8 @@
-// y = low + (high - low) * uniform, or mean + std * normal; each invocation makes four.
+// y = low + (high - low) * uniform, or mean + std * normal. Each invocation makes four.
 const NORMAL = false;
 
-// The normal number below which a part `u` of all lie, u in (0, 1) (Giles 2010, "Approximating the erfinv
-// function", single precision): no sine or cosine, which GPUs compute coarsely.
+// The quantile function of the normal distribution, u in (0, 1) (Giles 2010, "Approximating the erfinv function",
+// single precision). It needs no sine or cosine, which GPUs compute coarsely.
 fn normal(u: f32) -> f32 {
   let x = 2.0 * u - 1.0;
   var w = -log(4.0 * u * (1.0 - u));
@@ -47,7 +47,7 @@ fn main(
   if (block * 4u + {i}u < params.count) {
     var value: f32;
     if (NORMAL) {
-      // In the middle of steps of 2^-23: neither 0 nor 1 comes, and f32 holds u and 1 - u exactly.
+      // The middle of steps of 2^-23: neither 0 nor 1 occurs, and f32 represents u and 1 - u exactly.
       value = normal((f32(bits[{i}] >> 9u) + 0.5) * 0x1p-23f);
     } else {
       value = unit(bits[{i}]);

@@ -1,5 +1,5 @@
 /**
- * Drawing an id from scores.
+ * Samples ids from logits.
  *
  * @module
  */
@@ -8,35 +8,35 @@ import { philox, philoxWgsl, STREAM_PARAMS, type StreamParams } from "./philox.t
 import { rowProgram, rowSources } from "../rows/rows.ts";
 import wgsl from "./sample_token.wgsl" with { type: "text" };
 
-/** Numbers of {@linkcode sampleToken}. */
+/** Parameters of {@linkcode sampleToken}. */
 export type SampleTokenParams = StreamParams & {
-  /** Rows. */
+  /** The number of rows. */
   rows: number;
-  /** Scores of a row. */
+  /** The columns of a row. */
   columns: number;
   /** Columns from here on are never drawn. */
   choices: number;
-  /** The first row's number; 0 but where a launch is split. */
+  /** The number of the first row; 0 unless a launch is split. */
   first: number;
-  /** What positive scores of seen ids are divided by, and negative ones multiplied. */
+  /** The repetition penalty: positive scores of seen ids are divided by it, negative ones multiplied. */
   penalty: number;
   /** 1 / temperature; 0 stands for the temperature 0, which takes the highest score. */
   sharpness: number;
-  /** Only the so many highest scores, and their equals, are drawn from. */
+  /** Only the `topK` highest scores, and those equal to them, are drawn from. */
   topK: number;
-  /** Only the fewest likeliest that have this part of the probability, and their equals. */
+  /** Only the smallest set of the likeliest columns with this total probability is drawn from, and equals. */
   topP: number;
-  /** Only those that are as likely as this, as a logarithm, relative to the likeliest. */
+  /** The logarithm of the lowest probability, relative to the highest, that is drawn from. */
   floor: number;
 };
 
 const sources = rowSources(`${wgsl}\n${philoxWgsl}`);
 
 /**
- * ids (rows): for each row of logits (rows, columns) one column, drawn with the probabilities of the softmax
- * after penalty, temperature, top-k, top-p and min-p, in this order; -1 where no score is a number. Where `seen`
- * (rows, columns) is given, the penalty applies to the columns in which it is not 0. Draws (columns + 3) / 4
- * blocks of the stream for each row.
+ * ids (rows): for each row of logits (rows, columns) one column, drawn with the probabilities of the softmax after
+ * penalty, temperature, top-k, top-p and min-p, in this order; -1 if all scores are NaN. If `seen` (rows, columns) is
+ * given, the penalty applies to the columns where it is not 0. Draws (columns + 3) / 4 blocks of the stream for each
+ * row.
  */
 export const sampleToken: Kernel<SampleTokenParams> = kernel<SampleTokenParams>({
   name: "sample_token",
@@ -49,7 +49,7 @@ export const sampleToken: Kernel<SampleTokenParams> = kernel<SampleTokenParams>(
   params: { rows: "u32", columns: "u32", choices: "u32", ...STREAM_PARAMS, first: "u32", penalty: "f32",
     sharpness: "f32", topK: "u32", topP: "f32", floor: "f32" },
   gpu: ({ rows, columns, choices, sharpness, topK, topP }, target) =>
-    // Few rows, so a workgroup for each also on software adapters.
+    // There are few rows, so each has a workgroup, also on software adapters.
     rowProgram(sources, { ...target, maxInvocations: Math.min(512, target.maxInvocations) }, {
       rows,
       columns,
@@ -76,13 +76,13 @@ export const sampleToken: Kernel<SampleTokenParams> = kernel<SampleTokenParams>(
   splitStart: "first",
 });
 
-/** Below every score; what cannot be drawn has it. */
+/** Lower than any score; marks columns that cannot be drawn. */
 const LOWEST = Math.fround(-3.4028234e38);
 
-/** No noise is higher: the smallest random number is 2^-33. */
+/** The highest possible noise: the smallest random number is 2^-33. */
 const MAX_NOISE = -Math.log(2 ** -33);
 
-/** The first of the highest scores. */
+/** The first column with the highest score. */
 function highest(scores: Float32Array): number {
   let best = LOWEST;
   let at = -1;
@@ -100,7 +100,7 @@ function draw(scores: Float32Array, row: number, params: SampleTokenParams): num
   let drawn = -1;
   let best = -Infinity;
   let at = -1;
-  // Random bits above this cannot win, since no z is above 0: most need no logarithm.
+  // Random bits above this cannot win, since no z is above 0; so most columns need no logarithm.
   let limit = Infinity;
   for (let i = 0; i < scores.length; i++) {
     const z = (scores[i]! - top) * sharpness;
@@ -124,7 +124,7 @@ function draw(scores: Float32Array, row: number, params: SampleTokenParams): num
   return at;
 }
 
-/** The lowest score that top-k and then top-p leave. */
+/** The lowest score that remains after top-k and then top-p. */
 function lowestToStay(
   scores: Float32Array,
   top: number,
@@ -142,12 +142,12 @@ function lowestToStay(
   return sorted[masses.findIndex((sum) => sum >= topP * mass)]!;
 }
 
-/** Random bits above which all have less noise: the inverse of `gumbel`, and what that rounds away. */
+/** Random bits above which the noise is lower: the inverse of `gumbel`, with a margin for its rounding. */
 function bitsOf(noise: number): number {
   return -Math.expm1(-Math.exp(-noise)) * 2 ** 32 + 1024;
 }
 
-/** Gumbel noise -log(-log(1 - u)) for random bits, u in (0, 1) and finer near 0 (see the WGSL). */
+/** Gumbel noise -log(-log(1 - u)) from random bits, with u in (0, 1) and finer near 0 (see the WGSL). */
 function gumbel(bits: number): number {
   const u = bits < 2 ** 23 ? (bits + 0.5) * 2 ** -32 : ((bits >>> 9) + 0.5) * 2 ** -23;
   return -Math.log(-Math.log1p(-u));

@@ -1,6 +1,6 @@
-// One id for each row of scores: the highest with Gumbel noise added (Gumbel 1954), which draws with the
-// probabilities of the softmax, among those that top-k, top-p and min-p leave. Nothing is sorted: the bits of
-// floats are ordered as the floats are, so the lowest score that stays is found digit by digit.
+// One id for each row of scores: the highest with Gumbel noise added (Gumbel 1954), which samples from the softmax,
+// among those that top-k, top-p and min-p leave. Nothing is sorted: the bits of floats, as integers, have the order
+// of the floats, so the lowest remaining score is found digit by digit.
 const NOISE = true; // false takes the highest score
 
 /** The column numbers of the i-th F of a row. */
@@ -8,7 +8,7 @@ fn columnsOf(i: u32) -> I {
   return I(i * WIDTH) + STEP;
 }
 
-/** The i-th F of the row that begins at `first`, penalised; LOWEST what is NaN or cannot be drawn. */
+/** The i-th F of the row that begins at `first`, penalised; LOWEST for what is NaN or cannot be drawn. */
 fn scores(first: u32, i: u32) -> F {
   var x = F(logits[first + i]);
   if (HAS_SEEN) {
@@ -21,7 +21,7 @@ fn scores(first: u32, i: u32) -> F {
   return select(F(LOWEST), x, number & (columnsOf(i) < I(params.choices)));
 }
 
-/** Integers that are ordered as the floats are. */
+/** Integers with the order of the floats. */
 fn key(x: F) -> I {
   let bits = bitcast<I>(x);
   return select(bits | I(0x80000000u), ~bits, (bits >> I(31u)) == I(1u));
@@ -29,10 +29,10 @@ fn key(x: F) -> I {
 
 /** Gumbel noise -log(-log(1 - u)) for random bits, u in (0, 1). */
 fn gumbel(bits: I) -> F {
-  // f32 holds u exactly, and more finely near 0, which makes the highest noise.
+  // f32 represents u exactly, and more finely near 0, where the noise is highest.
   let fine = (F(bits) + F(0.5)) * 0x1p-32f;
   let u = select((F(bits >> I(9u)) + F(0.5)) * 0x1p-23f, fine, bits < I(1u << 23u));
-  // Near 0 a series: there the logarithm of 1 - u would have few digits.
+  // A series near 0, where the logarithm of 1 - u would have few digits.
   var tail = F(1.0 / 8.0);
   //#repeat i 1..8
   tail = tail * u + F(1.0 / f32(8 - {i}));
@@ -40,7 +40,7 @@ fn gumbel(bits: I) -> F {
   return -log(select(-log(F(1.0) - u), tail * u, u < F(0.125)));
 }
 
-/** Random bits for the i-th F of a row; every row begins with a block of its own. */
+/** Random bits for the i-th F of a row; every row begins with a new block. */
 fn randomBits(row: u32, i: u32) -> I {
   let block = random_block((params.first + row) * ((params.columns + 3u) / 4u) + i * WIDTH / 4u);
   var bits = I(0u);
@@ -54,7 +54,7 @@ var<workgroup> fours: array<vec4f, GROUP>;
 
 /** The sums of the lanes' values, in every lane. */
 fn sumsOfLanes(values: vec4f, lane: u32) -> vec4f {
-  workgroupBarrier(); // the last result was read
+  workgroupBarrier(); // the previous result has been read
   fours[lane] = values;
   for (var half = GROUP / 2u; half > 0u; half /= 2u) {
     workgroupBarrier();
@@ -66,7 +66,7 @@ fn sumsOfLanes(values: vec4f, lane: u32) -> vec4f {
   return fours[0];
 }
 
-/** Of two scores with their columns the higher one, of equals that of the lower column. */
+/** The higher of two scores, with its column; of equals, that with the lower column. */
 fn higher(a: vec2f, b: vec2f) -> vec2f {
   return select(a, b, b.x > a.x || (b.x == a.x && b.y < a.y));
 }
@@ -82,7 +82,10 @@ fn bestOf(scores: F, columns: I) -> vec2f {
   return best;
 }
 
-/** The best of the lanes' scores with their columns, in lane 0: found by its place, as no value need be found twice. */
+/**
+ * The best of the lanes' scores with its column, in lane 0. The column is carried along, so no value is searched for
+ * again.
+ */
 fn winnerOfLanes(own: vec2f, lane: u32) -> vec2f {
   workgroupBarrier();
   fours[lane] = vec4f(own, 0.0, 0.0);
@@ -96,11 +99,12 @@ fn winnerOfLanes(own: vec2f, lane: u32) -> vec2f {
 }
 
 /**
- * The largest key that top-k scores reach or, by mass, that scores with a part top-p of the probability of those
- * from the key `left` on reach. Four bits of it in each pass over the row: the sums for 16 keys decide.
+ * The largest key that is reached by `top_k` scores or, with `byMass`, by scores with a fraction `top_p` of the
+ * probability of those from the key `left` on. Each pass over the row finds four bits of it from the sums for 16
+ * keys.
  *
- * Nothing is taken as known but sums that were measured, as exp may be inexact: `lowest` only ever becomes a key
- * with a sum above 0, so at least one score reaches it.
+ * Only measured sums are relied on, since exp may be inexact: `lowest` is only ever set to a key with a sum above 0,
+ * so at least one score reaches it.
  */
 fn lowestToStay(first: u32, lane: u32, top: f32, left: u32, byMass: bool) -> u32 {
   let units = params.columns / WIDTH;
@@ -133,7 +137,7 @@ fn lowestToStay(first: u32, lane: u32, top: f32, left: u32, byMass: bool) -> u32
     //#repeat v 0..4
     let sum{v} = sumsOfLanes(part{v}, lane);
     if (byMass && {v}u + round == 0u) {
-      needed = params.top_p * sum0.x; // of the sum of all
+      needed = params.top_p * sum0.x; // a fraction of the sum of all
     }
     reached += select(vec4f(), vec4f(1.0), (sum{v} >= vec4f(needed)) & (sum{v} > vec4f()));
     //#end
@@ -157,7 +161,7 @@ fn main(
   let first = row * units;
 
   var top = 0.0;
-  var lowest = 0u; // the key of the lowest score that stays
+  var lowest = 0u; // the key of the lowest score that remains
   if (NOISE) {
     var high = F(LOWEST);
     for (var i = lane; i < units; i += LANES) {
@@ -181,7 +185,7 @@ fn main(
     var stays = x > F(LOWEST);
     if (NOISE) {
       z = (x - top) * params.sharpness;
-      // The highest is as likely as itself, whatever rounding makes of z.
+      // The highest score is as likely as itself, whatever rounding does to z.
       stays = stays & (key(x) >= I(lowest)) & ((z >= F(params.floor)) | (x >= F(top)));
       if (any(stays)) {
         z += gumbel(randomBits(row, i));

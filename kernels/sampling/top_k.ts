@@ -1,20 +1,20 @@
 /**
- * The largest elements of each row.
+ * The k largest elements of each row.
  *
  * @module
  */
 import { type Kernel, kernel, MAX_ITERATIONS } from "../../src/device/kernel.ts";
 import wgsl from "./top_k.wgsl" with { type: "text" };
 
-/** Numbers of {@linkcode topKKernel}. */
+/** Parameters of {@linkcode topKKernel}. */
 export type TopKParams = {
-  /** Rows. */
+  /** The number of rows. */
   rows: number;
-  /** Length of a row. */
+  /** The length of a row. */
   columns: number;
-  /** How many are wanted of each, from 1 to `columns`. */
+  /** How many elements of each row are found, from 1 to `columns`. */
   k: number;
-  /** The rank of the first that this launch finds; `values` and `indices` hold those before. */
+  /** The first rank that this launch finds; `values` and `indices` already hold those before. */
   first: number;
   /** One past the last rank; a GPU finds at most {@linkcode topKRounds} in one launch. */
   end: number;
@@ -22,20 +22,20 @@ export type TopKParams = {
 
 const lanesOf = (columns: number): number => columns >= 4096 ? 256 : 64;
 
-/** Loop iterations of an invocation for one rank. */
+/** The loop iterations of an invocation for one rank. */
 function iterationsOf(columns: number): number {
   const lanes = lanesOf(columns);
   return 1 + Math.ceil(columns / lanes) + Math.log2(lanes);
 }
 
-/** How many ranks of rows of this length a GPU finds in one launch. */
+/** How many ranks a GPU finds in one launch for rows of this length. */
 export function topKRounds(columns: number): number {
   return Math.max(1, Math.floor(MAX_ITERATIONS / iterationsOf(columns)));
 }
 
 /**
- * values and indices (rows, k) of the largest elements of x (rows, columns), the largest first, equals from
- * left to right, a NaN before all. Made for small k: a GPU goes through the rows k times.
+ * values and indices (rows, k) of the largest elements of x (rows, columns), in descending order, equals from left to
+ * right, NaN before all. Made for small k: a GPU makes k passes over the rows.
  */
 export const topKKernel: Kernel<TopKParams> = kernel<TopKParams>({
   name: "top_k",
@@ -64,7 +64,7 @@ export const topKKernel: Kernel<TopKParams> = kernel<TopKParams>({
   split: "rows",
 });
 
-/** Positions of the k largest, by insertion into a sorted list: most elements fail at its end. */
+/** The indices of the k largest, by insertion into a sorted list; most elements are rejected at its end. */
 function largest(row: ArrayLike<number>, k: number): number[] {
   const best: number[] = [];
   const above = (i: number, j: number): boolean =>

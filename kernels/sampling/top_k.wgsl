@@ -1,12 +1,12 @@
-// The k largest of each row, in order; a workgroup per row. Every round finds the largest element that comes
-// after the one found before: smaller, or equal and further right. A NaN comes before all.
+// The k largest elements of each row, in order. One workgroup per row. Each round finds the largest element after the
+// previous one: smaller, or equal and further right. NaN comes before all.
 const WORKGROUP = 64u;
 
 const NONE = 0xffffffffu;
 var<workgroup> keys: array<u32, WORKGROUP>;
 var<workgroup> places: array<u32, WORKGROUP>;
 
-// An integer that is larger where the value is: the bits of a float, turned round below 0.
+// An integer with the order of the values: the bits of a float, inverted below 0.
 fn key(value: VALUES) -> u32 {
   let bits = bitcast<u32>(f32(value));
   if ((bits & 0x7fffffffu) > 0x7f800000u) {

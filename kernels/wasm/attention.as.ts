@@ -1,10 +1,10 @@
 // Attention that never stores the T x T matrix (Dao et al., 2022), built from the packed panels of gemm.as.ts.
-//
-// Keys go by in blocks whose panels are packed once for a block of queries; queries are taken in strips whose scores fit
-// the L1 cache. The order of all sums depends on the fixed block sizes alone, so results do not depend on the threads.
-// Query i stands at `position + i`, key j at `(j + 1) * step - 1`; a query sees the keys up to its own position
-// (a step of 0: all keys), where there is a block only those in its own block of so many keys, and where there is a window
-// only the last so many of them.
+// Keys are processed in blocks, whose panels are packed once for a block of queries; queries are processed in strips
+// whose scores fit in the L1 cache. The order of all sums depends only on the fixed block sizes, so results do not
+// depend on the number of threads.
+// Query i is at `position + i`, key j at `(j + 1) * step - 1`. A query sees the keys up to its own position (all keys
+// if `step` is 0); with a `block`, only those in its own block of that many positions; with a `window`, only the last
+// that many.
 
 import { packA, packATransposed, packB, packBTransposed, packedProduct } from "./gemm.as";
 import { f16_to_f32 } from "./half.as";
@@ -12,7 +12,7 @@ import { scratch } from "./layout.as";
 import { largest, madd, sumLanes, vexpNegative, vlog } from "./math.as";
 import { dropoutFactors } from "./random.as";
 
-/** Keys that are packed at once. */
+/** Keys that are packed at a time. */
 
 const KEYS = 128;
 
@@ -22,7 +22,7 @@ const STRIP = 20;
 
 const BACK_STRIP = 40;
 
-/** Most queries of a task, and the largest head. */
+/** The most queries of a task, and the largest head size. */
 
 const MAX_QUERIES = 240;
 
@@ -97,7 +97,7 @@ function dot(a: usize, b: usize, n: i32): f32 {
   return sum;
 }
 
-/** The products of a with four rows of `n` floats that lie `apart` bytes apart. */
+/** The dot products of a with four rows of `n` floats, `apart` bytes apart. */
 
 function dots(a: usize, b: usize, apart: usize, n: i32): v128 {
   let s0 = f32x4.splat(0), s1 = s0, s2 = s0, s3 = s0;
@@ -131,7 +131,7 @@ function dots(a: usize, b: usize, apart: usize, n: i32): v128 {
 /** y += the sum of `count` (1 to 4) rows of x, `apart` bytes apart, times the factors at `a`, over n floats. */
 
 function addScaled(y: usize, x: usize, apart: usize, count: i32, a: usize, n: i32): void {
-  // A row too few is the first one again, times 0.
+  // A missing row is replaced by the first one, times 0.
   const a0 = v128.load32_splat(a), none = f32x4.splat(0);
   const a1 = count > 1 ? v128.load32_splat(a, 4) : none;
   const a2 = count > 2 ? v128.load32_splat(a, 8) : none;
@@ -155,7 +155,7 @@ function addScaled(y: usize, x: usize, apart: usize, count: i32, a: usize, n: i3
   }
 }
 
-/** Adds -inf to the scores of keys that may not be seen; `valid` points at the block's first flag. */
+/** Adds -inf to the scores of keys that may not be seen; `valid` is the address of the block's first flag. */
 
 function maskKeys(scores: usize, valid: usize, n: i32): void {
   for (let j = 0; j < n; j++) {
@@ -164,7 +164,7 @@ function maskKeys(scores: usize, valid: usize, n: i32): void {
   }
 }
 
-/** The first key that a query at `position` may see, counted from the key `from` on, at most `width`. */
+/** The first key that a query at `position` may see, relative to the key `from`, at most `width`. */
 
 export function first_seen(position: i32, block: i32, window: i32, from: i32, width: i32): i32 {
   let first = block ? position / block * block : 0;
@@ -172,15 +172,15 @@ export function first_seen(position: i32, block: i32, window: i32, from: i32, wi
   return max(0, min(width, first - from));
 }
 
-/** The key after the last that a query at `position` may see, counted from the key `from` on, at most `width`. */
+/** One past the last key that a query at `position` may see, relative to the key `from`, at most `width`. */
 
 export function end_seen(position: i32, step: i32, from: i32, width: i32): i32 {
   return step ? max(0, min(width, max(0, position + 1) / step - from)) : width;
 }
 
 /**
- * Folds one row of scores into the running softmax: scores become exp(score - maximum), `out` (d floats) is rescaled, and
- * the row's maximum and sum (two floats at `state`) are brought up to date.
+ * Folds one row of scores into the running softmax: scores become exp(score - maximum), `out` (d floats) is rescaled,
+ * and the row's maximum and sum (two floats at `state`) are updated.
  */
 
 function foldRow(scores: usize, n: i32, width: i32, state: usize, out: usize, d: i32): void {
@@ -249,7 +249,7 @@ export function fold_attention(
   }
 }
 
-/** o = out / sum and the row's log of the sum of exponentials; a row that saw no key gives 0 and +inf. */
+/** o = out / sum, and the log of the row's sum of exponentials; for a row that saw no key, 0 and +inf. */
 
 function finishRow(o: usize, out: usize, state: usize, d: i32, lse: usize): void {
   const sum = load<f32>(state, 4);
@@ -300,12 +300,12 @@ export function finish_attention(
 /**
  * Forward, tasks [start, end) of batch * heads * ceil(queries / queryBlock).
  *
- * q is [batch, queries, heads, d] by strides (batch, head, time; the last axis contiguous), so are k and v with `kvHeads`
- * heads (query head h uses h / (heads / kvHeads)) and o. lse is [batch, heads, queries] or 0; `keyValid` is int32
- * [batch, keys] (`validBatch` from one
- * batch to the next), 0 where a key may not be seen, or 0 for none. `positions` is int32 [batch] with the `position` of
- * each, or 0 where all have the same. With `dropout` above 0 the weights are dropped at random: a row of them begins with a
- * block of its own in the stream that the seed and the first block name (see random.as.ts).
+ * q is [batch, queries, heads, d], strided by batch, head and time with a contiguous last axis; so are o, and k and v
+ * with `kvHeads` heads (query head h uses h / (heads / kvHeads)). lse is [batch, heads, queries] or 0. `keyValid` is
+ * int32 [batch, keys], `validBatch` apart, 0 where a key may not be seen; or 0 for none. `positions` is int32 [batch]
+ * with the `position` of each sequence, or 0 if all have the same. With `dropout` above 0, weights are dropped at
+ * random: each row of weights begins with a new block of the stream given by the seed and the first block (see
+ * random.as.ts).
  */
 export function attention(
   thread: i32,
@@ -384,7 +384,8 @@ export function attention(
     begin_attention(states, out, rowBytes, rows, d);
     packA(qAt + <usize> first * qTime, qTime, rows, d, qPack);
 
-    // Blocks of keys lie at multiples of their size whatever the queries, for equal sums on all numbers of threads.
+    // Blocks of keys begin at multiples of their size whatever the queries, so that sums are equal for all numbers of
+    // threads.
     for (let j = first_seen(here, block, window, 0, keys) / KEYS * KEYS; j < limit; j += KEYS) {
       const width = min(KEYS, limit - j);
       const kHere = kAt + <usize> j * kTime, vHere = vAt + <usize> j * vTime;
@@ -394,7 +395,7 @@ export function attention(
       for (let strip = 0; strip < rows; strip += STRIP) {
         const height = min(STRIP, rows - strip);
         const at = here + strip;
-        // Whole panels of 8 keys that some query of the strip sees.
+        // Whole panels of 8 keys that any query of the strip sees.
         const from = first_seen(at, block, window, j, width) & ~7;
         const seen = end_seen(at + height - 1, step, j, width) - from;
         if (seen <= 0) continue;
@@ -429,10 +430,10 @@ function widenBlock(x: usize, time: usize, head: usize, rows: i32, heads: i32, d
 }
 
 /**
- * Forward for a few queries a sequence, as when decoding: tasks [start, end) of batch * ceil(kvHeads / groupHeads). A task has
- * `groupHeads` key heads and the query heads that use them, side by side, so that where the heads of a time step lie
- * together a cache is read from front to back. Arguments as in `attention`; `half` where k and v are f16, of which a
- * block at a time becomes f32.
+ * Forward for few queries per sequence, as in decoding: tasks [start, end) of batch * ceil(kvHeads / groupHeads). A
+ * task has `groupHeads` adjacent key heads and the query heads that use them, so that a cache whose heads of a time
+ * step are contiguous is read from front to back. Arguments as in `attention`; `half` if k and
+ * v are f16, of which a block at a time is converted to f32.
  */
 export function attention_few(
   thread: i32,
@@ -549,7 +550,10 @@ export function attention_few(
   }
 }
 
-/** Turns scores and dO V^T of a row into P (in `p`) and dS = P * (dP - delta) * scale (in `ds`); zeros from n to width. */
+/**
+ * Turns the scores and dO V^T of a row into P (in `p`) and dS = P * (dP - delta) * scale (in `ds`); zeros from n to
+ * width.
+ */
 
 function gradientRow(
   p: usize,
@@ -652,11 +656,11 @@ export function begin_attention_backward(
 }
 
 /**
- * Backward, tasks [start, end) of batch * kvHeads: dQ, dK and dV from dO, the output and lse of the forward pass.
+ * Backward, tasks [start, end) of batch * kvHeads: dQ, dK and dV from dO and the output and lse of the forward pass.
  *
- * One task owns a key head and all query heads that use it, so that every gradient is summed by one thread in one order.
- * dQ, dK and dV have the strides of q, k and v; dO has those of o. `delta` is workspace, [batch, heads, queries]. Weights
- * are dropped as in `attention`.
+ * A task owns a key head and all query heads that use it, so that every gradient is summed by one thread in one
+ * order. dQ, dK and dV have the strides of q, k and v; dO has those of o. `delta` is workspace, [batch, heads,
+ * queries]. Weights are dropped as in `attention`.
  */
 export function attention_backward(
   thread: i32,
@@ -704,13 +708,13 @@ export function attention_backward(
   keptScale: f32,
 ): void {
   const edge = scratch(thread);
-  // K and V transposed for scores and dP, K as it is for dQ.
+  // K and V transposed for scores and dP; K untransposed for dQ.
   const kTPack = edge + 256;
   const vTPack = kTPack + KEYS * MAX_HEAD * 4;
   const kPack = vTPack + KEYS * MAX_HEAD * 4;
   const dKSum = kPack + KEYS * MAX_HEAD * 4;
   const dVSum = dKSum + KEYS * MAX_HEAD * 4;
-  // A strip of q and dO, as left and as right factor.
+  // A strip of q and dO, as left and as right operand.
   const qLeft = dVSum + KEYS * MAX_HEAD * 4;
   const oLeft = qLeft + BACK_STRIP * MAX_HEAD * 4;
   const qRight = oLeft + BACK_STRIP * MAX_HEAD * 4;

@@ -17,7 +17,7 @@ const { error, stderr } = await asc.main([
   folder,
   "--outFile",
   "kernels.wasm",
-  // Not -O3: it regroups the unrolled multiply-adds of the matrix product and costs a quarter of its speed.
+  // Not -O3, which regroups the unrolled multiply-adds of the matrix product and costs a quarter of its speed.
   "-O2",
   "--noAssert",
   "--runtime",
@@ -30,7 +30,7 @@ const { error, stderr } = await asc.main([
   "1",
   "--maximumMemory",
   "65536",
-  // The job descriptor of the thread pool lies below.
+  // The job descriptor of the thread pool is below.
   "--memoryBase",
   "4096",
 ], {
@@ -44,8 +44,8 @@ if (error) {
 }
 const wasm = files.get("kernels.wasm")!;
 const path = `${folder}compiled.ts`;
-// In a module and not in a .wasm file: bundlers and browsers do not know `import source`, and reading a file or a URL needs a
-// permission.
+// A module and not a .wasm file: bundlers and browsers do not support `import source`, and reading a file or a URL
+// needs a permission.
 const built = `// Made by build.ts from *.as.ts. deno-fmt-ignore-file
 /** The WebAssembly of the kernels in base64. */
 export const KERNELS =

@@ -1,5 +1,5 @@
-// Elementwise kernels over elements [start, end). The operation is a constant of the inlined loop, so that each export
-// is one tight loop; the last one to three elements go through the same arithmetic in lane 0.
+// Elementwise kernels over elements [start, end). The operation is a constant in the inlined loop, so that each
+// export is one tight loop; the last one to three elements go through the same arithmetic in lane 0.
 
 import {
   madd,
@@ -51,7 +51,7 @@ function one(op: i32, x: v128): v128 {
   else if (op == GELU_TANH) return vgeluTanh(x);
   else if (op == GELU_ERF) return vgeluErf(x);
   else if (op == SILU) return f32x4.mul(x, vsigmoid(x));
-  // pmax(x, 0) is x < 0 ? 0 : x: a NaN stays.
+  // pmax(x, 0) is x < 0 ? 0 : x, so NaN is kept.
   else if (op == RELU) return f32x4.pmax(x, f32x4.splat(0));
   else if (op == RELU_SQUARED) {
     const positive = f32x4.pmax(x, f32x4.splat(0));
@@ -405,7 +405,7 @@ export function scalar_div(thread: i32, start: i32, end: i32, x: usize, s: f32, 
   scalar(SCALAR_OVER, start, end, x, s, y);
 }
 
-/** x * the number that lies at address s. */
+/** x * the number at address s. */
 export function mul_device_scalar(
   thread: i32,
   start: i32,
@@ -486,8 +486,8 @@ export function row_mul(
 
 /**
  * One AdamW step on elements [start, end): p, m and v are updated in place. The gradient is first multiplied by the
- * number at `gradScale` (0: none), which is how clipping reaches it without a read-back. `correction1` and `correction2`
- * are 1 - beta^step. Loshchilov and Hutter, 2019.
+ * number at `gradScale` (0: none), so that clipping needs no read-back. `correction1` and `correction2` are 1 -
+ * beta^step. Loshchilov and Hutter, 2019.
  */
 export function adamw(
   thread: i32,
@@ -506,7 +506,7 @@ export function adamw(
   correction2: f64,
   gradScale: usize,
 ): void {
-  // In float64 here: 1 - 0.999 in float32 is off by 5e-5.
+  // In float64: in float32, 1 - 0.999 is off by 5e-5.
   const b1 = f32x4.splat(<f32> beta1), c1 = f32x4.splat(<f32> (1 - beta1));
   const b2 = f32x4.splat(<f32> beta2), c2 = f32x4.splat(<f32> (1 - beta2));
   const keep = f32x4.splat(<f32> (1 - lr * weightDecay));

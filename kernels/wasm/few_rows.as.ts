@@ -1,5 +1,5 @@
-// A few rows times a transposed matrix: what decoding several sequences at once does. Packing the matrix, as `sgemm`
-// does, would cost as much as the product; here its rows are read once, as they lie.
+// A few rows times a transposed matrix, as in decoding several sequences at once. Packing the matrix, as `sgemm`
+// does, would cost as much as the product; here its rows are read once, unpacked.
 
 import { matrixAt } from "./layout.as";
 
@@ -7,7 +7,7 @@ function madd(a: v128, b: v128, c: v128): v128 {
   return f32x4.relaxed_madd(a, b, c);
 }
 
-/** Sum of the lanes, and the rest of a dot product from element `i` on. */
+/** The sum of the lanes, and the rest of a dot product from element `i` on. */
 function finish(s: v128, x: usize, w: usize, i: i32, k: i32): f32 {
   let sum = (f32x4.extract_lane(s, 0) + f32x4.extract_lane(s, 2)) +
     (f32x4.extract_lane(s, 1) + f32x4.extract_lane(s, 3));
@@ -19,9 +19,9 @@ function finish(s: v128, x: usize, w: usize, i: i32, k: i32): f32 {
 }
 
 /**
- * Columns [start, end) of a batch of products C = [C +] alpha A B^T [+ bias] with A (m, k), B (n, k) and
- * C (m, n); all strides in elements. Two columns and four rows at a time; every output is summed in the same order
- * whichever of them it is among.
+ * Columns [start, end) of a batch of products C = [C +] alpha A B^T [+ bias] with A (m, k), B (n, k) and C (m, n);
+ * all strides are in elements. Processes two columns and four rows at a time; every output is summed in the same
+ * order, whichever of them it is among.
  */
 export function sgemm_few(
   thread: i32,
@@ -54,7 +54,7 @@ export function sgemm_few(
     const j = column % n;
     const pair = j + 1 < n && column + 1 < end;
     const w0 = matrixAt(b, item, inner, bOuter, bInner) + <usize> j * stepB;
-    // Without a second column the first stands in for it, and is not stored twice.
+    // Without a second column, the first stands in for it and is not stored twice.
     const w1 = pair ? w0 + stepB : w0;
     const rows = matrixAt(a, item, inner, aOuter, aInner);
     const out = matrixAt(c, item, inner, cOuter, cInner);
@@ -66,7 +66,7 @@ export function sgemm_few(
       const x3 = left > 3 ? x2 + stepA : x0;
       let p0 = f32x4.splat(0), p1 = p0, p2 = p0, p3 = p0, q0 = p0, q1 = p0, q2 = p0, q3 = p0;
       let i = 0;
-      // Twice the same, so that addresses are computed half as often.
+      // Unrolled twice, so that addresses are computed half as often.
       for (; i + 8 <= whole; i += 8) {
         const at = <usize> i << 2;
         const s0 = w0 + at, s1 = w1 + at, r0 = x0 + at, r1 = x1 + at, r2 = x2 + at, r3 = x3 + at;

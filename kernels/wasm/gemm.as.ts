@@ -1,19 +1,18 @@
 // Matrix product: packed panels and a micro-kernel of 5 rows x 8 columns.
-//
-// A is packed in panels of 5 rows, B in panels of 8 columns, both k-major and zero-padded to a multiple of 4 in k. The
-// micro-kernel reads A by whole vectors and broadcasts with shuffles: V8 checks the bounds of every load, so fewer and
-// wider loads per multiply-add win. 10 accumulators + 2 of B + 2 of A stay within the 16 vector registers of x86.
-//
-// Every element of C sees the same operations in the same order whatever the tile it falls into, so results depend
-// neither on the number of threads nor on who computes which tile.
+// A is packed in panels of 5 rows, B in panels of 8 columns, both k-major and zero-padded to a multiple of 4 in k.
+// The micro-kernel reads A by whole vectors and broadcasts with shuffles: V8 checks the bounds of every load, so
+// fewer and wider loads per multiply-add win. 10 accumulators + 2 of B + 2 of A fit in the 16 vector registers of
+// x86.
+// Every element of C is computed by the same operations in the same order in every tile, so results depend neither on
+// the number of threads nor on which thread computes a tile.
 
 import { matrixAt, scratch } from "./layout.as";
 
 const ROWS = 5;
 const COLUMNS = 8;
-/** Longest run of k that is packed at once: a B panel of 256 x 8 floats fits the L1 cache. */
+/** The longest run of k that is packed at once: a B panel of 256 x 8 floats fits in the L1 cache. */
 export const K_BLOCK = 256;
-/** Largest tile that one task may have, so that its panels fit the thread's scratch. */
+/** The largest tile of a task, such that its panels fit in the thread's scratch. */
 const MAX_TILE_ROWS = 640;
 const A_BYTES: usize = MAX_TILE_ROWS * K_BLOCK * 4;
 /** One micro-tile, for the edges. */
@@ -63,7 +62,7 @@ function putRow(
   v128.store(c, x1, 16);
 }
 
-/** A 5 x 8 tile over `groups` groups of four k. Strides in bytes. */
+/** A 5 x 8 tile over `groups` groups of four k. Strides are in bytes. */
 function micro(
   a: usize,
   b: usize,
@@ -168,8 +167,8 @@ function micro(
 }
 
 /**
- * Packed A times packed B into a block of C; `edge` is room for one tile. Strides in bytes. `panel` is the number of k that B
- * was packed with: it may be more than `k`, then the rest of it is not used.
+ * Packed A times packed B into a block of C; `edge` is scratch for one tile. Strides are in bytes. `panel` is the k
+ * that B was packed with; if it exceeds `k`, the rest is not used.
  */
 export function packedProduct(
   a: usize,
@@ -316,7 +315,7 @@ export function packB(from: usize, ldb: usize, columns: i32, k: i32, to: usize):
   }
 }
 
-/** Four rows of four floats, transposed into a panel of 8 columns. */
+/** Transposes four rows of four floats into a panel of 8 columns. */
 
 function transposeInto(p: usize, ldb: usize, to: usize): void {
   const r0 = v128.load(p), r1 = v128.load(p + ldb);
@@ -357,9 +356,9 @@ export function packBTransposed(from: usize, ldb: usize, columns: i32, k: i32, t
 /**
  * Tiles [start, end) of a batch of products C = [C +] alpha * op(A) op(B) [+ bias]; names as in `MatmulParams`.
  *
- * A tile is `tileRows` x `tileColumns` of one product; tiles count down the rows first, then across, then through the
- * batch. Leading dimensions and batch strides are in elements. `bias` is n floats, or 0 for none. `accumulate` keeps what C
- * holds: a beta of 1.
+ * A tile is `tileRows` x `tileColumns` of one product; tiles are counted down the rows first, then across, then
+ * through the batch. Leading dimensions and batch strides are in elements. `bias` is n floats, or 0 for none.
+ * `accumulate` is a beta of 1: it adds to the content of C.
  */
 export function sgemm(
   thread: i32,

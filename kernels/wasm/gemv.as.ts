@@ -1,15 +1,15 @@
-// Matrix times vector: what decoding one token at a time does. Bound by memory, so the matrix is read once, in order.
+// Matrix times vector, as in decoding one token at a time. Bound by memory, so the matrix is read once, in order.
 
 import { matrixAt, scratch } from "./layout.as";
 
-/** Columns whose running sums stay in the L1 cache. */
+/** Columns whose running sums fit in the L1 cache. */
 const COLUMN_BLOCK = 1024;
 
 function madd(a: v128, b: v128, c: v128): v128 {
   return f32x4.relaxed_madd(a, b, c);
 }
 
-/** Sum of the lanes, then the tail of a dot product from element `i` on. */
+/** The sum of the lanes, then the tail of a dot product from element `i` on. */
 function finishDot(s: v128, w: usize, x: usize, i: i32, k: i32): f32 {
   let sum = (f32x4.extract_lane(s, 0) + f32x4.extract_lane(s, 2)) +
     (f32x4.extract_lane(s, 1) + f32x4.extract_lane(s, 3));
@@ -38,8 +38,8 @@ function put(
 /**
  * Outputs [start, end) of a batch of products y = [y +] alpha * W x [+ bias], n outputs each.
  *
- * `byRows`: W is n x k and y[j] is the dot product of row j with x; otherwise W is k x n. x is contiguous; y has the
- * element stride `incy`. All strides in elements.
+ * With `byRows`, W is n x k and y[j] is the dot product of row j with x; otherwise W is k x n. x is contiguous; y has
+ * the stride `incy`. All strides are in elements.
  */
 export function sgemv(
   thread: i32,
@@ -78,7 +78,8 @@ export function sgemv(
     const yHere = matrixAt(y, item, inner, yOuter, yInner);
     let j = first;
     if (byRows) {
-      // Eight outputs at a time, each summed as `sgemm_few` does, so that a row of a batch is what it is alone.
+      // Eight outputs at a time, each summed as in `sgemm_few`, so that a row of a batch gives the same result as
+      // alone.
       for (; j + 8 <= last; j += 8) {
         const w0 = wHere + <usize> j * ldw, w1 = w0 + ldw, w2 = w1 + ldw, w3 = w2 + ldw;
         const w4 = w3 + ldw, w5 = w4 + ldw, w6 = w5 + ldw, w7 = w6 + ldw;

@@ -1,4 +1,4 @@
-// Conversions between f16 and f32, which WebAssembly has no instructions for, over elements [start, end).
+// Conversions between f16 and f32, for which WebAssembly has no instructions, over elements [start, end).
 
 /** Four f32 of the f16 in the low halves of four lanes. */
 // @ts-ignore: decorator
@@ -20,10 +20,10 @@ export function widen(half: v128): v128 {
 function narrow(x: v128): v128 {
   const magnitude = v128.and(x, i32x4.splat(0x7fffffff));
   const sign = i32x4.shr_u(v128.xor(x, magnitude), 16);
-  // Round at the last bit that is kept, and exchange the exponent's bias: 0xc8000000 is (15 - 127) << 23.
+  // Rounds at the last bit that is kept, and changes the exponent's bias: 0xc8000000 is (15 - 127) << 23.
   const odd = v128.and(i32x4.shr_u(magnitude, 13), i32x4.splat(1));
   const rounded = i32x4.add(magnitude, i32x4.add(odd, i32x4.splat(0xc8000000 + 0xfff)));
-  // Below 2^-14 the sum with 0.5 rounds at 2^-24, the step of f16 there.
+  // Below 2^-14, adding 0.5 rounds at 2^-24, the step of f16 there.
   const half = f32x4.splat(0.5);
   const small = i32x4.sub(f32x4.add(magnitude, half), half);
   const special = v128.bitselect(

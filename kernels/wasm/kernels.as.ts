@@ -1,4 +1,4 @@
-// The one entry: everything exported here is a kernel that the thread pool can run by name (see README.md).
+// The entry point: everything exported here is a kernel that the thread pool can run by name (see README.md).
 export { heap_base } from "./layout.as";
 export {
   attention,

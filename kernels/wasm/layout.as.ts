@@ -1,13 +1,13 @@
-// Where things lie in the one shared memory:
+// The layout of the shared memory:
 //   [0, 4096)          the job descriptor, owned by src/device/cpu/threads.ts
-//   [4096, heapBase)   constant tables of this module, then one scratch block for each thread
-//   [heapBase, 4 GiB)  the caller's
+//   [4096, heapBase)   constant tables of this module, then one scratch block per thread
+//   [heapBase, 4 GiB)  owned by the caller
 // Addresses are unsigned 32-bit (`usize`): never compare them signed.
 
-/** Bytes of scratch that one thread owns: packed panels, attention tiles, partial sums. */
+/** The bytes of scratch of one thread: packed panels, attention tiles, partial sums. */
 export const SCRATCH_BYTES: usize = 4 << 20;
 
-/** First byte after the constant tables, on a page boundary. */
+/** The first byte after the constant tables, on a page boundary. */
 
 function scratchStart(): usize {
   return (__heap_base + 0xffff) & ~0xffff;
@@ -19,7 +19,7 @@ export function scratch(thread: i32): usize {
   return scratchStart() + <usize> thread * SCRATCH_BYTES;
 }
 
-/** The address of product `item`'s matrix; a batch has two strides, in elements, as in `MatmulParams`. */
+/** The address of the matrix of product `item`; a batch has two strides, in elements, as in `MatmulParams`. */
 export function matrixAt(
   base: usize,
   item: usize,
@@ -30,7 +30,7 @@ export function matrixAt(
   return base + (item / inner * outerStride + item % inner * innerStride << 2);
 }
 
-/** First byte that belongs to the caller when `threads` threads run. */
+/** The first byte that belongs to the caller when `threads` threads run. */
 export function heap_base(threads: i32): usize {
   return scratch(threads);
 }

@@ -1,5 +1,5 @@
-// Transcendental functions of four lanes. Constants are read from a table: V8 rebuilds a `v128.const` in every iteration
-// of a loop. `f32x4.pmin(x, y)` is y < x ? y : x, so that a NaN in x stays; limits go into y.
+// Transcendental functions of four lanes. Constants are loaded from a table, since V8 rebuilds a `v128.const` in
+// every iteration of a loop. `f32x4.pmin(x, y)` is y < x ? y : x, so NaN in x is kept; the limit is y.
 
 const LOG2E = 0;
 
@@ -123,7 +123,7 @@ function k(index: i32): v128 {
   return v128.load32_splat(TABLE + (<usize> index << 2));
 }
 
-/** a * b + c, fused where the hardware can. */
+/** a * b + c, fused if the hardware can. */
 
 export function madd(a: v128, b: v128, c: v128): v128 {
   return f32x4.relaxed_madd(a, b, c);
@@ -141,7 +141,7 @@ function expPoly(r: v128): v128 {
   return f32x4.add(madd(p, f32x4.mul(r, r), r), k(ONE));
 }
 
-/** e^x, every x: inf above 88.73, subnormal and then 0 far below, NaN for NaN. */
+/** e^x for every x: inf above 88.73, subnormal and then 0 for very negative x, NaN for NaN. */
 
 export function vexp(x: v128): v128 {
   x = f32x4.pmax(f32x4.pmin(x, k(EXP_MAX)), k(EXP_MIN));
@@ -149,7 +149,7 @@ export function vexp(x: v128): v128 {
   const n = f32x4.sub(t, k(ROUND));
   let r = f32x4.relaxed_nmadd(n, k(LN2_HIGH), x);
   r = f32x4.relaxed_nmadd(n, k(LN2_LOW), r);
-  // Two steps of 2^(n/2): 2^128 and 2^-150 have no exponent of their own.
+  // Two factors of 2^(n/2), since 2^128 and 2^-150 are not representable.
   const e = i32x4.sub(t, k(ROUND));
   const half = i32x4.shr_s(e, 1);
   const one = k(ONE);
@@ -158,7 +158,7 @@ export function vexp(x: v128): v128 {
   return f32x4.mul(f32x4.mul(expPoly(r), low), high);
 }
 
-/** e^x for x <= 0 (softmax after its maximum is gone): results below 1.2e-38 are 0, NaN stays. */
+/** e^x for x <= 0 (softmax after subtracting the maximum): results below 1.2e-38 are 0, NaN is kept. */
 
 export function vexpNegative(x: v128): v128 {
   const t = madd(x, k(LOG2E), k(ROUND));
@@ -169,7 +169,7 @@ export function vexpNegative(x: v128): v128 {
   return v128.andnot(f32x4.mul(expPoly(r), scale), f32x4.lt(x, k(NEGATIVE_MIN)));
 }
 
-/** Natural logarithm, every x: -inf at 0, NaN below, inf at inf. */
+/** The natural logarithm of every x: -inf at 0, NaN below, inf at inf. */
 
 export function vlog(x: v128): v128 {
   const tiny = f32x4.lt(x, f32x4.splat(1.17549435e-38));
@@ -203,7 +203,7 @@ export function vlog(x: v128): v128 {
   return v128.bitselect(y, f32x4.splat(NaN), f32x4.ge(x, zero));
 }
 
-/** Hyperbolic tangent: a rational function within +-7.9, where float32 reaches 1. */
+/** Hyperbolic tangent: a rational function within +-7.9, where it rounds to 1 in float32. */
 
 export function vtanh(x: v128): v128 {
   const limit = k(TANH_MAX);
@@ -224,7 +224,7 @@ export function vtanh(x: v128): v128 {
   return v128.bitselect(x, f32x4.div(f32x4.mul(c, p), q), small);
 }
 
-/** Error function: a rational function within +-4, where float32 reaches 1. */
+/** Error function: a rational function within +-4, where it rounds to 1 in float32. */
 
 export function verf(x: v128): v128 {
   const limit = k(ERF_MAX);
@@ -266,7 +266,7 @@ export function vgeluTanh(x: v128): v128 {
   return f32x4.div(x, f32x4.add(k(ONE), geluExp(x)));
 }
 
-/** Derivative of {@link vgeluTanh}. */
+/** The derivative of {@link vgeluTanh}. */
 
 export function vgeluTanhSlope(x: v128): v128 {
   const one = k(ONE), e = geluExp(x);
@@ -284,7 +284,7 @@ export function vgeluErf(x: v128): v128 {
   return f32x4.mul(f32x4.mul(x, k(HALF)), f32x4.add(k(ONE), e));
 }
 
-/** Derivative of {@link vgeluErf}: the normal distribution function plus x times its density. */
+/** The derivative of {@link vgeluErf}: the normal distribution function plus x times its density. */
 
 export function vgeluErfSlope(x: v128): v128 {
   const half = k(HALF);
@@ -293,21 +293,21 @@ export function vgeluErfSlope(x: v128): v128 {
   return f32x4.add(f32x4.mul(half, f32x4.add(k(ONE), e)), f32x4.mul(x, density));
 }
 
-/** Derivative of x * sigmoid(x). */
+/** The derivative of x * sigmoid(x). */
 
 export function vsiluSlope(x: v128): v128 {
   const one = k(ONE), s = vsigmoid(x);
   return f32x4.mul(s, madd(x, f32x4.sub(one, s), one));
 }
 
-/** Sum of four lanes. */
+/** The sum of four lanes. */
 
 export function sumLanes(v: v128): f32 {
   return (f32x4.extract_lane(v, 0) + f32x4.extract_lane(v, 2)) +
     (f32x4.extract_lane(v, 1) + f32x4.extract_lane(v, 3));
 }
 
-/** Largest of four lanes; NaN if any is. */
+/** The largest of four lanes; NaN if any is. */
 
 export function maxLanes(v: v128): f32 {
   const w = f32x4.max(v, v128.shuffle<f32>(v, v, 2, 3, 0, 1));
@@ -315,8 +315,8 @@ export function maxLanes(v: v128): f32 {
 }
 
 /**
- * Largest of n floats at x; NaN if there is one, -inf if n is 0. NaNs are looked for apart: a maximum that keeps them costs
- * half a dozen dependent instructions on x86.
+ * The largest of n floats at x; NaN if any is, -inf if n is 0. NaNs are detected separately: a maximum that keeps
+ * them costs half a dozen dependent instructions on x86.
  */
 export function largest(x: usize, n: i32): f32 {
   let u = f32x4.splat(-Infinity), v = u;

@@ -21,8 +21,8 @@ export function gather_rows(
 }
 
 /**
- * Columns [start, end): table[ids[r], j] += x[r, j] for all rows in order. By columns, so that an id that comes often is
- * never written by two threads and sums in the same order every time. Traps on an id outside [0, tableRows).
+ * Columns [start, end): table[ids[r], j] += x[r, j] for all rows in order. Split by columns, so that a repeated id is
+ * never written by two threads and the sums are reproducible. Traps on an id outside [0, tableRows).
  */
 export function scatter_add_rows(
   thread: i32,
@@ -52,13 +52,13 @@ export function scatter_add_rows(
   }
 }
 
-/** Rows of x that one transpose task takes. */
+/** The rows of x in one transpose task. */
 
 const STRIP = 32;
 
 /**
- * y[b, j, i] = x[b, i, j]: strips [start, end) of 32 rows of x, ceil(rows / 32) of them to a matrix. Leading dimensions
- * and batch strides in elements.
+ * y[b, j, i] = x[b, i, j]: strips [start, end) of 32 rows of x, ceil(rows / 32) per matrix. Leading dimensions and
+ * batch strides are in elements.
  */
 export function transpose(
   thread: i32,
@@ -117,7 +117,7 @@ export function transpose(
   }
 }
 
-/** Bytes to row `row` of [d0, d1, d2] with element strides, which may be negative or 0. */
+/** The offset in bytes of row `row` of [d0, d1, d2] with element strides, which may be negative or 0. */
 
 function stridedRow(
   row: i32,
@@ -144,8 +144,9 @@ function moveRow<T>(from: usize, fromStep: usize, to: usize, toStep: usize, coun
 }
 
 /**
- * Reads a strided view into a contiguous [d0, d1, d2, d3]: rows [start, end) of d0 * d1 * d2. Permutes, slices (x points at
- * the first element), broadcasts (stride 0) and reverses (negative stride). Elements of 4 bytes or 2.
+ * Copies a strided view to a contiguous [d0, d1, d2, d3]: rows [start, end) of d0 * d1 * d2. Permutes, slices (x is
+ * the address of the first element), broadcasts (stride 0) and reverses (negative stride). Elements have 4 bytes or
+ * 2.
  */
 export function strided_copy(
   thread: i32,
@@ -174,8 +175,8 @@ export function strided_copy(
 }
 
 /**
- * Writes a contiguous [d0, d1, d2, d3] into a strided view of y: the reverse of {@link strided_copy}. The
- * view must not overlap itself (no stride 0).
+ * Copies a contiguous [d0, d1, d2, d3] to a strided view of y: the reverse of {@link strided_copy}. The view must not
+ * overlap itself (no stride 0).
  */
 export function strided_write(
   thread: i32,

@@ -1,4 +1,4 @@
-// Products with quantised matrices: 32 codes of 8 or 4 bits share a scale of f16 (see src/device/quantised.ts).
+// Products with quantised matrices: 32 codes of 8 or 4 bits share an f16 scale (see src/device/quantised.ts).
 
 import { widen } from "./half.as";
 
@@ -18,8 +18,8 @@ function halfToFloat(at: usize): f32 {
 }
 
 /**
- * Blocks [start, end) of rows of `blocks` blocks of f32: codes of 16 bits, the scale of each block, and 8 times the sum of
- * what its codes stand for, which is what codes of 4 bits are too large by.
+ * Quantises blocks [start, end) of rows of `blocks` blocks of f32: codes of 16 bits, the scale of each block, and 8
+ * times the sum of what its codes stand for, which corrects for the offset of 8 of the 4-bit codes.
  */
 export function rows_to_i16(
   thread: i32,
@@ -72,7 +72,7 @@ function dot8(w: usize, x: usize): v128 {
   return i32x4.add(i32x4.add(a, b), i32x4.add(c, d));
 }
 
-/** The same of codes of 4 bits, which are 8 too large. */
+/** The same for codes of 4 bits, which are stored with an offset of 8. */
 // @ts-ignore: decorator
 @inline
 function dot4(w: usize, x: usize): v128 {
@@ -85,7 +85,7 @@ function dot4(w: usize, x: usize): v128 {
   return i32x4.add(i32x4.add(a, b), i32x4.add(c, d));
 }
 
-/** A row of codes times a row of x; always in the same order. */
+/** A row of codes times a row of x, always in the same order. */
 function rowDot8(w: usize, s: usize, x: usize, xScales: usize, blocks: i32): f32 {
   let u = f32x4.splat(0), v = u;
   let block = 0;
@@ -115,7 +115,7 @@ function rowDot8(w: usize, s: usize, x: usize, xScales: usize, blocks: i32): f32
   return sumLanes(f32x4.add(u, v));
 }
 
-/** The same for codes of 4 bits; `sums` is what they are too large by. */
+/** The same for codes of 4 bits; `sums` corrects for their offset. */
 function rowDot4(w: usize, s: usize, x: usize, xScales: usize, sums: usize, blocks: i32): f32 {
   let u = f32x4.splat(0), v = u, excess = u;
   let block = 0;
@@ -174,7 +174,7 @@ function scaled(sums: v128, scale: v128, xScale: usize, total: v128): v128 {
   return madd(f32x4.convert_i32x4_s(sums), f32x4.mul(scale, v128.load32_splat(xScale)), total);
 }
 
-/** A row of codes times four rows of x: codes are unpacked once. */
+/** A row of codes times four rows of x; codes are unpacked once. */
 function fourRows(
   w: usize,
   s: usize,
@@ -225,8 +225,8 @@ function fourRows(
 }
 
 /**
- * Columns [start, end) of C = [C +] alpha X W^T [+ bias]: X (m rows of blocks) as `rows_to_i16` made it, W a row of codes
- * a column, of 4 bits where `small`, else of 8. `byFours`: whether four rows may be taken together, which adds up in
+ * Columns [start, end) of C = [C +] alpha X W^T [+ bias]: X (m rows of blocks) from `rows_to_i16`, W one row of codes
+ * per column, of 4 bits if `small`, otherwise of 8. `byFours`: four rows may be processed together, which sums in
  * another order.
  */
 // @ts-ignore: decorator

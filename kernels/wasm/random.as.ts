@@ -1,8 +1,8 @@
-// Random numbers by counter, Philox 4x32-10 (see kernels/philox.ts): four blocks of four numbers at a time.
+// Counter-based random numbers, Philox 4x32-10 (see kernels/philox.ts): four blocks of four numbers at a time.
 
 import { scratch } from "./layout.as";
 
-/** Elements of a run: four blocks. */
+/** The elements of a run: four blocks. */
 const RUN = 16;
 
 /** The lower halves of the 64-bit products of a with four lanes. */
@@ -22,12 +22,13 @@ function high(a: v128, b: v128): v128 {
   );
 }
 
-/** Writes the 16 numbers of the four blocks from `index` on, counted from the launch's first one. */
+/** Writes the 16 numbers of the four blocks from `index` on, relative to the launch's first block. */
 function draw(out: usize, index: i32, k0: i32, k1: i32, blockLow: i32, blockHigh: i32): void {
   const m0 = i32x4.splat(0xD2511F53), m1 = i32x4.splat(0xCD9E8D57);
   const first = i32x4.splat(blockLow);
   let c0 = i32x4.add(first, i32x4.add(i32x4.splat(index), i32x4(0, 1, 2, 3)));
-  // A lane that came round is less than where it started: minus one there, to carry.
+  // A lane that wrapped around is less than where it started; the comparison gives -1 there, which is subtracted as a
+  // carry.
   let c1 = i32x4.sub(i32x4.splat(blockHigh), i32x4.lt_u(c0, first));
   let c2 = i32x4.splat(0), c3 = c2;
   for (let round = 0; round < 10; round++) {
@@ -40,7 +41,7 @@ function draw(out: usize, index: i32, k0: i32, k1: i32, blockLow: i32, blockHigh
     k0 += 0x9E3779B9;
     k1 += 0xBB67AE85;
   }
-  // A lane has the four numbers of a block; they stand one after the other in memory.
+  // A lane has the four numbers of a block; in memory they are consecutive.
   const a = v128.shuffle<i32>(c0, c1, 0, 4, 1, 5), b = v128.shuffle<i32>(c2, c3, 0, 4, 1, 5);
   const c = v128.shuffle<i32>(c0, c1, 2, 6, 3, 7), d = v128.shuffle<i32>(c2, c3, 2, 6, 3, 7);
   v128.store(out, v128.shuffle<i64>(a, b, 0, 2));
@@ -49,7 +50,10 @@ function draw(out: usize, index: i32, k0: i32, k1: i32, blockLow: i32, blockHigh
   v128.store(out, v128.shuffle<i64>(c, d, 1, 3), 48);
 }
 
-/** For the elements of a row from the beginning of block `index` on: 0 where the random number is below p, else scale; n of them, rounded up to 16. */
+/**
+ * For the elements of a row from the beginning of block `index` on: 0 where the random number is below p, otherwise
+ * scale. Writes n, rounded up to 16.
+ */
 export function dropoutFactors(
   out: usize,
   n: i32,
@@ -72,7 +76,7 @@ export function dropoutFactors(
   }
 }
 
-/** Runs [start, end) of 16 elements each of y = x * scale where the random number is at least p, else 0. */
+/** Runs [start, end) of 16 elements each: y = x * scale where the random number is at least p, otherwise 0. */
 export function dropout(
   thread: i32,
   start: i32,

@@ -1,10 +1,11 @@
-// Rotary position embedding: pairs of a head's elements turned by the angle of their position (Su et al., 2021).
+// Rotary position embedding: rotates the pairs of a head's elements by the angles of their position (Su et al.,
+// 2021).
 
 /**
- * Rows [start, end), the heads of (batch, length, heads, width): y = x, its first `turned` elements turned. `turns` (tableRows,
- * width) holds the cosine of
- * pair i in column 2 i and its sine in column 2 i + 1. A row's position is its time step plus `position`, or plus its
- * sequence's number of `positions` (int32) where those are not 0. `direction` is 1, or -1 to turn back.
+ * Rows [start, end), the heads of (batch, length, heads, width): y = x with its first `turned` elements rotated.
+ * `turns` (tableRows, width) holds the cosine of pair i in column 2 i and its sine in column 2 i + 1. A row's
+ * position is its time step plus `position`, or plus its sequence's element of `positions` (int32) if that is not 0.
+ * `direction` is 1, or -1 to rotate back.
  */
 export function rotary(
   thread: i32,
@@ -25,7 +26,7 @@ export function rotary(
 ): void {
   const rowBytes = <usize> width << 2, bytes = <usize> turned << 2, half = bytes >> 1;
   const d = f32x4.splat(direction);
-  // The sine's sign where elements of pairs take turns: a cos - b sin, b cos + a sin.
+  // The signs of the sine for alternating elements of pairs: a cos - b sin, b cos + a sin.
   const signs = f32x4(-direction, direction, -direction, direction);
   for (let r = start; r < end; r++) {
     const step = (firstRow + r) / heads, sequence = step / length;
@@ -58,7 +59,7 @@ export function rotary(
   }
 }
 
-/** One pair, its second element `apart` bytes behind the first. */
+/** One pair; its second element is `apart` bytes after the first. */
 
 function turn(x: usize, apart: usize, y: usize, t: usize, direction: f32): void {
   const cos = load<f32>(t), sin = load<f32>(t, 4) * direction;

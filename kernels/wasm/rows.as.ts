@@ -1,5 +1,5 @@
-// Kernels over rows [start, end) of a contiguous matrix, and sums over columns. A row is always summed in the same order,
-// so nothing depends on how rows are shared out.
+// Kernels over rows [start, end) of a contiguous matrix, and sums over columns. A row is always summed in the same
+// order, so results do not depend on how rows are distributed.
 
 import { largest, madd, sumLanes, vexp, vexpNegative, vlog } from "./math.as";
 
@@ -7,7 +7,7 @@ function logScalar(x: f32): f32 {
   return f32x4.extract_lane(vlog(f32x4.splat(x)), 0);
 }
 
-/** y = exp(x - shift) over a row; returns the sum. y may be x, or 0 to only sum. */
+/** y = exp(x - shift) over a row; returns the sum. y may be x, or 0 to compute only the sum. */
 
 function expRow(x: usize, y: usize, n: i32, shift: f32): f32 {
   const s = f32x4.splat(shift);
@@ -44,7 +44,7 @@ function scaleRow(x: usize, y: usize, n: i32, scale: f32): void {
   }
 }
 
-/** Sum of a[i] * b[i]. */
+/** The sum of a[i] * b[i]. */
 
 function dotRow(a: usize, b: usize, n: i32): f32 {
   let u = f32x4.splat(0), v = u;
@@ -59,7 +59,7 @@ function dotRow(a: usize, b: usize, n: i32): f32 {
   return sum;
 }
 
-/** Sum of a row. */
+/** The sum of a row. */
 
 function sumRow(x: usize, n: i32): f32 {
   let u = f32x4.splat(0), v = u;
@@ -125,7 +125,7 @@ export function log_softmax(
     const from = rowAt(x, r, columns), to = rowAt(y, r, columns);
     const top = largest(from, columns);
     const log = logScalar(expRow(from, 0, columns, top));
-    // Two subtractions: top + log would round away the log where top is large.
+    // Two subtractions: top + log would round away the log for a large top.
     const m = f32x4.splat(top), l = f32x4.splat(log);
     let i = 0;
     for (; i + 4 <= columns; i += 4) {
@@ -139,7 +139,7 @@ export function log_softmax(
   }
 }
 
-/** dx = dy - exp(y) * sum(dy) along rows, y being the log-softmax. */
+/** dx = dy - exp(y) * sum(dy) along rows, for the log-softmax y. */
 export function log_softmax_backward(
   thread: i32,
   start: i32,
@@ -167,8 +167,8 @@ export function log_softmax_backward(
 }
 
 /**
- * y = (x - mean) * rstd [* weight] [+ bias] along rows; mean and rstd (0: not kept) get a number a row.
- * Two passes, the second also corrects the mean: exact where the offset is large against the spread.
+ * y = (x - mean) * rstd [* weight] [+ bias] along rows; mean and rstd (0: not kept) receive one number per row. Two
+ * passes, the second of which also corrects the mean: accurate even if the mean is large relative to the spread.
  */
 export function layer_norm(
   thread: i32,
@@ -223,7 +223,7 @@ export function layer_norm(
   }
 }
 
-/** dx of {@link layer_norm} along rows; dx may be dy. With `mean` 0 it is the gradient of {@link rms_norm}. */
+/** dx of {@link layer_norm} along rows; dx may be dy. With a `mean` of 0 it is the gradient of {@link rms_norm}. */
 export function layer_norm_backward(
   thread: i32,
   start: i32,
@@ -279,7 +279,10 @@ export function layer_norm_backward(
   }
 }
 
-/** Columns [start, end): dweight = sum of dy * xhat, dbias = sum of dy over all rows; either may be 0, and so may mean. */
+/**
+ * Columns [start, end): dweight = sum of dy * xhat, dbias = sum of dy over all rows; either may be 0, and so may
+ * mean.
+ */
 export function layer_norm_backward_params(
   thread: i32,
   start: i32,
@@ -352,7 +355,10 @@ export function layer_norm_backward_params(
   }
 }
 
-/** y = x * rstd [* (weight + offset)] along rows, rstd = 1 / sqrt(mean(x^2) + eps); rstd (0: not kept) gets a number a row. */
+/**
+ * y = x * rstd [* (weight + offset)] along rows, rstd = 1 / sqrt(mean(x^2) + eps); rstd (0: not kept) receives one
+ * number per row.
+ */
 export function rms_norm(
   thread: i32,
   start: i32,
@@ -417,7 +423,7 @@ export function rms_norm_backward_params(
   layer_norm_backward_params(thread, start, end, dy, x, 0, rstd, dWeight, 0, rows, columns);
 }
 
-/** Loss of one row from its maximum, its sum of exponentials and the target's logit. */
+/** The loss of a row from its maximum, its sum of exponentials and the target's logit. */
 
 function rowLoss(
   logits: usize,
@@ -427,7 +433,7 @@ function rowLoss(
   log: f32,
   smoothing: f32,
 ): f32 {
-  // All distances from `top`, so that large logits lose nothing.
+  // All differences are relative to `top`, so that large logits lose no precision.
   const nll = log - (load<f32>(logits + (<usize> target << 2)) - top);
   if (smoothing == 0) return nll;
   const all = log - (sumRow(logits, columns) / <f32> columns - top);
@@ -435,13 +441,13 @@ function rowLoss(
 }
 
 function checkTarget(target: i32, columns: i32): void {
-  // The caller checks ids; a wild one must not read another's memory.
+  // The caller checks ids; an invalid one must not read other memory.
   if (<u32> target >= <u32> columns) unreachable();
 }
 
 /**
  * Rows [start, end): loss[r] and lse[r] = log(sum(exp(logits))); rows whose target is `ignoreIndex` get a loss of 0.
- * `ld` is the row stride of logits. lse may be 0.
+ * `ld` is the leading dimension of logits. lse may be 0.
  */
 export function cross_entropy(
   thread: i32,
@@ -496,8 +502,8 @@ function finishGradient(
 }
 
 /**
- * Rows [start, end) of dlogits = (softmax - target distribution) * scale [* the number at scaleAt] [* rowScale[r]], zeros
- * in ignored rows. dlogits may be logits; both have the row stride `ld`.
+ * Rows [start, end) of dlogits = (softmax - target distribution) * scale [* the number at scaleAt] [* rowScale[r]],
+ * zeros in ignored rows. dlogits may be logits; both have the leading dimension `ld`.
  */
 export function cross_entropy_backward(
   thread: i32,
@@ -530,7 +536,9 @@ export function cross_entropy_backward(
   }
 }
 
-/** Both at once: loss and lse (0: not kept) of rows [start, end), and logits overwritten by dlogits * scale as above. */
+/**
+ * Both at once: loss and lse (0: not kept) of rows [start, end), and logits overwritten by dlogits * scale as above.
+ */
 export function cross_entropy_fused(
   thread: i32,
   start: i32,
@@ -559,7 +567,7 @@ export function cross_entropy_fused(
       continue;
     }
     checkTarget(target, columns);
-    // The loss needs the logits, which the exponentials overwrite: take what it needs first.
+    // The loss needs a logit that the exponentials overwrite, so read it first.
     const hit = load<f32>(from + (<usize> target << 2)) - top;
     const average: f32 = smoothing == 0 ? <f32> 0 : sumRow(from, columns) / <f32> columns - top;
     const sum = expRow(from, from, columns, top);
@@ -580,7 +588,7 @@ export function row_sum(thread: i32, start: i32, end: i32, x: usize, y: usize, c
   }
 }
 
-/** y[r] = largest element of row r, NaN if it has one. */
+/** y[r] = the largest element of row r, NaN if any is. */
 export function row_max(thread: i32, start: i32, end: i32, x: usize, y: usize, columns: i32): void {
   for (let r = start; r < end; r++) {
     store<f32>(y + (<usize> r << 2), largest(rowAt(x, r, columns), columns));
@@ -652,7 +660,7 @@ export function column_sum(
   }
 }
 
-/** Elements of one partial sum: fixed, so that totals never depend on how the work is shared. */
+/** The elements of one partial sum; fixed, so that totals never depend on how the work is distributed. */
 
 const SUM_BLOCK = 4096;
 
@@ -687,7 +695,7 @@ export function sum_blocks(
   }
 }
 
-/** Run with a count of 1: out[0] = [out[0] +] scale * the sum of `n` partials, added in order in float64. */
+/** Runs with a count of 1: out[0] = [out[0] +] scale * the sum of `n` partials, added in order in float64. */
 export function sum_partials(
   thread: i32,
   start: i32,
@@ -704,7 +712,9 @@ export function sum_partials(
   store<f32>(out, <f32> (accumulate ? <f64> load<f32>(out) + sum : sum));
 }
 
-/** Run with a count of 1: from a sum of squares, norm[0] = its root and factor[0] = min(1, maxNorm / (norm + 1e-6)). */
+/**
+ * Runs with a count of 1: from a sum of squares, norm[0] = its root and factor[0] = min(1, maxNorm / (norm + 1e-6)).
+ */
 export function clip_factor(
   thread: i32,
   start: i32,

@@ -1,5 +1,5 @@
 /**
- * Checks a launch against the kernel's specification, on every device alike.
+ * Checks of a launch against the kernel's specification, the same on every device.
  *
  * @module
  */
@@ -11,9 +11,9 @@ import { type BindingSlot, sizeOfAxes } from "./kernel_spec.ts";
 import type { Bindings } from "./splitting.ts";
 
 /**
- * Throws a {@linkcode DeviceError} unless the parameters and bindings are those that the kernel declares, each
- * parameter of its type, and each binding of its type and size, aligned, in a buffer of this device that is in use, and
- * not written where another one reads or writes.
+ * Throws a {@linkcode DeviceError} unless the parameters and bindings are those that the kernel declares, with the
+ * declared types and sizes, and each binding is aligned, in a live buffer of this device, and not written where another
+ * one reads or writes.
  */
 export function checkLaunch<P extends Params>(
   kernel: Kernel<P>,
@@ -113,7 +113,10 @@ function checkBinding(
   }
 }
 
-/** A buffer that is written is bound once, or in parts that do not overlap and are all written (WebGPU's own rule). */
+/**
+ * A buffer that is written may be bound only once, or in parts that do not overlap and are all written (WebGPU's own
+ * rule).
+ */
 function checkOverlap(
   kernel: string,
   slot: BindingSlot,
@@ -138,7 +141,9 @@ function checkOverlap(
   );
 }
 
-/** Bytes that are bound: at least 16, so that a program may see the elements as vec4; buffers have room for them. */
+/**
+ * The bytes that are bound: at least 16, so that a program can access the elements as vec4. Buffers have room for that.
+ */
 export function spanOf({ size, dtype }: Binding): number {
   return Math.max(16, Math.ceil(size * BYTES[dtype] / 4) * 4);
 }

@@ -1,5 +1,5 @@
 /**
- * The device that is meant where none is named.
+ * The default device.
  *
  * @module
  */
@@ -8,7 +8,7 @@ import type { Device } from "./device.ts";
 let current: Device | undefined;
 
 /**
- * The default device: the first that was opened, or that given to {@linkcode setDefaultDevice}. Throws when
+ * Returns the default device: the first that was opened, or the one given to {@linkcode setDefaultDevice}. Throws if
  * there is none.
  */
 export function defaultDevice(): Device {
@@ -18,12 +18,12 @@ export function defaultDevice(): Device {
   );
 }
 
-/** True when there is a default device. */
+/** Whether there is a default device. */
 export function hasDefaultDevice(): boolean {
   return current !== undefined;
 }
 
-/** Makes `device` the default; `undefined` leaves none. A device that is lost or closed is forgotten. */
+/** Makes `device` the default; `undefined` leaves none. A device that is lost or closed stops being the default. */
 export function setDefaultDevice(device: Device | undefined): void {
   current = device;
   device?.lost.catch(() => {

@@ -1,54 +1,54 @@
 /**
- * What a device is: memory, kernel launches, and a report on both.
+ * The device interface: memory, kernel launches, and statistics on both.
  *
  * @module
  */
 import type { DType, TypedArray } from "./dtype.ts";
 import type { Kernel, Params } from "./kernel.ts";
 
-/** Memory that a device owns. Only the device that made it can look inside. */
+/** Memory that a device owns. Only the device that made it can access its content. */
 export interface DeviceBuffer {
   /** The device it belongs to. */
   readonly device: Device;
-  /** Bytes asked for. */
+  /** Its size as requested, in bytes. */
   readonly bytes: number;
-  /** Whether it was given back. */
+  /** Whether it was released. */
   readonly released: boolean;
 }
 
-/** A run of elements in a buffer, as a kernel sees it. A tensor is one. */
+/** A range of elements in a buffer, as a kernel sees it. A tensor is one. */
 export interface Binding {
-  /** Where the elements are. */
+  /** The buffer that holds the elements. */
   readonly buffer: DeviceBuffer;
-  /** Their type. */
+  /** The dtype of the elements. */
   readonly dtype: DType;
-  /** The first element's index in the buffer. */
+  /** The index of the first element in the buffer. */
   readonly offset: number;
-  /** How many elements there are. */
+  /** The number of elements. */
   readonly size: number;
 }
 
-/** Bytes a device holds. */
+/** The memory use of a device, in bytes. */
 export interface MemoryReport {
   /** Bytes of buffers in use. */
   readonly live: number;
-  /** The largest `live` has been since the device was opened or {@linkcode Device.resetPeak}. */
+  /** The maximum of `live` since the device was opened or since {@linkcode Device.resetPeak}. */
   readonly peak: number;
-  /** Bytes of free buffers kept for the next request. */
+  /** Bytes of free buffers kept for reuse. */
   readonly pooled: number;
-  /** How many buffers are in use. */
+  /** The number of buffers in use. */
   readonly buffers: number;
 }
 
-/** The time spent in one kernel while profiling was on. */
+/** The time spent in one kernel while profiling. */
 export interface KernelTiming {
   /** The kernel's name. */
   readonly kernel: string;
-  /** Launches. */
+  /** The number of launches. */
   readonly calls: number;
-  /** Milliseconds on the device, all calls together. */
+  /** Milliseconds on the device, over all launches. */
   readonly milliseconds: number;
-  /** Part of the time of all kernels, 0 to 1. */
+  /** Its fraction of the time of all kernels, from 0 to 1. */
   readonly share: number;
 }
 
@@ -56,36 +56,36 @@ export interface KernelTiming {
 export interface Region {
   /** The buffer. */
   readonly buffer: DeviceBuffer;
-  /** First byte, a multiple of 4. */
+  /** The first byte, a multiple of 4. */
   readonly byteOffset: number;
-  /** Number of bytes. */
+  /** The number of bytes. */
   readonly byteLength: number;
 }
 
-/** Holds tensors and runs kernels. Open one with `openDevice`. */
+/** A device holds tensors and runs kernels. Open one with `openDevice`. */
 export interface Device extends Disposable {
-  /** `webgpu` or `cpu`. */
+  /** The kind of device. */
   readonly kind: "webgpu" | "cpu";
-  /** One line for people: the adapter's name, or the CPU's threads and libraries. */
+  /** A one-line description: the adapter's name, or the CPU's threads and libraries. */
   readonly description: string;
-  /** Element types its kernels take. */
+  /** The dtypes that its kernels accept. */
   readonly dtypes: ReadonlySet<DType>;
-  /** The most bytes that one binding of a kernel may span; longer ones are split (see `Kernel.split`). */
+  /** Maximum bytes of one binding of a kernel. Launches with longer ones are split (see `Kernel.split`). */
   readonly maxBindingBytes: number;
-  /** The most bytes that one buffer may have. */
+  /** Maximum bytes of one buffer. */
   readonly maxBufferBytes: number;
-  /** A binding's first byte must be a multiple of this. */
+  /** What the byte offset of a binding must be a multiple of. */
   readonly bindingAlignment: number;
-  /** Workgroups below which a launch leaves parts of the device idle; 1 on CPUs. */
+  /** The number of workgroups below which parts of the device are idle; 1 on CPUs. */
   readonly minWorkgroups: number;
-  /** Rejects (never resolves) when the device goes away, with a `DeviceLostError`. */
+  /** Rejects with a `DeviceLostError` when the device is lost; never resolves. */
   readonly lost: Promise<never>;
 
-  /** Memory with undefined content. Throws `OutOfMemoryError`, whose message says what `purpose` tells. */
+  /** Allocates memory with undefined content. Throws an `OutOfMemoryError` whose message includes `purpose`. */
   createBuffer(bytes: number, purpose?: () => string): DeviceBuffer;
-  /** Gives memory back; launches already recorded may still use it. */
+  /** Releases memory. Launches already recorded may still use it. */
   releaseBuffer(buffer: DeviceBuffer): void;
-  /** Copies `data` into a buffer; later launches see it. `byteOffset` is a multiple of 4. */
+  /** Copies `data` into a buffer, for later launches to see. `byteOffset` is a multiple of 4. */
   write(buffer: DeviceBuffer, data: TypedArray | Uint8Array, byteOffset?: number): void;
   /** Copies between buffers of this device. Offsets and length are multiples of 4. */
   copy(
@@ -95,31 +95,34 @@ export interface Device extends Disposable {
     toByte: number,
     byteLength: number,
   ): void;
-  /** Waits for the launches so far and reads parts of buffers, all in one wait. */
+  /** Waits for all launches so far and reads parts of buffers, in a single wait. */
   read(regions: readonly Region[]): Promise<Uint8Array<ArrayBuffer>[]>;
-  /** Records a kernel launch, in order after all earlier ones; does not wait. */
+  /** Records a kernel launch, to run after all earlier ones. Does not wait. */
   launch<P extends Params>(
     kernel: Kernel<P>,
     bindings: Readonly<Record<string, Binding | undefined>>,
     params: P,
   ): void;
-  /** Waits until all launches so far are done; throws what went wrong in them. */
+  /** Waits until all launches so far are done, and throws their errors. */
   synchronize(): Promise<void>;
 
-  /** Bytes in use, peak and pooled. */
+  /** Returns the bytes in use, their peak, and those pooled. */
   memory(): MemoryReport;
-  /** Gives pooled memory back to the system, where that can be done: the CPU device keeps its own. */
+  /** Returns pooled memory to the system if possible; the CPU device keeps its memory. */
   releasePooled(): void;
-  /** Starts counting the peak afresh. */
+  /** Resets the peak to the current memory use. */
   resetPeak(): void;
-  /** Turns timing of every kernel on or off (on: a little slower), and forgets what was measured. */
+  /** Turns timing of all kernels on or off and discards earlier measurements. Timing makes launches a little slower. */
   profile(on: boolean): void;
-  /** Times per kernel since profiling was turned on, the longest first. */
+  /** Returns the times per kernel since profiling was turned on, the longest first. */
   timings(): Promise<KernelTiming[]>;
-  /** The programs that tuning chose (see `WebGpuOptions.tune`), for a checkpoint, since they decide the order of sums. */
+  /**
+   * Returns the programs that tuning chose (see `WebGpuOptions.tune`), for a checkpoint, since they determine the order
+   * of sums.
+   */
   programChoices(): Readonly<Record<string, string>>;
-  /** Takes up saved choices; what they do not name is not tuned. */
+  /** Restores saved choices. Launches without a saved choice are not tuned. */
   restoreProgramChoices(choices: Readonly<Record<string, string>>): void;
-  /** Frees everything; the device cannot be used afterwards. */
+  /** Frees everything. The device cannot be used afterwards. */
   close(): void;
 }

@@ -1,5 +1,5 @@
 /**
- * Element types that tensors and kernels know.
+ * The dtypes of tensors and kernels.
  *
  * @module
  */
@@ -7,26 +7,28 @@ import { dequantised, quantisedBytes, type QuantisedType } from "./quantised.ts"
 
 export type { QuantisedType };
 
-/** The type of a tensor's elements. `f16` exists where the device has it. */
+/** The type of a tensor's elements. `f16` is available if the device supports it. */
 export type DType = "f32" | "f16" | "i32" | "u32" | QuantisedType;
 
-/** The JavaScript array that holds elements of some {@linkcode DType}. */
+/** A JavaScript array that holds elements of a {@linkcode DType}. */
 export type TypedArray = Float32Array | Float16Array | Int32Array | Uint32Array;
 
-/** Bytes of one element; of a quantised one with its share of the scale. */
+/** The bytes of one element; for a quantised one, including its share of the scale. */
 export const BYTES: Readonly<Record<DType, number>> = {
   ...{ f32: 4, f16: 2, i32: 4, u32: 4 },
   ...{ q8_0: 34 / 32, q4_0: 18 / 32 },
 };
 
-/** Bytes of memory that `size` elements take. */
+/** The bytes of memory that `size` elements take. */
 export function bytesOf(dtype: DType, size: number): number {
   return isQuantised(dtype) ? quantisedBytes(dtype, size) : size * BYTES[dtype];
 }
 
 const arrays = { f32: Float32Array, f16: Float16Array, i32: Int32Array, u32: Uint32Array };
 
-/** A typed array of `length` elements over `buffer`, from byte `byteOffset` on; quantised ones as a copy in float32. */
+/**
+ * A typed array of `length` elements over `buffer`, starting at `byteOffset`; quantised elements as a copy in float32.
+ */
 export function viewOf(
   dtype: DType,
   buffer: ArrayBufferLike,
@@ -37,11 +39,11 @@ export function viewOf(
     const memory = new Uint8Array(buffer, byteOffset, quantisedBytes(dtype, length));
     return dequantised(dtype, memory, length);
   }
-  // The constructors' types know ArrayBuffer only; they take shared ones all the same.
+  // The constructors are typed for ArrayBuffer only, but accept shared ones as well.
   return new arrays[dtype](buffer as ArrayBuffer, byteOffset, length);
 }
 
-/** A new typed array of zeros, or of a list of numbers, converted as JavaScript's typed arrays convert. */
+/** A new typed array of zeros, or of a list of numbers, converted like JavaScript's typed arrays do. */
 export function arrayOf(dtype: DType, values: ArrayLike<number> | number): TypedArray {
   const made = arrays[dtype as keyof typeof arrays];
   if (made) return new made(values as number);
@@ -49,7 +51,7 @@ export function arrayOf(dtype: DType, values: ArrayLike<number> | number): Typed
   throw new TypeError(`dtype: expected f32, f16, i32 or u32 but got ${dtype}${origin}`);
 }
 
-/** The element type of a typed array; throws a `TypeError` for any other array. */
+/** The dtype of a typed array. Throws a `TypeError` for any other array. */
 export function dtypeOf(array: ArrayBufferView): DType {
   if (array instanceof Float32Array) return "f32";
   if (array instanceof Int32Array) return "i32";
@@ -60,12 +62,12 @@ export function dtypeOf(array: ArrayBufferView): DType {
   );
 }
 
-/** True for the types of matrices that are only multiplied with. */
+/** Whether a dtype is quantised, for matrices that are only multiplied with. */
 export function isQuantised(dtype: DType): dtype is QuantisedType {
   return dtype === "q8_0" || dtype === "q4_0";
 }
 
-/** True for the types that can carry a gradient. */
+/** Whether a dtype can carry a gradient. */
 export function isFloat(dtype: DType): boolean {
   return dtype === "f32" || dtype === "f16";
 }

@@ -1,20 +1,20 @@
 /**
- * What follows from a kernel's declaration: the WGSL header of its programs, the number of elements that each
- * binding must have, and which bindings advance when a launch is split.
+ * What is derived from a kernel's declaration: the WGSL header of its programs, the number of elements of each binding,
+ * and which bindings advance when a launch is split.
  *
  * @module
  */
 import type { DType } from "./dtype.ts";
 
-/** A kernel's numbers, by name. */
+/** The parameters of a kernel, by name. */
 export type Params = Record<string, number>;
 
-/** How a kernel uses a binding; `update` reads and writes. */
+/** How a kernel uses a binding. `update` reads and writes. */
 export type Access = "read" | "write" | "update";
 
 /**
  * The shape of a binding: names of parameters and numbers, the outermost axis first, such as `"rows columns"`. `"*"` is
- * any number of elements. A function where the shape depends on the parameters.
+ * any number of elements. A function if the shape depends on the parameters.
  */
 export type ShapeSpec<P> = string | ((params: P) => string);
 
@@ -26,33 +26,33 @@ export type BindingSpec<P> =
     | { readonly update: ShapeSpec<P> }
   )
   & {
-    /** The only element type that the kernel takes; `i32` takes `u32` too. Default: that of the launch. */
+    /** The only dtype that the kernel accepts; `i32` also accepts `u32`. Default: any, as given at launch. */
     readonly dtype?: DType | undefined;
-    /** Whether a launch may leave it out; a few zero bytes are bound in its place. Default: false. */
+    /** Whether a launch may omit the binding; a few zero bytes are bound instead. Default: false. */
     readonly optional?: boolean;
     /** Whether `simd` takes f16 here as it is, and not as a copy in f32. Default: false. */
     readonly half?: boolean;
   };
 
-/** A storage binding with what its declaration says, worked out once. */
+/** A storage binding with what is derived from its declaration. */
 export interface BindingSlot {
   /** The name in TypeScript. */
   readonly name: string;
-  /** The name in WGSL: `dOut` is `d_out` there, and its element type `D_OUT`. */
+  /** The name in WGSL: `dOut` becomes `d_out`, and its element type `D_OUT`. */
   readonly variable: string;
   /** How the kernel uses it. */
   readonly access: Access;
-  /** Whether a launch may leave it out. */
+  /** Whether a launch may omit it. */
   readonly optional: boolean;
-  /** Whether `simd` takes f16 here as it is. */
+  /** Whether `simd` accepts f16 here as it is. */
   readonly half: boolean;
-  /** The only element type it takes; `i32` takes `u32` too. */
+  /** The only dtype it accepts; `i32` also accepts `u32`. */
   readonly dtype: DType | undefined;
-  /** The names of its axes for these parameters, the outermost first; `*` alone where any size will do. */
+  /** The names of its axes for these parameters, the outermost first; only `*` if any size will do. */
   axes(params: Params): readonly string[];
 }
 
-/** What a kernel's declaration says of its bindings and parameters. */
+/** What a kernel declares about its bindings and parameters. */
 export interface KernelSpecification {
   /** The bindings in `@binding` order. */
   readonly slots: readonly BindingSlot[];
@@ -77,7 +77,7 @@ export function slotsOf<P extends Params>(
   });
 }
 
-/** Elements of a binding with these axes: the product of parameters by name, and numbers. */
+/** The number of elements of a binding with these axes: the product of numbers and of parameters by name. */
 export function sizeOfAxes(axes: readonly string[], params: Params): number {
   let elements = 1;
   for (const axis of axes) elements *= params[axis] ?? Number(axis);
@@ -85,13 +85,13 @@ export function sizeOfAxes(axes: readonly string[], params: Params): number {
 }
 
 /**
- * The lines in front of a program:
+ * The header of a program:
  *
  * - the struct of its parameters, in snake case, as `params`;
- * - each binding `x` as an array of `X`; those whose last axis is `vec4` are seen four elements at a time;
- * - for a binding that may be left out whether it is there, `HAS_X`;
- * - whether there are such, `VECTOR`; how many elements that is, `WIDTH` (4 or 1), and what they are computed in,
- *   `F` (`vec4<f32>` or `f32`).
+ * - each binding `x` as an array of `X`; those whose last axis is `vec4` are accessed four elements at a time;
+ * - `HAS_X` for each optional binding, whether it is given;
+ * - `VECTOR`, whether bindings are accessed as vectors; `WIDTH`, their length (4 or 1); and `F`, the type to compute in
+ *   (`vec4<f32>` or `f32`).
  */
 export function wgslHeader(
   { slots, fields }: KernelSpecification,
@@ -99,7 +99,7 @@ export function wgslHeader(
   dtypes: Readonly<Record<string, DType>>,
   vec4: string | false = false,
 ): string {
-  // What is left out must not ask for f16, which the device may not have.
+  // An omitted binding must not use f16, which the device may not have.
   const elements = slots.map(({ name, dtype = dtypes[name] }) =>
     dtype === undefined || (dtype === "f16" && !(name in dtypes)) ? "f32" : dtype
   );

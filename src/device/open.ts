@@ -1,5 +1,5 @@
 /**
- * Chooses and opens a device.
+ * Choosing and opening a device.
  *
  * @module
  */
@@ -12,32 +12,33 @@ import { chooseGpu } from "./webgpu/dawn.ts";
 import type { Tune, WebGpuOptions } from "./webgpu/adapter.ts";
 import { WebGpuDevice } from "./webgpu/webgpu_device.ts";
 
-/** What {@linkcode openDevice} is asked for. */
+/** Options of {@linkcode openDevice}. */
 export interface OpenOptions {
-  /** Which kind; without it, WebGPU where there is a real adapter, else the CPU. */
+  /** The kind of device. Default: WebGPU if there is a hardware adapter, else the CPU. */
   readonly kind?: "webgpu" | "cpu" | undefined;
   /**
-   * Another implementation of WebGPU than the runtime's `navigator.gpu`; `"dawn"` loads `npm:webgpu` (see
-   * {@linkcode loadDawn}). Without it, the environment variable `DINOGRAD_GPU` may say `dawn`, where reading it is allowed.
+   * The implementation of WebGPU, instead of the runtime's `navigator.gpu`; `"dawn"` loads `npm:webgpu` (see
+   * {@linkcode loadDawn}). Default: Dawn if the environment variable `DINOGRAD_GPU` is `dawn` and may be read, else
+   * `navigator.gpu`.
    */
   readonly gpu?: GPU | "dawn" | undefined;
-  /** Threads of the CPU device, where that is opened. Default: one for each core. */
+  /** The number of threads of the CPU device, if that is opened. Default: one per core. */
   readonly threads?: number | undefined;
-  /** As in `WebGpuOptions`: whether a GPU's programs are chosen by timing them. Default: `off`. */
+  /** Whether a GPU's programs are chosen by timing them, as in `WebGpuOptions`. Default: `off`. */
   readonly tune?: Tune | undefined;
-  /** As in `WebGpuOptions`: told before a program is compiled. */
+  /** Called before a program is compiled, as in `WebGpuOptions`. */
   readonly onCompile?: WebGpuOptions["onCompile"];
-  /** Gets the line that tells which device was opened and why; default `console.error`, false: silence. */
+  /** Receives the line that says which device was opened and why; false for silence. Default: `console.error`. */
   readonly log?: ((line: string) => void) | false | undefined;
 }
 
 /**
- * Opens a device: WebGPU where there is a real adapter, else the CPU. A software adapter (llvmpipe,
- * SwiftShader) counts as none, as the CPU device is several times faster; `kind: "webgpu"` opens it all
- * the same. The first device that is opened becomes the default.
+ * Opens a device: WebGPU if there is a hardware adapter, else the CPU. A software adapter (llvmpipe, SwiftShader) does
+ * not count, since the CPU device is several times faster; `kind: "webgpu"` opens it anyway. The first device that is
+ * opened becomes the default.
  *
- * Throws a {@linkcode DeviceError} when `kind` is `webgpu` and there is no adapter, or when Dawn is asked for and cannot
- * be loaded.
+ * Throws a {@linkcode DeviceError} if `kind` is `webgpu` and there is no adapter, or if Dawn is requested and cannot be
+ * loaded.
  *
  * @example
  * ```ts
@@ -49,7 +50,7 @@ export interface OpenOptions {
 export async function openDevice(options?: OpenOptions): Promise<Device> {
   const { device, why } = await choose(options ?? {});
   if (!hasDefaultDevice()) setDefaultDevice(device);
-  // To stderr, so that a program's own output stays clean.
+  // Logs to stderr, to keep the program's own output clean.
   const log = options?.log ?? ((line: string): void => console.error(line));
   if (log) log(`dinograd runs on ${device.description}: ${why}`);
   return device;

@@ -1,15 +1,15 @@
 /**
- * The out-of-memory errors of both devices.
+ * The out-of-memory error of both devices.
  *
  * @module
  */
 import type { MemoryReport } from "./device.ts";
 import { OutOfMemoryError } from "./errors.ts";
 
-/** Names what the memory is for, as "a tensor [3, 4] of f32"; called only when memory is out. */
+/** Says what the memory is for, such as "a tensor [3, 4] of f32". Called only when there is not enough memory. */
 export type Purpose = () => string;
 
-/** The error for a request of `bytes` that failed for the reason `why`, with what `memory` tells is in use. */
+/** The error for a request of `bytes` that failed for the reason `why`, with the usage from `memory`. */
 export function outOfMemory(
   bytes: number,
   why: string,
@@ -26,7 +26,7 @@ export function outOfMemory(
   );
 }
 
-/** As "147.4 MiB"; small sizes in bytes. */
+/** Formats bytes like "147.4 MiB"; small sizes in bytes. */
 export function mebibytes(bytes: number): string {
   if (bytes < 2 ** 20) return `${bytes.toLocaleString("en")} bytes`;
   const digits = { minimumFractionDigits: 1, maximumFractionDigits: 1 };

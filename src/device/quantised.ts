@@ -1,30 +1,32 @@
 /**
- * How quantised matrices lie in memory: not in the blocks of files, whose 34 or 18 bytes are no whole words, but all codes
- * first and then all scales, each where a kernel can bind it.
+ * The memory layout of quantised matrices. Unlike in files, whose blocks of 34 or 18 bytes are not whole 32-bit words,
+ * all codes come first and then all scales, each at an offset where a kernel can bind them.
  *
  * @module
  */
 import { BLOCK, decodeGgml, encodeGgml, GGML_TYPES } from "../io/ggml_blocks.ts";
 
-/** Types of matrices that are only multiplied with: 32 numbers of 8 or 4 bits share a scale, as in llama.cpp's files. */
+/**
+ * Dtypes of matrices that are only multiplied with: 32 elements of 8 or 4 bits share a scale, as in llama.cpp's files.
+ */
 export type QuantisedType = "q8_0" | "q4_0";
 
 /** The names of the types in GGUF files. */
 const STORED = { q8_0: "Q8_0", q4_0: "Q4_0" } as const;
-/** Scales begin at a multiple of it, as bindings on every device may. */
+/** Scales begin at a multiple of this, as bindings of every device may. */
 const ALIGNMENT = 256;
 
-/** Where codes and scales lie, in words of 32 bits. */
+/** Where codes and scales are, in 32-bit words. */
 export interface QuantisedLayout {
-  /** Words of codes: a byte each, or in `q4_0` half of one. */
+  /** Words of codes. A code takes a byte, or half a byte in `q4_0`. */
   readonly codeWords: number;
-  /** The first word of scales: two f16 a word, one for each 32 numbers. */
+  /** The first word of scales: two f16 per word, one for each 32 elements. */
   readonly scaleStart: number;
   /** Words of scales. */
   readonly scaleWords: number;
 }
 
-/** The layout of `size` numbers, a multiple of 32. */
+/** The layout of `size` elements, a multiple of 32. */
 export function quantisedLayout(dtype: QuantisedType, size: number): QuantisedLayout {
   const codeWords = dtype === "q8_0" ? size / 4 : size / 8;
   return {
@@ -34,13 +36,13 @@ export function quantisedLayout(dtype: QuantisedType, size: number): QuantisedLa
   };
 }
 
-/** Bytes of `size` numbers. */
+/** The bytes of `size` elements. */
 export function quantisedBytes(dtype: QuantisedType, size: number): number {
   const { scaleStart, scaleWords } = quantisedLayout(dtype, size);
   return 4 * (scaleStart + scaleWords);
 }
 
-/** What goes into memory for these numbers; numbers that were quantised once give the same codes again. */
+/** Encodes numbers for device memory. Numbers that were quantised before get the same codes again. */
 export function quantised(dtype: QuantisedType, values: Float32Array): Uint8Array {
   return fromBlocks(dtype, encodeGgml(STORED[dtype], values));
 }
@@ -72,12 +74,12 @@ function toBlocks(dtype: QuantisedType, memory: Uint8Array, size: number): Uint8
   return blocks;
 }
 
-/** The numbers that are in memory. */
+/** Decodes numbers from device memory. */
 export function dequantised(dtype: QuantisedType, memory: Uint8Array, size: number): Float32Array {
   return decodeGgml(STORED[dtype], toBlocks(dtype, memory, size));
 }
 
-/** Reads single numbers out of the codes and scales of a launch; for reference implementations. */
+/** Reads single numbers from the codes and scales of a launch, for reference implementations. */
 export function quantisedReader(
   dtype: QuantisedType,
   codes: Uint32Array,

@@ -1,6 +1,6 @@
 /**
- * Cuts a launch whose bindings are longer than a device can bind into several launches over runs of
- * independent units (see `KernelDefinition.split`).
+ * Splits a launch whose bindings are longer than the device can bind into several launches over ranges of independent
+ * units (see `KernelDefinition.split`).
  *
  * @module
  */
@@ -10,31 +10,31 @@ import { DeviceError } from "./errors.ts";
 import type { Kernel, Params } from "./kernel.ts";
 import { sizeOfAxes } from "./kernel_spec.ts";
 
-/** The bindings of a launch by name; optional ones may be missing. */
+/** The bindings of a launch by name. Optional ones may be missing. */
 export type Bindings = Readonly<Record<string, Binding | undefined>>;
 
-/** One of the launches that together do what was asked for. */
+/** One of the launches that a launch is split into. */
 export interface Piece<P extends Params> {
-  /** The bindings, those that advance with the units narrowed to this piece. */
+  /** The bindings. Those that advance with the units are narrowed to this piece. */
   readonly bindings: Bindings;
-  /** The parameters, with this piece's number of units and, where asked for, its first unit. */
+  /** The parameters, with this piece's number of units and, if the kernel asks for it, its first unit. */
   readonly params: P;
 }
 
-/** What limits a binding. */
+/** The device's limits for bindings. */
 export interface BindingLimits {
-  /** The most bytes a binding may span. */
+  /** Maximum bytes of a binding. */
   readonly maxBindingBytes: number;
-  /** A binding's first byte must be a multiple of this. */
+  /** What the byte offset of a binding must be a multiple of. */
   readonly bindingAlignment: number;
 }
 
-/** Bytes that a binding spans. */
+/** The bytes that a binding spans. */
 function bindingBytes(binding: Binding): number {
   return binding.size * BYTES[binding.dtype];
 }
 
-/** True when some binding is longer than the limit. */
+/** Whether some binding is longer than the limit. */
 export function needsSplit(bindings: Bindings, maxBindingBytes: number): boolean {
   for (const name in bindings) {
     const binding = bindings[name];
@@ -44,12 +44,11 @@ export function needsSplit(bindings: Bindings, maxBindingBytes: number): boolean
 }
 
 /**
- * The launches that do the work of one launch without binding more than the limit; the launch itself when
- * it fits. Every piece but the last has the same number of units, the most that fit and keep all first
- * bytes aligned.
+ * The launches that together do the work of one launch without exceeding the limit; the launch itself if it fits. All
+ * pieces except the last have the same number of units: the most that fit and keep all bindings aligned.
  *
- * Throws a {@linkcode DeviceError} that names the kernel, the binding, its bytes and the limit when the
- * kernel does not say how it is split, or when the units cannot be cut so.
+ * Throws a {@linkcode DeviceError} that names the kernel, the binding, its bytes and the limit if the kernel does not
+ * say how to split it, or if the units cannot be split that way.
  */
 export function splitLaunch<P extends Params>(
   kernel: Kernel<P>,
@@ -86,13 +85,13 @@ export function splitLaunch<P extends Params>(
 interface Advancing {
   readonly name: string;
   readonly binding: Binding;
-  /** Elements of a unit. */
+  /** Elements per unit. */
   readonly elements: number;
-  /** Bytes of a unit. */
+  /** Bytes per unit. */
   readonly bytes: number;
 }
 
-/** The bindings that advance with the axis along which the kernel is split; throws where another is too long. */
+/** The bindings that advance along the axis of the split. Throws if any other binding is too long. */
 function advancingBindings<P extends Params>(
   { name: kernel, slots, split: along }: Kernel<P>,
   bindings: Bindings,
@@ -120,14 +119,14 @@ function advancingBindings<P extends Params>(
   return advancing;
 }
 
-/** The most units of a piece with which all bindings fit and begin aligned. */
+/** The maximum number of units per piece with which all bindings fit and are aligned. */
 function unitsOfPiece<P extends Params>(
   { name, split: along }: Kernel<P>,
   advancing: readonly Advancing[],
   units: number,
   { maxBindingBytes, bindingAlignment }: BindingLimits,
 ): number {
-  // The fewest units after which every advancing binding is aligned again.
+  // The smallest number of units after which every advancing binding is aligned again.
   const step = advancing.reduce((step, { bytes }) => {
     const own = bindingAlignment / greatestCommonDivisor(bindingAlignment, bytes);
     return leastCommonMultiple(step, own);

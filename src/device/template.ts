@@ -1,24 +1,24 @@
 /**
- * The template step between a `.wgsl` file and the program that is compiled. With the header of its kernel in front
- * (see `wgslHeader`) a file is WGSL but for comments that this step acts on:
+ * The preprocessor between a `.wgsl` file and the program that is compiled. With its kernel's header prepended (see
+ * `wgslHeader`), the file is plain WGSL, except for comments that act as directives:
  *
- * - `alias T = f32;` takes the value of the constant `T`, `const TILE = 16u;` that of the constant `TILE`, with the suffix
- *   it had; what stands in the file is the default;
- * - the lines between `//#repeat i 0..4` and `//#end` are written once for each value, `{i}` replaced by it; the bounds
- *   may be constants, and sums and products of them. naga does not unroll loops, so hot ones are unrolled here;
+ * - `alias T = f32;` takes the value of the constant `T`, and `const TILE = 16u;` that of the constant `TILE`, with the
+ *   same suffix; the value in the file is the default;
+ * - the lines between `//#repeat i 0..4` and `//#end` are repeated for each value, with `{i}` replaced by it; bounds
+ *   may be constants, or sums and products of them. naga does not unroll loops, so hot ones are unrolled here;
  * - `//#repeat x of q k v` does the same for words;
- * - the lines between `//#if NAME` and `//#end` stay where the constant is true or not 0, those after an `//#else`
- *   where it is not. For what would not compile otherwise: the rest is left to WGSL's own `if`.
+ * - the lines between `//#if NAME` and `//#end` are kept if the constant is true or nonzero, and those after an
+ *   `//#else` if not. This is for code that would not compile otherwise; everything else can use WGSL's own `if`.
  *
  * Blocks nest.
  *
  * @module
  */
 
-/** Values for the names a program leaves open. */
+/** Values of a program's constants, by name. */
 export type Constants = Readonly<Record<string, number | string | boolean>>;
 
-/** The program of `source` for these constants. Throws when a constant is not in the source. */
+/** The program of `source` with these constants. Throws if a constant is not in the source. */
 export function specialise(source: string, constants: Constants = {}): string {
   let text = source;
   for (const [name, value] of Object.entries(constants)) {
@@ -42,7 +42,7 @@ export function specialise(source: string, constants: Constants = {}): string {
   return half ? `enable f16;\n${text}` : text;
 }
 
-/** `value` as the source wrote the constant before: with its suffix, or its decimal point. */
+/** `value` in the form of the constant's value in the source: with its suffix, or its decimal point. */
 function literal(name: string, value: number | string | boolean, before: string): string {
   if (typeof value !== "number") return String(value);
   if (!Number.isFinite(value)) {
@@ -55,7 +55,7 @@ function literal(name: string, value: number | string | boolean, before: string)
   return `${value}${fraction ? ".0" : ""}${suffix}`;
 }
 
-/** The lines with all blocks written out. */
+/** The lines with all blocks expanded. */
 function expand(
   lines: readonly string[],
   names: Readonly<Record<string, number>>,
@@ -82,7 +82,7 @@ function expand(
   return out;
 }
 
-/** Where the block that begins at line `at` ends, and where its `//#else` is: at the end where it has none. */
+/** The end of the block that begins at line `at`, and its `//#else`; the end again if it has none. */
 function blockAt(lines: readonly string[], at: number): { other: number; end: number } {
   let depth = 1;
   let other: number | undefined;
@@ -94,7 +94,7 @@ function blockAt(lines: readonly string[], at: number): { other: number; end: nu
   throw new Error(`expandTemplate: expected an //#end but got none for "${lines[at]!.trim()}"`);
 }
 
-/** A block once for each value of its variable. */
+/** Repeats a block for each value of its variable. */
 function repeat(
   head: string,
   body: readonly string[],
@@ -116,7 +116,7 @@ function repeat(
   const out: string[] = [];
   for (let i = bound(from!, names); i < bound(to!, names); i++) {
     const known = { ...names, [name]: i };
-    // What also names an inner loop's variable is left to that loop.
+    // Expressions with a variable that an inner loop defines are left to that loop.
     const fill = (all: string, expression: string): string => {
       const words = expression.match(/\w+/g)!;
       const ready = words.every((word) => /^\d+$/.test(word) || Object.hasOwn(known, word));

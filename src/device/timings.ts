@@ -1,15 +1,15 @@
 /**
- * Times of kernels, added up and printed.
+ * Summing up and printing kernel times.
  *
  * @module
  */
 import type { KernelTiming } from "./device.ts";
 
-/** Adds up launches per kernel, the longest first. */
+/** Sums up launches per kernel, the longest first. */
 export class TimingTotals {
   #totals = new Map<string, { calls: number; milliseconds: number }>();
 
-  /** Counts one launch. */
+  /** Adds one launch. */
   add(kernel: string, milliseconds: number): void {
     const total = this.#totals.get(kernel);
     if (!total) {
@@ -36,8 +36,8 @@ export class TimingTotals {
 }
 
 /**
- * A table for people: kernel, calls, milliseconds, milliseconds per call and share of the whole, with a
- * last line for all kernels together.
+ * Formats timings as a table: kernel, calls, milliseconds, milliseconds per call and share of the total, with a last
+ * line for all kernels together.
  */
 export function formatTimings(timings: readonly KernelTiming[]): string {
   const calls = timings.reduce((sum, timing) => sum + timing.calls, 0);

@@ -1,6 +1,6 @@
 /**
- * What causal language models share: ids in, scores of next tokens or a loss out, through an embedding, a stack of
- * blocks, a norm and an output matrix.
+ * The base of causal language models: token ids to logits or a loss, through an embedding, a stack of blocks, a norm
+ * and an output matrix.
  *
  * Sizes in the comments: B sequences, T tokens, E hidden size, V vocabulary.
  *
@@ -37,70 +37,70 @@ import { scoped } from "../tensor/scope.ts";
 import { noGrad } from "../tensor/tape.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
-/** The sizes that every causal language model has, by the names of Hugging Face's `config.json`. */
+/** The configuration that every causal language model has, under the names of Hugging Face's `config.json`. */
 export interface CausalLMConfig {
-  /** V: token ids run from 0 to V - 1. */
+  /** V, the vocabulary size: token ids run from 0 to V - 1. */
   readonly vocabSize: number;
-  /** The longest sequence. */
+  /** The maximum length of a sequence. */
   readonly maxPositionEmbeddings: number;
   /** E, the width of the residual stream. */
   readonly hiddenSize: number;
-  /** Number of blocks. */
+  /** The number of blocks. */
   readonly numHiddenLayers: number;
-  /** H. */
+  /** H, the number of attention heads. */
   readonly numAttentionHeads: number;
-  /** Hkv, heads of keys and values; divides H. Default: H. */
+  /** Hkv, the number of key and value heads; divides H. Default: H. */
   readonly numKeyValueHeads?: number;
   /** D, the size of a head. Default: E / H. */
   readonly headDim?: number;
-  /** Logits are kept within this number (see `softcap`); `null` for any. Default: `null`. */
+  /** The cap of the logits (see `softcap`); `null` for none. Default: `null`. */
   readonly finalLogitSoftcapping?: number | null;
 }
 
-/** What a forward pass hands to the layers, with where the new tokens stand. */
+/** What a forward pass hands to the layers, including the positions of the new tokens. */
 export interface Pass extends NewPositions {
   /** The new tokens, (B, T). */
   readonly ids: Tensor;
-  /** The block's keys and values of earlier tokens. */
+  /** The block's part of the key-value cache. */
   readonly cache?: LayerCache | undefined;
-  /** Where activations are dropped, the random numbers for it. */
+  /** The random stream for dropout, in training. */
   readonly dropout?: RandomState | undefined;
-  /** Is given the weights of each attention, which computes them for this alone. */
+  /** Called with the weights of each attention, which are computed only for this. */
   readonly observe?: ((weights: Tensor, attention: Module) => void) | undefined;
 }
 
-/** A block of the stack. */
+/** One block of the stack. */
 export interface Block extends Module {
   /** (B, T, E) to (B, T, E). */
   forward(x: Tensor, pass: Pass): Tensor;
 }
 
-/** A causal language model; its subclasses say what stands between ids and scores. */
+/** A causal language model. Subclasses define the embedding, the blocks, the norm and the output matrix. */
 export abstract class CausalLM<C extends CausalLMConfig = CausalLMConfig> extends Module {
-  /** The sizes, all filled in. */
+  /** The configuration, with all defaults filled in. */
   abstract readonly config: C;
 
-  /** The stack. */
+  /** The stack of blocks. */
   protected abstract get blocks(): readonly Block[];
   /** The norm after the stack. */
   protected abstract get norm(): { forward(x: Tensor): Tensor };
   /** The output matrix, (V, E). */
   protected abstract get head(): Tensor;
-  /** Ids (B, T) to what goes into the stack, (B, T, E). */
+  /** Maps ids (B, T) to the input of the stack, (B, T, E). */
   protected abstract embed(ids: Tensor, pass: Pass): Tensor;
 
   /**
-   * The type of keys and values in caches that are made from now on: `f16` takes half the memory of `f32`. Default: that of
-   * the activations.
+   * The dtype of keys and values in caches created from now on: `f16` takes half the memory of `f32`. Default: that of the
+   * activations.
    */
   cacheDtype: "f32" | "f16" | undefined;
 
-  /** An empty cache for decoding `batch` sequences. */
+  /** Returns an empty cache for decoding `batch` sequences. */
   createCache(batch: number): KeyValueCache {
     const { hiddenSize, numAttentionHeads, numHiddenLayers: layers } = this.config;
     const { numKeyValueHeads: kvHeads = numAttentionHeads, maxPositionEmbeddings } = this.config;
     const { device } = this.head;
-    // What layers hand on; matrices may be of another type.
+    // The dtype of activations; the matrices may have another one.
     const embedding = this.modules().values().find((module) => module instanceof Embedding)!;
     const dtype = this.cacheDtype ?? embedding.dtype;
     const { headDim: headSize = hiddenSize / numAttentionHeads } = this.config;
@@ -109,7 +109,7 @@ export abstract class CausalLM<C extends CausalLMConfig = CausalLMConfig> extend
   }
 
   /**
-   * The residual stream after the embedding and after every block, each (B, T, E), for ids (B, T).
+   * Returns the residual stream after the embedding and after every block, each (B, T, E), for ids (B, T).
    *
    * @throws {TypeError} unless ids are (B, T), or where `recompute` is combined with `cache` or `observe`
    * @throws {RangeError} for empty sequences and for those longer than `maxPositionEmbeddings`
@@ -133,19 +133,21 @@ export abstract class CausalLM<C extends CausalLMConfig = CausalLMConfig> extend
     return states;
   }
 
-  /** The last block's output, normalised, (B, T, E). */
+  /** Returns the normalised output of the last block, (B, T, E). */
   hidden(ids: Tensor, options?: ForwardOptions): Tensor {
     return scoped(() => this.norm.forward(this.hiddenStates(ids, options).at(-1)!));
   }
 
-  /** Scores of every next token, (B, T, V). All of them are stored: {@linkcode CausalLM.loss} does not need that. */
+  /**
+   * Returns the logits of every next token, (B, T, V). All of them are stored, which {@linkcode CausalLM.loss} avoids.
+   */
   logits(ids: Tensor, options?: ForwardOptions): Tensor {
     return scoped(() => this.#scores(this.hidden(ids, options)));
   }
 
   /**
-   * Scores of the token after the last one, (B, V). With a cache the ids go on from those it has read, and are added
-   * to it; `lengths` is the number of ids of each row that count. No gradient flows.
+   * Returns the logits of the token after the last one, (B, V). With a cache, the ids continue from those it has read,
+   * and are added to it; `lengths` is the number of ids in each row that count. No gradient flows.
    */
   nextLogits(ids: Tensor, options?: Pick<ForwardOptions, "cache" | "lengths">): Tensor {
     return noGrad(() =>
@@ -157,22 +159,23 @@ export abstract class CausalLM<C extends CausalLMConfig = CausalLMConfig> extend
   }
 
   /**
-   * The mean cross-entropy in nats of `targets` (B, T), the tokens that follow `ids` (B, T). Targets of -100 do not count.
+   * Returns the mean cross-entropy, in nats, of `targets` (B, T), the tokens that follow `ids` (B, T). Targets of -100
+   * are ignored.
    */
   loss(ids: Tensor, targets: Tensor, options?: ForwardOptions): Tensor {
     return scoped(() => this.#crossEntropy(this.hidden(ids, options), targets));
   }
 
   /**
-   * The logarithm of the probability in nats of each row of `targets` (B, T), the tokens that follow `ids` (B, T): (B) of
-   * `f32`. Targets of -100 do not count; each row has others, too.
+   * Returns the log-probability, in nats, of each row of `targets` (B, T), the tokens that follow `ids` (B, T): (B) of
+   * `f32`. Targets of -100 are ignored; each row must have others.
    */
   logProbs(ids: Tensor, targets: Tensor, options?: ForwardOptions): Tensor {
     return scoped(() => {
       const x = this.hidden(ids, options); // (B, T, E)
       const rows = split(targets, 1).map((row, b) => {
         const states = slice(x, [[b, b + 1]]);
-        // The gradient of the output matrix, V times E for each row, is not kept.
+        // Otherwise each row would keep a gradient of the output matrix, V times E.
         return recompute((x, row) => this.#crossEntropy(x!, row!), [states, row]);
       });
       const counts = sum(cast(notEqual(targets, -100), "f32"), 1);
@@ -187,7 +190,7 @@ export abstract class CausalLM<C extends CausalLMConfig = CausalLMConfig> extend
     });
   }
 
-  /** Of normalised states (..., E), (..., V). */
+  /** Logits (..., V) of normalised states (..., E). */
   #scores(x: Tensor): Tensor {
     const { finalLogitSoftcapping: cap = null } = this.config;
     const logits = matmul(x, this.head, { transposeB: true });
@@ -195,7 +198,7 @@ export abstract class CausalLM<C extends CausalLMConfig = CausalLMConfig> extend
   }
 }
 
-/** An observer that gets the paths of a model's modules. */
+/** An observer that receives the paths of a model's modules. */
 export function byName(model: Module, observe: AttentionObserver): Pass["observe"] {
   const names = new Map([...model.modules()].map(([name, module]) => [module, name]));
   return (weights, attention) => observe(weights, names.get(attention)!);

@@ -1,10 +1,10 @@
 /**
  * What LLaMA and the families after it share: a stack of pre-norm blocks with RMS norms, rotary positions in every
- * attention, a gated MLP, and no biases. A family's file says what it does otherwise. Fields have the names of
- * Hugging Face's files.
+ * attention, a gated MLP, and no biases. The file of each family says how it differs. Fields have the names of Hugging
+ * Face's files.
  *
- * Sizes in the comments: B sequences, T tokens, E hidden size, H heads of size D, Hkv heads of keys and values,
- * F intermediate size, V vocabulary.
+ * Sizes in the comments: B sequences, T tokens, E hidden size, H heads of size D, Hkv key and value heads, F
+ * intermediate size, V vocabulary.
  *
  * @module
  */
@@ -31,91 +31,96 @@ import { scoped } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { type Block, CausalLM, type CausalLMConfig, type Pass } from "./causal_lm.ts";
 
-/** The sizes that all families have, by the names of Hugging Face's `config.json`. */
+/** The configuration that all families have, under the names of Hugging Face's `config.json`. */
 export interface DecoderConfig extends Omit<CausalLMConfig, "finalLogitSoftcapping"> {
-  /** The longest sequence. No parameter depends on it. */
+  /** The maximum length of a sequence. No parameter depends on it. */
   readonly maxPositionEmbeddings: number;
-  /** F, the width inside the MLP. Default: what {@linkcode gatedIntermediateSize} gives. */
+  /** F, the width inside the MLP. Default: the result of {@linkcode gatedIntermediateSize}. */
   readonly intermediateSize?: number;
-  /** Base of the rotary frequencies: the larger, the slower the last pair of a head turns. Default: 10,000. */
+  /**
+   * The base of the rotary frequencies. The larger it is, the slower the last pair of a head rotates. Default: 10,000.
+   */
   readonly ropeTheta?: number;
-  /** How positions beyond those of the first training are reached, as since LLaMA 3.1. Default: `null`. */
+  /**
+   * How the rotary frequencies are scaled for a context longer than in pretraining, as since LLaMA 3.1. Default:
+   * `null`.
+   */
   readonly ropeScaling?: RotaryScaling | null;
   /** Added to the mean square in every norm. Default: 1e-5. */
   readonly rmsNormEps?: number;
-  /** Whether the token embedding is the output matrix too. Default: false. */
+  /** Whether the token embedding is also the output matrix. Default: false. */
   readonly tieWordEmbeddings?: boolean;
-  /** Probability of dropping a weight of attention in training; nothing else is dropped. Default: 0. */
+  /** The probability of dropping an attention weight in training; nothing else is dropped. Default: 0. */
   readonly attentionDropout?: number;
 }
 
 /** The configuration of families whose files may have either order of rotary pairs. */
 export interface RopeLayoutConfig {
   /**
-   * Which elements of a head turn together: those half a head apart, as in Hugging Face's files, or neighbours, as in
-   * the RoFormer paper, in Meta's files and in GGUF's. Default: `half-split`.
+   * Which elements of a head rotate together: those half a head apart (`half-split`), as in Hugging Face's files, or
+   * adjacent ones (`interleaved`), as in the RoFormer paper, in Meta's files and in GGUF files. Default: `half-split`.
    */
   readonly ropeLayout?: RotaryOptions["layout"];
 }
 
-/** Whether a block attends to all tokens before, or to the last `slidingWindow` of them. */
+/** Whether a block attends to all earlier tokens or only to the last `slidingWindow`. */
 export type LayerType = "full_attention" | "sliding_attention";
 
-/** The configuration of families in which blocks may attend to the last tokens only. */
+/** The configuration of families in which blocks may have sliding attention. */
 export interface SlidingConfig {
-  /** How many tokens a token sees in blocks of sliding attention, itself among them. Default: `null`, all. */
+  /** The number of tokens that a token sees in blocks with sliding attention, itself included. Default: `null`, all. */
   readonly slidingWindow?: number | null;
-  /** The kind of attention of every block. Default: full attention in all, unless the family says otherwise. */
+  /** The kind of attention of each block. Default: full attention in all, unless the family says otherwise. */
   readonly layerTypes?: readonly LayerType[];
 }
 
-/** What a family does otherwise than LLaMA. */
+/** How a family differs from LLaMA. */
 export interface DecoderTraits {
-  /** Whether queries, keys and values get biases. */
+  /** Whether queries, keys and values have biases. */
   readonly qkvBias?: boolean;
-  /** Whether queries and keys are normalised, each head by itself (Henry et al. 2020, "Query-Key Normalization"). */
+  /** Whether queries and keys are normalised, per head (Henry et al. 2020, "Query-Key Normalization"). */
   readonly qkNorm?: boolean;
-  /** What all norms add to their weights. */
+  /** Added to the weights of all norms. */
   readonly normOffset?: number;
-  /** The factor of attention's scores. Default: 1 / sqrt(D). */
+  /** The factor that attention scores are multiplied by. Default: 1 / sqrt(D). */
   readonly scale?: number;
-  /** The rotary positions of a block, `null` for none. Default: those of the configuration in all blocks. */
+  /** The rotary options of a block, `null` for no positions. Default: those of the configuration, in all blocks. */
   rope?(layer: number): Pick<RotaryOptions, "theta" | "scaling" | "turned" | "layout"> | null;
-  /** How many tokens a token of a block sees, itself among them. Default: all. */
+  /** The number of tokens that a token sees in a block, itself included. Default: all. */
   window?(layer: number): number | undefined;
-  /** The attention of a block. Default: {@linkcode SelfAttention}. */
+  /** Creates the attention of a block. Default: {@linkcode SelfAttention}. */
   attention?(config: FilledConfig, options: ParameterOptions, setting: AttentionSetting): Attention;
-  /** The MLP of a block. Default: {@linkcode MLP}. */
+  /** Creates the MLP of a block. Default: {@linkcode MLP}. */
   mlp?(config: FilledConfig, options: ParameterOptions): GatedMLP;
-  /** A block of a norm, attention, a norm and an MLP. Default: {@linkcode DecoderBlock}. */
+  /** Creates a block from a norm, attention and an MLP. Default: {@linkcode DecoderBlock}. */
   block?(attention: Attention, mlp: GatedMLP, norm: () => RMSNorm): Block;
 }
 
-/** A configuration with all that the shared parts need. */
+/** A configuration with all defaults of the shared parts filled in. */
 export type FilledConfig = Required<DecoderConfig>;
 
 /** How a block attends. */
 export interface AttentionSetting extends Pick<DecoderTraits, "qkvBias" | "qkNorm" | "normOffset"> {
-  /** Its rotary positions, `null` for none. */
+  /** The rotary options, `null` for no positions. */
   readonly rope: Pick<RotaryOptions, "theta" | "scaling" | "turned" | "layout"> | null;
-  /** What it sees, and the factor of the scores. */
+  /** Which keys a query sees, and the factor of the scores. */
   readonly pattern: AttentionPattern;
 }
 
 /**
- * Causal self-attention in which H / Hkv heads of queries share one head of keys and values (Ainslie et al. 2023,
- * "GQA"), and queries and keys are turned by their positions (Su et al. 2021, "RoFormer").
+ * Causal self-attention in which H / Hkv query heads share one head of keys and values (Ainslie et al. 2023, "GQA"),
+ * and queries and keys are rotated by their positions (Su et al. 2021, "RoFormer").
  */
 export abstract class Attention extends Module {
   /** (B, T, H D) to (B, T, E). */
   abstract readonly o_proj: Linear;
 
-  /** Attention of the sizes of `config`. */
+  /** Creates attention for a configuration. */
   constructor(readonly config: FilledConfig, readonly setting: AttentionSetting) {
     super();
   }
 
-  /** x (B, T, E) to queries (B, T, H, D), and keys and values (B, T, Hkv, D), before they are turned. */
+  /** Projects x (B, T, E) to queries (B, T, H, D), and keys and values (B, T, Hkv, D), before the rotation. */
   protected abstract project(x: Tensor): [queries: Tensor, keys: Tensor, values: Tensor];
 
   /** (B, T, E) to (B, T, E). */
@@ -133,7 +138,9 @@ export abstract class Attention extends Module {
   }
 }
 
-/** {@linkcode Attention} with a matrix each for queries, keys and values, and norms of queries and keys if asked for. */
+/**
+ * {@linkcode Attention} with separate matrices for queries, keys and values, and optional norms of queries and keys.
+ */
 export class SelfAttention extends Attention {
   /** (B, T, E) to (B, T, H D). */
   readonly q_proj: Linear;
@@ -143,9 +150,9 @@ export class SelfAttention extends Attention {
   readonly v_proj: Linear;
   /** (B, T, H D) to (B, T, E). */
   readonly o_proj: Linear;
-  /** Of each head of queries. */
+  /** The norm of each query head. */
   readonly q_norm: RMSNorm | undefined;
-  /** Of each head of keys. */
+  /** The norm of each key head. */
   readonly k_norm: RMSNorm | undefined;
 
   /** Creates its matrices. */
@@ -179,7 +186,7 @@ export interface GatedMLP extends Module {
   forward(x: Tensor): Tensor;
 }
 
-/** down(silu(gate(x)) * up(x)), or with another activation of gate and up. */
+/** `down(silu(gate(x)) * up(x))`, or with another function of gate and up. */
 export class MLP extends Module implements GatedMLP {
   /** (B, T, E) to (B, T, F). */
   readonly gate_proj: Linear;
@@ -208,18 +215,18 @@ export class MLP extends Module implements GatedMLP {
   }
 }
 
-/** Each of its two parts adds to the residual stream. */
+/** A block: attention, then an MLP, each of which adds to the residual stream. */
 export class DecoderBlock extends Module {
-  /** Before the attention. */
+  /** The norm before the attention. */
   readonly input_layernorm: RMSNorm;
   /** The attention. */
   readonly self_attn: Attention;
-  /** Before the MLP. */
+  /** The norm before the MLP. */
   readonly post_attention_layernorm: RMSNorm;
   /** The MLP. */
   readonly mlp: GatedMLP;
 
-  /** Puts it together. */
+  /** Creates a block from its parts. */
   constructor(attention: Attention, mlp: GatedMLP, norm: () => RMSNorm) {
     super();
     this.input_layernorm = norm();
@@ -269,16 +276,16 @@ class Stack extends Module {
 
 /** The base of LLaMA and the families after it. */
 export abstract class Decoder<C extends FilledConfig = FilledConfig> extends CausalLM<C> {
-  /** The sizes, all filled in. */
+  /** The configuration, with all defaults filled in. */
   readonly config: C;
   /** The embedding, the blocks and the norm after them. */
   readonly model: Stack;
-  /** The output matrix, unless it is the embedding's. */
+  /** The output matrix, unless the embedding is tied to it. */
   readonly lm_head: Linear | undefined;
 
   /**
-   * A model whose weights come from a normal distribution of standard deviation 0.02, those that write into the
-   * residual stream divided by sqrt(2 numHiddenLayers), biases 0.
+   * Creates a model with weights from a normal distribution of standard deviation 0.02, divided by sqrt(2
+   * numHiddenLayers) in the maps that write into the residual stream. Biases are 0.
    */
   protected constructor(config: C, options: ParameterOptions, traits?: DecoderTraits) {
     super();
@@ -311,17 +318,17 @@ export abstract class Decoder<C extends FilledConfig = FilledConfig> extends Cau
   }
 }
 
-/** How maps start. */
+/** How linear maps are initialised. */
 export const START = { init: init.normal(0.02), bias: false };
 
-/** The two maps of a block that write into the residual stream start smaller, so that it does not grow. */
+/** The two maps of a block that write into the residual stream start smaller, so that it does not grow with depth. */
 export function residualStart({ numHiddenLayers }: CausalLMConfig): typeof START {
   return { ...START, init: init.normal(0.02 / Math.sqrt(2 * numHiddenLayers)) };
 }
 
 /**
- * A configuration with the defaults for what is left out. Throws a `RangeError` where heads of keys and values do not
- * divide the heads, or a head has an odd size.
+ * A configuration with defaults filled in. Throws a `RangeError` if the key and value heads do not divide the heads, or
+ * if the head size is odd.
  *
  * @internal
  */
@@ -355,7 +362,7 @@ export function withDefaults<C extends DecoderConfig>(
   };
 }
 
-/** A window and the kinds of all blocks, filled in. Throws a `RangeError` where they do not fit. */
+/** The window and the attention kinds of all blocks, filled in. Throws a `RangeError` if they do not match. */
 export function withLayerTypes<C extends CausalLMConfig & SlidingConfig>(
   model: string,
   config: C,
@@ -375,7 +382,7 @@ export function withLayerTypes<C extends CausalLMConfig & SlidingConfig>(
   return { ...config, slidingWindow, layerTypes };
 }
 
-/** {@linkcode DecoderTraits.window} of blocks of these kinds. */
+/** {@linkcode DecoderTraits.window} for blocks of these kinds. */
 export function windowOf(
   { slidingWindow, layerTypes }: Required<SlidingConfig>,
 ): (layer: number) => number | undefined {
@@ -384,9 +391,9 @@ export function windowOf(
 }
 
 /**
- * F, for which a block has as many weights as GPT-2's with an MLP of width h (default: 4 E). That block has 4 E^2
- * in its attention and 2 E h in its MLP. Heads of D make the attention 2 E (H + Hkv) D, what that is less than 4 E^2 is
- * left to spend, and three matrices of a gated MLP are as large as two when F = 2/3 h.
+ * Returns the F for which a block has as many weights as GPT-2's with an MLP of width h (default: 4 E). That block has
+ * 4 E^2 weights in its attention and 2 E h in its MLP. With heads of size D, the attention here has 2 E (H + Hkv) D,
+ * and what it saves goes to the MLP. The three matrices of a gated MLP are as large as two if F = 2/3 h.
  */
 export function gatedIntermediateSize(
   config: Pick<

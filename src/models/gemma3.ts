@@ -1,8 +1,8 @@
 /**
- * Gemma 3 (Gemma Team 2025, "Gemma 3 Technical Report"), the part that reads and writes text: against LLaMA its norms
- * multiply by 1 + weight and stand behind attention and MLP, too, queries and keys are normalised, the gate is a GELU, token
- * vectors are multiplied by sqrt(E), and five of six blocks see the last `slidingWindow` tokens alone, with rotary
- * positions of their own.
+ * Gemma 3 (Gemma Team 2025, "Gemma 3 Technical Report"), text only. Differences from LLaMA: norms multiply by 1 +
+ * weight, and there are norms after attention and MLP, too; queries and keys are normalised; the gate is a GELU; token
+ * vectors are multiplied by sqrt(E); and five of six blocks see only the last `slidingWindow` tokens, with their own
+ * rotary frequencies.
  *
  * @module
  */
@@ -25,20 +25,21 @@ import {
 } from "./decoder.ts";
 
 /**
- * The sizes of a Gemma 3, by the names of Hugging Face's `config.json`. By default five of six blocks have sliding attention,
- * the output matrix is the embedding's, and `ropeTheta`, of the full attention, is 1,000,000; so is `ropeScaling`.
+ * The configuration of a Gemma 3, under the names of Hugging Face's `config.json`. By default, five of six blocks have
+ * sliding attention, the output matrix is tied to the embedding, and `ropeTheta` is 1,000,000. `ropeTheta` and
+ * `ropeScaling` apply to full attention only.
  */
 export interface Gemma3Config
   extends DecoderConfig, SlidingConfig, Pick<CausalLMConfig, "finalLogitSoftcapping"> {
-  /** How many tokens a token sees in blocks of sliding attention, itself among them. */
+  /** The number of tokens that a token sees in blocks with sliding attention, itself included. */
   readonly slidingWindow: number;
-  /** Base of the rotary frequencies of the sliding attention. Default: 10,000. */
+  /** The base of the rotary frequencies of sliding attention. Default: 10,000. */
   readonly ropeLocalBaseFreq?: number;
-  /** The factor of attention's scores is 1 / sqrt of it. Default: D. */
+  /** Attention scores are multiplied by 1 / sqrt of this. Default: D. */
   readonly queryPreAttnScalar?: number;
 }
 
-/** A block with a norm before and behind each of its two parts. */
+/** A block with a norm before and after each of its two parts. */
 class Block extends Module {
   readonly input_layernorm: RMSNorm;
   readonly self_attn: Attention;
@@ -67,12 +68,12 @@ class Block extends Module {
   }
 }
 
-/** gelu(gate) * up, in GPT-2's approximation of the GELU. */
+/** gelu(gate) * up, with GPT-2's approximation of the GELU. */
 function geglu(gate: Tensor, up: Tensor): Tensor {
   return mul(gelu(gate, { approximate: "tanh" }), up);
 }
 
-/** Gemma 3's kinds of attention, block by block. */
+/** The kind of attention of each block of Gemma 3. */
 export function fiveOfSix(layers: number): LayerType[] {
   return Array.from(
     { length: layers },
@@ -80,9 +81,11 @@ export function fiveOfSix(layers: number): LayerType[] {
   );
 }
 
-/** Gemma 3 of any size, without pictures. */
+/** Gemma 3 of any size, text only. */
 export class Gemma3 extends Decoder<Required<Gemma3Config>> {
-  /** A model with initial values as {@linkcode Decoder} has them. Throws a `RangeError` for sizes that do not fit. */
+  /**
+   * Creates a model with the initial values of {@linkcode Decoder}. Throws a `RangeError` for sizes that do not match.
+   */
   constructor(config: Gemma3Config, options?: ParameterOptions) {
     const { ropeTheta = 1_000_000, rmsNormEps = 1e-6, tieWordEmbeddings = true } = config;
     const sized = { ...config, ropeTheta, rmsNormEps, tieWordEmbeddings };

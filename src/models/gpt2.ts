@@ -1,10 +1,9 @@
 /**
- * GPT-2 (Radford et al. 2019, "Language Models are Unsupervised Multitask Learners"): a stack of pre-norm
- * transformer blocks with learned positions, the output matrix tied to the token embedding. Fields have the names
- * of OpenAI's and Hugging Face's files.
+ * GPT-2 (Radford et al. 2019, "Language Models are Unsupervised Multitask Learners"): a stack of pre-norm transformer
+ * blocks with learned positions and an output matrix tied to the token embedding. Fields have the names of OpenAI's and
+ * Hugging Face's files.
  *
- * Sizes in the comments: B sequences, T tokens, E hidden size, H heads of D = E / H, F intermediate size,
- * V vocabulary.
+ * Sizes in the comments: B sequences, T tokens, E hidden size, H heads of D = E / H, F intermediate size, V vocabulary.
  *
  * @module
  */
@@ -27,25 +26,27 @@ import { scoped } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { CausalLM, type Pass } from "./causal_lm.ts";
 
-/** The sizes of a GPT-2, by the names of Hugging Face's `config.json`. */
+/** The configuration of a GPT-2, under the names of Hugging Face's `config.json`. */
 export interface GPT2Config {
-  /** V: token ids run from 0 to V - 1. GPT-2's 50,257 are padded to 50,304 for speed. */
+  /** V, the vocabulary size: token ids run from 0 to V - 1. GPT-2's 50,257 are often padded to 50,304 for speed. */
   readonly vocabSize: number;
-  /** The longest sequence. */
+  /** The maximum length of a sequence. */
   readonly maxPositionEmbeddings: number;
   /** E, the width of the residual stream. */
   readonly hiddenSize: number;
-  /** Number of blocks. */
+  /** The number of blocks. */
   readonly numHiddenLayers: number;
-  /** H; divides E. */
+  /** H, the number of attention heads; divides E. */
   readonly numAttentionHeads: number;
   /** F, the width inside the MLP. Default: 4 E. */
   readonly intermediateSize?: number;
   /** Added to the variance in every norm. Default: 1e-5. */
   readonly layerNormEpsilon?: number;
-  /** Probability of dropping an embedding, an attention output or an MLP output in training. Default: 0. */
+  /**
+   * The probability of dropping an element of the embeddings or of an attention or MLP output, in training. Default: 0.
+   */
   readonly dropout?: number;
-  /** Probability of dropping a weight of attention in training. Default: `dropout`. */
+  /** The probability of dropping an attention weight, in training. Default: `dropout`. */
   readonly attentionDropout?: number;
 }
 
@@ -70,7 +71,7 @@ class SelfAttention extends Module {
     this.attentionDropout = config.attentionDropout;
   }
 
-  /** What is added to `residual`, and that, both (B, T, E). */
+  /** Returns `residual` plus the layer's result, both (B, T, E). */
   forward(x: Tensor, pass: Pass, residual: Tensor): Tensor {
     const y = this.#mix(this.c_attn.forward(x), pass);
     const project = (residual?: Tensor) => this.c_proj.forward(y, residual);
@@ -105,7 +106,7 @@ class MLP extends Module {
     this.dropout = new Dropout(dropout);
   }
 
-  /** What is added to `residual`, and that, both (B, T, E). */
+  /** Returns `residual` plus the layer's result, both (B, T, E). */
   forward(x: Tensor, { dropout }: Pass, residual: Tensor): Tensor {
     const { c_fc, c_proj, activation } = this;
     const map = (residual?: Tensor) => feedForwardOf(x, c_fc, c_proj, { activation, residual });
@@ -114,7 +115,7 @@ class MLP extends Module {
 }
 
 /**
- * Each of its two parts adds to the residual stream.
+ * A block: attention, then an MLP, each of which adds to the residual stream.
  *
  * @internal
  */
@@ -143,13 +144,13 @@ class Block extends Module {
 
 /** GPT-2 of any size. */
 export class GPT2 extends CausalLM<Required<GPT2Config>> {
-  /** The sizes, all filled in. */
+  /** The configuration, with all defaults filled in. */
   readonly config: Required<GPT2Config>;
-  /** Vectors of the tokens, (V, E), also the output matrix. */
+  /** The token embedding, (V, E), also the output matrix. */
   readonly wte: Embedding;
-  /** Vectors of the positions. */
+  /** The position embedding. */
   readonly wpe: Embedding;
-  /** Dropout of the embeddings. */
+  /** The dropout of the embeddings. */
   readonly drop: Dropout;
   /** The blocks. */
   readonly h: readonly Block[];
@@ -157,10 +158,9 @@ export class GPT2 extends CausalLM<Required<GPT2Config>> {
   readonly ln_f: LayerNorm;
 
   /**
-   * A model with initial values as in nanoGPT and Hugging Face's class: weights and positions from a normal
-   * distribution of standard deviation 0.02, maps that write into the residual stream divided by
-   * sqrt(2 numHiddenLayers), biases 0. (OpenAI's code has 0.01 for positions.) Throws a `RangeError` when the heads
-   * do not divide the hidden size.
+   * Creates a model initialised like nanoGPT's and Hugging Face's: weights and positions from a normal distribution of
+   * standard deviation 0.02, divided by sqrt(2 numHiddenLayers) in the maps that write into the residual stream; biases
+   * are 0. (OpenAI's code uses 0.01 for positions.) Throws a `RangeError` if the heads do not divide the hidden size.
    */
   constructor(config: GPT2Config, options?: ParameterOptions) {
     super();
@@ -204,10 +204,10 @@ export class GPT2 extends CausalLM<Required<GPT2Config>> {
   }
 }
 
-/** How maps start. */
+/** How linear maps are initialised. */
 const START = { init: init.normal(0.02), bias: init.zeros };
 
-/** The two maps of a block that write into the residual stream start smaller, so that it does not grow. */
+/** The two maps of a block that write into the residual stream start smaller, so that it does not grow with depth. */
 function residualStart({ numHiddenLayers }: Config): typeof START {
   return { ...START, init: init.normal(0.02 / Math.sqrt(2 * numHiddenLayers)) };
 }

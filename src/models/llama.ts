@@ -1,8 +1,8 @@
 /**
- * LLaMA (Touvron et al. 2023, "LLaMA: Open and Efficient Foundation Language Models"; LLaMA 2, the same year;
- * Llama Team 2024, "The Llama 3 Herd of Models"): GPT-2's stack of pre-norm blocks with four changes. RMS norms
- * instead of layer norms, rotary positions in every attention instead of learned ones before the first block, a gated
- * MLP (SwiGLU) instead of a GELU, and no biases; the output matrix is separate. All of it is in `decoder.ts`.
+ * LLaMA (Touvron et al. 2023, "LLaMA: Open and Efficient Foundation Language Models"; LLaMA 2, the same year; Llama
+ * Team 2024, "The Llama 3 Herd of Models"): GPT-2's stack of pre-norm blocks with four changes: RMS norms instead of
+ * layer norms, rotary positions in every attention instead of learned ones before the first block, a gated MLP (SwiGLU)
+ * instead of a GELU, and no biases. The output matrix is separate. All of it is in `decoder.ts`.
  *
  * | | `numKeyValueHeads` | `ropeTheta` |
  * | --- | --- | --- |
@@ -10,18 +10,18 @@
  * | LLaMA 2 | fewer: grouped queries | 10,000 |
  * | LLaMA 3 | fewer: grouped queries | 500,000, for longer contexts |
  *
- * SmolLM and SmolLM 2 are LLaMA, too.
+ * SmolLM and SmolLM 2 have this architecture, too.
  *
  * @module
  */
 import type { ParameterOptions } from "../nn/mod.ts";
 import { Decoder, type DecoderConfig, type RopeLayoutConfig, withDefaults } from "./decoder.ts";
 
-/** The sizes of a LLaMA, by the names of Hugging Face's `config.json`. */
+/** The configuration of a LLaMA, under the names of Hugging Face's `config.json`. */
 export interface LLaMAConfig extends DecoderConfig, RopeLayoutConfig {}
 
 /**
- * LLaMA of any size. Of dropout it has that of the attention weights alone, as Hugging Face's class.
+ * LLaMA of any size. Dropout applies to the attention weights only, as in Hugging Face's class.
  *
  * @example The three generations with equally many parameters
  * ```ts
@@ -40,8 +40,8 @@ export interface LLaMAConfig extends DecoderConfig, RopeLayoutConfig {}
  */
 export class LLaMA extends Decoder<Required<LLaMAConfig>> {
   /**
-   * A model with initial values as {@linkcode Decoder} has them. Throws a `RangeError` when the heads do not divide the
-   * hidden size into even sizes, or the heads of keys and values do not divide the heads.
+   * Creates a model with the initial values of {@linkcode Decoder}. Throws a `RangeError` if the heads do not divide
+   * the hidden size into even sizes, or if the key and value heads do not divide the heads.
    */
   constructor(config: LLaMAConfig, options?: ParameterOptions) {
     const { ropeLayout: layout = "half-split" } = config;

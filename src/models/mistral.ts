@@ -1,6 +1,6 @@
 /**
- * Mistral (Jiang et al. 2023, "Mistral 7B"): LLaMA 2 whose tokens see the last `slidingWindow` tokens alone; versions
- * since 0.2 have no window.
+ * Mistral (Jiang et al. 2023, "Mistral 7B"): LLaMA 2 with sliding attention over the last `slidingWindow` tokens.
+ * Versions since 0.2 have no window.
  *
  * @module
  */
@@ -13,13 +13,15 @@ import {
   withDefaults,
 } from "./decoder.ts";
 
-/** The sizes of a Mistral, by the names of Hugging Face's `config.json`. */
+/** The configuration of a Mistral, under the names of Hugging Face's `config.json`. */
 export interface MistralConfig
   extends DecoderConfig, RopeLayoutConfig, Pick<SlidingConfig, "slidingWindow"> {}
 
 /** Mistral of any size. */
 export class Mistral extends Decoder<Required<MistralConfig>> {
-  /** A model with initial values as {@linkcode Decoder} has them. Throws a `RangeError` for sizes that do not fit. */
+  /**
+   * Creates a model with the initial values of {@linkcode Decoder}. Throws a `RangeError` for sizes that do not match.
+   */
   constructor(config: MistralConfig, options?: ParameterOptions) {
     const { slidingWindow = null, ropeLayout: layout = "half-split" } = config;
     const filled = { ...withDefaults("Mistral", config), slidingWindow, ropeLayout: layout };

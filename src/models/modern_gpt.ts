@@ -1,10 +1,10 @@
 /**
- * A GPT of the kind that public speed records train (Jordan et al. 2024, modded-nanogpt; Karpathy 2025, nanochat): GPT-2's
- * stack of pre-norm blocks with what has since been found to learn faster. Rotary positions (Su et al. 2021), norms of
- * queries and keys (Henry et al. 2020), RMS norms without weights, also of the embedding, a squared ReLU in the MLP (So
- * et al. 2021), no biases, an output matrix of its own, soft-capped logits (Gemma Team 2024), maps into the residual stream
- * that start at 0, and optionally token vectors that are added to the values (Zhou et al. 2024). Fields have the names of
- * nanochat. It is meant to be trained with `Muon`.
+ * A GPT like those that set public speed records (Jordan et al. 2024, modded-nanogpt; Karpathy 2025, nanochat): GPT-2's
+ * stack of pre-norm blocks with later changes that make it learn faster. These are rotary positions (Su et al. 2021),
+ * norms of queries and keys (Henry et al. 2020), RMS norms without weights, also of the embedding, a squared ReLU in
+ * the MLP (So et al. 2021), no biases, a separate output matrix, soft-capped logits (Gemma Team 2024), zero-initialised
+ * maps into the residual stream, and optionally token vectors that are added to the values (Zhou et al. 2024). Fields
+ * have the names of nanochat. It is meant to be trained with `Muon`.
  *
  * Sizes in the comments: B sequences, T tokens, E hidden size, H heads of D = E / H, F intermediate size, V vocabulary.
  *
@@ -25,31 +25,34 @@ import { scoped } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { CausalLM, type Pass } from "./causal_lm.ts";
 
-/** The sizes of a {@linkcode ModernGPT}, and which of its parts it has, by the names of Hugging Face's `config.json`. */
+/**
+ * The configuration of a {@linkcode ModernGPT}, including which parts it has, under the names of Hugging Face's
+ * `config.json`.
+ */
 export interface ModernGPTConfig {
-  /** V: token ids run from 0 to V - 1. */
+  /** V, the vocabulary size: token ids run from 0 to V - 1. */
   readonly vocabSize: number;
-  /** The longest sequence. No parameter depends on it. */
+  /** The maximum length of a sequence. No parameter depends on it. */
   readonly maxPositionEmbeddings: number;
   /** E, the width of the residual stream. */
   readonly hiddenSize: number;
-  /** Number of blocks. */
+  /** The number of blocks. */
   readonly numHiddenLayers: number;
-  /** H; divides E into heads of an even size. */
+  /** H, the number of attention heads; divides E into heads of an even size. */
   readonly numAttentionHeads: number;
   /** F, the width inside the MLP. Default: 4 E. */
   readonly intermediateSize?: number;
-  /** Base of the rotary frequencies; `null` for a model without positions. Default: 10,000. */
+  /** The base of the rotary frequencies; `null` for a model without positions. Default: 10,000. */
   readonly ropeTheta?: number | null;
   /** Whether queries and keys are normalised. Default: true. */
   readonly qkNorm?: boolean;
-  /** The function inside the MLP. Default: `relu2`. */
+  /** The activation function of the MLP. Default: `relu2`. */
   readonly hiddenAct?: "relu2" | "gelu_pytorch_tanh";
-  /** Logits are kept within this number by a tanh; `null` for any. Default: 15. */
+  /** The cap of the logits (see `softcap`); `null` for none. Default: 15. */
   readonly finalLogitSoftcapping?: number | null;
-  /** Whether the token embedding is the output matrix too. Default: false. */
+  /** Whether the token embedding is also the output matrix. Default: false. */
   readonly tieWordEmbeddings?: boolean;
-  /** Whether every other block, the last among them, adds a vector of the token to its values. Default: false. */
+  /** Whether every other block, including the last, adds a vector of the token to its values. Default: false. */
   readonly valueEmbeddings?: boolean;
   /** Added to the mean square in every norm. Default: 1e-6. */
   readonly rmsNormEps?: number;
@@ -57,7 +60,10 @@ export interface ModernGPTConfig {
 
 type Config = Required<ModernGPTConfig>;
 
-/** Causal self-attention over H heads whose queries and keys are turned by their positions and have length sqrt(D). */
+/**
+ * Causal self-attention over H heads whose queries and keys are rotated by their positions and normalised to length
+ * sqrt(D).
+ */
 class SelfAttention extends Module {
   readonly c_q: Linear;
   readonly c_k: Linear;
@@ -81,7 +87,7 @@ class SelfAttention extends Module {
     this.config = config;
   }
 
-  /** What is added to `residual`, and that, both (B, T, E). */
+  /** Returns `residual` plus the layer's result, both (B, T, E). */
   forward(x: Tensor, pass: Pass, residual: Tensor): Tensor {
     const { numAttentionHeads: H, rmsNormEps: eps } = this.config;
     const queries = this.#place(splitHeads(this.c_q.forward(x), H), pass); // (B, T, H, D)
@@ -97,7 +103,7 @@ class SelfAttention extends Module {
     return this.c_proj.forward(y, residual);
   }
 
-  /** Queries or keys of their length and turned by their positions. */
+  /** Queries or keys, normalised and rotated by their positions. */
   #place(x: Tensor, { position, positions }: Pass): Tensor {
     const { qkNorm, ropeTheta: theta, rmsNormEps: eps } = this.config;
     if (qkNorm) x = rmsNorm(x, undefined, { eps });
@@ -121,7 +127,7 @@ class MLP extends Module {
     this.hiddenAct = hiddenAct;
   }
 
-  /** What is added to `residual`, and that, both (B, T, E). */
+  /** Returns `residual` plus the layer's result, both (B, T, E). */
   forward(x: Tensor, residual: Tensor): Tensor {
     const activation = this.hiddenAct === "relu2" ? "reluSquared" : "geluTanh";
     return feedForwardOf(x, this.c_fc, this.c_proj, { activation, residual });
@@ -129,7 +135,7 @@ class MLP extends Module {
 }
 
 /**
- * Each of its two parts adds to the residual stream.
+ * A block: attention, then an MLP, each of which adds to the residual stream.
  *
  * @internal
  */
@@ -155,7 +161,7 @@ class Block extends Module {
 }
 
 /**
- * A modern GPT of any size. It has no dropout, and nothing but matrices for parameters.
+ * A modern GPT of any size. It has no dropout, and all its parameters are matrices.
  *
  * @example Scores stay within the cap
  * ```ts
@@ -171,19 +177,20 @@ class Block extends Module {
  * ```
  */
 export class ModernGPT extends CausalLM<Required<ModernGPTConfig>> {
-  /** The sizes, all filled in. */
+  /** The configuration, with all defaults filled in. */
   readonly config: Required<ModernGPTConfig>;
-  /** Vectors of the tokens, (V, E). */
+  /** The token embedding, (V, E). */
   readonly wte: Embedding;
   /** The blocks. */
   readonly h: readonly Block[];
-  /** The output matrix, unless it is the embedding's. */
+  /** The output matrix, unless the embedding is tied to it. */
   readonly lm_head: Linear | undefined;
 
   /**
-   * A model with embeddings from a normal distribution of standard deviation 0.02, an output matrix of 0.001, maps of
-   * 1 / sqrt(E), and 0 in those that write into the residual stream: at first every block passes on what it gets. Throws
-   * a `RangeError` when the heads do not divide the hidden size into even sizes.
+   * Creates a model initialised from normal distributions of standard deviation 0.02 for embeddings, 0.001 for the
+   * output matrix and 1 / sqrt(E) for linear maps, with 0 in those that write into the residual stream: at first, every
+   * block passes its input through unchanged. Throws a `RangeError` if the heads do not divide the hidden size into
+   * even sizes.
    */
   constructor(config: ModernGPTConfig, options?: ParameterOptions) {
     super();
@@ -221,13 +228,13 @@ export class ModernGPT extends CausalLM<Required<ModernGPTConfig>> {
   }
 }
 
-/** As they are normalised, their size only tells how fast they change. */
+/** Embeddings are normalised, so their scale only decides how fast they change. */
 const EMBEDDING = init.normal(0.02);
 
-/** How the two maps of a block that write into the residual stream start. */
+/** How the two maps of a block that write into the residual stream are initialised. */
 const SILENT = { init: init.zeros, bias: false };
 
-/** How maps of E numbers start. */
+/** How maps with E inputs are initialised. */
 function startOf(E: number) {
   return { init: init.normal(1 / Math.sqrt(E)), bias: false };
 }

@@ -1,6 +1,6 @@
 /**
- * Phi 3 and Phi 4 (Abdin et al. 2024, "Phi-3 Technical Report"): LLaMA whose matrices for queries, keys and values are one, those
- * for gate and up are another, and in which only the first part of each head may turn.
+ * Phi 3 and Phi 4 (Abdin et al. 2024, "Phi-3 Technical Report"): LLaMA with one matrix for queries, keys and values,
+ * one for gate and up, and rotary positions on only the first part of each head, if so configured.
  *
  * @module
  */
@@ -19,9 +19,9 @@ import {
   withDefaults,
 } from "./decoder.ts";
 
-/** The sizes of a Phi 3, by the names of Hugging Face's `config.json`. */
+/** The configuration of a Phi 3, under the names of Hugging Face's `config.json`. */
 export interface Phi3Config extends DecoderConfig, Pick<SlidingConfig, "slidingWindow"> {
-  /** The part of each head that turns, from its beginning. Default: 1, all of it. */
+  /** The fraction of each head, from its start, that is rotated. Default: 1. */
   readonly partialRotaryFactor?: number;
 }
 
@@ -65,7 +65,7 @@ class FusedMLP extends Module {
   }
 }
 
-/** Columns of x (B, T, C). */
+/** Columns `first` to `end` of x (B, T, C). */
 function columns(x: Tensor, first: number, end: number): Tensor {
   const [batch, time] = x.shape as [number, number];
   return slice(x, [[0, batch], [0, time], [first, end]]);
@@ -73,7 +73,9 @@ function columns(x: Tensor, first: number, end: number): Tensor {
 
 /** Phi 3 and 4 of any size. */
 export class Phi3 extends Decoder<Required<Phi3Config>> {
-  /** A model with initial values as {@linkcode Decoder} has them. Throws a `RangeError` for sizes that do not fit. */
+  /**
+   * Creates a model with the initial values of {@linkcode Decoder}. Throws a `RangeError` for sizes that do not match.
+   */
   constructor(config: Phi3Config, options?: ParameterOptions) {
     const { slidingWindow = null, partialRotaryFactor = 1 } = config;
     const filled = { ...withDefaults("Phi3", config), slidingWindow, partialRotaryFactor };

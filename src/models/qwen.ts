@@ -1,5 +1,5 @@
 /**
- * Qwen 2.5 (Qwen Team 2024, "Qwen2.5 Technical Report"), which is LLaMA 3 with biases of queries, keys and values, and Qwen 3
+ * Qwen 2.5 (Qwen Team 2024, "Qwen2.5 Technical Report"): LLaMA 3 with biases of queries, keys and values; and Qwen 3
  * (Qwen Team 2025, "Qwen3 Technical Report"), which has norms of queries and keys instead.
  *
  * @module
@@ -14,21 +14,28 @@ import {
   withLayerTypes,
 } from "./decoder.ts";
 
-/** The sizes of a Qwen 2, 2.5 or 3, by the names of Hugging Face's `config.json`; by default all attention is full. */
+/**
+ * The configuration of a Qwen 2, 2.5 or 3, under the names of Hugging Face's `config.json`. By default, all attention
+ * is full.
+ */
 export interface QwenConfig extends DecoderConfig, SlidingConfig {}
 
 /** Qwen 2 and 2.5 of any size. */
 export class Qwen2 extends Decoder<Required<QwenConfig>> {
-  /** A model with initial values as {@linkcode Decoder} has them. Throws a `RangeError` for sizes that do not fit. */
+  /**
+   * Creates a model with the initial values of {@linkcode Decoder}. Throws a `RangeError` for sizes that do not match.
+   */
   constructor(config: QwenConfig, options?: ParameterOptions) {
     const filled = withLayerTypes("Qwen2", withDefaults("Qwen2", config));
     super(filled, options ?? {}, { qkvBias: true, window: windowOf(filled) });
   }
 }
 
-/** Qwen 3 of any size, without experts. */
+/** Qwen 3 of any size, dense models only. */
 export class Qwen3 extends Decoder<Required<QwenConfig>> {
-  /** A model with initial values as {@linkcode Decoder} has them. Throws a `RangeError` for sizes that do not fit. */
+  /**
+   * Creates a model with the initial values of {@linkcode Decoder}. Throws a `RangeError` for sizes that do not match.
+   */
   constructor(config: QwenConfig, options?: ParameterOptions) {
     const filled = withLayerTypes("Qwen3", withDefaults("Qwen3", config));
     super(filled, options ?? {}, { qkNorm: true, window: windowOf(filled) });

@@ -1,6 +1,6 @@
 /**
- * SmolLM 3 (Bakouch et al. 2025, "SmolLM3: smol, multilingual, long-context reasoner"): LLaMA 3 in which every fourth block has
- * no rotary positions (NoPE, after Yang et al. 2025, "Rope to Nope and Back Again"). SmolLM 2 is a LLaMA.
+ * SmolLM 3 (Bakouch et al. 2025, "SmolLM3: smol, multilingual, long-context reasoner"): LLaMA 3 in which every fourth
+ * block has no rotary positions (NoPE, after Yang et al. 2025, "Rope to Nope and Back Again"). SmolLM 2 is a LLaMA.
  *
  * @module
  */
@@ -15,15 +15,19 @@ import {
   withLayerTypes,
 } from "./decoder.ts";
 
-/** The sizes of a SmolLM 3, by the names of Hugging Face's `config.json`; by default all attention is full. */
+/**
+ * The configuration of a SmolLM 3, under the names of Hugging Face's `config.json`. By default, all attention is full.
+ */
 export interface SmolLM3Config extends DecoderConfig, RopeLayoutConfig, SlidingConfig {
-  /** For every block 1 where it has rotary positions and 0 where it has none. Default: 0 for every fourth. */
+  /** For each block, 1 if it has rotary positions and 0 if it has none. Default: 0 for every fourth block. */
   readonly noRopeLayers?: readonly number[];
 }
 
 /** SmolLM 3 of any size. */
 export class SmolLM3 extends Decoder<Required<SmolLM3Config>> {
-  /** A model with initial values as {@linkcode Decoder} has them. Throws a `RangeError` for sizes that do not fit. */
+  /**
+   * Creates a model with the initial values of {@linkcode Decoder}. Throws a `RangeError` for sizes that do not match.
+   */
   constructor(config: SmolLM3Config, options?: ParameterOptions) {
     const { numHiddenLayers, ropeLayout: layout = "half-split" } = config;
     const { noRopeLayers = everyFourth(numHiddenLayers) } = config;

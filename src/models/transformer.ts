@@ -1,13 +1,13 @@
 /**
- * The Transformer (Vaswani et al. 2017, "Attention Is All You Need"): an encoder reads a sentence, a decoder writes
- * its translation and looks at what the encoder made of it (cross-attention).
+ * The Transformer (Vaswani et al. 2017, "Attention Is All You Need"): an encoder reads a sentence, and a decoder writes
+ * its translation while attending to the encoder's output (cross-attention).
  *
- * By default norms stand before the sub-layers, as later work found easier to train (Xiong et al. 2020), the
- * activation is a GELU and the output matrix one of its own; `norm: "post"`, `activationFunction: "relu"` and
- * `tieWordEmbeddings` are as in the paper.
+ * By default, norms come before the sub-layers, which is easier to train (Xiong et al. 2020), the activation is a GELU
+ * and the output matrix is separate. `norm: "post"`, `activationFunction: "relu"` and `tieWordEmbeddings` are as in the
+ * paper.
  *
- * Sizes in the comments: B sentences, S tokens of the source, T of the target, E hidden size, H heads of D = E / H,
- * V vocabulary of the target.
+ * Sizes in the comments: B sentences, S source tokens, T target tokens, E hidden size, H heads of D = E / H, V target
+ * vocabulary.
  *
  * @module
  */
@@ -46,7 +46,7 @@ export type { NormPlace, TransformerConfig };
 
 type Config = Required<TransformerConfig>;
 
-/** What the encoder made of the source. */
+/** The output of the encoder. */
 export interface Memory {
   /** (B, S, E). */
   readonly states: Tensor;
@@ -54,12 +54,12 @@ export interface Memory {
   readonly valid: Tensor;
 }
 
-/** How a sentence is read: {@linkcode ForwardOptions} without a cache. */
+/** Options of a forward pass: {@linkcode ForwardOptions} without a cache. */
 export type ReadOptions = Pick<ForwardOptions, "dropout" | "observe">;
 
 /** Options of {@linkcode Transformer.loss}. */
 export interface TranslationLossOptions extends ReadOptions {
-  /** The part of the target distribution, 0 to 1, that is spread over the vocabulary. Default: 0. */
+  /** The fraction of the target distribution, from 0 to 1, that is spread evenly over the vocabulary. Default: 0. */
   readonly labelSmoothing?: number | undefined;
 }
 
@@ -93,21 +93,21 @@ export interface TranslationLossOptions extends ReadOptions {
  * ```
  */
 export class Transformer extends Module {
-  /** The sizes, all filled in. */
+  /** The configuration, with all defaults filled in. */
   readonly config: Required<TransformerConfig>;
   /** Reads the source. */
   readonly encoder: Encoder;
   /** Writes the target. */
   readonly decoder: Decoder;
-  /** Sinusoids of all positions, (maxPositionEmbeddings, E), no parameter. */
+  /** The sinusoids of all positions, (maxPositionEmbeddings, E); not a parameter. */
   readonly positions: Tensor;
-  /** Dropout of the embeddings. */
+  /** The dropout of the embeddings. */
   readonly dropout: Dropout;
 
   /**
-   * A model whose matrices start as Glorot and Bengio (2010) say, and whose embeddings have a standard deviation of 1
-   * where they are read, like the sinusoids that are added to them. Throws a `RangeError` when the heads do not
-   * divide the hidden size, or that is odd.
+   * Creates a model with matrices initialised as in Glorot and Bengio (2010). Embeddings have a standard deviation of 1
+   * when they are read, like the sinusoids added to them. Throws a `RangeError` if the heads do not divide the hidden
+   * size, or if it is odd.
    */
   constructor(config: TransformerConfig, options?: ParameterOptions) {
     super();
@@ -120,7 +120,9 @@ export class Transformer extends Module {
     this.dropout = new Dropout(dropout);
   }
 
-  /** The encoder's residual stream after the embedding and after every layer, each (B, S, E), for ids (B, S). */
+  /**
+   * Returns the encoder's residual stream after the embedding and after every layer, each (B, S, E), for ids (B, S).
+   */
   encoderStates(sourceIds: Tensor, options?: ReadOptions): Tensor[] {
     checkTokens("Transformer source", sourceIds, this.config.maxPositionEmbeddings);
     const valid = notEqual(sourceIds, this.config.padTokenId);
@@ -130,7 +132,7 @@ export class Transformer extends Module {
     return states;
   }
 
-  /** Reads the source, ids (B, S). */
+  /** Encodes the source, ids (B, S). */
   encode(sourceIds: Tensor, options?: ReadOptions): Memory {
     return scoped(() => {
       const last = this.encoderStates(sourceIds, options).at(-1)!;
@@ -139,7 +141,7 @@ export class Transformer extends Module {
     });
   }
 
-  /** What the cross-attention of each layer of the decoder sees of the source. */
+  /** Returns what the cross-attention of each decoder layer sees of the source. */
   sourceKeys({ states, valid }: Memory): SeenKeys[] {
     return this.decoder.layers.map((layer) => ({
       ...layer.cross_attn.keys(states),
@@ -148,8 +150,8 @@ export class Transformer extends Module {
   }
 
   /**
-   * The decoder's residual stream after the embedding and after every layer, each (B, T, E), for ids (B, T) that
-   * begin with <SOS>. Throws a `TypeError` when there are not as many sentences as in the source.
+   * Returns the decoder's residual stream after the embedding and after every layer, each (B, T, E), for ids (B, T)
+   * that begin with <SOS>. Throws a `TypeError` if there are not as many sentences as in the source.
    */
   decoderStates(ids: Tensor, source: readonly SeenKeys[], options?: ForwardOptions): Tensor[] {
     checkTokens("Transformer target", ids, this.config.maxPositionEmbeddings);
@@ -162,7 +164,7 @@ export class Transformer extends Module {
     }
     const { cache, lengths } = options ?? {};
     const added = cache?.extend(ids.shape[1]!, lengths) ?? { position: 0 };
-    // A cache keeps track of padding.
+    // With a cache, the cache keeps track of padding.
     const valid = cache ? undefined : notEqual(ids, this.config.padTokenId);
     const pass = this.#pass(options ?? {});
     const states = [this.#embed(this.decoder.embed, ids, added, pass)];
@@ -173,22 +175,22 @@ export class Transformer extends Module {
     return states;
   }
 
-  /** Scores (..., V) from the decoder's last state (..., E): the final norm and the output layer. */
+  /** Returns the logits (..., V) of the decoder's last state (..., E): the final norm and the output matrix. */
   scores(state: Tensor): Tensor {
     return scoped(() => this.decoder.out.forward(this.#finish(state)));
   }
 
   /**
-   * Scores of every next token, (B, T, V), of translations whose tokens before are known ("teacher forcing"):
-   * `sourceIds` (B, S), `decoderInputIds` (B, T), which is <SOS> and the translation without its last token.
+   * Returns the logits of every next token, (B, T, V), given the true previous tokens ("teacher forcing"): `sourceIds`
+   * (B, S) and `decoderInputIds` (B, T), which is <SOS> and the translation without its last token.
    */
   logits(sourceIds: Tensor, decoderInputIds: Tensor, options?: ReadOptions): Tensor {
     return scoped(() => this.scores(this.#lastState(sourceIds, decoderInputIds, options ?? {})));
   }
 
   /**
-   * The mean cross-entropy in nats of `targets` (B, T), the tokens that follow `decoderInputIds` (B, T), without those
-   * that pad. Throws a `TypeError` when targets and inputs differ in shape.
+   * Returns the mean cross-entropy, in nats, of `targets` (B, T), the tokens that follow `decoderInputIds` (B, T),
+   * ignoring padding. Throws a `TypeError` if targets and inputs differ in shape.
    */
   loss(
     sourceIds: Tensor,
@@ -214,8 +216,8 @@ export class Transformer extends Module {
   }
 
   /**
-   * Reads the source once, ids (B, S), for writing its translation token by token: what it returns decodes as a
-   * language model does. Dispose of it at the end.
+   * Encodes the source once, ids (B, S), to write its translation token by token. The result decodes like a language
+   * model. Dispose of it at the end.
    */
   translator(sourceIds: Tensor): Translator {
     const source = noGrad(() => scoped(() => this.sourceKeys(this.encode(sourceIds))));
@@ -235,7 +237,7 @@ export class Transformer extends Module {
     return { dropout, observe: observe && byName(this, observe) };
   }
 
-  /** Embeddings plus sinusoids of their positions, (B, T, E). */
+  /** Embeddings plus the sinusoids of their positions, (B, T, E). */
   #embed(table: Embedding, ids: Tensor, added: NewPositions, { dropout }: LayerPass): Tensor {
     return scoped(() => {
       let x = table.forward(ids);
@@ -247,19 +249,19 @@ export class Transformer extends Module {
 }
 
 /**
- * Translations of B source sentences, decoded as the text of a language model is: the first token of each is <SOS>.
- * Keys and values of the source are computed once. A cache holds them too, for each of its rows, so that a beam search
- * can reorder and repeat the rows of the cache alone. {@linkcode Transformer.translator} makes one.
+ * Translations of B source sentences, decoded like the text of a language model: the first token of each is <SOS>. Keys
+ * and values of the source are computed once. A cache holds them too, for each of its rows, so that a beam search only
+ * has to reorder and repeat the rows of the cache. Created by {@linkcode Transformer.translator}.
  */
 export class Translator implements Disposable {
-  /** The vocabulary and the longest sentence of the target. */
+  /** The vocabulary size and the maximum sentence length of the target. */
   readonly config: { readonly vocabSize: number; readonly maxPositionEmbeddings: number };
   /** The device of the model. */
   readonly device: Device;
   readonly #model: Transformer;
   readonly #source: readonly SeenKeys[];
 
-  /** Keeps what the layers see of the source until it is disposed of; the model stays with its owner. */
+  /** Keeps what the layers see of the source until it is disposed of. The model stays with its owner. */
   constructor(model: Transformer, source: readonly SeenKeys[]) {
     const { targetVocabSize: vocabSize, maxPositionEmbeddings } = model.config;
     this.config = { vocabSize, maxPositionEmbeddings };
@@ -276,7 +278,7 @@ export class Translator implements Disposable {
     return this.#source[0]!.keys.shape[0]!;
   }
 
-  /** An empty cache for a translation of each sentence. Throws a `RangeError` for another number of them. */
+  /** Returns an empty cache for one translation per sentence. Throws a `RangeError` for another number of rows. */
   createCache(rows?: number): KeyValueCache {
     const { batch } = this;
     if (rows !== undefined && rows !== batch) {
@@ -302,8 +304,9 @@ export class Translator implements Disposable {
   }
 
   /**
-   * Scores of the token after the last one, (B, V), for ids (B, T) that begin with <SOS>. With a cache the ids go on
-   * from those it has read, and are added to it; `lengths` is the number of ids of each row that count. No gradient flows.
+   * Returns the logits of the token after the last one, (B, V), for ids (B, T) that begin with <SOS>. With a cache, the
+   * ids continue from those it has read, and are added to it; `lengths` is the number of ids in each row that count. No
+   * gradient flows.
    */
   nextLogits(ids: Tensor, options?: Pick<ForwardOptions, "cache" | "lengths">): Tensor {
     const { cache, lengths } = options ?? {};

@@ -1,8 +1,8 @@
 /**
- * The sizes and the layers of the Transformer, which `transformer.ts` puts together.
+ * The configuration and the layers of the Transformer, which `transformer.ts` assembles.
  *
- * Sizes in the comments: B sentences, S tokens of the source, T of the target, E hidden size, H heads of D = E / H,
- * F intermediate size.
+ * Sizes in the comments: B sentences, S source tokens, T target tokens, E hidden size, H heads of D = E / H, F
+ * intermediate size.
  *
  * @module
  */
@@ -24,43 +24,43 @@ import type { Tensor } from "../tensor/tensor.ts";
 import type { Pass } from "./causal_lm.ts";
 
 /**
- * Where the norm of a sub-layer f stands: `pre` x + f(norm(x)), `post` norm(x + f(x)) as in the paper, or `branch`
- * x + norm(f(x)).
+ * Where the norm of a sub-layer f is applied: `pre` is x + f(norm(x)), `post` is norm(x + f(x)) as in the paper, and
+ * `branch` is x + norm(f(x)).
  */
 export type NormPlace = "pre" | "post" | "branch";
 
-/** The sizes of a Transformer. */
+/** The configuration of a Transformer. */
 export interface TransformerConfig {
-  /** Source ids run from 0 to this, exclusive. */
+  /** The source vocabulary size: source ids run from 0 to this, exclusive. */
   readonly sourceVocabSize: number;
-  /** V: target ids run from 0 to V - 1. */
+  /** V, the target vocabulary size: target ids run from 0 to V - 1. */
   readonly targetVocabSize: number;
-  /** E; even. */
+  /** E, the width of the residual stream; even. */
   readonly hiddenSize: number;
-  /** Layers of the encoder, and as many of the decoder. */
+  /** The number of encoder layers, and of decoder layers. */
   readonly numHiddenLayers: number;
-  /** H; divides E. */
+  /** H, the number of attention heads; divides E. */
   readonly numAttentionHeads: number;
   /** F, the width inside the feed-forward sub-layers. Default: 4 E. */
   readonly intermediateSize?: number;
-  /** The longest sentence of either language. No parameter depends on it. Default: 512. */
+  /** The maximum length of a sentence in either language. No parameter depends on it. Default: 512. */
   readonly maxPositionEmbeddings?: number;
-  /** Tokens with this id are not looked at, and as targets count for nothing. Default: 0. */
+  /** The id of padding, which is not attended to and is ignored as a target. Default: 0. */
   readonly padTokenId?: number;
-  /** Where norms stand. `post` needs no norm at the end of either stack, and has none. Default: `pre`. */
+  /** Where norms are applied. With `post`, the stacks have no final norm, since they need none. Default: `pre`. */
   readonly norm?: NormPlace;
-  /** The same for the encoder's feed-forward sub-layers alone. Default: `norm`. */
+  /** Where the norm of the encoder's feed-forward sub-layers is applied. Default: `norm`. */
   readonly encoderFeedForwardNorm?: NormPlace;
-  /** What stands between the two maps of a feed-forward sub-layer; the GELU is the exact one. Default: `gelu`. */
+  /** The activation function of the feed-forward sub-layers; the GELU is the exact one. Default: `gelu`. */
   readonly activationFunction?: "gelu" | "relu";
   /**
-   * Whether the target embedding is the output matrix too. Embeddings are then multiplied by sqrt(E) where they are
-   * read, as in the paper, since one matrix cannot have the right size for both. Default: false.
+   * Whether the target embedding is also the output matrix. Embeddings are then multiplied by sqrt(E) when they are
+   * read, as in the paper, since one matrix cannot have the right scale for both. Default: false.
    */
   readonly tieWordEmbeddings?: boolean;
-  /** Probability of dropping an embedding or what a sub-layer gives in training. Default: 0. */
+  /** The probability of dropping an element of the embeddings or of a sub-layer's output, in training. Default: 0. */
   readonly dropout?: number;
-  /** Probability of dropping a weight of attention in training. Default: `dropout`. */
+  /** The probability of dropping an attention weight, in training. Default: `dropout`. */
   readonly attentionDropout?: number;
 }
 
@@ -88,7 +88,7 @@ export class EncoderLayer extends Module {
     this.places = [config.norm, config.encoderFeedForwardNorm];
   }
 
-  /** x (B, S, E), and which of its tokens are not padding (B, S). */
+  /** x (B, S, E) and its mask (B, S), 0 for padding. */
   forward(x: Tensor, keyValid: Tensor, pass: LayerPass): Tensor {
     const drop = (x: Tensor) => this.dropout.forward(x, pass.dropout);
     return scoped(() => {
@@ -124,7 +124,7 @@ export class DecoderLayer extends Module {
     this.place = config.norm;
   }
 
-  /** x (B, T, E), and what it may look at. */
+  /** x (B, T, E), and what it attends to. */
   forward(x: Tensor, { source, valid, cache }: Seen, pass: LayerPass): Tensor {
     const drop = (x: Tensor) => this.dropout.forward(x, pass.dropout);
     return scoped(() => {
@@ -145,13 +145,13 @@ export class DecoderLayer extends Module {
   }
 }
 
-/** What a layer of the decoder looks at beside its input. */
+/** What a decoder layer attends to besides its input. */
 export interface Seen {
-  /** Keys and values of the source. */
+  /** The keys and values of the source. */
   readonly source: SeenKeys;
-  /** Which tokens of the target are not padding, (B, T), where no cache knows it. */
+  /** A mask (B, T), 0 where the target is padding; undefined with a cache, which keeps track of it. */
   readonly valid: Tensor | undefined;
-  /** Where keys and values of earlier tokens are. */
+  /** The layer's part of the key-value cache. */
   readonly cache: LayerCache | undefined;
 }
 
@@ -176,7 +176,7 @@ class Attention extends Module {
     this.dropout = attentionDropout;
   }
 
-  /** Keys and values (B, T, H, D) of x (B, T, E). */
+  /** The keys and values (B, T, H, D) of x (B, T, E). */
   keys(x: Tensor): { keys: Tensor; values: Tensor } {
     return {
       keys: splitHeads(this.k_proj.forward(x), this.heads),
@@ -184,7 +184,7 @@ class Attention extends Module {
     };
   }
 
-  /** What the tokens of x (B, T, E) get from what they see. */
+  /** The attention's result for x (B, T, E), given the keys and values it sees. */
   forward(
     x: Tensor,
     { keys, values, keyLength, keyValid, positions }: SeenKeys,
@@ -219,7 +219,7 @@ class FeedForward extends Module {
   }
 }
 
-/** A sub-layer f with the residual connection around it and its norm; see {@linkcode NormPlace}. */
+/** A sub-layer f with its residual connection and norm. See {@linkcode NormPlace}. */
 function residual(
   x: Tensor,
   norm: LayerNorm,

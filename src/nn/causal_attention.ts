@@ -1,5 +1,5 @@
 /**
- * How the tokens of a language model attend to what came before.
+ * How the tokens of a language model attend to earlier ones.
  *
  * @module
  */
@@ -14,32 +14,35 @@ import { reshape, split } from "../ops/shape.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { CachedKeys } from "./key_value_cache.ts";
 
-/** Keys and values (B, Tk, Hkv, D) to attend to: just computed, or out of a cache. */
+/** Keys and values (B, Tk, Hkv, D) to attend to, just computed or from a cache. */
 export type SeenKeys = Pick<CachedKeys, "keys" | "values"> & Partial<CachedKeys> & {
-  /** (B, Tk), 0 for keys that nobody may see, as padding. */
+  /** A mask (B, Tk), 0 for keys that no query may see, such as padding. */
   readonly keyValid?: Tensor | undefined;
 };
 
-/** A way to attend. Queries are (B, T, H, D): the last of them stands where the last key does. */
+/** A way to attend. Queries are (B, T, H, D); the last query is aligned with the last key. */
 export interface AttentionPattern {
-  /** What each query gets, (B, T, H, D); `dropout` is of the weights. */
+  /** The result for each query, (B, T, H, D). `dropout` applies to the weights. */
   mix(queries: Tensor, seen: SeenKeys, dropout?: AttentionDropout): Tensor;
   /**
-   * The same for a sequence that attends to itself, with queries, keys and values of H heads side by side, (B, T, 3 E):
-   * (B, T, E). Left out where there is no faster way.
+   * The same for self-attention with queries, keys and values of H heads side by side: (B, T, 3 E) gives (B, T, E).
+   * Omitted where there is no faster way.
    */
   mixPacked?(qkv: Tensor, heads: number, dropout?: AttentionDropout): Tensor;
-  /** The weights of {@linkcode AttentionPattern.mix} before dropout, (B, H, T, Tk), all stored. */
+  /** The weights of {@linkcode AttentionPattern.mix} before dropout, (B, H, T, Tk). All of them are stored. */
   weights(queries: Tensor, seen: SeenKeys): Tensor;
 }
 
-/** Every token sees itself and all before it. */
+/** Causal attention: each token sees itself and all earlier ones. */
 export const causalAttention: AttentionPattern = {
   ...causalPattern({}),
   mixPacked: (qkv, heads, dropout) => selfAttention(qkv, { heads, causal: true, dropout }),
 };
 
-/** Every token sees itself and those before it, `window` in all; scores are multiplied by `scale`. */
+/**
+ * Causal attention in which each token sees the last `window` tokens, itself included, with scores multiplied by
+ * `scale`.
+ */
 export function causalPattern(
   options: Pick<AttentionOptions, "window" | "scale">,
 ): AttentionPattern {
@@ -52,13 +55,13 @@ export function causalPattern(
   };
 }
 
-/** x (B, T, H D) by heads, (B, T, H, D). */
+/** Splits x (B, T, H D) into heads, (B, T, H, D). */
 export function splitHeads(x: Tensor, heads: number): Tensor {
   const [batch, length, width] = x.shape as [number, number, number];
   return reshape(x, [batch, length, heads, width / heads]);
 }
 
-/** Queries, keys and values of H heads, each (B, T, H, D), out of one tensor (B, T, 3 H D) that has them in this order. */
+/** Splits one tensor (B, T, 3 H D) into queries, keys and values of H heads, each (B, T, H, D), in this order. */
 export function splitQueryKeyValue(
   x: Tensor,
   heads: number,

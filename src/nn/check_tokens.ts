@@ -7,8 +7,8 @@ import { formatShape } from "../tensor/shape.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
 /**
- * Throws a `TypeError` unless ids are (B, T), and a `RangeError` when there are no sequences, when they are empty, or
- * longer than the context. `what` names who was called, and what the ids are where there are several.
+ * Throws a `TypeError` unless ids are (B, T), and a `RangeError` if there are no sequences or if they are empty or
+ * longer than the context. `what` names the caller, and the ids where there are several.
  */
 export function checkTokens(what: string, ids: Tensor, maxLength: number): void {
   const shape = formatShape(ids.shape);

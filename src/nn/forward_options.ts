@@ -7,25 +7,25 @@ import type { RandomState } from "../tensor/random.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { KeyValueCache } from "./key_value_cache.ts";
 
-/** How a model reads its tokens. */
+/** Options of a model's forward pass. */
 export interface ForwardOptions {
-  /** Drops activations with these random numbers, where the model has dropout; left out: no dropout. */
+  /** The random stream for dropout, in models that have it. Without it, nothing is dropped. */
   readonly dropout?: RandomState | undefined;
-  /** What was read before: the ids go on from there, and are added to it. */
+  /** The key-value cache of the tokens read so far. The ids continue from there and are added to it. */
   readonly cache?: KeyValueCache | undefined;
-  /** How many ids of each row count, where a cache is filled with rows padded on the right. */
+  /** The number of ids in each row that count, where a cache is filled with rows padded on the right. */
   readonly lengths?: readonly number[];
   /**
-   * Is given the weights (B, H, Tq, Tk) of every attention, under the name of the layer. They are stored only
-   * for this, and freed with the scope they are made in unless they are kept.
+   * Called with the weights (B, H, Tq, Tk) of every attention and the name of its layer. The weights are stored only
+   * for this, and freed with the current scope unless kept.
    */
   readonly observe?: AttentionObserver | undefined;
   /**
-   * Keeps only what goes into each block for the backward pass, which computes the rest anew (see `recompute`).
+   * Whether to keep only the input of each block for the backward pass, which recomputes the rest (see `recompute`).
    * Not together with `cache` or `observe`.
    */
   readonly recompute?: boolean | undefined;
 }
 
-/** Looks at the weights of attention. */
+/** Receives attention weights. */
 export type AttentionObserver = (weights: Tensor, name: string) => void;

@@ -13,28 +13,28 @@ import type { Shape } from "../tensor/shape.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { parameter } from "./module.ts";
 
-/** Where parameters are made and how their first values are drawn. */
+/** Options for creating parameters. */
 export interface ParameterOptions {
-  /** The device. Default: the one opened first. */
+  /** The device. Default: the first that was opened. */
   readonly device?: Device | undefined;
   /** `f32`, or `f16` for mixed precision. Default: `f32`. */
   readonly dtype?: DType | undefined;
   /**
-   * The stream that initial values are drawn from; `null` leaves them 0, for those that are read from a file. Default:
-   * the shared one (see `manualSeed`).
+   * The random stream for the initial values; `null` leaves them 0, for parameters that are read from a file. Default:
+   * the shared stream (see `manualSeed`).
    */
   readonly random?: RandomState | null | undefined;
 }
 
-/** Makes the first values of a parameter of some shape; a matrix is (outputs, inputs). */
+/** Makes the initial values of a parameter of a given shape. A matrix is (outputs, inputs). */
 export type Initializer = (shape: Shape, options: InitializerOptions) => Tensor;
 
-/** {@linkcode ParameterOptions}, filled in. */
+/** {@linkcode ParameterOptions} with all defaults filled in. */
 export type InitializerOptions = {
   readonly [K in keyof ParameterOptions]-?: Exclude<ParameterOptions[K], undefined>;
 };
 
-/** A parameter with first values. */
+/** Creates a parameter with initial values. */
 export function createParameter(
   shape: Shape,
   init: Initializer,
@@ -45,18 +45,18 @@ export function createParameter(
   return parameter(init(shape, { device, dtype, random }));
 }
 
-/** All equal. */
+/** Initialises all elements to one value. */
 export function constant(value: number): Initializer {
   return (shape, { device, dtype }) => filled(device, shape, value, dtype);
 }
 
-/** All 0. */
+/** Initialises all elements to 0. */
 export const zeros: Initializer = constant(0);
 
-/** All 1. */
+/** Initialises all elements to 1. */
 export const ones: Initializer = constant(1);
 
-/** From a normal distribution. */
+/** Draws from a normal distribution. */
 export function normal(std?: number, mean?: number): Initializer {
   const distribution = { std: std ?? 1, mean: mean ?? 0 };
   return (shape, options) =>
@@ -65,7 +65,7 @@ export function normal(std?: number, mean?: number): Initializer {
       : zeros(shape, options);
 }
 
-/** Evenly from [low, high). */
+/** Draws uniformly from [low, high). */
 export function uniform(low?: number, high?: number): Initializer {
   const range = { low: low ?? 0, high: high ?? 1 };
   return (shape, options) =>
@@ -75,28 +75,28 @@ export function uniform(low?: number, high?: number): Initializer {
 }
 
 /**
- * Keeps the variance of activations through layers with a leaky ReLU of negative slope `a`, 0 being a ReLU: uniform in
- * +-sqrt(6 / ((1 + a^2) inputs)) (He et al. 2015, https://arxiv.org/abs/1502.01852).
+ * Draws uniformly from +-sqrt(6 / ((1 + a^2) inputs)), which keeps the variance of activations through layers with a
+ * leaky ReLU of negative slope `a`; 0 is a ReLU (He et al. 2015, https://arxiv.org/abs/1502.01852).
  */
 export function kaimingUniform(a?: number): Initializer {
   return symmetric(([, inputs]) => Math.sqrt(6 / ((1 + (a ?? 0) ** 2) * inputs)));
 }
 
-/** As {@linkcode kaimingUniform}, from a normal distribution of the same variance. */
+/** Like {@linkcode kaimingUniform}, but from a normal distribution of the same variance. */
 export function kaimingNormal(a?: number): Initializer {
   return (shape, options) =>
     normal(Math.sqrt(2 / ((1 + (a ?? 0) ** 2) * fans(shape)[1])))(shape, options);
 }
 
 /**
- * Keeps the variance of activations and of gradients: uniform in +-gain sqrt(6 / (inputs + outputs)) (Glorot and Bengio
- * 2010).
+ * Draws uniformly from +-gain sqrt(6 / (inputs + outputs)), which keeps the variance of activations and of gradients
+ * (Glorot and Bengio 2010).
  */
 export function xavierUniform(gain?: number): Initializer {
   return symmetric(([outputs, inputs]) => (gain ?? 1) * Math.sqrt(6 / (inputs + outputs)));
 }
 
-/** As {@linkcode xavierUniform}, from a normal distribution of the same variance. */
+/** Like {@linkcode xavierUniform}, but from a normal distribution of the same variance. */
 export function xavierNormal(gain?: number): Initializer {
   return (shape, options) => {
     const [outputs, inputs] = fans(shape);
@@ -104,7 +104,7 @@ export function xavierNormal(gain?: number): Initializer {
   };
 }
 
-/** Evenly from minus a bound to that bound, which follows from the matrix. */
+/** Draws uniformly from +-a bound that depends on the matrix. */
 function symmetric(boundOf: (fans: readonly [number, number]) => number): Initializer {
   return (shape, options) => {
     const bound = boundOf(fans(shape));

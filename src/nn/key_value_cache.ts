@@ -1,5 +1,5 @@
 /**
- * The keys and values of what a decoder has read, so that the next token costs one position and not all of them.
+ * The key-value cache of a decoder, which makes the next token cost one position instead of all of them.
  *
  * @module
  */
@@ -15,82 +15,85 @@ import { formatShape } from "../tensor/shape.ts";
 import { noGrad } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 
-/** The sizes of a {@linkcode KeyValueCache}. */
+/** Options of {@linkcode KeyValueCache}. */
 export interface KeyValueCacheOptions {
   /** The device. */
   readonly device: Device;
-  /** The type of keys and values. Default: `f32`. */
+  /** The dtype of keys and values. Default: `f32`. */
   readonly dtype?: DType | undefined;
-  /** Sequences. */
+  /** The number of sequences. */
   readonly batch: number;
-  /** Layers of self-attention. */
+  /** The number of self-attention layers. */
   readonly layers: number;
-  /** Heads of keys and values. */
+  /** The number of key and value heads. */
   readonly kvHeads: number;
   /** The size of a head. */
   readonly headSize: number;
-  /** The most positions a sequence may have. */
+  /** The maximum number of positions of a sequence. */
   readonly contextSize: number;
-  /** Positions allocated at a time. Default: 64. */
+  /** The number of positions allocated at a time. Default: 64. */
   readonly step?: number;
 }
 
 /** The positions that a forward pass adds. */
 export interface NewPositions {
-  /** The position of the first new token; where the rows differ, that of the row furthest on. */
+  /** The position of the first new token; where the rows differ, that of the longest row. */
   readonly position: number;
   /** The position of each row's new token, (B) of `i32`, where the rows differ. */
   readonly positions?: Tensor | undefined;
 }
 
-/** What attention reads: longer than the filled part, whose length is in `keyLength` and `positions`. */
+/** What attention reads. The tensors are longer than the filled part, which `keyLength` and `positions` give. */
 export interface CachedKeys {
   /** (B, capacity, Hkv, D). */
   readonly keys: Tensor;
-  /** As `keys`. */
+  /** Like `keys`. */
   readonly values: Tensor;
-  /** Positions filled in the row furthest on. */
+  /** The number of positions filled in the longest row. */
   readonly keyLength: number;
-  /** As {@linkcode NewPositions.positions}. */
+  /** Like {@linkcode NewPositions.positions}. */
   readonly positions: Tensor | undefined;
 }
 
-/** The part of a cache that belongs to one layer. */
+/** The part of a key-value cache that belongs to one layer. */
 export interface LayerCache {
-  /** Writes keys and values (B, T, Hkv, D) of the new positions, and gives those of all positions. */
+  /** Writes the keys and values (B, T, Hkv, D) of the new positions, and returns those of all positions. */
   append(keys: Tensor, values: Tensor): CachedKeys;
 }
 
 /**
- * Keys and values of every layer, and how long each sequence is. It grows in steps up to the context, its
- * rows can be reordered, repeated and dropped ({@linkcode KeyValueCache.select}), join from other caches and leave
- * ({@linkcode KeyValueCache.add}, {@linkcode KeyValueCache.remove}), and a model may keep further
- * tensors in it that belong to its rows, as the cross-attention of a translator.
+ * The keys and values of every layer, and the length of each sequence. The cache grows in steps up to the context. Its
+ * rows can be reordered, repeated and dropped ({@linkcode KeyValueCache.select}), copied from other caches
+ * ({@linkcode KeyValueCache.add}) and removed ({@linkcode KeyValueCache.remove}). A model may keep further tensors in
+ * it that belong to its rows, such as the cross-attention of a translator.
  *
  * A forward pass calls {@linkcode KeyValueCache.extend} once and {@linkcode LayerCache.append} in each layer. The
- * rows of a batch may have prompts of unequal length: they are padded on the right, and afterwards each row
- * goes on from its own end, one token at a time.
+ * prompts of a batch may differ in length: they are padded on the right, and afterwards each row continues from its own
+ * end, one token at a time.
  */
 export class KeyValueCache implements Disposable {
   /** The device. */
   readonly device: Device;
   readonly #options: KeyValueCacheOptions & { readonly dtype: DType; readonly step: number };
   readonly #held = new Map<string, Tensor>();
-  /** The positions of each row. */
+  /** The number of positions of each row. */
   #lengths: number[];
-  /** Whether each row goes on from its own end. */
+  /** Whether each row continues from its own end. */
   #uneven = false;
-  /** Rows and positions there is room for. */
+  /** Allocated rows and positions. */
   #rows: number;
   #capacity = 0;
-  /** What the pass under way adds: positions in every row, from where, and from where in each row where they differ. */
+  /**
+   * What the current pass adds: the number of positions per row, the first one, and the first one of each row where
+   * they differ.
+   */
   #added = 0;
   #position = 0;
   #positions: Tensor | undefined;
   #keys: Tensor[] = [];
   #values: Tensor[] = [];
 
-  /** An empty cache. */
+  /** Creates an empty cache. */
   constructor(options: KeyValueCacheOptions) {
     this.#options = { step: 64, ...options, dtype: options.dtype ?? "f32" };
     this.device = options.device;
@@ -98,45 +101,45 @@ export class KeyValueCache implements Disposable {
     this.#lengths = new Array<number>(options.batch).fill(0);
   }
 
-  /** Sequences. */
+  /** The number of sequences. */
   get batch(): number {
     return this.#lengths.length;
   }
 
-  /** Length of the longest sequence. */
+  /** The length of the longest sequence. */
   get length(): number {
     return Math.max(0, ...this.#lengths);
   }
 
-  /** Length of every sequence. */
+  /** The length of each sequence. */
   get lengths(): readonly number[] {
     return this.#lengths;
   }
 
-  /** Layers of self-attention. */
+  /** The number of self-attention layers. */
   get layers(): number {
     return this.#options.layers;
   }
 
-  /** Positions allocated so far. */
+  /** The number of positions allocated so far. */
   get capacity(): number {
     return this.#capacity;
   }
 
-  /** Bytes of its keys and values. */
+  /** The bytes of its keys and values. */
   get bytes(): number {
     return this.#bytesOf(this.#rows, this.#capacity);
   }
 
-  /** Bytes of its keys and values once it has room for so many rows of so many positions. */
+  /** The bytes that keys and values take once there is room for `rows` rows of `positions` positions. */
   bytesFor(rows: number, positions: number): number {
     return this.#bytesOf(...this.#sizeFor(rows, positions));
   }
 
   /**
-   * Makes room for `time` more positions in every row and says where they lie. `lengths` is how many of them
-   * belong to each row, where they do not all; the rest is padding on the right. Throws a `RangeError` beyond
-   * the context, and an `Error` for more than one token where the rows already differ.
+   * Makes room for `time` more positions in every row and returns where they are. `lengths` is how many of them belong
+   * to each row, if not all; the rest is padding on the right. Throws a `RangeError` beyond the context, and an `Error`
+   * for more than one token if the rows already differ in length.
    */
   extend(time: number, lengths?: readonly number[]): NewPositions {
     const { contextSize } = this.#options;
@@ -206,7 +209,7 @@ export class KeyValueCache implements Disposable {
     };
   }
 
-  /** Keeps a tensor whose first axis counts the rows; the cache owns it from now on. */
+  /** Keeps a tensor whose first axis is the rows. The cache owns it from now on. */
   hold(name: string, tensor: Tensor): void {
     if (tensor.shape[0] !== this.batch) {
       throw new TypeError(
@@ -219,14 +222,14 @@ export class KeyValueCache implements Disposable {
     this.#held.set(name, tensor.keep());
   }
 
-  /** What was kept under a name. */
+  /** The tensor kept under a name. */
   held(name: string): Tensor | undefined {
     return this.#held.get(name);
   }
 
   /**
-   * Takes the given rows, in their order, in place of all: reordered, repeated or left out, as a beam search moves
-   * its paths. Throws a `RangeError` for a row that is not there.
+   * Replaces the rows by the given ones, which may be reordered, repeated or left out, as beam search needs. Throws a
+   * `RangeError` for a row that does not exist.
    */
   select(rows: readonly number[]): void {
     for (const row of rows) this.#checkRow(row);
@@ -249,8 +252,8 @@ export class KeyValueCache implements Disposable {
   }
 
   /**
-   * Copies the rows of another cache behind its own. Each row goes on from its own end from now on, one token at a time.
-   * Throws a `TypeError` for a cache of other sizes, and an `Error` where one of the two holds further tensors.
+   * Appends copies of the rows of another cache. From then on each row continues from its own end, one token at a time.
+   * Throws a `TypeError` for a cache of other sizes, and an `Error` if either of them holds further tensors.
    */
   add(other: KeyValueCache): void {
     this.#checkAlike(other);
@@ -259,7 +262,7 @@ export class KeyValueCache implements Disposable {
   }
 
   /**
-   * Drops a row; the last one takes its place. Throws a `RangeError` for a row that is not there, and an `Error` where
+   * Removes a row; the last row takes its place. Throws a `RangeError` for a row that does not exist, and an `Error` if
    * further tensors are held.
    */
   remove(row: number): void {
@@ -274,7 +277,10 @@ export class KeyValueCache implements Disposable {
     this.#lengths.pop();
   }
 
-  /** A copy of the first `length` positions of every row. Throws as {@linkcode KeyValueCache.truncate} and `add`. */
+  /**
+   * Returns a copy of the first `length` positions of every row. Throws like {@linkcode KeyValueCache.truncate} and
+   * `add`.
+   */
   prefix(length: number): KeyValueCache {
     this.#checkLength(length);
     this.#checkAlike(this);
@@ -284,15 +290,15 @@ export class KeyValueCache implements Disposable {
   }
 
   /**
-   * Forgets the positions from `length` on, as those of tokens that were read and then taken back. Throws a
-   * `RangeError` for a length that it does not have, and an `Error` where the rows differ in length.
+   * Drops the positions from `length` on, such as those of rejected tokens. Throws a `RangeError` if the cache is
+   * shorter, and an `Error` if the rows differ in length.
    */
   truncate(length: number): void {
     this.#checkLength(length);
     this.#lengths.fill(length);
   }
 
-  /** Drops all positions, and keeps the memory and what is held. */
+  /** Drops all positions, but keeps the memory and the held tensors. */
   clear(): void {
     this.#lengths.fill(0);
     this.#uneven = false;
@@ -314,12 +320,12 @@ export class KeyValueCache implements Disposable {
     this.dispose();
   }
 
-  /** Runs what makes tensors that the cache owns. */
+  /** Runs code that makes tensors for the cache to own. */
   #own<R>(body: () => R): R {
     return unscoped(() => noGrad(body));
   }
 
-  /** The rows and positions that there is room for once so many are needed: rows are doubled, positions come in steps. */
+  /** The rows and positions to allocate when this many are needed: rows double, positions grow in steps. */
   #sizeFor(rows: number, positions: number): [rows: number, capacity: number] {
     const { contextSize, step } = this.#options;
     return [
@@ -342,7 +348,7 @@ export class KeyValueCache implements Disposable {
     const width = kvHeads * headSize;
     this.#own(() => {
       const longer = (x: Tensor | undefined): Tensor => {
-        // Zeros: where rows differ, tiles reach past the end of a row, and a weight of 0 does not hide a NaN.
+        // Zeros: where rows differ in length, tiles reach past the end of a row, and a weight of 0 does not hide a NaN.
         const y = constant(device, [rows, capacity, kvHeads, headSize], 0, dtype);
         if (x) {
           const [batch, time] = x.shape as [number, number];
@@ -369,13 +375,13 @@ export class KeyValueCache implements Disposable {
     return Tensor.within(x.buffer, x.offset, shape, x.dtype, () => {});
   }
 
-  /** Calls `visit` with every tensor of keys or values, and with the same of another cache. */
+  /** Calls `visit` with every tensor of keys or values and its counterpart in another cache. */
   #eachTensor(other: KeyValueCache, visit: (own: Tensor, others: Tensor) => void): void {
     this.#keys.forEach((keys, i) => visit(keys, other.#keys[i]!));
     this.#values.forEach((values, i) => visit(values, other.#values[i]!));
   }
 
-  /** Copies so many positions of each row of another cache into new rows. */
+  /** Copies the given number of positions of each row of another cache into new rows. */
   #addRows(other: KeyValueCache, lengths: readonly number[]): void {
     const first = this.batch;
     this.#grow(first + other.batch, Math.max(0, ...lengths));
@@ -392,7 +398,7 @@ export class KeyValueCache implements Disposable {
     if (time === 0) return;
     using x = slice(from, [[row, row + 1], [0, time]]);
     const width = x.size / time;
-    // One long sequence, so that the row need not begin where a binding may.
+    // Treated as one long sequence, so that the row need not start at an aligned offset.
     const [rows, capacity] = to.shape as [number, number];
     const params = { batch: 1, time, width, capacity: rows * capacity, position: place * capacity };
     this.device.launch(writeRows, { x, y: to }, params);
@@ -426,7 +432,7 @@ export class KeyValueCache implements Disposable {
     }
   }
 
-  /** Throws unless rows of the other cache could be rows of this one. */
+  /** Throws unless rows of the other cache fit into this one. */
   #checkAlike(other: KeyValueCache): void {
     const sizes = ({ dtype, layers, kvHeads, headSize }: KeyValueCacheOptions) =>
       `${layers} layers of ${kvHeads} heads of ${headSize} in ${dtype}`;

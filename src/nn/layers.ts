@@ -1,5 +1,5 @@
 /**
- * Layers: modules with parameters of their own.
+ * Layers: the modules that models are built from.
  *
  * @module
  */
@@ -29,20 +29,23 @@ import { Module } from "./module.ts";
 
 /** Options of {@linkcode Linear}. */
 export interface LinearOptions extends ParameterOptions {
-  /** Whether there is a bias, or how it starts. Default: uniform in +-1 / sqrt(inputs), as in PyTorch. */
+  /** Whether there is a bias, or its initializer. Default: uniform in +-1 / sqrt(inputs), as in PyTorch. */
   readonly bias?: boolean | Initializer | undefined;
-  /** How the weight starts. Default: `kaimingUniform(Math.sqrt(5))`, as in PyTorch. */
+  /** The initializer of the weight. Default: `kaimingUniform(Math.sqrt(5))`, as in PyTorch. */
   readonly init?: Initializer;
 }
 
-/** Computes something that is added to the result of a {@linkcode Linear}. */
+/** Adds something to the result of a {@linkcode Linear}. */
 export interface LinearAdapter {
-  /** What it makes of `x` (..., inputs), added to `y` (..., outputs); `y` itself while it is switched off. */
+  /**
+   * Returns `y` (..., outputs) plus the adapter's result for `x` (..., inputs); `y` itself while the adapter is
+   * disabled.
+   */
   addTo(y: Tensor, x: Tensor): Tensor;
 }
 
 /**
- * The affine map `y = x weight^T + bias`.
+ * An affine map `y = x weight^T + bias`.
  *
  * @example
  * ```ts
@@ -60,7 +63,7 @@ export class Linear extends Module {
   readonly weight: Tensor;
   /** (outputs) */
   readonly bias: Tensor | undefined;
-  /** What is added to each result, in this order. Their parameters are not the layer's. */
+  /** The adapters whose results are added, in this order. Their parameters are not the layer's. */
   readonly adapters: Set<LinearAdapter> = new Set();
 
   /** Creates `weight` and `bias`. */
@@ -74,7 +77,7 @@ export class Linear extends Module {
       : createParameter([outputs], bias === true ? uniform(-bound, bound) : bias, options ?? {});
   }
 
-  /** (..., inputs) to (..., outputs); `residual` (..., outputs) is added in the same kernel. */
+  /** Maps (..., inputs) to (..., outputs). `residual` (..., outputs) is added in the same kernel. */
   forward(x: Tensor, residual?: Tensor): Tensor {
     const own = () => linear(x, this.weight, this.bias, { residual });
     if (this.adapters.size === 0) return own();
@@ -84,25 +87,25 @@ export class Linear extends Module {
 
 /** Options of {@linkcode Embedding}. */
 export interface EmbeddingOptions extends ParameterOptions {
-  /** How the weight starts. Default: a normal distribution of standard deviation 1, as in PyTorch. */
+  /** The initializer of the weight. Default: a normal distribution of standard deviation 1, as in PyTorch. */
   readonly init?: Initializer;
 }
 
-/** A table of vectors, one an id. */
+/** A table with one vector per id. */
 export class Embedding extends Module {
   /** (count, size) */
   readonly weight: Tensor;
   /** The type of the vectors; the table may be of another one that takes less memory (see `quantize`). */
   readonly dtype: DType;
 
-  /** Creates `weight`, `count` vectors of `size`. */
+  /** Creates `weight` with `count` vectors of length `size`. */
   constructor(count: number, size: number, options?: EmbeddingOptions) {
     super();
     this.dtype = options?.dtype ?? "f32";
     this.weight = createParameter([count, size], options?.init ?? normal(), options ?? {});
   }
 
-  /** Ids (...) of `i32` to their vectors (..., size). */
+  /** Maps ids (...) of `i32` to their vectors (..., size). */
   forward(ids: Tensor): Tensor {
     return scoped(() => cast(embedding(this.weight, ids), this.dtype));
   }
@@ -116,15 +119,15 @@ export interface NormLayerOptions extends Omit<ParameterOptions, "random"> {
 
 /** Options of {@linkcode RMSNorm}. */
 export interface RMSNormLayerOptions extends NormLayerOptions {
-  /** What the weight is added to: 1 in Gemma's files. Default: 0. */
+  /** Added to the weight: 1 for Gemma's files. Default: 0. */
   readonly offset?: number | undefined;
 }
 
 /** Layer normalisation over the last axis (Ba et al. 2016, https://arxiv.org/abs/1607.06450). */
 export class LayerNorm extends Module {
-  /** (size), starts at 1. */
+  /** (size), initialised to 1. */
   readonly weight: Tensor;
-  /** (size), starts at 0. */
+  /** (size), initialised to 0. */
   readonly bias: Tensor;
   /** Added to the variance. */
   readonly eps: number;
@@ -137,7 +140,7 @@ export class LayerNorm extends Module {
     this.eps = options?.eps ?? 1e-5;
   }
 
-  /** (..., size) to the same shape. */
+  /** Maps (..., size) to the same shape. */
   forward(x: Tensor): Tensor {
     return layerNorm(x, this.weight, this.bias, { eps: this.eps });
   }
@@ -145,11 +148,11 @@ export class LayerNorm extends Module {
 
 /** Root mean square normalisation over the last axis (Zhang and Sennrich 2019, https://arxiv.org/abs/1910.07467). */
 export class RMSNorm extends Module {
-  /** (size), starts at 1 - `offset`. */
+  /** (size), initialised to 1 - `offset`. */
   readonly weight: Tensor;
   /** Added to the mean square. */
   readonly eps: number;
-  /** What the weight is added to. */
+  /** Added to the weight. */
   readonly offset: number;
 
   /** Creates `weight`. */
@@ -160,26 +163,26 @@ export class RMSNorm extends Module {
     this.weight = createParameter([size], constant(1 - this.offset), options ?? {});
   }
 
-  /** (..., size) to the same shape. */
+  /** Maps (..., size) to the same shape. */
   forward(x: Tensor): Tensor {
     return rmsNorm(x, this.weight, { eps: this.eps, offset: this.offset });
   }
 }
 
-/** Zeroes elements with probability `p` and scales the others by 1 / (1 - p), where random numbers are given. */
+/** Sets elements to 0 with probability `p` and scales the others by 1 / (1 - p), if it is given a random stream. */
 export class Dropout extends Module {
-  /** A layer that drops with probability `p`, from 0 to below 1. */
+  /** Creates a layer that drops with probability `p`, in [0, 1). */
   constructor(readonly p: number) {
     super();
   }
 
-  /** The same shape; x itself without `random`, as in evaluation. */
+  /** Keeps the shape. Returns x itself without `random`, as in evaluation. */
   forward(x: Tensor, random: RandomState | undefined): Tensor {
     return random && this.p ? dropout(x, this.p, { random }) : x;
   }
 }
 
-/** `residual + dropout(layer())`, or where nothing is dropped `layer(residual)`, which adds it in the same kernel. */
+/** Returns `residual + dropout(layer())`. Without dropout it is `layer(residual)`, which adds in the same kernel. */
 export function addTo(
   residual: Tensor,
   layer: (residual?: Tensor) => Tensor,
@@ -190,7 +193,7 @@ export function addTo(
   return layer(residual);
 }
 
-/** `feedForward` of two layers, in its parts where one of them has adapters. */
+/** `feedForward` of two layers; as separate operations if one of them has adapters. */
 export function feedForwardOf(
   x: Tensor,
   up: Linear,

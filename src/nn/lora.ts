@@ -1,5 +1,5 @@
 /**
- * Low-rank adapters: a model is fine-tuned by a few numbers beside its weights, which stay as they are.
+ * Low-rank adapters: fine-tuning a model with a few additional parameters while its own stay frozen.
  *
  * @module
  */
@@ -16,37 +16,37 @@ import { type ParameterOptions, zeros } from "./init.ts";
 import { Linear, type LinearAdapter } from "./layers.ts";
 import { Module } from "./module.ts";
 
-/** What an adapter is like, by PEFT's names. */
+/** The configuration of an adapter, under PEFT's names. */
 export interface LoRAConfig {
-  /** The rank: columns of A's output. Default: 8. */
+  /** The rank: the number of outputs of A. Default: 8. */
   readonly r?: number | undefined;
-  /** The adapter's part of a result is multiplied with `loraAlpha / r`. Default: 2 r. */
+  /** The adapter's result is multiplied by `loraAlpha / r`. Default: 2 r. */
   readonly loraAlpha?: number | undefined;
   /**
-   * The layers that get an adapter: the paths of modules or their last parts, such as `q_proj` or
-   * `h.0.attn.c_attn`, or all linear layers but the output matrix. Default: `all-linear`.
+   * The layers to adapt: module paths or the last parts of them, such as `h.0.attn.c_attn` or `q_proj`, or all linear
+   * layers except the output matrix. Default: `all-linear`.
    */
   readonly targetModules?: "all-linear" | readonly string[] | undefined;
-  /** Probability of dropping an element of what goes into A, in training. Default: 0. */
+  /** The probability of dropping an element of A's input, in training. Default: 0. */
   readonly loraDropout?: number | undefined;
-  /** Multiplies with `loraAlpha / sqrt(r)` instead (Kalajdzievski 2023, "rsLoRA"). Default: false. */
+  /** Whether to multiply by `loraAlpha / sqrt(r)` instead (Kalajdzievski 2023, "rsLoRA"). Default: false. */
   readonly useRslora?: boolean | undefined;
 }
 
-/** {@linkcode LoRAConfig}, filled in; `targetModules` is a list. */
+/** {@linkcode LoRAConfig} with all defaults filled in; `targetModules` is a list. */
 export type FullLoRAConfig = {
   readonly [K in keyof LoRAConfig]-?: Exclude<LoRAConfig[K], undefined | "all-linear">;
 };
 
 /** Options of {@linkcode applyLoRA}. */
 export interface LoRAOptions extends LoRAConfig {
-  /** The stream that A is drawn from, as in `ParameterOptions`. */
+  /** The random stream that A is drawn from, as in `ParameterOptions`. */
   readonly random?: ParameterOptions["random"];
-  /** Of A and B. Default: the weights', and `f32` beside weights that are no floats. */
+  /** The dtype of A and B. Default: that of the weights, or `f32` if those are not floats. */
   readonly dtype?: "f32" | "f16" | undefined;
 }
 
-/** The product of the output matrix is part of the loss: it does not go through its layer. */
+/** The output matrix is multiplied inside the loss and not by its layer, so it cannot be adapted. */
 const OUTPUT_MATRIX = /(^|\.)(lm_head|decoder\.out)$/;
 
 /** The adapter of one layer. */
@@ -87,7 +87,7 @@ class LoRALayer extends Module implements LinearAdapter {
     weight.device.launch(axpy, { x: product, y: weight }, { count: weight.size, a: factor });
   }
 
-  /** True where the weight is one that something can be added to. */
+  /** True if the weight's dtype allows adding to it. */
   get canMerge(): boolean {
     return isFloat(this.#base.weight.dtype);
   }
@@ -98,21 +98,22 @@ class LoRALayer extends Module implements LinearAdapter {
 }
 
 /**
- * A low-rank adapter of a model: each adapted layer computes `x W^T + scaling dropout(x) A^T B^T`. As a module it has A
- * and B of each layer for parameters, such as `h.0.attn.c_attn.lora_A.weight`; the model's own parameters are those it
- * had. A model may have several adapters: what those that are enabled compute is added up. See {@linkcode applyLoRA}.
+ * A low-rank adapter of a model: each adapted layer computes `x W^T + scaling dropout(x) A^T B^T`. The parameters of
+ * this module are A and B of each layer, under names such as `h.0.attn.c_attn.lora_A.weight`; the model's own
+ * parameters are unchanged. A model may have several adapters; the results of those that are enabled add up. See
+ * {@linkcode applyLoRA}.
  */
 export class LoRA extends Module {
-  /** All filled in. */
+  /** The configuration, with all defaults filled in. */
   readonly config: FullLoRAConfig;
-  /** Activations are dropped with these random numbers while they are set: in training the stream that `dropout` names. */
+  /** The random stream for dropout of activations. Set it in training, to the stream that `dropout` names. */
   random: RandomState | undefined;
   readonly #base: Module;
   readonly #layers: ReadonlyMap<string, LoRALayer>;
   #enabled = true;
   #isMerged = false;
 
-  /** Puts the adapter into the model. See {@linkcode applyLoRA}. */
+  /** Adds the adapter to the model. See {@linkcode applyLoRA}. */
   constructor(base: Module, options?: LoRAOptions) {
     super();
     const { r = 8, loraAlpha = 2 * r, loraDropout = 0, useRslora = false } = options ?? {};
@@ -133,7 +134,7 @@ export class LoRA extends Module {
     this.#layers = new Map(
       [...layers].map(([path, layer]) => [path, new LoRALayer(layer, this, options ?? {})]),
     );
-    Object.assign(this, Object.fromEntries(this.#layers)); // fields, by which a module finds its parameters
+    Object.assign(this, Object.fromEntries(this.#layers)); // a module finds its parameters in its fields
   }
 
   /** The model. */
@@ -141,13 +142,13 @@ export class LoRA extends Module {
     return this.#base;
   }
 
-  /** What B A x is multiplied with. */
+  /** The factor that B A x is multiplied by. */
   get scaling(): number {
     const { r, loraAlpha, useRslora } = this.config;
     return loraAlpha / (useRslora ? Math.sqrt(r) : r);
   }
 
-  /** Whether it takes part in what the model computes. Throws an `Error` where one that is merged is switched off. */
+  /** Whether the adapter is active in the model. Setting it to false throws an `Error` while the adapter is merged. */
   get enabled(): boolean {
     return this.#enabled;
   }
@@ -157,14 +158,14 @@ export class LoRA extends Module {
     this.#enabled = value;
   }
 
-  /** Whether it is part of the model's weights for now. */
+  /** Whether the adapter is currently merged into the model's weights. */
   get isMerged(): boolean {
     return this.#isMerged;
   }
 
   /**
-   * What `body` computes while this adapter is switched off, such as the model as it was. `body` is synchronous. Throws an
-   * `Error` while it is merged.
+   * Runs `body` with this adapter disabled, so that the model computes what it did without it. `body` must be
+   * synchronous. Throws an `Error` while the adapter is merged.
    */
   without<R>(body: () => R): R {
     const before = this.#enabled;
@@ -177,8 +178,8 @@ export class LoRA extends Module {
   }
 
   /**
-   * Adds B A to the model's weights, so that the model computes as fast as without an adapter. Throws an `Error` where that
-   * is done already, a `TypeError` for quantised weights.
+   * Adds B A to the model's weights, so that the model runs as fast as without an adapter. Throws an `Error` if it is
+   * already merged, and a `TypeError` for quantised weights.
    */
   merge(): void {
     this.#checkMerged(false);
@@ -189,14 +190,17 @@ export class LoRA extends Module {
     this.#isMerged = true;
   }
 
-  /** Takes it out of the weights again, which are then what they were but for rounding. Throws an `Error` where it is not in. */
+  /**
+   * Subtracts the adapter from the weights again, which restores them up to rounding. Throws an `Error` if it is not
+   * merged.
+   */
   unmerge(): void {
     this.#checkMerged(true);
     this.#addToWeights(-this.scaling);
     this.#isMerged = false;
   }
 
-  /** Takes the adapter out of the model and frees its memory. What is merged stays in the weights. */
+  /** Removes the adapter from the model and frees its memory. What is merged stays in the weights. */
   override dispose(): void {
     for (const layer of this.#layers.values()) layer.detach();
     super.dispose();
@@ -216,11 +220,11 @@ export class LoRA extends Module {
 }
 
 /**
- * Puts a low-rank adapter into a model (Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models") and freezes the
- * model's own parameters, of which gradients are no longer computed; only the adapter's are trained. B starts at 0, so
- * nothing changes at first. Any `Linear` of any module can be a target. Options have PEFT's names.
+ * Adds a low-rank adapter to a model (Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models") and freezes
+ * the model's own parameters, so that only the adapter is trained. B starts at 0, so the model's outputs do not change
+ * at first. Any `Linear` of any module can be a target. Options have PEFT's names.
  *
- * Throws a `TypeError` where a target is no linear layer, a `RangeError` for numbers that make no adapter.
+ * Throws a `TypeError` if a target is not a linear layer, and a `RangeError` for numbers out of range.
  *
  * @example Train an adapter, switch it off, merge it
  * ```ts
@@ -256,7 +260,7 @@ export function applyLoRA(model: Module, options?: LoRAOptions): LoRA {
   return adapter;
 }
 
-/** The layers of a model that can have an adapter, each once, by their paths: the linear ones but the output matrix. */
+/** The layers of a model that can be adapted, by path, each once: the linear layers except the output matrix. */
 export function adaptableLayers(model: Module): Map<string, Linear> {
   const found = new Map<string, Linear>();
   const seen = new Set<Module>();
@@ -268,12 +272,12 @@ export function adaptableLayers(model: Module): Map<string, Linear> {
   return found;
 }
 
-/** The layers' own names, each once. */
+/** The last parts of the paths, each once. */
 function lastParts(paths: readonly string[]): string[] {
   return [...new Set(paths.map((path) => path.split(".").at(-1)!))];
 }
 
-/** The layers that are meant, by their paths. */
+/** The target layers by path. */
 function targetsOf(
   model: Module,
   targets: "all-linear" | readonly string[],

@@ -1,5 +1,5 @@
 /**
- * What models are made of, for one import.
+ * The building blocks of models, in one import.
  *
  * @module
  */

@@ -12,8 +12,8 @@ import { assignFloats, checkStateDict, type StateDict, tensorEntries } from "./s
 const parameters = new WeakSet<Tensor>();
 
 /**
- * Makes a tensor a parameter: a field of a {@linkcode Module} that holds it is trained, saved and loaded. It requires
- * a gradient, unless it is quantised, and outlives the scope that it was made in. Returns the tensor.
+ * Makes a tensor a parameter: a field of a {@linkcode Module} that holds it is trained, saved and loaded. The tensor
+ * then requires a gradient, unless it is quantised, and outlives the current scope. Returns the tensor.
  */
 export function parameter(tensor: Tensor): Tensor {
   parameters.add(tensor.keep());
@@ -22,10 +22,11 @@ export function parameter(tensor: Tensor): Tensor {
 }
 
 /**
- * The base class of layers and models. Parameters and modules in its public fields belong to it, also in arrays and plain
- * objects there (not in a `Map`, nor in `#private` fields), in the order of the fields; a parameter's name is the path of
- * fields to it (`h.0.attn.c_attn.weight`), so names in the code are the names in files. A parameter that two fields hold counts once, under its first name.
- * Other tensors in fields are constants: they are disposed of with the module and not saved.
+ * The base class of layers and models. The parameters and modules in its public fields belong to it, also those in
+ * arrays and plain objects (not in a `Map`, nor in `#private` fields), in the order of the fields. A parameter's name
+ * is the path of fields to it (`h.0.attn.c_attn.weight`), so names in code and in files are the same. A parameter that
+ * two fields hold counts once, under its first name. Other tensors in fields are constants: they are disposed of with
+ * the module, but not saved.
  *
  * @example A model of one's own
  * ```ts
@@ -50,7 +51,7 @@ export function parameter(tensor: Tensor): Tensor {
  * ```
  */
 export abstract class Module implements Disposable {
-  /** The parameters by name. They get these names for messages, unless they have one. */
+  /** Returns the parameters by name. Each tensor without a `name` gets this one, for messages. */
   parameters(): StateDict {
     const found = new Map<string, Tensor>();
     const seen = new Set<Tensor>();
@@ -63,17 +64,17 @@ export abstract class Module implements Disposable {
     return found;
   }
 
-  /** The number of elements of all parameters, tied ones counted once. */
+  /** Returns the number of elements of all parameters; tied ones count once. */
   parameterCount(): number {
     return this.parameters().values().reduce((count, { size }) => count + size, 0);
   }
 
-  /** This module, under the name "", and all modules in it by the paths of fields to them. */
+  /** Returns this module, under the name "", and all modules in it, by the path of fields to them. */
   modules(): ReadonlyMap<string, Module> {
     return new Map(modulesOf(this));
   }
 
-  /** The device of the first parameter. Throws an `Error` where there is none. */
+  /** The device of the first parameter. Throws an `Error` if there are no parameters. */
   get device(): Device {
     for (const [, tensor] of tensorsOf(this)) if (parameters.has(tensor)) return tensor.device;
     throw new Error(`${this.constructor.name}: expected a parameter but got none`);
@@ -85,8 +86,8 @@ export abstract class Module implements Disposable {
   }
 
   /**
-   * Copies values into the parameters, from tensors on any device, of float types. Throws a `TypeError` that lists
-   * what is missing, unknown or of another shape, and then nothing has changed.
+   * Copies values into the parameters from float tensors on any device. Throws a `TypeError` that lists missing names,
+   * unknown names and mismatched shapes; in that case nothing has changed.
    */
   async loadStateDict(values: StateDict): Promise<void> {
     const own = this.parameters();
@@ -95,16 +96,16 @@ export abstract class Module implements Disposable {
   }
 
   /**
-   * Writes the parameters to a safetensors file, one tensor in memory at a time. The file appears complete or not at
-   * all. Needs `--allow-write` (and `--allow-read`).
+   * Writes the parameters to a safetensors file, with one tensor in memory at a time. The file appears complete or not
+   * at all. Needs `--allow-write` (and `--allow-read`).
    */
   async saveWeights(path: string | URL): Promise<void> {
     await writeSafetensors(path, tensorEntries(this.parameters()));
   }
 
   /**
-   * Reads the parameters from a safetensors file (F32, F16 or BF16, converted to the parameters' type), one tensor in
-   * memory at a time. Needs `--allow-read`.
+   * Reads the parameters from a safetensors file (F32, F16 or BF16, converted to the parameters' dtype), with one
+   * tensor in memory at a time. Needs `--allow-read`.
    *
    * @throws {TypeError} that lists what is missing, unknown or of another shape, and then nothing has changed
    * @throws {FileFormatError} for a file that is not complete
@@ -116,19 +117,19 @@ export abstract class Module implements Disposable {
     for (const [name, tensor] of own) assignFloats(tensor, await file.readFloat32(name));
   }
 
-  /** Stops training: no gradient is computed for the parameters. Returns the module. */
+  /** Freezes the parameters: no gradients are computed for them. Returns the module. */
   freeze(): this {
     for (const tensor of this.parameters().values()) tensor.requiresGrad = false;
     return this;
   }
 
-  /** Lets the parameters be trained again, those that are not quantised. Returns the module. */
+  /** Makes the parameters trainable again, except quantised ones. Returns the module. */
   unfreeze(): this {
     for (const tensor of this.parameters().values()) tensor.requiresGrad = isFloat(tensor.dtype);
     return this;
   }
 
-  /** Frees the memory of all tensors in it. */
+  /** Frees the memory of all its tensors. */
   dispose(): void {
     for (const [, tensor] of tensorsOf(this)) tensor.dispose();
   }
@@ -140,8 +141,8 @@ export abstract class Module implements Disposable {
 }
 
 /**
- * Puts other tensors in the place of parameters, under all names that these have; the old ones are disposed of. `replace`
- * is given the first name, and undefined leaves a parameter as it is.
+ * Replaces parameters by other tensors, under all names they have, and disposes of the old ones. `replace` is called
+ * with the first name; it returns undefined to leave a parameter as it is.
  */
 export async function replaceParameters(
   module: Module,
@@ -169,7 +170,7 @@ export async function replaceParameters(
   }
 }
 
-/** A module and those in its fields, depth first. */
+/** A module and the modules in its fields, depth first. */
 function* modulesOf(module: Module, path = ""): Generator<[string, Module]> {
   yield [path, module];
   for (const [name, value] of fieldsOf(module, path)) {
@@ -177,7 +178,7 @@ function* modulesOf(module: Module, path = ""): Generator<[string, Module]> {
   }
 }
 
-/** The tensors in the fields of a module and of those in it, in the order of the fields. */
+/** The tensors in the fields of a module and of the modules in it, in the order of the fields. */
 function* tensorsOf(module: Module, path = ""): Generator<[string, Tensor]> {
   for (const [name, value] of fieldsOf(module, path)) {
     if (value instanceof Tensor) yield [name, value];
@@ -185,7 +186,7 @@ function* tensorsOf(module: Module, path = ""): Generator<[string, Tensor]> {
   }
 }
 
-/** The public fields by their paths, what arrays and plain objects hold one by one. */
+/** The public fields by path, including the entries of arrays and plain objects. */
 function* fieldsOf(owner: object, path: string): Generator<[string, unknown]> {
   const prefix = path && `${path}.`;
   for (const [name, value] of Object.entries(owner)) {

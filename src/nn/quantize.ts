@@ -1,5 +1,5 @@
 /**
- * Models whose matrices take less memory.
+ * Quantisation of models.
  *
  * @module
  */
@@ -14,18 +14,18 @@ export type MatrixType = QuantisedType | "f16";
 
 /** Options of {@linkcode quantize}. */
 export interface QuantizeOptions {
-  /** Which parameters may be quantised, by their names. Default: all. */
+  /** Selects the parameters to quantise, by name. Default: all that can be. */
   readonly include?: (name: string) => boolean;
 }
 
 /**
- * Quantises the matrices of a model in place, for inference: the weights of all `Linear` layers, and of the embedding of
- * its `vocabSize` ids. `f16` takes 16 bits a number; `q8_0` 8.5 and `q4_0` 4.5, of matrices whose rows are a multiple of
- * 32 numbers, with the arithmetic of llama.cpp. Activations and sums stay f32: kernels convert where they load. Gradients flow
- * through these layers to what is below, as adapters need it, but the weights require none (and quantised ones can have
- * none). The model is of f32 or f16. Returns it.
+ * Quantises the matrices of a model in place, for inference: the weights of all `Linear` layers, and the embedding of
+ * its `vocabSize` ids. `f16` takes 16 bits per weight; `q8_0` takes 8.5 and `q4_0` 4.5, if the rows are a multiple of 32
+ * elements, with llama.cpp's arithmetic. Activations and sums stay f32: kernels convert the weights as they load them.
+ * Gradients flow through these layers, as adapters need, but the weights require none (quantised ones can have none).
+ * The model must be f32 or f16. Returns the model.
  *
- * @throws {RangeError} for a number that is too large for f16, where that is the `dtype`
+ * @throws {RangeError} if `dtype` is f16 and a weight is too large for it
  *
  * @example
  * ```ts
@@ -67,7 +67,7 @@ export function quantisable(model: Module): ReadonlySet<Tensor> {
   const { config } = model as { config?: { vocabSize?: number } };
   const found = new Set<Tensor>();
   for (const module of model.modules().values()) {
-    // Embeddings of positions are small, and added.
+    // Position embeddings are small, and are added.
     const isWanted = module instanceof Linear ||
       module instanceof Embedding && module.weight.shape[0] === config?.vocabSize;
     if (isWanted) found.add(module.weight);

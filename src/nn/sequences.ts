@@ -1,5 +1,5 @@
 /**
- * The two ends of a model of sequences: where its tokens stand, and which of them is the last.
+ * The two ends of a sequence model: the positions of its tokens, and the last token of each row.
  *
  * @module
  */
@@ -19,7 +19,7 @@ export function positionRows(
   return slice(table, [[position, position + length]]);
 }
 
-/** The last of `x` (B, T, E) in every row, (B, E): at `lengths` - 1 where the rows are padded on the right. */
+/** The last token of each row of `x` (B, T, E), (B, E): at `lengths` - 1 if the rows are padded on the right. */
 export function lastTokens(x: Tensor, lengths?: readonly number[]): Tensor {
   const [batch, time, size] = x.shape as [number, number, number];
   if (!lengths) {

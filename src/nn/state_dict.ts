@@ -1,5 +1,5 @@
 /**
- * Parameters by name: how they are checked, and how they go to files and come from them.
+ * Parameters by name: checking them, and converting them to and from files.
  *
  * @module
  */
@@ -13,7 +13,7 @@ import type { Tensor } from "../tensor/tensor.ts";
 /** Parameters by name. */
 export type StateDict = ReadonlyMap<string, Tensor>;
 
-/** A quantised tensor is written as the float32 that it gives. */
+/** Quantised tensors are written dequantised, as float32. */
 const FILE_TYPES = {
   f32: "F32",
   f16: "F16",
@@ -23,7 +23,7 @@ const FILE_TYPES = {
   q4_0: "F32",
 } as const;
 
-/** Tensors as a safetensors file takes them: each is read from its device when it is written. */
+/** Entries for a safetensors file. Each tensor is read from its device when it is written. */
 export function tensorEntries(
   tensors: ReadonlyMap<string, Pick<Tensor, "shape" | "dtype" | "data">>,
   prefix = "",
@@ -36,7 +36,7 @@ export function tensorEntries(
   }));
 }
 
-/** Writes floating-point values into a tensor, in the tensor's type. */
+/** Writes floating-point values into a tensor, converted to its dtype. */
 export function assignFloats(tensor: Tensor, values: ArrayLike<number>): void {
   const { dtype } = tensor;
   if (dtype === "f16") {
@@ -48,7 +48,7 @@ export function assignFloats(tensor: Tensor, values: ArrayLike<number>): void {
   else if (tensor.size > 0) tensor.device.write(tensor.buffer, quantised(dtype, floats));
 }
 
-/** Throws a `RangeError` for a number that is too large for f16. */
+/** Throws a `RangeError` if a number is too large for f16. */
 export function checkWithinHalf(op: string, name: string, values: ArrayLike<number>): void {
   for (let i = 0; i < values.length; i++) {
     const x = values[i]!;
@@ -57,7 +57,7 @@ export function checkWithinHalf(op: string, name: string, values: ArrayLike<numb
   }
 }
 
-/** Throws a `TypeError` that lists what is missing, unknown or of another shape, unless names and shapes match. */
+/** Throws a `TypeError` that lists missing names, unknown names and mismatched shapes, unless all match. */
 export function checkStateDict(
   expected: ReadonlyMap<string, { readonly shape: Shape }>,
   given: ReadonlyMap<string, { readonly shape: Shape }>,

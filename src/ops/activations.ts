@@ -1,5 +1,5 @@
 /**
- * Activation functions, of f32 and f16. All keep shape and dtype, and throw a `TypeError` for integers.
+ * Activation functions for f32 and f16. All keep shape and dtype, and throw a `TypeError` for integers.
  *
  * @module
  */
@@ -10,33 +10,33 @@ import { Tensor } from "../tensor/tensor.ts";
 import { checkFloat, sameDType } from "./check.ts";
 import { applyUnary, launchFlat } from "./launch.ts";
 
-/** The hyperbolic tangent. */
+/** Returns the hyperbolic tangent of each element. */
 export function tanh(x: Tensor): Tensor {
   checkFloat("tanh", x);
   return applyUnary("tanh", x, "value");
 }
 
-/** 1 / (1 + exp(-x)). */
+/** Returns `1 / (1 + exp(-x))`, the logistic sigmoid. */
 export function sigmoid(x: Tensor): Tensor {
   checkFloat("sigmoid", x);
   return applyUnary("sigmoid", x, "value");
 }
 
-/** max(x, 0); NaN stays. */
+/** Returns `max(x, 0)`. NaN is kept. */
 export function relu(x: Tensor): Tensor {
   checkFloat("relu", x);
   return applyUnary("relu", x, "input");
 }
 
-/** The square of max(x, 0) (So et al. 2021, arXiv:2109.08668); NaN stays. */
+/** Returns the square of `max(x, 0)` (So et al. 2021, arXiv:2109.08668). NaN is kept. */
 export function reluSquared(x: Tensor): Tensor {
   checkFloat("reluSquared", x);
   return applyUnary("reluSquared", x, "input");
 }
 
 /**
- * `cap * tanh(x / cap)`, which keeps numbers between -cap and cap and small ones as they are (Gemma Team 2024,
- * arXiv:2408.00118). Throws a `RangeError` for a cap that is not above 0.
+ * Returns `cap * tanh(x / cap)`, which limits values to between -cap and cap and leaves small ones almost unchanged
+ * (Gemma Team 2024, arXiv:2408.00118). Throws a `RangeError` unless `cap` is above 0.
  *
  * @example
  * ```ts
@@ -59,12 +59,12 @@ export function softcap(x: Tensor, cap: number): Tensor {
 
 /** Options of {@linkcode leakyRelu}. */
 export interface LeakyReluOptions {
-  /** The slope below 0. Default: 0.01. */
+  /** The slope for negative inputs. Default: 0.01. */
   readonly negativeSlope?: number;
 }
 
 /**
- * x above 0, `negativeSlope * x` below (Maas et al. 2013); NaN stays.
+ * Returns `x` where it is positive and `negativeSlope * x` elsewhere (Maas et al. 2013). NaN is kept.
  *
  * @example
  * ```ts
@@ -84,12 +84,12 @@ export function leakyRelu(x: Tensor, options?: LeakyReluOptions): Tensor {
 
 /** Options of {@linkcode gelu}. */
 export interface GeluOptions {
-  /** `tanh` for GPT-2's approximation, `none` for the error function. Default: `none`. */
+  /** `none` is the exact GELU, by the error function; `tanh` is GPT-2's approximation. Default: `none`. */
   readonly approximate?: "none" | "tanh";
 }
 
 /**
- * x times the probability that a standard normal number is below x (Hendrycks and Gimpel 2016,
+ * Returns `x` times the probability that a standard normal variable is below `x` (Hendrycks and Gimpel 2016,
  * arXiv:1606.08415).
  */
 export function gelu(x: Tensor, options?: GeluOptions): Tensor {
@@ -101,21 +101,21 @@ export function gelu(x: Tensor, options?: GeluOptions): Tensor {
   return applyUnary(approximate === "tanh" ? "geluTanh" : "geluErf", x, "input");
 }
 
-/** x * sigmoid(x), also called swish. */
+/** Returns `x * sigmoid(x)`, also called swish. */
 export function silu(x: Tensor): Tensor {
   checkFloat("silu", x);
   return applyUnary("silu", x, "input");
 }
 
-/** log(1 + exp(x)), without overflow. */
+/** Returns `log(1 + exp(x))`, computed without overflow. */
 export function softplus(x: Tensor): Tensor {
   checkFloat("softplus", x);
   return applyUnary("softplus", x, "input");
 }
 
 /**
- * silu(gate) * up, of one shape (Shazeer 2020, arXiv:2002.05202). Throws a `TypeError` for shapes or dtypes
- * that differ, and for integers.
+ * Returns `silu(gate) * up`, for two tensors of the same shape (Shazeer 2020, arXiv:2002.05202). Throws a `TypeError`
+ * if shapes or dtypes differ, and for integers.
  */
 export function swiglu(gate: Tensor, up: Tensor): Tensor {
   checkFloat("swiglu", gate, up);

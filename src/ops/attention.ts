@@ -1,5 +1,5 @@
 /**
- * Attention, sparse attention, and the weights of both.
+ * Attention, sparse attention, and the attention weights of both.
  *
  * @module
  */
@@ -34,60 +34,59 @@ import { matmul } from "./matmul.ts";
 import { permute, reshape, slice } from "./shape.ts";
 import { softmax } from "./softmax.ts";
 
-/** Dropout of attention's weights, for training. */
+/** Dropout of the attention weights, for training. */
 export interface AttentionDropout {
-  /** The probability with which a weight is dropped, in [0, 1). */
+  /** The probability of dropping a weight, in [0, 1). */
   readonly p: number;
-  /** The stream to draw from; default: the shared one (see `manualSeed`). */
+  /** The random stream to draw from. Default: the shared one (see `manualSeed`). */
   readonly random?: RandomState | undefined;
 }
 
 /** Options of {@linkcode attention}. */
 export interface AttentionOptions {
-  /** A query sees no later key; the last query is aligned with the last key. Default: false. */
+  /** Whether a query may not see later keys. The last query is aligned with the last key. Default: false. */
   readonly causal?: boolean;
   /**
-   * A query sees only the last so many keys up to its own position, itself among them; goes with `causal` (Beltagy et
-   * al. 2020, "Longformer"). Default: all.
+   * The number of most recent keys that a query sees, its own position included. Requires `causal` (Beltagy et al.
+   * 2020, "Longformer"). Default: all keys.
    */
   readonly window?: number | undefined;
   /**
-   * Only so many of the first time steps of k and v exist, as in a cache with room for more. Default: all of
-   * them. The others are not read and get a gradient of 0.
+   * The number of leading time steps of k and v that exist, as in a cache with spare capacity. The others are not read,
+   * and their gradient is 0. Default: all of them.
    */
   readonly keyLength?: number | undefined;
   /**
-   * (B, keyLength), or (B, Tk) of which the first keyLength count, of `i32` or `u32`: 0 for keys that nobody may
-   * see, as padding.
+   * A mask (B, keyLength) of `i32` or `u32`, 0 for keys that no query may see, such as padding. It may also be (B, Tk),
+   * of which the first `keyLength` columns are used.
    */
   readonly keyValid?: Tensor | undefined;
   /**
-   * (B) of `i32`, for sequences of unequal length: where the first query of each stands among its keys. For
-   * causal attention without gradients. Default: all stand so that the last query is aligned with the last key.
+   * For sequences of unequal length, (B) of `i32`: the position of each sequence's first query among its keys. For
+   * causal attention without gradients. Default: the last query is aligned with the last key.
    */
   readonly positions?: Tensor | undefined;
-  /** Order of the axes: batch, heads, time, size (the default), or time before heads. */
+  /** The order of the axes: batch, heads, time, size, or time before heads. Default: `BHTD`. */
   readonly layout?: "BHTD" | "BTHD";
-  /** Factor of the scores. Default: 1 / sqrt(D). */
+  /** The factor that scores are multiplied by. Default: 1 / sqrt(D). */
   readonly scale?: number | undefined;
   /**
-   * Sets each weight to 0 with probability p and divides the others by 1 - p, after the softmax. Like the weights, the
-   * mask is never stored: the gradient draws it again. A row of the weights takes `4 ceil(keys / 4)` random numbers of
-   * the stream, the rows one after another. Default: none.
+   * Sets each weight to 0 with probability p after the softmax, and divides the others by 1 - p. The mask is not
+   * stored: the backward pass draws it again. Each row of weights takes `4 ceil(keys / 4)` random numbers of the
+   * stream, row by row. Default: none.
    */
   readonly dropout?: AttentionDropout | undefined;
 }
 
 /**
- * `softmax(scale q k^T) v` for each head, without ever storing the scores: queries q (B, H, Tq, D), keys k
- * and values v (B, Hkv, Tk, D) give (B, H, Tq, D). Hkv divides H; query head h uses key and value head
- * `floor(h / (H / Hkv))`. A query that may see no key gives zeros and no gradient. Without gradients k and v may be of `f16`
- * where q is of `f32`, as in a cache that takes half the memory.
+ * Returns `softmax(scale q k^T) v` for each head, without storing the scores: queries q (B, H, Tq, D), keys k and
+ * values v (B, Hkv, Tk, D) give (B, H, Tq, D). Hkv divides H, and query head h uses key and value head
+ * `floor(h / (H / Hkv))`. A query that sees no key gives zeros, and no gradient. Without gradients, k and v may
+ * be `f16` while q is `f32`, as in a cache that takes half the memory.
  *
- * Throws a `TypeError` when shapes, device or dtype do not fit, a `RangeError` when keyLength is not a length of k, a
- * probability not in [0, 1) or a window below 1.
- * (Vaswani et al. 2017; grouped queries: Ainslie et al. 2023; computed by tiles as in Dao 2023,
- * "FlashAttention-2".)
+ * Throws a `TypeError` if shapes, devices or dtypes do not match, and a `RangeError` if `keyLength` is not a length of
+ * k, `window` is below 1, or a probability is not in [0, 1). (Vaswani et al. 2017; grouped queries: Ainslie et al.
+ * 2023; tiling as in Dao 2023, "FlashAttention-2".)
  */
 export function attention(
   q: Tensor,
@@ -103,15 +102,16 @@ export function attention(
 /** Options of {@linkcode selfAttention}. */
 export interface SelfAttentionOptions
   extends Pick<AttentionOptions, "causal" | "scale" | "dropout"> {
-  /** H, of queries, keys and values alike. */
+  /** H, the number of heads of queries, keys and values alike. */
   readonly heads: number;
 }
 
 /**
- * {@linkcode attention} of a sequence to itself, where one tensor (B, T, 3 E) has queries, keys and values side by side,
- * each of H heads of E / H: (B, T, E). They are read where they are, and their gradients are written the same way.
+ * Self-attention of one packed tensor: qkv (B, T, 3 E), with queries, keys and values side by side, each of H heads of
+ * size E / H, gives (B, T, E). Otherwise like {@linkcode attention}. Nothing is copied: the parts are read in place,
+ * and their gradients are written the same way.
  *
- * Throws a `TypeError` for other shapes and dtypes, a `RangeError` for a probability not in [0, 1).
+ * Throws a `TypeError` for other shapes and dtypes, and a `RangeError` if a probability is not in [0, 1).
  *
  * @example A token that sees itself alone gets its own value
  * ```ts
@@ -173,10 +173,10 @@ export function selfAttention(qkv: Tensor, options: SelfAttentionOptions): Tenso
   return o;
 }
 
-/** Runs of sequences (the first, and how many) of which the device can bind queries, keys and values together. */
+/** Runs of sequences (first, count) short enough for the device to bind their queries, keys and values together. */
 function sequencesThatBind(op: string, { device, dtype, shape }: Tensor): [number, number][] {
   const [batch, time, columns] = shape as readonly [number, number, number];
-  // What lies before a run must end where a binding may begin; a third of the columns are outputs.
+  // A run must start where a binding may begin. The outputs are a third as wide as the inputs.
   const unit = BYTES[dtype] * time * columns / 3;
   const fits = (count: number) =>
     3 * unit * count <= device.maxBindingBytes &&
@@ -197,20 +197,20 @@ function sequencesThatBind(op: string, { device, dtype, shape }: Tensor): [numbe
 /** Options of {@linkcode sparseAttention}. */
 export interface SparseAttentionOptions
   extends Omit<AttentionOptions, "causal" | "window" | "keyValid"> {
-  /** Positions of a block. */
+  /** The number of positions in a block. */
   readonly blockSize: number;
 }
 
 /**
- * The sum of two causal attentions of its own softmax each: one over the keys of the query's own block of
- * `blockSize` positions, one over the last key of each block, at `blockSize - 1, 2 blockSize - 1, ...`; a query
- * before the first of those gets nothing from the second. Queries q (B, H, Tq, D), keys k and values v
- * (B, Hkv, Tk, D) give (B, H, Tq, D); any lengths. Dropout draws for the weights of the first, then for those of the
- * second, which has `floor(Tk / blockSize)` keys. The work of a query is that of at most
- * `blockSize + Tk / blockSize` keys.
+ * Returns the sum of two causal attentions, each with its own softmax: one over the keys of the query's own block of
+ * `blockSize` positions, one over the last key of each block (positions `blockSize - 1`, `2 blockSize - 1`, ...). A
+ * query before the first of those gets nothing from the second attention. Queries q (B, H, Tq, D), keys k and values v
+ * (B, Hkv, Tk, D) of any length give (B, H, Tq, D). A query costs as much as at most `blockSize + Tk / blockSize` keys.
+ * Dropout draws for the weights of the first attention, then for those of the second, which has `floor(Tk / blockSize)`
+ * keys.
  *
- * Throws a `TypeError` when shapes, device or dtype do not fit, a `RangeError` for a blockSize below 1 or a keyLength
- * that is not a length of k. (Brown et al. 2020, after the fixed pattern of Child et al. 2019, "Generating Long
+ * Throws a `TypeError` if shapes, devices or dtypes do not match, and a `RangeError` if `blockSize` is below 1 or
+ * `keyLength` is not a length of k. (Brown et al. 2020, after the fixed pattern of Child et al. 2019, "Generating Long
  * Sequences with Sparse Transformers".)
  *
  * @example The third query sees itself, and the second key as the last of its block
@@ -235,7 +235,9 @@ export function sparseAttention(
   return scoped(() => add(...sparseAttentionParts(q, k, v, options)));
 }
 
-/** The two attentions that {@linkcode sparseAttention} adds: over the own block, and over the ends of blocks. */
+/**
+ * The two attentions that {@linkcode sparseAttention} adds: over the query's own block, and over the ends of blocks.
+ */
 export function sparseAttentionParts(
   q: Tensor,
   k: Tensor,
@@ -251,9 +253,9 @@ export function sparseAttentionParts(
 }
 
 /**
- * The weights (B, H, Tq, Tk) with which {@linkcode sparseAttention} of the same arguments mixes the values, Tk being
- * keyLength where there is one: both softmaxes added, so that a row adds up to 2 once a block has ended. All of
- * them are stored, for pictures. Throws as {@linkcode sparseAttention}.
+ * Returns the weights (B, H, Tq, Tk) by which {@linkcode sparseAttention} with the same arguments mixes the values.
+ * Both softmaxes are added, so a row sums to 2 once a block has ended. Tk is `keyLength` where that is given. All
+ * weights are stored; meant for plots. Throws like {@linkcode sparseAttention}.
  */
 export function sparseAttentionWeights(
   q: Tensor,
@@ -279,9 +281,9 @@ function checkBlockSize(op: string, blockSize: number): void {
 }
 
 /**
- * The weights (B, H, Tq, Tk) with which `attention` of the same arguments mixes the values, Tk being keyLength
- * where there is one; zeros where a query may see no key. All of them are stored: for pictures and for gradients
- * through the weights. Throws a `TypeError` when the shapes do not fit.
+ * Returns the weights (B, H, Tq, Tk) by which `attention` with the same arguments mixes the values; zeros where a query
+ * sees no key. Tk is `keyLength` where that is given. All weights are stored: for plots, and for gradients through the
+ * weights. Throws a `TypeError` if the shapes do not match.
  */
 export function attentionWeights(
   q: Tensor,
@@ -307,14 +309,14 @@ function checkWindow(op: string, { causal, window }: AttentionOptions = {}): voi
 /** The order of the axes of queries and keys. */
 type HeadLayout = "BHTD" | "BTHD";
 
-/** What is seen, by `step` and `block` of `AttentionParams`; the rest as in {@linkcode AttentionOptions}. */
+/** Which keys are seen, as `step` and `block` of `AttentionParams`; otherwise as in {@linkcode AttentionOptions}. */
 type AttendOptions =
   & Omit<AttentionOptions, "causal">
   & Pick<PartialAttentionParams, "step" | "block">;
 
 /**
- * Attention to the keys that `step` and `block` leave. `op` is the name for errors: a `TypeError` when shapes,
- * devices or dtypes do not fit, a `RangeError` for an invalid keyLength.
+ * Attention to the keys that `step` and `block` select. `op` is the name in error messages. Throws a `TypeError` if
+ * shapes, devices or dtypes do not match, and a `RangeError` for an invalid keyLength.
  */
 function attend(
   op: string,
@@ -345,8 +347,8 @@ function attend(
   }
   const params = paramsOf(op, queries, keys, keyLength, options);
   const o = Tensor.empty(device, q.shape, q.dtype);
-  // The log of each query's sum of exponentials, from which the backward pass finds its weights again, and
-  // room for as many numbers of its own.
+  // The log-sum-exp of each query, from which the backward pass recomputes the weights, followed by as many elements of
+  // scratch for the backward pass.
   const lse = Tensor.empty(device, [2, queries.batch, queries.heads, queries.time]);
   const bindings = { q, k, v, keyValid, positions, o, lse };
   device.launch(attentionForward, bindings, params);
@@ -373,7 +375,7 @@ function paramsOf(
   options: AttendOptions,
 ): AttentionParams {
   const { keyValid, layout = "BHTD", scale, dropout, step = 0, block = 0, window = 0 } = options;
-  // Of so many keys only the last is one.
+  // Only the last of every `step` keys is seen.
   const every = Math.max(1, step);
   const kStrides = strides("k", keys, layout), vStrides = strides("v", keys, layout);
   const sizes = {
@@ -404,7 +406,10 @@ function paramsOf(
   });
 }
 
-/** Takes the random numbers of dropout from its stream: nothing without dropout. Throws a `RangeError` for a wrong probability. */
+/**
+ * Reserves the random numbers of dropout in its stream, if there is any. Throws a `RangeError` for an invalid
+ * probability.
+ */
 function drawn(
   op: string,
   dropout: AttentionDropout | undefined,
@@ -416,7 +421,7 @@ function drawn(
   return p === 0 ? {} : { dropout: p, ...random.draw(randomNumbers(weights)) };
 }
 
-/** The number of keys that exist, of `capacity`. Throws a `RangeError` when it is not within. */
+/** The number of keys that exist, at most `capacity`. Throws a `RangeError` if it is out of range. */
 function checkKeyLength(
   op: string,
   keyLength: number | undefined,
@@ -446,7 +451,7 @@ function checkKeyValid(
   );
 }
 
-/** Throws a `TypeError` unless there is a position for each sequence, and order counts. */
+/** Throws a `TypeError` unless there is a position for each sequence and the attention is causal. */
 function checkPositions(
   op: string,
   positions: Tensor,
@@ -492,7 +497,7 @@ function sizesOf(op: string, q: Shape, k: Shape, v: Shape, layout: HeadLayout): 
   return [queries, keys];
 }
 
-/** Elements from one sequence, head and time step to the next, as the kernels name them. */
+/** Strides in elements between sequences, heads and time steps, under the kernels' names. */
 function strides<N extends "q" | "k" | "v" | "o">(
   name: N,
   { heads, time, size }: Sizes,
@@ -506,15 +511,15 @@ function strides<N extends "q" | "k" | "v" | "o">(
   } as Record<`${N}${"Batch" | "Head" | "Time"}`, number>;
 }
 
-/** The score of a key that may not be seen; finite, so that a row of them gives no NaN. */
+/** The score of a hidden key. Finite, so that a row with nothing else gives no NaN. */
 const HIDDEN = -1e30;
 
 /** Whether a query at a position sees a key. */
 type Sight = (position: number, key: number) => boolean;
 
 /**
- * For every kind of sight (null: all keys) the weights (B, H, Tq, Tk) of q and k. Makes tensors that the caller's
- * scope frees. Throws a `TypeError` when the shapes do not fit.
+ * The weights (B, H, Tq, Tk) of q and k for each predicate; null sees all keys. Makes tensors that the caller's scope
+ * frees. Throws a `TypeError` if the shapes do not match.
  */
 function storedWeights(
   op: string,
@@ -543,7 +548,7 @@ function storedWeights(
   const keys = length < capacity ? slice(all, [[0], [0], [0, length]]) : all;
   if (positions) checkPositions(op, positions, batch, !sights.includes(null));
 
-  // Heads that share keys stand together, as rows of one product.
+  // Heads that share keys become rows of one product.
   const grouped = reshape(queries, [batch, kvHeads, heads / kvHeads * time, size]);
   const { scale = 1 / Math.sqrt(size) } = options;
   const product = mul(matmul(grouped, keys, { transposeB: true }), scale);
@@ -556,7 +561,7 @@ function storedWeights(
     padding = reshape(equal(flags, 0), [batch, 1, 1, length]);
   }
 
-  /** What each query may not see: (Tq, Tk), or (B, 1, Tq, Tk) where the sequences have their own positions. */
+  /** The keys hidden from each query: (Tq, Tk), or (B, 1, Tq, Tk) where sequences have their own positions. */
   const hidden = (sees: Sight): Tensor => {
     const table = (first: number, count: number): Tensor => {
       const flags = Float32Array.from(

@@ -8,7 +8,7 @@ import { isFloat, isQuantised } from "../device/dtype.ts";
 import { formatShape } from "../tensor/shape.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
-/** The device of all tensors. Throws a `TypeError` when there are several. */
+/** The device of all tensors. Throws a `TypeError` if there is more than one. */
 export function sameDevice(op: string, ...tensors: readonly (Tensor | undefined)[]): Device {
   const given = tensors.filter((tensor) => tensor !== undefined);
   const other = given.find((tensor) => tensor.device !== given[0]!.device);
@@ -27,7 +27,7 @@ export function checkFloat(op: string, ...tensors: readonly Tensor[]): void {
   if (wrong) throw new TypeError(`${op}: expected f32 or f16 but got ${wrong}`);
 }
 
-/** Throws a `TypeError` unless all tensors have the first one's element type. */
+/** Throws a `TypeError` unless all tensors have the dtype of the first. */
 export function sameDType(op: string, ...tensors: readonly (Tensor | undefined)[]): void {
   const given = tensors.filter((tensor) => tensor !== undefined);
   const other = given.find((tensor) => tensor.dtype !== given[0]!.dtype);
@@ -37,8 +37,8 @@ export function sameDType(op: string, ...tensors: readonly (Tensor | undefined)[
 }
 
 /**
- * Throws a `TypeError` unless two tensors can be multiplied: floating-point numbers of one type, or the second
- * quantised, or of f16 where the first is of f32.
+ * Throws a `TypeError` unless the two tensors can be multiplied: both of one float dtype, or the second quantised, or f16
+ * while the first is f32.
  */
 export function checkMultiplied(op: string, x: Tensor, weight: Tensor): void {
   checkFloat(op, x);
@@ -54,12 +54,12 @@ export function checkIds(op: string, ids: Tensor): void {
   }
 }
 
-/** Throws a `RangeError` unless p is a probability with which something may be dropped. */
+/** Throws a `RangeError` unless `p` is a valid dropout probability. */
 export function checkProbability(op: string, p: number): void {
   if (!(p >= 0 && p < 1)) throw new RangeError(`${op}: expected p in [0, 1) but got ${p}`);
 }
 
-/** Throws a `TypeError` unless the tensor has this rank. */
+/** Throws a `TypeError` unless the tensor has the given rank. */
 export function checkRank(op: string, tensor: Tensor, rank: number, meaning: string): void {
   if (tensor.shape.length !== rank) {
     throw new TypeError(`${op}: expected ${meaning} but got shape ${formatShape(tensor.shape)}`);

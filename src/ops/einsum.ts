@@ -1,5 +1,5 @@
 /**
- * Sums of products by Einstein's convention.
+ * Sums of products in Einstein's notation.
  *
  * @module
  */
@@ -15,22 +15,22 @@ import { matmul } from "./matmul.ts";
 import { sum } from "./reduce.ts";
 import { permute, reshape } from "./shape.ts";
 
-/** A tensor with a label for each of its axes: a letter, or a number for an axis of the ellipsis. */
+/** A tensor with a label for each axis: a letter, or a number for an axis of the ellipsis. */
 interface Term {
   readonly x: Tensor;
   readonly labels: readonly string[];
 }
 
 /**
- * The sum of products that an equation describes, with the rules of PyTorch's `einsum`. Each operand has a letter for
- * each of its axes; axes with the same letter go together, and letters that are not in the output are summed over.
- * `...` stands for any further axes, which broadcast. A letter twice in one operand takes the diagonal. Without `->` the output
- * has the ellipsis and then, in alphabetical order, the letters that occur once. Floats only.
+ * Returns the sum of products that `equation` describes, by the rules of PyTorch's `einsum`. Each operand has one
+ * letter per axis. Axes with the same letter are matched, and letters missing from the output are summed over. `...`
+ * stands for further axes, which broadcast. A letter that occurs twice in one operand takes the diagonal. Without `->`,
+ * the output has the axes of the ellipsis, then the letters that occur once, in alphabetical order. Floats only.
  *
- * Operands are multiplied from left to right, two at a time, by one `matmul` (`mul` where nothing is summed over).
+ * Operands are multiplied from left to right, two at a time, with one `matmul` each (`mul` where nothing is summed
+ * over).
  *
- * Throws a `TypeError` for an equation that is not well formed or does not fit the shapes, and for dtypes or devices
- * that differ.
+ * Throws a `TypeError` if the equation is malformed or does not fit the shapes, or if dtypes or devices differ.
  *
  * @example Scores of attention
  * ```ts
@@ -110,7 +110,7 @@ function parse(
   return { inputs, output };
 }
 
-/** The length of every label; where some operands have an axis of length 1, that of the others. */
+/** The length of each label. Where operands have an axis of length 1, the others decide. */
 function sizesOf(
   equation: string,
   operands: readonly Tensor[],
@@ -135,7 +135,7 @@ function sizesOf(
   return sizes;
 }
 
-/** Takes the diagonal of labels that come twice, and drops axes of length 1 that broadcast. */
+/** Takes the diagonal of repeated labels, and drops axes of length 1 that broadcast. */
 function prepare({ x, labels }: Term, sizes: ReadonlyMap<string, number>): Term {
   const own = [...new Set(labels)];
   if (own.length < labels.length) {
@@ -160,7 +160,7 @@ function diagonal(x: Tensor, shape: Shape, strides: readonly number[]): Tensor {
   });
 }
 
-/** The product of two terms, summed over the labels that are not needed any more. */
+/** The product of two terms, summed over the labels that are no longer needed. */
 function multiply(left: Term, right: Term, needed: ReadonlySet<string>): Term {
   const a = sumExcept(left, new Set([...needed, ...right.labels]));
   const b = sumExcept(right, new Set([...needed, ...left.labels]));
@@ -181,7 +181,7 @@ function multiply(left: Term, right: Term, needed: ReadonlySet<string>): Term {
   return { x: reshape(product, labels.map((label) => lengths.get(label)!)), labels };
 }
 
-/** A term as matrices (batch, rows, columns), or stored transposed where that moves nothing. */
+/** A term as matrices (batch, rows, columns), or transposed where that avoids a copy. */
 function matrices(
   term: Term,
   batch: readonly string[],

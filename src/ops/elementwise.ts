@@ -1,6 +1,6 @@
 /**
- * Operations element by element. Operands broadcast: shapes are aligned at the last axis, and axes of length 1 are
- * stretched.
+ * Elementwise operations. Operands broadcast by NumPy's rules: shapes are aligned at the last axis, and axes of length
+ * 1 are stretched.
  *
  * @module
  */
@@ -20,7 +20,7 @@ import type { Tensor } from "../tensor/tensor.ts";
 import { checkFloat, sameDType } from "./check.ts";
 import { applyUnary, launchBroadcast, launchFlat, numberScalars, sumTo } from "./launch.ts";
 
-/** A tensor, or a number that stands for a tensor full of it. */
+/** A tensor, or a number, which broadcasts. */
 export type Operand = Tensor | number;
 
 function withNumber(name: BinaryName, x: Tensor, number: number, swapped = false): Tensor {
@@ -42,10 +42,10 @@ function twoNumbers(name: string): never {
 }
 
 /**
- * a + b, stretched to one shape; one of them may be a number. Any dtype, the same for both; integers
- * wrap around.
+ * Returns a + b, with broadcasting. One of them may be a number. Both have the same dtype, any one; integers wrap
+ * around.
  *
- * Throws a `TypeError` with both shapes when they do not broadcast, or when dtypes or devices differ.
+ * Throws a `TypeError` if the shapes do not broadcast, or if dtypes or devices differ.
  *
  * @example
  * ```ts
@@ -77,7 +77,7 @@ export function add(a: Operand, b: Operand): Tensor {
   );
 }
 
-/** a - b; otherwise as {@linkcode add}. */
+/** Returns a - b. Otherwise like {@linkcode add}. */
 export function sub(a: Operand, b: Operand): Tensor {
   if (typeof a === "number") {
     if (typeof b === "number") return twoNumbers("sub");
@@ -93,7 +93,7 @@ export function sub(a: Operand, b: Operand): Tensor {
   ]);
 }
 
-/** a * b; otherwise as {@linkcode add}. */
+/** Returns a * b. Otherwise like {@linkcode add}. */
 export function mul(a: Operand, b: Operand): Tensor {
   if (typeof a === "number") {
     if (typeof b === "number") return twoNumbers("mul");
@@ -108,7 +108,10 @@ export function mul(a: Operand, b: Operand): Tensor {
   ]);
 }
 
-/** a / b; otherwise as {@linkcode add}. Integers are cut towards zero; by zero they stay as they are. */
+/**
+ * Returns a / b. Integers are truncated towards zero; division by zero leaves them unchanged. Otherwise like
+ * {@linkcode add}.
+ */
 export function div(a: Operand, b: Operand): Tensor {
   if (typeof a === "number") {
     if (typeof b === "number") return twoNumbers("div");
@@ -127,8 +130,8 @@ export function div(a: Operand, b: Operand): Tensor {
 }
 
 /**
- * a to the power b, of floats; otherwise as {@linkcode add}. A negative base has a power where b is an
- * integer, else NaN.
+ * Returns a to the power of b, for floats. A negative base gives NaN unless b is an integer. Otherwise like
+ * {@linkcode add}.
  */
 export function pow(a: Operand, b: Operand): Tensor {
   if (typeof a === "number") {
@@ -164,7 +167,7 @@ function pick(name: "maximum" | "minimum", a: Operand, b: Operand): Tensor {
   const backward = ternaryKernels[`${name}Backward`];
   if (typeof b === "number") {
     const y = withNumber(name, a, b);
-    // The value is the operand's own where it was picked.
+    // The result equals the operand that was picked.
     return record(name, [a], y, [a, y], (dOut, [a, y]) => [
       launchBroadcast(name, ternaryKernels.where, [
         launchBroadcast(name, binaryKernels.equal, [a!, y!], "u32"),
@@ -179,24 +182,30 @@ function pick(name: "maximum" | "minimum", a: Operand, b: Operand): Tensor {
   ]);
 }
 
-/** The larger of a and b, NaN where one is; otherwise as {@linkcode add}. Equals share the gradient. */
+/**
+ * Returns the larger of a and b, or NaN if either is NaN. Equal values share the gradient. Otherwise like
+ * {@linkcode add}.
+ */
 export function maximum(a: Operand, b: Operand): Tensor {
   return pick("maximum", a, b);
 }
 
-/** The smaller of a and b, NaN where one is; otherwise as {@linkcode add}. Equals share the gradient. */
+/**
+ * Returns the smaller of a and b, or NaN if either is NaN. Equal values share the gradient. Otherwise like
+ * {@linkcode add}.
+ */
 export function minimum(a: Operand, b: Operand): Tensor {
   return pick("minimum", a, b);
 }
 
-/** -x. Throws a `TypeError` for `u32`. */
+/** Returns -x. Throws a `TypeError` for `u32`. */
 export function neg(x: Tensor): Tensor {
   if (x.dtype === "u32") throw new TypeError(`neg: expected numbers with a sign but got ${x}`);
   const y = launchFlat(unaryKernels.neg, [x]);
   return isFloat(x.dtype) ? record("neg", [x], y, [], (dOut) => [neg(dOut)]) : y;
 }
 
-/** Applies a function that is constant between its jumps: asking for its gradient is a mistake. */
+/** Applies a piecewise constant function. Asking for its gradient is an error. */
 function applyStep(name: "sign" | "floor" | "ceil" | "round", x: Tensor): Tensor {
   const y = launchFlat(unaryKernels[name], [x]);
   if (!isFloat(x.dtype)) return y;
@@ -207,89 +216,89 @@ function applyStep(name: "sign" | "floor" | "ceil" | "round", x: Tensor): Tensor
   });
 }
 
-/** e to the power x. */
+/** Returns e to the power of x. */
 export function exp(x: Tensor): Tensor {
   checkFloat("exp", x);
   const y = launchFlat(unaryKernels.exp, [x]);
   return record("exp", [x], y, [y], (dOut, [y]) => [multiply(dOut, y!)]);
 }
 
-/** The natural logarithm; -Infinity at 0, NaN below. */
+/** Returns the natural logarithm: -Infinity at 0, NaN below. */
 export function log(x: Tensor): Tensor {
   checkFloat("log", x);
   return applyUnary("log", x, "input");
 }
 
-/** The square root; NaN below 0. */
+/** Returns the square root; NaN below 0. */
 export function sqrt(x: Tensor): Tensor {
   checkFloat("sqrt", x);
   return applyUnary("sqrt", x, "value");
 }
 
-/** 1 / sqrt(x). */
+/** Returns 1 / sqrt(x). */
 export function rsqrt(x: Tensor): Tensor {
   checkFloat("rsqrt", x);
   return applyUnary("rsqrt", x, "value");
 }
 
-/** The size without the sign. Its gradient at 0 is 0. */
+/** Returns the absolute value. The gradient at 0 is 0. */
 export function abs(x: Tensor): Tensor {
   return applyUnary("abs", x, "input");
 }
 
-/** -1, 0 or 1 by the sign. It has no gradient. */
+/** Returns -1, 0 or 1, the sign of x. Has no gradient. */
 export function sign(x: Tensor): Tensor {
   return applyStep("sign", x);
 }
 
-/** x * x. */
+/** Returns x * x. */
 export function square(x: Tensor): Tensor {
   return applyUnary("square", x, "input");
 }
 
-/** 1 / x. */
+/** Returns 1 / x. */
 export function reciprocal(x: Tensor): Tensor {
   checkFloat("reciprocal", x);
   return applyUnary("reciprocal", x, "value");
 }
 
-/** The sine of x in radians. */
+/** Returns the sine of x, in radians. */
 export function sin(x: Tensor): Tensor {
   checkFloat("sin", x);
   return applyUnary("sin", x, "input");
 }
 
-/** The cosine of x in radians. */
+/** Returns the cosine of x, in radians. */
 export function cos(x: Tensor): Tensor {
   checkFloat("cos", x);
   return applyUnary("cos", x, "input");
 }
 
-/** The next integer below. It has no gradient. */
+/** Rounds down to an integer. Has no gradient. */
 export function floor(x: Tensor): Tensor {
   checkFloat("floor", x);
   return applyStep("floor", x);
 }
 
-/** The next integer above. It has no gradient. */
+/** Rounds up to an integer. Has no gradient. */
 export function ceil(x: Tensor): Tensor {
   checkFloat("ceil", x);
   return applyStep("ceil", x);
 }
 
-/** The nearest integer, the even one of two. It has no gradient. */
+/** Rounds to the nearest integer, ties to even. Has no gradient. */
 export function round(x: Tensor): Tensor {
   checkFloat("round", x);
   return applyStep("round", x);
 }
 
-/** x, but not below `min` nor above `max`; NaN stays. The gradient outside is 0. */
+/** Limits x to between `min` and `max`. NaN is kept. The gradient is 0 outside the limits. */
 export function clamp(x: Tensor, min: number, max: number): Tensor {
   if (!(min <= max)) throw new RangeError(`clamp: expected min <= max but got ${min} and ${max}`);
   return applyUnary("clamp", x, "input", { min, max });
 }
 
-/** The product of two tensors of one shape, without a gradient. */
+/** The product of two tensors of the same shape, without a gradient. */
 function multiply(a: Tensor, b: Tensor): Tensor {
   return launchBroadcast("mul", binaryKernels.mul, [a, b]);
 }
@@ -308,53 +317,56 @@ function compare(name: BinaryName, a: Operand, b: Operand): Tensor {
   return launchBroadcast(name, binaryKernels[name], [a, b], "u32");
 }
 
-/** a == b, stretched to one shape; one of them may be a number. Throws a `TypeError` for shapes or dtypes that do not fit. */
+/**
+ * Returns 1 where a == b, else 0, with broadcasting. One of them may be a number. Throws a `TypeError` if shapes or
+ * dtypes do not match.
+ */
 export function equal(a: Operand, b: Operand): Tensor {
   return compare("equal", a, b);
 }
 
-/** a != b; otherwise as {@linkcode equal}. */
+/** Returns 1 where a != b, else 0. Otherwise like {@linkcode equal}. */
 export function notEqual(a: Operand, b: Operand): Tensor {
   return compare("notEqual", a, b);
 }
 
-/** a < b; otherwise as {@linkcode equal}. */
+/** Returns 1 where a < b, else 0. Otherwise like {@linkcode equal}. */
 export function less(a: Operand, b: Operand): Tensor {
   return compare("less", a, b);
 }
 
-/** a <= b; otherwise as {@linkcode equal}. */
+/** Returns 1 where a <= b, else 0. Otherwise like {@linkcode equal}. */
 export function lessEqual(a: Operand, b: Operand): Tensor {
   return compare("lessEqual", a, b);
 }
 
-/** a > b; otherwise as {@linkcode equal}. */
+/** Returns 1 where a > b, else 0. Otherwise like {@linkcode equal}. */
 export function greater(a: Operand, b: Operand): Tensor {
   return compare("greater", a, b);
 }
 
-/** a >= b; otherwise as {@linkcode equal}. */
+/** Returns 1 where a >= b, else 0. Otherwise like {@linkcode equal}. */
 export function greaterEqual(a: Operand, b: Operand): Tensor {
   return compare("greaterEqual", a, b);
 }
 
-/** 1 where both are not 0; otherwise as {@linkcode equal}. */
+/** Returns 1 where both are nonzero, else 0. Otherwise like {@linkcode equal}. */
 export function logicalAnd(a: Operand, b: Operand): Tensor {
   return compare("logicalAnd", a, b);
 }
 
-/** 1 where one or both are not 0; otherwise as {@linkcode equal}. */
+/** Returns 1 where at least one is nonzero, else 0. Otherwise like {@linkcode equal}. */
 export function logicalOr(a: Operand, b: Operand): Tensor {
   return compare("logicalOr", a, b);
 }
 
-/** 1 where `x` is 0, else 0. */
+/** Returns 1 where x is 0, else 0. */
 export function logicalNot(x: Tensor): Tensor {
   return launchFlat(unaryKernels.logicalNot, [x], "u32");
 }
 
 /**
- * 1 where `x` is NaN, else 0, of `u32`. Integers never are.
+ * Returns 1 where x is NaN, else 0, as `u32`. Always 0 for integers.
  *
  * @example Zeros in place of NaN
  * ```ts
@@ -373,8 +385,8 @@ export function isNaN(x: Tensor): Tensor {
 }
 
 /**
- * `a` where the condition is not 0, else `b`; all stretched to one shape. The condition is of any dtype and
- * has no gradient. Throws a `TypeError` when the shapes do not broadcast or a and b differ in dtype.
+ * Returns `a` where `condition` is nonzero, else `b`, with broadcasting. The condition may have any dtype and has no
+ * gradient. Throws a `TypeError` if the shapes do not broadcast or the dtypes of `a` and `b` differ.
  */
 export function where(condition: Tensor, a: Tensor, b: Tensor): Tensor {
   sameDType("where", a, b);
@@ -392,14 +404,17 @@ export function where(condition: Tensor, a: Tensor, b: Tensor): Tensor {
   });
 }
 
-/** `x` with `value` where the mask is not 0; the mask is stretched to x. Otherwise as {@linkcode where}. */
+/**
+ * Returns `x` with `value` where `mask` is nonzero. The mask broadcasts to the shape of `x`. Otherwise like
+ * {@linkcode where}.
+ */
 export function maskedFill(x: Tensor, mask: Tensor, value: number): Tensor {
   return scoped(() => where(mask, constant(x.device, [], value, x.dtype), x));
 }
 
 /**
- * The lower triangle of the last two axes of `x` (..., rows, columns), the others 0: element (i, j) stays where
- * `j <= i + diagonal`. Throws a `TypeError` for fewer than two axes.
+ * Returns the lower triangle of the last two axes of `x` (..., rows, columns): element (i, j) is kept where
+ * `j <= i + diagonal`, the others are 0. Throws a `TypeError` if there are fewer than two axes.
  *
  * @example A causal mask
  * ```ts
@@ -416,7 +431,7 @@ export function tril(x: Tensor, diagonal?: number): Tensor {
   return triangle("tril", x, diagonal ?? 0, lessEqual);
 }
 
-/** The upper triangle: element (i, j) stays where `j >= i + diagonal`. Otherwise as {@linkcode tril}. */
+/** Returns the upper triangle: element (i, j) is kept where `j >= i + diagonal`. Otherwise like {@linkcode tril}. */
 export function triu(x: Tensor, diagonal?: number): Tensor {
   return triangle("triu", x, diagonal ?? 0, greaterEqual);
 }
@@ -443,8 +458,8 @@ function triangle(
 }
 
 /**
- * The values of `x` as `dtype`; `x` itself where it already is. Floats are cut towards zero to become integers.
- * A gradient flows between `f32` and `f16`; integers have none.
+ * Returns `x` converted to `dtype`; `x` itself if it already has that dtype. Floats are truncated towards zero to
+ * become integers. Gradients flow between `f32` and `f16`; integers have none.
  */
 export function cast(x: Tensor, dtype: DType): Tensor {
   if (x.dtype === dtype) return x;

@@ -1,5 +1,5 @@
 /**
- * The feed-forward sub-layer of a transformer: two affine maps with an activation function between them.
+ * The feed-forward layer of a transformer: two affine maps with an activation function between them.
  *
  * @module
  */
@@ -11,7 +11,7 @@ import { checkMultiplied, sameDevice, sameDType } from "./check.ts";
 import { launchLinearBackward, launchMatmul } from "./matmul.ts";
 import { placeFor } from "./launch.ts";
 
-/** An affine map, such as a `Linear` is. */
+/** An affine map, such as a `Linear`. */
 export interface AffineMap {
   /** (outputs, inputs) */
   readonly weight: Tensor;
@@ -21,16 +21,16 @@ export interface AffineMap {
 
 /** Options of {@linkcode feedForward}. */
 export interface FeedForwardOptions {
-  /** The function between the maps: `geluTanh` is GPT-2's approximation of `gelu`. */
+  /** The activation function between the maps. `geluTanh` is GPT-2's approximation of `gelu`. */
   readonly activation: "gelu" | "geluTanh" | "relu" | "reluSquared";
   /** (..., outputs), added to the result. */
   readonly residual?: Tensor | undefined;
 }
 
 /**
- * `down(f(up(x)))`, and `residual` where it is given: x (..., inputs), up (F, inputs) and down (outputs, F) give
- * (..., outputs). The same as `linear`, `gelu` and `linear`, where f and its slope are applied by the products
- * themselves. Throws a `TypeError` when shapes, device or dtype do not fit.
+ * Returns `down(f(up(x)))`, plus `residual` if given: x (..., inputs), up (F, inputs) and down (outputs, F) give
+ * (..., outputs). Equivalent to `linear`, the activation and `linear`, but the activation and its derivative are
+ * applied inside the matrix products. Throws a `TypeError` if shapes, devices or dtypes do not match.
  *
  * @example One number in, through two of which one is negative
  * ```ts
@@ -94,7 +94,7 @@ export function feedForward(
       { a: dOut, b: downWeight, c: dPre, pre },
       { m, n: width, k: outputs, activation, derivative: 1 },
     );
-    // What the products that follow do not need makes room for their results.
+    // Frees what the following products do not need, to make room for their results.
     pre!.dispose();
     const down = { weight: place(2), bias: place(downBiasAt) };
     launchLinearBackward(dOut, hidden, downWeight, down);
@@ -108,7 +108,7 @@ export function feedForward(
   return y;
 }
 
-/** What the kernels call an activation function; throws a `TypeError` where there is none of that name. */
+/** The kernels' code for an activation function. Throws a `TypeError` for an unknown name. */
 function activationIndex(name: string): number {
   const index = (ACTIVATIONS as readonly string[]).indexOf(name);
   if (index >= 1) return index;
@@ -117,7 +117,7 @@ function activationIndex(name: string): number {
   );
 }
 
-/** Throws a `TypeError` where there is a tensor of another shape. */
+/** Throws a `TypeError` if the tensor, where there is one, has another shape. */
 function checkShape(what: string, tensor: Tensor | undefined, shape: readonly number[]): void {
   if (!tensor || sameShape(tensor.shape, shape)) return;
   throw new TypeError(

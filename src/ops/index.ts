@@ -1,5 +1,5 @@
 /**
- * Rows and elements taken by index, the largest elements of rows, and one-hot rows.
+ * Indexing: rows and elements by index, the largest elements of rows, and one-hot rows.
  *
  * @module
  */
@@ -20,16 +20,16 @@ import { cast, equal } from "./elementwise.ts";
 import { part, placeFor, planesOf } from "./launch.ts";
 import { reshape, unsqueeze } from "./shape.ts";
 
-/** Ids whose gradients are added up in one launch: all may be equal, and loops have their limit. */
+/** Maximum number of ids whose gradients are added in one launch: all may be equal, and loops are limited. */
 const RUN = MAX_ITERATIONS / 2;
 
 /**
- * The rows of `weight` (V, E) that `ids` (...), of `i32` or `u32`, name: (..., E). `weight` may be longer than
- * the device can bind. Its gradient adds up the rows of equal ids in their order. Of a quantised weight the rows are f32, and
- * no gradient flows.
+ * Returns the rows of `weight` (V, E) at `ids` (...), of `i32` or `u32`: (..., E). `weight` may be longer than the
+ * device can bind. The backward pass adds up the gradients of equal ids, in order. Rows of a quantised weight are f32,
+ * and no gradient flows into it.
  *
- * Throws a `TypeError` for ids that are not integers or a weight without two axes. An id outside the
- * vocabulary is a `RangeError` on the CPU; a GPU cannot throw and gives a row of NaN.
+ * Throws a `TypeError` if the ids are not integers or the weight does not have two axes. An id outside the vocabulary
+ * throws a `RangeError` on the CPU; a GPU cannot throw and gives a row of NaN.
  *
  * @example Look up two rows
  * ```ts
@@ -80,8 +80,8 @@ export function embedding(weight: Tensor, ids: Tensor): Tensor {
 }
 
 /**
- * The parts of `x` (n, ...) at `ids` (any shape, `i32` or `u32`) along its first axis: the shape of `ids`, then
- * the other axes of `x`. Ids as in `embedding`.
+ * Returns the slices of `x` (n, ...) at `ids` along its first axis. `ids` has any shape, of `i32` or `u32`; the result
+ * has the shape of `ids` followed by the other axes of `x`. Invalid ids are treated as in `embedding`.
  */
 export function take(x: Tensor, ids: Tensor): Tensor {
   if (x.shape.length === 0) throw new TypeError(`take: expected at least one axis but got ${x}`);
@@ -91,11 +91,11 @@ export function take(x: Tensor, ids: Tensor): Tensor {
 }
 
 /**
- * The elements of `x` (..., n) at `ids` (..., k) along the last axis, of `i32` or `u32`: shape of `ids`. An
- * element that is picked twice gets both gradients.
+ * Returns the elements of `x` (..., n) at `ids` (..., k), of `i32` or `u32`, along the last axis. The result has the
+ * shape of `ids`. An element that is picked twice receives both gradients.
  *
- * Throws a `TypeError` when the other axes differ. An id outside the axis throws a `RangeError` on the CPU
- * device; a GPU cannot throw and gives 0.
+ * Throws a `TypeError` if the other axes differ. An id outside the axis throws a `RangeError` on the CPU; a GPU cannot
+ * throw and gives 0.
  *
  * @example
  * ```ts
@@ -127,7 +127,7 @@ export function takeAlongAxis(x: Tensor, ids: Tensor): Tensor {
   return record("takeAlongAxis", [x], y, [ids], (dOut, [ids]) => [putAlongAxis(dOut, ids!, shape)]);
 }
 
-/** A tensor of zeros to which `dOut` (..., k) is added at `ids` (..., k) along the last axis: the gradient of picking. */
+/** Adds `dOut` (..., k) to zeros at `ids` (..., k) along the last axis: the gradient of {@linkcode takeAlongAxis}. */
 export function putAlongAxis(dOut: Tensor, ids: Tensor, shape: Shape): Tensor {
   const dX = constant(dOut.device, shape, 0, dOut.dtype);
   const columns = shape.at(-1)!;
@@ -142,16 +142,16 @@ export function putAlongAxis(dOut: Tensor, ids: Tensor, shape: Shape): Tensor {
 
 /** What {@linkcode topK} finds. */
 export interface TopK {
-  /** The elements (..., k), the largest first. */
+  /** The elements (..., k), in descending order. */
   readonly values: Tensor;
-  /** Where they are (..., k), of `i32`. */
+  /** Their positions (..., k), of `i32`. */
   readonly indices: Tensor;
 }
 
 /**
- * The `k` largest elements of each row of `x` (..., n) and their positions; equals from left to right, a NaN
- * before all. The gradient of the values goes to where they came from; positions have none. Made for small k:
- * a GPU goes through the rows k times.
+ * Returns the `k` largest elements of each row of `x` (..., n) and their positions. Equal elements come from left to
+ * right, and NaN comes first. Gradients flow through the values to where they came from; positions have none. Meant for
+ * small k: a GPU reads the rows k times.
  *
  * Throws a `RangeError` unless 1 <= k <= n, and a `TypeError` for integers.
  *
@@ -198,9 +198,9 @@ export function topK(x: Tensor, k: number): TopK {
 }
 
 /**
- * A row of `classes` elements for each id (...) of `i32` or `u32`, 1 at the id and 0 elsewhere: (..., classes), `i32` by
- * default. A row is all 0 where the id is not a class. It has no gradient. Throws a `RangeError` unless `classes` is an
- * integer of 1 or more.
+ * Returns a one-hot row for each id (...) of `i32` or `u32`: (..., classes), 1 at the id and 0 elsewhere, `i32` by
+ * default. The row of an id that is not a class is all 0. Has no gradient. Throws a `RangeError` unless `classes` is an
+ * integer of at least 1.
  *
  * @example
  * ```ts

@@ -1,5 +1,5 @@
 /**
- * What families of operations share: launches of elementwise kernels, of reductions and of strided copies.
+ * Helpers shared by the operations: launches of elementwise kernels, of reductions and of strided copies.
  *
  * @module
  */
@@ -30,14 +30,14 @@ import { type GradPlace, record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { sameDevice } from "./check.ts";
 
-/** Some of a tensor's elements. */
+/** A range of a tensor's elements. */
 export function part({ buffer, dtype, offset }: Binding, first: number, size: number): Binding {
   return { buffer, dtype, offset: offset + first, size };
 }
 
 /**
- * The place for the gradient of `x`: the one that is given, unless it would have to be added to and the operation
- * cannot (`adds`); else a new tensor.
+ * Where to write the gradient of `x`: the given place, unless the gradient has to be added to it and the operation
+ * cannot add (`adds`); otherwise a new tensor.
  */
 export function placeFor(
   x: Pick<Tensor, "device" | "shape" | "dtype">,
@@ -48,12 +48,12 @@ export function placeFor(
   return { y: Tensor.empty(x.device, x.shape, x.dtype), accumulate: false };
 }
 
-/** Rows that are added up in one launch at most, so that loops stay short on every device. */
+/** Maximum number of rows that one launch adds up, so that loops stay short on every device. */
 const SUM_ROWS = 2 ** 17;
 
 /**
- * The gradients of a bias (columns) from dOut (rows, columns), and of the weight of a normalisation, where their places
- * are given; see `columnSums`.
+ * Launches the gradients of a bias (columns) from dOut (rows, columns), and of the weight of a normalisation, where
+ * their places are given. See `columnSums`.
  */
 export function sumColumns(
   { dOut, x, mean, rstd }: { dOut: Binding; x?: Binding; mean?: Binding; rstd?: Binding },
@@ -63,7 +63,7 @@ export function sumColumns(
   const { device } = dOut.buffer;
   const columns = (dWeight ?? dBias)!.y.size;
   const rows = columns ? dOut.size / columns : 0;
-  // No more at a time than can be bound; multiples of 64 keep every part where it can begin.
+  // Each launch takes at most what can be bound. Multiples of 64 rows keep every part aligned.
   const bound = Math.floor(device.maxBindingBytes / (4 * columns || 1) / 64) * 64;
   const most = Math.min(device.kind === "cpu" ? Infinity : SUM_ROWS, Math.max(64, bound));
   for (let first = 0; first === 0 || first < rows; first += most) {
@@ -85,7 +85,7 @@ export function sumColumns(
   }
 }
 
-/** A tensor of the operands' shape, filled by a flat kernel. */
+/** Fills a tensor of the operands' shape with an elementwise kernel. */
 export function launchFlat(
   kernel: Kernel<Params>,
   operands: readonly Tensor[],
@@ -103,7 +103,7 @@ export function launchFlat(
   return y;
 }
 
-/** A tensor of the shape that the operands stretch to, filled by a broadcasting kernel. */
+/** Fills a tensor of the broadcast shape of the operands with a broadcasting kernel. */
 export function launchBroadcast(
   name: string,
   kernel: Kernel<Params>,
@@ -124,7 +124,7 @@ export function launchBroadcast(
   return y;
 }
 
-/** Applies a function whose gradient is one kernel of dOut and x, or of dOut and the value. */
+/** Applies a function whose gradient is one kernel of dOut and x, or of dOut and the result. */
 export function applyUnary(
   name: UnaryBackwardName,
   x: Tensor,
@@ -145,7 +145,9 @@ export function applyUnary(
   );
 }
 
-/** Parameters of a kernel that takes a tensor and a number. Throws a `TypeError` for a fraction among integers. */
+/**
+ * Parameters of a kernel that takes a tensor and a number. Throws a `TypeError` for a fraction with an integer tensor.
+ */
 export function numberScalars(name: string, x: Tensor, number: number, swapped: boolean): Params {
   const float = isFloat(x.dtype);
   if (!float && !Number.isInteger(number)) {
@@ -155,8 +157,8 @@ export function numberScalars(name: string, x: Tensor, number: number, swapped: 
 }
 
 /**
- * The sum along the axes over which `shape` was stretched to that of `x`: what the gradient of a broadcast
- * needs. Returns `x` itself where the shapes are the same.
+ * Sums `x` over the axes along which `shape` was broadcast: the gradient of a broadcast. Returns `x` itself if the
+ * shapes are the same.
  */
 export function sumTo(x: Tensor, shape: Shape): Tensor {
   const extra = x.shape.length - shape.length;
@@ -167,12 +169,12 @@ export function sumTo(x: Tensor, shape: Shape): Tensor {
   return scoped(() => reduce("sum", x, axes, undefined, 1).alias(shape));
 }
 
-/** The shape with the reduced axes of length 1. */
+/** The shape with length 1 for the reduced axes. */
 export function keptShape(shape: Shape, axes: Shape): number[] {
   return shape.map((length, axis) => axes.includes(axis) ? 1 : length);
 }
 
-/** Reduces groups of neighbouring axes one after the other, the last first, in f32 between. */
+/** Reduces groups of adjacent axes one after another, the last first, in f32 in between. */
 export function reduce(
   name: keyof typeof reduceKernels,
   x: Tensor,
@@ -201,7 +203,7 @@ export function reduce(
   });
 }
 
-/** Reduces `x` seen as [outer, reduced, inner], in as many passes as it takes. */
+/** Reduces `x`, viewed as [outer, reduced, inner], in as many passes as needed. */
 function reduceOne(
   name: keyof typeof reduceKernels,
   x: Tensor,
@@ -231,20 +233,22 @@ function reduceOne(
   return slabs === 1 ? y : reduceOne(name, y, [outer, slabs, inner], more, scale, dtype);
 }
 
-/** How much one invocation, or one call on the CPU, reduces: enough in parallel, and short chains. */
+/** How many elements one invocation, or one call on the CPU, reduces: enough parallelism, and short chains. */
 function slabLength(device: Device, outer: number, reduced: number, inner: number): number {
   if (device.kind === "cpu") return Math.max(1, Math.min(reduced, inner === 1 ? 65536 : 4096));
   const parallel = Math.ceil(outer * reduced * inner / 65536);
   return Math.max(1, Math.min(reduced, Math.max(32, Math.min(512, parallel))));
 }
 
-/** True where elements by these strides lie one after the other. */
+/** True if these strides visit consecutive elements. */
 function isRun(shape: Shape, strides: readonly number[]): boolean {
   const own = stridesOf(shape);
   return shape.every((length, axis) => length === 1 || strides[axis] === own[axis]);
 }
 
-/** Copies elements byte for byte, which needs no binding; false where they do not fill whole words. */
+/**
+ * Copies consecutive elements as bytes, which needs no binding. Returns false if they do not fill whole 32-bit words.
+ */
 export function copyRun(
   from: Tensor,
   at: number,
@@ -259,7 +263,7 @@ export function copyRun(
   return true;
 }
 
-/** A new tensor of `shape` that reads `x` by strides from the element `base` on. No gradient is recorded. */
+/** A new tensor of `shape`, read from `x` with strides, starting at element `base`. No gradient is recorded. */
 export function copyStrided(
   x: Tensor,
   shape: Shape,
@@ -273,7 +277,7 @@ export function copyStrided(
   return y;
 }
 
-/** Writes `x` into `y` by strides from the element `base` on. */
+/** Writes `x` into `y` with strides, starting at element `base`. */
 export function writeStrided(x: Tensor, y: Tensor, strides: readonly number[], base: number): void {
   if (x.size === 0) return;
   if (isRun(x.shape, strides) && copyRun(x, 0, y, base, x.size)) return;
@@ -290,7 +294,7 @@ export function expand(x: Tensor, shape: Shape): Tensor {
   return copyStrided(x, shape, broadcastStrides(x.shape, shape), 0);
 }
 
-/** A shape seen as (outer, columns, inner) around an axis. */
+/** A shape viewed as (outer, columns, inner) around an axis. */
 export function alongAxis(shape: Shape, axis: number): AxisParams {
   return {
     outer: sizeOf(shape.slice(0, axis)),
@@ -300,8 +304,8 @@ export function alongAxis(shape: Shape, axis: number): AxisParams {
 }
 
 /**
- * The codes and scales of a part of a quantised tensor, as kernels bind them; the part, which is all of it by default, begins
- * at a multiple of 4,096 numbers.
+ * The codes and scales of a part of a quantised tensor (by default all of it) as bindings. The part must begin at a
+ * multiple of 4,096 elements.
  */
 export function planesOf(
   whole: Binding,

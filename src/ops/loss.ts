@@ -1,5 +1,5 @@
 /**
- * Losses: cross-entropy, of logits and of hidden states without the logits, binary cross-entropy, squared error.
+ * Losses: cross-entropy, from logits or directly from hidden states, binary cross-entropy, mean squared error.
  *
  * @module
  */
@@ -43,15 +43,15 @@ import { launchMatmul } from "./matmul.ts";
 import { mean as meanOf, sum } from "./reduce.ts";
 
 /**
- * The mean of `-log(softmax(logits)[target])` over the rows whose target is not ignored, a scalar of `f32`.
- * logits (..., C), targets (...) class ids of `i32` or `u32`. With smoothing s a row's loss is
- * `(1 - s) * nll + s * mean(-log p)`. All as in PyTorch; the softmax itself is never stored.
+ * Returns the mean of `-log(softmax(logits)[target])` over the rows whose target is not ignored, a scalar of `f32`:
+ * logits (..., C), targets (...) of class ids, `i32` or `u32`. With label smoothing s, the loss of a row is
+ * `(1 - s) * nll + s * mean(-log p)`. All as in PyTorch. The softmax itself is never stored.
  *
- * When every row is ignored the loss is NaN (0 / 0, as in PyTorch) and the gradient 0.
+ * If every row is ignored, the loss is NaN (0 / 0, as in PyTorch) and the gradient is 0.
  *
- * Throws a `TypeError` when shapes, dtypes or devices do not go together, a `RangeError` for options out of
- * range and, on the CPU, for a target that is neither a class nor ignored, naming its row. On a GPU, which
- * cannot throw, such a row makes the loss NaN, and its gradient.
+ * Throws a `TypeError` if shapes, dtypes or devices do not match, and a `RangeError` for options out of range. On the
+ * CPU, a target that is neither a class nor ignored throws a `RangeError` that names its row; a GPU cannot throw, and
+ * such a row makes the loss and its gradient NaN.
  *
  * @example Evenly likely classes
  * ```ts
@@ -101,26 +101,25 @@ export function crossEntropy(
 export interface LinearCrossEntropyOptions extends CrossEntropyOptions {
   /** (V), added to the logits of every row. */
   readonly bias?: Tensor | undefined;
-  /** Logits become `softcap * tanh(logits / softcap)`. Default: they stay. */
+  /** Replaces logits by `softcap * tanh(logits / softcap)`. Default: no cap. */
   readonly softcap?: number | undefined;
   /**
-   * Rows whose logits are held at a time, rounded up to what the device can bind. Default: 64 MiB of logits, or a
-   * quarter of the rows up to 2,048; no fewer than 64 rows.
+   * The number of rows whose logits are in memory at a time, rounded up to what the device can bind. Default: 64 MiB of
+   * logits, or a quarter of the rows up to 2,048, whichever is larger; at least 64 rows.
    */
   readonly chunkRows?: number;
 }
 
-/** Bytes of logits that are held at a time; or rows, where many are to be done. */
+/** The default size of a chunk: the bytes of its logits, or its rows, whichever gives the larger chunk. */
 const CHUNK_BYTES = 64 * 2 ** 20, CHUNK_ROWS = 2048;
 
 /**
- * `crossEntropy(hidden @ weight^T + bias, targets)` without ever holding all logits, which are larger than all
- * else in the training of a small model: hidden (..., E), weight (V, E), targets (...) class ids; a scalar of
- * `f32`. Rows are taken in chunks; where a gradient is wanted, that of a chunk is worked out while its logits
- * are there and takes their place (Hsu et al., Liger Kernel, 2024). Loss and options are those of
- * `crossEntropy`.
+ * Returns `crossEntropy(hidden @ weight^T + bias, targets)`, a scalar of `f32`, without ever storing all logits, which
+ * take more memory than anything else when training a small model: hidden (..., E), weight (V, E), targets (...) of
+ * class ids. Rows are processed in chunks. Where gradients are needed, those of a chunk are computed while its logits
+ * are in memory and overwrite them (Hsu et al., Liger Kernel, 2024). Loss and options are those of `crossEntropy`.
  *
- * Throws what `crossEntropy` throws, and a `TypeError` when hidden, weight and bias do not go together.
+ * Throws what `crossEntropy` throws, and a `TypeError` if hidden, weight and bias do not match.
  *
  * @example The same as in two steps
  * ```ts
@@ -155,9 +154,9 @@ export function linearCrossEntropy(
   }
   const classes = weight.shape[0]!;
   const params = crossEntropyParams(op, rows, classes, options);
-  // With a cap three chunks are held: logits, capped ones, and the gradient.
+  // With a cap, three chunks are in memory: logits, capped logits, and their gradient.
   const chunk = chunkRows(device, rows, (cap ? 3 : 1) * classes, options?.chunkRows);
-  // A cap would lift what padded logits are biased with.
+  // Not with a cap: it would raise the bias of padded logits.
   const pads = device.kind === "webgpu" && classes % 4 > 0 && weight.bytes % 4 === 0 &&
     params.smoothing === 0 && !cap && !isQuantised(weight.dtype);
   const head = pads ? paddedHead({ weight, bias }) : { weight, bias };
@@ -183,7 +182,7 @@ export function linearCrossEntropy(
     return gradOf.map((grad, i) => {
       if (!grad) return null;
       const { y, accumulate } = placeFor(wants[i]!, places[i]);
-      const count = y.size; // without what pads it
+      const count = y.size; // without the padding
       const x = part(saved[next++]!, 0, count);
       const scaling = { count, accumulate: Number(accumulate) };
       device.launch(crossEntropyScale, { scale: dOut, x, y }, scaling);
@@ -202,10 +201,10 @@ interface Head {
   readonly bias: Tensor | undefined;
 }
 
-/** Gradients of the hidden states and of the output layer, those that are wanted. */
+/** Gradients of the hidden states and of the output layer, where needed. */
 type HeadGrads = Readonly<Record<"hidden" | "weight" | "bias", Tensor | undefined>>;
 
-/** Throws a `TypeError` unless the output layer takes `hidden`. */
+/** Throws a `TypeError` unless the output layer fits `hidden`. */
 function checkHead(op: string, hidden: Tensor, { weight, bias }: Head): void {
   const width = hidden.shape.at(-1)!;
   if (weight.shape.length !== 2 || weight.shape[1] !== width) {
@@ -233,7 +232,7 @@ function launchChunks(
   const { device } = hidden;
   const { rows } = params;
   const [classes, width] = weight.shape as readonly [number, number];
-  // f32 for f16 models too: a gradient divided among many rows and classes is too small for f16.
+  // f32 for f16 models too: gradients divided among many rows and classes are too small for f16.
   const logits = Tensor.empty(device, [chunk, classes]);
   const [capped, dLogits] = cap === undefined
     ? [logits, logits]
@@ -273,7 +272,7 @@ function launchChunks(
   new Set([logits, capped, dLogits]).forEach((chunk) => chunk.dispose());
 }
 
-/** Launches what `count` rows, from row `first` on, add to the gradients. */
+/** Adds the contribution of `count` rows, starting at row `first`, to the gradients. */
 function launchHeadGrads(
   dOut: Binding,
   { hidden, weight }: Record<"hidden" | "weight", Tensor>,
@@ -299,12 +298,12 @@ function launchHeadGrads(
   if (grads.bias) sumColumns({ dOut }, { dBias: { y: grads.bias, accumulate } });
 }
 
-/** What padded logits are biased with: their share of a softmax is 0. */
+/** The bias of padded logits, small enough for a probability of 0. */
 const LOWEST = { f32: -1e30, f16: -60_000 };
 
 /**
- * The same output layer with rows of zeros up to a multiple of 64, as products on a GPU take four elements at a time
- * only where rows begin at a multiple of four; GPT-2's 50,257 do not.
+ * The output layer padded with rows of zeros to a multiple of 64. Products on a GPU load four elements at a time only
+ * if rows begin at a multiple of four, and GPT-2's 50,257 columns do not.
  */
 function paddedHead({ weight, bias }: Head): Head {
   const { device, dtype, size } = weight;
@@ -324,7 +323,7 @@ function paddedHead({ weight, bias }: Head): Head {
   return { weight: padded, bias: low };
 }
 
-/** Rows at a time, so that the rows of each chunk begin where a binding may. */
+/** The number of rows per chunk, such that each chunk begins where a binding may. */
 function chunkRows(device: Device, rows: number, classes: number, asked?: number): number {
   if (asked !== undefined && !(Number.isInteger(asked) && asked > 0)) {
     throw new RangeError(`linearCrossEntropy: expected chunkRows of 1 or more but got ${asked}`);
@@ -335,8 +334,8 @@ function chunkRows(device: Device, rows: number, classes: number, asked?: number
 }
 
 /**
- * The rows that {@linkcode linearCrossEntropy} takes at a time, of so many: 64 MiB of logits, or a quarter of the rows up
- * to 2,048, as a GPU needs some to be busy; but no more than can be bound, and no fewer than 64.
+ * The default number of rows per chunk of {@linkcode linearCrossEntropy}: 64 MiB of logits, or a quarter of the rows up
+ * to 2,048 if that is more, since a GPU needs enough to be busy; at most what can be bound, and at least 64.
  */
 export function defaultChunkRows(
   rows: number,
@@ -351,16 +350,16 @@ export function defaultChunkRows(
 
 /** Options of `crossEntropy` and `linearCrossEntropy`. */
 export interface CrossEntropyOptions {
-  /** Rows with this target count for nothing, as those that only pad. Default: -100. */
+  /** Rows with this target are ignored, for example padding. Default: -100. */
   readonly ignoreIndex?: number;
   /**
-   * The part of the target distribution, 0 to 1, that is spread over all classes (Szegedy et al., 2016).
-   * Default: 0.
+   * The fraction of the target distribution, from 0 to 1, that is spread evenly over all classes (Szegedy et al.,
+   * 2016). Default: 0.
    */
   readonly labelSmoothing?: number | undefined;
 }
 
-/** 1 over the number of rows that are not ignored, (1). */
+/** 1 / the number of rows that are not ignored, (1). */
 function meanScale(targets: Tensor, { rows, classes, ignoreIndex }: CrossEntropyParams): Tensor {
   const { device } = targets;
   const scale = Tensor.empty(device, [1]);
@@ -368,7 +367,7 @@ function meanScale(targets: Tensor, { rows, classes, ignoreIndex }: CrossEntropy
   return scale;
 }
 
-/** Adds up the losses of rows, times `scale` (1), and disposes of them. */
+/** The sum of the rows' losses times `scale` (1). Disposes of the losses. */
 function meanLoss(losses: Tensor, scale: Tensor): Tensor {
   const { device } = losses;
   const mean = Tensor.empty(device, []);
@@ -377,7 +376,7 @@ function meanLoss(losses: Tensor, scale: Tensor): Tensor {
   return mean;
 }
 
-/** The number of rows of `x` (..., columns), each of which has its target. Throws a `TypeError`. */
+/** The number of rows of `x` (..., columns). Throws a `TypeError` unless each has a target. */
 export function checkTargets(op: string, x: Tensor, targets: Tensor): number {
   checkIds(op, targets);
   if (x.shape.length === 0 || !sameShape(x.shape.slice(0, -1), targets.shape)) {
@@ -389,7 +388,7 @@ export function checkTargets(op: string, x: Tensor, targets: Tensor): number {
   return targets.size;
 }
 
-/** The kernels' parameters from the options. Throws a `RangeError`. */
+/** The kernels' parameters for these options. Throws a `RangeError` for options out of range. */
 export function crossEntropyParams(
   op: string,
   rows: number,
@@ -407,15 +406,15 @@ export function crossEntropyParams(
   return { rows, classes, ignoreIndex, smoothing: labelSmoothing, known: classes };
 }
 
-/** Options of the losses of elements. */
+/** Options of the elementwise losses. */
 export interface LossOptions {
-  /** How the losses of the elements are joined: `none` keeps their shape. Default: `mean`. */
+  /** How the elements' losses are combined; `none` keeps the shape. Default: `mean`. */
   readonly reduction?: "mean" | "sum" | "none";
 }
 
 /**
- * The squared differences of `x` and `target`, of one shape and float dtype: their mean, or by `reduction`. Throws a
- * `TypeError` for shapes, dtypes or devices that differ.
+ * Returns the squared differences of `x` and `target`, reduced by `reduction`: by default their mean. Both have the
+ * same shape and float dtype. Throws a `TypeError` if shapes, dtypes or devices differ.
  *
  * @example
  * ```ts
@@ -435,10 +434,10 @@ export function mseLoss(x: Tensor, target: Tensor, options?: LossOptions): Tenso
 }
 
 /**
- * `-(target log p + (1 - target) log(1 - p))` of probabilities `p` and targets from 0 to 1, of one shape and float dtype: the mean,
- * or by `reduction`. As in PyTorch logarithms are -100 at least, so that the loss stays finite; f16 is computed in f32.
- * Where there are logits, {@linkcode binaryCrossEntropyWithLogits} is more accurate. A probability outside 0 to 1 gives
- * NaN. Throws a `TypeError` for shapes, dtypes or devices that differ.
+ * Returns `-(target log p + (1 - target) log(1 - p))` for probabilities `p` and targets from 0 to 1, reduced by
+ * `reduction`: by default the mean. Both have the same shape and float dtype; f16 is computed in f32. As in PyTorch,
+ * logarithms are at least -100, so the loss stays finite. A probability outside [0, 1] gives NaN. For logits,
+ * {@linkcode binaryCrossEntropyWithLogits} is more accurate. Throws a `TypeError` if shapes, dtypes or devices differ.
  *
  * @example
  * ```ts
@@ -460,7 +459,7 @@ export function binaryCrossEntropy(p: Tensor, target: Tensor, options?: LossOpti
       cast(binaryCrossEntropy(cast(p, "f32"), cast(target, "f32"), options), "f16")
     );
   }
-  // Drivers may take numbers below the smallest normal one for 0, and the logarithm of 0 for that of the smallest.
+  // Drivers may flush denormals to 0, and return the logarithm of the smallest normal number for that of 0.
   const logOf = (p: Tensor): Tensor =>
     where(less(p, 2 ** -126), constant(p.device, [], -100, p.dtype), maximum(log(p), -100));
   const logarithms = (p: Tensor): [yes: Tensor, no: Tensor] => [logOf(p), logOf(sub(1, p))];
@@ -480,13 +479,13 @@ export function binaryCrossEntropy(p: Tensor, target: Tensor, options?: LossOpti
 
 /** Options of {@linkcode binaryCrossEntropyWithLogits}. */
 export interface BinaryCrossEntropyWithLogitsOptions extends LossOptions {
-  /** Weight of the loss of positives, a number or a tensor that broadcasts to the logits. Default: 1. */
+  /** The weight of positive examples, a number or a tensor that broadcasts to the logits. Default: 1. */
   readonly posWeight?: Operand;
 }
 
 /**
- * {@linkcode binaryCrossEntropy} of `sigmoid(logits)`, accurate for logits of any size: `posWeight * target *
- * softplus(-logits) + (1 - target) * softplus(logits)`.
+ * Returns {@linkcode binaryCrossEntropy} of `sigmoid(logits)`, accurate for logits of any size:
+ * `posWeight * target * softplus(-logits) + (1 - target) * softplus(logits)`.
  *
  * @example
  * ```ts

@@ -1,6 +1,5 @@
 /**
- * The matrix product, the affine map of a layer, and how products are launched: those whose operands are longer than
- * the device can bind are cut.
+ * Matrix products and affine maps. Products whose operands are too long for the device to bind are split.
  *
  * @module
  */
@@ -34,21 +33,21 @@ import { reshape } from "./shape.ts";
 
 /** Options of {@linkcode matmul}. */
 export interface MatmulOptions {
-  /** Use `a` with its last two axes swapped. Default: false. */
+  /** Whether to swap the last two axes of `a`. Default: false. */
   readonly transposeA?: boolean;
-  /** Use `b` with its last two axes swapped. Default: false. */
+  /** Whether to swap the last two axes of `b`. Default: false. */
   readonly transposeB?: boolean;
 }
 
 /**
- * `op(a) op(b)`: (..., M, K) times (..., K, N) gives (..., M, N); the axes before the last two broadcast.
- * A transposed operand is stored as (..., K, M) or (..., N, K). A tensor of one axis is a row on the left
- * and a column on the right, and that axis is left out of the result.
+ * Returns the matrix product `op(a) op(b)`: (..., M, K) times (..., K, N) gives (..., M, N). The axes before the last
+ * two broadcast. A transposed operand is stored as (..., K, M) or (..., N, K). A tensor with one axis is a row on the
+ * left and a column on the right, and that axis is dropped from the result.
  *
  * `b` may be quantised (`q8_0`, `q4_0`); no gradient flows into it then. It may be of `f16` where `a` is of `f32`, as
  * weights that take half the memory.
  *
- * Throws a `TypeError` when the inner lengths differ, or device or dtype.
+ * Throws a `TypeError` if the inner lengths, dtypes or devices differ.
  *
  * @example A product
  * ```ts
@@ -77,7 +76,7 @@ export function matmul(a: Tensor, b: Tensor, options?: MatmulOptions): Tensor {
     return reshape(y, y.shape.slice(0, -1));
   }
   if (b.shape.length === 2 && a.shape.length > 2 && !transposeA) {
-    // One matrix for the whole batch: its rows are the rows of one large product.
+    // All products of the batch share the matrix `b`: the batch's rows become the rows of one large product.
     const rows = sizeOf(a.shape.slice(0, -1));
     const y = product(reshape(a, [rows, a.shape.at(-1)!]), b, false, transposeB);
     return reshape(y, [...a.shape.slice(0, -1), y.shape[1]!]);
@@ -122,7 +121,7 @@ function product(a: Tensor, b: Tensor, transposeA: boolean, transposeB: boolean)
   ]);
 }
 
-/** Rows and columns of an operand after its transposition. */
+/** Rows and columns of an operand after transposition. */
 function matrix(x: Tensor, transposed: boolean): [number, number] {
   const [rows, columns] = x.shape.slice(-2);
   return transposed ? [columns!, rows!] : [rows!, columns!];
@@ -141,9 +140,9 @@ export interface LinearCall {
 }
 
 /**
- * `x weight^T + bias`, and `residual` where it is given: x (..., inputs), weight (outputs, inputs), bias
- * (outputs) gives (..., outputs), in one kernel. The weight may be quantised; no gradient flows into it then. It may be of
- * `f16` where `x` is of `f32`. Throws a `TypeError` when the shapes do not fit.
+ * Returns `x weight^T + bias`, plus `residual` if given, in one kernel: x (..., inputs), weight (outputs, inputs) and
+ * bias (outputs) give (..., outputs). The weight may be quantised; no gradient flows into it then. It may be `f16`
+ * while x is `f32`. Throws a `TypeError` if the shapes do not match.
  */
 export function linear(
   x: Tensor,
@@ -192,10 +191,10 @@ export function linear(
 }
 
 /**
- * Runs `body` with products `x weight^T` ({@linkcode linear}, and {@linkcode matmul} with `transposeB`) whose rows are the
- * same to the last bit however many other rows there are: what a server needs, so that an answer does not depend on the
- * requests that it shares a batch with. Other operations on rows do so anyway. Slower than without for many rows: BLAS and matrix
- * units are not used. (Horace He et al. 2025, "Defeating Nondeterminism in LLM Inference".)
+ * Runs `body` with batch-invariant products: each row of `x weight^T` ({@linkcode linear}, and {@linkcode matmul} with
+ * `transposeB`) is the same to the last bit, however many other rows there are. A server needs this so that an answer
+ * does not depend on which requests share its batch. Other rowwise operations are batch-invariant anyway. Slower for
+ * many rows: BLAS and matrix units are not used. (Horace He et al. 2025, "Defeating Nondeterminism in LLM Inference".)
  *
  * @example
  * ```ts
@@ -214,7 +213,7 @@ export function batchInvariant<R>(body: () => R): R {
   return runInContext("batchInvariant", { ...taskContext(), batchInvariant: true }, body);
 }
 
-/** Launches the gradients of an affine map from that of its output: those whose places are given. */
+/** Launches those gradients of an affine map whose places are given, from the gradient of its output. */
 export function launchLinearBackward(
   dOut: Binding,
   x: Tensor,
@@ -235,7 +234,7 @@ export function launchLinearBackward(
   if (grads.bias) sumColumns({ dOut }, { dBias: grads.bias });
 }
 
-/** What {@linkcode launchMatmul} reads and writes. */
+/** The operands of {@linkcode launchMatmul}. */
 export interface Operands {
   /** (m, k), or (k, m) with `transposeA`. */
   readonly a: Binding;
@@ -245,13 +244,13 @@ export interface Operands {
   readonly c: Binding;
   /** (n), added to every row. */
   readonly bias?: Binding | undefined;
-  /** As `c`; see the kernel. */
+  /** Like `c`; see the kernel. */
   readonly pre?: Binding | undefined;
-  /** As `c`, added. */
+  /** Like `c`, added to the product. */
   readonly residual?: Binding | undefined;
 }
 
-/** Axes in front of the matrices: the shape of the whole batch and the full shapes of `a` and `b`. */
+/** The axes before the matrices: the shape of the whole batch and the full shapes of `a` and `b`. */
 interface Batch {
   readonly shape: Shape;
   readonly a: Shape;
@@ -259,8 +258,8 @@ interface Batch {
 }
 
 /**
- * Launches `c = [beta c +] alpha op(a) op(b) [+ bias] [+ residual]`, or an activation function of that, once or for a batch
- * without gaps.
+ * Launches `c = [beta c +] alpha op(a) op(b) [+ bias] [+ residual]`, or an activation function of that, once or for a
+ * contiguous batch.
  */
 export function launchMatmul(
   operands: Operands,
@@ -278,7 +277,7 @@ export function launchMatmul(
 
 const MAX_BATCHES = 65535;
 
-/** Calls `run` once for every run of products that two batch strides describe; usually once. */
+/** Calls `run` for each run of products that two batch strides describe; usually one. */
 function eachBatch(
   batch: Batch,
   params: MatmulParams,
@@ -324,7 +323,7 @@ function eachBatch(
   });
 }
 
-/** Batch axes with neighbours merged where one stride serves both. */
+/** The batch axes, with adjacent ones merged where one stride describes both. */
 function collapse(
   shape: Shape,
   a: readonly number[],
@@ -343,12 +342,12 @@ function collapse(
   return axes;
 }
 
-/** The operands that every product has. */
+/** The operands of every product. */
 type Matrix = "a" | "b" | "c";
 
 /**
- * Launches a product, halved along a stored axis of whichever operand is too long to bind, or along k where that is
- * longer than a GPU may loop over, as often as needed.
+ * Launches a product. As often as needed, halves it along a stored axis of an operand that is too long to bind, or
+ * along k where that exceeds the loop limit of a GPU.
  */
 function cut(operands: Operands, params: MatmulParams): void {
   const { device } = operands.c.buffer;
@@ -374,7 +373,7 @@ function cut(operands: Operands, params: MatmulParams): void {
   else launchNarrowed(operands, params, spans);
 }
 
-/** Launches a product whose operands can be bound, each from the first element that it touches. */
+/** Launches a product whose operands can be bound, each starting at the first element that it touches. */
 function launchNarrowed(
   operands: Operands,
   params: MatmulParams,
@@ -392,7 +391,7 @@ function launchNarrowed(
       a: a.binding,
       ...isQuantised(dtype) ? planesOf(operands.b, b.binding) : { b: b.binding },
       c: c.binding,
-      // The first half of a product that is cut along n has the first of the bias.
+      // A product that was cut along n uses the first `n` elements of its bias.
       bias: bias && part(bias, 0, params.n),
       residual: likeC(residual),
       pre: likeC(pre),
@@ -413,7 +412,7 @@ function cutAxis(operands: Operands, params: MatmulParams, axis: "m" | "n" | "k"
   const { lda, ldb, ldc, transposeA, transposeB } = params;
   const { bias } = operands;
   const length = params[axis];
-  // Halves of whole steps, so that the bias of a later part still begins where it can be bound.
+  // Cuts at multiples of a step, so that the bias of a later part still starts at an aligned offset.
   const aligned = operands.c.buffer.device.bindingAlignment / BYTES[bias?.dtype ?? "f16"];
   const step = [128, aligned].find((step) => length > step && step % aligned === 0) ?? 1;
   const half = Math.ceil(length / 2 / step) * step;
@@ -427,7 +426,7 @@ function cutAxis(operands: Operands, params: MatmulParams, axis: "m" | "n" | "k"
     cOffset: params.cOffset + at.m * ldc + at.n,
   };
   if (axis === "k") {
-    // The first part adds bias and residual, the last has the whole sum: the activation follows it.
+    // The first part adds bias and residual. The last one has the complete sum and applies the activation.
     cut({ ...operands, pre: undefined }, { ...first, activation: 0, derivative: 0 });
     cut({ ...operands, bias: undefined, residual: undefined }, { ...second, beta: 1 });
     return;
@@ -437,7 +436,7 @@ function cutAxis(operands: Operands, params: MatmulParams, axis: "m" | "n" | "k"
   cut({ ...operands, bias: rest }, second);
 }
 
-/** Launches a product that the device can bind: in one launch, or in parts along k and their sum. */
+/** Launches a product that the device can bind: in one launch, or in parts along k that are then summed. */
 function launchWhole(
   kernel: Kernel<MatmulParams>,
   operands: Record<string, Binding | undefined> & Pick<Operands, "c">,
@@ -495,7 +494,7 @@ function cutBatch(operands: Operands, params: MatmulParams): void {
   });
 }
 
-/** Elements from the first to the last that a product touches of each operand. */
+/** The number of elements between the first and last that a product touches in each operand, both included. */
 function spansOf(params: MatmulParams): Record<Matrix, number> {
   const { m, n, k, lda, ldb, ldc, batches, inner, transposeA, transposeB } = params;
   const span = (name: Matrix, [rows, columns]: [number, number], ld: number) =>
@@ -508,10 +507,10 @@ function spansOf(params: MatmulParams): Record<Matrix, number> {
   };
 }
 
-/** Quantised numbers after which both codes and scales have come by a multiple of 256 bytes. */
+/** Elements of a quantised tensor after which both codes and scales are at a multiple of 256 bytes. */
 const QUANTISED_STEP = 4096;
 
-/** The part of a binding that a launch touches, from an aligned byte on; all of it where it is short enough. */
+/** The part of a binding that a launch touches, starting at an aligned byte; all of it if it is short enough. */
 function narrow(
   operand: Binding,
   first: number,

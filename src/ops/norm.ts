@@ -1,5 +1,5 @@
 /**
- * Layer and root mean square normalisation.
+ * Layer normalisation and root mean square normalisation.
  *
  * @module
  */
@@ -16,12 +16,11 @@ import { add } from "./elementwise.ts";
 import { placeFor, sumColumns } from "./launch.ts";
 
 /**
- * `(x - mean) / sqrt(variance + eps) * weight + bias` over the last axis (Ba et al., 2016), the variance
- * biased as in PyTorch. x (..., C), weight and bias (C), each of which may be left out; the shape stays.
- * Sums are in f32 for `f16` too.
+ * Returns `(x - mean) / sqrt(variance + eps) * weight + bias` over the last axis (Ba et al., 2016), with the biased
+ * variance as in PyTorch: x (..., C), weight and bias (C), each optional, give (..., C). Sums are in f32, also for
+ * `f16`.
  *
- * Throws a `TypeError` when shapes, dtypes or devices do not go together, a `RangeError` for a negative
- * `eps`.
+ * Throws a `TypeError` if shapes, dtypes or devices do not match, and a `RangeError` if `eps` is negative.
  *
  * @example Mean 0, variance 1
  * ```ts
@@ -53,7 +52,7 @@ export function layerNorm(
   const saved = [x, mean, rstd, weight] as const;
   record("layerNorm", inputs, y, saved, (dOut, [x, mean, rstd, weight], wanted, places) => {
     const last = inputs.length - 1;
-    const adds = device.kind !== "cpu"; // its SIMD code writes only
+    const adds = device.kind !== "cpu"; // its SIMD code cannot accumulate
     const dX = wanted[0] ? normBackward({ dOut, x, weight, mean, rstd }, places[0]) : null;
     const dWeight = weight && wanted[1] ? placeFor(weight, places[1], adds) : undefined;
     const dBias = bias && wanted[last] ? placeFor(bias, places[last], adds) : undefined;
@@ -67,16 +66,15 @@ export function layerNorm(
 
 /** Options of {@linkcode rmsNorm}. */
 export interface RMSNormOptions extends NormOptions {
-  /** Added to the weights: 1 where they are stored as what they differ from 1, as Gemma's. Default: 0. */
+  /** Added to the weights: 1 for weights stored as their difference from 1, as Gemma's are. Default: 0. */
   readonly offset?: number | undefined;
 }
 
 /**
- * `x / sqrt(mean(x^2) + eps) * (weight + offset)` over the last axis (Zhang and Sennrich, 2019). x (..., C), weight
- * (C), which may be left out; the shape stays. Sums are in f32 for `f16` too.
+ * Returns `x / sqrt(mean(x^2) + eps) * (weight + offset)` over the last axis (Zhang and Sennrich, 2019): x (..., C) and
+ * weight (C), which is optional, give (..., C). Sums are in f32, also for `f16`.
  *
- * Throws a `TypeError` when shapes, dtypes or devices do not go together, a `RangeError` for a negative
- * `eps`.
+ * Throws a `TypeError` if shapes, dtypes or devices do not match, and a `RangeError` if `eps` is negative.
  *
  * @example Mean square 1
  * ```ts
@@ -118,11 +116,11 @@ export function rmsNorm(x: Tensor, weight?: Tensor, options?: RMSNormOptions): T
 
 /** Options of `layerNorm` and `rmsNorm`. */
 export interface NormOptions {
-  /** Added to the variance, inside the square root. Default: 1e-5. */
+  /** Added to the variance or mean square, inside the square root. Default: 1e-5. */
   readonly eps?: number;
 }
 
-/** Rows, columns and eps of a normalisation, all checked. */
+/** The checked rows, columns and eps of a normalisation. */
 function normParams(
   op: string,
   x: Tensor,
@@ -149,7 +147,7 @@ function normParams(
   return { rows: sizeOf(x.shape.slice(0, -1)), columns, eps };
 }
 
-/** The gradient with respect to x, in or added to its place. */
+/** The gradient with respect to x, written or added to its place. */
 function normBackward(
   inputs: {
     dOut: Tensor;

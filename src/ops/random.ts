@@ -1,5 +1,5 @@
 /**
- * Tensors of random numbers, and dropout.
+ * Random tensors, and dropout.
  *
  * @module
  */
@@ -18,15 +18,15 @@ import { add, cast } from "./elementwise.ts";
 
 /** Options of {@linkcode rand}. */
 export interface RandOptions extends CreateOptions {
-  /** The stream to draw from; default: the shared one (see `manualSeed`). */
+  /** The random stream to draw from. Default: the shared one (see `manualSeed`). */
   readonly random?: RandomState | undefined;
-  /** The lowest number. Default: 0. */
+  /** The lower bound, included. Default: 0. */
   readonly low?: number;
-  /** Numbers stay below this. Default: 1. */
+  /** The upper bound, excluded. Default: 1. */
   readonly high?: number;
 }
 
-/** Numbers drawn uniformly from [low, high), `f32` or `f16`. */
+/** Returns a tensor of numbers drawn uniformly from [low, high), `f32` or `f16`. */
 export function rand(shape: Shape, options?: RandOptions): Tensor {
   const { low = 0, high = 1 } = options ?? {};
   return draw("rand", randomUniform, shape, low, high - low, options);
@@ -34,28 +34,31 @@ export function rand(shape: Shape, options?: RandOptions): Tensor {
 
 /** Options of {@linkcode randn}. */
 export interface RandnOptions extends CreateOptions {
-  /** The stream to draw from; default: the shared one (see `manualSeed`). */
+  /** The random stream to draw from. Default: the shared one (see `manualSeed`). */
   readonly random?: RandomState | undefined;
-  /** Default: 0. */
+  /** The mean. Default: 0. */
   readonly mean?: number;
-  /** Standard deviation. Default: 1. */
+  /** The standard deviation. Default: 1. */
   readonly std?: number;
 }
 
-/** Numbers drawn from a normal distribution, `f32` or `f16`; the same on both devices to 1e-6 of `std`. */
+/**
+ * Returns a tensor of numbers drawn from a normal distribution, `f32` or `f16`. Both devices give the same numbers to
+ * within 1e-6 of `std`.
+ */
 export function randn(shape: Shape, options?: RandnOptions): Tensor {
   return draw("randn", randomNormal, shape, options?.mean ?? 0, options?.std ?? 1, options);
 }
 
 /** Options of {@linkcode randint}. */
 export interface RandintOptions extends CreateOptions {
-  /** The stream to draw from; default: the shared one (see `manualSeed`). */
+  /** The random stream to draw from. Default: the shared one (see `manualSeed`). */
   readonly random?: RandomState | undefined;
 }
 
 /**
- * Integers drawn evenly from `low` to, not including, `high`; `i32` by default. Throws a `RangeError`
- * unless both are integers with 1 to 2^24 between them.
+ * Returns a tensor of integers drawn uniformly from [low, high); `i32` by default. Throws a `RangeError` unless both
+ * bounds are integers and `high - low` is from 1 to 2^24.
  */
 export function randint(
   low: number,
@@ -64,7 +67,7 @@ export function randint(
   options?: RandintOptions,
 ): Tensor {
   const range = high - low;
-  // More would ask for more bits than the uniform numbers have.
+  // A larger range would need more bits than the uniform numbers have.
   if (!Number.isInteger(low) || !Number.isInteger(high) || !(range >= 1 && range <= 2 ** 24)) {
     throw new RangeError(
       `randint: expected integers with 1 to 2^24 between them but got ${low} and ${high}`,
@@ -97,14 +100,13 @@ function draw(
 
 /** Options of {@linkcode dropout}. */
 export interface DropoutOptions {
-  /** The stream to draw from; default: the shared one (see `manualSeed`). */
+  /** The random stream to draw from. Default: the shared one (see `manualSeed`). */
   readonly random?: RandomState | undefined;
 }
 
 /**
- * Sets each element to 0 with probability `p` and divides the others by 1 - p, for training. No mask is stored:
- * the gradient draws the same numbers again. Throws a `RangeError` unless p is in [0, 1). (Srivastava et al.
- * 2014.)
+ * Sets each element to 0 with probability `p` and divides the others by 1 - p, for training. No mask is stored: the
+ * backward pass draws the same numbers again. Throws a `RangeError` unless p is in [0, 1). (Srivastava et al. 2014.)
  */
 export function dropout(x: Tensor, p: number, options?: DropoutOptions): Tensor {
   checkFloat("dropout", x);

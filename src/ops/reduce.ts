@@ -1,5 +1,5 @@
 /**
- * Sums, means, norms, maxima and minima along axes, and cumulative sums.
+ * Reductions along axes (sums, means, norms, maxima, minima), and cumulative sums.
  *
  * @module
  */
@@ -16,13 +16,13 @@ import { alongAxis, expand, keptShape, reduce } from "./launch.ts";
 
 /** Options of the reductions. */
 export interface ReduceOptions {
-  /** Leaves the reduced axes in the shape with length 1. Default: false. */
+  /** Whether to keep the reduced axes, with length 1. Default: false. */
   readonly keepdim?: boolean;
 }
 
 /**
- * The sum along the axes (all by default; negative ones count from the back). f16 is added up in f32; long
- * sums are added in parts. The sum of nothing is 0. Throws a `RangeError` for axes that do not exist.
+ * Returns the sum along the axes (default: all; negative ones count from the back). f16 is summed in f32, and long sums
+ * are computed in parts. An empty sum is 0. Throws a `RangeError` for axes that do not exist.
  *
  * @example
  * ```ts
@@ -46,12 +46,12 @@ export function sum(x: Tensor, axes?: number | Shape, options?: ReduceOptions): 
   );
 }
 
-/** The mean along the axes (all by default), of floats. Of nothing it is NaN. */
+/** Returns the mean of floats along the axes (default: all); NaN if there are no elements. */
 export function mean(x: Tensor, axes?: number | Shape, options?: ReduceOptions): Tensor {
   checkFloat("mean", x);
   const list = resolveAxes("mean", axes, x.shape);
   const count = list.reduce((product, axis) => product * x.shape[axis]!, 1);
-  // Not 1 / 0: the sum of nothing is 0, which an infinite factor turns to NaN as wanted.
+  // Infinite for no elements: times the empty sum of 0 that gives NaN, as it should.
   const scale = 1 / count;
   return record(
     "mean",
@@ -63,8 +63,8 @@ export function mean(x: Tensor, axes?: number | Shape, options?: ReduceOptions):
 }
 
 /**
- * The variance along the axes (all by default): the mean squared distance from the mean, divided by the
- * number of elements less `correction` (1 by default, as in PyTorch).
+ * Returns the variance along the axes (default: all): the sum of squared distances from the mean, divided by the number
+ * of elements minus `correction` (default: 1, as in PyTorch).
  */
 export function variance(
   x: Tensor,
@@ -82,13 +82,13 @@ export function variance(
 
 /** Options of {@linkcode norm}. */
 export interface VectorNormOptions extends ReduceOptions {
-  /** The order: 2 for the Euclidean norm, 1 for the sum of sizes, Infinity for the largest size. Default: 2. */
+  /** The order: 2 for the Euclidean norm, 1 for the sum of absolute values, Infinity for their maximum. Default: 2. */
   readonly p?: number;
 }
 
 /**
- * The vector norm `(sum |x|^p)^(1/p)` along the axes (all by default), of floats; f16 is computed in f32. Where the norm is 0 its
- * gradient is 0, as in PyTorch. Throws a `RangeError` unless p is above 0.
+ * Returns the vector norm `(sum |x|^p)^(1/p)` of floats along the axes (default: all). f16 is computed in f32. Where
+ * the norm is 0, its gradient is 0, as in PyTorch. Throws a `RangeError` unless p is above 0.
  *
  * @example
  * ```ts
@@ -123,8 +123,8 @@ export function norm(x: Tensor, axes?: number | Shape, options?: VectorNormOptio
 }
 
 /**
- * The sums of the elements up to each one along an axis, in the dtype of `x`; f16 is added up in f32, integers wrap
- * around. Throws a `RangeError` for an axis that does not exist.
+ * Returns the cumulative sum along an axis, in the dtype of `x`. f16 is summed in f32; integers wrap around. Throws a
+ * `RangeError` for an axis that does not exist.
  *
  * @example
  * ```ts
@@ -149,28 +149,27 @@ export function cumsum(x: Tensor, axis: number): Tensor {
 }
 
 /**
- * The largest element along the axes (all by default); a NaN wins. The gradient is shared by equals. Throws
- * a `RangeError` when there is nothing to take it of.
+ * Returns the maximum along the axes (default: all), or NaN if there is a NaN. Equal maxima share the gradient. Throws
+ * a `RangeError` if there are no elements.
  */
 export function max(x: Tensor, axes?: number | Shape, options?: ReduceOptions): Tensor {
   return extreme("max", x, axes, options);
 }
 
-/** The smallest element along the axes (all by default); otherwise as {@linkcode max}. */
+/** Returns the minimum along the axes (default: all). Otherwise like {@linkcode max}. */
 export function min(x: Tensor, axes?: number | Shape, options?: ReduceOptions): Tensor {
   return extreme("min", x, axes, options);
 }
 
 /**
- * The index (`i32`) of the largest element along an axis, or in the flattened tensor where no axis is
- * given; the first among equals, a NaN before all. It has no gradient. Throws a `RangeError` when there is
- * nothing to take it of.
+ * Returns the index (`i32`) of the maximum along an axis, or in the flattened tensor if no axis is given. The first of
+ * equal elements wins; NaN wins over all. Has no gradient. Throws a `RangeError` if there are no elements.
  */
 export function argmax(x: Tensor, axis?: number, options?: ReduceOptions): Tensor {
   return argExtreme("argmax", x, axis, options);
 }
 
-/** The index of the smallest element; otherwise as {@linkcode argmax}. */
+/** Returns the index of the minimum. Otherwise like {@linkcode argmax}. */
 export function argmin(x: Tensor, axis?: number, options?: ReduceOptions): Tensor {
   return argExtreme("argmin", x, axis, options);
 }

@@ -15,36 +15,36 @@ import { checkFloat, checkRank, sameDevice } from "./check.ts";
 
 /** Options of {@linkcode rotary}. */
 export interface RotaryOptions {
-  /** How slowly the last pair turns: pair i by `theta^(-2i/D)` a position. Default: 10,000. */
+  /** The base of the frequencies: pair i rotates by `theta^(-2i/D)` radians per position. Default: 10,000. */
   readonly theta?: number;
-  /** Slows some of the pairs down, as LLaMA 3.1 does. Default: `null`. */
+  /** Slows some of the pairs down, as in LLaMA 3.1. Default: `null`. */
   readonly scaling?: RotaryScaling | null;
-  /** How many elements of a head turn, the first; even. Default: all. */
+  /** The number of elements of each head, from its start, that are rotated; even. Default: all. */
   readonly turned?: number;
   /**
-   * The position of the first of T, as when a cache holds those before; with `positions` the largest of them.
-   * Default: 0.
+   * The position of the first of the T time steps, for example where a cache holds the earlier ones; with `positions`,
+   * the largest of them. Default: 0.
    */
   readonly position?: number;
-  /** The position of the first of T in each row, (B) of `i32`, where the rows of a batch differ. */
+  /** The position of the first time step in each row, (B) of `i32`, where the rows of a batch differ. */
   readonly positions?: Tensor | undefined;
   /**
-   * Which elements make a pair: `interleaved` (2i, 2i + 1) as in the paper and in Meta's LLaMA files,
-   * `half-split` (i, i + R/2) of R elements that turn, as in HuggingFace's. Default: `interleaved`.
+   * Which elements form a pair: `interleaved` is (2i, 2i + 1), as in the paper and in Meta's LLaMA files; `half-split`
+   * is (i, i + R/2) of the R rotated elements, as in Hugging Face's files. Default: `interleaved`.
    */
   readonly layout?: "interleaved" | "half-split";
 }
 
 /**
- * Rotary position embedding (Su et al., 2021): x (B, T, H, D) with each pair of a head's elements turned by
- * an angle in proportion to its position `position + t` (or `positions[b] + t`), so that products of queries and keys
- * depend on how far apart they are. The shape stays.
+ * Rotary position embedding (Su et al., 2021): rotates each pair of elements of the heads of x (B, T, H, D) by an angle
+ * proportional to its position, `position + t` (or `positions[b] + t`), so that products of queries and keys depend on
+ * their distance. Returns the same shape.
  *
- * Cosines and sines come from a table made in float64, which the device keeps.
+ * Cosines and sines come from a table computed in float64, which the device keeps.
  *
- * Throws a `TypeError` unless x has four axes of floating-point numbers and `positions` is (B) of `i32`, a `RangeError`
- * when D is odd or `turned`, `position` or `theta` out of range. One of `positions` that is far above `position` throws a
- * `RangeError` on the CPU and gives NaN on a GPU.
+ * Throws a `TypeError` unless x has four axes of floats and `positions` is (B) of `i32`, and a `RangeError` if D is odd
+ * or `turned`, `position` or `theta` is out of range. One of `positions` far above `position` throws a `RangeError` on
+ * the CPU and gives NaN on a GPU.
  *
  * @example The first position stays, the second is turned by 1 radian
  * ```ts
@@ -114,7 +114,7 @@ export function rotary(x: Tensor, options?: RotaryOptions): Tensor {
 
 const tables = new WeakMap<Device, Map<string, Tensor>>();
 
-/** The device's table of cosines and sines, for at least so many positions; it grows by doubling. */
+/** The device's table of cosines and sines for at least the given number of positions. It grows by doubling. */
 function turnsOf(
   device: Device,
   positions: number,
@@ -134,7 +134,7 @@ function turnsOf(
   return made;
 }
 
-/** A table with rows of `width` columns, of which those behind `columns` are 0. */
+/** A table with rows of `width` columns, those after the first `columns` 0. */
 function widened(
   table: Float32Array<ArrayBuffer>,
   columns: number,
@@ -148,9 +148,9 @@ function widened(
   return wide;
 }
 
-/** How a model that was trained on short sequences is made to read longer ones. */
+/** How a model trained on short sequences is extended to longer ones. */
 export type RotaryScaling =
-  /** All positions are divided by `factor` (Chen et al. 2023, "Position Interpolation"). */
+  /** Divides all positions by `factor` (Chen et al. 2023, "Position Interpolation"). */
   | { readonly type: "linear"; readonly factor: number }
   /**
    * LLaMA 3.1's: pairs that turn less than `lowFrequencyFactor` times in the original context turn `factor` times
@@ -179,9 +179,9 @@ export type RotaryScaling =
   };
 
 /**
- * Radians a position by which each of the `width / 2` pairs of a head turns: `theta^(-2i/width)`, scaled.
+ * The rotation in radians per position of each of the `width / 2` pairs of a head: `theta^(-2i/width)`, scaled.
  *
- * Throws a `RangeError` for an odd width, and for a theta or numbers of the scaling that make no sense.
+ * Throws a `RangeError` if the width is odd, or if theta or the scaling is invalid.
  *
  * @example
  * ```ts
@@ -205,7 +205,7 @@ export function rotaryFrequencies(
   return frequencies.map((frequency) => scaled(frequency, scaling));
 }
 
-/** Between which pairs YaRN goes over from one frequency to the other is rounded to whole pairs, as in its code. */
+/** YaRN's frequencies. The boundaries of the transition are rounded to whole pairs, as in its code. */
 function yarn(
   frequencies: readonly number[],
   theta: number,
@@ -236,7 +236,7 @@ function scaled(
   return (1 - share) * slow + share * frequency;
 }
 
-/** By what cosines and sines are multiplied. */
+/** The factor that cosines and sines are multiplied by. */
 function attentionFactorOf(scaling: RotaryScaling | null | undefined): number {
   if (scaling?.type !== "yarn") return 1;
   return scaling.attentionFactor ?? 0.1 * Math.log(Math.max(1, scaling.factor)) + 1;
@@ -261,19 +261,18 @@ function checkScaling(scaling: RotaryScaling | null | undefined): void {
 
 /** Options of {@linkcode sinusoidTable}. */
 export interface SinusoidOptions {
-  /** How slowly the last pair turns: pair i by `theta^(-2i/D)` a position. Default: 10,000. */
+  /** The base of the frequencies: pair i rotates by `theta^(-2i/D)` radians per position. Default: 10,000. */
   readonly theta?: number;
   /** Slows some of the pairs down. Default: `null`. */
   readonly scaling?: RotaryScaling | null;
 }
 
 /**
- * Cosines and sines of positions 0 to `length - 1`, (length, D) in row-major order: column 2i holds
- * `cos(p * theta^(-2i/D))`, column 2i + 1 the sine of the same angle (after Vaswani et al., 2017, who have
- * the sine first). Worked out in float64, since a GPU's sine of a large angle is off.
+ * Returns cosines and sines for positions 0 to `length - 1`, (length, D) in row-major order: column 2i holds
+ * `cos(p * theta^(-2i/D))`, column 2i + 1 the sine of the same angle (after Vaswani et al., 2017, who put the sine
+ * first). Computed in float64, since a GPU's sine of a large angle is inaccurate.
  *
- * Throws a `RangeError` for lengths that are not integers, an odd width, or a theta that is not
- * positive.
+ * Throws a `RangeError` if a length is not an integer, the width is odd, or theta is not positive.
  *
  * @example The first position is turned by nothing
  * ```ts
@@ -302,7 +301,7 @@ export function sinusoidTable(
   return table;
 }
 
-/** {@linkcode sinusoidTable} as a tensor (length, width), which embeddings of positions are read from. */
+/** {@linkcode sinusoidTable} as a tensor (length, width), to look up position embeddings in. */
 export function sinusoid(
   length: number,
   width: number,

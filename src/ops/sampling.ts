@@ -1,5 +1,5 @@
 /**
- * Sampling from scores.
+ * Sampling from logits.
  *
  * @module
  */
@@ -9,32 +9,29 @@ import { formatShape } from "../tensor/shape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { checkFloat, checkIds, checkRank, sameDevice } from "./check.ts";
 
-/** What changes the probabilities before an id is drawn; applied in the order in which they stand here. */
+/** Options that change the probabilities before a token is drawn. They are applied in the order listed here. */
 export interface SamplingOptions {
   /**
-   * Scores of ids that came before are divided by it where they are positive and multiplied where they are
-   * negative (Keskar et al. 2019, "CTRL"): above 1 avoids repetition. Default: 1.
+   * Divides positive logits of earlier ids by this, and multiplies negative ones (Keskar et al. 2019, "CTRL"). Values
+   * above 1 discourage repetition. Default: 1.
    */
   readonly repetitionPenalty?: number;
-  /** Scores are divided by it: below 1 the likely become likelier; 0 takes the highest. Default: 1. */
+  /** Divides the logits. Below 1, likely ids become likelier; 0 always takes the likeliest. Default: 1. */
   readonly temperature?: number;
-  /** Draws among the so many highest scores only (and their equals). Default: all. */
+  /** Draws only among this many highest logits (and ties). Default: all. */
   readonly topK?: number | undefined;
   /**
-   * Draws among the fewest likeliest ids only (and their equals) that together have this probability (Holtzman
-   * et al. 2020, "The Curious Case of Neural Text Degeneration"). Default: 1.
+   * Draws only among the smallest set of likeliest ids (and ties) whose probabilities add up to this (Holtzman et al.
+   * 2020, "The Curious Case of Neural Text Degeneration"). Default: 1.
    */
   readonly topP?: number;
-  /** Draws among the ids only that have this part of the likeliest one's probability. Default: 0. */
+  /** Draws only among ids with at least this fraction of the likeliest one's probability. Default: 0. */
   readonly minP?: number;
-  /** Ids from here on are never drawn, as those that only pad a vocabulary. Default: all may be. */
+  /** Ids from this one on are never drawn, for a vocabulary with padding. Default: all may be drawn. */
   readonly vocabSize?: number | undefined;
 }
 
-/**
- * Throws a `RangeError` unless every option is in its range, for a model of `columns` ids; `op` begins the
- * message.
- */
+/** Throws a `RangeError` unless every option is in range for a model of `columns` ids. The message begins with `op`. */
 export function checkSampling(op: string, options: SamplingOptions, columns: number): void {
   const { repetitionPenalty = 1, temperature = 1, topK = 1, topP = 1, minP = 0 } = options;
   const { vocabSize = columns } = options;
@@ -62,18 +59,18 @@ export function checkSampling(op: string, options: SamplingOptions, columns: num
 
 /** Options of {@linkcode sample}. */
 export interface SampleOptions extends SamplingOptions {
-  /** The ids that `repetitionPenalty` applies to: not 0 (B, V), of `i32` or `u32`. */
+  /** The ids that `repetitionPenalty` applies to: nonzero in (B, V), of `i32` or `u32`. */
   readonly seen?: Tensor | undefined;
-  /** The stream to draw from; default: the shared one (see `manualSeed`). */
+  /** The random stream to draw from. Default: the shared one (see `manualSeed`). */
   readonly random?: RandomState | undefined;
 }
 
 /**
- * One id (B) of `i32` for each row of `logits` (B, V), drawn with the probabilities of its softmax, on the
- * device and in one launch: the highest of the scores with Gumbel noise added (Gumbel 1954). A seed gives the
- * same ids on every device. -1 where no score of the row is a number. Has no gradient.
+ * Draws one id for each row of `logits` (B, V) with the probabilities of its softmax: (B) of `i32`. It runs on the
+ * device, in one launch: the argmax of the logits plus Gumbel noise (Gumbel 1954). A seed gives the same ids on every
+ * device. Gives -1 if all logits of a row are NaN. Has no gradient.
  *
- * Throws a `RangeError` for an option out of its range, and a `TypeError` for a penalty without `seen`.
+ * Throws a `RangeError` for an option out of range, and a `TypeError` for a penalty without `seen`.
  *
  * @example
  * ```ts

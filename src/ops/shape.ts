@@ -21,8 +21,8 @@ import { sameDevice, sameDType } from "./check.ts";
 import { copyStrided, expand, sumTo, writeStrided } from "./launch.ts";
 
 /**
- * The elements of `x` in row-major order under another shape of the same size; one length may be -1 and is
- * then worked out. Shares the memory of `x`. Throws a `TypeError` when the sizes differ.
+ * Returns the elements of `x` in row-major order with another shape of the same size. One length may be -1 and is then
+ * inferred. Shares the memory of `x`. Throws a `TypeError` if the sizes differ.
  */
 export function reshape(x: Tensor, shape: Shape): Tensor {
   const { shape: before } = x;
@@ -36,8 +36,8 @@ export function reshape(x: Tensor, shape: Shape): Tensor {
 }
 
 /**
- * `x` without the axes of length 1, all of them or those that are named, as far as their length is 1. Shares the memory
- * of `x`. Throws a `RangeError` for axes that do not exist.
+ * Returns `x` without its axes of length 1, or without those of `axes` whose length is 1. Shares the memory of `x`.
+ * Throws a `RangeError` for axes that do not exist.
  *
  * @example
  * ```ts
@@ -56,7 +56,7 @@ export function squeeze(x: Tensor, axes?: number | Shape): Tensor {
 }
 
 /**
- * `x` with an axis of length 1 put in before `axis`, from 0 to the number of axes; -1 puts it behind the last. Shares the
+ * Returns `x` with an axis of length 1 inserted before `axis`, from 0 to the number of axes; -1 appends it. Shares the
  * memory of `x`. Throws a `RangeError` for an axis that does not exist.
  *
  * @example
@@ -76,7 +76,7 @@ export function unsqueeze(x: Tensor, axis: number): Tensor {
 }
 
 /**
- * `x` with the axes from `start` to `end`, both included, joined into one; a scalar becomes one axis of length 1.
+ * Returns `x` with the axes from `start` to `end`, both included, merged into one; a scalar gets one axis of length 1.
  * Shares the memory of `x`. Throws a `RangeError` for axes that do not exist or are in the wrong order.
  *
  * @example
@@ -102,8 +102,7 @@ export function flatten(x: Tensor, start?: number, end?: number): Tensor {
 }
 
 /**
- * `x` stretched to `shape` by NumPy's rules, copied. Throws a `TypeError` with both shapes when it does not
- * stretch to it.
+ * Returns a copy of `x`, broadcast to `shape` by NumPy's rules. Throws a `TypeError` if it does not broadcast to it.
  */
 export function broadcastTo(x: Tensor, shape: Shape): Tensor {
   if (!sameShape(broadcastShapes("broadcastTo", x.shape, shape), shape)) {
@@ -119,8 +118,8 @@ export function broadcastTo(x: Tensor, shape: Shape): Tensor {
 }
 
 /**
- * The tensor whose axis `i` is the axis `axes[i]` of `x`. Throws a `RangeError` unless `axes` names every
- * axis once.
+ * Returns the tensor whose axis `i` is axis `axes[i]` of `x`. Throws a `RangeError` unless `axes` names every axis
+ * once.
  */
 export function permute(x: Tensor, axes: Shape): Tensor {
   const order = axes.map((axis) => resolveAxis("permute", axis, x.shape));
@@ -136,7 +135,7 @@ export function permute(x: Tensor, axes: Shape): Tensor {
   ]);
 }
 
-/** `x` with two axes swapped, the last two by default. Throws a `RangeError` for axes that do not exist. */
+/** Returns `x` with two axes swapped, by default the last two. Throws a `RangeError` for axes that do not exist. */
 export function transpose(x: Tensor, first?: number, second?: number): Tensor {
   const a = resolveAxis("transpose", first ?? -2, x.shape);
   const b = resolveAxis("transpose", second ?? -1, x.shape);
@@ -145,14 +144,13 @@ export function transpose(x: Tensor, first?: number, second?: number): Tensor {
 }
 
 /**
- * Start, stop (exclusive) and step along an axis; the step is 1 where it is left out. Negative starts and
- * stops count from the end.
+ * Start, stop (exclusive) and step along an axis. The step defaults to 1. Negative starts and stops count from the end.
  */
 export type SliceRange = readonly [start: number, stop?: number, step?: number];
 
 /**
- * The elements of `x` within one range per axis, the first axes first; axes without a range are taken
- * whole. Stops beyond the end mean the end.
+ * Returns the elements of `x` within one range per axis, starting with the first axis. Axes without a range are kept
+ * whole. Stops are limited to the axis's length.
  *
  * Throws a `RangeError` for more ranges than axes, numbers that are not integers, and steps below 1.
  */
@@ -193,8 +191,8 @@ export function slice(x: Tensor, ranges: readonly SliceRange[]): Tensor {
 }
 
 /**
- * Cuts `x` along an axis into parts of these lengths, or of one length, the last being shorter. Throws a
- * `RangeError` when lengths do not add up to the axis.
+ * Splits `x` along an axis into parts of the given lengths, or of one length, the last part possibly shorter. Throws a
+ * `RangeError` if the lengths do not add up to the axis.
  */
 export function split(x: Tensor, lengths: number | readonly number[], axis?: number): Tensor[] {
   const at = resolveAxis("split", axis ?? 0, x.shape);
@@ -227,13 +225,13 @@ export function split(x: Tensor, lengths: number | readonly number[], axis?: num
 
 /** Options of {@linkcode concat} and {@linkcode stack}. */
 export interface JoinOptions {
-  /** The axis along which they are joined. Default: 0. */
+  /** The axis to join along. Default: 0. */
   readonly axis?: number;
 }
 
 /**
- * The tensors one after the other along an axis; their other axes must be equal. Throws a `TypeError` with
- * the shapes when they are not, and when dtypes or devices differ.
+ * Joins tensors along an existing axis. Their other axes must be equal. Throws a `TypeError` if shapes, dtypes or
+ * devices do not match.
  */
 export function concat(tensors: readonly Tensor[], options?: JoinOptions | number): Tensor {
   if (tensors.length === 0) {
@@ -270,7 +268,7 @@ export function concat(tensors: readonly Tensor[], options?: JoinOptions | numbe
     }));
 }
 
-/** Tensors of one shape, joined along a new axis. */
+/** Joins tensors of the same shape along a new axis. */
 export function stack(tensors: readonly Tensor[], options?: JoinOptions | number): Tensor {
   if (tensors.length === 0) throw new TypeError("stack: expected at least one tensor but got none");
   const { axis = 0 } = typeof options === "number" ? { axis: options } : options ?? {};

@@ -12,15 +12,15 @@ import { alongAxis } from "./launch.ts";
 
 /** Options of {@linkcode softmax} and {@linkcode logSoftmax}. */
 export interface SoftmaxOptions {
-  /** The axis whose elements compete; negative ones count from the back. Default: -1. */
+  /** The axis to normalise over; negative ones count from the back. Default: -1. */
   readonly axis?: number;
 }
 
 /**
- * `exp(x) / sum(exp(x))` along an axis: numbers between 0 and 1 that add up to 1. The shape stays. The
- * largest element is subtracted first, so large ones do not overflow; sums are in f32 for `f16` too.
+ * Returns `exp(x) / sum(exp(x))` along an axis: numbers between 0 and 1 that sum to 1. The maximum is subtracted first,
+ * so large values do not overflow. Sums are in f32, also for `f16`.
  *
- * As in PyTorch, -inf becomes 0 and a row of nothing but -inf NaN.
+ * As in PyTorch, -inf becomes 0, and a row of only -inf becomes NaN.
  *
  * Throws a `TypeError` for integers and a `RangeError` for an axis that `x` does not have.
  *
@@ -40,8 +40,8 @@ export function softmax(x: Tensor, options?: SoftmaxOptions): Tensor {
 }
 
 /**
- * The logarithm of softmax along an axis, `x - log(sum(exp(x)))`, exact where softmax itself would round to
- * 0. The shape stays.
+ * Returns the logarithm of the softmax along an axis, `x - log(sum(exp(x)))`, accurate even where the softmax itself
+ * would round to 0.
  *
  * Throws a `TypeError` for integers and a `RangeError` for an axis that `x` does not have.
  *

@@ -9,24 +9,24 @@ import type { NamedParameters } from "./parameters.ts";
 
 /** Options of {@linkcode Adam}. */
 export interface AdamOptions extends Omit<OptimizerOptions, "weightDecay"> {
-  /** Decay rates of the moving averages of gradients and of their squares. Default: 0.9 and 0.999. */
+  /** The decay rates of the moving averages of gradients and of their squares. Default: 0.9 and 0.999. */
   readonly betas?: readonly [number, number];
-  /** Added to the root of the squares' average. Default: 1e-8. */
+  /** Added to the square root of the second average. Default: 1e-8. */
   readonly eps?: number;
 }
 
 /** Options of {@linkcode AdamW}. */
 export interface AdamWOptions extends AdamOptions {
-  /** Part of a parameter that decays, times the learning rate. Default: 0.01. */
+  /** The weight decay; a step multiplies it by the learning rate. Default: 0.01. */
   readonly weightDecay?: number;
 }
 
 /**
- * AdamW: Adam with decoupled weight decay, which by default falls on matrices only (two or more axes,
- * embeddings included). A step is `p -= lr weightDecay p`, then `p -= lr mHat / (sqrt(vHat) + eps)`.
- * (Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization".)
+ * The AdamW optimizer: Adam with decoupled weight decay, which by default applies to matrices only (two or more axes,
+ * embeddings included). A step is `p -= lr weightDecay p`, then `p -= lr mHat / (sqrt(vHat) + eps)`. (Loshchilov and
+ * Hutter 2019, "Decoupled Weight Decay Regularization".)
  *
- * f16 parameters are updated in f32 master copies, which are part of the state.
+ * f16 parameters are updated through f32 master copies, which are part of the state.
  *
  * @example Find the lowest point of a parabola
  * ```ts
@@ -48,7 +48,7 @@ export interface AdamWOptions extends AdamOptions {
 export class AdamW extends Optimizer {
   readonly #adamW: AdamWUpdate;
 
-  /** Throws a `RangeError` for rates that make no sense, a `TypeError` for parameters that cannot be trained. */
+  /** Throws a `RangeError` for options out of range, and a `TypeError` for parameters that cannot be trained. */
   constructor(parameters: NamedParameters, options?: AdamWOptions) {
     const { lr = 1e-3, groups = [], weightDecay = 0.01 } = options ?? {};
     const adamW = new AdamWUpdate("AdamW", options);
@@ -64,9 +64,9 @@ export class AdamW extends Optimizer {
   }
 }
 
-/** Adam, without weight decay. (Kingma and Ba 2015, "Adam: A Method for Stochastic Optimization".) */
+/** The Adam optimizer, without weight decay. (Kingma and Ba 2015, "Adam: A Method for Stochastic Optimization".) */
 export class Adam extends AdamW {
-  /** Throws as {@linkcode AdamW} does. */
+  /** Throws like {@linkcode AdamW}. */
   constructor(parameters: NamedParameters, options?: AdamOptions) {
     super(parameters, { ...options, weightDecay: 0 });
   }

@@ -1,5 +1,5 @@
 /**
- * The update of AdamW, which Muon makes, too, of what is no matrix of a block.
+ * The AdamW update, which Muon also uses, for the parameters other than the matrices of blocks.
  *
  * @module
  */
@@ -8,13 +8,13 @@ import type { Device } from "../device/device.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { Method, Run, Update } from "./optimizer.ts";
 
-/** AdamW's numbers, checked, and its launch. */
+/** AdamW's checked options, and its launch. */
 export class AdamWUpdate {
-  /** Decay rates of the moving averages of gradients and of their squares. */
+  /** The decay rates of the moving averages of gradients and of their squares. */
   readonly betas: readonly [number, number];
   readonly #eps: number;
 
-  /** Throws a `RangeError`, in the name of an optimizer, for numbers that make no sense. */
+  /** Throws a `RangeError`, in the optimizer's name, for options out of range. */
   constructor(
     name: string,
     options?: {

@@ -1,19 +1,19 @@
 /**
- * What to say when a gradient is not finite.
+ * The error for gradients that are not finite.
  *
  * @module
  */
 import { entriesOf, type NamedParameters } from "./parameters.ts";
 
-/** A gradient held NaN or infinity; the step was refused. */
+/** A gradient contains NaN or infinity, so the step was skipped. */
 export class NonFiniteGradientError extends Error {
-  /** The name of this kind of error. */
+  /** `NonFiniteGradientError`. */
   override readonly name = "NonFiniteGradientError";
 
-  /** The names of all parameters whose gradient is not finite. */
+  /** The names of all parameters whose gradients are not finite. */
   readonly parameters: readonly string[];
 
-  /** An error about these parameters. */
+  /** Creates an error about these parameters. */
   constructor(message: string, parameters: readonly string[]) {
     super(message);
     this.parameters = parameters;
@@ -21,9 +21,9 @@ export class NonFiniteGradientError extends Error {
 }
 
 /**
- * Resolves when the norm that was read back is finite. Otherwise reads the gradients, which takes its time,
- * and rejects with a {@linkcode NonFiniteGradientError} that names the parameters whose gradients are not
- * finite, how many elements, and the first one. Call it before the gradients are freed.
+ * Resolves if `norm`, as read back, is finite. Otherwise reads the gradients, which is slow, and rejects with a
+ * {@linkcode NonFiniteGradientError} that names the parameters whose gradients are not finite, with the number of such
+ * elements and the first of them. Call it before the gradients are freed.
  *
  * @example
  * ```ts

@@ -1,5 +1,5 @@
 /**
- * The norm of all gradients together, and clipping to it, without a read-back.
+ * The global gradient norm, and clipping by it, without a read-back.
  *
  * @module
  */
@@ -12,26 +12,29 @@ import { Tensor } from "../tensor/tensor.ts";
 import type { LossScaler } from "./loss_scaler.ts";
 import { checkParameters, gradOf, type NamedParameters } from "./parameters.ts";
 
-/** What {@linkcode clipGradNorm} found, as tensors with one element on the device. */
+/** The result of {@linkcode clipGradNorm}, as tensors with one element on the device. */
 export interface ClippedGradients {
-  /** The global norm before clipping; NaN or infinite where a gradient is. Read it with the loss. */
+  /** The global norm before clipping; NaN or infinite if a gradient is. Read it together with the loss. */
   readonly norm: Tensor;
-  /** What an optimizer's step must multiply gradients with; 0 where the norm is not finite. */
+  /** The factor that the optimizer's step must multiply gradients by; 0 if the norm is not finite. */
   readonly factor: Tensor;
 }
 
 /** Options of {@linkcode clipGradNorm}. */
 export interface ClipOptions {
-  /** The scaler whose scale the loss was multiplied with; the norm and the factor are without it. */
+  /** The loss scaler in use. The norm and the factor are for the unscaled gradients. */
   readonly scaler?: LossScaler | undefined;
 }
 
-/** Gradients of calls with a finite `maxNorm` whose factor no optimizer was given yet. */
+/**
+ * Gradients that were passed to {@linkcode clipGradNorm} with a finite `maxNorm` and whose factor no optimizer has
+ * received.
+ */
 const unclipped = new WeakSet<Tensor>();
 
 /**
- * Notes that an optimizer steps with these gradients. Without a `gradScale` that throws a `TypeError` where they are to be
- * clipped: in PyTorch `clip_grad_norm_` has changed them, here it is the step that does.
+ * Notes that an optimizer steps with these gradients. Throws a `TypeError` if they are to be clipped and there is no
+ * `gradScale`: PyTorch's `clip_grad_norm_` changes the gradients themselves, here the step applies the factor.
  */
 export function checkClipped(what: string, grads: readonly Tensor[], hasScale: boolean): void {
   const forgotten = grads.filter((grad) => unclipped.delete(grad));
@@ -43,13 +46,13 @@ export function checkClipped(what: string, grads: readonly Tensor[], hasScale: b
 }
 
 /**
- * The global L2 norm of all gradients, and the factor `min(1, maxNorm / norm)` that makes it at most
- * `maxNorm` (`Infinity` for any). The gradients stay as they are: give the factor to an optimizer's
- * `step({ gradScale })`, which throws without it. Nothing waits; read the norm together with the loss. Parameters without a
- * gradient do not count.
+ * Returns the global L2 norm of all gradients, and the factor `min(1, maxNorm / norm)` that limits it to `maxNorm`
+ * (`Infinity` for no limit). The gradients are not changed: pass the factor to the optimizer's `step({ gradScale })`,
+ * which throws without it. Never waits for the device; read the norm together with the loss. Parameters without a
+ * gradient are ignored.
  *
- * Throws a `RangeError` for a `maxNorm` that is not above 0, a `TypeError` where no parameter has a
- * gradient. (Pascanu et al. 2013, "On the difficulty of training recurrent neural networks".)
+ * Throws a `RangeError` unless `maxNorm` is above 0, and a `TypeError` if no parameter has a gradient. (Pascanu et al.
+ * 2013, "On the difficulty of training recurrent neural networks".)
  *
  * @example
  * ```ts
@@ -104,7 +107,7 @@ export function clipGradNorm(
   return { norm, factor };
 }
 
-/** Elements in pieces that the device can bind, whole blocks but for the last. */
+/** The elements in pieces that the device can bind, in whole blocks except the last. */
 function bindable({ buffer, dtype, offset: start, size }: Binding): Binding[] {
   const { device } = buffer;
   const most = Math.floor(device.maxBindingBytes / (BYTES[dtype] * SQUARES_BLOCK)) * SQUARES_BLOCK;

@@ -11,31 +11,31 @@ import { restoreTensors, type StoredTensor } from "./stored.ts";
 
 /** Options of {@linkcode LossScaler}. */
 export interface LossScalerOptions {
-  /** The first scale. Default: 2^16. */
+  /** The initial scale. Default: 2^16. */
   readonly initialScale?: number;
-  /** What the scale is multiplied with after `growthInterval` good steps in a row. Default: 2. */
+  /** The factor for the scale after `growthInterval` successful steps in a row. Default: 2. */
   readonly growthFactor?: number;
-  /** What it is multiplied with after a step whose gradients overflowed. Default: 0.5. */
+  /** The factor for the scale after a step whose gradients overflowed. Default: 0.5. */
   readonly backoffFactor?: number;
-  /** Good steps before the scale grows. Default: 2,000. */
+  /** The number of successful steps before the scale grows. Default: 2,000. */
   readonly growthInterval?: number;
 }
 
 /**
- * Multiplies the loss so that small gradients do not vanish in f16, finds the largest scale that does not
- * overflow by trial, and lives on the device: a step whose gradients overflowed is refused and the scale
- * lowered without a read-back. (Micikevicius et al. 2018, "Mixed Precision Training", section 3.2.)
+ * Scales the loss so that small gradients do not vanish in f16, and finds by trial the largest scale that does not
+ * overflow. It lives on the device: a step whose gradients overflow is skipped and the scale lowered without a
+ * read-back. (Micikevicius et al. 2018, "Mixed Precision Training", section 3.2.)
  *
  * A step: `loss.backward(scaler.scale)`, `clipGradNorm(parameters, maxNorm, { scaler })`,
  * `optimizer.step({ gradScale: factor })`, `scaler.update(factor)`.
  */
 export class LossScaler implements Disposable {
-  /** The scale, a scalar on the device: the gradient to start the backward pass of the loss from. */
+  /** The scale, a scalar on the device. Pass it to the `backward` of the loss. */
   readonly scale: Tensor;
   readonly #goodSteps: Tensor;
   readonly #rule: { growth: number; backoff: number; interval: number };
 
-  /** A scaler on the device of the model. Throws a `RangeError` for factors that make no sense. */
+  /** Creates a scaler on the device of the model. Throws a `RangeError` for options out of range. */
   constructor(device: Device, options?: LossScalerOptions) {
     const { initialScale = 2 ** 16, growthFactor = 2, backoffFactor = 0.5, growthInterval = 2000 } =
       options ?? {};
@@ -53,8 +53,8 @@ export class LossScaler implements Disposable {
   }
 
   /**
-   * Adapts the scale to a step whose gradients were multiplied with `factor`, 0 for a refused one; not where `halted`, one
-   * number on the device, is not 0 (see `DeviceStepGuard`).
+   * Adapts the scale after a step whose gradients were multiplied by `factor`, which is 0 for a skipped step. Does
+   * nothing if `halted`, one number on the device, is not 0 (see `DeviceStepGuard`).
    */
   update(factor: Tensor, halted?: Tensor): void {
     this.scale.device.launch(
@@ -64,12 +64,12 @@ export class LossScaler implements Disposable {
     );
   }
 
-  /** What a checkpoint must hold, by name: the live tensors, not copies. */
+  /** Returns what a checkpoint must hold, by name: the live tensors, not copies. */
   state(): Map<string, Tensor> {
     return new Map([["scale", this.scale], ["good_steps", this.#goodSteps]]);
   }
 
-  /** Takes up a saved state. Throws an `Error` for missing or foreign names and other shapes. */
+  /** Restores a saved state. Throws an `Error` for missing names, unknown names and mismatched shapes. */
   restore(stored: ReadonlyMap<string, StoredTensor>): void {
     restoreTensors("LossScaler", this.state(), stored);
   }

@@ -1,5 +1,5 @@
 /**
- * Muon, with AdamW for what is no matrix of a block.
+ * Muon, with AdamW for all parameters other than the matrices of blocks.
  *
  * @module
  */
@@ -17,52 +17,56 @@ import type { NamedParameters } from "./parameters.ts";
 
 /** Options of {@linkcode Muon}. */
 export interface MuonOptions extends OptimizerOptions {
-  /** The learning rate of the matrices where a step names none: the spectral norm of an update. Default: 0.02. */
+  /** The default learning rate of the matrices, which is the spectral norm of an update. Default: 0.02. */
   readonly lr?: number;
-  /** Part of a matrix that decays, times the learning rate. Default: 0. */
+  /** The weight decay of the matrices; a step multiplies it by the learning rate. Default: 0. */
   readonly weightDecay?: number;
-  /** Decay rate of the moving average of gradients. Default: 0.95. */
+  /** The decay rate of the moving average of gradients. Default: 0.95. */
   readonly momentum?: number;
-  /** Looks ahead along that average. Default: true. */
+  /** Whether to use Nesterov momentum. Default: true. */
   readonly nesterov?: boolean;
-  /** Newton-Schulz iterations. Default: 5. */
+  /** The number of Newton-Schulz iterations. Default: 5. */
   readonly iterations?: number;
   /**
-   * Which parameters of two axes are updated by Muon. Default: those of blocks, which have a number in their names, as
-   * `h.0.mlp.c_fc.weight`; so no embedding and no output matrix.
+   * Selects the parameters with two axes that Muon updates. Default: those of blocks, which have a number in their
+   * names, such as `h.0.mlp.c_fc.weight`, so neither embeddings nor the output matrix.
    */
   readonly select?: (name: string, parameter: Tensor) => boolean;
-  /** AdamW's, for all other parameters. */
+  /** The options of AdamW, for all other parameters. */
   readonly adamW?: MuonAdamWOptions;
 }
 
-/** How {@linkcode Muon} updates the parameters that it leaves to AdamW. */
+/** Options for the parameters that {@linkcode Muon} leaves to AdamW. */
 export interface MuonAdamWOptions extends Pick<AdamWOptions, "betas" | "eps" | "weightDecay"> {
-  /** What the learning rate is multiplied with for them. Default: 0.15. */
+  /** The factor for the learning rate of these parameters. Default: 0.15. */
   readonly lrScale?: number;
 }
 
-/** Factors of X, X X^T X and (X X^T)^2 X (Jordan et al. 2024): from 0.01 to 1 singular values come to 0.68 to 1.21. */
+/**
+ * Coefficients of X, X X^T X and (X X^T)^2 X (Jordan et al. 2024): they map singular values in [0.01, 1] to [0.68,
+ * 1.21].
+ */
 const QUINTIC = { a: 3.4445, b: -4.775, c: 2.0315 };
 
-/** The most bytes of matrices that are made orthogonal at a time; four times that at most is allocated for it. */
+/** Maximum bytes of matrices that are orthogonalized at a time. At most four times as much is allocated for it. */
 const MATRIX_BYTES = 64 * 2 ** 20;
 
 /**
- * Muon for the matrices of a model's blocks, AdamW for all else (embeddings, output matrix, vectors), in one optimizer
- * with one state. (Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks",
- * https://kellerjordan.github.io/posts/muon/.)
+ * The Muon optimizer for the matrices of a model's blocks, with AdamW for all else (embeddings, output matrix,
+ * vectors), in one optimizer with one state. (Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural
+ * networks", https://kellerjordan.github.io/posts/muon/.)
  *
- * A step of a matrix W (rows, columns) with gradient G, in f32 whatever the parameters are:
+ * A step of a matrix W (rows, columns) with gradient G, in f32 whatever the dtype of the parameters:
  *
  *     M = momentum M + (1 - momentum) G
  *     X = momentum M + (1 - momentum) G, or without nesterov M; divided by its Frobenius norm
  *     five times:  A = X X^T,  X = 3.4445 X - 4.7750 A X + 2.0315 A A X
  *     W = W - lr weightDecay W - lr sqrt(max(1, rows / columns)) X
  *
- * X keeps the singular vectors of M, its singular values come close to 1, so all directions of a matrix learn at the same
- * pace. The iterations are products of all matrices of one shape at once. Gradients are clipped, steps refused and
- * the loss scaled as with `AdamW`; a matrix has one moving average (`momentum.<name>` in the state) where AdamW has two.
+ * X keeps the singular vectors of M while its singular values approach 1, so all directions of a matrix learn at the
+ * same pace. The iterations run as products of all matrices of one shape at once. Gradient clipping, skipped steps and
+ * loss scaling work as with `AdamW`. A matrix has one moving average (`momentum.<name>` in the state) where AdamW has
+ * two.
  *
  * @example A step moves a matrix by an orthogonal one, times the learning rate
  * ```ts
@@ -85,8 +89,8 @@ export class Muon extends Optimizer {
   readonly #iterations: number;
 
   /**
-   * Throws a `RangeError` for rates that make no sense, a `TypeError` for parameters that cannot be trained and for
-   * selected ones that are no matrices.
+   * Throws a `RangeError` for options out of range, and a `TypeError` for parameters that cannot be trained or for
+   * selected ones that are not matrices.
    */
   constructor(parameters: NamedParameters, options?: MuonOptions) {
     const { lr = 0.02, weightDecay = 0, momentum = 0.95, nesterov = true, iterations = 5 } =
@@ -158,8 +162,8 @@ function matrixOf(name: string, { shape }: Tensor): readonly [rows: number, colu
 }
 
 /**
- * The matrices x (n, rows, columns) with their singular values brought close to 1 by Newton-Schulz iterations, in a new tensor;
- * x is disposed of. The shorter side is the one whose products are iterated.
+ * Brings the singular values of the matrices x (n, rows, columns) close to 1 by Newton-Schulz iterations. Returns a new
+ * tensor and disposes of x. The Gram matrices are those of the shorter side.
  */
 function orthogonalized(device: Device, x: Tensor, iterations: number): Tensor {
   const [n, rows, columns] = x.shape as [number, number, number];
@@ -170,7 +174,7 @@ function orthogonalized(device: Device, x: Tensor, iterations: number): Tensor {
   const spare = Tensor.empty(device, x.shape);
   const gram = Tensor.empty(device, [n, size, size]);
   const square = Tensor.empty(device, [n, size, size]);
-  // Mean squares of 1: what is left to a Frobenius norm of 1 are factors of the first products.
+  // Scales to a mean square of 1. The rest of the way to a Frobenius norm of 1 is in the factors of the first products.
   const count = rows * columns;
   device.launch(rmsNorm, { x, y: spare }, {
     rows: n,
@@ -198,5 +202,5 @@ function orthogonalized(device: Device, x: Tensor, iterations: number): Tensor {
   return from;
 }
 
-/** What a product is told of its matrices. */
+/** The sizes and factors of a product. */
 type Sizes = Omit<Parameters<typeof launchMatmul>[1], "batches">;

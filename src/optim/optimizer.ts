@@ -1,5 +1,5 @@
 /**
- * What the optimizers have in common: parameters in groups, f32 master weights, state in and out.
+ * The base of the optimizers: parameter groups, f32 master weights, saving and restoring state.
  *
  * @module
  */
@@ -16,33 +16,36 @@ import { checkClipped, clipGradNorm } from "./clip_grad_norm.ts";
 import { checkParameters, gradOf, type NamedParameters, zeroGrad } from "./parameters.ts";
 import { restoreTensors, type StoredTensor } from "./stored.ts";
 
-/** Parameters that are treated alike. */
+/** Parameters with options of their own. */
 export interface ParameterGroup {
-  /** Which parameters belong to it. A parameter belongs to the first group that says so. */
+  /** Selects the parameters of the group. A parameter belongs to the first group that selects it. */
   readonly select: (name: string, parameter: Tensor) => boolean;
-  /** Its weight decay; default: the optimizer's. */
+  /** The weight decay of the group. Default: the optimizer's. */
   readonly weightDecay?: number;
-  /** What the learning rate is multiplied with. Default: 1. */
+  /** The factor for the learning rate. Default: 1. */
   readonly lrScale?: number;
 }
 
-/** Options that every optimizer has. */
+/** Options common to all optimizers. */
 export interface OptimizerOptions {
-  /** The learning rate where a step names none. */
+  /** The default learning rate, for steps that do not specify one. */
   readonly lr?: number;
   /** The optimizer's weight decay. */
   readonly weightDecay?: number;
-  /** Parameters that are treated otherwise than the rest. */
+  /** Groups of parameters with options of their own. */
   readonly groups?: readonly ParameterGroup[];
 }
 
-/** Options of a step. */
+/** Options of {@linkcode Optimizer.step}. */
 export interface StepOptions {
-  /** The learning rate of this step; default: the optimizer's. */
+  /** The learning rate of this step. Default: the optimizer's. */
   readonly lr?: number;
-  /** What gradients are multiplied with, one element on the device: `factor` of `clipGradNorm`. */
+  /** What gradients are multiplied by, one element on the device: the `factor` of `clipGradNorm`. */
   readonly gradScale?: Tensor;
-  /** The caller finds out by itself where a step changed nothing, as with a `DeviceStepGuard`: no warning. Default: false. */
+  /**
+   * Whether the caller detects skipped steps itself, as with a `DeviceStepGuard`, so that no warning is printed.
+   * Default: false.
+   */
   readonly checked?: boolean;
 }
 
@@ -52,19 +55,19 @@ export interface Method {
   readonly averages: readonly string[];
   /** Its weight decay, unless its group has another. */
   readonly weightDecay: number;
-  /** What the learning rate is multiplied with, beside its group's factor. Default: 1. */
+  /** The factor for the learning rate, besides that of the group. Default: 1. */
   readonly lrScale?: number;
-  /** Rows and columns, where only matrices of one shape are updated together. */
+  /** Rows and columns, if only matrices of one shape are updated together. */
   readonly matrix?: readonly [rows: number, columns: number] | undefined;
 }
 
-/** Parameters that are updated in one launch, as their elements lie side by side. */
+/** Parameters that one launch updates, since their elements are contiguous. */
 export interface Run {
-  /** The f32 weights `p`, the gradients `g`, the averages by name, and where `p` are f32 masters the f16 `copy`. */
+  /** The f32 weights `p`, the gradients `g`, the averages by name, and the f16 `copy` if `p` are f32 masters. */
   readonly bindings: Readonly<Record<string, Binding | undefined>>;
-  /** How many elements each has. */
+  /** The number of elements of each binding. */
   readonly count: number;
-  /** Rows and columns of each matrix, where the {@linkcode Method} has them. */
+  /** Rows and columns of each matrix, if the {@linkcode Method} has them. */
   readonly matrix: Method["matrix"];
   /** Their weight decay. */
   readonly weightDecay: number;
@@ -74,55 +77,55 @@ export interface Run {
 
 /** What all runs of a step share. */
 export interface Update {
-  /** What the gradients are multiplied with; 0 to change nothing. */
+  /** What gradients are multiplied by; 0 changes nothing. */
   readonly gradScale: Tensor;
-  /** Adam's corrections of the bias of its averages, (2). */
+  /** Adam's bias corrections of its averages, (2). */
   readonly correction: Tensor;
 }
 
-/** A parameter and what is known of it. */
+/** A parameter and its state. */
 interface Slot {
   readonly name: string;
   /** The tensor that the model uses. */
   readonly parameter: Tensor;
-  /** What is updated alike, with the same key. */
+  /** How it is updated. Parameters with the same key are updated alike. */
   readonly group: Method & { readonly key: string; readonly lrScale: number };
-  /** The state, once the parameter is to be trained. */
+  /** The state, once the parameter is trained. */
   state?: SlotState;
 }
 
 interface SlotState {
   /** The f32 weights that are updated: the parameter itself, or its master copy where it is f16. */
   readonly weights: Tensor;
-  /** Moving averages and their like, by name. */
+  /** Moving averages and the like, by name. */
   readonly averages: Readonly<Record<string, Tensor>>;
 }
 
-/** The most bytes of f32 that lie in one buffer: what is moved there is twice in memory for a moment. */
+/** Maximum bytes of f32 in one buffer. While tensors are moved into it, they are in memory twice. */
 export const SLAB_BYTES = 256 * 2 ** 20;
 
 /** The base of `AdamW`, `Adam`, `Muon` and `SGD`. */
 export abstract class Optimizer implements Disposable {
-  /** The learning rate where a step names none. */
+  /** The default learning rate, for steps that do not specify one. */
   lr: number;
   /** The device of the parameters. */
   protected readonly device: Device;
   readonly #name: string;
   readonly #logBetas: readonly [number, number];
   readonly #slots: readonly Slot[];
-  /** The steps that were not refused, counted on the device: only there is it known. */
+  /** The number of steps that were not skipped, counted on the device, since only it knows. */
   readonly #step: Tensor;
   readonly #correction: Tensor;
-  /** Steps launched, and the device's count, when that was last read; undefined where it is not known. */
+  /** The number of launched steps, and the device's count when it was last read; undefined if unknown. */
   #launched = 0;
   #lastRead: { launched: number; done: number } | undefined = { launched: 0, done: 0 };
   #warned = false;
-  /** Held here only, so that a forgotten optimizer can be collected. */
+  /** Referenced only here, so that a forgotten optimizer can be collected. */
   readonly #counter: Watched;
 
   /**
-   * `methodOf` tells how a parameter is updated. Throws a `TypeError` for parameters that are not floating-point, on
-   * several devices, or given twice.
+   * `methodOf` decides how a parameter is updated. Throws a `TypeError` for parameters that are not floats, that are on
+   * several devices, or that are given twice.
    */
   protected constructor(
     name: string,
@@ -131,7 +134,7 @@ export abstract class Optimizer implements Disposable {
     options: {
       readonly lr: number;
       readonly groups: readonly ParameterGroup[];
-      /** Decay rates of Adam's averages. */
+      /** The decay rates of Adam's averages. */
       readonly betas?: readonly [number, number];
     },
   ) {
@@ -157,13 +160,13 @@ export abstract class Optimizer implements Disposable {
   }
 
   /**
-   * Updates every parameter that has a gradient; launches only, never waits. Where a gradient is not
-   * finite (`gradScale` is 0, as `clipGradNorm` makes it) the whole step changes nothing: a warning says so when
-   * anything is read from the device next, such as the loss; `checkGradNorm` tells which gradient it was. Without a
-   * `gradScale` the norm is taken here, to know that.
+   * Updates every parameter that has a gradient. Only launches kernels; never waits for the device. If a gradient is
+   * not finite (`gradScale` is 0, as `clipGradNorm` makes it), the step changes nothing; a warning says so when
+   * something is next read from the device, such as the loss, and `checkGradNorm` tells which gradient it was. Without
+   * a `gradScale`, the step computes the norm itself for this check.
    *
-   * Throws a `TypeError` when no parameter has a gradient, and without a `gradScale` for gradients that `clipGradNorm` was to
-   * clip; a `RangeError` for a senseless rate.
+   * Throws a `TypeError` if no parameter has a gradient, or if gradients passed to `clipGradNorm` come without a
+   * `gradScale`; and a `RangeError` for an invalid rate.
    */
   step(options?: StepOptions): void {
     const lr = this.#checkRate(options?.lr ?? this.lr);
@@ -199,11 +202,11 @@ export abstract class Optimizer implements Disposable {
   }
 
   /**
-   * What a checkpoint must hold beside the model's parameters, by name: the live tensors, not copies. `m`
+   * Returns what a checkpoint must hold besides the model's parameters, by name: the live tensors, not copies. The `m`
    * of the parameter `wte.weight` is called `m.wte.weight`, its f32 master copy `master.wte.weight`.
    */
   state(): Map<string, Tensor> {
-    // One that was frozen has none until it is unfrozen.
+    // Parameters that were frozen from the start have no state until they are unfrozen.
     this.#allocate(
       this.#slots.filter(({ parameter }) => parameter.requiresGrad && !parameter.disposed),
     );
@@ -219,11 +222,11 @@ export abstract class Optimizer implements Disposable {
   }
 
   /**
-   * Takes up a saved state: exactly the names and shapes of {@linkcode Optimizer.state}. Throws an `Error`
-   * that names what is missing, foreign or of another shape, and then nothing has changed.
+   * Restores a saved state with exactly the names and shapes of {@linkcode Optimizer.state}. Throws an `Error` that
+   * lists missing names, unknown names and mismatched shapes; in that case nothing has changed.
    */
   restore(stored: ReadonlyMap<string, StoredTensor>): void {
-    // A parameter that was trained before it was frozen has averages.
+    // A parameter that was trained before it was frozen has state.
     this.#allocate(
       this.#slots.filter(({ name, group }) =>
         group.averages.some((average) => stored.has(`${average}.${name}`))
@@ -233,19 +236,19 @@ export abstract class Optimizer implements Disposable {
     this.#lastRead = undefined;
   }
 
-  /** Frees its own memory; the parameters stay. */
+  /** Frees the optimizer's memory; the parameters stay. */
   [Symbol.dispose](): void {
     this.state().forEach((tensor) => tensor.dispose());
     this.#slots.forEach(({ parameter }) => parameter.gradPlace = null);
     this.#correction.dispose();
   }
 
-  /** The same as `using`: frees its own memory; the parameters stay. */
+  /** Frees the optimizer's memory, like `using`; the parameters stay. */
   dispose(): void {
     this[Symbol.dispose]();
   }
 
-  /** Updates the parameters of a run. */
+  /** Launches the update of the parameters of a run. */
   protected abstract update(run: Run, update: Update): void;
 
   #update(lr: number, gradScale: Tensor, due: readonly Slot[]): void {
@@ -265,8 +268,8 @@ export abstract class Optimizer implements Disposable {
   }
 
   /**
-   * Makes the state of parameters that have none yet. What is updated alike comes to lie side by side, the parameters
-   * themselves included, and so do the gradients that the next backward pass makes.
+   * Creates the state of parameters that have none yet. Parameters that are updated alike become contiguous in memory,
+   * and so do their states and the gradients of the next backward pass.
    */
   #allocate(slots: readonly Slot[]): void {
     const fresh = slots.filter(({ state }) => !state);
@@ -306,7 +309,7 @@ export abstract class Optimizer implements Disposable {
     });
   }
 
-  /** What a parameter's method and group say together. */
+  /** A parameter's method and group options combined. */
   #groupOf(
     name: string,
     parameter: Tensor,
@@ -327,14 +330,14 @@ export abstract class Optimizer implements Disposable {
     return { averages, weightDecay, lrScale, matrix, key };
   }
 
-  /** Compares the steps launched with those that the device has counted, when a read comes along. */
+  /** Compares the number of launched steps with the device's count, when a read brings it along. */
   #beginCheck(): (done: number) => void {
     const launched = this.#launched;
     return (done) => {
       const last = this.#lastRead;
       this.#lastRead = { launched, done };
       const refused = last ? launched - last.launched - (done - last.done) : 0;
-      // With f16 gradients overflow now and then; the loss scaler sees to it.
+      // f16 gradients overflow now and then; the loss scaler handles that.
       const half = this.#slots.some(({ parameter }) => parameter.dtype === "f16");
       if (refused <= 0 || half || this.#warned) return;
       this.#warned = true;
@@ -354,19 +357,21 @@ export abstract class Optimizer implements Disposable {
   }
 }
 
-/** What an update binds of a parameter. */
+/** The bindings of a parameter's update. */
 function bindingsOf({ parameter, state }: Slot): Run["bindings"] {
   const { weights, averages } = state!;
   const copy = weights === parameter ? undefined : parameter;
   return { p: weights, g: parameter.grad!, ...averages, copy };
 }
 
-/** What tensors of a slab begin at multiples of, in elements, so that they and their f32 masters can be bound. */
+/** The alignment of tensors in a slab, in elements, such that both they and their f32 masters can be bound. */
 function stepOf(dtype: DType, { bindingAlignment }: Device): number {
   return Math.ceil(bindingAlignment / BYTES[dtype]);
 }
 
-/** Cuts a list into slabs that are not too long; what ends where the next could begin comes first. */
+/**
+ * Splits a list into slabs of limited length. Tensors that end at an aligned offset come first, so that no gaps arise.
+ */
 function inSlabs(slots: readonly Slot[], device: Device): Slot[][] {
   const step = stepOf(slots[0]!.parameter.dtype, device);
   const isEven = ({ parameter }: Slot) => parameter.size % step === 0 && parameter.size % 4 === 0;

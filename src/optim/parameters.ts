@@ -1,5 +1,5 @@
 /**
- * Named parameters, as optimizers and clipping take them.
+ * Named parameters, the input of optimizers and clipping.
  *
  * @module
  */
@@ -10,17 +10,14 @@ import type { Tensor } from "../tensor/tensor.ts";
 /** Parameters by name, as a model's `parameters()` gives them. */
 export type NamedParameters = ReadonlyMap<string, Tensor> | Readonly<Record<string, Tensor>>;
 
-/** Names and parameters in order. */
+/** Names and parameters, in order. */
 export function entriesOf(parameters: NamedParameters): [string, Tensor][] {
   return parameters instanceof Map
     ? [...parameters as ReadonlyMap<string, Tensor>]
     : Object.entries(parameters);
 }
 
-/**
- * Names and parameters, checked: floating-point, on one device, each once. Throws a `TypeError` with the
- * names.
- */
+/** Names and parameters, checked: floats, all on one device, each once. Throws a `TypeError` with the names. */
 export function checkParameters(what: string, parameters: NamedParameters): [string, Tensor][] {
   const entries = entriesOf(parameters);
   const names = new Map<Tensor, string>();
@@ -66,7 +63,7 @@ export function gradOf(what: string, name: string, parameter: Tensor): Tensor | 
   return grad;
 }
 
-/** Frees the gradients, so that the next backward pass starts from none. */
+/** Frees the gradients of the parameters, so that the next backward pass starts from zero. */
 export function zeroGrad(parameters: NamedParameters): void {
   for (const [, parameter] of entriesOf(parameters)) {
     parameter.grad?.dispose();

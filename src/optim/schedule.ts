@@ -1,5 +1,5 @@
 /**
- * Learning rates over the steps of a run. A schedule is a function from the step, counted from 1, to a rate.
+ * Learning rate schedules: functions from the step, counted from 1, to the learning rate.
  *
  * @module
  */
@@ -7,27 +7,27 @@
 /** The learning rate of a step, counted from 1. */
 export type Schedule = (step: number) => number;
 
-/** Options of {@linkcode warmupCosine}: how long it is, told by one of `decaySteps` and `totalSteps`. */
+/** Options of {@linkcode warmupCosine}. The length is given by either `decaySteps` or `totalSteps`. */
 export type WarmupCosineOptions =
   & {
-    /** The rate at the end of the warm-up. */
+    /** The learning rate at the end of the warmup. */
     readonly maxLr: number;
-    /** The rate after the decay. Default: 0. */
+    /** The learning rate after the decay. Default: 0. */
     readonly minLr?: number;
-    /** Steps of linear growth from 0. Default: 0. */
+    /** The number of steps of linear growth from 0. Default: 0. */
     readonly warmupSteps?: number;
   }
   & ({
-    /** Steps of the decay, after the warm-up. */
+    /** The number of steps of the decay, after the warmup. */
     readonly decaySteps: number;
   } | {
-    /** Steps of warm-up and decay together. */
+    /** The number of steps of warmup and decay together. */
     readonly totalSteps: number;
   });
 
 /**
- * Linear growth to `maxLr` over the warm-up, half a cosine down to `minLr`, then `minLr`. Throws a
- * `RangeError` for rates below 0, and steps that are not whole or leave nothing for the decay.
+ * Returns a schedule of linear growth to `maxLr`, half a cosine down to `minLr`, then constant `minLr`. Throws a
+ * `RangeError` for negative rates, and for numbers of steps that are not integers or leave none for the decay.
  *
  * @example The schedule of GPT-2's reproduction
  * ```ts
@@ -58,7 +58,7 @@ export function warmupCosine(options: WarmupCosineOptions): Schedule {
 /** Options of {@linkcode warmupLinear}. */
 export type WarmupLinearOptions = WarmupCosineOptions;
 
-/** As {@linkcode warmupCosine}, with a straight line down to `minLr`. Throws the same. */
+/** Like {@linkcode warmupCosine}, but with a linear decay to `minLr`. Throws the same errors. */
 export function warmupLinear(options: WarmupLinearOptions): Schedule {
   const { maxLr, minLr = 0, warmupSteps = 0 } = options;
   const decaySteps = "decaySteps" in options
@@ -75,23 +75,24 @@ export function warmupLinear(options: WarmupLinearOptions): Schedule {
 
 /** Options of {@linkcode warmupStableDecay}. */
 export interface WarmupStableDecayOptions {
-  /** The rate after the warm-up. */
+  /** The learning rate after the warmup. */
   readonly maxLr: number;
-  /** The rate of the last step. Default: 0. */
+  /** The learning rate of the last step. Default: 0. */
   readonly minLr?: number;
-  /** Steps of linear growth from 0. Default: 0. */
+  /** The number of steps of linear growth from 0. Default: 0. */
   readonly warmupSteps?: number;
-  /** Steps of the cool-down, the last of all. */
+  /** The number of steps of the final decay. */
   readonly decaySteps: number;
-  /** Steps of all three stages. */
+  /** The number of steps of all three stages. */
   readonly totalSteps: number;
 }
 
 /**
- * Linear growth to `maxLr`, that rate for as long as it takes, and a straight line down to `minLr` (WSD, Hu et al. 2024,
- * "MiniCPM"; also called trapezoidal, Hägele et al. 2024, "Scaling Laws and Compute-Optimal Training Beyond Fixed Training
- * Durations"). No rate before the cool-down depends on `totalSteps`, so a run can be prolonged from any checkpoint before
- * it, as if it had been longer from the start. Throws a `RangeError` for rates below 0, and stages that do not fit.
+ * Returns a schedule of linear growth to `maxLr`, a constant stage, and a linear decay to `minLr` (WSD, Hu et al. 2024,
+ * "MiniCPM"; also called trapezoidal, Hägele et al. 2024, "Scaling Laws and Compute-Optimal Training Beyond Fixed
+ * Training Durations"). No rate before the decay depends on `totalSteps`, so a run can be extended from any checkpoint
+ * before it, as if it had been longer from the start. Throws a `RangeError` for negative rates, and for stages that do
+ * not fit.
  *
  * @example
  * ```ts
@@ -122,20 +123,21 @@ export function warmupStableDecay(options: WarmupStableDecayOptions): Schedule {
 
 /** Options of {@linkcode batchSizeWarmup}. */
 export interface BatchSizeWarmupOptions {
-  /** The batch after the warm-up. */
+  /** The batch size after the warmup. */
   readonly batchSize: number;
-  /** The batch of the first step. */
+  /** The batch size of the first step. */
   readonly initialBatchSize: number;
-  /** Steps that are smaller. */
+  /** The number of steps with a smaller batch. */
   readonly warmupSteps: number;
-  /** What every batch is a multiple of, as the micro-batch. Default: 1. */
+  /** What every batch size is a multiple of, such as the micro-batch size. Default: 1. */
   readonly multipleOf?: number;
 }
 
 /**
- * The batch of a step, counted from 1: it grows in a line from `initialBatchSize` to `batchSize` (Brown et al. 2020, "Language
- * Models are Few-Shot Learners", appendix B). Early gradients agree, so that more and smaller steps learn more from the
- * same tokens. Throws a `RangeError` for sizes that are no multiples of `multipleOf` or not in order.
+ * Returns a schedule of batch sizes, a function from the step, counted from 1, which grows linearly from
+ * `initialBatchSize` to `batchSize` (Brown et al. 2020, "Language Models are Few-Shot Learners", appendix B). Early
+ * gradients agree with each other, so more and smaller steps learn more from the same tokens. Throws a `RangeError` for
+ * sizes that are not multiples of `multipleOf` or not in order.
  *
  * @example
  * ```ts
@@ -163,7 +165,7 @@ export function batchSizeWarmup(options: BatchSizeWarmupOptions): (step: number)
   };
 }
 
-/** The same rate at every step. Throws a `RangeError` for one below 0. */
+/** Returns a schedule with the same rate at every step. Throws a `RangeError` for a negative rate. */
 export function constantLr(lr: number): Schedule {
   checkRates("constantLr", lr, lr);
   return () => lr;

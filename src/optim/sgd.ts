@@ -9,24 +9,23 @@ import type { NamedParameters } from "./parameters.ts";
 
 /** Options of {@linkcode SGD}. */
 export interface SGDOptions extends OptimizerOptions {
-  /** Part of the velocity that stays; 0 keeps no velocity. Default: 0. */
+  /** The fraction of the velocity that is kept; 0 keeps no velocity. Default: 0. */
   readonly momentum?: number;
-  /** Looks ahead along the velocity. Default: false. */
+  /** Whether to use Nesterov momentum. Default: false. */
   readonly nesterov?: boolean;
-  /** Part of a parameter that is added to its gradient. Default: 0. */
+  /** The fraction of a parameter that is added to its gradient. Default: 0. */
   readonly weightDecay?: number;
 }
 
 /**
- * Stochastic gradient descent as PyTorch has it: `g += weightDecay p`, `velocity = momentum velocity + g`,
- * `p -= lr velocity`. (Sutskever et al. 2013, "On the importance of initialization and momentum in deep
- * learning".)
+ * Stochastic gradient descent, as in PyTorch: `g += weightDecay p`, `velocity = momentum velocity + g`,
+ * `p -= lr velocity`. (Sutskever et al. 2013, "On the importance of initialization and momentum in deep learning".)
  */
 export class SGD extends Optimizer {
   readonly #momentum: number;
   readonly #nesterov: boolean;
 
-  /** Throws a `RangeError` for rates that make no sense, a `TypeError` for parameters that cannot be trained. */
+  /** Throws a `RangeError` for options out of range, and a `TypeError` for parameters that cannot be trained. */
   constructor(parameters: NamedParameters, options?: SGDOptions) {
     const { lr = 1e-3, momentum = 0, nesterov = false, weightDecay = 0, groups = [] } = options ??
       {};

@@ -1,5 +1,5 @@
 /**
- * Taking up saved state.
+ * Restoring saved state.
  *
  * @module
  */
@@ -11,15 +11,15 @@ import type { Tensor } from "../tensor/tensor.ts";
 
 /** A tensor as a checkpoint holds it. */
 export interface StoredTensor {
-  /** Lengths of the axes. */
+  /** The lengths of the axes. */
   readonly shape: readonly number[];
   /** The elements, a `Float32Array` for f32. */
   readonly data: ArrayBufferView;
 }
 
 /**
- * Copies saved values into live tensors of the same names and shapes. Throws an `Error` that names what is
- * missing, foreign or of another shape, before anything is overwritten.
+ * Copies saved values into live tensors of the same names and shapes. Throws an `Error` that lists missing names,
+ * unknown names and mismatched shapes, before anything is overwritten.
  */
 export function restoreTensors(
   what: string,

@@ -1,25 +1,26 @@
 /**
- * What belongs to an asynchronous task and not to the process: the innermost open scope, and whether gradients
- * are recorded and products are batch-invariant. An `await` keeps both, whatever other tasks do in the meantime.
+ * State that belongs to an asynchronous task rather than to the process: the innermost open scope, and whether
+ * gradients are recorded and products are batch-invariant. It survives an `await`, whatever other tasks do in the
+ * meantime.
  *
- * Tasks are told apart by `AsyncLocalStorage`. A browser has none: there, everything is one task, bodies of
- * `scoped` and `noGrad` must be synchronous, and scopes of concurrent functions must not overlap.
+ * `AsyncLocalStorage` tells tasks apart. A browser has none: there, everything is one task, bodies of `scoped` and
+ * `noGrad` must be synchronous, and scopes of concurrent functions must not overlap.
  *
  * @module
  */
 import type { AsyncLocalStorage } from "node:async_hooks";
 
-/** The state of a task. Tasks may share one; what changes it for a single task makes a new one. */
+/** The state of a task. Tasks may share one; a change for a single task makes a new one. */
 export interface TaskContext {
   /** The innermost `Scope` opened in the task; it may be closed by now. Typed by `scope.ts`, which imports this file. */
   scope: unknown;
-  /** Whether operations record what their gradients need. */
+  /** Whether operations record gradients. */
   readonly recording: boolean;
-  /** Whether the rows of a product may not depend on how many there are (see `batchInvariant` in `ops/matmul.ts`). */
+  /** Whether the rows of a product must not depend on how many there are (see `batchInvariant` in `ops/matmul.ts`). */
   readonly batchInvariant: boolean;
 }
 
-// Not by an import, which a bundle for the browser could not resolve. Needs no permission.
+// Not imported, since a bundle for the browser could not resolve it. Needs no permission.
 const storage: AsyncLocalStorage<TaskContext> | undefined = (() => {
   const { process } = globalThis as { process?: { getBuiltinModule?(name: string): unknown } };
   const hooks = process?.getBuiltinModule?.("node:async_hooks") as
@@ -31,8 +32,8 @@ const storage: AsyncLocalStorage<TaskContext> | undefined = (() => {
 const initial: TaskContext = { scope: undefined, recording: true, batchInvariant: false };
 
 /**
- * Replaces the task's context while synchronous code runs: a variable, as entering an `AsyncLocalStorage` costs
- * more than a microsecond. Without one, it is the only context.
+ * Overrides the task's context while synchronous code runs. It is a variable because entering an `AsyncLocalStorage`
+ * costs more than a microsecond. Without `AsyncLocalStorage`, this is the only context.
  */
 let synchronous: TaskContext | undefined = storage ? undefined : initial;
 
@@ -41,21 +42,21 @@ export function taskContext(): TaskContext {
   return synchronous ?? storage!.getStore() ?? initial;
 }
 
-/** Gives the running task another context, from here on. */
+/** Sets the context of the running task from now on. */
 export function enterContext(context: TaskContext): void {
   if (synchronous) synchronous = context;
   else storage!.enterWith(context);
 }
 
 /**
- * Runs `body` in another context, which also holds for what an asynchronous body does later. Throws a `TypeError`
- * for one where tasks cannot be told apart, and inside {@linkcode runSynchronously}.
+ * Runs `body` in another context, including what an asynchronous body does later. For an asynchronous body, throws a
+ * `TypeError` if tasks cannot be told apart, and inside {@linkcode runSynchronously}.
  */
 export function runInContext<R>(operation: string, context: TaskContext, body: () => R): R {
   if (!synchronous) return storage!.run(context, body);
   const result = runSynchronously(context, body);
   if (result instanceof Promise) {
-    result.catch(() => {}); // what is thrown here says more
+    result.catch(() => {}); // the error thrown here is more helpful
     throw new TypeError(
       `${operation}: expected a synchronous body ${
         storage ? "in a backward pass" : "in a runtime without AsyncLocalStorage"
@@ -65,7 +66,7 @@ export function runInContext<R>(operation: string, context: TaskContext, body: (
   return result;
 }
 
-/** Runs a `body` that waits for nothing in another context; costs next to nothing. */
+/** Runs a synchronous `body` in another context, at almost no cost. */
 export function runSynchronously<R>(context: TaskContext, body: () => R): R {
   const before = synchronous;
   synchronous = context;

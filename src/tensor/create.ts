@@ -1,5 +1,5 @@
 /**
- * Tensors from numbers.
+ * Creating tensors.
  *
  * @module
  */
@@ -10,10 +10,10 @@ import { arrayOf, BYTES, type DType, dtypeOf, isFloat, type TypedArray } from ".
 import { checkShape, formatShape, type Shape, sizeOf } from "./shape.ts";
 import { Tensor } from "./tensor.ts";
 
-/** Numbers or booleans in arrays in arrays. */
+/** Arbitrarily nested arrays of numbers or booleans. */
 export type NestedValues = number | boolean | readonly NestedValues[];
 
-/** Typed arrays of elements that no tensor has, as `.npy` files may hold them. */
+/** Typed arrays whose element type no tensor has, such as `.npy` files may hold. */
 export type ForeignArray =
   | Float64Array
   | Int8Array
@@ -24,27 +24,28 @@ export type ForeignArray =
   | BigInt64Array
   | BigUint64Array;
 
-/** The device and the element type of a new tensor. */
+/** The device and dtype of a new tensor. */
 export interface CreateOptions {
-  /** The device; default: the one opened first (see `openDevice`). */
+  /** The device. Default: the first that was opened (see `openDevice`). */
   readonly device?: Device | undefined;
-  /** The element type; default: the data's own, or `f32`. */
+  /** The dtype. Default: that of the data, or `f32`. */
   readonly dtype?: DType | undefined;
 }
 
 /** Options of {@linkcode tensor}. */
 export interface TensorOptions extends CreateOptions {
-  /** The shape; default: that of the nested arrays, or one axis. */
+  /** The shape. Default: that of the nested arrays, or a single axis. */
   readonly shape?: Shape;
 }
 
 /**
- * A tensor of the given values: a number, nested arrays, or a typed array. Where no dtype is asked for, nested arrays of
- * numbers give `f32`, booleans `u32` (0 and 1, as comparisons do), `Float32Array` `f32`, `Float16Array` `f16`, `Int32Array` `i32`,
- * `Uint32Array` `u32`, other arrays of floats `f32` and other arrays of integers `i32`. Fractions are cut towards zero to become integers.
+ * Creates a tensor from a number, nested arrays, or a typed array. If no dtype is given, nested arrays of numbers
+ * become `f32`, booleans `u32` (0 and 1, as in comparisons), `Float32Array` `f32`, `Float16Array` `f16`, `Int32Array`
+ * `i32`, `Uint32Array` `u32`, other float arrays `f32` and other integer arrays `i32`. Fractions are truncated towards
+ * zero to become integers.
  *
  * Throws a `TypeError` for ragged arrays and for a shape that the values do not fill, and a `RangeError` for a value
- * that the dtype cannot hold: outside the range of an integer, or finite but infinite as a float.
+ * that the dtype cannot hold: outside an integer's range, or finite but infinite as a float.
  *
  * @example From nested arrays
  * ```ts
@@ -80,7 +81,7 @@ function isTypedArray(array: ArrayLike<unknown>): array is TypedArray {
     array instanceof Int32Array || array instanceof Uint32Array;
 }
 
-/** The dtype of values where none is asked for. */
+/** The dtype of values if none is given. */
 function naturalDType(values: TypedArray | ForeignArray | readonly (number | boolean)[]): DType {
   if (isTypedArray(values)) return dtypeOf(values);
   if (ArrayBuffer.isView(values)) return values instanceof Float64Array ? "f32" : "i32";
@@ -89,7 +90,7 @@ function naturalDType(values: TypedArray | ForeignArray | readonly (number | boo
 
 const RANGES = { i32: [-(2 ** 31), 2 ** 31 - 1], u32: [0, 2 ** 32 - 1] } as const;
 
-/** The values as `dtype`. Throws a `RangeError` for the first one that it cannot hold. */
+/** Converts values to `dtype`. Throws a `RangeError` for the first that it cannot hold. */
 function convert(dtype: DType, values: ArrayLike<number | bigint | boolean>): TypedArray {
   const data = arrayOf(dtype, values.length);
   const [minimum, maximum] = RANGES[dtype as keyof typeof RANGES] ?? [-Infinity, Infinity];
@@ -108,7 +109,7 @@ function convert(dtype: DType, values: ArrayLike<number | bigint | boolean>): Ty
   return data;
 }
 
-/** A tensor filled with one value, on a given device. */
+/** Creates a tensor filled with one value on a given device. */
 export function constant(
   device: Device,
   shape: Shape,
@@ -120,28 +121,28 @@ export function constant(
   return result;
 }
 
-/** A tensor filled with one value. */
+/** Creates a tensor filled with one value. */
 export function full(shape: Shape, value: number, options?: CreateOptions): Tensor {
   return constant(options?.device ?? defaultDevice(), shape, value, options?.dtype);
 }
 
-/** A tensor of zeros. */
+/** Creates a tensor of zeros. */
 export function zeros(shape: Shape, options?: CreateOptions): Tensor {
   return full(shape, 0, options);
 }
 
-/** A tensor of ones. */
+/** Creates a tensor of ones. */
 export function ones(shape: Shape, options?: CreateOptions): Tensor {
   return full(shape, 1, options);
 }
 
-/** A tensor of zeros with the shape of `x`, on its device and of its dtype unless the options say otherwise. */
+/** Creates a tensor of zeros with the shape of `x`, and with its device and dtype unless the options say otherwise. */
 export function zerosLike(x: Tensor, options?: CreateOptions): Tensor {
   return zeros(x.shape, { device: x.device, dtype: x.dtype, ...options });
 }
 
 /**
- * A tensor of ones with the shape of `x`, on its device and of its dtype unless the options say otherwise.
+ * Creates a tensor of ones with the shape of `x`, and with its device and dtype unless the options say otherwise.
  *
  * @example
  * ```ts
@@ -158,7 +159,7 @@ export function onesLike(x: Tensor, options?: CreateOptions): Tensor {
   return ones(x.shape, { device: x.device, dtype: x.dtype, ...options });
 }
 
-/** The numbers `0, 1, ... length - 1` (or from `start` on, by `step`) in one axis; `i32` by default. */
+/** Creates a tensor of the numbers `0, 1, ... length - 1`, or from `start` in steps of `step`; `i32` by default. */
 export function arange(
   length: number,
   options?: CreateOptions & { readonly start?: number; readonly step?: number },
@@ -168,7 +169,7 @@ export function arange(
   return tensor(Array.from({ length }, (_, i) => start + i * step), { ...options, dtype });
 }
 
-/** Copies new values of the same size and type into a tensor's memory. */
+/** Copies new values of the same size and dtype into a tensor's memory. Throws a `TypeError` for others. */
 export function assign(target: Tensor, values: TypedArray): void {
   if (values.length !== target.size || dtypeOf(values) !== target.dtype) {
     throw new TypeError(
@@ -180,7 +181,7 @@ export function assign(target: Tensor, values: TypedArray): void {
   target.device.write(target.buffer, padded(values), target.offset * BYTES[target.dtype]);
 }
 
-/** Writes go by whole words; an odd number of f16 gets one more. */
+/** Writes move whole 32-bit words, so an odd number of f16 elements is padded by one. */
 function padded(data: TypedArray): TypedArray {
   if (data.byteLength % 4 === 0) return data;
   const longer = new Float16Array(data.length + 1);

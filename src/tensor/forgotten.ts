@@ -1,33 +1,33 @@
 /**
- * Tensors that a program forgot: their memory is given back once JavaScript's garbage collector has found them.
- * V8 does not see how much memory a device's buffers hold, and runs finalizers only between tasks, so a loop
- * that forgets its tensors needs a little help.
+ * Frees the memory of forgotten tensors once JavaScript's garbage collector has found them. V8 does not see how much
+ * memory a device's buffers take, and runs finalizers only between tasks, so a loop that forgets its tensors needs a
+ * little help.
  *
  * @module
  */
 import type { Device } from "../device/device.ts";
 import { mebibytes } from "../device/out_of_memory.ts";
 
-/** Memory that is given back when it has no user left. */
+/** Memory that is freed when it has no user left. */
 export interface Forgettable {
-  /** Its length. */
+  /** Its size. */
   readonly bytes: number;
-  /** One user less. */
+  /** Releases one reference. */
   release(): void;
 }
 
-/** Live bytes may grow by so much between two reads before the collector is asked to look. */
+/** How far live bytes may grow between two reads before a garbage collection is requested. */
 const GROWTH = 64 * 2 ** 20;
-/** An external allocation reported to V8, so that it collects; never touched, so it takes no memory. */
+/** The size of an external allocation that makes V8 collect. It is never touched, so it takes no memory. */
 const PRESSURE = 128 * 2 ** 20;
-/** Bytes found by the collector from which on a warning is printed. */
+/** Bytes found by the collector at which a warning is printed. */
 const WORTH_A_WARNING = 256 * 2 ** 20;
 
 const levels = new WeakMap<Device, number>();
 let found = 0;
 let warned = false;
 
-/** Register tensors here with their memory. */
+/** The registry of tensors and their memory. */
 export const forgotten: FinalizationRegistry<Forgettable> = new FinalizationRegistry((memory) => {
   memory.release();
   found += memory.bytes;
@@ -41,7 +41,7 @@ export const forgotten: FinalizationRegistry<Forgettable> = new FinalizationRegi
   );
 });
 
-/** Lets the collector find forgotten tensors where the memory in use has grown since it last did; cheap where not. */
+/** Lets the collector find forgotten tensors if the memory in use has grown since last time; cheap if not. */
 export async function collectForgotten(device: Device): Promise<void> {
   const { live } = device.memory();
   const level = levels.get(device);

@@ -1,15 +1,15 @@
 /**
- * The printed form of a tensor's values.
+ * Formatting a tensor's values.
  *
  * @module
  */
 import type { TypedArray } from "../device/dtype.ts";
 import { type Shape, stridesOf } from "./shape.ts";
 
-const EDGE = 3; // values shown at either end of an abridged axis
-const LONG = 2 * EDGE + 1; // axes up to this length are shown whole
+const EDGE = 3; // values shown at each end of an abridged axis
+const LONG = 2 * EDGE + 1; // axes up to this length are shown in full
 
-/** Nested brackets with aligned values; axes over seven long show three at either end. */
+/** Nested brackets with aligned values. Axes longer than seven show three values at either end. */
 export function formatValues(values: TypedArray, shape: Shape): string {
   const strides = stridesOf(shape);
   const shown: number[] = [];

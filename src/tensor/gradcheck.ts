@@ -1,5 +1,5 @@
 /**
- * Gradients held to finite differences.
+ * Checking gradients against finite differences.
  *
  * @module
  */
@@ -11,21 +11,25 @@ import { readTensors, type Tensor } from "./tensor.ts";
 
 /** Options of {@linkcode gradcheck}. */
 export interface GradcheckOptions {
-  /** What is added to an element and taken from it. Default: 0.01, since f32 has seven digits. */
+  /**
+   * The step of the finite differences: added to an element and subtracted from it. Default: 0.01, since f32 has seven
+   * digits.
+   */
   readonly eps?: number;
-  /** The relative difference that is let pass. Default: 0.01. */
+  /** The relative tolerance. Default: 0.01. */
   readonly rtol?: number;
-  /** The absolute difference that is let pass beside it. Default: 0.001. */
+  /** The absolute tolerance, added to the relative one. Default: 0.001. */
   readonly atol?: number;
 }
 
 /**
- * Compares the gradient of an operation with central differences of its output, weighted by fixed numbers, for every element
- * of the inputs that require a gradient, which are `f32`; as `torch.autograd.gradcheck`, in f32. The inputs and their gradients
- * stay as they are. Takes two calls of `operation` an element: give it few, and none where it bends, as `relu` at 0.
+ * Compares the gradient of an operation with central differences of its output, summed with fixed weights, like
+ * `torch.autograd.gradcheck` but in f32. It checks every element of the inputs that require a gradient; these must be
+ * `f32`. The inputs and their gradients are not changed. It calls `operation` twice per element, so use few elements,
+ * and none at a kink, such as `relu` at 0.
  *
- * Rejects with an `Error` that names the element whose gradient is another, with a `TypeError` where no input requires a
- * gradient or one that does is not `f32`.
+ * Rejects with an `Error` that names the first element whose gradient differs, or with a `TypeError` if no input
+ * requires a gradient or one that does is not `f32`.
  *
  * @example
  * ```ts
@@ -57,7 +61,7 @@ export async function gradcheck(
   }
   using _scope = new Scope();
   const values = await readTensors(checked.map((i) => inputs[i]!));
-  /** The inputs, in place of those that are checked copies of `values`. */
+  /** The inputs, those that are checked replaced by copies with `values`. */
   const copies = () =>
     inputs.map((input, i) => {
       const { device, shape } = input;

@@ -1,47 +1,47 @@
 /**
- * Streams of random numbers whose position can be saved.
+ * Random streams whose position can be saved.
  *
  * @module
  */
 import type { StreamParams } from "../../kernels/sampling/philox.ts";
 
-/** A {@linkcode RandomState} as JSON keeps it. */
+/** A {@linkcode RandomState} as JSON. */
 export interface RandomStateJson {
-  /** The key of the stream. */
+  /** The seed. */
   readonly seed: number;
-  /** Numbers drawn so far. */
+  /** How many numbers were drawn so far. */
   readonly drawn: number;
 }
 
 /**
- * A stream of random numbers: a seed, and how many were drawn. The numbers are those of Philox 4x32-10, the
- * same on every device; its state in a checkpoint makes dropout and sampling go on exactly.
+ * A random stream: a seed, and how many numbers were drawn. The generator is Philox 4x32-10, which gives the same
+ * numbers on every device. With its state in a checkpoint, dropout and sampling resume exactly.
  */
 export class RandomState {
   #seed: number;
   #drawn: number;
 
   /**
-   * The stream of a seed, an integer of 0 or more, from its beginning; without a seed, one that no other process has.
-   * Throws a `RangeError`.
+   * Creates the stream of a seed, an integer of at least 0, from the start, or after `drawn` numbers. Without a seed,
+   * it uses a random one. Throws a `RangeError` for invalid numbers.
    */
   constructor(seed?: number, drawn?: number) {
     this.#seed = checked("seed", seed ?? freshSeed());
     this.#drawn = checked("drawn", drawn ?? 0);
   }
 
-  /** The seed and the position. */
+  /** Returns the seed and the position. */
   state(): RandomStateJson {
     return { seed: this.#seed, drawn: this.#drawn };
   }
 
-  /** Goes to a saved position, of any seed. */
+  /** Restores a saved seed and position. */
   restore({ seed, drawn }: RandomStateJson): void {
     this.#seed = checked("seed", seed);
     this.#drawn = checked("drawn", drawn);
   }
 
-  /** Takes the next `count` numbers (whole blocks of four) and says where they begin, for a kernel. */
+  /** Reserves the next `count` numbers, rounded up to blocks of four, and returns where they begin, for a kernel. */
   draw(count: number): StreamParams {
     const block = this.#drawn / 4;
     this.#drawn += Math.ceil(count / 4) * 4;
@@ -63,7 +63,7 @@ function checked(name: string, value: number): number {
   return value;
 }
 
-/** 52 bits from the system's generator. */
+/** 52 random bits from the operating system. */
 function freshSeed(): number {
   const [high = 0, low = 0] = crypto.getRandomValues(new Uint32Array(2));
   return (high >>> 12) * 2 ** 32 + low;
@@ -71,14 +71,14 @@ function freshSeed(): number {
 
 const shared = new RandomState();
 
-/** The stream that is used where none is given; it starts from a fresh seed in each process. */
+/** Returns the shared random stream, the default everywhere. It starts from a random seed in each process. */
 export function defaultRandom(): RandomState {
   return shared;
 }
 
 /**
- * Starts the stream that is used where none is given from a seed, as PyTorch's `manual_seed`: initial weights, dropout,
- * sampling and random tensors then repeat.
+ * Seeds the shared random stream, like PyTorch's `manual_seed`, so that initial weights, dropout, sampling and random
+ * tensors are reproducible.
  */
 export function manualSeed(seed: number): void {
   shared.restore({ seed, drawn: 0 });

@@ -1,5 +1,5 @@
 /**
- * Activation recomputation: less memory for more work.
+ * Activation recomputation (gradient checkpointing): less memory for more computation.
  *
  * @module
  */
@@ -11,23 +11,23 @@ import type { Tensor } from "./tensor.ts";
 
 /** Options of {@linkcode recompute}. */
 export interface RecomputeOptions {
-  /** The stream that the body draws from, beside the shared one (see `manualSeed`). */
+  /** The random stream that the body draws from, besides the shared one (see `manualSeed`). */
   readonly random?: RandomState | undefined;
 }
 
 /**
- * `body(...inputs)`, of which only the inputs are kept for the backward pass: it runs the body once more to get
- * what its gradient needs. With a block of a transformer as the body, the memory for activations falls from all
- * that every block makes to one tensor a block and all that a single block makes; a step takes about a third
- * longer. (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost".)
+ * Returns `body(...inputs)`, but keeps only the inputs for the backward pass, which runs the body again to get what its
+ * gradient needs. With a transformer block as the body, the activations in memory shrink from those of all blocks to
+ * one tensor per block plus those of a single block. A step takes about a third longer. (Chen et al. 2016, "Training
+ * Deep Nets with Sublinear Memory Cost".)
  *
- * The body is synchronous, makes one tensor, and does the same each time: the random numbers are drawn again
- * from where the streams stood, so that dropout repeats. Gradients of parameters that the body uses are added
- * to them as ever. On the CPU device the gradients are bit for bit those of `body(...inputs)`; a tensor
- * that is used outside the body, too, may have its gradients summed in another order.
+ * The body must be synchronous, make one tensor, and do the same each time. Random numbers are drawn again from where
+ * the streams were, so dropout repeats. Gradients of parameters used in the body are added to them as usual. On the CPU
+ * device, gradients are bit for bit those of `body(...inputs)`, except that gradients of a tensor that is also used
+ * outside the body may be summed in another order.
  *
- * Where no input requires a gradient, this is `body(...inputs)`. Throws a `TypeError` for a body that returns
- * one of its inputs.
+ * If no input requires a gradient, this is just `body(...inputs)`. Throws a `TypeError` if the body returns one of its
+ * inputs.
  *
  * @example
  * ```ts
@@ -58,7 +58,7 @@ export function recompute(
       if (inputs.includes(made)) {
         throw new TypeError("recompute: expected a result that the body made but got an input");
       }
-      return made.alias(); // what the body returned may have a gradient of its own
+      return made.alias(); // the body's result may have a gradient of its own
     })
   );
   return record("recompute", inputs, output, inputs, (outputGrad, saved, wanted) => {
@@ -83,7 +83,7 @@ export function recompute(
   });
 }
 
-/** The gradient of a leaf, handed over to the scope; zeros where none reached it. */
+/** The gradient of a leaf, handed over to the scope; zeros if it has none. */
 function takeGrad(leaf: Tensor): Tensor {
   const { grad } = leaf;
   if (!grad) return constant(leaf.device, leaf.shape, 0, leaf.dtype);

@@ -1,25 +1,26 @@
 /**
- * Scopes: a tensor made inside one is freed when it ends.
+ * Scopes, which free the tensors made inside them when they end.
  *
  * @module
  */
 import { enterContext, runInContext, runSynchronously, taskContext } from "./async_context.ts";
 
-/** What a scope frees: a `Tensor`. */
+/** What a scope owns: a `Tensor`. */
 export interface Owned {
-  /** Gives its memory back. */
+  /** Frees its memory. */
   dispose(): void;
-  /** Makes another scope its owner, or none. */
+  /** Makes another scope the owner, or none. */
   moveTo(scope: Scope | undefined): void;
 }
 
 /**
- * Frees every tensor made while it is open, but those that were kept. Scopes nest; the innermost one owns.
+ * Frees every tensor made while it is open, except those that were kept. Scopes nest; the innermost one owns a new
+ * tensor.
  *
- * A scope belongs to the asynchronous function that opens it, and to what that function calls: others that run
- * while it waits, such as the handlers of a server, have their own. Open one with `using`. JavaScript does not
- * tell when a function that waits has returned to its caller, so the caller is still inside the scope until it
- * ends: await the call, or start it with {@linkcode scoped}, when tensors are made in the meantime.
+ * A scope belongs to the asynchronous function that opens it and to what that function calls. Functions that run while
+ * it waits, such as other request handlers of a server, have their own. Open a scope with `using`. JavaScript does not
+ * reveal when a waiting function has returned to its caller, so the caller is also inside the scope until it ends:
+ * await the call, or start it with {@linkcode scoped}, if you make tensors in the meantime.
  *
  * A scope that is never closed frees nothing; its tensors are left to the garbage collector.
  *
@@ -74,7 +75,7 @@ export class Scope implements Disposable {
     this.#owned.add(tensor);
   }
 
-  /** True for a tensor that this scope will free. */
+  /** Whether this scope will free the tensor. */
   owns(tensor: Owned): boolean {
     return this.#owned.has(tensor);
   }
@@ -85,8 +86,8 @@ export class Scope implements Disposable {
   }
 
   /**
-   * Frees what it owns; doing it twice does nothing. Scopes inside stay open, as they may belong to other tasks,
-   * but this task leaves them.
+   * Frees what it owns; doing so twice has no effect. Inner scopes stay open, as they may belong to other tasks, but
+   * this task leaves them.
    */
   [Symbol.dispose](): void {
     if (this.#closed) return;
@@ -94,7 +95,7 @@ export class Scope implements Disposable {
     let inner = current;
     while (inner && inner !== this) inner = inner.#outer;
     this.#closed = true;
-    this.#outer = this.#outer?.innermostOpen; // no chain of closed scopes is kept alive
+    this.#outer = this.#outer?.innermostOpen; // keeps no chain of closed scopes alive
     if (inner && current !== this) enterContext({ ...taskContext(), scope: this.#outer });
     for (const tensor of this.#owned) tensor.dispose();
     this.#owned.clear();
@@ -104,18 +105,18 @@ export class Scope implements Disposable {
 /** The innermost open scope of the running task. */
 export function currentScope(): Scope | undefined {
   const context = taskContext();
-  // Whoever shares this context has left a scope that is closed.
+  // A scope that another task with this context has closed no longer counts.
   const current = (context.scope as Scope | undefined)?.innermostOpen;
   context.scope = current;
   return current;
 }
 
 /**
- * Runs `body` in a scope of its own and frees what it made, but what it returns: a tensor, or an array or
- * plain object of tensors, which the enclosing scope then owns.
+ * Runs `body` in a new scope and frees what it made, except what it returns: a tensor, or an array or plain object of
+ * tensors, which the enclosing scope then owns.
  *
- * Where `body` is asynchronous, its scope ends when its promise settles, and the caller stays outside of it.
- * (A runtime without `AsyncLocalStorage`, as a browser, cannot do that: a `TypeError` there.)
+ * If `body` is asynchronous, its scope ends when its promise settles, and the caller stays outside of it. A runtime
+ * without `AsyncLocalStorage`, such as a browser, cannot do that and throws a `TypeError`.
  *
  * @example Two tasks at a time
  * ```ts
@@ -157,7 +158,7 @@ export function scoped<R>(body: () => R): R {
   return result;
 }
 
-/** Makes `outer` the owner of the tensors of `inner` in a value, to three levels deep. */
+/** Makes `outer` the owner of the tensors of `inner` in a value, up to three levels deep. */
 function handOver(value: unknown, inner: Scope, outer: Scope | undefined, depth = 0): void {
   if (value === null || typeof value !== "object") return;
   if ("moveTo" in value) {

@@ -7,7 +7,7 @@
 /** The lengths of a tensor's axes, the outermost first; `[]` is a scalar. */
 export type Shape = readonly number[];
 
-/** Number of elements of a shape. */
+/** The number of elements of a shape. */
 export function sizeOf(shape: Shape): number {
   return shape.reduce((size, length) => size * length, 1);
 }
@@ -21,7 +21,7 @@ export function stridesOf(shape: Shape): number[] {
   return strides;
 }
 
-/** As written in messages: `[2, 3]`. */
+/** The shape as written in messages: `[2, 3]`. */
 export function formatShape(shape: Shape): string {
   return `[${shape.join(", ")}]`;
 }
@@ -31,7 +31,7 @@ export function sameShape(a: Shape, b: Shape): boolean {
   return a.length === b.length && a.every((length, axis) => length === b[axis]);
 }
 
-/** An axis counted from the front; negative ones count from the back. Throws a `RangeError`. */
+/** An axis counted from the front; a negative one counts from the back. Throws a `RangeError` if it does not exist. */
 export function resolveAxis(op: string, axis: number, shape: Shape): number {
   const resolved = axis < 0 ? axis + shape.length : axis;
   if (!Number.isInteger(axis) || resolved < 0 || resolved >= shape.length) {
@@ -52,8 +52,8 @@ export function resolveAxes(op: string, axes: number | Shape | undefined, shape:
 }
 
 /**
- * The shape that both shapes stretch to, by NumPy's rules: aligned at the last axis, lengths equal or one
- * of them 1. Throws a `TypeError` with both shapes.
+ * The shape that both shapes broadcast to, by NumPy's rules: aligned at the last axis, with lengths equal or one of
+ * them 1. Throws a `TypeError` with both shapes if there is none.
  */
 export function broadcastShapes(op: string, a: Shape, b: Shape): number[] {
   const rank = Math.max(a.length, b.length);
@@ -87,7 +87,9 @@ function isSound(shape: Shape): boolean {
   return true;
 }
 
-/** A checked shape: integers, none negative. One length may be -1 where it follows from `size`. */
+/**
+ * Checks that lengths are non-negative integers. One length may be -1 and is inferred from `size`. Returns the shape.
+ */
 export function checkShape(op: string, shape: Shape, size?: number): Shape {
   if (isSound(shape) && (size === undefined || sizeOf(shape) === size)) return shape;
   const wrong = shape.find((length) =>

@@ -1,5 +1,5 @@
 /**
- * Tensors that lie one after another in one buffer, so that a kernel can take all of them in one launch.
+ * Slabs: tensors that are contiguous in one buffer, so that one launch can process them all.
  *
  * @module
  */
@@ -8,7 +8,7 @@ import { BYTES, type DType } from "../device/dtype.ts";
 import { type Shape, sizeOf } from "./shape.ts";
 import { Tensor } from "./tensor.ts";
 
-/** Memory for tensors of these shapes. It is freed with the last of them. */
+/** Memory for tensors of given shapes. It is freed with the last of them. */
 export class Slab {
   readonly #device: Device;
   readonly #shapes: readonly Shape[];
@@ -18,7 +18,7 @@ export class Slab {
   #size = 0;
   #buffer: DeviceBuffer | undefined;
 
-  /** Each tensor begins at a multiple of `step` elements. */
+  /** Aligns each tensor to a multiple of `step` elements. */
   constructor(device: Device, shapes: readonly Shape[], dtype: DType, step: number) {
     this.#device = device;
     this.#shapes = shapes;
@@ -29,7 +29,7 @@ export class Slab {
     }
   }
 
-  /** The tensor with this index, its values undefined; null while there is one. */
+  /** Creates the tensor with this index, with undefined values; returns null while it is in use. */
   take(index: number): Tensor | null {
     if (this.#taken.has(index)) return null;
     const bytes = this.#size * BYTES[this.#dtype];
@@ -47,12 +47,12 @@ export class Slab {
   }
 }
 
-/** Bindings of one launch, by name; those that are given all have as many elements. */
+/** The bindings of one launch, by name. Those that are given all have the same number of elements. */
 type Bindings = Readonly<Record<string, Binding | undefined>>;
 
 /**
- * Joins launches whose bindings all go on where those of another end, in whatever order they come. Sizes that are no
- * multiple of 4 keep to themselves, since kernels take four elements at a time where they can.
+ * Joins launches, in any order, whose bindings all start where those of another end. Sizes that are not a multiple of 4
+ * are not joined, since kernels process four elements at a time where they can.
  */
 export function joinNeighbours<B extends Bindings>(launches: readonly B[]): B[] {
   const first = (launch: B): Binding => Object.values(launch)[0]!;

@@ -1,7 +1,7 @@
 /**
- * The gradient tape. Every operation with a gradient records a node that knows the tensors it was computed
- * from and how to push a gradient back to them; {@linkcode Tensor.backward} visits the nodes in reverse
- * order. A node keeps what its gradient needs and lets go of it as soon as it was used.
+ * The gradient tape. Every differentiable operation records a node that knows the tensors it was computed from and how
+ * to pass a gradient back to them. {@linkcode Tensor.backward} visits the nodes in reverse order. A node keeps what its
+ * gradient needs and releases it right after use.
  *
  * @module
  */
@@ -14,21 +14,21 @@ import { currentScope, Scope } from "./scope.ts";
 import { formatShape, sameShape, type Shape } from "./shape.ts";
 import { copyInto, type GradNode, Tensor } from "./tensor.ts";
 
-/** Where an operation may put the gradient of an input instead of making a tensor for it. */
+/** A tensor that an operation may write the gradient of an input into, instead of making one. */
 export interface GradPlace {
-  /** Takes the gradient; is returned in its place. */
+  /** The tensor to write to, which is then returned as the gradient. */
   readonly y: Tensor;
-  /** True where `y` holds a gradient that the new one is to be added to; else its values are undefined. */
+  /** Whether `y` holds a gradient that the new one must be added to; if not, its values are undefined. */
   readonly accumulate: boolean;
 }
 
-/** Tensors that a backward pass needs, some of which may be left out. */
+/** Tensors saved for the backward pass, some of them optional. */
 export type Saved = readonly (Tensor | undefined)[];
 
 /**
- * The gradient of an operation: from the gradient of its output and the tensors it saved to the gradients of
- * its inputs, in their order; `null` where an input has none or `wanted` says that nobody asks for it. An operation that
- * can write or add to a given tensor does so with those of `places`, and returns them: that saves an addition.
+ * The backward function of an operation. It computes the gradients of the inputs, in order, from the gradient of the
+ * output and the saved tensors; `null` if an input has none or `wanted` is false for it. An operation that can write
+ * into, or add to, a given tensor does so with those of `places` and returns them, which saves an addition.
  */
 export type Backward<S extends Saved = Saved> = (
   outputGrad: Tensor,
@@ -40,26 +40,26 @@ export type Backward<S extends Saved = Saved> = (
 let clock = 0;
 
 /**
- * Runs `body` without recording gradients, as for validation and decoding. Where `body` is asynchronous, this
- * holds until its promise settles, and for that task alone; see {@linkcode scoped} for browsers.
+ * Runs `body` without recording gradients, for validation and decoding. If `body` is asynchronous, this applies until
+ * its promise settles, and only to that task; see {@linkcode scoped} for browsers.
  */
 export function noGrad<R>(body: () => R): R {
   return runInContext("noGrad", { ...taskContext(), recording: false }, body);
 }
 
-/** Runs `body` with gradients recorded, inside {@linkcode noGrad} and in the backward pass, too. */
+/** Runs `body` with gradients recorded, even inside {@linkcode noGrad} or a backward pass. */
 export function enableGrad<R>(body: () => R): R {
   return runInContext("enableGrad", { ...taskContext(), recording: true }, body);
 }
 
-/** True when an operation on these inputs must save what its gradient needs. */
+/** Whether an operation on these inputs must save what its gradient needs. */
 export function needsGrad(inputs: readonly Tensor[]): boolean {
   return inputs.some((input) => input.requiresGrad) && taskContext().recording;
 }
 
 /**
- * Records that `output` was computed from `inputs` by the operation `name`, unless no gradient is needed.
- * `saved` are kept alive until `backward` ran. Returns `output`.
+ * Records that the operation `name` computed `output` from `inputs`, unless no gradient is needed. `saved` tensors are
+ * kept until `backward` has run. Returns `output`.
  */
 export function record<const S extends Saved>(
   name: string,
@@ -74,7 +74,7 @@ export function record<const S extends Saved>(
   return output;
 }
 
-/** An input that a gradient goes to: the node that made it, or the input itself where it is a leaf. */
+/** An input that receives a gradient: the node that made it, or the input itself if it is a leaf. */
 interface Target {
   readonly at: Node | Tensor;
   readonly shape: Shape;
@@ -84,7 +84,7 @@ interface Target {
 
 class Node implements GradNode {
   readonly order = clock++;
-  /** Holders: the output tensor, and every node computed from it. */
+  /** Reference count: the output tensor, and every node computed from it. */
   holders = 1;
   grad: Tensor | null = null;
   #targets: (Target | null)[];
@@ -122,7 +122,7 @@ class Node implements GradNode {
       this.grad = typeof seed === "number"
         ? constant(output.device, output.shape, seed, output.dtype).keep()
         : seed.alias().keep();
-      // Nodes that have a gradient to pass on; they are held until they have done so.
+      // Nodes with a gradient to pass on, held until they have done so.
       const reached = new Set<Node>([hold(this)]);
       try {
         while (reached.size) {
@@ -140,7 +140,7 @@ class Node implements GradNode {
     });
   }
 
-  /** Hands the gradient on to the inputs, notes the nodes reached, and frees what it kept. */
+  /** Passes the gradient on to the inputs, collects the nodes reached, and frees what it kept. */
   #push(reached: Set<Node>): void {
     if (!this.#backward) {
       throw new Error(
@@ -171,18 +171,18 @@ class Node implements GradNode {
     this.#drop();
   }
 
-  /** Where the gradient of an input may go: what it has already, or the place that an optimizer keeps for it. */
+  /** Where the gradient of an input may go: an existing gradient, or the memory that an optimizer keeps for it. */
   #placeOf(target: Target | null, index: number): GradPlace | undefined {
     if (!target) return undefined;
     const { at } = target;
-    // An input that is there twice gets two gradients.
+    // An input that occurs twice receives two gradients.
     if (this.#targets.some((other, i) => i !== index && other?.at === at)) return undefined;
     if (at.grad) return at.grad.isOnlyUser ? { y: at.grad, accumulate: true } : undefined;
     const y = at instanceof Node ? null : at.gradPlace?.();
     return y ? { y, accumulate: false } : undefined;
   }
 
-  /** Forgets the gradient that a failed backward pass brought here. */
+  /** Drops the gradient left here by a failed backward pass. */
   #abandon(): void {
     this.grad?.dispose();
     this.grad = null;
@@ -201,7 +201,7 @@ class Node implements GradNode {
   }
 }
 
-/** Throws a `TypeError` unless `grad` has the shape, dtype and device of what it is the gradient of. */
+/** Throws a `TypeError` unless `grad` has the shape, dtype and device that its input requires. */
 function checkGrad(
   operation: string,
   of: string,
@@ -225,7 +225,7 @@ function hold(node: Node): Node {
   return node;
 }
 
-/** The gradient of an input with a new one, kept outside the scope. */
+/** The gradient of an input including a new one, kept outside the scope. */
 function settle(sum: Tensor | null, grad: Tensor, place: GradPlace | undefined): Tensor {
   if (!place || (place.accumulate && grad !== place.y)) return accumulate(sum, grad);
   if (place.accumulate) return grad;
@@ -236,8 +236,7 @@ function settle(sum: Tensor | null, grad: Tensor, place: GradPlace | undefined):
 /** The sum of the gradients so far and a new one, kept outside the scope. */
 function accumulate(sum: Tensor | null, grad: Tensor): Tensor {
   if (!sum) {
-    // A tensor that this scope made is handed over; anything else (the output's own gradient, passed on)
-    // is shared.
+    // A tensor that this scope made is handed over. Any other, such as the output's own gradient passed on, is shared.
     return currentScope()!.owns(grad) ? grad.keep() : grad.alias().keep();
   }
   if (!sum.isOnlyUser) {

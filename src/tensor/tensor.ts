@@ -17,13 +17,13 @@ import { formatValues } from "./format.ts";
 import { currentScope, type Scope } from "./scope.ts";
 import { checkShape, formatShape, type Shape, sizeOf } from "./shape.ts";
 
-/** What the gradient tape hangs on a tensor that was computed from others (see `tape.ts`). */
+/** The tape's record of how a tensor was computed from others (see `tape.ts`). */
 export interface GradNode {
-  /** The operation that made the tensor. */
+  /** The name of the operation that made the tensor. */
   readonly name: string;
-  /** Runs the gradients backwards from `output`. */
+  /** Runs the backward pass from `output`. */
   backward(output: Tensor, seed: Tensor | number): void;
-  /** One holder less: the tensor was disposed of. */
+  /** Releases one reference: the tensor was disposed of. */
   release(): void;
 }
 
@@ -33,9 +33,9 @@ class Storage {
   constructor(
     readonly buffer: DeviceBuffer,
     readonly bytes: number,
-    /** The first element's index in the buffer. */
+    /** The index of the first element in the buffer. */
     readonly offset = 0,
-    /** Gives a part of a buffer back. */
+    /** Returns a part of a buffer to its owner. */
     readonly free?: () => void,
   ) {}
   release(): void {
@@ -46,31 +46,34 @@ class Storage {
 }
 
 /**
- * A shaped array of numbers on a device, contiguous in row-major order. Tensors are values: operations
- * make new ones and never change their arguments. The memory is owned: dispose of a tensor (`using`, a
- * {@linkcode Scope}, or {@linkcode Tensor.dispose}) when it is not needed any more.
+ * A shaped array of numbers on a device, contiguous in row-major order. Tensors are values: operations make new ones
+ * and never change their arguments. Memory is owned: dispose of a tensor (`using`, a {@linkcode Scope}, or
+ * {@linkcode Tensor.dispose}) when it is no longer needed.
  */
 export class Tensor implements Binding, Disposable {
-  /** Lengths of the axes, the outermost first. */
+  /** The lengths of the axes, the outermost first. */
   readonly shape: Shape;
-  /** Type of the elements. */
+  /** The dtype of the elements. */
   readonly dtype: DType;
-  /** Number of elements. */
+  /** The number of elements. */
   readonly size: number;
   /**
-   * True when gradients are wanted for it, or flow through it. Set it to ask for a gradient of a leaf, or to stop
-   * asking; integer types throw a `TypeError`.
+   * Whether a gradient is wanted for this tensor or flows through it. Set it on a leaf to request a gradient, or to
+   * stop requesting it. Integer types throw a `TypeError`.
    */
   declare requiresGrad: boolean;
-  /** A name for messages; parameters have their path. */
+  /** A name for messages. For parameters it is their path. */
   name = "";
-  /** What {@linkcode Tensor.backward} added up for this tensor, where it is a leaf with `requiresGrad`. */
+  /** The accumulated gradient from {@linkcode Tensor.backward}, for a leaf with `requiresGrad`. */
   grad: Tensor | null = null;
-  /** Makes the tensor that the gradient of this leaf is put into, where it has a place; null while that is taken. */
+  /**
+   * For a leaf with memory set aside for its gradient: makes the tensor to write the gradient into, or returns null
+   * while that memory is in use.
+   */
   gradPlace: (() => Tensor | null) | null = null;
-  /** Is called each time that a backward pass has added to the gradient of this leaf. */
+  /** Called each time a backward pass has added to the gradient of this leaf. */
   gradHook: (() => void) | null = null;
-  /** How it was computed, where a gradient flows through it. */
+  /** How the tensor was computed, if a gradient flows through it. */
   node: GradNode | null = null;
   #storage: Storage;
   #requiresGrad = false;
@@ -103,7 +106,10 @@ export class Tensor implements Binding, Disposable {
     this.moveTo(currentScope());
   }
 
-  /** A tensor with undefined values, for an operation to fill. Throws for a dtype the device has not. */
+  /**
+   * Creates a tensor with undefined values, for an operation to fill. Throws a `TypeError` for a dtype that the device
+   * does not have.
+   */
   static empty(device: Device, shape: Shape, type?: DType): Tensor {
     const dtype = type ?? "f32";
     const checked = checkShape("Tensor.empty", shape);
@@ -115,7 +121,7 @@ export class Tensor implements Binding, Disposable {
         }, as ${device.description} has, but got ${dtype}`,
       );
     }
-    // Reads and copies move whole words, so an odd number of f16 is padded.
+    // Reads and copies move whole 32-bit words, so an odd number of f16 elements is padded.
     const bytes = Math.ceil(bytesOf(dtype, sizeOf(checked)) / 4) * 4;
     const buffer = device.createBuffer(
       bytes,
@@ -124,7 +130,10 @@ export class Tensor implements Binding, Disposable {
     return new Tensor(new Storage(buffer, bytes), checked, dtype);
   }
 
-  /** A tensor over a part of a buffer, from the element `offset` on; `free` is called when nothing uses it any more. */
+  /**
+   * Creates a tensor over a part of a buffer, starting at element `offset`. `free` is called when nothing uses the part
+   * any more.
+   */
   static within(
     buffer: DeviceBuffer,
     offset: number,
@@ -139,12 +148,12 @@ export class Tensor implements Binding, Disposable {
     );
   }
 
-  /** Its device. */
+  /** The device that holds the tensor. */
   get device(): Device {
     return this.#storage.buffer.device;
   }
 
-  /** Its memory. Throws when the tensor was disposed of. */
+  /** The buffer that holds the elements. Throws an `Error` if the tensor was disposed of. */
   get buffer(): DeviceBuffer {
     if (this.#disposed) {
       throw new Error(
@@ -154,37 +163,37 @@ export class Tensor implements Binding, Disposable {
     return this.#storage.buffer;
   }
 
-  /** The first element's index in the buffer; 0 but where several tensors lie in one (see `Slab`). */
+  /** The index of the first element in the buffer; 0 unless several tensors share one (see `Slab`). */
   get offset(): number {
     return this.#storage.offset;
   }
 
-  /** Bytes of its elements. */
+  /** The size of the elements in bytes. */
   get bytes(): number {
     return bytesOf(this.dtype, this.size);
   }
 
-  /** True after {@linkcode Tensor.dispose}. */
+  /** Whether the tensor was disposed of. */
   get disposed(): boolean {
     return this.#disposed;
   }
 
-  /** True when no other tensor uses the same memory, so that it may be overwritten. */
+  /** Whether no other tensor uses the same memory, so that it may be overwritten. */
   get isOnlyUser(): boolean {
     return this.#storage.users === 1;
   }
 
-  /** Another tensor on the same memory, with its own shape of the same size; no gradient flows. */
+  /** Returns another tensor on the same memory, with its own shape of the same size. No gradient flows. */
   alias(shape?: Shape): Tensor {
     const checked = checkShape("Tensor.alias", shape ?? this.shape, this.size);
-    void this.buffer; // throws when it is gone
+    void this.buffer; // throws if it was disposed of
     this.#storage.users++;
     return new Tensor(this.#storage, checked, this.dtype);
   }
 
   /**
-   * Moves the values into the memory of `place`, a tensor of the same shape and dtype, which is disposed of. Throws
-   * where other tensors use the present memory: they would be left behind.
+   * Moves the values into the memory of `place`, a tensor of the same shape and dtype, and disposes of `place`. Throws
+   * if other tensors share the current memory, since they would be left behind.
    */
   moveInto(place: Tensor): void {
     if (!this.isOnlyUser) {
@@ -201,18 +210,18 @@ export class Tensor implements Binding, Disposable {
     place.dispose();
   }
 
-  /** The same values with the gradient stopped; shares the memory. */
+  /** Returns the same values without the gradient. Shares the memory. */
   detach(): Tensor {
     return this.alias();
   }
 
-  /** Lets it outlive the scope it was made in. Returns itself. */
+  /** Lets the tensor outlive the scope it was made in. Returns the tensor. */
   keep(): this {
     this.moveTo(undefined);
     return this;
   }
 
-  /** Makes another scope its owner, or none. */
+  /** Makes another scope the owner, or none. */
   moveTo(scope: Scope | undefined): void {
     this.#scope?.release(this);
     this.#scope = scope;
@@ -220,9 +229,9 @@ export class Tensor implements Binding, Disposable {
   }
 
   /**
-   * Adds to the `grad` of every leaf with `requiresGrad` the gradient of this tensor with respect to the
-   * leaf, times `seed` (1 where it is left out; then this must be a single number). Tensors that only
-   * the backward pass needed are freed on the way. Throws when no gradient flows here.
+   * Runs the backward pass: adds to the `grad` of every leaf with `requiresGrad` the gradient of this tensor with
+   * respect to the leaf, times `seed`. Without a seed, which defaults to 1, this must be a single number. Tensors that
+   * only the backward pass needed are freed along the way. Throws an `Error` if no gradient flows to this tensor.
    */
   backward(seed?: Tensor | number): void {
     if (!this.node) {
@@ -235,8 +244,8 @@ export class Tensor implements Binding, Disposable {
   }
 
   /**
-   * A copy on another device, of the same dtype (`cast` changes that); on the same device another tensor on the same memory. No
-   * gradient flows through it. Throws a `TypeError` for a dtype that the device has not.
+   * Returns a copy on another device, with the same dtype (`cast` changes that); on the same device, another tensor on
+   * the same memory. No gradient flows. Throws a `TypeError` for a dtype that the device does not have.
    *
    * @example
    * ```ts
@@ -259,12 +268,12 @@ export class Tensor implements Binding, Disposable {
     return copy;
   }
 
-  /** Waits for the values and copies them out; quantised ones as float32. */
+  /** Waits for the device and returns a copy of the values; quantised ones as float32. */
   async data(): Promise<TypedArray> {
     return (await readTensors([this]))[0]!;
   }
 
-  /** The value of a tensor with one element. */
+  /** Returns the value of a tensor with one element. Throws a `TypeError` for any other size. */
   async item(): Promise<number> {
     if (this.size !== 1) {
       throw new TypeError(`item: expected one element but got shape ${formatShape(this.shape)}`);
@@ -273,8 +282,8 @@ export class Tensor implements Binding, Disposable {
   }
 
   /**
-   * The values as nested arrays; a number for a scalar. How deep they are is known at run time alone: as with `JSON.parse`
-   * the type is what the caller says, such as `toArray<number[][]>()`.
+   * Returns the values as nested arrays; a scalar as a number. The nesting depth is known only at run time, so the
+   * caller states the type, such as `toArray<number[][]>()`.
    */
   // deno-lint-ignore no-explicit-any
   async toArray<T extends NestedArray = any>(): Promise<T> {
@@ -287,17 +296,17 @@ export class Tensor implements Binding, Disposable {
     return nest(0) as T;
   }
 
-  /** Values (long axes abridged), shape, dtype and device, for people. */
+  /** Returns a readable text: values (long axes abridged), shape, dtype and device. */
   async format(): Promise<string> {
     return `${formatValues(await this.data(), this.shape)}\n${this.toString()}`;
   }
 
-  /** Prints what {@linkcode Tensor.format} gives. */
+  /** Prints the result of {@linkcode Tensor.format}. */
   async print(): Promise<void> {
     console.log(await this.format());
   }
 
-  /** Shape, dtype and device, without the values, which {@linkcode Tensor.format} waits for. */
+  /** Returns shape, dtype and device as text; without the values, which {@linkcode Tensor.format} waits for. */
   toString(): string {
     const grad = this.node
       ? `, from ${this.node.name}`
@@ -307,7 +316,7 @@ export class Tensor implements Binding, Disposable {
     return `${this.#title()} ${this.dtype} on ${this.device.kind}${grad}`;
   }
 
-  /** What `console.log` shows: values too where they can be read at once, as on the CPU. */
+  /** What `console.log` shows: includes the values if they can be read without waiting, as on the CPU. */
   [Symbol.for("Deno.customInspect")](): string {
     const { device } = this;
     if (this.#disposed) return `${this.toString()}, disposed`;
@@ -322,7 +331,7 @@ export class Tensor implements Binding, Disposable {
     return { "text/plain": this.#disposed ? `${this}, disposed` : await this.format() };
   }
 
-  /** Gives the memory back, once no other tensor uses it. Doing it twice does nothing. */
+  /** Releases the memory, which is freed once no other tensor uses it. Doing so twice has no effect. */
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
@@ -345,20 +354,20 @@ export class Tensor implements Binding, Disposable {
   }
 }
 
-/** Numbers in arrays in arrays. */
+/** Arbitrarily nested arrays of numbers. */
 export type NestedArray = number | readonly NestedArray[];
 
-/** A tensor of one element that is read along with whatever is read next from its device, which costs no wait. */
+/** A tensor of one element that is read along with the next read from its device, at no extra wait. */
 export interface Watched {
   /** The tensor. */
   readonly watched: Tensor;
-  /** Is called before each read; what it returns is given the value. */
+  /** Called before each read. The function it returns receives the value. */
   beginRead(): (value: number) => void;
 }
 
 const watches = new WeakMap<Device, Set<WeakRef<Watched>>>();
 
-/** Has a tensor read along until it is disposed of or its owner forgotten. */
+/** Reads the tensor along with every read, until it or its owner is gone. */
 export function watch(owner: Watched): void {
   const { device } = owner.watched;
   let all = watches.get(device);
@@ -366,7 +375,7 @@ export function watch(owner: Watched): void {
   all.add(new WeakRef(owner));
 }
 
-/** The watched tensors of a device that are due to be read. */
+/** The watched tensors of a device, for the next read. */
 function watchedOn(device: Device): { tensor: Tensor; check: (value: number) => void }[] {
   const all = watches.get(device) ?? new Set();
   const due: { tensor: Tensor; check: (value: number) => void }[] = [];
@@ -378,7 +387,7 @@ function watchedOn(device: Device): { tensor: Tensor; check: (value: number) => 
   return due;
 }
 
-/** Reads several tensors with one wait per device, which on WebGPU costs as much as reading one. */
+/** Reads several tensors, with one wait per device; on WebGPU that costs as much as reading one. */
 export async function readTensors<const T extends readonly Tensor[]>(
   tensors: T,
 ): Promise<{ -readonly [I in keyof T]: TypedArray }> {
@@ -419,7 +428,7 @@ function checkBlocks(shape: Shape, dtype: DType): void {
   );
 }
 
-/** Reads and copies move whole words: an odd number of f16 comes with what pads it. */
+/** Reads and copies move whole 32-bit words: an odd number of f16 elements includes its padding. */
 function paddedBytes(tensor: Tensor): number {
   return Math.ceil(tensor.bytes / 4) * 4;
 }

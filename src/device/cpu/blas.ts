@@ -1,6 +1,6 @@
 /**
- * The machine's own BLAS by FFI, where one is installed and the user has permitted it: about twice to four times the speed
- * of the WASM kernels on hardware with wide vectors. Never required, and nobody is ever asked for a permission.
+ * The machine's own BLAS by FFI, if one is installed and the user has permitted it: about two to four times the speed
+ * of the WASM kernels on hardware with wide vectors. It is optional, and never causes a permission prompt.
  *
  * @module
  */
@@ -13,7 +13,7 @@ import {
 } from "./blas_kernels.ts";
 import type { NativeKernel, ThreadKernel, WasmFunctions } from "./threads.ts";
 
-/** Where OpenBLAS (by its absolute path, so that a narrow `--allow-ffi` is enough) and Accelerate are found. */
+/** Where to find OpenBLAS and Accelerate. The paths are absolute, so that a narrow `--allow-ffi` is enough. */
 const LIBRARIES: Partial<Record<typeof Deno.build.os, readonly string[]>> = {
   linux: [
     "/usr/lib/x86_64-linux-gnu/openblas-pthread/libopenblas.so.0",
@@ -34,7 +34,7 @@ const LIBRARIES: Partial<Record<typeof Deno.build.os, readonly string[]>> = {
   ],
 };
 
-/** Set to `off` to keep to the WASM kernels, or to the path of a library; read only where `--allow-env` covers it. */
+/** Set to `off` to use the WASM kernels, or to the path of a library. Read only where `--allow-env` covers it. */
 const VARIABLE = "DINOGRAD_BLAS";
 
 const PRODUCT = {
@@ -52,7 +52,7 @@ const SYMBOLS = {
   openblas_get_corename: { parameters: [], result: "pointer", optional: true },
   gotoblas_dynamic_quit: { parameters: [], result: "void", optional: true },
   gotoblas_dynamic_init: { parameters: [], result: "void", optional: true },
-  // Of the C library, which a lookup in OpenBLAS also reaches.
+  // Functions of the C library, which lookups in OpenBLAS also find.
   getenv: { parameters: ["buffer"], result: "pointer", optional: true },
   setenv: { parameters: ["buffer", "buffer", "i32"], result: "i32", optional: true },
   strcmp: { parameters: ["buffer", "pointer"], result: "i32", optional: true },
@@ -68,26 +68,29 @@ type Library = Deno.DynamicLibrary<typeof SYMBOLS>;
 
 /** Options of {@linkcode Blas.open}. */
 export interface BlasOptions {
-  /** Absolute path of the library; the usual places, or `DINOGRAD_BLAS`, when left out. */
+  /** The absolute path of the library. Default: `DINOGRAD_BLAS`, or the usual places. */
   path?: string | undefined;
 }
 
 /**
  * A BLAS of the machine, opened by FFI.
  *
- * OpenBLAS computes each call on the thread that makes it, and the threads of the pool share a product by tiles of C. Its
- * own threads would be one set for the whole process, whatever the devices in it ask for, and they take the cores from
- * the WASM kernels that come next. Accelerate uses threads as it sees fit and gets each product in one call.
+ * OpenBLAS runs each call on the calling thread only, and the threads of the pool share a product by tiles of C.
+ * OpenBLAS's own threads would be one set for the whole process, whatever number its devices ask for, and would take
+ * cores from the WASM kernels that run next. Accelerate manages its own threads and gets each product in one call.
  */
 export class Blas {
-  /** Kernels for `ThreadPool.start`: `blas_product`, and where a call uses its own thread alone, `blas_attention` and its backward. */
+  /**
+   * Kernels for `ThreadPool.start`: `blas_product`, `blas_attention` and `blas_attention_backward`. Workers run them
+   * only if a call uses only the calling thread.
+   */
   readonly kernels: readonly NativeKernel[];
-  /** True where a call uses no other thread than its own. */
+  /** Whether a call uses only the calling thread. */
   readonly singleThreaded: boolean;
   readonly #library: Library;
 
   private constructor(
-    /** Path of the library. */
+    /** The path of the library. */
     readonly path: string,
     library: Library,
   ) {
@@ -95,7 +98,7 @@ export class Blas {
     const { cblas_sgemm, openblas_set_num_threads } = library.symbols;
     keepLoaded(library, path);
     oncePerProcess(library, () => useCpuFeatures(library));
-    // The same number for every device of the process, so that none disturbs another.
+    // One thread, for every device of the process, so that none changes it for another.
     openblas_set_num_threads?.(1);
     this.singleThreaded = openblas_set_num_threads !== undefined;
     const symbols = `Deno.dlopen(${JSON.stringify(path)}, ${JSON.stringify(PRODUCT)}).symbols`;
@@ -116,7 +119,8 @@ export class Blas {
   }
 
   /**
-   * Opens the first BLAS that is there and that `--allow-ffi` already covers; `undefined` where none is. Never prompts.
+   * Opens the first BLAS that exists and that `--allow-ffi` already covers; `undefined` if there is none. Never
+   * prompts.
    */
   static open(options?: BlasOptions): Blas | undefined {
     if (!("Deno" in globalThis)) return undefined; // a browser
@@ -128,7 +132,7 @@ export class Blas {
       try {
         library = Deno.dlopen(path, SYMBOLS);
       } catch {
-        // Not installed, or no CBLAS: the next one.
+        // Not installed, or no CBLAS: try the next one.
         continue;
       }
       return new Blas(path, library);
@@ -136,12 +140,12 @@ export class Blas {
     return undefined;
   }
 
-  /** The processor family that the library chose its kernels for, where it tells. */
+  /** The processor family that the library chose its kernels for, if it says so. */
   get core(): string | undefined {
     return coreName(this.#library);
   }
 
-  /** Gives back the handle, which must not be used afterwards. On Linux the library stays loaded. */
+  /** Closes the handle, which must not be used afterwards. On Linux, the library stays loaded. */
   close(): void {
     this.#library.close();
   }
@@ -152,7 +156,7 @@ function readVariable(): string | undefined {
   return permission.state === "granted" ? Deno.env.get(VARIABLE) || undefined : undefined;
 }
 
-/** A C string for a `buffer` parameter. */
+/** Encodes a C string for a `buffer` parameter. */
 function text(value: string): Uint8Array<ArrayBuffer> {
   return new TextEncoder().encode(value + "\0");
 }
@@ -161,30 +165,31 @@ function text(value: string): Uint8Array<ArrayBuffer> {
 function coreName({ symbols }: Library): string | undefined {
   const pointer = symbols.openblas_get_corename?.();
   if (!pointer || !symbols.memcpy) return undefined;
-  // Copied by the C library: Deno.UnsafePointerView would need `--allow-ffi` for everything.
+  // The C library copies it: Deno.UnsafePointerView would need `--allow-ffi` for everything.
   const bytes = new Uint8Array(16);
   symbols.memcpy(bytes, pointer, 8n);
   return new TextDecoder().decode(bytes.subarray(0, bytes.indexOf(0)));
 }
 
 /**
- * Keeps the library loaded until the process ends. Handles are closed by the thread that ends last, a worker often, and
- * unloading stops OpenBLAS's threads and frees its memory there, while the process may be exiting on another thread.
+ * Keeps the library loaded until the process ends. Handles are closed by the thread that ends last, often a worker.
+ * Unloading would stop OpenBLAS's threads and free its memory there, while the process may be exiting on another
+ * thread.
  */
 function keepLoaded({ symbols }: Library, path: string): void {
   if (Deno.build.os === "linux") symbols.dlopen?.(text(path), RTLD_LAZY | RTLD_NODELETE);
 }
 
 /**
- * An OpenBLAS that is older than the processor falls back to kernels of 2004 ("Prescott", SSE3), a fifth of the speed.
- * Where the C library says that the processor has AVX-512 or AVX2 and FMA, tell OpenBLAS to start again with those.
+ * An OpenBLAS older than the processor falls back to kernels from 2004 ("Prescott", SSE3), at a fifth of the speed. If
+ * the C library says that the processor has AVX-512, or AVX2 and FMA, this restarts OpenBLAS with kernels for those.
  */
 function useCpuFeatures(library: Library): void {
   const { symbols } = library;
   const { setenv, memcpy, __x86_get_cpuid_feature_leaf: leaf } = symbols;
   const { gotoblas_dynamic_quit: quit, gotoblas_dynamic_init: init } = symbols;
   if (!setenv || !memcpy || !leaf || !quit || !init || coreName(library) !== "Prescott") return;
-  // Four words of what the processor has, then four of what the system lets programs use; ebx is the second of each.
+  // Four words of what the processor has, then four of what the system lets programs use. ebx is the second of each.
   const active = (index: number, word: number): number => {
     const words = new Uint32Array(8);
     memcpy(new Uint8Array(words.buffer), leaf(index), 32n);
@@ -200,13 +205,13 @@ function useCpuFeatures(library: Library): void {
 }
 
 /**
- * Runs `change` in the first of the process's JavaScript threads that comes here; the others wait until it is done. They share
- * no memory, but the C environment is one for the process, and `setenv` without overwriting tells who was first.
+ * Runs `change` in the first JavaScript thread of the process that gets here; the others wait until it is done. The
+ * threads share no memory, but the process has one C environment, and `setenv` without overwriting tells who was first.
  */
 function oncePerProcess({ symbols }: Library, change: () => void): void {
   const { getenv, setenv, strcmp } = symbols;
   if (!getenv || !setenv || !strcmp) return;
-  // With the number of the process, since children inherit the environment.
+  // Includes the process id, since child processes inherit the environment.
   const variable = text(`DINOGRAD_BLAS_${Deno.pid}`), done = text("done");
   const own = text(crypto.randomUUID());
   setenv(variable, own, 0);

@@ -1,12 +1,12 @@
 /**
- * Kernels of the thread pool that multiply with the machine's BLAS: the matrix product, and attention around it. Each function
- * here also runs in workers, as text, so it may use nothing but its arguments.
+ * Kernels of the thread pool that multiply with the machine's BLAS: the matrix product, and attention around it. Each
+ * function here also runs in workers, from its source text, so it must not use anything but its arguments.
  *
  * @module
  */
 import type { ThreadKernel, WasmFunctions } from "./threads.ts";
 
-/** `cblas_sgemm` as FFI gives it. */
+/** `cblas_sgemm` as FFI provides it. */
 export type Sgemm = (
   order: number,
   transposeA: number,
@@ -24,7 +24,7 @@ export type Sgemm = (
   ldc: number,
 ) => void;
 
-/** C = alpha op(A) op(B) + beta C of row-major matrices at addresses of the shared memory. */
+/** `C = alpha op(A) op(B) + beta C` for row-major matrices at addresses of the shared memory. */
 export type Product = (
   transposeA: number,
   transposeB: number,
@@ -41,10 +41,10 @@ export type Product = (
   ldc: number,
 ) => void;
 
-/** The product by addresses. */
+/** The product, with addresses instead of arrays. */
 export function productOf(sgemm: Sgemm, memory: WebAssembly.Memory): Product {
   const view = (address: number): Float32Array<ArrayBuffer> => {
-    // Another thread may have grown the memory: `grow` makes this one see it.
+    // Another thread may have grown the memory; growing by 0 updates this thread's view.
     if (address >= memory.buffer.byteLength) memory.grow(0);
     // `buffer` parameters take a shared memory, too.
     return new Float32Array(memory.buffer as ArrayBuffer, address, 1);
@@ -56,7 +56,10 @@ export function productOf(sgemm: Sgemm, memory: WebAssembly.Memory): Product {
       alpha, view(a), lda, view(b), ldb, beta, view(c), ldc);
 }
 
-/** The tiles [start, end) of the products of a batch, with the arguments of the WASM kernel `sgemm`, but any `beta` and no bias. */
+/**
+ * Computes the tiles [start, end) of a batch of products, with the arguments of the WASM kernel `sgemm`, but with any
+ * `beta` and no bias.
+ */
 export function productKernel(product: Product): ThreadKernel {
   const matrix = (
     at: number,
@@ -81,7 +84,7 @@ export function productKernel(product: Product): ThreadKernel {
   };
 }
 
-/** The WASM kernel `attention`, its products by BLAS; without `positions`. */
+/** The WASM kernel `attention` with its products by BLAS; without `positions`. */
 export function attentionKernel(product: Product, wasm: WasmFunctions): ThreadKernel {
   const KEYS = 256; // at a time
   const { heap_base, first_seen, end_seen } = wasm;
@@ -121,7 +124,7 @@ export function attentionKernel(product: Product, wasm: WasmFunctions): ThreadKe
   };
 }
 
-/** The WASM kernel `attention_backward`, its products by BLAS. */
+/** The WASM kernel `attention_backward` with its products by BLAS. */
 export function attentionBackwardKernel(product: Product, wasm: WasmFunctions): ThreadKernel {
   const KEYS = 256, ROWS = 128; // at a time
   const { heap_base, first_seen, end_seen, zero_rows } = wasm;

@@ -1,6 +1,6 @@
 /**
- * The CPU device: WASM SIMD kernels on all threads over one shared memory, BLAS where it is present and
- * permitted, and the kernels' reference implementations for the rest.
+ * The CPU device: WASM SIMD kernels on all threads over one shared memory, BLAS if it is installed and permitted, and
+ * the kernels' reference implementations for the rest.
  *
  * @module
  */
@@ -23,13 +23,13 @@ import { Heap } from "./heap.ts";
 import { ThreadPool } from "./threads.ts";
 import { Widened } from "./widened.ts";
 
-/** How to open a {@linkcode CpuDevice}. */
+/** Options of {@linkcode CpuDevice.open}. */
 export interface CpuDeviceOptions {
-  /** Threads that compute, the calling one included. Default: one for each core. */
+  /** The number of threads, including the calling one. Default: one per core. */
   readonly threads?: number | undefined;
-  /** False to leave BLAS aside even where it is present and permitted. Default: true. */
+  /** Whether to use BLAS if it is installed and permitted. Default: true. */
   readonly blas?: boolean;
-  /** False to run the reference implementations only, for checks. Default: true. */
+  /** Whether to use SIMD kernels; false runs only the reference implementations, for checks. Default: true. */
   readonly simd?: boolean | undefined;
 }
 
@@ -62,7 +62,7 @@ export class CpuDevice implements Device {
     this.#simd = simd;
     this.#heap = new Heap(pool.memory, pool.heapBase);
     const { promise, reject } = Promise.withResolvers<never>();
-    promise.catch(() => {}); // nobody has to listen
+    promise.catch(() => {}); // a handler is optional
     this.lost = promise;
     this.#reportLost = reject;
     const { threads } = pool;
@@ -70,7 +70,7 @@ export class CpuDevice implements Device {
       (simd ? "WASM SIMD" : "plain TypeScript") + (blas ? ` and ${basename(blas.path)}` : "");
   }
 
-  /** Opens the CPU; needs no permission, and asks for none. */
+  /** Opens the CPU device. Needs no permission, and asks for none. */
   static open(options?: CpuDeviceOptions): CpuDevice {
     const { blas = true, simd = true } = options ?? {};
     const library = blas && simd ? Blas.open() : undefined;
@@ -115,14 +115,14 @@ export class CpuDevice implements Device {
     return values;
   }
 
-  /** Reads a region without a promise, which only this device can. */
+  /** Reads a region synchronously, which only this device can. */
   readNow(region: Region): Uint8Array<ArrayBuffer> {
     const copy = new Uint8Array(region.byteLength);
     copy.set(this.view(region));
     return copy;
   }
 
-  /** The bytes of a region themselves, in memory that all threads share, until its buffer is given back. */
+  /** The bytes of a region in the shared memory, valid until its buffer is released. */
   view({ buffer, byteOffset, byteLength }: Region): Uint8Array {
     const { at } = this.#region(buffer, byteOffset, byteLength);
     return new Uint8Array(this.#pool.memory.buffer, at, byteLength);
@@ -156,7 +156,7 @@ export class CpuDevice implements Device {
   }
 
   releasePooled(): void {
-    // A WebAssembly memory does not shrink; what is free serves requests of any size.
+    // A WebAssembly memory cannot shrink; its free parts serve requests of any size.
   }
 
   resetPeak(): void {
@@ -181,7 +181,7 @@ export class CpuDevice implements Device {
   }
 
   restoreProgramChoices(): void {
-    // A CPU has one program for each kernel.
+    // The CPU has only one program per kernel.
   }
 
   close(): void {
@@ -212,7 +212,7 @@ export class CpuDevice implements Device {
         const binding = bindings[name];
         at[name] = binding ? addressOf(binding) : 0;
         if (binding?.dtype !== "f16" || half) continue;
-        // What is only written and has a known size is written as a whole; other elements must stay as they are.
+        // A write-only binding of known size is written completely. In others, the remaining elements must be kept.
         const read = access !== "write" || axes(params).includes("*");
         widened ??= new Widened(pool, this.#heap);
         at[name] = widened.copy(at[name], binding.size, read, access !== "read");
@@ -285,7 +285,7 @@ export class CpuDevice implements Device {
   }
 }
 
-/** The byte address of a binding that was checked. */
+/** The byte address of a checked binding. */
 function addressOf({ buffer, offset, dtype }: Binding): number {
   return (buffer as CpuBuffer).at + offset * BYTES[dtype];
 }

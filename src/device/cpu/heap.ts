@@ -1,6 +1,6 @@
 /**
- * An allocator over a growing WebAssembly memory: best fit, neighbours merged when freed, so that one
- * training step's buffers fit where the last one's were.
+ * An allocator over a growing WebAssembly memory: best fit, with adjacent free blocks merged, so that the buffers of a
+ * training step fit where those of the previous one were.
  *
  * @module
  */
@@ -8,7 +8,7 @@ import type { MemoryReport } from "../device.ts";
 import { mebibytes, outOfMemory, type Purpose } from "../out_of_memory.ts";
 
 const PAGE = 65536;
-const MOST = 65536 * PAGE; // what 32-bit addresses reach
+const MOST = 65536 * PAGE; // the limit of 32-bit addresses
 const ALIGNMENT = 64; // a cache line, and wide enough for any SIMD load
 
 interface Block {
@@ -16,25 +16,25 @@ interface Block {
   bytes: number;
 }
 
-/** Hands out byte addresses of a shared memory. */
+/** Allocates byte ranges of a shared memory. */
 export class Heap {
-  /** Bytes handed out. */
+  /** Bytes in use. */
   live = 0;
-  /** The largest `live` so far. */
+  /** The maximum of `live` so far. */
   peak = 0;
-  /** Blocks handed out. */
+  /** The number of blocks in use. */
   blocks = 0;
   readonly #memory: WebAssembly.Memory;
   readonly #free: Block[] = []; // by address
   #end: number;
 
-  /** A heap from byte `base` of `memory` on. */
+  /** A heap in `memory`, starting at byte `base`. */
   constructor(memory: WebAssembly.Memory, base: number) {
     this.#memory = memory;
     this.#end = roundUp(base);
   }
 
-  /** Free bytes inside the memory already grown. */
+  /** Free bytes within the memory's current size. */
   get pooled(): number {
     return this.#free.reduce((sum, block) => sum + block.bytes, 0);
   }
@@ -44,7 +44,7 @@ export class Heap {
     return { live: this.live, peak: this.peak, pooled: this.pooled, buffers: this.blocks };
   }
 
-  /** The address of `bytes` bytes with undefined content. Throws an `OutOfMemoryError`. */
+  /** Allocates `bytes` bytes with undefined content and returns the address. Throws an `OutOfMemoryError`. */
   allocate(bytes: number, purpose?: Purpose): number {
     const wanted = Math.max(roundUp(bytes), ALIGNMENT);
     let best = -1;
@@ -60,7 +60,7 @@ export class Heap {
     return at;
   }
 
-  /** Takes back what {@linkcode allocate} gave for this many bytes. */
+  /** Frees a block that {@linkcode allocate} returned for this many bytes. */
   release(at: number, bytes: number): void {
     const size = Math.max(roundUp(bytes), ALIGNMENT);
     this.live -= size;
@@ -79,7 +79,7 @@ export class Heap {
     return at;
   }
 
-  /** Extends the memory, using a free block at its very end where there is one. */
+  /** Grows the memory, using a free block at its very end if there is one. */
   #grow(bytes: number, purpose?: Purpose): number {
     const last = this.#free.at(-1);
     const tail = last && last.at + last.bytes === this.#end ? last : undefined;

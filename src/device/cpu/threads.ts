@@ -1,8 +1,9 @@
 /**
  * A pool of threads over one shared WebAssembly memory, all running the same kernels.
  *
- * The calling thread works too and blocks until the job is done: an operation on the CPU device is synchronous. Workers
- * come from a `data:` URL, so no permission is needed, and join when they are up; until then the caller does all.
+ * The calling thread takes part and blocks until the job is done: operations on the CPU device are synchronous. Workers
+ * come from a `data:` URL, so no permission is needed. They join once they have started; until then, the caller does
+ * all the work.
  *
  * @module
  */
@@ -13,37 +14,38 @@ import { KERNELS } from "../../../kernels/wasm/compiled.ts";
 /** The exported functions of the WebAssembly module, by name. */
 export type WasmFunctions = Readonly<Record<string, (...values: number[]) => number>>;
 
-/** Largest number of arguments that a kernel may take after (thread, start, end). */
+/** Maximum number of arguments of a kernel after (thread, start, end). */
 const MAX_ARGUMENTS = 40;
 const MAX_THREADS = 16;
 const PAGE = 65536;
 
-// Words (Int32) of the job descriptor at the start of the memory. What different threads write lies on different lines.
-/** Counts jobs; workers sleep on it. -1 tells them to end. */
+// Words (Int32) of the job descriptor at the start of the memory. Words that different threads write are on different
+// cache lines.
+/** Counts jobs. Workers sleep on it; -1 tells them to exit. */
 const JOB = 16;
 /** 1 while chunks of the job may be taken. */
 const OPEN = 32;
-/** Workers that are inside the job. */
+/** The number of workers inside the job. */
 const ACTIVE = 48;
 /** The next chunk to take. */
 const NEXT = 64;
-/** Workers asleep: without any, no system call is needed to start a job. */
+/** The number of sleeping workers. If it is 0, starting a job needs no system call. */
 const ASLEEP = 80;
-/** Workers that have started. */
+/** The number of workers that have started. */
 const STARTED = 81;
 const KERNEL = 96;
 const COUNT = 97;
 const CHUNK = 98;
 const ARGUMENTS = 99;
-/** Bytes of the error message of a worker, 0 when there is none; the text follows at ERROR_TEXT. */
+/** Bytes of a worker's error message, 0 if there is none. The text is at ERROR_TEXT. */
 const ERROR_LENGTH = 100;
-/** Float64 index of the arguments. */
+/** The Float64 index of the arguments. */
 const VALUES = 64;
-/** Byte address of the error text. */
+/** The byte address of the error text. */
 const ERROR_TEXT = 2048;
 const ERROR_MAX = 1024;
 
-/** How long a worker looks for the next job before it sleeps, in milliseconds. */
+/** How long a worker spins for the next job before it sleeps, in milliseconds. */
 const SPIN_MS = 0.04;
 
 /** Computes the items [start, end) of a job. */
@@ -54,22 +56,22 @@ export type ThreadKernel = (
   ...values: number[]
 ) => void;
 
-/** A kernel outside of the WebAssembly module, such as a product of the machine's BLAS. */
+/** A kernel outside the WebAssembly module, such as a product of the machine's BLAS. */
 export interface NativeKernel {
-  /** The name that {@linkcode ThreadPool.run} knows it by. */
+  /** The name for {@linkcode ThreadPool.run}. */
   readonly name: string;
   /** The kernel for the calling thread, which may call the functions of the WebAssembly module. */
   create(memory: WebAssembly.Memory, wasm: WasmFunctions): ThreadKernel;
   /**
-   * A JavaScript expression whose value is a worker's own kernel; `memory` and `wasm` are in scope. A worker in which it throws leaves
-   * such jobs to the other threads. Without it the calling thread does them alone.
+   * A JavaScript expression for a worker's own kernel, with `memory` and `wasm` in scope. A worker in which it throws
+   * leaves such jobs to the other threads. Without it, only the calling thread runs them.
    */
   readonly workerSource?: string | undefined;
 }
 
 /**
- * Takes chunks of the open job until none is left. The text of this function also runs in the workers, so it may use
- * nothing from this module but what is passed in.
+ * Takes chunks of the open job until none is left. Its source text also runs in the workers, so it must not use
+ * anything from this module except its arguments.
  */
 function takeChunks(
   words: Int32Array,
@@ -83,14 +85,14 @@ function takeChunks(
   const chunks = Math.ceil(count / chunk);
   for (;;) {
     const i = Atomics.add(words, next, 1);
-    // Unsigned: a job that was cancelled has its counter far above any number of chunks.
+    // The counter of a cancelled job is far above any number of chunks.
     if (i < 0 || i >= chunks) return;
     const start = i * chunk;
     kernel(thread, start, Math.min(count, start + chunk), ...values);
   }
 }
 
-/** The program of a worker; `workerData` carries the memory, the module, the thread's number and native kernels. */
+/** The program of a worker. `workerData` holds the memory, the module, the thread's number and the native kernels. */
 const WORKER = `
 import { workerData } from "node:worker_threads";
 const { memory, module, thread, native } = workerData;
@@ -144,15 +146,15 @@ for (;;) {
 
 /** Options of {@linkcode ThreadPool.start}. */
 export interface ThreadPoolOptions {
-  /** Threads that take part, the calling one included; the number of logical cores, at most 16, when left out. */
+  /** The number of threads, including the calling one. Default: the number of logical cores, at most 16. */
   threads?: number | undefined;
-  /** Kernels beside those of the WebAssembly module. */
+  /** Kernels besides those of the WebAssembly module. */
   native?: readonly NativeKernel[] | undefined;
 }
 
 let compiled: WebAssembly.Module | undefined;
 
-/** The kernels, compiled when they are first needed. */
+/** The kernels, compiled on first use. */
 function compiledKernels(): WebAssembly.Module {
   compiled ??= new WebAssembly.Module(Uint8Array.fromBase64(KERNELS));
   return compiled;
@@ -160,14 +162,14 @@ function compiledKernels(): WebAssembly.Module {
 
 /** Threads over one shared memory that run the WebAssembly kernels by name. */
 export class ThreadPool {
-  /** The memory that all threads share; it grows up to 4 GiB. */
+  /** The memory that all threads share. It grows up to 4 GiB. */
   readonly memory: WebAssembly.Memory;
-  /** Threads that take part in a job, the calling one included. */
+  /** The number of threads in a job, including the calling one. */
   readonly threads: number;
-  /** First byte that belongs to the user of the pool; what lies below is tables, scratch and the job descriptor. */
+  /** The first byte that the pool's user may use. Below it are tables, scratch memory and the job descriptor. */
   readonly heapBase: number;
 
-  /** Kernels by name; those that are not shared run on the calling thread alone. */
+  /** Kernels by name. Those that are not shared run only on the calling thread. */
   readonly #kernels = new Map<string, { index: number; call: ThreadKernel; shared: boolean }>();
   readonly #words: Int32Array;
   readonly #values: Float64Array;
@@ -205,9 +207,9 @@ export class ThreadPool {
           native: native.map(({ workerSource }) => workerSource),
         },
       });
-      // A program that ends must not wait for its idle workers.
+      // Idle workers must not keep the program from exiting.
       worker.unref();
-      // One that cannot start is one thread less; jobs never wait for it.
+      // A worker that cannot start is one thread less; jobs never wait for it.
       worker.on("error", () => {});
       this.#workers.push(worker);
     }
@@ -229,12 +231,12 @@ export class ThreadPool {
     return new ThreadPool(threads, options?.native ?? []);
   }
 
-  /** Workers that have come up so far; `threads - 1` in the end. */
+  /** The number of workers that have started so far; eventually `threads - 1`. */
   get workersStarted(): number {
     return Atomics.load(this.#words, STARTED);
   }
 
-  /** Blocks until all workers are up, or the time is over; tells whether they are. */
+  /** Blocks until all workers have started or the timeout is over. Returns whether they have. */
   waitForWorkers(timeoutMs = 5000): boolean {
     const until = performance.now() + timeoutMs;
     while (this.workersStarted < this.threads - 1) {
@@ -245,9 +247,9 @@ export class ThreadPool {
   }
 
   /**
-   * Runs the kernel `name` over [0, count) in pieces of `chunk`, each as `kernel(thread, start, end, ...values)`, and
-   * returns when all are done. Threads take pieces as they become free, so a kernel's result must not depend on who
-   * computes what. A job of one piece runs on the caller without waking anyone.
+   * Runs the kernel `name` over [0, count) in chunks, each as `kernel(thread, start, end, ...values)`, and returns when
+   * all are done. Threads take chunks as they become free, so the result of a kernel must not depend on which thread
+   * computes what. A job of one chunk runs on the caller without waking anyone.
    *
    * @throws {Error} If the kernel is unknown, if it traps on any thread, or if the pool is closed.
    */
@@ -287,7 +289,7 @@ export class ThreadPool {
     this.#values.set(values, VALUES);
     Atomics.store(words, NEXT, 0);
     Atomics.store(words, OPEN, 1);
-    // 0 .. 2^30 - 1, so that it never meets the -1 that ends the workers.
+    // From 0 to 2^30 - 1, never the -1 that ends the workers.
     Atomics.store(words, JOB, (words[JOB]! + 1) & 0x3fffffff);
     if (Atomics.load(words, ASLEEP) > 0) Atomics.notify(words, JOB);
     let failure: unknown;
@@ -310,7 +312,7 @@ export class ThreadPool {
     }
   }
 
-  /** Ends the workers; the memory stays readable. Closing twice does nothing. */
+  /** Ends the workers. The memory stays readable. Closing twice has no effect. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;

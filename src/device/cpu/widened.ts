@@ -7,7 +7,7 @@ import { BYTES } from "../dtype.ts";
 import type { Heap } from "./heap.ts";
 import type { ThreadPool } from "./threads.ts";
 
-/** Elements that a thread converts at a time. */
+/** Elements per chunk of a conversion. */
 const CHUNK = 65536;
 
 interface Copy {
@@ -17,7 +17,7 @@ interface Copy {
   readonly written: boolean;
 }
 
-/** The f32 copies of one launch's f16 bindings, in memory of the device's heap. */
+/** The f32 copies of the f16 bindings of one launch, allocated from the device's heap. */
 export class Widened {
   readonly #pool: ThreadPool;
   readonly #heap: Heap;
@@ -29,11 +29,11 @@ export class Widened {
   }
 
   /**
-   * The address of the copy of `count` elements at address `f16`. Its content is undefined unless `read`; `written` ones
-   * are rounded back by {@linkcode store}. Throws an `OutOfMemoryError`.
+   * The address of the copy of the `count` elements at address `f16`. Its content is undefined unless `read`. Copies
+   * that are `written` are rounded back by {@linkcode store}. Throws an `OutOfMemoryError`.
    */
   copy(f16: number, count: number, read: boolean, written: boolean): number {
-    // Attention often reads its queries, keys and values out of one tensor.
+    // Attention often reads its queries, keys and values from one tensor.
     const before = this.#copies.find((copy) => copy.f16 === f16 && copy.count === count);
     if (before && read && !written && !before.written) return before.f32;
     const bytes = count * BYTES.f32;
@@ -43,7 +43,7 @@ export class Widened {
     return f32;
   }
 
-  /** Rounds what was written back to f16, to nearest even. */
+  /** Rounds the written copies back to f16, to nearest even. */
   store(): void {
     for (const { f16, f32, count, written } of this.#copies) {
       if (written) this.#pool.run("f32_to_f16", count, CHUNK, f32, f16);

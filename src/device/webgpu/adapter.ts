@@ -1,53 +1,56 @@
 /**
- * Finds the adapter and asks it for a device with all that it offers.
+ * Finds an adapter and requests a device with everything it supports.
  *
  * @module
  */
 import { DeviceError } from "../errors.ts";
 import { chooseGpu } from "./dawn.ts";
 
-/** Limits a device can be opened with, to be frugal or to test that long bindings are split. */
+/** Limits to open a device with, to save memory or to test the splitting of long bindings. */
 export interface WebGpuLimits {
-  /** The largest binding in bytes; never more than the adapter's. */
+  /** Maximum bytes of a binding. The adapter's limit also applies. */
   readonly maxStorageBufferBindingSize?: number;
-  /** The largest buffer in bytes; never more than the adapter's. */
+  /** Maximum bytes of a buffer. The adapter's limit also applies. */
   readonly maxBufferSize?: number;
-  /** What a binding's first byte is a multiple of; never less than the adapter's. */
+  /** What the byte offset of a binding must be a multiple of; at least the adapter's. */
   readonly minStorageBufferOffsetAlignment?: number;
 }
 
-/** Whether kernels' programs are chosen by timing them; `again` forgets what earlier runs chose. */
+/** Whether kernels' programs are chosen by timing them; `again` discards the choices of earlier runs. */
 export type Tune = "off" | "on" | "again";
 
-/** How a {@linkcode WebGpuDevice} is opened. */
+/** Options of {@linkcode WebGpuDevice.open}. */
 export interface WebGpuOptions {
   /**
-   * Where adapters come from: `"dawn"`, or an object; by default what the environment variable `DINOGRAD_GPU` says, else
-   * the runtime's `navigator.gpu`.
+   * The implementation of WebGPU: `"dawn"`, or an object. Default: that of the environment variable `DINOGRAD_GPU`, or
+   * else the runtime's `navigator.gpu`.
    */
   readonly gpu?: GPU | "dawn" | undefined;
-  /** Which adapter, where there are several; `high-performance` by default. */
+  /** Which adapter to prefer if there are several. Default: `high-performance`. */
   readonly powerPreference?: GPUPowerPreference;
   /** Limits below the adapter's. */
   readonly limits?: WebGpuLimits;
   /**
-   * `on`: time the programs of each kernel in the first launches, or take what earlier runs chose;
-   * `again`: choose anew. Sums may be added in another order then, so results differ in their last digits. Default: `off`.
+   * `on` times the programs of each kernel in its first launches, or uses the choices of earlier runs; `again` chooses
+   * anew. Sums may then be added in another order, so results differ in their last digits. Default: `off`.
    */
   readonly tune?: Tune | undefined;
-  /** Told before a program is compiled, which one and how many there were: the first step of a training run compiles dozens. */
+  /**
+   * Called before a program is compiled, with the kernel's name and the number of programs so far. The first step of a
+   * training run compiles dozens.
+   */
   readonly onCompile?: ((kernel: string, count: number) => void) | undefined;
-  /** Maximum bytes of buffers, in use and pooled together; no limit by default. */
+  /** Maximum bytes of buffers, in use and pooled together. Default: no limit. */
   readonly memoryLimit?: number;
 }
 
-/** Dawn's name of the feature that gives access to matrix units. */
+/** Dawn's name for the matrix unit feature. */
 export const SUBGROUP_MATRIX = "chromium-experimental-subgroup-matrix";
 
-/** Software adapters. */
+/** Names of software adapters. */
 const SOFTWARE = /llvmpipe|swiftshader|lavapipe|softpipe|basic render/i;
 
-/** True for an adapter that runs on the CPU: flagged as a fallback, llvmpipe, SwiftShader, WARP. */
+/** Whether an adapter runs on the CPU: flagged as a fallback, llvmpipe, SwiftShader, WARP. */
 export function isSoftwareAdapter(adapter: GPUAdapter): boolean {
   const info = adapter.info as GPUAdapterInfo & { isFallbackAdapter?: boolean };
   const old = adapter as GPUAdapter & { isFallbackAdapter?: boolean };
@@ -56,9 +59,9 @@ export function isSoftwareAdapter(adapter: GPUAdapter): boolean {
 }
 
 /**
- * True for an adapter over OpenGL, which wgpu takes where there is no Vulkan driver: its compute programs crash
- * the process. It can be told by what it alone lacks: subgroup sizes are unknown on other old GPUs, too, but these can
- * store textures of `bgra8unorm`, which wgpu does not offer over OpenGL.
+ * Whether an adapter goes through OpenGL, which wgpu uses if there is no Vulkan driver, and whose compute programs
+ * crash the process. It is recognised by what only it lacks: subgroup sizes are unknown on other old GPUs, too, but
+ * those support storage textures of `bgra8unorm`, which wgpu does not offer over OpenGL.
  */
 export function isOpenGlAdapter(adapter: GPUAdapter): boolean {
   const { subgroupMinSize, subgroupMaxSize } = adapter.info;
@@ -66,10 +69,10 @@ export function isOpenGlAdapter(adapter: GPUAdapter): boolean {
     !adapter.features.has("bgra8unorm-storage");
 }
 
-/** What is said of an adapter over OpenGL. */
+/** The reason for rejecting an adapter over OpenGL. */
 export const NO_OPENGL = "its only adapter goes through OpenGL, which cannot run compute programs";
 
-/** True where kernels may multiply matrices of 16 x 16 in f16 with sums in f32, by subgroups of 32 invocations. */
+/** Whether kernels may multiply 16 x 16 matrices of f16 with sums in f32, in subgroups of 32 invocations. */
 export function hasMatrixUnits(adapter: GPUAdapter, gpu: GPUDevice): boolean {
   const { subgroupMatrixConfigs = [], subgroupMinSize, subgroupMaxSize } = adapter
     .info as GPUAdapterInfo & { subgroupMatrixConfigs?: Iterable<SubgroupMatrixConfig> };
@@ -88,28 +91,28 @@ interface SubgroupMatrixConfig {
   readonly K: number;
 }
 
-/** The adapter's name as people know it. */
+/** The adapter's name for people. */
 export function adapterName(adapter: GPUAdapter): string {
   const { description, device, vendor, architecture } = adapter.info;
   return description || [vendor, architecture, device].filter((part) => part).join(" ") ||
     "unnamed adapter";
 }
 
-/** An adapter, its device, and whether that grants subgroup operations. */
+/** An adapter, its device, and whether that supports subgroup operations. */
 export interface OpenedAdapter {
   readonly adapter: GPUAdapter;
   readonly gpu: GPUDevice;
   readonly subgroups: boolean;
 }
 
-/** Opens an adapter. Throws a {@linkcode DeviceError} where there is none or it gives no device. */
+/** Opens an adapter. Throws a {@linkcode DeviceError} if there is none or it gives no device. */
 export async function openAdapter(options: WebGpuOptions): Promise<OpenedAdapter> {
   const gpu = await chooseGpu(options.gpu);
   if (!gpu) {
     throw new DeviceError("expected a runtime with WebGPU but got none (navigator.gpu is missing)");
   }
   const powerPreference = options.powerPreference ?? "high-performance";
-  // Deno and wgpu list no `subgroups` where they grant it, so the only way to know is to ask.
+  // Deno and wgpu do not list `subgroups` even if they support it, so the only way to know is to ask.
   for (const subgroups of [true, false]) {
     const adapter = await gpu.requestAdapter({ powerPreference });
     if (!adapter) throw new DeviceError("expected a WebGPU adapter but got none");
@@ -124,14 +127,14 @@ export async function openAdapter(options: WebGpuOptions): Promise<OpenedAdapter
   throw new DeviceError("expected a device of the WebGPU adapter but got none");
 }
 
-/** A device with all that the adapter offers; undefined where it does not grant subgroups. */
+/** A device with everything the adapter supports; undefined if it does not grant subgroups. */
 async function requestDevice(
   adapter: GPUAdapter,
   asked: WebGpuLimits,
   subgroups: boolean,
 ): Promise<GPUDevice | undefined> {
   const { limits } = adapter;
-  // Limits below these defaults need not be granted; the device keeps to lower ones by itself.
+  // Limits below these defaults need not be granted; the device applies lower ones itself.
   const atLeast = (value: number | undefined, max: number, preset: number) =>
     value === undefined ? max : Math.min(max, Math.max(value, preset));
   const requiredFeatures = ["shader-f16", "timestamp-query", SUBGROUP_MATRIX]

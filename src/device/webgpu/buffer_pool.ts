@@ -1,8 +1,8 @@
 /**
- * GPU buffers by size class, kept for the next request. Of the free buffers of a class the oldest is given
- * first: what a loop gets then depends only on which buffers are free when it starts, so that each time
- * round it gets the same ones in the same order and the bind groups made for them stay good. (A stack,
- * last in first out, would deal them out in another order each time round.)
+ * GPU buffers by size class, kept for reuse. Of the free buffers of a class, the oldest is used first. What a loop gets
+ * then depends only on which buffers are free when it starts, so each iteration gets the same buffers in the same
+ * order, and the bind groups made for them stay valid. (A stack, last in first out, would hand them out in another
+ * order each time.)
  *
  * @module
  */
@@ -10,17 +10,17 @@ import type { MemoryReport } from "../device.ts";
 import type { OutOfMemoryError } from "../errors.ts";
 import { mebibytes, outOfMemory, type Purpose } from "../out_of_memory.ts";
 
-/** A buffer on the GPU and what the device remembers about it. */
+/** A GPU buffer and the device's bookkeeping for it. */
 export interface Allocation {
-  /** Never given twice; part of a bind group's key. */
+  /** Unique; part of a bind group's key. */
   readonly id: number;
   /** The buffer. */
   readonly gpu: GPUBuffer;
-  /** Its size, that of its class. */
+  /** Its size, which is that of its class. */
   readonly bytes: number;
-  /** The batch of launches that used it last. */
+  /** The last batch of launches that used it. */
   batch: number;
-  /** Bind groups it is part of, to be dropped with it. */
+  /** Bind groups that contain it, to be dropped with it. */
   readonly bindGroups: Set<string>;
   /** When it was released, counted in releases. */
   released: number;
@@ -28,30 +28,30 @@ export interface Allocation {
 
 /** What a {@linkcode BufferPool} needs from its device. */
 export interface PoolOptions {
-  /** Makes a GPU buffer; may throw when there is no room. */
+  /** Creates a GPU buffer. May throw if there is not enough memory. */
   create(bytes: number, purpose?: Purpose): GPUBuffer;
-  /** Called before buffers are destroyed, so that launches that use them are submitted. */
+  /** Called before buffers are destroyed, to submit launches that use them. */
   beforeDestroy(): void;
   /** Called for each buffer that is destroyed. */
   onDestroy(allocation: Allocation): void;
-  /** The most bytes one buffer may have. */
+  /** Maximum bytes of one buffer. */
   readonly maxBufferBytes: number;
-  /** The most bytes in use and pooled together. */
+  /** Maximum bytes in use and pooled together. */
   readonly memoryLimit: number;
 }
 
-/** Slack that the pool may keep however small the programs in use are. */
+/** Bytes that the pool may keep however little memory programs use. */
 const KEPT = 64 * 2 ** 20;
 
-/** The size of the class of `bytes`: a multiple of 16, above 512 bytes less than 3.2 % larger. */
+/** The size of the class of `bytes`: a multiple of 16, and above 512 bytes less than 3.2 % larger. */
 export function sizeClass(bytes: number): number {
   const step = Math.max(16, 2 ** (Math.floor(Math.log2(Math.max(bytes, 1))) - 5));
   return Math.max(16, Math.ceil(bytes / step) * step);
 }
 
-/** See the module's text. */
+/** The pool of GPU buffers. */
 export class BufferPool {
-  /** By class, the oldest last. */
+  /** Free buffers by class, the oldest last. */
   #free = new Map<number, Allocation[]>();
   #live = 0;
   #peak = 0;
@@ -66,7 +66,7 @@ export class BufferPool {
     this.#options = options;
   }
 
-  /** A buffer of at least `bytes`, with undefined content. */
+  /** Takes a buffer of at least `bytes`, with undefined content. */
   take(bytes: number, purpose?: Purpose): Allocation {
     const { maxBufferBytes, memoryLimit } = this.#options;
     if (bytes > maxBufferBytes) {
@@ -96,7 +96,7 @@ export class BufferPool {
     });
   }
 
-  /** Takes a buffer back. */
+  /** Returns a buffer to the pool. */
   give(allocation: Allocation): void {
     this.#live -= allocation.bytes;
     this.#pooled += allocation.bytes;
@@ -113,12 +113,12 @@ export class BufferPool {
     return { live: this.#live, peak: this.#peak, pooled: this.#pooled, buffers: this.#buffers };
   }
 
-  /** Starts counting the peak afresh. */
+  /** Resets the peak to the current use. */
   resetPeak(): void {
     this.#peak = this.#live;
   }
 
-  /** Destroys every free buffer, and forgets how much was in use before. */
+  /** Destroys all free buffers, and forgets earlier memory use. */
   clear(): void {
     this.#highest = this.#live;
     this.#destroy([...this.#free.values()].flat());
@@ -155,7 +155,7 @@ export class BufferPool {
     return allocation;
   }
 
-  /** Sizes that are asked for no more must not fill the memory: the longest unused go first. */
+  /** Frees sizes that are no longer requested, the longest unused first. */
   #trim(): void {
     const free = [...this.#free.values()].flat().sort((a, b) => a.released - b.released);
     const gone = new Set<Allocation>();
@@ -182,7 +182,7 @@ export class BufferPool {
   }
 }
 
-/** Puts `allocation` into a list that is sorted by falling id. */
+/** Inserts `allocation` into a list sorted by descending id. */
 function insert(sorted: Allocation[], allocation: Allocation): void {
   let from = 0;
   let to = sorted.length;

@@ -1,33 +1,34 @@
 /**
- * Dawn, Chrome's implementation of WebGPU, in place of the runtime's own. In Deno 2.9 a read costs 0.7 ms with it, where
- * Deno's own (wgpu) needs 11.5, and it gives access to matrix units. The package, `npm:webgpu`, holds native code for
- * Linux, macOS and Windows (132 MB); it is downloaded when Dawn is asked for.
+ * Dawn, Chrome's implementation of WebGPU, in place of the runtime's own. In Deno 2.9, a read costs 0.7 ms with Dawn
+ * and 11.5 ms with Deno's own (wgpu), and Dawn gives access to matrix units. The package, `npm:webgpu`, contains native
+ * code for Linux, macOS and Windows (132 MB); it is downloaded when Dawn is requested.
  *
  * @module
  */
 import { importLate } from "../../io/late_import.ts";
 import { DeviceError } from "../errors.ts";
 
-/** The package. */
+/** The npm package. */
 const PACKAGE = "npm:webgpu@0.6.2";
 /** The environment variable that chooses an implementation of WebGPU. */
 const VARIABLE = "DINOGRAD_GPU";
 
-/** What the package exports. */
+/** The exports of the package. */
 interface DawnModule {
   create(options: string[]): GPU;
-  /** The interfaces and constants of WebGPU, `GPUBufferUsage` and the like. */
+  /** WebGPU's interfaces and constants, such as `GPUBufferUsage`. */
   readonly globals: Readonly<Record<string, unknown>>;
 }
 
-/** Dawn takes its devices down with this object, so it is kept. */
+/** Kept, since Dawn destroys its devices together with this object. */
 let loaded: Promise<GPU> | undefined;
 
 /**
- * Dawn as an object like `navigator.gpu`, for `openDevice({ gpu: await loadDawn() })`; `openDevice({ gpu: "dawn" })` is the
- * same. Needs `--allow-ffi`. Where there are several drivers, `VK_DRIVER_FILES` chooses one.
+ * Loads Dawn and returns it as an object like `navigator.gpu`, for `openDevice({ gpu: await loadDawn() })`;
+ * `openDevice({ gpu: "dawn" })` is equivalent. Needs `--allow-ffi`. If there are several drivers, `VK_DRIVER_FILES`
+ * chooses one.
  *
- * Throws a {@linkcode DeviceError} where the package cannot be downloaded or has no code for this system.
+ * Throws a {@linkcode DeviceError} if the package cannot be downloaded or has no code for this system.
  */
 export function loadDawn(): Promise<GPU> {
   return loaded ??= load().catch((error) => {
@@ -54,18 +55,21 @@ async function load(): Promise<GPU> {
   for (const [name, value] of Object.entries(dawn.globals)) {
     if (!(name in globalThis)) Object.defineProperty(globalThis, name, { value });
   }
-  // Matrix units are an experimental extension, which Dawn counts among the unsafe; f16 on NVIDIA's GPUs is off by default,
-  // for corner cases of conversions in old drivers.
+  // Matrix units are an experimental extension, which Dawn counts as unsafe. f16 on NVIDIA's GPUs is off by default,
+  // because of corner cases of conversions in old drivers.
   return dawn.create(["enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia"]);
 }
 
-/** Milliseconds of a wait in which Dawn looks for results in every turn of the event loop; later once in a millisecond. */
+/**
+ * Milliseconds of a wait during which Dawn polls for results in every turn of the event loop; after that, once per
+ * millisecond.
+ */
 const EAGER = 5;
 
 /**
- * Dawn looks for results in turns of `setImmediate` for as long as something is awaited, each with a new native function.
- * Deno frees these in a time that grows with the square of their number: after a wait of a minute it stood still for
- * several. Native functions that are scheduled for longer than {@linkcode EAGER} get their turns from a timer.
+ * While something is awaited, Dawn polls for results with `setImmediate`, each time with a new native function. The
+ * time Deno takes to free these grows with the square of their number: after a wait of a minute, it stalled for
+ * several. Native functions scheduled for longer than {@linkcode EAGER} therefore get their turns from a timer.
  */
 function slowDownTurns(): void {
   if (!("Deno" in globalThis)) return;
@@ -92,8 +96,8 @@ function slowDownTurns(): void {
 }
 
 /**
- * The implementation of WebGPU to use: the given one, Dawn where `DINOGRAD_GPU=dawn` says so and may be read, else the
- * runtime's own; undefined where that has none.
+ * The implementation of WebGPU to use: the given one, Dawn if `DINOGRAD_GPU=dawn` is set and may be read, or the
+ * runtime's own; undefined if that has none.
  */
 export async function chooseGpu(given?: GPU | "dawn"): Promise<GPU | undefined> {
   const choice = given ?? variable();
@@ -105,7 +109,7 @@ export async function chooseGpu(given?: GPU | "dawn"): Promise<GPU | undefined> 
   return choice ?? globalThis.navigator?.gpu;
 }
 
-/** What the environment asks for, where reading it is allowed. */
+/** The value of the environment variable, if it may be read. */
 function variable(): string | undefined {
   if (!("Deno" in globalThis)) return undefined;
   const permission = Deno.permissions.querySync({ name: "env", variable: VARIABLE });

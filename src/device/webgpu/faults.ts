@@ -1,12 +1,12 @@
 /**
- * WebGPU does not throw: it reports errors later, through error scopes and events. They are collected here
- * and thrown where the program waits for the device anyway.
+ * WebGPU does not throw: it reports errors later, through error scopes and events. They are collected here, and thrown
+ * where the program waits for the device anyway.
  *
  * @module
  */
 import type { DeviceError } from "../errors.ts";
 
-/** Errors that were reported and not yet thrown. */
+/** Errors that were reported but not yet thrown. */
 export class Faults {
   #errors: DeviceError[] = [];
   #scopes = new Set<Promise<void>>();
@@ -16,7 +16,7 @@ export class Faults {
     this.#errors.push(error);
   }
 
-  /** Waits for an error scope to be popped; `describe` makes the exception of what it caught. */
+  /** Tracks an error scope that is being popped. `describe` turns the error it caught into an exception. */
   watch(
     scope: Promise<GPUError | null>,
     describe: (error: GPUError) => DeviceError | undefined,
@@ -30,7 +30,7 @@ export class Faults {
     this.#scopes.add(done);
   }
 
-  /** Throws the first error there was, once all scopes have told. */
+  /** Throws the first error, once all error scopes have reported. */
   async check(): Promise<void> {
     while (this.#scopes.size > 0) await Promise.all(this.#scopes);
     const [first, ...more] = this.#errors;

@@ -1,5 +1,6 @@
 /**
- * Flags of the WebGPU specification that are used here. Not its global objects: not every project's `lib` has their types.
+ * Flags of the WebGPU specification. WebGPU's global objects are not used, since not every project's `lib` has types
+ * for them.
  *
  * @module
  */

@@ -8,11 +8,11 @@ import { TimingTotals } from "../timings.ts";
 import type { GpuRegion } from "./reader.ts";
 import { BufferUsage } from "./flags.ts";
 
-/** Launches that one query set can time; the batch is submitted when it is full. */
+/** Launches that one query set can time. The batch is submitted when it is full. */
 const LAUNCHES = 256;
-/** Bytes of timestamps of one query set: two of 8 bytes for each launch. */
+/** Bytes of the timestamps of one query set: two of 8 bytes per launch. */
 const SET_BYTES = LAUNCHES * 16;
-/** Bytes of one buffer of results. */
+/** Bytes of one result buffer. */
 const RESULT_BYTES = 256 * SET_BYTES;
 
 /** Timestamps of one submitted batch. */
@@ -26,7 +26,7 @@ interface TimedBatch {
 /** Reads parts of buffers after everything recorded so far. */
 type Read = (regions: GpuRegion[]) => Promise<Uint8Array<ArrayBuffer>[]>;
 
-/** Collects timestamps on the GPU until someone asks for them. */
+/** Collects timestamps on the GPU until they are read. */
 export class GpuTimer {
   #device: GPUDevice;
   #querySet: GPUQuerySet;
@@ -46,12 +46,12 @@ export class GpuTimer {
     });
   }
 
-  /** True when no further launch can be timed in this batch. */
+  /** Whether no further launch can be timed in this batch. */
   get full(): boolean {
     return this.#kernels.length >= LAUNCHES;
   }
 
-  /** Where the next launch writes its times. */
+  /** Where the next launch writes its timestamps. */
   next(kernel: string): GPUComputePassTimestampWrites {
     const first = 2 * this.#kernels.length;
     this.#kernels.push(kernel);
@@ -62,7 +62,7 @@ export class GpuTimer {
     };
   }
 
-  /** Keeps the times of the batch that `encoder` ends. */
+  /** Saves the timestamps of the batch that `encoder` ends. */
   resolve(encoder: GPUCommandEncoder): void {
     if (this.#kernels.length === 0) return;
     if (this.#used + SET_BYTES > RESULT_BYTES) {
@@ -106,7 +106,7 @@ export class GpuTimer {
     return batches.flatMap(({ kernels }, i) => {
       const times = new BigUint64Array(stamps[i]!.buffer);
       return kernels.map((kernel, k): [string, number] => {
-        // Some GPUs start their clock afresh now and then; such a launch counts as taking no time.
+        // Some GPUs reset their clock now and then; such a launch counts as taking no time.
         const ticks = Math.max(0, Number(times[2 * k + 1]! - times[2 * k]!));
         return [kernel, ticks * period / 1e6];
       });
@@ -114,8 +114,8 @@ export class GpuTimer {
   }
 
   /**
-   * Nanoseconds in one tick. The standard says 1, but wgpu hands out raw ticks on some GPUs (10 ns on AMD's,
-   * 52 or 83 ns on Intel's), so two marks are held against the clock on the wall.
+   * The nanoseconds per tick. The standard says 1, but wgpu returns raw ticks on some GPUs (10 ns on AMD's, 52 or 83 ns
+   * on Intel's), so two marks are compared with the system clock.
    */
   async #measurePeriod(read: Read): Promise<number> {
     const first = await this.#mark(read);
@@ -126,7 +126,7 @@ export class GpuTimer {
     return likely ? period : 1;
   }
 
-  /** A tick of the GPU, idle until then, and the time on the wall in milliseconds. */
+  /** A tick of the idle GPU, and the system time in milliseconds. */
   async #mark(read: Read): Promise<{ ticks: bigint; host: number }> {
     const buffer = this.#device.createBuffer({
       label: "dinograd clock",

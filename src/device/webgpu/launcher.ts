@@ -1,5 +1,5 @@
 /**
- * Turns a checked launch of a kernel into a dispatch: binds its buffers, compiles its program, fills in its
+ * Turns a checked launch of a kernel into a dispatch: binds its buffers, compiles its program, and fills in its
  * parameters.
  *
  * @module
@@ -25,13 +25,13 @@ import type { Recorder } from "./recorder.ts";
 import type { Tuner } from "./tuner.ts";
 import { BufferUsage } from "./flags.ts";
 
-/** What a {@linkcode Launcher} needs to know of its device. */
+/** What a {@linkcode Launcher} needs from its device. */
 export interface LauncherOptions {
   readonly gpu: GPUDevice;
   readonly faults: Faults;
   readonly recorder: Recorder;
   readonly pace: Pace;
-  /** What kernels are told. */
+  /** What kernels know about the GPU. */
   readonly target: Omit<GpuTarget, "dtypes">;
   /** Maximum number of workgroups in each dimension. */
   readonly maxWorkgroups: number;
@@ -43,7 +43,7 @@ export interface LauncherOptions {
   allocationOf(buffer: DeviceBuffer): Allocation;
 }
 
-/** See the module's text. */
+/** Records launches as dispatches. */
 export class Launcher {
   /** Times launches while it is set. */
   timer: GpuTimer | undefined;
@@ -51,7 +51,7 @@ export class Launcher {
   tuner: Tuner | undefined;
 
   #options: LauncherOptions;
-  /** One object for all launches: kernels do not keep it. */
+  /** One object for all launches, since kernels do not keep it. */
   #target: { dtypes: Record<string, DType> } & LauncherOptions["target"];
   #recorder: Recorder;
   #pipelines: Pipelines;
@@ -73,7 +73,7 @@ export class Launcher {
     this.#bindGroups.forget(allocation);
   }
 
-  /** Records one launch that was checked (`checkLaunch`) and needs no splitting. */
+  /** Records a launch that was checked (`checkLaunch`) and needs no splitting. */
   launch<P extends Params>(kernel: Kernel<P>, bindings: Bindings, params: P): void {
     const layout = this.#pipelines.layout(kernel);
     const dtypes: Record<string, DType> = {};
@@ -130,7 +130,7 @@ export class Launcher {
     for (const { allocation } of ranges) allocation.batch = recorder.batch;
   }
 
-  /** The program of a launch, and the label to time it by, where the tuner wants to know how long it takes. */
+  /** The program of a launch, and the label to time it by if the tuner measures it. */
   #program<P extends Params>(
     kernel: Kernel<P>,
     params: P,
@@ -188,7 +188,10 @@ export class Launcher {
     return offset;
   }
 
-  /** A few bytes for what is not given: zeros at 0, others for what a launch may write. */
+  /**
+   * A few zero bytes for omitted bindings. Those that the launch may write to each get their own, with an index above
+   * 0.
+   */
   #emptyAllocation(index: number): Allocation {
     return this.#empty[index] ??= {
       id: -index,

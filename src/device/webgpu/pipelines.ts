@@ -1,5 +1,5 @@
 /**
- * Compiled kernels, their layouts and bind groups, each made once.
+ * Compiled kernels, their layouts and bind groups, each created once.
  *
  * @module
  */
@@ -16,13 +16,13 @@ import type { Faults } from "./faults.ts";
 export interface Layout {
   /** The storage bindings in order. */
   readonly slots: readonly BindingSlot[];
-  /** Whether each is written. */
+  /** Whether each binding is written. */
   readonly writes: readonly boolean[];
   /** The uniform struct's fields in order. */
   readonly params: readonly (readonly [name: string, type: "u32" | "i32" | "f32"])[];
-  /** Bytes of the uniform struct, 0 where there is none. */
+  /** Bytes of the uniform struct, 0 if there is none. */
   readonly uniformBytes: number;
-  /** Tells layouts apart. */
+  /** Identifies the layout. */
   readonly key: string;
   readonly group: GPUBindGroupLayout;
   readonly pipeline: GPUPipelineLayout;
@@ -31,7 +31,7 @@ export interface Layout {
 /** A compiled program. */
 export interface Pipeline {
   readonly gpu: GPUComputePipeline;
-  /** Why it cannot be used, once that is known. */
+  /** Why it cannot be used, once known. */
   error?: DeviceError;
 }
 
@@ -43,12 +43,12 @@ export interface BoundRange {
 }
 
 /**
- * In front of programs with subgroup operations where the compiler is Tint. It cannot see that a bound is the same for the
- * lanes of a subgroup and not for those of a workgroup, and would refuse the loop.
+ * Prepended to programs with subgroup operations if the compiler is Tint, which cannot see that a bound may be uniform
+ * within a subgroup but not within a workgroup, and would reject the loop.
  */
 const SUBGROUPS = "enable subgroups;\ndiagnostic(off, subgroup_uniformity);\n";
 
-/** The most bind groups that are kept; shapes that change with every launch would pile them up. */
+/** Maximum number of bind groups kept; otherwise, shapes that change with every launch would pile them up. */
 const MAX_BIND_GROUPS = 16384;
 
 /** Compiles kernels. */
@@ -66,7 +66,7 @@ export class Pipelines {
     this.#enableSubgroups = enableSubgroups;
   }
 
-  /** The layout that a kernel's declaration asks for. */
+  /** The layout for a kernel's declaration. */
   // deno-lint-ignore no-explicit-any -- kernels of any parameters
   layout(kernel: Kernel<any>): Layout {
     let layout = this.#layouts.get(kernel);
@@ -88,10 +88,7 @@ export class Pipelines {
     return layout;
   }
 
-  /**
-   * The compiled program for bindings of these element types; `beforeCompile` is called when it has to be compiled
-   * first.
-   */
+  /** The compiled program for bindings of these dtypes. `beforeCompile` is called if it has to be compiled first. */
   pipeline(
     // deno-lint-ignore no-explicit-any -- kernels of any parameters
     kernel: Kernel<any>,
@@ -127,8 +124,8 @@ export class Pipelines {
         buffer: { type: write ? "storage" : "read-only-storage" },
       }));
       if (uniformBytes > 0) {
-        // With the size in the layout it is checked once. Without it wgpu 29
-        // refused dispatches after a kernel with a smaller uniform, as if that one's were still bound.
+        // With its size in the layout, the uniform is checked once. Without it, wgpu 29 rejected dispatches after a
+        // kernel with a smaller uniform, as if that one's were still bound.
         entries.push({
           binding: writes.length,
           visibility: ShaderStage.COMPUTE,
@@ -166,7 +163,7 @@ export class Pipelines {
     if (this.#enableSubgroups && /\bsubgroup\w+\(/.test(code)) code = SUBGROUPS + code;
     if (/\bsubgroupMatrix\w+[<(]/.test(code)) {
       code = "enable chromium_experimental_subgroup_matrix;\n" +
-        // Tint cannot tell that the invocations of a subgroup take the same way.
+        // Tint cannot tell that the invocations of a subgroup take the same path.
         `diagnostic(off, chromium.subgroup_matrix_uniformity);\n${code}`;
     }
     const device = this.#device;
@@ -189,7 +186,7 @@ export class Pipelines {
   }
 }
 
-/** Bind groups, the most recently made are kept. */
+/** A cache of bind groups. The most recently created are kept. */
 export class BindGroups {
   #device: GPUDevice;
   #arena: GPUBuffer;
@@ -200,12 +197,12 @@ export class BindGroups {
     this.#arena = arena;
   }
 
-  /** How many there are. */
+  /** The number of bind groups. */
   get size(): number {
     return this.#groups.size;
   }
 
-  /** The bind group of these ranges. */
+  /** The bind group for these ranges. */
   get(name: string, layout: Layout, ranges: readonly BoundRange[]): GPUBindGroup {
     let key = layout.key;
     for (const { allocation, offset, bytes } of ranges) {
@@ -228,7 +225,7 @@ export class BindGroups {
     return group;
   }
 
-  /** Drops those that an allocation is part of. */
+  /** Drops the bind groups that contain an allocation. */
   forget(allocation: Allocation): void {
     for (const key of [...allocation.bindGroups]) this.#drop(key);
   }
@@ -241,7 +238,7 @@ export class BindGroups {
   }
 }
 
-/** The lines of the generated program around the place that a compiler's message points to. */
+/** The lines of the generated program around the position in a compiler's message. */
 function surroundings(code: string, message: string): string {
   const place = /wgsl:(\d+):\d+/.exec(message) ?? /:(\d+):\d+/.exec(message);
   if (!place) return "";

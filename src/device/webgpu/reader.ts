@@ -1,6 +1,6 @@
 /**
- * Reads parts of buffers back. Under Deno each `mapAsync` costs at least 11.5 ms, so all parts of one read
- * are copied into one staging buffer (several only above 256 MiB), and staging buffers are kept.
+ * Reads parts of buffers. Under Deno, each `mapAsync` costs at least 11.5 ms, so all parts of one read are copied into
+ * one staging buffer (several only above 256 MiB), and staging buffers are reused.
  *
  * @module
  */
@@ -14,7 +14,7 @@ export interface GpuRegion {
   readonly bytes: number;
 }
 
-/** What is longer is read through several staging buffers. */
+/** Longer reads go through several staging buffers. */
 const CHUNK = 256 * 2 ** 20;
 /** Staging buffers up to this size are kept for the next read. */
 const KEPT = 2 ** 20;
@@ -27,19 +27,19 @@ interface Part {
   readonly bytes: number;
 }
 
-/** See the module's text. */
+/** Reads buffers through staging buffers. */
 export class Reader {
   #device: GPUDevice;
   #chunk: number;
   #free: GPUBuffer[] = [];
 
-  /** `chunk` is the most bytes of a staging buffer, a multiple of 4. */
+  /** `chunk` is the maximum size of a staging buffer in bytes, a multiple of 4. */
   constructor(device: GPUDevice, chunk: number = CHUNK) {
     this.#device = device;
     this.#chunk = chunk;
   }
 
-  /** Records the copies of `regions`; the returned function, called after the submit, waits for them. */
+  /** Records the copies of `regions`. Call the returned function after the submit to wait for them. */
   record(
     regions: readonly GpuRegion[],
     encoder: GPUCommandEncoder,

@@ -1,7 +1,6 @@
 /**
- * Records launches and copies into one command encoder and submits them in batches. What a batch needs
- * from the host (the launches' parameters, small writes) is gathered in one arena that is uploaded once
- * per submit.
+ * Records launches and copies into one command encoder and submits them in batches. The data that a batch needs from
+ * the host (parameters of launches, small writes) is gathered in one arena, which is uploaded once per submit.
  *
  * @module
  */
@@ -10,19 +9,19 @@ import type { Faults } from "./faults.ts";
 import { BufferUsage } from "./flags.ts";
 import { MAX_SUBMIT, type Pace } from "./pace.ts";
 
-/** Bytes of the arena. */
+/** The size of the arena in bytes. */
 const ARENA = 256 * 1024;
-/** Launches of the first batch after a wait, so that the GPU starts early, and the most of a later one. */
+/** Maximum launches of the first batch after a wait, small so that the GPU starts early, and of later ones. */
 const FIRST_BATCH = 16;
 const FULL_BATCH = 256;
 
-/** See the module's text. */
+/** Records commands and submits them. */
 export class Recorder {
-  /** Counts batches; an allocation whose `batch` equals it is used by launches not yet submitted. */
+  /** The number of the current batch. An allocation with this `batch` is used by launches not yet submitted. */
   batch = 1;
-  /** Called with the encoder before a batch that had launches is finished. */
+  /** Called with the encoder before a batch with launches is finished. */
   beforeFinish: (encoder: GPUCommandEncoder) => void = () => {};
-  /** The buffer of the arena: uniforms of the launches, sources of small copies. */
+  /** The buffer of the arena: uniforms of launches, and sources of small copies. */
   readonly arena: GPUBuffer;
 
   #device: GPUDevice;
@@ -38,7 +37,7 @@ export class Recorder {
   #room = FIRST_BATCH;
   #alignment: number;
   #pace: Pace;
-  /** Estimated milliseconds of this batch, and of all since the device was last idle. */
+  /** Estimated milliseconds of this batch, and of all batches since the device was last idle. */
   #milliseconds = 0;
   #submitted = 0;
   #busySince = 0;
@@ -56,8 +55,8 @@ export class Recorder {
   }
 
   /**
-   * Makes sure that the next {@linkcode place} of `bytes` and the launch after it, which takes so many `milliseconds`, fall in
-   * one batch.
+   * Ensures that the next {@linkcode place} of `bytes` and the launch after it, which takes an estimated
+   * `milliseconds`, are in the same batch.
    */
   reserve(bytes: number, milliseconds = 0): void {
     const full = this.#used + bytes + this.#alignment > ARENA || this.#names.length >= this.#room;
@@ -66,14 +65,14 @@ export class Recorder {
     this.#milliseconds += milliseconds;
   }
 
-  /** Room for `bytes` in the arena of this batch: its offset, and a view to fill from there. */
+  /** Reserves `bytes` in the arena of this batch. Returns the offset, and views of the arena to write to. */
   place(bytes: number): { offset: number; view: DataView; bytes: Uint8Array } {
     const offset = Math.ceil(this.#used / this.#alignment) * this.#alignment;
     this.#used = offset + bytes;
     return { offset, view: this.#view, bytes: this.#bytes };
   }
 
-  /** Records one dispatch. With `timestamps` it gets a pass of its own. */
+  /** Records one dispatch. With `timestamps`, it gets its own pass. */
   dispatch(
     name: string,
     pipeline: GPUComputePipeline,
@@ -100,13 +99,13 @@ export class Recorder {
     this.#names.push(name);
   }
 
-  /** The encoder, outside of any pass, to record copies. */
+  /** The encoder, outside any pass, to record copies. */
   copies(): GPUCommandEncoder {
     this.#endPass();
     return this.#open();
   }
 
-  /** Sends what was recorded to the GPU. */
+  /** Submits what was recorded to the GPU. */
   flush(): void {
     if (!this.#encoder) return;
     this.#endPass();
@@ -135,7 +134,7 @@ export class Recorder {
     this.batch++;
   }
 
-  /** Told that the device has nothing left to do: the next batch is a small one. */
+  /** Called when the device has become idle: the next batch is a small one. */
   idle(): void {
     this.#room = FIRST_BATCH;
     this.#pace.measured(this.#submitted, performance.now() - this.#busySince);

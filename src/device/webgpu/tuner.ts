@@ -1,7 +1,7 @@
 /**
- * Chooses among the programs of a kernel by timing them. A kernel picks its program by the description of the GPU that
- * it is given; described as a weaker or a wider one, it picks another. The first launches of each size take these
- * programs in turns, timed by the GPU; the fastest stays.
+ * Chooses among the programs of a kernel by timing them. A kernel chooses its program by the GPU's description, so it
+ * chooses another for the description of a weaker or wider GPU. The first launches of each size alternate between these
+ * programs, timed by the GPU; the fastest is kept.
  *
  * @module
  */
@@ -10,10 +10,13 @@ import type { GpuProgram, GpuTarget, Kernel, Params } from "../kernel.ts";
 import { GpuTimer } from "./gpu_timer.ts";
 import type { GpuRegion } from "./reader.ts";
 
-/** The program of each kind of launch, by the name of the description it is picked with. For checkpoints and storage. */
+/**
+ * The chosen program for each kind of launch, as the name of the description that leads to it. For checkpoints and
+ * storage.
+ */
 export type ProgramChoices = Readonly<Record<string, string>>;
 
-/** Other descriptions of a GPU that kernels are shown; the first one is true. */
+/** Descriptions of a GPU to try; the first is the true one. */
 const DESCRIPTIONS: Readonly<Record<string, (target: GpuTarget) => Partial<GpuTarget>>> = {
   "as it is": () => ({}),
   "no matrix units": () => ({ matrixUnits: false }),
@@ -25,22 +28,22 @@ const DESCRIPTIONS: Readonly<Record<string, (target: GpuTarget) => Partial<GpuTa
 };
 const TRUE_DESCRIPTION = "as it is";
 
-/** Launches of fewer operations are not worth a choice. */
+/** Launches with fewer operations are not worth tuning. */
 const MIN_FLOPS = 1e6;
-/** Timed launches of each program. */
+/** Timed launches per program. */
 const ROUNDS = 3;
 
-/** A kind of launch: a kernel at sizes that agree in powers of two. */
+/** A kind of launch: a kernel at sizes with the same rounded powers of two. */
 interface Candidates {
   /** Descriptions that lead to different programs. */
   readonly names: readonly string[];
-  /** Milliseconds for a billion operations, of each. */
+  /** Milliseconds per billion operations, for each of them. */
   readonly times: readonly number[][];
   /** Launches so far. */
   launches: number;
 }
 
-/** A launch whose time is not known yet. */
+/** A launch that is still being timed. */
 interface Timed {
   readonly key: string;
   readonly candidate: number;
@@ -50,15 +53,15 @@ interface Timed {
 /** What a {@linkcode Tuner} needs. */
 export interface TunerOptions {
   readonly gpu: GPUDevice;
-  /** What was found out before. */
+  /** Choices from before. */
   readonly choices: ProgramChoices;
-  /** Whether to time what is not known yet. */
+  /** Whether to time launches without a choice. */
   readonly measure: boolean;
-  /** Told of every new choice. */
+  /** Called with all choices after each new one. */
   readonly onChoice?: (choices: ProgramChoices) => void;
 }
 
-/** See the module's text. */
+/** Chooses programs. */
 export class Tuner {
   #options: TunerOptions;
   #choices: Record<string, string>;
@@ -72,19 +75,19 @@ export class Tuner {
     this.#choices = { ...options.choices };
   }
 
-  /** What was found out so far. */
+  /** The choices so far. */
   get choices(): ProgramChoices {
     return { ...this.#choices };
   }
 
-  /** Times launches, once one is to be timed. */
+  /** The timer, once there is a launch to time. */
   get timer(): GpuTimer | undefined {
     return this.#timer;
   }
 
   /**
-   * The program of a launch in place of `first`, which the kernel picked, and the label to time it by, if it is to be timed:
-   * never where `busy`, as while the user times launches.
+   * The program of a launch in place of `first`, the kernel's own choice, and the label to time it by if it is to be
+   * timed. Nothing is timed while `busy`, for example while the user times launches.
    */
   choose<P extends Params>(
     kernel: Kernel<P>,
@@ -120,7 +123,7 @@ export class Tuner {
     return { program: describe(candidates.names[candidate]!), label };
   }
 
-  /** Reads the times of the launches that were submitted, and settles what is known well enough. */
+  /** Reads the times of submitted launches, and chooses where there are enough. */
   async collect(
     read: (regions: GpuRegion[]) => Promise<Uint8Array<ArrayBuffer>[]>,
   ): Promise<void> {
@@ -144,7 +147,7 @@ export class Tuner {
   }
 }
 
-/** Kernel, element types and constants, and sizes as powers of two. */
+/** Kernel, dtypes, constants, and sizes rounded to powers of two. */
 function keyOf(
   name: string,
   dtypes: Readonly<Record<string, DType>>,
@@ -155,7 +158,7 @@ function keyOf(
   return `${name} ${Object.values(dtypes)} ${Object.values(constants ?? {})} ${powers}`;
 }
 
-/** Those of `names` that lead to programs no earlier one leads to. */
+/** The names that lead to programs no earlier one leads to. */
 function different(
   names: readonly string[],
   describe: (name: string) => GpuProgram,
@@ -169,10 +172,10 @@ function different(
   });
 }
 
-/** Raised when programs change so that old choices say nothing. */
+/** Raise the number when programs change in a way that makes old choices meaningless. */
 const STORAGE = "dinograd programs 1";
 
-/** What was found out about an adapter in earlier runs, where the runtime has `localStorage`. */
+/** The choices of earlier runs for an adapter, if the runtime has `localStorage`. */
 export function storedChoices(adapter: string): ProgramChoices {
   try {
     return JSON.parse(localStorage.getItem(`${STORAGE} ${adapter}`) ?? "{}");
@@ -181,11 +184,11 @@ export function storedChoices(adapter: string): ProgramChoices {
   }
 }
 
-/** Keeps what was found out for later runs, where the runtime has `localStorage`. */
+/** Saves choices for later runs, if the runtime has `localStorage`. */
 export function storeChoices(adapter: string, choices: ProgramChoices): void {
   try {
     localStorage.setItem(`${STORAGE} ${adapter}`, JSON.stringify(choices));
   } catch {
-    // None here, or it is full: this run has its choices in memory.
+    // There is none, or it is full: this run has its choices in memory.
   }
 }

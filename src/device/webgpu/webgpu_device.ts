@@ -1,5 +1,5 @@
 /**
- * The device over WebGPU: Deno's `navigator.gpu`, or any object with that interface.
+ * The WebGPU device: Deno's `navigator.gpu`, or any object with that interface.
  *
  * @module
  */
@@ -30,10 +30,10 @@ import { storeChoices, storedChoices, Tuner } from "./tuner.ts";
 
 export type { Tune, WebGpuLimits, WebGpuOptions } from "./adapter.ts";
 
-/** Two for each of the 132 multiprocessors of an H200: WebGPU does not tell how many a GPU has. Not tuned. */
+/** Two for each of the 132 multiprocessors of an H200, since WebGPU does not reveal how many a GPU has. Not tuned. */
 const GPU_WORKGROUPS = 264;
 
-/** Writes up to this size go with the batch; longer ones are not worth the detour through its arena. */
+/** Maximum bytes of a write that goes through the batch's arena; for longer ones that does not pay off. */
 const SMALL_WRITE = 16 * 1024;
 
 class WebGpuBuffer implements DeviceBuffer {
@@ -45,7 +45,7 @@ class WebGpuBuffer implements DeviceBuffer {
   ) {}
 }
 
-/** A device over WebGPU; open one with {@linkcode WebGpuDevice.open} or `openDevice`. */
+/** A WebGPU device. Open one with {@linkcode WebGpuDevice.open} or `openDevice`. */
 export class WebGpuDevice implements Device {
   readonly kind = "webgpu";
   readonly description: string;
@@ -55,13 +55,13 @@ export class WebGpuDevice implements Device {
   readonly bindingAlignment: number;
   readonly minWorkgroups: number;
   readonly lost: Promise<never>;
-  /** True on adapters that run on the CPU. */
+  /** Whether the adapter runs on the CPU. */
   readonly software: boolean;
-  /** True where kernels may use subgroup operations. */
+  /** Whether kernels may use subgroup operations. */
   readonly subgroups: boolean;
-  /** What the adapter lists beyond the minimum, in WebGPU's names. */
+  /** The adapter's features beyond the minimum, under WebGPU's names. */
   readonly features: readonly string[];
-  /** True where matrix products in f16 run on the GPU's matrix units. */
+  /** Whether f16 matrix products run on the GPU's matrix units. */
   readonly matrixUnits: boolean;
 
   #gpu: GPUDevice;
@@ -73,7 +73,7 @@ export class WebGpuDevice implements Device {
   #loss: DeviceLostError | undefined;
 
   /**
-   * Asks for an adapter and all that it offers. Throws a {@linkcode DeviceError} where there is no adapter
+   * Requests an adapter and a device with all that it supports. Throws a {@linkcode DeviceError} if there is no adapter
    * or it gives no device.
    */
   static async open(options?: WebGpuOptions): Promise<WebGpuDevice> {
@@ -107,7 +107,7 @@ export class WebGpuDevice implements Device {
     this.#reader = new Reader(gpu);
     const { subgroupMinSize, subgroupMaxSize } = adapter.info;
     const sameSize = subgroups && subgroupMinSize === subgroupMaxSize;
-    // Only naga takes subgroup operations without (and not with) the language's `enable` line.
+    // naga accepts subgroup operations only without the language's `enable` line, others only with it.
     const naga = "Deno" in globalThis && gpu instanceof GPUDevice;
     this.#launcher = new Launcher({
       gpu,
@@ -182,7 +182,7 @@ export class WebGpuDevice implements Device {
     if (allocation.batch !== this.#recorder.batch) {
       this.#writeNow(allocation, start, data, length);
     } else if (length <= SMALL_WRITE) {
-      // Launches that are recorded but not submitted use the buffer: the write must come after them.
+      // Recorded launches that are not yet submitted use the buffer, so the write must be ordered after them.
       this.#recorder.reserve(length);
       const { offset, bytes } = this.#recorder.place(length);
       bytes.set(new Uint8Array(data.buffer, data.byteOffset, byteLength), offset);
@@ -211,7 +211,7 @@ export class WebGpuDevice implements Device {
     if (byteLength === 0) return;
     const length = Math.ceil(byteLength / 4) * 4;
     if (source === target) {
-      // WebGPU does not copy within a buffer.
+      // WebGPU cannot copy within a buffer.
       const between = this.createBuffer(length);
       this.copy(from, fromByte, between, 0, length);
       this.copy(between, 0, to, toByte, length);
@@ -312,7 +312,7 @@ export class WebGpuDevice implements Device {
     try {
       results = await this.#orLost(finish());
     } catch (error) {
-      // What went wrong earlier explains more than the failed wait does.
+      // An earlier error explains more than the failed wait.
       await this.#faults.check();
       throw error;
     }
@@ -342,7 +342,7 @@ export class WebGpuDevice implements Device {
       if (this.#loss) throw this.#loss;
       return result;
     } catch (error) {
-      // Another promise reports the loss, and may settle a little later.
+      // Another promise reports the loss, and may settle slightly later.
       if (!this.#loss) {
         await Promise.race([
           this.lost.catch(() => {}),
@@ -421,7 +421,7 @@ function checkRange(what: string, buffer: DeviceBuffer, offset: number, length: 
       }`,
     );
   }
-  // The last bytes of a buffer of f16 may be an odd half; the allocation is padded.
+  // The last bytes of an f16 buffer may be half a word; the allocation is padded.
   if (offset % 4 !== 0 || (length % 4 !== 0 && offset + length !== buffer.bytes)) {
     throw new RangeError(
       `${what}: expected an offset and a length in multiples of 4 but got ${offset} and ${length}`,
