@@ -6,6 +6,7 @@ import {
   shuffledOrder,
   tinyShakespeare,
 } from "../../mod.ts";
+import { trainTokenizer } from "../../src/cli/find_tokenizer.ts";
 import { exists, RUNS } from "../../src/cli/runs.ts";
 import type { Options } from "./options.ts";
 
@@ -45,7 +46,10 @@ export async function openCorpus(
   const known = await exists(file);
   const tokenizer = known
     ? await BytePairTokenizer.load(file)
-    : await trainTokenizer(options.wholeText ? text : rest, options, line);
+    : await trainTokenizer(options.wholeText ? text : rest, {
+      merges: options.merges,
+      ties: options.wholeText ? "first" : "lowest", // the specification's merges, and Hugging Face's
+    }, line);
   if (!known) await tokenizer.save(file);
   const train = tokenizer.encodeOrdinary(rest);
   const validation = tokenizer.encodeOrdinary(held);
@@ -66,28 +70,6 @@ async function readText(path: string | undefined): Promise<string> {
   using progress = await openProgress({ label: "download", total: bytes, unit: "bytes" });
   // Next to the runs, so that no other folder needs a permission.
   return await loadTinyShakespeare({ cache: RUNS, onProgress: (done) => progress.update(done) });
-}
-
-/** Trains the tokenizer; logs five merges, evenly spaced up to the last. */
-async function trainTokenizer(
-  text: string,
-  { merges, wholeText }: Options,
-  line: (text: string) => void,
-): Promise<BytePairTokenizer> {
-  using progress = await openProgress({ label: "tokenizer", total: merges, unit: "merges" });
-  line(`byte pair merges of ${text.length.toLocaleString("en")} characters:`);
-  const every = Math.ceil(merges / 5);
-  return BytePairTokenizer.train(text, {
-    merges,
-    ties: wholeText ? "first" : "lowest", // the specification's merges, and Hugging Face's
-    onProgress: ({ merge, count, pair: [left, right], id, bytes }) => {
-      const token = JSON.stringify(new TextDecoder().decode(bytes));
-      progress.update(merge, token);
-      if (merge % every > 0 && merge < merges) return;
-      const times = count.toLocaleString("en");
-      line(`  merge ${merge}/${merges}: ${times} times (${left}, ${right}) -> ${id} ${token}`);
-    },
-  });
 }
 
 /**

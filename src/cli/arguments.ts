@@ -11,6 +11,11 @@ export const NAME = "dinograd";
 export const MODEL = "a model's folder in Hugging Face's layout, a run of train or finetune, " +
   "a name on the hub such as openai-community/gpt2, a .gguf, or llama2.c's .bin";
 
+/** What a tokenizer may be named by. */
+export const TOKENIZER =
+  "gpt2, a tokenizer.json, a .gguf, llama2.c's tokenizer.bin, the folder of a run or a model, " +
+  "or a name on the hub";
+
 /** Creates a command that asks for no permission; wrong usage ends the process with exit code 2. */
 export function newCommand(name: string, description: string): Command {
   return new Command(name)

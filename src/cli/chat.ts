@@ -59,12 +59,14 @@ export async function chat(from: string, options: ChatOptions): Promise<void> {
 
 /** Lines, asked for with a prompt where a person types them. */
 async function* prompted(lines: Interface): AsyncGenerator<string, void, void> {
-  const ask = () => Deno.stdin.isTerminal() && lines.prompt();
+  const isTerminal = Deno.stdin.isTerminal();
+  const ask = () => isTerminal && lines.prompt();
   ask();
   for await (const line of lines) {
     yield line;
     ask();
   }
+  if (isTerminal) console.error(); // ends the line of the last prompt
 }
 
 /** A conversation, and the answer that is being written. */

@@ -2,7 +2,6 @@
 import {
   CpuDevice,
   formatCount,
-  GPT2Tokenizer,
   Interrupt,
   LLaMA,
   saveGguf,
@@ -12,6 +11,7 @@ import {
 import { UsageError } from "./failures.ts";
 import { findModel } from "./find_model.ts";
 import { exists } from "./runs.ts";
+import { paddedVocabSize } from "./train/model.ts";
 
 /** Options of `convert`. */
 export interface ConvertOptions {
@@ -65,8 +65,9 @@ export async function convert(
     }
     await saveLlama2c(model, target);
   } else {
-    // GPT-2's vocabulary is padded for speed; other programs expect its 50,257 rows.
-    const vocabSize = tokenizer instanceof GPT2Tokenizer ? tokenizer.vocabSize : undefined;
+    // Training pads the vocabulary for speed; other programs expect as many rows as there are ids.
+    const isPadded = model.config.vocabSize === paddedVocabSize(tokenizer.vocabSize);
+    const vocabSize = isPadded ? tokenizer.vocabSize : undefined;
     if (to === "gguf") await saveGguf(target, model, { dtype, vocabSize, tokenizer });
     // The checks above leave only types that this layout supports.
     else await saveModel(target, model, { dtype: dtype as "f32", vocabSize, tokenizer });

@@ -18,6 +18,7 @@ import {
   type MatrixType,
   type ModelDownloadProgress,
   type ModelKinds,
+  ModernGPT,
   openProgress,
   plainChatTemplate,
   type PretrainedTokenizer,
@@ -26,7 +27,7 @@ import {
 } from "../../mod.ts";
 import { MODEL } from "./arguments.ts";
 import { Interpreter } from "./interpreter.ts";
-import { exists, RUNS } from "./runs.ts";
+import { baseModelOf, exists, modelsIn, RUNS } from "./runs.ts";
 import { createModel, type ModelOptions } from "./train/model.ts";
 
 /** A model that continues texts. */
@@ -73,12 +74,8 @@ export async function findModel(
   device: Device,
   options: FindOptions = {},
 ): Promise<Found> {
-  const adapterConfig = `${folder}/${ADAPTER}`;
-  if (await exists(adapterConfig)) {
-    const { base_model_name_or_path: base } = JSON.parse(await Deno.readTextFile(adapterConfig));
-    if (typeof base !== "string") {
-      throw new Error(`${adapterConfig}: expected the name of its model but got none`);
-    }
+  const base = await baseModelOf(folder);
+  if (base !== undefined) {
     const found = await findModel(base, device, options);
     if ("interpreter" in found) {
       throw new Error(`${base}: expected a language model but got a translator`);
@@ -128,9 +125,6 @@ export async function addAdapter(folder: string, model: TextModel): Promise<void
   adapter.merge();
 }
 
-/** What the folder of an adapter has. */
-const ADAPTER = "adapter_config.json";
-
 /** The model out of the newest checkpoint of a run of `train`, which keeps its options there. */
 async function loadReproduction(folder: string, device: Device): Promise<FoundText> {
   const checkpoint = await loadNewestCheckpoint(folder, {
@@ -139,7 +133,7 @@ async function loadReproduction(folder: string, device: Device): Promise<FoundTe
   const { options } = checkpointExtra(checkpoint!, ["options"]) as { options: unknown };
   const model = createModel(options as ModelOptions, { device, random: null });
   restoreModel(checkpoint!, model);
-  return { model, tokenizer: new GPT2Tokenizer(), chatTemplate: plain };
+  return { model, tokenizer: await tokenizerOf(folder, model), chatTemplate: plain };
 }
 
 /** A language model in Hugging Face's layout or in GGUF, with its tokenizer; GPT-2's own where there is none. */
@@ -154,8 +148,6 @@ async function loadPretrained(
   const model = await loadModel(from, { device, dtype, matrices, onProgress });
   try {
     const tokenizer = await tokenizerOf(from, model);
-    const file = from.endsWith(".gguf") ? from : `${from}/tokenizer.json`;
-    checkVocabSize(file, tokenizer.vocabSize, model.config.vocabSize);
     return { model, tokenizer, chatTemplate: () => loadChatTemplate(from) };
   } catch (error) {
     model.dispose();
@@ -163,24 +155,23 @@ async function loadPretrained(
   }
 }
 
+/** Loads the tokenizer of a model, or GPT-2's. Throws if it has more ids than the model has rows. */
 async function tokenizerOf(from: string, model: TextModel): Promise<PretrainedTokenizer> {
+  const most = model.config.vocabSize;
   try {
-    return await loadTokenizer(from);
+    const tokenizer = await loadTokenizer(from);
+    if (tokenizer.vocabSize <= most) return tokenizer;
+    const file = from.endsWith(".gguf") ? from : `${from}/tokenizer.json`;
+    throw new Error(
+      `${file}: expected this model's vocabulary, ${most} ids at most, but got ${tokenizer.vocabSize}`,
+    );
   } catch (error) {
     const own = new GPT2Tokenizer();
-    const isOwn = model instanceof GPT2 && model.config.vocabSize >= own.vocabSize &&
-      (error as Error).cause instanceof Deno.errors.NotFound;
+    const isOwn = (model instanceof GPT2 || model instanceof ModernGPT) &&
+      most >= own.vocabSize && (error as Error).cause instanceof Deno.errors.NotFound;
     if (isOwn) return own;
     throw error;
   }
-}
-
-/** Throws unless a model has scores for all ids of a vocabulary; it may have more, by which it is padded. */
-function checkVocabSize(file: string, found: number, most: number): void {
-  if (found <= most) return;
-  throw new Error(
-    `${file}: expected this model's vocabulary, ${most} ids at most, but got ${found}`,
-  );
 }
 
 /** A model of llama2.c and the `tokenizer.bin` beside it. */
@@ -189,14 +180,4 @@ async function loadLlama2cFiles(path: string, device: Device): Promise<FoundText
   const file = join(dirname(path), "tokenizer.bin");
   const tokenizer = await loadLlama2cTokenizer(file);
   return { model, tokenizer, chatTemplate: plain };
-}
-
-async function modelsIn(folder: string): Promise<string[]> {
-  const found: string[] = [];
-  if (!await exists(folder)) return found;
-  for await (const { name } of Deno.readDir(folder)) {
-    const path = `${folder}/${name}`;
-    if (await exists(`${path}/config.json`) || await exists(`${path}/${ADAPTER}`)) found.push(path);
-  }
-  return found.sort();
 }

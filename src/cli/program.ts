@@ -14,6 +14,7 @@ import {
   port,
   positive,
   share,
+  TOKENIZER,
 } from "./arguments.ts";
 import denoJson from "../../deno.json" with { type: "json" };
 import type { ChatOptions } from "./chat.ts";
@@ -153,7 +154,7 @@ function addTokenize(program: Command): void {
     .argument("[text...]", "the text; else --file, or the standard input")
     .option(
       "--tokenizer <name>",
-      "gpt2, a tokenizer.json, a .gguf, llama2.c's tokenizer.bin, a folder or a name on the hub",
+      TOKENIZER,
       "gpt2",
     )
     .option("--file <path>", "the text, or the ids")

@@ -23,6 +23,29 @@ export async function exists(path: string): Promise<boolean> {
   }
 }
 
+/** The file that makes a folder an adapter's. */
+const ADAPTER = "adapter_config.json";
+
+/** The name of the base model of the adapter in a folder; undefined if there is no adapter. */
+export async function baseModelOf(folder: string): Promise<string | undefined> {
+  const file = `${folder}/${ADAPTER}`;
+  if (!await exists(file)) return undefined;
+  const { base_model_name_or_path: base } = JSON.parse(await Deno.readTextFile(file));
+  if (typeof base === "string") return base;
+  throw new Error(`${file}: expected the name of its model but got none`);
+}
+
+/** The folders of models and adapters inside a folder, such as a run's. */
+export async function modelsIn(folder: string): Promise<string[]> {
+  const found: string[] = [];
+  if (!await exists(`${folder}/.`)) return found; // nothing there, or a file
+  for await (const { name } of Deno.readDir(folder)) {
+    const path = `${folder}/${name}`;
+    if (await exists(`${path}/config.json`) || await exists(`${path}/${ADAPTER}`)) found.push(path);
+  }
+  return found.sort();
+}
+
 /** What a command line says about a run. */
 export interface RunRequest<O> {
   /** The options of a new run. */

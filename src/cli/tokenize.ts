@@ -1,12 +1,7 @@
 /** `dinograd tokenize`: text into ids and back. */
-import {
-  GPT2Tokenizer,
-  loadLlama2cTokenizer,
-  loadTokenizer,
-  type Tokenizer,
-  writeNpy,
-} from "../../mod.ts";
+import { writeNpy } from "../../mod.ts";
 import { UsageError } from "./failures.ts";
+import { findTokenizer } from "./find_tokenizer.ts";
 import { print, readText, write } from "./output.ts";
 
 /** What `tokenize` is asked for. */
@@ -25,7 +20,7 @@ export async function tokenize(words: readonly string[], options: TokenizeOption
   if (words.length && options.file !== undefined) {
     throw new UsageError("tokenize: expected a text or a --file but got both");
   }
-  const tokenizer = await openTokenizer(options.tokenizer);
+  const tokenizer = await findTokenizer(options.tokenizer);
   const text = words.length ? words.join(" ") : await readText(options.file);
   if (options.decode) return write(tokenizer.decode(readIds(text, tokenizer.vocabSize)));
   const ids = options.special
@@ -44,13 +39,6 @@ export async function tokenize(words: readonly string[], options: TokenizeOption
         : `${ids.length} tokens, ${bytes} bytes, ${figures.bytesPerToken.toFixed(2)} bytes a token`,
     );
   } else print(options.json ? JSON.stringify([...ids]) : ids.join(" "));
-}
-
-/** `gpt2`, a `tokenizer.json`, llama2.c's `.bin`, a folder or a name on the hub. */
-async function openTokenizer(name: string): Promise<Tokenizer> {
-  if (name === "gpt2") return new GPT2Tokenizer();
-  if (name.endsWith(".bin")) return await loadLlama2cTokenizer(name);
-  return await loadTokenizer(name);
 }
 
 function readIds(text: string, vocabSize: number): number[] {

@@ -5,7 +5,6 @@ import {
   type Device,
   fittingBatch,
   formatBytes,
-  GPT2Tokenizer,
   openCommunicator,
   shareJson,
   shareOf,
@@ -19,7 +18,7 @@ import { Checks, isMilestone, validationBatches } from "./train/checks.ts";
 import { type Corpus, openCorpus } from "./train/corpus.ts";
 import { newFolder, openResumed } from "./train/folder.ts";
 import { finishRun, isShared } from "./train/loop.ts";
-import { MODEL_NAMES, sizesOf } from "./train/model.ts";
+import { MODEL_NAMES, type ModelOptions, paddedVocabSize, sizesOf } from "./train/model.ts";
 import { type Options, parseOptions, RECIPES } from "./train/options.ts";
 import { Report, type StepPlan } from "./train/report.ts";
 import { pretraining } from "./train/task.ts";
@@ -57,24 +56,23 @@ async function trainOn(
     );
   }
   const device = await openChosenDevice(options, communicator);
-  const tokenizer = new GPT2Tokenizer();
-  const corpus = await openCorpus(options, tokenizer);
+  const corpus = await openCorpus(options, resumed?.folder.path, communicator);
+  const { tokenizer } = corpus;
   using folder = isFirst
     ? resumed?.folder ?? await newFolder(`${options.recipe}-${options.preset}`, options)
     : undefined;
+  if (folder) await tokenizer.save(`${folder.path}/tokenizer.json`);
   const path = await shareJson(communicator, folder?.path ?? "");
 
   const dtype = await shareJson(
     communicator,
     options.dtype === "auto" ? fasterDtype(device) : options.dtype,
   );
-  const batch = options.batch ?? await chooseBatch(device, options, dtype, communicator);
-  const separator = tokenizer.endOfText;
-  const chosen = { ...options, dtype };
+  const chosen = { ...options, dtype, vocab: paddedVocabSize(tokenizer.vocabSize) };
+  const batch = options.batch ?? await chooseBatch(device, chosen, dtype, communicator);
   await using training = await Training.open({
     ...{ options: chosen, device, dtype, batch, communicator },
-    task: (random) =>
-      pretraining({ options, device, dtype, data: corpus.train, separator }, random),
+    task: (random) => pretraining({ options: chosen, device, dtype, corpus }, random),
     checkpoint: resumed?.checkpoint,
   });
   const { task } = training;
@@ -82,14 +80,15 @@ async function trainOn(
   using report = isFirst
     ? await Report.open(path, title, training.step, resumed?.curves)
     : Report.silent(path);
+  const { prompt = corpus.prompt } = options;
   await using checks = await Checks.open({
     ...{ task, tokenizer, options, report, communicator },
-    validation: await openValidation(corpus, options, batch),
-    prompt: { ids: tokenizer.encodeOrdinary(options.prompt), text: options.prompt },
+    validation: await openValidation(corpus, chosen, batch),
+    prompt: { ids: tokenizer.encodeOrdinary(prompt), text: prompt },
   });
   report.begin(
     [
-      corpus.description,
+      ...corpus.description,
       ...await describe(options, corpus, training, device, dtype, batch, communicator),
     ],
     resumed?.checkpoint,
@@ -140,7 +139,7 @@ async function describe(
 
 async function openValidation(
   { validation, valTokens }: Corpus,
-  { context: contextSize, vocab: vocabSize }: Options,
+  { context: contextSize, vocab: vocabSize }: ModelOptions,
   batch: number,
 ): Promise<{ loader: TokenLoader; batches: number }> {
   const { batchSize, batches } = validationBatches(valTokens, contextSize, batch);
@@ -151,7 +150,7 @@ async function openValidation(
 /** Sequences of a micro-batch, where the command line names none. */
 async function chooseBatch(
   device: Device,
-  options: Options,
+  options: Options & ModelOptions,
   dtype: "f32" | "f16",
   communicator: Communicator,
 ): Promise<number> {

@@ -81,7 +81,7 @@ Deno.test("parseOptions() of train fits steps, warm-up and batches to each other
     const micro = batch * context;
     assert.equal(batched(batch), Math.max(1, Math.round(tiny.totalBatch / micro)) * micro);
   }
-  assert.equal(parseOptions(["--vocab", "50257"]).vocab, 50257);
+  assert.equal(parseOptions(["--tokenizer", "gpt2"]).tokenizer, parseOptions([]).tokenizer);
   const begun = { ...tiny, lr: 0.25, steps: 50 };
   const resumed = parseOptions(["--resume", "run", "--steps", "70"], begun);
   assert.deepEqual([resumed.lr, resumed.steps, resumed.cooldown], [0.25, 70, 42]);

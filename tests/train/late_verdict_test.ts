@@ -19,7 +19,12 @@ function open(device: Device, args: string[]): Promise<Training> {
   return Training.open({
     ...{ options, device, dtype: "f32", batch: 2, communicator: new SingleProcess() },
     task: (random) =>
-      pretraining({ options, device, dtype: "f32", data: tokens, separator: 0 }, random),
+      pretraining({
+        options,
+        device,
+        dtype: "f32",
+        corpus: { train: tokens, separator: undefined },
+      }, random),
   });
 }
 

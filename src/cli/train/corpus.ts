@@ -1,39 +1,105 @@
 /** The tokens that `train` reads. */
-import { findShards, type GPT2Tokenizer, loadMobyDick, type TokenArray } from "../../../mod.ts";
+import {
+  type Communicator,
+  END_OF_TEXT,
+  endOfTextIds,
+  findShards,
+  loadMobyDick,
+  type PretrainedTokenizer,
+  type TokenArray,
+} from "../../../mod.ts";
 import { UsageError } from "../failures.ts";
 import type { Options } from "./options.ts";
+import { openTokenizer } from "./tokenizer.ts";
 
-/** Training and validation tokens, as paths of shards or in memory, and a line that says what they are. */
+/** Training and validation tokens, as paths of shards or in memory, and lines that say what they are. */
 export interface Corpus {
   train: string[] | TokenArray;
   validation: string[] | TokenArray;
   /** Tokens of a validation: what is asked for, of a text no more than it has. */
   valTokens: number;
-  description: string;
+  tokenizer: PretrainedTokenizer;
+  /** The token between documents, where they are shuffled. */
+  separator: number | undefined;
+  /** What samples continue by default. */
+  prompt: string;
+  description: string[];
 }
 
-/** The shards of a folder, or a text with its last tenth held out: a file's, or without `data` Moby Dick. */
+/** The part of a corpus that comes from the text or the shards. */
+type Tokens = Omit<Corpus, "tokenizer" | "separator">;
+
+/**
+ * Opens the shards of a folder, or reads a text, whose last tenth is held out: a file, or Moby Dick without `--data`. A
+ * resumed run, whose folder is `resumed` on rank 0, keeps its tokenizer.
+ */
 export async function openCorpus(
-  { data, context, valTokens }: Pick<Options, "data" | "context" | "valTokens">,
-  tokenizer: GPT2Tokenizer,
+  options: Options,
+  resumed: string | undefined,
+  communicator: Communicator,
 ): Promise<Corpus> {
-  if (data !== undefined && !await isFile(data)) {
-    const [train, validation] = await Promise.all([
-      findShards(data, { split: "train" }),
-      findShards(data, { split: "val" }),
-    ]);
-    const description = `found ${train.length} shards for training and ${validation.length} for ` +
-      `validation in ${data}`;
-    return { train, validation, valTokens, description };
-  }
-  if (data !== undefined && /\.(npy|bin|parquet|jsonl|gz|zst|gguf|safetensors)$/.test(data)) {
+  const text = await readText(options.data);
+  const lines: string[] = [];
+  const tokenizer = await openTokenizer(
+    { options, text, resumed, communicator },
+    (line) => lines.push(line),
+  );
+  const tokens = text === undefined
+    ? await openShards(options.data!, options.valTokens)
+    : encodeText(text, options, tokenizer);
+  return {
+    ...tokens,
+    tokenizer,
+    separator: options.shuffle ? separatorOf(tokenizer) : undefined,
+    description: [...lines, ...tokens.description],
+  };
+}
+
+function separatorOf(tokenizer: PretrainedTokenizer): number {
+  const [id] = endOfTextIds(tokenizer);
+  if (id !== undefined) return id;
+  throw new UsageError(
+    `--shuffle: expected a tokenizer with a token that ends a text, such as ${END_OF_TEXT}, but got none`,
+  );
+}
+
+/** Reads the text that `--data` names, or Moby Dick; returns undefined for a folder of token shards. */
+async function readText(data: string | undefined): Promise<string | undefined> {
+  if (data === undefined) return await loadMobyDick();
+  if (!await isFile(data)) return undefined;
+  if (/\.(npy|bin|parquet|jsonl|gz|zst|gguf|safetensors)$/.test(data)) {
     throw new UsageError(
       `--data: expected a text or a folder of token shards but got ${data}; ` +
         "`prepare --out FOLDER FILES` makes shards",
     );
   }
-  const text = data === undefined ? await loadMobyDick() : await Deno.readTextFile(data);
-  const tokens = Uint16Array.from(tokenizer.encodeOrdinary(text));
+  return await Deno.readTextFile(data);
+}
+
+async function openShards(folder: string, valTokens: number): Promise<Tokens> {
+  const [train, validation] = await Promise.all([
+    findShards(folder, { split: "train" }),
+    findShards(folder, { split: "val" }),
+  ]);
+  const description = `found ${train.length} shards for training and ${validation.length} for ` +
+    `validation in ${folder}`;
+  return {
+    train,
+    validation,
+    valTokens,
+    prompt: "Neural networks are",
+    description: [description],
+  };
+}
+
+/** Tokenizes a text, in which `<|endoftext|>` separates documents, and holds out its last tenth. */
+function encodeText(
+  text: string,
+  { data, context, valTokens, vocabSize }: Options,
+  tokenizer: PretrainedTokenizer,
+): Tokens {
+  const ids = tokenizer.encode(text, { allowedSpecial: [END_OF_TEXT], disallowedSpecial: [] });
+  const tokens = tokenizer.vocabSize <= 2 ** 16 ? Uint16Array.from(ids) : ids;
   const held = Math.floor(tokens.length / 10);
   if (held <= context) {
     throw new UsageError(
@@ -42,14 +108,32 @@ export async function openCorpus(
     );
   }
   const [train, validation] = [tokens.subarray(0, -held), tokens.subarray(-held)];
-  const count = (part: TokenArray) => part.length.toLocaleString("en");
+  const count = (n: number) => n.toLocaleString("en");
+  const description = [
+    `${data ?? "no --data given: Moby Dick"}, 1 shard in memory, ` +
+    `${count(train.length)} tokens to train on and the last ${count(held)} to validate`,
+  ];
+  const kinds = new Set(tokens).size;
+  if (data !== undefined && vocabSize === undefined && 2 * kinds < tokenizer.vocabSize) {
+    description.push(
+      `${count(kinds)} of the tokenizer's ${count(tokenizer.vocabSize)} ids occur in it; ` +
+        "--vocab-size 1024, for one, trains a tokenizer on it, and the model is smaller",
+    );
+  }
+  const beginning = validation.subarray(0, 500);
   return {
-    train,
-    validation,
+    ...{ train, validation, description },
     valTokens: Math.min(valTokens, held - held % context),
-    description: `${data ?? "no --data given: Moby Dick"}, 1 shard in memory, ` +
-      `${count(train)} tokens to train on and the last ${count(validation)} to validate`,
+    prompt: data === undefined ? "The whale" : firstWords(tokenizer.decode(beginning)),
   };
+}
+
+/** Up to four words: those after the first line break of a text, or else after its first space. */
+function firstWords(text: string): string {
+  const plain = text.replaceAll(END_OF_TEXT, "\n");
+  const found = /\n\s*(\S.*)/.exec(plain) ?? /\s(\S.*)/.exec(plain);
+  const words = (found?.[1] ?? plain).trim().split(/\s+/).slice(0, 4).join(" ");
+  return [...words].slice(0, 40).join("") || "\n"; // not every script has spaces
 }
 
 async function isFile(path: string): Promise<boolean> {

@@ -8,11 +8,15 @@ export type TrainedModel = GPT2 | ModernGPT;
 /** What reports call the models. */
 export const MODEL_NAMES = { gpt2: "GPT-2", modern: "ModernGPT" } as const;
 
-/** What the options say of the model. */
-export type ModelOptions = Pick<
-  Options,
-  "recipe" | "vocab" | "context" | "embed" | "layers" | "heads" | "dropout"
->;
+/** What determines a model: options, and the rows of its embedding. */
+export type ModelOptions =
+  & Pick<Options, "recipe" | "context" | "embed" | "layers" | "heads" | "dropout">
+  & { readonly vocab: number };
+
+/** The rows of an embedding for `ids` ids: a multiple of 128 for speed, such as 50,304 for GPT-2's 50,257. */
+export function paddedVocabSize(ids: number): number {
+  return Math.ceil(ids / 128) * 128;
+}
 
 /** A new model. */
 export function createModel(options: ModelOptions, place: ParameterOptions): TrainedModel {

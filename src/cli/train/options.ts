@@ -9,6 +9,7 @@ import {
   newCommand,
   number,
   positive,
+  TOKENIZER,
 } from "../arguments.ts";
 
 /** Everything that a run depends on. */
@@ -19,15 +20,19 @@ export interface Options extends DeviceOptions {
   optimizer: "adamw" | "muon";
   dtype: "f32" | "f16" | "auto";
   data?: string;
+  /** Default: GPT-2's. */
+  tokenizer?: string | undefined;
+  /** The ids of a tokenizer that is trained on the text. */
+  vocabSize?: number;
   out?: string;
   resume?: string | true;
-  prompt: string;
+  /** Default: the corpus's. */
+  prompt?: string;
   seed: number;
   layers: number;
   heads: number;
   embed: number;
   context: number;
-  vocab: number;
   dropout: number;
   /** Sequences of a micro-batch; as many as fit where it is not there. */
   batch?: number | undefined;
@@ -71,7 +76,8 @@ type Recipe = typeof RECIPES[number];
 type Sizes =
   & Omit<
     Options,
-    "preset" | "recipe" | keyof DeviceOptions | "data" | "out" | "resume" | "profile" | "dtype"
+    | ("preset" | "recipe" | keyof DeviceOptions | "data" | "tokenizer" | "vocabSize")
+    | ("out" | "resume" | "prompt" | "profile" | "dtype")
   >
   & {
     dtype?: Options["dtype"] | undefined;
@@ -81,9 +87,7 @@ type Sizes =
 export const RECIPES = ["gpt2", "modern"] as const;
 
 const shared = {
-  prompt: "Neural networks are",
   seed: 1337,
-  vocab: 50304, // GPT-2's 50,257, padded to a multiple of 128
   dropout: 0,
   optimizer: "adamw" as const,
   schedule: "cosine" as const,
@@ -108,7 +112,7 @@ const presets: Record<Preset, Sizes> = {
     optimizer: "muon",
     ...{ layers: 3, heads: 4, embed: 64, context: 128, batch: 8, totalBatch: 1024 },
     ...{ steps: 340, lr: 4e-3, minLr: 4e-4, warmup: 10, every: 100, valTokens: 28_672 },
-    ...{ weightDecay: 0.01, prompt: "The whale", samples: 2 },
+    ...{ weightDecay: 0.01, samples: 2 },
   },
   // An hour or so on a laptop's GPU.
   small: {
@@ -158,15 +162,20 @@ export function trainCommand(): Command {
       "--data <path>",
       "a text, or a folder of token shards such as edufineweb_train_000001.npy (default: Moby Dick; 124m has none)",
     )
+    .option("--tokenizer <name>", `of the text or the shards: ${TOKENIZER} (default: gpt2)`)
+    .option(
+      "--vocab-size <n>",
+      "train a byte pair tokenizer of n ids on the text, and use it",
+      positive,
+    )
     .option("--out <folder>", "checkpoints, log and pictures (default: a new folder in runs/)")
     .option("--resume [folder]", "go on from a run's newest checkpoint (default: the newest run)")
-    .option("--prompt <text>", "what the samples continue")
+    .option("--prompt <text>", "what the samples continue (default: words of the text)")
     .option("--seed <n>", "of weights, dropout and samples", integer)
     .option("--layers <n>", "transformer blocks", positive)
     .option("--heads <n>", "attention heads", positive)
     .option("--embed <n>", "width", positive)
     .option("--context <n>", "tokens of a sequence", positive)
-    .option("--vocab <n>", "size of the vocabulary, at least 50257", positive)
     .option("--dropout <p>", "probability", number)
     .option("--batch <n>", "sequences of a micro-batch (124m: as many as fit)", positive)
     .option("--recompute", "keep less for the backward pass and compute it anew: slower, smaller")
@@ -224,11 +233,11 @@ export function trainCommand(): Command {
 
 const OPTIMIZERS = ["adamw", "muon"];
 
-/** What stays as it is when a run goes on: the model's shape, the optimizer's state, and the order of the data. */
+/** What stays as it is when a run goes on: the model's shape, the optimizer's state, the tokens and their order. */
 const FIXED = [
-  ...["recipe", "layers", "heads", "embed", "context", "vocab", "dtype", "optimizer"] as const,
-  "shuffle",
-] as const;
+  ...["recipe", "layers", "heads", "embed", "context", "dtype", "optimizer"] as const,
+  ...["tokenizer", "vocabSize", "shuffle"] as const,
+];
 
 /**
  * The options that a command line asks for; prints the help or what is wrong, and ends, where it must. Those of the run that
@@ -242,6 +251,7 @@ export function parseOptions(args: string[], begun?: Partial<Options>): Options 
   const { resume: _resume, out: _out, ...before }: Partial<Options> =
     begun && begun.preset === preset && begun.recipe === recipe ? begun : {};
   if (begun && given.dtype === "auto") given.dtype = begun.dtype;
+  if (given.tokenizer === "gpt2") given.tokenizer = undefined;
   const options: Options = {
     dtype: "f32",
     ...presetOf(preset, recipe, given.optimizer),
@@ -278,8 +288,10 @@ export function parseOptions(args: string[], begun?: Partial<Options>): Options 
 }
 
 function checkResumed(options: Options, begun: Partial<Options>): string | undefined {
-  const flag = (value: unknown, name: string) =>
-    value === undefined ? `no --${name}` : value === true ? `--${name}` : `--${name} ${value}`;
+  const flag = (value: unknown, name: string) => {
+    const option = "--" + name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+    return value === undefined ? `no ${option}` : value === true ? option : `${option} ${value}`;
+  };
   for (const name of begun.shuffle ? [...FIXED, "seed" as const] : FIXED) {
     if (options[name] === begun[name]) continue;
     const has = flag(begun[name], name);
@@ -302,7 +314,13 @@ function check(o: Options): string | undefined {
   if (o.embed % o.heads !== 0) {
     return `--heads: expected a divisor of --embed ${o.embed} but got ${o.heads}`;
   }
-  if (o.vocab < 50257) return `--vocab: expected GPT-2's 50257 tokens or more but got ${o.vocab}`;
+  if (o.vocabSize !== undefined && o.tokenizer !== undefined) {
+    return `--vocab-size: expected no --tokenizer, as it trains one, but got ${o.tokenizer}`;
+  }
+  if (o.vocabSize !== undefined && o.vocabSize < 257) {
+    return `--vocab-size: expected 257 or more, 256 bytes and <|endoftext|>, but got ${o.vocabSize}`;
+  }
+  if (o.prompt === "") return "--prompt: expected a text but got none";
   if (o.dropout < 0 || o.dropout >= 1) {
     return `--dropout: expected a number in [0, 1) but got ${o.dropout}`;
   }

@@ -14,7 +14,7 @@ import {
   TokenLoader,
 } from "../../../mod.ts";
 import type { Corpus } from "./corpus.ts";
-import { createModel } from "./model.ts";
+import { createModel, type ModelOptions } from "./model.ts";
 import type { Options } from "./options.ts";
 
 /** A model, what of it is trained, and the data. */
@@ -42,27 +42,25 @@ export interface Task extends Disposable {
 
 /** What a new model is made of and trained on. */
 export interface Pretraining {
-  readonly options: Options;
+  readonly options: Options & ModelOptions;
   readonly device: Device;
   readonly dtype: "f32" | "f16";
-  readonly data: Corpus["train"];
-  /** The token that documents begin with, for a shuffled order. */
-  readonly separator: number;
+  readonly corpus: Pick<Corpus, "train" | "separator">;
 }
 
 /** The training of a new model. */
 export function pretraining(setup: Pretraining, random: RandomState): Task {
-  const { options, device, dtype, data, separator } = setup;
+  const { options, device, dtype, corpus: { train, separator } } = setup;
   const model = createModel(options, { device, dtype, random });
   return {
     ...{ model, trained: model },
     createOptimizer: (parameters) => createOptimizer(parameters, options),
     openBatches: (batchSize) =>
-      TokenLoader.open(data, {
+      TokenLoader.open(train, {
         batchSize,
         contextSize: options.context,
         vocabSize: options.vocab,
-        shuffle: options.shuffle ? { seed: options.seed, separator } : undefined,
+        shuffle: separator === undefined ? undefined : { seed: options.seed, separator },
       }),
     loss: (ids, targets) => model.loss(ids, targets),
     backward(ids, targets, factor, pass) {
