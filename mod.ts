@@ -78,7 +78,7 @@ export {
   type LoRAOptions,
 } from "./src/nn/lora.ts";
 export { Module, parameter } from "./src/nn/module.ts";
-export { quantize, type QuantizeOptions } from "./src/nn/quantize.ts";
+export { type MatrixType, quantize, type QuantizeOptions } from "./src/nn/quantize.ts";
 export type { StateDict } from "./src/nn/state_dict.ts";
 export { type Block, CausalLM, type CausalLMConfig, type Pass } from "./src/models/causal_lm.ts";
 export * from "./src/models/gpt2.ts";

@@ -1,11 +1,11 @@
 /**
  * A LLaMA of 134,105,856 parameters (vocabulary 32,000, width 768, 12 layers, MLP 2,048) out of GGUF files in F32, F16, Q8_0 and
  * Q4_0, on two threads: decoding 64 tokens after 16, and prefill of 256, by the CPU device without and with BLAS, and by
- * llama.cpp itself (`node-llama-cpp` from npm, some 1 GB in `.llamacpp/`). F16 is llama.cpp's alone: the CPU device computes in
- * F32 what a file has in F16. Every contender is a process of its own, they are timed in turns, and ratios are of medians;
- * above 1, dinograd is faster. Needs 1 GB in the folder for temporary files and 3 GB of memory; some minutes.
+ * llama.cpp itself (`node-llama-cpp` from npm, some 1 GB in `.llamacpp/`). Every contender is a process of its own, they are
+ * timed in turns, and ratios are of medians; above 1, dinograd is faster. Needs 1 GB in the folder for temporary files and
+ * 3 GB of memory; a minute or so for each type and work.
  *
- * `deno run -A bench/compare_llamacpp.ts`, where types may be named: `q8_0 q4_0`.
+ * `deno run -A bench/compare_llamacpp.ts`, where types and works may be named: `q8_0 q4_0 decode`.
  */
 import {
   CpuDevice,
@@ -20,11 +20,16 @@ import { type Contender, formatTable, inTurns, startAll } from "./peers/contende
 import { GGUF_TYPES, type GgufWork, LLAMA_134M, PREFILL, TOKENS } from "./peers/llama_134m.ts";
 
 /** Seconds after which no new round begins, once there are two. */
-const SECONDS = 20;
+const SECONDS = 12;
 /** The name of llama.cpp in tables. */
 const PEER = "llama.cpp";
 
-const wanted = GGUF_TYPES.filter((type) => !Deno.args.length || Deno.args.includes(type));
+/** Those that are named, or all. */
+const named = <T extends string>(all: readonly T[]): T[] => {
+  const some = all.filter((one) => Deno.args.includes(one));
+  return some.length ? some : [...all];
+};
+const wanted = named(GGUF_TYPES);
 const folder = await Deno.makeTempDir({ prefix: "dinograd-bench" });
 let contenders: Contender[] = [];
 try {
@@ -42,7 +47,7 @@ try {
       permissions: ["-A", "--no-config", "--node-modules-dir=manual"],
     },
   ]);
-  for (const work of ["decode", "prefill"] as const) await compare(work);
+  for (const work of named(["decode", "prefill"])) await compare(work);
 } finally {
   contenders.forEach((contender) => contender[Symbol.dispose]());
   await Deno.remove(folder, { recursive: true });
@@ -78,23 +83,18 @@ async function compare(work: GgufWork): Promise<void> {
   const rows = [["", ...wanted, ...wanted.map((type) => `${type} against ${PEER}`)]];
   const medians = new Map<Contender, number[]>(contenders.map((contender) => [contender, []]));
   for (const type of wanted) {
-    const able = contenders.filter(({ name }) => type !== "f16" || name === PEER);
-    for (const contender of able) await contender.prepare(work, GGUF_TYPES.indexOf(type));
-    await inTurns(able, 7, SECONDS);
-    for (const contender of contenders) {
-      medians.get(contender)!.push(able.includes(contender) ? contender.median : NaN);
-    }
+    for (const contender of contenders) await contender.prepare(work, GGUF_TYPES.indexOf(type));
+    await inTurns(contenders, 7, SECONDS);
+    for (const contender of contenders) medians.get(contender)!.push(contender.median);
   }
   const peer = contenders.find(({ name }) => name === PEER);
   for (const contender of contenders) {
     const own = medians.get(contender)!;
-    const shown = (value: number, digits: number, unit = "") =>
-      Number.isNaN(value) ? "" : value.toFixed(digits) + unit;
     rows.push([
       contender.name,
-      ...own.map((milliseconds) => shown(tokens / milliseconds * 1e3, 0)),
+      ...own.map((milliseconds) => (tokens / milliseconds * 1e3).toFixed(0)),
       ...own.map((milliseconds, i) =>
-        contender === peer || !peer ? "" : shown(medians.get(peer)![i] / milliseconds, 2, "x")
+        contender === peer || !peer ? "" : `${(medians.get(peer)![i]! / milliseconds).toFixed(2)}x`
       ),
     ]);
   }

@@ -39,7 +39,7 @@ if (import.meta.main) {
   const row = (ids: number[]) => tensor([ids], { device, dtype: "i32" });
   const loaded = (size: number): Promise<LLaMA> =>
     loadModel(`${Deno.args[0]}/${GGUF_TYPES[size]}.gguf`, {
-      ...{ device, kinds: ["llama"], keepQuantised: true },
+      ...{ device, kinds: ["llama"], matrices: "stored" },
     });
   await serve(`dinograd, ${device.description}`, {
     async decode(size: number): Promise<Work> {

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type Kernel, kernel } from "../../src/device/kernel.ts";
+import { type Kernel, kernel, type SimdJob } from "../../src/device/kernel.ts";
 import {
   ATTENTION_PARAMS,
   attentionFlops,
@@ -31,6 +31,14 @@ const decoding = attentionPrograms(bindings, {
   subgroup,
 }).tiled;
 
+/** The address of a copy in f32 of keys or values of f16. */
+function widened(job: SimdJob<AttentionParams>, name: "k" | "v"): number {
+  const { size } = job.bindings[name]!;
+  const copy = job.scratch(4 * size);
+  job.run("f16_to_f32", size, 65536, job.at[name]!, copy);
+  return copy;
+}
+
 /** Up to this many queries, a GPU uses one workgroup for each. */
 const FEW = 4;
 
@@ -40,14 +48,14 @@ const FEW = 4;
  * q and o are (batch, heads, queries, d), k and v (batch, kvHeads, keys, d), all strided; keyValid (batch, keys) is 0
  * where a key may not be seen. lse is (2, batch, heads, queries): its first half receives the log of each row's sum
  * of exponentials for the backward pass, which uses the second half. For a query that sees no key, o is 0 and lse
- * infinite. If the sequences are at different positions, positions (batch) holds the `position` of each.
+ * infinite. k and v may be f16 if q and o are f32. If the sequences are at different positions, positions (batch) holds the `position` of each.
  */
 export const attentionForward: Kernel<AttentionParams> = kernel<AttentionParams>({
   name: "attention_forward",
   bindings: {
     q: { read: "*" },
-    k: { read: "*" },
-    v: { read: "*" },
+    k: { read: "*", half: true },
+    v: { read: "*", half: true },
     keyValid: { read: "batch validBatch", dtype: "i32", optional: true },
     positions: { read: "batch", dtype: "i32", optional: true },
     o: { write: "*" },
@@ -92,7 +100,8 @@ export const attentionForward: Kernel<AttentionParams> = kernel<AttentionParams>
     }
   },
   simd(job) {
-    attentionSimd(job, job.params, job.at);
+    const isHalf = job.bindings.k!.dtype === "f16";
+    attentionSimd(job, job.params, job.at, isHalf ? (name) => widened(job, name) : undefined);
     return true;
   },
 });

@@ -31,10 +31,14 @@ function suitsBlas(
     Math.min(queries, keys) >= BLAS_QUERIES / 2 && (window === 0 || window >= BLAS_QUERIES);
 }
 
-/** The arguments with which all three kernels begin. */
-function tensors(p: AttentionParams, at: Addresses): number[] {
+/** Most elements of adjacent keys at one position in a task that goes without packing, if they are f16. */
+const MAX_TILE = 4096;
+
+/** The arguments with which all three kernels begin; `isHalf` if k and v are f16. */
+function tensors(p: AttentionParams, at: Addresses, isHalf = false): number[] {
   const { q, k, v, o, lse, keyValid = 0 } = at;
-  return [q! + 4 * p.qStart, k! + 4 * p.kStart, v! + 4 * p.vStart, o!, lse!, keyValid];
+  const bytes = isHalf ? 2 : 4;
+  return [q! + 4 * p.qStart, k! + bytes * p.kStart, v! + bytes * p.vStart, o!, lse!, keyValid];
 }
 
 /** The arguments of all three kernels after the addresses. */
@@ -53,30 +57,44 @@ function dropoutOf(
   return [seed_low, seed_high, block_low, block_high, p, 1 / (1 - p)];
 }
 
-/** `attentionForward` in float32. `lse` may be 0; only its first half is written. */
-export function attentionSimd(context: CpuContext, params: AttentionParams, at: Addresses): void {
+/**
+ * `attentionForward` in float32. `lse` may be 0; only its first half is written. If k and v are f16, `widened` returns the
+ * address of an f32 copy.
+ */
+export function attentionSimd(
+  context: CpuContext,
+  params: AttentionParams,
+  at: Addresses,
+  widened?: (name: "k" | "v") => number,
+): void {
+  const { threads } = context;
   const { batch, heads, kvHeads, queries, keys, d } = params;
   if (batch * heads * queries === 0) return;
+  const isHalf = widened !== undefined;
   const { positions = 0 } = at;
-  const shared = [...tensors(params, at), ...layout(params), positions];
   if (queries < MIN_QUERIES && params.dropout === 0) {
     const small = batch * heads * queries * keys * d < SMALL;
-    const wanted = small ? 1 : Math.ceil(2 * context.threads / batch);
-    const most = Math.max(1, Math.floor(MAX_GROUP * kvHeads / heads));
+    const wanted = small ? 1 : Math.ceil(2 * threads / batch);
+    const room = isHalf ? Math.floor(MAX_TILE / d) : Infinity;
+    const most = Math.max(1, Math.min(Math.floor(MAX_GROUP * kvHeads / heads), room));
     const groupHeads = Math.min(most, Math.ceil(kvHeads / wanted));
     const tasks = batch * Math.ceil(kvHeads / groupHeads);
-    context.run("attention_few", tasks, small ? tasks : 1, ...shared, groupHeads);
+    // deno-fmt-ignore
+    context.run("attention_few", tasks, small ? tasks : 1, ...tensors(params, at, isHalf), ...layout(params), positions,
+      groupHeads, Number(isHalf));
     return;
   }
+  const whole = isHalf ? { ...at, k: widened("k"), v: widened("v") } : at;
   // Large blocks pack keys less often; small blocks keep all threads busy.
-  const most = context.threads === 1 ? 1 : Math.ceil(4 * context.threads / (batch * heads));
+  const most = threads === 1 ? 1 : Math.ceil(4 * threads / (batch * heads));
   const wanted = Math.ceil(queries / most / 20) * 20;
   const queryBlock = Math.max(60, Math.min(MAX_QUERIES, wanted));
   const byBlas = suitsBlas(context, params, at);
   const block = byBlas ? BLAS_QUERIES : queryBlock;
   const tasks = batch * heads * Math.ceil(queries / block);
-  const name = byBlas ? "blas_attention" : "attention";
-  context.run(name, tasks, 1, ...shared, block, ...dropoutOf(params));
+  // deno-fmt-ignore
+  context.run(byBlas ? "blas_attention" : "attention", tasks, 1, ...tensors(params, whole), ...layout(params), positions,
+    block, ...dropoutOf(params));
 }
 
 /**

@@ -22,6 +22,7 @@ import matrix from "./matmul_matrix.wgsl" with { type: "text" };
 import subgroup from "./matmul_subgroup.wgsl" with { type: "text" };
 import tiled from "./matmul_tiled.wgsl" with { type: "text" };
 import vector from "./matmul_vector.wgsl" with { type: "text" };
+import { hgemm } from "./hgemm.ts";
 import { ACTIVATIONS, type MatmulParams } from "./params.ts";
 import { sgemm } from "./sgemm.ts";
 
@@ -227,7 +228,7 @@ export function multiplyBySimd(
  *
  * a holds op(a) as m x k, or as k x m with `transposeA`; b holds op(b) as k x n, or as n x k with `transposeB` (like
  * the weight of a linear layer); bias (n) is added to every row; residual has the layout of c. Sums are in f32 for
- * all dtypes.
+ * all dtypes; b may be f16 if the others are f32.
  *
  * With an activation function f, c is f of that sum; `pre`, if given, receives the sum itself in the layout of c.
  * With `derivative`, c is the sum times the slope of f at `pre`.
@@ -236,7 +237,7 @@ export const matmul: Kernel<MatmulParams> = kernel<MatmulParams>({
   name: "matmul",
   bindings: {
     a: { read: "*" },
-    b: { read: "*" },
+    b: { read: "*", half: true },
     c: { update: "*" },
     bias: { read: "n", optional: true },
     residual: { read: "*", optional: true },
@@ -273,5 +274,8 @@ export const matmul: Kernel<MatmulParams> = kernel<MatmulParams>({
       }
     }
   },
-  simd: (job) => multiplyBySimd(job, (params, at) => sgemm(job, params, at)),
+  simd: (job) => {
+    const multiply = job.bindings.b!.dtype === "f16" ? hgemm : sgemm;
+    return multiplyBySimd(job, (params, at) => multiply(job, params, at));
+  },
 });

@@ -6,19 +6,16 @@
 import type { QuantisedType } from "../../src/device/dtype.ts";
 import { type Kernel, kernel, type SimdJob } from "../../src/device/kernel.ts";
 import { quantisedReader } from "../../src/device/quantised.ts";
+import { multiplyUnpacked } from "./hgemm.ts";
 import { matmul, MATMUL_PARAMS, matmulProgram, matmulVariant, multiplyBySimd } from "./matmul.ts";
 import quantised from "./quantised.wgsl" with { type: "text" };
 import type { MatmulParams } from "./params.ts";
-import { sgemm } from "./sgemm.ts";
+import { MIN_WORK } from "./sgemm.ts";
 
 /** Numbers that share a scale. */
 const BLOCK = 32;
 /** Rows up to which codes are multiplied as integers, without unpacking them to memory. */
 const FEW_ROWS = 16;
-/** Bytes of the matrix that are unpacked at a time. */
-const UNPACKED_BYTES = 2 ** 22;
-/** Multiply-adds below which another thread is not worth waking. */
-const MIN_WORK = 100_000;
 
 /**
  * c = alpha op(a) op(b) [+ beta c] [+ bias] [+ residual] and activations as `matmul` has them, with b in `codes` and `scales` (`QuantisedLayout`); rows of b as
@@ -63,9 +60,9 @@ export const quantisedMatmuls: Readonly<Record<QuantisedType, Kernel<MatmulParam
 
 function multiply(job: SimdJob<MatmulParams>, type: QuantisedType): void {
   const { transposeA, transposeB, m, batchInvariant } = job.params;
-  if (!transposeB || transposeA) multiplyUnpacked(job, type);
+  if (!transposeB || transposeA) multiplyAsFloats(job, type);
   else if (m <= FEW_ROWS || batchInvariant) multiplyFew(job, type);
-  else if (job.blas) multiplyUnpacked(job, type);
+  else if (job.blas) multiplyAsFloats(job, type);
   else multiplyMany(job, type);
 }
 
@@ -110,27 +107,12 @@ function multiplyMany(job: SimdJob<MatmulParams>, type: QuantisedType): void {
     at.c! + 4 * cOffset, ldc, beta, at.bias ?? 0);
 }
 
-/** A gradient, or many rows with BLAS: some rows of b at a time become floats, which `sgemm` multiplies with. */
-function multiplyUnpacked(job: SimdJob<MatmulParams>, type: QuantisedType): void {
+/** A gradient, or many rows with BLAS. */
+function multiplyAsFloats(job: SimdJob<MatmulParams>, type: QuantisedType): void {
   const { at, params } = job;
-  const { n, k, ldb, transposeA, transposeB, lda, bOffset } = params;
-  const rows = transposeB ? n : k;
-  const some = Math.max(1, Math.floor(UNPACKED_BYTES / (4 * ldb)));
-  const unpacked = job.scratch(4 * Math.min(some, rows) * ldb);
-  for (let first = 0; first < rows; first += some) {
-    const count = Math.min(some, rows - first);
-    const start = bOffset + first * ldb;
-    const codes = at.codes! + (type === "q8_0" ? start : start / 2);
+  multiplyUnpacked(job, params, at, (first, count, to) => {
+    const codes = at.codes! + (type === "q8_0" ? first : first / 2);
     // deno-fmt-ignore
-    job.run(`unpack_${type}`, count * ldb / BLOCK, 1024, codes, at.scales! + start / BLOCK * 2, unpacked);
-    const part = transposeB
-      ? { ...params, n: count, bOffset: 0, cOffset: params.cOffset + first }
-      : {
-        ...{ ...params, k: count, bOffset: 0, beta: first > 0 ? 1 : params.beta },
-        aOffset: params.aOffset + first * (transposeA ? lda : 1),
-      };
-    const isLast = first + count === rows;
-    const bias = !at.bias ? 0 : transposeB ? at.bias + 4 * first : isLast ? at.bias : 0;
-    sgemm(job, part, { ...at, b: unpacked, bias });
-  }
+    job.run(`unpack_${type}`, count / BLOCK, 1024, codes, at.scales! + first / BLOCK * 2, to);
+  });
 }

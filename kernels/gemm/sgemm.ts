@@ -11,9 +11,9 @@ import type { MatmulParams } from "./params.ts";
 const MAX_ROWS = 640;
 const MAX_COLUMNS = 1024;
 /** Up to this many rows, packing a transposed B costs more than it gains. */
-const FEW_ROWS = 16;
+export const FEW_ROWS = 16;
 /** Multiply-adds below which waking another thread does not pay. */
-const MIN_WORK = 100_000;
+export const MIN_WORK = 100_000;
 
 /** Multiply-adds below which the WASM kernel is as fast as a call into BLAS. */
 const MIN_BLAS_WORK = 8192;

@@ -51,8 +51,8 @@ export const embeddingKernel: Kernel<EmbeddingParams> = kernel<EmbeddingParams>(
   name: "embedding",
   bindings: {
     ids: { read: "rows", dtype: "i32" },
-    table: { read: "tableRows columns" },
-    y: { write: "rows columns" },
+    table: { read: "tableRows columns", half: true },
+    y: { write: "rows columns", half: true },
   },
   params: {
     rows: "u32",
@@ -84,7 +84,6 @@ export const embeddingKernel: Kernel<EmbeddingParams> = kernel<EmbeddingParams>(
     job.run("gather_rows", rows, chunk, at.table!, at.ids!, at.y!, columns, vocabulary, half);
     return true;
   },
-  moves: true,
   // A table too long to bind is bound in pieces; each launch fills the rows whose ids are in its piece.
   split: "tableRows",
   splitStart: "firstRow",

@@ -107,8 +107,8 @@ function strided(name: string, scatter: boolean): Kernel<StridedParams> {
   return kernel<StridedParams>({
     name,
     bindings: {
-      x: { read: "*" },
-      y: scatter ? { update: "*" } : { write: "*" },
+      x: { read: "*", half: true },
+      y: { ...scatter ? { update: "*" } : { write: "*" }, half: true },
     },
     params: {
       count: "u32",
@@ -141,7 +141,6 @@ function strided(name: string, scatter: boolean): Kernel<StridedParams> {
       });
     },
     simd: (job) => simdMoves(job, scatter),
-    moves: true,
   });
 }
 

@@ -22,7 +22,7 @@ export type WriteRowsParams = {
 
 /**
  * y (batch, capacity, width) at rows `position + positions[b] + t` of sequence b = x (batch, time, width), both of
- * any one dtype; `positions` is (batch) of `i32`. Rows past the capacity are not written.
+ * one dtype, or f32 into f16; `positions` is (batch) of `i32`. Rows past the capacity are not written.
  */
 export const writeRows: Kernel<WriteRowsParams> = kernel<WriteRowsParams>({
   name: "write_rows",

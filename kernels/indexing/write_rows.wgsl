@@ -18,6 +18,6 @@ fn main(
   }
   // A row past the end would be written into the next sequence.
   if (first + (i % run) / width < params.capacity) {
-    y[(b * params.capacity + first) * width + i % run] = x[i];
+    y[(b * params.capacity + first) * width + i % run] = Y(x[i]);
   }
 }

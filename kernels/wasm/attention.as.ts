@@ -7,6 +7,7 @@
 // that many.
 
 import { packA, packATransposed, packB, packBTransposed, packedProduct } from "./gemm.as";
+import { f16_to_f32 } from "./half.as";
 import { scratch } from "./layout.as";
 import { largest, madd, sumLanes, vexpNegative, vlog } from "./math.as";
 import { dropoutFactors } from "./random.as";
@@ -418,10 +419,21 @@ export function attention(
   }
 }
 
+/** y (rows, heads, d) of f32 = x of f16 by strides in elements. */
+function widenBlock(x: usize, time: usize, head: usize, rows: i32, heads: i32, d: i32, y: usize): void {
+  for (let r: usize = 0; r < <usize> rows; r++) {
+    for (let h: usize = 0; h < <usize> heads; h++) {
+      f16_to_f32(0, 0, d, x + (r * time + h * head << 1), y);
+      y += <usize> d << 2;
+    }
+  }
+}
+
 /**
  * Forward for few queries per sequence, as in decoding: tasks [start, end) of batch * ceil(kvHeads / groupHeads). A
  * task has `groupHeads` adjacent key heads and the query heads that use them, so that a cache whose heads of a time
- * step are contiguous is read from front to back. Arguments as in `attention`.
+ * step are contiguous is read from front to back. Arguments as in `attention`; `half` if k and
+ * v are f16, of which a block at a time is converted to f32.
  */
 export function attention_few(
   thread: i32,
@@ -458,6 +470,7 @@ export function attention_few(
   position: i32,
   positions: usize,
   groupHeads: i32,
+  half: bool,
 ): void {
   const share = heads / kvHeads, groups = (kvHeads + groupHeads - 1) / groupHeads;
   const rowBytes = <usize> d << 2, factor = f32x4.splat(scale);
@@ -465,13 +478,15 @@ export function attention_few(
   const scores = scratch(thread);
   const out = scores + <usize> (groupHeads * share) * (KEYS * 4);
   const states = out + <usize> (groupHeads * share) * rowBytes;
-  kTime <<= 2;
-  vTime <<= 2;
+  const tile = states + (<usize> (groupHeads * share) << 3);
+  const shift: usize = half ? 1 : 2;
   for (let task = start; task < end; task++) {
     const b = <usize> (task / groups), kvFirst = task % groups * groupHeads;
-    const h0 = kvFirst * share, count = min(groupHeads, kvHeads - kvFirst) * share;
+    const kvCount = min(groupHeads, kvHeads - kvFirst);
+    const h0 = kvFirst * share, count = kvCount * share;
     const here = positions ? load<i32>(positions + (b << 2)) : position;
-    const kAt = k + (b * kBatch << 2), vAt = v + (b * vBatch << 2);
+    const kAt = k + (b * kBatch + <usize> kvFirst * kHead << shift);
+    const vAt = v + (b * vBatch + <usize> kvFirst * vHead << shift);
     for (let i = 0; i < queries; i++) {
       const from = first_seen(here + i, block, window, 0, keys), to = end_seen(here + i, step, 0, keys);
       const qAt = q + (b * qBatch + <usize> i * qTime << 2);
@@ -483,16 +498,23 @@ export function attention_few(
       }
       for (let j = from; j < to; j += KEYS) {
         const n = min(KEYS, to - j);
+        let keysAt = kAt + (<usize> j * kTime << shift), keyTime = kTime << 2, keyHead = kHead << 2;
+        if (half) {
+          widenBlock(keysAt, kTime, kHead, n, kvCount, d, tile);
+          keysAt = tile;
+          keyTime = <usize> kvCount * rowBytes;
+          keyHead = rowBytes;
+        }
         for (let c = 0; c < n; c += 4) {
-          const row = kAt + <usize> (j + c) * kTime;
+          const row = keysAt + <usize> c * keyTime;
           for (let h = 0; h < count; h++) {
             const own = qAt + (<usize> (h0 + h) * qHead << 2);
-            const key = row + (<usize> ((h0 + h) / share) * kHead << 2);
+            const key = row + <usize> (h / share) * keyHead;
             const at = scores + <usize> h * (KEYS * 4) + (<usize> c << 2);
-            if (c + 4 <= n) v128.store(at, f32x4.mul(dots(own, key, kTime, d), factor));
+            if (c + 4 <= n) v128.store(at, f32x4.mul(dots(own, key, keyTime, d), factor));
             else {
               for (let r = 0; r < n - c; r++) {
-                const score = dot(own, key + <usize> r * kTime, d) * scale;
+                const score = dot(own, key + <usize> r * keyTime, d) * scale;
                 store<f32>(at + (<usize> r << 2), score);
               }
             }
@@ -503,12 +525,19 @@ export function attention_few(
           if (keyValid) maskKeys(row, keyValid + (b * validBatch + <usize> j << 2), n);
           foldRow(row, n, n, states + (at << 3), out + at * rowBytes, d);
         }
+        let valuesAt = vAt + (<usize> j * vTime << shift), valueTime = vTime << 2, valueHead = vHead << 2;
+        if (half) {
+          widenBlock(valuesAt, vTime, vHead, n, kvCount, d, tile);
+          valuesAt = tile;
+          valueTime = <usize> kvCount * rowBytes;
+          valueHead = rowBytes;
+        }
         for (let c = 0; c < n; c += 4) {
-          const row = vAt + <usize> (j + c) * vTime;
+          const row = valuesAt + <usize> c * valueTime;
           for (let h = 0; h < count; h++) {
-            const value = row + (<usize> ((h0 + h) / share) * vHead << 2);
+            const value = row + <usize> (h / share) * valueHead;
             const weights = scores + <usize> h * (KEYS * 4) + (<usize> c << 2);
-            addScaled(out + <usize> h * rowBytes, value, vTime, min(4, n - c), weights, d);
+            addScaled(out + <usize> h * rowBytes, value, valueTime, min(4, n - c), weights, d);
           }
         }
       }

@@ -18,6 +18,7 @@ export { sgemm } from "./gemm.as";
 export { sgemv } from "./gemv.as";
 export * from "./elementwise.as";
 export { dropout } from "./random.as";
+export { hgemm_few } from "./half_rows.as";
 export { f16_to_f32, f32_to_f16 } from "./half.as";
 export {
   multiply_q4_0,

@@ -1,5 +1,6 @@
 /** Parses the command lines of programs. */
 import { Command, InvalidArgumentError } from "npm:commander@15.1.0";
+import type { MatrixType } from "../../mod.ts";
 
 export type { Command };
 
@@ -96,6 +97,36 @@ export function addDeviceOptions(command: Command, preset?: "auto"): Command {
     "--tune <off|on|again>",
     "time GPU kernels in the first steps and keep the fastest; again: discard earlier results",
     choice(["off", "on", "again"]),
+  );
+}
+
+/** What {@linkcode addMatrixOption} adds. */
+export interface MatrixOptions {
+  /** Undefined: as the model's file has them. */
+  readonly dtype?: MatrixType;
+}
+
+/** What {@linkcode addCacheOption} adds. */
+export interface CacheOptions {
+  /** Undefined: that of activations. */
+  readonly cacheDtype?: "f32" | "f16";
+}
+
+/** Adds `--dtype` of a model that computes without being trained. */
+export function addMatrixOption(command: Command): Command {
+  return command.option(
+    "--dtype <f16|q8_0|q4_0>",
+    "dtype of the weight matrices in memory (default: as stored, but f32 for bf16)",
+    choice(["f16", "q8_0", "q4_0"]),
+  );
+}
+
+/** Adds `--cache-dtype` of a model that decodes. */
+export function addCacheOption(command: Command): Command {
+  return command.option(
+    "--cache-dtype <f32|f16>",
+    "dtype of the key-value cache; f16 halves its memory (default: f32)",
+    choice(["f32", "f16"]),
   );
 }
 

@@ -11,13 +11,13 @@ import {
   type EngineSequence,
   type Tokenizer,
 } from "../../mod.ts";
-import type { DeviceOptions } from "./arguments.ts";
+import type { CacheOptions, DeviceOptions, MatrixOptions } from "./arguments.ts";
 import { findTextModel, type TextModel } from "./find_model.ts";
 import { openChosenDevice } from "./open_device.ts";
 import { write } from "./output.ts";
 
 /** What a command line may ask for. */
-export interface ChatOptions extends DeviceOptions {
+export interface ChatOptions extends DeviceOptions, MatrixOptions, CacheOptions {
   system?: string;
   maxTokens?: number;
   temperature: number;
@@ -30,7 +30,10 @@ export interface ChatOptions extends DeviceOptions {
 /** Answers the lines of the standard input, until it ends. */
 export async function chat(from: string, options: ChatOptions): Promise<void> {
   const device = await openChosenDevice(options);
-  const { model, tokenizer, chatTemplate } = await findTextModel(from, device);
+  const { model, tokenizer, chatTemplate } = await findTextModel(from, device, {
+    matrices: options.dtype ?? "stored",
+  });
+  model.cacheDtype = options.cacheDtype;
   const chat = new Chat(model, tokenizer, await chatTemplate(), options);
   const lines = createInterface({
     ...{ input: process.stdin, output: process.stderr, terminal: Deno.stdin.isTerminal() },

@@ -30,7 +30,8 @@ export async function convert(
   target: string,
   options: ConvertOptions,
 ): Promise<void> {
-  const { to = layoutOf(target), dtype, force } = options;
+  const { to = layoutOf(target), force } = options;
+  const dtype = options.dtype ?? (to === "llama2c" ? undefined : "f32");
   if (dtype !== undefined && to === "llama2c") {
     throw new UsageError(
       "--dtype: expected --to huggingface or gguf but got llama2c, which has f32 alone",
@@ -51,7 +52,7 @@ export async function convert(
     Deno.exit(interrupt.exitCode);
   });
   using device = CpuDevice.open();
-  const found = await findModel(from, device);
+  const found = await findModel(from, device, { matrices: "stored" });
   if ("interpreter" in found) {
     throw new UsageError(
       `convert: expected a model that continues a text but got ${from}, which translates`,

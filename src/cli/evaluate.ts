@@ -9,14 +9,14 @@ import {
   textPerplexity,
   type Tokenizer,
 } from "../../mod.ts";
-import type { DeviceOptions } from "./arguments.ts";
+import type { DeviceOptions, MatrixOptions } from "./arguments.ts";
 import { findModel, type TextModel } from "./find_model.ts";
 import { UsageError } from "./failures.ts";
 import { openChosenDevice } from "./open_device.ts";
 import { print, readText } from "./output.ts";
 
 /** Options of `evaluate`. */
-export interface EvaluateOptions extends DeviceOptions {
+export interface EvaluateOptions extends DeviceOptions, MatrixOptions {
   readonly text?: string;
   readonly stride?: number | undefined;
   readonly context?: number;
@@ -32,7 +32,7 @@ export async function evaluate(from: string, options: EvaluateOptions): Promise<
     throw new UsageError("evaluate: expected --text, --hellaswag or both but got neither");
   }
   const device = await openChosenDevice(options);
-  const found = await findModel(from, device);
+  const found = await findModel(from, device, { matrices: options.dtype ?? "stored" });
   if ("interpreter" in found) {
     throw new UsageError(
       `evaluate: expected a model that continues a text but got ${from}, which translates`,

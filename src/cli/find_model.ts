@@ -15,12 +15,14 @@ import {
   loadModel,
   loadNewestCheckpoint,
   loadTokenizer,
+  type MatrixType,
   type ModelDownloadProgress,
   type ModelKinds,
   ModernGPT,
   openProgress,
   plainChatTemplate,
   type PretrainedTokenizer,
+  quantize,
   restoreModel,
 } from "../../mod.ts";
 import { MODEL } from "./arguments.ts";
@@ -58,7 +60,9 @@ const plain = () => Promise.resolve(plainChatTemplate);
 /** Options of {@linkcode findModel}. */
 export interface FindOptions {
   /** Of the weights. Default: `f32`. */
-  readonly dtype?: "f32" | "f16";
+  readonly dtype?: "f32" | "f16" | undefined;
+  /** Of the matrices of a language model that is not trained (see `loadModel`). Default: `dtype`. */
+  readonly matrices?: "stored" | MatrixType | undefined;
 }
 
 /**
@@ -79,7 +83,9 @@ export async function findModel(
     await addAdapter(folder, found.model);
     return found;
   }
-  if (folder.endsWith(".bin")) return await loadLlama2cFiles(folder, device);
+  if (folder.endsWith(".bin")) {
+    return await quantised(await loadLlama2cFiles(folder, device), options);
+  }
   if (await exists(`${folder}/target_vocabulary.json`)) {
     return { interpreter: await Interpreter.load(folder, device) };
   }
@@ -97,7 +103,7 @@ export async function findModel(
   const models = await modelsIn(folder);
   if (models.length === 1) return await findModel(models[0]!, device, options);
   if (models.length === 0 && (await listCheckpoints(folder)).length) {
-    return await loadReproduction(folder, device);
+    return await quantised(await loadReproduction(folder, device), options);
   }
   throw new Error(
     models.length
@@ -105,6 +111,12 @@ export async function findModel(
       : `${folder}: expected ${MODEL} but got ` +
         (await exists(folder) ? "a folder without a model" : "nothing there"),
   );
+}
+
+/** A model with its matrices of the type that is asked for. */
+async function quantised(found: FoundText, { matrices }: FindOptions): Promise<FoundText> {
+  if (matrices && matrices !== "stored") await quantize(found.model, matrices);
+  return found;
 }
 
 /** Puts an adapter into the weights of a model, which then computes as fast as before. */
@@ -128,12 +140,12 @@ async function loadReproduction(folder: string, device: Device): Promise<FoundTe
 async function loadPretrained(
   from: string,
   device: Device,
-  { dtype }: FindOptions,
+  { dtype, matrices }: FindOptions,
 ): Promise<FoundText> {
   using progress = await openProgress({ label: from, total: 100, unit: "%", lineEvery: 10 });
   const onProgress = ({ done, total }: ModelDownloadProgress) =>
     progress.update(Math.floor(100 * done / total));
-  const model = await loadModel(from, { device, dtype, onProgress, keepQuantised: true });
+  const model = await loadModel(from, { device, dtype, matrices, onProgress });
   try {
     const tokenizer = await tokenizerOf(from, model);
     return { model, tokenizer, chatTemplate: () => loadChatTemplate(from) };
@@ -163,7 +175,7 @@ async function tokenizerOf(from: string, model: TextModel): Promise<PretrainedTo
 }
 
 /** A model of llama2.c and the `tokenizer.bin` beside it. */
-async function loadLlama2cFiles(path: string, device: Device): Promise<Found> {
+async function loadLlama2cFiles(path: string, device: Device): Promise<FoundText> {
   const model = await loadLlama2c(path, { device });
   const file = join(dirname(path), "tokenizer.bin");
   const tokenizer = await loadLlama2cTokenizer(file);

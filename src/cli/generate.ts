@@ -29,7 +29,10 @@ export async function generate(args: string[]): Promise<void> {
     throw new UsageError("generate: expected a prompt but got an empty one");
   }
   const device = await openChosenDevice(options);
-  const found = await findModel(options.folder, device);
+  const found = await findModel(options.folder, device, {
+    matrices: options.dtype ?? "stored",
+  });
+  if ("model" in found) found.model.cacheDtype = options.cacheDtype;
   for (const adapter of options.adapter) {
     if ("interpreter" in found) {
       throw new UsageError(

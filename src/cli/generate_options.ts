@@ -1,10 +1,14 @@
 /** The options of `generate`. */
 import {
+  addCacheOption,
   addDeviceOptions,
+  addMatrixOption,
+  type CacheOptions,
   choice,
   type Command,
   type DeviceOptions,
   integer,
+  type MatrixOptions,
   MODEL,
   NAME,
   newCommand,
@@ -14,7 +18,7 @@ import {
 } from "./arguments.ts";
 
 /** All options that a text depends on. */
-export interface Options extends DeviceOptions {
+export interface Options extends DeviceOptions, MatrixOptions, CacheOptions {
   folder: string;
   /** The text to continue or translate; undefined if none was given. */
   prompt?: string;
@@ -54,7 +58,7 @@ export function generateCommand(): Command {
       "add a low-rank adapter to the model; can be repeated",
       collect,
     );
-  return addDeviceOptions(command)
+  return addCacheOption(addMatrixOption(addDeviceOptions(command)))
     .option(
       "--length <n>",
       "maximum number of tokens to generate (default: 200; translations: unlimited)",

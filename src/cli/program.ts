@@ -1,7 +1,9 @@
 /** The commands of `dinograd`, their options and help. A command's code is loaded when it is called. */
 import {
+  addCacheOption,
   addDeviceOptions,
   addGpuOption,
+  addMatrixOption,
   choice,
   type Command,
   integer,
@@ -85,7 +87,7 @@ function addOwnParser(
 }
 
 function addChat(program: Command): void {
-  addDeviceOptions(program.command("chat"), "auto")
+  addCacheOption(addMatrixOption(addDeviceOptions(program.command("chat"), "auto")))
     .description("chat with a model in the terminal")
     .argument("<model>", MODEL)
     .option("--system <text>", "system prompt")
@@ -126,7 +128,7 @@ ${examples("chat", ['HuggingFaceTB/SmolLM-135M-Instruct --system "Be brief."'])}
 }
 
 function addServe(program: Command): void {
-  addDeviceOptions(program.command("serve"), "auto")
+  addCacheOption(addMatrixOption(addDeviceOptions(program.command("serve"), "auto")))
     .description("serve a model over HTTP with an OpenAI-compatible API")
     .argument("<model>", MODEL)
     .option("--port <n>", "port to listen on; 0 picks a free one", port, 8000)
@@ -230,7 +232,7 @@ function addPrepare(program: Command): void {
 }
 
 function addEvaluate(program: Command): void {
-  addDeviceOptions(program.command("evaluate"), "auto")
+  addMatrixOption(addDeviceOptions(program.command("evaluate"), "auto"))
     .description("evaluate a model: HellaSwag, perplexity, bits per byte")
     .argument("<model>", MODEL)
     .option(

@@ -1,7 +1,7 @@
 /** `dinograd serve`: answers requests over HTTP. */
 import { basename } from "node:path";
 import { createHandler, Interrupt, type Pooling } from "../../mod.ts";
-import type { DeviceOptions } from "./arguments.ts";
+import type { CacheOptions, DeviceOptions, MatrixOptions } from "./arguments.ts";
 import { findTextModel } from "./find_model.ts";
 import { openChosenDevice } from "./open_device.ts";
 
@@ -9,7 +9,7 @@ import { openChosenDevice } from "./open_device.ts";
 const KEY = "DINOGRAD_API_KEY";
 
 /** Options of `serve`. */
-export interface ServeOptions extends DeviceOptions {
+export interface ServeOptions extends DeviceOptions, MatrixOptions, CacheOptions {
   port: number;
   host: string;
   apiKey?: string;
@@ -26,7 +26,10 @@ export interface ServeOptions extends DeviceOptions {
 export async function serve(from: string, options: ServeOptions): Promise<void> {
   const { port, host: hostname, maxBatch, maxQueue, maxTokens, cache, pooling } = options;
   const device = await openChosenDevice(options);
-  const { model, tokenizer, chatTemplate } = await findTextModel(from, device);
+  const { model, tokenizer, chatTemplate } = await findTextModel(from, device, {
+    matrices: options.dtype ?? "stored",
+  });
+  model.cacheDtype = options.cacheDtype;
   const modelName = options.name ?? basename(from);
   const handler = createHandler(model, tokenizer, {
     ...{ modelName, maxBatch, maxQueue, maxTokens, pooling },

@@ -83,10 +83,12 @@ export interface CpuContext {
 
 /** The input of a WASM SIMD implementation. */
 export interface SimdJob<P> extends CpuContext {
-  /** The address of each binding, with f16 converted to f32. */
+  /** The address of each binding, with f16 converted to f32 unless it is declared as `half`. */
   readonly at: Addresses;
-  /** The dtypes of the launch's bindings. */
-  readonly bindings: Readonly<Record<string, { readonly dtype: DType } | undefined>>;
+  /** The dtypes and sizes of the launch's bindings. */
+  readonly bindings: Readonly<
+    Record<string, { readonly dtype: DType; readonly size: number } | undefined>
+  >;
   /** The launch's parameters. */
   readonly params: P;
   /** Allocates memory until the launch ends and returns its address. Throws an `OutOfMemoryError`. */
@@ -110,8 +112,6 @@ export interface KernelDefinition<P extends Params> {
   cpu(views: Record<string, any>, params: P): void;
   /** The WASM SIMD implementation, tried first. Returning false leaves the launch to the reference implementation. */
   simd?(job: SimdJob<P>): boolean;
-  /** Whether the kernel only moves elements, so that `simd` is given f16 as it is. Default: false. */
-  readonly moves?: boolean;
   /**
    * The parameter that counts independent units, which is also the first axis of the bindings that advance with them. A
    * launch with a binding over the device's limit is split along it; the other bindings are bound whole. Without it,

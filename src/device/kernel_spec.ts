@@ -30,6 +30,8 @@ export type BindingSpec<P> =
     readonly dtype?: DType | undefined;
     /** Whether a launch may omit the binding; a few zero bytes are bound instead. Default: false. */
     readonly optional?: boolean;
+    /** Whether `simd` takes f16 here as it is, and not as a copy in f32. Default: false. */
+    readonly half?: boolean;
   };
 
 /** A storage binding with what is derived from its declaration. */
@@ -42,6 +44,8 @@ export interface BindingSlot {
   readonly access: Access;
   /** Whether a launch may omit it. */
   readonly optional: boolean;
+  /** Whether `simd` accepts f16 here as it is. */
+  readonly half: boolean;
   /** The only dtype it accepts; `i32` also accepts `u32`. */
   readonly dtype: DType | undefined;
   /** The names of its axes for these parameters, the outermost first; only `*` if any size will do. */
@@ -63,13 +67,13 @@ export function slotsOf<P extends Params>(
   return Object.entries(bindings).map(([name, spec]) => {
     const access: Access = "read" in spec ? "read" : "write" in spec ? "write" : "update";
     const shape = (spec as Record<Access, string | ((params: P) => string)>)[access];
-    const { optional = false, dtype } = spec;
+    const { optional = false, half = false, dtype } = spec;
     let axes: BindingSlot["axes"];
     if (typeof shape === "string") {
       const parsed = parseAxes(shape);
       axes = () => parsed;
     } else axes = (params) => parseAxes(shape(params as P));
-    return { name, variable: snakeCase(name), access, optional, dtype, axes };
+    return { name, variable: snakeCase(name), access, optional, half, dtype, axes };
   });
 }
 

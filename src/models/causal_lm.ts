@@ -9,6 +9,7 @@
 import {
   type AttentionObserver,
   checkTokens,
+  Embedding,
   type ForwardOptions,
   KeyValueCache,
   lastTokens,
@@ -16,7 +17,6 @@ import {
   Module,
   type NewPositions,
 } from "../nn/mod.ts";
-import { isFloat } from "../device/dtype.ts";
 import {
   cast,
   linearCrossEntropy,
@@ -89,13 +89,20 @@ export abstract class CausalLM<C extends CausalLMConfig = CausalLMConfig> extend
   /** Maps ids (B, T) to the input of the stack, (B, T, E). */
   protected abstract embed(ids: Tensor, pass: Pass): Tensor;
 
+  /**
+   * The dtype of keys and values in caches created from now on: `f16` takes half the memory of `f32`. Default: that of the
+   * activations.
+   */
+  cacheDtype: "f32" | "f16" | undefined;
+
   /** Returns an empty cache for decoding `batch` sequences. */
   createCache(batch: number): KeyValueCache {
     const { hiddenSize, numAttentionHeads, numHiddenLayers: layers } = this.config;
     const { numKeyValueHeads: kvHeads = numAttentionHeads, maxPositionEmbeddings } = this.config;
     const { device } = this.head;
-    // The dtype of activations; the matrices may be quantised.
-    const { dtype } = this.parameters().values().find((x) => isFloat(x.dtype))!;
+    // The dtype of activations; the matrices may have another one.
+    const embedding = this.modules().values().find((module) => module instanceof Embedding)!;
+    const dtype = this.cacheDtype ?? embedding.dtype;
     const { headDim: headSize = hiddenSize / numAttentionHeads } = this.config;
     const contextSize = maxPositionEmbeddings;
     return new KeyValueCache({ device, dtype, batch, layers, kvHeads, headSize, contextSize });

@@ -3,8 +3,9 @@
  *
  * @module
  */
+import type { DType } from "../device/dtype.ts";
 import { gelu, relu, reluSquared } from "../ops/activations.ts";
-import { add } from "../ops/elementwise.ts";
+import { add, cast } from "../ops/elementwise.ts";
 import { feedForward, type FeedForwardOptions } from "../ops/feed_forward.ts";
 import { dropout } from "../ops/random.ts";
 import { embedding } from "../ops/index.ts";
@@ -94,16 +95,19 @@ export interface EmbeddingOptions extends ParameterOptions {
 export class Embedding extends Module {
   /** (count, size) */
   readonly weight: Tensor;
+  /** The type of the vectors; the table may be of another one that takes less memory (see `quantize`). */
+  readonly dtype: DType;
 
   /** Creates `weight` with `count` vectors of length `size`. */
   constructor(count: number, size: number, options?: EmbeddingOptions) {
     super();
+    this.dtype = options?.dtype ?? "f32";
     this.weight = createParameter([count, size], options?.init ?? normal(), options ?? {});
   }
 
   /** Maps ids (...) of `i32` to their vectors (..., size). */
   forward(ids: Tensor): Tensor {
-    return embedding(this.weight, ids);
+    return scoped(() => cast(embedding(this.weight, ids), this.dtype));
   }
 }
 

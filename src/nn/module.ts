@@ -151,7 +151,10 @@ export async function replaceParameters(
   const replaced = new Map<Tensor, Tensor>();
   for (const [name, old] of module.parameters()) {
     const made = await replace(old, name);
-    if (made) replaced.set(old, parameter(made));
+    if (!made) continue;
+    replaced.set(old, parameter(made));
+    // One of another type is for inference.
+    if (made.dtype !== old.dtype) made.requiresGrad = false;
   }
   const replaceIn = (owner: object) => {
     for (const [field, value] of Object.entries(owner)) {

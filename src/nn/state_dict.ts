@@ -48,6 +48,15 @@ export function assignFloats(tensor: Tensor, values: ArrayLike<number>): void {
   else if (tensor.size > 0) tensor.device.write(tensor.buffer, quantised(dtype, floats));
 }
 
+/** Throws a `RangeError` if a number is too large for f16. */
+export function checkWithinHalf(op: string, name: string, values: ArrayLike<number>): void {
+  for (let i = 0; i < values.length; i++) {
+    const x = values[i]!;
+    if (isFinite(Math.f16round(x)) || !isFinite(x)) continue;
+    throw new RangeError(`${op}: expected values within f16 but got ${x} in "${name}"; take f32`);
+  }
+}
+
 /** Throws a `TypeError` that lists missing names, unknown names and mismatched shapes, unless all match. */
 export function checkStateDict(
   expected: ReadonlyMap<string, { readonly shape: Shape }>,

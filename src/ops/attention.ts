@@ -81,7 +81,8 @@ export interface AttentionOptions {
 /**
  * Returns `softmax(scale q k^T) v` for each head, without storing the scores: queries q (B, H, Tq, D), keys k and
  * values v (B, Hkv, Tk, D) give (B, H, Tq, D). Hkv divides H, and query head h uses key and value head
- * `floor(h / (H / Hkv))`. A query that sees no key gives zeros, and no gradient.
+ * `floor(h / (H / Hkv))`. A query that sees no key gives zeros, and no gradient. Without gradients, k and v may
+ * be `f16` while q is `f32`, as in a cache that takes half the memory.
  *
  * Throws a `TypeError` if shapes, devices or dtypes do not match, and a `RangeError` if `keyLength` is not a length of
  * k, `window` is below 1, or a probability is not in [0, 1). (Vaswani et al. 2017; grouped queries: Ainslie et al.
@@ -327,7 +328,14 @@ function attend(
   const { keyValid, positions, layout = "BHTD", step = 0 } = options;
   const device = sameDevice(op, q, k, v, keyValid, positions);
   checkFloat(op, q, k, v);
-  sameDType(op, q, k, v);
+  sameDType(op, k, v);
+  const isMixed = q.dtype === "f32" && k.dtype === "f16";
+  if (!isMixed) sameDType(op, q, k);
+  else if (needsGrad([q, k, v])) {
+    throw new TypeError(
+      `${op}: expected noGrad where keys are f16 and queries f32 but got a gradient`,
+    );
+  }
   const [queries, keys] = sizesOf(op, q.shape, k.shape, v.shape, layout);
   const keyLength = checkKeyLength(op, options.keyLength, keys.time);
   if (keyValid) checkKeyValid(op, keyValid, queries.batch, keyLength, keys.time);

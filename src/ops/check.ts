@@ -36,12 +36,15 @@ export function sameDType(op: string, ...tensors: readonly (Tensor | undefined)[
   }
 }
 
-/** Throws a `TypeError` unless the two tensors can be multiplied: both of one float dtype, or the second quantised. */
+/**
+ * Throws a `TypeError` unless the two tensors can be multiplied: both of one float dtype, or the second quantised, or f16
+ * while the first is f32.
+ */
 export function checkMultiplied(op: string, x: Tensor, weight: Tensor): void {
   checkFloat(op, x);
   if (isQuantised(weight.dtype)) return;
   checkFloat(op, weight);
-  sameDType(op, x, weight);
+  if (x.dtype !== "f32" || weight.dtype !== "f16") sameDType(op, x, weight);
 }
 
 /** Throws a `TypeError` unless the tensor holds ids (`i32` or `u32`). */

@@ -27,6 +27,7 @@ import { runInContext, taskContext } from "../tensor/async_context.ts";
 import { type GradPlace, record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { checkMultiplied, sameDevice, sameDType } from "./check.ts";
+import { cast } from "./elementwise.ts";
 import { part, placeFor, planesOf, sumColumns, sumTo } from "./launch.ts";
 import { reshape } from "./shape.ts";
 
@@ -43,7 +44,8 @@ export interface MatmulOptions {
  * two broadcast. A transposed operand is stored as (..., K, M) or (..., N, K). A tensor with one axis is a row on the
  * left and a column on the right, and that axis is dropped from the result.
  *
- * `b` may be quantised (`q8_0`, `q4_0`); no gradient flows into it then.
+ * `b` may be quantised (`q8_0`, `q4_0`); no gradient flows into it then. It may be of `f16` where `a` is of `f32`, as
+ * weights that take half the memory.
  *
  * Throws a `TypeError` if the inner lengths, dtypes or devices differ.
  *
@@ -108,9 +110,12 @@ function product(a: Tensor, b: Tensor, transposeA: boolean, transposeB: boolean)
       )
       : null,
     wantB
-      ? sumTo(
-        transposeB ? product(dOut, a!, true, transposeA) : product(a!, dOut, !transposeA, false),
-        b!.shape,
+      ? cast(
+        sumTo(
+          transposeB ? product(dOut, a!, true, transposeA) : product(a!, dOut, !transposeA, false),
+          b!.shape,
+        ),
+        b!.dtype,
       )
       : null,
   ]);
@@ -136,8 +141,8 @@ export interface LinearCall {
 
 /**
  * Returns `x weight^T + bias`, plus `residual` if given, in one kernel: x (..., inputs), weight (outputs, inputs) and
- * bias (outputs) give (..., outputs). The weight may be quantised; no gradient flows into it then. Throws a `TypeError`
- * if the shapes do not match.
+ * bias (outputs) give (..., outputs). The weight may be quantised; no gradient flows into it then. It may be `f16`
+ * while x is `f32`. Throws a `TypeError` if the shapes do not match.
  */
 export function linear(
   x: Tensor,
@@ -233,7 +238,7 @@ export function launchLinearBackward(
 export interface Operands {
   /** (m, k), or (k, m) with `transposeA`. */
   readonly a: Binding;
-  /** (k, n), or (n, k) with `transposeB`; may be quantised. */
+  /** (k, n), or (n, k) with `transposeB`; may be quantised, or f16 where `a` is f32. */
   readonly b: Binding;
   /** (m, n) */
   readonly c: Binding;

@@ -3,7 +3,6 @@
  *
  * @module
  */
-import type { QuantisedType } from "../device/dtype.ts";
 import { toPath } from "../io/byte_source.ts";
 import { FileFormatError } from "../io/errors.ts";
 import {
@@ -17,6 +16,7 @@ import {
 import { BLOCK } from "../io/ggml_blocks.ts";
 import { shown } from "../io/json_text.ts";
 import type { LLaMAConfig } from "../models/llama.ts";
+import type { MatrixType } from "../nn/quantize.ts";
 import { ggufVocabulary } from "../tokenizer/gguf_vocabulary.ts";
 import type { PretrainedTokenizer } from "../tokenizer/tokenizer.ts";
 import { type Configured, shapesOf, type Sizes } from "./architecture.ts";
@@ -50,13 +50,15 @@ export async function loadGguf(
     configName: file.name,
     tensors: file.tensors,
     readFloat32: (tensor: string) => file.readFloat32(tensor),
-    quantisedType: (tensor: string) => QUANTISED[file.info(tensor).type],
+    matrixType: (tensor: string) => MATRIX_TYPES[file.info(tensor).type],
   };
   return await readWeights(ARCHITECTURES[stored.kind], layout, files, config, options);
 }
 
 /** Types that are computed with as they are. */
-const QUANTISED: Partial<Record<GgmlType, QuantisedType>> = { Q8_0: "q8_0", Q4_0: "q4_0" };
+const MATRIX_TYPES: Partial<Record<GgmlType, MatrixType>> = {
+  ...{ F16: "f16", Q8_0: "q8_0", Q4_0: "q4_0" },
+};
 
 function storedArchitecture(
   file: GgufFile,

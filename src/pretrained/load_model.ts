@@ -10,6 +10,7 @@ import { listCheckpoints } from "../io/checkpoint.ts";
 import { FileFormatError } from "../io/errors.ts";
 import type { LLaMAConfig } from "../models/llama.ts";
 import type { ParameterOptions } from "../nn/init.ts";
+import type { MatrixType } from "../nn/quantize.ts";
 import type { Configured, Sizes } from "./architecture.ts";
 import { ConfigFields } from "./config_fields.ts";
 import { downloadModel, type ModelHubOptions, type ModelPart } from "./download_model.ts";
@@ -42,8 +43,11 @@ export interface LoadModelOptions<K extends ModelKind = LanguageModelKind>
    * permuted, which changes no result. Default: the file's, `half-split`, in GGUF `interleaved`.
    */
   readonly ropeLayout?: LLaMAConfig["ropeLayout"];
-  /** Whether `Q8_0` and `Q4_0` matrices of a GGUF file stay quantised, as after `quantize`. Default: false. */
-  readonly keepQuantised?: boolean;
+  /**
+   * The type of the matrices of a language model in memory, which is then for inference, as after `quantize`: `stored`
+   * keeps F16, Q8_0 and Q4_0 matrices of the file as they are; any other type is what all become. Default: `dtype`.
+   */
+  readonly matrices?: "stored" | MatrixType | undefined;
 }
 
 /**
@@ -109,6 +113,9 @@ export async function loadModel<K extends ModelKind = LanguageModelKind>(
   }
   const fields = new ConfigFields(json, file);
   const kind = fields.oneOf<ModelKind>("model_type", ...kinds);
+  if (options?.matrices && kind === "transformer") {
+    throw new TypeError(`loadModel: expected a language model for matrices but got ${kind}`);
+  }
   const architecture = ARCHITECTURES[kind];
   const config = architecture.readConfig(fields);
   const layout = "ropeLayout" in config ? { ropeLayout } : {};

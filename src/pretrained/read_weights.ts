@@ -7,10 +7,10 @@
 import { FileFormatError } from "../io/errors.ts";
 import type { ParameterOptions } from "../nn/init.ts";
 import { defaultDevice } from "../device/default.ts";
-import type { QuantisedType } from "../device/dtype.ts";
+import type { DType } from "../device/dtype.ts";
 import { replaceParameters } from "../nn/module.ts";
-import { quantisable } from "../nn/quantize.ts";
-import { assignFloats, checkStateDict } from "../nn/state_dict.ts";
+import { fits, type MatrixType, quantisable } from "../nn/quantize.ts";
+import { assignFloats, checkStateDict, checkWithinHalf } from "../nn/state_dict.ts";
 import type { Shape } from "../tensor/shape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { shapeDevice } from "./shape_device.ts";
@@ -28,8 +28,8 @@ export interface StoredWeights {
   readonly tensors: ReadonlyMap<string, { readonly shape: Shape; readonly count: number }>;
   /** Reads one tensor as float32. */
   readFloat32(name: string): Promise<Float32Array>;
-  /** Returns the quantised type of a tensor, if it is one that this library computes with. */
-  quantisedType?(name: string): QuantisedType | undefined;
+  /** Returns the type of a tensor, if it is one that matrices can have in memory. */
+  matrixType(name: string): MatrixType | undefined;
 }
 
 /** How a family's tensors are named and arranged in files of some format. */
@@ -46,8 +46,8 @@ export interface WeightLayout {
 export interface ReadOptions extends Pick<ParameterOptions, "device" | "dtype"> {
   /** The number of ids of the model, the file's or more. */
   readonly vocabSize?: number | undefined;
-  /** Whether `Q8_0` and `Q4_0` matrices of the file stay quantised, as after `quantize`. Default: false. */
-  readonly keepQuantised?: boolean | undefined;
+  /** The type of matrices; see `loadModel`. */
+  readonly matrices?: "stored" | MatrixType | undefined;
 }
 
 /** The number of elements that a model may compute beyond those in its files. */
@@ -68,7 +68,7 @@ export async function readWeights(
   config: Sizes,
   options: ReadOptions,
 ): Promise<Configured<Sizes>> {
-  const { dtype, vocabSize, keepQuantised = false } = options;
+  const { dtype, vocabSize, matrices: matrixType } = options;
   const device = options.device ?? defaultDevice();
   const least = config.vocabSize ?? Infinity;
   if (vocabSize !== undefined && !(Number.isSafeInteger(vocabSize) && vocabSize >= least)) {
@@ -79,13 +79,16 @@ export async function readWeights(
   const sizes = vocabSize === undefined ? config : { ...config, vocabSize };
   // No memory is allocated before the files are known to hold all that the configuration asks for.
   const shapes = checkTensors(architecture, layout, config, files);
-  const quantisedTypeOf = (name: string) =>
-    keepQuantised ? files.quantisedType?.(layout.nameInFile(name)) : undefined;
-  const isQuantised = [...shapes.keys()].some(quantisedTypeOf);
-  // If some are quantised, there may not be memory for all of them in f32.
-  const start = { device: isQuantised ? shapeDevice() : device, dtype, random: null };
+  // If matrices have a smaller type, there may not be memory for all of them in f32.
+  const start = { device: matrixType ? shapeDevice() : device, dtype, random: null };
   const model = new architecture.model(sizes, start);
   const matrices = quantisable(model);
+  const typeOf = (parameter: Tensor, name: string): DType => {
+    const type = matrixType === "stored" ? files.matrixType(layout.nameInFile(name)) : matrixType;
+    if (!type || !matrices.has(parameter) || !fits(parameter, type)) return parameter.dtype;
+    const isMissing = type === "f16" && !device.dtypes.has("f16");
+    return matrixType === "stored" && isMissing ? parameter.dtype : type;
+  };
   try {
     let unsent = 0;
     const fill = async (parameter: Tensor, name: string): Promise<Tensor | undefined> => {
@@ -95,10 +98,10 @@ export async function readWeights(
       const all = values.length < parameter.size
         ? withMeanRows(values, parameter.shape[1]!, parameter.size)
         : values;
-      const type = matrices.has(parameter) ? quantisedTypeOf(name) : undefined;
-      const made = isQuantised
-        ? Tensor.empty(device, parameter.shape, type ?? parameter.dtype)
+      const made = matrixType
+        ? Tensor.empty(device, parameter.shape, typeOf(parameter, name))
         : undefined;
+      if (matrixType === "f16" && made?.dtype === "f16") checkWithinHalf("loadModel", name, all);
       assignFloats(made ?? parameter, all);
       unsent += all.byteLength;
       if (unsent < WRITES_UNSENT) return made;

@@ -12,6 +12,7 @@ import {
   type TensorEntry,
   writeSafetensors,
 } from "../io/safetensors.ts";
+import { checkWithinHalf } from "../nn/state_dict.ts";
 import type { Shape } from "../tensor/shape.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { shapesOf, type Sizes } from "./architecture.ts";
@@ -157,14 +158,7 @@ export async function floatsOf(
 ): Promise<Float32Array> {
   const size = shape.reduce((a, b) => a * b, 1);
   const values = new Float32Array(await parameter.data()).subarray(0, size);
-  const at = dtype === "f16"
-    ? values.findIndex((x) => !isFinite(Math.f16round(x)) && isFinite(x))
-    : -1;
-  if (at >= 0) {
-    throw new RangeError(
-      `saveModel: expected values within f16 but got ${values[at]} in "${name}"; save as f32`,
-    );
-  }
+  if (dtype === "f16") checkWithinHalf("saveModel", name, values);
   return toStored(values, shape, arrangement);
 }
 

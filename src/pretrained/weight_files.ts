@@ -7,6 +7,7 @@ import { join } from "../io/node_builtins.ts";
 import { FileFormatError } from "../io/errors.ts";
 import { shown } from "../io/json_text.ts";
 import { SafetensorsFile, type TensorInfo } from "../io/safetensors.ts";
+import type { MatrixType } from "../nn/quantize.ts";
 import { isJsonObject, type JsonObject, readJsonObject } from "./json_file.ts";
 
 /** The file with the configuration of the model in a folder. */
@@ -67,6 +68,11 @@ export class WeightFiles implements Disposable {
   /** Reads one tensor as float32. */
   async readFloat32(name: string): Promise<Float32Array> {
     return await this.#files.get(name)!.readFloat32(name);
+  }
+
+  /** The type of a tensor, where matrices can be of it in memory. */
+  matrixType(name: string): MatrixType | undefined {
+    return this.tensors.get(name)!.dtype === "F16" ? "f16" : undefined;
   }
 
   /** Closes the files. */

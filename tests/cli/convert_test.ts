@@ -54,15 +54,18 @@ for (const Model of [GPT2, GPT3, LLaMA, ModernGPT]) {
       await saveModel(join(folder, "trained"), model, { tokenizer });
       model.dispose();
       await run(folder, ["convert", "trained", "half", "--dtype", "f16"]);
-      const continued = (name: string) =>
+      const continued = (name: string, ...more: string[]) =>
         run(folder, [
           ...["generate", name, "The whale", "--length", "8"],
-          ...["--temperature", "0", "--device", "cpu"],
+          ...["--temperature", "0", "--device", "cpu", ...more],
         ]);
       const first = await continued("trained");
       assert.match(first, /^The whale dives, /);
       assert.equal(await continued("half"), first);
       if (Model === LLaMA) await run(folder, ["convert", "half", "llama.bin", "--to", "llama2c"]);
+      if (Model === LLaMA) {
+        assert.equal(await continued("half", "--dtype", "q8_0", "--cache-dtype", "f16"), first);
+      }
       if (Model !== LLaMA && Model !== GPT2) return; // llama.cpp has no others
       await run(folder, ["convert", "trained", "model.gguf", "--to", "gguf"]);
       assert.equal(await continued("model.gguf"), first);

@@ -6,7 +6,7 @@ import { KeyValueCache } from "../../src/nn/key_value_cache.ts";
 import { tensor } from "../../src/tensor/create.ts";
 import { Scope } from "../../src/tensor/scope.ts";
 import type { Tensor } from "../../src/tensor/tensor.ts";
-import { assertSame, assertTensorsClose } from "../support/compare.ts";
+import { assertClose, assertSame, assertTensorsClose } from "../support/compare.ts";
 import { onEachDevice } from "../support/devices.ts";
 
 const CONFIG = {
@@ -78,6 +78,28 @@ for (const Model of [GPT2, GPT3]) {
     },
   );
 }
+
+await onEachDevice("a cache of f16 takes half the memory of one of f32", async (device) => {
+  if (!device.dtypes.has("f16")) return;
+  using _scope = new Scope();
+  const gpt = model(device);
+  const rows = [draw(61, 1), draw(61, 2)], lengths = [61, 40];
+  const scores: ArrayLike<number>[] = [], bytes: number[] = [];
+  for (const dtype of ["f32", "f16"] as const) {
+    gpt.cacheDtype = dtype;
+    using cache = gpt.createCache(2);
+    gpt.nextLogits(batch(device, rows), { cache, lengths });
+    gpt.nextLogits(batch(device, [[3], [4]]), { cache });
+    cache.select([1, 0, 1]);
+    cache.remove(0);
+    scores.push(await gpt.nextLogits(batch(device, [[5], [6]]), { cache }).data());
+    bytes.push(cache.bytes);
+  }
+  assert.equal(bytes[0], 2 * bytes[1]!);
+  assert.notDeepEqual(scores[0], scores[1]);
+  assertClose(scores[1]!, scores[0]!, 2e-3);
+  gpt.dispose();
+});
 
 await onEachDevice("KeyValueCache.select() moves, repeats and drops rows", async (device) => {
   using _scope = new Scope();

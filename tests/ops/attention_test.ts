@@ -5,7 +5,7 @@ import {
   selfAttention,
   sparseAttention,
 } from "../../src/ops/attention.ts";
-import { add, mul } from "../../src/ops/elementwise.ts";
+import { add, cast, mul } from "../../src/ops/elementwise.ts";
 import { matmul } from "../../src/ops/matmul.ts";
 import { concat, permute, reshape, slice, split } from "../../src/ops/shape.ts";
 import { dropout, randn } from "../../src/ops/random.ts";
@@ -15,7 +15,7 @@ import { RandomState } from "../../src/tensor/random.ts";
 import { Scope } from "../../src/tensor/scope.ts";
 import { noGrad } from "../../src/tensor/tape.ts";
 import type { Tensor } from "../../src/tensor/tensor.ts";
-import { assertTensorsClose } from "../support/compare.ts";
+import { assertClose, assertTensorsClose } from "../support/compare.ts";
 import { onEachDevice } from "../support/devices.ts";
 
 await onEachDevice("attention() equals the product with its stored weights", async (device) => {
@@ -320,3 +320,28 @@ await onEachDevice("attention() says which shapes do not fit", (device) => {
     /expected keyValid of shape \[1, 3\] or \[1, 5\] but got \[1, 4\]/,
   );
 });
+
+await onEachDevice(
+  "attention() takes keys and values of f16 beside queries of f32",
+  async (device) => {
+    if (!device.dtypes.has("f16")) return;
+    using _scope = new Scope();
+    const random = new RandomState(4);
+    // One query and a few, as in decoding, and many, as in prefill; shared heads, and heads of an odd size.
+    for (
+      const [queries, heads, kvHeads, d] of [[1, 6, 2, 16], [3, 2, 2, 7], [40, 4, 2, 16]] as const
+    ) {
+      const q = randn([2, queries, heads, d], { device, random });
+      const [k, v] = ["k", "v"].map(() =>
+        cast(randn([2, 150, kvHeads, d], { device, random }), "f16")
+      );
+      const options = { causal: true, layout: "BTHD", keyLength: 145 } as const;
+      const found = await attention(q, k!, v!, options).data();
+      const expected = await attention(q, cast(k!, "f32"), cast(v!, "f32"), options).data();
+      assertClose(found, expected, 1e-5, `${queries} queries of ${heads} heads`);
+      assert.throws(() => attention(k!, q, q), /attention: expected one dtype/);
+      q.requiresGrad = true;
+      assert.throws(() => attention(q, k!, v!), /attention: expected noGrad where keys are f16/);
+    }
+  },
+);

@@ -1,17 +1,18 @@
-// Quantised matrices give what their dequantised numbers give, on every device.
+// Matrices of f16 beside x of f32 and quantised ones give what their dequantised numbers give, on every device.
 import assert from "node:assert/strict";
 import type { Device } from "../../src/device/device.ts";
-import type { QuantisedType } from "../../src/device/dtype.ts";
+import { CpuDevice } from "../../src/device/cpu/cpu_device.ts";
 import { GPT2 } from "../../src/models/gpt2.ts";
 import { LLaMA } from "../../src/models/llama.ts";
 import { Linear } from "../../src/nn/layers.ts";
-import { quantize } from "../../src/nn/quantize.ts";
+import { type MatrixType, quantize } from "../../src/nn/quantize.ts";
 import { assignFloats } from "../../src/nn/state_dict.ts";
+import { cast } from "../../src/ops/elementwise.ts";
 import { embedding } from "../../src/ops/index.ts";
 import { linearCrossEntropy } from "../../src/ops/loss.ts";
 import { batchInvariant, linear, matmul } from "../../src/ops/matmul.ts";
 import { reshape, slice, transpose } from "../../src/ops/shape.ts";
-import { assign, tensor } from "../../src/tensor/create.ts";
+import { tensor } from "../../src/tensor/create.ts";
 import { RandomState } from "../../src/tensor/random.ts";
 import { Scope } from "../../src/tensor/scope.ts";
 import { noGrad } from "../../src/tensor/tape.ts";
@@ -19,7 +20,7 @@ import { Tensor } from "../../src/tensor/tensor.ts";
 import { assertClose, assertSame } from "../support/compare.ts";
 import { onEachDevice } from "../support/devices.ts";
 
-const TYPES = ["q8_0", "q4_0"] as const;
+const TYPES = ["f16", "q8_0", "q4_0"] as const;
 
 function numbers(count: number, seed: number): Float32Array {
   let state = seed;
@@ -29,26 +30,40 @@ function numbers(count: number, seed: number): Float32Array {
   });
 }
 
-/** A quantised matrix, and the same numbers in f32. */
+/** As `onEachDevice`, on those that have the type. */
+async function onEachWith(
+  dtype: MatrixType,
+  name: string,
+  body: (device: Device) => Promise<void>,
+): Promise<void> {
+  await onEachDevice(
+    name,
+    async (device) => {
+      if (dtype !== "f16" || device.dtypes.has("f16")) await body(device);
+    },
+  );
+}
+
+/** A matrix of a type, and the same numbers in f32. */
 async function matrices(
   device: Device,
-  dtype: QuantisedType,
+  dtype: MatrixType,
   rows: number,
   columns: number,
 ): Promise<[quantised: Tensor, plain: Tensor]> {
   const quantised = Tensor.empty(device, [rows, columns], dtype);
   assignFloats(quantised, numbers(rows * columns, 7));
-  return [quantised, tensor(await quantised.data(), { device, shape: [rows, columns] })];
+  const values = Float32Array.from(await quantised.data());
+  return [quantised, tensor(values, { device, shape: [rows, columns] })];
 }
 
 for (const dtype of TYPES) {
   // One row and a few, as in decoding, and many, as in prefill; odd numbers of blocks and of columns.
-  const sizes = [[1, 32, 5], [1, 96, 37], [1, 256, 130], [3, 160, 66], [16, 64, 9], [17, 96, 33], [
-    70,
-    128,
-    140,
-  ]];
-  await onEachDevice(`linear() multiplies with a weight of ${dtype}`, async (device) => {
+  // deno-fmt-ignore
+  const sizes = [[1, 32, 5], [1, 96, 37], [1, 256, 130], [3, 160, 66], [16, 64, 9], [17, 96, 33], [70, 128, 140]];
+  // Rows of f16 are of any length.
+  if (dtype === "f16") sizes.push([1, 37, 11], [2, 5, 3], [6, 45, 34], [9, 13, 130]);
+  await onEachWith(dtype, `linear() multiplies with a weight of ${dtype}`, async (device) => {
     for (const [rows, inputs, outputs] of sizes as [number, number, number][]) {
       using _scope = new Scope();
       const [quantised, plain] = await matrices(device, dtype, outputs, inputs);
@@ -58,15 +73,17 @@ for (const dtype of TYPES) {
       const expected = await linear(x, plain, bias, { residual }).data();
       const found = await linear(x, quantised, bias, { residual }).data();
       // The CPU rounds many rows to 7 bits a number, as llama.cpp does to 8; nothing else does.
-      const tolerance = device.kind === "cpu" && rows > 16 ? 0.02 : 2e-4;
+      const isRounded = device.kind === "cpu" && rows > 16 && dtype !== "f16";
+      const tolerance = isRounded ? 0.02 : dtype === "f16" ? 1e-5 : 2e-4;
       assertClose(found, expected, tolerance, `${rows} x ${inputs} x ${outputs}`);
       const product = await matmul(x, quantised, { transposeB: true }).data();
       assertClose(product, await matmul(x, plain, { transposeB: true }).data(), tolerance);
     }
   });
 
-  await onEachDevice(
-    `gradients flow through a weight of ${dtype} and not into it`,
+  await onEachWith(
+    dtype,
+    `gradients flow through a weight of ${dtype}${dtype === "f16" ? " and" : ", not"} into it`,
     async (device) => {
       using _scope = new Scope();
       const [quantised, plain] = await matrices(device, dtype, 70, 96);
@@ -74,11 +91,18 @@ for (const dtype of TYPES) {
       for (const weight of [quantised, plain]) {
         const x = tensor(numbers(5 * 96, 3), { device, shape: [5, 96] });
         x.requiresGrad = true;
+        if (dtype === "f16") weight.requiresGrad = true;
         const seed = tensor(numbers(5 * 70, 4), { device, shape: [5, 70] });
         linear(x, weight).backward(seed);
+        matmul(x, weight, { transposeB: true }).backward(seed);
         gradients.push(x.grad!);
       }
       assertClose(await gradients[0]!.data(), await gradients[1]!.data(), 1e-5);
+      if (dtype === "f16") {
+        assert.equal(quantised.grad!.dtype, "f16");
+        assertClose(await quantised.grad!.data(), await plain.grad!.data(), 2e-3);
+        return;
+      }
       assert.throws(
         () => quantised.requiresGrad = true,
         /expected a tensor of f32 or f16 but got q[84]_0/,
@@ -87,13 +111,14 @@ for (const dtype of TYPES) {
     },
   );
 
-  await onEachDevice(
+  await onEachWith(
+    dtype,
     `embedding() and linearCrossEntropy() take a weight of ${dtype}`,
     async (device) => {
       using _scope = new Scope();
       const [quantised, plain] = await matrices(device, dtype, 11, 96);
       const ids = tensor([[3, 0], [10, 3]], { device, dtype: "i32" });
-      const rows = embedding(quantised, ids);
+      const rows = cast(embedding(quantised, ids), "f32");
       assert.deepEqual(rows.shape, [2, 2, 96]);
       assertClose(await rows.data(), await embedding(plain, ids).data(), 1e-6);
       const targets = tensor([1, 10, 0, 5], { device, dtype: "i32" });
@@ -115,11 +140,46 @@ for (const dtype of TYPES) {
 await onEachDevice("batchInvariant() holds for quantised weights", async (device) => {
   using _scope = new Scope();
   for (const dtype of TYPES) {
+    if (dtype === "f16" && !device.dtypes.has("f16")) continue;
     const [quantised] = await matrices(device, dtype, 37, 160);
     const x = tensor(numbers(20 * 160, 3), { device, shape: [20, 160] });
     const all = await batchInvariant(() => linear(x, quantised)).data();
     const alone = await batchInvariant(() => linear(slice(x, [[13, 14]]), quantised)).data();
     assertSame(alone, all.slice(13 * 37, 14 * 37));
+  }
+});
+
+Deno.test("what is special in f16 is so in products with x of f32", async () => {
+  using device = CpuDevice.open({ threads: 2 });
+  // Subnormals, zeros, the least normal number and the largest, of both signs; and infinities and NaN.
+  const finite = [2 ** -24, 1023 * 2 ** -24, 0, 2 ** -14, 65504, 0.3, 600 * 2 ** -24, 1]
+    .flatMap((x) => [x, -x]);
+  const k = 3 * finite.length + 5;
+  const rows = [
+    Float32Array.from({ length: k }, (_, i) => Math.f16round(finite[i * 7 % finite.length]!)),
+    Float32Array.from({ length: k }, (_, i) => (i % 5 - 2) * 2 ** -24),
+    ...[Infinity, -Infinity, NaN].map((special) =>
+      new Float32Array(k).fill(0.5).fill(special, 9, 10)
+    ),
+    new Float32Array(k).fill(-2),
+  ];
+  const shape = [rows.length, k];
+  const values = Float16Array.from(rows.flatMap((row) => [...row]));
+  const weight = tensor(values, { device, shape, dtype: "f16" });
+  for (const m of [1, 3, 20]) {
+    using _scope = new Scope();
+    const x = numbers(m * k, 3).map((x) => x + 1.5);
+    const found = await linear(tensor(x, { device, shape: [m, k] }), weight).data();
+    const expected = Array.from({ length: m * rows.length }, (_, i) => {
+      const row = rows[i % rows.length]!, at = Math.floor(i / rows.length) * k;
+      return row.reduce((sum, w, l) => sum + w * x[at + l]!, 0);
+    });
+    for (let j = 0; j < rows.length; j++) {
+      const column = (all: ArrayLike<number>) =>
+        Array.from({ length: m }, (_, i) => all[i * rows.length + j]!);
+      // Subnormals are as exact as numbers of 2^-15.
+      assertClose(column(found), column(expected), 1e-6, `row ${j} by ${m}`, 2 ** -15);
+    }
   }
 });
 
@@ -145,7 +205,8 @@ const SIZES = {
 };
 for (const dtype of TYPES) {
   for (const Model of [LLaMA, GPT2]) {
-    await onEachDevice(
+    await onEachWith(
+      dtype,
       `quantize() of a ${Model.name} in ${dtype} gives what its numbers give`,
       async (device) => {
         using _scope = new Scope();
@@ -161,7 +222,7 @@ for (const dtype of TYPES) {
           const isMatrix = parameter.shape.length === 2 && name !== "wpe.weight";
           assert.equal(parameter.dtype, isMatrix ? dtype : "f32", name);
           assert.equal(parameter.requiresGrad, !isMatrix, name);
-          assign(plain.parameters().get(name)!, await parameter.data());
+          assignFloats(plain.parameters().get(name)!, Float32Array.from(await parameter.data()));
         }
         const ids = tensor([[3, 1, 4, 1, 5], [9, 2, 6, 5, 3]], { device, dtype: "i32" });
         const expected = await noGrad(() => plain.logits(ids)).data();

@@ -14,8 +14,10 @@ import { Qwen2, Qwen3 } from "../../src/models/qwen.ts";
 import { SmolLM3 } from "../../src/models/smollm3.ts";
 import { LLaMA, type LLaMAConfig } from "../../src/models/llama.ts";
 import type { LanguageModelKind, ModelKinds } from "../../src/pretrained/model_kinds.ts";
+import { quantize } from "../../src/nn/quantize.ts";
 import { saveGguf } from "../../src/pretrained/gguf_model.ts";
 import { loadModel } from "../../src/pretrained/load_model.ts";
+import { saveModel } from "../../src/pretrained/save_model.ts";
 import { loadTokenizer } from "../../src/pretrained/load_tokenizer.ts";
 import { RandomState } from "../../src/tensor/random.ts";
 import { Scope } from "../../src/tensor/scope.ts";
@@ -27,7 +29,7 @@ import { loadGgufTokenizer } from "../../src/tokenizer/gguf_vocabulary.ts";
 import { GPT2Tokenizer } from "../../src/tokenizer/gpt2_tokenizer.ts";
 import { byteToken } from "../../src/tokenizer/sentencepiece_tokenizer.ts";
 import { tokenizerFromJson } from "../../src/tokenizer/tokenizer_json.ts";
-import { assertClose } from "../support/compare.ts";
+import { assertClose, assertSame } from "../support/compare.ts";
 import { inFolder } from "../support/examples.ts";
 
 const device = CpuDevice.open({ threads: 1 });
@@ -182,21 +184,20 @@ Deno.test("saveGguf() refuses what llama.cpp does not compute", () =>
     assert.equal(loaded.constructor, LLaMA);
   }));
 
-Deno.test("a model of q8_0 or q4_0 stays so where it is asked for", () =>
+Deno.test("matrices of f16, q8_0 or q4_0 stay so where it is asked for", () =>
   inFolder(async (folder) => {
     const path = `${folder}/model.gguf`;
-    for (const dtype of ["q8_0", "q4_0"] as const) {
+    for (const dtype of ["f16", "q8_0", "q4_0"] as const) {
       for (const create of [MODELS[0]![1], MODELS.at(-1)![1]]) {
         using model = create();
         await saveGguf(path, model, { dtype });
         using plain = await loadModel(path, { device });
-        using kept = await loadModel(path, { device, keepQuantised: true });
+        using kept = await loadModel(path, { device, matrices: "stored" });
         const types = [...kept.parameters().values()].map((parameter) => parameter.dtype);
         assert.deepEqual(new Set(types), new Set([dtype, "f32"]));
-        assert.deepEqual(
-          await readTensors([...kept.parameters().values()]),
-          await readTensors([...plain.parameters().values()]),
-        );
+        const valuesOf = async (model: CausalLM) =>
+          (await readTensors([...model.parameters().values()])).map((x) => Float32Array.from(x));
+        assert.deepEqual(await valuesOf(kept), await valuesOf(plain));
         assertClose(await logitsOf(kept), await logitsOf(plain), 5e-4);
         // Written again it has the same bytes.
         const bytes = await Deno.readFile(path);
@@ -205,6 +206,31 @@ Deno.test("a model of q8_0 or q4_0 stays so where it is asked for", () =>
       }
     }
   }));
+
+Deno.test("matrices become f16, q8_0 or q4_0 as they are read", () =>
+  inFolder(async (folder) => {
+    using model = MODELS[0]![1]();
+    await saveModel(`${folder}/half`, model, { dtype: "f16" });
+    using kept = await loadModel(`${folder}/half`, { device, matrices: "stored" });
+    assert.deepEqual(matrixTypes(kept), ["f16"]);
+    using plain = await loadModel(`${folder}/half`, { device });
+    assert.deepEqual(matrixTypes(plain), ["f32"]);
+    assertClose(await logitsOf(kept), await logitsOf(plain), 1e-5);
+    await saveModel(`${folder}/full`, model);
+    for (const matrices of ["f16", "q8_0", "q4_0"] as const) {
+      using read = await loadModel(`${folder}/full`, { device, matrices });
+      using made = await quantize(await loadModel(`${folder}/full`, { device }), matrices);
+      assert.deepEqual(matrixTypes(read), [matrices]);
+      assertSame(await logitsOf(read), await logitsOf(made));
+      assert.ok(read.parameters().values().every((x) => x.requiresGrad === (x.dtype === "f32")));
+    }
+  }));
+
+/** The types of the parameters with two axes. */
+function matrixTypes(model: CausalLM): string[] {
+  const matrices = [...model.parameters().values()].filter(({ shape }) => shape.length === 2);
+  return [...new Set(matrices.map(({ dtype }) => dtype))];
+}
 
 /** The bytes of a good LLaMA with some values of its metadata changed; undefined takes one away. */
 async function withMetadata(

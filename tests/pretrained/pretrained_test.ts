@@ -458,7 +458,7 @@ Deno.test("saveModel() refuses what it cannot write", () =>
     await assert.rejects(saveModel(folder, model, { dtype: "f16" }), {
       name: "RangeError",
       message:
-        `saveModel: expected values within f16 but got 70000 in "transformer.ln_f.bias"; save as f32`,
+        `saveModel: expected values within f16 but got 70000 in "transformer.ln_f.bias"; take f32`,
     });
     assert.deepEqual(await Array.fromAsync(Deno.readDir(folder)), []);
     model.dispose();

@@ -208,10 +208,10 @@ export class CpuDevice implements Device {
     let widened: Widened | undefined;
     const scratch: { at: number; bytes: number }[] = [];
     try {
-      for (const { name, access, axes } of kernel.slots) {
+      for (const { name, access, half, axes } of kernel.slots) {
         const binding = bindings[name];
         at[name] = binding ? addressOf(binding) : 0;
-        if (binding?.dtype !== "f16" || kernel.moves) continue;
+        if (binding?.dtype !== "f16" || half) continue;
         // A write-only binding of known size is written completely. In others, the remaining elements must be kept.
         const read = access !== "write" || axes(params).includes("*");
         widened ??= new Widened(pool, this.#heap);

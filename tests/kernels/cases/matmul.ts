@@ -63,6 +63,14 @@ function activated(
   };
 }
 
+/** A product with b of f16 beside the others of f32, each with what its rounded numbers give. */
+function mixed(name: string, options: PartialMatmulParams): Case {
+  const { bindings, exact, ...one } = product(name, options);
+  const b = Float16Array.from(bindings.b!);
+  bindings.b!.set(b); // what `exact` reads
+  return { ...one, bindings: { ...bindings, b }, exact };
+}
+
 const { geluErf, geluTanh, relu, reluSquared } = unaryKernels;
 const slopes = unaryBackwardKernels;
 
@@ -85,5 +93,10 @@ export const cases: Case[] = [
   product("added, halved", { m: 64, n: 64, k: 64, transposeA: 1, alpha: 0.5, beta: 1 }),
   product("one row", { m: 1, n: 130, k: 129, transposeB: 1 }),
   product("one column", { m: 130, n: 1, k: 129 }),
+  mixed("b of f16, one row,", { m: 1, n: 37, k: 75, transposeB: 1 }),
+  mixed("b of f16, a few rows,", { m: 6, n: 9, k: 21, transposeB: 1, alpha: 0.5, beta: 1 }),
+  mixed("b of f16,", { m: 12, n: 36, k: 28, transposeB: 1 }),
+  mixed("b of f16, not transposed,", { m: 5, n: 36, k: 28 }),
+  mixed("a batch with b of f16", { m: 3, n: 20, k: 12, batches: 3, transposeB: 1 }),
   product("nothing to sum", { m: 5, n: 6, k: 0 }),
 ];
