@@ -35,7 +35,7 @@ weakTest("a weak adapter is opened for what it is, not taken for OpenGL", async 
   let said = "";
   using opened = await openDevice({ gpu: weakProfileGpu(), log: (line) => said = line });
   assert.equal(opened.kind, "webgpu");
-  assert.match(said, /weak profile over WebGPU: WebGPU has a GPU/);
+  assert.match(said, /weak profile over WebGPU \(WebGPU finds a GPU\)/);
 });
 
 weakTest("what a weak adapter lacks is an error that names it", (device) => {
