@@ -7,7 +7,7 @@
 import type { Addresses, CpuContext } from "../../src/device/kernel.ts";
 import type { MatmulParams } from "./params.ts";
 
-/** The largest tile of C that one task computes; the WASM kernel's scratch has room for no more. */
+/** The largest tile of C that one task computes; no larger one fits into the WASM kernel's scratch memory. */
 const MAX_ROWS = 640;
 const MAX_COLUMNS = 1024;
 /** Up to this many rows, packing a transposed B costs more than it gains. */

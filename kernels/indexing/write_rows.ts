@@ -14,7 +14,7 @@ export type WriteRowsParams = {
   time: number;
   /** The elements of a row. */
   width: number;
-  /** The rows that each sequence of y has room for. */
+  /** The capacity of each sequence of y, in rows. */
   capacity: number;
   /** Where the first row is written, relative to `positions` if that is given. */
   position: number;

@@ -121,6 +121,22 @@ export function addMatrixOption(command: Command): Command {
   );
 }
 
+/** Adds `--top-k`, `--top-p` and `--min-p` of a command that generates text. */
+export function addNucleusOptions(command: Command): Command {
+  return command
+    .option("--top-k <n>", "sample from the n most likely tokens", positive)
+    .option(
+      "--top-p <x>",
+      "sample from the most likely tokens that add up to this probability",
+      share,
+    )
+    .option(
+      "--min-p <x>",
+      "sample from tokens at least this likely, relative to the most likely one",
+      share,
+    );
+}
+
 /** Adds `--cache-dtype` of a model that decodes. */
 export function addCacheOption(command: Command): Command {
   return command.option(

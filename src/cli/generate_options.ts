@@ -3,6 +3,7 @@ import {
   addCacheOption,
   addDeviceOptions,
   addMatrixOption,
+  addNucleusOptions,
   type CacheOptions,
   choice,
   type Command,
@@ -14,7 +15,6 @@ import {
   newCommand,
   number,
   positive,
-  share,
 } from "./arguments.ts";
 
 /** All options that a text depends on. */
@@ -58,7 +58,7 @@ export function generateCommand(): Command {
       "add a low-rank adapter to the model; can be repeated",
       collect,
     );
-  return addCacheOption(addMatrixOption(addDeviceOptions(command)))
+  addCacheOption(addMatrixOption(addDeviceOptions(command)))
     .option(
       "--length <n>",
       "maximum number of tokens to generate (default: 200; translations: unlimited)",
@@ -68,18 +68,8 @@ export function generateCommand(): Command {
       "--temperature <x>",
       "sampling temperature; 0 always takes the most likely token (default: 1)",
       number,
-    )
-    .option("--top-k <n>", "sample from the n most likely tokens", positive)
-    .option(
-      "--top-p <x>",
-      "sample from the most likely tokens that add up to this probability",
-      share,
-    )
-    .option(
-      "--min-p <x>",
-      "sample from tokens at least this likely, relative to the most likely one",
-      share,
-    )
+    );
+  return addNucleusOptions(command)
     .option(
       "--repetition-penalty <x>",
       "above 1: make tokens that already occurred less likely",

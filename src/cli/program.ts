@@ -4,6 +4,7 @@ import {
   addDeviceOptions,
   addGpuOption,
   addMatrixOption,
+  addNucleusOptions,
   choice,
   type Command,
   integer,
@@ -13,7 +14,6 @@ import {
   number,
   port,
   positive,
-  share,
   TOKENIZER,
 } from "./arguments.ts";
 import denoJson from "../../deno.json" with { type: "json" };
@@ -87,7 +87,7 @@ function addOwnParser(
 }
 
 function addChat(program: Command): void {
-  addCacheOption(addMatrixOption(addDeviceOptions(program.command("chat"), "auto")))
+  const command = addCacheOption(addMatrixOption(addDeviceOptions(program.command("chat"), "auto")))
     .description("chat with a model in the terminal")
     .argument("<model>", MODEL)
     .option("--system <text>", "system prompt")
@@ -101,18 +101,8 @@ function addChat(program: Command): void {
       "sampling temperature; 0 always takes the most likely token",
       number,
       1,
-    )
-    .option("--top-k <n>", "sample from the n most likely tokens", positive)
-    .option(
-      "--top-p <x>",
-      "sample from the most likely tokens that add up to this probability",
-      share,
-    )
-    .option(
-      "--min-p <x>",
-      "sample from tokens at least this likely, relative to the most likely one",
-      share,
-    )
+    );
+  addNucleusOptions(command)
     .option("--seed <n>", "random seed (default: a new one each time)", integer)
     .addHelpText(
       "after",

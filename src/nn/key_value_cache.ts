@@ -131,7 +131,7 @@ export class KeyValueCache implements Disposable {
     return this.#bytesOf(this.#rows, this.#capacity);
   }
 
-  /** The bytes that keys and values take once there is room for `rows` rows of `positions` positions. */
+  /** The bytes that keys and values take with a capacity of `rows` rows of `positions` positions. */
   bytesFor(rows: number, positions: number): number {
     return this.#bytesOf(...this.#sizeFor(rows, positions));
   }

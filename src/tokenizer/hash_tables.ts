@@ -188,7 +188,7 @@ export class WordCounts {
   /** How often word i was added. */
   counts: Float64Array<ArrayBuffer> = new Float64Array(1 << 12);
   #hashes = new Int32Array(1 << 12);
-  /** Word + 1 by hash; 0 is a free slot. Twice as many slots as there is room for words. */
+  /** Word + 1 by hash; 0 is a free slot. Twice as many slots as the capacity for words. */
   #slots = new Int32Array(1 << 13);
 
   /** Counts an occurrence of the word `source[start..end)`. */

@@ -120,7 +120,7 @@ function splitWithDigits(bytes: Uint8Array, start: number, end: number, digits: 
   return endOfLines(bytes, start, end);
 }
 
-/** The splitter of each pattern, or the pattern itself if it is not implemented by hand. */
+/** The splitter of each pattern; a pattern without one of its own is run as a regular expression. */
 const SPLITTERS: Readonly<Record<PatternName, Splitter | string>> = {
   gpt2: splitGPT2,
   gpt4: splitGPT4,

@@ -86,7 +86,7 @@ export class Vocabulary {
 
 /** A growing list of ids. */
 export class IdBuffer {
-  /** The ids, with spare room after the first `length`. */
+  /** The ids, with spare capacity after the first `length`. */
   data: Uint32Array<ArrayBuffer>;
   /** The number of ids. */
   length = 0;
