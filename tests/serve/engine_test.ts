@@ -60,6 +60,9 @@ async function neighboursDoNotMatter(device: Device): Promise<void> {
   await neighboursOf(smallLLaMA(device), requestsOf(device.kind === "cpu" ? 32 : 6));
   const sizes = { vocabSize: 203, maxPositionEmbeddings: 96, hiddenSize: 36 };
   await neighboursOf(sharpModel(device, sizes), requestsOf(6));
+  const small = sharpModel(device, sizes);
+  small.cacheDtype = "int8";
+  await neighboursOf(small, requestsOf(6));
 }
 
 async function neighboursOf(
