@@ -4,7 +4,7 @@
  * @module
  */
 import { type Kernel, kernel } from "../../src/device/kernel.ts";
-import { int8Words, toInt8 } from "../../src/device/quantised.ts";
+import { toInt8 } from "../../src/device/quantised.ts";
 import wgsl from "./write_int8_rows.wgsl" with { type: "text" };
 
 /** Parameters of {@linkcode writeInt8Rows}. */

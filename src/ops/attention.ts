@@ -86,8 +86,8 @@ export interface AttentionOptions {
  * Returns `softmax(scale q k^T) v` for each head, without storing the scores: queries q (B, H, Tq, D), keys k and
  * values v (B, Hkv, Tk, D) give (B, H, Tq, D). Hkv divides H, and query head h uses key and value head
  * `floor(h / (H / Hkv))`. A query that sees no key gives zeros, and no gradient. Without gradients, k and v may be those
- * of a {@linkcode KeyValueCache} of less memory: `f16` while q is `f32`, or `int8`, whose tensors are of `u32` with
- * `ceil(D / 4) + 1` words instead of D elements.
+ * of a smaller cache: `f16` while q is `f32`, or `int8`, as `KeyValueCache` keeps them: in `u32`, `ceil(D / 4) + 1` words
+ * instead of D elements.
  *
  * Throws a `TypeError` if shapes, devices or dtypes do not match, and a `RangeError` if `keyLength` is not a length of
  * k, `window` is below 1, or a probability is not in [0, 1). (Vaswani et al. 2017; grouped queries: Ainslie et al.
@@ -547,7 +547,7 @@ function storedWeights(
 ): Tensor[] {
   const { keyValid, positions, layout = "BHTD" } = options;
   const device = sameDevice(op, q, k, keyValid, positions);
-  checkFloat(op, q, k);
+  if (k.dtype === "u32") throw new TypeError(`${op}: expected keys of f32 or f16 but got int8`);
   checkRank(op, q, 4, "q with four axes");
   checkRank(op, k, 4, "k with four axes");
   const inOrder = (x: Tensor) => layout === "BHTD" ? x : permute(x, [0, 2, 1, 3]);

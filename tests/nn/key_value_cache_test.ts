@@ -3,8 +3,10 @@ import type { Device } from "../../src/device/device.ts";
 import { GPT2 } from "../../src/models/gpt2.ts";
 import { GPT3 } from "../../src/models/gpt3.ts";
 import { KeyValueCache } from "../../src/nn/key_value_cache.ts";
-import { tensor } from "../../src/tensor/create.ts";
+import { attention } from "../../src/ops/attention.ts";
+import { tensor, zeros } from "../../src/tensor/create.ts";
 import { Scope } from "../../src/tensor/scope.ts";
+import { noGrad } from "../../src/tensor/tape.ts";
 import type { Tensor } from "../../src/tensor/tensor.ts";
 import { assertSame, assertTensorsClose } from "../support/compare.ts";
 import { sharpModel } from "../decode/sharp_model.ts";
@@ -182,6 +184,20 @@ await onEachDevice("KeyValueCache refuses what it cannot hold", (device) => {
   );
   using trained = gpt.createCache(2);
   assert.throws(() => gpt.hidden(ids(2, 3), { cache: trained }), /use noGrad/);
+  gpt.cacheDtype = "int8";
+  using observed = gpt.createCache(2);
+  assert.throws(
+    () => noGrad(() => gpt.hidden(ids(2, 3), { cache: observed, observe: () => {} })),
+    /attentionWeights: expected keys of f32 or f16 but got int8/,
+  );
+  const q = zeros([2, 1, 3, 8], { device });
+  observed.clear();
+  observed.extend(1);
+  const { keys, values } = observed.layer(0).append(q, q);
+  const options = { layout: "BTHD", causal: true, keyLength: 1 } as const;
+  assert.deepEqual(attention(q, keys, values, options).shape, q.shape);
+  q.requiresGrad = true;
+  assert.throws(() => attention(q, keys, values, options), /expected noGrad where keys are int8/);
   using other = new KeyValueCache({
     ...{ device, batch: 2, layers: 2, kvHeads: 3, headSize: 4, contextSize: 80 },
   });

@@ -59,7 +59,7 @@ export const cases: Case[] = [
   written([4, 1, 1, 12, 9], 0, [0, 8, 3, 5]),
   written([3, 4, 2, 80, 6], 1, [4, 0, 2]),
   written([2, 0, 1, 4, 6], 1),
-  written([64, 2, 1, 60, 16], 4, Array.from({ length: 64 }, (_, b) => b % 10), {
+  written([150, 2, 1, 28, 16], 4, Array.from({ length: 150 }, (_, b) => b % 10), {
     name: "sequences over the binding limit",
     limit: 32_768,
   }),
