@@ -32,6 +32,8 @@ export interface GpuTarget {
   readonly subgroups: boolean;
   /** Whether there are subgroup matrices of 16 x 16 in f16 with sums in f32, and subgroups of 32. */
   readonly matrixUnits: boolean;
+  /** Whether WGSL has `dot4I8Packed`, the product of four integers of 8 bits with four others. */
+  readonly packedDots: boolean;
   /** The number of invocations in a subgroup if all have the same size, else 0. */
   readonly subgroupSize: number;
 }

@@ -20,6 +20,7 @@ export type ProgramChoices = Readonly<Record<string, string>>;
 const DESCRIPTIONS: Readonly<Record<string, (target: GpuTarget) => Partial<GpuTarget>>> = {
   "as it is": () => ({}),
   "no matrix units": () => ({ matrixUnits: false }),
+  "no packed dots": () => ({ packedDots: false }),
   "no subgroups": () => ({ subgroups: false, subgroupSize: 0 }),
   "16 KiB": () => ({ maxWorkgroupBytes: 16 * 1024 }),
   "128 invocations": () => ({ maxInvocations: 128 }),

@@ -80,7 +80,8 @@ export class WebGpuDevice implements Device {
     return new WebGpuDevice(await openAdapter(options ?? {}), options ?? {});
   }
 
-  private constructor({ adapter, gpu, subgroups }: OpenedAdapter, options: WebGpuOptions) {
+  private constructor(opened: OpenedAdapter, options: WebGpuOptions) {
+    const { adapter, gpu, subgroups, packedDots } = opened;
     const asked = options.limits ?? {};
     this.#gpu = gpu;
     this.software = isSoftwareAdapter(adapter);
@@ -121,6 +122,7 @@ export class WebGpuDevice implements Device {
         minWorkgroups: this.minWorkgroups,
         subgroups,
         matrixUnits: this.matrixUnits,
+        packedDots,
         subgroupSize: sameSize ? subgroupMinSize ?? 0 : 0,
       },
       maxWorkgroups: gpu.limits.maxComputeWorkgroupsPerDimension,
