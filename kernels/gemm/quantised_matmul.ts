@@ -94,7 +94,8 @@ function multiplyMany(job: SimdJob<MatmulParams>, type: QuantisedType): void {
   const { at, params, threads } = job;
   const { m, n, k, lda, ldc, alpha, beta, aOffset, bOffset, cOffset } = params;
   const blocks = k / BLOCK;
-  const x = job.scratch(m * k), scales = job.scratch(4 * m * blocks);
+  const fours = 4 * Math.ceil(m / 4);
+  const x = job.scratch(fours * k), scales = job.scratch(4 * fours * blocks);
   const perThread = Math.max(64, Math.ceil(m * blocks / (4 * threads)));
   // deno-fmt-ignore
   job.run("rows_to_i7", m * blocks, perThread, at.a! + 4 * aOffset, lda, blocks, x, scales);
