@@ -86,7 +86,7 @@ const VARIANTS: readonly Variant[] = [
 
 /** Highest rates of Muon and of AdamW alone. */
 const RATES = { muon: 0.02, adamw: 4e-3 };
-/** Those that `--compare` tries, with a quarter of the steps each. */
+/** Those that `--compare` tries, with an eighth of the steps each. */
 const TRIED = { muon: [0.01, 0.02, 0.04], adamw: [1e-3, 2e-3, 4e-3] };
 /** The rate of AdamW beside Muon, as a factor of Muon's. */
 const BESIDE = 0.2;
@@ -283,7 +283,7 @@ async function switchOff(): Promise<void> {
 /** `gpt2` with all tokens and `modern` with 40 % of them, each at the best of three rates. */
 async function compare(): Promise<void> {
   const lines = [
-    `${heading()}; rates were tried with a quarter of the steps:`,
+    `${heading()}; rates were tried with an eighth of the steps:`,
     "",
     "| | parameters | highest rate | share of the tokens | validation loss |",
     "| --- | ---: | ---: | ---: | ---: |",
@@ -292,7 +292,7 @@ async function compare(): Promise<void> {
     const recipe = VARIANTS.find((variant) => variant.name === name)!;
     let best = { rate: 0, loss: Infinity };
     for (const rate of [...TRIED[recipe.optimizer], undefined]) {
-      const variant = { ...recipe, rate: rate ?? best.rate, share: rate ? 0.25 : share };
+      const variant = { ...recipe, rate: rate ?? best.rate, share: rate ? 0.125 : share };
       const { loss, parameters } = await run(variant, 1);
       if (rate && loss < best.loss) best = { rate, loss };
       const cells = [name, parameters.toLocaleString("en"), variant.rate];
