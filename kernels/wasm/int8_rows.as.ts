@@ -1,7 +1,7 @@
 // Keys and values of int8: for each head of each position, d codes (padded to whole words) and then the f32 scale that
 // they are multiplied by (see src/device/quantised.ts).
 
-import { max4, unpack8 } from "./quantised.as";
+import { max4, rounded, unpack8 } from "./quantised.as";
 
 /** The bytes of codes of a head. */
 // @ts-ignore: decorator
@@ -27,8 +27,7 @@ function f32_to_int8(x: usize, d: i32, y: usize): void {
   for (; i < d; i++) most = max(most, abs(load<f32>(x + (<usize> i << 2))));
   const inverse: f32 = most > 1e-30 ? 127 / most : 0, inverses = f32x4.splat(inverse);
   for (i = 0; i + 4 <= d; i += 4) {
-    const numbers = f32x4.nearest(f32x4.mul(v128.load(x + (<usize> i << 2)), inverses));
-    const codes = i32x4.trunc_sat_f32x4_s(numbers);
+    const codes = rounded(x + (<usize> i << 2), inverses);
     const bytes = i8x16.narrow_i16x8_s(i16x8.narrow_i32x4_s(codes, codes), i16x8.splat(0));
     v128.store32_lane(y + <usize> i, bytes, 0);
   }

@@ -25,7 +25,7 @@ export { write_int8_rows } from "./int8_rows.as";
 export {
   multiply_q4_0,
   multiply_q8_0,
-  rows_to_i16,
+  rows_to_i8,
   unpack_q4_0,
   unpack_q8_0,
 } from "./quantised.as";

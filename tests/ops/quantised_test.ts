@@ -76,9 +76,9 @@ for (const dtype of TYPES) {
       const residual = tensor(numbers(rows * outputs, 6), { device, shape: [rows, outputs] });
       const expected = await linear(x, plain, bias, { residual }).data();
       const found = await linear(x, quantised, bias, { residual }).data();
-      // The CPU rounds many rows to 7 bits a number, as llama.cpp does to 8; nothing else does.
-      const isRounded = device.kind === "cpu" && rows > 16 && dtype !== "f16";
-      const tolerance = isRounded ? 0.02 : dtype === "f16" ? 1e-5 : 2e-4;
+      // The CPU rounds few rows to 8 bits a number, as llama.cpp does, and many to 7; WebGPU few to 16.
+      const isRounded = device.kind === "cpu" && dtype !== "f16";
+      const tolerance = isRounded ? rows > 16 ? 0.02 : 0.01 : dtype === "f16" ? 1e-5 : 2e-4;
       assertClose(found, expected, tolerance, `${rows} x ${inputs} x ${outputs}`);
       const product = await matmul(x, quantised, { transposeB: true }).data();
       assertClose(product, await matmul(x, plain, { transposeB: true }).data(), tolerance);
@@ -135,8 +135,9 @@ for (const dtype of TYPES) {
         loss.backward();
         gradients.push(hidden.grad!);
       }
-      assertClose([losses[0]!], [losses[1]!], 2e-4);
-      assertClose(await gradients[0]!.data(), await gradients[1]!.data(), 5e-4);
+      const tolerance = device.kind === "cpu" && dtype !== "f16" ? 0.01 : 5e-4; // as above
+      assertClose([losses[0]!], [losses[1]!], tolerance);
+      assertClose(await gradients[0]!.data(), await gradients[1]!.data(), tolerance);
     },
   );
 }
@@ -230,11 +231,12 @@ for (const dtype of TYPES) {
         }
         const ids = tensor([[3, 1, 4, 1, 5], [9, 2, 6, 5, 3]], { device, dtype: "i32" });
         const expected = await noGrad(() => plain.logits(ids)).data();
-        assertClose(await noGrad(() => model.logits(ids)).data(), expected, 5e-4);
+        const tolerance = device.kind === "cpu" && dtype !== "f16" ? 0.02 : 5e-4;
+        assertClose(await noGrad(() => model.logits(ids)).data(), expected, tolerance);
         const cache = model.createCache(2);
         const last = await model.nextLogits(ids, { cache }).data();
         const rows = [expected.slice(4 * 50, 5 * 50), expected.slice(9 * 50)];
-        assertClose(last, [...rows[0]!, ...rows[1]!], 5e-4);
+        assertClose(last, [...rows[0]!, ...rows[1]!], tolerance);
         // Training goes on in what is not quantised.
         model.unfreeze();
         model.loss(ids, ids).backward();
@@ -250,7 +252,7 @@ const QUANTISED = ["q8_0", "q4_0"] as const;
 for (const dtype of QUANTISED) {
   await onEachWith(
     dtype,
-    `rounding a row to integers costs a product with ${dtype} little of what it costs llama.cpp`,
+    `rounding a row to integers costs a product with ${dtype} no more than it costs llama.cpp`,
     async (device) => {
       using _scope = new Scope();
       const [k, n] = [256, 36];
@@ -267,7 +269,9 @@ for (const dtype of QUANTISED) {
       const product = (x: Float32Array) =>
         matmul(tensor(x, { device, shape: [1, k] }), matrix, { transposeB: true }).data();
       const rounded = times(decodeGgml("Q8_0", encodeGgml("Q8_0", row)));
-      assert.ok(error(await product(row)) < error(rounded) / 50);
+      // 8 bits, with a scale that is not rounded to f16; and 16 bits.
+      const share = device.kind === "cpu" ? 1.1 : 1 / 50;
+      assert.ok(error(await product(row)) < share * error(rounded));
       for (const special of [NaN, Infinity]) {
         const found = await product(row.with(40, special));
         assert.ok(found.every((value) => !Number.isFinite(value)), `${special}`);
