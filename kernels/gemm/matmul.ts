@@ -1,6 +1,6 @@
 /**
  * The matrix product C = alpha op(A) op(B) [+ beta C] [+ bias] [+ residual], single or batched, with an optional
- * activation function.
+ * activation function, and with the row sums of op(A) if they are wanted.
  *
  * @module
  */
@@ -232,6 +232,9 @@ export function multiplyBySimd(
  *
  * With an activation function f, c is f of that sum; `pre`, if given, receives the sum itself in the layout of c.
  * With `derivative`, c is the sum times the slope of f at `pre`.
+ *
+ * `rowSums`, which requires `transposeA`, receives alpha times the sums of the rows of op(a) [+ beta rowSums]: the
+ * gradient of a bias, if c is that of the weight.
  */
 export const matmul: Kernel<MatmulParams> = kernel<MatmulParams>({
   name: "matmul",
@@ -242,10 +245,11 @@ export const matmul: Kernel<MatmulParams> = kernel<MatmulParams>({
     bias: { read: "n", optional: true },
     residual: { read: "*", optional: true },
     pre: { update: "*", optional: true },
+    rowSums: { update: "batches m", optional: true },
   },
   params: MATMUL_PARAMS,
   gpu: (params, target) => matmulProgram(params, target, matmulVariant(params, target)),
-  cpu({ a, b, c, bias, residual, pre }, p) {
+  cpu({ a, b, c, bias, residual, pre, rowSums }, p) {
     const { m, n, k, lda, ldb, ldc, alpha, beta } = p;
     const [aRow, aColumn] = p.transposeA ? [1, lda] : [lda, 1];
     const [bRow, bColumn] = p.transposeB ? [1, ldb] : [ldb, 1];
@@ -256,6 +260,12 @@ export const matmul: Kernel<MatmulParams> = kernel<MatmulParams>({
       const bStart = p.bOffset + outer * p.bOuter + inner * p.bInner;
       const cStart = p.cOffset + outer * p.cOuter + inner * p.cInner;
       for (let i = 0; i < m; i++) {
+        if (rowSums) {
+          let sum = 0;
+          for (let l = 0; l < k; l++) sum += a[aStart + i * aRow + l * aColumn];
+          const at = batch * m + i;
+          rowSums[at] = alpha * sum + (beta === 0 ? 0 : beta * rowSums[at]);
+        }
         for (let j = 0; j < n; j++) {
           let sum = 0;
           for (let l = 0; l < k; l++) {
@@ -275,7 +285,14 @@ export const matmul: Kernel<MatmulParams> = kernel<MatmulParams>({
     }
   },
   simd: (job) => {
+    const { at, params } = job;
+    const { m, k, lda, alpha, beta, batches, transposeA } = params;
+    if (at.rowSums && !(transposeA && alpha === 1 && batches === 1)) return false;
     const multiply = job.bindings.b!.dtype === "f16" ? hgemm : sgemm;
-    return multiplyBySimd(job, (params, at) => multiply(job, params, at));
+    if (!multiplyBySimd(job, (params, at) => multiply(job, params, at))) return false;
+    if (at.rowSums) {
+      job.run("column_sum", m, 64, at.a! + 4 * params.aOffset, at.rowSums, k, lda, beta);
+    }
+    return true;
   },
 });

@@ -25,6 +25,9 @@ fn main(
   var c{i}0 = vec4f();
   var c{i}1 = vec4f();
   //#end
+  //#if HAS_ROW_SUMS
+  var row_sum = vec4f();
+  //#end
   for (var k = 0u; k < params.k; k += 16u) {
     var x = tile_a(start.x, first_row + a_row, k + a_k * 4u);
     var y = tile_b(start.y, k + b_k, first_column + b_column * 4u);
@@ -34,6 +37,11 @@ fn main(
     if (k + b_k >= params.k) {
       y = mat4x4f();
     }
+    //#if HAS_ROW_SUMS
+    if (group.x == 0u) {
+      row_sum += vec4f(1.0) * x;
+    }
+    //#end
     //#repeat i 0..4
     as_[(a_row + {i}u) * STRIDE + a_k] = x[{i}];
     bs[(b_k + {i}u) * 16u + b_column] = y[{i}];
@@ -59,6 +67,17 @@ fn main(
     }
     workgroupBarrier();
   }
+  //#if HAS_ROW_SUMS
+  if (group.x == 0u) {
+    as_[index] = row_sum;
+    workgroupBarrier();
+    if (a_k == 0u) {
+      let apart = select(1u, 16u, TRANSPOSE_A); // invocations between those with the same rows
+      let sum = as_[index] + as_[index + apart] + as_[index + 2u * apart] + as_[index + 3u * apart];
+      store_row_sums(group.z, first_row + a_row, sum);
+    }
+  }
+  //#end
   let left = first_column + local.x * 4u;
   let right = left + 32u;
   let add_left = bias_of(left);

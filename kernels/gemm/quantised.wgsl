@@ -2,6 +2,8 @@
 // f16 scale.
 const FOUR_BITS = false;
 
+const HAS_ROW_SUMS = false; // quantised matrices have no gradient, with which a bias's would be computed
+
 fn dequantised(index: u32) -> vec4f {
   let block = index / 32u;
   let pair = unpack2x16float(scales[block / 2u]);

@@ -226,12 +226,18 @@ export function launchLinearBackward(
     const { y: c, accumulate } = grads.x;
     launchMatmul({ a: dOut, b: weight, c }, { m, n: k, k: n, beta: Number(accumulate) });
   }
-  if (grads.weight) {
-    const { y: c, accumulate } = grads.weight;
-    const beta = Number(accumulate);
-    launchMatmul({ a: dOut, b: x, c }, { m: n, n: k, k: m, transposeA: 1, beta });
+  const { weight: ofWeight, bias: ofBias } = grads;
+  // The product for the weight reads dOut anyway, and can add up its columns on the way.
+  const together = k > 0 && ofWeight?.accumulate === ofBias?.accumulate &&
+    n * k * BYTES[weight.dtype] <= weight.device.maxBindingBytes;
+  if (ofWeight) {
+    const { y: c, accumulate } = ofWeight;
+    launchMatmul(
+      { a: dOut, b: x, c, rowSums: together ? ofBias?.y : undefined },
+      { m: n, n: k, k: m, transposeA: 1, beta: Number(accumulate) },
+    );
   }
-  if (grads.bias) sumColumns({ dOut }, { dBias: grads.bias });
+  if (!together) sumColumns({ dOut }, { dBias: ofBias });
 }
 
 /** The operands of {@linkcode launchMatmul}. */
@@ -248,6 +254,8 @@ export interface Operands {
   readonly pre?: Binding | undefined;
   /** Like `c`, added to the product. */
   readonly residual?: Binding | undefined;
+  /** (m), receives the row sums of op(a). Only for a single product with `transposeA` whose c can be bound. */
+  readonly rowSums?: Binding | undefined;
 }
 
 /** The axes before the matrices: the shape of the whole batch and the full shapes of `a` and `b`. */
@@ -379,7 +387,7 @@ function launchNarrowed(
   params: MatmulParams,
   spans: Readonly<Record<Matrix, number>>,
 ): void {
-  const { bias, residual, pre } = operands;
+  const { bias, residual, pre, rowSums } = operands;
   const a = narrow(operands.a, params.aOffset, spans.a);
   const b = narrow(operands.b, params.bOffset, spans.b);
   const c = narrow(operands.c, params.cOffset, spans.c);
@@ -395,6 +403,7 @@ function launchNarrowed(
       bias: bias && part(bias, 0, params.n),
       residual: likeC(residual),
       pre: likeC(pre),
+      rowSums,
     },
     { ...params, aOffset: a.first, bOffset: b.first, cOffset: c.first },
   );
@@ -442,7 +451,7 @@ function launchWhole(
   operands: Record<string, Binding | undefined> & Pick<Operands, "c">,
   params: MatmulParams,
 ): void {
-  const { bias, residual, pre, ...matrices } = operands;
+  const { bias, residual, pre, rowSums, ...matrices } = operands;
   const { c } = matrices;
   const { device } = c.buffer;
   const { m, n, beta, lda, ldb, transposeA, transposeB, activation } = params;
@@ -450,16 +459,24 @@ function launchWhole(
     ? matmulSplits(params, device.minWorkgroups)
     : 1;
   if (parts === 1) {
-    device.launch(kernel, { ...matrices, bias, residual, pre }, params);
+    device.launch(kernel, { ...matrices, bias, residual, pre, ...rowSums && { rowSums } }, params);
     return;
   }
   const k = params.k / parts;
+  const size = parts * m * n;
+  const step = device.bindingAlignment / BYTES.f32;
+  const offset = rowSums ? Math.ceil(size / step) * step : size;
   const buffer = device.createBuffer(
-    4 * parts * m * n,
+    4 * (offset + (rowSums ? parts * m : 0)),
     () => `matmul: ${parts} parts of ${m} x ${n}`,
   );
-  const partials: Binding = { buffer, dtype: "f32", offset: 0, size: parts * m * n };
-  device.launch(kernel, { ...matrices, c: partials }, {
+  const partials: Binding = { buffer, dtype: "f32", offset: 0, size };
+  const partialRowSums = rowSums && { ...partials, offset, size: parts * m };
+  device.launch(kernel, {
+    ...matrices,
+    c: partials,
+    ...partialRowSums && { rowSums: partialRowSums },
+  }, {
     ...params,
     k,
     beta: 0,
@@ -469,7 +486,8 @@ function launchWhole(
     bInner: k * (transposeB ? 1 : ldb),
     cInner: m * n,
   });
-  device.launch(matmulSum, { partials, c, bias, residual }, { parts, m, n, beta });
+  const sums = { partials, c, bias, residual, partialRowSums, rowSums };
+  device.launch(matmulSum, sums, { parts, m, n, beta });
   device.releaseBuffer(buffer);
 }
 

@@ -4,7 +4,7 @@ import { AdamW, clipGradNorm, GPT2, RandomState, Scope, tensor, WebGpuDevice } f
 import { StubGpu } from "../support/stub_gpu.ts";
 
 /** Bounds that a change may lower. A launch costs some 10 us on a GPU; copies end a pass. 48 launches add up split-K products. */
-const MOST = { launches: 385, copies: 2, gigabytes: 46 };
+const MOST = { launches: 337, copies: 2, gigabytes: 44 };
 
 async function countedStep(vocabSize: number, limits = {}, microSteps = 1): Promise<StubGpu> {
   const stub = new StubGpu(limits);
