@@ -23,6 +23,7 @@ import subgroup from "./matmul_subgroup.wgsl" with { type: "text" };
 import tiled from "./matmul_tiled.wgsl" with { type: "text" };
 import vector from "./matmul_vector.wgsl" with { type: "text" };
 import { hgemm } from "./hgemm.ts";
+import { matmulSum } from "./matmul_sum.ts";
 import { ACTIVATIONS, type MatmulParams } from "./params.ts";
 import { sgemm } from "./sgemm.ts";
 
@@ -70,8 +71,8 @@ const MAX_SPLIT_BYTES = 2 ** 26;
  * whole tiles would leave most of a GPU idle, as for the gradients of weights.
  */
 export function matmulSplits(params: MatmulParams, minWorkgroups: number): number {
-  const { n, k, batches } = params;
-  if (batches !== 1) return 1;
+  const { n, k, batches, ldc, cOffset, activation } = params;
+  if (batches !== 1 || ldc !== n || cOffset !== 0 || activation !== 0) return 1;
   const m = params.batchInvariant ? 1 : params.m;
   const tiles = Math.ceil(m / 128) * Math.ceil(n / 128);
   const room = Math.floor(MAX_SPLIT_BYTES / (4 * m * n));
@@ -142,12 +143,31 @@ export const MATMUL_PARAMS = {
   batchInvariant: "u32",
 } as const;
 
-/** Returns the launch of a program for a product. */
-export function matmulProgram(
-  params: MatmulParams,
-  target: GpuTarget,
-  variant: MatmulVariant,
-): GpuProgram & { readonly constants: Record<string, number | boolean | string> } {
+/** Returns the program for a product, or for its parts if it is split. */
+export function matmulProgram(params: MatmulParams, target: GpuTarget): GpuProgram {
+  const { m, n, lda, ldb, transposeA, transposeB, beta } = params;
+  const parts = matmulSplits(params, target.minWorkgroups);
+  if (parts === 1) return wholeProgram(params, target);
+  const k = params.k / parts;
+  const partial: MatmulParams = {
+    ...params,
+    ...{ k, beta: 0, batches: parts, inner: parts, cInner: m * n },
+    aInner: k * (transposeA ? lda : 1),
+    bInner: k * (transposeB ? 1 : ldb),
+  };
+  return {
+    ...wholeProgram(partial, target),
+    parts: {
+      params: partial,
+      sum: matmulSum,
+      sumParams: { parts, m, n, beta },
+      partials: { c: "partials", rowSums: "partialRowSums" },
+    },
+  };
+}
+
+function wholeProgram(params: MatmulParams, target: GpuTarget): GpuProgram {
+  const variant = matmulVariant(params, target);
   const { m, n, batches, transposeA, transposeB } = params;
   // On software adapters, where workgroups and barriers are expensive, an invocation does all of k; on GPUs the lanes
   // follow the layout of B.
@@ -248,7 +268,7 @@ export const matmul: Kernel<MatmulParams> = kernel<MatmulParams>({
     rowSums: { update: "batches m", optional: true },
   },
   params: MATMUL_PARAMS,
-  gpu: (params, target) => matmulProgram(params, target, matmulVariant(params, target)),
+  gpu: matmulProgram,
   cpu({ a, b, c, bias, residual, pre, rowSums }, p) {
     const { m, n, k, lda, ldb, ldc, alpha, beta } = p;
     const [aRow, aColumn] = p.transposeA ? [1, lda] : [lda, 1];

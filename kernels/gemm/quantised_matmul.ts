@@ -7,7 +7,7 @@ import type { QuantisedType } from "../../src/device/dtype.ts";
 import { type Kernel, kernel, type SimdJob } from "../../src/device/kernel.ts";
 import { quantisedReader } from "../../src/device/quantised.ts";
 import { multiplyUnpacked } from "./hgemm.ts";
-import { matmul, MATMUL_PARAMS, matmulProgram, matmulVariant, multiplyBySimd } from "./matmul.ts";
+import { matmul, MATMUL_PARAMS, matmulProgram, multiplyBySimd } from "./matmul.ts";
 import quantised from "./quantised.wgsl" with { type: "text" };
 import type { MatmulParams } from "./params.ts";
 import { MIN_WORK } from "./sgemm.ts";
@@ -36,7 +36,7 @@ function quantisedMatmul(type: QuantisedType): Kernel<MatmulParams> {
     },
     params: MATMUL_PARAMS,
     gpu(params, target) {
-      const program = matmulProgram(params, target, matmulVariant(params, target));
+      const program = matmulProgram(params, target);
       const constants = { ...program.constants, QUANTISED: true, FOUR_BITS: type === "q4_0" };
       return { ...program, wgsl: `${quantised}\n${program.wgsl}`, constants };
     },

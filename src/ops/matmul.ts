@@ -3,8 +3,7 @@
  *
  * @module
  */
-import { matmul as matmulKernel, matmulSplits, MAX_K } from "../../kernels/gemm/matmul.ts";
-import { matmulSum } from "../../kernels/gemm/matmul_sum.ts";
+import { matmul as matmulKernel, MAX_K } from "../../kernels/gemm/matmul.ts";
 import {
   type MatmulParams,
   matmulParams,
@@ -13,7 +12,6 @@ import {
 import { quantisedMatmuls } from "../../kernels/gemm/quantised_matmul.ts";
 import type { Binding } from "../device/device.ts";
 import { BYTES, isQuantised } from "../device/dtype.ts";
-import type { Kernel } from "../device/kernel.ts";
 import { DeviceError } from "../device/errors.ts";
 import {
   broadcastShapes,
@@ -393,7 +391,7 @@ function launchNarrowed(
   const c = narrow(operands.c, params.cOffset, spans.c);
   const likeC = (x: Binding | undefined) => x && narrow(x, params.cOffset, spans.c).binding;
   const { dtype } = operands.b;
-  launchWhole(
+  operands.c.buffer.device.launch(
     isQuantised(dtype) ? quantisedMatmuls[dtype] : matmulKernel,
     {
       a: a.binding,
@@ -403,7 +401,7 @@ function launchNarrowed(
       bias: bias && part(bias, 0, params.n),
       residual: likeC(residual),
       pre: likeC(pre),
-      rowSums,
+      ...rowSums && { rowSums },
     },
     { ...params, aOffset: a.first, bOffset: b.first, cOffset: c.first },
   );
@@ -443,52 +441,6 @@ function cutAxis(operands: Operands, params: MatmulParams, axis: "m" | "n" | "k"
   cut(operands, first);
   const rest = bias && axis === "n" ? part(bias, half, bias.size - half) : bias;
   cut({ ...operands, bias: rest }, second);
-}
-
-/** Launches a product that the device can bind: in one launch, or in parts along k that are then summed. */
-function launchWhole(
-  kernel: Kernel<MatmulParams>,
-  operands: Record<string, Binding | undefined> & Pick<Operands, "c">,
-  params: MatmulParams,
-): void {
-  const { bias, residual, pre, rowSums, ...matrices } = operands;
-  const { c } = matrices;
-  const { device } = c.buffer;
-  const { m, n, beta, lda, ldb, transposeA, transposeB, activation } = params;
-  const parts = params.ldc === n && c.size === m * n && activation === 0
-    ? matmulSplits(params, device.minWorkgroups)
-    : 1;
-  if (parts === 1) {
-    device.launch(kernel, { ...matrices, bias, residual, pre, ...rowSums && { rowSums } }, params);
-    return;
-  }
-  const k = params.k / parts;
-  const size = parts * m * n;
-  const step = device.bindingAlignment / BYTES.f32;
-  const offset = rowSums ? Math.ceil(size / step) * step : size;
-  const buffer = device.createBuffer(
-    4 * (offset + (rowSums ? parts * m : 0)),
-    () => `matmul: ${parts} parts of ${m} x ${n}`,
-  );
-  const partials: Binding = { buffer, dtype: "f32", offset: 0, size };
-  const partialRowSums = rowSums && { ...partials, offset, size: parts * m };
-  device.launch(kernel, {
-    ...matrices,
-    c: partials,
-    ...partialRowSums && { rowSums: partialRowSums },
-  }, {
-    ...params,
-    k,
-    beta: 0,
-    batches: parts,
-    inner: parts,
-    aInner: k * (transposeA ? lda : 1),
-    bInner: k * (transposeB ? 1 : ldb),
-    cInner: m * n,
-  });
-  const sums = { partials, c, bias, residual, partialRowSums, rowSums };
-  device.launch(matmulSum, sums, { parts, m, n, beta });
-  device.releaseBuffer(buffer);
 }
 
 /** Halves a batch. */
