@@ -65,11 +65,11 @@ export interface GpuProgram {
    */
   readonly iterations?: number;
   /** Set if the program computes only parts of the result, which another kernel adds up. */
-  readonly parts?: Parts;
+  readonly parts?: ProgramParts;
 }
 
 /** How a launch is made in two: of a program that computes parts, and of the kernel that adds them up. */
-export interface Parts {
+export interface ProgramParts {
   /** The parameters of the program. */
   readonly params: Params;
   /**

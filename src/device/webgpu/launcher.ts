@@ -14,7 +14,7 @@ import {
   type Kernel,
   MAX_ITERATIONS,
   type Params,
-  type Parts,
+  type ProgramParts,
 } from "../kernel.ts";
 import { sizeOfAxes } from "../kernel_spec.ts";
 import type { Bindings } from "../splitting.ts";
@@ -96,7 +96,7 @@ export class Launcher {
   #launchParts<P extends Params>(
     kernel: Kernel<P>,
     program: GpuProgram,
-    { params, sum, sumParams, partials }: Parts,
+    { params, sum, sumParams, partials }: ProgramParts,
     bindings: Bindings,
     label: string | undefined,
   ): void {
