@@ -5,6 +5,9 @@ const DOTS = false; // whether B is quantised and multiplied as integers
 const K_LANES = 4u; // invocations with the same columns, each with its part of k; a power of 2
 
 var<workgroup> sums: array<vec4f, COLUMN_LANES * K_LANES>;
+//#if HAS_ROW_SUMS
+var<workgroup> row_sums_of_lanes: array<f32, K_LANES>;
+//#end
 
 @compute @workgroup_size(COLUMN_LANES * K_LANES)
 fn main(
@@ -16,6 +19,9 @@ fn main(
   let column = (group.x * COLUMN_LANES + index % COLUMN_LANES) * 4u;
   let lane = index / COLUMN_LANES;
   var sum = vec4f();
+  //#if HAS_ROW_SUMS
+  var row_sum = 0.0;
+  //#end
   //#if DOTS
   // 32 elements of the row at a time become integers of 16 bits with a scale. Their high and low bytes are multiplied
   // with the codes of each column.
@@ -60,6 +66,9 @@ fn main(
     } else {
       x = load_a(start.x + row * params.lda + k, params.k - k);
     }
+    //#if HAS_ROW_SUMS
+    row_sum += dot(x, vec4f(1.0));
+    //#end
     let y = tile_b(start.y, k, column);
     sum += x.x * y[0] + x.y * y[1] + x.z * y[2] + x.w * y[3];
   }
@@ -74,6 +83,18 @@ fn main(
     }
     sum = sums[index];
   }
+  //#if HAS_ROW_SUMS
+  if (index % COLUMN_LANES == 0u) {
+    row_sums_of_lanes[lane] = row_sum;
+  }
+  workgroupBarrier();
+  if (group.x == 0u && index == 0u) {
+    for (var other = 1u; other < K_LANES; other++) {
+      row_sum += row_sums_of_lanes[other];
+    }
+    store_row_sum(group.z, row, row_sum);
+  }
+  //#end
   if (lane == 0u) {
     store(start.z, row, column, sum, bias_of(column));
   }

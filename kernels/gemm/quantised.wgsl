@@ -2,6 +2,8 @@
 // f16 scale.
 const FOUR_BITS = false;
 
+const HAS_ROW_SUMS = false; // quantised matrices have no gradient, with which a bias's would be computed
+
 fn scale_of(block: u32) -> f32 {
   let pair = unpack2x16float(scales[block / 2u]);
   return select(pair.x, pair.y, (block & 1u) == 1u);

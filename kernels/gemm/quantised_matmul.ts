@@ -36,11 +36,13 @@ function quantisedMatmul(type: QuantisedType): Kernel<MatmulParams> {
     },
     params: MATMUL_PARAMS,
     gpu(params, target) {
-      const variant = matmulVariant(params, target);
-      const program = matmulProgram(params, target, variant);
+      const program = matmulProgram(params, target);
+      const part = program.parts?.params as MatmulParams | undefined ?? params;
       const constants = {
         ...{ ...program.constants, QUANTISED: true, FOUR_BITS: type === "q4_0" },
-        ...variant === "vector" && { DOTS: target.packedDots && hasWholeBlocks(params) },
+        ...matmulVariant(part, target) === "vector" && {
+          DOTS: target.packedDots && hasWholeBlocks(part),
+        },
       };
       return { ...program, wgsl: `${quantised}\n${program.wgsl}`, constants };
     },

@@ -66,6 +66,24 @@ export interface GpuProgram {
    * {@linkcode MAX_ITERATIONS}.
    */
   readonly iterations?: number;
+  /** Set if the program computes only parts of the result, which another kernel adds up. */
+  readonly parts?: ProgramParts;
+}
+
+/** How a launch is made in two: of a program that computes parts, and of the kernel that adds them up. */
+export interface ProgramParts {
+  /** The parameters of the program. */
+  readonly params: Params;
+  /**
+   * The kernel that adds up. It receives those bindings of the launch that it declares; the program receives the
+   * others, and memory for the parts.
+   */
+  // deno-lint-ignore no-explicit-any -- kernels of any parameters
+  readonly sum: Kernel<any>;
+  /** The parameters of `sum`. */
+  readonly sumParams: Params;
+  /** The binding through which `sum` reads the parts of each output. */
+  readonly partials: Readonly<Record<string, string>>;
 }
 
 /** Byte addresses of bindings in the shared memory; 0 for one that is not given. */

@@ -128,6 +128,7 @@ export class WebGpuDevice implements Device {
       maxWorkgroups: gpu.limits.maxComputeWorkgroupsPerDimension,
       onCompile: options.onCompile,
       enableSubgroups: subgroups && !naga,
+      device: this,
       allocationOf: (buffer) => (buffer as WebGpuBuffer).allocation,
     });
     this.#recorder.beforeFinish = (encoder) => {
