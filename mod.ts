@@ -147,6 +147,7 @@ export { type StoredTensor } from "./src/optim/stored.ts";
 export {
   type AllReduceOptions,
   type Communicator,
+  coresPerRank,
   shareJson,
   shareOf,
   SingleProcess,

@@ -88,6 +88,12 @@ export function shareOf(
   return { start: begin(rank), end: begin(rank + 1) };
 }
 
+/** Returns how many of its machine's processor cores each rank there has; at least 1. */
+export function coresPerRank({ rank, hosts }: Pick<Communicator, "rank" | "hosts">): number {
+  const neighbours = hosts.filter((host) => host === hosts[rank]).length;
+  return Math.max(1, Math.floor(navigator.hardwareConcurrency / neighbours));
+}
+
 /** Returns on every rank the `value` of rank `root` (default: 0), anything that JSON can represent. */
 export async function shareJson<T>(
   communicator: Communicator,
