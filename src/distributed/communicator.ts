@@ -36,6 +36,11 @@ export interface Communicator extends AsyncDisposable {
   readonly description: string;
   /** The milliseconds that calls have taken so far, including the wait for other ranks. */
   readonly busy: number;
+  /**
+   * The bytes of the values that this rank has summed or copied so far, in the type in which they are sent. What an
+   * algorithm moves is up to twice that: `2 (size - 1) / size` for a sum in a ring.
+   */
+  readonly bytes: number;
   /** Replaces the values by their sum over all ranks, element by element; bit by bit the same on every rank. */
   allReduce(values: Summable, options?: AllReduceOptions): Promise<void>;
   /** Copies the values of rank `root` (default: 0) to all other ranks. */
@@ -55,6 +60,7 @@ export class SingleProcess implements Communicator {
   readonly hosts: readonly string[] = ["this machine"];
   readonly description = "one process";
   readonly busy = 0;
+  readonly bytes = 0;
   allReduce(): Promise<void> {
     return Promise.resolve();
   }

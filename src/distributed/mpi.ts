@@ -118,6 +118,7 @@ class MpiCommunicator implements Communicator {
   hosts: readonly string[] = [];
   description = "";
   busy = 0;
+  bytes = 0;
   readonly #worker: Worker;
   readonly #abort = new SharedArrayBuffer(4);
   readonly #pending = new Map<number, PromiseWithResolvers<MpiReply>>();
@@ -158,14 +159,18 @@ class MpiCommunicator implements Communicator {
       ? "f32"
       : "f16";
     const { wire } = options ?? {};
+    const isHalf = type === "f32" && wire === "f16";
+    this.bytes += isHalf ? values.byteLength / 2 : values.byteLength;
     await this.#inPlace(values, { call: "sum", type, wire, length: values.length });
   }
 
   async broadcast(values: ArrayBufferView, root = 0): Promise<void> {
+    this.bytes += values.byteLength;
     await this.#inPlace(values, { call: "broadcast", root, length: values.byteLength });
   }
 
   async gather(values: Float64Array): Promise<Float64Array> {
+    this.bytes += values.byteLength;
     const target = new SharedArrayBuffer(values.byteLength * this.size);
     const { memory, byteOffset } = shared(values);
     await this.#call({ call: "gather", memory, byteOffset, length: values.byteLength, target });
