@@ -148,6 +148,7 @@ export {
   type AllReduceOptions,
   type Communicator,
   coresPerRank,
+  type Gatherable,
   shareJson,
   shareOf,
   SingleProcess,

@@ -7,6 +7,9 @@
 /** Arrays that can be summed over the ranks. */
 export type Summable = Float32Array | Float64Array | Float16Array;
 
+/** Arrays that can be gathered from the ranks. */
+export type Gatherable = Float64Array | Float32Array | Int32Array | Uint32Array;
+
 /** Options of {@linkcode Communicator.allReduce}. */
 export interface AllReduceOptions {
   /**
@@ -46,7 +49,7 @@ export interface Communicator extends AsyncDisposable {
   /** Copies the values of rank `root` (default: 0) to all other ranks. */
   broadcast(values: ArrayBufferView, root?: number): Promise<void>;
   /** Returns the values of all ranks, of equal length, one after another. */
-  gather(values: Float64Array): Promise<Float64Array>;
+  gather<T extends Gatherable>(values: T): Promise<T>;
   /** Waits until all ranks have made this call. */
   barrier(): Promise<void>;
   /** Ends all ranks at once with an exit code, after writing the reason to standard error. */
@@ -67,8 +70,8 @@ export class SingleProcess implements Communicator {
   broadcast(): Promise<void> {
     return Promise.resolve();
   }
-  gather(values: Float64Array): Promise<Float64Array> {
-    return Promise.resolve(values.slice());
+  gather<T extends Gatherable>(values: T): Promise<T> {
+    return Promise.resolve(values.slice() as T);
   }
   barrier(): Promise<void> {
     return Promise.resolve();

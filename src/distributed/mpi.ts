@@ -8,6 +8,7 @@ import { workerThreads } from "../io/node_builtins.ts";
 import {
   type AllReduceOptions,
   type Communicator,
+  type Gatherable,
   SingleProcess,
   type Summable,
 } from "./communicator.ts";
@@ -169,12 +170,13 @@ class MpiCommunicator implements Communicator {
     await this.#inPlace(values, { call: "broadcast", root, length: values.byteLength });
   }
 
-  async gather(values: Float64Array): Promise<Float64Array> {
+  async gather<T extends Gatherable>(values: T): Promise<T> {
     this.bytes += values.byteLength;
     const target = new SharedArrayBuffer(values.byteLength * this.size);
     const { memory, byteOffset } = shared(values);
     await this.#call({ call: "gather", memory, byteOffset, length: values.byteLength, target });
-    return new Float64Array(new Float64Array(target));
+    const Values = values.constructor as new (from: SharedArrayBuffer | T) => T;
+    return new Values(new Values(target)); // a copy, whose memory is not shared
   }
 
   async barrier(): Promise<void> {
