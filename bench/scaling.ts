@@ -71,35 +71,32 @@ async function measure(communicator: Communicator): Promise<void> {
   };
 
   for (const exchanges of [false, true, true]) await step(exchanges);
-  const waitedBefore = exchange.waited, busyBefore = communicator.busy;
-  const bytesBefore = communicator.bytes;
-  let [alone, together, apart, cpu] = [0, 0, 0, 0];
+  let [alone, together, apart, cpu, waited, busy, bytes] = [0, 0, 0, 0, 0, 0, 0];
   const gradients = [...parameters.values()].reduce((sum, one) => sum + one.bytes, 0);
   const values = new Float32Array(new SharedArrayBuffer(gradients));
   for (let i = 0; i < steps; i++) {
     await communicator.barrier();
     alone += await step(false) / steps;
     await communicator.barrier();
-    const before = cpuUsage();
+    const before = { cpu: cpuUsage(), waited: exchange.waited };
+    const { busy: busyBefore, bytes: bytesBefore } = communicator;
     together += await step(true) / steps;
-    const { user, system } = cpuUsage(before);
+    const { user, system } = cpuUsage(before.cpu);
     cpu += (user + system) / 1000 / steps;
+    busy += (communicator.busy - busyBefore) / steps;
+    bytes += (communicator.bytes - bytesBefore) / steps;
+    // The slowest rank waits for the exchange only, the others also for that rank.
+    const waits = await communicator.gather(Float64Array.of(exchange.waited - before.waited));
+    waited += Math.min(...waits) / steps;
   }
-  let waited = (exchange.waited - waitedBefore) / steps;
-  const busy = (communicator.busy - busyBefore) / steps;
-  const bytes = (communicator.bytes - bytesBefore) / steps;
   for (let i = 0; i < steps; i++) {
     await communicator.barrier();
     const begun = performance.now();
     await communicator.allReduce(values, { wire });
     apart += (performance.now() - begun) / steps;
   }
-  // The slowest rank waits for the exchange only, the others also for that rank.
-  const all = await communicator.gather(Float64Array.of(alone, waited, cpu));
-  const ofRanks = (value: number) => [...all].filter((_, i) => i % 3 === value);
-  alone = Math.max(...ofRanks(0));
-  waited = Math.min(...ofRanks(1));
-  cpu = ofRanks(2).reduce((sum, one) => sum + one, 0);
+  alone = Math.max(...await communicator.gather(Float64Array.of(alone)));
+  cpu = (await communicator.gather(Float64Array.of(cpu))).reduce((sum, one) => sum + one, 0);
   if (rank > 0) return;
   const work: Work = {
     ...{ name: "", compute: alone / 1000, bytes: gradients, apartBytes: gradients },
