@@ -45,7 +45,10 @@ async function train(ranks: number, every: number): Promise<Record<string, strin
 
 const rows = [];
 for (const ranks of [2, 4]) {
-  for (const every of [1, 10, 50]) rows.push(await train(ranks, every));
+  for (const every of [1, 10, 50]) {
+    rows.push(await train(ranks, every));
+    console.error(JSON.stringify(rows.at(-1)));
+  }
 }
 console.log(formatTable(rows, [
   ...[{ key: "ranks" }, { key: "exchange" }, { key: "steps" }],
