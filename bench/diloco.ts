@@ -1,6 +1,6 @@
 /**
  * DiLoCo compared with training that exchanges every step: the same model, tokens and steps, on 2 and 4 ranks of this
- * machine. The table of docs/SCALING.md; about five minutes on two idle cores. Needs Debian's `openmpi-bin`.
+ * machine. The table of docs/SCALING.md; ten minutes of processor time. Needs Debian's `openmpi-bin`.
  *
  *     deno task bench:diloco                            # Moby Dick
  *     deno task bench:diloco --data FILE --steps 1000   # options are passed to reproduce_gpt
