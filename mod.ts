@@ -147,6 +147,8 @@ export { type StoredTensor } from "./src/optim/stored.ts";
 export {
   type AllReduceOptions,
   type Communicator,
+  coresPerRank,
+  type Gatherable,
   shareJson,
   shareOf,
   SingleProcess,

@@ -71,29 +71,41 @@ async function measure(communicator: Communicator): Promise<void> {
   };
 
   for (const exchanges of [false, true, true]) await step(exchanges);
-  const waitedBefore = exchange.waited, busyBefore = communicator.busy;
-  let [alone, together, apart, cpu] = [0, 0, 0, 0];
-  const bytes = [...parameters.values()].reduce((sum, one) => sum + one.bytes, 0);
-  const all = new Float32Array(new SharedArrayBuffer(bytes));
+  let [alone, together, apart, cpu, waited, busy, bytes] = [0, 0, 0, 0, 0, 0, 0];
+  const gradients = [...parameters.values()].reduce((sum, one) => sum + one.bytes, 0);
+  const values = new Float32Array(new SharedArrayBuffer(gradients));
   for (let i = 0; i < steps; i++) {
     await communicator.barrier();
     alone += await step(false) / steps;
     await communicator.barrier();
-    const before = cpuUsage();
+    const before = { cpu: cpuUsage(), waited: exchange.waited };
+    const { busy: busyBefore, bytes: bytesBefore } = communicator;
     together += await step(true) / steps;
-    const { user, system } = cpuUsage(before);
+    const { user, system } = cpuUsage(before.cpu);
     cpu += (user + system) / 1000 / steps;
+    busy += (communicator.busy - busyBefore) / steps;
+    bytes += (communicator.bytes - bytesBefore) / steps;
+    // The slowest rank waits for the exchange only, the others also for that rank.
+    const waits = await communicator.gather(Float64Array.of(exchange.waited - before.waited));
+    waited += Math.min(...waits) / steps;
   }
-  const waited = (exchange.waited - waitedBefore) / steps;
-  const busy = (communicator.busy - busyBefore) / steps;
   for (let i = 0; i < steps; i++) {
     await communicator.barrier();
     const begun = performance.now();
-    await communicator.allReduce(all, { wire });
+    await communicator.allReduce(values, { wire });
     apart += (performance.now() - begun) / steps;
   }
+  alone = Math.max(...await communicator.gather(Float64Array.of(alone)));
+  cpu = (await communicator.gather(Float64Array.of(cpu))).reduce((sum, one) => sum + one, 0);
   if (rank > 0) return;
+  const work: Work = {
+    ...{ name: "", compute: alone / 1000, bytes: gradients, apartBytes: gradients },
+    ...{ hides: BACKWARD, transfer: 0, lastRows: batch * context, width: config.hiddenSize },
+  };
+  const bytesPerSecond = 2 * (size - 1) / size * gradients / (apart / 1000);
+  const predicted = alone / efficiency(work, size, bytesPerSecond);
   const ms = (x: number) => `${x.toFixed(0)} ms`;
+  const mib = (x: number) => `${(x / 2 ** 20).toFixed(1)} MiB`;
   const tokens = size * batch * context;
   const rows = {
     "ranks x threads": `${size} x ${threads}`,
@@ -101,14 +113,21 @@ async function measure(communicator: Communicator): Promise<void> {
     "tokens of a step": `${size} x ${batch} x ${context}`,
     "tokens/s": Math.round(tokens / together * 1000).toLocaleString("en"),
     "a step": ms(together),
-    "of which processor time, all ranks": ms(cpu * size),
-    "a step without exchange": ms(alone),
-    "gradients": `${(bytes / 2 ** 20).toFixed(0)} MiB`,
-    "their exchange by itself": ms(apart),
-    "in a step, waited for": ms(waited),
-    "in a step, the thread at work": ms(busy),
+    "of which processor time, all ranks": ms(cpu),
   };
-  for (const [name, value] of Object.entries(rows)) console.log(`${name.padEnd(36)}${value}`);
+  if (size > 1) {
+    Object.assign(rows, {
+      "a step without exchange, slowest rank": ms(alone),
+      "a step as the model predicts it": ms(predicted),
+      "gradients": mib(gradients),
+      "exchanged in a step": mib(bytes),
+      "exchange of the gradients by itself": ms(apart),
+      "in a step, waited for by the slowest rank": ms(waited),
+      "of the exchange by itself, hidden": `${(100 * (1 - waited / apart)).toFixed(0)} %`,
+      "in a step, the thread at work": ms(busy),
+    });
+  }
+  for (const [name, value] of Object.entries(rows)) console.log(`${name.padEnd(44)}${value}`);
 }
 
 /** What a step of a node is taken to be. */
@@ -121,14 +140,20 @@ interface Work {
   readonly apartBytes: number;
   /** Part of the step behind which gradients are sent: the backward pass on the CPU, nothing on a GPU. */
   readonly hides: number;
+  /** Tokens of a rank's last micro-batch, whose rows of the embedding are sent last. */
+  readonly lastRows: number;
+  /** The length of a row. */
+  readonly width: number;
   /** Seconds to read gradients from a GPU and write them back. */
   readonly transfer: number;
 }
 
 /** Seconds that a message takes beside its bytes. */
 const LATENCY = 30e-6;
-/** Part of GPT-2 124M's gradients that is finished with the last operation: the embedding, the output matrix at the same time. */
-const LAST = 38.6 / 124.4;
+/** Part of a step that is the backward pass. */
+const BACKWARD = 2 / 3;
+/** Rows of the embedding, which is the output matrix at the same time. */
+const VOCABULARY = 50304;
 /** Pieces in which the others are sent. */
 const PIECES = 36;
 
@@ -140,25 +165,31 @@ function ringSeconds(bytes: number, nodes: number, bytesPerSecond: number, piece
 
 /** Part of its time that a node computes; with `every`, in DiLoCo's rounds of so many steps. */
 function efficiency(work: Work, nodes: number, bytesPerSecond: number, every = 0): number {
-  const { compute, bytes, apartBytes, hides, transfer } = work;
+  const { compute, bytes, apartBytes, hides, transfer, lastRows, width } = work;
   if (every > 0) {
     const round = transfer + ringSeconds(apartBytes, nodes, bytesPerSecond, 1);
     return compute / (compute + round / every);
   }
-  const first = ringSeconds(bytes * (1 - LAST), nodes, bytesPerSecond, PIECES);
-  const last = ringSeconds(bytes * LAST, nodes, bytesPerSecond, 1);
+  // The embedding's last rows are gathered from all ranks, if those are fewer than its own, or else all of it is last.
+  const rowBytes = 4 * width, table = bytes * VOCABULARY * rowBytes / apartBytes;
+  const isSplit = hides > 0 && nodes * lastRows <= VOCABULARY;
+  const first = ringSeconds(isSplit ? bytes : bytes - table, nodes, bytesPerSecond, PIECES);
+  const last = isSplit
+    ? (nodes - 1) * (lastRows * rowBytes / bytesPerSecond + LATENCY)
+    : ringSeconds(table, nodes, bytesPerSecond, 1);
   return compute / (compute + transfer + Math.max(0, first - hides * compute) + last);
 }
 
 function printModel(): void {
   const f32 = 124.4e6 * 4;
-  const cpu = { bytes: f32, apartBytes: f32, hides: 2 / 3, transfer: 0 };
+  const rows = { lastRows: 512, width: 768 };
+  const cpu = { bytes: f32, apartBytes: f32, hides: BACKWARD, transfer: 0, ...rows };
   const works: Work[] = [
     { name: "CPU, 3 s a step (512 tokens on two cores)", compute: 3, ...cpu },
     { name: "CPU, 60 s a step (20 times as many tokens)", compute: 60, ...cpu },
     {
       name: "GPU, 3.6 s a step (65,536 tokens at 17,980 a second, f16)",
-      ...{ compute: 65536 / 17_980, bytes: f32 / 2, apartBytes: f32, hides: 0 },
+      ...{ compute: 65536 / 17_980, bytes: f32 / 2, apartBytes: f32, hides: 0, ...rows },
       transfer: 0.012 + f32 / 4e9,
     },
   ];

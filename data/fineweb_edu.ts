@@ -7,6 +7,7 @@ import {
   preparedOrigin,
   type PrepareOptions,
 } from "../src/data/prepare/prepare.ts";
+import { shareJson, SingleProcess } from "../src/distributed/communicator.ts";
 import { toPath } from "../src/io/byte_source.ts";
 
 /** Ten billion tokens drawn from FineWeb-Edu (Penedo et al. 2024), in 14 parquet files of some 2 GB. */
@@ -49,14 +50,13 @@ export async function prepareFineWebEdu(
   options?: FineWebEduOptions,
 ): Promise<PreparedCorpus> {
   const { hub = {}, revision = "main", keepDownloads, onDownload, ...rest } = options ?? {};
-  const begun = (await preparedOrigin(folder))?.split("@").at(-1);
-  const { signal } = rest;
-  const listed = await listHubFiles(dataset.source, {
-    ...hub,
-    revision: begun ?? revision,
-    folder: dataset.folder,
-    signal,
-  });
+  const { signal, communicator = new SingleProcess() } = rest;
+  const list = async () => {
+    const begun = (await preparedOrigin(folder))?.split("@").at(-1);
+    const options = { ...hub, revision: begun ?? revision, folder: dataset.folder, signal };
+    return await listHubFiles(dataset.source, options);
+  };
+  const listed = await shareJson(communicator, communicator.rank === 0 ? await list() : []);
   const downloads = join(toPath(folder), "downloads");
   const files = listed.filter(({ path }) => path.endsWith(".parquet")).map((file) =>
     hubCorpusFile(file, downloads, {

@@ -1,5 +1,11 @@
 /** Opens the device that a command line asks for. */
-import { type Communicator, type Device, openDevice, SingleProcess } from "../../mod.ts";
+import {
+  type Communicator,
+  coresPerRank,
+  type Device,
+  openDevice,
+  SingleProcess,
+} from "../../mod.ts";
 import type { DeviceOptions } from "./arguments.ts";
 
 /** The milliseconds between two lines about compiling. */
@@ -8,8 +14,9 @@ const LINE_EVERY = 2000;
 /** See the module's text. Ranks on one machine share its cores, and only the first one writes messages. */
 export function openChosenDevice(
   { device, gpu, tune }: DeviceOptions,
-  { rank, hosts }: Communicator = new SingleProcess(),
+  communicator: Communicator = new SingleProcess(),
 ): Promise<Device> {
+  const { rank, hosts } = communicator;
   let [begun, last] = [0, -Infinity];
   const onCompile = (_kernel: string, count: number): void => {
     const now = performance.now();
@@ -19,15 +26,12 @@ export function openChosenDevice(
     console.error(`compiling GPU kernels: ${count}`);
     begun = now;
   };
-  const neighbours = hosts.filter((host) => host === hosts[rank]).length;
   return openDevice({
     kind: device === "auto" ? undefined : device,
     gpu,
     tune,
     onCompile: rank > 0 ? undefined : onCompile,
-    threads: neighbours > 1
-      ? Math.max(1, Math.floor(navigator.hardwareConcurrency / neighbours))
-      : undefined,
+    threads: hosts.length > 1 ? coresPerRank(communicator) : undefined,
     log: rank > 0 ? false : undefined,
   });
 }

@@ -1,8 +1,10 @@
 /** `dinograd prepare`: turns texts into token shards. */
 import {
+  type Communicator,
   formatBytes,
   formatCount,
   Interrupt,
+  openCommunicator,
   openProgress,
   prepareCorpus,
   prepareFineWebEdu,
@@ -13,6 +15,8 @@ import {
 } from "../../mod.ts";
 import { FAILED, messageOf } from "./failures.ts";
 import { print } from "./output.ts";
+
+const ADVICE = "run the same command again to resume";
 
 /** Options of `prepare`. */
 export interface PrepareCommandOptions {
@@ -25,23 +29,42 @@ export interface PrepareCommandOptions {
   readonly keepDownloads?: boolean | undefined;
 }
 
-/** Prepares files, or FineWeb-Edu's sample of ten billion tokens if none are named. Returns the exit code. */
+/**
+ * Prepares files, or FineWeb-Edu's sample of ten billion tokens if none are named; under `mpirun` on all its ranks
+ * together. Returns the exit code.
+ */
 export async function prepare(
   files: readonly string[],
   options: PrepareCommandOptions,
 ): Promise<number> {
+  await using communicator = await openCommunicator();
+  try {
+    return await prepareOn(communicator, files, options);
+  } catch (error) {
+    if (communicator.size > 1) await communicator.abort(messageOf(error));
+    throw error;
+  }
+}
+
+async function prepareOn(
+  communicator: Communicator,
+  files: readonly string[],
+  options: PrepareCommandOptions,
+): Promise<number> {
   const { out, shardTokens: tokensPerShard, keepDownloads, ...rest } = options;
+  const isFirst = communicator.rank === 0;
   for (const file of files) await Deno.stat(file); // fails before a folder is created
-  using _folder = await RunFolder.open(out);
-  using interrupt = new Interrupt((signal) =>
-    console.error(`\n${signal}: saving progress; interrupt again to exit immediately`)
-  );
-  using bars = new Bars();
+  using _folder = isFirst ? await RunFolder.open(out) : undefined;
+  using interrupt = new Interrupt((signal) => {
+    if (isFirst) console.error(`\n${signal}: saving progress; interrupt again to exit immediately`);
+  });
+  using bars = isFirst ? new Bars() : undefined;
   const shared: PrepareOptions = {
     ...rest,
     tokensPerShard,
+    communicator,
     signal: interrupt.signal,
-    onProgress: (progress) => bars.prepared(progress),
+    onProgress: (progress) => bars?.prepared(progress),
   };
   try {
     const { paths, tokens, documents, complete } = files.length
@@ -49,10 +72,12 @@ export async function prepare(
       : await prepareFineWebEdu(out, {
         ...shared,
         keepDownloads,
-        onDownload: (file, done, total) => bars.downloaded(file, done, total),
+        onDownload: (file, done, total) => bars?.downloaded(file, done, total),
       });
-    bars[Symbol.dispose]();
-    if (interrupt.requested && !complete) return stopped(interrupt);
+    if (!isFirst) return 0;
+    bars?.[Symbol.dispose]();
+    const isStopped = !complete && paths.length < (options.shards ?? Infinity);
+    if (isStopped) return stopped(interrupt);
     if (complete && tokens === 0) {
       console.error(`error: prepare: expected texts but got none in ${files.join(", ")}`);
       return FAILED;
@@ -70,10 +95,14 @@ export async function prepare(
     }
     return 0;
   } catch (error) {
-    bars[Symbol.dispose]();
+    bars?.[Symbol.dispose]();
+    const reason = interrupt.requested ? "stopped" : messageOf(error);
+    if (communicator.size > 1) {
+      await communicator.abort(`${reason}; ${ADVICE}`, interrupt.exitCode || FAILED);
+    }
     if (interrupt.requested) return stopped(interrupt);
-    console.error(`error: ${messageOf(error)}`);
-    console.error("progress is kept; run the same command again to resume");
+    console.error(`error: ${reason}`);
+    console.error(`progress is kept; ${ADVICE}`);
     return FAILED;
   }
 }
@@ -83,8 +112,8 @@ function counted(count: number, what: string): string {
 }
 
 function stopped({ exitCode }: Interrupt): number {
-  console.error("stopped; run the same command again to resume");
-  return exitCode;
+  console.error(`stopped; ${ADVICE}`);
+  return exitCode || FAILED; // the signal may have reached another rank
 }
 
 /** Shows one bar at a time: for the download of a file, or for the whole. */

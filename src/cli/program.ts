@@ -205,7 +205,11 @@ function addPrepare(program: Command): void {
       "stop after n shards; run again with more to resume (default: all)",
       positive,
     )
-    .option("--workers <n>", "number of threads (default: one per core, at most 4)", integer)
+    .option(
+      "--workers <n>",
+      "number of threads on each rank (default: one per core, at most 4)",
+      integer,
+    )
     .option("--keep-downloads", "keep FineWeb-Edu's parquet files")
     .addHelpText(
       "after",

@@ -7,6 +7,9 @@
 /** Arrays that can be summed over the ranks. */
 export type Summable = Float32Array | Float64Array | Float16Array;
 
+/** Arrays that can be gathered from the ranks. */
+export type Gatherable = Float64Array | Float32Array | Int32Array | Uint32Array;
+
 /** Options of {@linkcode Communicator.allReduce}. */
 export interface AllReduceOptions {
   /**
@@ -36,12 +39,17 @@ export interface Communicator extends AsyncDisposable {
   readonly description: string;
   /** The milliseconds that calls have taken so far, including the wait for other ranks. */
   readonly busy: number;
+  /**
+   * The bytes of the values that this rank has summed or copied so far, in the type in which they are sent. What an
+   * algorithm moves is up to twice that: `2 (size - 1) / size` for a sum in a ring.
+   */
+  readonly bytes: number;
   /** Replaces the values by their sum over all ranks, element by element; bit by bit the same on every rank. */
   allReduce(values: Summable, options?: AllReduceOptions): Promise<void>;
   /** Copies the values of rank `root` (default: 0) to all other ranks. */
   broadcast(values: ArrayBufferView, root?: number): Promise<void>;
   /** Returns the values of all ranks, of equal length, one after another. */
-  gather(values: Float64Array): Promise<Float64Array>;
+  gather<T extends Gatherable>(values: T): Promise<T>;
   /** Waits until all ranks have made this call. */
   barrier(): Promise<void>;
   /** Ends all ranks at once with an exit code, after writing the reason to standard error. */
@@ -55,14 +63,15 @@ export class SingleProcess implements Communicator {
   readonly hosts: readonly string[] = ["this machine"];
   readonly description = "one process";
   readonly busy = 0;
+  readonly bytes = 0;
   allReduce(): Promise<void> {
     return Promise.resolve();
   }
   broadcast(): Promise<void> {
     return Promise.resolve();
   }
-  gather(values: Float64Array): Promise<Float64Array> {
-    return Promise.resolve(values.slice());
+  gather<T extends Gatherable>(values: T): Promise<T> {
+    return Promise.resolve(values.slice() as T);
   }
   barrier(): Promise<void> {
     return Promise.resolve();
@@ -86,6 +95,12 @@ export function shareOf(
 ): { start: number; end: number } {
   const begin = (rank: number) => Math.ceil(count * rank / size);
   return { start: begin(rank), end: begin(rank + 1) };
+}
+
+/** Returns how many of its machine's processor cores each rank there has; at least 1. */
+export function coresPerRank({ rank, hosts }: Pick<Communicator, "rank" | "hosts">): number {
+  const neighbours = hosts.filter((host) => host === hosts[rank]).length;
+  return Math.max(1, Math.floor(navigator.hardwareConcurrency / neighbours));
 }
 
 /** Returns on every rank the `value` of rank `root` (default: 0), anything that JSON can represent. */

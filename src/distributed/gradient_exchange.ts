@@ -4,10 +4,14 @@
  * @module
  */
 import type { Binding } from "../device/device.ts";
+import { arrayOf, type TypedArray } from "../device/dtype.ts";
+import { addRows } from "../ops/index.ts";
 import { checkParameters, type NamedParameters } from "../optim/parameters.ts";
+import { tensor } from "../tensor/create.ts";
+import { Scope } from "../tensor/scope.ts";
 import { joinNeighbours } from "../tensor/slab.ts";
 import { copyInto, Tensor } from "../tensor/tensor.ts";
-import type { Communicator, Summable } from "./communicator.ts";
+import type { Communicator, Gatherable, Summable } from "./communicator.ts";
 import { onHost } from "./tensors.ts";
 
 /** Options of {@linkcode GradientExchange}. */
@@ -31,6 +35,18 @@ interface Slot {
   expected: number | undefined;
   /** How often this pass has added so far. */
   seen: number;
+  /** What the observed pass has added last, if that was rows of a table: their number. */
+  rows: number;
+  /** Whether what is added last are rows, which the ranks exchange apart from the gradient before them. */
+  isSplit: boolean;
+  /** These rows in this pass. */
+  last: Rows | undefined;
+}
+
+/** Rows (n, E) to be added to a table at ids (n). */
+interface Rows {
+  readonly ids: Tensor;
+  readonly x: Tensor;
 }
 
 /**
@@ -39,6 +55,10 @@ interface Slot {
  * layers. When a gradient is finished is learned in the first pass, after which all are sent; models whose graph
  * changes from step to step are refused. On the CPU device the sums are computed in place; from a GPU the gradients are
  * read, once per step.
+ *
+ * The gradient of an embedding tied to the output matrix begins with the output's part, the first of all, and ends with
+ * a few rows, the last of all. On the CPU the first part is sent at once; the rows are gathered from all ranks and added
+ * to the sum, if together they are fewer than those of the table.
  *
  * For the mean over a batch that the ranks share, every rank starts its backward pass from its part of the batch.
  *
@@ -73,6 +93,8 @@ export class GradientExchange implements Disposable {
   /** Gradients that are finished and not yet sent, in the order in which they finished. */
   #bucket: Slot[] = [];
   #isOpen = false;
+  /** The rows of the table of which the next addition consists; 0 if it is none of rows. */
+  #rows = 0;
   #sent: Promise<void>[] = [];
   /** Gradients on a GPU that are to be sent: reading them waits, so it is done once. */
   #due: Binding[] = [];
@@ -89,13 +111,19 @@ export class GradientExchange implements Disposable {
     this.#wire = wire;
     this.#joined = joined;
     this.#slots = checkParameters("GradientExchange", parameters)
-      .map(([name, parameter]) => ({ name, parameter, expected: undefined, seen: 0 }));
-    for (const slot of this.#slots) slot.parameter.gradHook = () => this.#add(slot);
+      .map(([name, parameter]) => ({
+        ...{ name, parameter, expected: undefined, seen: 0 },
+        ...{ rows: 0, isSplit: false, last: undefined },
+      }));
+    for (const slot of this.#slots) {
+      slot.parameter.gradHook = () => this.#add(slot);
+      slot.parameter.takeGradRows = (ids, x) => this.#takeRows(slot, ids, x);
+    }
   }
 
   /** Call before the last backward pass of a step: gradients it has finished may then be sent. */
   begin(): void {
-    for (const slot of this.#slots) slot.seen = 0;
+    for (const slot of this.#slots) Object.assign(slot, { seen: 0, last: undefined });
     this.#isOpen = true;
   }
 
@@ -106,6 +134,7 @@ export class GradientExchange implements Disposable {
     for (const slot of this.#slots) {
       if (slot.expected === undefined && slot.seen > 0) {
         slot.expected = slot.seen;
+        slot.isSplit = slot.rows > 0 && await this.#areFew(slot);
         this.#bucket.push(slot);
       } else if (slot.seen < (slot.expected ?? 0)) {
         throw new Error(this.#changed(slot));
@@ -113,26 +142,83 @@ export class GradientExchange implements Disposable {
     }
     this.#send();
     const begun = performance.now();
-    const sent = [...this.#sent, this.#sum(this.#due)];
+    const split = this.#slots.filter(({ last }) => last);
+    const rows = Promise.all(split.map(({ last }) => this.#gatherRows(last!)));
+    await Promise.all([...this.#sent, this.#sum(this.#due), rows]);
     this.#sent = [];
     this.#due = [];
-    await Promise.all(sent);
+    for (const [i, slot] of split.entries()) {
+      using _scope = new Scope();
+      const { device, grad, shape } = slot.parameter;
+      const { ids, x } = (await rows)[i]!;
+      addRows(
+        grad!,
+        tensor(ids as Int32Array, { device }),
+        tensor(x as Float32Array, { device, shape: [ids.length, shape[1]!] }),
+      );
+      slot.last = undefined;
+    }
     this.waited += performance.now() - begun;
   }
 
   /** Releases the parameters. */
   [Symbol.dispose](): void {
-    for (const { parameter } of this.#slots) parameter.gradHook = null;
+    for (const { parameter } of this.#slots) parameter.gradHook = parameter.takeGradRows = null;
   }
 
   #add(slot: Slot): void {
     if (!this.#isOpen) return;
-    slot.seen++;
-    if (slot.expected === undefined || slot.seen < slot.expected) return;
-    if (slot.seen > slot.expected) throw new Error(this.#changed(slot));
+    const { expected, isSplit } = slot;
+    slot.rows = this.#rows;
+    this.#rows = 0;
+    const isLast = ++slot.seen === expected;
+    if (expected === undefined) return;
+    if (slot.seen > expected || (isSplit && isLast !== (slot.last !== undefined))) {
+      throw new Error(this.#changed(slot));
+    }
+    if (slot.seen !== (isSplit ? expected - 1 : expected)) return;
     this.#bucket.push(slot);
     const bytes = this.#bucket.reduce((sum, { parameter: { grad } }) => sum + grad!.bytes, 0);
     if (bytes >= this.#bucketBytes) this.#send();
+  }
+
+  /** Keeps rows until the gradient that they are to be added to is summed; at first only notes that they come. */
+  #takeRows(slot: Slot, ids: Tensor, x: Tensor): boolean {
+    if (!this.#isOpen || slot.seen === 0) return false;
+    this.#rows = ids.size;
+    if (slot.isSplit) slot.last = { ids: ids.alias().keep(), x: x.alias().keep() };
+    return slot.isSplit;
+  }
+
+  /** Whether the rows of all ranks are fewer than those of their table; on a GPU they are not exchanged apart. */
+  async #areFew({ parameter, rows }: Slot): Promise<boolean> {
+    if (parameter.device.kind !== "cpu" || parameter.dtype !== "f32") return false;
+    const counts = await this.#communicator.gather(Float64Array.of(rows));
+    return Math.max(...counts) * counts.length <= parameter.shape[0]!;
+  }
+
+  /** Returns the rows of all ranks, one rank after another, and frees those of this one. */
+  async #gatherRows({ ids, x }: Rows): Promise<{ ids: TypedArray; x: TypedArray }> {
+    const counts = [...await this.#communicator.gather(Float64Array.of(ids.size))];
+    const most = Math.max(...counts);
+    const gather = async (own: Tensor): Promise<TypedArray> => {
+      const width = own.size / ids.size;
+      const all = arrayOf(own.dtype, counts.reduce((sum, count) => sum + count * width, 0));
+      await onHost([own], async (values) => {
+        const padded = arrayOf(own.dtype, most * width);
+        padded.set(values);
+        const gathered = await this.#communicator.gather(padded as Gatherable);
+        let at = 0;
+        counts.forEach((count, rank) => {
+          const first = rank * most * width;
+          all.set(gathered.subarray(first, first + count * width), at);
+          at += count * width;
+        });
+      });
+      own.dispose();
+      return all;
+    };
+    return { ids: await gather(ids), x: await gather(x) };
   }
 
   #changed({ name, expected, seen }: Slot): string {

@@ -8,6 +8,7 @@ import { workerThreads } from "../io/node_builtins.ts";
 import {
   type AllReduceOptions,
   type Communicator,
+  type Gatherable,
   SingleProcess,
   type Summable,
 } from "./communicator.ts";
@@ -118,6 +119,7 @@ class MpiCommunicator implements Communicator {
   hosts: readonly string[] = [];
   description = "";
   busy = 0;
+  bytes = 0;
   readonly #worker: Worker;
   readonly #abort = new SharedArrayBuffer(4);
   readonly #pending = new Map<number, PromiseWithResolvers<MpiReply>>();
@@ -158,18 +160,23 @@ class MpiCommunicator implements Communicator {
       ? "f32"
       : "f16";
     const { wire } = options ?? {};
+    const isHalf = type === "f32" && wire === "f16";
+    this.bytes += isHalf ? values.byteLength / 2 : values.byteLength;
     await this.#inPlace(values, { call: "sum", type, wire, length: values.length });
   }
 
   async broadcast(values: ArrayBufferView, root = 0): Promise<void> {
+    this.bytes += values.byteLength;
     await this.#inPlace(values, { call: "broadcast", root, length: values.byteLength });
   }
 
-  async gather(values: Float64Array): Promise<Float64Array> {
+  async gather<T extends Gatherable>(values: T): Promise<T> {
+    this.bytes += values.byteLength;
     const target = new SharedArrayBuffer(values.byteLength * this.size);
     const { memory, byteOffset } = shared(values);
     await this.#call({ call: "gather", memory, byteOffset, length: values.byteLength, target });
-    return new Float64Array(new Float64Array(target));
+    const Values = values.constructor as new (from: SharedArrayBuffer | T) => T;
+    return new Values(new Values(target)); // a copy, whose memory is not shared
   }
 
   async barrier(): Promise<void> {

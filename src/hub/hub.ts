@@ -187,7 +187,10 @@ export function hubCorpusFile(
     sha256,
     open: (signal) => downloadHubFile(file, path, { ...options, signal }),
     release: async () => {
-      if (!options?.keep) await Deno.remove(path);
+      if (options?.keep) return;
+      await Deno.remove(path).catch((error) => { // another rank may have the same disk
+        if (!(error instanceof Deno.errors.NotFound)) throw error;
+      });
     },
   };
 }

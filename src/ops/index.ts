@@ -66,17 +66,25 @@ export function embedding(weight: Tensor, ids: Tensor): Tensor {
   const wanted = { device, shape: weight.shape, dtype: weight.dtype };
   return record("embedding", [weight], y, [ids], (dOut, [ids], _, places) => {
     const { y: grad, accumulate } = placeFor(wanted, places[0]);
+    if (accumulate && places[0]?.takeRows?.(ids, dOut)) return [grad];
     if (!accumulate) device.launch(fill, { y: grad }, { count: grad.size, value: 0 });
-    const sorted = Tensor.empty(device, [2, Math.min(RUN, ids.size)], "u32");
-    for (let first = 0; first < ids.size; first += RUN) {
-      const rows = Math.min(RUN, ids.size - first);
-      const own = { ids: part(ids, first, rows), sorted: part(sorted, 0, 2 * rows) };
-      device.launch(sortIds, own, { count: rows });
-      const x = part(dOut, first * columns, rows * columns);
-      device.launch(embeddingBackward, { x, ...own, table: grad }, { rows, columns, ...table });
-    }
+    addRows(grad, ids, dOut);
     return [grad];
   });
+}
+
+/** Adds rows `x` (..., E) to `table` (V, E) in place at `ids` (...); rows with the same id are added in order. */
+export function addRows(table: Tensor, ids: Tensor, x: Tensor): void {
+  const { device } = table;
+  const [tableRows, columns] = table.shape as [number, number];
+  using sorted = Tensor.empty(device, [2, Math.min(RUN, ids.size)], "u32");
+  for (let first = 0; first < ids.size; first += RUN) {
+    const rows = Math.min(RUN, ids.size - first);
+    const own = { ids: part(ids, first, rows), sorted: part(sorted, 0, 2 * rows) };
+    device.launch(sortIds, own, { count: rows });
+    const bindings = { x: part(x, first * columns, rows * columns), ...own, table };
+    device.launch(embeddingBackward, bindings, { rows, columns, firstRow: 0, tableRows });
+  }
 }
 
 /**

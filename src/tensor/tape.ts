@@ -20,6 +20,8 @@ export interface GradPlace {
   readonly y: Tensor;
   /** Whether `y` holds a gradient that the new one must be added to; if not, its values are undefined. */
   readonly accumulate: boolean;
+  /** With `accumulate`: may take rows that an operation would add; see {@linkcode Tensor.takeGradRows}. */
+  readonly takeRows?: Tensor["takeGradRows"];
 }
 
 /** Tensors saved for the backward pass, some of them optional. */
@@ -177,7 +179,8 @@ class Node implements GradNode {
     const { at } = target;
     // An input that occurs twice receives two gradients.
     if (this.#targets.some((other, i) => i !== index && other?.at === at)) return undefined;
-    if (at.grad) return at.grad.isOnlyUser ? { y: at.grad, accumulate: true } : undefined;
+    const takeRows = at instanceof Node ? null : at.takeGradRows;
+    if (at.grad) return at.grad.isOnlyUser ? { y: at.grad, accumulate: true, takeRows } : undefined;
     const y = at instanceof Node ? null : at.gradPlace?.();
     return y ? { y, accumulate: false } : undefined;
   }

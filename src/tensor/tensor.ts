@@ -73,6 +73,11 @@ export class Tensor implements Binding, Disposable {
   gradPlace: (() => Tensor | null) | null = null;
   /** Called each time a backward pass has added to the gradient of this leaf. */
   gradHook: (() => void) | null = null;
+  /**
+   * For a leaf that has a gradient: may take `rows` (n, E), which a backward pass would add to it at `ids` (n), to add
+   * them later. Returns whether it does.
+   */
+  takeGradRows: ((ids: Tensor, rows: Tensor) => boolean) | null = null;
   /** How the tensor was computed, if a gradient flows through it. */
   node: GradNode | null = null;
   #storage: Storage;

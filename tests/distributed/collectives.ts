@@ -45,6 +45,13 @@ await communicator.broadcast(bytes, size - 1);
 assert.deepEqual([...bytes], [size - 1, 7]);
 const all = await communicator.gather(Float64Array.of(rank, -rank));
 assert.deepEqual([...all], ranks.flatMap((rank) => [rank, -rank]));
+const { bytes: before } = communicator;
+const words = await communicator.gather(Int32Array.of(rank, 1, 2));
+assert.ok(words instanceof Int32Array && !(words.buffer instanceof SharedArrayBuffer));
+assert.deepEqual([...words], ranks.flatMap((rank) => [rank, 1, 2]));
+assert.equal(communicator.bytes - before, 12);
+await communicator.allReduce(new Float32Array(10), { wire: "f16" });
+assert.equal(communicator.bytes - before, 12 + 20);
 assert.deepEqual(await shareJson(communicator, rank === 0 ? { x: ["é"] } : { x: [] }), {
   x: ["é"],
 });

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { Ranks } from "../../src/cli/train/ranks.ts";
-import { SingleProcess } from "../../src/distributed/communicator.ts";
+import { type Gatherable, SingleProcess } from "../../src/distributed/communicator.ts";
 import { listCheckpoints, loadCheckpoint } from "../../src/io/checkpoint.ts";
 import { finish, inFolder } from "../support/examples.ts";
 import { onLauncher, runRanks, startRanks } from "../support/mpi.ts";
@@ -113,8 +113,8 @@ Deno.test("a slow rank is named, once a minute, and one that is asked to stop st
     override readonly size = 3;
     override readonly hosts = ["a", "b", "c"];
     slow = 1;
-    override gather([stops, time]: Float64Array): Promise<Float64Array> {
-      return Promise.resolve(Float64Array.of(0, time, stops, time * this.slow, 0, time));
+    override gather<T extends Gatherable>([stops, time]: T): Promise<T> {
+      return Promise.resolve(Float64Array.of(0, time, stops, time * this.slow, 0, time) as T);
     }
   }
   const communicator = new Three();

@@ -6,7 +6,7 @@ import { DiLoCo } from "../../src/distributed/diloco.ts";
 import { GradientExchange } from "../../src/distributed/gradient_exchange.ts";
 import { openCommunicator } from "../../src/distributed/mpi.ts";
 import { ParameterShards } from "../../src/distributed/parameter_shards.ts";
-import { add, mul, sum } from "../../src/ops/mod.ts";
+import { add, embedding, matmul, mul, sum } from "../../src/ops/mod.ts";
 import { AdamW } from "../../src/optim/adamw.ts";
 import { zeroGrad } from "../../src/optim/parameters.ts";
 import { tensor } from "../../src/tensor/create.ts";
@@ -80,6 +80,50 @@ for (const bucketBytes of [1, 300, 2 ** 20]) {
     scoped(() => add(sum(parameters.get("a")!), sum(parameters.get("a")!)).backward());
   more();
   assert.throws(more, /expected 2 gradients for "a".* but got 3/);
+}
+
+// A table that is the output matrix, too: the output's part is sent before the backward pass has ended, and the rows of
+// all ranks, of which each has another number, are added to its sum.
+for (const vocabulary of [40, 7]) {
+  const most = 3 + Math.min(2, size - 1);
+  const isSplit = most * size <= vocabulary;
+  const width = 3;
+  const newTable = () => {
+    const values = Float32Array.from({ length: vocabulary * width }, (_, i) => (i % 11 - 5) / 8);
+    const table = tensor(values, { device, shape: [vocabulary, width] });
+    table.requiresGrad = true;
+    return table;
+  };
+  const idsOf = (rank: number, batch: number) =>
+    Array.from(
+      { length: 3 + Math.min(2, rank) },
+      (_, i) => (5 * rank + batch + i * i) % vocabulary,
+    );
+  const addGrad = (table: Tensor, rank: number, batch: number) =>
+    scoped(() => {
+      const hidden = embedding(table, tensor(idsOf(rank, batch), { device, dtype: "i32" }));
+      const logits = matmul(mul(hidden, hidden), table, { transposeB: true });
+      sum(mul(logits, logits)).backward();
+    });
+  const whole = newTable();
+  for (const other of [...Array(size).keys()]) {
+    for (const batch of [0, 1]) addGrad(whole, other, batch);
+  }
+  const expected = [...await whole.grad!.data()];
+  const table = newTable();
+  using exchange = new GradientExchange(communicator, { table }, { bucketBytes: 1 });
+  for (let step = 0; step < 3; step++) {
+    addGrad(table, rank, 0);
+    exchange.begin();
+    const { bytes } = communicator;
+    addGrad(table, rank, 1);
+    if (step > 0) assert.equal(communicator.bytes - bytes, table.bytes);
+    await exchange.finish();
+    const rows = 8 + most * (4 + 4 * width); // their number, ids and values
+    if (step > 0) assert.equal(communicator.bytes - bytes, table.bytes + (isSplit ? rows : 0));
+    assertClose([...await table.grad!.data()], expected, `a tied table of ${vocabulary}`);
+    zeroGrad({ table });
+  }
 }
 
 // ZeRO: the same steps, and the state in parts that are the whole.

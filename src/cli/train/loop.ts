@@ -2,6 +2,7 @@
 import {
   type Communicator,
   type Device,
+  formatBytes,
   formatTimings,
   Interrupt,
   openProgress,
@@ -47,6 +48,8 @@ export async function finishRun(run: Run): Promise<void> {
     }
   });
   if (profile) device.profile(true);
+  const { bytes } = communicator;
+  const { step } = training;
   try {
     await takeSteps(run, interrupt);
     if (training.saved !== training.step) await save(run);
@@ -55,6 +58,10 @@ export async function finishRun(run: Run): Promise<void> {
   }
   if (!isFirst) return;
   report.line(`loss curves: ${await report.draw()}; attention: ${report.folder}/attention`);
+  if (communicator.size > 1) {
+    const exchanged = formatBytes(communicator.bytes - bytes);
+    report.line(`each rank exchanged ${exchanged} in ${training.step - step} steps`);
+  }
   if (profile) report.line(formatTimings(await device.timings()));
   if (training.step < steps) {
     report.line(

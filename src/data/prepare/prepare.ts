@@ -6,15 +6,22 @@
 import { basename } from "../../io/node_builtins.ts";
 import { removeStrayTemporaries } from "../../io/atomic_file.ts";
 import { toPath } from "../../io/byte_source.ts";
+import {
+  type Communicator,
+  coresPerRank,
+  shareJson,
+  SingleProcess,
+} from "../../distributed/communicator.ts";
 import { type Chunk, kindOf, readChunks } from "./chunks.ts";
 import {
   type Manifest,
+  type Place,
   readManifest,
   shardPaths,
   ShardStream,
   writeManifest,
 } from "./shard_stream.ts";
-import { type Tokenized, TokenizerPool } from "./work.ts";
+import { type Tokenized, TokenizerPool, type Work } from "./work.ts";
 
 /** A file of a corpus that is fetched when its turn comes. */
 export interface CorpusFile {
@@ -44,8 +51,8 @@ export interface PrepareOptions {
   /** The column of parquet, or field of JSON, that holds a document's text. Default: `text`. */
   field?: string;
   /**
-   * The number of threads that tokenize, each taking some 150 MB; 0 uses the calling thread. Default: the number of
-   * processor cores, at most 4.
+   * The number of threads that tokenize on each rank, each taking some 150 MB; 0 uses the calling thread. Default: the
+   * number of processor cores, divided among the ranks of a machine, at most 4.
    */
   workers?: number;
   /** The bytes of text that a thread gets at a time. Default: 4 MiB. */
@@ -54,9 +61,15 @@ export interface PrepareOptions {
   saveEvery?: number;
   /** Where the files come from, recorded in the manifest; see {@linkcode preparedOrigin}. */
   origin?: string | undefined;
+  /**
+   * The ranks that share the work; rank 0 writes the folder. Each reads the files, at the same paths, and tokenizes every
+   * `size`-th piece. The shards are those of one process, and another number of ranks can continue. If the call throws on
+   * one rank, the others wait for it until that rank calls `abort`.
+   */
+  communicator?: Communicator | undefined;
   /** Called after every few megabytes. */
   onProgress?: ((progress: PrepareProgress) => void) | undefined;
-  /** Aborting it ends the call within a few megabytes, with everything saved. */
+  /** Aborting it, on one rank or more, ends the call within a few megabytes, with everything saved. */
   signal?: AbortSignal | undefined;
 }
 
@@ -127,8 +140,9 @@ export async function prepareCorpus(
   folder: string | URL,
   options?: PrepareOptions,
 ): Promise<PreparedCorpus> {
-  const { workers = Math.min(4, navigator.hardwareConcurrency) } = options ?? {};
-  const { shards = Infinity, saveEvery = 5, chunkBytes = 4 * 2 ** 20, signal } = options ?? {};
+  const { communicator = new SingleProcess() } = options ?? {};
+  const { workers = Math.min(4, coresPerRank(communicator)) } = options ?? {};
+  const { shards = Infinity, chunkBytes = 4 * 2 ** 20, signal } = options ?? {};
   for (const [name, value] of Object.entries({ workers, shards, chunkBytes })) {
     const min = name === "workers" ? 0 : 1;
     if (!(value >= min && (Number.isSafeInteger(value) || value === Infinity))) {
@@ -137,80 +151,118 @@ export async function prepareCorpus(
   }
   const path = toPath(folder);
   const corpus = await Promise.all(files.map(asCorpusFile));
-  await Deno.mkdir(path, { recursive: true });
-  await removeStrayTemporaries(path);
-  const manifest = await begin(path, corpus, options ?? {});
-  using stream = await ShardStream.open(path, manifest, manifest);
-  const ended = () => signal?.aborted || stream.state.shard >= shards;
-  using pool = new TokenizerPool(manifest.complete || ended() ? 0 : workers);
-  await using sources = new Sources(corpus, signal);
-  const writer = new Writer(path, manifest, stream, saveEvery, options?.onProgress);
+  const isFirst = communicator.rank === 0;
+  const begun = isFirst ? await begin(path, corpus, options ?? {}) : undefined;
+  const manifest = (await shareJson(communicator, begun))!;
+  const ended = () => manifest.complete || fullShards(manifest) >= shards;
+  using stream = isFirst ? await ShardStream.open(path, manifest, manifest) : undefined;
+  using pool = new TokenizerPool(ended() ? 0 : workers);
+  await using sources = new Sources(corpus, communicator, signal);
+  const writer = new Writer(path, manifest, stream, options ?? {});
+  const take = { writer, pool, communicator, workers, chunkBytes, ended, signal };
   try {
-    while (manifest.file < corpus.length && !ended()) {
+    while (!ended() && !await onAnyRank(communicator, signal?.aborted)) {
       const file = await sources.open(manifest.file);
-      if (shards === Infinity) sources.prefetch(manifest.file + 1);
-      if (!await takeFile(file, writer, pool, { workers, chunkBytes, ended })) break;
+      if (file === undefined) break;
+      if (shards === Infinity && isFirst) sources.prefetch(manifest.file + 1);
+      if (!await takeFile(file, take)) break;
       manifest.file++;
       manifest.place = {};
       if (manifest.file === corpus.length) {
-        await stream.finish();
+        await stream?.finish();
         manifest.complete = true;
       }
       await writer.save();
+      await communicator.barrier();
       await corpus[manifest.file - 1]!.release?.();
     }
-  } catch (error) {
-    if (!(signal?.aborted && writer.consistent)) throw error;
   } finally {
     if (writer.consistent) await writer.save();
   }
-  return {
-    paths: shardPaths(path, manifest, manifest.shard),
-    tokens: manifest.total,
-    documents: manifest.documents,
-    complete: manifest.complete,
-  };
+  const { shard, total, documents, complete } = await shareJson(communicator, manifest);
+  return { paths: shardPaths(path, manifest, shard), tokens: total, documents, complete };
 }
 
-/** Processes the rest of a file; returns false if something ended it early. */
+/** What it takes to process a file. */
+interface TakeOptions {
+  readonly writer: Writer;
+  readonly pool: TokenizerPool;
+  readonly communicator: Communicator;
+  readonly workers: number;
+  readonly chunkBytes: number;
+  readonly ended: () => boolean;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** Processes the rest of a file, the same on all ranks; returns false if something ended it early. */
 async function takeFile(
   file: string,
-  writer: Writer,
-  pool: TokenizerPool,
-  { workers, chunkBytes, ended }: {
-    readonly workers: number;
-    readonly chunkBytes: number;
-    readonly ended: () => boolean;
-  },
+  { writer, pool, communicator, workers, chunkBytes, ended, signal }: TakeOptions,
 ): Promise<boolean> {
+  const { rank, size } = communicator;
   const pending: Pending[] = [];
+  const takeNext = async (): Promise<boolean> => {
+    const { owner, result, after, share } = pending.shift()!;
+    const tokenized = await fromOwner(communicator, owner, signal?.aborted ? undefined : result);
+    if (tokenized) await writer.take(tokenized, after, share);
+    return tokenized !== undefined;
+  };
   const maxBytes = (2 * workers + 1) * chunkBytes;
   const { field, place } = writer.manifest;
+  let count = 0;
   for await (const chunk of readChunks(file, { field, place, bytes: chunkBytes })) {
-    // A long document takes ten times its bytes in memory: two of them are not tokenized at the same time.
-    const bytes = sizeOf(chunk);
-    while (pending.length > 0 && bytesOf(pending) + bytes > maxBytes && !ended()) {
-      await writer.take(pending.shift()!);
+    const { work, after, share } = chunk;
+    const owner = count++ % size;
+    const next: Pending = { owner, after, share, bytes: 0 };
+    if (owner === rank) {
+      // A long document takes ten times its bytes in memory: two of them are not tokenized at the same time.
+      next.bytes = sizeOf(work);
+      while (bytesOf(pending) > 0 && bytesOf(pending) + next.bytes > maxBytes) {
+        if (!await takeNext() || ended()) return false;
+      }
+      next.result = pool.run(work);
+      next.result.catch(() => {}); // handled when its turn comes
     }
-    if (ended()) return false;
-    const result = pool.run(chunk.work);
-    result.catch(() => {}); // handled when its turn comes
-    pending.push({ chunk, bytes, result });
-    if (pending.length > 2 * workers) await writer.take(pending.shift()!);
-    if (ended()) return false;
+    pending.push(next);
+    // Only when every rank has a chunk to tokenize: taking one waits for all ranks.
+    while (count % size === 0 && pending.length > 2 * workers * size) {
+      if (!await takeNext() || ended()) return false;
+    }
   }
-  for (const next of pending) {
-    await writer.take(next);
-    if (ended()) return next === pending.at(-1);
+  while (pending.length > 0) {
+    if (!await takeNext()) return false;
+    if (ended()) return pending.length === 0;
   }
   return true;
 }
 
-/** Writes tokens into the shards and, every few seconds, the manifest. */
+/** Returns what the owner of a chunk has tokenized, on every rank; `undefined` if the owner is to stop. */
+async function fromOwner(
+  communicator: Communicator,
+  owner: number,
+  result: Promise<Tokenized> | undefined,
+): Promise<Tokenized | undefined> {
+  const own = await result;
+  if (communicator.size === 1) return own;
+  const header = Float64Array.of(own ? 1 : 0, own?.tokens.length ?? 0, own?.documents ?? 0);
+  await communicator.broadcast(header, owner);
+  const [isThere, length, documents] = header as unknown as [number, number, number];
+  if (!isThere) return undefined;
+  const tokens = own?.tokens ?? new Uint16Array(length);
+  await communicator.broadcast(tokens, owner);
+  return { tokens, documents };
+}
+
+/** Whether something holds on one rank at least. */
+async function onAnyRank(communicator: Communicator, holds = false): Promise<boolean> {
+  return (await communicator.gather(Float64Array.of(Number(holds)))).includes(1);
+}
+
+/** Writes tokens into the shards and, every few seconds, the manifest; without a stream it only keeps the manifest. */
 class Writer {
   readonly manifest: Manifest;
   readonly #folder: string;
-  readonly #stream: ShardStream;
+  readonly #stream: ShardStream | undefined;
   readonly #saveEvery: number;
   readonly #onProgress: PrepareOptions["onProgress"];
   #lastSave = performance.now();
@@ -219,9 +271,8 @@ class Writer {
   constructor(
     folder: string,
     manifest: Manifest,
-    stream: ShardStream,
-    saveEvery: number,
-    onProgress: PrepareOptions["onProgress"],
+    stream: ShardStream | undefined,
+    { saveEvery = 5, onProgress }: PrepareOptions,
   ) {
     this.#folder = folder;
     this.manifest = manifest;
@@ -236,24 +287,30 @@ class Writer {
   }
 
   async save(): Promise<void> {
+    if (!this.#stream) return;
     Object.assign(this.manifest, await this.#stream.sync());
     await writeManifest(this.#folder, this.manifest);
     await this.#stream.settle();
     this.#lastSave = performance.now();
   }
 
-  async take({ chunk, result }: Pending): Promise<void> {
+  /** Writes the tokens of the next chunk. */
+  async take({ tokens, documents }: Tokenized, after: Place, share: number): Promise<void> {
     const { manifest } = this;
-    const { tokens, documents } = await result;
     this.#consistent = false;
-    await this.#stream.write(tokens);
-    manifest.place = chunk.after;
+    await this.#stream?.write(tokens);
+    manifest.place = after;
     manifest.documents += documents;
     manifest.total += tokens.length;
     this.#consistent = true;
-    this.#onProgress?.(progressOf(manifest, this.#stream.state.shard, chunk.share));
+    this.#onProgress?.(progressOf(manifest, share));
     if (performance.now() - this.#lastSave >= this.#saveEvery * 1000) await this.save();
   }
+}
+
+/** Returns the number of full shards. */
+function fullShards({ total, tokensPerShard }: Manifest): number {
+  return Math.floor(total / tokensPerShard);
 }
 
 /** Returns the `origin` of the preparation in a folder; `undefined` if there is none. */
@@ -261,15 +318,18 @@ export async function preparedOrigin(folder: string | URL): Promise<string | und
   return (await readManifest(toPath(folder)))?.origin;
 }
 
-interface Pending {
-  chunk: Chunk;
-  /** The size of its text; the chunk's own bytes have gone to a thread. */
+/** A chunk whose tokens are to be written. */
+interface Pending extends Pick<Chunk, "after" | "share"> {
+  /** The rank that tokenizes it. */
+  readonly owner: number;
+  /** The tokens, on the owner. */
+  result?: Promise<Tokenized>;
+  /** The size of its text on the owner; the bytes themselves have gone to a thread. */
   bytes: number;
-  result: Promise<Tokenized>;
 }
 
-/** Returns the approximate number of bytes of text in a chunk. */
-function sizeOf({ work }: Chunk): number {
+/** Returns the approximate number of bytes of text in a piece of work. */
+function sizeOf(work: Work): number {
   return work.kind === "parquet" ? work.run.bytes : work.bytes.length;
 }
 
@@ -280,12 +340,18 @@ function bytesOf(pending: readonly Pending[]): number {
 /** The files of the corpus; the next is fetched while one is read. */
 class Sources implements AsyncDisposable {
   readonly #files: readonly CorpusFile[];
+  readonly #communicator: Communicator;
   readonly #end = new AbortController();
   readonly #signal: AbortSignal;
   #ahead: { index: number; path: Promise<string | undefined> } | undefined;
 
-  constructor(files: readonly CorpusFile[], signal: AbortSignal | undefined) {
+  constructor(
+    files: readonly CorpusFile[],
+    communicator: Communicator,
+    signal: AbortSignal | undefined,
+  ) {
     this.#files = files;
+    this.#communicator = communicator;
     this.#signal = AbortSignal.any([this.#end.signal, ...(signal ? [signal] : [])]);
   }
 
@@ -296,9 +362,29 @@ class Sources implements AsyncDisposable {
     this.#ahead = { index, path };
   }
 
-  async open(index: number): Promise<string> {
+  /**
+   * Opens a file on every rank, and returns `undefined` if one of them is to stop. Rank 0 comes first, since others may
+   * have the same disk and find there what it has downloaded; then a rank on each other machine; then the rest.
+   */
+  async open(index: number): Promise<string | undefined> {
+    const { rank, hosts } = this.#communicator;
+    const own = rank === 0 ? 0 : hosts.indexOf(hosts[rank]!) === rank ? 1 : 2;
+    let path: string | undefined;
+    for (let turn = 0; turn <= 2; turn++) {
+      if (turn === own) path = await this.#open(index);
+      if (await onAnyRank(this.#communicator, turn === own && !path)) return undefined;
+    }
+    return path;
+  }
+
+  async #open(index: number): Promise<string | undefined> {
     const ahead = this.#ahead?.index === index ? await this.#ahead.path : undefined;
-    return ahead ?? await this.#files[index]!.open(this.#signal);
+    try {
+      return ahead ?? await this.#files[index]!.open(this.#signal);
+    } catch (error) {
+      if (this.#signal.aborted) return undefined;
+      throw error;
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -329,6 +415,8 @@ async function begin(
   options: PrepareOptions,
 ): Promise<Manifest> {
   const { prefix = "corpus", tokensPerShard = 1e8, field = "text", origin } = options;
+  await Deno.mkdir(folder, { recursive: true });
+  await removeStrayTemporaries(folder);
   if (!(Number.isSafeInteger(tokensPerShard) && tokensPerShard >= 1)) {
     throw new RangeError(
       `prepareCorpus: expected tokensPerShard of 1 or more but got ${tokensPerShard}`,
@@ -379,7 +467,7 @@ function shortened(text: string | undefined): string {
   return text.length > 200 ? `${text.slice(0, 200)}...` : text;
 }
 
-function progressOf(manifest: Manifest, shards: number, share: number): PrepareProgress {
+function progressOf(manifest: Manifest, share: number): PrepareProgress {
   const { files, file, total, documents } = manifest;
   const sum = (part: Manifest["files"]) => part.reduce((sum, { bytes }) => sum + bytes, 0);
   return {
@@ -387,7 +475,7 @@ function progressOf(manifest: Manifest, shards: number, share: number): PrepareP
     totalBytes: sum(files),
     tokens: total,
     documents,
-    shards,
+    shards: fullShards(manifest),
     file: files[file]!.name,
   };
 }
