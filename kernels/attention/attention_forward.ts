@@ -45,8 +45,8 @@ const FEW = 4;
 /**
  * o = dropout(softmax(scale q k^T + mask)) v (FlashAttention-2, Dao 2023).
  *
- * q and o are (batch, heads, queries, d), k and v (batch, kvHeads, keys, d), all strided; keyValid (batch, keys) is 0
- * where a key may not be seen. lse is (2, batch, heads, queries): its first half receives the log of each row's sum
+ * q and o are (batch, heads, queries, d), k and v (batch, kvHeads, keys, d), all strided; mask (batch, keys) is 0
+ * where a key may not be seen, or with `documents` the position of each token in its document. lse is (2, batch, heads, queries): its first half receives the log of each row's sum
  * of exponentials for the backward pass, which uses the second half. For a query that sees no key, o is 0 and lse
  * infinite. k and v may be f16 if q and o are f32. If the sequences are at different positions, positions (batch) holds the `position` of each.
  */
@@ -56,7 +56,7 @@ export const attentionForward: Kernel<AttentionParams> = kernel<AttentionParams>
     q: { read: "*" },
     k: { read: "*", half: true },
     v: { read: "*", half: true },
-    keyValid: { read: "batch validBatch", dtype: "i32", optional: true },
+    mask: { read: "batch maskBatch", dtype: "i32", optional: true },
     positions: { read: "batch", dtype: "i32", optional: true },
     o: { write: "*" },
     lse: { write: "2 batch heads queries", dtype: "f32" },
@@ -74,16 +74,18 @@ export const attentionForward: Kernel<AttentionParams> = kernel<AttentionParams>
     return {
       wgsl: each ? decoding : programs[variant],
       vec4,
-      constants: each ? { D: params.d, D4: d4 } : launch.constants,
+      constants: each
+        ? { D: params.d, D4: d4, DOCUMENTS: params.documents === 1 }
+        : launch.constants,
       flops: attentionFlops(params, 2),
       workgroups: [Math.ceil(params.queries / rows), params.batch * params.heads],
       iterations: each ? few : launch.iterations,
     };
   },
-  cpu({ q, k, v, keyValid, positions, o, lse }, p) {
+  cpu({ q, k, v, mask, positions, o, lse }, p) {
     for (const head of headsOf(p)) {
       for (let i = 0; i < p.queries; i++) {
-        const keys = visibleKeys(p, keyValid, head.b, i, positions?.[head.b]);
+        const keys = visibleKeys(p, mask, head.b, i, positions?.[head.b]);
         const qAt = head.q + i * p.qTime, oAt = head.o + i * p.oTime;
         const scores = keys.map((j) => p.scale * dot(q, qAt, k, head.k + j * p.kTime, p.d));
         const highest = scores.reduce((a, b) => Math.max(a, b), -Infinity);

@@ -34,19 +34,20 @@ function suitsBlas(
 /** Most elements of adjacent keys at one position in a task that goes without packing, if they are f16. */
 const MAX_TILE = 4096;
 
-/** The arguments with which all three kernels begin; `isHalf` if k and v are f16. */
+/** The arguments with which all kernels begin; `isHalf` if k and v are f16. */
 function tensors(p: AttentionParams, at: Addresses, isHalf = false): number[] {
-  const { q, k, v, o, lse, keyValid = 0 } = at;
+  const { q, k, v, o, lse, mask = 0 } = at;
   const bytes = isHalf ? 2 : 4;
+  const keyValid = p.documents ? 0 : mask;
   return [q! + 4 * p.qStart, k! + bytes * p.kStart, v! + bytes * p.vStart, o!, lse!, keyValid];
 }
 
-/** The arguments of all three kernels after the addresses. */
-function layout(p: AttentionParams): number[] {
+/** The arguments of all kernels after the addresses. */
+function layout(p: AttentionParams, { mask = 0 }: Addresses): number[] {
   // deno-fmt-ignore
   return [p.heads, p.kvHeads, p.queries, p.keys, p.d, p.qBatch, p.qHead, p.qTime, p.kBatch, p.kHead, p.kTime,
-    p.vBatch, p.vHead, p.vTime, p.oBatch, p.oHead, p.oTime, p.validBatch, p.scale, p.step, p.block,
-    p.window, p.position];
+    p.vBatch, p.vHead, p.vTime, p.oBatch, p.oHead, p.oTime, p.maskBatch, p.scale, p.step, p.block,
+    p.window, p.position, p.documents ? mask : 0];
 }
 
 /** The arguments for dropout, which come last. */
@@ -80,7 +81,7 @@ export function attentionSimd(
     const groupHeads = Math.min(most, Math.ceil(kvHeads / wanted));
     const tasks = batch * Math.ceil(kvHeads / groupHeads);
     // deno-fmt-ignore
-    context.run("attention_few", tasks, small ? tasks : 1, ...tensors(params, at, isHalf), ...layout(params), positions,
+    context.run("attention_few", tasks, small ? tasks : 1, ...tensors(params, at, isHalf), ...layout(params, at), positions,
       groupHeads, Number(isHalf));
     return;
   }
@@ -93,7 +94,7 @@ export function attentionSimd(
   const block = byBlas ? BLAS_QUERIES : queryBlock;
   const tasks = batch * heads * Math.ceil(queries / block);
   // deno-fmt-ignore
-  context.run(byBlas ? "blas_attention" : "attention", tasks, 1, ...tensors(params, whole), ...layout(params), positions,
+  context.run(byBlas ? "blas_attention" : "attention", tasks, 1, ...tensors(params, whole), ...layout(params, at), positions,
     block, ...dropoutOf(params));
 }
 
@@ -113,5 +114,5 @@ export function attentionBackwardSimd(
   const name = byBlas ? "blas_attention_backward" : "attention_backward";
   // deno-fmt-ignore
   context.run(name, batch * kvHeads, 1, ...tensors(params, at),
-    dO!, dQ! + 4 * qStart, dK! + 4 * kStart, dV! + 4 * vStart, delta, ...layout(params), ...dropoutOf(params));
+    dO!, dQ! + 4 * qStart, dK! + 4 * kStart, dV! + 4 * vStart, delta, ...layout(params, at), ...dropoutOf(params));
 }

@@ -350,7 +350,7 @@ function attend(
   // The log-sum-exp of each query, from which the backward pass recomputes the weights, followed by as many elements of
   // scratch for the backward pass.
   const lse = Tensor.empty(device, [2, queries.batch, queries.heads, queries.time]);
-  const bindings = { q, k, v, keyValid, positions, o, lse };
+  const bindings = { q, k, v, mask: keyValid, positions, o, lse };
   device.launch(attentionForward, bindings, params);
   const saved = [q, k, v, o, lse, keyValid] as const;
   const gradientOf = ({ shape, dtype }: Tensor) =>
@@ -359,7 +359,7 @@ function attend(
     const dQ = Tensor.empty(device, q.shape, q.dtype);
     // The kernels write only the rows that are keys.
     const [dK, dV] = [gradientOf(k), gradientOf(v)];
-    launchAttentionBackward(device, { q, k, v, o, dO, keyValid, lse, dQ, dK, dV }, params);
+    launchAttentionBackward(device, { q, k, v, o, dO, mask: keyValid, lse, dQ, dK, dV }, params);
     return [dQ, dK, dV];
   });
   lse.dispose();
@@ -396,7 +396,7 @@ function paramsOf(
     vTime: vStrides.vTime * every,
     kStart: kStrides.kTime * (every - 1),
     vStart: vStrides.vTime * (every - 1),
-    ...keyValid && { validBatch: keyValid.shape[1] },
+    ...keyValid && { maskBatch: keyValid.shape[1] },
     position: keyLength - queries.time,
     step,
     block,
