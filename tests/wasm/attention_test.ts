@@ -104,7 +104,7 @@ const CASES: Case[] = [
     heads: 4,
     kvHeads: 2,
     queries: 390,
-    keys: 600,
+    keys: 390,
     d: 16,
     step: 1,
     documents: 1,
