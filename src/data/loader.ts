@@ -10,6 +10,8 @@ export interface Batch {
   inputs: Int32Array;
   /** The token after each of `inputs`, in the same layout. */
   targets: Int32Array;
+  /** The position of each of `inputs` in its document, if rows consist of several. */
+  positions?: Int32Array;
 }
 
 /** Options of {@linkcode TokenLoader.open}. */
