@@ -51,6 +51,7 @@ export interface Pretraining {
 /** The training of a new model. */
 export function pretraining(setup: Pretraining, random: RandomState): Task {
   const { options, device, dtype, corpus: { train, separator } } = setup;
+  const { seed, shuffle, documentBorders } = options;
   const model = createModel(options, { device, dtype, random });
   return {
     ...{ model, trained: model },
@@ -60,7 +61,8 @@ export function pretraining(setup: Pretraining, random: RandomState): Task {
         batchSize,
         contextSize: options.context,
         vocabSize: options.vocab,
-        shuffle: separator === undefined ? undefined : { seed: options.seed, separator },
+        shuffle: shuffle ? { seed, separator: separator! } : undefined,
+        documentSeparator: documentBorders ? separator : undefined,
       }),
     loss: (ids, targets, pass) => model.loss(ids, targets, pass),
     backward(ids, targets, factor, pass) {
