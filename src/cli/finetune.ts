@@ -131,7 +131,8 @@ function rowsPerStep({ batch }: Options, { train, packed }: Corpus): number {
 
 function describeSteps(steps: number, rows: number, { dpo }: Options, corpus: Corpus): string {
   const examples = rows * corpus.train.flat().length / corpus.train.length;
-  return `${count(steps)} steps of ${count(rows)} ${dpo ? "pairs" : "rows"}` +
+  const unit = (dpo ? "pair" : "row") + (rows === 1 ? "" : "s");
+  return `${count(steps)} steps of ${count(rows)} ${unit}` +
     (corpus.packed ? `, ${examples.toFixed(1)} examples on average` : "");
 }
 

@@ -512,7 +512,7 @@ export const groups: readonly Group[] = [
         op: attention,
         call: "attention(q, k, v, { causal: true, positions })",
         run: (t) => {
-          const positions = t.mask([0, 1, 0], [1, 3]);
+          const positions = t.ids([0, 1, 0], [1, 3]);
           return attention(...queriesKeysValues(t, 2), { causal: true, positions });
         },
       },
