@@ -35,7 +35,8 @@ const random = new RandomState(1);
 using device = CpuDevice.open();
 console.log(device.description);
 
-const contextSize = 256, tokensOfStep = 1024;
+const lengths = Array.from({ length: 96 }, (_, i) => 20 + i * i * 7 % 101 + i * 37 % 61);
+const contextSize = Math.ceil(Math.max(...lengths) / 8) * 8, batchSize = 6;
 using model = new GPT2({
   ...{ vocabSize: 2048, maxPositionEmbeddings: contextSize, hiddenSize: 256 },
   ...{ numHiddenLayers: 4, numAttentionHeads: 4 },
@@ -47,7 +48,7 @@ const examples = (lengths: number[]) =>
     ids: Int32Array.from({ length }, (_, i) => i * 31 % 2048),
     learned: new Uint8Array(length).fill(1),
   }));
-const short = examples(Array.from({ length: 96 }, (_, i) => 20 + i * i * 7 % 101 + i * 37 % 61));
+const short = examples(lengths);
 const long = examples(Array.from({ length: 24 }, () => contextSize + 1));
 let before: number | undefined;
 for (
@@ -58,14 +59,14 @@ for (
   ] as const
 ) {
   const { rows } = rowsOf({ kind: "answers", examples: data }, { contextSize, pack });
-  const batchSize = tokensOfStep / contextSize;
   const loader = new RowLoader(rows, { batchSize, contextSize, pack });
   const tokens = data.reduce((sum, { ids }) => sum + ids.length - 1, 0);
   const ms = await time(async () => {
     for (let row = 0; row < rows.length; row += batchSize) {
       using _scope = new Scope();
-      const batch = await loader.next();
-      const { ids, targets, positions } = batchTensors(batch, [batchSize, contextSize], device);
+      const count = Math.min(batchSize, rows.length - row);
+      const batch = await loader.next(count);
+      const { ids, targets, positions } = batchTensors(batch, [count, contextSize], device);
       model.loss(ids, targets, { positions }).backward();
       zeroGrad(parameters);
     }
