@@ -36,9 +36,9 @@ using device = CpuDevice.open();
 console.log(device.description);
 
 const lengths = Array.from({ length: 96 }, (_, i) => 20 + i * i * 7 % 101 + i * 37 % 61);
-const contextSize = Math.ceil(Math.max(...lengths) / 8) * 8, batchSize = 6;
+const longest = Math.ceil(Math.max(...lengths) / 8) * 8;
 using model = new GPT2({
-  ...{ vocabSize: 2048, maxPositionEmbeddings: contextSize, hiddenSize: 256 },
+  ...{ vocabSize: 2048, maxPositionEmbeddings: 2 * longest, hiddenSize: 256 },
   ...{ numHiddenLayers: 4, numAttentionHeads: 4 },
 }, { device, random });
 const parameters = model.parameters();
@@ -49,15 +49,16 @@ const examples = (lengths: number[]) =>
     learned: new Uint8Array(length).fill(1),
   }));
 const short = examples(lengths);
-const long = examples(Array.from({ length: 24 }, () => contextSize + 1));
+const long = examples(Array.from({ length: 12 }, () => 2 * longest + 1));
 let before: number | undefined;
 for (
-  const [name, data, pack] of [
-    ["one example a row", short, false],
-    ["packed", short, true],
-    ["long examples", long, false],
+  const [name, data, contextSize] of [
+    ["one example a row", short, longest],
+    ["packed", short, 2 * longest],
+    ["long examples", long, 2 * longest],
   ] as const
 ) {
+  const pack = name === "packed", batchSize = 8 * longest / contextSize;
   const { rows } = rowsOf({ kind: "answers", examples: data }, { contextSize, pack });
   const loader = new RowLoader(rows, { batchSize, contextSize, pack });
   const tokens = data.reduce((sum, { ids }) => sum + ids.length - 1, 0);

@@ -55,14 +55,14 @@ export async function openCorpus(
   if (validation.kind !== all.kind) {
     throw new UsageError(`--val: expected ${all.kind}, as in the data, but got ${validation.kind}`);
   }
-  const contextSize = options.context ?? contextOf(all, model);
+  const pack = options.pack && !(model instanceof GPT3);
+  const contextSize = options.context ?? contextOf(all, pack, model);
   if (contextSize > model.config.maxPositionEmbeddings) {
     throw new UsageError(
       `--context: expected at most the model's ${model.config.maxPositionEmbeddings} tokens but got ` +
         contextSize,
     );
   }
-  const pack = options.pack && !(model instanceof GPT3);
   const rows = [train, validation].map((data) => rowsOf(data, { contextSize, pack }));
   const packed = all.kind !== "pairs" &&
     rows.some(({ rows }) => rows.some((row) => row.length > 1));
@@ -127,15 +127,22 @@ function split(
   };
 }
 
-/** Returns the length of the longest answer in tokens, or of the model's context if that is shorter. */
-function contextOf(data: TuningData, model: TextModel): number {
+/**
+ * Returns the length of the longest answer in tokens, at most the model's context. Packed rows leave less padding if they
+ * are up to twice as long, as long as they hold no more than some eight answers, the default of a step.
+ */
+function contextOf({ kind, examples }: TuningData, pack: boolean, model: TextModel): number {
   const most = model.config.maxPositionEmbeddings;
-  if (data.kind === "texts") return most;
-  const longest = data.examples.reduce((longest, example) => {
-    const parts = "ids" in example ? [example] : [example.chosen, example.rejected];
-    return Math.max(longest, ...parts.map(({ ids }) => ids.length - 1));
-  }, 1);
-  return Math.min(most, Math.ceil(longest / 8) * 8);
+  if (kind === "texts") return most;
+  const lengths = examples.flatMap((example) =>
+    ("ids" in example ? [example] : [example.chosen, example.rejected])
+      .map(({ ids }) => ids.length - 1)
+  );
+  const longest = lengths.reduce((a, b) => Math.max(a, b), 1);
+  const mean = lengths.reduce((a, b) => a + b, 0) / lengths.length;
+  const isPacked = pack && kind === "answers";
+  const wanted = isPacked ? Math.max(longest, Math.min(2 * longest, 8 * mean)) : longest;
+  return Math.min(most, Math.ceil(wanted / 8) * 8);
 }
 
 function promptOf(

@@ -113,7 +113,7 @@ export function finetuneCommand(): Command {
     )
     .option(
       "--context <n>",
-      "tokens per row (default: the longest answer, at most the model's context; for texts, the context)",
+      "tokens per row (default: up to twice the longest answer, or the model's context)",
       positive,
     )
     .option("--epochs <n>", "passes over the data (default: 3)", number)
