@@ -4,6 +4,7 @@
  *
  *     deno task recipes                      # minutes on two CPU cores: proves the command, and little else
  *     deno task recipes --full               # 7.5 million parameters, 2 million tokens: days on two cores, for a GPU
+ *     deno task recipes --compare --full     # both recipes tuned, then `modern` with 40 % of the tokens: an hour on two cores
  *
  * `--only <name,name>` takes some of the variants, and then writes no table; `--steps`, `--seeds`, `--device` change a number.
  */
@@ -62,6 +63,8 @@ interface Variant {
   readonly startsLoud?: boolean;
   /** Share of the steps. Default: 1. */
   readonly share?: number;
+  /** The highest rate. Default: that of `RATES`. */
+  readonly rate?: number;
 }
 
 const modern = { parts: {}, optimizer: "muon", schedule: "wsd" } as const;
@@ -81,8 +84,12 @@ const VARIANTS: readonly Variant[] = [
   { ...modern, name: "with value embeddings", parts: { valueEmbeddings: true } },
 ];
 
-/** Highest rates: of Muon, of AdamW beside it, and of AdamW alone. */
-const RATES = { muon: 0.02, beside: 4e-3, adamw: 4e-3 };
+/** Highest rates of Muon and of AdamW alone. */
+const RATES = { muon: 0.02, adamw: 4e-3 };
+/** Those that `--compare` tries, with an eighth of the steps each. */
+const TRIED = { muon: [0.01, 0.02, 0.04], adamw: [1e-3, 2e-3, 4e-3] };
+/** The rate of AdamW beside Muon, as a factor of Muon's. */
+const BESIDE = 0.2;
 
 /** The text as tokens. */
 interface Text {
@@ -141,15 +148,15 @@ function createOptimizer({ optimizer }: Variant, model: GPT2 | ModernGPT): Muon 
   if (optimizer === "adamw") return new AdamW(model.parameters(), adamW);
   return new Muon(model.parameters(), {
     weightDecay: 0.1,
-    adamW: { ...adamW, lrScale: RATES.beside / RATES.muon },
+    adamW: { ...adamW, lrScale: BESIDE },
   });
 }
 
-function scheduleOf({ optimizer, schedule }: Variant, totalSteps: number): Schedule {
-  const warmupSteps = Math.ceil(totalSteps / 20);
-  const stages = { maxLr: RATES[optimizer], warmupSteps, totalSteps };
+function scheduleOf(variant: Variant, totalSteps: number): Schedule {
+  const { optimizer, schedule, rate: maxLr = RATES[optimizer] } = variant;
+  const stages = { maxLr, warmupSteps: Math.ceil(totalSteps / 20), totalSteps };
   return schedule === "cosine"
-    ? warmupCosine({ ...stages, minLr: RATES[optimizer] / 10 })
+    ? warmupCosine({ ...stages, minLr: maxLr / 10 })
     : warmupStableDecay({ ...stages, decaySteps: Math.ceil(totalSteps * 0.5) });
 }
 
@@ -166,7 +173,13 @@ async function trained(variant: Variant, text: Text, size: Size, place: Place): 
   for (let step = 1; step <= steps; step++) {
     using _scope = new Scope();
     const { ids, targets } = batchTensors(await loader.next(), shape, device);
-    model.loss(ids, targets).backward();
+    const loss = model.loss(ids, targets);
+    loss.backward();
+    if (step % 16 === 0) {
+      console.error(
+        `${variant.name}: step ${step} of ${steps}, loss ${(await loss.item()).toFixed(3)}`,
+      );
+    }
     const { factor } = clipGradNorm(model.parameters(), 1);
     optimizer.step({ lr: lr(step), gradScale: factor });
     optimizer.zeroGrad();
@@ -197,10 +210,13 @@ function meanOf(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value, 0) / values.length;
 }
 
-/** Puts the lines between the two marks of docs/RECIPES.md. */
-async function writeTable(lines: readonly string[]): Promise<void> {
+/** Puts the lines between the two marks of a table in docs/RECIPES.md. */
+async function writeTable(name: "parts" | "comparison", lines: readonly string[]): Promise<void> {
   const page = new URL("../docs/RECIPES.md", import.meta.url);
-  const [begin, end] = ["<!-- bench/recipes.ts writes from here -->", "<!-- to here -->"];
+  const [begin, end] = [
+    `<!-- bench/recipes.ts writes ${name} from here -->`,
+    `<!-- ${name} to here -->`,
+  ];
   const before = await Deno.readTextFile(page);
   const [head, tail] = [before.split(begin)[0]!, before.split(end)[1]!];
   await Deno.writeTextFile(page, [head + begin, "", ...lines, "", end + tail].join("\n"));
@@ -210,6 +226,7 @@ const { values: given } = parseArgs({
   args: Deno.args,
   options: {
     full: { type: "boolean", default: false },
+    compare: { type: "boolean", default: false },
     only: { type: "string" },
     steps: { type: "string" },
     seeds: { type: "string", default: "3" },
@@ -221,33 +238,68 @@ const chosen = { ...size, steps: Number(given.steps ?? size.steps) };
 const seeds = Number(given.seeds);
 const device = await openDevice(given.device === "auto" ? {} : { kind: given.device as "cpu" });
 const text = await readText(chosen.merges);
-const only = given.only?.split(",");
-const variants = VARIANTS.filter(({ name }) => !only || only.includes(name));
-const results = new Map<Variant, Result[]>();
-for (let seed = 1; seed <= seeds; seed++) {
-  for (const variant of variants) {
-    const result = await trained(variant, text, chosen, {
-      device,
-      random: new RandomState(seed),
-    });
-    results.set(variant, [...results.get(variant) ?? [], result]);
-    console.log(`seed ${seed}, ${variant.name}: validation loss ${result.loss.toFixed(4)}`);
-  }
-}
-const whole = variants.find(({ name }) => name === "modern") ?? variants[0]!;
-const reference = meanOf(results.get(whole)!.map(({ loss }) => loss));
-const { layers, heads, embed, context, batch, steps } = chosen;
-const lines = [
-  `${layers} layers of ${embed}, ${heads} heads, ${steps} steps of ${batch} x ${context} tokens ` +
-  `(${
-    (steps * batch * context).toLocaleString("en")
-  }) of Moby Dick, ${text.vocabSize} byte pair ids, ` +
-  `${seeds} seeds, on ${device.description}, ${new Date().toISOString().slice(0, 10)}:`,
-  "",
-  `| | parameters | validation loss | against ${whole.name} |`,
-  "| --- | ---: | ---: | ---: |",
-  ...[...results].map(([variant, all]) => row(variant, all, reference)),
-];
-console.log(lines.join("\n"));
-if (!only) await writeTable(lines);
+if (given.compare) await compare();
+else await switchOff();
 device.close();
+
+function run(variant: Variant, seed: number): Promise<Result> {
+  return trained(variant, text, chosen, { device, random: new RandomState(seed) });
+}
+
+/** What was trained, on what. */
+function heading(): string {
+  const { layers, heads, embed, context, batch, steps } = chosen;
+  const tokens = (steps * batch * context).toLocaleString("en");
+  return `${layers} layers of ${embed}, ${heads} heads, ${steps} steps of ${batch} x ${context} tokens ` +
+    `(${tokens}) of Moby Dick, ${text.vocabSize} byte pair ids, on ${device.description}, ` +
+    `${new Date().toISOString().slice(0, 10)}`;
+}
+
+/** Every variant with several seeds. */
+async function switchOff(): Promise<void> {
+  const only = given.only?.split(",");
+  const variants = VARIANTS.filter(({ name }) => !only || only.includes(name));
+  const results = new Map<Variant, Result[]>();
+  for (let seed = 1; seed <= seeds; seed++) {
+    for (const variant of variants) {
+      const result = await run(variant, seed);
+      results.set(variant, [...results.get(variant) ?? [], result]);
+      console.log(`seed ${seed}, ${variant.name}: validation loss ${result.loss.toFixed(4)}`);
+    }
+  }
+  const whole = variants.find(({ name }) => name === "modern") ?? variants[0]!;
+  const reference = meanOf(results.get(whole)!.map(({ loss }) => loss));
+  const lines = [
+    `${heading()}, ${seeds} seeds:`,
+    "",
+    `| | parameters | validation loss | against ${whole.name} |`,
+    "| --- | ---: | ---: | ---: |",
+    ...[...results].map(([variant, all]) => row(variant, all, reference)),
+  ];
+  console.log(lines.join("\n"));
+  if (!only) await writeTable("parts", lines);
+}
+
+/** `gpt2` with all tokens and `modern` with 40 % of them, each at the best of three rates. */
+async function compare(): Promise<void> {
+  const lines = [
+    `${heading()}; rates were tried with an eighth of the steps:`,
+    "",
+    "| | parameters | highest rate | share of the tokens | validation loss |",
+    "| --- | ---: | ---: | ---: | ---: |",
+  ];
+  for (const [name, share] of [["gpt2", 1], ["modern", 0.4]] as const) {
+    const recipe = VARIANTS.find((variant) => variant.name === name)!;
+    let best = { rate: 0, loss: Infinity };
+    for (const rate of [...TRIED[recipe.optimizer], undefined]) {
+      const variant = { ...recipe, rate: rate ?? best.rate, share: rate ? 0.125 : share };
+      const { loss, parameters } = await run(variant, 1);
+      if (rate && loss < best.loss) best = { rate, loss };
+      const cells = [name, parameters.toLocaleString("en"), variant.rate];
+      const line = `| ${cells.join(" | ")} | ${variant.share * 100} % | ${loss.toFixed(3)} |`;
+      console.log(line);
+      lines.push(line);
+    }
+  }
+  await writeTable("comparison", lines);
+}

@@ -67,24 +67,24 @@ function multiply(job: SimdJob<MatmulParams>, type: QuantisedType): void {
 }
 
 /**
- * A few rows: they are rounded to integers of 16 bits with a scale for each block, and multiplied with the codes as
- * integers, so each code is read once and no floats are made of them.
+ * A few rows: they are rounded to integers of 8 bits with a scale for each block, as in llama.cpp, and multiplied with the codes
+ * as integers, so each code is read once and no floats are made of them. A row does not depend on the number of rows.
  */
 function multiplyFew(job: SimdJob<MatmulParams>, type: QuantisedType): void {
   const { at, params, threads } = job;
-  const { m, n, k, lda, ldc, alpha, beta, aOffset, bOffset, cOffset, batchInvariant } = params;
-  const blocks = k / BLOCK;
-  const x = job.scratch(2 * m * k),
+  const { m, n, k, lda, ldc, alpha, beta, aOffset, bOffset, cOffset } = params;
+  const blocks = k / BLOCK, isQ8 = type === "q8_0";
+  const x = job.scratch((isQ8 ? 2 : 1) * m * k),
     scales = job.scratch(4 * m * blocks),
     sums = job.scratch(4 * m * blocks);
   const perThread = Math.max(64, Math.ceil(m * blocks / threads));
   // deno-fmt-ignore
-  job.run("rows_to_i16", m * blocks, perThread, at.a! + 4 * aOffset, lda, blocks, x, scales, sums);
+  job.run("rows_to_i8", m * blocks, perThread, at.a! + 4 * aOffset, lda, blocks, Number(isQ8), x, scales, sums);
   const least = Math.ceil(MIN_WORK / (m * k));
   const chunk = Math.ceil(Math.max(least, n / (4 * threads)) / 4) * 4;
-  const codeBytes = type === "q8_0" ? bOffset : bOffset / 2;
+  const codeBytes = isQ8 ? bOffset : bOffset / 2;
   // deno-fmt-ignore
-  job.run(`multiply_${type}`, n, chunk, m, blocks, 1 - batchInvariant, alpha, x, scales, sums,
+  job.run(`multiply_${type}`, n, chunk, m, blocks, alpha, x, scales, sums,
     at.codes! + codeBytes, at.scales! + bOffset / BLOCK * 2,
     at.c! + 4 * cOffset, ldc, beta, at.bias ?? 0);
 }
@@ -94,7 +94,8 @@ function multiplyMany(job: SimdJob<MatmulParams>, type: QuantisedType): void {
   const { at, params, threads } = job;
   const { m, n, k, lda, ldc, alpha, beta, aOffset, bOffset, cOffset } = params;
   const blocks = k / BLOCK;
-  const x = job.scratch(m * k), scales = job.scratch(4 * m * blocks);
+  const fours = 4 * Math.ceil(m / 4);
+  const x = job.scratch(fours * k), scales = job.scratch(4 * fours * blocks);
   const perThread = Math.max(64, Math.ceil(m * blocks / (4 * threads)));
   // deno-fmt-ignore
   job.run("rows_to_i7", m * blocks, perThread, at.a! + 4 * aOffset, lda, blocks, x, scales);

@@ -6,7 +6,12 @@
 // is taken now and then costs more. Rows are 2^40 too small to make up for a part of it.
 
 import { widen } from "./half.as";
-import { scratch } from "./layout.as";
+import { lanes, scratch } from "./layout.as";
+
+/** The bits that take the exponents of two f16 from 224 on. */
+const HIGH = memory.data<i32>([0x70007000]);
+/** Twice the least number that is not subnormal, two of them. */
+const TWICE_NORMAL = memory.data<i32>([0x08000800]);
 
 function madd(a: v128, b: v128, c: v128): v128 {
   return f32x4.relaxed_madd(a, b, c);
@@ -16,7 +21,7 @@ function madd(a: v128, b: v128, c: v128): v128 {
 // @ts-ignore: decorator
 @inline
 function highs(halves: v128): v128 {
-  return v128.or(i16x8.shr_s(halves, 3), i16x8.splat(0x7000));
+  return v128.or(i16x8.shr_s(halves, 3), lanes(HIGH));
 }
 
 /** The first four of 8 f32. */
@@ -45,7 +50,7 @@ function dot8(halves: v128, y: v128, z: v128, sum: v128): v128 {
 // @ts-ignore: decorator
 @inline
 function isSmall(least: v128): bool {
-  return v128.any_true(i16x8.sub_sat_u(i16x8.splat(0x0800), least));
+  return v128.any_true(i16x8.sub_sat_u(lanes(TWICE_NORMAL), least));
 }
 
 /** What rows are multiplied with for `corrected`: -2^112 2^-25. */

@@ -24,7 +24,7 @@ export { f16_to_f32, f32_to_f16 } from "./half.as";
 export {
   multiply_q4_0,
   multiply_q8_0,
-  rows_to_i16,
+  rows_to_i8,
   unpack_q4_0,
   unpack_q8_0,
 } from "./quantised.as";

@@ -34,3 +34,13 @@ export function matrixAt(
 export function heap_base(threads: i32): usize {
   return scratch(threads);
 }
+
+/**
+ * The number at an address of `memory.data` in all four lanes. V8 builds a `v128.const` anew, by three instructions, wherever
+ * it is used, inside loops too; a load is one instruction.
+ */
+// @ts-ignore: decorator
+@inline
+export function lanes(constant: usize): v128 {
+  return v128.load32_splat(constant);
+}

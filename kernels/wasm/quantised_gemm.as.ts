@@ -1,16 +1,20 @@
 // Many rows times a quantised matrix, in integers: rows are rounded to 7 bits with a scale for each block of 32, for which
-// there is one instruction (relaxed dot products, `vpdpbusd` on recent x86). A thread packs 8 columns so that one vector
-// holds 4 numbers of each of 4 columns, and multiplies 4 rows at a time with them.
+// there is one instruction (relaxed dot products, `vpdpbusd` on recent x86). Rows lie in fours: 4 numbers of each of them, then
+// the next 4. A thread packs 8 columns in the same way, and multiplies 4 rows at a time with them, so that two addresses are enough.
 
-import { widen } from "./half.as";
-import { scratch } from "./layout.as";
+import { widenFinite } from "./half.as";
+import { lanes, scratch } from "./layout.as";
 
 /** What is added to codes of 7 bits, so that none is below 0. */
 const OFFSET: i32 = 64;
-/** Bytes of a packed block of 4 columns: codes, what the offset adds to the sums, scales. */
-const PACKED: usize = 128 + 16 + 16;
+/** Bytes of a packed block of 8 columns: codes, what the offset adds to the sums, scales. */
+const PACKED: usize = 256 + 32 + 32;
+const ONES = memory.data<i32>([0x01010101]);
 
-/** Blocks [start, end) of rows of `blocks` blocks of f32: codes of 7 bits, of which 64 is 0, and the scale of each block. */
+/**
+ * Blocks [start, end) of rows of `blocks` blocks of f32: codes of 7 bits, of which 64 is 0, and the scale of each block. Of every
+ * four rows, all codes of a block lie together, and so do the scales.
+ */
 export function rows_to_i7(
   thread: i32,
   start: i32,
@@ -22,7 +26,8 @@ export function rows_to_i7(
   scales: usize,
 ): void {
   for (let block = start; block < end; block++) {
-    const from = x + (<usize> (block / blocks) * ldx + <usize> (block % blocks * 32) << 2);
+    const row = block / blocks;
+    const from = x + (<usize> row * ldx + <usize> (block % blocks * 32) << 2);
     let most = f32x4.splat(0);
     for (let i: usize = 0; i < 128; i += 16) most = f32x4.max(most, f32x4.abs(v128.load(from + i)));
     const largest = max(
@@ -30,14 +35,18 @@ export function rows_to_i7(
       max(f32x4.extract_lane(most, 2), f32x4.extract_lane(most, 3)),
     );
     const inverse = f32x4.splat(largest > 0 ? 63 / largest : 0);
-    const to = codes + (<usize> block << 5);
+    const place = (<usize> (row >> 2) * <usize> blocks + <usize> (block % blocks) << 4) + <usize> ((row & 3) << 2);
     for (let i: usize = 0; i < 32; i += 16) {
-      const at = from + (i << 2);
+      const at = from + (i << 2), to = codes + ((place & ~15) << 3) + (place & 15) + (i << 2);
       const low = i16x8.narrow_i32x4_s(rounded(at, inverse), rounded(at + 16, inverse));
       const high = i16x8.narrow_i32x4_s(rounded(at + 32, inverse), rounded(at + 48, inverse));
-      v128.store(to + i, i8x16.add(i8x16.narrow_i16x8_s(low, high), i8x16.splat(<i8> OFFSET)));
+      const all = i8x16.add(i8x16.narrow_i16x8_s(low, high), i8x16.splat(<i8> OFFSET));
+      v128.store32_lane(to, all, 0);
+      v128.store32_lane(to, all, 1, 16);
+      v128.store32_lane(to, all, 2, 32);
+      v128.store32_lane(to, all, 3, 48);
     }
-    store<f32>(scales + (<usize> block << 2), largest / 63);
+    store<f32>(scales + place, largest / 63);
   }
 }
 
@@ -45,9 +54,9 @@ function rounded(at: usize, factor: v128): v128 {
   return i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(v128.load(at), factor)));
 }
 
-/** Packs the blocks of 4 columns from `column` on; columns past the end are those before it, which is never stored. */
+/** Packs the blocks of 4 of 8 columns, from `column` on; columns past the end are those before it, which is never stored. */
 function pack(to: usize, w: usize, s: usize, blocks: usize, column: i32, n: i32, fourBits: bool): void {
-  const ones = i8x16.splat(1);
+  const ones = lanes(ONES);
   const last = n - 1;
   const c0 = <usize> min(column, last) * blocks, c1 = <usize> min(column + 1, last) * blocks;
   const c2 = <usize> min(column + 2, last) * blocks, c3 = <usize> min(column + 3, last) * blocks;
@@ -60,22 +69,22 @@ function pack(to: usize, w: usize, s: usize, blocks: usize, column: i32, n: i32,
       const cd0 = v128.shuffle<i32>(c, d, 0, 4, 1, 5), cd1 = v128.shuffle<i32>(c, d, 2, 6, 3, 7);
       const r0 = v128.shuffle<i64>(ab0, cd0, 0, 2), r1 = v128.shuffle<i64>(ab0, cd0, 1, 3);
       const r2 = v128.shuffle<i64>(ab1, cd1, 0, 2), r3 = v128.shuffle<i64>(ab1, cd1, 1, 3);
-      const at = to + (half << 6);
+      const at = to + (half << 7);
       v128.store(at, r0);
-      v128.store(at, r1, 16);
-      v128.store(at, r2, 32);
-      v128.store(at, r3, 48);
+      v128.store(at, r1, 32);
+      v128.store(at, r2, 64);
+      v128.store(at, r3, 96);
       sums = i32x4.relaxed_dot_i8x16_i7x16_add_s(r0, ones, sums);
       sums = i32x4.relaxed_dot_i8x16_i7x16_add_s(r1, ones, sums);
       sums = i32x4.relaxed_dot_i8x16_i7x16_add_s(r2, ones, sums);
       sums = i32x4.relaxed_dot_i8x16_i7x16_add_s(r3, ones, sums);
     }
-    v128.store(to, i32x4.mul(sums, i32x4.splat(-OFFSET)), 128);
+    v128.store(to, i32x4.mul(sums, i32x4.splat(-OFFSET)), 256);
     let halves = i32x4.splat(load<u16>(s + (c0 + block << 1)));
     halves = i32x4.replace_lane(halves, 1, load<u16>(s + (c1 + block << 1)));
     halves = i32x4.replace_lane(halves, 2, load<u16>(s + (c2 + block << 1)));
     halves = i32x4.replace_lane(halves, 3, load<u16>(s + (c3 + block << 1)));
-    v128.store(to, widen(halves), 144);
+    v128.store(to, widenFinite(halves), 288);
     to += PACKED;
   }
 }
@@ -138,57 +147,65 @@ export function multiply_many(
   accumulate: bool,
   bias: usize,
 ): void {
-  const panel = scratch(thread), second = panel + blocks * PACKED;
+  const panel = scratch(thread);
   for (let eight = start; eight < end; eight++) {
     const column = eight << 3;
     pack(panel, w, s, blocks, column, n, fourBits);
-    pack(second, w, s, blocks, column + 4, n, fourBits);
+    pack(panel + 16, w, s, blocks, column + 4, n, fourBits);
+    let numbers = x, scales = xScales;
     for (let row = 0; row < m; row += 4) {
-      const r0 = <usize> row * blocks, r1 = <usize> min(row + 1, m - 1) * blocks;
-      const r2 = <usize> min(row + 2, m - 1) * blocks, r3 = <usize> min(row + 3, m - 1) * blocks;
-      let x0 = x + (r0 << 5), x1 = x + (r1 << 5), x2 = x + (r2 << 5), x3 = x + (r3 << 5);
-      let s0 = xScales + (r0 << 2), s1 = xScales + (r1 << 2);
-      let s2 = xScales + (r2 << 2), s3 = xScales + (r3 << 2);
       let f00 = f32x4.splat(0), f01 = f00, f10 = f00, f11 = f00;
       let f20 = f00, f21 = f00, f30 = f00, f31 = f00;
-      let p = panel, q = second;
+      let p = panel;
       for (let block: usize = 0; block < blocks; block++) {
-        let a00 = v128.load(p, 128), a01 = v128.load(q, 128);
+        let a00 = v128.load(p, 256), a01 = v128.load(p, 272);
         let a10 = a00, a11 = a01, a20 = a00, a21 = a01, a30 = a00, a31 = a01;
-        for (let k: usize = 0; k < 32; k += 4) {
-          const u = v128.load(p + (k << 2)), v = v128.load(q + (k << 2));
-          const y0 = v128.load32_splat(x0 + k), y1 = v128.load32_splat(x1 + k);
-          a00 = dot(u, y0, a00);
-          a01 = dot(v, y0, a01);
-          a10 = dot(u, y1, a10);
-          a11 = dot(v, y1, a11);
-          const y2 = v128.load32_splat(x2 + k), y3 = v128.load32_splat(x3 + k);
-          a20 = dot(u, y2, a20);
-          a21 = dot(v, y2, a21);
-          a30 = dot(u, y3, a30);
-          a31 = dot(v, y3, a31);
+        const to = numbers + 128;
+        // Unrolled twice, so that addresses are computed half as often.
+        for (let at = p; numbers < to; at += 64) {
+          let u = v128.load(at), v = v128.load(at, 16), y = v128.load32_splat(numbers);
+          a00 = dot(u, y, a00);
+          a01 = dot(v, y, a01);
+          y = v128.load32_splat(numbers, 4);
+          a10 = dot(u, y, a10);
+          a11 = dot(v, y, a11);
+          y = v128.load32_splat(numbers, 8);
+          a20 = dot(u, y, a20);
+          a21 = dot(v, y, a21);
+          y = v128.load32_splat(numbers, 12);
+          a30 = dot(u, y, a30);
+          a31 = dot(v, y, a31);
+          u = v128.load(at, 32);
+          v = v128.load(at, 48);
+          y = v128.load32_splat(numbers, 16);
+          a00 = dot(u, y, a00);
+          a01 = dot(v, y, a01);
+          y = v128.load32_splat(numbers, 20);
+          a10 = dot(u, y, a10);
+          a11 = dot(v, y, a11);
+          y = v128.load32_splat(numbers, 24);
+          a20 = dot(u, y, a20);
+          a21 = dot(v, y, a21);
+          y = v128.load32_splat(numbers, 28);
+          a30 = dot(u, y, a30);
+          a31 = dot(v, y, a31);
+          numbers += 32;
         }
-        const scales0 = v128.load(p, 144), scales1 = v128.load(q, 144);
-        const t0 = v128.load32_splat(s0), t1 = v128.load32_splat(s1);
-        f00 = scaled(a00, scales0, t0, f00);
-        f01 = scaled(a01, scales1, t0, f01);
-        f10 = scaled(a10, scales0, t1, f10);
-        f11 = scaled(a11, scales1, t1, f11);
-        const t2 = v128.load32_splat(s2), t3 = v128.load32_splat(s3);
-        f20 = scaled(a20, scales0, t2, f20);
-        f21 = scaled(a21, scales1, t2, f21);
-        f30 = scaled(a30, scales0, t3, f30);
-        f31 = scaled(a31, scales1, t3, f31);
+        const scales0 = v128.load(p, 288), scales1 = v128.load(p, 304);
+        let t = v128.load32_splat(scales);
+        f00 = scaled(a00, scales0, t, f00);
+        f01 = scaled(a01, scales1, t, f01);
+        t = v128.load32_splat(scales, 4);
+        f10 = scaled(a10, scales0, t, f10);
+        f11 = scaled(a11, scales1, t, f11);
+        t = v128.load32_splat(scales, 8);
+        f20 = scaled(a20, scales0, t, f20);
+        f21 = scaled(a21, scales1, t, f21);
+        t = v128.load32_splat(scales, 12);
+        f30 = scaled(a30, scales0, t, f30);
+        f31 = scaled(a31, scales1, t, f31);
         p += PACKED;
-        q += PACKED;
-        x0 += 32;
-        x1 += 32;
-        x2 += 32;
-        x3 += 32;
-        s0 += 4;
-        s1 += 4;
-        s2 += 4;
-        s3 += 4;
+        scales += 16;
       }
       for (let r = 0; r < min(4, m - row); r++) {
         const left = r == 0 ? f00 : r == 1 ? f10 : r == 2 ? f20 : f30;

@@ -1,6 +1,9 @@
 // Counter-based random numbers, Philox 4x32-10 (see kernels/philox.ts): four blocks of four numbers at a time.
 
-import { scratch } from "./layout.as";
+import { lanes, scratch } from "./layout.as";
+
+const MULTIPLIER0 = memory.data<i32>([0xD2511F53]);
+const MULTIPLIER1 = memory.data<i32>([0xCD9E8D57]);
 
 /** The elements of a run: four blocks. */
 const RUN = 16;
@@ -24,7 +27,7 @@ function high(a: v128, b: v128): v128 {
 
 /** Writes the 16 numbers of the four blocks from `index` on, relative to the launch's first block. */
 function draw(out: usize, index: i32, k0: i32, k1: i32, blockLow: i32, blockHigh: i32): void {
-  const m0 = i32x4.splat(0xD2511F53), m1 = i32x4.splat(0xCD9E8D57);
+  const m0 = lanes(MULTIPLIER0), m1 = lanes(MULTIPLIER1);
   const first = i32x4.splat(blockLow);
   let c0 = i32x4.add(first, i32x4.add(i32x4.splat(index), i32x4(0, 1, 2, 3)));
   // A lane that wrapped around is less than where it started; the comparison gives -1 there, which is subtracted as a

@@ -72,9 +72,9 @@ for (const dtype of TYPES) {
       const residual = tensor(numbers(rows * outputs, 6), { device, shape: [rows, outputs] });
       const expected = await linear(x, plain, bias, { residual }).data();
       const found = await linear(x, quantised, bias, { residual }).data();
-      // The CPU rounds many rows to 7 bits a number, as llama.cpp does to 8; nothing else does.
-      const isRounded = device.kind === "cpu" && rows > 16 && dtype !== "f16";
-      const tolerance = isRounded ? 0.02 : dtype === "f16" ? 1e-5 : 2e-4;
+      // The CPU rounds few rows to 8 bits a number, as llama.cpp does, and many to 7; nothing else does.
+      const isRounded = device.kind === "cpu" && dtype !== "f16";
+      const tolerance = isRounded ? rows > 16 ? 0.02 : 0.01 : dtype === "f16" ? 1e-5 : 2e-4;
       assertClose(found, expected, tolerance, `${rows} x ${inputs} x ${outputs}`);
       const product = await matmul(x, quantised, { transposeB: true }).data();
       assertClose(product, await matmul(x, plain, { transposeB: true }).data(), tolerance);
@@ -131,8 +131,9 @@ for (const dtype of TYPES) {
         loss.backward();
         gradients.push(hidden.grad!);
       }
-      assertClose([losses[0]!], [losses[1]!], 2e-4);
-      assertClose(await gradients[0]!.data(), await gradients[1]!.data(), 5e-4);
+      const tolerance = device.kind === "cpu" && dtype !== "f16" ? 0.01 : 5e-4; // as above
+      assertClose([losses[0]!], [losses[1]!], tolerance);
+      assertClose(await gradients[0]!.data(), await gradients[1]!.data(), tolerance);
     },
   );
 }
@@ -226,11 +227,12 @@ for (const dtype of TYPES) {
         }
         const ids = tensor([[3, 1, 4, 1, 5], [9, 2, 6, 5, 3]], { device, dtype: "i32" });
         const expected = await noGrad(() => plain.logits(ids)).data();
-        assertClose(await noGrad(() => model.logits(ids)).data(), expected, 5e-4);
+        const tolerance = device.kind === "cpu" && dtype !== "f16" ? 0.02 : 5e-4;
+        assertClose(await noGrad(() => model.logits(ids)).data(), expected, tolerance);
         const cache = model.createCache(2);
         const last = await model.nextLogits(ids, { cache }).data();
         const rows = [expected.slice(4 * 50, 5 * 50), expected.slice(9 * 50)];
-        assertClose(last, [...rows[0]!, ...rows[1]!], 5e-4);
+        assertClose(last, [...rows[0]!, ...rows[1]!], tolerance);
         // Training goes on in what is not quantised.
         model.unfreeze();
         model.loss(ids, ids).backward();

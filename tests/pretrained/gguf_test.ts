@@ -198,7 +198,8 @@ Deno.test("matrices of f16, q8_0 or q4_0 stay so where it is asked for", () =>
         const valuesOf = async (model: CausalLM) =>
           (await readTensors([...model.parameters().values()])).map((x) => Float32Array.from(x));
         assert.deepEqual(await valuesOf(kept), await valuesOf(plain));
-        assertClose(await logitsOf(kept), await logitsOf(plain), 5e-4);
+        // Few rows are rounded to 8 bits where the weights are quantised.
+        assertClose(await logitsOf(kept), await logitsOf(plain), dtype === "f16" ? 5e-4 : 0.02);
         // Written again it has the same bytes.
         const bytes = await Deno.readFile(path);
         await saveGguf(path, kept, { dtype });
