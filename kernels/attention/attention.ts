@@ -58,8 +58,8 @@ export type AttentionParams = StreamParams & {
   oHead: number;
   /** As `qTime`, for o. */
   oTime: number;
-  /** The stride of keyValid between sequences; at least `keys`. */
-  validBatch: number;
+  /** The stride of mask between sequences; at least `keys`. */
+  maskBatch: number;
   /** The offset of the first query in q, for example where queries, keys and values are parts of one tensor. */
   qStart: number;
   /** As `qStart`, for k; also where only some rows of a tensor are keys. */
@@ -77,6 +77,11 @@ export type AttentionParams = StreamParams & {
   block: number;
   /** If not 0, a query at position p sees no key before `p - window + 1`. Requires a `step` of 1. */
   window: number;
+  /**
+   * If 1, sequences consist of documents, whose tokens see no key of another document, and the mask holds the position
+   * of each token in its document. Requires as many keys as queries, and a `step` of 1.
+   */
+  documents: number;
   /** The factor of the scores. */
   scale: number;
   /**
@@ -133,7 +138,7 @@ export function attentionParams(options: PartialAttentionParams): AttentionParam
     kBatch: kvHeads * keys * d, kHead: keys * d, kTime: d,
     vBatch: kvHeads * keys * d, vHead: keys * d, vTime: d,
     oBatch: heads * queries * d, oHead: queries * d, oTime: d,
-    validBatch: keys, qStart: 0, kStart: 0, vStart: 0, position: keys - queries, step: 0, block: 0, window: 0, scale: 1 / Math.sqrt(d),
+    maskBatch: keys, qStart: 0, kStart: 0, vStart: 0, position: keys - queries, step: 0, block: 0, window: 0, documents: 0, scale: 1 / Math.sqrt(d),
     seed_low: 0, seed_high: 0, block_low: 0, block_high: 0,
     ...options, kvHeads, dropout,
   };
@@ -145,7 +150,7 @@ export const ATTENTION_PARAMS: Readonly<Record<keyof AttentionParams, "u32" | "i
   batch: "u32", heads: "u32", kvHeads: "u32", queries: "u32", keys: "u32", d: "u32",
   qBatch: "u32", qHead: "u32", qTime: "u32", kBatch: "u32", kHead: "u32", kTime: "u32",
   vBatch: "u32", vHead: "u32", vTime: "u32", oBatch: "u32", oHead: "u32", oTime: "u32",
-  validBatch: "u32", qStart: "u32", kStart: "u32", vStart: "u32", position: "i32", step: "u32", block: "u32", window: "u32", scale: "f32",
+  maskBatch: "u32", qStart: "u32", kStart: "u32", vStart: "u32", position: "i32", step: "u32", block: "u32", window: "u32", documents: "u32", scale: "f32",
   ...STREAM_PARAMS, dropout: "f32",
 };
 
@@ -309,7 +314,7 @@ export function attentionLaunch(
   target: GpuTarget,
   { tiles, others, repeats = 1 }: AttentionWalk,
 ): VariantLaunch & { readonly variant: AttentionVariant; readonly vec4: "*" | false } {
-  const { d, dropout } = params;
+  const { d, dropout, documents } = params;
   const { subgroupSize, software, maxWorkgroupBytes } = target;
   const reach = reachOf(params);
   const d4 = Math.ceil(d / 4);
@@ -319,8 +324,9 @@ export function attentionLaunch(
   const sizes: WalkSizes = {
     d,
     d4,
-    // The last term: rows are loaded and stored, up to four elements one by one.
-    iterations: (rows, step, each) => repeats * (1 + Math.ceil(met(rows) / step) * each) + 12 * d4,
+    // The last terms: rows are loaded and stored, up to four elements one by one; up to 6 ends of documents are searched.
+    iterations: (rows, step, each) =>
+      repeats * (1 + Math.ceil(met(rows) / step) * each) + 12 * d4 + 6 * 32 * documents,
   };
   const keyStrides = params.kBatch | params.kHead | params.kTime | params.kStart |
     params.vBatch | params.vHead | params.vTime | params.vStart;
@@ -347,7 +353,7 @@ export function attentionLaunch(
     rows,
     iterations,
     vec4: inFours && "*",
-    constants: { D: d, D4: d4, DROPOUT: dropout > 0, ...constants },
+    constants: { D: d, D4: d4, DROPOUT: dropout > 0, DOCUMENTS: documents === 1, ...constants },
   };
 }
 
@@ -399,7 +405,7 @@ export function* headsOf(p: AttentionParams): Generator<Head> {
 /** The keys that query `i` of sequence `b` may see, if query 0 is at position `first`. */
 export function visibleKeys(
   p: AttentionParams,
-  valid: ArrayLike<number> | undefined,
+  mask: ArrayLike<number> | undefined,
   b: number,
   i: number,
   first: number = p.position,
@@ -408,11 +414,13 @@ export function visibleKeys(
   const begin = Math.max(
     p.block ? Math.floor(position / p.block) * p.block : 0,
     p.window ? position + 1 - p.window : 0,
+    p.documents ? position - mask![b * p.maskBatch + i]! : 0,
     0,
   );
   const end = p.step ? Math.min(p.keys, Math.floor((position + 1) / p.step)) : p.keys;
   const keys: number[] = [];
-  for (let j = begin; j < end; j++) if (!valid || valid[b * p.validBatch + j] !== 0) keys.push(j);
+  const isShown = (j: number) => !mask || p.documents || mask[b * p.maskBatch + j] !== 0;
+  for (let j = begin; j < end; j++) if (isShown(j)) keys.push(j);
   return keys;
 }
 

@@ -11,6 +11,7 @@ const TILES = 4; // groups of 8 rows loaded at a time
 const TILE_VECTORS = 512; // 8 * TILES * D4
 const HIDDEN = -1e30; // the score of a key that may not be seen
 const DROPOUT = false;
+const DOCUMENTS = false; // the mask holds the position of each token in its document
 
 // True for those of the elements 4 i to 4 i + 3 that are inside the head.
 fn inside(i: u32) -> vec4<bool> {
@@ -50,14 +51,39 @@ fn kept_of(row: u32, four: u32) -> vec4f {
   return kept_factors(vec4u(bits, bits >> 1u, bits >> 2u, bits >> 3u), 0u);
 }
 
+// True if the mask hides no key of a sequence.
+fn may_be_seen(b: u32, key: u32) -> bool {
+  return !HAS_MASK || DOCUMENTS || mask[b * params.mask_batch + min(key, params.keys - 1u)] != 0;
+}
+
+// The first token of the document that a token of a sequence is in.
+fn document_start(b: u32, token: u32) -> u32 {
+  return token - u32(mask[b * params.mask_batch + token]);
+}
+
+// The end of that document, found by bisection.
+fn document_end(b: u32, token: u32) -> u32 {
+  var low = token + 1u;
+  var high = params.queries;
+  while (low < high) {
+    let middle = (low + high) / 2u;
+    if (document_start(b, middle) > token) {
+      high = middle;
+    } else {
+      low = middle + 1u;
+    }
+  }
+  return high;
+}
+
 // The first key that a query at a position may see, rounded down to a multiple of 4, where a block of random numbers
 // begins.
-fn first_key(position: i32) -> u32 {
-  return keys_seen(position).x / 4u * 4u;
+fn first_key(b: u32, position: i32) -> u32 {
+  return keys_seen(b, position).x / 4u * 4u;
 }
 
 // The range of keys, begin..end, that a query at a position may see.
-fn keys_seen(position: i32) -> vec2u {
+fn keys_seen(b: u32, position: i32) -> vec2u {
   var seen = vec2u(0u, params.keys);
   if (params.step != 0u) {
     seen.y = min(params.keys, u32(max(position + 1, 0)) / params.step);
@@ -68,11 +94,14 @@ fn keys_seen(position: i32) -> vec2u {
   if (params.window != 0u) {
     seen.x = max(seen.x, u32(max(position + 1 - i32(params.window), 0)));
   }
+  if (DOCUMENTS) {
+    seen.x = max(seen.x, document_start(b, u32(position)));
+  }
   return seen;
 }
 
 // The range of queries, begin..end, that may see a key.
-fn queries_seeing(key: u32) -> vec2u {
+fn queries_seeing(b: u32, key: u32) -> vec2u {
   var seeing = vec2u(0u, params.queries);
   if (params.step != 0u) {
     seeing.x = u32(max(i32((key + 1u) * params.step) - 1 - params.position, 0));
@@ -84,6 +113,9 @@ fn queries_seeing(key: u32) -> vec2u {
   if (params.window != 0u) {
     let end = i32(key + params.window) - params.position;
     seeing.y = min(seeing.y, u32(max(end, 0)));
+  }
+  if (DOCUMENTS) {
+    seeing.y = min(seeing.y, document_end(b, key));
   }
   return seeing;
 }

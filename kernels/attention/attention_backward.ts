@@ -22,8 +22,8 @@ export interface AttentionBackwardBindings {
   readonly o: Binding;
   /** The gradient of `o`. */
   readonly dO: Binding;
-  /** 0 marks a key that may not be seen. */
-  readonly keyValid?: Binding | undefined;
+  /** The mask of `attentionForward`. */
+  readonly mask?: Binding | undefined;
   /** The `lse` that `attentionForward` wrote. */
   readonly lse: Binding;
   /**
@@ -45,7 +45,7 @@ const fused: Kernel<AttentionParams> = kernel<AttentionParams>({
     v: { read: "*" },
     o: { read: "*" },
     dO: { read: "*" },
-    keyValid: { read: "batch validBatch", dtype: "i32", optional: true },
+    mask: { read: "batch maskBatch", dtype: "i32", optional: true },
     lse: { update: "2 batch heads queries", dtype: "f32" },
     dQ: { write: "*" },
     dK: { write: "*", optional: true },

@@ -35,7 +35,7 @@ export const attentionBackwardKv: Kernel<AttentionParams> = kernel<AttentionPara
     k: { read: "*" },
     v: { read: "*" },
     dO: { read: "*" },
-    keyValid: { read: "batch validBatch", dtype: "i32", optional: true },
+    mask: { read: "batch maskBatch", dtype: "i32", optional: true },
     lse: { read: "2 batch heads queries", dtype: "f32" },
     dK: { update: "*" },
     dV: { update: "*", optional: true },
@@ -54,7 +54,7 @@ export const attentionBackwardKv: Kernel<AttentionParams> = kernel<AttentionPara
       iterations,
     };
   },
-  cpu({ q, k, v, dO, keyValid, lse, dK, dV = dK }, p) {
+  cpu({ q, k, v, dO, mask, lse, dK, dV = dK }, p) {
     const deltas = p.batch * p.heads * p.queries;
     const share = p.heads / p.kvHeads;
     const kSums = new Float64Array(p.keys * p.d), vSums = new Float64Array(p.keys * p.d);
@@ -64,7 +64,7 @@ export const attentionBackwardKv: Kernel<AttentionParams> = kernel<AttentionPara
         const qAt = head.q + i * p.qTime, oAt = head.o + i * p.oTime;
         const row = head.rows + i;
         const factors = dropoutFactors(p, row);
-        for (const j of visibleKeys(p, keyValid, head.b, i)) {
+        for (const j of visibleKeys(p, mask, head.b, i)) {
           const kAt = head.k + j * p.kTime, vAt = head.v + j * p.vTime;
           const weight = Math.exp(p.scale * dot(q, qAt, k, kAt, p.d) - lse[row]);
           const dWeight = factors[j]! * dot(dO, oAt, v, vAt, p.d);

@@ -26,8 +26,8 @@ fn main(
   }
   //#repeat i 0..4
   let key{i} = min(first_row + 4u * y + {i}u, params.keys - 1u);
-  let seeing{i} = queries_seeing(key{i});
-  let shown{i} = !HAS_KEY_VALID || key_valid[b * params.valid_batch + key{i}] != 0;
+  let seeing{i} = queries_seeing(b, key{i});
+  let shown{i} = may_be_seen(b, key{i});
   //#repeat c 0..COLUMNS
   var dk{i}_{c} = vec4f();
   var dv{i}_{c} = vec4f();
@@ -37,8 +37,8 @@ fn main(
   let from_query = vec4u(seeing0.x, seeing1.x, seeing2.x, seeing3.x);
   let to_query = vec4u(seeing0.y, seeing1.y, seeing2.y, seeing3.y);
   let shown = vec4<bool>(shown0, shown1, shown2, shown3);
-  let begin = queries_seeing(first_row).x;
-  let end = queries_seeing(min(first_row + OWN, params.keys) - 1u).y;
+  let begin = queries_seeing(b, first_row).x;
+  let end = queries_seeing(b, min(first_row + OWN, params.keys) - 1u).y;
   for (var h = kv_head * share; h < (kv_head + 1u) * share; h++) {
     let q_at = params.q_start + b * params.q_batch + h * params.q_head;
     let g_at = b * params.o_batch + h * params.o_head;

@@ -34,7 +34,7 @@ fn main(
   let row = index / 2u;
   let half = index % 2u;
   let key = min(first_row + row, params.keys - 1u);
-  let shown = !HAS_KEY_VALID || key_valid[b * params.valid_batch + key] != 0;
+  let shown = may_be_seen(b, key);
   for (var e = index; e < OWN * u32(D4); e += THREADS) {
     let other = min(first_row + e / u32(D4), params.keys - 1u);
     tile_own[e / u32(D4) * STRIDE + e % u32(D4)] = k[(k_at + other * params.k_time) / 4u + e % u32(D4)];
@@ -55,9 +55,9 @@ fn main(
   let v{c} = subgroupMatrixLoad<Left, row_major>(&tile_own, top * STRIDE + {4*c}u, STRIDE);
   //#end
   // The queries that see the own key, and those that see any key of the workgroup.
-  let seeing = queries_seeing(key);
-  let begin = queries_seeing(first_row).x;
-  let end = queries_seeing(min(first_row + OWN, params.keys) - 1u).y;
+  let seeing = queries_seeing(b, key);
+  let begin = queries_seeing(b, first_row).x;
+  let end = queries_seeing(b, min(first_row + OWN, params.keys) - 1u).y;
   for (var h = kv_head * share; h < (kv_head + 1u) * share; h++) {
     let q_at = params.q_start + b * params.q_batch + h * params.q_head;
     let g_at = b * params.o_batch + h * params.o_head;

@@ -13,7 +13,7 @@ fn main(
   let key = min(row, params.keys - 1u);
   let k_at = params.k_start + b * params.k_batch + kv_head * params.k_head + key * params.k_time;
   let v_at = params.v_start + b * params.v_batch + kv_head * params.v_head + key * params.v_time;
-  let shown = !HAS_KEY_VALID || key_valid[b * params.valid_batch + key] != 0;
+  let shown = may_be_seen(b, key);
   var k_row: array<vec4f, D4>;
   var v_row: array<vec4f, D4>;
   var dk_row: array<vec4f, D4>;
@@ -25,9 +25,9 @@ fn main(
     dv_row[i] = vec4f();
   }
   // The queries that see this key, and those that see any key of the workgroup.
-  let seeing = queries_seeing(key);
-  let begin = queries_seeing(group.x * ROWS).x;
-  let end = queries_seeing(min(group.x * ROWS + ROWS, params.keys) - 1u).y;
+  let seeing = queries_seeing(b, key);
+  let begin = queries_seeing(b, group.x * ROWS).x;
+  let end = queries_seeing(b, min(group.x * ROWS + ROWS, params.keys) - 1u).y;
   for (var h = kv_head * share; h < (kv_head + 1u) * share; h++) {
     let q_at = params.q_start + b * params.q_batch + h * params.q_head;
     let g_at = b * params.o_batch + h * params.o_head;

@@ -14,7 +14,7 @@ fn main(
   let key = min(row, params.keys - 1u);
   let k_at = params.k_start + b * params.k_batch + kv_head * params.k_head + key * params.k_time;
   let v_at = params.v_start + b * params.v_batch + kv_head * params.v_head + key * params.v_time;
-  let shown = !HAS_KEY_VALID || key_valid[b * params.valid_batch + key] != 0;
+  let shown = may_be_seen(b, key);
   //#repeat i 0..D4
   let k{i} = load_k(k_at, {i}u);
   let v{i} = load_v(v_at, {i}u);
@@ -22,9 +22,9 @@ fn main(
   var dv{i} = vec4f();
   //#end
   // The queries that see this key, and those that see any key of the workgroup.
-  let seeing = queries_seeing(key);
-  let begin = queries_seeing(group.x * ROWS).x;
-  let end = queries_seeing(min(group.x * ROWS + ROWS, params.keys) - 1u).y;
+  let seeing = queries_seeing(b, key);
+  let begin = queries_seeing(b, group.x * ROWS).x;
+  let end = queries_seeing(b, min(group.x * ROWS + ROWS, params.keys) - 1u).y;
   for (var h = kv_head * share; h < (kv_head + 1u) * share; h++) {
     let q_at = params.q_start + b * params.q_batch + h * params.q_head;
     let g_at = b * params.o_batch + h * params.o_head;

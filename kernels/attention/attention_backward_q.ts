@@ -36,7 +36,7 @@ export const attentionBackwardQ: Kernel<AttentionParams> = kernel<AttentionParam
     v: { read: "*" },
     o: { read: "*" },
     dO: { read: "*" },
-    keyValid: { read: "batch validBatch", dtype: "i32", optional: true },
+    mask: { read: "batch maskBatch", dtype: "i32", optional: true },
     lse: { update: "2 batch heads queries", dtype: "f32" },
     dQ: { write: "*" },
   },
@@ -53,7 +53,7 @@ export const attentionBackwardQ: Kernel<AttentionParams> = kernel<AttentionParam
       iterations,
     };
   },
-  cpu({ q, k, v, o, dO, keyValid, lse, dQ }, p) {
+  cpu({ q, k, v, o, dO, mask, lse, dQ }, p) {
     const deltas = p.batch * p.heads * p.queries;
     for (const head of headsOf(p)) {
       for (let i = 0; i < p.queries; i++) {
@@ -63,7 +63,7 @@ export const attentionBackwardQ: Kernel<AttentionParams> = kernel<AttentionParam
         lse[deltas + row] = delta;
         const sums = new Float64Array(p.d);
         const factors = dropoutFactors(p, row);
-        for (const j of visibleKeys(p, keyValid, head.b, i)) {
+        for (const j of visibleKeys(p, mask, head.b, i)) {
           const kAt = head.k + j * p.kTime;
           const weight = Math.exp(p.scale * dot(q, qAt, k, kAt, p.d) - lse[row]);
           const dWeight = factors[j]! * dot(dO, oAt, v, head.v + j * p.vTime, p.d);

@@ -22,7 +22,6 @@ fn main(
   let o_at = b * params.o_batch + h * params.o_head;
   let k_at = params.k_start + b * params.k_batch + kv_head * params.k_head;
   let v_at = params.v_start + b * params.v_batch + kv_head * params.v_head;
-  let valid_at = b * params.valid_batch;
   let lse_at = group.y * params.queries;
   let delta_at = params.batch * params.heads * params.queries + lse_at;
   for (var e = index; e < OWN * u32(D4); e += THREADS) {
@@ -35,7 +34,7 @@ fn main(
   var log_sum = vec4f();
   //#repeat i 0..4
   let row{i} = min(first_row + 4u * y + {i}u, params.queries - 1u);
-  let seen{i} = keys_seen(params.position + i32(row{i}));
+  let seen{i} = keys_seen(b, params.position + i32(row{i}));
   log_sum[{i}] = lse[lse_at + row{i}];
   for (var c = x; c < u32(D4); c += 8u) {
     let at = o_at + row{i} * params.o_time;
@@ -51,8 +50,8 @@ fn main(
   // The keys that the own rows may see, and those that any row of the workgroup may see.
   let from_key = vec4u(seen0.x, seen1.x, seen2.x, seen3.x);
   let to_key = vec4u(seen0.y, seen1.y, seen2.y, seen3.y);
-  let begin = first_key(params.position + i32(first_row));
-  let end = keys_seen(params.position + i32(min(first_row + OWN, params.queries)) - 1).y;
+  let begin = first_key(b, params.position + i32(first_row));
+  let end = keys_seen(b, params.position + i32(min(first_row + OWN, params.queries)) - 1).y;
   //#repeat i 0..4
   //#repeat c 0..COLUMNS
   var d{i}_{c} = vec4f();
@@ -88,7 +87,7 @@ fn main(
     }
     //#repeat j 0..OTHERS
     let key{j} = first + x + {8*j}u;
-    let shown{j} = !HAS_KEY_VALID || key_valid[valid_at + min(key{j}, params.keys - 1u)] != 0;
+    let shown{j} = may_be_seen(b, key{j});
     weights[(x + {8*j}u) * W_STRIDE + y] = select(
       vec4f(),
       exp(params.scale * s{j} - log_sum) * (t{j} * drawn_factors(x + {8*j}u, y) - delta),

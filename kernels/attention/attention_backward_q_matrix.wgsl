@@ -19,7 +19,6 @@ fn main(
   let o_at = b * params.o_batch + h * params.o_head;
   let k_at = params.k_start + b * params.k_batch + kv_head * params.k_head;
   let v_at = params.v_start + b * params.v_batch + kv_head * params.v_head;
-  let valid_at = b * params.valid_batch;
   let top = index / 32u * 16u; // the first row of this subgroup
   let row = index / 2u;
   let half = index % 2u;
@@ -52,9 +51,9 @@ fn main(
   let delta = part + parts[index ^ 1u];
   let log_sum = lse[lse_at];
   // The keys that the own row may see, and those that any row of the workgroup may see.
-  let seen = keys_seen(params.position + i32(query));
-  let begin = first_key(params.position + i32(first_row));
-  let end = keys_seen(params.position + i32(min(first_row + OWN, params.queries)) - 1).y;
+  let seen = keys_seen(b, params.position + i32(query));
+  let begin = first_key(b, params.position + i32(first_row));
+  let end = keys_seen(b, params.position + i32(min(first_row + OWN, params.queries)) - 1).y;
   for (var first = begin; first < end; first += OTHER) {
     for (var e = index; e < OTHER * u32(D4); e += THREADS) {
       let key = min(first + e / u32(D4), params.keys - 1u);
@@ -78,7 +77,7 @@ fn main(
     {
       let four = half * u32(EIGHTHS) + {e}u;
       let key = first + 4u * four + vec4u(0u, 1u, 2u, 3u);
-      let shown = (key >= vec4u(seen.x)) & (key < vec4u(seen.y)) & valid_keys(valid_at, key);
+      let shown = (key >= vec4u(seen.x)) & (key < vec4u(seen.y)) & may_be_seen_each(b, key);
       let p = exp(params.scale * scores[row * S_STRIDE + four] - log_sum);
       let slope = p * (slopes[row * S_STRIDE + four] * kept_of(lse_at, first / 4u + four) - delta);
       weights[row * W_STRIDE + four] = vec4<f16>(select(vec4f(), slope, shown));

@@ -15,7 +15,6 @@ fn main(
   let o_at = b * params.o_batch + h * params.o_head + query * params.o_time;
   let k_at = params.k_start + b * params.k_batch + kv_head * params.k_head;
   let v_at = params.v_start + b * params.v_batch + kv_head * params.v_head;
-  let valid_at = b * params.valid_batch;
   let lse_at = group.y * params.queries + query;
   let log_sum = lse[lse_at];
   var delta = 0.0;
@@ -30,13 +29,13 @@ fn main(
     d_row[i] = vec4f();
   }
   // The keys that this row may see, and those that any row of the workgroup may see.
-  let seen = keys_seen(params.position + i32(query));
-  let begin = first_key(params.position + i32(group.x * ROWS));
-  let end = keys_seen(params.position + i32(min(group.x * ROWS + ROWS, params.queries)) - 1).y;
+  let seen = keys_seen(b, params.position + i32(query));
+  let begin = first_key(b, params.position + i32(group.x * ROWS));
+  let end = keys_seen(b, params.position + i32(min(group.x * ROWS + ROWS, params.queries)) - 1).y;
   for (var key = begin; key < end; key += 8u * u32(TILES)) {
     //#repeat t 0..TILES
     let mine{t} = min(key + {8*t}u + index, params.keys - 1u);
-    let open{t} = u32(!HAS_KEY_VALID || key_valid[valid_at + mine{t}] != 0);
+    let open{t} = u32(may_be_seen(b, mine{t}));
     //#repeat l 8*t..8*t+8
     let shown{l} = subgroupBroadcast(open{t}, {l - 8*t}u) != 0u;
     //#end

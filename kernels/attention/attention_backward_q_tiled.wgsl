@@ -16,7 +16,6 @@ fn main(
   let o_at = b * params.o_batch + h * params.o_head + query * params.o_time;
   let k_at = params.k_start + b * params.k_batch + kv_head * params.k_head;
   let v_at = params.v_start + b * params.v_batch + kv_head * params.v_head;
-  let valid_at = b * params.valid_batch;
   let lse_at = group.y * params.queries + query;
   let log_sum = lse[lse_at];
   var delta = 0.0;
@@ -27,9 +26,9 @@ fn main(
   var d{i} = vec4f();
   //#end
   // The keys that this row may see, and those that any row of the workgroup may see.
-  let seen = keys_seen(params.position + i32(query));
-  let begin = first_key(params.position + i32(group.x * ROWS));
-  let end = keys_seen(params.position + i32(min(group.x * ROWS + ROWS, params.queries)) - 1).y;
+  let seen = keys_seen(b, params.position + i32(query));
+  let begin = first_key(b, params.position + i32(group.x * ROWS));
+  let end = keys_seen(b, params.position + i32(min(group.x * ROWS + ROWS, params.queries)) - 1).y;
   for (var first = begin; first < end; first += 8u * u32(TILES)) {
     workgroupBarrier();
     for (var e = index; e < u32(TILE_VECTORS); e += ROWS) {
@@ -41,7 +40,7 @@ fn main(
     for (var step = 0u; step < 8u * u32(TILES) && first + step < end; step += 8u) {
       let key = first + step;
       //#repeat l 0..8
-      let shown{l} = !HAS_KEY_VALID || key_valid[valid_at + min(key + {l}u, params.keys - 1u)] != 0;
+      let shown{l} = may_be_seen(b, key + {l}u);
       //#end
       //#repeat l 0..8
       var s{l} = 0.0;

@@ -48,7 +48,7 @@ function forward(isInt8: boolean): Kernel<AttentionParams> {
       q: { read: "*" },
       k: keys,
       v: keys,
-      keyValid: { read: "batch validBatch", dtype: "i32", optional: true },
+      mask: { read: "batch maskBatch", dtype: "i32", optional: true },
       positions: { read: "batch", dtype: "i32", optional: true },
       o: { write: "*" },
       lse: { write: "2 batch heads queries", dtype: "f32" },
@@ -63,7 +63,9 @@ function forward(isInt8: boolean): Kernel<AttentionParams> {
       // 64 keys at a time: first their scores over d, then each group of invocations adds its share of their values.
       const parts = Math.floor(64 / d4);
       const few = Math.ceil(params.keys / 64) * (1 + d4 + Math.ceil(64 / parts)) + parts + 4;
-      const constants = each ? { D: params.d, D4: d4 } : launch.constants;
+      const constants = each
+        ? { D: params.d, D4: d4, DOCUMENTS: params.documents === 1 }
+        : launch.constants;
       return {
         wgsl: each ? decoding : programs[variant],
         vec4,
@@ -73,12 +75,12 @@ function forward(isInt8: boolean): Kernel<AttentionParams> {
         iterations: each ? few : launch.iterations,
       };
     },
-    cpu({ q, k, v, keyValid, positions, o, lse }, p) {
+    cpu({ q, k, v, mask, positions, o, lse }, p) {
       const headAt = (x: TypedArray, at: number): TypedArray =>
         x instanceof Uint32Array ? fromInt8(x, at, p.d) : x.subarray(at, at + p.d);
       for (const head of headsOf(p)) {
         for (let i = 0; i < p.queries; i++) {
-          const keys = visibleKeys(p, keyValid, head.b, i, positions?.[head.b]);
+          const keys = visibleKeys(p, mask, head.b, i, positions?.[head.b]);
           const qAt = head.q + i * p.qTime, oAt = head.o + i * p.oTime;
           const scores = keys.map((j) =>
             p.scale * dot(q, qAt, headAt(k, head.k + j * p.kTime), 0, p.d)
@@ -107,8 +109,8 @@ function forward(isInt8: boolean): Kernel<AttentionParams> {
 /**
  * o = dropout(softmax(scale q k^T + mask)) v (FlashAttention-2, Dao 2023).
  *
- * q and o are (batch, heads, queries, d), k and v (batch, kvHeads, keys, d), all strided; keyValid (batch, keys) is 0
- * where a key may not be seen. lse is (2, batch, heads, queries): its first half receives the log of each row's sum
+ * q and o are (batch, heads, queries, d), k and v (batch, kvHeads, keys, d), all strided; mask (batch, keys) is 0
+ * where a key may not be seen, or with `documents` the position of each token in its document. lse is (2, batch, heads, queries): its first half receives the log of each row's sum
  * of exponentials for the backward pass, which uses the second half. For a query that sees no key, o is 0 and lse
  * infinite. k and v may be f16 if q and o are f32. If the sequences are
  * at different positions, positions (batch) holds the `position` of each.

@@ -20,7 +20,6 @@ fn main(
   let q_at = params.q_start + b * params.q_batch + h * params.q_head;
   let k_at = params.k_start + b * params.k_batch + kv_head * params.k_head;
   let v_at = params.v_start + b * params.v_batch + kv_head * params.v_head;
-  let valid_at = b * params.valid_batch;
   for (var e = index; e < OWN * u32(D4); e += THREADS) {
     let query = min(first_row + e / u32(D4), params.queries - 1u);
     tile_q[e / u32(D4) * STRIDE + e % u32(D4)] = Tile(load_q(q_at + query * params.q_time, e % u32(D4)));
@@ -28,12 +27,12 @@ fn main(
   let position = first_position(b);
   // The keys that the own rows may see, and those that any row of the workgroup may see.
   //#repeat i 0..4
-  let seen{i} = keys_seen(position + i32(min(first_row + 4u * y + {i}u, params.queries - 1u)));
+  let seen{i} = keys_seen(b, position + i32(min(first_row + 4u * y + {i}u, params.queries - 1u)));
   //#end
   let from_key = vec4u(seen0.x, seen1.x, seen2.x, seen3.x);
   let to_key = vec4u(seen0.y, seen1.y, seen2.y, seen3.y);
-  let begin = first_key(position + i32(first_row));
-  let end = keys_seen(position + i32(min(first_row + OWN, params.queries)) - 1).y;
+  let begin = first_key(b, position + i32(first_row));
+  let end = keys_seen(b, position + i32(min(first_row + OWN, params.queries)) - 1).y;
   var highest = vec4f(HIDDEN);
   var sum = vec4f(); // over the keys of this invocation
   //#repeat i 0..4
@@ -69,7 +68,7 @@ fn main(
     var top = highest;
     //#repeat j 0..OTHERS
     let key{j} = first + x + {8*j}u;
-    let shown{j} = !HAS_KEY_VALID || key_valid[valid_at + min(key{j}, params.keys - 1u)] != 0;
+    let shown{j} = may_be_seen(b, key{j});
     s{j} = select(
       vec4f(HIDDEN),
       params.scale * s{j},

@@ -17,8 +17,7 @@ fn main(
   let q_at = params.q_start + b * params.q_batch + h * params.q_head + query * params.q_time;
   let k_at = params.k_start + b * params.k_batch + kv_head * params.k_head;
   let v_at = params.v_start + b * params.v_batch + kv_head * params.v_head;
-  let valid_at = b * params.valid_batch;
-  let seen = keys_seen(first_position(b) + i32(query));
+  let seen = keys_seen(b, first_position(b) + i32(query));
   let part = index / u32(D4);
   let column = index % u32(D4);
   var mixed = vec4f();
@@ -27,7 +26,7 @@ fn main(
   for (var first = seen.x; first < seen.y; first += 64u) {
     let key = first + index;
     var score = HIDDEN;
-    if (key < seen.y && (!HAS_KEY_VALID || key_valid[valid_at + key] != 0)) {
+    if (key < seen.y && may_be_seen(b, key)) {
       score = 0.0;
       for (var i = 0u; i < u32(D4); i++) {
         score += dot(load_q(q_at, i), load_k(k_at + key * params.k_time, i));

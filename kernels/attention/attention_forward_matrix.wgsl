@@ -19,7 +19,6 @@ fn main(
   let q_at = params.q_start + b * params.q_batch + h * params.q_head;
   let k_at = params.k_start + b * params.k_batch + kv_head * params.k_head;
   let v_at = params.v_start + b * params.v_batch + kv_head * params.v_head;
-  let valid_at = b * params.valid_batch;
   for (var e = index; e < OWN * u32(D4); e += THREADS) {
     let query = min(first_row + e / u32(D4), params.queries - 1u);
     tile_own[e / u32(D4) * STRIDE + e % u32(D4)] = q[(q_at + query * params.q_time) / 4u + e % u32(D4)];
@@ -34,9 +33,9 @@ fn main(
   let half = index % 2u;
   let position = first_position(b);
   // The keys that the own row may see, and those that any row of the workgroup may see.
-  let seen = keys_seen(position + i32(min(first_row + row, params.queries - 1u)));
-  let begin = first_key(position + i32(first_row));
-  let end = keys_seen(position + i32(min(first_row + OWN, params.queries)) - 1).y;
+  let seen = keys_seen(b, position + i32(min(first_row + row, params.queries - 1u)));
+  let begin = first_key(b, position + i32(first_row));
+  let end = keys_seen(b, position + i32(min(first_row + OWN, params.queries)) - 1).y;
   var highest = HIDDEN;
   var sum = 0.0;
   var log_sum = 0.0;
@@ -62,7 +61,7 @@ fn main(
       //#repeat e 0..EIGHTHS
       let four{e} = half * u32(EIGHTHS) + {e}u;
       let key{e} = first + 4u * four{e} + vec4u(0u, 1u, 2u, 3u);
-      let shown{e} = (key{e} >= vec4u(seen.x)) & (key{e} < vec4u(seen.y)) & valid_keys(valid_at, key{e});
+      let shown{e} = (key{e} >= vec4u(seen.x)) & (key{e} < vec4u(seen.y)) & may_be_seen_each(b, key{e});
       let score{e} = select(vec4f(HIDDEN), params.scale * scores[row * S_STRIDE + four{e}], shown{e});
       //#end
       if (turn == 0u) {

@@ -14,7 +14,6 @@ fn main(
   let q_at = params.q_start + b * params.q_batch + h * params.q_head + query * params.q_time;
   let k_at = params.k_start + b * params.k_batch + kv_head * params.k_head;
   let v_at = params.v_start + b * params.v_batch + kv_head * params.v_head;
-  let valid_at = b * params.valid_batch;
   var q_row: array<vec4f, D4>;
   var o_row: array<vec4f, D4>;
   for (var i = 0u; i < d4; i++) {
@@ -25,13 +24,13 @@ fn main(
   var sum = 0.0;
   let position = first_position(b);
   // The keys that this row may see, and those that any row of the workgroup may see.
-  let seen = keys_seen(position + i32(query));
-  let begin = first_key(position + i32(group.x * ROWS));
-  let end = keys_seen(position + i32(min(group.x * ROWS + ROWS, params.queries)) - 1).y;
+  let seen = keys_seen(b, position + i32(query));
+  let begin = first_key(b, position + i32(group.x * ROWS));
+  let end = keys_seen(b, position + i32(min(group.x * ROWS + ROWS, params.queries)) - 1).y;
   for (var key = begin; key < end; key += 8u * u32(TILES)) {
     //#repeat t 0..TILES
     let mine{t} = min(key + {8*t}u + index, params.keys - 1u);
-    let open{t} = u32(!HAS_KEY_VALID || key_valid[valid_at + mine{t}] != 0);
+    let open{t} = u32(may_be_seen(b, mine{t}));
     //#repeat l 8*t..8*t+8
     let shown{l} = subgroupBroadcast(open{t}, {l - 8*t}u) != 0u;
     //#end

@@ -16,7 +16,6 @@ fn main(
   let q_at = params.q_start + b * params.q_batch + h * params.q_head + query * params.q_time;
   let k_at = params.k_start + b * params.k_batch + kv_head * params.k_head;
   let v_at = params.v_start + b * params.v_batch + kv_head * params.v_head;
-  let valid_at = b * params.valid_batch;
   //#repeat i 0..D4
   let q{i} = params.scale * load_q(q_at, {i}u);
   var o{i} = vec4f();
@@ -25,9 +24,9 @@ fn main(
   var sum = 0.0;
   let position = first_position(b);
   // The keys that this row may see, and those that any row of the workgroup may see.
-  let seen = keys_seen(position + i32(query));
-  let begin = first_key(position + i32(group.x * ROWS));
-  let end = keys_seen(position + i32(min(group.x * ROWS + ROWS, params.queries)) - 1).y;
+  let seen = keys_seen(b, position + i32(query));
+  let begin = first_key(b, position + i32(group.x * ROWS));
+  let end = keys_seen(b, position + i32(min(group.x * ROWS + ROWS, params.queries)) - 1).y;
   for (var first = begin; first < end; first += 8u * u32(TILES)) {
     workgroupBarrier();
     for (var e = index; e < u32(TILE_VECTORS); e += ROWS) {
@@ -39,7 +38,7 @@ fn main(
     for (var step = 0u; step < 8u * u32(TILES) && first + step < end; step += 8u) {
       let key = first + step;
       //#repeat l 0..8
-      let shown{l} = !HAS_KEY_VALID || key_valid[valid_at + min(key + {l}u, params.keys - 1u)] != 0;
+      let shown{l} = may_be_seen(b, key + {l}u);
       //#end
       //#repeat l 0..8
       var s{l} = 0.0;

@@ -19,11 +19,6 @@ alias Sum = subgroup_matrix_result<f32, 16, 16>;
 var<workgroup> tile_own: array<vec4<f16>, OWN * STRIDE>;
 var<workgroup> scores: array<vec4f, OWN * S_STRIDE>; // [own row][other row / 4]
 
-// True for those of four keys that are valid.
-fn valid_keys(at: u32, key: vec4u) -> vec4<bool> {
-  if (!HAS_KEY_VALID) {
-    return vec4<bool>(true);
-  }
-  let i = at + min(key, vec4u(params.keys - 1u));
-  return vec4<bool>(key_valid[i.x] != 0, key_valid[i.y] != 0, key_valid[i.z] != 0, key_valid[i.w] != 0);
+fn may_be_seen_each(b: u32, key: vec4u) -> vec4<bool> {
+  return vec4<bool>(may_be_seen(b, key.x), may_be_seen(b, key.y), may_be_seen(b, key.z), may_be_seen(b, key.w));
 }

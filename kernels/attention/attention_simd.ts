@@ -38,19 +38,20 @@ const MAX_TILE = 4096;
 /** The formats of keys and values by dtype, as the WASM kernels number them; int8 is in words of `u32`. */
 const FORMATS: Readonly<Partial<Record<DType, number>>> = { f32: 0, f16: 1, u32: 2 };
 
-/** The arguments with which all three kernels begin. */
+/** The arguments with which all kernels begin. */
 function tensors(p: AttentionParams, at: Addresses, dtype: DType = "f32"): number[] {
-  const { q, k, v, o, lse, keyValid = 0 } = at;
+  const { q, k, v, o, lse, mask = 0 } = at;
   const bytes = BYTES[dtype];
+  const keyValid = p.documents ? 0 : mask;
   return [q! + 4 * p.qStart, k! + bytes * p.kStart, v! + bytes * p.vStart, o!, lse!, keyValid];
 }
 
-/** The arguments of all three kernels after the addresses. */
-function layout(p: AttentionParams): number[] {
+/** The arguments of all kernels after the addresses. */
+function layout(p: AttentionParams, { mask = 0 }: Addresses): number[] {
   // deno-fmt-ignore
   return [p.heads, p.kvHeads, p.queries, p.keys, p.d, p.qBatch, p.qHead, p.qTime, p.kBatch, p.kHead, p.kTime,
-    p.vBatch, p.vHead, p.vTime, p.oBatch, p.oHead, p.oTime, p.validBatch, p.scale, p.step, p.block,
-    p.window, p.position];
+    p.vBatch, p.vHead, p.vTime, p.oBatch, p.oHead, p.oTime, p.maskBatch, p.scale, p.step, p.block,
+    p.window, p.position, p.documents ? mask : 0];
 }
 
 /** The arguments for dropout, which come last. */
@@ -84,7 +85,7 @@ export function attentionSimd(
     const groupHeads = Math.min(most, Math.ceil(kvHeads / wanted));
     const tasks = batch * Math.ceil(kvHeads / groupHeads);
     // deno-fmt-ignore
-    context.run("attention_few", tasks, small ? tasks : 1, ...tensors(params, at, dtype), ...layout(params), positions,
+    context.run("attention_few", tasks, small ? tasks : 1, ...tensors(params, at, dtype), ...layout(params, at), positions,
       groupHeads, format);
     return;
   }
@@ -96,7 +97,7 @@ export function attentionSimd(
   const block = byBlas ? BLAS_QUERIES : queryBlock;
   const tasks = batch * heads * Math.ceil(queries / block);
   // deno-fmt-ignore
-  context.run(byBlas ? "blas_attention" : "attention", tasks, 1, ...tensors(params, at, dtype), ...layout(params),
+  context.run(byBlas ? "blas_attention" : "attention", tasks, 1, ...tensors(params, at, dtype), ...layout(params, at),
     positions, block, format, ...dropoutOf(params));
 }
 
@@ -116,5 +117,5 @@ export function attentionBackwardSimd(
   const name = byBlas ? "blas_attention_backward" : "attention_backward";
   // deno-fmt-ignore
   context.run(name, batch * kvHeads, 1, ...tensors(params, at),
-    dO!, dQ! + 4 * qStart, dK! + 4 * kStart, dV! + 4 * vStart, delta, ...layout(params), ...dropoutOf(params));
+    dO!, dQ! + 4 * qStart, dK! + 4 * kStart, dV! + 4 * vStart, delta, ...layout(params, at), ...dropoutOf(params));
 }

@@ -4,7 +4,8 @@
 // depend on the number of threads.
 // Query i is at `position + i`, key j at `(j + 1) * step - 1`. A query sees the keys up to its own position (all keys
 // if `step` is 0); with a `block`, only those in its own block of that many positions; with a `window`, only the last
-// that many.
+// that many. If the sequences consist of documents, `documents` is the address of the position in its document of each
+// query, or of the first of those in question, and a query sees no key of another document; otherwise it is 0.
 
 import { packA, packATransposed, packB, packBTransposed, packedProduct } from "./gemm.as";
 import { f16_to_f32 } from "./half.as";
@@ -165,12 +166,46 @@ function maskKeys(scores: usize, valid: usize, n: i32): void {
   }
 }
 
+/** The place of a query `i` rows further on. */
+function documentOf(documents: usize, i: i32): usize {
+  return documents ? documents + (<usize> i << 2) : 0;
+}
+
 /** The first key that a query at `position` may see, relative to the key `from`, at most `width`. */
 
-export function first_seen(position: i32, block: i32, window: i32, from: i32, width: i32): i32 {
+export function first_seen(
+  position: i32,
+  block: i32,
+  window: i32,
+  documents: usize,
+  from: i32,
+  width: i32,
+): i32 {
   let first = block ? position / block * block : 0;
   if (window) first = max(first, position + 1 - window);
+  if (documents) first = max(first, position - load<i32>(documents));
   return max(0, min(width, first - from));
+}
+
+/** One past the last query, of so many, that may see a key. `documents` is that of query 0. */
+export function end_seeing(
+  key: i32,
+  block: i32,
+  window: i32,
+  documents: usize,
+  position: i32,
+  queries: i32,
+): i32 {
+  let end = block ? min(queries, (key / block + 1) * block - position) : queries;
+  if (window) end = min(end, key + window - position);
+  if (!documents) return end;
+  let low = key + 1;
+  while (low < end) {
+    const middle = (low + end) >> 1;
+    if (middle - load<i32>(documents + (<usize> middle << 2)) > key) end = middle;
+    else low = middle + 1;
+  }
+  return end;
 }
 
 /** One past the last key that a query at `position` may see, relative to the key `from`, at most `width`. */
@@ -214,6 +249,7 @@ export function fold_attention(
   step: i32,
   block: i32,
   window: i32,
+  documents: usize,
   j: i32,
   width: i32,
   from: i32,
@@ -235,7 +271,8 @@ export function fold_attention(
 ): void {
   for (let i = 0; i < height; i++) {
     const own = <usize> i;
-    const skip = min(seen, first_seen(at + i, block, window, j, width) - from);
+    const document = documentOf(documents, i);
+    const skip = min(seen, first_seen(at + i, block, window, document, j, width) - from);
     const n = max(0, end_seen(at + i, step, j, width) - from - skip);
     const all = scores + own * scoresRow, row = all + (<usize> skip << 2);
     memory.fill(all, 0, <usize> skip << 2);
@@ -373,6 +410,7 @@ export function attention(
   block: i32,
   window: i32,
   position: i32,
+  documents: usize,
   positions: usize,
   queryBlock: i32,
   format: i32,
@@ -409,6 +447,7 @@ export function attention(
     const valid = keyValid ? keyValid + (b * validBatch << 2) : 0;
     const lseAt = lse ? lse + ((b * <usize> heads + h) * <usize> queries << 2) : 0;
     const first = task % blocks * queryBlock, rows = min(queryBlock, queries - first);
+    const document = documentOf(documents, item * <i32> validBatch + first);
     // The positions of the first and the last query.
     const here = first + (positions ? load<i32>(positions + (b << 2)) : position);
     const last = here + rows - 1;
@@ -419,7 +458,8 @@ export function attention(
 
     // Blocks of keys begin at multiples of their size whatever the queries, so that sums are equal for all numbers of
     // threads.
-    for (let j = first_seen(here, block, window, 0, keys) / KEYS * KEYS; j < limit; j += KEYS) {
+    const firstKey = first_seen(here, block, window, document, 0, keys);
+    for (let j = firstKey / KEYS * KEYS; j < limit; j += KEYS) {
       const width = min(KEYS, limit - j);
       const kHere = kAt + (<usize> j * kTime << shift), vHere = vAt + (<usize> j * vTime << shift);
       const validHere = valid ? valid + (<usize> j << 2) : 0;
@@ -434,9 +474,9 @@ export function attention(
       }
       for (let strip = 0; strip < rows; strip += STRIP) {
         const height = min(STRIP, rows - strip);
-        const at = here + strip;
+        const at = here + strip, inDocument = documentOf(document, strip);
         // Whole panels of 8 keys that any query of the strip sees.
-        const from = first_seen(at, block, window, j, width) & ~7;
+        const from = first_seen(at, block, window, inDocument, j, width) & ~7;
         const seen = end_seen(at + height - 1, step, j, width) - from;
         if (seen <= 0) continue;
         const panel = qPack + <usize> (strip / 5) * panelBytes;
@@ -445,7 +485,7 @@ export function attention(
         packedProduct(panel, kPanel, height, seen, d, d, scores, KEYS * 4, scale, false, 0, edge);
         const own = <usize> strip, drawn = (item * heads + head) * queries + first + strip;
         // deno-fmt-ignore
-        fold_attention(scores, KEYS * 4, height, at, step, block, window, j, width, from, seen, validHere,
+        fold_attention(scores, KEYS * 4, height, at, step, block, window, inDocument, j, width, from, seen, validHere,
           states + (own << 3), out + own * rowBytes, rowBytes, d, factors,
           drawn * fours, fours, seedLow, seedHigh, blockLow, blockHigh, dropout, keptScale);
         packA(scores, KEYS * 4, height, seen, pPack);
@@ -497,6 +537,7 @@ export function attention_few(
   block: i32,
   window: i32,
   position: i32,
+  documents: usize,
   positions: usize,
   groupHeads: i32,
   format: i32,
@@ -517,7 +558,9 @@ export function attention_few(
     const kAt = k + (b * kBatch + <usize> kvFirst * kHead << shift);
     const vAt = v + (b * vBatch + <usize> kvFirst * vHead << shift);
     for (let i = 0; i < queries; i++) {
-      const from = first_seen(here + i, block, window, 0, keys), to = end_seen(here + i, step, 0, keys);
+      const document = documentOf(documents, <i32> (b * validBatch) + i);
+      const from = first_seen(here + i, block, window, document, 0, keys);
+      const to = end_seen(here + i, step, 0, keys);
       const qAt = q + (b * qBatch + <usize> i * qTime << 2);
       const oAt = o + (b * oBatch + <usize> i * oTime << 2);
       memory.fill(out, 0, <usize> count * rowBytes);
@@ -628,6 +671,7 @@ export function gradients_of_attention(
   step: i32,
   block: i32,
   window: i32,
+  documents: usize,
   j: i32,
   width: i32,
   from: i32,
@@ -648,7 +692,8 @@ export function gradients_of_attention(
 ): void {
   for (let i = 0; i < height; i++) {
     const row = <usize> i << 2, all = <usize> i * scoresRow;
-    const skip = min(seen, first_seen(at + i, block, window, j, width) - from);
+    const document = documentOf(documents, i);
+    const skip = min(seen, first_seen(at + i, block, window, document, j, width) - from);
     const n = max(0, end_seen(at + i, step, j, width) - from - skip);
     const seenAt = all + (<usize> skip << 2);
     memory.fill(p + all, 0, <usize> skip << 2);
@@ -729,6 +774,7 @@ export function attention_backward(
   block: i32,
   window: i32,
   position: i32,
+  documents: usize,
   seedLow: i32,
   seedHigh: i32,
   blockLow: i32,
@@ -765,6 +811,7 @@ export function attention_backward(
     const kOffset = b * kBatch + <usize> kvHead * kHead << 2;
     const vOffset = b * vBatch + <usize> kvHead * vHead << 2;
     const valid = keyValid ? keyValid + (b * validBatch << 2) : 0;
+    const document = documentOf(documents, <i32> (b * validBatch));
 
     for (let g = 0; g < group; g++) {
       const h = <usize> (kvHead * group + g);
@@ -785,15 +832,16 @@ export function attention_backward(
       memory.fill(dVSum, 0, <usize> width * rowBytes);
       // From the first strip with a query that sees the first key to the last query that sees the last one.
       const start = step ? max(0, (j + 1) * step - 1 - position) / BACK_STRIP * BACK_STRIP : 0;
-      let until = block ? min(queries, ((j + width - 1) / block + 1) * block - position) : queries;
-      if (window) until = min(until, j + width - 1 + window - position);
+      const until = end_seeing(j + width - 1, block, window, document, position, queries);
       for (let g = 0; g < group; g++) {
         const h = <usize> (kvHead * group + g);
         const qOffset = b * qBatch + h * qHead << 2, oOffset = b * oBatch + h * oHead << 2;
         const rows = (b * <usize> heads + h) * <usize> queries << 2;
         for (let strip = start; strip < until; strip += BACK_STRIP) {
           const height = min(BACK_STRIP, queries - strip), here = position + strip;
-          const from = first_seen(here, block, window, j, width) & ~7, fromKey = <usize> from;
+          const inDocument = documentOf(document, strip);
+          const from = first_seen(here, block, window, inDocument, j, width) & ~7;
+          const fromKey = <usize> from;
           const seen = end_seen(here + height - 1, step, j, width) - from;
           if (seen <= 0) continue;
           const panels = <usize> (from >> 3) * kPanelBytes;
@@ -809,7 +857,7 @@ export function attention_backward(
           packedProduct(oLeft, vTPack + panels, height, seen, d, d, ds, KEYS * 4, 1, false, 0, edge);
           const first = <usize> strip << 2, drawn = <i32> (rows >> 2) + strip;
           // deno-fmt-ignore
-          gradients_of_attention(p, ds, KEYS * 4, height, here, step, block, window, j, width, from, seen, validHere,
+          gradients_of_attention(p, ds, KEYS * 4, height, here, step, block, window, inDocument, j, width, from, seen, validHere,
             lse + rows + first, delta + rows + first, scale, factors,
             drawn * fours, fours, seedLow, seedHigh, blockLow, blockHigh, dropout, keptScale);
           packA(ds, KEYS * 4, height, seen, left);

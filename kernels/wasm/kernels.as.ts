@@ -9,6 +9,7 @@ export {
   finish_attention,
   first_seen,
   fold_attention,
+  end_seeing,
   end_seen,
   gradients_of_attention,
   heads_to_f32,

@@ -32,7 +32,8 @@ export async function finetune(args: string[]): Promise<void> {
   const corpus = await openCorpus(options, base);
   using folder = resumed?.folder ?? await newFolder(KIND, options);
 
-  const { dtype, batch, seed, samples, sampleLength, topK, temperature } = options;
+  const { dtype, seed, samples, sampleLength, topK, temperature } = options;
+  const batch = rowsPerStep(options, corpus);
   const steps = Math.ceil(options.epochs * corpus.train.length / batch);
   const reference = options.dpo && options.lora === undefined
     ? (await findBase(options, device)).model
@@ -56,6 +57,7 @@ export async function finetune(args: string[]): Promise<void> {
         reference,
         rows: corpus.train,
         contextSize: corpus.contextSize,
+        packed: corpus.packed,
       }, random),
     checkpoint: resumed?.checkpoint,
   });
@@ -74,7 +76,9 @@ export async function finetune(args: string[]): Promise<void> {
     validation: openValidation(corpus, batch),
     samplesFirst: true,
   });
-  report.begin([corpus.description, describe(options, task!, device, steps)], resumed?.checkpoint);
+  const plan = `${describe(options, task!, device)}; ` +
+    describeSteps(steps, batch, options, corpus);
+  report.begin([corpus.description, plan], resumed?.checkpoint);
   const epoch = Math.ceil(corpus.train.length / batch);
   const every = options.saveEvery ?? Math.max(epoch, Math.ceil(steps / 10));
   const lr = warmupCosine({
@@ -113,20 +117,32 @@ async function findBase({ model, dtype }: Options, device: Device): Promise<Foun
 }
 
 function openValidation(
-  { validation, contextSize }: Corpus,
+  { validation, contextSize, packed: pack }: Corpus,
   batch: number,
 ): { loader: RowLoader; batches: number } {
   const { batchSize, batches } = validationBatches(validation.length, 1, batch);
-  return { loader: new RowLoader(validation, { batchSize, contextSize }), batches };
+  return { loader: new RowLoader(validation, { batchSize, contextSize, pack }), batches };
 }
 
+/** The number of rows of the training data that hold as many examples as a step is to have. */
+function rowsPerStep({ batch }: Options, { train, packed }: Corpus): number {
+  return packed ? Math.max(1, Math.round(batch * train.length / train.flat().length)) : batch;
+}
+
+function describeSteps(steps: number, rows: number, { dpo }: Options, corpus: Corpus): string {
+  const examples = rows * corpus.train.flat().length / corpus.train.length;
+  const unit = (dpo ? "pair" : "row") + (rows === 1 ? "" : "s");
+  return `${count(steps)} steps of ${count(rows)} ${unit}` +
+    (corpus.packed ? `, ${examples.toFixed(1)} examples on average` : "");
+}
+
+const count = (n: number) => n.toLocaleString("en");
+
 function describe(
-  { dtype, batch, dpo }: Options,
+  { dtype }: Options,
   { model, adapter }: TuningTask,
   device: Device,
-  steps: number,
 ): string {
-  const count = (n: number) => n.toLocaleString("en");
   const trained = adapter
     ? `; training an adapter of rank ${adapter.config.r} in ${
       adapter.config.targetModules.join(", ")
@@ -136,5 +152,5 @@ function describe(
   return `${model.constructor.name} with ${
     count(model.parameterCount())
   } parameters in ${dtype} on ` +
-    `${device.description}${trained}; ${count(steps)} steps of ${batch} ${dpo ? "pairs" : "rows"}`;
+    `${device.description}${trained}`;
 }

@@ -138,12 +138,15 @@ async function describe(
 }
 
 async function openValidation(
-  { validation, valTokens }: Corpus,
-  { context: contextSize, vocab: vocabSize }: ModelOptions,
+  { validation, valTokens, separator }: Corpus,
+  { context: contextSize, vocab: vocabSize, documentBorders }: Options & ModelOptions,
   batch: number,
 ): Promise<{ loader: TokenLoader; batches: number }> {
   const { batchSize, batches } = validationBatches(valTokens, contextSize, batch);
-  const loader = await TokenLoader.open(validation, { batchSize, contextSize, vocabSize });
+  const loader = await TokenLoader.open(validation, {
+    ...{ batchSize, contextSize, vocabSize },
+    documentSeparator: documentBorders ? separator : undefined,
+  });
   return { loader, batches };
 }
 

@@ -212,8 +212,8 @@ export interface RowOptions {
   /** The number of tokens that a model reads at once. */
   readonly contextSize: number;
   /**
-   * Whether several answers are packed into a row if they fit, which saves time. They attend to those before them in
-   * the row, as in most trainers. Texts always follow each other.
+   * Whether several texts or answers share a row if they fit, which saves padding. A `RowLoader` gives each of them
+   * positions of its own, so that it sees nothing of its neighbours. Default: each has a row of its own.
    */
   readonly pack?: boolean | undefined;
 }
@@ -230,50 +230,52 @@ export interface Rows {
 
 /** Makes rows out of examples: windows of the texts, one answer or several, or the two sequences of a pair. */
 export function rowsOf(data: TuningData, { contextSize, pack = false }: RowOptions): Rows {
-  if (data.kind === "texts") {
-    const rows = windowsOf(joined(data.examples), contextSize).map((row) => [row]);
-    return { rows, cut: 0, leftOut: 0 };
-  }
   let [cut, leftOut] = [0, 0];
-  const fitting = (example: TuningExample) => partOf(example, 0, contextSize + 1);
   const rows: TuningExample[][] = [];
-  const sequencesOf = (one: TuningExample | PreferencePair) =>
-    "ids" in one ? [one] : [one.chosen, one.rejected];
-  for (const example of data.examples) {
-    const whole = sequencesOf(example);
-    const row = whole.map(fitting);
-    if (!row.every(isLearned)) leftOut++;
-    else {
-      if (row.some(({ ids }, i) => ids.length < whole[i]!.ids.length)) cut++;
-      rows.push(row);
+  if (data.kind === "texts") {
+    for (const text of data.examples) {
+      for (const window of windowsOf(text, contextSize)) rows.push([window]);
+    }
+  } else {
+    const fitting = (example: TuningExample) => partOf(example, 0, contextSize + 1);
+    const sequencesOf = (one: TuningExample | PreferencePair) =>
+      "ids" in one ? [one] : [one.chosen, one.rejected];
+    for (const example of data.examples) {
+      const whole = sequencesOf(example);
+      const row = whole.map(fitting);
+      if (!row.every(isLearned)) leftOut++;
+      else {
+        if (row.some(({ ids }, i) => ids.length < whole[i]!.ids.length)) cut++;
+        rows.push(row);
+      }
     }
   }
-  if (!pack || data.kind === "pairs") return { rows, cut, leftOut };
-  const packed: TuningExample[][] = [];
-  for (const [example] of rows) {
-    const last = packed.at(-1);
-    const length = last?.reduce((sum, { ids }) => sum + ids.length, 0) ?? Infinity;
-    if (length + example!.ids.length > contextSize + 1) packed.push([example!]);
-    else last!.push(example!);
+  const isPacked = pack && data.kind !== "pairs";
+  return { rows: isPacked ? packed(rows.flat(), contextSize) : rows, cut, leftOut };
+}
+
+/**
+ * Puts sequences into rows of so many tokens: the longest first, each into the fullest row that has room for it (best
+ * fit). A sequence takes one token less than it has, since nothing is predicted from its last.
+ */
+function packed(sequences: readonly TuningExample[], contextSize: number): TuningExample[][] {
+  const rows: TuningExample[][] = [];
+  const byRoom = Array.from({ length: contextSize + 1 }, (): TuningExample[][] => []);
+  for (const sequence of sequences.toSorted((a, b) => b.ids.length - a.ids.length)) {
+    const length = sequence.ids.length - 1;
+    let room = length;
+    while (room < contextSize && byRoom[room]!.length === 0) room++;
+    const row = byRoom[room]!.pop() ?? [];
+    if (row.length === 0) rows.push(row);
+    row.push(sequence);
+    byRoom[room - length]!.push(row);
   }
-  return { rows: packed.map((row) => [joined(row)]), cut, leftOut };
+  return rows;
 }
 
 /** Whether there is something to predict; the first token of a row is not predicted. */
 function isLearned({ learned }: TuningExample): boolean {
   return learned.indexOf(1, 1) > 0;
-}
-
-function joined(examples: readonly TuningExample[]): TuningExample {
-  const tokens = examples.reduce((sum, { ids }) => sum + ids.length, 0);
-  const [ids, learned] = [new Int32Array(tokens), new Uint8Array(tokens)];
-  let at = 0;
-  for (const example of examples) {
-    ids.set(example.ids, at);
-    learned.set(example.learned, at);
-    at += example.ids.length;
-  }
-  return { ids, learned };
 }
 
 function partOf({ ids, learned }: TuningExample, from: number, to: number): TuningExample {

@@ -10,6 +10,8 @@ export interface Batch {
   inputs: Int32Array;
   /** The token after each of `inputs`, in the same layout. */
   targets: Int32Array;
+  /** The position of each of `inputs` in its document, if rows consist of several. */
+  positions?: Int32Array;
 }
 
 /** Options of {@linkcode TokenLoader.open}. */
@@ -22,6 +24,11 @@ export interface TokenLoaderOptions {
   vocabSize?: number | undefined;
   /** Shuffles the shards, and the documents in each, in every epoch. Default: in order. */
   shuffle?: ShuffleOptions | undefined;
+  /**
+   * The token that begins every document: batches have the position of each token in its document, or in the part of it
+   * that a row begins with. Default: a row is one document, and batches have no positions.
+   */
+  documentSeparator?: number | undefined;
 }
 
 /** How a {@linkcode TokenLoader} shuffles. */
@@ -91,6 +98,7 @@ export class TokenLoader implements AsyncDisposable {
 
   #sources: readonly TokenSource[];
   #shuffle: ShuffleOptions | undefined;
+  #documentSeparator: number | undefined;
   #walk: Walk;
   #corpusHash: string;
   #vocabSize: number;
@@ -113,6 +121,7 @@ export class TokenLoader implements AsyncDisposable {
     this.shards = this.#sources = sources;
     this.#vocabSize = vocabSize;
     this.#shuffle = options.shuffle;
+    this.#documentSeparator = options.documentSeparator;
     this.#walk = this.#walkOf(0);
     let total = 0;
     for (const source of sources) {
@@ -269,7 +278,14 @@ export class TokenLoader implements AsyncDisposable {
       tokens.set(part, filled);
       filled += some;
     }
-    return { inputs: tokens.slice(0, -1), targets: tokens.slice(1) };
+    const inputs = tokens.slice(0, -1), targets = tokens.slice(1);
+    if (this.#documentSeparator === undefined) return { inputs, targets };
+    const positions = new Int32Array(count);
+    for (let i = 0; i < count; i++) {
+      const begins = i % this.contextSize === 0 || inputs[i] === this.#documentSeparator;
+      positions[i] = begins ? 0 : positions[i - 1]! + 1;
+    }
+    return { inputs, targets, positions };
   }
 
   #walkOf(epoch: number): Walk {

@@ -12,14 +12,19 @@ export interface RowLoaderOptions {
   readonly batchSize: number;
   /** The number of tokens in a sequence, T; shorter ones are padded. */
   readonly contextSize: number;
+  /**
+   * Whether the sequences of a row share T tokens: they follow one another, and batches have the position of each token
+   * in its sequence. Default: each sequence has T tokens of its own, and each row has equally many.
+   */
+  readonly pack?: boolean | undefined;
   /** The seed of the order, which depends on it and the epoch. Default: the order in which the rows were given. */
   readonly seed?: number | undefined;
 }
 
 /**
  * Returns rows batch after batch, epoch after epoch. A row is one sequence, or several side by side, the same number in
- * each row: with S sequences, inputs and targets are (B, S T). Targets that are not learned, and those of padding, are
- * -100.
+ * each row: with S sequences, inputs and targets are (B, S T). With `pack`, a row has any number of sequences, and is (B,
+ * T). Targets that are not learned, and those of padding, are -100.
  *
  * @example
  * ```ts
@@ -29,7 +34,7 @@ export interface RowLoaderOptions {
  * const row = { ids: Int32Array.of(5, 6, 7), learned: Uint8Array.of(0, 0, 1) };
  * const loader = new RowLoader([[row]], { batchSize: 1, contextSize: 4 });
  * const { inputs, targets } = await loader.next();
- * assert.deepEqual([...inputs], [5, 6, 7, 0]);
+ * assert.deepEqual([...inputs], [5, 6, 0, 0]);
  * assert.deepEqual([...targets], [-100, 7, -100, -100]);
  * ```
  */
@@ -40,13 +45,14 @@ export class RowLoader implements BatchLoader {
   readonly contextSize: number;
   readonly #rows: readonly (readonly TuningExample[])[];
   readonly #seed: number | undefined;
+  readonly #pack: boolean;
   readonly #corpus: Pick<TokenLoaderState, "corpusTokens" | "corpusHash">;
   #position = 0;
   #order: { epoch: number; rows: Uint32Array } | undefined;
 
   /** Throws a `RangeError` if there are no rows, or sequences of more than T + 1 tokens. */
   constructor(rows: readonly (readonly TuningExample[])[], options: RowLoaderOptions) {
-    const { batchSize, contextSize, seed } = options;
+    const { batchSize, contextSize, seed, pack = false } = options;
     const lengths = rows.flatMap((row) => row.map(({ ids }) => ids.length));
     if (rows.length === 0) throw new RangeError("RowLoader: expected rows but got none");
     const longest = lengths.reduce((a, b) => Math.max(a, b));
@@ -55,8 +61,17 @@ export class RowLoader implements BatchLoader {
         `RowLoader: expected sequences of at most ${contextSize + 1} tokens but got ${longest}`,
       );
     }
+    const read = (row: readonly TuningExample[]) =>
+      row.reduce((sum, { ids }) => sum + ids.length - 1, 0);
+    const overfull = pack ? rows.find((row) => read(row) > contextSize) : undefined;
+    if (overfull) {
+      throw new RangeError(
+        `RowLoader: expected rows of at most ${contextSize} tokens but got ${read(overfull)}`,
+      );
+    }
     this.batchSize = batchSize;
-    this.contextSize = rows[0]!.length * contextSize;
+    this.contextSize = pack ? contextSize : rows[0]!.length * contextSize;
+    this.#pack = pack;
     this.#rows = rows;
     this.#seed = seed;
     this.#corpus = {
@@ -75,16 +90,20 @@ export class RowLoader implements BatchLoader {
     const count = rows ?? this.batchSize;
     const inputs = new Int32Array(count * this.contextSize);
     const targets = new Int32Array(count * this.contextSize).fill(IGNORED);
+    const positions = new Int32Array(count * this.contextSize);
     for (let i = 0; i < count; i++) {
       const sequences = this.#rowAt(this.#position++);
-      const length = this.contextSize / sequences.length;
-      sequences.forEach(({ ids, learned }, s) => {
-        const start = i * this.contextSize + s * length;
-        inputs.set(ids.subarray(0, length), start);
-        for (let t = 1; t < ids.length; t++) if (learned[t]) targets[start + t - 1] = ids[t]!;
-      });
+      let start = i * this.contextSize;
+      for (const { ids, learned } of sequences) {
+        for (let t = 1; t < ids.length; t++) {
+          inputs[start + t - 1] = ids[t - 1]!;
+          positions[start + t - 1] = t - 1;
+          if (learned[t]) targets[start + t - 1] = ids[t]!;
+        }
+        start += this.#pack ? ids.length - 1 : this.contextSize / sequences.length;
+      }
     }
-    return Promise.resolve({ inputs, targets });
+    return Promise.resolve({ inputs, targets, ...this.#pack && { positions } });
   }
 
   /** Moves to a position, in tokens over all epochs, including padding: the beginning of a row. */

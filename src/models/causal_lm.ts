@@ -112,18 +112,24 @@ export abstract class CausalLM<C extends CausalLMConfig = CausalLMConfig> extend
   /**
    * Returns the residual stream after the embedding and after every block, each (B, T, E), for ids (B, T).
    *
-   * @throws {TypeError} unless ids are (B, T), or where `recompute` is combined with `cache` or `observe`
+   * @throws {TypeError} unless ids are (B, T), or where `recompute` is combined with `cache` or `observe`, or `positions`
+   * with `cache`
    * @throws {RangeError} for empty sequences and for those longer than `maxPositionEmbeddings`
    */
   hiddenStates(ids: Tensor, options?: ForwardOptions): Tensor[] {
     checkTokens(this.constructor.name, ids, this.config.maxPositionEmbeddings);
-    const { cache, lengths, dropout, observe } = options ?? {};
+    const { cache, lengths, positions, dropout, observe } = options ?? {};
     if (options?.recompute && (cache || observe)) {
       throw new TypeError(
         `${this.constructor.name}: expected recompute without cache or observe but got both`,
       );
     }
-    const added = cache?.extend(ids.shape[1]!, lengths) ?? { position: 0 };
+    if (cache && positions) {
+      throw new TypeError(
+        `${this.constructor.name}: expected positions without a cache, which has its own, but got both`,
+      );
+    }
+    const added = cache?.extend(ids.shape[1]!, lengths) ?? { position: 0, positions };
     const pass: Pass = { ...added, ids, dropout, observe: observe && byName(this, observe) };
     const states = [scoped(() => this.embed(ids, pass))];
     this.blocks.forEach((block, i) => {

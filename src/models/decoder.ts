@@ -129,7 +129,7 @@ export abstract class Attention extends Module {
     const turned = (x: Tensor) => rope ? rotary(x, { ...rope, position, positions }) : x;
     const [projected, own, values] = this.project(x);
     const queries = turned(projected), keys = turned(own);
-    const seen = cache?.append(keys, values) ?? { keys, values };
+    const seen = cache?.append(keys, values) ?? { keys, values, positions };
     observe?.(pattern.weights(queries, seen), this); // (B, H, T, T)
     const drop = dropout && { p: this.config.attentionDropout, random: dropout };
     const [batch, time, heads, size] = queries.shape as [number, number, number, number];

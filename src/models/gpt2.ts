@@ -79,12 +79,14 @@ class SelfAttention extends Module {
   }
 
   /** (B, T, 3 E) to (B, T, E) */
-  #mix(qkv: Tensor, { cache, dropout, observe }: Pass): Tensor {
+  #mix(qkv: Tensor, { positions, cache, dropout, observe }: Pass): Tensor {
     const { pattern, heads } = this;
     const drop = dropout && { p: this.attentionDropout, random: dropout };
-    if (pattern.mixPacked && !cache && !observe) return pattern.mixPacked(qkv, heads, drop);
+    if (pattern.mixPacked && !cache && !observe) {
+      return pattern.mixPacked(qkv, heads, { positions, dropout: drop });
+    }
     const [queries, keys, values] = splitQueryKeyValue(qkv, heads); // each (B, T, H, D)
-    const seen = cache?.append(keys, values) ?? { keys, values };
+    const seen = cache?.append(keys, values) ?? { keys, values, positions };
     observe?.(pattern.weights(queries, seen), this); // (B, H, T, T)
     const y = pattern.mix(queries, seen, drop); // (B, T, H, D)
     return reshape(y, [...y.shape.slice(0, 2), qkv.shape[2]! / 3]);

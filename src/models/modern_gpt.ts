@@ -97,7 +97,8 @@ class SelfAttention extends Module {
       v = add(v, rmsNorm(this.value_embed.forward(pass.ids), undefined, { eps }));
     }
     const values = splitHeads(v, H); // (B, T, H, D)
-    const seen = pass.cache?.append(keys, values) ?? { keys, values };
+    const { positions } = pass;
+    const seen = pass.cache?.append(keys, values) ?? { keys, values, positions };
     pass.observe?.(causalAttention.weights(queries, seen), this); // (B, H, T, T)
     const y = reshape(causalAttention.mix(queries, seen), x.shape); // (B, T, E)
     return this.c_proj.forward(y, residual);

@@ -28,7 +28,11 @@ export interface AttentionPattern {
    * The same for self-attention with queries, keys and values of H heads side by side: (B, T, 3 E) gives (B, T, E).
    * Omitted where there is no faster way.
    */
-  mixPacked?(qkv: Tensor, heads: number, dropout?: AttentionDropout): Tensor;
+  mixPacked?(
+    qkv: Tensor,
+    heads: number,
+    options: Pick<AttentionOptions, "positions" | "dropout">,
+  ): Tensor;
   /** The weights of {@linkcode AttentionPattern.mix} before dropout, (B, H, T, Tk). All of them are stored. */
   weights(queries: Tensor, seen: SeenKeys): Tensor;
 }
@@ -36,7 +40,7 @@ export interface AttentionPattern {
 /** Causal attention: each token sees itself and all earlier ones. */
 export const causalAttention: AttentionPattern = {
   ...causalPattern({}),
-  mixPacked: (qkv, heads, dropout) => selfAttention(qkv, { heads, causal: true, dropout }),
+  mixPacked: (qkv, heads, options) => selfAttention(qkv, { ...options, heads, causal: true }),
 };
 
 /**

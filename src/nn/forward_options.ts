@@ -13,6 +13,12 @@ export interface ForwardOptions {
   readonly dropout?: RandomState | undefined;
   /** The key-value cache of the tokens read so far. The ids continue from there and are added to it. */
   readonly cache?: KeyValueCache | undefined;
+  /**
+   * The position of each token in its document, (B, T) of `i32`, where a row consists of several documents one after
+   * another: each begins again at 0. A token sees only its own document. Not together with `cache`. Default: a row is
+   * one document.
+   */
+  readonly positions?: Tensor | undefined;
   /** The number of ids in each row that count, where a cache is filled with rows padded on the right. */
   readonly lengths?: readonly number[];
   /**

@@ -47,7 +47,10 @@ export interface KeyValueCacheOptions {
 export interface NewPositions {
   /** The position of the first new token; where the rows differ, that of the longest row. */
   readonly position: number;
-  /** The position of each row's new token, (B) of `i32`, where the rows differ. */
+  /**
+   * The position of each row's new token, (B) of `i32`, where the rows differ; or of each token in its document, (B, T),
+   * where a row consists of several.
+   */
   readonly positions?: Tensor | undefined;
 }
 

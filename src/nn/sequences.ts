@@ -9,12 +9,16 @@ import { tensor } from "../tensor/create.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { NewPositions } from "./key_value_cache.ts";
 
-/** The rows of a table (positions, E) for `length` new tokens: (length, E), or (B, 1, E) where the rows differ. */
+/**
+ * The rows of a table (positions, E) for `length` new tokens: (length, E), or (B, 1, E) where the sequences differ, or
+ * (B, length, E) where they consist of documents.
+ */
 export function positionRows(
   table: Tensor,
   length: number,
   { position, positions }: NewPositions,
 ): Tensor {
+  if (positions?.shape.length === 2) return embedding(table, positions);
   if (positions) return embedding(table, reshape(positions, [positions.size, 1]));
   return slice(table, [[position, position + length]]);
 }

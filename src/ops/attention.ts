@@ -31,7 +31,7 @@ import {
   sameDevice,
   sameDType,
 } from "./check.ts";
-import { add, equal, maskedFill, mul } from "./elementwise.ts";
+import { add, equal, less, maskedFill, mul, sub } from "./elementwise.ts";
 import { embedding } from "./index.ts";
 import { part } from "./launch.ts";
 import { matmul } from "./matmul.ts";
@@ -66,8 +66,10 @@ export interface AttentionOptions {
    */
   readonly keyValid?: Tensor | undefined;
   /**
-   * For sequences of unequal length, (B) of `i32`: the position of each sequence's first query among its keys. For
-   * causal attention without gradients. Default: the last query is aligned with the last key.
+   * For causal attention, of `i32`. (B): the position of each sequence's first query among its keys, where sequences are
+   * of unequal length; without gradients. (B, T): the position of each token in its document, counted from 0, where a
+   * sequence consists of several documents one after another; a query sees the keys of its own document only, and costs
+   * no more. That takes as many keys as queries, and no `keyValid`. Default: the last query is aligned with the last key.
    */
   readonly positions?: Tensor | undefined;
   /** The order of the axes: batch, heads, time, size, or time before heads. Default: `BHTD`. */
@@ -109,6 +111,8 @@ export interface SelfAttentionOptions
   extends Pick<AttentionOptions, "causal" | "scale" | "dropout"> {
   /** H, the number of heads of queries, keys and values alike. */
   readonly heads: number;
+  /** The position of each token in its document, (B, T) of `i32`, as in {@linkcode attention}. */
+  readonly positions?: Tensor | undefined;
 }
 
 /**
@@ -133,8 +137,9 @@ export function selfAttention(qkv: Tensor, options: SelfAttentionOptions): Tenso
   const op = "selfAttention";
   checkFloat(op, qkv);
   checkRank(op, qkv, 3, "queries, keys and values (B, T, 3 E)");
-  const { heads, causal = false, scale, dropout } = options;
-  const { device, dtype, shape } = qkv;
+  const { heads, causal = false, scale, dropout, positions } = options;
+  const { dtype, shape } = qkv;
+  const device = sameDevice(op, qkv, positions);
   const [batch, time, columns] = shape as readonly [number, number, number];
   if (!(Number.isInteger(heads) && heads >= 1 && columns % (3 * heads) === 0)) {
     throw new TypeError(
@@ -143,8 +148,9 @@ export function selfAttention(qkv: Tensor, options: SelfAttentionOptions): Tenso
       }`,
     );
   }
+  if (positions) checkPositions(op, positions, [[batch, time]], causal);
   const width = columns / 3, d = width / heads;
-  const parts = sequencesThatBind(op, qkv).map(([first, batch]) => {
+  const parts = sequencesThatBind(op, qkv, positions).map(([first, batch]) => {
     const params = attentionParams({
       ...{ batch, heads, queries: time, keys: time, d, kStart: width, vStart: 2 * width },
       ...{ qBatch: time * columns, qHead: d, qTime: columns },
@@ -152,24 +158,28 @@ export function selfAttention(qkv: Tensor, options: SelfAttentionOptions): Tenso
       ...{ vBatch: time * columns, vHead: d, vTime: columns },
       ...{ oBatch: time * width, oHead: d, oTime: width },
       step: causal ? 1 : 0,
+      documents: positions ? 1 : 0,
       ...scale !== undefined && { scale },
       ...drawn(op, dropout, { batch, heads, queries: time, keys: time }),
     });
     const packed = (x: Tensor) => part(x, first * time * columns, batch * time * columns);
     const mixed = (x: Tensor) => part(x, first * time * width, batch * time * width);
-    return { params, packed, mixed, lse: Tensor.empty(device, [2, batch, heads, time]) };
+    const masked = (x: Tensor | undefined) => x && part(x, first * time, batch * time);
+    return { params, packed, mixed, masked, lse: Tensor.empty(device, [2, batch, heads, time]) };
   });
   const o = Tensor.empty(device, [batch, time, width], dtype);
-  for (const { params, packed, mixed, lse } of parts) {
+  for (const { params, packed, mixed, masked, lse } of parts) {
     const [q, k, v] = [packed(qkv), packed(qkv), packed(qkv)];
-    device.launch(attentionForward, { q, k, v, o: mixed(o), lse }, params);
+    const mask = masked(positions);
+    device.launch(attentionForward, { q, k, v, mask, o: mixed(o), lse }, params);
   }
-  const saved = [qkv, o, ...parts.map(({ lse }) => lse)];
-  record(op, [qkv], o, saved, (dO, [qkv, o, ...lses]) => {
+  const saved = [qkv, o, positions, ...parts.map(({ lse }) => lse)];
+  record(op, [qkv], o, saved, (dO, [qkv, o, positions, ...lses]) => {
     const dQkv = Tensor.empty(device, shape, dtype);
-    parts.forEach(({ params, packed, mixed }, i) => {
+    parts.forEach(({ params, packed, mixed, masked }, i) => {
       const [q, k, v] = [packed(qkv!), packed(qkv!), packed(qkv!)];
-      const bindings = { q, k, v, o: mixed(o!), dO: mixed(dO), lse: lses[i]!, dQ: packed(dQkv) };
+      const [mask, lse] = [masked(positions), lses[i]!];
+      const bindings = { q, k, v, mask, o: mixed(o!), dO: mixed(dO), lse, dQ: packed(dQkv) };
       launchAttentionBackward(device, bindings, params);
     });
     return [dQkv];
@@ -179,13 +189,18 @@ export function selfAttention(qkv: Tensor, options: SelfAttentionOptions): Tenso
 }
 
 /** Runs of sequences (first, count) short enough for the device to bind their queries, keys and values together. */
-function sequencesThatBind(op: string, { device, dtype, shape }: Tensor): [number, number][] {
+function sequencesThatBind(
+  op: string,
+  { device, dtype, shape }: Tensor,
+  positions: Tensor | undefined,
+): [number, number][] {
   const [batch, time, columns] = shape as readonly [number, number, number];
   // A run must start where a binding may begin. The outputs are a third as wide as the inputs.
   const unit = BYTES[dtype] * time * columns / 3;
+  const aligns = (bytes: number) => bytes % device.bindingAlignment === 0;
   const fits = (count: number) =>
     3 * unit * count <= device.maxBindingBytes &&
-    (count === batch || unit * count % device.bindingAlignment === 0);
+    (count === batch || aligns(unit * count) && (!positions || aligns(4 * time * count)));
   let run = batch;
   while (run > 0 && !fits(run)) run--;
   if (run === 0 && batch > 0) {
@@ -330,7 +345,7 @@ function attend(
   v: Tensor,
   options: AttendOptions,
 ): Tensor {
-  const { keyValid, positions, layout = "BHTD", step = 0 } = options;
+  const { keyValid, positions, layout = "BHTD", step = 0, block = 0 } = options;
   const device = sameDevice(op, q, k, v, keyValid, positions);
   sameDType(op, k, v);
   const isInt8 = k.dtype === "u32";
@@ -349,8 +364,10 @@ function attend(
   const [queries, keys] = sizesOf(op, [q, k, v], layout, isInt8);
   const keyLength = checkKeyLength(op, options.keyLength, keys.time);
   if (keyValid) checkKeyValid(op, keyValid, queries.batch, keyLength, keys.time);
-  if (positions) checkPositions(op, positions, queries.batch, step > 0);
-  if (positions && needsGrad([q, k, v])) {
+  const mayDivide = queries.time === keyLength && !keyValid && !block && step <= 1;
+  const shapes = [[queries.batch], ...mayDivide ? [[queries.batch, keyLength]] : []];
+  const byDocument = positions !== undefined && checkPositions(op, positions, shapes, step > 0);
+  if (positions && !byDocument && needsGrad([q, k, v])) {
     throw new Error(
       `${op}: expected noGrad where rows have their own positions but got tensors that require a gradient`,
     );
@@ -360,16 +377,17 @@ function attend(
   // The log-sum-exp of each query, from which the backward pass recomputes the weights, followed by as many elements of
   // scratch for the backward pass.
   const lse = Tensor.empty(device, [2, queries.batch, queries.heads, queries.time]);
-  const bindings = { q, k, v, keyValid, positions, o, lse };
+  const mask = byDocument ? positions : keyValid;
+  const bindings = { q, k, v, mask, positions: byDocument ? undefined : positions, o, lse };
   device.launch(isInt8 ? attentionForwardInt8 : attentionForward, bindings, params);
-  const saved = [q, k, v, o, lse, keyValid] as const;
+  const saved = [q, k, v, o, lse, mask] as const;
   const gradientOf = ({ shape, dtype }: Tensor) =>
     params.keys < keys.time ? zeros(shape, { device, dtype }) : Tensor.empty(device, shape, dtype);
-  record(op, [q, k, v], o, saved, (dO, [q, k, v, o, lse, keyValid]) => {
+  record(op, [q, k, v], o, saved, (dO, [q, k, v, o, lse, mask]) => {
     const dQ = Tensor.empty(device, q.shape, q.dtype);
     // The kernels write only the rows that are keys.
     const [dK, dV] = [gradientOf(k), gradientOf(v)];
-    launchAttentionBackward(device, { q, k, v, o, dO, keyValid, lse, dQ, dK, dV }, params);
+    launchAttentionBackward(device, { q, k, v, o, dO, mask, lse, dQ, dK, dV }, params);
     return [dQ, dK, dV];
   });
   lse.dispose();
@@ -384,7 +402,8 @@ function paramsOf(
   keyLength: number,
   options: AttendOptions,
 ): AttentionParams {
-  const { keyValid, layout = "BHTD", scale, dropout, step = 0, block = 0, window = 0 } = options;
+  const { keyValid, positions, layout = "BHTD", scale, dropout } = options;
+  const { step = 0, block = 0, window = 0 } = options;
   // Only the last of every `step` keys is seen.
   const every = Math.max(1, step);
   const kStrides = strides("k", keys, layout), vStrides = strides("v", keys, layout);
@@ -406,11 +425,12 @@ function paramsOf(
     vTime: vStrides.vTime * every,
     kStart: kStrides.kTime * (every - 1),
     vStart: vStrides.vTime * (every - 1),
-    ...keyValid && { validBatch: keyValid.shape[1] },
+    ...keyValid && { maskBatch: keyValid.shape[1] },
     position: keyLength - queries.time,
     step,
     block,
     window: window < keyLength ? window : 0,
+    documents: positions?.shape.length === 2 ? 1 : 0,
     ...scale !== undefined && { scale },
     ...drawn(op, dropout, sizes),
   });
@@ -461,19 +481,29 @@ function checkKeyValid(
   );
 }
 
-/** Throws a `TypeError` unless there is a position for each sequence and the attention is causal. */
+/**
+ * Whether positions are those of tokens in documents, and not of sequences. Throws a `TypeError` unless they have one of
+ * the shapes and the attention is causal.
+ */
 function checkPositions(
   op: string,
   positions: Tensor,
-  batch: number,
+  shapes: readonly Shape[],
   ordered: boolean,
-): void {
-  if (positions.dtype !== "i32" || !sameShape(positions.shape, [batch])) {
-    throw new TypeError(`${op}: expected positions [${batch}] of i32 but got ${positions}`);
+): boolean {
+  if (
+    positions.dtype !== "i32" || !shapes.some((shape) => sameShape(positions.shape, shape))
+  ) {
+    throw new TypeError(
+      `${op}: expected positions ${
+        shapes.map(formatShape).join(" or ")
+      } of i32 but got ${positions}`,
+    );
   }
   if (!ordered) {
     throw new TypeError(`${op}: expected causal attention with positions but got causal: false`);
   }
+  return positions.shape.length === 2;
 }
 
 interface Sizes {
@@ -564,7 +594,9 @@ function storedWeights(
   }
   const length = checkKeyLength(op, options.keyLength, capacity);
   const keys = length < capacity ? slice(all, [[0], [0], [0, length]]) : all;
-  if (positions) checkPositions(op, positions, batch, !sights.includes(null));
+  const shapes = [[batch], ...length === time && !keyValid && !sights[1] ? [[batch, time]] : []];
+  const byDocument = positions !== undefined &&
+    checkPositions(op, positions, shapes, !sights.includes(null));
 
   // Heads that share keys become rows of one product.
   const grouped = reshape(queries, [batch, kvHeads, heads / kvHeads * time, size]);
@@ -588,13 +620,23 @@ function storedWeights(
       );
       return tensor(flags, { shape: [count, length], device });
     };
-    if (!positions) return table(length - time, time);
+    if (!positions || byDocument) return table(length - time, time);
     const ids = add(reshape(positions, [batch, 1]), arange(time, { device }));
     return reshape(embedding(table(0, length + time), ids), [batch, 1, time, length]);
   };
 
+  /** The keys (B, 1, T, T) of earlier documents. */
+  const earlier = (places: Tensor): Tensor => {
+    const starts = sub(arange(time, { device }), places); // (B, T)
+    return less(arange(time, { device }), reshape(starts, [batch, 1, time, 1]));
+  };
+
   return sights.map((sees) => {
-    const masks = [...padding ? [padding] : [], ...sees ? [hidden(sees)] : []];
+    const masks = [
+      ...padding ? [padding] : [],
+      ...sees ? [hidden(sees)] : [],
+      ...byDocument ? [earlier(positions)] : [],
+    ];
     const hide = (x: Tensor, value: number) =>
       masks.reduce((y, mask) => maskedFill(y, mask, value), x);
     return hide(softmax(hide(scores, HIDDEN)), 0);

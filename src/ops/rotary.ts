@@ -26,7 +26,10 @@ export interface RotaryOptions {
    * the largest of them. Default: 0.
    */
   readonly position?: number;
-  /** The position of the first time step in each row, (B) of `i32`, where the rows of a batch differ. */
+  /**
+   * The position of the first time step in each row, (B) of `i32`, where the rows of a batch differ; or that of every
+   * time step, (B, T), below T.
+   */
   readonly positions?: Tensor | undefined;
   /**
    * Which elements form a pair: `interleaved` is (2i, 2i + 1), as in the paper and in Meta's LLaMA files; `half-split`
@@ -37,12 +40,12 @@ export interface RotaryOptions {
 
 /**
  * Rotary position embedding (Su et al., 2021): rotates each pair of elements of the heads of x (B, T, H, D) by an angle
- * proportional to its position, `position + t` (or `positions[b] + t`), so that products of queries and keys depend on
+ * proportional to its position, `position + t` (or `positions[b] + t`, or `positions[b][t]`), so that products of queries and keys depend on
  * their distance. Returns the same shape.
  *
  * Cosines and sines come from a table computed in float64, which the device keeps.
  *
- * Throws a `TypeError` unless x has four axes of floats and `positions` is (B) of `i32`, and a `RangeError` if D is odd
+ * Throws a `TypeError` unless x has four axes of floats and `positions` is (B) or (B, T) of `i32`, and a `RangeError` if D is odd
  * or `turned`, `position` or `theta` is out of range. One of `positions` far above `position` throws a `RangeError` on
  * the CPU and gives NaN on a GPU.
  *
@@ -79,13 +82,21 @@ export function rotary(x: Tensor, options?: RotaryOptions): Tensor {
   if (!Number.isInteger(position) || position < 0) {
     throw new RangeError(`rotary: expected a position of 0 or more but got ${position}`);
   }
-  if (positions && (positions.dtype !== "i32" || !sameShape(positions.shape, [batch]))) {
-    throw new TypeError(`rotary: expected positions [${batch}] of i32 but got ${positions}`);
+  const shapes = [[batch], [batch, length]];
+  const fits = (x: Tensor) =>
+    x.dtype === "i32" && shapes.some((shape) => sameShape(x.shape, shape));
+  if (positions && !fits(positions)) {
+    throw new TypeError(
+      `rotary: expected positions ${
+        shapes.map(formatShape).join(" or ")
+      } of i32 but got ${positions}`,
+    );
   }
   const device = sameDevice("rotary", x, positions);
   const params = {
     rows: batch * length * heads,
-    length,
+    // With a position of its own, each time step is a sequence.
+    length: positions?.shape.length === 2 ? 1 : length,
     heads,
     width,
     turned,

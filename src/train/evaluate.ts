@@ -11,22 +11,25 @@ import { noGrad } from "../tensor/tape.ts";
 import { readTensors, type Tensor } from "../tensor/tensor.ts";
 import type { Batch, BatchLoader } from "../data/loader.ts";
 import type { Device } from "../device/device.ts";
+import type { ForwardOptions } from "../nn/forward_options.ts";
 
 /** A model that can score batches of tokens. */
 export interface LanguageModel {
-  /** Returns the mean loss in nats of targets (B, T) given ids (B, T). */
-  loss(ids: Tensor, targets: Tensor): Tensor;
+  /** Returns the mean loss in nats of targets (B, T) given ids (B, T), and their `positions` if a batch has some. */
+  loss(ids: Tensor, targets: Tensor, options: Pick<ForwardOptions, "positions">): Tensor;
 }
 
-/** Returns the two halves of a batch as tensors (B, T) of ids on a device. */
+/** Returns the parts of a batch as tensors (B, T) on a device. */
 export function batchTensors(
   batch: Batch,
   shape: readonly [number, number],
   device: Device,
-): { ids: Tensor; targets: Tensor } {
+): { ids: Tensor; targets: Tensor; positions: Tensor | undefined } {
+  const { inputs, targets, positions } = batch;
   return {
-    ids: tensor(batch.inputs, { shape, device }),
-    targets: tensor(batch.targets, { shape, device }),
+    ids: tensor(inputs, { shape, device }),
+    targets: tensor(targets, { shape, device }),
+    positions: positions && tensor(positions, { shape, device }),
   };
 }
 
@@ -74,8 +77,8 @@ export async function validationLoss(
       const batch = await loader.next(rows);
       counts.push(count?.(batch) ?? rows);
       using _scope = new Scope();
-      const { ids, targets } = batchTensors(batch, [rows, contextSize], device);
-      losses.push(noGrad(() => model.loss(ids, targets)).keep());
+      const { ids, targets, positions } = batchTensors(batch, [rows, contextSize], device);
+      losses.push(noGrad(() => model.loss(ids, targets, { positions })).keep());
     }
     const values = await readTensors(losses);
     values.forEach(([value], i) => {

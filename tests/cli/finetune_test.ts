@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { assign, BytePairTokenizer, CpuDevice, GPT2, RandomState, saveModel } from "../../mod.ts";
+import { parseOptions } from "../../src/cli/finetune/options.ts";
 import { finish, inFolder } from "../support/examples.ts";
 
 const cli = new URL("../../src/cli/cli.ts", import.meta.url).pathname;
@@ -66,15 +67,15 @@ Deno.test("finetune trains an adapter on answers; generate takes the run, and th
     assert.equal(code, 0, text);
     assert.match(
       text,
-      /answers.jsonl: 22 answers in 22 rows of 8 tokens for training, 2 in 2 for validation/,
+      /answers.jsonl: 22 answers in 7 rows of 8 tokens \(4 % padding\) for training, 2 in 1 for validation/,
     );
     assert.match(
       text,
-      /adapter of rank 4 in c_attn, c_proj, c_fc with [\d,]+ parameters; 42 steps of 8 rows/,
+      /adapter of rank 4 in c_attn, c_proj, c_fc with [\d,]+ parameters; 35 steps of 3 rows, 9.4 examples on average/,
     );
-    // An epoch is 3 steps, a tenth of all 5.
+    // An epoch is 3 steps, a tenth of all 4.
     const steps = [...text.matchAll(/^validation loss .* after (\d+) steps/gm)].map(([, n]) => +n!);
-    assert.deepEqual(steps, [0, 5, 10, 15, 20, 25, 30, 35, 40, 42]);
+    assert.deepEqual(steps, [0, 4, 8, 12, 16, 20, 24, 28, 32, 35]);
     const losses = [...text.matchAll(/validation loss (\S+)/g)].map(([, loss]) => Number(loss));
     assert.ok(losses.at(-1)! < 0.5 * losses[0], `${losses}`);
     // Before and after.
@@ -143,7 +144,10 @@ Deno.test("finetune takes a text, and pairs with --dpo", () =>
       ...["--context", "16", "--recompute", ...SHORT],
     );
     assert.equal(text.code, 0, text.text);
-    assert.match(text.text, /book.txt: 1 text in \d+ rows of 16 tokens for training/);
+    assert.match(
+      text.text,
+      /book.txt: 1 text in \d+ rows of 16 tokens \(\d % padding\) for training/,
+    );
     const dpo = await run(
       ...[folder, "finetune", "base", "pairs.jsonl", "--dpo", "--lora", "2"] as const,
       ...["--out", "dpo", "--epochs", "2", ...SHORT],
@@ -163,6 +167,14 @@ Deno.test("finetune asks for no more than the model, the data and the run's fold
     assert.equal(code, 0, text);
     assert.match(text, /wrote runs\/finetune-[^/]+\/adapter/);
   }));
+
+Deno.test("finetune packs unless it is told not to, or goes on with a run that was", () => {
+  const args = ["base", "answers.jsonl"];
+  assert.equal(parseOptions(args).pack, true);
+  const plain = parseOptions([...args, "--no-pack"]);
+  assert.equal(plain.pack, false);
+  assert.equal(parseOptions(["--resume", "run"], plain).pack, false);
+});
 
 Deno.test("finetune says what is wrong, with exit code 2", () =>
   inFolder(async (folder) => {

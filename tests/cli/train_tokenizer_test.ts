@@ -127,6 +127,10 @@ Deno.test("train --tokenizer: a text or shards by another's ids; refused by name
           ["--data", "book.txt", "--tokenizer", "own.json", "--shuffle"],
           /--shuffle: expected a tokenizer with a token that ends a text/,
         ],
+        [
+          ["--data", "book.txt", "--tokenizer", "own.json", "--document-borders"],
+          /--document-borders: expected a tokenizer with a token that ends a text/,
+        ],
       ] as const
     ) {
       const { code, text } = await train(...args);

@@ -123,22 +123,31 @@ Deno.test("answers are cut to the context, left out where nothing is learned the
   assert.deepEqual([plain.cut, plain.leftOut], [1, 1]);
   assert.deepEqual(plain.rows.map(([{ ids }]) => ids.length), [3, 6, 2, 3]);
   const packed = rowsOf(data, { contextSize: 5, pack: true });
-  assert.deepEqual(packed.rows.map(([{ ids }]) => [...ids]), [
-    [1, 2, 3],
-    [1, 2, 3, 4, 5, 6],
-    [1, 2, 1, 2, 3],
-  ]);
-  assert.deepEqual([...packed.rows[2][0].learned], [0, 1, 0, 0, 1]);
+  // The last token of each is not read.
+  assert.deepEqual(packed.rows.map((row) => row.map(({ ids }) => ids.length)), [[6], [3, 3, 2]]);
+  assert.deepEqual([packed.cut, packed.leftOut], [1, 1]);
 });
 
-Deno.test("every token of texts but the first is predicted once", () => {
-  const texts = [example(7, 7), example(5, 5)];
-  const { rows } = rowsOf({ kind: "texts", examples: texts }, { contextSize: 4 });
-  assert.deepEqual(rows.map(([{ ids }]) => [...ids]), [
-    [1, 2, 3, 4, 5],
-    [5, 6, 7, 1, 2],
-    [2, 3, 4, 5],
-  ]);
+Deno.test("packed rows hold each sequence once and have little padding", () => {
+  const lengths = Array.from({ length: 300 }, (_, i) => 5 + i * 37 % 90);
+  const examples = lengths.map((length) => example(length));
+  const contextSize = 128;
+  const { rows } = rowsOf({ kind: "answers", examples }, { contextSize, pack: true });
+  const inOrder = (numbers: number[]) => numbers.toSorted((a, b) => a - b);
+  assert.deepEqual(inOrder(rows.flat().map(({ ids }) => ids.length)), inOrder(lengths));
+  assert.equal(new Set(rows.flat()).size, 300);
+  const read = rows.map((row) => row.reduce((sum, { ids }) => sum + ids.length - 1, 0));
+  assert.ok(read.every((tokens) => tokens <= contextSize));
+  const padding = 1 - read.reduce((a, b) => a + b) / (rows.length * contextSize);
+  assert.ok(padding < 0.02, `${padding}`);
+});
+
+Deno.test("every token of a text but the first is predicted once", () => {
+  const data = { kind: "texts" as const, examples: [example(7, 7), example(3, 3)] };
+  const { rows } = rowsOf(data, { contextSize: 4 });
+  assert.deepEqual(rows.map(([{ ids }]) => [...ids]), [[1, 2, 3, 4, 5], [5, 6, 7], [1, 2, 3]]);
+  const packed = rowsOf(data, { contextSize: 4, pack: true }).rows;
+  assert.deepEqual(packed.map((row) => row.map(({ ids }) => ids.length)), [[5], [3, 3]]);
 });
 
 Deno.test("RowLoader takes every row once an epoch, in another order each time, and goes on anywhere", async () => {
@@ -176,8 +185,22 @@ Deno.test("two sequences of a row lie side by side, each padded", async () => {
   const loader = new RowLoader([[example(3), example(2)]], { batchSize: 1, contextSize: 4 });
   assert.deepEqual([loader.contextSize, loader.batchTokens], [8, 8]);
   const { inputs, targets } = await loader.next();
-  assert.deepEqual([...inputs], [1, 2, 3, 0, 1, 2, 0, 0]);
+  assert.deepEqual([...inputs], [1, 2, 0, 0, 1, 0, 0, 0]);
   assert.deepEqual([...targets], [-100, 3, -100, -100, 2, -100, -100, -100]);
+});
+
+Deno.test("packed sequences of a row follow one another, each from position 0", async () => {
+  const rows = [[example(3), example(2)], [example(4, 2)]];
+  const loader = new RowLoader(rows, { batchSize: 2, contextSize: 4, pack: true });
+  assert.deepEqual([loader.contextSize, loader.batchTokens], [4, 8]);
+  const { inputs, targets, positions } = await loader.next();
+  assert.deepEqual([...inputs], [1, 2, 1, 0, 1, 2, 3, 0]);
+  assert.deepEqual([...targets], [-100, 3, 2, -100, -100, 3, 4, -100]);
+  assert.deepEqual([...positions!], [0, 1, 0, 0, 0, 1, 2, 0]);
+  assert.throws(
+    () => new RowLoader([[example(4), example(3)]], { batchSize: 1, contextSize: 4, pack: true }),
+    /RowLoader: expected rows of at most 4 tokens but got 5/,
+  );
 });
 
 Deno.test("holdOut() draws by the seed, and leaves the order", () => {

@@ -27,6 +27,17 @@ function countingShards(lengths: number[]): TokenSource[] {
 const sum = (values: number[]) => values.reduce((a, b) => a + b, 0);
 const two = { batchSize: 1, contextSize: 2 };
 
+Deno.test("TokenLoader gives positions that begin again at each document and row", async () => {
+  const tokens = Uint16Array.of(9, 1, 2, 9, 3, 9, 9, 4, 5, 6, 7, 8);
+  const options = { batchSize: 1, contextSize: 5 };
+  await using plain = await TokenLoader.open(tokens, options);
+  assert.equal((await plain.next()).positions, undefined);
+  await using loader = await TokenLoader.open(tokens, { ...options, documentSeparator: 9 });
+  const { inputs, positions } = await loader.next(2);
+  assert.deepEqual([...inputs], [9, 1, 2, 9, 3, 9, 9, 4, 5, 6]);
+  assert.deepEqual([...positions!], [0, 1, 2, 0, 1, 0, 0, 1, 2, 3]);
+});
+
 Deno.test("TokenLoader gives the corpus in a ring when shards have any sizes", async () => {
   const random = randomNumbers(1);
   for (let trial = 0; trial < 60; trial++) {

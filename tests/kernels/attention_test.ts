@@ -12,13 +12,14 @@ import { eachRandom, unit } from "../../kernels/sampling/philox.ts";
 import { CpuDevice } from "../../src/device/cpu/cpu_device.ts";
 import type { Binding, Device } from "../../src/device/device.ts";
 import { assertCloseEach } from "../support/compare.ts";
+import { documentPositions } from "./case.ts";
 import { WebGpuDevice } from "../../src/device/webgpu/webgpu_device.ts";
 import { deviceName, onEachDevice, testDevices } from "../support/devices.ts";
 import { isDawn } from "../support/gpu.ts";
 import { profiledGpu } from "../support/hardware_profile.ts";
 
 type Case = PartialAttentionParams & { mask?: (b: number, j: number) => boolean };
-type Arrays = Record<"q" | "k" | "v" | "dO", Float32Array> & { keyValid?: Int32Array };
+type Arrays = Record<"q" | "k" | "v" | "dO", Float32Array> & { mask?: Int32Array };
 type Results = Record<"o" | "dQ" | "dK" | "dV", ArrayLike<number>>;
 
 /** Numbers in [-1, 1), the same on every run. */
@@ -38,7 +39,7 @@ function inputs(p: AttentionParams, { mask }: Case): Arrays {
     k: randoms(p.kStart + size(p.kBatch, p.kHead, p.kTime, p.kvHeads, p.keys), 2),
     v: randoms(p.vStart + size(p.vBatch, p.vHead, p.vTime, p.kvHeads, p.keys), 3),
     dO: randoms(size(p.oBatch, p.oHead, p.oTime, p.heads, p.queries), 4),
-    keyValid: mask &&
+    mask: p.documents ? documentPositions(p.batch, p.keys) : mask &&
       Int32Array.from(
         { length: p.batch * p.keys },
         (_, at) => Number(mask(Math.floor(at / p.keys), at % p.keys)),
@@ -57,7 +58,7 @@ function maskOf(p: AttentionParams): Float64Array {
 }
 
 /** Output and gradients in float64, with the whole matrix of weights. */
-function reference(p: AttentionParams, { q, k, v, dO, keyValid }: Arrays): Results {
+function reference(p: AttentionParams, { q, k, v, dO, mask: shown }: Arrays): Results {
   const o = new Float64Array(dO.length);
   const dQ = new Float64Array(q.length);
   const dK = new Float64Array(k.length);
@@ -77,7 +78,8 @@ function reference(p: AttentionParams, { q, k, v, dO, keyValid }: Arrays): Resul
           if (p.step && (j + 1) * p.step - 1 > position) continue;
           if (p.block && position - j > (position % p.block)) continue;
           if (p.window && position - j >= p.window) continue;
-          if (keyValid && !keyValid[b * p.keys + j]) continue;
+          if (p.documents && position - j > shown![b * p.keys + i]!) continue;
+          if (!p.documents && shown && !shown[b * p.keys + j]) continue;
           let score = 0;
           for (let c = 0; c < p.d; c++) score += q[qi + c] * k[kj(j) + c];
           weights[j] = Math.exp(score * p.scale);
@@ -129,15 +131,15 @@ async function run(
     };
   };
   const q = given(arrays.q), k = given(arrays.k), v = given(arrays.v);
-  const keyValid = arrays.keyValid && given(arrays.keyValid);
+  const mask = arrays.mask && given(arrays.mask);
   const dO = given(arrays.dO);
   const o = given(new Float32Array(arrays.dO.length));
   const lse = given(new Float32Array(2 * p.batch * p.heads * p.queries));
   const dQ = given(new Float32Array(arrays.q.length));
   const dK = given(new Float32Array(arrays.k.length));
   const dV = given(new Float32Array(arrays.v.length));
-  device.launch(attentionForward, { q, k, v, keyValid, o, lse }, p);
-  backward(device, { q, k, v, o, dO, keyValid, lse, dQ, dK, dV }, p);
+  device.launch(attentionForward, { q, k, v, mask, o, lse }, p);
+  backward(device, { q, k, v, o, dO, mask, lse, dQ, dK, dV }, p);
   const results = [o, dQ, dK, dV];
   const bytes = await device.read(results.map(({ buffer, size }) => ({
     buffer,
@@ -145,7 +147,7 @@ async function run(
     byteLength: size * 4,
   })));
   for (const { buffer } of [q, k, v, dO, lse, ...results]) device.releaseBuffer(buffer);
-  if (keyValid) device.releaseBuffer(keyValid.buffer);
+  if (mask) device.releaseBuffer(mask.buffer);
   const names = ["o", "dQ", "dK", "dV"];
   return Object.fromEntries(
     names.map((name, i) => [name, new Float32Array(bytes[i].buffer)]),
@@ -207,6 +209,12 @@ await onEachDevice("attention keeps to a window of the last keys", async (device
   await check(device, { ...sizes, window: 130, queries: 1, keys: 300 });
 });
 
+await onEachDevice("attention keeps to the own document", async (device) => {
+  const sizes = { batch: 2, heads: 4, kvHeads: 2, d: 16, step: 1, documents: 1 };
+  await check(device, { ...sizes, queries: 140, keys: 140 });
+  await check(device, { ...sizes, queries: 67, keys: 67, window: 9 });
+});
+
 await onEachDevice("attention skips padded keys and shares key heads", async (device) => {
   const mask = (b: number, j: number): boolean => b !== 1 && (j + b) % 3 !== 0;
   const sizes = { batch: 3, heads: 6, kvHeads: 2, queries: 11, keys: 13, d: 16 };
@@ -243,6 +251,7 @@ Deno.test("attention's references agree with float64", async () => {
   const device = CpuDevice.open({ threads: 1, simd: false });
   await check(device, { batch: 2, heads: 4, kvHeads: 2, queries: 9, keys: 12, d: 6, step: 1 });
   await check(device, { batch: 2, heads: 2, queries: 5, keys: 3, d: 7, mask: (b, j) => j > b });
+  await check(device, { batch: 2, heads: 2, queries: 40, keys: 40, d: 7, step: 1, documents: 1 });
   const sizes = { batch: 1, heads: 2, kvHeads: 1, queries: 5, keys: 7, d: 6, dropout: 0.4 };
   const p = attentionParams(sizes);
   const arrays = inputs(p, sizes);

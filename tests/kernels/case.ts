@@ -45,6 +45,17 @@ export function randomIds(size: number, below: number, seed = 1): Int32Array<Arr
   return Int32Array.from(random(size, 1, seed), (x) => Math.floor((x + 1) / 2 * below) % below);
 }
 
+/** The positions (batch, time) of tokens in documents of 1 to `time` tokens. */
+export function documentPositions(batch: number, time: number): Int32Array<ArrayBuffer> {
+  const positions = new Int32Array(batch * time);
+  positions.forEach((_, at) => {
+    const token = at % time, row = Math.floor(at / time);
+    const begins = token === 0 || (token * token + row) % 29 === 7;
+    positions[at] = begins ? 0 : positions[at - 1]! + 1;
+  });
+  return positions;
+}
+
 /** Room for an output, filled with a value that no kernel computes, so that a gap shows. */
 export function output(size: number): Float32Array<ArrayBuffer> {
   return new Float32Array(size).fill(-12345.678);

@@ -12,6 +12,7 @@ import { WebGpuDevice } from "../../src/device/webgpu/webgpu_device.ts";
 import { assertCloseEach } from "../support/compare.ts";
 import { isDawn } from "../support/gpu.ts";
 import { matrixUnitGpu } from "../support/matrix_unit_gpu.ts";
+import { documentPositions } from "./case.ts";
 
 /** Numbers in [-1, 1) that f16 holds exactly, so that only sums round. */
 function halves(count: number, seed: number): Float16Array<ArrayBuffer> {
@@ -112,13 +113,14 @@ async function attend(
   const [ofQueries, ofKeys] = [batch * heads * queries * d, batch * kvHeads * keys * d];
   const q = given(halves(ofQueries, 1), "f16"), k = given(halves(ofKeys, 2), "f16");
   const v = given(halves(ofKeys, 3), "f16"), dO = given(halves(ofQueries, 4), "f16");
-  const mask = Int32Array.from({ length: batch * keys }, (_, i) => Number(i % 3 !== 1));
-  const keyValid = valid ? given(mask, "i32") : undefined;
+  const flags = Int32Array.from({ length: batch * keys }, (_, i) => Number(i % 3 !== 1));
+  const places = p.documents ? documentPositions(batch, keys) : valid ? flags : undefined;
+  const mask = places && given(places, "i32");
   const [o, dQ] = [1, 2].map(() => given(new Float16Array(ofQueries), "f16"));
   const [dK, dV] = [1, 2].map(() => given(new Float16Array(ofKeys), "f16"));
   const lse = given(new Float32Array(2 * batch * heads * queries), "f32");
-  device.launch(attentionForward, { q, k, v, keyValid, o, lse }, p);
-  launchAttentionBackward(device, { q, k, v, o, dO, keyValid, lse, dQ, dK, dV }, p);
+  device.launch(attentionForward, { q, k, v, mask, o, lse }, p);
+  launchAttentionBackward(device, { q, k, v, o, dO, mask, lse, dQ, dK, dV }, p);
   const bytes = await device.read([o, dQ, dK, dV].map(({ buffer, size }) => (
     { buffer, byteOffset: 0, byteLength: 2 * size }
   )));
@@ -141,6 +143,7 @@ Deno.test({
         { valid: true },
         { step: 1, block: 20, queries: 33, valid: true },
         { step: 1, window: 22, queries: 65, valid: true },
+        { step: 1, keys: 70, documents: 1 },
         { step: 1, keys: 20, queries: 41 }, // the first queries see nothing
         { step: 1, block: 21, valid: true, dropout: 0.4, seed_low: 3, block_low: 2 ** 32 - 5 },
       ]

@@ -74,6 +74,19 @@ await onEachDevice("selfAttention() is attention() of its three parts", async (d
     await assertTensorsClose(qkv.grad!, grad, 1e-5);
   }
   const qkv = randn([2, 7, 30], { device });
+  const positions = tensor([[0, 1, 2, 0, 1, 0, 0], [0, 0, 1, 2, 3, 4, 5]], {
+    device,
+    dtype: "i32",
+  });
+  const parts = split(qkv, 10, 2).map((x) => reshape(x, [2, 7, 5, 2]));
+  const options = { causal: true, positions };
+  await assertTensorsClose(
+    selfAttention(qkv, { ...options, heads: 5 }),
+    reshape(
+      attention(parts[0], parts[1], parts[2], { ...options, layout: "BTHD" }),
+      [2, 7, 10],
+    ),
+  );
   assert.throws(
     () => selfAttention(qkv, { heads: 4 }),
     /3 times 4 heads divide but got \[2, 7, 30\]/,
@@ -115,6 +128,63 @@ await onEachDevice(
       () => attention(q, k, v, { causal: true, window: 0 }),
       RangeError("attention: expected a window of 1 or more but got 0"),
     );
+  },
+);
+
+await onEachDevice(
+  "attention() within documents equals the product with its weights, and its gradients finite differences",
+  async (device) => {
+    using _scope = new Scope();
+    const random = new RandomState(5), [batch, heads, time] = [2, 2, 21];
+    const [q, k, v, dy] = [1, 2, 3, 4].map(() =>
+      randn([batch, heads, time, 8], { device, random })
+    );
+    const inputs = [q, k, v];
+    for (const x of inputs) x.requiresGrad = true;
+    const places = [0, 4].flatMap((first) =>
+      Array.from({ length: time }, (_, i) => i < first ? i : (i - first) % 9)
+    );
+    const positions = tensor(Int32Array.from(places), { device, shape: [batch, time] });
+    for (const window of [undefined, 4]) {
+      const options = { causal: true, window, positions };
+      const weights = attentionWeights(q, k, options);
+      const seen = (await weights.data()).map(Number).map(Math.sign);
+      assert.ok(seen.every((flag, at) => {
+        const [b, i, j] = [
+          Math.floor(at / (heads * time * time)),
+          Math.floor(at / time) % time,
+          at % time,
+        ];
+        const first = Math.max(i - places[b * time + i], i + 1 - (window ?? Infinity));
+        return flag === Number(j >= first && j <= i);
+      }));
+      await assertTensorsClose(attention(q, k, v, options), matmul(weights, v));
+      const loss = ([q, k, v]: Tensor[]) => {
+        const dropout = { p: 0.3, random: new RandomState(6) };
+        return sum(mul(attention(q, k, v, { ...options, dropout }), dy));
+      };
+      for (const x of inputs) x.grad = null;
+      loss(inputs).backward();
+      for (const [i, x] of inputs.entries()) {
+        const direction = randn(x.shape, { device, random });
+        const moved = (step: number) =>
+          loss(inputs.map((y, j) => i === j ? add(y, mul(direction, step)) : y)).item();
+        const difference = (await moved(0.01) - await moved(-0.01)) / 0.02;
+        const slope = await sum(mul(x.grad!, direction)).item();
+        assert.ok(Math.abs(difference - slope) < 5e-3 * Math.max(1, Math.abs(slope)), `${slope}`);
+      }
+    }
+    const refused: [Parameters<typeof attention>[3], RegExp][] = [
+      [{ positions }, /attention: expected causal attention with positions but got causal: false/],
+      [{ causal: true, positions, keyLength: 20 }, /expected positions \[2\] of i32 but got/],
+      [
+        { causal: true, positions: slice(positions, [[0], [0, 20]]) },
+        /expected positions \[2\] or \[2, 21\] of i32 but got/,
+      ],
+    ];
+    for (const [options, message] of refused) {
+      assert.throws(() => attention(q, k, v, options), message);
+    }
   },
 );
 

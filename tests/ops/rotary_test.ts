@@ -102,6 +102,14 @@ await onRowDevices("rotary() turns each row from its own position", async (devic
       ]);
     assertClose(await y.data(), rows(x, 1), 1e-6, layout);
     assertClose(await input.grad!.data(), rows(dy, -1), 1e-6, `gradient, ${layout}`);
+    // The same where each time step has its position.
+    input.grad = null;
+    const places = [...firsts].flatMap((first) => [first, first + 1]);
+    const positions = tensor(Int32Array.from(places), { device, shape: [batch, length] });
+    const z = rotary(input, { position: 70, positions, layout });
+    z.backward(tensor(dy, { device, shape }));
+    assertClose(await z.data(), await y.data(), 0, layout);
+    assertClose(await input.grad!.data(), rows(dy, -1), 1e-6, `gradient, ${layout}`);
   }
 });
 
@@ -156,7 +164,7 @@ await onRowDevices("rotary() throws when arguments are wrong", (device) => {
   assert.throws(() => rotary(even, { position: -1 }), { name: "RangeError" });
   assert.throws(() => rotary(even, { positions: tensor([1, 2], { device, dtype: "i32" }) }), {
     name: "TypeError",
-    message: /expected positions \[1\] of i32/,
+    message: /expected positions \[1\] or \[1, 2\] of i32/,
   });
   assert.throws(() => rotary(even, { theta: 0 }), { name: "RangeError" });
   assert.throws(() => rotary(tensor([1, 2], { device })), { name: "TypeError" });

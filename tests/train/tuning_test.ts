@@ -53,7 +53,7 @@ async function open(
     },
     task: (random) =>
       task = tuning({
-        ...{ options, model: newModel(device), reference, rows, contextSize: 12 },
+        ...{ options, model: newModel(device), reference, rows, contextSize: 12, packed: false },
       }, random),
   });
   return { training, task: task! };

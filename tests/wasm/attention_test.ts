@@ -3,6 +3,7 @@ import { attentionParams, dropoutFactors } from "../../kernels/attention/attenti
 import { attentionBackwardSimd, attentionSimd } from "../../kernels/attention/attention_simd.ts";
 import { Blas } from "../../src/device/cpu/blas.ts";
 import { ThreadPool } from "../../src/device/cpu/threads.ts";
+import { documentPositions } from "../kernels/case.ts";
 import { Arena, randoms, worst } from "./helpers.ts";
 import { assertSame } from "../support/compare.ts";
 
@@ -19,6 +20,7 @@ interface Case {
   position?: number;
   dropout?: number;
   padded?: boolean;
+  documents?: 1;
   /** [batch, time, heads, d], as a projection leaves it, instead of [batch, heads, time, d]. */
   byTime?: boolean;
 }
@@ -66,6 +68,30 @@ const CASES: Case[] = [
   { batch: 1, heads: 2, kvHeads: 1, queries: 2, keys: 24, d: 8, step: 8, position: 190 },
   { batch: 2, heads: 4, kvHeads: 2, queries: 301, keys: 301, d: 8, step: 1, dropout: 0.3 },
   { batch: 2, heads: 2, kvHeads: 2, queries: 2, keys: 33, d: 8, padded: true, dropout: 0.3 },
+  {
+    batch: 2,
+    heads: 4,
+    kvHeads: 2,
+    queries: 301,
+    keys: 301,
+    d: 8,
+    step: 1,
+    documents: 1,
+    byTime: true,
+  },
+  {
+    batch: 2,
+    heads: 2,
+    kvHeads: 1,
+    queries: 150,
+    keys: 150,
+    d: 12,
+    step: 1,
+    documents: 1,
+    window: 9,
+    dropout: 0.3,
+  },
+  { batch: 2, heads: 2, kvHeads: 1, queries: 3, keys: 3, d: 12, step: 1, documents: 1 },
   // Large enough for BLAS.
   { batch: 1, heads: 4, kvHeads: 2, queries: 300, keys: 300, d: 32, step: 1, byTime: true },
   { batch: 2, heads: 2, kvHeads: 1, queries: 131, keys: 600, d: 16, step: 1, padded: true },
@@ -73,6 +99,29 @@ const CASES: Case[] = [
   { batch: 1, heads: 2, kvHeads: 2, queries: 140, keys: 70, d: 64 },
   { batch: 2, heads: 2, kvHeads: 1, queries: 270, keys: 270, d: 16, step: 1, dropout: 0.3 },
   { batch: 1, heads: 1, kvHeads: 1, queries: 300, keys: 75, d: 16, step: 4, position: 0 },
+  {
+    batch: 2,
+    heads: 4,
+    kvHeads: 2,
+    queries: 390,
+    keys: 390,
+    d: 16,
+    step: 1,
+    documents: 1,
+    byTime: true,
+  },
+  {
+    batch: 2,
+    heads: 2,
+    kvHeads: 2,
+    queries: 390,
+    keys: 390,
+    d: 16,
+    step: 1,
+    documents: 1,
+    window: 140,
+    dropout: 0.3,
+  },
 ];
 
 type Layout = { strides: [batch: number, head: number, time: number]; size: number };
@@ -94,7 +143,7 @@ function strides(name: string, { strides: [batch, head, time] }: Layout): Record
 function reference(
   test: Case,
   data: Record<"q" | "k" | "v" | "dO", Float32Array>,
-  valid: number[],
+  mask: ArrayLike<number>,
 ) {
   const { batch, heads, kvHeads, queries, keys, d } = test;
   const ql = layout(test, heads, queries), kl = layout(test, kvHeads, keys);
@@ -116,7 +165,8 @@ function reference(
           const later = step > 0 && (j + 1) * step - 1 > own;
           const outside = own - j >= window ||
             block > 0 && j < Math.floor(own / block) * block;
-          if (!valid[b * keys + j] || later || outside) return -Infinity;
+          const hidden = test.documents ? own - j > mask[b * keys + i]! : mask[b * keys + j] === 0;
+          if (hidden || later || outside) return -Infinity;
           let s = 0;
           for (let x = 0; x < d; x++) s += data.q[qi + x] * data.k[kj + x];
           return s * scale;
@@ -171,7 +221,8 @@ function checkCases(blas?: Blas): void {
       { length: batch * keys },
       (_, j) => Number(!test.padded || j % 5 !== 1),
     );
-    const expected = reference(test, data, valid);
+    const mask = test.documents ? [...documentPositions(batch, keys)] : valid;
+    const expected = reference(test, data, mask);
     const runs = [one, three].map((pool) => {
       const arena = new Arena(pool, pool === three ? 2 ** 31 : undefined);
       const rows = batch * heads * queries;
@@ -188,7 +239,7 @@ function checkCases(blas?: Blas): void {
         k: arena.put(data.k),
         v: arena.put(data.v),
         dO: arena.put(data.dO),
-        keyValid: padded ? arena.putInts(valid) : 0,
+        mask: padded || test.documents ? arena.putInts(mask) : 0,
         o: arena.out(ql.size),
         lse: arena.out(2 * rows),
         dQ: arena.out(ql.size),
@@ -268,7 +319,7 @@ Deno.test("attentionSimd() gives NaN to a query that is NaN, masked keys or not,
     v: arena.put(randoms(t * d, 3)),
   };
   const params = attentionParams({ batch: 1, heads: 1, queries: t, keys: t, d });
-  attentionSimd(pool, params, { ...given, o, lse: 0, keyValid: arena.putInts(valid) });
+  attentionSimd(pool, params, { ...given, o, lse: 0, mask: arena.putInts(valid) });
   const rows = arena.floats(o, t * d);
   assert(rows.subarray(0, d).every(Number.isNaN));
   assert(rows.subarray(d).every(Number.isFinite));

@@ -510,6 +510,14 @@ export const groups: readonly Group[] = [
       },
       {
         op: attention,
+        call: "attention(q, k, v, { causal: true, positions })",
+        run: (t) => {
+          const positions = t.ids([0, 1, 0], [1, 3]);
+          return attention(...queriesKeysValues(t, 2), { causal: true, positions });
+        },
+      },
+      {
+        op: attention,
         call: "attention(q, groupedK, groupedV, { keyValid })",
         run: (t) => attention(...queriesKeysValues(t, 1), { keyValid: t.mask([1, 1, 0], [1, 3]) }),
       },

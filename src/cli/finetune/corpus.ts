@@ -1,6 +1,7 @@
 /** The examples that `finetune` reads, as rows for the model. */
 import {
   endOfTextIds,
+  GPT3,
   holdOut,
   plainChatFormat,
   plainChatTemplate,
@@ -24,6 +25,8 @@ export interface Corpus {
   readonly validation: Rows["rows"];
   /** The number of tokens in a sequence. */
   readonly contextSize: number;
+  /** Whether rows hold several examples, which do not see each other. */
+  readonly packed: boolean;
   /** A description for display, one line. */
   readonly description: string;
   /** The text that samples continue. */
@@ -52,14 +55,17 @@ export async function openCorpus(
   if (validation.kind !== all.kind) {
     throw new UsageError(`--val: expected ${all.kind}, as in the data, but got ${validation.kind}`);
   }
-  const contextSize = options.context ?? contextOf(all, options, model);
+  const pack = options.pack && !(model instanceof GPT3);
+  const contextSize = options.context ?? contextOf(all, pack, model);
   if (contextSize > model.config.maxPositionEmbeddings) {
     throw new UsageError(
       `--context: expected at most the model's ${model.config.maxPositionEmbeddings} tokens but got ` +
         contextSize,
     );
   }
-  const rows = [train, validation].map((data) => rowsOf(data, { contextSize, pack: options.pack }));
+  const rows = [train, validation].map((data) => rowsOf(data, { contextSize, pack }));
+  const packed = all.kind !== "pairs" &&
+    rows.some(({ rows }) => rows.some((row) => row.length > 1));
   if (rows.some(({ rows }) => rows.length === 0)) {
     throw new UsageError(
       `${options.data}: expected rows of ${contextSize} tokens for training and validation but got ` +
@@ -71,8 +77,11 @@ export async function openCorpus(
   return {
     train: rows[0]!.rows,
     validation: rows[1]!.rows,
-    contextSize,
-    description: describe(options.data, train, validation, rows as [Rows, Rows], contextSize),
+    ...{ contextSize, packed },
+    description: describe(options.data, [train, validation], rows, { contextSize, packed }) +
+      (options.pack && model instanceof GPT3
+        ? "; not packed (sparse attention has no borders)"
+        : ""),
     prompt: promptOf(options, validation, tokenizer, contextSize),
     stopIds: ends,
   };
@@ -118,15 +127,22 @@ function split(
   };
 }
 
-/** Returns the length of the longest answer in tokens, or of the model's context if that is shorter. */
-function contextOf(data: TuningData, { pack }: Options, model: TextModel): number {
+/**
+ * Returns the length of the longest answer in tokens, at most the model's context. Packed rows leave less padding if they
+ * are up to twice as long, as long as they hold no more than some eight answers, the default of a step.
+ */
+function contextOf({ kind, examples }: TuningData, pack: boolean, model: TextModel): number {
   const most = model.config.maxPositionEmbeddings;
-  if (data.kind === "texts" || pack) return most;
-  const longest = data.examples.reduce((longest, example) => {
-    const parts = "ids" in example ? [example] : [example.chosen, example.rejected];
-    return Math.max(longest, ...parts.map(({ ids }) => ids.length - 1));
-  }, 1);
-  return Math.min(most, Math.ceil(longest / 8) * 8);
+  if (kind === "texts") return most;
+  const lengths = examples.flatMap((example) =>
+    ("ids" in example ? [example] : [example.chosen, example.rejected])
+      .map(({ ids }) => ids.length - 1)
+  );
+  const longest = lengths.reduce((a, b) => Math.max(a, b), 1);
+  const mean = lengths.reduce((a, b) => a + b, 0) / lengths.length;
+  const isPacked = pack && kind === "answers";
+  const wanted = isPacked ? Math.max(longest, Math.min(2 * longest, 8 * mean)) : longest;
+  return Math.min(most, Math.ceil(wanted / 8) * 8);
 }
 
 function promptOf(
@@ -146,18 +162,20 @@ function promptOf(
 
 function describe(
   file: string,
-  train: TuningData,
-  validation: TuningData,
-  [first, second]: readonly [Rows, Rows],
-  contextSize: number,
+  [train, validation]: readonly TuningData[],
+  [first, second]: readonly Rows[],
+  { contextSize, packed }: Pick<Corpus, "contextSize" | "packed">,
 ): string {
   const count = (n: number) => n.toLocaleString("en");
   const named = ({ kind, examples: { length } }: TuningData) =>
     `${count(length)} ${length === 1 ? kind.slice(0, -1) : kind}`;
-  const [cut, leftOut] = [first.cut + second.cut, first.leftOut + second.leftOut];
-  return `${file}: ${named(train)} in ${count(first.rows.length)} rows of ` +
-    `${contextSize} tokens for training, ${count(validation.examples.length)} in ` +
-    `${count(second.rows.length)} for validation` +
+  const [cut, leftOut] = [first!.cut + second!.cut, first!.leftOut + second!.leftOut];
+  const sequences = first!.rows.flat();
+  const read = sequences.reduce((sum, { ids }) => sum + ids.length - 1, 0);
+  const room = contextSize * (packed ? first!.rows : sequences).length;
+  return `${file}: ${named(train!)} in ${count(first!.rows.length)} rows of ` +
+    `${contextSize} tokens (${Math.round(100 - 100 * read / room)} % padding) for training, ` +
+    `${count(validation!.examples.length)} in ${count(second!.rows.length)} for validation` +
     (cut ? `; ${count(cut)} truncated` : "") +
     (leftOut ? `; ${count(leftOut)} left out (prompt too long)` : "");
 }

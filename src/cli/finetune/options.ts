@@ -26,10 +26,11 @@ export interface Options extends DeviceOptions {
   rslora?: boolean;
   dpo?: boolean;
   beta: number;
-  pack?: boolean;
+  /** Whether several examples share a row. */
+  pack: boolean;
   context?: number;
   epochs: number;
-  /** The number of sequences, or pairs, in a step. */
+  /** The number of examples, or pairs, in a step; if they are packed, on average. */
   batch: number;
   lr: number;
   warmup: number;
@@ -57,6 +58,7 @@ const DEFAULTS: Omit<Options, "model" | "data" | "lr" | "device"> = {
   valSplit: 0.1,
   loraDropout: 0,
   beta: 0.1,
+  pack: true,
   epochs: 3,
   batch: 8,
   warmup: 0.05,
@@ -105,16 +107,19 @@ export function finetuneCommand(): Command {
       "with --dpo: how close to stay to the original model (default: 0.1)",
       number,
     )
-    .option("--pack", "pack several answers into a row; each sees those before it")
+    .option(
+      "--no-pack",
+      "give each example a row of its own (default: rows hold several, which do not see each other)",
+    )
     .option(
       "--context <n>",
-      "tokens per row (default: the longest answer, at most the model's context)",
+      "tokens per row (default: up to twice the longest answer, or the model's context)",
       positive,
     )
     .option("--epochs <n>", "passes over the data (default: 3)", number)
     .option(
       "--batch <n>",
-      "rows or pairs per step (default: 8); split into micro-batches if memory is short",
+      "examples per step (default: 8); split into micro-batches if memory is short",
       positive,
     )
     .option(
@@ -202,6 +207,8 @@ const FIXED = [
 export function parseOptions(args: string[], begun?: Partial<Options>): Options {
   const command = finetuneCommand();
   const given: Partial<Options> = command.parse(args, { from: "user" }).opts();
+  // commander sets the default of --no-pack, which must not replace that of a resumed run.
+  if (given.pack) delete given.pack;
   const [model, data] = command.args;
   if (model !== undefined) given.model = model;
   if (data !== undefined) given.data = data;
@@ -248,7 +255,6 @@ function check(o: Options): string | undefined {
   if (o.val === undefined && (o.valSplit === 0 || o.valSplit === 1)) {
     return `--val-split: expected a number between 0 and 1 but got ${o.valSplit}`;
   }
-  if (o.dpo && o.pack) return "--pack: expected answers but got pairs";
   if (o.prompt === "") return "--prompt: expected a text but got none";
   return undefined;
 }

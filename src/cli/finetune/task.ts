@@ -26,6 +26,8 @@ export interface TuningSetup {
   readonly reference: CausalLM | undefined;
   readonly rows: Rows["rows"];
   readonly contextSize: number;
+  /** Whether rows hold several examples. */
+  readonly packed: boolean;
 }
 
 /** A task, with the adapter if there is one. */
@@ -38,7 +40,7 @@ const IGNORED = -100;
 
 /** Adds the adapter to the model, if there is to be one, and creates an optimizer. */
 export function tuning(setup: TuningSetup, random: RandomState): TuningTask {
-  const { options, model, reference, rows, contextSize } = setup;
+  const { options, model, reference, rows, contextSize, packed: pack } = setup;
   const { lora, loraAlpha, loraTargets, loraDropout, rslora, seed, weightDecay, dpo, beta } =
     options;
   const adapter = lora === undefined ? undefined : applyLoRA(model, {
@@ -68,8 +70,8 @@ export function tuning(setup: TuningSetup, random: RandomState): TuningTask {
     ...{ model, trained, adapter },
     createOptimizer: (parameters) => new AdamW(parameters, { weightDecay }),
     openBatches: (batchSize) =>
-      Promise.resolve(new RowLoader(rows, { batchSize, contextSize, seed })),
-    loss: (ids, targets) => loss(ids, targets),
+      Promise.resolve(new RowLoader(rows, { batchSize, contextSize, pack, seed })),
+    loss,
     backward(ids, targets, factor, pass) {
       if (adapter && !dpo) adapter.random = pass.dropout;
       try {

@@ -19,7 +19,7 @@ export interface Corpus {
   /** Tokens of a validation: what is asked for, of a text no more than it has. */
   valTokens: number;
   tokenizer: PretrainedTokenizer;
-  /** The token between documents, where they are shuffled. */
+  /** The token between documents, where it matters. */
   separator: number | undefined;
   /** What samples continue by default. */
   prompt: string;
@@ -50,16 +50,21 @@ export async function openCorpus(
   return {
     ...tokens,
     tokenizer,
-    separator: options.shuffle ? separatorOf(tokenizer) : undefined,
+    separator: separatorOf(tokenizer, options),
     description: [...lines, ...tokens.description],
   };
 }
 
-function separatorOf(tokenizer: PretrainedTokenizer): number {
+function separatorOf(
+  tokenizer: PretrainedTokenizer,
+  { shuffle, documentBorders }: Options,
+): number | undefined {
   const [id] = endOfTextIds(tokenizer);
-  if (id !== undefined) return id;
+  if (id !== undefined || !(shuffle || documentBorders)) return id;
   throw new UsageError(
-    `--shuffle: expected a tokenizer with a token that ends a text, such as ${END_OF_TEXT}, but got none`,
+    `--${
+      shuffle ? "shuffle" : "document-borders"
+    }: expected a tokenizer with a token that ends a text, such as ${END_OF_TEXT}, but got none`,
   );
 }
 

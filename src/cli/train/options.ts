@@ -52,6 +52,7 @@ export interface Options extends DeviceOptions {
   weightDecay: number;
   clip: number;
   shuffle?: boolean | undefined;
+  documentBorders?: boolean | undefined;
   onNan: "skip" | "stop";
   spike?: number | undefined;
   onSpike: "skip" | "stop" | "warn";
@@ -222,6 +223,10 @@ export function trainCommand(): Command {
     .option("--clip <x>", "maximum global norm of the gradients", number)
     .option("--shuffle", "shuffle shards and documents in each epoch, depending on --seed")
     .option(
+      "--document-borders",
+      "tokens see only their own document, and not those before it in a row",
+    )
+    .option(
       "--on-nan <stop|skip>",
       "if the loss or gradients are not finite: save and stop, or skip the step (default: stop)",
       choice(["stop", "skip"]),
@@ -269,7 +274,7 @@ const OPTIMIZERS = ["adamw", "muon"];
 /** What stays as it is when a run goes on: the model's shape, the optimizer's state, the tokens and their order. */
 const FIXED = [
   ...["recipe", "layers", "heads", "embed", "context", "dtype", "optimizer"] as const,
-  ...["tokenizer", "vocabSize", "shuffle"] as const,
+  ...["tokenizer", "vocabSize", "shuffle", "documentBorders"] as const,
 ];
 
 /**

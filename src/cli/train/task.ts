@@ -28,13 +28,13 @@ export interface Task extends Disposable {
   /** Opens the data for micro-batches of so many rows. */
   openBatches(batchSize: number): Promise<BatchLoader>;
   /** The mean loss of a batch; ids and targets are (rows, contextSize of the loader). */
-  loss(ids: Tensor, targets: Tensor): Tensor;
+  loss(ids: Tensor, targets: Tensor, pass: Pick<ForwardOptions, "positions">): Tensor;
   /** The loss in training, whose gradients times `factor` are added to those of the parameters. */
   backward(
     ids: Tensor,
     targets: Tensor,
     factor: Tensor | number,
-    pass: Pick<ForwardOptions, "dropout" | "recompute">,
+    pass: Pick<ForwardOptions, "positions" | "dropout" | "recompute">,
   ): Tensor;
   /** How many things the loss of a batch is the mean of. Left out: equally many in each. */
   count?(batch: Batch): number;
@@ -51,6 +51,7 @@ export interface Pretraining {
 /** The training of a new model. */
 export function pretraining(setup: Pretraining, random: RandomState): Task {
   const { options, device, dtype, corpus: { train, separator } } = setup;
+  const { seed, shuffle, documentBorders } = options;
   const model = createModel(options, { device, dtype, random });
   return {
     ...{ model, trained: model },
@@ -60,9 +61,10 @@ export function pretraining(setup: Pretraining, random: RandomState): Task {
         batchSize,
         contextSize: options.context,
         vocabSize: options.vocab,
-        shuffle: separator === undefined ? undefined : { seed: options.seed, separator },
+        shuffle: shuffle ? { seed, separator: separator! } : undefined,
+        documentSeparator: documentBorders ? separator : undefined,
       }),
-    loss: (ids, targets) => model.loss(ids, targets),
+    loss: (ids, targets, pass) => model.loss(ids, targets, pass),
     backward(ids, targets, factor, pass) {
       const loss = model.loss(ids, targets, pass);
       loss.backward(factor);

@@ -393,10 +393,11 @@ export class Training implements AsyncDisposable {
       const tokens = await next(count);
       await yieldToEventLoop();
       using _micro = new Scope();
-      const { ids, targets } = batchTensors(tokens, [count, contextSize], device);
+      const { ids, targets, positions } = batchTensors(tokens, [count, contextSize], device);
       if (i === rows.length - 1) this.#team.begin();
       const factor = scaler ? mul(scaler.scale, weights[i]!) : weights[i]!;
-      const loss = task.backward(ids, targets, factor, { dropout: random, recompute });
+      const pass = { positions, dropout: random, recompute };
+      const loss = task.backward(ids, targets, factor, pass);
       loss.moveTo(scope);
       losses.push(loss);
       await onProgress(done += count, losses);

@@ -91,7 +91,7 @@ export function attentionKernel(product: Product, wasm: WasmFunctions): ThreadKe
   // deno-fmt-ignore
   return (thread, start, end, q, k, v, o, lse, keyValid, heads, kvHeads, queries, keys, d,
     qBatch, qHead, qTime, kBatch, kHead, kTime, vBatch, vHead, vTime, oBatch, oHead, oTime,
-    validBatch, scale, step, block, window, position, _positions, queryBlock, format, ...dropout) => {
+    validBatch, scale, step, block, window, position, documents, _positions, queryBlock, format, ...dropout) => {
     const scores = heap_base!(thread) >>> 0; // the thread's scratch memory
     const states = scores + 4 * queryBlock * KEYS, factors = states + 8 * queryBlock;
     const kTile = factors + 4 * KEYS, vTile = kTile + 4 * KEYS * d; // what is not f32 is converted here
@@ -106,12 +106,13 @@ export function attentionKernel(product: Product, wasm: WasmFunctions): ThreadKe
       const qAt = q + 4 * (item * qBatch + head * qHead + first * qTime);
       const oAt = o + 4 * (item * oBatch + head * oHead + first * oTime);
       const valid = keyValid && keyValid + 4 * item * validBatch;
+      const document = documents && documents + 4 * (item * validBatch + first);
       const limit = end_seen!(last, step, 0, keys);
       wasm.begin_attention!(states, oAt, 4 * oTime, rows, d);
-      const firstKey = first_seen!(here, block, window, 0, keys);
+      const firstKey = first_seen!(here, block, window, document, 0, keys);
       for (let j = firstKey - firstKey % KEYS; j < limit; j += KEYS) {
         const width = Math.min(KEYS, limit - j);
-        const from = first_seen!(here, block, window, j, width) & ~7; // blocks of random numbers are of four
+        const from = first_seen!(here, block, window, document, j, width) & ~7; // blocks of random numbers are of four
         const seen = end_seen!(last, step, j, width) - from;
         if (seen <= 0) continue;
         let kAt = k + bytes * (item * kBatch + kvHead * kHead + (j + from) * kTime);
@@ -123,8 +124,8 @@ export function attentionKernel(product: Product, wasm: WasmFunctions): ThreadKe
           vAt = vTile;
         }
         product(0, 1, rows, seen, d, scale, qAt, qTime, kAt, kRow, 0, scores, KEYS);
-        wasm.fold_attention!(scores, 4 * KEYS, rows, here, step, block, window, j, width, from, seen,
-          valid && valid + 4 * j, states, oAt, 4 * oTime, d, factors, row * fours, fours, ...dropout);
+        wasm.fold_attention!(scores, 4 * KEYS, rows, here, step, block, window, document, j, width, from,
+          seen, valid && valid + 4 * j, states, oAt, 4 * oTime, d, factors, row * fours, fours, ...dropout);
         product(0, 0, rows, d, seen, 1, scores, KEYS, vAt, vRow, 1, oAt, oTime);
       }
       wasm.finish_attention!(oAt, 4 * oTime, oAt, 4 * oTime, states, rows, d, lse && lse + 4 * row);
@@ -135,17 +136,18 @@ export function attentionKernel(product: Product, wasm: WasmFunctions): ThreadKe
 /** The WASM kernel `attention_backward` with its products by BLAS. */
 export function attentionBackwardKernel(product: Product, wasm: WasmFunctions): ThreadKernel {
   const KEYS = 256, ROWS = 128; // at a time
-  const { heap_base, first_seen, end_seen, zero_rows } = wasm;
+  const { heap_base, first_seen, end_seen, end_seeing, zero_rows } = wasm;
   // deno-fmt-ignore
   return (thread, start, end, q, k, v, o, lse, keyValid, dO, dQ, dK, dV, delta,
     heads, kvHeads, queries, keys, d, qBatch, qHead, qTime, kBatch, kHead, kTime,
-    vBatch, vHead, vTime, oBatch, oHead, oTime, validBatch, scale, step, block, window, position,
+    vBatch, vHead, vTime, oBatch, oHead, oTime, validBatch, scale, step, block, window, position, documents,
     ...dropout) => {
     const p = heap_base!(thread) >>> 0, ds = p + 4 * ROWS * KEYS, factors = ds + 4 * ROWS * KEYS;
     const group = heads / kvHeads, fours = Math.ceil(keys / 4);
     for (let task = start; task < end; task++) {
       const item = Math.floor(task / kvHeads), kvHead = task % kvHeads;
       const valid = keyValid && keyValid + 4 * item * validBatch;
+      const document = documents && documents + 4 * item * validBatch;
       const headsOf = Array.from({ length: group }, (_, g) => {
         const head = kvHead * group + g;
         const qOffset = 4 * (item * qBatch + head * qHead), oOffset = 4 * (item * oBatch + head * oHead);
@@ -163,13 +165,12 @@ export function attentionBackwardKernel(product: Product, wasm: WasmFunctions): 
         zero_rows!(dV + vOffset, 4 * vTime, width, d);
         // From the first query that sees the first key to the last that sees the last key.
         const begin = step ? Math.max(0, (j + 1) * step - 1 - position) : 0;
-        const until = Math.min(queries,
-          block ? (Math.floor(lastKey / block) + 1) * block - position : Infinity,
-          window ? lastKey + window - position : Infinity);
+        const until = end_seeing!(lastKey, block, window, document, position, queries);
         for (const { row, qOffset, oOffset } of headsOf) {
           for (let first = begin - begin % ROWS; first < until; first += ROWS) {
             const rows = Math.min(ROWS, queries - first), here = position + first;
-            const from = first_seen!(here, block, window, j, width) & ~7;
+            const inDocument = document && document + 4 * first;
+            const from = first_seen!(here, block, window, inDocument, j, width) & ~7;
             const seen = end_seen!(here + rows - 1, step, j, width) - from;
             if (seen <= 0) continue;
             const qAt = qOffset + 4 * first * qTime, oAt = dO + oOffset + 4 * first * oTime;
@@ -177,7 +178,7 @@ export function attentionBackwardKernel(product: Product, wasm: WasmFunctions): 
             const own = 4 * (row + first);
             product(0, 1, rows, seen, d, scale, q + qAt, qTime, k + kAt, kTime, 0, p, KEYS);
             product(0, 1, rows, seen, d, 1, oAt, oTime, v + vAt, vTime, 0, ds, KEYS);
-            wasm.gradients_of_attention!(p, ds, 4 * KEYS, rows, here, step, block, window, j, width, from, seen,
+            wasm.gradients_of_attention!(p, ds, 4 * KEYS, rows, here, step, block, window, inDocument, j, width, from, seen,
               valid && valid + 4 * j, lse + own, delta + own, scale, factors, (row + first) * fours, fours, ...dropout);
             product(0, 0, rows, d, seen, 1, ds, KEYS, k + kAt, kTime, 1, dQ + qAt, qTime);
             product(1, 0, seen, d, rows, 1, p, KEYS, oAt, oTime, 1, dV + vAt, vTime);

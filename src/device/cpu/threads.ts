@@ -15,7 +15,7 @@ import { KERNELS } from "../../../kernels/wasm/compiled.ts";
 export type WasmFunctions = Readonly<Record<string, (...values: number[]) => number>>;
 
 /** Maximum number of arguments of a kernel after (thread, start, end). */
-const MAX_ARGUMENTS = 40;
+const MAX_ARGUMENTS = 48;
 const MAX_THREADS = 16;
 const PAGE = 65536;
 

@@ -6,7 +6,7 @@ import { inputs, situations } from "./attention_forward.ts";
 
 export const cases: Case[] = situations.map(([name, options, padded, long]) => {
   const { params, bindings } = inputs(options, padded);
-  const { q, k, v, keyValid, lse } = bindings;
+  const { q, k, v, mask, lse } = bindings;
   const dO = random(q.length, 1, 5);
   attentionForward.cpu(bindings, params);
   attentionBackwardQ.cpu({ ...bindings, dO, dQ: output(q.length) }, params);
@@ -17,6 +17,6 @@ export const cases: Case[] = situations.map(([name, options, padded, long]) => {
     long,
     tolerance: long ? 1e-4 : undefined,
     params,
-    bindings: { q, k, v, dO, keyValid, lse, dK, dV },
+    bindings: { q, k, v, dO, mask, lse, dK, dV },
   };
 });

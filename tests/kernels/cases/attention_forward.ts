@@ -7,7 +7,7 @@ import {
   attentionForwardInt8,
 } from "../../../kernels/attention/attention_forward.ts";
 import { fromInt8, int8Words, toInt8 } from "../../../src/device/quantised.ts";
-import { type Case, output, random } from "../case.ts";
+import { type Case, documentPositions, output, random } from "../case.ts";
 
 /** Inputs of an attention, and the outputs of the reference. */
 export function inputs(options: PartialAttentionParams, padded: boolean) {
@@ -16,12 +16,14 @@ export function inputs(options: PartialAttentionParams, padded: boolean) {
   const q = random(batch * heads * queries * d, 1, 1);
   const k = random(batch * kvHeads * keys * d, 1, 2);
   const v = random(batch * kvHeads * keys * d, 1, 3);
-  const keyValid = padded
+  const mask = params.documents
+    ? documentPositions(batch, keys)
+    : padded
     ? Int32Array.from({ length: batch * keys }, (_, i) => i % 5 === 3 ? 0 : 1)
     : undefined;
   const o = output(q.length);
   const lse = new Float32Array(2 * batch * heads * queries);
-  return { params, bindings: { q, k, v, keyValid, o, lse } };
+  return { params, bindings: { q, k, v, mask, o, lse } };
 }
 
 /** What the cases of all three kernels are about. */
@@ -46,6 +48,26 @@ export const situations: [
   ["many queries", { batch: 1, heads: 2, kvHeads: 1, queries: 9000, keys: 8, d: 8 }, false, true],
   ["one query of many keys", { batch: 1, heads: 1, queries: 1, keys: 60_000, d: 8 }, false, true],
   ["padded, shared keys", { batch: 2, heads: 4, kvHeads: 2, queries: 11, keys: 19, d: 12 }, true],
+  [
+    "documents",
+    {
+      batch: 2,
+      heads: 2,
+      kvHeads: 1,
+      queries: 90,
+      keys: 90,
+      d: 8,
+      step: 1,
+      documents: 1,
+      window: 20,
+    },
+    false,
+  ],
+  [
+    "short documents",
+    { batch: 2, heads: 2, queries: 3, keys: 3, d: 8, step: 1, documents: 1 },
+    false,
+  ],
   [
     "dropped weights",
     { batch: 2, heads: 2, queries: 37, keys: 37, d: 8, step: 1, block: 13, dropout: 0.25 },
