@@ -87,7 +87,9 @@ const VARIANTS: readonly Variant[] = [
 /** Highest rates of Muon and of AdamW alone. */
 const RATES = { muon: 0.02, adamw: 4e-3 };
 /** Those that `--compare` tries, with an eighth of the steps each. */
-const TRIED = { muon: [0.01, 0.02, 0.04], adamw: [1e-3, 2e-3, 4e-3] };
+const TRIED = { muon: [0.01, 0.02, 0.04], adamw: [5e-4, 1e-3, 2e-3] };
+/** Where `--compare` keeps the results of finished trainings, so that it goes on after an interruption. */
+const FINISHED = "runs/recipes.json";
 /** The rate of AdamW beside Muon, as a factor of Muon's. */
 const BESIDE = 0.2;
 
@@ -153,7 +155,8 @@ function createOptimizer({ optimizer }: Variant, model: GPT2 | ModernGPT): Muon 
 }
 
 function scheduleOf(variant: Variant, totalSteps: number): Schedule {
-  const { optimizer, schedule, rate: maxLr = RATES[optimizer] } = variant;
+  const { schedule } = variant;
+  const maxLr = variant.rate ?? RATES[variant.optimizer];
   const stages = { maxLr, warmupSteps: Math.ceil(totalSteps / 20), totalSteps };
   return schedule === "cosine"
     ? warmupCosine({ ...stages, minLr: maxLr / 10 })
@@ -282,6 +285,10 @@ async function switchOff(): Promise<void> {
 
 /** `gpt2` with all tokens and `modern` with 40 % of them, each at the best of three rates. */
 async function compare(): Promise<void> {
+  await Deno.mkdir("runs", { recursive: true });
+  const finished: Record<string, Result> = JSON.parse(
+    await Deno.readTextFile(FINISHED).catch(() => "{}"),
+  );
   const lines = [
     `${heading()}; rates were tried with an eighth of the steps:`,
     "",
@@ -293,7 +300,9 @@ async function compare(): Promise<void> {
     let best = { rate: 0, loss: Infinity };
     for (const rate of [...TRIED[recipe.optimizer], undefined]) {
       const variant = { ...recipe, rate: rate ?? best.rate, share: rate ? 0.125 : share };
-      const { loss, parameters } = await run(variant, 1);
+      const key = `${JSON.stringify(chosen)} ${name} ${variant.rate} ${variant.share}`;
+      const { loss, parameters } = finished[key] ??= await run(variant, 1);
+      await Deno.writeTextFile(FINISHED, JSON.stringify(finished, null, 2));
       if (rate && loss < best.loss) best = { rate, loss };
       const cells = [name, parameters.toLocaleString("en"), variant.rate];
       const line = `| ${cells.join(" | ")} | ${variant.share * 100} % | ${loss.toFixed(3)} |`;
