@@ -12,16 +12,16 @@ import { fileURLToPath } from "node:url";
 
 /** What takes minutes on SwiftShader for kernels whose ids `pairs_test.ts` compares. */
 const SLOW = ["sample_test.ts", "sample_candidates_test.ts"];
-/** What of the tests runs on Dawn, where no other files are named. */
+/**
+ * What of the tests runs on Dawn, where no other files are named: a list per process, as SwiftShader compiles one program
+ * at a time in each. The files of a process share their devices, and so the programs that these have compiled.
+ */
 const ON_DAWN = [
-  "tests/golden_test.ts",
-  "tests/kernels/pairs_test.ts",
-  "tests/kernels/tint_test.ts",
-  ...[...Deno.readDirSync(new URL("../tests/ops/", import.meta.url))]
+  ["golden_test.ts", "device/webgpu_device_test.ts", "train/device_loss_test.ts"],
+  ["kernels/pairs_test.ts", "kernels/tint_test.ts"],
+  [...Deno.readDirSync(new URL("../tests/ops/", import.meta.url))]
     .filter(({ name }) => name.endsWith("_test.ts") && !SLOW.includes(name))
-    .map(({ name }) => `tests/ops/${name}`),
-  "tests/device/webgpu_device_test.ts",
-  "tests/train/device_loss_test.ts",
+    .map(({ name }) => `ops/${name}`),
 ];
 const linux = Deno.build.os === "linux";
 const dawn = Deno.args.includes("--dawn");
@@ -68,13 +68,45 @@ if (!adapter) {
 if (linux && !dawn) await installMpi();
 const driver = linux ? `, ${chosen ?? DRIVER}${await packageVersion()}` : "";
 console.log(`tests on ${adapter}${dawn ? " by Dawn" : ""}${driver}`);
+if (dawn && !args.some((arg) => arg.startsWith("tests/"))) Deno.exit(await testTogether(ON_DAWN));
 // The code in doc comments is the same everywhere; it has its turn in the first pass.
-const files = dawn ? args.some((arg) => arg.startsWith("tests/")) ? [] : ON_DAWN : ["--doc"];
-const { code } = await new Deno.Command(Deno.execPath(), {
-  args: ["test", "-A", "--quiet", "--parallel", ...files, ...args],
-  env,
-}).spawn().status;
+const { code } = await test(["--parallel", ...dawn ? [] : ["--doc"], ...args]).status;
 Deno.exit(code);
+
+/** Starts `deno test`. */
+function test(args: string[], output: "inherit" | "piped" = "inherit"): Deno.ChildProcess {
+  const all = ["test", "-A", "--quiet", ...args];
+  const [stdout, stderr] = [output, output];
+  return new Deno.Command(Deno.execPath(), { args: all, env, stdout, stderr }).spawn();
+}
+
+/**
+ * Runs each list of test files as one module in a process of its own, all at the same time. The first one's output is
+ * shown at once, that of the others at its end. Returns the exit code.
+ */
+async function testTogether(lists: readonly (readonly string[])[]): Promise<number> {
+  const folder = await Deno.makeTempDir();
+  try {
+    const running = lists.map((files, i) => {
+      const module = `${folder}/dawn_${i + 1}_test.ts`;
+      const { href } = new URL("../tests/", import.meta.url);
+      Deno.writeTextFileSync(module, files.map((file) => `import "${href}${file}";\n`).join(""));
+      // Types are checked by the first pass.
+      return test(["--no-check", module, ...args], i === 0 ? "inherit" : "piped");
+    });
+    const codes = await Promise.all(running.map(async (child, i) => {
+      if (i === 0) return (await child.status).code;
+      const { code, stdout, stderr } = await child.output();
+      await running[0].status;
+      await Deno.stdout.write(stdout);
+      await Deno.stderr.write(stderr);
+      return code;
+    }));
+    return Math.max(...codes);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
 
 /**
  * The adapter's description, undefined where there is none. Asks in a process of its own: one that is running does not

@@ -18,7 +18,8 @@ import matrix from "./attention_matrix.wgsl" with { type: "text" };
 
 /**
  * Parameters of an attention; {@linkcode attentionParams} fills in those that follow from the others. Strides are in
- * elements; the elements of a head are contiguous. Gradients have the strides of the tensors they belong to.
+ * elements (of int8, in words); the elements of a head are contiguous. Gradients have the strides of the tensors they
+ * belong to.
  */
 export type AttentionParams = StreamParams & {
   /** The number of sequences. */
@@ -321,10 +322,12 @@ export function attentionLaunch(
     // The last term: rows are loaded and stored, up to four elements one by one.
     iterations: (rows, step, each) => repeats * (1 + Math.ceil(met(rows) / step) * each) + 12 * d4,
   };
-  const strides = params.qBatch | params.qHead | params.qTime | params.kBatch | params.kHead |
-    params.kTime | params.vBatch | params.vHead | params.vTime | params.oBatch |
-    params.oHead | params.oTime | params.qStart | params.kStart | params.vStart;
-  const inFours = ((strides | d) & 3) === 0;
+  const keyStrides = params.kBatch | params.kHead | params.kTime | params.kStart |
+    params.vBatch | params.vHead | params.vTime | params.vStart;
+  const strides = params.qBatch | params.qHead | params.qTime | params.qStart |
+    params.oBatch | params.oHead | params.oTime;
+  const isInt8 = target.dtypes.k === "u32"; // whose words are loaded one by one
+  const inFours = ((strides | (isInt8 ? 0 : keyStrides) | d) & 3) === 0;
   const choose = (): VariantLaunch & { variant: AttentionVariant } => {
     if (software && subgroupSize === 8) {
       const launch = subgroupLaunch(sizes);

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { BYTES, type DType } from "../../src/device/dtype.ts";
 import type { Addresses, CpuContext } from "../../src/device/kernel.ts";
 import type { AttentionParams } from "./attention.ts";
 
@@ -31,13 +32,16 @@ function suitsBlas(
     Math.min(queries, keys) >= BLAS_QUERIES / 2 && (window === 0 || window >= BLAS_QUERIES);
 }
 
-/** Most elements of adjacent keys at one position in a task that goes without packing, if they are f16. */
+/** Most elements of adjacent keys at one position in a task that goes without packing, unless they are f32. */
 const MAX_TILE = 4096;
 
-/** The arguments with which all three kernels begin; `isHalf` if k and v are f16. */
-function tensors(p: AttentionParams, at: Addresses, isHalf = false): number[] {
+/** The formats of keys and values by dtype, as the WASM kernels number them; int8 is in words of `u32`. */
+const FORMATS: Readonly<Partial<Record<DType, number>>> = { f32: 0, f16: 1, u32: 2 };
+
+/** The arguments with which all three kernels begin. */
+function tensors(p: AttentionParams, at: Addresses, dtype: DType = "f32"): number[] {
   const { q, k, v, o, lse, keyValid = 0 } = at;
-  const bytes = isHalf ? 2 : 4;
+  const bytes = BYTES[dtype];
   return [q! + 4 * p.qStart, k! + bytes * p.kStart, v! + bytes * p.vStart, o!, lse!, keyValid];
 }
 
@@ -58,33 +62,32 @@ function dropoutOf(
 }
 
 /**
- * `attentionForward` in float32. `lse` may be 0; only its first half is written. If k and v are f16, `widened` returns the
- * address of an f32 copy.
+ * `attentionForward` in float32. `lse` may be 0; only its first half is written. `dtype` is that of k and v: f32, f16,
+ * or u32 for int8.
  */
 export function attentionSimd(
   context: CpuContext,
   params: AttentionParams,
   at: Addresses,
-  widened?: (name: "k" | "v") => number,
+  dtype: DType = "f32",
 ): void {
   const { threads } = context;
   const { batch, heads, kvHeads, queries, keys, d } = params;
   if (batch * heads * queries === 0) return;
-  const isHalf = widened !== undefined;
+  const format = FORMATS[dtype]!;
   const { positions = 0 } = at;
   if (queries < MIN_QUERIES && params.dropout === 0) {
     const small = batch * heads * queries * keys * d < SMALL;
     const wanted = small ? 1 : Math.ceil(2 * threads / batch);
-    const room = isHalf ? Math.floor(MAX_TILE / d) : Infinity;
+    const room = format ? Math.floor(MAX_TILE / d) : Infinity;
     const most = Math.max(1, Math.min(Math.floor(MAX_GROUP * kvHeads / heads), room));
     const groupHeads = Math.min(most, Math.ceil(kvHeads / wanted));
     const tasks = batch * Math.ceil(kvHeads / groupHeads);
     // deno-fmt-ignore
-    context.run("attention_few", tasks, small ? tasks : 1, ...tensors(params, at, isHalf), ...layout(params), positions,
-      groupHeads, Number(isHalf));
+    context.run("attention_few", tasks, small ? tasks : 1, ...tensors(params, at, dtype), ...layout(params), positions,
+      groupHeads, format);
     return;
   }
-  const whole = isHalf ? { ...at, k: widened("k"), v: widened("v") } : at;
   // Large blocks pack keys less often; small blocks keep all threads busy.
   const most = threads === 1 ? 1 : Math.ceil(4 * threads / (batch * heads));
   const wanted = Math.ceil(queries / most / 20) * 20;
@@ -93,8 +96,8 @@ export function attentionSimd(
   const block = byBlas ? BLAS_QUERIES : queryBlock;
   const tasks = batch * heads * Math.ceil(queries / block);
   // deno-fmt-ignore
-  context.run(byBlas ? "blas_attention" : "attention", tasks, 1, ...tensors(params, whole), ...layout(params), positions,
-    block, ...dropoutOf(params));
+  context.run(byBlas ? "blas_attention" : "attention", tasks, 1, ...tensors(params, at, dtype), ...layout(params),
+    positions, block, format, ...dropoutOf(params));
 }
 
 /**

@@ -1,6 +1,6 @@
 /**
  * The matrix product C = alpha op(A) op(B) [+ beta C] [+ bias] [+ residual], single or batched, with an optional
- * activation function.
+ * activation function, and with the row sums of op(A) if they are wanted.
  *
  * @module
  */
@@ -23,6 +23,7 @@ import subgroup from "./matmul_subgroup.wgsl" with { type: "text" };
 import tiled from "./matmul_tiled.wgsl" with { type: "text" };
 import vector from "./matmul_vector.wgsl" with { type: "text" };
 import { hgemm } from "./hgemm.ts";
+import { matmulSum } from "./matmul_sum.ts";
 import { ACTIVATIONS, type MatmulParams } from "./params.ts";
 import { sgemm } from "./sgemm.ts";
 
@@ -70,8 +71,8 @@ const MAX_SPLIT_BYTES = 2 ** 26;
  * whole tiles would leave most of a GPU idle, as for the gradients of weights.
  */
 export function matmulSplits(params: MatmulParams, minWorkgroups: number): number {
-  const { n, k, batches } = params;
-  if (batches !== 1) return 1;
+  const { n, k, batches, ldc, cOffset, activation } = params;
+  if (batches !== 1 || ldc !== n || cOffset !== 0 || activation !== 0) return 1;
   const m = params.batchInvariant ? 1 : params.m;
   const tiles = Math.ceil(m / 128) * Math.ceil(n / 128);
   const room = Math.floor(MAX_SPLIT_BYTES / (4 * m * n));
@@ -142,12 +143,31 @@ export const MATMUL_PARAMS = {
   batchInvariant: "u32",
 } as const;
 
-/** Returns the launch of a program for a product. */
-export function matmulProgram(
-  params: MatmulParams,
-  target: GpuTarget,
-  variant: MatmulVariant,
-): GpuProgram & { readonly constants: Record<string, number | boolean | string> } {
+/** Returns the program for a product, or for its parts if it is split. */
+export function matmulProgram(params: MatmulParams, target: GpuTarget): GpuProgram {
+  const { m, n, lda, ldb, transposeA, transposeB, beta } = params;
+  const parts = matmulSplits(params, target.minWorkgroups);
+  if (parts === 1) return wholeProgram(params, target);
+  const k = params.k / parts;
+  const partial: MatmulParams = {
+    ...params,
+    ...{ k, beta: 0, batches: parts, inner: parts, cInner: m * n },
+    aInner: k * (transposeA ? lda : 1),
+    bInner: k * (transposeB ? 1 : ldb),
+  };
+  return {
+    ...wholeProgram(partial, target),
+    parts: {
+      params: partial,
+      sum: matmulSum,
+      sumParams: { parts, m, n, beta },
+      partials: { c: "partials", rowSums: "partialRowSums" },
+    },
+  };
+}
+
+function wholeProgram(params: MatmulParams, target: GpuTarget): GpuProgram {
+  const variant = matmulVariant(params, target);
   const { m, n, batches, transposeA, transposeB } = params;
   // On software adapters, where workgroups and barriers are expensive, an invocation does all of k; on GPUs the lanes
   // follow the layout of B.
@@ -232,6 +252,9 @@ export function multiplyBySimd(
  *
  * With an activation function f, c is f of that sum; `pre`, if given, receives the sum itself in the layout of c.
  * With `derivative`, c is the sum times the slope of f at `pre`.
+ *
+ * `rowSums`, which requires `transposeA`, receives alpha times the sums of the rows of op(a) [+ beta rowSums]: the
+ * gradient of a bias, if c is that of the weight.
  */
 export const matmul: Kernel<MatmulParams> = kernel<MatmulParams>({
   name: "matmul",
@@ -242,10 +265,11 @@ export const matmul: Kernel<MatmulParams> = kernel<MatmulParams>({
     bias: { read: "n", optional: true },
     residual: { read: "*", optional: true },
     pre: { update: "*", optional: true },
+    rowSums: { update: "batches m", optional: true },
   },
   params: MATMUL_PARAMS,
-  gpu: (params, target) => matmulProgram(params, target, matmulVariant(params, target)),
-  cpu({ a, b, c, bias, residual, pre }, p) {
+  gpu: matmulProgram,
+  cpu({ a, b, c, bias, residual, pre, rowSums }, p) {
     const { m, n, k, lda, ldb, ldc, alpha, beta } = p;
     const [aRow, aColumn] = p.transposeA ? [1, lda] : [lda, 1];
     const [bRow, bColumn] = p.transposeB ? [1, ldb] : [ldb, 1];
@@ -256,6 +280,12 @@ export const matmul: Kernel<MatmulParams> = kernel<MatmulParams>({
       const bStart = p.bOffset + outer * p.bOuter + inner * p.bInner;
       const cStart = p.cOffset + outer * p.cOuter + inner * p.cInner;
       for (let i = 0; i < m; i++) {
+        if (rowSums) {
+          let sum = 0;
+          for (let l = 0; l < k; l++) sum += a[aStart + i * aRow + l * aColumn];
+          const at = batch * m + i;
+          rowSums[at] = alpha * sum + (beta === 0 ? 0 : beta * rowSums[at]);
+        }
         for (let j = 0; j < n; j++) {
           let sum = 0;
           for (let l = 0; l < k; l++) {
@@ -275,7 +305,14 @@ export const matmul: Kernel<MatmulParams> = kernel<MatmulParams>({
     }
   },
   simd: (job) => {
+    const { at, params } = job;
+    const { m, k, lda, alpha, beta, batches, transposeA } = params;
+    if (at.rowSums && !(transposeA && alpha === 1 && batches === 1)) return false;
     const multiply = job.bindings.b!.dtype === "f16" ? hgemm : sgemm;
-    return multiplyBySimd(job, (params, at) => multiply(job, params, at));
+    if (!multiplyBySimd(job, (params, at) => multiply(job, params, at))) return false;
+    if (at.rowSums) {
+      job.run("column_sum", m, 64, at.a! + 4 * params.aOffset, at.rowSums, k, lda, beta);
+    }
+    return true;
   },
 });

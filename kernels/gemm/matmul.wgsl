@@ -1,5 +1,6 @@
 // What the variants of the matrix product share: C = alpha op(A) op(B) [+ beta C] [+ bias] [+ residual], single or
-// batched. matmul.ts appends one of matmul_tiled.wgsl, matmul_direct.wgsl, matmul_subgroup.wgsl and others.
+// batched, and optionally the row sums of op(A), which the workgroups of the first columns compute. matmul.ts appends
+// one of matmul_tiled.wgsl, matmul_direct.wgsl, matmul_subgroup.wgsl and others.
 const TRANSPOSE_A = false;
 const TRANSPOSE_B = false;
 const ACTIVATION = 0; // 1: GELU; 2: GELU by tanh; 3: ReLU; 4: squared ReLU
@@ -124,6 +125,29 @@ fn activated(value: F, i: u32) -> F {
   return value;
   //#end
 }
+
+//#if HAS_ROW_SUMS
+// Stores the sum of a row of op(A).
+fn store_row_sum(batch: u32, row: u32, sum: f32) {
+  if (row >= params.m) {
+    return;
+  }
+  let at = batch * params.m + row;
+  var value = params.alpha * sum;
+  if (params.beta != 0.0) {
+    value += params.beta * f32(row_sums[at]);
+  }
+  row_sums[at] = ROW_SUMS(value);
+}
+
+// Stores those of 4 rows from `row` on.
+fn store_row_sums(batch: u32, row: u32, sums: vec4f) {
+  store_row_sum(batch, row, sums.x);
+  store_row_sum(batch, row + 1u, sums.y);
+  store_row_sum(batch, row + 2u, sums.z);
+  store_row_sum(batch, row + 3u, sums.w);
+}
+//#end
 
 // Stores 4 columns of a row of C, except those past its end.
 fn store(start: u32, row: u32, column: u32, sum: vec4f, add: vec4f) {

@@ -32,12 +32,20 @@ fn main(
   var c{i}0 = vec4f();
   var c{i}1 = vec4f();
   //#end
+  //#if HAS_ROW_SUMS
+  var row_sum = vec4f();
+  //#end
   for (var k = 0u; k < params.k; k += 16u) {
     if (brings_a) {
       var tile = transpose(tile_a(start.x, first_row + four * 4u, k + k4));
       if (k + k4 >= params.k) {
         tile = mat4x4f();
       }
+      //#if HAS_ROW_SUMS
+      if (group.x == 0u) {
+        row_sum += tile[0] + tile[1] + tile[2] + tile[3];
+      }
+      //#end
       //#repeat i 0..4
       as_[k4 + {i}u][four] = tile[{i}];
       //#end
@@ -67,6 +75,18 @@ fn main(
     //#end
     workgroupBarrier();
   }
+  //#if HAS_ROW_SUMS
+  if (group.x == 0u) {
+    if (brings_a) {
+      as_[k4 / 4u][four] = row_sum;
+    }
+    workgroupBarrier();
+    if (index < 32u) {
+      let sum = as_[0][index] + as_[1][index] + as_[2][index] + as_[3][index];
+      store_row_sums(group.z, first_row + index * 4u, sum);
+    }
+  }
+  //#end
   let row = first_row + y * 4u;
   let left = first_column + x * 4u;
   let right = left + 64u;

@@ -63,9 +63,19 @@ fn main(
   //#repeat i 0..B_LOADS
   var b{i} = vec_of_b(start.y, 0u, first_column, b_row{i}, b_column{i});
   //#end
+  //#if HAS_ROW_SUMS
+  var row_sum = vec4f();
+  //#end
   for (var k = 0u; k < params.k; k += TILE_K) {
     //#repeat i 0..A_LOADS
     tile_of_a[a_row{i} * A_STRIDE + a_column{i}] = a{i};
+    //#end
+    //#if HAS_ROW_SUMS
+    if (group.x == 0u) {
+      //#repeat i 0..A_LOADS
+      row_sum += vec4f(a{i});
+      //#end
+    }
     //#end
     //#repeat i 0..B_LOADS
     tile_of_b[b_row{i} * B_STRIDE + b_column{i}] = b{i};
@@ -104,6 +114,20 @@ fn main(
     //#end
     workgroupBarrier();
   }
+  //#if HAS_ROW_SUMS
+  // What an invocation loads of A is of the same 4 rows of op(A) in every load, if A is transposed.
+  if (group.x == 0u) {
+    sums[index] = row_sum;
+    workgroupBarrier();
+    if (index < A_WIDTH) {
+      for (var other = index + A_WIDTH; other < THREADS; other += A_WIDTH) {
+        row_sum += sums[other];
+      }
+      store_row_sums(group.z, first_row + index * 4u, row_sum);
+    }
+    workgroupBarrier();
+  }
+  //#end
   let at = subgroup * 16u * SUM_STRIDE;
   let row = lane / 4u;
   let four = lane % 4u;

@@ -19,9 +19,15 @@ fn main(
   //#repeat i 0..32
   var c{i} = vec4f();
   //#end
+  //#if HAS_ROW_SUMS
+  var row_sum = vec4f();
+  //#end
   for (var k = 0u; k < end; k += 4u) {
     let rows = tile_a(start.x, first + lane * 4u, k);
     let cols = tile_b(start.y, k, column);
+    //#if HAS_ROW_SUMS
+    row_sum += vec4f(1.0) * rows;
+    //#end
     //#repeat l 0..8
     //#repeat j 0..4
     {
@@ -41,4 +47,9 @@ fn main(
   for (var i = 0u; i < 32u; i++) {
     store(start.z, first + i, column, sums[i], add);
   }
+  //#if HAS_ROW_SUMS
+  if (column == lane * 4u) {
+    store_row_sums(group.z, first + lane * 4u, row_sum);
+  }
+  //#end
 }

@@ -1,7 +1,6 @@
 // For GPUs: 64 invocations compute 64 x 64 of C, each 8 x 8 in 16 vec4 accumulators, from tiles of A and B in
 // workgroup memory, 16 long in k. The rows and columns of an invocation are 8 apart, and the rows of the A tile are
 // padded, so that adjacent invocations read different memory banks.
-const UNROLL = 4; // groups of 4 along k that are unrolled: all of them, unless the program must compile fast
 const STRIDE = 5u; // the stride of the A tile in vec4: 4 and padding
 
 var<workgroup> as_: array<vec4f, 320>; // [row][k / 4]
@@ -25,6 +24,9 @@ fn main(
   var c{i}0 = vec4f();
   var c{i}1 = vec4f();
   //#end
+  //#if HAS_ROW_SUMS
+  var row_sum = vec4f();
+  //#end
   for (var k = 0u; k < params.k; k += 16u) {
     var x = tile_a(start.x, first_row + a_row, k + a_k * 4u);
     var y = tile_b(start.y, k + b_k, first_column + b_column * 4u);
@@ -34,31 +36,44 @@ fn main(
     if (k + b_k >= params.k) {
       y = mat4x4f();
     }
+    //#if HAS_ROW_SUMS
+    if (group.x == 0u) {
+      row_sum += vec4f(1.0) * x;
+    }
+    //#end
     //#repeat i 0..4
     as_[(a_row + {i}u) * STRIDE + a_k] = x[{i}];
     bs[(b_k + {i}u) * 16u + b_column] = y[{i}];
     //#end
     workgroupBarrier();
-    for (var first = 0u; first < 4u; first += u32(UNROLL)) {
-      //#repeat q 0..UNROLL
+    //#repeat q 0..4
+    {
+      //#repeat u 0..4
+      let y{u}0 = bs[{64*q+16*u}u + local.x];
+      let y{u}1 = bs[{64*q+16*u}u + local.x + 8u];
+      //#end
+      //#repeat i 0..8
       {
-        let four = first + {q}u;
-        //#repeat u 0..4
-        let y{u}0 = bs[(four * 4u + {u}u) * 16u + local.x];
-        let y{u}1 = bs[(four * 4u + {u}u) * 16u + local.x + 8u];
-        //#end
-        //#repeat i 0..8
-        {
-          let x = as_[({8*i}u + local.y) * STRIDE + four];
-          c{i}0 += x.x * y00 + x.y * y10 + x.z * y20 + x.w * y30;
-          c{i}1 += x.x * y01 + x.y * y11 + x.z * y21 + x.w * y31;
-        }
-        //#end
+        let x = as_[({8*i}u + local.y) * STRIDE + {q}u];
+        c{i}0 += x.x * y00 + x.y * y10 + x.z * y20 + x.w * y30;
+        c{i}1 += x.x * y01 + x.y * y11 + x.z * y21 + x.w * y31;
       }
       //#end
     }
+    //#end
     workgroupBarrier();
   }
+  //#if HAS_ROW_SUMS
+  if (group.x == 0u) {
+    as_[index] = row_sum;
+    workgroupBarrier();
+    if (a_k == 0u) {
+      let apart = select(1u, 16u, TRANSPOSE_A); // invocations between those with the same rows
+      let sum = as_[index] + as_[index + apart] + as_[index + 2u * apart] + as_[index + 3u * apart];
+      store_row_sums(group.z, first_row + a_row, sum);
+    }
+  }
+  //#end
   let left = first_column + local.x * 4u;
   let right = left + 32u;
   let add_left = bias_of(left);

@@ -36,8 +36,14 @@ function quantisedMatmul(type: QuantisedType): Kernel<MatmulParams> {
     },
     params: MATMUL_PARAMS,
     gpu(params, target) {
-      const program = matmulProgram(params, target, matmulVariant(params, target));
-      const constants = { ...program.constants, QUANTISED: true, FOUR_BITS: type === "q4_0" };
+      const program = matmulProgram(params, target);
+      const part = program.parts?.params as MatmulParams | undefined ?? params;
+      const constants = {
+        ...{ ...program.constants, QUANTISED: true, FOUR_BITS: type === "q4_0" },
+        ...matmulVariant(part, target) === "vector" && {
+          DOTS: target.packedDots && hasWholeBlocks(part),
+        },
+      };
       return { ...program, wgsl: `${quantised}\n${program.wgsl}`, constants };
     },
     cpu({ codes, scales, ...others }, p) {
@@ -50,6 +56,12 @@ function quantisedMatmul(type: QuantisedType): Kernel<MatmulParams> {
       return multiplyBySimd(job, (params, at) => multiply({ ...job, params, at }, type));
     },
   });
+}
+
+/** Whether each row of b begins with a block, and the product takes whole blocks of it. */
+function hasWholeBlocks({ transposeA, transposeB, k, ldb, bOffset, bOuter, bInner }: MatmulParams) {
+  return transposeA === 0 && transposeB === 1 &&
+    (k | ldb | bOffset | bOuter | bInner) % BLOCK === 0;
 }
 
 /** The kernels by the type of b. */

@@ -8,6 +8,7 @@
 
 import { packA, packATransposed, packB, packBTransposed, packedProduct } from "./gemm.as";
 import { f16_to_f32 } from "./half.as";
+import { int8_to_f32 } from "./int8_rows.as";
 import { scratch } from "./layout.as";
 import { largest, madd, sumLanes, vexpNegative, vlog } from "./math.as";
 import { dropoutFactors } from "./random.as";
@@ -297,6 +298,38 @@ export function finish_attention(
   }
 }
 
+/** Formats of keys and values; heads of int8 are those of int8_rows.as.ts, with strides in words. */
+const F32 = 0, F16 = 1;
+
+/** The exponent of the bytes of an element, or of a word of int8. */
+// @ts-ignore: decorator
+@inline
+function shiftOf(format: i32): usize {
+  return format == F16 ? 1 : 2;
+}
+
+/** y (rows, heads, d) of f32 = x, which is of f16 or int8, by its strides. */
+export function heads_to_f32(
+  format: i32,
+  x: usize,
+  time: usize,
+  head: usize,
+  rows: i32,
+  heads: i32,
+  d: i32,
+  y: usize,
+): void {
+  const shift = shiftOf(format);
+  for (let r: usize = 0; r < <usize> rows; r++) {
+    for (let h: usize = 0; h < <usize> heads; h++) {
+      const from = x + (r * time + h * head << shift);
+      if (format == F16) f16_to_f32(0, 0, d, from, y);
+      else int8_to_f32(from, d, y);
+      y += <usize> d << 2;
+    }
+  }
+}
+
 /**
  * Forward, tasks [start, end) of batch * heads * ceil(queries / queryBlock).
  *
@@ -305,7 +338,7 @@ export function finish_attention(
  * int32 [batch, keys], `validBatch` apart, 0 where a key may not be seen; or 0 for none. `positions` is int32 [batch]
  * with the `position` of each sequence, or 0 if all have the same. With `dropout` above 0, weights are dropped at
  * random: each row of weights begins with a new block of the stream given by the seed and the first block (see
- * random.as.ts).
+ * random.as.ts). Unless the `format` of k and v is f32, a block of keys at a time is converted to it.
  */
 export function attention(
   thread: i32,
@@ -342,6 +375,7 @@ export function attention(
   position: i32,
   positions: usize,
   queryBlock: i32,
+  format: i32,
   seedLow: i32,
   seedHigh: i32,
   blockLow: i32,
@@ -358,21 +392,20 @@ export function attention(
   const out = pPack + STRIP * KEYS * 4;
   const states = out + MAX_QUERIES * MAX_HEAD * 4;
   const factors = states + MAX_QUERIES * 8;
+  const tile = factors + KEYS * 4;
   const fours = (keys + 3) / 4; // blocks of random numbers of a row
   const blocks = (queries + queryBlock - 1) / queryBlock;
   const rowBytes = <usize> d << 2, panelBytes = <usize> ((d + 3) & ~3) * 20;
-  const kPanelBytes = <usize> ((d + 3) & ~3) * 32;
+  const kPanelBytes = <usize> ((d + 3) & ~3) * 32, shift = shiftOf(format);
   qTime <<= 2;
-  kTime <<= 2;
-  vTime <<= 2;
   oTime <<= 2;
   for (let task = start; task < end; task++) {
     const head = task / blocks % heads, item = task / (blocks * heads);
     const kvHead = <usize> (head / (heads / kvHeads));
     const b = <usize> item, h = <usize> head;
     const qAt = q + (b * qBatch + h * qHead << 2), oAt = o + (b * oBatch + h * oHead << 2);
-    const kAt = k + (b * kBatch + kvHead * kHead << 2);
-    const vAt = v + (b * vBatch + kvHead * vHead << 2);
+    const kAt = k + (b * kBatch + kvHead * kHead << shift);
+    const vAt = v + (b * vBatch + kvHead * vHead << shift);
     const valid = keyValid ? keyValid + (b * validBatch << 2) : 0;
     const lseAt = lse ? lse + ((b * <usize> heads + h) * <usize> queries << 2) : 0;
     const first = task % blocks * queryBlock, rows = min(queryBlock, queries - first);
@@ -388,10 +421,17 @@ export function attention(
     // threads.
     for (let j = first_seen(here, block, window, 0, keys) / KEYS * KEYS; j < limit; j += KEYS) {
       const width = min(KEYS, limit - j);
-      const kHere = kAt + <usize> j * kTime, vHere = vAt + <usize> j * vTime;
+      const kHere = kAt + (<usize> j * kTime << shift), vHere = vAt + (<usize> j * vTime << shift);
       const validHere = valid ? valid + (<usize> j << 2) : 0;
-      packBTransposed(kHere, kTime, width, d, kPack);
-      packB(vHere, vTime, d, width, vPack);
+      if (format == F32) {
+        packBTransposed(kHere, kTime << 2, width, d, kPack);
+        packB(vHere, vTime << 2, d, width, vPack);
+      } else {
+        heads_to_f32(format, kHere, kTime, 0, width, 1, d, tile);
+        packBTransposed(tile, rowBytes, width, d, kPack);
+        heads_to_f32(format, vHere, vTime, 0, width, 1, d, tile);
+        packB(tile, rowBytes, d, width, vPack);
+      }
       for (let strip = 0; strip < rows; strip += STRIP) {
         const height = min(STRIP, rows - strip);
         const at = here + strip;
@@ -419,21 +459,10 @@ export function attention(
   }
 }
 
-/** y (rows, heads, d) of f32 = x of f16 by strides in elements. */
-function widenBlock(x: usize, time: usize, head: usize, rows: i32, heads: i32, d: i32, y: usize): void {
-  for (let r: usize = 0; r < <usize> rows; r++) {
-    for (let h: usize = 0; h < <usize> heads; h++) {
-      f16_to_f32(0, 0, d, x + (r * time + h * head << 1), y);
-      y += <usize> d << 2;
-    }
-  }
-}
-
 /**
  * Forward for few queries per sequence, as in decoding: tasks [start, end) of batch * ceil(kvHeads / groupHeads). A
  * task has `groupHeads` adjacent key heads and the query heads that use them, so that a cache whose heads of a time
- * step are contiguous is read from front to back. Arguments as in `attention`; `half` if k and
- * v are f16, of which a block at a time is converted to f32.
+ * step are contiguous is read from front to back. Arguments as in `attention`.
  */
 export function attention_few(
   thread: i32,
@@ -470,7 +499,7 @@ export function attention_few(
   position: i32,
   positions: usize,
   groupHeads: i32,
-  half: bool,
+  format: i32,
 ): void {
   const share = heads / kvHeads, groups = (kvHeads + groupHeads - 1) / groupHeads;
   const rowBytes = <usize> d << 2, factor = f32x4.splat(scale);
@@ -479,7 +508,7 @@ export function attention_few(
   const out = scores + <usize> (groupHeads * share) * (KEYS * 4);
   const states = out + <usize> (groupHeads * share) * rowBytes;
   const tile = states + (<usize> (groupHeads * share) << 3);
-  const shift: usize = half ? 1 : 2;
+  const shift = shiftOf(format);
   for (let task = start; task < end; task++) {
     const b = <usize> (task / groups), kvFirst = task % groups * groupHeads;
     const kvCount = min(groupHeads, kvHeads - kvFirst);
@@ -499,8 +528,8 @@ export function attention_few(
       for (let j = from; j < to; j += KEYS) {
         const n = min(KEYS, to - j);
         let keysAt = kAt + (<usize> j * kTime << shift), keyTime = kTime << 2, keyHead = kHead << 2;
-        if (half) {
-          widenBlock(keysAt, kTime, kHead, n, kvCount, d, tile);
+        if (format != F32) {
+          heads_to_f32(format, keysAt, kTime, kHead, n, kvCount, d, tile);
           keysAt = tile;
           keyTime = <usize> kvCount * rowBytes;
           keyHead = rowBytes;
@@ -526,8 +555,8 @@ export function attention_few(
           foldRow(row, n, n, states + (at << 3), out + at * rowBytes, d);
         }
         let valuesAt = vAt + (<usize> j * vTime << shift), valueTime = vTime << 2, valueHead = vHead << 2;
-        if (half) {
-          widenBlock(valuesAt, vTime, vHead, n, kvCount, d, tile);
+        if (format != F32) {
+          heads_to_f32(format, valuesAt, vTime, vHead, n, kvCount, d, tile);
           valuesAt = tile;
           valueTime = <usize> kvCount * rowBytes;
           valueHead = rowBytes;

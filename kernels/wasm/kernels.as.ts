@@ -11,6 +11,7 @@ export {
   fold_attention,
   end_seen,
   gradients_of_attention,
+  heads_to_f32,
   zero_rows,
 } from "./attention.as";
 export { sgemm_few } from "./few_rows.as";
@@ -20,6 +21,7 @@ export * from "./elementwise.as";
 export { dropout } from "./random.as";
 export { hgemm_few } from "./half_rows.as";
 export { f16_to_f32, f32_to_f16 } from "./half.as";
+export { write_int8_rows } from "./int8_rows.as";
 export {
   multiply_q4_0,
   multiply_q8_0,

@@ -62,11 +62,13 @@ export function rows_to_i8(
   }
 }
 
-function rounded(at: usize, factor: v128): v128 {
+/** Four numbers times a factor, rounded to integers. */
+export function rounded(at: usize, factor: v128): v128 {
   return i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(v128.load(at), factor)));
 }
 
-function max4(x: v128): f32 {
+/** The largest of four lanes. */
+export function max4(x: v128): f32 {
   return max(
     max(f32x4.extract_lane(x, 0), f32x4.extract_lane(x, 1)),
     max(f32x4.extract_lane(x, 2), f32x4.extract_lane(x, 3)),
@@ -257,7 +259,7 @@ export function multiply_q4_0(
 /** Stores 8 codes of 16 bits as floats. */
 // @ts-ignore: decorator
 @inline
-function unpack8(codes: v128, scale: v128, y: usize): void {
+export function unpack8(codes: v128, scale: v128, y: usize): void {
   v128.store(y, f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(codes)), scale));
   v128.store(y, f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(codes)), scale), 16);
 }

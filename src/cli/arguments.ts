@@ -1,6 +1,6 @@
 /** Parses the command lines of programs. */
 import { Command, InvalidArgumentError } from "npm:commander@15.1.0";
-import type { MatrixType } from "../../mod.ts";
+import type { CacheDType, MatrixType } from "../../mod.ts";
 
 export type { Command };
 
@@ -109,7 +109,7 @@ export interface MatrixOptions {
 /** What {@linkcode addCacheOption} adds. */
 export interface CacheOptions {
   /** Undefined: that of activations. */
-  readonly cacheDtype?: "f32" | "f16";
+  readonly cacheDtype?: CacheDType;
 }
 
 /** Adds `--dtype` of a model that computes without being trained. */
@@ -140,9 +140,9 @@ export function addNucleusOptions(command: Command): Command {
 /** Adds `--cache-dtype` of a model that decodes. */
 export function addCacheOption(command: Command): Command {
   return command.option(
-    "--cache-dtype <f32|f16>",
-    "dtype of the key-value cache; f16 halves its memory (default: f32)",
-    choice(["f32", "f16"]),
+    "--cache-dtype <f32|f16|int8>",
+    "dtype of the key-value cache; f16 takes half the memory of f32, int8 about a quarter (default: f32)",
+    choice(["f32", "f16", "int8"]),
   );
 }
 

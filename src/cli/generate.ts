@@ -33,6 +33,11 @@ export async function generate(args: string[]): Promise<void> {
     matrices: options.dtype ?? "stored",
   });
   if ("model" in found) found.model.cacheDtype = options.cacheDtype;
+  else if (options.cacheDtype) {
+    throw new UsageError(
+      "--cache-dtype: expected a model that continues a text but got a translator",
+    );
+  }
   for (const adapter of options.adapter) {
     if ("interpreter" in found) {
       throw new UsageError(

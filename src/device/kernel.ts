@@ -32,6 +32,8 @@ export interface GpuTarget {
   readonly subgroups: boolean;
   /** Whether there are subgroup matrices of 16 x 16 in f16 with sums in f32, and subgroups of 32. */
   readonly matrixUnits: boolean;
+  /** Whether WGSL has `dot4I8Packed`, the product of four integers of 8 bits with four others. */
+  readonly packedDots: boolean;
   /** The number of invocations in a subgroup if all have the same size, else 0. */
   readonly subgroupSize: number;
 }
@@ -64,6 +66,24 @@ export interface GpuProgram {
    * {@linkcode MAX_ITERATIONS}.
    */
   readonly iterations?: number;
+  /** Set if the program computes only parts of the result, which another kernel adds up. */
+  readonly parts?: ProgramParts;
+}
+
+/** How a launch is made in two: of a program that computes parts, and of the kernel that adds them up. */
+export interface ProgramParts {
+  /** The parameters of the program. */
+  readonly params: Params;
+  /**
+   * The kernel that adds up. It receives those bindings of the launch that it declares; the program receives the
+   * others, and memory for the parts.
+   */
+  // deno-lint-ignore no-explicit-any -- kernels of any parameters
+  readonly sum: Kernel<any>;
+  /** The parameters of `sum`. */
+  readonly sumParams: Params;
+  /** The binding through which `sum` reads the parts of each output. */
+  readonly partials: Readonly<Record<string, string>>;
 }
 
 /** Byte addresses of bindings in the shared memory; 0 for one that is not given. */

@@ -1,6 +1,8 @@
 /**
- * The memory layout of quantised matrices. Unlike in files, whose blocks of 34 or 18 bytes are not whole 32-bit words,
- * all codes come first and then all scales, each at an offset where a kernel can bind them.
+ * The memory layouts of what is quantised. Matrices: unlike in files, whose blocks of 34 or 18 bytes are not whole
+ * 32-bit words, all codes come first and then all scales, each at an offset where a kernel can bind them. Keys and
+ * values in a cache: each head of each position has its codes of 8 bits and then its scale, in whole words of `u32`, so
+ * that it is written, moved and read by itself.
  *
  * @module
  */
@@ -96,4 +98,38 @@ export function quantisedReader(
     const pair = bytes[(index >> 5 << 4) + (index & 15)]!;
     return halves[index >> 5]! * ((pair >> (index >> 2 & 4) & 15) - 8);
   };
+}
+
+/** The words of a head of `size` numbers in int8: four codes a word, and the bits of the f32 scale in the last word. */
+export function int8Words(size: number): number {
+  return Math.ceil(size / 4) + 1;
+}
+
+/** The numbers of a head in int8 that begins at word `at`: code times scale. */
+export function fromInt8(words: Uint32Array, at: number, size: number): Float32Array {
+  const last = at + int8Words(size) - 1;
+  const codes = new Int8Array(words.buffer, words.byteOffset + 4 * at, size);
+  const scale = new Float32Array(words.buffer, words.byteOffset + 4 * last, 1)[0]!;
+  return Float32Array.from(codes, (code) => code * scale);
+}
+
+/**
+ * Writes numbers in int8 from word `at` on. The scale is the largest magnitude divided by 127, so a number is off by at
+ * most half of that. Where a number is NaN or infinite, none of them remains finite.
+ */
+export function toInt8(numbers: ArrayLike<number>, words: Uint32Array, at: number): void {
+  const size = numbers.length, last = at + int8Words(size) - 1;
+  let most = 0;
+  for (let i = 0; i < size; i++) most = Math.max(most, Math.abs(numbers[i]!));
+  const inverse = most > 1e-30 ? Math.fround(127 / most) : 0;
+  words.fill(0, at, last);
+  const codes = new Int8Array(words.buffer, words.byteOffset + 4 * at, size);
+  for (let i = 0; i < size; i++) codes[i] = nearest(Math.fround(numbers[i]! * inverse));
+  new Float32Array(words.buffer, words.byteOffset + 4 * last, 1)[0] = most / 127;
+}
+
+/** The nearest integer, the even one of two. */
+function nearest(x: number): number {
+  const rounded = Math.round(x);
+  return rounded - x === 0.5 && rounded % 2 !== 0 ? rounded - 1 : rounded;
 }

@@ -8,6 +8,7 @@
  */
 import {
   type AttentionObserver,
+  type CacheDType,
   checkTokens,
   Embedding,
   type ForwardOptions,
@@ -90,10 +91,10 @@ export abstract class CausalLM<C extends CausalLMConfig = CausalLMConfig> extend
   protected abstract embed(ids: Tensor, pass: Pass): Tensor;
 
   /**
-   * The dtype of keys and values in caches created from now on: `f16` takes half the memory of `f32`. Default: that of the
-   * activations.
+   * The dtype of keys and values in caches created from now on: `f16` takes half the memory of `f32`, and `int8` a quarter
+   * and four bytes for each head. Default: that of the activations.
    */
-  cacheDtype: "f32" | "f16" | undefined;
+  cacheDtype: CacheDType | undefined;
 
   /** Returns an empty cache for decoding `batch` sequences. */
   createCache(batch: number): KeyValueCache {

@@ -3,9 +3,11 @@
  *
  * @module
  */
+import { writeInt8Rows } from "../../kernels/indexing/write_int8_rows.ts";
 import { writeRows } from "../../kernels/indexing/write_rows.ts";
 import type { Device } from "../device/device.ts";
 import { BYTES, type DType } from "../device/dtype.ts";
+import { int8Words } from "../device/quantised.ts";
 import { embedding } from "../ops/index.ts";
 import { part } from "../ops/launch.ts";
 import { slice } from "../ops/shape.ts";
@@ -15,12 +17,18 @@ import { formatShape } from "../tensor/shape.ts";
 import { noGrad } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 
+/** Types of keys and values that a model can be told to keep. */
+export type CacheDType = "f32" | "f16" | "int8";
+
 /** Options of {@linkcode KeyValueCache}. */
 export interface KeyValueCacheOptions {
   /** The device. */
   readonly device: Device;
-  /** The dtype of keys and values. Default: `f32`. */
-  readonly dtype?: DType | undefined;
+  /**
+   * The dtype of keys and values. Default: `f32`. In `int8`, each head of each position has its own scale, the largest
+   * magnitude divided by 127: a byte for each number and four for the scale.
+   */
+  readonly dtype?: DType | "int8" | undefined;
   /** The number of sequences. */
   readonly batch: number;
   /** The number of self-attention layers. */
@@ -45,7 +53,7 @@ export interface NewPositions {
 
 /** What attention reads. The tensors are longer than the filled part, which `keyLength` and `positions` give. */
 export interface CachedKeys {
-  /** (B, capacity, Hkv, D). */
+  /** (B, capacity, Hkv, D); of `int8`, words of `u32`, (B, capacity, Hkv, ceil(D / 4) + 1). */
   readonly keys: Tensor;
   /** Like `keys`. */
   readonly values: Tensor;
@@ -74,7 +82,12 @@ export interface LayerCache {
 export class KeyValueCache implements Disposable {
   /** The device. */
   readonly device: Device;
-  readonly #options: KeyValueCacheOptions & { readonly dtype: DType; readonly step: number };
+  readonly #options: KeyValueCacheOptions & {
+    readonly dtype: DType | "int8";
+    readonly step: number;
+  };
+  /** What a head of one position is stored as. */
+  readonly #head: { readonly dtype: DType; readonly size: number };
   readonly #held = new Map<string, Tensor>();
   /** The number of positions of each row. */
   #lengths: number[];
@@ -95,7 +108,11 @@ export class KeyValueCache implements Disposable {
 
   /** Creates an empty cache. */
   constructor(options: KeyValueCacheOptions) {
-    this.#options = { step: 64, ...options, dtype: options.dtype ?? "f32" };
+    const { dtype = "f32", headSize } = options;
+    this.#options = { step: 64, ...options, dtype };
+    this.#head = dtype === "int8"
+      ? { dtype: "u32", size: int8Words(headSize) }
+      : { dtype, size: headSize };
     this.device = options.device;
     this.#rows = options.batch;
     this.#lengths = new Array<number>(options.batch).fill(0);
@@ -337,19 +354,21 @@ export class KeyValueCache implements Disposable {
   }
 
   #bytesOf(rows: number, capacity: number): number {
-    const { layers, kvHeads, headSize, dtype } = this.#options;
-    return 2 * layers * rows * capacity * kvHeads * headSize * BYTES[dtype];
+    const { layers, kvHeads } = this.#options;
+    const { dtype, size } = this.#head;
+    return 2 * layers * rows * capacity * kvHeads * size * BYTES[dtype];
   }
 
   #grow(neededRows: number, neededPositions: number): void {
-    const { device, dtype, layers, kvHeads, headSize } = this.#options;
+    const { device, layers, kvHeads } = this.#options;
+    const { dtype, size } = this.#head;
     const [rows, capacity] = this.#sizeFor(neededRows, neededPositions);
     if (rows === this.#rows && capacity === this.#capacity) return;
-    const width = kvHeads * headSize;
+    const width = kvHeads * size;
     this.#own(() => {
       const longer = (x: Tensor | undefined): Tensor => {
         // Zeros: where rows differ in length, tiles reach past the end of a row, and a weight of 0 does not hide a NaN.
-        const y = constant(device, [rows, capacity, kvHeads, headSize], 0, dtype);
+        const y = constant(device, [rows, capacity, kvHeads, size], 0, dtype);
         if (x) {
           const [batch, time] = x.shape as [number, number];
           const place = part(y, 0, batch * capacity * width);
@@ -406,12 +425,15 @@ export class KeyValueCache implements Disposable {
 
   #write(x: Tensor, y: Tensor): void {
     const positions = this.#positions;
-    const batch = this.batch, time = this.#added, capacity = this.#capacity;
-    const width = x.size / (batch * time);
+    const { kvHeads: heads, headSize: d } = this.#options;
+    const { size } = this.#head;
     const position = positions ? 0 : this.#position;
-    const place = part(y, 0, batch * capacity * width);
-    const params = { batch, time, width, capacity, position };
-    this.device.launch(writeRows, { x, positions, y: place }, params);
+    const place = part(y, 0, this.batch * this.#capacity * heads * size);
+    const bindings = { x, positions, y: place };
+    const common = { batch: this.batch, time: this.#added, capacity: this.#capacity, position };
+    if (this.#options.dtype === "int8") {
+      this.device.launch(writeInt8Rows, bindings, { ...common, heads, d, words: size });
+    } else this.device.launch(writeRows, bindings, { ...common, width: heads * d });
   }
 
   #checkRow(row: number): void {

@@ -10,9 +10,13 @@ import {
   randomNumbers,
 } from "../../kernels/attention/attention.ts";
 import { launchAttentionBackward } from "../../kernels/attention/attention_backward.ts";
-import { attentionForward } from "../../kernels/attention/attention_forward.ts";
+import {
+  attentionForward,
+  attentionForwardInt8,
+} from "../../kernels/attention/attention_forward.ts";
 import { BYTES } from "../device/dtype.ts";
 import { DeviceError } from "../device/errors.ts";
+import { int8Words } from "../device/quantised.ts";
 import { arange, tensor, zeros } from "../tensor/create.ts";
 import { defaultRandom, type RandomState } from "../tensor/random.ts";
 import { scoped } from "../tensor/scope.ts";
@@ -81,8 +85,9 @@ export interface AttentionOptions {
 /**
  * Returns `softmax(scale q k^T) v` for each head, without storing the scores: queries q (B, H, Tq, D), keys k and
  * values v (B, Hkv, Tk, D) give (B, H, Tq, D). Hkv divides H, and query head h uses key and value head
- * `floor(h / (H / Hkv))`. A query that sees no key gives zeros, and no gradient. Without gradients, k and v may
- * be `f16` while q is `f32`, as in a cache that takes half the memory.
+ * `floor(h / (H / Hkv))`. A query that sees no key gives zeros, and no gradient. Without gradients, k and v may be those
+ * of a smaller cache: `f16` while q is `f32`, or `int8`, as `KeyValueCache` keeps them: in `u32`, `ceil(D / 4) + 1` words
+ * instead of D elements.
  *
  * Throws a `TypeError` if shapes, devices or dtypes do not match, and a `RangeError` if `keyLength` is not a length of
  * k, `window` is below 1, or a probability is not in [0, 1). (Vaswani et al. 2017; grouped queries: Ainslie et al.
@@ -327,16 +332,21 @@ function attend(
 ): Tensor {
   const { keyValid, positions, layout = "BHTD", step = 0 } = options;
   const device = sameDevice(op, q, k, v, keyValid, positions);
-  checkFloat(op, q, k, v);
   sameDType(op, k, v);
-  const isMixed = q.dtype === "f32" && k.dtype === "f16";
-  if (!isMixed) sameDType(op, q, k);
-  else if (needsGrad([q, k, v])) {
+  const isInt8 = k.dtype === "u32";
+  if (isInt8) checkFloat(op, q);
+  else {
+    checkFloat(op, q, k, v);
+    if (q.dtype !== "f32" || k.dtype !== "f16") sameDType(op, q, k);
+  }
+  if (k.dtype !== q.dtype && needsGrad([q, k, v])) {
     throw new TypeError(
-      `${op}: expected noGrad where keys are f16 and queries f32 but got a gradient`,
+      `${op}: expected noGrad where keys are ${
+        isInt8 ? "int8" : k.dtype
+      } and queries ${q.dtype} but got a gradient`,
     );
   }
-  const [queries, keys] = sizesOf(op, q.shape, k.shape, v.shape, layout);
+  const [queries, keys] = sizesOf(op, [q, k, v], layout, isInt8);
   const keyLength = checkKeyLength(op, options.keyLength, keys.time);
   if (keyValid) checkKeyValid(op, keyValid, queries.batch, keyLength, keys.time);
   if (positions) checkPositions(op, positions, queries.batch, step > 0);
@@ -351,7 +361,7 @@ function attend(
   // scratch for the backward pass.
   const lse = Tensor.empty(device, [2, queries.batch, queries.heads, queries.time]);
   const bindings = { q, k, v, keyValid, positions, o, lse };
-  device.launch(attentionForward, bindings, params);
+  device.launch(isInt8 ? attentionForwardInt8 : attentionForward, bindings, params);
   const saved = [q, k, v, o, lse, keyValid] as const;
   const gradientOf = ({ shape, dtype }: Tensor) =>
     params.keys < keys.time ? zeros(shape, { device, dtype }) : Tensor.empty(device, shape, dtype);
@@ -473,8 +483,14 @@ interface Sizes {
   readonly size: number;
 }
 
-/** The axes of the queries and of the keys by name. */
-function sizesOf(op: string, q: Shape, k: Shape, v: Shape, layout: HeadLayout): [Sizes, Sizes] {
+/** The axes of the queries and of the keys by name; the size of keys of int8 is in words. */
+function sizesOf(
+  op: string,
+  tensors: readonly [q: Tensor, k: Tensor, v: Tensor],
+  layout: HeadLayout,
+  isInt8: boolean,
+): [Sizes, Sizes] {
+  const [q, k, v] = tensors.map(({ shape }) => shape) as [Shape, Shape, Shape];
   const named = (shape: Shape): Sizes => {
     const [batch, second, third, size] = shape as [number, number, number, number];
     return layout === "BHTD"
@@ -483,7 +499,8 @@ function sizesOf(op: string, q: Shape, k: Shape, v: Shape, layout: HeadLayout): 
   };
   const [queries, keys] = [named(q), named(k)];
   const fits = q.length === 4 && k.length === 4 && sameShape(k, v) &&
-    queries.batch === keys.batch && queries.size === keys.size &&
+    queries.batch === keys.batch &&
+    keys.size === (isInt8 ? int8Words(queries.size) : queries.size) &&
     queries.heads % keys.heads === 0;
   if (!fits) {
     const kv = layout.replace("H", "Hkv");
@@ -530,6 +547,7 @@ function storedWeights(
 ): Tensor[] {
   const { keyValid, positions, layout = "BHTD" } = options;
   const device = sameDevice(op, q, k, keyValid, positions);
+  if (k.dtype === "u32") throw new TypeError(`${op}: expected keys of f32 or f16 but got int8`);
   checkRank(op, q, 4, "q with four axes");
   checkRank(op, k, 4, "k with four axes");
   const inOrder = (x: Tensor) => layout === "BHTD" ? x : permute(x, [0, 2, 1, 3]);

@@ -283,10 +283,8 @@ function launchHeadGrads(
   const [classes, width] = weight.shape as readonly [number, number];
   const accumulate = first > 0;
   if (grads.hidden) {
-    launchMatmul(
-      { a: dOut, b: weight, c: grads.hidden },
-      { m: count, n: width, k: classes, cOffset: first * width },
-    );
+    const c = part(grads.hidden, first * width, count * width);
+    launchMatmul({ a: dOut, b: weight, c }, { m: count, n: width, k: classes });
   }
   if (grads.weight) {
     const sizes = { m: classes, n: width, k: count };

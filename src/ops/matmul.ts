@@ -3,8 +3,7 @@
  *
  * @module
  */
-import { matmul as matmulKernel, matmulSplits, MAX_K } from "../../kernels/gemm/matmul.ts";
-import { matmulSum } from "../../kernels/gemm/matmul_sum.ts";
+import { matmul as matmulKernel, MAX_K } from "../../kernels/gemm/matmul.ts";
 import {
   type MatmulParams,
   matmulParams,
@@ -13,7 +12,6 @@ import {
 import { quantisedMatmuls } from "../../kernels/gemm/quantised_matmul.ts";
 import type { Binding } from "../device/device.ts";
 import { BYTES, isQuantised } from "../device/dtype.ts";
-import type { Kernel } from "../device/kernel.ts";
 import { DeviceError } from "../device/errors.ts";
 import {
   broadcastShapes,
@@ -226,12 +224,18 @@ export function launchLinearBackward(
     const { y: c, accumulate } = grads.x;
     launchMatmul({ a: dOut, b: weight, c }, { m, n: k, k: n, beta: Number(accumulate) });
   }
-  if (grads.weight) {
-    const { y: c, accumulate } = grads.weight;
-    const beta = Number(accumulate);
-    launchMatmul({ a: dOut, b: x, c }, { m: n, n: k, k: m, transposeA: 1, beta });
+  const { weight: ofWeight, bias: ofBias } = grads;
+  // The product for the weight reads dOut anyway, and can add up its columns on the way.
+  const together = k > 0 && ofWeight?.accumulate === ofBias?.accumulate &&
+    n * k * BYTES[weight.dtype] <= weight.device.maxBindingBytes;
+  if (ofWeight) {
+    const { y: c, accumulate } = ofWeight;
+    launchMatmul(
+      { a: dOut, b: x, c, rowSums: together ? ofBias?.y : undefined },
+      { m: n, n: k, k: m, transposeA: 1, beta: Number(accumulate) },
+    );
   }
-  if (grads.bias) sumColumns({ dOut }, { dBias: grads.bias });
+  if (!together) sumColumns({ dOut }, { dBias: ofBias });
 }
 
 /** The operands of {@linkcode launchMatmul}. */
@@ -248,6 +252,8 @@ export interface Operands {
   readonly pre?: Binding | undefined;
   /** Like `c`, added to the product. */
   readonly residual?: Binding | undefined;
+  /** (m), receives the row sums of op(a). Only for a single product with `transposeA` whose c can be bound. */
+  readonly rowSums?: Binding | undefined;
 }
 
 /** The axes before the matrices: the shape of the whole batch and the full shapes of `a` and `b`. */
@@ -379,13 +385,13 @@ function launchNarrowed(
   params: MatmulParams,
   spans: Readonly<Record<Matrix, number>>,
 ): void {
-  const { bias, residual, pre } = operands;
+  const { bias, residual, pre, rowSums } = operands;
   const a = narrow(operands.a, params.aOffset, spans.a);
   const b = narrow(operands.b, params.bOffset, spans.b);
   const c = narrow(operands.c, params.cOffset, spans.c);
   const likeC = (x: Binding | undefined) => x && narrow(x, params.cOffset, spans.c).binding;
   const { dtype } = operands.b;
-  launchWhole(
+  operands.c.buffer.device.launch(
     isQuantised(dtype) ? quantisedMatmuls[dtype] : matmulKernel,
     {
       a: a.binding,
@@ -395,6 +401,7 @@ function launchNarrowed(
       bias: bias && part(bias, 0, params.n),
       residual: likeC(residual),
       pre: likeC(pre),
+      ...rowSums && { rowSums },
     },
     { ...params, aOffset: a.first, bOffset: b.first, cOffset: c.first },
   );
@@ -434,43 +441,6 @@ function cutAxis(operands: Operands, params: MatmulParams, axis: "m" | "n" | "k"
   cut(operands, first);
   const rest = bias && axis === "n" ? part(bias, half, bias.size - half) : bias;
   cut({ ...operands, bias: rest }, second);
-}
-
-/** Launches a product that the device can bind: in one launch, or in parts along k that are then summed. */
-function launchWhole(
-  kernel: Kernel<MatmulParams>,
-  operands: Record<string, Binding | undefined> & Pick<Operands, "c">,
-  params: MatmulParams,
-): void {
-  const { bias, residual, pre, ...matrices } = operands;
-  const { c } = matrices;
-  const { device } = c.buffer;
-  const { m, n, beta, lda, ldb, transposeA, transposeB, activation } = params;
-  const parts = params.ldc === n && c.size === m * n && activation === 0
-    ? matmulSplits(params, device.minWorkgroups)
-    : 1;
-  if (parts === 1) {
-    device.launch(kernel, { ...matrices, bias, residual, pre }, params);
-    return;
-  }
-  const k = params.k / parts;
-  const buffer = device.createBuffer(
-    4 * parts * m * n,
-    () => `matmul: ${parts} parts of ${m} x ${n}`,
-  );
-  const partials: Binding = { buffer, dtype: "f32", offset: 0, size: parts * m * n };
-  device.launch(kernel, { ...matrices, c: partials }, {
-    ...params,
-    k,
-    beta: 0,
-    batches: parts,
-    inner: parts,
-    aInner: k * (transposeA ? lda : 1),
-    bInner: k * (transposeB ? 1 : ldb),
-    cInner: m * n,
-  });
-  device.launch(matmulSum, { partials, c, bias, residual }, { parts, m, n, beta });
-  device.releaseBuffer(buffer);
 }
 
 /** Halves a batch. */

@@ -65,6 +65,7 @@ for (const Model of [GPT2, GPT3, LLaMA, ModernGPT]) {
       if (Model === LLaMA) await run(folder, ["convert", "half", "llama.bin", "--to", "llama2c"]);
       if (Model === LLaMA) {
         assert.equal(await continued("half", "--dtype", "q8_0", "--cache-dtype", "f16"), first);
+        assert.equal(await continued("half", "--cache-dtype", "int8"), first);
       }
       if (Model !== LLaMA && Model !== GPT2) return; // llama.cpp has no others
       await run(folder, ["convert", "trained", "model.gguf", "--to", "gguf"]);

@@ -2,8 +2,13 @@ import assert from "node:assert/strict";
 import type { GpuTarget } from "../../src/device/kernel.ts";
 import { kernel } from "../../src/device/kernel.ts";
 import { WebGpuDevice, type WebGpuOptions } from "../../src/device/webgpu/webgpu_device.ts";
+import { matmul } from "../../src/ops/matmul.ts";
+import { tensor } from "../../src/tensor/create.ts";
+import { Scope } from "../../src/tensor/scope.ts";
 import { Tensor } from "../../src/tensor/tensor.ts";
+import { assertClose } from "../support/compare.ts";
 import { testGpu } from "../support/gpu.ts";
+import { hardwareProfileGpu } from "../support/hardware_profile.ts";
 
 type SpinParams = { n: number };
 
@@ -76,4 +81,39 @@ Deno.test("choices of a checkpoint are taken up by a device that does not tune",
   device.restoreProgramChoices(tuned.programChoices());
   assert.equal(await launch(device, 1), 0);
   assert.deepEqual(device.programChoices(), tuned.programChoices());
+});
+
+/** `x^T x` of a matrix with few columns and many rows, so often; what each gave. */
+async function products(device: WebGpuDevice, times: number): Promise<Float32Array[]> {
+  using _scope = new Scope();
+  const values = Float32Array.from({ length: 4096 * 36 }, (_, i) => (i * 7919 % 1000) / 1000);
+  const x = tensor(values, { shape: [4096, 36], device });
+  const results = [];
+  for (let i = 0; i < times; i++) {
+    results.push(await matmul(x, x, { transposeA: true }).data() as Float32Array);
+  }
+  return results;
+}
+
+Deno.test("a product that is split along k is timed against the whole one, and repeats exactly", async () => {
+  localStorage.clear();
+  const gpu = hardwareProfileGpu();
+  using tuned = await open({ gpu, tune: "on" });
+  const [first, ...others] = await products(tuned, 7);
+  for (const other of others) assertClose(other, first, 1e-5);
+  const [[key, name], ...more] = Object.entries(tuned.programChoices());
+  assert.match(key, /^matmul f32,f32,f32 /);
+  assert.match(name, /^(as it is|one workgroup)$/);
+  assert.deepEqual(more, []);
+  localStorage.clear();
+
+  for (const name of ["as it is", "one workgroup"]) {
+    const compiled: string[] = [];
+    using device = await open({ gpu, onCompile: (kernel) => compiled.push(kernel) });
+    device.restoreProgramChoices({ [key]: name });
+    const [once, again] = await products(device, 2);
+    assert.deepEqual(again, once);
+    assertClose(once, first, 1e-5);
+    assert.deepEqual(compiled, name === "as it is" ? ["matmul", "matmul_sum"] : ["matmul"]);
+  }
 });

@@ -32,6 +32,12 @@ async function check(
   const { m, n, k, batches, lda, ldb, transposeA, transposeB, alpha, beta } = p;
   const a = halves(batches * m * k, 1), b = halves(batches * n * k, 2), bias = halves(n, 3);
   const c = halves(batches * m * n, 4);
+  const rowSums = new Float32Array(batches * m);
+  const expectedRowSums = Float64Array.from(rowSums, (_, at) => {
+    let sum = 0;
+    for (let l = 0; l < k; l++) sum += a[Math.floor(at / m) * m * k + l * lda + at % m];
+    return alpha * sum;
+  });
   const expected = Float64Array.from(c, (before, at) => {
     const batch = Math.floor(at / (m * n)), i = Math.floor(at / n) % m, j = at % n;
     let sum = 0;
@@ -51,13 +57,22 @@ async function check(
   };
   const out = dtype === "f16" ? c : Float32Array.from(c);
   const bindings = { a: given(a, "f16"), b: given(b, "f16"), c: given(out, dtype) };
-  device.launch(matmul, { ...bindings, bias: given(bias, "f16") }, p);
-  const region = { buffer: bindings.c.buffer, byteOffset: 0, byteLength: out.byteLength };
-  const [{ buffer }] = await device.read([region]);
+  const sums = transposeA ? given(rowSums, "f32") : undefined;
+  device.launch(matmul, { ...bindings, bias: given(bias, "f16"), rowSums: sums }, p);
+  const region = ({ buffer }: Binding, { byteLength }: TypedArray) => ({
+    ...{ buffer, byteOffset: 0, byteLength },
+  });
+  const [{ buffer }, foundSums] = await device.read([
+    region(bindings.c, out),
+    ...sums ? [region(sums, rowSums)] : [],
+  ]);
   buffers.forEach((binding) => device.releaseBuffer(binding.buffer));
   const actual = dtype === "f16" ? new Float16Array(buffer) : new Float32Array(buffer);
   const tolerance = dtype === "f16" ? 4e-3 * Math.sqrt(k) : 1e-6 * k;
   assertCloseEach(actual, expected, tolerance, `c of ${JSON.stringify(options)}`);
+  if (!foundSums) return;
+  const actualSums = new Float32Array(foundSums.buffer);
+  assertCloseEach(actualSums, expectedRowSums, 1e-6 * k, `row sums of ${JSON.stringify(options)}`);
 }
 
 Deno.test({

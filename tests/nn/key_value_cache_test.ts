@@ -3,10 +3,13 @@ import type { Device } from "../../src/device/device.ts";
 import { GPT2 } from "../../src/models/gpt2.ts";
 import { GPT3 } from "../../src/models/gpt3.ts";
 import { KeyValueCache } from "../../src/nn/key_value_cache.ts";
-import { tensor } from "../../src/tensor/create.ts";
+import { attention } from "../../src/ops/attention.ts";
+import { tensor, zeros } from "../../src/tensor/create.ts";
 import { Scope } from "../../src/tensor/scope.ts";
+import { noGrad } from "../../src/tensor/tape.ts";
 import type { Tensor } from "../../src/tensor/tensor.ts";
-import { assertClose, assertSame, assertTensorsClose } from "../support/compare.ts";
+import { assertSame, assertTensorsClose } from "../support/compare.ts";
+import { sharpModel } from "../decode/sharp_model.ts";
 import { onEachDevice } from "../support/devices.ts";
 
 const CONFIG = {
@@ -79,27 +82,46 @@ for (const Model of [GPT2, GPT3]) {
   );
 }
 
-await onEachDevice("a cache of f16 takes half the memory of one of f32", async (device) => {
-  if (!device.dtypes.has("f16")) return;
-  using _scope = new Scope();
-  const gpt = model(device);
-  const rows = [draw(61, 1), draw(61, 2)], lengths = [61, 40];
-  const scores: ArrayLike<number>[] = [], bytes: number[] = [];
-  for (const dtype of ["f32", "f16"] as const) {
-    gpt.cacheDtype = dtype;
-    using cache = gpt.createCache(2);
-    gpt.nextLogits(batch(device, rows), { cache, lengths });
-    gpt.nextLogits(batch(device, [[3], [4]]), { cache });
-    cache.select([1, 0, 1]);
-    cache.remove(0);
-    scores.push(await gpt.nextLogits(batch(device, [[5], [6]]), { cache }).data());
-    bytes.push(cache.bytes);
-  }
-  assert.equal(bytes[0], 2 * bytes[1]!);
-  assert.notDeepEqual(scores[0], scores[1]);
-  assertClose(scores[1]!, scores[0]!, 2e-3);
-  gpt.dispose();
-});
+/**
+ * What smaller caches take of the memory of f32, with heads of 8 numbers, and by how much logits may differ, relative to
+ * the largest one: f16 rounds a number by at most 2^-11 of it, int8 by 1/254 of the head's largest, in each of two
+ * layers.
+ */
+const SMALLER = [["f16", 1 / 2, 2e-3], ["int8", (8 + 4) / (4 * 8), 2e-2]] as const;
+
+for (const [dtype, share, tolerance] of SMALLER) {
+  await onEachDevice(`a cache of ${dtype} takes less memory than one of f32`, async (device) => {
+    if (dtype === "f16" && !device.dtypes.has("f16")) return;
+    using _scope = new Scope();
+    const gpt = sharpModel(device, CONFIG);
+    const rows = [draw(61, 1), draw(61, 2)], lengths = [61, 40];
+    const scores: ArrayLike<number>[] = [], bytes: number[] = [];
+    for (const cacheDtype of ["f32", dtype] as const) {
+      gpt.cacheDtype = cacheDtype;
+      using cache = gpt.createCache(2);
+      assert.equal(
+        cache.bytesFor(2, 64),
+        2 * 2 * 2 * 64 * 24 * 4 * (cacheDtype === "f32" ? 1 : share),
+      );
+      const before = device.memory().live;
+      gpt.nextLogits(batch(device, rows), { cache, lengths }).dispose();
+      assert.ok(device.memory().live - before >= cache.bytes);
+      gpt.nextLogits(batch(device, [[3], [4]]), { cache });
+      cache.select([1, 0, 1]);
+      cache.remove(0);
+      scores.push(await gpt.nextLogits(batch(device, [[5], [6]]), { cache }).data());
+      bytes.push(cache.bytes);
+    }
+    assert.equal(bytes[1], share * bytes[0]!);
+    assert.notDeepEqual(scores[0], scores[1]);
+    const largest = Math.max(...Array.from(scores[0]!, Math.abs));
+    for (let i = 0; i < scores[0]!.length; i++) {
+      const off = Math.abs(scores[1]![i]! - scores[0]![i]!) / largest;
+      assert.ok(off < tolerance, `expected logit ${i} within ${tolerance} but it is off by ${off}`);
+    }
+    gpt.dispose();
+  });
+}
 
 await onEachDevice("KeyValueCache.select() moves, repeats and drops rows", async (device) => {
   using _scope = new Scope();
@@ -162,6 +184,20 @@ await onEachDevice("KeyValueCache refuses what it cannot hold", (device) => {
   );
   using trained = gpt.createCache(2);
   assert.throws(() => gpt.hidden(ids(2, 3), { cache: trained }), /use noGrad/);
+  gpt.cacheDtype = "int8";
+  using observed = gpt.createCache(2);
+  assert.throws(
+    () => noGrad(() => gpt.hidden(ids(2, 3), { cache: observed, observe: () => {} })),
+    /attentionWeights: expected keys of f32 or f16 but got int8/,
+  );
+  const q = zeros([2, 1, 3, 8], { device });
+  observed.clear();
+  observed.extend(1);
+  const { keys, values } = observed.layer(0).append(q, q);
+  const options = { layout: "BTHD", causal: true, keyLength: 1 } as const;
+  assert.deepEqual(attention(q, keys, values, options).shape, q.shape);
+  q.requiresGrad = true;
+  assert.throws(() => attention(q, keys, values, options), /expected noGrad where keys are int8/);
   using other = new KeyValueCache({
     ...{ device, batch: 2, layers: 2, kvHeads: 3, headSize: 4, contextSize: 80 },
   });

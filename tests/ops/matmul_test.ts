@@ -74,6 +74,8 @@ if (await testWebGpu()) {
         const plain = await matmul(x, weight, { transposeB: true }).data();
         const [y, added] = [await linear(x, weight, bias).data(), await bias.data()];
         assertClose(y, plain.map((value, i) => value + added[i % 200]), 1e-5);
+        await checkBiasGrad(device, 3000, 20, 10); // more rows than can be bound
+        await checkBiasGrad(device, 13, 20, 300); // a longer weight
       }
       const long = randn([1, 2000], { device });
       assert.throws(
@@ -83,6 +85,40 @@ if (await testWebGpu()) {
     },
   });
 }
+
+/** Holds the gradient of a bias against float64: with that of the weight, without, and added to one before. */
+async function checkBiasGrad(device: Device, rows: number, inputs: number, outputs: number) {
+  using _scope = new Scope();
+  const random = new RandomState(rows);
+  const [x, dOut] = [
+    randn([rows, inputs], { device, random }),
+    randn([rows, outputs], { device, random }),
+  ];
+  const grads: Tensor[] = [];
+  for (const [trained, times] of [[true, 1], [false, 1], [true, 2]] as const) {
+    const weight = randn([outputs, inputs], { device, random });
+    const bias = randn([outputs], { device, random });
+    weight.requiresGrad = trained;
+    bias.requiresGrad = true;
+    for (let time = 0; time < times; time++) linear(x, weight, bias).backward(dOut);
+    grads.push(bias.grad!);
+  }
+  const [data, ...found] = await readTensors([dOut, ...grads]);
+  const expected = new Float64Array(outputs);
+  data.forEach((value, i) => expected[i % outputs] += value);
+  const what = `${rows} x ${inputs} to ${outputs}`;
+  [1, 1, 2].forEach((times, i) =>
+    assertCloseEach(found[i], expected.map((sum) => times * sum), 1e-4, `${what}, ${i}`)
+  );
+}
+
+await onEachDevice(
+  "linear() gives a bias its gradient with the weight's, and alone",
+  async (device) => {
+    await checkBiasGrad(device, 37, 9, 5);
+    await checkBiasGrad(device, 2100, 12, 20);
+  },
+);
 
 await onEachDevice("matmul() takes vectors, and stretches batches", async (device) => {
   using _scope = new Scope();

@@ -1,7 +1,11 @@
 // Matrices of f16 beside x of f32 and quantised ones give what their dequantised numbers give, on every device.
 import assert from "node:assert/strict";
+import { type MatmulParams, matmulParams } from "../../kernels/gemm/params.ts";
+import { quantisedMatmuls } from "../../kernels/gemm/quantised_matmul.ts";
 import type { Device } from "../../src/device/device.ts";
 import { CpuDevice } from "../../src/device/cpu/cpu_device.ts";
+import type { GpuTarget } from "../../src/device/kernel.ts";
+import { decodeGgml, encodeGgml } from "../../src/io/ggml_blocks.ts";
 import { GPT2 } from "../../src/models/gpt2.ts";
 import { LLaMA } from "../../src/models/llama.ts";
 import { Linear } from "../../src/nn/layers.ts";
@@ -72,7 +76,7 @@ for (const dtype of TYPES) {
       const residual = tensor(numbers(rows * outputs, 6), { device, shape: [rows, outputs] });
       const expected = await linear(x, plain, bias, { residual }).data();
       const found = await linear(x, quantised, bias, { residual }).data();
-      // The CPU rounds few rows to 8 bits a number, as llama.cpp does, and many to 7; nothing else does.
+      // The CPU rounds few rows to 8 bits a number, as llama.cpp does, and many to 7; WebGPU few to 16.
       const isRounded = device.kind === "cpu" && dtype !== "f16";
       const tolerance = isRounded ? rows > 16 ? 0.02 : 0.01 : dtype === "f16" ? 1e-5 : 2e-4;
       assertClose(found, expected, tolerance, `${rows} x ${inputs} x ${outputs}`);
@@ -242,6 +246,54 @@ for (const dtype of TYPES) {
     );
   }
 }
+
+const QUANTISED = ["q8_0", "q4_0"] as const;
+
+for (const dtype of QUANTISED) {
+  await onEachWith(
+    dtype,
+    `rounding a row to integers costs a product with ${dtype} no more than it costs llama.cpp`,
+    async (device) => {
+      using _scope = new Scope();
+      const [k, n] = [256, 36];
+      const [matrix, plain] = await matrices(device, dtype, n, k);
+      const row = numbers(k, 3), weights = await plain.data();
+      const times = (x: Float32Array) =>
+        Array.from(
+          { length: n },
+          (_, j) => x.reduce((sum, a, i) => sum + a * weights[j * k + i]!, 0),
+        );
+      const exact = times(row);
+      const error = (found: ArrayLike<number>) =>
+        Math.hypot(...exact.map((value, j) => found[j]! - value));
+      const product = (x: Float32Array) =>
+        matmul(tensor(x, { device, shape: [1, k] }), matrix, { transposeB: true }).data();
+      const rounded = times(decodeGgml("Q8_0", encodeGgml("Q8_0", row)));
+      // 8 bits, with a scale that is not rounded to f16; and 16 bits.
+      const share = device.kind === "cpu" ? 1.1 : 1 / 50;
+      assert.ok(error(await product(row)) < share * error(rounded));
+      for (const special of [NaN, Infinity]) {
+        const found = await product(row.with(40, special));
+        assert.ok(found.every((value) => !Number.isFinite(value)), `${special}`);
+      }
+      const tiny = await product(row.map((x) => x * 1e-36));
+      assert.ok(tiny.every((value) => Math.abs(value) < 1e-34));
+    },
+  );
+}
+
+Deno.test("GPUs multiply a row in whole blocks as integers where WGSL has dot4I8Packed", () => {
+  const target = { dtypes: {}, packedDots: true, minWorkgroups: 1 } as unknown as GpuTarget;
+  const dots = (options: Partial<MatmulParams>, packedDots = true) => {
+    const params = matmulParams({ m: 1, n: 64, k: 64, transposeB: 1, ...options });
+    return quantisedMatmuls.q8_0.gpu!(params, { ...target, packedDots }).constants!.DOTS;
+  };
+  assert.equal(dots({}), true);
+  assert.equal(dots({}, false), false);
+  assert.equal(dots({ transposeB: 0 }), false);
+  assert.equal(dots({ ldb: 96, bOffset: 16 }), false);
+  assert.equal(dots({ batchInvariant: 1 }), undefined); // another program
+});
 
 await onEachDevice(
   "a quantised tensor goes to another device and into a file and back",

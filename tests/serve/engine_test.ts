@@ -98,6 +98,12 @@ onDevice("Engine: neighbours do not matter without BLAS", cpu!, async () => {
   await neighboursDoNotMatter(device);
 });
 
+onDevice("Engine: neighbours do not matter with a cache of int8", cpu!, async (device) => {
+  const model = smallLLaMA(device);
+  model.cacheDtype = "int8";
+  await neighboursOf(model, requestsOf(16));
+});
+
 onDevice(
   "Engine: who gives its place back for lack of memory goes on as if nothing was",
   cpu!,

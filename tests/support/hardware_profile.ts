@@ -55,12 +55,12 @@ export function weakProfileGpu(): GPU {
 
 /** The adapters that the tests run on, with what `profileOf` says in place of the truth. */
 export function profiledGpu(profileOf: (adapter: GPUAdapter) => Profile): GPU {
-  return {
+  return replacing(testGpu, {
     requestAdapter: async (options?: GPURequestAdapterOptions) => {
       const adapter = await testGpu.requestAdapter(options);
       return adapter && withProfile(adapter, profileOf(adapter));
     },
-  } as GPU;
+  });
 }
 
 function withProfile(adapter: GPUAdapter, { info, limits, features }: Profile): GPUAdapter {

@@ -91,9 +91,11 @@ export function attentionKernel(product: Product, wasm: WasmFunctions): ThreadKe
   // deno-fmt-ignore
   return (thread, start, end, q, k, v, o, lse, keyValid, heads, kvHeads, queries, keys, d,
     qBatch, qHead, qTime, kBatch, kHead, kTime, vBatch, vHead, vTime, oBatch, oHead, oTime,
-    validBatch, scale, step, block, window, position, _positions, queryBlock, ...dropout) => {
+    validBatch, scale, step, block, window, position, _positions, queryBlock, format, ...dropout) => {
     const scores = heap_base!(thread) >>> 0; // the thread's scratch memory
     const states = scores + 4 * queryBlock * KEYS, factors = states + 8 * queryBlock;
+    const kTile = factors + 4 * KEYS, vTile = kTile + 4 * KEYS * d; // what is not f32 is converted here
+    const bytes = format === 1 ? 2 : 4, kRow = format ? d : kTime, vRow = format ? d : vTime;
     const blocks = Math.ceil(queries / queryBlock), fours = Math.ceil(keys / 4);
     for (let task = start; task < end; task++) {
       const head = Math.floor(task / blocks) % heads, item = Math.floor(task / (blocks * heads));
@@ -112,12 +114,18 @@ export function attentionKernel(product: Product, wasm: WasmFunctions): ThreadKe
         const from = first_seen!(here, block, window, j, width) & ~7; // blocks of random numbers are of four
         const seen = end_seen!(last, step, j, width) - from;
         if (seen <= 0) continue;
-        const kAt = k + 4 * (item * kBatch + kvHead * kHead + (j + from) * kTime);
-        const vAt = v + 4 * (item * vBatch + kvHead * vHead + (j + from) * vTime);
-        product(0, 1, rows, seen, d, scale, qAt, qTime, kAt, kTime, 0, scores, KEYS);
+        let kAt = k + bytes * (item * kBatch + kvHead * kHead + (j + from) * kTime);
+        let vAt = v + bytes * (item * vBatch + kvHead * vHead + (j + from) * vTime);
+        if (format) {
+          wasm.heads_to_f32!(format, kAt, kTime, 0, seen, 1, d, kTile);
+          wasm.heads_to_f32!(format, vAt, vTime, 0, seen, 1, d, vTile);
+          kAt = kTile;
+          vAt = vTile;
+        }
+        product(0, 1, rows, seen, d, scale, qAt, qTime, kAt, kRow, 0, scores, KEYS);
         wasm.fold_attention!(scores, 4 * KEYS, rows, here, step, block, window, j, width, from, seen,
           valid && valid + 4 * j, states, oAt, 4 * oTime, d, factors, row * fours, fours, ...dropout);
-        product(0, 0, rows, d, seen, 1, scores, KEYS, vAt, vTime, 1, oAt, oTime);
+        product(0, 0, rows, d, seen, 1, scores, KEYS, vAt, vRow, 1, oAt, oTime);
       }
       wasm.finish_attention!(oAt, 4 * oTime, oAt, 4 * oTime, states, rows, d, lse && lse + 4 * row);
     }

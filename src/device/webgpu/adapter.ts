@@ -98,11 +98,14 @@ export function adapterName(adapter: GPUAdapter): string {
     "unnamed adapter";
 }
 
-/** An adapter, its device, and whether that supports subgroup operations. */
+/** An adapter, its device, and what that supports beyond its features. */
 export interface OpenedAdapter {
   readonly adapter: GPUAdapter;
   readonly gpu: GPUDevice;
+  /** Whether kernels may use subgroup operations. */
   readonly subgroups: boolean;
+  /** Whether WGSL has `dot4I8Packed`. */
+  readonly packedDots: boolean;
 }
 
 /** Opens an adapter. Throws a {@linkcode DeviceError} if there is none or it gives no device. */
@@ -112,6 +115,9 @@ export async function openAdapter(options: WebGpuOptions): Promise<OpenedAdapter
     throw new DeviceError("expected a runtime with WebGPU but got none (navigator.gpu is missing)");
   }
   const powerPreference = options.powerPreference ?? "high-performance";
+  // Deno's types lack it.
+  const { wgslLanguageFeatures } = gpu as GPU & { wgslLanguageFeatures?: ReadonlySet<string> };
+  const packedDots = wgslLanguageFeatures?.has("packed_4x8_integer_dot_product") ?? false;
   // Deno and wgpu do not list `subgroups` even if they support it, so the only way to know is to ask.
   for (const subgroups of [true, false]) {
     const adapter = await gpu.requestAdapter({ powerPreference });
@@ -122,7 +128,7 @@ export async function openAdapter(options: WebGpuOptions): Promise<OpenedAdapter
       );
     }
     const device = await requestDevice(adapter, options.limits ?? {}, subgroups);
-    if (device) return { adapter, gpu: device, subgroups };
+    if (device) return { adapter, gpu: device, subgroups, packedDots };
   }
   throw new DeviceError("expected a device of the WebGPU adapter but got none");
 }

@@ -5,7 +5,7 @@
  * @module
  */
 import { spanOf } from "../check_launch.ts";
-import type { DeviceBuffer } from "../device.ts";
+import type { Binding, Device, DeviceBuffer } from "../device.ts";
 import { BYTES, type DType } from "../dtype.ts";
 import { DeviceError } from "../errors.ts";
 import {
@@ -14,7 +14,9 @@ import {
   type Kernel,
   MAX_ITERATIONS,
   type Params,
+  type ProgramParts,
 } from "../kernel.ts";
+import { sizeOfAxes } from "../kernel_spec.ts";
 import type { Bindings } from "../splitting.ts";
 import type { Allocation } from "./buffer_pool.ts";
 import type { Faults } from "./faults.ts";
@@ -39,6 +41,8 @@ export interface LauncherOptions {
   readonly onCompile?: ((kernel: string, count: number) => void) | undefined;
   /** Whether programs with subgroup operations need the language's `enable` line. */
   readonly enableSubgroups: boolean;
+  /** The device, for the memory of parts. */
+  readonly device: Pick<Device, "createBuffer" | "releaseBuffer">;
   /** The allocation of a buffer of the device. */
   allocationOf(buffer: DeviceBuffer): Allocation;
 }
@@ -75,29 +79,60 @@ export class Launcher {
 
   /** Records a launch that was checked (`checkLaunch`) and needs no splitting. */
   launch<P extends Params>(kernel: Kernel<P>, bindings: Bindings, params: P): void {
-    const layout = this.#pipelines.layout(kernel);
-    const dtypes: Record<string, DType> = {};
-    let written = 0;
-    let elements = 0;
-    for (let i = 0; i < layout.slots.length; i++) {
-      const { name } = layout.slots[i]!;
-      const binding = bindings[name];
-      if (!binding) continue;
-      dtypes[name] = binding.dtype;
-      if (layout.writes[i]) {
-        written++;
-        elements += binding.size;
-      }
-    }
-    const ranges = this.#bind(layout, bindings);
-    if (written > 0 && elements === 0) return;
     if (!kernel.gpu) {
       throw new TypeError(
         `${kernel.name}: expected a kernel with a GPU program but got one for the CPU`,
       );
     }
-    this.#target.dtypes = dtypes;
+    if (isEmpty(kernel, bindings)) return;
+    this.#target.dtypes = dtypesOf(kernel, bindings);
     const { program, label } = this.#program(kernel, params);
+    const { parts } = program;
+    if (parts) this.#launchParts(kernel, program, parts, bindings, label);
+    else this.#dispatch(kernel, program, bindings, params, label);
+  }
+
+  /** Launches a program that computes parts, and the kernel that adds them up. */
+  #launchParts<P extends Params>(
+    kernel: Kernel<P>,
+    program: GpuProgram,
+    { params, sum, sumParams, partials }: ProgramParts,
+    bindings: Bindings,
+    label: string | undefined,
+  ): void {
+    const own: Record<string, Binding | undefined> = {};
+    const ofSum: Record<string, Binding | undefined> = {};
+    for (const name in bindings) (name in sum.bindings ? ofSum : own)[name] = bindings[name];
+    const buffers: DeviceBuffer[] = [];
+    for (const { name, axes } of sum.slots) {
+      const output = Object.keys(partials).find((output) => partials[output] === name);
+      if (output === undefined || !bindings[output]) continue;
+      const shape = axes(sumParams);
+      const size = sizeOfAxes(shape, sumParams);
+      const buffer = this.#options.device.createBuffer(
+        size * BYTES.f32,
+        () => `${kernel.name}: partial sums (${shape.map((axis) => sumParams[axis]).join(", ")})`,
+      );
+      buffers.push(buffer);
+      own[output] = ofSum[name] = { buffer, dtype: "f32", offset: 0, size };
+    }
+    this.#target.dtypes = dtypesOf(kernel, own);
+    this.#dispatch(kernel, program, own, params, label);
+    this.#target.dtypes = dtypesOf(sum, ofSum);
+    this.#dispatch(sum, sum.gpu!(sumParams, this.#target), ofSum, sumParams, label);
+    for (const buffer of buffers) this.#options.device.releaseBuffer(buffer);
+  }
+
+  /** Records the launch of a program, timed under a label if the tuner measures it. */
+  #dispatch<P extends Params>(
+    kernel: Kernel<P>,
+    program: GpuProgram,
+    bindings: Bindings,
+    params: Params,
+    label: string | undefined,
+  ): void {
+    const layout = this.#pipelines.layout(kernel);
+    const ranges = this.#bind(layout, bindings);
     const workgroups = this.#workgroups(kernel.name, program);
     const { iterations = 0 } = program;
     if (this.#options.target.software && iterations > MAX_ITERATIONS) {
@@ -112,7 +147,7 @@ export class Launcher {
       kernel,
       params,
       program,
-      dtypes,
+      this.#target.dtypes,
       () => {
         recorder.flush(); // the GPU works meanwhile
         this.#options.onCompile?.(kernel.name, ++this.#compiled);
@@ -206,4 +241,29 @@ export class Launcher {
       released: 0,
     };
   }
+}
+
+/** The dtypes of the given bindings, in the kernel's order. */
+function dtypesOf<P extends Params>(
+  { slots }: Kernel<P>,
+  bindings: Bindings,
+): Record<string, DType> {
+  const dtypes: Record<string, DType> = {};
+  for (const { name } of slots) {
+    const binding = bindings[name];
+    if (binding) dtypes[name] = binding.dtype;
+  }
+  return dtypes;
+}
+
+/** Whether a launch writes bindings, but no elements. */
+function isEmpty<P extends Params>({ slots }: Kernel<P>, bindings: Bindings): boolean {
+  let written = 0;
+  for (const { name, access } of slots) {
+    const binding = access === "read" ? undefined : bindings[name];
+    if (!binding) continue;
+    if (binding.size > 0) return false;
+    written++;
+  }
+  return written > 0;
 }

@@ -1,7 +1,7 @@
 /**
  * Chooses among the programs of a kernel by timing them. A kernel chooses its program by the GPU's description, so it
- * chooses another for the description of a weaker or wider GPU. The first launches of each size alternate between these
- * programs, timed by the GPU; the fastest is kept.
+ * chooses another for the description of a weaker or wider GPU; a wider one gets more parts of a product that is split
+ * along k. The first launches of each size alternate between these programs, timed by the GPU; the fastest is kept.
  *
  * @module
  */
@@ -20,11 +20,13 @@ export type ProgramChoices = Readonly<Record<string, string>>;
 const DESCRIPTIONS: Readonly<Record<string, (target: GpuTarget) => Partial<GpuTarget>>> = {
   "as it is": () => ({}),
   "no matrix units": () => ({ matrixUnits: false }),
+  "no packed dots": () => ({ packedDots: false }),
   "no subgroups": () => ({ subgroups: false, subgroupSize: 0 }),
   "16 KiB": () => ({ maxWorkgroupBytes: 16 * 1024 }),
   "128 invocations": () => ({ maxInvocations: 128 }),
   "narrow": ({ minWorkgroups }) => ({ minWorkgroups: Math.ceil(minWorkgroups / 4) }),
   "wide": ({ minWorkgroups }) => ({ minWorkgroups: 4 * minWorkgroups }),
+  "one workgroup": () => ({ minWorkgroups: 1 }),
 };
 const TRUE_DESCRIPTION = "as it is";
 
@@ -128,7 +130,12 @@ export class Tuner {
     read: (regions: GpuRegion[]) => Promise<Uint8Array<ArrayBuffer>[]>,
   ): Promise<void> {
     if (!this.#timer || this.#timed.size === 0) return;
+    const times = new Map<string, number>();
+    // A launch in parts is two under one label.
     for (const [label, milliseconds] of await this.#timer.take(read)) {
+      times.set(label, (times.get(label) ?? 0) + milliseconds);
+    }
+    for (const [label, milliseconds] of times) {
       const launch = this.#timed.get(label);
       this.#timed.delete(label);
       const candidates = launch && this.#candidates.get(launch.key);
@@ -173,7 +180,7 @@ function different(
 }
 
 /** Raise the number when programs change in a way that makes old choices meaningless. */
-const STORAGE = "dinograd programs 1";
+const STORAGE = "dinograd programs 2";
 
 /** The choices of earlier runs for an adapter, if the runtime has `localStorage`. */
 export function storedChoices(adapter: string): ProgramChoices {

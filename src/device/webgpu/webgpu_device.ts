@@ -80,7 +80,8 @@ export class WebGpuDevice implements Device {
     return new WebGpuDevice(await openAdapter(options ?? {}), options ?? {});
   }
 
-  private constructor({ adapter, gpu, subgroups }: OpenedAdapter, options: WebGpuOptions) {
+  private constructor(opened: OpenedAdapter, options: WebGpuOptions) {
+    const { adapter, gpu, subgroups, packedDots } = opened;
     const asked = options.limits ?? {};
     this.#gpu = gpu;
     this.software = isSoftwareAdapter(adapter);
@@ -121,11 +122,13 @@ export class WebGpuDevice implements Device {
         minWorkgroups: this.minWorkgroups,
         subgroups,
         matrixUnits: this.matrixUnits,
+        packedDots,
         subgroupSize: sameSize ? subgroupMinSize ?? 0 : 0,
       },
       maxWorkgroups: gpu.limits.maxComputeWorkgroupsPerDimension,
       onCompile: options.onCompile,
       enableSubgroups: subgroups && !naga,
+      device: this,
       allocationOf: (buffer) => (buffer as WebGpuBuffer).allocation,
     });
     this.#recorder.beforeFinish = (encoder) => {

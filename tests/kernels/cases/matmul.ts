@@ -63,6 +63,27 @@ function activated(
   };
 }
 
+/** A product with the row sums of op(a), which is transposed. */
+function summed(name: string, options: PartialMatmulParams): Case {
+  const one = product(name, { ...options, transposeA: 1 });
+  const { m, k, lda, batches, alpha, beta } = matmulParams({ ...options, transposeA: 1 });
+  const { a, ...others } = one.bindings;
+  const rowSums = beta ? random(batches * m, 1, 7) : output(batches * m);
+  return {
+    ...one,
+    bindings: { a, ...others, rowSums },
+    exact: () => ({
+      ...one.exact!(),
+      rowSums: Array.from(rowSums, (before, at) => {
+        const first = Math.floor(at / m) * m * k + at % m;
+        let sum = 0;
+        for (let l = 0; l < k; l++) sum += a![first + l * lda];
+        return alpha * sum + (beta ? beta * before : 0);
+      }),
+    }),
+  };
+}
+
 /** A product with b of f16 beside the others of f32, each with what its rounded numbers give. */
 function mixed(name: string, options: PartialMatmulParams): Case {
   const { bindings, exact, ...one } = product(name, options);
@@ -99,4 +120,10 @@ export const cases: Case[] = [
   mixed("b of f16, not transposed,", { m: 5, n: 36, k: 28 }),
   mixed("a batch with b of f16", { m: 3, n: 20, k: 12, batches: 3, transposeB: 1 }),
   product("nothing to sum", { m: 5, n: 6, k: 0 }),
+  summed("row sums, one row", { m: 1, n: 9, k: 21 }),
+  summed("row sums, a few rows", { m: 6, n: 36, k: 28 }),
+  summed("row sums, added", { m: 33, n: 137, k: 19, beta: 1 }),
+  summed("row sums, halved", { m: 68, n: 140, k: 52, alpha: 0.5 }),
+  summed("row sums of a batch", { m: 132, n: 36, k: 20, batches: 67 }),
+  summed("row sums of nothing", { m: 5, n: 6, k: 0 }),
 ];
