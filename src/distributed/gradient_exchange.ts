@@ -5,7 +5,7 @@
  */
 import type { Binding } from "../device/device.ts";
 import { arrayOf, type TypedArray } from "../device/dtype.ts";
-import { addRows } from "../ops/index.ts";
+import { addRows } from "../ops/launch.ts";
 import { checkParameters, type NamedParameters } from "../optim/parameters.ts";
 import { tensor } from "../tensor/create.ts";
 import { Scope } from "../tensor/scope.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 import { fill } from "../../kernels/elementwise/fill.ts";
-import { embeddingBackward, embeddingKernel, sortIds } from "../../kernels/indexing/embedding.ts";
+import { embeddingKernel } from "../../kernels/indexing/embedding.ts";
 import { quantisedEmbeddings } from "../../kernels/indexing/quantised_embedding.ts";
 import { gatherBackward, gatherKernel } from "../../kernels/indexing/gather.ts";
 import { topKKernel, topKRounds } from "../../kernels/sampling/top_k.ts";
@@ -17,11 +17,8 @@ import { record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { checkFloat, checkIds, checkRank, sameDevice } from "./check.ts";
 import { cast, equal } from "./elementwise.ts";
-import { part, placeFor, planesOf } from "./launch.ts";
+import { addRows, placeFor, planesOf } from "./launch.ts";
 import { reshape, unsqueeze } from "./shape.ts";
-
-/** Maximum number of ids whose gradients are added in one launch: all may be equal, and loops are limited. */
-const RUN = MAX_ITERATIONS / 2;
 
 /**
  * Returns the rows of `weight` (V, E) at `ids` (...), of `i32` or `u32`: (..., E). `weight` may be longer than the
@@ -71,20 +68,6 @@ export function embedding(weight: Tensor, ids: Tensor): Tensor {
     addRows(grad, ids, dOut);
     return [grad];
   });
-}
-
-/** Adds rows `x` (..., E) to `table` (V, E) in place at `ids` (...); rows with the same id are added in order. */
-export function addRows(table: Tensor, ids: Tensor, x: Tensor): void {
-  const { device } = table;
-  const [tableRows, columns] = table.shape as [number, number];
-  using sorted = Tensor.empty(device, [2, Math.min(RUN, ids.size)], "u32");
-  for (let first = 0; first < ids.size; first += RUN) {
-    const rows = Math.min(RUN, ids.size - first);
-    const own = { ids: part(ids, first, rows), sorted: part(sorted, 0, 2 * rows) };
-    device.launch(sortIds, own, { count: rows });
-    const bindings = { x: part(x, first * columns, rows * columns), ...own, table };
-    device.launch(embeddingBackward, bindings, { rows, columns, firstRow: 0, tableRows });
-  }
 }
 
 /**

@@ -9,13 +9,14 @@ import {
   unaryKernels,
 } from "../../kernels/elementwise/unary.ts";
 import { broadcastParams } from "../../kernels/elementwise/elementwise.ts";
+import { embeddingBackward, sortIds } from "../../kernels/indexing/embedding.ts";
 import { stridedKernels, stridedParams } from "../../kernels/indexing/strided.ts";
 import { columnSums } from "../../kernels/rows/norm.ts";
 import { reduceKernels } from "../../kernels/rows/reduce.ts";
 import type { AxisParams } from "../../kernels/rows/softmax.ts";
 import type { Binding, Device } from "../device/device.ts";
 import { BYTES, type DType, isFloat, isQuantised } from "../device/dtype.ts";
-import type { Kernel, Params } from "../device/kernel.ts";
+import { type Kernel, MAX_ITERATIONS, type Params } from "../device/kernel.ts";
 import { quantisedLayout } from "../device/quantised.ts";
 import { scoped } from "../tensor/scope.ts";
 import {
@@ -46,6 +47,23 @@ export function placeFor(
 ): GradPlace {
   if (given && (adds || !given.accumulate)) return given;
   return { y: Tensor.empty(x.device, x.shape, x.dtype), accumulate: false };
+}
+
+/** Maximum number of ids whose gradients are added in one launch: all may be equal, and loops are limited. */
+const RUN = MAX_ITERATIONS / 2;
+
+/** Adds rows `x` (..., E) to `table` (V, E) in place at `ids` (...); rows with the same id are added in order. */
+export function addRows(table: Tensor, ids: Tensor, x: Tensor): void {
+  const { device } = table;
+  const [tableRows, columns] = table.shape as [number, number];
+  using sorted = Tensor.empty(device, [2, Math.min(RUN, ids.size)], "u32");
+  for (let first = 0; first < ids.size; first += RUN) {
+    const rows = Math.min(RUN, ids.size - first);
+    const own = { ids: part(ids, first, rows), sorted: part(sorted, 0, 2 * rows) };
+    device.launch(sortIds, own, { count: rows });
+    const bindings = { x: part(x, first * columns, rows * columns), ...own, table };
+    device.launch(embeddingBackward, bindings, { rows, columns, firstRow: 0, tableRows });
+  }
 }
 
 /** Maximum number of rows that one launch adds up, so that loops stay short on every device. */
