@@ -21,7 +21,7 @@ for (const [name, ...args] of gates) {
   const { success, text } = await run(args, isTests);
   const seconds = ((performance.now() - started) / 1000).toFixed(1);
   // The tests on Dawn are several processes.
-  for (const counts of text.matchAll(/(\d+) passed.*?\| (\d+) failed/g)) {
+  for (const counts of isTests ? text.matchAll(/(\d+) passed.*?\| (\d+) failed/g) : []) {
     passed += Number(counts[1]);
     failed += Number(counts[2]);
   }
