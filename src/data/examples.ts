@@ -255,20 +255,20 @@ export function rowsOf(data: TuningData, { contextSize, pack = false }: RowOptio
 }
 
 /**
- * Puts sequences into rows of so many tokens: the longest first, each into the fullest row that has room for it (best
+ * Puts sequences into rows of so many tokens: the longest first, each into the fullest row that has space for it (best
  * fit). A sequence takes one token less than it has, since nothing is predicted from its last.
  */
 function packed(sequences: readonly TuningExample[], contextSize: number): TuningExample[][] {
   const rows: TuningExample[][] = [];
-  const byRoom = Array.from({ length: contextSize + 1 }, (): TuningExample[][] => []);
+  const bySpace = Array.from({ length: contextSize + 1 }, (): TuningExample[][] => []);
   for (const sequence of sequences.toSorted((a, b) => b.ids.length - a.ids.length)) {
     const length = sequence.ids.length - 1;
-    let room = length;
-    while (room < contextSize && byRoom[room]!.length === 0) room++;
-    const row = byRoom[room]!.pop() ?? [];
+    let space = length;
+    while (space < contextSize && bySpace[space]!.length === 0) space++;
+    const row = bySpace[space]!.pop() ?? [];
     if (row.length === 0) rows.push(row);
     row.push(sequence);
-    byRoom[room - length]!.push(row);
+    bySpace[space - length]!.push(row);
   }
   return rows;
 }

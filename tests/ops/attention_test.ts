@@ -165,14 +165,7 @@ await onEachDevice(
       };
       for (const x of inputs) x.grad = null;
       loss(inputs).backward();
-      for (const [i, x] of inputs.entries()) {
-        const direction = randn(x.shape, { device, random });
-        const moved = (step: number) =>
-          loss(inputs.map((y, j) => i === j ? add(y, mul(direction, step)) : y)).item();
-        const difference = (await moved(0.01) - await moved(-0.01)) / 0.02;
-        const slope = await sum(mul(x.grad!, direction)).item();
-        assert.ok(Math.abs(difference - slope) < 5e-3 * Math.max(1, Math.abs(slope)), `${slope}`);
-      }
+      await assertSlopes(loss, inputs, random);
     }
     const refused: [Parameters<typeof attention>[3], RegExp][] = [
       [{ positions }, /attention: expected causal attention with positions but got causal: false/],
@@ -356,14 +349,7 @@ await onEachDevice("gradients of attention with dropout are finite differences",
     return sum(mul(sparseAttention(q, k, v, { blockSize: 5, dropout }), dy));
   };
   loss(inputs).backward();
-  for (const [i, x] of inputs.entries()) {
-    const direction = randn(x.shape, { device, random });
-    const moved = (step: number) =>
-      loss(inputs.map((y, j) => i === j ? add(y, mul(direction, step)) : y)).item();
-    const difference = (await moved(0.01) - await moved(-0.01)) / 0.02;
-    const slope = await sum(mul(x.grad!, direction)).item();
-    assert.ok(Math.abs(difference - slope) < 5e-3 * Math.max(1, Math.abs(slope)), `${slope}`);
-  }
+  await assertSlopes(loss, inputs, random);
   assert.throws(
     () => attention(q, k, v, { dropout: { p: 1 } }),
     /attention: expected p in \[0, 1\)/,
@@ -415,3 +401,19 @@ await onEachDevice(
     }
   },
 );
+
+/** Checks the gradient of each input against the slope of the loss in a random direction. */
+async function assertSlopes(
+  loss: (inputs: Tensor[]) => Tensor,
+  inputs: readonly Tensor[],
+  random: RandomState,
+): Promise<void> {
+  for (const [i, x] of inputs.entries()) {
+    const direction = randn(x.shape, { device: x.device, random });
+    const moved = (step: number) =>
+      loss(inputs.map((y, j) => i === j ? add(y, mul(direction, step)) : y)).item();
+    const difference = (await moved(0.01) - await moved(-0.01)) / 0.02;
+    const slope = await sum(mul(x.grad!, direction)).item();
+    assert.ok(Math.abs(difference - slope) < 5e-3 * Math.max(1, Math.abs(slope)), `${slope}`);
+  }
+}

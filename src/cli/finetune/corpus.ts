@@ -172,9 +172,9 @@ function describe(
   const [cut, leftOut] = [first!.cut + second!.cut, first!.leftOut + second!.leftOut];
   const sequences = first!.rows.flat();
   const read = sequences.reduce((sum, { ids }) => sum + ids.length - 1, 0);
-  const room = contextSize * (packed ? first!.rows : sequences).length;
+  const space = contextSize * (packed ? first!.rows : sequences).length;
   return `${file}: ${named(train!)} in ${count(first!.rows.length)} rows of ` +
-    `${contextSize} tokens (${Math.round(100 - 100 * read / room)} % padding) for training, ` +
+    `${contextSize} tokens (${Math.round(100 - 100 * read / space)} % padding) for training, ` +
     `${count(validation!.examples.length)} in ${count(second!.rows.length)} for validation` +
     (cut ? `; ${count(cut)} truncated` : "") +
     (leftOut ? `; ${count(leftOut)} left out (prompt too long)` : "");
