@@ -88,7 +88,7 @@ const VARIANTS: readonly Variant[] = [
 const RATES = { muon: 0.02, adamw: 4e-3 };
 /** Those that `--compare` tries, with an eighth of the steps each. */
 const TRIED = { muon: [0.01, 0.02, 0.04], adamw: [5e-4, 1e-3, 2e-3] };
-/** Where `--compare` keeps the results of finished trainings, so that it goes on after an interruption. */
+/** The results of finished trainings: the same command goes on here after an interruption. */
 const FINISHED = "runs/recipes.json";
 /** The rate of AdamW beside Muon, as a factor of Muon's. */
 const BESIDE = 0.2;
@@ -241,12 +241,23 @@ const chosen = { ...size, steps: Number(given.steps ?? size.steps) };
 const seeds = Number(given.seeds);
 const device = await openDevice(given.device === "auto" ? {} : { kind: given.device as "cpu" });
 const text = await readText(chosen.merges);
+await Deno.mkdir("runs", { recursive: true });
+const finished: Record<string, Result> = JSON.parse(
+  await Deno.readTextFile(FINISHED).catch(() => "{}"),
+);
 if (given.compare) await compare();
 else await switchOff();
 device.close();
 
-function run(variant: Variant, seed: number): Promise<Result> {
-  return trained(variant, text, chosen, { device, random: new RandomState(seed) });
+/** What `trained` gives, out of `FINISHED` where it is there. */
+async function run(variant: Variant, seed: number): Promise<Result> {
+  const key = JSON.stringify({ ...chosen, ...variant, seed, device: device.kind });
+  finished[key] ??= await trained(variant, text, chosen, {
+    device,
+    random: new RandomState(seed),
+  });
+  await Deno.writeTextFile(FINISHED, JSON.stringify(finished, null, 2));
+  return finished[key];
 }
 
 /** What was trained, on what. */
@@ -285,10 +296,6 @@ async function switchOff(): Promise<void> {
 
 /** `gpt2` with all tokens and `modern` with a quarter of them, each at the best of three rates. */
 async function compare(): Promise<void> {
-  await Deno.mkdir("runs", { recursive: true });
-  const finished: Record<string, Result> = JSON.parse(
-    await Deno.readTextFile(FINISHED).catch(() => "{}"),
-  );
   const lines = [
     `${heading()}; rates were tried with an eighth of the steps:`,
     "",
@@ -300,9 +307,7 @@ async function compare(): Promise<void> {
     let best = { rate: 0, loss: Infinity };
     for (const rate of [...TRIED[recipe.optimizer], undefined]) {
       const variant = { ...recipe, rate: rate ?? best.rate, share: rate ? 0.125 : share };
-      const key = `${JSON.stringify(chosen)} ${name} ${variant.rate} ${variant.share}`;
-      const { loss, parameters } = finished[key] ??= await run(variant, 1);
-      await Deno.writeTextFile(FINISHED, JSON.stringify(finished, null, 2));
+      const { loss, parameters } = await run(variant, 1);
       if (rate && loss < best.loss) best = { rate, loss };
       const cells = [name, parameters.toLocaleString("en"), variant.rate];
       const line = `| ${cells.join(" | ")} | ${variant.share * 100} % | ${loss.toFixed(3)} |`;
