@@ -6,10 +6,10 @@
 import type { ChatMessage } from "../data/chat_format.ts";
 import type { ChatTemplate } from "../pretrained/chat_template.ts";
 import type { PretrainedTokenizer, Tokenizer } from "../tokenizer/tokenizer.ts";
-import { Answer, type AnswerEnds, merged, type Piece } from "./answer.ts";
+import { Answer, type AnswerEnds, type AnswerToken, merged, type Piece } from "./answer.ts";
 import { ApiError } from "./api_error.ts";
 import type { Body } from "./body.ts";
-import type { Engine, EngineRequest, GeneratedToken } from "./engine.ts";
+import type { Engine, EngineRequest } from "./engine.ts";
 
 /** What answers are made with. */
 export interface CompletionContext {
@@ -57,13 +57,12 @@ export interface Format {
   lastEvent(): Record<string, unknown>;
 }
 
-/** The tokens of a text, and where it begins in the answer. */
+/** The tokens of a text. */
 interface Tokens {
-  readonly tokens: readonly GeneratedToken[];
+  readonly tokens: readonly AnswerToken[];
   readonly tokenizer: Tokenizer;
   /** Whether log-probabilities are returned. */
   readonly logprobs: boolean;
-  readonly offset: number;
 }
 
 /** The maximum numbers of stop strings, prompts and answers of a request. */
@@ -298,7 +297,7 @@ export class Completion {
 
   /** Returns the whole answer once it is complete; `onText` is called when the first text arrives. */
   async whole(onText: () => void): Promise<Record<string, unknown>> {
-    const choices = this.#answers.map(() => ({ text: "", tokens: [] as GeneratedToken[] }));
+    const choices = this.#answers.map(() => ({ text: "", tokens: [] as AnswerToken[] }));
     for await (const [index, piece] of this.#pieces()) {
       if (!piece) continue;
       onText();
@@ -310,7 +309,7 @@ export class Completion {
       object: this.#format.objects[0],
       choices: choices.map(({ text, tokens }, index) => ({
         index,
-        ...this.#format.choice(text, this.#tokens(tokens, 0)),
+        ...this.#format.choice(text, this.#tokens(tokens)),
         finish_reason: this.#answers[index]!.finishReason,
       })),
       usage: this.#usage(),
@@ -330,7 +329,6 @@ export class Completion {
     for (const index of firstEvent ? this.#answers.keys() : []) {
       yield event([{ index, ...firstEvent!(), finish_reason: null }]);
     }
-    const lengths = this.#answers.map(() => 0);
     for await (const [index, piece] of this.#pieces()) {
       if (!piece) {
         const { finishReason } = this.#answers[index]!;
@@ -338,8 +336,7 @@ export class Completion {
         continue;
       }
       onText();
-      const tokens = this.#tokens(piece.tokens, lengths[index]!);
-      lengths[index]! += piece.text.length;
+      const tokens = this.#tokens(piece.tokens);
       yield event([{ index, ...this.#format.event(piece.text, tokens), finish_reason: null }]);
     }
     if (includeUsage) yield event([], this.#usage());
@@ -354,9 +351,9 @@ export class Completion {
     return merged(this.#answers.map((answer) => answer.pieces()));
   }
 
-  #tokens(tokens: readonly GeneratedToken[], offset: number): Tokens {
+  #tokens(tokens: readonly AnswerToken[]): Tokens {
     const { tokenizer } = this.#context;
-    return { tokens, tokenizer, logprobs: this.#request.logprobs, offset };
+    return { tokens, tokenizer, logprobs: this.#request.logprobs };
   }
 
   #usage(): Record<string, unknown> {
@@ -371,32 +368,42 @@ export class Completion {
 }
 
 /** Formats log-probabilities as `/v1/completions` does. */
-function completionLogprobs({ tokens, tokenizer, logprobs, offset }: Tokens): unknown {
+function completionLogprobs({ tokens, tokenizer, logprobs }: Tokens): unknown {
   if (!logprobs) return null;
-  const texts = tokens.map(({ id }) => tokenizer.decode([id]));
-  let at = offset;
+  const textOf = (id: number) => tokenText(tokenizer.decodeBytes([id]));
   return {
-    tokens: texts,
+    tokens: tokens.map(({ id }) => textOf(id)),
     token_logprobs: tokens.map(({ logprob }) => logprob),
     // The token itself is always among them.
     top_logprobs: tokens.map(({ top = [], ...own }) =>
-      Object.fromEntries([...top, own].map(({ id, logprob }) => [tokenizer.decode([id]), logprob]))
+      Object.fromEntries([...top, own].map(({ id, logprob }) => [textOf(id), logprob]))
     ),
-    text_offset: texts.map((text) => (at += text.length) - text.length),
+    text_offset: tokens.map(({ offset }) => offset),
   };
 }
 
 /** Formats log-probabilities as `/v1/chat/completions` does. */
 function chatLogprobs({ tokens, tokenizer, logprobs }: Tokens): unknown {
   if (!logprobs) return null;
-  const told = ({ id, logprob }: { id: number; logprob?: number }) => ({
-    token: tokenizer.decode([id]),
-    logprob,
-    bytes: [...tokenizer.decodeBytes([id])],
-  });
+  const told = ({ id, logprob }: { id: number; logprob?: number }) => {
+    const bytes = tokenizer.decodeBytes([id]);
+    return { token: tokenText(bytes), logprob, bytes: [...bytes] };
+  };
   const content = tokens.map((token) => ({
     ...told(token),
     top_logprobs: (token.top ?? []).map(told),
   }));
   return { content, refusal: null };
+}
+
+/**
+ * Returns the text of a single token, with its leading space, which `decode` drops where a text begins. Bytes that are
+ * not whole characters are written as OpenAI does: `\\xf0\\x9f`.
+ */
+function tokenText(bytes: Uint8Array): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    return Array.from(bytes, (byte) => `\\x${byte.toString(16).padStart(2, "0")}`).join("");
+  }
 }

@@ -4,6 +4,7 @@ import OpenAI from "npm:openai@7.59.0";
 import { CpuDevice } from "../../src/device/cpu/cpu_device.ts";
 import { jinjaChatTemplate } from "../../src/pretrained/chat_template.ts";
 import { createHandler, type Handler, type HandlerOptions } from "../../src/serve/handler.ts";
+import { StreamDecoder, type Tokenizer } from "../../src/tokenizer/tokenizer.ts";
 import { sharpModel } from "../decode/sharp_model.ts";
 import { asciiTokenizer } from "../../tools/proofs/ascii_tokenizer.ts";
 
@@ -163,6 +164,43 @@ test("completions and chat: logprobs", async () => {
     assert.ok(top_logprobs[0]!.logprob >= top_logprobs[1]!.logprob);
     assert.deepEqual(bytes, [...new TextEncoder().encode(token)]);
   }
+});
+
+test("logprobs show a token with its leading space, and one of bytes that are no character", async () => {
+  // Like SentencePiece: words with a space in front, which `decode` drops at the start, and single bytes.
+  const dinosaur = new TextEncoder().encode("🦕");
+  const bytesOf = (id: number) => id < 64 ? [32, 65 + id % 32] : [dinosaur[id % 4]!];
+  const tokenizer: Tokenizer = {
+    ...asciiTokenizer,
+    decode: (ids) => new TextDecoder().decode(tokenizer.decodeBytes(ids)).replace(/^ /, ""),
+    decodeBytes: (ids) => Uint8Array.from(Array.from(ids).flatMap(bytesOf)),
+  };
+  const handler = createHandler(model, tokenizer, { stopIds: [] });
+  const ask = async (path: string, body: object) => {
+    const request = { ...{ method: "POST", headers: { "content-type": "application/json" } } };
+    const url = `http://localhost/v1/${path}`;
+    const json = JSON.stringify({ max_tokens: 60, seed: 1, ...body });
+    const response = await handler(new Request(url, { ...request, body: json }));
+    return (await response.json()).choices[0];
+  };
+  const { text, logprobs } = await ask("completions", { prompt: "a", logprobs: 5 });
+  const decoder = new StreamDecoder(tokenizer);
+  let before = 0;
+  const { content } = (await ask("chat/completions", { messages: hello, logprobs: true })).logprobs;
+  for (const { token, bytes } of content) {
+    if (bytes[0] === 32) assert.equal(token, String.fromCharCode(...bytes));
+    else assert.equal(token, `\\x${bytes[0].toString(16)}`);
+  }
+  const byText = new Map(Array.from({ length: 129 }, (_, id) => [bytesOf(id).join(), id]));
+  logprobs.tokens.forEach((token: string, i: number) => {
+    const byte = /^\\x(..)$/.exec(token)?.[1];
+    const bytes = byte ? [parseInt(byte, 16)] : [...token].map((one) => one.charCodeAt(0));
+    assert.equal(logprobs.text_offset[i], before);
+    before += [...decoder.push(byText.get(bytes.join())!)].length;
+  });
+  assert.equal([...text].length, before + [...decoder.flush()].length);
+  assert.ok(text.includes("\uFFFD") && text.includes(" "));
+  await handler.shutdown();
 });
 
 test("chat: messages, roles, parts, streaming, and the template", async () => {
