@@ -4,7 +4,7 @@
  * @module
  */
 import type { KeyValueCache } from "../nn/key_value_cache.ts";
-import { type PretrainedTokenizer, StreamDecoder, type Tokenizer } from "../tokenizer/tokenizer.ts";
+import { promptIds, StreamDecoder, type Tokenizer } from "../tokenizer/tokenizer.ts";
 import { generateTokens, type GenerateTokensOptions } from "./generate.ts";
 import { checkPrompts, type NextTokenModel } from "./next_token_model.ts";
 import { StopStrings } from "./stop_strings.ts";
@@ -180,12 +180,6 @@ async function* textOf(
   }
   const last = filter.push(decoder.flush()) + filter.flush();
   if (last) yield last;
-}
-
-/** Returns the ids of a text at its start, with whatever the tokenizer puts before it, such as LLaMA's <s>. */
-function promptIds(tokenizer: Tokenizer, text: string): number[] {
-  const { prefix = [] } = tokenizer as Partial<PretrainedTokenizer>;
-  return [...prefix, ...tokenizer.encodeOrdinary(text)];
 }
 
 function checkTokenizer(op: string, model: NextTokenModel, tokenizer: Tokenizer): void {

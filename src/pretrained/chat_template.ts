@@ -10,7 +10,7 @@ import { GgufFile } from "../io/gguf.ts";
 import { shown } from "../io/json_text.ts";
 import { importLate } from "../io/late_import.ts";
 import { join } from "../io/node_builtins.ts";
-import type { PretrainedTokenizer, Tokenizer } from "../tokenizer/tokenizer.ts";
+import { promptIds, type Tokenizer } from "../tokenizer/tokenizer.ts";
 import { CHAT_TEMPLATE_FILES, type ModelHubOptions } from "./download_model.ts";
 import { isGguf } from "./gguf_model.ts";
 import { isJsonObject, type JsonObject, readJsonObject } from "./json_file.ts";
@@ -32,9 +32,8 @@ export interface ChatTemplate {
 /** Lines of `User: ...` and `Assistant: ...`, for models without a template. */
 export const plainChatTemplate: ChatTemplate = {
   encode(messages, tokenizer) {
-    const { prefix = [] } = tokenizer as Partial<PretrainedTokenizer>;
     const text = plainChatTemplate.render(messages, { addGenerationPrompt: true });
-    return Uint32Array.from([...prefix, ...tokenizer.encodeOrdinary(text)]);
+    return Uint32Array.from(promptIds(tokenizer, text));
   },
   render: plainChatFormat(),
   stop: ["\nUser:"],

@@ -5,7 +5,7 @@
  */
 import type { ChatMessage } from "../data/chat_format.ts";
 import type { ChatTemplate } from "../pretrained/chat_template.ts";
-import type { PretrainedTokenizer, Tokenizer } from "../tokenizer/tokenizer.ts";
+import { promptIds, type Tokenizer } from "../tokenizer/tokenizer.ts";
 import { Answer, type AnswerEnds, type AnswerToken, merged, type Piece } from "./answer.ts";
 import { ApiError } from "./api_error.ts";
 import type { Body } from "./body.ts";
@@ -65,6 +65,9 @@ interface Tokens {
   readonly logprobs: boolean;
 }
 
+/** The length of an answer of `/v1/completions` if the request gives none, as in OpenAI's. */
+const DEFAULT_TOKENS = 16;
+
 /** The maximum numbers of stop strings, prompts and answers of a request. */
 const MAX_STOPS = 16, MAX_PROMPTS = 128, MAX_ANSWERS = 128;
 
@@ -74,16 +77,14 @@ export const completions: Format = {
   objects: ["text_completion", "text_completion"],
   read(body, context) {
     const inputs = body.inputs("prompt", MAX_PROMPTS);
-    const { tokenizer } = context;
-    const { prefix = [] } = tokenizer as Partial<PretrainedTokenizer>;
     const prompts = inputs.map((input) =>
-      typeof input === "string" ? [...prefix, ...tokenizer.encodeOrdinary(input)] : input
+      typeof input === "string" ? promptIds(context.tokenizer, input) : input
     );
     const logprobs = body.number("logprobs", { minimum: 0, maximum: 5, integer: true });
-    const maxTokens = body.number("max_tokens", { minimum: 1, integer: true }) ??
-      Math.min(16, context.maxTokens ?? 16);
+    const maxTokens = body.number("max_tokens", { minimum: 1, integer: true });
     body.allowOnly({ echo: [false], suffix: [""], best_of: [1, body.get("n") ?? 1] });
-    return common(body, context, { prompts, maxTokens, logprobs, stop: [] });
+    const length = lengthOf(context, prompts, maxTokens, DEFAULT_TOKENS);
+    return common(body, context, { prompts, length, logprobs, stop: [] });
   },
   choice: (text, tokens) => ({ text, logprobs: completionLogprobs(tokens) }),
   event: (text, tokens) => ({ text, logprobs: completionLogprobs(tokens) }),
@@ -114,7 +115,8 @@ export const chatCompletions: Format = {
     });
     const { chatTemplate, tokenizer } = context;
     const prompts = [encoded(chatTemplate, messages, tokenizer)];
-    return common(body, context, { prompts, maxTokens, logprobs, stop: chatTemplate.stop });
+    const length = lengthOf(context, prompts, maxTokens);
+    return common(body, context, { prompts, length, logprobs, stop: chatTemplate.stop });
   },
   choice: (content, tokens) => ({
     message: { role: "assistant", content, refusal: null },
@@ -125,15 +127,19 @@ export const chatCompletions: Format = {
   lastEvent: () => ({ delta: {}, logprobs: null }),
 };
 
-/** Returns the maximum number of tokens of an answer; throws if the context or the server does not allow as many. */
+/**
+ * Returns the maximum number of tokens of an answer: `asked`, or else `standard` as far as the context and the server
+ * allow. Throws if they do not allow as many as were asked for.
+ */
 function lengthOf(
-  { contextSize, maxTokens }: CompletionContext,
+  { contextSize, maxTokens = Infinity }: CompletionContext,
   prompts: readonly ArrayLike<number>[],
   asked: number | undefined,
+  standard = Infinity,
 ): number {
   const longest = Math.max(...prompts.map(({ length }) => length));
   const left = contextSize + 1 - longest;
-  const length = asked ?? Math.min(maxTokens ?? Infinity, left);
+  const length = asked ?? Math.min(standard, maxTokens, left);
   if (longest > contextSize || length > left) {
     throw new ApiError(
       400,
@@ -142,7 +148,7 @@ function lengthOf(
       { code: "context_length_exceeded" },
     );
   }
-  if (maxTokens !== undefined && length > maxTokens) {
+  if (length > maxTokens) {
     throw new ApiError(
       400,
       `max_tokens: expected at most ${maxTokens} on this server but got ${length}`,
@@ -158,14 +164,13 @@ function common(
   context: CompletionContext,
   own: {
     prompts: readonly ArrayLike<number>[];
-    maxTokens: number | undefined;
+    length: number;
     logprobs: number | undefined;
     stop: readonly string[];
   },
 ): CompletionRequest {
   const { stopIds, tokenizer } = context;
-  const { prompts, logprobs } = own;
-  const length = lengthOf(context, prompts, own.maxTokens);
+  const { prompts, length, logprobs } = own;
   const n = body.number("n", { minimum: 1, maximum: MAX_ANSWERS, integer: true }) ?? 1;
   const seed = body.number("seed", { minimum: Number.MIN_SAFE_INTEGER, integer: true });
   const topK = body.number("top_k", { minimum: -1, integer: true }) ?? 0;
@@ -398,7 +403,7 @@ function chatLogprobs({ tokens, tokenizer, logprobs }: Tokens): unknown {
 
 /**
  * Returns the text of a single token, with its leading space, which `decode` drops where a text begins. Bytes that are
- * not whole characters are written as OpenAI does: `\\xf0\\x9f`.
+ * not whole characters are written as OpenAI does: `\xf0\x9f`.
  */
 function tokenText(bytes: Uint8Array): string {
   try {

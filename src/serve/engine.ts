@@ -167,7 +167,7 @@ export class Engine implements AsyncDisposable {
       throw new RangeError(`Engine: expected a ${name} of ${minimum} or more but got ${value}`);
     }
     this.#options = { maxBatch, maxQueue, chunkSize, cacheBytes };
-    this.#vocabSize = options?.vocabSize ?? model.config.vocabSize;
+    this.#vocabSize = Math.min(options?.vocabSize ?? Infinity, model.config.vocabSize);
     this.#prefixes = new PrefixCache(chunkSize);
   }
 
@@ -387,8 +387,10 @@ export class Engine implements AsyncDisposable {
     this.#queue.shift();
     const cache = this.#prefixes.take(prompt) ?? this.#model.createCache(1);
     sequence.read = 0;
-    sequence.cachedTokens = cache.length;
-    if (ids.length === 0) this.#counts.cachedTokens += cache.length;
+    if (ids.length === 0) { // otherwise it is read anew, and finds what it left itself
+      sequence.cachedTokens = cache.length;
+      this.#counts.cachedTokens += cache.length;
+    }
     return { sequence, cache };
   }
 

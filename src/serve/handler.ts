@@ -5,7 +5,7 @@
  */
 import type { NextTokenModel } from "../decode/next_token_model.ts";
 import { type ChatTemplate, endOfTextIds, plainChatTemplate } from "../pretrained/chat_template.ts";
-import type { PretrainedTokenizer, Tokenizer } from "../tokenizer/tokenizer.ts";
+import { type PretrainedTokenizer, promptIds, type Tokenizer } from "../tokenizer/tokenizer.ts";
 import { ApiError } from "./api_error.ts";
 import { type Body, readBody } from "./body.ts";
 import {
@@ -267,9 +267,10 @@ class Server {
     body.ignore("model", "user");
     body.finish();
     const { vocabSize, maxPositionEmbeddings: contextSize } = model.config;
-    const { prefix = [] } = this.#tokenizer as Partial<PretrainedTokenizer>;
+    // A whole text, which some models take the vector from the end of.
+    const { suffix = [] } = this.#tokenizer as Partial<PretrainedTokenizer>;
     const texts = inputs.map((input) =>
-      typeof input === "string" ? [...prefix, ...this.#tokenizer.encodeOrdinary(input)] : input
+      typeof input === "string" ? [...promptIds(this.#tokenizer, input), ...suffix] : input
     );
     texts.forEach((ids, i) => {
       const right = ids.length >= 1 && ids.length <= contextSize &&

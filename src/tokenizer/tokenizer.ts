@@ -64,6 +64,14 @@ export interface PretrainedTokenizer extends Tokenizer {
   toJSON(): unknown;
 }
 
+/** Returns the ids of `text` as a text of its own: after what its tokenizer puts before one, such as LLaMA's `<s>`. */
+export function promptIds(
+  tokenizer: Tokenizer & { readonly prefix?: readonly number[] },
+  text: string,
+): number[] {
+  return [...tokenizer.prefix ?? [], ...tokenizer.encodeOrdinary(text)];
+}
+
 /** Thrown when a file does not describe a tokenizer; the message names the file and the field. */
 export class TokenizerFormatError extends Error {
   /** Always `"TokenizerFormatError"`. */

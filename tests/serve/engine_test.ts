@@ -125,6 +125,25 @@ onDevice(
   },
 );
 
+onDevice(
+  "Engine: what is read anew does not count as known from earlier prompts",
+  cpu!,
+  async () => {
+    using device = CpuDevice.open({ threads: 1 });
+    const model = smallLLaMA(device, 400);
+    // Two rows of 192 positions can be bound, which take 120 bytes each, but not of 256.
+    Object.defineProperty(device, "maxBindingBytes", { value: 50_000 });
+    await using engine = new Engine(model, { chunkSize: 16 });
+    const sequences = engine.submit(
+      [1, 2].map((id) => ({ prompt: new Array(20).fill(id), length: 200 })),
+    );
+    await Promise.all(sequences.map((sequence) => Array.fromAsync(sequence)));
+    assert.equal(engine.stats.preemptions, 1);
+    assert.deepEqual(sequences.map(({ cachedTokens }) => cachedTokens), [0, 0]);
+    model.dispose();
+  },
+);
+
 onDevice("Engine gives about what generate() gives", cpu!, async (device) => {
   const model = sharpModel(device, { maxPositionEmbeddings: 60 });
   await using engine = new Engine(model);

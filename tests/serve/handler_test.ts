@@ -108,6 +108,9 @@ test("completions: seed, n, several prompts, ids, usage", async () => {
   assert.equal(byIds.choices[0]!.text, text);
   const short = await server.client.completions.create({ model: name, prompt: "a" });
   assert.ok(short.usage!.completion_tokens <= 16);
+  // The default length is cut to what the prompt leaves of the context.
+  const full = await server.client.completions.create({ model: name, prompt: "a".repeat(398) });
+  assert.ok(full.usage!.completion_tokens <= 3);
 });
 
 test("completions: streaming gives the same in pieces, stop strings end it", async () => {
@@ -261,6 +264,19 @@ test("embeddings have the length 1, and those of equal texts are equal", async (
   const coded = await server.client.embeddings.create({ model: name, input });
   assert.deepEqual(coded.data[1]!.embedding, vectors[1]);
   assert.equal(coded.usage.prompt_tokens, 9);
+  // Tokens that the tokenizer puts around a text are part of it.
+  const around = createHandler(
+    model,
+    Object.assign({ prefix: [1], suffix: [128] }, asciiTokenizer),
+  );
+  const [whole, byIds] = await Promise.all(["b", [1, 98, 128]].map(async (input) => {
+    const init = { method: "POST", headers: { "content-type": "application/json" } };
+    const body = JSON.stringify({ input });
+    const request = new Request("http://localhost/v1/embeddings", { ...init, body });
+    return await (await around(request)).json();
+  }));
+  assert.deepEqual(whole, byIds);
+  await around.shutdown();
   await using last = serve({ pooling: "last" });
   const other = await last.client.embeddings.create({ model: name, input: "one" });
   assert.notDeepEqual(other.data[0]!.embedding, vectors[0]);
@@ -301,7 +317,10 @@ test("what is wrong is told by name, and costs nothing", async () => {
     [complete, [], 400, {}],
     [complete, null, 400, {}],
     [complete, { prompt: "a", user: "x".repeat(3000) }, 413, { code: "request_too_large" }],
-    ["/v1/embeddings", { input: "a", dimensions: 4 }, 400, { param: "dimensions" }],
+    ["/v1/embeddings", { input: "a", dimensions: 4 }, 400, {
+      param: "dimensions",
+      message: "dimensions: this server does not support this field",
+    }],
     ["/v1/nothing", {}, 404, {}],
     ["/v1/models", {}, 405, {}],
   ];
@@ -314,6 +333,7 @@ test("what is wrong is told by name, and costs nothing", async () => {
     assert.equal(error.type, "invalid_request_error");
     assert.equal({ ...error, ...expected }.code, error.code, text);
     assert.equal({ ...error, ...expected }.param, error.param, text);
+    assert.equal({ ...error, ...expected }.message, error.message);
   }
   const ask = JSON.stringify({ prompt: "a" });
   for (const headers of [{}, { authorization: "Bearer" }, { authorization: "Bearer wrong" }]) {
