@@ -111,6 +111,7 @@ export {
   endOfTextIds,
   jinjaChatTemplate,
   loadChatTemplate,
+  loadStopIds,
   plainChatTemplate,
 } from "./src/pretrained/chat_template.ts";
 export {

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { NextTokenModel } from "../decode/next_token_model.ts";
+import { type NextTokenModel, sharedVocabSize } from "../decode/next_token_model.ts";
 import { type ChatTemplate, endOfTextIds, plainChatTemplate } from "../pretrained/chat_template.ts";
 import { type PretrainedTokenizer, promptIds, type Tokenizer } from "../tokenizer/tokenizer.ts";
 import { ApiError } from "./api_error.ts";
@@ -118,13 +118,8 @@ class Server {
   readonly #routes: Readonly<Record<string, readonly [method: string, route: Route]>>;
 
   constructor(model: NextTokenModel, tokenizer: Tokenizer, options: HandlerOptions) {
-    const { vocabSize } = tokenizer;
-    const { vocabSize: modelSize, maxPositionEmbeddings: contextSize } = model.config;
-    if (vocabSize > modelSize) {
-      throw new RangeError(
-        `createHandler: expected a tokenizer of at most ${modelSize} ids, as the model has, but got ${vocabSize}`,
-      );
-    }
+    const vocabSize = sharedVocabSize("createHandler", model, tokenizer);
+    const { maxPositionEmbeddings: contextSize } = model.config;
     const { maxTokens } = options;
     if (maxTokens !== undefined && !(Number.isInteger(maxTokens) && maxTokens >= 1)) {
       throw new RangeError(`createHandler: expected a maxTokens of 1 or more but got ${maxTokens}`);

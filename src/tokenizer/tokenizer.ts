@@ -72,6 +72,16 @@ export function promptIds(
   return [...tokenizer.prefix ?? [], ...tokenizer.encodeOrdinary(text)];
 }
 
+/**
+ * Whether a model of `vocabSize` ids has all ids of a tokenizer, except for special tokens at the end: Gemma 3's
+ * tokenizer has one for pictures beyond the ids of the text models.
+ */
+export function fitsVocabulary(tokenizer: Tokenizer, vocabSize: number): boolean {
+  const special = new Set(tokenizer.specialTokens.values());
+  for (let id = vocabSize; id < tokenizer.vocabSize; id++) if (!special.has(id)) return false;
+  return true;
+}
+
 /** Thrown when a file does not describe a tokenizer; the message names the file and the field. */
 export class TokenizerFormatError extends Error {
   /** Always `"TokenizerFormatError"`. */

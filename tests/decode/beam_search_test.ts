@@ -18,8 +18,9 @@ interface Found {
 async function byTheRule(
   model: GPT2,
   prompt: readonly number[],
-  { width, length = 1, endId, alpha = 0.75, vocabSize = 40 }: BeamSearchOptions,
+  { width, length = 1, stopIds = [], alpha = 0.75, vocabSize = 40 }: BeamSearchOptions,
 ): Promise<{ ids: number[]; score: number; ended: boolean }[]> {
+  const stops = new Set(stopIds);
   const score = ({ ids, sum }: Found) => sum / ids.length ** alpha;
   let paths: Found[] = [{ ids: [], sum: 0, ended: false }];
   for (let round = 0; round < length && paths.some((path) => !path.ended); round++) {
@@ -36,7 +37,7 @@ async function byTheRule(
       const logs = await logSoftmax(tensor(all, { device: model.device })).data();
       const best = all.map((_, id) => id).sort((a, b) => logs[b] - logs[a]).slice(0, width);
       for (const id of best) {
-        candidates.push({ ids: [...path.ids, id], sum: path.sum + logs[id], ended: id === endId });
+        candidates.push({ ids: [...path.ids, id], sum: path.sum + logs[id], ended: stops.has(id) });
       }
     }
     paths = candidates.sort((a, b) => score(b) - score(a)).slice(0, width);
@@ -53,8 +54,8 @@ await onEachDevice(
     const before = device.memory().live;
     const settings: BeamSearchOptions[] = [
       { width: 1, length: 6 },
-      { width: 3, length: 8, endId: 17 },
-      { width: 4, length: 6, endId: 0, alpha: 0, vocabSize: 21 },
+      { width: 3, length: 8, stopIds: [17] },
+      { width: 4, length: 6, stopIds: [0, 5], alpha: 0, vocabSize: 21 },
     ];
     let ended = 0;
     for (const options of settings) {

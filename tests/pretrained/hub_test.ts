@@ -108,6 +108,7 @@ async function withHub(
     const source = join(folder, "source");
     await saveModel(source, model, { maxShardBytes });
     await Deno.writeTextFile(join(source, "tokenizer.json"), "{}");
+    await Deno.writeTextFile(join(source, "generation_config.json"), "{}");
     await Deno.writeTextFile(join(source, "pytorch_model.bin"), "never fetched");
     const files = new Map<string, Uint8Array<ArrayBuffer>>();
     for await (const { name } of Deno.readDir(source)) {

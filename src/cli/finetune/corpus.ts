@@ -1,6 +1,5 @@
 /** The examples that `finetune` reads, as rows for the model. */
 import {
-  endOfTextIds,
   GPT3,
   holdOut,
   plainChatFormat,
@@ -38,9 +37,8 @@ export interface Corpus {
 /** Reads the examples. */
 export async function openCorpus(
   options: Options,
-  { model, tokenizer, chatTemplate }: FoundText,
+  { model, tokenizer, chatTemplate, stopIds: ends }: FoundText,
 ): Promise<Corpus> {
-  const ends = endOfTextIds(tokenizer);
   const template = await chatTemplate();
   const chat = template === plainChatTemplate
     ? plainChatFormat(ends.length > 0 ? tokenizer.decode(ends.slice(0, 1)) : "")
