@@ -94,7 +94,10 @@ export async function loadChatTemplate(
   return await jinjaChatTemplate(found.source, specialTokensOf(fields), found.file);
 }
 
-/** Returns the ids that end an answer: those of the tokens with which models mark the end of a text or of a turn. */
+/**
+ * Returns the ids that end an answer: those of the tokens with which many models mark the end of a text or of a turn.
+ * {@linkcode loadStopIds} also returns those that a model's files give.
+ */
 export function endOfTextIds({ specialTokens }: Tokenizer): number[] {
   return END_TOKENS.flatMap((name) => specialTokens.get(name) ?? []);
 }

@@ -32,7 +32,7 @@ export interface HandlerOptions extends Omit<EngineOptions, "vocabSize"> {
   readonly maxTokens?: number | undefined;
   /** How conversations are written for the model (see `loadChatTemplate`). Default: {@linkcode plainChatTemplate}. */
   readonly chatTemplate?: ChatTemplate;
-  /** Ids that end an answer. Default: the tokenizer's special tokens that end texts and turns. */
+  /** Ids that end an answer (see `loadStopIds`). Default: the tokenizer's special tokens that end texts and turns. */
   readonly stopIds?: Iterable<number>;
   /** How hidden states become an embedding. Default: `"mean"`. */
   readonly pooling?: Pooling;
