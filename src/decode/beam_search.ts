@@ -101,6 +101,14 @@ export async function beamSearch(
     using values = best.values.keep();
     using indices = best.indices.keep();
     const [logProbabilities, ids] = await readTensors([values, indices]);
+    const damaged = logProbabilities.findIndex(Number.isNaN);
+    if (damaged >= 0) {
+      throw new Error(
+        `beamSearch: expected finite scores but got NaN for path ${
+          Math.floor(damaged / width)
+        }; the weights may be damaged`,
+      );
+    }
 
     const continuations = (path: Path, row: number): Path[] =>
       Array.from({ length: width }, (_, i) => {

@@ -147,8 +147,8 @@ export class Conversation implements Disposable {
     const all = [...this.#ids, ...added];
     if (added.length > 0) checkPrompts("Conversation", [added], this.#model.config.vocabSize);
     const length = checkSteps("Conversation", this.#model, [all], options, "a conversation");
-    this.#busy = true;
     using sequences = new Sequences(this.#model, [all], options, { cache });
+    this.#busy = true;
     this.#ids = sequences.known[0]!;
     try {
       for await (const [id] of sequences.draw("Conversation", length)) yield id!;

@@ -360,7 +360,10 @@ function textStream(
   return new ReadableStream({
     async pull(controller) {
       clearTimeout(timer);
-      const { value, done } = await texts.next();
+      const { value, done } = await texts.next().catch((error) => {
+        end();
+        throw error;
+      });
       if (done) {
         end();
         controller.close();

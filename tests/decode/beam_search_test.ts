@@ -6,6 +6,7 @@ import { logSoftmax } from "../../src/ops/softmax.ts";
 import { tensor } from "../../src/tensor/create.ts";
 import { Scope } from "../../src/tensor/scope.ts";
 import { onEachDevice, testDevices } from "../support/devices.ts";
+import { markovModel } from "./markov_model.ts";
 import { sharpModel } from "./sharp_model.ts";
 
 interface Found {
@@ -87,6 +88,14 @@ await onEachDevice("beamSearch() of width 1 is greedy decoding", async (device) 
   const greedy = await generate(model, prompts, { ...options, temperature: 0 });
   assert.deepEqual(found.map(([{ ids }]) => ids), greedy.map(({ ids }) => ids));
   model.dispose();
+});
+
+await onEachDevice("beamSearch() refuses scores that are NaN", async (device) => {
+  const model = markovModel(device, [[0, 1], [NaN, NaN]]);
+  await assert.rejects(
+    beamSearch(model, [[0], [1]], { width: 2, length: 5 }),
+    /^Error: beamSearch: expected finite scores but got NaN for path 1; the weights may be damaged/,
+  );
 });
 
 await onEachDevice("beamSearch() says what is wrong before it begins", async (device) => {

@@ -1,6 +1,7 @@
 // The HTTP interface, by OpenAI's own client where that can ask for it.
 import assert from "node:assert/strict";
 import OpenAI from "npm:openai@7.59.0";
+import type { NextTokenModel } from "../../src/decode/next_token_model.ts";
 import { CpuDevice } from "../../src/device/cpu/cpu_device.ts";
 import { jinjaChatTemplate } from "../../src/pretrained/chat_template.ts";
 import { createHandler, type Handler, type HandlerOptions } from "../../src/serve/handler.ts";
@@ -458,6 +459,25 @@ test("200 clients of which a third leave: all others get what they would get alo
     const { choices } = await server.client.chat.completions.create(requests[i]!);
     assert.equal(texts[i], choices[0]!.message.content);
   }
+});
+
+test("an answer that fails after its first text ends, and is counted", async () => {
+  let steps = 0;
+  const failing: NextTokenModel = {
+    ...{ config: model.config, device, createCache: (batch) => model.createCache(batch) },
+    nextLogits(ids, options) {
+      if (++steps === 4) throw new Error("out of luck");
+      return model.nextLogits(ids, options);
+    },
+  };
+  const handler = createHandler(failing, asciiTokenizer, { stopIds: [] });
+  const init = { method: "POST", headers: { "content-type": "application/json" } };
+  const body = JSON.stringify({ prompt: "a", max_tokens: 20, temperature: 0 });
+  const ask = new Request("http://localhost/v1/completions", { ...init, body });
+  await assert.rejects((await handler(ask)).text(), /out of luck/);
+  const metrics = await (await handler(new Request("http://localhost/metrics"))).text();
+  assert.match(metrics, /^dinograd_request_duration_seconds_count 1$/m);
+  await handler.shutdown();
 });
 
 test("a shutdown finishes running answers and refuses others", async () => {
