@@ -334,26 +334,16 @@ export class Engine implements AsyncDisposable {
       this.#endPrefill(prefill);
       return 0;
     }
+    const end = cache.length + this.#options.chunkSize;
+    const ids = Int32Array.from(prompt).subarray(cache.length, end);
+    const isLast = end >= prompt.length;
     try {
-      const ids = Int32Array.from(prompt).subarray(
-        cache.length,
-        cache.length + this.#options.chunkSize,
-      );
-      const isLast = cache.length + ids.length === prompt.length;
       const drawn = this.#compute(() => {
         const input = tensor(ids, { shape: [1, ids.length], device: this.#model.device });
         const logits = this.#model.nextLogits(input, { cache });
         return isLast && sequence.ids.length === 0 ? this.#draw(logits, [sequence]) : undefined;
       });
       if (drawn) await this.#deliver([drawn]);
-      if (isLast) {
-        if (!sequence.done) {
-          this.#cache.add(cache);
-          this.#batch.push(sequence);
-        }
-        this.#endPrefill(prefill);
-      }
-      return ids.length;
     } catch (error) {
       // What a pass that failed has left in the cache is not to be kept.
       cache.clear();
@@ -362,6 +352,15 @@ export class Engine implements AsyncDisposable {
       if (error instanceof DeviceLostError) throw error;
       return 0;
     }
+    if (isLast) {
+      // Not caught above: where memory ends meanwhile, some layers of the batch's cache have grown and others have not.
+      if (!sequence.done) {
+        this.#cache.add(cache);
+        this.#batch.push(sequence);
+      }
+      this.#endPrefill(prefill);
+    }
+    return ids.length;
   }
 
   #endPrefill({ sequence, cache }: Prefill): void {

@@ -4,6 +4,7 @@ import type { NextTokenModel } from "../../src/decode/next_token_model.ts";
 import { CpuDevice } from "../../src/device/cpu/cpu_device.ts";
 import type { Device } from "../../src/device/device.ts";
 import type { CausalLM, CausalLMConfig } from "../../src/models/causal_lm.ts";
+import { OutOfMemoryError } from "../../src/device/errors.ts";
 import { LLaMA } from "../../src/models/llama.ts";
 import { manualSeed, RandomState } from "../../src/tensor/random.ts";
 import {
@@ -140,6 +141,35 @@ onDevice(
     await Promise.all(sequences.map((sequence) => Array.fromAsync(sequence)));
     assert.equal(engine.stats.preemptions, 1);
     assert.deepEqual(sequences.map(({ cachedTokens }) => cachedTokens), [0, 0]);
+    model.dispose();
+  },
+);
+
+onDevice(
+  "Engine: where memory ends while a sequence joins, none gets wrong ids",
+  cpu!,
+  async () => {
+    using device = CpuDevice.open({ threads: 1 });
+    const model = smallLLaMA(device, 200);
+    await using engine = new Engine(model);
+    const short = [1, 2, 3].map((id) => ({ prompt: [id], length: 60, temperature: 0 }));
+    const long = { prompt: new Array<number>(100).fill(4), length: 5, temperature: 0 };
+    const expected = await answers(engine, short);
+    // With the long one, four rows of 64 positions, of 120 bytes, become four of 128; the third tensor finds no memory.
+    const { createBuffer } = device;
+    let grown = 0;
+    device.createBuffer = (bytes, what) => {
+      if (bytes === 4 * 128 * 120 && ++grown === 3) throw new OutOfMemoryError("no memory");
+      return createBuffer.call(device, bytes, what);
+    };
+    const results = await Promise.allSettled(
+      engine.submit([...short, long]).map((sequence) => Array.fromAsync(sequence)),
+    );
+    assert.equal(grown, 3);
+    for (const result of results) {
+      assert.ok(result.status === "rejected" && result.reason instanceof OutOfMemoryError);
+    }
+    assert.deepEqual(await answers(engine, short), expected);
     model.dispose();
   },
 );
