@@ -384,7 +384,13 @@ export class Engine implements AsyncDisposable {
     // Alone in the batch every sequence fits, which `submit` has made sure of.
     if (!fits && this.#batch.length > 0) return undefined;
     this.#queue.shift();
-    const cache = this.#prefixes.take(prompt) ?? this.#model.createCache(1);
+    let cache: KeyValueCache;
+    try {
+      cache = this.#prefixes.take(prompt) ?? this.#model.createCache(1);
+    } catch (error) { // there is no memory for a copy of what is known
+      sequence.fail(error);
+      return undefined;
+    }
     sequence.read = 0;
     if (ids.length === 0) { // otherwise it is read anew, and finds what it left itself
       sequence.cachedTokens = cache.length;

@@ -174,6 +174,27 @@ onDevice(
   },
 );
 
+onDevice("Engine: no memory for a known beginning fails its sequence alone", cpu!, async () => {
+  using device = CpuDevice.open({ threads: 1 });
+  const model = smallLLaMA(device, 200);
+  await using engine = new Engine(model);
+  const prompt = new Array<number>(130).fill(4);
+  await answers(engine, [{ prompt, length: 1 }]);
+  const live = device.memory().live;
+  const { createBuffer } = device;
+  let copied = 0;
+  device.createBuffer = (bytes, what) => {
+    // Of the first 64 positions, in two layers.
+    if (bytes === 64 * 120 && ++copied === 3) throw new OutOfMemoryError("no memory");
+    return createBuffer.call(device, bytes, what);
+  };
+  const [sequence] = engine.submit([{ prompt: [...prompt.slice(0, 64), 5], length: 1 }]);
+  await assert.rejects(Array.fromAsync(sequence!), OutOfMemoryError);
+  assert.equal(device.memory().live, live);
+  assert.equal((await answers(engine, [{ prompt, length: 1 }])).length, 1);
+  model.dispose();
+});
+
 onDevice("Engine gives about what generate() gives", cpu!, async (device) => {
   const model = sharpModel(device, { maxPositionEmbeddings: 60 });
   await using engine = new Engine(model);
