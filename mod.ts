@@ -195,7 +195,7 @@ export {
   type HandlerOptions,
   type ServeInfo,
 } from "./src/serve/handler.ts";
-export { Answer, type AnswerEnds, type Piece } from "./src/serve/answer.ts";
+export { Answer, type AnswerEnds, type AnswerToken, type Piece } from "./src/serve/answer.ts";
 export { type Pooling } from "./src/serve/embeddings.ts";
 
 // Metrics
