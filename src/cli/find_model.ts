@@ -4,6 +4,7 @@ import {
   type ChatTemplate,
   checkpointExtra,
   type Device,
+  downloadModel,
   endOfTextIds,
   fitsVocabulary,
   GPT2,
@@ -44,6 +45,8 @@ export interface FoundText {
   readonly chatTemplate: () => Promise<ChatTemplate>;
   /** Ids that end a text or an answer. */
   readonly stopIds: readonly number[];
+  /** The folder of its tokenizer, in Hugging Face's layout. */
+  readonly folder?: string;
 }
 
 /** A model that continues texts, or one that translates. */
@@ -156,12 +159,28 @@ async function loadPretrained(
     progress.update(Math.floor(100 * done / total));
   const model = await loadModel(from, { device, dtype, matrices, onProgress });
   try {
-    const tokenizer = await tokenizerOf(from, model);
-    const stopIds = await loadStopIds(from, tokenizer);
-    return { model, tokenizer, stopIds, chatTemplate: () => loadChatTemplate(from) };
+    const isFile = from.endsWith(".gguf");
+    const folder = isFile || await exists(from)
+      ? from
+      : await downloadModel(from, { parts: ["tokenizer"] });
+    const tokenizer = await tokenizerOf(folder, model);
+    return {
+      ...{ model, tokenizer, chatTemplate: () => loadChatTemplate(folder) },
+      stopIds: await loadStopIds(folder, tokenizer),
+      ...!isFile && { folder },
+    };
   } catch (error) {
     model.dispose();
     throw error;
+  }
+}
+
+/** Copies the files that say how conversations are written for a model to the folder of one that was made from it. */
+export async function copyChatTemplate({ folder }: FoundText, to: string): Promise<void> {
+  if (folder === undefined) return;
+  for (const name of ["chat_template.jinja", "tokenizer_config.json", "generation_config.json"]) {
+    const file = join(folder, name);
+    if (await exists(file)) await Deno.writeFile(join(to, name), await Deno.readFile(file));
   }
 }
 

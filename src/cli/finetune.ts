@@ -8,7 +8,7 @@ import {
   warmupCosine,
 } from "../../mod.ts";
 import { UsageError } from "./failures.ts";
-import { findTextModel, type FoundText } from "./find_model.ts";
+import { copyChatTemplate, findTextModel, type FoundText } from "./find_model.ts";
 import { type Corpus, openCorpus } from "./finetune/corpus.ts";
 import { type Options, parseOptions } from "./finetune/options.ts";
 import { tuning, type TuningTask } from "./finetune/task.ts";
@@ -97,12 +97,15 @@ export async function finetune(args: string[]): Promise<void> {
 async function write(
   run: string,
   { model: baseModel, dtype }: Options,
-  { model, tokenizer }: FoundText,
+  base: FoundText,
   { adapter }: TuningTask,
 ): Promise<string> {
   const path = `${run}/${adapter ? "adapter" : "model"}`;
   if (adapter) await saveLoRA(path, adapter, { baseModel });
-  else await saveModel(path, model, { tokenizer, dtype });
+  else {
+    await saveModel(path, base.model, { tokenizer: base.tokenizer, dtype });
+    await copyChatTemplate(base, path);
+  }
   return path;
 }
 

@@ -127,16 +127,15 @@ class Server {
     this.engine = new Engine(model, { ...options, vocabSize });
     this.#model = model;
     this.#tokenizer = tokenizer;
-    this.#options = {
-      ...{ modelName: "dinograd", maxBodyBytes: 2 ** 22, timeout: 60_000, pooling: "mean" },
-      ...options,
-    };
+    const { modelName = "dinograd", maxBodyBytes = 2 ** 22 } = options;
+    const { timeout = 60_000, pooling = "mean" } = options;
+    this.#options = { ...options, modelName, maxBodyBytes, timeout, pooling };
     this.#context = {
       engine: this.engine,
       tokenizer,
       contextSize,
       maxTokens,
-      modelName: this.#options.modelName,
+      modelName,
       chatTemplate: options.chatTemplate ?? plainChatTemplate,
       stopIds: [...options.stopIds ?? endOfTextIds(tokenizer)],
     };
@@ -145,7 +144,7 @@ class Server {
       "/health": ["GET", () => this.#health()],
       "/metrics": ["GET", () => this.#showMetrics()],
       "/v1/models": ["GET", () => Response.json({ object: "list", data: [this.#modelCard()] })],
-      [`/v1/models/${this.#options.modelName}`]: ["GET", () => Response.json(this.#modelCard())],
+      [`/v1/models/${modelName}`]: ["GET", () => Response.json(this.#modelCard())],
       "/v1/completions": ["POST", (...args) => this.#complete(completions, ...args)],
       "/v1/chat/completions": ["POST", (...args) => this.#complete(chatCompletions, ...args)],
       "/v1/embeddings": ["POST", (request) => this.#embed(request)],

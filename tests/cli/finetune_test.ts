@@ -111,8 +111,12 @@ Deno.test("finetune of all weights, stopped by Ctrl-C and resumed, equals one th
       "5",
       ...SHORT,
     ];
+    await Deno.writeTextFile(join(folder, "base/tokenizer_config.json"), '{"eos_token":"four"}');
     const straight = await run(folder, ...args, "--out", "straight");
     assert.equal(straight.code, 0, straight.text);
+    // What says how conversations are written goes along.
+    const settings = await Deno.readTextFile(join(folder, "straight/model/tokenizer_config.json"));
+    assert.equal(settings, '{"eos_token":"four"}');
     const child = start(folder, [...args, "--out", "stopped"]);
     let isAsked = false;
     const stopped = await finish(child, (text) => {

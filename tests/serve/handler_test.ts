@@ -59,7 +59,8 @@ const name = "dinograd";
 const hello = [{ role: "user" as const, content: "Hello" }];
 
 test("models, health and metrics", async () => {
-  await using server = serve();
+  // An option that is undefined has its default.
+  await using server = serve({ modelName: undefined } as unknown as HandlerOptions);
   const { data } = await server.client.models.list();
   assert.deepEqual(data.map(({ id }) => id), [name]);
   assert.equal((await server.client.models.retrieve(name)).id, name);
