@@ -41,15 +41,8 @@ export async function finetune(args: string[]): Promise<void> {
   const communicator = new SingleProcess();
   let task: TuningTask;
   await using training = await Training.open({
-    // A batch that does not fit is halved, like one that the program chose.
-    options: {
-      ...options,
-      batch: undefined,
-      wire: "f32",
-      shardOptimizer: undefined,
-      diloco: undefined,
-    },
-    ...{ communicator, device, dtype, batch: Math.min(batch, corpus.train.length) },
+    ...{ options, communicator, device, dtype, batch: Math.min(batch, corpus.train.length) },
+    mayHalve: true,
     task: (random) =>
       task = tuning({
         options,

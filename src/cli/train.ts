@@ -72,6 +72,7 @@ async function trainOn(
   const batch = options.batch ?? await chooseBatch(device, chosen, dtype, communicator);
   await using training = await Training.open({
     ...{ options: chosen, device, dtype, batch, communicator },
+    mayHalve: options.batch === undefined,
     task: (random) => pretraining({ options: chosen, device, dtype, corpus }, random),
     checkpoint: resumed?.checkpoint,
   });

@@ -17,7 +17,8 @@ function open(device: Device, args: string[]): Promise<Training> {
   ]);
   const options = { ...given, vocab: 61 };
   return Training.open({
-    ...{ options, device, dtype: "f32", batch: 2, communicator: new SingleProcess() },
+    ...{ options, device, dtype: "f32", batch: 2, mayHalve: false },
+    communicator: new SingleProcess(),
     task: (random) =>
       pretraining({
         options,
