@@ -13,7 +13,7 @@ import { type Corpus, openCorpus } from "./finetune/corpus.ts";
 import { type Options, parseOptions } from "./finetune/options.ts";
 import { tuning, type TuningTask } from "./finetune/task.ts";
 import { openChosenDevice } from "./open_device.ts";
-import { Checks, validationBatches } from "./train/checks.ts";
+import { Checks } from "./train/checks.ts";
 import { newFolder, openResumed } from "./train/folder.ts";
 import { finishRun } from "./train/loop.ts";
 import { Report } from "./train/report.ts";
@@ -66,7 +66,14 @@ export async function finetune(args: string[]): Promise<void> {
       stopIds: corpus.stopIds,
     },
     options: { steps, hellaswagEvery: steps, samples, sampleLength, topK, temperature, seed },
-    validation: openValidation(corpus, batch),
+    validation: {
+      loader: new RowLoader(corpus.validation, {
+        batchSize: batch,
+        contextSize: corpus.contextSize,
+        pack: corpus.packed,
+      }),
+      rows: corpus.validation.length,
+    },
     samplesFirst: true,
   });
   const plan = `${describe(options, task!, device)}; ` +
@@ -107,14 +114,6 @@ async function findBase({ model, dtype }: Options, device: Device): Promise<Foun
     );
   }
   return found;
-}
-
-function openValidation(
-  { validation, contextSize, packed: pack }: Corpus,
-  batch: number,
-): { loader: RowLoader; batches: number } {
-  const { batchSize, batches } = validationBatches(validation.length, 1, batch);
-  return { loader: new RowLoader(validation, { batchSize, contextSize, pack }), batches };
 }
 
 /** The number of rows of the training data that hold as many examples as a step is to have. */

@@ -163,7 +163,10 @@ Deno.test("reproduce_gpt takes a step back whose data is gone, saves, and names 
       await writeNpy(join(folder, "data", `a_${name}.npy`), new Uint16Array(Number(count)).fill(9));
     }
     const gone = join(folder, "data", "a_train_000001.npy");
-    const args = ["--device", "cpu", "--data", "data", "--out", "run", "--steps", "40", ...small];
+    const args = [
+      ...["--device", "cpu", "--data", "data", "--out", "run", "--steps", "40", ...small],
+      ...["--val-tokens", "1000"],
+    ];
     const child = start(folder, args);
     const { code, text } = await finish(
       child,
@@ -171,6 +174,7 @@ Deno.test("reproduce_gpt takes a step back whose data is gone, saves, and names 
     );
     assert.equal(code, 1, text);
     assert.match(text, /a_train_000001\.npy.*; all steps before it are saved in run\. Resume/);
+    assert.match(text, /validation on 96$/m); // all whole rows that there are
     // 64 tokens a step: the seventh needs the second shard.
     assert.match(text, /step +6\/40 /);
     assert.doesNotMatch(text, /step +7\/40 /);
@@ -182,6 +186,11 @@ Deno.test("reproduce_gpt takes a step back whose data is gone, saves, and names 
     const straight = await finish(start(folder, [...args, "--out", "straight"]));
     const last = /step 40\/40 .* loss \S+/;
     assert.equal(last.exec(straight.text)?.[0], last.exec(resumed.text)?.[0]);
+    const long = [...args, "--out", "long", "--context", "128", "--total-batch", "256"];
+    assert.match(
+      (await finish(start(folder, long))).text,
+      /--data: expected more than 128 tokens for validation but got 99 in data/,
+    );
   }));
 
 Deno.test("reproduce_gpt names the file where its log's disk is full", () =>
@@ -318,6 +327,7 @@ Deno.test("reproduce_gpt refuses what cannot be", () =>
       const [args, message] of [
         [["--heads", "5"], /--heads: expected a divisor of --embed 64 but got 5/],
         [["--total-batch", "1000"], /expected a multiple of 8 x 128 tokens but got 1000/],
+        [["--lr", "1e-4", "--min-lr", "1e-3"], /--min-lr: expected at most --lr 0.0001 but got 0.001/],
         [["--preset", "huge"], /Expected one of tiny, small, 124m/],
         [
           ["--preset", "124m"],
