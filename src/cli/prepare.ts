@@ -147,6 +147,7 @@ class Bars implements Disposable {
       this.#bar = openProgress({
         label,
         total,
+        from: done,
         unit: `bytes of ${formatBytes(total)}`,
         lineEvery: 10,
       });

@@ -7,6 +7,7 @@ import {
   Interrupt,
   openProgress,
   readTensors,
+  TimeLeft,
 } from "../../../mod.ts";
 import { type Checks, WeightsLostError } from "./checks.ts";
 import { Ranks } from "./ranks.ts";
@@ -15,6 +16,8 @@ import { StepRefusedError, type Training } from "./training.ts";
 
 /** Milliseconds between two looks at the loss inside a step: each makes a GPU wait. */
 const READ_EVERY = 2000;
+/** The time left is estimated from about so many steps: validations are spread over them. */
+const RECENT_STEPS = 1000;
 
 /** A run that is ready to begin or to go on. */
 export interface Run {
@@ -80,23 +83,21 @@ async function takeSteps(run: Run, interrupt: Interrupt): Promise<void> {
   const { signal } = communicator.size === 1 ? interrupt : new AbortController();
   const ranks = new Ranks(communicator);
   const first = training.step;
-  let started = 0, told = 0;
+  let timeLeft = new TimeLeft(), told = 0;
   const tell = (outcomes: readonly StepOutcome[]) => {
     if (outcomes.length === 0) return;
     const now = performance.now();
     const seconds = (now - told) / 1000 / outcomes.length;
     told = now;
+    const left = timeLeft.after(training.step, steps);
     for (const outcome of outcomes) {
-      const perStep = (now - started) / 1000 / (training.step - first);
-      report.step({ steps, context }, outcome, {
-        seconds,
-        left: perStep * (steps - outcome.step),
-      });
+      report.step({ steps, context }, outcome, { seconds, left });
     }
   };
   try {
     if (first === 0) await checks.begin(signal);
-    started = told = performance.now();
+    timeLeft = new TimeLeft(first, RECENT_STEPS);
+    told = performance.now();
     while (training.launched < steps) {
       const { stops, warning } = await ranks.agree(interrupt.requested, training.computed);
       if (warning) report.line(warning);
