@@ -130,6 +130,10 @@ Deno.test("finetune of all weights, stopped by Ctrl-C and resumed, equals one th
     assert.match(resumed.text, /resuming after step/);
     const read = (name: string) => Deno.readFile(join(folder, name, "model/model.safetensors"));
     assertSame(await read("stopped"), await read("straight"), "weights");
+    // As if it had been killed between its last checkpoint and the model.
+    await Deno.remove(join(folder, "stopped", "model"), { recursive: true });
+    await run(folder, "finetune", "--resume", "stopped");
+    assertSame(await read("stopped"), await read("straight"), "weights written again");
     const other = await run(folder, "finetune", "--resume", "stopped", "--context", "16");
     assert.equal(other.code, 2, other.text);
     assert.match(

@@ -132,6 +132,32 @@ for (const [signal, exitCode] of [["SIGINT", 130], ["SIGTERM", 143], ["SIGHUP", 
     }));
 }
 
+Deno.test("reproduce_gpt validates after a resume what Ctrl-C has left out, also after the last step", () =>
+  inFolder(async (folder) => {
+    const args = [
+      ...["--device", "cpu", ...small, "--warmup", "0", "--steps", "2", "--val-tokens", "4800"],
+    ];
+    const early = start(folder, [...args, "--out", "early"]);
+    const none = await finish(
+      early,
+      once(/writing to early/, () => {
+        setTimeout(() => early.kill("SIGINT"), 200); // it listens from then on, and validates
+      }),
+    );
+    assert.equal(none.code, 130, none.text);
+    assert.match(none.text, /stopped after step 0 of 2$/m);
+    const child = start(folder, [...args, "--out", "run"]);
+    const { code, text } = await finish(child, once(/step 2\/2 /, () => child.kill("SIGINT")));
+    assert.equal(code, 130, text);
+    assert.match(text, /stopped after step 2 of 2; resume with --resume run/);
+    assert.doesNotMatch(text, /after 2 steps/);
+    for (const isNew of [true, false]) {
+      const resumed = await finish(start(folder, ["--resume", "run"]));
+      assert.equal(resumed.code, 0, resumed.text);
+      assert.equal(/validation loss \S+ after 2 steps/.test(resumed.text), isNew, resumed.text);
+    }
+  }));
+
 Deno.test("reproduce_gpt answers Ctrl-C within a step of many micro-batches, and ends at the second", () =>
   inFolder(async (folder) => {
     // A step takes minutes.
@@ -327,7 +353,10 @@ Deno.test("reproduce_gpt refuses what cannot be", () =>
       const [args, message] of [
         [["--heads", "5"], /--heads: expected a divisor of --embed 64 but got 5/],
         [["--total-batch", "1000"], /expected a multiple of 8 x 128 tokens but got 1000/],
-        [["--lr", "1e-4", "--min-lr", "1e-3"], /--min-lr: expected at most --lr 0.0001 but got 0.001/],
+        [
+          ["--lr", "1e-4", "--min-lr", "1e-3"],
+          /--min-lr: expected at most --lr 0.0001 but got 0.001/,
+        ],
         [["--preset", "huge"], /Expected one of tiny, small, 124m/],
         [
           ["--preset", "124m"],

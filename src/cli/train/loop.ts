@@ -7,6 +7,7 @@ import {
   Interrupt,
   openProgress,
   readTensors,
+  shareJson,
   TimeLeft,
 } from "../../../mod.ts";
 import { type Checks, WeightsLostError } from "./checks.ts";
@@ -53,20 +54,25 @@ export async function finishRun(run: Run): Promise<void> {
   if (profile) device.profile(true);
   const { bytes } = communicator;
   const { step } = training;
+  let isWhole = false;
   try {
-    await takeSteps(run, interrupt);
+    isWhole = await takeSteps(run, interrupt);
     if (training.saved !== training.step) await save(run);
+    // A process that was killed may have saved without coming to this.
+    else if (training.step === step && isFirst) await run.onSaved?.();
   } catch (error) {
     throw await savedFailure(error as Error, training, report, communicator);
   }
   if (!isFirst) return;
-  report.line(`loss curves: ${await report.draw()}; attention: ${report.folder}/attention`);
+  if (report.curves.validation.length > 0) { // a signal may have come before there was any
+    report.line(`loss curves: ${await report.draw()}; attention: ${report.folder}/attention`);
+  }
   if (communicator.size > 1) {
     const exchanged = formatBytes(communicator.bytes - bytes);
     report.line(`each rank exchanged ${exchanged} in ${training.step - step} steps`);
   }
   if (profile) report.line(formatTimings(await device.timings()));
-  if (training.step < steps) {
+  if (!isWhole) {
     report.line(
       `stopped after step ${training.step} of ${steps}` +
         (training.step > 0 ? `; resume with --resume ${report.folder}` : ""),
@@ -75,8 +81,8 @@ export async function finishRun(run: Run): Promise<void> {
   }
 }
 
-/** The steps of the run, with what is due between them, until the last or a signal. */
-async function takeSteps(run: Run, interrupt: Interrupt): Promise<void> {
+/** The steps of the run, with what is due between them; returns whether it came to the end, without a signal. */
+async function takeSteps(run: Run, interrupt: Interrupt): Promise<boolean> {
   const { training, checks, report, steps, plan, isMilestone, communicator } = run;
   const context = training.loader.contextSize;
   // Ranks end a check together, or not at all.
@@ -96,6 +102,10 @@ async function takeSteps(run: Run, interrupt: Interrupt): Promise<void> {
   };
   try {
     if (first === 0) await checks.begin(signal);
+    else if (isMilestone(first) && !await isValidated(run, first)) {
+      await checks.after(first, true, signal); // a signal has ended these
+      await save(run);
+    }
     timeLeft = new TimeLeft(first, RECENT_STEPS);
     told = performance.now();
     while (training.launched < steps) {
@@ -112,9 +122,17 @@ async function takeSteps(run: Run, interrupt: Interrupt): Promise<void> {
       told = performance.now();
     }
     await settle(training, tell);
+    return training.step === steps;
   } catch (error) {
     if (error !== signal.reason) throw error; // a check that was not ended
+    return false;
   }
+}
+
+/** Whether rank 0, which keeps the curves, has the validation loss after a step. */
+async function isValidated({ communicator, report }: Run, step: number): Promise<boolean> {
+  const isThere = report.curves.validation.some(([validated]) => validated === step);
+  return await shareJson(communicator, isThere);
 }
 
 /** Waits for what is launched; throws what ended the run. */
