@@ -15,7 +15,11 @@ import type { ForwardOptions } from "../nn/forward_options.ts";
 
 /** A model that can score batches of tokens. */
 export interface LanguageModel {
-  /** Returns the mean loss in nats of targets (B, T) given ids (B, T), and their `positions` if a batch has some. */
+  /**
+   * Returns the mean loss in nats of targets (B, T) given ids (B, T). A batch whose rows consist of several documents has
+   * `positions`: a model that does not go by them lets tokens see other documents than their own, which only a subclass of
+   * `CausalLM` notices.
+   */
   loss(ids: Tensor, targets: Tensor, options: Pick<ForwardOptions, "positions">): Tensor;
 }
 
