@@ -1,6 +1,7 @@
 /** `dinograd prepare`: turns texts into token shards. */
 import {
   type Communicator,
+  endOfTextIds,
   formatBytes,
   formatCount,
   Interrupt,
@@ -15,6 +16,7 @@ import {
 } from "../../mod.ts";
 import { FAILED, messageOf } from "./failures.ts";
 import { print } from "./output.ts";
+import { openTokenizer } from "./train/tokenizer.ts";
 
 const ADVICE = "run the same command again to resume";
 
@@ -22,6 +24,7 @@ const ADVICE = "run the same command again to resume";
 export interface PrepareCommandOptions {
   readonly out: string;
   readonly prefix?: string;
+  readonly tokenizer?: string;
   readonly field?: string;
   readonly shardTokens?: number;
   readonly shards?: number;
@@ -51,17 +54,19 @@ async function prepareOn(
   files: readonly string[],
   options: PrepareCommandOptions,
 ): Promise<number> {
-  const { out, shardTokens: tokensPerShard, keepDownloads, ...rest } = options;
+  const { out, tokenizer: name, shardTokens: tokensPerShard, keepDownloads, ...rest } = options;
   const isFirst = communicator.rank === 0;
   for (const file of files) await Deno.stat(file); // fails before a folder is created
+  const setup = { options: { tokenizer: name }, text: undefined, resumed: undefined, communicator };
+  const tokenizer = name === undefined ? undefined : await openTokenizer(setup, () => {});
   using _folder = isFirst ? await RunFolder.open(out) : undefined;
   using interrupt = new Interrupt((signal) => {
     if (isFirst) console.error(`\n${signal}: saving progress; interrupt again to exit immediately`);
   });
   using bars = isFirst ? new Bars() : undefined;
   const shared: PrepareOptions = {
-    ...rest,
-    tokensPerShard,
+    ...{ ...rest, tokenizer, tokensPerShard },
+    documentSeparator: tokenizer && endOfTextIds(tokenizer)[0],
     communicator,
     signal: interrupt.signal,
     onProgress: (progress) => bars?.prepared(progress),

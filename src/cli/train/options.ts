@@ -20,7 +20,7 @@ export interface Options extends DeviceOptions {
   optimizer: "adamw" | "muon";
   dtype: "f32" | "f16" | "auto";
   data?: string;
-  /** Default: GPT-2's. */
+  /** Default: the one beside the shards, or GPT-2's. */
   tokenizer?: string | undefined;
   /** The ids of a tokenizer that is trained on the text. */
   vocabSize?: number;
@@ -168,7 +168,7 @@ export function trainCommand(): Command {
     )
     .option(
       "--tokenizer <name>",
-      `tokenizer of the text or the shards: ${TOKENIZER} (default: gpt2)`,
+      `tokenizer of the text or the shards: ${TOKENIZER} (default: the one beside the shards, or gpt2)`,
     )
     .option(
       "--vocab-size <n>",

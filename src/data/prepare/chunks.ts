@@ -38,6 +38,8 @@ interface ChunkOptions {
   place: Place;
   /** The approximate size of a chunk in bytes. */
   bytes: number;
+  /** Where plain text may be cut. */
+  cut: Cut;
 }
 
 /** Yields the chunks of a file from a place on. */
@@ -84,10 +86,10 @@ async function* jsonlChunks(path: string, options: ChunkOptions): AsyncGenerator
 }
 
 async function* textChunks(path: string, options: ChunkOptions): AsyncGenerator<Chunk> {
-  const { bytes: size } = options;
+  const { bytes: size, cut } = options;
   let { offset = 0, inside = 0 } = options.place;
   const fileSize = await sizeOf(path);
-  for await (const { bytes, fileBytes } of readPieces(path, { offset, cut: cutAtWord, size })) {
+  for await (const { bytes, fileBytes } of readPieces(path, { offset, cut, size })) {
     const work: Work = { kind: "text", path, bytes, inside: inside === 1 };
     inside = endsDocument(bytes) ? 0 : 1;
     offset += bytes.length;
@@ -194,6 +196,24 @@ export function cutAtWord(bytes: Uint8Array): number {
   return 0;
 }
 
+/**
+ * Cuts before a blank and a letter that follow something else than white space, or between a line end and a letter: there
+ * a new word begins in all patterns but GPT-2's and SmolLM's.
+ */
+export function cutBeforeWord(bytes: Uint8Array): number {
+  for (let i = bytes.length - 1; i > 0; i--) {
+    const isLine = bytes[i - 1] === NEWLINE;
+    if (!isLine && bytes[i] !== BLANK) continue;
+    const [at, end] = isLine ? [i, i + 4] : [i + 1, i + 5];
+    if (!LETTER.test(decoder.decode(bytes.subarray(at, end)))) continue;
+    let start = i - 1;
+    while (start > 0 && i - start < 4 && (bytes[start]! & 0xc0) === 0x80) start--;
+    if (isLine || !WHITE_SPACE.test(decoder.decode(bytes.subarray(start, i)))) return i;
+  }
+  return 0;
+}
+
+const LETTER = /^\p{L}/u;
 const WHITE_SPACE = /[\s\p{White_Space}]/u;
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
