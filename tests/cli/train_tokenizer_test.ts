@@ -94,17 +94,8 @@ Deno.test("train --vocab-size: the run keeps its tokenizer, and other commands t
     assert.equal(again.text, counted.text);
 
     const prepared = await dinograd(
-      ...[
-        folder,
-        "prepare",
-        "--tokenizer",
-        "run",
-        "--out",
-        "shards",
-        "--shard-tokens",
-        "1500",
-      ] as const,
-      "book2.txt",
+      ...[folder, "prepare", "book2.txt", "--tokenizer", "run", "--out", "shards"] as const,
+      ...["--shard-tokens", "500"],
     );
     assert.equal(prepared.code, 0, prepared.text);
     const onShards = await dinograd(
