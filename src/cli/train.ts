@@ -188,12 +188,13 @@ function planOf(
     ? warmupCosine(shared)
     : warmupStableDecay({ ...shared, decaySteps: options.cooldown! });
   const batchSize = options.totalBatch / options.context;
+  // As many as the ranks compute at once, if they divide a step.
   const together = microBatch * ranks;
+  const multipleOf = batchSize % together === 0 ? together : 1;
   const sequences = batchWarmup === 0 ? () => batchSize : batchSizeWarmup({
-    batchSize,
-    initialBatchSize: together,
+    ...{ batchSize, multipleOf },
+    initialBatchSize: Math.min(together, batchSize),
     warmupSteps: batchWarmup,
-    multipleOf: together,
   });
   return (step) => ({ lr: lr(step), sequences: sequences(step) });
 }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { gzipSync, zstdCompressSync } from "node:zlib";
-import { cutBeforeWord } from "../../src/data/prepare/chunks.ts";
+import { cutBeforeWord } from "../../src/data/prepare/cuts.ts";
 import { prepareCorpus, type PrepareOptions } from "../../src/data/prepare/prepare.ts";
 import { findShards } from "../../src/data/shards.ts";
 import { FileFormatError } from "../../src/io/errors.ts";

@@ -4,7 +4,7 @@ import { END_OF_TEXT, GPT2Tokenizer } from "../../tokenizer/gpt2_tokenizer.ts";
 import type { Tokenizer } from "../../tokenizer/tokenizer.ts";
 import { ByteLevelTokenizer } from "../../tokenizer/tokenizer_base.ts";
 import { tokenizerFromJson } from "../../tokenizer/tokenizer_json.ts";
-import { type Cut, cutAtWord, cutBeforeWord } from "./chunks.ts";
+import { type Cut, cutAtWord, cutBeforeWord } from "./cuts.ts";
 
 /** What a thread needs to tokenize; without `json` by GPT-2's tokenizer. */
 export interface TokenizerMessage {
