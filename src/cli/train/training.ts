@@ -278,7 +278,7 @@ export class Training implements AsyncDisposable {
 
   /** Writes a checkpoint into a folder, on rank 0; returns its path. */
   async save(folder: string, curves: Curves): Promise<string> {
-    await this.settle();
+    if (this.#unread.length > 0) await this.settle();
     if (this.#isLost) throw new Error("the device failed during earlier steps");
     const { options, dtype } = this.#setup;
     const extra = {
