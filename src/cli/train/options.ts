@@ -242,7 +242,7 @@ export function trainCommand(): Command {
       choice(["skip", "stop", "warn"]),
     )
     .option("--every <n>", "steps between validations, samples and checkpoints", positive)
-    .option("--val-tokens <n>", "tokens per validation", positive)
+    .option("--val-tokens <n>", "tokens per validation, of those held out", positive)
     .option("--hellaswag [file]", "evaluate on HellaSwag, downloaded or from a file in its format")
     .option(
       "--hellaswag-every <n>",
