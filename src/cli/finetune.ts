@@ -15,7 +15,7 @@ import { tuning, type TuningTask } from "./finetune/task.ts";
 import { openChosenDevice } from "./open_device.ts";
 import { Checks } from "./train/checks.ts";
 import { newFolder, openResumed } from "./train/folder.ts";
-import { finishRun } from "./train/loop.ts";
+import { finishRun, type Run } from "./train/loop.ts";
 import { Report } from "./train/report.ts";
 import { Training } from "./train/training.ts";
 
@@ -79,18 +79,29 @@ export async function finetune(args: string[]): Promise<void> {
   const plan = `${describe(options, task!, device)}; ` +
     describeSteps(steps, batch, options, corpus);
   report.begin([corpus.description, plan], resumed?.checkpoint);
-  const epoch = Math.ceil(corpus.train.length / batch);
-  const every = options.saveEvery ?? Math.max(epoch, Math.ceil(steps / 10));
-  const lr = warmupCosine({
-    ...{ maxLr: options.lr, minLr: options.lr / 10, totalSteps: steps },
-    warmupSteps: Math.min(Math.ceil(options.warmup * steps), steps - 1),
-  });
   await finishRun({
     ...{ device, training, checks, report, communicator, steps },
-    plan: (step) => ({ lr: lr(step), sequences: batch }),
-    isMilestone: (step) => step % every === 0 || step === steps,
+    ...scheduleOf(options, corpus, batch, steps),
     onSaved: async () => report.line(`wrote ${await write(folder.path, options, base, task)}`),
   });
+}
+
+/** What each step is, and which ones are milestones: by default one in an epoch, or ten in all. */
+function scheduleOf(
+  { lr: maxLr, warmup, saveEvery }: Options,
+  { train }: Corpus,
+  batch: number,
+  steps: number,
+): Pick<Run, "plan" | "isMilestone"> {
+  const every = saveEvery ?? Math.max(Math.ceil(train.length / batch), Math.ceil(steps / 10));
+  const lr = warmupCosine({
+    ...{ maxLr, minLr: maxLr / 10, totalSteps: steps },
+    warmupSteps: Math.min(Math.ceil(warmup * steps), steps - 1),
+  });
+  return {
+    plan: (step) => ({ lr: lr(step), sequences: batch }),
+    isMilestone: (step) => step % every === 0 || step === steps,
+  };
 }
 
 /** Writes the result for `generate` and others, and returns its path. */

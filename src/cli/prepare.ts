@@ -8,6 +8,7 @@ import {
   openCommunicator,
   openProgress,
   prepareCorpus,
+  type PreparedCorpus,
   prepareFineWebEdu,
   type PrepareOptions,
   type PrepareProgress,
@@ -72,7 +73,7 @@ async function prepareOn(
     onProgress: (progress) => bars?.prepared(progress),
   };
   try {
-    const { paths, tokens, documents, complete } = files.length
+    const corpus = files.length
       ? await prepareCorpus(files, out, shared)
       : await prepareFineWebEdu(out, {
         ...shared,
@@ -81,24 +82,8 @@ async function prepareOn(
       });
     if (!isFirst) return 0;
     bars?.[Symbol.dispose]();
-    const isStopped = !complete && paths.length < (options.shards ?? Infinity);
-    if (isStopped) return stopped(interrupt);
-    if (complete && tokens === 0) {
-      console.error(`error: prepare: expected texts but got none in ${files.join(", ")}`);
-      return FAILED;
-    }
-    print(
-      `${counted(tokens, "token")} of ${counted(documents, "document")} in ` +
-        `${counted(paths.length, "shard")} in ${out}` +
-        (complete ? "" : "; to resume, run the same command with more --shards"),
-    );
-    if (complete && paths.length < 2) {
-      console.error(
-        `the first shard is for validation, and there is none for training: make smaller shards with ` +
-          "--shard-tokens, or train on a text itself with train --data book.txt",
-      );
-    }
-    return 0;
+    const isStopped = !corpus.complete && corpus.paths.length < (options.shards ?? Infinity);
+    return isStopped ? stopped(interrupt) : reported(corpus, files, out);
   } catch (error) {
     bars?.[Symbol.dispose]();
     const reason = interrupt.requested ? "stopped" : messageOf(error);
@@ -110,6 +95,30 @@ async function prepareOn(
     console.error(`progress is kept; ${ADVICE}`);
     return FAILED;
   }
+}
+
+/** Says what was made; returns the exit code. */
+function reported(
+  { paths, tokens, documents, complete }: PreparedCorpus,
+  files: readonly string[],
+  out: string,
+): number {
+  if (complete && tokens === 0) {
+    console.error(`error: prepare: expected texts but got none in ${files.join(", ")}`);
+    return FAILED;
+  }
+  print(
+    `${counted(tokens, "token")} of ${counted(documents, "document")} in ` +
+      `${counted(paths.length, "shard")} in ${out}` +
+      (complete ? "" : "; to resume, run the same command with more --shards"),
+  );
+  if (complete && paths.length < 2) {
+    console.error(
+      `the first shard is for validation, and there is none for training: make smaller shards with ` +
+        "--shard-tokens, or train on a text itself with train --data book.txt",
+    );
+  }
+  return 0;
 }
 
 function counted(count: number, what: string): string {

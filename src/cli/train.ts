@@ -50,12 +50,7 @@ async function trainOn(
     communicator,
     resumed ? parseOptions(args, resumed.options) : asked,
   );
-  if (options.totalBatch < communicator.size * options.context) {
-    throw new Error(
-      `--total-batch: expected a sequence of ${options.context} tokens for each of ${communicator.size} ` +
-        `ranks but got ${options.totalBatch}`,
-    );
-  }
+  checkRanks(options, communicator);
   const device = await openChosenDevice(options, communicator);
   const corpus = await openCorpus(options, resumed?.folder.path, communicator);
   const { tokenizer } = corpus;
@@ -101,6 +96,15 @@ async function trainOn(
     plan: planOf(options, training.loader.batchSize, communicator.size),
     isMilestone: (step) => isMilestone(step, options),
   });
+}
+
+/** Throws if there are more ranks than sequences in a step. */
+function checkRanks({ totalBatch, context }: Options, { size }: Communicator): void {
+  if (totalBatch >= size * context) return;
+  throw new Error(
+    `--total-batch: expected a sequence of ${context} tokens for each of ${size} ranks but got ` +
+      totalBatch,
+  );
 }
 
 /** Lines that say what is trained, and on what. */

@@ -51,7 +51,9 @@ async function writeData(folder: string): Promise<void> {
   }));
   await Deno.writeTextFile(join(folder, "chats.jsonl"), messages);
   const pairs = lines((i) => ({ prompt: WORDS[i], chosen: " two", rejected: " six" }));
-  await Deno.writeTextFile(join(folder, "pairs.jsonl"), pairs);
+  for (const end of ["jsonl", "ndjson", "json"]) {
+    await Deno.writeTextFile(join(folder, `pairs.${end}`), pairs);
+  }
   await Deno.writeTextFile(join(folder, "book.txt"), "one two three. ".repeat(60));
 }
 
@@ -198,6 +200,8 @@ Deno.test("finetune says what is wrong, with exit code 2", () =>
           ["base", "answers.jsonl", "--dpo"],
           /--dpo: expected "prompt", "chosen" and "rejected" in answers.jsonl but got answers/,
         ],
+        [["base", "pairs.json"], /pairs.json: expected a text, or a .jsonl .* but got another/],
+        [["base", "pairs.ndjson"], /pairs.ndjson: expected --dpo with pairs but got none/],
         [["base", "pairs.jsonl"], /pairs.jsonl: expected --dpo with pairs but got none/],
         [
           ["base", "answers.jsonl", "--context", "64"],

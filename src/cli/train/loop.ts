@@ -122,7 +122,7 @@ async function takeSteps(run: Run, interrupt: Interrupt): Promise<boolean> {
       told = performance.now();
     }
     await settle(training, tell);
-    return training.step === steps;
+    return training.step >= steps;
   } catch (error) {
     if (error !== signal.reason) throw error; // a check that was not ended
     return false;
