@@ -18,7 +18,7 @@ import { StepRefusedError, type Training } from "./training.ts";
 /** Milliseconds between two looks at the loss inside a step: each makes a GPU wait. */
 const READ_EVERY = 2000;
 /** The time left is estimated from about so many steps: validations are spread over them. */
-const RECENT_STEPS = 1000;
+const RECENT_STEPS = 300;
 
 /** A run that is ready to begin or to go on. */
 export interface Run {
