@@ -335,4 +335,5 @@ export { type Curve, type CurvePanel, type CurvesOptions, curvesSvg } from "./sr
 export * from "./src/report/length_histograms.ts";
 export { NotebookPicture } from "./src/report/notebook_picture.ts";
 export * from "./src/report/progress.ts";
+export { TimeLeft } from "./src/report/time_left.ts";
 export { TextLog, type TextLogOptions } from "./src/report/text_log.ts";

@@ -69,3 +69,25 @@ export function checkRank(op: string, tensor: Tensor, rank: number, meaning: str
     throw new TypeError(`${op}: expected ${meaning} but got shape ${formatShape(tensor.shape)}`);
   }
 }
+
+/** Whether rows of the forward pass that is running consist of several documents. */
+let hasDocuments = false;
+
+/** Runs a forward pass over rows that consist of several documents; {@linkcode checkDocuments} applies to it. */
+export function overDocuments<T>(forward: () => T): T {
+  const before = hasDocuments;
+  hasDocuments = true;
+  try {
+    return forward();
+  } finally {
+    hasDocuments = before;
+  }
+}
+
+/** Throws a `TypeError` for causal attention without positions if tokens would see other documents than their own. */
+export function checkDocuments(op: string): void {
+  if (!hasDocuments) return;
+  throw new TypeError(
+    `${op}: expected the positions of the forward pass, in which tokens see only their own document, but got none`,
+  );
+}

@@ -44,7 +44,14 @@ export async function openCorpus(
     ? plainChatFormat(ends.length > 0 ? tokenizer.decode(ends.slice(0, 1)) : "")
     : template.render;
   const format: TuningFormat = { tokenizer, end: ends[0], chat };
-  const read = async (file: string) => readTuningData(await readText(file), file, format);
+  const read = async (file: string) => {
+    if (/\.(json|parquet|npy|bin|gz|zst|zip|gguf|safetensors)$/.test(file)) {
+      throw new UsageError(
+        `${file}: expected a text, or a .jsonl with one example per line, but got another format`,
+      );
+    }
+    return readTuningData(await readText(file), file, format);
+  };
   const all = await read(options.data);
   checkKind(options, all);
   const { train, validation } = options.val === undefined
