@@ -125,32 +125,51 @@ const asked = new URLSearchParams(location.search).get("device");
 const device = await openDevice({ kind: asked as "cpu" | "webgpu" ?? undefined });
 element("#device").textContent = device.description;
 let training: Training;
+/** Whether the model should be trained. */
 let running = false;
+/** Whether the loop runs that trains it. It ends after the step in which it was stopped. */
+let looping = false;
 await start(await loadMobyDick(), "Moby Dick");
 
 /** Drops the model and begins with another text. */
 async function start(text: string, name: string): Promise<void> {
-  running = false;
-  await inTurn(async () => {
-    status.textContent = "tokenizing …";
-    const next = await Training.open(text, device);
-    training?.[Symbol.dispose]();
-    training = next;
-    await training.validate();
-    element("#source").textContent = name;
-    status.textContent = `${training.parameters.toLocaleString("en")} parameters, untrained`;
-  });
-  trainButton.disabled = writeButton.disabled = false;
-  trainButton.textContent = "Train";
+  setRunning(false);
+  trainButton.disabled = writeButton.disabled = true;
+  try {
+    await inTurn(async () => {
+      status.textContent = "tokenizing …";
+      const next = await Training.open(text, device);
+      training?.[Symbol.dispose]();
+      training = next;
+      await training.validate();
+      element("#source").textContent = name;
+      status.textContent = `${training.parameters.toLocaleString("en")} parameters, untrained`;
+      trainButton.textContent = "Train";
+    });
+  } finally {
+    trainButton.disabled = writeButton.disabled = training === undefined;
+  }
+}
+
+function setRunning(value: boolean): void {
+  running = value;
+  trainButton.textContent = running ? "Stop" : "Resume";
 }
 
 trainButton.onclick = async () => {
-  running = !running;
-  trainButton.textContent = running ? "Stop" : "Resume";
-  while (running && training.steps.length < STEPS) {
-    await inTurn(trainStep);
-    // Yields to the event loop, so that the page can draw and react to clicks.
-    await new Promise((resolve) => setTimeout(resolve));
+  setRunning(!running);
+  if (looping) return; // stopped and resumed within one step
+  looping = true;
+  try {
+    while (running && training.steps.length < STEPS) {
+      await inTurn(trainStep);
+      // Yields to the event loop, so that the page can draw and react to clicks.
+      await new Promise((resolve) => setTimeout(resolve));
+    }
+  } catch {
+    setRunning(false); // `inTurn` has shown the error
+  } finally {
+    looping = false;
   }
 };
 
