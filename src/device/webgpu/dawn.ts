@@ -56,8 +56,12 @@ async function load(): Promise<GPU> {
     if (!(name in globalThis)) Object.defineProperty(globalThis, name, { value });
   }
   // Matrix units are an experimental extension, which Dawn counts as unsafe. f16 on NVIDIA's GPUs is off by default,
-  // because of corner cases of conversions in old drivers.
-  return dawn.create(["enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia"]);
+  // because of corner cases of conversions in old drivers. Timestamps are rounded to 65 us by default, against
+  // fingerprinting in browsers; most launches are shorter.
+  return dawn.create([
+    "enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia",
+    "disable-dawn-features=timestamp_quantization",
+  ]);
 }
 
 /**
