@@ -27,11 +27,25 @@ import { matmulSum } from "./matmul_sum.ts";
 import { ACTIVATIONS, type MatmulParams } from "./params.ts";
 import { sgemm } from "./sgemm.ts";
 
+/** The longest k of one launch, whose loops over k go in steps of at least 4 (see `MAX_ITERATIONS`). */
+const MAX_K = 3 * MAX_ITERATIONS;
+
+/** The most workgroups in each dimension of a launch. */
+const MAX_WORKGROUPS = 65535;
+
 /**
- * The longest k of one launch on a GPU, such that no program exceeds `MAX_ITERATIONS`: the shortest step of a loop
- * over k is 4. Longer products are summed over several launches (see `src/ops/matmul.ts`).
+ * The axis along which a product must be cut into several launches on a GPU, because loops over it would be too long
+ * or its workgroups too many; undefined if it need not be.
  */
-export const MAX_K = 3 * MAX_ITERATIONS;
+export function tooLongAxis(
+  { m, n, k, batches }: MatmulParams,
+): "batches" | "m" | "n" | "k" | undefined {
+  if (batches > MAX_WORKGROUPS) return "batches";
+  // At least 32 rows a workgroup where there are many, and 8 columns.
+  if (m > 32 * MAX_WORKGROUPS) return "m";
+  if (n > 8 * MAX_WORKGROUPS) return "n";
+  return k > MAX_K ? "k" : undefined;
+}
 
 /** The GPU programs for matrix products. */
 export type MatmulVariant = "matrix" | "large" | "tiled" | "direct" | "subgroup" | "vector";
@@ -202,6 +216,7 @@ function wholeProgram(params: MatmulParams, target: GpuTarget): GpuProgram {
       ? [Math.ceil(m / rows!), Math.ceil(n / columns!), batches]
       : [Math.ceil(n / columns!), Math.ceil(m / rows!), batches],
     flops: 2 * m * n * params.k * batches,
+    fixed: params.batchInvariant !== 0, // the fastest one depends on the number of rows
     // Steps of 4, and at most 160 stores. The tiled program takes steps of 16 in 2 nested loops.
     iterations: Math.ceil(params.k / 4) + 160,
   };

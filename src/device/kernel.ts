@@ -66,6 +66,8 @@ export interface GpuProgram {
    * {@linkcode MAX_ITERATIONS}.
    */
   readonly iterations?: number;
+  /** True if tuning must not replace the program, as results may not depend on it. Default: false. */
+  readonly fixed?: boolean;
   /** Set if the program computes only parts of the result, which another kernel adds up. */
   readonly parts?: ProgramParts;
 }

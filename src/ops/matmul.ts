@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { matmul as matmulKernel, MAX_K } from "../../kernels/gemm/matmul.ts";
+import { matmul as matmulKernel, tooLongAxis } from "../../kernels/gemm/matmul.ts";
 import {
   type MatmulParams,
   matmulParams,
@@ -281,8 +281,6 @@ export function launchMatmul(
   else cut(operands, params);
 }
 
-const MAX_BATCHES = 65535;
-
 /** Calls `run` for each run of products that two batch strides describe; usually one. */
 function eachBatch(
   batch: Batch,
@@ -297,7 +295,6 @@ function eachBatch(
   const axes = collapse(shape, stridesA, stridesB);
   const [inner = { length: 1, a: 0, b: 0 }, outer = { length: 1, a: 0, b: 0 }, ...rest] = axes
     .reverse();
-  const perLaunch = Math.max(1, Math.floor(MAX_BATCHES / inner.length));
   const matrixC = params.m * params.n;
   let offsets = [{ a: 0, b: 0 }];
   for (const axis of rest.reverse()) {
@@ -308,25 +305,22 @@ function eachBatch(
       )
     );
   }
-  offsets.forEach((at, group) => {
-    for (let first = 0; first < outer.length; first += perLaunch) {
-      const count = Math.min(perLaunch, outer.length - first);
-      run({
-        ...params,
-        batches: count * inner.length,
-        inner: inner.length,
-        aOffset: params.aOffset + at.a + first * outer.a,
-        bOffset: params.bOffset + at.b + first * outer.b,
-        cOffset: params.cOffset + (group * outer.length + first) * inner.length * matrixC,
-        aOuter: outer.a,
-        aInner: inner.a,
-        bOuter: outer.b,
-        bInner: inner.b,
-        cOuter: inner.length * matrixC,
-        cInner: matrixC,
-      });
-    }
-  });
+  offsets.forEach((at, group) =>
+    run({
+      ...params,
+      batches: outer.length * inner.length,
+      inner: inner.length,
+      aOffset: params.aOffset + at.a,
+      bOffset: params.bOffset + at.b,
+      cOffset: params.cOffset + group * outer.length * inner.length * matrixC,
+      aOuter: outer.a,
+      aInner: inner.a,
+      bOuter: outer.b,
+      bInner: inner.b,
+      cOuter: inner.length * matrixC,
+      cInner: matrixC,
+    })
+  );
 }
 
 /** The batch axes, with adjacent ones merged where one stride describes both. */
@@ -353,7 +347,7 @@ type Matrix = "a" | "b" | "c";
 
 /**
  * Launches a product. As often as needed, halves it along a stored axis of an operand that is too long to bind, or
- * along k where that exceeds the loop limit of a GPU.
+ * along an axis that is too long for one launch on a GPU.
  */
 function cut(operands: Operands, params: MatmulParams): void {
   const { device } = operands.c.buffer;
@@ -375,8 +369,12 @@ function cut(operands: Operands, params: MatmulParams): void {
       );
     }
     cutAxis(operands, params, axis);
-  } else if (device.kind === "webgpu" && params.k > MAX_K) cutAxis(operands, params, "k");
-  else launchNarrowed(operands, params, spans);
+  } else {
+    const axis = device.kind === "webgpu" ? tooLongAxis(params) : undefined;
+    if (axis === "batches") cutBatch(operands, params);
+    else if (axis) cutAxis(operands, params, axis);
+    else launchNarrowed(operands, params, spans);
+  }
 }
 
 /** Launches a product whose operands can be bound, each starting at the first element that it touches. */
@@ -397,8 +395,7 @@ function launchNarrowed(
       a: a.binding,
       ...isQuantised(dtype) ? planesOf(operands.b, b.binding) : { b: b.binding },
       c: c.binding,
-      // A product that was cut along n uses the first `n` elements of its bias.
-      bias: bias && part(bias, 0, params.n),
+      bias,
       residual: likeC(residual),
       pre: likeC(pre),
       ...rowSums && { rowSums },
@@ -417,7 +414,7 @@ function rowAxis(name: Matrix, { transposeA, transposeB }: MatmulParams): "m" | 
 /** Halves a product along an axis. */
 function cutAxis(operands: Operands, params: MatmulParams, axis: "m" | "n" | "k"): void {
   const { lda, ldb, ldc, transposeA, transposeB } = params;
-  const { bias } = operands;
+  const { bias, rowSums } = operands;
   const length = params[axis];
   // Cuts at multiples of a step, so that the bias of a later part still starts at an aligned offset.
   const aligned = operands.c.buffer.device.bindingAlignment / BYTES[bias?.dtype ?? "f16"];
@@ -438,9 +435,13 @@ function cutAxis(operands: Operands, params: MatmulParams, axis: "m" | "n" | "k"
     cut({ ...operands, bias: undefined, residual: undefined }, { ...second, beta: 1 });
     return;
   }
-  cut(operands, first);
-  const rest = bias && axis === "n" ? part(bias, half, bias.size - half) : bias;
-  cut({ ...operands, bias: rest }, second);
+  // The columns' bias and the rows' sums.
+  const cutAt = (x: Binding | undefined, along: "m" | "n"): [Binding?, Binding?] =>
+    !x || axis !== along ? [x, x] : [part(x, 0, half), part(x, half, x.size - half)];
+  const [firstBias, secondBias] = cutAt(bias, "n");
+  const [firstSums, secondSums] = cutAt(rowSums, "m");
+  cut({ ...operands, bias: firstBias, rowSums: firstSums }, first);
+  cut({ ...operands, bias: secondBias, rowSums: axis === "n" ? undefined : secondSums }, second);
 }
 
 /** Halves a batch. */

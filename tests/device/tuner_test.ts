@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import type { GpuTarget } from "../../src/device/kernel.ts";
 import { kernel } from "../../src/device/kernel.ts";
 import { WebGpuDevice, type WebGpuOptions } from "../../src/device/webgpu/webgpu_device.ts";
-import { matmul } from "../../src/ops/matmul.ts";
+import { batchInvariant, linear, matmul } from "../../src/ops/matmul.ts";
 import { tensor } from "../../src/tensor/create.ts";
 import { Scope } from "../../src/tensor/scope.ts";
 import { Tensor } from "../../src/tensor/tensor.ts";
@@ -116,4 +116,16 @@ Deno.test("a product that is split along k is timed against the whole one, and r
     assertClose(once, first, 1e-5);
     assert.deepEqual(compiled, name === "as it is" ? ["matmul", "matmul_sum"] : ["matmul"]);
   }
+});
+
+Deno.test("batch-invariant products are not tuned, as the fastest program depends on the batch", async () => {
+  localStorage.clear();
+  const compiled: string[] = [];
+  const gpu = hardwareProfileGpu();
+  using device = await open({ gpu, tune: "on", onCompile: (kernel) => compiled.push(kernel) });
+  using _scope = new Scope();
+  const x = tensor(new Float32Array(64 * 4096).fill(1), { shape: [64, 4096], device });
+  for (let i = 0; i < 7; i++) await batchInvariant(() => linear(x, x)).data();
+  assert.deepEqual(compiled, ["matmul", "matmul_sum"]);
+  assert.deepEqual(device.programChoices(), {});
 });

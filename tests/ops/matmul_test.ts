@@ -10,6 +10,7 @@ import { Scope } from "../../src/tensor/scope.ts";
 import { readTensors, Tensor } from "../../src/tensor/tensor.ts";
 import { assertClose, assertCloseEach } from "../support/compare.ts";
 import { onEachDevice, testWebGpu } from "../support/devices.ts";
+import { StubGpu } from "../support/stub_gpu.ts";
 
 /** op(a) op(b) in double precision, for batches of one shape. */
 async function product(
@@ -214,4 +215,34 @@ await onEachDevice("batchInvariant(): a row is the same alone and among others",
       );
     }
   }
+});
+
+await onEachDevice("matmul() of more than 65,535 matrices", async (device) => {
+  using _scope = new Scope();
+  const batch = 70_001;
+  const values = Float32Array.from({ length: 2 * batch }, (_, i) => i % 1000);
+  const x = tensor(values, { shape: [batch, 1, 2], device });
+  const y = await matmul(x, x, { transposeB: true }).data();
+  assert.equal(y.length, batch);
+  for (let i = 0; i < batch; i++) {
+    assert.equal(y[i], values[2 * i]! ** 2 + values[2 * i + 1]! ** 2);
+  }
+});
+
+Deno.test("products with more workgroups than a GPU can launch are cut", async () => {
+  const stub = new StubGpu();
+  using device = await WebGpuDevice.open({ gpu: stub.gpu });
+  using _scope = new Scope();
+  const launches = (run: () => unknown) => {
+    stub.reset();
+    run();
+    return stub.counts.launches.get("matmul");
+  };
+  const of = (...shape: number[]) => Tensor.empty(device, shape);
+  assert.equal(launches(() => linear(of(1, 64), of(1_000_000, 64), of(1_000_000))), 2);
+  assert.equal(launches(() => linear(of(3_000_000, 16), of(8, 16))), 2);
+  const rowSums = of(3_000_000);
+  const operands = { a: of(16, 3_000_000), b: of(16, 8), c: of(3_000_000, 8), rowSums };
+  const sizes = { m: 3_000_000, n: 8, k: 16, transposeA: 1 };
+  assert.equal(launches(() => launchMatmul(operands, sizes)), 2);
 });

@@ -32,7 +32,7 @@ const TRUE_DESCRIPTION = "as it is";
 
 /** Launches with fewer operations are not worth tuning. */
 const MIN_FLOPS = 1e6;
-/** Timed launches per program. */
+/** Timed launches per program; the median counts, as some clocks jump, and first launches take longer. */
 const ROUNDS = 3;
 
 /** A kind of launch: a kernel at sizes with the same rounded powers of two. */
@@ -98,8 +98,8 @@ export class Tuner {
     first: GpuProgram,
     busy: boolean,
   ): { program: GpuProgram; label?: string } {
-    const { flops = 0 } = first;
-    if (flops < MIN_FLOPS) return { program: first };
+    const { flops = 0, fixed = false } = first;
+    if (fixed || flops < MIN_FLOPS) return { program: first };
     const key = keyOf(kernel.name, target.dtypes, first);
     const describe = (name: string): GpuProgram =>
       name === TRUE_DESCRIPTION
@@ -142,8 +142,8 @@ export class Tuner {
       if (!candidates) continue;
       candidates.times[launch.candidate]!.push(milliseconds / launch.flops * 1e9);
       if (candidates.times.some(({ length }) => length < ROUNDS)) continue;
-      const best = candidates.times.map((times) => Math.min(...times));
-      this.#settle(launch.key, candidates.names[best.indexOf(Math.min(...best))]!);
+      const medians = candidates.times.map(median);
+      this.#settle(launch.key, candidates.names[medians.indexOf(Math.min(...medians))]!);
     }
   }
 
@@ -152,6 +152,10 @@ export class Tuner {
     this.#candidates.delete(key);
     this.#options.onChoice?.(this.choices);
   }
+}
+
+function median(numbers: readonly number[]): number {
+  return numbers.toSorted((a, b) => a - b)[numbers.length >> 1]!;
 }
 
 /** Kernel, dtypes, constants, and sizes rounded to powers of two. */
