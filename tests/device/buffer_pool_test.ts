@@ -97,6 +97,22 @@ Deno.test("BufferPool drops free buffers and tries again when there is no room",
   assert.equal(pool.take(8 * MIB), a);
 });
 
+Deno.test("BufferPool does not keep a buffer that turned out to have no memory", () => {
+  let report = () => {};
+  const { pool, log } = countingPool({
+    create: (bytes, fail) => {
+      report = fail;
+      return { destroy: () => log.destroyed.push(bytes) } as unknown as GPUBuffer;
+    },
+  });
+  const a = pool.take(MIB);
+  report();
+  pool.give(a);
+  assert.deepEqual(log.destroyed, [MIB]);
+  assert.deepEqual(pool.report(), { live: 0, peak: MIB, pooled: 0, buffers: 0 });
+  assert.notEqual(pool.take(MIB), a);
+});
+
 Deno.test("BufferPool refuses a buffer longer than the device allows", () => {
   const { pool } = countingPool({ maxBufferBytes: MIB });
   assert.throws(() => pool.take(MIB + 1), /one buffer may have 1.0 MiB on this device/);

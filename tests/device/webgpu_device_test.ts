@@ -8,6 +8,7 @@ import { Reader } from "../../src/device/webgpu/reader.ts";
 import { WebGpuDevice, type WebGpuOptions } from "../../src/device/webgpu/webgpu_device.ts";
 import { testWebGpu } from "../support/devices.ts";
 import { testGpu } from "../support/gpu.ts";
+import { StubGpu } from "../support/stub_gpu.ts";
 
 const head = `
 alias T = f32;
@@ -411,7 +412,7 @@ gpuTest(
       await popErrorScope();
       return new GPUOutOfMemoryError("Not enough memory left.");
     };
-    device.createBuffer(4096, () => "a tensor [1024] of f32");
+    const failed = device.createBuffer(4096, () => "a tensor [1024] of f32");
     gpu.popErrorScope = popErrorScope;
     await assert.rejects(
       device.synchronize(),
@@ -421,9 +422,39 @@ gpuTest(
           .test(error.message),
     );
     assert.equal(device.memory().pooled, 0);
+    device.releaseBuffer(failed);
+    assert.equal(device.memory().pooled, 0, "what was never allocated is not used again");
     device.close();
   },
 );
+
+Deno.test("long writes are submitted from time to time, as wgpu keeps them until then", async () => {
+  const stub = new StubGpu();
+  using device = await WebGpuDevice.open({ gpu: stub.gpu });
+  const data = new Uint8Array(16 * 2 ** 20);
+  const buffer = device.createBuffer(data.length);
+  for (let i = 0; i < 20; i++) device.write(buffer, data);
+  assert.equal(stub.counts.submits, 2);
+});
+
+Deno.test("reading nothing says nothing about the GPU's speed", async () => {
+  const stub = new StubGpu();
+  using device = await WebGpuDevice.open({ gpu: stub.gpu });
+  const slow = kernel<ScaleParams>({
+    ...iota,
+    gpu: (params, target) => ({ ...iota.gpu!(params, target), flops: 4e10 }), // an estimated 40 ms
+  });
+  const [x, y] = [empty(device, 1), empty(device, 1)];
+  const launch = () => device.launch(slow, { x, y }, { n: 1, a: 0, first: 0 });
+  for (let i = 0; i < 20; i++) {
+    launch();
+    await device.read([]);
+  }
+  stub.reset();
+  for (let i = 0; i < 8; i++) launch();
+  await device.synchronize();
+  assert.equal(stub.counts.submits, 4);
+});
 
 gpuTest("close() rejects what waits and what comes later", async () => {
   const device = await WebGpuDevice.open();

@@ -24,12 +24,16 @@ export interface Allocation {
   readonly bindGroups: Set<string>;
   /** When it was released, counted in releases. */
   released: number;
+  /** Whether the GPU had no memory for it, which it reports later. Such a buffer is not pooled. */
+  failed?: boolean;
 }
 
 /** What a {@linkcode BufferPool} needs from its device. */
 export interface PoolOptions {
-  /** Creates a GPU buffer. May throw if there is not enough memory. */
-  create(bytes: number, purpose?: Purpose): GPUBuffer;
+  /**
+   * Creates a GPU buffer. If there is not enough memory, it throws, or calls `fail` once the GPU reports it.
+   */
+  create(bytes: number, fail: () => void, purpose?: Purpose): GPUBuffer;
   /** Called before buffers are destroyed, to submit launches that use them. */
   beforeDestroy(): void;
   /** Called for each buffer that is destroyed. */
@@ -86,14 +90,10 @@ export class BufferPool {
         throw this.outOfMemory(bytes, why, purpose);
       }
     }
-    return this.#count({
-      id: ++this.#ids,
-      gpu: this.#create(bytes, size, purpose),
-      bytes: size,
-      batch: 0,
-      bindGroups: new Set(),
-      released: 0,
-    });
+    let created: Allocation | undefined;
+    const gpu = this.#create(bytes, size, () => created!.failed = true, purpose);
+    created = { id: ++this.#ids, gpu, bytes: size, batch: 0, bindGroups: new Set(), released: 0 };
+    return this.#count(created);
   }
 
   /** Returns a buffer to the pool. */
@@ -102,6 +102,7 @@ export class BufferPool {
     this.#pooled += allocation.bytes;
     this.#buffers--;
     allocation.released = ++this.#releases;
+    if (allocation.failed) return this.#destroy([allocation]);
     const free = this.#free.get(allocation.bytes);
     if (free) insert(free, allocation);
     else this.#free.set(allocation.bytes, [allocation]);
@@ -130,14 +131,14 @@ export class BufferPool {
     return outOfMemory(bytes, why, this.report(), purpose);
   }
 
-  #create(bytes: number, size: number, purpose?: Purpose): GPUBuffer {
+  #create(bytes: number, size: number, fail: () => void, purpose?: Purpose): GPUBuffer {
     try {
-      return this.#options.create(size, purpose);
+      return this.#options.create(size, fail, purpose);
     } catch {
       this.clear();
     }
     try {
-      return this.#options.create(size, purpose);
+      return this.#options.create(size, fail, purpose);
     } catch (error) {
       throw this.outOfMemory(
         bytes,

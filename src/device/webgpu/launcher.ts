@@ -156,9 +156,9 @@ export class Launcher {
     const group = this.#bindGroups.get(kernel.name, layout, ranges);
     let bytes = 0;
     for (const range of ranges) bytes += range.bytes;
-    recorder.reserve(layout.uniformBytes, this.#options.pace.estimate(program.flops ?? 0, bytes));
     const timer = label === undefined ? this.timer : this.tuner?.timer;
     if (timer?.full) recorder.flush();
+    recorder.reserve(layout.uniformBytes, this.#options.pace.estimate(program.flops ?? 0, bytes));
     const uniform = layout.uniformBytes > 0 ? this.#uniform(layout, params) : undefined;
     const timestamps = timer?.next(label ?? kernel.name);
     recorder.dispatch(kernel.name, pipeline.gpu, group, uniform, workgroups, timestamps);

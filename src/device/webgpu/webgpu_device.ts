@@ -35,6 +35,8 @@ const GPU_WORKGROUPS = 264;
 
 /** Maximum bytes of a write that goes through the batch's arena; for longer ones that does not pay off. */
 const SMALL_WRITE = 16 * 1024;
+/** Bytes of longer writes after which they are submitted: until then, wgpu keeps a copy of each. */
+const UNSUBMITTED_WRITES = 128 * 2 ** 20;
 
 class WebGpuBuffer implements DeviceBuffer {
   released = false;
@@ -71,6 +73,7 @@ export class WebGpuDevice implements Device {
   #reader: Reader;
   #launcher: Launcher;
   #loss: DeviceLostError | undefined;
+  #written = 0;
 
   /**
    * Requests an adapter and a device with all that it supports. Throws a {@linkcode DeviceError} if there is no adapter
@@ -137,7 +140,7 @@ export class WebGpuDevice implements Device {
     };
     if (options.tune && options.tune !== "off") this.#tune(options.tune);
     this.#pool = new BufferPool({
-      create: (bytes, purpose) => this.#createGpuBuffer(bytes, purpose),
+      create: (bytes, fail, purpose) => this.#createGpuBuffer(bytes, fail, purpose),
       beforeDestroy: () => this.#recorder.flush(),
       onDestroy: (allocation) => this.#launcher.forget(allocation),
       maxBufferBytes: this.maxBufferBytes,
@@ -319,7 +322,8 @@ export class WebGpuDevice implements Device {
       await this.#faults.check();
       throw error;
     }
-    this.#recorder.idle();
+    // Reading nothing waits for nothing.
+    if (parts.some(({ bytes }) => bytes > 0)) this.#recorder.idle();
     await this.#faults.check();
     return results;
   }
@@ -375,9 +379,14 @@ export class WebGpuDevice implements Device {
       0,
       length,
     );
+    this.#written += length;
+    if (this.#written >= UNSUBMITTED_WRITES) {
+      this.#written = 0;
+      this.#gpu.queue.submit([]);
+    }
   }
 
-  #createGpuBuffer(bytes: number, purpose?: Purpose): GPUBuffer {
+  #createGpuBuffer(bytes: number, fail: () => void, purpose?: Purpose): GPUBuffer {
     this.#gpu.pushErrorScope("out-of-memory");
     const buffer = this.#gpu.createBuffer({
       label: `dinograd ${bytes}`,
@@ -390,6 +399,7 @@ export class WebGpuDevice implements Device {
         error.message.trim() || "the GPU's memory is full",
         purpose,
       );
+      fail();
       this.#pool.clear();
       return report;
     });
