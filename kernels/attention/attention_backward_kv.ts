@@ -50,7 +50,7 @@ export const attentionBackwardKv: Kernel<AttentionParams> = kernel<AttentionPara
       vec4,
       constants,
       flops: attentionFlops(params, 4),
-      workgroups: [Math.ceil(params.keys / rows), params.batch * params.kvHeads],
+      workgroups: [Math.ceil(params.keys / rows), params.kvHeads, params.batch],
       iterations,
     };
   },

@@ -24,8 +24,8 @@ fn main(
   @builtin(workgroup_id) group: vec3u,
   @builtin(local_invocation_index) index: u32,
 ) {
-  let b = group.y / params.kv_heads;
-  let kv_head = group.y % params.kv_heads;
+  let kv_head = group.y;
+  let b = group.z;
   let share = params.heads / params.kv_heads;
   let first_row = group.x * OWN;
   let k_at = params.k_start + b * params.k_batch + kv_head * params.k_head;

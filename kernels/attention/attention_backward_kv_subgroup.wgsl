@@ -5,8 +5,8 @@ fn main(
   @builtin(workgroup_id) group: vec3u,
   @builtin(local_invocation_index) index: u32,
 ) {
-  let b = group.y / params.kv_heads;
-  let kv_head = group.y % params.kv_heads;
+  let kv_head = group.y;
+  let b = group.z;
   let share = params.heads / params.kv_heads;
   let d4 = (params.d + 3u) / 4u; // not the constant D4: Mesa would unroll the loops, which takes long to compile
   let row = group.x * ROWS + index;

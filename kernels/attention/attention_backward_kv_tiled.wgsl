@@ -7,8 +7,8 @@ fn main(
   @builtin(workgroup_id) group: vec3u,
   @builtin(local_invocation_index) index: u32,
 ) {
-  let b = group.y / params.kv_heads;
-  let kv_head = group.y % params.kv_heads;
+  let kv_head = group.y;
+  let b = group.z;
   let share = params.heads / params.kv_heads;
   let row = group.x * ROWS + index;
   let key = min(row, params.keys - 1u);

@@ -49,7 +49,7 @@ export const attentionBackwardQ: Kernel<AttentionParams> = kernel<AttentionParam
       vec4,
       constants,
       flops: attentionFlops(params, 3),
-      workgroups: [Math.ceil(params.queries / rows), params.batch * params.heads],
+      workgroups: [Math.ceil(params.queries / rows), params.heads, params.batch],
       iterations,
     };
   },

@@ -10,8 +10,8 @@ fn main(
   @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) index: u32,
 ) {
-  let b = group.y / params.heads;
-  let h = group.y % params.heads;
+  let h = group.y;
+  let b = group.z;
   let kv_head = h / (params.heads / params.kv_heads);
   // The last queries see the most keys, so they begin first.
   let first_row = (groups.x - 1u - group.x) * OWN;
@@ -22,7 +22,7 @@ fn main(
   let o_at = b * params.o_batch + h * params.o_head;
   let k_at = params.k_start + b * params.k_batch + kv_head * params.k_head;
   let v_at = params.v_start + b * params.v_batch + kv_head * params.v_head;
-  let lse_at = group.y * params.queries;
+  let lse_at = (b * params.heads + h) * params.queries;
   let delta_at = params.batch * params.heads * params.queries + lse_at;
   for (var e = index; e < OWN * u32(D4); e += THREADS) {
     let query = min(first_row + e / u32(D4), params.queries - 1u);

@@ -10,8 +10,8 @@ fn main(
   @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) index: u32,
 ) {
-  let b = group.y / params.heads;
-  let h = group.y % params.heads;
+  let h = group.y;
+  let b = group.z;
   let kv_head = h / (params.heads / params.kv_heads);
   // The last queries see the most keys, so they begin first.
   let first_row = (groups.x - 1u - group.x) * OWN;
@@ -23,7 +23,7 @@ fn main(
   let row = index / 2u;
   let half = index % 2u;
   let query = min(first_row + row, params.queries - 1u);
-  let lse_at = group.y * params.queries + query;
+  let lse_at = (b * params.heads + h) * params.queries + query;
   let delta_at = params.batch * params.heads * params.queries + lse_at;
   for (var e = index; e < OWN * u32(D4); e += THREADS) {
     let other = min(first_row + e / u32(D4), params.queries - 1u);

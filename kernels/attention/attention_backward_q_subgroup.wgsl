@@ -5,8 +5,8 @@ fn main(
   @builtin(workgroup_id) group: vec3u,
   @builtin(local_invocation_index) index: u32,
 ) {
-  let b = group.y / params.heads;
-  let h = group.y % params.heads;
+  let h = group.y;
+  let b = group.z;
   let kv_head = h / (params.heads / params.kv_heads);
   let d4 = (params.d + 3u) / 4u; // not the constant D4: Mesa would unroll the loops, which takes long to compile
   let row = group.x * ROWS + index;
@@ -15,7 +15,7 @@ fn main(
   let o_at = b * params.o_batch + h * params.o_head + query * params.o_time;
   let k_at = params.k_start + b * params.k_batch + kv_head * params.k_head;
   let v_at = params.v_start + b * params.v_batch + kv_head * params.v_head;
-  let lse_at = group.y * params.queries + query;
+  let lse_at = (b * params.heads + h) * params.queries + query;
   let log_sum = lse[lse_at];
   var delta = 0.0;
   var q_row: array<vec4f, D4>;

@@ -7,8 +7,8 @@ fn main(
   @builtin(workgroup_id) group: vec3u,
   @builtin(local_invocation_index) index: u32,
 ) {
-  let b = group.y / params.heads;
-  let h = group.y % params.heads;
+  let h = group.y;
+  let b = group.z;
   let kv_head = h / (params.heads / params.kv_heads);
   let row = group.x * ROWS + index;
   let query = min(row, params.queries - 1u);
@@ -16,7 +16,7 @@ fn main(
   let o_at = b * params.o_batch + h * params.o_head + query * params.o_time;
   let k_at = params.k_start + b * params.k_batch + kv_head * params.k_head;
   let v_at = params.v_start + b * params.v_batch + kv_head * params.v_head;
-  let lse_at = group.y * params.queries + query;
+  let lse_at = (b * params.heads + h) * params.queries + query;
   let log_sum = lse[lse_at];
   var delta = 0.0;
   //#repeat i 0..D4

@@ -71,7 +71,7 @@ function forward(isInt8: boolean): Kernel<AttentionParams> {
         vec4,
         constants: { ...constants, FLOATS_k: !isInt8, FLOATS_v: !isInt8 },
         flops: attentionFlops(params, 2),
-        workgroups: [Math.ceil(params.queries / rows), params.batch * params.heads],
+        workgroups: [Math.ceil(params.queries / rows), params.heads, params.batch],
         iterations: each ? few : launch.iterations,
       };
     },

@@ -9,9 +9,10 @@ fn main(
   @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) index: u32,
 ) {
-  let b = group.y / params.heads;
-  let h = group.y % params.heads;
+  let h = group.y;
+  let b = group.z;
   let kv_head = h / (params.heads / params.kv_heads);
+  let lse_at = (b * params.heads + h) * params.queries;
   // The last queries see the most keys, so they begin first.
   let first_row = (groups.x - 1u - group.x) * OWN;
   let place = place_of(index);
@@ -48,7 +49,7 @@ fn main(
       tile_k[at] = Tile(load_k(k_at + key * params.k_time, e % u32(D4)));
       tile_v[at] = Tile(load_v(v_at + key * params.v_time, e % u32(D4)));
     }
-    draw_kept(group.y * params.queries + first_row, first / 4u, place);
+    draw_kept(lse_at + first_row, first / 4u, place);
     workgroupBarrier();
     //#repeat j 0..OTHERS
     var s{j} = vec4f();
@@ -133,7 +134,7 @@ fn main(
       }
       //#end
       if (x == 0u) {
-        lse[group.y * params.queries + row] = log_sum[{i}];
+        lse[lse_at + row] = log_sum[{i}];
       }
     }
   }

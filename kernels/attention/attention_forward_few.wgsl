@@ -10,9 +10,10 @@ fn main(
   @builtin(workgroup_id) group: vec3u,
   @builtin(local_invocation_index) index: u32,
 ) {
-  let b = group.y / params.heads;
-  let h = group.y % params.heads;
+  let h = group.y;
+  let b = group.z;
   let kv_head = h / (params.heads / params.kv_heads);
+  let lse_at = (b * params.heads + h) * params.queries;
   let query = group.x;
   let q_at = params.q_start + b * params.q_batch + h * params.q_head + query * params.q_time;
   let k_at = params.k_start + b * params.k_batch + kv_head * params.k_head;
@@ -69,6 +70,6 @@ fn main(
   if (index == 0u) {
     var infinity = 0x7f800000u;
     let log_sum = select(bitcast<f32>(infinity), highest + log(sum), sum > 0.0);
-    lse[group.y * params.queries + query] = log_sum;
+    lse[lse_at + query] = log_sum;
   }
 }

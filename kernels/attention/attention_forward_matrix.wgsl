@@ -11,9 +11,10 @@ fn main(
   @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) index: u32,
 ) {
-  let b = group.y / params.heads;
-  let h = group.y % params.heads;
+  let h = group.y;
+  let b = group.z;
   let kv_head = h / (params.heads / params.kv_heads);
+  let lse_at = (b * params.heads + h) * params.queries;
   // The last queries see the most keys, so they begin first.
   let first_row = (groups.x - 1u - group.x) * OWN;
   let q_at = params.q_start + b * params.q_batch + h * params.q_head;
@@ -75,7 +76,7 @@ fn main(
         //#end
       } else {
         //#repeat e 0..EIGHTHS
-        let kept{e} = kept_of(group.y * params.queries + first_row + row, first / 4u + four{e});
+        let kept{e} = kept_of(lse_at + first_row + row, first / 4u + four{e});
         weights[row * W_STRIDE + four{e}] = vec4<f16>(select(vec4f(), exp(score{e} - log_sum), shown{e}) * kept{e});
         //#end
       }
@@ -103,7 +104,7 @@ fn main(
     }
   }
   if (half == 0u && first_row + row < params.queries) {
-    lse[group.y * params.queries + first_row + row] = log_sum;
+    lse[lse_at + first_row + row] = log_sum;
   }
   let o_at = b * params.o_batch + h * params.o_head + (first_row + row) * params.o_time;
   //#repeat c 0..D16

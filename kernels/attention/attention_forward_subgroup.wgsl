@@ -5,9 +5,10 @@ fn main(
   @builtin(workgroup_id) group: vec3u,
   @builtin(local_invocation_index) index: u32,
 ) {
-  let b = group.y / params.heads;
-  let h = group.y % params.heads;
+  let h = group.y;
+  let b = group.z;
   let kv_head = h / (params.heads / params.kv_heads);
+  let lse_at = (b * params.heads + h) * params.queries;
   let d4 = (params.d + 3u) / 4u; // not the constant D4: Mesa would unroll the loops, which takes long to compile
   let row = group.x * ROWS + index;
   let query = min(row, params.queries - 1u);
@@ -60,7 +61,7 @@ fn main(
     sum += p{l};
     //#end
     //#repeat t 0..2*TILES
-    let kept{t} = kept_of(group.y * params.queries + query, key / 4u + {t}u);
+    let kept{t} = kept_of(lse_at + query, key / 4u + {t}u);
     //#repeat l 4*t..4*t+4
     let w{l} = p{l} * kept{t}[{l-4*t}];
     //#end
@@ -84,6 +85,6 @@ fn main(
     }
     var infinity = 0x7f800000u;
     let log_sum = select(bitcast<f32>(infinity), highest + log(sum), sum > 0.0);
-    lse[group.y * params.queries + row] = log_sum;
+    lse[lse_at + row] = log_sum;
   }
 }

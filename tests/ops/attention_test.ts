@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { WebGpuDevice } from "../../src/device/webgpu/webgpu_device.ts";
 import {
   attention,
   attentionWeights,
@@ -14,9 +15,10 @@ import { ones, tensor, zeros } from "../../src/tensor/create.ts";
 import { RandomState } from "../../src/tensor/random.ts";
 import { Scope } from "../../src/tensor/scope.ts";
 import { noGrad } from "../../src/tensor/tape.ts";
-import type { Tensor } from "../../src/tensor/tensor.ts";
+import { Tensor } from "../../src/tensor/tensor.ts";
 import { assertClose, assertTensorsClose } from "../support/compare.ts";
 import { onEachDevice } from "../support/devices.ts";
+import { StubGpu } from "../support/stub_gpu.ts";
 
 await onEachDevice("attention() equals the product with its stored weights", async (device) => {
   for (const layout of ["BHTD", "BTHD"] as const) {
@@ -417,3 +419,14 @@ async function assertSlopes(
     assert.ok(Math.abs(difference - slope) < 5e-3 * Math.max(1, Math.abs(slope)), `${slope}`);
   }
 }
+
+Deno.test("attention of more than 65,535 heads in a batch is one launch on a GPU", async () => {
+  const stub = new StubGpu();
+  using device = await WebGpuDevice.open({ gpu: stub.gpu });
+  using _scope = new Scope();
+  const x = Tensor.empty(device, [33_000, 2, 16, 4]);
+  x.requiresGrad = true;
+  sum(attention(x, x, x)).backward();
+  const kernels = ["attention_forward", "attention_backward_q", "attention_backward_kv"];
+  assert.deepEqual(kernels.map((kernel) => stub.counts.launches.get(kernel)), [1, 1, 1]);
+});
