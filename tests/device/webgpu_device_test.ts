@@ -283,6 +283,8 @@ gpuTest("timings() lists the kernels that ran while profiling was on", async (de
   );
   assert.equal(timings[0].kernel, "scale");
   assert.ok(timings[0].milliseconds > 0);
+  const nanoseconds = Math.round(timings[0].milliseconds * 1e6);
+  assert.notEqual(nanoseconds % 2 ** 16, 0, "not rounded, as Dawn would do by itself");
   assert.ok(Math.abs(timings.reduce((sum, { share }) => sum + share, 0) - 1) < 1e-9);
   assert.match(formatTimings(timings), /^scale +300 /m);
   assert.deepEqual(await device.timings(), []);

@@ -256,3 +256,23 @@ await onEachDevice("tril() and triu() keep a triangle, in the gradient too", asy
   assert.throws(() => tril(tensor([1], { device })), /tril: expected two axes or more/);
   assert.throws(() => triu(nan, 0.5), /triu: .* an integer diagonal but got .* 0.5/);
 });
+
+await onEachDevice("log() near 1 and softplus() near 0 keep their digits", async (device) => {
+  const offsets = [-0.26, -0.24, -1e-3, -1e-5, 1e-6, 3e-4, 0.01, 0.24, 0.26];
+  const nearOne = Float32Array.from(offsets, (x) => 1 + x);
+  const logs = await log(tensor(nearOne, { device })).data();
+  const below = Float32Array.of(-80, -30, -20, -12, -5, -1, -0.1, 0, 0.1, 3, 30, 90);
+  const values = await softplus(tensor(below, { device })).data();
+  assertCloseRelative(logs, [...nearOne].map(Math.log));
+  assertCloseRelative(
+    values,
+    [...below].map((x) => x > 0 ? x + Math.log1p(Math.exp(-x)) : Math.log1p(Math.exp(x))),
+  );
+});
+
+function assertCloseRelative(actual: ArrayLike<number>, expected: readonly number[]): void {
+  expected.forEach((value, i) => {
+    const error = Math.abs(actual[i]! / value - 1);
+    assert.ok(error < 1e-5, `expected ${value} but got ${actual[i]}`);
+  });
+}
