@@ -186,19 +186,19 @@ function different(
 /** Raise the number when programs change in a way that makes old choices meaningless. */
 const STORAGE = "dinograd programs 2";
 
-/** The choices of earlier runs for an adapter, if the runtime has `localStorage`. */
-export function storedChoices(adapter: string): ProgramChoices {
+/** The choices of earlier runs for an adapter and compiler, if the runtime has `localStorage`. */
+export function storedChoices(place: string): ProgramChoices {
   try {
-    return JSON.parse(localStorage.getItem(`${STORAGE} ${adapter}`) ?? "{}");
+    return JSON.parse(localStorage.getItem(`${STORAGE} ${place}`) ?? "{}");
   } catch {
     return {};
   }
 }
 
 /** Saves choices for later runs, if the runtime has `localStorage`. */
-export function storeChoices(adapter: string, choices: ProgramChoices): void {
+export function storeChoices(place: string, choices: ProgramChoices): void {
   try {
-    localStorage.setItem(`${STORAGE} ${adapter}`, JSON.stringify(choices));
+    localStorage.setItem(`${STORAGE} ${place}`, JSON.stringify(choices));
   } catch {
     // There is none, or it is full: this run has its choices in memory.
   }

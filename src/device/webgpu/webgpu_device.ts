@@ -138,7 +138,7 @@ export class WebGpuDevice implements Device {
       this.#launcher.timer?.resolve(encoder);
       this.#launcher.tuner?.timer?.resolve(encoder);
     };
-    if (options.tune && options.tune !== "off") this.#tune(options.tune);
+    if (options.tune && options.tune !== "off") this.#tune(options.tune, naga ? "naga" : "Tint");
     this.#pool = new BufferPool({
       create: (bytes, fail, purpose) => this.#createGpuBuffer(bytes, fail, purpose),
       beforeDestroy: () => this.#recorder.flush(),
@@ -328,17 +328,19 @@ export class WebGpuDevice implements Device {
     return results;
   }
 
-  #tune(tune: "on" | "again"): void {
+  /** Tunes, with the choices of earlier runs on this adapter and compiler. */
+  #tune(tune: "on" | "again", compiler: string): void {
     if (!this.#gpu.features.has("timestamp-query")) {
       throw new DeviceError(
         `openDevice: tune: expected a GPU with "timestamp-query" but got ${this.description}`,
       );
     }
+    const place = `${this.description}, ${compiler}`;
     this.#launcher.tuner = new Tuner({
       gpu: this.#gpu,
-      choices: tune === "again" ? {} : storedChoices(this.description),
+      choices: tune === "again" ? {} : storedChoices(place),
       measure: true,
-      onChoice: (choices) => storeChoices(this.description, choices),
+      onChoice: (choices) => storeChoices(place, choices),
     });
   }
 
