@@ -11,7 +11,7 @@ import { tensor } from "../tensor/create.ts";
 import { scoped } from "../tensor/scope.ts";
 import { noGrad } from "../tensor/tape.ts";
 import { readTensors, type Tensor } from "../tensor/tensor.ts";
-import type { Tokenizer } from "../tokenizer/tokenizer.ts";
+import { promptIds, type Tokenizer } from "../tokenizer/tokenizer.ts";
 import { IGNORED, tokenLosses } from "./token_losses.ts";
 
 /** A model that scores every next token: every language model here. */
@@ -52,9 +52,10 @@ export interface HellaSwagScore {
 const ITEMS_A_READ = 16;
 
 /**
- * Scores a model on HellaSwag items as build-nanogpt's `hellaswag.py` does. The context and each ending, preceded by a
- * space, are tokenized separately and joined; all endings of an item go through the model in one batch, padded on the
- * right, and an ending's loss covers its own tokens only. `accNorm` chooses by the mean loss, `acc` by the sum; among
+ * Scores a model on HellaSwag items as build-nanogpt's `hellaswag.py` does. The context, a space and an ending are
+ * tokenized as one text, after the tokens that the tokenizer puts before a text, or separately if the tokens of the
+ * context would change; with GPT-2's tokenizer both are the same. All endings of an item go through the model in one
+ * batch, padded on the right, and an ending's loss covers its own tokens only. `accNorm` chooses by the mean loss, `acc` by the sum; among
  * equal losses the first is chosen. With OpenAI's weights GPT-2 124M has `accNorm` 0.2955 and `acc` 0.2859 on the
  * 10,042 items of the validation set; chance is 0.25. Contexts that are too long for the model lose their beginning.
  *
@@ -134,9 +135,12 @@ function batchOf(
   tokenizer: Tokenizer,
   contextSize: number,
 ): ItemBatch {
-  const before = tokenizer.encodeOrdinary(context);
+  const before = promptIds(tokenizer, context);
   const rows = endings.map((ending) => {
-    const after = tokenizer.encodeOrdinary(` ${ending}`);
+    const whole = promptIds(tokenizer, `${context} ${ending}`);
+    const after = before.every((id, i) => whole[i] === id)
+      ? whole.slice(before.length)
+      : tokenizer.encodeOrdinary(` ${ending}`);
     if (before.length === 0 || after.length > contextSize) {
       throw new RangeError(
         `evaluateHellaSwag: item ${index}: expected a context of 1 to ${contextSize} tokens with its end but ` +
