@@ -73,6 +73,17 @@ export function promptIds(
 }
 
 /**
+ * Returns the text of ids that continue another text: with the space before the first word, which `decode` takes for the
+ * one that some tokenizers put before a text.
+ */
+export function continuationText(
+  tokenizer: Pick<Tokenizer, "decodeBytes">,
+  ids: ArrayLike<number>,
+): string {
+  return new TextDecoder("utf-8", { ignoreBOM: true }).decode(tokenizer.decodeBytes(ids));
+}
+
+/**
  * Whether a model of `vocabSize` ids has all ids of a tokenizer, except for special tokens at the end: Gemma 3's
  * tokenizer has one for pictures beyond the ids of the text models.
  */
