@@ -55,9 +55,10 @@ const ITEMS_A_READ = 16;
  * Scores a model on HellaSwag items as build-nanogpt's `hellaswag.py` does. The context, a space and an ending are
  * tokenized as one text, after the tokens that the tokenizer puts before a text, or separately if the tokens of the
  * context would change; with GPT-2's tokenizer both are the same. All endings of an item go through the model in one
- * batch, padded on the right, and an ending's loss covers its own tokens only. `accNorm` chooses by the mean loss, `acc` by the sum; among
- * equal losses the first is chosen. With OpenAI's weights GPT-2 124M has `accNorm` 0.2955 and `acc` 0.2859 on the
- * 10,042 items of the validation set; chance is 0.25. Contexts that are too long for the model lose their beginning.
+ * batch, padded on the right, and an ending's loss covers its own tokens only. `accNorm` chooses by the mean loss,
+ * `acc` by the sum; among equal losses the first is chosen. With OpenAI's weights GPT-2 124M has `accNorm` 0.2955 and
+ * `acc` 0.2859 on the 10,042 items of the validation set; chance is 0.25. Contexts that are too long for the model lose
+ * their beginning.
  *
  * Throws a `RangeError` if there are no items, if an item's context or an ending has no tokens, or if an ending alone
  * is too long for the model.

@@ -153,7 +153,9 @@ function pointsOf({ name, steps, values, kind = "train" }: Curve): Point[] {
   return [...points("raw", values), ...points("line", smooth(values, radius))];
 }
 
-/** Returns the indices of about `MAX_POINTS` values at most, besides gaps: the lowest, highest and a gap of each stretch. */
+/**
+ * Returns the indices of about `MAX_POINTS` values at most, the lowest and highest of each stretch, and of one gap of each.
+ */
 function thinOut(values: ArrayLike<number>): number[] {
   if (values.length <= MAX_POINTS) return Array.from(values, (_, i) => i);
   const kept = new Set<number>([0, values.length - 1]);

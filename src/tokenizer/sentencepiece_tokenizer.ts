@@ -96,7 +96,8 @@ export class SentencePieceTokenizer extends TokenizerBase {
    */
   toJSON(): unknown {
     const { tokens, ids, merges, prefix, suffix } = this.#parts;
-    if (new Set(tokens).size < tokens.length) {
+    const used = tokens.filter((token) => token !== "");
+    if (new Set(used).size < used.length) {
       throw new Error(
         "tokenizer.json: expected one id for each text but got tokens of the same text",
       );
