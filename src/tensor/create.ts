@@ -10,8 +10,13 @@ import { arrayOf, BYTES, type DType, dtypeOf, isFloat, type TypedArray } from ".
 import { checkShape, formatShape, type Shape, sizeOf } from "./shape.ts";
 import { Tensor } from "./tensor.ts";
 
-/** Arbitrarily nested arrays of numbers or booleans. */
-export type NestedValues = number | boolean | readonly NestedValues[];
+/** A number or boolean, or arbitrarily nested arrays of them; the innermost may be typed arrays. */
+export type NestedValues =
+  | number
+  | boolean
+  | TypedArray
+  | ForeignArray
+  | readonly NestedValues[];
 
 /** Typed arrays whose element type no tensor has, such as `.npy` files may hold. */
 export type ForeignArray =
@@ -39,10 +44,10 @@ export interface TensorOptions extends CreateOptions {
 }
 
 /**
- * Creates a tensor from a number, nested arrays, or a typed array. If no dtype is given, nested arrays of numbers
- * become `f32`, booleans `u32` (0 and 1, as in comparisons), `Float32Array` `f32`, `Float16Array` `f16`, `Int32Array`
- * `i32`, `Uint32Array` `u32`, other float arrays `f32` and other integer arrays `i32`. Fractions are truncated towards
- * zero to become integers.
+ * Creates a tensor from a number, nested arrays, a typed array, or arrays of typed arrays. If no dtype is given, the
+ * first row decides: numbers become `f32`, booleans `u32` (0 and 1, as in comparisons), `Float32Array` `f32`,
+ * `Float16Array` `f16`, `Int32Array` `i32`, `Uint32Array` `u32`, other float arrays `f32` and other integer arrays
+ * `i32`. Fractions are truncated towards zero to become integers.
  *
  * Throws a `TypeError` for ragged arrays and for a shape that the values do not fill, and a `RangeError` for a value
  * that the dtype cannot hold: outside an integer's range, or finite but infinite as a float.
@@ -58,15 +63,12 @@ export interface TensorOptions extends CreateOptions {
  * assert.deepEqual(await x.toArray(), [[1, 2, 3], [4, 5, 6]]);
  * ```
  */
-export function tensor(
-  values: NestedValues | TypedArray | ForeignArray,
-  options?: TensorOptions,
-): Tensor {
+export function tensor(values: NestedValues, options?: TensorOptions): Tensor {
   const { device = defaultDevice() } = options ?? {};
   const typed = ArrayBuffer.isView(values);
-  const natural = typed ? [values.length] : shapeOf(values);
+  const natural = shapeOf(values);
   const flat = typed ? values : flatten(values, natural);
-  const dtype = options?.dtype ?? naturalDType(flat);
+  const dtype = options?.dtype ?? naturalDType(values);
   const data = typed && isTypedArray(values) && dtypeOf(values) === dtype
     ? values
     : convert(dtype, flat);
@@ -82,10 +84,11 @@ function isTypedArray(array: ArrayLike<unknown>): array is TypedArray {
 }
 
 /** The dtype of values if none is given. */
-function naturalDType(values: TypedArray | ForeignArray | readonly (number | boolean)[]): DType {
+function naturalDType(values: NestedValues | undefined): DType {
+  if (Array.isArray(values)) return naturalDType(values[0]);
+  if (!ArrayBuffer.isView(values)) return typeof values === "boolean" ? "u32" : "f32";
   if (isTypedArray(values)) return dtypeOf(values);
-  if (ArrayBuffer.isView(values)) return values instanceof Float64Array ? "f32" : "i32";
-  return typeof values[0] === "boolean" ? "u32" : "f32";
+  return values instanceof Float64Array ? "f32" : "i32";
 }
 
 const RANGES = { i32: [-(2 ** 31), 2 ** 31 - 1], u32: [0, 2 ** 32 - 1] } as const;
@@ -189,36 +192,37 @@ function padded(data: TypedArray): TypedArray {
   return longer;
 }
 
+type Values = Exclude<NestedValues, number | boolean>;
+
+function isArray(part: unknown): part is Values {
+  return Array.isArray(part) || ArrayBuffer.isView(part);
+}
+
 function shapeOf(values: NestedValues): number[] {
   const shape: number[] = [];
-  for (let part: NestedValues | undefined = values; typeof part === "object"; part = part[0]) {
-    shape.push(part.length);
-  }
+  for (let part: unknown = values; isArray(part); part = part[0]) shape.push(part.length);
   return shape;
 }
 
-function flatten(values: NestedValues, shape: Shape): (number | boolean)[] {
-  const flat: (number | boolean)[] = [];
-  const visit = (part: NestedValues, axis: number): void => {
-    const fits = axis === shape.length
-      ? typeof part === "number" || typeof part === "boolean"
-      : typeof part === "object" && part.length === shape[axis];
-    if (!fits) {
+function flatten(values: NestedValues, shape: Shape): (number | bigint | boolean)[] {
+  const flat: (number | bigint | boolean)[] = [];
+  const visit = (part: NestedValues | bigint, axis: number): void => {
+    if (axis === shape.length && /^(number|bigint|boolean)$/.test(typeof part)) {
+      flat.push(part as number | bigint | boolean);
+    } else if (axis < shape.length && isArray(part) && part.length === shape[axis]) {
+      for (const inner of part) visit(inner, axis + 1);
+    } else {
+      const got = isArray(part)
+        ? `an array of ${part.length}`
+        : typeof part === "string"
+        ? JSON.stringify(part)
+        : `${part}`;
       throw new TypeError(
         `tensor: expected nested arrays of shape ${formatShape(shape)} but got ` +
-          (typeof part === "object" ? `an array of ${part.length}` : part) + ` at axis ${axis}`,
+          `${got} at axis ${axis}`,
       );
     }
-    if (typeof part !== "object") flat.push(part);
-    else part.forEach((inner) => visit(inner, axis + 1));
   };
   visit(values, 0);
-  if (flat.length !== sizeOf(shape)) {
-    throw new TypeError(
-      `tensor: expected nested arrays of shape ${
-        formatShape(shape)
-      } but got ${flat.length} numbers`,
-    );
-  }
   return flat;
 }
