@@ -107,8 +107,6 @@ export * from "./src/models/transformer.ts";
 
 // Folders of models, and the hub
 export {
-  type ChatTemplate,
-  endOfTextIds,
   jinjaChatTemplate,
   loadChatTemplate,
   plainChatTemplate,
@@ -256,7 +254,12 @@ export {
   listHubFiles,
   type ListHubOptions,
 } from "./src/hub/hub.ts";
-export { type ChatFormat, type ChatMessage, plainChatFormat } from "./src/data/chat_format.ts";
+export {
+  type ChatFormat,
+  type ChatMessage,
+  type ChatTemplate,
+  plainChatFormat,
+} from "./src/data/chat_format.ts";
 export * from "./src/data/examples.ts";
 export {
   type Batch,

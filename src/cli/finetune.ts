@@ -97,12 +97,12 @@ export async function finetune(args: string[]): Promise<void> {
 async function write(
   run: string,
   { model: baseModel, dtype }: Options,
-  { model, tokenizer }: FoundText,
+  { model, tokenizer, chatTemplate }: FoundText,
   { adapter }: TuningTask,
 ): Promise<string> {
   const path = `${run}/${adapter ? "adapter" : "model"}`;
   if (adapter) await saveLoRA(path, adapter, { baseModel });
-  else await saveModel(path, model, { tokenizer, dtype });
+  else await saveModel(path, model, { tokenizer, chatTemplate: await chatTemplate(), dtype });
   return path;
 }
 

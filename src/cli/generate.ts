@@ -2,7 +2,6 @@
 import {
   beamSearch,
   cleanSentence,
-  endOfTextIds,
   formatDuration,
   generateText,
   Interrupt,
@@ -78,7 +77,6 @@ async function sample(
         ...sampling,
         ...{ length, random, signal },
         topK: topK && Math.min(topK, tokenizer.vocabSize),
-        stopIds: endOfTextIds(tokenizer),
       });
       for await (const piece of text) write(piece);
       write("\n");

@@ -4,7 +4,12 @@
  * @module
  */
 import type { KeyValueCache } from "../nn/key_value_cache.ts";
-import { type PretrainedTokenizer, StreamDecoder, type Tokenizer } from "../tokenizer/tokenizer.ts";
+import {
+  endOfTextIds,
+  type PretrainedTokenizer,
+  StreamDecoder,
+  type Tokenizer,
+} from "../tokenizer/tokenizer.ts";
 import { generateTokens, type GenerateTokensOptions } from "./generate.ts";
 import { checkPrompts, type NextTokenModel } from "./next_token_model.ts";
 import { StopStrings } from "./stop_strings.ts";
@@ -14,6 +19,8 @@ import { checkSteps, Sequences } from "./token_steps.ts";
 export interface GenerateTextOptions extends GenerateTokensOptions {
   /** The text ends before the first of these strings. Default: none. */
   readonly stop?: readonly string[];
+  /** The text ends at the first of these ids. Default: those of {@linkcode endOfTextIds}. */
+  readonly stopIds?: Iterable<number>;
 }
 
 /**
@@ -44,7 +51,7 @@ export async function* generateText(
   options?: GenerateTextOptions,
 ): AsyncGenerator<string, void, void> {
   checkTokenizer("generateText", model, tokenizer);
-  const { stop = [], stopIds = [], ...rest } = options ?? {};
+  const { stop = [], stopIds = endOfTextIds(tokenizer), ...rest } = options ?? {};
   const ends = new Set(stopIds);
   const ids = generateTokens(model, promptIds(tokenizer, prompt), {
     vocabSize: tokenizer.vocabSize,
@@ -114,7 +121,7 @@ export class Conversation implements Disposable {
     prompt: string | ArrayLike<number>,
     options?: GenerateTextOptions,
   ): AsyncGenerator<string, void, void> {
-    const { stop = [], stopIds = [], ...rest } = options ?? {};
+    const { stop = [], stopIds = endOfTextIds(this.#tokenizer), ...rest } = options ?? {};
     const ends = new Set(stopIds);
     const ids = this.#draw(prompt, { vocabSize: this.#tokenizer.vocabSize, ...rest });
     yield* textOf(ids, this.#tokenizer, stop, ends);

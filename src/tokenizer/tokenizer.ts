@@ -64,6 +64,16 @@ export interface PretrainedTokenizer extends Tokenizer {
   toJSON(): unknown;
 }
 
+/** Returns the ids that end an answer: those of the tokens with which models mark the end of a text or of a turn. */
+export function endOfTextIds({ specialTokens }: Tokenizer): number[] {
+  return END_TOKENS.flatMap((name) => specialTokens.get(name) ?? []);
+}
+
+const END_TOKENS = [
+  ...["</s>", "<|endoftext|>", "<|end_of_text|>", "<|eot_id|>", "<|eom_id|>"],
+  ...["<|im_end|>", "<|end|>", "<eos>", "<end_of_turn>"],
+];
+
 /** Thrown when a file does not describe a tokenizer; the message names the file and the field. */
 export class TokenizerFormatError extends Error {
   /** Always `"TokenizerFormatError"`. */
