@@ -50,6 +50,9 @@ export async function finishRun(run: Run): Promise<void> {
   if (profile) device.profile(true);
   const { bytes } = communicator;
   const { step } = training;
+  if (isFirst && step >= steps) {
+    report.line(`nothing to do: the run has taken all of its ${steps} steps`);
+  }
   try {
     await takeSteps(run, interrupt);
     if (training.saved !== training.step) await save(run);
