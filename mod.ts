@@ -3,11 +3,11 @@
  *
  * @example Train a line
  * ```ts
- * import { CpuDevice, Scope, SGD, mul, scoped, square, sub, mean, tensor } from "@dinograd/dinograd";
+ * import { CpuDevice, mean, mul, Scope, SGD, square, sub, tensor } from "@dinograd/dinograd";
  * import assert from "node:assert/strict";
  *
  * using device = CpuDevice.open({ threads: 1 });
- * const slope = tensor([0], { device });
+ * using slope = tensor([0], { device });
  * slope.requiresGrad = true;
  * using optimizer = new SGD({ slope }, { lr: 0.1 });
  * using x = tensor([1, 2, 3], { device });
@@ -19,7 +19,6 @@
  *   optimizer.zeroGrad();
  * }
  * assert(Math.abs(await slope.item() - 2) < 1e-3);
- * scoped(() => slope.dispose());
  * ```
  *
  * @module

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { TypedArray } from "../device/dtype.ts";
 import type { KeyValueCache } from "../nn/key_value_cache.ts";
 import {
   endOfTextIds,
@@ -10,10 +11,10 @@ import {
   StreamDecoder,
   type Tokenizer,
 } from "../tokenizer/tokenizer.ts";
-import { generateTokens, type GenerateTokensOptions } from "./generate.ts";
+import type { GenerateTokensOptions } from "./generate.ts";
 import { checkPrompts, type NextTokenModel } from "./next_token_model.ts";
 import { StopStrings } from "./stop_strings.ts";
-import { checkSteps, Sequences } from "./token_steps.ts";
+import { checkSteps, Sequences, tokenSteps } from "./token_steps.ts";
 
 /** Options of {@linkcode generateText} and {@linkcode Conversation.generate}. */
 export interface GenerateTextOptions extends GenerateTokensOptions {
@@ -53,12 +54,10 @@ export async function* generateText(
   checkTokenizer("generateText", model, tokenizer);
   const { stop = [], stopIds = endOfTextIds(tokenizer), ...rest } = options ?? {};
   const ends = new Set(stopIds);
-  const ids = generateTokens(model, promptIds(tokenizer, prompt), {
-    vocabSize: tokenizer.vocabSize,
-    ...rest,
-    stopIds: ends,
-  });
-  yield* textOf(ids, tokenizer, stop, ends);
+  const prompts = [promptIds(tokenizer, prompt)];
+  const steps = { vocabSize: tokenizer.vocabSize, ...rest };
+  const drawn = tokenSteps("generateText", model, prompts, 1, steps);
+  yield* textOf(drawn, tokenizer, stop, ends);
 }
 
 /**
@@ -141,7 +140,7 @@ export class Conversation implements Disposable {
   async *#draw(
     prompt: string | ArrayLike<number>,
     options: GenerateTokensOptions,
-  ): AsyncGenerator<number, void, void> {
+  ): AsyncGenerator<TypedArray, void, void> {
     const cache = this.#cache;
     if (!cache) throw new Error("Conversation: expected one in use but got one that is disposed");
     if (this.#busy) throw new Error("Conversation: expected one reply at a time but got a second");
@@ -157,7 +156,7 @@ export class Conversation implements Disposable {
     using sequences = new Sequences(this.#model, [all], options, { cache });
     this.#ids = sequences.known[0]!;
     try {
-      for await (const [id] of sequences.draw("Conversation", length)) yield id!;
+      yield* sequences.draw("Conversation", length);
     } catch (error) {
       // A failed pass leaves positions that were never filled; an abort comes between two passes.
       if (error !== options.signal?.reason) cache.clear();
@@ -170,18 +169,18 @@ export class Conversation implements Disposable {
   }
 }
 
-/** Decodes ids as they come, up to a stop string or one of the ids in `ends`. */
+/** Decodes ids, each step's first, as they come, up to a stop string or one of the ids in `ends`. */
 async function* textOf(
-  ids: AsyncIterable<number>,
+  ids: AsyncIterable<TypedArray>,
   tokenizer: Tokenizer,
   stop: readonly string[],
   ends: ReadonlySet<number>,
 ): AsyncGenerator<string, void, void> {
   const decoder = new StreamDecoder(tokenizer);
   const filter = new StopStrings(stop);
-  for await (const id of ids) {
-    if (ends.has(id)) break;
-    const piece = filter.push(decoder.push(id));
+  for await (const [id] of ids) {
+    if (ends.has(id!)) break;
+    const piece = filter.push(decoder.push(id!));
     if (piece) yield piece;
     if (filter.found) return;
   }
