@@ -533,11 +533,10 @@ function sizesOf(
     keys.size === (isInt8 ? int8Words(queries.size) : queries.size) &&
     queries.heads % keys.heads === 0;
   if (!fits) {
-    const kv = layout.replace("H", "Hkv");
+    const axes = [...layout].join(", ");
+    const kv = axes.replace("H", "Hkv");
     throw new TypeError(
-      `${op}: expected q (${
-        [...layout].join(", ")
-      }) and equal k and v (${kv}) whose Hkv divides H ` +
+      `${op}: expected q (${axes}) and k and v of one shape (${kv}) whose Hkv divides H ` +
         `but got ${[q, k, v].map(formatShape).join(", ")}`,
     );
   }
