@@ -7,7 +7,7 @@ import { fill } from "../../kernels/elementwise/fill.ts";
 import { defaultDevice } from "../device/default.ts";
 import type { Device } from "../device/device.ts";
 import { arrayOf, BYTES, type DType, dtypeOf, isFloat, type TypedArray } from "../device/dtype.ts";
-import { checkShape, formatShape, type Shape, sizeOf } from "./shape.ts";
+import { checkShape, formatShape, type Shape } from "./shape.ts";
 import { Tensor } from "./tensor.ts";
 
 /** A number or boolean, or arbitrarily nested arrays of them; the innermost may be typed arrays. */

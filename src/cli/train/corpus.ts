@@ -74,9 +74,7 @@ function separatorOf(
 async function readCorpus(data: string | undefined): Promise<string | undefined> {
   if (data === undefined) return await loadMobyDick();
   if (!await exists(data)) {
-    throw new Error(
-      `--data: expected a text or a folder of token shards but got nothing at ${data}`,
-    );
+    throw new Error(`${data}: expected a text or a folder of token shards but got nothing there`);
   }
   if (!await isFile(data)) return undefined;
   if (/\.(npy|bin|parquet|jsonl|gz|zst|gguf|safetensors)$/.test(data)) {
