@@ -9,7 +9,7 @@ import {
   saveModel,
 } from "../../mod.ts";
 import { UsageError } from "./failures.ts";
-import { findModel } from "./find_model.ts";
+import { copyChatTemplate, findModel } from "./find_model.ts";
 import { exists } from "./runs.ts";
 import { paddedVocabSize } from "./train/model.ts";
 
@@ -71,7 +71,10 @@ export async function convert(
     const parts = { vocabSize, tokenizer, chatTemplate: await found.chatTemplate() };
     if (to === "gguf") await saveGguf(target, model, { dtype, ...parts });
     // The checks above leave only types that this layout supports.
-    else await saveModel(target, model, { dtype: dtype as "f32", ...parts });
+    else {
+      await saveModel(target, model, { dtype: dtype as "f32", ...parts });
+      await copyChatTemplate(found, target);
+    }
   }
   console.error(
     `wrote ${formatCount(model.parameterCount())} parameters of ${from} to ${target}`,

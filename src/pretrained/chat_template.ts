@@ -10,18 +10,18 @@ import { GgufFile } from "../io/gguf.ts";
 import { shown } from "../io/json_text.ts";
 import { importLate } from "../io/late_import.ts";
 import { join } from "../io/node_builtins.ts";
-import type { PretrainedTokenizer } from "../tokenizer/tokenizer.ts";
-import { CHAT_TEMPLATE_FILES, type ModelHubOptions } from "./download_model.ts";
+import { endOfTextIds, promptIds, type Tokenizer } from "../tokenizer/tokenizer.ts";
+import { CHAT_TEMPLATE_FILES, GENERATION_CONFIG, type ModelHubOptions } from "./download_model.ts";
 import { isGguf } from "./gguf_model.ts";
 import { isJsonObject, type JsonObject, readJsonObject } from "./json_file.ts";
 import { modelFolder } from "./load_model.ts";
+import { CONFIG } from "./weight_files.ts";
 
 /** Lines of `User: ...` and `Assistant: ...`, for models without a template. */
 export const plainChatTemplate: ChatTemplate = {
   encode(messages, tokenizer) {
-    const { prefix = [] } = tokenizer as Partial<PretrainedTokenizer>;
     const text = plainChatTemplate.render(messages, { addGenerationPrompt: true });
-    return Uint32Array.from([...prefix, ...tokenizer.encodeOrdinary(text)]);
+    return Uint32Array.from(promptIds(tokenizer, text));
   },
   render: plainChatFormat(),
   stop: ["\nUser:"],
@@ -80,6 +80,49 @@ export async function loadChatTemplate(
   };
   if (found.source === undefined) return plainChatTemplate;
   return await jinjaChatTemplate(found.source, specialTokensOf(fields), found.file);
+}
+
+/**
+ * Loads the ids that end an answer of a model: {@linkcode endOfTextIds}, and those that its files name, which are
+ * `generation_config.json`, `config.json` and `tokenizer_config.json`, or a GGUF file. Folders, names and permissions
+ * are those of `loadModel`. Throws a `FileFormatError` for damaged files.
+ */
+export async function loadStopIds(
+  from: string | URL,
+  tokenizer: Tokenizer,
+  options?: ModelHubOptions,
+): Promise<number[]> {
+  const named = isGguf(from)
+    ? await ggufEndIds(from)
+    : await folderEndIds(from, tokenizer, options);
+  const isId = (id: unknown): id is number =>
+    Number.isInteger(id) && id as number >= 0 && id as number < tokenizer.vocabSize;
+  return [...new Set([...endOfTextIds(tokenizer), ...named.filter(isId)])];
+}
+
+/** Returns what the files of a folder give as ids that end a text. */
+async function folderEndIds(
+  from: string | URL,
+  { specialTokens }: Tokenizer,
+  options: ModelHubOptions | undefined,
+): Promise<unknown[]> {
+  const folder = await modelFolder(from, "tokenizer", options);
+  const fieldsOf = async (file: string) => await readJsonObject(join(folder, file)) ?? {};
+  const ids: unknown[] = [];
+  for (const file of [GENERATION_CONFIG, CONFIG]) {
+    const { eos_token_id } = await fieldsOf(file);
+    ids.push(...Array.isArray(eos_token_id) ? eos_token_id : [eos_token_id]);
+  }
+  const { eos_token } = specialTokensOf(await fieldsOf("tokenizer_config.json"));
+  return [...ids, specialTokens.get(eos_token ?? "")];
+}
+
+/** Returns what a GGUF file gives as ids that end a text, a turn and a message. */
+async function ggufEndIds(from: string | URL): Promise<unknown[]> {
+  using file = await GgufFile.open(toPath(from));
+  return ["eos", "eot", "eom"].map((name) =>
+    file.metadata.get(`tokenizer.ggml.${name}_token_id`)?.value
+  );
 }
 
 /** Loads the template in the metadata of a GGUF file, which gives its special tokens by their ids. */

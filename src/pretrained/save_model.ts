@@ -16,7 +16,7 @@ import {
 import { checkWithinHalf } from "../nn/state_dict.ts";
 import type { Shape } from "../tensor/shape.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import type { PretrainedTokenizer } from "../tokenizer/tokenizer.ts";
+import { fitsVocabulary, type PretrainedTokenizer } from "../tokenizer/tokenizer.ts";
 import { shapesOf, type Sizes } from "./architecture.ts";
 import { CHAT_TEMPLATE_FILES } from "./download_model.ts";
 import { writeJson } from "./json_file.ts";
@@ -35,7 +35,7 @@ export interface SaveModelOptions {
    * Writes `tokenizer.json` into the folder, such as the tokenizer that `loadTokenizer` returned. Default: no such
    * file.
    */
-  readonly tokenizer?: Pick<PretrainedTokenizer, "save" | "vocabSize"> | undefined;
+  readonly tokenizer?: PretrainedTokenizer | undefined;
   /**
    * Writes `tokenizer_config.json` with the template that `loadChatTemplate` returned, unless it is the plain one.
    * Default: the folder keeps what it has.
@@ -101,7 +101,7 @@ export async function saveModel(
     throw new RangeError(`saveModel: expected maxShardBytes above 0 but got ${maxShardBytes}`);
   }
   const config = withVocabSize(model.config, options?.vocabSize);
-  if (tokenizer && tokenizer.vocabSize > (config.vocabSize ?? Infinity)) {
+  if (tokenizer && !fitsVocabulary(tokenizer, config.vocabSize ?? Infinity)) {
     throw new RangeError(
       `saveModel: expected a tokenizer of at most ${config.vocabSize} ids, as the model, but got ` +
         tokenizer.vocabSize,
