@@ -11,7 +11,7 @@ import {
   ternaryKernels,
 } from "../../kernels/elementwise/binary.ts";
 import { unaryKernels } from "../../kernels/elementwise/unary.ts";
-import { type DType, isFloat } from "../device/dtype.ts";
+import { type DType, INTEGER_RANGES, isFloat } from "../device/dtype.ts";
 import { arange, constant } from "../tensor/create.ts";
 import { scoped } from "../tensor/scope.ts";
 import { record } from "../tensor/tape.ts";
@@ -292,10 +292,19 @@ export function round(x: Tensor): Tensor {
   return applyStep("round", x);
 }
 
-/** Limits x to between `min` and `max`. NaN is kept. The gradient is 0 outside the limits. */
+/**
+ * Limits x to between `min` and `max`, either of which may be infinite. NaN is kept. The gradient is 0 outside the
+ * limits. Throws a `RangeError` unless `min <= max`, and a `TypeError` for limits that an integer tensor cannot hold.
+ */
 export function clamp(x: Tensor, min: number, max: number): Tensor {
   if (!(min <= max)) throw new RangeError(`clamp: expected min <= max but got ${min} and ${max}`);
-  return applyUnary("clamp", x, "input", { min, max });
+  if (isFloat(x.dtype)) return applyUnary("clamp", x, "input", { min, max });
+  const [lowest, highest] = INTEGER_RANGES[x.dtype]!;
+  const limit = (name: "maximum" | "minimum", x: Tensor, to: number) =>
+    launchFlat(binaryNumberKernels[name], [x], x.dtype, numberScalars("clamp", x, to, false));
+  return scoped(() =>
+    limit("minimum", limit("maximum", x, Math.max(min, lowest)), Math.min(max, highest))
+  );
 }
 
 /** The product of two tensors of the same shape, without a gradient. */

@@ -138,7 +138,7 @@ function turnsOf(
   const known = own.get(key);
   if (known && known.shape[0]! >= positions) return known;
   const length = 2 ** Math.ceil(Math.log2(Math.max(64, positions)));
-  const table = widened(sinusoidTable(length, turned, options), turned, width);
+  const table = widened(sinusoidTable(length, turned, options), length, turned, width);
   const made = unscoped(() => tensor(table, { device, shape: [length, width] }));
   known?.dispose();
   own.set(key, made);
@@ -148,11 +148,12 @@ function turnsOf(
 /** A table with rows of `width` columns, those after the first `columns` 0. */
 function widened(
   table: Float32Array<ArrayBuffer>,
+  rows: number,
   columns: number,
   width: number,
 ): Float32Array<ArrayBuffer> {
   if (columns === width) return table;
-  const wide = new Float32Array(table.length / columns * width);
+  const wide = new Float32Array(rows * width);
   for (let from = 0, to = 0; to < wide.length; from += columns, to += width) {
     wide.set(table.subarray(from, from + columns), to);
   }

@@ -6,7 +6,15 @@
 import { fill } from "../../kernels/elementwise/fill.ts";
 import { defaultDevice } from "../device/default.ts";
 import type { Device } from "../device/device.ts";
-import { arrayOf, BYTES, type DType, dtypeOf, isFloat, type TypedArray } from "../device/dtype.ts";
+import {
+  arrayOf,
+  BYTES,
+  type DType,
+  dtypeOf,
+  INTEGER_RANGES,
+  isFloat,
+  type TypedArray,
+} from "../device/dtype.ts";
 import { checkShape, formatShape, type Shape, sizeOf } from "./shape.ts";
 import { Tensor } from "./tensor.ts";
 
@@ -88,12 +96,10 @@ function naturalDType(values: TypedArray | ForeignArray | readonly (number | boo
   return typeof values[0] === "boolean" ? "u32" : "f32";
 }
 
-const RANGES = { i32: [-(2 ** 31), 2 ** 31 - 1], u32: [0, 2 ** 32 - 1] } as const;
-
 /** Converts values to `dtype`. Throws a `RangeError` for the first that it cannot hold. */
 function convert(dtype: DType, values: ArrayLike<number | bigint | boolean>): TypedArray {
   const data = arrayOf(dtype, values.length);
-  const [minimum, maximum] = RANGES[dtype as keyof typeof RANGES] ?? [-Infinity, Infinity];
+  const [minimum, maximum] = INTEGER_RANGES[dtype] ?? [-Infinity, Infinity];
   for (let i = 0; i < values.length; i++) {
     const value = Number(values[i]);
     data[i] = value;
