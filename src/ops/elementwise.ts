@@ -398,14 +398,18 @@ export function isNaN(x: Tensor): Tensor {
  * gradient. Throws a `TypeError` if the shapes do not broadcast or the dtypes of `a` and `b` differ.
  */
 export function where(condition: Tensor, a: Tensor, b: Tensor): Tensor {
-  sameDType("where", a, b);
-  const y = launchBroadcast("where", ternaryKernels.where, [condition, a, b], a.dtype);
+  return choose("where", condition, a, b);
+}
+
+function choose(op: string, condition: Tensor, a: Tensor, b: Tensor): Tensor {
+  sameDType(op, a, b);
+  const y = launchBroadcast(op, ternaryKernels.where, [condition, a, b], a.dtype);
   if (!isFloat(a.dtype)) return y;
-  return record("where", [a, b], y, [condition], (dOut, [condition], wanted) => {
+  return record(op, [a, b], y, [condition], (dOut, [condition], wanted) => {
     const shapes = [a.shape, b.shape];
     const zero = constant(dOut.device, [], 0, dOut.dtype);
     const pick = (...parts: [Tensor, Tensor]): Tensor =>
-      launchBroadcast("where", ternaryKernels.where, [condition!, ...parts], dOut.dtype);
+      launchBroadcast(op, ternaryKernels.where, [condition!, ...parts], dOut.dtype);
     return [
       wanted[0] ? sumTo(pick(dOut, zero), shapes[0]!) : null,
       wanted[1] ? sumTo(pick(zero, dOut), shapes[1]!) : null,
@@ -418,7 +422,7 @@ export function where(condition: Tensor, a: Tensor, b: Tensor): Tensor {
  * {@linkcode where}.
  */
 export function maskedFill(x: Tensor, mask: Tensor, value: number): Tensor {
-  return scoped(() => where(mask, constant(x.device, [], value, x.dtype), x));
+  return scoped(() => choose("maskedFill", mask, constant(x.device, [], value, x.dtype), x));
 }
 
 /**

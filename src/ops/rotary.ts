@@ -79,6 +79,11 @@ export function rotary(x: Tensor, options?: RotaryOptions): Tensor {
       `rotary: expected an even number of elements to turn, ${width} or fewer, but got ${turned}`,
     );
   }
+  if (layout !== "interleaved" && layout !== "half-split") {
+    throw new TypeError(
+      `rotary: expected layout "interleaved" or "half-split" but got "${layout}"`,
+    );
+  }
   if (!Number.isInteger(position) || position < 0) {
     throw new RangeError(`rotary: expected a position of 0 or more but got ${position}`);
   }
@@ -301,6 +306,9 @@ export function sinusoidTable(
 ): Float32Array<ArrayBuffer> {
   const { theta = 10000, scaling } = options ?? {};
   checkShape("sinusoidTable", [length, width]);
+  if (width % 2 !== 0) {
+    throw new RangeError(`sinusoidTable: expected an even width but got ${width}`);
+  }
   const factor = attentionFactorOf(scaling);
   const table = new Float32Array(length * width);
   rotaryFrequencies(width, theta, scaling).forEach((frequency, pair) => {

@@ -77,7 +77,7 @@ export function tensor(
   const dtype = options?.dtype ?? naturalDType(flat);
   const data = typed && isTypedArray(values) && dtypeOf(values) === dtype
     ? values
-    : convert(dtype, flat);
+    : convert("tensor", dtype, flat);
   const shape = checkShape("tensor", options?.shape ?? natural, data.length);
   const result = Tensor.empty(device, shape, dtype);
   if (data.length) device.write(result.buffer, padded(data));
@@ -97,7 +97,11 @@ function naturalDType(values: TypedArray | ForeignArray | readonly (number | boo
 }
 
 /** Converts values to `dtype`. Throws a `RangeError` for the first that it cannot hold. */
-function convert(dtype: DType, values: ArrayLike<number | bigint | boolean>): TypedArray {
+function convert(
+  op: string,
+  dtype: DType,
+  values: ArrayLike<number | bigint | boolean>,
+): TypedArray {
   const data = arrayOf(dtype, values.length);
   const [minimum, maximum] = INTEGER_RANGES[dtype] ?? [-Infinity, Infinity];
   for (let i = 0; i < values.length; i++) {
@@ -105,29 +109,38 @@ function convert(dtype: DType, values: ArrayLike<number | bigint | boolean>): Ty
     data[i] = value;
     if (isFloat(dtype)) {
       if (Number.isFinite(data[i]) || !Number.isFinite(value)) continue;
-      throw new RangeError(`tensor: expected values in the range of ${dtype} but got ${value}`);
+      throw new RangeError(`${op}: expected values in the range of ${dtype} but got ${value}`);
     }
     if (value >= minimum && value <= maximum) continue;
     throw new RangeError(
-      `tensor: expected values from ${minimum} to ${maximum} for ${dtype} but got ${value}`,
+      `${op}: expected values from ${minimum} to ${maximum} for ${dtype} but got ${value}`,
     );
   }
   return data;
 }
 
-/** Creates a tensor filled with one value on a given device. */
+/**
+ * Creates a tensor filled with one value on a given device. Throws a `RangeError` for a value that an integer dtype cannot
+ * hold.
+ */
 export function constant(
   device: Device,
   shape: Shape,
   value: number,
   dtype: DType = "f32",
 ): Tensor {
+  const [whole] = isFloat(dtype) ? [0] : convert("full", dtype, [value]);
+  // The kernel's value is an f32.
+  if (Math.abs(whole!) > 2 ** 24) {
+    const size = sizeOf(shape);
+    return tensor(arrayOf(dtype, size).fill(value), { device, shape });
+  }
   const result = Tensor.empty(device, shape, dtype);
   device.launch(fill, { y: result }, { count: result.size, value });
   return result;
 }
 
-/** Creates a tensor filled with one value. */
+/** Creates a tensor filled with one value. Throws a `RangeError` for one that an integer dtype cannot hold. */
 export function full(shape: Shape, value: number, options?: CreateOptions): Tensor {
   return constant(options?.device ?? defaultDevice(), shape, value, options?.dtype);
 }

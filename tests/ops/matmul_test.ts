@@ -155,6 +155,8 @@ await onEachDevice("matmul() and linear() say which shapes do not fit", (device)
     /weight \(outputs, inputs\) but got \[2, 3\] and \[3, 2\]/,
   );
   assert.throws(() => linear(a, a, tensor([1], { device })), /bias of shape \[2\] but got \[1\]/);
+  const whole = tensor([1, 2], { device, dtype: "i32" });
+  assert.throws(() => linear(a, a, whole), /linear: expected f32 or f16 but got Tensor \[2\] i32/);
   assert.throws(() => linear(a, a, undefined, { residual: a }), /residual of shape \[2, 2\]/);
   const ids = tensor(Int32Array.of(1, 2), { shape: [1, 2], device });
   assert.throws(() => matmul(ids, ids), /expected f32 or f16 but got Tensor \[1, 2\] i32/);
