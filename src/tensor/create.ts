@@ -129,7 +129,7 @@ export function constant(
   value: number,
   dtype: DType = "f32",
 ): Tensor {
-  const [whole] = isFloat(dtype) ? [0] : convert("full", dtype, [value]);
+  const [whole] = dtype in INTEGER_RANGES ? convert("full", dtype, [value]) : [0];
   // The kernel's value is an f32.
   if (Math.abs(whole!) > 2 ** 24) {
     const size = sizeOf(shape);

@@ -50,7 +50,7 @@ await onEachDevice("sum() of many equal numbers is accurate", async (device) => 
   const exact = 600_000 * Math.fround(0.1);
   for (const shape of [[600_000], [200_000, 3]]) {
     const total = await sum(sum(full(shape, 0.1, { device }), 0)).item();
-    assert.ok(Math.abs(total / exact - 1) < 2e-6, `${shape}: ${exact} but got ${total}`);
+    assert.ok(Math.abs(total / exact - 1) < 5e-6, `${shape}: ${exact} but got ${total}`);
   }
 });
 
