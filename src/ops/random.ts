@@ -26,7 +26,7 @@ export interface RandOptions extends CreateOptions {
   readonly high?: number;
 }
 
-/** Returns a tensor of numbers drawn uniformly from [low, high), `f32` or `f16`. */
+/** Returns a tensor of numbers drawn uniformly from [low, high), `f32` or `f16`; rounded to f16, some may be `high`. */
 export function rand(shape: Shape, options?: RandOptions): Tensor {
   const { low = 0, high = 1 } = options ?? {};
   return draw("rand", randomUniform, shape, low, high - low, options);
