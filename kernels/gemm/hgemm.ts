@@ -6,7 +6,7 @@
  */
 import type { Addresses, SimdJob } from "../../src/device/kernel.ts";
 import type { MatmulParams } from "./params.ts";
-import { FEW_ROWS, MIN_WORK, sgemm } from "./sgemm.ts";
+import { FEW_ROWS, sgemm, vectorChunk } from "./sgemm.ts";
 
 /** Bytes of the matrix that are unpacked at a time. */
 const UNPACKED_BYTES = 2 ** 22;
@@ -36,8 +36,7 @@ function multiplyFew(job: SimdJob<MatmulParams>, params: MatmulParams, at: Addre
   const length = (m - 1) * lda + k;
   const x = job.scratch(4 * length);
   job.run("mul_scalar", length, 16384, at.a! + 4 * aOffset, 2 ** -40, x);
-  const least = Math.ceil(MIN_WORK / Math.max(1, k * m));
-  const chunk = Math.ceil(Math.max(least, n / (4 * job.threads)) / 4) * 4;
+  const chunk = vectorChunk(n, k * m, job.threads, 4);
   // deno-fmt-ignore
   job.run("hgemm_few", n, chunk, m, k, alpha * 2 ** -72, x, lda, at.b! + 2 * bOffset, ldb, at.c! + 4 * cOffset, ldc,
     beta, at.bias ?? 0);

@@ -10,7 +10,7 @@ import { multiplyUnpacked } from "./hgemm.ts";
 import { matmul, MATMUL_PARAMS, matmulProgram, matmulVariant, multiplyBySimd } from "./matmul.ts";
 import quantised from "./quantised.wgsl" with { type: "text" };
 import type { MatmulParams } from "./params.ts";
-import { MIN_WORK } from "./sgemm.ts";
+import { MIN_WORK, vectorChunk } from "./sgemm.ts";
 
 /** Numbers that share a scale. */
 const BLOCK = 32;
@@ -92,8 +92,7 @@ function multiplyFew(job: SimdJob<MatmulParams>, type: QuantisedType): void {
   const perThread = Math.max(64, Math.ceil(m * blocks / threads));
   // deno-fmt-ignore
   job.run("rows_to_i8", m * blocks, perThread, at.a! + 4 * aOffset, lda, blocks, Number(isQ8), x, scales, sums);
-  const least = Math.ceil(MIN_WORK / (m * k));
-  const chunk = Math.ceil(Math.max(least, n / (4 * threads)) / 4) * 4;
+  const chunk = vectorChunk(n, m * k, threads, 4);
   const codeBytes = isQ8 ? bOffset : bOffset / 2;
   // deno-fmt-ignore
   job.run(`multiply_${type}`, n, chunk, m, blocks, alpha, x, scales, sums,

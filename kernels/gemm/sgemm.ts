@@ -52,7 +52,7 @@ export function sgemm(context: CpuContext, params: MatmulParams, addresses: Addr
   }
   const byBlas = blas && !batchInvariant && suitsBlas(params, bias);
   if (!byBlas && (m <= FEW_ROWS || batchInvariant) && !transposeA && transposeB) {
-    const chunk = Math.ceil(vectorChunk(batches * n, k * m, threads) / 2) * 2;
+    const chunk = vectorChunk(batches * n, k * m, threads);
     // deno-fmt-ignore
     context.run("sgemm_few", batches * n, chunk, m, n, k, alpha, inner,
       a, lda, aOuter, aInner, b, ldb, bOuter, bInner, c, ldc, cOuter, cInner, beta, bias);
@@ -136,8 +136,12 @@ function tileSize(size: number, pieces: number, step: number): number {
   return Math.ceil(Math.ceil(size / pieces) / step) * step;
 }
 
-/** The outputs of a matrix-vector product that a thread takes at a time. */
-function vectorChunk(outputs: number, k: number, threads: number): number {
-  const least = Math.ceil(MIN_WORK / Math.max(1, k));
-  return Math.ceil(Math.max(least, outputs / (4 * threads)) / 16) * 16;
+/**
+ * The outputs that a thread takes at a time in a product of a few rows with `work` multiply-adds for each: all where waking
+ * another thread does not pay, else a small multiple of `step`, so that no thread waits long for the last of another.
+ */
+export function vectorChunk(outputs: number, work: number, threads: number, step = 16): number {
+  if (outputs * work <= MIN_WORK) return Math.max(1, outputs);
+  const least = MIN_WORK / 4 / Math.max(1, work);
+  return Math.ceil(Math.max(least, outputs / (16 * threads)) / step) * step;
 }

@@ -5,6 +5,8 @@
  * @module
  */
 import { type GpuTarget, type Kernel, kernel } from "../../src/device/kernel.ts";
+import { SIMD_CHUNK } from "../elementwise/elementwise.ts";
+import { numberAt } from "../rows/rows.ts";
 import muonMomentumWgsl from "./muon_momentum.wgsl" with { type: "text" };
 import muonUpdateWgsl from "./muon_update.wgsl" with { type: "text" };
 import newtonSchulzWgsl from "./newton_schulz.wgsl" with { type: "text" };
@@ -54,6 +56,16 @@ export const muonMomentum: Kernel<MuonMomentumParams> = kernel<MuonMomentumParam
       x[i] = nesterov ? beta * mean + rest * gradient : mean;
     }
   },
+  simd(job) {
+    const { at, params: { count, beta, rest, nesterov }, run } = job;
+    const scale = numberAt(job, at.gradScale!);
+    if (scale === 0) return false;
+    run("mul_scalar", count, SIMD_CHUNK, at.momentum!, beta, at.momentum!);
+    run("axpy", count, SIMD_CHUNK, rest * scale, at.g!, at.momentum!);
+    run("mul_scalar", count, SIMD_CHUNK, at.momentum!, nesterov ? beta : 1, at.x!);
+    if (nesterov) run("axpy", count, SIMD_CHUNK, rest * scale, at.g!, at.x!);
+    return true;
+  },
   split: "count",
 });
 
@@ -86,6 +98,16 @@ export const newtonSchulz: Kernel<NewtonSchulzParams> = kernel<NewtonSchulzParam
       const unit = i % (size * size) % (size + 1) === 0 ? a : 0;
       square[i] = unit + b * gram[i] + c * square[i];
     }
+  },
+  simd({ at, params: { matrices, size, a, b, c }, run, memory: { buffer } }) {
+    const count = matrices * size * size;
+    run("mul_scalar", count, SIMD_CHUNK, at.square!, c, at.square!);
+    run("axpy", count, SIMD_CHUNK, b, at.gram!, at.square!);
+    const square = new Float32Array(buffer, at.square, count);
+    for (let i = 0; i < matrices; i++) {
+      for (let j = 0; j < size; j++) square[(i * size + j) * size + j]! += a;
+    }
+    return true;
   },
   split: "matrices",
 });
@@ -121,6 +143,14 @@ export const muonUpdate: Kernel<MuonUpdateParams> = kernel<MuonUpdateParams>({
       p[i] -= decay * p[i] + step * x[i];
       if (copy) copy[i] = p[i];
     }
+  },
+  simd(job) {
+    const { at, params: { count, step, decay }, run } = job;
+    if (numberAt(job, at.gradScale!) === 0) return false;
+    run("mul_scalar", count, SIMD_CHUNK, at.p!, 1 - decay, at.p!);
+    run("axpy", count, SIMD_CHUNK, -step, at.x!, at.p!);
+    if (at.copy) run("copy", count, SIMD_CHUNK, at.p!, at.copy);
+    return true;
   },
   split: "count",
 });

@@ -40,6 +40,22 @@ function fillKernel(name: string, normal: boolean): Kernel<RandomFillParams> {
         y[i] = shift + scale * value;
       });
     },
+    simd({ at, params, run }) {
+      const { count, seed_low, seed_high, block_low, block_high, shift, scale } = params;
+      const stream = [seed_low, seed_high, block_low, block_high];
+      run(
+        "random_fill",
+        Math.ceil(count / 16),
+        512,
+        count,
+        ...stream,
+        Number(normal),
+        shift,
+        scale,
+        at.y!,
+      );
+      return true;
+    },
     split: "count",
     splitStart: "first",
   });

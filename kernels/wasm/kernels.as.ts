@@ -19,7 +19,7 @@ export { sgemm_few } from "./few_rows.as";
 export { sgemm } from "./gemm.as";
 export { sgemv } from "./gemv.as";
 export * from "./elementwise.as";
-export { dropout } from "./random.as";
+export { dropout, random_fill } from "./random.as";
 export { hgemm_few } from "./half_rows.as";
 export { f16_to_f32, f32_to_f16 } from "./half.as";
 export { write_int8_rows } from "./int8_rows.as";

@@ -1,6 +1,7 @@
 // Counter-based random numbers, Philox 4x32-10 (see kernels/philox.ts): four blocks of four numbers at a time.
 
 import { lanes, scratch } from "./layout.as";
+import { madd, vlog } from "./math.as";
 
 const MULTIPLIER0 = memory.data<i32>([0xD2511F53]);
 const MULTIPLIER1 = memory.data<i32>([0xCD9E8D57]);
@@ -108,5 +109,86 @@ export function dropout(
       const at = <usize> i << 2, factor = load<f32>(factors + (<usize> (i - first) << 2));
       store<f32>(y + at, factor > 0 ? load<f32>(x + at) * factor : 0);
     }
+  }
+}
+
+/** Coefficients of the normal distribution's quantile function near the median and in its tails; see `random_fill.ts`. */
+const CENTRE = memory.data<f32>([
+  2.81022636e-08,
+  3.43273939e-07,
+  -3.5233877e-06,
+  -4.39150654e-06,
+  0.00021858087,
+  -0.00125372503,
+  -0.00417768164,
+  0.246640727,
+  1.50140941,
+]);
+const TAIL = memory.data<f32>([
+  -0.000200214257,
+  0.000100950558,
+  0.00134934322,
+  -0.00367342844,
+  0.00573950773,
+  -0.0076224613,
+  0.00943887047,
+  1.00167406,
+  2.83297682,
+]);
+
+function polynomial(coefficients: usize, t: v128): v128 {
+  let p = lanes(coefficients);
+  for (let i: usize = 4; i < 36; i += 4) p = madd(p, t, lanes(coefficients + i));
+  return p;
+}
+
+/** The quantile function of the normal distribution at u in (0, 1). */
+function normalQuantile(u: v128): v128 {
+  const one = f32x4.splat(1), five = f32x4.splat(5);
+  const w = f32x4.neg(vlog(f32x4.mul(f32x4.mul(f32x4.splat(4), u), f32x4.sub(one, u))));
+  let p = polynomial(CENTRE, f32x4.sub(w, f32x4.splat(2.5)));
+  const inTail = f32x4.ge(w, five);
+  if (v128.any_true(inTail)) {
+    const tail = polynomial(TAIL, f32x4.sub(f32x4.sqrt(w), f32x4.splat(3)));
+    p = v128.bitselect(tail, p, inTail);
+  }
+  const x = f32x4.sub(f32x4.add(u, u), one);
+  return f32x4.mul(f32x4.mul(f32x4.splat(1.41421356), p), x);
+}
+
+/** Runs [start, end) of 16 elements each: y = shift + scale * number, uniform in [0, 1) or standard normal. */
+export function random_fill(
+  thread: i32,
+  start: i32,
+  end: i32,
+  count: i32,
+  seedLow: i32,
+  seedHigh: i32,
+  blockLow: i32,
+  blockHigh: i32,
+  normal: bool,
+  shift: f32,
+  scale: f32,
+  y: usize,
+): void {
+  const bits = scratch(thread);
+  for (let run = start; run < end; run++) {
+    draw(bits, run << 2, seedLow, seedHigh, blockLow, blockHigh);
+    for (let i: usize = 0; i < 64; i += 16) {
+      const drawn = v128.load(bits + i);
+      let value: v128;
+      if (normal) {
+        const steps = f32x4.convert_i32x4_u(i32x4.shr_u(drawn, 9));
+        value = normalQuantile(
+          f32x4.mul(f32x4.add(steps, f32x4.splat(0.5)), f32x4.splat(1.0 / 8388608.0)),
+        );
+      } else {
+        const steps = f32x4.convert_i32x4_u(i32x4.shr_u(drawn, 8));
+        value = f32x4.mul(steps, f32x4.splat(1.0 / 16777216.0));
+      }
+      v128.store(bits + i, f32x4.add(f32x4.splat(shift), f32x4.mul(f32x4.splat(scale), value)));
+    }
+    const first = run * RUN;
+    memory.copy(y + (<usize> first << 2), bits, <usize> min(RUN, count - first) << 2);
   }
 }
