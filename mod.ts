@@ -111,6 +111,7 @@ export {
   endOfTextIds,
   jinjaChatTemplate,
   loadChatTemplate,
+  loadStopIds,
   plainChatTemplate,
 } from "./src/pretrained/chat_template.ts";
 export {
@@ -194,7 +195,7 @@ export {
   type HandlerOptions,
   type ServeInfo,
 } from "./src/serve/handler.ts";
-export { Answer, type AnswerEnds, type Piece } from "./src/serve/answer.ts";
+export { Answer, type AnswerEnds, type AnswerToken, type Piece } from "./src/serve/answer.ts";
 export { type Pooling } from "./src/serve/embeddings.ts";
 
 // Metrics
@@ -334,4 +335,5 @@ export { type Curve, type CurvePanel, type CurvesOptions, curvesSvg } from "./sr
 export * from "./src/report/length_histograms.ts";
 export { NotebookPicture } from "./src/report/notebook_picture.ts";
 export * from "./src/report/progress.ts";
+export { TimeLeft } from "./src/report/time_left.ts";
 export { TextLog, type TextLogOptions } from "./src/report/text_log.ts";

@@ -188,7 +188,7 @@ async function trained(variant: Variant, text: Text, size: Size, place: Place): 
     optimizer.zeroGrad();
   }
   const batches = Math.floor((text.validation.length - 1) / (size.batch * size.context));
-  const loss = await validationLoss(model, validation, batches, device);
+  const loss = await validationLoss(model, validation, batches * size.batch, device);
   const parameters = model.parameterCount();
   model.dispose();
   return { loss, parameters };

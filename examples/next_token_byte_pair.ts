@@ -85,26 +85,27 @@ if (interrupt.requested) {
 async function trainModel(name: ModelName): Promise<Result> {
   const own = `${folder}/${name}`;
   using training = await Training.open(name, own, tokenizer.vocabSize, options, device);
-  using report = await Report.open(name, own, log, training.step);
+  using report = await Report.open(name, own, log, training.step, train.batches);
   report.begin(training.step, steps, training.result);
   while (training.step < steps && !interrupt.requested) {
-    await trainEpoch(training, report);
-    if (training.step % train.batches === 0) await endEpoch(training, report);
+    if (await trainEpoch(training, report)) await endEpoch(training, report);
     await training.save();
   }
   return training.result;
 }
 
-/** Trains for the steps of an epoch, or the rest of them. */
-async function trainEpoch(training: Training, report: Report): Promise<void> {
+/** Trains for the steps of an epoch, or the rest of them; returns whether it got to the end. */
+async function trainEpoch(training: Training, report: Report): Promise<boolean> {
   const epoch = Math.floor(training.step / train.batches);
   using progress = await openProgress({
     label: `${TITLES[training.name]}, epoch ${epoch + 1}/${options.epochs}`,
     total: train.batches,
+    from: training.step % train.batches,
     unit: "steps",
   });
   let reading = Promise.resolve();
-  for (let i = training.step % train.batches; i < train.batches && !interrupt.requested; i++) {
+  let i = training.step % train.batches;
+  for (; i < train.batches && !interrupt.requested; i++) {
     const started = performance.now();
     const lr = schedule(training.step);
     const scalars = trainStep(training, train.batch(i, epoch), lr);
@@ -120,7 +121,7 @@ async function trainEpoch(training: Training, report: Report): Promise<void> {
         );
       }
       report.step(step, { loss, gradNorm, lr });
-      progress.update(i + 1, `| loss ${loss.toFixed(3)}`);
+      progress.update(step - epoch * train.batches, `| loss ${loss.toFixed(3)}`);
     });
     training.epochSeconds += (performance.now() - started) / 1000;
     // A complete epoch is saved with its figures, once these are known.
@@ -130,6 +131,7 @@ async function trainEpoch(training: Training, report: Report): Promise<void> {
     }
   }
   await reading;
+  return i === train.batches;
 }
 
 /** Forward, backward and update. The loss and the gradient norm stay on the device. */

@@ -121,8 +121,9 @@ while (step < steps && !interrupt.requested) {
   if (step % batches !== 0) break;
   await endEpoch(epoch + 1);
   report.line(`  took ${formatDuration((performance.now() - started) / 1000)}`);
-  await save();
+  // Before the checkpoint, so that a run that is killed in between writes it again.
   await interpreter.save(folder);
+  await save();
 }
 if (saved !== step) await save();
 if (step < steps) {
@@ -141,6 +142,7 @@ async function trainEpoch(epoch: number): Promise<void> {
   using progress = await openProgress({
     label: `epoch ${epoch + 1}`,
     total: batches,
+    from: step % batches,
     unit: "batches",
   });
   for (const batch of trainRows.batches(options.batch, { order, from: step % batches })) {
@@ -148,7 +150,8 @@ async function trainEpoch(epoch: number): Promise<void> {
     const { loss, gradNorm } = await trainStep(batch, schedule(step)).catch(explain);
     report.step(step, { loss, gradNorm, lr: schedule(step) });
     progress.update(step - epoch * batches, `loss ${loss.toFixed(4)}`);
-    if (step % options.saveEvery === 0) await save();
+    // A complete epoch is saved with its figures, once these are known.
+    if (step % options.saveEvery === 0 && step % batches !== 0) await save();
     if (interrupt.requested) return;
   }
 }

@@ -65,7 +65,7 @@ for (let step = 1; step <= steps; step++) {
   const [lossValue, normValue] = (await readTensors([loss, norm])).map(([x]) => x?.toFixed(4));
   console.log(`step ${step}: loss ${lossValue}, gradient norm ${normValue}`);
 }
-console.log(`validation loss ${(await validationLoss(model, held, 20, device)).toFixed(4)}`);
+console.log(`validation loss ${(await validationLoss(model, held, 160, device)).toFixed(4)}`);
 const [sample] = await generate(model, [tokenizer.encodeOrdinary("The")], {
   length: 60,
   topK: 50,

@@ -98,7 +98,8 @@ class Training {
 
   async validate(): Promise<void> {
     this.heldSteps.push(this.steps.length);
-    this.heldLosses.push(await validationLoss(this.model, this.held, 4, this.device));
+    const rows = 4 * this.held.batchSize;
+    this.heldLosses.push(await validationLoss(this.model, this.held, rows, this.device));
   }
 
   [Symbol.dispose](): void {

@@ -40,8 +40,8 @@ export async function openCorpus(
   line: (text: string) => void,
 ): Promise<Corpus> {
   const text = await readText(options.data);
-  const tenth = text.indexOf("\n", text.length / 10) + 1;
-  const [held, rest] = [text.slice(0, tenth), text.slice(tenth)];
+  const end = endOfFirstTenth(text);
+  const [held, rest] = [text.slice(0, end), text.slice(end)];
   const file = `${folder}/tokenizer.json`;
   const known = await exists(file);
   const tokenizer = known
@@ -62,6 +62,13 @@ export async function openCorpus(
     description: `${count(text.length)} characters; ${count(train.length)} tokens for training, ` +
       `the first ${count(validation.length)} for validation; vocabulary of ${tokenizer.vocabSize}`,
   };
+}
+
+/** Where the line ends in which the first tenth of a text ends; the tenth itself if the line has another tenth. */
+function endOfFirstTenth(text: string): number {
+  const tenth = Math.floor(text.length / 10);
+  const end = text.indexOf("\n", tenth) + 1;
+  return end > 0 && end <= 2 * tenth ? end : tenth;
 }
 
 async function readText(path: string | undefined): Promise<string> {

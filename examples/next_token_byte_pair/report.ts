@@ -10,6 +10,7 @@ import {
   formatTable,
   perplexity,
   type TextLog,
+  TimeLeft,
 } from "../../mod.ts";
 import type { Sample } from "./look.ts";
 import { type ModelName, TITLES } from "./models.ts";
@@ -44,24 +45,37 @@ export class Report implements Disposable {
   readonly #folder: string;
   readonly #log: TextLog;
   readonly #events: EventFile;
+  /** Of the last epochs, in epochs. */
+  readonly #timeLeft: TimeLeft;
 
-  private constructor(name: ModelName, folder: string, log: TextLog, events: EventFile) {
+  private constructor(
+    name: ModelName,
+    folder: string,
+    log: TextLog,
+    events: EventFile,
+    timeLeft: TimeLeft,
+  ) {
     this.#name = name;
     this.#folder = folder;
     this.#log = log;
     this.#events = events;
+    this.#timeLeft = timeLeft;
   }
 
-  /** Opens TensorBoard's file in the model's folder; that of a resumed run continues at `step`. */
+  /**
+   * Opens TensorBoard's file in the model's folder; that of a resumed run continues at `step`. An epoch has `batches`
+   * steps.
+   */
   static async open(
     name: ModelName,
     folder: string,
     log: TextLog,
     step: number,
+    batches: number,
   ): Promise<Report> {
     const events = await EventFile.open(folder, { resumeStep: step > 0 ? step + 1 : 0 });
     await Deno.mkdir(`${folder}/attention`, { recursive: true });
-    return new Report(name, folder, log, events);
+    return new Report(name, folder, log, events, new TimeLeft(step / batches, 5));
   }
 
   /** A line for the log. */
@@ -98,12 +112,11 @@ export class Report implements Disposable {
       "tokens_per_second": tokensPerSecond,
       "weight_norm": weightNorm,
     }, step);
-    const left = result.seconds / done * (epochs - done);
     this.line(
       `${TITLES[this.#name]} epoch ${String(done).padStart(String(epochs).length)}/${epochs} | ` +
         `lr ${formatRate(lr)} | train ${shown(train)} | validation ${shown(validation)} | ` +
         `${Math.round(tokensPerSecond).toLocaleString("en")} tokens/s | ` +
-        `${formatDuration(left)} left`,
+        `${formatDuration(this.#timeLeft.after(done, epochs))} left`,
     );
   }
 

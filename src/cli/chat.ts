@@ -5,14 +5,13 @@ import {
   Answer,
   type ChatMessage,
   type ChatTemplate,
-  endOfTextIds,
   Engine,
   type EngineRequest,
   type EngineSequence,
   type Tokenizer,
 } from "../../mod.ts";
 import type { CacheOptions, DeviceOptions, MatrixOptions } from "./arguments.ts";
-import { findTextModel, type TextModel } from "./find_model.ts";
+import { findTextModel, type FoundText } from "./find_model.ts";
 import { openChosenDevice } from "./open_device.ts";
 import { write } from "./output.ts";
 
@@ -30,11 +29,10 @@ export interface ChatOptions extends DeviceOptions, MatrixOptions, CacheOptions 
 /** Answers the lines of the standard input, until it ends. */
 export async function chat(from: string, options: ChatOptions): Promise<void> {
   const device = await openChosenDevice(options);
-  const { model, tokenizer, chatTemplate } = await findTextModel(from, device, {
-    matrices: options.dtype ?? "stored",
-  });
+  const found = await findTextModel(from, device, { matrices: options.dtype ?? "stored" });
+  const { model } = found;
   model.cacheDtype = options.cacheDtype;
-  const chat = new Chat(model, tokenizer, await chatTemplate(), options);
+  const chat = new Chat(found, await found.chatTemplate(), options);
   const lines = createInterface({
     ...{ input: process.stdin, output: process.stderr, terminal: Deno.stdin.isTerminal() },
     prompt: "> ",
@@ -82,8 +80,7 @@ class Chat {
   #turns = 0;
 
   constructor(
-    model: TextModel,
-    tokenizer: Tokenizer,
+    { model, tokenizer, stopIds }: FoundText,
     template: ChatTemplate,
     options: ChatOptions,
   ) {
@@ -93,7 +90,7 @@ class Chat {
     this.#tokenizer = tokenizer;
     this.#template = template;
     this.#options = options;
-    this.#stopIds = endOfTextIds(tokenizer);
+    this.#stopIds = stopIds;
     this.clear();
   }
 

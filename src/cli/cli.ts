@@ -1,7 +1,7 @@
 /**
  * The command line: `deno run -A jsr:@dinograd/dinograd/cli --help`.
  *
- * Commands: `train`, `generate`, `chat`, `serve`, `tokenize`, `prepare`, `evaluate`, `convert`, `devices`,
+ * Commands: `train`, `finetune`, `generate`, `chat`, `serve`, `tokenize`, `prepare`, `evaluate`, `convert`, `devices`,
  * `completions`.
  *
  * @module

@@ -9,7 +9,7 @@ import {
   saveModel,
 } from "../../mod.ts";
 import { UsageError } from "./failures.ts";
-import { findModel } from "./find_model.ts";
+import { copyChatTemplate, findModel } from "./find_model.ts";
 import { exists } from "./runs.ts";
 import { paddedVocabSize } from "./train/model.ts";
 
@@ -70,7 +70,10 @@ export async function convert(
     const vocabSize = isPadded ? tokenizer.vocabSize : undefined;
     if (to === "gguf") await saveGguf(target, model, { dtype, vocabSize, tokenizer });
     // The checks above leave only types that this layout supports.
-    else await saveModel(target, model, { dtype: dtype as "f32", vocabSize, tokenizer });
+    else {
+      await saveModel(target, model, { dtype: dtype as "f32", vocabSize, tokenizer });
+      await copyChatTemplate(found, target);
+    }
   }
   console.error(
     `wrote ${formatCount(model.parameterCount())} parameters of ${from} to ${target}`,

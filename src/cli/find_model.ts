@@ -4,6 +4,9 @@ import {
   type ChatTemplate,
   checkpointExtra,
   type Device,
+  downloadModel,
+  endOfTextIds,
+  fitsVocabulary,
   GPT2,
   GPT2Tokenizer,
   type LanguageModelKind,
@@ -14,6 +17,7 @@ import {
   loadLoRA,
   loadModel,
   loadNewestCheckpoint,
+  loadStopIds,
   loadTokenizer,
   type MatrixType,
   type ModelDownloadProgress,
@@ -39,6 +43,10 @@ export interface FoundText {
   readonly tokenizer: PretrainedTokenizer;
   /** How conversations are written for it. */
   readonly chatTemplate: () => Promise<ChatTemplate>;
+  /** Ids that end a text or an answer. */
+  readonly stopIds: readonly number[];
+  /** The folder of its tokenizer, in Hugging Face's layout. */
+  readonly folder?: string;
 }
 
 /** A model that continues texts, or one that translates. */
@@ -55,7 +63,11 @@ export async function findTextModel(
   throw new Error(`${folder}: expected a language model but got a translator`);
 }
 
-const plain = () => Promise.resolve(plainChatTemplate);
+/** A model whose files say nothing about conversations. */
+function plainText(model: TextModel, tokenizer: PretrainedTokenizer): FoundText {
+  const chatTemplate = () => Promise.resolve(plainChatTemplate);
+  return { model, tokenizer, chatTemplate, stopIds: endOfTextIds(tokenizer) };
+}
 
 /** Options of {@linkcode findModel}. */
 export interface FindOptions {
@@ -133,7 +145,7 @@ async function loadReproduction(folder: string, device: Device): Promise<FoundTe
   const { options } = checkpointExtra(checkpoint!, ["options"]) as { options: unknown };
   const model = createModel(options as ModelOptions, { device, random: null });
   restoreModel(checkpoint!, model);
-  return { model, tokenizer: await tokenizerOf(folder, model), chatTemplate: plain };
+  return plainText(model, await tokenizerOf(folder, model));
 }
 
 /** A language model in Hugging Face's layout or in GGUF, with its tokenizer; GPT-2's own where there is none. */
@@ -147,11 +159,28 @@ async function loadPretrained(
     progress.update(Math.floor(100 * done / total));
   const model = await loadModel(from, { device, dtype, matrices, onProgress });
   try {
-    const tokenizer = await tokenizerOf(from, model);
-    return { model, tokenizer, chatTemplate: () => loadChatTemplate(from) };
+    const isFile = from.endsWith(".gguf");
+    const folder = isFile || await exists(from)
+      ? from
+      : await downloadModel(from, { parts: ["tokenizer"] });
+    const tokenizer = await tokenizerOf(folder, model);
+    return {
+      ...{ model, tokenizer, chatTemplate: () => loadChatTemplate(folder) },
+      stopIds: await loadStopIds(folder, tokenizer),
+      ...!isFile && { folder },
+    };
   } catch (error) {
     model.dispose();
     throw error;
+  }
+}
+
+/** Copies the files that say how conversations are written for a model to the folder of one that was made from it. */
+export async function copyChatTemplate({ folder }: FoundText, to: string): Promise<void> {
+  if (folder === undefined) return;
+  for (const name of ["chat_template.jinja", "tokenizer_config.json", "generation_config.json"]) {
+    const file = join(folder, name);
+    if (await exists(file)) await Deno.writeFile(join(to, name), await Deno.readFile(file));
   }
 }
 
@@ -160,7 +189,7 @@ async function tokenizerOf(from: string, model: TextModel): Promise<PretrainedTo
   const most = model.config.vocabSize;
   try {
     const tokenizer = await loadTokenizer(from);
-    if (tokenizer.vocabSize <= most) return tokenizer;
+    if (fitsVocabulary(tokenizer, most)) return tokenizer;
     const file = from.endsWith(".gguf") ? from : `${from}/tokenizer.json`;
     throw new Error(
       `${file}: expected this model's vocabulary, ${most} ids at most, but got ${tokenizer.vocabSize}`,
@@ -178,6 +207,5 @@ async function tokenizerOf(from: string, model: TextModel): Promise<PretrainedTo
 async function loadLlama2cFiles(path: string, device: Device): Promise<FoundText> {
   const model = await loadLlama2c(path, { device });
   const file = join(dirname(path), "tokenizer.bin");
-  const tokenizer = await loadLlama2cTokenizer(file);
-  return { model, tokenizer, chatTemplate: plain };
+  return plainText(model, await loadLlama2cTokenizer(file));
 }

@@ -8,14 +8,14 @@ import {
   warmupCosine,
 } from "../../mod.ts";
 import { UsageError } from "./failures.ts";
-import { findTextModel, type FoundText } from "./find_model.ts";
+import { copyChatTemplate, findTextModel, type FoundText } from "./find_model.ts";
 import { type Corpus, openCorpus } from "./finetune/corpus.ts";
 import { type Options, parseOptions } from "./finetune/options.ts";
 import { tuning, type TuningTask } from "./finetune/task.ts";
 import { openChosenDevice } from "./open_device.ts";
-import { Checks, validationBatches } from "./train/checks.ts";
+import { Checks } from "./train/checks.ts";
 import { newFolder, openResumed } from "./train/folder.ts";
-import { finishRun } from "./train/loop.ts";
+import { finishRun, type Run } from "./train/loop.ts";
 import { Report } from "./train/report.ts";
 import { Training } from "./train/training.ts";
 
@@ -41,15 +41,8 @@ export async function finetune(args: string[]): Promise<void> {
   const communicator = new SingleProcess();
   let task: TuningTask;
   await using training = await Training.open({
-    // A batch that does not fit is halved, like one that the program chose.
-    options: {
-      ...options,
-      batch: undefined,
-      wire: "f32",
-      shardOptimizer: undefined,
-      diloco: undefined,
-    },
-    ...{ communicator, device, dtype, batch: Math.min(batch, corpus.train.length) },
+    ...{ options, communicator, device, dtype, batch: Math.min(batch, corpus.train.length) },
+    mayHalve: true,
     task: (random) =>
       task = tuning({
         options,
@@ -73,36 +66,57 @@ export async function finetune(args: string[]): Promise<void> {
       stopIds: corpus.stopIds,
     },
     options: { steps, hellaswagEvery: steps, samples, sampleLength, topK, temperature, seed },
-    validation: openValidation(corpus, batch),
+    validation: {
+      loader: new RowLoader(corpus.validation, {
+        batchSize: batch,
+        contextSize: corpus.contextSize,
+        pack: corpus.packed,
+      }),
+      rows: corpus.validation.length,
+    },
     samplesFirst: true,
   });
   const plan = `${describe(options, task!, device)}; ` +
     describeSteps(steps, batch, options, corpus);
   report.begin([corpus.description, plan], resumed?.checkpoint);
-  const epoch = Math.ceil(corpus.train.length / batch);
-  const every = options.saveEvery ?? Math.max(epoch, Math.ceil(steps / 10));
-  const lr = warmupCosine({
-    ...{ maxLr: options.lr, minLr: options.lr / 10, totalSteps: steps },
-    warmupSteps: Math.min(Math.ceil(options.warmup * steps), steps - 1),
-  });
   await finishRun({
     ...{ device, training, checks, report, communicator, steps },
-    plan: (step) => ({ lr: lr(step), sequences: batch }),
-    isMilestone: (step) => step % every === 0 || step === steps,
+    ...scheduleOf(options, corpus, batch, steps),
     onSaved: async () => report.line(`wrote ${await write(folder.path, options, base, task)}`),
   });
+}
+
+/** What each step is, and which ones are milestones: by default one in an epoch, or ten in all. */
+function scheduleOf(
+  { lr: maxLr, warmup, saveEvery }: Options,
+  { train }: Corpus,
+  batch: number,
+  steps: number,
+): Pick<Run, "plan" | "isMilestone"> {
+  const every = saveEvery ?? Math.max(Math.ceil(train.length / batch), Math.ceil(steps / 10));
+  const lr = warmupCosine({
+    ...{ maxLr, minLr: maxLr / 10, totalSteps: steps },
+    warmupSteps: Math.min(Math.ceil(warmup * steps), steps - 1),
+  });
+  return {
+    plan: (step) => ({ lr: lr(step), sequences: batch }),
+    isMilestone: (step) => step % every === 0 || step === steps,
+  };
 }
 
 /** Writes the result for `generate` and others, and returns its path. */
 async function write(
   run: string,
   { model: baseModel, dtype }: Options,
-  { model, tokenizer }: FoundText,
+  base: FoundText,
   { adapter }: TuningTask,
 ): Promise<string> {
   const path = `${run}/${adapter ? "adapter" : "model"}`;
   if (adapter) await saveLoRA(path, adapter, { baseModel });
-  else await saveModel(path, model, { tokenizer, dtype });
+  else {
+    await saveModel(path, base.model, { tokenizer: base.tokenizer, dtype });
+    await copyChatTemplate(base, path);
+  }
   return path;
 }
 
@@ -114,14 +128,6 @@ async function findBase({ model, dtype }: Options, device: Device): Promise<Foun
     );
   }
   return found;
-}
-
-function openValidation(
-  { validation, contextSize, packed: pack }: Corpus,
-  batch: number,
-): { loader: RowLoader; batches: number } {
-  const { batchSize, batches } = validationBatches(validation.length, 1, batch);
-  return { loader: new RowLoader(validation, { batchSize, contextSize, pack }), batches };
 }
 
 /** The number of rows of the training data that hold as many examples as a step is to have. */

@@ -2,16 +2,15 @@
 import {
   beamSearch,
   cleanSentence,
-  endOfTextIds,
   formatDuration,
   generateText,
   Interrupt,
   type NextTokenModel,
+  promptIds,
   RandomState,
-  type Tokenizer,
 } from "../../mod.ts";
 import { UsageError } from "./failures.ts";
-import { addAdapter, findModel } from "./find_model.ts";
+import { addAdapter, findModel, type FoundText } from "./find_model.ts";
 import { type Options, parseOptions } from "./generate_options.ts";
 import type { Interpreter } from "./interpreter.ts";
 import { openChosenDevice } from "./open_device.ts";
@@ -50,9 +49,8 @@ export async function generate(args: string[]): Promise<void> {
   const { signal } = interrupt;
   try {
     if ("interpreter" in found) await translate(found.interpreter, options);
-    else if (options.beam === undefined) {
-      await sample(found.model, found.tokenizer, options, signal);
-    } else await search(found.model, found.tokenizer, options, options.beam, signal);
+    else if (options.beam === undefined) await sample(found, options, signal);
+    else await search(found, options, options.beam, signal);
   } catch (error) {
     if (!signal.aborted || error !== signal.reason) throw error;
   }
@@ -61,8 +59,7 @@ export async function generate(args: string[]): Promise<void> {
 
 /** Writes texts while they are drawn. */
 async function sample(
-  model: NextTokenModel,
-  tokenizer: Tokenizer,
+  { model, tokenizer, stopIds }: FoundText,
   options: Options,
   signal: AbortSignal,
 ): Promise<void> {
@@ -78,7 +75,7 @@ async function sample(
         ...sampling,
         ...{ length, random, signal },
         topK: topK && Math.min(topK, tokenizer.vocabSize),
-        stopIds: endOfTextIds(tokenizer),
+        stopIds,
       });
       for await (const piece of text) write(piece);
       write("\n");
@@ -99,30 +96,31 @@ async function sample(
 
 /** Writes the likeliest texts that beam search finds. */
 async function search(
-  model: NextTokenModel,
-  tokenizer: Tokenizer,
+  { model, tokenizer, stopIds }: FoundText,
   options: Options,
   width: number,
   signal: AbortSignal,
 ): Promise<void> {
   const { prompt = BEGINNING, samples } = options;
-  const ids = tokenizer.encodeOrdinary(prompt);
+  const ids = promptIds(tokenizer, prompt);
   // A beam keeps all it has read, so its texts end with the context.
   const length = Math.min(
     options.length ?? LENGTH,
     model.config.maxPositionEmbeddings - ids.length,
   );
   const started = performance.now();
-  const { vocabSize } = tokenizer;
-  const [paths] = await beamSearch(model, [ids], { width, length, vocabSize, signal });
+  const vocabSize = Math.min(tokenizer.vocabSize, model.config.vocabSize);
+  const [paths] = await beamSearch(model, [ids], { width, length, stopIds, vocabSize, signal });
   const seconds = (performance.now() - started) / 1000;
   for (const { ids, score } of paths!.slice(0, samples)) {
     if (samples > 1) print(`--- score ${score.toFixed(3)} ---`);
-    print(`${options.prompt ?? ""}${tokenizer.decode(ids)}`);
+    const text = stopIds.includes(ids.at(-1)!) ? ids.subarray(0, -1) : ids;
+    print(`${options.prompt ?? ""}${tokenizer.decode(text)}`);
   }
+  const drawn = Math.max(...paths!.map(({ ids }) => ids.length));
   console.error(
-    `${length} tokens with a beam of ${width} in ${formatDuration(seconds)}, ` +
-      `${Math.round(length / seconds).toLocaleString("en")} tokens/s`,
+    `${drawn} tokens with a beam of ${width} in ${formatDuration(seconds)}, ` +
+      `${Math.round(drawn / seconds).toLocaleString("en")} tokens/s`,
   );
 }
 

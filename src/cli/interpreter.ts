@@ -71,7 +71,8 @@ export class Interpreter {
     using translator = this.model.translator(this.read(sentences));
     const starts = sentences.map(() => [this.target.startId]);
     const { endId } = this.target;
-    const beams = await beamSearch(translator, starts, { width, endId, alpha: LENGTH_EXPONENT });
+    const options = { width, stopIds: [endId], alpha: LENGTH_EXPONENT };
+    const beams = await beamSearch(translator, starts, options);
     return beams.map(([best]) => ({ text: this.target.decode(best!.ids), score: best!.score }));
   }
 

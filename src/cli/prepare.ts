@@ -1,12 +1,14 @@
 /** `dinograd prepare`: turns texts into token shards. */
 import {
   type Communicator,
+  endOfTextIds,
   formatBytes,
   formatCount,
   Interrupt,
   openCommunicator,
   openProgress,
   prepareCorpus,
+  type PreparedCorpus,
   prepareFineWebEdu,
   type PrepareOptions,
   type PrepareProgress,
@@ -15,6 +17,7 @@ import {
 } from "../../mod.ts";
 import { FAILED, messageOf } from "./failures.ts";
 import { print } from "./output.ts";
+import { openTokenizer } from "./train/tokenizer.ts";
 
 const ADVICE = "run the same command again to resume";
 
@@ -22,6 +25,7 @@ const ADVICE = "run the same command again to resume";
 export interface PrepareCommandOptions {
   readonly out: string;
   readonly prefix?: string;
+  readonly tokenizer?: string;
   readonly field?: string;
   readonly shardTokens?: number;
   readonly shards?: number;
@@ -51,23 +55,25 @@ async function prepareOn(
   files: readonly string[],
   options: PrepareCommandOptions,
 ): Promise<number> {
-  const { out, shardTokens: tokensPerShard, keepDownloads, ...rest } = options;
+  const { out, tokenizer: name, shardTokens: tokensPerShard, keepDownloads, ...rest } = options;
   const isFirst = communicator.rank === 0;
   for (const file of files) await Deno.stat(file); // fails before a folder is created
+  const setup = { options: { tokenizer: name }, text: undefined, resumed: undefined, communicator };
+  const tokenizer = name === undefined ? undefined : await openTokenizer(setup, () => {});
   using _folder = isFirst ? await RunFolder.open(out) : undefined;
   using interrupt = new Interrupt((signal) => {
     if (isFirst) console.error(`\n${signal}: saving progress; interrupt again to exit immediately`);
   });
   using bars = isFirst ? new Bars() : undefined;
   const shared: PrepareOptions = {
-    ...rest,
-    tokensPerShard,
+    ...{ ...rest, tokenizer, tokensPerShard },
+    documentSeparator: tokenizer && endOfTextIds(tokenizer)[0],
     communicator,
     signal: interrupt.signal,
     onProgress: (progress) => bars?.prepared(progress),
   };
   try {
-    const { paths, tokens, documents, complete } = files.length
+    const corpus = files.length
       ? await prepareCorpus(files, out, shared)
       : await prepareFineWebEdu(out, {
         ...shared,
@@ -76,24 +82,8 @@ async function prepareOn(
       });
     if (!isFirst) return 0;
     bars?.[Symbol.dispose]();
-    const isStopped = !complete && paths.length < (options.shards ?? Infinity);
-    if (isStopped) return stopped(interrupt);
-    if (complete && tokens === 0) {
-      console.error(`error: prepare: expected texts but got none in ${files.join(", ")}`);
-      return FAILED;
-    }
-    print(
-      `${counted(tokens, "token")} of ${counted(documents, "document")} in ` +
-        `${counted(paths.length, "shard")} in ${out}` +
-        (complete ? "" : "; to resume, run the same command with more --shards"),
-    );
-    if (complete && paths.length < 2) {
-      console.error(
-        `the first shard is for validation, and there is none for training: make smaller shards with ` +
-          "--shard-tokens, or train on a text itself with train --data book.txt",
-      );
-    }
-    return 0;
+    const isStopped = !corpus.complete && corpus.paths.length < (options.shards ?? Infinity);
+    return isStopped ? stopped(interrupt) : reported(corpus, files, out);
   } catch (error) {
     bars?.[Symbol.dispose]();
     const reason = interrupt.requested ? "stopped" : messageOf(error);
@@ -105,6 +95,30 @@ async function prepareOn(
     console.error(`progress is kept; ${ADVICE}`);
     return FAILED;
   }
+}
+
+/** Says what was made; returns the exit code. */
+function reported(
+  { paths, tokens, documents, complete }: PreparedCorpus,
+  files: readonly string[],
+  out: string,
+): number {
+  if (complete && tokens === 0) {
+    console.error(`error: prepare: expected texts but got none in ${files.join(", ")}`);
+    return FAILED;
+  }
+  print(
+    `${counted(tokens, "token")} of ${counted(documents, "document")} in ` +
+      `${counted(paths.length, "shard")} in ${out}` +
+      (complete ? "" : "; to resume, run the same command with more --shards"),
+  );
+  if (complete && paths.length < 2) {
+    console.error(
+      `the first shard is for validation, and there is none for training: make smaller shards with ` +
+        "--shard-tokens, or train on a text itself with train --data book.txt",
+    );
+  }
+  return 0;
 }
 
 function counted(count: number, what: string): string {
@@ -147,6 +161,7 @@ class Bars implements Disposable {
       this.#bar = openProgress({
         label,
         total,
+        from: done,
         unit: `bytes of ${formatBytes(total)}`,
         lineEvery: 10,
       });

@@ -198,6 +198,10 @@ function addPrepare(program: Command): void {
     )
     .option("--out <folder>", "folder for the shards", "edu_fineweb10B")
     .option("--prefix <name>", "prefix of the shards' names (default: corpus, or edufineweb)")
+    .option(
+      "--tokenizer <name>",
+      `a byte-level tokenizer, saved beside the shards for train: ${TOKENIZER} (default: gpt2)`,
+    )
     .option("--field <name>", "column or field that contains the text (default: text)")
     .option("--shard-tokens <n>", "tokens per shard (default: 100,000,000)", positive)
     .option(
@@ -217,6 +221,7 @@ function addPrepare(program: Command): void {
         "--shards 2",
         "--out shards books/*.txt",
         "--field content dump.jsonl.zst",
+        "--tokenizer runs/my-run --out shards books/*.txt",
       ]),
     )
     .action(async (files: string[], options: PrepareCommandOptions) => {

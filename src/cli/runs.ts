@@ -30,7 +30,7 @@ const ADAPTER = "adapter_config.json";
 export async function baseModelOf(folder: string): Promise<string | undefined> {
   const file = `${folder}/${ADAPTER}`;
   if (!await exists(file)) return undefined;
-  const { base_model_name_or_path: base } = JSON.parse(await Deno.readTextFile(file));
+  const { base_model_name_or_path: base } = await readJson(file) as Record<string, unknown>;
   if (typeof base === "string") return base;
   throw new Error(`${file}: expected the name of its model but got none`);
 }
@@ -86,10 +86,20 @@ export async function findRun<
   const found = resume === true ? await newestOf(kind) : resume;
   const path = `${found}/options.json`;
   if (!await exists(path)) throw new Error(`--resume: expected a run in ${found} but got none`);
-  const begun: O = JSON.parse(await Deno.readTextFile(path));
+  const begun = await readJson(path) as O;
   if (given.includes("--device")) begun.device = options.device;
   if (given.includes("--gpu")) begun.gpu = options.gpu;
   return { options: begun, open: () => RunFolder.open(found) };
+}
+
+/** Returns the JSON in a file; an error names the file. */
+async function readJson(file: string): Promise<unknown> {
+  const text = await Deno.readTextFile(file);
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new Error(`${file}: expected JSON: ${(cause as Error).message}`, { cause });
+  }
 }
 
 /** Returns the newest run of a kind. Throws if there is none. */

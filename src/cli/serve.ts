@@ -26,13 +26,13 @@ export interface ServeOptions extends DeviceOptions, MatrixOptions, CacheOptions
 export async function serve(from: string, options: ServeOptions): Promise<void> {
   const { port, host: hostname, maxBatch, maxQueue, maxTokens, cache, pooling } = options;
   const device = await openChosenDevice(options);
-  const { model, tokenizer, chatTemplate } = await findTextModel(from, device, {
+  const { model, tokenizer, chatTemplate, stopIds } = await findTextModel(from, device, {
     matrices: options.dtype ?? "stored",
   });
   model.cacheDtype = options.cacheDtype;
   const modelName = options.name ?? basename(from);
   const handler = createHandler(model, tokenizer, {
-    ...{ modelName, maxBatch, maxQueue, maxTokens, pooling },
+    ...{ modelName, maxBatch, maxQueue, maxTokens, pooling, stopIds },
     cacheBytes: cache && cache * 2 ** 20,
     apiKey: options.apiKey ?? keyOfEnvironment(),
     chatTemplate: await chatTemplate(),

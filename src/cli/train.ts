@@ -13,8 +13,9 @@ import {
   warmupStableDecay,
   WebGpuDevice,
 } from "../../mod.ts";
+import { UsageError } from "./failures.ts";
 import { openChosenDevice } from "./open_device.ts";
-import { Checks, isMilestone, validationBatches } from "./train/checks.ts";
+import { Checks, isMilestone } from "./train/checks.ts";
 import { type Corpus, openCorpus } from "./train/corpus.ts";
 import { newFolder, openResumed } from "./train/folder.ts";
 import { finishRun, isShared } from "./train/loop.ts";
@@ -49,12 +50,7 @@ async function trainOn(
     communicator,
     resumed ? parseOptions(args, resumed.options) : asked,
   );
-  if (options.totalBatch < communicator.size * options.context) {
-    throw new Error(
-      `--total-batch: expected a sequence of ${options.context} tokens for each of ${communicator.size} ` +
-        `ranks but got ${options.totalBatch}`,
-    );
-  }
+  checkRanks(options, communicator);
   const device = await openChosenDevice(options, communicator);
   const corpus = await openCorpus(options, resumed?.folder.path, communicator);
   const { tokenizer } = corpus;
@@ -72,6 +68,7 @@ async function trainOn(
   const batch = options.batch ?? await chooseBatch(device, chosen, dtype, communicator);
   await using training = await Training.open({
     ...{ options: chosen, device, dtype, batch, communicator },
+    mayHalve: options.batch === undefined,
     task: (random) => pretraining({ options: chosen, device, dtype, corpus }, random),
     checkpoint: resumed?.checkpoint,
   });
@@ -81,15 +78,15 @@ async function trainOn(
     ? await Report.open(path, title, training.step, resumed?.curves)
     : Report.silent(path);
   const { prompt = corpus.prompt } = options;
+  const validation = await openValidation(corpus, chosen, batch);
   await using checks = await Checks.open({
-    ...{ task, tokenizer, options, report, communicator },
-    validation: await openValidation(corpus, chosen, batch),
+    ...{ task, tokenizer, options, report, communicator, validation },
     prompt: { ids: tokenizer.encodeOrdinary(prompt), text: prompt },
   });
   report.begin(
     [
       ...corpus.description,
-      ...await describe(options, corpus, training, device, dtype, batch, communicator),
+      ...await describe(options, validation.rows, training, device, dtype, batch, communicator),
     ],
     resumed?.checkpoint,
   );
@@ -101,10 +98,19 @@ async function trainOn(
   });
 }
 
+/** Throws if there are more ranks than sequences in a step. */
+function checkRanks({ totalBatch, context }: Options, { size }: Communicator): void {
+  if (totalBatch >= size * context) return;
+  throw new Error(
+    `--total-batch: expected a sequence of ${context} tokens for each of ${size} ranks but got ` +
+      totalBatch,
+  );
+}
+
 /** Lines that say what is trained, and on what. */
 async function describe(
   options: Options,
-  { valTokens }: Corpus,
+  validationRows: number,
   { task, stateBytes }: Training,
   device: Device,
   dtype: "f32" | "f16",
@@ -117,7 +123,7 @@ async function describe(
       count(task.model.parameterCount())
     } parameters in ${dtype} on ` +
     `${device.description}; ${options.steps} steps of ${count(options.totalBatch)} tokens, ` +
-    `validation on ${count(valTokens)}` +
+    `validation on ${count(validationRows * options.context)}` +
     (options.batch === undefined ? `; micro-batches of ${batch} sequences` : ""),
   ];
   const processes = await communicator.gather(Float64Array.of(Deno.pid));
@@ -137,17 +143,26 @@ async function describe(
   return lines;
 }
 
+/** Opens the data to validate on, and returns the number of rows that are asked for or, if it has fewer, all. */
 async function openValidation(
-  { validation, valTokens, separator }: Corpus,
-  { context: contextSize, vocab: vocabSize, documentBorders }: Options & ModelOptions,
-  batch: number,
-): Promise<{ loader: TokenLoader; batches: number }> {
-  const { batchSize, batches } = validationBatches(valTokens, contextSize, batch);
+  { validation, separator }: Corpus,
+  { data, valTokens, context: contextSize, vocab: vocabSize, documentBorders }:
+    & Options
+    & ModelOptions,
+  batchSize: number,
+): Promise<{ loader: TokenLoader; rows: number }> {
   const loader = await TokenLoader.open(validation, {
     ...{ batchSize, contextSize, vocabSize },
     documentSeparator: documentBorders ? separator : undefined,
   });
-  return { loader, batches };
+  const whole = Math.floor((loader.corpusTokens - 1) / contextSize); // the last target is a token, too
+  if (whole === 0) {
+    throw new UsageError(
+      `--data: expected more than ${contextSize} tokens for validation but got ` +
+        `${loader.corpusTokens} in ${data}`,
+    );
+  }
+  return { loader, rows: Math.min(Math.ceil(valTokens / contextSize), whole) };
 }
 
 /** Sequences of a micro-batch, where the command line names none. */
@@ -177,12 +192,13 @@ function planOf(
     ? warmupCosine(shared)
     : warmupStableDecay({ ...shared, decaySteps: options.cooldown! });
   const batchSize = options.totalBatch / options.context;
+  // As many as the ranks compute at once, if they divide a step.
   const together = microBatch * ranks;
+  const multipleOf = batchSize % together === 0 ? together : 1;
   const sequences = batchWarmup === 0 ? () => batchSize : batchSizeWarmup({
-    batchSize,
-    initialBatchSize: together,
+    ...{ batchSize, multipleOf },
+    initialBatchSize: Math.min(together, batchSize),
     warmupSteps: batchWarmup,
-    multipleOf: together,
   });
   return (step) => ({ lr: lr(step), sequences: sequences(step) });
 }

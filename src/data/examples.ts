@@ -37,7 +37,7 @@ export interface TuningFormat {
 }
 
 /**
- * Parses the examples in the `text` of a file. A `.jsonl` file has one example per line: `text`; `prompt` and
+ * Parses the examples in the `text` of a file. A `.jsonl` or `.ndjson` file has one example per line: `text`; `prompt` and
  * `completion`; `messages`, with `role` and `content`; or `prompt`, `chosen` and `rejected`, which are all texts or all
  * messages. All lines are of one kind. Any other file is one text. The model learns all tokens of a text, and otherwise
  * only the completions and what the assistant says.
@@ -45,7 +45,7 @@ export interface TuningFormat {
  * @throws {FileFormatError} with the line that is something else, and where there are no examples
  */
 export function readTuningData(text: string, file: string, format: TuningFormat): TuningData {
-  if (!file.endsWith(".jsonl")) {
+  if (!/\.(jsonl|ndjson)$/.test(file)) {
     if (text === "") throw new FileFormatError("expected a text but got an empty file", { file });
     return { kind: "texts", examples: [textExample(text, format)] };
   }

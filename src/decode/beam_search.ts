@@ -22,8 +22,8 @@ export interface BeamSearchOptions {
   readonly width: number;
   /** The maximum number of tokens in a path. Default: what is left of the context. */
   readonly length?: number;
-  /** The id that ends a path. Default: none. */
-  readonly endId?: number;
+  /** A path ends at the first of these ids. Default: none. */
+  readonly stopIds?: Iterable<number>;
   /** The exponent of the length by which a path's score is divided; above 0 it favours longer paths. Default: 0.75. */
   readonly alpha?: number;
   /** Ids from here on are never chosen, such as those that only pad a vocabulary. Default: all ids may be. */
@@ -38,7 +38,7 @@ export interface BeamPath {
   readonly ids: Uint32Array;
   /** The logarithm of the path's probability, divided by length^alpha. */
   readonly score: number;
-  /** Whether the path reached the `endId`. */
+  /** Whether the path reached one of the `stopIds`. */
   readonly ended: boolean;
 }
 
@@ -72,7 +72,7 @@ interface Path {
  * using device = CpuDevice.open({ threads: 1 });
  * const sizes = { vocabSize: 20, maxPositionEmbeddings: 16, hiddenSize: 8, numHiddenLayers: 1, numAttentionHeads: 2 };
  * const model = new GPT2(sizes, { device });
- * const [paths] = await beamSearch(model, [[1, 2, 3]], { width: 2, length: 5, endId: 0 });
+ * const [paths] = await beamSearch(model, [[1, 2, 3]], { width: 2, length: 5, stopIds: [0] });
  * assert.equal(paths.length, 2);
  * assert(paths[0].score >= paths[1].score);
  * ```
@@ -83,7 +83,8 @@ export async function beamSearch(
   options: BeamSearchOptions,
 ): Promise<BeamPath[][]> {
   const length = checkOptions(model, prompts, options);
-  const { width, alpha = 0.75, endId = -1, signal } = options;
+  const { width, alpha = 0.75, signal } = options;
+  const stops = new Set(options.stopIds);
   if (prompts.length === 0) return [];
   let beams: Path[][] = prompts.map((_, row) => [
     { ids: [], logProbability: 0, score: 0, ended: false, row },
@@ -100,13 +101,21 @@ export async function beamSearch(
     using values = best.values.keep();
     using indices = best.indices.keep();
     const [logProbabilities, ids] = await readTensors([values, indices]);
+    const damaged = logProbabilities.findIndex(Number.isNaN);
+    if (damaged >= 0) {
+      throw new Error(
+        `beamSearch: expected finite scores but got NaN for path ${
+          Math.floor(damaged / width)
+        }; the weights may be damaged`,
+      );
+    }
 
     const continuations = (path: Path, row: number): Path[] =>
       Array.from({ length: width }, (_, i) => {
         const id = ids[row * width + i]!;
         const logProbability = path.logProbability + logProbabilities[row * width + i]!;
         const score = logProbability / (round + 1) ** alpha;
-        return { ids: [...path.ids, id], logProbability, score, ended: id === endId, row };
+        return { ids: [...path.ids, id], logProbability, score, ended: stops.has(id), row };
       });
     let row = 0;
     beams = beams.map((beam) =>

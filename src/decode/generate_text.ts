@@ -4,9 +4,9 @@
  * @module
  */
 import type { KeyValueCache } from "../nn/key_value_cache.ts";
-import { type PretrainedTokenizer, StreamDecoder, type Tokenizer } from "../tokenizer/tokenizer.ts";
+import { promptIds, StreamDecoder, type Tokenizer } from "../tokenizer/tokenizer.ts";
 import { generateTokens, type GenerateTokensOptions } from "./generate.ts";
-import { checkPrompts, type NextTokenModel } from "./next_token_model.ts";
+import { checkPrompts, type NextTokenModel, sharedVocabSize } from "./next_token_model.ts";
 import { StopStrings } from "./stop_strings.ts";
 import { checkSteps, Sequences } from "./token_steps.ts";
 
@@ -21,8 +21,8 @@ export interface GenerateTextOptions extends GenerateTokensOptions {
  * piece never ends inside a character, and never includes any of a stop string or of a stop id's token. Ids that only
  * pad the model's vocabulary are never drawn.
  *
- * Throws a `RangeError` if the tokenizer has more ids than the model, for an empty prompt, and otherwise as `generate`
- * does.
+ * Throws a `RangeError` if the tokenizer has more ids than the model, special tokens aside, for an empty prompt, and
+ * otherwise as `generate` does.
  *
  * @example
  * ```ts
@@ -43,11 +43,11 @@ export async function* generateText(
   prompt: string,
   options?: GenerateTextOptions,
 ): AsyncGenerator<string, void, void> {
-  checkTokenizer("generateText", model, tokenizer);
+  const vocabSize = sharedVocabSize("generateText", model, tokenizer);
   const { stop = [], stopIds = [], ...rest } = options ?? {};
   const ends = new Set(stopIds);
   const ids = generateTokens(model, promptIds(tokenizer, prompt), {
-    vocabSize: tokenizer.vocabSize,
+    vocabSize,
     ...rest,
     stopIds: ends,
   });
@@ -77,6 +77,7 @@ export async function* generateText(
 export class Conversation implements Disposable {
   readonly #model: NextTokenModel;
   readonly #tokenizer: Tokenizer;
+  readonly #vocabSize: number;
   /** Holds the first of `#ids`; undefined after disposal. */
   #cache: KeyValueCache | undefined;
   #ids: number[] = [];
@@ -84,7 +85,7 @@ export class Conversation implements Disposable {
 
   /** Starts an empty conversation. Throws a `RangeError` if the tokenizer has more ids than the model. */
   constructor(model: NextTokenModel, tokenizer: Tokenizer) {
-    checkTokenizer("Conversation", model, tokenizer);
+    this.#vocabSize = sharedVocabSize("Conversation", model, tokenizer);
     this.#model = model;
     this.#tokenizer = tokenizer;
     this.#cache = model.createCache(1);
@@ -116,7 +117,7 @@ export class Conversation implements Disposable {
   ): AsyncGenerator<string, void, void> {
     const { stop = [], stopIds = [], ...rest } = options ?? {};
     const ends = new Set(stopIds);
-    const ids = this.#draw(prompt, { vocabSize: this.#tokenizer.vocabSize, ...rest });
+    const ids = this.#draw(prompt, { vocabSize: this.#vocabSize, ...rest });
     yield* textOf(ids, this.#tokenizer, stop, ends);
   }
 
@@ -146,8 +147,8 @@ export class Conversation implements Disposable {
     const all = [...this.#ids, ...added];
     if (added.length > 0) checkPrompts("Conversation", [added], this.#model.config.vocabSize);
     const length = checkSteps("Conversation", this.#model, [all], options, "a conversation");
-    this.#busy = true;
     using sequences = new Sequences(this.#model, [all], options, { cache });
+    this.#busy = true;
     this.#ids = sequences.known[0]!;
     try {
       for await (const [id] of sequences.draw("Conversation", length)) yield id!;
@@ -180,19 +181,4 @@ async function* textOf(
   }
   const last = filter.push(decoder.flush()) + filter.flush();
   if (last) yield last;
-}
-
-/** Returns the ids of a text at its start, with whatever the tokenizer puts before it, such as LLaMA's <s>. */
-function promptIds(tokenizer: Tokenizer, text: string): number[] {
-  const { prefix = [] } = tokenizer as Partial<PretrainedTokenizer>;
-  return [...prefix, ...tokenizer.encodeOrdinary(text)];
-}
-
-function checkTokenizer(op: string, model: NextTokenModel, tokenizer: Tokenizer): void {
-  if (tokenizer.vocabSize > model.config.vocabSize) {
-    throw new RangeError(
-      `${op}: expected a tokenizer of at most ${model.config.vocabSize} ids, as the model, but got ` +
-        `${tokenizer.vocabSize}`,
-    );
-  }
 }

@@ -6,6 +6,7 @@
 import type { Device } from "../device/device.ts";
 import type { KeyValueCache } from "../nn/key_value_cache.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import { fitsVocabulary, type Tokenizer } from "../tokenizer/tokenizer.ts";
 
 /** A model that scores next tokens: every language model here, and a translator's decoder. */
 export interface NextTokenModel {
@@ -23,6 +24,21 @@ export interface NextTokenModel {
     ids: Tensor,
     options: { readonly cache?: KeyValueCache | undefined; readonly lengths?: readonly number[] },
   ): Tensor;
+}
+
+/**
+ * Returns the number of ids that both a model and a tokenizer have. Throws a `RangeError` if the model lacks ids of text
+ * (see {@linkcode fitsVocabulary}).
+ */
+export function sharedVocabSize(
+  op: string,
+  { config: { vocabSize } }: NextTokenModel,
+  tokenizer: Tokenizer,
+): number {
+  if (fitsVocabulary(tokenizer, vocabSize)) return Math.min(tokenizer.vocabSize, vocabSize);
+  throw new RangeError(
+    `${op}: expected a tokenizer of at most ${vocabSize} ids, as the model has, but got ${tokenizer.vocabSize}`,
+  );
 }
 
 /** Throws a `RangeError` for a prompt that is empty or has an id that the model does not have. */

@@ -21,7 +21,10 @@ import { readPrompts, repeatRows } from "./read_prompts.ts";
 export interface TokenOptions extends SamplingOptions {
   /** The maximum number of tokens to add to a sequence. Default: what is left of the context. */
   readonly length?: number;
-  /** The random stream to draw from. Default: the shared one (see `manualSeed`). */
+  /**
+   * The random stream to draw from, as in all operations: `new RandomState(seed)` gives the same ids each time. Default:
+   * the shared one, which `manualSeed` seeds.
+   */
   readonly random?: RandomState | undefined;
   /**
    * What happens to sequences longer than the context: `"error"` throws before anything is read; `"slide"` drops the

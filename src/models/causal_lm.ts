@@ -32,6 +32,7 @@ import {
   stack,
   sum,
 } from "../ops/mod.ts";
+import { overDocuments } from "../ops/check.ts";
 import type { RandomState } from "../tensor/random.ts";
 import { recompute } from "../tensor/recompute.ts";
 import { scoped } from "../tensor/scope.ts";
@@ -58,7 +59,10 @@ export interface CausalLMConfig {
   readonly finalLogitSoftcapping?: number | null;
 }
 
-/** What a forward pass hands to the layers, including the positions of the new tokens. */
+/**
+ * What a forward pass hands to the layers, including the positions of the new tokens. Attention has to go by them, for
+ * example by {@linkcode seenKeys}.
+ */
 export interface Pass extends NewPositions {
   /** The new tokens, (B, T). */
   readonly ids: Tensor;
@@ -76,7 +80,10 @@ export interface Block extends Module {
   forward(x: Tensor, pass: Pass): Tensor;
 }
 
-/** A causal language model. Subclasses define the embedding, the blocks, the norm and the output matrix. */
+/**
+ * A causal language model. Subclasses define the embedding, the blocks, the norm and the output matrix. Where rows consist
+ * of several documents (`positions`), blocks that attend without regard to them are refused.
+ */
 export abstract class CausalLM<C extends CausalLMConfig = CausalLMConfig> extends Module {
   /** The configuration, with all defaults filled in. */
   abstract readonly config: C;
@@ -113,7 +120,7 @@ export abstract class CausalLM<C extends CausalLMConfig = CausalLMConfig> extend
    * Returns the residual stream after the embedding and after every block, each (B, T, E), for ids (B, T).
    *
    * @throws {TypeError} unless ids are (B, T), or where `recompute` is combined with `cache` or `observe`, or `positions`
-   * with `cache`
+   * with `cache`, or where a block attends to earlier tokens without the `positions` that there are
    * @throws {RangeError} for empty sequences and for those longer than `maxPositionEmbeddings`
    */
   hiddenStates(ids: Tensor, options?: ForwardOptions): Tensor[] {
@@ -132,11 +139,14 @@ export abstract class CausalLM<C extends CausalLMConfig = CausalLMConfig> extend
     const added = cache?.extend(ids.shape[1]!, lengths) ?? { position: 0, positions };
     const pass: Pass = { ...added, ids, dropout, observe: observe && byName(this, observe) };
     const states = [scoped(() => this.embed(ids, pass))];
-    this.blocks.forEach((block, i) => {
-      const forward = (x: Tensor) => block.forward(x, { ...pass, cache: cache?.layer(i) });
-      const x = states[i]!;
-      states.push(options?.recompute ? recompute(forward, [x], { random: dropout }) : forward(x));
-    });
+    const run = () =>
+      this.blocks.forEach((block, i) => {
+        const forward = (x: Tensor) => block.forward(x, { ...pass, cache: cache?.layer(i) });
+        const x = states[i]!;
+        states.push(options?.recompute ? recompute(forward, [x], { random: dropout }) : forward(x));
+      });
+    if (positions) overDocuments(run);
+    else run();
     return states;
   }
 

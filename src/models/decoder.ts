@@ -17,6 +17,7 @@ import {
   Module,
   type ParameterOptions,
   RMSNorm,
+  seenKeys,
   splitHeads,
 } from "../nn/mod.ts";
 import {
@@ -124,12 +125,13 @@ export abstract class Attention extends Module {
   protected abstract project(x: Tensor): [queries: Tensor, keys: Tensor, values: Tensor];
 
   /** (B, T, E) to (B, T, E). */
-  forward(x: Tensor, { position, positions, cache, dropout, observe }: Pass): Tensor {
+  forward(x: Tensor, pass: Pass): Tensor {
     const { rope, pattern } = this.setting;
+    const { position, positions, dropout, observe } = pass;
     const turned = (x: Tensor) => rope ? rotary(x, { ...rope, position, positions }) : x;
     const [projected, own, values] = this.project(x);
     const queries = turned(projected), keys = turned(own);
-    const seen = cache?.append(keys, values) ?? { keys, values, positions };
+    const seen = seenKeys(pass, keys, values);
     observe?.(pattern.weights(queries, seen), this); // (B, H, T, T)
     const drop = dropout && { p: this.config.attentionDropout, random: dropout };
     const [batch, time, heads, size] = queries.shape as [number, number, number, number];

@@ -19,6 +19,7 @@ import {
   Module,
   type ParameterOptions,
   positionRows,
+  seenKeys,
   splitQueryKeyValue,
 } from "../nn/mod.ts";
 import { add, reshape } from "../ops/mod.ts";
@@ -79,14 +80,15 @@ class SelfAttention extends Module {
   }
 
   /** (B, T, 3 E) to (B, T, E) */
-  #mix(qkv: Tensor, { positions, cache, dropout, observe }: Pass): Tensor {
+  #mix(qkv: Tensor, pass: Pass): Tensor {
     const { pattern, heads } = this;
+    const { positions, cache, dropout, observe } = pass;
     const drop = dropout && { p: this.attentionDropout, random: dropout };
     if (pattern.mixPacked && !cache && !observe) {
       return pattern.mixPacked(qkv, heads, { positions, dropout: drop });
     }
     const [queries, keys, values] = splitQueryKeyValue(qkv, heads); // each (B, T, H, D)
-    const seen = cache?.append(keys, values) ?? { keys, values, positions };
+    const seen = seenKeys(pass, keys, values);
     observe?.(pattern.weights(queries, seen), this); // (B, H, T, T)
     const y = pattern.mix(queries, seen, drop); // (B, T, H, D)
     return reshape(y, [...y.shape.slice(0, 2), qkv.shape[2]! / 3]);

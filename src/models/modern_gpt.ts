@@ -18,6 +18,7 @@ import {
   Linear,
   Module,
   type ParameterOptions,
+  seenKeys,
   splitHeads,
 } from "../nn/mod.ts";
 import { add, reshape, rmsNorm, rotary } from "../ops/mod.ts";
@@ -97,8 +98,7 @@ class SelfAttention extends Module {
       v = add(v, rmsNorm(this.value_embed.forward(pass.ids), undefined, { eps }));
     }
     const values = splitHeads(v, H); // (B, T, H, D)
-    const { positions } = pass;
-    const seen = pass.cache?.append(keys, values) ?? { keys, values, positions };
+    const seen = seenKeys(pass, keys, values);
     pass.observe?.(causalAttention.weights(queries, seen), this); // (B, H, T, T)
     const y = reshape(causalAttention.mix(queries, seen), x.shape); // (B, T, E)
     return this.c_proj.forward(y, residual);

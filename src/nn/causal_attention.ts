@@ -12,13 +12,27 @@ import {
 } from "../ops/attention.ts";
 import { reshape, split } from "../ops/shape.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import type { CachedKeys } from "./key_value_cache.ts";
+import type { CachedKeys, LayerCache, NewPositions } from "./key_value_cache.ts";
 
 /** Keys and values (B, Tk, Hkv, D) to attend to, just computed or from a cache. */
 export type SeenKeys = Pick<CachedKeys, "keys" | "values"> & Partial<CachedKeys> & {
   /** A mask (B, Tk), 0 for keys that no query may see, such as padding. */
   readonly keyValid?: Tensor | undefined;
 };
+
+/**
+ * Returns what the new tokens of a forward pass attend to, given their keys and values (B, T, Hkv, D): all tokens of the
+ * cache, to which they are added, or without one each other, but no other document.
+ */
+export function seenKeys(
+  { cache, positions }: Pick<NewPositions, "positions"> & {
+    readonly cache?: LayerCache | undefined;
+  },
+  keys: Tensor,
+  values: Tensor,
+): SeenKeys {
+  return cache?.append(keys, values) ?? { keys, values, positions };
+}
 
 /** A way to attend. Queries are (B, T, H, D); the last query is aligned with the last key. */
 export interface AttentionPattern {

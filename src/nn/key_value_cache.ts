@@ -305,8 +305,13 @@ export class KeyValueCache implements Disposable {
     this.#checkLength(length);
     this.#checkAlike(this);
     const copy = new KeyValueCache({ ...this.#options, batch: 0 });
-    copy.#addRows(this, this.#lengths.map(() => length));
-    return copy;
+    try {
+      copy.#addRows(this, this.#lengths.map(() => length));
+      return copy;
+    } catch (error) {
+      copy.dispose();
+      throw error;
+    }
   }
 
   /**

@@ -24,6 +24,7 @@ import { formatShape, sameShape, type Shape } from "../tensor/shape.ts";
 import { needsGrad, record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import {
+  checkDocuments,
   checkFloat,
   checkIds,
   checkProbability,
@@ -149,6 +150,7 @@ export function selfAttention(qkv: Tensor, options: SelfAttentionOptions): Tenso
     );
   }
   if (positions) checkPositions(op, positions, [[batch, time]], causal);
+  else if (causal) checkDocuments(op);
   const width = columns / 3, d = width / heads;
   const parts = sequencesThatBind(op, qkv, positions).map(([first, batch]) => {
     const params = attentionParams({
@@ -368,6 +370,7 @@ function attend(
   const mayDivide = queries.time === keyLength && !keyValid && !block && step <= 1;
   const shapes = [[queries.batch], ...mayDivide ? [[queries.batch, keyLength]] : []];
   const byDocument = positions !== undefined && checkPositions(op, positions, shapes, step > 0);
+  if (!positions && !keyValid && step > 0) checkDocuments(op);
   if (positions && !byDocument && needsGrad([q, k, v])) {
     throw new Error(
       `${op}: expected noGrad where rows have their own positions but got tensors that require a gradient`,

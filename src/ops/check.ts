@@ -8,9 +8,12 @@ import { isFloat, isQuantised } from "../device/dtype.ts";
 import { formatShape } from "../tensor/shape.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
-/** The device of all tensors. Throws a `TypeError` if there is more than one. */
+/**
+ * The device of all tensors. Throws a `TypeError` if there is more than one, and an `Error` if a tensor was disposed of.
+ */
 export function sameDevice(op: string, ...tensors: readonly (Tensor | undefined)[]): Device {
   const given = tensors.filter((tensor) => tensor !== undefined);
+  for (const tensor of given) tensor.checkInUse(op);
   const other = given.find((tensor) => tensor.device !== given[0]!.device);
   if (other) {
     const another = other.device.kind === given[0]!.device.kind ? ", each opened by itself" : "";
@@ -21,8 +24,9 @@ export function sameDevice(op: string, ...tensors: readonly (Tensor | undefined)
   return given[0]!.device;
 }
 
-/** Throws a `TypeError` unless every tensor holds floating-point numbers. */
+/** Throws a `TypeError` unless every tensor holds floating-point numbers, and an `Error` if one was disposed of. */
 export function checkFloat(op: string, ...tensors: readonly Tensor[]): void {
+  for (const tensor of tensors) tensor.checkInUse(op);
   const wrong = tensors.find((tensor) => !isFloat(tensor.dtype));
   if (wrong) throw new TypeError(`${op}: expected f32 or f16 but got ${wrong}`);
 }
@@ -64,4 +68,26 @@ export function checkRank(op: string, tensor: Tensor, rank: number, meaning: str
   if (tensor.shape.length !== rank) {
     throw new TypeError(`${op}: expected ${meaning} but got shape ${formatShape(tensor.shape)}`);
   }
+}
+
+/** Whether rows of the forward pass that is running consist of several documents. */
+let hasDocuments = false;
+
+/** Runs a forward pass over rows that consist of several documents; {@linkcode checkDocuments} applies to it. */
+export function overDocuments<T>(forward: () => T): T {
+  const before = hasDocuments;
+  hasDocuments = true;
+  try {
+    return forward();
+  } finally {
+    hasDocuments = before;
+  }
+}
+
+/** Throws a `TypeError` for causal attention without positions if tokens would see other documents than their own. */
+export function checkDocuments(op: string): void {
+  if (!hasDocuments) return;
+  throw new TypeError(
+    `${op}: expected the positions of the forward pass, in which tokens see only their own document, but got none`,
+  );
 }

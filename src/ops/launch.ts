@@ -206,6 +206,7 @@ export function reduce(
   { keepdim = false }: { readonly keepdim?: boolean } = {},
   scale: number,
 ): Tensor {
+  x.checkInUse(name);
   const kept = keptShape(x.shape, axes);
   const shape = keepdim ? kept : x.shape.filter((_, axis) => !axes.includes(axis));
   return scoped(() => {

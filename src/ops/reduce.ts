@@ -142,6 +142,7 @@ export function norm(x: Tensor, axes?: number | Shape, options?: VectorNormOptio
  * ```
  */
 export function cumsum(x: Tensor, axis: number): Tensor {
+  x.checkInUse("cumsum");
   const at = resolveAxis("cumsum", axis, x.shape);
   const run = (x: Tensor, reverse: number): Tensor => {
     const y = Tensor.empty(x.device, x.shape, x.dtype);
@@ -208,6 +209,7 @@ function argExtreme(
   axis: number | undefined,
   { keepdim = false }: ReduceOptions = {},
 ): Tensor {
+  x.checkInUse(name);
   const { shape } = x;
   const at = axis === undefined ? 0 : resolveAxis(name, axis, shape);
   const reduced = axis === undefined ? x.size : shape[at]!;

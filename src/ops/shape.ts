@@ -25,6 +25,7 @@ import { copyStrided, expand, sumTo, writeStrided } from "./launch.ts";
  * inferred. Shares the memory of `x`. Throws a `TypeError` if the sizes differ.
  */
 export function reshape(x: Tensor, shape: Shape): Tensor {
+  x.checkInUse("reshape");
   const { shape: before } = x;
   return record(
     "reshape",
@@ -105,6 +106,7 @@ export function flatten(x: Tensor, start?: number, end?: number): Tensor {
  * Returns a copy of `x`, broadcast to `shape` by NumPy's rules. Throws a `TypeError` if it does not broadcast to it.
  */
 export function broadcastTo(x: Tensor, shape: Shape): Tensor {
+  x.checkInUse("broadcastTo");
   if (!sameShape(broadcastShapes("broadcastTo", x.shape, shape), shape)) {
     throw new TypeError(
       `broadcastTo: expected a shape that broadcasts to ${formatShape(shape)} but got ${
@@ -122,6 +124,7 @@ export function broadcastTo(x: Tensor, shape: Shape): Tensor {
  * once.
  */
 export function permute(x: Tensor, axes: Shape): Tensor {
+  x.checkInUse("permute");
   const order = axes.map((axis) => resolveAxis("permute", axis, x.shape));
   if (order.length !== x.shape.length || new Set(order).size !== order.length) {
     throw new RangeError(
@@ -155,6 +158,7 @@ export type SliceRange = readonly [start: number, stop?: number, step?: number];
  * Throws a `RangeError` for more ranges than axes, numbers that are not integers, and steps below 1.
  */
 export function slice(x: Tensor, ranges: readonly SliceRange[]): Tensor {
+  x.checkInUse("slice");
   const { shape } = x;
   if (ranges.length > shape.length) {
     throw new RangeError(

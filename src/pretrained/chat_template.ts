@@ -10,11 +10,12 @@ import { GgufFile } from "../io/gguf.ts";
 import { shown } from "../io/json_text.ts";
 import { importLate } from "../io/late_import.ts";
 import { join } from "../io/node_builtins.ts";
-import type { PretrainedTokenizer, Tokenizer } from "../tokenizer/tokenizer.ts";
-import { CHAT_TEMPLATE_FILES, type ModelHubOptions } from "./download_model.ts";
+import { promptIds, type Tokenizer } from "../tokenizer/tokenizer.ts";
+import { CHAT_TEMPLATE_FILES, GENERATION_CONFIG, type ModelHubOptions } from "./download_model.ts";
 import { isGguf } from "./gguf_model.ts";
 import { isJsonObject, type JsonObject, readJsonObject } from "./json_file.ts";
 import { modelFolder } from "./load_model.ts";
+import { CONFIG } from "./weight_files.ts";
 
 /** Writes conversations for a model. */
 export interface ChatTemplate {
@@ -32,9 +33,8 @@ export interface ChatTemplate {
 /** Lines of `User: ...` and `Assistant: ...`, for models without a template. */
 export const plainChatTemplate: ChatTemplate = {
   encode(messages, tokenizer) {
-    const { prefix = [] } = tokenizer as Partial<PretrainedTokenizer>;
     const text = plainChatTemplate.render(messages, { addGenerationPrompt: true });
-    return Uint32Array.from([...prefix, ...tokenizer.encodeOrdinary(text)]);
+    return Uint32Array.from(promptIds(tokenizer, text));
   },
   render: plainChatFormat(),
   stop: ["\nUser:"],
@@ -94,9 +94,55 @@ export async function loadChatTemplate(
   return await jinjaChatTemplate(found.source, specialTokensOf(fields), found.file);
 }
 
-/** Returns the ids that end an answer: those of the tokens with which models mark the end of a text or of a turn. */
+/**
+ * Returns the ids that end an answer: those of the tokens with which many models mark the end of a text or of a turn.
+ * {@linkcode loadStopIds} also returns those that a model's files give.
+ */
 export function endOfTextIds({ specialTokens }: Tokenizer): number[] {
   return END_TOKENS.flatMap((name) => specialTokens.get(name) ?? []);
+}
+
+/**
+ * Loads the ids that end an answer of a model: {@linkcode endOfTextIds}, and those that its files name, which are
+ * `generation_config.json`, `config.json` and `tokenizer_config.json`, or a GGUF file. Folders, names and permissions
+ * are those of `loadModel`. Throws a `FileFormatError` for damaged files.
+ */
+export async function loadStopIds(
+  from: string | URL,
+  tokenizer: Tokenizer,
+  options?: ModelHubOptions,
+): Promise<number[]> {
+  const named = isGguf(from)
+    ? await ggufEndIds(from)
+    : await folderEndIds(from, tokenizer, options);
+  const isId = (id: unknown): id is number =>
+    Number.isInteger(id) && id as number >= 0 && id as number < tokenizer.vocabSize;
+  return [...new Set([...endOfTextIds(tokenizer), ...named.filter(isId)])];
+}
+
+/** Returns what the files of a folder give as ids that end a text. */
+async function folderEndIds(
+  from: string | URL,
+  { specialTokens }: Tokenizer,
+  options: ModelHubOptions | undefined,
+): Promise<unknown[]> {
+  const folder = await modelFolder(from, "tokenizer", options);
+  const fieldsOf = async (file: string) => await readJsonObject(join(folder, file)) ?? {};
+  const ids: unknown[] = [];
+  for (const file of [GENERATION_CONFIG, CONFIG]) {
+    const { eos_token_id } = await fieldsOf(file);
+    ids.push(...Array.isArray(eos_token_id) ? eos_token_id : [eos_token_id]);
+  }
+  const { eos_token } = specialTokensOf(await fieldsOf("tokenizer_config.json"));
+  return [...ids, specialTokens.get(eos_token ?? "")];
+}
+
+/** Returns what a GGUF file gives as ids that end a text, a turn and a message. */
+async function ggufEndIds(from: string | URL): Promise<unknown[]> {
+  using file = await GgufFile.open(toPath(from));
+  return ["eos", "eot", "eom"].map((name) =>
+    file.metadata.get(`tokenizer.ggml.${name}_token_id`)?.value
+  );
 }
 
 const END_TOKENS = [

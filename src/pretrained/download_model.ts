@@ -38,6 +38,8 @@ export interface ModelHubOptions extends HubOptions {
 
 /** The files that may hold a chat template. */
 export const CHAT_TEMPLATE_FILES = ["chat_template.jinja", "tokenizer_config.json"] as const;
+/** The file with the options of `generate` in `transformers`, such as the ids that end a text. */
+export const GENERATION_CONFIG = "generation_config.json";
 
 /** A part of a model to download: its configuration and weights, or its tokenizer. */
 export type ModelPart = "model" | "tokenizer";
@@ -83,7 +85,8 @@ export async function downloadModel(
   if (parts.includes("tokenizer")) {
     const old = !files.has("tokenizer.json") && files.has(VOCABULARY);
     wanted.push(...(old ? [VOCABULARY, MERGES] : ["tokenizer.json"]));
-    wanted.push(...CHAT_TEMPLATE_FILES.filter((file) => files.has(file)));
+    const more = [...CHAT_TEMPLATE_FILES, GENERATION_CONFIG];
+    wanted.push(...more.filter((file) => files.has(file)));
   }
   if (parts.includes("model")) {
     wanted.push("config.json");

@@ -129,7 +129,8 @@ const TYPES = {
  * folder.
  *
  * @throws {TypeError} for another model
- * @throws {RangeError} when `vocabSize` is not within the model's, or a number is too large for `f16`
+ * @throws {RangeError} when `vocabSize` is not within the model's, the tokenizer has more ids of text than the model, or a
+ * number is too large for `f16`
  * @throws {FileWriteError} where the disk is full or the folder is not there
  *
  * @example

@@ -151,11 +151,11 @@ export function readPngHeader(
   // Greyscale, RGB, palette, greyscale with alpha, RGB with alpha.
   const channels = ({ 0: 1, 2: 3, 3: 3, 4: 2, 6: 4 } as Record<number, number>)[png[25]!];
   if (channels === undefined) {
-    throw new TypeError(`decodePng: expected colour type 0, 2, 3, 4 or 6 but got ${png[25]}`);
+    throw new TypeError(`image: expected colour type 0, 2, 3, 4 or 6 but got ${png[25]}`);
   }
   const [width, height] = [view.getInt32(16), view.getInt32(20)];
   if (width < 1 || height < 1) {
-    throw new TypeError(`decodePng: expected a size of 1 x 1 or more but got ${width} x ${height}`);
+    throw new TypeError(`image: expected a size of 1 x 1 or more but got ${width} x ${height}`);
   }
   return { width, height, channels };
 }

@@ -1,6 +1,7 @@
 // The progress bar. The underlying library is used only here, and is fetched only if there is a terminal to draw on.
 import { importLate } from "../io/late_import.ts";
 import { formatCount, formatDuration } from "./format.ts";
+import { TimeLeft } from "./time_left.ts";
 
 /** Options of {@linkcode openProgress}. */
 export interface ProgressOptions {
@@ -8,6 +9,8 @@ export interface ProgressOptions {
   label: string;
   /** The total number of units. */
   total: number;
+  /** The number of units that were done before, as in a resumed run; the time left is that of the others. Default: 0. */
+  from?: number;
   /** What is counted, such as `tokens`. */
   unit?: string;
   /** Without a terminal: the seconds between plain lines. Default: none are written. */
@@ -35,7 +38,7 @@ export async function openProgress(options: ProgressOptions): Promise<Progress> 
   return terminal ? await openBar(options) : openLines(options);
 }
 
-async function openBar({ label, total, unit = "" }: ProgressOptions): Promise<Progress> {
+async function openBar({ label, total, from, unit = "" }: ProgressOptions): Promise<Progress> {
   const { default: cliProgress } = await importLate<typeof import("npm:cli-progress@3.12.0")>(
     "npm:cli-progress@3.12.0",
   );
@@ -49,14 +52,14 @@ async function openBar({ label, total, unit = "" }: ProgressOptions): Promise<Pr
     // A device that blocks the thread starves the timer, so draw on update, too.
     synchronousUpdate: true,
   });
-  const started = performance.now();
+  const timeLeft = new TimeLeft(from);
   const payload = (done: number, note: string) => ({
     done: formatCount(done),
     whole: formatCount(total),
-    left: timeLeft(started, done, total),
+    left: formatDuration(timeLeft.after(done, total)),
     note,
   });
-  bar.start(total, 0, payload(0, ""));
+  bar.start(total, from ?? 0, payload(from ?? 0, ""));
   let stopped = false;
   const stop = () => {
     if (!stopped) bar.stop();
@@ -70,26 +73,21 @@ async function openBar({ label, total, unit = "" }: ProgressOptions): Promise<Pr
 }
 
 function openLines(options: ProgressOptions): Progress {
-  const { label, total, unit = "", lineEvery = Infinity } = options;
+  const { label, total, from, unit = "", lineEvery = Infinity } = options;
   const writeLine = options.writeLine ?? ((line) => console.error(line));
-  const started = performance.now();
-  let last = started;
+  const timeLeft = new TimeLeft(from);
+  let last = performance.now();
   return {
     update(done, note = "") {
       const now = performance.now();
+      const left = formatDuration(timeLeft.after(done, total));
       if (now - last < lineEvery * 1000) return;
       last = now;
       const percent = total > 0 ? Math.floor(100 * done / total) : 100;
       const count = `${formatCount(done)}/${formatCount(total)} ${unit}`.trimEnd();
-      const left = timeLeft(started, done, total);
       writeLine(`${label} ${percent}% | ${count} | ${left} left ${note}`.trimEnd());
     },
     stop() {},
     [Symbol.dispose]() {},
   };
-}
-
-function timeLeft(started: number, done: number, total: number): string {
-  const seconds = (performance.now() - started) / 1000;
-  return done > 0 ? formatDuration(seconds / done * (total - done)) : "?";
 }

@@ -7,12 +7,18 @@ import { StopStrings } from "../decode/stop_strings.ts";
 import { StreamDecoder, type Tokenizer } from "../tokenizer/tokenizer.ts";
 import type { EngineSequence, GeneratedToken } from "./sequence.ts";
 
+/** A token of an answer. */
+export interface AnswerToken extends GeneratedToken {
+  /** The number of characters (code points) of the answer before it. */
+  readonly offset: number;
+}
+
 /** A piece of text, and the tokens it came from. */
 export interface Piece {
   /** The text. */
   readonly text: string;
   /** Its tokens, including those before it that gave no text. */
-  readonly tokens: readonly GeneratedToken[];
+  readonly tokens: readonly AnswerToken[];
 }
 
 /** What ends an answer. */
@@ -45,15 +51,18 @@ export class Answer {
     const { stop, stopIds } = this.#ends;
     const decoder = new StreamDecoder(this.#tokenizer);
     const filter = new StopStrings(stop);
-    let pending: GeneratedToken[] = [];
+    let pending: AnswerToken[] = [];
+    let offset = 0;
     for await (const token of this.#sequence) {
       this.tokens++;
       if (stopIds.has(token.id)) {
         this.finishReason = "stop";
         break;
       }
-      pending.push(token);
-      const text = filter.push(decoder.push(token.id));
+      pending.push({ ...token, offset });
+      const decoded = decoder.push(token.id);
+      for (const _ of decoded) offset++;
+      const text = filter.push(decoded);
       if (text) {
         yield { text, tokens: pending };
         pending = [];

@@ -91,13 +91,10 @@ export class Body {
       const value = this.get(name);
       const texts = allowed.map((one) => JSON.stringify(one));
       if (value === undefined || texts.includes(JSON.stringify(value))) continue;
-      throw new ApiError(
-        400,
-        `${name}: this server does not support values but ${texts.join(", ")}`,
-        {
-          ...{ param: name, code: "unsupported_value" },
-        },
-      );
+      const others = texts.length ? `values but ${texts.join(", ")}` : "this field";
+      throw new ApiError(400, `${name}: this server does not support ${others}`, {
+        ...{ param: name, code: "unsupported_value" },
+      });
     }
   }
 

@@ -5,11 +5,11 @@
  */
 import type { ChatMessage } from "../data/chat_format.ts";
 import type { ChatTemplate } from "../pretrained/chat_template.ts";
-import type { PretrainedTokenizer, Tokenizer } from "../tokenizer/tokenizer.ts";
-import { Answer, type AnswerEnds, merged, type Piece } from "./answer.ts";
+import { promptIds, type Tokenizer } from "../tokenizer/tokenizer.ts";
+import { Answer, type AnswerEnds, type AnswerToken, merged, type Piece } from "./answer.ts";
 import { ApiError } from "./api_error.ts";
 import type { Body } from "./body.ts";
-import type { Engine, EngineRequest, GeneratedToken } from "./engine.ts";
+import type { Engine, EngineRequest } from "./engine.ts";
 
 /** What answers are made with. */
 export interface CompletionContext {
@@ -57,14 +57,16 @@ export interface Format {
   lastEvent(): Record<string, unknown>;
 }
 
-/** The tokens of a text, and where it begins in the answer. */
+/** The tokens of a text. */
 interface Tokens {
-  readonly tokens: readonly GeneratedToken[];
+  readonly tokens: readonly AnswerToken[];
   readonly tokenizer: Tokenizer;
   /** Whether log-probabilities are returned. */
   readonly logprobs: boolean;
-  readonly offset: number;
 }
+
+/** The length of an answer of `/v1/completions` if the request gives none, as in OpenAI's. */
+const DEFAULT_TOKENS = 16;
 
 /** The maximum numbers of stop strings, prompts and answers of a request. */
 const MAX_STOPS = 16, MAX_PROMPTS = 128, MAX_ANSWERS = 128;
@@ -75,16 +77,14 @@ export const completions: Format = {
   objects: ["text_completion", "text_completion"],
   read(body, context) {
     const inputs = body.inputs("prompt", MAX_PROMPTS);
-    const { tokenizer } = context;
-    const { prefix = [] } = tokenizer as Partial<PretrainedTokenizer>;
     const prompts = inputs.map((input) =>
-      typeof input === "string" ? [...prefix, ...tokenizer.encodeOrdinary(input)] : input
+      typeof input === "string" ? promptIds(context.tokenizer, input) : input
     );
     const logprobs = body.number("logprobs", { minimum: 0, maximum: 5, integer: true });
-    const maxTokens = body.number("max_tokens", { minimum: 1, integer: true }) ??
-      Math.min(16, context.maxTokens ?? 16);
+    const maxTokens = body.number("max_tokens", { minimum: 1, integer: true });
     body.allowOnly({ echo: [false], suffix: [""], best_of: [1, body.get("n") ?? 1] });
-    return common(body, context, { prompts, maxTokens, logprobs, stop: [] });
+    const length = lengthOf(context, prompts, maxTokens, DEFAULT_TOKENS);
+    return common(body, context, { prompts, length, logprobs, stop: [] });
   },
   choice: (text, tokens) => ({ text, logprobs: completionLogprobs(tokens) }),
   event: (text, tokens) => ({ text, logprobs: completionLogprobs(tokens) }),
@@ -115,7 +115,8 @@ export const chatCompletions: Format = {
     });
     const { chatTemplate, tokenizer } = context;
     const prompts = [encoded(chatTemplate, messages, tokenizer)];
-    return common(body, context, { prompts, maxTokens, logprobs, stop: chatTemplate.stop });
+    const length = lengthOf(context, prompts, maxTokens);
+    return common(body, context, { prompts, length, logprobs, stop: chatTemplate.stop });
   },
   choice: (content, tokens) => ({
     message: { role: "assistant", content, refusal: null },
@@ -126,15 +127,19 @@ export const chatCompletions: Format = {
   lastEvent: () => ({ delta: {}, logprobs: null }),
 };
 
-/** Returns the maximum number of tokens of an answer; throws if the context or the server does not allow as many. */
+/**
+ * Returns the maximum number of tokens of an answer: `asked`, or else `standard` as far as the context and the server
+ * allow. Throws if they do not allow as many as were asked for.
+ */
 function lengthOf(
-  { contextSize, maxTokens }: CompletionContext,
+  { contextSize, maxTokens = Infinity }: CompletionContext,
   prompts: readonly ArrayLike<number>[],
   asked: number | undefined,
+  standard = Infinity,
 ): number {
   const longest = Math.max(...prompts.map(({ length }) => length));
   const left = contextSize + 1 - longest;
-  const length = asked ?? Math.min(maxTokens ?? Infinity, left);
+  const length = asked ?? Math.min(standard, maxTokens, left);
   if (longest > contextSize || length > left) {
     throw new ApiError(
       400,
@@ -143,7 +148,7 @@ function lengthOf(
       { code: "context_length_exceeded" },
     );
   }
-  if (maxTokens !== undefined && length > maxTokens) {
+  if (length > maxTokens) {
     throw new ApiError(
       400,
       `max_tokens: expected at most ${maxTokens} on this server but got ${length}`,
@@ -159,14 +164,13 @@ function common(
   context: CompletionContext,
   own: {
     prompts: readonly ArrayLike<number>[];
-    maxTokens: number | undefined;
+    length: number;
     logprobs: number | undefined;
     stop: readonly string[];
   },
 ): CompletionRequest {
   const { stopIds, tokenizer } = context;
-  const { prompts, logprobs } = own;
-  const length = lengthOf(context, prompts, own.maxTokens);
+  const { prompts, length, logprobs } = own;
   const n = body.number("n", { minimum: 1, maximum: MAX_ANSWERS, integer: true }) ?? 1;
   const seed = body.number("seed", { minimum: Number.MIN_SAFE_INTEGER, integer: true });
   const topK = body.number("top_k", { minimum: -1, integer: true }) ?? 0;
@@ -298,7 +302,7 @@ export class Completion {
 
   /** Returns the whole answer once it is complete; `onText` is called when the first text arrives. */
   async whole(onText: () => void): Promise<Record<string, unknown>> {
-    const choices = this.#answers.map(() => ({ text: "", tokens: [] as GeneratedToken[] }));
+    const choices = this.#answers.map(() => ({ text: "", tokens: [] as AnswerToken[] }));
     for await (const [index, piece] of this.#pieces()) {
       if (!piece) continue;
       onText();
@@ -310,7 +314,7 @@ export class Completion {
       object: this.#format.objects[0],
       choices: choices.map(({ text, tokens }, index) => ({
         index,
-        ...this.#format.choice(text, this.#tokens(tokens, 0)),
+        ...this.#format.choice(text, this.#tokens(tokens)),
         finish_reason: this.#answers[index]!.finishReason,
       })),
       usage: this.#usage(),
@@ -330,7 +334,6 @@ export class Completion {
     for (const index of firstEvent ? this.#answers.keys() : []) {
       yield event([{ index, ...firstEvent!(), finish_reason: null }]);
     }
-    const lengths = this.#answers.map(() => 0);
     for await (const [index, piece] of this.#pieces()) {
       if (!piece) {
         const { finishReason } = this.#answers[index]!;
@@ -338,8 +341,7 @@ export class Completion {
         continue;
       }
       onText();
-      const tokens = this.#tokens(piece.tokens, lengths[index]!);
-      lengths[index]! += piece.text.length;
+      const tokens = this.#tokens(piece.tokens);
       yield event([{ index, ...this.#format.event(piece.text, tokens), finish_reason: null }]);
     }
     if (includeUsage) yield event([], this.#usage());
@@ -354,9 +356,9 @@ export class Completion {
     return merged(this.#answers.map((answer) => answer.pieces()));
   }
 
-  #tokens(tokens: readonly GeneratedToken[], offset: number): Tokens {
+  #tokens(tokens: readonly AnswerToken[]): Tokens {
     const { tokenizer } = this.#context;
-    return { tokens, tokenizer, logprobs: this.#request.logprobs, offset };
+    return { tokens, tokenizer, logprobs: this.#request.logprobs };
   }
 
   #usage(): Record<string, unknown> {
@@ -371,32 +373,42 @@ export class Completion {
 }
 
 /** Formats log-probabilities as `/v1/completions` does. */
-function completionLogprobs({ tokens, tokenizer, logprobs, offset }: Tokens): unknown {
+function completionLogprobs({ tokens, tokenizer, logprobs }: Tokens): unknown {
   if (!logprobs) return null;
-  const texts = tokens.map(({ id }) => tokenizer.decode([id]));
-  let at = offset;
+  const textOf = (id: number) => tokenText(tokenizer.decodeBytes([id]));
   return {
-    tokens: texts,
+    tokens: tokens.map(({ id }) => textOf(id)),
     token_logprobs: tokens.map(({ logprob }) => logprob),
     // The token itself is always among them.
     top_logprobs: tokens.map(({ top = [], ...own }) =>
-      Object.fromEntries([...top, own].map(({ id, logprob }) => [tokenizer.decode([id]), logprob]))
+      Object.fromEntries([...top, own].map(({ id, logprob }) => [textOf(id), logprob]))
     ),
-    text_offset: texts.map((text) => (at += text.length) - text.length),
+    text_offset: tokens.map(({ offset }) => offset),
   };
 }
 
 /** Formats log-probabilities as `/v1/chat/completions` does. */
 function chatLogprobs({ tokens, tokenizer, logprobs }: Tokens): unknown {
   if (!logprobs) return null;
-  const told = ({ id, logprob }: { id: number; logprob?: number }) => ({
-    token: tokenizer.decode([id]),
-    logprob,
-    bytes: [...tokenizer.decodeBytes([id])],
-  });
+  const told = ({ id, logprob }: { id: number; logprob?: number }) => {
+    const bytes = tokenizer.decodeBytes([id]);
+    return { token: tokenText(bytes), logprob, bytes: [...bytes] };
+  };
   const content = tokens.map((token) => ({
     ...told(token),
     top_logprobs: (token.top ?? []).map(told),
   }));
   return { content, refusal: null };
+}
+
+/**
+ * Returns the text of a single token, with its leading space, which `decode` drops where a text begins. Bytes that are
+ * not whole characters are written as OpenAI does: `\xf0\x9f`.
+ */
+function tokenText(bytes: Uint8Array): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    return Array.from(bytes, (byte) => `\\x${byte.toString(16).padStart(2, "0")}`).join("");
+  }
 }

@@ -167,7 +167,7 @@ export class Engine implements AsyncDisposable {
       throw new RangeError(`Engine: expected a ${name} of ${minimum} or more but got ${value}`);
     }
     this.#options = { maxBatch, maxQueue, chunkSize, cacheBytes };
-    this.#vocabSize = options?.vocabSize ?? model.config.vocabSize;
+    this.#vocabSize = Math.min(options?.vocabSize ?? Infinity, model.config.vocabSize);
     this.#prefixes = new PrefixCache(chunkSize);
   }
 
@@ -334,26 +334,16 @@ export class Engine implements AsyncDisposable {
       this.#endPrefill(prefill);
       return 0;
     }
+    const end = cache.length + this.#options.chunkSize;
+    const ids = Int32Array.from(prompt).subarray(cache.length, end);
+    const isLast = end >= prompt.length;
     try {
-      const ids = Int32Array.from(prompt).subarray(
-        cache.length,
-        cache.length + this.#options.chunkSize,
-      );
-      const isLast = cache.length + ids.length === prompt.length;
       const drawn = this.#compute(() => {
         const input = tensor(ids, { shape: [1, ids.length], device: this.#model.device });
         const logits = this.#model.nextLogits(input, { cache });
         return isLast && sequence.ids.length === 0 ? this.#draw(logits, [sequence]) : undefined;
       });
       if (drawn) await this.#deliver([drawn]);
-      if (isLast) {
-        if (!sequence.done) {
-          this.#cache.add(cache);
-          this.#batch.push(sequence);
-        }
-        this.#endPrefill(prefill);
-      }
-      return ids.length;
     } catch (error) {
       // What a pass that failed has left in the cache is not to be kept.
       cache.clear();
@@ -362,6 +352,15 @@ export class Engine implements AsyncDisposable {
       if (error instanceof DeviceLostError) throw error;
       return 0;
     }
+    if (isLast) {
+      // Not caught above: where memory ends meanwhile, some layers of the batch's cache have grown and others have not.
+      if (!sequence.done) {
+        this.#cache.add(cache);
+        this.#batch.push(sequence);
+      }
+      this.#endPrefill(prefill);
+    }
+    return ids.length;
   }
 
   #endPrefill({ sequence, cache }: Prefill): void {
@@ -385,10 +384,18 @@ export class Engine implements AsyncDisposable {
     // Alone in the batch every sequence fits, which `submit` has made sure of.
     if (!fits && this.#batch.length > 0) return undefined;
     this.#queue.shift();
-    const cache = this.#prefixes.take(prompt) ?? this.#model.createCache(1);
+    let cache: KeyValueCache;
+    try {
+      cache = this.#prefixes.take(prompt) ?? this.#model.createCache(1);
+    } catch (error) { // there is no memory for a copy of what is known
+      sequence.fail(error);
+      return undefined;
+    }
     sequence.read = 0;
-    sequence.cachedTokens = cache.length;
-    if (ids.length === 0) this.#counts.cachedTokens += cache.length;
+    if (ids.length === 0) { // otherwise it is read anew, and finds what it left itself
+      sequence.cachedTokens = cache.length;
+      this.#counts.cachedTokens += cache.length;
+    }
     return { sequence, cache };
   }
 

@@ -3,9 +3,9 @@
  *
  * @module
  */
-import type { NextTokenModel } from "../decode/next_token_model.ts";
+import { type NextTokenModel, sharedVocabSize } from "../decode/next_token_model.ts";
 import { type ChatTemplate, endOfTextIds, plainChatTemplate } from "../pretrained/chat_template.ts";
-import type { PretrainedTokenizer, Tokenizer } from "../tokenizer/tokenizer.ts";
+import { type PretrainedTokenizer, promptIds, type Tokenizer } from "../tokenizer/tokenizer.ts";
 import { ApiError } from "./api_error.ts";
 import { type Body, readBody } from "./body.ts";
 import {
@@ -32,7 +32,7 @@ export interface HandlerOptions extends Omit<EngineOptions, "vocabSize"> {
   readonly maxTokens?: number | undefined;
   /** How conversations are written for the model (see `loadChatTemplate`). Default: {@linkcode plainChatTemplate}. */
   readonly chatTemplate?: ChatTemplate;
-  /** Ids that end an answer. Default: the tokenizer's special tokens that end texts and turns. */
+  /** Ids that end an answer (see `loadStopIds`). Default: the tokenizer's special tokens that end texts and turns. */
   readonly stopIds?: Iterable<number>;
   /** How hidden states become an embedding. Default: `"mean"`. */
   readonly pooling?: Pooling;
@@ -118,13 +118,8 @@ class Server {
   readonly #routes: Readonly<Record<string, readonly [method: string, route: Route]>>;
 
   constructor(model: NextTokenModel, tokenizer: Tokenizer, options: HandlerOptions) {
-    const { vocabSize } = tokenizer;
-    const { vocabSize: modelSize, maxPositionEmbeddings: contextSize } = model.config;
-    if (vocabSize > modelSize) {
-      throw new RangeError(
-        `createHandler: expected a tokenizer of at most ${modelSize} ids, as the model has, but got ${vocabSize}`,
-      );
-    }
+    const vocabSize = sharedVocabSize("createHandler", model, tokenizer);
+    const { maxPositionEmbeddings: contextSize } = model.config;
     const { maxTokens } = options;
     if (maxTokens !== undefined && !(Number.isInteger(maxTokens) && maxTokens >= 1)) {
       throw new RangeError(`createHandler: expected a maxTokens of 1 or more but got ${maxTokens}`);
@@ -132,16 +127,15 @@ class Server {
     this.engine = new Engine(model, { ...options, vocabSize });
     this.#model = model;
     this.#tokenizer = tokenizer;
-    this.#options = {
-      ...{ modelName: "dinograd", maxBodyBytes: 2 ** 22, timeout: 60_000, pooling: "mean" },
-      ...options,
-    };
+    const { modelName = "dinograd", maxBodyBytes = 2 ** 22 } = options;
+    const { timeout = 60_000, pooling = "mean" } = options;
+    this.#options = { ...options, modelName, maxBodyBytes, timeout, pooling };
     this.#context = {
       engine: this.engine,
       tokenizer,
       contextSize,
       maxTokens,
-      modelName: this.#options.modelName,
+      modelName,
       chatTemplate: options.chatTemplate ?? plainChatTemplate,
       stopIds: [...options.stopIds ?? endOfTextIds(tokenizer)],
     };
@@ -150,7 +144,7 @@ class Server {
       "/health": ["GET", () => this.#health()],
       "/metrics": ["GET", () => this.#showMetrics()],
       "/v1/models": ["GET", () => Response.json({ object: "list", data: [this.#modelCard()] })],
-      [`/v1/models/${this.#options.modelName}`]: ["GET", () => Response.json(this.#modelCard())],
+      [`/v1/models/${modelName}`]: ["GET", () => Response.json(this.#modelCard())],
       "/v1/completions": ["POST", (...args) => this.#complete(completions, ...args)],
       "/v1/chat/completions": ["POST", (...args) => this.#complete(chatCompletions, ...args)],
       "/v1/embeddings": ["POST", (request) => this.#embed(request)],
@@ -267,9 +261,10 @@ class Server {
     body.ignore("model", "user");
     body.finish();
     const { vocabSize, maxPositionEmbeddings: contextSize } = model.config;
-    const { prefix = [] } = this.#tokenizer as Partial<PretrainedTokenizer>;
+    // A whole text, which some models take the vector from the end of.
+    const { suffix = [] } = this.#tokenizer as Partial<PretrainedTokenizer>;
     const texts = inputs.map((input) =>
-      typeof input === "string" ? [...prefix, ...this.#tokenizer.encodeOrdinary(input)] : input
+      typeof input === "string" ? [...promptIds(this.#tokenizer, input), ...suffix] : input
     );
     texts.forEach((ids, i) => {
       const right = ids.length >= 1 && ids.length <= contextSize &&
@@ -364,7 +359,10 @@ function textStream(
   return new ReadableStream({
     async pull(controller) {
       clearTimeout(timer);
-      const { value, done } = await texts.next();
+      const { value, done } = await texts.next().catch((error) => {
+        end();
+        throw error;
+      });
       if (done) {
         end();
         controller.close();

@@ -160,12 +160,17 @@ export class Tensor implements Binding, Disposable {
 
   /** The buffer that holds the elements. Throws an `Error` if the tensor was disposed of. */
   get buffer(): DeviceBuffer {
-    if (this.#disposed) {
-      throw new Error(
-        `expected a tensor in use but got ${this.#title()}, which was disposed of; keep() lets it outlive its Scope`,
-      );
-    }
+    this.checkInUse();
     return this.#storage.buffer;
+  }
+
+  /** Throws an `Error`, which begins with the operation `op`, if the tensor was disposed of. */
+  checkInUse(op?: string): void {
+    if (!this.#disposed) return;
+    const start = op === undefined ? "" : `${op}: `;
+    throw new Error(
+      `${start}expected a tensor in use but got ${this.#title()}, which was disposed of; keep() lets it outlive its Scope`,
+    );
   }
 
   /** The index of the first element in the buffer; 0 unless several tensors share one (see `Slab`). */

@@ -13,7 +13,7 @@ import { mergesByScore } from "./merges_by_score.ts";
 import { readDummyPrefix, SentencePieceTokenizer, SPACE_MARK } from "./sentencepiece_tokenizer.ts";
 import { checkSpecialTokens, type Strip } from "./special_tokens.ts";
 import type { PatternName } from "./splitter.ts";
-import type { PretrainedTokenizer } from "./tokenizer.ts";
+import { fitsVocabulary, type PretrainedTokenizer } from "./tokenizer.ts";
 import { byteLevelJson, FieldChecks, readParts, readPattern } from "./tokenizer_json_fields.ts";
 
 /** The kinds of tokens in `tokenizer.ggml.token_type`. */
@@ -23,9 +23,12 @@ const TYPE = { normal: 1, unknown: 2, control: 3, userDefined: 4, unused: 5, byt
 const PRE: Readonly<Record<string, { pattern: PatternName; ignoreMerges: boolean }>> = {
   "gpt-2": { pattern: "gpt2", ignoreMerges: false },
   "llama-bpe": { pattern: "gpt4", ignoreMerges: true },
+  "llama3": { pattern: "gpt4", ignoreMerges: true },
+  "llama-v3": { pattern: "gpt4", ignoreMerges: true },
   "dbrx": { pattern: "gpt4", ignoreMerges: false },
   "smaug-bpe": { pattern: "gpt4", ignoreMerges: false },
   "qwen2": { pattern: "qwen2", ignoreMerges: false },
+  "deepseek-r1-qwen": { pattern: "qwen2", ignoreMerges: false },
   "smollm": { pattern: "smollm", ignoreMerges: false },
   "tekken": { pattern: "tekken", ignoreMerges: true },
   "gpt-4o": { pattern: "gpt4o", ignoreMerges: false },
@@ -178,9 +181,11 @@ class VocabularyFields {
 }
 
 /**
- * Returns the metadata of a tokenizer, with unused tokens up to `size` ids.
+ * Returns the metadata of a tokenizer with `size` ids: with unused tokens at the end, or without special tokens that the
+ * model lacks.
  *
  * @throws {TypeError} for a tokenizer that GGUF has no place for: with more than one token before a text, for one
+ * @throws {RangeError} for a tokenizer of more ids of text than `size`
  */
 export function ggufVocabulary(
   tokenizer: PretrainedTokenizer,
@@ -190,8 +195,15 @@ export function ggufVocabulary(
   const json = checks.object(tokenizer.toJSON(), "file");
   const parts = readParts(json, checks);
   const { special, added, prefix, suffix } = parts;
-  const padding = Math.max(0, size - parts.tokens.length);
-  const tokens = [...parts.tokens, ...Array.from({ length: padding }, (_, i) => `[PAD${i}]`)];
+  if (!fitsVocabulary(tokenizer, size)) {
+    throw new RangeError(
+      `saveGguf: expected a tokenizer of at most ${size} ids, as the model has, but got ${tokenizer.vocabSize}`,
+    );
+  }
+  const tokens = Array.from(
+    { length: size },
+    (_, id) => parts.tokens[id] ?? `[PAD${id - parts.tokens.length}]`,
+  );
   const isSentencePiece = checks.object(json.model, "model").byte_fallback === true;
   const typeOf = (token: string, id: number): number => {
     if (id >= parts.tokens.length) return TYPE.unused;
@@ -257,10 +269,10 @@ function bytePairValues(json: Json, { tokens, merges }: Parts): Record<string, G
 /** llama.cpp merges into the token with the highest score first, so the first merge into a token decides. */
 function sentencePieceValues(
   json: Json,
-  { tokens, merges }: Parts,
+  { merges }: Parts,
   size: number,
 ): Record<string, GgufValue> {
-  const scores = new Float32Array(Math.max(size, tokens.length));
+  const scores = new Float32Array(size);
   merges.results.forEach((id, rank) => {
     if (scores[id] === 0) scores[id] = -1 - rank;
   });

@@ -64,6 +64,24 @@ export interface PretrainedTokenizer extends Tokenizer {
   toJSON(): unknown;
 }
 
+/** Returns the ids of `text` as a text of its own: after what its tokenizer puts before one, such as LLaMA's `<s>`. */
+export function promptIds(
+  tokenizer: Tokenizer & { readonly prefix?: readonly number[] },
+  text: string,
+): number[] {
+  return [...tokenizer.prefix ?? [], ...tokenizer.encodeOrdinary(text)];
+}
+
+/**
+ * Whether a model of `vocabSize` ids has all ids of a tokenizer, except for special tokens at the end: Gemma 3's
+ * tokenizer has one for pictures beyond the ids of the text models.
+ */
+export function fitsVocabulary(tokenizer: Tokenizer, vocabSize: number): boolean {
+  const special = new Set(tokenizer.specialTokens.values());
+  for (let id = vocabSize; id < tokenizer.vocabSize; id++) if (!special.has(id)) return false;
+  return true;
+}
+
 /** Thrown when a file does not describe a tokenizer; the message names the file and the field. */
 export class TokenizerFormatError extends Error {
   /** Always `"TokenizerFormatError"`. */

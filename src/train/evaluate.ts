@@ -15,7 +15,11 @@ import type { ForwardOptions } from "../nn/forward_options.ts";
 
 /** A model that can score batches of tokens. */
 export interface LanguageModel {
-  /** Returns the mean loss in nats of targets (B, T) given ids (B, T), and their `positions` if a batch has some. */
+  /**
+   * Returns the mean loss in nats of targets (B, T) given ids (B, T). A batch whose rows consist of several documents has
+   * `positions`: a model that does not go by them lets tokens see other documents than their own, which only a subclass of
+   * `CausalLM` notices.
+   */
   loss(ids: Tensor, targets: Tensor, options: Pick<ForwardOptions, "positions">): Tensor;
 }
 
@@ -47,23 +51,23 @@ export interface ValidationOptions {
 }
 
 /**
- * Returns the mean loss of `model` over the first `batches` batches of the loader, in nats per token; the loader is
- * then put back where it was. The losses are read once, at the end.
+ * Returns the mean loss of `model` over the first `rows` rows of the loader, in nats per token; the last batch may have
+ * fewer rows than the others. The loader is then put back where it was. The losses are read once, at the end. Throws a
+ * `RangeError` unless there are rows.
  */
 export async function validationLoss(
   model: LanguageModel,
   loader: BatchLoader,
-  batches: number,
+  rows: number,
   device: Device,
   options?: ValidationOptions,
 ): Promise<number> {
-  if (!(batches >= 1)) {
-    throw new RangeError(`validationLoss: expected batches of 1 or more but got ${batches}`);
+  if (!(rows >= 1)) {
+    throw new RangeError(`validationLoss: expected rows of 1 or more but got ${rows}`);
   }
   const { signal, communicator = new SingleProcess(), count } = options ?? {};
   const { batchSize, contextSize } = loader;
-  const sequences = batches * batchSize;
-  const { start, end } = shareOf(sequences, communicator);
+  const { start, end } = shareOf(rows, communicator);
   const before = loader.state();
   loader.seek(start * contextSize);
   const losses: Tensor[] = [];
@@ -73,11 +77,11 @@ export async function validationLoss(
     for (let row = start; row < end; row += batchSize) {
       signal?.throwIfAborted();
       await yieldToEventLoop();
-      const rows = Math.min(batchSize, end - row);
-      const batch = await loader.next(rows);
-      counts.push(count?.(batch) ?? rows);
+      const some = Math.min(batchSize, end - row);
+      const batch = await loader.next(some);
+      counts.push(count?.(batch) ?? some);
       using _scope = new Scope();
-      const { ids, targets, positions } = batchTensors(batch, [rows, contextSize], device);
+      const { ids, targets, positions } = batchTensors(batch, [some, contextSize], device);
       losses.push(noGrad(() => model.loss(ids, targets, { positions })).keep());
     }
     const values = await readTensors(losses);

@@ -53,7 +53,12 @@ for (const Model of [GPT2, GPT3, LLaMA, ModernGPT]) {
       }
       await saveModel(join(folder, "trained"), model, { tokenizer });
       model.dispose();
+      const template = "{{ messages[0].content }}";
+      await Deno.writeTextFile(join(folder, "trained", "chat_template.jinja"), template);
       await run(folder, ["convert", "trained", "half", "--dtype", "f16"]);
+      // What says how conversations are written goes along.
+      const copied = await Deno.readTextFile(join(folder, "half", "chat_template.jinja"));
+      assert.equal(copied, template);
       const continued = (name: string, ...more: string[]) =>
         run(folder, [
           ...["generate", name, "The whale", "--length", "8"],

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { assign, BytePairTokenizer, CpuDevice, GPT2, RandomState, saveModel } from "../../mod.ts";
 import { parseOptions } from "../../src/cli/finetune/options.ts";
+import { assertSame } from "../support/compare.ts";
 import { finish, inFolder } from "../support/examples.ts";
 
 const cli = new URL("../../src/cli/cli.ts", import.meta.url).pathname;
@@ -50,7 +51,9 @@ async function writeData(folder: string): Promise<void> {
   }));
   await Deno.writeTextFile(join(folder, "chats.jsonl"), messages);
   const pairs = lines((i) => ({ prompt: WORDS[i], chosen: " two", rejected: " six" }));
-  await Deno.writeTextFile(join(folder, "pairs.jsonl"), pairs);
+  for (const end of ["jsonl", "ndjson", "json"]) {
+    await Deno.writeTextFile(join(folder, `pairs.${end}`), pairs);
+  }
   await Deno.writeTextFile(join(folder, "book.txt"), "one two three. ".repeat(60));
 }
 
@@ -106,13 +109,19 @@ Deno.test("finetune of all weights, stopped by Ctrl-C and resumed, equals one th
       "base",
       "chats.jsonl",
       "--epochs",
-      "8",
+      "4",
+      "--batch",
+      "4",
       "--save-every",
       "5",
       ...SHORT,
     ];
+    await Deno.writeTextFile(join(folder, "base/tokenizer_config.json"), '{"eos_token":"four"}');
     const straight = await run(folder, ...args, "--out", "straight");
     assert.equal(straight.code, 0, straight.text);
+    // What says how conversations are written goes along.
+    const settings = await Deno.readTextFile(join(folder, "straight/model/tokenizer_config.json"));
+    assert.equal(settings, '{"eos_token":"four"}');
     const child = start(folder, [...args, "--out", "stopped"]);
     let isAsked = false;
     const stopped = await finish(child, (text) => {
@@ -126,7 +135,11 @@ Deno.test("finetune of all weights, stopped by Ctrl-C and resumed, equals one th
     assert.equal(resumed.code, 0, resumed.text);
     assert.match(resumed.text, /resuming after step/);
     const read = (name: string) => Deno.readFile(join(folder, name, "model/model.safetensors"));
-    assert.deepEqual(await read("stopped"), await read("straight"));
+    assertSame(await read("stopped"), await read("straight"), "weights");
+    // As if it had been killed between its last checkpoint and the model.
+    await Deno.remove(join(folder, "stopped", "model"), { recursive: true });
+    await run(folder, "finetune", "--resume", "stopped");
+    assertSame(await read("stopped"), await read("straight"), "weights written again");
     const other = await run(folder, "finetune", "--resume", "stopped", "--context", "16");
     assert.equal(other.code, 2, other.text);
     assert.match(
@@ -191,6 +204,8 @@ Deno.test("finetune says what is wrong, with exit code 2", () =>
           ["base", "answers.jsonl", "--dpo"],
           /--dpo: expected "prompt", "chosen" and "rejected" in answers.jsonl but got answers/,
         ],
+        [["base", "pairs.json"], /pairs.json: expected a text, or a .jsonl .* but got another/],
+        [["base", "pairs.ndjson"], /pairs.ndjson: expected --dpo with pairs but got none/],
         [["base", "pairs.jsonl"], /pairs.jsonl: expected --dpo with pairs but got none/],
         [
           ["base", "answers.jsonl", "--context", "64"],

@@ -5,7 +5,7 @@ import { number, positive, share } from "../../src/cli/arguments.ts";
 import { parseOptions as generateOptions } from "../../src/cli/generate_options.ts";
 import { parseOptions } from "../../src/cli/train/options.ts";
 import { Report } from "../../src/cli/train/report.ts";
-import { isMilestone, validationBatches } from "../../src/cli/train/checks.ts";
+import { isMilestone } from "../../src/cli/train/checks.ts";
 import { inFolder } from "../support/examples.ts";
 
 /** Runs `body` with nothing written to the console. */
@@ -85,18 +85,16 @@ Deno.test("parseOptions() of train fits steps, warm-up and batches to each other
   const begun = { ...tiny, lr: 0.25, steps: 50 };
   const resumed = parseOptions(["--resume", "run", "--steps", "70"], begun);
   assert.deepEqual([resumed.lr, resumed.steps, resumed.cooldown], [0.25, 70, 42]);
+  // A resumed run has the schedule that it began with.
+  const own = parseOptions(["--steps", "59", "--warmup", "20", "--cooldown", "39"]);
+  const goesOn = parseOptions(["--resume", "run"], own);
+  assert.deepEqual([goesOn.warmup, goesOn.cooldown], [20, 39]);
 });
 
 Deno.test("isMilestone() is true at the first steps, every N and the last", () => {
   const found = Array.from({ length: 260 }, (_, i) => i + 1)
     .filter((step) => isMilestone(step, { steps: 257, every: 60 }));
   assert.deepEqual(found, [1, 2, 5, 10, 50, 60, 100, 120, 180, 240, 257]);
-});
-
-Deno.test("validationBatches() has as many tokens as asked for, in equal batches", () => {
-  assert.deepEqual(validationBatches(524_288, 1024, 64), { batchSize: 64, batches: 8 });
-  assert.deepEqual(validationBatches(524_288, 1024, 48), { batchSize: 32, batches: 16 });
-  assert.deepEqual(validationBatches(100, 16, 64), { batchSize: 7, batches: 1 });
 });
 
 Deno.test("parseOptions() of generate has the defaults that its help names", () => {

@@ -92,6 +92,18 @@ Deno.test("train --vocab-size: the run keeps its tokenizer, and other commands t
     assert.equal(tuned.code, 0, tuned.text);
     const again = await dinograd(folder, "tokenize", "--tokenizer", "tuned", prompt!);
     assert.equal(again.text, counted.text);
+
+    const prepared = await dinograd(
+      ...[folder, "prepare", "book2.txt", "--tokenizer", "run", "--out", "shards"] as const,
+      ...["--shard-tokens", "500"],
+    );
+    assert.equal(prepared.code, 0, prepared.text);
+    const onShards = await dinograd(
+      ...[folder, "train", "--data", "shards", "--out", "second", "--steps", "1", ...small, ...on],
+    );
+    assert.equal(onShards.code, 0, onShards.text);
+    const of = (name: string) => Deno.readTextFile(join(folder, name, "tokenizer.json"));
+    assert.equal(await of("second"), await of("run"));
   }));
 
 Deno.test("train --tokenizer: a text or shards by another's ids; refused by name what cannot be", () =>

@@ -1,10 +1,12 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { gzipSync, zstdCompressSync } from "node:zlib";
+import { cutBeforeWord } from "../../src/data/prepare/cuts.ts";
 import { prepareCorpus, type PrepareOptions } from "../../src/data/prepare/prepare.ts";
 import { findShards } from "../../src/data/shards.ts";
 import { FileFormatError } from "../../src/io/errors.ts";
 import { readNpy } from "../../src/io/npy.ts";
+import { BytePairTokenizer } from "../../src/tokenizer/byte_pair_tokenizer.ts";
 import { GPT2Tokenizer } from "../../src/tokenizer/gpt2_tokenizer.ts";
 import { assertSame } from "../support/compare.ts";
 import { inFolder } from "../support/examples.ts";
@@ -258,6 +260,76 @@ Deno.test("prepareCorpus() reads a text that was cut anywhere as one", () => {
     }
   }
 });
+
+Deno.test("cutBeforeWord() cuts a text where its tokens are those of the parts, by other patterns than GPT-2's", () => {
+  const texts = [
+    ...madeUpDocuments(20, 6),
+    "Aye!\n\nNay, 12 men.\n/etc\n 鯨は大きい。\n鯨 e\u0301te\u0301\n",
+  ];
+  for (const pattern of ["gpt4", "qwen2", "tekken", "gpt4o"] as const) {
+    const tokenizer = BytePairTokenizer.train(texts, { merges: 200, pattern });
+    let cuts = 0;
+    for (const text of texts) {
+      const whole = [...tokenizer.encodeOrdinary(text)];
+      const bytes = bytesOf(text);
+      for (let end = cutBeforeWord(bytes); end > 0; end = cutBeforeWord(bytes.subarray(0, end))) {
+        const parts = [bytes.subarray(0, end), bytes.subarray(end)];
+        const found = parts.flatMap((part) => [
+          ...tokenizer.encodeOrdinary(new TextDecoder("utf-8", { ignoreBOM: true }).decode(part)),
+        ]);
+        assert.deepEqual(
+          found,
+          whole,
+          `${pattern}: ${JSON.stringify(text.slice(0, 80))} at ${end}`,
+        );
+        cuts++;
+      }
+    }
+    assert.ok(cuts > 100);
+  }
+});
+
+/** A tokenizer with so many ids that they need four bytes. */
+function enlarged(tokenizer: BytePairTokenizer): BytePairTokenizer {
+  const json = tokenizer.toJSON() as { model: { vocab: Record<string, number> } };
+  for (let id = tokenizer.vocabSize; id <= 2 ** 16; id++) json.model.vocab[`zz${id}`] = id;
+  return BytePairTokenizer.fromJSON(json);
+}
+
+Deno.test("prepareCorpus() takes another tokenizer, and keeps it beside the shards", () =>
+  inFolder(async (folder) => {
+    const documents = madeUpDocuments(60, 7);
+    const end = "<|endoftext|>";
+    const [lines, plain] = [join(folder, "a.jsonl"), join(folder, "b.txt")];
+    await Deno.writeTextFile(lines, jsonl(documents));
+    await Deno.writeTextFile(plain, documents.join(end));
+    const own = BytePairTokenizer.train(documents, { merges: 50, specialTokens: [end] });
+    for (const workers of [0, 2]) {
+      const tokenizer = workers === 0 ? enlarged(own) : own;
+      const out = join(folder, `shards${workers}`);
+      const options = { tokenizer, workers, chunkBytes: 3000, prefix: "made_up" };
+      const { tokens } = await prepareCorpus([lines, plain], out, options);
+      const separator = tokenizer.specialTokens.get(end)!;
+      const texts = documents.join(end).split(end).filter((text) => text.trim() !== "");
+      const expected = [...documents, ...texts]
+        .flatMap((text) => [separator, ...tokenizer.encodeOrdinary(text)]);
+      const { dtype, data } = await readNpy(join(out, "made_up_val_000000.npy"));
+      assert.equal(dtype, workers === 0 ? "u4" : "u2");
+      assertSame([...data as Uint16Array], expected);
+      assert.equal(tokens, expected.length);
+      const saved = await BytePairTokenizer.load(join(out, "tokenizer.json"));
+      assertSame(saved.encodeOrdinary(documents[0]!), tokenizer.encodeOrdinary(documents[0]!));
+      await assert.rejects(
+        prepareCorpus([lines, plain], out, { ...options, tokenizer: undefined }),
+        /expected the tokenizer that it was begun with, "[0-9a-f]{64}", but got "gpt2"; take another/,
+      );
+    }
+    const bare = BytePairTokenizer.train("a b", { merges: 1 });
+    await assert.rejects(
+      prepareCorpus([lines], join(folder, "bare"), { tokenizer: bare }),
+      /RangeError: prepareCorpus: expected a documentSeparator, .* but got neither/,
+    );
+  }));
 
 Deno.test("prepareCorpus() gives long documents the tokens of the whole", async () => {
   const folder = await Deno.makeTempDir({ prefix: "dinograd" });

@@ -6,6 +6,7 @@ import { logSoftmax } from "../../src/ops/softmax.ts";
 import { tensor } from "../../src/tensor/create.ts";
 import { Scope } from "../../src/tensor/scope.ts";
 import { onEachDevice, testDevices } from "../support/devices.ts";
+import { markovModel } from "./markov_model.ts";
 import { sharpModel } from "./sharp_model.ts";
 
 interface Found {
@@ -18,8 +19,9 @@ interface Found {
 async function byTheRule(
   model: GPT2,
   prompt: readonly number[],
-  { width, length = 1, endId, alpha = 0.75, vocabSize = 40 }: BeamSearchOptions,
+  { width, length = 1, stopIds = [], alpha = 0.75, vocabSize = 40 }: BeamSearchOptions,
 ): Promise<{ ids: number[]; score: number; ended: boolean }[]> {
+  const stops = new Set(stopIds);
   const score = ({ ids, sum }: Found) => sum / ids.length ** alpha;
   let paths: Found[] = [{ ids: [], sum: 0, ended: false }];
   for (let round = 0; round < length && paths.some((path) => !path.ended); round++) {
@@ -36,7 +38,7 @@ async function byTheRule(
       const logs = await logSoftmax(tensor(all, { device: model.device })).data();
       const best = all.map((_, id) => id).sort((a, b) => logs[b] - logs[a]).slice(0, width);
       for (const id of best) {
-        candidates.push({ ids: [...path.ids, id], sum: path.sum + logs[id], ended: id === endId });
+        candidates.push({ ids: [...path.ids, id], sum: path.sum + logs[id], ended: stops.has(id) });
       }
     }
     paths = candidates.sort((a, b) => score(b) - score(a)).slice(0, width);
@@ -53,8 +55,8 @@ await onEachDevice(
     const before = device.memory().live;
     const settings: BeamSearchOptions[] = [
       { width: 1, length: 6 },
-      { width: 3, length: 8, endId: 17 },
-      { width: 4, length: 6, endId: 0, alpha: 0, vocabSize: 21 },
+      { width: 3, length: 8, stopIds: [17] },
+      { width: 4, length: 6, stopIds: [0, 5], alpha: 0, vocabSize: 21 },
     ];
     let ended = 0;
     for (const options of settings) {
@@ -86,6 +88,14 @@ await onEachDevice("beamSearch() of width 1 is greedy decoding", async (device) 
   const greedy = await generate(model, prompts, { ...options, temperature: 0 });
   assert.deepEqual(found.map(([{ ids }]) => ids), greedy.map(({ ids }) => ids));
   model.dispose();
+});
+
+await onEachDevice("beamSearch() refuses scores that are NaN", async (device) => {
+  const model = markovModel(device, [[0, 1], [NaN, NaN]]);
+  await assert.rejects(
+    beamSearch(model, [[0], [1]], { width: 2, length: 5 }),
+    /^Error: beamSearch: expected finite scores but got NaN for path 1; the weights may be damaged/,
+  );
 });
 
 await onEachDevice("beamSearch() says what is wrong before it begins", async (device) => {

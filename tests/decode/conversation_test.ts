@@ -147,7 +147,7 @@ await onEachDevice("Conversation says what is wrong, and goes on", async (device
   assert.throws(
     () => new Conversation(model, wide),
     new RangeError(
-      "Conversation: expected a tokenizer of at most 40 ids, as the model, but got 41",
+      "Conversation: expected a tokenizer of at most 40 ids, as the model has, but got 41",
     ),
   );
   let fail = false;

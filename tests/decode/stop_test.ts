@@ -130,7 +130,7 @@ Deno.test(
       [0, 0, 0, 0, 0],
     ];
     const model = markovModel(device, table);
-    const options = { width: 2, length: 100, endId: 3, vocabSize: 4 };
+    const options = { width: 2, length: 100, stopIds: [3], vocabSize: 4 };
     const [paths] = await beamSearch(model, [[0]], options);
     assert.deepEqual(paths.map(({ ids, ended }) => [...ids, ended]), [[1, 3, true], [2, 3, true]]);
     assert.ok(model.reads.length <= 3, `${model.reads.length} calls`);

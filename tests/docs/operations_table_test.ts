@@ -1,8 +1,11 @@
 // Keeps docs/OPERATIONS.md true: every operation has a row, and every row is what happens.
 import assert from "node:assert/strict";
 import * as operations from "../../src/ops/mod.ts";
+import { Inputs } from "../../tools/operations/case.ts";
 import { groups, helpers } from "../../tools/operations/cases.ts";
 import { DTYPES, renderTable, runOperations } from "../../tools/operations/table.ts";
+import type { Shape } from "../../src/tensor/shape.ts";
+import type { Tensor } from "../../src/tensor/tensor.ts";
 import { testDevices, testWebGpu } from "../support/devices.ts";
 
 Deno.test("the table has every operation of src/ops", () => {
@@ -13,6 +16,33 @@ Deno.test("the table has every operation of src/ops", () => {
       covered.has(value),
       `src/ops/mod.ts exports ${name}: give it a case in tools/operations/cases.ts`,
     );
+  }
+});
+
+/** Inputs that were disposed of. */
+class Disposed extends Inputs {
+  made = 0;
+
+  override values(shape: Shape, seed?: number): Tensor {
+    this.made++;
+    const x = super.values(shape, seed);
+    x.dispose();
+    return x;
+  }
+}
+
+Deno.test("every operation refuses a disposed tensor by its own name", async () => {
+  const [device] = await testDevices();
+  for (const { call, run } of groups.flatMap(({ cases }) => cases)) {
+    const inputs = new Disposed(device, "f32");
+    let message = "none";
+    try {
+      run(inputs);
+    } catch (error) {
+      ({ message } = error as Error);
+    }
+    if (inputs.made === 0) continue; // it has no tensor among its arguments
+    assert.match(message, /^\w+: expected a tensor in use but got Tensor \[/, call);
   }
 });
 

@@ -74,6 +74,35 @@ Deno.test("generate.ts stops before a text, writes several samples, and searches
     assert.match(searched.text, /8 tokens with a beam of 1/);
   }));
 
+Deno.test("generate.ts begins and ends texts as the model's files say, also with a beam", () =>
+  inFolder(async (folder) => {
+    const path = join(folder, "llama");
+    const model = await writeModel(path);
+    const start = 97; // "a"
+    const [{ ids }] = await generate(model, [[start, ...tokenizer.encode("rain")]], {
+      temperature: 0,
+      length: 8,
+    });
+    model.dispose();
+    const end = ids.findIndex((id, i) => i > 1 && !ids.subarray(0, i).includes(id));
+    const name = { id: "a", type_id: 0 };
+    const json = {
+      ...tokenizer.toJSON() as Record<string, unknown>,
+      post_processor: {
+        type: "TemplateProcessing",
+        single: [{ SpecialToken: name }, { Sequence: { id: "A", type_id: 0 } }],
+        special_tokens: { a: { id: "a", ids: [start], tokens: ["a"] } },
+      },
+    };
+    await Deno.writeTextFile(join(path, "tokenizer.json"), JSON.stringify(json));
+    const generation = { eos_token_id: [ids[end]] };
+    await Deno.writeTextFile(join(path, "generation_config.json"), JSON.stringify(generation));
+    for (const how of [["--temperature", "0"], ["--beam", "1"]]) {
+      const { out, text } = await run(folder, ["llama", "rain", "--length", "8", ...how]);
+      assert.equal(out, `rain${tokenizer.decode(ids.subarray(0, end))}\n`, text);
+    }
+  }));
+
 Deno.test("generate.ts takes the newest checkpoint of a run of reproduce_gpt.ts", () =>
   inFolder(async (folder) => {
     const options = { vocab: 50304, context: 8, embed: 8, layers: 1, heads: 2 };

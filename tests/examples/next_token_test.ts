@@ -1,6 +1,7 @@
 // Runs the example as a person would: with the permissions of its header, killed and resumed, stopped by Ctrl-C.
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { openCorpus } from "../../examples/next_token_byte_pair/data.ts";
 import { createModel } from "../../examples/next_token_byte_pair/models.ts";
 import { parseOptions } from "../../examples/next_token_byte_pair/options.ts";
 import { epochSchedule, isShown } from "../../examples/next_token_byte_pair/schedule.ts";
@@ -80,6 +81,17 @@ Deno.test("next_token_byte_pair: all models straight equal a run killed and resu
       assert.match(table, new RegExp(`^\\| ${title} `, "m"));
     }
     await Deno.stat(join(folder, "runs", "killed", "curves.svg"));
+  }));
+
+Deno.test("next_token_byte_pair holds out a tenth of a text without line ends", () =>
+  inFolder(async (folder) => {
+    for (const end of ["", "\n"]) {
+      const data = join(folder, "text.txt");
+      await Deno.writeTextFile(data, "the king and the queen. ".repeat(100) + end);
+      const { options } = parseOptions(["--data", data, "--merges", "5", "--context", "16"]);
+      const { train, validation } = await openCorpus(folder, options, () => {});
+      assert.ok(validation.count > 5 && train.count > 8 * validation.count);
+    }
   }));
 
 Deno.test("next_token_byte_pair finishes its step, saves and says how to go on at Ctrl-C", () =>

@@ -132,6 +132,32 @@ for (const [signal, exitCode] of [["SIGINT", 130], ["SIGTERM", 143], ["SIGHUP", 
     }));
 }
 
+Deno.test("reproduce_gpt validates after a resume what Ctrl-C has left out, also after the last step", () =>
+  inFolder(async (folder) => {
+    const args = [
+      ...["--device", "cpu", ...small, "--warmup", "0", "--steps", "2", "--val-tokens", "4800"],
+    ];
+    const early = start(folder, [...args, "--out", "early"]);
+    const none = await finish(
+      early,
+      once(/writing to early/, () => {
+        setTimeout(() => early.kill("SIGINT"), 200); // it listens from then on, and validates
+      }),
+    );
+    assert.equal(none.code, 130, none.text);
+    assert.match(none.text, /stopped after step 0 of 2$/m);
+    const child = start(folder, [...args, "--out", "run"]);
+    const { code, text } = await finish(child, once(/step 2\/2 /, () => child.kill("SIGINT")));
+    assert.equal(code, 130, text);
+    assert.match(text, /stopped after step 2 of 2; resume with --resume run/);
+    assert.doesNotMatch(text, /after 2 steps/);
+    for (const isNew of [true, false]) {
+      const resumed = await finish(start(folder, ["--resume", "run"]));
+      assert.equal(resumed.code, 0, resumed.text);
+      assert.equal(/validation loss \S+ after 2 steps/.test(resumed.text), isNew, resumed.text);
+    }
+  }));
+
 Deno.test("reproduce_gpt answers Ctrl-C within a step of many micro-batches, and ends at the second", () =>
   inFolder(async (folder) => {
     // A step takes minutes.
@@ -163,7 +189,10 @@ Deno.test("reproduce_gpt takes a step back whose data is gone, saves, and names 
       await writeNpy(join(folder, "data", `a_${name}.npy`), new Uint16Array(Number(count)).fill(9));
     }
     const gone = join(folder, "data", "a_train_000001.npy");
-    const args = ["--device", "cpu", "--data", "data", "--out", "run", "--steps", "40", ...small];
+    const args = [
+      ...["--device", "cpu", "--data", "data", "--out", "run", "--steps", "40", ...small],
+      ...["--val-tokens", "1000"],
+    ];
     const child = start(folder, args);
     const { code, text } = await finish(
       child,
@@ -171,6 +200,7 @@ Deno.test("reproduce_gpt takes a step back whose data is gone, saves, and names 
     );
     assert.equal(code, 1, text);
     assert.match(text, /a_train_000001\.npy.*; all steps before it are saved in run\. Resume/);
+    assert.match(text, /validation on 96$/m); // all whole rows that there are
     // 64 tokens a step: the seventh needs the second shard.
     assert.match(text, /step +6\/40 /);
     assert.doesNotMatch(text, /step +7\/40 /);
@@ -182,6 +212,11 @@ Deno.test("reproduce_gpt takes a step back whose data is gone, saves, and names 
     const straight = await finish(start(folder, [...args, "--out", "straight"]));
     const last = /step 40\/40 .* loss \S+/;
     assert.equal(last.exec(straight.text)?.[0], last.exec(resumed.text)?.[0]);
+    const long = [...args, "--out", "long", "--context", "128", "--total-batch", "256"];
+    assert.match(
+      (await finish(start(folder, long))).text,
+      /--data: expected more than 128 tokens for validation but got 99 in data/,
+    );
   }));
 
 Deno.test("reproduce_gpt names the file where its log's disk is full", () =>
@@ -318,12 +353,17 @@ Deno.test("reproduce_gpt refuses what cannot be", () =>
       const [args, message] of [
         [["--heads", "5"], /--heads: expected a divisor of --embed 64 but got 5/],
         [["--total-batch", "1000"], /expected a multiple of 8 x 128 tokens but got 1000/],
+        [
+          ["--lr", "1e-4", "--min-lr", "1e-3"],
+          /--min-lr: expected at most --lr 0.0001 but got 0.001/,
+        ],
         [["--preset", "huge"], /Expected one of tiny, small, 124m/],
         [
           ["--preset", "124m"],
           /--preset 124m: expected --data but got none: `deno task prepare:fineweb`/,
         ],
         [["--data", "nowhere"], /nowhere: expected a folder of token shards/],
+        [["--resume", "a", "--out", "b"], /--resume a: expected no --out, as .* but got b/],
         [["--resume"], /--resume: expected a run in runs\/ but got none/],
       ] as const
     ) {

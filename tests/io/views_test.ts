@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { findShards, openShard } from "../../src/data/shards.ts";
 import { ShardWriter } from "../../src/data/shard_writer.ts";
-import { cutAtWord } from "../../src/data/prepare/chunks.ts";
+import { cutAtWord } from "../../src/data/prepare/cuts.ts";
 import { listCheckpoints, saveCheckpoint } from "../../src/io/checkpoint.ts";
 import { FileFormatError } from "../../src/io/errors.ts";
 import { readLlmcTokens, writeLlmcTokens } from "../../src/io/llmc_bin.ts";

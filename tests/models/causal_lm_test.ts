@@ -12,14 +12,18 @@ import {
   reshape,
   RMSNorm,
   Scope,
+  seenKeys,
   splitHeads,
   type Tensor,
   tensor,
 } from "../../mod.ts";
 import { argmax } from "../../src/ops/reduce.ts";
+import { assertClose } from "../support/compare.ts";
 import { onEachDevice } from "../support/devices.ts";
 
 class Block extends Module {
+  /** Whether tokens see whatever is before them in the row. */
+  isCareless = false;
   readonly q: Linear;
   readonly k: Linear;
   readonly v: Linear;
@@ -33,9 +37,9 @@ class Block extends Module {
     this.o = new Linear(4 * 8, 12, options);
   }
 
-  forward(x: Tensor, { cache }: Pass): Tensor {
+  forward(x: Tensor, pass: Pass): Tensor {
     const [keys, values] = [this.k, this.v].map((layer) => splitHeads(layer.forward(x), 2));
-    const seen = cache?.append(keys, values) ?? { keys, values };
+    const seen = this.isCareless ? { keys, values } : seenKeys(pass, keys, values);
     const mixed = causalAttention.mix(splitHeads(this.q.forward(x), 4), seen);
     return this.o.forward(reshape(mixed, [...x.shape.slice(0, 2), 4 * 8]), x);
   }
@@ -86,3 +90,21 @@ await onEachDevice(
     assert.deepEqual([...ids], slowly.slice(prompt.length));
   },
 );
+
+await onEachDevice("a block that ignores the borders of documents is refused", async (device) => {
+  using model = new Wide({ device, random: new RandomState(3) });
+  using _scope = new Scope();
+  const row = (ids: number[]) => tensor([ids], { dtype: "i32", device });
+  const positions = row([0, 1, 2, 0, 1]);
+  const whole = await model.hidden(row([3, 1, 4, 1, 5]), { positions }).data();
+  const second = await model.hidden(row([1, 5])).data();
+  assertClose(whole.slice(-second.length), second, 1e-5);
+  model.stack[1]!.isCareless = true;
+  for (const recompute of [false, true]) {
+    assert.throws(
+      () => model.hidden(row([3, 1, 4, 1, 5]), { positions, recompute }),
+      /^TypeError: attention: expected the positions of the forward pass, .* but got none$/,
+    );
+  }
+  model.hidden(row([3, 1, 4, 1, 5])); // one document
+});

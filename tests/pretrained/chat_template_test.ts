@@ -7,6 +7,7 @@ import {
   endOfTextIds,
   jinjaChatTemplate,
   loadChatTemplate,
+  loadStopIds,
   plainChatTemplate,
 } from "../../src/pretrained/chat_template.ts";
 import { asciiTokenizer } from "../../tools/proofs/ascii_tokenizer.ts";
@@ -117,4 +118,30 @@ Deno.test("chat template: the files of a folder", () =>
       loadChatTemplate(folder),
       /expected a text, or a list of templates, but got/,
     );
+  }));
+
+Deno.test("loadStopIds() finds the ids that a model's files give, besides the known tokens", () =>
+  inFolder(async (folder) => {
+    const write = (file: string, fields: unknown) =>
+      Deno.writeTextFile(`${folder}/${file}.json`, JSON.stringify(fields));
+    const found = () => loadStopIds(folder, asciiTokenizer);
+    assert.deepEqual(await found(), [128]);
+    // As saveModel writes it; 0 is not meant.
+    await write("config", { eos_token_id: null });
+    assert.deepEqual(await found(), [128]);
+    await write("config", { eos_token_id: 7 });
+    await write("generation_config", { eos_token_id: [5, 128, -1, 1000, "6"] });
+    assert.deepEqual(await found(), [128, 5, 7]);
+    const own = { ...asciiTokenizer, specialTokens: new Map([["<the end>", 3]]) };
+    await write("tokenizer_config", { eos_token: { content: "<the end>" } });
+    assert.deepEqual(await loadStopIds(folder, own), [5, 128, 7, 3]);
+    await write("generation_config", []);
+    await assert.rejects(found(), FileFormatError);
+
+    const file = `${folder}/model.gguf`;
+    await writeGguf(file, [
+      ["tokenizer.ggml.eos_token_id", { type: "u32", value: 9 }],
+      ["tokenizer.ggml.eot_token_id", { type: "u32", value: 10 }],
+    ], []);
+    assert.deepEqual(await loadStopIds(file, asciiTokenizer), [128, 9, 10]);
   }));

@@ -346,6 +346,27 @@ Deno.test("a vocabulary comes back from GGUF as it was: SentencePiece's", () =>
     assert.deepEqual([...tokenizer.encode("low é")], [269, 259, 0xc3 + 3, 0xa9 + 3]);
   }));
 
+Deno.test("saveGguf() leaves out special tokens beyond the model's ids, and refuses others", () =>
+  inFolder(async (folder) => {
+    const options = { merges: 5, specialTokens: ["<|endoftext|>", "<image>"] };
+    const tokenizer = BytePairTokenizer.train("low lower lowest", options);
+    const config = { ...sizes, hiddenSize: 4, numHiddenLayers: 1, numAttentionHeads: 1 };
+    const path = `${folder}/model.gguf`;
+    const save = async (vocabSize: number) => {
+      using model = new GPT2({ ...config, vocabSize }, { device, random: null });
+      await saveGguf(path, model, { tokenizer });
+    };
+    await save(tokenizer.vocabSize - 1);
+    const loaded = await loadTokenizer(path);
+    assert.equal(loaded.vocabSize, tokenizer.vocabSize - 1);
+    assert.deepEqual([...loaded.specialTokens.keys()], ["<|endoftext|>"]);
+    assert.deepEqual(loaded.encode("slowest"), tokenizer.encode("slowest"));
+    await assert.rejects(save(tokenizer.vocabSize - 3), {
+      name: "RangeError",
+      message: /^saveGguf: expected a tokenizer of at most \d+ ids, as the model has, but got/,
+    });
+  }));
+
 /** Saves a tokenizer beside a model with more ids, and holds what is loaded to it. */
 async function assertKept(
   folder: string,

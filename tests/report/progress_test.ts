@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import cliProgress from "npm:cli-progress@3.12.0";
 import { openProgress } from "../../src/report/progress.ts";
+import { TimeLeft } from "../../src/report/time_left.ts";
 
 /** Runs `body` with a clock that shows the milliseconds it sets. */
 async function withClock(body: (set: (ms: number) => void) => Promise<void>): Promise<void> {
@@ -43,6 +44,31 @@ Deno.test("openProgress() writes lines as often as it is told, with share and ti
       "read 87% | 7/8 files | 6.0 s left nearly",
       "read 100% | 8/8 files | 0 ms left",
     ]);
+  }));
+
+Deno.test("openProgress() counts only what it has seen done, as in a resumed run", () =>
+  withClock(async (set) => {
+    const lines: string[] = [];
+    using progress = await openProgress({
+      ...{ label: "train", total: 100, from: 80, lineEvery: 1, terminal: false },
+      writeLine: (line) => lines.push(line),
+    });
+    set(10_000);
+    progress.update(81);
+    assert.deepEqual(lines, ["train 81% | 81/100 | 3 m 10 s left"]);
+  }));
+
+Deno.test("TimeLeft goes by the speed of late, whatever was slow or idle before", () =>
+  withClock((set) => {
+    const timeLeft = new TimeLeft(8, 4);
+    assert.equal(timeLeft.after(8, 100), NaN);
+    const seconds = [7000, 7140, 7280, 7420, 7560]; // a slow first one, then one in 140 s
+    const left = seconds.map((at, i) => {
+      set(1000 * at);
+      return timeLeft.after(9 + i, 100);
+    });
+    assert.deepEqual([left[0], left.at(-1)], [91 * 7000, 87 * 140]);
+    return Promise.resolve();
   }));
 
 Deno.test("openProgress() is done at once where there is nothing to do", () =>

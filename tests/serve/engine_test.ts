@@ -4,6 +4,7 @@ import type { NextTokenModel } from "../../src/decode/next_token_model.ts";
 import { CpuDevice } from "../../src/device/cpu/cpu_device.ts";
 import type { Device } from "../../src/device/device.ts";
 import type { CausalLM, CausalLMConfig } from "../../src/models/causal_lm.ts";
+import { OutOfMemoryError } from "../../src/device/errors.ts";
 import { LLaMA } from "../../src/models/llama.ts";
 import { manualSeed, RandomState } from "../../src/tensor/random.ts";
 import {
@@ -124,6 +125,75 @@ onDevice(
     model.dispose();
   },
 );
+
+onDevice(
+  "Engine: what is read anew does not count as known from earlier prompts",
+  cpu!,
+  async () => {
+    using device = CpuDevice.open({ threads: 1 });
+    const model = smallLLaMA(device, 400);
+    // Two rows of 192 positions can be bound, which take 120 bytes each, but not of 256.
+    Object.defineProperty(device, "maxBindingBytes", { value: 50_000 });
+    await using engine = new Engine(model, { chunkSize: 16 });
+    const sequences = engine.submit(
+      [1, 2].map((id) => ({ prompt: new Array(20).fill(id), length: 200 })),
+    );
+    await Promise.all(sequences.map((sequence) => Array.fromAsync(sequence)));
+    assert.equal(engine.stats.preemptions, 1);
+    assert.deepEqual(sequences.map(({ cachedTokens }) => cachedTokens), [0, 0]);
+    model.dispose();
+  },
+);
+
+onDevice(
+  "Engine: where memory ends while a sequence joins, none gets wrong ids",
+  cpu!,
+  async () => {
+    using device = CpuDevice.open({ threads: 1 });
+    const model = smallLLaMA(device, 200);
+    await using engine = new Engine(model);
+    const short = [1, 2, 3].map((id) => ({ prompt: [id], length: 60, temperature: 0 }));
+    const long = { prompt: new Array<number>(100).fill(4), length: 5, temperature: 0 };
+    const expected = await answers(engine, short);
+    // With the long one, four rows of 64 positions, of 120 bytes, become four of 128; the third tensor finds no memory.
+    const { createBuffer } = device;
+    let grown = 0;
+    device.createBuffer = (bytes, what) => {
+      if (bytes === 4 * 128 * 120 && ++grown === 3) throw new OutOfMemoryError("no memory");
+      return createBuffer.call(device, bytes, what);
+    };
+    const results = await Promise.allSettled(
+      engine.submit([...short, long]).map((sequence) => Array.fromAsync(sequence)),
+    );
+    assert.equal(grown, 3);
+    for (const result of results) {
+      assert.ok(result.status === "rejected" && result.reason instanceof OutOfMemoryError);
+    }
+    assert.deepEqual(await answers(engine, short), expected);
+    model.dispose();
+  },
+);
+
+onDevice("Engine: no memory for a known beginning fails its sequence alone", cpu!, async () => {
+  using device = CpuDevice.open({ threads: 1 });
+  const model = smallLLaMA(device, 200);
+  await using engine = new Engine(model);
+  const prompt = new Array<number>(130).fill(4);
+  await answers(engine, [{ prompt, length: 1 }]);
+  const live = device.memory().live;
+  const { createBuffer } = device;
+  let copied = 0;
+  device.createBuffer = (bytes, what) => {
+    // Of the first 64 positions, in two layers.
+    if (bytes === 64 * 120 && ++copied === 3) throw new OutOfMemoryError("no memory");
+    return createBuffer.call(device, bytes, what);
+  };
+  const [sequence] = engine.submit([{ prompt: [...prompt.slice(0, 64), 5], length: 1 }]);
+  await assert.rejects(Array.fromAsync(sequence!), OutOfMemoryError);
+  assert.equal(device.memory().live, live);
+  assert.equal((await answers(engine, [{ prompt, length: 1 }])).length, 1);
+  model.dispose();
+});
 
 onDevice("Engine gives about what generate() gives", cpu!, async (device) => {
   const model = sharpModel(device, { maxPositionEmbeddings: 60 });

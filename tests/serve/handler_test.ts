@@ -1,9 +1,11 @@
 // The HTTP interface, by OpenAI's own client where that can ask for it.
 import assert from "node:assert/strict";
 import OpenAI from "npm:openai@7.59.0";
+import type { NextTokenModel } from "../../src/decode/next_token_model.ts";
 import { CpuDevice } from "../../src/device/cpu/cpu_device.ts";
 import { jinjaChatTemplate } from "../../src/pretrained/chat_template.ts";
 import { createHandler, type Handler, type HandlerOptions } from "../../src/serve/handler.ts";
+import { StreamDecoder, type Tokenizer } from "../../src/tokenizer/tokenizer.ts";
 import { sharpModel } from "../decode/sharp_model.ts";
 import { asciiTokenizer } from "../../tools/proofs/ascii_tokenizer.ts";
 
@@ -57,7 +59,8 @@ const name = "dinograd";
 const hello = [{ role: "user" as const, content: "Hello" }];
 
 test("models, health and metrics", async () => {
-  await using server = serve();
+  // An option that is undefined has its default.
+  await using server = serve({ modelName: undefined } as unknown as HandlerOptions);
   const { data } = await server.client.models.list();
   assert.deepEqual(data.map(({ id }) => id), [name]);
   assert.equal((await server.client.models.retrieve(name)).id, name);
@@ -107,6 +110,9 @@ test("completions: seed, n, several prompts, ids, usage", async () => {
   assert.equal(byIds.choices[0]!.text, text);
   const short = await server.client.completions.create({ model: name, prompt: "a" });
   assert.ok(short.usage!.completion_tokens <= 16);
+  // The default length is cut to what the prompt leaves of the context.
+  const full = await server.client.completions.create({ model: name, prompt: "a".repeat(398) });
+  assert.ok(full.usage!.completion_tokens <= 3);
 });
 
 test("completions: streaming gives the same in pieces, stop strings end it", async () => {
@@ -163,6 +169,43 @@ test("completions and chat: logprobs", async () => {
     assert.ok(top_logprobs[0]!.logprob >= top_logprobs[1]!.logprob);
     assert.deepEqual(bytes, [...new TextEncoder().encode(token)]);
   }
+});
+
+test("logprobs show a token with its leading space, and one of bytes that are no character", async () => {
+  // Like SentencePiece: words with a space in front, which `decode` drops at the start, and single bytes.
+  const dinosaur = new TextEncoder().encode("🦕");
+  const bytesOf = (id: number) => id < 64 ? [32, 65 + id % 32] : [dinosaur[id % 4]!];
+  const tokenizer: Tokenizer = {
+    ...asciiTokenizer,
+    decode: (ids) => new TextDecoder().decode(tokenizer.decodeBytes(ids)).replace(/^ /, ""),
+    decodeBytes: (ids) => Uint8Array.from(Array.from(ids).flatMap(bytesOf)),
+  };
+  const handler = createHandler(model, tokenizer, { stopIds: [] });
+  const ask = async (path: string, body: object) => {
+    const request = { ...{ method: "POST", headers: { "content-type": "application/json" } } };
+    const url = `http://localhost/v1/${path}`;
+    const json = JSON.stringify({ max_tokens: 60, seed: 1, ...body });
+    const response = await handler(new Request(url, { ...request, body: json }));
+    return (await response.json()).choices[0];
+  };
+  const { text, logprobs } = await ask("completions", { prompt: "a", logprobs: 5 });
+  const decoder = new StreamDecoder(tokenizer);
+  let before = 0;
+  const { content } = (await ask("chat/completions", { messages: hello, logprobs: true })).logprobs;
+  for (const { token, bytes } of content) {
+    if (bytes[0] === 32) assert.equal(token, String.fromCharCode(...bytes));
+    else assert.equal(token, `\\x${bytes[0].toString(16)}`);
+  }
+  const byText = new Map(Array.from({ length: 129 }, (_, id) => [bytesOf(id).join(), id]));
+  logprobs.tokens.forEach((token: string, i: number) => {
+    const byte = /^\\x(..)$/.exec(token)?.[1];
+    const bytes = byte ? [parseInt(byte, 16)] : [...token].map((one) => one.charCodeAt(0));
+    assert.equal(logprobs.text_offset[i], before);
+    before += [...decoder.push(byText.get(bytes.join())!)].length;
+  });
+  assert.equal([...text].length, before + [...decoder.flush()].length);
+  assert.ok(text.includes("\uFFFD") && text.includes(" "));
+  await handler.shutdown();
 });
 
 test("chat: messages, roles, parts, streaming, and the template", async () => {
@@ -223,6 +266,19 @@ test("embeddings have the length 1, and those of equal texts are equal", async (
   const coded = await server.client.embeddings.create({ model: name, input });
   assert.deepEqual(coded.data[1]!.embedding, vectors[1]);
   assert.equal(coded.usage.prompt_tokens, 9);
+  // Tokens that the tokenizer puts around a text are part of it.
+  const around = createHandler(
+    model,
+    Object.assign({ prefix: [1], suffix: [128] }, asciiTokenizer),
+  );
+  const [whole, byIds] = await Promise.all(["b", [1, 98, 128]].map(async (input) => {
+    const init = { method: "POST", headers: { "content-type": "application/json" } };
+    const body = JSON.stringify({ input });
+    const request = new Request("http://localhost/v1/embeddings", { ...init, body });
+    return await (await around(request)).json();
+  }));
+  assert.deepEqual(whole, byIds);
+  await around.shutdown();
   await using last = serve({ pooling: "last" });
   const other = await last.client.embeddings.create({ model: name, input: "one" });
   assert.notDeepEqual(other.data[0]!.embedding, vectors[0]);
@@ -263,7 +319,10 @@ test("what is wrong is told by name, and costs nothing", async () => {
     [complete, [], 400, {}],
     [complete, null, 400, {}],
     [complete, { prompt: "a", user: "x".repeat(3000) }, 413, { code: "request_too_large" }],
-    ["/v1/embeddings", { input: "a", dimensions: 4 }, 400, { param: "dimensions" }],
+    ["/v1/embeddings", { input: "a", dimensions: 4 }, 400, {
+      param: "dimensions",
+      message: "dimensions: this server does not support this field",
+    }],
     ["/v1/nothing", {}, 404, {}],
     ["/v1/models", {}, 405, {}],
   ];
@@ -276,6 +335,7 @@ test("what is wrong is told by name, and costs nothing", async () => {
     assert.equal(error.type, "invalid_request_error");
     assert.equal({ ...error, ...expected }.code, error.code, text);
     assert.equal({ ...error, ...expected }.param, error.param, text);
+    assert.equal({ ...error, ...expected }.message, error.message);
   }
   const ask = JSON.stringify({ prompt: "a" });
   for (const headers of [{}, { authorization: "Bearer" }, { authorization: "Bearer wrong" }]) {
@@ -400,6 +460,25 @@ test("200 clients of which a third leave: all others get what they would get alo
     const { choices } = await server.client.chat.completions.create(requests[i]!);
     assert.equal(texts[i], choices[0]!.message.content);
   }
+});
+
+test("an answer that fails after its first text ends, and is counted", async () => {
+  let steps = 0;
+  const failing: NextTokenModel = {
+    ...{ config: model.config, device, createCache: (batch) => model.createCache(batch) },
+    nextLogits(ids, options) {
+      if (++steps === 4) throw new Error("out of luck");
+      return model.nextLogits(ids, options);
+    },
+  };
+  const handler = createHandler(failing, asciiTokenizer, { stopIds: [] });
+  const init = { method: "POST", headers: { "content-type": "application/json" } };
+  const body = JSON.stringify({ prompt: "a", max_tokens: 20, temperature: 0 });
+  const ask = new Request("http://localhost/v1/completions", { ...init, body });
+  await assert.rejects((await handler(ask)).text(), /out of luck/);
+  const metrics = await (await handler(new Request("http://localhost/metrics"))).text();
+  assert.match(metrics, /^dinograd_request_duration_seconds_count 1$/m);
+  await handler.shutdown();
 });
 
 test("a shutdown finishes running answers and refuses others", async () => {

@@ -116,7 +116,7 @@ async function compareCases(
 
   for (const kind of Object.keys(group[0]).filter((key) => key.startsWith("beam"))) {
     const width = Number(kind.slice("beam".length));
-    const found = await beamSearch(model, prompts, { width, length, alpha, endId });
+    const found = await beamSearch(model, prompts, { width, length, alpha, stopIds: [endId] });
     found.forEach((paths, i) => {
       const expected = group[i][kind];
       compareIds(kind, paths[0].ids, expected);

@@ -5,8 +5,9 @@ import { parseOptions } from "../../src/cli/train/options.ts";
 import { pretraining } from "../../src/cli/train/task.ts";
 import { Training } from "../../src/cli/train/training.ts";
 import type { Device } from "../../src/device/device.ts";
-import { assign, readTensors, type Tensor } from "../../mod.ts";
+import { assign, loadCheckpoint, readTensors, type Tensor } from "../../mod.ts";
 import { onEachDevice } from "../support/devices.ts";
+import { inFolder } from "../support/examples.ts";
 
 const tokens = Uint16Array.from({ length: 4000 }, (_, i) => (i * i * 7 + i) % 61);
 
@@ -17,7 +18,8 @@ function open(device: Device, args: string[]): Promise<Training> {
   ]);
   const options = { ...given, vocab: 61 };
   return Training.open({
-    ...{ options, device, dtype: "f32", batch: 2, communicator: new SingleProcess() },
+    ...{ options, device, dtype: "f32", batch: 2, mayHalve: false },
+    communicator: new SingleProcess(),
     task: (random) =>
       pretraining({
         options,
@@ -73,6 +75,10 @@ await onEachDevice("a step to stop at ends the run at the weights before it", as
   assert.equal(error.name, "StepRefusedError");
   assert.match(error.message, /^step 4: .*got NaN.*not finite is the gradient of "wte.weight"/);
   assert.deepEqual(await everything(training), before);
+  await inFolder(async (folder) => {
+    const path = await training.save(folder, { train: [], validation: [] });
+    assert.equal((await loadCheckpoint(path)).step, 3);
+  });
 });
 
 await onEachDevice("steps left out change nothing but where the data stands", async (device) => {

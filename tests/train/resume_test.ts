@@ -155,10 +155,14 @@ await onEachDevice(
     const state = loader.state();
     for (const batches of [1, 4]) {
       const mean = losses.slice(0, batches).reduce((a, b) => a + b, 0) / batches;
-      const loss = await validationLoss(run.model, loader, batches, device);
+      const loss = await validationLoss(run.model, loader, 2 * batches, device);
       assert.ok(Math.abs(loss - mean) < 1e-5, `${batches} batches: ${loss}, not ${mean}`);
       assert.deepEqual(loader.state(), state);
     }
+    // A last batch of one row.
+    const large = await TokenLoader.open(tokens, { batchSize: 3, contextSize: 8 });
+    const ofFour = (losses[0]! + losses[1]!) / 2;
+    assert.ok(Math.abs(await validationLoss(run.model, large, 4, device) - ofFour) < 1e-5);
     run.dispose();
   },
 );

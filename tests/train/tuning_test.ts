@@ -3,9 +3,19 @@ import assert from "node:assert/strict";
 import { type Options, parseOptions } from "../../src/cli/finetune/options.ts";
 import { tuning, type TuningTask } from "../../src/cli/finetune/task.ts";
 import { Training } from "../../src/cli/train/training.ts";
-import { type Device, GPT2, RandomState, SingleProcess, type TuningExample } from "../../mod.ts";
+import {
+  checkpointExtra,
+  CpuDevice,
+  type Device,
+  GPT2,
+  loadNewestCheckpoint,
+  RandomState,
+  SingleProcess,
+  type TuningExample,
+} from "../../mod.ts";
 import { assertClose } from "../support/compare.ts";
 import { onEachDevice } from "../support/devices.ts";
+import { inFolder } from "../support/examples.ts";
 
 const SIZES = {
   vocabSize: 16,
@@ -38,19 +48,8 @@ async function open(
   const options: Options = parseOptions(["model", "data", "--lr", "0.01", ...args]);
   let task: TuningTask;
   const training = await Training.open({
-    ...{
-      options: {
-        ...options,
-        batch: undefined,
-        wire: "f32",
-        shardOptimizer: undefined,
-        diloco: undefined,
-      },
-      device,
-      dtype: "f32",
-      batch,
-      communicator: new SingleProcess(),
-    },
+    ...{ options, device, dtype: "f32", batch, mayHalve: true },
+    communicator: new SingleProcess(),
     task: (random) =>
       task = tuning({
         ...{ options, model: newModel(device), reference, rows, contextSize: 12, packed: false },
@@ -107,3 +106,15 @@ await onEachDevice("DPO makes the better answers likelier than the others", asyn
     await training[Symbol.asyncDispose]();
   }
 });
+
+Deno.test("a resumed run has the options of its checkpoint", () =>
+  inFolder(async (folder) => {
+    using device = CpuDevice.open({ threads: 1 });
+    const { training } = await open(device, ["--batch", "2", "--warmup", "0.5"], 2);
+    await steps(training, 1, 2);
+    await training.save(folder, { train: [], validation: [] });
+    await training[Symbol.asyncDispose]();
+    const { options } = checkpointExtra((await loadNewestCheckpoint(folder))!, ["options"]);
+    const resumed = parseOptions(["--resume", folder], options as Partial<Options>);
+    assert.deepEqual([resumed.batch, resumed.warmup], [2, 0.5]);
+  }));

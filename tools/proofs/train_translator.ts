@@ -177,7 +177,7 @@ async function train(
       tensor(batch, { shape: [chosen.length, sourceLength], device }),
     );
     const starts = chosen.map(() => [target.startId]);
-    const beams = await beamSearch(translator, starts, { width, endId: target.endId });
+    const beams = await beamSearch(translator, starts, { width, stopIds: [target.endId] });
     const said = beams.map(([best]) => target.decode(best.ids));
     return chosen.filter(([, pairs], i) => pairs.some((pair) => pair.target === said[i])).length;
   };

@@ -1,6 +1,5 @@
 /** The examples that `finetune` reads, as rows for the model. */
 import {
-  endOfTextIds,
   GPT3,
   holdOut,
   plainChatFormat,
@@ -38,15 +37,21 @@ export interface Corpus {
 /** Reads the examples. */
 export async function openCorpus(
   options: Options,
-  { model, tokenizer, chatTemplate }: FoundText,
+  { model, tokenizer, chatTemplate, stopIds: ends }: FoundText,
 ): Promise<Corpus> {
-  const ends = endOfTextIds(tokenizer);
   const template = await chatTemplate();
   const chat = template === plainChatTemplate
     ? plainChatFormat(ends.length > 0 ? tokenizer.decode(ends.slice(0, 1)) : "")
     : template.render;
   const format: TuningFormat = { tokenizer, end: ends[0], chat };
-  const read = async (file: string) => readTuningData(await readText(file), file, format);
+  const read = async (file: string) => {
+    if (/\.(json|parquet|npy|bin|gz|zst|zip|gguf|safetensors)$/.test(file)) {
+      throw new UsageError(
+        `${file}: expected a text, or a .jsonl with one example per line, but got another format`,
+      );
+    }
+    return readTuningData(await readText(file), file, format);
+  };
   const all = await read(options.data);
   checkKind(options, all);
   const { train, validation } = options.val === undefined

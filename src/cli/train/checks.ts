@@ -30,18 +30,6 @@ export function isMilestone(
   return [1, 2, 5, 10, 50, 100, steps].includes(step) || step % every === 0;
 }
 
-/** Sequences of a batch, at most `most` and each batch as large, and batches of a validation of `tokens` tokens. */
-export function validationBatches(
-  tokens: number,
-  contextSize: number,
-  most: number,
-): { batchSize: number; batches: number } {
-  const sequences = Math.ceil(tokens / contextSize);
-  let batchSize = Math.min(most, sequences);
-  while (sequences % batchSize !== 0) batchSize--;
-  return { batchSize, batches: sequences / batchSize };
-}
-
 /** The options that {@linkcode Checks} goes by. */
 export type CheckOptions =
   & Pick<Options, "hellaswag" | "hellaswagEvery" | "steps" | "samples" | "sampleLength">
@@ -55,8 +43,8 @@ export interface ChecksSetup {
   readonly report: Report;
   /** The ranks that train together. */
   readonly communicator: Communicator;
-  /** The data to validate on, which is closed with the checks. */
-  readonly validation: { readonly loader: BatchLoader; readonly batches: number };
+  /** The data to validate on, which is closed with the checks, and how many rows of it. */
+  readonly validation: { readonly loader: BatchLoader; readonly rows: number };
   /** What samples continue, and the ids after which they end. */
   readonly prompt: { readonly ids: ArrayLike<number>; readonly text: string };
   readonly stopIds?: readonly number[];
@@ -110,9 +98,9 @@ export class Checks implements AsyncDisposable {
 
   /** The validation loss. Throws a {@linkcode WeightsLostError} where it is not a finite number. */
   async validate(step: number, signal: AbortSignal): Promise<void> {
-    const { task, report, communicator, validation: { loader, batches } } = this.#setup;
+    const { task, report, communicator, validation: { loader, rows } } = this.#setup;
     const { device } = task.model;
-    const loss = await validationLoss(task, loader, batches, device, {
+    const loss = await validationLoss(task, loader, rows, device, {
       ...{ signal, communicator },
       count: task.count?.bind(task),
     });

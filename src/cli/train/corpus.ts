@@ -16,8 +16,6 @@ import { openTokenizer } from "./tokenizer.ts";
 export interface Corpus {
   train: string[] | TokenArray;
   validation: string[] | TokenArray;
-  /** Tokens of a validation: what is asked for, of a text no more than it has. */
-  valTokens: number;
   tokenizer: PretrainedTokenizer;
   /** The token between documents, where it matters. */
   separator: number | undefined;
@@ -45,7 +43,7 @@ export async function openCorpus(
     (line) => lines.push(line),
   );
   const tokens = text === undefined
-    ? await openShards(options.data!, options.valTokens)
+    ? await openShards(options.data!)
     : encodeText(text, options, tokenizer);
   return {
     ...tokens,
@@ -81,7 +79,7 @@ async function readText(data: string | undefined): Promise<string | undefined> {
   return await Deno.readTextFile(data);
 }
 
-async function openShards(folder: string, valTokens: number): Promise<Tokens> {
+async function openShards(folder: string): Promise<Tokens> {
   const [train, validation] = await Promise.all([
     findShards(folder, { split: "train" }),
     findShards(folder, { split: "val" }),
@@ -91,7 +89,6 @@ async function openShards(folder: string, valTokens: number): Promise<Tokens> {
   return {
     train,
     validation,
-    valTokens,
     prompt: "Neural networks are",
     description: [description],
   };
@@ -100,7 +97,7 @@ async function openShards(folder: string, valTokens: number): Promise<Tokens> {
 /** Tokenizes a text, in which `<|endoftext|>` separates documents, and holds out its last tenth. */
 function encodeText(
   text: string,
-  { data, context, valTokens, vocabSize }: Options,
+  { data, context, vocabSize }: Options,
   tokenizer: PretrainedTokenizer,
 ): Tokens {
   const ids = tokenizer.encode(text, { allowedSpecial: [END_OF_TEXT], disallowedSpecial: [] });
@@ -128,7 +125,6 @@ function encodeText(
   const beginning = validation.subarray(0, 500);
   return {
     ...{ train, validation, description },
-    valTokens: Math.min(valTokens, held - held % context),
     prompt: data === undefined ? "The whale" : firstWords(tokenizer.decode(beginning)),
   };
 }

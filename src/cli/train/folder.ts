@@ -7,6 +7,7 @@ import {
   newestRun,
   RunFolder,
 } from "../../../mod.ts";
+import { UsageError } from "../failures.ts";
 import { newRunName, RUNS } from "../runs.ts";
 import type { Curves } from "./report.ts";
 
@@ -30,6 +31,11 @@ export async function openResumed<O>(
   { out, resume }: Folders,
 ): Promise<Resumed<O> | undefined> {
   if (resume === undefined) return undefined;
+  if (resume !== true && out !== undefined) {
+    throw new UsageError(
+      `--resume ${resume}: expected no --out, as the run keeps its folder, but got ${out}`,
+    );
+  }
   const path = resume === true
     ? out ?? await newestRun(RUNS, kinds.map((kind) => `${kind}-`))
     : resume;

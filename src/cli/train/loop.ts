@@ -7,6 +7,8 @@ import {
   Interrupt,
   openProgress,
   readTensors,
+  shareJson,
+  TimeLeft,
 } from "../../../mod.ts";
 import { type Checks, WeightsLostError } from "./checks.ts";
 import { Ranks } from "./ranks.ts";
@@ -15,6 +17,8 @@ import { StepRefusedError, type Training } from "./training.ts";
 
 /** Milliseconds between two looks at the loss inside a step: each makes a GPU wait. */
 const READ_EVERY = 2000;
+/** The time left is estimated from about so many steps: validations are spread over them. */
+const RECENT_STEPS = 300;
 
 /** A run that is ready to begin or to go on. */
 export interface Run {
@@ -50,20 +54,25 @@ export async function finishRun(run: Run): Promise<void> {
   if (profile) device.profile(true);
   const { bytes } = communicator;
   const { step } = training;
+  let isWhole = false;
   try {
-    await takeSteps(run, interrupt);
+    isWhole = await takeSteps(run, interrupt);
     if (training.saved !== training.step) await save(run);
+    // A process that was killed may have saved without coming to this.
+    else if (training.step === step && isFirst) await run.onSaved?.();
   } catch (error) {
     throw await savedFailure(error as Error, training, report, communicator);
   }
   if (!isFirst) return;
-  report.line(`loss curves: ${await report.draw()}; attention: ${report.folder}/attention`);
+  if (report.curves.validation.length > 0) { // a signal may have come before there was any
+    report.line(`loss curves: ${await report.draw()}; attention: ${report.folder}/attention`);
+  }
   if (communicator.size > 1) {
     const exchanged = formatBytes(communicator.bytes - bytes);
     report.line(`each rank exchanged ${exchanged} in ${training.step - step} steps`);
   }
   if (profile) report.line(formatTimings(await device.timings()));
-  if (training.step < steps) {
+  if (!isWhole) {
     report.line(
       `stopped after step ${training.step} of ${steps}` +
         (training.step > 0 ? `; resume with --resume ${report.folder}` : ""),
@@ -72,31 +81,33 @@ export async function finishRun(run: Run): Promise<void> {
   }
 }
 
-/** The steps of the run, with what is due between them, until the last or a signal. */
-async function takeSteps(run: Run, interrupt: Interrupt): Promise<void> {
+/** The steps of the run, with what is due between them; returns whether it came to the end, without a signal. */
+async function takeSteps(run: Run, interrupt: Interrupt): Promise<boolean> {
   const { training, checks, report, steps, plan, isMilestone, communicator } = run;
   const context = training.loader.contextSize;
   // Ranks end a check together, or not at all.
   const { signal } = communicator.size === 1 ? interrupt : new AbortController();
   const ranks = new Ranks(communicator);
   const first = training.step;
-  let started = 0, told = 0;
+  let timeLeft = new TimeLeft(), told = 0;
   const tell = (outcomes: readonly StepOutcome[]) => {
     if (outcomes.length === 0) return;
     const now = performance.now();
     const seconds = (now - told) / 1000 / outcomes.length;
     told = now;
+    const left = timeLeft.after(training.step, steps);
     for (const outcome of outcomes) {
-      const perStep = (now - started) / 1000 / (training.step - first);
-      report.step({ steps, context }, outcome, {
-        seconds,
-        left: perStep * (steps - outcome.step),
-      });
+      report.step({ steps, context }, outcome, { seconds, left });
     }
   };
   try {
     if (first === 0) await checks.begin(signal);
-    started = told = performance.now();
+    else if (isMilestone(first) && !await isValidated(run, first)) {
+      await checks.after(first, true, signal); // a signal has ended these
+      await save(run);
+    }
+    timeLeft = new TimeLeft(first, RECENT_STEPS);
+    told = performance.now();
     while (training.launched < steps) {
       const { stops, warning } = await ranks.agree(interrupt.requested, training.computed);
       if (warning) report.line(warning);
@@ -111,9 +122,17 @@ async function takeSteps(run: Run, interrupt: Interrupt): Promise<void> {
       told = performance.now();
     }
     await settle(training, tell);
+    return training.step >= steps;
   } catch (error) {
     if (error !== signal.reason) throw error; // a check that was not ended
+    return false;
   }
+}
+
+/** Whether rank 0, which keeps the curves, has the validation loss after a step. */
+async function isValidated({ communicator, report }: Run, step: number): Promise<boolean> {
+  const isThere = report.curves.validation.some(([validated]) => validated === step);
+  return await shareJson(communicator, isThere);
 }
 
 /** Waits for what is launched; throws what ended the run. */

@@ -20,7 +20,7 @@ export interface Options extends DeviceOptions {
   optimizer: "adamw" | "muon";
   dtype: "f32" | "f16" | "auto";
   data?: string;
-  /** Default: GPT-2's. */
+  /** Default: the one beside the shards, or GPT-2's. */
   tokenizer?: string | undefined;
   /** The ids of a tokenizer that is trained on the text. */
   vocabSize?: number;
@@ -168,7 +168,7 @@ export function trainCommand(): Command {
     )
     .option(
       "--tokenizer <name>",
-      `tokenizer of the text or the shards: ${TOKENIZER} (default: gpt2)`,
+      `tokenizer of the text or the shards: ${TOKENIZER} (default: the one beside the shards, or gpt2)`,
     )
     .option(
       "--vocab-size <n>",
@@ -242,7 +242,7 @@ export function trainCommand(): Command {
       choice(["skip", "stop", "warn"]),
     )
     .option("--every <n>", "steps between validations, samples and checkpoints", positive)
-    .option("--val-tokens <n>", "tokens per validation", positive)
+    .option("--val-tokens <n>", "tokens per validation, of those held out", positive)
     .option("--hellaswag [file]", "evaluate on HellaSwag, downloaded or from a file in its format")
     .option(
       "--hellaswag-every <n>",
@@ -305,16 +305,7 @@ export function parseOptions(args: string[], begun?: Partial<Options>): Options 
     const micro = options.batch * options.context;
     options.totalBatch = Math.max(1, Math.round(options.totalBatch / micro)) * micro;
   }
-  // A run that was made short warms up for no more than a tenth of it.
-  if (given.warmup === undefined) {
-    options.warmup = Math.min(options.warmup, Math.floor(options.steps / 10));
-  }
-  // Nor does it cool down for longer than is left.
-  if (given.cooldown === undefined) {
-    const { steps, warmup } = options;
-    const longest = Math.max(1, Math.min(Math.floor(0.6 * steps), steps - warmup));
-    options.cooldown = Math.min(options.cooldown ?? longest, longest);
-  }
+  if (before.steps !== options.steps) shortenSchedule(options, given);
   // What is resumed is not known at first.
   const problem = begun
     ? checkResumed(options, begun) ?? check(options)
@@ -323,6 +314,20 @@ export function parseOptions(args: string[], begun?: Partial<Options>): Options 
     : undefined;
   if (problem) command.error(`error: ${problem}`);
   return options;
+}
+
+/** Adapts what is not given to the number of steps; a run that goes on with as many keeps what it has. */
+function shortenSchedule(options: Options, given: Partial<Options>): void {
+  const { steps } = options;
+  // A run that was made short warms up for no more than a tenth of it.
+  if (given.warmup === undefined) {
+    options.warmup = Math.min(options.warmup, Math.floor(steps / 10));
+  }
+  // Nor does it cool down for longer than is left.
+  if (given.cooldown === undefined) {
+    const longest = Math.max(1, Math.min(Math.floor(0.6 * steps), steps - options.warmup));
+    options.cooldown = Math.min(options.cooldown ?? longest, longest);
+  }
 }
 
 function checkResumed(options: Options, begun: Partial<Options>): string | undefined {
@@ -371,6 +376,7 @@ function check(o: Options): string | undefined {
   if (o.recipe === "modern" && o.dropout > 0) {
     return `--dropout: expected 0 with --recipe modern but got ${o.dropout}`;
   }
+  if (o.minLr > o.lr) return `--min-lr: expected at most --lr ${o.lr} but got ${o.minLr}`;
   if (o.warmup >= o.steps) {
     return `--warmup: expected fewer than ${o.steps} steps but got ${o.warmup}`;
   }

@@ -24,7 +24,7 @@ export interface Curves {
 export interface StepPlan {
   /** The learning rate. */
   readonly lr: number;
-  /** Sequences, a multiple of the micro-batch. */
+  /** Sequences of all ranks. */
   readonly sequences: number;
 }
 

@@ -13,7 +13,7 @@ import type { Options } from "./options.ts";
 
 /** Where a tokenizer comes from. */
 export interface TokenizerSetup {
-  readonly options: Pick<Options, "tokenizer" | "vocabSize">;
+  readonly options: Pick<Options, "tokenizer" | "vocabSize" | "data">;
   /** The text that is trained on; undefined for shards. */
   readonly text: string | undefined;
   /** The folder of the run that is resumed. Only rank 0 needs it. */
@@ -34,13 +34,18 @@ export async function openTokenizer(
 }
 
 async function findOrTrain(
-  { options: { tokenizer, vocabSize }, text, resumed }: TokenizerSetup,
+  { options: { tokenizer, vocabSize, data }, text, resumed }: TokenizerSetup,
   line: (text: string) => void,
 ): Promise<PretrainedTokenizer> {
   if (resumed !== undefined && await exists(`${resumed}/tokenizer.json`)) {
     return await findTokenizer(resumed);
   }
-  if (vocabSize === undefined) return await findTokenizer(tokenizer ?? "gpt2");
+  if (vocabSize === undefined) {
+    // Beside shards, where prepare puts it.
+    const shards = text === undefined ? data : undefined;
+    const isThere = shards !== undefined && await exists(`${shards}/tokenizer.json`);
+    return await findTokenizer(tokenizer ?? (isThere ? shards : "gpt2"));
+  }
   if (text === undefined) {
     throw new UsageError(
       "--vocab-size: expected a text in --data to train a tokenizer on but got token shards; " +

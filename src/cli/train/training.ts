@@ -45,7 +45,7 @@ export class StepRefusedError extends Error {
 
 /** The options that {@linkcode Training} goes by; a checkpoint keeps them with whatever else is there. */
 export type TrainingOptions =
-  & Pick<Options, "seed" | "batch" | "recompute" | "clip" | "onNan" | "spike" | "onSpike">
+  & Pick<Options, "seed" | "recompute" | "clip" | "onNan" | "spike" | "onSpike">
   & Pick<Options, "keep" | "wire" | "shardOptimizer" | "diloco">;
 
 /** What {@linkcode Training.open} is given. */
@@ -55,6 +55,8 @@ export interface TrainingSetup {
   readonly dtype: "f32" | "f16";
   /** Sequences of a micro-batch. */
   readonly batch: number;
+  /** Whether a micro-batch is halved if the device has no room for it. */
+  readonly mayHalve: boolean;
   /** Makes what is trained; what is drawn comes from `random`. */
   readonly task: (random: RandomState) => Task;
   /** Only rank 0 needs it. */
@@ -193,7 +195,7 @@ export class Training implements AsyncDisposable {
    * Launches a step, and tells the outcomes of those that are known by now: of this one at once where reading costs
    * nothing or its loss decides on its update, else some steps later. What fails leaves everything as it was before the
    * step that failed: a `StepRefusedError` where the guard wants the run to end, and what reading the data or the device
-   * throws. A micro-batch that was chosen by itself is halved where the device has no room for it; `onHalved` is told.
+   * throws. `onHalved` is told if the micro-batch is halved.
    */
   async next(
     plan: StepPlan,
@@ -214,7 +216,7 @@ export class Training implements AsyncDisposable {
         outcomes.push(...await this.settle());
         const { batchSize } = this.#loader;
         // Not where other ranks wait for the sums of gradients that this one has begun to send.
-        const mayHalve = this.#setup.options.batch === undefined && batchSize % 2 === 0 &&
+        const mayHalve = this.#setup.mayHalve && batchSize % 2 === 0 &&
           this.#team.isAlone;
         if (!(error instanceof OutOfMemoryError) || !mayHalve) {
           if (outcomes.length === 0) throw error;
@@ -276,7 +278,7 @@ export class Training implements AsyncDisposable {
 
   /** Writes a checkpoint into a folder, on rank 0; returns its path. */
   async save(folder: string, curves: Curves): Promise<string> {
-    await this.settle();
+    if (this.#unread.length > 0) await this.settle();
     if (this.#isLost) throw new Error("the device failed during earlier steps");
     const { options, dtype } = this.#setup;
     const extra = {

@@ -4,6 +4,7 @@ import { FileFormatError } from "../../io/errors.ts";
 import { stream, zlib } from "../../io/node_builtins.ts";
 import { END_OF_TEXT } from "../../tokenizer/gpt2_tokenizer.ts";
 import { ParquetTexts } from "../parquet.ts";
+import { type Cut, cutAtLine } from "./cuts.ts";
 import type { Place } from "./shard_stream.ts";
 import type { Work } from "./work.ts";
 
@@ -38,6 +39,8 @@ interface ChunkOptions {
   place: Place;
   /** The approximate size of a chunk in bytes. */
   bytes: number;
+  /** Where plain text may be cut. */
+  cut: Cut;
 }
 
 /** Yields the chunks of a file from a place on. */
@@ -84,10 +87,10 @@ async function* jsonlChunks(path: string, options: ChunkOptions): AsyncGenerator
 }
 
 async function* textChunks(path: string, options: ChunkOptions): AsyncGenerator<Chunk> {
-  const { bytes: size } = options;
+  const { bytes: size, cut } = options;
   let { offset = 0, inside = 0 } = options.place;
   const fileSize = await sizeOf(path);
-  for await (const { bytes, fileBytes } of readPieces(path, { offset, cut: cutAtWord, size })) {
+  for await (const { bytes, fileBytes } of readPieces(path, { offset, cut, size })) {
     const work: Work = { kind: "text", path, bytes, inside: inside === 1 };
     inside = endsDocument(bytes) ? 0 : 1;
     offset += bytes.length;
@@ -121,9 +124,6 @@ export interface Piece {
   fileBytes: number;
 }
 
-/** Finds the last place to cut `bytes` and returns the length of the part before it; 0 if there is none. */
-export type Cut = (bytes: Uint8Array) => number;
-
 /** Options of {@linkcode readPieces}. */
 interface PieceOptions {
   /** The number of decompressed bytes to skip at the beginning. */
@@ -138,9 +138,6 @@ interface PieceOptions {
    */
   longest?: number;
 }
-
-const NEWLINE = 0x0a;
-const BLANK = 0x20;
 
 /**
  * Reads a text file in pieces.
@@ -174,28 +171,6 @@ export async function* readPieces(path: string, options: PieceOptions): AsyncGen
   }
   if (length > 0) yield { bytes: held.slice(0, length), offset, fileBytes };
 }
-
-/** Cuts after the last line end. */
-export function cutAtLine(bytes: Uint8Array): number {
-  return bytes.lastIndexOf(NEWLINE) + 1;
-}
-
-/**
- * Cuts between a character that is not white space and a following blank or line end: there GPT-2's pattern always
- * begins a new word, so the tokens of the parts are those of the whole.
- */
-export function cutAtWord(bytes: Uint8Array): number {
-  for (let i = bytes.length - 1; i > 0; i--) {
-    if (bytes[i] !== NEWLINE && bytes[i] !== BLANK) continue;
-    let start = i - 1;
-    while (start > 0 && i - start < 4 && (bytes[start]! & 0xc0) === 0x80) start--;
-    if (!WHITE_SPACE.test(decoder.decode(bytes.subarray(start, i)))) return i;
-  }
-  return 0;
-}
-
-const WHITE_SPACE = /[\s\p{White_Space}]/u;
-const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
 function grown(
   held: Uint8Array<ArrayBuffer>,

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { basename } from "../../io/node_builtins.ts";
+import { basename, join } from "../../io/node_builtins.ts";
 import { removeStrayTemporaries } from "../../io/atomic_file.ts";
 import { toPath } from "../../io/byte_source.ts";
 import {
@@ -12,7 +12,9 @@ import {
   shareJson,
   SingleProcess,
 } from "../../distributed/communicator.ts";
+import type { Tokenizer } from "../../tokenizer/tokenizer.ts";
 import { type Chunk, kindOf, readChunks } from "./chunks.ts";
+import { CorpusTokenizer } from "./corpus_tokenizer.ts";
 import {
   type Manifest,
   type Place,
@@ -41,6 +43,10 @@ export interface CorpusFile {
 export interface PrepareOptions {
   /** The first part of the shards' names. Default: `corpus`, as in `corpus_train_000001.npy`. */
   prefix?: string;
+  /** The tokenizer, a byte-level one. Default: GPT-2's. */
+  tokenizer?: Tokenizer | undefined;
+  /** The token before each document. Default: the tokenizer's `<|endoftext|>`. */
+  documentSeparator?: number | undefined;
   /** The number of tokens in each shard but the last. Default: 100,000,000. */
   tokensPerShard?: number | undefined;
   /**
@@ -104,7 +110,7 @@ export interface PreparedCorpus {
 /**
  * Turns a corpus into shards of token ids for `findShards` and `TokenLoader`, as build-nanogpt's `fineweb.py` does:
  * GPT-2's ids as uint16 in `.npy` files, `<|endoftext|>` before each document, 100 million tokens per shard, the first
- * shard for validation. Documents are the rows of parquet files, the lines of JSONL files, and in plain text what lies
+ * shard for validation. Another tokenizer is saved beside them as `tokenizer.json`; more than 65,536 ids are uint32. Documents are the rows of parquet files, the lines of JSONL files, and in plain text what lies
  * between two `<|endoftext|>`, or the whole file if it has none; `.jsonl` and `.txt` may be compressed (`.gz`, `.zst`).
  * Documents stay in the order of the files.
  *
@@ -116,7 +122,7 @@ export interface PreparedCorpus {
  * the library comes from a URL, `--allow-read` for the library's own files, which the workers load.
  *
  * @throws {RangeError} where an option is out of range or there are no files
- * @throws {TypeError} where a file is of no kind that can be read
+ * @throws {TypeError} where a file is of no kind that can be read, or the tokenizer is not byte-level
  * @throws {FileFormatError} where a file is damaged or has no such field; what came before it is in the shards
  * @throws {Error} where the folder holds another corpus or another run's shards
  *
@@ -152,14 +158,18 @@ export async function prepareCorpus(
   const path = toPath(folder);
   const corpus = await Promise.all(files.map(asCorpusFile));
   const isFirst = communicator.rank === 0;
-  const begun = isFirst ? await begin(path, corpus, options ?? {}) : undefined;
+  const tokenizer = new CorpusTokenizer(options?.tokenizer, options?.documentSeparator);
+  const begun = isFirst ? await begin(path, corpus, tokenizer, options ?? {}) : undefined;
   const manifest = (await shareJson(communicator, begun))!;
   const ended = () => manifest.complete || fullShards(manifest) >= shards;
-  using stream = isFirst ? await ShardStream.open(path, manifest, manifest) : undefined;
-  using pool = new TokenizerPool(ended() ? 0 : workers);
+  const { type } = tokenizer;
+  using stream = isFirst
+    ? await ShardStream.open(path, { ...manifest, type }, manifest)
+    : undefined;
+  using pool = new TokenizerPool(ended() ? 0 : workers, tokenizer);
   await using sources = new Sources(corpus, communicator, signal);
   const writer = new Writer(path, manifest, stream, options ?? {});
-  const take = { writer, pool, communicator, workers, chunkBytes, ended, signal };
+  const take = { writer, pool, tokenizer, communicator, workers, chunkBytes, ended, signal };
   try {
     while (!ended() && !await onAnyRank(communicator, signal?.aborted)) {
       const file = await sources.open(manifest.file);
@@ -187,6 +197,7 @@ export async function prepareCorpus(
 interface TakeOptions {
   readonly writer: Writer;
   readonly pool: TokenizerPool;
+  readonly tokenizer: CorpusTokenizer;
   readonly communicator: Communicator;
   readonly workers: number;
   readonly chunkBytes: number;
@@ -197,20 +208,22 @@ interface TakeOptions {
 /** Processes the rest of a file, the same on all ranks; returns false if something ended it early. */
 async function takeFile(
   file: string,
-  { writer, pool, communicator, workers, chunkBytes, ended, signal }: TakeOptions,
+  { writer, pool, tokenizer, communicator, workers, chunkBytes, ended, signal }: TakeOptions,
 ): Promise<boolean> {
   const { rank, size } = communicator;
   const pending: Pending[] = [];
   const takeNext = async (): Promise<boolean> => {
     const { owner, result, after, share } = pending.shift()!;
-    const tokenized = await fromOwner(communicator, owner, signal?.aborted ? undefined : result);
+    const own = signal?.aborted ? undefined : result;
+    const tokenized = await fromOwner(communicator, tokenizer, owner, own);
     if (tokenized) await writer.take(tokenized, after, share);
     return tokenized !== undefined;
   };
   const maxBytes = (2 * workers + 1) * chunkBytes;
   const { field, place } = writer.manifest;
   let count = 0;
-  for await (const chunk of readChunks(file, { field, place, bytes: chunkBytes })) {
+  const { cut } = tokenizer;
+  for await (const chunk of readChunks(file, { field, place, bytes: chunkBytes, cut })) {
     const { work, after, share } = chunk;
     const owner = count++ % size;
     const next: Pending = { owner, after, share, bytes: 0 };
@@ -239,6 +252,7 @@ async function takeFile(
 /** Returns what the owner of a chunk has tokenized, on every rank; `undefined` if the owner is to stop. */
 async function fromOwner(
   communicator: Communicator,
+  tokenizer: CorpusTokenizer,
   owner: number,
   result: Promise<Tokenized> | undefined,
 ): Promise<Tokenized | undefined> {
@@ -248,7 +262,7 @@ async function fromOwner(
   await communicator.broadcast(header, owner);
   const [isThere, length, documents] = header as unknown as [number, number, number];
   if (!isThere) return undefined;
-  const tokens = own?.tokens ?? new Uint16Array(length);
+  const tokens = own?.tokens ?? tokenizer.array(length);
   await communicator.broadcast(tokens, owner);
   return { tokens, documents };
 }
@@ -412,6 +426,7 @@ async function asCorpusFile(file: string | URL | CorpusFile): Promise<CorpusFile
 async function begin(
   folder: string,
   corpus: readonly CorpusFile[],
+  { id: tokenizer, tokenizer: own }: CorpusTokenizer,
   options: PrepareOptions,
 ): Promise<Manifest> {
   const { prefix = "corpus", tokensPerShard = 1e8, field = "text", origin } = options;
@@ -433,7 +448,7 @@ async function begin(
   const files = corpus.map(({ name, bytes, sha256 }) => ({ name, bytes, sha256 }));
   const found = await readManifest(folder);
   if (found) {
-    const wanted = { prefix, tokensPerShard, field, origin, files };
+    const wanted = { prefix, tokenizer, tokensPerShard, field, origin, files };
     for (const key of Object.keys(wanted) as (keyof typeof wanted)[]) {
       const [here, there] = [wanted[key], found[key]].map((value) => JSON.stringify(value));
       if (here !== there) {
@@ -454,10 +469,10 @@ async function begin(
       );
     }
   }
+  if (tokenizer !== "gpt2") await own.save(join(folder, "tokenizer.json"));
   return {
     version: 1,
-    tokenizer: "gpt2",
-    ...{ prefix, tokensPerShard, field, origin, files },
+    ...{ tokenizer, prefix, tokensPerShard, field, origin, files },
     ...{ file: 0, place: {}, shard: 0, tokens: 0, total: 0, documents: 0, complete: false },
   };
 }

@@ -5,6 +5,7 @@ import { FileFormatError, FileWriteError } from "../../io/errors.ts";
 import { shown } from "../../io/json_text.ts";
 import { join } from "../../io/node_builtins.ts";
 import { encodeNpyHeader } from "../../io/npy.ts";
+import type { CorpusTokens } from "./corpus_tokenizer.ts";
 
 /** The position of a stream of shards: everything before it is on disk. */
 interface ShardState {
@@ -14,12 +15,18 @@ interface ShardState {
   tokens: number;
 }
 
-/** Options of {@linkcode ShardStream.open}. */
-interface ShardStreamOptions {
+/** What the names of shards depend on. */
+interface ShardNames {
   /** The first part of the file names. */
   prefix: string;
+}
+
+/** Options of {@linkcode ShardStream.open}. */
+interface ShardStreamOptions extends ShardNames {
   /** The number of tokens in each shard but the last. */
   tokensPerShard: number;
+  /** The type of the tokens. */
+  type: "u2" | "u4";
 }
 
 /**
@@ -65,7 +72,7 @@ export class ShardStream implements Disposable {
   }
 
   /** Adds tokens. */
-  async write(tokens: Uint16Array): Promise<void> {
+  async write(tokens: CorpusTokens): Promise<void> {
     const { tokensPerShard } = this.#options;
     for (let rest = tokens; rest.length > 0;) {
       const part = rest.subarray(0, tokensPerShard - this.#tokens);
@@ -87,7 +94,7 @@ export class ShardStream implements Disposable {
   async finish(): Promise<void> {
     if (!this.#file) return;
     await this.#file.seek(0, Deno.SeekMode.Start);
-    await this.#write(this.#file, header(this.#tokens));
+    await this.#write(this.#file, encodeNpyHeader(this.#options.type, [this.#tokens]));
     await this.#file.sync();
     this[Symbol.dispose]();
     this.#shard++;
@@ -113,21 +120,21 @@ export class ShardStream implements Disposable {
       while (done < bytes.length) done += await file.write(bytes.subarray(done));
     } catch (cause) {
       const path = partPath(this.#folder, this.#options, this.#shard);
-      const bytesWritten = HEADER_BYTES + 2 * this.#tokens + done;
+      const bytesWritten = bytesOf(this.#options, this.#tokens) + done;
       throw new FileWriteError(path, { bytesWritten, cause });
     }
   }
 }
 
 /** Returns the paths of the shards that a preparation has made so far. */
-export function shardPaths(folder: string, options: ShardStreamOptions, count: number): string[] {
+export function shardPaths(folder: string, options: ShardNames, count: number): string[] {
   return Array.from({ length: count }, (_, shard) => shardPath(folder, options, shard));
 }
 
 /** Removes the partial shards from number `first` on. */
 async function removeParts(
   folder: string,
-  { prefix }: ShardStreamOptions,
+  { prefix }: ShardNames,
   first: number,
 ): Promise<void> {
   for await (const { name } of Deno.readDir(folder)) {
@@ -136,12 +143,12 @@ async function removeParts(
   }
 }
 
-function shardPath(folder: string, { prefix }: ShardStreamOptions, shard: number): string {
+function shardPath(folder: string, { prefix }: ShardNames, shard: number): string {
   const split = shard === 0 ? "val" : "train";
   return join(folder, `${prefix}_${split}_${String(shard).padStart(6, "0")}.npy`);
 }
 
-function partPath(folder: string, options: ShardStreamOptions, shard: number): string {
+function partPath(folder: string, options: ShardNames, shard: number): string {
   return `${shardPath(folder, options, shard)}.part`;
 }
 
@@ -152,7 +159,7 @@ async function openPart(
   { shard, tokens }: ShardState,
 ): Promise<Deno.FsFile> {
   const path = partPath(folder, options, shard);
-  const bytes = HEADER_BYTES + 2 * tokens;
+  const bytes = bytesOf(options, tokens);
   const file = await Deno.open(path, { read: true, write: true, create: true });
   try {
     const { size } = await file.stat();
@@ -169,7 +176,7 @@ async function openPart(
   }
 }
 
-async function settle(folder: string, options: ShardStreamOptions, shard: number): Promise<void> {
+async function settle(folder: string, options: ShardNames, shard: number): Promise<void> {
   const path = shardPath(folder, options, shard);
   try {
     await Deno.rename(partPath(folder, options, shard), path);
@@ -179,12 +186,10 @@ async function settle(folder: string, options: ShardStreamOptions, shard: number
   }
 }
 
-/** Returns the header of a shard; its length does not depend on the number of tokens, so it can be written last. */
-function header(tokens: number): Uint8Array {
-  return encodeNpyHeader("u2", [tokens]);
+/** Returns the bytes of a shard. The header's length does not depend on the number of tokens, so it can be written last. */
+function bytesOf({ type }: ShardStreamOptions, tokens: number): number {
+  return encodeNpyHeader(type, [1]).length + (type === "u2" ? 2 : 4) * tokens;
 }
-
-const HEADER_BYTES = header(1).length;
 
 /** A position in a file; the meaning of the numbers depends on the kind of file. */
 export type Place = Record<string, number>;
@@ -193,8 +198,8 @@ export type Place = Record<string, number>;
 export interface Manifest extends ShardState {
   /** The version of this format. */
   version: 1;
-  /** The tokenizer of the ids. */
-  tokenizer: "gpt2";
+  /** The tokenizer of the ids: `gpt2`, or a SHA-256. */
+  tokenizer: string;
   /** The first part of the shards' names. */
   prefix: string;
   /** The number of tokens in each shard but the last. */

@@ -1,7 +1,8 @@
 // The work that a thread gets, how it does it, and the pool of threads.
-import { END_OF_TEXT, GPT2Tokenizer } from "../../tokenizer/gpt2_tokenizer.ts";
+import { END_OF_TEXT } from "../../tokenizer/gpt2_tokenizer.ts";
 import { parseJsonLines, textField } from "../jsonl.ts";
 import { type PageRun, ParquetTexts } from "../parquet.ts";
+import type { CorpusTokenizer, CorpusTokens } from "./corpus_tokenizer.ts";
 
 /** A few megabytes of documents, in a form that can be sent to another thread. */
 export type Work =
@@ -11,16 +12,20 @@ export type Work =
 
 /** The result of tokenizing. */
 export interface Tokenized {
-  /** The tokens of the documents, each after `<|endoftext|>`. */
-  tokens: Uint16Array<ArrayBuffer>;
+  /** The tokens of the documents, each after the separator. */
+  tokens: CorpusTokens;
   /** The number of documents that begin in it. */
   documents: number;
 }
 
-/** Tokenizes with GPT-2's tokenizer; keeps the parquet file it read last open. */
+/** Tokenizes; keeps the parquet file it read last open. */
 export class WorkTokenizer implements Disposable {
-  readonly #tokenizer = new GPT2Tokenizer();
+  readonly #tokenizer: CorpusTokenizer;
   #parquet: { key: string; texts: Promise<ParquetTexts> } | undefined;
+
+  constructor(tokenizer: CorpusTokenizer) {
+    this.#tokenizer = tokenizer;
+  }
 
   /**
    * Tokenizes a piece of work.
@@ -69,8 +74,8 @@ export class WorkTokenizer implements Disposable {
 const PART = 2 ** 21;
 
 /**
- * Returns where a part that begins at `start` may end: before a blank between two ASCII letters, where GPT-2's pattern
- * always begins a new word, or at the end of the text if there is no such place.
+ * Returns where a part that begins at `start` may end: before a blank between two ASCII letters, where a new word begins
+ * in every pattern, or at the end of the text if there is no such place.
  */
 function nextCut(text: string, start: number): number {
   if (text.length - start <= PART) return text.length;
@@ -88,37 +93,39 @@ const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /** The tokens of successive documents. */
 class Tokens {
-  readonly #tokenizer: GPT2Tokenizer;
+  readonly #tokenizer: CorpusTokenizer;
   /** Full arrays: a single growing one would take three times its size. */
-  readonly #full: Uint16Array[] = [];
-  #tokens = new Uint16Array(PIECE);
+  readonly #full: CorpusTokens[] = [];
+  #tokens: CorpusTokens;
   #length = 0;
   #documents = 0;
 
-  constructor(tokenizer: GPT2Tokenizer) {
+  constructor(tokenizer: CorpusTokenizer) {
     this.#tokenizer = tokenizer;
+    this.#tokens = tokenizer.array(PIECE);
   }
 
   /** Adds a document that begins here. */
   document(text: string): void {
-    this.#push([this.#tokenizer.endOfText]);
+    this.#push([this.#tokenizer.separator]);
     this.#documents++;
     this.more(text);
   }
 
   /** Adds more of the document before; a long one is tokenized in parts, which takes less memory. */
   more(text: string): void {
+    const { tokenizer } = this.#tokenizer;
     let start = 0;
     for (let cut = nextCut(text, start); cut < text.length; cut = nextCut(text, start)) {
-      this.#push(this.#tokenizer.encodeOrdinary(text.slice(start, cut)));
+      this.#push(tokenizer.encodeOrdinary(text.slice(start, cut)));
       start = cut;
     }
-    this.#push(this.#tokenizer.encodeOrdinary(start ? text.slice(start) : text));
+    this.#push(tokenizer.encodeOrdinary(start ? text.slice(start) : text));
   }
 
   done(): Tokenized {
     const all = [...this.#full, this.#tokens.subarray(0, this.#length)];
-    const tokens = new Uint16Array(all.reduce((sum, { length }) => sum + length, 0));
+    const tokens = this.#tokenizer.array(all.reduce((sum, { length }) => sum + length, 0));
     let at = 0;
     for (const piece of all) {
       tokens.set(piece, at);
@@ -131,7 +138,7 @@ class Tokens {
     const length = this.#length + ids.length;
     if (length > this.#tokens.length) {
       this.#full.push(this.#tokens.subarray(0, this.#length));
-      this.#tokens = new Uint16Array(Math.max(ids.length, PIECE));
+      this.#tokens = this.#tokenizer.array(Math.max(ids.length, PIECE));
       this.#length = 0;
     }
     this.#tokens.set(ids, this.#length);
@@ -152,7 +159,7 @@ interface Job {
 export class TokenizerPool implements Disposable {
   /** The number of workers. */
   readonly size: number;
-  readonly #own = new WorkTokenizer();
+  readonly #own: WorkTokenizer;
   readonly #workers: Worker[] = [];
   readonly #idle: Worker[] = [];
   readonly #running = new Map<Worker, Job>();
@@ -160,8 +167,9 @@ export class TokenizerPool implements Disposable {
   #failure: Error | undefined;
 
   /** Starts the workers. */
-  constructor(size: number) {
+  constructor(size: number, tokenizer: CorpusTokenizer) {
     this.size = size;
+    this.#own = new WorkTokenizer(tokenizer);
     for (let i = 0; i < size; i++) {
       const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
       worker.onmessage = ({ data }) => this.#answered(worker, data);
@@ -169,6 +177,7 @@ export class TokenizerPool implements Disposable {
         event.preventDefault();
         this.#fail(new Error(`prepareCorpus: a tokenizing worker failed: ${event.message}`));
       };
+      worker.postMessage(tokenizer.message());
       this.#workers.push(worker);
       this.#idle.push(worker);
     }
