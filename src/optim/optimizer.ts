@@ -414,9 +414,12 @@ function bindingsOf({ parameter, state }: Slot): Run["bindings"] {
   return { p: weights, g: parameter.grad!, ...averages, copy };
 }
 
-/** The alignment of tensors in a slab, in elements, such that both they and their f32 masters can be bound. */
+/**
+ * The alignment of tensors in a slab, in elements, such that both they and their f32 masters can be bound. A binding takes
+ * at least 16 bytes (`spanOf`), and those of one launch must not overlap.
+ */
 function stepOf(dtype: DType, { bindingAlignment }: Device): number {
-  return Math.ceil(bindingAlignment / BYTES[dtype]);
+  return Math.ceil(Math.max(16, bindingAlignment) / BYTES[dtype]);
 }
 
 /**

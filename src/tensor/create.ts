@@ -6,8 +6,16 @@
 import { fill } from "../../kernels/elementwise/fill.ts";
 import { defaultDevice } from "../device/default.ts";
 import type { Device } from "../device/device.ts";
-import { arrayOf, BYTES, type DType, dtypeOf, isFloat, type TypedArray } from "../device/dtype.ts";
-import { checkShape, formatShape, type Shape } from "./shape.ts";
+import {
+  arrayOf,
+  BYTES,
+  type DType,
+  dtypeOf,
+  INTEGER_RANGES,
+  isFloat,
+  type TypedArray,
+} from "../device/dtype.ts";
+import { checkShape, formatShape, type Shape, sizeOf } from "./shape.ts";
 import { Tensor } from "./tensor.ts";
 
 /** A number or boolean, or arbitrarily nested arrays of them; the innermost may be typed arrays. */
@@ -71,7 +79,7 @@ export function tensor(values: NestedValues, options?: TensorOptions): Tensor {
   const dtype = options?.dtype ?? naturalDType(values);
   const data = typed && isTypedArray(values) && dtypeOf(values) === dtype
     ? values
-    : convert(dtype, flat);
+    : convert("tensor", dtype, flat);
   const shape = checkShape("tensor", options?.shape ?? natural, data.length);
   const result = Tensor.empty(device, shape, dtype);
   if (data.length) device.write(result.buffer, padded(data));
@@ -91,40 +99,51 @@ function naturalDType(values: NestedValues | undefined): DType {
   return values instanceof Float64Array ? "f32" : "i32";
 }
 
-const RANGES = { i32: [-(2 ** 31), 2 ** 31 - 1], u32: [0, 2 ** 32 - 1] } as const;
-
 /** Converts values to `dtype`. Throws a `RangeError` for the first that it cannot hold. */
-function convert(dtype: DType, values: ArrayLike<number | bigint | boolean>): TypedArray {
+function convert(
+  op: string,
+  dtype: DType,
+  values: ArrayLike<number | bigint | boolean>,
+): TypedArray {
   const data = arrayOf(dtype, values.length);
-  const [minimum, maximum] = RANGES[dtype as keyof typeof RANGES] ?? [-Infinity, Infinity];
+  const [minimum, maximum] = INTEGER_RANGES[dtype] ?? [-Infinity, Infinity];
   for (let i = 0; i < values.length; i++) {
     const value = Number(values[i]);
     data[i] = value;
     if (isFloat(dtype)) {
       if (Number.isFinite(data[i]) || !Number.isFinite(value)) continue;
-      throw new RangeError(`tensor: expected values in the range of ${dtype} but got ${value}`);
+      throw new RangeError(`${op}: expected values in the range of ${dtype} but got ${value}`);
     }
     if (value >= minimum && value <= maximum) continue;
     throw new RangeError(
-      `tensor: expected values from ${minimum} to ${maximum} for ${dtype} but got ${value}`,
+      `${op}: expected values from ${minimum} to ${maximum} for ${dtype} but got ${value}`,
     );
   }
   return data;
 }
 
-/** Creates a tensor filled with one value on a given device. */
+/**
+ * Creates a tensor filled with one value on a given device. Throws a `RangeError` for a value that an integer dtype cannot
+ * hold.
+ */
 export function constant(
   device: Device,
   shape: Shape,
   value: number,
   dtype: DType = "f32",
 ): Tensor {
+  const [whole] = dtype in INTEGER_RANGES ? convert("full", dtype, [value]) : [0];
+  // The kernel's value is an f32.
+  if (Math.abs(whole!) > 2 ** 24) {
+    const size = sizeOf(shape);
+    return tensor(arrayOf(dtype, size).fill(value), { device, shape });
+  }
   const result = Tensor.empty(device, shape, dtype);
   device.launch(fill, { y: result }, { count: result.size, value });
   return result;
 }
 
-/** Creates a tensor filled with one value. */
+/** Creates a tensor filled with one value. Throws a `RangeError` for one that an integer dtype cannot hold. */
 export function full(shape: Shape, value: number, options?: CreateOptions): Tensor {
   return constant(options?.device ?? defaultDevice(), shape, value, options?.dtype);
 }

@@ -30,8 +30,10 @@ await onEachDevice("tensor() keeps shape, dtype and values", async (device) => {
     zeros([2], { device }),
     ones([2], { device }),
     full([2], -3, { device, dtype: "i32" }),
+    full([2], 16777217, { device, dtype: "u32" }),
   ];
-  assert.deepEqual((await readTensors(filled)).map((x) => [...x]), [[0, 0], [1, 1], [-3, -3]]);
+  const values = [[0, 0], [1, 1], [-3, -3], [16777217, 16777217]];
+  assert.deepEqual((await readTensors(filled)).map((x) => [...x]), values);
 });
 
 await onEachDevice("tensor() holds an odd number of f16", async (device) => {
@@ -70,6 +72,7 @@ await onEachDevice("tensor() refuses ragged arrays and shapes that do not fit", 
   );
   assert.throws(() => zeros([2, -1], { device }), /integer lengths of 0 or more but got \[2, -1\]/);
   assert.throws(() => zeros([1.5], { device }), RangeError);
+  assert.throws(() => full([2], -1, { device, dtype: "u32" }), /full: expected values from 0 to/);
   const float32 = { device, dtype: "float32" as "f32" };
   assert.throws(() => tensor([1], float32), /dtype: expected f32, f16, i32 or u32 but got float32/);
   assert.throws(
