@@ -16,7 +16,7 @@ import {
   type TypedArray,
 } from "../device/dtype.ts";
 import { checkShape, formatShape, type Shape, sizeOf } from "./shape.ts";
-import { Tensor } from "./tensor.ts";
+import { copyInto, Tensor } from "./tensor.ts";
 
 /** A number or boolean, or arbitrarily nested arrays of them; the innermost may be typed arrays. */
 export type NestedValues =
@@ -191,16 +191,44 @@ export function arange(
   return tensor(Array.from({ length }, (_, i) => start + i * step), { ...options, dtype });
 }
 
-/** Copies new values of the same size and dtype into a tensor's memory. Throws a `TypeError` for others. */
-export function assign(target: Tensor, values: TypedArray): void {
-  if (values.length !== target.size || dtypeOf(values) !== target.dtype) {
+/**
+ * Copies new values into a tensor's memory: those of an array, or of a tensor on the same device, of the same size and
+ * dtype. Throws a `TypeError` for others. No gradient flows.
+ *
+ * @example The moving average of a weight, on its device
+ * ```ts
+ * import { add, assign, CpuDevice, mul, Scope, tensor } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using weight = tensor([1, 2], { device });
+ * using average = tensor([0, 0], { device });
+ * {
+ *   using _step = new Scope();
+ *   assign(average, add(mul(average, 0.75), mul(weight, 0.25)));
+ * }
+ * assert.deepEqual(await average.toArray(), [0.25, 0.5]);
+ * ```
+ */
+export function assign(target: Tensor, values: TypedArray | Tensor): void {
+  const [size, dtype] = values instanceof Tensor
+    ? [values.size, values.dtype]
+    : [values.length, dtypeOf(values)];
+  if (size !== target.size || dtype !== target.dtype) {
     throw new TypeError(
-      `assign: expected ${target.size} elements of ${target.dtype} but got ${values.length} of ` +
-        dtypeOf(values),
+      `assign: expected ${target.size} elements of ${target.dtype} but got ${size} of ${dtype}`,
     );
   }
-  if (values.length === 0) return;
-  target.device.write(target.buffer, padded(values), target.offset * BYTES[target.dtype]);
+  if (values instanceof Tensor) {
+    if (values.device !== target.device) {
+      throw new TypeError(
+        `assign: expected values on ${target.device.description} but got some on ${values.device.description}`,
+      );
+    }
+    copyInto(target, values);
+  } else if (size > 0) {
+    target.device.write(target.buffer, padded(values), target.offset * BYTES[target.dtype]);
+  }
 }
 
 /** Writes move whole 32-bit words, so an odd number of f16 elements is padded by one. */
