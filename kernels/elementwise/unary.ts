@@ -25,6 +25,15 @@ fn silu_slope(x: f32) -> f32 {
   return s * (1.0 + x * (1.0 - s));
 }
 `;
+const LOG_ONE_PLUS =
+  `// log(1 + x) = 2 artanh(x / (x + 2)) for x from 0 to 1: a sum of 1 and a small x would round x away.
+fn log_one_plus(x: f32) -> f32 {
+  let t = x / (x + 2.0);
+  let q = t * t;
+  let far = 0.14285714 + q * (0.11111111 + q * (0.09090909 + q * 0.07692308));
+  return 2.0 * t * (1.0 + q * (0.33333333 + q * (0.2 + q * far)));
+}
+`;
 const SIN =
   `// Reduced to a quarter turn in three steps, then Taylor-like polynomials (Cephes): the built-in ones are
 // allowed an error of 2^-11.
@@ -135,8 +144,9 @@ export const unaryKernels = {
   }),
   softplus: unary(
     "softplus",
-    "select(max(a, 0.0) + log(1.0 + exp(-abs(a))), a, a > 30.0)",
+    "max(a, 0.0) + log_one_plus(exp(-abs(a)))",
     (x) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x))),
+    { functions: LOG_ONE_PLUS },
   ),
   sin: unary("sin", "sine(a, 0)", Math.sin, { functions: SIN }),
   cos: unary("cos", "sine(a, 1)", Math.cos, { functions: SIN }),
@@ -145,7 +155,7 @@ export const unaryKernels = {
   round: unary("round", "round(a)", roundHalfEven),
   clamp: unary(
     "clamp",
-    "select(select(a, TA(params.min), a < TA(params.min)), TA(params.max), a > TA(params.max))",
+    "select(select(a, params.min, a < params.min), params.max, a > params.max)",
     (x, min, max) => x > max ? max : x < min ? min : x,
     { scalars: { min: "f32", max: "f32" } },
   ),

@@ -75,6 +75,7 @@ export function embedding(weight: Tensor, ids: Tensor): Tensor {
  * has the shape of `ids` followed by the other axes of `x`. Invalid ids are treated as in `embedding`.
  */
 export function take(x: Tensor, ids: Tensor): Tensor {
+  checkIds("take", ids);
   if (x.shape.length === 0) throw new TypeError(`take: expected at least one axis but got ${x}`);
   const [rows, ...rest] = x.shape;
   const found = embedding(reshape(x, [rows!, sizeOf(rest)]), ids);

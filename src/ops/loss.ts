@@ -25,6 +25,7 @@ import { Tensor } from "../tensor/tensor.ts";
 import { checkFloat, checkIds, checkMultiplied, sameDevice, sameDType } from "./check.ts";
 import { softplus } from "./activations.ts";
 import {
+  abs,
   add,
   cast,
   div,
@@ -79,20 +80,20 @@ export function crossEntropy(
 
   const scale = meanScale(targets, params);
   const losses = Tensor.empty(device, [rows]);
-  const lse = grad ? Tensor.empty(device, [rows]) : undefined;
-  device.launch(crossEntropyKernel, { logits, targets, loss: losses, lse }, params);
+  const sums = grad ? Tensor.empty(device, [rows, 2]) : undefined;
+  device.launch(crossEntropyKernel, { logits, targets, loss: losses, sums }, params);
   const mean = meanLoss(losses, scale);
-  if (!lse) {
+  if (!sums) {
     scale.dispose();
     return mean;
   }
-  record("crossEntropy", [logits], mean, [logits, targets, lse, scale], (dOut, saved) => {
-    const [logits, targets, lse, scale] = saved;
+  record("crossEntropy", [logits], mean, [logits, targets, sums, scale], (dOut, saved) => {
+    const [logits, targets, sums, scale] = saved;
     const dLogits = Tensor.empty(device, logits!.shape, logits!.dtype);
-    device.launch(crossEntropyBackward, { logits, targets, lse, scale, dOut, dLogits }, params);
+    device.launch(crossEntropyBackward, { logits, targets, sums, scale, dOut, dLogits }, params);
     return [dLogits];
   });
-  lse.dispose();
+  sums.dispose();
   scale.dispose();
   return mean;
 }
@@ -459,7 +460,7 @@ export function binaryCrossEntropy(p: Tensor, target: Tensor, options?: LossOpti
   }
   // Drivers may flush denormals to 0, and return the logarithm of the smallest normal number for that of 0.
   const logOf = (p: Tensor): Tensor =>
-    where(less(p, 2 ** -126), constant(p.device, [], -100, p.dtype), maximum(log(p), -100));
+    where(less(abs(p), 2 ** -126), constant(p.device, [], -100, p.dtype), maximum(log(p), -100));
   const logarithms = (p: Tensor): [yes: Tensor, no: Tensor] => [logOf(p), logOf(sub(1, p))];
   return scoped(() => {
     const losses = noGrad(() => {

@@ -64,19 +64,23 @@ export function mean(x: Tensor, axes?: number | Shape, options?: ReduceOptions):
 
 /**
  * Returns the variance along the axes (default: all): the sum of squared distances from the mean, divided by the number
- * of elements minus `correction` (default: 1, as in PyTorch).
+ * of elements minus `correction` (default: 1, as in PyTorch); NaN where that is 0 or less. f16 is computed in f32.
  */
 export function variance(
   x: Tensor,
   axes?: number | Shape,
   options?: ReduceOptions & { readonly correction?: number },
 ): Tensor {
+  checkFloat("variance", x);
   const { correction = 1, keepdim = false } = options ?? {};
   const list = resolveAxes("variance", axes, x.shape);
+  if (x.dtype === "f16") {
+    return scoped(() => cast(variance(cast(x, "f32"), list, options), "f16"));
+  }
   const count = list.reduce((product, axis) => product * x.shape[axis]!, 1);
   return scoped(() => {
     const squares = square(sub(x, mean(x, list, { keepdim: true })));
-    return div(sum(squares, list, { keepdim }), count - correction);
+    return div(sum(squares, list, { keepdim }), Math.max(0, count - correction));
   });
 }
 
@@ -110,7 +114,7 @@ export function norm(x: Tensor, axes?: number | Shape, options?: VectorNormOptio
     return scoped(() => cast(norm(cast(x, "f32"), list, options), "f16"));
   }
   if (p === 1) return scoped(() => sum(abs(x), list, { keepdim }));
-  if (p === Infinity) return scoped(() => max(abs(x), list, { keepdim }));
+  if (p === Infinity) return scoped(() => extreme("max", abs(x), list, { keepdim }, "norm"));
   const powers = () => p === 2 ? square(x) : pow(abs(x), p);
   const y = noGrad(() => scoped(() => pow(sum(powers(), list, { keepdim }), 1 / p)));
   return record("norm", [x], y, [x, y], (dOut, [x, y]) => {
@@ -180,22 +184,22 @@ function extreme(
   x: Tensor,
   axes: number | Shape | undefined,
   options: ReduceOptions | undefined,
+  op: string = name,
 ): Tensor {
-  const list = resolveAxes(name, axes, x.shape);
+  const list = resolveAxes(op, axes, x.shape);
   if (list.some((axis) => x.shape[axis] === 0)) {
     throw new RangeError(
-      `${name}: expected at least one element but got shape ${
-        formatShape(x.shape)
-      } along the axes ` +
+      `${op}: expected at least one element but got shape ${formatShape(x.shape)} along the axes ` +
         formatShape(list),
     );
   }
   const y = reduce(name, x, list, options, 1);
   return record(name, [x], y, [x, y], (dOut, [x, y]) => {
     const kept = keptShape(x!.shape, list);
-    const hits = cast(equal(x!, y!.alias(kept)), dOut.dtype);
-    const share = div(dOut.alias(kept), sum(hits, list, { keepdim: true }));
-    return [mul(hits, share)];
+    // In f32, since f16 cannot count that far.
+    const hits = cast(equal(x!, y!.alias(kept)), "f32");
+    const share = div(cast(dOut, "f32").alias(kept), sum(hits, list, { keepdim: true }));
+    return [cast(mul(hits, share), dOut.dtype)];
   });
 }
 

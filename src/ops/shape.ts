@@ -196,12 +196,12 @@ export function slice(x: Tensor, ranges: readonly SliceRange[]): Tensor {
 
 /**
  * Splits `x` along an axis into parts of the given lengths, or of one length, the last part possibly shorter. Throws a
- * `RangeError` if the lengths do not add up to the axis.
+ * `RangeError` if the lengths are not integers, or do not add up to the axis.
  */
 export function split(x: Tensor, lengths: number | readonly number[], axis?: number): Tensor[] {
   const at = resolveAxis("split", axis ?? 0, x.shape);
   const whole = x.shape[at]!;
-  if (typeof lengths === "number" && !(lengths >= 1)) {
+  if (typeof lengths === "number" && !(Number.isInteger(lengths) && lengths >= 1)) {
     throw new RangeError(`split: expected a length of 1 or more but got ${lengths}`);
   }
   const parts = typeof lengths === "number"
@@ -210,11 +210,12 @@ export function split(x: Tensor, lengths: number | readonly number[], axis?: num
       (_, i) => Math.min(lengths, whole - i * lengths),
     )
     : lengths;
-  if (parts.reduce((sum, length) => sum + length, 0) !== whole) {
+  const isLength = (length: number) => Number.isInteger(length) && length >= 0;
+  if (!parts.every(isLength) || parts.reduce((sum, length) => sum + length, 0) !== whole) {
     throw new RangeError(
-      `split: expected lengths that add up to axis ${at} of ${formatShape(x.shape)} but got ${
-        formatShape(parts)
-      }`,
+      `split: expected integer lengths that add up to axis ${at} of ${
+        formatShape(x.shape)
+      } but got ${formatShape(parts)}`,
     );
   }
   let start = 0;
@@ -272,12 +273,17 @@ export function concat(tensors: readonly Tensor[], options?: JoinOptions | numbe
     }));
 }
 
-/** Joins tensors of the same shape along a new axis. */
+/** Joins tensors of the same shape along a new axis. Throws a `TypeError` if shapes, dtypes or devices do not match. */
 export function stack(tensors: readonly Tensor[], options?: JoinOptions | number): Tensor {
   if (tensors.length === 0) throw new TypeError("stack: expected at least one tensor but got none");
   const { axis = 0 } = typeof options === "number" ? { axis: options } : options ?? {};
   const { shape } = tensors[0]!;
   const at = resolveAxis("stack", axis, [...shape, 1]);
+  sameDType("stack", ...tensors);
+  if (!tensors.every((one) => sameShape(one.shape, shape))) {
+    const shapes = tensors.map((one) => formatShape(one.shape)).join(" and ");
+    throw new TypeError(`stack: expected one shape but got ${shapes}`);
+  }
   const longer = shape.toSpliced(at, 0, 1);
   return concat(tensors.map((one) => reshape(one, longer)), { axis: at });
 }

@@ -59,6 +59,16 @@ await onRowDevices("crossEntropy() agrees with float64 for rows of any length", 
   }
 });
 
+await onRowDevices("crossEntropy() has an exact gradient next to large logits", async (device) => {
+  using _scope = new Scope();
+  const x = noise(6 * 12, 5, 3).map((value) => Math.fround(value + 5000));
+  const targets = ids(6, 12);
+  const logits = tensor(x, { device, shape: [6, 12] });
+  logits.requiresGrad = true;
+  crossEntropy(logits, tensor(targets, { device })).backward();
+  assertClose(await logits.grad!.data(), reference(x, targets, 12).dLogits, 1e-5);
+});
+
 await onRowDevices(
   "crossEntropy() takes the shapes of a model when there are more",
   async (device) => {

@@ -49,6 +49,7 @@ import { sum } from "../../src/ops/reduce.ts";
 import { arange, onesLike, tensor } from "../../src/tensor/create.ts";
 import { Scope } from "../../src/tensor/scope.ts";
 import type { Tensor } from "../../src/tensor/tensor.ts";
+import { assertClose } from "../support/compare.ts";
 import { onEachDevice } from "../support/devices.ts";
 
 /** Holds the gradient of `sum(f(x))` against differences of `g`, the same function in double precision. */
@@ -255,4 +256,55 @@ await onEachDevice("tril() and triu() keep a triangle, in the gradient too", asy
   assert.deepEqual(await tril(onesLike(ids)).toArray(), [[1, 0], [1, 1]]);
   assert.throws(() => tril(tensor([1], { device })), /tril: expected two axes or more/);
   assert.throws(() => triu(nan, 0.5), /triu: .* an integer diagonal but got .* 0.5/);
+});
+
+await onEachDevice(
+  "integer tensors take numbers of their whole range, and no others",
+  async (device) => {
+    using _scope = new Scope();
+    const u32 = tensor([0, 5, 3e9, 4294967295], { device, dtype: "u32" });
+    assert.deepEqual(await less(u32, 3e9).toArray(), [1, 1, 0, 0]);
+    assert.deepEqual(await equal(3e9, u32).toArray(), [0, 0, 1, 0]);
+    assert.deepEqual(await maximum(u32, 3e9).toArray(), [3e9, 3e9, 3e9, 4294967295]);
+    assert.deepEqual(await div(u32, 4294967295).toArray(), [0, 0, 0, 1]);
+    assert.deepEqual(await clamp(u32, -1, 3000000001).toArray(), [0, 5, 3e9, 3000000001]);
+    const i32 = tensor([-(2 ** 31), 7, 2 ** 31 - 1], { device, dtype: "i32" });
+    assert.deepEqual(await clamp(i32, -Infinity, 16777217).toArray(), [-(2 ** 31), 7, 16777217]);
+    assert.throws(() => less(u32, -1), /less: expected an integer from 0 to 4294967295 for .* -1/);
+    assert.throws(
+      () => equal(i32, 3e9),
+      /equal: expected an integer from -2147483648 to 2147483647/,
+    );
+    assert.throws(() => clamp(i32, 0.5, 2), /clamp: expected an integer .* but got 0.5/);
+  },
+);
+
+await onEachDevice("softplus() is accurate far below 0", async (device) => {
+  using _scope = new Scope();
+  const points = [-60, -20, -15, -10, -5, -1, 0, 1, 20];
+  const y = await softplus(tensor(points, { device })).data();
+  points.forEach((x, i) => {
+    const ratio = y[i]! / (Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x))));
+    assert.ok(Math.abs(ratio - 1) < 1e-5, `softplus(${x}): ${y[i]}`);
+  });
+});
+
+await onEachDevice(
+  "div() has a gradient where the square of the divisor overflows",
+  async (device) => {
+    using _scope = new Scope();
+    const a = tensor([1e20, 1e-20], { device }), b = tensor([1e20, 1e-20], { device });
+    b.requiresGrad = true;
+    sum(div(a, b)).backward();
+    const [far, near] = await b.grad!.data();
+    assert.ok(Math.abs(far! / -1e-20 - 1) < 1e-5 && Math.abs(near! / -1e20 - 1) < 1e-5);
+  },
+);
+
+await onEachDevice("gelu() of GPT-2 has the slopes 0 and 1 at any distance", async (device) => {
+  using _scope = new Scope();
+  const x = tensor([-1e30, -1e13, 1e13, 1e30], { device });
+  x.requiresGrad = true;
+  sum(gelu(x, { approximate: "tanh" })).backward();
+  assertClose(await x.grad!.data(), [0, 0, 1, 1], 1e-6);
 });

@@ -58,6 +58,9 @@ await onEachDevice("binaryCrossEntropy() stays finite where PyTorch does", async
   p.requiresGrad = true;
   const losses = binaryCrossEntropy(p, target, { reduction: "none" });
   assertClose(await losses.data(), [100, 100, 0, 0], 0);
+  const outside = tensor([-0.5, 1.5, NaN, -2], { device });
+  const none = binaryCrossEntropy(outside, target, { reduction: "none" });
+  assert.deepEqual(await none.toArray(), [NaN, NaN, NaN, NaN]);
   binaryCrossEntropy(p, target, { reduction: "sum" }).backward();
   // torch.nn.functional.binary_cross_entropy: (p - t) / max(p (1 - p), 1e-12)
   assertClose(await p.grad!.data(), [-1e12, 1e12, 0, 0], 1e-5);

@@ -45,6 +45,27 @@ await onEachDevice("sum() of many is accurate", async (device) => {
   }
 });
 
+await onEachDevice("sum() of many equal numbers is accurate", async (device) => {
+  using _scope = new Scope();
+  const exact = 600_000 * Math.fround(0.1);
+  for (const shape of [[600_000], [200_000, 3]]) {
+    const total = await sum(sum(full(shape, 0.1, { device }), 0)).item();
+    assert.ok(Math.abs(total / exact - 1) < 5e-6, `${shape}: ${exact} but got ${total}`);
+  }
+});
+
+await onEachDevice("variance() and max() of f16 are computed in f32", async (device) => {
+  using _scope = new Scope();
+  if (!device.dtypes.has("f16")) return;
+  const far = tensor([100, -100, 100, -100, 100, -100, 100, -100], { device, dtype: "f16" });
+  assert.equal(await variance(far, 0, { correction: 0 }).item(), 10_000);
+  const equals = zeros([70_000], { device, dtype: "f16" });
+  equals.requiresGrad = true;
+  max(equals).backward(2);
+  const [share] = await equals.grad!.data();
+  assert.ok(Math.abs(share! * 35_000 - 1) < 2e-3, `${share}`);
+});
+
 await onEachDevice("sum() of integers is exact", async (device) => {
   using _scope = new Scope();
   const ones = full([70000], 16777, { device, dtype: "i32" });
@@ -56,6 +77,8 @@ await onEachDevice("reductions of nothing", async (device) => {
   const none = zeros([2, 0], { device });
   assert.deepEqual(await sum(none, 1).toArray(), [0, 0]);
   assert.deepEqual(await mean(none, 1).toArray(), [NaN, NaN]);
+  assert.deepEqual(await variance(none, 1).toArray(), [NaN, NaN]);
+  assert.throws(() => norm(none, 1, { p: Infinity }), /norm: expected at least one element/);
   assert.deepEqual(await sum(none, 0).toArray(), []);
   assert.throws(() => max(none, 1), /max: expected at least one element but got shape \[2, 0\]/);
   assert.throws(() => argmax(none), /argmax: expected at least one element/);

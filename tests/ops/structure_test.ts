@@ -82,6 +82,9 @@ await onEachDevice("concat(), stack() and split() join and cut", async (device) 
     () => concat([a, b]),
     /shapes that differ in axis 0 only but got \[2, 2\] and \[2, 1\]/,
   );
+  assert.throws(() => split(a, 1.5), /split: expected a length of 1 or more but got 1.5/);
+  assert.throws(() => split(a, [-1, 3]), /split: expected integer lengths that add up/);
+  assert.throws(() => stack([a, b]), /stack: expected one shape but got/);
   assert.throws(() => concat([]), /at least one tensor but got none/);
   assert.throws(
     () => split(a, [1, 2]),
