@@ -240,6 +240,7 @@ export {
   wordsOf,
 } from "./src/tokenizer/text_vocabulary.ts";
 export {
+  continuationText,
   type EncodeOptions,
   endOfTextIds,
   fitsVocabulary,
