@@ -173,7 +173,7 @@ const crossEntropyBackwardSources = rowSources(crossEntropyBackwardWgsl);
 
 /**
  * dLogits (rows, classes) = (softmax(logits) - target distribution) * scale * dOut, 0 in ignored rows. sums (rows, 2) are
- * from `cross_entropy`, scale (1) from `cross_entropy_count`; dOut (1) is the gradient of the mean.
+ * from `cross_entropy`; scale (1) is what the sum of the losses was multiplied by, and dOut (1) the gradient of the product.
  */
 export const crossEntropyBackward: Kernel<CrossEntropyParams> = kernel<CrossEntropyParams>({
   name: "cross_entropy_backward",

@@ -12,7 +12,7 @@ import { type DType, isFloat, isQuantised } from "../device/dtype.ts";
 import { MAX_ITERATIONS } from "../device/kernel.ts";
 import { arange, constant } from "../tensor/create.ts";
 import { scoped } from "../tensor/scope.ts";
-import { formatShape, resolveAxis, sameShape, type Shape, sizeOf } from "../tensor/shape.ts";
+import { formatShape, resolveAxis, type Shape, sizeOf } from "../tensor/shape.ts";
 import { record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { checkFloat, checkIds, checkRank, sameDevice } from "./check.ts";
