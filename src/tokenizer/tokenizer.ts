@@ -64,6 +64,19 @@ export interface PretrainedTokenizer extends Tokenizer {
   toJSON(): unknown;
 }
 
+/**
+ * Returns the ids that end an answer: those of the tokens with which many models mark the end of a text or of a turn.
+ * `loadStopIds` also returns those that a model's files give.
+ */
+export function endOfTextIds({ specialTokens }: Tokenizer): number[] {
+  return END_TOKENS.flatMap((name) => specialTokens.get(name) ?? []);
+}
+
+const END_TOKENS = [
+  ...["</s>", "<|endoftext|>", "<|end_of_text|>", "<|eot_id|>", "<|eom_id|>"],
+  ...["<|im_end|>", "<|end|>", "<eos>", "<end_of_turn>"],
+];
+
 /** Returns the ids of `text` as a text of its own: after what its tokenizer puts before one, such as LLaMA's `<s>`. */
 export function promptIds(
   tokenizer: Tokenizer & { readonly prefix?: readonly number[] },
