@@ -173,7 +173,7 @@ const crossEntropyBackwardSources = rowSources(crossEntropyBackwardWgsl);
 
 /**
  * dLogits (rows, classes) = (softmax(logits) - target distribution) * scale * dOut, 0 in ignored rows. sums (rows, 2) are
- * from `cross_entropy`, scale (1) from `cross_entropy_count`; dOut (1) is the gradient of the mean.
+ * from `cross_entropy`; scale (1) is that of the sum of losses, whose gradient is dOut (1).
  */
 export const crossEntropyBackward: Kernel<CrossEntropyParams> = kernel<CrossEntropyParams>({
   name: "cross_entropy_backward",

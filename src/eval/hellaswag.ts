@@ -7,12 +7,12 @@
 import type { HellaSwagItem } from "../../data/hellaswag.ts";
 import type { Device } from "../device/device.ts";
 import { type Communicator, shareOf, SingleProcess } from "../distributed/communicator.ts";
+import { crossEntropy, IGNORE_INDEX } from "../ops/loss.ts";
 import { tensor } from "../tensor/create.ts";
 import { scoped } from "../tensor/scope.ts";
 import { noGrad } from "../tensor/tape.ts";
 import { readTensors, type Tensor } from "../tensor/tensor.ts";
 import { promptIds, type Tokenizer } from "../tokenizer/tokenizer.ts";
-import { IGNORED, tokenLosses } from "./token_losses.ts";
 
 /** A model that scores every next token: every language model here. */
 export interface LogitsModel {
@@ -154,7 +154,7 @@ function batchOf(
   });
   const length = Math.max(...rows.map(({ tokens }) => tokens.length)) - 1;
   const ids = new Int32Array(rows.length * length);
-  const targets = new Int32Array(rows.length * length).fill(IGNORED);
+  const targets = new Int32Array(rows.length * length).fill(IGNORE_INDEX);
   rows.forEach(({ tokens, start }, row) => {
     ids.set(tokens.slice(0, -1), row * length);
     targets.set(tokens.slice(start), row * length + start - 1);
@@ -166,7 +166,11 @@ function lossesOf(model: LogitsModel, { ids, targets, shape }: ItemBatch): Tenso
   const { device } = model;
   return noGrad(() =>
     scoped(() =>
-      tokenLosses(model.logits(tensor(ids, { shape, device })), tensor(targets, { shape, device }))
+      crossEntropy(
+        model.logits(tensor(ids, { shape, device })),
+        tensor(targets, { shape, device }),
+        { reduction: "none" },
+      )
     )
   ).keep();
 }
@@ -178,7 +182,7 @@ function endLosses(
   const sums = new Array<number>(ends).fill(0);
   const counts = new Array<number>(ends).fill(0);
   targets.forEach((target, i) => {
-    if (target === IGNORED) return;
+    if (target === IGNORE_INDEX) return;
     const row = Math.floor(i / length);
     sums[row]! += losses[i]!;
     counts[row]!++;

@@ -15,10 +15,11 @@ import {
   sizeOf,
   stridesOf,
 } from "../tensor/shape.ts";
+import { scoped } from "../tensor/scope.ts";
 import { record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { sameDevice, sameDType } from "./check.ts";
-import { copyStrided, expand, sumTo, writeStrided } from "./launch.ts";
+import { alongAxis, copyStrided, expand, sumTo, writeStrided } from "./launch.ts";
 
 /**
  * Returns the elements of `x` in row-major order with another shape of the same size. One length may be -1 and is then
@@ -120,6 +121,66 @@ export function broadcastTo(x: Tensor, shape: Shape): Tensor {
 }
 
 /**
+ * Returns `x` repeated `repeats[i]` times along axis `i`, as `torch.tile` and NumPy do: the numbers are aligned with the
+ * last axes, and whichever of the shape and `repeats` is shorter is extended with ones. Gradients of the copies are
+ * added up. Throws a `RangeError` for numbers that are not integers of at least 0.
+ *
+ * @example
+ * ```ts
+ * import { CpuDevice, tensor, tile } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using x = tensor([1, 2], { device });
+ * using y = tile(x, [2, 2]);
+ * assert.deepEqual(await y.toArray(), [[1, 2, 1, 2], [1, 2, 1, 2]]);
+ * ```
+ */
+export function tile(x: Tensor, repeats: Shape): Tensor {
+  x.checkInUse("tile");
+  checkShape("tile", repeats);
+  const rank = Math.max(x.shape.length, repeats.length);
+  const ones = (count: number) => new Array<number>(count).fill(1);
+  return scoped(() => {
+    let y = reshape(x, [...ones(rank - x.shape.length), ...x.shape]);
+    for (const [axis, times] of [...ones(rank - repeats.length), ...repeats].entries()) {
+      if (times === 1) continue;
+      const { outer, columns, inner } = alongAxis(y.shape, axis);
+      const once = reshape(y, [outer, 1, columns * inner]);
+      const copies = broadcastTo(once, [outer, times, columns * inner]);
+      y = reshape(copies, y.shape.with(axis, times * columns));
+    }
+    return y;
+  });
+}
+
+/**
+ * Returns a copy of `x` with the elements in reverse order along the axes (default: all). Throws a `RangeError` for axes
+ * that do not exist.
+ *
+ * @example
+ * ```ts
+ * import { CpuDevice, flip, tensor } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using x = tensor([[1, 2, 3], [4, 5, 6]], { device });
+ * using y = flip(x, -1);
+ * assert.deepEqual(await y.toArray(), [[3, 2, 1], [6, 5, 4]]);
+ * ```
+ */
+export function flip(x: Tensor, axes?: number | Shape): Tensor {
+  x.checkInUse("flip");
+  const { shape } = x;
+  const list = resolveAxes("flip", axes, shape);
+  const strides = stridesOf(shape);
+  const base = list.reduce((base, axis) => base + (shape[axis]! - 1) * strides[axis]!, 0);
+  const turned = strides.map((stride, axis) => list.includes(axis) ? -stride : stride);
+  const y = copyStrided(x, shape, turned, base);
+  return record("flip", [x], y, [], (dOut) => [flip(dOut, list)]);
+}
+
+/**
  * Returns the tensor whose axis `i` is axis `axes[i]` of `x`. Throws a `RangeError` unless `axes` names every axis
  * once.
  */
@@ -192,6 +253,49 @@ export function slice(x: Tensor, ranges: readonly SliceRange[]): Tensor {
     writeStrided(dOut, dX, strides, base);
     return [dX];
   });
+}
+
+/**
+ * Returns `x` with `value` (default: 0) added around it: `widths` has the number of elements before and after along each
+ * axis, starting with the first. Axes without widths are kept. Throws a `RangeError` for more widths than axes, and for
+ * numbers that are not integers of at least 0.
+ *
+ * @example
+ * ```ts
+ * import { CpuDevice, pad, tensor } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using x = tensor([[1, 2], [3, 4]], { device });
+ * using y = pad(x, [[0, 1], [1, 0]], 9);
+ * assert.deepEqual(await y.toArray(), [[9, 1, 2], [9, 3, 4], [9, 9, 9]]);
+ * ```
+ */
+export function pad(
+  x: Tensor,
+  widths: readonly (readonly [before: number, after: number])[],
+  value?: number,
+): Tensor {
+  x.checkInUse("pad");
+  const { shape, device, dtype } = x;
+  if (widths.length > shape.length) {
+    throw new RangeError(
+      `pad: expected at most ${shape.length} widths for shape ${
+        formatShape(shape)
+      } but got ${widths.length}`,
+    );
+  }
+  for (const width of widths) checkShape("pad", width);
+  const longer = shape.map((length, axis) =>
+    (widths[axis]?.[0] ?? 0) + length + (widths[axis]?.[1] ?? 0)
+  );
+  const strides = stridesOf(longer);
+  const base = widths.reduce((base, [before], axis) => base + before * strides[axis]!, 0);
+  const y = constant(device, longer, value ?? 0, dtype);
+  writeStrided(x, y, strides, base);
+  return record("pad", [x], y, [], (dOut) => [
+    slice(dOut, widths.map(([before], axis): SliceRange => [before, before + shape[axis]!])),
+  ]);
 }
 
 /**
