@@ -3,11 +3,11 @@
  *
  * @example Train a line
  * ```ts
- * import { CpuDevice, Scope, SGD, mul, scoped, square, sub, mean, tensor } from "@dinograd/dinograd";
+ * import { CpuDevice, mean, mul, Scope, SGD, square, sub, tensor } from "@dinograd/dinograd";
  * import assert from "node:assert/strict";
  *
  * using device = CpuDevice.open({ threads: 1 });
- * const slope = tensor([0], { device });
+ * using slope = tensor([0], { device });
  * slope.requiresGrad = true;
  * using optimizer = new SGD({ slope }, { lr: 0.1 });
  * using x = tensor([1, 2, 3], { device });
@@ -19,7 +19,6 @@
  *   optimizer.zeroGrad();
  * }
  * assert(Math.abs(await slope.item() - 2) < 1e-3);
- * scoped(() => slope.dispose());
  * ```
  *
  * @module
@@ -69,7 +68,18 @@ export * from "./src/nn/forward_options.ts";
 export * from "./src/nn/key_value_cache.ts";
 export * as init from "./src/nn/init.ts";
 export type { Initializer, InitializerOptions, ParameterOptions } from "./src/nn/init.ts";
-export * from "./src/nn/layers.ts";
+export {
+  Dropout,
+  Embedding,
+  type EmbeddingOptions,
+  LayerNorm,
+  Linear,
+  type LinearAdapter,
+  type LinearOptions,
+  type NormLayerOptions,
+  RMSNorm,
+  type RMSNormLayerOptions,
+} from "./src/nn/layers.ts";
 export {
   applyLoRA,
   type FullLoRAConfig,
@@ -107,8 +117,6 @@ export * from "./src/models/transformer.ts";
 
 // Folders of models, and the hub
 export {
-  type ChatTemplate,
-  endOfTextIds,
   jinjaChatTemplate,
   loadChatTemplate,
   loadStopIds,
@@ -135,10 +143,22 @@ export { saveModel, type SaveModelOptions } from "./src/pretrained/save_model.ts
 // Optimizers
 export * from "./src/optim/adamw.ts";
 export * from "./src/optim/check_grad_norm.ts";
-export * from "./src/optim/clip_grad_norm.ts";
+export {
+  clipGradNorm,
+  type ClipOptions,
+  type ClippedGradients,
+} from "./src/optim/clip_grad_norm.ts";
 export * from "./src/optim/loss_scaler.ts";
 export * from "./src/optim/muon.ts";
-export * from "./src/optim/optimizer.ts";
+export {
+  type Method,
+  Optimizer,
+  type OptimizerOptions,
+  type ParameterGroup,
+  type Run,
+  type StepOptions,
+  type Update,
+} from "./src/optim/optimizer.ts";
 export { type NamedParameters, zeroGrad } from "./src/optim/parameters.ts";
 export * from "./src/optim/schedule.ts";
 export * from "./src/optim/sgd.ts";
@@ -219,7 +239,18 @@ export {
   type TextVocabularySummary,
   wordsOf,
 } from "./src/tokenizer/text_vocabulary.ts";
-export * from "./src/tokenizer/tokenizer.ts";
+export {
+  continuationText,
+  type EncodeOptions,
+  endOfTextIds,
+  fitsVocabulary,
+  type PretrainedTokenizer,
+  promptIds,
+  SpecialTokenError,
+  StreamDecoder,
+  type Tokenizer,
+  TokenizerFormatError,
+} from "./src/tokenizer/tokenizer.ts";
 export { ByteLevelTokenizer } from "./src/tokenizer/tokenizer_base.ts";
 export { tokenizerFromJson } from "./src/tokenizer/tokenizer_json.ts";
 
@@ -257,7 +288,12 @@ export {
   listHubFiles,
   type ListHubOptions,
 } from "./src/hub/hub.ts";
-export { type ChatFormat, type ChatMessage, plainChatFormat } from "./src/data/chat_format.ts";
+export {
+  type ChatFormat,
+  type ChatMessage,
+  type ChatTemplate,
+  plainChatFormat,
+} from "./src/data/chat_format.ts";
 export * from "./src/data/examples.ts";
 export {
   type Batch,
@@ -274,7 +310,13 @@ export {
   type PageRunOptions,
   ParquetTexts,
 } from "./src/data/parquet.ts";
-export * from "./src/data/prepare/prepare.ts";
+export {
+  type CorpusFile,
+  prepareCorpus,
+  type PreparedCorpus,
+  type PrepareOptions,
+  type PrepareProgress,
+} from "./src/data/prepare/prepare.ts";
 export * from "./src/data/shard_writer.ts";
 export * from "./src/data/shards.ts";
 export * from "./src/data/translation_pairs.ts";

@@ -138,8 +138,8 @@ const SIMD_NUMBER: Partial<Record<BinaryName, [string, string]>> = {
 };
 
 /**
- * y (count) = a op number, or number op a if `swapped` is 1. The number is `value` for floats and `whole` for `i32`
- * and `u32`.
+ * y (count) = a op number, or number op a if `swapped` is 1. The number is `value`, and for integers on a GPU the 32 bits
+ * of `whole`.
  */
 export const binaryNumberKernels: Record<BinaryName, Kernel<Params>> = mapOperators((
   name,
@@ -164,7 +164,7 @@ fn either(a: TA) -> TY {
 }`,
     wgsl: "either(a)",
     cpu: (a, value, _whole, swapped) => apply(cpu, a, Math.fround(value), swapped),
-    cpuWhole: (a, _value, whole, swapped) => apply(cpuWhole, a, whole, swapped),
+    cpuWhole: (a, value, _whole, swapped) => apply(cpuWhole, a, value, swapped),
     simd({ at, params, run }) {
       const { count, value, swapped } = params;
       if (name === "sub" && !swapped) run("add_scalar", count!, SIMD_CHUNK, at.a!, -value!, at.y!);
@@ -221,7 +221,8 @@ export const ternaryKernels = {
   divBackward: broadcastKernel({
     name: "div_backward",
     inputs: 3,
-    wgsl: "-a * b / (c * c)",
-    cpu: (dOut, a, b) => -dOut * a / (b * b),
+    // The square of c might overflow or vanish.
+    wgsl: "-a * (b / c / c)",
+    cpu: (dOut, a, b) => -dOut * (a / b / b),
   }),
 } as const satisfies Record<string, Kernel<Params>>;

@@ -15,22 +15,6 @@ fn softcap_slope(x: f32) -> f32 {
   return 1.0 - t * t;
 }
 `;
-const LOG =
-  `// log((1 + s) / (1 - s)) for s from -1/3 to 1/3. The built-in logarithm is allowed an absolute error of 2^-21
-// near 1, as NVIDIA's has, where the result is near 0.
-fn log_ratio(s: f32) -> f32 {
-  let q = s * s;
-  let tail = q * (1.0 / 7.0 + q * (1.0 / 9.0 + q * (1.0 / 11.0 + q * (1.0 / 13.0))));
-  return 2.0 * s * (1.0 + q * (1.0 / 3.0 + q * (1.0 / 5.0 + tail)));
-}
-fn log_(x: f32) -> f32 {
-  return select(log(x), log_ratio((x - 1.0) / (x + 1.0)), abs(x - 1.0) < 0.25);
-}
-fn softplus(x: f32) -> f32 {
-  let u = exp(-abs(x));
-  return max(x, 0.0) + log_ratio(u / (2.0 + u));
-}
-`;
 const SIGMOID = `fn sigmoid(x: f32) -> f32 {
   return 1.0 / (1.0 + exp(-x));
 }
@@ -39,6 +23,19 @@ const SILU = `${SIGMOID}
 fn silu_slope(x: f32) -> f32 {
   let s = sigmoid(x);
   return s * (1.0 + x * (1.0 - s));
+}
+`;
+const LOG =
+  `// log(1 + x) = 2 artanh(x / (x + 2)) for x from -1/4 to 1: a sum of 1 and a small x would round x away,
+// and near 1 the built-in logarithm is allowed an absolute error of 2^-21.
+fn log_one_plus(x: f32) -> f32 {
+  let t = x / (x + 2.0);
+  let q = t * t;
+  let far = 0.14285714 + q * (0.11111111 + q * (0.09090909 + q * 0.07692308));
+  return 2.0 * t * (1.0 + q * (0.33333333 + q * (0.2 + q * far)));
+}
+fn log_(x: f32) -> f32 {
+  return select(log(x), log_one_plus(x - 1.0), abs(x - 1.0) < 0.25);
 }
 `;
 const SIN =
@@ -151,7 +148,7 @@ export const unaryKernels = {
   }),
   softplus: unary(
     "softplus",
-    "softplus(a)",
+    "max(a, 0.0) + log_one_plus(exp(-abs(a)))",
     (x) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x))),
     { functions: LOG },
   ),
@@ -162,7 +159,7 @@ export const unaryKernels = {
   round: unary("round", "round(a)", roundHalfEven),
   clamp: unary(
     "clamp",
-    "select(select(a, TA(params.min), a < TA(params.min)), TA(params.max), a > TA(params.max))",
+    "select(select(a, params.min, a < params.min), params.max, a > params.max)",
     (x, min, max) => x > max ? max : x < min ? min : x,
     { scalars: { min: "f32", max: "f32" } },
   ),

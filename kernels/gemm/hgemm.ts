@@ -16,8 +16,9 @@ const UNPACKED_BYTES = 2 ** 22;
  * A row of few does not depend on the number of rows.
  */
 export function hgemm(job: SimdJob<MatmulParams>, params: MatmulParams, at: Addresses): void {
-  const { m, batches, transposeA, transposeB, batchInvariant } = params;
+  const { m, k, batches, transposeA, transposeB, batchInvariant } = params;
   const { size } = job.bindings.b!;
+  if (k === 0) return sgemm(job, params, at); // b has no elements
   const unpack = (first: number, count: number, to: number) =>
     job.run("f16_to_f32", count, 65536, at.b! + 2 * first, to);
   if (batches !== 1) {

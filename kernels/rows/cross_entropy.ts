@@ -24,8 +24,9 @@ export type CrossEntropyParams = ClassParams & {
 const crossEntropySources = rowSources(crossEntropyWgsl);
 
 /**
- * loss (rows) from logits (rows, classes) and targets (rows), 0 where the target is `ignoreIndex`; also lse (rows) =
- * log(sum(exp(logits))), which the gradient needs.
+ * loss (rows) from logits (rows, classes) and targets (rows), 0 where the target is `ignoreIndex`; also what the gradient
+ * needs, sums (rows, 2): the maximum of each row, and the sum of exp(x - maximum). Together as one logarithm they would
+ * round large logits.
  */
 export const crossEntropy: Kernel<CrossEntropyParams> = kernel<CrossEntropyParams>({
   name: "cross_entropy",
@@ -33,7 +34,7 @@ export const crossEntropy: Kernel<CrossEntropyParams> = kernel<CrossEntropyParam
     logits: { read: "rows classes" },
     targets: { read: "rows", dtype: "i32" },
     loss: { write: "rows", dtype: "f32" },
-    lse: { write: "rows", dtype: "f32", optional: true },
+    sums: { write: "rows 2", dtype: "f32", optional: true },
   },
   params: { rows: "u32", classes: "u32", ignoreIndex: "i32", smoothing: "f32", known: "u32" },
   gpu: ({ rows, classes }, target) =>
@@ -43,11 +44,11 @@ export const crossEntropy: Kernel<CrossEntropyParams> = kernel<CrossEntropyParam
       passes: 1,
       axis: "classes",
     }),
-  cpu({ logits, targets, loss, lse }, { rows, classes, ignoreIndex, smoothing }) {
+  cpu({ logits, targets, loss, sums }, { rows, classes, ignoreIndex, smoothing }) {
     for (let row = 0; row < rows; row++) {
       const first = row * classes;
       const statistics = rowStatistics(logits, first, classes);
-      if (lse) lse[row] = statistics.top + statistics.log;
+      if (sums) [sums[2 * row], sums[2 * row + 1]] = [statistics.top, statistics.sum];
       loss[row] = targets[row] === ignoreIndex
         ? 0
         : rowLoss(statistics, logits[first + targets[row]], smoothing);
@@ -55,17 +56,19 @@ export const crossEntropy: Kernel<CrossEntropyParams> = kernel<CrossEntropyParam
   },
   simd({ at, params: { rows, classes, ignoreIndex, smoothing }, run }) {
     // deno-fmt-ignore
-    run("cross_entropy", rows, rowChunk(classes), at.logits!, classes, at.targets!, at.loss!, at.lse!,
+    run("cross_entropy", rows, rowChunk(classes), at.logits!, classes, at.targets!, at.loss!, at.sums!,
       classes, ignoreIndex, smoothing);
     return true;
   },
   split: "rows",
 });
 
-/** The largest logit of a row, the logarithm of the sum of exp(x - largest), and the mean logit. */
+/** What the loss of a row needs. */
 interface RowStatistics {
   /** The largest logit. */
   readonly top: number;
+  /** sum(exp(x - top)). */
+  readonly sum: number;
   /** log(sum(exp(x - top))). */
   readonly log: number;
   /** The mean logit, -Infinity if any logit is. */
@@ -91,7 +94,7 @@ function rowStatistics(
     all += logits[i]!;
   }
   for (let i = first; i < first + classes; i++) sum += Math.exp(logits[i]! - top);
-  return { top, log: Math.log(sum), mean: all / classes };
+  return { top, sum, log: Math.log(sum), mean: all / classes };
 }
 
 /** Parameters of the cross-entropy kernels. */
@@ -169,15 +172,15 @@ export const crossEntropyMean: Kernel<CrossEntropyMeanParams> = kernel<CrossEntr
 const crossEntropyBackwardSources = rowSources(crossEntropyBackwardWgsl);
 
 /**
- * dLogits (rows, classes) = (softmax(logits) - target distribution) * scale * dOut, 0 in ignored rows. lse (rows) is
- * from `cross_entropy`, scale (1) from `cross_entropy_count`; dOut (1) is the gradient of the mean.
+ * dLogits (rows, classes) = (softmax(logits) - target distribution) * scale * dOut, 0 in ignored rows. sums (rows, 2) are
+ * from `cross_entropy`; scale (1) is that of the sum of losses, whose gradient is dOut (1).
  */
 export const crossEntropyBackward: Kernel<CrossEntropyParams> = kernel<CrossEntropyParams>({
   name: "cross_entropy_backward",
   bindings: {
     logits: { read: "rows classes" },
     targets: { read: "rows", dtype: "i32" },
-    lse: { read: "rows", dtype: "f32" },
+    sums: { read: "rows 2", dtype: "f32" },
     scale: { read: "1", dtype: "f32" },
     dOut: { read: "1", dtype: "f32" },
     dLogits: { write: "rows classes" },
@@ -191,7 +194,7 @@ export const crossEntropyBackward: Kernel<CrossEntropyParams> = kernel<CrossEntr
       axis: "classes",
     }),
   cpu(views, { rows, classes, ignoreIndex, smoothing }) {
-    const { logits, targets, lse, scale, dOut, dLogits } = views;
+    const { logits, targets, sums, scale, dOut, dLogits } = views;
     const factor = scale[0] * dOut[0];
     for (let row = 0; row < rows; row++) {
       const first = row * classes;
@@ -201,7 +204,7 @@ export const crossEntropyBackward: Kernel<CrossEntropyParams> = kernel<CrossEntr
       }
       for (let i = 0; i < classes; i++) {
         const hot = i === targets[row] ? 1 - smoothing : 0;
-        const p = Math.exp(logits[first + i] - lse[row]);
+        const p = Math.exp(logits[first + i] - sums[2 * row]) / sums[2 * row + 1];
         dLogits[first + i] = (p - smoothing / classes - hot) * factor;
       }
     }
@@ -209,7 +212,7 @@ export const crossEntropyBackward: Kernel<CrossEntropyParams> = kernel<CrossEntr
   simd(job) {
     const { at, params: { rows, classes, ignoreIndex, smoothing }, run } = job;
     // deno-fmt-ignore
-    run("cross_entropy_backward", rows, rowChunk(classes), at.logits!, classes, at.targets!, at.lse!,
+    run("cross_entropy_backward", rows, rowChunk(classes), at.logits!, classes, at.targets!, at.sums!,
       at.dLogits!, classes, ignoreIndex, smoothing, numberAt(job, at.dOut!), at.scale!, 0);
     return true;
   },

@@ -26,13 +26,15 @@ fn main(
     all += v;
   }
   let shift = maxOfLanes(largest(top), lane);
-  let rest = log(sumOfLanes(total(sum * exp(top - shift)), lane));
+  let rowSum = sumOfLanes(total(sum * exp(top - shift)), lane);
+  let rest = log(rowSum);
   let mean = sumOfLanes(total(all), lane) / f32(params.classes);
   if (lane > 0u) {
     return;
   }
-  if (HAS_LSE) {
-    lse[row] = shift + rest;
+  if (HAS_SUMS) {
+    sums[2u * row] = shift;
+    sums[2u * row + 1u] = rowSum;
   }
   let chosen = i32(targets[row]);
   if (chosen == params.ignore_index) {

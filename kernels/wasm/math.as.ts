@@ -269,6 +269,9 @@ export function vgeluTanh(x: v128): v128 {
 /** The derivative of {@link vgeluTanh}. */
 
 export function vgeluTanhSlope(x: v128): v128 {
+  // For large |x| the slope is 0 or 1, and the squares below would overflow.
+  const limit = f32x4.splat(20);
+  x = f32x4.pmax(f32x4.pmin(x, limit), f32x4.neg(limit));
   const one = k(ONE), e = geluExp(x);
   const s = f32x4.div(one, f32x4.add(one, e));
   // e s is 1 - s without cancellation; GELU_SCALE is negative.

@@ -59,17 +59,22 @@ function dotRow(a: usize, b: usize, n: i32): f32 {
   return sum;
 }
 
-/** The sum of a row. */
+/** The sum of a row. Runs of 1,024 are summed first, so that a long sum stays accurate. */
 
 function sumRow(x: usize, n: i32): f32 {
-  let u = f32x4.splat(0), v = u;
+  const eights = n & ~7;
+  let total = f32x4.splat(0);
   let i = 0;
-  for (; i + 8 <= n; i += 8) {
-    const at = <usize> i << 2;
-    u = f32x4.add(v128.load(x + at), u);
-    v = f32x4.add(v128.load(x + at, 16), v);
+  while (i < eights) {
+    let u = f32x4.splat(0), v = u;
+    for (const end = min(i + 1024, eights); i < end; i += 8) {
+      const at = <usize> i << 2;
+      u = f32x4.add(v128.load(x + at), u);
+      v = f32x4.add(v128.load(x + at, 16), v);
+    }
+    total = f32x4.add(total, f32x4.add(u, v));
   }
-  let sum = sumLanes(f32x4.add(u, v));
+  let sum = sumLanes(total);
   for (; i < n; i++) sum += load<f32>(x + (<usize> i << 2));
   return sum;
 }
@@ -446,8 +451,8 @@ function checkTarget(target: i32, columns: i32): void {
 }
 
 /**
- * Rows [start, end): loss[r] and lse[r] = log(sum(exp(logits))); rows whose target is `ignoreIndex` get a loss of 0.
- * `ld` is the leading dimension of logits. lse may be 0.
+ * Rows [start, end): loss[r], and sums[2 r] = the maximum, sums[2 r + 1] = sum(exp(logits - maximum)); rows whose target is
+ * `ignoreIndex` get a loss of 0. `ld` is the leading dimension of logits. sums may be 0.
  */
 export function cross_entropy(
   thread: i32,
@@ -457,7 +462,7 @@ export function cross_entropy(
   ld: usize,
   targets: usize,
   loss: usize,
-  lse: usize,
+  sums: usize,
   columns: i32,
   ignoreIndex: i32,
   smoothing: f32,
@@ -466,8 +471,11 @@ export function cross_entropy(
     const row = <usize> r << 2, from = logits + <usize> r * (ld << 2);
     const target = load<i32>(targets + row);
     const top = largest(from, columns);
-    const log = logScalar(expRow(from, 0, columns, top));
-    if (lse) store<f32>(lse + row, top + log);
+    const sum = expRow(from, 0, columns, top), log = logScalar(sum);
+    if (sums) {
+      store<f32>(sums + 2 * row, top);
+      store<f32>(sums + 2 * row, sum, 4);
+    }
     if (target == ignoreIndex) store<f32>(loss + row, 0);
     else {
       checkTarget(target, columns);
@@ -512,7 +520,7 @@ export function cross_entropy_backward(
   logits: usize,
   ld: usize,
   targets: usize,
-  lse: usize,
+  sums: usize,
   dLogits: usize,
   columns: i32,
   ignoreIndex: i32,
@@ -530,9 +538,9 @@ export function cross_entropy_backward(
       continue;
     }
     checkTarget(target, columns);
-    expRow(logits + offset, to, columns, load<f32>(lse + row));
+    expRow(logits + offset, to, columns, load<f32>(sums + 2 * row));
     const s = rowScale ? scale * load<f32>(rowScale + row) : scale;
-    finishGradient(to, columns, target, 1, smoothing, s);
+    finishGradient(to, columns, target, <f32> 1 / load<f32>(sums + 2 * row, 4), smoothing, s);
   }
 }
 
@@ -613,6 +621,10 @@ export function row_dot(
   }
 }
 
+/** The rows of a column that are summed first, so that a long sum stays accurate. */
+
+const COLUMN_RUN = 256;
+
 /** Columns [start, end): y[j] = [y[j] +] the sum of column j. */
 export function column_sum(
   thread: i32,
@@ -630,12 +642,19 @@ export function column_sum(
     const at = <usize> j << 2;
     let from = x + at;
     let a = f32x4.splat(0), b = a, c = a, d = a;
-    for (let r = 0; r < rows; r++) {
-      a = f32x4.add(a, v128.load(from));
-      b = f32x4.add(b, v128.load(from, 16));
-      c = f32x4.add(c, v128.load(from, 32));
-      d = f32x4.add(d, v128.load(from, 48));
-      from += stride;
+    for (let r = 0; r < rows;) {
+      let u = f32x4.splat(0), v = u, w = u, z = u;
+      for (const last = min(r + COLUMN_RUN, rows); r < last; r++) {
+        u = f32x4.add(u, v128.load(from));
+        v = f32x4.add(v, v128.load(from, 16));
+        w = f32x4.add(w, v128.load(from, 32));
+        z = f32x4.add(z, v128.load(from, 48));
+        from += stride;
+      }
+      a = f32x4.add(a, u);
+      b = f32x4.add(b, v);
+      c = f32x4.add(c, w);
+      d = f32x4.add(d, z);
     }
     if (accumulate) {
       a = f32x4.add(v128.load(y + at), a);
@@ -652,9 +671,13 @@ export function column_sum(
     const at = <usize> j << 2;
     let from = x + at;
     let sum: f32 = 0;
-    for (let r = 0; r < rows; r++) {
-      sum += load<f32>(from);
-      from += stride;
+    for (let r = 0; r < rows;) {
+      let run: f32 = 0;
+      for (const last = min(r + COLUMN_RUN, rows); r < last; r++) {
+        run += load<f32>(from);
+        from += stride;
+      }
+      sum += run;
     }
     store<f32>(y + at, accumulate ? load<f32>(y + at) + sum : sum);
   }

@@ -45,7 +45,9 @@ export async function chat(from: string, options: ChatOptions): Promise<void> {
     for await (const line of prompted(lines)) {
       if (line.trim() === "/exit") break;
       if (line.trim() === "/clear") chat.clear();
-      else if (line.trim()) await chat.say(line);
+      else if (/^\s*\/\w+\s*$/.test(line)) {
+        console.error(`${line.trim()}: expected /clear or /exit`);
+      } else if (line.trim()) await chat.say(line);
     }
   } finally {
     Deno.removeSignalListener("SIGINT", onInterrupt);

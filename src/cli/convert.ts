@@ -68,10 +68,11 @@ export async function convert(
     // Training pads the vocabulary for speed; other programs expect as many rows as there are ids.
     const isPadded = model.config.vocabSize === paddedVocabSize(tokenizer.vocabSize);
     const vocabSize = isPadded ? tokenizer.vocabSize : undefined;
-    if (to === "gguf") await saveGguf(target, model, { dtype, vocabSize, tokenizer });
+    const parts = { vocabSize, tokenizer, chatTemplate: await found.chatTemplate() };
+    if (to === "gguf") await saveGguf(target, model, { dtype, ...parts });
     // The checks above leave only types that this layout supports.
     else {
-      await saveModel(target, model, { dtype: dtype as "f32", vocabSize, tokenizer });
+      await saveModel(target, model, { dtype: dtype as "f32", ...parts });
       await copyChatTemplate(found, target);
     }
   }

@@ -101,7 +101,7 @@ export async function findModel(
   if (await exists(`${folder}/target_vocabulary.json`)) {
     return { interpreter: await Interpreter.load(folder, device) };
   }
-  const isOnHub = !await exists(folder) && /^[\w.-]+\/[\w.-]+$/.test(folder) &&
+  const isOnHub = !await exists(folder) && /^\w[\w.-]*\/\w[\w.-]*$/.test(folder) &&
     !folder.startsWith(`${RUNS}/`);
   if (isOnHub) console.error(`${folder}: no such local folder; looking on the Hugging Face hub`);
   if (isOnHub || folder.endsWith(".gguf") || await exists(`${folder}/config.json`)) {
@@ -131,9 +131,10 @@ async function quantised(found: FoundText, { matrices }: FindOptions): Promise<F
   return found;
 }
 
-/** Puts an adapter into the weights of a model, which then computes as fast as before. */
+/** Puts an adapter, or that of a run, into the weights of a model, which then computes as fast as before. */
 export async function addAdapter(folder: string, model: TextModel): Promise<void> {
-  using adapter = await loadLoRA(folder, model);
+  const [inRun] = await modelsIn(folder);
+  using adapter = await loadLoRA(inRun ?? folder, model);
   adapter.merge();
 }
 

@@ -114,7 +114,8 @@ async function write(
   const path = `${run}/${adapter ? "adapter" : "model"}`;
   if (adapter) await saveLoRA(path, adapter, { baseModel });
   else {
-    await saveModel(path, base.model, { tokenizer: base.tokenizer, dtype });
+    const { model, tokenizer } = base;
+    await saveModel(path, model, { tokenizer, chatTemplate: await base.chatTemplate(), dtype });
     await copyChatTemplate(base, path);
   }
   return path;

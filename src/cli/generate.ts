@@ -2,6 +2,7 @@
 import {
   beamSearch,
   cleanSentence,
+  continuationText,
   formatDuration,
   generateText,
   Interrupt,
@@ -115,7 +116,7 @@ async function search(
   for (const { ids, score } of paths!.slice(0, samples)) {
     if (samples > 1) print(`--- score ${score.toFixed(3)} ---`);
     const text = stopIds.includes(ids.at(-1)!) ? ids.subarray(0, -1) : ids;
-    print(`${options.prompt ?? ""}${tokenizer.decode(text)}`);
+    print(`${options.prompt ?? ""}${continuationText(tokenizer, text)}`);
   }
   const drawn = Math.max(...paths!.map(({ ids }) => ids.length));
   console.error(

@@ -55,8 +55,16 @@ export function generateCommand(): Command {
     .option("--prompt <text>", "same as the sentence")
     .option(
       "--adapter <folder>",
-      "add a low-rank adapter to the model; can be repeated",
+      "add a low-rank adapter, or that of a run, to the model; can be repeated",
       collect,
+    )
+    .addHelpText(
+      "after",
+      `
+Examples:
+  ${NAME} generate openai-community/gpt2 "Once upon a time" --top-p 0.9
+  ${NAME} generate runs/my-run "ROMEO:" --length 80 --temperature 0.8 --top-k 50 --seed 2
+  ${NAME} generate my-model "Once upon a time" --adapter my-adapter`,
     );
   addCacheOption(addMatrixOption(addDeviceOptions(command)))
     .option(

@@ -1,4 +1,5 @@
 // How the messages of a conversation become a text.
+import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 
 /** A message of a conversation. */
 export interface ChatMessage {
@@ -30,4 +31,22 @@ export function plainChatFormat(end?: string): ChatFormat {
         ? `Assistant: ${content}${end ?? ""}\n`
         : `${role.slice(0, 1).toUpperCase()}${role.slice(1)}: ${content}\n`
     ).join("") + (addGenerationPrompt ? "Assistant:" : "");
+}
+
+/** Writes conversations for a model. */
+export interface ChatTemplate {
+  /**
+   * Returns the ids of a conversation, up to where the assistant's next message begins. Throws an `Error` for a
+   * conversation that the template refuses.
+   */
+  encode(messages: readonly ChatMessage[], tokenizer: Tokenizer): Uint32Array;
+  /** Returns the text of a conversation, with special tokens as text. Throws as `encode` does. */
+  readonly render: ChatFormat;
+  /** Strings before which an answer ends. */
+  readonly stop: readonly string[];
+  /** The source in Jinja and what it may refer to, which `saveModel` and `saveGguf` store. Default: nothing to store. */
+  readonly jinja?: {
+    readonly source: string;
+    readonly variables: Readonly<Record<string, unknown>>;
+  };
 }

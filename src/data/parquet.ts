@@ -387,6 +387,16 @@ function checkMetadata({ schema, row_groups: groups }: FileMetaData): void {
   }
 }
 
+/** Returns a column by its name; those inside of other columns, which the list has in order of depth, do not count. */
+function childOfRoot(schema: readonly SchemaElement[], name: string): SchemaElement | undefined {
+  let inside = 0; // how many elements of the current column are still to come
+  for (const element of schema.slice(1)) {
+    if (inside === 0 && element.name === name) return element;
+    inside = Math.max(0, inside - 1) + (element.num_children ?? 0);
+  }
+  return undefined;
+}
+
 function findColumn(
   metadata: FileMetaData,
   name: string,
@@ -404,7 +414,7 @@ function findColumn(
   }
   // The library builds a tree of the schema, in quadratic time. A column of texts is next to the root.
   const root = metadata.schema[0]!;
-  const element = metadata.schema.find((one, i) => i > 0 && one.name === name);
+  const element = childOfRoot(metadata.schema, name);
   const kinds: readonly unknown[] = [undefined, "UTF8", "JSON", "ENUM"];
   const isText = element?.type === "BYTE_ARRAY" && !element.num_children &&
     element.repetition_type !== "REPEATED" && root.repetition_type !== "REPEATED" &&

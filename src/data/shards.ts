@@ -55,7 +55,8 @@ export async function findShards(
     if (!(cause instanceof Deno.errors.NotFound) && !(cause instanceof Deno.errors.NotADirectory)) {
       throw cause;
     }
-    throw new Error(`${path}: expected a folder of token shards but got nothing there`, { cause });
+    const found = cause instanceof Deno.errors.NotFound ? "nothing there" : "a file";
+    throw new Error(`${path}: expected a folder of token shards but got ${found}`, { cause });
   }
   if (found.length === 0) {
     const wanted = split === undefined ? "<name>_000001.npy" : `<name>_${split}_000001.npy`;

@@ -3,17 +3,20 @@
  *
  * @module
  */
+import type { TypedArray } from "../device/dtype.ts";
 import type { KeyValueCache } from "../nn/key_value_cache.ts";
-import { promptIds, StreamDecoder, type Tokenizer } from "../tokenizer/tokenizer.ts";
-import { generateTokens, type GenerateTokensOptions } from "./generate.ts";
+import { endOfTextIds, promptIds, StreamDecoder, type Tokenizer } from "../tokenizer/tokenizer.ts";
+import type { GenerateTokensOptions } from "./generate.ts";
 import { checkPrompts, type NextTokenModel, sharedVocabSize } from "./next_token_model.ts";
 import { StopStrings } from "./stop_strings.ts";
-import { checkSteps, Sequences } from "./token_steps.ts";
+import { checkSteps, Sequences, tokenSteps } from "./token_steps.ts";
 
 /** Options of {@linkcode generateText} and {@linkcode Conversation.generate}. */
 export interface GenerateTextOptions extends GenerateTokensOptions {
   /** The text ends before the first of these strings. Default: none. */
   readonly stop?: readonly string[];
+  /** The text ends at the first of these ids. Default: those of {@linkcode endOfTextIds}. */
+  readonly stopIds?: Iterable<number>;
 }
 
 /**
@@ -44,14 +47,11 @@ export async function* generateText(
   options?: GenerateTextOptions,
 ): AsyncGenerator<string, void, void> {
   const vocabSize = sharedVocabSize("generateText", model, tokenizer);
-  const { stop = [], stopIds = [], ...rest } = options ?? {};
+  const { stop = [], stopIds = endOfTextIds(tokenizer), ...rest } = options ?? {};
   const ends = new Set(stopIds);
-  const ids = generateTokens(model, promptIds(tokenizer, prompt), {
-    vocabSize,
-    ...rest,
-    stopIds: ends,
-  });
-  yield* textOf(ids, tokenizer, stop, ends);
+  const prompts = [promptIds(tokenizer, prompt)];
+  const drawn = tokenSteps("generateText", model, prompts, 1, { vocabSize, ...rest });
+  yield* textOf(drawn, tokenizer, stop, ends);
 }
 
 /**
@@ -115,7 +115,7 @@ export class Conversation implements Disposable {
     prompt: string | ArrayLike<number>,
     options?: GenerateTextOptions,
   ): AsyncGenerator<string, void, void> {
-    const { stop = [], stopIds = [], ...rest } = options ?? {};
+    const { stop = [], stopIds = endOfTextIds(this.#tokenizer), ...rest } = options ?? {};
     const ends = new Set(stopIds);
     const ids = this.#draw(prompt, { vocabSize: this.#vocabSize, ...rest });
     yield* textOf(ids, this.#tokenizer, stop, ends);
@@ -135,7 +135,7 @@ export class Conversation implements Disposable {
   async *#draw(
     prompt: string | ArrayLike<number>,
     options: GenerateTokensOptions,
-  ): AsyncGenerator<number, void, void> {
+  ): AsyncGenerator<TypedArray, void, void> {
     const cache = this.#cache;
     if (!cache) throw new Error("Conversation: expected one in use but got one that is disposed");
     if (this.#busy) throw new Error("Conversation: expected one reply at a time but got a second");
@@ -151,7 +151,7 @@ export class Conversation implements Disposable {
     this.#busy = true;
     this.#ids = sequences.known[0]!;
     try {
-      for await (const [id] of sequences.draw("Conversation", length)) yield id!;
+      yield* sequences.draw("Conversation", length);
     } catch (error) {
       // A failed pass leaves positions that were never filled; an abort comes between two passes.
       if (error !== options.signal?.reason) cache.clear();
@@ -164,18 +164,18 @@ export class Conversation implements Disposable {
   }
 }
 
-/** Decodes ids as they come, up to a stop string or one of the ids in `ends`. */
+/** Decodes ids, each step's first, as they come, up to a stop string or one of the ids in `ends`. */
 async function* textOf(
-  ids: AsyncIterable<number>,
+  ids: AsyncIterable<TypedArray>,
   tokenizer: Tokenizer,
   stop: readonly string[],
   ends: ReadonlySet<number>,
 ): AsyncGenerator<string, void, void> {
   const decoder = new StreamDecoder(tokenizer);
   const filter = new StopStrings(stop);
-  for await (const id of ids) {
-    if (ends.has(id)) break;
-    const piece = filter.push(decoder.push(id));
+  for await (const [id] of ids) {
+    if (ends.has(id!)) break;
+    const piece = filter.push(decoder.push(id!));
     if (piece) yield piece;
     if (filter.found) return;
   }

@@ -34,7 +34,7 @@ export function checkLaunch<P extends Params>(
     } else if (!slot.optional) fail(name, `binding "${slot.name}"`, "none");
   }
   for (const given in bindings) {
-    if (!(given in kernel.bindings)) {
+    if (bindings[given] && !(given in kernel.bindings)) {
       fail(name, `bindings ${Object.keys(kernel.bindings).join(", ")}`, `"${given}"`);
     }
   }

@@ -24,6 +24,13 @@ export function bytesOf(dtype: DType, size: number): number {
   return isQuantised(dtype) ? quantisedBytes(dtype, size) : size * BYTES[dtype];
 }
 
+/** The lowest and the highest integer of a dtype. */
+export const INTEGER_RANGES: Readonly<Record<string, readonly [lowest: number, highest: number]>> =
+  {
+    i32: [-(2 ** 31), 2 ** 31 - 1],
+    u32: [0, 2 ** 32 - 1],
+  };
+
 const arrays = { f32: Float32Array, f16: Float16Array, i32: Int32Array, u32: Uint32Array };
 
 /**

@@ -7,7 +7,13 @@ import { CpuDevice } from "./cpu/cpu_device.ts";
 import { hasDefaultDevice, setDefaultDevice } from "./default.ts";
 import type { Device } from "./device.ts";
 import { DeviceError } from "./errors.ts";
-import { adapterName, isOpenGlAdapter, isSoftwareAdapter, NO_OPENGL } from "./webgpu/adapter.ts";
+import {
+  adapterName,
+  isOpenGlAdapter,
+  isSoftwareAdapter,
+  NO_OPENGL,
+  requestAdapter,
+} from "./webgpu/adapter.ts";
 import { chooseGpu } from "./webgpu/dawn.ts";
 import type { Tune, WebGpuOptions } from "./webgpu/adapter.ts";
 import { WebGpuDevice } from "./webgpu/webgpu_device.ts";
@@ -96,7 +102,7 @@ async function findAdapter(
 ): Promise<{ adapter: GPUAdapter | null; why: string }> {
   if (!gpu) return { adapter: null, why: "this runtime has no WebGPU (navigator.gpu is missing)" };
   try {
-    const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
+    const adapter = await requestAdapter(gpu, "high-performance");
     if (adapter && isOpenGlAdapter(adapter)) {
       return { adapter: null, why: `WebGPU cannot be used here: ${NO_OPENGL}` };
     }

@@ -7,12 +7,12 @@
 import type { HellaSwagItem } from "../../data/hellaswag.ts";
 import type { Device } from "../device/device.ts";
 import { type Communicator, shareOf, SingleProcess } from "../distributed/communicator.ts";
+import { crossEntropy, IGNORE_INDEX } from "../ops/loss.ts";
 import { tensor } from "../tensor/create.ts";
 import { scoped } from "../tensor/scope.ts";
 import { noGrad } from "../tensor/tape.ts";
 import { readTensors, type Tensor } from "../tensor/tensor.ts";
-import type { Tokenizer } from "../tokenizer/tokenizer.ts";
-import { IGNORED, tokenLosses } from "./token_losses.ts";
+import { promptIds, type Tokenizer } from "../tokenizer/tokenizer.ts";
 
 /** A model that scores every next token: every language model here. */
 export interface LogitsModel {
@@ -52,11 +52,13 @@ export interface HellaSwagScore {
 const ITEMS_A_READ = 16;
 
 /**
- * Scores a model on HellaSwag items as build-nanogpt's `hellaswag.py` does. The context and each ending, preceded by a
- * space, are tokenized separately and joined; all endings of an item go through the model in one batch, padded on the
- * right, and an ending's loss covers its own tokens only. `accNorm` chooses by the mean loss, `acc` by the sum; among
- * equal losses the first is chosen. With OpenAI's weights GPT-2 124M has `accNorm` 0.2955 and `acc` 0.2859 on the
- * 10,042 items of the validation set; chance is 0.25. Contexts that are too long for the model lose their beginning.
+ * Scores a model on HellaSwag items as build-nanogpt's `hellaswag.py` does. The context, a space and an ending are
+ * tokenized as one text, after the tokens that the tokenizer puts before a text, or separately if the tokens of the
+ * context would change; with GPT-2's tokenizer both are the same. All endings of an item go through the model in one
+ * batch, padded on the right, and an ending's loss covers its own tokens only. `accNorm` chooses by the mean loss,
+ * `acc` by the sum; among equal losses the first is chosen. With OpenAI's weights GPT-2 124M has `accNorm` 0.2955 and
+ * `acc` 0.2859 on the 10,042 items of the validation set; chance is 0.25. Contexts that are too long for the model lose
+ * their beginning.
  *
  * Throws a `RangeError` if there are no items, if an item's context or an ending has no tokens, or if an ending alone
  * is too long for the model.
@@ -134,9 +136,12 @@ function batchOf(
   tokenizer: Tokenizer,
   contextSize: number,
 ): ItemBatch {
-  const before = tokenizer.encodeOrdinary(context);
+  const before = promptIds(tokenizer, context);
   const rows = endings.map((ending) => {
-    const after = tokenizer.encodeOrdinary(` ${ending}`);
+    const whole = promptIds(tokenizer, `${context} ${ending}`);
+    const after = before.every((id, i) => whole[i] === id)
+      ? whole.slice(before.length)
+      : tokenizer.encodeOrdinary(` ${ending}`);
     if (before.length === 0 || after.length > contextSize) {
       throw new RangeError(
         `evaluateHellaSwag: item ${index}: expected a context of 1 to ${contextSize} tokens with its end but ` +
@@ -149,7 +154,7 @@ function batchOf(
   });
   const length = Math.max(...rows.map(({ tokens }) => tokens.length)) - 1;
   const ids = new Int32Array(rows.length * length);
-  const targets = new Int32Array(rows.length * length).fill(IGNORED);
+  const targets = new Int32Array(rows.length * length).fill(IGNORE_INDEX);
   rows.forEach(({ tokens, start }, row) => {
     ids.set(tokens.slice(0, -1), row * length);
     targets.set(tokens.slice(start), row * length + start - 1);
@@ -161,7 +166,11 @@ function lossesOf(model: LogitsModel, { ids, targets, shape }: ItemBatch): Tenso
   const { device } = model;
   return noGrad(() =>
     scoped(() =>
-      tokenLosses(model.logits(tensor(ids, { shape, device })), tensor(targets, { shape, device }))
+      crossEntropy(
+        model.logits(tensor(ids, { shape, device })),
+        tensor(targets, { shape, device }),
+        { reduction: "none" },
+      )
     )
   ).keep();
 }
@@ -173,7 +182,7 @@ function endLosses(
   const sums = new Array<number>(ends).fill(0);
   const counts = new Array<number>(ends).fill(0);
   targets.forEach((target, i) => {
-    if (target === IGNORED) return;
+    if (target === IGNORE_INDEX) return;
     const row = Math.floor(i / length);
     sums[row]! += losses[i]!;
     counts[row]!++;

@@ -4,13 +4,13 @@
  * @module
  */
 import type { Device } from "../device/device.ts";
+import { IGNORE_INDEX } from "../ops/loss.ts";
 import { tensor } from "../tensor/create.ts";
 import { scoped } from "../tensor/scope.ts";
 import { noGrad } from "../tensor/tape.ts";
 import { readTensors, type Tensor } from "../tensor/tensor.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 import { bitsPerByte, perplexity } from "./perplexity.ts";
-import { IGNORED } from "./token_losses.ts";
 
 /** A model that scores texts: every language model here. */
 export interface LossModel {
@@ -163,7 +163,7 @@ function windowsOf(length: number, contextSize: number, stride: number): Window[
 function lossOf(model: LossModel, ids: Int32Array, { start, end, scored }: Window): Tensor {
   const { device } = model;
   const shape = [1, end - 1 - start];
-  const targets = ids.slice(start + 1, end).fill(IGNORED, 0, end - 1 - start - scored);
+  const targets = ids.slice(start + 1, end).fill(IGNORE_INDEX, 0, end - 1 - start - scored);
   return noGrad(() =>
     scoped(() =>
       model.loss(

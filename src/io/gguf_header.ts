@@ -88,23 +88,10 @@ export interface GgufHeader {
 }
 
 /** The types of values, by their numbers in files. */
-const VALUE_TYPES = [
-  ...[
-    "u8",
-    "i8",
-    "u16",
-    "i16",
-    "u32",
-    "i32",
-    "f32",
-    "bool",
-    "string",
-    "array",
-    "u64",
-    "i64",
-    "f64",
-  ],
-] as const as readonly GgufValue["type"][];
+const VALUE_TYPES: readonly GgufValue["type"][] = [
+  ...["u8", "i8", "u16", "i16", "u32", "i32", "f32"] as const,
+  ...["bool", "string", "array", "u64", "i64", "f64"] as const,
+];
 const TYPES_BY_ID: ReadonlyMap<number, GgmlType> = new Map(
   Object.entries(GGML_TYPES).map(([name, { id }]) => [id, name as GgmlType]),
 );

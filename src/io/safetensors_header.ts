@@ -89,7 +89,7 @@ export function encodeSafetensorsHeader(
   tensors: readonly TensorEntry[],
   metadata: Record<string, string> = {},
 ): { header: Uint8Array; dataBytes: number } {
-  // A Map, since an object would move names that look like numbers to the front.
+  // Not `JSON.stringify` of an object, which would move names that look like numbers to the front.
   const parts: string[] = [];
   if (Object.keys(metadata).length > 0) parts.push(`"${METADATA}":${JSON.stringify(metadata)}`);
   const names = new Set<string>();

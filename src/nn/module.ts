@@ -6,6 +6,7 @@
 import type { Device } from "../device/device.ts";
 import { isFloat } from "../device/dtype.ts";
 import { SafetensorsFile, writeSafetensors } from "../io/safetensors.ts";
+import { formatShape } from "../tensor/shape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { assignFloats, checkStateDict, type StateDict, tensorEntries } from "./state_dict.ts";
 
@@ -138,6 +139,32 @@ export abstract class Module implements Disposable {
   [Symbol.dispose](): void {
     this.dispose();
   }
+
+  /** What `console.log` shows: the modules in it, and the shapes of the parameters. */
+  [Symbol.for("Deno.customInspect")](): string {
+    const count = this.parameterCount().toLocaleString("en");
+    return [`${this.constructor.name} of ${count} parameters`, ...structureOf(this)].join("\n  ");
+  }
+}
+
+/** A line for the parameters in the fields of a module, and lines for each module in them. */
+function structureOf(module: Module): string[] {
+  const fields = [...fieldsOf(module, "")];
+  const own = fields.flatMap(([name, value]) =>
+    value instanceof Tensor && parameters.has(value)
+      ? [`${name} ${formatShape(value.shape)} ${value.dtype}`]
+      : []
+  );
+  const inner = fields.flatMap(([name, value]) => {
+    if (!(value instanceof Module)) return [];
+    const lines = structureOf(value);
+    const isFlat = lines.length === 1 && !lines[0]!.includes(":");
+    return [
+      `${name}: ${value.constructor.name}${isFlat ? ` of ${lines[0]}` : ""}`,
+      ...isFlat ? [] : lines.map((line) => `  ${line}`),
+    ];
+  });
+  return [...own.length ? [own.join(", ")] : [], ...inner];
 }
 
 /**

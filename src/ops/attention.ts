@@ -349,6 +349,7 @@ function attend(
 ): Tensor {
   const { keyValid, positions, layout = "BHTD", step = 0, block = 0 } = options;
   const device = sameDevice(op, q, k, v, keyValid, positions);
+  checkLayout(op, layout);
   sameDType(op, k, v);
   const isInt8 = k.dtype === "u32";
   if (isInt8) checkFloat(op, q);
@@ -516,6 +517,12 @@ interface Sizes {
   readonly size: number;
 }
 
+/** Throws a `TypeError` unless the layout is known. */
+function checkLayout(op: string, layout: HeadLayout): void {
+  if (layout === "BHTD" || layout === "BTHD") return;
+  throw new TypeError(`${op}: expected layout "BHTD" or "BTHD" but got "${layout}"`);
+}
+
 /** The axes of the queries and of the keys by name; the size of keys of int8 is in words. */
 function sizesOf(
   op: string,
@@ -536,11 +543,11 @@ function sizesOf(
     keys.size === (isInt8 ? int8Words(queries.size) : queries.size) &&
     queries.heads % keys.heads === 0;
   if (!fits) {
-    const kv = layout.replace("H", "Hkv");
+    const axes = [...layout].join(", ");
     throw new TypeError(
-      `${op}: expected q (${
-        [...layout].join(", ")
-      }) and equal k and v (${kv}) whose Hkv divides H ` +
+      `${op}: expected q (${axes}) and equal k and v (${
+        axes.replace("H", "Hkv")
+      }) whose Hkv divides H ` +
         `but got ${[q, k, v].map(formatShape).join(", ")}`,
     );
   }
@@ -580,7 +587,9 @@ function storedWeights(
 ): Tensor[] {
   const { keyValid, positions, layout = "BHTD" } = options;
   const device = sameDevice(op, q, k, keyValid, positions);
+  checkLayout(op, layout);
   if (k.dtype === "u32") throw new TypeError(`${op}: expected keys of f32 or f16 but got int8`);
+  checkFloat(op, q, k);
   checkRank(op, q, 4, "q with four axes");
   checkRank(op, k, 4, "k with four axes");
   const inOrder = (x: Tensor) => layout === "BHTD" ? x : permute(x, [0, 2, 1, 3]);

@@ -11,7 +11,7 @@ import {
   ternaryKernels,
 } from "../../kernels/elementwise/binary.ts";
 import { unaryKernels } from "../../kernels/elementwise/unary.ts";
-import { type DType, isFloat } from "../device/dtype.ts";
+import { type DType, INTEGER_RANGES, isFloat } from "../device/dtype.ts";
 import { arange, constant } from "../tensor/create.ts";
 import { scoped } from "../tensor/scope.ts";
 import { record } from "../tensor/tape.ts";
@@ -292,10 +292,19 @@ export function round(x: Tensor): Tensor {
   return applyStep("round", x);
 }
 
-/** Limits x to between `min` and `max`. NaN is kept. The gradient is 0 outside the limits. */
+/**
+ * Limits x to between `min` and `max`, either of which may be infinite. NaN is kept. The gradient is 0 outside the
+ * limits. Throws a `RangeError` unless `min <= max`, and a `TypeError` for limits that an integer tensor cannot hold.
+ */
 export function clamp(x: Tensor, min: number, max: number): Tensor {
   if (!(min <= max)) throw new RangeError(`clamp: expected min <= max but got ${min} and ${max}`);
-  return applyUnary("clamp", x, "input", { min, max });
+  if (isFloat(x.dtype)) return applyUnary("clamp", x, "input", { min, max });
+  const [lowest, highest] = INTEGER_RANGES[x.dtype]!;
+  const limit = (name: "maximum" | "minimum", x: Tensor, to: number) =>
+    launchFlat(binaryNumberKernels[name], [x], x.dtype, numberScalars("clamp", x, to, false));
+  return scoped(() =>
+    limit("minimum", limit("maximum", x, Math.max(min, lowest)), Math.min(max, highest))
+  );
 }
 
 /** The product of two tensors of the same shape, without a gradient. */
@@ -389,14 +398,18 @@ export function isNaN(x: Tensor): Tensor {
  * gradient. Throws a `TypeError` if the shapes do not broadcast or the dtypes of `a` and `b` differ.
  */
 export function where(condition: Tensor, a: Tensor, b: Tensor): Tensor {
-  sameDType("where", a, b);
-  const y = launchBroadcast("where", ternaryKernels.where, [condition, a, b], a.dtype);
+  return choose("where", condition, a, b);
+}
+
+function choose(op: string, condition: Tensor, a: Tensor, b: Tensor): Tensor {
+  sameDType(op, a, b);
+  const y = launchBroadcast(op, ternaryKernels.where, [condition, a, b], a.dtype);
   if (!isFloat(a.dtype)) return y;
-  return record("where", [a, b], y, [condition], (dOut, [condition], wanted) => {
+  return record(op, [a, b], y, [condition], (dOut, [condition], wanted) => {
     const shapes = [a.shape, b.shape];
     const zero = constant(dOut.device, [], 0, dOut.dtype);
     const pick = (...parts: [Tensor, Tensor]): Tensor =>
-      launchBroadcast("where", ternaryKernels.where, [condition!, ...parts], dOut.dtype);
+      launchBroadcast(op, ternaryKernels.where, [condition!, ...parts], dOut.dtype);
     return [
       wanted[0] ? sumTo(pick(dOut, zero), shapes[0]!) : null,
       wanted[1] ? sumTo(pick(zero, dOut), shapes[1]!) : null,
@@ -409,7 +422,7 @@ export function where(condition: Tensor, a: Tensor, b: Tensor): Tensor {
  * {@linkcode where}.
  */
 export function maskedFill(x: Tensor, mask: Tensor, value: number): Tensor {
-  return scoped(() => where(mask, constant(x.device, [], value, x.dtype), x));
+  return scoped(() => choose("maskedFill", mask, constant(x.device, [], value, x.dtype), x));
 }
 
 /**

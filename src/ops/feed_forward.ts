@@ -7,7 +7,7 @@ import { ACTIVATIONS } from "../../kernels/gemm/params.ts";
 import { formatShape, sameShape, sizeOf } from "../tensor/shape.ts";
 import { needsGrad, record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
-import { checkMultiplied, sameDevice, sameDType } from "./check.ts";
+import { checkFloat, checkMultiplied, sameDevice, sameDType } from "./check.ts";
 import { launchLinearBackward, launchMatmul } from "./matmul.ts";
 import { placeFor } from "./launch.ts";
 
@@ -55,6 +55,7 @@ export function feedForward(
   checkMultiplied(op, x, up.weight);
   checkMultiplied(op, x, down.weight);
   sameDType(op, x, residual);
+  checkFloat(op, ...[up.bias, down.bias].filter((bias) => bias !== undefined));
   const rows = x.shape.slice(0, -1);
   const inputs = x.shape.at(-1), [width, outputs] = [up.weight.shape[0]!, down.weight.shape[0]!];
   const shape = [...rows, outputs];

@@ -12,13 +12,13 @@ import { type DType, isFloat, isQuantised } from "../device/dtype.ts";
 import { MAX_ITERATIONS } from "../device/kernel.ts";
 import { arange, constant } from "../tensor/create.ts";
 import { scoped } from "../tensor/scope.ts";
-import { formatShape, sameShape, type Shape, sizeOf } from "../tensor/shape.ts";
+import { formatShape, resolveAxis, type Shape, sizeOf } from "../tensor/shape.ts";
 import { record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { checkFloat, checkIds, checkRank, sameDevice } from "./check.ts";
 import { cast, equal } from "./elementwise.ts";
 import { addRows, placeFor, planesOf } from "./launch.ts";
-import { reshape, unsqueeze } from "./shape.ts";
+import { reshape, transpose, unsqueeze } from "./shape.ts";
 
 /**
  * Returns the rows of `weight` (V, E) at `ids` (...), of `i32` or `u32`: (..., E). `weight` may be longer than the
@@ -75,6 +75,7 @@ export function embedding(weight: Tensor, ids: Tensor): Tensor {
  * has the shape of `ids` followed by the other axes of `x`. Invalid ids are treated as in `embedding`.
  */
 export function take(x: Tensor, ids: Tensor): Tensor {
+  checkIds("take", ids);
   if (x.shape.length === 0) throw new TypeError(`take: expected at least one axis but got ${x}`);
   const [rows, ...rest] = x.shape;
   const found = embedding(reshape(x, [rows!, sizeOf(rest)]), ids);
@@ -82,11 +83,12 @@ export function take(x: Tensor, ids: Tensor): Tensor {
 }
 
 /**
- * Returns the elements of `x` (..., n) at `ids` (..., k), of `i32` or `u32`, along the last axis. The result has the
- * shape of `ids`. An element that is picked twice receives both gradients.
+ * Returns the elements of `x` (..., n) at `ids` (..., k), of `i32` or `u32`, along the last axis, or along `axis`, as
+ * `torch.gather` and NumPy do. The result has the shape of `ids`. An element that is picked twice receives both
+ * gradients. The last axis is the fastest: for another one `x` is copied.
  *
- * Throws a `TypeError` if the other axes differ. An id outside the axis throws a `RangeError` on the CPU; a GPU cannot
- * throw and gives 0.
+ * Throws a `TypeError` if the other axes differ, and a `RangeError` for an axis that does not exist. An id outside the
+ * axis throws a `RangeError` on the CPU; a GPU cannot throw and gives 0.
  *
  * @example
  * ```ts
@@ -100,14 +102,23 @@ export function take(x: Tensor, ids: Tensor): Tensor {
  * assert.deepEqual(await picked.toArray(), [[3], [4]]);
  * ```
  */
-export function takeAlongAxis(x: Tensor, ids: Tensor): Tensor {
+export function takeAlongAxis(x: Tensor, ids: Tensor, axis?: number): Tensor {
   checkIds("takeAlongAxis", ids);
   const device = sameDevice("takeAlongAxis", x, ids);
-  if (x.shape.length === 0 || !sameShape(x.shape.slice(0, -1), ids.shape.slice(0, -1))) {
+  const at = resolveAxis("takeAlongAxis", axis ?? -1, x.shape);
+  if (
+    x.shape.length !== ids.shape.length || x.shape.some((n, i) => i !== at && n !== ids.shape[i])
+  ) {
     throw new TypeError(
-      `takeAlongAxis: expected shapes that differ in the last axis only but got ` +
+      `takeAlongAxis: expected shapes that differ in axis ${at} only but got ` +
         `${formatShape(x.shape)} and ${formatShape(ids.shape)}`,
     );
+  }
+  if (at !== x.shape.length - 1) {
+    return scoped(() => {
+      const picked = takeAlongAxis(transpose(x, at, -1), transpose(ids, at, -1));
+      return transpose(picked, at, -1);
+    });
   }
   const columns = x.shape.at(-1)!;
   const taken = ids.shape.at(-1)!;

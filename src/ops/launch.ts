@@ -15,7 +15,7 @@ import { columnSums } from "../../kernels/rows/norm.ts";
 import { reduceKernels } from "../../kernels/rows/reduce.ts";
 import type { AxisParams } from "../../kernels/rows/softmax.ts";
 import type { Binding, Device } from "../device/device.ts";
-import { BYTES, type DType, isFloat, isQuantised } from "../device/dtype.ts";
+import { BYTES, type DType, INTEGER_RANGES, isFloat, isQuantised } from "../device/dtype.ts";
 import { type Kernel, MAX_ITERATIONS, type Params } from "../device/kernel.ts";
 import { quantisedLayout } from "../device/quantised.ts";
 import { scoped } from "../tensor/scope.ts";
@@ -164,14 +164,20 @@ export function applyUnary(
 }
 
 /**
- * Parameters of a kernel that takes a tensor and a number. Throws a `TypeError` for a fraction with an integer tensor.
+ * Parameters of a kernel that takes a tensor and a number. Throws a `TypeError` for a number that an integer tensor
+ * cannot hold.
  */
 export function numberScalars(name: string, x: Tensor, number: number, swapped: boolean): Params {
   const float = isFloat(x.dtype);
-  if (!float && !Number.isInteger(number)) {
-    throw new TypeError(`${name}: expected an integer for ${x} but got ${number}`);
+  if (!float) {
+    const [lowest, highest] = INTEGER_RANGES[x.dtype]!;
+    if (!(Number.isInteger(number) && number >= lowest && number <= highest)) {
+      throw new TypeError(
+        `${name}: expected an integer from ${lowest} to ${highest} for ${x} but got ${number}`,
+      );
+    }
   }
-  return { value: float ? number : 0, whole: float ? 0 : number | 0, swapped: swapped ? 1 : 0 };
+  return { value: number, whole: float ? 0 : number | 0, swapped: swapped ? 1 : 0 };
 }
 
 /**

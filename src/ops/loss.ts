@@ -1,5 +1,6 @@
 /**
- * Losses: cross-entropy, from logits or directly from hidden states, binary cross-entropy, mean squared error.
+ * Losses: cross-entropy, from logits or directly from hidden states, and losses of elements, such as the mean squared
+ * error.
  *
  * @module
  */
@@ -25,11 +26,16 @@ import { Tensor } from "../tensor/tensor.ts";
 import { checkFloat, checkIds, checkMultiplied, sameDevice, sameDType } from "./check.ts";
 import { softplus } from "./activations.ts";
 import {
+  abs,
   add,
   cast,
+  clamp,
   div,
+  equal,
+  exp,
   less,
   log,
+  maskedFill,
   maximum,
   mul,
   neg,
@@ -41,13 +47,18 @@ import {
 import { copyRun, part, placeFor, sumColumns } from "./launch.ts";
 import { launchMatmul } from "./matmul.ts";
 import { mean as meanOf, sum } from "./reduce.ts";
+import { unsqueeze } from "./shape.ts";
+
+/** Targets of this value are ignored unless the options say otherwise. */
+export const IGNORE_INDEX = -100;
 
 /**
  * Returns the mean of `-log(softmax(logits)[target])` over the rows whose target is not ignored, a scalar of `f32`:
  * logits (..., C), targets (...) of class ids, `i32` or `u32`. With label smoothing s, the loss of a row is
- * `(1 - s) * nll + s * mean(-log p)`. All as in PyTorch. The softmax itself is never stored.
+ * `(1 - s) * nll + s * mean(-log p)`. With `reduction: "sum"` the losses are added up; with `"none"` they are returned
+ * in the shape of the targets, 0 where the target is ignored. All as in PyTorch. The softmax itself is never stored.
  *
- * If every row is ignored, the loss is NaN (0 / 0, as in PyTorch) and the gradient is 0.
+ * If every row is ignored, the mean is NaN (0 / 0, as in PyTorch) and the gradient is 0.
  *
  * Throws a `TypeError` if shapes, dtypes or devices do not match, and a `RangeError` for options out of range. On the
  * CPU, a target that is neither a class nor ignored throws a `RangeError` that names its row; a GPU cannot throw, and
@@ -70,35 +81,40 @@ export function crossEntropy(
   targets: Tensor,
   options?: CrossEntropyOptions,
 ): Tensor {
-  const device = sameDevice("crossEntropy", logits, targets);
-  checkFloat("crossEntropy", logits);
-  const rows = checkTargets("crossEntropy", logits, targets);
-  const classes = logits.shape.at(-1)!;
-  const params = crossEntropyParams("crossEntropy", rows, classes, options);
-  const grad = needsGrad([logits]);
-
-  const scale = meanScale(targets, params);
-  const losses = Tensor.empty(device, [rows]);
-  const lse = grad ? Tensor.empty(device, [rows]) : undefined;
-  device.launch(crossEntropyKernel, { logits, targets, loss: losses, lse }, params);
-  const mean = meanLoss(losses, scale);
-  if (!lse) {
-    scale.dispose();
-    return mean;
-  }
-  record("crossEntropy", [logits], mean, [logits, targets, lse, scale], (dOut, saved) => {
-    const [logits, targets, lse, scale] = saved;
-    const dLogits = Tensor.empty(device, logits!.shape, logits!.dtype);
-    device.launch(crossEntropyBackward, { logits, targets, lse, scale, dOut, dLogits }, params);
-    return [dLogits];
+  const op = "crossEntropy";
+  const device = sameDevice(op, logits, targets);
+  checkFloat(op, logits);
+  const rows = checkTargets(op, logits, targets);
+  const params = crossEntropyParams(op, rows, logits.shape.at(-1)!, options);
+  const { reduction = "mean" } = options ?? {};
+  checkReduction(op, reduction);
+  return scoped(() => {
+    // On the CPU this checks the targets, too.
+    const counted = meanScale(targets, params);
+    const scale = reduction === "mean" ? counted : constant(device, [1], 1);
+    const losses = Tensor.empty(device, targets.shape);
+    const sums = needsGrad([logits]) ? Tensor.empty(device, [rows, 2]) : undefined;
+    device.launch(crossEntropyKernel, { logits, targets, loss: losses, sums }, params);
+    const y = reduction === "none" ? losses : scaledSum(losses, scale);
+    return record(op, [logits], y, [logits, targets, sums, scale], (dOut, saved) => {
+      const [logits, targets, sums, scale] = saved;
+      const { shape, dtype } = logits;
+      const bindings = { logits, targets, sums, scale };
+      if (reduction !== "none") {
+        const dLogits = Tensor.empty(device, shape, dtype);
+        device.launch(crossEntropyBackward, { ...bindings, dOut, dLogits }, params);
+        return [dLogits];
+      }
+      // In f32: gradients of a scaled loss may be too large for f16 before they are multiplied.
+      const dLogits = Tensor.empty(device, shape);
+      device.launch(crossEntropyBackward, { ...bindings, dOut: scale, dLogits }, params);
+      return [cast(mul(dLogits, unsqueeze(dOut, -1)), dtype)];
+    });
   });
-  lse.dispose();
-  scale.dispose();
-  return mean;
 }
 
 /** Options of {@linkcode linearCrossEntropy}. */
-export interface LinearCrossEntropyOptions extends CrossEntropyOptions {
+export interface LinearCrossEntropyOptions extends Omit<CrossEntropyOptions, "reduction"> {
   /** (V), added to the logits of every row. */
   readonly bias?: Tensor | undefined;
   /** Replaces logits by `softcap * tanh(logits / softcap)`. Default: no cap. */
@@ -170,7 +186,8 @@ export function linearCrossEntropy(
   };
   launchChunks({ hidden, targets, scale, losses }, head, grads, params, { chunk, cap });
   if (pads) [head.weight, head.bias].forEach((padded) => padded!.dispose());
-  const mean = meanLoss(losses, scale);
+  const mean = scaledSum(losses, scale);
+  losses.dispose();
   scale.dispose();
 
   const inputs = [hidden, weight, ...bias ? [bias] : []];
@@ -346,8 +363,8 @@ export function defaultChunkRows(
   return most >= 128 ? Math.floor(most / 128) * 128 : most;
 }
 
-/** Options of `crossEntropy` and `linearCrossEntropy`. */
-export interface CrossEntropyOptions {
+/** Options of {@linkcode crossEntropy}. */
+export interface CrossEntropyOptions extends LossOptions {
   /** Rows with this target are ignored, for example padding. Default: -100. */
   readonly ignoreIndex?: number;
   /**
@@ -365,17 +382,16 @@ function meanScale(targets: Tensor, { rows, classes, ignoreIndex }: CrossEntropy
   return scale;
 }
 
-/** The sum of the rows' losses times `scale` (1). Disposes of the losses. */
-function meanLoss(losses: Tensor, scale: Tensor): Tensor {
+/** The sum of the rows' losses times `scale` (1). */
+function scaledSum(losses: Tensor, scale: Tensor): Tensor {
   const { device } = losses;
   const mean = Tensor.empty(device, []);
   device.launch(crossEntropyMean, { loss: losses, scale, mean }, { rows: losses.size });
-  losses.dispose();
   return mean;
 }
 
 /** The number of rows of `x` (..., columns). Throws a `TypeError` unless each has a target. */
-export function checkTargets(op: string, x: Tensor, targets: Tensor): number {
+function checkTargets(op: string, x: Tensor, targets: Tensor): number {
   checkIds(op, targets);
   if (x.shape.length === 0 || !sameShape(x.shape.slice(0, -1), targets.shape)) {
     throw new TypeError(
@@ -387,13 +403,13 @@ export function checkTargets(op: string, x: Tensor, targets: Tensor): number {
 }
 
 /** The kernels' parameters for these options. Throws a `RangeError` for options out of range. */
-export function crossEntropyParams(
+function crossEntropyParams(
   op: string,
   rows: number,
   classes: number,
   options: CrossEntropyOptions = {},
 ): CrossEntropyParams {
-  const { ignoreIndex = -100, labelSmoothing = 0 } = options;
+  const { ignoreIndex = IGNORE_INDEX, labelSmoothing = 0 } = options;
   if (classes === 0) throw new RangeError(`${op}: expected at least one class but got none`);
   if (!Number.isInteger(ignoreIndex) || Math.abs(ignoreIndex) >= 2 ** 31) {
     throw new RangeError(`${op}: expected an integer ignoreIndex but got ${ignoreIndex}`);
@@ -404,9 +420,9 @@ export function crossEntropyParams(
   return { rows, classes, ignoreIndex, smoothing: labelSmoothing, known: classes };
 }
 
-/** Options of the elementwise losses. */
+/** Options of the losses. */
 export interface LossOptions {
-  /** How the elements' losses are combined; `none` keeps the shape. Default: `mean`. */
+  /** How the single losses are combined; `none` keeps their shape. Default: `mean`. */
   readonly reduction?: "mean" | "sum" | "none";
 }
 
@@ -429,6 +445,104 @@ export interface LossOptions {
 export function mseLoss(x: Tensor, target: Tensor, options?: LossOptions): Tensor {
   checkElements("mseLoss", x, target);
   return scoped(() => joinLosses("mseLoss", square(sub(x, target)), options));
+}
+
+/**
+ * Returns the absolute differences of `x` and `target`. Otherwise like {@linkcode mseLoss}.
+ *
+ * @example
+ * ```ts
+ * import { CpuDevice, l1Loss, tensor } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using x = tensor([1, 2], { device });
+ * using target = tensor([1, 4], { device });
+ * using loss = l1Loss(x, target);
+ * assert.equal(await loss.item(), 1);
+ * ```
+ */
+export function l1Loss(x: Tensor, target: Tensor, options?: LossOptions): Tensor {
+  checkElements("l1Loss", x, target);
+  return scoped(() => joinLosses("l1Loss", abs(sub(x, target)), options));
+}
+
+/** Options of {@linkcode huberLoss}. */
+export interface HuberLossOptions extends LossOptions {
+  /** The difference above which the loss is linear. Default: 1. */
+  readonly delta?: number;
+}
+
+/**
+ * Returns `d^2 / 2` where the difference d of `x` and `target` is at most `delta`, and `delta * (|d| - delta / 2)`
+ * elsewhere (Huber, 1964). Divided by `delta`, this is PyTorch's `smooth_l1_loss`. Otherwise like {@linkcode mseLoss}.
+ * Throws a `RangeError` unless `delta` is above 0.
+ *
+ * @example
+ * ```ts
+ * import { CpuDevice, huberLoss, tensor } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using x = tensor([1, 2], { device });
+ * using target = tensor([2, 5], { device });
+ * using losses = huberLoss(x, target, { reduction: "none" });
+ * assert.deepEqual(await losses.toArray(), [0.5, 2.5]);
+ * ```
+ */
+export function huberLoss(x: Tensor, target: Tensor, options?: HuberLossOptions): Tensor {
+  checkElements("huberLoss", x, target);
+  const { delta = 1 } = options ?? {};
+  if (!(delta > 0)) throw new RangeError(`huberLoss: expected delta above 0 but got ${delta}`);
+  return scoped(() => {
+    const difference = sub(x, target);
+    const limited = clamp(difference, -delta, delta);
+    const losses = mul(limited, sub(difference, mul(limited, 0.5)));
+    return joinLosses("huberLoss", losses, options);
+  });
+}
+
+/** Options of {@linkcode klDiv}. */
+export interface KlDivOptions {
+  /**
+   * How the elements' losses are combined: `batchmean` divides their sum by the length of the first axis, which gives
+   * the divergence as defined; `none` keeps the shape. Default: `mean`, as in PyTorch.
+   */
+  readonly reduction?: "mean" | "batchmean" | "sum" | "none";
+  /** Whether `target` has logarithms of probabilities, too. Default: false. */
+  readonly logTarget?: boolean;
+}
+
+/**
+ * Returns the elements `target * (log(target) - x)` of the Kullback-Leibler divergence of the distribution `x` from
+ * `target`, reduced by `reduction`: by default their mean. `x` has logarithms of probabilities, as from `logSoftmax`, and
+ * `target` probabilities. A probability of 0 gives 0. Both have the same shape and float dtype. Throws a `TypeError` if
+ * shapes, dtypes or devices differ.
+ *
+ * @example
+ * ```ts
+ * import { CpuDevice, klDiv, logSoftmax, tensor } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using logits = tensor([[5, 5]], { device });
+ * using x = logSoftmax(logits);
+ * using target = tensor([[1, 0]], { device });
+ * using loss = klDiv(x, target, { reduction: "batchmean" });
+ * assert.ok(Math.abs(await loss.item() - Math.log(2)) < 1e-6);
+ * ```
+ */
+export function klDiv(x: Tensor, target: Tensor, options?: KlDivOptions): Tensor {
+  checkElements("klDiv", x, target);
+  const { reduction = "mean", logTarget = false } = options ?? {};
+  checkReduction("klDiv", reduction, ["mean", "batchmean", "sum", "none"]);
+  return scoped(() => {
+    const logs = logTarget ? target : log(maskedFill(target, equal(target, 0), 1));
+    const losses = mul(logTarget ? exp(target) : target, sub(logs, x));
+    return reduction === "batchmean"
+      ? div(sum(losses), x.shape[0] ?? 1)
+      : joinLosses("klDiv", losses, { reduction });
+  });
 }
 
 /**
@@ -459,7 +573,7 @@ export function binaryCrossEntropy(p: Tensor, target: Tensor, options?: LossOpti
   }
   // Drivers may flush denormals to 0, and return the logarithm of the smallest normal number for that of 0.
   const logOf = (p: Tensor): Tensor =>
-    where(less(p, 2 ** -126), constant(p.device, [], -100, p.dtype), maximum(log(p), -100));
+    where(less(abs(p), 2 ** -126), constant(p.device, [], -100, p.dtype), maximum(log(p), -100));
   const logarithms = (p: Tensor): [yes: Tensor, no: Tensor] => [logOf(p), logOf(sub(1, p))];
   return scoped(() => {
     const losses = noGrad(() => {
@@ -524,8 +638,18 @@ function checkElements(op: string, x: Tensor, target: Tensor): void {
 }
 
 function joinLosses(op: string, losses: Tensor, { reduction = "mean" }: LossOptions = {}): Tensor {
+  checkReduction(op, reduction);
   if (reduction === "none") return losses;
-  if (reduction === "sum") return sum(losses);
-  if (reduction === "mean") return meanOf(losses);
-  throw new TypeError(`${op}: expected reduction "mean", "sum" or "none" but got "${reduction}"`);
+  return reduction === "sum" ? sum(losses) : meanOf(losses);
+}
+
+/** Throws a `TypeError` unless the reduction is one of those allowed. */
+function checkReduction(op: string, reduction: string, allowed = ["mean", "sum", "none"]): void {
+  if (allowed.includes(reduction)) return;
+  const names = allowed.map((name) => `"${name}"`);
+  throw new TypeError(
+    `${op}: expected reduction ${names.slice(0, -1).join(", ")} or ${
+      names.at(-1)
+    } but got "${reduction}"`,
+  );
 }

@@ -24,7 +24,7 @@ import {
 import { runInContext, taskContext } from "../tensor/async_context.ts";
 import { type GradPlace, record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
-import { checkMultiplied, sameDevice, sameDType } from "./check.ts";
+import { checkFloat, checkMultiplied, sameDevice, sameDType } from "./check.ts";
 import { cast } from "./elementwise.ts";
 import { part, placeFor, planesOf, sumColumns, sumTo } from "./launch.ts";
 import { reshape } from "./shape.ts";
@@ -152,6 +152,7 @@ export function linear(
   const device = sameDevice("linear", x, weight, bias, residual);
   checkMultiplied("linear", x, weight);
   sameDType("linear", x, residual);
+  if (bias) checkFloat("linear", bias);
   const k = x.shape.at(-1);
   const [n, inputs] = weight.shape as [number, number];
   if (weight.shape.length !== 2 || k !== inputs) {

@@ -6,11 +6,11 @@
 import { dropout as dropoutKernel } from "../../kernels/sampling/dropout.ts";
 import { randomNormal, randomUniform } from "../../kernels/sampling/random_fill.ts";
 import { defaultDevice } from "../device/default.ts";
-import { isFloat } from "../device/dtype.ts";
+import { INTEGER_RANGES, isFloat } from "../device/dtype.ts";
 import type { CreateOptions } from "../tensor/create.ts";
 import { defaultRandom, type RandomState } from "../tensor/random.ts";
 import { scoped } from "../tensor/scope.ts";
-import type { Shape } from "../tensor/shape.ts";
+import { checkShape, type Shape } from "../tensor/shape.ts";
 import { noGrad, record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { checkFloat, checkProbability } from "./check.ts";
@@ -26,7 +26,7 @@ export interface RandOptions extends CreateOptions {
   readonly high?: number;
 }
 
-/** Returns a tensor of numbers drawn uniformly from [low, high), `f32` or `f16`. */
+/** Returns a tensor of numbers drawn uniformly from [low, high), `f32` or `f16`; rounded to f16, some may be `high`. */
 export function rand(shape: Shape, options?: RandOptions): Tensor {
   const { low = 0, high = 1 } = options ?? {};
   return draw("rand", randomUniform, shape, low, high - low, options);
@@ -75,10 +75,16 @@ export function randint(
   }
   const { dtype = "i32" } = options ?? {};
   if (isFloat(dtype)) throw new TypeError(`randint: expected i32 or u32 but got ${dtype}`);
+  const [lowest, highest] = INTEGER_RANGES[dtype]!;
+  if (low < lowest || high - 1 > highest) {
+    throw new RangeError(
+      `randint: expected integers from ${lowest} to ${highest} for ${dtype} but got ${low} and ${high}`,
+    );
+  }
   return noGrad(() =>
     scoped(() => {
-      const steps = cast(rand(shape, { ...options, dtype: "f32", low: 0, high: range }), dtype);
-      return add(steps, low);
+      const drawn = draw("randint", randomUniform, shape, 0, range, { ...options, dtype: "f32" });
+      return add(cast(drawn, dtype), low);
     })
   );
 }
@@ -93,7 +99,7 @@ function draw(
 ): Tensor {
   const { device = defaultDevice(), dtype = "f32", random = defaultRandom() } = options;
   if (!isFloat(dtype)) throw new TypeError(`${op}: expected f32 or f16 but got ${dtype}`);
-  const y = Tensor.empty(device, shape, dtype);
+  const y = Tensor.empty(device, checkShape(op, shape), dtype);
   device.launch(kernel, { y }, { count: y.size, ...random.draw(y.size), first: 0, shift, scale });
   return y;
 }

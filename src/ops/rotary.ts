@@ -79,6 +79,11 @@ export function rotary(x: Tensor, options?: RotaryOptions): Tensor {
       `rotary: expected an even number of elements to turn, ${width} or fewer, but got ${turned}`,
     );
   }
+  if (layout !== "interleaved" && layout !== "half-split") {
+    throw new TypeError(
+      `rotary: expected layout "interleaved" or "half-split" but got "${layout}"`,
+    );
+  }
   if (!Number.isInteger(position) || position < 0) {
     throw new RangeError(`rotary: expected a position of 0 or more but got ${position}`);
   }
@@ -138,7 +143,7 @@ function turnsOf(
   const known = own.get(key);
   if (known && known.shape[0]! >= positions) return known;
   const length = 2 ** Math.ceil(Math.log2(Math.max(64, positions)));
-  const table = widened(sinusoidTable(length, turned, options), turned, width);
+  const table = widened(sinusoidTable(length, turned, options), length, turned, width);
   const made = unscoped(() => tensor(table, { device, shape: [length, width] }));
   known?.dispose();
   own.set(key, made);
@@ -148,11 +153,12 @@ function turnsOf(
 /** A table with rows of `width` columns, those after the first `columns` 0. */
 function widened(
   table: Float32Array<ArrayBuffer>,
+  rows: number,
   columns: number,
   width: number,
 ): Float32Array<ArrayBuffer> {
   if (columns === width) return table;
-  const wide = new Float32Array(table.length / columns * width);
+  const wide = new Float32Array(rows * width);
   for (let from = 0, to = 0; to < wide.length; from += columns, to += width) {
     wide.set(table.subarray(from, from + columns), to);
   }
@@ -300,6 +306,9 @@ export function sinusoidTable(
 ): Float32Array<ArrayBuffer> {
   const { theta = 10000, scaling } = options ?? {};
   checkShape("sinusoidTable", [length, width]);
+  if (width % 2 !== 0) {
+    throw new RangeError(`sinusoidTable: expected an even width but got ${width}`);
+  }
   const factor = attentionFactorOf(scaling);
   const table = new Float32Array(length * width);
   rotaryFrequencies(width, theta, scaling).forEach((frequency, pair) => {

@@ -15,10 +15,11 @@ import {
   sizeOf,
   stridesOf,
 } from "../tensor/shape.ts";
+import { scoped } from "../tensor/scope.ts";
 import { record } from "../tensor/tape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { sameDevice, sameDType } from "./check.ts";
-import { copyStrided, expand, sumTo, writeStrided } from "./launch.ts";
+import { alongAxis, copyStrided, expand, sumTo, writeStrided } from "./launch.ts";
 
 /**
  * Returns the elements of `x` in row-major order with another shape of the same size. One length may be -1 and is then
@@ -120,6 +121,66 @@ export function broadcastTo(x: Tensor, shape: Shape): Tensor {
 }
 
 /**
+ * Returns `x` repeated `repeats[i]` times along axis `i`, as `torch.tile` and NumPy do: the numbers are aligned with the
+ * last axes, and whichever of the shape and `repeats` is shorter is extended with ones. Gradients of the copies are
+ * added up. Throws a `RangeError` for numbers that are not integers of at least 0.
+ *
+ * @example
+ * ```ts
+ * import { CpuDevice, tensor, tile } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using x = tensor([1, 2], { device });
+ * using y = tile(x, [2, 2]);
+ * assert.deepEqual(await y.toArray(), [[1, 2, 1, 2], [1, 2, 1, 2]]);
+ * ```
+ */
+export function tile(x: Tensor, repeats: Shape): Tensor {
+  x.checkInUse("tile");
+  checkShape("tile", repeats);
+  const rank = Math.max(x.shape.length, repeats.length);
+  const ones = (count: number) => new Array<number>(count).fill(1);
+  return scoped(() => {
+    let y = reshape(x, [...ones(rank - x.shape.length), ...x.shape]);
+    for (const [axis, times] of [...ones(rank - repeats.length), ...repeats].entries()) {
+      if (times === 1) continue;
+      const { outer, columns, inner } = alongAxis(y.shape, axis);
+      const once = reshape(y, [outer, 1, columns * inner]);
+      const copies = broadcastTo(once, [outer, times, columns * inner]);
+      y = reshape(copies, y.shape.with(axis, times * columns));
+    }
+    return y;
+  });
+}
+
+/**
+ * Returns a copy of `x` with the elements in reverse order along the axes (default: all). Throws a `RangeError` for axes
+ * that do not exist.
+ *
+ * @example
+ * ```ts
+ * import { CpuDevice, flip, tensor } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using x = tensor([[1, 2, 3], [4, 5, 6]], { device });
+ * using y = flip(x, -1);
+ * assert.deepEqual(await y.toArray(), [[3, 2, 1], [6, 5, 4]]);
+ * ```
+ */
+export function flip(x: Tensor, axes?: number | Shape): Tensor {
+  x.checkInUse("flip");
+  const { shape } = x;
+  const list = resolveAxes("flip", axes, shape);
+  const strides = stridesOf(shape);
+  const base = list.reduce((base, axis) => base + (shape[axis]! - 1) * strides[axis]!, 0);
+  const turned = strides.map((stride, axis) => list.includes(axis) ? -stride : stride);
+  const y = copyStrided(x, shape, turned, base);
+  return record("flip", [x], y, [], (dOut) => [flip(dOut, list)]);
+}
+
+/**
  * Returns the tensor whose axis `i` is axis `axes[i]` of `x`. Throws a `RangeError` unless `axes` names every axis
  * once.
  */
@@ -195,13 +256,56 @@ export function slice(x: Tensor, ranges: readonly SliceRange[]): Tensor {
 }
 
 /**
+ * Returns `x` with `value` (default: 0) added around it: `widths` has the number of elements before and after along each
+ * axis, starting with the first. Axes without widths are kept. Throws a `RangeError` for more widths than axes, and for
+ * numbers that are not integers of at least 0.
+ *
+ * @example
+ * ```ts
+ * import { CpuDevice, pad, tensor } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using x = tensor([[1, 2], [3, 4]], { device });
+ * using y = pad(x, [[0, 1], [1, 0]], 9);
+ * assert.deepEqual(await y.toArray(), [[9, 1, 2], [9, 3, 4], [9, 9, 9]]);
+ * ```
+ */
+export function pad(
+  x: Tensor,
+  widths: readonly (readonly [before: number, after: number])[],
+  value?: number,
+): Tensor {
+  x.checkInUse("pad");
+  const { shape, device, dtype } = x;
+  if (widths.length > shape.length) {
+    throw new RangeError(
+      `pad: expected at most ${shape.length} widths for shape ${
+        formatShape(shape)
+      } but got ${widths.length}`,
+    );
+  }
+  for (const width of widths) checkShape("pad", width);
+  const longer = shape.map((length, axis) =>
+    (widths[axis]?.[0] ?? 0) + length + (widths[axis]?.[1] ?? 0)
+  );
+  const strides = stridesOf(longer);
+  const base = widths.reduce((base, [before], axis) => base + before * strides[axis]!, 0);
+  const y = constant(device, longer, value ?? 0, dtype);
+  writeStrided(x, y, strides, base);
+  return record("pad", [x], y, [], (dOut) => [
+    slice(dOut, widths.map(([before], axis): SliceRange => [before, before + shape[axis]!])),
+  ]);
+}
+
+/**
  * Splits `x` along an axis into parts of the given lengths, or of one length, the last part possibly shorter. Throws a
- * `RangeError` if the lengths do not add up to the axis.
+ * `RangeError` if the lengths are not integers, or do not add up to the axis.
  */
 export function split(x: Tensor, lengths: number | readonly number[], axis?: number): Tensor[] {
   const at = resolveAxis("split", axis ?? 0, x.shape);
   const whole = x.shape[at]!;
-  if (typeof lengths === "number" && !(lengths >= 1)) {
+  if (typeof lengths === "number" && !(Number.isInteger(lengths) && lengths >= 1)) {
     throw new RangeError(`split: expected a length of 1 or more but got ${lengths}`);
   }
   const parts = typeof lengths === "number"
@@ -210,11 +314,12 @@ export function split(x: Tensor, lengths: number | readonly number[], axis?: num
       (_, i) => Math.min(lengths, whole - i * lengths),
     )
     : lengths;
-  if (parts.reduce((sum, length) => sum + length, 0) !== whole) {
+  const isLength = (length: number) => Number.isInteger(length) && length >= 0;
+  if (!parts.every(isLength) || parts.reduce((sum, length) => sum + length, 0) !== whole) {
     throw new RangeError(
-      `split: expected lengths that add up to axis ${at} of ${formatShape(x.shape)} but got ${
-        formatShape(parts)
-      }`,
+      `split: expected integer lengths that add up to axis ${at} of ${
+        formatShape(x.shape)
+      } but got ${formatShape(parts)}`,
     );
   }
   let start = 0;
@@ -272,12 +377,17 @@ export function concat(tensors: readonly Tensor[], options?: JoinOptions | numbe
     }));
 }
 
-/** Joins tensors of the same shape along a new axis. */
+/** Joins tensors of the same shape along a new axis. Throws a `TypeError` if shapes, dtypes or devices do not match. */
 export function stack(tensors: readonly Tensor[], options?: JoinOptions | number): Tensor {
   if (tensors.length === 0) throw new TypeError("stack: expected at least one tensor but got none");
   const { axis = 0 } = typeof options === "number" ? { axis: options } : options ?? {};
   const { shape } = tensors[0]!;
   const at = resolveAxis("stack", axis, [...shape, 1]);
+  sameDType("stack", ...tensors);
+  if (!tensors.every((one) => sameShape(one.shape, shape))) {
+    const shapes = tensors.map((one) => formatShape(one.shape)).join(" and ");
+    throw new TypeError(`stack: expected one shape but got ${shapes}`);
+  }
   const longer = shape.toSpliced(at, 0, 1);
   return concat(tensors.map((one) => reshape(one, longer)), { axis: at });
 }

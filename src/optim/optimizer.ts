@@ -104,7 +104,57 @@ interface SlotState {
 /** Maximum bytes of f32 in one buffer. While tensors are moved into it, they are in memory twice. */
 export const SLAB_BYTES = 256 * 2 ** 20;
 
-/** The base of `AdamW`, `Adam`, `Muon` and `SGD`. */
+/**
+ * The base of `AdamW`, `Adam`, `Muon` and `SGD`. An optimizer of your own says which averages a parameter needs and
+ * launches a kernel for its update. Clipping, skipped steps, groups, `state` and `restore` are the base's.
+ *
+ * @example Signs of gradients with momentum
+ * ```ts
+ * import { CpuDevice, type NamedParameters, Optimizer, type Run, tensor, type Update } from "@dinograd/dinograd";
+ * import { kernel } from "@dinograd/dinograd/kernel";
+ * import assert from "node:assert/strict";
+ *
+ * const signStep = kernel({
+ *   name: "sign_step",
+ *   bindings: { p: { update: "count" }, g: { read: "count" }, m: { update: "count" }, gradScale: { read: "1" } },
+ *   params: { count: "u32", lr: "f32" },
+ *   gpu: ({ count }) => ({
+ *     workgroups: Math.ceil(count / 64),
+ *     wgsl: `
+ *       @compute @workgroup_size(64)
+ *       fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
+ *         let i = id.x + id.y * groups.x * 64;
+ *         if (i >= params.count || grad_scale[0] == 0) { return; } // 0: a gradient is not finite
+ *         m[i] = 0.9 * m[i] + 0.1 * g[i] * grad_scale[0];
+ *         p[i] -= params.lr * sign(m[i]);
+ *       }`,
+ *   }),
+ *   cpu({ p, g, m, gradScale }, { count, lr }) {
+ *     if (gradScale[0] === 0) return;
+ *     for (let i = 0; i < count; i++) {
+ *       m[i] = 0.9 * m[i] + 0.1 * g[i] * gradScale[0];
+ *       p[i] -= lr * Math.sign(m[i]);
+ *     }
+ *   },
+ * });
+ *
+ * class SignSGD extends Optimizer {
+ *   constructor(parameters: NamedParameters, lr: number) {
+ *     super("SignSGD", parameters, () => ({ averages: ["m"], weightDecay: 0 }), { lr });
+ *   }
+ *   protected update({ bindings, count, lr }: Run, { gradScale }: Update): void {
+ *     this.device.launch(signStep, { ...bindings, gradScale }, { count, lr });
+ *   }
+ * }
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using w = tensor([1, 2, 3], { device });
+ * w.grad = tensor([5, 0, -5], { device });
+ * using optimizer = new SignSGD({ w }, 0.5);
+ * optimizer.step();
+ * assert.deepEqual(await w.toArray(), [0.5, 2, 3.5]);
+ * ```
+ */
 export abstract class Optimizer implements Disposable {
   /** The default learning rate, for steps that do not specify one. */
   lr: number;
@@ -133,7 +183,7 @@ export abstract class Optimizer implements Disposable {
     methodOf: (name: string, parameter: Tensor) => Method,
     options: {
       readonly lr: number;
-      readonly groups: readonly ParameterGroup[];
+      readonly groups?: readonly ParameterGroup[];
       /** The decay rates of Adam's averages. */
       readonly betas?: readonly [number, number];
     },
@@ -149,7 +199,7 @@ export abstract class Optimizer implements Disposable {
       return {
         name: key,
         parameter,
-        group: this.#groupOf(key, parameter, methodOf, options.groups),
+        group: this.#groupOf(key, parameter, methodOf, options.groups ?? []),
       };
     });
     this.#allocate(this.#slots.filter(({ parameter }) => parameter.requiresGrad));
@@ -364,9 +414,12 @@ function bindingsOf({ parameter, state }: Slot): Run["bindings"] {
   return { p: weights, g: parameter.grad!, ...averages, copy };
 }
 
-/** The alignment of tensors in a slab, in elements, such that both they and their f32 masters can be bound. */
+/**
+ * The alignment of tensors in a slab, in elements, such that both they and their f32 masters can be bound. A binding takes
+ * at least 16 bytes (`spanOf`), and those of one launch must not overlap.
+ */
 function stepOf(dtype: DType, { bindingAlignment }: Device): number {
-  return Math.ceil(bindingAlignment / BYTES[dtype]);
+  return Math.ceil(Math.max(16, bindingAlignment) / BYTES[dtype]);
 }
 
 /**

@@ -4,7 +4,7 @@
  * @module
  */
 
-/** The learning rate of a step, counted from 1. */
+/** Returns the learning rate of a step; steps count from 1, so the last one is `totalSteps`. */
 export type Schedule = (step: number) => number;
 
 /** Options of {@linkcode warmupCosine}. The length is given by either `decaySteps` or `totalSteps`. */

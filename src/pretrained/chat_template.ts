@@ -3,32 +3,19 @@
  *
  * @module
  */
-import { type ChatFormat, type ChatMessage, plainChatFormat } from "../data/chat_format.ts";
+import { type ChatFormat, type ChatTemplate, plainChatFormat } from "../data/chat_format.ts";
 import { toPath } from "../io/byte_source.ts";
 import { FileFormatError } from "../io/errors.ts";
 import { GgufFile } from "../io/gguf.ts";
 import { shown } from "../io/json_text.ts";
 import { importLate } from "../io/late_import.ts";
 import { join } from "../io/node_builtins.ts";
-import { promptIds, type Tokenizer } from "../tokenizer/tokenizer.ts";
+import { endOfTextIds, promptIds, type Tokenizer } from "../tokenizer/tokenizer.ts";
 import { CHAT_TEMPLATE_FILES, GENERATION_CONFIG, type ModelHubOptions } from "./download_model.ts";
 import { isGguf } from "./gguf_model.ts";
 import { isJsonObject, type JsonObject, readJsonObject } from "./json_file.ts";
 import { modelFolder } from "./load_model.ts";
 import { CONFIG } from "./weight_files.ts";
-
-/** Writes conversations for a model. */
-export interface ChatTemplate {
-  /**
-   * Returns the ids of a conversation, up to where the assistant's next message begins. Throws an `Error` for a
-   * conversation that the template refuses.
-   */
-  encode(messages: readonly ChatMessage[], tokenizer: Tokenizer): Uint32Array;
-  /** Returns the text of a conversation, with special tokens as text. Throws as `encode` does. */
-  readonly render: ChatFormat;
-  /** Strings before which an answer ends. */
-  readonly stop: readonly string[];
-}
 
 /** Lines of `User: ...` and `Assistant: ...`, for models without a template. */
 export const plainChatTemplate: ChatTemplate = {
@@ -69,6 +56,7 @@ export async function jinjaChatTemplate(
       tokenizer.encode(render(messages, { addGenerationPrompt: true }), { allowedSpecial: "all" }),
     render,
     stop: [],
+    jinja: { source, variables: variables ?? {} },
   };
 }
 
@@ -92,14 +80,6 @@ export async function loadChatTemplate(
   };
   if (found.source === undefined) return plainChatTemplate;
   return await jinjaChatTemplate(found.source, specialTokensOf(fields), found.file);
-}
-
-/**
- * Returns the ids that end an answer: those of the tokens with which many models mark the end of a text or of a turn.
- * {@linkcode loadStopIds} also returns those that a model's files give.
- */
-export function endOfTextIds({ specialTokens }: Tokenizer): number[] {
-  return END_TOKENS.flatMap((name) => specialTokens.get(name) ?? []);
 }
 
 /**
@@ -144,11 +124,6 @@ async function ggufEndIds(from: string | URL): Promise<unknown[]> {
     file.metadata.get(`tokenizer.ggml.${name}_token_id`)?.value
   );
 }
-
-const END_TOKENS = [
-  ...["</s>", "<|endoftext|>", "<|end_of_text|>", "<|eot_id|>", "<|eom_id|>"],
-  ...["<|im_end|>", "<|end|>", "<eos>", "<end_of_turn>"],
-];
 
 /** Loads the template in the metadata of a GGUF file, which gives its special tokens by their ids. */
 async function ggufChatTemplate(from: string | URL): Promise<ChatTemplate> {

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { ChatTemplate } from "../data/chat_format.ts";
 import { toPath } from "../io/byte_source.ts";
 import { FileFormatError } from "../io/errors.ts";
 import {
@@ -101,6 +102,8 @@ function layoutOf(stored: GgufArchitecture<Sizes>): WeightLayout {
 export interface SaveGgufOptions {
   /** The vocabulary that is stored beside the weights, without which llama.cpp takes ids alone. Default: none. */
   readonly tokenizer?: PretrainedTokenizer | undefined;
+  /** The template that `loadChatTemplate` returned. Default: none. */
+  readonly chatTemplate?: ChatTemplate | undefined;
   /**
    * Type of the matrices; vectors are f32. A matrix whose rows are no multiple of 32 numbers stays f16 where this is
    * `q8_0` or `q4_0`. Default: f32, or the model's f16.
@@ -194,8 +197,13 @@ export async function saveGguf(
     ["general.quantization_version", { type: "u32", value: 2 }],
     ...own,
     ...tokenizer ? ggufVocabulary(tokenizer, config.vocabSize!) : NO_VOCABULARY,
+    ...chatTemplateOf(options?.chatTemplate),
     ...Object.entries(options?.metadata ?? {}),
   ], tensors);
+}
+
+function chatTemplateOf({ jinja }: Partial<ChatTemplate> = {}): [string, GgufValue][] {
+  return jinja ? [["tokenizer.chat_template", { type: "string", value: jinja.source }]] : [];
 }
 
 /** With this llama.cpp loads a model without tokens. */

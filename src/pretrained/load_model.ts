@@ -145,6 +145,9 @@ async function isFolder(from: string | URL): Promise<boolean> {
   const path = toPath(from);
   try {
     if ((await Deno.stat(path)).isDirectory) return true;
+    throw new FileFormatError("expected a model's folder or a .gguf but got another file", {
+      file: path,
+    });
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
   }

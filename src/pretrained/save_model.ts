@@ -5,6 +5,7 @@
  */
 import { join } from "../io/node_builtins.ts";
 import { isQuantised } from "../device/dtype.ts";
+import type { ChatTemplate } from "../data/chat_format.ts";
 import { toPath } from "../io/byte_source.ts";
 import {
   float32ToBfloat16,
@@ -15,7 +16,9 @@ import {
 import { checkWithinHalf } from "../nn/state_dict.ts";
 import type { Shape } from "../tensor/shape.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import { fitsVocabulary, type PretrainedTokenizer } from "../tokenizer/tokenizer.ts";
 import { shapesOf, type Sizes } from "./architecture.ts";
+import { CHAT_TEMPLATE_FILES } from "./download_model.ts";
 import { writeJson } from "./json_file.ts";
 import {
   type AnyArchitecture,
@@ -32,7 +35,12 @@ export interface SaveModelOptions {
    * Writes `tokenizer.json` into the folder, such as the tokenizer that `loadTokenizer` returned. Default: no such
    * file.
    */
-  readonly tokenizer?: { save(path: string | URL): Promise<void> } | undefined;
+  readonly tokenizer?: PretrainedTokenizer | undefined;
+  /**
+   * Writes `tokenizer_config.json` with the template that `loadChatTemplate` returned, unless it is the plain one.
+   * Default: the folder keeps what it has.
+   */
+  readonly chatTemplate?: ChatTemplate | undefined;
   /** The element type in the file. Default: the model's, or f32 if it is quantised. */
   readonly dtype?: "f32" | "f16" | "bf16" | undefined;
   /** The number of ids to keep, if the vocabulary was padded: 50,257 of GPT-2's 50,304. Default: all. */
@@ -58,7 +66,8 @@ type StoredType = keyof typeof STORED;
  * memory at a time. Needs `--allow-read` and `--allow-write` for the folder.
  *
  * @throws {TypeError} for a model that is none of these
- * @throws {RangeError} when `vocabSize` is not within the model's, or a number is too large for `f16`
+ * @throws {RangeError} when `vocabSize` is not within the model's, the tokenizer has more ids, or a number is too large
+ * for `f16`
  * @throws {FileWriteError} where the disk is full
  *
  * @example Save a model and load it again
@@ -87,11 +96,17 @@ export async function saveModel(
   const parameters = model.parameters();
   const [first] = parameters.values();
   const own = isQuantised(first!.dtype) ? "f32" : first!.dtype as StoredType;
-  const { dtype = own, maxShardBytes = 5e9, tokenizer } = options ?? {};
+  const { dtype = own, maxShardBytes = 5e9, tokenizer, chatTemplate } = options ?? {};
   if (!(maxShardBytes > 0)) {
     throw new RangeError(`saveModel: expected maxShardBytes above 0 but got ${maxShardBytes}`);
   }
   const config = withVocabSize(model.config, options?.vocabSize);
+  if (tokenizer && !fitsVocabulary(tokenizer, config.vocabSize ?? Infinity)) {
+    throw new RangeError(
+      `saveModel: expected a tokenizer of at most ${config.vocabSize} ids, as the model, but got ` +
+        tokenizer.vocabSize,
+    );
+  }
   const { prefix, arrangement } = architecture;
   const entries = [...shapesOf(architecture, config)].map(([name, shape]) =>
     tensorEntry(prefix + name, parameters.get(name)!, shape, arrangement(name, config), dtype)
@@ -101,12 +116,29 @@ export async function saveModel(
   const written = await writeWeights(path, entries, STORED[dtype].bytes, maxShardBytes);
   await removeOtherWeights(path, written);
   await tokenizer?.save(join(path, "tokenizer.json"));
+  if (chatTemplate?.jinja) await writeChatTemplate(path, chatTemplate.jinja);
   await writeJson(join(path, CONFIG), {
     architectures: [architecture.className],
     model_type: architecture.modelType,
     ...architecture.configFields(config),
     torch_dtype: STORED[dtype].torch,
     ...options?.config,
+  });
+}
+
+/** Writes a template where `transformers` and `loadChatTemplate` find it, and removes one that they would prefer. */
+async function writeChatTemplate(
+  folder: string,
+  { source, variables }: NonNullable<ChatTemplate["jinja"]>,
+): Promise<void> {
+  const [preferred, config] = CHAT_TEMPLATE_FILES.map((name) => join(folder, name));
+  await writeJson(config!, {
+    tokenizer_class: "PreTrainedTokenizerFast",
+    ...variables,
+    chat_template: source,
+  });
+  await Deno.remove(preferred!).catch((error) => {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
   });
 }
 

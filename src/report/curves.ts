@@ -153,7 +153,9 @@ function pointsOf({ name, steps, values, kind = "train" }: Curve): Point[] {
   return [...points("raw", values), ...points("line", smooth(values, radius))];
 }
 
-/** Returns the indices of about `MAX_POINTS` values at most: the lowest and highest of each stretch. */
+/**
+ * Returns the indices of about `MAX_POINTS` values at most, the lowest and highest of each stretch, and of one gap of each.
+ */
 function thinOut(values: ArrayLike<number>): number[] {
   if (values.length <= MAX_POINTS) return Array.from(values, (_, i) => i);
   const kept = new Set<number>([0, values.length - 1]);
@@ -161,14 +163,15 @@ function thinOut(values: ArrayLike<number>): number[] {
   for (let s = 0; s < stretches; s++) {
     const begin = Math.floor(s * values.length / stretches);
     const end = Math.floor((s + 1) * values.length / stretches);
-    let low = begin;
-    let high = begin;
+    let [low, high, gap] = [-1, -1, -1];
     for (let i = begin; i < end; i++) {
-      if (!Number.isFinite(values[i])) kept.add(low = high = i);
-      if (values[i]! < values[low]!) low = i;
-      if (values[i]! > values[high]!) high = i;
+      if (!Number.isFinite(values[i])) gap = i;
+      else {
+        if (low < 0 || values[i]! < values[low]!) low = i;
+        if (high < 0 || values[i]! > values[high]!) high = i;
+      }
     }
-    kept.add(low).add(high);
+    for (const i of [low, high, gap]) if (i >= 0) kept.add(i);
   }
   return [...kept].sort((a, b) => a - b);
 }

@@ -103,7 +103,13 @@ export class EventFile implements Disposable {
 
   /** Adds a text verbatim, line by line, such as verse or a table. */
   lines(tag: string, text: string, step: number): void {
-    this.text(tag, `~~~\n${text}\n~~~`, step);
+    // Longer than all of the text, which would end the block.
+    const length = Array.from(text.matchAll(/~+/g)).reduce(
+      (most, [run]) => Math.max(most, run.length),
+      2,
+    );
+    const fence = "~".repeat(length + 1);
+    this.text(tag, `${fence}\n${text}\n${fence}`, step);
   }
 
   /**

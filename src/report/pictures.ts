@@ -117,6 +117,9 @@ export async function encodePng({ width, height, pixels, palette }: IndexedImage
   return encode(image, { zlib: { level: 9 } });
 }
 
+/** The signature, and of the header chunk the length and name; width, height, depth, colour type and more follow. */
+const PNG_START = "\x89PNG\r\n\x1a\n\0\0\0\rIHDR";
+
 /**
  * Returns the size and number of channels of a PNG file.
  *
@@ -125,26 +128,8 @@ export async function encodePng({ width, height, pixels, palette }: IndexedImage
 export function readPngHeader(
   png: Uint8Array,
 ): { width: number; height: number; channels: number } {
-  // The signature, then the header chunk: length, "IHDR", width, height, depth, colour type ...
-  const start = [
-    0x89,
-    0x50,
-    0x4e,
-    0x47,
-    0x0d,
-    0x0a,
-    0x1a,
-    0x0a,
-    0,
-    0,
-    0,
-    13,
-    0x49,
-    0x48,
-    0x44,
-    0x52,
-  ];
-  if (png.length < 33 || start.some((byte, i) => png[i] !== byte)) {
+  const isStart = (character: string, i: number) => png[i] === character.charCodeAt(0);
+  if (png.length < 33 || !Array.from(PNG_START).every(isStart)) {
     throw new TypeError(`image: expected a PNG file but got ${png.length} bytes of something else`);
   }
   const view = new DataView(png.buffer, png.byteOffset);

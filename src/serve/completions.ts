@@ -4,7 +4,7 @@
  * @module
  */
 import type { ChatMessage } from "../data/chat_format.ts";
-import type { ChatTemplate } from "../pretrained/chat_template.ts";
+import type { ChatTemplate } from "../data/chat_format.ts";
 import { promptIds, type Tokenizer } from "../tokenizer/tokenizer.ts";
 import { Answer, type AnswerEnds, type AnswerToken, merged, type Piece } from "./answer.ts";
 import { ApiError } from "./api_error.ts";

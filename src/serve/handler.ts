@@ -3,9 +3,15 @@
  *
  * @module
  */
+import type { ChatTemplate } from "../data/chat_format.ts";
 import { type NextTokenModel, sharedVocabSize } from "../decode/next_token_model.ts";
-import { type ChatTemplate, endOfTextIds, plainChatTemplate } from "../pretrained/chat_template.ts";
-import { type PretrainedTokenizer, promptIds, type Tokenizer } from "../tokenizer/tokenizer.ts";
+import { plainChatTemplate } from "../pretrained/chat_template.ts";
+import {
+  endOfTextIds,
+  type PretrainedTokenizer,
+  promptIds,
+  type Tokenizer,
+} from "../tokenizer/tokenizer.ts";
 import { ApiError } from "./api_error.ts";
 import { type Body, readBody } from "./body.ts";
 import {

@@ -6,12 +6,25 @@
 import { fill } from "../../kernels/elementwise/fill.ts";
 import { defaultDevice } from "../device/default.ts";
 import type { Device } from "../device/device.ts";
-import { arrayOf, BYTES, type DType, dtypeOf, isFloat, type TypedArray } from "../device/dtype.ts";
+import {
+  arrayOf,
+  BYTES,
+  type DType,
+  dtypeOf,
+  INTEGER_RANGES,
+  isFloat,
+  type TypedArray,
+} from "../device/dtype.ts";
 import { checkShape, formatShape, type Shape, sizeOf } from "./shape.ts";
-import { Tensor } from "./tensor.ts";
+import { copyInto, Tensor } from "./tensor.ts";
 
-/** Arbitrarily nested arrays of numbers or booleans. */
-export type NestedValues = number | boolean | readonly NestedValues[];
+/** A number or boolean, or arbitrarily nested arrays of them; the innermost may be typed arrays. */
+export type NestedValues =
+  | number
+  | boolean
+  | TypedArray
+  | ForeignArray
+  | readonly NestedValues[];
 
 /** Typed arrays whose element type no tensor has, such as `.npy` files may hold. */
 export type ForeignArray =
@@ -39,10 +52,10 @@ export interface TensorOptions extends CreateOptions {
 }
 
 /**
- * Creates a tensor from a number, nested arrays, or a typed array. If no dtype is given, nested arrays of numbers
- * become `f32`, booleans `u32` (0 and 1, as in comparisons), `Float32Array` `f32`, `Float16Array` `f16`, `Int32Array`
- * `i32`, `Uint32Array` `u32`, other float arrays `f32` and other integer arrays `i32`. Fractions are truncated towards
- * zero to become integers.
+ * Creates a tensor from a number, nested arrays, a typed array, or arrays of typed arrays. If no dtype is given, the
+ * first row decides: numbers become `f32`, booleans `u32` (0 and 1, as in comparisons), `Float32Array` `f32`,
+ * `Float16Array` `f16`, `Int32Array` `i32`, `Uint32Array` `u32`, other float arrays `f32` and other integer arrays
+ * `i32`. Fractions are truncated towards zero to become integers.
  *
  * Throws a `TypeError` for ragged arrays and for a shape that the values do not fill, and a `RangeError` for a value
  * that the dtype cannot hold: outside an integer's range, or finite but infinite as a float.
@@ -58,18 +71,15 @@ export interface TensorOptions extends CreateOptions {
  * assert.deepEqual(await x.toArray(), [[1, 2, 3], [4, 5, 6]]);
  * ```
  */
-export function tensor(
-  values: NestedValues | TypedArray | ForeignArray,
-  options?: TensorOptions,
-): Tensor {
+export function tensor(values: NestedValues, options?: TensorOptions): Tensor {
   const { device = defaultDevice() } = options ?? {};
   const typed = ArrayBuffer.isView(values);
-  const natural = typed ? [values.length] : shapeOf(values);
+  const natural = shapeOf(values);
   const flat = typed ? values : flatten(values, natural);
-  const dtype = options?.dtype ?? naturalDType(flat);
+  const dtype = options?.dtype ?? naturalDType(values);
   const data = typed && isTypedArray(values) && dtypeOf(values) === dtype
     ? values
-    : convert(dtype, flat);
+    : convert("tensor", dtype, flat);
   const shape = checkShape("tensor", options?.shape ?? natural, data.length);
   const result = Tensor.empty(device, shape, dtype);
   if (data.length) device.write(result.buffer, padded(data));
@@ -82,46 +92,58 @@ function isTypedArray(array: ArrayLike<unknown>): array is TypedArray {
 }
 
 /** The dtype of values if none is given. */
-function naturalDType(values: TypedArray | ForeignArray | readonly (number | boolean)[]): DType {
+function naturalDType(values: NestedValues | undefined): DType {
+  if (Array.isArray(values)) return naturalDType(values[0]);
+  if (!ArrayBuffer.isView(values)) return typeof values === "boolean" ? "u32" : "f32";
   if (isTypedArray(values)) return dtypeOf(values);
-  if (ArrayBuffer.isView(values)) return values instanceof Float64Array ? "f32" : "i32";
-  return typeof values[0] === "boolean" ? "u32" : "f32";
+  return values instanceof Float64Array ? "f32" : "i32";
 }
 
-const RANGES = { i32: [-(2 ** 31), 2 ** 31 - 1], u32: [0, 2 ** 32 - 1] } as const;
-
 /** Converts values to `dtype`. Throws a `RangeError` for the first that it cannot hold. */
-function convert(dtype: DType, values: ArrayLike<number | bigint | boolean>): TypedArray {
+function convert(
+  op: string,
+  dtype: DType,
+  values: ArrayLike<number | bigint | boolean>,
+): TypedArray {
   const data = arrayOf(dtype, values.length);
-  const [minimum, maximum] = RANGES[dtype as keyof typeof RANGES] ?? [-Infinity, Infinity];
+  const [minimum, maximum] = INTEGER_RANGES[dtype] ?? [-Infinity, Infinity];
   for (let i = 0; i < values.length; i++) {
     const value = Number(values[i]);
     data[i] = value;
     if (isFloat(dtype)) {
       if (Number.isFinite(data[i]) || !Number.isFinite(value)) continue;
-      throw new RangeError(`tensor: expected values in the range of ${dtype} but got ${value}`);
+      throw new RangeError(`${op}: expected values in the range of ${dtype} but got ${value}`);
     }
     if (value >= minimum && value <= maximum) continue;
     throw new RangeError(
-      `tensor: expected values from ${minimum} to ${maximum} for ${dtype} but got ${value}`,
+      `${op}: expected values from ${minimum} to ${maximum} for ${dtype} but got ${value}`,
     );
   }
   return data;
 }
 
-/** Creates a tensor filled with one value on a given device. */
+/**
+ * Creates a tensor filled with one value on a given device. Throws a `RangeError` for a value that an integer dtype cannot
+ * hold.
+ */
 export function constant(
   device: Device,
   shape: Shape,
   value: number,
   dtype: DType = "f32",
 ): Tensor {
+  const [whole] = dtype in INTEGER_RANGES ? convert("full", dtype, [value]) : [0];
+  // The kernel's value is an f32.
+  if (Math.abs(whole!) > 2 ** 24) {
+    const size = sizeOf(shape);
+    return tensor(arrayOf(dtype, size).fill(value), { device, shape });
+  }
   const result = Tensor.empty(device, shape, dtype);
   device.launch(fill, { y: result }, { count: result.size, value });
   return result;
 }
 
-/** Creates a tensor filled with one value. */
+/** Creates a tensor filled with one value. Throws a `RangeError` for one that an integer dtype cannot hold. */
 export function full(shape: Shape, value: number, options?: CreateOptions): Tensor {
   return constant(options?.device ?? defaultDevice(), shape, value, options?.dtype);
 }
@@ -169,16 +191,44 @@ export function arange(
   return tensor(Array.from({ length }, (_, i) => start + i * step), { ...options, dtype });
 }
 
-/** Copies new values of the same size and dtype into a tensor's memory. Throws a `TypeError` for others. */
-export function assign(target: Tensor, values: TypedArray): void {
-  if (values.length !== target.size || dtypeOf(values) !== target.dtype) {
+/**
+ * Copies new values into a tensor's memory: those of an array, or of a tensor on the same device, of the same size and
+ * dtype. Throws a `TypeError` for others. No gradient flows.
+ *
+ * @example The moving average of a weight, on its device
+ * ```ts
+ * import { add, assign, CpuDevice, mul, Scope, tensor } from "@dinograd/dinograd";
+ * import assert from "node:assert/strict";
+ *
+ * using device = CpuDevice.open({ threads: 1 });
+ * using weight = tensor([1, 2], { device });
+ * using average = tensor([0, 0], { device });
+ * {
+ *   using _step = new Scope();
+ *   assign(average, add(mul(average, 0.75), mul(weight, 0.25)));
+ * }
+ * assert.deepEqual(await average.toArray(), [0.25, 0.5]);
+ * ```
+ */
+export function assign(target: Tensor, values: TypedArray | Tensor): void {
+  const [size, dtype] = values instanceof Tensor
+    ? [values.size, values.dtype]
+    : [values.length, dtypeOf(values)];
+  if (size !== target.size || dtype !== target.dtype) {
     throw new TypeError(
-      `assign: expected ${target.size} elements of ${target.dtype} but got ${values.length} of ` +
-        dtypeOf(values),
+      `assign: expected ${target.size} elements of ${target.dtype} but got ${size} of ${dtype}`,
     );
   }
-  if (values.length === 0) return;
-  target.device.write(target.buffer, padded(values), target.offset * BYTES[target.dtype]);
+  if (values instanceof Tensor) {
+    if (values.device !== target.device) {
+      throw new TypeError(
+        `assign: expected values on ${target.device.description} but got some on ${values.device.description}`,
+      );
+    }
+    copyInto(target, values);
+  } else if (size > 0) {
+    target.device.write(target.buffer, padded(values), target.offset * BYTES[target.dtype]);
+  }
 }
 
 /** Writes move whole 32-bit words, so an odd number of f16 elements is padded by one. */
@@ -189,36 +239,37 @@ function padded(data: TypedArray): TypedArray {
   return longer;
 }
 
+type Values = Exclude<NestedValues, number | boolean>;
+
+function isArray(part: unknown): part is Values {
+  return Array.isArray(part) || ArrayBuffer.isView(part);
+}
+
 function shapeOf(values: NestedValues): number[] {
   const shape: number[] = [];
-  for (let part: NestedValues | undefined = values; typeof part === "object"; part = part[0]) {
-    shape.push(part.length);
-  }
+  for (let part: unknown = values; isArray(part); part = part[0]) shape.push(part.length);
   return shape;
 }
 
-function flatten(values: NestedValues, shape: Shape): (number | boolean)[] {
-  const flat: (number | boolean)[] = [];
-  const visit = (part: NestedValues, axis: number): void => {
-    const fits = axis === shape.length
-      ? typeof part === "number" || typeof part === "boolean"
-      : typeof part === "object" && part.length === shape[axis];
-    if (!fits) {
+function flatten(values: NestedValues, shape: Shape): (number | bigint | boolean)[] {
+  const flat: (number | bigint | boolean)[] = [];
+  const visit = (part: NestedValues | bigint, axis: number): void => {
+    if (axis === shape.length && /^(number|bigint|boolean)$/.test(typeof part)) {
+      flat.push(part as number | bigint | boolean);
+    } else if (axis < shape.length && isArray(part) && part.length === shape[axis]) {
+      for (const inner of part) visit(inner, axis + 1);
+    } else {
+      const got = isArray(part)
+        ? `an array of ${part.length}`
+        : typeof part === "string"
+        ? JSON.stringify(part)
+        : `${part}`;
       throw new TypeError(
         `tensor: expected nested arrays of shape ${formatShape(shape)} but got ` +
-          (typeof part === "object" ? `an array of ${part.length}` : part) + ` at axis ${axis}`,
+          `${got} at axis ${axis}`,
       );
     }
-    if (typeof part !== "object") flat.push(part);
-    else part.forEach((inner) => visit(inner, axis + 1));
   };
   visit(values, 0);
-  if (flat.length !== sizeOf(shape)) {
-    throw new TypeError(
-      `tensor: expected nested arrays of shape ${
-        formatShape(shape)
-      } but got ${flat.length} numbers`,
-    );
-  }
   return flat;
 }

@@ -416,7 +416,7 @@ export async function readTensors<const T extends readonly Tensor[]>(
   return tensors.map((tensor) => values.get(tensor)!) as { -readonly [I in keyof T]: TypedArray };
 }
 
-/** Copies the values of `x` into `y`, which has the same shape and dtype. */
+/** Copies the values of `x` into `y`, which has the same size, dtype and device. */
 export function copyInto(y: Tensor, x: Tensor): void {
   if (x.size === 0) return;
   const scale = BYTES[x.dtype];

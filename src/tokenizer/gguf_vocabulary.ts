@@ -202,11 +202,11 @@ export function ggufVocabulary(
   }
   const tokens = Array.from(
     { length: size },
-    (_, id) => parts.tokens[id] ?? `[PAD${id - parts.tokens.length}]`,
+    (_, id) => parts.tokens[id] || `[PAD${id}]`,
   );
   const isSentencePiece = checks.object(json.model, "model").byte_fallback === true;
   const typeOf = (token: string, id: number): number => {
-    if (id >= parts.tokens.length) return TYPE.unused;
+    if (!parts.tokens[id]) return TYPE.unused;
     if (token === "<unk>" && isSentencePiece) return TYPE.unknown;
     if (special.has(token)) return TYPE.control;
     // In llama.cpp, an added token with the mark matches a space in the text; in `tokenizer.json`, the mark itself.

@@ -96,7 +96,8 @@ export class SentencePieceTokenizer extends TokenizerBase {
    */
   toJSON(): unknown {
     const { tokens, ids, merges, prefix, suffix } = this.#parts;
-    if (new Set(tokens).size < tokens.length) {
+    const used = tokens.filter((token) => token !== "");
+    if (new Set(used).size < used.length) {
       throw new Error(
         "tokenizer.json: expected one id for each text but got tokens of the same text",
       );
@@ -226,19 +227,21 @@ export function readDummyPrefix(json: Fields, checks: FieldChecks): DummyPrefix 
 
 /** Returns the steps of a file that add and remove spaces, as {@linkcode readDummyPrefix} reads them. */
 function spacesJson({ where, doubled }: DummyPrefix): Fields {
+  // The normalizer `Prepend` puts a space before every part, also one that begins with a space.
+  const isPrepended = where === "always" && doubled;
   const replace = (from: string, content: string) => ({
     ...{ type: "Replace", pattern: { String: from }, content },
   });
   const decoders = [replace(SPACE_MARK, " "), { type: "ByteFallback" }, { type: "Fuse" }];
   const strip = { type: "Strip", content: " ", start: 1, stop: 0 };
   return {
-    normalizer: doubled
+    normalizer: isPrepended
       ? {
         type: "Sequence",
         normalizers: [{ type: "Prepend", prepend: SPACE_MARK }, replace(" ", SPACE_MARK)],
       }
       : null,
-    pre_tokenizer: doubled
+    pre_tokenizer: isPrepended
       ? null
       : { type: "Metaspace", replacement: SPACE_MARK, prepend_scheme: where, split: false },
     decoder: { type: "Sequence", decoders: where === "never" ? decoders : [...decoders, strip] },

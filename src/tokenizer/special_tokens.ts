@@ -78,7 +78,7 @@ export class SpecialTokens {
     return tokens.length === this.ids.size ? this.#all ??= patternOf(tokens) : patternOf(tokens);
   }
 
-  /** Returns the tokens of `choice` that exist. */
+  /** Returns the tokens of `choice` that exist, each once. */
   #chosen(choice: "all" | Iterable<string>): string[] {
     if (choice === "all") return [...this.ids.keys()];
     if (typeof choice === "string") {
@@ -86,7 +86,7 @@ export class SpecialTokens {
         `special tokens: expected "all" or a list but got the string ${JSON.stringify(choice)}`,
       );
     }
-    return [...choice].filter((token) => this.ids.has(token));
+    return [...new Set(choice)].filter((token) => this.ids.has(token));
   }
 }
 

@@ -64,12 +64,36 @@ export interface PretrainedTokenizer extends Tokenizer {
   toJSON(): unknown;
 }
 
+/**
+ * Returns the ids that end an answer: those of the tokens with which many models mark the end of a text or of a turn.
+ * `loadStopIds` also returns those that a model's files give.
+ */
+export function endOfTextIds({ specialTokens }: Tokenizer): number[] {
+  return END_TOKENS.flatMap((name) => specialTokens.get(name) ?? []);
+}
+
+const END_TOKENS = [
+  ...["</s>", "<|endoftext|>", "<|end_of_text|>", "<|eot_id|>", "<|eom_id|>"],
+  ...["<|im_end|>", "<|end|>", "<eos>", "<end_of_turn>"],
+];
+
 /** Returns the ids of `text` as a text of its own: after what its tokenizer puts before one, such as LLaMA's `<s>`. */
 export function promptIds(
   tokenizer: Tokenizer & { readonly prefix?: readonly number[] },
   text: string,
 ): number[] {
   return [...tokenizer.prefix ?? [], ...tokenizer.encodeOrdinary(text)];
+}
+
+/**
+ * Returns the text of ids that continue another text: with the space before the first word, which `decode` takes for the
+ * one that some tokenizers put before a text.
+ */
+export function continuationText(
+  tokenizer: Pick<Tokenizer, "decodeBytes">,
+  ids: ArrayLike<number>,
+): string {
+  return new TextDecoder("utf-8", { ignoreBOM: true }).decode(tokenizer.decodeBytes(ids));
 }
 
 /**

@@ -23,7 +23,7 @@ export type Fields = Readonly<Record<string, unknown>>;
 
 /** What a file contains besides how text is split. */
 export interface TokenizerParts {
-  /** The texts of all ids, as they are in the file. */
+  /** The texts of all ids, as they are in the file; empty for ids that it leaves out. */
   readonly tokens: readonly string[];
   /** The ids of the model's own tokens; some of the added ones may not be among them. */
   readonly ids: ReadonlyMap<string, number>;
@@ -125,6 +125,12 @@ function readVocabulary(model: Fields, checks: FieldChecks): Map<string, number>
   return ids;
 }
 
+/**
+ * The maximum number of ids without a token, such as the 17 that GPT-4's special tokens leave out: more would let a number
+ * in the file decide how much memory is used.
+ */
+const MAX_UNUSED = 1024;
+
 /** Reads the added tokens, and with them the texts of all ids. */
 function readAddedTokens(
   json: Fields,
@@ -162,15 +168,17 @@ function readAddedTokens(
   if (all.size > MAX_VOCAB_SIZE) {
     checks.fail("model.vocab", `at most ${MAX_VOCAB_SIZE} ids`, all.size);
   }
-  // As many entries as tokens: ids beyond them would let a number in the file decide how much memory is used.
-  const tokens = new Array<string | undefined>(all.size).fill(undefined);
+  const end = all.size + MAX_UNUSED;
+  const tokens = new Array<string | undefined>(end).fill(undefined);
   for (const [token, id] of all) {
     const field = `id of ${shown(token)}`;
-    if (id >= all.size) checks.fail(field, `one below ${all.size}, the number of tokens`, id);
+    if (id >= end) checks.fail(field, `one below ${end}, with ${all.size} tokens`, id);
     if (tokens[id] !== undefined) checks.fail(field, "one of its own", id);
     tokens[id] = token;
   }
-  return { tokens: tokens as string[], special, added, strip };
+  const size = tokens.findLastIndex((token) => token !== undefined) + 1;
+  const texts = tokens.slice(0, size).map((token) => token ?? "");
+  return { tokens: texts, special, added, strip };
 }
 
 /** Reads merges as pairs of texts or, in older files, as texts joined by a space. */

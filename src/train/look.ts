@@ -11,7 +11,7 @@ import { tensor } from "../tensor/create.ts";
 import { Scope, scoped } from "../tensor/scope.ts";
 import { noGrad } from "../tensor/tape.ts";
 import { readTensors, type Tensor } from "../tensor/tensor.ts";
-import type { Tokenizer } from "../tokenizer/tokenizer.ts";
+import { continuationText, type Tokenizer } from "../tokenizer/tokenizer.ts";
 
 /**
  * Returns the global L2 norm of all parameters, a scalar of `f32` on their device. It temporarily needs memory for one
@@ -79,10 +79,10 @@ export async function readAttention(
 /** Calls {@linkcode readAttention} for a language model that reads `ids`, which its tokenizer names. */
 export async function readSelfAttention(
   model: CausalLM,
-  tokenizer: Pick<Tokenizer, "decode">,
+  tokenizer: Pick<Tokenizer, "decodeBytes">,
   ids: ArrayLike<number>,
 ): Promise<AttentionLayer[]> {
-  const tokens = Array.from(ids, (id) => tokenizer.decode([id]));
+  const tokens = Array.from(ids, (id) => continuationText(tokenizer, [id]));
   return await readAttention(
     (observe) => {
       const shape = [1, ids.length];

@@ -78,6 +78,9 @@ Deno.test("cli: tokenize reads its input, refuses ids beyond the vocabulary, and
     }
     assert.equal((await run(folder, ["tokenize", "--decode"], "50256")).out, "<|endoftext|>");
     assert.equal((await run(folder, ["tokenize", "--file", "-"], "Hello")).out, "15496\n");
+    await Deno.writeFile(join(folder, "latin1.txt"), Uint8Array.of(0x61, 0xe9, 0x62));
+    const latin = await run(folder, ["tokenize", "--file", "latin1.txt"]);
+    assert.equal(latin.err, "error: latin1.txt: expected a text in UTF-8 but got other bytes\n");
     const none = await run(folder, ["tokenize", "--count"], "");
     assert.equal(none.out, "0 tokens, 0 bytes, 0.00 bytes per token\n");
     const some = await run(folder, ["tokenize", "--count", "Hello", "worlds", "ab"]);

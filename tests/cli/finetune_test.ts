@@ -85,7 +85,7 @@ Deno.test("finetune trains an adapter on answers; generate takes the run, and th
     const samples = [...text.matchAll(/^\[three\](.*)/gm)].map(([, sample]) => sample);
     assert.ok(samples.length >= 3 && samples[0] !== samples.at(-1), `${samples}`);
     assert.match(samples.at(-1)!, /^ four/);
-    for (const model of [["run"], ["run/adapter"], ["base", "--adapter", "run/adapter"]]) {
+    for (const model of [["run"], ["run/adapter"], ["base", "--adapter", "run"]]) {
       const found = await run(
         ...[folder, "generate", ...model, "three", "--length", "4", "--temperature", "0"] as const,
         ...["--device", "cpu"],
@@ -103,6 +103,8 @@ Deno.test("finetune trains an adapter on answers; generate takes the run, and th
 Deno.test("finetune of all weights, stopped by Ctrl-C and resumed, equals one that went straight on", () =>
   inFolder(async (folder) => {
     await writeModel(folder);
+    const template = "{% for message in messages %}{{ message.content }}. {% endfor %}";
+    await Deno.writeTextFile(join(folder, "base/chat_template.jinja"), template);
     await writeData(folder);
     const args = [
       "finetune",
@@ -120,8 +122,9 @@ Deno.test("finetune of all weights, stopped by Ctrl-C and resumed, equals one th
     const straight = await run(folder, ...args, "--out", "straight");
     assert.equal(straight.code, 0, straight.text);
     // What says how conversations are written goes along.
-    const settings = await Deno.readTextFile(join(folder, "straight/model/tokenizer_config.json"));
-    assert.equal(settings, '{"eos_token":"four"}');
+    const written = (name: string) => Deno.readTextFile(join(folder, "straight/model", name));
+    assert.equal(await written("tokenizer_config.json"), '{"eos_token":"four"}');
+    assert.equal(await written("chat_template.jinja"), template);
     const child = start(folder, [...args, "--out", "stopped"]);
     let isAsked = false;
     const stopped = await finish(child, (text) => {

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { parquetWriteBuffer } from "npm:hyparquet-writer@0.17.0";
 import { type PageRun, ParquetTexts } from "../../src/data/parquet.ts";
 import { FileFormatError } from "../../src/io/errors.ts";
 import { assertSame } from "../support/compare.ts";
@@ -53,6 +54,34 @@ Deno.test("ParquetTexts reads dictionaries and leaves out rows without a text", 
     assertSame(found, documents.filter((text) => text !== null));
   });
 });
+
+Deno.test("ParquetTexts finds its column when one inside of another has the same name", () =>
+  inFolder(async (folder) => {
+    const path = join(folder, "a.parquet");
+    const optional = { repetition_type: "OPTIONAL" } as const;
+    await Deno.writeFile(
+      path,
+      new Uint8Array(parquetWriteBuffer({
+        schema: [
+          { name: "root", num_children: 3 },
+          { name: "meta", ...optional, num_children: 2 },
+          { name: "source", ...optional, num_children: 1 },
+          { name: "text", ...optional, type: "INT32" },
+          { name: "text", ...optional, type: "INT32" },
+          { name: "id", ...optional, type: "INT32" },
+          { name: "text", ...optional, type: "BYTE_ARRAY", converted_type: "UTF8" },
+        ],
+        columnData: [
+          { name: "meta", data: [{ source: { text: 1 }, text: 2 }] },
+          { name: "id", data: [3] },
+          { name: "text", data: ["a whale"] },
+        ],
+      })),
+    );
+    using texts = await ParquetTexts.open(path);
+    const [run] = await runsOf(texts, 1000);
+    assert.deepEqual(await texts.read(run), ["a whale"]);
+  }));
 
 Deno.test("ParquetTexts throws when the file is not what it should be", async () => {
   const bytes = parquetOf(madeUpDocuments(200), { rowGroupSize: 100 });

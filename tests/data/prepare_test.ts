@@ -1,8 +1,11 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { gzipSync, zstdCompressSync } from "node:zlib";
+import { readChunks } from "../../src/data/prepare/chunks.ts";
+import { CorpusTokenizer } from "../../src/data/prepare/corpus_tokenizer.ts";
 import { cutBeforeWord } from "../../src/data/prepare/cuts.ts";
 import { prepareCorpus, type PrepareOptions } from "../../src/data/prepare/prepare.ts";
+import { WorkTokenizer } from "../../src/data/prepare/work.ts";
 import { findShards } from "../../src/data/shards.ts";
 import { FileFormatError } from "../../src/io/errors.ts";
 import { readNpy } from "../../src/io/npy.ts";
@@ -287,6 +290,26 @@ Deno.test("cutBeforeWord() cuts a text where its tokens are those of the parts, 
     }
     assert.ok(cuts > 100);
   }
+});
+
+Deno.test("readChunks() leaves a document its separator and white space when it is cut at its first word", async () => {
+  const beginning = "One two<|endoftext|>\r\n\nOnce";
+  const tokenizer = BytePairTokenizer.train(beginning, {
+    ...{ merges: 5, specialTokens: ["<|endoftext|>"], pattern: "gpt4" },
+  });
+  const corpus = new CorpusTokenizer(tokenizer);
+  using worker = new WorkTokenizer(corpus);
+  await inFolder(async (folder) => {
+    const path = join(folder, "a.txt");
+    await Deno.writeTextFile(path, `${beginning} upon a time`);
+    const read = async (bytes: number) => {
+      const options = { field: "", place: {}, bytes, cut: corpus.cut };
+      const chunks = await Array.fromAsync(readChunks(path, options));
+      const done = await Promise.all(chunks.map(({ work }) => worker.tokenize(work)));
+      return done.flatMap(({ tokens }) => [...tokens]);
+    };
+    assert.deepEqual(await read(bytesOf(beginning).length), await read(1000));
+  });
 });
 
 /** A tokenizer with so many ids that they need four bytes. */

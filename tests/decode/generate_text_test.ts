@@ -66,6 +66,18 @@ await onEachDevice("generateText() ends before a stop string", async (device) =>
   assert.equal(await text({ stopIds: ["r".charCodeAt(0)] }), "To be. O");
 });
 
+await onEachDevice("generateText() ends at the vocabulary's end of text", async (device) => {
+  const specialTokens = new Map([["</s>", "r".charCodeAt(0)]]);
+  const tokenizer = { ...bytes, specialTokens };
+  const model = scripted(device, [...bytes.encode("To be. Or no")]);
+  const text = async (options: GenerateTextOptions) => {
+    const all = generateText(model, tokenizer, "x", { length: 12, temperature: 0, ...options });
+    return (await Array.fromAsync(all)).join("");
+  };
+  assert.equal(await text({}), "To be. O");
+  assert.equal(await text({ stopIds: [] }), "To be. Or no");
+});
+
 await onEachDevice("generateText() frees what it has when its reader leaves", async (device) => {
   const before = device.memory().live;
   const model = scripted(device, [65]);

@@ -55,6 +55,7 @@ await onEachDevice("launch() names the kernel and what is wrong with a call", (d
   refused(/parameters rows, columns, shift, factor but got "row"/, {}, { row: 1 });
   refused(/binding "y" but got none/, { y: undefined });
   refused(/bindings x, ids, y, z but got "w"/, { w: x });
+  refused(/"x" to be in use/, { x: released, w: undefined }); // a binding left out is none
   refused(/"x" to be on this device .* another/, { x: { ...x, buffer: foreign } });
   refused(/"x" to be in use but got a buffer that was released/, { x: released });
   refused(/"x" to have 12 elements \(rows columns\) but got 10/, { x: { ...x, size: 10 } });

@@ -5,6 +5,7 @@ import { dataset, loadHellaSwag } from "../../data/hellaswag.ts";
 import { evaluateHellaSwag, type HellaSwagScore } from "../../src/eval/hellaswag.ts";
 import { textPerplexity } from "../../src/eval/text_perplexity.ts";
 import { FileFormatError } from "../../src/io/errors.ts";
+import { CpuDevice } from "../../src/device/cpu/cpu_device.ts";
 import { GPT2 } from "../../src/models/gpt2.ts";
 import { crossEntropy } from "../../src/ops/loss.ts";
 import { embedding } from "../../src/ops/index.ts";
@@ -14,6 +15,7 @@ import { RandomState } from "../../src/tensor/random.ts";
 import { Scope, scoped } from "../../src/tensor/scope.ts";
 import { readTensors, type Tensor } from "../../src/tensor/tensor.ts";
 import { BytePairTokenizer } from "../../src/tokenizer/byte_pair_tokenizer.ts";
+import type { Tokenizer } from "../../src/tokenizer/tokenizer.ts";
 import { inFolder } from "../support/examples.ts";
 import { onEachDevice } from "../support/devices.ts";
 
@@ -194,6 +196,21 @@ await onEachDevice("evaluateHellaSwag() throws for what cannot be scored", async
   );
   await rejects([{ ...item, context: "" }], /item 0: .* but got 0 and an end of 2/);
   await rejects([item], /^AbortError: /, { signal: AbortSignal.abort() });
+});
+
+Deno.test("evaluateHellaSwag() reads a context and its ending as one text, after what comes before texts", async () => {
+  using device = CpuDevice.open({ threads: 1 });
+  const model = new HalfAlphabet(device, 8);
+  // Like SentencePiece's tokenizers, it puts a space before a text.
+  const tokenizer = Object.create(bytewise, {
+    prefix: { value: [1] },
+    encodeOrdinary: { value: (text: string) => bytewise.encodeOrdinary(` ${text}`) },
+  }) as Tokenizer;
+  const item = { context: "abc", endings: ["a", "eight, no"], label: 0 };
+  // The message has how many tokens each of them is.
+  const tooLong = evaluateHellaSwag(model, tokenizer, [item]);
+  await assert.rejects(tooLong, /item 0: .* but got 5 and an end of 10$/);
+  model.dispose();
 });
 
 Deno.test("loadHellaSwag() names the line when an item is not one", async () => {

@@ -362,7 +362,7 @@ Deno.test("reproduce_gpt refuses what cannot be", () =>
           ["--preset", "124m"],
           /--preset 124m: expected --data but got none: `deno task prepare:fineweb`/,
         ],
-        [["--data", "nowhere"], /nowhere: expected a folder of token shards/],
+        [["--data", "nowhere"], /nowhere: expected a text or a folder of token shards/],
         [["--resume", "a", "--out", "b"], /--resume a: expected no --out, as .* but got b/],
         [["--resume"], /--resume: expected a run in runs\/ but got none/],
       ] as const

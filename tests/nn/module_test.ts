@@ -102,6 +102,29 @@ await onEachDevice("Module finds parameters by the paths of fields, tied ones on
   model.disposeHidden();
 });
 
+await onEachDevice("Module shows its modules and the shapes of parameters", (device) => {
+  class Block extends Module {
+    readonly norm = new RMSNorm(2, { device });
+    readonly heads = [new Linear(2, 3, { device }), new Linear(2, 3, { bias: false, device })];
+    readonly scale = parameter(ones([1], { device }));
+    readonly drop = new Dropout(0.1);
+  }
+  class Model extends Module {
+    readonly block = new Block();
+  }
+  using model = new Model();
+  assert.equal(
+    Deno.inspect(model),
+    `Model of 18 parameters
+  block: Block
+    scale [1] f32
+    norm: RMSNorm of weight [2] f32
+    heads.0: Linear of weight [3, 2] f32, bias [3] f32
+    heads.1: Linear of weight [3, 2] f32
+    drop: Dropout`,
+  );
+});
+
 await onEachDevice("Module finds what plain objects and nested arrays hold", async (device) => {
   class Experts extends Module {
     readonly heads = { left: new Linear(2, 1, { bias: false, device }), width: 2 };

@@ -59,6 +59,57 @@ await onRowDevices("crossEntropy() agrees with float64 for rows of any length", 
   }
 });
 
+await onRowDevices("crossEntropy() adds the losses up or leaves them single", async (device) => {
+  using _scope = new Scope();
+  const classes = 5, shape = [2, 3];
+  const x = noise(6 * classes, 5, 3);
+  const targets = Int32Array.of(1, 4, 0, 2, 2, 3);
+  const options = { ignoreIndex: 4, labelSmoothing: 0.1 };
+  const rows = Array.from(targets, (target, row) => {
+    const own = x.slice(row * classes, (row + 1) * classes);
+    return target === 4
+      ? { loss: 0, dLogits: new Float64Array(classes) }
+      : reference(own, [target], classes, options);
+  });
+  const ids = tensor(targets, { device, shape });
+  const logits = tensor(x, { device, shape: [...shape, classes] });
+  logits.requiresGrad = true;
+  const total = crossEntropy(logits, ids, { ...options, reduction: "sum" });
+  assert.deepEqual(total.shape, []);
+  assertClose(await total.data(), [rows.reduce((sum, { loss }) => sum + loss, 0)], 1e-5);
+  total.backward(3);
+  const slopes = (weights: number[]) =>
+    rows.flatMap(({ dLogits }, row) => [...dLogits].map((slope) => weights[row] * slope));
+  assertClose(await logits.grad!.data(), slopes(Array(6).fill(3)), 1e-5, "gradient of the sum");
+
+  const weights = [1, 2, -0.5, 0, 4, 0.25];
+  for (const dtype of ["f32", "f16"] as const) {
+    if (!device.dtypes.has(dtype)) continue;
+    const logits = tensor(x, { device, dtype, shape: [...shape, classes] });
+    logits.requiresGrad = true;
+    const losses = crossEntropy(logits, ids, { ...options, reduction: "none" });
+    assert.deepEqual([losses.shape, losses.dtype], [shape, "f32"]);
+    const [near, what] = dtype === "f32" ? [1e-5, "f32"] : [4e-3, "f16"];
+    assertClose(await losses.data(), rows.map(({ loss }) => loss), near, what);
+    losses.backward(tensor(weights, { device, shape }));
+    assertClose(await logits.grad!.data(), slopes(weights), near, `gradient in ${what}`);
+  }
+  assert.throws(
+    () => crossEntropy(logits, ids, { reduction: "max" as "mean" }),
+    /crossEntropy: expected reduction "mean", "sum" or "none" but got "max"/,
+  );
+});
+
+await onRowDevices("crossEntropy() has an exact gradient next to large logits", async (device) => {
+  using _scope = new Scope();
+  const x = noise(6 * 12, 5, 3).map((value) => Math.fround(value + 5000));
+  const targets = ids(6, 12);
+  const logits = tensor(x, { device, shape: [6, 12] });
+  logits.requiresGrad = true;
+  crossEntropy(logits, tensor(targets, { device })).backward();
+  assertClose(await logits.grad!.data(), reference(x, targets, 12).dLogits, 1e-5);
+});
+
 await onRowDevices(
   "crossEntropy() takes the shapes of a model when there are more",
   async (device) => {

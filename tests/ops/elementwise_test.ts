@@ -49,6 +49,7 @@ import { sum } from "../../src/ops/reduce.ts";
 import { arange, onesLike, tensor } from "../../src/tensor/create.ts";
 import { Scope } from "../../src/tensor/scope.ts";
 import type { Tensor } from "../../src/tensor/tensor.ts";
+import { assertClose } from "../support/compare.ts";
 import { onEachDevice } from "../support/devices.ts";
 
 /** Holds the gradient of `sum(f(x))` against differences of `g`, the same function in double precision. */
@@ -257,22 +258,63 @@ await onEachDevice("tril() and triu() keep a triangle, in the gradient too", asy
   assert.throws(() => triu(nan, 0.5), /triu: .* an integer diagonal but got .* 0.5/);
 });
 
-await onEachDevice("log() near 1 and softplus() near 0 keep their digits", async (device) => {
+await onEachDevice(
+  "integer tensors take numbers of their whole range, and no others",
+  async (device) => {
+    using _scope = new Scope();
+    const u32 = tensor([0, 5, 3e9, 4294967295], { device, dtype: "u32" });
+    assert.deepEqual(await less(u32, 3e9).toArray(), [1, 1, 0, 0]);
+    assert.deepEqual(await equal(3e9, u32).toArray(), [0, 0, 1, 0]);
+    assert.deepEqual(await maximum(u32, 3e9).toArray(), [3e9, 3e9, 3e9, 4294967295]);
+    assert.deepEqual(await div(u32, 4294967295).toArray(), [0, 0, 0, 1]);
+    assert.deepEqual(await clamp(u32, -1, 3000000001).toArray(), [0, 5, 3e9, 3000000001]);
+    const i32 = tensor([-(2 ** 31), 7, 2 ** 31 - 1], { device, dtype: "i32" });
+    assert.deepEqual(await clamp(i32, -Infinity, 16777217).toArray(), [-(2 ** 31), 7, 16777217]);
+    assert.throws(() => less(u32, -1), /less: expected an integer from 0 to 4294967295 for .* -1/);
+    assert.throws(
+      () => equal(i32, 3e9),
+      /equal: expected an integer from -2147483648 to 2147483647/,
+    );
+    assert.throws(() => clamp(i32, 0.5, 2), /clamp: expected an integer .* but got 0.5/);
+  },
+);
+
+await onEachDevice("log() is accurate near 1", async (device) => {
+  using _scope = new Scope();
   const offsets = [-0.26, -0.24, -1e-3, -1e-5, 1e-6, 3e-4, 0.01, 0.24, 0.26];
-  const nearOne = Float32Array.from(offsets, (x) => 1 + x);
-  const logs = await log(tensor(nearOne, { device })).data();
-  const below = Float32Array.of(-80, -30, -20, -12, -5, -1, -0.1, 0, 0.1, 3, 30, 90);
-  const values = await softplus(tensor(below, { device })).data();
-  assertCloseRelative(logs, [...nearOne].map(Math.log));
-  assertCloseRelative(
-    values,
-    [...below].map((x) => x > 0 ? x + Math.log1p(Math.exp(-x)) : Math.log1p(Math.exp(x))),
-  );
+  const points = Float32Array.from(offsets, (offset) => 1 + offset);
+  const y = await log(tensor(points, { device })).data();
+  points.forEach((x, i) => {
+    assert.ok(Math.abs(y[i]! / Math.log(x) - 1) < 1e-5, `log(${x}): ${y[i]}`);
+  });
 });
 
-function assertCloseRelative(actual: ArrayLike<number>, expected: readonly number[]): void {
-  expected.forEach((value, i) => {
-    const error = Math.abs(actual[i]! / value - 1);
-    assert.ok(error < 1e-5, `expected ${value} but got ${actual[i]}`);
+await onEachDevice("softplus() is accurate far below 0", async (device) => {
+  using _scope = new Scope();
+  const points = [-60, -20, -15, -10, -5, -1, 0, 1, 20];
+  const y = await softplus(tensor(points, { device })).data();
+  points.forEach((x, i) => {
+    const ratio = y[i]! / (Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x))));
+    assert.ok(Math.abs(ratio - 1) < 1e-5, `softplus(${x}): ${y[i]}`);
   });
-}
+});
+
+await onEachDevice(
+  "div() has a gradient where the square of the divisor overflows",
+  async (device) => {
+    using _scope = new Scope();
+    const a = tensor([1e20, 1e-20], { device }), b = tensor([1e20, 1e-20], { device });
+    b.requiresGrad = true;
+    sum(div(a, b)).backward();
+    const [far, near] = await b.grad!.data();
+    assert.ok(Math.abs(far! / -1e-20 - 1) < 1e-5 && Math.abs(near! / -1e20 - 1) < 1e-5);
+  },
+);
+
+await onEachDevice("gelu() of GPT-2 has the slopes 0 and 1 at any distance", async (device) => {
+  using _scope = new Scope();
+  const x = tensor([-1e30, -1e13, 1e13, 1e30], { device });
+  x.requiresGrad = true;
+  sum(gelu(x, { approximate: "tanh" })).backward();
+  assertClose(await x.grad!.data(), [0, 0, 1, 1], 1e-6);
+});

@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import type { Device } from "../../src/device/device.ts";
 import { WebGpuDevice } from "../../src/device/webgpu/webgpu_device.ts";
+import { cast } from "../../src/ops/elementwise.ts";
 import { batchInvariant, launchMatmul, linear, matmul } from "../../src/ops/matmul.ts";
 import { randn } from "../../src/ops/random.ts";
 import { slice } from "../../src/ops/shape.ts";
-import { tensor } from "../../src/tensor/create.ts";
+import { full, tensor } from "../../src/tensor/create.ts";
 import { RandomState } from "../../src/tensor/random.ts";
 import { Scope } from "../../src/tensor/scope.ts";
 import { readTensors, Tensor } from "../../src/tensor/tensor.ts";
@@ -156,6 +157,8 @@ await onEachDevice("matmul() and linear() say which shapes do not fit", (device)
     /weight \(outputs, inputs\) but got \[2, 3\] and \[3, 2\]/,
   );
   assert.throws(() => linear(a, a, tensor([1], { device })), /bias of shape \[2\] but got \[1\]/);
+  const whole = tensor([1, 2], { device, dtype: "i32" });
+  assert.throws(() => linear(a, a, whole), /linear: expected f32 or f16 but got Tensor \[2\] i32/);
   assert.throws(() => linear(a, a, undefined, { residual: a }), /residual of shape \[2, 2\]/);
   const ids = tensor(Int32Array.of(1, 2), { shape: [1, 2], device });
   assert.throws(() => matmul(ids, ids), /expected f32 or f16 but got Tensor \[1, 2\] i32/);
@@ -165,6 +168,15 @@ await onEachDevice("launchMatmul() sums nothing to zero, or to what is there", a
   using _scope = new Scope();
   const [a, b] = [Tensor.empty(device, [2, 0]), Tensor.empty(device, [0, 3])];
   assert.deepEqual(await matmul(a, b).toArray(), [[0, 0, 0], [0, 0, 0]]);
+  if (device.dtypes.has("f16")) {
+    // The memory of the product is not zero before.
+    full([2, 3], 7, { device, dtype: "f16" }).dispose();
+    const bias = tensor([1, 2, 3], { device, dtype: "f16" });
+    const product = linear(cast(a, "f16"), cast(b.alias([3, 0]), "f16"), bias);
+    assert.deepEqual(await product.toArray(), [[1, 2, 3], [1, 2, 3]]);
+    const square = matmul(cast(a, "f16"), cast(b, "f16"));
+    assert.deepEqual(await square.toArray(), [[0, 0, 0], [0, 0, 0]]);
+  }
   const c = tensor([[1, 2, 3], [4, 5, 6]], { device });
   launchMatmul({ a, b, c }, { m: 2, n: 3, k: 0, beta: 1 });
   assert.deepEqual(await c.toArray(), [[1, 2, 3], [4, 5, 6]]);

@@ -1,13 +1,17 @@
 import assert from "node:assert/strict";
 import { mul } from "../../src/ops/elementwise.ts";
 import {
+  all,
+  any,
   argmax,
   argmin,
   cumsum,
+  logsumexp,
   max,
   mean,
   min,
   norm,
+  std,
   sum,
   variance,
 } from "../../src/ops/reduce.ts";
@@ -45,6 +49,27 @@ await onEachDevice("sum() of many is accurate", async (device) => {
   }
 });
 
+await onEachDevice("sum() of many equal numbers is accurate", async (device) => {
+  using _scope = new Scope();
+  const exact = 600_000 * Math.fround(0.1);
+  for (const shape of [[600_000], [200_000, 3]]) {
+    const total = await sum(sum(full(shape, 0.1, { device }), 0)).item();
+    assert.ok(Math.abs(total / exact - 1) < 5e-6, `${shape}: ${exact} but got ${total}`);
+  }
+});
+
+await onEachDevice("variance() and max() of f16 are computed in f32", async (device) => {
+  using _scope = new Scope();
+  if (!device.dtypes.has("f16")) return;
+  const far = tensor([100, -100, 100, -100, 100, -100, 100, -100], { device, dtype: "f16" });
+  assert.equal(await variance(far, 0, { correction: 0 }).item(), 10_000);
+  const equals = zeros([70_000], { device, dtype: "f16" });
+  equals.requiresGrad = true;
+  max(equals).backward(2);
+  const [share] = await equals.grad!.data();
+  assert.ok(Math.abs(share! * 35_000 - 1) < 2e-3, `${share}`);
+});
+
 await onEachDevice("sum() of integers is exact", async (device) => {
   using _scope = new Scope();
   const ones = full([70000], 16777, { device, dtype: "i32" });
@@ -56,6 +81,8 @@ await onEachDevice("reductions of nothing", async (device) => {
   const none = zeros([2, 0], { device });
   assert.deepEqual(await sum(none, 1).toArray(), [0, 0]);
   assert.deepEqual(await mean(none, 1).toArray(), [NaN, NaN]);
+  assert.deepEqual(await variance(none, 1).toArray(), [NaN, NaN]);
+  assert.throws(() => norm(none, 1, { p: Infinity }), /norm: expected at least one element/);
   assert.deepEqual(await sum(none, 0).toArray(), []);
   assert.throws(() => max(none, 1), /max: expected at least one element but got shape \[2, 0\]/);
   assert.throws(() => argmax(none), /argmax: expected at least one element/);
@@ -144,6 +171,88 @@ await onEachDevice("norm() refuses integers and orders of 0 and below", (device)
   const x = tensor([1, 2], { device });
   assert.throws(() => norm(x, 0, { p: 0 }), /norm: expected p above 0 but got 0/);
   assert.throws(() => norm(tensor([1], { device, dtype: "i32" })), /norm: expected f32 or f16/);
+});
+
+/** The standard deviation in float64. */
+function deviation(x: Float64Array, correction: number): number {
+  const mean = x.reduce((total, value) => total + value, 0) / x.length;
+  const squares = x.reduce((total, value) => total + (value - mean) ** 2, 0);
+  return Math.sqrt(squares / (x.length - correction));
+}
+
+await onEachDevice("std() and its gradient, 0 for equal numbers", async (device) => {
+  const shape = [3, 4];
+  await assertReference(device, [{ shape }], (x) => std(x), (x) => [deviation(x, 1)], "all");
+  await assertReference(
+    device,
+    [{ shape }],
+    (x) => std(x, 1, { correction: 0, keepdim: true }),
+    (x) => [0, 4, 8].map((at) => deviation(x.slice(at, at + 4), 0)),
+    "rows",
+  );
+  using _scope = new Scope();
+  const x = tensor([[5, 5], [1, 3]], { device });
+  x.requiresGrad = true;
+  const y = std(x, 1);
+  assertClose(await y.data(), [0, Math.SQRT2], 1e-6);
+  sum(y).backward();
+  // torch.std: 0 where the deviation is 0
+  assertClose(await x.grad!.data(), [0, 0, -Math.SQRT1_2, Math.SQRT1_2], 1e-6);
+  assert.deepEqual(await std(tensor([3], { device })).item(), NaN);
+  assert.throws(() => std(tensor([1], { device, dtype: "i32" })), /std: expected f32 or f16/);
+});
+
+await onEachDevice("logsumexp() and its gradient", async (device) => {
+  const exact = (x: ArrayLike<number>) =>
+    Math.log(Array.from(x).reduce((total, value) => total + Math.exp(value), 0));
+  await assertReference(device, [{ shape: [3, 4] }], (x) => logsumexp(x), (x) => [exact(x)], "all");
+  await assertReference(
+    device,
+    [{ shape: [2, 3, 2] }],
+    (x) => logsumexp(x, [0, 2], { keepdim: true }),
+    (x) => [0, 2, 4].map((at) => exact([x[at], x[at + 1], x[at + 6], x[at + 7]])),
+    "two axes",
+  );
+});
+
+await onEachDevice("logsumexp() of large numbers and of infinite ones", async (device) => {
+  using _scope = new Scope();
+  const values = [[1000, 1000], [-Infinity, -3], [-Infinity, -Infinity], [Infinity, 0], [NaN, 0]];
+  const x = tensor(values, { device });
+  const y = logsumexp(x, 1);
+  assert.deepEqual(await y.toArray(), [
+    Math.fround(1000 + Math.LN2),
+    -3,
+    -Infinity,
+    Infinity,
+    NaN,
+  ]);
+  const finite = tensor(values.slice(0, 3), { device });
+  finite.requiresGrad = true;
+  sum(logsumexp(finite, 1)).backward();
+  assertClose(await finite.grad!.data(), [0.5, 0.5, 0, 1, 0, 0], 1e-4);
+  assert.throws(
+    () => logsumexp(zeros([2, 0], { device }), 1),
+    /logsumexp: expected at least one element but got shape \[2, 0\]/,
+  );
+  if (!device.dtypes.has("f16")) return;
+  const half = logsumexp(tensor([20, 20], { device, dtype: "f16" }));
+  assert.equal(half.dtype, "f16");
+  assertClose(await half.data(), [20 + Math.LN2], 1e-3);
+});
+
+await onEachDevice("any() and all() of any dtype", async (device) => {
+  using _scope = new Scope();
+  const x = tensor([[0, NaN], [0, 0], [2, -1]], { device });
+  assert.deepEqual(await any(x, 1).toArray(), [1, 0, 1]);
+  assert.deepEqual(await all(x, -1, { keepdim: true }).toArray(), [[0], [0], [1]]);
+  assert.equal(await any(x).item(), 1);
+  assert.equal(await all(x).item(), 0);
+  assert.equal(any(x).dtype, "u32");
+  const none = zeros([2, 0], { device, dtype: "i32" });
+  assert.deepEqual(await any(none, 1).toArray(), [0, 0]);
+  assert.deepEqual(await all(none, 1).toArray(), [1, 1]);
+  assert.throws(() => all(x, 2), /all: expected an axis of shape \[3, 2\] but got 2/);
 });
 
 await onEachDevice("cumsum() along any axis, and its gradient", async (device) => {

@@ -153,6 +153,15 @@ await onRowDevices("rotary() takes f16 and empty tensors", async (device) => {
   }
 });
 
+await onRowDevices("rotary() may turn nothing", async (device) => {
+  using _scope = new Scope();
+  const x = noise(24, 1);
+  for (const layout of ["interleaved", "half-split"] as const) {
+    const y = rotary(tensor(x, { device, shape: [1, 3, 2, 4] }), { turned: 0, layout });
+    assertClose(await y.data(), x, 0);
+  }
+});
+
 await onRowDevices("rotary() throws when arguments are wrong", (device) => {
   using _scope = new Scope();
   const x = tensor(new Float32Array(6), { device, shape: [1, 2, 1, 3] });
@@ -166,6 +175,7 @@ await onRowDevices("rotary() throws when arguments are wrong", (device) => {
     name: "TypeError",
     message: /expected positions \[1\] or \[1, 2\] of i32/,
   });
+  assert.throws(() => rotary(even, { layout: "half" as "half-split" }), /rotary: expected layout/);
   assert.throws(() => rotary(even, { theta: 0 }), { name: "RangeError" });
   assert.throws(() => rotary(tensor([1, 2], { device })), { name: "TypeError" });
   return Promise.resolve();

@@ -5,11 +5,14 @@ import {
   broadcastTo,
   concat,
   flatten,
+  flip,
+  pad,
   permute,
   slice,
   split,
   squeeze,
   stack,
+  tile,
   transpose,
   unsqueeze,
 } from "../../src/ops/shape.ts";
@@ -82,6 +85,9 @@ await onEachDevice("concat(), stack() and split() join and cut", async (device) 
     () => concat([a, b]),
     /shapes that differ in axis 0 only but got \[2, 2\] and \[2, 1\]/,
   );
+  assert.throws(() => split(a, 1.5), /split: expected a length of 1 or more but got 1.5/);
+  assert.throws(() => split(a, [-1, 3]), /split: expected integer lengths that add up/);
+  assert.throws(() => stack([a, b]), /stack: expected one shape but got/);
   assert.throws(() => concat([]), /at least one tensor but got none/);
   assert.throws(
     () => split(a, [1, 2]),
@@ -104,6 +110,64 @@ await onEachDevice("broadcastTo() stretches, and sums its gradient", async (devi
   assert.throws(() => broadcastTo(x, [1]), /a shape that broadcasts to \[1\] but got/);
 });
 
+await onEachDevice("tile() repeats along each axis, and adds gradients up", async (device) => {
+  using _scope = new Scope();
+  const x = tensor([[1, 2], [3, 4]], { device });
+  assert.deepEqual(await tile(x, [2, 3]).toArray(), [
+    [1, 2, 1, 2, 1, 2],
+    [3, 4, 3, 4, 3, 4],
+    [1, 2, 1, 2, 1, 2],
+    [3, 4, 3, 4, 3, 4],
+  ]);
+  assert.deepEqual(await tile(x, [2]).toArray(), [[1, 2, 1, 2], [3, 4, 3, 4]]);
+  assert.deepEqual(tile(x, [3, 1, 2]).shape, [3, 2, 4]);
+  assert.deepEqual(tile(x, [0, 2]).shape, [0, 4]);
+  assert.deepEqual(await tile(x, []).toArray(), await x.toArray());
+  // The weights 1 to 16, in rows of 4: 1 + 3 + 9 + 11 reach the first element.
+  assert.deepEqual(await gradientOf(x, (x) => tile(x, [2, 2])), [[24, 28], [40, 44]]);
+  const many = tile(zeros([1, 2, 1, 2, 1, 2, 1, 2], { device }), [2, 2, 2, 2, 2, 2, 2, 2]);
+  assert.deepEqual(many.shape, [2, 4, 2, 4, 2, 4, 2, 4]);
+  assert.throws(() => tile(x, [-1]), /tile: expected integer lengths of 0 or more but got \[-1\]/);
+});
+
+await onEachDevice("flip() reverses axes, and its gradient", async (device) => {
+  using _scope = new Scope();
+  const x = tensor([[1, 2, 3], [4, 5, 6]], { device });
+  assert.deepEqual(await flip(x, 0).toArray(), [[4, 5, 6], [1, 2, 3]]);
+  assert.deepEqual(await flip(x).toArray(), [[6, 5, 4], [3, 2, 1]]);
+  assert.deepEqual(await flip(x, []).toArray(), await x.toArray());
+  assert.deepEqual(await gradientOf(x, (x) => flip(x, -1)), [[3, 2, 1], [6, 5, 4]]);
+  assert.deepEqual(flip(zeros([0, 3], { device })).shape, [0, 3]);
+  assert.throws(() => flip(x, 2), /flip: expected an axis of shape \[2, 3\] but got 2/);
+  const shape = [3, 4, 5, 8], values = random(3 * 4 * 5 * 8);
+  const y = tensor(values, { device, shape });
+  for (const axes of [[0, 2], [1, 2], [3], [0, 1, 2]]) {
+    const expected = values.map((_, i) => {
+      const at = [Math.floor(i / 160), Math.floor(i / 40) % 4, Math.floor(i / 8) % 5, i % 8]
+        .map((n, axis) => axes.includes(axis) ? shape[axis] - 1 - n : n);
+      return values[((at[0] * 4 + at[1]) * 5 + at[2]) * 8 + at[3]];
+    });
+    assert.deepEqual(await flip(y, axes).data(), expected, `axes ${axes}`);
+  }
+});
+
+await onEachDevice("pad() surrounds with a value, and cuts its gradient", async (device) => {
+  using _scope = new Scope();
+  const x = tensor([[1, 2], [3, 4]], { device });
+  assert.deepEqual(await pad(x, [[1, 0], [0, 2]]).toArray(), [
+    [0, 0, 0, 0],
+    [1, 2, 0, 0],
+    [3, 4, 0, 0],
+  ]);
+  assert.deepEqual(await pad(x, [[0, 1]], -1).toArray(), [[1, 2], [3, 4], [-1, -1]]);
+  assert.deepEqual(await pad(x, []).toArray(), await x.toArray());
+  assert.deepEqual(await gradientOf(x, (x) => pad(x, [[1, 0], [0, 2]])), [[5, 6], [9, 10]]);
+  const ids = tensor([7], { device, dtype: "i32" });
+  assert.deepEqual(await pad(ids, [[2, 1]], -100).toArray(), [-100, -100, 7, -100]);
+  assert.throws(() => pad(ids, [[0, 0], [0, 0]]), /pad: expected at most 1 widths for shape \[1\]/);
+  assert.throws(() => pad(x, [[-1, 0]]), /pad: expected integer lengths of 0 or more/);
+});
+
 await onEachDevice("odd numbers of f16 are moved whole", async (device) => {
   if (!device.dtypes.has("f16")) return;
   using _scope = new Scope();
@@ -124,7 +188,28 @@ await onEachDevice("take() and takeAlongAxis() pick, and add gradients up", asyn
   const ids = tensor([[2, 2], [0, 1]], { device, dtype: "i32" });
   assert.deepEqual(await takeAlongAxis(x, ids).toArray(), [[3, 3], [4, 5]]);
   assert.deepEqual(await gradientOf(x, (x) => takeAlongAxis(x, ids)), [[0, 0, 3], [3, 4, 0]]);
-  assert.throws(() => takeAlongAxis(x, rows), /differ in the last axis only/);
+  assert.throws(
+    () => takeAlongAxis(x, rows),
+    /shapes that differ in axis 1 only but got \[2, 3\] and \[3\]/,
+  );
+});
+
+await onEachDevice("takeAlongAxis() picks along any axis", async (device) => {
+  using _scope = new Scope();
+  const x = tensor([[1, 2, 3], [4, 5, 6]], { device });
+  const ids = tensor([[1, 0, 1], [1, 1, 0], [0, 0, 0]], { device, dtype: "i32" });
+  const picked = (x: Tensor) => takeAlongAxis(x, ids, 0);
+  assert.deepEqual(await picked(x).toArray(), [[4, 2, 6], [4, 5, 3], [1, 2, 3]]);
+  assert.deepEqual(await gradientOf(x, picked), [[7, 10, 15], [5, 5, 3]]);
+  // torch.gather of arange(12).reshape(2, 3, 2) along axis 1
+  const y = arange(12, { device }).alias([2, 3, 2]);
+  const middle = tensor([[[2, 0]], [[1, 1]]], { device, dtype: "u32" });
+  assert.deepEqual(await takeAlongAxis(y, middle, -2).toArray(), [[[4, 1]], [[8, 9]]]);
+  assert.throws(
+    () => takeAlongAxis(x, ids, 2),
+    /takeAlongAxis: expected an axis of shape \[2, 3\]/,
+  );
+  assert.throws(() => takeAlongAxis(x, ids, 1), /shapes that differ in axis 1 only/);
 });
 
 await onEachDevice("topK() finds the largest in order, with a gradient", async (device) => {

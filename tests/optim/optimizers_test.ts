@@ -1,12 +1,16 @@
 import assert from "node:assert/strict";
 import type { Device } from "../../src/device/device.ts";
 import { WebGpuDevice } from "../../src/device/webgpu/webgpu_device.ts";
+import { Linear } from "../../src/nn/layers.ts";
+import { square, sub } from "../../src/ops/elementwise.ts";
+import { mean } from "../../src/ops/reduce.ts";
 import { Adam, AdamW } from "../../src/optim/adamw.ts";
 import { checkGradNorm, NonFiniteGradientError } from "../../src/optim/check_grad_norm.ts";
 import { clipGradNorm } from "../../src/optim/clip_grad_norm.ts";
 import type { Optimizer } from "../../src/optim/optimizer.ts";
 import { SGD } from "../../src/optim/sgd.ts";
 import { tensor } from "../../src/tensor/create.ts";
+import { Scope } from "../../src/tensor/scope.ts";
 import { readTensors, type Tensor } from "../../src/tensor/tensor.ts";
 import { assertClose, assertSame } from "../support/compare.ts";
 import { onEachDevice, testWebGpu } from "../support/devices.ts";
@@ -303,4 +307,22 @@ Deno.test({
     }
     assertSame(results[0], results[1]);
   },
+});
+
+await onEachDevice("the smallest layers can be trained", async (device) => {
+  for (const inputs of [1, 3]) {
+    using _scope = new Scope();
+    const layer = new Linear(inputs, 1, { device });
+    using optimizer = new SGD(layer.parameters(), { lr: 0.1 });
+    const x = tensor(numbers(8 * inputs, 3), { device, shape: [8, inputs] });
+    const losses: Tensor[] = [];
+    for (let step = 0; step < 20; step++) {
+      losses.push(mean(square(sub(layer.forward(x), 1))));
+      losses.at(-1)!.backward();
+      optimizer.step();
+      optimizer.zeroGrad();
+    }
+    const [first, last] = [await losses[0]!.item(), await losses.at(-1)!.item()];
+    assert.ok(last < first / 2, `${inputs} inputs: from ${first} to ${last}`);
+  }
 });

@@ -1,15 +1,15 @@
 import assert from "node:assert/strict";
+import type { ChatTemplate } from "../../src/data/chat_format.ts";
 import { FileFormatError } from "../../src/io/errors.ts";
 import { writeGguf } from "../../src/io/gguf.ts";
 import type { GgufValue } from "../../src/io/gguf_header.ts";
 import {
-  type ChatTemplate,
-  endOfTextIds,
   jinjaChatTemplate,
   loadChatTemplate,
   loadStopIds,
   plainChatTemplate,
 } from "../../src/pretrained/chat_template.ts";
+import { endOfTextIds } from "../../src/tokenizer/tokenizer.ts";
 import { asciiTokenizer } from "../../tools/proofs/ascii_tokenizer.ts";
 import { inFolder } from "../support/examples.ts";
 

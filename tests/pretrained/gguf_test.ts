@@ -346,6 +346,16 @@ Deno.test("a vocabulary comes back from GGUF as it was: SentencePiece's", () =>
     assert.deepEqual([...tokenizer.encode("low é")], [269, 259, 0xc3 + 3, 0xa9 + 3]);
   }));
 
+Deno.test("a vocabulary comes back from GGUF as it was: one without a space before a text, such as Gemma's", () =>
+  inFolder(async (folder) => {
+    const [, normalizer] = SENTENCE_PIECE.normalizer.normalizers;
+    const tokenizer = await assertKept(
+      folder,
+      tokenizerFromJson({ ...SENTENCE_PIECE, normalizer }),
+    );
+    assert.deepEqual([...tokenizer.encode("low")], [268]);
+  }));
+
 Deno.test("saveGguf() leaves out special tokens beyond the model's ids, and refuses others", () =>
   inFolder(async (folder) => {
     const options = { merges: 5, specialTokens: ["<|endoftext|>", "<image>"] };
@@ -381,9 +391,11 @@ async function assertKept(
   assert.equal(loaded.vocabSize, tokenizer.vocabSize);
   assert.deepEqual([...loaded.specialTokens], [...tokenizer.specialTokens]);
   assert.deepEqual([loaded.prefix, loaded.suffix], [tokenizer.prefix, tokenizer.suffix]);
+  const again = tokenizerFromJson(loaded.toJSON());
   for (const text of TEXTS) {
     const ids = loaded.encode(text, { disallowedSpecial: [] });
     assert.deepEqual(ids, tokenizer.encode(text, { disallowedSpecial: [] }));
+    assert.deepEqual(again.encode(text, { disallowedSpecial: [] }), ids);
     assert.equal(loaded.decode(ids), text);
   }
   return loaded;

@@ -14,6 +14,8 @@ import { Qwen2, Qwen3 } from "../../src/models/qwen.ts";
 import { SmolLM3 } from "../../src/models/smollm3.ts";
 import { ModernGPT } from "../../src/models/modern_gpt.ts";
 import { Transformer } from "../../src/models/transformer.ts";
+import { jinjaChatTemplate, loadChatTemplate } from "../../src/pretrained/chat_template.ts";
+import { saveGguf } from "../../src/pretrained/gguf_model.ts";
 import { loadModel } from "../../src/pretrained/load_model.ts";
 import { loadTokenizer } from "../../src/pretrained/load_tokenizer.ts";
 import type { ModelKind, ModelKinds } from "../../src/pretrained/model_kinds.ts";
@@ -252,6 +254,43 @@ Deno.test("loadModel() refuses parameters of another configuration, and leaves n
     );
     assert.equal(device.memory().live, before);
     model.dispose();
+  }));
+
+Deno.test("saveModel() and saveGguf() keep the chat template and its variables", () =>
+  inFolder(async (folder) => {
+    const tokenizer = BytePairTokenizer.train("low lower", { merges: 3, specialTokens: ["</s>"] });
+    const chatTemplate = await jinjaChatTemplate("{{ messages[0].content }}{{ eos_token }}", {
+      eos_token: "</s>",
+    });
+    using model = new GPT2({ ...sizes, vocabSize: tokenizer.vocabSize }, { device });
+    await Deno.writeTextFile(join(folder, "chat_template.jinja"), "an earlier one");
+    await saveModel(folder, model, { tokenizer, chatTemplate });
+    const file = join(folder, "model.gguf");
+    await saveGguf(file, model, { tokenizer, chatTemplate });
+    for (const from of [folder, file]) {
+      const { render } = await loadChatTemplate(from);
+      const said = render([{ role: "user", content: "Hi" }], { addGenerationPrompt: true });
+      assert.equal(said, "Hi</s>");
+    }
+    await saveModel(folder, model); // leaves it where it is
+    assert.ok((await loadChatTemplate(folder)).jinja);
+  }));
+
+Deno.test("saveModel() refuses a tokenizer with more ids than the model", () =>
+  inFolder(async (folder) => {
+    using model = new GPT2(sizes, { device });
+    const tokenizer = BytePairTokenizer.train("low lower lowest", { merges: 3 });
+    await assert.rejects(
+      saveModel(folder, model, { tokenizer }),
+      /saveModel: expected a tokenizer of at most 20 ids, as the model, but got 259/,
+    );
+  }));
+
+Deno.test("loadModel() of a file that is no model says so, and asks no hub", () =>
+  inFolder(async (folder) => {
+    const file = join(folder, "notes.txt");
+    await Deno.writeTextFile(file, "");
+    await assert.rejects(loadModel(file), /notes.txt: expected a model's folder or a .gguf but/);
   }));
 
 Deno.test("saveModel() writes the tokenizer, which loadTokenizer() reads", () =>

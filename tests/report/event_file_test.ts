@@ -91,8 +91,9 @@ Deno.test("EventFile writes scalars and texts that TensorBoard's messages descri
     file.scalars({ lr: 0.0005, grad_norm: NaN }, 300);
     file.text("samples", "Call me Ishmael — **ü**", 2 ** 40);
     file.lines("verse", "one\n*two*", 2 ** 40);
+    file.lines("code", "one\n~~~~\ntwo", 2 ** 40);
     await file.flush();
-    const [version, one, two, text, verse, ...rest] = await readEvents(file.path);
+    const [version, one, two, text, verse, code, ...rest] = await readEvents(file.path);
     assert.equal(rest.length, 0);
     assert.equal(version.file_version, "brain.Event:2");
     assert(version.wall_time >= before - 1e-3 && version.wall_time <= Date.now() / 1000);
@@ -111,6 +112,8 @@ Deno.test("EventFile writes scalars and texts that TensorBoard's messages descri
     assert.equal(Buffer.from(value.tensor.string_val[0]).toString(), "Call me Ishmael — **ü**");
     const lines = verse.summary.value[0].tensor.string_val[0];
     assert.equal(Buffer.from(lines).toString(), "~~~\none\n*two*\n~~~");
+    const fenced = code.summary.value[0].tensor.string_val[0];
+    assert.equal(Buffer.from(fenced).toString(), "~~~~~\none\n~~~~\ntwo\n~~~~~");
     assert.throws(() => file.scalar("a", 1, 0.5), RangeError);
   });
 });

@@ -70,18 +70,20 @@ Deno.test("curvesSvg() leaves NaN out of its scale, its line and its points", as
 Deno.test("curvesSvg() keeps the lowest, the highest and gaps of a long run", async () => {
   const steps = Array.from({ length: 50_000 }, (_, i) => i);
   const values = steps.map((step) => 5 + step % 2 / 10);
+  values[12_340] = NaN; // which hides none of the values after it
   values[12_345] = 0;
   values[23_456] = 10;
   values[34_567] = NaN;
   const svg = await curvesSvg({ panels: [panel(values, { steps })] });
   const raw = stretches(svg, "0.3");
-  assert.equal(raw.length, 2, "the gap is gone");
+  assert.equal(raw.length, 3, "a gap is gone");
   const heights = raw.flat().map(([, y]) => y);
   assert.equal(Math.max(...heights), 380);
+  assert.equal(heights.filter((y) => y === 380).length, 1);
   assert.equal(Math.min(...heights), 0);
   assert.equal(raw[0][0][0], 0);
-  assert.equal(raw[1].at(-1)![0], 720);
-  assert.equal(stretches(svg).length, 2, "the smooth line's gap is gone");
+  assert.equal(raw[2].at(-1)![0], 720);
+  assert.equal(stretches(svg).length, 3, "a gap of the smooth line is gone");
 });
 
 /** A layer whose weights are given by head, query and key. */

@@ -30,8 +30,10 @@ await onEachDevice("tensor() keeps shape, dtype and values", async (device) => {
     zeros([2], { device }),
     ones([2], { device }),
     full([2], -3, { device, dtype: "i32" }),
+    full([2], 16777217, { device, dtype: "u32" }),
   ];
-  assert.deepEqual((await readTensors(filled)).map((x) => [...x]), [[0, 0], [1, 1], [-3, -3]]);
+  const values = [[0, 0], [1, 1], [-3, -3], [16777217, 16777217]];
+  assert.deepEqual((await readTensors(filled)).map((x) => [...x]), values);
 });
 
 await onEachDevice("tensor() holds an odd number of f16", async (device) => {
@@ -42,6 +44,32 @@ await onEachDevice("tensor() holds an odd number of f16", async (device) => {
   assert.deepEqual([...await half.data()], [1, 2, 3]);
 });
 
+await onEachDevice("assign() copies a tensor, also within one buffer", async (device) => {
+  using _scope = new Scope();
+  const target = zeros([3], { device });
+  assign(target, tensor([1, 2, 3], { device }));
+  assign(target, target.alias([1, 3]));
+  assert.deepEqual(await target.toArray(), [1, 2, 3]);
+  assert.throws(() => assign(target, ones([2], { device })), /3 elements of f32 but got 2 of f32/);
+  using other = CpuDevice.open({ threads: 1 });
+  assert.throws(() => assign(target, ones([3], { device: other })), /expected values on/);
+  if (!device.dtypes.has("f16")) return;
+  const half = zeros([3], { device, dtype: "f16" });
+  assign(half, tensor([1.5, -2, 65504], { device, dtype: "f16" }));
+  assert.deepEqual([...await half.data()], [1.5, -2, 65504]);
+});
+
+await onEachDevice("tensor() takes arrays of typed arrays and their dtype", async (device) => {
+  const ids = Uint16Array.of(1, 2, 3, 4, 5, 6);
+  using rows = tensor([ids.subarray(0, 3), ids.subarray(3)], { device });
+  assert.deepEqual([rows.shape, rows.dtype], [[2, 3], "i32"]);
+  assert.deepEqual(await rows.toArray(), [[1, 2, 3], [4, 5, 6]]);
+  using floats = tensor([[Float32Array.of(0.5)], [Float32Array.of(1.5)]], { device });
+  assert.deepEqual([floats.shape, floats.dtype], [[2, 1, 1], "f32"]);
+  using large = tensor([BigInt64Array.of(7n)], { device });
+  assert.deepEqual(await large.toArray(), [[7]]);
+});
+
 await onEachDevice("tensor() refuses ragged arrays and shapes that do not fit", (device) => {
   assert.throws(
     () => tensor([[1, 2], [3]], { device }),
@@ -49,11 +77,17 @@ await onEachDevice("tensor() refuses ragged arrays and shapes that do not fit", 
   );
   assert.throws(() => tensor([[1], 2], { device }), /tensor: expected nested arrays/);
   assert.throws(
+    () => tensor([Int32Array.of(1, 2), Int32Array.of(3)], { device }),
+    /shape \[2, 2\] but got an array of 1 at axis 1/,
+  );
+  assert.throws(() => tensor(["a"] as never, { device }), /shape \[1\] but got "a" at axis 1/);
+  assert.throws(
     () => tensor([1, 2, 3], { shape: [2, 2], device }),
     /a shape of 3 elements but got \[2, 2\]/,
   );
   assert.throws(() => zeros([2, -1], { device }), /integer lengths of 0 or more but got \[2, -1\]/);
   assert.throws(() => zeros([1.5], { device }), RangeError);
+  assert.throws(() => full([2], -1, { device, dtype: "u32" }), /full: expected values from 0 to/);
   const float32 = { device, dtype: "float32" as "f32" };
   assert.throws(() => tensor([1], float32), /dtype: expected f32, f16, i32 or u32 but got float32/);
   assert.throws(

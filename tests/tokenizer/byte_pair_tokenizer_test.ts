@@ -196,6 +196,13 @@ Deno.test("BytePairTokenizer.train() reports every merge when asked", () => {
   ]);
 });
 
+Deno.test("BytePairTokenizer.encode() finds all special tokens after one was listed twice", () => {
+  const tokenizer = BytePairTokenizer.train("", { merges: 0, specialTokens: ["<a>", "<b>"] });
+  tokenizer.encode("c", { disallowedSpecial: ["<a>", "<a>"] });
+  assert.throws(() => tokenizer.encode("<a>", { disallowedSpecial: ["<a>", "<a>"] }));
+  assert.deepEqual([...tokenizer.encode("<b>", { allowedSpecial: "all" })], [257]);
+});
+
 Deno.test("BytePairTokenizer.encode() takes the longer special token when both fit", () => {
   const specialTokens = ["<|a|>", "<|a|>b", "(.*)"];
   const tokenizer = BytePairTokenizer.train("", { merges: 0, specialTokens });

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { BytePairTokenizer } from "../../src/tokenizer/byte_pair_tokenizer.ts";
 import { GPT2Tokenizer } from "../../src/tokenizer/gpt2_tokenizer.ts";
 import { TextVocabulary } from "../../src/tokenizer/text_vocabulary.ts";
+import { continuationText } from "../../src/tokenizer/tokenizer.ts";
 import { tokenizerFromJson } from "../../src/tokenizer/tokenizer_json.ts";
 import { cleanSentence, parseSentencePairs } from "../../src/data/translation_pairs.ts";
 
@@ -94,6 +95,7 @@ Deno.test("SentencePieceTokenizer takes away the space that it put there, and on
     assert.equal(tokenizer.decode(tokenizer.encode("a")), "a", which);
     assert.equal(tokenizer.decode([3, 3]), isPut ? "a a" : " a a", which);
     assert.equal(tokenizer.decode([1, 3]), isPut ? " a" : "  a", which);
+    assert.equal(continuationText(tokenizer, [3]), " a", which);
   }
 });
 

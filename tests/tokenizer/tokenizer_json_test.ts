@@ -199,6 +199,18 @@ Deno.test("tokenizerFromJson() finds added tokens always and special ones when a
   assert.equal(tokenizer.decode(all), "a<s>日本b");
 });
 
+Deno.test("tokenizerFromJson() takes ids that a file leaves out as empty, as in GPT-4's", () => {
+  const file = byteLevelFile(BYTE_CHARACTERS, [], ["<s>"], "gpt4");
+  file.added_tokens.push({ id: 276, content: "<end>", special: true });
+  const tokenizer = tokenizerFromJson(file);
+  assert.equal(tokenizer.vocabSize, 277);
+  const ids = tokenizer.encode("<s><end>", { allowedSpecial: "all" });
+  assert.deepEqual([...ids], [256, 276]);
+  assert.equal(tokenizer.decode([256, 260, 276]), "<s><end>");
+  const copy = tokenizerFromJson(JSON.parse(JSON.stringify(tokenizer)));
+  assert.deepEqual(copy.encode("<s><end>", { allowedSpecial: "all" }), ids);
+});
+
 Deno.test("SentencePieceTokenizer marks spaces, merges by rank and falls back to bytes", () => {
   const file = sentencePieceFile(characters, words);
   const tokenizer = tokenizerFromJson(file);
@@ -375,7 +387,7 @@ Deno.test("tokenizerFromJson() says which field is wrong", () => {
     [(f) => f.model.vocab.x = 5, /id of "x": expected one of its own but got 5$/],
     [
       (f) => f.model.vocab.x = 2 ** 40,
-      /id of "x": expected one below \d+, the number of tokens but got/,
+      /id of "x": expected one below \d+, with \d+ tokens but got/,
     ],
     [(f) => f.model.merges = {}, /model\.merges: expected a list but got \{\}$/],
     [(f) => f.model.merges.push("a"), /model\.merges\[\d+\]: expected two tokens but got "a"$/],

@@ -11,7 +11,9 @@ const sizes = {
   ...{ vocabSize: 20, maxPositionEmbeddings: 8, hiddenSize: 8 },
   ...{ numHiddenLayers: 2, numAttentionHeads: 2 },
 };
-const tokenizer = { decode: (ids: ArrayLike<number>) => `<${ids[0]}>` };
+const tokenizer = {
+  decodeBytes: (ids: ArrayLike<number>) => new TextEncoder().encode(`<${ids[0]}>`),
+};
 
 for (const Model of [GPT2, LLaMA]) {
   for (const dtype of ["f32", "f16"] as const) {

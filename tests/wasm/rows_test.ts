@@ -165,6 +165,10 @@ Deno.test("cross_entropy() and both forms of its gradient agree with float64", (
       );
       const rowOf = (r: number) => [...logits.subarray(r * ld, r * ld + columns)];
       const lse = targets.map((_, r) => lseRow(rowOf(r)));
+      const sums = lse.flatMap((value, r) => {
+        const top = Math.max(...rowOf(r));
+        return [top, Math.exp(value - top)];
+      });
       const loss = targets.map((t, r) => {
         if (t === ignore) return 0;
         const row = rowOf(r);
@@ -183,7 +187,7 @@ Deno.test("cross_entropy() and both forms of its gradient agree with float64", (
       check(`${rows} x ${columns}, smoothing ${smoothing}`, 1e-5, (arena, run) => {
         const px = arena.put(logits), pt = arena.putInts(targets), three = arena.put([3]);
         const pl = arena.out(rows),
-          ps = arena.out(rows),
+          ps = arena.out(2 * rows),
           fl = arena.out(rows),
           fs = arena.out(rows);
         const dx = arena.put(logits), fused = arena.put(logits);
@@ -195,7 +199,7 @@ Deno.test("cross_entropy() and both forms of its gradient agree with float64", (
         run("cross_entropy_fused", rows, fused, ld, pt, fl, fs, columns, ignore, smoothing, scale, three, rowScale);
         return {
           loss: { at: pl, length: rows, expected: loss },
-          lse: { at: ps, length: rows, expected: lse },
+          sums: { at: ps, length: 2 * rows, expected: sums },
           dLogits: { at: dx, length: rows * ld, expected: gradient },
           fusedLoss: { at: fl, length: rows, expected: loss },
           fusedLse: { at: fs, length: rows, expected: lse },

@@ -52,12 +52,15 @@ import {
   broadcastTo,
   concat,
   flatten,
+  flip,
+  pad,
   permute,
   reshape,
   slice,
   split,
   squeeze,
   stack,
+  tile,
   transpose,
   unsqueeze,
 } from "../../src/ops/shape.ts";
@@ -66,6 +69,9 @@ import {
   binaryCrossEntropy,
   binaryCrossEntropyWithLogits,
   crossEntropy,
+  huberLoss,
+  klDiv,
+  l1Loss,
   linearCrossEntropy,
   mseLoss,
 } from "../../src/ops/loss.ts";
@@ -77,13 +83,17 @@ import { linear, matmul } from "../../src/ops/matmul.ts";
 import { logSoftmax, softmax } from "../../src/ops/softmax.ts";
 import * as math from "../../src/ops/elementwise.ts";
 import {
+  all,
+  any,
   argmax,
   argmin,
   cumsum,
+  logsumexp,
   max,
   mean,
   min,
   norm,
+  std,
   sum,
   variance,
 } from "../../src/ops/reduce.ts";
@@ -204,7 +214,7 @@ export const groups: readonly Group[] = [
     file: "reduce.ts",
     title: "Reductions",
     cases: [
-      ...[sum, mean, variance, max, min].flatMap((op) => [
+      ...[sum, mean, variance, std, max, min, logsumexp, any, all].flatMap((op) => [
         { op, call: `${op.name}(x)`, run: ({ x }: Inputs) => op(x) },
         { op, call: `${op.name}(x, 0)`, run: ({ x }: Inputs) => op(x, 0) },
       ]),
@@ -239,18 +249,19 @@ export const groups: readonly Group[] = [
   },
   {
     file: "shape.ts",
-    title: "Stretching",
+    title: "Stretching and repeating",
     cases: [
       {
         op: broadcastTo,
         call: "broadcastTo(row, [3, 4])",
         run: ({ row }) => broadcastTo(row, [3, 4]),
       },
+      { op: tile, call: "tile(x, [2, 3])", run: ({ x }) => tile(x, [2, 3]) },
     ],
   },
   {
     file: "shape.ts",
-    title: "Axes in another order",
+    title: "Axes and elements in another order",
     cases: [
       {
         op: permute,
@@ -258,6 +269,7 @@ export const groups: readonly Group[] = [
         run: (t) => permute(t.values([2, 3, 4]), [2, 0, 1]),
       },
       { op: transpose, call: "transpose(x)", run: ({ x }) => transpose(x) },
+      { op: flip, call: "flip(x, 1)", run: ({ x }) => flip(x, 1) },
     ],
   },
   {
@@ -274,10 +286,15 @@ export const groups: readonly Group[] = [
   },
   {
     file: "shape.ts",
-    title: "Joining",
+    title: "Joining and padding",
     cases: [
       { op: concat, call: "concat([x, y], 1)", run: ({ x, y }) => concat([x, y], 1) },
       { op: stack, call: "stack([x, y])", run: ({ x, y }) => stack([x, y]) },
+      {
+        op: pad,
+        call: "pad(x, [[1, 0], [0, 2]], 3)",
+        run: ({ x }) => pad(x, [[1, 0], [0, 2]], 3),
+      },
     ],
   },
   {
@@ -300,6 +317,11 @@ export const groups: readonly Group[] = [
         op: takeAlongAxis,
         call: "takeAlongAxis(x, ids)",
         run: (t) => takeAlongAxis(t.x, t.ids([3, 0, 0, 2], [2, 2])),
+      },
+      {
+        op: takeAlongAxis,
+        call: "takeAlongAxis(x, ids, 0)",
+        run: (t) => takeAlongAxis(t.x, t.ids([1, 0, 0, 1], [1, 4]), 0),
       },
     ],
   },
@@ -453,6 +475,11 @@ export const groups: readonly Group[] = [
         call: "crossEntropy(logits, targets, { ignoreIndex: 0, labelSmoothing: 0.1 })",
         run: (t) => crossEntropy(t.x, t.ids([3, 0]), { ignoreIndex: 0, labelSmoothing: 0.1 }),
       },
+      {
+        op: crossEntropy,
+        call: 'crossEntropy(logits, targets, { reduction: "none" })',
+        run: (t) => crossEntropy(t.x, t.ids([3, 0]), { reduction: "none" }),
+      },
     ],
   },
   {
@@ -460,6 +487,13 @@ export const groups: readonly Group[] = [
     title: "Losses of elements",
     cases: [
       { op: mseLoss, call: "mseLoss(x, target)", run: ({ x, y }) => mseLoss(x, y) },
+      { op: l1Loss, call: "l1Loss(x, target)", run: ({ x, y }) => l1Loss(x, y) },
+      { op: huberLoss, call: "huberLoss(x, target)", run: ({ x, y }) => huberLoss(x, y) },
+      {
+        op: klDiv,
+        call: 'klDiv(x, target, { reduction: "batchmean" })',
+        run: ({ x, y }) => klDiv(x, y, { reduction: "batchmean" }),
+      },
       {
         op: binaryCrossEntropy,
         call: "binaryCrossEntropy(p, target)",

@@ -2,6 +2,7 @@
 import {
   type BatchLoader,
   type Communicator,
+  continuationText,
   evaluateHellaSwag,
   generate,
   type HellaSwagItem,
@@ -139,7 +140,7 @@ export class Checks implements AsyncDisposable {
       vocabSize: tokenizer.vocabSize,
       random: new RandomState(seed + step),
     });
-    for (const { ids } of rows) report.sample(step, tokenizer.decode(ids), prompt.text);
+    for (const { ids } of rows) report.sample(step, continuationText(tokenizer, ids), prompt.text);
     const read = [...Array.from(prompt.ids), ...rows[0]!.ids]
       .slice(0, model.config.maxPositionEmbeddings);
     await report.attention(step, await readSelfAttention(model, tokenizer, read));

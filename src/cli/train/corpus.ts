@@ -9,6 +9,8 @@ import {
   type TokenArray,
 } from "../../../mod.ts";
 import { UsageError } from "../failures.ts";
+import { readText } from "../output.ts";
+import { exists } from "../runs.ts";
 import type { Options } from "./options.ts";
 import { openTokenizer } from "./tokenizer.ts";
 
@@ -36,7 +38,7 @@ export async function openCorpus(
   resumed: string | undefined,
   communicator: Communicator,
 ): Promise<Corpus> {
-  const text = await readText(options.data);
+  const text = await readCorpus(options.data);
   const lines: string[] = [];
   const tokenizer = await openTokenizer(
     { options, text, resumed, communicator },
@@ -67,8 +69,11 @@ function separatorOf(
 }
 
 /** Reads the text that `--data` names, or Moby Dick; returns undefined for a folder of token shards. */
-async function readText(data: string | undefined): Promise<string | undefined> {
+async function readCorpus(data: string | undefined): Promise<string | undefined> {
   if (data === undefined) return await loadMobyDick();
+  if (!await exists(data)) {
+    throw new Error(`${data}: expected a text or a folder of token shards but got nothing there`);
+  }
   if (!await isFile(data)) return undefined;
   if (/\.(npy|bin|parquet|jsonl|gz|zst|gguf|safetensors)$/.test(data)) {
     throw new UsageError(
@@ -76,7 +81,7 @@ async function readText(data: string | undefined): Promise<string | undefined> {
         "`prepare --out FOLDER FILES` makes shards",
     );
   }
-  return await Deno.readTextFile(data);
+  return await readText(data);
 }
 
 async function openShards(folder: string): Promise<Tokens> {

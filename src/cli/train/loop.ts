@@ -54,6 +54,9 @@ export async function finishRun(run: Run): Promise<void> {
   if (profile) device.profile(true);
   const { bytes } = communicator;
   const { step } = training;
+  if (isFirst && step >= steps) {
+    report.line(`nothing to do: the run has taken all of its ${steps} steps`);
+  }
   let isWhole = false;
   try {
     isWhole = await takeSteps(run, interrupt);

@@ -289,7 +289,7 @@ export function parseOptions(args: string[], begun?: Partial<Options>): Options 
   const { resume: _resume, out: _out, ...before }: Partial<Options> =
     begun && begun.preset === preset && begun.recipe === recipe ? begun : {};
   if (begun && given.dtype === "auto") given.dtype = begun.dtype;
-  if (given.tokenizer === "gpt2") given.tokenizer = undefined;
+  if (given.tokenizer === "gpt2" && given.vocabSize === undefined) given.tokenizer = undefined;
   const options: Options = {
     dtype: "f32",
     ...presetOf(preset, recipe, given.optimizer),
@@ -397,5 +397,10 @@ function help(): string {
   });
   const newer = presetOf("tiny", "modern");
   rows.push(`  with --recipe modern: ${newer.optimizer}, lr ${newer.lr}, ${newer.schedule}`);
-  return `\nPresets, which set the defaults of the options above:\n${rows.join("\n")}`;
+  return `\nPresets, which set the defaults of the options above:\n${rows.join("\n")}
+
+Examples:
+  dinograd train --data book.txt --vocab-size 1024 --steps 1000 --out runs/my-run
+  dinograd train --resume runs/my-run --steps 2000
+  dinograd train --preset 124m --data edu_fineweb10B --hellaswag`;
 }

@@ -90,7 +90,8 @@ async function* textChunks(path: string, options: ChunkOptions): AsyncGenerator<
   const { bytes: size, cut } = options;
   let { offset = 0, inside = 0 } = options.place;
   const fileSize = await sizeOf(path);
-  for await (const { bytes, fileBytes } of readPieces(path, { offset, cut, size })) {
+  const cutText = (bytes: Uint8Array) => beginningOfDocument(bytes, cut(bytes));
+  for await (const { bytes, fileBytes } of readPieces(path, { offset, cut: cutText, size })) {
     const work: Work = { kind: "text", path, bytes, inside: inside === 1 };
     inside = endsDocument(bytes) ? 0 : 1;
     offset += bytes.length;
@@ -113,6 +114,16 @@ const END = new TextEncoder().encode(END_OF_TEXT);
 function endsDocument(bytes: Uint8Array): boolean {
   return END.every((byte, i) => bytes[bytes.length - END.length + i] === byte);
 }
+
+/** Moves a cut at the first word of a document to before the white space that the document begins with. */
+function beginningOfDocument(bytes: Uint8Array, cut: number): number {
+  let start = cut;
+  while (ASCII_SPACE.includes(bytes[start - 1]!)) start--;
+  return endsDocument(bytes.subarray(0, start)) ? start : cut;
+}
+
+/** Tab, line feed, form feed, carriage return and blank. */
+const ASCII_SPACE = [9, 10, 12, 13, 32];
 
 /** A piece of a text file. */
 export interface Piece {

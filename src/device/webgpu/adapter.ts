@@ -120,7 +120,7 @@ export async function openAdapter(options: WebGpuOptions): Promise<OpenedAdapter
   const packedDots = wgslLanguageFeatures?.has("packed_4x8_integer_dot_product") ?? false;
   // Deno and wgpu do not list `subgroups` even if they support it, so the only way to know is to ask.
   for (const subgroups of [true, false]) {
-    const adapter = await gpu.requestAdapter({ powerPreference });
+    const adapter = await requestAdapter(gpu, powerPreference);
     if (!adapter) throw new DeviceError("expected a WebGPU adapter but got none");
     if (isOpenGlAdapter(adapter)) {
       throw new DeviceError(
@@ -131,6 +131,26 @@ export async function openAdapter(options: WebGpuOptions): Promise<OpenedAdapter
     if (device) return { adapter, gpu: device, subgroups, packedDots };
   }
   throw new DeviceError("expected a device of the WebGPU adapter but got none");
+}
+
+/**
+ * Asks for an adapter. Without the variable XDG_RUNTIME_DIR, as in containers, the display library that wgpu loads on
+ * Linux prints errors, although nothing is displayed; so it is set meanwhile, if that is permitted.
+ */
+export async function requestAdapter(
+  gpu: GPU,
+  powerPreference: GPUPowerPreference,
+): Promise<GPUAdapter | null> {
+  const variable = "XDG_RUNTIME_DIR";
+  const isAllowed = "Deno" in globalThis && Deno.build.os === "linux" &&
+    (await Deno.permissions.query({ name: "env", variable })).state === "granted";
+  if (!isAllowed || Deno.env.get(variable)) return await gpu.requestAdapter({ powerPreference });
+  Deno.env.set(variable, "/tmp");
+  try {
+    return await gpu.requestAdapter({ powerPreference });
+  } finally {
+    Deno.env.delete(variable);
+  }
 }
 
 /** A device with everything the adapter supports; undefined if it does not grant subgroups. */

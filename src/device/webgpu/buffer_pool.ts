@@ -90,9 +90,15 @@ export class BufferPool {
         throw this.outOfMemory(bytes, why, purpose);
       }
     }
-    let created: Allocation | undefined;
-    const gpu = this.#create(bytes, size, () => created!.failed = true, purpose);
-    created = { id: ++this.#ids, gpu, bytes: size, batch: 0, bindGroups: new Set(), released: 0 };
+    const gpu = this.#create(bytes, size, () => created.failed = true, purpose);
+    const created: Allocation = {
+      id: ++this.#ids,
+      gpu,
+      bytes: size,
+      batch: 0,
+      bindGroups: new Set(),
+      released: 0,
+    };
     return this.#count(created);
   }
 

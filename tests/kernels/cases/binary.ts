@@ -132,6 +132,6 @@ export const cases: Case[] = [
     kernel,
     name: "integers",
     bindings: { a: Uint32Array.of(1, 4294967295, 3), y: new Uint32Array(3) },
-    params: { count: 3, float: 0, value: 0, whole: 40000, swapped: 0 },
+    params: { count: 3, float: 0, value: 40000, whole: 40000, swapped: 0 },
   })),
 ];

@@ -16,7 +16,7 @@ function losses(rows: number, classes: number, smoothing: number, more: Partial<
   return {
     kernel: crossEntropy,
     name: `${rows} x ${classes}, smoothing ${smoothing}`,
-    bindings: { logits, targets, loss: output(rows), lse: output(rows) },
+    bindings: { logits, targets, loss: output(rows), sums: output(2 * rows) },
     params: { rows, classes, ignoreIndex: -100, smoothing, known: classes },
     exact: () => ({
       loss: Array.from(targets, (target, row) => {
@@ -42,7 +42,7 @@ export const cases: Case[] = [
   losses(0, 8, 0),
   losses(300, 12, 0.1, { name: "over the binding limit", limit: 4096 }),
   losses(2, 12, 0, {
-    name: "f16, ids of u32, no lse",
+    name: "f16, ids of u32, no sums",
     bindings: {
       logits: Float16Array.from(random(24)),
       targets: Uint32Array.of(3, 11),
