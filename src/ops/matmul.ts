@@ -437,7 +437,7 @@ function cutAxis(operands: Operands, params: MatmulParams, axis: "m" | "n" | "k"
     return;
   }
   // The columns' bias and the rows' sums.
-  const cutAt = (x: Binding | undefined, along: "m" | "n"): [Binding?, Binding?] =>
+  const cutAt = (x: Binding | undefined, along: "m" | "n"): (Binding | undefined)[] =>
     !x || axis !== along ? [x, x] : [part(x, 0, half), part(x, half, x.size - half)];
   const [firstBias, secondBias] = cutAt(bias, "n");
   const [firstSums, secondSums] = cutAt(rowSums, "m");
