@@ -34,8 +34,11 @@ fn log_one_plus(x: f32) -> f32 {
   let far = 0.14285714 + q * (0.11111111 + q * (0.09090909 + q * 0.07692308));
   return 2.0 * t * (1.0 + q * (0.33333333 + q * (0.2 + q * far)));
 }
+// Below 0 and for NaN the built-in one is allowed to return anything.
 fn log_(x: f32) -> f32 {
-  return select(log(x), log_one_plus(x - 1.0), abs(x - 1.0) < 0.25);
+  let y = select(log(x), log_one_plus(x - 1.0), abs(x - 1.0) < 0.25);
+  let bits = bitcast<u32>(x);
+  return bitcast<f32>(select(bitcast<u32>(y), 0x7fc00000u, bits > 0x7f800000u && bits != 0x80000000u));
 }
 `;
 const SIN =

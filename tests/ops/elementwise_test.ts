@@ -279,6 +279,13 @@ await onEachDevice(
   },
 );
 
+await onEachDevice("log() is NaN below 0 and for NaN", async (device) => {
+  using _scope = new Scope();
+  const x = tensor([-0.5, -1, -1e-30, -Infinity, NaN, -3e38, 1, Infinity], { device });
+  const nan = [NaN, NaN, NaN, NaN, NaN, NaN];
+  assert.deepEqual(await log(x).toArray(), [...nan, 0, Infinity]);
+});
+
 await onEachDevice("log() is accurate near 1", async (device) => {
   using _scope = new Scope();
   const offsets = [-0.26, -0.24, -1e-3, -1e-5, 1e-6, 3e-4, 0.01, 0.24, 0.26];
