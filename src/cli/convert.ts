@@ -1,15 +1,7 @@
 /** `dinograd convert`: converts weights from one layout to another. */
-import {
-  CpuDevice,
-  formatCount,
-  Interrupt,
-  LLaMA,
-  saveGguf,
-  saveLlama2c,
-  saveModel,
-} from "../../mod.ts";
+import { CpuDevice, formatCount, Interrupt, LLaMA, saveGguf, saveLlama2c } from "../../mod.ts";
 import { UsageError } from "./failures.ts";
-import { copyChatTemplate, findModel } from "./find_model.ts";
+import { findModel, saveFound } from "./find_model.ts";
 import { exists } from "./runs.ts";
 import { paddedVocabSize } from "./train/model.ts";
 
@@ -68,13 +60,11 @@ export async function convert(
     // Training pads the vocabulary for speed; other programs expect as many rows as there are ids.
     const isPadded = model.config.vocabSize === paddedVocabSize(tokenizer.vocabSize);
     const vocabSize = isPadded ? tokenizer.vocabSize : undefined;
-    const parts = { vocabSize, tokenizer, chatTemplate: await found.chatTemplate() };
-    if (to === "gguf") await saveGguf(target, model, { dtype, ...parts });
-    // The checks above leave only types that this layout supports.
-    else {
-      await saveModel(target, model, { dtype: dtype as "f32", ...parts });
-      await copyChatTemplate(found, target);
-    }
+    if (to === "gguf") {
+      const chatTemplate = await found.chatTemplate();
+      await saveGguf(target, model, { dtype, vocabSize, tokenizer, chatTemplate });
+    } // The checks above leave only types that this layout supports.
+    else await saveFound(found, target, { dtype: dtype as "f32", vocabSize });
   }
   console.error(
     `wrote ${formatCount(model.parameterCount())} parameters of ${from} to ${target}`,

@@ -28,6 +28,8 @@ import {
   type PretrainedTokenizer,
   quantize,
   restoreModel,
+  saveModel,
+  type SaveModelOptions,
 } from "../../mod.ts";
 import { MODEL } from "./arguments.ts";
 import { Interpreter } from "./interpreter.ts";
@@ -176,9 +178,17 @@ async function loadPretrained(
   }
 }
 
-/** Copies the files that say how conversations are written for a model to the folder of one that was made from it. */
-export async function copyChatTemplate({ folder }: FoundText, to: string): Promise<void> {
-  if (folder === undefined) return;
+/** Saves the model that was found, or made from it, with what its files say about conversations and their ends. */
+export async function saveFound(
+  { model, tokenizer, folder, chatTemplate }: FoundText,
+  to: string,
+  options: SaveModelOptions,
+): Promise<void> {
+  if (folder === undefined) {
+    await saveModel(to, model, { tokenizer, chatTemplate: await chatTemplate(), ...options });
+    return;
+  }
+  await saveModel(to, model, { tokenizer, ...options });
   for (const name of ["chat_template.jinja", "tokenizer_config.json", "generation_config.json"]) {
     const file = join(folder, name);
     if (await exists(file)) await Deno.writeFile(join(to, name), await Deno.readFile(file));

@@ -1,14 +1,7 @@
 /** `dinograd finetune`: continues the training of a model, either all of its weights or an adapter. */
-import {
-  type Device,
-  RowLoader,
-  saveLoRA,
-  saveModel,
-  SingleProcess,
-  warmupCosine,
-} from "../../mod.ts";
+import { type Device, RowLoader, saveLoRA, SingleProcess, warmupCosine } from "../../mod.ts";
 import { UsageError } from "./failures.ts";
-import { copyChatTemplate, findTextModel, type FoundText } from "./find_model.ts";
+import { findTextModel, type FoundText, saveFound } from "./find_model.ts";
 import { type Corpus, openCorpus } from "./finetune/corpus.ts";
 import { type Options, parseOptions } from "./finetune/options.ts";
 import { tuning, type TuningTask } from "./finetune/task.ts";
@@ -113,11 +106,7 @@ async function write(
 ): Promise<string> {
   const path = `${run}/${adapter ? "adapter" : "model"}`;
   if (adapter) await saveLoRA(path, adapter, { baseModel });
-  else {
-    const { model, tokenizer } = base;
-    await saveModel(path, model, { tokenizer, chatTemplate: await base.chatTemplate(), dtype });
-    await copyChatTemplate(base, path);
-  }
+  else await saveFound(base, path, { dtype });
   return path;
 }
 

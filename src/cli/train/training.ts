@@ -55,7 +55,7 @@ export interface TrainingSetup {
   readonly dtype: "f32" | "f16";
   /** Sequences of a micro-batch. */
   readonly batch: number;
-  /** Whether a micro-batch is halved if the device has no room for it. */
+  /** Whether a micro-batch that does not fit into memory is halved. */
   readonly mayHalve: boolean;
   /** Makes what is trained; what is drawn comes from `random`. */
   readonly task: (random: RandomState) => Task;
